@@ -1,0 +1,18 @@
+//! A table in, a table out, through a message batches API.
+//!
+//! ```text
+//!  job.toml ─┐
+//!  templates ┤                 one batch = one unit of work
+//!  rows ─────┴─ plan ──▶ run directory ── submit ──▶ watch ──▶ collect ──▶ export ──▶ output.parquet
+//!              render     spool/00001…     POST       poll     save raw     join
+//!              ids, pack  journal         (journal before and after)        results/00001…
+//! ```
+//!
+//! The rooms stand in the order a row walks through them; a room uses the rooms above it, never those below.
+
+pub mod durable;
+
+pub mod batch;
+pub mod catalog;
+pub mod outcome;
+pub mod provider;

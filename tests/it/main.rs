@@ -1,0 +1,1 @@
+//! All integration tests in one binary, one file a room: each test binary links the table engine again.
