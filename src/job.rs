@@ -1,0 +1,228 @@
+//! The job file: one TOML file says what goes in, what is asked, and what comes out.
+//!
+//! Every section belongs to the room that reads it and is assembled here. Paths in it are relative to the file's own folder.
+//! A key nobody knows is an error that names the nearest known one: a setting that is silently ignored costs money.
+//!
+//! To add a setting: a field in the room's own `…Spec`, and its line in `docs/job-file.md`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::output::OutputSpec;
+use crate::request::RequestSpec;
+use crate::request::keys::KeySpec;
+use crate::source::SourceSpec;
+
+/// A job as it was written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// What the job is called.
+    #[serde(rename = "job")]
+    pub head: Head,
+    /// Rows in.
+    pub source: SourceSpec,
+    /// What makes a row's custom_id.
+    #[serde(default)]
+    pub key: KeySpec,
+    /// What is asked of the model.
+    pub request: RequestSpec,
+    /// How requests are cut into batches.
+    #[serde(default)]
+    pub batch: BatchSpec,
+    /// Where the answers go.
+    pub output: OutputSpec,
+}
+
+/// The section `[job]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// The job's name, which also names the folder of its runs: letters, digits, `_`, `-` and `.`.
+    pub name: String,
+}
+
+/// The section `[batch]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSpec {
+    /// Most requests in one batch. Progress and loss are counted in batches, so the default lies well under the API's limit.
+    pub max_requests: u32,
+    /// Most bytes in one batch's body. The documented limit of 256 MB may be meant either way, so the default keeps clear of both.
+    pub max_bytes: u64,
+    /// Most requests in flight over all batches of the run: half of what the lowest tier lets an organisation queue.
+    pub max_queued_requests: u64,
+}
+
+impl Default for BatchSpec {
+    fn default() -> BatchSpec {
+        BatchSpec { max_requests: 10_000, max_bytes: 250_000_000, max_queued_requests: 100_000 }
+    }
+}
+
+/// A job file that was read: the job, and where it stands.
+#[derive(Debug, Clone)]
+pub struct JobFile {
+    /// The file, as it was named.
+    pub path: PathBuf,
+    /// The folder all paths in it start from.
+    pub folder: PathBuf,
+    /// The job.
+    pub job: Job,
+    /// The file's text.
+    pub text: String,
+}
+
+/// Why a job file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the job file `{}`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or says something that no section knows.
+    #[error("`{}` line {line}: {message}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+        /// The known name that comes nearest to an unknown one.
+        nearest: Option<String>,
+    },
+    /// A value that is of the right type and yet makes no sense.
+    #[error("`{}`: `{key}` {problem}", .path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its section.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+}
+
+impl JobFile {
+    /// Reads a job file.
+    ///
+    /// # Errors
+    /// [`Error`]: unreadable, not TOML, an unknown key, a value out of range. Nothing the file refers to is looked at yet.
+    pub fn read(path: &Path) -> Result<JobFile, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        JobFile::parse(path, text)
+    }
+
+    /// Takes the text of a job file that stands, or stood, at `path`.
+    ///
+    /// # Errors
+    /// As [`JobFile::read`].
+    pub fn parse(path: &Path, text: String) -> Result<JobFile, Error> {
+        let job: Job = toml::from_str(&text).map_err(|e| parse_error(path, &text, &e))?;
+        check_values(path, &job)?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        Ok(JobFile { path: path.to_path_buf(), folder, job, text })
+    }
+
+    /// blake3 of the text, in hex: whether the job is still the one a run was planned from.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        blake3::hash(self.text.as_bytes()).to_hex().to_string()
+    }
+
+    /// A path of the job file, as seen from the working directory.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        if path.is_absolute() { path.to_path_buf() } else { self.folder.join(path) }
+    }
+}
+
+fn check_values(path: &Path, job: &Job) -> Result<(), Error> {
+    let wrong = |key, problem: &str| Err(Error::Value { path: path.to_path_buf(), key, problem: problem.to_owned() });
+    let name = &job.head.name;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.starts_with('.') || name.len() > 100 || !name.chars().all(plain) {
+        return wrong("job.name", "names a folder: use letters, digits, `_`, `-` and `.`, not first a dot, at most 100");
+    }
+    if job.batch.max_requests == 0 || job.batch.max_requests > 100_000 {
+        return wrong("batch.max_requests", "must be from 1 to 100,000, the most a batch may hold");
+    }
+    if job.batch.max_bytes < 1_000 || job.batch.max_bytes > 256_000_000 {
+        return wrong("batch.max_bytes", "must be from 1,000 to 256,000,000, the most a batch may hold");
+    }
+    if job.batch.max_queued_requests < u64::from(job.batch.max_requests) {
+        return wrong("batch.max_queued_requests", "must be at least `batch.max_requests`, or no batch could ever be sent");
+    }
+    Ok(())
+}
+
+fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let offset = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text.as_bytes()[..offset].iter().filter(|&&b| b == b'\n').count() + 1;
+    let message = error.message().trim().replace('\n', ", ");
+    Error::Parse { path: path.to_path_buf(), line, nearest: nearest_known(&message), message }
+}
+
+/// The known key nearest to an unknown one, read from serde's "unknown field `a`, expected one of `b`, `c`".
+fn nearest_known(message: &str) -> Option<String> {
+    if !message.starts_with("unknown ") {
+        return None;
+    }
+    let mut words = message.split('`').skip(1).step_by(2);
+    let unknown = words.next()?;
+    let score = |known: &str| strsim::damerau_levenshtein(unknown, known);
+    let nearest = words.min_by_key(|known| score(known))?;
+    (score(nearest) <= 1 + nearest.len() / 3).then(|| nearest.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "[job]\nname = \"a\"\n[source]\npath = \"a.csv\"\n[request]\nmodel = \"claude-haiku-4-5\"\nmax_tokens = 10\n\
+                            messages = [{ role = \"user\", text = \"{{ a }}\" }]\n[output]\npath = \"b.parquet\"\n";
+
+    fn parse(text: &str) -> Result<JobFile, Error> {
+        JobFile::parse(Path::new("jobs/a.toml"), text.to_owned())
+    }
+
+    #[test]
+    fn reads_the_smallest_job() {
+        let file = parse(SMALLEST).unwrap();
+        assert_eq!(file.job.batch.max_requests, 10_000);
+        assert_eq!(file.resolve(Path::new("b.parquet")), Path::new("jobs/b.parquet"));
+    }
+
+    #[test]
+    fn names_the_nearest_known_key_and_the_line() {
+        let text = SMALLEST.replace("path = \"b.parquet\"", "pth = \"b.parquet\"");
+        let Err(Error::Parse { line, nearest, .. }) = parse(&text) else { panic!("an unknown key was taken") };
+        assert_eq!((line, nearest.as_deref()), (10, Some("path")));
+    }
+
+    #[test]
+    fn refuses_values_out_of_range() {
+        for (extra, key) in [
+            ("[batch]\nmax_requests = 0\n", "batch.max_requests"),
+            ("[batch]\nmax_requests = 100001\n", "batch.max_requests"),
+            ("[batch]\nmax_bytes = 300000000\n", "batch.max_bytes"),
+            ("[batch]\nmax_queued_requests = 5\n", "batch.max_queued_requests"),
+        ] {
+            let Err(Error::Value { key: named, .. }) = parse(&format!("{SMALLEST}{extra}")) else { panic!("{extra} was taken") };
+            assert_eq!(named, key);
+        }
+        for name in ["", "..", "a/b", "a b"] {
+            assert!(parse(&SMALLEST.replace("\"a\"\n[source", &format!("\"{name}\"\n[source"))).is_err(), "{name}");
+        }
+    }
+}
