@@ -112,6 +112,15 @@ impl Pending {
         &self.target
     }
 
+    /// Opens what was written so far for reading, from its start.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn reopen(&mut self) -> io::Result<File> {
+        self.file.flush()?;
+        self.file.get_ref().reopen()
+    }
+
     /// Syncs the bytes, gives the file its name, and syncs the folder.
     ///
     /// # Errors

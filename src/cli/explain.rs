@@ -1,0 +1,223 @@
+//! Error → message, hint, exit code.
+//!
+//! ```text
+//! error: cannot render row 58 (ticket_id = "T-0077")
+//!   caused by: `templates/triage.j2` line 12: undefined value `text`
+//! hint: did you mean `body`?
+//! ```
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+
+use rowmill::pipeline::Error;
+use rowmill::pipeline::faults::{Faults, Tally};
+use rowmill::pipeline::plan::SharedKeys;
+use rowmill::provider::retry::{Call, Verdict, judge};
+use rowmill::{job, journal};
+
+use super::screen::count;
+
+/// All rows succeeded.
+pub(crate) const DONE: u8 = 0;
+/// A bug.
+pub(crate) const BUG: u8 = 1;
+/// Arguments, job, template or input need a change; nothing was sent.
+pub(crate) const CHANGE: u8 = 2;
+/// Finished; some rows did not succeed.
+pub(crate) const PARTLY: u8 = 3;
+/// Stopped by provider or network.
+pub(crate) const PROVIDER: u8 = 4;
+/// Not finished yet.
+pub(crate) const UNFINISHED: u8 = 5;
+/// Stopped by a budget.
+pub(crate) const BUDGET: u8 = 6;
+/// A submit is in doubt and held.
+pub(crate) const DOUBT: u8 = 7;
+/// No such run.
+pub(crate) const NO_RUN: u8 = 10;
+/// Another process works on the run.
+pub(crate) const LOCKED: u8 = 11;
+/// Credentials.
+pub(crate) const CREDENTIALS: u8 = 12;
+/// Interrupted; batches live on.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// What a command ends with when it does not get to its end.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A step of the library stopped.
+    Step(Error),
+    /// Something only the command line knows: message, hint, exit code.
+    Words {
+        message: String,
+        hint: Option<String>,
+        code: u8,
+    },
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Step(error.into())
+    }
+}
+
+impl Failure {
+    /// A failure in words.
+    pub(crate) fn words(code: u8, message: impl Into<String>, hint: impl Into<String>) -> Failure {
+        Failure::Words { message: message.into(), hint: Some(hint.into()).filter(|hint| !hint.is_empty()), code }
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Failure::Words { code, .. } => *code,
+            Failure::Step(error) => exit_code(error),
+        }
+    }
+
+    /// The message, its causes and a hint, each on lines of its own.
+    pub(crate) fn text(&self, paint: impl Fn(&str, &str) -> String) -> String {
+        let (message, hint) = match self {
+            Failure::Words { message, hint, .. } => (message.clone(), hint.clone()),
+            Failure::Step(error) => (told(error), hint(error)),
+        };
+        let mut text = format!("{} {message}", paint("error:", "31;1"));
+        if let Some(hint) = hint {
+            let _ = write!(text, "\n{} {hint}", paint("hint:", "36;1"));
+        }
+        text
+    }
+}
+
+fn exit_code(error: &Error) -> u8 {
+    match error {
+        Error::Bug(_) => BUG,
+        Error::Provider { source, .. } => match judge(Call::Create, source, u32::MAX, std::time::Duration::MAX, 0.0) {
+            Verdict::StopCredentials => CREDENTIALS,
+            _ => PROVIDER,
+        },
+        Error::Journal(journal::Error::Locked { .. }) => LOCKED,
+        _ => CHANGE,
+    }
+}
+
+/// The error, what belongs under it, and its causes.
+fn told(error: &Error) -> String {
+    let mut text = match error {
+        Error::Rows(faults) => told_rows(faults),
+        Error::DuplicateKeys(shared) => told_shared(shared),
+        Error::Changed { what, .. } => {
+            let mut text = error.to_string();
+            what.iter().for_each(|what| drop(write!(text, "\n  {what}")));
+            text
+        }
+        other => other.to_string(),
+    };
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, "\n  caused by: {error}");
+        cause = error.source();
+    }
+    if let Error::Provider { standing, .. } = error {
+        let _ = write!(text, "\n  {standing}");
+    }
+    text
+}
+
+fn told_rows(faults: &Faults) -> String {
+    let mut text = String::new();
+    if let Some((row, key, error)) = &faults.first_error {
+        let _ = write!(text, "cannot render row {} ({key})", row + 1);
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = cause {
+            let _ = write!(text, "\n  caused by: {error}");
+            cause = error.source();
+        }
+        if faults.not_rendered.count > 1 {
+            let _ = write!(text, "\n  {} rows cannot be rendered: {}", count(faults.not_rendered.count), named(&faults.not_rendered));
+        }
+    }
+    let column = faults.key_column.as_deref().unwrap_or("key");
+    for (tally, what) in [(&faults.null_keys, "null"), (&faults.empty_keys, "empty text")] {
+        if tally.count > 0 {
+            let gap = if text.is_empty() { "" } else { "\n  " };
+            let noun = if tally.count == 1 { "row has" } else { "rows have" };
+            let _ = write!(text, "{gap}{} {noun} no key: `{column}` is {what} in {}", count(tally.count), named(tally));
+        }
+    }
+    text
+}
+
+fn told_shared(shared: &SharedKeys) -> String {
+    let mut text = format!("row key is not unique\n  {} keys are shared by several rows", count(shared.keys));
+    for (key, rows) in &shared.first {
+        let tally = Tally { count: rows.len() as u64, first: rows.clone() };
+        let _ = write!(text, "\n  {key}: {}", named(&tally));
+    }
+    text
+}
+
+/// `row 4`, `rows 1 and 3`, `rows 1, 2, 3 and 12 more`.
+fn named(tally: &Tally) -> String {
+    let rows: Vec<String> = tally.first.iter().map(|row| count(row + 1)).collect();
+    let more = tally.count.saturating_sub(rows.len() as u64);
+    match (rows.as_slice(), more) {
+        ([], _) => format!("{} rows", count(more)),
+        ([row], 0) => format!("row {row}"),
+        ([rows @ .., last], 0) => format!("rows {} and {last}", rows.join(", ")),
+        (rows, more) => format!("rows {} and {} more", rows.join(", "), count(more)),
+    }
+}
+
+fn hint(error: &Error) -> Option<String> {
+    let text = match error {
+        Error::Job(job::Error::Parse { nearest, .. }) => format!("did you mean `{}`?", nearest.as_ref()?),
+        Error::UnknownModel { nearest, .. } if !nearest.is_empty() => format!("did you mean `{}`?", nearest.join("`, `")),
+        Error::UnknownModel { .. } => "docs/models.md lists the models this version knows".to_owned(),
+        Error::RetiredModel { .. } => "change `request.model` in the job file".to_owned(),
+        Error::MaxTokens { .. } => "lower `request.max_tokens`".to_owned(),
+        Error::DuplicateKeys(shared) => {
+            let columns = shared.columns.join("`, `");
+            format!("add a column to `key.columns` (now `{columns}`), or set `key.on_duplicate` to \"number\" or \"first\"")
+        }
+        Error::Rows(faults) if faults.first_error.is_some() => {
+            "mend the template or the cell, or set `request.on_row_error = \"skip\"` to set such rows aside as `unsent`".to_owned()
+        }
+        Error::Rows(_) => "choose key columns that every row has, or leave such rows out with `source.where`".to_owned(),
+        Error::NoRows(_) => "nothing was sent; check `source.path`".to_owned(),
+        Error::Provider { source, .. } => return Some(provider_hint(source)),
+        Error::Changed { run, .. } => format!(
+            "finish the old run with `rowmill run {0}`, or give it up with `rowmill cancel {0} --abandon` and start anew",
+            run.display()
+        ),
+        Error::OtherOrigin { .. } => "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned(),
+        _ => return None,
+    };
+    Some(text)
+}
+
+fn provider_hint(error: &rowmill::provider::ApiError) -> String {
+    match judge(Call::Create, error, 0, std::time::Duration::ZERO, 0.0) {
+        Verdict::StopCredentials => "check the key in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and what it may do".to_owned(),
+        Verdict::StopSpend => "raise the spend limit or add credit, then run the same command again".to_owned(),
+        Verdict::Split => "lower `batch.max_bytes` in the job file".to_owned(),
+        Verdict::Fail if error.status == Some(400) => "the provider does not take the request as it is; nothing was sent".to_owned(),
+        _ => "run the same command again; what was accepted is not sent again".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_rows_as_people_do() {
+        for (rows, count, text) in [
+            (vec![3], 1, "row 4"),
+            (vec![0, 2], 2, "rows 1 and 3"),
+            (vec![0, 1, 2], 3, "rows 1, 2 and 3"),
+            (vec![0, 1, 999], 15, "rows 1, 2, 1,000 and 12 more"),
+        ] {
+            assert_eq!(named(&Tally { count, first: rows }), text);
+        }
+    }
+}

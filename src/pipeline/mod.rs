@@ -1,0 +1,150 @@
+//! The only place where rooms meet; one file a step.
+//!
+//! ```text
+//! prepare   job → compiled rooms                      plan      → run directory with spooled batches, nothing sent
+//! submit    spooled batches → accepted batches        watch     accepted → ended
+//! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
+//! drive     the last four in a loop, until done or told to stop
+//! ```
+//!
+//! Every step can be run again: it reads the run's journal, does what is missing, and records it. Sending is logged before and
+//! after; a batch whose fate is unknown is looked up before anything is sent again.
+
+pub mod collect;
+pub mod drive;
+pub mod export;
+pub mod faults;
+mod ordered;
+pub mod plan;
+pub mod prepare;
+pub mod progress;
+mod render;
+pub mod run;
+pub mod submit;
+pub mod watch;
+
+use std::path::PathBuf;
+
+use crate::provider::ApiError;
+
+pub use prepare::Prepared;
+pub use run::Run;
+
+/// Why a step stopped. What a person can do about it is said by the command line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The job file cannot be used.
+    #[error(transparent)]
+    Job(#[from] crate::job::Error),
+    /// The source cannot be read.
+    #[error(transparent)]
+    Source(#[from] crate::source::Error),
+    /// The prompts or the request cannot be compiled.
+    #[error(transparent)]
+    Request(#[from] crate::request::Error),
+    /// The key cannot make custom_ids.
+    #[error(transparent)]
+    Keys(#[from] crate::request::keys::Error),
+    /// The job's schema cannot become columns.
+    #[error(transparent)]
+    Answer(#[from] crate::outcome::answer::Error),
+    /// The output cannot be written as the job says.
+    #[error(transparent)]
+    Output(#[from] crate::output::Error),
+    /// The spool cannot be written or read.
+    #[error(transparent)]
+    Batch(#[from] crate::batch::Error),
+    /// The run directory or its journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] crate::journal::Error),
+    /// Results cannot be joined to their rows.
+    #[error(transparent)]
+    Join(#[from] crate::join::Error),
+    /// The provider refused, or cannot be reached.
+    #[error("{doing}")]
+    Provider {
+        /// What could not be done.
+        doing: String,
+        /// Why.
+        #[source]
+        source: ApiError,
+        /// What of the run is safe.
+        standing: String,
+    },
+    /// No such model.
+    #[error("unknown model `{model}`")]
+    UnknownModel {
+        /// The id in the job.
+        model: String,
+        /// Known ids that come near.
+        nearest: Vec<String>,
+    },
+    /// The model is gone.
+    #[error("{advice}")]
+    RetiredModel {
+        /// When, and what to use instead.
+        advice: String,
+    },
+    /// More output tokens than the model can make.
+    #[error("`request.max_tokens` is {max_tokens}, but `{model}` makes at most {most} tokens an answer")]
+    MaxTokens {
+        /// The model.
+        model: String,
+        /// What the job asks.
+        max_tokens: u64,
+        /// The model's limit.
+        most: u64,
+    },
+    /// Rows have no key, or cannot be rendered.
+    #[error("some rows cannot be sent")]
+    Rows(Box<faults::Faults>),
+    /// Several rows share a key.
+    #[error("row key is not unique")]
+    DuplicateKeys(Box<plan::SharedKeys>),
+    /// The source has no rows to send.
+    #[error("no rows: {0}")]
+    NoRows(String),
+    /// The run's job, templates or source are no longer what they were when it was planned.
+    #[error("the job has changed since run `{run}` was planned")]
+    Changed {
+        /// The unfinished run.
+        run: PathBuf,
+        /// What changed.
+        what: Vec<String>,
+    },
+    /// The run belongs to another provider than the one that is set.
+    #[error("this run was planned for {planned}, not for {given}")]
+    OtherOrigin {
+        /// Where the run's batches are.
+        planned: String,
+        /// What is set now.
+        given: String,
+    },
+    /// Files around the steps.
+    #[error("cannot {doing} `{}`", .path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something that cannot happen did.
+    #[error("{0}: this is a bug in rowmill")]
+    Bug(String),
+}
+
+/// An error and its causes in one line, for `_rm_error`.
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

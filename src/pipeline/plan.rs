@@ -1,0 +1,322 @@
+//! Job → run directory with spooled batches. Nothing is sent.
+//!
+//! Rows are rendered on every core and packed in row order, so the same job over the same rows makes the same batches. The dry run
+//! is the same walk without the spool: what it reports is what a run would do, and it leaves nothing behind.
+//!
+//! **Memory:** one record batch and its requests a core, one row group of the spool, and the duplicate finder's buffers; 24 bytes a
+//! row go to a temporary file for the search for duplicates.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use serde::Serialize;
+
+use crate::batch::spool::{PieceSummary, SpoolRowsBuilder, SpoolWriter};
+use crate::batch::{Limits, Packer, Placement};
+use crate::job::JobFile;
+use crate::request::custom_id::Nonce;
+use crate::request::keys::{DuplicateFinder, OnDuplicate};
+use crate::source::Rows;
+
+use super::Error;
+use super::faults::Faults;
+use super::ordered::in_order;
+use super::prepare::Prepared;
+use super::progress::{Listener, Progress};
+use super::render::{Line, Rendered, Renderer, Unsent};
+
+/// What planning found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outline {
+    /// Rows read from the source.
+    pub rows_read: u64,
+    /// Rows that `where` and `limit` let through: the rows of the run.
+    pub rows: u64,
+    /// Rows that are sent.
+    pub requests: u64,
+    /// Rows that are not sent, by the reason's word.
+    pub unsent: BTreeMap<String, u64>,
+    /// The batches, in order.
+    pub batches: Vec<Cut>,
+    /// Bytes of all create bodies.
+    pub body_bytes: u64,
+    /// Bytes that every request has in common; sent with each, kept once.
+    pub shared_bytes: u64,
+}
+
+/// One batch as it was cut.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Cut {
+    /// Rows it stands for, those that are not sent among them.
+    pub rows: u64,
+    /// Requests.
+    pub requests: u32,
+    /// Exact bytes of the create body.
+    pub body_bytes: u64,
+}
+
+/// Keys that several rows have.
+#[derive(Debug)]
+pub struct SharedKeys {
+    /// The key columns.
+    pub columns: Vec<String>,
+    /// Rows whose key an earlier row has.
+    pub rows: u64,
+    /// Keys that more than one row has.
+    pub keys: u64,
+    /// The first of them: the key in words, and its first rows by `row_index`.
+    pub first: Vec<(String, Vec<u64>)>,
+}
+
+/// How a plan is to be made.
+pub struct Planner<'a> {
+    /// The job.
+    pub file: &'a JobFile,
+    /// Its rooms.
+    pub prepared: &'a Prepared,
+    /// What the provider takes.
+    pub limits: Limits,
+    /// The run's mark in every custom_id.
+    pub nonce: &'a Nonce,
+    /// Threads that render.
+    pub threads: usize,
+    /// Where temporary files go.
+    pub scratch: PathBuf,
+    /// Who hears of progress.
+    pub listener: &'a dyn Listener,
+}
+
+impl Planner<'_> {
+    /// The dry run: reads, renders and packs everything; writes nothing but temporary files that are gone afterwards.
+    ///
+    /// # Errors
+    /// Whatever would stop a run before anything is sent: unreadable rows, rows without key, rows that cannot be rendered, shared keys.
+    pub fn outline(&self) -> Result<Outline, Error> {
+        self.walk(None).map(|(outline, _)| outline)
+    }
+
+    /// Writes the spool into `folder`, one file a batch, and tells what was found.
+    ///
+    /// # Errors
+    /// As [`Planner::outline`], and when the spool cannot be written; `folder` is then for the caller to remove.
+    pub fn spool(&self, folder: &Path) -> Result<(Outline, Vec<PieceSummary>), Error> {
+        self.walk(Some(folder))
+    }
+
+    fn walk(&self, spool: Option<&Path>) -> Result<(Outline, Vec<PieceSummary>), Error> {
+        let repeated = self.repeated_rows()?;
+        let renderer = Renderer {
+            keys: &self.prepared.keys,
+            requests: &self.prepared.requests,
+            nonce: self.nonce,
+            on_duplicate: self.file.job.key.on_duplicate,
+            repeated: &repeated,
+            skip_bad_rows: self.file.job.request.on_row_error.is_skip(),
+        };
+        let mut packer = PieceMaker::new(self, spool)?;
+        let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
+        let rows = std::iter::from_fn(|| scan.next()).map(|rows| rows.map_err(Error::from));
+        in_order(self.threads, rows, |rows: Rows| Ok(renderer.render(rows)), |rendered| packer.take(rendered))?;
+        let read = scan.counts().read;
+        packer.finish(read)
+    }
+
+    /// The rows whose key an earlier row has, where the job wants them treated and not refused: a walk of its own over the key columns.
+    fn repeated_rows(&self) -> Result<Vec<(u64, u32)>, Error> {
+        if self.file.job.key.on_duplicate == OnDuplicate::Error {
+            return Ok(Vec::new());
+        }
+        let mut finder = DuplicateFinder::new(&self.scratch)?;
+        for rows in self.prepared.source.scan(Some(self.prepared.keys.columns()))? {
+            let rows = rows?;
+            for (row, &index) in rows.row_index.iter().enumerate() {
+                // A row without a key is found, and told of, in the main walk.
+                if let Ok(key) = self.prepared.keys.key(&rows.batch, row, index) {
+                    finder.add(key.hash(), index)?;
+                }
+            }
+        }
+        Ok(finder.finish()?.ordinals)
+    }
+
+    /// Puts the first shared keys into words, by reading their first rows again.
+    fn shared_keys(&self, found: &crate::request::keys::Duplicates) -> Result<SharedKeys, Error> {
+        let mut first = Vec::new();
+        let mut wanted: Vec<&Vec<u64>> = found.first.iter().filter(|rows| !rows.is_empty()).collect();
+        wanted.sort_by_key(|rows| rows[0]);
+        let mut scan = self.prepared.source.scan(Some(self.prepared.keys.columns()))?;
+        while first.len() < wanted.len() {
+            let Some(rows) = scan.next() else { break };
+            let rows = rows?;
+            while let Some(group) = wanted.get(first.len()) {
+                let Ok(row) = rows.row_index.binary_search(&group[0]) else { break };
+                let key = self.prepared.keys.key(&rows.batch, row, group[0]);
+                first.push((key.map_or_else(|_| String::new(), |key| key.describe()), (*group).clone()));
+            }
+        }
+        Ok(SharedKeys { columns: self.prepared.keys.columns().to_vec(), rows: found.rows, keys: found.groups, first })
+    }
+}
+
+/// Threads to render on: as many as the machine has.
+#[must_use]
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// Cuts rendered rows into pieces, and spools them where there is a spool.
+struct PieceMaker<'a> {
+    planner: &'a Planner<'a>,
+    spool: Option<&'a Path>,
+    head: Arc<[u8]>,
+    packer: Packer,
+    writer: Option<SpoolWriter>,
+    pieces: Vec<PieceSummary>,
+    cuts: Vec<Cut>,
+    open: Cut,
+    builder: SpoolRowsBuilder,
+    finder: Option<DuplicateFinder>,
+    unsent: BTreeMap<String, u64>,
+    rows: u64,
+    faults: Faults,
+}
+
+impl<'a> PieceMaker<'a> {
+    fn new(planner: &'a Planner<'a>, spool: Option<&'a Path>) -> Result<PieceMaker<'a>, Error> {
+        let head: Arc<[u8]> = planner.prepared.requests.head().into();
+        let by_row_number = planner.prepared.keys.columns().is_empty();
+        let must_be_unique = planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
+        Ok(PieceMaker {
+            packer: Packer::for_head(planner.limits, head.len()),
+            finder: if must_be_unique { Some(DuplicateFinder::new(&planner.scratch)?) } else { None },
+            planner,
+            spool,
+            head,
+            writer: None,
+            pieces: Vec::new(),
+            cuts: Vec::new(),
+            open: Cut::default(),
+            builder: SpoolRowsBuilder::default(),
+            unsent: BTreeMap::new(),
+            rows: 0,
+            faults: Faults::default(),
+        })
+    }
+
+    fn take(&mut self, rendered: Rendered) -> Result<(), Error> {
+        let mut begun = 0;
+        for (row, line) in rendered.lines.iter().enumerate() {
+            if let (Some(finder), Some(hash)) = (&mut self.finder, line.key_hash) {
+                finder.add(hash, rendered.row_index[row])?;
+            }
+            let placement = self.place(line);
+            if placement == Placement::Next {
+                self.write(&rendered, begun, row)?;
+                self.close()?;
+                begun = row;
+            }
+            self.push(&rendered, row, line, placement);
+        }
+        self.write(&rendered, begun, rendered.lines.len())?;
+        self.rows += rendered.lines.len() as u64;
+        self.faults.absorb(rendered.faults);
+        if self.faults.enough() {
+            return Err(Error::Rows(Box::new(std::mem::take(&mut self.faults))));
+        }
+        self.planner.listener.hear(Progress::Planning { rows: self.rows, of: self.planner.prepared.source.rows_hint() });
+        Ok(())
+    }
+
+    /// Where a row goes; a row without a request goes along with the open piece.
+    fn place(&mut self, line: &Line) -> Placement {
+        match &line.request {
+            Ok(request) => self.packer.offer((request.custom_id.as_str().len() + request.part.len()) as u64),
+            Err(_) => Placement::Here,
+        }
+    }
+
+    fn push(&mut self, rendered: &Rendered, row: usize, line: &Line, placement: Placement) {
+        let index = rendered.row_index[row];
+        self.open.rows += 1;
+        match &line.request {
+            Ok(request) if placement != Placement::TooLarge => {
+                self.open.requests += 1;
+                self.open.body_bytes = self.packer.bytes();
+                let part = &rendered.text[request.part.clone()];
+                self.builder.push_request(index, &line.key, request.custom_id.as_str(), request.hash.as_str(), part);
+            }
+            Ok(request) => {
+                let bytes = self.head.len() + request.part.len();
+                let reason = format!("its request has {bytes} bytes, and a batch takes at most {}", self.planner.limits.max_bytes);
+                self.set_aside(index, &line.key, &Unsent { kind: "too_large", reason });
+            }
+            Err(unsent) => self.set_aside(index, &line.key, unsent),
+        }
+    }
+
+    fn set_aside(&mut self, index: u64, key: &str, unsent: &Unsent) {
+        *self.unsent.entry(unsent.kind.to_owned()).or_default() += 1;
+        self.builder.push_unsent(index, key, None, &format!("{}: {}", unsent.kind, unsent.reason));
+    }
+
+    /// Writes the rows pushed so far, which are rows `from..to` of the rendered ones.
+    fn write(&mut self, rendered: &Rendered, from: usize, to: usize) -> Result<(), Error> {
+        let Some(folder) = self.spool else {
+            self.builder = SpoolRowsBuilder::default();
+            return Ok(());
+        };
+        if from == to {
+            return Ok(());
+        }
+        let kept = &self.planner.prepared.kept;
+        let columns = super::project(&rendered.rows, kept)?.slice(from, to - from);
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => {
+                let piece = u32::try_from(self.pieces.len() + 1).map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
+                let path = folder.join(crate::journal::spool_name(piece));
+                self.writer.insert(SpoolWriter::create(&path, piece, Arc::clone(&self.head), kept)?)
+            }
+        };
+        writer.write(&self.builder.finish(columns))?;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        if let Some(writer) = self.writer.take() {
+            self.pieces.push(writer.finish()?);
+        }
+        if self.open.rows > 0 {
+            self.cuts.push(std::mem::take(&mut self.open));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, rows_read: u64) -> Result<(Outline, Vec<PieceSummary>), Error> {
+        self.close()?;
+        if self.faults.any() {
+            return Err(Error::Rows(Box::new(self.faults)));
+        }
+        if let Some(finder) = self.finder {
+            let found = finder.finish()?;
+            if found.rows > 0 {
+                return Err(Error::DuplicateKeys(Box::new(self.planner.shared_keys(&found)?)));
+            }
+        }
+        if rows_read == 0 {
+            return Err(Error::NoRows("the source has a header and nothing below it".into()));
+        }
+        let outline = Outline {
+            rows_read,
+            rows: self.rows,
+            requests: self.cuts.iter().map(|cut| u64::from(cut.requests)).sum(),
+            unsent: self.unsent,
+            body_bytes: self.cuts.iter().map(|cut| cut.body_bytes).sum(),
+            batches: self.cuts,
+            shared_bytes: self.head.len() as u64,
+        };
+        Ok((outline, self.pieces))
+    }
+}

@@ -1,0 +1,114 @@
+//! Job → the compiled rooms, before any row is read.
+//!
+//! Whatever can be known without rows is found out here: the source opens, the templates compile and name columns that exist, the
+//! key has columns of a kind that can be one, the schema is one the API takes, the output's columns do not clash and its folder can
+//! be written. A plan, a check and a preview all begin with this, so that they cannot disagree.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use jiff::civil::Date;
+
+use crate::catalog::{Catalog, Model};
+use crate::job::JobFile;
+use crate::outcome::answer::AnswerSchema;
+use crate::output::{self, OutputSchema};
+use crate::request::Requests;
+use crate::request::keys::Keys;
+use crate::source::Source;
+use crate::template::Columns;
+
+use super::Error;
+
+/// A job whose rooms are compiled.
+pub struct Prepared {
+    /// Where rows come from.
+    pub source: Source,
+    /// What makes a row's custom_id.
+    pub keys: Keys,
+    /// What is asked.
+    pub requests: Requests,
+    /// How an answer becomes columns, where the job has a schema.
+    pub answer: Option<AnswerSchema>,
+    /// The columns of the output.
+    pub output: OutputSchema,
+    /// Where the output goes, seen from the working directory.
+    pub output_path: PathBuf,
+    /// Source columns to read: those that the key, the templates or the output need, in source order.
+    pub read: Vec<String>,
+    /// Source columns kept for the output, in source order.
+    pub kept: SchemaRef,
+    /// What a person should know before money is spent; none of it stops the job.
+    pub warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Compiles a job. `today` decides what is said of models that retire.
+    ///
+    /// # Errors
+    /// The first room that cannot be compiled; nothing has been written.
+    pub fn new(file: &JobFile, today: Date) -> Result<Prepared, Error> {
+        let job = &file.job;
+        let mut warnings = Vec::new();
+        check_model(&job.request.model, job.request.max_tokens, today, &mut warnings)?;
+        let source = Source::open(&job.source, &file.folder)?;
+        let schema = source.schema();
+        let keys = Keys::new(&job.key, schema)?;
+        let requests = Requests::compile(&job.request, &file.folder, schema)?;
+        let answer = requests.answer_schema().map(AnswerSchema::compile).transpose()?;
+        let kept = kept_columns(schema, &job.output)?;
+        let answers = answer.as_ref().map_or(&[][..], |answer| answer.fields());
+        let output = OutputSchema::new(&kept, answers, &job.output)?;
+        let output_path = file.resolve(&job.output.path);
+        output::check_writable(&output_path)?;
+        let read = columns_to_read(schema, &keys, &requests, &kept);
+        if job.key.columns.is_empty() {
+            warnings.push("no `key.columns`: a row is known by its number alone, so answers cannot be matched after the source changes".into());
+        }
+        Ok(Prepared { keys, requests, answer, output, output_path, read, kept, warnings, source })
+    }
+}
+
+fn check_model(id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {
+    let catalog = Catalog::builtin();
+    let Some((_, model)) = catalog.model(id) else {
+        return Err(Error::UnknownModel { model: id.to_owned(), nearest: catalog.nearest(id).into_iter().map(str::to_owned).collect() });
+    };
+    check_max_tokens(id, model, max_tokens)?;
+    match catalog.advice(id, today) {
+        Some(advice) if model.is_retired(today) => Err(Error::RetiredModel { advice }),
+        Some(advice) => {
+            warnings.push(advice);
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_max_tokens(id: &str, model: &Model, max_tokens: u64) -> Result<(), Error> {
+    let most = model.max_batch_output_tokens.unwrap_or(model.max_output_tokens).max(model.max_output_tokens);
+    if max_tokens > most {
+        return Err(Error::MaxTokens { model: id.to_owned(), max_tokens, most });
+    }
+    Ok(())
+}
+
+/// The source columns that the job wants in its output, in source order.
+fn kept_columns(schema: &Schema, spec: &output::OutputSpec) -> Result<SchemaRef, Error> {
+    let wanted = spec.columns.resolve(schema)?;
+    let fields: Vec<_> = wanted.iter().map(|&i| Arc::new(schema.field(i).clone())).collect();
+    Ok(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
+}
+
+fn columns_to_read(schema: &Schema, keys: &Keys, requests: &Requests, kept: &Schema) -> Vec<String> {
+    let mut wanted: BTreeSet<&str> = keys.columns().iter().map(String::as_str).collect();
+    let used = requests.columns();
+    match &used {
+        Columns::All => wanted.extend(schema.fields().iter().map(|f| f.name().as_str())),
+        Columns::Named(names) => wanted.extend(names.iter().map(String::as_str)),
+    }
+    wanted.extend(kept.fields().iter().map(|f| f.name().as_str()));
+    schema.fields().iter().filter(|f| wanted.contains(f.name().as_str())).map(|f| f.name().clone()).collect()
+}

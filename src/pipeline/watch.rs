@@ -1,0 +1,109 @@
+//! Accepted → ended.
+//!
+//! A batch tells nothing until it is over: its counters stay 0, so there is no progress to show but time. A few batches are asked
+//! for one by one; many are found by listing, which is one call a page. A batch that is not found although it was accepted is
+//! waited for: the API has been seen to answer 404 for batches that all finished.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use crate::journal::Event;
+use crate::provider::retry::{Call, Verdict, WAIT_404, judge, with_retry};
+use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
+
+use super::drive::{Driver, between};
+use super::progress::Progress;
+use super::submit::stopped;
+use super::{Error, Run};
+
+/// So many batches are asked for one by one; more are listed.
+const ONE_BY_ONE: usize = 4;
+/// Batches a page when listing.
+const PAGE: u32 = 1000;
+/// Pages listed at the most; what is not on them is asked for.
+const MAX_PAGES: usize = 5;
+
+/// What the watching itself remembers between two looks.
+#[derive(Debug, Default)]
+pub(crate) struct Eyes {
+    not_found_since: HashMap<BatchId, Timestamp>,
+}
+
+/// Looks once at every batch in flight, and records those that are over.
+pub(crate) async fn look(driver: &Driver<'_>, run: &mut Run, eyes: &mut Eyes) -> Result<(), Error> {
+    let in_flight: BTreeMap<u32, BatchId> = run.in_flight().collect();
+    let mut listed = if in_flight.len() > ONE_BY_ONE { list(driver, run, &in_flight).await? } else { HashMap::new() };
+    for (batch, id) in in_flight {
+        let remote = match listed.remove(&id) {
+            Some(remote) => remote,
+            None => match retrieve(driver, run, eyes, batch, &id).await? {
+                Some(remote) => remote,
+                None => continue,
+            },
+        };
+        eyes.not_found_since.remove(&id);
+        note_end(driver, run, batch, &remote)?;
+    }
+    Ok(())
+}
+
+fn note_end(driver: &Driver<'_>, run: &mut Run, batch: u32, remote: &RemoteBatch) -> Result<(), Error> {
+    if remote.processing_status != Processing::Ended {
+        return Ok(());
+    }
+    let counts = remote.request_counts;
+    run.record(driver.clock.now(), Event::Ended { batch, counts, ended_at: remote.ended_at })?;
+    driver.listener.hear(Progress::Ended { batch, counts });
+    Ok(())
+}
+
+/// The batches in flight that a listing shows; newest first, until all are found.
+async fn list(driver: &Driver<'_>, run: &Run, wanted: &BTreeMap<u32, BatchId>) -> Result<HashMap<BatchId, RemoteBatch>, Error> {
+    let mut found = HashMap::new();
+    let mut after: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let call = with_retry(Call::List, driver.clock, || driver.api.list(PAGE, after.as_deref()));
+        let Some(page) = driver.stop.or(call).await else { break };
+        let page = page.map_err(|source| stopped(run, "cannot look after the batches in flight".to_owned(), source))?;
+        let more = page.has_more;
+        found.extend(page.data.into_iter().filter(|b| wanted.values().any(|id| *id == b.id)).map(|b| (b.id.clone(), b)));
+        if !more || found.len() == wanted.len() || page.last_id.is_none() {
+            break;
+        }
+        after = page.last_id;
+    }
+    Ok(found)
+}
+
+/// Asks for one batch; `None` if it is not found for now, or a person wants to leave.
+async fn retrieve(
+    driver: &Driver<'_>,
+    run: &Run,
+    eyes: &mut Eyes,
+    batch: u32,
+    id: &BatchId,
+) -> Result<Option<RemoteBatch>, Error> {
+    let gone = |source| stopped(run, format!("batch {batch} ({id}) cannot be looked after"), source);
+    // Not being found is waited out by the loop, which goes on with the other batches meanwhile.
+    let is_missing = |error: &ApiError| matches!(judge(Call::Retrieve, error, 0, std::time::Duration::ZERO, 0.0), Verdict::Wait404 { .. });
+    let call = with_retry(Call::Retrieve, driver.clock, || async {
+        match driver.api.retrieve(id).await {
+            Err(error) if is_missing(&error) => Ok(Err(error)),
+            Err(error) => Err(error),
+            Ok(remote) => Ok(Ok(remote)),
+        }
+    });
+    let Some(answer) = driver.stop.or(call).await else { return Ok(None) };
+    let error = match answer.map_err(gone)? {
+        Ok(remote) => return Ok(Some(remote)),
+        Err(error) => error,
+    };
+    let now = driver.clock.now();
+    let since = *eyes.not_found_since.entry(id.clone()).or_insert_with(|| {
+        let text = format!("batch {batch} ({id}) is not found for now; it was accepted, so rowmill waits for it");
+        driver.listener.hear(Progress::Note(&text));
+        now
+    });
+    if between(since, now) >= WAIT_404 { Err(gone(error)) } else { Ok(None) }
+}

@@ -1,0 +1,93 @@
+//! What the README says is run and compared.
+
+use std::path::Path;
+
+use crate::support::Workdir;
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The commands of a `sh` block under a heading, without remarks.
+fn commands(heading: &str) -> Vec<String> {
+    let text = readme();
+    let section = text.split(&format!("## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no heading {heading}"));
+    let section = section.split("\n## ").next().unwrap();
+    let blocks = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks.flat_map(str::lines).map(|line| line.split('#').next().unwrap().trim().to_owned()).filter(|line| !line.is_empty()).collect()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// A copy of the samples, so that a test writes nothing into the checkout.
+fn with_samples() -> Workdir {
+    let work = Workdir::new();
+    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data"), &work.path("sample_data"));
+    work
+}
+
+#[test]
+fn first_command_does_the_main_job() {
+    let commands = commands("Two commands");
+    assert_eq!(commands[1], "cargo test");
+    let args: Vec<&str> = commands[0].strip_prefix("cargo run -- ").expect("the first command runs rowmill").split(' ').collect();
+    let work = with_samples();
+    let done = work.rowmill(&args).expect(0).says("SIMULATED");
+    assert!(done.stdout.contains(".parquet"), "{}", done.stdout);
+    assert!(done.stdout.contains("T-0001"), "a few joined rows are shown\n{}", done.stdout);
+}
+
+#[test]
+fn commands_for_a_first_job_work_in_their_order() {
+    let work = with_samples();
+    std::fs::copy(work.path("sample_data/tickets/tickets.csv"), work.path("tickets.csv")).unwrap();
+    let mut ran = 0;
+    for command in commands("A first job of your own") {
+        let Some(args) = command.strip_prefix("rowmill ") else { continue };
+        let args: Vec<&str> = args.split(' ').collect();
+        // Without `--simulate` these need a key; that they ask for one is tested elsewhere.
+        if matches!(args[0], "init" | "preview" | "check" | "plan") || args.contains(&"--simulate") {
+            work.rowmill(&args).expect(0);
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, 5);
+}
+
+#[test]
+fn every_sample_job_runs() {
+    let mut ran = 0;
+    for job in ["hello/hello.toml", "tickets/triage.toml", "products/extract.toml"] {
+        let work = with_samples();
+        work.rowmill(&["check", &format!("sample_data/{job}")]).expect(0);
+        work.rowmill(&["run", &format!("sample_data/{job}"), "--simulate"]).expect(0);
+        ran += 1;
+    }
+    assert_eq!(ran, 3);
+}
+
+#[test]
+fn lists_the_columns_that_are_written() {
+    let text = readme();
+    let listed = text.split("<!-- columns: written from the table in src/output/columns.rs; a test compares -->").nth(1).unwrap();
+    let listed = listed.split("<!-- /columns -->").next().unwrap();
+    assert_eq!(listed.trim(), rowmill::output::columns::documentation().trim());
+}
+
+#[test]
+fn lists_the_exit_codes_that_are_used() {
+    let text = readme();
+    for code in [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 130] {
+        assert!(text.contains(&format!("\n| {code} | ")), "{code}");
+    }
+}

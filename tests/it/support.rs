@@ -1,0 +1,194 @@
+//! One builder for all tests: makes a work directory, rows and a job, runs the binary, reads the output.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+/// A folder of its own, gone at the end of the test.
+pub(crate) struct Workdir {
+    folder: tempfile::TempDir,
+}
+
+/// What a finished command left.
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A table as text, for comparing.
+pub(crate) struct Table {
+    pub(crate) batch: RecordBatch,
+}
+
+impl Workdir {
+    pub(crate) fn new() -> Workdir {
+        Workdir { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> &Workdir {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+        self
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    /// Rows `T-1` … with a text each, and a job over them that asks for a sentence.
+    pub(crate) fn with_rows(self, rows: usize) -> Workdir {
+        let mut text = String::from("id,body\n");
+        for n in 1..=rows {
+            text.push_str(&format!("T-{n},\"the {n}th text, with a comma\"\n"));
+        }
+        self.write("rows.csv", text).write("job.toml", JOB);
+        self
+    }
+
+    /// The binary in this folder, with nothing of the tester's environment that could matter.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowmill"));
+        command.args(args).current_dir(self.folder.path());
+        for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ROWMILL_STATE", "ROWMILL_CRASH_AT", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command.env("COLUMNS", "120");
+        command
+    }
+
+    pub(crate) fn rowmill(&self, args: &[&str]) -> Finished {
+        Finished::from(self.command(args).output().expect("the binary runs"))
+    }
+
+    /// As [`Workdir::rowmill`], against a simulator that runs elsewhere.
+    pub(crate) fn rowmill_at(&self, base_url: &str, args: &[&str]) -> Finished {
+        let mut command = self.command(args);
+        command.env("ANTHROPIC_BASE_URL", base_url).env("ANTHROPIC_API_KEY", KEY);
+        Finished::from(command.output().expect("the binary runs"))
+    }
+
+    pub(crate) fn parquet(&self, name: &str) -> Table {
+        Table::read(&self.path(name))
+    }
+
+    /// Everything in the folder, to see that nothing was left behind.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        walk(self.folder.path(), self.folder.path(), &mut found);
+        found.sort();
+        found
+    }
+}
+
+/// The key that the tests send; it must turn up nowhere.
+pub(crate) const KEY: &str = "sk-ant-test-51e9c0f2d7";
+
+/// The job of [`Workdir::with_rows`].
+pub(crate) const JOB: &str = r#"[job]
+name = "test"
+
+[source]
+path = "rows.csv"
+
+[key]
+columns = ["id"]
+
+[request]
+model = "claude-haiku-4-5"
+max_tokens = 200
+system = "Say what the text is about."
+messages = [{ role = "user", text = "Text: {{ body }}" }]
+
+[output]
+path = "out.parquet"
+"#;
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Finished {
+        Finished {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Finished {
+    /// Panics with everything that was said unless the command ended with this code.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Finished {
+        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Panics unless stderr says this.
+    #[track_caller]
+    pub(crate) fn says(self, words: &str) -> Finished {
+        assert!(self.stderr.contains(words), "`{words}` is not in\n--- stderr\n{}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in\n{}", self.stdout))
+    }
+}
+
+impl Table {
+    pub(crate) fn read(path: &Path) -> Table {
+        let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file").build().expect("a reader");
+        let schema = arrow::array::RecordBatchReader::schema(&reader);
+        let batches: Vec<_> = reader.map(|batch| batch.expect("a batch")).collect();
+        Table { batch: concat_batches(&schema, &batches).expect("one table") }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.batch.schema().fields().iter().map(|f| f.name().clone()).collect()
+    }
+
+    /// A column as text; null is the empty text.
+    #[track_caller]
+    pub(crate) fn column(&self, name: &str) -> Vec<String> {
+        let column = self.batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name} in {:?}", self.names()));
+        let format = ArrayFormatter::try_new(column, &FormatOptions::default()).expect("a printable column");
+        (0..column.len()).map(|row| format.value(row).to_string()).collect()
+    }
+}
+
+/// The folder of real tables, where it stands beside the project; tests that need it say so and pass without it.
+pub(crate) fn shared_data(test: &str) -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = std::env::var_os("ROWMILL_SHARED_DATA").map_or(beside, PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: {test}: there is no folder of shared data ({})", folder.display());
+    None
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            walk(root, &path, found);
+        } else {
+            found.push(path.strip_prefix(root).expect("below the root").display().to_string());
+        }
+    }
+}
