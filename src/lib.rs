@@ -12,6 +12,8 @@
 
 pub mod durable;
 
+pub mod table;
+
 pub mod batch;
 pub mod catalog;
 pub mod outcome;

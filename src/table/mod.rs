@@ -1,0 +1,460 @@
+//! SQL expressions over record batches: the one place where polars frames and arrow batches meet.
+//!
+//! In comes the text of an expression (`where`, `derive`) and the schema of the rows; out comes an [`Expression`] that has been
+//! parsed and type-checked before the first row, and then makes one array per record batch.
+//!
+//! ```text
+//!  text ── syntax.rs ──▶ parsed, row by row only ──▶ polars expression ──▶ data type, known before any row
+//!                                                         ▲        │
+//!  batch ── only the columns it reads ── bridge.rs ───────┘        └── bridge.rs ──▶ one array, a value a row
+//! ```
+//!
+//! **Promises.** One value a row, in row order: aggregates, windows, subqueries and everything else that changes the number of
+//! rows or looks at other rows is refused by [`Expression::parse`]. The data type is the same in every batch. Text stays text:
+//! `zip = '007'` compares text, and comparing a text column with a number is an error, never a guess. Messages hold the
+//! expression and names of columns, never a cell. Nothing panics: what the engine may do is caught at the border.
+//!
+//! **What crosses.** Booleans, integers, floats, text, dates, times, timestamps, durations, binary, and lists and structs of
+//! these. On the way in, dictionaries are unpacked, 16-bit floats become 32-bit, decimals become 64-bit floats (exact up to 15
+//! digits), seconds become milliseconds, and time zones that are an offset become UTC (the same instants). On the way out text
+//! is plain `Utf8`, lists are `List`, times of day are nanoseconds. Maps, unions and intervals do not cross: a clear error.
+//!
+//! **SQL.** The dialect is that of polars: comparison, `AND`, `OR`, `NOT`, `IN`, `BETWEEN`, `LIKE`, `ILIKE`, `~`, `CASE`, `CAST`,
+//! `TRY_CAST`, `||`, arithmetic, `EXTRACT`, and the functions listed in `syntax.rs`. A float that is not a number equals itself
+//! and is greater than all others; text compares by its bytes. To allow another function, add it to that list.
+
+mod bounds;
+mod bridge;
+mod syntax;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_empty_array};
+use arrow::compute::{cast, prep_null_mask_filter, take};
+use arrow::datatypes::{DataType, Schema};
+use polars::prelude::{Column, DataFrame, DslPlan, Expr, IntoColumn, IntoLazy, LazyFrame, PolarsError, col};
+use polars::sql::SQLContext;
+
+pub use bounds::{Bound, BoundOp, BoundValue};
+
+/// What can be wrong with an expression, or with the rows it meets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text is not one SQL expression.
+    #[error("`{sql}` is not an expression: {reason}")]
+    Syntax {
+        /// The expression.
+        sql: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The expression looks at more than one row, or is more than the engine can do.
+    #[error("`{sql}` cannot be evaluated row by row: {what}")]
+    NotByRow {
+        /// The expression.
+        sql: String,
+        /// The part that cannot.
+        what: String,
+    },
+    /// The expression names a column that the rows do not have.
+    #[error("`{sql}` names the column `{column}`, which does not exist{}", in_words(.nearest, .columns, *.quoted))]
+    UnknownColumn {
+        /// The expression.
+        sql: String,
+        /// The name that was not found.
+        column: String,
+        /// Names that look like it, best first.
+        nearest: Vec<String>,
+        /// All names there are.
+        columns: Vec<String>,
+        /// Whether it stood in double quotes, where text may have been meant.
+        quoted: bool,
+    },
+    /// A function that does not exist, or that the engine does not offer row by row.
+    #[error("`{sql}` calls `{function}`, which is not among the functions of one row{}", nearest_in_words(.nearest))]
+    UnknownFunction {
+        /// The expression.
+        sql: String,
+        /// The name of the function.
+        function: String,
+        /// Names that look like it, best first.
+        nearest: Vec<String>,
+    },
+    /// The expression reads a column of a type that cannot cross to the engine.
+    #[error("column `{column}` has the type {data_type}, which expressions cannot read")]
+    UnsupportedType {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+    },
+    /// The types in the expression do not fit each other.
+    #[error("`{sql}` does not fit the types of its columns ({}): {reason}", .columns.join(", "))]
+    Type {
+        /// The expression.
+        sql: String,
+        /// The columns it reads, each with its type.
+        columns: Vec<String>,
+        /// What the engine says.
+        reason: String,
+    },
+    /// A condition that is neither true nor false.
+    #[error("`{sql}` is not a condition: it makes {data_type}, not true or false")]
+    NotBoolean {
+        /// The expression.
+        sql: String,
+        /// What it makes.
+        data_type: DataType,
+    },
+    /// A batch whose columns are not those the expression was parsed for.
+    #[error("`{sql}` was parsed for column `{column}` of type {expected}, but the rows have {found}")]
+    ChangedColumn {
+        /// The expression.
+        sql: String,
+        /// The column.
+        column: String,
+        /// Its type when the expression was parsed.
+        expected: DataType,
+        /// What the batch has.
+        found: String,
+    },
+    /// A value in the rows cannot be worked on, for example a text that is cast to a number but holds none.
+    #[error("`{sql}` fails on a value in the rows: {reason}")]
+    Evaluate {
+        /// The expression.
+        sql: String,
+        /// What the engine says, without the values.
+        reason: String,
+    },
+}
+
+fn in_words(nearest: &[String], columns: &[String], quoted: bool) -> String {
+    const SHOWN: usize = 30;
+    let mut words = nearest_in_words(nearest);
+    if columns.is_empty() {
+        return words + "; there are no columns";
+    }
+    let names: Vec<String> = columns.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    words = format!("{words}; the columns are {}", names.join(", "));
+    if columns.len() > SHOWN {
+        words = format!("{words} and {} more", columns.len() - SHOWN);
+    }
+    if quoted && nearest.is_empty() {
+        words += "; text is written in 'single quotes'";
+    }
+    words
+}
+
+fn nearest_in_words(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        names => format!(" (nearest: {})", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The names that look like `wanted`, best first, at most three.
+fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let lower = wanted.to_lowercase();
+    let mut near: Vec<(f64, &str)> = names
+        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name))
+        .filter(|(score, _)| *score > 0.8)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// An SQL expression, parsed and type-checked against a schema; makes one value for each row.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::array::{ArrayRef, RecordBatch, StringArray};
+/// use rowmill::table::Expression;
+///
+/// let zip: ArrayRef = Arc::new(StringArray::from(vec!["007", "7"]));
+/// let batch = RecordBatch::try_from_iter([("zip", zip)])?;
+/// let expression = Expression::parse_predicate("zip = '007'", &batch.schema())?;
+/// assert_eq!(expression.mask(&batch)?.true_count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Expression {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sql: String,
+    columns: Vec<String>,
+    /// The types of those columns in the rows.
+    types: Vec<DataType>,
+    data_type: DataType,
+    value: Value,
+    bounds: Vec<Bound>,
+}
+
+enum Value {
+    /// Reads no column: worked out once, an array of one row.
+    Constant(ArrayRef),
+    /// Reads columns: worked out per batch.
+    PerRow(Expr),
+}
+
+impl std::fmt::Debug for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Expression").field("sql", &self.inner.sql).field("data_type", &self.inner.data_type).finish()
+    }
+}
+
+impl Expression {
+    /// Parses an expression and checks its columns and types, so that what can be wrong is said before the first row.
+    ///
+    /// # Errors
+    /// All of [`Error`] but those that need rows: not an expression, unknown column or function, a type that cannot cross,
+    /// types that do not fit each other. None is worth another try.
+    pub fn parse(sql: &str, schema: &Schema) -> Result<Self, Error> {
+        let parsed = syntax::parse(sql, schema)?;
+        let types = crossing_types(&parsed.columns, schema)?;
+        let context = Context { sql: &parsed.sql, columns: &parsed.columns, types: &types };
+        let empty = types.iter().map(new_empty_array).collect::<Vec<_>>();
+        let frame = context.frame(&empty, 0)?;
+        for pattern in &parsed.patterns {
+            context.check_pattern(pattern)?;
+        }
+        let expr = context.checked(|| plan(&parsed.rewritten, frame.clone()))?;
+        let value = if parsed.columns.is_empty() {
+            let one_row = context.checked(|| evaluate(&expr, one_row_frame()?))?;
+            Value::Constant(one_row.slice(0, 1))
+        } else {
+            Value::PerRow(expr)
+        };
+        let data_type = match &value {
+            Value::Constant(array) => array.data_type().clone(),
+            Value::PerRow(expr) => context.checked(|| evaluate(expr, frame.clone()))?.data_type().clone(),
+        };
+        let bounds = bounds::of(&parsed.tree, schema);
+        let inner = Inner { sql: parsed.sql, columns: parsed.columns, types, data_type, value, bounds };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Parses an expression that must be true or false for each row.
+    ///
+    /// # Errors
+    /// Those of [`Expression::parse`], and [`Error::NotBoolean`].
+    pub fn parse_predicate(sql: &str, schema: &Schema) -> Result<Self, Error> {
+        let expression = Self::parse(sql, schema)?;
+        expression.check_predicate()?;
+        Ok(expression)
+    }
+
+    /// The text it was parsed from, without surrounding space.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.inner.sql
+    }
+
+    /// The columns it reads, each once, in the order they are named; only these cross to the engine.
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
+        &self.inner.columns
+    }
+
+    /// The type of the values it makes, the same in every batch.
+    #[must_use]
+    pub fn data_type(&self) -> &DataType {
+        &self.inner.data_type
+    }
+
+    /// The simple comparisons that must all hold where the expression is true, for skipping row groups by their statistics.
+    ///
+    /// Conservative: what is not `column op literal`, joined by `AND`, contributes nothing, nor does a column whose statistics
+    /// could mislead (32-bit floats, decimals, dates, and floats from below, since a value that is not a number is the greatest).
+    #[must_use]
+    pub fn bounds(&self) -> Vec<Bound> {
+        self.inner.bounds.clone()
+    }
+
+    /// Works the expression out for each row of a batch.
+    ///
+    /// **Shape.** One value a row, in row order, of [`Expression::data_type`]; a constant is repeated. Copies the columns it
+    /// reads where their layout differs, so holds at most these columns and the result.
+    ///
+    /// # Errors
+    /// [`Error::ChangedColumn`] when the batch is not of the schema the expression was parsed for; [`Error::Evaluate`] when a
+    /// value cannot be worked on. None is worth another try.
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, Error> {
+        let expr = match &self.inner.value {
+            Value::Constant(one_row) => return Ok(repeated(one_row, batch.num_rows())),
+            Value::PerRow(expr) => expr,
+        };
+        let context = self.context();
+        let frame = context.frame(&self.arrays(batch)?, batch.num_rows())?;
+        let values = context.on_rows(|| evaluate(expr, frame.clone()))?;
+        self.fitted(values, batch.num_rows())
+    }
+
+    /// Works a condition out for each row of a batch; where it is neither true nor false (null), it counts as false.
+    ///
+    /// # Errors
+    /// Those of [`Expression::evaluate`], and [`Error::NotBoolean`].
+    pub fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray, Error> {
+        self.check_predicate()?;
+        let values = self.evaluate(batch)?;
+        let mask = values.as_boolean();
+        Ok(if mask.null_count() == 0 { mask.clone() } else { prep_null_mask_filter(mask) })
+    }
+
+    fn check_predicate(&self) -> Result<(), Error> {
+        match &self.inner.data_type {
+            DataType::Boolean => Ok(()),
+            other => Err(Error::NotBoolean { sql: self.inner.sql.clone(), data_type: other.clone() }),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { sql: &self.inner.sql, columns: &self.inner.columns, types: &self.inner.types }
+    }
+
+    /// The columns the expression reads, which must be as they were when it was parsed.
+    fn arrays(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, Error> {
+        let read = self.inner.columns.iter().zip(&self.inner.types);
+        read.map(|(column, expected)| match batch.column_by_name(column) {
+            Some(array) if array.data_type() == expected => Ok(Arc::clone(array)),
+            other => Err(Error::ChangedColumn {
+                sql: self.inner.sql.clone(),
+                column: column.clone(),
+                expected: expected.clone(),
+                found: other.map_or_else(|| "no such column".to_owned(), |array| array.data_type().to_string()),
+            }),
+        })
+        .collect()
+    }
+
+    /// The values as promised: as many as rows, and of the type known since parsing.
+    fn fitted(&self, values: ArrayRef, rows: usize) -> Result<ArrayRef, Error> {
+        let fault = |reason: String| Error::Evaluate { sql: self.inner.sql.clone(), reason };
+        // The optimizer may find that the columns do not matter (`x = 1 OR TRUE`) and leave one value.
+        let values = match values.len() {
+            n if n == rows => values,
+            1 => repeated(&values, rows),
+            n => return Err(fault(format!("it made {n} values for {rows} rows"))),
+        };
+        if *values.data_type() == self.inner.data_type {
+            return Ok(values);
+        }
+        cast(&values, &self.inner.data_type)
+            .map_err(|_| fault(format!("it made {}, not {}", values.data_type(), self.inner.data_type)))
+    }
+}
+
+/// What an error message needs to know.
+struct Context<'a> {
+    sql: &'a str,
+    columns: &'a [String],
+    types: &'a [DataType],
+}
+
+impl Context<'_> {
+    /// The columns as a polars frame.
+    fn frame(&self, arrays: &[ArrayRef], rows: usize) -> Result<DataFrame, Error> {
+        let mut columns: Vec<Column> = Vec::with_capacity(arrays.len());
+        for (name, array) in self.columns.iter().zip(arrays) {
+            let unsupported =
+                || Error::UnsupportedType { column: name.clone(), data_type: array.data_type().clone() };
+            let series = catch_unwind(AssertUnwindSafe(|| bridge::to_polars(name, array)));
+            columns.push(series.ok().flatten().ok_or_else(unsupported)?.into_column());
+        }
+        DataFrame::new(rows, columns)
+            .map_err(|fault| Error::Evaluate { sql: self.sql.to_owned(), reason: without_values(&fault) })
+    }
+
+    /// Does something before any row is known, so that what the engine says can be shown whole.
+    fn checked<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
+        let reason = match catch_unwind(AssertUnwindSafe(act)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(fault)) => in_short(&fault),
+            Err(_) => "the engine cannot work this out".to_owned(),
+        };
+        let types = self.columns.iter().zip(self.types).map(|(name, data_type)| format!("`{name}`: {data_type}"));
+        Err(Error::Type { sql: self.sql.to_owned(), columns: types.collect(), reason })
+    }
+
+    /// Does something on rows, whose values must not get into a message.
+    fn on_rows<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
+        let reason = match catch_unwind(AssertUnwindSafe(act)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(fault)) => without_values(&fault),
+            Err(_) => "the engine cannot work this out".to_owned(),
+        };
+        Err(Error::Evaluate { sql: self.sql.to_owned(), reason })
+    }
+
+    /// Tries a regular expression on nothing: the engine would look at it only when the first row comes.
+    fn check_pattern(&self, pattern: &str) -> Result<(), Error> {
+        let text = Column::new("text".into(), [""]);
+        let matches = col("text").str().contains(polars::prelude::lit(pattern), true);
+        self.checked(|| evaluate(&matches, DataFrame::new(1, vec![text.clone()])?)).map(drop)
+    }
+}
+
+/// The types of the columns that are read, all of which can cross.
+fn crossing_types(columns: &[String], schema: &Schema) -> Result<Vec<DataType>, Error> {
+    let types = columns.iter().filter_map(|name| schema.field_with_name(name).ok().map(|field| (name, field.data_type())));
+    types
+        .map(|(name, data_type)| match bridge::crossing(data_type) {
+            Some(_) => Ok(data_type.clone()),
+            None => Err(Error::UnsupportedType { column: name.clone(), data_type: data_type.clone() }),
+        })
+        .collect()
+}
+
+/// Has polars translate the expression, with the types of the columns at hand (so that `day >= '2024-01-01'` is a date).
+fn plan(sql: &str, frame: DataFrame) -> Result<Expr, PolarsError> {
+    let frame = if frame.width() == 0 { one_row_frame()? } else { frame };
+    let mut context = SQLContext::new();
+    context.register("rows of the table", frame.lazy());
+    let selected: LazyFrame = context.execute(&format!("SELECT ({sql}) AS value FROM \"rows of the table\""))?;
+    match selected.logical_plan {
+        DslPlan::Select { mut expr, .. } if expr.len() == 1 => Ok(expr.remove(0)),
+        _ => Err(PolarsError::SQLInterface("this is not one value a row".into())),
+    }
+}
+
+fn one_row_frame() -> Result<DataFrame, PolarsError> {
+    DataFrame::new(1, vec![Column::new("nothing".into(), [false])])
+}
+
+fn evaluate(expr: &Expr, frame: DataFrame) -> Result<ArrayRef, PolarsError> {
+    let made = frame.lazy().select([expr.clone()]).collect()?;
+    let values = made.columns().first().ok_or_else(|| PolarsError::NoData("no value".into()))?;
+    bridge::to_arrow(values.as_materialized_series())
+}
+
+/// A one-row array, as often as there are rows.
+fn repeated(one_row: &ArrayRef, rows: usize) -> ArrayRef {
+    let zeros = UInt32Array::from(vec![0; rows]);
+    take(one_row, &zeros, None).unwrap_or_else(|_| new_empty_array(one_row.data_type()))
+}
+
+/// What the engine says, without the plan that it prints below.
+fn in_short(fault: &PolarsError) -> String {
+    let text = match fault {
+        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => return in_short(error),
+        other => other.to_string(),
+    };
+    let first = text.split("\n\n").next().unwrap_or(&text);
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What the engine says where a value of a row may be quoted: only the part known to be without.
+fn without_values(fault: &PolarsError) -> String {
+    let text = in_short(fault);
+    // "conversion from `str` to `i64` failed in column 'x' for 3 out of 5 values: ["…", …]"
+    match text.find("conversion from").zip(text.find(" values: ")) {
+        Some((start, end)) if start < end => text[start..end + " values".len()].to_owned(),
+        _ => "the engine cannot work out at least one row".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
