@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rowmill::pipeline::progress::{Listener, Progress};
 
 use super::args::{Color, Common};
+use super::explain::Failure;
 
 /// How long a log without a terminal stays silent before it hears of progress again.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -49,6 +50,17 @@ impl Screen {
     /// Something a person must not miss.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
         self.line(&format!("{} {}", self.paint("warning:", "33;1"), text.as_ref()));
+    }
+
+    /// Says that nothing of this is real. Not even `--quiet` hides it.
+    pub(crate) fn banner(&self) {
+        let text = "SIMULATED: the answers are made up by rowmill's simulator; nothing is sent, nothing is paid";
+        self.line(&self.paint(text, "35;1"));
+    }
+
+    /// What went wrong.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        self.line(&failure.text(|text, code| self.paint(text, code)));
     }
 
     /// Data, for stdout. A reader that has gone away is not an error worth a message.

@@ -1,0 +1,79 @@
+//! `rowmill check`: everything that can be known offline, over every row or the first N.
+
+use rowmill::job::JobFile;
+use rowmill::pipeline::Prepared;
+use rowmill::pipeline::plan::{Outline, Planner};
+use rowmill::request::custom_id::Nonce;
+
+use super::args::Check;
+use super::explain::{self, Failure};
+use super::plan::{limits, outline_table, select};
+use super::screen::{Screen, count};
+
+pub(crate) fn run(args: &Check, screen: &Screen) -> Result<u8, Failure> {
+    let mut file = JobFile::read(&args.job)?;
+    select(&mut file, &args.select);
+    if let Some(rows) = args.rows {
+        file.job.source.limit = Some(file.job.source.limit.map_or(rows, |limit| limit.min(rows)));
+    }
+    let prepared = Prepared::new(&file, super::plan::today())?;
+    let outline = outline(&file, &prepared, screen)?;
+    screen.finish();
+    if screen.json {
+        screen.json(&serde_json::json!({
+            "job": file.job.head.name,
+            "model": file.job.request.model,
+            "rows": outline,
+            "key": file.job.key.columns,
+            "templates": prepared.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
+            "output": { "path": prepared.output_path, "columns": prepared.output.names() },
+            "warnings": prepared.warnings,
+        }));
+        return Ok(explain::DONE);
+    }
+    prepared.warnings.iter().for_each(|warning| screen.warn(warning));
+    screen.data(report(&file, &prepared, &outline));
+    Ok(explain::DONE)
+}
+
+/// The dry run of a job, as a check, a plan and a preview see it.
+pub(crate) fn outline(file: &JobFile, prepared: &Prepared, screen: &Screen) -> Result<Outline, Failure> {
+    let nonce = Nonce::from_u64(0);
+    let planner = Planner {
+        file,
+        prepared,
+        limits: limits(file),
+        nonce: &nonce,
+        threads: rowmill::pipeline::plan::threads(),
+        scratch: std::env::temp_dir(),
+        listener: screen,
+    };
+    Ok(planner.outline()?)
+}
+
+fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
+    let job = &file.job;
+    let marks = prepared.requests.shared_text().iter().filter(|block| block.cache.is_some()).count();
+    let mut lines = vec![
+        format!("job        {} ({})", job.head.name, file.path.display()),
+        format!("model      {}, at most {} tokens an answer", job.request.model, count(job.request.max_tokens)),
+        format!("source     {} files, columns {}", prepared.source.files().len(), names(&prepared.read)),
+        match job.key.columns.as_slice() {
+            [] => "key        the row's number".to_owned(),
+            columns => format!("key        {}, unique over all rows", names(columns)),
+        },
+        format!("shared     {} system blocks, {marks} marked for the cache, {} bytes", prepared.requests.shared_text().len(), count(outline.shared_bytes)),
+    ];
+    if let Some(answer) = &prepared.answer {
+        let fields: Vec<String> = answer.fields().iter().map(|f| format!("{} ({})", f.name(), f.data_type())).collect();
+        lines.push(format!("answer     {}", fields.join(", ")));
+    }
+    lines.push(format!("output     {} ({} columns)", prepared.output_path.display(), prepared.output.names().len()));
+    lines.push(outline_table(outline));
+    lines.push("nothing is wrong with it that can be known offline".to_owned());
+    lines.join("\n")
+}
+
+fn names(columns: &[String]) -> String {
+    format!("`{}`", columns.join("`, `"))
+}

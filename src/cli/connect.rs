@@ -1,0 +1,115 @@
+//! The provider a command talks to: the real one, by the environment, or the simulator in this process.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
+use rowmill::provider::BatchApi;
+use rowmill::simulator::{Running, Simulator, SimulatorSpec};
+use secrecy::SecretString;
+use tokio::runtime::Runtime;
+
+use super::explain::{self, Failure};
+use super::screen::Screen;
+
+/// What a run planned for the built-in simulator says of where its batches are.
+pub(crate) const SIMULATOR: &str = "the built-in simulator";
+
+/// An open way to a provider.
+pub(crate) struct Connection {
+    pub(crate) api: Anthropic,
+    pub(crate) simulated: bool,
+    pub(crate) runtime: Runtime,
+    simulator: Option<Running>,
+}
+
+/// What the connection must know of the job.
+pub(crate) struct Wishes<'a> {
+    pub(crate) api_version: Option<&'a str>,
+    pub(crate) betas: &'a [String],
+}
+
+impl Connection {
+    /// Connects to the provider that the environment names. Nothing is sent yet.
+    pub(crate) fn real(wishes: &Wishes<'_>) -> Result<Connection, Failure> {
+        let mut spec = AnthropicSpec::new(credential()?);
+        if let Some(url) = variable("ANTHROPIC_BASE_URL") {
+            spec.base_url = url;
+        }
+        spec.workspace_id = variable("ANTHROPIC_WORKSPACE_ID");
+        if let Some(text) = variable("ANTHROPIC_CUSTOM_HEADERS") {
+            spec.custom_headers = anthropic::custom_headers(&text).map_err(environment)?;
+        }
+        wishes.apply(&mut spec);
+        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, simulated: false, runtime: runtime()?, simulator: None })
+    }
+
+    /// Starts the simulator in this process, with its batches kept under `state`, and connects to it.
+    pub(crate) fn simulator(state: &Path, processing: Duration, wishes: &Wishes<'_>, screen: &Screen) -> Result<Connection, Failure> {
+        screen.banner();
+        let runtime = runtime()?;
+        let folder = state.join(".simulator");
+        rowmill::durable::create_private_dir(&folder)
+            .map_err(|e| Failure::words(explain::CHANGE, format!("cannot create `{}`: {e}", folder.display()), "choose another folder with --state"))?;
+        let spec = SimulatorSpec { processing, ..SimulatorSpec::new(folder) };
+        let running = runtime.block_on(Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0))));
+        let running = running.map_err(|e| Failure::words(explain::BUG, format!("the simulator cannot start: {e}"), ""))?;
+        let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));
+        spec.base_url = running.base_url();
+        wishes.apply(&mut spec);
+        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, simulated: true, runtime, simulator: Some(running) })
+    }
+
+    /// Where the batches are, for the plan: a run goes on only where it began.
+    pub(crate) fn origin(&self) -> String {
+        if self.simulated { SIMULATOR.to_owned() } else { self.api.origin() }
+    }
+
+    /// Ends the simulator, if there is one.
+    pub(crate) fn close(self) {
+        if let Some(simulator) = self.simulator {
+            self.runtime.block_on(simulator.stop());
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+impl Wishes<'_> {
+    fn apply(&self, spec: &mut AnthropicSpec) {
+        if let Some(version) = self.api_version {
+            version.clone_into(&mut spec.api_version);
+        }
+        spec.betas = self.betas.to_vec();
+    }
+}
+
+fn credential() -> Result<Credential, Failure> {
+    if let Some(key) = variable("ANTHROPIC_API_KEY") {
+        return Ok(Credential::ApiKey(SecretString::from(key)));
+    }
+    if let Some(token) = variable("ANTHROPIC_AUTH_TOKEN") {
+        return Ok(Credential::AuthToken(SecretString::from(token)));
+    }
+    Err(Failure::words(
+        explain::CREDENTIALS,
+        "there is no key",
+        "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or try the job for free with --simulate",
+    ))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn environment(error: impl std::error::Error) -> Failure {
+    Failure::words(explain::CHANGE, error.to_string(), "see the environment variables ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY and ANTHROPIC_CUSTOM_HEADERS")
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::words(explain::BUG, format!("cannot start the runtime: {e}"), ""))
+}

@@ -1,0 +1,90 @@
+//! Words in, words out: reads what was typed, calls the library, says what happened, ends with an exit code.
+
+mod args;
+mod cancel;
+mod check;
+mod collect;
+mod connect;
+mod explain;
+mod init;
+mod plan;
+mod preview;
+mod run;
+mod screen;
+mod sim;
+mod status;
+mod submit;
+mod summary;
+mod target;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Command, Common, LogFormat};
+use explain::Failure;
+use screen::Screen;
+
+/// Runs the command that was typed, and gives its exit code.
+pub(crate) fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(explain::CHANGE);
+        }
+    };
+    let screen = Screen::new(&cli.common);
+    log(&cli.common);
+    arm_crash_test();
+    let result = command(&cli, &screen);
+    screen.finish();
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            screen.failure(&failure);
+            failure.code()
+        }
+    }
+}
+
+fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
+    let common = &cli.common;
+    match &cli.command {
+        Command::Init(args) => init::run(args, screen),
+        Command::Check(args) => check::run(args, screen),
+        Command::Preview(args) => preview::run(args, screen),
+        Command::Plan(args) => plan::run(args, common, screen),
+        Command::Run(args) => run::run(args, common, screen),
+        Command::Submit(args) => submit::run(args, common, screen),
+        Command::Collect(args) => collect::run(args, common, screen),
+        Command::Status(args) => status::run(args, common, screen),
+        Command::Cancel(args) => cancel::run(args, common, screen),
+        Command::Sim(args) => sim::run(args, screen),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "rowmill", &mut std::io::stdout());
+            Ok(explain::DONE)
+        }
+    }
+}
+
+/// Log lines go to stderr: warnings always, calls to the provider with `-v`, everything with `-vv`; `RUST_LOG` overrides.
+fn log(common: &Common) {
+    let default = match common.verbose {
+        0 if common.quiet => "error",
+        0 => "warn",
+        1 => "rowmill=debug",
+        _ => "rowmill=trace,info",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    match common.log_format {
+        LogFormat::Text => builder.compact().init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// For the tests: ends the process at the n-th durable write or network act.
+fn arm_crash_test() {
+    if let Some(n) = std::env::var("ROWMILL_CRASH_AT").ok().and_then(|n| n.parse().ok()) {
+        rowmill::durable::crash_at(n);
+    }
+}

@@ -1,0 +1,101 @@
+//! `rowmill plan`: the dry run. Reads and renders everything, sends nothing, leaves nothing behind unless it is told to.
+
+use rowmill::batch::Limits;
+use rowmill::job::JobFile;
+use rowmill::pipeline::Prepared;
+use rowmill::pipeline::plan::Outline;
+use rowmill::provider::anthropic;
+
+use super::args::{Common, Plan, Rows};
+use super::connect::SIMULATOR;
+use super::explain::{self, Failure};
+use super::screen::{Screen, bytes, count, table};
+
+/// More batches than this are not listed one by one.
+const LISTED: usize = 12;
+
+pub(crate) fn run(args: &Plan, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+    let mut file = JobFile::read(&args.job)?;
+    select(&mut file, &args.select);
+    let prepared = Prepared::new(&file, today())?;
+    let outline = match &args.out {
+        None => super::check::outline(&file, &prepared, screen)?,
+        Some(folder) => {
+            let origin = if args.simulate { SIMULATOR.to_owned() } else { planned_origin() };
+            super::run::plan_at(&file, &prepared, folder, origin, args.simulate, common, screen)?
+        }
+    };
+    screen.finish();
+    if screen.json {
+        screen.json(&serde_json::json!({ "job": file.job.head.name, "model": file.job.request.model, "plan": outline, "run": args.out,
+            "warnings": prepared.warnings }));
+        return Ok(explain::DONE);
+    }
+    prepared.warnings.iter().for_each(|warning| screen.warn(warning));
+    screen.data(outline_table(&outline));
+    match &args.out {
+        Some(folder) => screen.say(format!("nothing was sent; `rowmill run {}` sends this plan", folder.display())),
+        None => screen.say("nothing was sent, nothing was written"),
+    }
+    Ok(explain::DONE)
+}
+
+/// Where a run that is planned now will be sent to.
+fn planned_origin() -> String {
+    std::env::var("ANTHROPIC_BASE_URL").ok().filter(|url| !url.trim().is_empty()).unwrap_or_else(|| anthropic::BASE_URL.to_owned())
+}
+
+/// What was typed beside the job file counts as if it stood in it.
+pub(crate) fn select(file: &mut JobFile, rows: &Rows) {
+    let source = &mut file.job.source;
+    if let Some(limit) = rows.limit {
+        source.limit = Some(source.limit.map_or(limit, |own| own.min(limit)));
+    }
+    if let Some(filter) = &rows.filter {
+        source.filter = Some(match &source.filter {
+            Some(own) => format!("({own}) AND ({filter})"),
+            None => filter.clone(),
+        });
+    }
+}
+
+/// What one batch may hold: the job's limits, within the provider's.
+pub(crate) fn limits(file: &JobFile) -> Limits {
+    let batch = &file.job.batch;
+    Limits {
+        max_requests: batch.max_requests.min(anthropic::LIMITS.max_requests),
+        max_bytes: batch.max_bytes,
+    }
+}
+
+pub(crate) fn today() -> jiff::civil::Date {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+/// The plan as a person reads it.
+pub(crate) fn outline_table(outline: &Outline) -> String {
+    let skipped = outline.rows_read - outline.rows;
+    let mut lines = vec![format!("rows       {} to send of {} read", count(outline.requests), count(outline.rows_read))];
+    if skipped > 0 {
+        lines.push(format!("           {} left out by `where` or `limit`", count(skipped)));
+    }
+    for (reason, rows) in &outline.unsent {
+        lines.push(format!("           {} not sent: {}", count(*rows), reason.replace('_', " ")));
+    }
+    lines.push(format!(
+        "batches    {}, {} to upload ({} of them shared by all requests, {} each)",
+        count(outline.batches.len() as u64),
+        bytes(outline.body_bytes),
+        bytes(outline.shared_bytes * outline.requests),
+        bytes(outline.shared_bytes)
+    ));
+    let shown = outline.batches.iter().take(LISTED).enumerate();
+    let rows = shown.map(|(i, cut)| vec![format!("{}", i + 1), count(cut.rows), count(cut.requests.into()), bytes(cut.body_bytes)]);
+    if outline.batches.len() > 1 {
+        lines.push(table(&["batch", "rows", "requests", "bytes"], rows));
+    }
+    if outline.batches.len() > LISTED {
+        lines.push(format!("… and {} more", outline.batches.len() - LISTED));
+    }
+    lines.join("\n")
+}

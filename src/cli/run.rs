@@ -1,0 +1,223 @@
+//! `rowmill run`: plan, submit, watch, collect, export; goes on with an unfinished run of the same job.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rowmill::job::JobFile;
+use rowmill::journal;
+use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
+use rowmill::pipeline::plan::{Outline, Planner};
+use rowmill::pipeline::run::NewRun;
+use rowmill::pipeline::{Prepared, Run, export};
+use rowmill::provider::retry::SystemClock;
+use rowmill::request::custom_id::Nonce;
+
+use super::args::{Common, Run as Args};
+use super::connect::{Connection, SIMULATOR, Wishes};
+use super::explain::{self, Failure};
+use super::plan::{limits, outline_table, select, today};
+use super::screen::{Screen, count};
+use super::summary;
+use super::target::Target;
+
+pub(crate) fn run(args: &Args, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+    let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
+    let (mut run, connection) = start.begin(common, screen)?;
+    let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
+    let code = carry_on(&mut run, &connection, Until::Collected, deadline, screen);
+    connection.close();
+    code
+}
+
+/// How a command that may start a run is told what to do.
+pub(crate) struct Start<'a> {
+    pub(crate) target: &'a Path,
+    pub(crate) simulate: bool,
+    pub(crate) processing: Duration,
+    pub(crate) select: &'a super::args::Rows,
+}
+
+impl Start<'_> {
+    /// The run to work on, opened and locked, and the way to its provider.
+    pub(crate) fn begin(&self, common: &Common, screen: &Screen) -> Result<(Run, Connection), Failure> {
+        match Target::find(self.target, &common.state)? {
+            Target::Run(folder) => open(&folder, &common.state, self.processing, self.simulate, screen),
+            Target::Job(mut file) => {
+                select(&mut file, self.select);
+                match unfinished(&file, &common.state, self.simulate)? {
+                    Some(folder) => {
+                        screen.say(format!("going on with the unfinished run {}", folder.display()));
+                        let opened = open(&folder, &common.state, self.processing, self.simulate, screen)?;
+                        opened.0.check_unchanged(&file)?;
+                        Ok(opened)
+                    }
+                    None => self.anew(&file, common, screen),
+                }
+            }
+        }
+    }
+
+    fn anew(&self, file: &JobFile, common: &Common, screen: &Screen) -> Result<(Run, Connection), Failure> {
+        let request = &file.job.request;
+        let wishes = Wishes { api_version: request.api_version.as_deref(), betas: &request.betas };
+        // Credentials and addresses first: they are cheaper to find wrong than a table is to render.
+        let connection = if self.simulate { None } else { Some(Connection::real(&wishes)?) };
+        let prepared = Prepared::new(file, today())?;
+        let origin = connection.as_ref().map_or_else(|| SIMULATOR.to_owned(), Connection::origin);
+        prepared.warnings.iter().for_each(|warning| screen.warn(warning));
+        let id = run_id();
+        let folder = common.state.join(&file.job.head.name).join(&id);
+        let outline = plan_at(file, &prepared, &folder, origin, self.simulate, common, screen)?;
+        let connection = match connection {
+            Some(connection) => connection,
+            None => Connection::simulator(&common.state, self.processing, &wishes, screen)?,
+        };
+        screen.say(outline_table(&outline));
+        let (run, _) = Run::open(&folder)?;
+        Ok((run, connection))
+    }
+}
+
+/// Plans a job into a new run's folder.
+pub(crate) fn plan_at(
+    file: &JobFile,
+    prepared: &Prepared,
+    folder: &Path,
+    origin: String,
+    simulated: bool,
+    _common: &Common,
+    screen: &Screen,
+) -> Result<Outline, Failure> {
+    let nonce = Nonce::from_u64(fastrand::u64(..));
+    let new = NewRun { folder, file, prepared, nonce: &nonce, origin, simulated, now: Timestamp::now() };
+    let planner = |scratch: PathBuf| Planner {
+        file,
+        prepared,
+        limits: limits(file),
+        nonce: &nonce,
+        threads: rowmill::pipeline::plan::threads(),
+        scratch,
+        listener: screen,
+    };
+    Ok(new.plan(planner)?)
+}
+
+/// A run's id: when it began, and a few letters so that two of one second differ.
+fn run_id() -> String {
+    let now = Timestamp::now().strftime("%Y%m%d-%H%M%S");
+    let tail: String = (0..4).map(|_| fastrand::lowercase()).collect();
+    format!("{now}-{tail}")
+}
+
+/// The newest unfinished run of a job, of the same kind: a simulated run is never taken for a real one, nor the other way round.
+fn unfinished(file: &JobFile, state: &Path, simulated: bool) -> Result<Option<PathBuf>, Failure> {
+    let runs = journal::runs_of(state, &file.job.head.name)?;
+    Ok(runs.into_iter().find(|run| !run.finished && run.simulated == simulated).map(|run| run.path))
+}
+
+/// Opens a run and the way to its provider.
+pub(crate) fn open(folder: &Path, state: &Path, processing: Duration, simulate: bool, screen: &Screen) -> Result<(Run, Connection), Failure> {
+    let (run, notes) = Run::open(folder)?;
+    notes.iter().for_each(|note| screen.warn(note));
+    if simulate && !run.is_simulated() {
+        return Err(Failure::words(
+            explain::CHANGE,
+            format!("the run `{}` is a real one", folder.display()),
+            "go on with it without --simulate, or start another with the job file",
+        ));
+    }
+    let (api_version, betas) = run.wishes();
+    let wishes = Wishes { api_version: api_version.as_deref(), betas: &betas };
+    let connection = if run.is_simulated() {
+        Connection::simulator(state, processing, &wishes, screen)?
+    } else {
+        Connection::real(&wishes)?
+    };
+    run.check_origin(&connection.origin())?;
+    Ok((run, connection))
+}
+
+/// Drives an opened run as far as told, writes the output when everything is there, and says where it stands.
+pub(crate) fn carry_on(
+    run: &mut Run,
+    connection: &Connection,
+    until: Until,
+    deadline: Option<Timestamp>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
+    let (hand, stop) = Stop::new();
+    connection.runtime.spawn(listen_for_ctrl_c(hand));
+    let driver = Driver {
+        api: &connection.api,
+        clock: &SystemClock,
+        listener: screen,
+        stop,
+        max_queued_requests: run.max_queued_requests(),
+        settle: run.settle(),
+        deadline,
+    };
+    let standing = connection.runtime.block_on(driver.drive(run, until));
+    screen.finish();
+    let standing = match standing {
+        Ok(standing) => standing,
+        Err(error) => {
+            run.write_manifest(Timestamp::now())?;
+            return Err(error.into());
+        }
+    };
+    match standing {
+        Standing::Complete if until != Until::Sent => {
+            let summary = export::export(run, Timestamp::now(), screen)?;
+            screen.finish();
+            summary::show(run, &summary, screen)
+        }
+        standing => {
+            run.write_manifest(Timestamp::now())?;
+            Ok(leave(run, standing, screen))
+        }
+    }
+}
+
+fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
+    let folder = run.folder().display();
+    if screen.json {
+        screen.json(&summary::of_run(run));
+    }
+    screen.say(run.standing_in_words());
+    match standing {
+        Standing::InDoubt => {
+            screen.warn(format!(
+                "{} not known whether it was made; nothing is sent again. `rowmill run {folder}` looks again",
+                if run.doubts().count() == 1 { "of one batch it is" } else { "of some batches it is" }
+            ));
+            explain::DOUBT
+        }
+        Standing::Interrupted => {
+            screen.say(format!("interrupted; the batches live on. `rowmill run {folder}` goes on"));
+            explain::INTERRUPTED
+        }
+        Standing::Complete | Standing::Unfinished => {
+            screen.say(format!("`rowmill collect {folder}` fetches what has ended, `rowmill run {folder}` waits for it"));
+            explain::UNFINISHED
+        }
+    }
+}
+
+/// The first Ctrl-C asks to leave at the next safe place, the second leaves at once: the journal makes that safe too.
+async fn listen_for_ctrl_c(hand: tokio::sync::watch::Sender<bool>) {
+    if tokio::signal::ctrl_c().await.is_err() {
+        return;
+    }
+    let _ = hand.send(true);
+    let mut err = std::io::stderr();
+    let _ = std::io::Write::write_all(&mut err, b"\nleaving at the next safe place; batches live on. Ctrl-C again leaves at once\n");
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(explain::INTERRUPTED.into());
+    }
+}
+
+/// `3 batches`, `1 batch`.
+pub(crate) fn batches(n: u64) -> String {
+    format!("{} {}", count(n), if n == 1 { "batch" } else { "batches" })
+}

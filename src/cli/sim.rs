@@ -1,0 +1,38 @@
+//! `rowmill sim`: the simulator as a server of its own.
+
+use rowmill::simulator::{Faults, Simulator, SimulatorSpec};
+
+use super::args::Sim;
+use super::explain::{self, Failure};
+use super::screen::Screen;
+
+pub(crate) fn run(args: &Sim, screen: &Screen) -> Result<u8, Failure> {
+    let temporary = tempfile::tempdir().map_err(|e| cannot("create a temporary folder", &e))?;
+    let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_path_buf());
+    rowmill::durable::create_private_dir(&folder).map_err(|e| cannot("create the simulator's folder", &e))?;
+    let mut spec = SimulatorSpec { seed: args.seed, processing: args.processing, ..SimulatorSpec::new(folder) };
+    if let Some(file) = &args.faults {
+        let text = std::fs::read_to_string(file).map_err(|e| cannot(&format!("read `{}`", file.display()), &e))?;
+        spec.faults = Faults::parse(&text)
+            .map_err(|e| Failure::words(explain::CHANGE, format!("`{}`: {e}", file.display()), "docs/simulator.md lists all faults"))?;
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| cannot("start the runtime", &e))?;
+    runtime.block_on(async {
+        let running = Simulator::start(spec, args.listen)
+            .await
+            .map_err(|e| Failure::words(explain::CHANGE, e.to_string(), "choose another address with --listen"))?;
+        if screen.json {
+            screen.json(&serde_json::json!({ "base_url": running.base_url() }));
+        } else {
+            screen.data(format!("export ANTHROPIC_BASE_URL={}\nexport ANTHROPIC_API_KEY=simulated", running.base_url()));
+        }
+        screen.say("SIMULATED: nothing is sent anywhere, nothing is paid, answers are made up. Ctrl-C ends it.");
+        let _ = tokio::signal::ctrl_c().await;
+        running.stop().await;
+        Ok(explain::DONE)
+    })
+}
+
+fn cannot(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::words(explain::CHANGE, format!("cannot {what}: {error}"), "")
+}

@@ -1,0 +1,16 @@
+//! `rowmill submit`: plan and send, then leave.
+
+use rowmill::pipeline::drive::Until;
+
+use super::args::{Common, Submit};
+use super::explain::Failure;
+use super::run::{Start, carry_on};
+use super::screen::Screen;
+
+pub(crate) fn run(args: &Submit, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+    let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
+    let (mut run, connection) = start.begin(common, screen)?;
+    let code = carry_on(&mut run, &connection, Until::Sent, None, screen);
+    connection.close();
+    code
+}
