@@ -194,11 +194,12 @@ impl Anthropic {
             return Ok(answer);
         }
         let said = wire::error(&answer.error_body().await);
+        // Whatever of the request has not left by now never will, so the provider has nothing more to answer to.
+        let whole = answer.whole();
         let delivery = match status {
             307 | 308 => Delivery::Refused,
             400..=499 if !matches!(status, 408 | 409 | 499) => Delivery::Refused,
-            // An answer that came before the request had left is none to the request.
-            _ if !answer.whole() => Delivery::NotSent,
+            _ if !whole => Delivery::NotSent,
             _ => Delivery::Unknown,
         };
         Err(ApiError {

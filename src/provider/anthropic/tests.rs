@@ -339,6 +339,22 @@ async fn notices_results_that_stall() {
 }
 
 #[tokio::test]
+async fn gives_up_a_small_call_that_takes_too_long() {
+    let url = by_hand(|mut socket| async move {
+        head(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await.unwrap();
+        while socket.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let timeouts = Timeouts { call: Duration::from_millis(300), ..Timeouts::default() };
+    let client = Anthropic::new(AnthropicSpec { timeouts, ..spec(&url) }).unwrap();
+    let error = client.retrieve(&id("b")).await.unwrap_err();
+    assert_eq!((error.kind.as_str(), error.message.as_str()), (ApiError::TIMEOUT, "no answer within 0.3 s"));
+}
+
+#[tokio::test]
 async fn takes_no_web_page_for_results() {
     let server = Server::start(vec![bare(200, &[("content-type", "text/html; charset=utf-8")], "<html>sign in</html>")]).await;
     let error = server.client().results(&id("b")).await.err().unwrap();
@@ -464,16 +480,22 @@ async fn waits_for_a_slow_upload_as_long_as_it_moves() {
 #[tokio::test]
 async fn takes_an_answer_that_comes_before_the_body_has_left() {
     for (status, delivery) in [(503, Delivery::NotSent), (429, Delivery::Refused)] {
+        let (tell, told) = tokio::sync::oneshot::channel();
         let url = by_hand(move |mut socket| async move {
             head(&mut socket).await;
             socket.read_exact(&mut [0; 1000]).await.unwrap();
             let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 4\r\n\r\nbusy");
             socket.write_all(answer.as_bytes()).await.unwrap();
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let mut rest = Vec::new();
+            let _ = socket.read_to_end(&mut rest).await;
+            let _ = tell.send(1000 + rest.len() as u64);
         })
         .await;
-        let error = Anthropic::new(spec(&url)).unwrap().create(large_body()).await.unwrap_err();
+        let body = large_body();
+        let error = Anthropic::new(spec(&url)).unwrap().create(Arc::clone(&body) as Arc<dyn BatchBody>).await.unwrap_err();
         assert_eq!((error.status, error.message.as_str(), error.delivery), (Some(status), "busy", delivery));
+        assert!(told.await.unwrap() < body.bytes(), "the rest of the body stays here");
     }
 }
 
