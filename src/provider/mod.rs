@@ -4,9 +4,24 @@
 //! back [`RemoteBatch`]es and a stream of result bytes, exactly as they came. Every fault is an [`ApiError`] that says whether the
 //! request can have reached the provider, because a create that may have arrived must never be sent again blindly.
 //!
+//! A call is made once. [`retry`] is the one place that says what may be tried again, and after how long.
+//!
+//! Promises: the credential goes to the origin of the base URL and nowhere else, over TLS or to this machine; it stands in no error,
+//! log line or `Debug` output; redirects to another origin are refused; a body goes out with its exact length or not in full; a stream
+//! of results that breaks off says so.
+//!
+//! ```text
+//! anthropic/mod.rs          the calls                    anthropic/wire.rs         the JSON shapes
+//! http.rs                   connection, redirects        anthropic/result_line.rs  result line → outcome
+//! upload.rs                 the body of a create call    retry.rs                  what may be tried again
+//! ```
+//!
 //! To add a provider: a folder here, and one arm where `ProviderSpec` is opened.
 
 pub mod anthropic;
+mod http;
+pub mod retry;
+mod upload;
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,6 +35,48 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{BatchBody, Limits};
+
+pub use http::Timeouts;
+
+/// Why a provider could not be set up. Nothing has been sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The base URL is not one that calls can be built on.
+    #[error("the base URL cannot be used: {reason}")]
+    BaseUrl {
+        /// What is wrong with it; names no password.
+        reason: String,
+    },
+    /// The base URL would send the credential in the clear.
+    #[error("plain http to `{host}` would send the key in the clear; it is allowed to this machine only")]
+    PlainHttp {
+        /// The host in the base URL.
+        host: String,
+    },
+    /// The key or token is not one that a header can carry.
+    #[error("the key or token cannot be used: {reason}")]
+    Credential {
+        /// What is wrong with it; no part of it.
+        reason: &'static str,
+    },
+    /// A header cannot be sent.
+    #[error("the header `{name}` cannot be sent: {reason}")]
+    Header {
+        /// The header's name.
+        name: String,
+        /// What is wrong with it; no part of its value.
+        reason: &'static str,
+    },
+    /// A line of the custom headers is not `Name: value`.
+    #[error("line {line} of the custom headers is not `Name: value`")]
+    HeaderLine {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The HTTP client could not be made, for instance because the machine has no certificates.
+    #[error("the HTTP client could not be set up")]
+    Client(#[source] reqwest::Error),
+}
 
 /// The provider's id of a batch; opaque.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -125,11 +182,11 @@ pub type ResultStream = Pin<Box<dyn Stream<Item = Result<Bytes, ApiError>> + Sen
 /// Whether a request can have had an effect at the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Certainly not: no connection, or nothing of the body had left.
+    /// Certainly not: no connection, or the body never left in full, so that no one can have read a whole request.
     NotSent,
     /// Perhaps: it was on its way, or the answer was lost, or the answer was a server error.
     Unknown,
-    /// The provider answered and refused it (4xx): it has had no effect.
+    /// The provider answered and refused it (4xx but 408, 409 and 499): it has had no effect.
     Refused,
 }
 
@@ -140,8 +197,7 @@ pub struct ApiError {
     pub call: &'static str,
     /// HTTP status, where there was an answer.
     pub status: Option<u16>,
-    /// The provider's kind of error, such as `rate_limit_error`; for faults on our side of the wire `connection`, `timeout`,
-    /// `redirect` or `unreadable`.
+    /// The provider's kind of error, such as `rate_limit_error`; for faults on our side of the wire one of the constants of this type.
     pub kind: String,
     /// The machine code in `error.details.error_code`.
     pub code: Option<String>,
@@ -155,6 +211,37 @@ pub struct ApiError {
     pub should_retry: Option<bool>,
     /// Whether the call can have had an effect.
     pub delivery: Delivery,
+}
+
+impl ApiError {
+    /// No connection, or it broke.
+    pub const CONNECTION: &'static str = "connection";
+    /// The other side's certificate was not accepted.
+    pub const CERTIFICATE: &'static str = "certificate";
+    /// Nothing moved for too long.
+    pub const TIMEOUT: &'static str = "timeout";
+    /// A redirect that is not followed.
+    pub const REDIRECT: &'static str = "redirect";
+    /// An answer that is not what the API describes.
+    pub const UNREADABLE: &'static str = "unreadable";
+    /// The body could not be produced as announced, or the call is one that no URL can be made for.
+    pub const BODY: &'static str = "body";
+
+    /// An error without an answer from the provider.
+    #[must_use]
+    pub fn new(call: &'static str, kind: &str, message: impl Into<String>, delivery: Delivery) -> ApiError {
+        ApiError {
+            call,
+            status: None,
+            kind: kind.to_owned(),
+            code: None,
+            message: message.into(),
+            request_id: None,
+            retry_after: None,
+            should_retry: None,
+            delivery,
+        }
+    }
 }
 
 impl fmt::Display for ApiError {

@@ -1,0 +1,493 @@
+//! One line of a results file → what became of one request.
+//!
+//! ```text
+//! {"custom_id":"…","result":{"type":"succeeded","message":{"id","model","content":[{"type":"text","text"}…],"stop_reason","usage"}}}
+//! {"custom_id":"…","result":{"type":"errored","error":{"type":"error","request_id","error":{"type","message","details"}}}}
+//! {"custom_id":"…","result":{"type":"canceled"}}      {"custom_id":"…","result":{"type":"expired"}}
+//! ```
+//!
+//! The line is read into flat structs that borrow from it and take the fields they name, whatever the order and whatever else there is;
+//! tagged enums and JSON values would take twice the time. Words that did not exist when this was written survive: an unknown stop reason
+//! counts as success, an unknown kind of block is passed over, an unknown type of result is an error of the row that keeps the word.
+//! A line that is JSON and has a `custom_id` always gives an outcome.
+//!
+//! Text is chosen by the type of block, since an answer may begin with thinking. Blocks follow each other without a separator: where
+//! the API cites a source it cuts one sentence into several blocks.
+//!
+//! To take up another fact (tool calls, thinking): a field in the struct of its place below, and in [`ResultLine`].
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::outcome::{Outcome, Status, Usage};
+
+/// Why a line is no result line.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// It is not UTF-8.
+    #[error("the line is not UTF-8 from byte {at}")]
+    NotUtf8 {
+        /// The first byte that is wrong, from 0.
+        at: usize,
+    },
+    /// It is not JSON; an empty or a cut line too.
+    #[error("the line is not JSON from byte {column}")]
+    NotJson {
+        /// Where it stops being JSON, from 1.
+        column: usize,
+    },
+    /// It has no `custom_id` that is a string.
+    #[error("the line has no `custom_id`")]
+    NoCustomId,
+}
+
+/// What one line says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultLine<'a> {
+    /// Which request it answers.
+    pub custom_id: Cow<'a, str>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The machine code of an error, in `details.error_code`.
+    pub error_code: Option<String>,
+    /// The provider's id of the request, which stands on errors.
+    pub request_id: Option<String>,
+    /// What kind of refusal it is, such as `cyber`.
+    pub refusal_category: Option<String>,
+}
+
+/// The error type of a row whose result has a type that did not exist when this was written.
+pub const UNKNOWN_RESULT: &str = "unknown_result";
+/// The error type of a row whose line has a `custom_id` and otherwise another shape than any known one.
+pub const UNREADABLE_RESULT: &str = "unreadable_result";
+
+/// Reads one line, without its line feed.
+///
+/// # Errors
+/// It is not UTF-8, not JSON, or has no `custom_id`. Errors hold nothing of the line.
+pub fn parse(line: &[u8]) -> Result<ResultLine<'_>, LineError> {
+    let text = utf8(line)?;
+    match serde_json::from_str::<Line<'_>>(text) {
+        Ok(line) => line.read(),
+        Err(_) => parse_odd(text),
+    }
+}
+
+/// Reads only the `custom_id` of a line.
+///
+/// Quick where it stands first, as the API writes it: the rest of the line is then not looked at, but for its closing brace.
+///
+/// # Errors
+/// As [`parse`], as far as it reads.
+pub fn custom_id_of(line: &[u8]) -> Result<Cow<'_, str>, LineError> {
+    if let Some(id) = leading_custom_id(line) {
+        return Ok(Cow::Borrowed(id));
+    }
+    let line: Head<'_> = serde_json::from_str(utf8(line)?).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => LineError::NoCustomId,
+        _ => LineError::NotJson { column: error.column() },
+    })?;
+    line.custom_id.0.ok_or(LineError::NoCustomId)
+}
+
+/// The value of `custom_id` if it is the first member and has no escapes.
+fn leading_custom_id(line: &[u8]) -> Option<&str> {
+    let rest = line.trim_ascii().strip_suffix(b"}")?.strip_prefix(b"{")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"\"custom_id\"")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b":")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"\"")?;
+    let end = memchr::memchr2(b'"', b'\\', rest)?;
+    let id = &rest[..end];
+    let plain = rest[end] == b'"' && id.iter().all(|&byte| byte >= b' ');
+    if plain { std::str::from_utf8(id).ok() } else { None }
+}
+
+fn utf8(line: &[u8]) -> Result<&str, LineError> {
+    std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })
+}
+
+/// Reads a line that has not the expected shape.
+#[cold]
+fn parse_odd(text: &str) -> Result<ResultLine<'_>, LineError> {
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| LineError::NotJson { column: error.column() })?;
+    if let Some(mended) = mend_surrogates(text)
+        && let Ok(line) = serde_json::from_str::<Line<'_>>(&mended)
+    {
+        let line = line.read()?;
+        return Ok(ResultLine { custom_id: Cow::Owned(line.custom_id.into_owned()), ..line });
+    }
+    let custom_id = custom_id_of(text.as_bytes())?;
+    Ok(plain(custom_id, unreadable(String::new())))
+}
+
+/// Replaces halves of surrogate pairs, which JSON can spell and no text can hold, by U+FFFD. `None` where there are none.
+fn mend_surrogates(text: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let escape = text.as_bytes().get(at..at + 6)?;
+        let digits = std::str::from_utf8(escape.strip_prefix(b"\\u")?).ok()?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut mended, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(found) = memchr::memchr(b'\\', &text.as_bytes()[at..]) {
+        at += found;
+        let pair = (unit(at), unit(at + 6));
+        at += match pair {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                mended.push_str(&text[copied..at]);
+                mended.push_str("\\ufffd");
+                copied = at + 6;
+                6
+            }
+            _ => 2,
+        };
+        at = at.min(text.len());
+    }
+    if copied == 0 {
+        return None;
+    }
+    mended.push_str(&text[copied..]);
+    Some(mended)
+}
+
+// ---- the shapes ----
+
+/// A string, or nothing where another kind of value stands. Borrows where the string has no escapes.
+///
+/// `Option<Cow<str>>` would always copy, and would fail the line for a value of another kind.
+#[derive(Default)]
+struct Word<'a>(Option<Cow<'a, str>>);
+
+/// A count, or nothing where another kind of value stands.
+#[derive(Default)]
+struct Count(Option<u64>);
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, default)]
+    custom_id: Word<'a>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, default)]
+    custom_id: Word<'a>,
+    #[serde(borrow)]
+    result: Option<ResultPart<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ResultPart<'a> {
+    #[serde(borrow, rename = "type")]
+    word: Word<'a>,
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+    #[serde(borrow)]
+    error: Option<Envelope<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Message<'a> {
+    #[serde(borrow)]
+    id: Word<'a>,
+    #[serde(borrow)]
+    model: Word<'a>,
+    #[serde(borrow)]
+    content: Option<Vec<Block<'a>>>,
+    #[serde(borrow)]
+    stop_reason: Word<'a>,
+    #[serde(borrow)]
+    stop_details: Option<StopDetails<'a>>,
+    #[serde(borrow)]
+    usage: Option<UsagePart<'a>>,
+}
+
+/// A block of content: all kinds in one struct, each with the members it has.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Block<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Word<'a>,
+    #[serde(borrow)]
+    text: Word<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StopDetails<'a> {
+    #[serde(borrow)]
+    category: Word<'a>,
+    #[serde(borrow)]
+    explanation: Word<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UsagePart<'a> {
+    input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    cache_creation: Option<CacheCreation>,
+    cache_read_input_tokens: Count,
+    output_tokens: Count,
+    output_tokens_details: Option<OutputDetails>,
+    server_tool_use: Option<ServerToolUse>,
+    #[serde(borrow)]
+    service_tier: Word<'a>,
+    #[serde(borrow)]
+    inference_geo: Word<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Count,
+    ephemeral_1h_input_tokens: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    thinking_tokens: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ServerToolUse {
+    web_search_requests: Count,
+}
+
+/// The envelope of an error; the kind of error is one level further in than one would think.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Word<'a>,
+    #[serde(borrow)]
+    message: Word<'a>,
+    #[serde(borrow)]
+    request_id: Word<'a>,
+    #[serde(borrow)]
+    error: Option<ErrorPart<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ErrorPart<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Word<'a>,
+    #[serde(borrow)]
+    message: Word<'a>,
+    #[serde(borrow)]
+    details: Option<ErrorDetails<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ErrorDetails<'a> {
+    #[serde(borrow)]
+    error_code: Word<'a>,
+}
+
+// ---- from the shapes to the facts ----
+
+impl<'a> Line<'a> {
+    fn read(self) -> Result<ResultLine<'a>, LineError> {
+        let custom_id = self.custom_id.0.ok_or(LineError::NoCustomId)?;
+        let result = self.result.unwrap_or_default();
+        let word = result.word.owned().unwrap_or_default();
+        Ok(match (word.as_str(), result.message, result.error) {
+            ("succeeded", Some(message), _) => succeeded(custom_id, word, message),
+            ("errored", _, Some(envelope)) => errored(custom_id, word, envelope),
+            ("canceled", ..) => plain(custom_id, bare(Status::Canceled, word)),
+            ("expired", ..) => plain(custom_id, bare(Status::Expired, word)),
+            ("succeeded" | "errored", ..) => plain(custom_id, unreadable(word)),
+            _ => {
+                let error = "the result has a type that is not known".to_owned();
+                let outcome =
+                    Outcome { error_type: Some(UNKNOWN_RESULT.to_owned()), error: Some(error), ..bare(Status::Errored, word) };
+                plain(custom_id, outcome)
+            }
+        })
+    }
+}
+
+fn succeeded<'a>(custom_id: Cow<'a, str>, result: String, message: Message<'_>) -> ResultLine<'a> {
+    let details = message.stop_details.unwrap_or_default();
+    let stop_reason = message.stop_reason.owned();
+    let outcome = Outcome {
+        text: joined_text(message.content.unwrap_or_default()),
+        error: details.explanation.owned(),
+        model: message.model.owned(),
+        message_id: message.id.owned(),
+        usage: message.usage.map(UsagePart::read),
+        ..bare(status_of(stop_reason.as_deref()), result)
+    };
+    ResultLine { refusal_category: details.category.owned(), ..plain(custom_id, Outcome { stop_reason, ..outcome }) }
+}
+
+/// What a stop reason says of the answer. One that is not known does not make a paid answer worthless.
+fn status_of(stop_reason: Option<&str>) -> Status {
+    match stop_reason {
+        Some("max_tokens" | "model_context_window_exceeded") => Status::Truncated,
+        Some("refusal") => Status::Refused,
+        Some("pause_turn") => Status::Paused,
+        _ => Status::Succeeded,
+    }
+}
+
+fn joined_text(content: Vec<Block<'_>>) -> Option<String> {
+    let mut texts = content.into_iter().filter(|block| block.kind.0.as_deref() == Some("text")).filter_map(|block| block.text.0);
+    let mut joined = texts.next()?.into_owned();
+    texts.for_each(|text| joined.push_str(&text));
+    Some(joined)
+}
+
+fn errored<'a>(custom_id: Cow<'a, str>, result: String, envelope: Envelope<'_>) -> ResultLine<'a> {
+    // Without the inner part, a gateway has flattened the envelope.
+    let flat = ErrorPart { kind: envelope.kind, message: envelope.message, details: None };
+    let error = envelope.error.unwrap_or(flat);
+    let outcome = Outcome { error_type: error.kind.owned(), error: error.message.owned(), ..bare(Status::Errored, result) };
+    ResultLine {
+        error_code: error.details.and_then(|details| details.error_code.owned()),
+        request_id: envelope.request_id.owned(),
+        ..plain(custom_id, outcome)
+    }
+}
+
+fn unreadable(result: String) -> Outcome {
+    let error = "the result line has another shape than the API describes".to_owned();
+    Outcome { error_type: Some(UNREADABLE_RESULT.to_owned()), error: Some(error), ..bare(Status::Errored, result) }
+}
+
+fn bare(status: Status, result: String) -> Outcome {
+    Outcome {
+        status,
+        result,
+        text: None,
+        stop_reason: None,
+        error_type: None,
+        error: None,
+        model: None,
+        message_id: None,
+        usage: None,
+    }
+}
+
+fn plain(custom_id: Cow<'_, str>, outcome: Outcome) -> ResultLine<'_> {
+    ResultLine { custom_id, outcome, error_code: None, request_id: None, refusal_category: None }
+}
+
+impl UsagePart<'_> {
+    fn read(self) -> Usage {
+        let cache = self.cache_creation.unwrap_or_default();
+        let (mut written_5m, written_1h) = (cache.ephemeral_5m_input_tokens.0, cache.ephemeral_1h_input_tokens.0);
+        if written_5m.is_none() && written_1h.is_none() {
+            // Before there were two kinds of cache, there was the one of five minutes.
+            written_5m = self.cache_creation_input_tokens.0;
+        }
+        Usage {
+            input_tokens: self.input_tokens.0,
+            cache_creation_5m_input_tokens: written_5m,
+            cache_creation_1h_input_tokens: written_1h,
+            cache_read_input_tokens: self.cache_read_input_tokens.0,
+            output_tokens: self.output_tokens.0,
+            thinking_tokens: self.output_tokens_details.unwrap_or_default().thinking_tokens.0,
+            service_tier: self.service_tier.owned(),
+            inference_geo: self.inference_geo.owned(),
+            web_search_requests: self.server_tool_use.unwrap_or_default().web_search_requests.0,
+        }
+    }
+}
+
+// ---- values that forgive ----
+
+impl Word<'_> {
+    fn owned(self) -> Option<String> {
+        self.0.map(Cow::into_owned)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordVisitor).map(Word)
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CountVisitor).map(Count)
+    }
+}
+
+/// Passes over every kind of value that is not asked for.
+macro_rules! forgive {
+    () => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("anything")
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+    };
+}
+
+struct WordVisitor;
+
+impl<'de> Visitor<'de> for WordVisitor {
+    type Value = Option<Cow<'de, str>>;
+    forgive!();
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+}
+
+struct CountVisitor;
+
+impl<'de> Visitor<'de> for CountVisitor {
+    type Value = Option<u64>;
+    forgive!();
+    fn visit_u64<E>(self, count: u64) -> Result<Self::Value, E> {
+        Ok(Some(count))
+    }
+    fn visit_f64<E>(self, count: f64) -> Result<Self::Value, E> {
+        // Gateways in other languages write 12.0; beyond 2^53 a float is no count.
+        let whole = count.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&count);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and in range")]
+        let count = count as u64;
+        Ok(whole.then_some(count))
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

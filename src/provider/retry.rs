@@ -1,0 +1,471 @@
+//! What may be tried again, and after how long: the one place that decides it.
+//!
+//! [`judge`] looks at one failed call and gives a [`Verdict`]; it is pure. [`with_retry`] drives a call whose verdict is to wait.
+//! Rules are tried from the top; the first that fits holds.
+//!
+//! | what came back | calls | verdict |
+//! |---|---|---|
+//! | anything that leaves open whether a batch was made ([`Delivery::Unknown`]: lost answer, 408, 409, 499, 5xx, 529) | create | `Doubt`: look for it, never send again |
+//! | 402; codes of spend limits; 400 or 429 whose message tells of a usage limit, spend limit or empty balance | all | `StopSpend` |
+//! | 401, 403; codes of accounts on hold | all | `StopCredentials` |
+//! | 413 | create | `Split` |
+//! | 404 | retrieve, results, cancel | `Wait404` for [`WAIT_404`], then `Fail`: a batch that exists may not be found for a while |
+//! | `x-should-retry: false` | all | `Fail` |
+//! | 409 | cancel, delete | `Fail`: the batch is in the wrong state |
+//! | lost connection or silence once the request was on its way | message | `Fail`: it may have been answered, and be paid |
+//! | our own fault (`body`), `certificate`, `redirect` | all | `Fail` |
+//! | `unreadable` answer | all but create | `Again`, [`UNREADABLE_TRIES`] times |
+//! | no connection, lost connection, silence, 408, 409, 429, 499, 5xx, 529, `x-should-retry: true` | all | `Again` for the call's patience, then `Fail` |
+//! | anything else: 400, 404, 413, 422 … | all | `Fail` |
+//!
+//! Patience, counted from the first try: create 15 minutes without a connection, 24 hours against 429 (the queue of the workspace empties
+//! as its batches end, and none lives longer); message, count tokens and models two minutes, since somebody waits; all others one hour.
+//!
+//! How long to wait: what the server asks (`retry-after`), at most ten minutes; else `min(0.5 · 2ⁿ, 60)` seconds less up to a quarter, n
+//! tries having failed before; five minutes instead of 60 seconds for a create against 429, because each try sends the whole body.
+//!
+//! **Source**: statuses and codes from the vendor's error reference, base delay and jitter from its own clients, both read 2026-11; the
+//! lasting 404 from anthropics/anthropic-sdk-python#1432.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::{ApiError, Delivery};
+
+/// How long a batch that must exist may be "not found".
+pub const WAIT_404: Duration = Duration::from_secs(60 * 60);
+/// Longest wait that a server is granted at once.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
+/// How often a harmless call is made whose answer cannot be read.
+pub const UNREADABLE_TRIES: u32 = 4;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Codes in `error.details.error_code` that mean: no money, and none until somebody acts or the month ends.
+const SPEND_CODES: [&str; 4] = [
+    "enforced_spend_limit_reached",
+    "contract_spend_limit_reached",
+    "linked_organization_spend_limit_reached",
+    "linked_organization_billing_unavailable",
+];
+/// Words in messages that mean the same where there is no code.
+const SPEND_WORDS: [&str; 4] = ["usage limits", "usage limit", "spend limit", "credit balance"];
+/// Codes that concern the account and not the call.
+const ACCOUNT_CODES: [&str; 2] = ["organization_on_hold", "claude_code_key_creator_not_member"];
+
+/// The calls of [`super::BatchApi`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "named like the methods they stand for")]
+pub enum Call {
+    Create,
+    Retrieve,
+    List,
+    Results,
+    Cancel,
+    Delete,
+    Message,
+    CountTokens,
+    Models,
+}
+
+impl Call {
+    /// All nine.
+    pub const ALL: [Call; 9] = [
+        Call::Create,
+        Call::Retrieve,
+        Call::List,
+        Call::Results,
+        Call::Cancel,
+        Call::Delete,
+        Call::Message,
+        Call::CountTokens,
+        Call::Models,
+    ];
+
+    /// What is being done, for messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Call::Create => "create batch",
+            Call::Retrieve => "retrieve batch",
+            Call::List => "list batches",
+            Call::Results => "fetch results",
+            Call::Cancel => "cancel batch",
+            Call::Delete => "delete batch",
+            Call::Message => "send message",
+            Call::CountTokens => "count tokens",
+            Call::Models => "list models",
+        }
+    }
+}
+
+/// What to do about a failed call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Make the same call again.
+    Again {
+        /// After this long.
+        after: Duration,
+    },
+    /// The batch is known to exist and is not found: ask again.
+    Wait404 {
+        /// After this long.
+        after: Duration,
+    },
+    /// Too large: make two of it.
+    Split,
+    /// A batch may have been made: look for it before anything is sent.
+    Doubt,
+    /// The key is not accepted; nothing will work with it.
+    StopCredentials,
+    /// A spend limit is reached, or there is no money; nothing will work until somebody acts.
+    StopSpend,
+    /// It will not get better by trying.
+    Fail,
+}
+
+/// Decides about a failed call by the table above.
+///
+/// `attempt` counts the tries that failed before this one, `since` is the time since the first of them began, and `jitter` is a random
+/// number from 0 to 1.
+#[must_use]
+pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter: f64) -> Verdict {
+    if call == Call::Create && error.delivery == Delivery::Unknown {
+        return Verdict::Doubt;
+    }
+    if is_spend(error) {
+        return Verdict::StopSpend;
+    }
+    if is_account(error) {
+        return Verdict::StopCredentials;
+    }
+    match (error.status, call) {
+        (Some(413), Call::Create) => return Verdict::Split,
+        (Some(404), Call::Retrieve | Call::Results | Call::Cancel) => {
+            return if since < WAIT_404 {
+                Verdict::Wait404 { after: delay(call, error, attempt, jitter) }
+            } else {
+                Verdict::Fail
+            };
+        }
+        _ => {}
+    }
+    if passes(call, error, attempt) && since < patience(call, error) {
+        return Verdict::Again { after: delay(call, error, attempt, jitter) };
+    }
+    Verdict::Fail
+}
+
+fn is_spend(error: &ApiError) -> bool {
+    let told = |words: &[&str]| words.iter().any(|words| error.message.to_ascii_lowercase().contains(words));
+    match (error.status, error.code.as_deref()) {
+        (Some(402), _) => true,
+        (_, Some(code)) => SPEND_CODES.contains(&code),
+        // A server that says when to come back speaks of a rate.
+        (Some(400 | 429), None) => error.retry_after.is_none() && told(&SPEND_WORDS),
+        _ => false,
+    }
+}
+
+fn is_account(error: &ApiError) -> bool {
+    matches!(error.status, Some(401 | 403)) || error.code.as_deref().is_some_and(|code| ACCOUNT_CODES.contains(&code))
+}
+
+/// Whether the fault may pass.
+fn passes(call: Call, error: &ApiError, attempt: u32) -> bool {
+    match error.kind.as_str() {
+        ApiError::BODY | ApiError::CERTIFICATE | ApiError::REDIRECT => return false,
+        ApiError::UNREADABLE => return attempt + 1 < UNREADABLE_TRIES,
+        _ => {}
+    }
+    match (error.should_retry, error.status, call) {
+        (Some(false), ..) | (_, Some(409), Call::Cancel | Call::Delete) => false,
+        (Some(true), ..) => true,
+        (None, Some(status), _) => matches!(status, 408 | 409 | 429 | 499 | 500..),
+        (None, None, Call::Message) => error.delivery == Delivery::NotSent,
+        (None, None, _) => true,
+    }
+}
+
+fn patience(call: Call, error: &ApiError) -> Duration {
+    match call {
+        Call::Create if error.status == Some(429) => 24 * HOUR,
+        Call::Create => 15 * MINUTE,
+        Call::Message | Call::CountTokens | Call::Models => 2 * MINUTE,
+        Call::Retrieve | Call::List | Call::Results | Call::Cancel | Call::Delete => HOUR,
+    }
+}
+
+fn delay(call: Call, error: &ApiError, attempt: u32, jitter: f64) -> Duration {
+    if let Some(asked) = error.retry_after.filter(|asked| !asked.is_zero()) {
+        return asked.min(MAX_RETRY_AFTER);
+    }
+    let longest: f64 = if call == Call::Create && error.status == Some(429) { 300.0 } else { 60.0 };
+    let seconds = longest.min(0.5 * 2_f64.powi(attempt.min(20).cast_signed()));
+    Duration::from_secs_f64(seconds * (1.0 - 0.25 * jitter.clamp(0.0, 1.0)))
+}
+
+/// Time and chance, handed down so that tests have them in hand.
+pub trait Clock: Send + Sync {
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// Waits.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
+    /// A random number from 0 to 1.
+    fn jitter(&self) -> f64;
+}
+
+/// The machine's clock and a random generator seeded by the system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        tokio::time::sleep(duration).boxed()
+    }
+    fn jitter(&self) -> f64 {
+        fastrand::f64()
+    }
+}
+
+/// Makes a call until it succeeds or the verdict is something else than to wait. `make` makes it anew each time.
+///
+/// # Errors
+/// The last error; [`judge`] says what it means.
+pub async fn with_retry<T, F, R>(call: Call, clock: &dyn Clock, mut make: F) -> Result<T, ApiError>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<T, ApiError>>,
+{
+    let begun = clock.now();
+    for attempt in 0.. {
+        let error = match make().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let since = clock.now().duration_since(begun).try_into().unwrap_or(Duration::ZERO);
+        match judge(call, &error, attempt, since, clock.jitter()) {
+            Verdict::Again { after } | Verdict::Wait404 { after } => {
+                announce(&error, attempt, after);
+                clock.sleep(after).await;
+            }
+            Verdict::Split | Verdict::Doubt | Verdict::StopCredentials | Verdict::StopSpend | Verdict::Fail => return Err(error),
+        }
+    }
+    unreachable!("the loop counts further than anybody waits")
+}
+
+fn announce(error: &ApiError, attempt: u32, after: Duration) {
+    let seconds = after.as_secs_f32();
+    match error.retry_after {
+        Some(asked) if asked > after => {
+            tracing::warn!(attempt, "{error}; the provider asks for {} s, trying again in {seconds} s", asked.as_secs());
+        }
+        _ => tracing::info!(attempt, "{error}; trying again in {seconds:.1} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+
+    fn answered(status: u16) -> ApiError {
+        let delivery = match status {
+            408 | 409 | 499 | 500.. => Delivery::Unknown,
+            _ => Delivery::Refused,
+        };
+        ApiError { status: Some(status), ..ApiError::new("", "some_error", "", delivery) }
+    }
+
+    fn coded(status: u16, code: &str) -> ApiError {
+        ApiError { code: Some(code.to_owned()), ..answered(status) }
+    }
+
+    fn lost(kind: &str, delivery: Delivery) -> ApiError {
+        ApiError::new("", kind, "", delivery)
+    }
+
+    fn word(verdict: Verdict) -> &'static str {
+        match verdict {
+            Verdict::Again { .. } => "again",
+            Verdict::Wait404 { .. } => "wait",
+            Verdict::Split => "split",
+            Verdict::Doubt => "doubt",
+            Verdict::StopCredentials => "key",
+            Verdict::StopSpend => "spend",
+            Verdict::Fail => "fail",
+        }
+    }
+
+    #[test]
+    fn judges_every_call_by_the_table() {
+        use Delivery::{NotSent, Unknown};
+        let should = |error: ApiError, yes| ApiError { should_retry: Some(yes), ..error };
+        let told = |status, message: &str| ApiError { message: message.to_owned(), ..answered(status) };
+        #[rustfmt::skip]
+        let table: Vec<(&str, ApiError, [&str; 9])> = vec![
+            //                                                        create   retrieve list     results  cancel   delete   message  count    models
+            ("400", answered(400),                                   ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("400 limit", told(400, "You have reached your specified API usage limits."),
+                                                                     ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
+            ("400 balance", told(400, "Your credit balance is too low"),
+                                                                     ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
+            ("400 hold", coded(400, "organization_on_hold"),         ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),
+            ("401", answered(401),                                   ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),
+            ("402", answered(402),                                   ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
+            ("403", answered(403),                                   ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),
+            ("404", answered(404),                                   ["fail",  "wait",  "fail",  "wait",  "wait",  "fail",  "fail",  "fail",  "fail"]),
+            ("404 no", should(answered(404), false),                 ["fail",  "wait",  "fail",  "wait",  "wait",  "fail",  "fail",  "fail",  "fail"]),
+            ("408", answered(408),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("409", answered(409),                                   ["doubt", "again", "again", "again", "fail",  "fail",  "again", "again", "again"]),
+            ("413", answered(413),                                   ["split", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("413 after decoding", coded(413, "request_body_too_large_after_decoding"),
+                                                                     ["split", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("422", answered(422),                                   ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("422 yes", should(answered(422), true),                 ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("429", answered(429),                                   ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("429 ramp", coded(429, "ramp_limit_exceeded"),          ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("429 cap", coded(429, "enforced_spend_limit_reached"),  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
+            ("429 contract", coded(429, "contract_spend_limit_reached"),
+                                                                     ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
+            ("429 told", told(429, "the monthly Spend Limit of this organization is reached"),
+                                                                     ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
+            ("429 no", should(answered(429), false),                 ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("499", answered(499),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("500", answered(500),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("500 yes", should(answered(500), true),                 ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("500 no", should(answered(500), false),                 ["doubt", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("503", answered(503),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("503 early", ApiError { delivery: NotSent, ..answered(503) },
+                                                                     ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("504", answered(504),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("529", answered(529),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("no connection", lost(ApiError::CONNECTION, NotSent),   ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("connection lost", lost(ApiError::CONNECTION, Unknown), ["doubt", "again", "again", "again", "again", "again", "fail",  "again", "again"]),
+            ("no connect in time", lost(ApiError::TIMEOUT, NotSent), ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("silence", lost(ApiError::TIMEOUT, Unknown),            ["doubt", "again", "again", "again", "again", "again", "fail",  "again", "again"]),
+            ("unreadable", lost(ApiError::UNREADABLE, Unknown),      ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("certificate", lost(ApiError::CERTIFICATE, NotSent),    ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("own fault", lost(ApiError::BODY, NotSent),             ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("redirect", lost(ApiError::REDIRECT, Delivery::Refused),["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("see other", lost(ApiError::REDIRECT, Unknown),         ["doubt", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+        ];
+        for (name, error, expected) in &table {
+            let verdicts = Call::ALL.map(|call| word(judge(call, error, 0, NOW, 0.0)));
+            assert_eq!(&verdicts, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn never_sends_a_create_again_that_may_have_arrived() {
+        for status in (100..=599).map(Some).chain([None]) {
+            for should_retry in [None, Some(true), Some(false)] {
+                for code in [None, Some("enforced_spend_limit_reached"), Some("x")] {
+                    let error = ApiError {
+                        status,
+                        should_retry,
+                        code: code.map(str::to_owned),
+                        retry_after: Some(Duration::from_secs(1)),
+                        ..lost("x", Delivery::Unknown)
+                    };
+                    assert_eq!(judge(Call::Create, &error, 0, NOW, 0.5), Verdict::Doubt, "{error:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn loses_patience() {
+        let waits = [
+            (Call::Create, answered(429), 24 * HOUR),
+            (Call::Create, lost(ApiError::CONNECTION, Delivery::NotSent), 15 * MINUTE),
+            (Call::Retrieve, answered(503), HOUR),
+            (Call::Results, lost(ApiError::CONNECTION, Delivery::Unknown), HOUR),
+            (Call::CountTokens, answered(529), 2 * MINUTE),
+            (Call::Retrieve, answered(404), WAIT_404),
+        ];
+        for (call, error, patience) in waits {
+            let just_before = patience - Duration::from_millis(1);
+            assert!(matches!(judge(call, &error, 9, just_before, 0.0), Verdict::Again { .. } | Verdict::Wait404 { .. }));
+            assert_eq!(judge(call, &error, 9, patience, 0.0), Verdict::Fail);
+        }
+        let unreadable = lost(ApiError::UNREADABLE, Delivery::Unknown);
+        assert_eq!(judge(Call::List, &unreadable, UNREADABLE_TRIES - 1, NOW, 0.0), Verdict::Fail);
+    }
+
+    #[test]
+    fn waits_longer_each_time_and_as_long_as_the_server_asks() {
+        let after = |call, error: &ApiError, attempt, jitter| match judge(call, error, attempt, NOW, jitter) {
+            Verdict::Again { after } => after.as_secs_f64(),
+            other => panic!("{other:?}"),
+        };
+        for (attempt, jitter, expected) in
+            [(0, 0.0, 0.5), (1, 0.0, 1.0), (2, 1.0, 1.5), (7, 0.0, 60.0), (u32::MAX, 0.0, 60.0), (9, 7.0, 45.0)]
+        {
+            assert!((after(Call::Retrieve, &answered(503), attempt, jitter) - expected).abs() < 1e-9, "{attempt} {jitter}");
+        }
+        assert!((after(Call::Create, &answered(429), 30, 0.0) - 300.0).abs() < 1e-9);
+        for (asked, expected) in [(7, 7.0), (0, 0.5), (599, 599.0), (86_400, 600.0)] {
+            let error = ApiError { retry_after: Some(Duration::from_secs(asked)), ..answered(429) };
+            assert!((after(Call::Create, &error, 0, 0.0) - expected).abs() < 1e-9, "{asked}");
+        }
+    }
+
+    /// A clock whose sleeps pass at once.
+    struct Fast(Mutex<Timestamp>);
+
+    impl Clock for Fast {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+        fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+            let mut now = self.0.lock().unwrap();
+            *now = now.checked_add(duration).unwrap();
+            std::future::ready(()).boxed()
+        }
+        fn jitter(&self) -> f64 {
+            0.0
+        }
+    }
+
+    #[tokio::test]
+    async fn drives_a_call_until_it_succeeds_or_patience_ends() {
+        let clock = Fast(Mutex::new(Timestamp::UNIX_EPOCH));
+        let mut left = 3;
+        let answer = with_retry(Call::Retrieve, &clock, || {
+            left -= 1;
+            let answer = if left == 0 { Ok("seen") } else { Err(answered(404)) };
+            async move { answer }
+        });
+        assert_eq!(answer.await.unwrap(), "seen");
+        assert_eq!(clock.now().as_millisecond(), 1500);
+
+        let clock = Fast(Mutex::new(Timestamp::UNIX_EPOCH));
+        let error = with_retry(Call::Retrieve, &clock, async || Err::<(), _>(answered(404))).await.unwrap_err();
+        assert_eq!(error.status, Some(404));
+        assert!((3600..3720).contains(&clock.now().as_second()), "{}", clock.now());
+    }
+
+    #[tokio::test]
+    async fn makes_a_create_in_doubt_once() {
+        let clock = Fast(Mutex::new(Timestamp::UNIX_EPOCH));
+        let mut made = 0;
+        let answer = with_retry(Call::Create, &clock, || {
+            made += 1;
+            async { Err::<(), _>(answered(500)) }
+        });
+        assert!(answer.await.is_err());
+        assert_eq!(made, 1);
+    }
+}
