@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use crate::durable;
 use crate::journal::Event;
 use crate::provider::retry::{Call, Verdict, judge, with_retry};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
@@ -59,7 +58,6 @@ async fn send(driver: &Driver<'_>, run: &mut Run, batch: u32) -> Result<bool, Er
         let (requests, bytes, body_hash) = (piece.requests, piece.body_bytes, piece.body_hash.clone());
         driver.listener.hear(Progress::Submitting { batch, of: run.batches(), requests: requests.into(), bytes });
         run.record(driver.clock.now(), Event::Intent { batch, requests, bytes, body_hash })?;
-        durable::act();
         // Not interrupted by a wish to leave: half a create call is a doubt.
         let error = match driver.api.create(Arc::clone(&body) as _).await {
             Ok(remote) => {
