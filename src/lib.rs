@@ -12,6 +12,9 @@
 
 pub mod durable;
 
+pub mod request;
+pub mod template;
+
 pub mod batch;
 pub mod catalog;
 pub mod outcome;
