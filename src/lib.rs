@@ -11,10 +11,10 @@
 //! The rooms stand in the order a row walks through them; a room uses the rooms above it, never those below.
 
 pub mod durable;
-
 pub mod table;
-
-pub mod batch;
+pub mod template;
+pub mod request;
 pub mod catalog;
+pub mod batch;
 pub mod outcome;
 pub mod provider;

@@ -1,0 +1,531 @@
+//! The filters of prompts.
+//!
+//! The engine's own filters are there as well (`trim`, `upper`, `lower`, `replace`, `join`, `length`, `first`, `last`, `items`,
+//! `int`, `float`, `round`, …). Two of them are replaced: `default` also stands in for null cells, and `tojson` writes plain JSON
+//! where the engine's own escapes `<`, `>`, `&` and `'` for HTML, which a model would read as noise.
+//!
+//! To add a filter: a function below, its entry in [`FILTERS`], and its line in [`add`].
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::civil::DateTime;
+use jiff::fmt::strtime;
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::TimeZone;
+use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind};
+
+use super::row::{Null, is_null};
+
+/// What is to be said about a filter.
+#[derive(Debug, Clone, Copy)]
+pub struct Filter {
+    /// Its name, with its arguments.
+    pub usage: &'static str,
+    /// An example that renders as it stands.
+    pub example: &'static str,
+    /// What the example renders to.
+    pub renders: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// The filters of this room; documentation is printed from here, and every example is a test.
+pub static FILTERS: &[Filter] = &[
+    Filter {
+        usage: "json(indent=none)",
+        example: r#"{{ {"name": "Ann & Bo", "tags": ["a", "b"]}|json }}"#,
+        renders: r#"{"name":"Ann & Bo","tags":["a","b"]}"#,
+        meaning: "Compact JSON, not escaped for HTML; `json(2)` puts each item on its own line. Null cells are `null`, dates and decimals are \
+                  text. `row|json` is the whole row. `tojson` is the same.",
+    },
+    Filter {
+        usage: "default(other=\"\", falsy=false)",
+        example: r#"{{ none|default("unknown") }}"#,
+        renders: "unknown",
+        meaning: "Another value where a cell is null or a field does not exist; with `falsy=true` also for empty text, 0 and false. `d` is \
+                  the same.",
+    },
+    Filter {
+        usage: "truncate(n, end=\"…\")",
+        example: r#"{{ "a long sentence"|truncate(7) }}"#,
+        renders: "a long…",
+        meaning: "At most `n` characters, the ending included; shorter text stays as it is.",
+    },
+    Filter {
+        usage: "truncate_words(n, end=\"…\")",
+        example: r#"{{ "one two three four"|truncate_words(2) }}"#,
+        renders: "one two…",
+        meaning: "The first `n` words as they stand, and the ending if there were more.",
+    },
+    Filter {
+        usage: "oneline",
+        example: r#"{{ "  two\n\n lines "|oneline }}"#,
+        renders: "two lines",
+        meaning: "Every run of white space becomes one space, none at the ends.",
+    },
+    Filter {
+        usage: "date(format)",
+        example: r#"{{ "2024-02-29T18:30:00Z"|date("%d %B %Y, %H:%M") }}"#,
+        renders: "29 February 2024, 18:30",
+        meaning: "A date, or a date and time, written by a strftime format; text that is neither is an error of the row, null stays null.",
+    },
+    Filter {
+        usage: "number(decimals=none, thousands=\"\")",
+        example: r#"{{ "1234567.895"|number(2, ",") }}"#,
+        renders: "1,234,567.90",
+        meaning: "A number, or text that is one, with so many decimals (rounded half away from zero, on the decimal text) and marks between \
+                  thousands; null stays null.",
+    },
+    Filter {
+        usage: "base64",
+        example: r#"{{ "héllo"|base64 }}"#,
+        renders: "aMOpbGxv",
+        meaning: "Standard base64 of a binary cell, or of text as UTF-8. A binary cell can only be rendered through it.",
+    },
+    Filter {
+        usage: "hash",
+        example: r#"{{ "ann@example.com"|hash }}"#,
+        renders: "70e881aa833cb2b3971702cab47d07ec",
+        meaning: "128 bits of BLAKE3 in hexadecimal: the same for the same text, for names that should not be sent as they are.",
+    },
+    Filter {
+        usage: "slug",
+        example: r#"{{ "Größe & Farbe: Rot"|slug }}"#,
+        renders: "größe-farbe-rot",
+        meaning: "Letters and digits in lower case, everything between them one hyphen.",
+    },
+];
+
+/// The engine's own filters, to propose the nearest name for an unknown one.
+pub(crate) const ENGINE_FILTERS: &[&str] = &[
+    "abs",
+    "attr",
+    "batch",
+    "bool",
+    "capitalize",
+    "chain",
+    "count",
+    "dictsort",
+    "escape",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "trim",
+    "unique",
+    "upper",
+    "zip",
+];
+
+/// Gives an environment the filters and tests of this room.
+pub(crate) fn add(env: &mut Environment<'_>) {
+    env.add_filter("json", json);
+    env.add_filter("tojson", json);
+    env.add_filter("default", default);
+    env.add_filter("d", default);
+    env.add_filter("truncate", truncate);
+    env.add_filter("truncate_words", truncate_words);
+    env.add_filter("oneline", oneline);
+    env.add_filter("date", date);
+    env.add_filter("number", number);
+    env.add_filter("base64", base64);
+    env.add_filter("hash", hash);
+    env.add_filter("slug", slug);
+    env.add_test("none", is_null);
+    env.add_test("null", is_null);
+}
+
+fn wrong(message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}
+
+fn json(value: &Value, indent: Option<usize>, kwargs: Kwargs) -> Result<String, Error> {
+    let indent = match indent {
+        Some(indent) => Some(indent),
+        None => kwargs.get("indent")?,
+    };
+    kwargs.assert_all_used()?;
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    let mut writer = JsonWriter { out: String::new(), indent: indent.filter(|&indent| indent > 0) };
+    writer.value(value, 0)?;
+    Ok(writer.out)
+}
+
+/// A value as compact JSON; also how a list or a map is rendered when a template prints it as it is.
+pub(crate) fn compact_json(value: &Value) -> Result<String, Error> {
+    let mut writer = JsonWriter { out: String::new(), indent: None };
+    writer.value(value, 0)?;
+    Ok(writer.out)
+}
+
+/// Deeper values are not data of a table; a template can build one that holds itself.
+const MAX_DEPTH: usize = 100;
+
+struct JsonWriter {
+    out: String,
+    indent: Option<usize>,
+}
+
+impl JsonWriter {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        if depth > MAX_DEPTH {
+            return Err(wrong("a value nested more than 100 deep cannot be written as JSON"));
+        }
+        match value.kind() {
+            ValueKind::Undefined | ValueKind::None => self.out.push_str("null"),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.number(value),
+            ValueKind::String => self.text(value.as_str().unwrap_or_default())?,
+            ValueKind::Bytes => return Err(bytes_need_base64()),
+            ValueKind::Seq | ValueKind::Iterable => self.list(value, depth)?,
+            ValueKind::Map => self.map(value, depth)?,
+            _ if is_null(value) => self.out.push_str("null"),
+            _ => self.text(&value.to_string())?,
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, value: &Value) {
+        match f64::try_from(value.clone()) {
+            Ok(float) if !value.is_integer() => {
+                // JSON has no word for these.
+                if float.is_finite() { write!(self.out, "{float:?}") } else { write!(self.out, "null") }.ok();
+            }
+            _ => {
+                write!(self.out, "{value}").ok();
+            }
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Error> {
+        let quoted = serde_json::to_string(text).map_err(|e| wrong("text cannot be written as JSON").with_source(e))?;
+        self.out.push_str(&quoted);
+        Ok(())
+    }
+
+    fn list(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.out.push('[');
+        let mut empty = true;
+        for item in value.try_iter()?.checked() {
+            self.separate(&mut empty, depth + 1);
+            self.value(&item?, depth + 1)?;
+        }
+        self.close(']', empty, depth);
+        Ok(())
+    }
+
+    fn map(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.out.push('{');
+        let mut empty = true;
+        for key in value.try_iter()?.checked() {
+            let key = key?;
+            self.separate(&mut empty, depth + 1);
+            match key.as_str() {
+                Some(text) => self.text(text)?,
+                None => self.text(&printed(&key)?)?,
+            }
+            self.out.push_str(if self.indent.is_some() { ": " } else { ":" });
+            self.value(&value.get_item(&key)?, depth + 1)?;
+        }
+        self.close('}', empty, depth);
+        Ok(())
+    }
+
+    fn separate(&mut self, empty: &mut bool, depth: usize) {
+        if !*empty {
+            self.out.push(',');
+        }
+        *empty = false;
+        self.new_line(depth);
+    }
+
+    fn close(&mut self, bracket: char, empty: bool, depth: usize) {
+        if !empty {
+            self.new_line(depth);
+        }
+        self.out.push(bracket);
+    }
+
+    fn new_line(&mut self, depth: usize) {
+        if let Some(indent) = self.indent {
+            self.out.push('\n');
+            self.out.extend(std::iter::repeat_n(' ', indent * depth));
+        }
+    }
+}
+
+fn bytes_need_base64() -> Error {
+    wrong("a binary cell cannot be rendered as text; use the filter `base64`")
+}
+
+/// Writes a value into a prompt: null as nothing, booleans as `true` and `false`, floats in their shortest form, lists and maps as
+/// compact JSON.
+pub(crate) fn print(out: &mut dyn std::fmt::Write, value: &Value) -> Result<(), Error> {
+    // The engine would take bytes that happen to be UTF-8 for text.
+    match value.as_str().filter(|_| value.kind() != ValueKind::Bytes) {
+        Some(text) => out.write_str(text),
+        None => out.write_str(&printed(value)?),
+    }
+    .map_err(Error::from)
+}
+
+fn printed(value: &Value) -> Result<String, Error> {
+    match value.kind() {
+        ValueKind::None => Ok(String::new()),
+        ValueKind::Bool => Ok(if value.is_true() { "true" } else { "false" }.to_owned()),
+        ValueKind::Number => match f64::try_from(value.clone()) {
+            Ok(float) if !value.is_integer() => Ok(format!("{float:?}")),
+            _ => Ok(value.to_string()),
+        },
+        ValueKind::Bytes => Err(bytes_need_base64()),
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => compact_json(value),
+        ValueKind::Invalid => Err(wrong("an invalid value cannot be rendered")),
+        _ => Ok(value.to_string()),
+    }
+}
+
+fn default(value: &Value, other: Option<Value>, falsy: Option<bool>, kwargs: Kwargs) -> Result<Value, Error> {
+    let falsy = match falsy {
+        Some(falsy) => falsy,
+        None => kwargs.get::<Option<bool>>("falsy")?.unwrap_or(false),
+    };
+    kwargs.assert_all_used()?;
+    let stands_in = value.is_undefined() || is_null(value) || (falsy && !value.is_true());
+    Ok(if stands_in { other.unwrap_or_else(|| Value::from("")) } else { value.clone() })
+}
+
+/// The ending of a truncated text, given by place or by name.
+fn ending<'a>(end: Option<Cow<'a, str>>, kwargs: &'a Kwargs) -> Result<Cow<'a, str>, Error> {
+    let end = match end {
+        Some(end) => end,
+        None => kwargs.get::<Option<&str>>("end")?.unwrap_or("…").into(),
+    };
+    kwargs.assert_all_used()?;
+    Ok(end)
+}
+
+fn truncate(text: Cow<'_, str>, n: usize, end: Option<Cow<'_, str>>, kwargs: Kwargs) -> Result<String, Error> {
+    let end = ending(end, &kwargs)?;
+    // Fewer bytes than that are certainly not more characters.
+    if text.len() <= n || text.chars().nth(n).is_none() {
+        return Ok(text.into_owned());
+    }
+    match n.checked_sub(end.chars().count()) {
+        Some(kept) => Ok(text.chars().take(kept).chain(end.chars()).collect()),
+        None => Ok(text.chars().take(n).collect()),
+    }
+}
+
+fn truncate_words(text: Cow<'_, str>, n: usize, end: Option<Cow<'_, str>>, kwargs: Kwargs) -> Result<String, Error> {
+    let end = ending(end, &kwargs)?;
+    let mut words = 0;
+    let mut in_word = false;
+    let mut last_end = 0;
+    for (at, c) in text.char_indices() {
+        if !c.is_whitespace() && !in_word {
+            if words == n {
+                return Ok(format!("{}{end}", &text[..last_end]));
+            }
+            words += 1;
+        }
+        in_word = !c.is_whitespace();
+        if in_word {
+            last_end = at + c.len_utf8();
+        }
+    }
+    Ok(text.into_owned())
+}
+
+fn oneline(text: Cow<'_, str>) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out
+}
+
+fn date(value: &Value, format: &str) -> Result<Value, Error> {
+    if is_null(value) {
+        return Ok(Value::from_object(Null));
+    }
+    let text = value.as_str().ok_or_else(|| wrong("`date` takes a date or its text"))?;
+    let pieces = DateTimeParser::new()
+        .parse_pieces(text.trim())
+        .map_err(|_| wrong("`date` got text that is no date or date and time, such as `2024-01-31` or `2024-01-31T18:30:00Z`"))?;
+    let at = DateTime::from_parts(pieces.date(), pieces.time().unwrap_or_default());
+    let written = match pieces.to_numeric_offset() {
+        Some(offset) => TimeZone::fixed(offset).to_zoned(at).and_then(|zoned| strtime::format(format, &zoned)),
+        None => strtime::format(format, at),
+    };
+    written.map(Value::from).map_err(|_| wrong("`date` cannot write this value by its format"))
+}
+
+fn number(value: &Value, decimals: Option<usize>, thousands: Option<Cow<'_, str>>, kwargs: Kwargs) -> Result<Value, Error> {
+    let decimals = match decimals {
+        Some(decimals) => Some(decimals),
+        None => kwargs.get("decimals")?,
+    };
+    let thousands = match &thousands {
+        Some(thousands) => thousands,
+        None => kwargs.get::<Option<&str>>("thousands")?.unwrap_or(""),
+    };
+    kwargs.assert_all_used()?;
+    if is_null(value) {
+        return Ok(Value::from_object(Null));
+    }
+    let digits = Digits::of(value).ok_or_else(|| wrong("`number` got a value that is no number"))?;
+    let rounded = match decimals {
+        Some(decimals) => digits.round(decimals.min(100)),
+        None => digits,
+    };
+    Ok(Value::from(rounded.write(thousands)))
+}
+
+/// A decimal number as text, so that nothing is lost and rounding is what a person expects of the digits.
+struct Digits {
+    negative: bool,
+    whole: String,
+    fraction: String,
+}
+
+impl Digits {
+    fn of(value: &Value) -> Option<Digits> {
+        let text = match value.kind() {
+            ValueKind::String => value.as_str()?.trim().to_owned(),
+            ValueKind::Number if value.is_integer() => value.to_string(),
+            // `Display` of floats is the shortest text, without an exponent.
+            ValueKind::Number => f64::try_from(value.clone()).ok().filter(|v| v.is_finite())?.to_string(),
+            _ => return None,
+        };
+        match Digits::parse(&text) {
+            Some(digits) => Some(digits),
+            None => Digits::parse(&text.parse::<f64>().ok().filter(|v| v.is_finite())?.to_string()),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Digits> {
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if unsigned.is_empty() || whole.is_empty() || !digits(whole) || !digits(fraction) {
+            return None;
+        }
+        let whole = match whole.trim_start_matches('0') {
+            "" => "0",
+            whole => whole,
+        };
+        Some(Digits { negative: text.starts_with('-'), whole: whole.to_owned(), fraction: fraction.to_owned() })
+    }
+
+    fn round(mut self, decimals: usize) -> Digits {
+        if self.fraction.len() <= decimals {
+            self.fraction.extend(std::iter::repeat_n('0', decimals - self.fraction.len()));
+            return self;
+        }
+        let up = self.fraction.as_bytes()[decimals] >= b'5';
+        self.fraction.truncate(decimals);
+        if up {
+            let mut all: Vec<u8> = [self.whole.as_bytes(), self.fraction.as_bytes()].concat();
+            match all.iter().rposition(|&digit| digit != b'9') {
+                Some(place) => {
+                    all[place] += 1;
+                    all[place + 1..].fill(b'0');
+                }
+                None => {
+                    all.fill(b'0');
+                    all.insert(0, b'1');
+                }
+            }
+            let fraction = all.split_off(all.len() - decimals);
+            self.whole = all.into_iter().map(char::from).collect();
+            self.fraction = fraction.into_iter().map(char::from).collect();
+        }
+        self
+    }
+
+    fn write(&self, thousands: &str) -> String {
+        let mut out = String::new();
+        let is_zero = self.whole == "0" && self.fraction.bytes().all(|b| b == b'0');
+        if self.negative && !is_zero {
+            out.push('-');
+        }
+        for (place, digit) in self.whole.chars().enumerate() {
+            if place > 0 && (self.whole.len() - place).is_multiple_of(3) {
+                out.push_str(thousands);
+            }
+            out.push(digit);
+        }
+        if !self.fraction.is_empty() {
+            out.push('.');
+            out.push_str(&self.fraction);
+        }
+        out
+    }
+}
+
+/// The bytes of a binary cell, or of a value's text.
+fn bytes_of(value: &Value) -> Result<Cow<'_, [u8]>, Error> {
+    match value.as_bytes() {
+        Some(bytes) => Ok(Cow::Borrowed(bytes)),
+        None if value.is_undefined() => Err(Error::from(ErrorKind::UndefinedError)),
+        None => Ok(Cow::Owned(printed(value)?.into_bytes())),
+    }
+}
+
+fn base64(value: &Value) -> Result<String, Error> {
+    Ok(STANDARD.encode(bytes_of(value)?))
+}
+
+fn hash(value: &Value) -> Result<String, Error> {
+    let hash = blake3::hash(&bytes_of(value)?).to_hex();
+    Ok(hash[..32].to_owned())
+}
+
+fn slug(text: Cow<'_, str>) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_alphanumeric() {
+            out.extend(c.to_lowercase());
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    out.truncate(out.trim_end_matches('-').len());
+    out
+}

@@ -1,0 +1,534 @@
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, DurationSecondArray, FixedSizeListArray,
+    Float32Array, Float64Array, Int64Array, LargeStringArray, ListArray, MapBuilder, NullArray, RecordBatch, StringArray,
+    StringBuilder, StringViewArray, StructArray, Time32SecondArray, TimestampMillisecondArray, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
+
+use super::prompt::{BlockSpec, CacheTtl, MessageSpec, Prompt, Role, RowFault, SystemSpec};
+use super::row::Table;
+use super::*;
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+}
+
+fn text(value: &str) -> ArrayRef {
+    Arc::new(StringArray::from(vec![value]))
+}
+
+fn schema(names: &[&str]) -> Schema {
+    Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>())
+}
+
+/// Renders a template for the first row.
+fn render(template: &str, rows: &RecordBatch) -> Result<String, RenderError> {
+    let mut templates = Templates::new(Path::new("."));
+    templates.add_text("t", template.to_owned()).unwrap();
+    templates.render("t", Table::new(rows, None).row(0))
+}
+
+fn check(template: &str, columns: &[&str]) -> Result<Columns, Error> {
+    let mut templates = Templates::new(Path::new("."));
+    templates.add_text("t", template.to_owned())?;
+    templates.check("t", &schema(columns))?;
+    Ok(templates.columns("t", &schema(columns)))
+}
+
+fn named(names: &[&str]) -> Columns {
+    Columns::Named(names.iter().map(|&name| name.to_owned()).collect())
+}
+
+/// Writes files into a new folder.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn user(text: &str) -> MessageSpec {
+    MessageSpec { role: Role::User, text: Some(text.to_owned()), file: None, template: None, raw: false, cache: None }
+}
+
+fn assistant(text: &str) -> MessageSpec {
+    MessageSpec { role: Role::Assistant, ..user(text) }
+}
+
+fn prompt(system: &[BlockSpec], messages: &[MessageSpec], columns: &[&str]) -> Result<Prompt, Error> {
+    Prompt::compile(&SystemSpec::Blocks(system.to_vec()), messages, Path::new("."), &schema(columns))
+}
+
+fn block(text: &str) -> BlockSpec {
+    BlockSpec { text: Some(text.to_owned()), ..BlockSpec::default() }
+}
+
+#[test]
+fn renders_cells_of_every_type() {
+    let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None])]);
+    let fixed = FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), Some(2)])], 2);
+    let fields: Vec<(Arc<Field>, ArrayRef)> = vec![
+        (Arc::new(Field::new("z", DataType::Utf8, true)), text("\"q\"")),
+        (Arc::new(Field::new("a", DataType::Boolean, true)), Arc::new(BooleanArray::from(vec![Some(false)]))),
+    ];
+    let structure = StructArray::from(fields);
+    let mut map = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    map.keys().append_value("k");
+    map.values().append_value("<v>");
+    map.append(true).unwrap();
+    let cases: Vec<(ArrayRef, &str)> = vec![
+        (text("a <b> & 'c'"), "a <b> & 'c'"),
+        (Arc::new(LargeStringArray::from(vec!["x"])), "x"),
+        (Arc::new(StringViewArray::from(vec!["a string view that is not inlined"])), "a string view that is not inlined"),
+        (Arc::new(DictionaryArray::<Int32Type>::from_iter(["d"])), "d"),
+        (Arc::new(Int64Array::from(vec![-5])), "-5"),
+        (Arc::new(UInt64Array::from(vec![u64::MAX])), "18446744073709551615"),
+        (Arc::new(Float64Array::from(vec![0.1])), "0.1"),
+        (Arc::new(Float64Array::from(vec![5.0])), "5.0"),
+        (Arc::new(Float64Array::from(vec![1e300])), "1e300"),
+        (Arc::new(Float64Array::from(vec![f64::NAN])), "NaN"),
+        (Arc::new(Float32Array::from(vec![0.1])), "0.1"),
+        (Arc::new(BooleanArray::from(vec![true])), "true"),
+        (Arc::new(BooleanArray::from(vec![None])), ""),
+        (Arc::new(NullArray::new(1)), ""),
+        (Arc::new(Date32Array::from(vec![19_723])), "2024-01-01"),
+        (Arc::new(TimestampMillisecondArray::from(vec![1_500])), "1970-01-01T00:00:01.5"),
+        (Arc::new(TimestampMillisecondArray::from(vec![0]).with_timezone("UTC")), "1970-01-01T00:00:00Z"),
+        (Arc::new(TimestampMillisecondArray::from(vec![0]).with_timezone("+01:30")), "1970-01-01T01:30:00+01:30"),
+        (Arc::new(Time32SecondArray::from(vec![3_661])), "01:01:01"),
+        (Arc::new(DurationSecondArray::from(vec![5_400])), "PT1H30M"),
+        (Arc::new(Decimal128Array::from(vec![1_250]).with_precision_and_scale(10, 2).unwrap()), "12.50"),
+        (Arc::new(list), "[1,null]"),
+        (Arc::new(fixed), "[1,2]"),
+        (Arc::new(structure), "{\"z\":\"\\\"q\\\"\",\"a\":false}"),
+        (Arc::new(map.finish()), "{\"k\":\"<v>\"}"),
+    ];
+    for (array, expected) in cases {
+        let data_type = array.data_type().clone();
+        assert_eq!(render("{{ x }}", &batch(vec![("x", array)])).unwrap(), expected, "{data_type}");
+    }
+}
+
+#[test]
+fn reaches_into_nested_cells() {
+    let tags = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(3), Some(4)])]);
+    let fields: Vec<(Arc<Field>, ArrayRef)> = vec![(Arc::new(Field::new("name", DataType::Utf8, true)), text("Ann"))];
+    let rows = batch(vec![("tags", Arc::new(tags)), ("who", Arc::new(StructArray::from(fields)))]);
+    for (template, expected) in [
+        ("{{ tags[1] }} {{ tags|length }} {{ tags|first }} {{ tags|join('/') }}", "4 2 3 3/4"),
+        ("{% for t in tags %}{{ loop.index }}:{{ t }} {% endfor %}", "1:3 2:4 "),
+        ("{{ who.name }} {{ who['name'] }} {% for k, v in who|items %}{{ k }}={{ v }}{% endfor %}", "Ann Ann name=Ann"),
+        ("{{ who.age|default('?') }} {{ 3 in tags }}", "? true"),
+    ] {
+        assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
+    }
+}
+
+#[test]
+fn renders_null_as_nothing_everywhere() {
+    let rows = batch(vec![("x", Arc::new(StringArray::from(vec![None::<&str>]))), ("y", text("y"))]);
+    for (template, expected) in [
+        ("[{{ x }}]", "[]"),
+        ("[{{ 'a' ~ x ~ 'b' }}]", "[ab]"),
+        ("[{{ x|upper }}{{ x|trim }}{{ x|replace('a', 'b') }}{{ x|truncate(3) }}{{ x|oneline }}]", "[]"),
+        ("[{{ [x, y]|join('-') }}]", "[-y]"),
+        ("{{ x is none }} {{ x is null }} {{ x is not none }} {{ x is defined }} {{ y is none }}", "true true false true false"),
+        ("{{ 'yes' if x else 'no' }}", "no"),
+        ("{{ x|default('d') }} {{ x|d('e') }} {{ y|default('d') }}", "d e y"),
+        ("{{ x|json }} {{ [x]|json }} {{ row|json }}", "null [null] {\"x\":null,\"y\":\"y\"}"),
+        ("{{ [x, none] }}{{ none }}", "[null,null]"),
+        ("{{ x|date('%Y') }}{{ x|number(2) }}", ""),
+    ] {
+        assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
+    }
+}
+
+#[test]
+fn gives_the_whole_row_as_row() {
+    let rows = batch(vec![("Customer name", text("Ann")), ("b", text("2")), ("row", text("r"))]);
+    for (template, expected) in [
+        ("{{ row['Customer name'] }}", "Ann"),
+        ("{{ row.b }} {{ b }} {{ row['row'] }} {{ row.row }}", "2 2 r r"),
+        ("{% for name in row %}{{ name }}={{ row[name] }};{% endfor %}", "Customer name=Ann;b=2;row=r;"),
+        ("{% for name, cell in row|items %}{{ cell }};{% endfor %}{{ row|length }}", "Ann;2;r;3"),
+        ("{{ row|json }}", "{\"Customer name\":\"Ann\",\"b\":\"2\",\"row\":\"r\"}"),
+        ("{{ 'b' in row }} {{ 'c' in row }}", "true false"),
+    ] {
+        assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
+    }
+}
+
+#[test]
+fn never_expands_a_cell() {
+    let hostile = "{{ y }}{% include 'secret' %}{# x #}{% raw %}";
+    let rows = batch(vec![("x", text(hostile)), ("y", text("secret"))]);
+    for template in ["{{ x }}", "{{ x|trim }}", "{% set z = x %}{{ z }}", "{% filter trim %}{{ x }}{% endfilter %}"] {
+        assert_eq!(render(template, &rows).unwrap(), hostile, "{template}");
+    }
+}
+
+#[test]
+fn leaves_no_lines_behind_for_tags() {
+    let rows = batch(vec![("x", text("1"))]);
+    for (template, expected) in [
+        ("a\n{% if x %}\nb\n{% endif %}\nc\n", "a\nb\nc"),
+        ("a\n  {% if x %}\n  b\n  {% endif %}\n", "a\n  b\n"),
+        ("{{ x }}\n\n", "1\n"),
+        ("a\n  {%+ if x %}b{% endif +%}\nc", "a\n  b\nc"),
+    ] {
+        assert_eq!(render(template, &rows).unwrap(), expected, "{template:?}");
+    }
+}
+
+#[test]
+fn keeps_place_and_kind_of_an_error_and_no_contents() {
+    let rows = batch(vec![
+        ("x", text("private words")),
+        ("n", Arc::new(Int64Array::from(vec![i64::MAX]))),
+        ("b", Arc::new(BinaryArray::from_vec(vec![b"private"]))),
+    ]);
+    for (template, line, kind, message) in [
+        ("a\n{{ row.y }}", 2, "undefined value", "`row.y` is undefined"),
+        ("{{ x.a.b }}", 1, "undefined value", "`x.a` is undefined"),
+        ("{{ b }}", 1, "invalid operation", "a binary cell cannot be rendered as text; use the filter `base64`"),
+        ("{{ b|json }}", 1, "invalid operation", "a binary cell cannot be rendered as text; use the filter `base64`"),
+        (
+            "{{ x|date('%Y') }}",
+            1,
+            "invalid operation",
+            "`date` got text that is no date or date and time, such as `2024-01-31` or `2024-01-31T18:30:00Z`",
+        ),
+        ("{{ x|number(2) }}", 1, "invalid operation", "`number` got a value that is no number"),
+        ("\n\n{{ n ** 3 }}", 3, "invalid operation", "a calculation overflows"),
+        ("{{ 7 + x }}", 1, "invalid operation", "tried to use + operator on unsupported types number and string"),
+        ("{% include x %}", 1, "template not found", "the row chooses a template that does not exist in the job's folder"),
+        ("{% include '../' ~ x %}", 1, "invalid operation", "the row chooses a template outside of the job's folder"),
+        (
+            "{% for i in range(100000) %}{% for j in range(100000) %}{{ i }}{% endfor %}{% endfor %}",
+            1,
+            "engine ran out of fuel",
+            "the row needs more than 1000000 steps; is there a loop without an end?",
+        ),
+    ] {
+        let error = render(template, &rows).unwrap_err();
+        let expected =
+            RenderError { template: "t".to_owned(), line: Some(line), kind: kind.to_owned(), message: message.to_owned() };
+        assert_eq!(error, expected, "{template}");
+        assert!(!format!("{error} {error:?}").contains("private"), "{template}");
+    }
+}
+
+#[test]
+fn survives_templates_without_end() {
+    let rows = batch(vec![("x", text("x"))]);
+    for template in [
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% set n = namespace() %}{% set n.n = n %}{{ n|json }}",
+        "{% set n = namespace() %}{% set n.n = n %}{{ n }}",
+        "{{ 'x' * 1000000000 }}",
+        "{{ x|truncate(1000000000, 'y' * 1000000000) }}",
+    ] {
+        assert!(render(template, &rows).is_err(), "{template}");
+    }
+}
+
+#[test]
+fn finds_the_columns_that_a_template_reads() {
+    let columns = ["a", "b", "title", "Customer name"];
+    for (template, expected) in [
+        ("{{ a }}", named(&["a"])),
+        ("no column", named(&[])),
+        ("{{ a|title }}", named(&["a"])),
+        ("{% set a = a|trim %}{{ a }}", named(&["a"])),
+        ("{% with b = b %}{{ b }}{% endwith %}", named(&["b"])),
+        ("{{ row.a }}{{ row['Customer name'] }}", named(&["a", "Customer name"])),
+        ("{{ row[a] }}", Columns::All),
+        ("{{ row|json }}", Columns::All),
+        ("{% set r = row %}{{ r.a }}", Columns::All),
+        ("{% macro m(x) %}{{ x }}{{ b }}{% endmacro %}{{ m(a) }}", named(&["a", "b"])),
+        ("{% for a in range(3) %}{{ b }}{% endfor %}", named(&["a", "b"])),
+    ] {
+        assert_eq!(check(template, &columns).unwrap(), expected, "{template}");
+    }
+}
+
+#[test]
+fn names_the_nearest_column_and_the_line() {
+    let error = check("a\n{{ body }}\n{{ text }}", &["id", "bodies", "text"]).unwrap_err();
+    assert_eq!(error.to_string(), "`t` line 2: the input has no column `body`; it has `id`, `bodies`, `text`");
+    let Error::UnknownColumn { nearest, .. } = error else { panic!("{error}") };
+    assert_eq!(nearest.as_deref(), Some("bodies"));
+    for (template, line, name) in [
+        ("{{ row.x }}", 1, "x"),
+        ("\n{{ row['x y'] }}", 2, "x y"),
+        ("{{ a|default(x) }}", 1, "x"),
+        ("{{ x|default('') }}", 1, "x"),
+        ("{{ x(1) }}", 1, "x"),
+        ("{% if a %}\n{% for b in x %}{% endfor %}{% endif %}", 2, "x"),
+    ] {
+        match check(template, &["a"]) {
+            Err(Error::UnknownColumn { line: found_line, name: found, .. }) => {
+                assert_eq!((found_line, found.as_str()), (line, name), "{template}")
+            }
+            other => panic!("{template}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn lets_templates_use_names_of_their_own() {
+    for template in [
+        "{% if a %}{% set y = 1 %}{% else %}{% set y = 2 %}{% endif %}{{ y }}",
+        "{% if x is defined %}{{ x }}{% endif %}",
+        "{% if row.x is defined %}{{ row.x }}{% endif %}",
+        "{% for i in range(3) %}{{ loop.index }}{% endfor %}",
+        "{% set ns = namespace(n=0) %}{% set ns.n = 1 %}{{ ns.n }}{{ dict(k=1) }}",
+        "{% macro m(x, y=1) %}{{ x }}{{ y }}{% endmacro %}{{ m(a) }}{% call m(1) %}{% endcall %}",
+        "{% block x %}{{ a }}{% endblock %}{{ self.x() }}",
+    ] {
+        check(template, &["a"]).unwrap_or_else(|e| panic!("{template}: {e}"));
+    }
+}
+
+#[test]
+fn refuses_words_and_comparisons_that_cannot_work() {
+    for (template, message) in [
+        ("{{ a|uper }}", "`t` line 1: there is no filter `uper`"),
+        ("\n{% filter nope %}{% endfilter %}", "`t` line 2: there is no filter `nope`"),
+        ("{{ a is nonne }}", "`t` line 1: there is no test `nonne`"),
+        ("{{ a == none }}", "`t` line 1: a null cell is not equal to `none`; write `is none` or `is not none`"),
+        ("{{ a", "`t` line 1: unexpected end of input, expected end of variable block"),
+        (
+            "{% if a >= 4 %}{% endif %}",
+            "`t` line 1: the column `a` is text and is compared with a number, which is the same for every row; write `|int` or `|float` behind the column",
+        ),
+    ] {
+        assert_eq!(check(template, &["a"]).unwrap_err().to_string(), message, "{template}");
+    }
+    let Err(Error::UnknownFilter { nearest, .. }) = check("{{ a|truncat(3) }}", &["a"]) else {
+        panic!("an unknown filter was taken")
+    };
+    assert_eq!(nearest.as_deref(), Some("truncate"));
+    for template in [
+        "{% if a|int >= 4 %}{% endif %}",
+        "{% if a is none %}{% endif %}",
+        "{% if a == 'x' %}{% endif %}",
+        "{% set a = 3 %}{{ a > 2 }}",
+    ] {
+        check(template, &["a"]).unwrap_or_else(|e| panic!("{template}: {e}"));
+    }
+}
+
+#[test]
+fn counts_what_loaded_templates_read() {
+    let folder = folder(&[
+        ("main.j2", "{% from 'macros/m.j2' import card %}{{ card(a) }}{% include 'part.j2' %}"),
+        ("part.j2", "{{ b }}{% include 'main.j2' ignore missing %}"),
+        ("macros/m.j2", "{% macro card(x) %}[{{ x }}{{ c }}]{% endmacro %}"),
+        ("child.j2", "{% extends 'base.j2' %}{% block body %}{{ b }}{% endblock %}"),
+        ("base.j2", "{{ a }}{% block body %}{% endblock %}"),
+        ("dynamic.j2", "{% include a %}"),
+    ]);
+    let schema = schema(&["a", "b", "c"]);
+    for (file, expected, files) in
+        [("main.j2", named(&["a", "b", "c"]), 3), ("child.j2", named(&["a", "b"]), 2), ("dynamic.j2", Columns::All, 1)]
+    {
+        let mut templates = Templates::new(folder.path());
+        let name = templates.add_file(Path::new(file)).unwrap();
+        templates.check(&name, &schema).unwrap();
+        assert_eq!(templates.columns(&name, &schema), expected, "{file}");
+        assert_eq!(templates.files().len(), files, "{file}");
+    }
+    let rows = batch(vec![("a", text("1")), ("b", text("2")), ("c", text("3"))]);
+    let mut templates = Templates::new(folder.path());
+    templates.add_file(Path::new("child.j2")).unwrap();
+    assert_eq!(templates.render("child.j2", Table::new(&rows, None).row(0)).unwrap(), "12");
+}
+
+#[test]
+fn loads_only_from_the_jobs_folder() {
+    let folder = folder(&[("job/a.j2", "ok"), ("secret.j2", "secret"), ("job/sub/b.j2", "{% include 'sub/../a.j2' %}")]);
+    let job = folder.path().join("job");
+    let absolute = folder.path().join("secret.j2");
+    for name in ["../secret.j2", "sub/../../secret.j2", absolute.to_str().unwrap(), "..\\\\secret.j2", ""] {
+        let mut templates = Templates::new(&job);
+        let result = templates.add_text("t", format!("\n{{% include \"{name}\" ignore missing %}}"));
+        // A name with escapes is only looked at while rendering.
+        let refused = match result {
+            Err(Error::Outside { line: 2, .. }) => true,
+            Ok(()) => templates.render("t", Value::from(())).is_err(),
+            Err(e) => panic!("{name}: {e}"),
+        };
+        assert!(refused, "{name}");
+    }
+    let mut templates = Templates::new(&job);
+    templates.add_file(Path::new("sub/b.j2")).unwrap();
+    assert_eq!(templates.render("sub/b.j2", Value::from(())).unwrap(), "ok");
+    let error = templates.add_text("t", "{% include 'none.j2' %}".to_owned()).unwrap_err();
+    assert_eq!(error.to_string(), "`t` line 1: cannot read `none.j2` in the job's folder");
+}
+
+#[test]
+fn renders_system_blocks_once_and_refuses_columns_in_them() {
+    let prompt_of = |text: &str| prompt(&[block(text)], &[user("{{ a }}")], &["a"]);
+    assert_eq!(prompt_of("{% set n = 2 %}Rule {{ n }}.").unwrap().shared()[0].text, "Rule 2.");
+    for (text, name) in
+        [("x\n{{ a }}", "a"), ("\n{{ row.a }}", "row"), ("\n{{ b }}", "b"), ("\n{% if a is defined %}{% endif %}", "a")]
+    {
+        let error = prompt_of(text).err().unwrap();
+        let expected = format!(
+            "`text of system block 1` line 2: system block 1 names `{name}`, but system blocks are shared by all requests of the run so that the \
+             prompt cache can hit; move the column to a message"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+    assert!(matches!(prompt_of("{% set a = a|trim %}{{ a }}"), Err(Error::Shared { .. })));
+    for (text, problem) in [
+        ("", "system block 1 is empty, which the API refuses"),
+        (" {# nothing #}\n", "system block 1 is empty, which the API refuses"),
+    ] {
+        assert_eq!(prompt_of(text).err().unwrap().to_string(), problem);
+    }
+}
+
+#[test]
+fn takes_raw_text_as_it_stands() {
+    let folder = folder(&[("policy.md", "\u{feff}{{ not a template }}\n")]);
+    let spec = BlockSpec { file: Some("policy.md".into()), raw: true, ..BlockSpec::default() };
+    let prompt = Prompt::compile(&SystemSpec::Blocks(vec![spec]), &[user("{{ a }}")], folder.path(), &schema(&["a"])).unwrap();
+    assert_eq!(prompt.shared()[0].text, "{{ not a template }}\n");
+    assert_eq!(prompt.files()[0].0, Path::new("policy.md"));
+}
+
+#[test]
+fn shares_leading_messages_that_read_no_column() {
+    let messages = [user("Example"), assistant("Answer"), user("{{ a }}"), user("Go on."), assistant("{ \n")];
+    let prompt = prompt(&[], &messages, &["a"]).unwrap();
+    let shared: Vec<_> = prompt.shared().iter().map(|block| (block.role, block.text.as_str())).collect();
+    assert_eq!(shared, [(Some(Role::User), "Example"), (Some(Role::Assistant), "Answer")]);
+    let rows = batch(vec![("a", text("1"))]);
+    let mut rendered = Vec::new();
+    prompt.render(&prompt.table(&rows), 0, |role, text| rendered.push((role, text.to_owned()))).unwrap();
+    let expected = [(Role::User, "1"), (Role::User, "Go on."), (Role::Assistant, "{")];
+    assert_eq!(rendered, expected.map(|(role, text)| (role, text.to_owned())));
+    assert!(prompt.ends_with_prefill());
+}
+
+#[test]
+fn refuses_prompts_that_cannot_be_sent() {
+    let marked = |text: &str| MessageSpec { cache: Some(CacheTtl::OneHour), ..user(text) };
+    let both = BlockSpec { file: Some("a".into()), ..block("b") };
+    for (system, messages, problem) in [
+        (vec![], vec![], "`request.messages` is empty; a request needs at least one message"),
+        (vec![], vec![assistant("a"), user("{{ a }}")], "message 1 must have the role `user`"),
+        (vec![both], vec![user("{{ a }}")], "system block 1 needs exactly one of `text`, `file` and `template`"),
+        (vec![BlockSpec::default()], vec![user("{{ a }}")], "system block 1 needs exactly one of `text`, `file` and `template`"),
+        (vec![], vec![user(" ")], "message 1 is empty, which the API refuses"),
+        (
+            vec![],
+            vec![user("{{ a }}"), marked("shared")],
+            "message 2 has a cache mark but is not the same for all rows: every row would pay for writing it and none would read it; mark a system \
+             block, or a leading message that names no column",
+        ),
+    ] {
+        assert_eq!(prompt(&system, &messages, &["a"]).err().unwrap().to_string(), problem);
+    }
+}
+
+#[test]
+fn reports_empty_messages_by_row() {
+    let prompt = prompt(&[], &[user("{{ a }}")], &["a"]).unwrap();
+    for cell in [None, Some(""), Some(" \n")] {
+        let rows = batch(vec![("a", Arc::new(StringArray::from(vec![cell])))]);
+        let fault = prompt.render(&prompt.table(&rows), 0, |_, _| {});
+        assert_eq!(fault, Err(RowFault::Empty { message: 1 }));
+    }
+}
+
+#[test]
+fn refuses_zones_that_are_not_known_here() {
+    let field = Field::new("at", DataType::Timestamp(arrow::datatypes::TimeUnit::Second, Some("Mars/Olympus".into())), true);
+    let schema = Schema::new(vec![field, Field::new("a", DataType::Utf8, true)]);
+    let compile = |text: &str| Prompt::compile(&SystemSpec::default(), &[user(text)], Path::new("."), &schema);
+    assert!(matches!(compile("{{ at }}"), Err(Error::UnknownZone { .. })));
+    assert!(compile("{{ a }}").is_ok());
+}
+
+#[test]
+fn counts_cache_marks_and_their_order() {
+    use CacheTtl::{FiveMinutes, OneHour};
+    let marks =
+        |ttls: &[CacheTtl]| ttls.iter().enumerate().map(|(i, ttl)| (format!("block {}", i + 1), *ttl)).collect::<Vec<_>>();
+    for good in [vec![], vec![OneHour, OneHour, FiveMinutes, FiveMinutes], vec![FiveMinutes]] {
+        assert!(prompt::check_marks(&marks(&good)).is_ok());
+    }
+    for (bad, message) in [
+        (vec![OneHour; 5], "block 5 has the fifth cache mark; the API takes four"),
+        (
+            vec![OneHour, FiveMinutes, OneHour],
+            "block 3 is cached for 1h behind block 2, which is cached for 5m; the API wants the longer life first",
+        ),
+    ] {
+        assert_eq!(prompt::check_marks(&marks(&bad)).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn renders_the_example_of_every_filter() {
+    for filter in filters::FILTERS {
+        let rendered = render(filter.example, &batch(vec![("x", text("x"))])).unwrap();
+        assert_eq!(rendered, filter.renders, "{}", filter.usage);
+    }
+}
+
+#[test]
+fn filters_keep_to_their_edges() {
+    let rows = batch(vec![("x", text("naïve 😀 text")), ("b", Arc::new(BinaryArray::from_vec(vec![&[0, 255]])))]);
+    for (template, expected) in [
+        ("{{ x|truncate(7) }}", "naïve …"),
+        ("{{ x|truncate(7, end='') }}", "naïve 😀"),
+        ("{{ x|truncate(12) }}", "naïve 😀 text"),
+        ("{{ x|truncate(2, '...') }}", "na"),
+        ("{{ x|truncate(0) }}", ""),
+        ("{{ ' a  b\nc'|truncate_words(2, '') }}|{{ 'a'|truncate_words(0) }}|{{ ' a '|truncate_words(1) }}", " a  b|…| a "),
+        ("{{ b|base64 }} {{ ''|base64 }}", "AP8= "),
+        ("{{ '2024-01-31'|date('%d.%m.%Y') }}", "31.01.2024"),
+        ("{{ '2024-01-31 08:09'|date('%H:%M') }}", "08:09"),
+        ("{{ '2024-01-31T08:09:10+02:00'|date('%H:%M %z') }}", "08:09 +0200"),
+        ("{{ 2.675|number(2) }} {{ 0.125|number(2) }} {{ 999.995|number(2) }} {{ -0.001|number(2) }}", "2.68 0.13 1000.00 0.00"),
+        ("{{ 12|number(2) }} {{ '007'|number }} {{ 1e21|number(0, ',') }}", "12.00 7 1,000,000,000,000,000,000,000"),
+        ("{{ -1234567|number(thousands=' ') }} {{ '1e3'|number(decimals=1) }}", "-1 234 567 1000.0"),
+        ("{{ {'a': [1, 2.0, true, none, {}], 'b': []}|json }}", "{\"a\":[1,2.0,true,null,{}],\"b\":[]}"),
+        ("{{ {'a': [1]}|tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}"),
+        ("{{ x|hash == x|hash }} {{ x|hash|length }}", "true 32"),
+        ("{{ '--A  b--'|slug }}{{ '!?'|slug }}", "a-b"),
+        ("{{ ''|default('d') }}{{ ''|default('d', true) }}{{ 0|default('d', falsy=true) }}", "dd"),
+    ] {
+        assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
+    }
+    for template in [
+        "{{ x|truncate(-1) }}",
+        "{{ x|truncate(3, ending='') }}",
+        "{{ '1,5'|number }}",
+        "{{ 'NaN'|number }}",
+        "{{ '2024-01-31'|date('%z') }}",
+        "{{ '2024-02-31'|date('%Y') }}",
+    ] {
+        assert!(render(template, &rows).is_err(), "{template}");
+    }
+}
+
+#[test]
+fn proposes_only_filters_of_the_engine_that_exist() {
+    let templates = Templates::new(Path::new("."));
+    let mut state = templates.env.empty_state();
+    for name in filters::ENGINE_FILTERS {
+        let unknown = state.apply_filter(name, &[]).is_err_and(|e| e.kind() == ErrorKind::UnknownFilter);
+        assert!(!unknown, "{name}");
+    }
+}
