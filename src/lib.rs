@@ -18,3 +18,5 @@ pub mod catalog;
 pub mod batch;
 pub mod outcome;
 pub mod provider;
+
+pub mod join;

@@ -3,6 +3,7 @@
 //! A provider's result line becomes an [`Outcome`]: the API's own word, a [`Status`] that tells the truth about it, the text, and
 //! the [`Usage`] that will be billed. An outcome belongs to one request and one attempt.
 
+pub mod answer;
 pub mod usage;
 
 use std::fmt;

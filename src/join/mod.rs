@@ -1,0 +1,275 @@
+//! Rows × outcomes → joined rows: exactly one for each input row, in input order.
+//!
+//! ```text
+//!  result lines of an attempt, in any order      ResultIndex: where each id's line stands
+//!   {"custom_id":"b",…}  ───────────────▶  a → -      b → 0,312    c → 312,290
+//!   {"custom_id":"c",…}                         ▲
+//!                                               │ one read for each row
+//!  the piece's rows, in input order   a  b  c ──┴──▶ Joiner::row ──▶ JoinedRow, JoinedRow, …
+//! ```
+//!
+//! In come a piece's rows in order and, for each attempt that sent some of them, a [`ResultIndex`] over its result lines. Out comes
+//! one [`JoinedRow`] a row, which tells what became of it.
+//!
+//! Promises: rows in = rows out; a line is joined by its custom_id and the id is compared again when the line is read, so two rows
+//! are never mixed up; a row without a line is there, as missing; foreign, repeated, torn and unreadable lines are counted and never
+//! taken for an answer. Memory: 32 bytes for each id of a piece and one result line.
+//!
+//! **Which attempt counts.** The last one whose answer succeeded (and fits the schema), else the last one that sent the row. The
+//! columns show that attempt; the tokens of all attempts are billed, and [`Totals`] adds them all up.
+//!
+//! This room knows no wire format: how to read a line is handed in.
+
+mod index;
+mod totals;
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::io;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use index::{LineCounts, MAX_LINE_BYTES, Place, ResultIndex};
+pub use totals::{Totals, UsageKey};
+
+use crate::outcome::answer::AnswerSchema;
+use crate::outcome::{Outcome, Status};
+
+/// Why results cannot be joined.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The results cannot be read to their end.
+    #[error("cannot read the results after line {lines}")]
+    Read {
+        /// Lines read before.
+        lines: u64,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// A line longer than any result.
+    #[error("line {line} of the results is longer than {MAX_LINE_BYTES} bytes, which no result is")]
+    LineTooLong {
+        /// The line, from 1.
+        line: u64,
+    },
+    /// The scratch file cannot be written or read.
+    #[error("cannot use the scratch file for result lines")]
+    Scratch(#[source] io::Error),
+    /// An id is expected twice, so its line would belong to two rows.
+    #[error("requests {} and {} of the piece have the same custom_id", .first + 1, .second + 1)]
+    RepeatedId {
+        /// Where it comes first among the ids expected, from 0.
+        first: u64,
+        /// Where it comes again.
+        second: u64,
+    },
+    /// The line found for an id names another one.
+    #[error("the result line found for the custom_id `{expected}` names `{found}`")]
+    WrongLine {
+        /// The id that was looked for.
+        expected: String,
+        /// The id in the line.
+        found: String,
+    },
+}
+
+/// What the spool says of a row's request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestRow<'r> {
+    /// The request's id; `None` for a row that never became a request.
+    pub custom_id: Option<&'r str>,
+    /// Hash of the request.
+    pub request_hash: Option<&'r str>,
+    /// Why the row was not sent; `None` if it was.
+    pub unsent: Option<&'r str>,
+}
+
+/// The result lines of one attempt at a piece.
+#[derive(Debug)]
+pub struct AttemptResults {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The provider's id of the batch.
+    pub batch_id: Arc<str>,
+    /// The lines, by id. The ids it was told to expect are those that the attempt sent.
+    pub index: ResultIndex,
+}
+
+/// What came back for a row in one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The provider's id of the batch.
+    pub batch_id: Arc<str>,
+    /// What came back; [`Status::Invalid`] where the answer does not fit the schema, [`Status::Missing`] where no line came.
+    pub outcome: Outcome,
+}
+
+/// A row and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinedRow<'r> {
+    /// The request.
+    pub request: RequestRow<'r>,
+    /// What became of the row.
+    pub status: Status,
+    /// Every attempt that sent the row, the first one first.
+    pub attempts: Vec<Attempt>,
+    /// Which of the attempts counts; `None` if there was none.
+    pub chosen: Option<usize>,
+    /// The answer by the job's schema, if the row succeeded and there is a schema.
+    pub answer: Option<Value>,
+    /// What all attempts cost, in millionths of a millionth of a US dollar, where the price is known.
+    pub cost_pico_usd: Option<i64>,
+}
+
+impl JoinedRow<'_> {
+    /// The attempt that counts.
+    #[must_use]
+    pub fn attempt(&self) -> Option<&Attempt> {
+        self.attempts.get(self.chosen?)
+    }
+
+    /// The outcome that counts.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.attempt().map(|attempt| &attempt.outcome)
+    }
+
+    /// What went wrong, in the provider's words or ours.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        match self.outcome() {
+            Some(outcome) => outcome.error.as_deref(),
+            None => Some(self.request.unsent.unwrap_or("its batch was not sent")),
+        }
+    }
+}
+
+/// Joins the rows of one piece, one after the other.
+///
+/// `parse` reads a result line: its custom_id, and the outcome as far as the line alone tells it.
+#[derive(Debug)]
+pub struct Joiner<'a, P> {
+    attempts: Vec<AttemptResults>,
+    answer: Option<&'a AnswerSchema>,
+    parse: P,
+    line: Vec<u8>,
+    totals: Totals,
+}
+
+impl<'a, P, E> Joiner<'a, P>
+where
+    P: for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), E>,
+    E: Display,
+{
+    /// A joiner for a piece: its attempts (in any order), and the job's answer schema if it has one.
+    pub fn new(mut attempts: Vec<AttemptResults>, answer: Option<&'a AnswerSchema>, parse: P) -> Joiner<'a, P> {
+        attempts.sort_by_key(|results| results.attempt);
+        Joiner { attempts, answer, parse, line: Vec::new(), totals: Totals::default() }
+    }
+
+    /// Joins the next row.
+    ///
+    /// # Errors
+    /// [`Error::Scratch`] and [`Error::WrongLine`]. A line that cannot be read is no error: the row is missing, with the reason.
+    pub fn row<'r>(&mut self, request: RequestRow<'r>) -> Result<JoinedRow<'r>, Error> {
+        let mut attempts = self.outcomes(request)?;
+        let mut answers = self.check(&mut attempts);
+        let succeeded = attempts.iter().rposition(|attempt| attempt.outcome.status == Status::Succeeded);
+        let chosen = succeeded.or(attempts.len().checked_sub(1));
+        let status = chosen.map_or(Status::Unsent, |chosen| attempts[chosen].outcome.status);
+        let answer = succeeded.and_then(|chosen| answers.get_mut(chosen)?.take());
+        let row = JoinedRow { request, status, attempts, chosen, answer, cost_pico_usd: None };
+        self.totals.add(&row);
+        Ok(row)
+    }
+
+    /// What the rows joined so far come to.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn outcomes(&mut self, request: RequestRow<'_>) -> Result<Vec<Attempt>, Error> {
+        let mut attempts = Vec::with_capacity(1);
+        let Some(custom_id) = request.custom_id.filter(|_| request.unsent.is_none()) else { return Ok(attempts) };
+        for results in &self.attempts {
+            let Some(places) = results.index.find(custom_id) else { continue };
+            let outcome = best_outcome(&results.index, places, custom_id, &self.parse, &mut self.line)?;
+            attempts.push(Attempt { attempt: results.attempt, batch_id: results.batch_id.clone(), outcome });
+        }
+        Ok(attempts)
+    }
+
+    /// Checks the answers against the schema, where there is one; gives back what they say, one entry an attempt.
+    fn check(&self, attempts: &mut [Attempt]) -> Vec<Option<Value>> {
+        let Some(schema) = self.answer else { return Vec::new() };
+        attempts.iter_mut().map(|attempt| check_answer(schema, &mut attempt.outcome)).collect()
+    }
+}
+
+/// The outcome of the first line that succeeded, else of the first line; missing if there is none.
+fn best_outcome<P, E>(
+    index: &ResultIndex,
+    places: impl Iterator<Item = Place>,
+    custom_id: &str,
+    parse: &P,
+    line: &mut Vec<u8>,
+) -> Result<Outcome, Error>
+where
+    P: for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), E>,
+    E: Display,
+{
+    let mut first = None;
+    for place in places {
+        index.read(place, line)?;
+        let outcome = match parse(line) {
+            Ok((found, outcome)) if found == custom_id => outcome,
+            Ok((found, _)) => return Err(Error::WrongLine { expected: custom_id.to_owned(), found: found.into_owned() }),
+            Err(e) => missing(format!("its result line cannot be read: {e}")),
+        };
+        if outcome.status == Status::Succeeded {
+            return Ok(outcome);
+        }
+        first.get_or_insert(outcome);
+    }
+    Ok(first.unwrap_or_else(|| missing("the batch ended without a result line for it".to_owned())))
+}
+
+fn check_answer(schema: &AnswerSchema, outcome: &mut Outcome) -> Option<Value> {
+    if outcome.status != Status::Succeeded {
+        return None;
+    }
+    let answer = match &outcome.text {
+        Some(text) => schema.parse(text),
+        None => Err("the answer has no text".to_owned()),
+    };
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(reason) => {
+            outcome.status = Status::Invalid;
+            outcome.error = Some(reason);
+            None
+        }
+    }
+}
+
+fn missing(error: String) -> Outcome {
+    Outcome {
+        status: Status::Missing,
+        result: String::new(),
+        text: None,
+        stop_reason: None,
+        error_type: None,
+        error: Some(error),
+        model: None,
+        message_id: None,
+        usage: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
