@@ -18,5 +18,4 @@ pub mod catalog;
 pub mod batch;
 pub mod outcome;
 pub mod provider;
-
 pub mod join;
