@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Check, screen: &Screen) -> Result<u8, Failure> {
 
 /// The dry run of a job, as a check, a plan and a preview see it.
 pub(crate) fn outline(file: &JobFile, prepared: &Prepared, screen: &Screen) -> Result<Outline, Failure> {
-    let nonce = Nonce::from_u64(0);
+    let nonce = Nonce::new(0);
     let planner = Planner {
         file,
         prepared,

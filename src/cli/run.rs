@@ -89,7 +89,7 @@ pub(crate) fn plan_at(
     _common: &Common,
     screen: &Screen,
 ) -> Result<Outline, Failure> {
-    let nonce = Nonce::from_u64(fastrand::u64(..));
+    let nonce = Nonce::new(fastrand::u64(..));
     let new = NewRun { folder, file, prepared, nonce: &nonce, origin, simulated, now: Timestamp::now() };
     let planner = |scratch: PathBuf| Planner {
         file,

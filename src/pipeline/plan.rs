@@ -17,7 +17,9 @@ use crate::batch::spool::{PieceSummary, SpoolRowsBuilder, SpoolWriter};
 use crate::batch::{Limits, Packer, Placement};
 use crate::job::JobFile;
 use crate::request::custom_id::Nonce;
-use crate::request::keys::{DuplicateFinder, OnDuplicate};
+use crate::request::duplicates::{DuplicateFinder, Duplicates};
+use crate::request::keys::OnDuplicate;
+use crate::request::OnRowError;
 use crate::source::Rows;
 
 use super::Error;
@@ -113,7 +115,7 @@ impl Planner<'_> {
             nonce: self.nonce,
             on_duplicate: self.file.job.key.on_duplicate,
             repeated: &repeated,
-            skip_bad_rows: self.file.job.request.on_row_error.is_skip(),
+            skip_bad_rows: self.file.job.request.on_row_error == OnRowError::Skip,
         };
         let mut packer = PieceMaker::new(self, spool)?;
         let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
@@ -125,24 +127,29 @@ impl Planner<'_> {
 
     /// The rows whose key an earlier row has, where the job wants them treated and not refused: a walk of its own over the key columns.
     fn repeated_rows(&self) -> Result<Vec<(u64, u32)>, Error> {
-        if self.file.job.key.on_duplicate == OnDuplicate::Error {
+        let key = &self.file.job.key;
+        if key.on_duplicate == OnDuplicate::Error || key.columns.is_empty() {
             return Ok(Vec::new());
         }
-        let mut finder = DuplicateFinder::new(&self.scratch)?;
+        let mut finder = DuplicateFinder::new(&self.scratch, key.on_duplicate);
         for rows in self.prepared.source.scan(Some(self.prepared.keys.columns()))? {
             let rows = rows?;
             for (row, &index) in rows.row_index.iter().enumerate() {
                 // A row without a key is found, and told of, in the main walk.
                 if let Ok(key) = self.prepared.keys.key(&rows.batch, row, index) {
-                    finder.add(key.hash(), index)?;
+                    finder.push(key.hash(), index).map_err(|e| self.no_scratch(e))?;
                 }
             }
         }
-        Ok(finder.finish()?.ordinals)
+        Ok(finder.finish().map_err(|e| self.no_scratch(e))?.ordinals)
+    }
+
+    fn no_scratch(&self, source: std::io::Error) -> Error {
+        Error::File { doing: "use a temporary file in", path: self.scratch.clone(), source }
     }
 
     /// Puts the first shared keys into words, by reading their first rows again.
-    fn shared_keys(&self, found: &crate::request::keys::Duplicates) -> Result<SharedKeys, Error> {
+    fn shared_keys(&self, found: &Duplicates) -> Result<SharedKeys, Error> {
         let mut first = Vec::new();
         let mut wanted: Vec<&Vec<u64>> = found.first.iter().filter(|rows| !rows.is_empty()).collect();
         wanted.sort_by_key(|rows| rows[0]);
@@ -190,7 +197,7 @@ impl<'a> PieceMaker<'a> {
         let must_be_unique = planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(PieceMaker {
             packer: Packer::for_head(planner.limits, head.len()),
-            finder: if must_be_unique { Some(DuplicateFinder::new(&planner.scratch)?) } else { None },
+            finder: must_be_unique.then(|| DuplicateFinder::new(&planner.scratch, OnDuplicate::Error)),
             planner,
             spool,
             head,
@@ -209,7 +216,7 @@ impl<'a> PieceMaker<'a> {
         let mut begun = 0;
         for (row, line) in rendered.lines.iter().enumerate() {
             if let (Some(finder), Some(hash)) = (&mut self.finder, line.key_hash) {
-                finder.add(hash, rendered.row_index[row])?;
+                finder.push(hash, rendered.row_index[row]).map_err(|e| self.planner.no_scratch(e))?;
             }
             let placement = self.place(line);
             if placement == Placement::Next {
@@ -245,7 +252,7 @@ impl<'a> PieceMaker<'a> {
                 self.open.requests += 1;
                 self.open.body_bytes = self.packer.bytes();
                 let part = &rendered.text[request.part.clone()];
-                self.builder.push_request(index, &line.key, request.custom_id.as_str(), request.hash.as_str(), part);
+                self.builder.push_request(index, &line.key, request.custom_id.as_str(), &request.hash.to_string(), part);
             }
             Ok(request) => {
                 let bytes = self.head.len() + request.part.len();
@@ -300,8 +307,8 @@ impl<'a> PieceMaker<'a> {
             return Err(Error::Rows(Box::new(self.faults)));
         }
         if let Some(finder) = self.finder {
-            let found = finder.finish()?;
-            if found.rows > 0 {
+            let found = finder.finish().map_err(|e| self.planner.no_scratch(e))?;
+            if !found.is_empty() {
                 return Err(Error::DuplicateKeys(Box::new(self.planner.shared_keys(&found)?)));
             }
         }

@@ -52,7 +52,7 @@ impl Prepared {
     pub fn new(file: &JobFile, today: Date) -> Result<Prepared, Error> {
         let job = &file.job;
         let mut warnings = Vec::new();
-        check_model(&job.request.model, job.request.max_tokens, today, &mut warnings)?;
+        check_model(&job.request.model, u64::from(job.request.max_tokens), today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;

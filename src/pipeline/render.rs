@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
-use crate::request::Requests;
-use crate::request::custom_id::Nonce;
-use crate::request::keys::{Keys, KeyFault, OnDuplicate};
-use crate::request::{CustomId, RequestHash};
+use crate::request::{self, Requests};
+use crate::request::RequestHash;
+use crate::request::custom_id::{CustomId, Nonce};
+use crate::request::keys::{KeyFault, Keys, OnDuplicate};
 use crate::source::Rows;
 
 use super::faults::Faults;
@@ -76,14 +76,15 @@ impl Renderer<'_> {
             row_index: rows.row_index,
             rows: rows.batch,
         };
+        let requests = self.requests.rows(&out.rows);
         for row in 0..count {
-            let line = self.line(&mut out, row);
+            let line = self.line(&requests, &mut out, row);
             out.lines.push(line);
         }
         out
     }
 
-    fn line(&self, out: &mut Rendered, row: usize) -> Line {
+    fn line(&self, requests: &request::Rows<'_>, out: &mut Rendered, row: usize) -> Line {
         let index = out.row_index[row];
         let key = match self.keys.key(&out.rows, row, index) {
             Ok(key) => key,
@@ -105,7 +106,7 @@ impl Renderer<'_> {
             _ => key.custom_id(self.nonce),
         };
         let start = out.text.len();
-        let request = match self.requests.render(&out.rows, row, &mut out.text) {
+        let request = match requests.render(row, &mut out.text) {
             Ok(hash) => Ok(Request { custom_id, hash, part: start..out.text.len() }),
             Err(error) => {
                 out.text.truncate(start);

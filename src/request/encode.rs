@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! {"model":…,"max_tokens":…,<params>,"system":[…],"output_config":{…},"messages":[{shared message},   ← head
-//!                                                                 {row message},{row message}]      ← fragment
-//! }
+//!                                                                 {row message},{row message}]}     ← fragment
 //! ```
 //!
 //! The order of keys is fixed, and so are the bytes: the provider's prompt cache and the request hash both depend on them.
@@ -12,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::template::prompt::{CacheTtl, Role, SharedBlock};
 
-/// What closes `params` behind head and fragment.
-pub(crate) const TAIL: &[u8] = b"}";
+/// What ends a fragment: the list of messages, and `params` with it.
+pub(crate) const END: &[u8] = b"]}";
 
 /// Appends a JSON string.
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {

@@ -2,7 +2,7 @@
 //!
 //! In come the job's `[request]` section, the columns of its source, and then rows; out goes, for each row, a *fragment*: the row's
 //! own part of the `params` of a Messages request. The rest, the *head*, is the same in every request and kept once:
-//! head + fragment + `}` are the exact bytes sent. The row's key becomes the request's custom_id ([`keys`], [`custom_id`]).
+//! head + fragment are the exact bytes sent. The row's key becomes the request's custom_id ([`keys`], [`custom_id`]).
 //!
 //! Promises:
 //! * The same job, files and row give the same bytes, and the [`RequestHash`] is over exactly these.
@@ -67,6 +67,20 @@ pub struct RequestSpec {
     /// Beta features, for the header of the whole batch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub betas: Vec<String>,
+    /// What happens to a row that cannot be rendered.
+    #[serde(default)]
+    pub on_row_error: OnRowError,
+}
+
+/// What happens to a row that cannot be rendered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRowError {
+    /// The job stops before anything is sent: a template that fails for one row is most often wrong for many.
+    #[default]
+    Error,
+    /// The row is set aside as `unsent`, with the reason.
+    Skip,
 }
 
 impl RequestSpec {
@@ -158,7 +172,7 @@ impl fmt::Display for RequestHash {
 /// let requests = Requests::compile(&spec, Path::new("."), &rows.schema())?;
 /// let mut fragment = Vec::new();
 /// requests.render(&rows, 0, &mut fragment)?;
-/// assert_eq!(String::from_utf8(fragment)?, r#"{"role":"user","content":"It \"crashes\""}]"#);
+/// assert_eq!(String::from_utf8(fragment)?, r#"{"role":"user","content":"It \"crashes\""}]}"#);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Requests {
@@ -265,7 +279,6 @@ impl Requests {
     pub fn hash(&self, fragment: &[u8]) -> RequestHash {
         let mut hasher = self.head_hash.clone();
         hasher.update(fragment);
-        hasher.update(encode::TAIL);
         let hash = hasher.finalize();
         let (first, _) = hash.as_bytes().split_at(16);
         RequestHash(first.iter().fold(0, |sum, &byte| sum << 8 | u128::from(byte)))
@@ -274,7 +287,7 @@ impl Requests {
     /// The whole `params` object of a fragment, as it is sent.
     #[must_use]
     pub fn params_json(&self, fragment: &[u8]) -> Vec<u8> {
-        [&self.head, fragment, encode::TAIL].concat()
+        [&self.head, fragment].concat()
     }
 }
 
@@ -308,7 +321,7 @@ impl Rows<'_> {
             out.truncate(start);
             return Err(fault);
         }
-        out.push(b']');
+        out.extend_from_slice(encode::END);
         Ok(self.requests.hash(&out[start..]))
     }
 }
