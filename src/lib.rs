@@ -14,6 +14,8 @@ pub mod durable;
 
 pub mod table;
 
+pub mod source;
+
 pub mod batch;
 pub mod catalog;
 pub mod outcome;
