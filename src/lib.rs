@@ -12,6 +12,7 @@
 
 pub mod durable;
 pub mod table;
+pub mod source;
 pub mod template;
 pub mod request;
 pub mod catalog;

@@ -1,0 +1,391 @@
+//! What can be wrong with a source.
+
+use std::path::PathBuf;
+
+use super::Format;
+
+/// What the source answers when it cannot be read as asked. Rows and columns in messages count from 1.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No path was given.
+    #[error("`source.path` is missing")]
+    NoPath,
+    /// A path leads nowhere.
+    #[error("`{}` does not exist", path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A glob or a folder without a file for us.
+    #[error("no file matches `{pattern}`")]
+    NoFiles {
+        /// The glob or folder as written.
+        pattern: String,
+    },
+    /// A glob that is none.
+    #[error("`{pattern}` is not a glob")]
+    BadGlob {
+        /// The glob as written.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        source: glob::PatternError,
+    },
+    /// A file that would be read twice.
+    #[error("`{}` is named twice in `source.path`", path.display())]
+    FileTwice {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system cannot read a file or folder.
+    #[error("`{}` cannot be read", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Folders nested without end, as through a link to a parent.
+    #[error("folders under `{}` are nested more than {limit} deep", path.display())]
+    TooDeep {
+        /// The folder where the walk began.
+        path: PathBuf,
+        /// Deepest nesting.
+        limit: usize,
+    },
+    /// A table whose log decides which of its files count.
+    #[error("`{}` is a Delta table; its log decides which files count, and rowmill does not read it", path.display())]
+    DeltaTable {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The name of a file does not tell its format.
+    #[error("the name of `{}` does not tell its format", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Standard input has no name, and its first bytes do not tell its format.
+    #[error("standard input does not tell its format")]
+    StdinFormat,
+    /// Files of several formats.
+    #[error("`{}` is {} and `{}` is {}", first.display(), first_format.name(), second.display(), second_format.name())]
+    MixedFormats {
+        /// The first file.
+        first: PathBuf,
+        /// Its format.
+        first_format: Format,
+        /// The file that differs.
+        second: PathBuf,
+        /// Its format.
+        second_format: Format,
+    },
+    /// A setting with a value that it cannot have.
+    #[error("`source.{setting}` cannot be `{value}`; it is {expected}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A setting that means nothing for this format.
+    #[error("`source.{setting}` has no meaning for a {} source", format.name())]
+    SettingUnused {
+        /// The setting.
+        setting: &'static str,
+        /// The format.
+        format: Format,
+    },
+    /// An encoding nobody knows.
+    #[error("`source.encoding` names no known encoding: `{label}`")]
+    UnknownEncoding {
+        /// The label.
+        label: String,
+    },
+    /// A type nobody knows.
+    #[error("column `{column}` cannot have the type `{name}`; types are {known}")]
+    UnknownType {
+        /// The column.
+        column: String,
+        /// The type as written.
+        name: String,
+        /// The types there are.
+        known: &'static str,
+    },
+    /// A column that is not there.
+    #[error("the source has no column `{name}`, which {wanted_by} names; it has {known}")]
+    UnknownColumn {
+        /// The column.
+        name: String,
+        /// What names it.
+        wanted_by: &'static str,
+        /// The column it may have meant.
+        nearest: Option<String>,
+        /// The columns there are, as words.
+        known: String,
+    },
+    /// Two columns of one name in one file.
+    #[error("`{}` has two columns named `{name}`: columns {first} and {second}", path.display())]
+    ColumnTwice {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// Where it stands first, from 1.
+        first: usize,
+        /// Where it stands again, from 1.
+        second: usize,
+    },
+    /// A column without a name.
+    #[error("column {column} of `{}` has no name", path.display())]
+    ColumnUnnamed {
+        /// The file.
+        path: PathBuf,
+        /// Where it stands, from 1.
+        column: usize,
+    },
+    /// A folder or a derived column that takes the name of another column.
+    #[error("{what} `{name}` clashes with a column of that name")]
+    Clash {
+        /// What takes the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A file in which nothing is, not even a header.
+    #[error("`{}` is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A source without columns.
+    #[error("`{}` has no columns", path.display())]
+    NoColumns {
+        /// The first file.
+        path: PathBuf,
+    },
+    /// More columns than a table may have.
+    #[error("`{}` has more than {limit} columns by line {line}", path.display())]
+    TooManyColumns {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// Most columns.
+        limit: usize,
+    },
+    /// A file that lacks a column of the first file, or has one more.
+    #[error("column `{column}` is in `{}` but not in `{}`", present.display(), absent.display())]
+    ColumnMissing {
+        /// The column.
+        column: String,
+        /// The file that has it.
+        present: PathBuf,
+        /// The file that does not.
+        absent: PathBuf,
+    },
+    /// A column of different types in two files.
+    #[error("column `{column}` is {found} in `{}` but {expected} in `{}`", path.display(), first.display())]
+    TypeDiffers {
+        /// The file that differs.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type there.
+        found: String,
+        /// Its type in the first file.
+        expected: String,
+        /// The first file.
+        first: PathBuf,
+    },
+    /// A file in folders of other keys than the first file.
+    #[error("`{}` is in folders for {found}, `{}` in folders for {expected}", path.display(), first.display())]
+    FoldersDiffer {
+        /// The file that differs.
+        path: PathBuf,
+        /// Its keys.
+        found: String,
+        /// The first file.
+        first: PathBuf,
+        /// Its keys.
+        expected: String,
+    },
+    /// A folder whose value is not of its key's type.
+    #[error("folder key `{key}` of `{}` is not {expected}", path.display())]
+    KeyValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The type.
+        expected: String,
+    },
+    /// A type that cannot become the type asked for.
+    #[error("column `{column}` is {from} and cannot become {to}")]
+    NoCast {
+        /// The column.
+        column: String,
+        /// Its type in the file.
+        from: String,
+        /// The type asked for.
+        to: String,
+    },
+    /// A record of a CSV file with too many or too few cells.
+    #[error("`{}` line {line}: {found} cells, expected {expected}", path.display())]
+    CellCount {
+        /// The file.
+        path: PathBuf,
+        /// The line where the record begins.
+        line: u64,
+        /// Cells found.
+        found: usize,
+        /// Cells expected.
+        expected: usize,
+    },
+    /// A quotation mark that is never closed.
+    #[error("`{}` line {line}: a quoted cell is never closed", path.display())]
+    Quote {
+        /// The file.
+        path: PathBuf,
+        /// The line where the record begins.
+        line: u64,
+    },
+    /// A record or line too long to be one.
+    #[error("`{}` line {line}: longer than {limit} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The line where it begins.
+        line: u64,
+        /// Most bytes.
+        limit: usize,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("`{}` line {line}: column {column} is not UTF-8", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line where the record begins.
+        line: u64,
+        /// The column by name, or by number where it has no name; the byte of the line in JSON Lines.
+        column: String,
+    },
+    /// Bytes that the encoding does not have.
+    #[error("`{}` is not {encoding}: byte {byte} begins no character", path.display())]
+    NotEncoded {
+        /// The file.
+        path: PathBuf,
+        /// The encoding.
+        encoding: &'static str,
+        /// Where it goes wrong, from 0, in the uncompressed file.
+        byte: u64,
+    },
+    /// A compressed file that ends early or is damaged.
+    #[error("`{}` cannot be decompressed", path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A cell that is not of its column's type.
+    #[error("`{}`{}: column `{column}` is not {expected}", path.display(), place(*row, *line))]
+    Cell {
+        /// The file.
+        path: PathBuf,
+        /// The row in the file, from 1, header not counted.
+        row: u64,
+        /// The line where the row begins, where the format has lines.
+        line: Option<u64>,
+        /// The column.
+        column: String,
+        /// The type.
+        expected: String,
+    },
+    /// A line that is not a JSON object.
+    #[error("`{}` line {line}, byte {byte}: {problem}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The byte of the line, from 1.
+        byte: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file that is not what its format asks for, or that the reader does not understand.
+    #[error("`{}` cannot be read as {}", path.display(), format.name())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The format.
+        format: Format,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file that gave more or fewer rows than it says it has.
+    #[error("`{}` says it has {expected} rows but gave {found}", path.display())]
+    RowCount {
+        /// The file.
+        path: PathBuf,
+        /// Rows by its own word.
+        expected: u64,
+        /// Rows read.
+        found: u64,
+    },
+    /// A file that is no longer as it was when the source was opened.
+    #[error("`{}` changed while it was read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An expression that cannot be parsed or evaluated.
+    #[error("`source.{setting}` cannot be evaluated")]
+    Expression {
+        /// `where`, or `derive` and the column.
+        setting: String,
+        /// What is wrong.
+        #[source]
+        source: Box<crate::table::Error>,
+    },
+    /// Columns that do not make a batch.
+    #[error("the rows do not fit the source's schema")]
+    Batch(#[source] arrow::error::ArrowError),
+}
+
+fn place(row: u64, line: Option<u64>) -> String {
+    match line {
+        Some(line) => format!(" line {line} (row {row})"),
+        None => format!(" row {row}"),
+    }
+}
+
+/// The names as words, the first twenty of them.
+pub(super) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 20;
+    let more = names.len().saturating_sub(SHOWN);
+    let mut text = names.take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if text.is_empty() {
+        text.push_str("none");
+    }
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+/// The known name nearest to a wrong one, if one is near.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.to_owned())
+}

@@ -1,0 +1,293 @@
+//! Which files a source is made of: paths, globs, folders, and the values that folder names carry.
+//!
+//! ```text
+//!  sales/                      path = "sales"
+//!    _SUCCESS                  skipped, as are names that begin with a dot
+//!    country=DE/day=1/a.csv    country = "DE", day = "1"
+//!    country=FR/day=2/a.csv    files in the order of their names
+//! ```
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::Error;
+use super::spec::{Format, Paths};
+
+/// The name of standard input.
+pub(super) const STDIN: &str = "-";
+
+/// What a folder is called whose key is null.
+const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Folders nested deeper than this are taken for a loop of links.
+const MAX_DEPTH: usize = 32;
+
+/// A file that was found.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found {
+    /// Where it is; [`STDIN`] for standard input.
+    pub(super) path: PathBuf,
+    /// The keys and values of the folders it was found in.
+    pub(super) keys: Vec<(String, Option<String>)>,
+}
+
+impl Found {
+    pub(super) fn is_stdin(&self) -> bool {
+        self.path.as_os_str() == STDIN
+    }
+}
+
+/// Finds the files in the order in which they are read: lists as written, globs and folders by name.
+pub(super) fn find(paths: &Paths, base: &Path) -> Result<Vec<Found>, Error> {
+    let mut found: Vec<Found> = Vec::new();
+    for path in paths.as_slice() {
+        if path.is_empty() {
+            return Err(Error::NoPath);
+        }
+        found.extend(find_one(path, base)?);
+    }
+    if found.is_empty() {
+        return Err(Error::NoPath);
+    }
+    refuse_repeats(&found)?;
+    Ok(found)
+}
+
+fn find_one(path: &str, base: &Path) -> Result<Vec<Found>, Error> {
+    if path == STDIN {
+        return Ok(vec![Found { path: PathBuf::from(STDIN), keys: Vec::new() }]);
+    }
+    let whole = base.join(path);
+    // A name that exists is that name, even where its brackets would make it a glob.
+    match fs::metadata(&whole) {
+        Ok(meta) if meta.is_dir() => in_folder(&whole, path),
+        Ok(_) => Ok(vec![Found { path: whole, keys: Vec::new() }]),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: whole, source }),
+        Err(_) if path.contains(['*', '?', '[']) => matching(path, base),
+        Err(_) => Err(Error::NotFound { path: whole }),
+    }
+}
+
+fn in_folder(folder: &Path, pattern: &str) -> Result<Vec<Found>, Error> {
+    let mut files = Vec::new();
+    walk(folder, folder, 0, &mut files)?;
+    if files.is_empty() {
+        return Err(Error::NoFiles { pattern: pattern.to_owned() });
+    }
+    files.sort();
+    Ok(files.into_iter().map(|path| with_keys(path, folder)).collect())
+}
+
+fn walk(root: &Path, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+    if depth > MAX_DEPTH {
+        return Err(Error::TooDeep { path: root.to_path_buf(), limit: MAX_DEPTH });
+    }
+    if folder.join("_delta_log").is_dir() {
+        return Err(Error::DeltaTable { path: folder.to_path_buf() });
+    }
+    let failed = |source| Error::Io { path: folder.to_path_buf(), source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with(['.', '_']) {
+            continue;
+        }
+        let path = entry.path();
+        let meta = fs::metadata(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        if meta.is_dir() {
+            walk(root, &path, depth + 1, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The files that match a glob; where only folders match, the files in them.
+fn matching(pattern: &str, base: &Path) -> Result<Vec<Found>, Error> {
+    let whole = if Path::new(pattern).is_absolute() {
+        pattern.to_owned()
+    } else {
+        let base = glob::Pattern::escape(&base.to_string_lossy());
+        if base.is_empty() { pattern.to_owned() } else { format!("{base}/{pattern}") }
+    };
+    let options = glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+    let matches = glob::glob_with(&whole, options).map_err(|source| Error::BadGlob { pattern: pattern.to_owned(), source })?;
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    for path in matches {
+        let path = path.map_err(|e| Error::Io { path: e.path().to_path_buf(), source: e.into() })?;
+        if path.is_dir() { folders.push(path) } else { files.push(path) }
+    }
+    if files.is_empty() {
+        for folder in &folders {
+            walk(folder, folder, 0, &mut files)?;
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::NoFiles { pattern: pattern.to_owned() });
+    }
+    files.sort();
+    let root = literal_part(pattern, base);
+    Ok(files.into_iter().map(|path| with_keys(path, &root)).collect())
+}
+
+/// The folder of a glob before its first component that is a pattern: keys are looked for below it.
+fn literal_part(pattern: &str, base: &Path) -> PathBuf {
+    let literal = Path::new(pattern)
+        .components()
+        .take_while(|component| !component.as_os_str().to_string_lossy().contains(['*', '?', '[']));
+    base.join(literal.collect::<PathBuf>())
+}
+
+fn with_keys(path: PathBuf, root: &Path) -> Found {
+    let below = path.strip_prefix(root).unwrap_or(Path::new(""));
+    let folders = below.parent().into_iter().flat_map(Path::components);
+    let keys = folders
+        .filter_map(|component| match component {
+            Component::Normal(name) => key_and_value(&name.to_string_lossy()),
+            _ => None,
+        })
+        .collect();
+    Found { path, keys }
+}
+
+fn key_and_value(folder: &str) -> Option<(String, Option<String>)> {
+    let (key, value) = folder.split_once('=')?;
+    if key.is_empty() {
+        return None;
+    }
+    let value = (value != NULL_FOLDER).then(|| percent_decoded(value));
+    Some((percent_decoded(key), value))
+}
+
+/// Text with `%41` turned to `A`; where that gives no text, as written.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        if let [b'%', high, low, tail @ ..] = rest
+            && let (Some(high), Some(low)) = (char::from(*high).to_digit(16), char::from(*low).to_digit(16))
+        {
+            bytes.push((high * 16 + low) as u8);
+            rest = tail;
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Every file counts once: rows of a file named twice would be sent, and paid for, twice.
+fn refuse_repeats(found: &[Found]) -> Result<(), Error> {
+    let mut seen = std::collections::HashSet::new();
+    match found.iter().find(|file| !seen.insert(file.path.as_path())) {
+        Some(file) => Err(Error::FileTwice { path: file.path.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The format of a set of files: as asked, else as their names tell, which must agree.
+///
+/// `None` where nothing but standard input is there to tell.
+pub(super) fn format_of(asked: Option<Format>, found: &[Found]) -> Result<Option<Format>, Error> {
+    if asked.is_some() {
+        return Ok(asked);
+    }
+    let mut first: Option<(&Path, Format)> = None;
+    for file in found.iter().filter(|file| !file.is_stdin()) {
+        let format = format_by_name(&file.path).ok_or_else(|| Error::UnknownFormat { path: file.path.clone() })?;
+        match first {
+            None => first = Some((&file.path, format)),
+            Some((path, first_format)) if first_format != format => {
+                return Err(Error::MixedFormats {
+                    first: path.to_path_buf(),
+                    first_format,
+                    second: file.path.clone(),
+                    second_format: format,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(first.map(|(_, format)| format))
+}
+
+fn format_by_name(path: &Path) -> Option<Format> {
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    Format::of_extension(name.rsplit_once('.')?.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "a\n1\n").unwrap();
+        }
+        folder
+    }
+
+    fn names(paths: impl Into<Paths>, base: &Path) -> Vec<String> {
+        let found = find(&paths.into(), base).unwrap();
+        found.iter().map(|file| file.path.strip_prefix(base).unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn reads_folders_and_globs_by_name_and_lists_as_written() {
+        let folder = folder_with(&["b.csv", "a.csv", "sub/c.csv", ".hidden.csv", "_SUCCESS", "_temporary/d.csv"]);
+        let base = folder.path();
+        assert_eq!(names(".", base), ["a.csv", "b.csv", "sub/c.csv"]);
+        assert_eq!(names("*.csv", base), ["a.csv", "b.csv"]);
+        assert_eq!(names("**/*.csv", base), ["_temporary/d.csv", "a.csv", "b.csv", "sub/c.csv"]);
+        assert_eq!(names(Paths::Many(vec!["b.csv".into(), "a.csv".into()]), base), ["b.csv", "a.csv"]);
+    }
+
+    #[test]
+    fn takes_an_existing_name_with_brackets_as_that_name() {
+        let folder = folder_with(&["a[1].csv", "a1.csv"]);
+        assert_eq!(names("a[1].csv", folder.path()), ["a[1].csv"]);
+    }
+
+    #[test]
+    fn takes_brackets_in_the_base_folder_as_its_name() {
+        let folder = folder_with(&["x[1]/a.csv"]);
+        assert_eq!(names("*.csv", &folder.path().join("x[1]")), ["a.csv"]);
+    }
+
+    #[test]
+    fn reads_keys_from_folders_below_the_path() {
+        let folder = folder_with(&["t=0/k=a%2Fb/day=1/x.csv", "t=0/k=__HIVE_DEFAULT_PARTITION__/day=%zz/x.csv"]);
+        let keys = |path: &str| find(&path.into(), folder.path()).unwrap().into_iter().map(|f| f.keys).collect::<Vec<_>>();
+        let pair = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
+        let expected =
+            vec![vec![pair("k", None), pair("day", Some("%zz"))], vec![pair("k", Some("a/b")), pair("day", Some("1"))]];
+        assert_eq!(keys("t=0"), expected);
+        assert_eq!(keys("t=0/*/*/x.csv"), expected);
+        assert_eq!(keys("t=0/k=*"), expected);
+        assert_eq!(keys("t=0/k=a%2Fb/day=1/x.csv"), vec![vec![]]);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_a_source() {
+        let folder = folder_with(&["a.csv", "b.parquet", "delta/_delta_log/0.json", "empty/_x", "c.csv.gz", "d.txt"]);
+        let base = folder.path();
+        let fails = |paths: Paths| find(&paths, base).map(|found| format_of(None, &found)).and_then(|r| r).unwrap_err();
+        assert!(matches!(fails("no.csv".into()), Error::NotFound { .. }));
+        assert!(matches!(fails("no*.csv".into()), Error::NoFiles { .. }));
+        assert!(matches!(fails("empty".into()), Error::NoFiles { .. }));
+        assert!(matches!(fails("a**b".into()), Error::BadGlob { .. }));
+        assert!(matches!(fails("delta".into()), Error::DeltaTable { .. }));
+        assert!(matches!(fails("".into()), Error::NoPath));
+        assert!(matches!(fails(Paths::default()), Error::NoPath));
+        assert!(matches!(fails(Paths::Many(vec!["a.csv".into(), "*.csv".into()])), Error::FileTwice { .. }));
+        assert!(matches!(fails(Paths::Many(vec!["a.csv".into(), "b.parquet".into()])), Error::MixedFormats { .. }));
+        assert!(matches!(fails("d.txt".into()), Error::UnknownFormat { .. }));
+        let found = find(&Paths::Many(vec!["a.csv".into(), "c.csv.gz".into()]), base).unwrap();
+        assert_eq!(format_of(None, &found).unwrap(), Some(Format::Csv));
+    }
+}

@@ -1,0 +1,391 @@
+//! Rows in: CSV, TSV, Parquet, JSON Lines and Arrow IPC, from files, globs, folders and standard input.
+//!
+//! What comes in is the `[source]` section of a job; what goes out is record batches with the position of each row. The order is
+//! that of the files and their rows. On the way:
+//!
+//! ```text
+//!   files ── read ──▶ derive ──▶ where ──▶ limit ──▶ batches of at most 8192 rows, about 16 MiB
+//!            only the columns and row groups that are needed
+//! ```
+//!
+//! The columns are those of the files, then those that folder names give (`country=DE/`), then the derived ones. Promised are:
+//! the same rows in the same order on every scan, or an error (a file that changed is noticed); memory for a few batches,
+//! whatever the size of a file; no value that is not in the file (text of CSV stays as written, a cell that does not fit its type
+//! is an error, no number is rounded); and an end only where the file ends: an unterminated quote, a cut stream or a
+//! damaged row group is an error, not a shorter table.
+//!
+//! A format is a file of this room with an iterator of pieces, its variant in [`Format`] and its arm in `Reading`.
+
+mod bytes;
+mod csv;
+mod error;
+mod files;
+mod ipc;
+mod jsonl;
+mod parquet;
+mod prune;
+mod scan;
+mod schema;
+mod shape;
+mod spec;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Scalar, StringArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use encoding_rs::Encoding;
+use indexmap::IndexMap;
+
+pub use bytes::SourceFile;
+pub use error::Error;
+pub use scan::{MAX_BYTES, MAX_ROWS, Rows, Scan, ScanCounts};
+pub use spec::{Compression, EmptyCells, Format, Paths, SourceSpec};
+
+use crate::table::{self, Expression};
+use bytes::Input;
+use files::Found;
+
+/// A table that can be read again and again.
+///
+/// ```
+/// use rowmill::source::{Source, SourceSpec};
+///
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("a.csv"), "id,text\n007,hello\n008,\n")?;
+/// let spec = SourceSpec { path: "a.csv".into(), ..SourceSpec::default() };
+/// let source = Source::open(&spec, folder.path())?;
+/// assert_eq!(source.schema().field(0).name(), "id");
+/// for rows in source.scan(None)? {
+///     assert_eq!(rows?.row_index, [0, 1]);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Source {
+    table: Arc<Table>,
+}
+
+/// What the scans of a source share.
+#[derive(Debug)]
+struct Table {
+    reading: Reading,
+    parts: Vec<Part>,
+    files: Vec<SourceFile>,
+    /// The columns of the files, with the types that the job gives them.
+    columns: Vec<FieldRef>,
+    /// The columns to which the job gives a type.
+    retyped: HashSet<String>,
+    /// The columns of the folders.
+    keys: Vec<FieldRef>,
+    derived: Vec<Derived>,
+    filter: Option<Expression>,
+    limit: Option<u64>,
+    schema: SchemaRef,
+}
+
+/// How the files are read.
+#[derive(Debug)]
+enum Reading {
+    Csv(csv::Dialect),
+    Jsonl {
+        encoding: Option<&'static Encoding>,
+        /// Columns whose values do not agree in a type, or to which the job gives one.
+        as_text: HashSet<String>,
+    },
+    Parquet,
+    Ipc,
+}
+
+/// One file.
+#[derive(Debug)]
+struct Part {
+    input: Arc<Input>,
+    /// Its rows, where the file tells.
+    rows: Option<u64>,
+    /// What its folders say, a value for each of the table's keys.
+    keys: Vec<Scalar<ArrayRef>>,
+}
+
+/// A column by expression.
+#[derive(Debug)]
+struct Derived {
+    name: String,
+    expression: Expression,
+}
+
+impl Derived {
+    fn failed(&self, source: table::Error) -> Error {
+        Error::Expression { setting: format!("derive.{}", self.name), source: source.into() }
+    }
+}
+
+fn where_failed(source: table::Error) -> Error {
+    Error::Expression { setting: "where".to_owned(), source: source.into() }
+}
+
+impl Source {
+    /// Finds the files, reads what they say of their columns, and checks the expressions. Relative paths start from `base`.
+    ///
+    /// JSON Lines are read once as a whole to know their types. Standard input is copied to a private temporary file, since a
+    /// source is read more than once; so is a compressed Parquet or Arrow file, which is read from its end.
+    ///
+    /// # Errors
+    /// Everything that can be known before rows are read: files that are missing, unreadable or do not agree, settings, types and
+    /// expressions that cannot be.
+    pub fn open(spec: &SourceSpec, base: &Path) -> Result<Source, Error> {
+        Self::open_with(spec, base, &mut std::io::stdin().lock())
+    }
+
+    /// As [`Source::open`], with something else as standard input.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_with(spec: &SourceSpec, base: &Path, stdin: &mut dyn Read) -> Result<Source, Error> {
+        let found = files::find(&spec.path, base)?;
+        let format = files::format_of(spec.format, &found)?;
+        let inputs = found.iter().map(|file| input(file, spec, stdin)).collect::<Result<Vec<_>, Error>>()?;
+        let format = format.map_or_else(|| format_by_content(&inputs), Ok)?;
+        refuse_unused(spec, format)?;
+        let inputs = if format.is_text() { inputs } else { seekable(inputs)? };
+        let inputs: Vec<Arc<Input>> = inputs.into_iter().map(Arc::new).collect();
+        let files = inputs.iter().map(|input| input.file.clone()).collect();
+
+        let Columns { mut reading, fields, rows } = columns(spec, format, &inputs)?;
+        let keys = key_names(&found)?;
+        if let Some(name) = keys.iter().find(|key| fields.iter().any(|field| field.name() == *key)) {
+            return Err(Error::Clash { what: "folder key", name: name.clone() });
+        }
+        let known = fields.iter().map(|field| field.name().as_str()).chain(keys.iter().map(String::as_str));
+        let asked = schema::asked_types(&spec.columns, known)?;
+        let columns = retyped(&mut reading, &fields, &asked)?;
+        let parts = parts(&inputs, &found, rows, &keys, &asked)?;
+        let keys: Vec<FieldRef> = keys.iter().map(|key| key_field(key, &asked)).collect();
+
+        let mut all: Vec<FieldRef> = columns.iter().chain(&keys).cloned().collect();
+        let derived = derive(&spec.derive, &mut all)?;
+        let schema = Arc::new(Schema::new(all));
+        let filter =
+            spec.filter.as_deref().map(|sql| Expression::parse_predicate(sql, &schema)).transpose().map_err(where_failed)?;
+        let retyped = asked.into_keys().collect();
+        let limit = spec.limit;
+        Ok(Source { table: Arc::new(Table { reading, parts, files, columns, retyped, keys, derived, filter, limit, schema }) })
+    }
+
+    /// The columns: of the files in their order, then of the folders, then derived.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.table.schema
+    }
+
+    /// The files in the order in which they are read.
+    #[must_use]
+    pub fn files(&self) -> &[SourceFile] {
+        &self.table.files
+    }
+
+    /// The rows before `where` and `limit`, where every file tells (Parquet and Arrow IPC do).
+    #[must_use]
+    pub fn rows_hint(&self) -> Option<u64> {
+        self.table.parts.iter().map(|part| part.rows).sum()
+    }
+
+    /// Begins a pass over the rows. `projection` names the columns to hand out, in any order; they come in the order of the schema.
+    ///
+    /// Only the columns that are handed out, or read by an expression, are decoded.
+    ///
+    /// # Errors
+    /// [`Error::UnknownColumn`] for a name that the schema does not have.
+    pub fn scan(&self, projection: Option<&[String]>) -> Result<Scan, Error> {
+        Scan::new(self.table.clone(), projection)
+    }
+}
+
+fn input(file: &Found, spec: &SourceSpec, stdin: &mut dyn Read) -> Result<Input, Error> {
+    if file.is_stdin() { Input::of_stdin(stdin, spec.compression) } else { Input::of_file(&file.path, spec.compression) }
+}
+
+fn seekable(inputs: Vec<Input>) -> Result<Vec<Input>, Error> {
+    inputs.into_iter().map(Input::into_seekable).collect()
+}
+
+/// The format of standard input, where its first bytes leave no doubt; text could be anything.
+fn format_by_content(inputs: &[Input]) -> Result<Format, Error> {
+    let Some(input) = inputs.first() else { return Err(Error::NoPath) };
+    let mut head = Vec::with_capacity(6);
+    input.bytes()?.take(6).read_to_end(&mut head).map_err(|e| input.failed(e))?;
+    match head.as_slice() {
+        [b'P', b'A', b'R', b'1', ..] => Ok(Format::Parquet),
+        b"ARROW1" => Ok(Format::Ipc),
+        _ => Err(Error::StdinFormat),
+    }
+}
+
+/// A setting that would be passed over silently is an error.
+fn refuse_unused(spec: &SourceSpec, format: Format) -> Result<(), Error> {
+    let is_csv = matches!(format, Format::Csv | Format::Tsv);
+    let settings = [
+        ("delimiter", spec.delimiter.is_some(), is_csv),
+        ("quote", spec.quote.is_some(), is_csv),
+        ("header", spec.header.is_some(), is_csv),
+        ("empty", spec.empty != EmptyCells::default(), is_csv),
+        ("encoding", spec.encoding.is_some(), format.is_text()),
+    ];
+    match settings.iter().find(|(_, given, meant)| *given && !meant) {
+        Some((setting, ..)) => Err(Error::SettingUnused { setting, format }),
+        None => Ok(()),
+    }
+}
+
+/// What the files say of themselves.
+struct Columns {
+    reading: Reading,
+    fields: Vec<FieldRef>,
+    /// By file.
+    rows: Vec<Option<u64>>,
+}
+
+fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<Columns, Error> {
+    let encoding = encoding(spec)?;
+    match format {
+        Format::Csv | Format::Tsv => {
+            let dialect = csv::Dialect::new(spec, format, encoding)?;
+            let describe = |input: &Input| {
+                let names = csv::header(input, &dialect)?;
+                let fields = names.iter().map(|name| Field::new(name, DataType::Utf8, true));
+                Ok((Arc::new(Schema::new(fields.collect::<Vec<_>>())), None))
+            };
+            let (fields, rows) = agreed(inputs, describe)?;
+            Ok(Columns { reading: Reading::Csv(dialect), fields, rows })
+        }
+        Format::Jsonl => {
+            let columns = shape::infer(inputs, encoding)?;
+            schema::check_names(inputs[0].path(), columns.iter().map(|column| column.name.as_str()))?;
+            let as_text = columns.iter().filter(|column| column.is_mixed).map(|column| column.name.clone()).collect();
+            let field = |column: &shape::JsonColumn| Field::new(&column.name, column.data_type.clone(), true).into();
+            let fields = columns.iter().map(field).collect();
+            Ok(Columns { reading: Reading::Jsonl { encoding, as_text }, fields, rows: vec![None; inputs.len()] })
+        }
+        Format::Parquet => {
+            let (fields, rows) = agreed(inputs, |input| parquet::describe(input).map(|(s, rows)| (s, Some(rows))))?;
+            Ok(Columns { reading: Reading::Parquet, fields, rows })
+        }
+        Format::Ipc => {
+            let (fields, rows) = agreed(inputs, |input| ipc::describe(input).map(|(s, rows)| (s, Some(rows))))?;
+            Ok(Columns { reading: Reading::Ipc, fields, rows })
+        }
+    }
+}
+
+fn encoding(spec: &SourceSpec) -> Result<Option<&'static Encoding>, Error> {
+    let Some(label) = &spec.encoding else { return Ok(None) };
+    match Encoding::for_label_no_replacement(label.as_bytes()) {
+        Some(encoding) => Ok(Some(encoding)),
+        None => Err(Error::UnknownEncoding { label: label.clone() }),
+    }
+}
+
+/// Looks into every file; all must have the columns of the first.
+fn agreed(
+    inputs: &[Arc<Input>],
+    describe: impl Fn(&Input) -> Result<(SchemaRef, Option<u64>), Error>,
+) -> Result<(Vec<FieldRef>, Vec<Option<u64>>), Error> {
+    let mut fields: Vec<FieldRef> = Vec::new();
+    let mut rows = Vec::with_capacity(inputs.len());
+    for (i, input) in inputs.iter().enumerate() {
+        let (schema, rows_of_file) = describe(input)?;
+        schema::check_names(input.path(), schema.fields().iter().map(|field| field.name().as_str()))?;
+        rows.push(rows_of_file);
+        if i == 0 {
+            fields = schema.fields().to_vec();
+        } else {
+            schema::agree((inputs[0].path(), &mut fields), (input.path(), &schema))?;
+        }
+    }
+    Ok((fields, rows))
+}
+
+/// The fields of the files with the types that the job gives them.
+fn retyped(reading: &mut Reading, fields: &[FieldRef], asked: &IndexMap<String, DataType>) -> Result<Vec<FieldRef>, Error> {
+    let mut columns = Vec::with_capacity(fields.len());
+    for field in fields {
+        let to = asked.get(field.name());
+        // JSON is read as text before it takes the type asked for: a number as it stands in the file, not as a float of it.
+        if let (Reading::Jsonl { as_text, .. }, Some(_)) = (&mut *reading, to) {
+            as_text.insert(field.name().clone());
+            let text = Field::new(field.name(), DataType::Utf8, true).into();
+            columns.push(schema::with_type(&text, to)?);
+        } else {
+            columns.push(schema::with_type(field, to)?);
+        }
+    }
+    Ok(columns)
+}
+
+/// The keys of the folders, which every file must have in the same order.
+fn key_names(found: &[Found]) -> Result<Vec<String>, Error> {
+    let names = |file: &Found| file.keys.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    let Some(first) = found.first() else { return Ok(Vec::new()) };
+    let keys = names(first);
+    if let Some(other) = found.iter().find(|file| names(file) != keys) {
+        return Err(Error::FoldersDiffer {
+            path: other.path.clone(),
+            found: error::listed(names(other).iter().map(String::as_str)),
+            first: first.path.clone(),
+            expected: error::listed(keys.iter().map(String::as_str)),
+        });
+    }
+    match keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key)) {
+        Some((_, name)) => Err(Error::Clash { what: "folder key", name: name.clone() }),
+        None => Ok(keys),
+    }
+}
+
+fn key_field(key: &str, asked: &IndexMap<String, DataType>) -> FieldRef {
+    Field::new(key, asked.get(key).cloned().unwrap_or(DataType::Utf8), true).into()
+}
+
+fn parts(
+    inputs: &[Arc<Input>],
+    found: &[Found],
+    rows: Vec<Option<u64>>,
+    keys: &[String],
+    asked: &IndexMap<String, DataType>,
+) -> Result<Vec<Part>, Error> {
+    let mut parts = Vec::with_capacity(inputs.len());
+    for ((input, file), rows) in inputs.iter().zip(found).zip(rows) {
+        let values = keys.iter().zip(&file.keys).map(|(key, (_, value))| {
+            let text: ArrayRef = Arc::new(StringArray::from(vec![value.as_deref()]));
+            let field = key_field(key, asked);
+            let value = types::convert(&text, field.data_type()).map_err(|_| Error::KeyValue {
+                path: file.path.clone(),
+                key: key.clone(),
+                expected: types::name(field.data_type()),
+            })?;
+            Ok(Scalar::new(value))
+        });
+        parts.push(Part { input: input.clone(), rows, keys: values.collect::<Result<Vec<_>, Error>>()? });
+    }
+    Ok(parts)
+}
+
+/// Parses the derived columns; each may read those before it.
+fn derive(expressions: &IndexMap<String, String>, fields: &mut Vec<FieldRef>) -> Result<Vec<Derived>, Error> {
+    let mut derived = Vec::with_capacity(expressions.len());
+    for (name, sql) in expressions {
+        if fields.iter().any(|field| field.name() == name) {
+            return Err(Error::Clash { what: "derived column", name: name.clone() });
+        }
+        let expression = Expression::parse(sql, &Schema::new(fields.clone()))
+            .map_err(|source| Error::Expression { setting: format!("derive.{name}"), source: source.into() })?;
+        fields.push(Field::new(name, expression.data_type().clone(), true).into());
+        derived.push(Derived { name: name.clone(), expression });
+    }
+    Ok(derived)
+}

@@ -1,0 +1,266 @@
+//! Parquet: row groups in order, only the columns asked for, row groups passed over where their statistics exclude every row.
+//!
+//! A file is read row group by row group, in batches sized by what the row group says its values weigh, so that a column of
+//! pictures takes no more memory than one of numbers. What comes out of a row group is counted against the file's own metadata:
+//! a damaged file ends in an error, never in fewer rows. The reader crate may panic on a hostile file; that is caught here.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::{Encoding, Type};
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+
+use super::bytes::Input;
+use super::scan::{MAX_BYTES, MAX_ROWS, Piece, row_bytes};
+use super::types::{self, Misfit};
+use super::{Error, Format, prune};
+use crate::table::Bound;
+
+/// Rows read to learn how much the values of a dictionary weigh when they are written out.
+const PROBE_ROWS: usize = 64;
+
+/// A dictionary no larger than this cannot make a batch too large: no value is larger than the dictionary.
+const SMALL_DICTIONARY: i64 = (MAX_BYTES / MAX_ROWS) as i64;
+
+/// What a file says of itself: its columns and its rows.
+pub(super) fn describe(input: &Input) -> Result<(SchemaRef, u64), Error> {
+    let (_, metadata) = open_file(input)?;
+    Ok((metadata.schema().clone(), rows_of(input.path(), &metadata)?))
+}
+
+fn open_file(input: &Input) -> Result<(File, ArrowReaderMetadata), Error> {
+    let file = input.open()?;
+    if file.metadata().map_err(|e| input.failed(e))?.len() == 0 {
+        return Err(Error::Empty { path: input.path().to_path_buf() });
+    }
+    let metadata = guarded(input.path(), Format::Parquet, || ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()))?;
+    Ok((file, metadata))
+}
+
+fn rows_of(path: &Path, metadata: &ArrowReaderMetadata) -> Result<u64, Error> {
+    let sum = metadata
+        .metadata()
+        .row_groups()
+        .iter()
+        .try_fold(0_u64, |sum, group| sum.checked_add(u64::try_from(group.num_rows()).ok()?));
+    let told = u64::try_from(metadata.metadata().file_metadata().num_rows()).ok();
+    match (sum, told) {
+        (Some(sum), Some(told)) if sum == told => Ok(sum),
+        _ => Err(corrupt(path, Format::Parquet, "its row groups do not add up to its number of rows")),
+    }
+}
+
+/// Calls into a reader crate; an error or a panic there is an error of this file.
+pub(super) fn guarded<T, E>(path: &Path, format: Format, call: impl FnOnce() -> Result<T, E>) -> Result<T, Error>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => Err(Error::Corrupt { path: path.to_path_buf(), format, source: Box::new(e) }),
+        Err(panic) => {
+            let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+            Err(corrupt(path, format, said.unwrap_or("the reader gave up")))
+        }
+    }
+}
+
+pub(super) fn corrupt(path: &Path, format: Format, problem: &str) -> Error {
+    Error::Corrupt { path: path.to_path_buf(), format, source: problem.into() }
+}
+
+/// The rows of one file.
+pub(super) struct Rows {
+    input: Arc<Input>,
+    file: File,
+    metadata: ArrowReaderMetadata,
+    mask: ProjectionMask,
+    schema: SchemaRef,
+    /// Row groups not begun yet, each with whether it is passed over.
+    groups: std::vec::IntoIter<(usize, bool)>,
+    group: Option<Group>,
+    rows_before: u64,
+    failed: bool,
+}
+
+struct Group {
+    reader: ParquetRecordBatchReader,
+    rows: u64,
+    given: u64,
+}
+
+impl Rows {
+    /// Opens a file for the columns of `schema`, each of which it has. Row groups that the bounds exclude are passed over.
+    pub(super) fn open(input: Arc<Input>, schema: SchemaRef, bounds: &[Bound]) -> Result<Rows, Error> {
+        let (file, metadata) = open_file(&input)?;
+        rows_of(input.path(), &metadata)?;
+        let wanted =
+            (0..metadata.schema().fields().len()).filter(|i| schema.index_of(metadata.schema().field(*i).name()).is_ok());
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
+        let skip = guarded(input.path(), Format::Parquet, || Ok::<_, Error>(excluded(&metadata, bounds)))?;
+        let groups = skip.into_iter().enumerate().collect::<Vec<_>>().into_iter();
+        Ok(Rows { input, file, metadata, mask, schema, groups, group: None, rows_before: 0, failed: false })
+    }
+
+    fn read(&mut self) -> Result<Option<Piece>, Error> {
+        loop {
+            if let Some(group) = &mut self.group {
+                if let Some(batch) = next_batch(self.input.path(), group)? {
+                    return self.fit(batch).map(|batch| Some(Piece::Rows(batch)));
+                }
+                self.group = None;
+            }
+            let Some((number, skipped)) = self.groups.next() else { return Ok(None) };
+            let rows = self.metadata.metadata().row_group(number).num_rows() as u64;
+            if skipped {
+                self.rows_before += rows;
+                return Ok(Some(Piece::Skipped(rows)));
+            }
+            self.group = Some(Group { reader: self.reader(number)?, rows, given: 0 });
+        }
+    }
+
+    fn reader(&self, group: usize) -> Result<ParquetRecordBatchReader, Error> {
+        let rows = self.batch_rows(group)?;
+        guarded(self.input.path(), Format::Parquet, || self.builder(group)?.with_batch_size(rows).build())
+    }
+
+    fn builder(&self, group: usize) -> parquet::errors::Result<ParquetRecordBatchReaderBuilder<File>> {
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, self.metadata.clone())
+            .with_projection(self.mask.clone())
+            .with_row_groups(vec![group]))
+    }
+
+    /// How many rows of a row group make a batch.
+    fn batch_rows(&self, group: usize) -> Result<usize, Error> {
+        let chunk = self.metadata.metadata().row_group(group);
+        let rows = chunk.num_rows().max(1) as u64;
+        let (told, is_sure) = told_bytes(chunk, &self.mask);
+        let per_row = if is_sure { told.div_ceil(rows) } else { self.probe(group)?.max(told.div_ceil(rows)) };
+        let fitting = (MAX_BYTES as u64) / per_row.max(1);
+        Ok((fitting as usize).clamp(1, MAX_ROWS))
+    }
+
+    /// Bytes of a row, by the first rows of a row group.
+    fn probe(&self, group: usize) -> Result<u64, Error> {
+        let batch = guarded(self.input.path(), Format::Parquet, || {
+            let builder = self.builder(group)?.with_batch_size(PROBE_ROWS).with_limit(PROBE_ROWS);
+            Ok::<_, parquet::errors::ParquetError>(builder.build()?.next())
+        })?;
+        match batch {
+            Some(Ok(batch)) => Ok((row_bytes(&batch) / batch.num_rows().max(1)) as u64),
+            // What is wrong shows when the rows are read.
+            _ => Ok(0),
+        }
+    }
+
+    /// The columns in the order and of the types asked for.
+    fn fit(&mut self, batch: RecordBatch) -> Result<RecordBatch, Error> {
+        let fitted = fit(self.input.path(), &batch, &self.schema, self.rows_before)?;
+        self.rows_before += batch.num_rows() as u64;
+        Ok(fitted)
+    }
+}
+
+fn next_batch(path: &Path, group: &mut Group) -> Result<Option<RecordBatch>, Error> {
+    let batch = guarded(path, Format::Parquet, || group.reader.next().transpose())?;
+    group.given += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
+    let ended = batch.is_none();
+    if group.given > group.rows || (ended && group.given < group.rows) {
+        return Err(Error::RowCount { path: path.to_path_buf(), expected: group.rows, found: group.given });
+    }
+    Ok(batch)
+}
+
+impl Iterator for Rows {
+    type Item = Result<Piece, Error>;
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let piece = self.read();
+        self.failed = piece.is_err();
+        piece.transpose()
+    }
+}
+
+/// Takes the columns of `schema` out of a batch and turns them to its types.
+pub(super) fn fit(path: &Path, batch: &RecordBatch, schema: &SchemaRef, rows_before: u64) -> Result<RecordBatch, Error> {
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let column = batch.column(batch.schema_ref().index_of(field.name()).map_err(Error::Batch)?);
+        let column = types::convert(column, field.data_type()).map_err(|misfit| match misfit {
+            Misfit::Row(row) => Error::Cell {
+                path: path.to_path_buf(),
+                row: rows_before + row as u64 + 1,
+                line: None,
+                column: field.name().clone(),
+                expected: types::name(field.data_type()),
+            },
+            Misfit::Types(e) => Error::Batch(e),
+        })?;
+        columns.push(column);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::Batch)
+}
+
+/// Bytes of the chosen columns of a row group, and whether that is what they weigh in memory: the values of a dictionary are
+/// written once, and weigh as often as they are used.
+fn told_bytes(group: &RowGroupMetaData, mask: &ProjectionMask) -> (u64, bool) {
+    let (mut bytes, mut is_sure) = (0_u64, true);
+    for (_, chunk) in group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf)) {
+        let written = chunk.uncompressed_size();
+        let weighs = chunk.unencoded_byte_array_data_bytes().unwrap_or(0).max(written);
+        bytes = bytes.saturating_add(u64::try_from(weighs).unwrap_or(0));
+        is_sure &= chunk.unencoded_byte_array_data_bytes().is_some() || written <= SMALL_DICTIONARY || !may_repeat(chunk);
+    }
+    (bytes, is_sure)
+}
+
+fn may_repeat(chunk: &ColumnChunkMetaData) -> bool {
+    let is_bytes = matches!(chunk.column_type(), Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY);
+    let repeats =
+        |encoding| matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY | Encoding::DELTA_BYTE_ARRAY);
+    is_bytes && chunk.encodings().any(repeats)
+}
+
+/// For each row group whether a bound excludes all its rows.
+fn excluded(metadata: &ArrowReaderMetadata, bounds: &[Bound]) -> Vec<bool> {
+    let groups = metadata.metadata().row_groups();
+    let mut skip = vec![false; groups.len()];
+    for bound in bounds {
+        for (skip, by_this) in skip.iter_mut().zip(excluded_by(bound, metadata, groups)) {
+            *skip |= by_this;
+        }
+    }
+    skip
+}
+
+fn excluded_by(bound: &Bound, metadata: &ArrowReaderMetadata, groups: &[RowGroupMetaData]) -> Vec<bool> {
+    let nothing = || vec![false; groups.len()];
+    let Ok(statistics) = StatisticsConverter::try_new(&bound.column, metadata.schema(), metadata.parquet_schema()) else {
+        return nothing();
+    };
+    let Some(leaf) = statistics.parquet_column_index() else { return nothing() };
+    let ends = (statistics.row_group_mins(groups), statistics.row_group_maxes(groups));
+    let (Ok(least), Ok(greatest)) = ends else { return nothing() };
+    let by_group = |(i, group): (usize, &RowGroupMetaData)| {
+        let Some(of_chunk) = group.column(leaf).statistics() else { return false };
+        // A comparison with null is never true, so a row group of nulls has no match.
+        let all_null = of_chunk.null_count_opt() == u64::try_from(group.num_rows()).ok();
+        // The old fields were written in no agreed order.
+        all_null || (!of_chunk.is_min_max_deprecated() && prune::excludes(bound, &least, &greatest, i))
+    };
+    groups.iter().enumerate().map(by_group).collect()
+}

@@ -1,0 +1,153 @@
+//! What a job asks of its source: the `[source]` section.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// The `[source]` section of a job.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceSpec {
+    /// A file, a glob, a folder, `-` for standard input, or a list of them.
+    pub path: Paths,
+    /// The format; without it, the file names tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// What stands between two cells of a CSV file: `,` unless said otherwise, a tab in a TSV file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
+    /// The quotation mark of a CSV file: `"` unless said otherwise; empty for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
+    /// Whether the first record of a CSV file names the columns, which is so unless said otherwise. Without a header the columns
+    /// are `column_1`, `column_2` and so on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+    /// The encoding of a text file by its web label (`latin1`, `windows-1252`, `shift_jis`, `utf-16le`); without it a byte order
+    /// mark tells, else it is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// How the files are compressed as a whole; without it the ending of the name and the first bytes tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// What an empty cell of a CSV file is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub empty: EmptyCells,
+    /// A predicate: only rows where it is true are kept.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// New columns by expression; a later one may use an earlier one.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub derive: IndexMap<String, String>,
+    /// Types by column, in place of those the file gives.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub columns: IndexMap<String, String>,
+    /// At most so many rows, counted after `where`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// One path or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a path or a list of paths")]
+pub enum Paths {
+    /// One file, glob or folder.
+    One(String),
+    /// Several, read in this order.
+    Many(Vec<String>),
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Paths::Many(Vec::new())
+    }
+}
+
+impl Paths {
+    /// The paths as written.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Paths::One(path) => std::slice::from_ref(path),
+            Paths::Many(paths) => paths,
+        }
+    }
+}
+
+impl From<&str> for Paths {
+    fn from(path: &str) -> Self {
+        Paths::One(path.to_owned())
+    }
+}
+
+/// A format rows are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Comma-separated values.
+    Csv,
+    /// Tab-separated values.
+    Tsv,
+    /// Apache Parquet.
+    Parquet,
+    /// JSON Lines: one object a line.
+    Jsonl,
+    /// Arrow IPC, as a file (Feather) or a stream.
+    Ipc,
+}
+
+impl Format {
+    /// The word in the job file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+            Format::Tsv => "tsv",
+            Format::Parquet => "parquet",
+            Format::Jsonl => "jsonl",
+            Format::Ipc => "ipc",
+        }
+    }
+
+    /// Whether it is text, which has an encoding and lines.
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, Format::Csv | Format::Tsv | Format::Jsonl)
+    }
+
+    pub(super) fn of_extension(extension: &str) -> Option<Format> {
+        Some(match extension {
+            "csv" => Format::Csv,
+            "tsv" | "tab" => Format::Tsv,
+            "parquet" | "pq" => Format::Parquet,
+            "jsonl" | "ndjson" => Format::Jsonl,
+            "arrow" | "arrows" | "ipc" | "feather" => Format::Ipc,
+            _ => return None,
+        })
+    }
+}
+
+/// How a file is compressed as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Gzip, of one or several members.
+    Gzip,
+    /// Zstandard, of one or several frames.
+    Zstd,
+}
+
+/// What an empty cell of a CSV file is. CSV cannot tell a missing value from an empty text; a quoted empty cell counts as empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmptyCells {
+    /// A null, because tables written as CSV write their nulls so.
+    #[default]
+    Null,
+    /// A text of no characters; in a column that is not text, still a null.
+    Text,
+}
