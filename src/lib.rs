@@ -16,3 +16,4 @@ pub mod batch;
 pub mod catalog;
 pub mod outcome;
 pub mod provider;
+pub mod simulator;
