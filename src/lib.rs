@@ -19,4 +19,5 @@ pub mod catalog;
 pub mod batch;
 pub mod outcome;
 pub mod provider;
+pub mod simulator;
 pub mod join;

@@ -1,0 +1,454 @@
+//! Faults on request: what goes wrong, where, and how often.
+//!
+//! Three lists in one TOML file, described in `docs/simulator.md`:
+//!
+//! ```toml
+//! [[rows]]                     # single requests of a batch
+//! outcome = "errored"
+//! share = 0.02
+//! error_type = "overloaded_error"
+//!
+//! [[calls]]                    # calls on the wire
+//! on = "create"
+//! nth = [2]
+//! do = "reset_after"           # the batch exists, the answer is lost
+//!
+//! [[batches]]                  # whole batches
+//! nth = [1]
+//! extra_seconds = 30
+//! ```
+//!
+//! A fault fires by count, and the counts are kept on disk: a server that is started again goes on where the last one stopped.
+//!
+//! To add a fault on the wire: an [`Act`], and its arm in `gate.rs` (any call) or `results.rs` (the results file). To add a fate of
+//! rows: a [`RowOutcome`], and its arm in `process.rs`.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::store;
+
+/// All faults of a simulator. None by default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// What becomes of single requests.
+    pub rows: Vec<RowFault>,
+    /// What goes wrong with calls.
+    pub calls: Vec<CallFault>,
+    /// What goes wrong with whole batches.
+    pub batches: Vec<BatchFault>,
+    /// Requests, over all batches, after which the organisation's monthly spend is used up.
+    pub spend_cap_requests: Option<u64>,
+}
+
+impl Faults {
+    /// Reads the TOML of a faults file.
+    ///
+    /// # Errors
+    /// When it is not TOML, or names something unknown; the message says where.
+    pub fn from_toml(text: &str) -> Result<Faults, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+/// A fate that meets some of the requests in batches.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowFault {
+    /// What happens.
+    pub outcome: RowOutcome,
+    /// The share of all requests, 0 to 1, drawn by seed and custom_id.
+    #[serde(default)]
+    pub share: f64,
+    /// These custom_ids in any case.
+    #[serde(default)]
+    pub ids: Vec<String>,
+    /// How many times it meets the same custom_id before it leaves it alone; 0: always. By default 1 for fates that another try heals.
+    pub times: Option<u32>,
+    /// For `errored`: the kind of error, by default `api_error`.
+    pub error_type: Option<String>,
+    /// For `errored`: the message.
+    pub message: Option<String>,
+}
+
+/// What can become of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowOutcome {
+    /// An `errored` line.
+    Errored,
+    /// An `expired` line.
+    Expired,
+    /// A `canceled` line.
+    Canceled,
+    /// Succeeded with `stop_reason: refusal` and no content.
+    Refused,
+    /// Succeeded with half an answer and `stop_reason: max_tokens`.
+    Truncated,
+    /// Succeeded with half an answer and `stop_reason: pause_turn`.
+    Paused,
+    /// Succeeded without content.
+    Empty,
+    /// Succeeded with JSON whose texts are in capitals.
+    Recased,
+    /// Succeeded with words before the JSON.
+    NotJson,
+}
+
+impl RowFault {
+    fn times(&self) -> u32 {
+        use RowOutcome::{Canceled, Errored, Expired, Paused, Truncated};
+        self.times.unwrap_or(match self.outcome {
+            Errored | Expired | Canceled | Truncated | Paused => 1,
+            _ => 0,
+        })
+    }
+
+    fn meets(&self, seed: u64, rule: usize, custom_id: &str) -> bool {
+        if self.ids.iter().any(|id| id == custom_id) {
+            return true;
+        }
+        if self.share <= 0.0 {
+            return false;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes()).update(&(rule as u64).to_le_bytes()).update(custom_id.as_bytes());
+        let mut first = [0; 4];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..4]);
+        f64::from(u32::from_le_bytes(first)) / f64::from(u32::MAX) < self.share
+    }
+}
+
+/// A fault of some calls.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallFault {
+    /// Which calls.
+    pub on: Call,
+    /// What happens to them.
+    #[serde(rename = "do")]
+    pub act: Act,
+    /// Which of them, counted from 1; empty: as `from` and `times` say.
+    #[serde(default)]
+    pub nth: Vec<u64>,
+    /// The first one; by default 1.
+    pub from: Option<u64>,
+    /// How many of them; by default all that follow.
+    pub times: Option<u64>,
+    /// For `status` and `redirect`: the HTTP status.
+    pub status: Option<u16>,
+    /// For `status`: the kind of error; by default the one that belongs to the status.
+    pub error_type: Option<String>,
+    /// For `status`: the machine code in `error.details`.
+    pub error_code: Option<String>,
+    /// For `status`: the message.
+    pub message: Option<String>,
+    /// For `status`: the `retry-after` header.
+    pub retry_after: Option<String>,
+    /// For `status`: the `x-should-retry` header.
+    pub should_retry: Option<bool>,
+    /// For `status`: answer before the body has been read.
+    #[serde(default)]
+    pub early: bool,
+    /// For `hang_before`, `hang_after` and `delay`: how long, at most 600; by default 30.
+    pub seconds: Option<f64>,
+    /// For `cut`, `reset_during` and `truncated_json`: after how many bytes.
+    pub at_byte: Option<u64>,
+    /// For faults of result lines: which line, from 1; for `cut`: after how many lines.
+    pub at_line: Option<u64>,
+    /// For `cut` and `truncated_json`: break the connection, where else the answer just ends.
+    #[serde(default)]
+    pub abrupt: bool,
+    /// For `redirect` and `foreign_results_url`: where to.
+    pub url: Option<String>,
+    /// For `content_type` and `unknown_status`: the word.
+    pub value: Option<String>,
+    /// For `huge_line`: how long.
+    pub bytes: Option<u64>,
+}
+
+/// What can happen to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// An error status instead of the answer; nothing has been done.
+    Status,
+    /// The connection breaks; nothing has been done.
+    ResetBefore,
+    /// The connection breaks while the body arrives; nothing has been done.
+    ResetDuring,
+    /// The call is carried out, then the connection breaks.
+    ResetAfter,
+    /// No answer for a while, then the connection breaks; nothing has been done.
+    HangBefore,
+    /// The call is carried out, then there is no answer for a while, then the connection breaks.
+    HangAfter,
+    /// The call is carried out, the answer comes late.
+    Delay,
+    /// A redirect instead of the answer; nothing has been done.
+    Redirect,
+    /// The call is carried out, the JSON of the answer is cut off.
+    TruncatedJson,
+    /// Another content type.
+    ContentType,
+    /// `results_url` names another host.
+    ForeignResultsUrl,
+    /// `processing_status` is a word that does not exist.
+    UnknownStatus,
+    /// Results: the stream ends too early.
+    Cut,
+    /// Results: a line comes a second time, at the end.
+    DuplicateLine,
+    /// Results: a line is left out.
+    MissingLine,
+    /// Results: a line too many, of a custom_id that is not in the batch.
+    ForeignLine,
+    /// Results: a line too many, that is not JSON.
+    GarbageLine,
+    /// Results: a line is very long.
+    HugeLine,
+    /// Results: lines end with CR LF.
+    Crlf,
+    /// Results: empty lines between the lines.
+    BlankLines,
+}
+
+/// A kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// All of them.
+    Any,
+    /// Create a batch.
+    Create,
+    /// Look at a batch.
+    Retrieve,
+    /// List batches.
+    List,
+    /// Fetch results.
+    Results,
+    /// Cancel a batch.
+    Cancel,
+    /// Delete a batch.
+    Delete,
+    /// One message.
+    Message,
+    /// Count tokens.
+    CountTokens,
+    /// List models or look at one.
+    Models,
+}
+
+impl Call {
+    /// The call that a method and a path make; `None` for what is not of the API.
+    pub(super) fn of(method: &Method, path: &str) -> Option<Call> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        Some(match (method.as_str(), parts.as_slice()) {
+            ("POST", ["v1", "messages"]) => Call::Message,
+            ("POST", ["v1", "messages", "count_tokens"]) => Call::CountTokens,
+            ("POST", ["v1", "messages", "batches"]) => Call::Create,
+            ("GET", ["v1", "messages", "batches"]) => Call::List,
+            ("GET", ["v1", "messages", "batches", _]) => Call::Retrieve,
+            ("DELETE", ["v1", "messages", "batches", _]) => Call::Delete,
+            ("GET", ["v1", "messages", "batches", _, "results"]) => Call::Results,
+            ("POST", ["v1", "messages", "batches", _, "cancel"]) => Call::Cancel,
+            ("GET", ["v1", "models"] | ["v1", "models", _]) => Call::Models,
+            _ => return None,
+        })
+    }
+}
+
+/// A fault of some batches.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchFault {
+    /// Which batches, by the order of their creation from 1; empty: all.
+    pub nth: Vec<u64>,
+    /// How much longer they take.
+    pub extra_seconds: f64,
+    /// How long they answer 404 after they were created.
+    pub hidden_seconds: f64,
+}
+
+/// What the batch faults add up to for one batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct BatchFate {
+    pub(super) extra_seconds: f64,
+    pub(super) hidden_seconds: f64,
+}
+
+/// What happens to one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowFate<'a>(pub(super) &'a RowFault);
+
+/// The faults with their counts.
+pub(super) struct FaultBook {
+    faults: Faults,
+    seed: u64,
+    folder: PathBuf,
+    calls: Mutex<Vec<u64>>,
+    rows: Mutex<HashMap<(usize, String), Vec<u64>>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved<T> {
+    /// Of which faults these are the counts: others begin anew.
+    faults: String,
+    counts: T,
+}
+
+impl FaultBook {
+    pub(super) fn open(faults: Faults, seed: u64, folder: &Path) -> io::Result<FaultBook> {
+        let key = key_of(&faults);
+        let calls = load::<Vec<u64>>(&folder.join(CALLS), &key)?.unwrap_or_else(|| vec![0; faults.calls.len()]);
+        let rows = load::<Vec<(usize, String, Vec<u64>)>>(&folder.join(ROWS), &key)?.unwrap_or_default();
+        let rows = rows.into_iter().map(|(rule, id, batches)| ((rule, id), batches)).collect();
+        Ok(FaultBook { faults, seed, folder: folder.to_owned(), calls: Mutex::new(calls), rows: Mutex::new(rows) })
+    }
+
+    /// Counts a call, and says what happens to it.
+    pub(super) fn call(&self, call: Call) -> io::Result<Vec<CallFault>> {
+        let mut counts = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut fired = Vec::new();
+        let mut counted = false;
+        for (fault, count) in self.faults.calls.iter().zip(counts.iter_mut()) {
+            if fault.on != call && fault.on != Call::Any {
+                continue;
+            }
+            counted = true;
+            *count += 1;
+            let from = fault.from.unwrap_or(1);
+            let in_range = *count >= from && fault.times.is_none_or(|times| *count - from < times);
+            if fault.nth.contains(count) || (fault.nth.is_empty() && in_range) {
+                fired.push(fault.clone());
+            }
+        }
+        if counted {
+            let saved = Saved { faults: key_of(&self.faults), counts: &*counts };
+            store::replace(&self.folder.join(CALLS), &serde_json::to_vec(&saved)?)?;
+        }
+        Ok(fired)
+    }
+
+    /// What happens to the `nth` batch, counted from 1.
+    pub(super) fn batch(&self, nth: u64) -> BatchFate {
+        let meets = |fault: &&BatchFault| fault.nth.is_empty() || fault.nth.contains(&nth);
+        self.faults.batches.iter().filter(meets).fold(BatchFate::default(), |fate, fault| BatchFate {
+            extra_seconds: fate.extra_seconds + fault.extra_seconds.max(0.0),
+            hidden_seconds: fate.hidden_seconds.max(fault.hidden_seconds),
+        })
+    }
+
+    /// What happens to a request of the batch with this number: the first rule that meets it and has not met it too often.
+    pub(super) fn row(&self, custom_id: &str, batch: u64) -> Option<RowFate<'_>> {
+        self.faults.rows.iter().enumerate().find_map(|(rule, fault)| {
+            if !fault.meets(self.seed, rule, custom_id) {
+                return None;
+            }
+            let times = fault.times();
+            if times > 0 {
+                let mut rows = self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let met = rows.entry((rule, custom_id.to_owned())).or_default();
+                if !met.contains(&batch) {
+                    if met.len() >= times as usize {
+                        return None;
+                    }
+                    met.push(batch);
+                }
+            }
+            Some(RowFate(fault))
+        })
+    }
+
+    /// Keeps the counts of rows; called when a batch has ended.
+    pub(super) fn save_rows(&self) -> io::Result<()> {
+        if self.faults.rows.is_empty() {
+            return Ok(());
+        }
+        let rows = self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let counts: Vec<_> = rows.iter().map(|((rule, id), batches)| (rule, id, batches)).collect();
+        let saved = Saved { faults: key_of(&self.faults), counts };
+        store::replace(&self.folder.join(ROWS), &serde_json::to_vec(&saved)?)
+    }
+
+    pub(super) fn spend_cap_requests(&self) -> Option<u64> {
+        self.faults.spend_cap_requests
+    }
+}
+
+const CALLS: &str = "fault-calls.json";
+const ROWS: &str = "fault-rows.json";
+
+fn key_of(faults: &Faults) -> String {
+    blake3::hash(format!("{faults:?}").as_bytes()).to_hex().to_string()
+}
+
+fn load<T: serde::de::DeserializeOwned>(path: &Path, key: &str) -> io::Result<Option<T>> {
+    match std::fs::read(path) {
+        Ok(text) => {
+            let saved: Saved<T> = serde_json::from_slice(&text)?;
+            Ok((saved.faults == key).then_some(saved.counts))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(text: &str, folder: &Path) -> FaultBook {
+        FaultBook::open(Faults::from_toml(text).unwrap(), 1, folder).unwrap()
+    }
+
+    #[test]
+    fn fires_by_count_and_counts_on_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[[calls]]\non = 'create'\nnth = [2, 4]\ndo = 'status'\nstatus = 500";
+        let fired = |n: usize| -> Vec<bool> {
+            let book = book(text, folder.path());
+            (0..n).map(|_| !book.call(Call::Create).unwrap().is_empty()).collect()
+        };
+        assert_eq!(fired(3), [false, true, false]);
+        assert_eq!(fired(2), [true, false]);
+        assert!(book(text, folder.path()).call(Call::Retrieve).unwrap().is_empty());
+    }
+
+    #[test]
+    fn fires_for_a_stretch() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = book("[[calls]]\non = 'any'\nfrom = 2\ntimes = 2\ndo = 'reset_before'", folder.path());
+        let fired: Vec<bool> = (0..5).map(|_| !book.call(Call::List).unwrap().is_empty()).collect();
+        assert_eq!(fired, [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn meets_about_the_asked_share_of_rows_and_leaves_them_alone_the_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[[rows]]\noutcome = 'errored'\nshare = 0.1\n[[rows]]\noutcome = 'refused'\nids = ['r7']";
+        let met = |batch| -> Vec<String> {
+            let book = book(text, folder.path());
+            let met = (0..2_000).map(|n| format!("r{n}")).filter(|id| book.row(id, batch).is_some()).collect();
+            book.save_rows().unwrap();
+            met
+        };
+        let first = met(1);
+        assert!((150..260).contains(&first.len()), "{}", first.len());
+        assert_eq!(met(1), first, "a batch that is processed again meets the same fate");
+        assert_eq!(met(2), ["r7"], "only what lasts");
+    }
+
+    #[test]
+    fn a_faults_file_with_a_slip_says_where() {
+        for text in ["[[calls]]\non = 'create'\ndo = 'explode'", "[[rows]]\noutcome = 'errored'\nchare = 1.0", "[[call]]"] {
+            assert!(Faults::from_toml(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The messages of one request: their order, their blocks, their tokens, and the text an answer is made from.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::cache::{Prefix, Ttl};
+use super::params::{Head, Purpose, Shape, Terms};
+use super::reply::Refusal;
+use super::tokens;
+use crate::catalog::{Thinking, Tokenizer};
+
+/// Most messages in one request.
+const MAX_MESSAGES: usize = 100_000;
+/// Visual tokens of an image whose size is not looked at: the most an image can cost.
+/// Source: the provider's documentation on vision, read in August 2026.
+const IMAGE_TOKENS: (u64, u64) = (1_568, 4_784);
+
+/// The messages of one request, read.
+pub(super) struct Row {
+    /// What the user said last.
+    pub(super) text: String,
+    /// The whole prompt, head included.
+    pub(super) input_tokens: u64,
+    /// The blocks of the whole prompt; absent where nothing in the request is to be cached.
+    pub(super) prefix: Option<Prefix>,
+}
+
+/// Reads and checks the messages that belong to a head.
+pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms) -> Result<Row, Refusal> {
+    let bad = |what: &str| Refusal::invalid(format!("messages: {what}"));
+    let messages: Vec<Value> = serde_json::from_str(raw.get()).map_err(|_| bad("Input should be a valid list"))?;
+    if messages.is_empty() {
+        return Err(bad("at least one message is required"));
+    }
+    if messages.len() > MAX_MESSAGES {
+        return Err(bad("at most 100000 messages are allowed"));
+    }
+    let marked = head.automatic_mark.is_some() || memchr::memmem::find(raw.get().as_bytes(), b"\"cache_control\"").is_some();
+    let mut walk = Walk {
+        head,
+        terms,
+        tokens: head.prefix.tokens(),
+        prefix: marked.then(|| head.prefix.clone()),
+        text: String::new(),
+        after_assistant: true,
+    };
+    for (n, message) in messages.iter().enumerate() {
+        walk.message(n, message, n + 1 == messages.len())?;
+    }
+    walk.finish(&messages)
+}
+
+/// Refuses keys that a block does not have.
+pub(super) fn only_keys(block: &Value, keys: &[&str], path: &str) -> Result<(), Refusal> {
+    let extra = block.as_object().and_then(|fields| fields.keys().find(|key| !keys.contains(&key.as_str())));
+    extra.map_or(Ok(()), |key| Err(Refusal::invalid(format!("{path}.{key}: Extra inputs are not permitted"))))
+}
+
+struct Walk<'a> {
+    head: &'a Head,
+    terms: Terms,
+    tokens: u64,
+    prefix: Option<Prefix>,
+    text: String,
+    /// Whether the text so far belongs to an earlier turn.
+    after_assistant: bool,
+}
+
+impl Walk<'_> {
+    fn message(&mut self, n: usize, message: &Value, last: bool) -> Result<(), Refusal> {
+        let path = format!("messages.{n}");
+        if !message.is_object() {
+            return Err(Refusal::invalid(format!("{path}: Input should be a valid dictionary")));
+        }
+        only_keys(message, &["role", "content"], &path)?;
+        let role = message.get("role").and_then(Value::as_str);
+        let role = role.ok_or_else(|| Refusal::invalid(format!("{path}.role: Field required")))?;
+        self.check_role(n, role, last)?;
+        if role == "user" && std::mem::take(&mut self.after_assistant) {
+            self.text.clear();
+        }
+        self.after_assistant |= role == "assistant";
+        self.tokens += tokens::PER_MESSAGE;
+        if let Some(prefix) = &mut self.prefix {
+            prefix.context(&[role.as_bytes()]);
+            prefix.add_tokens(tokens::PER_MESSAGE);
+        }
+        match message.get("content") {
+            Some(Value::String(text)) => self.plain(n, role, text, last),
+            Some(Value::Array(blocks)) if blocks.is_empty() => self.empty(n, role, last),
+            Some(Value::Array(blocks)) => {
+                blocks.iter().enumerate().try_for_each(|(b, block)| self.block(role, block, &format!("{path}.content.{b}")))
+            }
+            Some(_) => Err(Refusal::invalid(format!("{path}.content: Input should be a valid string or list"))),
+            None => Err(Refusal::invalid(format!("{path}.content: Field required"))),
+        }
+    }
+
+    fn check_role(&self, n: usize, role: &str, last: bool) -> Result<(), Refusal> {
+        let old = self.head.model.thinking == Thinking::Extended;
+        match role {
+            "user" => Ok(()),
+            "assistant" | "system" if n == 0 => Err(Refusal::invalid("messages: first message must use the \"user\" role")),
+            "assistant" if last && !self.head.model.prefill => Err(Refusal::invalid(
+                "This model does not support assistant message prefill. The conversation must end with a user message.",
+            )),
+            "assistant" if last && matches!(self.head.shape, Shape::Json(_)) => {
+                Err(Refusal::invalid("messages: prefill cannot be used together with `output_config.format`"))
+            }
+            "assistant" => Ok(()),
+            "system" if !old => Ok(()),
+            _ => {
+                let short: String = role.chars().take(40).collect();
+                let text = format!("messages: Unexpected role \"{short}\". Allowed roles are \"user\" or \"assistant\"");
+                Err(Refusal::invalid(text))
+            }
+        }
+    }
+
+    fn plain(&mut self, n: usize, role: &str, text: &str, last: bool) -> Result<(), Refusal> {
+        if text.is_empty() {
+            return self.empty(n, role, last);
+        }
+        self.text_block(role, text, None, &format!("messages.{n}.content"))
+    }
+
+    fn empty(&self, n: usize, role: &str, last: bool) -> Result<(), Refusal> {
+        if role == "assistant" && last {
+            return Ok(());
+        }
+        let text =
+            format!("messages.{n}: all messages must have non-empty content except for the optional final assistant message");
+        Err(Refusal::invalid(text))
+    }
+
+    fn text_block(&mut self, role: &str, text: &str, mark: Option<Ttl>, path: &str) -> Result<(), Refusal> {
+        if text.trim().is_empty() {
+            let what = if text.is_empty() { "be non-empty" } else { "contain non-whitespace text" };
+            return Err(Refusal::invalid(format!("messages: text content blocks must {what}")));
+        }
+        let count = tokens::count(self.head.model.tokenizer, text);
+        self.tokens += count;
+        if role == "user" {
+            if !self.text.is_empty() {
+                self.text.push('\n');
+            }
+            self.text.push_str(text);
+        }
+        match &mut self.prefix {
+            Some(prefix) => prefix.block("text", text.as_bytes(), count, mark, path),
+            None => Ok(()),
+        }
+    }
+
+    fn block(&mut self, role: &str, block: &Value, path: &str) -> Result<(), Refusal> {
+        let bad = |key: &str, what: &str| Err(Refusal::invalid(format!("{path}.{key}: {what}")));
+        let mark = Ttl::of(block.get("cache_control"), &format!("{path}."))?;
+        let tokenizer = self.head.model.tokenizer;
+        let cost = match block.get("type").and_then(Value::as_str) {
+            Some("text") => return self.typed_text(role, block, mark, path),
+            Some("thinking" | "redacted_thinking") => 0,
+            Some("image") if role == "user" => self.image(block, path)?,
+            Some("document") if role == "assistant" && self.terms.new_version => {
+                return bad("type", "document blocks are not permitted in assistant messages");
+            }
+            Some("document") => self.document(block, path)?,
+            Some("tool_use") if role == "assistant" => tokens::count(tokenizer, &block["input"].to_string()) + 20,
+            Some("tool_result") if role == "user" => {
+                if !block.get("tool_use_id").is_some_and(Value::is_string) {
+                    return bad("tool_use_id", "Field required");
+                }
+                tokens::count(tokenizer, &block["content"].to_string()) + 10
+            }
+            Some(
+                "server_tool_use"
+                | "search_result"
+                | "web_search_tool_result"
+                | "web_fetch_tool_result"
+                | "code_execution_tool_result"
+                | "bash_code_execution_tool_result"
+                | "text_editor_code_execution_tool_result"
+                | "tool_search_tool_result"
+                | "container_upload",
+            ) => tokens::count(tokenizer, &block.to_string()),
+            Some(_) => return bad("type", "Input tag does not match any of the expected tags for this role"),
+            None => return bad("type", "Field required"),
+        };
+        self.tokens += cost;
+        match &mut self.prefix {
+            Some(prefix) => prefix.block_value("block", block, path, |_| cost),
+            None => Ok(()),
+        }
+    }
+
+    fn typed_text(&mut self, role: &str, block: &Value, mark: Option<Ttl>, path: &str) -> Result<(), Refusal> {
+        only_keys(block, &["type", "text", "cache_control", "citations"], path)?;
+        let Some(text) = block.get("text").and_then(Value::as_str) else {
+            return Err(Refusal::invalid(format!("{path}.text: Field required")));
+        };
+        if text.is_empty() && mark.is_some() {
+            let what = "cache_control cannot be set for empty text blocks";
+            return Err(Refusal::invalid(format!("{path}.cache_control: {what}")));
+        }
+        let cited = block.get("citations").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+        if cited && role == "user" && self.terms.new_version {
+            return Err(Refusal::invalid(format!("{path}.citations: citations are not permitted in user messages")));
+        }
+        self.text_block(role, text, mark, path)
+    }
+
+    fn image(&self, block: &Value, path: &str) -> Result<u64, Refusal> {
+        check_source(block, &["base64", "url", "file"], path)?;
+        let (first, second) = IMAGE_TOKENS;
+        Ok(if self.head.model.tokenizer == Tokenizer::First { first } else { second })
+    }
+
+    fn document(&self, block: &Value, path: &str) -> Result<u64, Refusal> {
+        check_source(block, &["base64", "text", "content", "url", "file"], path)?;
+        let cites = block.get("citations").and_then(|c| c.get("enabled")) == Some(&Value::Bool(true));
+        if cites && matches!(self.head.shape, Shape::Json(_)) {
+            return Err(Refusal::invalid("output_config.format: structured output cannot be used together with citations"));
+        }
+        let source = &block["source"];
+        Ok(match source["type"].as_str() {
+            Some("text") => tokens::count(self.head.model.tokenizer, source["data"].as_str().unwrap_or_default()),
+            Some("base64") => source["data"].as_str().unwrap_or_default().len() as u64 / 20 + 2_000,
+            Some("content") => tokens::count(self.head.model.tokenizer, &source["content"].to_string()),
+            _ => 3_000,
+        })
+    }
+
+    fn finish(mut self, messages: &[Value]) -> Result<Row, Refusal> {
+        if let (Some(ttl), Some(prefix)) = (self.head.automatic_mark, &mut self.prefix) {
+            prefix.mark_automatically(ttl)?;
+        }
+        self.prefix.as_ref().unwrap_or(&self.head.prefix).check_marks()?;
+        if let Some(Value::Object(last)) = messages.last()
+            && last.get("role").and_then(Value::as_str) == Some("assistant")
+            && last.get("content").and_then(Value::as_str).is_some_and(|text| text.ends_with(char::is_whitespace))
+            && self.terms.purpose != Purpose::Count
+        {
+            return Err(Refusal::invalid("messages: final assistant content cannot end with trailing whitespace"));
+        }
+        Ok(Row { text: self.text, input_tokens: self.tokens, prefix: self.prefix })
+    }
+}
+
+fn check_source(block: &Value, kinds: &[&str], path: &str) -> Result<(), Refusal> {
+    let source = block.get("source").ok_or_else(|| Refusal::invalid(format!("{path}.source: Field required")))?;
+    match source.get("type").and_then(Value::as_str) {
+        Some(kind) if kinds.contains(&kind) => {}
+        _ => return Err(Refusal::invalid(format!("{path}.source.type: Input should be one of '{}'", kinds.join("', '")))),
+    }
+    let Some(data) = source.get("data").and_then(Value::as_str).filter(|_| source["type"] == "base64") else {
+        return Ok(());
+    };
+    if data.is_empty() || !data.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')) {
+        return Err(Refusal::invalid(format!("{path}.source.base64.data: Input should be valid base64")));
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! `/v1/models`: the catalog in the API's shape.
+
+use serde_json::{Value, json};
+
+use super::reply::Refusal;
+use crate::catalog::{Catalog, Lifecycle, Model, Thinking, Tokenizer};
+
+/// The wanted part of the list of models.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) limit: usize,
+    pub(super) after_id: Option<String>,
+    pub(super) before_id: Option<String>,
+    /// Stages of life; empty: all that can be called.
+    pub(super) lifecycle: Vec<String>,
+}
+
+/// One page of models, the newest first.
+pub(super) fn page(catalog: &Catalog, wanted: &Wanted) -> Result<Value, Refusal> {
+    let mut all: Vec<(&String, &Model)> = catalog.models.iter().filter(|(_, model)| wanted.lists(model)).collect();
+    all.sort_by_key(|(id, model)| std::cmp::Reverse((created_at(id, model), (*id).clone())));
+    let place = |cursor: &Option<String>| match cursor {
+        None => Ok(None),
+        Some(cursor) => match all.iter().position(|(id, _)| *id == cursor) {
+            Some(at) => Ok(Some(at)),
+            None => Err(Refusal::invalid("after_id or before_id: no model with this id")),
+        },
+    };
+    let (after, before) = (place(&wanted.after_id)?, place(&wanted.before_id)?);
+    let (from, to) = match before {
+        Some(before) => (before.saturating_sub(wanted.limit), before),
+        None => {
+            let from = after.map_or(0, |at| at + 1);
+            (from, (from + wanted.limit).min(all.len()))
+        }
+    };
+    let has_more = if before.is_some() { from > 0 } else { to < all.len() };
+    let shown = &all[from..to];
+    Ok(json!({
+        "data": shown.iter().map(|(id, model)| object(id, model)).collect::<Vec<_>>(),
+        "has_more": has_more,
+        "first_id": shown.first().map(|(id, _)| id),
+        "last_id": shown.last().map(|(id, _)| id),
+    }))
+}
+
+/// One model by id or alias.
+pub(super) fn one(catalog: &Catalog, id: &str) -> Result<Value, Refusal> {
+    let short: String = id.chars().take(80).collect();
+    catalog.model(id).map(|(id, model)| object(id, model)).ok_or_else(|| Refusal::not_found(format!("model: {short}")))
+}
+
+impl Wanted {
+    fn lists(&self, model: &Model) -> bool {
+        let stage = stage(model);
+        if self.lifecycle.is_empty() { stage != "retired" } else { self.lifecycle.iter().any(|wanted| wanted == stage) }
+    }
+}
+
+fn stage(model: &Model) -> &'static str {
+    match model.lifecycle {
+        Lifecycle::Active | Lifecycle::Legacy => "active",
+        Lifecycle::Deprecated => "deprecated",
+        Lifecycle::Retired => "retired",
+    }
+}
+
+/// The catalog has no dates of birth: the date in the id, or the epoch, which the API uses where it does not know one either.
+fn created_at(id: &str, _model: &Model) -> String {
+    let date = id.rsplit('-').next().filter(|part| part.len() == 8 && part.bytes().all(|b| b.is_ascii_digit()));
+    match date {
+        Some(date) => format!("{}-{}-{}T00:00:00Z", &date[..4], &date[4..6], &date[6..]),
+        None => "1970-01-01T00:00:00Z".to_owned(),
+    }
+}
+
+/// `claude-haiku-4-5-20251001` → `Claude Haiku 4.5`.
+fn display_name(id: &str) -> String {
+    let mut name = String::new();
+    let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let mut after_number = false;
+    for part in id.split('-').filter(|part| !(part.len() == 8 && is_number(part))) {
+        if !name.is_empty() {
+            name.push(if after_number && is_number(part) { '.' } else { ' ' });
+        }
+        after_number = is_number(part);
+        let mut chars = part.chars();
+        name.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        name.push_str(chars.as_str());
+    }
+    name
+}
+
+fn object(id: &str, model: &Model) -> Value {
+    let yes = |supported: bool| json!({"supported": supported});
+    let effort = |level: &str| yes(model.effort.iter().any(|known| known == level));
+    let retires = model.retires.filter(|_| matches!(model.lifecycle, Lifecycle::Deprecated | Lifecycle::Retired));
+    let extended = model.thinking == Thinking::Extended;
+    let line = ["haiku", "sonnet", "opus", "fable", "mythos"].into_iter().find(|line| id.contains(line));
+    json!({
+        "id": id,
+        "type": "model",
+        "display_name": display_name(id),
+        "created_at": created_at(id, model),
+        "lifecycle": stage(model),
+        "deprecated_at": null,
+        "retires_at": retires.map(|day| format!("{day}T00:00:00Z")),
+        "line": line,
+        "max_input_tokens": model.context_tokens,
+        "max_tokens": model.max_output_tokens,
+        "capabilities": {
+            "batch": yes(true),
+            "citations": yes(true),
+            "code_execution": yes(!extended),
+            "context_management": {
+                "supported": true, "clear_thinking_20251015": yes(true), "clear_tool_uses_20250919": yes(true),
+                "compact_20260112": yes(!extended)
+            },
+            "effort": {
+                "supported": !model.effort.is_empty(), "low": effort("low"), "medium": effort("medium"), "high": effort("high"),
+                "xhigh": effort("xhigh"), "max": effort("max")
+            },
+            "image_input": yes(true),
+            "pdf_input": yes(true),
+            "server_tools": {"supported": true, "web_search": yes(true), "code_execution": yes(true)},
+            "structured_outputs": yes(model.structured_output),
+            "thinking": {"supported": true, "types": {
+                "adaptive": yes(!extended),
+                "between_tools": yes(id.contains("sonnet-5-5")),
+                "disabled": yes(model.thinking != Thinking::Always && !id.contains("sonnet-5-5")),
+                "enabled": yes(extended
+                    || (model.thinking == Thinking::AdaptiveOptional && model.tokenizer == Tokenizer::First)),
+            }},
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_models_for_people() {
+        for (id, name) in [
+            ("claude-haiku-4-5-20251001", "Claude Haiku 4.5"),
+            ("claude-fable-5", "Claude Fable 5"),
+            ("claude-opus-5-5", "Claude Opus 5.5"),
+        ] {
+            assert_eq!(display_name(id), name);
+        }
+    }
+
+    #[test]
+    fn pages_through_all_models_that_can_be_called() {
+        let mut catalog = Catalog::builtin().clone();
+        let model = catalog.model("claude-haiku-4-5").unwrap().1.clone();
+        catalog.models.clear();
+        for n in 0..5 {
+            let mut model = model.clone();
+            model.lifecycle = if n == 4 { Lifecycle::Retired } else { Lifecycle::Active };
+            catalog.models.insert(format!("m-{n}"), model);
+        }
+        let mut seen = Vec::new();
+        let mut wanted = Wanted { limit: 3, ..Wanted::default() };
+        loop {
+            let page = page(&catalog, &wanted).unwrap();
+            seen.extend(page["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap().to_owned()));
+            wanted.after_id = page["last_id"].as_str().map(str::to_owned);
+            if page["has_more"] == false {
+                break;
+            }
+        }
+        assert_eq!(seen, ["m-3", "m-2", "m-1", "m-0"]);
+        wanted.after_id = None;
+        wanted.before_id = Some("m-0".to_owned());
+        wanted.limit = 2;
+        let before = page(&catalog, &wanted).unwrap();
+        assert_eq!((before["first_id"].as_str(), before["has_more"].as_bool()), (Some("m-2"), Some(true)));
+    }
+}

@@ -1,0 +1,634 @@
+//! One request's `params`, checked as the API checks them once a batch is accepted.
+//!
+//! In comes the JSON text of `params`; out goes a [`Request`]: its [`Head`] (everything but the messages), the [`Row`] (the messages),
+//! or the [`Refusal`] that becomes an `errored` line in a batch and an HTTP error at `/v1/messages`. The wording follows the API's
+//! where that is known; programs must not depend on it there, nor here.
+//!
+//! The requests of a run share their head byte for byte, so heads are read once and remembered by their bytes.
+//!
+//! To add a rule about one parameter: a function here, called in [`Reader::read_head`]. About messages: `messages.rs`. About what a
+//! model can do: the catalog.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::cache::{Prefix, Ttl};
+use super::messages::{self, Row};
+use super::reply::Refusal;
+use super::{labels, schema, tokens};
+use crate::catalog::{Catalog, Lifecycle, Model, Thinking, Tokenizer};
+
+/// What is asked for: the rules differ a little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A request in a batch.
+    Batch,
+    /// A single message, answered at once.
+    Message,
+    /// Counting the input tokens.
+    Count,
+}
+
+/// What the headers of the call say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) purpose: Purpose,
+    /// API version 2026-10-21, which has no sampling parameters.
+    pub(super) new_version: bool,
+    /// The beta of answers up to 300,000 tokens.
+    pub(super) long_output: bool,
+}
+
+/// A whole request that may be answered.
+pub(super) struct Request {
+    pub(super) head: Arc<Head>,
+    pub(super) row: Row,
+}
+
+/// All of a request but its messages.
+pub(super) struct Head {
+    pub(super) model_id: String,
+    pub(super) model: Model,
+    pub(super) max_tokens: u64,
+    pub(super) thought: Option<Thought>,
+    pub(super) effort: Option<String>,
+    pub(super) shape: Shape,
+    pub(super) labels: Option<Vec<String>>,
+    pub(super) stop_sequences: Vec<String>,
+    pub(super) inference_geo: Option<String>,
+    pub(super) automatic_mark: Option<Ttl>,
+    pub(super) prefix: Prefix,
+}
+
+/// That the model thinks first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Thought {
+    pub(super) budget: Option<u64>,
+    /// Whether the thinking is shown, or its text left out.
+    pub(super) shown: bool,
+}
+
+/// What the answer has to look like.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shape {
+    /// Any text.
+    Free,
+    /// JSON text of this schema.
+    Json(Value),
+    /// A call of this tool.
+    Tool { name: String, input_schema: Value },
+}
+
+/// Reads requests; remembers heads.
+pub(super) struct Reader {
+    catalog: Arc<Catalog>,
+    heads: HashMap<[u8; 32], Result<Arc<Head>, Refusal>>,
+}
+
+/// Heads that are remembered; a run has one, or a few.
+const MAX_HEADS: usize = 64;
+
+type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+impl Reader {
+    pub(super) fn new(catalog: Arc<Catalog>) -> Reader {
+        Reader { catalog, heads: HashMap::new() }
+    }
+
+    /// Reads and checks one request.
+    pub(super) fn read(&mut self, params: &str, terms: Terms) -> Result<Request, Refusal> {
+        let fields = split(params)?;
+        let head = self.head(&fields, terms)?;
+        let messages =
+            fields.iter().rev().find(|(key, _)| key == "messages").ok_or_else(|| Refusal::invalid("messages: Field required"))?;
+        let row = messages::read(&head, messages.1, terms)?;
+        let total = row.input_tokens + if terms.purpose == Purpose::Count { 0 } else { 1 };
+        if total > head.model.context_tokens {
+            let (found, most) = (row.input_tokens, head.model.context_tokens);
+            return Err(Refusal::invalid(format!("prompt is too long: {found} tokens > {most} maximum")));
+        }
+        Ok(Request { head, row })
+    }
+
+    fn head(&mut self, fields: &Fields<'_>, terms: Terms) -> Result<Arc<Head>, Refusal> {
+        let key = fingerprint(fields, terms);
+        if let Some(known) = self.heads.get(&key) {
+            return known.clone();
+        }
+        let head = self.read_head(fields, terms).map(Arc::new);
+        if self.heads.len() >= MAX_HEADS {
+            self.heads.clear();
+        }
+        self.heads.insert(key, head.clone());
+        head
+    }
+
+    fn read_head(&self, fields: &Fields<'_>, terms: Terms) -> Result<Head, Refusal> {
+        let params = Params::read(fields)?;
+        params.check_names(terms)?;
+        let (model_id, model) = self.model(&params)?;
+        let rules = Rules { id: &model_id, model: &model, terms };
+        params.check_small_ones(&rules)?;
+        let max_tokens = rules.max_tokens(params.get("max_tokens"))?;
+        rules.sampling(&params)?;
+        let effort = rules.effort(&params)?;
+        let thought = rules.thinking(params.get("thinking"), max_tokens, effort.as_deref())?;
+        let tools = Tools::read(params.get("tools"))?;
+        let forced = tools.choice(params.get("tool_choice"), &rules, thought)?;
+        let format = rules.format(&params)?;
+
+        let mut prefix = Prefix::new(model.min_cache_tokens);
+        prefix.context(&[model_id.as_bytes(), format.as_ref().map(Value::to_string).unwrap_or_default().as_bytes()]);
+        prefix.add_tokens(tokens::PER_REQUEST + format.as_ref().map_or(0, |f| tokens::count(model.tokenizer, &f.to_string())));
+        tools.into_prefix(&mut prefix, model.tokenizer)?;
+        let system = read_system(params.get("system"), &mut prefix, model.tokenizer)?;
+        let other = ["tool_choice", "thinking"].map(|key| params.get(key).map(Value::to_string).unwrap_or_default());
+        prefix.context(&[other[0].as_bytes(), other[1].as_bytes(), effort.as_deref().unwrap_or_default().as_bytes()]);
+
+        let shape = match (format, forced) {
+            (Some(schema), _) => Shape::Json(schema),
+            (None, Some((name, input_schema))) => Shape::Tool { name, input_schema },
+            (None, None) => Shape::Free,
+        };
+        Ok(Head {
+            max_tokens,
+            thought,
+            effort,
+            shape,
+            labels: labels::find(&system),
+            stop_sequences: params.texts("stop_sequences")?,
+            inference_geo: params.get("inference_geo").and_then(Value::as_str).map(str::to_owned),
+            automatic_mark: Ttl::of(params.get("cache_control"), "")?,
+            prefix,
+            model,
+            model_id,
+        })
+    }
+
+    fn model(&self, params: &Params) -> Result<(String, Model), Refusal> {
+        let name = params.get("model").ok_or_else(|| Refusal::invalid("model: Field required"))?;
+        let name = name.as_str().ok_or_else(|| Refusal::invalid("model: Input should be a valid string"))?;
+        match self.catalog.model(name) {
+            Some((id, model)) if model.lifecycle != Lifecycle::Retired => Ok((id.to_owned(), model.clone())),
+            _ => Err(Refusal::not_found(format!("model: {name}"))),
+        }
+    }
+}
+
+/// Takes `params` apart without looking into the values.
+fn split(params: &str) -> Result<Fields<'_>, Refusal> {
+    struct Visitor;
+    impl<'de> serde::de::Visitor<'de> for Visitor {
+        type Value = Fields<'de>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut fields = Vec::with_capacity(12);
+            while let Some(key) = map.next_key::<Key<'de>>()? {
+                fields.push((key.0, map.next_value()?));
+            }
+            Ok(fields)
+        }
+    }
+    #[derive(serde::Deserialize)]
+    struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    let mut deserializer = serde_json::Deserializer::from_str(params);
+    let fields = serde::Deserializer::deserialize_map(&mut deserializer, Visitor).and_then(|f| deserializer.end().map(|()| f));
+    fields.map_err(|e| {
+        let text = e.to_string();
+        Refusal::invalid(format!("The request body is not valid JSON: {}", text.split(" at line ").next().unwrap_or_default()))
+    })
+}
+
+fn fingerprint(fields: &Fields<'_>, terms: Terms) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[terms.purpose as u8, u8::from(terms.new_version), u8::from(terms.long_output)]);
+    for (key, value) in fields.iter().filter(|(key, _)| key != "messages") {
+        for part in [key.as_bytes(), value.get().as_bytes()] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// The parameters without `messages`, as values; `null` stands for absent where the API takes it so.
+struct Params(serde_json::Map<String, Value>);
+
+/// Parameters of every request.
+const KNOWN: [&str; 27] = [
+    "model",
+    "messages",
+    "max_tokens",
+    "system",
+    "cache_control",
+    "output_config",
+    "output_format",
+    "thinking",
+    "tools",
+    "tool_choice",
+    "stop_sequences",
+    "metadata",
+    "inference_geo",
+    "service_tier",
+    "container",
+    "context_management",
+    "mcp_servers",
+    "diagnostics",
+    "stream",
+    "speed",
+    "temperature",
+    "top_p",
+    "top_k",
+    "user_profile_id",
+    "billing_policy",
+    "fallbacks",
+    "store",
+];
+/// Parameters that exist outside of batches only.
+const NOT_IN_BATCHES: [&str; 7] =
+    ["fallbacks", "store", "previous_thread_event_id", "cache_hint", "context_hint", "speed", "research_preview_2026_02"];
+/// Parameters of a message that counting does not take.
+const NOT_IN_COUNTS: [&str; 6] = ["max_tokens", "stream", "stop_sequences", "metadata", "service_tier", "inference_geo"];
+const NULLABLE: [&str; 8] = [
+    "cache_control",
+    "inference_geo",
+    "container",
+    "diagnostics",
+    "speed",
+    "output_config",
+    "context_management",
+    "user_profile_id",
+];
+
+impl Params {
+    fn read(fields: &Fields<'_>) -> Result<Params, Refusal> {
+        let mut map = serde_json::Map::new();
+        for (key, raw) in fields.iter().filter(|(key, _)| key != "messages") {
+            let value = serde_json::from_str(raw.get()).map_err(|e| Refusal::invalid(format!("{key}: {e}")))?;
+            map.insert(key.clone().into_owned(), value);
+        }
+        Ok(Params(map))
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !(value.is_null() && NULLABLE.contains(&key)))
+    }
+
+    fn check_names(&self, terms: Terms) -> Result<(), Refusal> {
+        for key in self.0.keys() {
+            let value = self.get(key);
+            if terms.purpose == Purpose::Batch && NOT_IN_BATCHES.contains(&key.as_str()) && value.is_some() {
+                return Err(Refusal::invalid(format!("{key}: `{key}` is not supported in message batches")));
+            }
+            let known = KNOWN.contains(&key.as_str()) || NOT_IN_BATCHES.contains(&key.as_str());
+            if !known || (terms.purpose == Purpose::Count && NOT_IN_COUNTS.contains(&key.as_str())) {
+                let short: String = key.chars().take(60).collect();
+                return Err(Refusal::invalid(format!("{short}: Extra inputs are not permitted")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_small_ones(&self, rules: &Rules<'_>) -> Result<(), Refusal> {
+        let bad = |key: &str, what: &str| Err(Refusal::invalid(format!("{key}: {what}")));
+        match self.get("stream") {
+            None | Some(Value::Bool(false)) => {}
+            Some(Value::Bool(true)) if rules.terms.purpose == Purpose::Batch => {
+                return bad("stream", "`stream` is not supported in message batches");
+            }
+            Some(Value::Bool(true)) => return bad("stream", "the simulator does not stream"),
+            Some(_) => return bad("stream", "Input should be a valid boolean"),
+        }
+        match self.get("inference_geo").map(Value::as_str) {
+            None => {}
+            Some(Some("global" | "us")) if rules.model.thinking != Thinking::Extended => {}
+            Some(Some("global" | "us")) => return bad("inference_geo", "`inference_geo` is not supported on this model"),
+            Some(_) => return bad("inference_geo", "Input should be 'global' or 'us'"),
+        }
+        match self.get("service_tier").map(Value::as_str) {
+            None | Some(Some("auto" | "standard_only")) => {}
+            Some(_) => return bad("service_tier", "Input should be 'auto' or 'standard_only'"),
+        }
+        if let Some(metadata) = self.get("metadata") {
+            let Value::Object(fields) = metadata else { return bad("metadata", "Input should be a valid dictionary") };
+            if let Some(extra) = fields.keys().find(|key| *key != "user_id") {
+                return bad(&format!("metadata.{extra}"), "Extra inputs are not permitted");
+            }
+        }
+        let bill_to = self.get("billing_policy").and_then(|policy| policy.get("bill_to"));
+        if bill_to.and_then(Value::as_str) == Some("user_profile") && rules.terms.purpose == Purpose::Batch {
+            return bad("billing_policy.bill_to", "`user_profile` is not supported in message batches");
+        }
+        Ok(())
+    }
+
+    fn texts(&self, key: &str) -> Result<Vec<String>, Refusal> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let bad = || Refusal::invalid(format!("{key}: Input should be a valid list of strings"));
+        let texts: Vec<String> = value
+            .as_array()
+            .ok_or_else(bad)?
+            .iter()
+            .map(|v| v.as_str().map(str::to_owned).ok_or_else(bad))
+            .collect::<Result<_, _>>()?;
+        match texts.iter().position(|text| text.trim().is_empty()) {
+            Some(n) => Err(Refusal::invalid(format!("{key}.{n}: each stop sequence must contain non-whitespace"))),
+            None => Ok(texts),
+        }
+    }
+}
+
+/// What one model takes under the terms of one call.
+struct Rules<'a> {
+    id: &'a str,
+    model: &'a Model,
+    terms: Terms,
+}
+
+impl Rules<'_> {
+    fn max_tokens(&self, value: Option<&Value>) -> Result<u64, Refusal> {
+        if self.terms.purpose == Purpose::Count {
+            return Ok(u64::MAX);
+        }
+        let value = value.ok_or_else(|| Refusal::invalid("max_tokens: Field required"))?;
+        let wanted = value.as_i64().ok_or_else(|| Refusal::invalid("max_tokens: Input should be a valid integer"))?;
+        let least = if self.terms.purpose == Purpose::Batch { 1 } else { 0 };
+        if wanted < least {
+            return Err(Refusal::invalid(format!("max_tokens: Input should be greater than or equal to {least}")));
+        }
+        let wanted = wanted.unsigned_abs();
+        let longer =
+            self.model.max_batch_output_tokens.filter(|_| self.terms.long_output && self.terms.purpose == Purpose::Batch);
+        let most = longer.unwrap_or(self.model.max_output_tokens);
+        if wanted > most {
+            let text =
+                format!("max_tokens: {wanted} > {most}, which is the maximum allowed number of output tokens for {}", self.id);
+            return Err(Refusal::invalid(text));
+        }
+        Ok(wanted)
+    }
+
+    /// Under 2026-10-21 the parameters do not exist; before that, newer models refuse all but their defaults.
+    fn sampling(&self, params: &Params) -> Result<(), Refusal> {
+        let ranges = [("temperature", 0.0, 1.0, Some(1.0)), ("top_p", 0.0, 1.0, None), ("top_k", 0.0, 500.0, None)];
+        for (key, least, most, default) in ranges {
+            let Some(value) = params.get(key) else { continue };
+            if self.terms.new_version {
+                return Err(Refusal::invalid(format!("{key}: Extra inputs are not permitted")));
+            }
+            let number = value.as_f64().ok_or_else(|| Refusal::invalid(format!("{key}: Input should be a valid number")))?;
+            if number < least || number > most {
+                return Err(Refusal::invalid(format!("{key}: range: {least}..{most}")));
+            }
+            if !self.model.sampling && default != Some(number) {
+                return Err(Refusal::invalid(format!("{key}: `{key}` is not supported on this model")));
+            }
+        }
+        if params.get("temperature").is_some() && params.get("top_p").is_some() && self.model.sampling {
+            let text = "`temperature` and `top_p` cannot both be specified for this model. Please use only one.";
+            return Err(Refusal::invalid(text));
+        }
+        Ok(())
+    }
+
+    fn effort(&self, params: &Params) -> Result<Option<String>, Refusal> {
+        let Some(config) = params.get("output_config") else { return Ok(None) };
+        let Value::Object(fields) = config else {
+            return Err(Refusal::invalid("output_config: Input should be a valid dictionary"));
+        };
+        if let Some(extra) = fields.keys().find(|key| !["effort", "format"].contains(&key.as_str())) {
+            return Err(Refusal::invalid(format!("output_config.{extra}: Extra inputs are not permitted")));
+        }
+        let Some(effort) = fields.get("effort").filter(|v| !v.is_null()) else { return Ok(None) };
+        if self.model.effort.is_empty() {
+            return Err(Refusal::invalid("output_config.effort: This model does not support the effort parameter."));
+        }
+        match effort.as_str() {
+            Some(level) if self.model.effort.iter().any(|known| known == level) => Ok(Some(level.to_owned())),
+            _ => Err(Refusal::invalid(format!(
+                "output_config.effort: Input should be one of '{}'",
+                self.model.effort.join("', '")
+            ))),
+        }
+    }
+
+    fn thinking(&self, value: Option<&Value>, max_tokens: u64, effort: Option<&str>) -> Result<Option<Thought>, Refusal> {
+        let shown_by_default = self.model.tokenizer == Tokenizer::First;
+        let by_default = matches!(self.model.thinking, Thinking::AdaptiveDefault | Thinking::Always);
+        let Some(value) = value else {
+            return Ok(by_default.then_some(Thought { budget: None, shown: false }));
+        };
+        let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
+        let display = value.get("display").and_then(Value::as_str);
+        let shown = display.map_or(shown_by_default, |display| display == "summarized");
+        let refuse = |what: &str| Err(Refusal::invalid(format!("thinking.type: {what}")));
+        let old = self.model.thinking == Thinking::Extended;
+        let between_tools_only = self.id.contains("sonnet-5-5");
+        match (kind, self.model.thinking) {
+            ("adaptive", Thinking::Extended) => refuse("adaptive thinking is not supported on this model"),
+            ("adaptive", _) => Ok(Some(Thought { budget: None, shown })),
+            ("enabled", _) if old || self.takes_budgets() => self.budget(value, max_tokens, shown).map(Some),
+            ("enabled", _) => refuse("`enabled` is not supported on this model; use `adaptive`"),
+            ("between_tools", Thinking::AdaptiveDefault) if between_tools_only => Ok(None),
+            ("between_tools", _) => refuse("`between_tools` is not supported on this model"),
+            ("disabled", Thinking::Always) => refuse("thinking cannot be disabled on this model"),
+            ("disabled", _) if between_tools_only => refuse("`disabled` is not supported on this model; use `between_tools`"),
+            ("disabled", Thinking::AdaptiveDefault) if matches!(effort, Some("xhigh" | "max")) => {
+                refuse("thinking can only be disabled at effort high or below on this model")
+            }
+            ("disabled", _) => Ok(None),
+            _ => refuse("Input tag does not match any of the expected tags: 'adaptive', 'between_tools', 'disabled', 'enabled'"),
+        }
+    }
+
+    /// The 4.6 models take both ways of asking for thinking; from 4.7 on budgets are refused.
+    fn takes_budgets(&self) -> bool {
+        self.model.thinking == Thinking::AdaptiveOptional && self.model.tokenizer == Tokenizer::First
+    }
+
+    fn budget(&self, value: &Value, max_tokens: u64, shown: bool) -> Result<Thought, Refusal> {
+        let budget =
+            value.get("budget_tokens").ok_or_else(|| Refusal::invalid("thinking.enabled.budget_tokens: Field required"))?;
+        match budget.as_u64() {
+            Some(budget) if budget < 1_024 => {
+                Err(Refusal::invalid("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"))
+            }
+            Some(budget) if budget >= max_tokens => {
+                Err(Refusal::invalid("`max_tokens` must be greater than `thinking.budget_tokens`."))
+            }
+            Some(budget) => Ok(Thought { budget: Some(budget), shown }),
+            None => Err(Refusal::invalid("thinking.enabled.budget_tokens: Input should be a valid integer")),
+        }
+    }
+
+    fn format(&self, params: &Params) -> Result<Option<Value>, Refusal> {
+        let new = params.get("output_config").and_then(|config| config.get("format")).filter(|v| !v.is_null());
+        let (format, path) = match (new, params.get("output_format")) {
+            (Some(format), _) => (format, "output_config.format"),
+            (None, Some(format)) if !format.is_null() => (format, "output_format"),
+            _ => return Ok(None),
+        };
+        if !self.model.structured_output {
+            return Err(Refusal::invalid(format!("{path}: structured output is not supported on this model")));
+        }
+        if format.get("type").and_then(Value::as_str) != Some("json_schema") {
+            return Err(Refusal::invalid(format!("{path}.type: Input should be 'json_schema'")));
+        }
+        let schema = format.get("schema").ok_or_else(|| Refusal::invalid(format!("{path}.schema: Field required")))?;
+        match schema::problem(schema) {
+            Some(problem) => Err(Refusal::invalid(format!("{path}.schema: {problem}"))),
+            None => Ok(Some(schema.clone())),
+        }
+    }
+}
+
+/// The tools of a request.
+struct Tools<'a>(&'a [Value]);
+
+impl<'a> Tools<'a> {
+    fn read(value: Option<&'a Value>) -> Result<Tools<'a>, Refusal> {
+        let tools = match value {
+            None => return Ok(Tools(&[])),
+            Some(Value::Array(tools)) => tools,
+            Some(_) => return Err(Refusal::invalid("tools: Input should be a valid list")),
+        };
+        let mut names = std::collections::BTreeSet::new();
+        for (n, tool) in tools.iter().enumerate() {
+            let name = check_tool(n, tool)?;
+            if !names.insert(name) {
+                return Err(Refusal::invalid("tools: Tool names must be unique."));
+            }
+        }
+        if tools.iter().filter(|tool| tool.get("strict") == Some(&Value::Bool(true))).count() > 20 {
+            return Err(Refusal::invalid("tools: at most 20 strict tools are allowed"));
+        }
+        Ok(Tools(tools))
+    }
+
+    /// The tool the answer will call: the named one, or else the first that the client runs itself.
+    fn choice(
+        &self,
+        choice: Option<&Value>,
+        rules: &Rules<'_>,
+        thought: Option<Thought>,
+    ) -> Result<Option<(String, Value)>, Refusal> {
+        let own = || self.0.iter().find(|tool| is_custom(tool)).map(call_of);
+        let Some(choice) = choice else { return Ok(own()) };
+        if self.0.is_empty() {
+            return Err(Refusal::invalid("tool_choice: may only be specified while providing tools"));
+        }
+        let kind = choice.get("type").and_then(Value::as_str).unwrap_or_default();
+        if matches!(kind, "any" | "tool") {
+            if !rules.model.forced_tools {
+                return Err(Refusal::invalid(format!("tool_choice.type: `{kind}` is not supported on this model; use `auto`")));
+            }
+            if thought.is_some_and(|t| t.budget.is_some()) {
+                return Err(Refusal::invalid("Thinking may not be enabled when tool_choice forces tool use."));
+            }
+        }
+        match kind {
+            "none" => Ok(None),
+            "auto" | "any" => Ok(own()),
+            "tool" => {
+                let name = choice.get("name").and_then(Value::as_str);
+                let name = name.ok_or_else(|| Refusal::invalid("tool_choice.tool.name: Field required"))?;
+                let found = self.0.iter().find(|tool| tool.get("name").and_then(Value::as_str) == Some(name));
+                found
+                    .map(|tool| Some(call_of(tool)))
+                    .ok_or_else(|| Refusal::invalid(format!("Tool '{name}' not found in provided tools")))
+            }
+            _ => Err(Refusal::invalid(
+                "tool_choice: Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'",
+            )),
+        }
+    }
+
+    fn into_prefix(self, prefix: &mut Prefix, tokenizer: Tokenizer) -> Result<(), Refusal> {
+        if !self.0.is_empty() {
+            prefix.add_tokens(tokens::TOOL_PROMPT);
+        }
+        for (n, tool) in self.0.iter().enumerate() {
+            prefix.block_value("tool", tool, &format!("tools.{n}"), |text| tokens::count(tokenizer, text))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_custom(tool: &Value) -> bool {
+    matches!(tool.get("type"), None | Some(Value::Null)) || tool.get("type").and_then(Value::as_str) == Some("custom")
+}
+
+fn call_of(tool: &Value) -> (String, Value) {
+    let name = tool.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    (name, tool.get("input_schema").cloned().unwrap_or_else(|| serde_json::json!({"type": "object"})))
+}
+
+fn check_tool(n: usize, tool: &Value) -> Result<&str, Refusal> {
+    let bad = |path: &str, what: &str| Err(Refusal::invalid(format!("tools.{n}{path}: {what}")));
+    if !tool.is_object() {
+        return bad("", "Input should be a valid dictionary");
+    }
+    let Some(name) = tool.get("name").and_then(Value::as_str) else {
+        return bad(".custom.name", "Field required");
+    };
+    if !is_custom(tool) {
+        return Ok(name);
+    }
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.is_empty() || name.len() > 128 || !name.bytes().all(fits) {
+        return bad(".custom.name", "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'");
+    }
+    let Some(input_schema) = tool.get("input_schema") else {
+        return bad(".custom.input_schema", "Field required");
+    };
+    if input_schema.get("type").and_then(Value::as_str) != Some("object") {
+        return bad(".custom.input_schema.type", "Input should be 'object'");
+    }
+    if tool.get("strict") == Some(&Value::Bool(true))
+        && let Some(problem) = schema::problem(input_schema)
+    {
+        return bad(".custom.input_schema", &problem);
+    }
+    Ok(name)
+}
+
+/// The system prompt: its text, and its blocks in the prefix.
+fn read_system(value: Option<&Value>, prefix: &mut Prefix, tokenizer: Tokenizer) -> Result<String, Refusal> {
+    let blocks = match value {
+        None => return Ok(String::new()),
+        Some(Value::String(text)) => {
+            prefix.block("system", text.as_bytes(), tokens::count(tokenizer, text), None, "system")?;
+            return Ok(text.clone());
+        }
+        Some(Value::Array(blocks)) => blocks,
+        Some(_) => return Err(Refusal::invalid("system: Input should be a valid string or list")),
+    };
+    let mut whole = String::new();
+    for (n, block) in blocks.iter().enumerate() {
+        let path = format!("system.{n}");
+        if block.get("type").and_then(Value::as_str) != Some("text") {
+            return Err(Refusal::invalid(format!("{path}.type: Input should be 'text'")));
+        }
+        let text = block.get("text").and_then(Value::as_str);
+        let text = text.ok_or_else(|| Refusal::invalid(format!("{path}.text: Field required")))?;
+        let mark = Ttl::of(block.get("cache_control"), &format!("{path}."))?;
+        match (text.is_empty(), mark) {
+            (true, Some(_)) => {
+                return Err(Refusal::invalid(format!("{path}.cache_control: cache_control cannot be set for empty text blocks")));
+            }
+            (true, None) => return Err(Refusal::invalid("system: text content blocks must be non-empty")),
+            _ => {}
+        }
+        messages::only_keys(block, &["type", "text", "cache_control", "citations"], &path)?;
+        prefix.block("system", text.as_bytes(), tokens::count(tokenizer, text), mark, &path)?;
+        whole.push_str(text);
+        whole.push('\n');
+    }
+    Ok(whole)
+}

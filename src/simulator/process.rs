@@ -1,0 +1,264 @@
+//! Batches whose time is over: their requests become result lines.
+//!
+//! One thread works them off, in the order in which they fall due, so that the simulated prompt cache sees them in a sensible order and
+//! a look at a batch never has to wait. What happens to a request depends on *when* it would have run: requests are spread evenly
+//! over the processing time of their batch, in the order they were sent; what comes after a cancel is `canceled`, what comes after the
+//! window is `expired`. For the prompt cache they run in waves of `concurrency`.
+//!
+//! The lines are shuffled by the seed before they get their name.
+//!
+//! Memory: one request, and 16 bytes for each line of the batch in hand.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Sim;
+use super::answer::{self, Drawn, Flaw, Message};
+use super::cache::{Charge, Moment, Scope};
+use super::faults::{RowFate, RowFault, RowOutcome};
+use super::params::{Purpose, Reader, Terms};
+use super::reply::{Envelope, Refusal, opaque_id};
+use super::store::{Record, later};
+use crate::provider::Counts;
+
+/// How often the thread looks at the clock, which may be a simulated one.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Works off batches until the server stops.
+pub(super) fn work(sim: &Sim) {
+    let mut reader = Reader::new(sim.catalog.clone());
+    while !sim.stopping() {
+        let done = match sim.store.next_due((sim.clock)()) {
+            Some(record) => Batch::new(sim, &record).run(&mut reader),
+            None => Ok(false),
+        };
+        match done {
+            Ok(true) => {}
+            Ok(false) => std::thread::sleep(LOOK_EVERY),
+            Err(cause) => {
+                // The disk may be full: the batch stays in progress, and is tried again.
+                tracing::error!(%cause, "the simulator cannot process a batch");
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+/// Answers a single message.
+pub(super) fn message(sim: &Sim, reader: &mut Reader, params: &str, terms: Terms) -> Result<Vec<u8>, Refusal> {
+    let request = reader.read(params, terms)?;
+    let at = (sim.clock)().as_microsecond();
+    let call = sim.messages.fetch_add(1, Ordering::Relaxed);
+    let moment = Moment { scope: Scope::Messages, at, answered: at, wave: (u64::MAX, call) };
+    let mut caches = sim.caches.lock().unwrap_or_else(PoisonError::into_inner);
+    let prefix = request.row.prefix.as_ref().unwrap_or(&request.head.prefix);
+    let charge = caches.charge(prefix, moment);
+    caches.save(&sim.cache_path(), at)?;
+    drop(caches);
+    let drawn = Drawn::new(sim.seed, "", params);
+    let message = answer::message(&request, &drawn, charge, "standard", None);
+    serde_json::to_vec(&message).map_err(|e| Refusal::broken(&e))
+}
+
+struct Batch<'a> {
+    sim: &'a Sim,
+    record: &'a Record,
+    terms: Terms,
+    counts: Counts,
+}
+
+#[derive(Deserialize)]
+struct RequestLine<'a> {
+    #[serde(borrow)]
+    custom_id: Cow<'a, str>,
+    #[serde(borrow)]
+    params: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct ResultLine<'a> {
+    custom_id: &'a str,
+    result: Fate<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Fate<'a> {
+    Succeeded { message: Message<'a> },
+    Errored { error: Envelope<'a> },
+    Canceled,
+    Expired,
+}
+
+impl<'a> Batch<'a> {
+    fn new(sim: &'a Sim, record: &'a Record) -> Batch<'a> {
+        let long_output = record.betas.iter().any(|beta| beta.starts_with("output-300k-"));
+        let terms = Terms { purpose: Purpose::Batch, new_version: super::is_new_version(&record.version), long_output };
+        Batch { sim, record, terms, counts: Counts::default() }
+    }
+
+    /// Makes the results; `false` when the server stops meanwhile.
+    fn run(mut self, reader: &mut Reader) -> io::Result<bool> {
+        let ordered = self.sim.store.requests_path(&self.record.id).with_extension("ordered");
+        let results = self.sim.store.results_path(&self.record.id);
+        let Some(lines) = self.write_lines(&ordered, reader)? else { return Ok(false) };
+        self.shuffle(&ordered, lines, &results)?;
+        fs::remove_file(&ordered)?;
+        self.sim.faults.save_rows()?;
+        let now = (self.sim.clock)();
+        self.sim.caches.lock().unwrap_or_else(PoisonError::into_inner).save(&self.sim.cache_path(), now.as_microsecond())?;
+        let ended_at = now.max(self.record.due());
+        self.sim.store.end(self.record.ordinal, self.counts, ended_at).map_err(|e| io::Error::other(e.message))?;
+        Ok(true)
+    }
+
+    /// One result line for each request, in the order of the requests; where each begins and ends.
+    fn write_lines(&mut self, path: &Path, reader: &mut Reader) -> io::Result<Option<Vec<(u64, u64)>>> {
+        let mut requests = BufReader::with_capacity(1 << 18, File::open(self.sim.store.requests_path(&self.record.id))?);
+        let mut out = BufWriter::with_capacity(1 << 18, File::create(path)?);
+        let mut lines = Vec::with_capacity(usize::try_from(self.record.requests).unwrap_or(0));
+        let (mut line, mut result) = (Vec::new(), Vec::new());
+        let mut begin = 0;
+        for n in 0.. {
+            if self.sim.stopping() {
+                return Ok(None);
+            }
+            line.clear();
+            if requests.read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            result.clear();
+            let request: RequestLine<'_> = serde_json::from_slice(&line)?;
+            self.write_result(n, &request, reader, &mut result)?;
+            result.push(b'\n');
+            out.write_all(&result)?;
+            lines.push((begin, begin + result.len() as u64));
+            begin += result.len() as u64;
+        }
+        out.flush()?;
+        Ok(Some(lines))
+    }
+
+    fn write_result(&mut self, n: u64, line: &RequestLine<'_>, reader: &mut Reader, out: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(fate) = self.fate_by_time(n) {
+            return write_line(&line.custom_id, fate, out);
+        }
+        let rule = self.sim.faults.row(&line.custom_id, self.record.ordinal);
+        let flaw = match rule.map(|RowFate(fault)| self.fate_by_rule(fault, &line.custom_id)) {
+            Some(Spoiled::Fate(fate)) => return write_line(&line.custom_id, fate, out),
+            Some(Spoiled::Error(refusal)) => return self.write_error(&line.custom_id, &refusal, out),
+            Some(Spoiled::Answer(flaw)) => Some(flaw),
+            None => None,
+        };
+        let params = line.params.get();
+        let request = match reader.read(params, self.terms) {
+            Ok(request) => request,
+            Err(refusal) => return self.write_error(&line.custom_id, &refusal, out),
+        };
+        let prefix = request.row.prefix.as_ref().unwrap_or(&request.head.prefix);
+        let charge = self.charge(n, prefix);
+        let drawn = Drawn::new(self.sim.seed, &line.custom_id, params);
+        let message = answer::message(&request, &drawn, charge, "batch", flaw);
+        self.counts.succeeded += 1;
+        write_line(&line.custom_id, Fate::Succeeded { message }, out)
+    }
+
+    fn write_error(&mut self, custom_id: &str, refusal: &Refusal, out: &mut Vec<u8>) -> io::Result<()> {
+        self.counts.errored += 1;
+        let request_id = opaque_id("req_", &[self.record.id.as_bytes(), custom_id.as_bytes()]);
+        write_line(custom_id, Fate::Errored { error: refusal.envelope(Some(&request_id)) }, out)
+    }
+
+    /// What the clock does to the `n`-th request.
+    fn fate_by_time<'f>(&mut self, n: u64) -> Option<Fate<'f>> {
+        let begins = self.moment(n, self.record.requests);
+        if self.record.cancel_initiated_at.is_some_and(|canceled| begins >= canceled) {
+            self.counts.canceled += 1;
+            return Some(Fate::Canceled);
+        }
+        let ends = self.moment(n + 1, self.record.requests);
+        if ends > self.record.expires_at() {
+            self.counts.expired += 1;
+            return Some(Fate::Expired);
+        }
+        None
+    }
+
+    /// When `part` of `whole` of the processing time is over.
+    fn moment(&self, part: u64, whole: u64) -> Timestamp {
+        let share = part as f64 / whole.max(1) as f64;
+        later(self.record.created_at, self.record.processing.mul_f64(share.min(1.0)))
+    }
+
+    fn fate_by_rule(&mut self, fault: &RowFault, custom_id: &str) -> Spoiled {
+        match fault.outcome {
+            RowOutcome::Errored => {
+                let kind = fault.error_type.as_deref().unwrap_or("api_error");
+                let text = fault.message.clone().unwrap_or_else(|| format!("The simulator was asked to fail `{custom_id}`"));
+                Spoiled::Error(Refusal::new(500, kind, text))
+            }
+            RowOutcome::Expired => {
+                self.counts.expired += 1;
+                Spoiled::Fate(Fate::Expired)
+            }
+            RowOutcome::Canceled => {
+                self.counts.canceled += 1;
+                Spoiled::Fate(Fate::Canceled)
+            }
+            RowOutcome::Refused => Spoiled::Answer(Flaw::Refused),
+            RowOutcome::Truncated => Spoiled::Answer(Flaw::Truncated),
+            RowOutcome::Paused => Spoiled::Answer(Flaw::Paused),
+            RowOutcome::Empty => Spoiled::Answer(Flaw::Empty),
+            RowOutcome::Recased => Spoiled::Answer(Flaw::Recased),
+            RowOutcome::NotJson => Spoiled::Answer(Flaw::NotJson),
+        }
+    }
+
+    fn charge(&self, n: u64, prefix: &super::cache::Prefix) -> Charge {
+        let wave = n / self.sim.concurrency;
+        let waves = self.record.requests.div_ceil(self.sim.concurrency);
+        let moment = Moment {
+            scope: Scope::Batches,
+            at: self.moment(wave, waves).as_microsecond(),
+            answered: self.moment(wave + 1, waves).as_microsecond(),
+            wave: (self.record.ordinal, wave),
+        };
+        self.sim.caches.lock().unwrap_or_else(PoisonError::into_inner).charge(prefix, moment)
+    }
+
+    /// Copies the lines into another order.
+    fn shuffle(&self, ordered: &Path, mut lines: Vec<(u64, u64)>, results: &Path) -> io::Result<()> {
+        fastrand::Rng::with_seed(self.sim.seed ^ self.record.ordinal).shuffle(&mut lines);
+        let partial = results.with_extension("partial");
+        let mut out = BufWriter::with_capacity(1 << 18, File::create(&partial)?);
+        let mut from = File::open(ordered)?;
+        let mut line = Vec::new();
+        for (begin, end) in lines {
+            line.resize(usize::try_from(end - begin).unwrap_or(0), 0);
+            from.seek(SeekFrom::Start(begin))?;
+            from.read_exact(&mut line)?;
+            out.write_all(&line)?;
+        }
+        out.flush()?;
+        fs::rename(&partial, results)
+    }
+}
+
+enum Spoiled {
+    Fate(Fate<'static>),
+    Error(Refusal),
+    Answer(Flaw),
+}
+
+fn write_line(custom_id: &str, result: Fate<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    serde_json::to_writer(out, &ResultLine { custom_id, result }).map_err(io::Error::from)
+}

@@ -1,0 +1,299 @@
+//! The routes.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use axum::{Router, response::IntoResponse};
+use futures_util::StreamExt;
+use serde_json::json;
+use tokio::sync::mpsc::{Receiver, channel};
+
+use super::Sim;
+use super::envelope::{Element, MAX_BYTES, MAX_REQUESTS, SeenIds, Splitter};
+use super::gate::{self, ResultFaults};
+use super::params::{Purpose, Terms};
+use super::reply::{Refusal, json};
+use super::store::{self, BatchObject, Load, PageOf, Record, later};
+use super::{Ledger, is_new_version, models, process, results};
+
+/// Most bytes in the body of a message or a count. Source: the provider's documentation, August 2026.
+const MAX_MESSAGE_BYTES: usize = 32_000_000;
+
+type Reply = Result<Response<Body>, Refusal>;
+type Pairs = Query<Vec<(String, String)>>;
+
+/// All routes, behind the gate.
+pub(super) fn routes(sim: Arc<Sim>) -> Router {
+    Router::new()
+        .route("/v1/messages/batches", post(create).get(list))
+        .route("/v1/messages/batches/{id}", get(retrieve).delete(delete))
+        .route("/v1/messages/batches/{id}/results", get(results))
+        .route("/v1/messages/batches/{id}/cancel", post(cancel))
+        .route("/v1/messages", post(message))
+        .route("/v1/messages/count_tokens", post(count_tokens))
+        .route("/v1/models", get(list_models))
+        .route("/v1/models/{id}", get(model))
+        .route("/_sim/ledger", get(ledger))
+        .fallback(async || Refusal::not_found("Not found"))
+        .method_not_allowed_fallback(async || Refusal::new(405, "invalid_request_error", "Method Not Allowed"))
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(sim.clone(), gate::pass))
+        .with_state(sim)
+}
+
+impl Sim {
+    fn object(&self, record: &Record) -> Response<Body> {
+        json(&BatchObject::of(record, &self.base_url, (self.clock)()))
+    }
+}
+
+async fn create(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Body) -> Reply {
+    if let Some(refusal) = check_encoding(&headers).or_else(|| check_length(&headers)) {
+        gate::drain(body).await;
+        return Err(refusal);
+    }
+    let said = Said { version: header_text(&headers, "anthropic-version"), betas: betas(&headers) };
+    let (pieces, receiver) = channel(16);
+    let taker = {
+        let sim = sim.clone();
+        tokio::task::spawn_blocking(move || take_in(&sim, receiver, said))
+    };
+    let mut stream = body.into_data_stream();
+    let mut arrived = 0;
+    loop {
+        match stream.next().await {
+            Some(Ok(piece)) => {
+                arrived += piece.len() as u64;
+                if arrived > MAX_BYTES {
+                    gate::drain_stream(&mut stream).await;
+                    return Err(Refusal::too_large());
+                }
+                if pieces.send(Piece::Bytes(piece)).await.is_err() {
+                    // It was refused already; the rest is of no interest.
+                    gate::drain_stream(&mut stream).await;
+                    break;
+                }
+            }
+            Some(Err(_)) => return Err(Refusal::invalid("The request body did not arrive whole")),
+            None => {
+                // Fails only when the body was refused already.
+                let _ = pieces.send(Piece::End).await;
+                break;
+            }
+        }
+    }
+    drop(pieces);
+    let record = taker.await.map_err(|e| Refusal::broken(&e))??;
+    Ok(sim.object(&record))
+}
+
+/// A part of a body on its way to the thread that takes it in. Without `End` nothing is accepted.
+enum Piece {
+    Bytes(Bytes),
+    End,
+}
+
+/// What the headers of a create call say.
+struct Said {
+    version: String,
+    betas: Vec<String>,
+}
+
+/// Takes a body apart, keeps it, and accepts the batch: from then on it exists, whether or not anyone hears of it.
+fn take_in(sim: &Sim, mut pieces: Receiver<Piece>, said: Said) -> Result<Record, Refusal> {
+    let mut incoming = sim.store.incoming()?;
+    let mut splitter = Splitter::new();
+    let mut seen = SeenIds::default();
+    loop {
+        match pieces.blocking_recv() {
+            Some(Piece::Bytes(piece)) => {
+                incoming.body(&piece);
+                splitter.feed(&piece, &mut |bytes| {
+                    let n = incoming.requests();
+                    if n == MAX_REQUESTS {
+                        let text = "requests: List should have at most 100000 items after validation, not 100001";
+                        return Err(Refusal::invalid(text));
+                    }
+                    let element = Element::parse(bytes, n)?;
+                    seen.add(&element.custom_id, n)?;
+                    Ok(incoming.push(bytes, &element)?)
+                })?;
+            }
+            Some(Piece::End) => break,
+            None => return Err(Refusal::invalid("The request body did not arrive whole")),
+        }
+    }
+    splitter.finish()?;
+    let requests = incoming.requests();
+    if requests == 0 {
+        return Err(Refusal::invalid("requests: List should have at least 1 item after validation, not 0"));
+    }
+    sim.store.accept(incoming, |load| admit(sim, load, requests), |ordinal| terms(sim, ordinal, said))
+}
+
+fn admit(sim: &Sim, load: Load, requests: u64) -> Result<(), Refusal> {
+    if sim.faults.spend_cap_requests().is_some_and(|cap| load.ever + requests > cap) {
+        let text = "Your organization has reached its enforced monthly spend limit. Access returns on the first of next month at 00:00 UTC.";
+        return Err(Refusal::new(429, "rate_limit_error", text).code("enforced_spend_limit_reached"));
+    }
+    if load.queued + requests > sim.queue_limit {
+        let text = format!(
+            "This request would exceed the limit of {} batch requests in the processing queue ({} are queued)",
+            sim.queue_limit, load.queued
+        );
+        let wait = sim.processing.as_secs().clamp(1, 60);
+        return Err(Refusal::new(429, "rate_limit_error", text).header("retry-after", wait.to_string()));
+    }
+    Ok(())
+}
+
+fn terms(sim: &Sim, ordinal: u64, said: Said) -> store::Terms {
+    let fate = sim.faults.batch(ordinal);
+    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    let created_at = (sim.clock)();
+    store::Terms {
+        created_at,
+        version: said.version,
+        betas: said.betas,
+        processing: sim.processing.saturating_add(seconds(fate.extra_seconds)),
+        canceling: sim.canceling,
+        hidden_until: (fate.hidden_seconds > 0.0).then(|| later(created_at, seconds(fate.hidden_seconds))),
+    }
+}
+
+async fn retrieve(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
+    Ok(sim.object(&sim.store.get(&id, (sim.clock)())?))
+}
+
+async fn list(State(sim): State<Arc<Sim>>, Query(pairs): Pairs) -> Reply {
+    let page = PageOf { limit: limit(&pairs)?, after_id: value(&pairs, "after_id"), before_id: value(&pairs, "before_id") };
+    let now = (sim.clock)();
+    let (records, has_more) = sim.store.page(&page, now)?;
+    Ok(json(&json!({
+        "data": records.iter().map(|record| BatchObject::of(record, &sim.base_url, now)).collect::<Vec<_>>(),
+        "has_more": has_more,
+        "first_id": records.first().map(|record| &record.id),
+        "last_id": records.last().map(|record| &record.id),
+    })))
+}
+
+async fn results(State(sim): State<Arc<Sim>>, Path(id): Path<String>, Extension(faults): Extension<ResultFaults>) -> Reply {
+    let now = (sim.clock)();
+    let record = sim.store.get(&id, now)?;
+    if record.ended_at.is_none() {
+        return Err(Refusal::invalid(format!("Batch {id} has not ended; its results are not available yet")));
+    }
+    if record.archived_at(now).is_some() {
+        return Err(Refusal::not_found(format!("The results of batch {id} are no longer available")));
+    }
+    let body = results::stream(sim.store.results_path(&id), faults.0).await?;
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-jsonl"));
+    Ok(response)
+}
+
+async fn cancel(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
+    Ok(sim.object(&sim.store.cancel(&id, (sim.clock)())?))
+}
+
+async fn delete(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
+    sim.store.delete(&id, (sim.clock)())?;
+    Ok(json(&json!({"id": id, "type": "message_batch_deleted"})))
+}
+
+async fn message(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Body) -> Reply {
+    let params = read_params(&headers, body).await?;
+    let terms = message_terms(&headers, Purpose::Message);
+    let mut reader = sim.reader.lock().unwrap_or_else(PoisonError::into_inner);
+    let message = process::message(&sim, &mut reader, &params, terms)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], message).into_response())
+}
+
+async fn count_tokens(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Body) -> Reply {
+    let params = read_params(&headers, body).await?;
+    let terms = message_terms(&headers, Purpose::Count);
+    let mut reader = sim.reader.lock().unwrap_or_else(PoisonError::into_inner);
+    let request = reader.read(&params, terms)?;
+    Ok(json(&json!({"input_tokens": request.row.input_tokens})))
+}
+
+async fn read_params(headers: &HeaderMap, body: Body) -> Result<String, Refusal> {
+    if let Some(refusal) = check_encoding(headers) {
+        gate::drain(body).await;
+        return Err(refusal);
+    }
+    let bytes = to_bytes(body, MAX_MESSAGE_BYTES).await.map_err(|_| Refusal::too_large())?;
+    String::from_utf8(bytes.into()).map_err(|_| Refusal::invalid("The request body is not valid JSON: it is not UTF-8"))
+}
+
+async fn list_models(State(sim): State<Arc<Sim>>, Query(pairs): Pairs) -> Reply {
+    let lifecycle: Vec<String> =
+        pairs.iter().filter(|(key, _)| key.trim_end_matches("[]") == "lifecycle").map(|(_, value)| value.clone()).collect();
+    if let Some(odd) = lifecycle.iter().find(|stage| !["active", "deprecated", "retired"].contains(&stage.as_str())) {
+        let short: String = odd.chars().take(40).collect();
+        return Err(Refusal::invalid(format!("lifecycle: `{short}` is not one of 'active', 'deprecated', 'retired'")));
+    }
+    let wanted = models::Wanted {
+        limit: limit(&pairs)?,
+        after_id: value(&pairs, "after_id"),
+        before_id: value(&pairs, "before_id"),
+        lifecycle,
+    };
+    Ok(json(&models::page(&sim.catalog, &wanted)?))
+}
+
+async fn model(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
+    Ok(json(&models::one(&sim.catalog, &id)?))
+}
+
+/// Not of the API: what was accepted, for tests.
+async fn ledger(State(sim): State<Arc<Sim>>) -> Reply {
+    let ledger = Ledger::read(sim.store.folder()).map_err(|e| Refusal::broken(&e))?;
+    Ok(json(&json!({"batches": ledger.batches, "calls": sim.call_counts()})))
+}
+
+fn value(pairs: &[(String, String)], name: &str) -> Option<String> {
+    pairs.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.clone())
+}
+
+fn limit(pairs: &[(String, String)]) -> Result<usize, Refusal> {
+    let Some(text) = value(pairs, "limit") else { return Ok(20) };
+    match text.parse::<i64>() {
+        Ok(n) if n < 1 => Err(Refusal::invalid("limit: Input should be greater than or equal to 1")),
+        Ok(n) if n > 1_000 => Err(Refusal::invalid("limit: Input should be less than or equal to 1000")),
+        Ok(n) => Ok(usize::try_from(n).unwrap_or(1_000)),
+        Err(_) => Err(Refusal::invalid("limit: Input should be a valid integer")),
+    }
+}
+
+fn header_text(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+fn betas(headers: &HeaderMap) -> Vec<String> {
+    let lines = headers.get_all("anthropic-beta").iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(|beta| beta.trim().to_owned()).filter(|beta| !beta.is_empty()).collect()
+}
+
+fn message_terms(headers: &HeaderMap, purpose: Purpose) -> Terms {
+    Terms { purpose, new_version: is_new_version(&header_text(headers, "anthropic-version")), long_output: false }
+}
+
+fn check_length(headers: &HeaderMap) -> Option<Refusal> {
+    let length: u64 = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
+    (length > MAX_BYTES).then(Refusal::too_large)
+}
+
+/// Compressed bodies are not taken: whether the API takes them for batches is not documented.
+fn check_encoding(headers: &HeaderMap) -> Option<Refusal> {
+    let encoding = headers.get(header::CONTENT_ENCODING)?.to_str().unwrap_or("?");
+    let short: String = encoding.chars().take(40).collect();
+    (encoding != "identity").then(|| {
+        Refusal::invalid(format!("content-encoding: `{short}` is not supported")).code("request_body_encoding_unsupported")
+    })
+}
