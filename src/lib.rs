@@ -21,3 +21,5 @@ pub mod outcome;
 pub mod provider;
 pub mod simulator;
 pub mod join;
+pub mod job;
+pub mod pipeline;

@@ -14,11 +14,30 @@
 //!                       the same in every request    the row's own part, from the spool
 //!                       of the run, kept once
 //! ```
+//!
+//! [`pack`] says where a batch ends, [`spool`] writes a piece, [`reader`] reads it, [`body`] puts the bytes of a create call together.
+//! A provider with another envelope gets its own constants in `body.rs`; nothing else knows them.
+
+pub mod body;
+mod cells;
+pub mod pack;
+pub mod reader;
+pub mod rows;
+pub mod spool;
 
 use std::io;
+use std::path::PathBuf;
 
+use arrow::error::ArrowError;
 use bytes::Bytes;
+use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
+
+pub use body::SpooledBody;
+pub use pack::{Packer, Placement};
+pub use reader::{SpoolReader, verify};
+pub use rows::{SpoolRows, SpoolRowsBuilder};
+pub use spool::{PieceSummary, SpoolWriter};
 
 /// What a provider takes in one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,3 +60,79 @@ pub trait BatchBody: Send + Sync {
     /// When the spool cannot be opened; the iterator yields what goes wrong while reading.
     fn chunks(&self) -> io::Result<Box<dyn Iterator<Item = io::Result<Bytes>> + Send>>;
 }
+
+/// Why a piece cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("cannot {doing} the spool file `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// `write` or `read`.
+        doing: &'static str,
+        /// What it answered.
+        source: io::Error,
+    },
+    /// The file cannot be encoded or decoded.
+    #[error("cannot {doing} the spool file `{}`", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// `write` or `read`.
+        doing: &'static str,
+        /// What the codec says.
+        source: ParquetError,
+    },
+    /// A column of the source cannot be carried.
+    #[error("cannot {doing} a source column in the spool file `{}`", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// `write` or `read`.
+        doing: &'static str,
+        /// What the codec says.
+        source: ArrowError,
+    },
+    /// The file is gone.
+    #[error("the spool file `{}` is missing", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not the one that was planned.
+    #[error("the spool file `{}` was altered after it was planned", path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a spool file, or one of a newer version.
+    #[error("`{}` is not a spool file this version can read: {what}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Rows were handed in that do not belong together.
+    #[error("row {} cannot be written to the spool file `{}`: {what}", row_index + 1, path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row in the run, counted from 0.
+        row_index: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A stretch of rows whose parts differ in length or schema.
+    #[error("rows cannot be written to the spool file `{}`: {what}", path.display())]
+    Stretch {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests;

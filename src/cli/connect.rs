@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
 use rowmill::provider::BatchApi;
 use rowmill::simulator::{Running, Simulator, SimulatorSpec};
@@ -15,6 +17,9 @@ use super::screen::Screen;
 
 /// What a run planned for the built-in simulator says of where its batches are.
 pub(crate) const SIMULATOR: &str = "the built-in simulator";
+
+/// The built-in simulator gives the same answers each time.
+const SEED: u64 = 1;
 
 /// An open way to a provider.
 pub(crate) struct Connection {
@@ -52,7 +57,7 @@ impl Connection {
         let folder = state.join(".simulator");
         rowmill::durable::create_private_dir(&folder)
             .map_err(|e| Failure::words(explain::CHANGE, format!("cannot create `{}`: {e}", folder.display()), "choose another folder with --state"))?;
-        let spec = SimulatorSpec { processing, ..SimulatorSpec::new(folder) };
+        let spec = SimulatorSpec { processing, ..SimulatorSpec::new(SEED, folder, Arc::new(Timestamp::now)) };
         let running = runtime.block_on(Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0))));
         let running = running.map_err(|e| Failure::words(explain::BUG, format!("the simulator cannot start: {e}"), ""))?;
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));

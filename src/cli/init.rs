@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
             return Err(Failure::words(explain::CHANGE, format!("`{}` is there already", file.display()), "choose another name with --out, or replace it with --force"));
         }
     }
-    let spec = SourceSpec { path: Paths::from(args.data.as_path()), limit: Some(ROWS), ..SourceSpec::default() };
+    let spec = SourceSpec { path: Paths::One(args.data.display().to_string()), limit: Some(ROWS), ..SourceSpec::default() };
     let profile = look(&spec)?;
     let suggestion = suggest(&profile);
     let data = relative(&args.data, &job);

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Preview, screen: &Screen) -> Result<u8, Failure> {
             }
             text.clear();
             if let Err(error) = prepared.requests.render(&rows.batch, row, &mut text) {
-                return Err(Failure::Step(rowmill::pipeline::Error::Rows(Box::new(rowmill::pipeline::faults::Faults::one(index, named, error)))));
+                return Err(Failure::Step(rowmill::pipeline::Error::Rows(Box::new(rowmill::pipeline::faults::Faults::one(index, &named, error)))));
             }
             let params = prepared.requests.params_json(&text);
             show(screen, index, &named, &params, shown == 0);

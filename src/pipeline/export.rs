@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::batch::SpoolReader;
+use crate::batch::{SpoolReader, SpoolRows};
 use crate::join::{AttemptResults, Joiner, RequestRow, Totals};
 use crate::journal::Event;
 use crate::outcome::answer::AnswerSchema;
-use crate::output::{OutputSchema, OutputWriter, RowsBuilder};
-use crate::provider::anthropic::result_line;
+use crate::outcome::{Outcome, Status};
+use crate::output::{OutputSchema, OutputWriter, RowBuilders};
+use crate::provider::anthropic::result_line::{self, LineError};
 
 use super::progress::{Listener, Progress};
 use super::{Error, Run, collect};
@@ -24,13 +25,121 @@ use super::{Error, Run, collect};
 /// Rows handed to the writer at a time.
 const ROWS: usize = 8_192;
 
-/// What an export wrote.
+/// What an export came to.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// The output.
-    pub path: PathBuf,
-    /// Rows by status, and tokens.
+    /// The output; `None` where it is held back because too few rows succeeded.
+    pub path: Option<PathBuf>,
+    /// Rows by status, and tokens of all attempts.
     pub totals: Totals,
-    /// Rows not sent because an earlier row has their key: the job wanted that, so they do not count as failures.
-    pub duplicates_left_out: u64,
+    /// Rows left out because an earlier row has their key. The job wants that, so they do not count as failures.
+    pub left_out: u64,
+}
+
+impl Summary {
+    /// Whether every row that was to be answered was.
+    #[must_use]
+    pub fn all_succeeded(&self) -> bool {
+        self.totals.count(Status::Succeeded) + self.left_out == self.totals.rows
+    }
+}
+
+/// Joins everything that came back to its rows, and writes the output.
+///
+/// # Errors
+/// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were; [`Error::Output`] when the output cannot be written.
+/// What was at its place is then as it was.
+pub fn export(run: &mut Run, now: Timestamp, listener: &dyn Listener) -> Result<Summary, Error> {
+    let answer = run.plan().answer_schema().map(AnswerSchema::compile).transpose()?;
+    let spec = run.output_spec();
+    let columns = run.kept_columns()?;
+    let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], AnswerSchema::fields), &spec)?;
+    let path = run.output_path();
+    let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
+    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0 };
+    for piece in 1..=run.pieces() {
+        let joined = Piece { run, piece, answer: answer.as_ref(), schema: &schema }.join(&mut writer, &mut summary, listener);
+        joined?;
+    }
+    if summary.totals.rows != run.plan().rows() {
+        return Err(Error::Bug(format!("{} rows were planned and {} joined", run.plan().rows(), summary.totals.rows)));
+    }
+    if is_held_back(&summary, spec.min_success) {
+        summary.path = None;
+        run.note_held_back(now, &summary)?;
+        return Ok(summary);
+    }
+    let written = writer.finish()?;
+    run.record(now, Event::Exported { path: written.path, rows: written.rows, by_status: summary.totals.statuses.clone() })?;
+    run.keep_totals(&summary);
+    run.write_manifest(now)?;
+    Ok(summary)
+}
+
+/// Whether too few rows succeeded for the output to be shown. Rows left out on purpose count for neither side.
+#[expect(clippy::cast_precision_loss, reason = "a share of rows is compared with a share somebody typed")]
+fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
+    let wanted = summary.totals.rows - summary.left_out;
+    let share = if wanted == 0 { 1.0 } else { summary.totals.count(Status::Succeeded) as f64 / wanted as f64 };
+    min_success.is_some_and(|least| share < least)
+}
+
+type Parse = for<'l> fn(&'l [u8]) -> Result<(std::borrow::Cow<'l, str>, Outcome), LineError>;
+
+fn parse(line: &[u8]) -> Result<(std::borrow::Cow<'_, str>, Outcome), LineError> {
+    result_line::parse(line).map(|line| (line.custom_id, line.outcome))
+}
+
+/// One piece of the run, to be joined.
+struct Piece<'a> {
+    run: &'a Run,
+    piece: u32,
+    answer: Option<&'a AnswerSchema>,
+    schema: &'a OutputSchema,
+}
+
+impl Piece<'_> {
+    fn join(&self, writer: &mut OutputWriter, summary: &mut Summary, listener: &dyn Listener) -> Result<(), Error> {
+        let mut joiner: Joiner<'_, Parse> = Joiner::new(self.attempts()?, self.answer, parse);
+        let mut builders = RowBuilders::new(self.schema, self.answer, ROWS);
+        for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
+            let rows = rows?;
+            let mut from = 0;
+            for row in 0..rows.len() {
+                let request = request_row(&rows, row);
+                summary.left_out += u64::from(request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:")));
+                builders.append(&joiner.row(request)?);
+                if builders.is_full() || row + 1 == rows.len() {
+                    writer.write(&builders.finish(&rows.columns.slice(from, row + 1 - from))?)?;
+                    from = row + 1;
+                }
+            }
+            listener.hear(Progress::Exporting { rows: summary.totals.rows + joiner.totals().rows, of: self.run.plan().rows() });
+        }
+        summary.totals.merge(joiner.totals());
+        Ok(())
+    }
+
+    /// The results of every batch that sent rows of the piece.
+    fn attempts(&self) -> Result<Vec<AttemptResults>, Error> {
+        let mut attempts = Vec::new();
+        for sent in self.run.results_of(self.piece) {
+            let file = File::open(&sent.file)
+                .map_err(|source| Error::File { doing: "read results in", path: sent.file.clone(), source })?;
+            let ids = self.run.ids_of(sent.batch)?;
+            let (index, _) = collect::index(self.run, &ids, file)?;
+            attempts.push(AttemptResults { attempt: sent.attempt, batch_id: Arc::from(sent.id.0.as_str()), index });
+        }
+        Ok(attempts)
+    }
+}
+
+fn request_row(rows: &SpoolRows, row: usize) -> RequestRow<'_> {
+    use arrow::array::Array as _;
+    let text = |column: &'_ arrow::array::StringArray| column.is_valid(row).then_some(row);
+    RequestRow {
+        custom_id: text(&rows.custom_id).map(|row| rows.custom_id.value(row)),
+        request_hash: text(&rows.request_hash).map(|row| rows.request_hash.value(row)),
+        unsent: text(&rows.unsent).map(|row| rows.unsent.value(row)),
+    }
 }

@@ -48,6 +48,14 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// The fault of one row that cannot be rendered.
+    #[must_use]
+    pub fn one(row_index: u64, key: &str, error: RowError) -> Faults {
+        let mut faults = Faults::default();
+        faults.render(row_index, key, error);
+        faults
+    }
+
     pub(crate) fn key(&mut self, row_index: u64, fault: &KeyFault) {
         let column = match fault {
             KeyFault::Null { column } => {

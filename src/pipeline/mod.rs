@@ -148,3 +148,12 @@ fn in_one_line(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// The columns of a record batch that a schema names, in its order.
+fn project(batch: &arrow::array::RecordBatch, schema: &arrow::datatypes::SchemaRef) -> Result<arrow::array::RecordBatch, Error> {
+    let bug = |e: arrow::error::ArrowError| Error::Bug(format!("a column that was asked for was not read ({e})"));
+    let places: Result<Vec<usize>, _> = schema.fields().iter().map(|f| batch.schema_ref().index_of(f.name())).collect();
+    let projected = batch.project(&places.map_err(bug)?).map_err(bug)?;
+    // The reader may say less of the whole table than the source did when it was opened.
+    projected.with_schema(std::sync::Arc::clone(schema)).map_err(bug)
+}

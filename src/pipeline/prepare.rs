@@ -58,9 +58,9 @@ impl Prepared {
         let keys = Keys::new(&job.key, schema)?;
         let requests = Requests::compile(&job.request, &file.folder, schema)?;
         let answer = requests.answer_schema().map(AnswerSchema::compile).transpose()?;
-        let kept = kept_columns(schema, &job.output)?;
-        let answers = answer.as_ref().map_or(&[][..], |answer| answer.fields());
-        let output = OutputSchema::new(&kept, answers, &job.output)?;
+        let answers = answer.as_ref().map_or(&[][..], AnswerSchema::fields);
+        let output = OutputSchema::new(schema, answers, &job.output)?;
+        let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
         let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
@@ -93,13 +93,6 @@ fn check_max_tokens(id: &str, model: &Model, max_tokens: u64) -> Result<(), Erro
         return Err(Error::MaxTokens { model: id.to_owned(), max_tokens, most });
     }
     Ok(())
-}
-
-/// The source columns that the job wants in its output, in source order.
-fn kept_columns(schema: &Schema, spec: &output::OutputSpec) -> Result<SchemaRef, Error> {
-    let wanted = spec.columns.resolve(schema)?;
-    let fields: Vec<_> = wanted.iter().map(|&i| Arc::new(schema.field(i).clone())).collect();
-    Ok(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
 }
 
 fn columns_to_read(schema: &Schema, keys: &Keys, requests: &Requests, kept: &Schema) -> Vec<String> {

@@ -1,0 +1,187 @@
+//! The body of a create call, put together from the spool while it is sent.
+//!
+//! The bytes are the same on every walk and at every try, so a body can be compared with the hash in the plan. Memory: one row
+//! group of the spool file (about 16 MiB) and one chunk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BinaryArray, StringArray};
+use bytes::Bytes;
+
+use super::reader::RowGroups;
+use super::rows::{CUSTOM_ID, FRAGMENT};
+use super::spool::PieceSummary;
+use super::{BatchBody, Error};
+
+const OPEN: &[u8] = b"{\"requests\":[";
+const CLOSE: &[u8] = b"]}";
+const ITEM_OPEN: &[u8] = b"{\"custom_id\":\"";
+const ITEM_PARAMS: &[u8] = b"\",\"params\":";
+const ITEM_CLOSE: &[u8] = b"}";
+
+/// Size of a chunk: large enough that TLS and the socket are busy, small enough that nobody waits for it.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Bytes of a body without requests.
+pub const ENVELOPE_BYTES: u64 = (OPEN.len() + CLOSE.len()) as u64;
+
+/// Bytes of a request besides its custom_id and its fragment, when all requests share a head of `head_bytes`.
+#[must_use]
+pub const fn per_request_overhead(head_bytes: usize) -> u64 {
+    (ITEM_OPEN.len() + ITEM_PARAMS.len() + head_bytes + ITEM_CLOSE.len()) as u64
+}
+
+/// Puts a body together, request by request.
+#[derive(Debug, Clone)]
+pub(super) struct Assembler {
+    head: Arc<[u8]>,
+    requests: u32,
+}
+
+impl Assembler {
+    pub(super) fn new(head: Arc<[u8]>) -> Assembler {
+        Assembler { head, requests: 0 }
+    }
+
+    pub(super) fn push(&mut self, custom_id: &str, fragment: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.requests == 0 { OPEN } else { b"," });
+        out.extend_from_slice(ITEM_OPEN);
+        out.extend_from_slice(custom_id.as_bytes());
+        out.extend_from_slice(ITEM_PARAMS);
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(fragment);
+        out.extend_from_slice(ITEM_CLOSE);
+        self.requests += 1;
+    }
+
+    pub(super) fn close(&mut self, out: &mut Vec<u8>) {
+        if self.requests == 0 {
+            out.extend_from_slice(OPEN);
+        }
+        out.extend_from_slice(CLOSE);
+    }
+}
+
+/// The body of a piece's create call.
+///
+/// **Errors** while reading: when the file is missing or cannot be decoded, or does not hold what the plan announced.
+#[derive(Debug, Clone)]
+pub struct SpooledBody {
+    path: PathBuf,
+    head: Arc<[u8]>,
+    requests: u32,
+    bytes: u64,
+}
+
+impl SpooledBody {
+    /// The body of the piece in the file `path`, with the head it was planned with.
+    #[must_use]
+    pub fn new(path: &Path, head: Arc<[u8]>, piece: &PieceSummary) -> SpooledBody {
+        SpooledBody { path: path.to_path_buf(), head, requests: piece.requests, bytes: piece.body_bytes }
+    }
+}
+
+impl BatchBody for SpooledBody {
+    fn requests(&self) -> u32 {
+        self.requests
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn chunks(&self) -> io::Result<Box<dyn Iterator<Item = io::Result<Bytes>> + Send>> {
+        let columns = [CUSTOM_ID, FRAGMENT];
+        let groups = RowGroups::open(&self.path, Some(&columns)).map_err(io::Error::other)?;
+        Ok(Box::new(Chunks {
+            path: self.path.clone(),
+            groups: Some(groups),
+            group: None,
+            assembler: Assembler::new(Arc::clone(&self.head)),
+            buffer: Vec::new(),
+            requests: self.requests,
+            bytes_left: self.bytes,
+        }))
+    }
+}
+
+/// A walk over the spool.
+struct Chunks {
+    path: PathBuf,
+    /// What is still on disk; `None` when the end is reached.
+    groups: Option<RowGroups>,
+    /// The requests read, and the next of them.
+    group: Option<(StringArray, BinaryArray, usize)>,
+    assembler: Assembler,
+    buffer: Vec<u8>,
+    requests: u32,
+    bytes_left: u64,
+}
+
+impl Iterator for Chunks {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<io::Result<Bytes>> {
+        match self.fill().and_then(|()| self.take()) {
+            Ok(chunk) => (!chunk.is_empty()).then_some(Ok(chunk)),
+            Err(error) => {
+                self.groups = None;
+                self.group = None;
+                self.buffer.clear();
+                self.bytes_left = 0;
+                Some(Err(io::Error::other(error)))
+            }
+        }
+    }
+}
+
+impl Chunks {
+    /// Puts requests together until there is a chunk of them, or the end.
+    fn fill(&mut self) -> Result<(), Error> {
+        if self.groups.is_some() && self.buffer.capacity() < CHUNK_BYTES {
+            self.buffer.reserve(CHUNK_BYTES + CHUNK_BYTES / 4);
+        }
+        while self.buffer.len() < CHUNK_BYTES {
+            let Some((ids, fragments, next)) = &mut self.group else {
+                if !self.read_group()? {
+                    return Ok(());
+                }
+                continue;
+            };
+            if *next == ids.len() {
+                self.group = None;
+                continue;
+            }
+            if fragments.is_valid(*next) {
+                self.assembler.push(ids.value(*next), fragments.value(*next), &mut self.buffer);
+            }
+            *next += 1;
+        }
+        Ok(())
+    }
+
+    /// Reads the next row group; at the end, closes the body and answers `false`.
+    fn read_group(&mut self) -> Result<bool, Error> {
+        let Some(groups) = &mut self.groups else { return Ok(false) };
+        if let Some(batch) = groups.next().transpose()? {
+            self.group = Some((batch.column(0).as_string().clone(), batch.column(1).as_binary().clone(), 0));
+            return Ok(true);
+        }
+        self.groups = None;
+        self.assembler.close(&mut self.buffer);
+        if self.assembler.requests != self.requests || self.buffer.len() as u64 != self.bytes_left {
+            return Err(Error::Altered { path: self.path.clone() });
+        }
+        Ok(false)
+    }
+
+    /// Hands the buffer out, but never more bytes than were announced.
+    fn take(&mut self) -> Result<Bytes, Error> {
+        let chunk = std::mem::take(&mut self.buffer);
+        self.bytes_left =
+            self.bytes_left.checked_sub(chunk.len() as u64).ok_or_else(|| Error::Altered { path: self.path.clone() })?;
+        Ok(Bytes::from(chunk))
+    }
+}

@@ -1,0 +1,243 @@
+//! Where a batch ends: in row order, up to the limits, with sizes that differ.
+//!
+//! The number of requests is the one thing a provider shows of a batch whose id was lost, so the batches of a run are given
+//! pairwise different numbers as far as that goes. In the last tenth of a batch (of its requests or of its bytes) the packer
+//! stops at a number that was used less often than the next one:
+//!
+//! ```text
+//! at most 10,000 requests:   10,000   9,999   9,998   ...   9,001   10,000   9,999   ...
+//! ```
+//!
+//! The same rule serves batches that are cut by bytes. The last batch of a run has what is left, which nobody can choose.
+
+use std::collections::HashMap;
+
+use super::{Limits, body};
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Into the open batch.
+    Here,
+    /// Into a new batch, of which it is the first; the one before is closed.
+    Next,
+    /// Nowhere: alone it is larger than a batch may be. The open batch stays as it was.
+    TooLarge,
+}
+
+/// Deals requests to batches, one after the other.
+///
+/// ```
+/// use rowmill::batch::{Limits, Packer, Placement};
+///
+/// let mut packer = Packer::for_head(Limits { max_requests: 2, max_bytes: 1_000 }, 40);
+/// assert_eq!(packer.offer(120), Placement::Here);
+/// assert_eq!(packer.offer(120), Placement::Here);
+/// assert_eq!(packer.offer(120), Placement::Next);
+/// assert_eq!(packer.offer(2_000), Placement::TooLarge);
+/// assert_eq!(packer.requests(), 1);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Packer {
+    limits: Limits,
+    envelope_bytes: u64,
+    per_request_overhead: u64,
+    requests: u32,
+    bytes: u64,
+    /// How many closed batches have this many requests.
+    sizes: HashMap<u32, u32>,
+}
+
+impl Packer {
+    /// A packer whose first batch is open and empty.
+    ///
+    /// **Units**: `envelope_bytes` is what a body without requests takes, `per_request_overhead` what a request takes besides
+    /// the bytes offered; the comma between two requests is counted here.
+    #[must_use]
+    pub fn new(limits: Limits, envelope_bytes: u64, per_request_overhead: u64) -> Packer {
+        Packer { limits, envelope_bytes, per_request_overhead, requests: 0, bytes: envelope_bytes, sizes: HashMap::new() }
+    }
+
+    /// A packer for bodies whose requests share a head of `head_bytes`; offered are the bytes of custom_id and fragment.
+    #[must_use]
+    pub fn for_head(limits: Limits, head_bytes: usize) -> Packer {
+        Packer::new(limits, body::ENVELOPE_BYTES, body::per_request_overhead(head_bytes))
+    }
+
+    /// Also keeps clear of the sizes of batches made earlier, for instance those of the run when some rows are sent again.
+    #[must_use]
+    pub fn avoiding(mut self, sizes: impl IntoIterator<Item = u32>) -> Packer {
+        for size in sizes {
+            self.count(size);
+        }
+        self
+    }
+
+    /// Places the next request, of `request_bytes` besides the overhead.
+    pub fn offer(&mut self, request_bytes: u64) -> Placement {
+        let item = self.per_request_overhead.saturating_add(request_bytes);
+        if self.envelope_bytes.saturating_add(item) > self.limits.max_bytes {
+            return Placement::TooLarge;
+        }
+        let placement = if self.is_closed_to(item) { self.open_next() } else { Placement::Here };
+        self.bytes += item + u64::from(self.requests > 0);
+        self.requests += 1;
+        placement
+    }
+
+    /// Requests in the open batch.
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        self.requests
+    }
+
+    /// Bytes of the open batch's body as it stands.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn is_closed_to(&self, item: u64) -> bool {
+        if self.requests == 0 {
+            return false;
+        }
+        let is_full = self.requests >= self.limits.max_requests || self.bytes.saturating_add(item + 1) > self.limits.max_bytes;
+        is_full || (self.is_near_its_end() && self.times_used(self.requests) < self.times_used(self.requests + 1))
+    }
+
+    fn is_near_its_end(&self) -> bool {
+        let Limits { max_requests, max_bytes } = self.limits;
+        self.requests > max_requests - max_requests.div_ceil(10) || self.bytes > max_bytes - max_bytes / 10
+    }
+
+    fn open_next(&mut self) -> Placement {
+        self.count(self.requests);
+        self.requests = 0;
+        self.bytes = self.envelope_bytes;
+        Placement::Next
+    }
+
+    fn count(&mut self, size: u32) {
+        *self.sizes.entry(size).or_default() += 1;
+    }
+
+    fn times_used(&self, size: u32) -> u32 {
+        self.sizes.get(&size).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ENVELOPE: u64 = 15;
+    const OVERHEAD: u64 = 27;
+
+    /// The sizes of requests, dealt to batches; too large ones are left out.
+    fn deal(limits: Limits, requests: impl IntoIterator<Item = u64>) -> Vec<Vec<u64>> {
+        let mut packer = Packer::new(limits, ENVELOPE, OVERHEAD);
+        let mut batches = vec![Vec::new()];
+        for bytes in requests {
+            match packer.offer(bytes) {
+                Placement::Here => {}
+                Placement::Next => batches.push(Vec::new()),
+                Placement::TooLarge => continue,
+            }
+            batches.last_mut().unwrap().push(bytes);
+            assert_eq!(packer.requests() as usize, batches.last().unwrap().len());
+            assert_eq!(packer.bytes(), body_bytes(batches.last().unwrap()));
+        }
+        batches
+    }
+
+    fn body_bytes(batch: &[u64]) -> u64 {
+        let commas = (batch.len() as u64).saturating_sub(1);
+        ENVELOPE + commas + batch.iter().map(|bytes| bytes + OVERHEAD).sum::<u64>()
+    }
+
+    fn sizes(batches: &[Vec<u64>]) -> Vec<usize> {
+        batches.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn gives_each_batch_cut_by_count_another_size() {
+        let limits = Limits { max_requests: 10_000, max_bytes: u64::MAX };
+        let batches = deal(limits, std::iter::repeat_n(1, 10_000 * 1_000));
+        assert_eq!(sizes(&batches)[..3], [10_000, 9_999, 9_998]);
+        assert_eq!(sizes(&batches[..1_000]).into_iter().collect::<HashSet<_>>().len(), 1_000);
+        assert_eq!(batches[999].len(), 9_001);
+        assert_eq!(sizes(&batches[1_000..1_003]), [10_000, 9_999, 9_998]);
+    }
+
+    #[test]
+    fn gives_each_batch_cut_by_bytes_another_size() {
+        let limits = Limits { max_requests: 100_000, max_bytes: 100_000 };
+        let batches = deal(limits, std::iter::repeat_n(100, 20_000));
+        assert_eq!(sizes(&batches)[..3], [781, 780, 779]);
+        assert_eq!(sizes(&batches[..25]).into_iter().collect::<HashSet<_>>().len(), 25);
+    }
+
+    #[test]
+    fn cuts_small_batches_as_different_as_a_tenth_allows() {
+        for (max_requests, expected) in
+            [(1, [1, 1, 1]), (2, [2, 2, 2]), (10, [10, 10, 10]), (20, [20, 19, 20]), (30, [30, 29, 28])]
+        {
+            let limits = Limits { max_requests, max_bytes: u64::MAX };
+            assert_eq!(sizes(&deal(limits, std::iter::repeat_n(1, 200)))[..3], expected, "at most {max_requests}");
+        }
+    }
+
+    #[test]
+    fn keeps_clear_of_sizes_used_before() {
+        let mut packer = Packer::new(Limits { max_requests: 30, max_bytes: u64::MAX }, ENVELOPE, OVERHEAD).avoiding([30, 29]);
+        let first_cut = (0..40).find(|_| packer.offer(1) == Placement::Next);
+        assert_eq!(first_cut, Some(28));
+    }
+
+    #[test]
+    fn leaves_the_open_batch_alone_when_a_request_fits_nowhere() {
+        let mut packer = Packer::new(Limits { max_requests: 9, max_bytes: 100 }, ENVELOPE, OVERHEAD);
+        assert_eq!(packer.offer(58), Placement::Here);
+        assert_eq!(packer.bytes(), 100);
+        assert_eq!(packer.offer(59), Placement::TooLarge);
+        assert_eq!(packer.offer(u64::MAX), Placement::TooLarge);
+        assert_eq!((packer.requests(), packer.bytes()), (1, 100));
+        assert_eq!(packer.offer(1), Placement::Next);
+    }
+
+    proptest! {
+        #[test]
+        fn loses_nothing_and_stays_within_both_limits(
+            max_requests in 1u32..50,
+            max_bytes in 60u64..4_000,
+            requests in prop::collection::vec(0u64..500, 0..400),
+        ) {
+            let batches = deal(Limits { max_requests, max_bytes }, requests.iter().copied());
+            let fits = |bytes: &u64| ENVELOPE + OVERHEAD + bytes <= max_bytes;
+            prop_assert_eq!(batches.concat(), requests.into_iter().filter(fits).collect::<Vec<_>>());
+            for batch in &batches {
+                prop_assert!(batch.len() <= max_requests as usize);
+                prop_assert!(batch.is_empty() || body_bytes(batch) <= max_bytes);
+            }
+            prop_assert!(batches.len() == 1 || batches.iter().all(|batch| !batch.is_empty()));
+        }
+
+        #[test]
+        fn closes_no_batch_before_its_last_tenth(
+            max_requests in 1u32..200,
+            max_bytes in 2_000u64..40_000,
+            requests in prop::collection::vec(0u64..300, 0..600),
+        ) {
+            let batches = deal(Limits { max_requests, max_bytes }, requests);
+            for batch in batches.iter().rev().skip(1) {
+                let by_count = batch.len() as u32 > max_requests - max_requests.div_ceil(10);
+                let by_bytes = body_bytes(batch) + 300 + OVERHEAD + 1 > max_bytes - max_bytes / 10;
+                prop_assert!(by_count || by_bytes);
+            }
+        }
+    }
+}

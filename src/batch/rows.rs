@@ -1,0 +1,203 @@
+//! Rows on their way through the spool: six leading columns of our own, then the source's columns.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayBuilder, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringArray,
+    StringBuilder, UInt64Array, UInt64Builder,
+};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt64Type};
+use arrow::error::ArrowError;
+
+use super::cells;
+
+/// Names of the leading columns. Columns are found by position, so a source column may well have one of these names.
+pub(super) const LEADING: [&str; 6] =
+    ["rowmill:row_index", "rowmill:custom_id", "rowmill:request_hash", "rowmill:fragment", "rowmill:unsent", "rowmill:key"];
+pub(super) const CUSTOM_ID: usize = 1;
+pub(super) const FRAGMENT: usize = 3;
+
+/// A stretch of rows, as it is written and as it is read back: arrays of one length.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpoolRows {
+    /// Position of the row in the source, counted from 0; ascending.
+    pub row_index: UInt64Array,
+    /// The id of the request; a row without a request may have one.
+    pub custom_id: StringArray,
+    /// Hash of the request, for comparing runs.
+    pub request_hash: StringArray,
+    /// The row's own bytes of `params`, following the head; null where there is no request.
+    pub fragment: BinaryArray,
+    /// Why there is no request; null where there is one.
+    pub unsent: StringArray,
+    /// How the row is named in messages.
+    pub key: StringArray,
+    /// The source's columns.
+    pub columns: RecordBatch,
+}
+
+impl SpoolRows {
+    /// Rows in the stretch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.row_index.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Part of the stretch, without copying.
+    ///
+    /// # Panics
+    /// When `offset + length` is more than [`SpoolRows::len`].
+    #[must_use]
+    pub fn slice(&self, offset: usize, length: usize) -> SpoolRows {
+        SpoolRows {
+            row_index: self.row_index.slice(offset, length),
+            custom_id: self.custom_id.slice(offset, length),
+            request_hash: self.request_hash.slice(offset, length),
+            fragment: self.fragment.slice(offset, length),
+            unsent: self.unsent.slice(offset, length),
+            key: self.key.slice(offset, length),
+            columns: self.columns.slice(offset, length),
+        }
+    }
+
+    /// The rows that `keep` marks.
+    ///
+    /// # Errors
+    /// When `keep` has another length.
+    pub fn filter(&self, keep: &BooleanArray) -> Result<SpoolRows, ArrowError> {
+        let leading = filter_record_batch(&RecordBatch::try_new(Arc::new(Schema::new(leading_fields())), self.leading())?, keep)?;
+        Ok(SpoolRows::from_leading(leading.columns(), filter_record_batch(&self.columns, keep)?))
+    }
+
+    /// The same rows without the source's columns.
+    #[must_use]
+    pub fn without_columns(&self) -> SpoolRows {
+        SpoolRows { columns: no_columns(self.len()), ..self.clone() }
+    }
+
+    pub(super) fn leading(&self) -> Vec<ArrayRef> {
+        vec![
+            Arc::new(self.row_index.clone()),
+            Arc::new(self.custom_id.clone()),
+            Arc::new(self.request_hash.clone()),
+            Arc::new(self.fragment.clone()),
+            Arc::new(self.unsent.clone()),
+            Arc::new(self.key.clone()),
+        ]
+    }
+
+    /// The leading columns must have been checked for their types.
+    pub(super) fn from_leading(leading: &[ArrayRef], columns: RecordBatch) -> SpoolRows {
+        SpoolRows {
+            row_index: leading[0].as_primitive::<UInt64Type>().clone(),
+            custom_id: leading[CUSTOM_ID].as_string().clone(),
+            request_hash: leading[2].as_string().clone(),
+            fragment: leading[FRAGMENT].as_binary().clone(),
+            unsent: leading[4].as_string().clone(),
+            key: leading[5].as_string().clone(),
+            columns,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let leading: usize = self.leading().iter().map(|column| cells::bytes_of(column)).sum();
+        leading + self.columns.columns().iter().map(|column| cells::bytes_of(column)).sum::<usize>()
+    }
+}
+
+/// Makes the leading columns of a stretch, row by row.
+#[derive(Debug, Default)]
+pub struct SpoolRowsBuilder {
+    row_index: UInt64Builder,
+    custom_id: StringBuilder,
+    request_hash: StringBuilder,
+    fragment: BinaryBuilder,
+    unsent: StringBuilder,
+    key: StringBuilder,
+}
+
+impl SpoolRowsBuilder {
+    /// Adds a row that is sent.
+    pub fn push_request(&mut self, row_index: u64, key: &str, custom_id: &str, request_hash: &str, fragment: &[u8]) {
+        self.row_index.append_value(row_index);
+        self.key.append_value(key);
+        self.custom_id.append_value(custom_id);
+        self.request_hash.append_value(request_hash);
+        self.fragment.append_value(fragment);
+        self.unsent.append_null();
+    }
+
+    /// Adds a row that is not sent, with the reason in words.
+    pub fn push_unsent(&mut self, row_index: u64, key: &str, custom_id: Option<&str>, reason: &str) {
+        self.row_index.append_value(row_index);
+        self.key.append_value(key);
+        self.custom_id.append_option(custom_id);
+        self.request_hash.append_null();
+        self.fragment.append_null();
+        self.unsent.append_value(reason);
+    }
+
+    /// Rows added since the last [`SpoolRowsBuilder::finish`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        ArrayBuilder::len(&self.row_index)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the fragments added since the last [`SpoolRowsBuilder::finish`].
+    #[must_use]
+    pub fn fragment_bytes(&self) -> usize {
+        self.fragment.values_slice().len()
+    }
+
+    /// The stretch, with the source's columns of the same rows; the builder is empty afterwards.
+    #[must_use]
+    pub fn finish(&mut self, columns: RecordBatch) -> SpoolRows {
+        SpoolRows {
+            row_index: self.row_index.finish(),
+            custom_id: self.custom_id.finish(),
+            request_hash: self.request_hash.finish(),
+            fragment: self.fragment.finish(),
+            unsent: self.unsent.finish(),
+            key: self.key.finish(),
+            columns,
+        }
+    }
+
+    /// As [`SpoolRowsBuilder::finish`], without source columns.
+    #[must_use]
+    pub fn finish_without_columns(&mut self) -> SpoolRows {
+        let columns = no_columns(self.len());
+        self.finish(columns)
+    }
+}
+
+pub(super) fn leading_fields() -> [FieldRef; 6] {
+    let [row_index, custom_id, request_hash, fragment, unsent, key] = LEADING;
+    [
+        Field::new(row_index, DataType::UInt64, false),
+        Field::new(custom_id, DataType::Utf8, true),
+        Field::new(request_hash, DataType::Utf8, true),
+        Field::new(fragment, DataType::Binary, true),
+        Field::new(unsent, DataType::Utf8, true),
+        Field::new(key, DataType::Utf8, false),
+    ]
+    .map(Arc::new)
+}
+
+fn no_columns(rows: usize) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options).expect("no columns fit no fields")
+}

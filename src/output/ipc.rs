@@ -1,0 +1,34 @@
+//! Arrow IPC: the file format with its footer, not compressed, so that readers can map it.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::writer::FileWriter;
+
+use super::writer::{Cause, Sink};
+use crate::durable::Pending;
+
+/// An Arrow IPC file on its way.
+pub(super) struct IpcFile {
+    writer: FileWriter<Pending>,
+    schema: SchemaRef,
+}
+
+impl IpcFile {
+    pub(super) fn create(file: Pending, schema: &SchemaRef, metadata: Vec<(String, String)>) -> Result<IpcFile, Cause> {
+        let metadata: HashMap<String, String> = metadata.into_iter().collect();
+        let schema = schema.as_ref().clone().with_metadata(metadata);
+        Ok(IpcFile { writer: FileWriter::try_new(file, &schema)?, schema: schema.into() })
+    }
+}
+
+impl Sink for IpcFile {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause> {
+        Ok(self.writer.write(&batch.clone().with_schema(self.schema.clone())?)?)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Pending, Cause> {
+        Ok(self.writer.into_inner()?)
+    }
+}

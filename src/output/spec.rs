@@ -1,0 +1,221 @@
+//! What the job says of the output.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Error;
+
+/// The section `[output]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// The file to write. Its folder is created if it does not exist.
+    pub path: PathBuf,
+    /// The format; told by the file's name if left out.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// Which input columns go to the output.
+    #[serde(default)]
+    pub columns: KeptColumns,
+    /// What the names of the run's own columns begin with.
+    #[serde(default = "default_prefix")]
+    pub prefix: String,
+    /// What the names of the answer's columns begin with.
+    #[serde(default)]
+    pub answer_prefix: String,
+    /// The share of rows that must succeed, from 0 to 1; below it the output is held back.
+    #[serde(default)]
+    pub min_success: Option<f64>,
+    /// Most rows in a Parquet row group. The default is small enough for two groups in memory and large enough that bigger ones gain
+    /// nothing in size or speed.
+    #[serde(default = "default_row_group_rows")]
+    pub row_group_rows: u32,
+    /// How Parquet is compressed; `zstd` (level 1) if left out: a third smaller than snappy for a fifth more time.
+    #[serde(default)]
+    pub compression: Option<Compression>,
+}
+
+fn default_prefix() -> String {
+    "_rm_".to_owned()
+}
+
+fn default_row_group_rows() -> u32 {
+    65_536
+}
+
+impl OutputSpec {
+    /// The output at a path, all else by default.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> OutputSpec {
+        OutputSpec {
+            path: path.into(),
+            format: None,
+            columns: KeptColumns::All,
+            prefix: default_prefix(),
+            answer_prefix: String::new(),
+            min_success: None,
+            row_group_rows: default_row_group_rows(),
+            compression: None,
+        }
+    }
+
+    /// The format: as said, or as the file's name tells.
+    ///
+    /// # Errors
+    /// [`Error::Format`].
+    pub fn format(&self) -> Result<Format, Error> {
+        self.format.or_else(|| Format::of(&self.path)).ok_or_else(|| Error::Format { path: self.path.clone() })
+    }
+
+    /// Checks what can be checked without the input.
+    ///
+    /// # Errors
+    /// [`Error::Format`], [`Error::Setting`].
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        let format = self.format()?;
+        if self.min_success.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return wrong("output.min_success", "must be a share from 0 to 1");
+        }
+        if self.row_group_rows == 0 {
+            return wrong("output.row_group_rows", "must be at least 1");
+        }
+        if self.compression.is_some() && format != Format::Parquet {
+            return wrong("output.compression", "is for Parquet only");
+        }
+        Ok(())
+    }
+}
+
+/// A file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Parquet.
+    Parquet,
+    /// Comma-separated values, UTF-8, one header line, lines end in a line feed.
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// One JSON object a line.
+    #[serde(alias = "ndjson")]
+    Jsonl,
+    /// Arrow IPC, the file format; also known as Feather V2.
+    #[serde(alias = "arrow", alias = "feather")]
+    Ipc,
+}
+
+/// Extensions of file names, in the order the formats are listed in messages.
+const EXTENSIONS: [(&str, Format); 11] = [
+    ("parquet", Format::Parquet),
+    ("pq", Format::Parquet),
+    ("csv", Format::Csv),
+    ("tsv", Format::Tsv),
+    ("tab", Format::Tsv),
+    ("jsonl", Format::Jsonl),
+    ("ndjson", Format::Jsonl),
+    ("ipc", Format::Ipc),
+    ("arrow", Format::Ipc),
+    ("feather", Format::Ipc),
+    ("ft", Format::Ipc),
+];
+
+impl Format {
+    /// The format a file's name tells by its extension, in any letter case.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Format> {
+        let extension = path.extension()?.to_str()?;
+        EXTENSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension)).map(|(_, format)| *format)
+    }
+
+    /// The word for the format in the job file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Parquet => "parquet",
+            Format::Csv => "csv",
+            Format::Tsv => "tsv",
+            Format::Jsonl => "jsonl",
+            Format::Ipc => "ipc",
+        }
+    }
+
+    pub(super) fn words() -> String {
+        [Format::Parquet, Format::Csv, Format::Tsv, Format::Jsonl, Format::Ipc].map(|f| format!("`{}`", f.word())).join(", ")
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Parquet => "Parquet",
+            Format::Csv => "CSV",
+            Format::Tsv => "TSV",
+            Format::Jsonl => "JSON Lines",
+            Format::Ipc => "Arrow IPC",
+        })
+    }
+}
+
+/// How Parquet is compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Zstandard, level 1.
+    #[default]
+    Zstd,
+    /// Snappy, for readers that know nothing else.
+    Snappy,
+    /// Not at all.
+    None,
+}
+
+/// Which input columns go to the output: the word `all`, or a list of names.
+///
+/// However the list is ordered, the columns stand in the order of the input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KeptColumns {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of these names.
+    Named(Vec<String>),
+}
+
+impl Serialize for KeptColumns {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            KeptColumns::All => serializer.serialize_str("all"),
+            KeptColumns::Named(names) => names.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KeptColumns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<KeptColumns, D::Error> {
+        struct Kept;
+        impl<'de> Visitor<'de> for Kept {
+            type Value = KeptColumns;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"all\" or a list of column names")
+            }
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<KeptColumns, E> {
+                match word {
+                    "all" => Ok(KeptColumns::All),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(word), &self)),
+                }
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<KeptColumns, A::Error> {
+                let mut named = Vec::new();
+                while let Some(name) = names.next_element()? {
+                    named.push(name);
+                }
+                Ok(KeptColumns::Named(named))
+            }
+        }
+        deserializer.deserialize_any(Kept)
+    }
+}

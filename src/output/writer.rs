@@ -1,0 +1,119 @@
+//! The file on its way: temporary name, batches, rename.
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+
+use super::{Error, Format, OutputSchema, OutputSpec, csv, ipc, jsonl, parquet, place};
+use crate::durable::Pending;
+
+/// What a format's writer can stumble over.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A format's writer over the file on its way.
+pub(super) trait Sink: Send {
+    /// Writes a batch of the output's schema.
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause>;
+    /// Writes what is held back, and the end of the file.
+    fn finish(self: Box<Self>) -> Result<Pending, Cause>;
+}
+
+/// Writes an output: nothing is at its place until it is complete.
+///
+/// Dropped before [`OutputWriter::finish`], it leaves nothing behind; a process that is killed leaves a file
+/// `.<name>.<random>.partial`, which no reader takes for data.
+pub struct OutputWriter {
+    /// `None` after a write that failed.
+    sink: Option<Box<dyn Sink>>,
+    schema: OutputSchema,
+    path: PathBuf,
+    target: PathBuf,
+    rows: u64,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputSummary {
+    /// The file.
+    pub path: PathBuf,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl std::fmt::Debug for OutputWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutputWriter").field("target", &self.target).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl OutputWriter {
+    /// Opens an output at `path` (which may be another than the job says, for instance a trial's), making its folder if need be.
+    ///
+    /// `metadata` are the words about the whole file, such as `rowmill.run`, which Parquet and Arrow IPC keep.
+    ///
+    /// # Errors
+    /// [`Error::Folder`], [`Error::NotAFile`], [`Error::Place`], [`Error::Write`].
+    pub fn create(
+        spec: &OutputSpec,
+        path: &Path,
+        schema: &OutputSchema,
+        metadata: Vec<(String, String)>,
+    ) -> Result<OutputWriter, Error> {
+        let target = place::target(path)?;
+        place::make_folder(&target)?;
+        let pending = Pending::create_public(&target).map_err(|source| Error::Place { folder: place::folder_of(&target), source })?;
+        let sink = open(spec, pending, schema, metadata).map_err(|source| Error::Write { path: path.to_path_buf(), source })?;
+        Ok(OutputWriter { sink: Some(sink), schema: schema.clone(), path: path.to_path_buf(), target, rows: 0 })
+    }
+
+    /// Writes a batch as [`RowBuilders::finish`](super::RowBuilders::finish) makes it.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for a batch of another schema; [`Error::Write`], after which the output can not be finished any more.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        if batch.schema_ref() != self.schema.schema() {
+            return Err(Error::Mismatch { problem: "the batch has other columns than the output".to_owned() });
+        }
+        let Some(sink) = &mut self.sink else { return Err(Error::Incomplete { path: self.path.clone() }) };
+        if let Err(source) = sink.write(batch) {
+            self.sink = None;
+            return Err(Error::Write { path: self.path.clone(), source });
+        }
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Rows written so far.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Completes the file and gives it its name.
+    ///
+    /// # Errors
+    /// [`Error::Write`], and [`Error::Incomplete`] after a write that failed. What was at the path stays as it was then.
+    pub fn finish(self) -> Result<OutputSummary, Error> {
+        let Some(sink) = self.sink else { return Err(Error::Incomplete { path: self.path }) };
+        let written = sink.finish().and_then(|pending| {
+            pending.commit()?;
+            Ok(std::fs::metadata(&self.target)?.len())
+        });
+        match written {
+            Ok(bytes) => Ok(OutputSummary { path: self.path, rows: self.rows, bytes }),
+            Err(source) => Err(Error::Write { path: self.path, source }),
+        }
+    }
+}
+
+fn open(spec: &OutputSpec, file: Pending, schema: &OutputSchema, metadata: Vec<(String, String)>) -> Result<Box<dyn Sink>, Cause> {
+    Ok(match schema.format() {
+        Format::Parquet => Box::new(parquet::ParquetFile::create(file, spec, schema, metadata)?),
+        Format::Csv => Box::new(csv::CsvFile::create(file, b',', schema.schema())?),
+        Format::Tsv => Box::new(csv::CsvFile::create(file, b'\t', schema.schema())?),
+        Format::Jsonl => Box::new(jsonl::JsonlFile::create(file)),
+        Format::Ipc => Box::new(ipc::IpcFile::create(file, schema.schema(), metadata)?),
+    })
+}
