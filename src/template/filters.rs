@@ -179,7 +179,7 @@ fn json(value: &Value, indent: Option<usize>, kwargs: Kwargs) -> Result<String, 
     if value.is_undefined() {
         return Err(Error::from(ErrorKind::UndefinedError));
     }
-    let mut writer = JsonWriter { out: String::new(), indent: indent.filter(|&indent| indent > 0) };
+    let mut writer = JsonWriter { out: String::new(), indent: indent.filter(|&indent| indent > 0).map(|indent| indent.min(16)) };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
