@@ -4,7 +4,7 @@
 //! `int`, `float`, `round`, …). Two of them are replaced: `default` also stands in for null cells, and `tojson` writes plain JSON
 //! where the engine's own escapes `<`, `>`, `&` and `'` for HTML, which a model would read as noise.
 //!
-//! To add a filter: a function below, its entry in [`FILTERS`], and its line in [`add`].
+//! To add a filter: a function below, its entry in [`FILTERS`], and its line in `add`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
