@@ -1,8 +1,8 @@
 //! Finds rows that share a key, over any number of rows.
 //!
-//! Each row leaves 24 bytes: the 128-bit hash of its key and its row index. The first [`IN_MEMORY`] rows stay in memory; after that
+//! Each row leaves 24 bytes: the 128-bit hash of its key and its row index. The first `IN_MEMORY` rows stay in memory; after that
 //! all records go to 64 unnamed temporary files, chosen by the hash's top 6 bits, so equal hashes meet in one file. At the end the
-//! files are sorted one after the other; one too large to sort in [`MAX_SORT_BYTES`] is first split again by the next 6 bits.
+//! files are sorted one after the other; one too large to sort in `MAX_SORT_BYTES` is first split again by the next 6 bits.
 //!
 //! ```text
 //! record:   hash (16 bytes, big-endian) · row index (8 bytes, big-endian)

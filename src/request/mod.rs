@@ -14,7 +14,7 @@
 //!
 //! Everything here is pure but for the files read by [`Requests::compile`]; rows can be rendered from several threads.
 //!
-//! To add a check of parameters: an entry in [`REFUSED_PARAMS`].
+//! To add a check of parameters: an entry in `REFUSED_PARAMS`.
 
 pub mod custom_id;
 pub mod duplicates;

@@ -147,7 +147,7 @@ impl Check<'_> {
         if is_object(map) {
             self.object(pointer, map);
         }
-        if map.get("type").and_then(Value::as_str) == Some("array") && !map.contains_key("items") {
+        if has_type(map, "array") && !map.contains_key("items") {
             self.find(pointer, "items", "an array without `items` can hold anything", "say what it holds in `items`");
         }
     }
@@ -376,12 +376,15 @@ fn references(schema: &Value, targets: &mut Vec<String>) {
 }
 
 fn is_object(map: &Map<String, Value>) -> bool {
-    let named = match map.get("type") {
-        Some(Value::String(name)) => name == "object",
-        Some(Value::Array(names)) => names.iter().any(|name| name == "object"),
+    has_type(map, "object") || map.contains_key("properties")
+}
+
+fn has_type(map: &Map<String, Value>, wanted: &str) -> bool {
+    match map.get("type") {
+        Some(Value::String(name)) => name == wanted,
+        Some(Value::Array(names)) => names.iter().any(|name| name == wanted),
         _ => false,
-    };
-    named || map.contains_key("properties")
+    }
 }
 
 /// What a pattern holds that the API refuses.

@@ -4,7 +4,7 @@
 //! `int`, `float`, `round`, …). Two of them are replaced: `default` also stands in for null cells, and `tojson` writes plain JSON
 //! where the engine's own escapes `<`, `>`, `&` and `'` for HTML, which a model would read as noise.
 //!
-//! To add a filter: a function below, its entry in [`FILTERS`], and its line in [`add`].
+//! To add a filter: a function below, its entry in [`FILTERS`], and its line in `add`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -179,7 +179,7 @@ fn json(value: &Value, indent: Option<usize>, kwargs: Kwargs) -> Result<String, 
     if value.is_undefined() {
         return Err(Error::from(ErrorKind::UndefinedError));
     }
-    let mut writer = JsonWriter { out: String::new(), indent: indent.filter(|&indent| indent > 0) };
+    let mut writer = JsonWriter { out: String::new(), indent: indent.filter(|&indent| indent > 0).map(|indent| indent.min(16)) };
     writer.value(value, 0)?;
     Ok(writer.out)
 }

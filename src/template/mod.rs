@@ -555,7 +555,7 @@ fn load_for_row(folder: &Path, name: &str) -> Result<Option<String>, minijinja::
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, "the row chooses a template outside of the job's folder"));
     }
     match fs::read_to_string(folder.join(name)) {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) => Ok(Some(text.trim_start_matches('\u{feff}').to_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, "the template that the row chooses cannot be read")

@@ -532,3 +532,48 @@ fn proposes_only_filters_of_the_engine_that_exist() {
         assert!(!unknown, "{name}");
     }
 }
+
+/// The Parquet files that developers keep beside the project, if they are there.
+#[expect(clippy::print_stderr, reason = "a test that does not run says so")]
+fn parquet_files() -> Vec<PathBuf> {
+    let beside = ["../shared/data", "../../shared/data"].map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
+    let Some(data) = named.into_iter().chain(beside).find(|path| path.is_dir()) else {
+        eprintln!("skipped: there is no folder of shared data");
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = ["parquet", "sample"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(data.join(folder)).into_iter().flatten())
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn renders_rows_of_real_parquet_files() {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let mut templates = Templates::new(Path::new("."));
+    templates.add_text("t", "{{ row|json }}".to_owned()).unwrap();
+    for path in parquet_files() {
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap().with_limit(300).build().unwrap();
+        for batch in reader {
+            let batch = batch.unwrap();
+            let table = Table::new(&batch, None);
+            let columns = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+            for row in 0..batch.num_rows() {
+                match templates.render("t", table.row(row)) {
+                    Ok(text) => {
+                        let value: serde_json::Value =
+                            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}: {text}", path.display()));
+                        assert_eq!(value.as_object().unwrap().len(), columns.len(), "{}", path.display());
+                    }
+                    Err(error) => assert!(error.message.contains("base64"), "{}: {error}", path.display()),
+                }
+            }
+        }
+    }
+}
