@@ -525,3 +525,29 @@ async fn refuses_other_machines_and_a_folder_in_use() {
     let second = Simulator::start(bench.spec.clone(), loopback()).await;
     assert!(matches!(second, Err(Error::Locked { .. })));
 }
+
+/// The real clients against the simulator: `SDK_PYTHON` names a Python that has `anthropic`, `SDK_NODE` a folder in which
+/// `@anthropic-ai/sdk` was installed.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the official SDKs, which come from the network"]
+async fn the_official_sdks_work_unchanged() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let python = std::process::Command::new(variable("SDK_PYTHON"));
+    let node = std::process::Command::new("node");
+    for (mut command, script, more) in [(python, "python_sdk.py", None), (node, "typescript_sdk.mjs", Some(variable("SDK_NODE")))]
+    {
+        let faults = std::fs::read_to_string(scripts.join("faults.toml")).unwrap();
+        let bench = Bench::start(|spec| {
+            spec.clock = Arc::new(Timestamp::now);
+            spec.processing = Duration::from_millis(1_200);
+            spec.canceling = Duration::from_millis(300);
+            spec.queue_limit = 200;
+            spec.faults = Faults::from_toml(&faults).unwrap();
+        })
+        .await;
+        command.arg(scripts.join(script)).arg(bench.running().base_url()).args(more);
+        let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
+        assert!(status.success(), "{script}");
+    }
+}
