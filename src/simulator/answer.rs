@@ -353,3 +353,116 @@ fn recased(text: &str) -> String {
         Err(_) => text.to_uppercase(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::{Catalog, Thinking};
+    use crate::simulator::params::{Purpose, Reader, Terms};
+
+    const TERMS: Terms = Terms { purpose: Purpose::Batch, new_version: true, long_output: false };
+
+    /// The message to a request with these members, as JSON.
+    fn answer(id: &str, changes: &Value, flaw: Option<Flaw>) -> Value {
+        let mut catalog = Catalog::builtin().clone();
+        let mut thinker = catalog.model("claude-haiku-4-5").unwrap().1.clone();
+        thinker.aliases.clear();
+        thinker.thinking = Thinking::Always;
+        catalog.models.insert("thinker".to_owned(), thinker);
+        let mut params = json!({
+            "model": "claude-haiku-4-5", "max_tokens": 500,
+            "messages": [{"role": "user", "content": "The printer on the third floor is out of paper again."}]
+        });
+        params.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let params = params.to_string();
+        let request = Reader::new(Arc::new(catalog)).read(&params, TERMS).map_err(|e| e.message).unwrap();
+        let message = message(&request, &Drawn::new(1, id, &params), Charge::default(), "batch", flaw);
+        serde_json::to_value(message).unwrap()
+    }
+
+    fn text(message: &Value) -> &str {
+        let blocks = message["content"].as_array().unwrap();
+        blocks.iter().find(|b| b["type"] == "text").map_or("", |b| b["text"].as_str().unwrap())
+    }
+
+    #[test]
+    fn says_the_same_to_the_same_request_and_something_else_to_others() {
+        let free = json!({});
+        assert_eq!(answer("a", &free, None), answer("a", &free, None));
+        assert_ne!(answer("a", &free, None)["id"], answer("b", &free, None)["id"]);
+        assert!(text(&answer("a", &free, None)).ends_with('.'));
+    }
+
+    #[test]
+    fn chooses_among_the_labels_of_the_prompt() {
+        let system = json!({"system": "Classify the ticket. Answer with one of: hardware, software, other."});
+        let said: std::collections::BTreeSet<String> =
+            (0..60).map(|n| text(&answer(&n.to_string(), &system, None)).to_owned()).collect();
+        assert_eq!(said.into_iter().collect::<Vec<_>>(), ["hardware", "other", "software"]);
+    }
+
+    #[test]
+    fn fits_the_schema_or_calls_the_tool() {
+        let schema = json!({"type": "object", "additionalProperties": false, "required": ["label", "why"],
+            "properties": {"label": {"enum": ["a", "b"]}, "why": {"type": "string"}}});
+        let format = json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let message = answer("a", &format, None);
+        assert!(validator.is_valid(&serde_json::from_str(text(&message)).unwrap()));
+        let tools = json!({"tools": [{"name": "file", "input_schema": schema}]});
+        let message = answer("a", &tools, None);
+        let call = &message["content"][0];
+        assert_eq!(
+            (&call["type"], &call["name"], &message["stop_reason"]),
+            (&json!("tool_use"), &json!("file"), &json!("tool_use"))
+        );
+        assert!(validator.is_valid(&call["input"]));
+    }
+
+    #[test]
+    fn a_thinking_model_thinks_first_and_pays_for_it() {
+        let message = answer("a", &json!({"model": "thinker"}), None);
+        assert_eq!(message["content"][0]["type"], "thinking");
+        assert_eq!(message["content"][0]["thinking"], "");
+        let thought = message["usage"]["output_tokens_details"]["thinking_tokens"].as_u64().unwrap();
+        assert!(thought > 0 && thought < message["usage"]["output_tokens"].as_u64().unwrap());
+        let starved = answer("a", &json!({"model": "thinker", "max_tokens": 10}), None);
+        assert_eq!((text(&starved), &starved["stop_reason"]), ("", &json!("max_tokens")));
+        assert_eq!(starved["usage"]["output_tokens"], 10);
+    }
+
+    #[test]
+    fn is_cut_at_max_tokens_and_at_a_stop_sequence() {
+        let whole = answer("a", &json!({}), None);
+        let cut = answer("a", &json!({"max_tokens": 2}), None);
+        assert_eq!((&cut["stop_reason"], &cut["usage"]["output_tokens"]), (&json!("max_tokens"), &json!(2)));
+        assert!(text(&cut).len() < text(&whole).len());
+        let stopped = answer("a", &json!({"stop_sequences": ["."]}), None);
+        assert_eq!((&stopped["stop_reason"], &stopped["stop_sequence"]), (&json!("stop_sequence"), &json!(".")));
+    }
+
+    #[test]
+    fn goes_wrong_as_asked() {
+        let schema =
+            json!({"type": "object", "additionalProperties": false, "required": ["l"], "properties": {"l": {"const": "abc"}}});
+        let format = json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
+        let cases = [
+            (Flaw::Refused, "refusal", ""),
+            (Flaw::Truncated, "max_tokens", r#"{"l":"#),
+            (Flaw::Paused, "pause_turn", r#"{"l":"#),
+            (Flaw::Empty, "end_turn", ""),
+            (Flaw::Recased, "end_turn", r#"{"l":"ABC"}"#),
+            (Flaw::NotJson, "end_turn", r#"Here it is: {"l":"abc"}"#),
+        ];
+        for (flaw, reason, expected) in cases {
+            let message = answer("a", &format, Some(flaw));
+            assert_eq!((message["stop_reason"].as_str().unwrap(), text(&message)), (reason, expected), "{flaw:?}");
+        }
+        assert_eq!(answer("a", &format, Some(Flaw::Refused))["stop_details"]["type"], "refusal");
+        assert_eq!(answer("a", &format, Some(Flaw::Truncated))["usage"]["output_tokens"], 500);
+    }
+}
