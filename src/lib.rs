@@ -21,5 +21,6 @@ pub mod outcome;
 pub mod provider;
 pub mod simulator;
 pub mod join;
+pub mod output;
 pub mod job;
 pub mod pipeline;

@@ -13,8 +13,7 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::batch::spool::{PieceSummary, SpoolRowsBuilder, SpoolWriter};
-use crate::batch::{Limits, Packer, Placement};
+use crate::batch::{Limits, Packer, PieceSummary, Placement, SpoolRowsBuilder, SpoolWriter};
 use crate::job::JobFile;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
@@ -283,7 +282,7 @@ impl<'a> PieceMaker<'a> {
             Some(writer) => writer,
             None => {
                 let piece = u32::try_from(self.pieces.len() + 1).map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
-                let path = folder.join(crate::journal::spool_name(piece));
+                let path = folder.join(format!("{piece:05}.parquet"));
                 self.writer.insert(SpoolWriter::create(&path, piece, Arc::clone(&self.head), kept)?)
             }
         };
