@@ -122,5 +122,5 @@ fn view_bytes<T: ByteViewType>(cells: &dyn Array) -> usize {
 
 fn list_bytes<O: OffsetSizeTrait>(offsets: &[O], values: &ArrayRef) -> usize {
     let first = offsets.first().map_or(0, |first| first.as_usize());
-    bytes_of(&values.slice(first, span(offsets))) + size_of::<O>() * offsets.len()
+    bytes_of(&values.slice(first, span(offsets))) + size_of_val(offsets)
 }

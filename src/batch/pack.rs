@@ -148,9 +148,9 @@ mod tests {
                 Placement::TooLarge => continue,
             }
             batches.last_mut().unwrap().push(bytes);
-            assert_eq!(packer.requests() as usize, batches.last().unwrap().len());
-            assert_eq!(packer.bytes(), body_bytes(batches.last().unwrap()));
         }
+        let open = batches.last().unwrap();
+        assert_eq!((packer.requests() as usize, packer.bytes()), (open.len(), body_bytes(open)));
         batches
     }
 

@@ -1,12 +1,14 @@
 //! A piece from rows to bytes and back.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::*;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -138,8 +140,7 @@ fn zoo() -> RecordBatch {
         (
             "f16",
             Arc::new(Float16Array::from_iter(
-                [Some(1.0f32), None, Some(-2.0), Some(0.0)]
-                    .map(|v| v.map(|v| <Float16Type as ArrowPrimitiveType>::Native::from_f32(v))),
+                [Some(1.0f32), None, Some(-2.0), Some(0.0)].map(|v| v.map(<Float16Type as ArrowPrimitiveType>::Native::from_f32)),
             )),
         ),
         ("f32", Arc::new(Float32Array::from(vec![Some(1.5), None, Some(f32::INFINITY), Some(-0.0)]))),
@@ -252,18 +253,60 @@ fn gives_back_columns_of_every_type_exactly() {
         let parts: Vec<&dyn Array> = columns.iter().map(|batch| batch.column(position).as_ref()).collect();
         let column = arrow::compute::concat(&parts).unwrap();
         assert_eq!(column.data_type(), field.data_type(), "type of `{}`", field.name());
-        assert_eq!(
-            format!("{column:?}"),
-            format!("{:?}", arrow::compute::concat(&[expected[position].as_ref()]).unwrap()),
-            "cells of `{}`",
-            field.name()
-        );
+        let expected = arrow::compute::concat(&[expected[position].as_ref()]).unwrap();
+        assert!(column.to_data() == expected.to_data(), "cells of `{}`: {column:?}", field.name());
         column.to_data().validate_full().unwrap();
     }
     assert_eq!(read.iter().map(SpoolRows::len).sum::<usize>(), 4);
     for rows in read {
         assert_eq!(rows.columns.schema(), written.columns.schema());
     }
+}
+
+/// A folder of real tables; the tests that use it are skipped where it is absent.
+fn shared_data() -> Option<PathBuf> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
+    let found = named.into_iter().chain(["../shared/data", "../../shared/data"].map(|folder| project.join(folder)));
+    let found = found.into_iter().find(|folder| folder.is_dir());
+    if found.is_none() {
+        let _ = writeln!(std::io::stderr(), "skipped: no folder of shared data");
+    }
+    found
+}
+
+#[test]
+fn gives_back_real_tables_exactly() {
+    let Some(folder) = shared_data() else { return };
+    let mut tables = 0;
+    for file in fs::read_dir(folder.join("parquet")).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(file) = fs::File::open(&file) else { continue };
+        let Ok(reader) = ParquetRecordBatchReaderBuilder::try_new(file) else { continue };
+        let schema = Arc::clone(reader.schema());
+        let Ok(batches) = reader.with_batch_size(700).build().unwrap().take(20).collect::<Result<Vec<_>, _>>() else { continue };
+        let mut first = 0;
+        let stretches: Vec<SpoolRows> = batches
+            .iter()
+            .map(|batch| {
+                let stretch = rows(first, &vec![Some("t"); batch.num_rows()], batch.clone());
+                first += batch.num_rows() as u64;
+                stretch
+            })
+            .collect();
+        let work = Work::new();
+        work.write(&stretches).unwrap();
+        let read: Vec<RecordBatch> = work.read().into_iter().map(|rows| rows.columns).collect();
+        for position in 0..schema.fields().len() {
+            let column = |batches: &[RecordBatch]| {
+                let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(position).as_ref()).collect();
+                (!parts.is_empty()).then(|| arrow::compute::concat(&parts).unwrap().to_data())
+            };
+            assert!(column(&read) == column(&batches), "`{}` differs", schema.field(position).name());
+        }
+        assert!(read.iter().all(|batch| batch.schema().fields() == schema.fields()));
+        tables += 1;
+    }
+    assert!(tables > 10, "only {tables} tables were readable");
 }
 
 #[test]
