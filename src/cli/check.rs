@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Check, screen: &Screen) -> Result<u8, Failure> {
             "rows": outline,
             "key": file.job.key.columns,
             "templates": prepared.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
-            "output": { "path": prepared.output_path, "columns": prepared.output.names() },
+            "output": { "path": prepared.output_path, "columns": prepared.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
             "warnings": prepared.warnings,
         }));
         return Ok(explain::DONE);
@@ -56,7 +56,7 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     let marks = prepared.requests.shared_text().iter().filter(|block| block.cache.is_some()).count();
     let mut lines = vec![
         format!("job        {} ({})", job.head.name, file.path.display()),
-        format!("model      {}, at most {} tokens an answer", job.request.model, count(job.request.max_tokens)),
+        format!("model      {}, at most {} tokens an answer", job.request.model, count(job.request.max_tokens.into())),
         format!("source     {} files, columns {}", prepared.source.files().len(), names(&prepared.read)),
         match job.key.columns.as_slice() {
             [] => "key        the row's number".to_owned(),
@@ -68,7 +68,7 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
         let fields: Vec<String> = answer.fields().iter().map(|f| format!("{} ({})", f.name(), f.data_type())).collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
-    lines.push(format!("output     {} ({} columns)", prepared.output_path.display(), prepared.output.names().len()));
+    lines.push(format!("output     {} ({} columns)", prepared.output_path.display(), prepared.output.schema().fields().len()));
     lines.push(outline_table(outline));
     lines.push("nothing is wrong with it that can be known offline".to_owned());
     lines.join("\n")

@@ -10,25 +10,25 @@
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it. Sending is logged before and
 //! after; a batch whose fate is unknown is looked up before anything is sent again.
 
-//TMP pub mod collect;
-//TMP pub mod drive;
-//TMP pub mod export;
+pub mod collect;
+pub mod drive;
+pub mod export;
 pub mod faults;
 mod ordered;
 pub mod plan;
 pub mod prepare;
 pub mod progress;
 mod render;
-//TMP pub mod run;
-//TMP pub mod submit;
-//TMP pub mod watch;
+pub mod run;
+pub mod submit;
+pub mod watch;
 
 use std::path::PathBuf;
 
 use crate::provider::ApiError;
 
 pub use prepare::Prepared;
-//TMP pub use run::Run;
+pub use run::Run;
 
 /// Why a step stopped. What a person can do about it is said by the command line.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +56,8 @@ pub enum Error {
     #[error(transparent)]
     Batch(#[from] crate::batch::Error),
     /// The run directory or its journal cannot be used.
-    //TMP #[error(transparent)]
-    //TMP Journal(#[from] crate::journal::Error),
+    #[error(transparent)]
+    Journal(#[from] crate::journal::Error),
     /// Results cannot be joined to their rows.
     #[error(transparent)]
     Join(#[from] crate::join::Error),

@@ -282,7 +282,7 @@ impl<'a> PieceMaker<'a> {
             Some(writer) => writer,
             None => {
                 let piece = u32::try_from(self.pieces.len() + 1).map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
-                let path = folder.join(format!("{piece:05}.parquet"));
+                let path = folder.join(crate::journal::spool_name(piece));
                 self.writer.insert(SpoolWriter::create(&path, piece, Arc::clone(&self.head), kept)?)
             }
         };

@@ -74,7 +74,11 @@ impl Prepared {
 fn check_model(id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {
     let catalog = Catalog::builtin();
     let Some((_, model)) = catalog.model(id) else {
-        return Err(Error::UnknownModel { model: id.to_owned(), nearest: catalog.nearest(id).into_iter().map(str::to_owned).collect() });
+        let nearest = || catalog.nearest(id).into_iter().map(str::to_owned).collect();
+        return Err(match catalog.advice(id, today) {
+            Some(advice) => Error::RetiredModel { advice },
+            None => Error::UnknownModel { model: id.to_owned(), nearest: nearest() },
+        });
     };
     check_max_tokens(id, model, max_tokens)?;
     match catalog.advice(id, today) {

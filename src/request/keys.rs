@@ -234,6 +234,16 @@ impl RowKey {
         parts.map(|(column, (kind, part))| format!("{column} = {}", shown(kind, part))).collect::<Vec<_>>().join(", ")
     }
 
+    /// The key's values alone, joined by a comma, as a person types them; bytes in hexadecimal digits.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        let value = |(_, part): (u8, &[u8])| match std::str::from_utf8(part) {
+            Ok(text) => text.to_owned(),
+            Err(_) => part.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        self.parts().map(value).collect::<Vec<_>>().join(",")
+    }
+
     /// The custom_id of the row.
     #[must_use]
     pub fn custom_id(&self, nonce: &Nonce) -> CustomId {
