@@ -242,7 +242,8 @@ impl Records {
             Ok(text) => Ok(Some(text)),
             Err(e) => {
                 let cell = e.utf8_error().field();
-                Err(self.not_utf8(input, &e.into_byte_record(), cell))
+                let line = self.line(&e.into_byte_record());
+                Err(self.not_utf8(input, line, cell))
             }
         }
     }
@@ -261,17 +262,17 @@ impl Records {
     /// Tells the end of the file from a cell that is still open there.
     fn end(&mut self, input: &Input, record: &ByteRecord) -> Result<(), Error> {
         let alone = record.as_slice() == SENTINEL;
-        let line = self.reader.position().line() - breaks_in(record);
+        let (line, open_line) = (self.line(record), self.reader.position().line() - breaks_in(record));
         if self.read(input, &mut ByteRecord::new())? {
             // More follows, so these bytes are the file's own.
-            return Err(self.not_utf8(input, record, record.len() - 1));
+            return Err(self.not_utf8(input, line, record.len() - 1));
         }
-        if alone { Ok(()) } else { Err(Error::Quote { path: input.path().to_path_buf(), line }) }
+        if alone { Ok(()) } else { Err(Error::Quote { path: input.path().to_path_buf(), line: open_line }) }
     }
 
-    fn not_utf8(&self, input: &Input, record: &ByteRecord, cell: usize) -> Error {
+    fn not_utf8(&self, input: &Input, line: u64, cell: usize) -> Error {
         let column = self.names.get(cell).map_or_else(|| (cell + 1).to_string(), |name| format!("`{name}`"));
-        Error::NotUtf8 { path: input.path().to_path_buf(), line: self.line(record), column }
+        Error::NotUtf8 { path: input.path().to_path_buf(), line, column }
     }
 
     /// The line where the record just read begins.

@@ -71,8 +71,20 @@ fn rows_of(source: &Source) -> Result<(Vec<Vec<String>>, Vec<u64>), Error> {
 
 fn shown(batch: &RecordBatch) -> Vec<Vec<String>> {
     let options = FormatOptions::new().with_null("-");
-    let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap()).collect();
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(without_zone).collect();
+    let columns: Vec<_> = columns.iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
     (0..batch.num_rows()).map(|row| columns.iter().map(|column| column.value(row).to_string()).collect()).collect()
+}
+
+/// Named zones cannot be shown without their rules; the instants are the same.
+fn without_zone(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Timestamp(unit, Some(_)) => {
+            let plain = column.to_data().into_builder().data_type(DataType::Timestamp(*unit, None)).build().unwrap();
+            arrow::array::make_array(plain)
+        }
+        _ => column.clone(),
+    }
 }
 
 fn cells(source: &Source) -> Vec<Vec<String>> {
@@ -246,6 +258,8 @@ fn reads_the_csv_spectrum() {
     for entry in fs::read_dir(folder.join("csvs")).unwrap() {
         let path = entry.unwrap().path();
         let json = fs::read_to_string(folder.join("json").join(path.with_extension("json").file_name().unwrap())).unwrap();
+        // A table of one row is an object rather than a list of one.
+        let json = if json.trim_start().starts_with('[') { json } else { format!("[{json}]") };
         let expected: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&json).unwrap();
         let spec = with(path.to_str().unwrap(), |s| s.empty = EmptyCells::Text);
         let source = Source::open(&spec, Path::new("")).unwrap();
@@ -670,15 +684,14 @@ fn hands_out_no_empty_batches() {
 }
 
 #[test]
-fn makes_rows_of_expressions_alone() {
+fn hands_out_rows_without_columns() {
     let folder = Folder::new()
         .with("a.csv", PEOPLE)
         .with("a.jsonl", "{\"a\":1}\n{\"a\":2}\n")
         .with("a.parquet", parquet_bytes(&hundred_rows(0), 30, EnabledStatistics::None));
-    for (name, rows) in [("a.csv", 5), ("a.jsonl", 2), ("a.parquet", 100)] {
-        let source = folder.open(&with(name, |s| s.derive = map(&[("kind", "'x'")]))).unwrap();
-        let kinds: Vec<_> = source.scan(Some(&["kind".to_owned()])).unwrap().flat_map(|r| shown(&r.unwrap().batch)).collect();
-        assert_eq!(kinds, vec![["x"]; rows], "{name}");
+    for (name, expected) in [("a.csv", 5), ("a.jsonl", 2), ("a.parquet", 100)] {
+        let scan = folder.open(&spec(name)).unwrap().scan(Some(&[])).unwrap();
+        assert_eq!(scan.map(|rows| rows.unwrap().batch.num_rows()).sum::<usize>(), expected, "{name}");
     }
 }
 
