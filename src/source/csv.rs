@@ -219,7 +219,13 @@ struct Records {
 
 impl Records {
     fn open(input: &Input, dialect: &Dialect) -> Result<Records, Error> {
-        let guard = Guard { inner: input.text(dialect.encoding)?, tail: None, record_bytes: 0, breaks: Breaks::default() };
+        let guard = Guard {
+            inner: input.text(dialect.encoding)?,
+            tail: None,
+            record_bytes: 0,
+            limit: MAX_RECORD_BYTES,
+            breaks: Breaks::default(),
+        };
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -296,6 +302,7 @@ struct Guard {
     tail: Option<io::Cursor<Vec<u8>>>,
     /// Bytes passed on since the last record ended.
     record_bytes: usize,
+    limit: usize,
     breaks: Breaks,
 }
 
@@ -327,7 +334,7 @@ impl Breaks {
 
 impl Read for Guard {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.record_bytes > MAX_RECORD_BYTES {
+        if self.record_bytes > self.limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         if self.tail.is_none() {
@@ -339,5 +346,24 @@ impl Read for Guard {
             }
         }
         self.tail.get_or_insert_with(|| io::Cursor::new([b"\n", SENTINEL].concat())).read(buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_up_on_a_record_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, format!("a,b\n1,\"{}", "x\n".repeat(500_000))).unwrap();
+        let input = Input::of_file(&path, None).unwrap();
+        let dialect = Dialect::new(&SourceSpec::default(), Format::Csv, None).unwrap();
+        let mut records = Records::open(&input, &dialect).unwrap();
+        records.reader.get_mut().limit = 300_000;
+        assert!(records.next(&input, ByteRecord::new()).is_ok());
+        let error = records.next(&input, ByteRecord::new()).unwrap_err();
+        assert!(matches!(error, Error::TooLong { line: 2, .. }), "{error:?}");
     }
 }
