@@ -1,1 +1,95 @@
-fn main() {}
+//! Rows per second out of each format, with all columns and with one.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use parquet::arrow::ArrowWriter;
+use rowmill::source::{Source, SourceSpec};
+
+const ROWS: u64 = 100_000;
+const FORMATS: [&str; 4] = ["csv", "jsonl", "parquet", "arrow"];
+
+fn main() {
+    divan::main();
+}
+
+/// The same rows in every format: a number, a word, and a text of about 400 characters with quotes, commas and other scripts.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    FOLDER.get_or_init(|| write_files().expect("the files can be written")).path()
+}
+
+fn write_files() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let mut random = fastrand::Rng::with_seed(7);
+    let words = ["the", "order", "\"arrived\"", "late,", "änderung", "返品", "and", "was", "broken\n", "🙂"];
+    let mut lines = fs::File::create(folder.path().join("a.jsonl")).map(std::io::BufWriter::new)?;
+    for id in 0..ROWS {
+        let text: Vec<&str> = (0..60).map(|_| words[random.usize(..words.len())]).collect();
+        let row = serde_json::json!({"id": id, "lang": words[random.usize(..2)], "text": text.join(" ")});
+        writeln!(lines, "{row}")?;
+    }
+    lines.flush()?;
+
+    let rows = Source::open(&spec("jsonl"), folder.path())?;
+    let mut table = csv::Writer::from_path(folder.path().join("a.csv"))?;
+    table.write_record(["id", "lang", "text"])?;
+    let mut parquet = ArrowWriter::try_new(fs::File::create(folder.path().join("a.parquet"))?, rows.schema().clone(), None)?;
+    let arrow = fs::File::create(folder.path().join("a.arrow"))?;
+    let mut arrow = arrow::ipc::writer::FileWriter::try_new(arrow, rows.schema())?;
+    for rows in rows.scan(None)? {
+        let batch = rows?.batch;
+        parquet.write(&batch)?;
+        arrow.write(&batch)?;
+        let columns = batch.columns().iter().map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            table.write_record(columns.iter().map(|c| arrow::array::AsArray::as_string::<i32>(c).value(row)))?;
+        }
+    }
+    table.flush()?;
+    parquet.close()?;
+    arrow.finish()?;
+    Ok(folder)
+}
+
+fn spec(format: &str) -> SourceSpec {
+    SourceSpec { path: format!("a.{format}").as_str().into(), ..SourceSpec::default() }
+}
+
+fn scan(bencher: Bencher<'_, '_>, spec: &SourceSpec, projection: Option<&[String]>) {
+    let source = Source::open(spec, folder()).expect("the source opens");
+    let bytes: u64 = source.files().iter().map(|file| file.bytes).sum();
+    bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(bytes)).bench(|| {
+        for rows in source.scan(projection).expect("the columns are there") {
+            black_box(rows.expect("the rows can be read"));
+        }
+    });
+}
+
+#[divan::bench(args = FORMATS, sample_count = 10)]
+fn all_columns(bencher: Bencher<'_, '_>, format: &str) {
+    scan(bencher, &spec(format), None);
+}
+
+#[divan::bench(args = FORMATS, sample_count = 10)]
+fn one_column(bencher: Bencher<'_, '_>, format: &str) {
+    scan(bencher, &spec(format), Some(&["lang".to_owned()]));
+}
+
+#[divan::bench(args = FORMATS, sample_count = 10)]
+fn where_one_row(bencher: Bencher<'_, '_>, format: &str) {
+    let id = if format == "csv" { "id = '99999'" } else { "id = 99999" };
+    let spec = SourceSpec { filter: Some(id.to_owned()), ..spec(format) };
+    scan(bencher, &spec, None);
+}
+
+#[divan::bench(args = FORMATS, sample_count = 10)]
+fn open(bencher: Bencher<'_, '_>, format: &str) {
+    let (folder, spec) = (folder(), spec(format));
+    bencher.bench(|| Source::open(black_box(&spec), folder).expect("the source opens"));
+}

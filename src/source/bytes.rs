@@ -39,26 +39,23 @@ impl Input {
     pub(super) fn of_file(path: &Path, compression: Option<Compression>) -> Result<Input, Error> {
         let failed = |source| Error::Io { path: path.to_path_buf(), source };
         let mut file = File::open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            // A pipe by name, as a shell makes for a command.
+            return Self::of_stream(path, &mut file, compression);
+        }
         let (bytes, modified) = stamp(&file).map_err(failed)?;
-        let compression = match compression {
-            Some(compression) => compression,
-            None => guess_compression(path, &mut file).map_err(failed)?,
-        };
+        let compression = compression.map_or_else(|| guess_compression(path, &mut file), Ok).map_err(failed)?;
         Ok(Input { file: SourceFile { path: path.to_path_buf(), bytes, modified }, copy: None, compression })
     }
 
-    /// Copies standard input to a private temporary file, since a source is read more than once.
-    pub(super) fn of_stdin(stdin: &mut dyn Read, compression: Option<Compression>) -> Result<Input, Error> {
-        let path = PathBuf::from(super::files::STDIN);
-        let failed = |source| Error::Io { path: path.clone(), source };
+    /// Copies what can be read only once to a private temporary file, since a source is read more than once.
+    pub(super) fn of_stream(path: &Path, stream: &mut dyn Read, compression: Option<Compression>) -> Result<Input, Error> {
+        let failed = |source| Error::Io { path: path.to_path_buf(), source };
         let mut copy = NamedTempFile::new().map_err(failed)?;
-        let bytes = io::copy(stdin, &mut copy).map_err(failed)?;
+        let bytes = io::copy(stream, &mut copy).map_err(failed)?;
         copy.flush().map_err(failed)?;
-        let compression = match compression {
-            Some(compression) => compression,
-            None => guess_compression(&path, copy.as_file_mut()).map_err(failed)?,
-        };
-        let file = SourceFile { path, bytes, modified: None };
+        let compression = compression.map_or_else(|| guess_compression(path, copy.as_file_mut()), Ok).map_err(failed)?;
+        let file = SourceFile { path: path.to_path_buf(), bytes, modified: None };
         Ok(Input { file, copy: Some(copy.into_temp_path()), compression })
     }
 
@@ -113,8 +110,8 @@ impl Input {
         let mut head = Vec::with_capacity(3);
         bytes.by_ref().take(3).read_to_end(&mut head).map_err(|source| self.failed(source))?;
         let mark = Encoding::for_bom(&head);
-        let encoding = encoding.or(mark.map(|(encoding, _)| encoding)).unwrap_or(encoding_rs::UTF_8);
-        let mark_bytes = mark.filter(|(marked, _)| *marked == encoding).map_or(0, |(_, length)| length);
+        // A mark is sure; a label such as `utf-16` leaves the order of bytes open.
+        let (encoding, mark_bytes) = mark.unwrap_or((encoding.unwrap_or(encoding_rs::UTF_8), 0));
         let rest = Cursor::new(head.split_off(mark_bytes)).chain(bytes);
         if encoding == encoding_rs::UTF_8 {
             return Ok(Box::new(rest));
@@ -257,6 +254,8 @@ mod tests {
         assert_eq!(text_of(b"\x93\xfa\x96\x7b", "a", Some("shift_jis")).unwrap(), "日本");
         assert_eq!(text_of(&utf16("a😀ä"), "a", None).unwrap(), "a😀ä");
         assert_eq!(text_of(&utf16("a😀ä"), "a", Some("utf-16le")).unwrap(), "a😀ä");
+        assert_eq!(text_of(&utf16("a😀ä")[2..], "a", Some("utf-16")).unwrap(), "a😀ä");
+        assert_eq!(text_of(b"\xfe\xff\x00a", "a", Some("utf-16")).unwrap(), "a");
         let long = "ü😀".repeat(100_000);
         assert_eq!(text_of(&utf16(&long), "a", None).unwrap(), long);
     }

@@ -219,7 +219,13 @@ struct Records {
 
 impl Records {
     fn open(input: &Input, dialect: &Dialect) -> Result<Records, Error> {
-        let guard = Guard { inner: input.text(dialect.encoding)?, tail: None, record_bytes: 0, breaks: Breaks::default() };
+        let guard = Guard {
+            inner: input.text(dialect.encoding)?,
+            tail: None,
+            record_bytes: 0,
+            limit: MAX_RECORD_BYTES,
+            breaks: Breaks::default(),
+        };
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -242,7 +248,8 @@ impl Records {
             Ok(text) => Ok(Some(text)),
             Err(e) => {
                 let cell = e.utf8_error().field();
-                Err(self.not_utf8(input, &e.into_byte_record(), cell))
+                let line = self.line(&e.into_byte_record());
+                Err(self.not_utf8(input, line, cell))
             }
         }
     }
@@ -261,17 +268,17 @@ impl Records {
     /// Tells the end of the file from a cell that is still open there.
     fn end(&mut self, input: &Input, record: &ByteRecord) -> Result<(), Error> {
         let alone = record.as_slice() == SENTINEL;
-        let line = self.reader.position().line() - breaks_in(record);
+        let (line, open_line) = (self.line(record), self.reader.position().line() - breaks_in(record));
         if self.read(input, &mut ByteRecord::new())? {
             // More follows, so these bytes are the file's own.
-            return Err(self.not_utf8(input, record, record.len() - 1));
+            return Err(self.not_utf8(input, line, record.len() - 1));
         }
-        if alone { Ok(()) } else { Err(Error::Quote { path: input.path().to_path_buf(), line }) }
+        if alone { Ok(()) } else { Err(Error::Quote { path: input.path().to_path_buf(), line: open_line }) }
     }
 
-    fn not_utf8(&self, input: &Input, record: &ByteRecord, cell: usize) -> Error {
+    fn not_utf8(&self, input: &Input, line: u64, cell: usize) -> Error {
         let column = self.names.get(cell).map_or_else(|| (cell + 1).to_string(), |name| format!("`{name}`"));
-        Error::NotUtf8 { path: input.path().to_path_buf(), line: self.line(record), column }
+        Error::NotUtf8 { path: input.path().to_path_buf(), line, column }
     }
 
     /// The line where the record just read begins.
@@ -295,6 +302,7 @@ struct Guard {
     tail: Option<io::Cursor<Vec<u8>>>,
     /// Bytes passed on since the last record ended.
     record_bytes: usize,
+    limit: usize,
     breaks: Breaks,
 }
 
@@ -326,7 +334,7 @@ impl Breaks {
 
 impl Read for Guard {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.record_bytes > MAX_RECORD_BYTES {
+        if self.record_bytes > self.limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         if self.tail.is_none() {
@@ -338,5 +346,24 @@ impl Read for Guard {
             }
         }
         self.tail.get_or_insert_with(|| io::Cursor::new([b"\n", SENTINEL].concat())).read(buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_up_on_a_record_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, format!("a,b\n1,\"{}", "x\n".repeat(500_000))).unwrap();
+        let input = Input::of_file(&path, None).unwrap();
+        let dialect = Dialect::new(&SourceSpec::default(), Format::Csv, None).unwrap();
+        let mut records = Records::open(&input, &dialect).unwrap();
+        records.reader.get_mut().limit = 300_000;
+        assert!(records.next(&input, ByteRecord::new()).is_ok());
+        let error = records.next(&input, ByteRecord::new()).unwrap_err();
+        assert!(matches!(error, Error::TooLong { line: 2, .. }), "{error:?}");
     }
 }

@@ -140,7 +140,7 @@ impl Source {
     /// Everything that can be known before rows are read: files that are missing, unreadable or do not agree, settings, types and
     /// expressions that cannot be.
     pub fn open(spec: &SourceSpec, base: &Path) -> Result<Source, Error> {
-        Self::open_with(spec, base, &mut std::io::stdin().lock())
+        Self::open_with(spec, base, &mut std::io::stdin())
     }
 
     /// As [`Source::open`], with something else as standard input.
@@ -208,7 +208,11 @@ impl Source {
 }
 
 fn input(file: &Found, spec: &SourceSpec, stdin: &mut dyn Read) -> Result<Input, Error> {
-    if file.is_stdin() { Input::of_stdin(stdin, spec.compression) } else { Input::of_file(&file.path, spec.compression) }
+    if file.is_stdin() {
+        Input::of_stream(&file.path, stdin, spec.compression)
+    } else {
+        Input::of_file(&file.path, spec.compression)
+    }
 }
 
 fn seekable(inputs: Vec<Input>) -> Result<Vec<Input>, Error> {

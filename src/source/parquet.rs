@@ -18,7 +18,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::{Encoding, Type};
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
 
 use super::bytes::Input;
 use super::scan::{MAX_BYTES, MAX_ROWS, Piece, row_bytes};
@@ -35,29 +35,43 @@ const SMALL_DICTIONARY: i64 = (MAX_BYTES / MAX_ROWS) as i64;
 /// What a file says of itself: its columns and its rows.
 pub(super) fn describe(input: &Input) -> Result<(SchemaRef, u64), Error> {
     let (_, metadata) = open_file(input)?;
-    Ok((metadata.schema().clone(), rows_of(input.path(), &metadata)?))
+    Ok((metadata.schema().clone(), metadata.metadata().file_metadata().num_rows() as u64))
 }
 
+/// Opens a file whose row groups add up to its number of rows.
 fn open_file(input: &Input) -> Result<(File, ArrowReaderMetadata), Error> {
     let file = input.open()?;
     if file.metadata().map_err(|e| input.failed(e))?.len() == 0 {
         return Err(Error::Empty { path: input.path().to_path_buf() });
     }
-    let metadata = guarded(input.path(), Format::Parquet, || ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()))?;
-    Ok((file, metadata))
+    let guarded = |call: &dyn Fn() -> _| guarded(input.path(), Format::Parquet, call);
+    let metadata = guarded(&|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()))?;
+    let told = metadata.metadata().file_metadata().num_rows();
+    match rows_of_groups(&metadata) {
+        Some(rows) if rows == told => Ok((file, metadata)),
+        // Some writers leave the sum at 0; the reader would believe it and give nothing.
+        Some(rows) if told == 0 => Ok((file, guarded(&|| with_rows(&metadata, rows))?)),
+        _ => Err(corrupt(input.path(), Format::Parquet, "its row groups do not add up to its number of rows")),
+    }
 }
 
-fn rows_of(path: &Path, metadata: &ArrowReaderMetadata) -> Result<u64, Error> {
-    let sum = metadata
-        .metadata()
-        .row_groups()
-        .iter()
-        .try_fold(0_u64, |sum, group| sum.checked_add(u64::try_from(group.num_rows()).ok()?));
-    let told = u64::try_from(metadata.metadata().file_metadata().num_rows()).ok();
-    match (sum, told) {
-        (Some(sum), Some(told)) if sum == told => Ok(sum),
-        _ => Err(corrupt(path, Format::Parquet, "its row groups do not add up to its number of rows")),
-    }
+fn rows_of_groups(metadata: &ArrowReaderMetadata) -> Option<i64> {
+    let mut rows = metadata.metadata().row_groups().iter().map(RowGroupMetaData::num_rows);
+    rows.try_fold(0_i64, |sum, rows| sum.checked_add(rows).filter(|_| rows >= 0))
+}
+
+fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> parquet::errors::Result<ArrowReaderMetadata> {
+    let told = metadata.metadata().file_metadata();
+    let corrected = FileMetaData::new(
+        told.version(),
+        rows,
+        told.created_by().map(str::to_owned),
+        told.key_value_metadata().cloned(),
+        told.schema_descr_ptr(),
+        told.column_orders().cloned(),
+    );
+    let corrected = ParquetMetaData::new(corrected, metadata.metadata().row_groups().to_vec());
+    ArrowReaderMetadata::try_new(Arc::new(corrected), ArrowReaderOptions::default())
 }
 
 /// Calls into a reader crate; an error or a panic there is an error of this file.
@@ -103,7 +117,6 @@ impl Rows {
     /// Opens a file for the columns of `schema`, each of which it has. Row groups that the bounds exclude are passed over.
     pub(super) fn open(input: Arc<Input>, schema: SchemaRef, bounds: &[Bound]) -> Result<Rows, Error> {
         let (file, metadata) = open_file(&input)?;
-        rows_of(input.path(), &metadata)?;
         let wanted =
             (0..metadata.schema().fields().len()).filter(|i| schema.index_of(metadata.schema().field(*i).name()).is_ok());
         let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Datum, Scalar};
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Float64Type, TimeUnit};
 use arrow::error::ArrowError;
 
 /// The type names of the job file, for messages.
@@ -115,16 +115,13 @@ fn without_zone(to: &DataType) -> DataType {
     }
 }
 
-/// The first row whose number is not what it was: casts round and cut where we want an error.
+/// The first row whose value is not what it was: casts round and cut where we want an error.
 fn first_inexact(column: &ArrayRef, converted: &ArrayRef, options: &CastOptions) -> Option<usize> {
-    let from = values_of(column.data_type());
-    let to = converted.data_type();
-    if let (true, DataType::Decimal128(_, scale)) = (matches!(from, DataType::Utf8), to) {
-        let texts = column.as_string_opt::<i32>()?;
-        return (0..texts.len()).find(|row| texts.is_valid(*row) && decimals(texts.value(*row)) > *scale as usize);
+    let (from, to) = (values_of(column.data_type()), converted.data_type());
+    if from.is_string() {
+        return first_inexact_text(column, converted);
     }
-    let may_lose = from.is_numeric() && to.is_numeric() && !widens(from, to);
-    if !may_lose {
+    if !may_lose(from, to) {
         return None;
     }
     let back = cast_with_options(converted, column.data_type(), options).ok()?;
@@ -132,15 +129,37 @@ fn first_inexact(column: &ArrayRef, converted: &ArrayRef, options: &CastOptions)
     (0..same.len()).find(|row| !same.value(*row))
 }
 
-fn widens(from: &DataType, to: &DataType) -> bool {
-    let integers = from.is_integer() && to.is_integer();
-    integers || matches!((from, to), (DataType::Float32, DataType::Float64))
+fn may_lose(from: &DataType, to: &DataType) -> bool {
+    let widens = (from.is_integer() && to.is_integer()) || matches!((from, to), (DataType::Float32, DataType::Float64));
+    (from.is_numeric() && (to.is_numeric() || *to == DataType::Boolean) && !widens) || (from.is_temporal() && to.is_temporal())
+}
+
+/// The first text that says more than its type holds: digits behind the point, a time behind a date, a number beyond all floats.
+fn first_inexact_text(column: &ArrayRef, converted: &ArrayRef) -> Option<usize> {
+    type SaysMore<'a> = Box<dyn Fn(usize, &str) -> bool + 'a>;
+    let says_more: SaysMore<'_> = match converted.data_type() {
+        DataType::Decimal128(_, scale) => Box::new(|_, text| decimals(text) > *scale as usize),
+        DataType::Timestamp(TimeUnit::Microsecond, _) | DataType::Time64(TimeUnit::Microsecond) => {
+            Box::new(|_, text| decimals(text) > 6)
+        }
+        DataType::Date32 => Box::new(|_, text| text.contains(':')),
+        DataType::Float32 | DataType::Float64 => {
+            let floats = cast_with_options(converted, &DataType::Float64, &CastOptions::default()).ok()?;
+            let floats = floats.as_primitive::<Float64Type>().clone();
+            Box::new(move |row, text| floats.value(row).is_infinite() && text.contains(|c: char| c.is_ascii_digit()))
+        }
+        _ => return None,
+    };
+    let texts = cast_with_options(column, &DataType::Utf8, &CastOptions::default()).ok()?;
+    let texts = texts.as_string::<i32>();
+    (0..texts.len()).find(|row| texts.is_valid(*row) && says_more(*row, texts.value(*row)))
 }
 
 /// Digits after the point that are not trailing zeros.
 fn decimals(text: &str) -> usize {
-    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
-    mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end().trim_end_matches('0').len())
+    let Some((_, fraction)) = text.split_once('.') else { return 0 };
+    let end = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+    fraction[..end].trim_end_matches('0').len()
 }
 
 /// One value as a column of `rows` rows.
@@ -153,7 +172,7 @@ pub(super) fn repeated(value: &Scalar<ArrayRef>, rows: usize) -> Result<ArrayRef
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float64Array, Int64Array, StringArray};
+    use arrow::array::{Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
 
     use super::*;
 
@@ -207,6 +226,9 @@ mod tests {
             ("timestamp", "yesterday"),
             ("decimal(5,2)", "1234.5"),
             ("decimal(5,2)", "1.239"),
+            ("date", "2024-01-01T10:00:00"),
+            ("timestamp", "2024-01-01T10:00:00.1234567"),
+            ("float64", "1e400"),
         ] {
             let good = match to {
                 "date" | "timestamp" => "2024-01-01",
@@ -235,6 +257,12 @@ mod tests {
         let wide: ArrayRef = Arc::new(Int64Array::from(vec![1, (1 << 53) + 1]));
         assert!(matches!(convert(&wide, &DataType::Float64), Err(Misfit::Row(1))));
         assert!(matches!(convert(&wide, &DataType::Int8), Err(Misfit::Row(1))));
+        assert!(matches!(convert(&wide, &DataType::Boolean), Err(Misfit::Row(1))));
+        assert!(matches!(convert(&floats, &parse("decimal(5,0)").unwrap()), Err(Misfit::Row(2))));
+        assert!(convert(&floats, &parse("decimal(5,1)").unwrap()).is_ok());
+        let fine: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_000, 1_001]));
+        assert!(matches!(convert(&fine, &parse("timestamp").unwrap()), Err(Misfit::Row(1))));
+        assert!(matches!(convert(&fine, &DataType::Date32), Err(Misfit::Row(0))));
     }
 
     #[test]

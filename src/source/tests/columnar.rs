@@ -1,0 +1,239 @@
+//! Parquet and Arrow IPC.
+
+use super::*;
+
+#[test]
+fn passes_over_row_groups_and_still_counts_their_rows() {
+    let folder = Folder::new()
+        .with("a.parquet", parquet_bytes(&hundred_rows(0), 10, EnabledStatistics::Page))
+        .with("b.parquet", parquet_bytes(&hundred_rows(100), 10, EnabledStatistics::Chunk))
+        .with("c.parquet", parquet_bytes(&hundred_rows(200), 10, EnabledStatistics::None));
+    for (predicate, expected) in [
+        ("id = 142", vec![142]),
+        ("id BETWEEN 95 AND 104", (95..105).collect()),
+        ("id >= 298 OR text = 't005'", vec![5, 298, 299]),
+        ("text > 't295'", (296..300).collect()),
+        ("number < 1", vec![1]),
+        ("number > 149", vec![299]),
+        ("id > 40 AND text < 't043'", vec![41, 42]),
+        ("id = 1000", vec![]),
+        ("id < 30 AND number IS NULL", (0..30).filter(|id| id % 7 == 0 || *id >= 20).collect()),
+    ] {
+        let source = folder.open(&with("*.parquet", |s| s.filter = Some(predicate.to_owned()))).unwrap();
+        assert_eq!(source.rows_hint(), Some(300));
+        let (cells, positions) = rows_of(&source).unwrap();
+        assert_eq!(positions, expected, "{predicate}");
+        assert_eq!(cells.iter().map(|row| row[0].parse().unwrap()).collect::<Vec<u64>>(), expected, "{predicate}");
+    }
+}
+
+#[test]
+fn reads_only_the_row_groups_that_may_match() {
+    let folder = Folder::new().with("a.parquet", parquet_bytes(&hundred_rows(0), 10, EnabledStatistics::Chunk));
+    let input = Arc::new(Input::of_file(&folder.path().join("a.parquet"), None).unwrap());
+    let schema = hundred_rows(0).schema();
+    let groups = |column: &str, op: BoundOp, value: BoundValue| {
+        let bound = Bound { column: column.to_owned(), op, value };
+        let pieces = parquet::Rows::open(input.clone(), schema.clone(), &[bound]).unwrap();
+        let read = pieces.map(|piece| matches!(piece.unwrap(), scan::Piece::Rows(_)));
+        read.enumerate().filter(|(_, read)| *read).map(|(group, _)| group).collect::<Vec<_>>()
+    };
+    assert_eq!(groups("id", BoundOp::Eq, BoundValue::Int(35)), [3]);
+    assert_eq!(groups("id", BoundOp::GtEq, BoundValue::Int(80)), [8, 9]);
+    assert_eq!(groups("text", BoundOp::Lt, BoundValue::Text("t010".to_owned())), [0]);
+    // Floats are bounded from above only; the third row group holds nothing but nulls.
+    assert_eq!(groups("number", BoundOp::LtEq, BoundValue::Float(15.0)), [0, 1, 3]);
+    assert_eq!(groups("number", BoundOp::Gt, BoundValue::Float(1e9)), [0, 1, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn finds_not_a_number_where_statistics_leave_it_out() {
+    let values = batch(vec![("x", Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0])))]);
+    let folder = Folder::new().with("a.parquet", parquet_bytes(&values, 10, EnabledStatistics::Page));
+    let source = folder.open(&with("a.parquet", |s| s.filter = Some("x > 5".to_owned()))).unwrap();
+    assert_eq!(rows_of(&source).unwrap().1, [1]);
+}
+
+#[test]
+fn does_not_prune_a_column_whose_type_the_job_changed() {
+    let folder = Folder::new().with("a.parquet", parquet_bytes(&hundred_rows(0), 10, EnabledStatistics::Page));
+    let source = folder.open(&with("a.parquet", |s| {
+        s.filter = Some("id < '2'".to_owned());
+        s.columns = map(&[("id", "string")]);
+    }));
+    let (cells, _) = rows_of(&source.unwrap()).unwrap();
+    assert_eq!(cells.iter().map(|row| row[0].as_str()).collect::<Vec<_>>().len(), 12);
+    assert_eq!(cells[0][0], "0");
+}
+
+#[test]
+fn cuts_batches_by_rows_and_by_bytes() {
+    let pictures = (0..300_u32).map(|i| vec![i as u8; 150_000]).collect::<Vec<_>>();
+    let one_picture = vec![vec![7_u8; 150_000]; 300];
+    for pictures in [pictures, one_picture] {
+        let rows = batch(vec![("picture", Arc::new(BinaryArray::from_iter_values(pictures)))]);
+        let mut stream = StreamWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+        stream.write(&rows).unwrap();
+        let folder = Folder::new()
+            .with("a.parquet", parquet_bytes(&rows, 1000, EnabledStatistics::None))
+            .with("a.arrow", stream.into_inner().unwrap());
+        for name in ["a.parquet", "a.arrow"] {
+            let source = folder.open(&spec(name)).unwrap();
+            let mut read = 0;
+            for rows in source.scan(None).unwrap() {
+                let rows = rows.unwrap();
+                assert!(rows.batch.num_rows() <= 120, "{name}: {} rows", rows.batch.num_rows());
+                read += rows.batch.num_rows();
+            }
+            assert_eq!(read, 300);
+        }
+    }
+}
+
+#[test]
+fn cuts_text_formats_by_bytes() {
+    let row = "x".repeat(1 << 20);
+    let csv = format!("a\n{}", format!("{row}\n").repeat(40));
+    let jsonl = format!("{{\"a\":\"{row}\"}}\n").repeat(40);
+    let folder = Folder::new().with("a.csv", csv).with("a.jsonl", jsonl);
+    for name in ["a.csv", "a.jsonl"] {
+        let source = folder.open(&spec(name)).unwrap();
+        let sizes: Vec<usize> = source.scan(None).unwrap().map(|rows| rows.unwrap().batch.num_rows()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 40);
+        assert!(sizes.iter().all(|rows| *rows <= 17), "{name}: {sizes:?}");
+    }
+}
+
+#[test]
+fn reads_what_the_parquet_crate_reads() {
+    let Some(folder) = shared("parquet") else { return };
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "parquet") {
+            continue;
+        }
+        let source = Source::open(&spec(path.to_str().unwrap()), Path::new(""));
+        let source = source.unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap().build().unwrap();
+        let whole = |batches: Vec<RecordBatch>| arrow::compute::concat_batches(source.schema(), &batches).unwrap();
+        let expected = whole(reader.map(Result::unwrap).collect());
+        let read = whole(source.scan(None).unwrap().map(|rows| rows.unwrap().batch).collect());
+        assert_eq!(source.rows_hint(), Some(read.num_rows() as u64));
+        if path.ends_with("repeated_no_annotation.parquet") {
+            // Its footer says 0 rows, and the crate believes it; its row group holds 6.
+            assert_eq!((expected.num_rows(), read.num_rows()), (0, 6));
+            continue;
+        }
+        assert_eq!(read.columns(), expected.columns(), "{}", path.display());
+        files += 1;
+    }
+    assert!(files > 40);
+}
+
+#[test]
+fn refuses_files_that_do_not_agree() {
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+    let large: ArrayRef = Arc::new(arrow::array::LargeStringArray::from(vec!["y"]));
+    let bytes = |columns| parquet_bytes(&batch(columns), 10, EnabledStatistics::None);
+    let folder = Folder::new()
+        .with("a.parquet", bytes(vec![("id", ids.clone()), ("t", texts.clone())]))
+        .with("turned.parquet", bytes(vec![("t", large), ("id", ids.clone())]))
+        .with("type.parquet", bytes(vec![("id", texts.clone()), ("t", texts.clone())]))
+        .with("less.parquet", bytes(vec![("id", ids.clone())]))
+        .with("more.parquet", bytes(vec![("id", ids.clone()), ("t", texts.clone()), ("u", texts)]))
+        .with("a.csv", "id,t\n1,x\n")
+        .with("turned.csv", "t,id\ny,1\n")
+        .with("less.csv", "id\n1\n");
+    let open = |other: &str, extension: &str| {
+        let paths = Paths::Many(vec![format!("a.{extension}"), format!("{other}.{extension}")]);
+        folder.open(&SourceSpec { path: paths, ..SourceSpec::default() })
+    };
+    assert_eq!(cells(&open("turned", "parquet").unwrap()), [["1", "x"], ["1", "y"]]);
+    assert_eq!(cells(&open("turned", "csv").unwrap()), [["1", "x"], ["1", "y"]]);
+    let said = |other: &str, extension: &str| words(&open(other, extension).unwrap_err());
+    assert!(said("type", "parquet").starts_with("column `id` is string in "));
+    assert!(said("less", "parquet").starts_with("column `t` is in "));
+    assert!(said("more", "parquet").starts_with("column `u` is in "));
+    assert!(said("less", "csv").starts_with("column `t` is in "));
+}
+
+#[test]
+fn ends_in_an_error_for_hostile_files() {
+    let Some(folder) = shared("hostile") else { return };
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension == "md") {
+            continue;
+        }
+        let read = Source::open(&spec(path.to_str().unwrap()), Path::new("")).and_then(|source| rows_of(&source));
+        let error = read.map(|_| path.clone()).unwrap_err();
+        let expected = match path.file_name().unwrap().to_str().unwrap() {
+            "duckdb_unterminated.csv" => matches!(error, Error::Quote { .. }),
+            "duckdb_invalid_utf.csv" => matches!(error, Error::NotUtf8 { .. }),
+            name if name.ends_with(".csv") => matches!(error, Error::CellCount { .. }),
+            _ => matches!(error, Error::Corrupt { .. } | Error::RowCount { .. }),
+        };
+        assert!(expected, "{}: {error:?}", path.display());
+        files += 1;
+    }
+    assert_eq!(files, 7);
+}
+
+#[test]
+fn never_gives_another_number_of_rows_of_a_damaged_file() {
+    let rows = hundred_rows(0);
+    let mut file = FileWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    file.write(&rows).unwrap();
+    let mut stream = StreamWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    stream.write(&rows).unwrap();
+    stream.finish().unwrap();
+    for (name, bytes) in [
+        ("a.parquet", parquet_bytes(&rows, 30, EnabledStatistics::Chunk)),
+        ("a.arrow", file.into_inner().unwrap()),
+        ("b.arrow", stream.into_inner().unwrap()),
+    ] {
+        for length in (0..bytes.len()).step_by(7) {
+            assert!(read(name, &bytes[..length]).is_err(), "{name} cut after {length} of {} bytes", bytes.len());
+        }
+        let mut wrong = 0;
+        for at in (0..bytes.len()).step_by(5) {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x55;
+            match read(name, &bytes) {
+                Ok(rows) => assert_eq!(rows.len(), 100, "{name} damaged at byte {at}"),
+                Err(_) => wrong += 1,
+            }
+        }
+        assert!(wrong > 0, "{name}");
+    }
+}
+
+#[test]
+fn reads_arrow_files_and_streams_as_they_are() {
+    let words: DictionaryArray<Int32Type> = ["x", "y", "x"].into_iter().collect();
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1)]), None, Some(vec![])]);
+    let rows =
+        batch(vec![("id", Arc::new(Int64Array::from(vec![1, 2, 3]))), ("word", Arc::new(words)), ("list", Arc::new(lists))]);
+    let compressed = IpcWriteOptions::default().try_with_compression(Some(arrow::ipc::CompressionType::LZ4_FRAME)).unwrap();
+    let mut file = FileWriter::try_new_with_options(Vec::new(), &rows.schema(), compressed).unwrap();
+    let mut stream = StreamWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    for _ in 0..2 {
+        file.write(&rows).unwrap();
+        stream.write(&rows).unwrap();
+    }
+    let folder = Folder::new().with("a.feather", file.into_inner().unwrap()).with("a.arrows", stream.into_inner().unwrap());
+    for name in ["a.feather", "a.arrows"] {
+        let source = folder.open(&spec(name)).unwrap();
+        assert_eq!(source.schema().field(1).data_type(), rows.schema().field(1).data_type());
+        assert_eq!(source.rows_hint(), Some(6));
+        assert_eq!(cells(&source), [shown(&rows), shown(&rows)].concat(), "{name}");
+        let only: Vec<_> = source.scan(Some(&["list".to_owned()])).unwrap().map(|rows| rows.unwrap().batch).collect();
+        assert_eq!(only[0].num_columns(), 1);
+        let none: usize = source.scan(Some(&[])).unwrap().map(|rows| rows.unwrap().batch.num_rows()).sum();
+        assert_eq!(none, 6);
+        assert_eq!(cells(&folder.open(&with(name, |s| s.filter = Some("word = 'y'".to_owned()))).unwrap()).len(), 2, "{name}");
+    }
+}
