@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 2_000, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 400, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn escapes_as_serde_json_does(any in "\\PC{0,80}|[\\x00-\\x7f]{0,200}|(?s:.){0,120}", before in proptest::collection::vec(any::<u8>(), 0..40)) {

@@ -526,4 +526,79 @@ mod tests {
             scan(source);
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config {
+            rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+            failure_persistence: None,
+            ..proptest::test_runner::Config::default()
+        })]
+
+        #[test]
+        fn sees_every_variable_that_the_engine_sees(
+            parts in proptest::collection::vec((0..STATEMENTS.len(), 0..EXPRESSIONS.len(), 0..EXPRESSIONS.len()), 1..6),
+        ) {
+            let part = |&(statement, e, f): &(usize, usize, usize)| {
+                STATEMENTS[statement].replace('E', EXPRESSIONS[e]).replace('F', EXPRESSIONS[f])
+            };
+            let source: String = parts.iter().map(part).collect();
+            let facts = scan(&source);
+            let mut env = minijinja::Environment::new();
+            env.add_template("t", &source).unwrap_or_else(|e| panic!("{source}: {e}"));
+            for name in env.get_template("t").unwrap().undeclared_variables(false) {
+                proptest::prop_assert!(facts.names.iter().any(|named| named.name == name), "{name} in {source}");
+            }
+        }
+
+        #[test]
+        fn ends_on_any_soup(source in r#"([{][{%#][-]?|[#%}][}]|[ab]|row| |\n|is|set|in|none|["'\\\[\]().|=,~<-]|ä|3){0,40}"#) {
+            scan(&source);
+        }
+    }
+
+    const STATEMENTS: &[&str] = &[
+        "{{ E }}",
+        "{{- E -}} text { ",
+        "{% set x = E %}",
+        "{% set x, y = E, F %}",
+        "{% set x|upper %}{{ E }}{% endset %}",
+        "{% if E %}{{ F }}{% elif b %}{% else %}{% endif %}",
+        "{%- for x in E if F -%}{{ loop.index }}{% else %}{{ x }}{% endfor %}",
+        "{% with x = E, y = F %}{{ x }}{% endwith %}",
+        "{% macro m(x, y=E) %}{{ F }}{% endmacro %}",
+        "{% call(x) m(E) %}{{ F }}{% endcall %}",
+        "{% filter upper %}{{ E }}{% endfilter %}",
+        "{% autoescape false %}{{ E }}{% endautoescape %}",
+        "{# {{ c }} #}",
+        "{% raw %}{{ c }} {% {% endraw %}",
+        "{% do f(E) %}",
+        "{% include E %}",
+        "{% import E as x %}",
+    ];
+
+    const EXPRESSIONS: &[&str] = &[
+        "a",
+        "b.c.d",
+        "row[\"x\"]",
+        "row.y",
+        "\"}} %} {{ x\"",
+        "'it\\'s'",
+        "(a|upper|default(b))",
+        "a ~ b",
+        "{\"k\": a, \"l\": {\"m\": b}}",
+        "f(a, k=b)",
+        "(a if b else c)",
+        "[a, b][0]",
+        "a[b]",
+        "a[1:b]",
+        "not a",
+        "a is none",
+        "a is not divisibleby(b)",
+        "a is in b",
+        "-a + 3.5e1 // b",
+        "(a, b)",
+        "a in [1, b]",
+        "1.0.a",
+        "a == 3 and b != \"x\" or c < 4",
+    ];
 }
