@@ -26,6 +26,15 @@ fn every_model_has_a_price_but_the_preview() {
 }
 
 #[test]
+fn the_documentation_names_every_model_in_service() {
+    let page = include_str!("../../docs/models.md");
+    for (id, model) in &Catalog::builtin().models {
+        let name = model.aliases.first().unwrap_or(id);
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
 fn batch_prices_are_as_published() {
     // Entered a second time from the published batch columns: input, output, 5 m write, 1 h write, read.
     let table = [
