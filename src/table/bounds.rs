@@ -32,8 +32,8 @@ pub enum BoundOp {
     GtEq,
 }
 
-/// A literal. Text only meets text columns, booleans boolean columns, and numbers columns of integers or 64-bit floats; text
-/// compares by its bytes.
+/// A literal of the column's kind: text for a text column (compared by its bytes), a whole number for any integer column, a
+/// float for a column of 64-bit floats, a boolean for a boolean column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BoundValue {
     /// A whole number.
@@ -126,7 +126,7 @@ fn literal(expr: &Expr) -> Option<BoundValue> {
             _ => None,
         },
         Expr::Value(ValueWithSpan { value, .. }) => match value {
-            Value::Number(text, _) if text.contains('.') => text.parse().ok().map(BoundValue::Float),
+            Value::Number(text, _) if text.contains(['.', 'e', 'E']) => text.parse().ok().map(BoundValue::Float),
             Value::Number(text, _) => text.parse().ok().map(BoundValue::Int),
             Value::SingleQuotedString(text) => Some(BoundValue::Text(text.clone())),
             Value::Boolean(value) => Some(BoundValue::Bool(*value)),
@@ -139,24 +139,37 @@ fn literal(expr: &Expr) -> Option<BoundValue> {
 /// Adds a bound where the column's own order is that of the literal.
 fn push(column: &str, op: BoundOp, value: BoundValue, schema: &Schema, bounds: &mut Vec<Bound>) {
     let Ok(field) = schema.field_with_name(column) else { return };
-    if comparable(field.data_type(), op, &value) {
+    if let Some((op, value)) = fitted(field.data_type(), op, value) {
         bounds.push(Bound { column: column.to_owned(), op, value });
     }
 }
 
-fn comparable(data_type: &DataType, op: BoundOp, value: &BoundValue) -> bool {
-    // Up to here, turning a whole number into a float neither joins two numbers nor changes their order.
-    const EXACT: i64 = 1 << 53;
+/// Up to here, turning a whole number into a float neither joins two numbers nor changes their order.
+const EXACT: f64 = (1_i64 << 53) as f64;
+
+/// The bound as a comparison within the column's own type.
+fn fitted(data_type: &DataType, op: BoundOp, value: BoundValue) -> Option<(BoundOp, BoundValue)> {
     match (data_type, value) {
-        (DataType::Dictionary(_, values), _) => comparable(values, op, value),
-        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, BoundValue::Text(_)) => true,
-        (DataType::Boolean, BoundValue::Bool(_)) => true,
-        // Not-a-number is the greatest value for the engine and absent from statistics.
-        (DataType::Float64, _) if matches!(op, BoundOp::Gt | BoundOp::GtEq) => false,
-        (DataType::Float64, BoundValue::Float(n)) => n.is_finite(),
-        (DataType::Float64, BoundValue::Int(n)) => n.unsigned_abs() < EXACT.unsigned_abs(),
-        (integer, BoundValue::Int(_)) if integer.is_integer() => true,
-        (integer, BoundValue::Float(n)) if integer.is_integer() => n.abs() < EXACT as f64,
-        _ => false,
+        (DataType::Dictionary(_, values), value) => fitted(values, op, value),
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, value @ BoundValue::Text(_)) => Some((op, value)),
+        (DataType::Boolean, value @ BoundValue::Bool(_)) => Some((op, value)),
+        // A value that is not a number is the greatest for the engine, and absent from statistics.
+        (DataType::Float64, _) if matches!(op, BoundOp::Gt | BoundOp::GtEq) => None,
+        (DataType::Float64, BoundValue::Int(n)) => fitted(data_type, op, BoundValue::Float(n as f64)),
+        (DataType::Float64, BoundValue::Float(n)) => (n.abs() < EXACT).then_some((op, BoundValue::Float(n))),
+        (integer, value @ BoundValue::Int(_)) if integer.is_integer() => Some((op, value)),
+        (integer, BoundValue::Float(n)) if integer.is_integer() && n.abs() < EXACT => whole(op, n),
+        _ => None,
     }
+}
+
+/// The same comparison with a whole number: `x < 5.5` is `x <= 5`.
+fn whole(op: BoundOp, n: f64) -> Option<(BoundOp, BoundValue)> {
+    let (op, n) = match op {
+        _ if n.fract() == 0.0 => (op, n),
+        BoundOp::Eq => return None,
+        BoundOp::Lt | BoundOp::LtEq => (BoundOp::LtEq, n.floor()),
+        BoundOp::Gt | BoundOp::GtEq => (BoundOp::GtEq, n.ceil()),
+    };
+    Some((op, BoundValue::Int(n as i64)))
 }
