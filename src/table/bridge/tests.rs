@@ -130,7 +130,7 @@ fn check(strategies: Vec<BoxedStrategy<ArrayRef>>, cases: u32, same_type: bool) 
 
 #[test]
 fn arrow_to_polars_and_back_keeps_values_nulls_and_types() {
-    check(unchanged(), 64, true);
+    check(unchanged(), 48, true);
 }
 
 #[test]
