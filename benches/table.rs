@@ -79,7 +79,7 @@ fn derive_by_hand(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 20)]
 fn profile(bencher: Bencher<'_, '_>) {
     let batch = batch();
     bencher.counter(ItemsCount::new(ROWS)).bench(|| {

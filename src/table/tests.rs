@@ -103,6 +103,8 @@ fn conditions_are_true_false_or_null_as_sql_says() {
         ("paid IS TRUE", "true | false | false"),
         ("small = 255", "false | true | ∅"),
         ("small > 1.5e0", "false | true | ∅"),
+        ("small = 257", "false | false | ∅"),
+        ("small > -1", "true | true | ∅"),
         ("price = 10.1", "true | false | ∅"),
         ("score > 100", "false | true | ∅"),
         ("score = score", "true | true | ∅"),
