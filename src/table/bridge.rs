@@ -39,6 +39,10 @@ pub(super) fn crossing(data_type: &DataType) -> Option<DataType> {
 }
 
 fn crossing_field(field: &FieldRef) -> Option<FieldRef> {
+    // Nulls can go in, but not out again.
+    if field.data_type().is_null() {
+        return None;
+    }
     Some(Arc::new(Field::new(field.name(), crossing(field.data_type())?, true)))
 }
 

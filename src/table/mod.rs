@@ -18,7 +18,7 @@
 //! these. On the way in, dictionaries are unpacked, unsigned integers of 8 and 16 bits become 32-bit, floats of 16 bits become
 //! 32-bit, decimals become 64-bit floats (exact up to 15 digits), seconds become milliseconds, and time zones that are an offset
 //! become UTC (the same instants). On the way out text is plain `Utf8`, lists are `List`, times of day are nanoseconds. Maps,
-//! unions and intervals do not cross: a clear error.
+//! unions and intervals do not cross: a clear error. A value out of the range of what it becomes (a time before midnight) is null.
 //!
 //! **SQL.** The dialect is that of polars: comparison, `AND`, `OR`, `NOT`, `IN`, `BETWEEN`, `LIKE`, `ILIKE`, `~`, `CASE`, `CAST`,
 //! `TRY_CAST`, `||`, arithmetic, `EXTRACT`, and the functions listed in `syntax.rs`; to allow another one, add it there. A float

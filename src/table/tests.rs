@@ -386,3 +386,53 @@ fn can_be_shared_by_threads() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     shared::<Expression>();
 }
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn every_column_of_real_parquet_files_is_read_or_refused_by_its_name() {
+    let here = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(std::path::PathBuf::from);
+    let mut places = named.into_iter().chain([here.join("../shared/data"), here.join("../../shared/data")]);
+    let Some(data) = places.find(|place| place.is_dir()) else {
+        eprintln!("skipped: no folder of shared data");
+        return;
+    };
+    let files = ["parquet", "sample"].into_iter().flat_map(|folder| std::fs::read_dir(data.join(folder)).unwrap());
+    let paths = files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "parquet"));
+    let (mut read, mut refused) = (0, Vec::new());
+    for path in paths {
+        let Some(batches) = std::fs::File::open(&path).ok().and_then(|file| {
+            let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).ok()?.build().ok()?;
+            Some(reader.map_while(Result::ok).collect::<Vec<_>>())
+        }) else {
+            continue;
+        };
+        for batch in batches.iter().take(2) {
+            let mut profiler = crate::profile::Profiler::new(&batch.schema());
+            profiler.add(batch);
+            assert_eq!(profiler.finish().rows as usize, batch.num_rows());
+            for (place, field) in batch.schema().fields().iter().enumerate() {
+                let sql = format!("\"{}\"", field.name().replace('"', "\"\""));
+                match Expression::parse(&sql, &batch.schema()) {
+                    Ok(expression) => {
+                        let values = expression.evaluate(batch).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+                        assert_eq!(values.data_type(), expression.data_type());
+                        // One file holds times before midnight, which become null.
+                        let is_time = matches!(values.data_type(), DataType::Time64(_));
+                        if batch.schema().index_of(field.name()).unwrap() == place && !is_time {
+                            assert_eq!(&values, &cast(batch.column(place), values.data_type()).unwrap(), "{}", path.display());
+                        }
+                        read += 1;
+                    }
+                    Err(Error::UnsupportedType { column, data_type }) => {
+                        assert_eq!(&column, field.name());
+                        refused.push(data_type.to_string());
+                    }
+                    Err(other) => panic!("{}: {other}", path.display()),
+                }
+            }
+        }
+    }
+    assert!(read > 100, "{read} columns");
+    assert!(refused.iter().all(|data_type| data_type.contains("Map") || data_type.contains("Null")), "{refused:?}");
+}
