@@ -12,6 +12,7 @@
 
 pub mod durable;
 pub mod table;
+pub mod profile;
 pub mod source;
 pub mod template;
 pub mod request;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, make_array};
+use arrow::array::{ArrayRef, NullArray, make_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
@@ -18,7 +18,9 @@ pub(super) fn crossing(data_type: &DataType) -> Option<DataType> {
     use DataType as T;
     Some(match data_type {
         T::Null | T::Boolean | T::Date32 => data_type.clone(),
-        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => data_type.clone(),
+        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt32 | T::UInt64 => data_type.clone(),
+        // Absent from the slim build of polars.
+        T::UInt8 | T::UInt16 => T::UInt32,
         T::Float32 | T::Float64 => data_type.clone(),
         T::Float16 => T::Float32,
         T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..) => T::Float64,
@@ -37,6 +39,10 @@ pub(super) fn crossing(data_type: &DataType) -> Option<DataType> {
 }
 
 fn crossing_field(field: &FieldRef) -> Option<FieldRef> {
+    // Nulls can go in, but not out again.
+    if field.data_type().is_null() {
+        return None;
+    }
     Some(Arc::new(Field::new(field.name(), crossing(field.data_type())?, true)))
 }
 
@@ -84,6 +90,10 @@ pub(super) fn to_polars(name: &str, array: &ArrayRef) -> Option<Series> {
 /// Takes a column from polars, as one array of a [`plain`] type.
 #[expect(unsafe_code, reason = "the Arrow C data interface hands over pointers")]
 pub(super) fn to_arrow(series: &Series) -> Result<ArrayRef, PolarsError> {
+    if series.dtype().is_null() {
+        // polars exports a buffer that the interface does not foresee.
+        return Ok(Arc::new(NullArray::new(series.len())));
+    }
     let array = series.rechunk().to_arrow(0, CompatLevel::newest());
     let field = polars_arrow::datatypes::Field::new(series.name().clone(), array.dtype().clone(), true);
     let schema = ffi::export_field_to_c(&field);
@@ -98,3 +108,6 @@ pub(super) fn to_arrow(series: &Series) -> Result<ArrayRef, PolarsError> {
     let array = make_array(data.map_err(|fault| PolarsError::InvalidOperation(fault.to_string().into()))?);
     cast(&array, &plain(array.data_type())).map_err(|fault| PolarsError::InvalidOperation(fault.to_string().into()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,26 +15,31 @@
 //! expression and names of columns, never a cell. Nothing panics: what the engine may do is caught at the border.
 //!
 //! **What crosses.** Booleans, integers, floats, text, dates, times, timestamps, durations, binary, and lists and structs of
-//! these. On the way in, dictionaries are unpacked, 16-bit floats become 32-bit, decimals become 64-bit floats (exact up to 15
-//! digits), seconds become milliseconds, and time zones that are an offset become UTC (the same instants). On the way out text
-//! is plain `Utf8`, lists are `List`, times of day are nanoseconds. Maps, unions and intervals do not cross: a clear error.
+//! these. On the way in, dictionaries are unpacked, unsigned integers of 8 and 16 bits become 32-bit, floats of 16 bits become
+//! 32-bit, decimals become 64-bit floats (exact up to 15 digits), seconds become milliseconds, and time zones that are an offset
+//! become UTC (the same instants). On the way out text is plain `Utf8`, lists are `List`, times of day are nanoseconds. Maps,
+//! unions and intervals do not cross: a clear error. A value out of the range of what it becomes (a time before midnight) is null.
 //!
 //! **SQL.** The dialect is that of polars: comparison, `AND`, `OR`, `NOT`, `IN`, `BETWEEN`, `LIKE`, `ILIKE`, `~`, `CASE`, `CAST`,
-//! `TRY_CAST`, `||`, arithmetic, `EXTRACT`, and the functions listed in `syntax.rs`. A float that is not a number equals itself
-//! and is greater than all others; text compares by its bytes. To allow another function, add it to that list.
+//! `TRY_CAST`, `||`, arithmetic, `EXTRACT`, and the functions listed in `syntax.rs`; to allow another one, add it there. A float
+//! that is not a number equals itself and is greater than all others; text compares by its bytes; integers wrap around; a
+//! division by zero of integers is null. A text that is compared with a date or timestamp column, or cast to one, is read as
+//! ISO 8601 (`2024-01-31`, `2024-01-31 10:00`), value by value: unlike polars, which guesses a format from the first row.
 
 mod bounds;
 mod bridge;
+mod engine;
 mod syntax;
+mod times;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_empty_array};
 use arrow::compute::{cast, prep_null_mask_filter, take};
 use arrow::datatypes::{DataType, Schema};
-use polars::prelude::{Column, DataFrame, DslPlan, Expr, IntoColumn, IntoLazy, LazyFrame, PolarsError, col};
-use polars::sql::SQLContext;
+use polars::prelude::Expr;
+
+use engine::Context;
 
 pub use bounds::{Bound, BoundOp, BoundValue};
 
@@ -91,7 +96,7 @@ pub enum Error {
         data_type: DataType,
     },
     /// The types in the expression do not fit each other.
-    #[error("`{sql}` does not fit the types of its columns ({}): {reason}", .columns.join(", "))]
+    #[error("the types in `{sql}` do not fit{}: {reason}", in_brackets(.columns))]
     Type {
         /// The expression.
         sql: String,
@@ -147,6 +152,10 @@ fn in_words(nearest: &[String], columns: &[String], quoted: bool) -> String {
     words
 }
 
+fn in_brackets(columns: &[String]) -> String {
+    if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) }
+}
+
 fn nearest_in_words(nearest: &[String]) -> String {
     match nearest {
         [] => String::new(),
@@ -157,10 +166,8 @@ fn nearest_in_words(nearest: &[String]) -> String {
 /// The names that look like `wanted`, best first, at most three.
 fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let lower = wanted.to_lowercase();
-    let mut near: Vec<(f64, &str)> = names
-        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name))
-        .filter(|(score, _)| *score > 0.8)
-        .collect();
+    let mut near: Vec<(f64, &str)> =
+        names.map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name)).filter(|(score, _)| *score > 0.8).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
     near.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
@@ -168,7 +175,7 @@ fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String
 /// An SQL expression, parsed and type-checked against a schema; makes one value for each row.
 ///
 /// ```
-/// use std::sync::Arc;
+/// use std::sync::{Arc, Once};
 /// use arrow::array::{ArrayRef, RecordBatch, StringArray};
 /// use rowmill::table::Expression;
 ///
@@ -213,25 +220,26 @@ impl Expression {
     /// All of [`Error`] but those that need rows: not an expression, unknown column or function, a type that cannot cross,
     /// types that do not fit each other. None is worth another try.
     pub fn parse(sql: &str, schema: &Schema) -> Result<Self, Error> {
+        engine::quiet();
+        engine::with_room(|| Self::parse_here(sql, schema))
+            .unwrap_or_else(|| Err(Error::Syntax { sql: sql.to_owned(), reason: "it cannot be worked on".to_owned() }))
+    }
+
+    fn parse_here(sql: &str, schema: &Schema) -> Result<Self, Error> {
         let parsed = syntax::parse(sql, schema)?;
         let types = crossing_types(&parsed.columns, schema)?;
         let context = Context { sql: &parsed.sql, columns: &parsed.columns, types: &types };
-        let empty = types.iter().map(new_empty_array).collect::<Vec<_>>();
-        let frame = context.frame(&empty, 0)?;
+        let empty = context.frame(&types.iter().map(new_empty_array).collect::<Vec<_>>(), 0)?;
         for pattern in &parsed.patterns {
             context.check_pattern(pattern)?;
         }
-        let expr = context.checked(|| plan(&parsed.rewritten, frame.clone()))?;
-        let value = if parsed.columns.is_empty() {
-            let one_row = context.checked(|| evaluate(&expr, one_row_frame()?))?;
-            Value::Constant(one_row.slice(0, 1))
-        } else {
-            Value::PerRow(expr)
-        };
-        let data_type = match &value {
-            Value::Constant(array) => array.data_type().clone(),
-            Value::PerRow(expr) => context.checked(|| evaluate(expr, frame.clone()))?.data_type().clone(),
-        };
+        for condition in &parsed.conditions {
+            context.check_condition(condition, &empty)?;
+        }
+        let expr = context.checked(|| engine::plan(&parsed.rewritten, &empty))?;
+        let example = context.checked(|| engine::evaluate(&expr, &empty))?;
+        let data_type = example.data_type().clone();
+        let value = if parsed.columns.is_empty() { Value::Constant(example) } else { Value::PerRow(expr) };
         let bounds = bounds::of(&parsed.tree, schema);
         let inner = Inner { sql: parsed.sql, columns: parsed.columns, types, data_type, value, bounds };
         Ok(Self { inner: Arc::new(inner) })
@@ -289,7 +297,7 @@ impl Expression {
         };
         let context = self.context();
         let frame = context.frame(&self.arrays(batch)?, batch.num_rows())?;
-        let values = context.on_rows(|| evaluate(expr, frame.clone()))?;
+        let values = context.on_rows(|| engine::evaluate(expr, &frame))?;
         self.fitted(values, batch.num_rows())
     }
 
@@ -347,56 +355,6 @@ impl Expression {
     }
 }
 
-/// What an error message needs to know.
-struct Context<'a> {
-    sql: &'a str,
-    columns: &'a [String],
-    types: &'a [DataType],
-}
-
-impl Context<'_> {
-    /// The columns as a polars frame.
-    fn frame(&self, arrays: &[ArrayRef], rows: usize) -> Result<DataFrame, Error> {
-        let mut columns: Vec<Column> = Vec::with_capacity(arrays.len());
-        for (name, array) in self.columns.iter().zip(arrays) {
-            let unsupported =
-                || Error::UnsupportedType { column: name.clone(), data_type: array.data_type().clone() };
-            let series = catch_unwind(AssertUnwindSafe(|| bridge::to_polars(name, array)));
-            columns.push(series.ok().flatten().ok_or_else(unsupported)?.into_column());
-        }
-        DataFrame::new(rows, columns)
-            .map_err(|fault| Error::Evaluate { sql: self.sql.to_owned(), reason: without_values(&fault) })
-    }
-
-    /// Does something before any row is known, so that what the engine says can be shown whole.
-    fn checked<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
-        let reason = match catch_unwind(AssertUnwindSafe(act)) {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(fault)) => in_short(&fault),
-            Err(_) => "the engine cannot work this out".to_owned(),
-        };
-        let types = self.columns.iter().zip(self.types).map(|(name, data_type)| format!("`{name}`: {data_type}"));
-        Err(Error::Type { sql: self.sql.to_owned(), columns: types.collect(), reason })
-    }
-
-    /// Does something on rows, whose values must not get into a message.
-    fn on_rows<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
-        let reason = match catch_unwind(AssertUnwindSafe(act)) {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(fault)) => without_values(&fault),
-            Err(_) => "the engine cannot work this out".to_owned(),
-        };
-        Err(Error::Evaluate { sql: self.sql.to_owned(), reason })
-    }
-
-    /// Tries a regular expression on nothing: the engine would look at it only when the first row comes.
-    fn check_pattern(&self, pattern: &str) -> Result<(), Error> {
-        let text = Column::new("text".into(), [""]);
-        let matches = col("text").str().contains(polars::prelude::lit(pattern), true);
-        self.checked(|| evaluate(&matches, DataFrame::new(1, vec![text.clone()])?)).map(drop)
-    }
-}
-
 /// The types of the columns that are read, all of which can cross.
 fn crossing_types(columns: &[String], schema: &Schema) -> Result<Vec<DataType>, Error> {
     let types = columns.iter().filter_map(|name| schema.field_with_name(name).ok().map(|field| (name, field.data_type())));
@@ -408,52 +366,10 @@ fn crossing_types(columns: &[String], schema: &Schema) -> Result<Vec<DataType>, 
         .collect()
 }
 
-/// Has polars translate the expression, with the types of the columns at hand (so that `day >= '2024-01-01'` is a date).
-fn plan(sql: &str, frame: DataFrame) -> Result<Expr, PolarsError> {
-    let frame = if frame.width() == 0 { one_row_frame()? } else { frame };
-    let mut context = SQLContext::new();
-    context.register("rows of the table", frame.lazy());
-    let selected: LazyFrame = context.execute(&format!("SELECT ({sql}) AS value FROM \"rows of the table\""))?;
-    match selected.logical_plan {
-        DslPlan::Select { mut expr, .. } if expr.len() == 1 => Ok(expr.remove(0)),
-        _ => Err(PolarsError::SQLInterface("this is not one value a row".into())),
-    }
-}
-
-fn one_row_frame() -> Result<DataFrame, PolarsError> {
-    DataFrame::new(1, vec![Column::new("nothing".into(), [false])])
-}
-
-fn evaluate(expr: &Expr, frame: DataFrame) -> Result<ArrayRef, PolarsError> {
-    let made = frame.lazy().select([expr.clone()]).collect()?;
-    let values = made.columns().first().ok_or_else(|| PolarsError::NoData("no value".into()))?;
-    bridge::to_arrow(values.as_materialized_series())
-}
-
 /// A one-row array, as often as there are rows.
 fn repeated(one_row: &ArrayRef, rows: usize) -> ArrayRef {
     let zeros = UInt32Array::from(vec![0; rows]);
     take(one_row, &zeros, None).unwrap_or_else(|_| new_empty_array(one_row.data_type()))
-}
-
-/// What the engine says, without the plan that it prints below.
-fn in_short(fault: &PolarsError) -> String {
-    let text = match fault {
-        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => return in_short(error),
-        other => other.to_string(),
-    };
-    let first = text.split("\n\n").next().unwrap_or(&text);
-    first.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// What the engine says where a value of a row may be quoted: only the part known to be without.
-fn without_values(fault: &PolarsError) -> String {
-    let text = in_short(fault);
-    // "conversion from `str` to `i64` failed in column 'x' for 3 out of 5 values: ["…", …]"
-    match text.find("conversion from").zip(text.find(" values: ")) {
-        Some((start, end)) if start < end => text[start..end + " values".len()].to_owned(),
-        _ => "the engine cannot work out at least one row".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -8,32 +8,115 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::{DataType, Schema};
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Value, ValueWithSpan, Visit,
-    Visitor, visit_expressions_mut,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, UnaryOperator, Value,
+    ValueWithSpan, Visit, Visitor, visit_expressions_mut,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::Token;
+use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::{Error, nearest};
 
 /// The functions that make one value from one row.
 const FUNCTIONS: &[&str] = &[
     // conditions
-    "coalesce", "greatest", "if", "ifnull", "least", "nullif",
+    "coalesce",
+    "greatest",
+    "if",
+    "ifnull",
+    "least",
+    "nullif",
     // text
-    "bit_length", "char_length", "character_length", "concat", "concat_ws", "ends_with", "left", "length", "lower", "lpad",
-    "ltrim", "octet_length", "regexp_like", "replace", "reverse", "right", "rpad", "rtrim", "split_part", "starts_with", "strpos",
+    "bit_length",
+    "char_length",
+    "character_length",
+    "concat",
+    "concat_ws",
+    "ends_with",
+    "left",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "octet_length",
+    "regexp_like",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "starts_with",
+    "strpos",
     "upper",
     // dates and times
-    "date", "date_part", "datetime", "strftime", "strptime", "time", "timestamp",
+    "date",
+    "date_part",
+    "datetime",
+    "strftime",
+    "strptime",
+    "time",
+    "timestamp",
     // numbers
-    "abs", "acos", "acosd", "asin", "asind", "atan", "atan2", "atan2d", "atand", "bit_and", "bit_not", "bit_or", "bit_xor", "cbrt",
-    "ceil", "ceiling", "cos", "cosd", "cot", "cotd", "degrees", "div", "exp", "floor", "ln", "log", "log10", "log1p", "log2", "mod",
-    "pi", "pow", "power", "radians", "round", "sign", "sin", "sind", "sqrt", "tan", "tand", "trunc", "truncate",
+    "abs",
+    "acos",
+    "acosd",
+    "asin",
+    "asind",
+    "atan",
+    "atan2",
+    "atan2d",
+    "atand",
+    "bit_and",
+    "bit_not",
+    "bit_or",
+    "bit_xor",
+    "cbrt",
+    "ceil",
+    "ceiling",
+    "cos",
+    "cosd",
+    "cot",
+    "cotd",
+    "degrees",
+    "div",
+    "exp",
+    "floor",
+    "ln",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "mod",
+    "pi",
+    "pow",
+    "power",
+    "radians",
+    "round",
+    "sign",
+    "sin",
+    "sind",
+    "sqrt",
+    "tan",
+    "tand",
+    "trunc",
+    "truncate",
     // lists
-    "array_contains", "array_get", "array_length", "array_lower", "array_mean", "array_sum", "array_to_string", "array_upper",
+    "array_contains",
+    "array_get",
+    "array_length",
+    "array_lower",
+    "array_mean",
+    "array_sum",
+    "array_to_string",
+    "array_upper",
 ];
+
+/// The levels an expression may have; each `AND` in a chain is one. The engine works on the levels by recursion, so that some
+/// thousands would end the process.
+const MAX_DEPTH: usize = 200;
+/// The words and signs an expression may have, literals and commas not counted: keeps the tree itself within the stack.
+const MAX_WORDS: usize = 4_000;
 
 /// An expression that may be translated.
 pub(super) struct Parsed {
@@ -45,6 +128,8 @@ pub(super) struct Parsed {
     pub(super) columns: Vec<String>,
     /// The regular expressions in it that are known before any row.
     pub(super) patterns: Vec<String>,
+    /// What stands beside `AND`, `OR` and `NOT` and is not evidently true or false; as text for polars.
+    pub(super) conditions: Vec<String>,
     /// The tree, as it was given.
     pub(super) tree: Expr,
 }
@@ -53,12 +138,12 @@ pub(super) struct Parsed {
 pub(super) fn parse(sql: &str, schema: &Schema) -> Result<Parsed, Error> {
     let sql = sql.trim();
     let tree = tree(sql)?;
-    let mut check = Check { sql, schema, columns: Vec::new(), patterns: Vec::new() };
+    let mut check = Check { sql, schema, depth: 0, columns: Vec::new(), patterns: Vec::new(), conditions: Vec::new() };
     if let ControlFlow::Break(fault) = tree.visit(&mut check) {
         return Err(fault);
     }
-    let Check { columns, patterns, .. } = check;
-    Ok(Parsed { sql: sql.to_owned(), rewritten: rewritten(&tree), columns, patterns, tree })
+    let Check { columns, patterns, conditions, .. } = check;
+    Ok(Parsed { sql: sql.to_owned(), rewritten: rewritten(&tree), columns, patterns, conditions, tree })
 }
 
 fn tree(sql: &str) -> Result<Expr, Error> {
@@ -70,13 +155,21 @@ fn tree(sql: &str) -> Result<Expr, Error> {
         let text = fault.to_string();
         text.trim_start_matches("sql parser error: ").trim_start_matches("Expected: ").to_owned()
     };
-    let mut parser = Parser::new(&GenericDialect {}).try_with_sql(sql).map_err(|cause| fault(short(cause)))?;
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().map_err(|cause| fault(cause.to_string()))?;
+    if tokens.iter().filter(|token| is_word(&token.token)).count() > MAX_WORDS {
+        return Err(fault(format!("it is longer than {MAX_WORDS} words")));
+    }
+    let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(tokens);
     let tree = parser.parse_expr().map_err(|cause| fault(short(cause)))?;
     match parser.peek_token().token {
         Token::EOF => Ok(tree),
         Token::Word(_) if is_statement(&tree) => Err(fault("it is a statement".to_owned())),
         token => Err(fault(format!("`{token}` is too much"))),
     }
+}
+
+fn is_word(token: &Token) -> bool {
+    !matches!(token, Token::Number(..) | Token::SingleQuotedString(_) | Token::Comma | Token::Whitespace(_))
 }
 
 /// `DROP TABLE x` parses as a column followed by too much.
@@ -89,8 +182,10 @@ fn is_statement(tree: &Expr) -> bool {
 struct Check<'a> {
     sql: &'a str,
     schema: &'a Schema,
+    depth: usize,
     columns: Vec<String>,
     patterns: Vec<String>,
+    conditions: Vec<String>,
 }
 
 impl Visitor for Check<'_> {
@@ -100,19 +195,29 @@ impl Visitor for Check<'_> {
         self.not_by_row("it holds a query".to_owned())
     }
 
+    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<Error> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            let reason = format!("it is more than {MAX_DEPTH} levels deep; a long chain of `OR` is better written with `IN (…)`");
+            return ControlFlow::Break(Error::Syntax { sql: self.sql.to_owned(), reason });
+        }
         match expr {
             Expr::Identifier(name) => self.column(name),
             Expr::CompoundIdentifier(names) => self.nested(names),
             Expr::Function(function) => self.function(function),
             Expr::RLike { pattern, .. } => self.pattern(pattern),
-            Expr::BinaryOp { right, op, .. } => {
-                match op {
-                    BinaryOperator::PGRegexMatch | BinaryOperator::PGRegexNotMatch => self.pattern(right),
-                    BinaryOperator::PGRegexIMatch | BinaryOperator::PGRegexNotIMatch => self.pattern(right),
-                    _ => ControlFlow::Continue(()),
-                }
-            }
+            Expr::BinaryOp { left, op, right } => match op {
+                BinaryOperator::And | BinaryOperator::Or => self.conditions([left, right]),
+                BinaryOperator::PGRegexMatch | BinaryOperator::PGRegexNotMatch => self.pattern(right),
+                BinaryOperator::PGRegexIMatch | BinaryOperator::PGRegexNotIMatch => self.pattern(right),
+                _ => ControlFlow::Continue(()),
+            },
+            Expr::UnaryOp { op: UnaryOperator::Not, expr } => self.conditions([expr]),
             Expr::IsFalse(_) | Expr::IsNotFalse(_) | Expr::IsTrue(_) | Expr::IsNotTrue(_) => ControlFlow::Continue(()),
             Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => {
                 ControlFlow::Continue(())
@@ -200,27 +305,77 @@ impl Check<'_> {
         ControlFlow::Continue(())
     }
 
+    fn conditions<'b>(&mut self, operands: impl IntoIterator<Item = &'b Box<Expr>>) -> ControlFlow<Error> {
+        self.conditions.extend(operands.into_iter().filter(|operand| !is_condition(operand)).map(|operand| rewritten(operand)));
+        ControlFlow::Continue(())
+    }
+
     fn not_by_row(&self, what: String) -> ControlFlow<Error> {
         ControlFlow::Break(Error::NotByRow { sql: self.sql.to_owned(), what })
     }
 }
 
-/// Writes the expression for polars, which makes `x IS NOT TRUE` null where `x` is null; SQL says it is true there.
+/// Whether an expression is true or false by its form.
+fn is_condition(expr: &Expr) -> bool {
+    use BinaryOperator as Op;
+    match expr {
+        Expr::Nested(inner) => is_condition(inner),
+        Expr::BinaryOp { op, .. } => {
+            matches!(op, Op::And | Op::Or | Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq | Op::PGRegexMatch)
+        }
+        Expr::UnaryOp { op, .. } => *op == UnaryOperator::Not,
+        Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::InList { .. } | Expr::Between { .. } => true,
+        Expr::Like { .. } | Expr::ILike { .. } | Expr::RLike { .. } => true,
+        Expr::Value(ValueWithSpan { value: Value::Boolean(_) | Value::Null, .. }) => true,
+        _ => false,
+    }
+}
+
+/// Writes the expression for polars, where that understands something else than SQL does.
 fn rewritten(tree: &Expr) -> String {
     let mut tree = tree.clone();
     let _ = visit_expressions_mut(&mut tree, |expr| {
-        let (inner, default, negated) = match expr {
-            Expr::IsTrue(inner) => (inner, "FALSE", ""),
-            Expr::IsNotTrue(inner) => (inner, "FALSE", "NOT "),
-            Expr::IsFalse(inner) => (inner, "TRUE", "NOT "),
-            Expr::IsNotFalse(inner) => (inner, "TRUE", ""),
-            _ => return ControlFlow::<()>::Continue(()),
-        };
-        let text = format!("({negated}COALESCE({inner}, {default}))");
-        if let Ok(new) = Parser::new(&GenericDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_expr()) {
+        if let Some(new) = replacement(expr).and_then(|text| self::tree(&text).ok()) {
             *expr = new;
         }
-        ControlFlow::Continue(())
+        ControlFlow::<()>::Continue(())
     });
     tree.to_string()
+}
+
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. }))
+}
+
+fn replacement(expr: &Expr) -> Option<String> {
+    Some(match expr {
+        // polars makes these null where `x` is null; SQL says true or false there.
+        Expr::IsTrue(inner) => format!("(COALESCE({inner}, FALSE))"),
+        Expr::IsNotTrue(inner) => format!("(NOT COALESCE({inner}, FALSE))"),
+        Expr::IsFalse(inner) => format!("(NOT COALESCE({inner}, TRUE))"),
+        Expr::IsNotFalse(inner) => format!("(COALESCE({inner}, TRUE))"),
+        // polars reads text as a date where it is compared, but not in a list.
+        Expr::InList { expr: inner, list, negated } if matches!(**inner, Expr::Cast { .. }) && list.iter().all(is_text) => {
+            let any = list.iter().map(|text| format!("{inner} = {text}")).collect::<Vec<_>>().join(" OR ");
+            format!("({}({any}))", if *negated { "NOT " } else { "" })
+        }
+        // The functions guess a format from the first row; the cast is ours, see `times.rs`.
+        Expr::Function(function) => {
+            let data_type = match function.name.to_string().to_lowercase().as_str() {
+                "date" => "DATE",
+                "timestamp" | "datetime" => "TIMESTAMP",
+                "time" => "TIME",
+                _ => return None,
+            };
+            let FunctionArguments::List(list) = &function.args else { return None };
+            let [only] = list.args.as_slice() else { return None };
+            format!("CAST({only} AS {data_type})")
+        }
+        // polars reads no exponent.
+        Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) if text.contains(['e', 'E']) => {
+            let written = text.parse::<f64>().ok().filter(|number| number.is_finite())?.to_string();
+            if written.contains('.') { written } else { written + ".0" }
+        }
+        _ => return None,
+    })
 }

@@ -1,0 +1,141 @@
+//! polars at work: translating an expression, working it out on a frame, and what it says when it cannot.
+//!
+//! Whatever is called in here may panic or overflow a small stack for an odd enough expression; nothing of that gets out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
+use polars::error::set_warning_function;
+use polars::prelude::{Column, DataFrame, DslPlan, Expr, IntoColumn, IntoLazy, PolarsError, col, lit};
+use polars::sql::{SQLContext, sql_expr};
+
+use super::{Error, bridge, times};
+
+/// What an error message needs to know.
+pub(super) struct Context<'a> {
+    pub(super) sql: &'a str,
+    pub(super) columns: &'a [String],
+    pub(super) types: &'a [DataType],
+}
+
+impl Context<'_> {
+    /// The columns as a polars frame.
+    pub(super) fn frame(&self, arrays: &[ArrayRef], rows: usize) -> Result<DataFrame, Error> {
+        let mut columns: Vec<Column> = Vec::with_capacity(arrays.len());
+        for (name, array) in self.columns.iter().zip(arrays) {
+            let unsupported = || Error::UnsupportedType { column: name.clone(), data_type: array.data_type().clone() };
+            let series = catch_unwind(AssertUnwindSafe(|| bridge::to_polars(name, array)));
+            columns.push(series.ok().flatten().ok_or_else(unsupported)?.into_column());
+        }
+        DataFrame::new(rows, columns)
+            .map_err(|fault| Error::Evaluate { sql: self.sql.to_owned(), reason: without_values(&fault) })
+    }
+
+    /// Does something before any row is known, so that what the engine says can be shown whole.
+    pub(super) fn checked<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
+        let reason = match catch_unwind(AssertUnwindSafe(act)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(fault)) => in_short(&fault),
+            Err(_) => "the engine cannot work this out".to_owned(),
+        };
+        let types = self.columns.iter().zip(self.types).map(|(name, data_type)| format!("`{name}`: {data_type}"));
+        Err(Error::Type { sql: self.sql.to_owned(), columns: types.collect(), reason })
+    }
+
+    /// Does something on rows, whose values must not get into a message.
+    pub(super) fn on_rows<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
+        let reason = match catch_unwind(AssertUnwindSafe(act)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(fault)) => without_values(&fault),
+            Err(_) => "the engine cannot work this out".to_owned(),
+        };
+        Err(Error::Evaluate { sql: self.sql.to_owned(), reason })
+    }
+
+    /// Tries a regular expression on nothing: the engine would look at it only when the first row comes.
+    pub(super) fn check_pattern(&self, pattern: &str) -> Result<(), Error> {
+        let text = Column::new("text".into(), [""]);
+        let matches = col("text").str().contains(lit(pattern), true);
+        self.checked(|| evaluate(&matches, &DataFrame::new(1, vec![text.clone()])?)).map(drop)
+    }
+
+    /// Refuses what stands beside `AND`, `OR` or `NOT` and is neither true nor false: the engine would work on its bits.
+    pub(super) fn check_condition(&self, sql: &str, empty: &DataFrame) -> Result<(), Error> {
+        match self.checked(|| evaluate(&plan(sql, empty)?, empty))?.data_type() {
+            DataType::Boolean | DataType::Null => Ok(()),
+            other => self.checked(|| Err(invalid(format!("`{sql}` is {other}, not true or false")))),
+        }
+    }
+}
+
+/// Has polars translate the expression, with the types of the columns at hand (so that `day >= '2024-01-01'` is a date).
+pub(super) fn plan(sql: &str, frame: &DataFrame) -> Result<Expr, PolarsError> {
+    let expr = if frame.width() == 0 {
+        sql_expr(sql)?
+    } else {
+        let mut context = SQLContext::new();
+        context.register("rows of the table", frame.clone().lazy());
+        let selected = context.execute(&format!("SELECT ({sql}) AS value FROM \"rows of the table\""))?;
+        match selected.logical_plan {
+            DslPlan::Select { mut expr, .. } if expr.len() == 1 => match expr.remove(0) {
+                // What reads no column is added to the frame before it is selected by its name.
+                Expr::Column(name) if name == "value" => sql_expr(sql)?,
+                expr => expr,
+            },
+            _ => return Err(invalid("it is not one value a row".to_owned())),
+        }
+    };
+    expr.try_map_expr(|part| times::read_text(part, frame))
+}
+
+/// Works an expression out on a frame; on a frame without columns, one value.
+pub(super) fn evaluate(expr: &Expr, frame: &DataFrame) -> Result<ArrayRef, PolarsError> {
+    let frame = if frame.width() == 0 { DataFrame::new(1, vec![Column::new("nothing".into(), [false])])? } else { frame.clone() };
+    let made = frame.lazy().select([expr.clone()]).collect()?;
+    let values = made.columns().first().ok_or_else(|| invalid("it makes no value".to_owned()))?;
+    bridge::to_arrow(values.as_materialized_series())
+}
+
+pub(super) fn invalid(reason: String) -> PolarsError {
+    PolarsError::InvalidOperation(reason.into())
+}
+
+/// Does something on a stack of its own: the engine's translator takes tens of kilobytes for each level of an expression.
+///
+/// `None` where it panics or no thread can be had.
+pub(super) fn with_room<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
+    const STACK_BYTES: usize = 64 << 20;
+    std::thread::scope(|scope| std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, act).ok()?.join().ok())
+}
+
+/// Sends what the engine would print to stderr to the log instead.
+pub(super) fn quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| set_warning_function(|text, _| tracing::debug!("polars: {text}")));
+}
+
+/// What the engine says, without the plan that it prints below, and what to do about the commonest fault.
+fn in_short(fault: &PolarsError) -> String {
+    let text = match fault {
+        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => return in_short(error),
+        other => other.to_string(),
+    };
+    let first = text.split("\n\n").next().unwrap_or(&text);
+    let mut words = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.contains("cannot compare string with numeric") || words.ends_with("values in String data") {
+        words += "; text is compared with text, like '7', or first cast, like CAST(x AS BIGINT)";
+    }
+    words
+}
+
+/// What the engine says where a value of a row may be quoted: only the part known to be without.
+fn without_values(fault: &PolarsError) -> String {
+    let text = in_short(fault);
+    // "conversion from `str` to `i64` failed in column 'x' for 3 out of 5 values: ["…", …]"
+    match text.find("conversion from").zip(text.find(" values: ")) {
+        Some((start, end)) if start < end => text[start..end + " values".len()].to_owned(),
+        _ => "the engine cannot work out at least one row".to_owned(),
+    }
+}
