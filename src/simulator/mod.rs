@@ -34,7 +34,6 @@ mod pattern;
 mod process;
 mod reply;
 mod results;
-mod schema;
 mod server;
 mod store;
 #[cfg(test)]
@@ -167,7 +166,7 @@ pub struct Simulator;
 impl Simulator {
     /// Starts a simulator; port 0 takes any free one.
     ///
-    /// Must be called inside a tokio runtime with more than one thread.
+    /// Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// See [`Error`].

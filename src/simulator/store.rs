@@ -169,6 +169,10 @@ impl Store {
         }
         let mut batches = Batches::default();
         for record in records(folder)? {
+            if record.ended_at.is_some() {
+                // A process that was killed right after a batch had ended leaves its requests behind.
+                remove(&folder.join("batches").join(&record.id).join("requests.jsonl"))?;
+            }
             batches.ordinals.insert(record.id.clone(), record.ordinal);
             batches.records.insert(record.ordinal, record);
         }
