@@ -318,7 +318,7 @@ impl Sim {
             processing: spec.processing,
             canceling: spec.canceling,
             concurrency: spec.concurrency.max(1),
-            queue_limit: spec.queue_limit,
+            queue_limit: spec.faults.queue_limit.unwrap_or(spec.queue_limit),
             faults: faults::FaultBook::open(spec.faults, spec.seed, &spec.folder).map_err(broken)?,
             caches: Mutex::new(cache::Caches::load(&spec.folder.join("cache.json")).map_err(broken)?),
             reader: Mutex::new(params::Reader::new(spec.catalog.clone())),

@@ -506,6 +506,29 @@ async fn rows_and_batches_meet_their_fates() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_can_be_late_in_the_list() {
+    let bench = Bench::with_faults("[[batches]]\nnth = [2]\nunlisted_seconds = 30").await;
+    bench.create_rows(1).await;
+    let late = bench.create_rows(1).await;
+    let listed = async || bench.get("/v1/messages/batches").await["data"].as_array().unwrap().len();
+    assert_eq!(listed().await, 1);
+    assert_eq!(bench.get(&late).await["type"], "message_batch");
+    bench.pass(Duration::from_secs(30)).await;
+    assert_eq!(listed().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let bench = Bench::with_faults("[[calls]]\non = 'create'\ndo = 'status'\nstatus = 503\nearly = true").await;
+    let body = futures_util::stream::iter((0..64).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1 << 16])));
+    // On the same machine the reset of a connection that is given up may overtake the answer: both are what a client must live with.
+    if let Ok(answer) = bench.post("/v1/messages/batches", reqwest::Body::wrap_stream(body)).await {
+        assert_eq!(answer.status(), 503);
+    }
+    assert_eq!(bench.running().ledger().unwrap().batches, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stops_at_once_though_a_call_hangs_and_gives_the_folder_back() {
     let mut bench = Bench::with_faults("[[calls]]\non = 'list'\nnth = [1]\ndo = 'hang_before'\nseconds = 500").await;
     let hanging = tokio::spawn(bench.call(Method::GET, "/v1/messages/batches").send());
@@ -542,7 +565,6 @@ async fn the_official_sdks_work_unchanged() {
             spec.clock = Arc::new(Timestamp::now);
             spec.processing = Duration::from_millis(1_200);
             spec.canceling = Duration::from_millis(300);
-            spec.queue_limit = 200;
             spec.faults = Faults::from_toml(&faults).unwrap();
         })
         .await;

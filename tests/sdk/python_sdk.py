@@ -2,7 +2,8 @@
 
     python tests/sdk/python_sdk.py http://127.0.0.1:PORT
 
-The server runs with faults.toml beside this file, a queue limit of 200 and batches that take about a second.
+The server is a fresh one, with faults.toml beside this file and batches that take about a second:
+rowmill sim --faults tests/sdk/faults.toml --processing 1200ms
 Prints a line for each thing that holds; stops with exit code 1 at the first that does not.
 """
 
