@@ -45,6 +45,8 @@ pub struct Faults {
     pub batches: Vec<BatchFault>,
     /// Requests, over all batches, after which the organisation's monthly spend is used up.
     pub spend_cap_requests: Option<u64>,
+    /// Another limit of queued requests than the simulator's own.
+    pub queue_limit: Option<u64>,
 }
 
 impl Faults {
@@ -274,6 +276,8 @@ pub struct BatchFault {
     pub extra_seconds: f64,
     /// How long they answer 404 after they were created.
     pub hidden_seconds: f64,
+    /// How long they are missing in the list after they were created, though they can be looked at.
+    pub unlisted_seconds: f64,
 }
 
 /// What the batch faults add up to for one batch.
@@ -281,6 +285,7 @@ pub struct BatchFault {
 pub(super) struct BatchFate {
     pub(super) extra_seconds: f64,
     pub(super) hidden_seconds: f64,
+    pub(super) unlisted_seconds: f64,
 }
 
 /// What happens to one request.
@@ -342,6 +347,7 @@ impl FaultBook {
         self.faults.batches.iter().filter(meets).fold(BatchFate::default(), |fate, fault| BatchFate {
             extra_seconds: fate.extra_seconds + fault.extra_seconds.max(0.0),
             hidden_seconds: fate.hidden_seconds.max(fault.hidden_seconds),
+            unlisted_seconds: fate.unlisted_seconds.max(fault.unlisted_seconds),
         })
     }
 
@@ -443,6 +449,16 @@ mod tests {
         assert!((150..260).contains(&first.len()), "{}", first.len());
         assert_eq!(met(1), first, "a batch that is processed again meets the same fate");
         assert_eq!(met(2), ["r7"], "only what lasts");
+    }
+
+    #[test]
+    fn the_documented_examples_are_read() {
+        let page = include_str!("../../docs/simulator.md");
+        let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!examples.is_empty());
+        for example in examples {
+            Faults::from_toml(example).unwrap();
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::pattern;
-use super::schema::resolve;
 
 /// How deep a value may nest before it is closed.
 const MAX_DEPTH: usize = 24;
@@ -212,6 +211,11 @@ impl Draw<'_> {
         }
         Value::Object(merged)
     }
+}
+
+/// The schema a local reference names.
+fn resolve<'a>(target: &str, root: &'a Value) -> Option<&'a Value> {
+    root.pointer(target.strip_prefix('#')?)
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ const LONGEST: (usize, usize) = (40, 4);
 
 /// The labels of a prompt, in its order; `None` where it names fewer than two.
 pub(super) fn find(text: &str) -> Option<Vec<String>> {
-    one_of(text).or_else(|| text.lines().find_map(quoted)).or_else(|| list(text))
+    one_of(text).or_else(|| some_quoted(text)).or_else(|| list(text))
 }
 
 /// `one of: billing, technical or other`, with or without words before the colon.
 fn one_of(text: &str) -> Option<Vec<String>> {
     let lower = text.to_ascii_lowercase();
-    lower.match_indices("one of").find_map(|(at, found)| {
-        let rest = text[at + found.len()..].lines().next()?;
+    memchr::memmem::find_iter(lower.as_bytes(), "one of").find_map(|at| {
+        let rest = text[at + "one of".len()..].lines().next()?;
         let rest = rest.split_once(':').map_or(rest, |(_, after)| after);
         enough(alternatives(rest.split(". ").next()?))
     })
@@ -30,6 +30,12 @@ fn alternatives(text: &str) -> Vec<String> {
         '/'
     };
     text.split(separator).map(clean).filter(|label| !label.is_empty()).map(str::to_owned).collect()
+}
+
+fn some_quoted(text: &str) -> Option<Vec<String>> {
+    // Most texts quote nothing; to know that is much faster than to look for words.
+    memchr::memchr3(b'"', b'`', 0xe2, text.as_bytes())?;
+    text.lines().find_map(quoted)
 }
 
 /// Quoted words of one line with nothing but `,`, `or`, `and`, `|` or `/` between them.

@@ -34,7 +34,6 @@ mod pattern;
 mod process;
 mod reply;
 mod results;
-mod schema;
 mod server;
 mod store;
 #[cfg(test)]
@@ -167,7 +166,7 @@ pub struct Simulator;
 impl Simulator {
     /// Starts a simulator; port 0 takes any free one.
     ///
-    /// Must be called inside a tokio runtime with more than one thread.
+    /// Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// See [`Error`].
@@ -319,7 +318,7 @@ impl Sim {
             processing: spec.processing,
             canceling: spec.canceling,
             concurrency: spec.concurrency.max(1),
-            queue_limit: spec.queue_limit,
+            queue_limit: spec.faults.queue_limit.unwrap_or(spec.queue_limit),
             faults: faults::FaultBook::open(spec.faults, spec.seed, &spec.folder).map_err(broken)?,
             caches: Mutex::new(cache::Caches::load(&spec.folder.join("cache.json")).map_err(broken)?),
             reader: Mutex::new(params::Reader::new(spec.catalog.clone())),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::reply::Refusal;
-use crate::catalog::{Catalog, Lifecycle, Model, Thinking, Tokenizer};
+use crate::catalog::{Catalog, Lifecycle, Model, Retired};
 
 /// The wanted part of the list of models.
 #[derive(Debug, Default)]
@@ -17,11 +17,13 @@ pub(super) struct Wanted {
 
 /// One page of models, the newest first.
 pub(super) fn page(catalog: &Catalog, wanted: &Wanted) -> Result<Value, Refusal> {
-    let mut all: Vec<(&String, &Model)> = catalog.models.iter().filter(|(_, model)| wanted.lists(model)).collect();
-    all.sort_by_key(|(id, model)| std::cmp::Reverse((created_at(id, model), (*id).clone())));
+    let mut all: Vec<Entry<'_>> = Vec::new();
+    all.extend(catalog.models.iter().filter(|(_, model)| wanted.lists(stage(model))).map(|(id, model)| Entry::Alive(id, model)));
+    all.extend(catalog.retired.iter().filter(|_| wanted.lists("retired")).map(|(id, model)| Entry::Gone(id, model)));
+    all.sort_by_key(|entry| std::cmp::Reverse((created_at(entry.id()), entry.id())));
     let place = |cursor: &Option<String>| match cursor {
         None => Ok(None),
-        Some(cursor) => match all.iter().position(|(id, _)| *id == cursor) {
+        Some(cursor) => match all.iter().position(|entry| entry.id() == cursor) {
             Some(at) => Ok(Some(at)),
             None => Err(Refusal::invalid("after_id or before_id: no model with this id")),
         },
@@ -37,22 +39,44 @@ pub(super) fn page(catalog: &Catalog, wanted: &Wanted) -> Result<Value, Refusal>
     let has_more = if before.is_some() { from > 0 } else { to < all.len() };
     let shown = &all[from..to];
     Ok(json!({
-        "data": shown.iter().map(|(id, model)| object(id, model)).collect::<Vec<_>>(),
+        "data": shown.iter().map(Entry::object).collect::<Vec<_>>(),
         "has_more": has_more,
-        "first_id": shown.first().map(|(id, _)| id),
-        "last_id": shown.last().map(|(id, _)| id),
+        "first_id": shown.first().map(Entry::id),
+        "last_id": shown.last().map(Entry::id),
     }))
 }
 
 /// One model by id or alias.
 pub(super) fn one(catalog: &Catalog, id: &str) -> Result<Value, Refusal> {
     let short: String = id.chars().take(80).collect();
-    catalog.model(id).map(|(id, model)| object(id, model)).ok_or_else(|| Refusal::not_found(format!("model: {short}")))
+    let alive = catalog.model(id).map(|(id, model)| object(id, model));
+    let found = alive.or_else(|| catalog.retired(id).map(|(id, model)| gone(id, model)));
+    found.ok_or_else(|| Refusal::not_found(format!("model: {short}")))
+}
+
+/// One entry of the list.
+enum Entry<'a> {
+    Alive(&'a str, &'a Model),
+    Gone(&'a str, &'a Retired),
+}
+
+impl<'a> Entry<'a> {
+    fn id(&self) -> &'a str {
+        match self {
+            Entry::Alive(id, _) | Entry::Gone(id, _) => id,
+        }
+    }
+
+    fn object(&self) -> Value {
+        match self {
+            Entry::Alive(id, model) => object(id, model),
+            Entry::Gone(id, model) => gone(id, model),
+        }
+    }
 }
 
 impl Wanted {
-    fn lists(&self, model: &Model) -> bool {
-        let stage = stage(model);
+    fn lists(&self, stage: &str) -> bool {
         if self.lifecycle.is_empty() { stage != "retired" } else { self.lifecycle.iter().any(|wanted| wanted == stage) }
     }
 }
@@ -66,7 +90,7 @@ fn stage(model: &Model) -> &'static str {
 }
 
 /// The catalog has no dates of birth: the date in the id, or the epoch, which the API uses where it does not know one either.
-fn created_at(id: &str, _model: &Model) -> String {
+fn created_at(id: &str) -> String {
     let date = id.rsplit('-').next().filter(|part| part.len() == 8 && part.bytes().all(|b| b.is_ascii_digit()));
     match date {
         Some(date) => format!("{}-{}-{}T00:00:00Z", &date[..4], &date[4..6], &date[6..]),
@@ -95,26 +119,26 @@ fn object(id: &str, model: &Model) -> Value {
     let yes = |supported: bool| json!({"supported": supported});
     let effort = |level: &str| yes(model.effort.iter().any(|known| known == level));
     let retires = model.retires.filter(|_| matches!(model.lifecycle, Lifecycle::Deprecated | Lifecycle::Retired));
-    let extended = model.thinking == Thinking::Extended;
-    let line = ["haiku", "sonnet", "opus", "fable", "mythos"].into_iter().find(|line| id.contains(line));
+    let thinks = |kind: &str| yes(!model.thinking_refused.iter().any(|refused| refused == kind));
+    let newer = !model.effort.is_empty();
     json!({
         "id": id,
         "type": "model",
         "display_name": display_name(id),
-        "created_at": created_at(id, model),
+        "created_at": created_at(id),
         "lifecycle": stage(model),
         "deprecated_at": null,
         "retires_at": retires.map(|day| format!("{day}T00:00:00Z")),
-        "line": line,
+        "line": line(id),
         "max_input_tokens": model.context_tokens,
         "max_tokens": model.max_output_tokens,
         "capabilities": {
             "batch": yes(true),
             "citations": yes(true),
-            "code_execution": yes(!extended),
+            "code_execution": yes(newer),
             "context_management": {
                 "supported": true, "clear_thinking_20251015": yes(true), "clear_tool_uses_20250919": yes(true),
-                "compact_20260112": yes(!extended)
+                "compact_20260112": yes(newer)
             },
             "effort": {
                 "supported": !model.effort.is_empty(), "low": effort("low"), "medium": effort("medium"), "high": effort("high"),
@@ -125,13 +149,23 @@ fn object(id: &str, model: &Model) -> Value {
             "server_tools": {"supported": true, "web_search": yes(true), "code_execution": yes(true)},
             "structured_outputs": yes(model.structured_output),
             "thinking": {"supported": true, "types": {
-                "adaptive": yes(!extended),
-                "between_tools": yes(id.contains("sonnet-5-5")),
-                "disabled": yes(model.thinking != Thinking::Always && !id.contains("sonnet-5-5")),
-                "enabled": yes(extended
-                    || (model.thinking == Thinking::AdaptiveOptional && model.tokenizer == Tokenizer::First)),
+                "adaptive": thinks("adaptive"), "between_tools": yes(newer && model.thinking_refused.iter().any(|r| r == "disabled")),
+                "disabled": thinks("disabled"), "enabled": thinks("enabled"),
             }},
         },
+    })
+}
+
+fn line(id: &str) -> Option<&'static str> {
+    ["haiku", "sonnet", "opus", "fable", "mythos"].into_iter().find(|line| id.contains(line))
+}
+
+/// A model of which only the end is known.
+fn gone(id: &str, model: &Retired) -> Value {
+    json!({
+        "id": id, "type": "model", "display_name": display_name(id), "created_at": created_at(id), "lifecycle": "retired",
+        "deprecated_at": null, "retires_at": model.retires.map(|day| format!("{day}T00:00:00Z")), "line": line(id),
+        "max_input_tokens": null, "max_tokens": null, "capabilities": null,
     })
 }
 
@@ -155,10 +189,8 @@ mod tests {
         let mut catalog = Catalog::builtin().clone();
         let model = catalog.model("claude-haiku-4-5").unwrap().1.clone();
         catalog.models.clear();
-        for n in 0..5 {
-            let mut model = model.clone();
-            model.lifecycle = if n == 4 { Lifecycle::Retired } else { Lifecycle::Active };
-            catalog.models.insert(format!("m-{n}"), model);
+        for n in 0..4 {
+            catalog.models.insert(format!("m-{n}"), model.clone());
         }
         let mut seen = Vec::new();
         let mut wanted = Wanted { limit: 3, ..Wanted::default() };
@@ -176,5 +208,9 @@ mod tests {
         wanted.limit = 2;
         let before = page(&catalog, &wanted).unwrap();
         assert_eq!((before["first_id"].as_str(), before["has_more"].as_bool()), (Some("m-2"), Some(true)));
+        let retired = Wanted { limit: 1_000, lifecycle: vec!["retired".to_owned()], ..Wanted::default() };
+        let retired = super::page(&catalog, &retired).unwrap();
+        assert!(retired["data"].as_array().unwrap().iter().all(|m| m["lifecycle"] == "retired"));
+        assert_eq!(retired["data"].as_array().unwrap().len(), catalog.retired.len());
     }
 }

@@ -19,8 +19,9 @@ use serde_json::value::RawValue;
 use super::cache::{Prefix, Ttl};
 use super::messages::{self, Row};
 use super::reply::Refusal;
-use super::{labels, schema, tokens};
-use crate::catalog::{Catalog, Lifecycle, Model, Thinking, Tokenizer};
+use super::{labels, tokens};
+use crate::catalog::{Catalog, Model, Thinking, Tokenizer};
+use crate::request::schema;
 
 /// What is asked for: the rules differ a little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,8 +174,8 @@ impl Reader {
         let name = params.get("model").ok_or_else(|| Refusal::invalid("model: Field required"))?;
         let name = name.as_str().ok_or_else(|| Refusal::invalid("model: Input should be a valid string"))?;
         match self.catalog.model(name) {
-            Some((id, model)) if model.lifecycle != Lifecycle::Retired => Ok((id.to_owned(), model.clone())),
-            _ => Err(Refusal::not_found(format!("model: {name}"))),
+            Some((id, model)) => Ok((id.to_owned(), model.clone())),
+            None => Err(Refusal::not_found(format!("model: {name}"))),
         }
     }
 }
@@ -307,7 +308,7 @@ impl Params {
         }
         match self.get("inference_geo").map(Value::as_str) {
             None => {}
-            Some(Some("global" | "us")) if rules.model.thinking != Thinking::Extended => {}
+            Some(Some("global" | "us")) if rules.takes_geo() => {}
             Some(Some("global" | "us")) => return bad("inference_geo", "`inference_geo` is not supported on this model"),
             Some(_) => return bad("inference_geo", "Input should be 'global' or 'us'"),
         }
@@ -428,28 +429,24 @@ impl Rules<'_> {
         let display = value.get("display").and_then(Value::as_str);
         let shown = display.map_or(shown_by_default, |display| display == "summarized");
         let refuse = |what: &str| Err(Refusal::invalid(format!("thinking.type: {what}")));
-        let old = self.model.thinking == Thinking::Extended;
-        let between_tools_only = self.id.contains("sonnet-5-5");
-        match (kind, self.model.thinking) {
-            ("adaptive", Thinking::Extended) => refuse("adaptive thinking is not supported on this model"),
-            ("adaptive", _) => Ok(Some(Thought { budget: None, shown })),
-            ("enabled", _) if old || self.takes_budgets() => self.budget(value, max_tokens, shown).map(Some),
-            ("enabled", _) => refuse("`enabled` is not supported on this model; use `adaptive`"),
-            ("between_tools", Thinking::AdaptiveDefault) if between_tools_only => Ok(None),
-            ("between_tools", _) => refuse("`between_tools` is not supported on this model"),
-            ("disabled", Thinking::Always) => refuse("thinking cannot be disabled on this model"),
-            ("disabled", _) if between_tools_only => refuse("`disabled` is not supported on this model; use `between_tools`"),
-            ("disabled", Thinking::AdaptiveDefault) if matches!(effort, Some("xhigh" | "max")) => {
+        if self.model.thinking_refused.iter().any(|refused| refused == kind) {
+            return refuse(&format!("`{kind}` is not supported on this model"));
+        }
+        match kind {
+            "adaptive" => Ok(Some(Thought { budget: None, shown })),
+            "enabled" => self.budget(value, max_tokens, shown).map(Some),
+            // Source: the provider's documentation on Opus 5, August 2026; that it holds for its likes is assumed.
+            "disabled" if self.model.thinking == Thinking::AdaptiveDefault && matches!(effort, Some("xhigh" | "max")) => {
                 refuse("thinking can only be disabled at effort high or below on this model")
             }
-            ("disabled", _) => Ok(None),
+            "disabled" | "between_tools" => Ok(None),
             _ => refuse("Input tag does not match any of the expected tags: 'adaptive', 'between_tools', 'disabled', 'enabled'"),
         }
     }
 
-    /// The 4.6 models take both ways of asking for thinking; from 4.7 on budgets are refused.
-    fn takes_budgets(&self) -> bool {
-        self.model.thinking == Thinking::AdaptiveOptional && self.model.tokenizer == Tokenizer::First
+    /// Whether inference can be bound to a place; a model without a price for that refuses the parameter.
+    fn takes_geo(&self) -> bool {
+        self.model.prices.as_ref().is_none_or(|prices| prices.us_factor.is_some())
     }
 
     fn budget(&self, value: &Value, max_tokens: u64, shown: bool) -> Result<Thought, Refusal> {
@@ -481,11 +478,18 @@ impl Rules<'_> {
             return Err(Refusal::invalid(format!("{path}.type: Input should be 'json_schema'")));
         }
         let schema = format.get("schema").ok_or_else(|| Refusal::invalid(format!("{path}.schema: Field required")))?;
-        match schema::problem(schema) {
-            Some(problem) => Err(Refusal::invalid(format!("{path}.schema: {problem}"))),
+        match problem(schema) {
+            Some(problem) => Err(Refusal::invalid(format!("{path}.schema{problem}"))),
             None => Ok(Some(schema.clone())),
         }
     }
+}
+
+/// What the API would refuse in a schema, with its place.
+fn problem(schema: &Value) -> Option<String> {
+    let finding = schema::check(schema).into_iter().next()?;
+    let keyword = if finding.keyword.is_empty() { String::new() } else { format!("`{}`: ", finding.keyword) };
+    Some(format!("{}: {keyword}{}", finding.pointer.replace('/', "."), finding.why))
 }
 
 /// The tools of a request.
@@ -591,9 +595,9 @@ fn check_tool(n: usize, tool: &Value) -> Result<&str, Refusal> {
         return bad(".custom.input_schema.type", "Input should be 'object'");
     }
     if tool.get("strict") == Some(&Value::Bool(true))
-        && let Some(problem) = schema::problem(input_schema)
+        && let Some(problem) = problem(input_schema)
     {
-        return bad(".custom.input_schema", &problem);
+        return Err(Refusal::invalid(format!("tools.{n}.custom.input_schema{problem}")));
     }
     Ok(name)
 }
@@ -655,15 +659,18 @@ mod tests {
             prefill: false,
             forced_tools: false,
             max_batch_output_tokens: Some(300_000),
+            prices: None,
             ..haiku.clone()
         };
-        let gone = Model { aliases: Vec::new(), lifecycle: Lifecycle::Retired, ..haiku.clone() };
+        let refusing =
+            |model: Model, kinds: &[&str]| Model { thinking_refused: kinds.iter().map(|k| (*k).to_owned()).collect(), ..model };
+        let new = refusing(new, &["enabled"]);
+        let always = refusing(Model { thinking: Thinking::Always, ..new.clone() }, &["enabled", "disabled"]);
         catalog.models.clear();
         catalog.models.insert("extended".to_owned(), Model { aliases: vec!["alias".to_owned()], ..haiku });
         catalog.models.insert("optional".to_owned(), Model { thinking: Thinking::AdaptiveOptional, ..new.clone() });
-        catalog.models.insert("default".to_owned(), Model { thinking: Thinking::AdaptiveDefault, ..new.clone() });
-        catalog.models.insert("always".to_owned(), Model { thinking: Thinking::Always, ..new });
-        catalog.models.insert("gone".to_owned(), gone);
+        catalog.models.insert("default".to_owned(), Model { thinking: Thinking::AdaptiveDefault, ..new });
+        catalog.models.insert("always".to_owned(), always);
         Reader::new(Arc::new(catalog))
     }
 
@@ -724,7 +731,7 @@ mod tests {
         let cases = [
             (json!({"model": null}), BATCH, "invalid_request_error: model: Field required"),
             (json!({"model": "claude-9"}), BATCH, "not_found_error: model: claude-9"),
-            (json!({"model": "gone"}), BATCH, "not_found_error: model: gone"),
+            (json!({"model": "claude-3-haiku-20240307"}), BATCH, "not_found_error: model: claude-3-haiku-20240307"),
             (json!({"max_tokens": null}), BATCH, "max_tokens: Field required"),
             (json!({"max_tokens": 0}), BATCH, "max_tokens: Input should be greater than or equal to 1"),
             (json!({"max_tokens": "9"}), BATCH, "max_tokens: Input should be a valid integer"),
@@ -776,7 +783,7 @@ mod tests {
                 BATCH,
                 "This model does not support assistant message prefill.",
             ),
-            (json!({"thinking": {"type": "adaptive"}}), BATCH, "thinking.type: adaptive thinking is not supported"),
+            (json!({"thinking": {"type": "adaptive"}}), BATCH, "thinking.type: `adaptive` is not supported"),
             (
                 json!({"thinking": {"type": "enabled", "budget_tokens": 500}}),
                 BATCH,
@@ -788,7 +795,7 @@ mod tests {
                 BATCH,
                 "thinking.type: `enabled` is not",
             ),
-            (json!({"model": "always", "thinking": {"type": "disabled"}}), BATCH, "thinking.type: thinking cannot be disabled"),
+            (json!({"model": "always", "thinking": {"type": "disabled"}}), BATCH, "thinking.type: `disabled` is not supported"),
             (
                 json!({"model": "default", "thinking": {"type": "disabled"}, "output_config": {"effort": "max"}}),
                 BATCH,
@@ -800,7 +807,7 @@ mod tests {
                 BATCH,
                 "output_config.effort: Input should be one of 'low'",
             ),
-            (schema(json!({"type": "object"})), BATCH, "output_config.format.schema: For 'object' type, 'additionalProperties'"),
+            (schema(json!({"type": "object"})), BATCH, "output_config.format.schema: `additionalProperties`: "),
             (json!({"tools": [tool, tool]}), BATCH, "tools: Tool names must be unique."),
             (
                 json!({"tools": [{"name": "a b", "input_schema": {"type": "object"}}]}),

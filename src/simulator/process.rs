@@ -33,6 +33,9 @@ use crate::provider::Counts;
 /// How often the thread looks at the clock, which may be a simulated one.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// How long it takes until an answer begins, at most.
+const FIRST_TOKEN: Duration = Duration::from_secs(2);
+
 /// Works off batches until the server stops.
 pub(super) fn work(sim: &Sim) {
     let mut reader = Reader::new(sim.catalog.clone());
@@ -226,12 +229,10 @@ impl<'a> Batch<'a> {
     fn charge(&self, n: u64, prefix: &super::cache::Prefix) -> Charge {
         let wave = n / self.sim.concurrency;
         let waves = self.record.requests.div_ceil(self.sim.concurrency);
-        let moment = Moment {
-            scope: Scope::Batches,
-            at: self.moment(wave, waves).as_microsecond(),
-            answered: self.moment(wave + 1, waves).as_microsecond(),
-            wave: (self.record.ordinal, wave),
-        };
+        let (at, next) = (self.moment(wave, waves), self.moment(wave + 1, waves));
+        let answered = next.min(later(at, FIRST_TOKEN)).as_microsecond();
+        let wave = (self.record.ordinal, wave);
+        let moment = Moment { scope: Scope::Batches, at: at.as_microsecond(), answered, wave };
         self.sim.caches.lock().unwrap_or_else(PoisonError::into_inner).charge(prefix, moment)
     }
 

@@ -156,13 +156,15 @@ fn terms(sim: &Sim, ordinal: u64, said: Said) -> store::Terms {
     let fate = sim.faults.batch(ordinal);
     let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let created_at = (sim.clock)();
+    let until = |after: f64| (after > 0.0).then(|| later(created_at, seconds(after)));
     store::Terms {
         created_at,
         version: said.version,
         betas: said.betas,
         processing: sim.processing.saturating_add(seconds(fate.extra_seconds)),
         canceling: sim.canceling,
-        hidden_until: (fate.hidden_seconds > 0.0).then(|| later(created_at, seconds(fate.hidden_seconds))),
+        hidden_until: until(fate.hidden_seconds),
+        unlisted_until: until(fate.unlisted_seconds),
     }
 }
 

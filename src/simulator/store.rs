@@ -55,6 +55,8 @@ pub(super) struct Record {
     pub(super) processing: Duration,
     /// Until when it answers 404, for a fault.
     pub(super) hidden_until: Option<Timestamp>,
+    /// Until when it is missing in the list, for a fault.
+    pub(super) unlisted_until: Option<Timestamp>,
     pub(super) cancel_initiated_at: Option<Timestamp>,
     /// How long a cancel takes.
     pub(super) canceling: Duration,
@@ -169,6 +171,10 @@ impl Store {
         }
         let mut batches = Batches::default();
         for record in records(folder)? {
+            if record.ended_at.is_some() {
+                // A process that was killed right after a batch had ended leaves its requests behind.
+                remove(&folder.join("batches").join(&record.id).join("requests.jsonl"))?;
+            }
             batches.ordinals.insert(record.id.clone(), record.ordinal);
             batches.records.insert(record.ordinal, record);
         }
@@ -223,6 +229,7 @@ impl Store {
             betas: terms.betas,
             processing: terms.processing,
             hidden_until: terms.hidden_until,
+            unlisted_until: terms.unlisted_until,
             cancel_initiated_at: None,
             canceling: terms.canceling,
             ended_at: None,
@@ -252,7 +259,8 @@ impl Store {
                 None => Err(Refusal::invalid(format!("{name}: no batch with this id"))),
             },
         };
-        let visible = |record: &&Record| batches.is_visible(record, now);
+        let listed = |record: &Record| record.unlisted_until.is_none_or(|until| until <= now);
+        let visible = |record: &&Record| batches.is_visible(record, now) && listed(record);
         let (after, before) = (cursor(&page.after_id, "after_id")?, cursor(&page.before_id, "before_id")?);
         let mut found: Vec<Record> = match before {
             // The page right before an entry of a list that runs from new to old: the next newer ones.
@@ -343,6 +351,7 @@ pub(super) struct Terms {
     pub(super) processing: Duration,
     pub(super) canceling: Duration,
     pub(super) hidden_until: Option<Timestamp>,
+    pub(super) unlisted_until: Option<Timestamp>,
 }
 
 /// Requests of all batches.

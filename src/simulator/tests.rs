@@ -506,6 +506,29 @@ async fn rows_and_batches_meet_their_fates() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_can_be_late_in_the_list() {
+    let bench = Bench::with_faults("[[batches]]\nnth = [2]\nunlisted_seconds = 30").await;
+    bench.create_rows(1).await;
+    let late = bench.create_rows(1).await;
+    let listed = async || bench.get("/v1/messages/batches").await["data"].as_array().unwrap().len();
+    assert_eq!(listed().await, 1);
+    assert_eq!(bench.get(&late).await["type"], "message_batch");
+    bench.pass(Duration::from_secs(30)).await;
+    assert_eq!(listed().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let bench = Bench::with_faults("[[calls]]\non = 'create'\ndo = 'status'\nstatus = 503\nearly = true").await;
+    let body = futures_util::stream::iter((0..64).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1 << 16])));
+    // On the same machine the reset of a connection that is given up may overtake the answer: both are what a client must live with.
+    if let Ok(answer) = bench.post("/v1/messages/batches", reqwest::Body::wrap_stream(body)).await {
+        assert_eq!(answer.status(), 503);
+    }
+    assert_eq!(bench.running().ledger().unwrap().batches, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stops_at_once_though_a_call_hangs_and_gives_the_folder_back() {
     let mut bench = Bench::with_faults("[[calls]]\non = 'list'\nnth = [1]\ndo = 'hang_before'\nseconds = 500").await;
     let hanging = tokio::spawn(bench.call(Method::GET, "/v1/messages/batches").send());
@@ -542,7 +565,6 @@ async fn the_official_sdks_work_unchanged() {
             spec.clock = Arc::new(Timestamp::now);
             spec.processing = Duration::from_millis(1_200);
             spec.canceling = Duration::from_millis(300);
-            spec.queue_limit = 200;
             spec.faults = Faults::from_toml(&faults).unwrap();
         })
         .await;
@@ -550,4 +572,38 @@ async fn the_official_sdks_work_unchanged() {
         let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
         assert!(status.success(), "{script}");
     }
+}
+
+/// 100,000 requests of 2 KB with a shared system prompt that is cached: 250 MB in, as much disk, no memory to speak of.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute without optimisation; wants to run alone, since it looks at the memory of the process"]
+async fn a_full_batch_does_not_fill_the_memory() {
+    let bench = Bench::start(|_| {}).await;
+    let (rows, begin) = (100_000, Instant::now());
+    let pieces = (0..=rows).map(move |n| {
+        let head = if n == 0 { "{\"requests\":[" } else { "," };
+        let text = "The printer on the third floor is out of paper again. ".repeat(40);
+        let marked = json!([{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]);
+        let row = json!({"custom_id": format!("row-{n}"), "params": {"model": "claude-haiku-4-5", "max_tokens": 100, "system": marked,
+            "messages": [{"role": "user", "content": format!("{n}: {text}")}]}});
+        Ok::<_, std::io::Error>(if n == rows { "]}".to_owned() } else { format!("{head}{row}") })
+    });
+    let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+    let long = Duration::from_secs(600);
+    let answer = bench.call(Method::POST, "/v1/messages/batches").timeout(long).body(body).send().await.unwrap();
+    let id = answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+    let uploaded = begin.elapsed();
+    bench.running().settle().await;
+    let processed = begin.elapsed() - uploaded;
+    let mut results = bench.call(Method::GET, &format!("/v1/messages/batches/{id}/results")).send().await.unwrap();
+    let mut lines = 0;
+    while let Some(piece) = results.chunk().await.unwrap() {
+        lines += piece.iter().filter(|b| **b == b'\n').count();
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    tracing::info!(?uploaded, ?processed, peak);
+    assert_eq!(lines, rows);
+    let peak_kb: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(peak_kb < 120_000, "{peak}");
 }

@@ -2,7 +2,8 @@
 
     python tests/sdk/python_sdk.py http://127.0.0.1:PORT
 
-The server runs with faults.toml beside this file, a queue limit of 200 and batches that take about a second.
+The server is a fresh one, with faults.toml beside this file and batches that take about a second:
+rowmill sim --faults tests/sdk/faults.toml --processing 1200ms
 Prints a line for each thing that holds; stops with exit code 1 at the first that does not.
 """
 
@@ -41,6 +42,10 @@ def row(custom_id, **changes):
     return {"custom_id": custom_id, "params": {"model": MODEL, "max_tokens": 300, "messages": HELLO, **changes}}
 
 
+def valid(line):
+    return type(line).model_validate(line.model_dump(by_alias=True)) == line
+
+
 def wait(client, batch_id):
     for _ in range(600):
         batch = client.messages.batches.retrieve(batch_id)
@@ -55,7 +60,8 @@ def wait(client, batch_id):
 
 def main(base_url):
     print(f"anthropic {anthropic.__version__}")
-    client = anthropic.Anthropic(base_url=base_url, api_key="not-a-key")
+    # Strict: every answer is checked against the types of the SDK.
+    client = anthropic.Anthropic(base_url=base_url, api_key="not-a-key", _strict_response_validation=True)
     batches = client.messages.batches
 
     models = list(client.models.list(limit=2))
@@ -95,6 +101,7 @@ def main(base_url):
     counts = ended.request_counts
     ok("the counters sum up", (counts.succeeded, counts.errored, counts.processing) == (len(rows) - 2, 2, 0), counts)
     results = {line.custom_id: line.result for line in batches.results(batch.id)}
+    ok("every line has the shape of the SDK's types", all(valid(line) for line in batches.results(batch.id)))
     ok("every row has one result", set(results) == {r["custom_id"] for r in rows}, results.keys())
     ok("a plain row succeeded", results["row-0"].message.usage.service_tier == "batch", results["row-0"])
     text = next(b.text for b in results["json"].message.content if b.type == "text")

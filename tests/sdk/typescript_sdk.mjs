@@ -3,7 +3,8 @@
 //     node tests/sdk/typescript_sdk.mjs http://127.0.0.1:PORT [FOLDER]
 //
 // FOLDER is where `npm install @anthropic-ai/sdk` was run; by default the SDK is looked for from this file upwards.
-// The server runs with faults.toml beside this file, a queue limit of 200 and batches that take about a second.
+// The server is a fresh one, with faults.toml beside this file and batches that take about a second:
+// rowmill sim --faults tests/sdk/faults.toml --processing 1200ms
 // Prints a line for each thing that holds; stops with exit code 1 at the first that does not.
 
 import { createRequire } from 'node:module';
