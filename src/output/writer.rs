@@ -117,3 +117,38 @@ fn open(spec: &OutputSpec, file: Pending, schema: &OutputSchema, metadata: Vec<(
         Format::Ipc => Box::new(ipc::IpcFile::create(file, schema.schema(), metadata)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+
+    use super::*;
+
+    struct FullDisk(Pending);
+
+    impl Sink for FullDisk {
+        fn write(&mut self, _: &RecordBatch) -> Result<(), Cause> {
+            Err("no space left".into())
+        }
+        fn finish(self: Box<Self>) -> Result<Pending, Cause> {
+            Ok(self.0)
+        }
+    }
+
+    #[test]
+    fn never_finishes_after_a_write_that_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        let spec = OutputSpec::new(&path);
+        let schema = OutputSchema::new(&Schema::empty(), &[], &spec).unwrap();
+        let mut writer = OutputWriter::create(&spec, &path, &schema, vec![]).unwrap();
+        writer.sink = Some(Box::new(FullDisk(Pending::create(&path).unwrap())));
+        let batch = RecordBatch::new_empty(Arc::clone(schema.schema()));
+        assert!(matches!(writer.write(&batch), Err(Error::Write { .. })));
+        assert!(matches!(writer.write(&batch), Err(Error::Incomplete { .. })));
+        assert!(matches!(writer.finish(), Err(Error::Incomplete { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
