@@ -7,13 +7,13 @@
 use std::io;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, FieldRef, Schema};
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::basic::{Compression as Codec, ZstdLevel};
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::schema::types::ColumnPath;
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 
 use super::writer::{Cause, Sink};
 use super::{Compression, OutputSchema, OutputSpec};

@@ -63,7 +63,8 @@ impl OutputWriter {
     ) -> Result<OutputWriter, Error> {
         let target = place::target(path)?;
         place::make_folder(&target)?;
-        let pending = Pending::create_public(&target).map_err(|source| Error::Place { folder: place::folder_of(&target), source })?;
+        let pending =
+            Pending::create_public(&target).map_err(|source| Error::Place { folder: place::folder_of(&target), source })?;
         let sink = open(spec, pending, schema, metadata).map_err(|source| Error::Write { path: path.to_path_buf(), source })?;
         Ok(OutputWriter { sink: Some(sink), schema: schema.clone(), path: path.to_path_buf(), target, rows: 0 })
     }
@@ -108,7 +109,12 @@ impl OutputWriter {
     }
 }
 
-fn open(spec: &OutputSpec, file: Pending, schema: &OutputSchema, metadata: Vec<(String, String)>) -> Result<Box<dyn Sink>, Cause> {
+fn open(
+    spec: &OutputSpec,
+    file: Pending,
+    schema: &OutputSchema,
+    metadata: Vec<(String, String)>,
+) -> Result<Box<dyn Sink>, Cause> {
     Ok(match schema.format() {
         Format::Parquet => Box::new(parquet::ParquetFile::create(file, spec, schema, metadata)?),
         Format::Csv => Box::new(csv::CsvFile::create(file, b',', schema.schema())?),

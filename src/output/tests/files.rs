@@ -1,7 +1,7 @@
+use ::parquet::basic::{Compression as Codec, Encoding};
+use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
 use arrow::array::{DictionaryArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Int32Type};
-use parquet::basic::{Compression as Codec, Encoding};
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use super::*;
 
@@ -57,9 +57,11 @@ fn cuts_row_groups_and_tells_readers_about_the_run() {
 
 #[test]
 fn compresses_as_told() {
-    for (compression, codec) in
-        [(None, Codec::ZSTD(Default::default())), (Some(Compression::Snappy), Codec::SNAPPY), (Some(Compression::None), Codec::UNCOMPRESSED)]
-    {
+    for (compression, codec) in [
+        (None, Codec::ZSTD(Default::default())),
+        (Some(Compression::Snappy), Codec::SNAPPY),
+        (Some(Compression::None), Codec::UNCOMPRESSED),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let path = write(folder.path(), &OutputSpec { compression, ..OutputSpec::new("a.parquet") }, &ids(3), &full_row(), 3);
         let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
@@ -92,7 +94,8 @@ fn keeps_metadata_of_an_ipc_file_in_its_schema() {
 
 #[test]
 fn writes_batches_with_dictionaries_of_their_own() {
-    let words = |words: &[&str]| -> ArrayRef { Arc::new(words.iter().copied().map(Some).collect::<DictionaryArray<Int32Type>>()) };
+    let words =
+        |words: &[&str]| -> ArrayRef { Arc::new(words.iter().copied().map(Some).collect::<DictionaryArray<Int32Type>>()) };
     let batches = [table(vec![("w", words(&["a", "b"]))]), table(vec![("w", words(&["c", "a"]))])];
     for name in ["a.parquet", "a.arrow", "a.jsonl"] {
         let folder = tempfile::tempdir().unwrap();
@@ -177,7 +180,9 @@ fn looks_at_the_place_without_touching_it() {
         check_writable(&folder.path().join(name)).unwrap();
     }
     check_writable(Path::new("a.csv")).unwrap();
-    for (name, expected) in [("", "is a folder"), ("x/", "is a folder"), ("..", "is a folder"), ("file/a.csv", "cannot write in the folder")] {
+    for (name, expected) in
+        [("", "is a folder"), ("x/", "is a folder"), ("..", "is a folder"), ("file/a.csv", "cannot write in the folder")]
+    {
         let error = check_writable(&folder.path().join(name)).unwrap_err().to_string();
         assert!(error.contains(expected), "{name}: {error}");
     }

@@ -43,7 +43,10 @@ const RUN: [&str; 20] = [
 fn stands_input_first_then_answer_then_run() {
     let schema = OutputSchema::new(&input(&["b", "a"]), &answer(&["topic"]), &OutputSpec::new("a.parquet")).unwrap();
     assert_eq!(names(&schema), [&["b", "a", "topic"][..], &RUN[..]].concat());
-    assert_eq!(schema.schema().fields().iter().filter(|f| !f.is_nullable()).map(|f| f.name()).collect::<Vec<_>>(), ["_rm_status"]);
+    assert_eq!(
+        schema.schema().fields().iter().filter(|f| !f.is_nullable()).map(|f| f.name()).collect::<Vec<_>>(),
+        ["_rm_status"]
+    );
 }
 
 #[test]
@@ -134,7 +137,8 @@ fn tells_the_format_by_the_name() {
         assert_eq!(Format::of(Path::new(name)), format, "{name}");
     }
     let error = OutputSpec::new("a.xlsx").check().unwrap_err();
-    let expected = "the name `a.xlsx` does not tell the format: `output.format` can, as one of `parquet`, `csv`, `tsv`, `jsonl`, `ipc`";
+    let expected =
+        "the name `a.xlsx` does not tell the format: `output.format` can, as one of `parquet`, `csv`, `tsv`, `jsonl`, `ipc`";
     assert_eq!(error.to_string(), expected);
     OutputSpec { format: Some(Format::Csv), ..OutputSpec::new("a.xlsx") }.check().unwrap();
 }
@@ -267,7 +271,8 @@ fn puts_answers_into_their_columns() {
 
 /// A table as JSON Lines, by arrow's own writer.
 fn as_lines(table: &RecordBatch) -> String {
-    let mut writer = arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, arrow::json::writer::LineDelimited>(Vec::new());
+    let mut writer =
+        arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, arrow::json::writer::LineDelimited>(Vec::new());
     writer.write(table).unwrap();
     String::from_utf8(writer.into_inner()).unwrap()
 }

@@ -67,7 +67,7 @@ fn tells_every_shared_file_as_text() {
         let source = read_parquet(&file);
         let folder = tempfile::tempdir().unwrap();
         let csv = write(folder.path(), &OutputSpec::new("a.csv"), &source, &full_row(), 1000);
-        let mut reader = csv::Reader::from_path(csv).unwrap();
+        let mut reader = ::csv::Reader::from_path(csv).unwrap();
         let nulls = |i: usize| source.column(i).logical_nulls().map_or(0, |nulls| nulls.null_count());
         let mut empty = vec![0; source.num_columns()];
         let mut rows = 0;
@@ -79,7 +79,8 @@ fn tells_every_shared_file_as_text() {
         assert_eq!(rows, source.num_rows(), "{}", name(&file));
         assert!((0..empty.len()).all(|i| empty[i] >= nulls(i)), "{}", name(&file));
 
-        let lines = std::fs::read_to_string(write(folder.path(), &OutputSpec::new("a.jsonl"), &source, &full_row(), 1000)).unwrap();
+        let lines =
+            std::fs::read_to_string(write(folder.path(), &OutputSpec::new("a.jsonl"), &source, &full_row(), 1000)).unwrap();
         let read: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(read.len(), source.num_rows(), "{}", name(&file));
         let members = source.num_columns() + COLUMNS.len();
