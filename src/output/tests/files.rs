@@ -52,7 +52,9 @@ fn cuts_row_groups_and_tells_readers_about_the_run() {
     };
     assert_eq!(["_rm_status", "_rm_model", "_rm_batch_id", "id"].map(dictionary), [true; 4]);
     assert_eq!(["_rm_text", "_rm_error", "_rm_custom_id", "_rm_message_id", "_rm_request_hash"].map(dictionary), [false; 5]);
-    assert_eq!(read_parquet(&path).column(0), ids(250).column(0));
+    let read = read_parquet(&path);
+    assert_eq!(read.column(0), ids(250).column(0));
+    assert_eq!(read.schema().metadata().get("rowmill.run").map(String::as_str), Some("r1"));
 }
 
 #[test]
