@@ -23,5 +23,3 @@ pub mod provider;
 pub mod simulator;
 pub mod join;
 pub mod output;
-pub mod job;
-pub mod pipeline;

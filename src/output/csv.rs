@@ -18,8 +18,9 @@ pub(super) struct CsvFile {
     file: Pending,
     delimiter: u8,
     options: EncoderOptions,
-    /// Lines of the batch at hand, and the cell at hand.
+    /// Lines that have not gone to the file yet.
     lines: Vec<u8>,
+    /// Room for one cell.
     cell: Vec<u8>,
 }
 
@@ -28,13 +29,18 @@ const LINES_BYTES: usize = 1 << 18;
 
 impl CsvFile {
     pub(super) fn create(file: Pending, delimiter: u8, schema: &SchemaRef) -> Result<CsvFile, Cause> {
-        let mut csv =
-            CsvFile { file, delimiter, options: cells::encoder_options(), lines: Vec::with_capacity(2 * LINES_BYTES), cell: Vec::new() };
+        let mut csv = CsvFile {
+            file,
+            delimiter,
+            options: cells::encoder_options(),
+            lines: Vec::with_capacity(2 * LINES_BYTES),
+            cell: Vec::new(),
+        };
         for (i, field) in schema.fields().iter().enumerate() {
             csv.next_cell(i);
             push_cell(&mut csv.lines, field.name().as_bytes(), delimiter);
         }
-        csv.end_line(schema.fields().len())?;
+        csv.end_line()?;
         Ok(csv)
     }
 
@@ -44,9 +50,8 @@ impl CsvFile {
         }
     }
 
-    fn end_line(&mut self, columns: usize) -> Result<(), Cause> {
+    fn end_line(&mut self) -> Result<(), Cause> {
         self.lines.push(b'\n');
-        debug_assert!(columns > 1, "a line of one null would be blank, which readers skip");
         if self.lines.len() >= LINES_BYTES {
             self.file.write_all(&self.lines)?;
             self.lines.clear();
@@ -60,7 +65,8 @@ impl Sink for CsvFile {
         let options = self.options.clone();
         let schema = batch.schema();
         let columns = schema.fields().iter().zip(batch.columns());
-        let mut columns: Vec<_> = columns.map(|(field, array)| CellText::new(field, array, &options)).collect::<Result<_, _>>()?;
+        let mut columns: Vec<_> =
+            columns.map(|(field, array)| CellText::new(field, array, &options)).collect::<Result<_, _>>()?;
         for row in 0..batch.num_rows() {
             for (i, column) in columns.iter_mut().enumerate() {
                 self.next_cell(i);
@@ -68,7 +74,7 @@ impl Sink for CsvFile {
                     push_cell(&mut self.lines, text, self.delimiter);
                 }
             }
-            self.end_line(batch.num_columns())?;
+            self.end_line()?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Arrow IPC: the file format with its footer, not compressed, so that readers can map it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -17,7 +17,7 @@ pub(super) struct IpcFile {
 
 impl IpcFile {
     pub(super) fn create(file: Pending, schema: &SchemaRef, metadata: Vec<(String, String)>) -> Result<IpcFile, Cause> {
-        let metadata: HashMap<String, String> = metadata.into_iter().collect();
+        let metadata: BTreeMap<String, String> = metadata.into_iter().collect();
         let schema = schema.as_ref().clone().with_metadata(metadata);
         Ok(IpcFile { writer: FileWriter::try_new(file, &schema)?, schema: schema.into() })
     }

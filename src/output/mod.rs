@@ -22,7 +22,7 @@
 //!
 //! | | Parquet | Arrow IPC | CSV, TSV | JSON Lines |
 //! |---|---|---|---|---|
-//! | types | all but unions and nanosecond intervals | all, dictionaries unpacked | text | JSON's own |
+//! | types | all but unions and nanosecond intervals; runs unpacked | all; dictionaries unpacked | text | JSON's own |
 //! | null | null | null | empty; an empty text is `""` | `null` |
 //! | decimals, dates, times | exact | exact | exact, as text | exact, as text |
 //! | binary | as is | as is | base64 | base64 |
@@ -100,7 +100,9 @@ pub enum Error {
         second: Origin,
     },
     /// A column of a type that the format cannot hold.
-    #[error("{format} cannot hold the column `{column}` of type `{data_type}`: leave it out with `output.columns`, or choose another format")]
+    #[error(
+        "{format} cannot hold the column `{column}` of type `{data_type}`: leave it out with `output.columns`, or choose another format"
+    )]
     Unsupported {
         /// The column.
         column: String,

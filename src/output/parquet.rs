@@ -4,16 +4,17 @@
 //! or at 64 MiB. Row groups do not depend on each other: to encode several at a time, `write` would hand slices of whole groups
 //! to column writers of parquet's `ArrowRowGroupWriterFactory` and append them in order. Nothing outside this file would notice.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, FieldRef, Schema};
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::basic::{Compression as Codec, ZstdLevel};
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::schema::types::ColumnPath;
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 
 use super::writer::{Cause, Sink};
 use super::{Compression, OutputSchema, OutputSpec};
@@ -34,7 +35,10 @@ impl ParquetFile {
         schema: &OutputSchema,
         metadata: Vec<(String, String)>,
     ) -> Result<ParquetFile, Cause> {
-        let writer = ArrowWriter::try_new(file, schema.schema().clone(), Some(properties(spec, schema, metadata)))?;
+        // Into the Arrow schema in the footer too: pyarrow shows that one's metadata and not the file's own.
+        let known: BTreeMap<String, String> = metadata.iter().cloned().collect();
+        let arrow_schema = schema.schema().as_ref().clone().with_metadata(known);
+        let writer = ArrowWriter::try_new(file, arrow_schema.into(), Some(properties(spec, schema, metadata)))?;
         Ok(ParquetFile { writer })
     }
 }

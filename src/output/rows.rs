@@ -28,7 +28,7 @@ const FULL_BYTES: usize = 64 << 20;
 /// let input = Schema::new(vec![Field::new("id", DataType::Utf8, false)]);
 /// let source = RecordBatch::try_new(Arc::new(input.clone()), vec![Arc::new(StringArray::from(vec!["a", "b", "c"]))])?;
 /// let schema = OutputSchema::new(&input, &[], &OutputSpec::new("out.parquet"))?;
-/// # let parse = |_: &[u8]| Err("not reached");
+/// # fn parse(_: &[u8]) -> Result<(std::borrow::Cow<'_, str>, rowmill::outcome::Outcome), String> { Err("not reached".into()) }
 /// # let mut joiner = Joiner::new(Vec::new(), None, parse);
 /// let mut rows = RowBuilders::new(&schema, None, 3);
 /// let (mut batches, mut from) = (Vec::new(), 0);
@@ -120,7 +120,8 @@ impl RowBuilders {
         columns.extend(self.columns.iter_mut().map(Builder::finish));
         (self.rows, self.bytes) = (0, 0);
         let fields = self.schema.schema().fields();
-        let columns = columns.into_iter().zip(fields).map(|(column, field)| of_type(column, field.data_type())).collect::<Result<_, _>>();
+        let columns =
+            columns.into_iter().zip(fields).map(|(column, field)| of_type(column, field.data_type())).collect::<Result<_, _>>();
         columns
             .and_then(|columns| RecordBatch::try_new(self.schema.schema().clone(), columns))
             .map_err(|e| mismatch(e.to_string()))
@@ -131,7 +132,9 @@ impl Builder {
     fn new(data_type: &DataType, capacity: usize) -> Builder {
         match data_type {
             DataType::Int64 => Builder::Count(Int64Builder::with_capacity(capacity)),
-            DataType::Decimal128(..) => Builder::Money(Decimal128Builder::with_capacity(capacity).with_data_type(data_type.clone())),
+            DataType::Decimal128(..) => {
+                Builder::Money(Decimal128Builder::with_capacity(capacity).with_data_type(data_type.clone()))
+            }
             _ => Builder::Text(StringBuilder::with_capacity(capacity, capacity * 16)),
         }
     }

@@ -146,12 +146,14 @@ fn check_names(fields: &[(Origin, FieldRef)]) -> Result<(), Error> {
 
 /// The field as the format holds it.
 fn in_file(format: Format, field: &FieldRef) -> Result<FieldRef, Error> {
-    let unsupported = |source| Error::Unsupported { column: field.name().clone(), data_type: field.data_type().clone(), format, source };
+    let unsupported =
+        |source| Error::Unsupported { column: field.name().clone(), data_type: field.data_type().clone(), format, source };
     let data_type = file_type(format, field.data_type());
     if data_type != *field.data_type() && !can_cast_types(field.data_type(), &data_type) {
         return Err(unsupported(None));
     }
-    let field = if data_type == *field.data_type() { field.clone() } else { Arc::new(field.as_ref().clone().with_data_type(data_type)) };
+    let field =
+        if data_type == *field.data_type() { field.clone() } else { Arc::new(field.as_ref().clone().with_data_type(data_type)) };
     match format {
         Format::Parquet => parquet::check(&field).map_err(|e| unsupported(Some(e)))?,
         Format::Csv | Format::Tsv | Format::Jsonl => cells::check(&field).map_err(|e| unsupported(Some(e)))?,
@@ -163,15 +165,14 @@ fn in_file(format: Format, field: &FieldRef) -> Result<FieldRef, Error> {
 /// The type a column has in a format, where it cannot stay what it is.
 ///
 /// An IPC file holds one dictionary a column, while every batch of the input may bring another, so dictionaries are unpacked there (a
-/// growing dictionary is allowed by the format, but not read by all). As text, all that counts are the values; and a
-/// time with a named zone is told in UTC, because the names are not known here.
+/// growing dictionary is allowed by the format, but not read by all). Parquet remembers dictionaries, but not runs. As text, all that
+/// counts are the values; and a time with a named zone is told in UTC, because the names are not known here.
 fn file_type(format: Format, data_type: &DataType) -> DataType {
     let inner = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(file_type(format, field.data_type())));
     match data_type {
-        _ if format == Format::Parquet => data_type.clone(),
-        DataType::Dictionary(_, values) => file_type(format, values),
+        DataType::Dictionary(_, values) if format != Format::Parquet => file_type(format, values),
         DataType::RunEndEncoded(_, values) if format != Format::Ipc => file_type(format, values.data_type()),
-        DataType::Timestamp(unit, Some(zone)) if format != Format::Ipc && !zone.starts_with(['+', '-']) => {
+        DataType::Timestamp(unit, Some(zone)) if format.is_text() && !zone.starts_with(['+', '-']) => {
             DataType::Timestamp(*unit, Some("+00:00".into()))
         }
         DataType::List(item) => DataType::List(inner(item)),

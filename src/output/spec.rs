@@ -143,6 +143,11 @@ impl Format {
         }
     }
 
+    /// Whether values are told as text, without types.
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, Format::Csv | Format::Tsv | Format::Jsonl)
+    }
+
     pub(super) fn words() -> String {
         [Format::Parquet, Format::Csv, Format::Tsv, Format::Jsonl, Format::Ipc].map(|f| format!("`{}`", f.word())).join(", ")
     }

@@ -63,7 +63,8 @@ impl OutputWriter {
     ) -> Result<OutputWriter, Error> {
         let target = place::target(path)?;
         place::make_folder(&target)?;
-        let pending = Pending::create_public(&target).map_err(|source| Error::Place { folder: place::folder_of(&target), source })?;
+        let pending =
+            Pending::create_public(&target).map_err(|source| Error::Place { folder: place::folder_of(&target), source })?;
         let sink = open(spec, pending, schema, metadata).map_err(|source| Error::Write { path: path.to_path_buf(), source })?;
         Ok(OutputWriter { sink: Some(sink), schema: schema.clone(), path: path.to_path_buf(), target, rows: 0 })
     }
@@ -108,7 +109,12 @@ impl OutputWriter {
     }
 }
 
-fn open(spec: &OutputSpec, file: Pending, schema: &OutputSchema, metadata: Vec<(String, String)>) -> Result<Box<dyn Sink>, Cause> {
+fn open(
+    spec: &OutputSpec,
+    file: Pending,
+    schema: &OutputSchema,
+    metadata: Vec<(String, String)>,
+) -> Result<Box<dyn Sink>, Cause> {
     Ok(match schema.format() {
         Format::Parquet => Box::new(parquet::ParquetFile::create(file, spec, schema, metadata)?),
         Format::Csv => Box::new(csv::CsvFile::create(file, b',', schema.schema())?),
@@ -116,4 +122,39 @@ fn open(spec: &OutputSpec, file: Pending, schema: &OutputSchema, metadata: Vec<(
         Format::Jsonl => Box::new(jsonl::JsonlFile::create(file)),
         Format::Ipc => Box::new(ipc::IpcFile::create(file, schema.schema(), metadata)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+
+    use super::*;
+
+    struct FullDisk(Pending);
+
+    impl Sink for FullDisk {
+        fn write(&mut self, _: &RecordBatch) -> Result<(), Cause> {
+            Err("no space left".into())
+        }
+        fn finish(self: Box<Self>) -> Result<Pending, Cause> {
+            Ok(self.0)
+        }
+    }
+
+    #[test]
+    fn never_finishes_after_a_write_that_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        let spec = OutputSpec::new(&path);
+        let schema = OutputSchema::new(&Schema::empty(), &[], &spec).unwrap();
+        let mut writer = OutputWriter::create(&spec, &path, &schema, vec![]).unwrap();
+        writer.sink = Some(Box::new(FullDisk(Pending::create(&path).unwrap())));
+        let batch = RecordBatch::new_empty(Arc::clone(schema.schema()));
+        assert!(matches!(writer.write(&batch), Err(Error::Write { .. })));
+        assert!(matches!(writer.write(&batch), Err(Error::Incomplete { .. })));
+        assert!(matches!(writer.finish(), Err(Error::Incomplete { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
