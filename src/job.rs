@@ -53,11 +53,14 @@ pub struct BatchSpec {
     pub max_bytes: u64,
     /// Most requests in flight over all batches of the run: half of what the lowest tier lets an organisation queue.
     pub max_queued_requests: u64,
+    /// How long a batch whose create call lost its answer is looked for before it counts as not made, in seconds. A batch shows in
+    /// the list moments after it is made; the default leaves a wide margin.
+    pub settle_seconds: u64,
 }
 
 impl Default for BatchSpec {
     fn default() -> BatchSpec {
-        BatchSpec { max_requests: 10_000, max_bytes: 250_000_000, max_queued_requests: 100_000 }
+        BatchSpec { max_requests: 10_000, max_bytes: 250_000_000, max_queued_requests: 100_000, settle_seconds: 300 }
     }
 }
 

@@ -21,5 +21,8 @@ pub mod batch;
 pub mod outcome;
 pub mod provider;
 pub mod simulator;
+pub mod journal;
 pub mod join;
 pub mod output;
+pub mod job;
+pub mod pipeline;

@@ -78,7 +78,8 @@ async fn save(driver: &Driver<'_>, run: &mut Run, batch: u32, id: &BatchId) -> R
     Err(Error::Bug("results were fetched more often than allowed".to_owned()))
 }
 
-fn unclean(batch: u32, counts: &LineCounts) -> String {
+/// What is out of order in saved results.
+pub(crate) fn unclean(batch: u32, counts: &LineCounts) -> String {
     let LineCounts { duplicates, foreign, missing, torn, unreadable, .. } = counts;
     format!(
         "the results of batch {batch} are not as they should be: {missing} missing, {duplicates} repeated, {foreign} of other requests, \

@@ -50,7 +50,7 @@ impl Summary {
 /// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were; [`Error::Output`] when the output cannot be written.
 /// What was at its place is then as it was.
 pub fn export(run: &mut Run, now: Timestamp, listener: &dyn Listener) -> Result<Summary, Error> {
-    let answer = run.plan().answer_schema().map(AnswerSchema::compile).transpose()?;
+    let answer = run.plan().answer_schema.as_ref().map(AnswerSchema::compile).transpose()?;
     let spec = run.output_spec();
     let columns = run.kept_columns()?;
     let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], AnswerSchema::fields), &spec)?;
@@ -66,12 +66,14 @@ pub fn export(run: &mut Run, now: Timestamp, listener: &dyn Listener) -> Result<
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
-        run.note_held_back(now, &summary)?;
+        run.record(now, Event::HeldBack { rows: summary.totals.rows, by_status: summary.totals.statuses.clone() })?;
+        run.keep_summary(&summary);
+        run.write_manifest(now)?;
         return Ok(summary);
     }
     let written = writer.finish()?;
     run.record(now, Event::Exported { path: written.path, rows: written.rows, by_status: summary.totals.statuses.clone() })?;
-    run.keep_totals(&summary);
+    run.keep_summary(&summary);
     run.write_manifest(now)?;
     Ok(summary)
 }

@@ -1,22 +1,601 @@
 //! An opened run: its folder, its plan, its journal, and what they say about each batch.
 //!
 //! Opening takes the run's lock, so that one process works on it at a time, and reads the journal into a state. From then on an
-//! event is recorded on disk before the state takes it in.
+//! event is on disk before the state takes it in.
 
-use std::fs::File;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::Array as _;
+use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::batch::SpooledBody;
-use crate::batch::spool::PieceSummary;
-use crate::job::JobFile;
-use crate::journal::{BatchState, Event, Journal, Lock, Manifest, Plan, RunDir, State};
+use crate::batch::{PieceSummary, SpoolReader, SpooledBody, verify};
+use crate::job::{Job, JobFile};
+use crate::journal::{
+    Batch, BatchState, Event, HashedFile, HeadFile, Journal, Lock, Manifest, Owner, Plan, PlanCounts, Planning, RunDir, SourceFile, Stage,
+    State, Step,
+};
+use crate::output::{KeptColumns, OutputSpec};
 use crate::provider::{BatchId, Counts};
 use crate::request::custom_id::Nonce;
 
 use super::Error;
+use super::export::Summary;
 use super::plan::{Outline, Planner};
 use super::prepare::Prepared;
+
+/// What a plan keeps of the job: everything that is needed once the job file is gone or has changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct KeptJob {
+    job: Job,
+    text: String,
+}
+
+/// A run that is about to be planned.
+pub struct NewRun<'a> {
+    /// The folder it will have.
+    pub folder: &'a Path,
+    /// The job.
+    pub file: &'a JobFile,
+    /// Its rooms.
+    pub prepared: &'a Prepared,
+    /// Its mark in every custom_id.
+    pub nonce: &'a Nonce,
+    /// Where its batches will be.
+    pub origin: String,
+    /// Whether that is the simulator.
+    pub simulated: bool,
+    /// When it is planned.
+    pub now: Timestamp,
+}
+
+impl NewRun<'_> {
+    /// Plans the run: spools every batch and writes the plan. The folder appears under its name when all of it is there.
+    ///
+    /// # Errors
+    /// As [`Planner::spool`], and when the folder cannot be written. Nothing is left behind then.
+    pub fn plan<'p>(&self, planner: impl FnOnce(PathBuf) -> Planner<'p>) -> Result<Outline, Error> {
+        let planning = Planning::begin(self.folder, &Owner::this_process(self.now))?;
+        let planner = planner(planning.dir().path().to_path_buf());
+        let limits = planner.limits;
+        let (outline, pieces) = planner.spool(&planning.dir().spool())?;
+        let head = self.prepared.requests.head();
+        let plan = self.describe(&outline, pieces, limits, head);
+        planning.finish(plan, head)?;
+        Ok(outline)
+    }
+
+    fn describe(&self, outline: &Outline, pieces: Vec<PieceSummary>, limits: crate::batch::Limits, head: &[u8]) -> Plan {
+        let kept = KeptJob { job: self.file.job.clone(), text: self.file.text.clone() };
+        Plan {
+            format: crate::journal::FORMAT,
+            tool: concat!("rowmill ", env!("CARGO_PKG_VERSION")).to_owned(),
+            created_at: self.now,
+            run: self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            nonce: self.nonce.clone(),
+            simulated: self.simulated,
+            job_name: self.file.job.head.name.clone(),
+            job: serde_json::to_value(kept).unwrap_or_default(),
+            job_path: absolute(&self.file.path),
+            job_hash: hash_of_job(&self.file.job),
+            templates: hashed_files(self.prepared),
+            sources: source_files(self.prepared),
+            source_schema: format!("{:?}", self.prepared.source.schema()),
+            answer_schema: self.prepared.requests.answer_schema().cloned(),
+            origin: self.origin.clone(),
+            head: HeadFile::describe(None, head),
+            pieces,
+            counts: PlanCounts {
+                rows: outline.rows,
+                requests: outline.requests,
+                unsent: outline.unsent.clone(),
+                filtered: outline.rows_read - outline.rows,
+            },
+            limits,
+            output: absolute(&self.prepared.output_path),
+            estimate: None,
+            home: PathBuf::new(),
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// What was typed beside the job file counts as part of it, so the hash is over the job as it was read and not over its text.
+fn hash_of_job(job: &Job) -> String {
+    blake3::hash(serde_json::to_string(job).unwrap_or_default().as_bytes()).to_hex().to_string()
+}
+
+fn hashed_files(prepared: &Prepared) -> Vec<HashedFile> {
+    prepared.requests.template_files().iter().map(|(path, hash)| HashedFile { path: path.clone(), hash: hash.clone() }).collect()
+}
+
+fn source_files(prepared: &Prepared) -> Vec<SourceFile> {
+    let files = prepared.source.files().iter();
+    files.map(|file| SourceFile { path: file.path.display().to_string(), bytes: file.bytes, modified: file.modified }).collect()
+}
+
+/// Results of one batch that sent rows of a piece.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) batch: u32,
+    pub(crate) attempt: u32,
+    pub(crate) id: BatchId,
+    pub(crate) file: PathBuf,
+}
+
+/// An opened run.
+#[derive(Debug)]
+pub struct Run {
+    dir: RunDir,
+    plan: Plan,
+    kept: KeptJob,
+    head: Arc<[u8]>,
+    journal: Journal,
+    /// Batches of the workspace that were looked into and hold another's requests.
+    not_ours: HashSet<BatchId>,
+    last_summary: Option<Summary>,
+    _lock: Lock,
+}
+
+impl Run {
+    /// Opens a run, and takes its lock. Also gives what a person should know of it, such as a torn last line.
+    ///
+    /// # Errors
+    /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together.
+    pub fn open(folder: &Path, now: Timestamp) -> Result<(Run, Vec<String>), Error> {
+        let (dir, plan, mut notes) = RunDir::open(folder)?;
+        let lock = Lock::take(&dir, &Owner::this_process(now))?;
+        let (journal, more) = Journal::open(&dir.journal(), &plan)?;
+        notes.extend(more);
+        let kept: KeptJob = serde_json::from_value(plan.job.clone())
+            .map_err(|source| crate::journal::Error::Damaged { path: dir.plan(), source })?;
+        let head = dir.read_head(&plan.head)?;
+        let run = Run { dir, plan, kept, head, journal, not_ours: HashSet::new(), last_summary: None, _lock: lock };
+        Ok((run, notes.iter().map(ToString::to_string).collect()))
+    }
+
+    /// Records an event on disk, then in the state.
+    pub(crate) fn record(&mut self, at: Timestamp, event: Event) -> Result<(), Error> {
+        Ok(self.journal.append(at, event).map(drop)?)
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What the journal says.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        self.journal.state()
+    }
+
+    /// The run's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Whether its answers are made up.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.plan.simulated
+    }
+
+    /// The API version and betas its requests were made for.
+    #[must_use]
+    pub fn wishes(&self) -> (Option<String>, Vec<String>) {
+        let request = &self.kept.job.request;
+        (request.api_version.clone(), request.betas.clone())
+    }
+
+    /// Most requests in flight over all its batches.
+    #[must_use]
+    pub fn max_queued_requests(&self) -> u64 {
+        self.kept.job.batch.max_queued_requests
+    }
+
+    /// How long a lost batch is looked for.
+    #[must_use]
+    pub fn settle(&self) -> Duration {
+        Duration::from_secs(self.kept.job.batch.settle_seconds)
+    }
+
+    /// Whether the run can still be the one a job file means.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] that says what changed since the plan.
+    pub fn check_unchanged(&self, file: &JobFile, prepared: &Prepared) -> Result<(), Error> {
+        let mut what = Vec::new();
+        if hash_of_job(&file.job) != self.plan.job_hash {
+            what.push(format!("the job file `{}`, or what was typed beside it", file.path.display()));
+        }
+        for file in changed_files(&self.plan.templates, &hashed_files(prepared)) {
+            what.push(format!("the file `{}`", file.display()));
+        }
+        if source_files(prepared) != self.plan.sources {
+            what.push("the source".to_owned());
+        }
+        if what.is_empty() { Ok(()) } else { Err(Error::Changed { run: self.folder().to_path_buf(), what }) }
+    }
+
+    /// Whether the batches of the run are where the connection leads.
+    ///
+    /// # Errors
+    /// [`Error::OtherOrigin`].
+    pub fn check_origin(&self, origin: &str) -> Result<(), Error> {
+        if self.plan.origin == origin {
+            return Ok(());
+        }
+        Err(Error::OtherOrigin { planned: self.plan.origin.clone(), given: origin.to_owned() })
+    }
+
+    /// Checks that a batch's spool file is the one that was planned.
+    pub(crate) fn body(&self, batch: u32) -> Result<SpooledBody, Error> {
+        let (path, entry) = (self.spool_path(batch), self.batch(batch));
+        verify(&path, &entry.piece.file_hash)?;
+        let head = match &entry.head {
+            Some(head) => self.dir.read_head(head)?,
+            None => Arc::clone(&self.head),
+        };
+        Ok(SpooledBody::new(&path, head, &entry.piece))
+    }
+
+    fn batch(&self, batch: u32) -> &Batch {
+        self.state().batch(batch).expect("batch numbers come from the state")
+    }
+
+    /// Batches of the run.
+    #[must_use]
+    pub fn batches(&self) -> u32 {
+        u32::try_from(self.state().batches().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Pieces of the run: the batches it was planned with, which hold its rows.
+    pub(crate) fn pieces(&self) -> u32 {
+        u32::try_from(self.plan.pieces.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn piece(&self, batch: u32) -> &PieceSummary {
+        &self.batch(batch).piece
+    }
+
+    pub(crate) fn spool_path(&self, batch: u32) -> PathBuf {
+        self.dir.spool_file(batch)
+    }
+
+    pub(crate) fn results_path(&self, batch: u32) -> PathBuf {
+        self.dir.results_file(batch, self.batch(batch).attempt)
+    }
+
+    pub(crate) fn relative(&self, path: &Path) -> String {
+        self.dir.relative(path)
+    }
+
+    pub(crate) fn next_to_send(&self) -> Option<u32> {
+        self.state().left_to(Step::Submit).next().map(Batch::number)
+    }
+
+    /// Batches of which it is not known whether they were made.
+    pub fn doubts(&self) -> impl Iterator<Item = u32> {
+        self.state().left_to(Step::Settle).map(Batch::number)
+    }
+
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = (u32, BatchId)> {
+        self.state().left_to(Step::Watch).filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+    }
+
+    pub(crate) fn ended(&self) -> impl Iterator<Item = (u32, BatchId)> {
+        self.state().left_to(Step::Collect).filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+    }
+
+    pub(crate) fn requests_in_flight(&self) -> u64 {
+        self.state().requests_in_flight()
+    }
+
+    pub(crate) fn oldest_in_flight(&self) -> Option<Timestamp> {
+        self.state().left_to(Step::Watch).filter_map(|batch| Some(batch.remote.as_ref()?.created_at)).min()
+    }
+
+    /// Batches in flight, and batches that are over.
+    pub(crate) fn progress(&self) -> (u32, u32) {
+        let of = |wanted: &[&str]| self.state().batches().iter().filter(|batch| wanted.contains(&batch.state.as_str())).count();
+        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        (count(of(&["in_flight", "in_doubt"])), count(of(&["ended", "collected", "empty", "lost"])))
+    }
+
+    pub(crate) fn is_collected(&self) -> bool {
+        self.state().is_collected()
+    }
+
+    pub(crate) fn ended_counts(&self, batch: u32) -> Option<Counts> {
+        match &self.batch(batch).state {
+            BatchState::Ended { counts, .. } | BatchState::Collected { counts, .. } => Some(*counts),
+            _ => None,
+        }
+    }
+
+    /// When a batch in doubt was meant to be sent.
+    pub(crate) fn intended_at(&self, batch: u32) -> Timestamp {
+        match self.batch(batch).state {
+            BatchState::Intended { at } => at,
+            BatchState::InDoubt { intended_at, .. } => intended_at,
+            _ => self.plan.created_at,
+        }
+    }
+
+    /// Since when it has been unknown whether a batch was made.
+    pub(crate) fn in_doubt_since(&self, batch: u32) -> Timestamp {
+        match self.batch(batch).state {
+            BatchState::InDoubt { since, .. } => since,
+            _ => self.intended_at(batch),
+        }
+    }
+
+    pub(crate) fn is_known(&self, id: &BatchId) -> bool {
+        self.state().batch_of(id).is_some() || self.not_ours.contains(id)
+    }
+
+    pub(crate) fn not_ours(&mut self, id: BatchId) {
+        self.not_ours.insert(id);
+    }
+
+    /// Whether a batch sends a request of this id.
+    pub(crate) fn has_id(&self, batch: u32, id: &str) -> Result<bool, Error> {
+        Ok(id.starts_with(self.plan.nonce.as_str()) && self.ids_of(batch)?.iter().any(|own| own == id))
+    }
+
+    /// The ids that a batch sends, in its order.
+    pub(crate) fn ids_of(&self, batch: u32) -> Result<Vec<String>, Error> {
+        let mut ids = Vec::with_capacity(self.piece(batch).requests as usize);
+        for rows in SpoolReader::open_without_fragments(&self.spool_path(batch))? {
+            let rows = rows?;
+            let sent = (0..rows.len()).filter(|&row| rows.unsent.is_null(row) && rows.custom_id.is_valid(row));
+            ids.extend(sent.map(|row| rows.custom_id.value(row).to_owned()));
+        }
+        Ok(ids)
+    }
+
+    /// The saved results of every batch that sent rows of a piece.
+    pub(crate) fn results_of(&self, piece: u32) -> Vec<Sent> {
+        let rows = &self.plan.pieces[piece as usize - 1];
+        let overlaps = |batch: &&Batch| {
+            batch.number() == piece
+                || (batch.number() > self.pieces() && batch.piece.first_row <= rows.last_row && rows.first_row <= batch.piece.last_row)
+        };
+        let sent = |batch: &Batch| match (&batch.state, &batch.remote) {
+            (BatchState::Collected { file, .. }, Some(remote)) => Some(Sent {
+                batch: batch.number(),
+                attempt: batch.attempt,
+                id: remote.id.clone(),
+                file: self.folder().join(file),
+            }),
+            _ => None,
+        };
+        self.state().batches().iter().filter(overlaps).filter_map(sent).collect()
+    }
+
+    /// Where the output goes.
+    #[must_use]
+    pub fn output_path(&self) -> PathBuf {
+        self.plan.output.clone()
+    }
+
+    /// How the output is written; its input columns were chosen when the run was planned.
+    pub(crate) fn output_spec(&self) -> OutputSpec {
+        OutputSpec { columns: KeptColumns::All, ..self.kept.job.output.clone() }
+    }
+
+    /// The source columns that were kept for the output.
+    pub(crate) fn kept_columns(&self) -> Result<SchemaRef, Error> {
+        match self.plan.pieces.first() {
+            Some(piece) => Ok(Arc::clone(SpoolReader::open(&self.spool_path(piece.piece))?.columns())),
+            None => Err(Error::NoRows("no row was left to send, so there is no output to write".to_owned())),
+        }
+    }
+
+    pub(crate) fn output_metadata(&self) -> Vec<(String, String)> {
+        let request = &self.kept.job.request;
+        [
+            ("rowmill.run", self.plan.run.clone()),
+            ("rowmill.job", self.plan.job_name.clone()),
+            ("rowmill.model", request.model.clone()),
+            ("rowmill.simulated", self.plan.simulated.to_string()),
+            ("rowmill.planned_at", self.plan.created_at.to_string()),
+            ("rowmill.tool", self.plan.tool.clone()),
+            ("rowmill.answer_columns", self.plan.answer_schema.is_some().to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
+    pub(crate) fn keep_summary(&mut self, summary: &Summary) {
+        self.last_summary = Some(summary.clone());
+    }
+
+    /// Where the run stands, in a sentence.
+    #[must_use]
+    pub fn standing_in_words(&self) -> String {
+        let of = self.batches();
+        let mut parts: Vec<String> = self.state().batches_by_state().iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+        parts.sort();
+        format!("run {}: of {of} batches {}; all of it is recorded in {}", self.plan.run, parts.join(", "), self.folder().display())
+    }
+
+    /// The summary for other programs, as it is now.
+    #[must_use]
+    pub fn manifest(&self, now: Timestamp) -> Manifest {
+        let state = self.state();
+        let totals = self.last_summary.as_ref().map(|summary| &summary.totals);
+        Manifest {
+            format: crate::journal::FORMAT,
+            run: self.plan.run.clone(),
+            job: self.plan.job_name.clone(),
+            simulated: self.plan.simulated,
+            state: state.stage().as_str().to_owned(),
+            rows: self.plan.rows(),
+            by_status: totals.map_or_else(|| by_status(state), |totals| totals.statuses.clone()),
+            batches: state.batches_by_state(),
+            usage: totals.map(crate::join::Totals::usage).unwrap_or_default(),
+            cost_usd: None,
+            output: state.export().and_then(|(export, _)| export.path.clone()),
+            next_action: next_action(state.stage(), self.folder()),
+            created_at: self.plan.created_at,
+            updated_at: now,
+            notes: notes(state),
+        }
+    }
+
+    /// Replaces the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] when it cannot be written.
+    pub fn write_manifest(&self, now: Timestamp) -> Result<(), Error> {
+        Ok(self.manifest(now).write(&self.dir)?)
+    }
+}
+
+fn by_status(state: &State) -> BTreeMap<crate::outcome::Status, u64> {
+    state.export().map(|(export, _)| export.by_status.clone()).unwrap_or_default()
+}
+
+/// What is out of order in the results that were saved.
+fn notes(state: &State) -> Vec<String> {
+    let unclean = state.batches().iter().filter_map(|batch| match &batch.state {
+        BatchState::Collected { lines, .. } if !lines.is_clean() => Some(super::collect::unclean(batch.number(), lines)),
+        BatchState::Lost { reason } => Some(format!("the results of batch {} are lost: {reason}", batch.number())),
+        _ => None,
+    });
+    unclean.collect()
+}
+
+fn next_action(stage: Stage, folder: &Path) -> String {
+    let folder = folder.display();
+    match stage {
+        Stage::Exported => "none".to_owned(),
+        Stage::Abandoned => "none: the run was given up".to_owned(),
+        Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
+        Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),
+        Stage::InFlight | Stage::Ended | Stage::Collected => format!("rowmill collect {folder} (or run)"),
+        Stage::HeldBack => format!("look at the failures; lower `output.min_success` or retry, then rowmill collect {folder}"),
+    }
+}
+
+/// Files whose content differs from what was planned, is gone, or is new.
+fn changed_files<'f>(planned: &'f [HashedFile], now: &'f [HashedFile]) -> impl Iterator<Item = &'f Path> {
+    let differs = |file: &&HashedFile, others: &[HashedFile]| !others.contains(file);
+    let gone = planned.iter().filter(move |file| differs(file, now));
+    let new = now.iter().filter(move |file| !planned.iter().any(|old| old.path == file.path));
+    gone.chain(new).map(|file| file.path.as_path())
+}
+
+/// A run as a reader sees it who does not work on it.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunView {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The summary as last written, or made now where there is none.
+    pub manifest: Manifest,
+    /// Its batches.
+    pub batches: Vec<BatchView>,
+    /// What a person should act on.
+    pub warnings: Vec<String>,
+}
+
+/// A batch as a reader sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct BatchView {
+    /// Its number, from 1.
+    pub batch: u32,
+    /// Which attempt for its rows, from 1.
+    pub attempt: u32,
+    /// Its requests.
+    pub requests: u64,
+    /// Where it stands.
+    pub state: String,
+    /// The provider's id.
+    pub id: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// Until what is unfinished expires, in seconds; only while it is in flight.
+    pub expires_in_seconds: Option<u64>,
+    /// Until its results can no longer be fetched, in seconds; only until they are saved.
+    pub results_vanish_in_seconds: Option<u64>,
+}
+
+/// Batches live this long. **Source**: batch API guide, read 2026-08-22.
+const BATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Results can be fetched this long, counted from the batch's creation. **Source**: as above.
+const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
+/// This long before results vanish, a person is warned.
+const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+impl RunView {
+    /// Batches whose results are saved.
+    #[must_use]
+    pub fn collected(&self) -> usize {
+        self.batches.iter().filter(|batch| batch.state == "collected" || batch.state == "empty").count()
+    }
+}
+
+/// Looks at a run without taking its lock; another process may be working on it.
+///
+/// # Errors
+/// As [`Run::open`], but for the lock.
+pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Error> {
+    let (dir, plan, notes_of_dir) = RunDir::open(folder)?;
+    let state = Journal::read(&dir.journal(), &plan)?.state;
+    let written = Manifest::read(&dir)?;
+    let batches: Vec<BatchView> = state.batches().iter().map(|batch| batch_view(batch, now)).collect();
+    let vanishing = batches.iter().filter(|b| b.results_vanish_in_seconds.is_some_and(|left| left < WARN_BEFORE.as_secs()));
+    let mut warnings: Vec<String> = vanishing
+        .map(|b| match b.results_vanish_in_seconds {
+            Some(0) => format!("the results of batch {} are past their 29 days and can no longer be fetched", b.batch),
+            left => format!("the results of batch {} vanish in {} hours: collect them now", b.batch, left.unwrap_or(0) / 3_600),
+        })
+        .collect();
+    warnings.extend(notes(&state));
+    let manifest = Manifest {
+        format: crate::journal::FORMAT,
+        run: plan.run.clone(),
+        job: plan.job_name.clone(),
+        simulated: plan.simulated,
+        state: state.stage().as_str().to_owned(),
+        rows: plan.rows(),
+        by_status: by_status(&state),
+        batches: state.batches_by_state(),
+        usage: written.as_ref().map(|m| m.usage.clone()).unwrap_or_default(),
+        cost_usd: None,
+        output: state.export().and_then(|(export, _)| export.path.clone()),
+        next_action: next_action(state.stage(), dir.path()),
+        created_at: plan.created_at,
+        updated_at: written.as_ref().map_or(plan.created_at, |m| m.updated_at),
+        notes: notes(&state),
+    };
+    Ok((RunView { folder: dir.path().to_path_buf(), manifest, batches, warnings }, notes_of_dir.iter().map(ToString::to_string).collect()))
+}
+
+fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
+    let created_at = batch.remote.as_ref().map(|remote| remote.created_at);
+    let left = |life: Duration| created_at.map(|created| life.saturating_sub(super::drive::between(created, now)).as_secs());
+    let in_flight = matches!(batch.state, BatchState::Accepted { .. });
+    let uncollected = in_flight || matches!(batch.state, BatchState::Ended { .. });
+    BatchView {
+        batch: batch.number(),
+        attempt: batch.attempt,
+        requests: batch.piece.requests.into(),
+        state: batch.state.as_str().to_owned(),
+        id: batch.remote.as_ref().map(|remote| remote.id.0.clone()),
+        created_at,
+        expires_in_seconds: left(BATCH_LIFE).filter(|_| in_flight),
+        results_vanish_in_seconds: left(RETENTION).filter(|_| uncollected),
+    }
+}
