@@ -1,0 +1,223 @@
+//! What is taken and what is refused, parameter by parameter.
+
+use serde_json::json;
+
+use super::*;
+
+const BATCH: Terms = Terms { purpose: Purpose::Batch, new_version: true, long_output: false };
+const OLD_BATCH: Terms = Terms { new_version: false, ..BATCH };
+
+/// One model of each way of thinking: `extended`, `optional`, `default`, `always`.
+fn reader() -> Reader {
+    let mut catalog = Catalog::builtin().clone();
+    let haiku = catalog.model("claude-haiku-4-5").unwrap().1.clone();
+    let effort: Vec<String> = ["low", "medium", "high", "xhigh", "max"].map(str::to_owned).into();
+    let new = Model {
+        aliases: Vec::new(),
+        tokenizer: Tokenizer::Second,
+        effort,
+        sampling: false,
+        prefill: false,
+        forced_tools: false,
+        max_batch_output_tokens: Some(300_000),
+        prices: None,
+        ..haiku.clone()
+    };
+    let refusing =
+        |model: Model, kinds: &[&str]| Model { thinking_refused: kinds.iter().map(|k| (*k).to_owned()).collect(), ..model };
+    let new = refusing(new, &["enabled"]);
+    let always = refusing(Model { thinking: Thinking::Always, ..new.clone() }, &["enabled", "disabled"]);
+    catalog.models.clear();
+    catalog.models.insert("extended".to_owned(), Model { aliases: vec!["alias".to_owned()], ..haiku });
+    catalog.models.insert("optional".to_owned(), Model { thinking: Thinking::AdaptiveOptional, ..new.clone() });
+    catalog.models.insert("default".to_owned(), Model { thinking: Thinking::AdaptiveDefault, ..new });
+    catalog.models.insert("always".to_owned(), always);
+    Reader::new(Arc::new(catalog))
+}
+
+/// A good request with some members replaced (or, by null, taken out).
+fn request(changes: Value) -> String {
+    let mut params = json!({"model": "extended", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]});
+    for (key, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => params.as_object_mut().unwrap().remove(key),
+            value => params.as_object_mut().unwrap().insert(key.clone(), value.clone()),
+        };
+    }
+    params.to_string()
+}
+
+fn problem(changes: Value, terms: Terms) -> Option<String> {
+    reader().read(&request(changes), terms).err().map(|refusal| format!("{}: {}", refusal.kind, refusal.message))
+}
+
+#[test]
+fn takes_what_the_api_takes() {
+    let tool = json!({"name": "f", "input_schema": {"type": "object", "properties": {}}});
+    for (changes, terms) in [
+        (json!({}), BATCH),
+        (json!({"model": "alias"}), BATCH),
+        (json!({"temperature": 0.2}), OLD_BATCH),
+        (json!({"model": "always", "temperature": 1.0}), OLD_BATCH),
+        (json!({"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2000}), BATCH),
+        (json!({"model": "optional", "thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}), BATCH),
+        (json!({"model": "default", "thinking": {"type": "disabled"}}), BATCH),
+        (json!({"tools": [tool], "tool_choice": {"type": "tool", "name": "f"}}), BATCH),
+        (json!({"model": "always", "tools": [tool], "tool_choice": {"type": "auto"}}), BATCH),
+        (json!({"model": "always", "max_tokens": 300_000}), Terms { long_output: true, ..BATCH }),
+        (json!({"max_tokens": 0}), Terms { purpose: Purpose::Message, ..BATCH }),
+        (json!({"max_tokens": null}), Terms { purpose: Purpose::Count, ..BATCH }),
+        (json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}), BATCH),
+        (json!({"cache_control": {"type": "ephemeral"}}), BATCH),
+        (json!({"system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}), BATCH),
+        (json!({"inference_geo": "us", "model": "default"}), BATCH),
+        (
+            json!({"messages": [{"role": "user", "content": [
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0K"}}
+            ]}]}),
+            BATCH,
+        ),
+    ] {
+        assert_eq!(problem(changes.clone(), terms), None, "{changes}");
+    }
+}
+
+#[test]
+fn refuses_what_the_api_refuses() {
+    let user = |content: Value| json!({"messages": [{"role": "user", "content": content}]});
+    let marked =
+        |text: &str, ttl: &str| json!({"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": ttl}});
+    let tool = json!({"name": "f", "input_schema": {"type": "object", "properties": {}}});
+    let schema = |schema: Value| json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
+    let cases = [
+        (json!({"model": null}), BATCH, "invalid_request_error: model: Field required"),
+        (json!({"model": "claude-9"}), BATCH, "not_found_error: model: claude-9"),
+        (json!({"model": "claude-3-haiku-20240307"}), BATCH, "not_found_error: model: claude-3-haiku-20240307"),
+        (json!({"max_tokens": null}), BATCH, "max_tokens: Field required"),
+        (json!({"max_tokens": 0}), BATCH, "max_tokens: Input should be greater than or equal to 1"),
+        (json!({"max_tokens": "9"}), BATCH, "max_tokens: Input should be a valid integer"),
+        (
+            json!({"max_tokens": 64_001}),
+            BATCH,
+            "max_tokens: 64001 > 64000, which is the maximum allowed number of output tokens for extended",
+        ),
+        (json!({"max_tokens": 1}), Terms { purpose: Purpose::Count, ..BATCH }, "max_tokens: Extra inputs are not permitted"),
+        (json!({"temperature": 1.0}), BATCH, "temperature: Extra inputs are not permitted"),
+        (json!({"temperature": 0.5, "model": "always"}), OLD_BATCH, "temperature: `temperature` is not supported on this model"),
+        (json!({"top_p": 2.0}), OLD_BATCH, "top_p: range: 0..1"),
+        (json!({"stream": true}), BATCH, "stream: `stream` is not supported in message batches"),
+        (json!({"fallbacks": []}), BATCH, "fallbacks: `fallbacks` is not supported"),
+        (json!({"speed": "fast"}), BATCH, "speed: `speed` is not supported"),
+        (json!({"betas": ["x"]}), BATCH, "betas: Extra inputs are not permitted"),
+        (json!({"messages": null}), BATCH, "messages: Field required"),
+        (json!({"messages": []}), BATCH, "messages: at least one message is required"),
+        (
+            json!({"messages": [{"role": "assistant", "content": "x"}]}),
+            BATCH,
+            "messages: first message must use the \"user\" role",
+        ),
+        (json!({"messages": [{"role": "bot", "content": "x"}]}), BATCH, "messages: Unexpected role \"bot\""),
+        (json!({"messages": [{"role": "user", "content": "x", "name": "y"}]}), BATCH, "messages.0.name: Extra inputs"),
+        (user(json!("")), BATCH, "messages.0: all messages must have non-empty content"),
+        (user(json!([])), BATCH, "messages.0: all messages must have non-empty content"),
+        (user(json!("  ")), BATCH, "messages: text content blocks must contain non-whitespace text"),
+        (user(json!([{"type": "text", "text": ""}])), BATCH, "messages: text content blocks must be non-empty"),
+        (user(json!([{"type": "picture"}])), BATCH, "messages.0.content.0.type: "),
+        (
+            user(json!([marked("", "5m")])),
+            BATCH,
+            "messages.0.content.0.cache_control: cache_control cannot be set for empty text blocks",
+        ),
+        (user(json!([marked("a", "5m"), marked("b", "1h")])), BATCH, "messages.0.content.1.cache_control.ttl: a ttl='1h'"),
+        (user(json!([marked("a", "2h")])), BATCH, "messages.0.content.0.cache_control.ttl: Input should be '5m' or '1h'"),
+        (
+            user(Value::Array(vec![marked("a", "1h"); 5])),
+            BATCH,
+            "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+        ),
+        (
+            json!({"model": "always", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}),
+            BATCH,
+            "This model does not support assistant message prefill.",
+        ),
+        (json!({"thinking": {"type": "adaptive"}}), BATCH, "thinking.type: `adaptive` is not supported"),
+        (
+            json!({"thinking": {"type": "enabled", "budget_tokens": 500}}),
+            BATCH,
+            "thinking.enabled.budget_tokens: Input should be greater",
+        ),
+        (json!({"thinking": {"type": "enabled", "budget_tokens": 2000}}), BATCH, "`max_tokens` must be greater than"),
+        (
+            json!({"model": "optional", "thinking": {"type": "enabled", "budget_tokens": 2000}}),
+            BATCH,
+            "thinking.type: `enabled` is not",
+        ),
+        (json!({"model": "always", "thinking": {"type": "disabled"}}), BATCH, "thinking.type: `disabled` is not supported"),
+        (
+            json!({"model": "default", "thinking": {"type": "disabled"}, "output_config": {"effort": "max"}}),
+            BATCH,
+            "thinking.type: thinking can only be disabled at effort high or below",
+        ),
+        (json!({"output_config": {"effort": "low"}}), BATCH, "output_config.effort: This model does not support"),
+        (
+            json!({"model": "always", "output_config": {"effort": "huge"}}),
+            BATCH,
+            "output_config.effort: Input should be one of 'low'",
+        ),
+        (schema(json!({"type": "object"})), BATCH, "output_config.format.schema: `additionalProperties`: "),
+        (json!({"tools": [tool, tool]}), BATCH, "tools: Tool names must be unique."),
+        (
+            json!({"tools": [{"name": "a b", "input_schema": {"type": "object"}}]}),
+            BATCH,
+            "tools.0.custom.name: String should match",
+        ),
+        (json!({"tools": [tool], "tool_choice": {"type": "tool", "name": "g"}}), BATCH, "Tool 'g' not found in provided tools"),
+        (
+            json!({"tools": [tool], "tool_choice": {"type": "any"}, "model": "always"}),
+            BATCH,
+            "tool_choice.type: `any` is not supported",
+        ),
+        (json!({"tool_choice": {"type": "auto"}}), BATCH, "tool_choice: may only be specified while providing tools"),
+        (json!({"inference_geo": "us"}), BATCH, "inference_geo: `inference_geo` is not supported"),
+        (json!({"stop_sequences": [" "]}), BATCH, "stop_sequences.0: each stop sequence must contain non-whitespace"),
+        (json!({"metadata": {"who": 1}}), BATCH, "metadata.who: Extra inputs are not permitted"),
+        (json!({"system": [{"type": "text", "text": ""}]}), BATCH, "system: text content blocks must be non-empty"),
+        (json!({"system": 7}), BATCH, "system: Input should be a valid string or list"),
+        (user(json!("long ".repeat(200_000))), BATCH, "prompt is too long: "),
+    ];
+    for (changes, terms, expected) in cases {
+        let found = problem(changes.clone(), terms).unwrap_or_default();
+        let shown: String = changes.to_string().chars().take(200).collect();
+        assert!(found.contains(expected), "{shown}\n  expected {expected}\n  found    {found}");
+    }
+}
+
+#[test]
+fn counting_and_answering_agree_on_the_tokens() {
+    let mut reader = reader();
+    let changes = json!({"system": "Be brief.", "tools": [{"name": "f", "input_schema": {"type": "object"}}]});
+    let answered = reader.read(&request(changes.clone()), BATCH).unwrap().row.input_tokens;
+    let mut counted = changes;
+    counted["max_tokens"] = Value::Null;
+    let counted = reader.read(&request(counted), Terms { purpose: Purpose::Count, ..BATCH }).unwrap().row.input_tokens;
+    assert_eq!(answered, counted);
+}
+
+#[test]
+fn requests_of_a_run_share_one_head() {
+    let mut reader = reader();
+    let one = reader.read(&request(json!({"system": "s"})), BATCH).unwrap();
+    let other = json!({"system": "s", "messages": [{"role": "user", "content": "other"}]});
+    assert!(Arc::ptr_eq(&one.head, &reader.read(&request(other), BATCH).unwrap().head));
+    let another = reader.read(&request(json!({"system": "t"})), BATCH).unwrap();
+    assert!(!Arc::ptr_eq(&one.head, &another.head));
+}
+
+#[test]
+fn forgets_heads_when_every_row_has_its_own() {
+    let mut reader = reader();
+    for n in 0..200 {
+        reader.read(&request(json!({"system": format!("row {n}")})), BATCH).unwrap();
+    }
+    assert!(reader.heads.len() <= MAX_HEADS);
+}
