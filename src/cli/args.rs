@@ -11,39 +11,39 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(after_help = "Exit codes: 0 all rows succeeded, 1 bug, 2 job or input needs a change (nothing sent), 3 some rows did not \
 succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget, 7 a submit is in doubt (nothing \
 was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (batches live on).")]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub common: Common,
+    pub(crate) common: Common,
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
-pub struct Common {
+pub(crate) struct Common {
     /// Print data as JSON on stdout; words go to stderr.
     #[arg(long, global = true, help_heading = "Everywhere")]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Where runs are kept.
     #[arg(long, global = true, value_name = "DIR", default_value = ".rowmill", env = "ROWMILL_STATE", help_heading = "Everywhere")]
-    pub state: PathBuf,
+    pub(crate) state: PathBuf,
     /// Say less: only the result and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Say more; twice for every call to the provider.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
     /// How log lines look on stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, help_heading = "Everywhere")]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, help_heading = "Everywhere")]
-    pub color: Color,
+    pub(crate) color: Color,
 }
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -52,7 +52,7 @@ pub enum LogFormat {
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal, unless `NO_COLOR` is set.
     Auto,
     /// Always.
@@ -63,7 +63,7 @@ pub enum Color {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Look at a data file and write a job file and a template that run.
     Init(Init),
     /// Check everything that can be known offline: job, templates, ids, limits, schema.
@@ -93,148 +93,148 @@ pub enum Command {
 
 /// Which rows of the job's source are taken.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Rows {
+pub(crate) struct Rows {
     /// Take only the first N rows (after `where`).
     #[arg(long, value_name = "N")]
-    pub limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
     /// Take only rows for which this SQL predicate holds, beside the job's own `where`.
     #[arg(long = "where", value_name = "SQL")]
-    pub filter: Option<String>,
+    pub(crate) filter: Option<String>,
 }
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
-pub struct Init {
+pub(crate) struct Init {
     /// The data file.
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where the job file goes; the template goes beside it. Default: `<data file's name>.toml` in the working directory.
     #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// The model to ask.
     #[arg(long, value_name = "ID", default_value = "claude-haiku-4-5")]
-    pub model: String,
+    pub(crate) model: String,
     /// Replace files that are there.
     #[arg(long)]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
-pub struct Check {
+pub(crate) struct Check {
     /// The job file.
-    pub job: PathBuf,
+    pub(crate) job: PathBuf,
     /// Render only the first N rows instead of all.
     #[arg(short = 'n', long, value_name = "N")]
-    pub rows: Option<u64>,
+    pub(crate) rows: Option<u64>,
     #[command(flatten)]
-    pub select: Rows,
+    pub(crate) select: Rows,
 }
 
 /// Arguments of `preview`.
 #[derive(Debug, Args)]
-pub struct Preview {
+pub(crate) struct Preview {
     /// The job file.
-    pub job: PathBuf,
+    pub(crate) job: PathBuf,
     /// How many rows.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// The row with this key (several key columns: values joined by a comma).
     #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     #[command(flatten)]
-    pub select: Rows,
+    pub(crate) select: Rows,
 }
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The job file.
-    pub job: PathBuf,
+    pub(crate) job: PathBuf,
     /// Keep the plan as a run in this folder, ready for `rowmill run FOLDER`.
     #[arg(long, value_name = "RUN")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Plan for the simulator.
     #[arg(long)]
-    pub simulate: bool,
+    pub(crate) simulate: bool,
     #[command(flatten)]
-    pub select: Rows,
+    pub(crate) select: Rows,
 }
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// A job file, a run's folder, or a run's id.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// Use the built-in simulator: nothing is sent, nothing is paid, the answers are made up.
     #[arg(long)]
-    pub simulate: bool,
+    pub(crate) simulate: bool,
     /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches go on, the same command continues.
     #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub deadline: Option<std::time::Duration>,
+    pub(crate) deadline: Option<std::time::Duration>,
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
-    pub processing: std::time::Duration,
+    pub(crate) processing: std::time::Duration,
     #[command(flatten)]
-    pub select: Rows,
+    pub(crate) select: Rows,
 }
 
 /// Arguments of `submit`.
 #[derive(Debug, Args)]
-pub struct Submit {
+pub(crate) struct Submit {
     /// A job file, a run's folder, or a run's id.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// Use the built-in simulator.
     #[arg(long)]
-    pub simulate: bool,
+    pub(crate) simulate: bool,
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
-    pub processing: std::time::Duration,
+    pub(crate) processing: std::time::Duration,
     #[command(flatten)]
-    pub select: Rows,
+    pub(crate) select: Rows,
 }
 
 /// Arguments of `collect`.
 #[derive(Debug, Args)]
-pub struct Collect {
+pub(crate) struct Collect {
     /// A run's folder or id, or a job file (its newest run).
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// Wait this long for what has not ended yet; without it, look once.
     #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub wait: Option<std::time::Duration>,
+    pub(crate) wait: Option<std::time::Duration>,
 }
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
-pub struct Status {
+pub(crate) struct Status {
     /// A run's folder or id, or a job file (its newest run). Default: all runs.
-    pub target: Option<PathBuf>,
+    pub(crate) target: Option<PathBuf>,
 }
 
 /// Arguments of `cancel`.
 #[derive(Debug, Args)]
-pub struct Cancel {
+pub(crate) struct Cancel {
     /// A run's folder or id, or a job file (its newest run).
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
 /// Arguments of `sim`.
 #[derive(Debug, Args)]
-pub struct Sim {
+pub(crate) struct Sim {
     /// Where to listen: an address of this machine's loopback.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where its batches are kept. Default: a temporary folder that goes when it ends.
     #[arg(long, value_name = "DIR")]
-    pub folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     /// The seed of everything it draws.
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// How long it works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s")]
-    pub processing: std::time::Duration,
+    pub(crate) processing: std::time::Duration,
     /// Faults to play, as a TOML file (docs/simulator.md).
     #[arg(long, value_name = "FILE")]
-    pub faults: Option<PathBuf>,
+    pub(crate) faults: Option<PathBuf>,
 }
 
 /// A duration such as `90s`, `5m`, `2h 30m`.

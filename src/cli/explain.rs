@@ -29,8 +29,6 @@ pub(crate) const PARTLY: u8 = 3;
 pub(crate) const PROVIDER: u8 = 4;
 /// Not finished yet.
 pub(crate) const UNFINISHED: u8 = 5;
-/// Stopped by a budget.
-pub(crate) const BUDGET: u8 = 6;
 /// A submit is in doubt and held.
 pub(crate) const DOUBT: u8 = 7;
 /// No such run.

@@ -52,7 +52,7 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
         Command::Init(args) => init::run(args, screen),
         Command::Check(args) => check::run(args, screen),
         Command::Preview(args) => preview::run(args, screen),
-        Command::Plan(args) => plan::run(args, common, screen),
+        Command::Plan(args) => plan::run(args, screen),
         Command::Run(args) => run::run(args, common, screen),
         Command::Submit(args) => submit::run(args, common, screen),
         Command::Collect(args) => collect::run(args, common, screen),

@@ -6,7 +6,7 @@ use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::Outline;
 use rowmill::provider::anthropic;
 
-use super::args::{Common, Plan, Rows};
+use super::args::{Plan, Rows};
 use super::connect::SIMULATOR;
 use super::explain::{self, Failure};
 use super::screen::{Screen, bytes, count, table};
@@ -14,7 +14,7 @@ use super::screen::{Screen, bytes, count, table};
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
 
-pub(crate) fn run(args: &Plan, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
     let prepared = Prepared::new(&file, today())?;
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Plan, common: &Common, screen: &Screen) -> Result<u8, F
         None => super::check::outline(&file, &prepared, screen)?,
         Some(folder) => {
             let origin = if args.simulate { SIMULATOR.to_owned() } else { planned_origin() };
-            super::run::plan_at(&file, &prepared, folder, origin, args.simulate, common, screen)?
+            super::run::plan_at(&file, &prepared, folder, origin, args.simulate, screen)?
         }
     };
     screen.finish();

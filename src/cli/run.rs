@@ -49,7 +49,7 @@ impl Start<'_> {
                     Some(folder) => {
                         screen.say(format!("going on with the unfinished run {}", folder.display()));
                         let opened = open(&folder, &common.state, self.processing, self.simulate, screen)?;
-                        opened.0.check_unchanged(&file)?;
+                        opened.0.check_unchanged(&file, &Prepared::new(&file, today())?)?;
                         Ok(opened)
                     }
                     None => self.anew(&file, common, screen),
@@ -68,13 +68,13 @@ impl Start<'_> {
         prepared.warnings.iter().for_each(|warning| screen.warn(warning));
         let id = run_id();
         let folder = common.state.join(&file.job.head.name).join(&id);
-        let outline = plan_at(file, &prepared, &folder, origin, self.simulate, common, screen)?;
+        let outline = plan_at(file, &prepared, &folder, origin, self.simulate, screen)?;
         let connection = match connection {
             Some(connection) => connection,
             None => Connection::simulator(&common.state, self.processing, &wishes, screen)?,
         };
         screen.say(outline_table(&outline));
-        let (run, _) = Run::open(&folder)?;
+        let (run, _) = Run::open(&folder, Timestamp::now())?;
         Ok((run, connection))
     }
 }
@@ -86,7 +86,6 @@ pub(crate) fn plan_at(
     folder: &Path,
     origin: String,
     simulated: bool,
-    _common: &Common,
     screen: &Screen,
 ) -> Result<Outline, Failure> {
     let nonce = Nonce::new(fastrand::u64(..));
@@ -112,13 +111,13 @@ fn run_id() -> String {
 
 /// The newest unfinished run of a job, of the same kind: a simulated run is never taken for a real one, nor the other way round.
 fn unfinished(file: &JobFile, state: &Path, simulated: bool) -> Result<Option<PathBuf>, Failure> {
-    let runs = journal::runs_of(state, &file.job.head.name)?;
-    Ok(runs.into_iter().find(|run| !run.finished && run.simulated == simulated).map(|run| run.path))
+    let run = journal::latest_unfinished(state, &file.job.head.name, simulated).map_err(rowmill::pipeline::Error::from)?;
+    Ok(run.map(|run| run.path))
 }
 
 /// Opens a run and the way to its provider.
 pub(crate) fn open(folder: &Path, state: &Path, processing: Duration, simulate: bool, screen: &Screen) -> Result<(Run, Connection), Failure> {
-    let (run, notes) = Run::open(folder)?;
+    let (run, notes) = Run::open(folder, Timestamp::now())?;
     notes.iter().for_each(|note| screen.warn(note));
     if simulate && !run.is_simulated() {
         return Err(Failure::words(

@@ -53,7 +53,7 @@ pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, 
 
 /// A run as data.
 pub(crate) fn of_run(run: &Run) -> Value {
-    serde_json::to_value(run.manifest()).unwrap_or_else(|e| json!({ "error": e.to_string() }))
+    serde_json::to_value(run.manifest(jiff::Timestamp::now())).unwrap_or_else(|e| json!({ "error": e.to_string() }))
 }
 
 /// The first rows of a Parquet output as a table: the first columns, the answer and the status.
@@ -81,7 +81,7 @@ fn shown_columns(batch: &RecordBatch) -> Vec<usize> {
     let typed = status.saturating_sub(5).max(2.min(status))..status;
     let mut shown: Vec<usize> = (0..2.min(status)).chain(typed).collect();
     if let Some(text) = text
-        && schema.metadata().get("rowmill.answer_columns").is_none_or(|n| n == "0")
+        && schema.metadata().get("rowmill.answer_columns").is_none_or(|n| n != "true")
     {
         shown.retain(|&i| i < 3);
         shown.push(text);

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::journal::Event;
-use crate::provider::retry::{Call, Verdict, judge, with_retry};
-use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
+use crate::provider::retry::{Call, Clock, Verdict, judge, with_retry};
+use crate::provider::{ApiError, BatchApi, BatchId, Processing, RemoteBatch};
 
 use super::drive::{Driver, between};
 use super::progress::Progress;
@@ -187,4 +187,23 @@ async fn first_id(driver: &Driver<'_>, id: &BatchId) -> Result<Option<String>, E
         return Ok(found.ok().map(std::borrow::Cow::into_owned));
     }
     Ok(None)
+}
+
+/// Asks the provider to cancel every batch in flight, and gives their number. What was planned and not sent stays unsent.
+///
+/// # Errors
+/// [`Error::Provider`] when the provider cannot be reached; batches asked before that are recorded.
+pub async fn cancel(api: &dyn BatchApi, clock: &dyn Clock, run: &mut Run) -> Result<u64, Error> {
+    let in_flight: Vec<(u32, BatchId)> = run.in_flight().collect();
+    let mut asked = 0;
+    for (batch, id) in in_flight {
+        run.record(clock.now(), Event::CancelAsked { batch })?;
+        match with_retry(Call::Cancel, clock, || api.cancel(&id)).await {
+            Ok(_) => asked += 1,
+            // It ended meanwhile: there is nothing to cancel, and its results wait.
+            Err(error) if error.status.is_some_and(|status| matches!(status, 400 | 404 | 409)) => {}
+            Err(source) => return Err(stopped(run, format!("cannot cancel batch {batch} ({id})"), source)),
+        }
+    }
+    Ok(asked)
 }
