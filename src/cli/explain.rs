@@ -105,7 +105,9 @@ fn told(error: &Error) -> String {
         Error::DuplicateKeys(shared) => told_shared(shared),
         Error::Changed { what, .. } => {
             let mut text = error.to_string();
-            what.iter().for_each(|what| drop(write!(text, "\n  {what}")));
+            for what in what {
+                let _ = write!(text, "\n  {what}");
+            }
             text
         }
         other => other.to_string(),

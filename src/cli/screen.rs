@@ -154,7 +154,7 @@ impl Listener for Screen {
 /// A table with a head, as wide as the terminal or 120 characters.
 pub(crate) fn table<R: AsRef<str>>(head: &[&str], rows: impl IntoIterator<Item = Vec<R>>) -> String {
     let mut table = Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(terminal_width());
     table.set_header(head.iter().copied());
     for row in rows {

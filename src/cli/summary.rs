@@ -41,7 +41,7 @@ pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, 
         screen.warn("the output is held back: fewer rows succeeded than `output.min_success` asks for");
         return Ok(code);
     };
-    if let Some(rows) = first_rows(path) {
+    if let Some(rows) = first_rows(path, run.plan().answer_schema.is_some()) {
         screen.data(rows);
     }
     screen.data(path.display().to_string());
@@ -57,13 +57,13 @@ pub(crate) fn of_run(run: &Run) -> Value {
 }
 
 /// The first rows of a Parquet output as a table: the first columns, the answer and the status.
-fn first_rows(path: &Path) -> Option<String> {
+fn first_rows(path: &Path, is_typed: bool) -> Option<String> {
     if path.extension().is_none_or(|e| e != "parquet") {
         return None;
     }
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).ok()?).ok()?;
     let batch = reader.with_limit(ROWS).with_batch_size(ROWS).build().ok()?.next()?.ok()?;
-    let shown = shown_columns(&batch);
+    let shown = shown_columns(&batch, is_typed);
     let format = FormatOptions::default();
     let columns: Vec<_> = shown.iter().filter_map(|&i| ArrayFormatter::try_new(batch.column(i), &format).ok()).collect();
     let head: Vec<String> = shown.iter().map(|&i| batch.schema().field(i).name().clone()).collect();
@@ -72,24 +72,18 @@ fn first_rows(path: &Path) -> Option<String> {
     Some(table(&head, rows))
 }
 
-/// Two columns of the source, and up to five of what came back: the typed answer if there is one, else the text; then the status.
-fn shown_columns(batch: &RecordBatch) -> Vec<usize> {
+/// Two columns of the source; of what came back the typed answer's first columns, or else the text; and the status.
+fn shown_columns(batch: &RecordBatch, is_typed: bool) -> Vec<usize> {
     let schema = batch.schema();
     let position = |suffix: &str| schema.fields().iter().position(|f| f.name().ends_with(suffix));
-    let status = position("_status").unwrap_or(schema.fields().len());
-    let text = position("_text");
-    let typed = status.saturating_sub(5).max(2.min(status))..status;
-    let mut shown: Vec<usize> = (0..2.min(status)).chain(typed).collect();
-    if let Some(text) = text
-        && schema.metadata().get("rowmill.answer_columns").is_none_or(|n| n != "true")
-    {
-        shown.retain(|&i| i < 3);
-        shown.push(text);
+    let Some(status) = position("_status") else { return (0..schema.fields().len().min(6)).collect() };
+    let mut shown: Vec<usize> = (0..2.min(status)).collect();
+    if is_typed {
+        shown.extend((2..status).rev().take(4).collect::<Vec<_>>().into_iter().rev());
+    } else {
+        shown.extend(position("_text"));
     }
-    if status < schema.fields().len() {
-        shown.push(status);
-    }
-    shown.dedup();
+    shown.push(status);
     shown
 }
 

@@ -1,1 +1,6 @@
-//! All integration tests in one binary, one file a room: each test binary links the table engine again.
+//! All integration tests in one binary, one file a subject: each test binary links the table engine again.
+
+mod bad_input;
+mod readme;
+mod run;
+mod support;

@@ -81,7 +81,7 @@ fn lists_the_columns_that_are_written() {
     let text = readme();
     let listed = text.split("<!-- columns: written from the table in src/output/columns.rs; a test compares -->").nth(1).unwrap();
     let listed = listed.split("<!-- /columns -->").next().unwrap();
-    assert_eq!(listed.trim(), rowmill::output::columns::documentation().trim());
+    assert_eq!(listed.trim(), rowmill::output::documentation().trim());
 }
 
 #[test]
