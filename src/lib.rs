@@ -22,4 +22,5 @@ pub mod outcome;
 pub mod provider;
 pub mod simulator;
 pub mod join;
+pub mod journal;
 pub mod output;

@@ -1,0 +1,226 @@
+//! The lines of the log.
+//!
+//! ```text
+//! {"journal":1,"run":"20261123-031500-abcd","nonce":"k3v9q2"}
+//! {"v":1,"seq":1,"at":"2026-11-23T03:15:02.5Z","event":"intent","batch":1,"requests":10000,"bytes":8123456,"body_hash":"…"}
+//! {"v":1,"seq":2,"at":"2026-11-23T03:15:09.1Z","event":"accepted","batch":1,"id":"msgbatch_…","created_at":"…"}
+//! ```
+//!
+//! A reader of this version ignores fields it does not know, and refuses events and versions it does not know.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{FORMAT, HeadFile, LineFault};
+use crate::batch::PieceSummary;
+use crate::join::LineCounts;
+use crate::outcome::Status;
+use crate::provider::{BatchId, Counts, Processing};
+
+/// Something that happened, or is about to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A batch that was not in the plan: rows that are sent again.
+    Added {
+        /// The next free number.
+        batch: u32,
+        /// Which try this is for its rows: 2 or more.
+        attempt: u32,
+        /// Its spool file.
+        piece: PieceSummary,
+        /// What its requests have in common, where that is not the plan's head.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        head: Option<HeadFile>,
+    },
+    /// The create call is about to be made.
+    Intent {
+        /// The batch.
+        batch: u32,
+        /// Requests in the body.
+        requests: u32,
+        /// Bytes of the body.
+        bytes: u64,
+        /// blake3 of the body, in hex.
+        body_hash: String,
+    },
+    /// The create call failed and certainly had no effect.
+    Refused {
+        /// The batch.
+        batch: u32,
+        /// HTTP status, where there was an answer.
+        status: Option<u16>,
+        /// The provider's kind of error.
+        kind: String,
+        /// The provider's words.
+        message: String,
+    },
+    /// The create call succeeded.
+    Accepted {
+        /// The batch.
+        batch: u32,
+        /// The provider's id of it.
+        id: BatchId,
+        /// When it was created, in the provider's time.
+        created_at: Timestamp,
+    },
+    /// Nobody knows whether the create call succeeded.
+    Doubt {
+        /// The batch.
+        batch: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A doubt is settled: the batch was made and found.
+    Adopted {
+        /// The batch.
+        batch: u32,
+        /// The provider's id of it.
+        id: BatchId,
+        /// When it was created, in the provider's time.
+        created_at: Timestamp,
+        /// What shows that it is ours.
+        proof: String,
+    },
+    /// A doubt is settled: the batch was not made, and may be sent again.
+    Absent {
+        /// The batch.
+        batch: u32,
+        /// Until when it was looked for.
+        checked_until: Timestamp,
+    },
+    /// The provider was asked to cancel the batch.
+    CancelAsked {
+        /// The batch.
+        batch: u32,
+    },
+    /// The batch was looked at, and there is news.
+    Seen {
+        /// The batch.
+        batch: u32,
+        /// Where it stands.
+        status: Processing,
+        /// Its counters.
+        counts: Counts,
+    },
+    /// The batch is over.
+    Ended {
+        /// The batch.
+        batch: u32,
+        /// Its counters.
+        counts: Counts,
+        /// When it ended, in the provider's time.
+        ended_at: Option<Timestamp>,
+    },
+    /// The batch's results are on disk.
+    Collected {
+        /// The batch.
+        batch: u32,
+        /// The file, relative to the run directory.
+        file: String,
+        /// blake3 of the file, in hex.
+        file_hash: String,
+        /// What its lines were.
+        counts: LineCounts,
+    },
+    /// The batch's results can never be fetched: its rows stay without an answer.
+    Lost {
+        /// The batch.
+        batch: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The output is in its place.
+    Exported {
+        /// The output.
+        path: PathBuf,
+        /// Rows in it.
+        rows: u64,
+        /// Rows by what became of them.
+        by_status: BTreeMap<Status, u64>,
+    },
+    /// The output was not put in its place, because too few rows succeeded.
+    HeldBack {
+        /// Rows it would have.
+        rows: u64,
+        /// Rows by what became of them.
+        by_status: BTreeMap<Status, u64>,
+    },
+    /// A person gave the run up. Nothing follows.
+    Abandoned {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// The batch it is about; `None` where it is about the run.
+    #[must_use]
+    pub fn batch(&self) -> Option<u32> {
+        match self {
+            Event::Added { batch, .. }
+            | Event::Intent { batch, .. }
+            | Event::Refused { batch, .. }
+            | Event::Accepted { batch, .. }
+            | Event::Doubt { batch, .. }
+            | Event::Adopted { batch, .. }
+            | Event::Absent { batch, .. }
+            | Event::CancelAsked { batch }
+            | Event::Seen { batch, .. }
+            | Event::Ended { batch, .. }
+            | Event::Collected { batch, .. }
+            | Event::Lost { batch, .. } => Some(*batch),
+            Event::Exported { .. } | Event::HeldBack { .. } | Event::Abandoned { .. } => None,
+        }
+    }
+}
+
+/// An event with its place and time: one line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Version of the line.
+    v: u32,
+    /// Position among the events, counted from 1, without gaps.
+    pub seq: u64,
+    /// When it was recorded, in this machine's time.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// The parts of a line that tell whether the rest can be read.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+impl Entry {
+    /// The `seq`-th event. Times are kept to the millisecond, for people who read the file.
+    #[must_use]
+    pub fn new(seq: u64, at: Timestamp, event: Event) -> Entry {
+        let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
+        Entry { v: FORMAT, seq, at, event }
+    }
+
+    /// The line in the file this is: the first one is the header.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.seq.saturating_add(1)
+    }
+
+    /// Reads a line.
+    pub(super) fn parse(line: &[u8]) -> Result<Entry, LineFault> {
+        if line.contains(&0) {
+            return Err(LineFault::NulBytes);
+        }
+        let Version { v } = serde_json::from_slice(line)?;
+        if v != FORMAT {
+            return Err(LineFault::Version { found: v });
+        }
+        Ok(serde_json::from_slice(line)?)
+    }
+}

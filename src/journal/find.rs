@@ -1,0 +1,111 @@
+//! The runs in a folder of runs.
+//!
+//! A run that cannot be read is listed with its problem and counts as unfinished: batches of it may be under way, and passing it
+//! over could mean to pay for them again.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::{Error, Journal, Plan, RunDir, Stage, State, cannot, is_run};
+
+/// A run that was found.
+#[derive(Debug)]
+pub struct RunSummary {
+    /// Its folder.
+    pub path: PathBuf,
+    /// When it was planned; where the plan cannot be read, when its folder was changed last.
+    pub created_at: Timestamp,
+    /// Whether its answers come from the simulator; a run whose plan cannot be read counts as real.
+    pub simulated: bool,
+    /// Where it stands; `None` if that cannot be read.
+    pub stage: Option<Stage>,
+    /// Whether nothing is left to do.
+    pub finished: bool,
+    /// Why it cannot be read.
+    pub problem: Option<Error>,
+}
+
+/// The runs of a job, newest first. `state` is the folder of all jobs.
+///
+/// # Errors
+/// When the job's folder cannot be read. That there is none means that there are no runs.
+pub fn runs_of(state: &Path, job_name: &str) -> Result<Vec<RunSummary>, Error> {
+    Ok(newest_first(runs_in(&state.join(job_name))?))
+}
+
+/// The runs of all jobs, newest first.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn all_runs(state: &Path) -> Result<Vec<RunSummary>, Error> {
+    let mut runs = Vec::new();
+    for job in folders_in(state)? {
+        runs.extend(runs_in(&job)?);
+    }
+    Ok(newest_first(runs))
+}
+
+/// The newest unfinished run of a job, of the kind asked for: a simulated run is never taken for a real one, nor the other way round.
+///
+/// # Errors
+/// When the folder cannot be read, or a run in the way cannot: it may have batches under way.
+pub fn latest_unfinished(state: &Path, job_name: &str, simulated: bool) -> Result<Option<RunSummary>, Error> {
+    let Some(mut run) = runs_of(state, job_name)?.into_iter().find(|run| !run.finished && run.simulated == simulated) else {
+        return Ok(None);
+    };
+    match run.problem.take() {
+        Some(problem) => Err(problem),
+        None => Ok(Some(run)),
+    }
+}
+
+fn newest_first(mut runs: Vec<RunSummary>) -> Vec<RunSummary> {
+    runs.sort_by(|a, b| Reverse(a.created_at).cmp(&Reverse(b.created_at)).then_with(|| b.path.cmp(&a.path)));
+    runs
+}
+
+fn runs_in(job: &Path) -> Result<Vec<RunSummary>, Error> {
+    let folders = folders_in(job)?;
+    Ok(folders.into_iter().filter(|folder| is_run(folder)).map(summary).collect())
+}
+
+fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(cannot("read", folder))?,
+    };
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    Ok(paths.map_err(cannot("read", folder))?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+fn summary(path: PathBuf) -> RunSummary {
+    let mut summary = RunSummary {
+        created_at: changed(&path).unwrap_or(Timestamp::UNIX_EPOCH),
+        path,
+        simulated: false,
+        stage: None,
+        finished: false,
+        problem: None,
+    };
+    let plan = RunDir::open(&summary.path).map(|(run, plan, _)| (run, plan));
+    if let Ok((_, plan)) = &plan {
+        (summary.created_at, summary.simulated) = (plan.created_at, plan.simulated);
+    }
+    match plan.and_then(|(run, plan)| state_of(&run, &plan)) {
+        Ok(state) => (summary.stage, summary.finished) = (Some(state.stage()), state.is_finished()),
+        Err(problem) => summary.problem = Some(problem),
+    }
+    summary
+}
+
+fn state_of(run: &RunDir, plan: &Plan) -> Result<State, Error> {
+    Journal::read(&run.journal(), plan).map(|history| history.state)
+}
+
+fn changed(path: &Path) -> Option<Timestamp> {
+    Timestamp::try_from(fs::metadata(path).ok()?.modified().ok()?).ok()
+}

@@ -1,0 +1,91 @@
+//! One process at a time on a run.
+//!
+//! The lock is the operating system's, on the file `lock`: it ends with the process, whatever ended it. The text in the file only
+//! names the owner; text without a lock means nothing, and is written over.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, RunDir, cannot};
+
+/// Who works on a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The machine.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// Since when.
+    pub started: Timestamp,
+}
+
+impl Owner {
+    /// This process on this machine. Reads the environment, so it belongs at the top of the program.
+    #[must_use]
+    pub fn this_process(started: Timestamp) -> Owner {
+        let told = || std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")).ok();
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+        Owner { host: host.or_else(told).unwrap_or_else(|| "this machine".to_owned()), pid: std::process::id(), started }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} on {} since {}", self.pid, self.host, self.started)
+    }
+}
+
+/// The right to work on a run, until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a run, and leaves the owner's name in it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process has it; otherwise what the file system answers.
+    pub fn take(run: &RunDir, owner: &Owner) -> Result<Lock, Error> {
+        let path = run.lock();
+        let mut lock = Lock::probe(run)?;
+        sign(&mut lock.file, owner).map_err(cannot("write", &path))?;
+        Ok(lock)
+    }
+
+    /// Takes the lock without a name in it.
+    pub(super) fn probe(run: &RunDir) -> Result<Lock, Error> {
+        let path = run.lock();
+        let file = open(&path).map_err(cannot("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { file }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: run.path().to_path_buf(), owner: owner_in(file) }),
+            Err(TryLockError::Error(source)) => Err(cannot("lock", &path)(source)),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn sign(file: &mut File, owner: &Owner) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&serde_json::to_vec(owner)?)
+}
+
+fn owner_in(mut file: File) -> Option<Owner> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}

@@ -1,0 +1,217 @@
+//! The log on disk: read as a whole, written a line at a time.
+//!
+//! Each line is on disk before the caller goes on, so at most one line is ever under way. A file that ends in half a line is what a
+//! crash leaves: whatever that line was to tell had not been acted upon, or is looked up again. Anything else is damage.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Error, Event, FORMAT, Note, Plan, State, cannot};
+use crate::durable::{self, Appender};
+use crate::request::custom_id::Nonce;
+
+/// What is wrong with a line.
+#[derive(Debug, thiserror::Error)]
+pub enum LineFault {
+    /// It is not JSON, or not of this shape.
+    #[error(transparent)]
+    Shape(#[from] serde_json::Error),
+    /// It holds NUL bytes, as a disk leaves them after a power cut.
+    #[error("it holds NUL bytes")]
+    NulBytes,
+    /// It was written by another version.
+    #[error("it has the format version {found}, and this program reads version {FORMAT}")]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// The first line names another run than the plan.
+    #[error("it belongs to the run `{run}`, which has another nonce")]
+    OtherRun {
+        /// The run it names.
+        run: String,
+    },
+    /// The first line was never completed.
+    #[error("the file ends before its first line does")]
+    NoHeader,
+}
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    journal: u32,
+    run: String,
+    nonce: Nonce,
+}
+
+/// The part of the first line that tells whether the rest can be read.
+#[derive(Deserialize)]
+struct Version {
+    journal: u32,
+}
+
+/// A journal that was read.
+#[derive(Debug)]
+pub struct History {
+    /// What its lines come to.
+    pub state: State,
+    /// The lines.
+    pub entries: Vec<Entry>,
+}
+
+/// A journal that is written. Whoever opens it holds the run's lock.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    appender: Appender,
+    state: State,
+    is_broken: bool,
+}
+
+impl Journal {
+    /// Writes a journal without events.
+    pub(super) fn create(path: &Path, plan: &Plan) -> Result<(), Error> {
+        let header = Header { journal: FORMAT, run: plan.run.clone(), nonce: plan.nonce.clone() };
+        let mut line = serde_json::to_vec(&header).map_err(|e| cannot("write", path)(io::Error::other(e)))?;
+        line.push(b'\n');
+        durable::write_file(path, &line).map_err(cannot("write", path))
+    }
+
+    /// Reads a journal without touching it, even while another process writes it: half a line at its end is passed over.
+    ///
+    /// # Errors
+    /// When it cannot be read, belongs to another run, or tells what cannot have happened.
+    pub fn read(path: &Path, plan: &Plan) -> Result<History, Error> {
+        Reading::of(path, plan).map(|reading| reading.history)
+    }
+
+    /// Opens a journal for writing. A torn last line is cut off, and the notes tell so.
+    ///
+    /// # Errors
+    /// As [`Journal::read`], and when it cannot be written.
+    pub fn open(path: &Path, plan: &Plan) -> Result<(Journal, Vec<Note>), Error> {
+        let reading = Reading::of(path, plan)?;
+        reading.mend(path).map_err(cannot("mend", path))?;
+        let appender = Appender::open(path).map_err(cannot("write", path))?;
+        let journal = Journal { path: path.to_path_buf(), appender, state: reading.history.state, is_broken: false };
+        Ok((journal, reading.torn.into_iter().collect()))
+    }
+
+    /// A journal without events onto a file that is not looked at.
+    #[cfg(test)]
+    pub(super) fn onto(path: &Path, plan: &Plan) -> Journal {
+        let appender = Appender::open(path).expect("the file opens");
+        Journal { path: path.to_path_buf(), appender, state: State::new(&plan.pieces), is_broken: false }
+    }
+
+    /// What the events so far come to.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Records an event; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Impossible`] when it cannot follow the events before it: nothing is written then. [`Error::Io`] when it may or may
+    /// not have reached the disk: the journal takes nothing more then, and is to be opened again.
+    pub fn append(&mut self, at: Timestamp, event: Event) -> Result<(), Error> {
+        if self.is_broken {
+            return Err(Error::Broken { path: self.path.clone() });
+        }
+        let entry = Entry::new(self.state.events() + 1, at, event);
+        self.state.apply(&entry).map_err(|source| Error::Impossible { path: self.path.clone(), source })?;
+        let written = serde_json::to_string(&entry).map_err(io::Error::other).and_then(|line| self.appender.append_line(&line));
+        self.is_broken = written.is_err();
+        written.map_err(cannot("write", &self.path))
+    }
+}
+
+/// A file that was read, and what is to be mended in it.
+struct Reading {
+    history: History,
+    /// Bytes up to the end of the last line that counts.
+    length: u64,
+    lacks_line_feed: bool,
+    torn: Option<Note>,
+}
+
+impl Reading {
+    fn of(path: &Path, plan: &Plan) -> Result<Reading, Error> {
+        let bytes = fs::read(path).map_err(cannot("read", path))?;
+        let at_line = |line| move |source| Error::Line { path: path.to_path_buf(), line, source };
+        let whole = memchr::memrchr(b'\n', &bytes).ok_or(LineFault::NoHeader).map_err(at_line(1))?;
+        let mut lines = (1..).zip(bytes[..whole].split(|byte| *byte == b'\n'));
+        let (_, header) = lines.next().unwrap_or_default();
+        check_header(header, plan).map_err(at_line(1))?;
+
+        let mut history = History { state: State::new(&plan.pieces), entries: Vec::new() };
+        for (number, line) in lines {
+            let entry = Entry::parse(line).map_err(at_line(number))?;
+            history.take(path, entry)?;
+        }
+        let mut reading = Reading { history, length: whole as u64 + 1, lacks_line_feed: false, torn: None };
+        reading.take_tail(path, &bytes[whole + 1..])?;
+        Ok(reading)
+    }
+
+    /// Takes what follows the last line feed: nothing, a line that only lacks its line feed, or half a line.
+    fn take_tail(&mut self, path: &Path, tail: &[u8]) -> Result<(), Error> {
+        if tail.is_empty() {
+            return Ok(());
+        }
+        let line = self.history.state.events() + 2;
+        if serde_json::from_slice::<serde::de::IgnoredAny>(tail).is_err() {
+            self.torn = Some(Note::TornLine { line, bytes: tail.len() as u64 });
+            return Ok(());
+        }
+        let entry = Entry::parse(tail).map_err(|source| Error::Line { path: path.to_path_buf(), line, source })?;
+        self.history.take(path, entry)?;
+        self.length += tail.len() as u64;
+        self.lacks_line_feed = true;
+        Ok(())
+    }
+
+    /// Cuts off half a line, or ends a whole one.
+    fn mend(&self, path: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().append(true).open(path)?;
+        if file.metadata()?.len() != self.length {
+            durable::act();
+            file.set_len(self.length)?;
+            file.sync_all()?;
+        }
+        if self.lacks_line_feed {
+            durable::act();
+            io::Write::write_all(&mut &file, b"\n")?;
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl History {
+    fn take(&mut self, path: &Path, entry: Entry) -> Result<(), Error> {
+        self.state.apply(&entry).map_err(|source| Error::Impossible { path: path.to_path_buf(), source })?;
+        self.entries.push(entry);
+        Ok(())
+    }
+}
+
+fn check_header(line: &[u8], plan: &Plan) -> Result<(), LineFault> {
+    if line.contains(&0) {
+        return Err(LineFault::NulBytes);
+    }
+    let Version { journal } = serde_json::from_slice(line)?;
+    if journal != FORMAT {
+        return Err(LineFault::Version { found: journal });
+    }
+    let header: Header = serde_json::from_slice(line)?;
+    if header.nonce != plan.nonce {
+        return Err(LineFault::OtherRun { run: header.run });
+    }
+    Ok(())
+}

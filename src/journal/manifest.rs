@@ -1,0 +1,74 @@
+//! A small summary of the run for other programs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, RunDir, cannot};
+use crate::durable;
+use crate::outcome::{Status, Usage};
+
+/// What an orchestrator needs to know of a run. Nothing reads it back to decide anything: the journal does that.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the run directory.
+    pub format: u32,
+    /// The run's id.
+    pub run: String,
+    /// The job's name.
+    pub job: String,
+    /// Whether the answers come from the simulator.
+    pub simulated: bool,
+    /// Where the run stands, in the words of [`super::Stage`].
+    pub state: String,
+    /// Rows of the run.
+    pub rows: u64,
+    /// Rows by what became of them; empty until it is known.
+    pub by_status: BTreeMap<Status, u64>,
+    /// Batches by where they stand, in the words of [`super::BatchState`].
+    pub batches: BTreeMap<String, u64>,
+    /// Tokens of all attempts.
+    pub usage: Usage,
+    /// What they cost in US dollars, as an exact decimal; `None` until it is known.
+    pub cost_usd: Option<String>,
+    /// The output, once it is in its place.
+    pub output: Option<PathBuf>,
+    /// What to do next, in words.
+    pub next_action: String,
+    /// When the run was planned.
+    pub created_at: Timestamp,
+    /// When this summary was written.
+    pub updated_at: Timestamp,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+impl Manifest {
+    /// Replaces the run's manifest.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one is then still there.
+    pub fn write(&self, run: &RunDir) -> Result<(), Error> {
+        let path = run.manifest();
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| cannot("write", &path)(io::Error::other(e)))?;
+        text.push(b'\n');
+        durable::write_file(&path, &text).map_err(cannot("write", &path))
+    }
+
+    /// Reads the run's manifest; `None` where none was written.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn read(run: &RunDir) -> Result<Option<Manifest>, Error> {
+        let path = run.manifest();
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(cannot("read", &path)(error)),
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|source| Error::Damaged { path, source }),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What survives a crash: the run directory, its lock, its plan and its log.
+//!
+//! ```text
+//!  <state>/<job>/<run id>/        0700
+//!    plan.json                    what will be sent, written once                       plan_file.rs
+//!    head.bin                     what all requests have in common, byte for byte
+//!    spool/00001.parquet          the rows and requests of batch 1                      (room `batch`)
+//!    journal.jsonl                what was done, line by line, each on disk in time     event.rs, log.rs
+//!    results/00001.1.jsonl.zst    the raw result lines of batch 1, attempt 1
+//!    manifest.json                a summary for other programs, replaced as a whole     manifest.rs
+//!    lock                         who works on the run                                  lock.rs
+//! ```
+//!
+//! A run is planned in `<run id>.planning` and gets its name when the plan is whole, so a folder that has the name of a run holds
+//! all it takes to send it. The journal is the only memory of what happened: [`State`] is made from its lines and nothing else, and
+//! a sequence that cannot have happened is an error that names the line. Damage is never taken for "nothing happened", because
+//! what was sent would be paid again.
+//!
+//! To record something new: a variant in `event.rs`, and what it does to a batch in `state.rs`. Formats carry a version
+//! ([`FORMAT`]); a reader refuses newer ones.
+
+mod event;
+mod find;
+mod lock;
+mod log;
+mod manifest;
+mod plan_file;
+mod run_dir;
+mod state;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+pub use event::{Entry, Event};
+pub use find::{RunSummary, all_runs, latest_unfinished, runs_of};
+pub use lock::{Lock, Owner};
+pub use log::{History, Journal, LineFault};
+pub use manifest::Manifest;
+pub use plan_file::{HashedFile, HeadFile, Plan, PlanCounts, SourceFile};
+pub use run_dir::{Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
+pub use state::{Batch, BatchState, Export, Impossible, Remote, Stage, State, Step};
+
+/// Version of the files in a run directory. Older versions are read as long as that is possible, newer ones are refused.
+pub const FORMAT: u32 = 1;
+
+/// Why a run cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("cannot {doing} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the file system answered.
+        source: io::Error,
+    },
+    /// Nothing is there.
+    #[error("there is no run `{}`", path.display())]
+    NoRun {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Something is there, but not a run, or not all of one.
+    #[error("`{}` is not a run that can be used: {what}", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The place of a new run is taken.
+    #[error("`{}` exists already", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of the run cannot be understood.
+    #[error("`{}` is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where and how.
+        source: serde_json::Error,
+    },
+    /// A file of the run contradicts itself or the plan.
+    #[error("`{}` does not hold together: {what}", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What contradicts what.
+        what: String,
+    },
+    /// A file was written by a newer version.
+    #[error("`{}` has the format version {found}, and this program reads versions up to {FORMAT}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// Another process works on the run.
+    #[error("the run `{}` is being worked on by {}", path.display(), named(owner.as_ref()))]
+    Locked {
+        /// The run.
+        path: PathBuf,
+        /// Who that is, as far as it can be read.
+        owner: Option<Owner>,
+    },
+    /// A line of the journal cannot be read.
+    #[error("line {line} of the journal `{}` cannot be read", path.display())]
+    Line {
+        /// The journal.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        source: LineFault,
+    },
+    /// The journal's lines contradict each other.
+    #[error("the journal `{}` tells what cannot have happened", path.display())]
+    Impossible {
+        /// The journal.
+        path: PathBuf,
+        /// Which line, and why.
+        source: Impossible,
+    },
+    /// An earlier write to the journal failed, so nobody knows how the file ends.
+    #[error("the journal `{}` takes no more lines, since writing the last one failed", path.display())]
+    Broken {
+        /// The journal.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// What a person can do about damage; `None` where the message says it all.
+    #[must_use]
+    pub fn way_out(&self) -> Option<&'static str> {
+        Some(match self {
+            Error::Line { source: LineFault::Version { .. }, .. } | Error::Newer { .. } => {
+                "use the version of rowmill that wrote the run, or a newer one"
+            }
+            Error::Line { source: LineFault::OtherRun { .. }, .. } => {
+                "put the run's own journal back: the one here belongs to another run"
+            }
+            Error::Line { .. } | Error::Impossible { .. } => {
+                "nothing was sent or changed; put the file back from a copy, or take out by hand what does not belong, \
+                 after comparing it with the batches the provider lists"
+            }
+            Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
+                "nothing was sent or changed; put the file back from a copy, or move the run's folder away to plan anew \
+                 (what it has sent is then paid again)"
+            }
+            Error::Broken { .. } => "make room or mend the disk, then run the same command again: what was sent is looked up",
+            Error::Io { .. } | Error::NoRun { .. } | Error::Exists { .. } | Error::Locked { .. } => return None,
+        })
+    }
+}
+
+fn named(owner: Option<&Owner>) -> String {
+    owner.map_or_else(|| "another process".to_owned(), Owner::to_string)
+}
+
+/// Something a person should know, that does not stop the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The journal ended in half a line, as after a crash.
+    TornLine {
+        /// The line, counted from 1.
+        line: u64,
+        /// How much of it was there.
+        bytes: u64,
+    },
+    /// The run was moved after it was planned.
+    Moved {
+        /// Where it was planned.
+        from: PathBuf,
+    },
+    /// The run is a copy, and the original is still there.
+    Copied {
+        /// The original.
+        from: PathBuf,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::TornLine { line, bytes } => write!(
+                f,
+                "line {line} of the journal was torn by a crash ({bytes} bytes) and is left out; what it would have told is looked up"
+            ),
+            Note::Moved { from } => write!(f, "the run was planned in `{}` and moved here", from.display()),
+            Note::Copied { from } => write!(
+                f,
+                "this run is a copy of `{}`, which is still there; going on with both would send and pay everything twice",
+                from.display()
+            ),
+        }
+    }
+}
+
+fn cannot(doing: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Io { doing, path, source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The plan: what will be sent, and everything that must not change under it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, FORMAT, cannot};
+use crate::batch::{Limits, PieceSummary};
+use crate::durable;
+use crate::request::custom_id::Nonce;
+
+/// A run as it was planned. Written once; `head.bin` and the spool belong to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of the run directory.
+    pub format: u32,
+    /// Version of the program that planned it.
+    pub tool: String,
+    /// When it was planned.
+    pub created_at: Timestamp,
+    /// The run's id, which is also the name of its folder.
+    pub run: String,
+    /// The run's mark in every custom_id.
+    pub nonce: Nonce,
+    /// Whether the provider is the simulator: then nothing in the run is a real answer.
+    pub simulated: bool,
+    /// The job's name.
+    pub job_name: String,
+    /// The job as it was resolved.
+    pub job: serde_json::Value,
+    /// The job file.
+    pub job_path: PathBuf,
+    /// blake3 of the job file, in hex.
+    pub job_hash: String,
+    /// The templates and other files that make the requests.
+    pub templates: Vec<HashedFile>,
+    /// The source's files.
+    pub sources: Vec<SourceFile>,
+    /// The source's schema, in words.
+    pub source_schema: String,
+    /// The schema of the answers, where the job has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_schema: Option<serde_json::Value>,
+    /// Where the batches go: the provider's base URL.
+    pub origin: String,
+    /// What all requests have in common.
+    pub head: HeadFile,
+    /// The batches, numbered from 1 without gaps.
+    pub pieces: Vec<PieceSummary>,
+    /// Rows and requests in all.
+    pub counts: PlanCounts,
+    /// What one batch may hold.
+    pub limits: Limits,
+    /// The output.
+    pub output: PathBuf,
+    /// What it was expected to cost, and the date of the prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<serde_json::Value>,
+    /// Where the run was planned; set when the plan is written.
+    #[serde(default)]
+    pub home: PathBuf,
+}
+
+/// A file that went into the requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashedFile {
+    /// The file.
+    pub path: PathBuf,
+    /// blake3 of it, in hex.
+    pub hash: String,
+}
+
+/// A file of the source, as it was when the run was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// The file.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was changed last, where the store tells.
+    pub modified: Option<Timestamp>,
+}
+
+/// What requests have in common, in a file of its own: it may be large, and need not be text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadFile {
+    /// The file, relative to the run directory.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// blake3 of it, in hex.
+    pub hash: String,
+}
+
+/// Rows and requests of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanCounts {
+    /// Rows of the run, sent or not.
+    pub rows: u64,
+    /// Rows that are sent.
+    pub requests: u64,
+    /// Rows that are not sent, by the reason's word.
+    pub unsent: BTreeMap<String, u64>,
+    /// Rows of the source that are not in the run.
+    pub filtered: u64,
+}
+
+/// The part that tells whether the rest can be read.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+impl HeadFile {
+    /// The head of the planned batches (`None`), or one that an added batch has for itself.
+    #[must_use]
+    pub fn describe(batch: Option<u32>, bytes: &[u8]) -> HeadFile {
+        let file = batch.map_or_else(|| "head.bin".to_owned(), |batch| format!("head.{batch:05}.bin"));
+        HeadFile { file, bytes: bytes.len() as u64, hash: blake3::hash(bytes).to_hex().to_string() }
+    }
+}
+
+impl Plan {
+    /// Rows of the run.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.counts.rows
+    }
+
+    pub(super) fn read(path: &Path) -> Result<Plan, Error> {
+        let bytes = fs::read(path).map_err(cannot("read", path))?;
+        let damaged = |source| Error::Damaged { path: path.to_path_buf(), source };
+        let Version { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if format > FORMAT {
+            return Err(Error::Newer { path: path.to_path_buf(), found: format });
+        }
+        let plan: Plan = serde_json::from_slice(&bytes).map_err(damaged)?;
+        plan.check(path)?;
+        Ok(plan)
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
+        self.check(path)?;
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| cannot("write", path)(io::Error::other(e)))?;
+        text.push(b'\n');
+        durable::write_file(path, &text).map_err(cannot("write", path))
+    }
+
+    /// Whether the batches make up the run.
+    fn check(&self, path: &Path) -> Result<(), Error> {
+        let contradiction = |what| Err(Error::Contradiction { path: path.to_path_buf(), what });
+        if let Some((number, piece)) = (1..).zip(&self.pieces).find(|(number, piece)| piece.piece != *number) {
+            return contradiction(format!("batch {} stands in place {number}", piece.piece));
+        }
+        let sums =
+            self.pieces.iter().fold((0, 0), |(rows, requests), piece| (rows + piece.rows, requests + u64::from(piece.requests)));
+        if sums != (self.counts.rows, self.counts.requests) {
+            let PlanCounts { rows, requests, .. } = self.counts;
+            return contradiction(format!(
+                "{rows} rows with {requests} requests are planned, the batches hold {} with {}",
+                sums.0, sums.1
+            ));
+        }
+        Ok(())
+    }
+}

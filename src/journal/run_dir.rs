@@ -1,0 +1,275 @@
+//! The run directory: how it comes to be, where its files are, and whether a folder is one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Error, HeadFile, Journal, Lock, Note, Owner, Plan, cannot};
+use crate::durable;
+
+/// What the folder of a plan in the making is called, after the run's id.
+const PLANNING: &str = ".planning";
+
+/// The folder of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Opens a run for reading: checks that it is one, and reads its plan. Working on it takes a [`Lock`] too.
+    ///
+    /// # Errors
+    /// When there is no run, its plan is missing, damaged or of a newer version, or its journal is missing.
+    pub fn open(path: &Path) -> Result<(RunDir, Plan, Vec<Note>), Error> {
+        let run = RunDir { path: path.to_path_buf() };
+        if !path.is_dir() {
+            return Err(Error::NoRun { path: path.to_path_buf() });
+        }
+        let lacks = |what| Err(Error::NotARun { path: path.to_path_buf(), what });
+        if is_planning(path) {
+            return lacks("its plan was never finished");
+        }
+        match (run.plan().is_file(), run.journal().is_file()) {
+            (true, true) => {}
+            (true, false) => return lacks("its `journal.jsonl`, which tells what was sent, is missing"),
+            (false, true) => return lacks("its `plan.json` is missing"),
+            (false, false) => return lacks("it has neither `plan.json` nor `journal.jsonl`"),
+        }
+        let plan = Plan::read(&run.plan())?;
+        let notes = moved(path, &plan).into_iter().collect();
+        Ok((run, plan, notes))
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `plan.json`
+    #[must_use]
+    pub fn plan(&self) -> PathBuf {
+        self.path.join("plan.json")
+    }
+
+    /// `journal.jsonl`
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    /// `manifest.json`
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        self.path.join("manifest.json")
+    }
+
+    /// `lock`
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// The folder of spool files.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.path.join("spool")
+    }
+
+    /// The spool file of a piece.
+    #[must_use]
+    pub fn spool_file(&self, piece: u32) -> PathBuf {
+        self.spool().join(spool_name(piece))
+    }
+
+    /// The folder of raw results.
+    #[must_use]
+    pub fn results(&self) -> PathBuf {
+        self.path.join("results")
+    }
+
+    /// The raw results of a batch.
+    #[must_use]
+    pub fn results_file(&self, batch: u32, attempt: u32) -> PathBuf {
+        self.results().join(format!("{batch:05}.{attempt}.jsonl.zst"))
+    }
+
+    /// A file of the run as events name it: relative, with `/`.
+    #[must_use]
+    pub fn relative(&self, path: &Path) -> String {
+        let inner = path.strip_prefix(&self.path).unwrap_or(path);
+        inner.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+    }
+
+    /// What requests have in common.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not the one that was planned.
+    pub fn read_head(&self, head: &HeadFile) -> Result<Arc<[u8]>, Error> {
+        let path = self.path.join(&head.file);
+        let bytes = fs::read(&path).map_err(cannot("read", &path))?;
+        if blake3::hash(&bytes).to_hex().as_str() != head.hash {
+            return Err(Error::Contradiction { path, what: "it was altered after it was planned".to_owned() });
+        }
+        Ok(bytes.into())
+    }
+
+    /// Keeps what requests have in common: of all planned batches (`None`), or of one that is added.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_head(&self, batch: Option<u32>, bytes: &[u8]) -> Result<HeadFile, Error> {
+        let head = HeadFile::describe(batch, bytes);
+        let path = self.path.join(&head.file);
+        durable::write_file(&path, bytes).map_err(cannot("write", &path))?;
+        Ok(head)
+    }
+}
+
+/// The name of a piece's spool file in the folder of spool files.
+#[must_use]
+pub fn spool_name(piece: u32) -> String {
+    format!("{piece:05}.parquet")
+}
+
+/// Whether the folder is that of a run, be it damaged. Plans in the making are none.
+#[must_use]
+pub fn is_run(path: &Path) -> bool {
+    let run = RunDir { path: path.to_path_buf() };
+    !is_planning(path) && (run.plan().is_file() || run.journal().is_file())
+}
+
+fn is_planning(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(PLANNING))
+}
+
+/// A run in the making, under a name that is not its own yet.
+///
+/// Dropped without [`Planning::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Planning {
+    making: RunDir,
+    run: RunDir,
+    lock: Option<Lock>,
+}
+
+impl Planning {
+    /// Begins the run that will be the folder `path`.
+    ///
+    /// # Errors
+    /// When something is there already, somebody else is planning it, or the folder cannot be made.
+    pub fn begin(path: &Path, owner: &Owner) -> Result<Planning, Error> {
+        let run = RunDir { path: path.to_path_buf() };
+        if !is_free(path)? {
+            return Err(Error::Exists { path: path.to_path_buf() });
+        }
+        let Some(name) = path.file_name() else { return Err(Error::Exists { path: path.to_path_buf() }) };
+        let mut name = name.to_owned();
+        name.push(PLANNING);
+        let making = RunDir { path: path.with_file_name(name) };
+        if making.path.is_dir() {
+            remove_if_abandoned(&making)?;
+        }
+        for folder in [making.path.clone(), making.spool(), making.results()] {
+            durable::create_private_dir(&folder).map_err(cannot("create", &folder))?;
+        }
+        let lock = Lock::take(&making, owner)?;
+        Ok(Planning { making, run, lock: Some(lock) })
+    }
+
+    /// Where the files are while the plan is made. The spool goes to [`RunDir::spool`] of it.
+    #[must_use]
+    pub fn dir(&self) -> &RunDir {
+        &self.making
+    }
+
+    /// Writes the head, an empty journal and the plan, and gives the run its name. The lock stays taken.
+    ///
+    /// # Errors
+    /// When the plan does not hold together, or something cannot be written. There is no run then.
+    pub fn finish(mut self, mut plan: Plan, head: &[u8]) -> Result<(RunDir, Plan, Lock), Error> {
+        let parent = parent_of(&self.run.path);
+        plan.home = fs::canonicalize(parent).map_err(cannot("find", parent))?.join(self.run.path.file_name().unwrap_or_default());
+        plan.head = self.making.write_head(None, head)?;
+        Journal::create(&self.making.journal(), &plan)?;
+        plan.write(&self.making.plan())?;
+        for folder in [self.making.spool(), self.making.results()] {
+            durable::sync_dir(&folder).map_err(cannot("write", &folder))?;
+        }
+        durable::act();
+        fs::rename(&self.making.path, &self.run.path).map_err(cannot("create", &self.run.path))?;
+        let lock = self.lock.take();
+        durable::sync_dir(parent).map_err(cannot("write", parent))?;
+        Ok((self.run.clone(), plan, lock.expect("the lock is held until here")))
+    }
+}
+
+impl Drop for Planning {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // Best effort: what stays is removed by the next plan.
+            let _ = fs::remove_dir_all(&self.making.path);
+        }
+    }
+}
+
+/// Removes plans in the making that nobody works on any more from a folder of runs, as a crash leaves them.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn remove_abandoned_plans(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut removed = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
+        entries => entries.map_err(cannot("read", folder))?,
+    };
+    for entry in entries {
+        let making = RunDir { path: entry.map_err(cannot("read", folder))?.path() };
+        if !is_planning(&making.path) || !making.lock().is_file() {
+            continue;
+        }
+        match remove_if_abandoned(&making) {
+            Err(Error::Locked { .. }) => {}
+            outcome => {
+                outcome?;
+                removed.push(making.path);
+            }
+        }
+    }
+    Ok(removed)
+}
+
+fn remove_if_abandoned(making: &RunDir) -> Result<(), Error> {
+    let _lock = Lock::probe(making)?;
+    fs::remove_dir_all(&making.path).map_err(cannot("remove", &making.path))
+}
+
+/// Whether nothing is there, or an empty folder.
+fn is_free(path: &Path) -> Result<bool, Error> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(cannot("read", path)(error)),
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Whether the run was planned elsewhere.
+fn moved(path: &Path, plan: &Plan) -> Option<Note> {
+    let here = fs::canonicalize(path).ok()?;
+    if plan.home.as_os_str().is_empty() || here == plan.home {
+        return None;
+    }
+    let from = plan.home.clone();
+    let is_original = Plan::read(&from.join("plan.json")).is_ok_and(|original| original.nonce == plan.nonce);
+    Some(if is_original { Note::Copied { from } } else { Note::Moved { from } })
+}

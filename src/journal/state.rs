@@ -1,0 +1,537 @@
+//! Events → where each batch stands and what is left.
+//!
+//! ```text
+//!                      ┌─ refused ──┐
+//!                      ▼            │
+//!  added ─▶ Planned ─ intent ─▶ Intended ─ accepted ─────────▶ Accepted ─ ended ─▶ Ended ─ collected ─▶ Collected
+//!              ▲                    │ doubt                    ▲  ↻ seen,           │                    ↻ again
+//!              │                    ▼                          │    cancel_asked    │
+//!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ Lost
+//! ```
+//!
+//! A batch that is `Intended` when the journal is opened is as good as in doubt: the process ended between intent and answer, and
+//! may or may not have sent it. A batch without requests is `Empty` and goes nowhere. Pure: no clock, no file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::{Entry, Event, HeadFile};
+use crate::batch::PieceSummary;
+use crate::join::LineCounts;
+use crate::outcome::Status;
+use crate::provider::{BatchId, Counts, Processing};
+
+/// Where a batch stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BatchState {
+    /// It has no requests.
+    Empty,
+    /// Not sent.
+    Planned,
+    /// The create call was about to be made.
+    Intended {
+        /// When.
+        at: Timestamp,
+    },
+    /// The last create call certainly had no effect.
+    Refused {
+        /// When.
+        at: Timestamp,
+        /// HTTP status, where there was an answer.
+        status: Option<u16>,
+        /// The provider's kind of error.
+        kind: String,
+        /// The provider's words.
+        message: String,
+    },
+    /// Nobody knows whether the create call had an effect.
+    InDoubt {
+        /// When the call was about to be made.
+        intended_at: Timestamp,
+        /// Since when there is a doubt.
+        since: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// The provider has it; see [`Batch::remote`].
+    Accepted {
+        /// When a cancel was asked for.
+        cancel_asked: Option<Timestamp>,
+        /// The last news.
+        seen: Option<(Timestamp, Processing, Counts)>,
+    },
+    /// It is over, and its results wait to be fetched.
+    Ended {
+        /// Its counters.
+        counts: Counts,
+        /// When it ended, in the provider's time.
+        ended_at: Option<Timestamp>,
+    },
+    /// Its results are on disk.
+    Collected {
+        /// Its counters.
+        counts: Counts,
+        /// The results, relative to the run directory.
+        file: String,
+        /// blake3 of the results, in hex.
+        file_hash: String,
+        /// What the lines were.
+        lines: LineCounts,
+    },
+    /// Its results can never be fetched.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl BatchState {
+    /// The word in manifests and messages.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            BatchState::Empty => "empty",
+            BatchState::Planned => "planned",
+            BatchState::Intended { .. } | BatchState::InDoubt { .. } => "in_doubt",
+            BatchState::Refused { .. } => "refused",
+            BatchState::Accepted { .. } => "in_flight",
+            BatchState::Ended { .. } => "ended",
+            BatchState::Collected { .. } => "collected",
+            BatchState::Lost { .. } => "lost",
+        }
+    }
+
+    /// The next thing to do for it.
+    #[must_use]
+    pub fn next(&self) -> Option<Step> {
+        match self {
+            BatchState::Planned | BatchState::Refused { .. } => Some(Step::Submit),
+            BatchState::Intended { .. } | BatchState::InDoubt { .. } => Some(Step::Settle),
+            BatchState::Accepted { .. } => Some(Step::Watch),
+            BatchState::Ended { .. } => Some(Step::Collect),
+            BatchState::Empty | BatchState::Collected { .. } | BatchState::Lost { .. } => None,
+        }
+    }
+}
+
+/// What is to be done for a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Find out whether it was made. Nothing else may be sent for it before.
+    Settle,
+    /// Send it.
+    Submit,
+    /// Look whether it is over.
+    Watch,
+    /// Fetch its results.
+    Collect,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing was sent.
+    Planned,
+    /// Some batches are to be sent.
+    Submitting,
+    /// It is not known of some batch whether it was made.
+    InDoubt,
+    /// Everything is sent, some batches are not over.
+    InFlight,
+    /// Everything is over, some results are not fetched.
+    Ended,
+    /// All results are here, the output is not written.
+    Collected,
+    /// The output was held back.
+    HeldBack,
+    /// The output is in its place.
+    Exported,
+    /// Given up.
+    Abandoned,
+}
+
+impl Stage {
+    /// The word in manifests and messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Planned => "planned",
+            Stage::Submitting => "submitting",
+            Stage::InDoubt => "in_doubt",
+            Stage::InFlight => "in_flight",
+            Stage::Ended => "ended",
+            Stage::Collected => "collected",
+            Stage::HeldBack => "held_back",
+            Stage::Exported => "exported",
+            Stage::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A batch as the provider knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// The provider's id.
+    pub id: BatchId,
+    /// When it was created, in the provider's time.
+    pub created_at: Timestamp,
+    /// Whether it was found after its create call had lost its answer.
+    pub adopted: bool,
+}
+
+/// A batch of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// What it holds; its number is [`PieceSummary::piece`].
+    pub piece: PieceSummary,
+    /// Which try this is for its rows, counted from 1.
+    pub attempt: u32,
+    /// What its requests have in common, where that is not the plan's head.
+    pub head: Option<HeadFile>,
+    /// How many create calls were about to be made for it.
+    pub intents: u32,
+    /// What the provider knows it as.
+    pub remote: Option<Remote>,
+    /// Where it stands.
+    pub state: BatchState,
+}
+
+impl Batch {
+    fn new(piece: PieceSummary, attempt: u32, head: Option<HeadFile>) -> Batch {
+        let state = if piece.requests == 0 { BatchState::Empty } else { BatchState::Planned };
+        Batch { piece, attempt, head, intents: 0, remote: None, state }
+    }
+
+    /// Its number, counted from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.piece.piece
+    }
+}
+
+/// What was exported, or held back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Export {
+    /// When.
+    pub at: Timestamp,
+    /// The output; `None` where it was held back.
+    pub path: Option<PathBuf>,
+    /// Rows.
+    pub rows: u64,
+    /// Rows by what became of them.
+    pub by_status: BTreeMap<Status, u64>,
+}
+
+/// A line that cannot follow the lines before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}{}: {reason}", batch.map(|batch| format!(" (batch {batch})")).unwrap_or_default())]
+pub struct Impossible {
+    /// The line, counted from 1.
+    pub line: u64,
+    /// The batch it is about.
+    pub batch: Option<u32>,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Where the run stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    batches: Vec<Batch>,
+    ids: HashMap<BatchId, u32>,
+    events: u64,
+    export: Option<Export>,
+    is_export_current: bool,
+    abandoned: Option<String>,
+}
+
+impl State {
+    /// A run of the planned batches, of which nothing has happened.
+    #[must_use]
+    pub fn new(pieces: &[PieceSummary]) -> State {
+        State {
+            batches: pieces.iter().map(|piece| Batch::new(piece.clone(), 1, None)).collect(),
+            ids: HashMap::new(),
+            events: 0,
+            export: None,
+            is_export_current: false,
+            abandoned: None,
+        }
+    }
+
+    /// The state after some events.
+    ///
+    /// # Errors
+    /// The first event that cannot follow those before it.
+    pub fn from_events(pieces: &[PieceSummary], entries: &[Entry]) -> Result<State, Impossible> {
+        let mut state = State::new(pieces);
+        entries.iter().try_for_each(|entry| state.apply(entry))?;
+        Ok(state)
+    }
+
+    /// Takes one more event in.
+    ///
+    /// # Errors
+    /// When it cannot follow those before it; the state is then as it was.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Impossible> {
+        let impossible = |reason| Impossible { line: entry.line(), batch: entry.event.batch(), reason };
+        self.check_order(entry).map_err(impossible)?;
+        self.take(entry.at, &entry.event).map_err(impossible)?;
+        self.events = entry.seq;
+        Ok(())
+    }
+
+    fn check_order(&self, entry: &Entry) -> Result<(), String> {
+        let expected = self.events + 1;
+        if entry.seq != expected {
+            return Err(format!("event {} follows event {}", entry.seq, self.events));
+        }
+        match self.abandoned {
+            Some(_) => Err("the run was given up before".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, at: Timestamp, event: &Event) -> Result<(), String> {
+        use BatchState as S;
+        match event {
+            Event::Added { batch, attempt, piece, head } => self.add(*batch, *attempt, piece, head.as_ref()),
+            Event::Intent { batch, requests, bytes, body_hash } => {
+                let batch = self.standing(*batch, "sent", |state| matches!(state, S::Planned | S::Refused { .. }))?;
+                let planned = (batch.piece.requests, batch.piece.body_bytes, &batch.piece.body_hash);
+                if planned != (*requests, *bytes, body_hash) {
+                    return Err("its body is not the planned one".to_owned());
+                }
+                batch.intents += 1;
+                batch.state = S::Intended { at };
+                Ok(())
+            }
+            Event::Refused { batch, status, kind, message } => {
+                let batch = self.standing(*batch, "refused", |state| matches!(state, S::Intended { .. }))?;
+                batch.state = S::Refused { at, status: *status, kind: kind.clone(), message: message.clone() };
+                Ok(())
+            }
+            Event::Accepted { batch, id, created_at } => {
+                self.standing(*batch, "accepted", |state| matches!(state, S::Intended { .. }))?;
+                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: false })
+            }
+            Event::Doubt { batch, reason } => {
+                let batch = self.standing(*batch, "in doubt", |state| matches!(state, S::Intended { .. }))?;
+                if let S::Intended { at: intended_at } = batch.state {
+                    batch.state = S::InDoubt { intended_at, since: at, reason: reason.clone() };
+                }
+                Ok(())
+            }
+            Event::Adopted { batch, id, created_at, proof: _ } => {
+                self.standing(*batch, "adopted", is_open)?;
+                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: true })
+            }
+            Event::Absent { batch, checked_until: _ } => {
+                self.standing(*batch, "absent", is_open)?.state = S::Planned;
+                Ok(())
+            }
+            Event::CancelAsked { batch } => {
+                let batch = self.standing(*batch, "canceled", |state| matches!(state, S::Accepted { .. }))?;
+                if let S::Accepted { cancel_asked, .. } = &mut batch.state {
+                    cancel_asked.get_or_insert(at);
+                }
+                Ok(())
+            }
+            Event::Seen { batch, status, counts } => {
+                let batch = self.standing(*batch, "seen", |state| matches!(state, S::Accepted { .. }))?;
+                if let S::Accepted { seen, .. } = &mut batch.state {
+                    *seen = Some((at, status.clone(), *counts));
+                }
+                Ok(())
+            }
+            Event::Ended { batch, counts, ended_at } => {
+                let batch = self.standing(*batch, "ended", |state| matches!(state, S::Accepted { .. }))?;
+                batch.state = S::Ended { counts: *counts, ended_at: *ended_at };
+                Ok(())
+            }
+            Event::Collected { batch, file, file_hash, counts: lines } => {
+                let batch = self.standing(*batch, "collected", |state| matches!(state, S::Ended { .. } | S::Collected { .. }))?;
+                if let S::Ended { counts, .. } | S::Collected { counts, .. } = batch.state {
+                    batch.state = S::Collected { counts, file: file.clone(), file_hash: file_hash.clone(), lines: *lines };
+                }
+                self.is_export_current = false;
+                Ok(())
+            }
+            Event::Lost { batch, reason } => {
+                let batch = self.standing(*batch, "lost", |state| matches!(state, S::Accepted { .. } | S::Ended { .. }))?;
+                batch.state = S::Lost { reason: reason.clone() };
+                self.is_export_current = false;
+                Ok(())
+            }
+            Event::Exported { path, rows, by_status } => {
+                self.exported(Export { at, path: Some(path.clone()), rows: *rows, by_status: by_status.clone() });
+                Ok(())
+            }
+            Event::HeldBack { rows, by_status } => {
+                self.exported(Export { at, path: None, rows: *rows, by_status: by_status.clone() });
+                Ok(())
+            }
+            Event::Abandoned { reason } => {
+                self.abandoned = Some(reason.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn add(&mut self, batch: u32, attempt: u32, piece: &PieceSummary, head: Option<&HeadFile>) -> Result<(), String> {
+        let next = self.batches.len() + 1;
+        if batch as usize != next || piece.piece != batch {
+            return Err(format!("the next new batch is {next}"));
+        }
+        if attempt < 2 {
+            return Err("an added batch is at least the second try for its rows".to_owned());
+        }
+        self.batches.push(Batch::new(piece.clone(), attempt, head.cloned()));
+        self.is_export_current = false;
+        Ok(())
+    }
+
+    /// The batch, if it stands where it can become what the event says.
+    fn standing(&mut self, number: u32, becomes: &str, can: impl Fn(&BatchState) -> bool) -> Result<&mut Batch, String> {
+        let batches = self.batches.len();
+        let batch = (number as usize).checked_sub(1).and_then(|index| self.batches.get_mut(index));
+        let batch = batch.ok_or_else(|| format!("the run has {batches} batches"))?;
+        if can(&batch.state) { Ok(batch) } else { Err(format!("it cannot be {becomes}, since it is {}", batch.state.as_str())) }
+    }
+
+    /// The batch is the one the provider knows by an id. No two batches have one id, no batch has two.
+    fn claim(&mut self, number: u32, remote: Remote) -> Result<(), String> {
+        if let Some(other) = self.ids.get(&remote.id) {
+            return Err(format!("the id `{}` is that of batch {other}", remote.id));
+        }
+        self.ids.insert(remote.id.clone(), number);
+        let batch = &mut self.batches[number as usize - 1];
+        batch.remote = Some(remote);
+        batch.state = BatchState::Accepted { cancel_asked: None, seen: None };
+        Ok(())
+    }
+
+    fn exported(&mut self, export: Export) {
+        self.export = Some(export);
+        self.is_export_current = true;
+    }
+
+    /// Events so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The batches, by number.
+    #[must_use]
+    pub fn batches(&self) -> &[Batch] {
+        &self.batches
+    }
+
+    /// A batch by its number.
+    #[must_use]
+    pub fn batch(&self, number: u32) -> Option<&Batch> {
+        self.batches.get((number as usize).checked_sub(1)?)
+    }
+
+    /// The batch of this run that the provider knows by this id.
+    #[must_use]
+    pub fn batch_of(&self, id: &BatchId) -> Option<u32> {
+        self.ids.get(id).copied()
+    }
+
+    /// What is to be done next for each batch that is not finished; nothing once the run was given up.
+    pub fn what_is_left(&self) -> impl Iterator<Item = (u32, Step)> {
+        let batches = if self.abandoned.is_some() { &[] } else { self.batches.as_slice() };
+        batches.iter().filter_map(|batch| Some((batch.number(), batch.state.next()?)))
+    }
+
+    /// The batches for which this is to be done next.
+    pub fn left_to(&self, step: Step) -> impl Iterator<Item = &Batch> {
+        let batches = if self.abandoned.is_some() { &[] } else { self.batches.as_slice() };
+        batches.iter().filter(move |batch| batch.state.next() == Some(step))
+    }
+
+    /// Requests the provider is working on, or may be.
+    #[must_use]
+    pub fn requests_in_flight(&self) -> u64 {
+        let in_flight = self.batches.iter().filter(|batch| matches!(batch.state.next(), Some(Step::Settle | Step::Watch)));
+        in_flight.map(|batch| u64::from(batch.piece.requests)).sum()
+    }
+
+    /// Whether all results that can be had are here.
+    #[must_use]
+    pub fn is_collected(&self) -> bool {
+        self.batches.iter().all(|batch| batch.state.next().is_none())
+    }
+
+    /// Whether nothing is left to do: the output is in its place and tells everything, or the run was given up.
+    ///
+    /// A run whose output was held back is *not* finished: planned anew, its rows would be paid again.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self.stage(), Stage::Exported | Stage::Abandoned)
+    }
+
+    /// The last export, and whether everything that is here went into it.
+    #[must_use]
+    pub fn export(&self) -> Option<(&Export, bool)> {
+        Some((self.export.as_ref()?, self.is_export_current))
+    }
+
+    /// Why the run was given up.
+    #[must_use]
+    pub fn abandoned(&self) -> Option<&str> {
+        self.abandoned.as_deref()
+    }
+
+    /// Batches by the word for where they stand.
+    #[must_use]
+    pub fn batches_by_state(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for batch in &self.batches {
+            *counts.entry(batch.state.as_str().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Where the run stands, by what is to be done first.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        let left = |step| self.left_to(step).next().is_some();
+        if self.abandoned.is_some() {
+            Stage::Abandoned
+        } else if left(Step::Settle) {
+            Stage::InDoubt
+        } else if left(Step::Submit) {
+            if self.events == 0 { Stage::Planned } else { Stage::Submitting }
+        } else if left(Step::Watch) {
+            Stage::InFlight
+        } else if left(Step::Collect) {
+            Stage::Ended
+        } else {
+            match &self.export {
+                Some(export) if self.is_export_current && export.path.is_some() => Stage::Exported,
+                Some(_) if self.is_export_current => Stage::HeldBack,
+                _ => Stage::Collected,
+            }
+        }
+    }
+}
+
+/// Whether it is open what became of the create call.
+fn is_open(state: &BatchState) -> bool {
+    matches!(state, BatchState::Intended { .. } | BatchState::InDoubt { .. })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn piece(number: u32, requests: u32) -> PieceSummary {
+    PieceSummary {
+        piece: number,
+        rows: 5,
+        requests,
+        body_bytes: 100 + u64::from(number),
+        first_row: 0,
+        last_row: 4,
+        file_bytes: 1,
+        file_hash: String::new(),
+        body_hash: format!("hash {number}"),
+    }
+}
+
+/// Two batches to send and one without requests.
+fn pieces() -> Vec<PieceSummary> {
+    vec![piece(1, 3), piece(2, 4), piece(3, 0)]
+}
+
+fn now() -> Timestamp {
+    "2026-11-23T03:15:00Z".parse().unwrap()
+}
+
+fn event(kind: &str, batch: u32, id: u32) -> Event {
+    let text = || "words".to_owned();
+    let id = BatchId(format!("msgbatch_{id}"));
+    let PieceSummary { requests, body_bytes: bytes, body_hash, .. } = piece(batch, if batch == 1 { 3 } else { 4 });
+    match kind {
+        "added" => Event::Added { batch, attempt: 2, piece: piece(batch, 4), head: None },
+        "intent" => Event::Intent { batch, requests, bytes, body_hash },
+        "refused" => Event::Refused { batch, status: Some(429), kind: text(), message: text() },
+        "accepted" => Event::Accepted { batch, id, created_at: now() },
+        "doubt" => Event::Doubt { batch, reason: text() },
+        "adopted" => Event::Adopted { batch, id, created_at: now(), proof: text() },
+        "absent" => Event::Absent { batch, checked_until: now() },
+        "cancel_asked" => Event::CancelAsked { batch },
+        "seen" => Event::Seen { batch, status: Processing::InProgress, counts: Counts::default() },
+        "ended" => Event::Ended { batch, counts: Counts::default(), ended_at: None },
+        "collected" => Event::Collected { batch, file: text(), file_hash: text(), counts: LineCounts::default() },
+        "lost" => Event::Lost { batch, reason: text() },
+        "exported" => Event::Exported { path: "out".into(), rows: 15, by_status: BTreeMap::new() },
+        "held_back" => Event::HeldBack { rows: 15, by_status: BTreeMap::new() },
+        "abandoned" => Event::Abandoned { reason: text() },
+        other => panic!("no event is called {other}"),
+    }
+}
+
+const KINDS: [&str; 15] = [
+    "added",
+    "intent",
+    "refused",
+    "accepted",
+    "doubt",
+    "adopted",
+    "absent",
+    "cancel_asked",
+    "seen",
+    "ended",
+    "collected",
+    "lost",
+    "exported",
+    "held_back",
+    "abandoned",
+];
+
+fn entries(events: Vec<Event>) -> Vec<Entry> {
+    (1..).zip(events).map(|(seq, event)| Entry::new(seq, now(), event)).collect()
+}
+
+/// `kind batch id`, separated by spaces, one an event.
+fn story(text: &str) -> Vec<Entry> {
+    let events = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {
+        let mut words = line.split(' ');
+        let kind = words.next().unwrap();
+        let mut number = || words.next().map_or(0, |word| word.parse().unwrap());
+        let (batch, id) = (number(), number());
+        event(kind, batch, id)
+    });
+    entries(events.collect())
+}
+
+fn after(text: &str) -> State {
+    State::from_events(&pieces(), &story(text)).unwrap()
+}
+
+/// What the state is held against: words for where batches stand, and a table of what may follow what.
+#[derive(Debug, Clone)]
+struct Model {
+    batches: Vec<&'static str>,
+    ids: Vec<BatchId>,
+    events: u64,
+    is_over: bool,
+}
+
+impl Model {
+    fn new() -> Model {
+        Model { batches: vec!["planned", "planned", "empty"], ids: Vec::new(), events: 0, is_over: false }
+    }
+
+    /// Where a batch stands after an event; `None` if that cannot happen.
+    fn next(from: &str, kind: &str) -> Option<&'static str> {
+        Some(match (from, kind) {
+            ("planned" | "refused", "intent") => "intended",
+            ("intended", "refused") => "refused",
+            ("intended", "doubt") => "doubt",
+            ("intended" | "doubt", "absent") => "planned",
+            ("intended", "accepted") | ("intended" | "doubt", "adopted") | ("accepted", "seen" | "cancel_asked") => "accepted",
+            ("accepted", "ended") => "ended",
+            ("ended" | "collected", "collected") => "collected",
+            ("accepted" | "ended", "lost") => "lost",
+            _ => return None,
+        })
+    }
+
+    fn takes(&mut self, entry: &Entry) -> bool {
+        if entry.seq != self.events + 1 || self.is_over {
+            return false;
+        }
+        let kind = serde_json::to_value(&entry.event).unwrap()["event"].as_str().unwrap().to_owned();
+        match (&entry.event, entry.event.batch()) {
+            (Event::Added { .. }, Some(batch)) if batch as usize == self.batches.len() + 1 => self.batches.push("planned"),
+            (_, Some(batch)) => {
+                let Some(place) = self.batches.get_mut((batch as usize).wrapping_sub(1)) else { return false };
+                let Some(next) = Model::next(place, &kind) else { return false };
+                if let Event::Accepted { id, .. } | Event::Adopted { id, .. } = &entry.event {
+                    if self.ids.contains(id) {
+                        return false;
+                    }
+                    self.ids.push(id.clone());
+                }
+                *place = next;
+            }
+            (event, None) => self.is_over = matches!(event, Event::Abandoned { .. }),
+        }
+        self.events += 1;
+        true
+    }
+
+    fn takes_all(entries: &[Entry]) -> Option<Model> {
+        let mut model = Model::new();
+        entries.iter().all(|entry| model.takes(entry)).then_some(model)
+    }
+
+    fn left(&self) -> Vec<(u32, Step)> {
+        let step = |place: &str| match place {
+            "planned" | "refused" => Some(Step::Submit),
+            "intended" | "doubt" => Some(Step::Settle),
+            "accepted" => Some(Step::Watch),
+            "ended" => Some(Step::Collect),
+            _ => None,
+        };
+        let left = (1..).zip(&self.batches).filter_map(|(number, place)| Some((number, step(place)?)));
+        if self.is_over { Vec::new() } else { left.collect() }
+    }
+}
+
+/// Sequences that can happen: at each step one of the events that may follow.
+fn possible() -> impl Strategy<Value = Vec<Entry>> {
+    prop::collection::vec(any::<u16>(), 0..60).prop_map(|choices| {
+        let mut model = Model::new();
+        let mut story = Vec::new();
+        for choice in choices {
+            let batches = model.batches.len() as u32;
+            let mut events: Vec<Event> = (1..=batches + 1)
+                .flat_map(|batch| KINDS[..12].iter().map(move |kind| event(kind, batch, batch + u32::from(choice) % 3)))
+                .collect();
+            events.push(event("exported", 0, 0));
+            events.push(event(if choice % 50 == 0 { "abandoned" } else { "held_back" }, 0, 0));
+            let next = events.into_iter().map(|event| Entry::new(model.events + 1, now(), event));
+            let next: Vec<Entry> = next.filter(|entry| model.clone().takes(entry)).collect();
+            if let Some(entry) = next.get(usize::from(choice) % next.len().max(1)) {
+                assert!(model.takes(entry));
+                story.push(entry.clone());
+            }
+        }
+        story
+    })
+}
+
+proptest! {
+    #[test]
+    fn says_what_is_left_as_a_plain_model_does(story in possible()) {
+        let state = State::from_events(&pieces(), &story).unwrap();
+        let model = Model::takes_all(&story).unwrap();
+        prop_assert_eq!(state.what_is_left().collect::<Vec<_>>(), model.left());
+        prop_assert_eq!(state.is_collected(), model.batches.iter().all(|place| ["empty", "collected", "lost"].contains(place)));
+        prop_assert_eq!(state.stage() == Stage::Abandoned, model.is_over);
+        prop_assert_eq!(state.events(), story.len() as u64);
+    }
+
+    #[test]
+    fn takes_every_beginning_of_what_can_happen(story in possible(), length in any::<prop::sample::Index>()) {
+        let beginning = &story[..length.index(story.len() + 1)];
+        prop_assert!(State::from_events(&pieces(), beginning).is_ok());
+    }
+
+    #[test]
+    fn judges_damaged_sequences_as_a_plain_model_does(
+        story in possible(),
+        place in any::<prop::sample::Index>(),
+        other in any::<prop::sample::Index>(),
+        damage in 0..5,
+        renumbered: bool,
+    ) {
+        prop_assume!(!story.is_empty());
+        let mut story = story;
+        let (place, other) = (place.index(story.len()), other.index(story.len()));
+        match damage {
+            0 => drop(story.remove(place)),
+            1 => story.insert(place, story[other].clone()),
+            2 => story.swap(place, other),
+            3 => story[place] = Entry::new(story[place].seq, now(), event(KINDS[other % KINDS.len()], place as u32 % 5, other as u32)),
+            _ => story.truncate(place),
+        }
+        if renumbered {
+            story = entries(story.into_iter().map(|entry| entry.event).collect());
+        }
+        prop_assert_eq!(State::from_events(&pieces(), &story).is_ok(), Model::takes_all(&story).is_some());
+    }
+}
+
+#[test]
+fn leaves_the_state_alone_when_an_event_is_impossible() {
+    let mut state = after("intent 1\naccepted 1 7");
+    let before = state.clone();
+    for event in [event("accepted", 1, 8), event("intent", 1, 0), event("collected", 1, 0), event("added", 9, 0)] {
+        state.apply(&Entry::new(3, now(), event)).unwrap_err();
+        assert_eq!(state, before);
+    }
+}
+
+#[test]
+fn names_the_line_and_the_reason() {
+    let cases = [
+        ("accepted 1 7", "line 2 (batch 1): it cannot be accepted, since it is planned"),
+        ("intent 1\nintent 1", "line 3 (batch 1): it cannot be sent, since it is in_doubt"),
+        ("intent 1\ndoubt 1\nintent 1", "line 4 (batch 1): it cannot be sent, since it is in_doubt"),
+        ("intent 1\naccepted 1 7\naccepted 1 8", "line 4 (batch 1): it cannot be accepted, since it is in_flight"),
+        ("intent 1\naccepted 1 7\nintent 2\naccepted 2 7", "line 5 (batch 2): the id `msgbatch_7` is that of batch 1"),
+        ("intent 1\naccepted 1 7\ncollected 1", "line 4 (batch 1): it cannot be collected, since it is in_flight"),
+        ("intent 3", "line 2 (batch 3): it cannot be sent, since it is empty"),
+        ("intent 4", "line 2 (batch 4): the run has 3 batches"),
+        ("seen 0", "line 2 (batch 0): the run has 3 batches"),
+        ("added 5", "line 2 (batch 5): the next new batch is 4"),
+        ("abandoned\nintent 1", "line 3 (batch 1): the run was given up before"),
+    ];
+    for (text, expected) in cases {
+        let impossible = State::from_events(&pieces(), &story(text)).unwrap_err();
+        assert_eq!(impossible.to_string(), expected, "{text}");
+    }
+    let mut gap = story("intent 1\naccepted 1 7");
+    gap[1].seq = 3;
+    assert_eq!(State::from_events(&pieces(), &gap).unwrap_err().to_string(), "line 4 (batch 1): event 3 follows event 1");
+    let mut other_body = story("intent 1");
+    if let Event::Intent { body_hash, .. } = &mut other_body[0].event {
+        body_hash.push('x');
+    }
+    let impossible = State::from_events(&pieces(), &other_body).unwrap_err();
+    assert_eq!(impossible.to_string(), "line 2 (batch 1): its body is not the planned one");
+}
+
+#[test]
+fn says_where_the_run_stands() {
+    let sent = "intent 1\naccepted 1 7\nintent 2\naccepted 2 8";
+    let here = format!("{sent}\nended 1\ncollected 1\nended 2\ncollected 2");
+    let cases = [
+        (String::new(), Stage::Planned),
+        ("intent 1".to_owned(), Stage::InDoubt),
+        ("intent 1\nrefused 1".to_owned(), Stage::Submitting),
+        ("intent 1\ndoubt 1\nabsent 1".to_owned(), Stage::Submitting),
+        ("intent 1\naccepted 1 7".to_owned(), Stage::Submitting),
+        (sent.to_owned(), Stage::InFlight),
+        (format!("{sent}\nended 1\nlost 2"), Stage::Ended),
+        (here.clone(), Stage::Collected),
+        (format!("{here}\nheld_back"), Stage::HeldBack),
+        (format!("{here}\nexported"), Stage::Exported),
+        (format!("{here}\nexported\ncollected 1"), Stage::Collected),
+        (format!("{here}\nexported\nadded 4"), Stage::Submitting),
+        (format!("{here}\nabandoned"), Stage::Abandoned),
+    ];
+    for (text, stage) in cases {
+        let state = after(&text);
+        assert_eq!(state.stage(), stage, "{text}");
+        assert_eq!(state.is_finished(), matches!(stage, Stage::Exported | Stage::Abandoned), "{text}");
+    }
+}
+
+#[test]
+fn keeps_what_later_steps_need() {
+    let state = after("intent 1\ndoubt 1\nadopted 1 7\ncancel_asked 1\nseen 1\nintent 2\nrefused 2\nintent 2");
+    let [first, second, _] = state.batches() else { panic!("three batches") };
+    assert_eq!(first.remote, Some(Remote { id: BatchId("msgbatch_7".to_owned()), created_at: now(), adopted: true }));
+    assert!(matches!(first.state, BatchState::Accepted { cancel_asked: Some(_), seen: Some(_) }));
+    assert_eq!((second.intents, &second.state), (2, &BatchState::Intended { at: now() }));
+    assert_eq!(state.batch_of(&BatchId("msgbatch_7".to_owned())), Some(1));
+    assert_eq!(state.requests_in_flight(), 7);
+    assert_eq!(state.left_to(Step::Settle).map(Batch::number).collect::<Vec<_>>(), [2]);
+}
