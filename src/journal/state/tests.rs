@@ -160,7 +160,7 @@ impl Model {
 
 /// Sequences that can happen: at each step one of the events that may follow.
 fn possible() -> impl Strategy<Value = Vec<Entry>> {
-    prop::collection::vec(any::<u16>(), 0..60).prop_map(|choices| {
+    prop::collection::vec(any::<u16>(), 0..45).prop_map(|choices| {
         let mut model = Model::new();
         let mut story = Vec::new();
         for choice in choices {
@@ -182,6 +182,7 @@ fn possible() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
     #[test]
     fn says_what_is_left_as_a_plain_model_does(story in possible()) {
         let state = State::from_events(&pieces(), &story).unwrap();
