@@ -215,6 +215,9 @@ pub(crate) struct Status {
 pub(crate) struct Cancel {
     /// A run's folder or id, or a job file (its newest run).
     pub(crate) target: PathBuf,
+    /// Give the run up for good: it is never gone on with, and the job starts anew. What it has sent is paid all the same.
+    #[arg(long)]
+    pub(crate) abandon: bool,
 }
 
 /// Arguments of `sim`.

@@ -15,14 +15,20 @@ use super::target::run_of;
 pub(crate) fn run(args: &Cancel, common: &Common, screen: &Screen) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
     let (mut run, connection) = open(&folder, &common.state, Duration::ZERO, false, screen)?;
-    let asked = connection.runtime.block_on(submit::cancel(&connection.api, &SystemClock, &mut run));
+    let asked = connection.block_on(submit::cancel(&connection.api, &SystemClock, &mut run));
+    if asked.is_ok() && args.abandon {
+        run.abandon(Timestamp::now(), "given up by a person")?;
+    }
     run.write_manifest(Timestamp::now())?;
-    connection.close();
     let asked = asked?;
     if screen.json {
         screen.json(&super::summary::of_run(&run));
     }
     screen.say(format!("{} asked to cancel; what they had finished is kept and billed", batches(asked)));
-    screen.say(format!("`rowmill collect {} --wait 10m` fetches what came back", folder.display()));
+    if args.abandon {
+        screen.say(format!("the run {} is given up; the job starts anew", folder.display()));
+    } else {
+        screen.say(format!("`rowmill collect {} --wait 10m` fetches what came back", folder.display()));
+    }
     Ok(explain::DONE)
 }

@@ -19,6 +19,5 @@ pub(crate) fn run(args: &Collect, common: &Common, screen: &Screen) -> Result<u8
         Some(wait) => (Until::Collected, Some(Timestamp::now() + wait)),
     };
     let code = carry_on(&mut run, &connection, until, deadline, screen);
-    connection.close();
     code
 }

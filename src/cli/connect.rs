@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
-use rowmill::provider::BatchApi;
+use rowmill::provider::{self, BatchApi};
 use rowmill::simulator::{Running, Simulator, SimulatorSpec};
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
@@ -25,7 +25,8 @@ const SEED: u64 = 1;
 pub(crate) struct Connection {
     pub(crate) api: Anthropic,
     pub(crate) simulated: bool,
-    pub(crate) runtime: Runtime,
+    /// Always there; taken when the connection goes.
+    runtime: Option<Runtime>,
     simulator: Option<Running>,
 }
 
@@ -47,7 +48,7 @@ impl Connection {
             spec.custom_headers = anthropic::custom_headers(&text).map_err(environment)?;
         }
         wishes.apply(&mut spec);
-        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, simulated: false, runtime: runtime()?, simulator: None })
+        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, simulated: false, runtime: Some(runtime()?), simulator: None })
     }
 
     /// Starts the simulator in this process, with its batches kept under `state`, and connects to it.
@@ -63,7 +64,7 @@ impl Connection {
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));
         spec.base_url = running.base_url();
         wishes.apply(&mut spec);
-        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, simulated: true, runtime, simulator: Some(running) })
+        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, simulated: true, runtime: Some(runtime), simulator: Some(running) })
     }
 
     /// Where the batches are, for the plan: a run goes on only where it began.
@@ -71,12 +72,29 @@ impl Connection {
         if self.simulated { SIMULATOR.to_owned() } else { self.api.origin() }
     }
 
-    /// Ends the simulator, if there is one.
-    pub(crate) fn close(self) {
-        if let Some(simulator) = self.simulator {
-            self.runtime.block_on(simulator.stop());
+    /// Runs something that waits to its end.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime().block_on(work)
+    }
+
+    /// Runs something beside everything else.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime().spawn(work);
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the runtime goes with the connection")
+    }
+}
+
+impl Drop for Connection {
+    /// Ends the simulator, if there is one, and waits for nothing else: what counts is in the journal.
+    fn drop(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        if let Some(simulator) = self.simulator.take() {
+            runtime.block_on(simulator.stop());
         }
-        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        runtime.shutdown_timeout(Duration::from_secs(1));
     }
 }
 
@@ -107,8 +125,14 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-fn environment(error: impl std::error::Error) -> Failure {
-    Failure::words(explain::CHANGE, error.to_string(), "see the environment variables ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY and ANTHROPIC_CUSTOM_HEADERS")
+fn environment(error: provider::Error) -> Failure {
+    let hint = match &error {
+        provider::Error::PlainHttp { .. } => "write ANTHROPIC_BASE_URL with `https://`",
+        provider::Error::BaseUrl { .. } => "mend ANTHROPIC_BASE_URL",
+        provider::Error::HeaderLine { .. } => "write ANTHROPIC_CUSTOM_HEADERS as lines of `Name: value`",
+        _ => "see the environment variables ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and ANTHROPIC_CUSTOM_HEADERS",
+    };
+    Failure::words(explain::CHANGE, error.to_string(), hint)
 }
 
 fn runtime() -> Result<Runtime, Failure> {

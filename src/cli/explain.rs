@@ -13,7 +13,7 @@ use rowmill::pipeline::Error;
 use rowmill::pipeline::faults::{Faults, Tally};
 use rowmill::pipeline::plan::SharedKeys;
 use rowmill::provider::retry::{Call, Verdict, judge};
-use rowmill::{job, journal};
+use rowmill::{batch, job, journal, request, source, template};
 
 use super::screen::count;
 
@@ -94,6 +94,7 @@ fn exit_code(error: &Error) -> u8 {
             _ => PROVIDER,
         },
         Error::Journal(journal::Error::Locked { .. }) => LOCKED,
+        Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
         _ => CHANGE,
     }
 }
@@ -170,11 +171,15 @@ fn named(tally: &Tally) -> String {
 
 fn hint(error: &Error) -> Option<String> {
     let text = match error {
-        Error::Job(job::Error::Parse { nearest, .. }) => format!("did you mean `{}`?", nearest.as_ref()?),
+        Error::Job(job::Error::Parse { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::UnknownModel { nearest, .. } if !nearest.is_empty() => format!("did you mean `{}`?", nearest.join("`, `")),
         Error::UnknownModel { .. } => "docs/models.md lists the models this version knows".to_owned(),
         Error::RetiredModel { .. } => "change `request.model` in the job file".to_owned(),
         Error::MaxTokens { .. } => "lower `request.max_tokens`".to_owned(),
+        Error::Request(request::Error::Template(error)) => return template_hint(error),
+        Error::Keys(request::keys::Error::UnknownColumn { nearest, .. }) | Error::Source(source::Error::UnknownColumn { nearest, .. }) => {
+            did_you_mean(nearest.as_ref()?)
+        }
         Error::DuplicateKeys(shared) => {
             let columns = shared.columns.join("`, `");
             format!("add a column to `key.columns` (now `{columns}`), or set `key.on_duplicate` to \"number\" or \"first\"")
@@ -185,6 +190,12 @@ fn hint(error: &Error) -> Option<String> {
         Error::Rows(_) => "choose key columns that every row has, or leave such rows out with `source.where`".to_owned(),
         Error::NoRows(_) => "nothing was sent; check `source.path`".to_owned(),
         Error::Provider { source, .. } => return Some(provider_hint(source)),
+        Error::Journal(journal::Error::Locked { .. }) => "wait until it is done, or end that process; its work is not lost".to_owned(),
+        Error::Journal(journal::Error::NoRun { .. }) => "`rowmill status` lists the runs".to_owned(),
+        Error::Journal(error) => error.way_out()?.to_owned(),
+        Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => {
+            "put the file back from a copy; what was sent from it can still be fetched and joined by hand from `results/`".to_owned()
+        }
         Error::Changed { run, .. } => format!(
             "finish the old run with `rowmill run {0}`, or give it up with `rowmill cancel {0} --abandon` and start anew",
             run.display()
@@ -193,6 +204,18 @@ fn hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(text)
+}
+
+fn did_you_mean(name: &str) -> String {
+    format!("did you mean `{name}`?")
+}
+
+fn template_hint(error: &template::Error) -> Option<String> {
+    match error {
+        template::Error::UnknownColumn { nearest, .. } | template::Error::UnknownFilter { nearest, .. } => nearest.as_deref().map(did_you_mean),
+        template::Error::SystemVariable { .. } => Some("move it to a message, which is rendered for each row".to_owned()),
+        _ => None,
+    }
 }
 
 fn provider_hint(error: &rowmill::provider::ApiError) -> String {

@@ -26,7 +26,6 @@ pub(crate) fn run(args: &Args, common: &Common, screen: &Screen) -> Result<u8, F
     let (mut run, connection) = start.begin(common, screen)?;
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
     let code = carry_on(&mut run, &connection, Until::Collected, deadline, screen);
-    connection.close();
     code
 }
 
@@ -66,8 +65,10 @@ impl Start<'_> {
         let prepared = Prepared::new(file, today())?;
         let origin = connection.as_ref().map_or_else(|| SIMULATOR.to_owned(), Connection::origin);
         prepared.warnings.iter().for_each(|warning| screen.warn(warning));
+        let runs = common.state.join(&file.job.head.name);
+        journal::remove_abandoned_plans(&runs)?;
         let id = run_id();
-        let folder = common.state.join(&file.job.head.name).join(&id);
+        let folder = runs.join(&id);
         let outline = plan_at(file, &prepared, &folder, origin, self.simulate, screen)?;
         let connection = match connection {
             Some(connection) => connection,
@@ -146,7 +147,7 @@ pub(crate) fn carry_on(
     screen: &Screen,
 ) -> Result<u8, Failure> {
     let (hand, stop) = Stop::new();
-    connection.runtime.spawn(listen_for_ctrl_c(hand));
+    connection.spawn(listen_for_ctrl_c(hand));
     let driver = Driver {
         api: &connection.api,
         clock: &SystemClock,
@@ -156,7 +157,7 @@ pub(crate) fn carry_on(
         settle: run.settle(),
         deadline,
     };
-    let standing = connection.runtime.block_on(driver.drive(run, until));
+    let standing = connection.block_on(driver.drive(run, until));
     screen.finish();
     let standing = match standing {
         Ok(standing) => standing,

@@ -11,6 +11,5 @@ pub(crate) fn run(args: &Submit, common: &Common, screen: &Screen) -> Result<u8,
     let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
     let (mut run, connection) = start.begin(common, screen)?;
     let code = carry_on(&mut run, &connection, Until::Sent, None, screen);
-    connection.close();
     code
 }

@@ -143,8 +143,22 @@ impl JoinedRow<'_> {
     pub fn error(&self) -> Option<&str> {
         match self.outcome() {
             Some(outcome) => outcome.error.as_deref(),
-            None => Some(self.request.unsent.unwrap_or("its batch was not sent")),
+            None => Some(self.unsent().1),
         }
+    }
+
+    /// The kind of what went wrong: the provider's, or for a row that was not sent ours.
+    #[must_use]
+    pub fn error_type(&self) -> Option<&str> {
+        match self.outcome() {
+            Some(outcome) => outcome.error_type.as_deref(),
+            None => Some(self.unsent().0),
+        }
+    }
+
+    /// Why the row was not sent: a word and a sentence, which the spool keeps as `word: sentence`.
+    fn unsent(&self) -> (&str, &str) {
+        self.request.unsent.map_or(("not_sent", "its batch was not sent"), |text| text.split_once(": ").unwrap_or(("not_sent", text)))
     }
 }
 

@@ -77,7 +77,7 @@ pub const COLUMNS: [Column; 20] = [
         name: "error_type",
         meaning: "the provider's kind of error, such as `invalid_request_error`",
         nullable: true,
-        value: Value::Word(|row| row.outcome()?.error_type.as_deref()),
+        value: Value::Word(|row| row.error_type()),
     },
     Column {
         name: "error",

@@ -166,6 +166,14 @@ impl Run {
         Ok(self.journal.append(at, event).map(drop)?)
     }
 
+    /// Gives the run up for good.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] when that cannot be recorded.
+    pub fn abandon(&mut self, now: Timestamp, reason: &str) -> Result<(), Error> {
+        self.record(now, Event::Abandoned { reason: reason.to_owned() })
+    }
+
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {

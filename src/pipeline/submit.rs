@@ -198,12 +198,15 @@ pub async fn cancel(api: &dyn BatchApi, clock: &dyn Clock, run: &mut Run) -> Res
     let mut asked = 0;
     for (batch, id) in in_flight {
         run.record(clock.now(), Event::CancelAsked { batch })?;
-        match with_retry(Call::Cancel, clock, || api.cancel(&id)).await {
-            Ok(_) => asked += 1,
-            // It ended meanwhile: there is nothing to cancel, and its results wait.
-            Err(error) if error.status.is_some_and(|status| matches!(status, 400 | 404 | 409)) => {}
-            Err(source) => return Err(stopped(run, format!("cannot cancel batch {batch} ({id})"), source)),
-        }
+        // A batch that ended meanwhile answers "not found": there is nothing to cancel, and its results wait.
+        let has_ended = |error: &ApiError| error.status.is_some_and(|status| matches!(status, 400 | 404 | 409));
+        let call = with_retry(Call::Cancel, clock, || async {
+            match api.cancel(&id).await {
+                Err(error) if has_ended(&error) => Ok(false),
+                answer => answer.map(|_| true),
+            }
+        });
+        asked += u64::from(call.await.map_err(|source| stopped(run, format!("cannot cancel batch {batch} ({id})"), source))?);
     }
     Ok(asked)
 }

@@ -1,6 +1,7 @@
 //! All integration tests in one binary, one file a subject: each test binary links the table engine again.
 
 mod bad_input;
+mod commands;
 mod readme;
 mod run;
 mod support;

@@ -133,7 +133,7 @@ fn sends_in_one_step_and_fetches_in_another() {
 
     let work = Workdir::new().with_rows(30);
     work.rowmill(&["submit", "job.toml", "--simulate"]).expect(5);
-    work.rowmill(&["collect", "job.toml"]).expect(0);
+    work.rowmill(&["collect", "job.toml", "--wait", "30s"]).expect(0);
     assert_eq!(work.parquet("out.parquet").rows(), 30);
 }
 
@@ -155,7 +155,10 @@ fn cancels_what_is_in_flight_and_keeps_the_rows() {
     work.rowmill(&["collect", "job.toml", "--wait", "30s"]).expect(3);
     let out = work.parquet("out.parquet");
     assert_eq!(out.rows(), 12);
-    assert!(out.column("_rm_status").iter().all(|s| s == "canceled"), "{:?}", out.column("_rm_status"));
+    let statuses = out.column("_rm_status");
+    // What was being worked on when the cancel came is finished, and billed.
+    assert!(statuses.iter().all(|s| s == "canceled" || s == "succeeded"), "{statuses:?}");
+    assert!(statuses.iter().any(|s| s == "canceled"), "{statuses:?}");
 }
 
 #[test]
