@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::request::RequestSpec;
 use crate::request::keys::KeySpec;
@@ -31,6 +32,9 @@ pub struct Job {
     /// How requests are cut into batches.
     #[serde(default)]
     pub batch: BatchSpec,
+    /// Which failures are sent again, and how often.
+    #[serde(default)]
+    pub retry: RetrySpec,
     /// Where the answers go.
     pub output: OutputSpec,
 }

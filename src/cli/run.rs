@@ -9,6 +9,8 @@ use rowmill::journal;
 use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
 use rowmill::pipeline::plan::{Outline, Planner};
 use rowmill::pipeline::run::NewRun;
+use rowmill::pipeline::export::Export;
+use rowmill::pipeline::heal::{self, Policy};
 use rowmill::pipeline::{Prepared, Run, export};
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
@@ -157,26 +159,43 @@ pub(crate) fn carry_on(
         settle: run.settle(),
         deadline,
     };
-    let standing = connection.block_on(driver.drive(run, until));
-    screen.finish();
-    let standing = match standing {
-        Ok(standing) => standing,
-        Err(error) => {
+    let policy = Policy::of_job(run.retry_spec());
+    loop {
+        let standing = connection.block_on(driver.drive(run, until));
+        screen.finish();
+        let standing = match standing {
+            Ok(standing) => standing,
+            Err(error) => {
+                run.write_manifest(Timestamp::now())?;
+                return Err(error.into());
+            }
+        };
+        if standing != Standing::Complete || until == Until::Sent {
             run.write_manifest(Timestamp::now())?;
-            return Err(error.into());
+            return Ok(leave(run, standing, screen));
         }
-    };
-    match standing {
-        Standing::Complete if until != Until::Sent => {
-            let summary = export::export(run, Timestamp::now(), screen)?;
-            screen.finish();
-            summary::show(run, &summary, screen)
+        match export::export(run, &policy, Timestamp::now(), screen)? {
+            Export::Done(summary) => {
+                screen.finish();
+                return summary::show(run, &summary, screen);
+            }
+            Export::Healable(pieces) => {
+                let healing = heal::heal(run, pieces.into_iter().map(|(piece, _)| piece), &policy, Timestamp::now())?;
+                screen.finish();
+                say_healing(&healing, screen);
+            }
         }
-        standing => {
-            run.write_manifest(Timestamp::now())?;
-            Ok(leave(run, standing, screen))
+        if until == Until::LookedOnce {
+            // The scheduler's second half sends the failed rows too, and comes back for them.
+            connection.block_on(driver.drive(run, Until::Sent))?;
         }
     }
+}
+
+/// Says which rows are sent again.
+pub(crate) fn say_healing(healing: &heal::Healing, screen: &Screen) {
+    let rows = if healing.rows == 1 { "row" } else { "rows" };
+    screen.say(format!("{} {rows} did not get an answer and are sent again in {}", count(healing.rows), batches(healing.batches.into())));
 }
 
 fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {

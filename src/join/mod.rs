@@ -213,7 +213,9 @@ where
         for results in &self.attempts {
             let Some(places) = results.index.find(custom_id) else { continue };
             let outcome = best_outcome(&results.index, places, custom_id, &self.parse, &mut self.line)?;
-            attempts.push(Attempt { attempt: results.attempt, batch_id: results.batch_id.clone(), outcome });
+            // The row's own count: it need not have been in every round.
+            let attempt = u32::try_from(attempts.len() + 1).unwrap_or(u32::MAX);
+            attempts.push(Attempt { attempt, batch_id: results.batch_id.clone(), outcome });
         }
         Ok(attempts)
     }

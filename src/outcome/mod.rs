@@ -4,6 +4,7 @@
 //! the [`Usage`] that will be billed. An outcome belongs to one request and one attempt.
 
 pub mod answer;
+pub mod class;
 pub mod usage;
 
 use std::fmt;

@@ -19,6 +19,7 @@ use crate::outcome::{Outcome, Status};
 use crate::output::{OutputSchema, OutputWriter, RowBuilders};
 use crate::provider::anthropic::result_line::{self, LineError};
 
+use super::heal::Policy;
 use super::progress::{Listener, Progress};
 use super::{Error, Run, collect};
 
@@ -44,12 +45,21 @@ impl Summary {
     }
 }
 
-/// Joins everything that came back to its rows, and writes the output.
+/// How an export ended.
+#[derive(Debug, Clone)]
+pub enum Export {
+    /// All rows are joined; the output is there, or held back.
+    Done(Summary),
+    /// Some rows are to be sent again first: their pieces, with how many. Nothing was written.
+    Healable(Vec<(u32, u64)>),
+}
+
+/// Joins everything that came back to its rows, and writes the output, unless `policy` wants rows sent again first.
 ///
 /// # Errors
 /// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were; [`Error::Output`] when the output cannot be written.
 /// What was at its place is then as it was.
-pub fn export(run: &mut Run, now: Timestamp, listener: &dyn Listener) -> Result<Summary, Error> {
+pub fn export(run: &mut Run, policy: &Policy, now: Timestamp, listener: &dyn Listener) -> Result<Export, Error> {
     let answer = run.plan().answer_schema.as_ref().map(AnswerSchema::compile).transpose()?;
     let spec = run.output_spec();
     let columns = run.kept_columns()?;
@@ -57,9 +67,16 @@ pub fn export(run: &mut Run, now: Timestamp, listener: &dyn Listener) -> Result<
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
     let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0 };
+    let mut healable = Vec::new();
     for piece in 1..=run.pieces() {
-        let joined = Piece { run, piece, answer: answer.as_ref(), schema: &schema }.join(&mut writer, &mut summary, listener);
-        joined?;
+        let piece = Piece { run, piece, answer: answer.as_ref() };
+        let rows = piece.export(&schema, policy, &mut writer, &mut summary, listener)?;
+        if rows > 0 {
+            healable.push((piece.piece, rows));
+        }
+    }
+    if !healable.is_empty() {
+        return Ok(Export::Healable(healable));
     }
     if summary.totals.rows != run.plan().rows() {
         return Err(Error::Bug(format!("{} rows were planned and {} joined", run.plan().rows(), summary.totals.rows)));
@@ -69,13 +86,13 @@ pub fn export(run: &mut Run, now: Timestamp, listener: &dyn Listener) -> Result<
         run.record(now, Event::HeldBack { rows: summary.totals.rows, by_status: summary.totals.statuses.clone() })?;
         run.keep_summary(&summary);
         run.write_manifest(now)?;
-        return Ok(summary);
+        return Ok(Export::Done(summary));
     }
     let written = writer.finish()?;
     run.record(now, Event::Exported { path: written.path, rows: written.rows, by_status: summary.totals.statuses.clone() })?;
     run.keep_summary(&summary);
     run.write_manifest(now)?;
-    Ok(summary)
+    Ok(Export::Done(summary))
 }
 
 /// Whether too few rows succeeded for the output to be shown. Rows left out on purpose count for neither side.
@@ -86,31 +103,46 @@ fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
     min_success.is_some_and(|least| share < least)
 }
 
-type Parse = for<'l> fn(&'l [u8]) -> Result<(std::borrow::Cow<'l, str>, Outcome), LineError>;
+pub(crate) type Parse = for<'l> fn(&'l [u8]) -> Result<(std::borrow::Cow<'l, str>, Outcome), LineError>;
 
 fn parse(line: &[u8]) -> Result<(std::borrow::Cow<'_, str>, Outcome), LineError> {
     result_line::parse(line).map(|line| (line.custom_id, line.outcome))
 }
 
 /// One piece of the run, to be joined.
-struct Piece<'a> {
-    run: &'a Run,
-    piece: u32,
-    answer: Option<&'a AnswerSchema>,
-    schema: &'a OutputSchema,
+pub(crate) struct Piece<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) piece: u32,
+    pub(crate) answer: Option<&'a AnswerSchema>,
 }
 
-impl Piece<'_> {
-    fn join(&self, writer: &mut OutputWriter, summary: &mut Summary, listener: &dyn Listener) -> Result<(), Error> {
-        let mut joiner: Joiner<'_, Parse> = Joiner::new(self.attempts()?, self.answer, parse);
-        let mut builders = RowBuilders::new(self.schema, self.answer, ROWS);
+impl<'a> Piece<'a> {
+    /// A joiner over everything that came back for the piece.
+    pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
+        Ok(Joiner::new(self.attempts()?, self.answer, parse as Parse))
+    }
+
+    /// Writes the piece's rows, and tells how many of them are to be sent again first.
+    fn export(
+        &self,
+        schema: &OutputSchema,
+        policy: &Policy,
+        writer: &mut OutputWriter,
+        summary: &mut Summary,
+        listener: &dyn Listener,
+    ) -> Result<u64, Error> {
+        let mut joiner = self.joiner()?;
+        let mut builders = RowBuilders::new(schema, self.answer, ROWS);
+        let mut healable = 0;
         for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
             let rows = rows?;
             let mut from = 0;
             for row in 0..rows.len() {
                 let request = request_row(&rows, row);
                 summary.left_out += u64::from(request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:")));
-                builders.append(&joiner.row(request)?);
+                let joined = joiner.row(request)?;
+                healable += u64::from(policy.wants(&joined));
+                builders.append(&joined);
                 if builders.is_full() || row + 1 == rows.len() {
                     writer.write(&builders.finish(&rows.columns.slice(from, row + 1 - from))?)?;
                     from = row + 1;
@@ -119,7 +151,7 @@ impl Piece<'_> {
             listener.hear(Progress::Exporting { rows: summary.totals.rows + joiner.totals().rows, of: self.run.plan().rows() });
         }
         summary.totals.merge(joiner.totals());
-        Ok(())
+        Ok(healable)
     }
 
     /// The results of every batch that sent rows of the piece.
@@ -136,7 +168,7 @@ impl Piece<'_> {
     }
 }
 
-fn request_row(rows: &SpoolRows, row: usize) -> RequestRow<'_> {
+pub(crate) fn request_row(rows: &SpoolRows, row: usize) -> RequestRow<'_> {
     use arrow::array::Array as _;
     let text = |column: &'_ arrow::array::StringArray| column.is_valid(row).then_some(row);
     RequestRow {

@@ -14,6 +14,7 @@ pub mod collect;
 pub mod drive;
 pub mod export;
 pub mod faults;
+pub mod heal;
 mod ordered;
 pub mod plan;
 pub mod prepare;

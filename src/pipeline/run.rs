@@ -19,6 +19,7 @@ use crate::journal::{
     Batch, BatchState, Event, HashedFile, HeadFile, Journal, Lock, Manifest, Owner, Plan, PlanCounts, Planning, RunDir, SourceFile, Stage,
     State, Step,
 };
+use crate::outcome::class::RetrySpec;
 use crate::output::{KeptColumns, OutputSpec};
 use crate::provider::{BatchId, Counts};
 use crate::request::custom_id::Nonce;
@@ -190,6 +191,25 @@ impl Run {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.dir.path()
+    }
+
+    pub(crate) fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// What all planned requests share.
+    pub(crate) fn head(&self) -> Arc<[u8]> {
+        Arc::clone(&self.head)
+    }
+
+    pub(crate) fn model_and_max_tokens(&self) -> (String, u32) {
+        (self.kept.job.request.model.clone(), self.kept.job.request.max_tokens)
+    }
+
+    /// Which failures the job wants sent again.
+    #[must_use]
+    pub fn retry_spec(&self) -> &RetrySpec {
+        &self.kept.job.retry
     }
 
     /// Whether its answers are made up.

@@ -28,6 +28,14 @@ pub(crate) fn message(out: &mut Vec<u8>, role: Role, content: &str) {
     out.push(b'}');
 }
 
+/// A head with another limit for the answer's tokens. The limit stands right behind the model, whose quotes are escaped.
+pub(crate) fn with_max_tokens(head: &[u8], max_tokens: u32) -> Option<Vec<u8>> {
+    const KEY: &[u8] = b",\"max_tokens\":";
+    let start = memchr::memmem::find(head, KEY)? + KEY.len();
+    let digits = head[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (digits > 0).then(|| [&head[..start], max_tokens.to_string().as_bytes(), &head[start + digits..]].concat())
+}
+
 /// What goes into the head.
 pub(crate) struct Head<'a> {
     pub(crate) model: &'a str,

@@ -149,6 +149,29 @@ pub type RowError = RowFault;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestHash(pub u128);
 
+impl RequestHash {
+    /// The hash of a request made of a head and a fragment.
+    #[must_use]
+    pub fn of(head: &[u8], fragment: &[u8]) -> RequestHash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(head);
+        hasher.update(fragment);
+        RequestHash::finish(&hasher)
+    }
+
+    fn finish(hasher: &blake3::Hasher) -> RequestHash {
+        let hash = hasher.finalize();
+        let (first, _) = hash.as_bytes().split_at(16);
+        RequestHash(first.iter().fold(0, |sum, &byte| sum << 8 | u128::from(byte)))
+    }
+}
+
+/// A request's head with another limit for the tokens of the answer; `None` if it is no head of ours.
+#[must_use]
+pub fn with_max_tokens(head: &[u8], max_tokens: u32) -> Option<Vec<u8>> {
+    encode::with_max_tokens(head, max_tokens)
+}
+
 impl fmt::Display for RequestHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -279,9 +302,7 @@ impl Requests {
     pub fn hash(&self, fragment: &[u8]) -> RequestHash {
         let mut hasher = self.head_hash.clone();
         hasher.update(fragment);
-        let hash = hasher.finalize();
-        let (first, _) = hash.as_bytes().split_at(16);
-        RequestHash(first.iter().fold(0, |sum, &byte| sum << 8 | u128::from(byte)))
+        RequestHash::finish(&hasher)
     }
 
     /// The whole `params` object of a fragment, as it is sent.

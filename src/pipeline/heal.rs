@@ -1,0 +1,299 @@
+//! Failed rows → new batches with only those rows.
+//!
+//! After everything is collected, a row whose outcome failed in a way that another try can heal is sent again, as often as the job's
+//! `[retry]` allows or a person asks. The failed rows of all pieces are pooled, in row order, into as few batches as they fit. A new
+//! batch has a spool file without source columns, its own number, and its own head where the answer gets more tokens.
+//!
+//! What is sent again has been paid for only where the class says so (see [`Class`]). Every attempt's results are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::Array as _;
+use arrow::datatypes::{Schema, SchemaRef};
+use jiff::Timestamp;
+
+use crate::batch::{Packer, Placement, SpoolReader, SpoolRows, SpoolRowsBuilder, SpoolWriter};
+use crate::catalog::Catalog;
+use crate::join::JoinedRow;
+use crate::journal::{Event, HeadFile};
+use crate::outcome::Status;
+use crate::outcome::answer::AnswerSchema;
+use crate::outcome::class::{Class, MoreTokens, RetrySpec};
+use crate::request::{RequestHash, with_max_tokens};
+
+use super::export::{Piece, request_row};
+use super::{Error, Run};
+
+/// Rows written to a spool at a time.
+const STRETCH: usize = 1_024;
+
+/// Which failures are sent again.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    times: BTreeMap<Class, u32>,
+    by_hand: BTreeSet<Class>,
+    more_tokens: Option<MoreTokens>,
+}
+
+impl Policy {
+    /// Nothing is sent again.
+    #[must_use]
+    pub fn none() -> Policy {
+        Policy::default()
+    }
+
+    /// What the job allows.
+    #[must_use]
+    pub fn of_job(spec: &RetrySpec) -> Policy {
+        let times = Class::ALL.into_iter().map(|class| (class, spec.times(class))).collect();
+        Policy { times, by_hand: BTreeSet::new(), more_tokens: Some(spec.truncated.max_tokens) }
+    }
+
+    /// What a person asks for: every row of these classes, once, however often it was sent before.
+    #[must_use]
+    pub fn by_hand(classes: impl IntoIterator<Item = Class>, more_tokens: MoreTokens) -> Policy {
+        Policy { times: BTreeMap::new(), by_hand: classes.into_iter().collect(), more_tokens: Some(more_tokens) }
+    }
+
+    /// Whether a row is to be sent again.
+    #[must_use]
+    pub fn wants(&self, row: &JoinedRow<'_>) -> bool {
+        if row.status == Status::Succeeded {
+            return false;
+        }
+        // What counts is the last try: an older failure has been answered by the tries since.
+        let Some(class) = row.attempts.last().and_then(|attempt| Class::of(&attempt.outcome)) else { return false };
+        let failures = row.attempts.iter().filter(|attempt| Class::of(&attempt.outcome) == Some(class)).count();
+        self.by_hand.contains(&class) || self.times.get(&class).is_some_and(|&times| failures <= times as usize)
+    }
+}
+
+/// What was planned to be sent again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Healing {
+    /// Rows.
+    pub rows: u64,
+    /// New batches.
+    pub batches: u32,
+}
+
+/// Plans new batches with the rows of `pieces` that `policy` wants sent again. Nothing is sent yet.
+///
+/// # Errors
+/// [`Error::Batch`], [`Error::Join`] and [`Error::Journal`] when the run's files cannot be read or written. Batches recorded before that
+/// stay, and are sent.
+pub fn heal(run: &mut Run, pieces: impl IntoIterator<Item = u32>, policy: &Policy, now: Timestamp) -> Result<Healing, Error> {
+    let answer = run.plan().answer_schema.as_ref().map(AnswerSchema::compile).transpose()?;
+    let mut pools = Pools::new(run, policy)?;
+    for piece in pieces {
+        pools.take(&Piece { run, piece, answer: answer.as_ref() }, policy)?;
+    }
+    let planned = pools.finish()?;
+    let mut healing = Healing::default();
+    for batch in planned {
+        healing.rows += batch.piece.rows;
+        healing.batches += 1;
+        let Planned { attempt, piece, head } = batch;
+        run.record(now, Event::Added { batch: piece.piece, attempt, piece, head })?;
+    }
+    Ok(healing)
+}
+
+/// The first run of a job's pieces, as [`heal`] takes them when all are to be looked at.
+#[must_use]
+pub fn all_pieces(run: &Run) -> std::ops::RangeInclusive<u32> {
+    1..=run.pieces()
+}
+
+/// A batch that is spooled and not yet in the journal.
+struct Planned {
+    attempt: u32,
+    piece: crate::batch::PieceSummary,
+    head: Option<HeadFile>,
+}
+
+/// The failed rows, by the token limit they are sent with: requests of a batch share one head.
+struct Pools {
+    first_max_tokens: u32,
+    most_tokens: u32,
+    more_tokens: MoreTokens,
+    base_head: Arc<[u8]>,
+    attempt: u32,
+    spools: BTreeMap<u32, Pool>,
+    closed: Vec<Planned>,
+    next_batch: u32,
+    folder: crate::journal::RunDir,
+    limits: crate::batch::Limits,
+    sizes: Vec<u32>,
+}
+
+/// An open batch.
+struct Pool {
+    batch: u32,
+    writer: Option<SpoolWriter>,
+    builder: SpoolRowsBuilder,
+    packer: Packer,
+    head: Arc<[u8]>,
+}
+
+fn no_columns() -> SchemaRef {
+    Arc::new(Schema::empty())
+}
+
+impl Pools {
+    fn new(run: &Run, policy: &Policy) -> Result<Pools, Error> {
+        let (model, first_max_tokens) = run.model_and_max_tokens();
+        let most = Catalog::builtin().model(&model).map_or(u32::MAX, |(_, model)| {
+            u32::try_from(model.max_batch_output_tokens.unwrap_or(0).max(model.max_output_tokens)).unwrap_or(u32::MAX)
+        });
+        let attempt = run.state().batches().iter().map(|batch| batch.attempt).max().unwrap_or(1) + 1;
+        Ok(Pools {
+            first_max_tokens,
+            most_tokens: most,
+            more_tokens: policy.more_tokens.unwrap_or(MoreTokens::Factor(2)),
+            base_head: run.head(),
+            attempt,
+            spools: BTreeMap::new(),
+            closed: Vec::new(),
+            next_batch: run.batches() + 1,
+            folder: run.dir().clone(),
+            limits: run.plan().limits,
+            sizes: run.state().batches().iter().map(|batch| batch.piece.requests).collect(),
+        })
+    }
+
+    /// Takes the rows of one piece that are to be sent again.
+    fn take(&mut self, piece: &Piece<'_>, policy: &Policy) -> Result<(), Error> {
+        let mut joiner = piece.joiner()?;
+        for rows in SpoolReader::open(&piece.run.spool_path(piece.piece))? {
+            let rows = rows?;
+            for row in 0..rows.len() {
+                let joined = joiner.row(request_row(&rows, row))?;
+                if rows.fragment.is_valid(row) && policy.wants(&joined) {
+                    let cuts = joined.attempts.iter().filter(|attempt| attempt.outcome.status == Status::Truncated).count();
+                    self.push(&rows, row, u32::try_from(cuts).unwrap_or(u32::MAX))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, rows: &SpoolRows, row: usize, cuts: u32) -> Result<(), Error> {
+        let max_tokens = self.more_tokens.after(self.first_max_tokens, cuts).min(self.most_tokens);
+        let mut pool = match self.spools.remove(&max_tokens) {
+            Some(pool) => pool,
+            None => self.open(max_tokens)?,
+        };
+        let (id, fragment) = (rows.custom_id.value(row), rows.fragment.value(row));
+        if pool.packer.offer((id.len() + fragment.len()) as u64) != Placement::Here {
+            self.close(max_tokens, pool)?;
+            pool = self.open(max_tokens)?;
+            pool.packer.offer((id.len() + fragment.len()) as u64);
+        }
+        let hash = RequestHash::of(&pool.head, fragment).to_string();
+        pool.builder.push_request(rows.row_index.value(row), rows.key.value(row), id, &hash, fragment);
+        if pool.builder.len() >= STRETCH {
+            self.write(&mut pool)?;
+        }
+        self.spools.insert(max_tokens, pool);
+        Ok(())
+    }
+
+    fn open(&mut self, max_tokens: u32) -> Result<Pool, Error> {
+        let head = if max_tokens == self.first_max_tokens {
+            Arc::clone(&self.base_head)
+        } else {
+            let head = with_max_tokens(&self.base_head, max_tokens);
+            head.ok_or_else(|| Error::Bug("the run's head names no `max_tokens`".to_owned()))?.into()
+        };
+        let packer = Packer::for_head(self.limits, head.len()).avoiding(self.sizes.iter().copied());
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        Ok(Pool { batch, writer: None, builder: SpoolRowsBuilder::default(), packer, head })
+    }
+
+    fn write(&self, pool: &mut Pool) -> Result<(), Error> {
+        if pool.builder.is_empty() {
+            return Ok(());
+        }
+        let path = self.folder.spool_file(pool.batch);
+        let writer = match &mut pool.writer {
+            Some(writer) => writer,
+            None => pool.writer.insert(SpoolWriter::create(&path, pool.batch, Arc::clone(&pool.head), &no_columns())?),
+        };
+        Ok(writer.write(&pool.builder.finish_without_columns())?)
+    }
+
+    fn close(&mut self, max_tokens: u32, mut pool: Pool) -> Result<(), Error> {
+        self.write(&mut pool)?;
+        let Some(writer) = pool.writer else { return Ok(()) };
+        let piece = writer.finish()?;
+        self.sizes.push(piece.requests);
+        let head = if max_tokens == self.first_max_tokens { None } else { Some(self.folder.write_head(Some(pool.batch), &pool.head)?) };
+        self.closed.push(Planned { attempt: self.attempt, piece, head });
+        Ok(())
+    }
+
+    /// Closes all batches, in the order of their numbers: the journal takes no other.
+    fn finish(mut self) -> Result<Vec<Planned>, Error> {
+        for (max_tokens, pool) in std::mem::take(&mut self.spools) {
+            self.close(max_tokens, pool)?;
+        }
+        self.closed.sort_by_key(|planned| planned.piece.piece);
+        Ok(self.closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::{Attempt, RequestRow};
+    use crate::outcome::Outcome;
+
+    fn row(statuses: &[Status]) -> JoinedRow<'static> {
+        let attempt = |(n, status): (usize, &Status)| Attempt {
+            attempt: u32::try_from(n + 1).unwrap(),
+            batch_id: "b".into(),
+            outcome: Outcome {
+                status: *status,
+                result: String::new(),
+                text: None,
+                stop_reason: None,
+                error_type: (*status == Status::Errored).then(|| "api_error".to_owned()),
+                error: None,
+                model: None,
+                message_id: None,
+                usage: None,
+            },
+        };
+        let attempts: Vec<_> = statuses.iter().enumerate().map(attempt).collect();
+        let status = *statuses.last().unwrap();
+        let chosen = attempts.len().checked_sub(1);
+        JoinedRow { request: RequestRow::default(), status, attempts, chosen, answer: None, cost_pico_usd: None }
+    }
+
+    #[test]
+    fn sends_each_class_again_as_often_as_the_job_says() {
+        use Status::{Canceled, Errored, Expired, Refused, Succeeded, Truncated};
+        let policy = Policy::of_job(&RetrySpec { expired: 1, server_error: 2, ..RetrySpec::default() });
+        for (statuses, wanted) in [
+            (&[Succeeded][..], false),
+            (&[Expired], true),
+            (&[Expired, Expired], false),
+            (&[Errored, Errored], true),
+            (&[Errored, Errored, Errored], false),
+            (&[Expired, Errored], true),
+            (&[Errored, Expired, Errored], true),
+            (&[Refused], false),
+            (&[Truncated], false),
+            (&[Canceled], false),
+        ] {
+            assert_eq!(policy.wants(&row(statuses)), wanted, "{statuses:?}");
+        }
+        let by_hand = Policy::by_hand([Class::Truncated, Class::Canceled], MoreTokens::Factor(2));
+        assert!(by_hand.wants(&row(&[Truncated, Truncated, Truncated])) && by_hand.wants(&row(&[Canceled])));
+        assert!(!by_hand.wants(&row(&[Expired])) && !by_hand.wants(&row(&[Truncated, Succeeded])));
+        assert!(!Policy::none().wants(&row(&[Expired])));
+    }
+}
