@@ -10,19 +10,19 @@
 //!
 //! The rooms stand in the order a row walks through them; a room uses the rooms above it, never those below.
 
-pub mod durable;
-pub mod table;
-pub mod profile;
-pub mod source;
-pub mod template;
-pub mod request;
-pub mod catalog;
 pub mod batch;
-pub mod outcome;
-pub mod provider;
-pub mod simulator;
-pub mod journal;
-pub mod join;
-pub mod output;
+pub mod catalog;
+pub mod durable;
 pub mod job;
+pub mod join;
+pub mod journal;
+pub mod outcome;
+pub mod output;
 pub mod pipeline;
+pub mod profile;
+pub mod provider;
+pub mod request;
+pub mod simulator;
+pub mod source;
+pub mod table;
+pub mod template;

@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rowmill::outcome::class::{Class, MoreTokens};
 
 /// A table in, a table out, through Anthropic's Message Batches API.
 #[derive(Debug, Parser)]
 #[command(name = "rowmill", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 all rows succeeded, 1 bug, 2 job or input needs a change (nothing sent), 3 some rows did not \
+#[command(
+    after_help = "Exit codes: 0 all rows succeeded, 1 bug, 2 job or input needs a change (nothing sent), 3 some rows did not \
 succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget, 7 a submit is in doubt (nothing \
-was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (batches live on).")]
+was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (batches live on)."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -25,7 +28,14 @@ pub(crate) struct Common {
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(crate) json: bool,
     /// Where runs are kept.
-    #[arg(long, global = true, value_name = "DIR", default_value = ".rowmill", env = "ROWMILL_STATE", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = ".rowmill",
+        env = "ROWMILL_STATE",
+        help_heading = "Everywhere"
+    )]
     pub(crate) state: PathBuf,
     /// Say less: only the result and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
@@ -82,6 +92,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Cancel the batches in flight; what has come back is kept.
     Cancel(Cancel),
+    /// Send failed rows of a run again, by class.
+    Retry(Retry),
     /// Start the simulator: the same endpoints, local and free.
     Sim(Sim),
     /// Print completions for a shell.
@@ -218,6 +230,22 @@ pub(crate) struct Cancel {
     /// Give the run up for good: it is never gone on with, and the job starts anew. What it has sent is paid all the same.
     #[arg(long)]
     pub(crate) abandon: bool,
+}
+
+/// Arguments of `retry`.
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// A run's folder or id, or a job file (its newest run).
+    pub(crate) target: PathBuf,
+    /// Which failures: expired, server_error, missing, truncated, invalid, canceled; may be given several times.
+    #[arg(long = "class", value_name = "CLASS", required = true, value_delimiter = ',')]
+    pub(crate) classes: Vec<Class>,
+    /// For cut-off answers: how many tokens they get, as a factor of what they had (`2x`) or a number.
+    #[arg(long, value_name = "N", default_value = "2x")]
+    pub(crate) max_tokens: MoreTokens,
+    /// Leave after this long with exit code 5.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) deadline: Option<std::time::Duration>,
 }
 
 /// Arguments of `sim`.

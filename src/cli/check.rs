@@ -62,7 +62,11 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
             [] => "key        the row's number".to_owned(),
             columns => format!("key        {}, unique over all rows", names(columns)),
         },
-        format!("shared     {} system blocks, {marks} marked for the cache, {} bytes", prepared.requests.shared_text().len(), count(outline.shared_bytes)),
+        format!(
+            "shared     {} system blocks, {marks} marked for the cache, {} bytes",
+            prepared.requests.shared_text().len(),
+            count(outline.shared_bytes)
+        ),
     ];
     if let Some(answer) = &prepared.answer {
         let fields: Vec<String> = answer.fields().iter().map(|f| format!("{} ({})", f.name(), f.data_type())).collect();

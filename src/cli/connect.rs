@@ -48,23 +48,43 @@ impl Connection {
             spec.custom_headers = anthropic::custom_headers(&text).map_err(environment)?;
         }
         wishes.apply(&mut spec);
-        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, simulated: false, runtime: Some(runtime()?), simulator: None })
+        Ok(Connection {
+            api: Anthropic::new(spec).map_err(environment)?,
+            simulated: false,
+            runtime: Some(runtime()?),
+            simulator: None,
+        })
     }
 
     /// Starts the simulator in this process, with its batches kept under `state`, and connects to it.
-    pub(crate) fn simulator(state: &Path, processing: Duration, wishes: &Wishes<'_>, screen: &Screen) -> Result<Connection, Failure> {
+    pub(crate) fn simulator(
+        state: &Path,
+        processing: Duration,
+        wishes: &Wishes<'_>,
+        screen: &Screen,
+    ) -> Result<Connection, Failure> {
         screen.banner();
         let runtime = runtime()?;
         let folder = state.join(".simulator");
-        rowmill::durable::create_private_dir(&folder)
-            .map_err(|e| Failure::words(explain::CHANGE, format!("cannot create `{}`: {e}", folder.display()), "choose another folder with --state"))?;
+        rowmill::durable::create_private_dir(&folder).map_err(|e| {
+            Failure::words(
+                explain::CHANGE,
+                format!("cannot create `{}`: {e}", folder.display()),
+                "choose another folder with --state",
+            )
+        })?;
         let spec = SimulatorSpec { processing, ..SimulatorSpec::new(SEED, folder, Arc::new(Timestamp::now)) };
         let running = runtime.block_on(Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0))));
         let running = running.map_err(|e| Failure::words(explain::BUG, format!("the simulator cannot start: {e}"), ""))?;
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));
         spec.base_url = running.base_url();
         wishes.apply(&mut spec);
-        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, simulated: true, runtime: Some(runtime), simulator: Some(running) })
+        Ok(Connection {
+            api: Anthropic::new(spec).map_err(environment)?,
+            simulated: true,
+            runtime: Some(runtime),
+            simulator: Some(running),
+        })
     }
 
     /// Where the batches are, for the plan: a run goes on only where it began.

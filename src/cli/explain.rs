@@ -46,11 +46,7 @@ pub(crate) enum Failure {
     /// A step of the library stopped.
     Step(Error),
     /// Something only the command line knows: message, hint, exit code.
-    Words {
-        message: String,
-        hint: Option<String>,
-        code: u8,
-    },
+    Words { message: String, hint: Option<String>, code: u8 },
 }
 
 impl<E: Into<Error>> From<E> for Failure {
@@ -134,7 +130,8 @@ fn told_rows(faults: &Faults) -> String {
             cause = error.source();
         }
         if faults.not_rendered.count > 1 {
-            let _ = write!(text, "\n  {} rows cannot be rendered: {}", count(faults.not_rendered.count), named(&faults.not_rendered));
+            let _ =
+                write!(text, "\n  {} rows cannot be rendered: {}", count(faults.not_rendered.count), named(&faults.not_rendered));
         }
     }
     let column = faults.key_column.as_deref().unwrap_or("key");
@@ -177,24 +174,27 @@ fn hint(error: &Error) -> Option<String> {
         Error::RetiredModel { .. } => "change `request.model` in the job file".to_owned(),
         Error::MaxTokens { .. } => "lower `request.max_tokens`".to_owned(),
         Error::Request(request::Error::Template(error)) => return template_hint(error),
-        Error::Keys(request::keys::Error::UnknownColumn { nearest, .. }) | Error::Source(source::Error::UnknownColumn { nearest, .. }) => {
-            did_you_mean(nearest.as_ref()?)
-        }
+        Error::Keys(request::keys::Error::UnknownColumn { nearest, .. })
+        | Error::Source(source::Error::UnknownColumn { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::DuplicateKeys(shared) => {
             let columns = shared.columns.join("`, `");
             format!("add a column to `key.columns` (now `{columns}`), or set `key.on_duplicate` to \"number\" or \"first\"")
         }
         Error::Rows(faults) if faults.first_error.is_some() => {
-            "mend the template or the cell, or set `request.on_row_error = \"skip\"` to set such rows aside as `unsent`".to_owned()
+            "mend the template or the cell, or set `request.on_row_error = \"skip\"` to set such rows aside as `unsent`"
+                .to_owned()
         }
         Error::Rows(_) => "choose key columns that every row has, or leave such rows out with `source.where`".to_owned(),
         Error::NoRows(_) => "nothing was sent; check `source.path`".to_owned(),
         Error::Provider { source, .. } => return Some(provider_hint(source)),
-        Error::Journal(journal::Error::Locked { .. }) => "wait until it is done, or end that process; its work is not lost".to_owned(),
+        Error::Journal(journal::Error::Locked { .. }) => {
+            "wait until it is done, or end that process; its work is not lost".to_owned()
+        }
         Error::Journal(journal::Error::NoRun { .. }) => "`rowmill status` lists the runs".to_owned(),
         Error::Journal(error) => error.way_out()?.to_owned(),
         Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => {
-            "put the file back from a copy; what was sent from it can still be fetched and joined by hand from `results/`".to_owned()
+            "put the file back from a copy; what was sent from it can still be fetched and joined by hand from `results/`"
+                .to_owned()
         }
         Error::Changed { run, .. } => format!(
             "finish the old run with `rowmill run {0}`, or give it up with `rowmill cancel {0} --abandon` and start anew",
@@ -212,7 +212,9 @@ fn did_you_mean(name: &str) -> String {
 
 fn template_hint(error: &template::Error) -> Option<String> {
     match error {
-        template::Error::UnknownColumn { nearest, .. } | template::Error::UnknownFilter { nearest, .. } => nearest.as_deref().map(did_you_mean),
+        template::Error::UnknownColumn { nearest, .. } | template::Error::UnknownFilter { nearest, .. } => {
+            nearest.as_deref().map(did_you_mean)
+        }
         template::Error::SystemVariable { .. } => Some("move it to a message, which is rendered for each row".to_owned()),
         _ => None,
     }
@@ -223,7 +225,9 @@ fn provider_hint(error: &rowmill::provider::ApiError) -> String {
         Verdict::StopCredentials => "check the key in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and what it may do".to_owned(),
         Verdict::StopSpend => "raise the spend limit or add credit, then run the same command again".to_owned(),
         Verdict::Split => "lower `batch.max_bytes` in the job file".to_owned(),
-        Verdict::Fail if error.status == Some(400) => "the provider does not take the request as it is; nothing was sent".to_owned(),
+        Verdict::Fail if error.status == Some(400) => {
+            "the provider does not take the request as it is; nothing was sent".to_owned()
+        }
         _ => "run the same command again; what was accepted is not sent again".to_owned(),
     }
 }

@@ -19,7 +19,11 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
     let template = job.with_extension("j2");
     for file in [&job, &template] {
         if file.exists() && !args.force {
-            return Err(Failure::words(explain::CHANGE, format!("`{}` is there already", file.display()), "choose another name with --out, or replace it with --force"));
+            return Err(Failure::words(
+                explain::CHANGE,
+                format!("`{}` is there already", file.display()),
+                "choose another name with --out, or replace it with --force",
+            ));
         }
     }
     let spec = SourceSpec { path: Paths::One(args.data.display().to_string()), limit: Some(ROWS), ..SourceSpec::default() };
@@ -123,7 +127,13 @@ fn template_text(suggestion: &Suggestion, profile: &Profile) -> String {
     );
     let shown: Vec<&str> = match &suggestion.text {
         Some(column) => vec![column],
-        None => profile.columns.iter().map(|c| c.name.as_str()).filter(|c| !suggestion.key.iter().any(|key| key == c)).take(5).collect(),
+        None => profile
+            .columns
+            .iter()
+            .map(|c| c.name.as_str())
+            .filter(|c| !suggestion.key.iter().any(|key| key == c))
+            .take(5)
+            .collect(),
     };
     for column in shown {
         let _ = writeln!(text, "{}: {{{{ {} }}}}", column.replace(['{', '}'], ""), variable(column));
@@ -135,7 +145,8 @@ fn template_text(suggestion: &Suggestion, profile: &Profile) -> String {
 fn variable(column: &str) -> String {
     const RESERVED: [&str; 12] = ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "row", "loop"];
     let mut chars = column.chars();
-    let plain = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let plain =
+        chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || c == '_');
     if plain && !RESERVED.contains(&column.to_ascii_lowercase().as_str()) {
         column.to_owned()
     } else {

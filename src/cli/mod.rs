@@ -9,6 +9,7 @@ mod explain;
 mod init;
 mod plan;
 mod preview;
+mod retry;
 mod run;
 mod screen;
 mod sim;
@@ -58,6 +59,7 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
         Command::Collect(args) => collect::run(args, common, screen),
         Command::Status(args) => status::run(args, common, screen),
         Command::Cancel(args) => cancel::run(args, common, screen),
+        Command::Retry(args) => retry::run(args, common, screen),
         Command::Sim(args) => sim::run(args, screen),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "rowmill", &mut std::io::stdout());

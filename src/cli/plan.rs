@@ -27,8 +27,10 @@ pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<u8, Failure> {
     };
     screen.finish();
     if screen.json {
-        screen.json(&serde_json::json!({ "job": file.job.head.name, "model": file.job.request.model, "plan": outline, "run": args.out,
-            "warnings": prepared.warnings }));
+        screen.json(
+            &serde_json::json!({ "job": file.job.head.name, "model": file.job.request.model, "plan": outline, "run": args.out,
+            "warnings": prepared.warnings }),
+        );
         return Ok(explain::DONE);
     }
     prepared.warnings.iter().for_each(|warning| screen.warn(warning));
@@ -42,7 +44,10 @@ pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<u8, Failure> {
 
 /// Where a run that is planned now will be sent to.
 fn planned_origin() -> String {
-    std::env::var("ANTHROPIC_BASE_URL").ok().filter(|url| !url.trim().is_empty()).unwrap_or_else(|| anthropic::BASE_URL.to_owned())
+    std::env::var("ANTHROPIC_BASE_URL")
+        .ok()
+        .filter(|url| !url.trim().is_empty())
+        .unwrap_or_else(|| anthropic::BASE_URL.to_owned())
 }
 
 /// What was typed beside the job file counts as if it stood in it.
@@ -62,10 +67,7 @@ pub(crate) fn select(file: &mut JobFile, rows: &Rows) {
 /// What one batch may hold: the job's limits, within the provider's.
 pub(crate) fn limits(file: &JobFile) -> Limits {
     let batch = &file.job.batch;
-    Limits {
-        max_requests: batch.max_requests.min(anthropic::LIMITS.max_requests),
-        max_bytes: batch.max_bytes,
-    }
+    Limits { max_requests: batch.max_requests.min(anthropic::LIMITS.max_requests), max_bytes: batch.max_bytes }
 }
 
 pub(crate) fn today() -> jiff::civil::Date {
@@ -90,7 +92,8 @@ pub(crate) fn outline_table(outline: &Outline) -> String {
         bytes(outline.shared_bytes)
     ));
     let shown = outline.batches.iter().take(LISTED).enumerate();
-    let rows = shown.map(|(i, cut)| vec![format!("{}", i + 1), count(cut.rows), count(cut.requests.into()), bytes(cut.body_bytes)]);
+    let rows =
+        shown.map(|(i, cut)| vec![format!("{}", i + 1), count(cut.rows), count(cut.requests.into()), bytes(cut.body_bytes)]);
     if outline.batches.len() > 1 {
         lines.push(table(&["batch", "rows", "requests", "bytes"], rows));
     }

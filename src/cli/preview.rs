@@ -30,7 +30,9 @@ pub(crate) fn run(args: &Preview, screen: &Screen) -> Result<u8, Failure> {
             }
             text.clear();
             if let Err(error) = prepared.requests.render(&rows.batch, row, &mut text) {
-                return Err(Failure::Step(rowmill::pipeline::Error::Rows(Box::new(rowmill::pipeline::faults::Faults::one(index, &named, error)))));
+                return Err(Failure::Step(rowmill::pipeline::Error::Rows(Box::new(rowmill::pipeline::faults::Faults::one(
+                    index, &named, error,
+                )))));
             }
             let params = prepared.requests.params_json(&text);
             show(screen, index, &named, &params, shown == 0);
@@ -38,7 +40,11 @@ pub(crate) fn run(args: &Preview, screen: &Screen) -> Result<u8, Failure> {
         }
     }
     match &args.key {
-        Some(key) if shown == 0 => Err(Failure::words(explain::CHANGE, format!("no row has the key `{key}`"), "several key columns are joined by a comma")),
+        Some(key) if shown == 0 => Err(Failure::words(
+            explain::CHANGE,
+            format!("no row has the key `{key}`"),
+            "several key columns are joined by a comma",
+        )),
         _ => Ok(explain::DONE),
     }
 }

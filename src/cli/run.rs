@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use rowmill::job::JobFile;
 use rowmill::journal;
 use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
-use rowmill::pipeline::plan::{Outline, Planner};
-use rowmill::pipeline::run::NewRun;
 use rowmill::pipeline::export::Export;
 use rowmill::pipeline::heal::{self, Policy};
+use rowmill::pipeline::plan::{Outline, Planner};
+use rowmill::pipeline::run::NewRun;
 use rowmill::pipeline::{Prepared, Run, export};
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
@@ -119,7 +119,13 @@ fn unfinished(file: &JobFile, state: &Path, simulated: bool) -> Result<Option<Pa
 }
 
 /// Opens a run and the way to its provider.
-pub(crate) fn open(folder: &Path, state: &Path, processing: Duration, simulate: bool, screen: &Screen) -> Result<(Run, Connection), Failure> {
+pub(crate) fn open(
+    folder: &Path,
+    state: &Path,
+    processing: Duration,
+    simulate: bool,
+    screen: &Screen,
+) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now())?;
     notes.iter().for_each(|note| screen.warn(note));
     if simulate && !run.is_simulated() {
@@ -131,11 +137,8 @@ pub(crate) fn open(folder: &Path, state: &Path, processing: Duration, simulate: 
     }
     let (api_version, betas) = run.wishes();
     let wishes = Wishes { api_version: api_version.as_deref(), betas: &betas };
-    let connection = if run.is_simulated() {
-        Connection::simulator(state, processing, &wishes, screen)?
-    } else {
-        Connection::real(&wishes)?
-    };
+    let connection =
+        if run.is_simulated() { Connection::simulator(state, processing, &wishes, screen)? } else { Connection::real(&wishes)? };
     run.check_origin(&connection.origin())?;
     Ok((run, connection))
 }
@@ -194,8 +197,8 @@ pub(crate) fn carry_on(
 
 /// Says which rows are sent again.
 pub(crate) fn say_healing(healing: &heal::Healing, screen: &Screen) {
-    let rows = if healing.rows == 1 { "row" } else { "rows" };
-    screen.say(format!("{} {rows} did not get an answer and are sent again in {}", count(healing.rows), batches(healing.batches.into())));
+    let rows = if healing.rows == 1 { "row that failed is" } else { "rows that failed are" };
+    screen.say(format!("{} {rows} sent again in {}", count(healing.rows), batches(healing.batches.into())));
 }
 
 fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
@@ -230,7 +233,8 @@ async fn listen_for_ctrl_c(hand: tokio::sync::watch::Sender<bool>) {
     }
     let _ = hand.send(true);
     let mut err = std::io::stderr();
-    let _ = std::io::Write::write_all(&mut err, b"\nleaving at the next safe place; batches live on. Ctrl-C again leaves at once\n");
+    let _ =
+        std::io::Write::write_all(&mut err, b"\nleaving at the next safe place; batches live on. Ctrl-C again leaves at once\n");
     if tokio::signal::ctrl_c().await.is_ok() {
         std::process::exit(explain::INTERRUPTED.into());
     }

@@ -13,11 +13,13 @@ pub(crate) fn run(args: &Sim, screen: &Screen) -> Result<u8, Failure> {
     let temporary = tempfile::tempdir().map_err(|e| cannot("create a temporary folder", &e))?;
     let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     rowmill::durable::create_private_dir(&folder).map_err(|e| cannot("create the simulator's folder", &e))?;
-    let mut spec = SimulatorSpec { processing: args.processing, ..SimulatorSpec::new(args.seed, folder, Arc::new(Timestamp::now)) };
+    let mut spec =
+        SimulatorSpec { processing: args.processing, ..SimulatorSpec::new(args.seed, folder, Arc::new(Timestamp::now)) };
     if let Some(file) = &args.faults {
         let text = std::fs::read_to_string(file).map_err(|e| cannot(&format!("read `{}`", file.display()), &e))?;
-        spec.faults = Faults::from_toml(&text)
-            .map_err(|e| Failure::words(explain::CHANGE, format!("`{}`: {e}", file.display()), "docs/simulator.md lists all faults"))?;
+        spec.faults = Faults::from_toml(&text).map_err(|e| {
+            Failure::words(explain::CHANGE, format!("`{}`: {e}", file.display()), "docs/simulator.md lists all faults")
+        })?;
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|e| cannot("start the runtime", &e))?;
     runtime.block_on(async {

@@ -25,7 +25,12 @@ fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
         screen.json(&view);
         return Ok(explain::DONE);
     }
-    screen.data(format!("{}  {}{}", view.manifest.run, view.manifest.state, if view.manifest.simulated { "  (SIMULATED)" } else { "" }));
+    screen.data(format!(
+        "{}  {}{}",
+        view.manifest.run,
+        view.manifest.state,
+        if view.manifest.simulated { "  (SIMULATED)" } else { "" }
+    ));
     let rows = view.batches.iter().map(|batch| {
         vec![
             batch.batch.to_string(),
@@ -43,7 +48,8 @@ fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
 
 fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
     let folders = journal::all_runs(state)?;
-    let views: Vec<RunView> = folders.iter().filter_map(|run| view(&run.path, Timestamp::now()).ok().map(|(view, _)| view)).collect();
+    let views: Vec<RunView> =
+        folders.iter().filter_map(|run| view(&run.path, Timestamp::now()).ok().map(|(view, _)| view)).collect();
     if screen.json {
         screen.json(&views);
         return Ok(explain::DONE);

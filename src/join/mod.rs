@@ -158,7 +158,9 @@ impl JoinedRow<'_> {
 
     /// Why the row was not sent: a word and a sentence, which the spool keeps as `word: sentence`.
     fn unsent(&self) -> (&str, &str) {
-        self.request.unsent.map_or(("not_sent", "its batch was not sent"), |text| text.split_once(": ").unwrap_or(("not_sent", text)))
+        self.request
+            .unsent
+            .map_or(("not_sent", "its batch was not sent"), |text| text.split_once(": ").unwrap_or(("not_sent", text)))
     }
 }
 

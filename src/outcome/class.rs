@@ -211,7 +211,12 @@ mod tests {
         assert_eq!(spec.truncated, TruncatedSpec { times: 1, max_tokens: MoreTokens::Factor(3) });
         let fixed: RetrySpec = toml::from_str("truncated = { times = 2, max_tokens = 4000 }").unwrap();
         assert_eq!(fixed.truncated.max_tokens, MoreTokens::Fixed(4_000));
-        for wrong in ["truncated = { max_tokens = \"1x\" }", "truncated = { max_tokens = 0 }", "truncated = { max_tokens = \"many\" }", "cut = 1"] {
+        for wrong in [
+            "truncated = { max_tokens = \"1x\" }",
+            "truncated = { max_tokens = 0 }",
+            "truncated = { max_tokens = \"many\" }",
+            "cut = 1",
+        ] {
             assert!(toml::from_str::<RetrySpec>(wrong).is_err(), "{wrong}");
         }
     }

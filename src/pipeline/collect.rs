@@ -53,16 +53,16 @@ async fn save(driver: &Driver<'_>, run: &mut Run, batch: u32, id: &BatchId) -> R
                 driver.clock.sleep(Duration::from_millis(500) * attempt * attempt).await;
                 continue;
             }
-            Err(Fetch::Api(error)) => return Err(stopped(run, format!("cannot fetch the results of batch {batch} ({id})"), error)),
+            Err(Fetch::Api(error)) => {
+                return Err(stopped(run, format!("cannot fetch the results of batch {batch} ({id})"), error));
+            }
             Err(Fetch::Step(error)) => return Err(error),
         };
         let expected = run.ended_counts(batch).map_or(0, |counts| counts.total());
         let falls_short = counts.missing > 0 || counts.torn > 0 || counts.lines < expected;
         if falls_short && attempt < TRIES {
-            let text = format!(
-                "the results of batch {batch} have {} lines for {expected} requests; fetching them again",
-                counts.lines
-            );
+            let text =
+                format!("the results of batch {batch} have {} lines for {expected} requests; fetching them again", counts.lines);
             driver.listener.hear(Progress::Note(&text));
             driver.clock.sleep(Duration::from_millis(500) * attempt * attempt).await;
             continue;
@@ -117,8 +117,16 @@ fn count_lines(run: &Run, batch: u32, file: File) -> Result<LineCounts, Error> {
 /// Finds the lines of a results file by id.
 pub(crate) fn index(run: &Run, ids: &[String], file: File) -> Result<(ResultIndex, LineCounts), Error> {
     let folder = run.folder();
-    let scratch = tempfile::tempfile_in(folder).map_err(|source| Error::File { doing: "use a temporary file in", path: folder.to_path_buf(), source })?;
-    let lines = zstd::Decoder::new(file).map_err(|source| Error::File { doing: "read results in", path: folder.to_path_buf(), source })?;
+    let scratch = tempfile::tempfile_in(folder).map_err(|source| Error::File {
+        doing: "use a temporary file in",
+        path: folder.to_path_buf(),
+        source,
+    })?;
+    let lines = zstd::Decoder::new(file).map_err(|source| Error::File {
+        doing: "read results in",
+        path: folder.to_path_buf(),
+        source,
+    })?;
     Ok(ResultIndex::build(BufReader::with_capacity(1 << 18, lines), ids, custom_id_of, scratch)?)
 }
 

@@ -158,8 +158,11 @@ impl<'a> Piece<'a> {
     fn attempts(&self) -> Result<Vec<AttemptResults>, Error> {
         let mut attempts = Vec::new();
         for sent in self.run.results_of(self.piece) {
-            let file = File::open(&sent.file)
-                .map_err(|source| Error::File { doing: "read results in", path: sent.file.clone(), source })?;
+            let file = File::open(&sent.file).map_err(|source| Error::File {
+                doing: "read results in",
+                path: sent.file.clone(),
+                source,
+            })?;
             let ids = self.run.ids_of(sent.batch)?;
             let (index, _) = collect::index(self.run, &ids, file)?;
             attempts.push(AttemptResults { attempt: sent.attempt, batch_id: Arc::from(sent.id.0.as_str()), index });

@@ -230,7 +230,8 @@ impl Pools {
         let Some(writer) = pool.writer else { return Ok(()) };
         let piece = writer.finish()?;
         self.sizes.push(piece.requests);
-        let head = if max_tokens == self.first_max_tokens { None } else { Some(self.folder.write_head(Some(pool.batch), &pool.head)?) };
+        let head =
+            if max_tokens == self.first_max_tokens { None } else { Some(self.folder.write_head(Some(pool.batch), &pool.head)?) };
         self.closed.push(Planned { attempt: self.attempt, piece, head });
         Ok(())
     }

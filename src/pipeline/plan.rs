@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::batch::{Limits, Packer, PieceSummary, Placement, SpoolRowsBuilder, SpoolWriter};
 use crate::job::JobFile;
+use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
 use crate::request::keys::OnDuplicate;
-use crate::request::OnRowError;
 use crate::source::Rows;
 
 use super::Error;
@@ -255,7 +255,8 @@ impl<'a> PieceMaker<'a> {
             }
             Ok(request) => {
                 let bytes = self.head.len() + request.part.len();
-                let reason = format!("its request has {bytes} bytes, and a batch takes at most {}", self.planner.limits.max_bytes);
+                let reason =
+                    format!("its request has {bytes} bytes, and a batch takes at most {}", self.planner.limits.max_bytes);
                 self.set_aside(index, &line.key, &Unsent { kind: "too_large", reason });
             }
             Err(unsent) => self.set_aside(index, &line.key, unsent),
@@ -281,7 +282,8 @@ impl<'a> PieceMaker<'a> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => {
-                let piece = u32::try_from(self.pieces.len() + 1).map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
+                let piece =
+                    u32::try_from(self.pieces.len() + 1).map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
                 let path = folder.join(crate::journal::spool_name(piece));
                 self.writer.insert(SpoolWriter::create(&path, piece, Arc::clone(&self.head), kept)?)
             }

@@ -65,7 +65,10 @@ impl Prepared {
         output::check_writable(&output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
         if job.key.columns.is_empty() {
-            warnings.push("no `key.columns`: a row is known by its number alone, so answers cannot be matched after the source changes".into());
+            warnings.push(
+                "no `key.columns`: a row is known by its number alone, so answers cannot be matched after the source changes"
+                    .into(),
+            );
         }
         Ok(Prepared { keys, requests, answer, output, output_path, read, kept, warnings, source })
     }

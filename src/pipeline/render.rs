@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
-use crate::request::{self, Requests};
 use crate::request::RequestHash;
 use crate::request::custom_id::{CustomId, Nonce};
 use crate::request::keys::{KeyFault, Keys, OnDuplicate};
+use crate::request::{self, Requests};
 use crate::source::Rows;
 
 use super::faults::Faults;
@@ -92,7 +92,11 @@ impl Renderer<'_> {
                 out.faults.key(index, &fault);
                 let (KeyFault::Null { column } | KeyFault::Empty { column }) = &fault;
                 let reason = format!("the key column `{column}` is empty");
-                return Line { key: format!("row {}", index + 1), key_hash: None, request: Err(Unsent { kind: "no_key", reason }) };
+                return Line {
+                    key: format!("row {}", index + 1),
+                    key_hash: None,
+                    request: Err(Unsent { kind: "no_key", reason }),
+                };
             }
         };
         let named = key.describe();

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{PieceSummary, SpoolReader, SpooledBody, verify};
 use crate::job::{Job, JobFile};
 use crate::journal::{
-    Batch, BatchState, Event, HashedFile, HeadFile, Journal, Lock, Manifest, Owner, Plan, PlanCounts, Planning, RunDir, SourceFile, Stage,
-    State, Step,
+    Batch, BatchState, Event, HashedFile, HeadFile, Journal, Lock, Manifest, Owner, Plan, PlanCounts, Planning, RunDir,
+    SourceFile, Stage, State, Step,
 };
 use crate::outcome::class::RetrySpec;
 use crate::output::{KeptColumns, OutputSpec};
@@ -397,7 +397,9 @@ impl Run {
         let rows = &self.plan.pieces[piece as usize - 1];
         let overlaps = |batch: &&Batch| {
             batch.number() == piece
-                || (batch.number() > self.pieces() && batch.piece.first_row <= rows.last_row && rows.first_row <= batch.piece.last_row)
+                || (batch.number() > self.pieces()
+                    && batch.piece.first_row <= rows.last_row
+                    && rows.first_row <= batch.piece.last_row)
         };
         let sent = |batch: &Batch| match (&batch.state, &batch.remote) {
             (BatchState::Collected { file, .. }, Some(remote)) => Some(Sent {
@@ -453,9 +455,15 @@ impl Run {
     #[must_use]
     pub fn standing_in_words(&self) -> String {
         let of = self.batches();
-        let mut parts: Vec<String> = self.state().batches_by_state().iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+        let mut parts: Vec<String> =
+            self.state().batches_by_state().iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
         parts.sort();
-        format!("run {}: of {of} batches {}; all of it is recorded in {}", self.plan.run, parts.join(", "), self.folder().display())
+        format!(
+            "run {}: of {of} batches {}; all of it is recorded in {}",
+            self.plan.run,
+            parts.join(", "),
+            self.folder().display()
+        )
     }
 
     /// The summary for other programs, as it is now.
@@ -608,7 +616,10 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
         updated_at: written.as_ref().map_or(plan.created_at, |m| m.updated_at),
         notes: notes(&state),
     };
-    Ok((RunView { folder: dir.path().to_path_buf(), manifest, batches, warnings }, notes_of_dir.iter().map(ToString::to_string).collect()))
+    Ok((
+        RunView { folder: dir.path().to_path_buf(), manifest, batches, warnings },
+        notes_of_dir.iter().map(ToString::to_string).collect(),
+    ))
 }
 
 fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {

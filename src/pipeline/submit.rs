@@ -70,7 +70,8 @@ async fn send(driver: &Driver<'_>, run: &mut Run, batch: u32) -> Result<bool, Er
         match judge(Call::Create, &error, attempt, since, driver.clock.jitter()) {
             Verdict::Doubt => {
                 run.record(driver.clock.now(), Event::Doubt { batch, reason: error.to_string() })?;
-                let text = format!("batch {batch} may or may not have been made ({error}); looking for it, nothing is sent again");
+                let text =
+                    format!("batch {batch} may or may not have been made ({error}); looking for it, nothing is sent again");
                 driver.listener.hear(Progress::Note(&text));
                 return Ok(false);
             }
@@ -131,7 +132,10 @@ async fn settle(driver: &Driver<'_>, run: &mut Run, batch: u32) -> Result<(), Er
         let Some(found) = first_id(driver, &candidate.id).await? else { return Ok(()) };
         if run.has_id(batch, &found)? {
             let proof = format!("its results hold `{found}`");
-            run.record(driver.clock.now(), Event::Adopted { batch, id: candidate.id.clone(), created_at: candidate.created_at, proof })?;
+            run.record(
+                driver.clock.now(),
+                Event::Adopted { batch, id: candidate.id.clone(), created_at: candidate.created_at, proof },
+            )?;
             let text = format!("batch {batch} was found: it is {}", candidate.id);
             driver.listener.hear(Progress::Note(&text));
             return Ok(());
@@ -175,9 +179,7 @@ async fn first_id(driver: &Driver<'_>, id: &BatchId) -> Result<Option<String>, E
     let mut line = Vec::new();
     while let Some(Ok(chunk)) = stream.next().await {
         line.extend_from_slice(&chunk);
-        let Some(end) = memchr::memchr(b'\n', &line) else {
-            if line.len() > FIRST_LINE_BYTES { break } else { continue }
-        };
+        let Some(end) = memchr::memchr(b'\n', &line) else { if line.len() > FIRST_LINE_BYTES { break } else { continue } };
         let first = line[..end].trim_ascii();
         if first.is_empty() {
             line.drain(..=end);

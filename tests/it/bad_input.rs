@@ -49,7 +49,10 @@ fn refuses_every_hostile_file() {
             continue;
         }
         let work = Workdir::new();
-        work.write("job.toml", JOB.replace("rows.csv", path.to_str().unwrap()).replace("[\"id\"]", "[]").replace("{{ body }}", "{{ row | json }}"));
+        work.write(
+            "job.toml",
+            JOB.replace("rows.csv", path.to_str().unwrap()).replace("[\"id\"]", "[]").replace("{{ body }}", "{{ row | json }}"),
+        );
         refuses(&work, &[path.file_name().unwrap().to_str().unwrap()]);
         seen += 1;
     }
@@ -97,7 +100,10 @@ fn refuses_jobs_that_do_not_fit_together() {
 #[test]
 fn refuses_a_schema_that_the_api_refuses() {
     for (schema, word) in [
-        (r#"{"type":"object","properties":{"a":{"type":"integer","minimum":1}},"required":["a"],"additionalProperties":false}"#, "minimum"),
+        (
+            r#"{"type":"object","properties":{"a":{"type":"integer","minimum":1}},"required":["a"],"additionalProperties":false}"#,
+            "minimum",
+        ),
         (r#"{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}"#, "additionalProperties"),
         (r#"{"type":"object","properties":{"id":{"type":"string"}},"required":["id"],"additionalProperties":false}"#, "`id`"),
         (r#"{"type":"#, "answer.json"),

@@ -5,7 +5,8 @@ use crate::support::{JOB, Workdir};
 #[test]
 fn init_writes_a_job_that_runs() {
     let work = Workdir::new();
-    let rows: String = (1..=40).map(|n| format!("{n:03},\"Message {n}: it stopped, again and again, and nobody answers\",web\n")).collect();
+    let rows: String =
+        (1..=40).map(|n| format!("{n:03},\"Message {n}: it stopped, again and again, and nobody answers\",web\n")).collect();
     work.write("My data.csv", format!("case,message text,channel\n{rows}"));
     work.rowmill(&["init", "My data.csv"]).expect(0);
     let job = work.read("My_data.toml");

@@ -14,7 +14,11 @@ fn commands(heading: &str) -> Vec<String> {
     let section = text.split(&format!("## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no heading {heading}"));
     let section = section.split("\n## ").next().unwrap();
     let blocks = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
-    blocks.flat_map(str::lines).map(|line| line.split('#').next().unwrap().trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    blocks
+        .flat_map(str::lines)
+        .map(|line| line.split('#').next().unwrap().trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
 }
 
 fn copy_folder(from: &Path, to: &Path) {

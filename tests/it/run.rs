@@ -31,7 +31,9 @@ fn gives_the_same_rows_whatever_the_batch_size() {
 
 #[test]
 fn writes_each_format_by_its_extension() {
-    for (name, first) in [("out.csv", "id,body,_rm_status"), ("out.tsv", "id\tbody\t_rm_status"), ("out.jsonl", "{\"id\":\"T-1\"")] {
+    for (name, first) in
+        [("out.csv", "id,body,_rm_status"), ("out.tsv", "id\tbody\t_rm_status"), ("out.jsonl", "{\"id\":\"T-1\"")]
+    {
         let work = Workdir::new().with_rows(5);
         work.write("job.toml", JOB.replace("out.parquet", name));
         work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);

@@ -60,7 +60,9 @@ impl Workdir {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowmill"));
         command.args(args).current_dir(self.folder.path());
-        for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ROWMILL_STATE", "ROWMILL_CRASH_AT", "RUST_LOG"] {
+        for name in
+            ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ROWMILL_STATE", "ROWMILL_CRASH_AT", "RUST_LOG"]
+        {
             command.env_remove(name);
         }
         command.env("COLUMNS", "120");

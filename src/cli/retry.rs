@@ -1,0 +1,32 @@
+//! `rowmill retry`: sends failed rows again, by class, and writes the output anew.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rowmill::pipeline::drive::Until;
+use rowmill::pipeline::heal::{self, Policy};
+
+use super::args::{Common, Retry};
+use super::explain::{self, Failure};
+use super::run::{carry_on, open, say_healing};
+use super::screen::Screen;
+use super::target::run_of;
+
+pub(crate) fn run(args: &Retry, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+    let folder = run_of(&args.target, &common.state)?;
+    let (mut run, connection) = open(&folder, &common.state, Duration::ZERO, false, screen)?;
+    if !run.state().is_collected() {
+        let message = format!("the run `{}` is not finished: which rows failed is not known yet", folder.display());
+        return Err(Failure::words(explain::CHANGE, message, format!("`rowmill run {}` finishes it", folder.display())));
+    }
+    let policy = Policy::by_hand(args.classes.iter().copied(), args.max_tokens);
+    let pieces = heal::all_pieces(&run);
+    let healing = heal::heal(&mut run, pieces, &policy, Timestamp::now())?;
+    if healing.rows == 0 {
+        screen.say("no row of the run failed in that way; nothing is sent");
+        return Ok(explain::DONE);
+    }
+    say_healing(&healing, screen);
+    let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
+    carry_on(&mut run, &connection, Until::Collected, deadline, screen)
+}

@@ -1,0 +1,71 @@
+//! Failed rows are sent again by class, and only those.
+
+use crate::support::{JOB, Sim, Workdir};
+
+/// Rows `T-1` to `T-20` against a simulator that plays these faults.
+fn with_faults(faults: &str, job: &str) -> (Workdir, Sim) {
+    let work = Workdir::new().with_rows(20);
+    work.write("job.toml", format!("{JOB}\n{job}"));
+    (work, Sim::with(faults))
+}
+
+fn statuses(work: &Workdir) -> std::collections::BTreeMap<String, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for status in work.parquet("out.parquet").column("_rm_status") {
+        *counts.entry(status).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn server_errors_are_sent_again_by_themselves() {
+    let (work, simulator) = with_faults("[[rows]]\noutcome = \"errored\"\nerror_type = \"overloaded_error\"\nshare = 0.5\n", "");
+    work.rowmill_at(&simulator.url(), &["run", "job.toml"]).expect(0).says("sent again");
+    assert_eq!(statuses(&work)["succeeded"], 20);
+    let out = work.parquet("out.parquet");
+    assert_eq!(out.column("id"), (1..=20).map(|n| format!("T-{n}")).collect::<Vec<_>>());
+    assert!(out.column("_rm_attempt").contains(&"2".to_owned()));
+    let twice = simulator.accepted().values().filter(|&&times| times == 2).count();
+    assert_eq!(out.column("_rm_attempt").iter().filter(|a| *a == "2").count(), twice, "only failed rows were sent again");
+}
+
+#[test]
+fn expired_rows_are_sent_again_until_the_job_says_stop() {
+    let (work, simulator) =
+        with_faults("[[rows]]\noutcome = \"expired\"\nshare = 1.0\ntimes = 99\n", "[retry]\nexpired = 1\n");
+    work.rowmill_at(&simulator.url(), &["run", "job.toml"]).expect(3);
+    assert_eq!(statuses(&work)["expired"], 20);
+    assert!(simulator.accepted().values().all(|&times| times == 2), "{:?}", simulator.accepted());
+}
+
+#[test]
+fn cut_off_answers_get_more_tokens_when_a_person_asks() {
+    let (work, simulator) = with_faults("[[rows]]\noutcome = \"truncated\"\nshare = 0.5\n", "");
+    work.rowmill_at(&simulator.url(), &["run", "job.toml"]).expect(3);
+    let cut = statuses(&work)["truncated"];
+    assert!(cut > 0);
+    work.rowmill_at(&simulator.url(), &["retry", "job.toml", "--class", "truncated", "--max-tokens", "3x"]).expect(0);
+    assert_eq!(statuses(&work)["succeeded"], 20);
+    let head = work.files().into_iter().find(|file| file.contains("head.") && !file.ends_with("head.bin")).expect("a head of its own");
+    assert!(work.read(&head).contains("\"max_tokens\":600"), "{}", work.read(&head));
+    let again = simulator.accepted().values().filter(|&&times| times == 2).count();
+    assert_eq!(again, cut);
+    work.rowmill_at(&simulator.url(), &["retry", "job.toml", "--class", "truncated"]).expect(0).says("nothing is sent");
+}
+
+#[test]
+fn errors_for_good_are_never_sent_again() {
+    let (work, simulator) =
+        with_faults("[[rows]]\noutcome = \"errored\"\nerror_type = \"invalid_request_error\"\nshare = 0.5\n", "[retry]\nserver_error = 9\n");
+    work.rowmill_at(&simulator.url(), &["run", "job.toml"]).expect(3);
+    assert!(simulator.accepted().values().all(|&times| times == 1));
+}
+
+#[test]
+fn collect_sends_failed_rows_too_and_comes_back_for_them() {
+    let (work, simulator) = with_faults("[[rows]]\noutcome = \"expired\"\nshare = 0.5\n", "");
+    let url = simulator.url();
+    work.rowmill_at(&url, &["submit", "job.toml"]).expect(5);
+    work.rowmill_at(&url, &["collect", "job.toml", "--wait", "60s"]).expect(0);
+    assert_eq!(statuses(&work)["succeeded"], 20);
+}
