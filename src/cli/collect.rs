@@ -18,6 +18,5 @@ pub(crate) fn run(args: &Collect, common: &Common, screen: &Screen) -> Result<u8
         None => (Until::LookedOnce, None),
         Some(wait) => (Until::Collected, Some(Timestamp::now() + wait)),
     };
-    let code = carry_on(&mut run, &connection, until, deadline, screen);
-    code
+    carry_on(&mut run, &connection, until, deadline, screen)
 }

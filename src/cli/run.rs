@@ -27,8 +27,7 @@ pub(crate) fn run(args: &Args, common: &Common, screen: &Screen) -> Result<u8, F
     let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
     let (mut run, connection) = start.begin(common, screen)?;
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
-    let code = carry_on(&mut run, &connection, Until::Collected, deadline, screen);
-    code
+    carry_on(&mut run, &connection, Until::Collected, deadline, screen)
 }
 
 /// How a command that may start a run is told what to do.

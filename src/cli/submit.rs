@@ -10,6 +10,5 @@ use super::screen::Screen;
 pub(crate) fn run(args: &Submit, common: &Common, screen: &Screen) -> Result<u8, Failure> {
     let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
     let (mut run, connection) = start.begin(common, screen)?;
-    let code = carry_on(&mut run, &connection, Until::Sent, None, screen);
-    code
+    carry_on(&mut run, &connection, Until::Sent, None, screen)
 }

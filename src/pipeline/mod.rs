@@ -69,7 +69,7 @@ pub enum Error {
         doing: String,
         /// Why.
         #[source]
-        source: ApiError,
+        source: Box<ApiError>,
         /// What of the run is safe.
         standing: String,
     },

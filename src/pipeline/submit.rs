@@ -109,7 +109,7 @@ fn refused(driver: &Driver<'_>, run: &mut Run, batch: u32, error: &ApiError) -> 
 
 /// A provider's error, with what of the run is safe.
 pub(crate) fn stopped(run: &Run, doing: String, source: ApiError) -> Error {
-    Error::Provider { doing, source, standing: run.standing_in_words() }
+    Error::Provider { doing, source: Box::new(source), standing: run.standing_in_words() }
 }
 
 /// Looks for batches whose create call lost its answer.
