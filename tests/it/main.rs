@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod crash;
 mod readme;
 mod run;
 mod support;
