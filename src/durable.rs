@@ -102,7 +102,7 @@ impl Pending {
         if !private {
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         }
-        let file = builder.tempfile_in(folder)?;
+        let file = locked(|| builder.tempfile_in(folder))?;
         Ok(Pending { file: BufWriter::with_capacity(1 << 16, file), target: target.to_path_buf() })
     }
 
@@ -178,6 +178,38 @@ impl Appender {
     }
 }
 
+/// Makes a temporary file and locks it, which tells [`remove_leftovers`] that somebody writes it.
+fn locked(make: impl Fn() -> io::Result<tempfile::NamedTempFile>) -> io::Result<tempfile::NamedTempFile> {
+    loop {
+        let file = make()?;
+        // Where the file system has no locks, none can be taken to remove the file either.
+        let is_ours = !matches!(file.as_file().try_lock(), Err(fs::TryLockError::WouldBlock));
+        if is_ours && file.path().exists() {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes files that a process left on their way in a folder when it was killed: those for the target `name`, or for any.
+///
+/// Those that somebody still writes stay. What cannot be removed stays too; no reader takes it for data.
+pub fn remove_leftovers(folder: &Path, name: Option<&str>) {
+    let begins = name.map_or_else(|| ".".to_owned(), |name| format!(".{name}."));
+    let Ok(entries) = fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !(name.starts_with(&begins) && name.ends_with(".partial")) {
+            continue;
+        }
+        if let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -197,6 +229,22 @@ mod tests {
         pending.write_all(b"half").unwrap();
         drop(pending);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn removes_what_a_killed_process_left_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["a.txt", ".a.txt.x1.partial", ".b.txt.x2.partial", ".a.txt", "partial"];
+        names.iter().for_each(|name| fs::write(folder.path().join(name), "half").unwrap());
+        let pending = Pending::create(&folder.path().join("a.txt")).unwrap();
+        let count = || fs::read_dir(folder.path()).unwrap().count();
+        remove_leftovers(folder.path(), Some("a.txt"));
+        assert_eq!(count(), 5, "{:?}", fs::read_dir(folder.path()).unwrap().collect::<Vec<_>>());
+        remove_leftovers(folder.path(), None);
+        assert_eq!(count(), 4);
+        pending.commit().unwrap();
+        assert_eq!(fs::read(folder.path().join("a.txt")).unwrap(), b"");
+        remove_leftovers(&folder.path().join("nowhere"), None);
     }
 
     #[test]

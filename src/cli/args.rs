@@ -186,6 +186,9 @@ pub(crate) struct Run {
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
+    /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
+    #[arg(long)]
+    pub(crate) resubmit_doubtful: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
 }
@@ -201,6 +204,9 @@ pub(crate) struct Submit {
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
+    /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
+    #[arg(long)]
+    pub(crate) resubmit_doubtful: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
 }

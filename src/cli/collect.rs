@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Collect, common: &Common, screen: &Screen) -> Result<u8
     let (mut run, connection) = open(&folder, &common.state, Duration::ZERO, false, screen)?;
     let (until, deadline) = match args.wait {
         None => (Until::LookedOnce, None),
-        Some(wait) => (Until::Collected, Some(Timestamp::now() + wait)),
+        Some(wait) => (Until::Fetched, Some(Timestamp::now() + wait)),
     };
     carry_on(&mut run, &connection, until, deadline, screen)
 }

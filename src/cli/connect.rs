@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
-use rowmill::provider::{self, BatchApi};
+use rowmill::provider::{self, BatchApi, Timeouts};
 use rowmill::simulator::{Running, Simulator, SimulatorSpec};
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
@@ -46,6 +46,11 @@ impl Connection {
         spec.workspace_id = variable("ANTHROPIC_WORKSPACE_ID");
         if let Some(text) = variable("ANTHROPIC_CUSTOM_HEADERS") {
             spec.custom_headers = anthropic::custom_headers(&text).map_err(environment)?;
+        }
+        if let Some(seconds) = variable("ROWMILL_IDLE_TIMEOUT").and_then(|text| text.parse().ok()) {
+            // For the tests: silence that ends a call, in seconds.
+            let idle = Duration::try_from_secs_f64(seconds).unwrap_or(spec.timeouts.idle);
+            spec.timeouts = Timeouts { idle, call: idle.min(spec.timeouts.call), ..spec.timeouts };
         }
         wishes.apply(&mut spec);
         Ok(Connection {

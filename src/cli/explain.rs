@@ -45,6 +45,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) enum Failure {
     /// A step of the library stopped.
     Step(Error),
+    /// As [`Failure::Step`], when batches may have been sent: a disk that is full then is no reason to change the job.
+    UnderWay(Error),
     /// Something only the command line knows: message, hint, exit code.
     Words { message: String, hint: Option<String>, code: u8 },
 }
@@ -65,6 +67,8 @@ impl Failure {
         match self {
             Failure::Words { code, .. } => *code,
             Failure::Step(error) => exit_code(error),
+            Failure::UnderWay(error) if is_of_the_disk(error) => PROVIDER,
+            Failure::UnderWay(error) => exit_code(error),
         }
     }
 
@@ -72,7 +76,11 @@ impl Failure {
     pub(crate) fn text(&self, paint: impl Fn(&str, &str) -> String) -> String {
         let (message, hint) = match self {
             Failure::Words { message, hint, .. } => (message.clone(), hint.clone()),
-            Failure::Step(error) => (told(error), hint(error)),
+            Failure::UnderWay(error) if is_of_the_disk(error) => {
+                let hint = "make room or mend the disk, then run the same command again: what was sent is looked up, nothing is sent twice";
+                (told(error), Some(hint.to_owned()))
+            }
+            Failure::Step(error) | Failure::UnderWay(error) => (told(error), hint(error)),
         };
         let mut text = format!("{} {message}", paint("error:", "31;1"));
         if let Some(hint) = hint {
@@ -80,6 +88,17 @@ impl Failure {
         }
         text
     }
+}
+
+/// Whether the file system is at fault, and not what is in the files.
+fn is_of_the_disk(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::File { .. }
+            | Error::Output(_)
+            | Error::Batch(rowmill::batch::Error::Io { .. })
+            | Error::Journal(journal::Error::Io { .. } | journal::Error::Broken { .. })
+    )
 }
 
 fn exit_code(error: &Error) -> u8 {

@@ -26,8 +26,18 @@ use super::target::Target;
 pub(crate) fn run(args: &Args, common: &Common, screen: &Screen) -> Result<u8, Failure> {
     let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
     let (mut run, connection) = start.begin(common, screen)?;
+    if args.resubmit_doubtful {
+        resubmit_doubtful(&mut run, screen);
+    }
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
     carry_on(&mut run, &connection, Until::Collected, deadline, screen)
+}
+
+/// Takes note of a person's own decision.
+pub(crate) fn resubmit_doubtful(run: &mut Run, screen: &Screen) {
+    if run.resubmit_doubtful() == 0 {
+        screen.say("no batch is in doubt, so --resubmit-doubtful changes nothing");
+    }
 }
 
 /// How a command that may start a run is told what to do.
@@ -45,6 +55,8 @@ impl Start<'_> {
             Target::Run(folder) => open(&folder, &common.state, self.processing, self.simulate, screen),
             Target::Job(mut file) => {
                 select(&mut file, self.select);
+                let job_folder = common.state.join(&file.job.head.name);
+                let _alone = journal::Lock::of_job(&job_folder, &journal::Owner::this_process(Timestamp::now()))?;
                 match unfinished(&file, &common.state, self.simulate)? {
                     Some(folder) => {
                         screen.say(format!("going on with the unfinished run {}", folder.display()));
@@ -168,28 +180,26 @@ pub(crate) fn carry_on(
         let standing = match standing {
             Ok(standing) => standing,
             Err(error) => {
-                run.write_manifest(Timestamp::now())?;
-                return Err(error.into());
+                // What stopped the run is worth more than that its summary cannot be written either.
+                let _ = run.write_manifest(Timestamp::now());
+                return Err(Failure::UnderWay(error));
             }
         };
         if standing != Standing::Complete || until == Until::Sent {
             run.write_manifest(Timestamp::now())?;
             return Ok(leave(run, standing, screen));
         }
-        match export::export(run, &policy, Timestamp::now(), screen)? {
+        match export::export(run, &policy, Timestamp::now(), screen).map_err(Failure::UnderWay)? {
             Export::Done(summary) => {
                 screen.finish();
                 return summary::show(run, &summary, screen);
             }
             Export::Healable(pieces) => {
-                let healing = heal::heal(run, pieces.into_iter().map(|(piece, _)| piece), &policy, Timestamp::now())?;
+                let healing = heal::heal(run, pieces.into_iter().map(|(piece, _)| piece), &policy, Timestamp::now());
+                let healing = healing.map_err(Failure::UnderWay)?;
                 screen.finish();
                 say_healing(&healing, screen);
             }
-        }
-        if until == Until::LookedOnce {
-            // The scheduler's second half sends the failed rows too, and comes back for them.
-            connection.block_on(driver.drive(run, Until::Sent))?;
         }
     }
 }
@@ -209,7 +219,8 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
     match standing {
         Standing::InDoubt => {
             screen.warn(format!(
-                "{} not known whether it was made; nothing is sent again. `rowmill run {folder}` looks again",
+                "{} not known whether it was made; nothing is sent until that is known. \
+                 `rowmill run {folder}` goes on looking; with --resubmit-doubtful it is sent again, and paid twice if it was made",
                 if run.doubts().count() == 1 { "of one batch it is" } else { "of some batches it is" }
             ));
             explain::DOUBT
@@ -217,6 +228,11 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
         Standing::Interrupted => {
             screen.say(format!("interrupted; the batches live on. `rowmill run {folder}` goes on"));
             explain::INTERRUPTED
+        }
+        Standing::Unfinished if run.unsent_batches() > 0 => {
+            let left = batches(run.unsent_batches());
+            screen.say(format!("{left} still to be sent: `rowmill run {folder}` (or submit) goes on"));
+            explain::UNFINISHED
         }
         Standing::Complete | Standing::Unfinished => {
             screen.say(format!("`rowmill collect {folder}` fetches what has ended, `rowmill run {folder}` waits for it"));

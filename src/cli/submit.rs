@@ -4,11 +4,14 @@ use rowmill::pipeline::drive::Until;
 
 use super::args::{Common, Submit};
 use super::explain::Failure;
-use super::run::{Start, carry_on};
+use super::run::{Start, carry_on, resubmit_doubtful};
 use super::screen::Screen;
 
 pub(crate) fn run(args: &Submit, common: &Common, screen: &Screen) -> Result<u8, Failure> {
     let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
     let (mut run, connection) = start.begin(common, screen)?;
+    if args.resubmit_doubtful {
+        resubmit_doubtful(&mut run, screen);
+    }
     carry_on(&mut run, &connection, Until::Sent, None, screen)
 }

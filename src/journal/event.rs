@@ -46,6 +46,10 @@ pub enum Event {
         bytes: u64,
         /// blake3 of the body, in hex.
         body_hash: String,
+        /// When the newest batch of the workspace was made, in the provider's time, as its list told right before; the batch that this
+        /// call makes is not older. The epoch where the list was empty; left out where it was not asked for, or did not answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest_listed: Option<Timestamp>,
     },
     /// The create call failed and certainly had no effect.
     Refused {
@@ -91,6 +95,21 @@ pub enum Event {
         batch: u32,
         /// Until when it was looked for.
         checked_until: Timestamp,
+        /// Whether a person decided so, whom nothing found could contradict.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_person: bool,
+    },
+    /// The provider takes no body of this size: the batch's requests go in new, smaller batches instead.
+    Split {
+        /// The batch that is not sent.
+        batch: u32,
+        /// The spool files of the new batches, with the next free numbers.
+        into: Vec<PieceSummary>,
+    },
+    /// A person canceled the run before the batch was sent; it stays unsent.
+    Withdrawn {
+        /// The batch.
+        batch: u32,
     },
     /// The provider was asked to cancel the batch.
     CancelAsked {
@@ -168,6 +187,8 @@ impl Event {
             | Event::Doubt { batch, .. }
             | Event::Adopted { batch, .. }
             | Event::Absent { batch, .. }
+            | Event::Split { batch, .. }
+            | Event::Withdrawn { batch }
             | Event::CancelAsked { batch }
             | Event::Seen { batch, .. }
             | Event::Ended { batch, .. }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{Error, Journal, Plan, RunDir, Stage, State, cannot, is_run};
+use super::{Error, Journal, Manifest, Plan, RunDir, Stage, State, cannot, is_run};
 
 /// A run that was found.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub struct RunSummary {
     pub simulated: bool,
     /// Where it stands; `None` if that cannot be read.
     pub stage: Option<Stage>,
-    /// Whether nothing is left to do.
+    /// Whether nothing is left to do: its output is in its place, and its manifest says so. The manifest is written last, so a process
+    /// that ended in between told nobody, and the same command is not to begin a second run.
     pub finished: bool,
     /// Why it cannot be read.
     pub problem: Option<Error>,
@@ -96,14 +97,19 @@ fn summary(path: PathBuf) -> RunSummary {
         (summary.created_at, summary.simulated) = (plan.created_at, plan.simulated);
     }
     match plan.and_then(|(run, plan)| state_of(&run, &plan)) {
-        Ok(state) => (summary.stage, summary.finished) = (Some(state.stage()), state.is_finished()),
+        Ok((state, is_told)) => (summary.stage, summary.finished) = (Some(state.stage()), state.is_finished() && is_told),
         Err(problem) => summary.problem = Some(problem),
     }
     summary
 }
 
-fn state_of(run: &RunDir, plan: &Plan) -> Result<State, Error> {
-    Journal::read(&run.journal(), plan).map(|history| history.state)
+/// What the journal says, and whether the manifest says the same.
+fn state_of(run: &RunDir, plan: &Plan) -> Result<(State, bool), Error> {
+    let state = Journal::read(&run.journal(), plan)?.state;
+    let stage = state.stage();
+    let told = || Manifest::read(run).ok().flatten().is_some_and(|manifest| manifest.state == stage.as_str());
+    let is_told = stage != Stage::Exported || told();
+    Ok((state, is_told))
 }
 
 fn changed(path: &Path) -> Option<Timestamp> {

@@ -58,6 +58,16 @@ impl Lock {
         Ok(lock)
     }
 
+    /// Takes the lock of all runs of a job, for the time in which a run is looked for or a new one planned: two processes that began
+    /// at the same moment would both find none, and both send everything.
+    ///
+    /// # Errors
+    /// As [`Lock::take`], and when the job's folder cannot be made.
+    pub fn of_job(folder: &Path, owner: &Owner) -> Result<Lock, Error> {
+        crate::durable::create_private_dir(folder).map_err(cannot("create", folder))?;
+        Lock::take(&RunDir::at(folder), owner)
+    }
+
     /// Takes the lock without a name in it.
     pub(super) fn probe(run: &RunDir) -> Result<Lock, Error> {
         let path = run.lock();

@@ -42,6 +42,11 @@ impl RunDir {
         Ok((run, plan, notes))
     }
 
+    /// Any folder, for its lock.
+    pub(super) fn at(path: &Path) -> RunDir {
+        RunDir { path: path.to_path_buf() }
+    }
+
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -172,10 +177,12 @@ impl Planning {
         if making.path.is_dir() {
             remove_if_abandoned(&making)?;
         }
-        for folder in [making.path.clone(), making.spool(), making.results()] {
+        durable::create_private_dir(&making.path).map_err(cannot("create", &making.path))?;
+        // The lock first: a folder without one is never removed.
+        let lock = Lock::take(&making, owner)?;
+        for folder in [making.spool(), making.results()] {
             durable::create_private_dir(&folder).map_err(cannot("create", &folder))?;
         }
-        let lock = Lock::take(&making, owner)?;
         Ok(Planning { making, run, lock: Some(lock) })
     }
 
@@ -227,7 +234,12 @@ pub fn remove_abandoned_plans(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     };
     for entry in entries {
         let making = RunDir { path: entry.map_err(cannot("read", folder))?.path() };
-        if !is_planning(&making.path) || !making.lock().is_file() {
+        if !is_planning(&making.path) {
+            continue;
+        }
+        if !making.lock().is_file() {
+            // Left before it was locked: empty then, and nothing else is removed by this.
+            let _ = fs::remove_dir(&making.path);
             continue;
         }
         match remove_if_abandoned(&making) {

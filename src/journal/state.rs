@@ -7,6 +7,8 @@
 //!              ▲                    │ doubt                    ▲  ↻ seen,           │                    ↻ again
 //!              │                    ▼                          │    cancel_asked    │
 //!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ Lost
+//!
+//!  Refused ─ split ─▶ Split, and new batches of the same attempt, Planned       Planned, Refused ─ withdrawn ─▶ Withdrawn
 //! ```
 //!
 //! A batch that is `Intended` when the journal is opened is as good as in doubt: the process ended between intent and answer, and
@@ -86,6 +88,13 @@ pub enum BatchState {
         /// Why.
         reason: String,
     },
+    /// It was too large, and its requests go in other batches.
+    Split {
+        /// The numbers of those.
+        into: Vec<u32>,
+    },
+    /// A person canceled the run before it was sent.
+    Withdrawn,
 }
 
 impl BatchState {
@@ -101,6 +110,8 @@ impl BatchState {
             BatchState::Ended { .. } => "ended",
             BatchState::Collected { .. } => "collected",
             BatchState::Lost { .. } => "lost",
+            BatchState::Split { .. } => "split",
+            BatchState::Withdrawn => "withdrawn",
         }
     }
 
@@ -112,7 +123,11 @@ impl BatchState {
             BatchState::Intended { .. } | BatchState::InDoubt { .. } => Some(Step::Settle),
             BatchState::Accepted { .. } => Some(Step::Watch),
             BatchState::Ended { .. } => Some(Step::Collect),
-            BatchState::Empty | BatchState::Collected { .. } | BatchState::Lost { .. } => None,
+            BatchState::Empty
+            | BatchState::Collected { .. }
+            | BatchState::Lost { .. }
+            | BatchState::Split { .. }
+            | BatchState::Withdrawn => None,
         }
     }
 }
@@ -199,6 +214,8 @@ pub struct Batch {
     pub head: Option<HeadFile>,
     /// How many create calls were about to be made for it.
     pub intents: u32,
+    /// No batch that one of these calls made can be older than this, in the provider's time; `None` where that is not known.
+    pub not_before: Option<Timestamp>,
     /// What the provider knows it as.
     pub remote: Option<Remote>,
     /// Where it stands.
@@ -208,7 +225,7 @@ pub struct Batch {
 impl Batch {
     fn new(piece: PieceSummary, attempt: u32, head: Option<HeadFile>) -> Batch {
         let state = if piece.requests == 0 { BatchState::Empty } else { BatchState::Planned };
-        Batch { piece, attempt, head, intents: 0, remote: None, state }
+        Batch { piece, attempt, head, intents: 0, not_before: None, remote: None, state }
     }
 
     /// Its number, counted from 1.
@@ -305,13 +322,20 @@ impl State {
         use BatchState as S;
         match event {
             Event::Added { batch, attempt, piece, head } => self.add(*batch, *attempt, piece, head.as_ref()),
-            Event::Intent { batch, requests, bytes, body_hash } => {
+            Event::Intent { batch, requests, bytes, body_hash, newest_listed } => {
+                // Batches are made one after the other, so those that are known are older than the one to come.
+                let newest_known = self.batches.iter().filter_map(|batch| Some(batch.remote.as_ref()?.created_at)).max();
                 let batch = self.standing(*batch, "sent", |state| matches!(state, S::Planned | S::Refused { .. }))?;
                 let planned = (batch.piece.requests, batch.piece.body_bytes, &batch.piece.body_hash);
                 if planned != (*requests, *bytes, body_hash) {
                     return Err("its body is not the planned one".to_owned());
                 }
                 batch.intents += 1;
+                // The first call counts: what it made may show itself as late as after the second.
+                batch.not_before = match batch.intents {
+                    1 => (*newest_listed).max(newest_known),
+                    _ => batch.not_before,
+                };
                 batch.state = S::Intended { at };
                 Ok(())
             }
@@ -335,8 +359,15 @@ impl State {
                 self.standing(*batch, "adopted", is_open)?;
                 self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: true })
             }
-            Event::Absent { batch, checked_until: _ } => {
+            Event::Absent { batch, checked_until: _, by_person: _ } => {
                 self.standing(*batch, "absent", is_open)?.state = S::Planned;
+                Ok(())
+            }
+            Event::Split { batch, into } => self.split(*batch, into),
+            Event::Withdrawn { batch } => {
+                let batch = self.standing(*batch, "withdrawn", |state| matches!(state, S::Planned | S::Refused { .. }))?;
+                batch.state = S::Withdrawn;
+                self.is_export_current = false;
                 Ok(())
             }
             Event::CancelAsked { batch } => {
@@ -396,6 +427,24 @@ impl State {
             return Err("an added batch is at least the second try for its rows".to_owned());
         }
         self.batches.push(Batch::new(piece.clone(), attempt, head.cloned()));
+        self.is_export_current = false;
+        Ok(())
+    }
+
+    /// The requests of a refused batch go in new ones.
+    fn split(&mut self, number: u32, into: &[PieceSummary]) -> Result<(), String> {
+        let next = self.batches.len() + 1;
+        if into.len() < 2 || (next..).zip(into).any(|(next, piece)| piece.piece as usize != next) {
+            return Err(format!("it is split in {}, and the next new batch is {next}", into.len()));
+        }
+        let batch = self.standing(number, "split", |state| matches!(state, BatchState::Refused { .. }))?;
+        let requests: u64 = into.iter().map(|piece| u64::from(piece.requests)).sum();
+        if requests != u64::from(batch.piece.requests) {
+            return Err(format!("its {} requests became {requests}", batch.piece.requests));
+        }
+        batch.state = BatchState::Split { into: into.iter().map(|piece| piece.piece).collect() };
+        let (attempt, head) = (batch.attempt, batch.head.clone());
+        self.batches.extend(into.iter().map(|piece| Batch::new(piece.clone(), attempt, head.clone())));
         self.is_export_current = false;
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Work {
 }
 
 fn intent(batch: u32) -> Event {
-    Event::Intent { batch, requests: 2, bytes: 99, body_hash: "b".to_owned() }
+    Event::Intent { batch, requests: 2, bytes: 99, body_hash: "b".to_owned(), newest_listed: None }
 }
 
 fn accepted(batch: u32) -> Event {
@@ -112,7 +112,7 @@ fn whole_story() -> Vec<Event> {
         accepted(1),
         intent(2),
         doubt(),
-        Event::Absent { batch: 2, checked_until: at(60) },
+        Event::Absent { batch: 2, checked_until: at(60), by_person: false },
         intent(2),
         doubt(),
         Event::Adopted { batch: 2, id: BatchId("id 2".to_owned()), created_at: at(61), proof: "its first id".to_owned() },

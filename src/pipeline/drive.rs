@@ -16,7 +16,16 @@ use crate::provider::BatchApi;
 use crate::provider::retry::Clock;
 
 use super::progress::{Listener, Progress};
-use super::{Error, Run, collect, submit, watch as look};
+use super::{Error, Run, collect, doubt, submit, watch as look};
+
+/// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and lets a small one end quickly.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks at the most: the batch guide polls once a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// As long as nothing may be sent, a look is worth more.
+const LONGEST_PAUSE_IN_DOUBT: Duration = Duration::from_secs(15);
+/// How long a call may take that is begun after the deadline.
+const A_MOMENT: Duration = Duration::from_secs(5);
 
 /// What the steps that wait work with.
 pub struct Driver<'a> {
@@ -41,10 +50,19 @@ pub struct Driver<'a> {
 pub enum Until {
     /// Everything that fits is sent.
     Sent,
-    /// One look at what is in flight; what has ended is saved.
+    /// One look at what is in flight; what has ended is saved. Nothing is sent but rows that are sent again.
     LookedOnce,
-    /// Everything is saved.
+    /// Everything that was sent is saved. Nothing is sent but rows that are sent again.
+    Fetched,
+    /// Everything is sent and saved.
     Collected,
+}
+
+impl Until {
+    /// Whether a batch of this attempt is sent: who only fetches spends no more than was decided when the run was submitted.
+    fn sends(self, attempt: u32) -> bool {
+        attempt > 1 || matches!(self, Until::Sent | Until::Collected)
+    }
 }
 
 /// How far it got.
@@ -79,13 +97,22 @@ impl Stop {
     }
 
     /// Waits for something, or until the wish is made.
-    pub(crate) async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut wish = self.0.clone();
         tokio::select! {
             done = work => Some(done),
             Ok(_) = wish.wait_for(|set| *set) => None,
         }
     }
+}
+
+/// What the loop remembers from one round to the next. All of it can be lost.
+struct Memory {
+    eyes: look::Eyes,
+    pace: submit::Pace,
+    told: doubt::Told,
+    /// How many events there were after the last round, and since when there have been no more.
+    quiet: (u64, Timestamp),
 }
 
 impl Driver<'_> {
@@ -95,46 +122,92 @@ impl Driver<'_> {
     /// [`Error::Provider`] when the provider refuses or cannot be reached for long; [`Error::Journal`] and [`Error::File`] when what must
     /// be kept cannot be written. Everything accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<Standing, Error> {
-        let mut eyes = look::Eyes::default();
+        let quiet = (run.state().events(), self.clock.now());
+        let mut memory =
+            Memory { eyes: look::Eyes::default(), pace: submit::Pace::default(), told: doubt::Told::default(), quiet };
         loop {
             if self.stop.is_set() {
                 return Ok(Standing::Interrupted);
             }
-            if until != Until::LookedOnce {
-                submit::settle_doubts(self, run).await?;
-                submit::send_what_fits(self, run).await?;
+            doubt::settle_doubts(self, run, &mut memory.told).await?;
+            submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await?;
+            if until != Until::Sent {
+                look::look(self, run, &mut memory.eyes).await?;
+                collect::save_what_has_ended(self, run, &mut memory.eyes).await?;
             }
-            if until == Until::Sent {
+            if is_far_enough(run, until, &memory) {
                 return Ok(standing(run));
             }
-            look::look(self, run, &mut eyes).await?;
-            collect::save_what_has_ended(self, run).await?;
-            let standing = standing(run);
-            if standing == Standing::Complete || until == Until::LookedOnce {
-                return Ok(standing);
-            }
-            let Some(pause) = self.pause(run) else { return Ok(standing) };
+            let Some(pause) = self.pause(run, &mut memory) else { return Ok(standing(run)) };
             if self.stop.or(self.clock.sleep(pause)).await.is_none() {
                 return Ok(Standing::Interrupted);
             }
         }
     }
 
-    /// How long until the next look: a tenth of the time gone by, so that a short batch is seen at once and a long one costs few
-    /// calls. `None` when the deadline comes first.
-    fn pause(&self, run: &Run) -> Option<Duration> {
+    /// How long until the next look: a tenth of the time in which nothing happened, so that a short batch is seen at once and a long one
+    /// costs few calls. `None` when the deadline comes first.
+    fn pause(&self, run: &Run, memory: &mut Memory) -> Option<Duration> {
         let now = self.clock.now();
-        let elapsed = run.oldest_in_flight().map_or(Duration::ZERO, |since| between(since, now));
-        let pause = (elapsed / 10).clamp(Duration::from_millis(100), Duration::from_secs(60));
+        if run.state().events() != memory.quiet.0 {
+            memory.quiet = (run.state().events(), now);
+        }
+        let mut pause = (between(memory.quiet.1, now) / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        if let Some(left) = doubt::time_left(self, run) {
+            // The look that settles a doubt begins when it can.
+            let longest = if left.is_zero() { LONGEST_PAUSE_IN_DOUBT } else { left.min(LONGEST_PAUSE_IN_DOUBT) };
+            pause = pause.clamp(SHORTEST_PAUSE, longest.max(SHORTEST_PAUSE));
+        }
+        if let Some(wait) = memory.pace.wait(now) {
+            pause = pause.min(wait.max(SHORTEST_PAUSE));
+        }
         if let Some(deadline) = self.deadline
             && between(now, deadline) <= pause
         {
             return None;
         }
         let (in_flight, ended) = run.progress();
-        let of = run.batches();
-        self.listener.hear(Progress::Waiting { in_flight, ended, of, elapsed, next: pause });
+        let elapsed = run.oldest_in_flight().map_or(Duration::ZERO, |since| between(since, now));
+        self.listener.hear(Progress::Waiting { in_flight, ended, of: run.batches(), elapsed, next: pause });
         Some(pause)
+    }
+
+    /// Whether a person wants to leave, or the deadline has come.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.stop.is_set() || self.deadline.is_some_and(|deadline| deadline <= self.clock.now())
+    }
+
+    /// Waits for a call that can be broken off, until it is time to leave. A call that is begun after the deadline has a moment yet, so that
+    /// one look is always had.
+    pub(crate) async fn unless_leaving<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let Some(deadline) = self.deadline else { return self.stop.or(work).await };
+        let left = between(self.clock.now(), deadline).max(A_MOMENT);
+        let in_time = async {
+            tokio::select! {
+                done = work => Some(done),
+                () = self.clock.sleep(left) => None,
+            }
+        };
+        self.stop.or(in_time).await.flatten()
+    }
+
+    /// Tells a person something.
+    pub(crate) fn note(&self, text: &str) {
+        self.listener.hear(Progress::Note(text));
+    }
+}
+
+/// Whether there is nothing more to do, or to wait for.
+fn is_far_enough(run: &Run, until: Until, memory: &Memory) -> bool {
+    match until {
+        // A batch that was refused for now is waited for if no other gives it room.
+        Until::Sent => run.next_to_send(|_| true).is_none() || run.doubts().next().is_some() || !memory.pace.is_all_there_is(run),
+        Until::LookedOnce => true,
+        Until::Fetched => {
+            let is_sending = run.next_to_send(|attempt| until.sends(attempt)).is_some() || run.doubts().next().is_some();
+            !is_sending && run.in_flight().next().is_none() && run.ended().next().is_none()
+        }
+        Until::Collected => run.is_collected(),
     }
 }
 

@@ -5,12 +5,14 @@
 //! submit    spooled batches → accepted batches        watch     accepted → ended
 //! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
 //! drive     the last four in a loop, until done or told to stop
+//! doubt     a create call without answer → the batch it made, or none      split     a batch too large → two
 //! ```
 //!
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it. Sending is logged before and
 //! after; a batch whose fate is unknown is looked up before anything is sent again.
 
 pub mod collect;
+mod doubt;
 pub mod drive;
 pub mod export;
 pub mod faults;
@@ -21,6 +23,7 @@ pub mod prepare;
 pub mod progress;
 mod render;
 pub mod run;
+mod split;
 pub mod submit;
 pub mod watch;
 

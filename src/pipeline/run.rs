@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{PieceSummary, SpoolReader, SpooledBody, verify};
+use crate::durable;
 use crate::job::{Job, JobFile};
 use crate::journal::{
     Batch, BatchState, Event, HashedFile, HeadFile, Journal, Lock, Manifest, Owner, Plan, PlanCounts, Planning, RunDir,
@@ -141,6 +142,8 @@ pub struct Run {
     journal: Journal,
     /// Batches of the workspace that were looked into and hold another's requests.
     not_ours: HashSet<BatchId>,
+    /// Batches in doubt that a person wants to be sent again.
+    decided: HashSet<u32>,
     last_summary: Option<Summary>,
     _lock: Lock,
 }
@@ -153,13 +156,35 @@ impl Run {
     pub fn open(folder: &Path, now: Timestamp) -> Result<(Run, Vec<String>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
+        clear_away_what_a_crash_left(&dir, &plan.output);
         let (journal, more) = Journal::open(&dir.journal(), &plan)?;
         notes.extend(more);
         let kept: KeptJob = serde_json::from_value(plan.job.clone())
             .map_err(|source| crate::journal::Error::Damaged { path: dir.plan(), source })?;
         let head = dir.read_head(&plan.head)?;
-        let run = Run { dir, plan, kept, head, journal, not_ours: HashSet::new(), last_summary: None, _lock: lock };
+        let run = Run {
+            dir,
+            plan,
+            kept,
+            head,
+            journal,
+            not_ours: HashSet::new(),
+            decided: HashSet::new(),
+            last_summary: None,
+            _lock: lock,
+        };
         Ok((run, notes.iter().map(ToString::to_string).collect()))
+    }
+
+    /// Takes note that a person wants what is in doubt now to be sent again, and gives the number of such batches. They are looked for once
+    /// more, and adopted if they are found.
+    pub fn resubmit_doubtful(&mut self) -> usize {
+        self.decided = self.doubts().collect();
+        self.decided.len()
+    }
+
+    pub(crate) fn is_decided(&self, batch: u32) -> bool {
+        self.decided.contains(&batch)
     }
 
     /// Records an event on disk, then in the state.
@@ -270,11 +295,15 @@ impl Run {
     pub(crate) fn body(&self, batch: u32) -> Result<SpooledBody, Error> {
         let (path, entry) = (self.spool_path(batch), self.batch(batch));
         verify(&path, &entry.piece.file_hash)?;
-        let head = match &entry.head {
-            Some(head) => self.dir.read_head(head)?,
-            None => Arc::clone(&self.head),
-        };
-        Ok(SpooledBody::new(&path, head, &entry.piece))
+        Ok(SpooledBody::new(&path, self.head_of(batch)?, &entry.piece))
+    }
+
+    /// What the requests of a batch have in common.
+    pub(crate) fn head_of(&self, batch: u32) -> Result<Arc<[u8]>, Error> {
+        match &self.batch(batch).head {
+            Some(head) => Ok(self.dir.read_head(head)?),
+            None => Ok(Arc::clone(&self.head)),
+        }
     }
 
     fn batch(&self, batch: u32) -> &Batch {
@@ -308,8 +337,15 @@ impl Run {
         self.dir.relative(path)
     }
 
-    pub(crate) fn next_to_send(&self) -> Option<u32> {
-        self.state().left_to(Step::Submit).next().map(Batch::number)
+    /// The next batch to send of those whose attempt `which` takes.
+    pub(crate) fn next_to_send(&self, which: impl Fn(u32) -> bool) -> Option<u32> {
+        self.state().left_to(Step::Submit).find(|batch| which(batch.attempt)).map(Batch::number)
+    }
+
+    /// Batches that wait to be sent.
+    #[must_use]
+    pub fn unsent_batches(&self) -> u64 {
+        self.state().left_to(Step::Submit).count() as u64
     }
 
     /// Batches of which it is not known whether they were made.
@@ -325,6 +361,25 @@ impl Run {
         self.state().left_to(Step::Collect).filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
     }
 
+    /// Whether the provider knows a batch of the run.
+    pub(crate) fn has_remotes(&self) -> bool {
+        self.state().batches().iter().any(|batch| batch.remote.is_some())
+    }
+
+    pub(crate) fn standing_of(&self, batch: u32) -> &BatchState {
+        &self.batch(batch).state
+    }
+
+    /// When a batch was created, in the provider's time.
+    pub(crate) fn created_at(&self, batch: u32) -> Option<Timestamp> {
+        Some(self.batch(batch).remote.as_ref()?.created_at)
+    }
+
+    /// No batch that a create call of this one made is older, in the provider's time.
+    pub(crate) fn not_before(&self, batch: u32) -> Option<Timestamp> {
+        self.batch(batch).not_before
+    }
+
     pub(crate) fn requests_in_flight(&self) -> u64 {
         self.state().requests_in_flight()
     }
@@ -337,7 +392,7 @@ impl Run {
     pub(crate) fn progress(&self) -> (u32, u32) {
         let of = |wanted: &[&str]| self.state().batches().iter().filter(|batch| wanted.contains(&batch.state.as_str())).count();
         let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
-        (count(of(&["in_flight", "in_doubt"])), count(of(&["ended", "collected", "empty", "lost"])))
+        (count(of(&["in_flight", "in_doubt"])), count(of(&["ended", "collected", "empty", "lost", "split", "withdrawn"])))
     }
 
     pub(crate) fn is_collected(&self) -> bool {
@@ -401,14 +456,15 @@ impl Run {
                     && batch.piece.first_row <= rows.last_row
                     && rows.first_row <= batch.piece.last_row)
         };
-        let sent = |batch: &Batch| match (&batch.state, &batch.remote) {
-            (BatchState::Collected { file, .. }, Some(remote)) => Some(Sent {
-                batch: batch.number(),
-                attempt: batch.attempt,
-                id: remote.id.clone(),
-                file: self.folder().join(file),
-            }),
+        let file = |batch: &Batch| match &batch.state {
+            BatchState::Collected { file, .. } => Some(self.folder().join(file)),
+            // Its rows were sent, and nothing came back: an empty file says so.
+            BatchState::Lost { .. } => Some(self.results_path(batch.number())),
             _ => None,
+        };
+        let sent = |batch: &Batch| {
+            let id = batch.remote.as_ref()?.id.clone();
+            Some(Sent { batch: batch.number(), attempt: batch.attempt, id, file: file(batch)? })
         };
         self.state().batches().iter().filter(overlaps).filter_map(sent).collect()
     }
@@ -503,6 +559,18 @@ fn by_status(state: &State) -> BTreeMap<crate::outcome::Status, u64> {
     state.export().map(|(export, _)| export.by_status.clone()).unwrap_or_default()
 }
 
+/// Removes files that were on their way when a process that worked on the run was killed. Called with the run's lock.
+fn clear_away_what_a_crash_left(dir: &RunDir, output: &Path) {
+    for folder in [dir.path(), &dir.spool(), &dir.results()] {
+        durable::remove_leftovers(folder, None);
+    }
+    // The output may be a link, and is written beside what it leads to.
+    let output = std::fs::canonicalize(output).unwrap_or_else(|_| output.to_path_buf());
+    if let (Some(folder), Some(name)) = (output.parent(), output.file_name()) {
+        durable::remove_leftovers(folder, Some(&name.to_string_lossy()));
+    }
+}
+
 /// What is out of order in the results that were saved.
 fn notes(state: &State) -> Vec<String> {
     let unclean = state.batches().iter().filter_map(|batch| match &batch.state {
@@ -570,7 +638,7 @@ pub struct BatchView {
 /// Batches live this long. **Source**: batch API guide, read 2026-08-22.
 const BATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Results can be fetched this long, counted from the batch's creation. **Source**: as above.
-const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
+pub(crate) const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
 /// This long before results vanish, a person is warned.
 const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 

@@ -15,7 +15,7 @@ use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 use super::drive::{Driver, between};
 use super::progress::Progress;
 use super::submit::stopped;
-use super::{Error, Run};
+use super::{Error, Run, collect};
 
 /// So many batches are asked for one by one; more are listed.
 const ONE_BY_ONE: usize = 4;
@@ -30,6 +30,23 @@ pub(crate) struct Eyes {
     not_found_since: HashMap<BatchId, Timestamp>,
 }
 
+impl Eyes {
+    /// Takes note that a batch, or its results, are not found for now; tells whether that has been so for too long.
+    pub(crate) fn misses(&mut self, driver: &Driver<'_>, batch: u32, id: &BatchId, what: &str) -> bool {
+        let now = driver.clock.now();
+        let since = *self.not_found_since.entry(id.clone()).or_insert_with(|| {
+            driver.note(&format!("{what}batch {batch} ({id}) cannot be found for now; it was accepted, so rowmill waits"));
+            now
+        });
+        between(since, now) >= WAIT_404
+    }
+
+    /// Takes note that it is found.
+    pub(crate) fn finds(&mut self, id: &BatchId) {
+        self.not_found_since.remove(id);
+    }
+}
+
 /// Looks once at every batch in flight, and records those that are over.
 pub(crate) async fn look(driver: &Driver<'_>, run: &mut Run, eyes: &mut Eyes) -> Result<(), Error> {
     let in_flight: BTreeMap<u32, BatchId> = run.in_flight().collect();
@@ -42,7 +59,7 @@ pub(crate) async fn look(driver: &Driver<'_>, run: &mut Run, eyes: &mut Eyes) ->
                 None => continue,
             },
         };
-        eyes.not_found_since.remove(&id);
+        eyes.finds(&id);
         note_end(driver, run, batch, &remote)?;
     }
     Ok(())
@@ -64,7 +81,7 @@ async fn list(driver: &Driver<'_>, run: &Run, wanted: &BTreeMap<u32, BatchId>) -
     let mut after: Option<String> = None;
     for _ in 0..MAX_PAGES {
         let call = with_retry(Call::List, driver.clock, || driver.api.list(PAGE, after.as_deref()));
-        let Some(page) = driver.stop.or(call).await else { break };
+        let Some(page) = driver.unless_leaving(call).await else { break };
         let page = page.map_err(|source| stopped(run, "cannot look after the batches in flight".to_owned(), source))?;
         let more = page.has_more;
         found.extend(page.data.into_iter().filter(|b| wanted.values().any(|id| *id == b.id)).map(|b| (b.id.clone(), b)));
@@ -79,7 +96,7 @@ async fn list(driver: &Driver<'_>, run: &Run, wanted: &BTreeMap<u32, BatchId>) -
 /// Asks for one batch; `None` if it is not found for now, or a person wants to leave.
 async fn retrieve(
     driver: &Driver<'_>,
-    run: &Run,
+    run: &mut Run,
     eyes: &mut Eyes,
     batch: u32,
     id: &BatchId,
@@ -95,16 +112,14 @@ async fn retrieve(
             Ok(remote) => Ok(Ok(remote)),
         }
     });
-    let Some(answer) = driver.stop.or(call).await else { return Ok(None) };
+    let Some(answer) = driver.unless_leaving(call).await else { return Ok(None) };
     let error = match answer.map_err(gone)? {
         Ok(remote) => return Ok(Some(remote)),
         Err(error) => error,
     };
-    let now = driver.clock.now();
-    let since = *eyes.not_found_since.entry(id.clone()).or_insert_with(|| {
-        let text = format!("batch {batch} ({id}) is not found for now; it was accepted, so rowmill waits for it");
-        driver.listener.hear(Progress::Note(&text));
-        now
-    });
-    if between(since, now) >= WAIT_404 { Err(gone(error)) } else { Ok(None) }
+    if collect::is_past_retention(driver, run, batch) {
+        collect::lose(driver, run, batch, "the provider has forgotten it, more than 29 days after it was made")?;
+        return Ok(None);
+    }
+    if eyes.misses(driver, batch, id, "") { Err(gone(error)) } else { Ok(None) }
 }

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod commands;
+mod crash;
 mod readme;
 mod run;
 mod support;

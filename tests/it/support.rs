@@ -1,13 +1,20 @@
 //! One builder for all tests: makes a work directory, rows and a job, runs the binary, reads the output.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use jiff::{SignedDuration, Timestamp};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rowmill::simulator::{Call, Faults, Ledger, Running, Simulator, SimulatorSpec};
 
 /// A folder of its own, gone at the end of the test.
 pub(crate) struct Workdir {
@@ -60,9 +67,15 @@ impl Workdir {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowmill"));
         command.args(args).current_dir(self.folder.path());
-        for name in
-            ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ROWMILL_STATE", "ROWMILL_CRASH_AT", "RUST_LOG"]
-        {
+        for name in [
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "ANTHROPIC_BASE_URL",
+            "ROWMILL_STATE",
+            "ROWMILL_CRASH_AT",
+            "ROWMILL_IDLE_TIMEOUT",
+            "RUST_LOG",
+        ] {
             command.env_remove(name);
         }
         command.env("COLUMNS", "120");
@@ -75,9 +88,14 @@ impl Workdir {
 
     /// As [`Workdir::rowmill`], against a simulator that runs elsewhere.
     pub(crate) fn rowmill_at(&self, base_url: &str, args: &[&str]) -> Finished {
+        Finished::from(self.command_at(base_url, args).output().expect("the binary runs"))
+    }
+
+    /// As [`Workdir::command`], against a simulator that runs elsewhere.
+    pub(crate) fn command_at(&self, base_url: &str, args: &[&str]) -> Command {
         let mut command = self.command(args);
         command.env("ANTHROPIC_BASE_URL", base_url).env("ANTHROPIC_API_KEY", KEY);
-        Finished::from(command.output().expect("the binary runs"))
+        command
     }
 
     pub(crate) fn parquet(&self, name: &str) -> Table {
@@ -191,6 +209,122 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
             walk(root, &path, found);
         } else {
             found.push(path.strip_prefix(root).expect("below the root").display().to_string());
+        }
+    }
+}
+
+/// A simulator in the test's own process, with a folder and a clock of its own. What it accepted is the proof of what was sent.
+pub(crate) struct Sim {
+    runtime: tokio::runtime::Runtime,
+    running: Option<Running>,
+    folder: tempfile::TempDir,
+    spec: SimulatorSpec,
+    ahead: Arc<AtomicI64>,
+}
+
+impl Sim {
+    /// Without faults; batches end at once.
+    pub(crate) fn start() -> Sim {
+        Sim::with("")
+    }
+
+    /// With faults, as in `docs/simulator.md`.
+    pub(crate) fn with(faults: &str) -> Sim {
+        Sim::new(faults, Duration::ZERO)
+    }
+
+    pub(crate) fn new(faults: &str, processing: Duration) -> Sim {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ahead = Arc::new(AtomicI64::new(0));
+        let seconds = Arc::clone(&ahead);
+        let clock = Arc::new(move || Timestamp::now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst)));
+        let faults = Faults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}"));
+        let spec = SimulatorSpec { faults, processing, ..SimulatorSpec::new(1, folder.path().to_path_buf(), clock) };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let mut sim = Sim { runtime, running: None, folder, spec, ahead };
+        sim.listen();
+        sim
+    }
+
+    fn listen(&mut self) {
+        let start = Simulator::start(self.spec.clone(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        self.running = Some(self.runtime.block_on(start).expect("the simulator starts"));
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.running().base_url()
+    }
+
+    /// Puts the provider's clock ahead of ours (or behind, where negative).
+    pub(crate) fn set_ahead(&self, seconds: i64) {
+        self.ahead.store(seconds, Ordering::SeqCst);
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.running().ledger().expect("the ledger")
+    }
+
+    pub(crate) fn calls(&self, call: Call) -> u64 {
+        self.running().calls().get(&call).copied().unwrap_or(0)
+    }
+
+    /// How often each row was accepted, by its key: what follows the nonce in its custom_id.
+    pub(crate) fn accepted(&self) -> BTreeMap<String, u64> {
+        let mut rows = BTreeMap::new();
+        for (id, times) in Ledger::tally(self.folder.path()).expect("the ledger") {
+            let (_, key) = id.split_once('-').expect("a nonce and a key");
+            *rows.entry(key.to_owned()).or_default() += times;
+        }
+        rows
+    }
+
+    /// The text that was answered to each custom_id, as it stands in the simulator's own results.
+    pub(crate) fn answers(&self) -> BTreeMap<String, String> {
+        let mut answers = BTreeMap::new();
+        for batch in self.ledger().batches {
+            let path = self.folder.path().join("batches").join(batch.id).join("results.jsonl");
+            for line in fs::read_to_string(path).unwrap_or_default().lines() {
+                let line: serde_json::Value = serde_json::from_str(line).expect("a result line");
+                let blocks = line["result"]["message"]["content"].as_array().cloned().unwrap_or_default();
+                let text: String = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
+                answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
+            }
+        }
+        answers
+    }
+
+    /// Takes a batch in that somebody else of the workspace sends.
+    pub(crate) fn take_foreign_batch(&self, requests: usize) {
+        let one = |n| {
+            format!(
+                r#"{{"custom_id":"other-{n}","params":{{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{{"role":"user","content":"a"}}]}}}}"#
+            )
+        };
+        let body = format!(r#"{{"requests":[{}]}}"#, (0..requests).map(one).collect::<Vec<_>>().join(","));
+        let post = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
+        let post = post.post(format!("{}/v1/messages/batches", self.url())).header("x-api-key", "other");
+        let post = post.header("anthropic-version", "2026-10-21").header("content-type", "application/json").body(body);
+        let answer = self.runtime.block_on(post.send()).expect("an answer");
+        assert!(answer.status().is_success());
+    }
+
+    /// A process other than this one stopped and started the provider: with other faults, on the same batches.
+    pub(crate) fn restart_with(&mut self, faults: &str) {
+        let running = self.running.take().expect("it runs");
+        self.runtime.block_on(running.stop());
+        self.spec.faults = Faults::from_toml(faults).expect("faults");
+        self.listen();
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.runtime.block_on(running.stop());
         }
     }
 }

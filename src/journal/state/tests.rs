@@ -31,12 +31,13 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
     let PieceSummary { requests, body_bytes: bytes, body_hash, .. } = piece(batch, if batch == 1 { 3 } else { 4 });
     match kind {
         "added" => Event::Added { batch, attempt: 2, piece: piece(batch, 4), head: None },
-        "intent" => Event::Intent { batch, requests, bytes, body_hash },
+        "intent" => Event::Intent { batch, requests, bytes, body_hash, newest_listed: None },
         "refused" => Event::Refused { batch, status: Some(429), kind: text(), message: text() },
         "accepted" => Event::Accepted { batch, id, created_at: now() },
         "doubt" => Event::Doubt { batch, reason: text() },
         "adopted" => Event::Adopted { batch, id, created_at: now(), proof: text() },
-        "absent" => Event::Absent { batch, checked_until: now() },
+        "absent" => Event::Absent { batch, checked_until: now(), by_person: false },
+        "withdrawn" => Event::Withdrawn { batch },
         "cancel_asked" => Event::CancelAsked { batch },
         "seen" => Event::Seen { batch, status: Processing::InProgress, counts: Counts::default() },
         "ended" => Event::Ended { batch, counts: Counts::default(), ended_at: None },
@@ -49,7 +50,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
     }
 }
 
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "added",
     "intent",
     "refused",
@@ -62,6 +63,7 @@ const KINDS: [&str; 15] = [
     "ended",
     "collected",
     "lost",
+    "withdrawn",
     "exported",
     "held_back",
     "abandoned",
@@ -112,6 +114,7 @@ impl Model {
             ("accepted", "ended") => "ended",
             ("ended" | "collected", "collected") => "collected",
             ("accepted" | "ended", "lost") => "lost",
+            ("planned" | "refused", "withdrawn") => "withdrawn",
             _ => return None,
         })
     }
@@ -166,7 +169,7 @@ fn possible() -> impl Strategy<Value = Vec<Entry>> {
         for choice in choices {
             let batches = model.batches.len() as u32;
             let mut events: Vec<Event> = (1..=batches + 1)
-                .flat_map(|batch| KINDS[..12].iter().map(move |kind| event(kind, batch, batch + u32::from(choice) % 3)))
+                .flat_map(|batch| KINDS[..13].iter().map(move |kind| event(kind, batch, batch + u32::from(choice) % 3)))
                 .collect();
             events.push(event("exported", 0, 0));
             events.push(event(if choice % 50 == 0 { "abandoned" } else { "held_back" }, 0, 0));
@@ -188,7 +191,7 @@ proptest! {
         let state = State::from_events(&pieces(), &story).unwrap();
         let model = Model::takes_all(&story).unwrap();
         prop_assert_eq!(state.what_is_left().collect::<Vec<_>>(), model.left());
-        prop_assert_eq!(state.is_collected(), model.batches.iter().all(|place| ["empty", "collected", "lost"].contains(place)));
+        prop_assert_eq!(state.is_collected(), model.batches.iter().all(|place| ["empty", "collected", "lost", "withdrawn"].contains(place)));
         prop_assert_eq!(state.stage() == Stage::Abandoned, model.is_over);
         prop_assert_eq!(state.events(), story.len() as u64);
     }
@@ -276,6 +279,7 @@ fn says_where_the_run_stands() {
         ("intent 1\naccepted 1 7".to_owned(), Stage::Submitting),
         (sent.to_owned(), Stage::InFlight),
         (format!("{sent}\nended 1\nlost 2"), Stage::Ended),
+        ("intent 1\naccepted 1 7\nwithdrawn 2".to_owned(), Stage::InFlight),
         (here.clone(), Stage::Collected),
         (format!("{here}\nheld_back"), Stage::HeldBack),
         (format!("{here}\nexported"), Stage::Exported),
@@ -288,6 +292,48 @@ fn says_where_the_run_stands() {
         assert_eq!(state.stage(), stage, "{text}");
         assert_eq!(state.is_finished(), matches!(stage, Stage::Exported | Stage::Abandoned), "{text}");
     }
+}
+
+#[test]
+fn puts_the_requests_of_a_split_batch_into_new_ones() {
+    let refused = after("intent 2\nrefused 2");
+    let split = |into: Vec<PieceSummary>| Entry::new(3, now(), Event::Split { batch: 2, into });
+    for (into, reason) in [
+        (vec![piece(4, 4)], "it is split in 1, and the next new batch is 4"),
+        (vec![piece(4, 2), piece(6, 2)], "it is split in 2, and the next new batch is 4"),
+        (vec![piece(4, 2), piece(5, 1)], "its 4 requests became 3"),
+    ] {
+        let mut state = refused.clone();
+        assert_eq!(state.apply(&split(into)).unwrap_err().reason, reason);
+        assert_eq!(state, refused);
+    }
+    let mut state = refused;
+    state.apply(&split(vec![piece(4, 1), piece(5, 3)])).unwrap();
+    assert_eq!(state.batch(2).unwrap().state, BatchState::Split { into: vec![4, 5] });
+    assert_eq!(state.left_to(Step::Submit).map(Batch::number).collect::<Vec<_>>(), [1, 4, 5]);
+    assert!(state.batches()[3..].iter().all(|batch| batch.attempt == 1));
+    let mut planned = after("");
+    assert!(planned.apply(&Entry::new(1, now(), Event::Split { batch: 2, into: vec![piece(4, 1), piece(5, 3)] })).is_err());
+}
+
+#[test]
+fn knows_before_when_no_lost_batch_can_have_been_made() {
+    let at = |minute: i64| now() + jiff::SignedDuration::from_mins(minute);
+    let intent = |batch, newest_listed| match event("intent", batch, 0) {
+        Event::Intent { batch, requests, bytes, body_hash, .. } => {
+            Event::Intent { batch, requests, bytes, body_hash, newest_listed }
+        }
+        other => other,
+    };
+    let state = |events| State::from_events(&pieces(), &entries(events)).unwrap();
+    let first = state(vec![intent(1, Some(at(-90)))]);
+    assert_eq!(first.batch(1).unwrap().not_before, Some(at(-90)));
+    let made = Event::Accepted { batch: 1, id: BatchId("a".to_owned()), created_at: at(-60) };
+    let second = state(vec![intent(1, Some(at(-90))), made, intent(2, None)]);
+    assert_eq!(second.batch(2).unwrap().not_before, Some(at(-60)), "the batch before it is older");
+    let again = state(vec![intent(1, Some(at(-90))), event("doubt", 1, 0), event("absent", 1, 0), intent(1, Some(at(5)))]);
+    assert_eq!(again.batch(1).unwrap().not_before, Some(at(-90)), "the first call counts");
+    assert_eq!(state(vec![intent(1, None)]).batch(1).unwrap().not_before, None);
 }
 
 #[test]
