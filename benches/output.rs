@@ -1,18 +1,26 @@
-//! Joining and writing: rows a second, and bytes a second of result lines or of input.
+//! Joining and writing: rows a second, and bytes a second of result lines or of the table written.
 //!
-//! Result lines have about 800 bytes, in an order of their own; answers are checked against a schema of three columns.
+//! Result lines have about 1,200 bytes, in an order of their own; answers are checked against a schema of three columns. The table written
+//! has the source's two columns, the three of the answers, and those that a run adds.
 
 #![allow(missing_docs)] // divan's macros make items without
 
+mod text;
+
 use std::borrow::Cow;
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufWriter, Cursor};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use rowmill::join::{AttemptResults, JoinedRow, Joiner, RequestRow, ResultIndex};
 use rowmill::outcome::answer::AnswerSchema;
 use rowmill::outcome::{Outcome, Status, Usage};
@@ -20,8 +28,11 @@ use rowmill::output::{OutputSchema, OutputSpec, OutputWriter, RowBuilders};
 use serde_json::json;
 
 const ROWS: usize = 8_192;
+const BATCHES: usize = 8;
+const FORMATS: [&str; 4] = ["parquet", "arrow", "csv", "jsonl"];
 
 fn main() {
+    text::announce();
     divan::main();
 }
 
@@ -68,10 +79,11 @@ fn id(row: usize) -> String {
 
 fn result_lines() -> Vec<u8> {
     let mut lines = Vec::new();
+    let texts = text::texts(ROWS);
     for row in 0..ROWS {
         let row = row * 5_003 % ROWS; // every row once, out of order
         let topic = if row.is_multiple_of(2) { "card" } else { "loan" };
-        let reason = format!("because of {row} things").repeat(6);
+        let reason = &texts[row];
         let answer = json!({ "topic": topic, "score": row as f64 / 7.0, "reason": reason });
         let line = Line {
             id: id(row).into(),
@@ -90,11 +102,9 @@ fn result_lines() -> Vec<u8> {
 
 fn source() -> RecordBatch {
     let columns = vec![Field::new("ticket_id", DataType::Int64, false), Field::new("text", DataType::Utf8, false)];
-    let texts =
-        (0..ROWS).map(|row| format!("Ticket {row} says that something is wrong with number {}. ", row * 31 % 977).repeat(8));
     RecordBatch::try_new(
         Arc::new(Schema::new(columns)),
-        vec![Arc::new(Int64Array::from_iter_values(0..ROWS as i64)), Arc::new(StringArray::from_iter_values(texts))],
+        vec![Arc::new(Int64Array::from_iter_values(0..ROWS as i64)), Arc::new(StringArray::from(text::texts(ROWS)))],
     )
     .unwrap()
 }
@@ -119,14 +129,68 @@ fn joined<'r>(index: ResultIndex, answers: Option<&AnswerSchema>, ids: &'r [Stri
     ids.iter().map(|id| joiner.row(request(id)).unwrap()).collect()
 }
 
-fn write(folder: &Path, name: &str, source: &RecordBatch, answers: &AnswerSchema, rows: &[JoinedRow<'_>]) {
-    let spec = OutputSpec::new(name);
+fn output_schema(path: &Path, source: &RecordBatch, answers: &AnswerSchema) -> (OutputSpec, OutputSchema) {
+    let spec = OutputSpec::new(path);
     let schema = OutputSchema::new(&source.schema(), answers.fields(), &spec).unwrap();
-    let mut writer = OutputWriter::create(&spec, &folder.join(name), &schema, Vec::new()).unwrap();
+    (spec, schema)
+}
+
+fn write(path: &Path, source: &RecordBatch, answers: &AnswerSchema, rows: &[JoinedRow<'_>]) {
+    let (spec, schema) = output_schema(path, source, answers);
+    let mut writer = OutputWriter::create(&spec, path, &schema, Vec::new()).unwrap();
     let mut builders = RowBuilders::new(&schema, Some(answers), ROWS);
-    rows.iter().for_each(|row| builders.append(row));
-    writer.write(&builders.finish(source).unwrap()).unwrap();
+    for _ in 0..BATCHES {
+        rows.iter().for_each(|row| builders.append(row));
+        writer.write(&builders.finish(source).unwrap()).unwrap();
+    }
     writer.finish().unwrap();
+}
+
+fn write_by_the_crate_alone(path: &Path, batch: &RecordBatch) {
+    let file = File::create(path).unwrap();
+    let batches = std::iter::repeat_n(batch, BATCHES);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("parquet") => {
+            let zstd = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(zstd)).unwrap();
+            batches.for_each(|batch| writer.write(batch).unwrap());
+            writer.close().unwrap();
+        }
+        Some("arrow") => {
+            let mut writer = ipc::writer::FileWriter::try_new(file, &batch.schema()).unwrap();
+            batches.for_each(|batch| writer.write(batch).unwrap());
+            writer.finish().unwrap();
+        }
+        Some("csv") => {
+            let mut writer = arrow::csv::Writer::new(BufWriter::new(file));
+            batches.for_each(|batch| writer.write(batch).unwrap());
+        }
+        _ => {
+            let mut writer = arrow::json::LineDelimitedWriter::new(BufWriter::new(file));
+            batches.for_each(|batch| writer.write(batch).unwrap());
+            writer.finish().unwrap();
+        }
+    }
+}
+
+/// Joined rows of a batch, and the batch of the output they make.
+fn bench_writing(
+    bencher: Bencher<'_, '_>,
+    format: &str,
+    write: impl Fn(&Path, &RecordBatch, &[JoinedRow<'_>], &RecordBatch, &AnswerSchema),
+) {
+    let (lines, source, answers) = (result_lines(), source(), answers());
+    let ids: Vec<_> = (0..ROWS).map(id).collect();
+    let rows = joined(index(&lines, &ids), Some(&answers), &ids);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("a.{format}"));
+    let mut builders = RowBuilders::new(&output_schema(&path, &source, &answers).1, Some(&answers), ROWS);
+    rows.iter().for_each(|row| builders.append(row));
+    let batch = builders.finish(&source).unwrap();
+    bencher
+        .counter(ItemsCount::new(ROWS * BATCHES))
+        .counter(BytesCount::new(batch.get_array_memory_size() * BATCHES))
+        .bench_local(|| write(&path, &source, &rows, &batch, &answers));
 }
 
 #[divan::bench]
@@ -134,6 +198,17 @@ fn index_result_lines(bencher: Bencher<'_, '_>) {
     let lines = result_lines();
     let ids: Vec<_> = (0..ROWS).map(id).collect();
     bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(lines.len())).bench_local(|| index(black_box(&lines), &ids));
+}
+
+/// The yardstick for joining: every line read and parsed in the order in which they came, and joined to nothing.
+#[divan::bench]
+fn parse_in_any_order(bencher: Bencher<'_, '_>) {
+    let lines = result_lines();
+    bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(lines.len())).bench_local(|| {
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            black_box(parse(line).unwrap());
+        }
+    });
 }
 
 #[divan::bench(args = ["text", "schema"])]
@@ -148,14 +223,14 @@ fn join(bencher: Bencher<'_, '_>, answer: &str) {
         .bench_local_values(|index| black_box(joined(index, answers.as_ref(), &ids).len()));
 }
 
-#[divan::bench(args = ["a.parquet", "a.arrow", "a.csv", "a.jsonl"])]
-fn write_output(bencher: Bencher<'_, '_>, name: &str) {
-    let (lines, source, answers) = (result_lines(), source(), answers());
-    let ids: Vec<_> = (0..ROWS).map(id).collect();
-    let rows = joined(index(&lines, &ids), Some(&answers), &ids);
-    let folder = tempfile::tempdir().unwrap();
-    bencher
-        .counter(ItemsCount::new(ROWS))
-        .counter(BytesCount::new(source.get_array_memory_size()))
-        .bench_local(|| write(folder.path(), name, &source, &answers, &rows));
+/// From joined rows to a file in its place.
+#[divan::bench(args = FORMATS, sample_count = 20)]
+fn write_output(bencher: Bencher<'_, '_>, format: &str) {
+    bench_writing(bencher, format, |path, source, rows, _, answers| write(path, source, answers, rows));
+}
+
+/// The yardstick: batches that are made already, through the crate that writes the format, not synced.
+#[divan::bench(args = FORMATS, sample_count = 20)]
+fn by_the_crate_alone(bencher: Bencher<'_, '_>, format: &str) {
+    bench_writing(bencher, format, |path, _, _, batch, _| write_by_the_crate_alone(path, batch));
 }

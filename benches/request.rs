@@ -2,6 +2,10 @@
 //!
 //! Only ratios within one run mean something.
 
+#![allow(missing_docs)] // divan's macros make items without
+
+mod text;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,24 +20,17 @@ use rowmill::request::{RequestSpec, Requests};
 const ROWS: usize = 8_192;
 
 fn main() {
+    text::announce();
     divan::main();
 }
 
-/// Rows of about 430 characters of text, some of it quoted, some not Latin.
+/// Rows of about 400 bytes of text, some of it quoted, some not Latin.
 fn rows() -> RecordBatch {
-    let text = |i: usize| {
-        let sentence = if i.is_multiple_of(7) {
-            "она сказала: „не работает“ — 動きません。"
-        } else {
-            "She wrote: \"it crashes\" when I open it,\nagain. "
-        };
-        sentence.repeat(8)
-    };
     RecordBatch::try_from_iter([
         ("id", Arc::new(Int64Array::from_iter_values(0..ROWS as i64)) as ArrayRef),
         ("category", Arc::new(StringArray::from_iter_values((0..ROWS).map(|i| format!("category {}", i % 20))))),
         ("rating", Arc::new(Float64Array::from_iter_values((0..ROWS).map(|i| i as f64 / 7.0)))),
-        ("text", Arc::new(StringArray::from_iter_values((0..ROWS).map(text)))),
+        ("text", Arc::new(StringArray::from(text::texts(ROWS)))),
     ])
     .expect("the columns have one length")
 }
@@ -51,12 +48,16 @@ fn column<'a>(rows: &'a RecordBatch, name: &str) -> &'a StringArray {
     rows.column_by_name(name).and_then(|column| column.as_any().downcast_ref()).expect("a text column")
 }
 
+fn text_bytes(rows: &RecordBatch) -> BytesCount {
+    BytesCount::new(column(rows, "text").value_data().len())
+}
+
 #[divan::bench]
 fn fragments_from_a_template(bencher: Bencher<'_, '_>) {
     let rows = rows();
     let requests = requests("Category: {{ category }}\nText:\n{{ text }}\nAnswer with one word.", &rows);
     let mut out = Vec::new();
-    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+    bencher.counter(ItemsCount::new(ROWS)).counter(text_bytes(&rows)).bench_local(|| {
         out.clear();
         let rows = requests.rows(&rows);
         for row in 0..ROWS {
@@ -72,7 +73,7 @@ fn fragments_from_a_template_with_a_loop_and_filters(bencher: Bencher<'_, '_>) {
     let template = "{% for name, cell in row|items %}{{ name|upper }}: {{ cell|default('?') }}\n{% endfor %}{{ text|oneline|truncate(100) }}";
     let requests = requests(template, &rows);
     let mut out = Vec::new();
-    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+    bencher.counter(ItemsCount::new(ROWS)).counter(text_bytes(&rows)).bench_local(|| {
         out.clear();
         let rows = requests.rows(&rows);
         for row in 0..ROWS {
@@ -88,7 +89,7 @@ fn fragments_by_hand(bencher: Bencher<'_, '_>) {
     let rows = rows();
     let (category, text) = (column(&rows, "category"), column(&rows, "text"));
     let mut out = Vec::new();
-    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+    bencher.counter(ItemsCount::new(ROWS)).counter(text_bytes(&rows)).bench_local(|| {
         out.clear();
         for row in 0..ROWS {
             let start = out.len();
@@ -107,7 +108,7 @@ fn escaping(bencher: Bencher<'_, '_>) {
     let rows = rows();
     let text = column(&rows, "text");
     let mut out = Vec::new();
-    bencher.counter(BytesCount::new(text.value_data().len())).bench_local(|| {
+    bencher.counter(text_bytes(&rows)).bench_local(|| {
         out.clear();
         for text in text.iter().flatten() {
             json_escape_simd::escape_into(text, &mut out);
@@ -121,7 +122,7 @@ fn escaping_by_serde_json(bencher: Bencher<'_, '_>) {
     let rows = rows();
     let text = column(&rows, "text");
     let mut out = Vec::new();
-    bencher.counter(BytesCount::new(text.value_data().len())).bench_local(|| {
+    bencher.counter(text_bytes(&rows)).bench_local(|| {
         out.clear();
         for text in text.iter().flatten() {
             serde_json::to_writer(&mut out, text).expect("text is JSON");

@@ -1,23 +1,30 @@
-//! Rows per second out of each format, with all columns and with one.
+//! Rows and bytes of file a second out of each format: all columns, one, and one row, beside the crate that reads the format alone.
+
+#![allow(missing_docs)] // divan's macros make items without
+
+mod text;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use arrow::ipc::reader::FileReader;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::source::{Source, SourceSpec};
 
 const ROWS: u64 = 100_000;
 const FORMATS: [&str; 4] = ["csv", "jsonl", "parquet", "arrow"];
 
 fn main() {
+    text::announce();
     divan::main();
 }
 
-/// The same rows in every format: a number, a word, and a text of about 400 characters with quotes, commas and other scripts.
+/// The same rows in every format: a number, a word, and a text of about 400 bytes.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     FOLDER.get_or_init(|| write_files().expect("the files can be written")).path()
@@ -25,12 +32,10 @@ fn folder() -> &'static Path {
 
 fn write_files() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    let mut random = fastrand::Rng::with_seed(7);
-    let words = ["the", "order", "\"arrived\"", "late,", "änderung", "返品", "and", "was", "broken\n", "🙂"];
     let mut lines = fs::File::create(folder.path().join("a.jsonl")).map(std::io::BufWriter::new)?;
-    for id in 0..ROWS {
-        let text: Vec<&str> = (0..60).map(|_| words[random.usize(..words.len())]).collect();
-        let row = serde_json::json!({"id": id, "lang": words[random.usize(..2)], "text": text.join(" ")});
+    for (id, text) in text::texts(ROWS as usize).into_iter().enumerate() {
+        let lang = if id.is_multiple_of(2) { "ko" } else { "en" };
+        let row = serde_json::json!({"id": id, "lang": lang, "text": text});
         writeln!(lines, "{row}")?;
     }
     lines.flush()?;
@@ -74,6 +79,39 @@ fn scan(bencher: Bencher<'_, '_>, spec: &SourceSpec, projection: Option<&[String
 #[divan::bench(args = FORMATS, sample_count = 10)]
 fn all_columns(bencher: Bencher<'_, '_>, format: &str) {
     scan(bencher, &spec(format), None);
+}
+
+/// The yardstick: every record once through the crate that reads the format (JSON Lines: every line), and nothing made of it.
+#[divan::bench(args = FORMATS, sample_count = 10)]
+fn by_the_crate_alone(bencher: Bencher<'_, '_>, format: &str) {
+    let path = folder().join(format!("a.{format}"));
+    let bytes = fs::metadata(&path).expect("it was written").len();
+    bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(bytes)).bench(|| {
+        let file = fs::File::open(&path).expect("it was written");
+        let rows = match format {
+            "csv" => csv_rows(file),
+            "jsonl" => std::io::BufReader::with_capacity(1 << 18, file).split(b'\n').count(),
+            "parquet" => {
+                let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.with_batch_size(8_192).build());
+                reader.expect("Parquet").map(|batch| batch.expect("rows").num_rows()).sum()
+            }
+            _ => {
+                let reader = FileReader::try_new(file, None).expect("Arrow IPC");
+                reader.map(|batch| batch.expect("rows").num_rows()).sum()
+            }
+        };
+        assert_eq!(rows as u64, ROWS);
+    });
+}
+
+fn csv_rows(file: fs::File) -> usize {
+    let mut reader = csv::ReaderBuilder::new().buffer_capacity(1 << 18).from_reader(file);
+    let mut record = csv::ByteRecord::new();
+    let mut rows = 0;
+    while reader.read_byte_record(&mut record).expect("CSV") {
+        rows += 1;
+    }
+    rows
 }
 
 #[divan::bench(args = FORMATS, sample_count = 10)]
