@@ -4,6 +4,7 @@
 mod bad_input;
 mod commands;
 mod crash;
+mod heal;
 mod readme;
 mod run;
 mod support;
