@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Send failed rows of a run again, by class.
     Retry(Retry),
+    /// Rebuild a run whose journal is lost, from its plan and the provider's list of batches.
+    Rescue(Rescue),
     /// Start the simulator: the same endpoints, local and free.
     Sim(Sim),
     /// Print completions for a shell.
@@ -252,6 +254,13 @@ pub(crate) struct Retry {
     /// Leave after this long with exit code 5.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
+}
+
+/// Arguments of `rescue`.
+#[derive(Debug, Args)]
+pub(crate) struct Rescue {
+    /// A run's folder or id.
+    pub(crate) target: PathBuf,
 }
 
 /// Arguments of `sim`.

@@ -219,6 +219,7 @@ fn hint(error: &Error) -> Option<String> {
             "finish the old run with `rowmill run {0}`, or give it up with `rowmill cancel {0} --abandon` and start anew",
             run.display()
         ),
+        Error::SoundJournal { run } => format!("`rowmill run {}` goes on with it", run.display()),
         Error::OtherOrigin { .. } => "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned(),
         _ => return None,
     };

@@ -9,6 +9,7 @@ mod explain;
 mod init;
 mod plan;
 mod preview;
+mod rescue;
 mod retry;
 mod run;
 mod screen;
@@ -60,6 +61,7 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
         Command::Status(args) => status::run(args, common, screen),
         Command::Cancel(args) => cancel::run(args, common, screen),
         Command::Retry(args) => retry::run(args, common, screen),
+        Command::Rescue(args) => rescue::run(args, common, screen),
         Command::Sim(args) => sim::run(args, screen),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "rowmill", &mut std::io::stdout());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Error, Event, FORMAT, Note, Plan, State, cannot};
+use super::{Entry, Error, Event, FORMAT, Note, Plan, RunDir, State, cannot};
 use crate::durable::{self, Appender};
 use crate::request::custom_id::Nonce;
 
@@ -79,6 +79,22 @@ impl Journal {
         let mut line = serde_json::to_vec(&header).map_err(|e| cannot("write", path)(io::Error::other(e)))?;
         line.push(b'\n');
         durable::write_file(path, &line).map_err(cannot("write", path))
+    }
+
+    /// Begins a journal anew; the old one, if there is one, is kept under another name, which is given back.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn renew(run: &RunDir, plan: &Plan, now: Timestamp) -> Result<Option<PathBuf>, Error> {
+        let path = run.journal();
+        let aside = run.path().join(format!("journal.until-{}.jsonl", now.strftime("%Y%m%d-%H%M%S")));
+        let kept = match fs::rename(&path, &aside) {
+            Ok(()) => Some(aside),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(cannot("set aside", &path)(error)),
+        };
+        Journal::create(&path, plan)?;
+        Ok(kept)
     }
 
     /// Reads a journal without touching it, even while another process writes it: half a line at its end is passed over.

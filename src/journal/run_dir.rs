@@ -47,6 +47,19 @@ impl RunDir {
         RunDir { path: path.to_path_buf() }
     }
 
+    /// Opens a run whose journal is lost or cannot be read: only the plan is looked at.
+    ///
+    /// # Errors
+    /// [`Error::NoRun`], or that the plan is missing or damaged: without it nothing can be rebuilt.
+    pub fn open_without_journal(path: &Path) -> Result<(RunDir, Plan), Error> {
+        let run = RunDir { path: path.to_path_buf() };
+        if !path.is_dir() || is_planning(path) {
+            return Err(Error::NoRun { path: path.to_path_buf() });
+        }
+        let plan = Plan::read(&run.plan())?;
+        Ok((run, plan))
+    }
+
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {

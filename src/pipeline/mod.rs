@@ -22,6 +22,7 @@ pub mod plan;
 pub mod prepare;
 pub mod progress;
 mod render;
+pub mod rescue;
 pub mod run;
 mod split;
 pub mod submit;
@@ -116,6 +117,12 @@ pub enum Error {
         run: PathBuf,
         /// What changed.
         what: Vec<String>,
+    },
+    /// A journal is to be rebuilt that is not broken.
+    #[error("the journal of the run `{}` can be read: there is nothing to rescue", .run.display())]
+    SoundJournal {
+        /// The run.
+        run: PathBuf,
     },
     /// The run belongs to another provider than the one that is set.
     #[error("this run was planned for {planned}, not for {given}")]

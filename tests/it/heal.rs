@@ -31,8 +31,7 @@ fn server_errors_are_sent_again_by_themselves() {
 
 #[test]
 fn expired_rows_are_sent_again_until_the_job_says_stop() {
-    let (work, simulator) =
-        with_faults("[[rows]]\noutcome = \"expired\"\nshare = 1.0\ntimes = 99\n", "[retry]\nexpired = 1\n");
+    let (work, simulator) = with_faults("[[rows]]\noutcome = \"expired\"\nshare = 1.0\ntimes = 99\n", "[retry]\nexpired = 1\n");
     work.rowmill_at(&simulator.url(), &["run", "job.toml"]).expect(3);
     assert_eq!(statuses(&work)["expired"], 20);
     assert!(simulator.accepted().values().all(|&times| times == 2), "{:?}", simulator.accepted());
@@ -46,7 +45,8 @@ fn cut_off_answers_get_more_tokens_when_a_person_asks() {
     assert!(cut > 0);
     work.rowmill_at(&simulator.url(), &["retry", "job.toml", "--class", "truncated", "--max-tokens", "3x"]).expect(0);
     assert_eq!(statuses(&work)["succeeded"], 20);
-    let head = work.files().into_iter().find(|file| file.contains("head.") && !file.ends_with("head.bin")).expect("a head of its own");
+    let head =
+        work.files().into_iter().find(|file| file.contains("head.") && !file.ends_with("head.bin")).expect("a head of its own");
     assert!(work.read(&head).contains("\"max_tokens\":600"), "{}", work.read(&head));
     let again = simulator.accepted().values().filter(|&&times| times == 2).count();
     assert_eq!(again, cut);
@@ -55,8 +55,10 @@ fn cut_off_answers_get_more_tokens_when_a_person_asks() {
 
 #[test]
 fn errors_for_good_are_never_sent_again() {
-    let (work, simulator) =
-        with_faults("[[rows]]\noutcome = \"errored\"\nerror_type = \"invalid_request_error\"\nshare = 0.5\n", "[retry]\nserver_error = 9\n");
+    let (work, simulator) = with_faults(
+        "[[rows]]\noutcome = \"errored\"\nerror_type = \"invalid_request_error\"\nshare = 0.5\n",
+        "[retry]\nserver_error = 9\n",
+    );
     work.rowmill_at(&simulator.url(), &["run", "job.toml"]).expect(3);
     assert!(simulator.accepted().values().all(|&times| times == 1));
 }

@@ -6,5 +6,6 @@ mod commands;
 mod crash;
 mod heal;
 mod readme;
+mod rescue;
 mod run;
 mod support;

@@ -261,6 +261,11 @@ impl Sim {
         self.running().base_url()
     }
 
+    /// Waits until every batch whose time has come has ended.
+    pub(crate) fn settle(&self) {
+        self.runtime.block_on(self.running().settle());
+    }
+
     /// Puts the provider's clock ahead of ours (or behind, where negative).
     pub(crate) fn set_ahead(&self, seconds: i64) {
         self.ahead.store(seconds, Ordering::SeqCst);

@@ -1,0 +1,30 @@
+//! `rowmill rescue`: rebuilds a run whose journal is lost.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rowmill::pipeline::drive::Until;
+use rowmill::pipeline::rescue;
+
+use super::args::{Common, Rescue};
+use super::explain::Failure;
+use super::run::{carry_on, open};
+use super::screen::Screen;
+use super::target::run_of;
+
+pub(crate) fn run(args: &Rescue, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+    let folder = run_of(&args.target, &common.state)?;
+    let (run, kept) = rescue::rescue(&folder, Timestamp::now())?;
+    let settle = run.settle();
+    // The lock goes with the run; opening it again finds the way to its provider too.
+    drop(run);
+    if let Some(kept) = kept {
+        screen.say(format!("the old journal is kept as {}", kept.display()));
+    }
+    screen.say(format!(
+        "every batch is looked for in the provider's list; one that has not shown itself after {} s counts as not made, and `rowmill run` sends it",
+        settle.as_secs()
+    ));
+    let (mut run, connection) = open(&folder, &common.state, Duration::ZERO, false, screen)?;
+    carry_on(&mut run, &connection, Until::Sent, None, screen)
+}

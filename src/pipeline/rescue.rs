@@ -1,0 +1,41 @@
+//! A run whose journal is lost → the same run, with every batch to be looked for.
+//!
+//! Without its journal nobody knows which batches of a run were sent, so all of them are in doubt. That is how the journal is begun
+//! anew, and from there the way is the usual one: the provider's list is searched for batches of their sizes, and what is found is
+//! proven by the ids in its results (`doubt.rs`). What cannot be found within the settling time counts as not made.
+//!
+//! Batches that sent rows for the second time (`heal.rs`) are not found again: their rows are as their first try left them.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::journal::{Event, Journal, Lock, Owner, RunDir};
+
+use super::{Error, Run};
+
+/// Begins the journal of a run anew, with every batch in doubt. Gives the run, and where the old journal is kept, if there was one.
+///
+/// # Errors
+/// [`Error::SoundJournal`] if the journal can be read, for a sound one knows more; [`Error::Journal`] if the run is locked, or its plan is
+/// lost too.
+pub fn rescue(folder: &Path, now: Timestamp) -> Result<(Run, Option<PathBuf>), Error> {
+    let (dir, plan) = RunDir::open_without_journal(folder)?;
+    let lock = Lock::take(&dir, &Owner::this_process(now))?;
+    if Journal::read(&dir.journal(), &plan).is_ok() {
+        return Err(Error::SoundJournal { run: folder.to_path_buf() });
+    }
+    let kept = Journal::renew(&dir, &plan, now)?;
+    drop(lock);
+    let (mut run, _) = Run::open(folder, now)?;
+    for piece in plan.pieces.iter().filter(|piece| piece.requests > 0) {
+        let (batch, requests, bytes) = (piece.piece, piece.requests, piece.body_bytes);
+        // It can have been sent at any time since the plan was made.
+        run.record(
+            plan.created_at,
+            Event::Intent { batch, requests, bytes, body_hash: piece.body_hash.clone(), newest_listed: None },
+        )?;
+        run.record(now, Event::Doubt { batch, reason: "the run's journal was lost".to_owned() })?;
+    }
+    Ok((run, kept))
+}
