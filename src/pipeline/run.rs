@@ -495,6 +495,7 @@ impl Run {
             ("rowmill.job", self.plan.job_name.clone()),
             ("rowmill.model", request.model.clone()),
             ("rowmill.simulated", self.plan.simulated.to_string()),
+            ("rowmill.origin", self.plan.origin.clone()),
             ("rowmill.planned_at", self.plan.created_at.to_string()),
             ("rowmill.tool", self.plan.tool.clone()),
             ("rowmill.answer_columns", self.plan.answer_schema.is_some().to_string()),

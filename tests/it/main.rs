@@ -8,4 +8,5 @@ mod heal;
 mod readme;
 mod rescue;
 mod run;
+mod security;
 mod support;
