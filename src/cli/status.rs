@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use rowmill::journal;
-use rowmill::pipeline::run::{RunView, view};
+use rowmill::pipeline::view::{RunView, view};
 
 use super::args::{Common, Status};
 use super::explain::{self, Failure};

@@ -21,8 +21,8 @@ use crate::provider::{ApiError, BatchId, ResultStream};
 
 use super::drive::{Driver, between};
 use super::progress::Progress;
-use super::run::RETENTION;
 use super::submit::stopped;
+use super::view::RETENTION;
 use super::watch::Eyes;
 use super::{Error, Run};
 

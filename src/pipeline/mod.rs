@@ -17,6 +17,7 @@ pub mod drive;
 pub mod export;
 pub mod faults;
 pub mod heal;
+pub mod new_run;
 mod ordered;
 pub mod plan;
 pub mod prepare;
@@ -26,6 +27,7 @@ pub mod rescue;
 pub mod run;
 mod split;
 pub mod submit;
+pub mod view;
 pub mod watch;
 
 use std::path::PathBuf;

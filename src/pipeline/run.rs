@@ -3,7 +3,7 @@
 //! Opening takes the run's lock, so that one process works on it at a time, and reads the journal into a state. From then on an
 //! event is on disk before the state takes it in.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,117 +11,19 @@ use std::time::Duration;
 use arrow::array::Array as _;
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::batch::{PieceSummary, SpoolReader, SpooledBody, verify};
 use crate::durable;
-use crate::job::{Job, JobFile};
-use crate::journal::{
-    Batch, BatchState, Event, HashedFile, HeadFile, Journal, Lock, Manifest, Owner, Plan, PlanCounts, Planning, RunDir,
-    SourceFile, Stage, State, Step,
-};
+use crate::job::JobFile;
+use crate::journal::{Batch, BatchState, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step};
 use crate::outcome::class::RetrySpec;
 use crate::output::{KeptColumns, OutputSpec};
 use crate::provider::{BatchId, Counts};
-use crate::request::custom_id::Nonce;
 
-use super::Error;
 use super::export::Summary;
-use super::plan::{Outline, Planner};
+use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
 use super::prepare::Prepared;
-
-/// What a plan keeps of the job: everything that is needed once the job file is gone or has changed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct KeptJob {
-    job: Job,
-    text: String,
-}
-
-/// A run that is about to be planned.
-pub struct NewRun<'a> {
-    /// The folder it will have.
-    pub folder: &'a Path,
-    /// The job.
-    pub file: &'a JobFile,
-    /// Its rooms.
-    pub prepared: &'a Prepared,
-    /// Its mark in every custom_id.
-    pub nonce: &'a Nonce,
-    /// Where its batches will be.
-    pub origin: String,
-    /// Whether that is the simulator.
-    pub simulated: bool,
-    /// When it is planned.
-    pub now: Timestamp,
-}
-
-impl NewRun<'_> {
-    /// Plans the run: spools every batch and writes the plan. The folder appears under its name when all of it is there.
-    ///
-    /// # Errors
-    /// As [`Planner::spool`], and when the folder cannot be written. Nothing is left behind then.
-    pub fn plan<'p>(&self, planner: impl FnOnce(PathBuf) -> Planner<'p>) -> Result<Outline, Error> {
-        let planning = Planning::begin(self.folder, &Owner::this_process(self.now))?;
-        let planner = planner(planning.dir().path().to_path_buf());
-        let limits = planner.limits;
-        let (outline, pieces) = planner.spool(&planning.dir().spool())?;
-        let head = self.prepared.requests.head();
-        let plan = self.describe(&outline, pieces, limits, head);
-        planning.finish(plan, head)?;
-        Ok(outline)
-    }
-
-    fn describe(&self, outline: &Outline, pieces: Vec<PieceSummary>, limits: crate::batch::Limits, head: &[u8]) -> Plan {
-        let kept = KeptJob { job: self.file.job.clone(), text: self.file.text.clone() };
-        Plan {
-            format: crate::journal::FORMAT,
-            tool: concat!("rowmill ", env!("CARGO_PKG_VERSION")).to_owned(),
-            created_at: self.now,
-            run: self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            nonce: self.nonce.clone(),
-            simulated: self.simulated,
-            job_name: self.file.job.head.name.clone(),
-            job: serde_json::to_value(kept).unwrap_or_default(),
-            job_path: absolute(&self.file.path),
-            job_hash: hash_of_job(&self.file.job),
-            templates: hashed_files(self.prepared),
-            sources: source_files(self.prepared),
-            source_schema: format!("{:?}", self.prepared.source.schema()),
-            answer_schema: self.prepared.requests.answer_schema().cloned(),
-            origin: self.origin.clone(),
-            head: HeadFile::describe(None, head),
-            pieces,
-            counts: PlanCounts {
-                rows: outline.rows,
-                requests: outline.requests,
-                unsent: outline.unsent.clone(),
-                filtered: outline.rows_read - outline.rows,
-            },
-            limits,
-            output: absolute(&self.prepared.output_path),
-            estimate: None,
-            home: PathBuf::new(),
-        }
-    }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
-/// What was typed beside the job file counts as part of it, so the hash is over the job as it was read and not over its text.
-fn hash_of_job(job: &Job) -> String {
-    blake3::hash(serde_json::to_string(job).unwrap_or_default().as_bytes()).to_hex().to_string()
-}
-
-fn hashed_files(prepared: &Prepared) -> Vec<HashedFile> {
-    prepared.requests.template_files().iter().map(|(path, hash)| HashedFile { path: path.clone(), hash: hash.clone() }).collect()
-}
-
-fn source_files(prepared: &Prepared) -> Vec<SourceFile> {
-    let files = prepared.source.files().iter();
-    files.map(|file| SourceFile { path: file.path.display().to_string(), bytes: file.bytes, modified: file.modified }).collect()
-}
+use super::{Error, view};
 
 /// Results of one batch that sent rows of a piece.
 #[derive(Debug, Clone)]
@@ -526,25 +428,11 @@ impl Run {
     /// The summary for other programs, as it is now.
     #[must_use]
     pub fn manifest(&self, now: Timestamp) -> Manifest {
-        let state = self.state();
-        let totals = self.last_summary.as_ref().map(|summary| &summary.totals);
-        Manifest {
-            format: crate::journal::FORMAT,
-            run: self.plan.run.clone(),
-            job: self.plan.job_name.clone(),
-            simulated: self.plan.simulated,
-            state: state.stage().as_str().to_owned(),
-            rows: self.plan.rows(),
-            by_status: totals.map_or_else(|| by_status(state), |totals| totals.statuses.clone()),
-            batches: state.batches_by_state(),
-            usage: totals.map(crate::join::Totals::usage).unwrap_or_default(),
-            cost_usd: None,
-            output: state.export().and_then(|(export, _)| export.path.clone()),
-            next_action: next_action(state.stage(), self.folder()),
-            created_at: self.plan.created_at,
-            updated_at: now,
-            notes: notes(state),
+        let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
+        if let Some(Summary { totals, .. }) = &self.last_summary {
+            (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
         }
+        manifest
     }
 
     /// Replaces the manifest.
@@ -554,10 +442,6 @@ impl Run {
     pub fn write_manifest(&self, now: Timestamp) -> Result<(), Error> {
         Ok(self.manifest(now).write(&self.dir)?)
     }
-}
-
-fn by_status(state: &State) -> BTreeMap<crate::outcome::Status, u64> {
-    state.export().map(|(export, _)| export.by_status.clone()).unwrap_or_default()
 }
 
 /// Removes files that were on their way when a process that worked on the run was killed. Called with the run's lock.
@@ -572,138 +456,10 @@ fn clear_away_what_a_crash_left(dir: &RunDir, output: &Path) {
     }
 }
 
-/// What is out of order in the results that were saved.
-fn notes(state: &State) -> Vec<String> {
-    let unclean = state.batches().iter().filter_map(|batch| match &batch.state {
-        BatchState::Collected { lines, .. } if !lines.is_clean() => Some(super::collect::unclean(batch.number(), lines)),
-        BatchState::Lost { reason } => Some(format!("the results of batch {} are lost: {reason}", batch.number())),
-        _ => None,
-    });
-    unclean.collect()
-}
-
-fn next_action(stage: Stage, folder: &Path) -> String {
-    let folder = folder.display();
-    match stage {
-        Stage::Exported => "none".to_owned(),
-        Stage::Abandoned => "none: the run was given up".to_owned(),
-        Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
-        Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),
-        Stage::InFlight | Stage::Ended | Stage::Collected => format!("rowmill collect {folder} (or run)"),
-        Stage::HeldBack => format!("look at the failures; lower `output.min_success` or retry, then rowmill collect {folder}"),
-    }
-}
-
 /// Files whose content differs from what was planned, is gone, or is new.
 fn changed_files<'f>(planned: &'f [HashedFile], now: &'f [HashedFile]) -> impl Iterator<Item = &'f Path> {
     let differs = |file: &&HashedFile, others: &[HashedFile]| !others.contains(file);
     let gone = planned.iter().filter(move |file| differs(file, now));
     let new = now.iter().filter(move |file| !planned.iter().any(|old| old.path == file.path));
     gone.chain(new).map(|file| file.path.as_path())
-}
-
-/// A run as a reader sees it who does not work on it.
-#[derive(Debug, Clone, Serialize)]
-pub struct RunView {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// The summary as last written, or made now where there is none.
-    pub manifest: Manifest,
-    /// Its batches.
-    pub batches: Vec<BatchView>,
-    /// What a person should act on.
-    pub warnings: Vec<String>,
-}
-
-/// A batch as a reader sees it.
-#[derive(Debug, Clone, Serialize)]
-pub struct BatchView {
-    /// Its number, from 1.
-    pub batch: u32,
-    /// Which attempt for its rows, from 1.
-    pub attempt: u32,
-    /// Its requests.
-    pub requests: u64,
-    /// Where it stands.
-    pub state: String,
-    /// The provider's id.
-    pub id: Option<String>,
-    /// When it was created.
-    pub created_at: Option<Timestamp>,
-    /// Until what is unfinished expires, in seconds; only while it is in flight.
-    pub expires_in_seconds: Option<u64>,
-    /// Until its results can no longer be fetched, in seconds; only until they are saved.
-    pub results_vanish_in_seconds: Option<u64>,
-}
-
-/// Batches live this long. **Source**: batch API guide, read 2026-08-22.
-const BATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Results can be fetched this long, counted from the batch's creation. **Source**: as above.
-pub(crate) const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
-/// This long before results vanish, a person is warned.
-const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
-
-impl RunView {
-    /// Batches whose results are saved.
-    #[must_use]
-    pub fn collected(&self) -> usize {
-        self.batches.iter().filter(|batch| batch.state == "collected" || batch.state == "empty").count()
-    }
-}
-
-/// Looks at a run without taking its lock; another process may be working on it.
-///
-/// # Errors
-/// As [`Run::open`], but for the lock.
-pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Error> {
-    let (dir, plan, notes_of_dir) = RunDir::open(folder)?;
-    let state = Journal::read(&dir.journal(), &plan)?.state;
-    let written = Manifest::read(&dir)?;
-    let batches: Vec<BatchView> = state.batches().iter().map(|batch| batch_view(batch, now)).collect();
-    let vanishing = batches.iter().filter(|b| b.results_vanish_in_seconds.is_some_and(|left| left < WARN_BEFORE.as_secs()));
-    let mut warnings: Vec<String> = vanishing
-        .map(|b| match b.results_vanish_in_seconds {
-            Some(0) => format!("the results of batch {} are past their 29 days and can no longer be fetched", b.batch),
-            left => format!("the results of batch {} vanish in {} hours: collect them now", b.batch, left.unwrap_or(0) / 3_600),
-        })
-        .collect();
-    warnings.extend(notes(&state));
-    let manifest = Manifest {
-        format: crate::journal::FORMAT,
-        run: plan.run.clone(),
-        job: plan.job_name.clone(),
-        simulated: plan.simulated,
-        state: state.stage().as_str().to_owned(),
-        rows: plan.rows(),
-        by_status: by_status(&state),
-        batches: state.batches_by_state(),
-        usage: written.as_ref().map(|m| m.usage.clone()).unwrap_or_default(),
-        cost_usd: None,
-        output: state.export().and_then(|(export, _)| export.path.clone()),
-        next_action: next_action(state.stage(), dir.path()),
-        created_at: plan.created_at,
-        updated_at: written.as_ref().map_or(plan.created_at, |m| m.updated_at),
-        notes: notes(&state),
-    };
-    Ok((
-        RunView { folder: dir.path().to_path_buf(), manifest, batches, warnings },
-        notes_of_dir.iter().map(ToString::to_string).collect(),
-    ))
-}
-
-fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
-    let created_at = batch.remote.as_ref().map(|remote| remote.created_at);
-    let left = |life: Duration| created_at.map(|created| life.saturating_sub(super::drive::between(created, now)).as_secs());
-    let in_flight = matches!(batch.state, BatchState::Accepted { .. });
-    let uncollected = in_flight || matches!(batch.state, BatchState::Ended { .. });
-    BatchView {
-        batch: batch.number(),
-        attempt: batch.attempt,
-        requests: batch.piece.requests.into(),
-        state: batch.state.as_str().to_owned(),
-        id: batch.remote.as_ref().map(|remote| remote.id.0.clone()),
-        created_at,
-        expires_in_seconds: left(BATCH_LIFE).filter(|_| in_flight),
-        results_vanish_in_seconds: left(RETENTION).filter(|_| uncollected),
-    }
 }

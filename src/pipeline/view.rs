@@ -1,0 +1,153 @@
+//! A run as a reader sees it who does not work on it: where its batches stand, how long they have, what to do next.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::journal::{Batch, BatchState, FORMAT, Journal, Manifest, Plan, RunDir, Stage, State};
+use crate::outcome::{Status, Usage};
+
+use super::drive::between;
+use super::{Error, collect};
+
+/// A run as a reader sees it who does not work on it.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunView {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The summary as last written, or made now where there is none.
+    pub manifest: Manifest,
+    /// Its batches.
+    pub batches: Vec<BatchView>,
+    /// What a person should act on.
+    pub warnings: Vec<String>,
+}
+
+/// A batch as a reader sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct BatchView {
+    /// Its number, from 1.
+    pub batch: u32,
+    /// Which attempt for its rows, from 1.
+    pub attempt: u32,
+    /// Its requests.
+    pub requests: u64,
+    /// Where it stands.
+    pub state: String,
+    /// The provider's id.
+    pub id: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// Until what is unfinished expires, in seconds; only while it is in flight.
+    pub expires_in_seconds: Option<u64>,
+    /// Until its results can no longer be fetched, in seconds; only until they are saved.
+    pub results_vanish_in_seconds: Option<u64>,
+}
+
+/// Batches live this long. **Source**: batch API guide, read 2026-08-22.
+const BATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Results can be fetched this long, counted from the batch's creation. **Source**: as above.
+pub(crate) const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
+/// This long before results vanish, a person is warned.
+const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+impl RunView {
+    /// Batches whose results are saved.
+    #[must_use]
+    pub fn collected(&self) -> usize {
+        self.batches.iter().filter(|batch| batch.state == "collected" || batch.state == "empty").count()
+    }
+}
+
+/// Looks at a run without taking its lock; another process may be working on it.
+///
+/// # Errors
+/// As [`super::Run::open`], but for the lock.
+pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Error> {
+    let (dir, plan, notes_of_dir) = RunDir::open(folder)?;
+    let state = Journal::read(&dir.journal(), &plan)?.state;
+    let batches: Vec<BatchView> = state.batches().iter().map(|batch| batch_view(batch, now)).collect();
+    let vanishing = batches.iter().filter(|b| b.results_vanish_in_seconds.is_some_and(|left| left < WARN_BEFORE.as_secs()));
+    let mut warnings: Vec<String> = vanishing
+        .map(|b| match b.results_vanish_in_seconds {
+            Some(0) => format!("the results of batch {} are past their 29 days and can no longer be fetched", b.batch),
+            left => format!("the results of batch {} vanish in {} hours: collect them now", b.batch, left.unwrap_or(0) / 3_600),
+        })
+        .collect();
+    warnings.extend(notes(&state));
+    let mut manifest = manifest(&plan, &state, dir.path(), now);
+    if let Some(written) = Manifest::read(&dir)? {
+        (manifest.usage, manifest.updated_at) = (written.usage, written.updated_at);
+    }
+    Ok((
+        RunView { folder: dir.path().to_path_buf(), manifest, batches, warnings },
+        notes_of_dir.iter().map(ToString::to_string).collect(),
+    ))
+}
+
+fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
+    let created_at = batch.remote.as_ref().map(|remote| remote.created_at);
+    let left = |life: Duration| created_at.map(|created| life.saturating_sub(between(created, now)).as_secs());
+    let in_flight = matches!(batch.state, BatchState::Accepted { .. });
+    let uncollected = in_flight || matches!(batch.state, BatchState::Ended { .. });
+    BatchView {
+        batch: batch.number(),
+        attempt: batch.attempt,
+        requests: batch.piece.requests.into(),
+        state: batch.state.as_str().to_owned(),
+        id: batch.remote.as_ref().map(|remote| remote.id.0.clone()),
+        created_at,
+        expires_in_seconds: left(BATCH_LIFE).filter(|_| in_flight),
+        results_vanish_in_seconds: left(RETENTION).filter(|_| uncollected),
+    }
+}
+
+/// The summary of a run as its plan and its journal tell it. Tokens are known only to who joined the results last.
+pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        run: plan.run.clone(),
+        job: plan.job_name.clone(),
+        simulated: plan.simulated,
+        state: state.stage().as_str().to_owned(),
+        rows: plan.rows(),
+        by_status: by_status(state),
+        batches: state.batches_by_state(),
+        usage: Usage::default(),
+        cost_usd: None,
+        output: state.export().and_then(|(export, _)| export.path.clone()),
+        next_action: next_action(state.stage(), folder),
+        created_at: plan.created_at,
+        updated_at: now,
+        notes: notes(state),
+    }
+}
+
+fn by_status(state: &State) -> BTreeMap<Status, u64> {
+    state.export().map(|(export, _)| export.by_status.clone()).unwrap_or_default()
+}
+
+/// What is out of order in the results that were saved.
+fn notes(state: &State) -> Vec<String> {
+    let unclean = state.batches().iter().filter_map(|batch| match &batch.state {
+        BatchState::Collected { lines, .. } if !lines.is_clean() => Some(collect::unclean(batch.number(), lines)),
+        BatchState::Lost { reason } => Some(format!("the results of batch {} are lost: {reason}", batch.number())),
+        _ => None,
+    });
+    unclean.collect()
+}
+
+fn next_action(stage: Stage, folder: &Path) -> String {
+    let folder = folder.display();
+    match stage {
+        Stage::Exported => "none".to_owned(),
+        Stage::Abandoned => "none: the run was given up".to_owned(),
+        Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
+        Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),
+        Stage::InFlight | Stage::Ended | Stage::Collected => format!("rowmill collect {folder} (or run)"),
+        Stage::HeldBack => format!("look at the failures; lower `output.min_success` or retry, then rowmill collect {folder}"),
+    }
+}
