@@ -133,15 +133,16 @@ fn takes_the_first_line_that_succeeded_where_there_are_several() {
 fn tells_missing_unreadable_and_unsent_rows_apart() {
     let lines = "{\"id\":\"b\",broken}\n{\"id\":\"d\"}\n";
     let mut joiner = Joiner::new(vec![attempt(1, lines, &["a", "b", "d"])], None, parse);
-    let unsent = RequestRow { custom_id: Some("d"), request_hash: None, unsent: Some("row 4: undefined value") };
-    for (request, status, error) in [
-        (sent("a"), Status::Missing, "the batch ended without a result line for it"),
-        (sent("b"), Status::Missing, "its result line cannot be read: key must be a string at line 1 column 11"),
-        (sent("c"), Status::Unsent, "its batch was not sent"),
-        (unsent, Status::Unsent, "row 4: undefined value"),
+    let unsent = RequestRow { custom_id: Some("d"), request_hash: None, unsent: Some("not_rendered: row 4: undefined value") };
+    for (request, status, kind, error) in [
+        (sent("a"), Status::Missing, None, "the batch ended without a result line for it"),
+        (sent("b"), Status::Missing, None, "its result line cannot be read: key must be a string at line 1 column 11"),
+        (sent("c"), Status::Unsent, Some("not_sent"), "its batch was not sent"),
+        (unsent, Status::Unsent, Some("not_rendered"), "row 4: undefined value"),
     ] {
         let row = joiner.row(request).unwrap();
-        assert_eq!((row.status, row.error(), row.attempt().is_some()), (status, Some(error), status == Status::Missing));
+        assert_eq!((row.status, row.error_type(), row.error()), (status, kind, Some(error)));
+        assert_eq!(row.attempt().is_some(), status == Status::Missing);
     }
     assert_eq!([joiner.totals().rows, joiner.totals().count(Status::Unsent)], [4, 2]);
 }

@@ -75,7 +75,7 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "error_type",
-        meaning: "the provider's kind of error, such as `invalid_request_error`",
+        meaning: "the provider's kind of error, such as `invalid_request_error`, or why the row was not sent, such as `too_large`",
         nullable: true,
         value: Value::Word(|row| row.error_type()),
     },

@@ -25,7 +25,7 @@ fn writes_every_column_of_the_run() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
 
     let path = write(folder.path(), &OutputSpec::new("b.jsonl"), &ids(1), &unsent_row(), 1);
-    let expected = r#"{"id":0,"_rm_status":"unsent","_rm_result":null,"_rm_text":null,"_rm_stop_reason":null,"_rm_error_type":null,"_rm_error":"too large","_rm_model":null,"_rm_input_tokens":null,"_rm_cache_creation_5m_input_tokens":null,"_rm_cache_creation_1h_input_tokens":null,"_rm_cache_read_input_tokens":null,"_rm_output_tokens":null,"_rm_thinking_tokens":null,"_rm_service_tier":null,"_rm_cost_usd":null,"_rm_attempt":null,"_rm_custom_id":null,"_rm_batch_id":null,"_rm_message_id":null,"_rm_request_hash":null}
+    let expected = r#"{"id":0,"_rm_status":"unsent","_rm_result":null,"_rm_text":null,"_rm_stop_reason":null,"_rm_error_type":"too_large","_rm_error":"too large","_rm_model":null,"_rm_input_tokens":null,"_rm_cache_creation_5m_input_tokens":null,"_rm_cache_creation_1h_input_tokens":null,"_rm_cache_read_input_tokens":null,"_rm_output_tokens":null,"_rm_thinking_tokens":null,"_rm_service_tier":null,"_rm_cost_usd":null,"_rm_attempt":null,"_rm_custom_id":null,"_rm_batch_id":null,"_rm_message_id":null,"_rm_request_hash":null}
 "#;
     assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
 }

@@ -72,7 +72,7 @@ fn full_row() -> JoinedRow<'static> {
 }
 
 fn unsent_row() -> JoinedRow<'static> {
-    let request = RequestRow { custom_id: None, request_hash: None, unsent: Some("too large") };
+    let request = RequestRow { custom_id: None, request_hash: None, unsent: Some("too_large: too large") };
     JoinedRow { request, status: Status::Unsent, attempts: Vec::new(), chosen: None, answer: None, cost_pico_usd: None }
 }
 
