@@ -29,7 +29,7 @@ pub struct SpoolRows {
     pub request_hash: StringArray,
     /// The row's own bytes of `params`, following the head; null where there is no request.
     pub fragment: BinaryArray,
-    /// Why there is no request; null where there is one.
+    /// Why there is no request, as `word: sentence`; null where there is one.
     pub unsent: StringArray,
     /// How the row is named in messages.
     pub key: StringArray,

@@ -82,7 +82,7 @@ pub struct RequestRow<'r> {
     pub custom_id: Option<&'r str>,
     /// Hash of the request.
     pub request_hash: Option<&'r str>,
-    /// Why the row was not sent; `None` if it was.
+    /// Why the row was not sent, as `word: sentence`; `None` if it was.
     pub unsent: Option<&'r str>,
 }
 
