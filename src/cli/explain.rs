@@ -220,6 +220,9 @@ fn hint(error: &Error) -> Option<String> {
             run.display()
         ),
         Error::SoundJournal { run } => format!("`rowmill run {}` goes on with it", run.display()),
+        Error::AlteredResults { .. } | Error::MissingResults { .. } => {
+            "put the file back from a copy; what it holds was paid for, and nothing was sent or written now".to_owned()
+        }
         Error::OtherOrigin { .. } => "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned(),
         _ => return None,
     };

@@ -199,7 +199,8 @@ pub(crate) fn index(run: &Run, ids: &[String], file: File) -> Result<(ResultInde
     Ok(ResultIndex::build(BufReader::with_capacity(1 << 18, lines), ids, custom_id_of, scratch)?)
 }
 
-fn hash_of(path: &Path) -> Result<String, Error> {
+/// blake3 of a file, in hex.
+pub(crate) fn hash_of(path: &Path) -> Result<String, Error> {
     let cannot = |source| Error::File { doing: "read", path: path.to_path_buf(), source };
     let mut hasher = blake3::Hasher::new();
     std::io::copy(&mut File::open(path).map_err(cannot)?, &mut hasher).map_err(cannot)?;

@@ -6,12 +6,12 @@
 //! **Memory:** one row group of the spool, the places of one piece's result lines (32 bytes each), and one row group of the output.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::batch::{SpoolReader, SpoolRows};
+use crate::batch::{SpoolReader, SpoolRows, verify};
 use crate::join::{AttemptResults, Joiner, RequestRow, Totals};
 use crate::journal::Event;
 use crate::outcome::answer::AnswerSchema;
@@ -131,6 +131,8 @@ impl<'a> Piece<'a> {
         summary: &mut Summary,
         listener: &dyn Listener,
     ) -> Result<u64, Error> {
+        let file_hash = &self.run.piece(self.piece).file_hash;
+        verify(&self.run.spool_path(self.piece), file_hash)?;
         let mut joiner = self.joiner()?;
         let mut builders = RowBuilders::new(schema, self.answer, ROWS);
         let mut healable = 0;
@@ -158,6 +160,9 @@ impl<'a> Piece<'a> {
     fn attempts(&self) -> Result<Vec<AttemptResults>, Error> {
         let mut attempts = Vec::new();
         for sent in self.run.results_of(self.piece) {
+            if let Some(hash) = &sent.file_hash {
+                check_results(&sent.file, hash)?;
+            }
             let file = File::open(&sent.file).map_err(|source| Error::File {
                 doing: "read results in",
                 path: sent.file.clone(),
@@ -169,6 +174,17 @@ impl<'a> Piece<'a> {
         }
         Ok(attempts)
     }
+}
+
+/// Checks that saved results are there, and are those that were saved.
+fn check_results(path: &Path, hash: &str) -> Result<(), Error> {
+    if !path.exists() {
+        return Err(Error::MissingResults { path: path.to_path_buf() });
+    }
+    if collect::hash_of(path)? != hash {
+        return Err(Error::AlteredResults { path: path.to_path_buf() });
+    }
+    Ok(())
 }
 
 pub(crate) fn request_row(rows: &SpoolRows, row: usize) -> RequestRow<'_> {

@@ -126,6 +126,18 @@ pub enum Error {
         /// The run.
         run: PathBuf,
     },
+    /// Saved results are not what they were.
+    #[error("the results `{}` were altered after they were saved", .path.display())]
+    AlteredResults {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Saved results are gone.
+    #[error("the results `{}` are missing", .path.display())]
+    MissingResults {
+        /// The file.
+        path: PathBuf,
+    },
     /// The run belongs to another provider than the one that is set.
     #[error("this run was planned for {planned}, not for {given}")]
     OtherOrigin {

@@ -32,6 +32,8 @@ pub(crate) struct Sent {
     pub(crate) attempt: u32,
     pub(crate) id: BatchId,
     pub(crate) file: PathBuf,
+    /// blake3 of the file when it was saved; `None` where nothing came back.
+    pub(crate) file_hash: Option<String>,
 }
 
 /// An opened run.
@@ -359,14 +361,15 @@ impl Run {
                     && rows.first_row <= batch.piece.last_row)
         };
         let file = |batch: &Batch| match &batch.state {
-            BatchState::Collected { file, .. } => Some(self.folder().join(file)),
+            BatchState::Collected { file, file_hash, .. } => Some((self.folder().join(file), Some(file_hash.clone()))),
             // Its rows were sent, and nothing came back: an empty file says so.
-            BatchState::Lost { .. } => Some(self.results_path(batch.number())),
+            BatchState::Lost { .. } => Some((self.results_path(batch.number()), None)),
             _ => None,
         };
         let sent = |batch: &Batch| {
             let id = batch.remote.as_ref()?.id.clone();
-            Some(Sent { batch: batch.number(), attempt: batch.attempt, id, file: file(batch)? })
+            let (file, file_hash) = file(batch)?;
+            Some(Sent { batch: batch.number(), attempt: batch.attempt, id, file, file_hash })
         };
         self.state().batches().iter().filter(overlaps).filter_map(sent).collect()
     }

@@ -1,4 +1,4 @@
-//! A run whose journal is lost is rebuilt from its plan and the provider's list.
+//! Runs whose files are not what they were: a lost journal is rebuilt, everything else is refused by name.
 
 use crate::support::{JOB, Sim, Workdir};
 
@@ -27,4 +27,75 @@ fn finds_every_batch_again_and_sends_none_twice() {
         assert_eq!(work.parquet("out.parquet").column("id"), (1..=30).map(|n| format!("T-{n}")).collect::<Vec<_>>());
         assert!(simulator.accepted().values().all(|&times| times == 1), "{damage}: {:?}", simulator.accepted());
     }
+}
+
+/// The one file of the run whose path ends so.
+fn file_of(work: &Workdir, ending: &str) -> String {
+    work.files().into_iter().find(|file| file.ends_with(ending)).unwrap_or_else(|| panic!("no {ending} in {:?}", work.files()))
+}
+
+#[test]
+fn altered_files_are_refused_by_name_and_nothing_is_sent() {
+    for (ending, words) in [
+        ("spool/00001.parquet", "was altered"),
+        ("head.bin", "altered"),
+        ("plan.json", "plan.json"),
+        ("journal.jsonl", "journal"),
+    ] {
+        let work = Workdir::new().with_rows(5);
+        let simulator = Sim::start();
+        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", "kept/run"]).expect(0);
+        let name = file_of(&work, ending);
+        let mut bytes = std::fs::read(work.path(&name)).unwrap();
+        let middle = bytes.len() / 2;
+        // One bit of what is not text; of what is, the second half.
+        if name.ends_with("json") || name.ends_with("jsonl") {
+            bytes.truncate(middle)
+        } else {
+            bytes[middle] ^= 0x10
+        }
+        work.write(&name, bytes);
+        let refused = work.rowmill_at(&simulator.url(), &["run", "kept/run"]).expect(2).says(words);
+        assert!(refused.stderr.contains("hint:"), "{}", refused.stderr);
+        assert_eq!(simulator.ledger().batches.len(), 0, "{ending}");
+    }
+}
+
+#[test]
+fn results_of_another_run_are_refused() {
+    let work = Workdir::new().with_rows(5);
+    let simulator = Sim::start();
+    for run in ["kept/one", "kept/two"] {
+        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", run]).expect(0);
+        work.rowmill_at(&simulator.url(), &["run", run]).expect(0);
+    }
+    std::fs::copy(work.path("kept/one/results/00001.1.jsonl.zst"), work.path("kept/two/results/00001.1.jsonl.zst")).unwrap();
+    work.rowmill_at(&simulator.url(), &["run", "kept/two"]).expect(2).says("00001.1.jsonl.zst").says("hint:");
+    std::fs::remove_file(work.path("kept/one/results/00001.1.jsonl.zst")).unwrap();
+    work.rowmill_at(&simulator.url(), &["run", "kept/one"]).expect(2).says("00001.1.jsonl.zst").says("hint:");
+}
+
+#[test]
+fn a_journal_of_a_newer_version_or_of_another_run_is_refused() {
+    let work = Workdir::new().with_rows(5);
+    let simulator = Sim::start();
+    for run in ["kept/one", "kept/two"] {
+        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", run]).expect(0);
+    }
+    let journal = work.read("kept/one/journal.jsonl");
+    work.write("kept/two/journal.jsonl", &journal);
+    work.rowmill_at(&simulator.url(), &["run", "kept/two"]).expect(2).says("another nonce");
+    work.write("kept/one/journal.jsonl", journal.replace("\"journal\":1", "\"journal\":99"));
+    work.rowmill_at(&simulator.url(), &["run", "kept/one"]).expect(2).says("99").says("hint:");
+    assert_eq!(simulator.ledger().batches.len(), 0);
+}
+
+#[test]
+fn a_run_copied_elsewhere_goes_on_and_says_so() {
+    let work = Workdir::new().with_rows(5);
+    let simulator = Sim::start();
+    work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", "kept/one"]).expect(0);
+    std::fs::rename(work.path("kept"), work.path("moved")).unwrap();
+    work.rowmill_at(&simulator.url(), &["run", "moved/one"]).expect(0).says("kept/one");
+    assert_eq!(work.parquet("out.parquet").rows(), 5);
 }
