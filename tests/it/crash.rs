@@ -157,7 +157,8 @@ fn submit_and_collect_that_are_ended_at_any_act_go_on_and_pay_once() {
 #[ignore = "takes minutes"]
 fn a_run_that_is_killed_at_random_moments_pays_once() {
     // Answers that come late leave time to die between acceptance and journal.
-    const SLOW: &str = "[[calls]]\non = 'create'\ndo = 'delay'\nseconds = 0.08\n[[calls]]\non = 'results'\ndo = 'delay'\nseconds = 0.05";
+    const SLOW: &str =
+        "[[calls]]\non = 'create'\ndo = 'delay'\nseconds = 0.08\n[[calls]]\non = 'results'\ndo = 'delay'\nseconds = 0.05";
     let rounds = std::env::var("ROWMILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let counts: [AtomicU32; 5] = Default::default();
     let [kills, starts, midway, adopted, absent] = &counts;
@@ -168,7 +169,12 @@ fn a_run_that_is_killed_at_random_moments_pays_once() {
         while next.fetch_add(1, Ordering::SeqCst) < rounds {
             let (work, sim) = (work(), Sim::new(SLOW, Duration::from_millis(random.u64(0..200))));
             for _ in 0..4 {
-                let mut child = work.command_at(&sim.url(), &["run", "job.toml"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+                let mut child = work
+                    .command_at(&sim.url(), &["run", "job.toml"])
+                    .stderr(Stdio::null())
+                    .stdout(Stdio::null())
+                    .spawn()
+                    .unwrap();
                 thread::sleep(Duration::from_micros(random.u64(0..600_000)));
                 add(starts, 1);
                 add(kills, usize::from(child.try_wait().unwrap().is_none()));
@@ -196,7 +202,7 @@ fn a_run_that_is_killed_at_random_moments_pays_once() {
         }
     });
     let [kills, starts, midway, adopted, absent] = counts.map(AtomicU32::into_inner);
-    println!(
+    eprintln!(
         "{rounds} runs of {ROWS} rows in 3 batches: {kills} of {starts} processes killed, {midway} times between acceptance and journal; \
          {adopted} batches found, {absent} shown not to exist; every row accepted once, every output whole"
     );

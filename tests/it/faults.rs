@@ -67,7 +67,10 @@ fn one(case: &Case) {
     if [0, 3].contains(case.codes.last().expect("a code")) {
         let out = work.parquet("out.parquet");
         let mut failed = BTreeMap::new();
-        out.column("_rm_status").iter().filter(|status| *status != "succeeded").for_each(|s| *failed.entry(s.clone()).or_insert(0) += 1);
+        out.column("_rm_status")
+            .iter()
+            .filter(|status| *status != "succeeded")
+            .for_each(|s| *failed.entry(s.clone()).or_insert(0) += 1);
         let expected: BTreeMap<String, usize> = case.failed.iter().map(|(status, rows)| ((*status).to_owned(), *rows)).collect();
         assert_eq!(failed, expected);
         assert_eq!((out.rows(), accepted.len()), (ROWS, ROWS));
@@ -95,28 +98,71 @@ fn create_calls_that_fail_are_made_again_only_where_they_had_no_effect() {
     const MADE: u64 = 3;
     all(&[
         // Refused, certainly without effect.
-        Case { creates: MADE + 1, says: "was not taken", ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\nretry_after = '1'") },
+        Case {
+            creates: MADE + 1,
+            says: "was not taken",
+            ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\nretry_after = '1'")
+        },
         Case { creates: MADE + 2, ..case("[[calls]]\non = 'create'\nnth = [2, 3]\ndo = 'status'\nstatus = 429") },
-        Case { creates: MADE + 1, codes: &[4, 0], ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 429\nshould_retry = false") },
+        Case {
+            creates: MADE + 1,
+            codes: &[4, 0],
+            ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 429\nshould_retry = false")
+        },
         Case { creates: MADE + 1, codes: &[4, 0], ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 400") },
         Case { creates: MADE + 1, codes: &[4, 0], ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 404") },
-        Case { creates: MADE + 1, codes: &[12, 0], says: "check the key", ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 401") },
+        Case {
+            creates: MADE + 1,
+            codes: &[12, 0],
+            says: "check the key",
+            ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 401")
+        },
         Case { creates: MADE + 1, codes: &[12, 0], ..case("[[calls]]\non = 'create'\nnth = [3]\ndo = 'status'\nstatus = 403") },
-        Case { creates: MADE + 1, codes: &[4, 0], says: "spend limit", ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 402") },
-        Case { creates: MADE + 1, codes: &[4, 0], says: "another origin", ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'redirect'\nstatus = 307") },
+        Case {
+            creates: MADE + 1,
+            codes: &[4, 0],
+            says: "spend limit",
+            ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 402")
+        },
+        Case {
+            creates: MADE + 1,
+            codes: &[4, 0],
+            says: "another origin",
+            ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'redirect'\nstatus = 307")
+        },
         // Nobody knows, and it was not made: looked for, then made again.
-        Case { creates: MADE + 1, says: "may or may not", ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 500") },
-        Case { creates: MADE + 1, says: "was not made", ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 529") },
+        Case {
+            creates: MADE + 1,
+            says: "may or may not",
+            ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 500")
+        },
+        Case {
+            creates: MADE + 1,
+            says: "was not made",
+            ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 529")
+        },
         Case { creates: MADE + 1, ..case("[[calls]]\non = 'create'\nnth = [3]\ndo = 'status'\nstatus = 409") },
         Case { creates: MADE + 1, says: "may or may not", ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_before'") },
         Case { ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_during'\nat_byte = 100") },
-        Case { env: SHORT, says: "nothing moved", ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'hang_before'\nseconds = 3") },
+        Case {
+            env: SHORT,
+            says: "nothing moved",
+            ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'hang_before'\nseconds = 3")
+        },
         // Nobody knows, and it was made: found, and not made again.
         Case { creates: MADE, says: "was found", ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'") },
         Case { creates: MADE, says: "was found", ..case("[[calls]]\non = 'create'\nnth = [1, 2, 3]\ndo = 'reset_after'") },
         Case { env: SHORT, says: "was found", ..case("[[calls]]\non = 'create'\nnth = [3]\ndo = 'hang_after'\nseconds = 3") },
-        Case { creates: MADE, says: "was found", ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'truncated_json'\nat_byte = 40") },
-        Case { creates: MADE, says: "was found", ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'truncated_json'\nat_byte = 40\nabrupt = true") },
+        Case {
+            creates: MADE,
+            says: "was found",
+            ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'truncated_json'\nat_byte = 40")
+        },
+        Case {
+            creates: MADE,
+            says: "was found",
+            ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'truncated_json'\nat_byte = 40\nabrupt = true")
+        },
         Case { creates: MADE, ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'content_type'\nvalue = 'text/html'") },
         // The list is behind, by less than the settling time.
         Case {
@@ -126,11 +172,36 @@ fn create_calls_that_fail_are_made_again_only_where_they_had_no_effect() {
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\nnth = [2]\nunlisted_seconds = 2")
         },
         // The look fails too, or shows results that prove nothing at first.
-        Case { creates: MADE, ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[calls]]\non = 'list'\nfrom = 2\ntimes = 2\ndo = 'status'\nstatus = 503") },
-        Case { creates: MADE, ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'results'\nnth = [1]\ndo = 'status'\nstatus = 500") },
-        Case { creates: MADE, ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'results'\nnth = [1]\ndo = 'foreign_line'") },
-        Case { creates: MADE, ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'results'\nnth = [1]\ndo = 'garbage_line'") },
-        Case { creates: MADE, ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'results'\nnth = [1]\ndo = 'cut'\nat_byte = 5") },
+        Case {
+            creates: MADE,
+            ..case(
+                "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[calls]]\non = 'list'\nfrom = 2\ntimes = 2\ndo = 'status'\nstatus = 503",
+            )
+        },
+        Case {
+            creates: MADE,
+            ..case(
+                "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'results'\nnth = [1]\ndo = 'status'\nstatus = 500",
+            )
+        },
+        Case {
+            creates: MADE,
+            ..case(
+                "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'results'\nnth = [1]\ndo = 'foreign_line'",
+            )
+        },
+        Case {
+            creates: MADE,
+            ..case(
+                "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'results'\nnth = [1]\ndo = 'garbage_line'",
+            )
+        },
+        Case {
+            creates: MADE,
+            ..case(
+                "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'results'\nnth = [1]\ndo = 'cut'\nat_byte = 5",
+            )
+        },
     ]);
 }
 
@@ -140,7 +211,11 @@ fn limits_of_the_account_are_waited_for_or_said() {
         Case { says: "was not taken", ..case("queue_limit = 7\n[[batches]]\nextra_seconds = 0.5") },
         Case { codes: &[4, 4], says: "raise the spend limit", ..case("spend_cap_requests = 7") },
         // Too large for the front end: the requests go in two batches, and in smaller ones as long as it takes.
-        Case { creates: 5, says: "too large for the provider", ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413") },
+        Case {
+            creates: 5,
+            says: "too large for the provider",
+            ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413")
+        },
         Case { creates: 7, ..case("[[calls]]\non = 'create'\nnth = [1, 2]\ndo = 'status'\nstatus = 413") },
         Case { codes: &[4], says: "lower `batch.max_bytes`", ..case("[[calls]]\non = 'create'\ndo = 'status'\nstatus = 413") },
     ]);
@@ -154,7 +229,9 @@ fn looks_at_batches_that_fail_are_looks_again() {
         Case { job: LISTED, ..case("[[batches]]\nnth = [1, 3]\nhidden_seconds = 1.5") },
         case("[[calls]]\non = 'retrieve'\nnth = [1, 2]\ndo = 'status'\nstatus = 500"),
         case("[[calls]]\non = 'retrieve'\nnth = [1]\ndo = 'status'\nstatus = 429\nretry_after = '1'"),
-        case("[[calls]]\non = 'retrieve'\nnth = [1]\ndo = 'reset_before'\n[[calls]]\non = 'retrieve'\nnth = [3]\ndo = 'truncated_json'\nat_byte = 30"),
+        case(
+            "[[calls]]\non = 'retrieve'\nnth = [1]\ndo = 'reset_before'\n[[calls]]\non = 'retrieve'\nnth = [3]\ndo = 'truncated_json'\nat_byte = 30",
+        ),
         case("[[calls]]\non = 'retrieve'\nnth = [1, 2]\ndo = 'unknown_status'"),
         case("[[calls]]\non = 'retrieve'\ndo = 'foreign_results_url'"),
         Case { env: SHORT, ..case("[[calls]]\non = 'retrieve'\nnth = [2]\ndo = 'hang_before'\nseconds = 3") },
@@ -206,8 +283,17 @@ fn failed_rows_are_sent_again_as_the_job_says_and_no_more() {
     all(&[
         Case { times: 2, ..case("[[rows]]\noutcome = 'errored'\nshare = 0.3\nerror_type = 'overloaded_error'") },
         Case { times: 2, ..case("[[rows]]\noutcome = 'expired'\nshare = 0.3") },
-        Case { times: 3, codes: &[3], failed: &[("expired", 20)], ..case("[[rows]]\noutcome = 'expired'\nshare = 1.0\ntimes = 0") },
-        Case { codes: &[3], failed: &[("errored", 20)], ..case("[[rows]]\noutcome = 'errored'\nshare = 1.0\nerror_type = 'invalid_request_error'") },
+        Case {
+            times: 3,
+            codes: &[3],
+            failed: &[("expired", 20)],
+            ..case("[[rows]]\noutcome = 'expired'\nshare = 1.0\ntimes = 0")
+        },
+        Case {
+            codes: &[3],
+            failed: &[("errored", 20)],
+            ..case("[[rows]]\noutcome = 'errored'\nshare = 1.0\nerror_type = 'invalid_request_error'")
+        },
         Case { codes: &[3], failed: &[("refused", 20)], ..case("[[rows]]\noutcome = 'refused'\nshare = 1.0") },
         // The batch with the failed rows is in doubt, and found.
         Case {
@@ -225,7 +311,8 @@ fn a_slow_end_meets_the_deadline() {
     work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "1s"]).expect(5).says("3 in flight");
     assert!(begun.elapsed() < Duration::from_secs(20));
     // Also while a refused batch waits for room.
-    let (work, sim) = (self::work(""), Sim::new("[[calls]]\non = 'create'\nfrom = 2\ndo = 'status'\nstatus = 429", Duration::from_secs(3600)));
+    let (work, sim) =
+        (self::work(""), Sim::new("[[calls]]\non = 'create'\nfrom = 2\ndo = 'status'\nstatus = 429", Duration::from_secs(3600)));
     work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "2s"]).expect(5).says("1 in flight");
     assert!(sim.calls(Call::Create) < 7, "{} create calls in two seconds", sim.calls(Call::Create));
     // And while a call is tried again.
@@ -277,7 +364,10 @@ fn a_doubt_holds_everything_until_it_is_settled() {
 
 #[test]
 fn a_look_does_not_settle_before_its_time() {
-    let (work, sim) = (work("[batch]\nmax_requests = 7\nsettle_seconds = 3\n"), Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 500"));
+    let (work, sim) = (
+        work("[batch]\nmax_requests = 7\nsettle_seconds = 3\n"),
+        Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 500"),
+    );
     submit(&work, &sim, &[]).expect(7);
     submit(&work, &sim, &[]).expect(7);
     pause(3.1);
@@ -438,7 +528,12 @@ fn two_processes_that_begin_together_send_everything_once() {
         };
         let both = [begin(), begin()].map(|child| Finished::from(child.wait_with_output().unwrap()));
         let codes = both.each_ref().map(|finished| finished.code);
-        assert!(codes.contains(&0) && codes.iter().all(|code| [0, 11].contains(code)), "{codes:?}\n{}\n{}", both[0].stderr, both[1].stderr);
+        assert!(
+            codes.contains(&0) && codes.iter().all(|code| [0, 11].contains(code)),
+            "{codes:?}\n{}\n{}",
+            both[0].stderr,
+            both[1].stderr
+        );
         // One that comes when the other is done begins a run of its own.
         let runs = codes.iter().filter(|code| **code == 0).count() as u64;
         assert!(sim.accepted().values().all(|times| *times == runs), "{:?}", sim.accepted());

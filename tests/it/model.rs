@@ -35,7 +35,9 @@ impl Plan {
 
     fn job(&self) -> String {
         let Plan { max_requests, max_queued_requests, .. } = self;
-        format!("{JOB}\n[batch]\nmax_requests = {max_requests}\nmax_queued_requests = {max_queued_requests}\nsettle_seconds = 1\n")
+        format!(
+            "{JOB}\n[batch]\nmax_requests = {max_requests}\nmax_queued_requests = {max_queued_requests}\nsettle_seconds = 1\n"
+        )
     }
 }
 
@@ -44,7 +46,12 @@ fn words(words: &[&'static str]) -> impl Strategy<Value = &'static str> + use<> 
 }
 
 fn call() -> impl Strategy<Value = String> {
-    let any = ["do = 'reset_before'", "do = 'truncated_json'\nat_byte = 50", "do = 'status'\nstatus = 500", "do = 'status'\nstatus = 429"];
+    let any = [
+        "do = 'reset_before'",
+        "do = 'truncated_json'\nat_byte = 50",
+        "do = 'status'\nstatus = 500",
+        "do = 'status'\nstatus = 429",
+    ];
     let create = [
         &any[..],
         &["do = 'reset_after'", "do = 'reset_after'", "do = 'reset_during'\nat_byte = 200", "do = 'status'\nstatus = 413"],
@@ -52,9 +59,16 @@ fn call() -> impl Strategy<Value = String> {
         &["do = 'status'\nstatus = 429\nretry_after = '1'", "do = 'truncated_json'\nat_byte = 50\nabrupt = true"],
     ]
     .concat();
-    let look = [&any[..], &["do = 'status'\nstatus = 404", "do = 'unknown_status'", "do = 'foreign_results_url'", "do = 'redirect'"]].concat();
+    let look =
+        [&any[..], &["do = 'status'\nstatus = 404", "do = 'unknown_status'", "do = 'foreign_results_url'", "do = 'redirect'"]]
+            .concat();
     let results = [
-        &["do = 'cut'\nat_line = 2", "do = 'cut'\nat_byte = 600", "do = 'cut'\nat_byte = 900\nabrupt = true", "do = 'missing_line'"][..],
+        &[
+            "do = 'cut'\nat_line = 2",
+            "do = 'cut'\nat_byte = 600",
+            "do = 'cut'\nat_byte = 900\nabrupt = true",
+            "do = 'missing_line'",
+        ][..],
         &["do = 'duplicate_line'", "do = 'foreign_line'", "do = 'garbage_line'", "do = 'crlf'", "do = 'blank_lines'"],
         &["do = 'status'\nstatus = 404", "do = 'status'\nstatus = 503", "do = 'reset_before'", "do = 'status'\nstatus = 401"],
     ]
@@ -68,7 +82,12 @@ fn call() -> impl Strategy<Value = String> {
 
 fn plan() -> impl Strategy<Value = Plan> {
     let rows = words(&["outcome = 'errored'\nshare = 0.2\nerror_type = 'overloaded_error'", "outcome = 'expired'\nshare = 0.2"]);
-    let batches = words(&["nth = [2]\nhidden_seconds = 0.5", "unlisted_seconds = 0.5", "nth = [1]\nextra_seconds = 0.7", "extra_seconds = 0.3"]);
+    let batches = words(&[
+        "nth = [2]\nhidden_seconds = 0.5",
+        "unlisted_seconds = 0.5",
+        "nth = [1]\nextra_seconds = 0.7",
+        "extra_seconds = 0.3",
+    ]);
     let parts = (
         prop::collection::vec(call(), 0..6),
         prop::collection::vec(rows.prop_map(str::to_owned), 0..2),
@@ -91,7 +110,8 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 /// Gives the command until it ends for good.
 fn drive(work: &Workdir, sim: &Sim, plan: &Plan) -> i32 {
-    let halves: &[&[&str]] = if plan.is_in_halves { &[&["submit", "job.toml"], &["collect", "job.toml"]] } else { &[&["run", "job.toml"]] };
+    let halves: &[&[&str]] =
+        if plan.is_in_halves { &[&["submit", "job.toml"], &["collect", "job.toml"]] } else { &[&["run", "job.toml"]] };
     let mut said = Vec::new();
     for round in 0..AGAIN {
         // In halves, the first is given until there is nothing left to send.
@@ -139,7 +159,13 @@ fn keeps_its_promises(plan: &Plan) {
 #[test]
 fn any_faults_together_lose_no_row_and_pay_none_twice() {
     let cases_of = |seed: u64| {
-        let config = Config { cases: 10, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, max_shrink_iters: 12, ..Config::default() };
+        let config = Config {
+            cases: 10,
+            rng_seed: RngSeed::Fixed(seed),
+            failure_persistence: None,
+            max_shrink_iters: 12,
+            ..Config::default()
+        };
         TestRunner::new(config).run(&plan(), |plan| {
             keeps_its_promises(&plan);
             Ok(())
