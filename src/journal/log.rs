@@ -75,17 +75,27 @@ pub struct Journal {
 impl Journal {
     /// Writes a journal without events.
     pub(super) fn create(path: &Path, plan: &Plan) -> Result<(), Error> {
-        let header = Header { journal: FORMAT, run: plan.run.clone(), nonce: plan.nonce.clone() };
-        let mut line = serde_json::to_vec(&header).map_err(|e| cannot("write", path)(io::Error::other(e)))?;
-        line.push(b'\n');
-        durable::write_file(path, &line).map_err(cannot("write", path))
+        Journal::write(path, plan, &[])
     }
 
-    /// Begins a journal anew; the old one, if there is one, is kept under another name, which is given back.
+    fn write(path: &Path, plan: &Plan, entries: &[Entry]) -> Result<(), Error> {
+        let odd = |e| cannot("write", path)(io::Error::other(e));
+        let mut text =
+            serde_json::to_vec(&Header { journal: FORMAT, run: plan.run.clone(), nonce: plan.nonce.clone() }).map_err(odd)?;
+        text.push(b'\n');
+        for entry in entries {
+            serde_json::to_writer(&mut text, entry).map_err(odd)?;
+            text.push(b'\n');
+        }
+        durable::write_file(path, &text).map_err(cannot("write", path))
+    }
+
+    /// Begins a journal anew, with these events; the old one, if there is one, is kept under another name, which is given back. The new
+    /// one is there as a whole or not at all: with half of the events, the other half would count as never having happened.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn renew(run: &RunDir, plan: &Plan, now: Timestamp) -> Result<Option<PathBuf>, Error> {
+    /// [`Error::Io`], [`Error::Impossible`].
+    pub fn renew(run: &RunDir, plan: &Plan, now: Timestamp, events: Vec<(Timestamp, Event)>) -> Result<Option<PathBuf>, Error> {
         let path = run.journal();
         let aside = run.path().join(format!("journal.until-{}.jsonl", now.strftime("%Y%m%d-%H%M%S")));
         let kept = match fs::rename(&path, &aside) {
@@ -93,7 +103,9 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(cannot("set aside", &path)(error)),
         };
-        Journal::create(&path, plan)?;
+        let entries: Vec<Entry> = (1..).zip(events).map(|(seq, (at, event))| Entry::new(seq, at, event)).collect();
+        State::from_events(&plan.pieces, &entries).map_err(|source| Error::Impossible { path: path.clone(), source })?;
+        Journal::write(&path, plan, &entries)?;
         Ok(kept)
     }
 

@@ -76,7 +76,7 @@ async fn settle(driver: &Driver<'_>, run: &mut Run, told: &mut Told, batch: u32)
     for candidate in &look.candidates {
         match whose(driver, run, batch, candidate).await? {
             Whose::Ours(id) => return adopt(driver, run, batch, candidate, &id),
-            Whose::Anothers => run.not_ours(candidate.id.clone()),
+            Whose::Anothers => run.rule_out(candidate.id.clone(), batch),
             Whose::Open(why) => {
                 is_open = true;
                 if told.0.insert(candidate.id.clone()) {
@@ -128,7 +128,7 @@ async fn candidates(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<Option
         let has_size = |b: &RemoteBatch| {
             b.request_counts.total() == requests || (b.request_counts.total() == 0 && b.processing_status != Processing::Ended)
         };
-        let may_be_it = |b: &RemoteBatch| b.created_at >= oldest && has_size(b) && !run.is_known(&b.id);
+        let may_be_it = |b: &RemoteBatch| b.created_at >= oldest && has_size(b) && !run.is_not(&b.id, batch);
         look.candidates.extend(page.data.into_iter().filter(may_be_it));
         if is_past || !page.has_more || page.last_id.is_none() || page.last_id == after {
             look.is_whole = is_past || !page.has_more;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::batch::PieceSummary;
 use crate::journal::{Event, Journal, Lock, Owner, RunDir};
 
 use super::{Error, Run};
@@ -25,17 +26,15 @@ pub fn rescue(folder: &Path, now: Timestamp) -> Result<(Run, Option<PathBuf>), E
     if Journal::read(&dir.journal(), &plan).is_ok() {
         return Err(Error::SoundJournal { run: folder.to_path_buf() });
     }
-    let kept = Journal::renew(&dir, &plan, now)?;
+    // It can have been sent at any time since the plan was made.
+    let was_sent = |piece: &PieceSummary| {
+        let (batch, requests, bytes, body_hash) = (piece.piece, piece.requests, piece.body_bytes, piece.body_hash.clone());
+        let intent = Event::Intent { batch, requests, bytes, body_hash, newest_listed: None };
+        [(plan.created_at, intent), (now, Event::Doubt { batch, reason: "the run's journal was lost".to_owned() })]
+    };
+    let events = plan.pieces.iter().filter(|piece| piece.requests > 0).flat_map(was_sent).collect();
+    let kept = Journal::renew(&dir, &plan, now, events)?;
     drop(lock);
-    let (mut run, _) = Run::open(folder, now)?;
-    for piece in plan.pieces.iter().filter(|piece| piece.requests > 0) {
-        let (batch, requests, bytes) = (piece.piece, piece.requests, piece.body_bytes);
-        // It can have been sent at any time since the plan was made.
-        run.record(
-            plan.created_at,
-            Event::Intent { batch, requests, bytes, body_hash: piece.body_hash.clone(), newest_listed: None },
-        )?;
-        run.record(now, Event::Doubt { batch, reason: "the run's journal was lost".to_owned() })?;
-    }
+    let (run, _) = Run::open(folder, now)?;
     Ok((run, kept))
 }

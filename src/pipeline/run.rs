@@ -44,8 +44,8 @@ pub struct Run {
     kept: KeptJob,
     head: Arc<[u8]>,
     journal: Journal,
-    /// Batches of the workspace that were looked into and hold another's requests.
-    not_ours: HashSet<BatchId>,
+    /// Batches of the workspace that were looked into, each with the batch in doubt that it is not.
+    not_it: HashSet<(u32, BatchId)>,
     /// Batches in doubt that a person wants to be sent again.
     decided: HashSet<u32>,
     last_summary: Option<Summary>,
@@ -72,7 +72,7 @@ impl Run {
             kept,
             head,
             journal,
-            not_ours: HashSet::new(),
+            not_it: HashSet::new(),
             decided: HashSet::new(),
             last_summary: None,
             _lock: lock,
@@ -327,12 +327,14 @@ impl Run {
         }
     }
 
-    pub(crate) fn is_known(&self, id: &BatchId) -> bool {
-        self.state().batch_of(id).is_some() || self.not_ours.contains(id)
+    /// Whether a batch of the workspace is known not to be the one in doubt.
+    pub(crate) fn is_not(&self, id: &BatchId, batch: u32) -> bool {
+        self.state().batch_of(id).is_some() || self.not_it.contains(&(batch, id.clone()))
     }
 
-    pub(crate) fn not_ours(&mut self, id: BatchId) {
-        self.not_ours.insert(id);
+    /// Takes note that a batch of the workspace is not the one in doubt. It may be another of the run.
+    pub(crate) fn rule_out(&mut self, id: BatchId, batch: u32) {
+        self.not_it.insert((batch, id));
     }
 
     /// Whether a batch sends a request of this id.

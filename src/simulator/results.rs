@@ -94,7 +94,7 @@ impl Spoiler {
             again.push(line.to_vec());
         }
         if self.meets(Act::ForeignLine, n).is_some() {
-            again.push(br#"{"custom_id":"foreign-0001","result":{"type":"canceled"}}"#.to_vec());
+            self.write_line(br#"{"custom_id":"foreign-0001","result":{"type":"canceled"}}"#)?;
         }
         if self.meets(Act::GarbageLine, n).is_some() {
             self.write_line(b"<html>upstream timed out</html>")?;

@@ -2,7 +2,7 @@
 //! of an undisturbed run, every row was accepted once, and nothing is left behind.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -149,4 +149,67 @@ fn submit_and_collect_that_are_ended_at_any_act_go_on_and_pay_once() {
         was_ended
     });
     assert!(sent >= 14 && fetched >= 12, "{sent} and {fetched} acts");
+}
+
+/// Ends the process with SIGKILL at random moments, several times a run. Slow, so only on request:
+/// `ROWMILL_ROUNDS=300 cargo test --test it killed_at_random -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes"]
+fn a_run_that_is_killed_at_random_moments_pays_once() {
+    // Answers that come late leave time to die between acceptance and journal.
+    const SLOW: &str =
+        "[[calls]]\non = 'create'\ndo = 'delay'\nseconds = 0.08\n[[calls]]\non = 'results'\ndo = 'delay'\nseconds = 0.05";
+    let rounds = std::env::var("ROWMILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let counts: [AtomicU32; 5] = Default::default();
+    let [kills, starts, midway, adopted, absent] = &counts;
+    let add = |count: &AtomicU32, n: usize| count.fetch_add(u32::try_from(n).expect("a small number"), Ordering::SeqCst);
+    let next = AtomicU32::new(0);
+    let rounds_of = |seed: u64| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        while next.fetch_add(1, Ordering::SeqCst) < rounds {
+            let (work, sim) = (work(), Sim::new(SLOW, Duration::from_millis(random.u64(0..200))));
+            for _ in 0..4 {
+                let mut child = work
+                    .command_at(&sim.url(), &["run", "job.toml"])
+                    .stderr(Stdio::null())
+                    .stdout(Stdio::null())
+                    .spawn()
+                    .unwrap();
+                thread::sleep(Duration::from_micros(random.u64(0..600_000)));
+                add(starts, 1);
+                add(kills, usize::from(child.try_wait().unwrap().is_none()));
+                child.kill().unwrap();
+                child.wait().unwrap();
+                if is_over(&work) {
+                    break;
+                }
+                add(midway, usize::from(sim.ledger().batches.len() > journaled(&work)));
+            }
+            if !is_over(&work) {
+                run_until(&work, &sim, &["run", "job.toml"], 0);
+            }
+            check(&work, &sim);
+            let journal = work.files().into_iter().find(|file| file.ends_with("journal.jsonl")).unwrap();
+            let journal = work.read(&journal);
+            add(adopted, journal.matches(r#""event":"adopted""#).count());
+            add(absent, journal.matches(r#""event":"absent""#).count());
+        }
+    };
+    thread::scope(|scope| {
+        let others = [1, 2, 3].map(|seed| scope.spawn(move || rounds_of(seed)));
+        for other in others {
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
+    let [kills, starts, midway, adopted, absent] = counts.map(AtomicU32::into_inner);
+    eprintln!(
+        "{rounds} runs of {ROWS} rows in 3 batches: {kills} of {starts} processes killed, {midway} times between acceptance and journal; \
+         {adopted} batches found, {absent} shown not to exist; every row accepted once, every output whole"
+    );
+}
+
+/// Whether the run told everybody that it is done; the same command would begin another.
+fn is_over(work: &Workdir) -> bool {
+    let manifest = work.files().into_iter().find(|file| file.ends_with("manifest.json"));
+    manifest.is_some_and(|manifest| work.read(&manifest).contains(r#""state": "exported""#))
 }

@@ -4,7 +4,10 @@
 mod bad_input;
 mod commands;
 mod crash;
+mod disk;
+mod faults;
 mod heal;
+mod model;
 mod readme;
 mod rescue;
 mod run;

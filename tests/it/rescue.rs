@@ -99,3 +99,26 @@ fn a_run_copied_elsewhere_goes_on_and_says_so() {
     work.rowmill_at(&simulator.url(), &["run", "moved/one"]).expect(0).says("kept/one");
     assert_eq!(work.parquet("out.parquet").rows(), 5);
 }
+
+#[test]
+fn tells_batches_of_one_size_apart() {
+    let work = Workdir::new().with_rows(28);
+    work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 0\n"));
+    let sim = Sim::start();
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5);
+    sim.take_foreign_batch(7);
+    sim.settle();
+    let journal = work.files().into_iter().find(|file| file.ends_with("journal.jsonl")).unwrap();
+    std::fs::remove_file(work.path(&journal)).unwrap();
+    let run = journal.strip_suffix("/journal.jsonl").unwrap();
+    // Ended in its middle, it is as if it had not begun.
+    for n in 1..4 {
+        let mut command = work.command_at(&sim.url(), &["rescue", run]);
+        command.env("ROWMILL_CRASH_AT", n.to_string()).output().unwrap();
+        work.rowmill_at(&sim.url(), &["submit", "job.toml"]);
+        assert!(sim.accepted().values().all(|&times| times == 1), "act {n}: {:?}", sim.accepted());
+    }
+    work.rowmill_at(&sim.url(), &["rescue", run]);
+    work.rowmill_at(&sim.url(), &["run", run]).expect(0);
+    assert!(sim.accepted().values().all(|&times| times == 1), "{:?}", sim.accepted());
+}

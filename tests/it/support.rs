@@ -220,7 +220,6 @@ pub(crate) struct Sim {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
     folder: tempfile::TempDir,
-    spec: SimulatorSpec,
     ahead: Arc<AtomicI64>,
 }
 
@@ -243,14 +242,9 @@ impl Sim {
         let faults = Faults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}"));
         let spec = SimulatorSpec { faults, processing, ..SimulatorSpec::new(1, folder.path().to_path_buf(), clock) };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let mut sim = Sim { runtime, running: None, folder, spec, ahead };
-        sim.listen();
-        sim
-    }
-
-    fn listen(&mut self) {
-        let start = Simulator::start(self.spec.clone(), SocketAddr::from(([127, 0, 0, 1], 0)));
-        self.running = Some(self.runtime.block_on(start).expect("the simulator starts"));
+        let start = Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0)));
+        let running = Some(runtime.block_on(start).expect("the simulator starts"));
+        Sim { runtime, running, folder, ahead }
     }
 
     fn running(&self) -> &Running {
@@ -317,14 +311,6 @@ impl Sim {
         let post = post.header("anthropic-version", "2026-10-21").header("content-type", "application/json").body(body);
         let answer = self.runtime.block_on(post.send()).expect("an answer");
         assert!(answer.status().is_success());
-    }
-
-    /// A process other than this one stopped and started the provider: with other faults, on the same batches.
-    pub(crate) fn restart_with(&mut self, faults: &str) {
-        let running = self.running.take().expect("it runs");
-        self.runtime.block_on(running.stop());
-        self.spec.faults = Faults::from_toml(faults).expect("faults");
-        self.listen();
     }
 }
 
