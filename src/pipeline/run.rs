@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::batch::{PieceSummary, SpoolReader, SpooledBody, verify};
 use crate::durable;
-use crate::job::JobFile;
+use crate::job::{Job, JobFile};
 use crate::journal::{Batch, BatchState, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step};
 use crate::outcome::class::RetrySpec;
 use crate::output::{KeptColumns, OutputSpec};
@@ -131,6 +131,12 @@ impl Run {
 
     pub(crate) fn model_and_max_tokens(&self) -> (String, u32) {
         (self.kept.job.request.model.clone(), self.kept.job.request.max_tokens)
+    }
+
+    /// The job as it was planned.
+    #[must_use]
+    pub fn job(&self) -> &Job {
+        &self.kept.job
     }
 
     /// Which failures the job wants sent again.
