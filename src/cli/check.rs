@@ -57,7 +57,11 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     let mut lines = vec![
         format!("job        {} ({})", job.head.name, file.path.display()),
         format!("model      {}, at most {} tokens an answer", job.request.model, count(job.request.max_tokens.into())),
-        format!("source     {}, columns {}", plural(prepared.source.files().len() as u64, "file", "files"), names(&prepared.read)),
+        format!(
+            "source     {}, columns {}",
+            plural(prepared.source.files().len() as u64, "file", "files"),
+            names(&prepared.read)
+        ),
         match job.key.columns.as_slice() {
             [] => "key        the row's number".to_owned(),
             columns => format!("key        {}, unique over all rows", names(columns)),
@@ -65,7 +69,8 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
         shared(prepared, outline),
     ];
     if let Some(answer) = &prepared.answer {
-        let fields: Vec<String> = answer.fields().iter().map(|f| format!("`{}` ({})", f.name(), in_words(f.data_type()))).collect();
+        let fields: Vec<String> =
+            answer.fields().iter().map(|f| format!("`{}` ({})", f.name(), in_words(f.data_type()))).collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
     let output = prepared.output_path.strip_prefix(".").unwrap_or(&prepared.output_path);

@@ -198,7 +198,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::Keys(request::keys::Error::UnknownColumn { nearest, .. })
         | Error::Source(source::Error::UnknownColumn { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::Source(error) => return source_hint(error).map(str::to_owned),
-        Error::Job(job::Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => "`rowmill init DATA` writes a job file for a data file".to_owned(),
+        Error::Job(job::Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            "`rowmill init DATA` writes a job file for a data file".to_owned()
+        }
         Error::DuplicateKeys(shared) => {
             let columns = shared.columns.join("`, `");
             format!("add a column to `key.columns` (now `{columns}`), or set `key.on_duplicate` to \"number\" or \"first\"")
@@ -247,11 +249,16 @@ fn template_hint(error: &template::Error) -> Option<String> {
 fn source_hint(error: &source::Error) -> Option<&'static str> {
     use source::Error as E;
     Some(match error {
+        E::Empty { path } if path.as_os_str() == "-" => "pipe the rows in again; a run goes on without them by its folder or id",
         E::CellCount { .. } => "mend the line, or tell how the file is written with `source.delimiter` and `source.quote`",
         E::Quote { .. } => "close the quotation mark, or set `source.quote = \"\"` where it is an ordinary character",
         E::NotUtf8 { .. } => "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\"",
-        E::Corrupt { .. } | E::RowCount { .. } => "the file is damaged or written wrongly; make it anew, or set `source.format` if it is of another",
-        E::UnknownFormat { .. } | E::StdinFormat => "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\"",
+        E::Corrupt { .. } | E::RowCount { .. } => {
+            "the file is damaged or written wrongly; make it anew, or set `source.format` if it is of another"
+        }
+        E::UnknownFormat { .. } | E::StdinFormat => {
+            "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\""
+        }
         E::Changed { .. } => "run it again when nothing writes to the file any more",
         E::MixedFormats { .. } => "narrow `source.path` down to the files of one format, such as `data/*.csv`",
         E::Cell { .. } => "mend the cell, or leave the column as text: take it out of `source.columns`",

@@ -97,7 +97,9 @@ fn is_direction(c: char) -> bool {
 
 /// Whether a text has letters that are written from right to left: Hebrew, Arabic and their neighbours.
 fn is_right_to_left(text: &str) -> bool {
-    text.chars().any(|c| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}'))
+    text.chars().any(
+        |c| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}'),
+    )
 }
 
 #[cfg(test)]

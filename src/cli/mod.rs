@@ -5,6 +5,7 @@ mod cancel;
 mod check;
 mod collect;
 mod connect;
+mod examples;
 mod explain;
 mod init;
 mod layout;

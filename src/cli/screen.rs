@@ -38,9 +38,7 @@ impl Screen {
             Color::Auto => is_terminal && wanted,
         };
         let bar = ProgressBar::new_spinner();
-        bar.set_style(
-            ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
-        );
+        bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
         // Until there is progress to show, nothing is drawn.
         bar.set_draw_target(ProgressDrawTarget::hidden());
         Screen {

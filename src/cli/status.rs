@@ -43,7 +43,13 @@ fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
             batch.expires_in_seconds.map_or_else(String::new, |s| duration(std::time::Duration::from_secs(s))),
         ]
     });
-    let columns = [Column::Number("batch"), Column::Number("requests"), Column::Text("state"), Column::Id("id"), Column::Text("expires in")];
+    let columns = [
+        Column::Number("batch"),
+        Column::Number("requests"),
+        Column::Text("state"),
+        Column::Id("id"),
+        Column::Text("expires in"),
+    ];
     screen.data(table(&columns, batches));
     view.warnings.iter().for_each(|warning| screen.warn(warning));
     if !manifest.next_action.starts_with("none") {

@@ -146,7 +146,9 @@ fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
 
 fn answer_columns(run: &Run) -> usize {
     let schema = run.plan().answer_schema.as_ref();
-    schema.and_then(|schema| rowmill::outcome::answer::AnswerSchema::compile(schema).ok()).map_or(0, |answer| answer.fields().len())
+    schema
+        .and_then(|schema| rowmill::outcome::answer::AnswerSchema::compile(schema).ok())
+        .map_or(0, |answer| answer.fields().len())
 }
 
 fn bytes_of_text(batch: &RecordBatch, column: usize) -> usize {

@@ -121,7 +121,9 @@ fn too_short_to_cache(requests: &Requests, job: &Job) -> Option<String> {
 /// **Source**: the provider's documentation equates a million tokens with 3.4 million characters of English on the first tokenizer
 /// and 2.5 million on the second; Chinese and Japanese cost about a token a character.
 fn about_tokens(text: &str, tokenizer: Tokenizer) -> u64 {
-    let (narrow, wide) = text.chars().fold((0_u64, 0_u64), |(narrow, wide), c| if c >= '\u{2e80}' { (narrow, wide + 1) } else { (narrow + 1, wide) });
+    let (narrow, wide) = text
+        .chars()
+        .fold((0_u64, 0_u64), |(narrow, wide), c| if c >= '\u{2e80}' { (narrow, wide + 1) } else { (narrow + 1, wide) });
     let per_ten = match tokenizer {
         Tokenizer::First => 34,
         Tokenizer::Second => 25,

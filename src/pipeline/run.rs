@@ -424,9 +424,10 @@ impl Run {
             self.state().batches_by_state().iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
         parts.sort();
         format!(
-            "run {}: of {of} batches {}; all of it is recorded in {}",
+            "run {}: {} of {of} {}; all of it is recorded in {}",
             self.plan.run,
             parts.join(", "),
+            if of == 1 { "batch" } else { "batches" },
             self.folder().display()
         )
     }

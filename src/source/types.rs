@@ -74,7 +74,9 @@ pub fn in_words(data_type: &DataType) -> String {
             format!("struct of {}", names.join(", "))
         }
         DataType::Map(..) => "map".to_owned(),
-        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) | DataType::Decimal256(precision, scale) => {
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal256(precision, scale) => {
             format!("decimal({precision},{scale})")
         }
         DataType::FixedSizeBinary(_) => "binary".to_owned(),
