@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rowmill::outcome::class::{Class, MoreTokens};
 
+use super::examples;
+
 /// A table in, a table out, through Anthropic's Message Batches API.
 #[derive(Debug, Parser)]
 #[command(name = "rowmill", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = true)]
@@ -37,17 +39,17 @@ pub(crate) struct Common {
         help_heading = "Everywhere"
     )]
     pub(crate) state: PathBuf,
-    /// Say less: only the result and errors.
+    /// Say less: only where the output is, warnings and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
     pub(crate) quiet: bool,
     /// Say more; twice for every call to the provider.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
     pub(crate) verbose: u8,
     /// How log lines look on stderr.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, help_heading = "Everywhere")]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Everywhere")]
     pub(crate) log_format: LogFormat,
     /// When to use colour.
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, help_heading = "Everywhere")]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "Everywhere")]
     pub(crate) color: Color,
 }
 
@@ -75,30 +77,43 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Look at a data file and write a job file and a template that run.
+    #[command(after_help = examples::INIT)]
     Init(Init),
     /// Check everything that can be known offline: job, templates, ids, limits, schema.
+    #[command(after_help = examples::CHECK)]
     Check(Check),
     /// Show the prompts of some rows as a person reads them.
+    #[command(after_help = examples::PREVIEW)]
     Preview(Preview),
     /// The dry run: rows, batches, bytes. Sends nothing.
+    #[command(after_help = examples::PLAN)]
     Plan(Plan),
     /// Plan, submit, watch, collect, export; goes on with an unfinished run of the same job.
+    #[command(after_help = examples::RUN)]
     Run(Run),
     /// Plan and send, then leave.
+    #[command(after_help = examples::SUBMIT)]
     Submit(Submit),
     /// Fetch what has ended, and write the output once all of it is there.
+    #[command(after_help = examples::COLLECT)]
     Collect(Collect),
     /// Where the runs stand.
+    #[command(after_help = examples::STATUS)]
     Status(Status),
     /// Cancel the batches in flight; what has come back is kept.
+    #[command(after_help = examples::CANCEL)]
     Cancel(Cancel),
     /// Send failed rows of a run again, by class.
+    #[command(after_help = examples::RETRY)]
     Retry(Retry),
     /// Rebuild a run whose journal is lost, from its plan and the provider's list of batches.
+    #[command(after_help = examples::RESCUE)]
     Rescue(Rescue),
     /// Start the simulator: the same endpoints, local and free.
+    #[command(after_help = examples::SIM)]
     Sim(Sim),
     /// Print completions for a shell.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,

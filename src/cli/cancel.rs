@@ -24,10 +24,13 @@ pub(crate) fn run(args: &Cancel, common: &Common, screen: &Screen) -> Result<u8,
     if screen.json {
         screen.json(&super::summary::of_run(&run));
     }
-    screen.say(format!("{} asked to cancel; what they had finished is kept and billed", batches(asked)));
+    screen.say(match asked {
+        0 => "no batch was in flight".to_owned(),
+        asked => format!("{} asked to cancel; what was finished before is kept and billed", batches(asked)),
+    });
     if args.abandon {
         screen.say(format!("the run {} is given up; the job starts anew", folder.display()));
-    } else {
+    } else if asked > 0 {
         screen.say(format!("`rowmill collect {} --wait 10m` fetches what came back", folder.display()));
     }
     Ok(explain::DONE)

@@ -4,11 +4,12 @@ use rowmill::job::JobFile;
 use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::{Outline, Planner};
 use rowmill::request::custom_id::Nonce;
+use rowmill::source::in_words;
 
 use super::args::Check;
 use super::explain::{self, Failure};
 use super::plan::{limits, outline_table, select};
-use super::screen::{Screen, count};
+use super::screen::{Screen, bytes, count, plural};
 
 pub(crate) fn run(args: &Check, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
@@ -53,29 +54,43 @@ pub(crate) fn outline(file: &JobFile, prepared: &Prepared, screen: &Screen) -> R
 
 fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     let job = &file.job;
-    let marks = prepared.requests.shared_text().iter().filter(|block| block.cache.is_some()).count();
     let mut lines = vec![
         format!("job        {} ({})", job.head.name, file.path.display()),
         format!("model      {}, at most {} tokens an answer", job.request.model, count(job.request.max_tokens.into())),
-        format!("source     {} files, columns {}", prepared.source.files().len(), names(&prepared.read)),
+        format!(
+            "source     {}, columns {}",
+            plural(prepared.source.files().len() as u64, "file", "files"),
+            names(&prepared.read)
+        ),
         match job.key.columns.as_slice() {
             [] => "key        the row's number".to_owned(),
             columns => format!("key        {}, unique over all rows", names(columns)),
         },
-        format!(
-            "shared     {} system blocks, {marks} marked for the cache, {} bytes",
-            prepared.requests.shared_text().len(),
-            count(outline.shared_bytes)
-        ),
+        shared(prepared, outline),
     ];
     if let Some(answer) = &prepared.answer {
-        let fields: Vec<String> = answer.fields().iter().map(|f| format!("{} ({})", f.name(), f.data_type())).collect();
+        let fields: Vec<String> =
+            answer.fields().iter().map(|f| format!("`{}` ({})", f.name(), in_words(f.data_type()))).collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
-    lines.push(format!("output     {} ({} columns)", prepared.output_path.display(), prepared.output.schema().fields().len()));
+    let output = prepared.output_path.strip_prefix(".").unwrap_or(&prepared.output_path);
+    lines.push(format!("output     {} ({} columns)", output.display(), prepared.output.schema().fields().len()));
     lines.push(outline_table(outline));
-    lines.push("nothing is wrong with it that can be known offline".to_owned());
+    let warnings = plural(prepared.warnings.len() as u64, "warning", "warnings");
+    lines.push(if prepared.warnings.is_empty() { "all good".to_owned() } else { format!("good to run, with {warnings}") });
     lines.join("\n")
+}
+
+/// What every request carries, and how much of it is marked for the cache.
+fn shared(prepared: &Prepared, outline: &Outline) -> String {
+    let blocks = prepared.requests.shared_text();
+    let marked = match blocks.iter().filter(|block| block.cache.is_some()).count() {
+        0 => "none for the cache".to_owned(),
+        1 => "cached up to one mark".to_owned(),
+        n => format!("cached up to {n} marks"),
+    };
+    let blocks = plural(blocks.len() as u64, "block of text", "blocks of text");
+    format!("shared     {blocks}, {marked}; {} of each request", bytes(outline.shared_bytes))
 }
 
 fn names(columns: &[String]) -> String {

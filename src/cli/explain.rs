@@ -142,7 +142,9 @@ fn told(error: &Error) -> String {
 fn told_rows(faults: &Faults) -> String {
     let mut text = String::new();
     if let Some((row, key, error)) = &faults.first_error {
-        let _ = write!(text, "cannot render row {} ({key})", row + 1);
+        // Without key columns the row's number is its key, and said already.
+        let key = if *key == format!("row {}", row + 1) { String::new() } else { format!(" ({key})") };
+        let _ = write!(text, "cannot render row {}{key}", count(row + 1));
         let mut cause: Option<&dyn std::error::Error> = Some(error);
         while let Some(error) = cause {
             let _ = write!(text, "\n  caused by: {error}");
@@ -195,6 +197,10 @@ fn hint(error: &Error) -> Option<String> {
         Error::Request(request::Error::Template(error)) => return template_hint(error),
         Error::Keys(request::keys::Error::UnknownColumn { nearest, .. })
         | Error::Source(source::Error::UnknownColumn { nearest, .. }) => did_you_mean(nearest.as_ref()?),
+        Error::Source(error) => return source_hint(error).map(str::to_owned),
+        Error::Job(job::Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            "`rowmill init DATA` writes a job file for a data file".to_owned()
+        }
         Error::DuplicateKeys(shared) => {
             let columns = shared.columns.join("`, `");
             format!("add a column to `key.columns` (now `{columns}`), or set `key.on_duplicate` to \"number\" or \"first\"")
@@ -204,7 +210,7 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::Rows(_) => "choose key columns that every row has, or leave such rows out with `source.where`".to_owned(),
-        Error::NoRows(_) => "nothing was sent; check `source.path`".to_owned(),
+        Error::NoRows(_) => "look at `source.path`, `source.where` and `source.limit`".to_owned(),
         Error::Provider { source, .. } => return Some(provider_hint(source)),
         Error::Journal(journal::Error::Locked { .. }) => {
             "wait until it is done, or end that process; its work is not lost".to_owned()
@@ -241,6 +247,26 @@ fn template_hint(error: &template::Error) -> Option<String> {
         template::Error::SystemVariable { .. } => Some("move it to a message, which is rendered for each row".to_owned()),
         _ => None,
     }
+}
+
+fn source_hint(error: &source::Error) -> Option<&'static str> {
+    use source::Error as E;
+    Some(match error {
+        E::Empty { path } if path.as_os_str() == "-" => "pipe the rows in again; a run goes on without them by its folder or id",
+        E::CellCount { .. } => "mend the line, or tell how the file is written with `source.delimiter` and `source.quote`",
+        E::Quote { .. } => "close the quotation mark, or set `source.quote = \"\"` where it is an ordinary character",
+        E::NotUtf8 { .. } => "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\"",
+        E::Corrupt { .. } | E::RowCount { .. } => {
+            "the file is damaged or written wrongly; make it anew, or set `source.format` if it is of another"
+        }
+        E::UnknownFormat { .. } | E::StdinFormat => {
+            "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\""
+        }
+        E::Changed { .. } => "run it again when nothing writes to the file any more",
+        E::MixedFormats { .. } => "narrow `source.path` down to the files of one format, such as `data/*.csv`",
+        E::Cell { .. } => "mend the cell, or leave the column as text: take it out of `source.columns`",
+        _ => return None,
+    })
 }
 
 fn provider_hint(error: &rowmill::provider::ApiError) -> String {

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use rowmill::profile::{Profile, Profiler, Suggestion, suggest};
+use rowmill::profile::{Distinct, Profile, Profiler, Suggestion, suggest};
 use rowmill::source::{Paths, Source, SourceSpec};
 
 use super::args::Init;
 use super::explain::{self, Failure};
+use super::layout::Column;
 use super::screen::{Screen, count, table};
 
 /// So many rows are looked at: enough to tell a key from a category, few enough to be quick on any table.
@@ -64,12 +65,12 @@ fn job_name(data: &Path) -> String {
 
 /// The data file as seen from the job file's folder.
 fn relative(data: &Path, job: &Path) -> String {
-    let folder = job.parent().filter(|p| !p.as_os_str().is_empty());
-    let beside = folder.is_none() || data.parent() == folder;
-    let path = match (beside, folder) {
-        (true, Some(_)) => PathBuf::from(data.file_name().unwrap_or_default()),
-        (true, None) => data.to_path_buf(),
-        _ => std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf()),
+    let path = match job.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        None => data.to_path_buf(),
+        Some(folder) => match data.strip_prefix(folder) {
+            Ok(below) => below.to_path_buf(),
+            Err(_) => std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf()),
+        },
     };
     path.display().to_string()
 }
@@ -88,15 +89,16 @@ fn job_text(name: &str, data: &str, template: &Path, model: &str, suggestion: &S
         columns => format!("columns = {}\n", quoted(columns)),
     };
     let template = template.file_name().unwrap_or_default().to_string_lossy();
-    let columns: Vec<String> = profile.columns.iter().map(|column| column.name.clone()).collect();
+    let columns = comment("columns: ", profile.columns.iter().map(|column| column.name.as_str()));
+    let filter = toml_text(&filter(suggestion, profile));
     format!(
         "# Made by `rowmill init` from {data}. Paths are relative to this file. docs/job-file.md explains every key.\n\
          [job]\n\
          name = {}\n\n\
          [source]\n\
          path = {}\n\
-         # columns: {}\n\
-         # where = \"length({}) > 0\"            # SQL: which rows to send\n\n\
+         {columns}\
+         # where = {filter}       # SQL: which rows to send\n\n\
          [key]\n\
          # What names a row: unique and never empty. Answers are joined by it.\n\
          {key}\n\
@@ -111,12 +113,47 @@ fn job_text(name: &str, data: &str, template: &Path, model: &str, suggestion: &S
          path = {}\n",
         toml_text(name),
         toml_text(data),
-        columns.join(", "),
-        suggestion.text.as_deref().unwrap_or("text"),
         toml_text(model),
         toml_text(&template),
         toml_text(&format!("{name}_out.parquet")),
     )
+}
+
+/// Names in a comment, over as many lines as they need.
+fn comment<'a>(label: &str, names: impl Iterator<Item = &'a str>) -> String {
+    const WIDTH: usize = 110;
+    let mut text = String::new();
+    let mut line = format!("# {label}");
+    for (i, name) in names.enumerate() {
+        let name = name.replace(char::is_control, " ");
+        if i > 0 {
+            line.push(',');
+            if line.chars().count() + name.chars().count() + 1 > WIDTH {
+                let _ = writeln!(text, "{line}");
+                line = "#  ".to_owned();
+            }
+            if !line.ends_with(' ') {
+                line.push(' ');
+            }
+        }
+        line.push_str(&name);
+    }
+    let _ = writeln!(text, "{line}");
+    text
+}
+
+/// A condition to begin with: the column, as SQL names it, has something in it.
+fn filter(suggestion: &Suggestion, profile: &Profile) -> String {
+    let first = || profile.columns.first().map_or("id", |column| column.name.as_str());
+    let name = suggestion.text.as_deref().unwrap_or_else(first);
+    let name = if is_plain(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) };
+    if suggestion.text.is_some() { format!("length({name}) > 0") } else { format!("{name} IS NOT NULL") }
+}
+
+/// Whether a name can stand by itself in an expression.
+fn is_plain(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn template_text(suggestion: &Suggestion, profile: &Profile) -> String {
@@ -144,10 +181,7 @@ fn template_text(suggestion: &Suggestion, profile: &Profile) -> String {
 /// How a template names a column.
 fn variable(column: &str) -> String {
     const RESERVED: [&str; 12] = ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "row", "loop"];
-    let mut chars = column.chars();
-    let plain =
-        chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if plain && !RESERVED.contains(&column.to_ascii_lowercase().as_str()) {
+    if is_plain(column) && !RESERVED.contains(&column.to_ascii_lowercase().as_str()) {
         column.to_owned()
     } else {
         format!("row[{}]", serde_json::Value::from(column))
@@ -169,11 +203,24 @@ fn profile_table(profile: &Profile) -> String {
             column.name.clone(),
             column.data_type.clone(),
             count(column.nulls),
-            column.distinct.to_string(),
+            match column.distinct {
+                Distinct::Exact(n) => count(n),
+                Distinct::AtLeast(n) => format!("{} or more", count(n)),
+                Distinct::Unknown => String::new(),
+            },
             column.examples.first().cloned().unwrap_or_default(),
         ]
     });
-    format!("{} rows\n{}", count(profile.rows), table(&["column", "type", "empty", "distinct", "for example"], rows))
+    let columns = [
+        Column::Text("column"),
+        Column::Text("type"),
+        Column::Number("empty"),
+        Column::Number("distinct"),
+        Column::Text("for example"),
+    ];
+    // Where the look ended at its limit, the table may go on.
+    let rows_seen = if profile.rows == ROWS { format!("the first {}", count(ROWS)) } else { count(profile.rows) };
+    format!("{rows_seen} rows\n{}", table(&columns, rows))
 }
 
 #[cfg(test)]
@@ -187,5 +234,26 @@ mod tests {
         assert_eq!(variable("body"), "body");
         assert_eq!(variable("Customer name"), "row[\"Customer name\"]");
         assert_eq!(variable("in"), "row[\"in\"]");
+    }
+
+    #[test]
+    fn names_the_data_as_the_job_sees_it() {
+        for (data, job, seen) in [
+            ("rows.csv", "rows.toml", "rows.csv"),
+            ("data/rows.csv", "rows.toml", "data/rows.csv"),
+            ("jobs/data/rows.csv", "jobs/rows.toml", "data/rows.csv"),
+            ("/data/rows.csv", "jobs/rows.toml", "/data/rows.csv"),
+        ] {
+            assert_eq!(relative(Path::new(data), Path::new(job)), seen);
+        }
+    }
+
+    #[test]
+    fn breaks_long_comments_and_leaves_no_line_break_in_a_name() {
+        assert_eq!(comment("columns: ", ["a", "b\nc"].into_iter()), "# columns: a, b c\n");
+        let names = ["a rather long name of a column"; 9];
+        let text = comment("columns: ", names.into_iter());
+        assert!(text.lines().all(|line| line.starts_with("# ") && line.chars().count() <= 112), "{text}");
+        assert_eq!(text.matches("long").count(), 9);
     }
 }

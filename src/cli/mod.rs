@@ -5,8 +5,10 @@ mod cancel;
 mod check;
 mod collect;
 mod connect;
+mod examples;
 mod explain;
 mod init;
+mod layout;
 mod plan;
 mod preview;
 mod rescue;
@@ -64,7 +66,10 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
         Command::Rescue(args) => rescue::run(args, common, screen),
         Command::Sim(args) => sim::run(args, screen),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "rowmill", &mut std::io::stdout());
+            // By way of memory: a reader that goes away early is no reason to panic.
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "rowmill", &mut text);
+            screen.data(String::from_utf8_lossy(&text).trim_end());
             Ok(explain::DONE)
         }
     }

@@ -9,7 +9,8 @@ use rowmill::provider::anthropic;
 use super::args::{Plan, Rows};
 use super::connect::SIMULATOR;
 use super::explain::{self, Failure};
-use super::screen::{Screen, bytes, count, table};
+use super::layout::Column;
+use super::screen::{Screen, bytes, count, plural, table};
 
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
@@ -85,20 +86,21 @@ pub(crate) fn outline_table(outline: &Outline) -> String {
         lines.push(format!("           {} not sent: {}", count(*rows), reason.replace('_', " ")));
     }
     lines.push(format!(
-        "batches    {}, {} to upload ({} of them shared by all requests, {} each)",
+        "batches    {}, {} to upload, {} of it text that all requests share",
         count(outline.batches.len() as u64),
         bytes(outline.body_bytes),
-        bytes(outline.shared_bytes * outline.requests),
-        bytes(outline.shared_bytes)
+        bytes(outline.shared_bytes * outline.requests)
     ));
     let shown = outline.batches.iter().take(LISTED).enumerate();
     let rows =
         shown.map(|(i, cut)| vec![format!("{}", i + 1), count(cut.rows), count(cut.requests.into()), bytes(cut.body_bytes)]);
     if outline.batches.len() > 1 {
-        lines.push(table(&["batch", "rows", "requests", "bytes"], rows));
+        let columns = [Column::Number("batch"), Column::Number("rows"), Column::Number("requests"), Column::Number("size")];
+        lines.push(table(&columns, rows));
     }
     if outline.batches.len() > LISTED {
-        lines.push(format!("… and {} more", outline.batches.len() - LISTED));
+        let more = (outline.batches.len() - LISTED) as u64;
+        lines.push(format!("… and {}", plural(more, "more batch", "more batches")));
     }
     lines.join("\n")
 }

@@ -19,7 +19,7 @@ use super::args::{Common, Run as Args};
 use super::connect::{Connection, SIMULATOR, Wishes};
 use super::explain::{self, Failure};
 use super::plan::{limits, outline_table, select, today};
-use super::screen::{Screen, count};
+use super::screen::{Screen, count, plural};
 use super::summary;
 use super::target::Target;
 
@@ -163,7 +163,7 @@ pub(crate) fn carry_on(
     screen: &Screen,
 ) -> Result<u8, Failure> {
     let (hand, stop) = Stop::new();
-    connection.spawn(listen_for_ctrl_c(hand));
+    connection.spawn(listen_for_ctrl_c(hand, screen.voice()));
     let driver = Driver {
         api: &connection.api,
         clock: &SystemClock,
@@ -242,14 +242,12 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
 }
 
 /// The first Ctrl-C asks to leave at the next safe place, the second leaves at once: the journal makes that safe too.
-async fn listen_for_ctrl_c(hand: tokio::sync::watch::Sender<bool>) {
+async fn listen_for_ctrl_c(hand: tokio::sync::watch::Sender<bool>, say: impl Fn(&str)) {
     if tokio::signal::ctrl_c().await.is_err() {
         return;
     }
     let _ = hand.send(true);
-    let mut err = std::io::stderr();
-    let _ =
-        std::io::Write::write_all(&mut err, b"\nleaving at the next safe place; batches live on. Ctrl-C again leaves at once\n");
+    say("\nleaving at the next safe place; batches live on. Ctrl-C again leaves at once");
     if tokio::signal::ctrl_c().await.is_ok() {
         std::process::exit(explain::INTERRUPTED.into());
     }
@@ -257,5 +255,5 @@ async fn listen_for_ctrl_c(hand: tokio::sync::watch::Sender<bool>) {
 
 /// `3 batches`, `1 batch`.
 pub(crate) fn batches(n: u64) -> String {
-    format!("{} {}", count(n), if n == 1 { "batch" } else { "batches" })
+    plural(n, "batch", "batches")
 }

@@ -6,12 +6,13 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rowmill::pipeline::progress::{Listener, Progress};
+use rowmill::provider::Counts;
 
 use super::args::{Color, Common};
 use super::explain::Failure;
+use super::layout::{self, Column};
 
 /// How long a log without a terminal stays silent before it hears of progress again.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -19,8 +20,9 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Where words and data go.
 pub(crate) struct Screen {
     pub(crate) json: bool,
-    quiet: bool,
-    color: bool,
+    pub(crate) quiet: bool,
+    /// Colour on stdout, colour on stderr.
+    color: (bool, bool),
     bar: ProgressBar,
     terminal: bool,
     last_line: Mutex<Option<Instant>>,
@@ -29,15 +31,24 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new(common: &Common) -> Screen {
         let terminal = std::io::stderr().is_terminal();
-        let color = match common.color {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let color = |is_terminal: bool| match common.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            Color::Auto => is_terminal && wanted,
         };
         let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.set_draw_target(if terminal && !common.quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
-        Screen { json: common.json, quiet: common.quiet, color, bar, terminal, last_line: Mutex::new(None) }
+        bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        // Until there is progress to show, nothing is drawn.
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+        Screen {
+            json: common.json,
+            quiet: common.quiet,
+            color: (color(std::io::stdout().is_terminal()), color(terminal)),
+            bar,
+            terminal: terminal && !common.quiet,
+            last_line: Mutex::new(None),
+        }
     }
 
     /// A word on what is being done.
@@ -49,18 +60,18 @@ impl Screen {
 
     /// Something a person must not miss.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
-        self.line(&format!("{} {}", self.paint("warning:", "33;1"), text.as_ref()));
+        self.line(&format!("{} {}", self.paint_words("warning:", "33;1"), text.as_ref()));
     }
 
     /// Says that nothing of this is real. Not even `--quiet` hides it.
     pub(crate) fn banner(&self) {
-        let text = "SIMULATED: the answers are made up by rowmill's simulator; nothing is sent, nothing is paid";
-        self.line(&self.paint(text, "35;1"));
+        let text = "SIMULATED: the answers are made up; nothing is sent, nothing is paid";
+        self.line(&self.paint_words(text, "35;1"));
     }
 
     /// What went wrong.
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.line(&failure.text(|text, code| self.paint(text, code)));
+        self.line(&failure.text(|text, code| self.paint_words(text, code)));
     }
 
     /// Data, for stdout. A reader that has gone away is not an error worth a message.
@@ -76,9 +87,24 @@ impl Screen {
         self.data(serde_json::to_string_pretty(value).unwrap_or_default());
     }
 
-    /// Text in colour, where there is colour; `code` is the SGR code.
+    /// Text in colour for stdout, where there is colour; `code` is the SGR code.
     pub(crate) fn paint(&self, text: &str, code: &str) -> String {
-        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        painted(text, code, self.color.0)
+    }
+
+    /// Text in colour for stderr.
+    fn paint_words(&self, text: &str, code: &str) -> String {
+        painted(text, code, self.color.1)
+    }
+
+    /// A way to say something from another thread while progress is on the screen.
+    pub(crate) fn voice(&self) -> impl Fn(&str) + Send + 'static {
+        let bar = self.bar.clone();
+        move |text| {
+            bar.suspend(|| {
+                let _ = writeln!(std::io::stderr().lock(), "{text}");
+            });
+        }
     }
 
     /// Takes the progress off the screen.
@@ -96,6 +122,12 @@ impl Screen {
     /// Progress that passes: replaces the bar's text, or is a line of its own now and then.
     fn passing(&self, text: String) {
         if self.terminal {
+            if self.bar.is_finished() {
+                self.bar.reset();
+            }
+            if self.bar.is_hidden() {
+                self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
             self.bar.set_message(text);
             self.bar.tick();
         } else if !self.quiet && self.line_is_due() {
@@ -132,44 +164,53 @@ impl Listener for Screen {
             }
             Progress::Accepted { batch, id } => self.say(format!("batch {batch} accepted as {id}")),
             Progress::Waiting { in_flight, ended, of, elapsed, next } => self.passing(format!(
-                "waiting: {in_flight} batches in flight, {ended} of {of} ended, {} since the oldest was accepted, next look in {}",
+                "waiting: {ended} of {} ended, {in_flight} in flight for {}, next look in {}",
+                plural(of.into(), "batch", "batches"),
                 duration(elapsed),
                 duration(next)
             )),
-            Progress::Ended { batch, counts } => self.say(format!(
-                "batch {batch} ended: {} succeeded, {} errored, {} canceled, {} expired",
-                count(counts.succeeded),
-                count(counts.errored),
-                count(counts.canceled),
-                count(counts.expired)
-            )),
-            Progress::Collected { done, of, .. } => self.passing(format!("results of {done} of {of} batches saved")),
+            Progress::Ended { batch, counts } => self.say(format!("batch {batch} ended: {}", what_became(&counts))),
+            Progress::Collected { done, of, .. } => {
+                self.passing(format!("results of {done} of {} saved", plural(of.into(), "batch", "batches")));
+            }
             Progress::Exporting { rows, of } => self.passing(format!("writing: {} of {} rows", count(rows), count(of))),
-            Progress::Note(text) => self.say(format!("{} {text}", self.paint("note:", "36"))),
+            Progress::Note(text) => self.say(format!("{} {text}", self.paint_words("note:", "36"))),
             _ => {}
         }
     }
 }
 
-/// A table with a head, as wide as the terminal or 120 characters.
-pub(crate) fn table<R: AsRef<str>>(head: &[&str], rows: impl IntoIterator<Item = Vec<R>>) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(terminal_width());
-    table.set_header(head.iter().copied());
-    for row in rows {
-        table.add_row(row.iter().map(AsRef::as_ref));
-    }
-    table.to_string()
+/// A batch's requests by what became of them, as the provider counts them.
+fn what_became(counts: &Counts) -> String {
+    let kinds = [
+        (counts.succeeded, "succeeded"),
+        (counts.errored, "errored"),
+        (counts.canceled, "canceled"),
+        (counts.expired, "expired"),
+        (counts.processing, "not counted yet"),
+    ];
+    let told: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{} {kind}", count(*n))).collect();
+    if told.is_empty() { "no requests".to_owned() } else { told.join(", ") }
 }
 
-fn terminal_width() -> u16 {
+fn painted(text: &str, code: &str, color: bool) -> String {
+    if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// A table with a head, as wide as the screen.
+pub(crate) fn table<R: AsRef<str>>(columns: &[Column<'_>], rows: impl IntoIterator<Item = Vec<R>>) -> String {
+    layout::table(columns, rows, width())
+}
+
+/// Columns of the screen: those of the terminal, whichever of the two streams is one; 100 where none is.
+pub(crate) fn width() -> usize {
     let from_environment = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok());
-    let from_terminal = || console::Term::stdout().size_checked().map(|(_, columns)| columns);
-    from_environment.or_else(from_terminal).unwrap_or(120).clamp(60, 200)
+    let of = |term: console::Term| term.size_checked().map(|(_, columns)| usize::from(columns));
+    let width = from_environment.or_else(|| of(console::Term::stdout())).or_else(|| of(console::Term::stderr()));
+    width.unwrap_or(100).clamp(40, 200)
 }
 
-/// A number with thin groups of three: `12,345`.
+/// A number in groups of three: `12,345`.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -180,6 +221,11 @@ pub(crate) fn count(n: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// `1 batch`, `3 batches`.
+pub(crate) fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
 /// Bytes with a decimal unit: `1.2 MB`.

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use rowmill::journal;
+use rowmill::journal::{self, Manifest};
 use rowmill::pipeline::view::{RunView, view};
 
 use super::args::{Common, Status};
 use super::explain::{self, Failure};
+use super::layout::Column;
 use super::screen::{Screen, count, duration, table};
 use super::target::run_of;
 
@@ -25,24 +26,35 @@ fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
         screen.json(&view);
         return Ok(explain::DONE);
     }
-    screen.data(format!(
-        "{}  {}{}",
-        view.manifest.run,
-        view.manifest.state,
-        if view.manifest.simulated { "  (SIMULATED)" } else { "" }
-    ));
-    let rows = view.batches.iter().map(|batch| {
+    let manifest = &view.manifest;
+    screen.data(format!("job        {}", manifest.job));
+    screen.data(format!("run        {}{}", manifest.run, if manifest.simulated { " (SIMULATED)" } else { "" }));
+    screen.data(format!("state      {}", in_words(&manifest.state)));
+    screen.data(format!("rows       {}", rows(manifest)));
+    if let Some(output) = &manifest.output {
+        screen.data(format!("output     {}", output.display()));
+    }
+    let batches = view.batches.iter().map(|batch| {
         vec![
             batch.batch.to_string(),
             count(batch.requests),
-            batch.state.clone(),
+            in_words(&batch.state),
             batch.id.clone().unwrap_or_default(),
             batch.expires_in_seconds.map_or_else(String::new, |s| duration(std::time::Duration::from_secs(s))),
         ]
     });
-    screen.data(table(&["batch", "requests", "state", "id", "expires in"], rows));
+    let columns = [
+        Column::Number("batch"),
+        Column::Number("requests"),
+        Column::Text("state"),
+        Column::Id("id"),
+        Column::Text("expires in"),
+    ];
+    screen.data(table(&columns, batches));
     view.warnings.iter().for_each(|warning| screen.warn(warning));
-    screen.say(&view.manifest.next_action);
+    if !manifest.next_action.starts_with("none") {
+        screen.say(format!("next: {}", manifest.next_action));
+    }
     Ok(explain::DONE)
 }
 
@@ -63,12 +75,31 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
         vec![
             manifest.job.clone(),
             manifest.run.clone(),
-            manifest.state.clone(),
+            in_words(&manifest.state),
             count(manifest.rows),
-            format!("{} of {}", view.collected(), view.batches.len()),
+            format!("{} of {} saved", view.collected(), view.batches.len()),
             if manifest.simulated { "simulated".to_owned() } else { String::new() },
         ]
     });
-    screen.data(table(&["job", "run", "state", "rows", "batches saved", ""], rows));
+    let columns = [
+        Column::Text("job"),
+        Column::Id("run"),
+        Column::Text("state"),
+        Column::Number("rows"),
+        Column::Text("batches"),
+        Column::Text(""),
+    ];
+    screen.data(table(&columns, rows));
     Ok(explain::DONE)
+}
+
+/// How many rows the run has, and what became of them where that is known.
+fn rows(manifest: &Manifest) -> String {
+    let statuses: Vec<String> = manifest.by_status.iter().map(|(status, n)| format!("{} {status}", count(*n))).collect();
+    if statuses.is_empty() { count(manifest.rows) } else { statuses.join(", ") }
+}
+
+/// A state's word as it is read: `in_flight` is "in flight".
+fn in_words(state: &str) -> String {
+    state.replace('_', " ")
 }

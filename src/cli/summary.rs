@@ -3,49 +3,48 @@
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::outcome::Status;
+use rowmill::outcome::class::Class;
 use rowmill::pipeline::{Run, export::Summary};
+use rowmill::template::prompt::SystemSpec;
 use serde_json::{Value, json};
 
 use super::explain::{self, Failure};
-use super::screen::{Screen, count, table};
+use super::layout::Column;
+use super::screen::{Screen, count, plural, table};
 
 /// Rows shown of an output.
 const ROWS: usize = 5;
-/// Characters shown of a cell.
-const CELL: usize = 44;
+/// Columns of the key, and of the answer, shown of an output.
+const COLUMNS: usize = 3;
+/// Characters shown of a cell, where the screen is wide enough.
+const CELL: usize = 60;
 
 /// Shows what was written, and gives the exit code that tells whether all of it is good.
 pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, Failure> {
     let code = if summary.all_succeeded() { explain::DONE } else { explain::PARTLY };
     if screen.json {
         screen.json(&of_run(run));
-        return Ok(code);
+    } else {
+        tell(run, summary, screen);
     }
-    let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
-    let statuses: Vec<String> = statuses.map(|s| format!("{} {s}", count(summary.totals.count(*s)))).collect();
-    screen.say(format!("rows       {}", statuses.join(", ")));
-    let usage = summary.totals.usage();
-    let tokens = |n: Option<u64>| count(n.unwrap_or(0));
-    screen.say(format!(
-        "tokens     {} in, {} written to the cache, {} read from it, {} out",
-        tokens(usage.input_tokens),
-        count(usage.cache_creation_5m_input_tokens.unwrap_or(0) + usage.cache_creation_1h_input_tokens.unwrap_or(0)),
-        tokens(usage.cache_read_input_tokens),
-        tokens(usage.output_tokens)
-    ));
-    let Some(path) = &summary.path else {
+    if summary.path.is_none() {
         screen.warn("the output is held back: fewer rows succeeded than `output.min_success` asks for");
-        return Ok(code);
-    };
-    if let Some(rows) = first_rows(path, run.plan().answer_schema.is_some()) {
-        screen.data(rows);
     }
-    screen.data(path.display().to_string());
-    if run.is_simulated() {
+    if code == explain::PARTLY {
+        tell_failures(run, summary, screen);
+    }
+    if let (Some(path), false) = (&summary.path, screen.json) {
+        if let (Some(rows), false) = (first_rows(path, run), screen.quiet) {
+            screen.data(rows);
+        }
+        screen.data(path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string());
+    }
+    if run.is_simulated() && !screen.json {
         screen.banner();
     }
     Ok(code)
@@ -56,38 +55,113 @@ pub(crate) fn of_run(run: &Run) -> Value {
     serde_json::to_value(run.manifest(jiff::Timestamp::now())).unwrap_or_else(|e| json!({ "error": e.to_string() }))
 }
 
-/// The first rows of a Parquet output as a table: the first columns, the answer and the status.
-fn first_rows(path: &Path, is_typed: bool) -> Option<String> {
+fn tell(run: &Run, summary: &Summary, screen: &Screen) {
+    screen.say(format!("rows       {}", by_status(summary)));
+    let usage = summary.totals.usage();
+    let tokens = |n: Option<u64>| count(n.unwrap_or(0));
+    let mut words = format!("tokens     {} in", tokens(usage.input_tokens));
+    let written = usage.cache_creation_5m_input_tokens.unwrap_or(0) + usage.cache_creation_1h_input_tokens.unwrap_or(0);
+    if is_cached(run) || written + usage.cache_read_input_tokens.unwrap_or(0) > 0 {
+        words += &format!(", {} written to the cache, {} read from it", count(written), tokens(usage.cache_read_input_tokens));
+    }
+    screen.say(format!("{words}, {} out", tokens(usage.output_tokens)));
+}
+
+fn is_cached(run: &Run) -> bool {
+    let request = &run.job().request;
+    let in_system = matches!(&request.system, SystemSpec::Blocks(blocks) if blocks.iter().any(|block| block.cache.is_some()));
+    in_system || request.messages.iter().any(|message| message.cache.is_some())
+}
+
+fn by_status(summary: &Summary) -> String {
+    let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
+    let statuses: Vec<String> = statuses.map(|s| format!("{} {s}", count(summary.totals.count(*s)))).collect();
+    statuses.join(", ")
+}
+
+/// Which rows did not succeed, and what can be done about those that another try may heal.
+fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
+    let failed = summary.totals.rows - summary.totals.count(Status::Succeeded);
+    let prefix = &run.job().output.prefix;
+    let mut words = format!(
+        "{} not succeed ({}); `{prefix}status` and `{prefix}error` say why",
+        plural(failed, "row did", "rows did"),
+        by_status(summary)
+    );
+    let healable = Class::ALL.iter().filter(|class| summary.totals.count(status_of(**class)) > 0);
+    let healable: Vec<&str> = healable.map(|class| class.as_str()).collect();
+    if !healable.is_empty() {
+        let folder = run.folder().display();
+        words += &format!("\n  `rowmill retry {folder} --class {}` sends them again", healable.join(","));
+    }
+    screen.warn(words);
+}
+
+/// The status that rows of a class have.
+fn status_of(class: Class) -> Status {
+    match class {
+        Class::Expired => Status::Expired,
+        Class::ServerError => Status::Errored,
+        Class::Missing => Status::Missing,
+        Class::Truncated => Status::Truncated,
+        Class::Invalid => Status::Invalid,
+        Class::Canceled => Status::Canceled,
+    }
+}
+
+/// The first rows of a Parquet output as a table: the key, the text, the answer and the status.
+fn first_rows(path: &Path, run: &Run) -> Option<String> {
     if path.extension().is_none_or(|e| e != "parquet") {
         return None;
     }
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).ok()?).ok()?;
     let batch = reader.with_limit(ROWS).with_batch_size(ROWS).build().ok()?.next()?.ok()?;
-    let shown = shown_columns(&batch, is_typed);
+    let shown = shown_columns(&batch, run)?;
+    let schema = batch.schema();
+    let head: Vec<Column<'_>> = shown.iter().map(|&i| column(schema.field(i).name(), schema.field(i).data_type())).collect();
     let format = FormatOptions::default();
-    let columns: Vec<_> = shown.iter().filter_map(|&i| ArrayFormatter::try_new(batch.column(i), &format).ok()).collect();
-    let head: Vec<String> = shown.iter().map(|&i| batch.schema().field(i).name().clone()).collect();
-    let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    let rows = (0..batch.num_rows()).map(|row| columns.iter().map(|column| cell(&column.value(row).to_string())).collect());
+    let cells = shown.iter().map(|&i| ArrayFormatter::try_new(batch.column(i), &format).ok()).collect::<Option<Vec<_>>>()?;
+    let rows = (0..batch.num_rows()).map(|row| cells.iter().map(|cells| cut(&cells.value(row).to_string())).collect());
     Some(table(&head, rows))
 }
 
-/// Two columns of the source; of what came back the typed answer's first columns, or else the text; and the status.
-fn shown_columns(batch: &RecordBatch, is_typed: bool) -> Vec<usize> {
+/// The key's columns, the longest text beside them, the answer's first columns or else its text, and the status.
+fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
     let schema = batch.schema();
-    let position = |suffix: &str| schema.fields().iter().position(|f| f.name().ends_with(suffix));
-    let Some(status) = position("_status") else { return (0..schema.fields().len().min(6)).collect() };
-    let mut shown: Vec<usize> = (0..2.min(status)).collect();
-    if is_typed {
-        shown.extend((2..status).rev().take(4).collect::<Vec<_>>().into_iter().rev());
-    } else {
-        shown.extend(position("_text"));
+    let job = run.job();
+    let own = |name: &str| schema.index_of(&format!("{}{name}", job.output.prefix)).ok();
+    let status = own("status")?;
+    let answers = if job.request.schema.is_some() { answer_columns(run) } else { 0 };
+    let inputs = status.checked_sub(answers)?;
+    let mut shown: Vec<usize> = job.key.columns.iter().filter_map(|name| schema.index_of(name).ok()).take(COLUMNS).collect();
+    let text = (0..inputs).filter(|i| !shown.contains(i)).max_by_key(|&i| (bytes_of_text(batch, i), std::cmp::Reverse(i)));
+    shown.extend(text);
+    match answers {
+        0 => shown.extend(own("text")),
+        n => shown.extend((inputs..status).take(n.min(COLUMNS))),
     }
     shown.push(status);
-    shown
+    Some(shown)
 }
 
-fn cell(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.chars().count() <= CELL { line } else { line.chars().take(CELL - 1).chain(['…']).collect() }
+fn answer_columns(run: &Run) -> usize {
+    let schema = run.plan().answer_schema.as_ref();
+    schema
+        .and_then(|schema| rowmill::outcome::answer::AnswerSchema::compile(schema).ok())
+        .map_or(0, |answer| answer.fields().len())
+}
+
+fn bytes_of_text(batch: &RecordBatch, column: usize) -> usize {
+    let column = batch.column(column);
+    let is_text = matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    if is_text { column.to_data().get_slice_memory_size().unwrap_or(0) } else { 0 }
+}
+
+/// How a column of a type stands on a screen.
+fn column<'a>(name: &'a str, data_type: &DataType) -> Column<'a> {
+    if data_type.is_numeric() { Column::Number(name) } else { Column::Text(name) }
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().nth(CELL).is_none() { text.to_owned() } else { text.chars().take(CELL - 1).chain(['…']).collect() }
 }

@@ -36,7 +36,7 @@ impl Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} on {} since {}", self.pid, self.host, self.started)
+        write!(f, "process {} on {} since {}", self.pid, self.host, self.started.strftime("%Y-%m-%d %H:%M:%S UTC"))
     }
 }
 

@@ -313,8 +313,12 @@ impl<'a> PieceMaker<'a> {
                 return Err(Error::DuplicateKeys(Box::new(self.planner.shared_keys(&found)?)));
             }
         }
-        if rows_read == 0 {
-            return Err(Error::NoRows("the source has a header and nothing below it".into()));
+        if self.rows == 0 {
+            return Err(Error::NoRows(match (self.planner.file.job.source.limit, rows_read) {
+                (Some(0), _) => "the limit is 0".to_owned(),
+                (_, 0) => "the source has a header and nothing below it".to_owned(),
+                (_, read) => format!("`where` holds for none of {read}"),
+            }));
         }
         let outline = Outline {
             rows_read,

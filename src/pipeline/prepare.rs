@@ -11,8 +11,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use jiff::civil::Date;
 
-use crate::catalog::{Catalog, Model};
-use crate::job::JobFile;
+use crate::catalog::{Catalog, Model, Tokenizer};
+use crate::job::{Job, JobFile};
 use crate::outcome::answer::AnswerSchema;
 use crate::output::{self, OutputSchema};
 use crate::request::Requests;
@@ -64,6 +64,7 @@ impl Prepared {
         let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
+        warnings.extend(too_short_to_cache(&requests, job));
         if job.key.columns.is_empty() {
             warnings.push(
                 "no `key.columns`: a row is known by its number alone, so answers cannot be matched after the source changes"
@@ -92,6 +93,42 @@ fn check_model(id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String
         }
         None => Ok(()),
     }
+}
+
+/// Says so where a cache mark can have no effect, since the API does not. Tools stand before the marks and are not counted here,
+/// so a job that has some is not judged.
+fn too_short_to_cache(requests: &Requests, job: &Job) -> Option<String> {
+    let model = Catalog::builtin().model(&job.request.model)?.1;
+    if job.request.params.contains_key("tools") {
+        return None;
+    }
+    let shared = requests.shared_text();
+    let last_mark = shared.iter().rposition(|block| block.cache.is_some())?;
+    let tokens = shared[..=last_mark].iter().map(|block| about_tokens(&block.text, model.tokenizer)).sum::<u64>();
+    let least = model.min_cache_tokens;
+    let effect = match tokens {
+        // The estimate is good to a fifth or so.
+        tokens if tokens * 5 < least * 4 => "has no effect",
+        tokens if tokens < least => "may have no effect",
+        _ => return None,
+    };
+    let id = &job.request.model;
+    Some(format!("the cache mark {effect}: what it covers is about {tokens} tokens long, and `{id}` caches from {least} on"))
+}
+
+/// Tokens of a text, by its letters.
+///
+/// **Source**: the provider's documentation equates a million tokens with 3.4 million characters of English on the first tokenizer
+/// and 2.5 million on the second; Chinese and Japanese cost about a token a character.
+fn about_tokens(text: &str, tokenizer: Tokenizer) -> u64 {
+    let (narrow, wide) = text
+        .chars()
+        .fold((0_u64, 0_u64), |(narrow, wide), c| if c >= '\u{2e80}' { (narrow, wide + 1) } else { (narrow + 1, wide) });
+    let per_ten = match tokenizer {
+        Tokenizer::First => 34,
+        Tokenizer::Second => 25,
+    };
+    (narrow * 10).div_ceil(per_ten) + wide
 }
 
 fn check_max_tokens(id: &str, model: &Model, max_tokens: u64) -> Result<(), Error> {

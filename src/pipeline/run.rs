@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::batch::{PieceSummary, SpoolReader, SpooledBody, verify};
 use crate::durable;
-use crate::job::JobFile;
+use crate::job::{Job, JobFile};
 use crate::journal::{Batch, BatchState, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step};
 use crate::outcome::class::RetrySpec;
 use crate::output::{KeptColumns, OutputSpec};
@@ -133,6 +133,12 @@ impl Run {
 
     pub(crate) fn model_and_max_tokens(&self) -> (String, u32) {
         (self.kept.job.request.model.clone(), self.kept.job.request.max_tokens)
+    }
+
+    /// The job as it was planned.
+    #[must_use]
+    pub fn job(&self) -> &Job {
+        &self.kept.job
     }
 
     /// Which failures the job wants sent again.
@@ -423,9 +429,10 @@ impl Run {
             self.state().batches_by_state().iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
         parts.sort();
         format!(
-            "run {}: of {of} batches {}; all of it is recorded in {}",
+            "run {}: {} of {of} {}; all of it is recorded in {}",
             self.plan.run,
             parts.join(", "),
+            if of == 1 { "batch" } else { "batches" },
             self.folder().display()
         )
     }

@@ -53,7 +53,7 @@ pub struct Profile {
 pub struct ColumnProfile {
     /// Its name.
     pub name: String,
-    /// Its Arrow type, in words.
+    /// Its type, in words.
     pub data_type: String,
     /// The cells without a value.
     pub nulls: u64,
@@ -320,7 +320,7 @@ impl Column {
         let looks_like = kind::of(&self.data_type, &self.shapes, distinct, mean);
         ColumnProfile {
             name: self.name,
-            data_type: self.data_type.to_string(),
+            data_type: crate::source::in_words(&self.data_type),
             nulls: self.nulls,
             blanks: self.blanks,
             distinct,

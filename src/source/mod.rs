@@ -47,6 +47,7 @@ pub use bytes::SourceFile;
 pub use error::Error;
 pub use scan::{MAX_BYTES, MAX_ROWS, Rows, Scan, ScanCounts};
 pub use spec::{Compression, EmptyCells, Format, Paths, SourceSpec};
+pub use types::in_words;
 
 use crate::table::{self, Expression};
 use bytes::Input;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
@@ -45,7 +45,7 @@ fn open_file(input: &Input) -> Result<(File, ArrowReaderMetadata), Error> {
         return Err(Error::Empty { path: input.path().to_path_buf() });
     }
     let guarded = |call: &dyn Fn() -> _| guarded(input.path(), Format::Parquet, call);
-    let metadata = guarded(&|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()))?;
+    let metadata = guarded(&|| in_microseconds(ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())?))?;
     let told = metadata.metadata().file_metadata().num_rows();
     match rows_of_groups(&metadata) {
         Some(rows) if rows == told => Ok((file, metadata)),
@@ -53,6 +53,45 @@ fn open_file(input: &Input) -> Result<(File, ArrowReaderMetadata), Error> {
         Some(rows) if told == 0 => Ok((file, guarded(&|| with_rows(&metadata, rows))?)),
         _ => Err(corrupt(input.path(), Format::Parquet, "its row groups do not add up to its number of rows")),
     }
+}
+
+/// Reads the old 96-bit timestamps in microseconds. The reader would take nanoseconds, which end in the year 2262 and begin again in
+/// 1677 without a word, while what writes such timestamps (Spark above all) counts microseconds and knows the year 9999.
+fn in_microseconds(metadata: ArrowReaderMetadata) -> parquet::errors::Result<ArrowReaderMetadata> {
+    let leaves = metadata.parquet_schema();
+    if leaves.columns().iter().all(|leaf| leaf.physical_type() != Type::INT96) {
+        return Ok(metadata);
+    }
+    let mut leaf = 0;
+    let mut is_old = || {
+        leaf += 1;
+        leaves.columns().get(leaf - 1).is_some_and(|leaf| leaf.physical_type() == Type::INT96)
+    };
+    let fields: Vec<FieldRef> = metadata.schema().fields().iter().map(|field| with_microseconds(field, &mut is_old)).collect();
+    let schema = Schema::new_with_metadata(fields, metadata.schema().metadata().clone());
+    let options = ArrowReaderOptions::default().with_schema(Arc::new(schema));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+}
+
+/// A field whose leaves, asked one by one in the order of the file, are in microseconds where they are old timestamps.
+fn with_microseconds(field: &FieldRef, is_old: &mut impl FnMut() -> bool) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| with_microseconds(field, is_old)).collect()),
+        DataType::List(item) => DataType::List(with_microseconds(item, is_old)),
+        DataType::LargeList(item) => DataType::LargeList(with_microseconds(item, is_old)),
+        DataType::FixedSizeList(item, n) => DataType::FixedSizeList(with_microseconds(item, is_old), *n),
+        DataType::ListView(item) => DataType::ListView(with_microseconds(item, is_old)),
+        DataType::LargeListView(item) => DataType::LargeListView(with_microseconds(item, is_old)),
+        DataType::Map(entries, sorted) => DataType::Map(with_microseconds(entries, is_old), *sorted),
+        DataType::Timestamp(_, zone) if is_old() => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        // A timestamp has been asked for by its guard.
+        DataType::Timestamp(..) => return Arc::clone(field),
+        other => {
+            is_old();
+            other.clone()
+        }
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 fn rows_of_groups(metadata: &ArrowReaderMetadata) -> Option<i64> {
@@ -71,7 +110,7 @@ fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> parquet::errors::Resu
         told.column_orders().cloned(),
     );
     let corrected = ParquetMetaData::new(corrected, metadata.metadata().row_groups().to_vec());
-    ArrowReaderMetadata::try_new(Arc::new(corrected), ArrowReaderOptions::default())
+    in_microseconds(ArrowReaderMetadata::try_new(Arc::new(corrected), ArrowReaderOptions::default())?)
 }
 
 /// Calls into a reader crate; an error or a panic there is an error of this file.

@@ -57,6 +57,41 @@ pub(super) fn name(data_type: &DataType) -> String {
     }
 }
 
+/// A type as a person reads it: as the job file names it where it can, nested ones by what is in them, and nothing about how
+/// values are laid out.
+#[must_use]
+pub fn in_words(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Dictionary(_, values) => in_words(values),
+        DataType::RunEndEncoded(_, values) => in_words(values.data_type()),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => format!("list of {}", in_words(item.data_type())),
+        DataType::Struct(fields) => {
+            let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+            format!("struct of {}", names.join(", "))
+        }
+        DataType::Map(..) => "map".to_owned(),
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal256(precision, scale) => {
+            format!("decimal({precision},{scale})")
+        }
+        DataType::FixedSizeBinary(_) => "binary".to_owned(),
+        DataType::Date64 => "date".to_owned(),
+        DataType::Time32(_) | DataType::Time64(_) => "time".to_owned(),
+        DataType::Timestamp(_, None) => "timestamp".to_owned(),
+        DataType::Timestamp(_, Some(zone)) if zone.as_ref() == "UTC" => "timestamp(utc)".to_owned(),
+        DataType::Timestamp(_, Some(zone)) => format!("timestamp({zone})"),
+        DataType::Duration(_) => "duration".to_owned(),
+        DataType::Interval(_) => "interval".to_owned(),
+        DataType::Null => "null".to_owned(),
+        other => name(other),
+    }
+}
+
 /// Whether two files may give a column these types: the same, or the same values laid out differently.
 pub(super) fn alike(a: &DataType, b: &DataType) -> bool {
     let is_text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
@@ -173,6 +208,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+    use arrow::datatypes::Field;
 
     use super::*;
 
@@ -185,6 +221,21 @@ mod tests {
             }
             Err(Misfit::Row(row)) => Err(row),
             Err(Misfit::Types(e)) => panic!("{e}"),
+        }
+    }
+
+    #[test]
+    fn names_types_in_words() {
+        let text = Field::new("name", DataType::Utf8, true);
+        for (data_type, words) in [
+            (DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), "string"),
+            (DataType::List(Arc::new(text.clone())), "list of string"),
+            (DataType::Struct(vec![text].into()), "struct of name"),
+            (DataType::Timestamp(TimeUnit::Millisecond, Some("Europe/London".into())), "timestamp(Europe/London)"),
+            (DataType::Decimal256(40, 2), "decimal(40,2)"),
+            (DataType::Int64, "int64"),
+        ] {
+            assert_eq!(in_words(&data_type), words);
         }
     }
 

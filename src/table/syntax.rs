@@ -153,7 +153,8 @@ fn tree(sql: &str) -> Result<Expr, Error> {
     }
     let short = |fault: sqlparser::parser::ParserError| {
         let text = fault.to_string();
-        text.trim_start_matches("sql parser error: ").trim_start_matches("Expected: ").to_owned()
+        let text = text.trim_start_matches("sql parser error: ").replacen("Expected: ", "expected ", 1);
+        text.replacen(", found: EOF", ", found the end", 1).replacen(", found: ", ", found ", 1)
     };
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().map_err(|cause| fault(cause.to_string()))?;
     if tokens.iter().filter(|token| is_word(&token.token)).count() > MAX_WORDS {

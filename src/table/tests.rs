@@ -188,7 +188,7 @@ fn names_the_column_that_does_not_exist_and_those_that_look_like_it() {
 fn refuses_what_is_not_one_expression_of_one_row() {
     let cases = [
         ("", "`` is not an expression: it is empty"),
-        ("n >", "`n >` is not an expression: an expression, found: EOF"),
+        ("n >", "`n >` is not an expression: expected an expression, found the end"),
         ("n = 1; DROP TABLE x", "`n = 1; DROP TABLE x` is not an expression: `;` is too much"),
         ("SELECT n", "`SELECT n` is not an expression: it is a statement"),
         ("n AS m", "`n AS m` is not an expression: `AS` is too much"),

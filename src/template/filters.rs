@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
-use super::row::{Null, is_null};
+use super::row::{Null, is_null, is_row};
 
 /// What is to be said about a filter.
 #[derive(Debug, Clone, Copy)]
@@ -258,7 +258,15 @@ impl JsonWriter {
                 None => self.text(&printed(&key)?)?,
             }
             self.out.push_str(if self.indent.is_some() { ": " } else { ":" });
-            self.value(&value.get_item(&key)?, depth + 1)?;
+            let item = value.get_item(&key)?;
+            if item.kind() == ValueKind::Bytes && is_row(value) {
+                // The name of a column may be told; the key of a map is a row's contents.
+                let column = key.as_str().unwrap_or_default();
+                return Err(wrong(format!(
+                    "the column `{column}` is binary; name the other columns, or use the filter `base64` for it"
+                )));
+            }
+            self.value(&item, depth + 1)?;
         }
         self.close('}', empty, depth);
         Ok(())

@@ -154,6 +154,11 @@ pub(crate) fn is_null(value: &Value) -> bool {
     value.is_none() || value.downcast_object_ref::<Null>().is_some()
 }
 
+/// Whether a value is the row as a whole.
+pub(crate) fn is_row(value: &Value) -> bool {
+    value.downcast_object_ref::<WholeRow>().is_some()
+}
+
 struct ListCell {
     items: ArrayRef,
 }

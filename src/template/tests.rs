@@ -198,6 +198,12 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
         ("{{ b }}", 1, "invalid operation", "a binary cell cannot be rendered as text; use the filter `base64`"),
         ("{{ b|json }}", 1, "invalid operation", "a binary cell cannot be rendered as text; use the filter `base64`"),
         (
+            "{{ row|json }}",
+            1,
+            "invalid operation",
+            "the column `b` is binary; name the other columns, or use the filter `base64` for it",
+        ),
+        (
             "{{ x|date('%Y') }}",
             1,
             "invalid operation",

@@ -115,7 +115,10 @@ fn reads_what_the_parquet_crate_reads() {
         }
         let source = Source::open(&spec(path.to_str().unwrap()), Path::new(""));
         let source = source.unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap().build().unwrap();
+        // Told the types, since old timestamps are read in another unit than the crate's own.
+        let told = ArrowReaderOptions::new().with_schema(source.schema().clone());
+        let file = fs::File::open(&path).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, told).unwrap().build().unwrap();
         let whole = |batches: Vec<RecordBatch>| arrow::compute::concat_batches(source.schema(), &batches).unwrap();
         let expected = whole(reader.map(Result::unwrap).collect());
         let read = whole(source.scan(None).unwrap().map(|rows| rows.unwrap().batch).collect());
@@ -236,4 +239,34 @@ fn reads_arrow_files_and_streams_as_they_are() {
         assert_eq!(none, 6);
         assert_eq!(cells(&folder.open(&with(name, |s| s.filter = Some("word = 'y'".to_owned()))).unwrap()).len(), 2, "{name}");
     }
+}
+
+#[test]
+fn reads_old_timestamps_far_beyond_what_nanoseconds_reach() {
+    use ::parquet::data_type::{Int96, Int96Type};
+    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+
+    // Days of the Julian calendar: 31 December 9999 and 1 January 1.
+    let days = [5_373_484, 1_721_426].map(|day| {
+        let mut at = Int96::new();
+        at.set_data(0, 0, day);
+        at
+    });
+    let schema = parse_message_type("message rows { REQUIRED GROUP both { REQUIRED INT32 n; REQUIRED INT96 at; } }").unwrap();
+    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(WriterProperties::default())).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<::parquet::data_type::Int32Type>().write_batch(&[1, 2], None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int96Type>().write_batch(&days, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    let folder = Folder::new().with("a.parquet", writer.into_inner().unwrap());
+    let source = folder.open(&with("a.parquet", |_| {})).unwrap();
+    let (cells, _) = rows_of(&source).unwrap();
+    assert!(cells[0][0].contains("9999-12-31T00:00:00"), "{cells:?}");
+    assert!(cells[1][0].contains("0001-01-01T00:00:00"), "{cells:?}");
 }

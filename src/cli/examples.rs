@@ -1,0 +1,70 @@
+//! What `--help` shows below the flags of a command: how it is typed, and what for.
+
+pub(crate) const INIT: &str = "\
+Examples:
+  rowmill init tickets.csv                      tickets.toml and tickets.j2, ready to run
+  rowmill init data/ --out jobs/reviews.toml    a folder of Parquet files, the job elsewhere";
+
+pub(crate) const CHECK: &str = "\
+Examples:
+  rowmill check tickets.toml                    every row is read and rendered; nothing is sent
+  rowmill check tickets.toml -n 1000            the first thousand, where the table is large";
+
+pub(crate) const PREVIEW: &str = "\
+Examples:
+  rowmill preview tickets.toml -n 3             the first three prompts
+  rowmill preview tickets.toml --key T-0042     one row's
+  rowmill preview tickets.toml --json           the exact requests, as a list";
+
+pub(crate) const PLAN: &str = "\
+Examples:
+  rowmill plan tickets.toml                     what a run would send
+  rowmill plan tickets.toml --out runs/monday   keeps it; `rowmill run runs/monday` sends it";
+
+pub(crate) const RUN: &str = "\
+Examples:
+  rowmill run tickets.toml --simulate           the whole way, free, with made-up answers
+  rowmill run tickets.toml --limit 20           a small paid run first
+  rowmill run tickets.toml                      all of it; after Ctrl-C the same command goes on
+  rowmill run tickets.toml --deadline 2h        leaves with exit code 5 where that is not enough
+A run that is finished stays finished: the same command then begins a new one, which is paid.";
+
+pub(crate) const SUBMIT: &str = "\
+Examples:
+  rowmill submit tickets.toml                   sends everything and leaves (exit code 5)
+  rowmill collect tickets.toml                  later: fetches what has ended, writes the output";
+
+pub(crate) const COLLECT: &str = "\
+Examples:
+  rowmill collect tickets.toml                  looks once; exit code 5 while something is missing
+  rowmill collect tickets.toml --wait 2h        waits for it";
+
+pub(crate) const STATUS: &str = "\
+Examples:
+  rowmill status                                all runs, newest first
+  rowmill status tickets.toml                   the batches of the job's newest run
+  rowmill status --json                         the same for a program";
+
+pub(crate) const CANCEL: &str = "\
+Examples:
+  rowmill cancel tickets.toml                   then `rowmill collect`, for what was finished before
+  rowmill cancel tickets.toml --abandon         so that `rowmill run` starts anew";
+
+pub(crate) const RETRY: &str = "\
+Examples:
+  rowmill retry tickets.toml --class truncated --max-tokens 4x
+  rowmill retry tickets.toml --class expired,server_error
+Rows that succeeded are not sent again; the output is written anew with all rows in it.";
+
+pub(crate) const RESCUE: &str = "\
+Example:
+  rowmill rescue .rowmill/tickets/20260102-030405-abcd";
+
+pub(crate) const SIM: &str = "\
+Examples:
+  rowmill sim                                   prints the two variables to set in another terminal
+  rowmill sim --processing 10m --faults faults.toml";
+
+pub(crate) const COMPLETIONS: &str = "\
+Example:
+  rowmill completions bash > ~/.local/share/bash-completion/completions/rowmill";

@@ -1,0 +1,143 @@
+//! Tables for a screen: one line a row, columns aligned, long cells cut, whatever script they are in.
+
+use console::{measure_text_width, truncate_str};
+
+/// Between two columns.
+const GAP: usize = 2;
+/// A column of text is not cut below this.
+const NARROWEST: usize = 8;
+
+/// A column, by how its cells stand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Column<'a> {
+    /// To the left; cut where the table is wider than the screen.
+    Text(&'a str),
+    /// To the left; never cut: an id that lacks its end is none.
+    Id(&'a str),
+    /// To the right; never cut.
+    Number(&'a str),
+}
+
+impl<'a> Column<'a> {
+    fn name(&self) -> &'a str {
+        match self {
+            Column::Text(name) | Column::Id(name) | Column::Number(name) => name,
+        }
+    }
+}
+
+/// Lines of a table with a head, at most `width` wide where columns of text can give way.
+pub(crate) fn table<R: AsRef<str>>(columns: &[Column<'_>], rows: impl IntoIterator<Item = Vec<R>>, width: usize) -> String {
+    let head = columns.iter().map(|column| plain(column.name())).collect();
+    let mut lines: Vec<Vec<String>> = vec![head];
+    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| plain(cell.as_ref())).collect()));
+    let widths = widths(columns, &lines, width);
+    let lines: Vec<String> = lines.iter().map(|cells| line(columns, cells, &widths)).collect();
+    lines.join("\n")
+}
+
+/// The width of each column: what its cells need, less where all of them together need more than there is.
+fn widths(columns: &[Column<'_>], lines: &[Vec<String>], width: usize) -> Vec<usize> {
+    let needs = |i: usize| lines.iter().filter_map(|line| line.get(i)).map(|cell| measure_text_width(cell)).max().unwrap_or(0);
+    let mut widths: Vec<usize> = (0..columns.len()).map(needs).collect();
+    let gaps = GAP * columns.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > width {
+        let can_give = |&i: &usize| matches!(columns[i], Column::Text(_)) && widths[i] > NARROWEST;
+        let Some(widest) = (0..columns.len()).filter(can_give).max_by_key(|&i| widths[i]) else { break };
+        widths[widest] -= 1;
+    }
+    widths
+}
+
+fn line(columns: &[Column<'_>], cells: &[String], widths: &[usize]) -> String {
+    let mut text = String::new();
+    for (i, cell) in cells.iter().enumerate().take(columns.len()) {
+        if i > 0 {
+            text.push_str(&" ".repeat(GAP));
+        }
+        let cut = truncate_str(cell, widths[i], "…");
+        let room = " ".repeat(widths[i].saturating_sub(measure_text_width(&cut)));
+        let (before, after) = if matches!(columns[i], Column::Number(_)) { (room.as_str(), "") } else { ("", room.as_str()) };
+        text.push_str(before);
+        text.push_str(&cut);
+        if is_right_to_left(&cut) {
+            // Ends the run of right-to-left text, so that the columns after it stay where they are.
+            text.push('\u{200e}');
+        }
+        text.push_str(after);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// A cell as one line that cannot change how the rest of the screen looks.
+fn plain(cell: &str) -> String {
+    cell.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|&c| !is_direction(c)).collect()
+}
+
+/// A cell's text as it stands, over several lines, with what could act on the screen made visible.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            '\u{7f}' => shown.push('␡'),
+            '\0'..='\u{1f}' => shown.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('�')),
+            c if c.is_control() || is_direction(c) => shown.push_str(&format!("<U+{:04X}>", u32::from(c))),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Characters that only change the reading order of others.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a text has letters that are written from right to left: Hebrew, Arabic and their neighbours.
+fn is_right_to_left(text: &str) -> bool {
+    text.chars().any(
+        |c| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}'),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column<'_>; 3] = [Column::Id("id"), Column::Text("text"), Column::Number("rows")];
+
+    #[test]
+    fn aligns_and_ends_no_line_in_blanks() {
+        let text = table(&COLUMNS, [vec!["T-1", "short", "7"], vec!["T-200", "a longer text", "1,540"]], 80);
+        assert_eq!(text, "id     text            rows\nT-1    short              7\nT-200  a longer text  1,540");
+        let text = table(&COLUMNS[..2], [vec!["T-1", ""]], 80);
+        assert_eq!(text, "id   text\nT-1");
+    }
+
+    #[test]
+    fn cuts_text_and_nothing_else() {
+        let long = "word ".repeat(40);
+        let text = table(&COLUMNS, [vec!["T-0000000000000000000001", long.as_str(), "1,540"]], 60);
+        assert!(text.lines().all(|line| measure_text_width(line) <= 60), "{text}");
+        assert!(text.contains("T-0000000000000000000001") && text.contains('…') && text.ends_with("1,540"), "{text}");
+        let narrow = table(&COLUMNS, [vec!["T-0000000000000000000001", long.as_str(), "1,540"]], 10);
+        assert!(narrow.contains("T-0000000000000000000001") && narrow.contains("word wo…"), "{narrow}");
+    }
+
+    #[test]
+    fn measures_wide_letters_and_contains_text_that_runs_the_other_way() {
+        let rows = [vec!["1", "영화가 좋다", "1"], vec!["2", "שלום", "2"], vec!["3", "a\u{202e}b\nc\u{1b}[31m", "3"]];
+        let text = table(&COLUMNS, rows, 80);
+        let ends: Vec<usize> = text.lines().map(measure_text_width).collect();
+        assert!(ends.iter().all(|&end| end == ends[0]), "{ends:?}\n{text}");
+        assert!(text.contains("שלום\u{200e}"), "{text}");
+        assert!(text.contains("ab c [31m"), "{text:?}");
+    }
+
+    #[test]
+    fn shows_what_could_act_on_the_screen() {
+        assert_eq!(visible("a\tb\nc\u{1b}[31m\u{7f}\u{202e}d\u{9b}é"), "a\tb\nc␛[31m␡<U+202E>d<U+009B>é");
+    }
+}
