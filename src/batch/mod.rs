@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use body::SpooledBody;
 pub use pack::{Packer, Placement};
-pub use reader::{SpoolReader, verify};
+pub use reader::{SpoolReader, sent_ids, verify};
 pub use rows::{SpoolRows, SpoolRowsBuilder};
 pub use spool::{PieceSummary, SpoolWriter};
 

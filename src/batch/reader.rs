@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow::compute::{filter, is_null};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use base64::Engine as _;
@@ -15,7 +16,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::rows::{FRAGMENT, LEADING, SpoolRows, leading_fields};
+use super::rows::{CUSTOM_ID, FRAGMENT, LEADING, SpoolRows, UNSENT, leading_fields};
 use super::spool::{COLUMNS_KEY, FORMAT, FORMAT_KEY, PACKED_KEY};
 use super::{Error, cells};
 
@@ -88,6 +89,21 @@ impl Iterator for SpoolReader {
         let batch = self.groups.next()?;
         Some(batch.and_then(|batch| self.stretch(&batch)))
     }
+}
+
+/// The custom_ids of a piece's requests, in run order, an array a row group. Nothing else of the rows is read.
+///
+/// # Errors
+/// As [`SpoolReader::open`]; the iterator yields what goes wrong while reading.
+pub fn sent_ids(path: &Path) -> Result<impl Iterator<Item = Result<StringArray, Error>>, Error> {
+    let groups = RowGroups::open(path, Some(&[CUSTOM_ID, UNSENT]))?;
+    let path = path.to_path_buf();
+    Ok(groups.map(move |batch| {
+        let batch = batch?;
+        let ids = is_null(batch.column(1)).and_then(|sent| filter(batch.column(0), &sent));
+        let ids = ids.map_err(|source| Error::Column { path: path.clone(), doing: "read", source })?;
+        Ok(ids.as_string().clone())
+    }))
 }
 
 /// Checks that a spool file is the one that was planned, by its hash.

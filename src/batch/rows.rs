@@ -17,6 +17,7 @@ pub(super) const LEADING: [&str; 6] =
     ["rowmill:row_index", "rowmill:custom_id", "rowmill:request_hash", "rowmill:fragment", "rowmill:unsent", "rowmill:key"];
 pub(super) const CUSTOM_ID: usize = 1;
 pub(super) const FRAGMENT: usize = 3;
+pub(super) const UNSENT: usize = 4;
 
 /// A stretch of rows, as it is written and as it is read back: arrays of one length.
 #[derive(Debug, Clone, PartialEq)]

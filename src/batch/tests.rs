@@ -417,6 +417,14 @@ fn passes_over_fragments_on_request() {
 }
 
 #[test]
+fn reads_the_ids_that_are_sent_alone() {
+    let work = Work::new();
+    work.write(&[plain(0, &[Some("a"), None, Some("c")]), plain(7, &[None, Some("d")])]).unwrap();
+    let ids: Vec<StringArray> = sent_ids(&work.path()).unwrap().map(Result::unwrap).collect();
+    assert_eq!(ids.iter().flatten().flatten().collect::<Vec<_>>(), ["n-0", "n-2", "n-8"]);
+}
+
+#[test]
 fn refuses_rows_that_do_not_fit() {
     let good = plain(5, &[Some("a"), Some("b")]);
     let id = |id: Option<&str>| SpoolRows { custom_id: StringArray::from(vec![Some("n-5"), id]), ..good.clone() };

@@ -82,7 +82,7 @@ impl ResultIndex {
     /// # Errors
     /// [`Error::Read`], [`Error::LineTooLong`], [`Error::Scratch`], [`Error::RepeatedId`]. A bad line is counted, and no error.
     pub fn build<F, E>(
-        mut results: impl BufRead,
+        results: impl BufRead,
         expected: impl IntoIterator<Item = impl AsRef<str>>,
         custom_id_of: F,
         scratch: File,
@@ -90,46 +90,26 @@ impl ResultIndex {
     where
         F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
     {
-        let mut index = ResultIndex { slots: slots_of(expected)?, repeats: Vec::new(), scratch };
-        let mut counts = LineCounts::default();
-        let mut writer = LineWriter::new(&index.scratch);
-        let mut line = Vec::new();
-        let mut number = 0;
-        while read_line(&mut results, &mut line, number)? {
-            number += 1;
-            let whole = line.ends_with(b"\n");
-            let text = line.trim_ascii();
-            if text.is_empty() {
-                counts.blank += 1;
-                continue;
-            }
-            counts.lines += 1;
-            if !whole && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err() {
-                counts.torn += 1;
-                continue;
-            }
-            let Ok(custom_id) = custom_id_of(text) else {
-                counts.unreadable += 1;
-                continue;
-            };
-            let id = hash(&custom_id);
-            let Ok(slot) = index.slots.binary_search_by_key(&id, |slot| slot.id) else {
-                counts.foreign += 1;
-                continue;
-            };
-            let place = writer.append(text)?;
-            let line = Slot { id, offset: place.offset, len: place.len };
-            if index.slots[slot].len == 0 {
-                index.slots[slot] = line;
-            } else {
-                counts.duplicates += 1;
-                index.repeats.push(line);
-            }
-        }
+        let mut writer = LineWriter::new(&scratch);
+        let (slots, repeats, counts) = find_lines(results, expected, custom_id_of, |line| writer.append(line))?;
         writer.finish()?;
-        index.repeats.sort_by_key(|slot| slot.id); // stable: lines of an id stay in the order they came
-        counts.missing = index.slots.iter().filter(|slot| slot.len == 0).count() as u64;
-        Ok((index, counts))
+        Ok((ResultIndex { scratch, slots, repeats }, counts))
+    }
+
+    /// Counts the lines as [`ResultIndex::build`] does, and keeps none.
+    ///
+    /// # Errors
+    /// As there, but for [`Error::Scratch`].
+    pub fn count<F, E>(
+        results: impl BufRead,
+        expected: impl IntoIterator<Item = impl AsRef<str>>,
+        custom_id_of: F,
+    ) -> Result<LineCounts, Error>
+    where
+        F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
+    {
+        let nowhere = |line: &[u8]| Ok(Place { offset: 0, len: length_of(line) });
+        find_lines(results, expected, custom_id_of, nowhere).map(|(_, _, counts)| counts)
     }
 
     /// The lines of an id, in the order they came, usually one; `None` if the id was not expected.
@@ -151,6 +131,61 @@ impl ResultIndex {
         line.resize(place.len as usize, 0);
         read_exact_at(&self.scratch, line, place.offset).map_err(Error::Scratch)
     }
+}
+
+/// Reads result lines and has those of expected ids kept: their slots, sorted; the slots of repeated ones, sorted; what the lines were.
+fn find_lines<F, E>(
+    mut results: impl BufRead,
+    expected: impl IntoIterator<Item = impl AsRef<str>>,
+    custom_id_of: F,
+    mut keep: impl FnMut(&[u8]) -> Result<Place, Error>,
+) -> Result<(Vec<Slot>, Vec<Slot>, LineCounts), Error>
+where
+    F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
+{
+    let mut slots = slots_of(expected)?;
+    let mut repeats = Vec::new();
+    let mut counts = LineCounts::default();
+    let mut line = Vec::new();
+    let mut number = 0;
+    while read_line(&mut results, &mut line, number)? {
+        number += 1;
+        let whole = line.ends_with(b"\n");
+        let text = line.trim_ascii();
+        if text.is_empty() {
+            counts.blank += 1;
+            continue;
+        }
+        counts.lines += 1;
+        if !whole && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err() {
+            counts.torn += 1;
+            continue;
+        }
+        let Ok(custom_id) = custom_id_of(text) else {
+            counts.unreadable += 1;
+            continue;
+        };
+        let id = hash(&custom_id);
+        let Ok(slot) = slots.binary_search_by_key(&id, |slot| slot.id) else {
+            counts.foreign += 1;
+            continue;
+        };
+        let place = keep(text)?;
+        let line = Slot { id, offset: place.offset, len: place.len };
+        if slots[slot].len == 0 {
+            slots[slot] = line;
+        } else {
+            counts.duplicates += 1;
+            repeats.push(line);
+        }
+    }
+    repeats.sort_by_key(|slot| slot.id); // stable: lines of an id stay in the order they came
+    counts.missing = slots.iter().filter(|slot| slot.len == 0).count() as u64;
+    Ok((slots, repeats, counts))
+}
+
+fn length_of(line: &[u8]) -> u32 {
+    u32::try_from(line.len()).expect("a line is shorter than the longest allowed")
 }
 
 fn slots_of(expected: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<Slot>, Error> {
@@ -193,7 +228,7 @@ impl<'f> LineWriter<'f> {
     }
 
     fn append(&mut self, line: &[u8]) -> Result<Place, Error> {
-        let len = u32::try_from(line.len()).expect("a line is shorter than the longest allowed");
+        let len = length_of(line);
         self.file.write_all(line).map_err(Error::Scratch)?;
         let place = Place { offset: self.offset, len };
         self.offset += u64::from(len);

@@ -49,7 +49,9 @@ fn parse(line: &[u8]) -> Result<(Cow<'_, str>, Outcome), String> {
 }
 
 fn index(lines: impl AsRef<[u8]>, ids: &[&str]) -> (ResultIndex, LineCounts) {
-    ResultIndex::build(Cursor::new(lines), ids, custom_id_of, tempfile::tempfile().unwrap()).unwrap()
+    let (index, counts) = ResultIndex::build(Cursor::new(&lines), ids, custom_id_of, tempfile::tempfile().unwrap()).unwrap();
+    assert_eq!(ResultIndex::count(Cursor::new(&lines), ids, custom_id_of).unwrap(), counts);
+    (index, counts)
 }
 
 fn attempt(number: u32, lines: &str, ids: &[&str]) -> AttemptResults {

@@ -6,10 +6,11 @@
 //! has thrown away, 29 days after the batch was made, are given up, and said to be lost.
 
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use arrow::array::StringArray;
 use futures_util::StreamExt as _;
 
 use crate::durable::{self, Pending};
@@ -180,23 +181,28 @@ async fn open(driver: &Driver<'_>, id: &BatchId) -> Result<ResultStream, Fetch> 
 
 fn count_lines(run: &Run, batch: u32, file: File) -> Result<LineCounts, Error> {
     let ids = run.ids_of(batch)?;
-    index(run, &ids, file).map(|(_, counts)| counts)
+    let lines = lines_of(run, file)?;
+    Ok(ResultIndex::count(lines, ids.iter().flatten().flatten(), custom_id_of)?)
 }
 
 /// Finds the lines of a results file by id.
-pub(crate) fn index(run: &Run, ids: &[String], file: File) -> Result<(ResultIndex, LineCounts), Error> {
+pub(crate) fn index(run: &Run, ids: &[StringArray], file: File) -> Result<(ResultIndex, LineCounts), Error> {
     let folder = run.folder();
     let scratch = tempfile::tempfile_in(folder).map_err(|source| Error::File {
         doing: "use a temporary file in",
         path: folder.to_path_buf(),
         source,
     })?;
+    Ok(ResultIndex::build(lines_of(run, file)?, ids.iter().flatten().flatten(), custom_id_of, scratch)?)
+}
+
+fn lines_of(run: &Run, file: File) -> Result<impl BufRead, Error> {
     let lines = zstd::Decoder::new(file).map_err(|source| Error::File {
         doing: "read results in",
-        path: folder.to_path_buf(),
+        path: run.folder().to_path_buf(),
         source,
     })?;
-    Ok(ResultIndex::build(BufReader::with_capacity(1 << 18, lines), ids, custom_id_of, scratch)?)
+    Ok(BufReader::with_capacity(1 << 18, lines))
 }
 
 /// blake3 of a file, in hex.

@@ -25,8 +25,10 @@ use crate::request::{RequestHash, with_max_tokens};
 use super::export::{Piece, request_row};
 use super::{Error, Run};
 
-/// Rows written to a spool at a time.
+/// Most rows written to a spool at a time.
 const STRETCH: usize = 1_024;
+/// About the most bytes of requests written to a spool at a time.
+const STRETCH_BYTES: usize = 8 << 20;
 
 /// Which failures are sent again.
 #[derive(Debug, Clone, Default)]
@@ -193,7 +195,7 @@ impl Pools {
         }
         let hash = RequestHash::of(&pool.head, fragment).to_string();
         pool.builder.push_request(rows.row_index.value(row), rows.key.value(row), id, &hash, fragment);
-        if pool.builder.len() >= STRETCH {
+        if pool.builder.len() >= STRETCH || pool.builder.fragment_bytes() >= STRETCH_BYTES {
             self.write(&mut pool)?;
         }
         self.spools.insert(max_tokens, pool);

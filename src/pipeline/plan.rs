@@ -3,7 +3,7 @@
 //! Rows are rendered on every core and packed in row order, so the same job over the same rows makes the same batches. The dry run
 //! is the same walk without the spool: what it reports is what a run would do, and it leaves nothing behind.
 //!
-//! **Memory:** one record batch and its requests a core, one row group of the spool, and the duplicate finder's buffers; 24 bytes a
+//! **Memory:** one record batch and about 16 MiB of its requests a core, one row group of the spool, and the duplicate finder's buffers; 24 bytes a
 //! row go to a temporary file for the search for duplicates.
 
 use std::collections::BTreeMap;
@@ -118,7 +118,10 @@ impl Planner<'_> {
         };
         let mut packer = PieceMaker::new(self, spool)?;
         let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
-        let rows = std::iter::from_fn(|| scan.next()).map(|rows| rows.map_err(Error::from));
+        let rows = std::iter::from_fn(|| scan.next()).flat_map(|rows| match rows {
+            Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(Error::from(error))],
+        });
         in_order(self.threads, rows, |rows: Rows| Ok(renderer.render(rows)), |rendered| packer.take(rendered))?;
         let read = scan.counts().read;
         packer.finish(read)

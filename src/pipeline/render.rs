@@ -14,7 +14,13 @@ use crate::source::Rows;
 
 use super::faults::Faults;
 
-/// The rendered rows of one record batch.
+/// About the most bytes of requests that are rendered at a time.
+const MAX_BYTES: usize = 16 << 20;
+
+/// So many rows of a record batch are rendered to learn what the others will weigh.
+const PROBES: usize = 16;
+
+/// The rendered rows of a stretch.
 pub(crate) struct Rendered {
     /// The source rows.
     pub(crate) rows: RecordBatch,
@@ -66,7 +72,35 @@ pub(crate) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Renders the rows of one record batch, in order.
+    /// Cuts the rows of a record batch into stretches whose requests take about 16 MiB: a long template makes much of small rows.
+    ///
+    /// Where it cuts depends on the rows alone, so the same job over the same rows is cut in the same places.
+    pub(crate) fn stretches(&self, rows: &Rows) -> Vec<Rows> {
+        let count = rows.row_index.len();
+        let most = (MAX_BYTES / self.mean_bytes(rows).max(1)).clamp(1, count.max(1));
+        let stretch = |from: usize| {
+            let to = count.min(from + most);
+            Rows { batch: rows.batch.slice(from, to - from), row_index: rows.row_index[from..to].to_vec() }
+        };
+        (0..count).step_by(most).map(stretch).collect()
+    }
+
+    /// What a request of these rows takes, by some of them that lie evenly apart.
+    fn mean_bytes(&self, rows: &Rows) -> usize {
+        let count = rows.row_index.len();
+        let requests = self.requests.rows(&rows.batch);
+        let mut text = Vec::new();
+        let mut bytes = 0;
+        for row in (0..count).step_by(count.div_ceil(PROBES).max(1)) {
+            text.clear();
+            // A row that cannot be rendered takes nothing; it is told of when its turn comes.
+            let _ = requests.render(row, &mut text);
+            bytes += text.len();
+        }
+        bytes / count.clamp(1, PROBES)
+    }
+
+    /// Renders the rows of a stretch, in order.
     pub(crate) fn render(&self, rows: Rows) -> Rendered {
         let count = rows.batch.num_rows();
         let mut out = Rendered {
@@ -122,5 +156,52 @@ impl Renderer<'_> {
             }
         };
         Line { key_hash: Some(key.hash()), key: named, request }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+    use crate::request::RequestSpec;
+    use crate::request::keys::KeySpec;
+
+    /// How many rows are rendered at a time: 1,000 rows of a short cell, with so many bytes of template around each.
+    fn stretches(template_bytes: usize) -> Vec<usize> {
+        let cells: ArrayRef = Arc::new(StringArray::from_iter_values((0..1_000).map(|row| row.to_string())));
+        let batch = RecordBatch::try_from_iter([("a", cells)]).unwrap();
+        let text = format!("{{{{ a }}}} {}", "x".repeat(template_bytes));
+        let message = serde_json::json!({ "role": "user", "text": text });
+        let spec = serde_json::json!({ "model": "m", "max_tokens": 1, "messages": [message] });
+        let spec: RequestSpec = serde_json::from_value(spec).unwrap();
+        let renderer = Renderer {
+            keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
+            requests: &Requests::compile(&spec, Path::new("."), &batch.schema()).unwrap(),
+            nonce: &Nonce::new(0),
+            on_duplicate: OnDuplicate::Error,
+            repeated: &[],
+            skip_bad_rows: false,
+        };
+        let rows = Rows { batch, row_index: (7..1_007).collect() };
+        let stretches = renderer.stretches(&rows);
+        let indexes: Vec<u64> = stretches.iter().flat_map(|rows| rows.row_index.iter().copied()).collect();
+        assert_eq!(indexes, rows.row_index);
+        for stretch in &stretches {
+            let rendered = renderer.render(stretch.clone());
+            assert!(rendered.text.len() <= MAX_BYTES + MAX_BYTES / 8);
+            assert_eq!(rendered.lines[0].key, format!("row {}", stretch.row_index[0] + 1));
+        }
+        stretches.iter().map(|rows| rows.row_index.len()).collect()
+    }
+
+    #[test]
+    fn renders_fewer_rows_at_a_time_the_longer_the_template_is() {
+        assert_eq!(stretches(100), [1_000]);
+        let few = stretches(100_000);
+        assert!((150..170).contains(&few[0]), "{few:?}");
     }
 }

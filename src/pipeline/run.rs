@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::Array as _;
+use arrow::array::StringArray;
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
 
-use crate::batch::{PieceSummary, SpoolReader, SpooledBody, verify};
+use crate::batch::{PieceSummary, SpoolReader, SpooledBody, sent_ids, verify};
 use crate::durable;
 use crate::job::{Job, JobFile};
 use crate::journal::{Batch, BatchState, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step};
@@ -345,18 +345,12 @@ impl Run {
 
     /// Whether a batch sends a request of this id.
     pub(crate) fn has_id(&self, batch: u32, id: &str) -> Result<bool, Error> {
-        Ok(id.starts_with(self.plan.nonce.as_str()) && self.ids_of(batch)?.iter().any(|own| own == id))
+        Ok(id.starts_with(self.plan.nonce.as_str()) && self.ids_of(batch)?.iter().flatten().any(|own| own == Some(id)))
     }
 
     /// The ids that a batch sends, in its order.
-    pub(crate) fn ids_of(&self, batch: u32) -> Result<Vec<String>, Error> {
-        let mut ids = Vec::with_capacity(self.piece(batch).requests as usize);
-        for rows in SpoolReader::open_without_fragments(&self.spool_path(batch))? {
-            let rows = rows?;
-            let sent = (0..rows.len()).filter(|&row| rows.unsent.is_null(row) && rows.custom_id.is_valid(row));
-            ids.extend(sent.map(|row| rows.custom_id.value(row).to_owned()));
-        }
-        Ok(ids)
+    pub(crate) fn ids_of(&self, batch: u32) -> Result<Vec<StringArray>, Error> {
+        Ok(sent_ids(&self.spool_path(batch))?.collect::<Result<_, _>>()?)
     }
 
     /// The saved results of every batch that sent rows of a piece.
