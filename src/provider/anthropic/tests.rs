@@ -610,7 +610,8 @@ async fn shows_no_secret_in_errors_debug_output_or_logs() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: a log of one thread can miss what other threads were the first to meet.
+    tracing::subscriber::set_global_default(subscriber).expect("no other test takes the log");
 
     let custom = "gateway-secret-42";
     let echo = json!({"type": "error", "request_id": KEY, "error": {"type": KEY, "message": format!("bad key {KEY} {custom}"),
