@@ -229,7 +229,11 @@ fn names_the_owner_to_a_second_process() {
     let locked = Lock::take(&run, &owner()).unwrap_err();
     assert_eq!(
         locked.to_string(),
-        format!("the run `{}` is being worked on by process 42 on here since {}", run.path().display(), at(0))
+        format!(
+            "the run `{}` is being worked on by process 42 on here since {}",
+            run.path().display(),
+            at(0).strftime("%Y-%m-%d %H:%M:%S UTC")
+        )
     );
     drop(lock);
 
