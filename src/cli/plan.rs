@@ -5,6 +5,7 @@ use rowmill::job::JobFile;
 use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::Outline;
 use rowmill::provider::anthropic;
+use rowmill::source::SourceSpec;
 
 use super::args::{Plan, Rows};
 use super::connect::SIMULATOR;
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<u8, Failure> {
         return Ok(explain::DONE);
     }
     prepared.warnings.iter().for_each(|warning| screen.warn(warning));
-    screen.data(outline_table(&outline));
+    screen.data(outline_table(&outline, &file.job.source));
     match &args.out {
         Some(folder) => screen.say(format!("nothing was sent; `rowmill run {}` sends this plan", folder.display())),
         None => screen.say("nothing was sent, nothing was written"),
@@ -76,11 +77,18 @@ pub(crate) fn today() -> jiff::civil::Date {
 }
 
 /// The plan as a person reads it.
-pub(crate) fn outline_table(outline: &Outline) -> String {
+pub(crate) fn outline_table(outline: &Outline, source: &SourceSpec) -> String {
     let skipped = outline.rows_read - outline.rows;
-    let mut lines = vec![format!("rows       {} to send of {} read", count(outline.requests), count(outline.rows_read))];
-    if skipped > 0 {
-        lines.push(format!("           {} left out by `where` or `limit`", count(skipped)));
+    let sent = count(outline.requests);
+    // A source that is read up to a limit says nothing of the rows behind it.
+    let mut lines = vec![if source.limit == Some(outline.rows) {
+        let of = if source.filter.is_some() { "the first for which `where` holds" } else { "the first of the source" };
+        format!("rows       {sent} to send, {of}")
+    } else {
+        format!("rows       {sent} to send of {} read", count(outline.rows_read))
+    }];
+    if skipped > 0 && source.filter.is_some() && source.limit != Some(outline.rows) {
+        lines.push(format!("           {} left out by `where`", count(skipped)));
     }
     for (reason, rows) in &outline.unsent {
         lines.push(format!("           {} not sent: {}", count(*rows), reason.replace('_', " ")));

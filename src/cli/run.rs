@@ -87,7 +87,7 @@ impl Start<'_> {
             Some(connection) => connection,
             None => Connection::simulator(&common.state, self.processing, &wishes, screen)?,
         };
-        screen.say(outline_table(&outline));
+        screen.say(outline_table(&outline, &file.job.source));
         let (run, _) = Run::open(&folder, Timestamp::now())?;
         Ok((run, connection))
     }
