@@ -51,9 +51,11 @@ fn preview_shows_the_prompt_or_the_exact_request() {
     let shown = work.rowmill(&["preview", "job.toml", "--key", "T-3"]).expect(0);
     assert!(shown.stdout.contains("row 3 · id = \"T-3\""), "{}", shown.stdout);
     assert!(shown.stdout.contains("Text: the 3th text, with a comma"), "{}", shown.stdout);
-    let request = work.rowmill(&["preview", "job.toml", "--json"]).expect(0).json();
-    assert_eq!(request["model"], "claude-haiku-4-5");
-    assert_eq!(request["messages"][0]["content"], "Text: the 1th text, with a comma");
+    let requests = work.rowmill(&["preview", "job.toml", "--json", "-n", "2"]).expect(0).json();
+    assert_eq!(requests[0]["params"]["model"], "claude-haiku-4-5");
+    assert_eq!(requests[0]["params"]["messages"][0]["content"], "Text: the 1th text, with a comma");
+    assert_eq!((&requests[1]["row"], &requests[1]["key"]), (&serde_json::json!(2), &serde_json::json!("T-2")));
+    assert_eq!(requests.as_array().unwrap().len(), 2);
     work.rowmill(&["preview", "job.toml", "--key", "T-9"]).expect(2).says("no row has the key");
 }
 
