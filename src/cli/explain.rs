@@ -195,6 +195,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::RetiredModel { .. } => "change `request.model` in the job file".to_owned(),
         Error::MaxTokens { .. } => "lower `request.max_tokens`".to_owned(),
         Error::Request(request::Error::Template(error)) => return template_hint(error),
+        Error::Keys(request::keys::Error::UnknownColumn { columns, .. }) if is_one_line(columns) => ONE_COLUMN.to_owned(),
         Error::Keys(request::keys::Error::UnknownColumn { nearest, .. })
         | Error::Source(source::Error::UnknownColumn { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::Source(error) => return source_hint(error).map(str::to_owned),
@@ -239,8 +240,16 @@ fn did_you_mean(name: &str) -> String {
     format!("did you mean `{name}`?")
 }
 
+const ONE_COLUMN: &str = "the whole header was read as one column: tell what stands between the cells with `source.delimiter`";
+
+/// Whether the only column looks like a header that was not taken apart.
+fn is_one_line(columns: &[String]) -> bool {
+    matches!(columns, [only] if only.contains([';', '\t', '|']))
+}
+
 fn template_hint(error: &template::Error) -> Option<String> {
     match error {
+        template::Error::UnknownColumn { columns, .. } if is_one_line(columns) => Some(ONE_COLUMN.to_owned()),
         template::Error::UnknownColumn { nearest, .. } | template::Error::UnknownFilter { nearest, .. } => {
             nearest.as_deref().map(did_you_mean)
         }

@@ -27,11 +27,12 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
             ));
         }
     }
-    let spec = SourceSpec { path: Paths::One(args.data.display().to_string()), limit: Some(ROWS), ..SourceSpec::default() };
+    let mut spec = SourceSpec { path: Paths::One(args.data.display().to_string()), limit: Some(ROWS), ..SourceSpec::default() };
+    spec.delimiter = delimiter(&spec)?;
     let profile = look(&spec)?;
     let suggestion = suggest(&profile);
     let data = relative(&args.data, &job);
-    write(&job, &job_text(&name, &data, &template, &args.model, &suggestion, &profile))?;
+    write(&job, &job_text(&name, &data, spec.delimiter, &template, &args.model, &suggestion, &profile))?;
     write(&template, &template_text(&suggestion, &profile))?;
     if screen.json {
         screen.json(&serde_json::json!({ "job": job, "template": template, "key": suggestion.key, "text": suggestion.text, "rows": profile.rows }));
@@ -44,6 +45,18 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
         job.display()
     ));
     Ok(explain::DONE)
+}
+
+/// What stands between the cells, where it is no comma: a header that reads as one column is taken apart at what is in it.
+fn delimiter(spec: &SourceSpec) -> Result<Option<char>, Failure> {
+    let source = Source::open(spec, Path::new("."))?;
+    let [only] = source.schema().fields().as_ref() else { return Ok(None) };
+    let parts = |mark: &char| {
+        // Only text files take the setting; for all others it is an error.
+        let spec = SourceSpec { delimiter: Some(*mark), ..spec.clone() };
+        only.name().contains(*mark) && Source::open(&spec, Path::new(".")).is_ok()
+    };
+    Ok([';', '\t', '|'].into_iter().find(parts))
 }
 
 fn look(spec: &SourceSpec) -> Result<Profile, Failure> {
@@ -83,7 +96,15 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     written.map_err(|e| Failure::words(explain::CHANGE, format!("cannot write `{}`: {e}", path.display()), ""))
 }
 
-fn job_text(name: &str, data: &str, template: &Path, model: &str, suggestion: &Suggestion, profile: &Profile) -> String {
+fn job_text(
+    name: &str,
+    data: &str,
+    delimiter: Option<char>,
+    template: &Path,
+    model: &str,
+    suggestion: &Suggestion,
+    profile: &Profile,
+) -> String {
     let key = match suggestion.key.as_slice() {
         [] => "# No column is unique, so the row's number is the key. Better: columns that name a row for good.\n# columns = [\"id\"]\n".to_owned(),
         columns => format!("columns = {}\n", quoted(columns)),
@@ -91,13 +112,14 @@ fn job_text(name: &str, data: &str, template: &Path, model: &str, suggestion: &S
     let template = template.file_name().unwrap_or_default().to_string_lossy();
     let columns = comment("columns: ", profile.columns.iter().map(|column| column.name.as_str()));
     let filter = toml_text(&filter(suggestion, profile));
+    let delimiter = delimiter.map_or_else(String::new, |mark| format!("delimiter = {}\n", toml_text(&mark.to_string())));
     format!(
         "# Made by `rowmill init` from {data}. Paths are relative to this file. docs/job-file.md explains every key.\n\
          [job]\n\
          name = {}\n\n\
          [source]\n\
          path = {}\n\
-         {columns}\
+         {delimiter}{columns}\
          # where = {filter}       # SQL: which rows to send\n\n\
          [key]\n\
          # What names a row: unique and never empty. Answers are joined by it.\n\

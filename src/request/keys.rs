@@ -47,12 +47,14 @@ pub enum OnDuplicate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The source lacks the column.
-    #[error("the input has no column `{column}`, which `key.columns` names")]
+    #[error("the input has no column `{column}`, which `key.columns` names; it has {}", crate::template::listed(columns))]
     UnknownColumn {
         /// The column.
         column: String,
         /// The column that comes nearest.
         nearest: Option<String>,
+        /// All columns of the source.
+        columns: Vec<String>,
     },
     /// The column is named twice.
     #[error("`key.columns` names `{column}` twice")]
@@ -109,6 +111,7 @@ impl Keys {
             let place = schema.index_of(column).map_err(|_| Error::UnknownColumn {
                 column: column.clone(),
                 nearest: nearest(column, schema.fields().iter().map(|field| field.name().as_str())),
+                columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
             })?;
             if places.contains(&place) {
                 return Err(Error::Twice { column: column.clone() });
@@ -452,7 +455,11 @@ mod tests {
         assert!(matches!(keys(&["f", "ticket_id"], &batch), Err(Error::Type { .. })));
         assert_eq!(keys(&["ticket_id", "ticket_id"], &batch).err(), Some(Error::Twice { column: "ticket_id".to_owned() }));
         let nearest = Some("ticket_id".to_owned());
-        assert_eq!(keys(&["ticketid"], &batch).err(), Some(Error::UnknownColumn { column: "ticketid".to_owned(), nearest }));
+        let columns = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(
+            keys(&["ticketid"], &batch).err(),
+            Some(Error::UnknownColumn { column: "ticketid".to_owned(), nearest, columns })
+        );
     }
 
     #[test]

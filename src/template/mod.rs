@@ -224,7 +224,8 @@ pub enum Error {
     },
 }
 
-fn listed(columns: &[String]) -> String {
+/// Names of columns as words, the first forty of them.
+pub(crate) fn listed(columns: &[String]) -> String {
     const MOST: usize = 40;
     if columns.is_empty() {
         return "none".to_owned();

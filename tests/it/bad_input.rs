@@ -162,3 +162,22 @@ fn sends_a_key_over_plain_http_to_this_machine_only() {
     work.rowmill_at("http://198.51.100.7:9", &["run", "job.toml"]).expect(2).says("https");
     assert_eq!(work.files(), ["job.toml", "rows.csv"]);
 }
+
+#[test]
+fn hints_at_the_setting_that_may_help() {
+    for (name, bytes, hint) in [
+        ("ragged.csv", &b"id,body\na;b;c\nd,e\n"[..], "source.delimiter"),
+        ("semicolons.csv", b"id;body\na;b\n", "source.delimiter"),
+        ("latin.csv", b"id,body\na,caf\xe9\n", "source.encoding"),
+        ("quote.csv", b"id,body\na,\"b\n", "source.quote"),
+        ("rows.data", b"id,body\na,b\n", "source.format"),
+        ("rows.parquet", b"id,body\na,b\n", "source.format"),
+    ] {
+        let work = Workdir::new();
+        work.write(name, bytes).write("job.toml", JOB.replace("rows.csv", name));
+        let refused = work.rowmill(&["check", "job.toml"]).expect(2);
+        let line = refused.stderr.lines().find(|line| line.starts_with("hint:")).unwrap_or_default();
+        assert!(line.contains(hint), "{name}: {}", refused.stderr);
+    }
+    Workdir::new().rowmill(&["check", "missing.toml"]).expect(2).says("rowmill init");
+}

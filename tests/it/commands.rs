@@ -22,6 +22,19 @@ fn init_writes_a_job_that_runs() {
 }
 
 #[test]
+fn init_sees_what_stands_between_the_cells() {
+    for (mark, setting) in [(";", "delimiter = \";\""), ("|", "delimiter = \"|\""), (",", "path = \"rows.csv\"\n# columns")] {
+        let work = Workdir::new();
+        let rows: String = (1..=9).map(|n| format!("a{n}{mark}\"1,{n} and some words, {n}\"\n")).collect();
+        work.write("rows.csv", format!("id{mark}body\n{rows}"));
+        work.rowmill(&["init", "rows.csv"]).expect(0);
+        assert!(work.read("rows.toml").contains(setting), "{}", work.read("rows.toml"));
+        work.rowmill(&["run", "rows.toml", "--simulate"]).expect(0);
+        assert_eq!(work.parquet("rows_out.parquet").column("body")[2], "1,3 and some words, 3");
+    }
+}
+
+#[test]
 fn plan_tells_what_a_run_would_do_and_leaves_nothing() {
     let work = Workdir::new().with_rows(25);
     work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 10\n"));
@@ -56,6 +69,7 @@ fn preview_shows_the_prompt_or_the_exact_request() {
     assert_eq!(requests[0]["params"]["messages"][0]["content"], "Text: the 1th text, with a comma");
     assert_eq!((&requests[1]["row"], &requests[1]["key"]), (&serde_json::json!(2), &serde_json::json!("T-2")));
     assert_eq!(requests.as_array().unwrap().len(), 2);
+    work.rowmill(&["preview", "job.toml", "--where", "id = 'none'"]).expect(2).says("no row to show");
     work.rowmill(&["preview", "job.toml", "--key", "T-9"]).expect(2).says("no row has the key");
 }
 
@@ -127,4 +141,72 @@ fn output_is_held_back_when_too_few_rows_succeed() {
     work.write("job.toml", format!("{}min_success = 0.9\n[batch]\nmax_bytes = 4000\n", JOB));
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(3).says("held back");
     assert!(!work.path("out.parquet").exists());
+}
+
+#[test]
+fn preview_lets_no_cell_act_on_the_screen() {
+    let work = Workdir::new().with_rows(1);
+    work.write("rows.csv", "id,body\nT-1,red \u{1b}[31m and \u{202e}backwards\n");
+    let shown = work.rowmill(&["preview", "job.toml"]).expect(0);
+    assert!(shown.stdout.contains("Text: red ␛[31m and <U+202E>backwards"), "{}", shown.stdout);
+    let request = work.rowmill(&["preview", "job.toml", "--json"]).expect(0).json();
+    assert_eq!(request[0]["params"]["messages"][0]["content"], "Text: red \u{1b}[31m and \u{202e}backwards");
+}
+
+#[test]
+fn a_run_without_rows_is_refused_and_stands_in_nobodys_way() {
+    let work = Workdir::new().with_rows(5);
+    for (args, words) in [(["--where", "id = 'none'"], "`where` holds for none of 5"), (["--limit", "0"], "the limit is 0")] {
+        for command in ["check", "plan"] {
+            work.rowmill(&[command, "job.toml", args[0], args[1]]).expect(2).says(words);
+        }
+        work.rowmill(&["run", "job.toml", "--simulate", args[0], args[1]]).expect(2).says(words);
+    }
+    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+    assert_eq!(work.parquet("out.parquet").rows(), 5);
+}
+
+#[test]
+fn quiet_gives_the_path_alone_and_still_tells_what_failed() {
+    let work = Workdir::new().with_rows(3);
+    let done = work.rowmill(&["run", "job.toml", "--simulate", "-q"]).expect(0);
+    assert_eq!(done.stdout.trim(), work.path("out.parquet").canonicalize().unwrap().display().to_string());
+    work.write("job.toml", JOB.replace("max_tokens = 200", "max_tokens = 1"));
+    let cut_off = work.rowmill(&["run", "job.toml", "--simulate", "-q"]).expect(3).says("3 rows did not succeed (3 truncated)");
+    assert!(cut_off.stderr.contains("--class truncated` sends them again"), "{}", cut_off.stderr);
+}
+
+#[test]
+fn shows_key_text_and_answer_within_the_width_of_the_screen() {
+    let work = Workdir::new();
+    let long = "넓은 글자와 ".repeat(40);
+    work.write("rows.csv", format!("order_status,body,id\nopen,{long},T-1\nshut,\"שלום, עולם\nשוב\",T-2\n"));
+    work.write("job.toml", JOB);
+    let done = work.command(&["run", "job.toml", "--simulate"]).env("COLUMNS", "80").output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    let head: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["id", "body", "_rm_text", "_rm_status"], "{text}");
+    assert!(text.lines().take(3).all(|line| console::measure_text_width(line) <= 80), "{text}");
+    assert!(text.lines().nth(2).unwrap().ends_with("succeeded"), "{text}");
+}
+
+#[test]
+fn warns_of_a_cache_mark_that_can_have_no_effect() {
+    let work = Workdir::new().with_rows(3);
+    let marked = |text: &str| {
+        JOB.replace("system = \"Say what the text is about.\"", &format!("system = [{{ text = \"{text}\", cache = \"1h\" }}]"))
+    };
+    work.write("job.toml", marked("Say what the text is about."));
+    work.rowmill(&["check", "job.toml"]).expect(0).says("the cache mark has no effect");
+    work.write("job.toml", marked(&"Say what the text is about. ".repeat(800)));
+    assert!(!work.rowmill(&["check", "job.toml"]).expect(0).stderr.contains("cache mark"));
+}
+
+#[test]
+fn names_the_binary_column_that_cannot_be_in_a_prompt() {
+    let work = Workdir::new();
+    work.write("rows.csv", "id,body,picture\na,b,c\n");
+    let job = JOB.replace("{{ body }}", "{{ row | json }}").replace("[key]", "columns.picture = \"binary\"\n[key]");
+    work.write("job.toml", job);
+    work.rowmill(&["check", "job.toml"]).expect(2).says("the column `picture` is binary");
 }
