@@ -139,11 +139,11 @@ fn credential() -> Result<Credential, Failure> {
     if let Some(token) = variable("ANTHROPIC_AUTH_TOKEN") {
         return Ok(Credential::AuthToken(SecretString::from(token)));
     }
-    Err(Failure::words(
-        explain::CREDENTIALS,
-        "there is no key",
-        "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or try the job for free with --simulate",
-    ))
+    let hint = match variable("ANTHROPIC_BASE_URL") {
+        Some(url) => format!("set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) for {url}; `rowmill sim` takes any text"),
+        None => "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or try the job for free with --simulate".to_owned(),
+    };
+    Err(Failure::words(explain::CREDENTIALS, "there is no key", hint))
 }
 
 fn variable(name: &str) -> Option<String> {

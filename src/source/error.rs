@@ -235,7 +235,7 @@ pub enum Error {
         to: String,
     },
     /// A record of a CSV file with too many or too few cells.
-    #[error("`{}` line {line}: {found} cells, expected {expected}", path.display())]
+    #[error("`{}` line {line}: {found} {}, expected {expected}", path.display(), if *found == 1 { "cell" } else { "cells" })]
     CellCount {
         /// The file.
         path: PathBuf,

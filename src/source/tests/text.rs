@@ -67,10 +67,10 @@ fn passes_over_blank_lines_in_a_table_of_one_column() {
 fn names_the_place_where_a_csv_file_is_wrong() {
     let typed = |text: &str| read_with("a.csv", text, |s| s.columns = map(&[("b", "int64")]));
     for (text, expected) in [
-        ("a,b\n1\n", "line 2: 1 cells, expected 2"),
+        ("a,b\n1\n", "line 2: 1 cell, expected 2"),
         ("a,b\r\n1,2\r\n\r\n1,2,3\r\n", "line 4: 3 cells, expected 2"),
-        ("a,b\n\"x\ny\",2\n\n\n1\n", "line 6: 1 cells, expected 2"),
-        ("a,b\r\n\"x\r\ny\",2\r\n1\r\n", "line 4: 1 cells, expected 2"),
+        ("a,b\n\"x\ny\",2\n\n\n1\n", "line 6: 1 cell, expected 2"),
+        ("a,b\r\n\"x\r\ny\",2\r\n1\r\n", "line 4: 1 cell, expected 2"),
         ("a,b\n1,\"2\n3,4\n", "line 2: a quoted cell is never closed"),
         ("a,b\r\n\r\n1,2\r\n\"3,4\r\n5,6", "line 4: a quoted cell is never closed"),
         ("a,b\n1,\"", "line 2: a quoted cell is never closed"),
