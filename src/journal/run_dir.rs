@@ -230,7 +230,7 @@ impl Drop for Planning {
     fn drop(&mut self) {
         if self.lock.is_some() {
             // Best effort: what stays is removed by the next plan.
-            let _ = fs::remove_dir_all(&self.making.path);
+            let _ = remove_lock_last(&self.making);
         }
     }
 }
@@ -268,7 +268,21 @@ pub fn remove_abandoned_plans(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 fn remove_if_abandoned(making: &RunDir) -> Result<(), Error> {
     let _lock = Lock::probe(making)?;
-    fs::remove_dir_all(&making.path).map_err(cannot("remove", &making.path))
+    remove_lock_last(making).map_err(cannot("remove", &making.path))
+}
+
+/// Removes a plan in the making. Its lock goes last: ended in between, what is left can still be told from what somebody works on.
+fn remove_lock_last(making: &RunDir) -> io::Result<()> {
+    for entry in fs::read_dir(&making.path)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            fs::remove_dir_all(&path)?;
+        } else if path != making.lock() {
+            fs::remove_file(&path)?;
+        }
+    }
+    fs::remove_file(making.lock())?;
+    fs::remove_dir(&making.path)
 }
 
 /// Whether nothing is there, or an empty folder.

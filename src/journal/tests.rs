@@ -197,6 +197,11 @@ fn clears_away_what_a_crash_left_of_a_plan() {
     assert_eq!(remove_abandoned_plans(&work.job()).unwrap(), std::slice::from_ref(&abandoned));
     assert!(!abandoned.exists() && planning.dir().path().exists());
 
+    // Left before it was locked, or after all but the folder was removed.
+    fs::create_dir_all(&abandoned).unwrap();
+    remove_abandoned_plans(&work.job()).unwrap();
+    assert!(!abandoned.exists());
+
     fs::create_dir_all(&abandoned).unwrap();
     work.make("a", at(0));
     assert!(!abandoned.exists());
