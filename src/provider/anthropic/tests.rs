@@ -444,14 +444,15 @@ async fn knows_whether_a_lost_create_can_have_arrived() {
 
 #[tokio::test]
 async fn waits_for_a_slow_upload_as_long_as_it_moves() {
-    let timeouts = Timeouts { idle: Duration::from_millis(800), ..Timeouts::default() };
+    // Longer than a loaded machine stands still, and shorter than the upload as a whole.
+    let timeouts = Timeouts { idle: Duration::from_secs(4), ..Timeouts::default() };
     let body = large_body();
     let length = usize::try_from(body.bytes()).unwrap();
     let url = by_hand(move |mut socket| async move {
         head(&mut socket).await;
         let mut piece = vec![0; length / 16];
         for _ in 0..16 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
             socket.read_exact(&mut piece).await.unwrap();
         }
         let body = a_batch("b").to_string();
@@ -463,6 +464,7 @@ async fn waits_for_a_slow_upload_as_long_as_it_moves() {
     assert_eq!(client.create(body).await.unwrap().id, id("b"));
 
     // Taken in part, or in full and never answered.
+    let timeouts = Timeouts { idle: Duration::from_millis(800), ..timeouts };
     for (taken, delivery) in [(1000, Delivery::NotSent), (usize::try_from(small_body().bytes()).unwrap(), Delivery::Unknown)] {
         let url = by_hand(move |mut socket| async move {
             head(&mut socket).await;
