@@ -12,7 +12,9 @@
 
 pub mod batch;
 pub mod catalog;
+pub mod cost;
 pub mod durable;
+pub mod estimate;
 pub mod job;
 pub mod join;
 pub mod journal;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, FORMAT, cannot};
 use crate::batch::{Limits, PieceSummary};
 use crate::durable;
+use crate::estimate::Estimate;
 use crate::request::custom_id::Nonce;
 
 /// A run as it was planned. Written once; `head.bin` and the spool belong to it.
@@ -59,7 +60,7 @@ pub struct Plan {
     pub output: PathBuf,
     /// What it was expected to cost, and the date of the prices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub estimate: Option<serde_json::Value>,
+    pub estimate: Option<Estimate>,
     /// Where the run was planned; set when the plan is written.
     #[serde(default)]
     pub home: PathBuf,

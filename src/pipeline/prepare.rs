@@ -11,7 +11,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use jiff::civil::Date;
 
-use crate::catalog::{Catalog, Model, Tokenizer};
+use crate::catalog::{Catalog, Model};
+use crate::estimate::tokens::text_tokens;
 use crate::job::{Job, JobFile};
 use crate::outcome::answer::AnswerSchema;
 use crate::output::{self, OutputSchema};
@@ -104,7 +105,7 @@ fn too_short_to_cache(requests: &Requests, job: &Job) -> Option<String> {
     }
     let shared = requests.shared_text();
     let last_mark = shared.iter().rposition(|block| block.cache.is_some())?;
-    let tokens = shared[..=last_mark].iter().map(|block| about_tokens(&block.text, model.tokenizer)).sum::<u64>();
+    let tokens = shared[..=last_mark].iter().map(|block| text_tokens(&block.text, model.tokenizer)).sum::<u64>();
     let least = model.min_cache_tokens;
     let effect = match tokens {
         // The estimate is good to a fifth or so.
@@ -114,21 +115,6 @@ fn too_short_to_cache(requests: &Requests, job: &Job) -> Option<String> {
     };
     let id = &job.request.model;
     Some(format!("the cache mark {effect}: what it covers is about {tokens} tokens long, and `{id}` caches from {least} on"))
-}
-
-/// Tokens of a text, by its letters.
-///
-/// **Source**: the provider's documentation equates a million tokens with 3.4 million characters of English on the first tokenizer
-/// and 2.5 million on the second; Chinese and Japanese cost about a token a character.
-fn about_tokens(text: &str, tokenizer: Tokenizer) -> u64 {
-    let (narrow, wide) = text
-        .chars()
-        .fold((0_u64, 0_u64), |(narrow, wide), c| if c >= '\u{2e80}' { (narrow, wide + 1) } else { (narrow + 1, wide) });
-    let per_ten = match tokenizer {
-        Tokenizer::First => 34,
-        Tokenizer::Second => 25,
-    };
-    (narrow * 10).div_ceil(per_ten) + wide
 }
 
 fn check_max_tokens(id: &str, model: &Model, max_tokens: u64) -> Result<(), Error> {

@@ -1,0 +1,5 @@
+//! Tokens × dated prices → money, exactly.
+
+mod money;
+
+pub use money::{Money, MoneyError};
