@@ -2,9 +2,12 @@
 
 use rowmill::job::JobFile;
 use rowmill::pipeline::faults::Faults;
-use rowmill::pipeline::{Error, Prepared};
+use rowmill::pipeline::{Error, Prepared, in_one_line};
+use rowmill::request::OnRowError;
 use rowmill::request::keys::RowKey;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::args::Preview;
 use super::explain::{self, Failure};
@@ -18,20 +21,23 @@ pub(crate) fn run(args: &Preview, screen: &Screen) -> Result<u8, Failure> {
     let prepared = Prepared::new(&file, today())?;
     prepared.warnings.iter().for_each(|warning| screen.warn(warning));
     let mut shown = Vec::new();
-    each(&prepared, args, |row| {
-        if !screen.json {
-            show(screen, &row, shown.is_empty());
+    let mut rows = 0_u64;
+    let skip = file.job.request.on_row_error == OnRowError::Skip;
+    each(&prepared, args, skip, |row| {
+        if screen.json {
+            shown.push(row);
+        } else {
+            show(screen, &row, rows == 0);
         }
-        // What was shown is only counted.
-        shown.push(if screen.json { json!({ "row": row.index + 1, "key": row.key, "params": row.params }) } else { Value::Null });
+        rows += 1;
     })?;
     match &args.key {
-        _ if shown.is_empty() && args.rows == 0 => {}
-        Some(key) if shown.is_empty() => {
+        _ if rows == 0 && args.rows == 0 => {}
+        Some(key) if rows == 0 => {
             let hint = "several key columns are joined by a comma";
             return Err(Failure::words(explain::CHANGE, format!("no row has the key `{key}`"), hint));
         }
-        None if shown.is_empty() => {
+        None if rows == 0 => {
             let hint = "look at `source.path`, `source.where` and `source.limit`";
             return Err(Failure::words(explain::CHANGE, "there is no row to show", hint));
         }
@@ -43,18 +49,26 @@ pub(crate) fn run(args: &Preview, screen: &Screen) -> Result<u8, Failure> {
     Ok(explain::DONE)
 }
 
-/// A row with its request.
+/// A row with its request, or why it has none.
+#[derive(Serialize)]
 struct Row {
-    index: u64,
+    /// From 1.
+    row: u64,
     /// The key's values, joined by a comma.
     key: String,
     /// The key in words.
+    #[serde(skip)]
     named: String,
-    params: Value,
+    /// The request's `params`, byte for byte as they are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<Box<RawValue>>,
+    /// Why the row is not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsent: Option<String>,
 }
 
 /// Hands on the rows that are asked for, in their order.
-fn each(prepared: &Prepared, args: &Preview, mut take: impl FnMut(Row)) -> Result<(), Failure> {
+fn each(prepared: &Prepared, args: &Preview, skip_bad_rows: bool, mut take: impl FnMut(Row)) -> Result<(), Failure> {
     let mut left = if args.key.is_some() { args.rows.max(1) } else { args.rows };
     let mut text = Vec::new();
     for rows in prepared.source.scan(Some(&prepared.read)).map_err(Error::from)? {
@@ -70,24 +84,35 @@ fn each(prepared: &Prepared, args: &Preview, mut take: impl FnMut(Row)) -> Resul
             }
             let named = key.as_ref().map_or_else(|| "no key".to_owned(), RowKey::describe);
             text.clear();
-            if let Err(error) = prepared.requests.render(&rows.batch, row, &mut text) {
-                return Err(Failure::Step(Error::Rows(Box::new(Faults::one(index, &named, error)))));
-            }
-            let params = serde_json::from_slice(&prepared.requests.params_json(&text)).unwrap_or(Value::Null);
-            take(Row { index, key: plain.unwrap_or_default(), named, params });
+            let (params, unsent) = match prepared.requests.render(&rows.batch, row, &mut text) {
+                Ok(_) => (Some(exact(prepared.requests.params_json(&text))?), None),
+                Err(error) if skip_bad_rows => (None, Some(in_one_line(&error))),
+                Err(error) => return Err(Failure::Step(Error::Rows(Box::new(Faults::one(index, &named, error))))),
+            };
+            take(Row { row: index + 1, key: plain.unwrap_or_default(), named, params, unsent });
             left -= 1;
         }
     }
     Ok(())
 }
 
+fn exact(params: Vec<u8>) -> Result<Box<RawValue>, Error> {
+    let raw = String::from_utf8(params).ok().and_then(|text| RawValue::from_string(text).ok());
+    raw.ok_or_else(|| Error::Bug("a request is not JSON".to_owned()))
+}
+
 fn show(screen: &Screen, row: &Row, first: bool) {
+    let params = row.params.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap_or_default());
     if first {
-        screen.data(shared(screen, &row.params));
+        screen.data(shared(screen, &params));
     }
-    let number = format!("row {}", row.index + 1);
+    let number = format!("row {}", row.row);
     let title = if row.named == number { number } else { format!("{number} · {}", visible(&row.named)) };
-    screen.data(format!("{}\n{}", screen.paint(&format!("── {title}"), "1"), conversation(screen, &row.params)));
+    let body = match &row.unsent {
+        Some(reason) => format!("not sent: {}\n", visible(reason)),
+        None => conversation(screen, &params),
+    };
+    screen.data(format!("{}\n{body}", screen.paint(&format!("── {title}"), "1")));
 }
 
 /// What all requests have in common.

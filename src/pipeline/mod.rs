@@ -163,7 +163,8 @@ pub enum Error {
 }
 
 /// An error and its causes in one line, for `_rm_error`.
-fn in_one_line(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -38,6 +38,10 @@ impl Workdir {
         Workdir { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
