@@ -308,18 +308,18 @@ fn failed_rows_are_sent_again_as_the_job_says_and_no_more() {
 fn a_slow_end_meets_the_deadline() {
     let (work, sim) = (work(""), Sim::new("", Duration::from_secs(3600)));
     let begun = Instant::now();
-    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "1s"]).expect(5).says("3 in flight");
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "6s"]).expect(5).says("3 in flight");
+    assert!(begun.elapsed() < Duration::from_secs(60));
     // Also while a refused batch waits for room.
     let (work, sim) =
         (self::work(""), Sim::new("[[calls]]\non = 'create'\nfrom = 2\ndo = 'status'\nstatus = 429", Duration::from_secs(3600)));
-    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "2s"]).expect(5).says("1 in flight");
-    assert!(sim.calls(Call::Create) < 7, "{} create calls in two seconds", sim.calls(Call::Create));
+    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "6s"]).expect(5).says("1 in flight");
+    assert!(sim.calls(Call::Create) < 9, "{} create calls in six seconds", sim.calls(Call::Create));
     // And while a call is tried again.
     let (work, sim) = (self::work(""), Sim::with("[[calls]]\non = 'retrieve'\ndo = 'status'\nstatus = 500"));
     let begun = Instant::now();
-    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "1s"]).expect(5);
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "6s"]).expect(5);
+    assert!(begun.elapsed() < Duration::from_secs(60));
     check_ledger(&sim, ROWS);
 }
 
@@ -347,7 +347,7 @@ fn pause(seconds: f64) {
 #[test]
 fn a_doubt_holds_everything_until_it_is_settled() {
     // The batch exists and is under way: whose it is cannot be told before it ends.
-    let lost = "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\nnth = [2]\nextra_seconds = 4";
+    let lost = "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\nnth = [2]\nextra_seconds = 15";
     let (work, sim) = (work(""), Sim::with(lost));
     submit(&work, &sim, &[]).expect(7).says("may or may not").says("--resubmit-doubtful");
     pause(1.5);
@@ -365,12 +365,12 @@ fn a_doubt_holds_everything_until_it_is_settled() {
 #[test]
 fn a_look_does_not_settle_before_its_time() {
     let (work, sim) = (
-        work("[batch]\nmax_requests = 7\nsettle_seconds = 3\n"),
+        work("[batch]\nmax_requests = 7\nsettle_seconds = 8\n"),
         Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 500"),
     );
     submit(&work, &sim, &[]).expect(7);
     submit(&work, &sim, &[]).expect(7);
-    pause(3.1);
+    pause(8.1);
     // Long enough after the doubt, one look does, in whatever process.
     submit(&work, &sim, &[]).expect(5).says("was not made");
     work.rowmill_at(&sim.url(), &["collect", "job.toml"]).expect(0);
@@ -380,7 +380,7 @@ fn a_look_does_not_settle_before_its_time() {
 #[test]
 fn batches_of_others_are_looked_into_and_left_alone() {
     // Two batches of the same size that somebody else made meanwhile, one of them under way: the latter holds.
-    let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_before'\n[[batches]]\nnth = [2]\nextra_seconds = 3";
+    let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_before'\n[[batches]]\nnth = [2]\nextra_seconds = 10";
     let (work, sim) = (work(""), Sim::with(faults));
     submit(&work, &sim, &[]).expect(7);
     sim.take_foreign_batch(7);
@@ -492,7 +492,7 @@ fn fetching_sends_nothing() {
 fn until(mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it never came to that");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never came to that");
         pause(0.05);
     }
 }
@@ -500,7 +500,7 @@ fn until(mut holds: impl FnMut() -> bool) {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_leaves_batches_alive_and_says_how_to_go_on() {
-    let (work, sim) = (work(""), Sim::new("", Duration::from_secs(4)));
+    let (work, sim) = (work(""), Sim::new("", Duration::from_secs(10)));
     let mut command = work.command_at(&sim.url(), &["run", "job.toml"]);
     let child = command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
     until(|| sim.calls(Call::Retrieve) > 3);
@@ -520,9 +520,9 @@ fn ctrl_c_leaves_batches_alive_and_says_how_to_go_on() {
 
 #[test]
 fn two_processes_that_begin_together_send_everything_once() {
-    for _ in 0..3 {
-        // Batches take long enough for both to have looked for a run before the first is done.
-        let (work, sim) = (work(""), Sim::new("", Duration::from_secs(2)));
+    for _ in 0..2 {
+        // Batches take long enough for both to have looked for a run before the first is done, also where the machine is slow.
+        let (work, sim) = (work(""), Sim::new("", Duration::from_secs(8)));
         let begin = || {
             let mut command = work.command_at(&sim.url(), &["run", "job.toml"]);
             command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap()

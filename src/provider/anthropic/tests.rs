@@ -332,7 +332,7 @@ async fn notices_results_that_stall() {
         tokio::time::sleep(Duration::from_secs(60)).await;
     })
     .await;
-    let timeouts = Timeouts { idle: Duration::from_millis(200), ..Timeouts::default() };
+    let timeouts = Timeouts { idle: Duration::from_secs(2), ..Timeouts::default() };
     let client = Anthropic::new(AnthropicSpec { timeouts, ..spec(&url) }).unwrap();
     let (bytes, error) = collect(client.results(&id("b")).await.unwrap()).await;
     assert_eq!((bytes.as_slice(), error.unwrap().kind.as_str()), (&b"half"[..], ApiError::TIMEOUT));
