@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use rowmill::catalog::Catalog;
 use rowmill::request::custom_id::Nonce;
 use rowmill::request::duplicates::DuplicateFinder;
 use rowmill::request::keys::{KeySpec, Keys, OnDuplicate};
@@ -41,7 +42,7 @@ fn requests(template: &str, rows: &RecordBatch) -> Requests {
         "messages": [{"role": "user", "text": template}],
     }))
     .expect("the section is right");
-    Requests::compile(&spec, Path::new("."), &rows.schema()).expect("the template is right")
+    Requests::compile(&spec, Path::new("."), &rows.schema(), Catalog::builtin()).expect("the template is right")
 }
 
 fn column<'a>(rows: &'a RecordBatch, name: &str) -> &'a StringArray {

@@ -57,7 +57,7 @@ impl Prepared {
         let source = Source::open(&job.source, &file.folder)?;
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
-        let requests = Requests::compile(&job.request, &file.folder, schema)?;
+        let requests = Requests::compile(&job.request, &file.folder, schema, Catalog::builtin())?;
         let answer = requests.answer_schema().map(AnswerSchema::compile).transpose()?;
         let answers = answer.as_ref().map_or(&[][..], AnswerSchema::fields);
         let output = OutputSchema::new(schema, answers, &job.output)?;
@@ -100,7 +100,7 @@ fn check_model(id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String
 /// so a job that has some is not judged.
 fn too_short_to_cache(requests: &Requests, job: &Job) -> Option<String> {
     let model = Catalog::builtin().model(&job.request.model)?.1;
-    if job.request.params.contains_key("tools") {
+    if !requests.tools().is_empty() {
         return None;
     }
     let shared = requests.shared_text();

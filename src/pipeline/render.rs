@@ -167,6 +167,7 @@ mod tests {
     use arrow::array::{ArrayRef, StringArray};
 
     use super::*;
+    use crate::catalog::Catalog;
     use crate::request::RequestSpec;
     use crate::request::keys::KeySpec;
 
@@ -180,7 +181,7 @@ mod tests {
         let spec: RequestSpec = serde_json::from_value(spec).unwrap();
         let renderer = Renderer {
             keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
-            requests: &Requests::compile(&spec, Path::new("."), &batch.schema()).unwrap(),
+            requests: &Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap(),
             nonce: &Nonce::new(0),
             on_duplicate: OnDuplicate::Error,
             repeated: &[],

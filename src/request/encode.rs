@@ -1,7 +1,7 @@
 //! The bytes of `params`: a head that is the same in every request, and each row's own messages.
 //!
 //! ```text
-//! {"model":…,"max_tokens":…,<params>,"system":[…],"output_config":{…},"messages":[{shared message},   ← head
+//! {"model":…,"max_tokens":…,"tools":[…],<params>,"system":[…],"output_config":{…},"messages":[{shared message},   ← head
 //!                                                                 {row message},{row message}]}     ← fragment
 //! ```
 //!
@@ -9,6 +9,7 @@
 
 use serde_json::{Map, Value};
 
+use super::Tool;
 use crate::template::prompt::{CacheTtl, Role, SharedBlock};
 
 /// What ends a fragment: the list of messages, and `params` with it.
@@ -41,6 +42,7 @@ pub(crate) struct Head<'a> {
     pub(crate) model: &'a str,
     pub(crate) max_tokens: u32,
     pub(crate) params: &'a Map<String, Value>,
+    pub(crate) tools: &'a [Tool],
     pub(crate) schema: Option<&'a Value>,
     pub(crate) shared: &'a [SharedBlock],
 }
@@ -52,7 +54,8 @@ impl Head<'_> {
         out.extend_from_slice(b"{\"model\":");
         text(&mut out, self.model);
         out.extend_from_slice(format!(",\"max_tokens\":{}", self.max_tokens).as_bytes());
-        for (key, value) in self.params.iter().filter(|(key, _)| *key != "output_config") {
+        self.tools(&mut out);
+        for (key, value) in self.params.iter().filter(|(key, _)| !["output_config", "tools"].contains(&key.as_str())) {
             member(&mut out, key, value);
         }
         self.system(&mut out);
@@ -60,6 +63,12 @@ impl Head<'_> {
         out.extend_from_slice(b",\"messages\":[");
         self.messages(&mut out);
         out
+    }
+
+    fn tools(&self, out: &mut Vec<u8>) {
+        if !self.tools.is_empty() {
+            member(out, "tools", &self.tools.iter().map(|tool| tool.definition.clone()).collect());
+        }
     }
 
     fn system(&self, out: &mut Vec<u8>) {

@@ -21,6 +21,7 @@ pub mod duplicates;
 mod encode;
 pub mod keys;
 pub mod schema;
+pub mod tools;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -31,10 +32,13 @@ use arrow::datatypes::Schema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::catalog::{Catalog, Thinking};
 use crate::template::prompt::{CacheTtl, MessageSpec, Prompt, RowFault, SharedBlock, SystemSpec, check_marks};
 use crate::template::row::Table;
 use crate::template::{self, Columns};
 use schema::Finding;
+
+pub use tools::{Tool, ToolSpec};
 
 /// The newest API version, under which sampling parameters are gone.
 pub const NEWEST_API_VERSION: &str = "2026-10-21";
@@ -58,6 +62,9 @@ pub struct RequestSpec {
     /// A file with the JSON Schema that answers follow, relative to the job's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,
+    /// The tools that the model may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSpec>,
     /// Anything else the Messages API takes, passed on as it is.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
@@ -114,6 +121,22 @@ pub enum Error {
         why: String,
         /// What to do instead.
         way_out: String,
+    },
+    /// A tool cannot be sent.
+    #[error("{place} {problem}")]
+    Tool {
+        /// Where it is defined.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The schema of a strict tool holds what the API refuses.
+    #[error("the API does not take the schema of a strict tool, {place}{}", findings_listed(.findings))]
+    ToolSchema {
+        /// Where the tool is defined.
+        place: String,
+        /// All that is refused.
+        findings: Vec<Finding>,
     },
     /// The schema is not JSON.
     #[error("`{}` is not JSON", .path.display())]
@@ -183,7 +206,7 @@ impl fmt::Display for RequestHash {
 /// ```
 /// # use std::{path::Path, sync::Arc};
 /// # use arrow::array::{RecordBatch, StringArray};
-/// # use rowmill::request::{RequestSpec, Requests};
+/// # use rowmill::{catalog::Catalog, request::{RequestSpec, Requests}};
 /// let spec: RequestSpec = toml::from_str(
 ///     r#"model = "claude-haiku-4-5"
 ///        max_tokens = 10
@@ -192,7 +215,7 @@ impl fmt::Display for RequestHash {
 /// )?;
 /// let rows = RecordBatch::try_from_iter([("subject", Arc::new(StringArray::from(vec!["It \"crashes\""])) as _)])?;
 ///
-/// let requests = Requests::compile(&spec, Path::new("."), &rows.schema())?;
+/// let requests = Requests::compile(&spec, Path::new("."), &rows.schema(), Catalog::builtin())?;
 /// let mut fragment = Vec::new();
 /// requests.render(&rows, 0, &mut fragment)?;
 /// assert_eq!(String::from_utf8(fragment)?, r#"{"role":"user","content":"It \"crashes\""}]}"#);
@@ -205,6 +228,7 @@ pub struct Requests {
     head_hash: blake3::Hasher,
     has_shared_messages: bool,
     schema: Option<Value>,
+    tools: Vec<Tool>,
     files: Vec<(PathBuf, String)>,
 }
 
@@ -219,12 +243,13 @@ impl Requests {
     ///
     /// # Errors
     /// [`Error`]: everything that would fail for every row.
-    pub fn compile(spec: &RequestSpec, folder: &Path, columns: &Schema) -> Result<Requests, Error> {
+    pub fn compile(spec: &RequestSpec, folder: &Path, columns: &Schema, catalog: &Catalog) -> Result<Requests, Error> {
         check_values(spec)?;
         check_params(spec)?;
         let prompt = Prompt::compile(&spec.system, &spec.messages, folder, columns)?;
-        check_marks(&marks(spec, prompt.shared()))?;
         let mut files = prompt.files().to_vec();
+        let tools = compile_tools(spec, folder, catalog, &mut files)?;
+        check_marks(&marks(&tools, prompt.shared()))?;
         let schema = match &spec.schema {
             Some(path) => Some(read_schema(path, folder, &mut files)?),
             None => None,
@@ -237,6 +262,7 @@ impl Requests {
             model: &spec.model,
             max_tokens: spec.max_tokens,
             params: &spec.params,
+            tools: &tools,
             schema: schema.as_ref(),
             shared: prompt.shared(),
         }
@@ -244,7 +270,7 @@ impl Requests {
         let mut head_hash = blake3::Hasher::new();
         head_hash.update(&head);
         let has_shared_messages = prompt.shared().iter().any(|block| block.role.is_some());
-        Ok(Requests { prompt, head, head_hash, has_shared_messages, schema, files })
+        Ok(Requests { prompt, head, head_hash, has_shared_messages, schema, tools, files })
     }
 
     /// The columns the templates read.
@@ -275,6 +301,12 @@ impl Requests {
     #[must_use]
     pub fn answer_schema(&self) -> Option<&Value> {
         self.schema.as_ref()
+    }
+
+    /// The tools that every request offers, in their order.
+    #[must_use]
+    pub fn tools(&self) -> &[Tool] {
+        &self.tools
     }
 
     /// Whether the last message is the beginning of the answer (a prefill), which newer models refuse.
@@ -460,14 +492,27 @@ fn has_toml_date(value: &Value) -> bool {
     }
 }
 
+/// The tools, from `request.tools` or, as they are sent, from `request.params.tools`.
+fn compile_tools(
+    spec: &RequestSpec,
+    folder: &Path,
+    catalog: &Catalog,
+    files: &mut Vec<(PathBuf, String)>,
+) -> Result<Vec<Tool>, Error> {
+    let newest = catalog.model(&spec.model).is_none_or(|(_, model)| model.thinking != Thinking::Extended);
+    match (spec.params.get("tools"), spec.tools.is_empty()) {
+        (Some(_), false) => {
+            let problem = "stands in `request.params` too; keep one of the two".to_owned();
+            Err(Error::Value { key: "tools", problem })
+        }
+        (Some(written), true) => tools::from_params(written),
+        (None, _) => tools::compile(&spec.tools, newest, folder, files),
+    }
+}
+
 /// All cache marks, in the order in which the model reads them: tools, system blocks, messages.
-fn marks(spec: &RequestSpec, shared: &[SharedBlock]) -> Vec<(String, CacheTtl)> {
-    let tools = spec.params.get("tools").and_then(Value::as_array).into_iter().flatten().enumerate();
-    let tools = tools.filter_map(|(i, tool)| {
-        let mark = tool.get("cache_control").filter(|mark| !mark.is_null())?;
-        let ttl = if mark.get("ttl").is_some_and(|ttl| ttl == "1h") { CacheTtl::OneHour } else { CacheTtl::FiveMinutes };
-        Some((format!("tool {}", i + 1), ttl))
-    });
+fn marks(tools: &[Tool], shared: &[SharedBlock]) -> Vec<(String, CacheTtl)> {
+    let tools = tools.iter().filter_map(|tool| Some((format!("tool `{}`", tool.name), tool.cache?)));
     let (mut blocks, mut messages) = (0, 0);
     let shared = shared.iter().filter_map(|block| {
         let part = match block.role {

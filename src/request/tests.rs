@@ -19,7 +19,7 @@ fn rows(cells: &[&str]) -> RecordBatch {
 }
 
 fn compile(toml: &str) -> Result<Requests, Error> {
-    Requests::compile(&spec(toml), Path::new("."), &rows(&[]).schema())
+    Requests::compile(&spec(toml), Path::new("."), &rows(&[]).schema(), Catalog::builtin())
 }
 
 /// The whole params of the first row.
@@ -50,7 +50,7 @@ fn puts_everything_shared_into_the_head() {
          schema = \"s.json\"
          params = { thinking = { type = \"disabled\" }, output_config = { effort = \"low\" }, stop_sequences = [\"END\"] }",
     );
-    let requests = Requests::compile(&spec, folder.path(), &rows(&[]).schema()).unwrap();
+    let requests = Requests::compile(&spec, folder.path(), &rows(&[]).schema(), Catalog::builtin()).unwrap();
     let head = concat!(
         r#"{"model":"claude-haiku-4-5","max_tokens":10,"thinking":{"type":"disabled"},"stop_sequences":["END"],"#,
         r#""system":[{"type":"text","text":"Policy","cache_control":{"type":"ephemeral","ttl":"1h"}},{"type":"text","text":"Answer."}],"#,
@@ -160,7 +160,7 @@ fn refuses_values_out_of_range() {
         ("model = \"m\"\nmax_tokens = 1\nbetas = [\"a,b\"]", "betas"),
     ] {
         let spec: RequestSpec = toml::from_str(&format!("{text}\n{USER}")).unwrap();
-        match Requests::compile(&spec, Path::new("."), &rows(&[]).schema()) {
+        match Requests::compile(&spec, Path::new("."), &rows(&[]).schema(), Catalog::builtin()) {
             Err(Error::Value { key: found, .. }) => assert_eq!(found, key),
             other => panic!("{text}: {other:?}"),
         }
@@ -169,10 +169,14 @@ fn refuses_values_out_of_range() {
 
 #[test]
 fn counts_the_cache_marks_of_tools() {
-    let tool = |ttl: &str| format!("{{ name = \"t\", cache_control = {{ type = \"ephemeral\", ttl = \"{ttl}\" }} }}");
+    let tool = |ttl: &str| {
+        format!(
+            "{{ name = \"f\", input_schema = {{ type = \"object\" }}, cache_control = {{ type = \"ephemeral\", ttl = \"{ttl}\" }} }}"
+        )
+    };
     let job = |ttl: &str| format!("{USER}system = [{{ text = \"a\", cache = \"1h\" }}]\nparams = {{ tools = [{}] }}", tool(ttl));
     assert!(compile(&job("1h")).is_ok());
-    let message = "system block 1 is cached for 1h behind tool 1, which is cached for 5m; the API wants the longer life first";
+    let message = "system block 1 is cached for 1h behind tool `f`, which is cached for 5m; the API wants the longer life first";
     assert_eq!(compile(&job("5m")).unwrap_err().to_string(), message);
 }
 
@@ -181,7 +185,12 @@ fn refuses_schemas_with_all_findings() {
     let folder = tempfile::tempdir().unwrap();
     let compile = |schema: &str, more: &str| {
         fs::write(folder.path().join("s.json"), schema).unwrap();
-        Requests::compile(&spec(&format!("{USER}schema = \"s.json\"\n{more}")), folder.path(), &rows(&[]).schema())
+        Requests::compile(
+            &spec(&format!("{USER}schema = \"s.json\"\n{more}")),
+            folder.path(),
+            &rows(&[]).schema(),
+            Catalog::builtin(),
+        )
     };
     let good = r#"{"type":"object","additionalProperties":false,"properties":{}}"#;
     assert!(compile(good, "").is_ok());
@@ -196,7 +205,10 @@ fn refuses_schemas_with_all_findings() {
     let prefill =
         spec("messages = [{ role = \"user\", text = \"{{ a }}\" }, { role = \"assistant\", text = \"{\" }]\nschema = \"s.json\"");
     fs::write(folder.path().join("s.json"), good).unwrap();
-    assert!(matches!(Requests::compile(&prefill, folder.path(), &rows(&[]).schema()), Err(Error::Value { key: "schema", .. })));
+    assert!(matches!(
+        Requests::compile(&prefill, folder.path(), &rows(&[]).schema(), Catalog::builtin()),
+        Err(Error::Value { key: "schema", .. })
+    ));
 }
 
 #[test]
