@@ -5,7 +5,7 @@
 //! the end of their life.
 //!
 //! Promises: a price is what was written, to the last decimal; an id means one model only; a retired model is never handed out as a
-//! [`Model`], only as [`Retired`], since nothing but its end is known of it; an id the table does not know is no error here, because
+//! [`Model`], only as [`Retired`], since nothing but its end and its old prices is known of it; an id the table does not know is no error here, because
 //! a model can be newer than the table.
 //!
 //! To add a model: an entry in `catalog.toml`. To add a fact about models: a field here, with its source in the table's head.
@@ -21,7 +21,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use price::{Band, DecimalError, Factor, Price, Prices, Rates};
+pub use price::{Band, DecimalError, Factor, HourPrice, Price, Prices, Rates, ServerTools, UsePrice};
 
 /// How long before its end a model is warned about, in days. The provider gives notice at least 60 days before.
 const NOTICE_DAYS: i64 = 60;
@@ -39,10 +39,19 @@ pub struct Catalog {
     pub models: BTreeMap<String, Model>,
     /// Models whose calls fail, by id.
     pub retired: BTreeMap<String, Retired>,
+    /// What tools cost that run at the provider.
+    pub server_tools: ServerTools,
     /// Ids that overrides added or changed.
     pub overridden: BTreeSet<String>,
     /// The table as written, for overrides to be laid over.
-    written: BTreeMap<String, Table>,
+    written: Entries,
+}
+
+/// The entries of a table as written.
+#[derive(Debug, Clone, Default)]
+struct Entries {
+    server_tools: Table,
+    models: BTreeMap<String, Table>,
 }
 
 /// One model in service.
@@ -96,7 +105,7 @@ pub struct Model {
     pub prices: Option<Prices>,
 }
 
-/// A model whose calls fail: only its end is kept.
+/// A model whose calls fail: only its end is kept, and its prices, so that an old run can still be priced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
     /// Other ids that meant the same model.
@@ -108,6 +117,9 @@ pub struct Retired {
     /// The model to go to instead.
     #[serde(default)]
     pub successor: Option<String>,
+    /// What it cost; `None` where that is not known.
+    #[serde(default)]
+    pub prices: Option<Prices>,
 }
 
 /// A generation of tokenizer.
@@ -151,7 +163,7 @@ pub enum Lifecycle {
 /// Why a table of models was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not TOML, or a key at the top that is neither `date` nor `models`.
+    /// Not TOML, or a key at the top that is none of `date`, `server_tools` and `models`.
     #[error("the model table cannot be read")]
     Table {
         /// What the reader says.
@@ -163,6 +175,13 @@ pub enum Error {
     Model {
         /// The model's id.
         model: String,
+        /// What the reader says.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// The section on server tools has a key that does not exist, or a value that does not fit.
+    #[error("`server_tools` cannot be read")]
+    ServerTools {
         /// What the reader says.
         #[source]
         source: toml::de::Error,
@@ -191,6 +210,8 @@ pub enum Error {
 struct Written {
     date: Option<Date>,
     #[serde(default)]
+    server_tools: Table,
+    #[serde(default)]
     models: BTreeMap<String, Table>,
 }
 
@@ -210,7 +231,8 @@ impl Catalog {
         TABLE.get_or_init(|| {
             let written = read(include_str!("catalog.toml")).expect("the built-in catalog is TOML");
             let date = written.date.expect("the built-in catalog has a date");
-            Catalog::assemble(date, written.models, BTreeSet::new()).expect("the built-in catalog is whole")
+            let entries = Entries { server_tools: written.server_tools, models: written.models };
+            Catalog::assemble(date, entries, BTreeSet::new()).expect("the built-in catalog is whole")
         })
     }
 
@@ -223,9 +245,10 @@ impl Catalog {
         let over = read(text)?;
         let mut written = self.written.clone();
         let mut overridden = self.overridden.clone();
+        lay_over(&mut written.server_tools, over.server_tools);
         for (name, table) in over.models {
             let id = self.own_id(&name).map(str::to_owned).unwrap_or(name);
-            lay_over(written.entry(id.clone()).or_default(), table);
+            lay_over(written.models.entry(id.clone()).or_default(), table);
             overridden.insert(id);
         }
         Catalog::assemble(over.date.unwrap_or(self.date), written, overridden)
@@ -278,10 +301,11 @@ impl Catalog {
     }
 
     /// Reads the entries and checks them against each other.
-    fn assemble(date: Date, written: BTreeMap<String, Table>, overridden: BTreeSet<String>) -> Result<Catalog, Error> {
+    fn assemble(date: Date, written: Entries, overridden: BTreeSet<String>) -> Result<Catalog, Error> {
+        let server_tools = written.server_tools.clone().try_into().map_err(|source| Error::ServerTools { source })?;
         let mut models = BTreeMap::new();
         let mut retired = BTreeMap::new();
-        for (id, table) in &written {
+        for (id, table) in &written.models {
             let unreadable = |source| Error::Model { model: id.clone(), source };
             if table.get("lifecycle").and_then(Value::as_str) == Some("retired") {
                 retired.insert(id.clone(), table.clone().try_into::<Retired>().map_err(unreadable)?);
@@ -289,7 +313,7 @@ impl Catalog {
                 models.insert(id.clone(), table.clone().try_into::<Model>().map_err(unreadable)?);
             }
         }
-        let catalog = Catalog { date, models, retired, overridden, written };
+        let catalog = Catalog { date, models, retired, server_tools, overridden, written };
         catalog.check_names()?;
         catalog.check_bands()?;
         Ok(catalog)
@@ -315,8 +339,10 @@ impl Catalog {
     }
 
     fn check_bands(&self) -> Result<(), Error> {
-        for (id, model) in &self.models {
-            let bands = model.prices.as_ref().map(|prices| prices.bands.as_slice()).unwrap_or_default();
+        let live = self.models.iter().map(|(id, model)| (id, &model.prices));
+        let gone = self.retired.iter().map(|(id, model)| (id, &model.prices));
+        for (id, prices) in live.chain(gone) {
+            let bands = prices.as_ref().map(|prices| prices.bands.as_slice()).unwrap_or_default();
             if !bands.is_sorted_by(|a, b| a.above_prompt_tokens < b.above_prompt_tokens) {
                 return Err(Error::Bands { model: id.clone() });
             }

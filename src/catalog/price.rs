@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 const PRICE_DECIMALS: u32 = 6;
 /// Decimals that [`Factor`] holds.
 const FACTOR_DECIMALS: u32 = 3;
+/// Decimals of a dollar price per thousand uses that [`UsePrice`] holds.
+const USE_DECIMALS: u32 = 9;
+/// Decimals of a dollar price per hour that [`HourPrice`] holds.
+const HOUR_DECIMALS: u32 = 12;
 
 /// The price of one token.
 ///
@@ -50,6 +54,41 @@ impl Factor {
     pub fn thousandths(self) -> u32 {
         self.0
     }
+}
+
+/// The price of one use of a tool that runs at the provider.
+///
+/// **Units**: whole 10⁻¹² US dollars a use. It reads and prints as dollars per thousand uses: `"10"` is 10¹⁰.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UsePrice(u64);
+
+impl UsePrice {
+    /// Dollars × 10⁻¹² for one use.
+    #[must_use]
+    pub fn picodollars_per_use(self) -> u64 {
+        self.0
+    }
+}
+
+/// The price of one hour. **Units**: whole 10⁻¹² US dollars; it reads and prints as dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HourPrice(u64);
+
+/// What the tools cost that run at the provider, besides the tokens that they read and write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTools {
+    /// A thousand web searches. Neither the batch factor nor that of a place is known to apply.
+    pub web_search: UsePrice,
+    /// A thousand web pages fetched.
+    pub web_fetch: UsePrice,
+    /// An hour of a container that executes code. A bill counts hours over all requests of an organisation, with free ones among them, so
+    /// no request's own share can be told from its usage: it is not part of a row's cost.
+    pub code_execution_hour: HourPrice,
+    /// Hours of that which are free each month.
+    pub code_execution_free_hours: u64,
 }
 
 /// What a model costs, at the provider's standard rate.
@@ -200,58 +239,42 @@ fn write_decimal(f: &mut fmt::Formatter<'_>, value: u64, decimals: u32) -> fmt::
     }
 }
 
-impl FromStr for Price {
-    type Err = DecimalError;
-    fn from_str(text: &str) -> Result<Self, DecimalError> {
-        parse_decimal(text, PRICE_DECIMALS).map(Price)
-    }
+/// Reads and prints a unit that is a whole number of 10^-`$decimals`.
+macro_rules! decimal_unit {
+    ($unit:ident, $decimals:ident) => {
+        impl FromStr for $unit {
+            type Err = DecimalError;
+            fn from_str(text: &str) -> Result<Self, DecimalError> {
+                let value = parse_decimal(text, $decimals)?;
+                value.try_into().map($unit).map_err(|_| DecimalError::TooLarge { text: text.to_owned() })
+            }
+        }
+
+        impl fmt::Display for $unit {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_decimal(f, self.0.into(), $decimals)
+            }
+        }
+
+        impl TryFrom<String> for $unit {
+            type Error = DecimalError;
+            fn try_from(text: String) -> Result<Self, DecimalError> {
+                text.parse()
+            }
+        }
+
+        impl From<$unit> for String {
+            fn from(unit: $unit) -> String {
+                unit.to_string()
+            }
+        }
+    };
 }
 
-impl FromStr for Factor {
-    type Err = DecimalError;
-    fn from_str(text: &str) -> Result<Self, DecimalError> {
-        let thousandths = parse_decimal(text, FACTOR_DECIMALS)?;
-        u32::try_from(thousandths).map(Factor).map_err(|_| DecimalError::TooLarge { text: text.to_owned() })
-    }
-}
-
-impl fmt::Display for Price {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_decimal(f, self.0, PRICE_DECIMALS)
-    }
-}
-
-impl fmt::Display for Factor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_decimal(f, u64::from(self.0), FACTOR_DECIMALS)
-    }
-}
-
-impl TryFrom<String> for Price {
-    type Error = DecimalError;
-    fn try_from(text: String) -> Result<Self, DecimalError> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for Factor {
-    type Error = DecimalError;
-    fn try_from(text: String) -> Result<Self, DecimalError> {
-        text.parse()
-    }
-}
-
-impl From<Price> for String {
-    fn from(price: Price) -> String {
-        price.to_string()
-    }
-}
-
-impl From<Factor> for String {
-    fn from(factor: Factor) -> String {
-        factor.to_string()
-    }
-}
+decimal_unit!(Price, PRICE_DECIMALS);
+decimal_unit!(Factor, FACTOR_DECIMALS);
+decimal_unit!(UsePrice, USE_DECIMALS);
+decimal_unit!(HourPrice, HOUR_DECIMALS);
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::iter::Sum;
+use std::ops::{Add, AddAssign, Sub};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,49 @@ impl Money {
     }
 }
 
+impl Money {
+    /// The amount so many times over, or the largest amount there is.
+    #[must_use]
+    pub fn times(self, n: u64) -> Money {
+        Money(self.0.saturating_mul(i64::try_from(n).unwrap_or(i64::MAX)))
+    }
+
+    /// Whether it is less than nothing.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
+    /// So many units, or the largest amount there is.
+    pub(super) fn from_wide(units: u128) -> Money {
+        Money(i64::try_from(units).unwrap_or(i64::MAX))
+    }
+}
+
+/// As [`Money::saturating_add`].
+impl Add for Money {
+    type Output = Money;
+    fn add(self, more: Money) -> Money {
+        self.saturating_add(more)
+    }
+}
+
+/// As [`Money::saturating_sub`].
+impl Sub for Money {
+    type Output = Money;
+    fn sub(self, less: Money) -> Money {
+        self.saturating_sub(less)
+    }
+}
+
+/// As [`Money::saturating_add`].
+impl AddAssign for Money {
+    fn add_assign(&mut self, more: Money) {
+        *self = *self + more;
+    }
+}
+
+/// As [`Money::saturating_add`].
 impl Sum for Money {
     fn sum<I: Iterator<Item = Money>>(amounts: I) -> Money {
         amounts.fold(Money::ZERO, Money::saturating_add)
@@ -175,5 +219,6 @@ mod tests {
         let most = Money::from_picodollars(i64::MAX);
         assert_eq!((most.saturating_add(most), most.checked_add(most)), (most, None));
         assert_eq!([most, most].into_iter().sum::<Money>(), most);
+        assert_eq!((most.times(2), most + most), (most, most));
     }
 }
