@@ -39,6 +39,9 @@ pub(crate) struct Common {
         help_heading = "Everywhere"
     )]
     pub(crate) state: PathBuf,
+    /// A table of models and prices that is laid over the built-in one (docs/models.md).
+    #[arg(long, global = true, value_name = "FILE", env = "ROWMILL_MODELS", help_heading = "Everywhere")]
+    pub(crate) models: Option<PathBuf>,
     /// Say less: only where the output is, warnings and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
     pub(crate) quiet: bool,

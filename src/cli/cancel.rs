@@ -1,20 +1,21 @@
 //! `rowmill cancel`: cancels what is in flight; what has come back is kept.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::pipeline::submit;
 use rowmill::provider::retry::SystemClock;
 
 use super::args::{Cancel, Common};
 use super::explain::{self, Failure};
-use super::run::{batches, open};
+use super::run::{Way, batches, open};
 use super::screen::Screen;
 use super::target::run_of;
 
-pub(crate) fn run(args: &Cancel, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Cancel, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
-    let (mut run, connection) = open(&folder, &common.state, Duration::ZERO, false, screen)?;
+    let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
     let asked = connection.block_on(submit::cancel(&connection.api, &SystemClock, &mut run));
     if asked.is_ok() && args.abandon {
         run.abandon(Timestamp::now(), "given up by a person")?;

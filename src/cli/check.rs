@@ -1,5 +1,8 @@
 //! `rowmill check`: everything that can be known offline, over every row or the first N.
 
+use std::sync::Arc;
+
+use rowmill::catalog::Catalog;
 use rowmill::job::JobFile;
 use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::{Outline, Planner};
@@ -11,13 +14,13 @@ use super::explain::{self, Failure};
 use super::plan::{limits, outline_table, select};
 use super::screen::{Screen, bytes, count, plural};
 
-pub(crate) fn run(args: &Check, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
     if let Some(rows) = args.rows {
         file.job.source.limit = Some(file.job.source.limit.map_or(rows, |limit| limit.min(rows)));
     }
-    let prepared = Prepared::new(&file, super::plan::today())?;
+    let prepared = Prepared::new(&file, super::plan::today(), catalog)?;
     let outline = outline(&file, &prepared, screen)?;
     screen.finish();
     if screen.json {

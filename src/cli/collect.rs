@@ -1,19 +1,20 @@
 //! `rowmill collect`: fetch what has ended, and write the output once all of it is there.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::pipeline::drive::Until;
 
 use super::args::{Collect, Common};
 use super::explain::Failure;
-use super::run::{carry_on, open};
+use super::run::{Way, carry_on, open};
 use super::screen::Screen;
 use super::target::run_of;
 
-pub(crate) fn run(args: &Collect, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Collect, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
-    let (mut run, connection) = open(&folder, &common.state, Duration::ZERO, false, screen)?;
+    let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
     let (until, deadline) = match args.wait {
         None => (Until::LookedOnce, None),
         Some(wait) => (Until::Fetched, Some(Timestamp::now() + wait)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
 use rowmill::provider::{self, BatchApi, Timeouts};
 use rowmill::simulator::{Running, Simulator, SimulatorSpec};
@@ -66,6 +67,7 @@ impl Connection {
         state: &Path,
         processing: Duration,
         wishes: &Wishes<'_>,
+        catalog: &Arc<Catalog>,
         screen: &Screen,
     ) -> Result<Connection, Failure> {
         screen.banner();
@@ -78,7 +80,8 @@ impl Connection {
                 "choose another folder with --state",
             )
         })?;
-        let spec = SimulatorSpec { processing, ..SimulatorSpec::new(SEED, folder, Arc::new(Timestamp::now)) };
+        let spec = SimulatorSpec::new(SEED, folder, Arc::new(Timestamp::now));
+        let spec = SimulatorSpec { processing, catalog: Arc::clone(catalog), ..spec };
         let running = runtime.block_on(Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0))));
         let running = running.map_err(|e| Failure::words(explain::BUG, format!("the simulator cannot start: {e}"), ""))?;
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));

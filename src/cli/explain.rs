@@ -128,13 +128,19 @@ fn told(error: &Error) -> String {
         }
         other => other.to_string(),
     };
-    let mut cause = error.source();
+    text = with_causes(&text, error.source());
+    if let Error::Provider { standing, .. } = error {
+        let _ = write!(text, "\n  {standing}");
+    }
+    text
+}
+
+/// A message with an error and its causes below it.
+pub(crate) fn with_causes(message: &str, mut cause: Option<&dyn std::error::Error>) -> String {
+    let mut text = message.to_owned();
     while let Some(error) = cause {
         let _ = write!(text, "\n  caused by: {error}");
         cause = error.source();
-    }
-    if let Error::Provider { standing, .. } = error {
-        let _ = write!(text, "\n  {standing}");
     }
     text
 }
@@ -144,12 +150,7 @@ fn told_rows(faults: &Faults) -> String {
     if let Some((row, key, error)) = &faults.first_error {
         // Without key columns the row's number is its key, and said already.
         let key = if *key == format!("row {}", row + 1) { String::new() } else { format!(" ({key})") };
-        let _ = write!(text, "cannot render row {}{key}", count(row + 1));
-        let mut cause: Option<&dyn std::error::Error> = Some(error);
-        while let Some(error) = cause {
-            let _ = write!(text, "\n  caused by: {error}");
-            cause = error.source();
-        }
+        text = with_causes(&format!("cannot render row {}{key}", count(row + 1)), Some(error));
         if faults.not_rendered.count > 1 {
             let _ =
                 write!(text, "\n  {} rows cannot be rendered: {}", count(faults.not_rendered.count), named(&faults.not_rendered));
@@ -193,6 +194,10 @@ fn hint(error: &Error) -> Option<String> {
         Error::UnknownModel { nearest, .. } if !nearest.is_empty() => format!("did you mean `{}`?", nearest.join("`, `")),
         Error::UnknownModel { .. } => "docs/models.md lists the models this version knows".to_owned(),
         Error::RetiredModel { .. } => "change `request.model` in the job file".to_owned(),
+        Error::NoPrice(_) => {
+            "give it prices in a file named with --models (docs/models.md), or choose a model that `rowmill prices` lists"
+                .to_owned()
+        }
         Error::MaxTokens { .. } => "lower `request.max_tokens`".to_owned(),
         Error::Request(request::Error::Template(error)) => return template_hint(error),
         Error::Keys(request::keys::Error::UnknownColumn { columns, .. }) if is_one_line(columns) => ONE_COLUMN.to_owned(),

@@ -2,6 +2,7 @@
 
 mod args;
 mod cancel;
+mod catalog;
 mod check;
 mod collect;
 mod connect;
@@ -52,19 +53,20 @@ pub(crate) fn main() -> u8 {
 
 fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
     let common = &cli.common;
+    let catalog = &catalog::read(common.models.as_deref())?;
     match &cli.command {
         Command::Init(args) => init::run(args, screen),
-        Command::Check(args) => check::run(args, screen),
-        Command::Preview(args) => preview::run(args, screen),
-        Command::Plan(args) => plan::run(args, screen),
-        Command::Run(args) => run::run(args, common, screen),
-        Command::Submit(args) => submit::run(args, common, screen),
-        Command::Collect(args) => collect::run(args, common, screen),
+        Command::Check(args) => check::run(args, catalog, screen),
+        Command::Preview(args) => preview::run(args, catalog, screen),
+        Command::Plan(args) => plan::run(args, catalog, screen),
+        Command::Run(args) => run::run(args, common, catalog, screen),
+        Command::Submit(args) => submit::run(args, common, catalog, screen),
+        Command::Collect(args) => collect::run(args, common, catalog, screen),
         Command::Status(args) => status::run(args, common, screen),
-        Command::Cancel(args) => cancel::run(args, common, screen),
-        Command::Retry(args) => retry::run(args, common, screen),
-        Command::Rescue(args) => rescue::run(args, common, screen),
-        Command::Sim(args) => sim::run(args, screen),
+        Command::Cancel(args) => cancel::run(args, common, catalog, screen),
+        Command::Retry(args) => retry::run(args, common, catalog, screen),
+        Command::Rescue(args) => rescue::run(args, common, catalog, screen),
+        Command::Sim(args) => sim::run(args, catalog, screen),
         Command::Completions { shell } => {
             // By way of memory: a reader that goes away early is no reason to panic.
             let mut text = Vec::new();

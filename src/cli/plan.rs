@@ -1,6 +1,9 @@
 //! `rowmill plan`: the dry run. Reads and renders everything, sends nothing, leaves nothing behind unless it is told to.
 
+use std::sync::Arc;
+
 use rowmill::batch::Limits;
+use rowmill::catalog::Catalog;
 use rowmill::job::JobFile;
 use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::Outline;
@@ -16,10 +19,10 @@ use super::screen::{Screen, bytes, count, plural, table};
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
 
-pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Plan, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
-    let prepared = Prepared::new(&file, today())?;
+    let prepared = Prepared::new(&file, today(), catalog)?;
     let outline = match &args.out {
         None => super::check::outline(&file, &prepared, screen)?,
         Some(folder) => {

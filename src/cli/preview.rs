@@ -1,5 +1,8 @@
 //! `rowmill preview`: the prompts of some rows as a person reads them, or the exact requests with `--json`.
 
+use std::sync::Arc;
+
+use rowmill::catalog::Catalog;
 use rowmill::job::JobFile;
 use rowmill::pipeline::faults::Faults;
 use rowmill::pipeline::{Error, Prepared, in_one_line};
@@ -15,10 +18,10 @@ use super::layout::visible;
 use super::plan::{select, today};
 use super::screen::{Screen, count, width};
 
-pub(crate) fn run(args: &Preview, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Preview, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
-    let prepared = Prepared::new(&file, today())?;
+    let prepared = Prepared::new(&file, today(), catalog)?;
     prepared.warnings.iter().for_each(|warning| screen.warn(warning));
     let mut shown = Vec::new();
     let mut rows = 0_u64;

@@ -1,20 +1,21 @@
 //! `rowmill rescue`: rebuilds a run whose journal is lost.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::pipeline::drive::Until;
 use rowmill::pipeline::rescue;
 
 use super::args::{Common, Rescue};
 use super::explain::Failure;
-use super::run::{carry_on, open};
+use super::run::{Way, carry_on, open};
 use super::screen::Screen;
 use super::target::run_of;
 
-pub(crate) fn run(args: &Rescue, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Rescue, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
-    let (run, kept) = rescue::rescue(&folder, Timestamp::now())?;
+    let (run, kept) = rescue::rescue(&folder, Timestamp::now(), catalog)?;
     let settle = run.settle();
     // The lock goes with the run; opening it again finds the way to its provider too.
     drop(run);
@@ -25,6 +26,6 @@ pub(crate) fn run(args: &Rescue, common: &Common, screen: &Screen) -> Result<u8,
         "every batch is looked for in the provider's list; one that has not shown itself after {} s counts as not made, and `rowmill run` sends it",
         settle.as_secs()
     ));
-    let (mut run, connection) = open(&folder, &common.state, Duration::ZERO, false, screen)?;
+    let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
     carry_on(&mut run, &connection, Until::Sent, None, screen)
 }

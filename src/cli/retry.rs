@@ -1,20 +1,21 @@
 //! `rowmill retry`: sends failed rows again, by class, and writes the output anew.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::pipeline::drive::Until;
 use rowmill::pipeline::heal::{self, Policy};
 
 use super::args::{Common, Retry};
 use super::explain::{self, Failure};
-use super::run::{carry_on, open, say_healing};
+use super::run::{Way, carry_on, open, say_healing};
 use super::screen::Screen;
 use super::target::run_of;
 
-pub(crate) fn run(args: &Retry, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
-    let (mut run, connection) = open(&folder, &common.state, Duration::ZERO, false, screen)?;
+    let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
     if !run.state().is_collected() {
         let message = format!("the run `{}` is not finished: which rows failed is not known yet", folder.display());
         return Err(Failure::words(explain::CHANGE, message, format!("`rowmill run {}` finishes it", folder.display())));

@@ -1,9 +1,11 @@
 //! `rowmill run`: plan, submit, watch, collect, export; goes on with an unfinished run of the same job.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::job::JobFile;
 use rowmill::journal;
 use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
@@ -23,8 +25,9 @@ use super::screen::{Screen, count, plural};
 use super::summary;
 use super::target::Target;
 
-pub(crate) fn run(args: &Args, common: &Common, screen: &Screen) -> Result<u8, Failure> {
-    let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
+pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+    let start =
+        Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select, catalog };
     let (mut run, connection) = start.begin(common, screen)?;
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
@@ -46,13 +49,18 @@ pub(crate) struct Start<'a> {
     pub(crate) simulate: bool,
     pub(crate) processing: Duration,
     pub(crate) select: &'a super::args::Rows,
+    pub(crate) catalog: &'a Arc<Catalog>,
 }
 
-impl Start<'_> {
+impl<'a> Start<'a> {
+    fn way(&self) -> Way<'a> {
+        Way { processing: self.processing, simulate: self.simulate, catalog: self.catalog }
+    }
+
     /// The run to work on, opened and locked, and the way to its provider.
     pub(crate) fn begin(&self, common: &Common, screen: &Screen) -> Result<(Run, Connection), Failure> {
         match Target::find(self.target, &common.state)? {
-            Target::Run(folder) => open(&folder, &common.state, self.processing, self.simulate, screen),
+            Target::Run(folder) => open(&folder, &common.state, self.way(), screen),
             Target::Job(mut file) => {
                 select(&mut file, self.select);
                 let job_folder = common.state.join(&file.job.head.name);
@@ -60,8 +68,8 @@ impl Start<'_> {
                 match unfinished(&file, &common.state, self.simulate)? {
                     Some(folder) => {
                         screen.say(format!("going on with the unfinished run {}", folder.display()));
-                        let opened = open(&folder, &common.state, self.processing, self.simulate, screen)?;
-                        opened.0.check_unchanged(&file, &Prepared::new(&file, today())?)?;
+                        let opened = open(&folder, &common.state, self.way(), screen)?;
+                        opened.0.check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?)?;
                         Ok(opened)
                     }
                     None => self.anew(&file, common, screen),
@@ -75,7 +83,7 @@ impl Start<'_> {
         let wishes = Wishes { api_version: request.api_version.as_deref(), betas: &request.betas };
         // Credentials and addresses first: they are cheaper to find wrong than a table is to render.
         let connection = if self.simulate { None } else { Some(Connection::real(&wishes)?) };
-        let prepared = Prepared::new(file, today())?;
+        let prepared = Prepared::new(file, today(), self.catalog)?;
         let origin = connection.as_ref().map_or_else(|| SIMULATOR.to_owned(), Connection::origin);
         prepared.warnings.iter().for_each(|warning| screen.warn(warning));
         let runs = common.state.join(&file.job.head.name);
@@ -85,10 +93,10 @@ impl Start<'_> {
         let outline = plan_at(file, &prepared, &folder, origin, self.simulate, screen)?;
         let connection = match connection {
             Some(connection) => connection,
-            None => Connection::simulator(&common.state, self.processing, &wishes, screen)?,
+            None => Connection::simulator(&common.state, self.processing, &wishes, self.catalog, screen)?,
         };
         screen.say(outline_table(&outline, &file.job.source));
-        let (run, _) = Run::open(&folder, Timestamp::now())?;
+        let (run, _) = Run::open(&folder, Timestamp::now(), self.catalog)?;
         Ok((run, connection))
     }
 }
@@ -129,17 +137,28 @@ fn unfinished(file: &JobFile, state: &Path, simulated: bool) -> Result<Option<Pa
     Ok(run.map(|run| run.path))
 }
 
+/// How a run that is there already is opened.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    /// How long the built-in simulator works on a batch.
+    pub(crate) processing: Duration,
+    /// Whether the run has to be a simulated one.
+    pub(crate) simulate: bool,
+    pub(crate) catalog: &'a Arc<Catalog>,
+}
+
+impl<'a> Way<'a> {
+    /// The run as it is.
+    pub(crate) fn as_it_is(catalog: &'a Arc<Catalog>) -> Way<'a> {
+        Way { processing: Duration::ZERO, simulate: false, catalog }
+    }
+}
+
 /// Opens a run and the way to its provider.
-pub(crate) fn open(
-    folder: &Path,
-    state: &Path,
-    processing: Duration,
-    simulate: bool,
-    screen: &Screen,
-) -> Result<(Run, Connection), Failure> {
-    let (run, notes) = Run::open(folder, Timestamp::now())?;
+pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -> Result<(Run, Connection), Failure> {
+    let (run, notes) = Run::open(folder, Timestamp::now(), way.catalog)?;
     notes.iter().for_each(|note| screen.warn(note));
-    if simulate && !run.is_simulated() {
+    if way.simulate && !run.is_simulated() {
         return Err(Failure::words(
             explain::CHANGE,
             format!("the run `{}` is a real one", folder.display()),
@@ -148,8 +167,11 @@ pub(crate) fn open(
     }
     let (api_version, betas) = run.wishes();
     let wishes = Wishes { api_version: api_version.as_deref(), betas: &betas };
-    let connection =
-        if run.is_simulated() { Connection::simulator(state, processing, &wishes, screen)? } else { Connection::real(&wishes)? };
+    let connection = if run.is_simulated() {
+        Connection::simulator(state, way.processing, &wishes, way.catalog, screen)?
+    } else {
+        Connection::real(&wishes)?
+    };
     run.check_origin(&connection.origin())?;
     Ok((run, connection))
 }

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::simulator::{Faults, Simulator, SimulatorSpec};
 
 use super::args::Sim;
 use super::explain::{self, Failure};
 use super::screen::Screen;
 
-pub(crate) fn run(args: &Sim, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Sim, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let temporary = tempfile::tempdir().map_err(|e| cannot("create a temporary folder", &e))?;
     let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     rowmill::durable::create_private_dir(&folder).map_err(|e| cannot("create the simulator's folder", &e))?;
-    let mut spec =
-        SimulatorSpec { processing: args.processing, ..SimulatorSpec::new(args.seed, folder, Arc::new(Timestamp::now)) };
+    let spec = SimulatorSpec::new(args.seed, folder, Arc::new(Timestamp::now));
+    let mut spec = SimulatorSpec { processing: args.processing, catalog: Arc::clone(catalog), ..spec };
     if let Some(file) = &args.faults {
         let text = std::fs::read_to_string(file).map_err(|e| cannot(&format!("read `{}`", file.display()), &e))?;
         spec.faults = Faults::from_toml(&text).map_err(|e| {

@@ -1,5 +1,8 @@
 //! `rowmill submit`: plan and send, then leave.
 
+use std::sync::Arc;
+
+use rowmill::catalog::Catalog;
 use rowmill::pipeline::drive::Until;
 
 use super::args::{Common, Submit};
@@ -7,8 +10,9 @@ use super::explain::Failure;
 use super::run::{Start, carry_on, resubmit_doubtful};
 use super::screen::Screen;
 
-pub(crate) fn run(args: &Submit, common: &Common, screen: &Screen) -> Result<u8, Failure> {
-    let start = Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select };
+pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+    let start =
+        Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select, catalog };
     let (mut run, connection) = start.begin(common, screen)?;
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);

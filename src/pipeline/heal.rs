@@ -14,7 +14,6 @@ use arrow::datatypes::{Schema, SchemaRef};
 use jiff::Timestamp;
 
 use crate::batch::{Packer, Placement, SpoolReader, SpoolRows, SpoolRowsBuilder, SpoolWriter};
-use crate::catalog::Catalog;
 use crate::join::JoinedRow;
 use crate::journal::{Event, HeadFile};
 use crate::outcome::Status;
@@ -146,7 +145,7 @@ fn no_columns() -> SchemaRef {
 impl Pools {
     fn new(run: &Run, policy: &Policy) -> Result<Pools, Error> {
         let (model, first_max_tokens) = run.model_and_max_tokens();
-        let most = Catalog::builtin().model(&model).map_or(u32::MAX, |(_, model)| {
+        let most = run.catalog().model(&model).map_or(u32::MAX, |(_, model)| {
             u32::try_from(model.max_batch_output_tokens.unwrap_or(0).max(model.max_output_tokens)).unwrap_or(u32::MAX)
         });
         let attempt = run.state().batches().iter().map(|batch| batch.attempt).max().unwrap_or(1) + 1;

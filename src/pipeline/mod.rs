@@ -93,6 +93,9 @@ pub enum Error {
         /// When, and what to use instead.
         advice: String,
     },
+    /// What the model costs is not known, so neither plan nor bill could be trusted.
+    #[error(transparent)]
+    NoPrice(#[from] crate::cost::Unpriced),
     /// More output tokens than the model can make.
     #[error("`request.max_tokens` is {max_tokens}, but `{model}` makes at most {most} tokens an answer")]
     MaxTokens {

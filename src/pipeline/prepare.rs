@@ -12,6 +12,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use jiff::civil::Date;
 
 use crate::catalog::{Catalog, Model};
+use crate::cost;
 use crate::estimate::tokens::text_tokens;
 use crate::job::{Job, JobFile};
 use crate::outcome::answer::AnswerSchema;
@@ -25,6 +26,8 @@ use super::Error;
 
 /// A job whose rooms are compiled.
 pub struct Prepared {
+    /// What is known of models, and what they cost.
+    pub catalog: Arc<Catalog>,
     /// Where rows come from.
     pub source: Source,
     /// What makes a row's custom_id.
@@ -46,14 +49,14 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Compiles a job. `today` decides what is said of models that retire.
+    /// Compiles a job. `today` decides what is said of models that retire; `catalog` knows them and their prices.
     ///
     /// # Errors
     /// The first room that cannot be compiled; nothing has been written.
-    pub fn new(file: &JobFile, today: Date) -> Result<Prepared, Error> {
+    pub fn new(file: &JobFile, today: Date, catalog: &Arc<Catalog>) -> Result<Prepared, Error> {
         let job = &file.job;
         let mut warnings = Vec::new();
-        check_model(&job.request.model, u64::from(job.request.max_tokens), today, &mut warnings)?;
+        check_model(catalog, &job.request.model, u64::from(job.request.max_tokens), today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
@@ -65,19 +68,18 @@ impl Prepared {
         let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
-        warnings.extend(too_short_to_cache(&requests, job));
+        warnings.extend(too_short_to_cache(catalog, &requests, job));
         if job.key.columns.is_empty() {
             warnings.push(
                 "no `key.columns`: a row is known by its number alone, so answers cannot be matched after the source changes"
                     .into(),
             );
         }
-        Ok(Prepared { keys, requests, answer, output, output_path, read, kept, warnings, source })
+        Ok(Prepared { catalog: Arc::clone(catalog), keys, requests, answer, output, output_path, read, kept, warnings, source })
     }
 }
 
-fn check_model(id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {
-    let catalog = Catalog::builtin();
+fn check_model(catalog: &Catalog, id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {
     let Some((_, model)) = catalog.model(id) else {
         let nearest = || catalog.nearest(id).into_iter().map(str::to_owned).collect();
         return Err(match catalog.advice(id, today) {
@@ -86,6 +88,7 @@ fn check_model(id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String
         });
     };
     check_max_tokens(id, model, max_tokens)?;
+    cost::prices(catalog, id)?;
     match catalog.advice(id, today) {
         Some(advice) if model.is_retired(today) => Err(Error::RetiredModel { advice }),
         Some(advice) => {
@@ -98,8 +101,8 @@ fn check_model(id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String
 
 /// Says so where a cache mark can have no effect, since the API does not. Tools stand before the marks and are not counted here,
 /// so a job that has some is not judged.
-fn too_short_to_cache(requests: &Requests, job: &Job) -> Option<String> {
-    let model = Catalog::builtin().model(&job.request.model)?.1;
+fn too_short_to_cache(catalog: &Catalog, requests: &Requests, job: &Job) -> Option<String> {
+    let model = catalog.model(&job.request.model)?.1;
     if !requests.tools().is_empty() {
         return None;
     }

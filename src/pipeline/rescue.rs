@@ -7,10 +7,12 @@
 //! Batches that sent rows for the second time (`heal.rs`) are not found again: their rows are as their first try left them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::batch::PieceSummary;
+use crate::catalog::Catalog;
 use crate::journal::{Event, Journal, Lock, Owner, RunDir};
 
 use super::{Error, Run};
@@ -20,7 +22,7 @@ use super::{Error, Run};
 /// # Errors
 /// [`Error::SoundJournal`] if the journal can be read, for a sound one knows more; [`Error::Journal`] if the run is locked, or its plan is
 /// lost too.
-pub fn rescue(folder: &Path, now: Timestamp) -> Result<(Run, Option<PathBuf>), Error> {
+pub fn rescue(folder: &Path, now: Timestamp, catalog: &Arc<Catalog>) -> Result<(Run, Option<PathBuf>), Error> {
     let (dir, plan) = RunDir::open_without_journal(folder)?;
     let lock = Lock::take(&dir, &Owner::this_process(now))?;
     if Journal::read(&dir.journal(), &plan).is_ok() {
@@ -35,6 +37,6 @@ pub fn rescue(folder: &Path, now: Timestamp) -> Result<(Run, Option<PathBuf>), E
     let events = plan.pieces.iter().filter(|piece| piece.requests > 0).flat_map(was_sent).collect();
     let kept = Journal::renew(&dir, &plan, now, events)?;
     drop(lock);
-    let (run, _) = Run::open(folder, now)?;
+    let (run, _) = Run::open(folder, now, catalog)?;
     Ok((run, kept))
 }

@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
 
 use crate::batch::{PieceSummary, SpoolReader, SpooledBody, sent_ids, verify};
+use crate::catalog::Catalog;
 use crate::durable;
 use crate::job::{Job, JobFile};
 use crate::journal::{Batch, BatchState, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step};
@@ -39,6 +40,7 @@ pub(crate) struct Sent {
 /// An opened run.
 #[derive(Debug)]
 pub struct Run {
+    catalog: Arc<Catalog>,
     dir: RunDir,
     plan: Plan,
     kept: KeptJob,
@@ -53,11 +55,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens a run, and takes its lock. Also gives what a person should know of it, such as a torn last line.
+    /// Opens a run, and takes its lock; `catalog` says what answers cost. Also gives what a person should know of it, such as a torn last line.
     ///
     /// # Errors
     /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together.
-    pub fn open(folder: &Path, now: Timestamp) -> Result<(Run, Vec<String>), Error> {
+    pub fn open(folder: &Path, now: Timestamp, catalog: &Arc<Catalog>) -> Result<(Run, Vec<String>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
         clear_away_what_a_crash_left(&dir, &plan.output);
@@ -67,6 +69,7 @@ impl Run {
             .map_err(|source| crate::journal::Error::Damaged { path: dir.plan(), source })?;
         let head = dir.read_head(&plan.head)?;
         let run = Run {
+            catalog: Arc::clone(catalog),
             dir,
             plan,
             kept,
@@ -120,6 +123,11 @@ impl Run {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// What is known of models, and what they cost.
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
     }
 
     pub(crate) fn dir(&self) -> &RunDir {

@@ -76,6 +76,7 @@ impl Workdir {
             "ANTHROPIC_AUTH_TOKEN",
             "ANTHROPIC_BASE_URL",
             "ROWMILL_STATE",
+            "ROWMILL_MODELS",
             "ROWMILL_CRASH_AT",
             "ROWMILL_IDLE_TIMEOUT",
             "RUST_LOG",
