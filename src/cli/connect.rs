@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
+use rowmill::journal::Plan;
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
 use rowmill::provider::{self, BatchApi, Timeouts};
 use rowmill::simulator::{Running, Simulator, SimulatorSpec};
@@ -16,16 +17,12 @@ use tokio::runtime::Runtime;
 use super::explain::{self, Failure};
 use super::screen::Screen;
 
-/// What a run planned for the built-in simulator says of where its batches are.
-pub(crate) const SIMULATOR: &str = "the built-in simulator";
-
 /// The built-in simulator gives the same answers each time.
 const SEED: u64 = 1;
 
 /// An open way to a provider.
 pub(crate) struct Connection {
     pub(crate) api: Anthropic,
-    pub(crate) simulated: bool,
     /// Always there; taken when the connection goes.
     runtime: Option<Runtime>,
     simulator: Option<Running>,
@@ -54,12 +51,7 @@ impl Connection {
             spec.timeouts = Timeouts { idle, call: idle.min(spec.timeouts.call), ..spec.timeouts };
         }
         wishes.apply(&mut spec);
-        Ok(Connection {
-            api: Anthropic::new(spec).map_err(environment)?,
-            simulated: false,
-            runtime: Some(runtime()?),
-            simulator: None,
-        })
+        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, runtime: Some(runtime()?), simulator: None })
     }
 
     /// Starts the simulator in this process, with its batches kept under `state`, and connects to it.
@@ -87,17 +79,17 @@ impl Connection {
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));
         spec.base_url = running.base_url();
         wishes.apply(&mut spec);
-        Ok(Connection {
-            api: Anthropic::new(spec).map_err(environment)?,
-            simulated: true,
-            runtime: Some(runtime),
-            simulator: Some(running),
-        })
+        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, runtime: Some(runtime), simulator: Some(running) })
     }
 
     /// Where the batches are, for the plan: a run goes on only where it began.
     pub(crate) fn origin(&self) -> String {
-        if self.simulated { SIMULATOR.to_owned() } else { self.api.origin() }
+        if self.simulator.is_some() { Plan::IN_PROCESS.to_owned() } else { self.api.origin() }
+    }
+
+    /// Whether the answers are made up: the simulator is in this process, or is what answers on this machine.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.simulator.is_some() || self.block_on(self.api.is_simulator())
     }
 
     /// Runs something that waits to its end.

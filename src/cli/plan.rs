@@ -5,13 +5,13 @@ use std::sync::Arc;
 use rowmill::batch::Limits;
 use rowmill::catalog::Catalog;
 use rowmill::job::JobFile;
+use rowmill::journal;
 use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::Outline;
 use rowmill::provider::anthropic;
 use rowmill::source::SourceSpec;
 
 use super::args::{Plan, Rows};
-use super::connect::SIMULATOR;
 use super::explain::{self, Failure};
 use super::layout::Column;
 use super::screen::{Screen, bytes, count, plural, table};
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Plan, catalog: &Arc<Catalog>, screen: &Screen) -> Resul
     let outline = match &args.out {
         None => super::check::outline(&file, &prepared, screen)?,
         Some(folder) => {
-            let origin = if args.simulate { SIMULATOR.to_owned() } else { planned_origin() };
+            let origin = if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { planned_origin() };
             super::run::plan_at(&file, &prepared, folder, origin, args.simulate, screen)?
         }
     };

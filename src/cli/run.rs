@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::job::JobFile;
-use rowmill::journal;
+use rowmill::journal::{self, Plan};
 use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
 use rowmill::pipeline::export::Export;
 use rowmill::pipeline::heal::{self, Policy};
@@ -18,7 +18,7 @@ use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
 
 use super::args::{Common, Run as Args};
-use super::connect::{Connection, SIMULATOR, Wishes};
+use super::connect::{Connection, Wishes};
 use super::explain::{self, Failure};
 use super::plan::{limits, outline_table, select, today};
 use super::screen::{Screen, count, plural};
@@ -84,15 +84,21 @@ impl<'a> Start<'a> {
         // Credentials and addresses first: they are cheaper to find wrong than a table is to render.
         let connection = if self.simulate { None } else { Some(Connection::real(&wishes)?) };
         let prepared = Prepared::new(file, today(), self.catalog)?;
-        let origin = connection.as_ref().map_or_else(|| SIMULATOR.to_owned(), Connection::origin);
+        let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
+        let origin = connection.as_ref().map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
         prepared.warnings.iter().for_each(|warning| screen.warn(warning));
         let runs = common.state.join(&file.job.head.name);
         journal::remove_abandoned_plans(&runs)?;
         let id = run_id();
         let folder = runs.join(&id);
-        let outline = plan_at(file, &prepared, &folder, origin, self.simulate, screen)?;
+        let outline = plan_at(file, &prepared, &folder, origin, simulated, screen)?;
         let connection = match connection {
-            Some(connection) => connection,
+            Some(connection) => {
+                if simulated {
+                    screen.banner();
+                }
+                connection
+            }
             None => Connection::simulator(&common.state, self.processing, &wishes, self.catalog, screen)?,
         };
         screen.say(outline_table(&outline, &file.job.source));
@@ -158,16 +164,16 @@ impl<'a> Way<'a> {
 pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), way.catalog)?;
     notes.iter().for_each(|note| screen.warn(note));
-    if way.simulate && !run.is_simulated() {
+    if way.simulate && !run.plan().is_in_process() {
         return Err(Failure::words(
             explain::CHANGE,
-            format!("the run `{}` is a real one", folder.display()),
+            format!("the run `{}` is not one of the built-in simulator", folder.display()),
             "go on with it without --simulate, or start another with the job file",
         ));
     }
     let (api_version, betas) = run.wishes();
     let wishes = Wishes { api_version: api_version.as_deref(), betas: &betas };
-    let connection = if run.is_simulated() {
+    let connection = if run.plan().is_in_process() {
         Connection::simulator(state, way.processing, &wishes, way.catalog, screen)?
     } else {
         Connection::real(&wishes)?

@@ -19,8 +19,8 @@ pub struct RunSummary {
     pub path: PathBuf,
     /// When it was planned; where the plan cannot be read, when its folder was changed last.
     pub created_at: Timestamp,
-    /// Whether its answers come from the simulator; a run whose plan cannot be read counts as real.
-    pub simulated: bool,
+    /// Whether its batches go to the simulator in the process itself; a run whose plan cannot be read counts as one that goes elsewhere.
+    pub in_process: bool,
     /// Where it stands; `None` if that cannot be read.
     pub stage: Option<Stage>,
     /// Whether nothing is left to do: its output is in its place, and its manifest says so. The manifest is written last, so a process
@@ -50,12 +50,13 @@ pub fn all_runs(state: &Path) -> Result<Vec<RunSummary>, Error> {
     Ok(newest_first(runs))
 }
 
-/// The newest unfinished run of a job, of the kind asked for: a simulated run is never taken for a real one, nor the other way round.
+/// The newest unfinished run of a job, of the kind asked for: a run on the simulator in the process is never taken for one that goes over a
+/// connection, nor the other way round.
 ///
 /// # Errors
 /// When the folder cannot be read, or a run in the way cannot: it may have batches under way.
-pub fn latest_unfinished(state: &Path, job_name: &str, simulated: bool) -> Result<Option<RunSummary>, Error> {
-    let Some(mut run) = runs_of(state, job_name)?.into_iter().find(|run| !run.finished && run.simulated == simulated) else {
+pub fn latest_unfinished(state: &Path, job_name: &str, in_process: bool) -> Result<Option<RunSummary>, Error> {
+    let Some(mut run) = runs_of(state, job_name)?.into_iter().find(|run| !run.finished && run.in_process == in_process) else {
         return Ok(None);
     };
     match run.problem.take() {
@@ -87,14 +88,14 @@ fn summary(path: PathBuf) -> RunSummary {
     let mut summary = RunSummary {
         created_at: changed(&path).unwrap_or(Timestamp::UNIX_EPOCH),
         path,
-        simulated: false,
+        in_process: false,
         stage: None,
         finished: false,
         problem: None,
     };
     let plan = RunDir::open(&summary.path).map(|(run, plan, _)| (run, plan));
     if let Ok((_, plan)) = &plan {
-        (summary.created_at, summary.simulated) = (plan.created_at, plan.simulated);
+        (summary.created_at, summary.in_process) = (plan.created_at, plan.is_in_process());
     }
     match plan.and_then(|(run, plan)| state_of(&run, &plan)) {
         Ok((state, is_told)) => (summary.stage, summary.finished) = (Some(state.stage()), state.is_finished() && is_told),

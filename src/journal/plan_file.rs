@@ -27,7 +27,7 @@ pub struct Plan {
     pub run: String,
     /// The run's mark in every custom_id.
     pub nonce: Nonce,
-    /// Whether the provider is the simulator: then nothing in the run is a real answer.
+    /// Whether the provider is the simulator, in this process or beside it: then nothing in the run is a real answer.
     pub simulated: bool,
     /// The job's name.
     pub job_name: String,
@@ -126,6 +126,15 @@ impl HeadFile {
 }
 
 impl Plan {
+    /// The origin of a run whose batches go to the simulator in the process itself, and so to no URL.
+    pub const IN_PROCESS: &str = "the built-in simulator";
+
+    /// Whether the batches go to the simulator in the process itself.
+    #[must_use]
+    pub fn is_in_process(&self) -> bool {
+        self.origin == Plan::IN_PROCESS
+    }
+
     /// Rows of the run.
     #[must_use]
     pub fn rows(&self) -> u64 {

@@ -504,7 +504,7 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
 
     let latest = || latest_unfinished(state, "job", false).map(|run| run.map(|run| run.path));
     assert_eq!(latest().unwrap(), Some(a.path().to_path_buf()));
-    assert!(latest_unfinished(state, "job", true).unwrap().is_none());
+    assert!(latest_unfinished(state, "job", true).unwrap().is_none(), "none of the simulator in the process");
     finish(&a, &a_plan);
     assert_eq!(latest().unwrap(), Some(b.path().to_path_buf()));
     finish(&b, &b_plan);

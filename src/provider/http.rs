@@ -101,6 +101,11 @@ impl Http {
         Ok(Http { client, base, headers, secrets: Arc::new(Secrets(secrets)), timeouts })
     }
 
+    /// Whether the calls stay on this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        is_loopback(&self.base)
+    }
+
     /// Scheme, host and port.
     pub(super) fn origin(&self) -> String {
         self.base.origin().ascii_serialization()

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use super::Sim;
 use super::faults::{Act, Call, CallFault};
 use super::reply::Refusal;
 use super::wire::Scissors;
+use super::{HEADER, Sim};
 
 /// Longest time a call hangs.
 const MAX_HANG: Duration = Duration::from_secs(600);
@@ -73,6 +73,7 @@ fn finish(
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert("request-id", id);
     }
+    headers.insert(HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
     headers.insert("anthropic-organization-id", HeaderValue::from_static("00000000-0000-4000-8000-000000000000"));
     sim.log_call(line, call, response.status().as_u16(), id, faults);
     response

@@ -60,6 +60,8 @@ pub use ledger::{Accepted, Ledger};
 
 use crate::catalog::Catalog;
 
+/// The header by which a client can tell, from any answer, that it does not speak with a real provider.
+const HEADER: &str = crate::provider::anthropic::SIMULATOR_HEADER;
 /// The API version without sampling parameters.
 const NEW_VERSION: &str = "2026-10-21";
 /// How long a stopping server waits for calls under way.

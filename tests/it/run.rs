@@ -1,6 +1,8 @@
 //! The main job, end to end, on the simulator.
 
-use crate::support::{JOB, Table, Workdir};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+
+use crate::support::{JOB, Sim, Table, Workdir};
 
 #[test]
 fn gives_every_row_back_once_and_in_order() {
@@ -66,15 +68,19 @@ fn makes_typed_columns_of_a_schema() {
 
 #[test]
 fn says_that_it_was_simulated_in_the_output_too() {
-    let work = Workdir::new().with_rows(3);
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let file = std::fs::File::open(work.path("out.parquet")).unwrap();
-    let reader = parquet::file::reader::SerializedFileReader::new(file).unwrap();
-    let metadata = parquet::file::reader::FileReader::metadata(&reader).file_metadata().key_value_metadata().cloned().unwrap();
-    let simulated = metadata.iter().find(|kv| kv.key == "rowmill.simulated").and_then(|kv| kv.value.clone());
-    assert_eq!(simulated.as_deref(), Some("true"));
-    let manifest = work.files().into_iter().find(|f| f.ends_with("manifest.json")).unwrap();
-    assert!(work.read(&manifest).contains("\"simulated\": true"));
+    let (alone, beside) = (Workdir::new().with_rows(3), Workdir::new().with_rows(3));
+    alone.rowmill(&["run", "job.toml", "--simulate"]).expect(0).says("SIMULATED");
+    // A simulator that was started for itself is known by what it answers.
+    beside.rowmill_at(&Sim::start().url(), &["run", "job.toml"]).expect(0).says("SIMULATED");
+    for work in [alone, beside] {
+        let file = std::fs::File::open(work.path("out.parquet")).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap();
+        let simulated = metadata.iter().find(|kv| kv.key == "rowmill.simulated").and_then(|kv| kv.value.clone());
+        assert_eq!(simulated.as_deref(), Some("true"));
+        let manifest = work.files().into_iter().find(|file| file.ends_with("manifest.json")).unwrap();
+        assert!(work.read(&manifest).contains("\"simulated\": true"));
+    }
 }
 
 #[test]

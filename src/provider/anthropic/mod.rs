@@ -32,6 +32,8 @@ use crate::durable;
 pub const BASE_URL: &str = "https://api.anthropic.com";
 /// The newest version of the API this room was written for.
 pub const API_VERSION: &str = "2026-10-21";
+/// The header with which the simulator says what it is, in every answer.
+pub const SIMULATOR_HEADER: &str = "rowmill-simulator";
 /// 100,000 requests and 256 MB. Whether decimal or binary megabytes is not said, so the decimal ones less a margin.
 pub const LIMITS: Limits = Limits { max_requests: 100_000, max_bytes: 250_000_000 };
 
@@ -167,6 +169,17 @@ impl Anthropic {
     /// As [`Anthropic::new`].
     pub fn from_parts(base_url: &str, credential: Credential) -> Result<Anthropic, Error> {
         Anthropic::new(AnthropicSpec { base_url: base_url.to_owned(), ..AnthropicSpec::new(credential) })
+    }
+
+    /// Whether the other side is the simulator, running on this machine: then nothing that comes back is a real answer. Asks for one page of
+    /// models; any fault counts as no. A provider elsewhere is not asked.
+    pub async fn is_simulator(&self) -> bool {
+        if !self.http.is_loopback() {
+            return false;
+        }
+        let outgoing = Self::get(Call::Models, "/v1/models".to_owned());
+        let answer = self.soon(outgoing.call, self.http.send(&outgoing)).await;
+        answer.is_ok_and(|answer| answer.header(&HeaderName::from_static(SIMULATOR_HEADER)).is_some())
     }
 
     fn get(call: Call, path: String) -> Outgoing<'static> {
