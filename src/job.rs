@@ -5,6 +5,8 @@
 //!
 //! To add a setting: a field in the room's own `…Spec`, and its line in `docs/job-file.md`.
 
+mod leading;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ use crate::output::OutputSpec;
 use crate::request::RequestSpec;
 use crate::request::keys::KeySpec;
 use crate::source::SourceSpec;
+
+pub use leading::{CacheSpec, CanarySpec, Prime};
 
 /// A job as it was written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,6 +36,12 @@ pub struct Job {
     /// How requests are cut into batches.
     #[serde(default)]
     pub batch: BatchSpec,
+    /// Whether one request goes first, so that the others read the shared prefix from the cache.
+    #[serde(default)]
+    pub cache: CacheSpec,
+    /// Some rows that go first, to see whether all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanarySpec>,
     /// Which failures are sent again, and how often.
     #[serde(default)]
     pub retry: RetrySpec,
@@ -170,6 +180,9 @@ fn check_values(path: &Path, job: &Job) -> Result<(), Error> {
     if job.batch.max_queued_requests < u64::from(job.batch.max_requests) {
         return wrong("batch.max_queued_requests", "must be at least `batch.max_requests`, or no batch could ever be sent");
     }
+    if let Some((key, problem)) = job.canary.as_ref().and_then(CanarySpec::problem) {
+        return wrong(key, problem);
+    }
     Ok(())
 }
 
@@ -224,6 +237,7 @@ mod tests {
             ("[batch]\nmax_requests = 100001\n", "batch.max_requests"),
             ("[batch]\nmax_bytes = 300000000\n", "batch.max_bytes"),
             ("[batch]\nmax_queued_requests = 5\n", "batch.max_queued_requests"),
+            ("[canary]\nrows = 0\n", "canary.rows"),
         ] {
             let Err(Error::Value { key: named, .. }) = parse(&format!("{SMALLEST}{extra}")) else { panic!("{extra} was taken") };
             assert_eq!(named, key);

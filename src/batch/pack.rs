@@ -8,9 +8,11 @@
 //! at most 10,000 requests:   10,000   9,999   9,998   ...   9,001   10,000   9,999   ...
 //! ```
 //!
+//! A run may be led by batches of exact sizes ([`Packer::led_by`]); the others keep clear of these sizes too.
+//!
 //! The same rule serves batches that are cut by bytes. The last batch of a run has what is left, which nobody can choose.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::{Limits, body};
 
@@ -46,6 +48,8 @@ pub struct Packer {
     bytes: u64,
     /// How many closed batches have this many requests.
     sizes: HashMap<u32, u32>,
+    /// The sizes of the open batch and of those after it, where they are set.
+    leading: VecDeque<u32>,
 }
 
 impl Packer {
@@ -55,7 +59,15 @@ impl Packer {
     /// the bytes offered; the comma between two requests is counted here.
     #[must_use]
     pub fn new(limits: Limits, envelope_bytes: u64, per_request_overhead: u64) -> Packer {
-        Packer { limits, envelope_bytes, per_request_overhead, requests: 0, bytes: envelope_bytes, sizes: HashMap::new() }
+        Packer {
+            limits,
+            envelope_bytes,
+            per_request_overhead,
+            requests: 0,
+            bytes: envelope_bytes,
+            sizes: HashMap::new(),
+            leading: VecDeque::new(),
+        }
     }
 
     /// A packer for bodies whose requests share a head of `head_bytes`; offered are the bytes of custom_id and fragment.
@@ -70,6 +82,13 @@ impl Packer {
         for size in sizes {
             self.count(size);
         }
+        self
+    }
+
+    /// Gives the first batches these sizes, as far as they have room and there are requests.
+    #[must_use]
+    pub fn led_by(mut self, sizes: impl IntoIterator<Item = u32>) -> Packer {
+        self.leading.extend(sizes);
         self
     }
 
@@ -101,8 +120,12 @@ impl Packer {
         if self.requests == 0 {
             return false;
         }
-        let is_full = self.requests >= self.limits.max_requests || self.bytes.saturating_add(item + 1) > self.limits.max_bytes;
-        is_full || (self.is_near_its_end() && self.times_used(self.requests) < self.times_used(self.requests + 1))
+        let most = self.leading.front().map_or(self.limits.max_requests, |&size| size.min(self.limits.max_requests));
+        let is_full = self.requests >= most || self.bytes.saturating_add(item + 1) > self.limits.max_bytes;
+        is_full
+            || (self.leading.is_empty()
+                && self.is_near_its_end()
+                && self.times_used(self.requests) < self.times_used(self.requests + 1))
     }
 
     fn is_near_its_end(&self) -> bool {
@@ -112,6 +135,7 @@ impl Packer {
 
     fn open_next(&mut self) -> Placement {
         self.count(self.requests);
+        self.leading.pop_front();
         self.requests = 0;
         self.bytes = self.envelope_bytes;
         Placement::Next
@@ -196,6 +220,18 @@ mod tests {
         let mut packer = Packer::new(Limits { max_requests: 30, max_bytes: u64::MAX }, ENVELOPE, OVERHEAD).avoiding([30, 29]);
         let first_cut = (0..40).find(|_| packer.offer(1) == Placement::Next);
         assert_eq!(first_cut, Some(28));
+    }
+
+    #[test]
+    fn lets_batches_of_exact_sizes_lead() {
+        let limits = Limits { max_requests: 30, max_bytes: u64::MAX };
+        let mut packer = Packer::new(limits, ENVELOPE, OVERHEAD).led_by([1, 29]);
+        let cuts: Vec<usize> = (0..100).filter(|_| packer.offer(1) == Placement::Next).collect();
+        assert_eq!(cuts, [1, 30, 58, 88], "1, 29, 28 and 30: the size 29 is taken");
+        let small = Limits { max_requests: 10, max_bytes: 100 };
+        let mut packer = Packer::new(small, ENVELOPE, OVERHEAD).led_by([3]);
+        let cuts: Vec<usize> = (0..6).filter(|_| packer.offer(10) == Placement::Next).collect();
+        assert_eq!(cuts, [2, 4], "no batch passes the limits");
     }
 
     #[test]

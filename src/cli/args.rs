@@ -13,7 +13,7 @@ use super::examples;
 #[command(name = "rowmill", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
     after_help = "Exit codes: 0 all rows succeeded, 1 bug, 2 job or input needs a change (nothing sent), 3 some rows did not \
-succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget, 7 a submit is in doubt (nothing \
+succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget or canary, 7 a submit is in doubt (nothing \
 was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (batches live on)."
 )]
 pub(crate) struct Cli {
@@ -209,6 +209,9 @@ pub(crate) struct Run {
     /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
+    /// Send the rest although what the first rows came to (priming request, canary) speaks against it.
+    #[arg(long)]
+    pub(crate) ignore_canary: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
 }
@@ -227,6 +230,9 @@ pub(crate) struct Submit {
     /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
+    /// Send the rest although what the first rows came to (priming request, canary) speaks against it.
+    #[arg(long)]
+    pub(crate) ignore_canary: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
 }

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use rowmill::pipeline::Error;
 use rowmill::pipeline::faults::{Faults, Tally};
+use rowmill::pipeline::gates::Stopped;
 use rowmill::pipeline::plan::SharedKeys;
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, request, source, template};
@@ -29,6 +30,8 @@ pub(crate) const PARTLY: u8 = 3;
 pub(crate) const PROVIDER: u8 = 4;
 /// Not finished yet.
 pub(crate) const UNFINISHED: u8 = 5;
+/// Stopped by a budget, or by what the first rows came to.
+pub(crate) const STOPPED: u8 = 6;
 /// A submit is in doubt and held.
 pub(crate) const DOUBT: u8 = 7;
 /// No such run.
@@ -108,6 +111,7 @@ fn exit_code(error: &Error) -> u8 {
             Verdict::StopCredentials => CREDENTIALS,
             _ => PROVIDER,
         },
+        Error::Stopped(_) => STOPPED,
         Error::Journal(journal::Error::Locked { .. }) => LOCKED,
         Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
         _ => CHANGE,
@@ -119,6 +123,7 @@ fn told(error: &Error) -> String {
     let mut text = match error {
         Error::Rows(faults) => told_rows(faults),
         Error::DuplicateKeys(shared) => told_shared(shared),
+        Error::Stopped(stopped) => told_stopped(stopped),
         Error::Changed { what, .. } => {
             let mut text = error.to_string();
             for what in what {
@@ -164,6 +169,16 @@ fn told_rows(faults: &Faults) -> String {
             let _ = write!(text, "{gap}{} {noun} no key: `{column}` is {what} in {}", count(tally.count), named(tally));
         }
     }
+    text
+}
+
+fn told_stopped(stopped: &Stopped) -> String {
+    let mut text = stopped.kind.stopped().to_owned();
+    for line in stopped.reason.lines() {
+        let _ = write!(text, "\n  {line}");
+    }
+    let requests = super::screen::plural(stopped.requests, "request was", "requests were");
+    let _ = write!(text, "\n  {requests} not sent; what came back is in {}", stopped.results.display());
     text
 }
 
@@ -215,6 +230,11 @@ fn hint(error: &Error) -> Option<String> {
             "mend the template or the cell, or set `request.on_row_error = \"skip\"` to set such rows aside as `unsent`"
                 .to_owned()
         }
+        Error::Stopped(stopped) => format!(
+            "mend the job, give this run up with `rowmill cancel {0} --abandon` and start anew; or send the rest all the same: \
+             `rowmill run {0} --ignore-canary`",
+            stopped.run.display()
+        ),
         Error::Rows(_) => "choose key columns that every row has, or leave such rows out with `source.where`".to_owned(),
         Error::NoRows(_) => "look at `source.path`, `source.where` and `source.limit`".to_owned(),
         Error::Provider { source, .. } => return Some(provider_hint(source)),

@@ -32,6 +32,9 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
     }
+    if args.ignore_canary {
+        run.ignore_canary();
+    }
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
     carry_on(&mut run, &connection, Until::Collected, deadline, screen)
 }

@@ -17,5 +17,8 @@ pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
     }
+    if args.ignore_canary {
+        run.ignore_canary();
+    }
     carry_on(&mut run, &connection, Until::Sent, None, screen)
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, HeadFile, LineFault};
+use super::{FORMAT, HeadFile, LineFault, Verdict};
 use crate::batch::PieceSummary;
 use crate::join::LineCounts;
 use crate::outcome::Status;
@@ -152,6 +152,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// What the batch, which leads the run, says of those behind it.
+    Judged {
+        /// The leading batch, by the number of its piece.
+        batch: u32,
+        /// Whether the rest may go.
+        verdict: Verdict,
+        /// Why.
+        reason: String,
+    },
     /// The output is in its place.
     Exported {
         /// The output.
@@ -193,7 +202,8 @@ impl Event {
             | Event::Seen { batch, .. }
             | Event::Ended { batch, .. }
             | Event::Collected { batch, .. }
-            | Event::Lost { batch, .. } => Some(*batch),
+            | Event::Lost { batch, .. }
+            | Event::Judged { batch, .. } => Some(*batch),
             Event::Exported { .. } | Event::HeldBack { .. } | Event::Abandoned { .. } => None,
         }
     }

@@ -104,7 +104,8 @@ impl Journal {
             Err(error) => return Err(cannot("set aside", &path)(error)),
         };
         let entries: Vec<Entry> = (1..).zip(events).map(|(seq, (at, event))| Entry::new(seq, at, event)).collect();
-        State::from_events(&plan.pieces, &entries).map_err(|source| Error::Impossible { path: path.clone(), source })?;
+        State::from_events(&plan.pieces, &plan.gates, &entries)
+            .map_err(|source| Error::Impossible { path: path.clone(), source })?;
         Journal::write(&path, plan, &entries)?;
         Ok(kept)
     }
@@ -133,7 +134,7 @@ impl Journal {
     #[cfg(test)]
     pub(super) fn onto(path: &Path, plan: &Plan) -> Journal {
         let appender = Appender::open(path).expect("the file opens");
-        Journal { path: path.to_path_buf(), appender, state: State::new(&plan.pieces), is_broken: false }
+        Journal { path: path.to_path_buf(), appender, state: State::new(&plan.pieces, &plan.gates), is_broken: false }
     }
 
     /// What the events so far come to.
@@ -177,7 +178,7 @@ impl Reading {
         let (_, header) = lines.next().unwrap_or_default();
         check_header(header, plan).map_err(at_line(1))?;
 
-        let mut history = History { state: State::new(&plan.pieces), entries: Vec::new() };
+        let mut history = History { state: State::new(&plan.pieces, &plan.gates), entries: Vec::new() };
         for (number, line) in lines {
             let entry = Entry::parse(line).map_err(at_line(number))?;
             history.take(path, entry)?;

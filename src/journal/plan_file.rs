@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, FORMAT, cannot};
+use super::{Error, FORMAT, Gate, cannot};
 use crate::batch::{Limits, PieceSummary};
 use crate::durable;
 use crate::estimate::Estimate;
@@ -52,6 +52,9 @@ pub struct Plan {
     pub head: HeadFile,
     /// The batches, numbered from 1 without gaps.
     pub pieces: Vec<PieceSummary>,
+    /// The leading batches that have to be back before those behind them are sent, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
     /// Rows and requests in all.
     pub counts: PlanCounts,
     /// What one batch may hold.
@@ -165,6 +168,12 @@ impl Plan {
         let contradiction = |what| Err(Error::Contradiction { path: path.to_path_buf(), what });
         if let Some((number, piece)) = (1..).zip(&self.pieces).find(|(number, piece)| piece.piece != *number) {
             return contradiction(format!("batch {} stands in place {number}", piece.piece));
+        }
+        let mut leading = self.gates.iter().map(|gate| gate.batch);
+        if !self.gates.is_sorted_by(|a, b| a.batch < b.batch)
+            || leading.any(|batch| batch == 0 || batch as usize > self.pieces.len())
+        {
+            return contradiction("a gate stands behind a batch that does not lead the run".to_owned());
         }
         let sums =
             self.pieces.iter().fold((0, 0), |(rows, requests), piece| (rows + piece.rows, requests + u64::from(piece.requests)));

@@ -9,7 +9,13 @@
 //!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ Lost
 //!
 //!  Refused ─ split ─▶ Split, and new batches of the same attempt, Planned       Planned, Refused ─ withdrawn ─▶ Withdrawn
+//!
+//!  gate behind a leading batch:   waiting ─ judged ─┬─ passed, timed_out ─▶ open
+//!                                    ▲              └─ stopped ─▶ shut ─ overruled ─▶ open
+//!                                    └─ rescued
 //! ```
+//!
+//! What lies behind a gate is sent when it is open, and an intent before that cannot have happened.
 //!
 //! A batch that is `Intended` when the journal is opened is as good as in doubt: the process ended between intent and answer, and
 //! may or may not have sent it. A batch without requests is `Empty` and goes nowhere. Pure: no clock, no file.
@@ -20,7 +26,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::{Entry, Event, HeadFile};
+use super::{Entry, Event, Gate, GateKind, HeadFile, Verdict};
 use crate::batch::PieceSummary;
 use crate::join::LineCounts;
 use crate::outcome::Status;
@@ -158,6 +164,8 @@ pub enum Stage {
     InFlight,
     /// Everything is over, some results are not fetched.
     Ended,
+    /// What the first rows came to speaks against sending the rest; a person decides.
+    Stopped,
     /// All results are here, the output is not written.
     Collected,
     /// The output was held back.
@@ -178,6 +186,7 @@ impl Stage {
             Stage::InDoubt => "in_doubt",
             Stage::InFlight => "in_flight",
             Stage::Ended => "ended",
+            Stage::Stopped => "stopped",
             Stage::Collected => "collected",
             Stage::HeldBack => "held_back",
             Stage::Exported => "exported",
@@ -201,6 +210,8 @@ pub struct Remote {
     pub created_at: Timestamp,
     /// Whether it was found after its create call had lost its answer.
     pub adopted: bool,
+    /// Since when it has been known, in this machine's time.
+    pub known_since: Timestamp,
 }
 
 /// A batch of the run.
@@ -235,6 +246,46 @@ impl Batch {
     }
 }
 
+/// A gate, and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateState {
+    /// The gate.
+    pub gate: Gate,
+    /// The last row before it, by `row_index`.
+    last_row: u64,
+    /// When it was judged last, how, and why.
+    pub verdict: Option<(Timestamp, Verdict, String)>,
+}
+
+impl GateState {
+    /// Whether what lies behind it may be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.last_verdict().is_some_and(Verdict::is_open)
+    }
+
+    /// Whether a person is to decide.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.last_verdict() == Some(Verdict::Stopped)
+    }
+
+    fn last_verdict(&self) -> Option<Verdict> {
+        self.verdict.as_ref().map(|(_, verdict, _)| *verdict)
+    }
+
+    /// Whether a batch sends rows that lie behind it.
+    fn lies_before(&self, batch: &Batch) -> bool {
+        batch.piece.requests > 0 && batch.piece.first_row > self.last_row
+    }
+
+    /// Whether a batch is the leading one, or a part of it.
+    fn is_led_by(&self, batch: &Batch) -> bool {
+        batch.number() == self.gate.batch
+            || (batch.attempt == 1 && batch.piece.requests > 0 && batch.piece.first_row <= self.last_row)
+    }
+}
+
 /// What was exported, or held back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Export {
@@ -264,6 +315,7 @@ pub struct Impossible {
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     batches: Vec<Batch>,
+    gates: Vec<GateState>,
     ids: HashMap<BatchId, u32>,
     events: u64,
     export: Option<Export>,
@@ -274,9 +326,12 @@ pub struct State {
 impl State {
     /// A run of the planned batches, of which nothing has happened.
     #[must_use]
-    pub fn new(pieces: &[PieceSummary]) -> State {
+    pub fn new(pieces: &[PieceSummary], gates: &[Gate]) -> State {
+        let last_row = |gate: &Gate| pieces.get((gate.batch as usize).wrapping_sub(1)).map_or(u64::MAX, |piece| piece.last_row);
+        let gate = |gate: &Gate| GateState { gate: gate.clone(), last_row: last_row(gate), verdict: None };
         State {
             batches: pieces.iter().map(|piece| Batch::new(piece.clone(), 1, None)).collect(),
+            gates: gates.iter().map(gate).collect(),
             ids: HashMap::new(),
             events: 0,
             export: None,
@@ -289,8 +344,8 @@ impl State {
     ///
     /// # Errors
     /// The first event that cannot follow those before it.
-    pub fn from_events(pieces: &[PieceSummary], entries: &[Entry]) -> Result<State, Impossible> {
-        let mut state = State::new(pieces);
+    pub fn from_events(pieces: &[PieceSummary], gates: &[Gate], entries: &[Entry]) -> Result<State, Impossible> {
+        let mut state = State::new(pieces, gates);
         entries.iter().try_for_each(|entry| state.apply(entry))?;
         Ok(state)
     }
@@ -325,6 +380,7 @@ impl State {
             Event::Intent { batch, requests, bytes, body_hash, newest_listed } => {
                 // Batches are made one after the other, so those that are known are older than the one to come.
                 let newest_known = self.batches.iter().filter_map(|batch| Some(batch.remote.as_ref()?.created_at)).max();
+                self.check_gates(*batch)?;
                 let batch = self.standing(*batch, "sent", |state| matches!(state, S::Planned | S::Refused { .. }))?;
                 let planned = (batch.piece.requests, batch.piece.body_bytes, &batch.piece.body_hash);
                 if planned != (*requests, *bytes, body_hash) {
@@ -346,7 +402,7 @@ impl State {
             }
             Event::Accepted { batch, id, created_at } => {
                 self.standing(*batch, "accepted", |state| matches!(state, S::Intended { .. }))?;
-                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: false })
+                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: false, known_since: at })
             }
             Event::Doubt { batch, reason } => {
                 let batch = self.standing(*batch, "in doubt", |state| matches!(state, S::Intended { .. }))?;
@@ -357,7 +413,7 @@ impl State {
             }
             Event::Adopted { batch, id, created_at, proof: _ } => {
                 self.standing(*batch, "adopted", is_open)?;
-                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: true })
+                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: true, known_since: at })
             }
             Event::Absent { batch, checked_until: _, by_person: _ } => {
                 self.standing(*batch, "absent", is_open)?.state = S::Planned;
@@ -403,6 +459,7 @@ impl State {
                 self.is_export_current = false;
                 Ok(())
             }
+            Event::Judged { batch, verdict, reason } => self.judge(at, *batch, *verdict, reason),
             Event::Exported { path, rows, by_status } => {
                 self.exported(Export { at, path: Some(path.clone()), rows: *rows, by_status: by_status.clone() });
                 Ok(())
@@ -469,6 +526,42 @@ impl State {
         Ok(())
     }
 
+    /// Whether a batch may be about to be sent. A gate that was rescued says nothing of the time before.
+    fn check_gates(&self, number: u32) -> Result<(), String> {
+        let Some(batch) = self.batch(number) else { return Ok(()) };
+        let is_shut =
+            |gate: &&GateState| !gate.is_open() && gate.last_verdict() != Some(Verdict::Rescued) && gate.lies_before(batch);
+        match self.gates.iter().find(is_shut) {
+            Some(gate) => Err(format!("it cannot be sent before batch {} is judged", gate.gate.batch)),
+            None => Ok(()),
+        }
+    }
+
+    fn judge(&mut self, at: Timestamp, batch: u32, verdict: Verdict, reason: &str) -> Result<(), String> {
+        let place = self.gates.iter().position(|gate| gate.gate.batch == batch).ok_or("nothing waits for it")?;
+        let gate = &self.gates[place];
+        let can = match (gate.last_verdict(), verdict) {
+            (None, Verdict::Rescued) => true,
+            (Some(Verdict::Stopped), Verdict::Overruled) => true,
+            (None | Some(Verdict::Rescued), verdict) => {
+                let is_next = self.gates[..place].iter().all(GateState::is_open);
+                let is_back = self.is_back(gate);
+                is_next
+                    && match verdict {
+                        Verdict::Passed | Verdict::Stopped => is_back,
+                        Verdict::TimedOut => gate.gate.kind == GateKind::Prime && !is_back,
+                        Verdict::Overruled | Verdict::Rescued => false,
+                    }
+            }
+            _ => false,
+        };
+        if !can {
+            return Err(format!("it cannot be judged `{}`", verdict.as_str()));
+        }
+        self.gates[place].verdict = Some((at, verdict, reason.to_owned()));
+        Ok(())
+    }
+
     fn exported(&mut self, export: Export) {
         self.export = Some(export);
         self.is_export_current = true;
@@ -510,6 +603,43 @@ impl State {
         batches.iter().filter(move |batch| batch.state.next() == Some(step))
     }
 
+    /// The gates, in order.
+    #[must_use]
+    pub fn gates(&self) -> &[GateState] {
+        &self.gates
+    }
+
+    /// Whether everything of a gate's leading batch is back that can come back.
+    #[must_use]
+    pub fn is_back(&self, gate: &GateState) -> bool {
+        self.batches.iter().filter(|batch| gate.is_led_by(batch)).all(|batch| batch.state.next().is_none())
+    }
+
+    /// Since when the provider has had a gate's leading batch, or a part of it, in this machine's time.
+    #[must_use]
+    pub fn known_since(&self, gate: &GateState) -> Option<Timestamp> {
+        let parts = self.batches.iter().filter(|batch| gate.is_led_by(batch));
+        parts.filter_map(|batch| Some(batch.remote.as_ref()?.known_since)).min()
+    }
+
+    /// The gate that a batch waits at.
+    #[must_use]
+    pub fn gate_before(&self, batch: &Batch) -> Option<&GateState> {
+        self.gates.iter().find(|gate| !gate.is_open() && gate.lies_before(batch))
+    }
+
+    /// The first gate that is not open and has batches behind it that are to be sent.
+    #[must_use]
+    pub fn next_gate(&self) -> Option<&GateState> {
+        let waiting = self.left_to(Step::Submit).filter_map(|batch| self.gate_before(batch));
+        waiting.min_by_key(|gate| gate.gate.batch)
+    }
+
+    /// The batches that may be sent next: planned, and behind no gate that is not open.
+    pub fn to_send(&self) -> impl Iterator<Item = &Batch> {
+        self.left_to(Step::Submit).filter(|batch| self.gate_before(batch).is_none())
+    }
+
     /// Requests the provider is working on, or may be.
     #[must_use]
     pub fn requests_in_flight(&self) -> u64 {
@@ -521,6 +651,12 @@ impl State {
     #[must_use]
     pub fn is_collected(&self) -> bool {
         self.batches.iter().all(|batch| batch.state.next().is_none())
+    }
+
+    /// Whether nothing more is sent until a person has decided.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.next_gate().is_some_and(GateState::is_stopped) && self.to_send().next().is_none()
     }
 
     /// Whether nothing is left to do: the output is in its place and tells everything, or the run was given up.
@@ -561,6 +697,8 @@ impl State {
             Stage::Abandoned
         } else if left(Step::Settle) {
             Stage::InDoubt
+        } else if self.is_stopped() && !left(Step::Watch) && !left(Step::Collect) {
+            Stage::Stopped
         } else if left(Step::Submit) {
             if self.events == 0 { Stage::Planned } else { Stage::Submitting }
         } else if left(Step::Watch) {

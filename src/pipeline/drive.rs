@@ -1,8 +1,8 @@
 //! Submit, watch, collect in a loop, until everything is there or it is time to leave.
 //!
 //! ```text
-//!   ┌─▶ settle doubts ─▶ send what fits ─▶ look at what is in flight ─▶ save what has ended ─▶ all saved? ─▶ done
-//!   └──────────────────────────── wait, longer each time ◀──────────────────────────────────────┘
+//!   ┌─▶ settle doubts ─▶ judge gates ─▶ send what fits ─▶ look at what is in flight ─▶ save what has ended ─▶ all saved? ─▶ done
+//!   └──────────────────────────── wait, longer each time ◀────────────────────────────────────────────────────┘
 //! ```
 //!
 //! The loop holds nothing that is not in the journal: ended at any point and started again, it goes on.
@@ -16,7 +16,7 @@ use crate::provider::BatchApi;
 use crate::provider::retry::Clock;
 
 use super::progress::{Listener, Progress};
-use super::{Error, Run, collect, doubt, submit, watch as look};
+use super::{Error, Run, collect, doubt, gates, submit, watch as look};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and lets a small one end quickly.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -119,23 +119,33 @@ impl Driver<'_> {
     /// Goes on with a run, as far as it is told to.
     ///
     /// # Errors
-    /// [`Error::Provider`] when the provider refuses or cannot be reached for long; [`Error::Journal`] and [`Error::File`] when what must
-    /// be kept cannot be written. Everything accepted until then is recorded.
+    /// [`Error::Provider`] when the provider refuses or cannot be reached for long; [`Error::Stopped`] when what the first rows came to
+    /// speaks against sending the rest; [`Error::Journal`] and [`Error::File`] when what must be kept cannot be written. Everything
+    /// accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<Standing, Error> {
         let quiet = (run.state().events(), self.clock.now());
         let mut memory =
             Memory { eyes: look::Eyes::default(), pace: submit::Pace::default(), told: doubt::Told::default(), quiet };
+        if until.sends(1) {
+            gates::announce(self, run, self.clock.now());
+        }
         loop {
             if self.stop.is_set() {
                 return Ok(Standing::Interrupted);
             }
             doubt::settle_doubts(self, run, &mut memory.told).await?;
+            gates::judge(self, run, until.sends(1))?;
+            if until.sends(1) {
+                gates::check(run)?;
+            }
             submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await?;
-            if until != Until::Sent {
+            if until != Until::Sent || gates::is_awaited(self, run) {
                 look::look(self, run, &mut memory.eyes).await?;
                 collect::save_what_has_ended(self, run, &mut memory.eyes).await?;
             }
-            if is_far_enough(run, until, &memory) {
+            if self.is_far_enough(run, until, &memory) {
+                gates::judge(self, run, false)?;
+                gates::check(run)?;
                 return Ok(standing(run));
             }
             let Some(pause) = self.pause(run, &mut memory) else { return Ok(standing(run)) };
@@ -158,6 +168,9 @@ impl Driver<'_> {
             let longest = if left.is_zero() { LONGEST_PAUSE_IN_DOUBT } else { left.min(LONGEST_PAUSE_IN_DOUBT) };
             pause = pause.clamp(SHORTEST_PAUSE, longest.max(SHORTEST_PAUSE));
         }
+        if let Some(left) = gates::time_left(self, run).filter(|left| !left.is_zero()) {
+            pause = pause.min(left.max(SHORTEST_PAUSE));
+        }
         if let Some(wait) = memory.pace.wait(now) {
             pause = pause.min(wait.max(SHORTEST_PAUSE));
         }
@@ -170,6 +183,23 @@ impl Driver<'_> {
         let elapsed = run.oldest_in_flight().map_or(Duration::ZERO, |since| between(since, now));
         self.listener.hear(Progress::Waiting { in_flight, ended, of: run.batches(), elapsed, next: pause });
         Some(pause)
+    }
+
+    /// Whether there is nothing more to do, or to wait for.
+    fn is_far_enough(&self, run: &Run, until: Until, memory: &Memory) -> bool {
+        match until {
+            Until::Sent => {
+                // A batch that was refused for now is waited for if no other gives it room.
+                let must_leave = run.doubts().next().is_some() || !memory.pace.is_all_there_is(run);
+                (run.next_to_send(|_| true).is_none() || must_leave) && !gates::is_awaited(self, run)
+            }
+            Until::LookedOnce => true,
+            Until::Fetched => {
+                let is_sending = run.next_to_send(|attempt| until.sends(attempt)).is_some() || run.doubts().next().is_some();
+                !is_sending && run.in_flight().next().is_none() && run.ended().next().is_none()
+            }
+            Until::Collected => run.is_collected(),
+        }
     }
 
     /// Whether a person wants to leave, or the deadline has come.
@@ -194,20 +224,6 @@ impl Driver<'_> {
     /// Tells a person something.
     pub(crate) fn note(&self, text: &str) {
         self.listener.hear(Progress::Note(text));
-    }
-}
-
-/// Whether there is nothing more to do, or to wait for.
-fn is_far_enough(run: &Run, until: Until, memory: &Memory) -> bool {
-    match until {
-        // A batch that was refused for now is waited for if no other gives it room.
-        Until::Sent => run.next_to_send(|_| true).is_none() || run.doubts().next().is_some() || !memory.pace.is_all_there_is(run),
-        Until::LookedOnce => true,
-        Until::Fetched => {
-            let is_sending = run.next_to_send(|attempt| until.sends(attempt)).is_some() || run.doubts().next().is_some();
-            !is_sending && run.in_flight().next().is_none() && run.ended().next().is_none()
-        }
-        Until::Collected => run.is_collected(),
     }
 }
 

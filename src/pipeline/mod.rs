@@ -5,6 +5,7 @@
 //! submit    spooled batches → accepted batches        watch     accepted → ended
 //! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
 //! drive     the last four in a loop, until done or told to stop
+//! gates     leading batches → whether the rest may follow
 //! doubt     a create call without answer → the batch it made, or none      split     a batch too large → two
 //! ```
 //!
@@ -16,7 +17,9 @@ mod doubt;
 pub mod drive;
 pub mod export;
 pub mod faults;
+pub mod gates;
 pub mod heal;
+mod leading;
 pub mod new_run;
 mod ordered;
 pub mod plan;
@@ -149,6 +152,9 @@ pub enum Error {
         /// What is set now.
         given: String,
     },
+    /// What the first rows came to speaks against sending the rest.
+    #[error("{}", .0.kind.stopped())]
+    Stopped(Box<gates::Stopped>),
     /// Files around the steps.
     #[error("cannot {doing} `{}`", .path.display())]
     File {
@@ -176,6 +182,17 @@ pub fn in_one_line(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A time as people say it: `90 s`, `20 min`, `1 h 30 min`.
+fn in_words(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3_600, seconds % 3_600 / 60, seconds % 60) {
+        (0, minutes, _) if minutes < 2 => format!("{seconds} s"),
+        (0, minutes, _) => format!("{minutes} min"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
 }
 
 /// The columns of a record batch that a schema names, in its order.

@@ -78,6 +78,7 @@ impl NewRun<'_> {
             origin: self.origin.clone(),
             head: HeadFile::describe(None, head),
             pieces,
+            gates: outline.gates.clone(),
             counts: PlanCounts {
                 rows: outline.rows,
                 requests: outline.requests,

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::batch::{Limits, Packer, PieceSummary, Placement, SpoolRowsBuilder, SpoolWriter};
 use crate::job::JobFile;
+use crate::journal::Gate;
 use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
@@ -23,6 +24,7 @@ use crate::source::Rows;
 
 use super::Error;
 use super::faults::Faults;
+use super::leading::Leading;
 use super::ordered::in_order;
 use super::prepare::Prepared;
 use super::progress::{Listener, Progress};
@@ -45,6 +47,8 @@ pub struct Outline {
     pub body_bytes: u64,
     /// Bytes that every request has in common; sent with each, kept once.
     pub shared_bytes: u64,
+    /// The leading batches that have to be back before the rest is sent.
+    pub gates: Vec<Gate>,
 }
 
 /// One batch as it was cut.
@@ -181,6 +185,9 @@ struct PieceMaker<'a> {
     spool: Option<&'a Path>,
     head: Arc<[u8]>,
     packer: Packer,
+    leading: Leading,
+    /// The first rendered rows, until it is known how many batches of a set size lead the run.
+    first: Option<Rendered>,
     writer: Option<SpoolWriter>,
     pieces: Vec<PieceSummary>,
     cuts: Vec<Cut>,
@@ -195,10 +202,13 @@ struct PieceMaker<'a> {
 impl<'a> PieceMaker<'a> {
     fn new(planner: &'a Planner<'a>, spool: Option<&'a Path>) -> Result<PieceMaker<'a>, Error> {
         let head: Arc<[u8]> = planner.prepared.requests.head().into();
+        let leading = Leading::of(planner.file);
         let by_row_number = planner.prepared.keys.columns().is_empty();
         let must_be_unique = planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(PieceMaker {
-            packer: Packer::for_head(planner.limits, head.len()),
+            packer: Packer::for_head(planner.limits, head.len()).led_by(leading.sizes()),
+            leading,
+            first: None,
             finder: must_be_unique.then(|| DuplicateFinder::new(&planner.scratch, OnDuplicate::Error)),
             planner,
             spool,
@@ -215,6 +225,35 @@ impl<'a> PieceMaker<'a> {
     }
 
     fn take(&mut self, rendered: Rendered) -> Result<(), Error> {
+        if self.leading.is_settled() {
+            return self.cut(rendered);
+        }
+        // A small table is seen as a whole before it is decided; of a large one, that there is more.
+        let requests = |rendered: &Rendered| rendered.lines.iter().filter(|line| line.request.is_ok()).count() as u64;
+        match self.first.take() {
+            None if self.leading.wants_more_than(requests(&rendered)) => {
+                self.first = Some(rendered);
+                Ok(())
+            }
+            None => {
+                self.lead(u64::MAX);
+                self.cut(rendered)
+            }
+            Some(first) => {
+                self.lead(u64::MAX);
+                self.cut(first)?;
+                self.cut(rendered)
+            }
+        }
+    }
+
+    /// Settles which batches lead the run, if it has so many requests.
+    fn lead(&mut self, requests: u64) {
+        self.leading.settle(requests);
+        self.packer = Packer::for_head(self.planner.limits, self.head.len()).led_by(self.leading.sizes());
+    }
+
+    fn cut(&mut self, rendered: Rendered) -> Result<(), Error> {
         let mut begun = 0;
         for (row, line) in rendered.lines.iter().enumerate() {
             if let (Some(finder), Some(hash)) = (&mut self.finder, line.key_hash) {
@@ -306,6 +345,10 @@ impl<'a> PieceMaker<'a> {
     }
 
     fn finish(mut self, rows_read: u64) -> Result<(Outline, Vec<PieceSummary>), Error> {
+        if let Some(first) = self.first.take() {
+            self.lead(first.lines.iter().filter(|line| line.request.is_ok()).count() as u64);
+            self.cut(first)?;
+        }
         self.close()?;
         if self.faults.any() {
             return Err(Error::Rows(Box::new(self.faults)));
@@ -323,7 +366,9 @@ impl<'a> PieceMaker<'a> {
                 (_, read) => format!("`where` holds for none of {read}"),
             }));
         }
+        let sizes: Vec<u32> = self.cuts.iter().map(|cut| cut.requests).collect();
         let outline = Outline {
+            gates: self.leading.gates(&sizes),
             rows_read,
             rows: self.rows,
             requests: self.cuts.iter().map(|cut| u64::from(cut.requests)).sum(),

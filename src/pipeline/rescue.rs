@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::batch::PieceSummary;
 use crate::catalog::Catalog;
-use crate::journal::{Event, Journal, Lock, Owner, RunDir};
+use crate::journal::{Event, Gate, Journal, Lock, Owner, RunDir, Verdict};
 
 use super::{Error, Run};
 
@@ -34,7 +34,12 @@ pub fn rescue(folder: &Path, now: Timestamp, catalog: &Arc<Catalog>) -> Result<(
         let intent = Event::Intent { batch, requests, bytes, body_hash, newest_listed: None };
         [(plan.created_at, intent), (now, Event::Doubt { batch, reason: "the run's journal was lost".to_owned() })]
     };
-    let events = plan.pieces.iter().filter(|piece| piece.requests > 0).flat_map(was_sent).collect();
+    // Nor is it known whether a gate was open; it is judged again.
+    let reason = "the run's journal was lost";
+    let judged = |gate: &Gate| Event::Judged { batch: gate.batch, verdict: Verdict::Rescued, reason: reason.to_owned() };
+    let gates = plan.gates.iter().map(|gate| (now, judged(gate)));
+    let sent = plan.pieces.iter().filter(|piece| piece.requests > 0).flat_map(was_sent);
+    let events = gates.chain(sent).collect();
     let kept = Journal::renew(&dir, &plan, now, events)?;
     drop(lock);
     let (run, _) = Run::open(folder, now, catalog)?;

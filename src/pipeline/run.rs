@@ -50,6 +50,8 @@ pub struct Run {
     not_it: HashSet<(u32, BatchId)>,
     /// Batches in doubt that a person wants to be sent again.
     decided: HashSet<u32>,
+    /// Whether a person wants the rest to be sent whatever the first rows came to.
+    ignores_canary: bool,
     last_summary: Option<Summary>,
     _lock: Lock,
 }
@@ -77,6 +79,7 @@ impl Run {
             journal,
             not_it: HashSet::new(),
             decided: HashSet::new(),
+            ignores_canary: false,
             last_summary: None,
             _lock: lock,
         };
@@ -92,6 +95,21 @@ impl Run {
 
     pub(crate) fn is_decided(&self, batch: u32) -> bool {
         self.decided.contains(&batch)
+    }
+
+    /// Takes note that a person wants everything to be sent, whatever the first rows came to.
+    pub fn ignore_canary(&mut self) {
+        self.ignores_canary = true;
+    }
+
+    pub(crate) fn ignores_canary(&self) -> bool {
+        self.ignores_canary
+    }
+
+    /// How long a leading batch is waited for.
+    #[must_use]
+    pub fn prime_wait(&self) -> Duration {
+        self.kept.job.cache.prime_wait
     }
 
     /// Records an event on disk, then in the state.
@@ -255,9 +273,14 @@ impl Run {
         self.dir.relative(path)
     }
 
-    /// The next batch to send of those whose attempt `which` takes.
+    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate.
     pub(crate) fn next_to_send(&self, which: impl Fn(u32) -> bool) -> Option<u32> {
-        self.state().left_to(Step::Submit).find(|batch| which(batch.attempt)).map(Batch::number)
+        self.state().to_send().find(|batch| which(batch.attempt)).map(Batch::number)
+    }
+
+    /// A batch that was not sent, whatever it waits for.
+    pub(crate) fn first_unsent(&self) -> Option<u32> {
+        self.state().left_to(Step::Submit).next().map(Batch::number)
     }
 
     /// Batches that wait to be sent.

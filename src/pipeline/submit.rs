@@ -166,7 +166,7 @@ pub(crate) fn stopped(run: &Run, doing: String, source: ApiError) -> Error {
 /// # Errors
 /// [`Error::Provider`] when the provider cannot be reached; batches asked before that are recorded.
 pub async fn cancel(api: &dyn BatchApi, clock: &dyn Clock, run: &mut Run) -> Result<u64, Error> {
-    while let Some(batch) = run.next_to_send(|_| true) {
+    while let Some(batch) = run.first_unsent() {
         run.record(clock.now(), Event::Withdrawn { batch })?;
     }
     let in_flight: Vec<(u32, BatchId)> = run.in_flight().collect();

@@ -148,6 +148,11 @@ fn next_action(stage: Stage, folder: &Path) -> String {
         Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
         Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),
         Stage::InFlight | Stage::Ended | Stage::Collected => format!("rowmill collect {folder} (or run)"),
+        Stage::Stopped => {
+            format!(
+                "look at the first results; rowmill run {folder} --ignore-canary sends the rest, rowmill cancel {folder} does not"
+            )
+        }
         Stage::HeldBack => format!("look at the failures; lower `output.min_success` or retry, then rowmill collect {folder}"),
     }
 }

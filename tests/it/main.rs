@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod disk;
 mod faults;
+mod gates;
 mod golden_requests;
 mod heal;
 mod model;

@@ -86,7 +86,7 @@ fn story(text: &str) -> Vec<Entry> {
 }
 
 fn after(text: &str) -> State {
-    State::from_events(&pieces(), &story(text)).unwrap()
+    State::from_events(&pieces(), &[], &story(text)).unwrap()
 }
 
 /// What the state is held against: words for where batches stand, and a table of what may follow what.
@@ -188,7 +188,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
     #[test]
     fn says_what_is_left_as_a_plain_model_does(story in possible()) {
-        let state = State::from_events(&pieces(), &story).unwrap();
+        let state = State::from_events(&pieces(), &[], &story).unwrap();
         let model = Model::takes_all(&story).unwrap();
         prop_assert_eq!(state.what_is_left().collect::<Vec<_>>(), model.left());
         prop_assert_eq!(state.is_collected(), model.batches.iter().all(|place| ["empty", "collected", "lost", "withdrawn"].contains(place)));
@@ -199,7 +199,7 @@ proptest! {
     #[test]
     fn takes_every_beginning_of_what_can_happen(story in possible(), length in any::<prop::sample::Index>()) {
         let beginning = &story[..length.index(story.len() + 1)];
-        prop_assert!(State::from_events(&pieces(), beginning).is_ok());
+        prop_assert!(State::from_events(&pieces(), &[], beginning).is_ok());
     }
 
     #[test]
@@ -223,7 +223,7 @@ proptest! {
         if renumbered {
             story = entries(story.into_iter().map(|entry| entry.event).collect());
         }
-        prop_assert_eq!(State::from_events(&pieces(), &story).is_ok(), Model::takes_all(&story).is_some());
+        prop_assert_eq!(State::from_events(&pieces(), &[], &story).is_ok(), Model::takes_all(&story).is_some());
     }
 }
 
@@ -253,17 +253,17 @@ fn names_the_line_and_the_reason() {
         ("abandoned\nintent 1", "line 3 (batch 1): the run was given up before"),
     ];
     for (text, expected) in cases {
-        let impossible = State::from_events(&pieces(), &story(text)).unwrap_err();
+        let impossible = State::from_events(&pieces(), &[], &story(text)).unwrap_err();
         assert_eq!(impossible.to_string(), expected, "{text}");
     }
     let mut gap = story("intent 1\naccepted 1 7");
     gap[1].seq = 3;
-    assert_eq!(State::from_events(&pieces(), &gap).unwrap_err().to_string(), "line 4 (batch 1): event 3 follows event 1");
+    assert_eq!(State::from_events(&pieces(), &[], &gap).unwrap_err().to_string(), "line 4 (batch 1): event 3 follows event 1");
     let mut other_body = story("intent 1");
     if let Event::Intent { body_hash, .. } = &mut other_body[0].event {
         body_hash.push('x');
     }
-    let impossible = State::from_events(&pieces(), &other_body).unwrap_err();
+    let impossible = State::from_events(&pieces(), &[], &other_body).unwrap_err();
     assert_eq!(impossible.to_string(), "line 2 (batch 1): its body is not the planned one");
 }
 
@@ -325,7 +325,7 @@ fn knows_before_when_no_lost_batch_can_have_been_made() {
         }
         other => other,
     };
-    let state = |events| State::from_events(&pieces(), &entries(events)).unwrap();
+    let state = |events| State::from_events(&pieces(), &[], &entries(events)).unwrap();
     let first = state(vec![intent(1, Some(at(-90)))]);
     assert_eq!(first.batch(1).unwrap().not_before, Some(at(-90)));
     let made = Event::Accepted { batch: 1, id: BatchId("a".to_owned()), created_at: at(-60) };
@@ -340,7 +340,10 @@ fn knows_before_when_no_lost_batch_can_have_been_made() {
 fn keeps_what_later_steps_need() {
     let state = after("intent 1\ndoubt 1\nadopted 1 7\ncancel_asked 1\nseen 1\nintent 2\nrefused 2\nintent 2");
     let [first, second, _] = state.batches() else { panic!("three batches") };
-    assert_eq!(first.remote, Some(Remote { id: BatchId("msgbatch_7".to_owned()), created_at: now(), adopted: true }));
+    assert_eq!(
+        first.remote,
+        Some(Remote { id: BatchId("msgbatch_7".to_owned()), created_at: now(), adopted: true, known_since: now() })
+    );
     assert!(matches!(first.state, BatchState::Accepted { cancel_asked: Some(_), seen: Some(_) }));
     assert_eq!((second.intents, &second.state), (2, &BatchState::Intended { at: now() }));
     assert_eq!(state.batch_of(&BatchId("msgbatch_7".to_owned())), Some(1));
