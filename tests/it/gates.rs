@@ -8,6 +8,10 @@ use crate::support::{JOB, Sim, Workdir};
 
 const ROWS: usize = 40;
 
+/// A request shape that only the provider finds wrong: every request comes back with an error for good.
+const REFUSED: &str = "[[rows]]\noutcome = 'errored'\nshare = 1.0\ntimes = 0\nerror_type = 'invalid_request_error'\n\
+                       message = 'model: not for you'\n";
+
 /// A job with sections besides the usual ones.
 fn work(sections: &str) -> Workdir {
     let work = Workdir::new().with_rows(ROWS);
@@ -60,11 +64,9 @@ fn one_request_goes_first_and_the_canary_second() {
 #[test]
 fn a_request_that_is_wrong_for_every_row_costs_one_row() {
     let work = work("[cache]\nprime = \"always\"\n");
-    let job = work.read("job.toml").replace("max_tokens = 200", "max_tokens = 200\nparams = { top_k = 5 }");
-    work.write("job.toml", job);
-    let sim = Sim::start();
+    let sim = Sim::with(REFUSED);
     let said = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6);
-    for words in ["invalid_request_error", "top_k", "39 requests were not sent", "--ignore-canary"] {
+    for words in ["`invalid_request_error`: model: not for you", "39 requests were not sent", "--ignore-canary"] {
         assert!(said.stderr.contains(words), "`{words}` is not in {}", said.stderr);
     }
     assert_eq!(sizes(&sim), [1]);
@@ -104,7 +106,7 @@ fn answers_that_are_cut_off_stop_the_canary() {
     let lenient = work("[canary]\nrows = 12\nmax_truncated = 1.0\n");
     let sim = Sim::with(cut);
     lenient.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
-    assert_eq!(sizes(&sim), [12, 14, 14]);
+    assert_eq!(sizes(&sim), [12, 15, 13]);
 }
 
 #[test]
@@ -130,7 +132,7 @@ fn the_rest_follows_unprimed_when_the_time_is_over() {
 fn a_submit_waits_for_a_canary_no_longer_than_the_job_says() {
     let work = work("[cache]\nprime_wait = \"1s\"\n[canary]\nrows = 10\n");
     let sim = Sim::with("[[batches]]\nnth = [1]\nextra_seconds = 4\n");
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5).says("2 batches still to be sent");
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5).says("3 batches still to be sent");
     assert_eq!(sizes(&sim), [10]);
     // Who only fetches opens nothing.
     work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "20s"]).expect(5);
@@ -177,13 +179,13 @@ fn a_canary_that_is_too_large_goes_in_halves() {
 fn a_rescued_run_judges_its_gates_again() {
     let work = work("[cache]\nprime = \"always\"\n");
     let job = work.read("job.toml").replace("max_requests = 15", "max_requests = 15\nsettle_seconds = 1");
-    work.write("job.toml", job.replace("max_tokens = 200", "max_tokens = 200\nparams = { top_k = 5 }"));
-    let sim = Sim::start();
+    work.write("job.toml", job);
+    let sim = Sim::with(REFUSED);
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6);
     let journal = work.files().into_iter().find(|file| file.ends_with("journal.jsonl")).unwrap();
     std::fs::remove_file(work.path(&journal)).unwrap();
     let run = journal.trim_end_matches("/journal.jsonl").to_owned();
-    work.rowmill_at(&sim.url(), &["rescue", &run]).expect(0);
+    work.rowmill_at(&sim.url(), &["rescue", &run]).expect(7);
     work.rowmill_at(&sim.url(), &["run", &run]).expect(6);
     assert_eq!(sizes(&sim), [1], "nothing behind the gate was sent");
     assert_eq!(verdict(&work), "stopped");

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::CanaryLimits;
 
 fn piece(number: u32, requests: u32) -> PieceSummary {
     PieceSummary {
@@ -20,6 +21,15 @@ fn piece(number: u32, requests: u32) -> PieceSummary {
 fn pieces() -> Vec<PieceSummary> {
     vec![piece(1, 3), piece(2, 4), piece(3, 0)]
 }
+
+/// The same in row order, so that what lies behind the first batch can be told.
+fn led_pieces() -> Vec<PieceSummary> {
+    let at = |piece: PieceSummary, first_row| PieceSummary { first_row, last_row: first_row + 4, ..piece };
+    pieces().into_iter().zip([0, 5, 10]).map(|(piece, first_row)| at(piece, first_row)).collect()
+}
+
+const LIMITS: CanaryLimits = CanaryLimits { max_error: 0.1, max_truncated: 0.1, max_refused: 0.1, max_invalid: 0.1 };
+const VERDICTS: [Verdict; 5] = [Verdict::Passed, Verdict::TimedOut, Verdict::Stopped, Verdict::Overruled, Verdict::Rescued];
 
 fn now() -> Timestamp {
     "2026-11-23T03:15:00Z".parse().unwrap()
@@ -43,6 +53,11 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
         "ended" => Event::Ended { batch, counts: Counts::default(), ended_at: None },
         "collected" => Event::Collected { batch, file: text(), file_hash: text(), counts: LineCounts::default() },
         "lost" => Event::Lost { batch, reason: text() },
+        "judged" => {
+            let BatchId(id) = id;
+            let verdict: usize = id.trim_start_matches("msgbatch_").parse().unwrap();
+            Event::Judged { batch, verdict: VERDICTS[verdict % VERDICTS.len()], reason: text() }
+        }
         "exported" => Event::Exported { path: "out".into(), rows: 15, by_status: BTreeMap::new() },
         "held_back" => Event::HeldBack { rows: 15, by_status: BTreeMap::new() },
         "abandoned" => Event::Abandoned { reason: text() },
@@ -50,7 +65,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
     }
 }
 
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "added",
     "intent",
     "refused",
@@ -67,6 +82,7 @@ const KINDS: [&str; 16] = [
     "exported",
     "held_back",
     "abandoned",
+    "judged",
 ];
 
 fn entries(events: Vec<Event>) -> Vec<Entry> {
@@ -96,11 +112,33 @@ struct Model {
     ids: Vec<BatchId>,
     events: u64,
     is_over: bool,
+    /// What the gate behind the first batch waits for, where there is one, and what became of it.
+    gate: Option<(&'static str, Option<Verdict>)>,
 }
 
 impl Model {
-    fn new() -> Model {
-        Model { batches: vec!["planned", "planned", "empty"], ids: Vec::new(), events: 0, is_over: false }
+    fn new(gates: &[Gate]) -> Model {
+        let gate = gates.first().map(|gate| (gate.kind.as_str(), None));
+        Model { batches: vec!["planned", "planned", "empty"], ids: Vec::new(), events: 0, is_over: false, gate }
+    }
+
+    /// Whether the gate takes a verdict.
+    fn judges(&self, verdict: Verdict) -> bool {
+        use Verdict::{Overruled, Passed, Rescued, Stopped, TimedOut};
+        let Some((kind, so_far)) = self.gate else { return false };
+        let is_back = ["collected", "lost", "withdrawn"].contains(&self.batches[0]);
+        match (so_far, verdict) {
+            (None, Rescued) | (Some(Stopped), Overruled) => true,
+            (None | Some(Rescued), Passed | Stopped) => is_back,
+            (None | Some(Rescued), TimedOut) => kind == "prime" && !is_back,
+            _ => false,
+        }
+    }
+
+    /// Whether the second batch waits at the gate; the others lie before it, or have nothing to send.
+    fn holds(&self, batch: u32) -> bool {
+        let is_shut = |verdict: Option<Verdict>| matches!(verdict, None | Some(Verdict::Stopped | Verdict::Rescued));
+        batch == 2 && self.gate.is_some_and(|(_, verdict)| is_shut(verdict))
     }
 
     /// Where a batch stands after an event; `None` if that cannot happen.
@@ -125,6 +163,18 @@ impl Model {
         }
         let kind = serde_json::to_value(&entry.event).unwrap()["event"].as_str().unwrap().to_owned();
         match (&entry.event, entry.event.batch()) {
+            (Event::Judged { batch, verdict, .. }, _) => {
+                if *batch != 1 || !self.judges(*verdict) {
+                    return false;
+                }
+                self.gate = self.gate.map(|(kind, _)| (kind, Some(*verdict)));
+            }
+            // Whether a gate was open before the journal was lost is not known.
+            (Event::Intent { batch, .. }, _)
+                if self.holds(*batch) && self.gate.is_some_and(|(_, so_far)| so_far != Some(Verdict::Rescued)) =>
+            {
+                return false;
+            }
             (Event::Added { .. }, Some(batch)) if batch as usize == self.batches.len() + 1 => self.batches.push("planned"),
             (_, Some(batch)) => {
                 let Some(place) = self.batches.get_mut((batch as usize).wrapping_sub(1)) else { return false };
@@ -143,8 +193,8 @@ impl Model {
         true
     }
 
-    fn takes_all(entries: &[Entry]) -> Option<Model> {
-        let mut model = Model::new();
+    fn takes_all(gates: &[Gate], entries: &[Entry]) -> Option<Model> {
+        let mut model = Model::new(gates);
         entries.iter().all(|entry| model.takes(entry)).then_some(model)
     }
 
@@ -161,16 +211,20 @@ impl Model {
     }
 }
 
-/// Sequences that can happen: at each step one of the events that may follow.
-fn possible() -> impl Strategy<Value = Vec<Entry>> {
-    prop::collection::vec(any::<u16>(), 0..45).prop_map(|choices| {
-        let mut model = Model::new();
+/// No gate, or one of each kind, and a sequence that can happen: at each step one of the events that may follow.
+fn possible() -> impl Strategy<Value = (Vec<Gate>, Vec<Entry>)> {
+    let kinds = [None, Some(GateKind::Prime), Some(GateKind::Canary { limits: LIMITS })];
+    let gates =
+        prop::sample::select(kinds.to_vec()).prop_map(|kind| kind.map(|kind| Gate { batch: 1, kind }).into_iter().collect());
+    (gates, prop::collection::vec(any::<u16>(), 0..45)).prop_map(|(gates, choices): (Vec<Gate>, Vec<u16>)| {
+        let mut model = Model::new(&gates);
         let mut story = Vec::new();
         for choice in choices {
             let batches = model.batches.len() as u32;
             let mut events: Vec<Event> = (1..=batches + 1)
                 .flat_map(|batch| KINDS[..13].iter().map(move |kind| event(kind, batch, batch + u32::from(choice) % 3)))
                 .collect();
+            events.extend((1..3).flat_map(|batch| (0..5).map(move |verdict| event("judged", batch, verdict))));
             events.push(event("exported", 0, 0));
             events.push(event(if choice % 50 == 0 { "abandoned" } else { "held_back" }, 0, 0));
             let next = events.into_iter().map(|event| Entry::new(model.events + 1, now(), event));
@@ -180,31 +234,33 @@ fn possible() -> impl Strategy<Value = Vec<Entry>> {
                 story.push(entry.clone());
             }
         }
-        story
+        (gates, story)
     })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
     #[test]
-    fn says_what_is_left_as_a_plain_model_does(story in possible()) {
-        let state = State::from_events(&pieces(), &[], &story).unwrap();
-        let model = Model::takes_all(&story).unwrap();
+    fn says_what_is_left_as_a_plain_model_does((gates, story) in possible()) {
+        let state = State::from_events(&led_pieces(), &gates, &story).unwrap();
+        let model = Model::takes_all(&gates, &story).unwrap();
         prop_assert_eq!(state.what_is_left().collect::<Vec<_>>(), model.left());
         prop_assert_eq!(state.is_collected(), model.batches.iter().all(|place| ["empty", "collected", "lost", "withdrawn"].contains(place)));
         prop_assert_eq!(state.stage() == Stage::Abandoned, model.is_over);
         prop_assert_eq!(state.events(), story.len() as u64);
+        let may_go: Vec<u32> = model.left().iter().filter(|(batch, step)| *step == Step::Submit && !model.holds(*batch)).map(|left| left.0).collect();
+        prop_assert_eq!(state.to_send().map(Batch::number).collect::<Vec<_>>(), may_go);
     }
 
     #[test]
-    fn takes_every_beginning_of_what_can_happen(story in possible(), length in any::<prop::sample::Index>()) {
+    fn takes_every_beginning_of_what_can_happen((gates, story) in possible(), length in any::<prop::sample::Index>()) {
         let beginning = &story[..length.index(story.len() + 1)];
-        prop_assert!(State::from_events(&pieces(), &[], beginning).is_ok());
+        prop_assert!(State::from_events(&led_pieces(), &gates, beginning).is_ok());
     }
 
     #[test]
     fn judges_damaged_sequences_as_a_plain_model_does(
-        story in possible(),
+        (gates, story) in possible(),
         place in any::<prop::sample::Index>(),
         other in any::<prop::sample::Index>(),
         damage in 0..5,
@@ -223,7 +279,7 @@ proptest! {
         if renumbered {
             story = entries(story.into_iter().map(|entry| entry.event).collect());
         }
-        prop_assert_eq!(State::from_events(&pieces(), &[], &story).is_ok(), Model::takes_all(&story).is_some());
+        prop_assert_eq!(State::from_events(&led_pieces(), &gates, &story).is_ok(), Model::takes_all(&gates, &story).is_some());
     }
 }
 
@@ -349,4 +405,46 @@ fn keeps_what_later_steps_need() {
     assert_eq!(state.batch_of(&BatchId("msgbatch_7".to_owned())), Some(1));
     assert_eq!(state.requests_in_flight(), 7);
     assert_eq!(state.left_to(Step::Settle).map(Batch::number).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn holds_what_lies_behind_a_gate_until_it_is_judged() {
+    let pieces: Vec<PieceSummary> = (1..).zip([1, 3, 4]).map(|(number, requests)| piece(number, requests)).collect();
+    let rows = [(0, 2), (3, 6), (7, 11)];
+    let pieces: Vec<PieceSummary> = pieces
+        .into_iter()
+        .zip(rows)
+        .map(|(piece, (first_row, last_row))| PieceSummary { first_row, last_row, ..piece })
+        .collect();
+    let gates = [Gate { batch: 1, kind: GateKind::Prime }, Gate { batch: 2, kind: GateKind::Canary { limits: LIMITS } }];
+    let intent = |batch: u32| {
+        let PieceSummary { requests, body_bytes: bytes, body_hash, .. } = pieces[batch as usize - 1].clone();
+        Event::Intent { batch, requests, bytes, body_hash, newest_listed: None }
+    };
+    let sent = |batch| [intent(batch), event("accepted", batch, batch), event("ended", batch, 0), event("collected", batch, 0)];
+    let judged = |batch, verdict| Event::Judged { batch, verdict, reason: String::new() };
+    let state = |events: &[Event]| State::from_events(&pieces, &gates, &entries(events.to_vec()));
+    let next = |events: &[Event]| state(events).unwrap().to_send().map(Batch::number).collect::<Vec<_>>();
+    let refused = |events: &[Event]| state(events).unwrap_err().reason;
+
+    assert_eq!(next(&[]), [1]);
+    assert_eq!(refused(&[intent(2)]), "it cannot be sent before batch 1 is judged");
+    let mut story = sent(1).to_vec();
+    assert_eq!(next(&story), Vec::<u32>::new());
+    assert_eq!(state(&story).unwrap().next_gate().map(|gate| gate.gate.batch), Some(1));
+    assert_eq!(refused(&[&story[..3], &[judged(1, Verdict::Passed)]].concat()), "it cannot be judged `passed`");
+    assert_eq!(refused(&[&story[..], &[judged(2, Verdict::Passed)]].concat()), "it cannot be judged `passed`");
+    assert_eq!(refused(&[&story[..], &[judged(3, Verdict::Passed)]].concat()), "nothing waits for it");
+    story.push(judged(1, Verdict::Passed));
+    assert_eq!(next(&story), [2]);
+    assert_eq!(refused(&[&story[..], &[intent(3)]].concat()), "it cannot be sent before batch 2 is judged");
+    story.extend(sent(2));
+    assert_eq!(refused(&[&story[..], &[judged(2, Verdict::TimedOut)]].concat()), "it cannot be judged `timed_out`");
+    story.push(judged(2, Verdict::Stopped));
+    let stopped = state(&story).unwrap();
+    assert_eq!((stopped.stage(), stopped.is_stopped(), next(&story)), (Stage::Stopped, true, vec![]));
+    assert_eq!(state(&[&story[..], &[event("withdrawn", 3, 0)]].concat()).unwrap().stage(), Stage::Collected);
+    story.push(judged(2, Verdict::Overruled));
+    assert_eq!((next(&story), state(&story).unwrap().stage()), (vec![3], Stage::Submitting));
+    assert_eq!(next(&[intent(1), event("accepted", 1, 1), judged(1, Verdict::TimedOut)]), [2]);
 }
