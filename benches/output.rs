@@ -54,15 +54,13 @@ fn parse(line: &[u8]) -> Result<(Cow<'_, str>, Outcome), String> {
     let line: Line<'_> = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let usage = Usage { input_tokens: Some(line.input), output_tokens: Some(line.output), ..Usage::default() };
     let outcome = Outcome {
-        status: Status::Succeeded,
         result: "succeeded".to_owned(),
         text: Some(line.text),
         stop_reason: Some("end_turn".to_owned()),
-        error_type: None,
-        error: None,
         model: Some(line.model),
         message_id: Some(line.message),
         usage: Some(usage),
+        ..Outcome::new(Status::Succeeded)
     };
     Ok((line.id, outcome))
 }

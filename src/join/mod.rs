@@ -276,17 +276,7 @@ fn check_answer(schema: &AnswerSchema, outcome: &mut Outcome) -> Option<Value> {
 }
 
 fn missing(error: String) -> Outcome {
-    Outcome {
-        status: Status::Missing,
-        result: String::new(),
-        text: None,
-        stop_reason: None,
-        error_type: None,
-        error: Some(error),
-        model: None,
-        message_id: None,
-        usage: None,
-    }
+    Outcome { error: Some(error), ..Outcome::new(Status::Missing) }
 }
 
 #[cfg(test)]

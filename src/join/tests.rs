@@ -35,15 +35,11 @@ fn custom_id_of(line: &[u8]) -> Result<Cow<'_, str>, String> {
 fn parse(line: &[u8]) -> Result<(Cow<'_, str>, Outcome), String> {
     let line: Line<'_> = serde_json::from_slice(line).map_err(|e| e.to_string())?;
     let outcome = Outcome {
-        status: line.status,
         result: "succeeded".to_owned(),
         text: line.text,
-        stop_reason: None,
-        error_type: None,
-        error: None,
         model: line.model,
-        message_id: None,
         usage: line.tokens.map(|tokens| Usage { output_tokens: Some(tokens), ..Usage::default() }),
+        ..Outcome::new(line.status)
     };
     Ok((line.id, outcome))
 }

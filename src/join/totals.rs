@@ -100,6 +100,8 @@ fn add(total: &mut Usage, usage: &Usage) {
         service_tier: _,
         inference_geo: _,
         web_search_requests,
+        web_fetch_requests,
+        code_execution_requests,
     } = usage;
     for (total, more) in [
         (&mut total.input_tokens, input_tokens),
@@ -109,6 +111,8 @@ fn add(total: &mut Usage, usage: &Usage) {
         (&mut total.output_tokens, output_tokens),
         (&mut total.thinking_tokens, thinking_tokens),
         (&mut total.web_search_requests, web_search_requests),
+        (&mut total.web_fetch_requests, web_fetch_requests),
+        (&mut total.code_execution_requests, code_execution_requests),
     ] {
         if let Some(more) = more {
             *total = Some(total.unwrap_or(0).saturating_add(*more));

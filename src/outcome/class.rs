@@ -230,17 +230,8 @@ mod tests {
 
     #[test]
     fn heals_only_what_can_be_healed() {
-        let outcome = |status, error_type: Option<&str>| Outcome {
-            status,
-            result: String::new(),
-            text: None,
-            stop_reason: None,
-            error_type: error_type.map(str::to_owned),
-            error: None,
-            model: None,
-            message_id: None,
-            usage: None,
-        };
+        let outcome =
+            |status, error_type: Option<&str>| Outcome { error_type: error_type.map(str::to_owned), ..Outcome::new(status) };
         for (status, error_type, class) in [
             (Status::Errored, Some("overloaded_error"), Some(Class::ServerError)),
             (Status::Errored, Some("invalid_request_error"), None),

@@ -5,12 +5,14 @@
 
 pub mod answer;
 pub mod class;
+pub mod details;
 pub mod usage;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use details::Details;
 pub use usage::Usage;
 
 /// What became of a row. The words stand in the column `_rm_status`.
@@ -99,4 +101,25 @@ pub struct Outcome {
     pub message_id: Option<String>,
     /// Tokens by kind; `None` where the line has no usage.
     pub usage: Option<Usage>,
+    /// What else the job asks for; `None` where it asks for nothing.
+    pub details: Option<Box<Details>>,
+}
+
+impl Outcome {
+    /// An outcome of which only the status is known.
+    #[must_use]
+    pub fn new(status: Status) -> Outcome {
+        Outcome {
+            status,
+            result: String::new(),
+            text: None,
+            stop_reason: None,
+            error_type: None,
+            error: None,
+            model: None,
+            message_id: None,
+            usage: None,
+            details: None,
+        }
+    }
 }

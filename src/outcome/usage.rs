@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens by kind. A kind the provider did not name is `None`, which is not the same as 0.
+/// Tokens by kind, and uses of the provider's own tools. A kind the provider did not name is `None`, which is not the same as 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Input tokens that were neither written to nor read from a cache: *not* the size of the prompt.
@@ -23,4 +23,10 @@ pub struct Usage {
     pub inference_geo: Option<String>,
     /// Web searches made by the provider's own tool.
     pub web_search_requests: Option<u64>,
+    /// Pages fetched by the provider's own tool.
+    #[serde(default)]
+    pub web_fetch_requests: Option<u64>,
+    /// Runs of the provider's code execution tool.
+    #[serde(default)]
+    pub code_execution_requests: Option<u64>,
 }

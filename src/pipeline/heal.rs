@@ -258,15 +258,8 @@ mod tests {
             attempt: u32::try_from(n + 1).unwrap(),
             batch_id: "b".into(),
             outcome: Outcome {
-                status: *status,
-                result: String::new(),
-                text: None,
-                stop_reason: None,
                 error_type: (*status == Status::Errored).then(|| "api_error".to_owned()),
-                error: None,
-                model: None,
-                message_id: None,
-                usage: None,
+                ..Outcome::new(*status)
             },
         };
         let attempts: Vec<_> = statuses.iter().enumerate().map(attempt).collect();

@@ -25,17 +25,7 @@ fn table(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 }
 
 fn outcome(status: Status) -> Outcome {
-    Outcome {
-        status,
-        result: "succeeded".to_owned(),
-        text: None,
-        stop_reason: None,
-        error_type: None,
-        error: None,
-        model: None,
-        message_id: None,
-        usage: None,
-    }
+    Outcome { result: "succeeded".to_owned(), ..Outcome::new(status) }
 }
 
 /// A row with one attempt.
@@ -67,6 +57,7 @@ fn full_row() -> JoinedRow<'static> {
             service_tier: Some("batch".to_owned()),
             ..Usage::default()
         }),
+        details: None,
     };
     JoinedRow { cost_pico_usd: Some(1_234_500_000_000), ..joined("id-1", outcome) }
 }

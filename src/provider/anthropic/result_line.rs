@@ -14,7 +14,8 @@
 //! Text is chosen by the type of block, since an answer may begin with thinking. Blocks follow each other without a separator: where
 //! the API cites a source it cuts one sentence into several blocks.
 //!
-//! To take up another fact (tool calls, thinking): a field in the struct of its place below, and in [`ResultLine`].
+//! What only some jobs ask for (tool calls, thinking, citations) is read by a second look at the line, in `details.rs`, so that the others
+//! do not pay for it. To take up another fact that every job wants: a field in the struct of its place below, and in [`ResultLine`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,6 +23,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::details;
+use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status, Usage};
 
 /// Why a line is no result line.
@@ -76,6 +79,18 @@ pub fn parse(line: &[u8]) -> Result<ResultLine<'_>, LineError> {
     }
 }
 
+/// As [`parse`], with the details that the job wants.
+///
+/// # Errors
+/// As there.
+pub fn parse_with(line: &[u8], wanted: Wanted) -> Result<ResultLine<'_>, LineError> {
+    let mut read = parse(line)?;
+    if wanted.any() {
+        read.outcome.details = Some(Box::new(details::read(line, wanted, &read)));
+    }
+    Ok(read)
+}
+
 /// Reads only the `custom_id` of a line.
 ///
 /// Quick where it stands first, as the API writes it: the rest of the line is then not looked at, but for its closing brace.
@@ -124,7 +139,7 @@ fn parse_odd(text: &str) -> Result<ResultLine<'_>, LineError> {
 }
 
 /// Replaces halves of surrogate pairs, which JSON can spell and no text can hold, by U+FFFD. `None` where there are none.
-fn mend_surrogates(text: &str) -> Option<String> {
+pub(super) fn mend_surrogates(text: &str) -> Option<String> {
     let unit = |at: usize| {
         let escape = text.as_bytes().get(at..at + 6)?;
         let digits = std::str::from_utf8(escape.strip_prefix(b"\\u")?).ok()?;
@@ -159,7 +174,7 @@ fn mend_surrogates(text: &str) -> Option<String> {
 ///
 /// `Option<Cow<str>>` would always copy, and would fail the line for a value of another kind.
 #[derive(Default)]
-struct Word<'a>(Option<Cow<'a, str>>);
+pub(super) struct Word<'a>(pub(super) Option<Cow<'a, str>>);
 
 /// A count, or nothing where another kind of value stands.
 #[derive(Default)]
@@ -259,6 +274,8 @@ struct OutputDetails {
 #[serde(default)]
 struct ServerToolUse {
     web_search_requests: Count,
+    web_fetch_requests: Count,
+    code_execution_requests: Count,
 }
 
 /// The envelope of an error; the kind of error is one level further in than one would think.
@@ -365,17 +382,7 @@ fn unreadable(result: String) -> Outcome {
 }
 
 fn bare(status: Status, result: String) -> Outcome {
-    Outcome {
-        status,
-        result,
-        text: None,
-        stop_reason: None,
-        error_type: None,
-        error: None,
-        model: None,
-        message_id: None,
-        usage: None,
-    }
+    Outcome { result, ..Outcome::new(status) }
 }
 
 fn plain(custom_id: Cow<'_, str>, outcome: Outcome) -> ResultLine<'_> {
@@ -384,7 +391,7 @@ fn plain(custom_id: Cow<'_, str>, outcome: Outcome) -> ResultLine<'_> {
 
 impl UsagePart<'_> {
     fn read(self) -> Usage {
-        let cache = self.cache_creation.unwrap_or_default();
+        let (cache, tools) = (self.cache_creation.unwrap_or_default(), self.server_tool_use.unwrap_or_default());
         let (mut written_5m, written_1h) = (cache.ephemeral_5m_input_tokens.0, cache.ephemeral_1h_input_tokens.0);
         if written_5m.is_none() && written_1h.is_none() {
             // Before there were two kinds of cache, there was the one of five minutes.
@@ -399,7 +406,9 @@ impl UsagePart<'_> {
             thinking_tokens: self.output_tokens_details.unwrap_or_default().thinking_tokens.0,
             service_tier: self.service_tier.owned(),
             inference_geo: self.inference_geo.owned(),
-            web_search_requests: self.server_tool_use.unwrap_or_default().web_search_requests.0,
+            web_search_requests: tools.web_search_requests.0,
+            web_fetch_requests: tools.web_fetch_requests.0,
+            code_execution_requests: tools.code_execution_requests.0,
         }
     }
 }
@@ -407,7 +416,7 @@ impl UsagePart<'_> {
 // ---- values that forgive ----
 
 impl Word<'_> {
-    fn owned(self) -> Option<String> {
+    pub(super) fn owned(self) -> Option<String> {
         self.0.map(Cow::into_owned)
     }
 }

@@ -40,6 +40,8 @@ fn reads_a_whole_answer() {
             service_tier: Some("batch".to_owned()),
             inference_geo: Some("us".to_owned()),
             web_search_requests: Some(2),
+            web_fetch_requests: Some(0),
+            code_execution_requests: None,
         }),
         ..bare(Status::Succeeded, "succeeded".to_owned())
     };
