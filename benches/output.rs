@@ -22,7 +22,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use rowmill::join::{AttemptResults, JoinedRow, Joiner, RequestRow, ResultIndex};
-use rowmill::outcome::answer::AnswerSchema;
+use rowmill::outcome::answer::{AnswerPlan, Answers};
 use rowmill::outcome::{Outcome, Status, Usage};
 use rowmill::output::{OutputSchema, OutputSpec, OutputWriter, RowBuilders};
 use serde_json::json;
@@ -107,11 +107,11 @@ fn source() -> RecordBatch {
     .unwrap()
 }
 
-fn answers() -> AnswerSchema {
+fn answers() -> Answers {
     let schema = json!({ "type": "object", "additionalProperties": false, "required": ["topic", "score", "reason"], "properties": {
         "topic": { "enum": ["card", "loan"] }, "score": { "type": "number" }, "reason": { "type": "string" }
     }});
-    AnswerSchema::compile(&schema).unwrap()
+    Answers::compile(&AnswerPlan { schema: Some(schema), ..AnswerPlan::default() }).unwrap().unwrap()
 }
 
 fn index(lines: &[u8], ids: &[String]) -> ResultIndex {
@@ -120,20 +120,20 @@ fn index(lines: &[u8], ids: &[String]) -> ResultIndex {
     index
 }
 
-fn joined<'r>(index: ResultIndex, answers: Option<&AnswerSchema>, ids: &'r [String]) -> Vec<JoinedRow<'r>> {
+fn joined<'r>(index: ResultIndex, answers: Option<&Answers>, ids: &'r [String]) -> Vec<JoinedRow<'r>> {
     let attempt = AttemptResults { attempt: 1, batch_id: "msgbatch_1".into(), index };
     let mut joiner = Joiner::new(vec![attempt], answers, parse);
     let request = |id: &'r String| RequestRow { custom_id: Some(id), request_hash: Some("0123456789abcdef"), unsent: None };
     ids.iter().map(|id| joiner.row(request(id)).unwrap()).collect()
 }
 
-fn output_schema(path: &Path, source: &RecordBatch, answers: &AnswerSchema) -> (OutputSpec, OutputSchema) {
+fn output_schema(path: &Path, source: &RecordBatch, answers: &Answers) -> (OutputSpec, OutputSchema) {
     let spec = OutputSpec::new(path);
     let schema = OutputSchema::new(&source.schema(), answers.fields(), &spec).unwrap();
     (spec, schema)
 }
 
-fn write(path: &Path, source: &RecordBatch, answers: &AnswerSchema, rows: &[JoinedRow<'_>]) {
+fn write(path: &Path, source: &RecordBatch, answers: &Answers, rows: &[JoinedRow<'_>]) {
     let (spec, schema) = output_schema(path, source, answers);
     let mut writer = OutputWriter::create(&spec, path, &schema, Vec::new()).unwrap();
     let mut builders = RowBuilders::new(&schema, Some(answers), ROWS);
@@ -175,7 +175,7 @@ fn write_by_the_crate_alone(path: &Path, batch: &RecordBatch) {
 fn bench_writing(
     bencher: Bencher<'_, '_>,
     format: &str,
-    write: impl Fn(&Path, &RecordBatch, &[JoinedRow<'_>], &RecordBatch, &AnswerSchema),
+    write: impl Fn(&Path, &RecordBatch, &[JoinedRow<'_>], &RecordBatch, &Answers),
 ) {
     let (lines, source, answers) = (result_lines(), source(), answers());
     let ids: Vec<_> = (0..ROWS).map(id).collect();

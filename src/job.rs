@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::answer::AnswerSpec;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::request::RequestSpec;
@@ -33,6 +34,9 @@ pub struct Job {
     pub key: KeySpec,
     /// What is asked of the model.
     pub request: RequestSpec,
+    /// How answers become columns.
+    #[serde(default)]
+    pub answer: AnswerSpec,
     /// How requests are cut into batches.
     #[serde(default)]
     pub batch: BatchSpec,

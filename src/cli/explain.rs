@@ -215,6 +215,10 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::MaxTokens { .. } => "lower `request.max_tokens`".to_owned(),
         Error::Request(request::Error::Template(error)) => return template_hint(error),
+        Error::Request(request::Error::Schema { path, can_be_lowered: true, .. }) => format!(
+            "`request.schema = {{ file = \"{}\", lower = true }}` sends all of this as words in the descriptions, and checks the answers here",
+            path.display()
+        ),
         Error::Keys(request::keys::Error::UnknownColumn { columns, .. }) if is_one_line(columns) => ONE_COLUMN.to_owned(),
         Error::Keys(request::keys::Error::UnknownColumn { nearest, .. })
         | Error::Source(source::Error::UnknownColumn { nearest, .. }) => did_you_mean(nearest.as_ref()?),

@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::outcome::Status;
+use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
 use rowmill::pipeline::{Run, export::Summary};
 use rowmill::template::prompt::SystemSpec;
@@ -131,7 +132,7 @@ fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
     let job = run.job();
     let own = |name: &str| schema.index_of(&format!("{}{name}", job.output.prefix)).ok();
     let status = own("status")?;
-    let answers = if job.request.schema.is_some() { answer_columns(run) } else { 0 };
+    let answers = answer_columns(run);
     let inputs = status.checked_sub(answers)?;
     let mut shown: Vec<usize> = job.key.columns.iter().filter_map(|name| schema.index_of(name).ok()).take(COLUMNS).collect();
     let text = (0..inputs).filter(|i| !shown.contains(i)).max_by_key(|&i| (bytes_of_text(batch, i), std::cmp::Reverse(i)));
@@ -145,10 +146,7 @@ fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
 }
 
 fn answer_columns(run: &Run) -> usize {
-    let schema = run.plan().answer_schema.as_ref();
-    schema
-        .and_then(|schema| rowmill::outcome::answer::AnswerSchema::compile(schema).ok())
-        .map_or(0, |answer| answer.fields().len())
+    Answers::compile(&run.plan().answer).ok().flatten().map_or(0, |answers| answers.fields().len())
 }
 
 fn bytes_of_text(batch: &RecordBatch, column: usize) -> usize {

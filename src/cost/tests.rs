@@ -109,15 +109,11 @@ fn a_model_without_a_price_is_an_error_and_no_zero() {
 
 fn outcome(status: Status, result: &str, usage: Option<Usage>) -> Outcome {
     Outcome {
-        status,
         result: result.to_owned(),
         text: Some("text".to_owned()),
-        stop_reason: None,
-        error_type: None,
-        error: None,
         model: Some("claude-haiku-4-5-20251001".to_owned()),
-        message_id: None,
         usage,
+        ..Outcome::new(status)
     }
 }
 

@@ -33,7 +33,7 @@ use serde_json::Value;
 pub use index::{LineCounts, MAX_LINE_BYTES, Place, ResultIndex};
 pub use totals::{Totals, UsageKey};
 
-use crate::outcome::answer::AnswerSchema;
+use crate::outcome::answer::Answers;
 use crate::outcome::{Outcome, Status};
 
 /// Why results cannot be joined.
@@ -104,7 +104,7 @@ pub struct Attempt {
     pub attempt: u32,
     /// The provider's id of the batch.
     pub batch_id: Arc<str>,
-    /// What came back; [`Status::Invalid`] where the answer does not fit the schema, [`Status::Missing`] where no line came.
+    /// What came back; [`Status::Invalid`] where the answer does not become columns, [`Status::Missing`] where no line came.
     pub outcome: Outcome,
 }
 
@@ -119,7 +119,7 @@ pub struct JoinedRow<'r> {
     pub attempts: Vec<Attempt>,
     /// Which of the attempts counts; `None` if there was none.
     pub chosen: Option<usize>,
-    /// The answer by the job's schema, if the row succeeded and there is a schema.
+    /// The answer as values, if the row succeeded and answers become columns.
     pub answer: Option<Value>,
     /// What all attempts cost, in millionths of a millionth of a US dollar, where the price is known.
     pub cost_pico_usd: Option<i64>,
@@ -170,7 +170,7 @@ impl JoinedRow<'_> {
 #[derive(Debug)]
 pub struct Joiner<'a, P> {
     attempts: Vec<AttemptResults>,
-    answer: Option<&'a AnswerSchema>,
+    answer: Option<&'a Answers>,
     parse: P,
     line: Vec<u8>,
     totals: Totals,
@@ -181,8 +181,8 @@ where
     P: for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), E>,
     E: Display,
 {
-    /// A joiner for a piece: its attempts (in any order), and the job's answer schema if it has one.
-    pub fn new(mut attempts: Vec<AttemptResults>, answer: Option<&'a AnswerSchema>, parse: P) -> Joiner<'a, P> {
+    /// A joiner for a piece: its attempts (in any order), and how answers become columns if they do.
+    pub fn new(mut attempts: Vec<AttemptResults>, answer: Option<&'a Answers>, parse: P) -> Joiner<'a, P> {
         attempts.sort_by_key(|results| results.attempt);
         Joiner { attempts, answer, parse, line: Vec::new(), totals: Totals::default() }
     }
@@ -222,10 +222,10 @@ where
         Ok(attempts)
     }
 
-    /// Checks the answers against the schema, where there is one; gives back what they say, one entry an attempt.
+    /// Reads the answers, where they become columns; gives back what they say, one entry an attempt.
     fn check(&self, attempts: &mut [Attempt]) -> Vec<Option<Value>> {
-        let Some(schema) = self.answer else { return Vec::new() };
-        attempts.iter_mut().map(|attempt| check_answer(schema, &mut attempt.outcome)).collect()
+        let Some(answers) = self.answer else { return Vec::new() };
+        attempts.iter_mut().map(|attempt| check_answer(answers, &mut attempt.outcome)).collect()
     }
 }
 
@@ -257,15 +257,11 @@ where
     Ok(first.unwrap_or_else(|| missing("the batch ended without a result line for it".to_owned())))
 }
 
-fn check_answer(schema: &AnswerSchema, outcome: &mut Outcome) -> Option<Value> {
+fn check_answer(answers: &Answers, outcome: &mut Outcome) -> Option<Value> {
     if outcome.status != Status::Succeeded {
         return None;
     }
-    let answer = match &outcome.text {
-        Some(text) => schema.parse(text),
-        None => Err("the answer has no text".to_owned()),
-    };
-    match answer {
+    match answers.read(outcome) {
         Ok(answer) => Some(answer),
         Err(reason) => {
             outcome.status = Status::Invalid;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::outcome::Usage;
+use crate::outcome::answer::AnswerPlan;
 
 // A wire format of the tests' own: `{"id":"a","status":"succeeded","text":"…","tokens":3,"model":"m"}`.
 
@@ -173,9 +174,13 @@ fn leaves_out_attempts_that_did_not_send_the_row() {
     assert_eq!(rows[1].attempt().unwrap().batch_id.as_ref(), "batch-2");
 }
 
+fn answers(schema: Value) -> Answers {
+    Answers::compile(&AnswerPlan { schema: Some(schema), ..AnswerPlan::default() }).unwrap().unwrap()
+}
+
 #[test]
 fn checks_answers_against_the_schema() {
-    let schema = AnswerSchema::compile(&json!({ "type": "object", "properties": { "n": { "type": "integer" } } })).unwrap();
+    let schema = answers(json!({ "type": "object", "properties": { "n": { "type": "integer" } } }));
     let lines = |texts: [&str; 3]| -> String {
         texts.iter().zip(["a", "b", "c"]).map(|(text, id)| format!("{}\n", json!({ "id": id, "text": text }))).collect()
     };
@@ -195,7 +200,7 @@ fn checks_answers_against_the_schema() {
 
 #[test]
 fn calls_an_answer_without_text_invalid_only_where_there_is_a_schema() {
-    let schema = AnswerSchema::compile(&json!({})).unwrap();
+    let schema = answers(json!({}));
     let lines = "{\"id\":\"a\"}\n";
     let row = Joiner::new(vec![attempt(1, lines, &["a"])], Some(&schema), parse).row(sent("a")).unwrap();
     assert_eq!((row.status, row.error()), (Status::Invalid, Some("the answer has no text")));

@@ -12,6 +12,7 @@ use super::{Error, FORMAT, Gate, cannot};
 use crate::batch::{Limits, PieceSummary};
 use crate::durable;
 use crate::estimate::Estimate;
+use crate::outcome::answer::AnswerPlan;
 use crate::request::custom_id::Nonce;
 
 /// A run as it was planned. Written once; `head.bin` and the spool belong to it.
@@ -43,9 +44,9 @@ pub struct Plan {
     pub sources: Vec<SourceFile>,
     /// The source's schema, in words.
     pub source_schema: String,
-    /// The schema of the answers, where the job has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer_schema: Option<serde_json::Value>,
+    /// How answers become columns.
+    #[serde(default)]
+    pub answer: AnswerPlan,
     /// Where the batches go: the provider's base URL.
     pub origin: String,
     /// What all requests have in common.

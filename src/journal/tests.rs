@@ -54,7 +54,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         templates: vec![HashedFile { path: "a.j2".into(), hash: "t".to_owned() }],
         sources: vec![SourceFile { path: "a.csv".to_owned(), bytes: 7, modified: Some(created_at) }],
         source_schema: "a: Utf8".to_owned(),
-        answer_schema: None,
+        answer: crate::outcome::answer::AnswerPlan::default(),
         origin: "https://api.example".to_owned(),
         head: HeadFile::describe(None, HEAD),
         pieces: vec![piece(1), piece(2)],

@@ -1,45 +1,83 @@
-//! An answer's text → typed columns, by the job's JSON schema.
+//! What a model answered → typed columns.
 //!
-//! In comes the text of an answer; out come either the reason why it does not fit the schema, or its values, ready for the Arrow
-//! builders. Everything is decided once, when the schema is compiled: the columns, their types, and the validator.
+//! An answer can be read in three ways, which may be used together: by the job's JSON schema ([`schema`]), by picking single values out
+//! of its text ([`picks`]), and by the calls of the job's tools ([`tools`]). All is decided once, when the [`AnswerPlan`] is compiled: the
+//! columns, their types, and what does not fit.
 //!
 //! ```text
-//!  schema ── compile ──▶ AnswerSchema ── fields ──▶ the columns
-//!                            │
-//!  text ──── parse ──────────┴──▶ value ── builders().append ──▶ arrays
+//!  [answer], schema, tools ──▶ AnswerPlan (kept in the run's plan) ── compile ──▶ Answers ── fields ──▶ the columns
+//!                                                                       │
+//!  an outcome's text and tool calls ───────────────────────── read ──────┴──▶ value ── builders().append ──▶ arrays
 //! ```
 //!
-//! | schema | column |
-//! |---|---|
-//! | `string` (of any format: dates stay text, as the model wrote them) | `Utf8` |
-//! | `enum` or `const` of strings | `Dictionary(Int32, Utf8)`, the words in the schema's order |
-//! | `integer`, `number`, `boolean` | `Int64`, `Float64`, `Boolean` |
-//! | `object`, `array` | `Struct`, `List` |
-//! | `null` beside another type, `anyOf` with `null` | that type: every column is nullable |
-//! | local `$ref`, `allOf`, unions that are one type after all | what they come to |
-//! | everything else: real unions, objects of any members, recursion | `Utf8` holding JSON |
+//! Promises: an answer either fits as a whole or is refused with a reason that names the place and quotes nothing of it; what is accepted
+//! reads back from the columns as it was said. An answer that calls tools is read by its calls alone: what it says beside them is not
+//! the answer, and its text columns are null.
 //!
-//! Promises: an answer either fits the whole schema or is refused with a reason; what is accepted reads back from the columns as
-//! the same JSON (a member left out reads as null; members no property names stay in the answer's text only). No network: a
-//! reference to another document is an error. To teach it another kind of schema: `answer/shape.rs`, then `answer/builders.rs`.
+//! To add another way of reading answers: a file beside these, a field of [`Answers`], and its columns in [`Answers::compile`].
 
 mod builders;
+mod json_in_text;
+pub mod picks;
 mod respell;
+pub mod schema;
 mod shape;
+pub mod tools;
+
+use std::collections::HashMap;
 
 use arrow::datatypes::Field;
-use serde_json::Value;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub use builders::AnswerBuilders;
-use shape::Shape;
+pub use picks::PickSpec;
+pub use schema::{AnswerSchema, WHOLE_ANSWER};
+pub use tools::{ToolCalls, ToolSchema};
 
-/// The column of an answer whose schema is not an object.
-pub const WHOLE_ANSWER: &str = "answer";
+use super::Outcome;
+use super::details::{ToolCall, Wanted};
+use picks::Picks;
+use shape::Shape;
+use tools::Tools;
 
 /// Longest reason given for an answer that does not fit, in bytes: an enum may name thousands of words.
 const MAX_REASON_BYTES: usize = 300;
 
-/// Why a schema cannot be used.
+/// The section `[answer]` of a job: how answers become columns, besides by a schema.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnswerSpec {
+    /// Columns picked out of the answer's text, by name.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub columns: IndexMap<String, PickSpec>,
+    /// What columns the calls of tools become; lists if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<ToolCalls>,
+    /// Whether an answer that calls no tool is `invalid`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_tool_call: bool,
+}
+
+/// Everything that decides what columns answers become; kept in the run's plan, so that the job and its files are not needed any more.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnswerPlan {
+    /// The JSON schema that answers must fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+    /// The schema that was sent in its place, if that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_schema: Option<Value>,
+    /// The job's section.
+    pub spec: AnswerSpec,
+    /// The job's own tools.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSchema>,
+}
+
+/// Why answers cannot become columns as the job says.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not a JSON schema, or one that refers to something outside itself.
@@ -50,81 +88,154 @@ pub enum Error {
         /// What is wrong there.
         problem: String,
     },
+    /// The same of a tool's input schema.
+    #[error("the input schema of the tool `{tool}` is wrong at `{pointer}`: {problem}")]
+    ToolSchema {
+        /// The tool.
+        tool: String,
+        /// As above.
+        pointer: String,
+        /// As above.
+        problem: String,
+    },
+    /// A setting of the section makes no sense.
+    #[error("`answer.{key}` {problem}")]
+    Setting {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Two ways of reading the answer give a column of the same name.
+    #[error("the answer would have two columns `{column}`: {first} and {second}; rename one of them")]
+    Clash {
+        /// The name.
+        column: String,
+        /// Where it comes from.
+        first: String,
+        /// Where it comes from again.
+        second: String,
+    },
 }
 
-/// A job's JSON schema, compiled: the columns an answer becomes, and the check that it fits.
+/// How answers become columns, compiled.
 ///
 /// ```
-/// use rowmill::outcome::answer::AnswerSchema;
+/// use rowmill::outcome::answer::{AnswerPlan, AnswerSpec, Answers};
+/// use rowmill::outcome::{Outcome, Status};
 ///
-/// let schema = serde_json::json!({
-///     "type": "object",
-///     "properties": { "topic": { "enum": ["Card", "Loan"] }, "urgent": { "type": ["boolean", "null"] } },
-///     "required": ["topic"],
-///     "additionalProperties": false
-/// });
-/// let schema = AnswerSchema::compile(&schema)?;
-/// let mut builders = schema.builders(2);
-/// builders.append(&schema.parse(r#"{"topic": "card", "urgent": true}"#).unwrap());
+/// let spec: AnswerSpec = toml::from_str(
+///     r#"columns = { label = "/label", score = { pointer = "/score", type = "float64" } }"#,
+/// )?;
+/// let answers = Answers::compile(&AnswerPlan { spec, ..AnswerPlan::default() })?.expect("there are columns");
+/// let said = |text: &str| Outcome { text: Some(text.to_owned()), ..Outcome::new(Status::Succeeded) };
+///
+/// let mut builders = answers.builders(2);
+/// builders.append(&answers.read(&said("Here it is:\n```json\n{\"label\": \"spam\", \"score\": 0.9}\n```"))?);
 /// builders.append_null();
-/// assert_eq!(builders.finish().len(), schema.fields().len());
-/// assert_eq!(schema.parse(r#"{"topic": "cat"}"#).unwrap_err(), r#"at `/topic`: the value is not one of "Card" or "Loan""#);
-/// # Ok::<(), rowmill::outcome::answer::Error>(())
+/// assert_eq!(builders.finish().len(), 2);
+/// assert_eq!(answers.read(&said("{\"label\": \"spam\"}")).unwrap_err(), "`score`: the answer has nothing at `/score`");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct AnswerSchema {
-    validator: jsonschema::Validator,
+pub struct Answers {
+    schema: Option<AnswerSchema>,
+    picks: Picks,
+    tools: Option<Tools>,
+    require_tool_call: bool,
     shape: Shape,
     fields: Vec<Field>,
 }
 
-impl AnswerSchema {
-    /// Compiles a JSON schema.
+impl Answers {
+    /// Compiles a plan; `None` if answers stay text.
     ///
     /// # Errors
-    /// [`Error::Schema`]: it is not a schema, or refers to another document.
-    pub fn compile(schema: &Value) -> Result<AnswerSchema, Error> {
-        let validator = jsonschema::options().offline().build(schema).map_err(|e| Error::Schema {
-            pointer: e.instance_path().as_str().to_owned(),
-            problem: cut(&e.masked_with("this").to_string()),
-        })?;
-        let shape = shape::of(schema);
-        let fields = match &shape {
-            Shape::Object(members) => members.iter().map(|(name, shape)| Field::new(name, shape.data_type(), true)).collect(),
-            whole => vec![Field::new(WHOLE_ANSWER, whole.data_type(), true)],
-        };
-        Ok(AnswerSchema { validator, shape, fields })
+    /// [`Error`]: what cannot be, or would clash.
+    pub fn compile(plan: &AnswerPlan) -> Result<Option<Answers>, Error> {
+        let AnswerPlan { schema, sent_schema, spec, tools } = plan;
+        let compile = |schema| AnswerSchema::compile_lowered(schema, sent_schema.as_ref().unwrap_or(schema));
+        let schema = schema.as_ref().map(compile).transpose()?;
+        let picks = Picks::compile(&spec.columns)?;
+        let tools = Tools::compile(tools, spec)?;
+        let mut members = Members::default();
+        if let Some(schema) = &schema {
+            members.add_all("a property of the schema", schema.members())?;
+        }
+        members.add_all("one of `answer.columns`", picks.members())?;
+        if let Some(tools) = &tools {
+            members.add_all(tools.origin(), tools.members())?;
+        }
+        if members.shapes.is_empty() {
+            return Ok(None);
+        }
+        let fields = members.shapes.iter().map(|(name, shape)| Field::new(name, shape.data_type(), true)).collect();
+        let shape = Shape::Object(members.shapes);
+        Ok(Some(Answers { schema, picks, tools, require_tool_call: spec.require_tool_call, shape, fields }))
     }
 
-    /// The columns of an answer, all nullable: the members of the schema's object in its order, or one column
-    /// [`WHOLE_ANSWER`] where the schema is not an object.
+    /// The columns, all nullable: the schema's, then those of `answer.columns`, then the tools'.
     #[must_use]
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
-    /// Reads an answer: strict JSON (white space around it is allowed) that fits the schema.
-    ///
-    /// A word of an `enum` or `const` in other letter case is replaced by the schema's own spelling, because models are known to
-    /// change it. `3.0` is an integer, as JSON Schema has it; one outside of 64 bits does not fit.
+    /// What has to be read from a result line besides its text.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        Wanted { tool_calls: self.tools.is_some(), ..Wanted::default() }
+    }
+
+    /// Reads what a model answered: an object with a member for each column that has a value.
     ///
     /// # Errors
     /// The reason why it does not fit, in a few words that name the place and never quote the answer.
-    pub fn parse(&self, text: &str) -> Result<Value, String> {
-        let mut value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
-        if !self.validator.is_valid(&value) {
-            respell::respell(&self.validator, &mut value)?;
+    pub fn read(&self, outcome: &Outcome) -> Result<Value, String> {
+        let calls = outcome.details.as_ref().map_or(&[][..], |details| &details.tool_calls);
+        match &self.tools {
+            Some(tools) if !calls.is_empty() => tools.read(calls, self.require_tool_call),
+            _ if self.require_tool_call => Err("the answer calls no tool".to_owned()),
+            _ => self.read_text(outcome.text.as_deref()),
         }
-        match self.shape.misfit(&value) {
-            None => Ok(value),
-            Some((pointer, problem)) => Err(at(&pointer, &problem)),
+    }
+
+    fn read_text(&self, text: Option<&str>) -> Result<Value, String> {
+        let mut answer = match (&self.schema, text) {
+            (Some(schema), Some(text)) => schema.read(text)?,
+            (Some(_), None) => return Err(NO_TEXT.to_owned()),
+            (None, _) => Value::Object(Map::new()),
+        };
+        if let Value::Object(members) = &mut answer {
+            self.picks.read(text, members)?;
         }
+        Ok(answer)
     }
 
     /// Builders for the columns of `capacity` answers.
     #[must_use]
     pub fn builders(&self, capacity: usize) -> AnswerBuilders {
         AnswerBuilders::new(&self.shape, capacity)
+    }
+}
+
+const NO_TEXT: &str = "the answer has no text";
+
+/// Columns as they are gathered, and where each comes from.
+#[derive(Default)]
+struct Members {
+    shapes: Vec<(String, Shape)>,
+    origins: HashMap<String, String>,
+}
+
+impl Members {
+    fn add_all(&mut self, origin: &str, members: impl IntoIterator<Item = (String, Shape)>) -> Result<(), Error> {
+        for (name, shape) in members {
+            if let Some(first) = self.origins.insert(name.clone(), origin.to_owned()) {
+                return Err(Error::Clash { column: name, first, second: origin.to_owned() });
+            }
+            self.shapes.push((name, shape));
+        }
+        Ok(())
     }
 }
 

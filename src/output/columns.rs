@@ -1,7 +1,7 @@
 //! The table of columns that every run adds to its rows.
 //!
 //! One entry a column. What it holds decides its type, its builder and how Parquet encodes it, so an entry is all there is to add;
-//! the schema, the writers and the README's table follow.
+//! the schema, the writers and the README's table follow. A column that only some jobs ask for is an entry of [`EXTRA`].
 //!
 //! Types are those that readers take without a second thought (pyarrow, DuckDB, polars, pandas, Spark):
 //!
@@ -15,7 +15,8 @@
 use arrow::datatypes::DataType;
 
 use crate::join::JoinedRow;
-use crate::outcome::{Outcome, Usage};
+use crate::outcome::details::{ToolCall, Wanted};
+use crate::outcome::{Details, Outcome, Usage};
 
 /// Digits, and digits behind the point, of an amount of money.
 const MONEY: (u8, i8) = (18, 12);
@@ -33,6 +34,15 @@ pub struct Column {
     pub(super) value: Value,
 }
 
+/// A column that only some jobs ask for, with `output.extra`.
+#[derive(Debug)]
+pub struct ExtraColumn {
+    /// The column.
+    pub column: Column,
+    /// What has to be read from each result line for it.
+    wanted: Wanted,
+}
+
 /// What a column holds, and the function that finds it in a joined row.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Value {
@@ -42,6 +52,8 @@ pub(super) enum Value {
     Text(for<'r> fn(&'r JoinedRow<'_>) -> Option<&'r str>),
     /// A number of things.
     Count(fn(&JoinedRow<'_>) -> Option<u64>),
+    /// Text that is put together for the column.
+    Made(fn(&JoinedRow<'_>) -> Option<String>),
     /// US dollars, counted in millionths of a millionth.
     Money(fn(&JoinedRow<'_>) -> Option<i64>),
 }
@@ -171,6 +183,154 @@ pub const COLUMNS: [Column; 20] = [
     },
 ];
 
+/// The columns that a job can ask for, in the order they have behind the others.
+pub const EXTRA: [ExtraColumn; 12] = [
+    ExtraColumn {
+        column: Column {
+            name: "thinking",
+            meaning: "the text of the thinking, where the API shows it (`thinking.display = \"summarized\"`)",
+            nullable: true,
+            value: Value::Text(|row| details(row)?.thinking.as_deref()),
+        },
+        wanted: Wanted { thinking: true, ..NOTHING },
+    },
+    ExtraColumn {
+        column: Column {
+            name: "citations",
+            meaning: "JSON: each piece of the text that cites, with its citations as they came: `[{\"text\": …, \"citations\": […]}]`",
+            nullable: true,
+            value: Value::Text(|row| details(row)?.citations.as_deref()),
+        },
+        wanted: Wanted { citations: true, ..NOTHING },
+    },
+    ExtraColumn {
+        column: Column {
+            name: "tool_calls",
+            meaning: "JSON: all calls of the job's own tools, as they came: `[{\"id\": …, \"name\": …, \"input\": {…}}]`",
+            nullable: true,
+            value: Value::Made(tool_calls),
+        },
+        wanted: Wanted { tool_calls: true, ..NOTHING },
+    },
+    ExtraColumn {
+        column: Column {
+            name: "refusal_category",
+            meaning: "what kind of refusal it is, such as `cyber`; why the model declined stands in `_rm_error`",
+            nullable: true,
+            value: Value::Word(|row| details(row)?.refusal_category.as_deref()),
+        },
+        wanted: Wanted { words: true, ..NOTHING },
+    },
+    ExtraColumn {
+        column: Column {
+            name: "stop_sequence",
+            meaning: "the stop sequence that ended the answer",
+            nullable: true,
+            value: Value::Word(|row| details(row)?.stop_sequence.as_deref()),
+        },
+        wanted: Wanted { words: true, ..NOTHING },
+    },
+    ExtraColumn {
+        column: Column {
+            name: "web_search_requests",
+            meaning: "web searches that the provider made for the answer",
+            nullable: true,
+            value: Value::Count(|row| usage(row)?.web_search_requests),
+        },
+        wanted: NOTHING,
+    },
+    ExtraColumn {
+        column: Column {
+            name: "web_fetch_requests",
+            meaning: "pages that the provider fetched for the answer",
+            nullable: true,
+            value: Value::Count(|row| usage(row)?.web_fetch_requests),
+        },
+        wanted: NOTHING,
+    },
+    ExtraColumn {
+        column: Column {
+            name: "code_execution_requests",
+            meaning: "times that the provider ran code for the answer",
+            nullable: true,
+            value: Value::Count(|row| usage(row)?.code_execution_requests),
+        },
+        wanted: NOTHING,
+    },
+    ExtraColumn {
+        column: Column {
+            name: "inference_geo",
+            meaning: "where the request ran, which may raise the price",
+            nullable: true,
+            value: Value::Word(|row| usage(row)?.inference_geo.as_deref()),
+        },
+        wanted: NOTHING,
+    },
+    ExtraColumn {
+        column: Column {
+            name: "error_code",
+            meaning: "the machine code of an error, beside its kind",
+            nullable: true,
+            value: Value::Word(|row| details(row)?.error_code.as_deref()),
+        },
+        wanted: Wanted { words: true, ..NOTHING },
+    },
+    ExtraColumn {
+        column: Column {
+            name: "request_id",
+            meaning: "the provider's id of a request that failed, for its support",
+            nullable: true,
+            value: Value::Text(|row| details(row)?.request_id.as_deref()),
+        },
+        wanted: Wanted { words: true, ..NOTHING },
+    },
+    ExtraColumn {
+        column: Column {
+            name: "message",
+            meaning: "JSON: the whole message, as it came",
+            nullable: true,
+            value: Value::Text(|row| details(row)?.message.as_deref()),
+        },
+        wanted: Wanted { message: true, ..NOTHING },
+    },
+];
+
+const NOTHING: Wanted = Wanted { thinking: false, citations: false, tool_calls: false, message: false, words: false };
+
+/// The extra columns of these names, in the order of the table.
+///
+/// # Errors
+/// The first name for which there is no column.
+pub(super) fn extra(names: &[String]) -> Result<Vec<&'static ExtraColumn>, &str> {
+    match names.iter().find(|name| !EXTRA.iter().any(|extra| extra.column.name == name.as_str())) {
+        Some(unknown) => Err(unknown),
+        None => Ok(EXTRA.iter().filter(|extra| names.iter().any(|name| name == extra.column.name)).collect()),
+    }
+}
+
+/// What has to be read from each result line for the extra columns of these names.
+#[must_use]
+pub fn wanted(names: &[String]) -> Wanted {
+    extra(names).unwrap_or_default().into_iter().fold(NOTHING, |wanted, extra| wanted.or(extra.wanted))
+}
+
+fn details<'r>(row: &'r JoinedRow<'_>) -> Option<&'r Details> {
+    row.outcome()?.details.as_deref()
+}
+
+fn tool_calls(row: &JoinedRow<'_>) -> Option<String> {
+    let calls = &details(row)?.tool_calls;
+    if calls.is_empty() {
+        return None;
+    }
+    let call = |call: &ToolCall| {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let id = call.id.as_deref().map_or_else(|| "null".to_owned(), text);
+        format!("{{\"id\":{id},\"name\":{},\"input\":{}}}", text(&call.name), call.input)
+    };
+    Some(format!("[{}]", calls.iter().map(call).collect::<Vec<_>>().join(",")))
+}
+
 fn usage<'r>(row: &'r JoinedRow<'_>) -> Option<&'r Usage> {
     row.outcome().and_then(|outcome: &Outcome| outcome.usage.as_ref())
 }
@@ -180,7 +340,7 @@ impl Column {
     #[must_use]
     pub fn data_type(&self) -> DataType {
         match self.value {
-            Value::Word(_) | Value::Text(_) => DataType::Utf8,
+            Value::Word(_) | Value::Text(_) | Value::Made(_) => DataType::Utf8,
             Value::Count(_) => DataType::Int64,
             Value::Money(_) => DataType::Decimal128(MONEY.0, MONEY.1),
         }
@@ -188,12 +348,12 @@ impl Column {
 
     /// Whether few different values are expected, so that a dictionary pays.
     pub(super) fn repeats(&self) -> bool {
-        !matches!(self.value, Value::Text(_))
+        !matches!(self.value, Value::Text(_) | Value::Made(_))
     }
 
     fn type_in_words(&self) -> String {
         match self.value {
-            Value::Word(_) | Value::Text(_) => "text".to_owned(),
+            Value::Word(_) | Value::Text(_) | Value::Made(_) => "text".to_owned(),
             Value::Count(_) => "integer (64 bits)".to_owned(),
             Value::Money(_) => format!("decimal({}, {})", MONEY.0, MONEY.1),
         }
@@ -203,10 +363,21 @@ impl Column {
 /// The table of columns in Markdown, with the default prefix.
 #[must_use]
 pub fn documentation() -> String {
-    let mut table = "| column | type | what it says |\n|---|---|---|\n".to_owned();
-    for column in &COLUMNS {
+    let line = |column: &Column| {
         let null = if column.nullable { "" } else { ", never null" };
-        table += &format!("| `_rm_{}` | {}{null} | {} |\n", column.name, column.type_in_words(), column.meaning);
-    }
-    table
+        format!("| `_rm_{}` | {}{null} | {} |\n", column.name, column.type_in_words(), column.meaning)
+    };
+    format!("| column | type | what it says |\n|---|---|---|\n{}", COLUMNS.iter().map(line).collect::<String>())
+}
+
+/// The table of the columns that a job can ask for, in Markdown.
+#[must_use]
+pub fn extra_documentation() -> String {
+    let line = |ExtraColumn { column, .. }: &ExtraColumn| {
+        format!("| `\"{0}\"` | `_rm_{0}` | {1} | {2} |\n", column.name, column.type_in_words(), column.meaning)
+    };
+    format!(
+        "| `output.extra` | column | type | what it says |\n|---|---|---|---|\n{}",
+        EXTRA.iter().map(line).collect::<String>()
+    )
 }

@@ -52,7 +52,7 @@ use std::path::PathBuf;
 
 use ::arrow::datatypes::DataType;
 
-pub use columns::{COLUMNS, Column, documentation};
+pub use columns::{COLUMNS, Column, EXTRA, ExtraColumn, documentation, extra_documentation, wanted};
 pub use place::check_writable;
 pub use rows::RowBuilders;
 pub use schema::{Origin, OutputSchema};

@@ -66,7 +66,7 @@ fn properties(spec: &OutputSpec, schema: &OutputSchema, metadata: Vec<(String, S
         .set_max_row_group_row_count(Some(spec.row_group_rows as usize))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_key_value_metadata(Some(metadata));
-    for (name, repeats) in schema.run_columns() {
+    for (name, repeats) in schema.run_column_names() {
         // Where every row has its own text, a dictionary is filled up for nothing.
         if !repeats {
             properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![name.to_owned()]), false);

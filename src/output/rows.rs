@@ -6,10 +6,10 @@ use arrow::array::{Array, ArrayRef, Decimal128Builder, Int64Builder, RecordBatch
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 
-use super::columns::{COLUMNS, Value};
+use super::columns::{Column, Value};
 use super::{Error, OutputSchema};
 use crate::join::JoinedRow;
-use crate::outcome::answer::{AnswerBuilders, AnswerSchema};
+use crate::outcome::answer::{AnswerBuilders, Answers};
 
 /// Text after which a batch is full. An Arrow text column ends at 2 GiB, and a batch is held in memory as a whole.
 const FULL_BYTES: usize = 64 << 20;
@@ -47,7 +47,7 @@ const FULL_BYTES: usize = 64 << 20;
 pub struct RowBuilders {
     schema: OutputSchema,
     answers: Option<AnswerBuilders>,
-    columns: Vec<Builder>,
+    columns: Vec<(&'static Column, Builder)>,
     rows: usize,
     bytes: usize,
 }
@@ -60,18 +60,18 @@ enum Builder {
 }
 
 impl RowBuilders {
-    /// Builders for batches of about `capacity` rows. `answer` is the schema whose fields the output's schema was made with.
+    /// Builders for batches of about `capacity` rows. `answer` has the fields that the output's schema was made with.
     ///
     /// # Panics
     /// When it is another one.
     #[must_use]
-    pub fn new(schema: &OutputSchema, answer: Option<&AnswerSchema>, capacity: usize) -> RowBuilders {
+    pub fn new(schema: &OutputSchema, answer: Option<&Answers>, capacity: usize) -> RowBuilders {
         let answers = answer.map_or(0, |answer| answer.fields().len());
-        assert_eq!(answers, schema.answers(), "the output's schema was made with another answer schema");
+        assert_eq!(answers, schema.answers(), "the output's schema was made with other columns of the answer");
         RowBuilders {
             schema: schema.clone(),
             answers: answer.map(|answer| answer.builders(capacity)),
-            columns: COLUMNS.iter().map(|column| Builder::new(&column.data_type(), capacity)).collect(),
+            columns: schema.run_columns().iter().map(|column| (*column, Builder::new(&column.data_type(), capacity))).collect(),
             rows: 0,
             bytes: 0,
         }
@@ -85,7 +85,7 @@ impl RowBuilders {
                 None => answers.append_null(),
             }
         }
-        for (column, builder) in COLUMNS.iter().zip(&mut self.columns) {
+        for (column, builder) in &mut self.columns {
             self.bytes += builder.append(column.value, row);
         }
         self.rows += 1;
@@ -117,7 +117,7 @@ impl RowBuilders {
         check_source(&self.schema, source)?;
         let mut columns: Vec<ArrayRef> = self.schema.input_columns().iter().map(|&i| source.column(i).clone()).collect();
         columns.extend(self.answers.as_mut().map(AnswerBuilders::finish).unwrap_or_default());
-        columns.extend(self.columns.iter_mut().map(Builder::finish));
+        columns.extend(self.columns.iter_mut().map(|(_, builder)| builder.finish()));
         (self.rows, self.bytes) = (0, 0);
         let fields = self.schema.schema().fields();
         let columns =
@@ -146,6 +146,11 @@ impl Builder {
                 let text = of(row);
                 builder.append_option(text);
                 return text.map_or(0, str::len);
+            }
+            (Builder::Text(builder), Value::Made(of)) => {
+                let text = of(row);
+                builder.append_option(text.as_deref());
+                return text.map_or(0, |text| text.len());
             }
             (Builder::Count(builder), Value::Count(of)) => {
                 builder.append_option(of(row).map(|count| i64::try_from(count).unwrap_or(i64::MAX)));

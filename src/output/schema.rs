@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
-use super::columns::COLUMNS;
+use super::columns::{self, COLUMNS, Column};
 use super::{Error, Format, KeptColumns, OutputSpec, cells, parquet};
 
 /// Where a column of the output comes from.
@@ -15,7 +15,7 @@ use super::{Error, Format, KeptColumns, OutputSpec, cells, parquet};
 pub enum Origin {
     /// The input.
     Input,
-    /// The answer, by the job's schema.
+    /// The answer.
     Answer,
     /// The run: status, usage and so on.
     Run,
@@ -25,7 +25,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Origin::Input => "one of the input",
-            Origin::Answer => "one of the answer schema",
+            Origin::Answer => "one of the answer",
             Origin::Run => "one that the run adds",
         })
     }
@@ -55,12 +55,14 @@ pub struct OutputSchema {
     /// The input's schema, to know its batches by.
     source: SchemaRef,
     answers: usize,
+    /// The columns of the run, those that the job asks for behind the others.
+    run: Arc<[&'static Column]>,
     schema: SchemaRef,
 }
 
 impl OutputSchema {
     /// Fixes the columns for an input, the columns of its answers
-    /// ([`AnswerSchema::fields`](crate::outcome::answer::AnswerSchema::fields); none without a schema), and what the job says.
+    /// ([`Answers::fields`](crate::outcome::answer::Answers::fields); none where answers stay text), and what the job says.
     ///
     /// # Errors
     /// [`Error::UnknownColumn`], [`Error::Clash`], [`Error::Unsupported`], and those of [`OutputSpec::check`].
@@ -71,17 +73,21 @@ impl OutputSchema {
         let mut fields: Vec<(Origin, FieldRef)> = kept.iter().map(|&i| (Origin::Input, input.fields()[i].clone())).collect();
         let prefixed = |field: &Field| field.clone().with_name(format!("{}{}", spec.answer_prefix, field.name()));
         fields.extend(answer.iter().map(|field| (Origin::Answer, Arc::new(prefixed(field)))));
-        fields.extend(COLUMNS.iter().map(|column| {
+        let extra = columns::extra(&spec.extra).unwrap_or_default();
+        let run: Arc<[&Column]> = COLUMNS.iter().chain(extra.into_iter().map(|extra| &extra.column)).collect();
+        fields.extend(run.iter().map(|column| {
             let name = format!("{}{}", spec.prefix, column.name);
             (Origin::Run, Arc::new(Field::new(name, column.data_type(), column.nullable)))
         }));
         check_names(&fields)?;
-        let fields: Vec<FieldRef> = fields.into_iter().map(|(_, field)| in_file(format, &field)).collect::<Result<_, _>>()?;
+        let fields: Vec<FieldRef> =
+            fields.into_iter().map(|(origin, field)| in_file(format, origin, &field)).collect::<Result<_, _>>()?;
         Ok(OutputSchema {
             format,
             input: kept.into(),
             source: Arc::new(input.clone()),
             answers: answer.len(),
+            run,
             // The input's own metadata stays behind: it describes another set of columns (pandas keeps its index there).
             schema: Arc::new(Schema::new(fields)),
         })
@@ -113,10 +119,15 @@ impl OutputSchema {
         self.answers
     }
 
-    /// The name of each column of the run, and whether its values repeat.
-    pub(super) fn run_columns(&self) -> impl Iterator<Item = (&str, bool)> {
-        let from = self.schema.fields().len() - COLUMNS.len();
-        self.schema.fields()[from..].iter().zip(&COLUMNS).map(|(field, column)| (field.name().as_str(), column.repeats()))
+    /// The columns of the run.
+    pub(super) fn run_columns(&self) -> &[&'static Column] {
+        &self.run
+    }
+
+    /// The name of each column of the run as the file has it, and whether its values repeat.
+    pub(super) fn run_column_names(&self) -> impl Iterator<Item = (&str, bool)> {
+        let from = self.schema.fields().len() - self.run.len();
+        self.schema.fields()[from..].iter().zip(self.run.iter()).map(|(field, column)| (field.name().as_str(), column.repeats()))
     }
 }
 
@@ -145,10 +156,14 @@ fn check_names(fields: &[(Origin, FieldRef)]) -> Result<(), Error> {
 }
 
 /// The field as the format holds it.
-fn in_file(format: Format, field: &FieldRef) -> Result<FieldRef, Error> {
+fn in_file(format: Format, origin: Origin, field: &FieldRef) -> Result<FieldRef, Error> {
     let unsupported =
         |source| Error::Unsupported { column: field.name().clone(), data_type: field.data_type().clone(), format, source };
-    let data_type = file_type(format, field.data_type());
+    let data_type = match origin {
+        // Its dictionaries are the same in every batch, and so an IPC file can hold them.
+        Origin::Answer if format == Format::Ipc => field.data_type().clone(),
+        _ => file_type(format, field.data_type()),
+    };
     if data_type != *field.data_type() && !can_cast_types(field.data_type(), &data_type) {
         return Err(unsupported(None));
     }
@@ -164,7 +179,7 @@ fn in_file(format: Format, field: &FieldRef) -> Result<FieldRef, Error> {
 
 /// The type a column has in a format, where it cannot stay what it is.
 ///
-/// An IPC file holds one dictionary a column, while every batch of the input may bring another, so dictionaries are unpacked there (a
+/// An IPC file holds one dictionary a column, while every batch of the input may bring another, so those of the input are unpacked there (a
 /// growing dictionary is allowed by the format, but not read by all). Parquet remembers dictionaries, but not runs. As text, all that
 /// counts are the values; and a time with a named zone is told in UTC, because the names are not known here.
 fn file_type(format: Format, data_type: &DataType) -> DataType {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Error;
+use super::{Error, columns};
+use crate::template::nearest;
 
 /// The section `[output]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct OutputSpec {
     /// What the names of the answer's columns begin with.
     #[serde(default)]
     pub answer_prefix: String,
+    /// Columns of the run that are there only if asked for; see [`EXTRA`](super::EXTRA).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<String>,
     /// The share of rows that must succeed, from 0 to 1; below it the output is held back.
     #[serde(default)]
     pub min_success: Option<f64>,
@@ -56,6 +60,7 @@ impl OutputSpec {
             columns: KeptColumns::All,
             prefix: default_prefix(),
             answer_prefix: String::new(),
+            extra: Vec::new(),
             min_success: None,
             row_group_rows: default_row_group_rows(),
             compression: None,
@@ -79,6 +84,12 @@ impl OutputSpec {
         let format = self.format()?;
         if self.min_success.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             return wrong("output.min_success", "must be a share from 0 to 1");
+        }
+        if let Err(unknown) = columns::extra(&self.extra) {
+            let known: Vec<&str> = columns::EXTRA.iter().map(|extra| extra.column.name).collect();
+            let meant = nearest(unknown, known.iter().copied()).map(|name| format!("; did you mean `{name}`?"));
+            let problem = format!("names `{unknown}`, and there are `{}`{}", known.join("`, `"), meant.unwrap_or_default());
+            return wrong("output.extra", &problem);
         }
         if self.row_group_rows == 0 {
             return wrong("output.row_group_rows", "must be at least 1");

@@ -5,6 +5,7 @@
 //!
 //! **Memory:** one row group of the spool, the places of one piece's result lines (32 bytes each), and one row group of the output.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use jiff::Timestamp;
 use crate::batch::{SpoolReader, SpoolRows, verify};
 use crate::join::{AttemptResults, Joiner, RequestRow, Totals};
 use crate::journal::Event;
-use crate::outcome::answer::AnswerSchema;
+use crate::outcome::answer::Answers;
+use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status};
-use crate::output::{OutputSchema, OutputWriter, RowBuilders};
+use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
 use crate::provider::anthropic::result_line::{self, LineError};
 
 use super::heal::Policy;
@@ -60,16 +62,17 @@ pub enum Export {
 /// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were; [`Error::Output`] when the output cannot be written.
 /// What was at its place is then as it was.
 pub fn export(run: &mut Run, policy: &Policy, now: Timestamp, listener: &dyn Listener) -> Result<Export, Error> {
-    let answer = run.plan().answer_schema.as_ref().map(AnswerSchema::compile).transpose()?;
+    let answer = Answers::compile(&run.plan().answer)?;
     let spec = run.output_spec();
+    let wanted = output::wanted(&spec.extra);
     let columns = run.kept_columns()?;
-    let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], AnswerSchema::fields), &spec)?;
+    let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], Answers::fields), &spec)?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
     let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0 };
     let mut healable = Vec::new();
     for piece in 1..=run.pieces() {
-        let piece = Piece { run, piece, answer: answer.as_ref() };
+        let piece = Piece { run, piece, answer: answer.as_ref(), wanted };
         let rows = piece.export(&schema, policy, &mut writer, &mut summary, listener)?;
         if rows > 0 {
             healable.push((piece.piece, rows));
@@ -103,23 +106,28 @@ fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
     min_success.is_some_and(|least| share < least)
 }
 
-pub(crate) type Parse = for<'l> fn(&'l [u8]) -> Result<(std::borrow::Cow<'l, str>, Outcome), LineError>;
+/// What reads a result line.
+pub(crate) type Parse = Box<dyn for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), LineError>>;
 
-fn parse(line: &[u8]) -> Result<(std::borrow::Cow<'_, str>, Outcome), LineError> {
-    result_line::parse(line).map(|line| (line.custom_id, line.outcome))
+/// Reads result lines, with the details that are wanted.
+fn parser(wanted: Wanted) -> Parse {
+    Box::new(move |line| result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome)))
 }
 
 /// One piece of the run, to be joined.
 pub(crate) struct Piece<'a> {
     pub(crate) run: &'a Run,
     pub(crate) piece: u32,
-    pub(crate) answer: Option<&'a AnswerSchema>,
+    pub(crate) answer: Option<&'a Answers>,
+    /// What the output needs of each result line beside what every output does.
+    pub(crate) wanted: Wanted,
 }
 
 impl<'a> Piece<'a> {
     /// A joiner over everything that came back for the piece.
     pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
-        Ok(Joiner::new(self.attempts()?, self.answer, parse as Parse))
+        let wanted = self.answer.map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
+        Ok(Joiner::new(self.attempts()?, self.answer, parser(wanted)))
     }
 
     /// Writes the piece's rows, and tells how many of them are to be sent again first.

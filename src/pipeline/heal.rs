@@ -17,8 +17,9 @@ use crate::batch::{Packer, Placement, SpoolReader, SpoolRows, SpoolRowsBuilder, 
 use crate::join::JoinedRow;
 use crate::journal::{Event, HeadFile};
 use crate::outcome::Status;
-use crate::outcome::answer::AnswerSchema;
+use crate::outcome::answer::Answers;
 use crate::outcome::class::{Class, MoreTokens, RetrySpec};
+use crate::outcome::details::Wanted;
 use crate::request::{RequestHash, with_max_tokens};
 
 use super::export::{Piece, request_row};
@@ -85,10 +86,10 @@ pub struct Healing {
 /// [`Error::Batch`], [`Error::Join`] and [`Error::Journal`] when the run's files cannot be read or written. Batches recorded before that
 /// stay, and are sent.
 pub fn heal(run: &mut Run, pieces: impl IntoIterator<Item = u32>, policy: &Policy, now: Timestamp) -> Result<Healing, Error> {
-    let answer = run.plan().answer_schema.as_ref().map(AnswerSchema::compile).transpose()?;
+    let answer = Answers::compile(&run.plan().answer)?;
     let mut pools = Pools::new(run, policy)?;
     for piece in pieces {
-        pools.take(&Piece { run, piece, answer: answer.as_ref() }, policy)?;
+        pools.take(&Piece { run, piece, answer: answer.as_ref(), wanted: Wanted::default() }, policy)?;
     }
     let planned = pools.finish()?;
     let mut healing = Healing::default();

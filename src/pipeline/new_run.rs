@@ -74,7 +74,7 @@ impl NewRun<'_> {
             templates: hashed_files(self.prepared),
             sources: source_files(self.prepared),
             source_schema: format!("{:?}", self.prepared.source.schema()),
-            answer_schema: self.prepared.requests.answer_schema().cloned(),
+            answer: self.prepared.answer_plan.clone(),
             origin: self.origin.clone(),
             head: HeadFile::describe(None, head),
             pieces,

@@ -15,10 +15,10 @@ use crate::catalog::{Catalog, Model};
 use crate::cost;
 use crate::estimate::tokens::text_tokens;
 use crate::job::{Job, JobFile};
-use crate::outcome::answer::AnswerSchema;
+use crate::outcome::answer::{AnswerPlan, Answers, ToolSchema};
 use crate::output::{self, OutputSchema};
-use crate::request::Requests;
 use crate::request::keys::Keys;
+use crate::request::{Requests, Tool};
 use crate::source::Source;
 use crate::template::Columns;
 
@@ -34,8 +34,10 @@ pub struct Prepared {
     pub keys: Keys,
     /// What is asked.
     pub requests: Requests,
-    /// How an answer becomes columns, where the job has a schema.
-    pub answer: Option<AnswerSchema>,
+    /// What decides how answers become columns.
+    pub answer_plan: AnswerPlan,
+    /// How they do; `None` where they stay text.
+    pub answer: Option<Answers>,
     /// The columns of the output.
     pub output: OutputSchema,
     /// Where the output goes, seen from the working directory.
@@ -61,8 +63,9 @@ impl Prepared {
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
         let requests = Requests::compile(&job.request, &file.folder, schema, Catalog::builtin())?;
-        let answer = requests.answer_schema().map(AnswerSchema::compile).transpose()?;
-        let answers = answer.as_ref().map_or(&[][..], AnswerSchema::fields);
+        let answer_plan = answer_plan(job, &requests);
+        let answer = Answers::compile(&answer_plan)?;
+        let answers = answer.as_ref().map_or(&[][..], Answers::fields);
         let output = OutputSchema::new(schema, answers, &job.output)?;
         let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
         let output_path = file.resolve(&job.output.path);
@@ -75,7 +78,31 @@ impl Prepared {
                     .into(),
             );
         }
-        Ok(Prepared { catalog: Arc::clone(catalog), keys, requests, answer, output, output_path, read, kept, warnings, source })
+        Ok(Prepared {
+            catalog: Arc::clone(catalog),
+            keys,
+            requests,
+            answer_plan,
+            answer,
+            output,
+            output_path,
+            read,
+            kept,
+            warnings,
+            source,
+        })
+    }
+}
+
+/// What the job, its schema and its tools say of answers.
+fn answer_plan(job: &Job, requests: &Requests) -> AnswerPlan {
+    let tool = |tool: &Tool| Some(ToolSchema { name: tool.name.clone(), input_schema: tool.input_schema.clone()? });
+    let (schema, sent_schema) = requests.answer_schema().map(|schema| (schema.written.clone(), schema.lowered.clone())).unzip();
+    AnswerPlan {
+        schema,
+        sent_schema: sent_schema.flatten(),
+        spec: job.answer.clone(),
+        tools: requests.tools().iter().filter_map(tool).collect(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::catalog::Catalog;
 use crate::durable;
 use crate::job::{Job, JobFile};
 use crate::journal::{Batch, BatchState, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step};
+use crate::outcome::answer::AnswerPlan;
 use crate::outcome::class::RetrySpec;
 use crate::output::{KeptColumns, OutputSpec};
 use crate::provider::{BatchId, Counts};
@@ -436,7 +437,7 @@ impl Run {
             ("rowmill.origin", self.plan.origin.clone()),
             ("rowmill.planned_at", self.plan.created_at.to_string()),
             ("rowmill.tool", self.plan.tool.clone()),
-            ("rowmill.answer_columns", self.plan.answer_schema.is_some().to_string()),
+            ("rowmill.answer_columns", (self.plan.answer != AnswerPlan::default()).to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()

@@ -36,7 +36,7 @@ use crate::catalog::{Catalog, Thinking};
 use crate::template::prompt::{CacheTtl, MessageSpec, Prompt, RowFault, SharedBlock, SystemSpec, check_marks};
 use crate::template::row::Table;
 use crate::template::{self, Columns};
-use schema::Finding;
+use schema::{Finding, SchemaSpec};
 
 pub use tools::{Tool, ToolSpec};
 
@@ -59,9 +59,9 @@ pub struct RequestSpec {
     pub system: SystemSpec,
     /// The messages, of which at least one is rendered from the row.
     pub messages: Vec<MessageSpec>,
-    /// A file with the JSON Schema that answers follow, relative to the job's folder.
+    /// The JSON Schema that answers follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<PathBuf>,
+    pub schema: Option<SchemaSpec>,
     /// The tools that the model may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpec>,
@@ -154,6 +154,8 @@ pub enum Error {
         path: PathBuf,
         /// All that is refused.
         findings: Vec<Finding>,
+        /// Whether all of it could be said in words.
+        can_be_lowered: bool,
     },
 }
 
@@ -227,7 +229,7 @@ pub struct Requests {
     /// The hash state behind the head, to go on from for each row.
     head_hash: blake3::Hasher,
     has_shared_messages: bool,
-    schema: Option<Value>,
+    schema: Option<schema::AnswerSchema>,
     tools: Vec<Tool>,
     files: Vec<(PathBuf, String)>,
 }
@@ -250,10 +252,7 @@ impl Requests {
         let mut files = prompt.files().to_vec();
         let tools = compile_tools(spec, folder, catalog, &mut files)?;
         check_marks(&marks(&tools, prompt.shared()))?;
-        let schema = match &spec.schema {
-            Some(path) => Some(read_schema(path, folder, &mut files)?),
-            None => None,
-        };
+        let schema = spec.schema.as_ref().map(|spec| schema::read(spec, folder, &mut files)).transpose()?;
         if schema.is_some() && prompt.ends_with_prefill() {
             let problem = "cannot be used with a last message of the role `assistant`: the API does not take both".to_owned();
             return Err(Error::Value { key: "schema", problem });
@@ -263,7 +262,7 @@ impl Requests {
             max_tokens: spec.max_tokens,
             params: &spec.params,
             tools: &tools,
-            schema: schema.as_ref(),
+            schema: schema.as_ref().map(schema::AnswerSchema::sent),
             shared: prompt.shared(),
         }
         .bytes();
@@ -297,9 +296,9 @@ impl Requests {
         &self.files
     }
 
-    /// The schema that answers follow.
+    /// The schema that answers follow: as it was written, and as it is sent.
     #[must_use]
-    pub fn answer_schema(&self) -> Option<&Value> {
+    pub fn answer_schema(&self) -> Option<&schema::AnswerSchema> {
         self.schema.as_ref()
     }
 
@@ -528,19 +527,6 @@ fn marks(tools: &[Tool], shared: &[SharedBlock]) -> Vec<(String, CacheTtl)> {
         Some((part, block.cache?))
     });
     tools.chain(shared).collect()
-}
-
-fn read_schema(path: &Path, folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<Value, Error> {
-    let text = std::fs::read_to_string(folder.join(path))
-        .map_err(|source| template::Error::Read { path: path.to_path_buf(), source })?;
-    let schema: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|source| Error::SchemaJson { path: path.to_path_buf(), source })?;
-    let findings = schema::check(&schema);
-    if !findings.is_empty() {
-        return Err(Error::Schema { path: path.to_path_buf(), findings });
-    }
-    files.push((path.to_path_buf(), blake3::hash(text.as_bytes()).to_hex().to_string()));
-    Ok(schema)
 }
 
 #[cfg(test)]

@@ -6,13 +6,22 @@
 //! **Source**: structured output documentation, read 2026-08-22: the subset of JSON Schema, and the limits of 24 optional parameters
 //! and 16 parameters of several types over all schemas of a request. Parts reached through `$ref` are counted once.
 //!
-//! To follow a change of the subset: the tables below.
+//! A job may let what is refused be [lowered](lower) into words. The schema as written then still checks the answers.
+//!
+//! To follow a change of the subset: the tables below, and in `lower.rs`.
+
+mod file;
+mod lower;
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use crate::template::nearest;
+
+pub(super) use file::read;
+pub use file::{AnswerSchema, SchemaSpec};
+pub use lower::lower;
 
 /// Something in a schema that the API refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -65,7 +65,7 @@ fn puts_everything_shared_into_the_head() {
     assert_eq!(files, ["policy.md", "s.json"]);
     assert_eq!(requests.template_files()[0].1, blake3::hash(b"Policy\n").to_hex().to_string());
     assert_eq!(requests.shared_text().len(), 4);
-    assert_eq!(requests.answer_schema().unwrap()["required"], json!(["z", "b"]));
+    assert_eq!(requests.answer_schema().unwrap().written["required"], json!(["z", "b"]));
     assert_eq!(requests.columns(), Columns::Named(["a".to_owned()].into()));
 }
 

@@ -28,7 +28,7 @@ mod scan;
 mod schema;
 mod shape;
 mod spec;
-mod types;
+pub(crate) mod types;
 
 #[cfg(test)]
 mod tests;

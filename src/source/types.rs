@@ -6,11 +6,11 @@ use arrow::datatypes::{DataType, Float64Type, TimeUnit};
 use arrow::error::ArrowError;
 
 /// The type names of the job file, for messages.
-pub(super) const KNOWN: &str = "`string`, `bool`, `int8` to `int64`, `uint8` to `uint64`, `float32`, `float64`, `decimal(p,s)`, \
+pub(crate) const KNOWN: &str = "`string`, `bool`, `int8` to `int64`, `uint8` to `uint64`, `float32`, `float64`, `decimal(p,s)`, \
      `date`, `time`, `timestamp`, `timestamp(utc)` and `binary`";
 
 /// The type of this name in the job file.
-pub(super) fn parse(name: &str) -> Option<DataType> {
+pub(crate) fn parse(name: &str) -> Option<DataType> {
     let name: String = name.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_lowercase()).collect();
     Some(match name.as_str() {
         "string" | "text" => DataType::Utf8,
@@ -42,7 +42,7 @@ fn decimal(name: &str) -> Option<DataType> {
 }
 
 /// A type as the job file names it; one that the job file cannot name, as Arrow does.
-pub(super) fn name(data_type: &DataType) -> String {
+pub(crate) fn name(data_type: &DataType) -> String {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".to_owned(),
         DataType::Boolean => "bool".to_owned(),
@@ -115,7 +115,7 @@ pub(super) fn can_become(from: &DataType, to: &DataType) -> bool {
 
 /// Why a column did not become its type.
 #[derive(Debug)]
-pub(super) enum Misfit {
+pub(crate) enum Misfit {
     /// This row's cell is none of that type, or would lose something.
     Row(usize),
     /// The types do not go together.
@@ -123,7 +123,7 @@ pub(super) enum Misfit {
 }
 
 /// Turns a column to another type; a cell that would be lost, rounded or cut is a misfit.
-pub(super) fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
+pub(crate) fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
     if column.data_type() == to {
         return Ok(column.clone());
     }

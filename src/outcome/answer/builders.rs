@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use serde_json::Value;
 
 use super::shape::{Choices, Shape, integer};
+use crate::source::types;
 
 /// Builders for the columns of answers; see [`AnswerSchema::builders`](super::AnswerSchema::builders).
 ///
@@ -60,6 +61,7 @@ impl AnswerBuilders {
 enum Column {
     Text(StringBuilder),
     Json(StringBuilder),
+    Typed(StringBuilder, DataType),
     Choice { keys: Int32Builder, choices: Arc<Choices>, words: ArrayRef },
     Integer(Int64Builder),
     Number(Float64Builder),
@@ -73,6 +75,7 @@ impl Column {
         match shape {
             Shape::Text => Column::Text(StringBuilder::with_capacity(capacity, capacity * 16)),
             Shape::Json | Shape::Null => Column::Json(StringBuilder::new()),
+            Shape::Typed(data_type) => Column::Typed(StringBuilder::with_capacity(capacity, capacity * 8), data_type.clone()),
             Shape::Choice(choices) => Column::Choice {
                 keys: Int32Builder::with_capacity(capacity),
                 choices: choices.clone(),
@@ -99,7 +102,7 @@ impl Column {
     fn append(&mut self, value: Option<&Value>) {
         let value = value.filter(|v| !v.is_null());
         match self {
-            Column::Text(builder) => builder.append_option(value.and_then(Value::as_str)),
+            Column::Text(builder) | Column::Typed(builder, _) => builder.append_option(value.and_then(Value::as_str)),
             Column::Json(builder) => builder.append_option(value.map(Value::to_string)),
             Column::Choice { keys, choices, .. } => {
                 keys.append_option(value.and_then(Value::as_str).and_then(|word| choices.places.get(word).copied()));
@@ -127,6 +130,10 @@ impl Column {
     fn finish(&mut self) -> ArrayRef {
         match self {
             Column::Text(builder) | Column::Json(builder) => Arc::new(builder.finish()),
+            Column::Typed(builder, data_type) => {
+                let texts: ArrayRef = Arc::new(builder.finish());
+                types::convert(&texts, data_type).expect("every text was seen to be of the type")
+            }
             Column::Choice { keys, words, .. } => {
                 // The same dictionary in every batch, used or not: readers see the whole enum.
                 let array = DictionaryArray::<Int32Type>::new(keys.finish(), words.clone());

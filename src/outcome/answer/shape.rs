@@ -26,6 +26,8 @@ pub(super) enum Shape {
     Null,
     /// Anything; kept as JSON text.
     Json,
+    /// Text that becomes this type; checked before.
+    Typed(DataType),
 }
 
 /// The words of an enum, in the schema's order, and the place of each.
@@ -58,6 +60,7 @@ impl Shape {
             Shape::Integer => DataType::Int64,
             Shape::Number => DataType::Float64,
             Shape::Boolean => DataType::Boolean,
+            Shape::Typed(data_type) => data_type.clone(),
             Shape::Object(members) => {
                 DataType::Struct(members.iter().map(|(name, shape)| Field::new(name, shape.data_type(), true)).collect())
             }
@@ -74,7 +77,7 @@ impl Shape {
         }
         let here = |problem: &str| Some((String::new(), problem.to_owned()));
         match (self, value) {
-            (Shape::Json, _) | (Shape::Text, Value::String(_)) | (Shape::Boolean, Value::Bool(_)) => None,
+            (Shape::Json, _) | (Shape::Text | Shape::Typed(_), Value::String(_)) | (Shape::Boolean, Value::Bool(_)) => None,
             (Shape::Choice(choices), Value::String(word)) if choices.places.contains_key(word) => None,
             (Shape::Integer, Value::Number(_)) if integer(value).is_some() => None,
             (Shape::Integer, Value::Number(_)) => here("the number is not an integer of 64 bits"),

@@ -15,7 +15,7 @@ use arrow::ipc::reader::FileReader;
 
 use super::*;
 use crate::join::{Attempt, JoinedRow, RequestRow};
-use crate::outcome::answer::AnswerSchema;
+use crate::outcome::answer::{AnswerPlan, Answers};
 use crate::outcome::{Outcome, Status, Usage};
 
 /// A record batch of named columns.

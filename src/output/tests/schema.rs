@@ -95,14 +95,14 @@ fn names_a_clash_and_the_ways_out() {
         (
             &["id", "topic"],
             &["topic"],
-            "the output would have two columns `topic`: one of the input and one of the answer schema; \
+            "the output would have two columns `topic`: one of the input and one of the answer; \
              rename the one of the answer with `output.answer_prefix`, or leave the one of the input out with `output.columns`",
             vec![&renamed, &dropped],
         ),
         (
             &["id"],
             &["_rm_error"],
-            "the output would have two columns `_rm_error`: one of the answer schema and one that the run adds; \
+            "the output would have two columns `_rm_error`: one of the answer and one that the run adds; \
              rename the one of the run with `output.prefix`, or rename the one of the answer with `output.answer_prefix`",
             vec![&chained, &renamed],
         ),
@@ -235,11 +235,11 @@ fn puts_answers_into_their_columns() {
     let schema = json!({ "type": "object", "properties": {
         "topic": { "enum": ["card", "loan"] }, "score": { "type": "number" }, "tags": { "type": "array", "items": { "type": "string" } }
     }});
-    let answers = AnswerSchema::compile(&schema).unwrap();
+    let answers = Answers::compile(&AnswerPlan { schema: Some(schema), ..AnswerPlan::default() }).unwrap().unwrap();
     let source = table(vec![("id", Arc::new(StringArray::from(vec!["x", "y", "z"])))]);
     for (name, expected) in [
         ("a.parquet", DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))),
-        ("a.arrow", DataType::Utf8),
+        ("a.arrow", DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))),
         ("a.jsonl", DataType::Utf8),
     ] {
         let folder = tempfile::tempdir().unwrap();
