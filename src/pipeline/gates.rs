@@ -16,8 +16,9 @@ use jiff::Timestamp;
 
 use crate::batch::SpoolReader;
 use crate::journal::{CanaryLimits, Event, GateKind, GateState, Step, Verdict};
-use crate::outcome::answer::AnswerSchema;
+use crate::outcome::answer::Answers;
 use crate::outcome::class::Class;
+use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Driver, between};
@@ -106,8 +107,8 @@ fn verdict(driver: &Driver<'_>, run: &Run, gate: &GateState, sends: bool) -> Res
 
 /// What came back for each request of a piece when it was sent first.
 fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
-    let answer = run.plan().answer_schema.as_ref().map(AnswerSchema::compile).transpose()?;
-    let mut joiner = Piece { run, piece, answer: answer.as_ref() }.joiner()?;
+    let answer = Answers::compile(&run.plan().answer)?;
+    let mut joiner = Piece { run, piece, answer: answer.as_ref(), wanted: Wanted::default() }.joiner()?;
     let mut outcomes = Vec::new();
     for rows in SpoolReader::open_without_fragments(&run.spool_path(piece))? {
         let rows = rows?;
@@ -226,15 +227,9 @@ mod tests {
 
     fn outcome(status: Status, error_type: Option<&str>) -> Outcome {
         Outcome {
-            status,
-            result: String::new(),
-            text: None,
-            stop_reason: None,
             error_type: error_type.map(str::to_owned),
             error: error_type.map(|_| "words".to_owned()),
-            model: None,
-            message_id: None,
-            usage: None,
+            ..Outcome::new(status)
         }
     }
 
