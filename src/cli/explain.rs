@@ -279,9 +279,9 @@ fn is_one_line(columns: &[String]) -> bool {
 fn template_hint(error: &template::Error) -> Option<String> {
     match error {
         template::Error::UnknownColumn { columns, .. } if is_one_line(columns) => Some(ONE_COLUMN.to_owned()),
-        template::Error::UnknownColumn { nearest, .. } | template::Error::UnknownFilter { nearest, .. } => {
-            nearest.as_deref().map(did_you_mean)
-        }
+        template::Error::UnknownColumn { nearest, .. }
+        | template::Error::NoColumn { nearest, .. }
+        | template::Error::UnknownFilter { nearest, .. } => nearest.as_deref().map(did_you_mean),
         template::Error::SystemVariable { .. } => Some("move it to a message, which is rendered for each row".to_owned()),
         _ => None,
     }

@@ -7,10 +7,12 @@
 //!
 //! The order of keys is fixed, and so are the bytes: the provider's prompt cache and the request hash both depend on them.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::Tool;
-use crate::template::prompt::{CacheTtl, Role, SharedBlock};
+use crate::template::prompt::{CacheTtl, Media, Part, Role, SharedBlock, SharedBody, Source};
 
 /// What ends a fragment: the list of messages, and `params` with it.
 pub(crate) const END: &[u8] = b"]}";
@@ -21,12 +23,76 @@ pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends a message whose content is plain text.
-pub(crate) fn message(out: &mut Vec<u8>, role: Role, content: &str) {
+fn message(out: &mut Vec<u8>, role: Role, content: &str) {
+    begin(out, role);
+    text(out, content);
+    out.push(b'}');
+}
+
+/// Appends a message up to its content.
+fn begin(out: &mut Vec<u8>, role: Role) {
     out.extend_from_slice(b"{\"role\":\"");
     out.extend_from_slice(role.as_str().as_bytes());
     out.extend_from_slice(b"\",\"content\":");
-    text(out, content);
-    out.push(b'}');
+}
+
+/// Writes the messages of a row behind the head.
+pub(crate) struct Messages<'o> {
+    out: &'o mut Vec<u8>,
+    /// Whether a message stands before the next.
+    follows: bool,
+    /// Whether a block stands before the next in its message.
+    block_follows: bool,
+}
+
+impl Messages<'_> {
+    /// Begins behind a head; `follows` where it holds messages.
+    pub(crate) fn new(out: &mut Vec<u8>, follows: bool) -> Messages<'_> {
+        Messages { out, follows, block_follows: false }
+    }
+
+    pub(crate) fn part(&mut self, part: &Part<'_>) {
+        match part {
+            Part::Text(role, content) => {
+                self.next_message();
+                message(self.out, *role, content);
+            }
+            Part::Blocks(role, json) => {
+                self.next_message();
+                begin(self.out, *role);
+                self.out.extend_from_slice(json.as_bytes());
+                self.out.push(b'}');
+            }
+            Part::Begin { opened: true, .. } => self.block_follows = true,
+            Part::Begin { role, opened: false } => {
+                self.next_message();
+                begin(self.out, *role);
+                self.out.push(b'[');
+                self.block_follows = false;
+            }
+            Part::TextBlock(content) => {
+                self.next_block();
+                text_block(self.out, content, None);
+            }
+            Part::Media(media) => {
+                self.next_block();
+                media_block(self.out, media, None);
+            }
+            Part::End => self.out.extend_from_slice(b"]}"),
+        }
+    }
+
+    fn next_message(&mut self) {
+        if std::mem::replace(&mut self.follows, true) {
+            self.out.push(b',');
+        }
+    }
+
+    fn next_block(&mut self) {
+        if std::mem::replace(&mut self.block_follows, true) {
+            self.out.push(b',');
+        }
+    }
 }
 
 /// A head with another limit for the answer's tokens. The limit stands right behind the model, whose quotes are escaped.
@@ -45,6 +111,8 @@ pub(crate) struct Head<'a> {
     pub(crate) tools: &'a [Tool],
     pub(crate) schema: Option<&'a Value>,
     pub(crate) shared: &'a [SharedBlock],
+    /// Whether the last shared message goes on with blocks of the row.
+    pub(crate) is_open: bool,
 }
 
 impl Head<'_> {
@@ -78,7 +146,7 @@ impl Head<'_> {
         }
         out.extend_from_slice(b",\"system\":[");
         while let Some(block) = blocks.next() {
-            text_block(out, block);
+            text_block(out, &block.text, block.cache);
             if blocks.peek().is_some() {
                 out.push(b',');
             }
@@ -103,28 +171,104 @@ impl Head<'_> {
     }
 
     fn messages(&self, out: &mut Vec<u8>) {
-        let shared = self.shared.iter().filter_map(|block| Some((block, block.role?)));
-        for (i, (block, role)) in shared.enumerate() {
+        let shared: Vec<(&SharedBlock, Role)> = self.shared.iter().filter_map(|block| Some((block, block.role?))).collect();
+        let messages = shared.chunk_by(|(a, _), (b, _)| a.message == b.message);
+        let last = messages.clone().count();
+        for (i, blocks) in messages.enumerate() {
             if i > 0 {
                 out.push(b',');
             }
-            if block.cache.is_none() {
-                message(out, role, &block.text);
-                continue;
+            match blocks {
+                [(block, role)] if block.body == SharedBody::Whole && block.cache.is_none() => message(out, *role, &block.text),
+                [(block, role)] if block.body == SharedBody::Blocks => {
+                    begin(out, *role);
+                    out.extend_from_slice(block.text.as_bytes());
+                    out.push(b'}');
+                }
+                blocks => shared_blocks(out, blocks, self.is_open && i + 1 == last),
             }
-            out.extend_from_slice(b"{\"role\":\"");
-            out.extend_from_slice(role.as_str().as_bytes());
-            out.extend_from_slice(b"\",\"content\":[");
-            text_block(out, block);
-            out.extend_from_slice(b"]}");
         }
     }
 }
 
-fn text_block(out: &mut Vec<u8>, block: &SharedBlock) {
+/// A message of shared blocks; where it stays open, the row goes on with it.
+fn shared_blocks(out: &mut Vec<u8>, blocks: &[(&SharedBlock, Role)], stays_open: bool) {
+    for (i, (block, role)) in blocks.iter().enumerate() {
+        if i == 0 {
+            begin(out, *role);
+        }
+        out.push(if i == 0 { b'[' } else { b',' });
+        match &block.body {
+            SharedBody::Media(media) => media_block(out, media, block.cache),
+            _ => text_block(out, &block.text, block.cache),
+        }
+    }
+    if !stays_open {
+        out.extend_from_slice(b"]}");
+    }
+}
+
+fn text_block(out: &mut Vec<u8>, content: &str, cache: Option<CacheTtl>) {
     out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
-    text(out, &block.text);
-    if let Some(ttl) = block.cache {
+    text(out, content);
+    end_block(out, cache);
+}
+
+/// Appends a picture or document. Bytes become base64 straight in their place.
+fn media_block(out: &mut Vec<u8>, media: &Media<'_>, cache: Option<CacheTtl>) {
+    out.extend_from_slice(if media.is_image {
+        b"{\"type\":\"image\",\"source\":"
+    } else {
+        b"{\"type\":\"document\",\"source\":"
+    });
+    source(out, &media.source);
+    for (key, value) in [("title", &media.title), ("context", &media.context)] {
+        if let Some(value) = value {
+            out.extend_from_slice(format!(",\"{key}\":").as_bytes());
+            text(out, value);
+        }
+    }
+    if media.citations {
+        out.extend_from_slice(b",\"citations\":{\"enabled\":true}");
+    }
+    end_block(out, cache);
+}
+
+fn source(out: &mut Vec<u8>, source: &Source<'_>) {
+    match source {
+        Source::Bytes(media_type, bytes) => {
+            out.extend_from_slice(b"{\"type\":\"base64\",\"media_type\":\"");
+            out.extend_from_slice(media_type.as_bytes());
+            out.extend_from_slice(b"\",\"data\":\"");
+            base64(out, bytes);
+            out.push(b'"');
+        }
+        Source::Text(content) => {
+            out.extend_from_slice(b"{\"type\":\"text\",\"media_type\":\"text/plain\",\"data\":");
+            text(out, content);
+        }
+        Source::Url(url) => {
+            out.extend_from_slice(b"{\"type\":\"url\",\"url\":");
+            text(out, url);
+        }
+        Source::FileId(id) => {
+            out.extend_from_slice(b"{\"type\":\"file\",\"file_id\":");
+            text(out, id);
+        }
+    }
+    out.push(b'}');
+}
+
+fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    // The room is exactly what the encoder needs, so it cannot fail.
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    out.truncate(start + written);
+}
+
+fn end_block(out: &mut Vec<u8>, cache: Option<CacheTtl>) {
+    if let Some(ttl) = cache {
         cache_control(out, ttl);
     }
     out.push(b'}');

@@ -33,7 +33,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::catalog::{Catalog, Thinking};
-use crate::template::prompt::{CacheTtl, MessageSpec, Prompt, RowFault, SharedBlock, SystemSpec, check_marks};
+use crate::template::prompt::media::{MediaFacts, PromptLimits};
+use crate::template::prompt::{CacheTtl, MessageSpec, Prompt, RowFault, Setting, SharedBlock, SystemSpec, check_marks};
 use crate::template::row::Table;
 use crate::template::{self, Columns};
 use schema::{Finding, SchemaSpec};
@@ -246,15 +247,32 @@ impl Requests {
     /// # Errors
     /// [`Error`]: everything that would fail for every row.
     pub fn compile(spec: &RequestSpec, folder: &Path, columns: &Schema, catalog: &Catalog) -> Result<Requests, Error> {
+        Requests::compile_in(spec, &Setting::in_folder(folder), columns, catalog)
+    }
+
+    /// As [`Requests::compile`], knowing where the table lies and which files have been uploaded.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compile_in(spec: &RequestSpec, setting: &Setting<'_>, columns: &Schema, catalog: &Catalog) -> Result<Requests, Error> {
         check_values(spec)?;
         check_params(spec)?;
-        let prompt = Prompt::compile(&spec.system, &spec.messages, folder, columns)?;
+        let folder = setting.folder;
+        let limits = match catalog.model(&spec.model) {
+            Some((_, model)) => PromptLimits::of_context(model.context_tokens, model.prefill),
+            None => setting.limits,
+        };
+        let prompt = Prompt::compile(&spec.system, &spec.messages, &Setting { limits, ..setting.clone() }, columns)?;
         let mut files = prompt.files().to_vec();
         let tools = compile_tools(spec, folder, catalog, &mut files)?;
         check_marks(&marks(&tools, prompt.shared()))?;
         let schema = spec.schema.as_ref().map(|spec| schema::read(spec, folder, &mut files)).transpose()?;
         if schema.is_some() && prompt.ends_with_prefill() {
             let problem = "cannot be used with a last message of the role `assistant`: the API does not take both".to_owned();
+            return Err(Error::Value { key: "schema", problem });
+        }
+        if schema.is_some() && prompt.cites() {
+            let problem = "cannot be used with a document that has `citations`: the API does not take both".to_owned();
             return Err(Error::Value { key: "schema", problem });
         }
         let head = encode::Head {
@@ -264,6 +282,7 @@ impl Requests {
             tools: &tools,
             schema: schema.as_ref().map(schema::AnswerSchema::sent),
             shared: prompt.shared(),
+            is_open: prompt.is_open(),
         }
         .bytes();
         let mut head_hash = blake3::Hasher::new();
@@ -284,10 +303,23 @@ impl Requests {
         &self.head
     }
 
-    /// What all requests share, in the order the model reads it: system blocks, then leading messages.
+    /// What all requests share, in the order the model reads it: system blocks, then the blocks of leading messages. Tools, which the
+    /// model reads before, are not among them. A block is text or, where [`SharedBlock::media`] is not empty, a picture or document.
     #[must_use]
     pub fn shared_text(&self) -> &[SharedBlock] {
         self.prompt.shared()
+    }
+
+    /// The pictures and documents among what all requests share.
+    #[must_use]
+    pub fn shared_media(&self) -> &MediaFacts {
+        self.prompt.shared_media()
+    }
+
+    /// Whether rows carry pictures or documents, so that their requests differ much in size.
+    #[must_use]
+    pub fn has_row_media(&self) -> bool {
+        self.prompt.has_row_media()
     }
 
     /// Every template, system file and schema that was read, as the job names it, with its blake3 in hex.
@@ -361,20 +393,30 @@ impl Rows<'_> {
     /// # Errors
     /// As there.
     pub fn render(&self, row: usize, out: &mut Vec<u8>) -> Result<RequestHash, RowError> {
+        self.render_with(row, out, &mut MediaFacts::default())
+    }
+
+    /// As [`Requests::render`]; also tells which pictures and documents the row itself brings, in place of what `facts` held.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn render_with(&self, row: usize, out: &mut Vec<u8>, facts: &mut MediaFacts) -> Result<RequestHash, RowError> {
         let start = out.len();
-        let mut is_first = !self.requests.has_shared_messages;
-        let rendered = self.requests.prompt.render(&self.table, row, |role, text| {
-            if !std::mem::take(&mut is_first) {
-                out.push(b',');
-            }
-            encode::message(out, role, text);
-        });
+        facts.clear();
+        let mut messages = encode::Messages::new(out, self.requests.has_shared_messages);
+        let rendered = self.requests.prompt.render(&self.table, row, facts, |part| messages.part(&part));
         if let Err(fault) = rendered {
             out.truncate(start);
             return Err(fault);
         }
         out.extend_from_slice(encode::END);
         Ok(self.requests.hash(&out[start..]))
+    }
+
+    /// About the bytes that a row's pictures and documents take in its request, told without reading them.
+    #[must_use]
+    pub fn media_weight(&self, row: usize) -> u64 {
+        self.requests.prompt.media_weight(&self.table, row)
     }
 }
 
@@ -512,20 +554,7 @@ fn compile_tools(
 /// All cache marks, in the order in which the model reads them: tools, system blocks, messages.
 fn marks(tools: &[Tool], shared: &[SharedBlock]) -> Vec<(String, CacheTtl)> {
     let tools = tools.iter().filter_map(|tool| Some((format!("tool `{}`", tool.name), tool.cache?)));
-    let (mut blocks, mut messages) = (0, 0);
-    let shared = shared.iter().filter_map(|block| {
-        let part = match block.role {
-            None => {
-                blocks += 1;
-                format!("system block {blocks}")
-            }
-            Some(_) => {
-                messages += 1;
-                format!("message {messages}")
-            }
-        };
-        Some((part, block.cache?))
-    });
+    let shared = shared.iter().filter_map(|block| Some((block.part.clone(), block.cache?)));
     tools.chain(shared).collect()
 }
 

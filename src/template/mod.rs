@@ -134,6 +134,18 @@ pub enum Error {
         /// All columns of the source.
         columns: Vec<String>,
     },
+    /// A part of the prompt is made of a column that the source does not have.
+    #[error("{part} reads the column `{name}`, which the input does not have; it has {}", listed(.columns))]
+    NoColumn {
+        /// Which part.
+        part: String,
+        /// The name.
+        name: String,
+        /// The column that comes nearest.
+        nearest: Option<String>,
+        /// All columns of the source.
+        columns: Vec<String>,
+    },
     /// A template uses a filter that does not exist.
     #[error("`{template}` line {line}: there is no filter `{name}`")]
     UnknownFilter {
@@ -311,11 +323,22 @@ impl Templates {
         self.read_file(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })
     }
 
+    /// As [`Templates::read`], for a file that need not be text.
+    pub(crate) fn read_bytes(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
+        let bytes = fs::read(self.folder.join(path)).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        self.remember(path, &bytes);
+        Ok(bytes)
+    }
+
+    fn remember(&mut self, path: &Path, bytes: &[u8]) {
+        if !self.files.iter().any(|(known, _)| known == path) {
+            self.files.push((path.to_path_buf(), blake3::hash(bytes).to_hex().to_string()));
+        }
+    }
+
     fn read_file(&mut self, path: &Path) -> io::Result<String> {
         let mut text = fs::read_to_string(self.folder.join(path))?;
-        if !self.files.iter().any(|(known, _)| known == path) {
-            self.files.push((path.to_path_buf(), blake3::hash(text.as_bytes()).to_hex().to_string()));
-        }
+        self.remember(path, text.as_bytes());
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
@@ -489,6 +512,12 @@ fn assigned<'f>(reach: &[(&str, &'f Facts)]) -> BTreeSet<&'f str> {
 
 fn line_of(facts: &Facts, name: &str) -> usize {
     facts.names.iter().find(|named| named.name == name).map_or(1, |named| named.line)
+}
+
+fn no_column(part: &str, name: &str, schema: &Schema) -> Error {
+    let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    let nearest = nearest(name, columns.iter().map(String::as_str));
+    Error::NoColumn { part: part.to_owned(), name: name.to_owned(), nearest, columns }
 }
 
 fn unknown_column(template: &str, line: usize, name: String, schema: &Schema) -> Error {

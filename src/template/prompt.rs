@@ -2,171 +2,148 @@
 //!
 //! ```text
 //!   system block 1 ┐
-//!   system block 2 │ rendered once, without a row: the same bytes in every request,
-//!   user: "…"      ┘ and the only place where a cache mark can hit
-//!   user: "… {{ text }} …"    rendered for each row
-//!   assistant: "{"            (a prefill, where the model takes one)
+//!   system block 2 │
+//!   examples       │ rendered once, without a row: the same bytes in every request,
+//!   user: [document│ and the only place where a cache mark can hit
+//!         ─────────┘
+//!          picture, "… {{ text }} …"]    rendered for each row
+//!   the row's own conversation
+//!   assistant: "{"                       (a prefill, where the model takes one)
 //! ```
 //!
-//! A message belongs to the shared part if neither it nor any message before it reads a column.
+//! A block belongs to the shared part if neither it nor anything before it reads a column; so the shared part may end in the middle
+//! of a message.
+//!
+//! ```text
+//! spec.rs    what the job file says           attach.rs   pictures and documents: from cell or file to block
+//! turns.rs   examples, conversations          media.rs    what their bytes are, and whether the API takes them
+//!                                             uploads.rs  files that are named by an id
+//! ```
+//!
+//! To add a kind of block: its spec in [`spec`], a variant of `Block`, and its bytes in `request/encode.rs`.
 
-use std::fmt;
+mod attach;
+pub mod media;
+pub mod spec;
+mod turns;
+pub mod uploads;
+
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use minijinja::Value;
-use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
 
 use super::row::Table;
 use super::{Columns, Error, RenderError, Templates, cell};
+use attach::{Attach, Compiling, Rendering};
+use media::{MediaFacts, MediaFault, PromptLimits};
+use turns::{Content, Turn};
+use uploads::Uploads;
 
-/// The system part of a job: one text, or a list of blocks.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum SystemSpec {
-    /// One block, written in the job file.
-    Text(String),
-    /// Blocks in their order.
-    Blocks(Vec<BlockSpec>),
+pub(crate) use attach::{Media, Source};
+pub use spec::{BlockSpec, CacheTtl, CellForm, ContentSpec, DocumentSpec, ImageSpec, MessageSpec, Role, SystemSpec};
+pub use turns::TurnFault;
+
+/// What a prompt is compiled in.
+#[derive(Debug, Clone)]
+pub struct Setting<'a> {
+    /// The job's folder, from which paths in the job start.
+    pub folder: &'a Path,
+    /// The folder of the table, from which paths in cells start, and which they do not leave.
+    pub table: &'a Path,
+    /// What the model takes in one request.
+    pub limits: PromptLimits,
+    /// The ids of uploaded files.
+    pub uploads: Arc<Uploads>,
 }
 
-impl Default for SystemSpec {
-    fn default() -> SystemSpec {
-        SystemSpec::Blocks(Vec::new())
-    }
-}
-
-impl<'de> Deserialize<'de> for SystemSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SystemSpec, D::Error> {
-        // Written out, because a derived untagged enum forgets what was wrong with a block.
-        struct TextOrBlocks;
-        impl<'de> Visitor<'de> for TextOrBlocks {
-            type Value = SystemSpec;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a list of blocks")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<SystemSpec, E> {
-                Ok(SystemSpec::Text(text.to_owned()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<SystemSpec, A::Error> {
-                let mut blocks = Vec::new();
-                while let Some(block) = seq.next_element()? {
-                    blocks.push(block);
-                }
-                Ok(SystemSpec::Blocks(blocks))
-            }
-        }
-        deserializer.deserialize_any(TextOrBlocks)
-    }
-}
-
-/// One system block: exactly one of `text`, `file` and `template`, all of them templates unless `raw`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlockSpec {
-    /// The text itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// A file with the text, relative to the job's folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
-    /// The same as `file`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<PathBuf>,
-    /// Whether the text is taken as it stands, braces and all.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub raw: bool,
-    /// Marks the end of a prefix to be cached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache: Option<CacheTtl>,
-}
-
-/// One message: as [`BlockSpec`], with a role.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MessageSpec {
-    /// Who speaks.
-    pub role: Role,
-    /// The text itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// A file with the text, relative to the job's folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
-    /// The same as `file`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<PathBuf>,
-    /// Whether the text is taken as it stands, braces and all.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub raw: bool,
-    /// Marks the end of a prefix to be cached; only on leading messages that read no column.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache: Option<CacheTtl>,
-}
-
-/// Who speaks in a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// The one who asks.
-    User,
-    /// The model.
-    Assistant,
-}
-
-impl Role {
-    /// The word on the wire.
+impl<'a> Setting<'a> {
+    /// A job whose table lies in its own folder, for a model that takes the most, without uploaded files.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        }
+    pub fn in_folder(folder: &'a Path) -> Setting<'a> {
+        Setting { folder, table: folder, limits: PromptLimits::WIDEST, uploads: Arc::default() }
     }
 }
 
-/// How long a cached prefix lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CacheTtl {
-    /// Five minutes from the last use.
-    #[serde(rename = "5m")]
-    FiveMinutes,
-    /// One hour from the last use.
-    #[serde(rename = "1h")]
-    OneHour,
-}
-
-impl CacheTtl {
-    /// The word on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CacheTtl::FiveMinutes => "5m",
-            CacheTtl::OneHour => "1h",
-        }
-    }
-}
-
-/// A block of text that is the same in every request.
+/// A block that is the same in every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedBlock {
-    /// `None` for a system block, the role for a leading message.
+    /// Its name in messages: `system block 1`, `message 2`, `block 1 of message 2`.
+    pub part: String,
+    /// `None` for a system block, the role for (a block of) a leading message.
     pub role: Option<Role>,
-    /// The text.
+    /// Which message of the request it belongs to, from 0; blocks of one message have the same. Of no meaning for a system block.
+    pub message: usize,
+    /// The text, also of a text document; empty for pictures, and for documents that are no text.
     pub text: String,
     /// The cache mark on it.
     pub cache: Option<CacheTtl>,
+    /// The picture or document it is, for limits and for counting tokens; empty for a block of text.
+    pub media: MediaFacts,
+    pub(crate) body: SharedBody,
 }
 
-/// A message that is rendered for each row.
-struct RowMessage {
+/// How a shared block is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SharedBody {
+    /// A system block, or the whole content of a message: a plain text unless it has a cache mark.
+    Whole,
+    /// A text among the blocks of a message.
+    Text,
+    /// A list of blocks as JSON, which is the content of a message.
+    Blocks,
+    Media(Media<'static>),
+}
+
+/// A stretch of what a row's messages are made of, in order.
+pub(crate) enum Part<'a> {
+    /// A whole message of one text.
+    Text(Role, &'a str),
+    /// A whole message whose content is this JSON list of blocks.
+    Blocks(Role, &'a str),
+    /// The blocks of a message begin; the message itself has begun in the shared part where `opened`.
+    Begin { role: Role, opened: bool },
+    /// A block of text.
+    TextBlock(&'a str),
+    /// A picture or document.
+    Media(&'a Media<'a>),
+    /// The blocks of a message end.
+    End,
+}
+
+/// An entry of the job's messages that is rendered for each row.
+struct RowTurn {
     /// Its place among all messages of the job, from 1.
     number: usize,
-    role: Role,
-    body: Body,
+    kind: TurnKind,
+}
+
+enum TurnKind {
+    Text(Role, Body),
+    /// A turn of a file of examples that does not lead, or of JSON blocks.
+    Fixed(Turn<'static>),
+    Blocks {
+        role: Role,
+        blocks: Vec<RowBlock>,
+        opened: bool,
+    },
+    Conversation {
+        column: String,
+    },
+}
+
+struct RowBlock {
+    part: String,
+    body: RowBody,
+    optional: bool,
+}
+
+enum RowBody {
+    Text(Body),
+    Media(Box<Attach>),
 }
 
 enum Body {
@@ -179,11 +156,15 @@ enum Body {
 pub(crate) struct Prompt {
     templates: Templates,
     shared: Vec<SharedBlock>,
-    messages: Vec<RowMessage>,
+    shared_media: MediaFacts,
+    turns: Vec<RowTurn>,
     columns: Columns,
     /// The columns' names, sorted, to make a batch's [`Table`]; `None` for all.
     used: Option<Vec<Arc<str>>>,
     ends_with_prefill: bool,
+    cites: bool,
+    limits: PromptLimits,
+    uploads: Arc<Uploads>,
 }
 
 impl Prompt {
@@ -191,54 +172,56 @@ impl Prompt {
     pub(crate) fn compile(
         system: &SystemSpec,
         messages: &[MessageSpec],
-        folder: &Path,
+        setting: &Setting<'_>,
         schema: &Schema,
     ) -> Result<Prompt, Error> {
-        check_roles(messages)?;
-        let mut templates = Templates::new(folder);
-        let mut shared = compile_system(system, &mut templates, schema)?;
-        let mut row_messages = Vec::new();
-        let mut columns = Columns::none();
+        let mut templates = Templates::new(setting.folder);
+        let shared = compile_system(system, &mut templates, schema)?;
+        let mut making = Making {
+            setting,
+            schema,
+            last: messages.len(),
+            templates: &mut templates,
+            messages: 0,
+            shared,
+            turns: Vec::new(),
+            columns: Columns::none(),
+            cites: false,
+            ends_with_prefill: false,
+        };
+        check_entries(messages)?;
         for (i, message) in messages.iter().enumerate() {
-            let number = i + 1;
-            let part = format!("message {number}");
-            let body = body(&part, message, &mut templates)?;
-            let read = match &body {
-                Body::Template(name) => {
-                    templates.check(name, schema)?;
-                    templates.columns(name, schema)
-                }
-                Body::Verbatim(_) => Columns::none(),
-            };
-            if read.is_empty() && row_messages.is_empty() {
-                let text = render_shared(&templates, &part, &body)?;
-                let text = if number == messages.len() { end_prefill(message.role, text) } else { text };
-                shared.push(SharedBlock { role: Some(message.role), text: not_empty(&part, text)?, cache: message.cache });
-                continue;
-            }
-            if message.cache.is_some() {
-                return Err(Error::Part {
-                    part,
-                    problem: "has a cache mark but is not the same for all rows: every row would pay for writing it and none would read it; \
-                              mark a system block, or a leading message that names no column"
-                        .to_owned(),
-                });
-            }
-            columns = columns.union(read);
-            row_messages.push(RowMessage { number, role: message.role, body });
+            making.entry(i + 1, message)?;
         }
+        let Making { shared, turns, columns, cites, ends_with_prefill, .. } = making;
         check_zones(&columns, schema)?;
         let used = match &columns {
             Columns::All => None,
             Columns::Named(names) => Some(names.iter().map(|name| Arc::from(name.as_str())).collect()),
         };
-        let ends_with_prefill = messages.last().is_some_and(|message| message.role == Role::Assistant);
-        Ok(Prompt { templates, shared, messages: row_messages, columns, used, ends_with_prefill })
+        let mut shared_media = MediaFacts::default();
+        shared.iter().for_each(|block| shared_media.add(&block.media));
+        setting.limits.check(&shared_media, &MediaFacts::default()).map_err(|fault| Error::Part {
+            part: "what all requests share".to_owned(),
+            problem: format!("cannot be sent: {fault}"),
+        })?;
+        let (limits, uploads) = (setting.limits, Arc::clone(&setting.uploads));
+        Ok(Prompt { templates, shared, shared_media, turns, columns, used, ends_with_prefill, cites, limits, uploads })
     }
 
     /// What all requests share, in the order the model reads it.
     pub(crate) fn shared(&self) -> &[SharedBlock] {
         &self.shared
+    }
+
+    /// The pictures and documents of the shared part.
+    pub(crate) fn shared_media(&self) -> &MediaFacts {
+        &self.shared_media
+    }
+
+    /// Whether the shared part ends in the middle of a message.
+    pub(crate) fn is_open(&self) -> bool {
+        self.turns.first().is_some_and(|turn| matches!(turn.kind, TurnKind::Blocks { opened: true, .. }))
     }
 
     pub(crate) fn columns(&self) -> &Columns {
@@ -247,6 +230,11 @@ impl Prompt {
 
     pub(crate) fn ends_with_prefill(&self) -> bool {
         self.ends_with_prefill
+    }
+
+    /// Whether a document is to be cited.
+    pub(crate) fn cites(&self) -> bool {
+        self.cites
     }
 
     pub(crate) fn files(&self) -> &[(PathBuf, String)] {
@@ -258,30 +246,173 @@ impl Prompt {
         Table::new(batch, self.used.as_deref())
     }
 
-    /// Renders the messages of a row and hands them on, one by one.
+    /// Whether rows carry pictures or documents, so that their requests differ much in size.
+    pub(crate) fn has_row_media(&self) -> bool {
+        self.attachments().any(|attach| attach.column().is_some())
+    }
+
+    /// About the bytes that a row's pictures and documents take in its request, told without reading them.
+    pub(crate) fn media_weight(&self, table: &Table, row: usize) -> u64 {
+        self.attachments().map(|attach| attach.weight(table, row)).sum()
+    }
+
+    fn attachments(&self) -> impl Iterator<Item = &Attach> {
+        let blocks = self.turns.iter().flat_map(|turn| match &turn.kind {
+            TurnKind::Blocks { blocks, .. } => blocks.as_slice(),
+            _ => &[],
+        });
+        blocks.filter_map(|block| match &block.body {
+            RowBody::Media(attach) => Some(&**attach),
+            RowBody::Text(_) => None,
+        })
+    }
+
+    /// Renders the messages of a row and hands them on, part by part. `facts` takes in what pictures and documents there are.
     ///
     /// # Errors
-    /// The first message that cannot be rendered, or that is empty, which the API refuses.
-    pub(crate) fn render(&self, table: &Arc<Table>, row: usize, mut each: impl FnMut(Role, &str)) -> Result<(), RowFault> {
-        let mut values = None;
-        for (i, message) in self.messages.iter().enumerate() {
-            let rendered;
-            let text = match &message.body {
-                Body::Verbatim(text) => text.as_str(),
-                Body::Template(name) => {
-                    let values: &Value = values.get_or_insert_with(|| table.row(row));
-                    rendered = self.templates.render(name, values.clone())?;
-                    rendered.as_str()
+    /// The first part that cannot be rendered, that is empty, or that the API would refuse.
+    pub(crate) fn render(
+        &self,
+        table: &Arc<Table>,
+        row: usize,
+        facts: &mut MediaFacts,
+        mut each: impl FnMut(Part<'_>),
+    ) -> Result<(), RowFault> {
+        let mut rendering =
+            Rendering { templates: &self.templates, table: Some(table), row, values: None, uploads: &self.uploads };
+        let begins = !self.shared.iter().any(|block| block.role.is_some());
+        let mut messages = 0_usize;
+        for (i, turn) in self.turns.iter().enumerate() {
+            let is_last = i + 1 == self.turns.len();
+            let empty = || RowFault::Empty { message: turn.number };
+            messages += match &turn.kind {
+                TurnKind::Text(role, body) => {
+                    let text = body.text(&mut rendering)?;
+                    let is_prefill = is_last && *role == Role::Assistant;
+                    let text = if is_prefill { text.trim_end() } else { &text };
+                    if text.trim().is_empty() {
+                        return Err(empty());
+                    }
+                    each(Part::Text(*role, text));
+                    1
+                }
+                TurnKind::Fixed(turn) => {
+                    each(turn.as_part());
+                    1
+                }
+                TurnKind::Blocks { role, blocks, opened } => {
+                    let mut count = usize::from(*opened);
+                    each(Part::Begin { role: *role, opened: *opened });
+                    for block in blocks {
+                        block.render(&mut rendering, facts, &mut |part| {
+                            count += 1;
+                            each(part);
+                        })?;
+                    }
+                    each(Part::End);
+                    if count == 0 {
+                        return Err(empty());
+                    }
+                    1
+                }
+                TurnKind::Conversation { column } => {
+                    let place = Place { is_first: begins && messages == 0, is_last, prefill: self.limits.prefill };
+                    let said = conversation(table, row, column, &place, &mut each);
+                    said.map_err(|fault| RowFault::Conversation { column: column.clone(), fault })?
                 }
             };
-            let is_prefill = i + 1 == self.messages.len() && message.role == Role::Assistant;
-            let text = if is_prefill { text.trim_end() } else { text };
-            if text.trim().is_empty() {
-                return Err(RowFault::Empty { message: message.number });
-            }
-            each(message.role, text);
+        }
+        if begins && messages == 0 {
+            return Err(RowFault::Nothing);
+        }
+        self.limits.check(&self.shared_media, facts).map_err(|fault| RowFault::Request { fault })
+    }
+}
+
+/// Where a conversation stands among the messages.
+struct Place {
+    is_first: bool,
+    is_last: bool,
+    prefill: bool,
+}
+
+fn conversation(
+    table: &Table,
+    row: usize,
+    column: &str,
+    place: &Place,
+    each: &mut impl FnMut(Part<'_>),
+) -> Result<usize, TurnFault> {
+    let Some(array) = table.column(column) else { return Ok(0) };
+    // One turn is held back, because the last one may be the beginning of the answer.
+    let mut held: Option<Turn<'static>> = None;
+    let mut is_first = place.is_first;
+    let turns = turns::of_cell(array, row, |turn| {
+        if std::mem::take(&mut is_first) && turn.role == Role::Assistant {
+            return Err(TurnFault::First);
+        }
+        if let Some(before) = held.replace(turn.into_owned()) {
+            each(before.as_part());
         }
         Ok(())
+    })?;
+    let Some(last) = held else { return Ok(turns) };
+    match (&last.content, place.is_last && last.role == Role::Assistant) {
+        (_, true) if !place.prefill => return Err(TurnFault::Prefill),
+        (Content::Text(text), true) => each(Part::Text(last.role, text.trim_end())),
+        _ => each(last.as_part()),
+    }
+    Ok(turns)
+}
+
+impl Turn<'_> {
+    fn as_part(&self) -> Part<'_> {
+        match &self.content {
+            Content::Text(text) => Part::Text(self.role, text),
+            Content::Blocks(json) => Part::Blocks(self.role, json),
+        }
+    }
+}
+
+impl RowBlock {
+    fn render(
+        &self,
+        rendering: &mut Rendering<'_>,
+        facts: &mut MediaFacts,
+        each: &mut dyn FnMut(Part<'_>),
+    ) -> Result<(), RowFault> {
+        match &self.body {
+            RowBody::Media(attach) => attach.each(rendering, facts, &mut |media| each(Part::Media(media))),
+            RowBody::Text(body) => {
+                let text = body.text(rendering)?;
+                match (text.trim().is_empty(), self.optional) {
+                    (true, true) => {}
+                    (true, false) => return Err(RowFault::EmptyBlock { part: self.part.clone() }),
+                    (false, _) => each(Part::TextBlock(&text)),
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Body {
+    fn text(&self, rendering: &mut Rendering<'_>) -> Result<Cow<'_, str>, RowFault> {
+        match self {
+            Body::Verbatim(text) => Ok(Cow::Borrowed(text)),
+            Body::Template(name) => Ok(Cow::Owned(rendering.text(name)?)),
+        }
+    }
+
+    /// The columns it reads; templates are checked on the way.
+    fn columns(&self, templates: &Templates, schema: &Schema) -> Result<Columns, Error> {
+        match self {
+            Body::Verbatim(_) => Ok(Columns::none()),
+            Body::Template(name) => {
+                templates.check(name, schema)?;
+                Ok(templates.columns(name, schema))
+            }
+        }
     }
 }
 
@@ -297,14 +428,258 @@ pub enum RowFault {
         /// Its place among the job's messages, from 1.
         message: usize,
     },
+    /// A block of text comes out empty.
+    #[error("{part} is empty for this row, which the API refuses; `optional = true` leaves it out for such rows")]
+    EmptyBlock {
+        /// Which block.
+        part: String,
+    },
+    /// There is no message at all.
+    #[error("there is no message for this row")]
+    Nothing,
+    /// A picture or document cannot be sent.
+    #[error("{part} cannot be made for this row: {fault}")]
+    Media {
+        /// Which block.
+        part: String,
+        /// What is wrong.
+        fault: MediaFault,
+    },
+    /// All pictures and documents together cannot be sent.
+    #[error("{fault}")]
+    Request {
+        /// What is wrong.
+        fault: MediaFault,
+    },
+    /// A conversation cannot be sent.
+    #[error("the conversation in the column `{column}` cannot be sent: {fault}")]
+    Conversation {
+        /// The column.
+        column: String,
+        /// What is wrong.
+        fault: TurnFault,
+    },
 }
 
-fn check_roles(messages: &[MessageSpec]) -> Result<(), Error> {
-    let wrong = |part: &str, problem: &str| Err(Error::Part { part: part.to_owned(), problem: problem.to_owned() });
+fn part_error<T>(part: &str, problem: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Part { part: part.to_owned(), problem: problem.into() })
+}
+
+/// Checks which of its keys an entry of the messages has.
+fn check_entries(messages: &[MessageSpec]) -> Result<(), Error> {
+    for (i, message) in messages.iter().enumerate() {
+        let part = format!("message {}", i + 1);
+        let has_text = message.text.is_some() || message.file.is_some() || message.template.is_some();
+        let whole = message.examples.is_some() || message.conversation.is_some();
+        let kinds = [has_text, message.content.is_some(), message.examples.is_some(), message.conversation.is_some()];
+        match kinds.iter().filter(|has| **has).count() {
+            0 => return part_error(&part, "needs one of `text`, `file`, `template`, `content`, `examples` and `conversation`"),
+            1 => {}
+            _ => {
+                return part_error(
+                    &part,
+                    "has more than one of `text`, `content`, `examples` and `conversation`; make several messages of it",
+                );
+            }
+        }
+        match message.role {
+            Some(_) if whole => return part_error(&part, "has a `role`, but its turns bring their own"),
+            None if !whole => return part_error(&part, "needs a `role`, `user` or `assistant`"),
+            _ => {}
+        }
+        if message.raw && !has_text {
+            return part_error(&part, "has `raw` without a text of its own");
+        }
+        if message.cache.is_some() && message.content.is_some() {
+            return part_error(&part, "has `cache` beside `content`; put it on the block where the cached part ends");
+        }
+    }
     match messages.first() {
-        None => wrong("`request.messages`", "is empty; a request needs at least one message"),
-        Some(first) if first.role != Role::User => wrong("message 1", "must have the role `user`"),
+        None => part_error("`request.messages`", "is empty; a request needs at least one message"),
+        Some(first) if first.role == Some(Role::Assistant) => part_error("message 1", "must have the role `user`"),
         Some(_) => Ok(()),
+    }
+}
+
+const MARK_ON_A_ROW: &str = "has a cache mark but is not the same for all rows: every row would pay for writing it and none would read it; \
+                             mark a system block, or a leading message that names no column";
+const MARK_BEHIND_A_ROW: &str = "has a cache mark behind something that is not the same for all rows: what is cached is everything up to the mark, \
+                                 so every row would pay for writing it and none would read it; mark a system block, or move what all rows share to the front";
+
+/// A prompt that is being compiled, entry by entry.
+struct Making<'a, 's> {
+    setting: &'a Setting<'s>,
+    schema: &'a Schema,
+    /// How many entries there are.
+    last: usize,
+    templates: &'a mut Templates,
+    /// Shared messages so far.
+    messages: usize,
+    shared: Vec<SharedBlock>,
+    turns: Vec<RowTurn>,
+    columns: Columns,
+    cites: bool,
+    ends_with_prefill: bool,
+}
+
+impl Making<'_, '_> {
+    /// Whether nothing so far depends on the row.
+    fn leads(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    fn entry(&mut self, number: usize, message: &MessageSpec) -> Result<(), Error> {
+        let part = format!("message {number}");
+        if let Some(path) = &message.examples {
+            return self.examples(number, &part, path, message.cache);
+        }
+        if let Some(column) = &message.conversation {
+            return self.conversation(number, &part, column, message.cache);
+        }
+        let role = message.role.unwrap_or(Role::User);
+        self.ends_with_prefill = number == self.last && role == Role::Assistant;
+        match &message.content {
+            Some(blocks) => self.blocks(number, &part, role, blocks),
+            None => self.text(number, &part, role, message),
+        }
+    }
+
+    fn text(&mut self, number: usize, part: &str, role: Role, message: &MessageSpec) -> Result<(), Error> {
+        let body = body(part, message, self.templates)?;
+        let read = body.columns(self.templates, self.schema)?;
+        if read.is_empty() && self.leads() {
+            let text = render_shared(self.templates, part, &body)?;
+            let text = if self.ends_with_prefill { end_prefill(text) } else { text };
+            self.share(part, role, not_empty(part, text)?, message.cache, SharedBody::Whole);
+            self.messages += 1;
+            return Ok(());
+        }
+        if message.cache.is_some() {
+            return part_error(part, if read.is_empty() { MARK_BEHIND_A_ROW } else { MARK_ON_A_ROW });
+        }
+        self.read(read);
+        self.turns.push(RowTurn { number, kind: TurnKind::Text(role, body) });
+        Ok(())
+    }
+
+    fn blocks(&mut self, number: usize, part: &str, role: Role, specs: &[ContentSpec]) -> Result<(), Error> {
+        if specs.is_empty() {
+            return part_error(part, "has no blocks, which the API refuses");
+        }
+        let leads = self.leads();
+        let (mut opened, mut own): (bool, Vec<RowBlock>) = (false, Vec::new());
+        for (i, spec) in specs.iter().enumerate() {
+            let part = format!("block {} of {part}", i + 1);
+            let (body, read) = self.block(&part, role, spec)?;
+            if leads && own.is_empty() && read.is_empty() && !spec.optional {
+                self.share_block(&part, role, &body, spec.cache)?;
+                opened = true;
+                continue;
+            }
+            if spec.cache.is_some() {
+                return part_error(&part, if read.is_empty() { MARK_BEHIND_A_ROW } else { MARK_ON_A_ROW });
+            }
+            self.read(read);
+            own.push(RowBlock { part, body, optional: spec.optional });
+        }
+        self.messages += usize::from(opened);
+        if !own.is_empty() {
+            self.turns.push(RowTurn { number, kind: TurnKind::Blocks { role, blocks: own, opened } });
+        }
+        Ok(())
+    }
+
+    /// Compiles a block; gives the columns it reads.
+    fn block(&mut self, part: &str, role: Role, spec: &ContentSpec) -> Result<(RowBody, Columns), Error> {
+        let has_text = spec.text.is_some() || spec.file.is_some() || spec.template.is_some();
+        let mut compiling =
+            Compiling { part: part.to_owned(), templates: self.templates, schema: self.schema, setting: self.setting };
+        let attach = match (&spec.image, &spec.document) {
+            (None, None) => {
+                let body = body(part, spec, self.templates)?;
+                let read = body.columns(self.templates, self.schema)?;
+                return Ok((RowBody::Text(body), read));
+            }
+            (Some(image), None) if !has_text => compiling.image(image, spec.optional)?,
+            (None, Some(document)) if !has_text => compiling.document(document, spec.optional)?,
+            _ => return part_error(part, "needs exactly one of `text`, `file`, `template`, `image` and `document`"),
+        };
+        if role == Role::Assistant {
+            return part_error(part, "is a picture or document in a message of the role `assistant`, which the API refuses");
+        }
+        if spec.raw {
+            return part_error(part, "has `raw` without a text of its own");
+        }
+        self.cites |= attach.cites();
+        let read = attach.columns(self.templates, self.schema);
+        Ok((RowBody::Media(Box::new(attach)), read))
+    }
+
+    fn share_block(&mut self, part: &str, role: Role, body: &RowBody, cache: Option<CacheTtl>) -> Result<(), Error> {
+        match body {
+            RowBody::Text(body) => {
+                let text = not_empty(part, render_shared(self.templates, part, body)?)?;
+                self.share(part, role, text, cache, SharedBody::Text);
+            }
+            RowBody::Media(attach) => {
+                let (media, facts) = attach.render_shared(self.templates, &self.setting.uploads)?;
+                let text = if let Source::Text(text) = &media.source { text.to_string() } else { String::new() };
+                self.share(part, role, text, cache, SharedBody::Media(media));
+                if let Some(block) = self.shared.last_mut() {
+                    block.media = facts;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn share(&mut self, part: &str, role: Role, text: String, cache: Option<CacheTtl>, body: SharedBody) {
+        let (part, role, media) = (part.to_owned(), Some(role), MediaFacts::default());
+        self.shared.push(SharedBlock { part, role, message: self.messages, text, cache, media, body });
+    }
+
+    fn examples(&mut self, number: usize, part: &str, path: &Path, cache: Option<CacheTtl>) -> Result<(), Error> {
+        let turns = turns::examples(part, path, self.templates)?;
+        if number == 1 && turns[0].role != Role::User {
+            return part_error(part, format!("must begin with the role `user`, and `{}` does not", path.display()));
+        }
+        if number == self.last {
+            return part_error(part, "holds examples, and nothing is asked behind them; add a message");
+        }
+        if !self.leads() {
+            if cache.is_some() {
+                return part_error(part, MARK_BEHIND_A_ROW);
+            }
+            self.turns.extend(turns.into_iter().map(|turn| RowTurn { number, kind: TurnKind::Fixed(turn) }));
+            return Ok(());
+        }
+        let last = turns.len() - 1;
+        for (i, turn) in turns.into_iter().enumerate() {
+            let cache = cache.filter(|_| i == last);
+            match turn.content {
+                Content::Text(text) => self.share(part, turn.role, text.into_owned(), cache, SharedBody::Whole),
+                Content::Blocks(_) if cache.is_some() => {
+                    return part_error(part, "has a cache mark, and the last example is a list of blocks; make it a text");
+                }
+                Content::Blocks(json) => self.share(part, turn.role, json.into_owned(), None, SharedBody::Blocks),
+            }
+            self.messages += 1;
+        }
+        Ok(())
+    }
+
+    fn conversation(&mut self, number: usize, part: &str, column: &str, cache: Option<CacheTtl>) -> Result<(), Error> {
+        turns::check_column(part, column, self.schema)?;
+        if cache.is_some() {
+            return part_error(part, MARK_ON_A_ROW);
+        }
+        self.read(Columns::Named([column.to_owned()].into()));
+        self.turns.push(RowTurn { number, kind: TurnKind::Conversation { column: column.to_owned() } });
+        Ok(())
+    }
+
+    fn read(&mut self, read: Columns) {
+        self.columns = std::mem::replace(&mut self.columns, Columns::none()).union(read);
     }
 }
 
@@ -320,35 +695,39 @@ fn compile_system(system: &SystemSpec, templates: &mut Templates, schema: &Schem
     let mut shared = Vec::new();
     for (i, block) in blocks.iter().enumerate() {
         let part = format!("system block {}", i + 1);
+        if block.image.is_some() || block.document.is_some() {
+            let problem = "is a picture or document, and the API takes only text there; \
+                           make it the first block of the first message, which is shared and cached just the same";
+            return part_error(&part, problem);
+        }
         let body = body(&part, block, templates)?;
         if let Body::Template(name) = &body
             && let Some((template, line, name)) = templates.variables(name, schema)
         {
             return Err(Error::SystemVariable { part, template, line, name });
         }
-        let text = render_shared(templates, &part, &body)?;
-        shared.push(SharedBlock { role: None, text: not_empty(&part, text)?, cache: block.cache });
+        let text = not_empty(&part, render_shared(templates, &part, &body)?)?;
+        let (cache, media) = (block.cache, MediaFacts::default());
+        shared.push(SharedBlock { part, role: None, message: 0, text, cache, media, body: SharedBody::Whole });
     }
     Ok(shared)
 }
 
-/// What [`BlockSpec`] and [`MessageSpec`] have in common.
+/// What [`BlockSpec`], [`MessageSpec`] and [`ContentSpec`] have in common.
 trait TextSpec {
     /// `text`, `file`, `template`, `raw`.
     fn sources(&self) -> (Option<&String>, Option<&PathBuf>, Option<&PathBuf>, bool);
 }
 
-impl TextSpec for BlockSpec {
-    fn sources(&self) -> (Option<&String>, Option<&PathBuf>, Option<&PathBuf>, bool) {
-        (self.text.as_ref(), self.file.as_ref(), self.template.as_ref(), self.raw)
-    }
+macro_rules! text_spec {
+    ($($spec:ident),*) => { $(impl TextSpec for $spec {
+        fn sources(&self) -> (Option<&String>, Option<&PathBuf>, Option<&PathBuf>, bool) {
+            (self.text.as_ref(), self.file.as_ref(), self.template.as_ref(), self.raw)
+        }
+    })* };
 }
 
-impl TextSpec for MessageSpec {
-    fn sources(&self) -> (Option<&String>, Option<&PathBuf>, Option<&PathBuf>, bool) {
-        (self.text.as_ref(), self.file.as_ref(), self.template.as_ref(), self.raw)
-    }
-}
+text_spec!(BlockSpec, MessageSpec, ContentSpec);
 
 fn body(part: &str, spec: &impl TextSpec, templates: &mut Templates) -> Result<Body, Error> {
     match spec.sources() {
@@ -360,7 +739,7 @@ fn body(part: &str, spec: &impl TextSpec, templates: &mut Templates) -> Result<B
         }
         (None, Some(path), None, true) | (None, None, Some(path), true) => Ok(Body::Verbatim(templates.read(path)?)),
         (None, Some(path), None, false) | (None, None, Some(path), false) => Ok(Body::Template(templates.add_file(path)?)),
-        _ => Err(Error::Part { part: part.to_owned(), problem: "needs exactly one of `text`, `file` and `template`".to_owned() }),
+        _ => part_error(part, "needs exactly one of `text`, `file` and `template`"),
     }
 }
 
@@ -374,16 +753,14 @@ fn render_shared(templates: &Templates, part: &str, body: &Body) -> Result<Strin
 }
 
 /// The API refuses white space at the end of the text that the answer goes on from.
-fn end_prefill(role: Role, mut text: String) -> String {
-    if role == Role::Assistant {
-        text.truncate(text.trim_end().len());
-    }
+fn end_prefill(mut text: String) -> String {
+    text.truncate(text.trim_end().len());
     text
 }
 
 fn not_empty(part: &str, text: String) -> Result<String, Error> {
     if text.trim().is_empty() {
-        return Err(Error::Part { part: part.to_owned(), problem: "is empty, which the API refuses".to_owned() });
+        return part_error(part, "is empty, which the API refuses");
     }
     Ok(text)
 }

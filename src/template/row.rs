@@ -43,9 +43,14 @@ impl Table {
         Value::from_object(Row { table: Arc::clone(self), row })
     }
 
-    fn value(&self, name: &str, row: usize) -> Option<Value> {
+    /// A column by its name.
+    pub(crate) fn column(&self, name: &str) -> Option<&ArrayRef> {
         let place = self.columns.binary_search_by(|(column, _)| (**column).cmp(name)).ok()?;
-        Some(value(&self.columns[place].1, row))
+        Some(&self.columns[place].1)
+    }
+
+    fn value(&self, name: &str, row: usize) -> Option<Value> {
+        Some(value(self.column(name)?, row))
     }
 }
 

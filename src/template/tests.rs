@@ -7,7 +7,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 
-use super::prompt::{BlockSpec, CacheTtl, MessageSpec, Prompt, Role, RowFault, SystemSpec};
+use super::prompt::media::MediaFacts;
+use super::prompt::{BlockSpec, CacheTtl, MessageSpec, Part, Prompt, Role, RowFault, Setting, SystemSpec};
 use super::row::Table;
 use super::*;
 
@@ -53,15 +54,15 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn user(text: &str) -> MessageSpec {
-    MessageSpec { role: Role::User, text: Some(text.to_owned()), file: None, template: None, raw: false, cache: None }
+    MessageSpec { role: Some(Role::User), text: Some(text.to_owned()), ..MessageSpec::default() }
 }
 
 fn assistant(text: &str) -> MessageSpec {
-    MessageSpec { role: Role::Assistant, ..user(text) }
+    MessageSpec { role: Some(Role::Assistant), ..user(text) }
 }
 
 fn prompt(system: &[BlockSpec], messages: &[MessageSpec], columns: &[&str]) -> Result<Prompt, Error> {
-    Prompt::compile(&SystemSpec::Blocks(system.to_vec()), messages, Path::new("."), &schema(columns))
+    Prompt::compile(&SystemSpec::Blocks(system.to_vec()), messages, &Setting::in_folder(Path::new(".")), &schema(columns))
 }
 
 fn block(text: &str) -> BlockSpec {
@@ -406,7 +407,9 @@ fn renders_system_blocks_once_and_refuses_columns_in_them() {
 fn takes_raw_text_as_it_stands() {
     let folder = folder(&[("policy.md", "\u{feff}{{ not a template }}\n")]);
     let spec = BlockSpec { file: Some("policy.md".into()), raw: true, ..BlockSpec::default() };
-    let prompt = Prompt::compile(&SystemSpec::Blocks(vec![spec]), &[user("{{ a }}")], folder.path(), &schema(&["a"])).unwrap();
+    let prompt =
+        Prompt::compile(&SystemSpec::Blocks(vec![spec]), &[user("{{ a }}")], &Setting::in_folder(folder.path()), &schema(&["a"]))
+            .unwrap();
     assert_eq!(prompt.shared()[0].text, "{{ not a template }}\n");
     assert_eq!(prompt.files()[0].0, Path::new("policy.md"));
 }
@@ -419,7 +422,11 @@ fn shares_leading_messages_that_read_no_column() {
     assert_eq!(shared, [(Some(Role::User), "Example"), (Some(Role::Assistant), "Answer")]);
     let rows = batch(vec![("a", text("1"))]);
     let mut rendered = Vec::new();
-    prompt.render(&prompt.table(&rows), 0, |role, text| rendered.push((role, text.to_owned()))).unwrap();
+    let mut take = |part: Part<'_>| match part {
+        Part::Text(role, text) => rendered.push((role, text.to_owned())),
+        _ => panic!("only messages of one text"),
+    };
+    prompt.render(&prompt.table(&rows), 0, &mut MediaFacts::default(), &mut take).unwrap();
     let expected = [(Role::User, "1"), (Role::User, "Go on."), (Role::Assistant, "{")];
     assert_eq!(rendered, expected.map(|(role, text)| (role, text.to_owned())));
     assert!(prompt.ends_with_prefill());
@@ -438,8 +445,8 @@ fn refuses_prompts_that_cannot_be_sent() {
         (
             vec![],
             vec![user("{{ a }}"), marked("shared")],
-            "message 2 has a cache mark but is not the same for all rows: every row would pay for writing it and none would read it; mark a system \
-             block, or a leading message that names no column",
+            "message 2 has a cache mark behind something that is not the same for all rows: what is cached is everything up to the mark, so every \
+             row would pay for writing it and none would read it; mark a system block, or move what all rows share to the front",
         ),
     ] {
         assert_eq!(prompt(&system, &messages, &["a"]).err().unwrap().to_string(), problem);
@@ -451,7 +458,7 @@ fn reports_empty_messages_by_row() {
     let prompt = prompt(&[], &[user("{{ a }}")], &["a"]).unwrap();
     for cell in [None, Some(""), Some(" \n")] {
         let rows = batch(vec![("a", Arc::new(StringArray::from(vec![cell])))]);
-        let fault = prompt.render(&prompt.table(&rows), 0, |_, _| {});
+        let fault = prompt.render(&prompt.table(&rows), 0, &mut MediaFacts::default(), |_| {});
         assert_eq!(fault, Err(RowFault::Empty { message: 1 }));
     }
 }
@@ -460,7 +467,8 @@ fn reports_empty_messages_by_row() {
 fn refuses_zones_that_are_not_known_here() {
     let field = Field::new("at", DataType::Timestamp(arrow::datatypes::TimeUnit::Second, Some("Mars/Olympus".into())), true);
     let schema = Schema::new(vec![field, Field::new("a", DataType::Utf8, true)]);
-    let compile = |text: &str| Prompt::compile(&SystemSpec::default(), &[user(text)], Path::new("."), &schema);
+    let compile =
+        |text: &str| Prompt::compile(&SystemSpec::default(), &[user(text)], &Setting::in_folder(Path::new(".")), &schema);
     assert!(matches!(compile("{{ at }}"), Err(Error::UnknownZone { .. })));
     assert!(compile("{{ a }}").is_ok());
 }
