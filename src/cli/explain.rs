@@ -231,7 +231,7 @@ fn hint(error: &Error) -> Option<String> {
             format!("add a column to `key.columns` (now `{columns}`), or set `key.on_duplicate` to \"number\" or \"first\"")
         }
         Error::Rows(faults) if faults.first_error.is_some() => {
-            "mend the template or the cell, or set `request.on_row_error = \"skip\"` to set such rows aside as `unsent`"
+            "mend the template, the cell or its file, or set `request.on_row_error = \"skip\"` to set such rows aside as `unsent`"
                 .to_owned()
         }
         Error::Stopped(stopped) => format!(

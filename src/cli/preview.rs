@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rowmill::catalog::Catalog;
 use rowmill::job::JobFile;
 use rowmill::pipeline::faults::Faults;
 use rowmill::pipeline::{Error, Prepared, in_one_line};
 use rowmill::request::OnRowError;
 use rowmill::request::keys::RowKey;
+use rowmill::template::prompt::media::in_words;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -16,7 +19,7 @@ use super::args::Preview;
 use super::explain::{self, Failure};
 use super::layout::visible;
 use super::plan::{select, today};
-use super::screen::{Screen, count, width};
+use super::screen::{Screen, bytes, count, width};
 
 pub(crate) fn run(args: &Preview, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
@@ -164,8 +167,33 @@ fn conversation(screen: &Screen, params: &Value) -> String {
 
 fn block_text(screen: &Screen, role: &str, block: &Value) -> String {
     let cached = block["cache_control"]["ttl"].as_str().map_or_else(String::new, |ttl| format!(" (marked for the cache, {ttl})"));
-    let text = block["text"].as_str().map_or_else(|| block.to_string(), str::to_owned);
+    let text = match block["type"].as_str() {
+        Some("image" | "document") => media_text(block),
+        _ => block["text"].as_str().map_or_else(|| block.to_string(), str::to_owned),
+    };
     labelled(screen, &format!("{role}{cached}"), &text)
+}
+
+/// A picture or document as a person reads it: `[image png 640x427, 110 KB]`.
+fn media_text(block: &Value) -> String {
+    let word = |key: &str| block["source"][key].as_str().unwrap_or_default();
+    let (what, text) = match word("type") {
+        "base64" => {
+            let file = STANDARD.decode(word("data")).unwrap_or_default();
+            (format!("{}, {}", in_words(&file), bytes(file.len() as u64)), "")
+        }
+        "text" => (format!("text, {}", bytes(word("data").len() as u64)), word("data")),
+        "url" => (format!("at {}", word("url")), ""),
+        "file" => (word("file_id").to_owned(), ""),
+        _ => (block["source"].to_string(), ""),
+    };
+    let facts: Vec<String> = [("title", "titled"), ("context", "context")]
+        .iter()
+        .filter_map(|(key, name)| Some(format!(", {name} \"{}\"", block[*key].as_str()?)))
+        .chain((block["citations"]["enabled"] == true).then(|| ", to be cited".to_owned()))
+        .collect();
+    let head = format!("[{} {what}{}]", block["type"].as_str().unwrap_or_default(), facts.concat());
+    if text.is_empty() { head } else { format!("{head}\n{text}") }
 }
 
 fn labelled(screen: &Screen, label: &str, text: &str) -> String {

@@ -21,6 +21,8 @@ use crate::request::keys::Keys;
 use crate::request::{Requests, Tool};
 use crate::source::Source;
 use crate::template::Columns;
+use crate::template::prompt::Setting;
+use crate::template::prompt::uploads::Uploads;
 
 use super::Error;
 
@@ -56,13 +58,22 @@ impl Prepared {
     /// # Errors
     /// The first room that cannot be compiled; nothing has been written.
     pub fn new(file: &JobFile, today: Date, catalog: &Arc<Catalog>) -> Result<Prepared, Error> {
+        Prepared::with_uploads(file, today, catalog, &Arc::default())
+    }
+
+    /// As [`Prepared::new`], with the ids of files that the requests name; files without one are noted there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_uploads(file: &JobFile, today: Date, catalog: &Arc<Catalog>, uploads: &Arc<Uploads>) -> Result<Prepared, Error> {
         let job = &file.job;
         let mut warnings = Vec::new();
         check_model(catalog, &job.request.model, u64::from(job.request.max_tokens), today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
-        let requests = Requests::compile(&job.request, &file.folder, schema, Catalog::builtin())?;
+        let setting = Setting { table: source.folder(), uploads: Arc::clone(uploads), ..Setting::in_folder(&file.folder) };
+        let requests = Requests::compile_in(&job.request, &setting, schema, catalog)?;
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
@@ -135,6 +146,9 @@ fn too_short_to_cache(catalog: &Catalog, requests: &Requests, job: &Job) -> Opti
     }
     let shared = requests.shared_text();
     let last_mark = shared.iter().rposition(|block| block.cache.is_some())?;
+    if shared[..=last_mark].iter().any(|block| !block.media.is_empty()) {
+        return None;
+    }
     let tokens = shared[..=last_mark].iter().map(|block| text_tokens(&block.text, model.tokenizer)).sum::<u64>();
     let least = model.min_cache_tokens;
     let effect = match tokens {

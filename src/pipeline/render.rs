@@ -11,6 +11,7 @@ use crate::request::custom_id::{CustomId, Nonce};
 use crate::request::keys::{KeyFault, Keys, OnDuplicate};
 use crate::request::{self, Requests};
 use crate::source::Rows;
+use crate::template::prompt::media::MediaFacts;
 
 use super::faults::Faults;
 
@@ -72,32 +73,26 @@ pub(crate) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Cuts the rows of a record batch into stretches whose requests take about 16 MiB: a long template makes much of small rows.
+    /// Cuts the rows of a record batch into stretches whose requests take about 16 MiB: a long template makes much of small rows, and
+    /// a path may stand for a large picture.
     ///
-    /// Where it cuts depends on the rows alone, so the same job over the same rows is cut in the same places.
+    /// Where it cuts depends on the rows alone (and on the files they name), so the same job over the same rows is cut in the same places.
     pub(crate) fn stretches(&self, rows: &Rows) -> Vec<Rows> {
-        let count = rows.row_index.len();
-        let most = (MAX_BYTES / self.mean_bytes(rows).max(1)).clamp(1, count.max(1));
-        let stretch = |from: usize| {
-            let to = count.min(from + most);
-            Rows { batch: rows.batch.slice(from, to - from), row_index: rows.row_index[from..to].to_vec() }
-        };
-        (0..count).step_by(most).map(stretch).collect()
-    }
-
-    /// What a request of these rows takes, by some of them that lie evenly apart.
-    fn mean_bytes(&self, rows: &Rows) -> usize {
-        let count = rows.row_index.len();
         let requests = self.requests.rows(&rows.batch);
-        let mut text = Vec::new();
-        let mut bytes = 0;
-        for row in (0..count).step_by(count.div_ceil(PROBES).max(1)) {
-            text.clear();
-            // A row that cannot be rendered takes nothing; it is told of when its turn comes.
-            let _ = requests.render(row, &mut text);
-            bytes += text.len();
-        }
-        bytes / count.clamp(1, PROBES)
+        let count = rows.row_index.len();
+        let mean = mean_text_bytes(&requests, count).max(1);
+        let ends = if self.requests.has_row_media() {
+            ends_by_weight(count, |row| mean + usize::try_from(requests.media_weight(row)).unwrap_or(MAX_BYTES))
+        } else {
+            let most = (MAX_BYTES / mean).clamp(1, count.max(1));
+            (0..count).step_by(most).map(|from| count.min(from + most)).collect()
+        };
+        let mut from = 0;
+        let stretch = |to: usize| {
+            let (begin, rows_of) = (std::mem::replace(&mut from, to), &rows.row_index);
+            Rows { batch: rows.batch.slice(begin, to - begin), row_index: rows_of[begin..to].to_vec() }
+        };
+        ends.into_iter().map(stretch).collect()
     }
 
     /// Renders the rows of a stretch, in order.
@@ -159,6 +154,35 @@ impl Renderer<'_> {
     }
 }
 
+/// What a request of these rows takes beside pictures and documents, by some of them that lie evenly apart.
+fn mean_text_bytes(requests: &request::Rows<'_>, count: usize) -> usize {
+    let (mut text, mut facts) = (Vec::new(), MediaFacts::default());
+    let mut bytes = 0;
+    for row in (0..count).step_by(count.div_ceil(PROBES).max(1)) {
+        text.clear();
+        // A row that cannot be rendered takes nothing; it is told of when its turn comes.
+        if requests.render_with(row, &mut text, &mut facts).is_ok() {
+            bytes += text.len().saturating_sub(usize::try_from(facts.base64_bytes).unwrap_or(0));
+        }
+    }
+    bytes / count.clamp(1, PROBES)
+}
+
+/// Where stretches end that take at most so much, or one row.
+fn ends_by_weight(count: usize, weight: impl Fn(usize) -> usize) -> Vec<usize> {
+    let (mut ends, mut sum) = (Vec::new(), 0_usize);
+    for row in 0..count {
+        let own = weight(row);
+        if sum > 0 && sum + own > MAX_BYTES {
+            ends.push(row);
+            sum = 0;
+        }
+        sum += own;
+    }
+    ends.extend((count > 0).then_some(count));
+    ends
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -197,6 +221,13 @@ mod tests {
             assert_eq!(rendered.lines[0].key, format!("row {}", stretch.row_index[0] + 1));
         }
         stretches.iter().map(|rows| rows.row_index.len()).collect()
+    }
+
+    #[test]
+    fn cuts_stretches_by_what_their_files_weigh() {
+        let weights = [1, 1, MAX_BYTES - 2, 1, MAX_BYTES * 3, 5, 5];
+        assert_eq!(ends_by_weight(weights.len(), |row| weights[row]), [3, 4, 5, 7]);
+        assert_eq!(ends_by_weight(0, |_| 1), Vec::<usize>::new());
     }
 
     #[test]

@@ -263,6 +263,14 @@ impl Requests {
             None => setting.limits,
         };
         let prompt = Prompt::compile(&spec.system, &spec.messages, &Setting { limits, ..setting.clone() }, columns)?;
+        if prompt.ends_with_prefill() && !limits.prefill {
+            let model = &spec.model;
+            let problem = format!(
+                "ends with a message of the role `assistant`, the beginning of an answer, which `{model}` does not go on from; \
+                 leave it out, and say in the prompt how the answer begins, or use `request.schema`"
+            );
+            return Err(Error::Value { key: "messages", problem });
+        }
         let mut files = prompt.files().to_vec();
         let tools = compile_tools(spec, folder, catalog, &mut files)?;
         check_marks(&marks(&tools, prompt.shared()))?;

@@ -53,6 +53,26 @@ pub(super) fn find(paths: &Paths, base: &Path) -> Result<Vec<Found>, Error> {
     Ok(found)
 }
 
+/// The folder that the paths of a source have in common: where paths in its cells start. It depends on what the job says alone, not on
+/// which files there are: the folder of a file, a folder itself, of a glob the part before its first pattern; of a list what is
+/// common to all.
+pub(super) fn folder_of(paths: &Paths, base: &Path) -> PathBuf {
+    let of_one = |path: &String| -> PathBuf {
+        let whole = base.join(path);
+        match fs::metadata(&whole) {
+            _ if path == STDIN => base.to_path_buf(),
+            Ok(meta) if meta.is_dir() => whole,
+            Err(_) if path.contains(['*', '?', '[']) => literal_part(path, base),
+            _ => whole.parent().unwrap_or(Path::new("")).to_path_buf(),
+        }
+    };
+    let mut folders = paths.as_slice().iter().map(of_one);
+    let first = folders.next().unwrap_or_else(|| base.to_path_buf());
+    folders.fold(first, |common, folder| {
+        common.components().zip(folder.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+    })
+}
+
 fn find_one(path: &str, base: &Path) -> Result<Vec<Found>, Error> {
     if path == STDIN {
         return Ok(vec![Found { path: PathBuf::from(STDIN), keys: Vec::new() }]);
@@ -245,6 +265,20 @@ mod tests {
         assert_eq!(names("*.csv", base), ["a.csv", "b.csv"]);
         assert_eq!(names("**/*.csv", base), ["_temporary/d.csv", "a.csv", "b.csv", "sub/c.csv"]);
         assert_eq!(names(Paths::Many(vec!["b.csv".into(), "a.csv".into()]), base), ["b.csv", "a.csv"]);
+    }
+
+    #[test]
+    fn the_folder_of_a_table_depends_on_the_job_alone() {
+        let folder = folder_with(&["t/a.csv", "t/k=1/b.csv", "u/c.csv"]);
+        let base = folder.path();
+        let of = |paths: Paths| folder_of(&paths, base).strip_prefix(base).unwrap().to_string_lossy().into_owned();
+        assert_eq!(of("t/a.csv".into()), "t");
+        assert_eq!(of("t".into()), "t");
+        assert_eq!(of("t/*/*.csv".into()), "t");
+        assert_eq!(of("t/k=1/*.csv".into()), "t/k=1");
+        assert_eq!(of(Paths::Many(vec!["t/a.csv".into(), "t/k=1/b.csv".into()])), "t");
+        assert_eq!(of(Paths::Many(vec!["t/a.csv".into(), "u/c.csv".into()])), "");
+        assert_eq!(of("-".into()), "");
     }
 
     #[test]

@@ -70,6 +70,7 @@ use files::Found;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Source {
+    folder: std::path::PathBuf,
     table: Arc<Table>,
 }
 
@@ -176,7 +177,11 @@ impl Source {
             spec.filter.as_deref().map(|sql| Expression::parse_predicate(sql, &schema)).transpose().map_err(where_failed)?;
         let retyped = asked.into_keys().collect();
         let limit = spec.limit;
-        Ok(Source { table: Arc::new(Table { reading, parts, files, columns, retyped, keys, derived, filter, limit, schema }) })
+        let folder = files::folder_of(&spec.path, base);
+        Ok(Source {
+            folder,
+            table: Arc::new(Table { reading, parts, files, columns, retyped, keys, derived, filter, limit, schema }),
+        })
     }
 
     /// The columns: of the files in their order, then of the folders, then derived.
@@ -189,6 +194,12 @@ impl Source {
     #[must_use]
     pub fn files(&self) -> &[SourceFile] {
         &self.table.files
+    }
+
+    /// Where paths in cells start: the folder that the paths of the source have in common, whichever files there are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The rows before `where` and `limit`, where every file tells (Parquet and Arrow IPC do).

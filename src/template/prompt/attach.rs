@@ -247,7 +247,8 @@ impl Compiling<'_, '_> {
             Some(folder) => self.setting.folder.join(folder),
             None => self.setting.table.to_path_buf(),
         };
-        let folder = Folder { shown: shown_folder(&real), real: real.canonicalize().ok() };
+        let real = if real.as_os_str().is_empty() { PathBuf::from(".") } else { real };
+        let folder = Folder { shown: real.display().to_string(), real: real.canonicalize().ok() };
         Ok(Origin::Column { name: column.to_owned(), from: named.from, folder })
     }
 
@@ -596,7 +597,7 @@ fn told_by(text: &str) -> CellForm {
     let is = |prefix: &str| start.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     if is("data:") {
         CellForm::Base64
-    } else if is("http://") || is("https://") {
+    } else if is("http://") || is("https://") || (text.len() < MAX_PATH_CHARS && text.contains("://")) {
         CellForm::Url
     } else if is_file_id(text.trim()) {
         CellForm::FileId
@@ -682,8 +683,4 @@ fn shown(text: &str) -> String {
     const MOST: usize = 200;
     let line: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().count() > MOST { line + "…" } else { line }
-}
-
-fn shown_folder(folder: &Path) -> String {
-    if folder.as_os_str().is_empty() { ".".to_owned() } else { folder.display().to_string() }
 }

@@ -331,6 +331,19 @@ pub(crate) fn look(bytes: &[u8], wanted: Wanted) -> Result<Seen, MediaFault> {
     }
 }
 
+/// A picture or document in a few words, such as `png, 640x427 pixels`; what it is not sure of it leaves out.
+#[must_use]
+pub fn in_words(bytes: &[u8]) -> String {
+    let wanted = if picture_kind(bytes).is_some() { Wanted::Image } else { Wanted::Document };
+    match look(bytes, wanted) {
+        Ok(Seen { kind, size: Some((width, height)), .. }) => format!("{} {width}x{height}", kind.extension()),
+        Ok(Seen { kind: Kind::Pdf, pages: 1, .. }) => "pdf, 1 page".to_owned(),
+        Ok(Seen { kind: Kind::Pdf, pages, .. }) => format!("pdf, {pages} pages"),
+        Ok(Seen { kind, .. }) => kind.extension().to_owned(),
+        Err(_) => "of an unknown kind".to_owned(),
+    }
+}
+
 fn picture(bytes: &[u8]) -> Result<Seen, MediaFault> {
     let Some(kind) = picture_kind(bytes) else { return Err(MediaFault::NotAnImage { is: what_it_looks_like(bytes) }) };
     let base64 = base64_bytes(bytes.len());
