@@ -4,6 +4,7 @@
 //! takes the id's place, so that a dry run reports the exact bytes. Who plans for real walks the rows once, uploads what
 //! was noted, and compiles the job again with the ids.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
@@ -73,9 +74,9 @@ impl Uploads {
             return Ok(id.clone());
         }
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wanted.contains_key(&hash) {
-            let upload = self.note(&hash, bytes, kind, path).map_err(|error| MediaFault::Copy(error.to_string()))?;
-            wanted.insert(hash, upload);
+        if let Entry::Vacant(entry) = wanted.entry(hash) {
+            let upload = self.note(entry.key(), bytes, kind, path).map_err(|error| MediaFault::Copy(error.to_string()))?;
+            entry.insert(upload);
         }
         Ok(STAND_IN.to_owned())
     }
