@@ -30,7 +30,7 @@ struct Shown {
 #[test]
 fn sends_what_the_golden_cases_say() {
     let mut wrong = Vec::new();
-    let cases = cases();
+    let cases = cases("requests");
     for case in &cases {
         let (name, found) = match case.join("refused.txt").exists() {
             true => ("refused.txt", refusal(case)),
@@ -49,9 +49,9 @@ fn sends_what_the_golden_cases_say() {
     assert!(wrong.is_empty(), "{} of {} cases differ:\n{}", wrong.len(), cases.len(), wrong.join("\n\n"));
 }
 
-/// The folders of all cases, by name.
-pub(crate) fn cases() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/requests");
+/// The folders of all cases of a kind, by name.
+pub(crate) fn cases(kind: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(kind);
     let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
     let mut cases: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
     cases.sort();
@@ -59,7 +59,7 @@ pub(crate) fn cases() -> Vec<PathBuf> {
 }
 
 /// A copy of a case to run commands in.
-fn copy(case: &Path) -> Workdir {
+pub(crate) fn copy(case: &Path) -> Workdir {
     let work = Workdir::new();
     copy_folder(case, work.folder());
     work
@@ -94,7 +94,8 @@ fn requests(case: &Path) -> String {
     shown.into_iter().map(line).collect()
 }
 
-fn refusal(case: &Path) -> String {
+/// What `rowmill check` says of a case that it refuses.
+pub(crate) fn refusal(case: &Path) -> String {
     let finished = copy(case).rowmill(&["check", "job.toml"]);
     if finished.code != 2 {
         return format!("exit code {}:\n{}", finished.code, finished.stderr);

@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod faults;
 mod gates;
+mod golden_answers;
 mod golden_requests;
 mod heal;
 mod model;
