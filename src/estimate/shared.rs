@@ -1,0 +1,253 @@
+//! What all requests have in common, as far as it costs tokens: read off the head, the very bytes that are sent.
+
+use serde_json::Value;
+
+use super::tokens::Tally;
+use crate::catalog::{Model, Tokenizer};
+
+/// Tokens that a request costs beside its messages. **Source**: an assumption; a request of one short word is counted as seven or
+/// eight tokens.
+pub const PER_REQUEST: u64 = 3;
+/// Tokens that a message costs beside its text. **Source**: as [`PER_REQUEST`].
+pub const PER_MESSAGE: u64 = 4;
+/// Tokens of the hidden prompt that tells a model about its tools, where the catalog names none: the middle of those it names.
+const TOOL_PROMPT: u64 = 450;
+
+/// The shared part of every request of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// Tokens of all of it, by the constants.
+    pub tokens: u64,
+    /// More than its tokens can be.
+    pub most: u64,
+    /// Tokens up to the last mark of one hour, then those from there to the last mark of five minutes; none where the model caches
+    /// nothing so short.
+    pub marked: Marked,
+    /// Whether there are marks that have no effect, because what they cover is too short.
+    pub too_short: bool,
+    /// Where inference is bound to.
+    pub inference_geo: Option<String>,
+    /// How hard the model is told to think.
+    pub effort: Option<String>,
+    /// The `thinking` parameter.
+    pub thinking: Option<Value>,
+    /// The schema of the answers.
+    pub schema: Option<Value>,
+    /// How often the provider's search may be used in a request: `None` where it is not offered, [`u64::MAX`] where nothing limits it.
+    pub searches: Option<u64>,
+}
+
+/// The part of the shared tokens that is to be cached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// Up to the last mark of one hour.
+    pub hour: u64,
+    /// From there to the last mark of five minutes.
+    pub minutes: u64,
+}
+
+impl Marked {
+    /// All of it.
+    #[must_use]
+    pub fn tokens(self) -> u64 {
+        self.hour + self.minutes
+    }
+}
+
+impl Shared {
+    /// Reads a head. A head that is not the beginning of `params` is counted as one text.
+    #[must_use]
+    pub fn of(head: &[u8], model: &Model) -> Shared {
+        let whole = [head, b"]}"].concat();
+        match serde_json::from_slice::<Value>(&whole) {
+            Ok(params) => Walk::new(model).read(&params),
+            Err(_) => {
+                let mut tally = Tally::default();
+                tally.add_json(head);
+                Shared { tokens: PER_REQUEST + tally.tokens(model.tokenizer), most: PER_REQUEST + tally.bytes, ..Shared::default() }
+            }
+        }
+    }
+}
+
+/// The parts of a prompt in the order in which the model reads them: tools, system, messages.
+struct Walk {
+    tokenizer: Tokenizer,
+    least: u64,
+    tool_prompt: u64,
+    tokens: u64,
+    most: u64,
+    hour: u64,
+    last: u64,
+    marks: bool,
+}
+
+impl Walk {
+    fn new(model: &Model) -> Walk {
+        Walk {
+            tokenizer: model.tokenizer,
+            least: model.min_cache_tokens,
+            tool_prompt: TOOL_PROMPT,
+            tokens: PER_REQUEST,
+            most: PER_REQUEST,
+            hour: 0,
+            last: 0,
+            marks: false,
+        }
+    }
+
+    fn read(mut self, params: &Value) -> Shared {
+        let tools = list(&params["tools"]);
+        if !tools.is_empty() {
+            self.add(self.tool_prompt);
+        }
+        tools.iter().for_each(|tool| self.json(tool));
+        if let schema @ Value::Object(_) = &params["output_config"]["format"] {
+            // It goes to the model as text of its own, before the system prompt.
+            self.json(schema);
+        }
+        match &params["system"] {
+            Value::String(text) => self.text(text),
+            blocks => list(blocks).iter().for_each(|block| self.block(block)),
+        }
+        for message in list(&params["messages"]) {
+            self.add(PER_MESSAGE);
+            match &message["content"] {
+                Value::String(text) => self.text(text),
+                blocks => list(blocks).iter().for_each(|block| self.block(block)),
+            }
+        }
+        let marked = Marked { hour: self.hour, minutes: self.last - self.hour };
+        let too_short = self.marks && self.last < self.least;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Shared {
+            tokens: self.tokens,
+            most: self.most,
+            marked: if too_short { Marked::default() } else { marked },
+            too_short,
+            inference_geo: text(&params["inference_geo"]),
+            effort: text(&params["output_config"]["effort"]),
+            thinking: params.get("thinking").cloned(),
+            schema: params["output_config"]["format"].get("schema").cloned(),
+            searches: searches(tools),
+        }
+    }
+
+    fn add(&mut self, tokens: u64) {
+        self.tokens += tokens;
+        self.most += tokens;
+    }
+
+    fn text(&mut self, text: &str) {
+        self.tally(&Tally::of(text));
+    }
+
+    fn tally(&mut self, tally: &Tally) {
+        self.tokens += tally.tokens(self.tokenizer);
+        self.most += tally.bytes;
+    }
+
+    /// Something the model reads as JSON, names and marks and all.
+    fn json(&mut self, value: &Value) {
+        let mut bare = value.clone();
+        if let Value::Object(members) = &mut bare {
+            members.shift_remove("cache_control");
+        }
+        self.text(&bare.to_string());
+        self.mark(value);
+    }
+
+    fn block(&mut self, block: &Value) {
+        match (block["type"].as_str(), block["text"].as_str()) {
+            (Some("text") | None, Some(text)) => self.text(text),
+            _ => {
+                let mut tally = Tally::default();
+                tally.add_json(block.to_string().as_bytes());
+                self.tally(&tally);
+            }
+        }
+        self.mark(block);
+    }
+
+    fn mark(&mut self, block: &Value) {
+        let mark = &block["cache_control"];
+        if mark.is_object() {
+            self.marks = true;
+            self.last = self.tokens;
+            if mark["ttl"] == "1h" {
+                self.hour = self.tokens;
+            }
+        }
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// How often a request may search: the tool's own limit, if it has one.
+fn searches(tools: &[Value]) -> Option<u64> {
+    let is_search = |tool: &&Value| tool["type"].as_str().is_some_and(|kind| kind.starts_with("web_search"));
+    tools.iter().find(is_search).map(|tool| tool["max_uses"].as_u64().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+
+    fn shared(head: &str) -> Shared {
+        Shared::of(head.as_bytes(), Catalog::builtin().model("claude-sonnet-5-5").unwrap().1)
+    }
+
+    #[test]
+    fn counts_what_is_marked_in_the_order_in_which_it_is_read() {
+        let long = "policy ".repeat(400);
+        let head = format!(
+            r#"{{"model":"m","system":[{{"type":"text","text":"{long}","cache_control":{{"type":"ephemeral","ttl":"1h"}}}},
+            {{"type":"text","text":"{long}","cache_control":{{"type":"ephemeral","ttl":"5m"}}}},{{"type":"text","text":"tail"}}],
+            "messages":["#
+        );
+        let found = shared(&head);
+        let one = Tally::of(&long).tokens(Tokenizer::Second);
+        assert_eq!(found.marked, Marked { hour: one + PER_REQUEST, minutes: one });
+        assert_eq!(found.tokens, 2 * one + PER_REQUEST + Tally::of("tail").tokens(Tokenizer::Second));
+        assert!(found.most > found.tokens && !found.too_short);
+    }
+
+    #[test]
+    fn what_is_too_short_is_not_cached() {
+        let found = shared(
+            r#"{"model":"m","system":[{"type":"text","text":"Short.","cache_control":{"type":"ephemeral","ttl":"1h"}}],"messages":["#,
+        );
+        assert_eq!((found.marked, found.too_short), (Marked::default(), true));
+    }
+
+    #[test]
+    fn reads_tools_schema_and_shared_messages() {
+        let bare = shared(r#"{"model":"m","messages":["#);
+        let tools = shared(r#"{"model":"m","tools":[{"name":"get","input_schema":{"type":"object"}}],"messages":["#);
+        let schema = shared(
+            r#"{"model":"m","output_config":{"effort":"low","format":{"type":"json_schema","schema":{"type":"object"}}},"messages":["#,
+        );
+        let message = shared(r#"{"model":"m","inference_geo":"us","messages":[{"role":"user","content":"Hello there"}"#);
+        assert_eq!(bare.tokens, PER_REQUEST);
+        assert!(tools.tokens > TOOL_PROMPT);
+        assert!(schema.tokens > 10 && schema.schema.is_some() && schema.effort.as_deref() == Some("low"));
+        assert_eq!(message.tokens, PER_REQUEST + PER_MESSAGE + Tally::of("Hello there").tokens(Tokenizer::Second));
+        assert_eq!(message.inference_geo.as_deref(), Some("us"));
+    }
+
+    #[test]
+    fn a_search_is_counted_up_to_its_limit() {
+        let with = |uses: &str| shared(&format!(r#"{{"tools":[{{"type":"web_search_20250305","name":"web_search"{uses}}}],"messages":["#));
+        assert_eq!(with(r#","max_uses":3"#).searches, Some(3));
+        assert_eq!(with("").searches, Some(u64::MAX));
+        assert_eq!(shared(r#"{"messages":["#).searches, None);
+    }
+
+    #[test]
+    fn a_head_of_another_form_is_counted_as_text() {
+        assert!(shared("something else \"a text\"").tokens > PER_REQUEST);
+    }
+}
