@@ -126,8 +126,16 @@ pub fn prices<'c>(catalog: &'c Catalog, model: &str) -> Result<&'c Prices, Unpri
 /// # Errors
 /// As [`prices`].
 pub fn of_usage(catalog: &Catalog, model: &str, usage: &Usage) -> Result<Cost, Unpriced> {
+    of_many(catalog, model, usage, prompt_tokens(usage))
+}
+
+/// What many requests cost together: `usage` is that of all of them, `prompt_tokens` the length of the prompt of each, which decides the band.
+///
+/// # Errors
+/// As [`prices`].
+pub fn of_many(catalog: &Catalog, model: &str, usage: &Usage, prompt_tokens: u64) -> Result<Cost, Unpriced> {
     let prices = prices(catalog, model)?;
-    let rates = prices.rates(prompt_tokens(usage));
+    let rates = prices.rates(prompt_tokens);
     let factors = Factors::of(prices, usage);
     let tokens = |n: Option<u64>, price: Price| factors.amount(n.unwrap_or(0), price);
     Ok(Cost {

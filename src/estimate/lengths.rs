@@ -185,11 +185,8 @@ impl Line {
         let base = (whole.likely as f64 - slope * 1_000.0 * self.x / rows).max(0.0);
         let each = slope * 1_000.0;
         let by = |end: u64| end as f64 / whole.likely.max(1) as f64;
-        let span = |n: f64| Span {
-            low: (n * by(whole.low)) as u64,
-            likely: n.round() as u64,
-            high: (n * by(whole.high)).ceil() as u64,
-        };
+        let span =
+            |n: f64| Span { low: (n * by(whole.low)) as u64, likely: n.round() as u64, high: (n * by(whole.high)).ceil() as u64 };
         (span(base), span(each))
     }
 }
@@ -339,12 +336,14 @@ mod tests {
         let mut watch = Watch::new(&batch.schema());
         let mut watched = watch.rows(&batch);
         answers.iter().enumerate().for_each(|(row, (_, prompt, answer))| watched.push(row, *prompt, *answer));
+        drop(watched);
         watch.finish()
     }
 
     #[test]
     fn finds_the_column_that_tells_long_answers_from_short_ones() {
-        let answers: Vec<_> = (0..100).map(|n| if n % 4 == 0 { ("ja", 10, 200 + n % 7) } else { ("en", 10, 20 + n % 5) }).collect();
+        let answers: Vec<_> =
+            (0..100).map(|n| if n % 4 == 0 { ("ja", 10, 200 + n % 7) } else { ("en", 10, 20 + n % 5) }).collect();
         let lengths = watch(&answers);
         let by = lengths.by_value.as_ref().expect("a column");
         assert_eq!((by.column.as_str(), by.values.len(), by.values["ja"].rows), ("lang", 2, 25));

@@ -3,27 +3,70 @@
 //! In come the requests as they are rendered, the prices, and what earlier runs of the job learned; out comes an [`Estimate`]: tokens
 //! and money, for each batch and for all of them, as a range.
 //!
-//! * **low**: everything goes well: the shared part is read from the cache wherever that can be, answers are short.
+//! ```text
+//!  head ──▶ Shared ───┐                     prices, cache outlook ─┐
+//!  fragment ─▶ Weight ─┴▶ Gathered ── Fit ──▶ tokens ──────────────┴▶ Estimate: low, likely, high, most
+//!           (by every core)      constants, a counted sample,
+//!                                or the bill of an earlier run
+//! ```
+//!
+//! * **low**: everything goes well: few tokens, short answers, and the shared part is read from the cache wherever that can be.
 //! * **likely**: what to reckon with.
-//! * **high**: nothing goes well: no cache is read, answers are long. This is what is reserved of a budget while a batch is in flight.
+//! * **high**: nothing goes well: many tokens, long answers, and no cache is read. This is what is reserved of a budget while a batch
+//!   is in flight.
 //! * **most**: what a batch cannot pass: every answer as long as `max_tokens` lets it, no cache read, every byte of a prompt a token.
+//!
+//! [`Estimate::says`] has these in words, with the figures that were assumed.
+//!
+//! Everything here is pure: no clock, no file, no network. To add a kind of thing that costs tokens: a field of [`load::Weight`] if it
+//! belongs to a row, of [`shared::Shared`] if to all.
 
+pub mod cache;
+pub mod fit;
+pub mod lengths;
+pub mod load;
+pub mod output;
+pub mod shared;
 pub mod tokens;
+
+use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::cost::Money;
+use crate::catalog::{Catalog, Model, Prices};
+use crate::cost::{self, Money, Unpriced};
+use crate::outcome::Usage;
+use cache::{CacheOutlook, ReadsBasis};
+use fit::{Fit, FitBasis};
+use lengths::Lengths;
+use load::{Gathered, Load, Span, Weigher, scale};
+use output::{Guess, OutputBasis};
+use shared::{Marked, Shared};
 
 /// What a run is expected to cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The day of the prices.
     pub priced_at: Date,
+    /// The model whose prices they are.
+    pub model: String,
+    /// Requests.
+    pub requests: u64,
     /// All batches together.
     pub total: Bounds,
     /// The batches in their order: batch 1 stands first.
     pub pieces: Vec<Bounds>,
+    /// What is behind the money.
+    pub tokens: Tokens,
+    /// How characters became tokens.
+    pub fit: Fit,
+    /// How the length of answers is known.
+    pub output_basis: OutputBasis,
+    /// What is expected of the cache.
+    pub cache: CacheOutlook,
+    /// What each figure assumes, in words.
+    pub says: Says,
 }
 
 /// What something is expected to cost: never more than [`Bounds::most`].
@@ -38,3 +81,303 @@ pub struct Bounds {
     /// What it cannot pass.
     pub most: Money,
 }
+
+/// Tokens behind an estimate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// What every request has in common; each carries it.
+    pub shared: u64,
+    /// Tokens of all prompts, the shared part of each included.
+    pub prompts: Span,
+    /// Tokens of all answers.
+    pub output: Span,
+    /// More than the tokens of all prompts can be.
+    pub prompts_most: u64,
+    /// `max_tokens` of all requests.
+    pub output_most: u64,
+}
+
+/// What each figure of an estimate assumes, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "named like the figures")]
+pub struct Says {
+    pub low: String,
+    pub likely: String,
+    pub high: String,
+    pub most: String,
+}
+
+/// What earlier runs of a job showed, as far as an estimate uses it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Known {
+    /// How characters became tokens.
+    pub fit: Option<Fit>,
+    /// How long answers were, and whether the prompt has changed since.
+    pub lengths: Option<(Lengths, bool)>,
+    /// Share of the requests that read the shared part from the cache, in thousandths, and of how many rows that is known.
+    pub reads: Option<(u64, u64)>,
+}
+
+/// Makes the estimates of one job.
+#[derive(Debug)]
+pub struct Estimator<'c> {
+    catalog: &'c Catalog,
+    model_id: String,
+    model: &'c Model,
+    prices: &'c Prices,
+    shared: Shared,
+    known: Known,
+    primed: bool,
+    weigher: Weigher,
+}
+
+impl<'c> Estimator<'c> {
+    /// For requests with this head. `primed` says that one request is to go first and write the cache.
+    ///
+    /// # Errors
+    /// [`Unpriced`] where the model, or its price, is not in the catalog.
+    pub fn new(
+        catalog: &'c Catalog,
+        model: &str,
+        max_tokens: u64,
+        head: &[u8],
+        known: Known,
+        primed: bool,
+    ) -> Result<Estimator<'c>, Unpriced> {
+        let prices = cost::prices(catalog, model)?;
+        let found = catalog.model(model).ok_or_else(|| Unpriced::UnknownModel { model: model.to_owned() })?;
+        let shared = Shared::of(head, found.1);
+        let lengths = known.lengths.as_ref().map(|(lengths, stale)| (lengths, *stale));
+        let guess = Guess::new(found.0, found.1, &shared, max_tokens, lengths);
+        let weigher = Weigher { guess, max_tokens };
+        Ok(Estimator { catalog, model_id: found.0.to_owned(), model: found.1, prices, shared, known, primed, weigher })
+    }
+
+    /// What weighs rows.
+    #[must_use]
+    pub fn weigher(&self) -> &Weigher {
+        &self.weigher
+    }
+
+    /// What requests share.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// A place for the weights of rows.
+    #[must_use]
+    pub fn gathered(&self) -> Gathered {
+        Gathered::new((!self.prices.bands.is_empty()).then_some(self.model.tokenizer))
+    }
+
+    /// The fit where nothing is counted: what earlier runs showed, else the constants.
+    #[must_use]
+    pub fn fit(&self) -> Fit {
+        self.known.fit.clone().unwrap_or_else(|| Fit::constants(self.model.tokenizer))
+    }
+
+    /// A fit to rows that the provider counted.
+    #[must_use]
+    pub fn counted(&self, shared_tokens: u64, sample: &[fit::Counted], all: &Load) -> Fit {
+        Fit::counted(self.model.tokenizer, &self.shared, shared_tokens, sample, all)
+    }
+
+    /// The estimate of rows that were weighed, by a fit.
+    ///
+    /// # Errors
+    /// [`Unpriced`].
+    pub fn estimate(&self, gathered: &Gathered, fit: Fit) -> Result<Estimate, Unpriced> {
+        let marked = Marked { hour: fit.shared(self.shared.marked.hour), minutes: fit.shared(self.shared.marked.minutes) };
+        let cache = CacheOutlook::new(marked, self.prices, self.primed, self.known.reads);
+        let view = View { estimator: self, fit: &fit, cache: &cache };
+        let mut pieces = Vec::with_capacity(gathered.pieces.len());
+        let mut tokens = Tokens { shared: fit.shared(self.shared.tokens), ..Tokens::default() };
+        for (number, loads) in gathered.pieces.iter().enumerate() {
+            pieces.push(view.piece(loads, number == 0)?);
+            loads.values().for_each(|load| view.add_tokens(&mut tokens, load));
+        }
+        let sum = |of: fn(&Bounds) -> Money| pieces.iter().map(of).sum();
+        let total = Bounds { low: sum(|b| b.low), likely: sum(|b| b.likely), high: sum(|b| b.high), most: sum(|b| b.most) };
+        let requests = gathered.total().requests;
+        let says = view.says(&tokens, requests);
+        Ok(Estimate {
+            priced_at: self.catalog.date,
+            model: self.model_id.clone(),
+            requests,
+            total,
+            pieces,
+            tokens,
+            says,
+            output_basis: self.weigher.guess.basis.clone(),
+            cache,
+            fit,
+        })
+    }
+}
+
+/// One way in which things may go.
+#[derive(Debug, Clone, Copy)]
+struct Scenario {
+    /// Thousandths of the tokens that prompts have by the fit.
+    prompts: u64,
+    /// Thousandths of requests that read the cache.
+    reads: u64,
+    /// Which end of the range of answers.
+    output: fn(Span) -> u64,
+}
+
+struct View<'a, 'c> {
+    estimator: &'a Estimator<'c>,
+    fit: &'a Fit,
+    cache: &'a CacheOutlook,
+}
+
+impl View<'_, '_> {
+    fn piece(&self, loads: &BTreeMap<u32, Load>, first: bool) -> Result<Bounds, Unpriced> {
+        let off = self.fit.off;
+        let reads = self.cache.reads;
+        let low = Scenario { prompts: 1_000 - off.min(1_000), reads: reads.low, output: |span| span.low };
+        let likely = Scenario { prompts: 1_000, reads: reads.likely, output: |span| span.likely };
+        let high = Scenario { prompts: 1_000 + off, reads: reads.high, output: |span| span.high };
+        let mut bounds = Bounds::default();
+        let mut unwritten = first;
+        for load in loads.values().filter(|load| load.requests > 0) {
+            // The first request of the run finds nothing to read.
+            let write_one = std::mem::take(&mut unwritten);
+            let cost = |scenario| self.cost(load, scenario, write_one);
+            let most = self.most(load)?;
+            bounds.low += cost(low)?.min(most);
+            bounds.likely += cost(likely)?.min(most);
+            bounds.high += cost(high)?.min(most);
+            bounds.most += most;
+        }
+        Ok(bounds)
+    }
+
+    fn cost(&self, load: &Load, scenario: Scenario, write_one: bool) -> Result<Money, Unpriced> {
+        let by = |tokens: u64| scale(tokens, scenario.prompts, 1_000);
+        let n = load.requests;
+        let prompts = by(self.fit.prompts(load, &self.estimator.shared));
+        let reads = scale(n, scenario.reads, 1_000).min(n - u64::from(write_one));
+        let writes = if self.cache.tokens() == 0 { 0 } else { n - reads };
+        let (hour, minutes) = (by(self.cache.hour_tokens), by(self.cache.minutes_tokens));
+        let usage = Usage {
+            input_tokens: Some(prompts.saturating_sub((hour + minutes).saturating_mul(n))),
+            cache_creation_1h_input_tokens: Some(hour.saturating_mul(writes)),
+            cache_creation_5m_input_tokens: Some(minutes.saturating_mul(writes)),
+            cache_read_input_tokens: Some((hour + minutes).saturating_mul(reads)),
+            output_tokens: Some((scenario.output)(load.output).div_ceil(1_000)),
+            inference_geo: self.estimator.shared.inference_geo.clone(),
+            ..Usage::default()
+        };
+        self.price(&usage, prompts / n.max(1))
+    }
+
+    /// No answer is longer than `max_tokens`, no prompt has more tokens than bytes, and nothing is read from the cache.
+    fn most(&self, load: &Load) -> Result<Money, Unpriced> {
+        let n = load.requests;
+        let (shared, context) = (self.estimator.shared.most, self.estimator.model.context_tokens);
+        let prompts = shared.saturating_mul(n).saturating_add(load.most()).min(context.saturating_mul(n));
+        let (hour, minutes) = (self.cache.hour_tokens > 0, self.cache.minutes_tokens > 0);
+        // All that is shared may be written, at the dearest of the marks.
+        let written = if hour || minutes { shared.saturating_mul(n).min(prompts) } else { 0 };
+        let mut usage = Usage {
+            input_tokens: Some(prompts - written),
+            output_tokens: Some(load.max_tokens),
+            inference_geo: self.estimator.shared.inference_geo.clone(),
+            web_search_requests: self
+                .estimator
+                .shared
+                .searches
+                .filter(|uses| *uses < u64::MAX)
+                .map(|uses| uses.saturating_mul(n)),
+            ..Usage::default()
+        };
+        if hour {
+            usage.cache_creation_1h_input_tokens = Some(written);
+        } else {
+            usage.cache_creation_5m_input_tokens = Some(written);
+        }
+        self.price(&usage, shared.saturating_add(load.heaviest).min(context))
+    }
+
+    fn price(&self, usage: &Usage, prompt_tokens: u64) -> Result<Money, Unpriced> {
+        Ok(cost::of_many(self.estimator.catalog, &self.estimator.model_id, usage, prompt_tokens)?.total())
+    }
+
+    fn add_tokens(&self, tokens: &mut Tokens, load: &Load) {
+        let prompts = self.fit.prompts(load, &self.estimator.shared);
+        let off = self.fit.off;
+        tokens.prompts.add(Span {
+            low: scale(prompts, 1_000 - off.min(1_000), 1_000),
+            likely: prompts,
+            high: scale(prompts, 1_000 + off, 1_000),
+        });
+        tokens.output.add(load.output.map(|thousandths| thousandths.div_ceil(1_000)));
+        tokens.prompts_most = tokens
+            .prompts_most
+            .saturating_add(self.estimator.shared.most.saturating_mul(load.requests))
+            .saturating_add(load.most());
+        tokens.output_most = tokens.output_most.saturating_add(load.max_tokens);
+    }
+
+    fn says(&self, tokens: &Tokens, requests: u64) -> Says {
+        let n = requests.max(1);
+        let off = share(self.fit.off);
+        let mean = |tokens: u64| tokens.div_ceil(n);
+        let reads = |thousandths: u64, what: &str| match self.cache.tokens() {
+            0 => String::new(),
+            _ => format!(", {} of the requests read the cache{what}", share(thousandths)),
+        };
+        let likely_reads = match self.cache.basis {
+            ReadsBasis::Documented => " (the middle of what is documented, 30 % to 98 %)",
+            ReadsBasis::Primed => ", since one request goes first",
+            ReadsBasis::Runs { .. } => ", as in earlier runs",
+            ReadsBasis::Nothing => "",
+        };
+        let likely = match &self.fit.basis {
+            FitBasis::Constants => "tokens by the letters of the text".to_owned(),
+            FitBasis::Counted { rows } => format!("tokens as counted in {rows} rows"),
+            FitBasis::Learned { rows } => format!("tokens as billed in {rows} rows"),
+        };
+        let output = match (&self.estimator.weigher.guess.basis, self.estimator.weigher.guess.thinking) {
+            (OutputBasis::Runs { rows, .. }, _) => format!("as in {rows} rows of earlier runs"),
+            (OutputBasis::Schema, 0) => "by the schema".to_owned(),
+            (OutputBasis::Schema, thinking) => format!("by the schema, {thinking} of them thinking"),
+            (OutputBasis::MaxTokens, 0) => "a quarter of `max_tokens`".to_owned(),
+            (OutputBasis::MaxTokens, thinking) => format!("a quarter of `max_tokens`, and {thinking} of thinking"),
+        };
+        let shortest = mean(tokens.output.low);
+        let longest = mean(tokens.output.high);
+        Says {
+            low: format!("{off} fewer tokens, answers of {shortest}{}", reads(self.cache.reads.low, "")),
+            likely: format!(
+                "{likely}, answers of {} ({output}){}",
+                mean(tokens.output.likely),
+                reads(self.cache.reads.likely, likely_reads)
+            ),
+            high: format!(
+                "{off} more tokens, answers of {longest}{}",
+                if self.cache.tokens() == 0 { "" } else { ", every request writes the cache and none reads it" }
+            ),
+            most: format!(
+                "a token for every byte, every answer as long as `max_tokens`{}",
+                match self.estimator.shared.searches {
+                    Some(u64::MAX) => "; searches are not in it, since nothing limits them",
+                    Some(_) => ", every search that is allowed",
+                    None => "",
+                }
+            ),
+        }
+    }
+}
+
+/// Thousandths in words: `2.5 %`.
+#[must_use]
+pub fn share(thousandths: u64) -> String {
+    if thousandths % 10 == 0 { format!("{} %", thousandths / 10) } else { format!("{}.{} %", thousandths / 10, thousandths % 10) }
+}
+
+#[cfg(test)]
+mod tests;

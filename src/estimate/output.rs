@@ -125,7 +125,9 @@ impl Guess {
     #[must_use]
     pub fn rows<'a>(&'a self, rows: &RecordBatch) -> RowGuess<'a> {
         let values = match &self.how {
-            How::ByValue { column, values, other } => rows.column_by_name(column).and_then(|cells| spans_of(cells, values, *other)),
+            How::ByValue { column, values, other } => {
+                rows.column_by_name(column).and_then(|cells| spans_of(cells, values, *other))
+            }
             _ => None,
         };
         RowGuess { how: &self.how, values }

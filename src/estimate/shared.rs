@@ -64,7 +64,11 @@ impl Shared {
             Err(_) => {
                 let mut tally = Tally::default();
                 tally.add_json(head);
-                Shared { tokens: PER_REQUEST + tally.tokens(model.tokenizer), most: PER_REQUEST + tally.bytes, ..Shared::default() }
+                Shared {
+                    tokens: PER_REQUEST + tally.tokens(model.tokenizer),
+                    most: PER_REQUEST + tally.bytes,
+                    ..Shared::default()
+                }
             }
         }
     }
@@ -240,7 +244,9 @@ mod tests {
 
     #[test]
     fn a_search_is_counted_up_to_its_limit() {
-        let with = |uses: &str| shared(&format!(r#"{{"tools":[{{"type":"web_search_20250305","name":"web_search"{uses}}}],"messages":["#));
+        let with = |uses: &str| {
+            shared(&format!(r#"{{"tools":[{{"type":"web_search_20250305","name":"web_search"{uses}}}],"messages":["#))
+        };
         assert_eq!(with(r#","max_uses":3"#).searches, Some(3));
         assert_eq!(with("").searches, Some(u64::MAX));
         assert_eq!(shared(r#"{"messages":["#).searches, None);
