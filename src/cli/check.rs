@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rowmill::catalog::Catalog;
+use rowmill::estimate::Known;
 use rowmill::job::JobFile;
 use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::{Outline, Planner};
@@ -49,6 +50,8 @@ pub(crate) fn outline(file: &JobFile, prepared: &Prepared, screen: &Screen) -> R
         limits: limits(file),
         nonce: &nonce,
         threads: rowmill::pipeline::plan::threads(),
+        known: Known::default(),
+        sample: None,
         scratch: std::env::temp_dir(),
         listener: screen,
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
+use rowmill::estimate::Known;
 use rowmill::job::JobFile;
 use rowmill::journal::{self, Plan};
 use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
@@ -127,10 +128,12 @@ pub(crate) fn plan_at(
         limits: limits(file),
         nonce: &nonce,
         threads: rowmill::pipeline::plan::threads(),
+        known: Known::default(),
+        sample: None,
         scratch,
         listener: screen,
     };
-    Ok(new.plan(planner)?)
+    Ok(new.plan(planner, |_, _| Ok(()))?)
 }
 
 /// A run's id: when it began, and a few letters so that two of one second differ.

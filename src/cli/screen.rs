@@ -159,6 +159,9 @@ impl Listener for Screen {
                 Some(of) => format!("planning: {} of {} rows", count(rows), count(of)),
                 None => format!("planning: {} rows", count(rows)),
             }),
+            Progress::Counting { rows, of } => {
+                self.passing(format!("counting: {} of {} rows of the sample", count(rows), count(of)))
+            }
             Progress::Submitting { batch, of, requests, bytes: n } => {
                 self.passing(format!("sending batch {batch} of {of}: {} requests, {}", count(requests), bytes(n)));
             }

@@ -26,6 +26,7 @@ pub mod fit;
 pub mod lengths;
 pub mod load;
 pub mod output;
+pub mod sample;
 pub mod shared;
 pub mod tokens;
 
@@ -127,30 +128,22 @@ pub struct Estimator<'c> {
     prices: &'c Prices,
     shared: Shared,
     known: Known,
-    primed: bool,
     weigher: Weigher,
 }
 
 impl<'c> Estimator<'c> {
-    /// For requests with this head. `primed` says that one request is to go first and write the cache.
+    /// For requests with this head.
     ///
     /// # Errors
     /// [`Unpriced`] where the model, or its price, is not in the catalog.
-    pub fn new(
-        catalog: &'c Catalog,
-        model: &str,
-        max_tokens: u64,
-        head: &[u8],
-        known: Known,
-        primed: bool,
-    ) -> Result<Estimator<'c>, Unpriced> {
+    pub fn new(catalog: &'c Catalog, model: &str, max_tokens: u64, head: &[u8], known: Known) -> Result<Estimator<'c>, Unpriced> {
         let prices = cost::prices(catalog, model)?;
         let found = catalog.model(model).ok_or_else(|| Unpriced::UnknownModel { model: model.to_owned() })?;
         let shared = Shared::of(head, found.1);
         let lengths = known.lengths.as_ref().map(|(lengths, stale)| (lengths, *stale));
         let guess = Guess::new(found.0, found.1, &shared, max_tokens, lengths);
         let weigher = Weigher { guess, max_tokens };
-        Ok(Estimator { catalog, model_id: found.0.to_owned(), model: found.1, prices, shared, known, primed, weigher })
+        Ok(Estimator { catalog, model_id: found.0.to_owned(), model: found.1, prices, shared, known, weigher })
     }
 
     /// What weighs rows.
@@ -183,13 +176,13 @@ impl<'c> Estimator<'c> {
         Fit::counted(self.model.tokenizer, &self.shared, shared_tokens, sample, all)
     }
 
-    /// The estimate of rows that were weighed, by a fit.
+    /// The estimate of rows that were weighed, by a fit. `primed` says that one request goes first and writes the cache.
     ///
     /// # Errors
     /// [`Unpriced`].
-    pub fn estimate(&self, gathered: &Gathered, fit: Fit) -> Result<Estimate, Unpriced> {
+    pub fn estimate(&self, gathered: &Gathered, fit: Fit, primed: bool) -> Result<Estimate, Unpriced> {
         let marked = Marked { hour: fit.shared(self.shared.marked.hour), minutes: fit.shared(self.shared.marked.minutes) };
-        let cache = CacheOutlook::new(marked, self.prices, self.primed, self.known.reads);
+        let cache = CacheOutlook::new(marked, self.prices, primed, self.known.reads);
         let view = View { estimator: self, fit: &fit, cache: &cache };
         let mut pieces = Vec::with_capacity(gathered.pieces.len());
         let mut tokens = Tokens { shared: fit.shared(self.shared.tokens), ..Tokens::default() };

@@ -14,8 +14,8 @@ fn head(shared_words: usize, mark: &str) -> String {
 
 const HOUR: &str = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
 
-fn estimator(model: &str, head: &str, known: Known, primed: bool) -> Estimator<'static> {
-    Estimator::new(Catalog::builtin(), model, 100, head.as_bytes(), known, primed).expect("a price")
+fn estimator(model: &str, head: &str, known: Known) -> Estimator<'static> {
+    Estimator::new(Catalog::builtin(), model, 100, head.as_bytes(), known).expect("a price")
 }
 
 /// So many rows of such a text, in batches of 100.
@@ -35,9 +35,9 @@ fn gathered(estimator: &Estimator<'_>, rows: u64, text: &str) -> Gathered {
 
 #[test]
 fn likely_is_tokens_times_price() {
-    let estimator = estimator("claude-haiku-4-5", SHORT, Known::default(), false);
+    let estimator = estimator("claude-haiku-4-5", SHORT, Known::default());
     let gathered = gathered(&estimator, 250, &"a".repeat(1_000));
-    let estimate = estimator.estimate(&gathered, estimator.fit()).unwrap();
+    let estimate = estimator.estimate(&gathered, estimator.fit(), false).unwrap();
     // 1,000 letters are 306 tokens, and a message costs four; "Sort." is four letters and a mark, and a request costs three.
     let prompt = 306 + PER_MESSAGE + (4 * 306_u64 + 800).div_ceil(1_000) + 3;
     assert_eq!(estimate.tokens.prompts.likely, 250 * prompt);
@@ -52,18 +52,18 @@ fn likely_is_tokens_times_price() {
 
 #[test]
 fn the_sum_of_the_batches_is_the_total() {
-    let estimator = estimator("claude-sonnet-5-5", &head(1_000, HOUR), Known::default(), true);
+    let estimator = estimator("claude-sonnet-5-5", &head(1_000, HOUR), Known::default());
     let gathered = gathered(&estimator, 350, "a row");
-    let estimate = estimator.estimate(&gathered, estimator.fit()).unwrap();
+    let estimate = estimator.estimate(&gathered, estimator.fit(), false).unwrap();
     assert_eq!(estimate.pieces.iter().map(|piece| piece.likely).sum::<Money>(), estimate.total.likely);
     assert_eq!(estimate.pieces.iter().map(|piece| piece.most).sum::<Money>(), estimate.total.most);
 }
 
 #[test]
 fn most_holds_every_byte_and_every_answer() {
-    let estimator = estimator("claude-haiku-4-5", SHORT, Known::default(), false);
+    let estimator = estimator("claude-haiku-4-5", SHORT, Known::default());
     let gathered = gathered(&estimator, 10, "영화");
-    let estimate = estimator.estimate(&gathered, estimator.fit()).unwrap();
+    let estimate = estimator.estimate(&gathered, estimator.fit(), false).unwrap();
     let prompt = 6 + PER_MESSAGE + 5 + 3;
     assert_eq!(estimate.tokens.prompts_most, 10 * prompt);
     assert_eq!(estimate.total.most.picodollars(), i64::try_from(10 * prompt * 500_000 + 10 * 100 * 2_500_000).unwrap());
@@ -72,11 +72,12 @@ fn most_holds_every_byte_and_every_answer() {
 #[test]
 fn a_primed_cache_is_cheaper_and_no_cache_read_is_dearer() {
     let long = head(5_000, HOUR);
-    let cold = estimator("claude-sonnet-5-5", &long, Known::default(), false);
-    let primed = estimator("claude-sonnet-5-5", &long, Known::default(), true);
-    let plain = estimator("claude-sonnet-5-5", &head(5_000, ""), Known::default(), false);
-    let of = |estimator: &Estimator<'_>| estimator.estimate(&gathered(estimator, 1_000, "a row"), estimator.fit()).unwrap();
-    let (cold, primed, plain) = (of(&cold), of(&primed), of(&plain));
+    let marked = estimator("claude-sonnet-5-5", &long, Known::default());
+    let plain = estimator("claude-sonnet-5-5", &head(5_000, ""), Known::default());
+    let of = |estimator: &Estimator<'_>, primed| {
+        estimator.estimate(&gathered(estimator, 1_000, "a row"), estimator.fit(), primed).unwrap()
+    };
+    let (cold, primed, plain) = (of(&marked, false), of(&marked, true), of(&plain, false));
     assert!(primed.total.likely < cold.total.likely && cold.total.likely < plain.total.likely);
     assert!(cold.total.high > plain.total.high, "every request writes, for twice the price");
     assert_eq!(cold.cache.basis, ReadsBasis::Documented);
@@ -85,17 +86,16 @@ fn a_primed_cache_is_cheaper_and_no_cache_read_is_dearer() {
 
 #[test]
 fn the_first_request_of_all_writes_the_cache() {
-    let estimator =
-        estimator("claude-sonnet-5-5", &head(5_000, HOUR), Known { reads: Some((1_000, 9)), ..Known::default() }, true);
-    let one = estimator.estimate(&gathered(&estimator, 1, "a row"), estimator.fit()).unwrap();
-    let two = estimator.estimate(&gathered(&estimator, 2, "a row"), estimator.fit()).unwrap();
+    let estimator = estimator("claude-sonnet-5-5", &head(5_000, HOUR), Known { reads: Some((1_000, 9)), ..Known::default() });
+    let one = estimator.estimate(&gathered(&estimator, 1, "a row"), estimator.fit(), false).unwrap();
+    let two = estimator.estimate(&gathered(&estimator, 2, "a row"), estimator.fit(), false).unwrap();
     // A write costs 2, a read 0.05 of plain input.
     assert!(two.total.likely.saturating_sub(one.total.likely).times(10) < one.total.likely);
 }
 
 #[test]
 fn a_prompt_above_the_line_has_the_price_behind_it() {
-    let estimator = estimator("claude-haiku-5-5", SHORT, Known::default(), false);
+    let estimator = estimator("claude-haiku-5-5", SHORT, Known::default());
     let mut gathered = estimator.gathered();
     let row = |letters: usize| Weight { tally: Tally::of(&"a".repeat(letters)), messages: 1, max_tokens: 1, ..Weight::default() };
     // 419 thousandths a letter: 90,000 and 110,000 tokens or so.
@@ -103,7 +103,7 @@ fn a_prompt_above_the_line_has_the_price_behind_it() {
     gathered.push(&row(262_000));
     gathered.close();
     assert_eq!(gathered.pieces[0].len(), 2);
-    let estimate = estimator.estimate(&gathered, estimator.fit()).unwrap();
+    let estimate = estimator.estimate(&gathered, estimator.fit(), false).unwrap();
     let tokens = |letters: u64| (letters * 419).div_ceil(1_000) + PER_MESSAGE + (4 * 419_u64 + 1_000).div_ceil(1_000) + 3;
     // 0.05 and 0.25 dollars a million.
     let units = tokens(215_000) * 50_000 + tokens(262_000) * 250_000;
@@ -114,8 +114,8 @@ fn a_prompt_above_the_line_has_the_price_behind_it() {
 fn the_place_of_inference_has_its_price() {
     let us = SHORT.replace(r#""model":"m""#, r#""model":"m","inference_geo":"us""#);
     let likely = |head: &str| {
-        let estimator = estimator("claude-sonnet-5-5", head, Known::default(), false);
-        estimator.estimate(&gathered(&estimator, 10, "a row"), estimator.fit()).unwrap().total.likely
+        let estimator = estimator("claude-sonnet-5-5", head, Known::default());
+        estimator.estimate(&gathered(&estimator, 10, "a row"), estimator.fit(), false).unwrap().total.likely
     };
     assert_eq!(likely(&us).picodollars() * 10, likely(SHORT).picodollars() * 11);
 }
@@ -125,10 +125,10 @@ fn what_earlier_runs_showed_is_used_and_said() {
     let fit = Fit { basis: FitBasis::Learned { rows: 500 }, off: 20, ..Fit::constants(crate::catalog::Tokenizer::First) }
         .corrected(12, 10);
     let known = Known { fit: Some(fit), ..Known::default() };
-    let (knows, guesses) =
-        (estimator("claude-haiku-4-5", SHORT, known, false), estimator("claude-haiku-4-5", SHORT, Known::default(), false));
-    let of =
-        |estimator: &Estimator<'_>| estimator.estimate(&gathered(estimator, 100, &"word ".repeat(99)), estimator.fit()).unwrap();
+    let (knows, guesses) = (estimator("claude-haiku-4-5", SHORT, known), estimator("claude-haiku-4-5", SHORT, Known::default()));
+    let of = |estimator: &Estimator<'_>| {
+        estimator.estimate(&gathered(estimator, 100, &"word ".repeat(99)), estimator.fit(), false).unwrap()
+    };
     let (known, guessed) = (of(&knows), of(&guesses));
     assert!(known.tokens.prompts.likely > guessed.tokens.prompts.likely * 115 / 100);
     assert!(known.says.likely.contains("as billed in 500 rows"), "{:?}", known.says);
@@ -137,7 +137,7 @@ fn what_earlier_runs_showed_is_used_and_said() {
 
 #[test]
 fn a_model_without_a_price_has_no_estimate() {
-    let unpriced = Estimator::new(Catalog::builtin(), "claude-mythos-preview", 100, b"{", Known::default(), false);
+    let unpriced = Estimator::new(Catalog::builtin(), "claude-mythos-preview", 100, b"{", Known::default());
     assert!(matches!(unpriced, Err(Unpriced::NoPrice { .. })));
 }
 

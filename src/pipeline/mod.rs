@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! prepare   job → compiled rooms                      plan      → run directory with spooled batches, nothing sent
+//! calibrate a sample of rows, counted by the provider → a better estimate
 //! submit    spooled batches → accepted batches        watch     accepted → ended
 //! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
 //! drive     the last four in a loop, until done or told to stop
@@ -12,6 +13,7 @@
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it. Sending is logged before and
 //! after; a batch whose fate is unknown is looked up before anything is sent again.
 
+mod calibrate;
 pub mod collect;
 mod doubt;
 pub mod drive;
@@ -37,6 +39,7 @@ use std::path::PathBuf;
 
 use crate::provider::ApiError;
 
+pub use calibrate::calibrate;
 pub use prepare::Prepared;
 pub use run::Run;
 

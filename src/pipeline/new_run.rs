@@ -45,13 +45,20 @@ pub struct NewRun<'a> {
 impl NewRun<'_> {
     /// Plans the run: spools every batch and writes the plan. The folder appears under its name when all of it is there.
     ///
+    /// `count` may have rows of the sample counted, and the estimate made anew by that.
+    ///
     /// # Errors
-    /// As [`Planner::spool`], and when the folder cannot be written. Nothing is left behind then.
-    pub fn plan<'p>(&self, planner: impl FnOnce(PathBuf) -> Planner<'p>) -> Result<Outline, Error> {
+    /// As [`Planner::spool`], what `count` gives, and when the folder cannot be written. Nothing is left behind then.
+    pub fn plan<'p>(
+        &self,
+        planner: impl FnOnce(PathBuf) -> Planner<'p>,
+        count: impl FnOnce(&Planner<'p>, &mut Outline) -> Result<(), Error>,
+    ) -> Result<Outline, Error> {
         let planning = Planning::begin(self.folder, &Owner::this_process(self.now))?;
         let planner = planner(planning.dir().path().to_path_buf());
         let limits = planner.limits;
-        let (outline, pieces) = planner.spool(&planning.dir().spool())?;
+        let (mut outline, pieces) = planner.spool(&planning.dir().spool())?;
+        count(&planner, &mut outline)?;
         let head = self.prepared.requests.head();
         let plan = self.describe(&outline, pieces, limits, head);
         planning.finish(plan, head)?;
@@ -87,7 +94,7 @@ impl NewRun<'_> {
             },
             limits,
             output: absolute(&self.prepared.output_path),
-            estimate: None,
+            estimate: Some(outline.estimate.clone()),
             home: PathBuf::new(),
         }
     }

@@ -14,8 +14,12 @@ use std::thread;
 use serde::Serialize;
 
 use crate::batch::{Limits, Packer, PieceSummary, Placement, SpoolRowsBuilder, SpoolWriter};
+use crate::estimate::fit::Counted;
+use crate::estimate::load::Gathered;
+use crate::estimate::sample::{SampleSpec, Sampled, Sampler};
+use crate::estimate::{Estimate, Estimator, Known};
 use crate::job::JobFile;
-use crate::journal::Gate;
+use crate::journal::{Gate, GateKind};
 use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
@@ -49,6 +53,14 @@ pub struct Outline {
     pub shared_bytes: u64,
     /// The leading batches that have to be back before the rest is sent.
     pub gates: Vec<Gate>,
+    /// What it will cost.
+    pub estimate: Estimate,
+    /// What the requests weigh, for another estimate of them.
+    #[serde(skip)]
+    pub gathered: Gathered,
+    /// Rows for the provider to count, where they were asked for.
+    #[serde(skip)]
+    pub sample: Vec<Sampled>,
 }
 
 /// One batch as it was cut.
@@ -87,6 +99,10 @@ pub struct Planner<'a> {
     pub nonce: &'a Nonce,
     /// Threads that render.
     pub threads: usize,
+    /// What earlier runs of the job showed.
+    pub known: Known,
+    /// A sample of rows for the provider to count, where one is wanted.
+    pub sample: Option<SampleSpec>,
     /// Where temporary files go.
     pub scratch: PathBuf,
     /// Who hears of progress.
@@ -110,17 +126,41 @@ impl Planner<'_> {
         self.walk(Some(folder))
     }
 
+    /// What makes the estimates.
+    ///
+    /// # Errors
+    /// [`Error::NoPrice`].
+    pub fn estimator(&self) -> Result<Estimator<'_>, Error> {
+        let request = &self.file.job.request;
+        let max_tokens = u64::from(request.max_tokens);
+        let head = self.prepared.requests.head();
+        Ok(Estimator::new(&self.prepared.catalog, &request.model, max_tokens, head, self.known.clone())?)
+    }
+
+    /// Makes the estimate of an outline anew, by rows that the provider counted.
+    ///
+    /// # Errors
+    /// [`Error::NoPrice`].
+    pub(super) fn estimate_anew(&self, outline: &mut Outline, shared_tokens: u64, counted: &[Counted]) -> Result<(), Error> {
+        let estimator = self.estimator()?;
+        let fit = estimator.counted(shared_tokens, counted, &outline.gathered.total());
+        outline.estimate = estimator.estimate(&outline.gathered, fit, primes(&outline.gates))?;
+        Ok(())
+    }
+
     fn walk(&self, spool: Option<&Path>) -> Result<(Outline, Vec<PieceSummary>), Error> {
         let repeated = self.repeated_rows()?;
+        let estimator = self.estimator()?;
         let renderer = Renderer {
             keys: &self.prepared.keys,
             requests: &self.prepared.requests,
+            weigher: estimator.weigher(),
             nonce: self.nonce,
             on_duplicate: self.file.job.key.on_duplicate,
             repeated: &repeated,
             skip_bad_rows: self.file.job.request.on_row_error == OnRowError::Skip,
         };
-        let mut packer = PieceMaker::new(self, spool)?;
+        let mut packer = PieceMaker::new(self, &estimator, spool)?;
         let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
         let rows = std::iter::from_fn(|| scan.next()).flat_map(|rows| match rows {
             Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
@@ -173,6 +213,11 @@ impl Planner<'_> {
     }
 }
 
+/// Whether one request goes first and writes the cache.
+fn primes(gates: &[Gate]) -> bool {
+    gates.iter().any(|gate| gate.kind == GateKind::Prime)
+}
+
 /// Threads to render on: as many as the machine has.
 #[must_use]
 pub fn threads() -> usize {
@@ -182,6 +227,9 @@ pub fn threads() -> usize {
 /// Cuts rendered rows into pieces, and spools them where there is a spool.
 struct PieceMaker<'a> {
     planner: &'a Planner<'a>,
+    estimator: &'a Estimator<'a>,
+    gathered: Gathered,
+    sampler: Option<Sampler>,
     spool: Option<&'a Path>,
     head: Arc<[u8]>,
     packer: Packer,
@@ -200,7 +248,7 @@ struct PieceMaker<'a> {
 }
 
 impl<'a> PieceMaker<'a> {
-    fn new(planner: &'a Planner<'a>, spool: Option<&'a Path>) -> Result<PieceMaker<'a>, Error> {
+    fn new(planner: &'a Planner<'a>, estimator: &'a Estimator<'a>, spool: Option<&'a Path>) -> Result<PieceMaker<'a>, Error> {
         let head: Arc<[u8]> = planner.prepared.requests.head().into();
         let leading = Leading::of(planner.file);
         let by_row_number = planner.prepared.keys.columns().is_empty();
@@ -211,6 +259,9 @@ impl<'a> PieceMaker<'a> {
             first: None,
             finder: must_be_unique.then(|| DuplicateFinder::new(&planner.scratch, OnDuplicate::Error)),
             planner,
+            estimator,
+            gathered: estimator.gathered(),
+            sampler: planner.sample.map(Sampler::new),
             spool,
             head,
             writer: None,
@@ -293,6 +344,10 @@ impl<'a> PieceMaker<'a> {
                 self.open.requests += 1;
                 self.open.body_bytes = self.packer.bytes();
                 let part = &rendered.text[request.part.clone()];
+                self.gathered.push(&request.weight);
+                if let Some(sampler) = &mut self.sampler {
+                    sampler.offer(index, &request.weight, part);
+                }
                 self.builder.push_request(index, &line.key, request.custom_id.as_str(), &request.hash.to_string(), part);
             }
             Ok(request) => {
@@ -340,6 +395,7 @@ impl<'a> PieceMaker<'a> {
         }
         if self.open.rows > 0 {
             self.cuts.push(std::mem::take(&mut self.open));
+            self.gathered.close();
         }
         Ok(())
     }
@@ -367,8 +423,13 @@ impl<'a> PieceMaker<'a> {
             }));
         }
         let sizes: Vec<u32> = self.cuts.iter().map(|cut| cut.requests).collect();
+        let gates = self.leading.gates(&sizes);
+        let estimate = self.estimator.estimate(&self.gathered, self.estimator.fit(), primes(&gates))?;
         let outline = Outline {
-            gates: self.leading.gates(&sizes),
+            gates,
+            estimate,
+            gathered: self.gathered,
+            sample: self.sampler.map(Sampler::finish).unwrap_or_default(),
             rows_read,
             rows: self.rows,
             requests: self.cuts.iter().map(|cut| u64::from(cut.requests)).sum(),

@@ -15,6 +15,13 @@ pub enum Progress<'a> {
         /// Rows in the source, where that is known before.
         of: Option<u64>,
     },
+    /// The provider counts the tokens of a sample.
+    Counting {
+        /// Rows done.
+        rows: u64,
+        /// Rows of the sample.
+        of: u64,
+    },
     /// A batch is on its way to the provider.
     Submitting {
         /// The batch, from 1.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
+use crate::estimate::load::{RowWeigher, Weigher, Weight};
 use crate::request::RequestHash;
 use crate::request::custom_id::{CustomId, Nonce};
 use crate::request::keys::{KeyFault, Keys, OnDuplicate};
@@ -51,6 +52,8 @@ pub(crate) struct Request {
     pub(crate) hash: RequestHash,
     /// Where its part stands in [`Rendered::text`].
     pub(crate) part: Range<usize>,
+    /// What it will cost, as far as its own part decides it.
+    pub(crate) weight: Weight,
 }
 
 /// Why a row is not sent, in a word for `_rm_error_type` and in words for `_rm_error`.
@@ -64,6 +67,7 @@ pub(crate) struct Unsent {
 pub(crate) struct Renderer<'a> {
     pub(crate) keys: &'a Keys,
     pub(crate) requests: &'a Requests,
+    pub(crate) weigher: &'a Weigher,
     pub(crate) nonce: &'a Nonce,
     pub(crate) on_duplicate: OnDuplicate,
     /// Rows whose key an earlier row has, sorted, with their number among the rows of that key (from 1; the first is not listed).
@@ -106,14 +110,15 @@ impl Renderer<'_> {
             rows: rows.batch,
         };
         let requests = self.requests.rows(&out.rows);
+        let weigher = self.weigher.rows(&out.rows);
         for row in 0..count {
-            let line = self.line(&requests, &mut out, row);
+            let line = self.line(&requests, &weigher, &mut out, row);
             out.lines.push(line);
         }
         out
     }
 
-    fn line(&self, requests: &request::Rows<'_>, out: &mut Rendered, row: usize) -> Line {
+    fn line(&self, requests: &request::Rows<'_>, weigher: &RowWeigher<'_>, out: &mut Rendered, row: usize) -> Line {
         let index = out.row_index[row];
         let key = match self.keys.key(&out.rows, row, index) {
             Ok(key) => key,
@@ -140,7 +145,10 @@ impl Renderer<'_> {
         };
         let start = out.text.len();
         let request = match requests.render(row, &mut out.text) {
-            Ok(hash) => Ok(Request { custom_id, hash, part: start..out.text.len() }),
+            Ok(hash) => {
+                let weight = weigher.weigh(row, &out.text[start..]);
+                Ok(Request { custom_id, hash, part: start..out.text.len(), weight })
+            }
             Err(error) => {
                 out.text.truncate(start);
                 let reason = super::in_one_line(&error);
@@ -192,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
+    use crate::estimate::{Estimator, Known};
     use crate::request::RequestSpec;
     use crate::request::keys::KeySpec;
 
@@ -203,9 +212,12 @@ mod tests {
         let message = serde_json::json!({ "role": "user", "text": text });
         let spec = serde_json::json!({ "model": "m", "max_tokens": 1, "messages": [message] });
         let spec: RequestSpec = serde_json::from_value(spec).unwrap();
+        let requests = Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap();
+        let estimator = Estimator::new(Catalog::builtin(), "claude-haiku-4-5", 1, requests.head(), Known::default());
         let renderer = Renderer {
             keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
-            requests: &Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap(),
+            requests: &requests,
+            weigher: estimator.as_ref().unwrap().weigher(),
             nonce: &Nonce::new(0),
             on_duplicate: OnDuplicate::Error,
             repeated: &[],

@@ -1,0 +1,273 @@
+//! A sample of rows for the provider to count: stratified by length and script, the same for the same rows and seed.
+//!
+//! Each row draws a number from the seed and its place in the source; in each stratum the rows with the smallest numbers are kept. So the
+//! sample is uniform within a stratum, whatever the order in which rows come and however many there turn out to be. In the end each
+//! stratum gets rows by its share of the tokens, and two at least: where the money is, the count is good.
+//!
+//! **Memory**: the requests' own parts of at most as many rows as are asked for in each stratum, and never more than 64 MiB: then the
+//! strata that hold most keep fewer.
+
+use std::collections::{BTreeMap, BinaryHeap};
+
+use super::fit::Counted;
+use super::load::{Load, Weight};
+use super::tokens::Class;
+
+/// Most bytes of requests that are held.
+const MAX_BYTES: usize = 64 << 20;
+/// Rows that each stratum gets, where it has so many.
+const FEWEST: usize = 2;
+
+/// What a sample is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleSpec {
+    /// Rows, about.
+    pub rows: usize,
+    /// What the draw depends on, besides the rows.
+    pub seed: u64,
+}
+
+/// A row of the sample.
+#[derive(Debug, Clone)]
+pub struct Sampled {
+    /// The row's own part of its request.
+    pub fragment: Vec<u8>,
+    /// What it weighs.
+    pub load: Load,
+    /// Rows like it, itself included.
+    pub stands_for: f64,
+    /// The group of rows it was drawn from.
+    pub stratum: usize,
+}
+
+impl Sampled {
+    /// With the tokens of its whole prompt.
+    #[must_use]
+    pub fn counted(&self, tokens: u64) -> Counted {
+        Counted { load: self.load, tokens, stands_for: self.stands_for, stratum: self.stratum }
+    }
+}
+
+/// Takes rows as they come, and keeps some.
+#[derive(Debug)]
+pub struct Sampler {
+    spec: SampleSpec,
+    strata: BTreeMap<(Script, u32), Stratum>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Stratum {
+    rows: u64,
+    tokens: u64,
+    most: usize,
+    bytes: usize,
+    /// The largest draw on top.
+    kept: BinaryHeap<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    draw: u64,
+    weight: Weight,
+    fragment: Vec<u8>,
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, other: &Kept) -> bool {
+        self.draw == other.draw
+    }
+}
+
+impl Eq for Kept {}
+
+impl PartialOrd for Kept {
+    fn partial_cmp(&self, other: &Kept) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kept {
+    fn cmp(&self, other: &Kept) -> std::cmp::Ordering {
+        self.draw.cmp(&other.draw)
+    }
+}
+
+/// Scripts that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Script {
+    Latin,
+    Digits,
+    Other,
+    Wide,
+}
+
+fn script(weight: &Weight) -> Script {
+    match weight.tally.main_class() {
+        Class::Letter | Class::Blank | Class::Accented => Script::Latin,
+        Class::Digit | Class::Mark | Class::Symbol | Class::Emoji => Script::Digits,
+        Class::Cyrillic | Class::Arabic | Class::Indic => Script::Other,
+        Class::Han | Class::Hangul => Script::Wide,
+    }
+}
+
+impl Sampler {
+    /// Begins a sample.
+    #[must_use]
+    pub fn new(spec: SampleSpec) -> Sampler {
+        Sampler { spec, strata: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Takes note of a row.
+    pub fn offer(&mut self, row_index: u64, weight: &Weight, fragment: &[u8]) {
+        let tokens = weight.tally.tokens(crate::catalog::Tokenizer::First) + weight.media;
+        let stratum = self.strata.entry((script(weight), tokens.max(1).ilog2())).or_default();
+        if stratum.rows == 0 {
+            stratum.most = self.spec.rows.max(1);
+        }
+        stratum.rows += 1;
+        stratum.tokens += tokens;
+        let draw = draw(self.spec.seed, row_index);
+        if stratum.kept.len() >= stratum.most && stratum.kept.peek().is_some_and(|largest| draw >= largest.draw) {
+            return;
+        }
+        stratum.kept.push(Kept { draw, weight: *weight, fragment: fragment.to_vec() });
+        stratum.bytes += fragment.len();
+        self.bytes += fragment.len();
+        if stratum.kept.len() > stratum.most {
+            self.bytes -= stratum.drop_largest();
+        }
+        while self.bytes > MAX_BYTES && self.give_way() {}
+    }
+
+    /// Makes the stratum that holds most keep half; `false` where none can.
+    fn give_way(&mut self) -> bool {
+        let heaviest = self.strata.values_mut().filter(|stratum| stratum.kept.len() > FEWEST).max_by_key(|stratum| stratum.bytes);
+        let Some(stratum) = heaviest else { return false };
+        stratum.most = (stratum.kept.len() / 2).max(FEWEST);
+        while stratum.kept.len() > stratum.most {
+            self.bytes -= stratum.drop_largest();
+        }
+        true
+    }
+
+    /// The sample: in each stratum the rows with the smallest draws.
+    #[must_use]
+    pub fn finish(self) -> Vec<Sampled> {
+        let shares = self.shares();
+        let mut sample = Vec::new();
+        for (number, (stratum, rows)) in self.strata.into_values().zip(shares).enumerate() {
+            let stands_for = as_number(stratum.rows) / as_number(rows as u64);
+            for kept in stratum.kept.into_sorted_vec().into_iter().take(rows) {
+                let mut load = Load::default();
+                load.push(&kept.weight);
+                sample.push(Sampled { fragment: kept.fragment, load, stands_for, stratum: number });
+            }
+        }
+        sample
+    }
+
+    /// Rows of each stratum in the sample.
+    fn shares(&self) -> Vec<usize> {
+        let tokens: u64 = self.strata.values().map(|stratum| stratum.tokens).sum();
+        let share = |stratum: &Stratum| {
+            let rows = super::load::scale(self.spec.rows as u64, stratum.tokens, tokens);
+            usize::try_from(rows).unwrap_or(usize::MAX).max(FEWEST).min(stratum.kept.len())
+        };
+        let mut shares: Vec<usize> = self.strata.values().map(share).collect();
+        // The strata that got their two rows although they are small are paid for by the largest.
+        while shares.iter().sum::<usize>() > self.spec.rows.max(shares.len()) {
+            match shares.iter_mut().max() {
+                Some(largest) if *largest > 1 => *largest -= 1,
+                _ => break,
+            }
+        }
+        shares
+    }
+}
+
+impl Stratum {
+    fn drop_largest(&mut self) -> usize {
+        let bytes = self.kept.pop().map_or(0, |kept| kept.fragment.len());
+        self.bytes -= bytes;
+        bytes
+    }
+}
+
+/// A row's number in the draw (splitmix64: every bit depends on all).
+pub(crate) fn draw(seed: u64, row_index: u64) -> u64 {
+    let mut z = seed.wrapping_add(row_index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a weight")]
+fn as_number(rows: u64) -> f64 {
+    rows as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estimate::tokens::Tally;
+
+    fn offer(sampler: &mut Sampler, row: u64, text: &str) {
+        sampler.offer(row, &Weight { tally: Tally::of(text), messages: 1, ..Weight::default() }, text.as_bytes());
+    }
+
+    fn text(row: u64) -> String {
+        match row % 100 {
+            0 => "장문 ".repeat(400),
+            1..=9 => "12345 ".repeat(20),
+            _ => format!("a short row {row}"),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_row_is_in_it_and_stands_for_its_like() {
+        let mut sampler = Sampler::new(SampleSpec { rows: 100, seed: 7 });
+        (0..10_000).for_each(|row| offer(&mut sampler, row, &text(row)));
+        let sample = sampler.finish();
+        assert!((95..=100).contains(&sample.len()), "{}", sample.len());
+        let stands_for: f64 = sample.iter().map(|row| row.stands_for).sum();
+        assert!((stands_for - 10_000.0).abs() < 0.01, "{stands_for}");
+        let hangul = sample.iter().filter(|row| row.fragment.starts_with("장문".as_bytes())).count();
+        assert!(hangul > 30, "{hangul}: a hundredth of the rows, and most of the tokens");
+    }
+
+    #[test]
+    fn the_same_rows_in_any_order_give_the_same_sample() {
+        let sample = |rows: &mut dyn Iterator<Item = u64>| {
+            let mut sampler = Sampler::new(SampleSpec { rows: 20, seed: 7 });
+            rows.for_each(|row| offer(&mut sampler, row, &text(row)));
+            sampler.finish().into_iter().map(|row| row.fragment).collect::<Vec<_>>()
+        };
+        let forwards = sample(&mut (0..1_000));
+        assert_eq!(forwards, sample(&mut (0..1_000).rev()));
+        assert!(forwards.len() <= 20);
+    }
+
+    #[test]
+    fn a_table_smaller_than_the_sample_is_taken_whole() {
+        let mut sampler = Sampler::new(SampleSpec { rows: 100, seed: 7 });
+        (0..7).for_each(|row| offer(&mut sampler, row, &text(row)));
+        let sample = sampler.finish();
+        assert_eq!(sample.len(), 7);
+        assert!(sample.iter().all(|row| (row.stands_for - 1.0).abs() < f64::EPSILON));
+        assert!(Sampler::new(SampleSpec { rows: 5, seed: 1 }).finish().is_empty());
+    }
+
+    #[test]
+    fn long_rows_do_not_fill_the_memory() {
+        let mut sampler = Sampler::new(SampleSpec { rows: 1_000, seed: 7 });
+        let long = "x".repeat(1 << 20);
+        for row in 0..200 {
+            offer(&mut sampler, row, &long);
+            assert!(sampler.bytes <= MAX_BYTES);
+        }
+        let sample = sampler.finish();
+        assert!((20..=64).contains(&sample.len()), "{}", sample.len());
+        assert!((sample.iter().map(|row| row.stands_for).sum::<f64>() - 200.0).abs() < 0.01);
+    }
+}

@@ -1,0 +1,73 @@
+//! A sample of rows → the provider's own count of them → a better estimate. Free, and nothing is made at the provider.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::estimate::fit::Counted;
+use crate::estimate::sample::Sampled;
+use crate::estimate::shared::PER_REQUEST;
+use crate::provider::retry::{Call, Clock, with_retry};
+use crate::provider::{ApiError, BatchApi};
+
+use super::Error;
+use super::plan::{Outline, Planner};
+use super::progress::Progress;
+
+/// Calls at a time. The lowest limit is 2,000 a minute; one that is passed all the same is waited for.
+const AT_A_TIME: usize = 8;
+/// A message of one token, as a row's own part of a request.
+const ONE_TOKEN: &[u8] = br#"{"role":"user","content":"."}]}"#;
+
+/// Has the sample of an outline counted, and makes its estimate anew by that.
+///
+/// The shared part is counted by itself: a request with one short message, less the same message without the shared part. Then every
+/// row of the sample is counted whole, and the rest of the table fitted to that ([`crate::estimate::fit::Fit::counted`]).
+///
+/// # Errors
+/// [`Error::Provider`] where the provider refuses, or cannot be reached.
+pub async fn calibrate(api: &dyn BatchApi, clock: &dyn Clock, planner: &Planner<'_>, outline: &mut Outline) -> Result<(), Error> {
+    let counter = Counter { api, clock };
+    let head = planner.prepared.requests.head();
+    let shared = counter.shared(head, &planner.file.job.request.model).await?;
+    let of = outline.sample.len() as u64;
+    planner.listener.hear(Progress::Counting { rows: 0, of });
+    let mut counts = stream::iter(outline.sample.iter().map(|row| counter.row(head, row))).buffered(AT_A_TIME);
+    let mut counted = Vec::with_capacity(outline.sample.len());
+    while let Some(row) = counts.try_next().await? {
+        counted.push(row);
+        planner.listener.hear(Progress::Counting { rows: counted.len() as u64, of });
+    }
+    drop(counts);
+    planner.estimate_anew(outline, shared, &counted)
+}
+
+struct Counter<'a> {
+    api: &'a dyn BatchApi,
+    clock: &'a dyn Clock,
+}
+
+impl Counter<'_> {
+    async fn count(&self, params: &[u8]) -> Result<u64, Error> {
+        with_retry(Call::CountTokens, self.clock, || self.api.count_tokens(params)).await.map_err(refused)
+    }
+
+    async fn row(&self, head: &[u8], row: &Sampled) -> Result<Counted, Error> {
+        Ok(row.counted(self.count(&[head, &row.fragment].concat()).await?))
+    }
+
+    /// Tokens of what all requests share.
+    async fn shared(&self, head: &[u8], model: &str) -> Result<u64, Error> {
+        let comma: &[u8] = if head.ends_with(b"[") { b"" } else { b"," };
+        let with = self.count(&[head, comma, ONE_TOKEN].concat()).await?;
+        let bare = format!("{{\"model\":{},\"max_tokens\":1,\"messages\":[", serde_json::Value::from(model));
+        let without = self.count(&[bare.as_bytes(), ONE_TOKEN].concat()).await?;
+        Ok(with.saturating_sub(without) + PER_REQUEST)
+    }
+}
+
+fn refused(source: ApiError) -> Error {
+    Error::Provider {
+        doing: "the tokens of a sample could not be counted".to_owned(),
+        source: Box::new(source),
+        standing: "nothing was sent".to_owned(),
+    }
+}
