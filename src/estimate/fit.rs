@@ -201,10 +201,9 @@ fn solve(mut matrix: [[f64; CLASSES]; CLASSES], mut right: [f64; CLASSES]) -> [f
             continue;
         }
         for row in pivot + 1..CLASSES {
-            let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..CLASSES {
-                matrix[row][column] -= factor * matrix[pivot][column];
-            }
+            let from = matrix[pivot];
+            let factor = matrix[row][pivot] / from[pivot];
+            matrix[row].iter_mut().zip(from).skip(pivot).for_each(|(cell, from)| *cell -= factor * from);
             right[row] -= factor * right[pivot];
         }
     }

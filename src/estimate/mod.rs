@@ -369,7 +369,11 @@ impl View<'_, '_> {
 /// Thousandths in words: `2.5 %`.
 #[must_use]
 pub fn share(thousandths: u64) -> String {
-    if thousandths % 10 == 0 { format!("{} %", thousandths / 10) } else { format!("{}.{} %", thousandths / 10, thousandths % 10) }
+    if thousandths.is_multiple_of(10) {
+        format!("{} %", thousandths / 10)
+    } else {
+        format!("{}.{} %", thousandths / 10, thousandths % 10)
+    }
 }
 
 #[cfg(test)]
