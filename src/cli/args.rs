@@ -112,6 +112,9 @@ pub(crate) enum Command {
     /// Rebuild a run whose journal is lost, from its plan and the provider's list of batches.
     #[command(after_help = examples::RESCUE)]
     Rescue(Rescue),
+    /// The models this version knows: what they can do, how long they live, what follows them.
+    #[command(after_help = examples::MODELS)]
+    Models(Models),
     /// Start the simulator: the same endpoints, local and free.
     #[command(after_help = examples::SIM)]
     Sim(Sim),
@@ -285,6 +288,22 @@ pub(crate) struct Retry {
 pub(crate) struct Rescue {
     /// A run's folder or id.
     pub(crate) target: PathBuf,
+}
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+pub(crate) struct Models {
+    /// A model id or alias. Default: all of them.
+    pub(crate) model: Option<String>,
+    /// Ask the provider for its own list, and write what differs to a table that `--models` lays over the built-in one.
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) refresh: bool,
+    /// Where that table goes.
+    #[arg(long, value_name = "FILE", default_value = "models.toml", requires = "refresh")]
+    pub(crate) out: PathBuf,
+    /// Replace the file if it is there.
+    #[arg(long, requires = "refresh")]
+    pub(crate) force: bool,
 }
 
 /// Arguments of `sim`.

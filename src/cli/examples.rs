@@ -60,6 +60,12 @@ pub(crate) const RESCUE: &str = "\
 Example:
   rowmill rescue .rowmill/tickets/20260102-030405-abcd";
 
+pub(crate) const MODELS: &str = "\
+Examples:
+  rowmill models                                all of them, with the day the table was made
+  rowmill models claude-haiku-4-5               everything that is known of one
+  rowmill models --refresh --out models.toml    what the provider lists otherwise; `--models models.toml` uses it";
+
 pub(crate) const SIM: &str = "\
 Examples:
   rowmill sim                                   prints the two variables to set in another terminal

@@ -10,6 +10,7 @@ mod examples;
 mod explain;
 mod init;
 mod layout;
+mod models;
 mod plan;
 mod preview;
 mod rescue;
@@ -66,6 +67,7 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
         Command::Cancel(args) => cancel::run(args, common, catalog, screen),
         Command::Retry(args) => retry::run(args, common, catalog, screen),
         Command::Rescue(args) => rescue::run(args, common, catalog, screen),
+        Command::Models(args) => models::run(args, common, catalog, screen),
         Command::Sim(args) => sim::run(args, catalog, screen),
         Command::Completions { shell } => {
             // By way of memory: a reader that goes away early is no reason to panic.

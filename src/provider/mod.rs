@@ -14,12 +14,14 @@
 //! anthropic/mod.rs          the calls                    anthropic/wire.rs         the JSON shapes
 //! http.rs                   connection, redirects        anthropic/result_line.rs  result line → outcome
 //! upload.rs                 the body of a create call    retry.rs                  what may be tried again
+//! refresh.rs                the catalog beside the provider's list of models
 //! ```
 //!
 //! To add a provider: a folder here, and one arm where `ProviderSpec` is opened.
 
 pub mod anthropic;
 mod http;
+pub mod refresh;
 pub mod retry;
 mod upload;
 
@@ -283,6 +285,6 @@ pub trait BatchApi: Send + Sync {
     fn message<'a>(&'a self, params: &'a [u8]) -> BoxFuture<'a, Result<serde_json::Value, ApiError>>;
     /// Counts the input tokens of a request, free of charge.
     fn count_tokens<'a>(&'a self, params: &'a [u8]) -> BoxFuture<'a, Result<u64, ApiError>>;
-    /// All models the provider offers.
+    /// All models the provider lists, retired ones too.
     fn models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, ApiError>>;
 }

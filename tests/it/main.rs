@@ -11,6 +11,7 @@ mod golden_answers;
 mod golden_requests;
 mod heal;
 mod model;
+mod models;
 mod readme;
 mod rescue;
 mod run;

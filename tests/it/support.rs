@@ -14,6 +14,7 @@ use arrow::compute::concat_batches;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::{SignedDuration, Timestamp};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rowmill::catalog::Catalog;
 use rowmill::simulator::{Call, Faults, Ledger, Running, Simulator, SimulatorSpec};
 
 /// A folder of its own, gone at the end of the test.
@@ -240,12 +241,18 @@ impl Sim {
     }
 
     pub(crate) fn new(faults: &str, processing: Duration) -> Sim {
+        Sim::of(faults, processing, Catalog::builtin().clone())
+    }
+
+    /// That knows other models.
+    pub(crate) fn of(faults: &str, processing: Duration, catalog: Catalog) -> Sim {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ahead = Arc::new(AtomicI64::new(0));
         let seconds = Arc::clone(&ahead);
         let clock = Arc::new(move || Timestamp::now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst)));
         let faults = Faults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}"));
-        let spec = SimulatorSpec { faults, processing, ..SimulatorSpec::new(1, folder.path().to_path_buf(), clock) };
+        let catalog = Arc::new(catalog);
+        let spec = SimulatorSpec { faults, processing, catalog, ..SimulatorSpec::new(1, folder.path().to_path_buf(), clock) };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let start = Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0)));
         let running = Some(runtime.block_on(start).expect("the simulator starts"));

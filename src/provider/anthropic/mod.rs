@@ -39,6 +39,8 @@ pub const SIMULATOR_HEADER: &str = "rowmill-simulator";
 pub const LIMITS: Limits = Limits { max_requests: 100_000, max_bytes: 250_000_000 };
 
 const BATCHES: &str = "/v1/messages/batches";
+/// Models of these stages are listed; retired ones only on request.
+const LIFECYCLES: [&str; 3] = ["active", "deprecated", "retired"];
 /// Models on one page; more than there are.
 const MODELS_A_PAGE: u32 = 1000;
 const MAX_MODEL_PAGES: usize = 20;
@@ -369,6 +371,7 @@ impl BatchApi for Anthropic {
             for _ in 0..MAX_MODEL_PAGES {
                 let mut outgoing = Self::get(Call::Models, "/v1/models".to_owned());
                 outgoing.query.push(("limit", MODELS_A_PAGE.to_string()));
+                outgoing.query.extend(LIFECYCLES.map(|stage| ("lifecycle[]", stage.to_owned())));
                 outgoing.query.extend(after.iter().map(|after: &String| ("after_id", after.clone())));
                 let page = self.read_soon(outgoing, |page: wire::WirePage<Map<String, Value>>| page.page(wire::model)).await?;
                 models.extend(page.data);

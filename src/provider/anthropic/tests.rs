@@ -280,7 +280,8 @@ async fn reads_models_page_by_page_and_ends() {
     assert_eq!(ids, ["a", "b", "c"]);
     assert_eq!((models[0].display_name.as_str(), &models[0].more["max_tokens"]), ("", &json!(7)));
     let uris: Vec<String> = server.seen().iter().map(|seen| seen.uri.clone()).collect();
-    assert_eq!(uris, ["/v1/models?limit=1000", "/v1/models?limit=1000&after_id=1", "/v1/models?limit=1000&after_id=2"]);
+    let all = "/v1/models?limit=1000&lifecycle%5B%5D=active&lifecycle%5B%5D=deprecated&lifecycle%5B%5D=retired";
+    assert_eq!(uris, [all.to_owned(), format!("{all}&after_id=1"), format!("{all}&after_id=2")]);
 }
 
 #[tokio::test]
