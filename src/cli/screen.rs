@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rowmill::cost::Money;
 use rowmill::pipeline::progress::{Listener, Progress};
 use rowmill::provider::Counts;
 
@@ -226,6 +227,25 @@ pub(crate) fn count(n: u64) -> String {
     out
 }
 
+/// An amount as people read it: dollars and cents, and four digits of what is less than a dollar. `$1,234.50`, `$0.01234`.
+pub(crate) fn usd(amount: Money) -> String {
+    let sign = if amount.is_negative() { "-" } else { "" };
+    let pico = u128::from(amount.picodollars().unsigned_abs());
+    // As many decimals as it takes to show four digits; never fewer than two.
+    let decimals = match pico {
+        0 => 2,
+        1_000_000_000_000.. => 2,
+        _ => (1..=12).find(|n| pico >= 10_u128.pow(12 - n)).map_or(12, |first| (first + 3).min(12)),
+    };
+    let unit = 10_u128.pow(12 - decimals);
+    let rounded = (pico + unit / 2) / unit;
+    let scale = 10_u128.pow(decimals);
+    let whole = u64::try_from(rounded / scale).unwrap_or(u64::MAX);
+    let fraction = format!("{:0width$}", rounded % scale, width = decimals as usize);
+    let kept = fraction.trim_end_matches('0').len().max(2);
+    format!("{sign}${}.{}", count(whole), &fraction[..kept])
+}
+
 /// `1 batch`, `3 batches`.
 pub(crate) fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
@@ -257,6 +277,25 @@ pub(crate) fn duration(d: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_amounts_as_people_read_them() {
+        for (amount, text) in [
+            ("0", "$0.00"),
+            ("1234567.5", "$1,234,567.50"),
+            ("40", "$40.00"),
+            ("1.005", "$1.01"),
+            ("0.5", "$0.50"),
+            ("0.123456", "$0.1235"),
+            ("0.99999", "$1.00"),
+            ("0.0020345", "$0.002035"),
+            ("0.000000005", "$0.000000005"),
+            ("0.000000000001", "$0.000000000001"),
+            ("-12.344", "-$12.34"),
+        ] {
+            assert_eq!(usd(amount.parse().unwrap()), text, "{amount}");
+        }
+    }
 
     #[test]
     fn writes_numbers_as_people_read_them() {

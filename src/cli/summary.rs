@@ -7,6 +7,7 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rowmill::cost::{Bill, Money};
 use rowmill::outcome::Status;
 use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::explain::{self, Failure};
 use super::layout::Column;
-use super::screen::{Screen, count, plural, table};
+use super::screen::{Screen, count, plural, table, usd};
 
 /// Rows shown of an output.
 const ROWS: usize = 5;
@@ -66,6 +67,36 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
         words += &format!(", {} written to the cache, {} read from it", count(written), tokens(usage.cache_read_input_tokens));
     }
     screen.say(format!("{words}, {} out", tokens(usage.output_tokens)));
+    tell_bill(&summary.totals.bill, screen);
+}
+
+/// What it cost, and what for.
+fn tell_bill(bill: &Bill, screen: &Screen) {
+    let cost = bill.total();
+    let kinds = [
+        (cost.input, "input"),
+        (cost.cache_write_5m + cost.cache_write_1h, "cache writes"),
+        (cost.cache_read, "cache reads"),
+        (cost.output, "output"),
+        (cost.server_tools, "server tools"),
+    ];
+    let kinds: Vec<String> = kinds
+        .iter()
+        .filter(|(amount, _)| *amount > Money::ZERO)
+        .map(|(amount, kind)| format!("{} {kind}", usd(*amount)))
+        .collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+    screen.say(format!("cost       {}{kinds}", usd(cost.total())));
+    let models = bill.by_model();
+    if models.len() > 1 {
+        let models: Vec<String> = models.iter().map(|(model, cost)| format!("{} {model}", usd(cost.total()))).collect();
+        screen.say(format!("           {}", models.join(", ")));
+    }
+    if bill.unknown() > 0 {
+        let requests = plural(bill.unknown(), "request", "requests");
+        screen
+            .warn(format!("it is not known what {requests} cost, which came back without usage or from a model without a price"));
+    }
 }
 
 fn is_cached(run: &Run) -> bool {

@@ -12,12 +12,14 @@
 //! **Rules.** The band is chosen by the whole prompt (plain input, cache writes and cache reads together) and holds for every token of the
 //! request, output included. The batch factor applies where the tier is `batch` or not named, any other tier costs the standard price.
 //! The factor of the US applies where `inference_geo` is `us` and the model has one. Both factors multiply every kind of token and
-//! stack. Searches of the provider's web search tool cost the same everywhere.
+//! stack. Searches and fetches of the provider's web tools cost the same everywhere. What executing code costs is counted by the hour over a
+//! whole organisation, so it cannot be told for a request, and is in no figure.
 //!
 //! **Exactness.** Nothing is rounded with the prices in the catalog: tokens × price × factors is a whole number of 10⁻¹² dollars. Prices of
 //! one's own can be so fine that it is not; then each kind of token of a request is rounded up to the next 10⁻¹² dollar, once, so that
 //! sums over requests stay sums of what the requests cost.
 
+mod bill;
 mod money;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+pub use bill::{Bill, Share};
 pub use money::{Money, MoneyError};
 
 use crate::catalog::{Catalog, Factor, Price, Prices};
@@ -196,8 +199,12 @@ pub fn prompt_tokens(usage: &Usage) -> u64 {
 }
 
 fn server_tools(catalog: &Catalog, usage: &Usage) -> Money {
-    let searches = u128::from(usage.web_search_requests.unwrap_or(0));
-    Money::from_wide(searches.saturating_mul(catalog.server_tools.web_search.picodollars_per_use().into()))
+    let prices = &catalog.server_tools;
+    [(usage.web_search_requests, prices.web_search), (usage.web_fetch_requests, prices.web_fetch)]
+        .into_iter()
+        .map(|(uses, price)| u128::from(uses.unwrap_or(0)) * u128::from(price.picodollars_per_use()))
+        .map(Money::from_wide)
+        .sum()
 }
 
 /// What the prices of a request are multiplied with: batch and place.

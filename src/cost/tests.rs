@@ -88,7 +88,12 @@ fn searches_cost_a_cent_each_in_a_batch_too_and_anywhere() {
         let usage = Usage { web_search_requests: Some(3), ..usage([0; 5], tier, geo) };
         assert_eq!(total("claude-sonnet-5-5", &usage), "0.03");
     }
-    let usage = Usage { web_search_requests: Some(2), ..usage([1_000, 0, 0, 0, 100], None, None) };
+    let usage = Usage {
+        web_search_requests: Some(2),
+        web_fetch_requests: Some(7),
+        code_execution_requests: Some(9),
+        ..usage([1_000, 0, 0, 0, 100], None, None)
+    };
     assert_eq!(total("claude-sonnet-5-5", &usage), "0.0215");
 }
 

@@ -18,6 +18,9 @@
 //! **Which attempt counts.** The last one whose answer succeeded (and fits the schema), else the last one that sent the row. The
 //! columns show that attempt; the tokens of all attempts are billed, and [`Totals`] adds them all up.
 //!
+//! **What a row cost** is the sum over its attempts. One of which nothing is known (no line came) counts as nothing beside others, so
+//! that the sum over rows is the sum over batches; the bill tells how many there are.
+//!
 //! This room knows no wire format: how to read a line is handed in.
 
 mod index;
@@ -33,6 +36,8 @@ use serde_json::Value;
 pub use index::{LineCounts, MAX_LINE_BYTES, Place, ResultIndex};
 pub use totals::{Totals, UsageKey};
 
+use crate::catalog::Catalog;
+use crate::cost::{self, Money};
 use crate::outcome::answer::Answers;
 use crate::outcome::{Outcome, Status};
 
@@ -121,7 +126,7 @@ pub struct JoinedRow<'r> {
     pub chosen: Option<usize>,
     /// The answer as values, if the row succeeded and answers become columns.
     pub answer: Option<Value>,
-    /// What all attempts cost, in millionths of a millionth of a US dollar, where the price is known.
+    /// What all attempts cost, in 10⁻¹² US dollars: nothing if there was none; `None` where it is known of none of them.
     pub cost_pico_usd: Option<i64>,
 }
 
@@ -171,6 +176,7 @@ impl JoinedRow<'_> {
 pub struct Joiner<'a, P> {
     attempts: Vec<AttemptResults>,
     answer: Option<&'a Answers>,
+    prices: Option<&'a Catalog>,
     parse: P,
     line: Vec<u8>,
     totals: Totals,
@@ -184,7 +190,13 @@ where
     /// A joiner for a piece: its attempts (in any order), and how answers become columns if they do.
     pub fn new(mut attempts: Vec<AttemptResults>, answer: Option<&'a Answers>, parse: P) -> Joiner<'a, P> {
         attempts.sort_by_key(|results| results.attempt);
-        Joiner { attempts, answer, parse, line: Vec::new(), totals: Totals::default() }
+        Joiner { attempts, answer, prices: None, parse, line: Vec::new(), totals: Totals::default() }
+    }
+
+    /// Has what each row cost worked out by these prices.
+    #[must_use]
+    pub fn priced_by(self, prices: &'a Catalog) -> Joiner<'a, P> {
+        Joiner { prices: Some(prices), ..self }
     }
 
     /// Joins the next row.
@@ -198,9 +210,26 @@ where
         let chosen = succeeded.or(attempts.len().checked_sub(1));
         let status = chosen.map_or(Status::Unsent, |chosen| attempts[chosen].outcome.status);
         let answer = succeeded.and_then(|chosen| answers.get_mut(chosen)?.take());
-        let row = JoinedRow { request, status, attempts, chosen, answer, cost_pico_usd: None };
+        let cost_pico_usd = self.bill(status, &attempts).map(Money::picodollars);
+        let row = JoinedRow { request, status, attempts, chosen, answer, cost_pico_usd };
         self.totals.add(&row);
         Ok(row)
+    }
+
+    /// Puts all attempts at a row on the bill, and gives what is known of what they cost.
+    fn bill(&mut self, status: Status, attempts: &[Attempt]) -> Option<Money> {
+        let prices = self.prices?;
+        let bill = &mut self.totals.bill;
+        let mut known = if attempts.is_empty() { Some(Money::ZERO) } else { None };
+        for Attempt { batch_id, outcome, .. } in attempts {
+            let cost = cost::of_outcome(prices, outcome);
+            bill.add(batch_id, outcome.model.as_deref(), &cost);
+            if let Ok(cost) = cost {
+                known = Some(known.unwrap_or(Money::ZERO) + cost.total());
+            }
+        }
+        bill.add_row(status, known.unwrap_or(Money::ZERO));
+        known
     }
 
     /// What the rows joined so far come to.

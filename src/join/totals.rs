@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::JoinedRow;
+use crate::cost::Bill;
 use crate::outcome::{Status, Usage};
 
 /// Counts over joined rows.
@@ -16,6 +17,9 @@ pub struct Totals {
     pub statuses: BTreeMap<Status, u64>,
     /// Tokens of *all* attempts, those that did not count too, by what decides the price.
     pub usages: Vec<(UsageKey, Usage)>,
+    /// What all attempts cost; empty where no prices were at hand.
+    #[serde(default)]
+    pub bill: Bill,
 }
 
 /// What decides the price of a token, besides its kind.
@@ -39,6 +43,7 @@ impl Totals {
         for (key, usage) in &other.usages {
             self.add_usage(key.model.as_deref(), usage);
         }
+        self.bill.merge(&other.bill);
     }
 
     /// Rows of a status.

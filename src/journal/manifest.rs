@@ -6,9 +6,11 @@ use std::io;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, RunDir, cannot};
+use crate::cost::{Bill, Cost, Money};
 use crate::durable;
 use crate::outcome::{Status, Usage};
 
@@ -34,7 +36,10 @@ pub struct Manifest {
     /// Tokens of all attempts.
     pub usage: Usage,
     /// What they cost in US dollars, as an exact decimal; `None` until it is known.
-    pub cost_usd: Option<String>,
+    pub cost_usd: Option<Money>,
+    /// What it was for, and where it went; `None` until it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<BillSummary>,
     /// The output, once it is in its place.
     pub output: Option<PathBuf>,
     /// What to do next, in words.
@@ -45,6 +50,38 @@ pub struct Manifest {
     pub updated_at: Timestamp,
     /// What a person should know.
     pub notes: Vec<String>,
+}
+
+/// A bill, from several sides. Each side adds up to the total.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillSummary {
+    /// The day of the prices.
+    pub priced_at: Date,
+    /// By kind of token.
+    pub by_kind: Cost,
+    /// By the model that answered.
+    pub by_model: BTreeMap<String, Money>,
+    /// By what became of the row.
+    pub by_status: BTreeMap<Status, Money>,
+    /// By batch, under the provider's id.
+    pub by_batch: BTreeMap<String, Money>,
+    /// Requests of which nobody knows what they cost; they are in no sum.
+    pub unknown: u64,
+}
+
+impl BillSummary {
+    /// A bill that was worked out by the prices of a day.
+    #[must_use]
+    pub fn new(bill: &Bill, priced_at: Date) -> BillSummary {
+        BillSummary {
+            priced_at,
+            by_kind: bill.total(),
+            by_model: bill.by_model().into_iter().map(|(model, cost)| (model.to_owned(), cost.total())).collect(),
+            by_status: bill.by_status.clone(),
+            by_batch: bill.by_batch.iter().map(|(batch, share)| (batch.to_string(), share.total())).collect(),
+            unknown: bill.unknown(),
+        }
+    }
 }
 
 impl Manifest {

@@ -147,7 +147,7 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "cost_usd",
-        meaning: "what all attempts at the row cost, in US dollars; null where the price is not known",
+        meaning: "what all attempts at the row cost, in US dollars, exactly; 0 where nothing was billed, null where nobody knows",
         nullable: true,
         value: Value::Money(|row| row.cost_pico_usd),
     },

@@ -28,6 +28,10 @@ impl Sink for IpcFile {
         Ok(self.writer.write(&batch.clone().with_schema(self.schema.clone())?)?)
     }
 
+    fn note(&mut self, key: &str, value: &str) {
+        self.writer.write_metadata(key, value);
+    }
+
     fn finish(self: Box<Self>) -> Result<Pending, Cause> {
         Ok(self.writer.into_inner()?)
     }

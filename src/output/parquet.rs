@@ -48,6 +48,10 @@ impl Sink for ParquetFile {
         Ok(self.writer.write(batch)?)
     }
 
+    fn note(&mut self, key: &str, value: &str) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_owned()));
+    }
+
     fn finish(self: Box<Self>) -> Result<Pending, Cause> {
         Ok(self.writer.into_inner()?)
     }

@@ -14,6 +14,8 @@ pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub(super) trait Sink: Send {
     /// Writes a batch of the output's schema.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause>;
+    /// Adds a word about the whole file, where the format keeps any.
+    fn note(&mut self, _key: &str, _value: &str) {}
     /// Writes what is held back, and the end of the file.
     fn finish(self: Box<Self>) -> Result<Pending, Cause>;
 }
@@ -84,6 +86,14 @@ impl OutputWriter {
         }
         self.rows += batch.num_rows() as u64;
         Ok(())
+    }
+
+    /// Adds a word about the whole file that is known only now, such as `rowmill.cost_usd`. It stands in the footer of Parquet and Arrow
+    /// IPC, but not in the schema that is kept there.
+    pub fn note(&mut self, key: &str, value: &str) {
+        if let Some(sink) = &mut self.sink {
+            sink.note(key, value);
+        }
     }
 
     /// Rows written so far.

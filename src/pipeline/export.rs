@@ -91,6 +91,7 @@ pub fn export(run: &mut Run, policy: &Policy, now: Timestamp, listener: &dyn Lis
         run.write_manifest(now)?;
         return Ok(Export::Done(summary));
     }
+    writer.note("rowmill.cost_usd", &summary.totals.bill.total().total().to_string());
     let written = writer.finish()?;
     run.record(now, Event::Exported { path: written.path, rows: written.rows, by_status: summary.totals.statuses.clone() })?;
     run.keep_summary(&summary);
@@ -127,7 +128,7 @@ impl<'a> Piece<'a> {
     /// A joiner over everything that came back for the piece.
     pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
         let wanted = self.answer.map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
-        Ok(Joiner::new(self.attempts()?, self.answer, parser(wanted)))
+        Ok(Joiner::new(self.attempts()?, self.answer, parser(wanted)).priced_by(self.run.catalog()))
     }
 
     /// Writes the piece's rows, and tells how many of them are to be sent again first.

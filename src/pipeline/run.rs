@@ -16,7 +16,9 @@ use crate::batch::{PieceSummary, SpoolReader, SpooledBody, sent_ids, verify};
 use crate::catalog::Catalog;
 use crate::durable;
 use crate::job::{Job, JobFile};
-use crate::journal::{Batch, BatchState, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step};
+use crate::journal::{
+    Batch, BatchState, BillSummary, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step,
+};
 use crate::outcome::answer::AnswerPlan;
 use crate::outcome::class::RetrySpec;
 use crate::output::{KeptColumns, OutputSpec};
@@ -436,6 +438,7 @@ impl Run {
             ("rowmill.simulated", self.plan.simulated.to_string()),
             ("rowmill.origin", self.plan.origin.clone()),
             ("rowmill.planned_at", self.plan.created_at.to_string()),
+            ("rowmill.priced_at", self.catalog.date.to_string()),
             ("rowmill.tool", self.plan.tool.clone()),
             ("rowmill.answer_columns", (self.plan.answer != AnswerPlan::default()).to_string()),
         ]
@@ -469,6 +472,8 @@ impl Run {
         let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
         if let Some(Summary { totals, .. }) = &self.last_summary {
             (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
+            manifest.cost_usd = Some(totals.bill.total().total());
+            manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
         }
         manifest
     }

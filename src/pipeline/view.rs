@@ -81,6 +81,7 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
     let mut manifest = manifest(&plan, &state, dir.path(), now);
     if let Some(written) = Manifest::read(&dir)? {
         (manifest.usage, manifest.updated_at) = (written.usage, written.updated_at);
+        (manifest.cost_usd, manifest.bill) = (written.cost_usd, written.bill);
     }
     Ok((
         RunView { folder: dir.path().to_path_buf(), manifest, batches, warnings },
@@ -118,6 +119,7 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         batches: state.batches_by_state(),
         usage: Usage::default(),
         cost_usd: None,
+        bill: None,
         output: state.export().and_then(|(export, _)| export.path.clone()),
         next_action: next_action(state.stage(), folder),
         created_at: plan.created_at,

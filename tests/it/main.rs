@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod bad_input;
+mod bill;
 mod commands;
 mod crash;
 mod disk;

@@ -108,6 +108,14 @@ impl Workdir {
         Table::read(&self.path(name))
     }
 
+    /// The key-value metadata in the footer of a Parquet file.
+    pub(crate) fn parquet_metadata(&self, name: &str) -> BTreeMap<String, String> {
+        let file = File::open(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
+        let pairs = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+        pairs.into_iter().filter_map(|pair| Some((pair.key, pair.value?))).collect()
+    }
+
     /// Everything in the folder, to see that nothing was left behind; but for the job's own lock file, which holds no lock by itself
     /// and is never removed, since that could take it from under another process.
     pub(crate) fn files(&self) -> Vec<String> {
@@ -295,17 +303,22 @@ impl Sim {
         rows
     }
 
+    /// Every result line of every batch, as it stands in the simulator's own results.
+    pub(crate) fn result_lines(&self) -> Vec<serde_json::Value> {
+        let file = |id: String| self.folder.path().join("batches").join(id).join("results.jsonl");
+        let texts = self.ledger().batches.into_iter().map(|batch| fs::read_to_string(file(batch.id)).unwrap_or_default());
+        texts
+            .flat_map(|text| text.lines().map(|line| serde_json::from_str(line).expect("a result line")).collect::<Vec<_>>())
+            .collect()
+    }
+
     /// The text that was answered to each custom_id, as it stands in the simulator's own results.
     pub(crate) fn answers(&self) -> BTreeMap<String, String> {
         let mut answers = BTreeMap::new();
-        for batch in self.ledger().batches {
-            let path = self.folder.path().join("batches").join(batch.id).join("results.jsonl");
-            for line in fs::read_to_string(path).unwrap_or_default().lines() {
-                let line: serde_json::Value = serde_json::from_str(line).expect("a result line");
-                let blocks = line["result"]["message"]["content"].as_array().cloned().unwrap_or_default();
-                let text: String = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
-                answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
-            }
+        for line in self.result_lines() {
+            let blocks = line["result"]["message"]["content"].as_array().cloned().unwrap_or_default();
+            let text: String = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
+            answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
         }
         answers
     }
