@@ -77,6 +77,12 @@ pub struct Model {
     /// Values of `thinking.type` that are answered with a 400. One that is not listed is not promised to be taken.
     #[serde(default)]
     pub thinking_refused: Vec<String>,
+    /// Whether `thinking.type = "between_tools"` is known to be taken, which leaves out the thinking before the answer.
+    #[serde(default)]
+    pub between_tools: bool,
+    /// Levels of effort at which thinking may be off; empty where that depends on no level, or where it cannot be off at all.
+    #[serde(default)]
+    pub thinking_off_effort: Vec<String>,
     /// Levels of effort it takes; empty where the parameter is refused.
     #[serde(default)]
     pub effort: Vec<String>,
@@ -89,6 +95,9 @@ pub struct Model {
     /// Whether a forced tool (`tool_choice` `any` or `tool`) is taken.
     #[serde(default)]
     pub forced_tools: bool,
+    /// What tools add to a prompt besides their definitions: a system prompt of the provider's own. Absent where it was not read.
+    #[serde(default)]
+    pub tool_prompt_tokens: Option<ToolPromptTokens>,
     /// Whether `output_config.format` is taken.
     #[serde(default)]
     pub structured_output: bool,
@@ -120,6 +129,16 @@ pub struct Retired {
     /// What it cost; `None` where that is not known.
     #[serde(default)]
     pub prices: Option<Prices>,
+}
+
+/// The length of the system prompt that tools bring along, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolPromptTokens {
+    /// Where the model may choose: `tool_choice` is `auto`, `none` or absent.
+    pub auto: u64,
+    /// Where it is forced to call one: `any` or `tool`.
+    pub any: u64,
 }
 
 /// A generation of tokenizer.

@@ -213,7 +213,6 @@ fn hint(error: &Error) -> Option<String> {
             "give it prices in a file named with --models (docs/models.md), or choose a model that `rowmill prices` lists"
                 .to_owned()
         }
-        Error::MaxTokens { .. } => "lower `request.max_tokens`".to_owned(),
         Error::Request(request::Error::Template(error)) => return template_hint(error),
         Error::Request(request::Error::Schema { path, can_be_lowered: true, .. }) => format!(
             "`request.schema = {{ file = \"{}\", lower = true }}` sends all of this as words in the descriptions, and checks the answers here",

@@ -6,6 +6,7 @@
 //!
 //! What is sent again has been paid for only where the class says so (see [`Class`]). Every attempt's results are kept.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,13 +15,15 @@ use arrow::datatypes::{Schema, SchemaRef};
 use jiff::Timestamp;
 
 use crate::batch::{Packer, Placement, SpoolReader, SpoolRows, SpoolRowsBuilder, SpoolWriter};
+use crate::catalog::Catalog;
 use crate::join::JoinedRow;
 use crate::journal::{Event, HeadFile};
 use crate::outcome::Status;
 use crate::outcome::answer::Answers;
 use crate::outcome::class::{Class, MoreTokens, RetrySpec};
 use crate::outcome::details::Wanted;
-use crate::request::{RequestHash, with_max_tokens};
+use crate::request::per_row::Tail;
+use crate::request::{RequestHash, most_tokens, with_max_tokens};
 
 use super::export::{Piece, request_row};
 use super::{Error, Run};
@@ -115,11 +118,60 @@ struct Planned {
     head: Option<HeadFile>,
 }
 
-/// The failed rows, by the token limit they are sent with: requests of a batch share one head.
+/// How long the answers of rows may be when they are sent again.
+struct Lengths {
+    /// The job's limit and model, for rows that do not choose.
+    max_tokens: u32,
+    model: String,
+    /// What rows choose by themselves.
+    has_model: bool,
+    has_max_tokens: bool,
+    more_tokens: MoreTokens,
+    betas: Vec<String>,
+    catalog: Arc<Catalog>,
+}
+
+impl Lengths {
+    fn new(run: &Run, more_tokens: MoreTokens) -> Lengths {
+        let request = &run.job().request;
+        Lengths {
+            max_tokens: request.max_tokens,
+            model: request.model.clone(),
+            has_model: request.per_row.model.is_some(),
+            has_max_tokens: request.per_row.max_tokens.is_some(),
+            more_tokens,
+            betas: request.betas.clone(),
+            catalog: Arc::clone(run.catalog()),
+        }
+    }
+
+    /// The limit in the head and the fragment that a row is sent with after `cuts` of its answers were cut off.
+    fn after<'f>(&self, fragment: &'f [u8], cuts: u32) -> Result<(u32, Cow<'f, [u8]>), Error> {
+        if !self.has_model && !self.has_max_tokens {
+            return Ok((self.grown(self.max_tokens, &self.model, cuts), Cow::Borrowed(fragment)));
+        }
+        let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
+        let tail = tail.ok_or_else(|| Error::Bug("a request does not end with what its row chose".to_owned()))?;
+        let model = tail.model.unwrap_or(&self.model);
+        match tail.max_tokens {
+            None => Ok((self.grown(self.max_tokens, model, cuts), Cow::Borrowed(fragment))),
+            Some(first) => Ok((self.max_tokens, Cow::Owned(tail.with_max_tokens(self.grown(first, model, cuts))))),
+        }
+    }
+
+    fn grown(&self, first: u32, model: &str, cuts: u32) -> u32 {
+        let most = self
+            .catalog
+            .model(model)
+            .map_or(u32::MAX, |(_, model)| u32::try_from(most_tokens(model, &self.betas)).unwrap_or(u32::MAX));
+        self.more_tokens.after(first, cuts).min(most)
+    }
+}
+
+/// The failed rows, by the token limit in their head: requests of a batch share one head.
 struct Pools {
     first_max_tokens: u32,
-    most_tokens: u32,
-    more_tokens: MoreTokens,
+    lengths: Lengths,
     base_head: Arc<[u8]>,
     attempt: u32,
     spools: BTreeMap<u32, Pool>,
@@ -145,15 +197,10 @@ fn no_columns() -> SchemaRef {
 
 impl Pools {
     fn new(run: &Run, policy: &Policy) -> Result<Pools, Error> {
-        let (model, first_max_tokens) = run.model_and_max_tokens();
-        let most = run.catalog().model(&model).map_or(u32::MAX, |(_, model)| {
-            u32::try_from(model.max_batch_output_tokens.unwrap_or(0).max(model.max_output_tokens)).unwrap_or(u32::MAX)
-        });
         let attempt = run.state().batches().iter().map(|batch| batch.attempt).max().unwrap_or(1) + 1;
         Ok(Pools {
-            first_max_tokens,
-            most_tokens: most,
-            more_tokens: policy.more_tokens.unwrap_or(MoreTokens::Factor(2)),
+            first_max_tokens: run.job().request.max_tokens,
+            lengths: Lengths::new(run, policy.more_tokens.unwrap_or(MoreTokens::Factor(2))),
             base_head: run.head(),
             attempt,
             spools: BTreeMap::new(),
@@ -182,19 +229,19 @@ impl Pools {
     }
 
     fn push(&mut self, rows: &SpoolRows, row: usize, cuts: u32) -> Result<(), Error> {
-        let max_tokens = self.more_tokens.after(self.first_max_tokens, cuts).min(self.most_tokens);
+        let (max_tokens, fragment) = self.lengths.after(rows.fragment.value(row), cuts)?;
         let mut pool = match self.spools.remove(&max_tokens) {
             Some(pool) => pool,
             None => self.open(max_tokens)?,
         };
-        let (id, fragment) = (rows.custom_id.value(row), rows.fragment.value(row));
+        let id = rows.custom_id.value(row);
         if pool.packer.offer((id.len() + fragment.len()) as u64) != Placement::Here {
             self.close(max_tokens, pool)?;
             pool = self.open(max_tokens)?;
             pool.packer.offer((id.len() + fragment.len()) as u64);
         }
-        let hash = RequestHash::of(&pool.head, fragment).to_string();
-        pool.builder.push_request(rows.row_index.value(row), rows.key.value(row), id, &hash, fragment);
+        let hash = RequestHash::of(&pool.head, &fragment).to_string();
+        pool.builder.push_request(rows.row_index.value(row), rows.key.value(row), id, &hash, &fragment);
         if pool.builder.len() >= STRETCH || pool.builder.fragment_bytes() >= STRETCH_BYTES {
             self.write(&mut pool)?;
         }

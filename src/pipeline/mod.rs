@@ -102,16 +102,6 @@ pub enum Error {
     /// What the model costs is not known, so neither plan nor bill could be trusted.
     #[error(transparent)]
     NoPrice(#[from] crate::cost::Unpriced),
-    /// More output tokens than the model can make.
-    #[error("`request.max_tokens` is {max_tokens}, but `{model}` makes at most {most} tokens an answer")]
-    MaxTokens {
-        /// The model.
-        model: String,
-        /// What the job asks.
-        max_tokens: u64,
-        /// The model's limit.
-        most: u64,
-    },
     /// Rows have no key, or cannot be rendered.
     #[error("some rows cannot be sent")]
     Rows(Box<faults::Faults>),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use jiff::civil::Date;
 
-use crate::catalog::{Catalog, Model};
+use crate::catalog::Catalog;
 use crate::cost;
 use crate::estimate::tokens::text_tokens;
 use crate::job::{Job, JobFile};
@@ -68,12 +68,13 @@ impl Prepared {
     pub fn with_uploads(file: &JobFile, today: Date, catalog: &Arc<Catalog>, uploads: &Arc<Uploads>) -> Result<Prepared, Error> {
         let job = &file.job;
         let mut warnings = Vec::new();
-        check_model(catalog, &job.request.model, u64::from(job.request.max_tokens), today, &mut warnings)?;
+        check_model(catalog, &job.request.model, today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
         let setting = Setting { table: source.folder(), uploads: Arc::clone(uploads), ..Setting::in_folder(&file.folder) };
         let requests = Requests::compile_in(&job.request, &setting, schema, catalog)?;
+        warnings.extend_from_slice(requests.warnings());
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
@@ -117,7 +118,7 @@ fn answer_plan(job: &Job, requests: &Requests) -> AnswerPlan {
     }
 }
 
-fn check_model(catalog: &Catalog, id: &str, max_tokens: u64, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {
+fn check_model(catalog: &Catalog, id: &str, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {
     let Some((_, model)) = catalog.model(id) else {
         let nearest = || catalog.nearest(id).into_iter().map(str::to_owned).collect();
         return Err(match catalog.advice(id, today) {
@@ -125,7 +126,6 @@ fn check_model(catalog: &Catalog, id: &str, max_tokens: u64, today: Date, warnin
             None => Error::UnknownModel { model: id.to_owned(), nearest: nearest() },
         });
     };
-    check_max_tokens(id, model, max_tokens)?;
     cost::prices(catalog, id)?;
     match catalog.advice(id, today) {
         Some(advice) if model.is_retired(today) => Err(Error::RetiredModel { advice }),
@@ -159,14 +159,6 @@ fn too_short_to_cache(catalog: &Catalog, requests: &Requests, job: &Job) -> Opti
     };
     let id = &job.request.model;
     Some(format!("the cache mark {effect}: what it covers is about {tokens} tokens long, and `{id}` caches from {least} on"))
-}
-
-fn check_max_tokens(id: &str, model: &Model, max_tokens: u64) -> Result<(), Error> {
-    let most = model.max_batch_output_tokens.unwrap_or(model.max_output_tokens).max(model.max_output_tokens);
-    if max_tokens > most {
-        return Err(Error::MaxTokens { model: id.to_owned(), max_tokens, most });
-    }
-    Ok(())
 }
 
 fn columns_to_read(schema: &Schema, keys: &Keys, requests: &Requests, kept: &Schema) -> Vec<String> {

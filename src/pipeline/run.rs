@@ -160,10 +160,6 @@ impl Run {
         Arc::clone(&self.head)
     }
 
-    pub(crate) fn model_and_max_tokens(&self) -> (String, u32) {
-        (self.kept.job.request.model.clone(), self.kept.job.request.max_tokens)
-    }
-
     /// The job as it was planned.
     #[must_use]
     pub fn job(&self) -> &Job {

@@ -5,6 +5,8 @@
 //!                                                                 {row message},{row message}]}     ← fragment
 //! ```
 //!
+//! What rows choose by themselves leaves the head and closes the fragment: see `per_row.rs`.
+//!
 //! The order of keys is fixed, and so are the bytes: the provider's prompt cache and the request hash both depend on them.
 
 use base64::Engine;
@@ -13,9 +15,6 @@ use serde_json::{Map, Value};
 
 use super::Tool;
 use crate::template::prompt::{CacheTtl, Media, Part, Role, SharedBlock, SharedBody, Source};
-
-/// What ends a fragment: the list of messages, and `params` with it.
-pub(crate) const END: &[u8] = b"]}";
 
 /// Appends a JSON string.
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
@@ -95,21 +94,43 @@ impl Messages<'_> {
     }
 }
 
-/// A head with another limit for the answer's tokens. The limit stands right behind the model, whose quotes are escaped.
+/// A head with another limit for the answer's tokens. The limit stands first, or right behind the model.
 pub(crate) fn with_max_tokens(head: &[u8], max_tokens: u32) -> Option<Vec<u8>> {
-    const KEY: &[u8] = b",\"max_tokens\":";
-    let start = memchr::memmem::find(head, KEY)? + KEY.len();
+    let start = limit_at(head)?;
     let digits = head[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     (digits > 0).then(|| [&head[..start], max_tokens.to_string().as_bytes(), &head[start + digits..]].concat())
 }
 
+/// Where the digits of the limit begin.
+fn limit_at(head: &[u8]) -> Option<usize> {
+    const MODEL: &[u8] = b"{\"model\":\"";
+    const KEY: &[u8] = b"\"max_tokens\":";
+    let before = match head.strip_prefix(MODEL) {
+        // No model has a quote in its name.
+        Some(behind) => MODEL.len() + memchr::memchr(b'"', behind)? + 2,
+        None => 1,
+    };
+    head.get(before..)?.starts_with(KEY).then_some(before + KEY.len())
+}
+
+/// The members of `output_config`, with the schema where there is one.
+pub(crate) fn output_config(mut config: Map<String, Value>, schema: Option<&Value>) -> Map<String, Value> {
+    if let Some(schema) = schema {
+        config.insert("format".to_owned(), serde_json::json!({ "type": "json_schema", "schema": schema }));
+    }
+    config
+}
+
 /// What goes into the head.
 pub(crate) struct Head<'a> {
-    pub(crate) model: &'a str,
-    pub(crate) max_tokens: u32,
+    /// `None` where rows choose theirs.
+    pub(crate) model: Option<&'a str>,
+    /// `None` where rows choose theirs.
+    pub(crate) max_tokens: Option<u32>,
     pub(crate) params: &'a Map<String, Value>,
     pub(crate) tools: &'a [Tool],
-    pub(crate) schema: Option<&'a Value>,
+    /// `None` where there is nothing in it, or rows choose a part of it.
+    pub(crate) output_config: Option<&'a Map<String, Value>>,
     pub(crate) shared: &'a [SharedBlock],
     /// Whether the last shared message goes on with blocks of the row.
     pub(crate) is_open: bool,
@@ -119,16 +140,25 @@ impl Head<'_> {
     /// The head's bytes, up to where the first row message begins.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.extend_from_slice(b"{\"model\":");
-        text(&mut out, self.model);
-        out.extend_from_slice(format!(",\"max_tokens\":{}", self.max_tokens).as_bytes());
+        out.push(b'{');
+        if let Some(model) = self.model {
+            key(&mut out, "model");
+            text(&mut out, model);
+        }
+        if let Some(max_tokens) = self.max_tokens {
+            key(&mut out, "max_tokens");
+            out.extend_from_slice(max_tokens.to_string().as_bytes());
+        }
         self.tools(&mut out);
-        for (key, value) in self.params.iter().filter(|(key, _)| !["output_config", "tools"].contains(&key.as_str())) {
-            member(&mut out, key, value);
+        for (name, value) in self.params {
+            member(&mut out, name, value);
         }
         self.system(&mut out);
-        self.output_config(&mut out);
-        out.extend_from_slice(b",\"messages\":[");
+        if let Some(config) = self.output_config {
+            member(&mut out, "output_config", &Value::Object(config.clone()));
+        }
+        key(&mut out, "messages");
+        out.push(b'[');
         self.messages(&mut out);
         out
     }
@@ -144,7 +174,8 @@ impl Head<'_> {
         if blocks.peek().is_none() {
             return;
         }
-        out.extend_from_slice(b",\"system\":[");
+        key(out, "system");
+        out.push(b'[');
         while let Some(block) = blocks.next() {
             text_block(out, &block.text, block.cache);
             if blocks.peek().is_some() {
@@ -152,22 +183,6 @@ impl Head<'_> {
             }
         }
         out.push(b']');
-    }
-
-    fn output_config(&self, out: &mut Vec<u8>) {
-        let mut config = match self.params.get("output_config") {
-            Some(Value::Object(config)) => config.clone(),
-            _ => Map::new(),
-        };
-        if let Some(schema) = self.schema {
-            let mut format = Map::new();
-            format.insert("type".to_owned(), Value::from("json_schema"));
-            format.insert("schema".to_owned(), schema.clone());
-            config.insert("format".to_owned(), Value::Object(format));
-        }
-        if !config.is_empty() {
-            member(out, "output_config", &Value::Object(config));
-        }
     }
 
     fn messages(&self, out: &mut Vec<u8>) {
@@ -280,12 +295,19 @@ fn cache_control(out: &mut Vec<u8>, ttl: CacheTtl) {
     out.extend_from_slice(b"\"}");
 }
 
-fn member(out: &mut Vec<u8>, key: &str, value: &Value) {
-    out.push(b',');
-    text(out, key);
-    out.push(b':');
+fn member(out: &mut Vec<u8>, name: &str, value: &Value) {
+    key(out, name);
     // `Display` of a JSON value is compact and cannot fail.
     out.extend_from_slice(value.to_string().as_bytes());
+}
+
+/// Begins a member of the head.
+fn key(out: &mut Vec<u8>, name: &str) {
+    if out.len() > 1 {
+        out.push(b',');
+    }
+    text(out, name);
+    out.push(b':');
 }
 
 #[cfg(test)]

@@ -8,18 +8,22 @@
 //! * The same job, files and row give the same bytes, and the [`RequestHash`] is over exactly these.
 //! * What is the same for all rows comes first, byte for byte, so that a prompt cache can hit.
 //! * What the API would refuse for every row is an error of the job, with the way out, before anything is sent: refused parameters,
-//!   schemas outside of its subset ([`schema`]), cache marks that cannot hit. Which parameters a *model* takes is checked against the
-//!   catalog elsewhere.
+//!   schemas outside of its subset ([`schema`]), tools ([`tools`]), what the model does not take, cache marks that cannot hit. Where rows
+//!   choose by themselves ([`per_row`]), the row is at fault.
 //! * custom_ids are unique over the run: [`duplicates`] finds rows that share a key, over any number of rows.
 //!
 //! Everything here is pure but for the files read by [`Requests::compile`]; rows can be rendered from several threads.
 //!
-//! To add a check of parameters: an entry in `REFUSED_PARAMS`.
+//! To add a parameter, see `options.rs`; a rule about models, `rules.rs`.
 
+mod betas;
 pub mod custom_id;
 pub mod duplicates;
 mod encode;
 pub mod keys;
+mod options;
+pub mod per_row;
+mod rules;
 pub mod schema;
 pub mod tools;
 
@@ -30,13 +34,16 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
-use crate::catalog::{Catalog, Thinking};
+use crate::catalog::{Catalog, Model, Thinking};
 use crate::template::prompt::media::{MediaFacts, PromptLimits};
 use crate::template::prompt::{CacheTtl, MessageSpec, Prompt, RowFault, Setting, SharedBlock, SystemSpec, check_marks};
 use crate::template::row::Table;
 use crate::template::{self, Columns};
+use options::{Options, place};
+use per_row::{Choice, ChoiceFault, JobsOwn, PerRow, PerRowSpec, Values};
+use rules::Case;
 use schema::{Finding, SchemaSpec};
 
 pub use tools::{Tool, ToolSpec};
@@ -66,6 +73,33 @@ pub struct RequestSpec {
     /// The tools that the model may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpec>,
+    /// Whether the model calls a tool: `auto`, `any`, `none`, or a table as it is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<Value>,
+    /// How the model thinks before it answers: a word, a budget, or a table as it is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Value>,
+    /// How much effort goes into an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<String>,
+    /// How much chance there is in an answer; only older models have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Number>,
+    /// As `temperature`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<Number>,
+    /// As `temperature`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<Number>,
+    /// Texts at which an answer ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_sequences: Vec<String>,
+    /// Where the model runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_geo: Option<String>,
+    /// What rows choose by themselves.
+    #[serde(default, skip_serializing_if = "PerRowSpec::is_empty")]
+    pub per_row: PerRowSpec,
     /// Anything else the Messages API takes, passed on as it is.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
@@ -75,6 +109,9 @@ pub struct RequestSpec {
     /// Beta features, for the header of the whole batch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub betas: Vec<String>,
+    /// Whether betas are taken that this version does not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown_betas: bool,
     /// What happens to a row that cannot be rendered.
     #[serde(default)]
     pub on_row_error: OnRowError,
@@ -113,15 +150,24 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A parameter cannot be sent.
-    #[error("`request.params.{key}` {why}; {way_out}")]
+    /// A parameter cannot be sent, or its model does not take it.
+    #[error("`request.{key}` {why}; {way_out}")]
     Param {
-        /// The parameter.
+        /// The parameter, as the job names it.
         key: String,
         /// Why not.
         why: String,
         /// What to do instead.
         way_out: String,
+    },
+    /// What rows choose cannot be worked out.
+    #[error("`request.per_row.{key}` does not fit the table")]
+    Expression {
+        /// The parameter.
+        key: &'static str,
+        /// What is wrong with its expression.
+        #[source]
+        source: Box<crate::table::Error>,
     },
     /// A tool cannot be sent.
     #[error("{place} {problem}")]
@@ -169,7 +215,15 @@ fn findings_listed(findings: &[Finding]) -> String {
 }
 
 /// Why a row has no request.
-pub type RowError = RowFault;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// It has no prompt.
+    #[error(transparent)]
+    Prompt(#[from] RowFault),
+    /// What it chooses cannot be sent.
+    #[error(transparent)]
+    Choice(#[from] ChoiceFault),
+}
 
 /// 128 bits of BLAKE3 over the exact bytes of a request's `params`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -192,10 +246,16 @@ impl RequestHash {
     }
 }
 
-/// A request's head with another limit for the tokens of the answer; `None` if it is no head of ours.
+/// A request's head with another limit for the tokens of the answer; `None` where the head has none, because rows choose theirs.
 #[must_use]
 pub fn with_max_tokens(head: &[u8], max_tokens: u32) -> Option<Vec<u8>> {
     encode::with_max_tokens(head, max_tokens)
+}
+
+/// The most tokens of an answer of a model, under the betas of a job.
+#[must_use]
+pub fn most_tokens(model: &Model, betas: &[String]) -> u64 {
+    rules::most_tokens(model, betas)
 }
 
 impl fmt::Display for RequestHash {
@@ -232,6 +292,9 @@ pub struct Requests {
     has_shared_messages: bool,
     schema: Option<schema::AnswerSchema>,
     tools: Vec<Tool>,
+    job: JobsOwn,
+    per_row: PerRow,
+    warnings: Vec<String>,
     files: Vec<(PathBuf, String)>,
 }
 
@@ -255,24 +318,16 @@ impl Requests {
     /// # Errors
     /// As there.
     pub fn compile_in(spec: &RequestSpec, setting: &Setting<'_>, columns: &Schema, catalog: &Catalog) -> Result<Requests, Error> {
-        check_values(spec)?;
-        check_params(spec)?;
         let folder = setting.folder;
         let limits = match catalog.model(&spec.model) {
             Some((_, model)) => PromptLimits::of_context(model.context_tokens, model.prefill),
             None => setting.limits,
         };
         let prompt = Prompt::compile(&spec.system, &spec.messages, &Setting { limits, ..setting.clone() }, columns)?;
-        if prompt.ends_with_prefill() && !limits.prefill {
-            let model = &spec.model;
-            let problem = format!(
-                "ends with a message of the role `assistant`, the beginning of an answer, which `{model}` does not go on from; \
-                 leave it out, and say in the prompt how the answer begins, or use `request.schema`"
-            );
-            return Err(Error::Value { key: "messages", problem });
-        }
         let mut files = prompt.files().to_vec();
-        let tools = compile_tools(spec, folder, catalog, &mut files)?;
+        let newest_tools = catalog.model(&spec.model).is_none_or(|(_, model)| model.thinking != Thinking::Extended);
+        let Options { params, output_config, tools, mut asked, mut warnings } =
+            Options::compile(spec, newest_tools, folder, &mut files)?;
         check_marks(&marks(&tools, prompt.shared()))?;
         let schema = spec.schema.as_ref().map(|spec| schema::read(spec, folder, &mut files)).transpose()?;
         if schema.is_some() && prompt.ends_with_prefill() {
@@ -283,12 +338,17 @@ impl Requests {
             let problem = "cannot be used with a document that has `citations`: the API does not take both".to_owned();
             return Err(Error::Value { key: "schema", problem });
         }
+        asked.prefill = prompt.ends_with_prefill();
+        let job = JobsOwn { model: spec.model.clone(), max_tokens: spec.max_tokens, asked };
+        warnings.extend(check_model(spec, &job, catalog)?);
+        let output_config = encode::output_config(output_config, schema.as_ref().map(schema::AnswerSchema::sent));
+        let per_row = PerRow::compile(spec, columns, &output_config, catalog)?;
         let head = encode::Head {
-            model: &spec.model,
-            max_tokens: spec.max_tokens,
-            params: &spec.params,
+            model: (!per_row.has_model()).then_some(spec.model.as_str()),
+            max_tokens: (!per_row.has_max_tokens()).then_some(spec.max_tokens),
+            params: &params,
             tools: &tools,
-            schema: schema.as_ref().map(schema::AnswerSchema::sent),
+            output_config: Some(&output_config).filter(|config| !config.is_empty() && !per_row.has_effort()),
             shared: prompt.shared(),
             is_open: prompt.is_open(),
         }
@@ -296,13 +356,13 @@ impl Requests {
         let mut head_hash = blake3::Hasher::new();
         head_hash.update(&head);
         let has_shared_messages = prompt.shared().iter().any(|block| block.role.is_some());
-        Ok(Requests { prompt, head, head_hash, has_shared_messages, schema, tools, files })
+        Ok(Requests { prompt, head, head_hash, has_shared_messages, schema, tools, job, per_row, warnings, files })
     }
 
-    /// The columns the templates read.
+    /// The columns that the templates and the rows' own choices read.
     #[must_use]
     pub fn columns(&self) -> Columns {
-        self.prompt.columns().clone()
+        self.prompt.columns().clone().union(Columns::Named(self.per_row.columns()))
     }
 
     /// The start of `params`, the same in every request: everything up to the first message that depends on the row.
@@ -348,6 +408,23 @@ impl Requests {
         &self.tools
     }
 
+    /// What rows choose by themselves.
+    #[must_use]
+    pub fn choices(&self) -> Choices {
+        Choices {
+            model: self.per_row.has_model(),
+            max_tokens: self.per_row.has_max_tokens(),
+            effort: self.per_row.has_effort(),
+            tag: self.per_row.has_tag(),
+        }
+    }
+
+    /// What a person should know of the parameters, none of which stops the job.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Whether the last message is the beginning of the answer (a prefill), which newer models refuse.
     #[must_use]
     pub fn ends_with_prefill(&self) -> bool {
@@ -357,7 +434,7 @@ impl Requests {
     /// Prepares a batch for rendering; cheaper than [`Requests::render`] where several rows of it are rendered.
     #[must_use]
     pub fn rows(&self, batch: &RecordBatch) -> Rows<'_> {
-        Rows { requests: self, table: self.prompt.table(batch) }
+        Rows { requests: self, table: self.prompt.table(batch), values: self.per_row.values(batch) }
     }
 
     /// Appends the fragment of one row to `out`.
@@ -387,6 +464,20 @@ impl Requests {
 pub struct Rows<'r> {
     requests: &'r Requests,
     table: Arc<Table>,
+    values: Values,
+}
+
+/// Which parameters rows choose by themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// Their model.
+    pub model: bool,
+    /// Their `max_tokens`.
+    pub max_tokens: bool,
+    /// Their effort.
+    pub effort: bool,
+    /// Their tag, which is not sent.
+    pub tag: bool,
 }
 
 impl fmt::Debug for Rows<'_> {
@@ -410,14 +501,15 @@ impl Rows<'_> {
     /// As there.
     pub fn render_with(&self, row: usize, out: &mut Vec<u8>, facts: &mut MediaFacts) -> Result<RequestHash, RowError> {
         let start = out.len();
+        let choice = self.choice(row)?;
         facts.clear();
         let mut messages = encode::Messages::new(out, self.requests.has_shared_messages);
         let rendered = self.requests.prompt.render(&self.table, row, facts, |part| messages.part(&part));
         if let Err(fault) = rendered {
             out.truncate(start);
-            return Err(fault);
+            return Err(fault.into());
         }
-        out.extend_from_slice(encode::END);
+        self.requests.per_row.close(&choice, out);
         Ok(self.requests.hash(&out[start..]))
     }
 
@@ -426,137 +518,27 @@ impl Rows<'_> {
     pub fn media_weight(&self, row: usize) -> u64 {
         self.requests.prompt.media_weight(&self.table, row)
     }
+
+    /// What a row is sent with besides its prompt, and its tag.
+    ///
+    /// # Errors
+    /// A choice that cannot be worked out, or that the row's model does not take.
+    pub fn choice(&self, row: usize) -> Result<Choice<'_>, ChoiceFault> {
+        self.requests.per_row.choice(&self.values, row, &self.requests.job)
+    }
 }
 
-fn check_values(spec: &RequestSpec) -> Result<(), Error> {
-    let wrong = |key, problem: &str| Err(Error::Value { key, problem: problem.to_owned() });
-    if spec.model.trim().is_empty() {
-        return wrong("model", "is empty");
-    }
-    if spec.max_tokens == 0 {
-        return wrong("max_tokens", "must be at least 1; a batch takes no request without an answer");
-    }
-    if !API_VERSIONS.contains(&spec.api_version()) {
-        return wrong("api_version", &format!("must be one of {}", API_VERSIONS.join(", ")));
-    }
-    let is_name = |name: &String| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b',');
-    if !spec.betas.iter().all(is_name) {
-        return wrong("betas", "must be names such as `output-300k-2026-03-24`, one in each text");
-    }
-    Ok(())
-}
-
-/// Keys of `params` that the job sets by itself.
-const OWN_PARAMS: &[&str] = &["model", "max_tokens", "system", "messages"];
-
-/// Keys of `params` that are refused in a batch: the keys, why, and the way out.
-///
-/// **Source**: batch guide, read 2026-08-22, and its list of parameters that a batch refuses.
-const REFUSED_PARAMS: &[(&[&str], &str, &str)] = &[
-    (&["stream"], "is refused in a batch: results come as a file", "leave it out"),
-    (&["speed"], "is refused in a batch: there is no fast mode", "leave it out"),
-    (
-        &["store", "previous_thread_event_id"],
-        "is refused in a batch: requests are not part of a thread",
-        "put what the model needs to know into `request.messages`",
-    ),
-    (&["cache_hint", "context_hint"], "is refused in a batch", "leave it out, and mark shared system blocks with `cache`"),
-    (&["research_preview_2026_02"], "is refused in a batch", "leave it out"),
-    (&["fallbacks"], "fails every row of a batch", "leave it out, and run the rows that failed with another `request.model`"),
-    (
-        &["cache_control"],
-        "would mark the end of each row's own text: every row would pay for writing a cache entry that no other reads",
-        "put `cache` on the last shared system block",
-    ),
-    (
-        &["betas", "anthropic_beta", "anthropic-beta"],
-        "is refused in `params`: beta names stand in the header of the whole batch",
-        "put them into `request.betas`",
-    ),
-    (
-        &["anthropic_version", "anthropic-version"],
-        "is refused in `params`: the version stands in a header",
-        "use `request.api_version`",
-    ),
-];
-
-const SAMPLING_PARAMS: &[&str] = &["temperature", "top_p", "top_k"];
-
-fn check_params(spec: &RequestSpec) -> Result<(), Error> {
-    let wrong = |key: &str, why: &str, way_out: &str| {
-        Err(Error::Param { key: key.to_owned(), why: why.to_owned(), way_out: way_out.to_owned() })
+/// Asks the rules of the job's model, and gives back what is worth a word. A model that is not in the catalog has no rules here.
+fn check_model(spec: &RequestSpec, job: &JobsOwn, catalog: &Catalog) -> Result<Vec<String>, Error> {
+    let Some((_, model)) = catalog.model(&job.model) else { return Ok(Vec::new()) };
+    let effort = job.asked.effort.as_deref();
+    let case = Case { id: &job.model, model, max_tokens: job.max_tokens.into(), effort, asked: &job.asked };
+    let Some(refusal) = case.refusal() else { return Ok(case.advice()) };
+    let in_params = match refusal.key {
+        "effort" => spec.effort.is_none(),
+        key => spec.params.contains_key(key),
     };
-    for (key, value) in &spec.params {
-        let key = key.as_str();
-        if OWN_PARAMS.contains(&key) {
-            return wrong(key, "is set by the job", &format!("use `request.{key}`"));
-        }
-        if let Some((_, why, way_out)) = REFUSED_PARAMS.iter().find(|(keys, ..)| keys.contains(&key)) {
-            return wrong(key, why, way_out);
-        }
-        if SAMPLING_PARAMS.contains(&key) && spec.api_version() == NEWEST_API_VERSION {
-            let why = format!("is refused under API version {NEWEST_API_VERSION}, even at its default");
-            return wrong(
-                key,
-                &why,
-                "leave it out, or set `request.api_version = \"2023-06-01\"` for a model that still takes it",
-            );
-        }
-        if value.get("bill_to").is_some_and(|to| to == "user_profile") && key == "billing_policy" {
-            return wrong(key, "fails every row of a batch where it bills a user profile", "leave it out");
-        }
-        if has_toml_date(value) {
-            return wrong(key, "holds a TOML date, and JSON has none", "write it as text, in quotes");
-        }
-    }
-    check_output_config(spec)
-}
-
-fn check_output_config(spec: &RequestSpec) -> Result<(), Error> {
-    let wrong = |key: &str, why: &str, way_out: &str| {
-        Err(Error::Param { key: key.to_owned(), why: why.to_owned(), way_out: way_out.to_owned() })
-    };
-    let config = spec.params.get("output_config");
-    if config.is_some_and(|config| !config.is_object()) {
-        return wrong("output_config", "must be a table", "write for instance `output_config = { effort = \"low\" }`");
-    }
-    if spec.schema.is_none() {
-        return Ok(());
-    }
-    if config.is_some_and(|config| config.get("format").is_some()) {
-        return wrong("output_config.format", "is set by `request.schema`", "keep one of the two");
-    }
-    if spec.params.contains_key("output_format") {
-        return wrong("output_format", "is the old name of what `request.schema` sets", "leave it out");
-    }
-    Ok(())
-}
-
-/// TOML has dates of its own, which come as an object with one key of this name.
-fn has_toml_date(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.contains_key("$__toml_private_datetime") || map.values().any(has_toml_date),
-        Value::Array(items) => items.iter().any(has_toml_date),
-        _ => false,
-    }
-}
-
-/// The tools, from `request.tools` or, as they are sent, from `request.params.tools`.
-fn compile_tools(
-    spec: &RequestSpec,
-    folder: &Path,
-    catalog: &Catalog,
-    files: &mut Vec<(PathBuf, String)>,
-) -> Result<Vec<Tool>, Error> {
-    let newest = catalog.model(&spec.model).is_none_or(|(_, model)| model.thinking != Thinking::Extended);
-    match (spec.params.get("tools"), spec.tools.is_empty()) {
-        (Some(_), false) => {
-            let problem = "stands in `request.params` too; keep one of the two".to_owned();
-            Err(Error::Value { key: "tools", problem })
-        }
-        (Some(written), true) => tools::from_params(written),
-        (None, _) => tools::compile(&spec.tools, newest, folder, files),
-    }
+    Err(Error::Param { key: place(refusal.key, in_params), why: refusal.why, way_out: refusal.way_out })
 }
 
 /// All cache marks, in the order in which the model reads them: tools, system blocks, messages.

@@ -44,15 +44,16 @@ fn puts_everything_shared_into_the_head() {
     let schema = r#"{"type":"object","additionalProperties":false,"required":["z","b"],"properties":{"z":{"type":"string"},"b":{"type":"integer"}}}"#;
     fs::write(folder.path().join("s.json"), schema).unwrap();
     fs::write(folder.path().join("policy.md"), "Policy\n").unwrap();
-    let spec = spec(
+    let mut spec = spec(
         "system = [{ file = \"policy.md\", cache = \"1h\" }, { text = \"Answer.\" }]
          messages = [{ role = \"user\", text = \"Example\", cache = \"5m\" }, { role = \"assistant\", text = \"ok\" }, { role = \"user\", text = \"{{ a }}\" }]
          schema = \"s.json\"
          params = { thinking = { type = \"disabled\" }, output_config = { effort = \"low\" }, stop_sequences = [\"END\"] }",
     );
+    spec.model = "claude-haiku-5-5".to_owned();
     let requests = Requests::compile(&spec, folder.path(), &rows(&[]).schema(), Catalog::builtin()).unwrap();
     let head = concat!(
-        r#"{"model":"claude-haiku-4-5","max_tokens":10,"thinking":{"type":"disabled"},"stop_sequences":["END"],"#,
+        r#"{"model":"claude-haiku-5-5","max_tokens":10,"thinking":{"type":"disabled"},"stop_sequences":["END"],"#,
         r#""system":[{"type":"text","text":"Policy","cache_control":{"type":"ephemeral","ttl":"1h"}},{"type":"text","text":"Answer."}],"#,
         r#""output_config":{"effort":"low","format":{"type":"json_schema","schema":{"type":"object","additionalProperties":false,"#,
         r#""required":["z","b"],"properties":{"z":{"type":"string"},"b":{"type":"integer"}}}}},"#,
@@ -98,8 +99,8 @@ fn leaves_the_buffer_alone_when_a_row_fails() {
     let requests =
         compile("messages = [{ role = \"user\", text = \"{{ a }}\" }, { role = \"user\", text = \"{{ a|number }}\" }]").unwrap();
     let mut out = b"before".to_vec();
-    assert!(matches!(requests.render(&rows(&["x"]), 0, &mut out), Err(RowError::Render(_))));
-    assert!(matches!(requests.render(&rows(&[" "]), 0, &mut out), Err(RowError::Empty { message: 1 })));
+    assert!(matches!(requests.render(&rows(&["x"]), 0, &mut out), Err(RowError::Prompt(RowFault::Render(_)))));
+    assert!(matches!(requests.render(&rows(&[" "]), 0, &mut out), Err(RowError::Prompt(RowFault::Empty { message: 1 }))));
     assert_eq!(out, b"before");
 }
 
@@ -142,7 +143,7 @@ fn refuses_params_that_the_api_refuses() {
         ("output_config = \"low\"", "output_config"),
     ] {
         match compile(&format!("{USER}params = {{ {params} }}")) {
-            Err(Error::Param { key: found, .. }) => assert_eq!(found, key),
+            Err(Error::Param { key: found, .. }) => assert_eq!(found, format!("params.{key}")),
             other => panic!("{params}: {other:?}"),
         }
     }

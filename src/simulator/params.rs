@@ -438,13 +438,18 @@ impl Rules<'_> {
         match kind {
             "adaptive" => Ok(Some(Thought { budget: None, shown })),
             "enabled" => self.budget(value, max_tokens, shown).map(Some),
-            // Source: the provider's documentation on Opus 5, August 2026; that it holds for its likes is assumed.
-            "disabled" if self.model.thinking == Thinking::AdaptiveDefault && matches!(effort, Some("xhigh" | "max")) => {
+            "disabled" | "between_tools" if self.is_too_eager(effort) => {
                 refuse("thinking can only be disabled at effort high or below on this model")
             }
             "disabled" | "between_tools" => Ok(None),
             _ => refuse("Input tag does not match any of the expected tags: 'adaptive', 'between_tools', 'disabled', 'enabled'"),
         }
+    }
+
+    /// Whether thinking cannot be off at this effort.
+    fn is_too_eager(&self, effort: Option<&str>) -> bool {
+        let levels = &self.model.thinking_off_effort;
+        !levels.is_empty() && effort.is_some_and(|effort| !levels.iter().any(|level| level == effort))
     }
 
     /// Whether inference can be bound to a place; a model without a price for that refuses the parameter.

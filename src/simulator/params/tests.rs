@@ -30,7 +30,10 @@ fn reader() -> Reader {
     catalog.models.clear();
     catalog.models.insert("extended".to_owned(), Model { aliases: vec!["alias".to_owned()], ..haiku });
     catalog.models.insert("optional".to_owned(), Model { thinking: Thinking::AdaptiveOptional, ..new.clone() });
-    catalog.models.insert("default".to_owned(), Model { thinking: Thinking::AdaptiveDefault, ..new });
+    catalog.models.insert(
+        "default".to_owned(),
+        Model { thinking: Thinking::AdaptiveDefault, thinking_off_effort: vec!["high".to_owned()], ..new },
+    );
     catalog.models.insert("always".to_owned(), always);
     Reader::new(Arc::new(catalog))
 }

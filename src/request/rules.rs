@@ -1,0 +1,430 @@
+//! What a model takes: one table of rules, against the facts of the catalog.
+//!
+//! A request that its model refuses costs a row of the batch each, and is learned of when the batch has ended. So the same rules are asked
+//! three times: for the job as it stands, for each row that chooses by itself, and by `check`, which tells what is worth a word.
+//!
+//! In comes a [`Case`]: what is asked, and of which model; out goes the first [`Refusal`], with the way out, or what [`advice`] there is.
+//!
+//! To add a rule: an entry in [`RULES`] or [`ADVICE`]; a fact about models: in the catalog.
+
+use serde_json::{Map, Value};
+
+use crate::catalog::{Model, Thinking};
+
+use super::betas::LONG_OUTPUT;
+use super::options::{SAMPLING, has_no_sampling};
+use super::{NEWEST_API_VERSION, RequestSpec, Tool};
+
+/// Below this, an answer may be thought away: the smallest budget that thinking can be given, where it can be given one.
+///
+/// **Source**: documentation of extended thinking, read 2026-08-22.
+const ROOM_TO_THINK: u64 = 1_024;
+
+/// What a job asks for, as far as models differ in it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Asked {
+    /// `thinking.type`, and the budget where there is one.
+    thinking: Option<(String, Option<u64>)>,
+    /// The kind of a tool choice that leaves the model no choice: `any` or `tool`.
+    forced_tool: Option<String>,
+    /// The effort, where the job names one.
+    pub(crate) effort: Option<String>,
+    /// Sampling parameters.
+    sampling: Vec<(&'static str, f64)>,
+    /// Whether the API version has sampling parameters.
+    is_old_version: bool,
+    /// Whether the place of inference is chosen.
+    geo: bool,
+    /// Whether the job has the beta of long answers.
+    long_output: bool,
+    /// Whether answers have a schema.
+    pub(crate) schema: bool,
+    /// Whether the last message is the beginning of the answer.
+    pub(crate) prefill: bool,
+}
+
+impl Asked {
+    pub(super) fn new(spec: &RequestSpec, params: &Map<String, Value>, config: &Map<String, Value>, tools: &[Tool]) -> Asked {
+        let kind = |key: &str| params.get(key).and_then(|value| value.get("type")).and_then(Value::as_str);
+        let budget = params.get("thinking").and_then(|thinking| thinking.get("budget_tokens")).and_then(Value::as_u64);
+        let forced = kind("tool_choice").filter(|kind| matches!(*kind, "any" | "tool") && !tools.is_empty());
+        let sampling = SAMPLING.iter().filter_map(|(key, ..)| Some((*key, params.get(*key)?.as_f64()?)));
+        Asked {
+            thinking: kind("thinking").map(|kind| (kind.to_owned(), budget)),
+            forced_tool: forced.map(str::to_owned),
+            effort: config.get("effort").and_then(Value::as_str).map(str::to_owned),
+            sampling: sampling.collect(),
+            is_old_version: !has_no_sampling(spec),
+            geo: params.get("inference_geo").is_some_and(|geo| !geo.is_null()),
+            long_output: spec.betas.iter().any(|beta| beta == LONG_OUTPUT),
+            schema: spec.schema.is_some() || config.contains_key("format") || params.contains_key("output_format"),
+            prefill: false,
+        }
+    }
+
+    fn thinking(&self) -> Option<&str> {
+        self.thinking.as_ref().map(|(kind, _)| kind.as_str())
+    }
+
+    fn budget(&self) -> Option<u64> {
+        self.thinking.as_ref().and_then(|(_, budget)| *budget)
+    }
+}
+
+/// A request, or what all requests of a job are like, and the model it is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case<'a> {
+    /// The model as it is named.
+    pub(crate) id: &'a str,
+    pub(crate) model: &'a Model,
+    pub(crate) max_tokens: u64,
+    pub(crate) effort: Option<&'a str>,
+    pub(crate) asked: &'a Asked,
+}
+
+/// Why a model does not take a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The parameter at fault.
+    pub(crate) key: &'static str,
+    /// Why, as the end of a sentence that begins with the parameter.
+    pub(crate) why: String,
+    /// What to do.
+    pub(crate) way_out: String,
+}
+
+/// A rule: why a case is refused, and the way out; `None` where it is not.
+type Rule = fn(&Case<'_>) -> Option<(String, String)>;
+
+/// Every rule, by the parameter that is at fault where it does not hold.
+const RULES: &[(&str, Rule)] = &[
+    ("max_tokens", longest_answer),
+    ("effort", effort),
+    ("thinking", thinking_type),
+    ("thinking", thinking_off),
+    ("thinking", thinking_budget),
+    ("tool_choice", forced_tool),
+    ("temperature", |case| sampling(case, "temperature")),
+    ("top_p", |case| sampling(case, "top_p")),
+    ("top_k", |case| sampling(case, "top_k")),
+    ("top_p", one_way_of_sampling),
+    ("inference_geo", geo),
+    ("schema", schema),
+    ("messages", prefill),
+];
+
+/// What is taken and may not be meant.
+const ADVICE: &[fn(&Case<'_>) -> Option<String>] = &[room_to_think, beta_without_effect];
+
+impl Case<'_> {
+    /// The first rule that does not hold.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        RULES.iter().find_map(|(key, rule)| rule(self).map(|(why, way_out)| Refusal { key, why, way_out }))
+    }
+
+    /// What is worth a word, though the API takes it.
+    pub(crate) fn advice(&self) -> Vec<String> {
+        ADVICE.iter().filter_map(|advice| advice(self)).collect()
+    }
+
+    /// Whether the model thinks before it answers.
+    fn thinks(&self) -> bool {
+        match (self.asked.thinking(), self.model.thinking) {
+            (Some("adaptive" | "enabled"), _) => true,
+            (Some(_), thinking) => thinking == Thinking::Always && !self.model.between_tools,
+            (None, thinking) => matches!(thinking, Thinking::Always | Thinking::AdaptiveDefault),
+        }
+    }
+}
+
+/// The most tokens of an answer of a model, under the betas of a job.
+pub(super) fn most_tokens(model: &Model, betas: &[String]) -> u64 {
+    longest(model, betas.iter().any(|beta| beta == LONG_OUTPUT))
+}
+
+fn longest(model: &Model, long_output: bool) -> u64 {
+    let longer = model.max_batch_output_tokens.filter(|_| long_output);
+    longer.map_or(model.max_output_tokens, |longer| longer.max(model.max_output_tokens))
+}
+
+fn longest_answer(case: &Case<'_>) -> Option<(String, String)> {
+    let Case { id, model, max_tokens, asked, .. } = case;
+    let longer = model.max_batch_output_tokens.filter(|longer| *longer > model.max_output_tokens);
+    let most = longest(model, asked.long_output);
+    if *max_tokens <= most {
+        return None;
+    }
+    let way_out = match longer {
+        Some(longer) if !asked.long_output && *max_tokens <= longer => {
+            format!("lower it, or add \"{LONG_OUTPUT}\" to `request.betas`, with which it makes {longer}")
+        }
+        _ => "lower it".to_owned(),
+    };
+    Some((format!("is {max_tokens}, but `{id}` makes at most {most} tokens an answer"), way_out))
+}
+
+fn effort(case: &Case<'_>) -> Option<(String, String)> {
+    let effort = case.effort?;
+    let Case { id, model, .. } = case;
+    if model.effort.is_empty() {
+        return Some((format!("is \"{effort}\", but `{id}` has no levels of effort"), "leave it out".to_owned()));
+    }
+    if model.effort.iter().any(|level| level == effort) {
+        return None;
+    }
+    let why = format!("is \"{effort}\", which `{id}` does not take");
+    Some((why, format!("it takes {}", listed(model.effort.iter().map(String::as_str)))))
+}
+
+fn thinking_type(case: &Case<'_>) -> Option<(String, String)> {
+    let kind = case.asked.thinking()?;
+    let Case { id, model, .. } = case;
+    if !model.thinking_refused.iter().any(|refused| refused == kind) {
+        return None;
+    }
+    let way_out = match (kind, model.thinking) {
+        ("disabled", _) if model.between_tools => "use \"between_tools\", which leaves out the thinking before the answer",
+        ("disabled", _) => "leave it out: the model always thinks, and less at a lower `request.effort`",
+        ("enabled", Thinking::AdaptiveOptional) => "use \"adaptive\", and `request.effort` for how much",
+        ("enabled", _) => "leave it out: the model thinks by itself; `request.effort` is how much",
+        (_, Thinking::Extended) => "give it a budget, `{ budget_tokens = 2048 }`, or leave it out",
+        _ => "leave it out",
+    };
+    Some((format!("is of the type \"{kind}\", which `{id}` does not take"), way_out.to_owned()))
+}
+
+fn thinking_off(case: &Case<'_>) -> Option<(String, String)> {
+    let (effort, levels) = (case.effort?, &case.model.thinking_off_effort);
+    let is_off = matches!(case.asked.thinking(), Some("disabled" | "between_tools"));
+    if !is_off || levels.is_empty() || levels.iter().any(|level| level == effort) {
+        return None;
+    }
+    let why = format!("is off, which `{}` does not take at the effort \"{effort}\"", case.id);
+    Some((why, format!("lower the effort to {}, or let it think", listed(levels.iter().map(String::as_str)))))
+}
+
+fn thinking_budget(case: &Case<'_>) -> Option<(String, String)> {
+    let budget = case.asked.budget().filter(|budget| *budget >= case.max_tokens)?;
+    let why = format!("has a budget of {budget} tokens, and the whole answer has {}", case.max_tokens);
+    Some((why, "raise `request.max_tokens` above it, or lower the budget".to_owned()))
+}
+
+fn forced_tool(case: &Case<'_>) -> Option<(String, String)> {
+    let kind = case.asked.forced_tool.as_deref()?;
+    if !case.model.forced_tools {
+        let way_out =
+            "use \"auto\" and say in the prompt that the tool is to be called, or ask for the answer with `request.schema`";
+        return Some((format!("is \"{kind}\", and `{}` cannot be forced to call a tool", case.id), way_out.to_owned()));
+    }
+    let why = || format!("is \"{kind}\", which does not go together with a budget for thinking");
+    case.asked.budget().map(|_| (why(), "use \"auto\", or leave the budget out".to_owned()))
+}
+
+/// The default of `temperature`, which models without sampling still take under the old version.
+const DEFAULT_TEMPERATURE: f64 = 1.0;
+
+fn sampling(case: &Case<'_>, key: &str) -> Option<(String, String)> {
+    let (_, value) = case.asked.sampling.iter().find(|(asked, _)| *asked == key)?;
+    if !case.model.sampling {
+        let is_default = key == "temperature" && (value - DEFAULT_TEMPERATURE).abs() < f64::EPSILON;
+        let why = format!("is not taken by `{}`, which has no sampling parameters", case.id);
+        return (!is_default || !case.asked.is_old_version).then(|| (why, "leave it out".to_owned()));
+    }
+    if case.asked.is_old_version {
+        return None;
+    }
+    let why = format!("is refused under API version {NEWEST_API_VERSION}, even at its default");
+    Some((why, format!("leave it out, or set `request.api_version = \"2023-06-01\"`, under which `{}` takes it", case.id)))
+}
+
+fn one_way_of_sampling(case: &Case<'_>) -> Option<(String, String)> {
+    let has = |key: &str| case.asked.sampling.iter().any(|(asked, _)| *asked == key);
+    let why = || format!("stands beside `temperature`, and `{}` takes one of the two", case.id);
+    (has("temperature") && has("top_p")).then(|| (why(), "leave one out".to_owned()))
+}
+
+fn geo(case: &Case<'_>) -> Option<(String, String)> {
+    let is_refused = case.model.prices.as_ref().is_some_and(|prices| prices.us_factor.is_none());
+    let why = || format!("is not taken by `{}`; it came with Claude 4.6", case.id);
+    (case.asked.geo && is_refused).then(|| (why(), "leave it out".to_owned()))
+}
+
+fn schema(case: &Case<'_>) -> Option<(String, String)> {
+    let why = || format!("is not taken by `{}`, which has no structured output", case.id);
+    (case.asked.schema && !case.model.structured_output)
+        .then(|| (why(), "say in the prompt what the answer looks like".to_owned()))
+}
+
+fn prefill(case: &Case<'_>) -> Option<(String, String)> {
+    let why = || {
+        let what = "ends with a message of the role `assistant`, the beginning of an answer";
+        format!("{what}, which `{}` does not go on from", case.id)
+    };
+    let way_out = "leave it out, and say in the prompt how the answer begins, or use `request.schema`";
+    (case.asked.prefill && !case.model.prefill).then(|| (why(), way_out.to_owned()))
+}
+
+fn room_to_think(case: &Case<'_>) -> Option<String> {
+    let Case { id, max_tokens, model, .. } = case;
+    if !case.thinks() || *max_tokens >= ROOM_TO_THINK {
+        return None;
+    }
+    let off = if model.thinking == Thinking::AdaptiveDefault { ", or set `request.thinking = \"off\"`" } else { "" };
+    Some(format!(
+        "`{id}` thinks before it answers, and thinking counts against `max_tokens`: {max_tokens} may be used up before the answer comes; \
+         {ROOM_TO_THINK} and more leave room{off}"
+    ))
+}
+
+fn beta_without_effect(case: &Case<'_>) -> Option<String> {
+    let is_vain = case.asked.long_output && case.model.max_batch_output_tokens.is_none();
+    is_vain.then(|| {
+        format!("the beta `{LONG_OUTPUT}` has no effect: `{}` makes at most {} tokens", case.id, case.model.max_output_tokens)
+    })
+}
+
+fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    words.map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use arrow::datatypes::Schema;
+
+    use crate::catalog::Catalog;
+    use crate::request::Requests;
+
+    /// What is said of a job: the error, or the warnings.
+    fn said(model: &str, options: &str) -> Result<String, String> {
+        let messages = if options.contains("messages") { "" } else { "messages = [{ role = \"user\", text = \"x\" }]\n" };
+        let job = format!("model = \"{model}\"\n{messages}{options}");
+        let job = if options.contains("max_tokens") { job } else { format!("max_tokens = 4000\n{job}") };
+        let spec = toml::from_str(&job).map_err(|e| e.to_string())?;
+        let requests = Requests::compile(&spec, Path::new("."), &Schema::empty(), Catalog::builtin());
+        requests.map(|requests| requests.warnings().join("\n")).map_err(|e| e.to_string())
+    }
+
+    const TOOL: &str = "tools = [{ name = \"f\", input_schema = { type = \"object\" } }]\n";
+
+    #[test]
+    fn models_differ_in_what_they_take() {
+        let old = "api_version = \"2023-06-01\"\n";
+        for (model, options, words) in [
+            ("claude-opus-5-5", "effort = \"xhigh\"", ""),
+            (
+                "claude-opus-4-6",
+                "effort = \"xhigh\"",
+                "`request.effort` is \"xhigh\", which `claude-opus-4-6` does not take; it takes \"low\", \"medium\", \"high\", \"max\"",
+            ),
+            (
+                "claude-haiku-4-5",
+                "effort = \"low\"",
+                "`request.effort` is \"low\", but `claude-haiku-4-5` has no levels of effort; leave it out",
+            ),
+            (
+                "claude-haiku-4-5",
+                "params = { output_config = { effort = \"low\" } }",
+                "`request.params.output_config.effort` is \"low\", but",
+            ),
+            ("claude-haiku-5-5", "thinking = \"off\"", ""),
+            (
+                "claude-opus-5-5",
+                "thinking = \"off\"",
+                "`request.thinking` is of the type \"disabled\", which `claude-opus-5-5` does not take; leave it out: the model always thinks",
+            ),
+            (
+                "claude-sonnet-5-5",
+                "params = { thinking = { type = \"disabled\" } }",
+                "`request.params.thinking` is of the type \"disabled\", which `claude-sonnet-5-5` does not take; use \"between_tools\"",
+            ),
+            ("claude-sonnet-5-5", "thinking = \"between_tools\"", ""),
+            ("claude-opus-5", "thinking = \"off\"\neffort = \"high\"", ""),
+            (
+                "claude-opus-5",
+                "thinking = \"off\"\neffort = \"max\"",
+                "`request.thinking` is off, which `claude-opus-5` does not take at the effort \"max\"; lower the effort to \"low\"",
+            ),
+            ("claude-opus-4-8", "thinking = { budget_tokens = 2000 }", "which `claude-opus-4-8` does not take; use \"adaptive\""),
+            ("claude-opus-4-6", "thinking = { budget_tokens = 2000 }", ""),
+            ("claude-sonnet-4-5", "thinking = \"adaptive\"", "give it a budget"),
+            (
+                "claude-haiku-4-5",
+                "thinking = { budget_tokens = 4000 }",
+                "`request.thinking` has a budget of 4000 tokens, and the whole answer has 4000",
+            ),
+            ("claude-opus-5", &format!("{TOOL}tool_choice = \"any\""), ""),
+            (
+                "claude-opus-5-5",
+                &format!("{TOOL}tool_choice = \"any\""),
+                "`request.tool_choice` is \"any\", and `claude-opus-5-5` cannot be forced to call a tool",
+            ),
+            ("claude-opus-5-5", &format!("{TOOL}tool_choice = \"auto\""), ""),
+            (
+                "claude-haiku-4-5",
+                &format!("{TOOL}thinking = {{ budget_tokens = 2000 }}\ntool_choice = {{ type = \"tool\", name = \"f\" }}"),
+                "does not go together with a budget",
+            ),
+            (
+                "claude-haiku-4-5",
+                "temperature = 0.0",
+                "`request.temperature` is refused under API version 2026-10-21, even at its default; leave it out, or set `request.api_version",
+            ),
+            ("claude-haiku-4-5", &format!("{old}temperature = 0.0\ntop_k = 5"), ""),
+            ("claude-haiku-4-5", &format!("{old}temperature = 0.0\ntop_p = 0.5"), "`request.top_p` stands beside `temperature`"),
+            (
+                "claude-opus-5",
+                &format!("{old}temperature = 0.0"),
+                "`request.temperature` is not taken by `claude-opus-5`, which has no sampling parameters",
+            ),
+            ("claude-opus-5", &format!("{old}temperature = 1"), ""),
+            ("claude-opus-5", "params = { temperature = 1 }", "`request.params.temperature` is not taken"),
+            (
+                "claude-haiku-4-5",
+                "inference_geo = \"us\"",
+                "`request.inference_geo` is not taken by `claude-haiku-4-5`; it came with Claude 4.6",
+            ),
+            ("claude-opus-4-6", "inference_geo = \"us\"", ""),
+            (
+                "claude-haiku-4-5",
+                "max_tokens = 64001",
+                "`request.max_tokens` is 64001, but `claude-haiku-4-5` makes at most 64000 tokens an answer; lower it",
+            ),
+            (
+                "claude-opus-5",
+                "max_tokens = 200000",
+                "add \"output-300k-2026-03-24\" to `request.betas`, with which it makes 300000",
+            ),
+            ("claude-opus-5", "max_tokens = 200000\nbetas = [\"output-300k-2026-03-24\"]", ""),
+            (
+                "claude-opus-5",
+                "messages = [{ role = \"user\", text = \"x\" }, { role = \"assistant\", text = \"{\" }]",
+                "`request.messages` ends with a message of the role `assistant`",
+            ),
+            ("claude-haiku-4-5", "messages = [{ role = \"user\", text = \"x\" }, { role = \"assistant\", text = \"{\" }]", ""),
+        ] {
+            let found = said(model, options);
+            let expected =
+                if words.is_empty() { found == Ok(String::new()) } else { matches!(&found, Err(e) if e.contains(words)) };
+            assert!(expected, "{model}: {options}\n  expected {words}\n  found    {found:?}");
+        }
+    }
+
+    #[test]
+    fn advises_where_thinking_may_leave_no_answer() {
+        for (model, options, words) in [
+            ("claude-opus-5-5", "max_tokens = 50", "`claude-opus-5-5` thinks before it answers"),
+            ("claude-haiku-5-5", "max_tokens = 50", "or set `request.thinking = \"off\"`"),
+            ("claude-haiku-5-5", "max_tokens = 50\nthinking = \"off\"", ""),
+            ("claude-sonnet-5-5", "max_tokens = 50\nthinking = \"between_tools\"", ""),
+            ("claude-opus-4-8", "max_tokens = 50", ""),
+            ("claude-opus-4-8", "max_tokens = 50\nthinking = \"adaptive\"", "`claude-opus-4-8` thinks before it answers"),
+            ("claude-haiku-4-5", "max_tokens = 50", ""),
+            ("claude-haiku-4-5", "betas = [\"output-300k-2026-03-24\"]", "the beta `output-300k-2026-03-24` has no effect"),
+        ] {
+            let found = said(model, options).unwrap();
+            assert!(if words.is_empty() { found.is_empty() } else { found.contains(words) }, "{model}: {options}\n{found}");
+        }
+    }
+}
