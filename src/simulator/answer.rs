@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::cache::Charge;
 use super::instance::Draw;
-use super::labels;
-use super::params::{Request, Shape};
+use super::params::{Callable, Request, Shape};
 use super::reply::opaque_id;
 use super::tokens;
+use super::{forms, labels};
 
 /// Words of the prompt that an answer is made from.
 const MAX_WORDS: usize = 120;
@@ -36,9 +36,28 @@ pub(super) struct Message<'a> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block {
-    Thinking { thinking: String, signature: String },
-    Text { text: String },
-    ToolUse { id: String, name: String, input: Value },
+    Thinking {
+        thinking: String,
+        signature: String,
+    },
+    Text {
+        text: String,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        citations: Vec<Value>,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Value,
+    },
+    ServerToolUse {
+        id: String,
+        name: &'static str,
+        input: Value,
+    },
+    /// What a tool of the provider gave back; its type is in it.
+    #[serde(untagged)]
+    ServerToolResult(Value),
 }
 
 /// Why a model declined.
@@ -59,8 +78,18 @@ pub(super) struct Usage {
     pub(super) cache_creation: CacheCreation,
     pub(super) output_tokens: u64,
     pub(super) output_tokens_details: OutputDetails,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_tool_use: Option<ServerToolUse>,
     pub(super) service_tier: &'static str,
     pub(super) inference_geo: String,
+}
+
+/// Uses of the provider's own tools.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct ServerToolUse {
+    pub(super) web_search_requests: u64,
+    pub(super) web_fetch_requests: u64,
+    pub(super) code_execution_requests: u64,
 }
 
 /// Written tokens by lifetime.
@@ -111,6 +140,7 @@ pub(super) fn message<'a>(
         },
         output_tokens: said.output_tokens,
         output_tokens_details: OutputDetails { thinking_tokens: said.thinking_tokens },
+        server_tool_use: said.server_tool_use,
         service_tier: tier,
         inference_geo: head.inference_geo.clone().unwrap_or_else(|| "global".to_owned()),
     };
@@ -159,28 +189,62 @@ struct Said {
     stop_sequence: Option<String>,
     output_tokens: u64,
     thinking_tokens: u64,
+    server_tool_use: Option<ServerToolUse>,
 }
 
 impl Said {
     fn compose(request: &Request, draw: &Drawn, flaw: Option<Flaw>) -> Said {
         let mut rng = draw.rng();
         let room = Room::of(request);
-        let mut said =
-            Said { content: Vec::new(), stop_reason: "end_turn", stop_sequence: None, output_tokens: 0, thinking_tokens: 0 };
+        let mut said = Said {
+            content: Vec::new(),
+            stop_reason: "end_turn",
+            stop_sequence: None,
+            output_tokens: 0,
+            thinking_tokens: 0,
+            server_tool_use: None,
+        };
         said.think(request, &mut rng, room.tokens);
+        said.use_server_tools(request, draw, &mut rng);
         let left = room.tokens - said.output_tokens;
         if left == 0 {
             said.stop_reason = room.full;
             return said;
         }
+        let spelled = |text: String| if flaw == Some(Flaw::Recased) { recased(&text) } else { text };
         match speak(request, &mut rng) {
-            Speech::Call(name, input) => said.call(name, input, draw, left, room.full, request),
+            Speech::Calls(calls) => {
+                for (n, (name, input)) in (0..).zip(calls) {
+                    let input = serde_json::from_str(&spelled(input.to_string())).unwrap_or(input);
+                    said.call(name, input, &[&draw.key, &[n]], &room, request);
+                }
+            }
             Speech::Text(text) => {
-                let text = if flaw == Some(Flaw::Recased) { recased(&text) } else { text };
-                said.say(text, left, room.full, request);
+                said.say(spelled(text), left, room.full, request);
+                said.cite(request, &mut rng);
             }
         }
         said
+    }
+
+    /// Uses every tool of the provider, up to as often as the request allows.
+    fn use_server_tools(&mut self, request: &Request, draw: &Drawn, rng: &mut fastrand::Rng) {
+        for (tool, &(name, most)) in (0_u8..).zip(&request.head.server_tools) {
+            let uses = rng.u64(1..=3).min(most);
+            let counts = self.server_tool_use.get_or_insert_default();
+            match name {
+                "web_search" => counts.web_search_requests += uses,
+                "web_fetch" => counts.web_fetch_requests += uses,
+                _ => counts.code_execution_requests += uses,
+            }
+            for n in 0..uses {
+                let id = opaque_id("srvtoolu_", &[&draw.key, &[tool], &n.to_le_bytes()]);
+                let (input, result) = server_tool_use(name, &words(&request.row.text), rng);
+                let result = serde_json::json!({"type": format!("{name}_tool_result"), "tool_use_id": &id, "content": result});
+                self.content.push(Block::ServerToolUse { id, name, input });
+                self.content.push(Block::ServerToolResult(result));
+            }
+        }
     }
 
     /// Thinks as much as the effort suggests; it counts against `max_tokens`.
@@ -195,21 +259,45 @@ impl Said {
         };
         let wanted = rng.u64(15..=120) * factor;
         let tokens = wanted.min(thought.budget.unwrap_or(u64::MAX)).min(most);
-        let thinking =
-            if thought.shown { "The request is clear; the answer follows from the prompt.".to_owned() } else { String::new() };
         let signature = format!("sim{:032x}{:032x}", rng.u128(..), rng.u128(..));
+        let thinking = if thought.shown {
+            let phrase = Draw { root: &Value::Null, words: &words(&request.row.text), rng }.phrase(2, 8);
+            format!("The prompt speaks of \"{phrase}\". The answer follows from that.")
+        } else {
+            String::new()
+        };
         self.content.push(Block::Thinking { thinking, signature });
         self.thinking_tokens = tokens;
         self.output_tokens = tokens;
     }
 
-    fn call(&mut self, name: String, input: Value, draw: &Drawn, left: u64, full: &'static str, request: &Request) {
+    fn call(&mut self, name: String, input: Value, key: &[&[u8]], room: &Room, request: &Request) {
+        if self.stop_reason == room.full {
+            return;
+        }
+        let left = room.tokens.saturating_sub(self.output_tokens);
         let tokens = tokens::count(request.head.model.tokenizer, &input.to_string()) + 12;
         let fits = tokens <= left;
-        let id = opaque_id("toolu_", &[&draw.key]);
+        let id = opaque_id("toolu_", key);
         self.content.push(Block::ToolUse { id, name, input: if fits { input } else { Value::Object(serde_json::Map::new()) } });
-        self.stop_reason = if fits { "tool_use" } else { full };
+        self.stop_reason = if fits { "tool_use" } else { room.full };
         self.output_tokens += tokens.min(left);
+    }
+
+    /// Cuts the text where the API would: what cites a document is a block of its own.
+    fn cite(&mut self, request: &Request, rng: &mut fastrand::Rng) {
+        let documents = &request.row.cited;
+        let Some(Block::Text { text, .. }) = self.content.last_mut() else { return };
+        if documents.is_empty() {
+            return;
+        }
+        let half = (text.len() / 2..text.len()).find(|&at| text.as_bytes()[at] == b' ').unwrap_or(0);
+        let cited = text.split_off(half);
+        if text.is_empty() {
+            self.content.pop();
+        }
+        let citations = vec![documents[rng.usize(..documents.len())].citation(rng)];
+        self.content.push(Block::Text { text: cited, citations });
     }
 
     fn say(&mut self, mut text: String, left: u64, full: &'static str, request: &Request) {
@@ -230,7 +318,7 @@ impl Said {
             self.output_tokens += tokens::count(tokenizer, &text).max(1);
         }
         if !text.is_empty() {
-            self.content.push(Block::Text { text });
+            self.content.push(Block::Text { text, citations: Vec::new() });
         }
     }
 
@@ -241,6 +329,7 @@ impl Said {
                 self.stop_reason = "refusal";
                 self.output_tokens = 1;
                 self.thinking_tokens = 0;
+                self.server_tool_use = None;
             }
             Flaw::Truncated => {
                 self.halve();
@@ -257,18 +346,18 @@ impl Said {
                 self.output_tokens = 1;
                 self.thinking_tokens = 0;
             }
-            Flaw::NotJson => {
-                if let Some(Block::Text { text }) = self.content.last_mut() {
-                    text.insert_str(0, "Here it is: ");
-                }
-            }
+            Flaw::NotJson => match self.content.last_mut() {
+                Some(Block::Text { text, .. }) => text.insert_str(0, "Here it is: "),
+                Some(Block::ToolUse { input, .. }) => *input = Value::from("Here it is"),
+                _ => {}
+            },
             Flaw::Recased => {}
         }
     }
 
     fn halve(&mut self) {
         match self.content.last_mut() {
-            Some(Block::Text { text }) => {
+            Some(Block::Text { text, .. }) => {
                 let half = (0..=text.len() / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
                 text.truncate(half);
             }
@@ -297,21 +386,55 @@ impl Room {
 
 enum Speech {
     Text(String),
-    Call(String, Value),
+    /// The name and the arguments of each.
+    Calls(Vec<(String, Value)>),
 }
 
 fn speak(request: &Request, rng: &mut fastrand::Rng) -> Speech {
     let words = words(&request.row.text);
     match &request.head.shape {
         Shape::Json(schema) => Speech::Text(Draw { root: schema, words: &words, rng }.instance().to_string()),
-        Shape::Tool { name, input_schema } => {
-            Speech::Call(name.clone(), Draw { root: input_schema, words: &words, rng }.instance())
+        Shape::Tools(Callable { tools, parallel }) => {
+            // One call as a rule; where the request allows more, now and then two.
+            let calls = if *parallel && rng.u8(..6) == 0 { 2 } else { 1 };
+            let call = |rng: &mut fastrand::Rng| {
+                let (name, input_schema) = &tools[rng.usize(..tools.len())];
+                (name.clone(), Draw { root: input_schema, words: &words, rng }.instance())
+            };
+            Speech::Calls((0..calls).map(|_| call(rng)).collect())
         }
         Shape::Free => Speech::Text(free(request, &words, rng)),
     }
 }
 
+/// What a tool of the provider is asked, and what it gives back.
+fn server_tool_use(name: &str, words: &[&str], rng: &mut fastrand::Rng) -> (Value, Value) {
+    let phrase = Draw { root: &Value::Null, words, rng }.phrase(2, 6);
+    let url = format!("https://example.com/{}", rng.u16(..));
+    match name {
+        "web_search" => (
+            serde_json::json!({"query": phrase}),
+            serde_json::json!([{"type": "web_search_result", "title": phrase, "url": url, "encrypted_content": "c2lt", "page_age": null}]),
+        ),
+        "web_fetch" => {
+            let document = serde_json::json!({"type": "document", "title": phrase,
+                "source": {"type": "text", "media_type": "text/plain", "data": phrase}});
+            (
+                serde_json::json!({"url": url}),
+                serde_json::json!({"type": "web_fetch_result", "url": url, "content": document, "retrieved_at": null}),
+            )
+        }
+        _ => (
+            serde_json::json!({"code": format!("print({phrase:?})")}),
+            serde_json::json!({"type": "code_execution_result", "stdout": format!("{phrase}\n"), "stderr": "", "return_code": 0, "content": []}),
+        ),
+    }
+}
+
 fn free(request: &Request, words: &[&str], rng: &mut fastrand::Rng) -> String {
+    if let Some(form) = request.head.form.clone().or_else(|| forms::find(&request.row.text)) {
+        return forms::fill(&form, rng, |rng| Draw { root: &Value::Null, words, rng }.phrase(1, 6));
+    }
     let found = match &request.head.labels {
         Some(labels) => Some(labels.clone()),
         None => labels::find(&request.row.text),
@@ -424,12 +547,63 @@ mod tests {
     }
 
     #[test]
+    fn calls_any_of_the_tools_and_now_and_then_two() {
+        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+        let tools = json!({"tools": [{"name": "a", "input_schema": schema}, {"name": "b", "input_schema": schema}]});
+        let one = json!({"tools": tools["tools"], "tool_choice": {"type": "auto", "disable_parallel_tool_use": true}});
+        let calls = |message: &Value| {
+            let blocks = message["content"].as_array().unwrap();
+            blocks.iter().map(|block| block["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let said: Vec<_> = (0..60).map(|n| calls(&answer(&n.to_string(), &tools, None))).collect();
+        assert!(said.iter().any(|calls| calls.len() == 2) && said.iter().any(|calls| calls == &["a"]));
+        assert!(said.iter().any(|calls| calls == &["b"]));
+        assert!((0..60).all(|n| calls(&answer(&n.to_string(), &one, None)).len() == 1));
+    }
+
+    #[test]
+    fn uses_the_tools_of_the_provider_and_counts_them() {
+        let tools = json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 1},
+            {"type": "code_execution_20250825", "name": "code_execution"}]});
+        let message = answer("a", &tools, None);
+        let uses = &message["usage"]["server_tool_use"];
+        assert_eq!((&uses["web_search_requests"], &uses["web_fetch_requests"]), (&json!(1), &json!(0)));
+        let kinds: Vec<_> = message["content"].as_array().unwrap().iter().map(|block| block["type"].as_str().unwrap()).collect();
+        assert_eq!(kinds[..3], ["server_tool_use", "web_search_tool_result", "server_tool_use"]);
+        assert_eq!(kinds.last(), Some(&"text"));
+        let code = uses["code_execution_requests"].as_u64().unwrap();
+        assert_eq!(kinds.iter().filter(|kind| **kind == "server_tool_use").count() as u64, code + 1);
+        assert_eq!(answer("a", &json!({}), None)["usage"].get("server_tool_use"), None);
+    }
+
+    #[test]
+    fn cites_the_documents_that_may_be_cited() {
+        let document = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Green is the colour of hope."},
+            "citations": {"enabled": true}});
+        let asked = json!({"messages": [{"role": "user", "content": [document, {"type": "text", "text": "What is green, and why is it so?"}]}]});
+        let message = answer("a", &asked, None);
+        let cited = message["content"].as_array().unwrap().last().unwrap();
+        let citation = &cited["citations"][0];
+        assert_eq!(citation["type"], "char_location");
+        assert!("Green is the colour of hope.".contains(citation["cited_text"].as_str().unwrap()));
+    }
+
+    #[test]
+    fn fills_in_the_form_of_the_prompt() {
+        let system = json!({"system": "Sort it. Answer in this form:\n{\"label\": \"<spam | ham>\", \"score\": <number>}"});
+        let said: Value = serde_json::from_str(text(&answer("a", &system, None))).unwrap();
+        assert!(["spam", "ham"].contains(&said["label"].as_str().unwrap()) && said["score"].is_f64());
+    }
+
+    #[test]
     fn a_thinking_model_thinks_first_and_pays_for_it() {
         let message = answer("a", &json!({"model": "thinker"}), None);
         assert_eq!(message["content"][0]["type"], "thinking");
         assert_eq!(message["content"][0]["thinking"], "");
         let thought = message["usage"]["output_tokens_details"]["thinking_tokens"].as_u64().unwrap();
         assert!(thought > 0 && thought < message["usage"]["output_tokens"].as_u64().unwrap());
+        let shown = answer("a", &json!({"max_tokens": 3_000, "thinking": {"type": "enabled", "budget_tokens": 1_024}}), None);
+        assert!(shown["content"][0]["thinking"].as_str().unwrap().starts_with("The prompt speaks of "));
         let starved = answer("a", &json!({"model": "thinker", "max_tokens": 10}), None);
         assert_eq!((text(&starved), &starved["stop_reason"]), ("", &json!("max_tokens")));
         assert_eq!(starved["usage"]["output_tokens"], 10);

@@ -1,5 +1,7 @@
 //! A value that fits a JSON schema, drawn at random, with the prompt's own words where text is free.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::pattern;
@@ -60,6 +62,7 @@ impl Draw<'_> {
     }
 
     fn of_kind(&mut self, kind: &str, fields: &Map<String, Value>, name: &str, depth: usize) -> Value {
+        let fields = &said_in_words(fields);
         match kind {
             "object" => self.object(fields, depth),
             "array" => self.array(fields, name, depth),
@@ -213,6 +216,20 @@ impl Draw<'_> {
     }
 }
 
+/// A schema with the bounds that its description says, as a client writes them that has lowered them: `{minimum: 1, maximum: 10}`. A
+/// model mostly keeps to them.
+fn said_in_words(fields: &Map<String, Value>) -> Cow<'_, Map<String, Value>> {
+    let words = fields.get("description").and_then(Value::as_str).and_then(|text| text.strip_suffix('}')?.rsplit_once('{'));
+    let Some((_, words)) = words else { return Cow::Borrowed(fields) };
+    let mut all = fields.clone();
+    for (keyword, bound) in words.split(", ").filter_map(|word| word.split_once(": ")) {
+        if let Ok(bound @ Value::Number(_)) = serde_json::from_str(bound) {
+            all.insert(keyword.to_owned(), bound);
+        }
+    }
+    Cow::Owned(all)
+}
+
 /// The schema a local reference names.
 fn resolve<'a>(target: &str, root: &'a Value) -> Option<&'a Value> {
     root.pointer(target.strip_prefix('#')?)
@@ -246,6 +263,9 @@ mod tests {
                 {"properties": {"b": {"const": "k"}}, "required": ["b"]}
             ]}),
             json!({"type": "array", "items": {"type": "string", "minLength": 4, "maxLength": 9}, "maxItems": 2}),
+            json!({"type": "object", "required": ["grade", "words"], "properties": {
+                "grade": {"type": "integer", "minimum": 3, "maximum": 5},
+                "words": {"type": "array", "items": {"type": "string", "maxLength": 6}, "minItems": 2, "maxItems": 3}}}),
         ];
         let words: Vec<_> = "The printer on floor 3 does not print".split(' ').collect();
         for schema in &schemas {
@@ -254,6 +274,9 @@ mod tests {
                 let mut rng = fastrand::Rng::with_seed(seed);
                 let value = Draw { root: schema, words: &words, rng: &mut rng }.instance();
                 assert!(validator.is_valid(&value), "{schema}\n{value}");
+                let lowered = crate::request::schema::lower(schema);
+                let value = Draw { root: &lowered, words: &words, rng: &mut rng }.instance();
+                assert!(validator.is_valid(&value), "bounds in words: {lowered}\n{value}");
             }
         }
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::cache::{Prefix, Ttl};
+use super::cited::Cited;
 use super::params::{Head, Purpose, Shape, Terms};
 use super::reply::Refusal;
 use super::tokens;
@@ -23,6 +24,8 @@ pub(super) struct Row {
     pub(super) input_tokens: u64,
     /// The blocks of the whole prompt; absent where nothing in the request is to be cached.
     pub(super) prefix: Option<Prefix>,
+    /// The documents that the answer may cite.
+    pub(super) cited: Vec<Cited>,
 }
 
 /// Reads and checks the messages that belong to a head.
@@ -43,6 +46,8 @@ pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms) -> Result<Row, Ref
         prefix: marked.then(|| head.prefix.clone()),
         text: String::new(),
         after_assistant: true,
+        documents: 0,
+        cited: Vec::new(),
     };
     for (n, message) in messages.iter().enumerate() {
         walk.message(n, message, n + 1 == messages.len())?;
@@ -64,6 +69,8 @@ struct Walk<'a> {
     text: String,
     /// Whether the text so far belongs to an earlier turn.
     after_assistant: bool,
+    documents: u64,
+    cited: Vec<Cited>,
 }
 
 impl Walk<'_> {
@@ -214,12 +221,14 @@ impl Walk<'_> {
         Ok(if self.head.model.tokenizer == Tokenizer::First { first } else { second })
     }
 
-    fn document(&self, block: &Value, path: &str) -> Result<u64, Refusal> {
+    fn document(&mut self, block: &Value, path: &str) -> Result<u64, Refusal> {
         check_source(block, &["base64", "text", "content", "url", "file"], path)?;
         let cites = block.get("citations").and_then(|c| c.get("enabled")) == Some(&Value::Bool(true));
         if cites && matches!(self.head.shape, Shape::Json(_)) {
             return Err(Refusal::invalid("output_config.format: structured output cannot be used together with citations"));
         }
+        self.cited.extend(Cited::of(block, self.documents));
+        self.documents += 1;
         let source = &block["source"];
         Ok(match source["type"].as_str() {
             Some("text") => tokens::count(self.head.model.tokenizer, source["data"].as_str().unwrap_or_default()),
@@ -241,7 +250,7 @@ impl Walk<'_> {
         {
             return Err(Refusal::invalid("messages: final assistant content cannot end with trailing whitespace"));
         }
-        Ok(Row { text: self.text, input_tokens: self.tokens, prefix: self.prefix })
+        Ok(Row { text: self.text, input_tokens: self.tokens, prefix: self.prefix, cited: self.cited })
     }
 }
 

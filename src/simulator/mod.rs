@@ -21,8 +21,10 @@
 
 mod answer;
 mod cache;
+mod cited;
 mod envelope;
 mod faults;
+mod forms;
 mod gate;
 mod instance;
 mod labels;

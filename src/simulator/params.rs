@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use super::cache::{Prefix, Ttl};
 use super::messages::{self, Row};
 use super::reply::Refusal;
-use super::{labels, tokens};
+use super::{forms, labels, tokens};
 use crate::catalog::{Catalog, Model, Thinking, Tokenizer};
 use crate::request::schema;
 
@@ -62,6 +62,10 @@ pub(super) struct Head {
     pub(super) effort: Option<String>,
     pub(super) shape: Shape,
     pub(super) labels: Option<Vec<String>>,
+    /// The form that the system prompt asks to be filled in.
+    pub(super) form: Option<String>,
+    /// Tools that the provider runs, by name, and how often each may be used.
+    pub(super) server_tools: Vec<(&'static str, u64)>,
     pub(super) stop_sequences: Vec<String>,
     pub(super) inference_geo: Option<String>,
     pub(super) automatic_mark: Option<Ttl>,
@@ -83,8 +87,17 @@ pub(super) enum Shape {
     Free,
     /// JSON text of this schema.
     Json(Value),
-    /// A call of this tool.
-    Tool { name: String, input_schema: Value },
+    /// Calls of these tools.
+    Tools(Callable),
+}
+
+/// The tools that the client runs and the answer may call.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Callable {
+    /// Each with the schema of its arguments; at least one.
+    pub(super) tools: Vec<(String, Value)>,
+    /// Whether one answer may call several times.
+    pub(super) parallel: bool,
 }
 
 /// Reads requests; remembers heads.
@@ -142,6 +155,7 @@ impl Reader {
         let effort = rules.effort(&params)?;
         let thought = rules.thinking(params.get("thinking"), max_tokens, effort.as_deref())?;
         let tools = Tools::read(params.get("tools"))?;
+        let server_tools = tools.of_the_provider();
         let forced = tools.choice(params.get("tool_choice"), &rules, thought)?;
         let format = rules.format(&params)?;
 
@@ -155,7 +169,7 @@ impl Reader {
 
         let shape = match (format, forced) {
             (Some(schema), _) => Shape::Json(schema),
-            (None, Some((name, input_schema))) => Shape::Tool { name, input_schema },
+            (None, Some(callable)) => Shape::Tools(callable),
             (None, None) => Shape::Free,
         };
         Ok(Head {
@@ -164,6 +178,8 @@ impl Reader {
             effort,
             shape,
             labels: labels::find(&system),
+            form: forms::find(&system),
+            server_tools,
             stop_sequences: params.texts("stop_sequences")?,
             inference_geo: params.get("inference_geo").and_then(Value::as_str).map(str::to_owned),
             automatic_mark: Ttl::of(params.get("cache_control"), "")?,
@@ -523,14 +539,22 @@ impl<'a> Tools<'a> {
         Ok(Tools(tools))
     }
 
-    /// The tool the answer will call: the named one, or else the first that the client runs itself.
-    fn choice(
-        &self,
-        choice: Option<&Value>,
-        rules: &Rules<'_>,
-        thought: Option<Thought>,
-    ) -> Result<Option<(String, Value)>, Refusal> {
-        let own = || self.0.iter().find(|tool| is_custom(tool)).map(call_of);
+    /// Tools that the provider runs.
+    fn of_the_provider(&self) -> Vec<(&'static str, u64)> {
+        const KINDS: [&str; 3] = ["web_search", "web_fetch", "code_execution"];
+        let kind = |tool: &Value| {
+            let written = tool.get("type").and_then(Value::as_str)?;
+            let kind = KINDS.into_iter().find(|kind| written.starts_with(kind))?;
+            Some((kind, tool.get("max_uses").and_then(Value::as_u64).unwrap_or(3)))
+        };
+        self.0.iter().filter_map(kind).collect()
+    }
+
+    /// The tools the answer may call: the named one, or else those that the client runs itself.
+    fn choice(&self, choice: Option<&Value>, rules: &Rules<'_>, thought: Option<Thought>) -> Result<Option<Callable>, Refusal> {
+        let parallel = choice.and_then(|choice| choice.get("disable_parallel_tool_use")) != Some(&Value::Bool(true));
+        let callable = |tools: Vec<(String, Value)>| (!tools.is_empty()).then_some(Callable { tools, parallel });
+        let own = || callable(self.0.iter().filter(|tool| is_custom(tool)).map(call_of).collect());
         let Some(choice) = choice else { return Ok(own()) };
         if self.0.is_empty() {
             return Err(Refusal::invalid("tool_choice: may only be specified while providing tools"));
@@ -552,7 +576,7 @@ impl<'a> Tools<'a> {
                 let name = name.ok_or_else(|| Refusal::invalid("tool_choice.tool.name: Field required"))?;
                 let found = self.0.iter().find(|tool| tool.get("name").and_then(Value::as_str) == Some(name));
                 found
-                    .map(|tool| Some(call_of(tool)))
+                    .map(|tool| callable(vec![call_of(tool)]))
                     .ok_or_else(|| Refusal::invalid(format!("Tool '{name}' not found in provided tools")))
             }
             _ => Err(Refusal::invalid(

@@ -1,6 +1,7 @@
 //! All integration tests in one binary, one file a subject: each test binary links the table engine again.
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+mod answers;
 mod bad_input;
 mod bill;
 mod commands;
