@@ -212,3 +212,57 @@ tools = [{ server = "web_search", max_uses = 2 }, { server = "code_execution" }]
     let thought = table.batch.column_by_name("_rm_thinking_tokens").unwrap().as_primitive::<Int64Type>();
     assert!(thought.iter().flatten().any(|tokens| tokens > 0));
 }
+
+fn documentation() -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/structured-output.md");
+    std::fs::read_to_string(path).expect("the page")
+}
+
+/// The blocks of a page in one language.
+fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
+    let fence = format!("```{language}\n");
+    page.split(fence.as_str()).skip(1).map(|block| block.split("```").next().expect("an end")).collect()
+}
+
+#[test]
+fn the_job_of_the_documentation_runs() {
+    let page = documentation();
+    let work = crate::readme::with_samples();
+    work.write("moods.toml", blocks(&page, "toml")[0]).write("mood.schema.json", blocks(&page, "json")[0]);
+    let mut ran = 0;
+    for command in blocks(&page, "sh")[0].lines() {
+        let args: Vec<&str> = command.strip_prefix("rowmill ").expect("a command").split(' ').collect();
+        work.rowmill(&args).expect(0);
+        ran += 1;
+    }
+    assert_eq!(ran, 3);
+    let table = work.parquet("moods.parquet");
+    let types = ["mood", "strength", "first_word"].map(|name| data_type(&table, name));
+    assert_eq!(types, [words(), DataType::Int64, DataType::Utf8]);
+    assert!(matches!(data_type(&table, "words"), DataType::List(_)) && struct_of(data_type(&table, "about")).len() == 2);
+    assert!(table.column("strength").iter().all(|n| ("1".."6").contains(&n.as_str())), "{:?}", table.column("strength"));
+}
+
+#[test]
+fn every_setting_of_the_documentation_is_one() {
+    let page = documentation();
+    let jobs = blocks(&page, "toml");
+    let whole = jobs[0];
+    for part in &jobs[1..] {
+        let mut job: toml::Table = toml::from_str(whole).unwrap();
+        for (section, keys) in toml::from_str::<toml::Table>(part).unwrap_or_else(|e| panic!("{e} in\n{part}")) {
+            let merged = job.entry(section).or_insert_with(|| toml::Table::new().into()).as_table_mut().unwrap();
+            merged.extend(keys.as_table().unwrap().clone());
+        }
+        let text = toml::to_string(&job).unwrap();
+        rowmill::job::JobFile::parse(std::path::Path::new("a.toml"), text).unwrap_or_else(|e| panic!("{e} in\n{part}"));
+    }
+    assert_eq!(jobs.len(), 5);
+}
+
+#[test]
+fn the_documentation_lists_the_columns_there_are() {
+    let page = documentation();
+    let listed = page.split("a test compares -->").nth(1).unwrap().split("<!-- /columns -->").next().unwrap();
+    assert_eq!(listed.trim(), rowmill::output::extra_documentation().trim());
+}

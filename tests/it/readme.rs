@@ -34,7 +34,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// A copy of the samples, so that a test writes nothing into the checkout.
-fn with_samples() -> Workdir {
+pub(crate) fn with_samples() -> Workdir {
     let work = Workdir::new();
     copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data"), &work.path("sample_data"));
     work
