@@ -123,7 +123,8 @@ fn index(lines: &[u8], ids: &[String]) -> ResultIndex {
 fn joined<'r>(index: ResultIndex, answers: Option<&Answers>, ids: &'r [String]) -> Vec<JoinedRow<'r>> {
     let attempt = AttemptResults { attempt: 1, batch_id: "msgbatch_1".into(), index };
     let mut joiner = Joiner::new(vec![attempt], answers, parse);
-    let request = |id: &'r String| RequestRow { custom_id: Some(id), request_hash: Some("0123456789abcdef"), unsent: None };
+    let request =
+        |id: &'r String| RequestRow { custom_id: Some(id), request_hash: Some("0123456789abcdef"), unsent: None, tag: None };
     ids.iter().map(|id| joiner.row(request(id)).unwrap()).collect()
 }
 

@@ -53,6 +53,18 @@ pub struct Job {
     pub output: OutputSpec,
 }
 
+impl Job {
+    /// How the output is written: a job that gives its rows tags has them in a column.
+    #[must_use]
+    pub fn output_spec(&self) -> OutputSpec {
+        let mut spec = self.output.clone();
+        if self.request.per_row.tag.is_some() && !spec.extra.iter().any(|extra| extra == "tag") {
+            spec.extra.push("tag".to_owned());
+        }
+        spec
+    }
+}
+
 /// The section `[job]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! Rows on their way through the spool: six leading columns of our own, then the source's columns.
+//! Rows on their way through the spool: seven leading columns of our own, then the source's columns.
 
 use std::sync::Arc;
 
@@ -13,11 +13,19 @@ use arrow::error::ArrowError;
 use super::cells;
 
 /// Names of the leading columns. Columns are found by position, so a source column may well have one of these names.
-pub(super) const LEADING: [&str; 6] =
-    ["rowmill:row_index", "rowmill:custom_id", "rowmill:request_hash", "rowmill:fragment", "rowmill:unsent", "rowmill:key"];
+pub(super) const LEADING: [&str; 7] = [
+    "rowmill:row_index",
+    "rowmill:custom_id",
+    "rowmill:request_hash",
+    "rowmill:fragment",
+    "rowmill:unsent",
+    "rowmill:key",
+    "rowmill:tag",
+];
 pub(super) const CUSTOM_ID: usize = 1;
 pub(super) const FRAGMENT: usize = 3;
 pub(super) const UNSENT: usize = 4;
+pub(super) const TAG: usize = 6;
 
 /// A stretch of rows, as it is written and as it is read back: arrays of one length.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +42,8 @@ pub struct SpoolRows {
     pub unsent: StringArray,
     /// How the row is named in messages.
     pub key: StringArray,
+    /// The row's label, where the job gives it one; it is not sent.
+    pub tag: StringArray,
     /// The source's columns.
     pub columns: RecordBatch,
 }
@@ -64,6 +74,7 @@ impl SpoolRows {
             fragment: self.fragment.slice(offset, length),
             unsent: self.unsent.slice(offset, length),
             key: self.key.slice(offset, length),
+            tag: self.tag.slice(offset, length),
             columns: self.columns.slice(offset, length),
         }
     }
@@ -91,6 +102,7 @@ impl SpoolRows {
             Arc::new(self.fragment.clone()),
             Arc::new(self.unsent.clone()),
             Arc::new(self.key.clone()),
+            Arc::new(self.tag.clone()),
         ]
     }
 
@@ -103,6 +115,7 @@ impl SpoolRows {
             fragment: leading[FRAGMENT].as_binary().clone(),
             unsent: leading[4].as_string().clone(),
             key: leading[5].as_string().clone(),
+            tag: leading[TAG].as_string().clone(),
             columns,
         }
     }
@@ -122,9 +135,17 @@ pub struct SpoolRowsBuilder {
     fragment: BinaryBuilder,
     unsent: StringBuilder,
     key: StringBuilder,
+    tag: StringBuilder,
+    /// The tag of the next row.
+    next_tag: Option<String>,
 }
 
 impl SpoolRowsBuilder {
+    /// Gives the row that is added next a tag.
+    pub fn tag_next(&mut self, tag: Option<&str>) {
+        self.next_tag = tag.map(str::to_owned);
+    }
+
     /// Adds a row that is sent.
     pub fn push_request(&mut self, row_index: u64, key: &str, custom_id: &str, request_hash: &str, fragment: &[u8]) {
         self.row_index.append_value(row_index);
@@ -133,6 +154,7 @@ impl SpoolRowsBuilder {
         self.request_hash.append_value(request_hash);
         self.fragment.append_value(fragment);
         self.unsent.append_null();
+        self.tag.append_option(self.next_tag.take());
     }
 
     /// Adds a row that is not sent, with the reason in words.
@@ -143,6 +165,7 @@ impl SpoolRowsBuilder {
         self.request_hash.append_null();
         self.fragment.append_null();
         self.unsent.append_value(reason);
+        self.tag.append_option(self.next_tag.take());
     }
 
     /// Rows added since the last [`SpoolRowsBuilder::finish`].
@@ -173,6 +196,7 @@ impl SpoolRowsBuilder {
             fragment: self.fragment.finish(),
             unsent: self.unsent.finish(),
             key: self.key.finish(),
+            tag: self.tag.finish(),
             columns,
         }
     }
@@ -185,8 +209,8 @@ impl SpoolRowsBuilder {
     }
 }
 
-pub(super) fn leading_fields() -> [FieldRef; 6] {
-    let [row_index, custom_id, request_hash, fragment, unsent, key] = LEADING;
+pub(super) fn leading_fields() -> [FieldRef; 7] {
+    let [row_index, custom_id, request_hash, fragment, unsent, key, tag] = LEADING;
     [
         Field::new(row_index, DataType::UInt64, false),
         Field::new(custom_id, DataType::Utf8, true),
@@ -194,6 +218,7 @@ pub(super) fn leading_fields() -> [FieldRef; 6] {
         Field::new(fragment, DataType::Binary, true),
         Field::new(unsent, DataType::Utf8, true),
         Field::new(key, DataType::Utf8, false),
+        Field::new(tag, DataType::Utf8, true),
     ]
     .map(Arc::new)
 }

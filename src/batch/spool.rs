@@ -1,9 +1,9 @@
 //! A piece of the run on disk: one Parquet file, written once and never changed.
 //!
 //! ```text
-//!  position   0          1          2             3         4       5    6 ...
-//!  column     row_index  custom_id  request_hash  fragment  unsent  key  the source's columns, found by position
-//!             u64        utf8?      utf8?         binary?   utf8?   utf8
+//!  position   0          1          2             3         4       5     6      7 ...
+//!  column     row_index  custom_id  request_hash  fragment  unsent  key   tag    the source's columns, found by position
+//!             u64        utf8?      utf8?         binary?   utf8?   utf8  utf8?
 //! ```
 //!
 //! A row has a request when it has a fragment; otherwise `unsent` says why not, in words without row contents. Rows stand in run
@@ -25,12 +25,12 @@ use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use super::body::Assembler;
-use super::rows::{LEADING, SpoolRows, leading_fields};
+use super::rows::{LEADING, SpoolRows, TAG, UNSENT, leading_fields};
 use super::{Error, cells};
 use crate::durable::Pending;
 
 /// Version of the file format. A reader refuses other versions.
-pub(super) const FORMAT: &str = "1";
+pub(super) const FORMAT: &str = "2";
 pub(super) const FORMAT_KEY: &str = "rowmill:spool";
 /// The exact schema of the source's columns, as an Arrow IPC message in base64.
 pub(super) const COLUMNS_KEY: &str = "rowmill:columns";
@@ -319,7 +319,7 @@ fn properties(columns: &Schema, packed: &[usize]) -> WriterProperties {
         .set_offset_index_disabled(true)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_key_value_metadata(Some(facts.into_iter().map(|(key, value)| KeyValue::new(key.to_owned(), value)).collect()));
-    for name in LEADING.into_iter().filter(|name| *name != LEADING[4]) {
+    for name in LEADING.into_iter().filter(|name| ![LEADING[UNSENT], LEADING[TAG]].contains(name)) {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
     properties.build()

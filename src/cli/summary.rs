@@ -25,6 +25,8 @@ const ROWS: usize = 5;
 const COLUMNS: usize = 3;
 /// Characters shown of a cell, where the screen is wide enough.
 const CELL: usize = 60;
+/// Tags whose cost is shown, the dearest first.
+const TAGS: usize = 10;
 
 /// Shows what was written, and gives the exit code that tells whether all of it is good.
 pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, Failure> {
@@ -91,6 +93,13 @@ fn tell_bill(bill: &Bill, screen: &Screen) {
     if models.len() > 1 {
         let models: Vec<String> = models.iter().map(|(model, cost)| format!("{} {model}", usd(cost.total()))).collect();
         screen.say(format!("           {}", models.join(", ")));
+    }
+    if !bill.by_tag.is_empty() {
+        let mut tags: Vec<(&String, &Money)> = bill.by_tag.iter().collect();
+        tags.sort_by_key(|(_, cost)| std::cmp::Reverse(**cost));
+        let shown: Vec<String> = tags.iter().take(TAGS).map(|(tag, cost)| format!("{} {tag}", usd(**cost))).collect();
+        let more = if tags.len() > TAGS { format!(" and {} more", tags.len() - TAGS) } else { String::new() };
+        screen.say(format!("by tag     {}{more}", shown.join(", ")));
     }
     if bill.unknown() > 0 {
         let requests = plural(bill.unknown(), "request", "requests");

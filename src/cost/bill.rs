@@ -15,7 +15,16 @@ pub struct Bill {
     pub by_batch: BTreeMap<Arc<str>, Share>,
     /// By what became of the row in the end; a row's earlier attempts count where the row does.
     pub by_status: BTreeMap<Status, Money>,
+    /// By the label that the job gives its rows; empty where it gives none. Of more than a thousand, the further ones
+    /// stand together under `(other tags)`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_tag: BTreeMap<String, Money>,
 }
+
+/// Most tags that a bill tells apart: a label that each row has for itself is no label.
+const MAX_TAGS: usize = 1_000;
+/// Under this name stands what rows of further tags cost.
+const OTHER_TAGS: &str = "(other tags)";
 
 /// What one batch cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +72,19 @@ impl Bill {
     }
 
     /// Adds what all attempts at a row cost.
-    pub fn add_row(&mut self, status: Status, cost: Money) {
+    pub fn add_row(&mut self, status: Status, tag: Option<&str>, cost: Money) {
         *self.by_status.entry(status).or_default() += cost;
+        if let Some(tag) = tag {
+            self.add_tag(tag, cost);
+        }
+    }
+
+    fn add_tag(&mut self, tag: &str, cost: Money) {
+        if let Some(sum) = self.by_tag.get_mut(tag) {
+            return *sum += cost;
+        }
+        let tag = if self.by_tag.len() < MAX_TAGS { tag } else { OTHER_TAGS };
+        *self.by_tag.entry(tag.to_owned()).or_default() += cost;
     }
 
     /// Adds another bill.
@@ -72,7 +92,8 @@ impl Bill {
         for (batch, share) in &other.by_batch {
             self.by_batch.entry(Arc::clone(batch)).or_default().merge(share);
         }
-        other.by_status.iter().for_each(|(status, cost)| self.add_row(*status, *cost));
+        other.by_status.iter().for_each(|(status, cost)| self.add_row(*status, None, *cost));
+        other.by_tag.iter().for_each(|(tag, cost)| self.add_tag(tag, *cost));
     }
 
     /// By the model that answered.

@@ -89,6 +89,8 @@ pub struct RequestRow<'r> {
     pub request_hash: Option<&'r str>,
     /// Why the row was not sent, as `word: sentence`; `None` if it was.
     pub unsent: Option<&'r str>,
+    /// The row's label, where the job gives it one.
+    pub tag: Option<&'r str>,
 }
 
 /// The result lines of one attempt at a piece.
@@ -210,14 +212,14 @@ where
         let chosen = succeeded.or(attempts.len().checked_sub(1));
         let status = chosen.map_or(Status::Unsent, |chosen| attempts[chosen].outcome.status);
         let answer = succeeded.and_then(|chosen| answers.get_mut(chosen)?.take());
-        let cost_pico_usd = self.bill(status, &attempts).map(Money::picodollars);
+        let cost_pico_usd = self.bill(status, request.tag, &attempts).map(Money::picodollars);
         let row = JoinedRow { request, status, attempts, chosen, answer, cost_pico_usd };
         self.totals.add(&row);
         Ok(row)
     }
 
     /// Puts all attempts at a row on the bill, and gives what is known of what they cost.
-    fn bill(&mut self, status: Status, attempts: &[Attempt]) -> Option<Money> {
+    fn bill(&mut self, status: Status, tag: Option<&str>, attempts: &[Attempt]) -> Option<Money> {
         let prices = self.prices?;
         let bill = &mut self.totals.bill;
         let mut known = if attempts.is_empty() { Some(Money::ZERO) } else { None };
@@ -228,7 +230,7 @@ where
                 known = Some(known.unwrap_or(Money::ZERO) + cost.total());
             }
         }
-        bill.add_row(status, known.unwrap_or(Money::ZERO));
+        bill.add_row(status, tag, known.unwrap_or(Money::ZERO));
         known
     }
 

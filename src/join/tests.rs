@@ -56,7 +56,7 @@ fn attempt(number: u32, lines: &str, ids: &[&str]) -> AttemptResults {
 }
 
 fn sent(custom_id: &str) -> RequestRow<'_> {
-    RequestRow { custom_id: Some(custom_id), request_hash: Some("hash"), unsent: None }
+    RequestRow { custom_id: Some(custom_id), request_hash: Some("hash"), unsent: None, tag: None }
 }
 
 /// The status and text of each row.
@@ -132,7 +132,8 @@ fn takes_the_first_line_that_succeeded_where_there_are_several() {
 fn tells_missing_unreadable_and_unsent_rows_apart() {
     let lines = "{\"id\":\"b\",broken}\n{\"id\":\"d\"}\n";
     let mut joiner = Joiner::new(vec![attempt(1, lines, &["a", "b", "d"])], None, parse);
-    let unsent = RequestRow { custom_id: Some("d"), request_hash: None, unsent: Some("not_rendered: row 4: undefined value") };
+    let unsent =
+        RequestRow { custom_id: Some("d"), request_hash: None, unsent: Some("not_rendered: row 4: undefined value"), tag: None };
     for (request, status, kind, error) in [
         (sent("a"), Status::Missing, None, "the batch ended without a result line for it"),
         (sent("b"), Status::Missing, None, "its result line cannot be read: key must be a string at line 1 column 11"),

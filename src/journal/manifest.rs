@@ -65,6 +65,9 @@ pub struct BillSummary {
     pub by_status: BTreeMap<Status, Money>,
     /// By batch, under the provider's id.
     pub by_batch: BTreeMap<String, Money>,
+    /// By the label that the job gives its rows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_tag: BTreeMap<String, Money>,
     /// Requests of which nobody knows what they cost; they are in no sum.
     pub unknown: u64,
 }
@@ -79,6 +82,7 @@ impl BillSummary {
             by_model: bill.by_model().into_iter().map(|(model, cost)| (model.to_owned(), cost.total())).collect(),
             by_status: bill.by_status.clone(),
             by_batch: bill.by_batch.iter().map(|(batch, share)| (batch.to_string(), share.total())).collect(),
+            by_tag: bill.by_tag.clone(),
             unknown: bill.unknown(),
         }
     }

@@ -184,7 +184,7 @@ pub const COLUMNS: [Column; 20] = [
 ];
 
 /// The columns that a job can ask for, in the order they have behind the others.
-pub const EXTRA: [ExtraColumn; 12] = [
+pub const EXTRA: [ExtraColumn; 13] = [
     ExtraColumn {
         column: Column {
             name: "thinking",
@@ -292,6 +292,15 @@ pub const EXTRA: [ExtraColumn; 12] = [
             value: Value::Text(|row| details(row)?.message.as_deref()),
         },
         wanted: Wanted { message: true, ..NOTHING },
+    },
+    ExtraColumn {
+        column: Column {
+            name: "tag",
+            meaning: "the row's label by `request.per_row.tag`; the column is there by itself where the job has it",
+            nullable: true,
+            value: Value::Word(|row| row.request.tag),
+        },
+        wanted: NOTHING,
     },
 ];
 

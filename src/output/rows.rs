@@ -33,7 +33,7 @@ const FULL_BYTES: usize = 64 << 20;
 /// let mut rows = RowBuilders::new(&schema, None, 3);
 /// let (mut batches, mut from) = (Vec::new(), 0);
 /// for row in 0..source.num_rows() {
-///     let request = RequestRow { custom_id: Some("a"), request_hash: None, unsent: None };
+///     let request = RequestRow { custom_id: Some("a"), request_hash: None, unsent: None, tag: None };
 ///     rows.append(&joiner.row(request)?);
 ///     if rows.is_full() || row + 1 == source.num_rows() {
 ///         batches.push(rows.finish(&source.slice(from, row + 1 - from))?);

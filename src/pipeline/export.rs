@@ -203,5 +203,6 @@ pub(crate) fn request_row(rows: &SpoolRows, row: usize) -> RequestRow<'_> {
         custom_id: text(&rows.custom_id).map(|row| rows.custom_id.value(row)),
         request_hash: text(&rows.request_hash).map(|row| rows.request_hash.value(row)),
         unsent: text(&rows.unsent).map(|row| rows.unsent.value(row)),
+        tag: text(&rows.tag).map(|row| rows.tag.value(row)),
     }
 }

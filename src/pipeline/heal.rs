@@ -241,6 +241,7 @@ impl Pools {
             pool.packer.offer((id.len() + fragment.len()) as u64);
         }
         let hash = RequestHash::of(&pool.head, &fragment).to_string();
+        pool.builder.tag_next(rows.tag.is_valid(row).then(|| rows.tag.value(row)));
         pool.builder.push_request(rows.row_index.value(row), rows.key.value(row), id, &hash, &fragment);
         if pool.builder.len() >= STRETCH || pool.builder.fragment_bytes() >= STRETCH_BYTES {
             self.write(&mut pool)?;

@@ -339,6 +339,7 @@ impl<'a> PieceMaker<'a> {
     fn push(&mut self, rendered: &Rendered, row: usize, line: &Line, placement: Placement) {
         let index = rendered.row_index[row];
         self.open.rows += 1;
+        self.builder.tag_next(line.tag.as_deref());
         match &line.request {
             Ok(request) if placement != Placement::TooLarge => {
                 self.open.requests += 1;

@@ -78,7 +78,7 @@ impl Prepared {
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
-        let output = OutputSchema::new(schema, answers, &job.output)?;
+        let output = OutputSchema::new(schema, answers, &job.output_spec())?;
         let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
         let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;

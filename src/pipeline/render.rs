@@ -42,6 +42,8 @@ pub(crate) struct Line {
     pub(crate) key: String,
     /// 128 bits of the typed key, by which duplicates are found.
     pub(crate) key_hash: Option<u128>,
+    /// The row's label, where the job gives it one.
+    pub(crate) tag: Option<String>,
     /// The request, or why there is none.
     pub(crate) request: Result<Request, Unsent>,
 }
@@ -120,6 +122,7 @@ impl Renderer<'_> {
 
     fn line(&self, requests: &request::Rows<'_>, weigher: &RowWeigher<'_>, out: &mut Rendered, row: usize) -> Line {
         let index = out.row_index[row];
+        let tag = requests.tag(row).map(str::to_owned);
         let key = match self.keys.key(&out.rows, row, index) {
             Ok(key) => key,
             Err(fault) => {
@@ -129,6 +132,7 @@ impl Renderer<'_> {
                 return Line {
                     key: format!("row {}", index + 1),
                     key_hash: None,
+                    tag,
                     request: Err(Unsent { kind: "no_key", reason }),
                 };
             }
@@ -138,7 +142,7 @@ impl Renderer<'_> {
         let custom_id = match (repeated, self.on_duplicate) {
             (Some(_), OnDuplicate::First) => {
                 let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\"".to_owned();
-                return Line { key: named, key_hash: None, request: Err(Unsent { kind: "duplicate_key", reason }) };
+                return Line { key: named, key_hash: None, tag, request: Err(Unsent { kind: "duplicate_key", reason }) };
             }
             (Some(number), OnDuplicate::Number) => key.custom_id_numbered(self.nonce, number),
             _ => key.custom_id(self.nonce),
@@ -158,7 +162,7 @@ impl Renderer<'_> {
                 Err(Unsent { kind: "not_rendered", reason })
             }
         };
-        Line { key_hash: Some(key.hash()), key: named, request }
+        Line { key_hash: Some(key.hash()), key: named, tag, request }
     }
 }
 

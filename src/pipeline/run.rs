@@ -414,7 +414,7 @@ impl Run {
 
     /// How the output is written; its input columns were chosen when the run was planned.
     pub(crate) fn output_spec(&self) -> OutputSpec {
-        OutputSpec { columns: KeptColumns::All, ..self.kept.job.output.clone() }
+        OutputSpec { columns: KeptColumns::All, ..self.kept.job.output_spec() }
     }
 
     /// The source columns that were kept for the output.

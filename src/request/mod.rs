@@ -519,6 +519,12 @@ impl Rows<'_> {
         self.requests.prompt.media_weight(&self.table, row)
     }
 
+    /// A row's tag.
+    #[must_use]
+    pub fn tag(&self, row: usize) -> Option<&str> {
+        self.values.tag(row)
+    }
+
     /// What a row is sent with besides its prompt, and its tag.
     ///
     /// # Errors

@@ -185,41 +185,18 @@ impl PerRow {
                 _ => return Err(fault("per_row.max_tokens", format!("is {wanted}"), "an answer has at least 1 token")),
             },
         };
+        let effort = text("effort", &values.effort)?;
         let choice = Choice {
             model: text("model", &values.model)?.unwrap_or(&job.model),
             max_tokens,
-            effort: text("effort", &values.effort)?.or(job.asked.effort.as_deref()),
+            effort: effort.or(job.asked.effort.as_deref()),
             user_id: text("user_id", &values.user_id)?,
             tag: text("tag", &values.tag)?,
         };
         match &self.catalog {
-            Some(catalog) => self.check(&choice, catalog, &job.asked).map(|()| choice),
+            Some(catalog) => check(&choice, (wanted.is_some(), effort.is_some()), catalog, &job.asked).map(|()| choice),
             None => Ok(choice),
         }
-    }
-
-    fn check(&self, choice: &Choice<'_>, catalog: &Catalog, asked: &Asked) -> Result<(), ChoiceFault> {
-        let Some((_, model)) = catalog.model(choice.model) else { return Err(unknown_model(choice.model, catalog)) };
-        if model.prices.is_none() {
-            let why = format!("is `{}`, whose price is not known", choice.model);
-            return Err(fault("per_row.model", why, "give it one in a model table of your own, or use another model"));
-        }
-        let case = Case { id: choice.model, model, max_tokens: choice.max_tokens.into(), effort: choice.effort, asked };
-        let Some(refusal) = case.refusal() else { return Ok(()) };
-        let is_rows = match refusal.key {
-            "max_tokens" => self.has_max_tokens(),
-            "effort" => self.has_effort(),
-            _ => false,
-        };
-        let key = if is_rows { format!("per_row.{}", refusal.key) } else { refusal.key.to_owned() };
-        // A value that no model has is a cell, and cells stay out of messages.
-        let is_known =
-            choice.effort.is_none_or(|effort| catalog.models.values().any(|model| model.effort.iter().any(|l| l == effort)));
-        let why = match refusal.key {
-            "effort" if is_rows && !is_known => "is none of the levels of effort".to_owned(),
-            _ => refusal.why,
-        };
-        Err(ChoiceFault { key, why, way_out: refusal.way_out })
     }
 
     /// Appends what closes a fragment: the end of the messages, then the row's own parameters.
@@ -254,6 +231,31 @@ impl PerRow {
     }
 }
 
+/// Asks the rules of a row's model; `own` says whether limit and effort are the row's own.
+fn check(choice: &Choice<'_>, own: (bool, bool), catalog: &Catalog, asked: &Asked) -> Result<(), ChoiceFault> {
+    let Some((_, model)) = catalog.model(choice.model) else { return Err(unknown_model(choice.model, catalog)) };
+    if model.prices.is_none() {
+        let why = format!("is `{}`, whose price is not known", choice.model);
+        return Err(fault("per_row.model", why, "give it one in a model table of your own, or use another model"));
+    }
+    let case = Case { id: choice.model, model, max_tokens: choice.max_tokens.into(), effort: choice.effort, asked };
+    let Some(refusal) = case.refusal() else { return Ok(()) };
+    let is_rows = match refusal.key {
+        "max_tokens" => own.0,
+        "effort" => own.1,
+        _ => false,
+    };
+    let key = if is_rows { format!("per_row.{}", refusal.key) } else { refusal.key.to_owned() };
+    // A value that no model has is a cell, and cells stay out of messages.
+    let is_known =
+        choice.effort.is_none_or(|effort| catalog.models.values().any(|model| model.effort.iter().any(|l| l == effort)));
+    let why = match refusal.key {
+        "effort" if is_rows && !is_known => "is none of the levels of effort".to_owned(),
+        _ => refusal.why,
+    };
+    Err(ChoiceFault { key, why, way_out: refusal.way_out })
+}
+
 /// What the job says, for rows that do not choose.
 #[derive(Debug)]
 pub(super) struct JobsOwn {
@@ -270,6 +272,14 @@ pub(super) struct Values {
     effort: Column<StringArray>,
     user_id: Column<StringArray>,
     tag: Column<StringArray>,
+}
+
+impl Values {
+    /// A row's tag; none where it cannot be worked out, which [`PerRow::choice`] tells of.
+    pub(super) fn tag(&self, row: usize) -> Option<&str> {
+        let (array, row) = self.tag.at(row).ok()??;
+        Some(array.value(row)).filter(|tag| !tag.is_empty())
+    }
 }
 
 /// An expression's values.

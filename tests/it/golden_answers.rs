@@ -90,7 +90,7 @@ fn write(job: &JobFile, prepared: &Prepared, source: &RecordBatch, ids: &[String
         Joiner::new(vec![attempt], answer, |line| parse_with(line, wanted).map(|line| (line.custom_id, line.outcome)));
     let mut rows = RowBuilders::new(&prepared.output, answer, ids.len());
     for id in ids {
-        let request = RequestRow { custom_id: Some(id), request_hash: None, unsent: None };
+        let request = RequestRow { custom_id: Some(id), request_hash: None, unsent: None, tag: None };
         rows.append(&joiner.row(request).expect("a joined row"));
     }
     let spec = &job.job.output;

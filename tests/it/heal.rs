@@ -1,5 +1,8 @@
 //! Failed rows are sent again by class, and only those.
 
+use rowmill::batch::SpoolReader;
+use rowmill::request::per_row::Tail;
+
 use crate::support::{JOB, Sim, Workdir};
 
 /// Rows `T-1` to `T-20` against a simulator that plays these faults.
@@ -70,4 +73,51 @@ fn collect_sends_failed_rows_too_and_comes_back_for_them() {
     work.rowmill_at(&url, &["submit", "job.toml"]).expect(5);
     work.rowmill_at(&url, &["collect", "job.toml", "--wait", "60s"]).expect(0);
     assert_eq!(statuses(&work)["succeeded"], 20);
+}
+
+#[test]
+fn rows_that_chose_their_length_get_more_of_it() {
+    let (work, simulator) = with_faults("[[rows]]\noutcome = \"truncated\"\nshare = 0.5\n", "");
+    let mut rows = String::from("id,body,length,which,team\n");
+    for n in 1..=20 {
+        let (length, which) = if n % 2 == 0 { ("300", "claude-haiku-4-5") } else { ("", "") };
+        rows += &format!("T-{n},text {n},{length},{which},team {}\n", n % 3);
+    }
+    let per_row = "[request.per_row]\nmodel = \"which\"\nmax_tokens = \"CAST(length AS INT)\"\ntag = \"team\"\n\n[output]";
+    let job = JOB.replace("[output]", per_row).replace("claude-haiku-4-5", "claude-sonnet-4-6");
+    work.write("rows.csv", rows).write("job.toml", job + "\n[retry]\ntruncated = { times = 1, max_tokens = \"3x\" }\n");
+    work.rowmill_at(&simulator.url(), &["run", "job.toml"]).expect(0).says("by tag");
+    assert_eq!(statuses(&work)["succeeded"], 20);
+    let out = work.parquet("out.parquet");
+    let models = out.column("_rm_model");
+    assert!(models[0].starts_with("claude-sonnet-4-6") && models[1].starts_with("claude-haiku-4-5"), "{models:?}");
+    assert_eq!(out.column("_rm_tag")[..3], ["team 1", "team 2", "team 0"]);
+    let sent = sent_lengths(&work);
+    for (key, attempts) in simulator.accepted() {
+        let first = if key[2..].parse::<u32>().unwrap() % 2 == 0 { 300 } else { 200 };
+        assert_eq!(sent[&key], [first, first * 3][..usize::try_from(attempts).unwrap()], "{key}");
+    }
+    assert!(simulator.accepted().values().any(|&times| times == 2));
+    let manifest: serde_json::Value =
+        serde_json::from_str(&work.read(work.files().iter().find(|f| f.ends_with("manifest.json")).unwrap())).unwrap();
+    let by_tag = manifest.pointer("/bill/by_tag").unwrap().as_object().unwrap().len();
+    assert_eq!(by_tag, 3);
+}
+
+/// The limits that each row was sent with, by its key, in the order of its batches.
+fn sent_lengths(work: &Workdir) -> std::collections::BTreeMap<String, Vec<u32>> {
+    let mut lengths = std::collections::BTreeMap::<String, Vec<u32>>::new();
+    let mut spools: Vec<String> = work.files().into_iter().filter(|file| file.contains("/spool/")).collect();
+    spools.sort();
+    for spool in spools {
+        for rows in SpoolReader::open(&work.path(&spool)).unwrap() {
+            let rows = rows.unwrap();
+            for row in 0..rows.len() {
+                let tail = Tail::of(rows.fragment.value(row), true, true).expect("a fragment that ends in the row's choice");
+                let (_, key) = rows.custom_id.value(row).split_once('-').unwrap();
+                lengths.entry(key.to_owned()).or_default().push(tail.max_tokens.unwrap());
+            }
+        }
+    }
+    lengths
 }

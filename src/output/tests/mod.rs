@@ -30,7 +30,7 @@ fn outcome(status: Status) -> Outcome {
 
 /// A row with one attempt.
 fn joined(custom_id: &str, outcome: Outcome) -> JoinedRow<'_> {
-    let request = RequestRow { custom_id: Some(custom_id), request_hash: Some("hash"), unsent: None };
+    let request = RequestRow { custom_id: Some(custom_id), request_hash: Some("hash"), unsent: None, tag: None };
     let status = outcome.status;
     let attempts = vec![Attempt { attempt: 1, batch_id: "batch".into(), outcome }];
     JoinedRow { request, status, attempts, chosen: Some(0), answer: None, cost_pico_usd: None }
@@ -63,7 +63,7 @@ fn full_row() -> JoinedRow<'static> {
 }
 
 fn unsent_row() -> JoinedRow<'static> {
-    let request = RequestRow { custom_id: None, request_hash: None, unsent: Some("too_large: too large") };
+    let request = RequestRow { custom_id: None, request_hash: None, unsent: Some("too_large: too large"), tag: None };
     JoinedRow { request, status: Status::Unsent, attempts: Vec::new(), chosen: None, answer: None, cost_pico_usd: None }
 }
 
