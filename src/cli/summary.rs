@@ -8,9 +8,9 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::cost::{Bill, Money};
-use rowmill::outcome::Status;
 use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
+use rowmill::outcome::{Status, Usage};
 use rowmill::pipeline::{Run, export::Summary};
 use rowmill::template::prompt::SystemSpec;
 use serde_json::{Value, json};
@@ -69,7 +69,22 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
         words += &format!(", {} written to the cache, {} read from it", count(written), tokens(usage.cache_read_input_tokens));
     }
     screen.say(format!("{words}, {} out", tokens(usage.output_tokens)));
+    tell_server_tools(&usage, screen);
     tell_bill(&summary.totals.bill, screen);
+}
+
+/// How often the provider's own tools were used, where they were.
+fn tell_server_tools(usage: &Usage, screen: &Screen) {
+    let uses = [
+        (usage.web_search_requests, "web search", "web searches"),
+        (usage.web_fetch_requests, "page fetched", "pages fetched"),
+        (usage.code_execution_requests, "run of code", "runs of code"),
+    ];
+    let uses = uses.into_iter().filter_map(|(n, one, many)| Some(plural(n.filter(|&n| n > 0)?, one, many)));
+    let uses: Vec<String> = uses.collect();
+    if !uses.is_empty() {
+        screen.say(format!("tools      {}", uses.join(", ")));
+    }
 }
 
 /// What it cost, and what for.

@@ -75,6 +75,9 @@ pub struct AnswerPlan {
     /// The job's own tools.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSchema>,
+    /// The beginning of every answer, where the request makes it: what comes back is only the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<String>,
 }
 
 /// Why answers cannot become columns as the job says.
@@ -143,6 +146,7 @@ pub struct Answers {
     picks: Picks,
     tools: Option<Tools>,
     require_tool_call: bool,
+    prefill: Option<String>,
     shape: Shape,
     fields: Vec<Field>,
 }
@@ -153,7 +157,7 @@ impl Answers {
     /// # Errors
     /// [`Error`]: what cannot be, or would clash.
     pub fn compile(plan: &AnswerPlan) -> Result<Option<Answers>, Error> {
-        let AnswerPlan { schema, sent_schema, spec, tools } = plan;
+        let AnswerPlan { schema, sent_schema, spec, tools, prefill } = plan;
         let compile = |schema| AnswerSchema::compile_lowered(schema, sent_schema.as_ref().unwrap_or(schema));
         let schema = schema.as_ref().map(compile).transpose()?;
         let picks = Picks::compile(&spec.columns)?;
@@ -171,7 +175,8 @@ impl Answers {
         }
         let fields = members.shapes.iter().map(|(name, shape)| Field::new(name, shape.data_type(), true)).collect();
         let shape = Shape::Object(members.shapes);
-        Ok(Some(Answers { schema, picks, tools, require_tool_call: spec.require_tool_call, shape, fields }))
+        let (require_tool_call, prefill) = (spec.require_tool_call, prefill.clone());
+        Ok(Some(Answers { schema, picks, tools, require_tool_call, prefill, shape, fields }))
     }
 
     /// The columns, all nullable: the schema's, then those of `answer.columns`, then the tools'.
@@ -206,7 +211,13 @@ impl Answers {
             (None, _) => Value::Object(Map::new()),
         };
         if let Value::Object(members) = &mut answer {
-            self.picks.read(text, members)?;
+            match self.prefill.as_ref().and_then(|prefill| Some(format!("{prefill}{}", text?))) {
+                // Now and then a model begins anew.
+                Some(whole) => {
+                    self.picks.read(Some(&whole), members).or_else(|why| self.picks.read(text, members).map_err(|_| why))?
+                }
+                None => self.picks.read(text, members)?,
+            }
         }
         Ok(answer)
     }

@@ -27,7 +27,7 @@ pub enum Status {
     Refused,
     /// A server-tool loop stopped at its cap; the answer is unfinished.
     Paused,
-    /// A whole answer that does not parse against the job's schema.
+    /// A whole answer that does not become the job's columns: by its schema, its picked columns, or its tools.
     Invalid,
     /// The provider reports an error for this request.
     Errored,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens by kind, and uses of the provider's own tools. A kind the provider did not name is `None`, which is not the same as 0.
+/// Tokens by kind, and uses of the provider's own tools. The list `iterations`, which some answers carry, is not read: it splits up what is
+/// counted here. A kind the provider did not name is `None`, which is not the same as 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Input tokens that were neither written to nor read from a cache: *not* the size of the prompt.

@@ -23,6 +23,7 @@ use crate::source::Source;
 use crate::template::Columns;
 use crate::template::prompt::Setting;
 use crate::template::prompt::uploads::Uploads;
+use crate::template::prompt::{MessageSpec, Role};
 
 use super::Error;
 
@@ -115,7 +116,16 @@ fn answer_plan(job: &Job, requests: &Requests) -> AnswerPlan {
         sent_schema: sent_schema.flatten(),
         spec: job.answer.clone(),
         tools: requests.tools().iter().filter_map(tool).collect(),
+        prefill: prefill(&job.request.messages),
     }
+}
+
+/// The beginning of every answer, where the last message is one and the same for all rows; white space at its end is not sent.
+fn prefill(messages: &[MessageSpec]) -> Option<String> {
+    let last = messages.last().filter(|message| message.role == Some(Role::Assistant))?;
+    let text = last.text.as_deref()?;
+    let is_plain = last.raw || !["{{", "{%", "{#"].iter().any(|sign| text.contains(sign));
+    is_plain.then(|| text.trim_end().to_owned())
 }
 
 fn check_model(catalog: &Catalog, id: &str, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {

@@ -6,7 +6,7 @@
 //! **Source**: structured output documentation, read 2026-08-22: the subset of JSON Schema, and the limits of 24 optional parameters
 //! and 16 parameters of several types over all schemas of a request. Parts reached through `$ref` are counted once.
 //!
-//! A job may let what is refused be [lowered](lower) into words. The schema as written then still checks the answers.
+//! A job may let what is refused be [lowered](fn@lower) into words. The schema as written then still checks the answers.
 //!
 //! To follow a change of the subset: the tables below, and in `lower.rs`.
 

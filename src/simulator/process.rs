@@ -96,7 +96,7 @@ struct ResultLine<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Fate<'a> {
-    Succeeded { message: Message<'a> },
+    Succeeded { message: Box<Message<'a>> },
     Errored { error: Envelope<'a> },
     Canceled,
     Expired,
@@ -170,7 +170,7 @@ impl<'a> Batch<'a> {
         let prefix = request.row.prefix.as_ref().unwrap_or(&request.head.prefix);
         let charge = self.charge(n, prefix);
         let drawn = Drawn::new(self.sim.seed, &line.custom_id, params);
-        let message = answer::message(&request, &drawn, charge, "batch", flaw);
+        let message = Box::new(answer::message(&request, &drawn, charge, "batch", flaw));
         self.counts.succeeded += 1;
         write_line(&line.custom_id, Fate::Succeeded { message }, out)
     }

@@ -166,6 +166,15 @@ fn keeps_an_answer_that_is_no_object_beside_other_columns() {
 }
 
 #[test]
+fn puts_the_beginning_that_the_request_made_before_the_answer() {
+    let plan = plan("columns = { a = '/a', b = { regex = '\\{.a.' } }", None, &[]);
+    let plan = AnswerPlan { prefill: Some("{\"a\":".to_owned()), ..plan };
+    let answers = Answers::compile(&plan).unwrap().unwrap();
+    assert_eq!(answers.read(&said(" 7}")).unwrap(), json!({ "a": "7", "b": "{\"a\"" }));
+    assert_eq!(answers.read(&Outcome::new(Status::Succeeded)).unwrap_err(), "`a`: the answer has no text");
+}
+
+#[test]
 fn reads_back_from_the_plan_of_a_run() {
     let spec = "columns = { a = '/a', b = { regex = 'b', required = false } }\ntool_calls = 'struct'\nrequire_tool_call = true";
     let plan = plan(spec, Some(json!({ "type": "object" })), &[("note", note())]);
