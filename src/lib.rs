@@ -18,6 +18,7 @@ pub mod estimate;
 pub mod job;
 pub mod join;
 pub mod journal;
+pub mod ledger;
 pub mod outcome;
 pub mod output;
 pub mod pipeline;

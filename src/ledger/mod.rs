@@ -1,0 +1,246 @@
+//! The ledger: what all jobs of a state directory have spent, and what is reserved for batches that are in flight.
+//!
+//! ```text
+//!              reserve: checked against the budget        settle: what its results cost
+//!   (no row) ───────────────────────────────▶ reserved ──────────────────────────────▶ billed ↻ priced anew
+//!                                               ▲  │ release: it was not made
+//!                                               └──▼
+//!                                             released
+//! ```
+//!
+//! One row for each batch of each run. A batch is reserved before its create call is made, with what it costs if nothing goes well, and
+//! billed with what its results cost once they are saved. It counts for the day, in UTC, on which it was reserved.
+//!
+//! Promises: several processes may use a ledger at once, and what they reserve together never passes a limit, since a limit is checked and
+//! the reservation made in one transaction; a row is written whole or not at all, whatever ends the process; writing the same row
+//! again changes nothing, so the ledger is brought in line with a run's journal whenever the run is opened. Simulated runs are
+//! counted apart from real ones.
+//!
+//! The file is SQLite, so that other programs can read it. Every row is sealed with a hash, and the hashes of all rows with another: a ledger
+//! that was edited by other hands is refused, since a budget could no longer rely on it.
+
+mod rows;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::cost::{Money, Share};
+
+pub use store::Ledger;
+
+/// The ledger's name in the state directory.
+pub const FILE: &str = "ledger.sqlite";
+/// Version of the ledger. A newer one is refused; an older one would be brought up.
+const VERSION: i64 = 1;
+
+/// What one batch cost, or is expected to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// The run.
+    pub run: String,
+    /// The batch, from 1.
+    pub batch: u32,
+    /// The run's job.
+    pub job: String,
+    /// The model that is asked.
+    pub model: String,
+    /// Whether the run is a simulated one.
+    pub simulated: bool,
+    /// Its requests.
+    pub requests: u64,
+    /// Where it stands.
+    pub state: EntryState,
+    /// What was reserved for it.
+    pub reserved: Money,
+    /// What it can cost at the very most.
+    pub most: Money,
+    /// What it cost, by the model that answered.
+    pub share: Share,
+    /// The day on which it was reserved, in UTC, which is the day that it counts for.
+    pub day: Date,
+    /// When it was reserved.
+    pub reserved_at: Timestamp,
+    /// When it was billed or released.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// Where a batch stands in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryState {
+    /// It is in flight, or may be.
+    Reserved,
+    /// Its results are here.
+    Billed,
+    /// It was not made.
+    Released,
+}
+
+impl Entry {
+    /// What it has cost so far.
+    #[must_use]
+    pub fn spent(&self) -> Money {
+        if self.state == EntryState::Billed { self.share.total() } else { Money::ZERO }
+    }
+
+    /// What is still held for it.
+    #[must_use]
+    pub fn held(&self) -> Money {
+        if self.state == EntryState::Reserved { self.reserved } else { Money::ZERO }
+    }
+}
+
+impl EntryState {
+    /// The word in the file.
+    fn as_str(self) -> &'static str {
+        match self {
+            EntryState::Reserved => "reserved",
+            EntryState::Billed => "billed",
+            EntryState::Released => "released",
+        }
+    }
+}
+
+/// What is to be reserved for a batch.
+#[derive(Debug, Clone)]
+pub struct Reservation<'a> {
+    /// The run.
+    pub run: &'a str,
+    /// The batch, from 1.
+    pub batch: u32,
+    /// The run's job.
+    pub job: &'a str,
+    /// The model that is asked.
+    pub model: &'a str,
+    /// Whether the run is a simulated one.
+    pub simulated: bool,
+    /// Its requests.
+    pub requests: u64,
+    /// What it costs if nothing goes well.
+    pub amount: Money,
+    /// What it can cost at the very most.
+    pub most: Money,
+}
+
+/// How much may be spent; `None` where there is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// For a run.
+    pub run: Option<Money>,
+    /// For a day, over all jobs.
+    pub day: Option<Money>,
+    /// For a month, over all jobs.
+    pub month: Option<Money>,
+}
+
+/// What a limit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// One run.
+    Run,
+    /// A day in UTC, over all jobs of the state directory.
+    Day,
+    /// A month in UTC, over all jobs of the state directory.
+    Month,
+}
+
+/// Why something cannot be reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shortage {
+    /// Which limit would be passed.
+    pub scope: Scope,
+    /// The limit.
+    pub limit: Money,
+    /// What was asked for.
+    pub asked: Money,
+    /// What is spent of it.
+    pub spent: Money,
+    /// What is reserved of it.
+    pub reserved: Money,
+    /// Who has spent and reserved it, the largest first; at most five.
+    pub by: Vec<Spender>,
+}
+
+impl Shortage {
+    /// What is left of the limit.
+    #[must_use]
+    pub fn left(&self) -> Money {
+        (self.limit - self.spent - self.reserved).max(Money::ZERO)
+    }
+}
+
+/// A job's part of what is spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Spender {
+    /// The job.
+    pub job: String,
+    /// What it has spent.
+    pub spent: Money,
+    /// What is reserved for it.
+    pub reserved: Money,
+}
+
+/// Why the ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is something else.
+    #[error("`{}` is no ledger of rowmill", .path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is from a newer version.
+    #[error("the ledger `{}` has format {found}, and this version knows formats up to {VERSION}", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// Somebody else has written in it.
+    #[error("the ledger `{}` was edited: {what}", .path.display())]
+    Edited {
+        /// The file.
+        path: PathBuf,
+        /// What does not hold together.
+        what: String,
+    },
+    /// Another process holds it, and does not let go.
+    #[error("the ledger `{}` is held by another process", .path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be made.
+    #[error("cannot create the ledger `{}`", .path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// SQLite.
+    #[error("cannot use the ledger `{}`", .path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+/// The folder whose ledger counts for a run: the state directory that the run lies in, where that has a ledger, else the one that is set.
+#[must_use]
+pub fn folder_of<'a>(run: &'a Path, state: &'a Path) -> &'a Path {
+    let own = run.parent().and_then(Path::parent).filter(|own| own.join(FILE).is_file());
+    own.unwrap_or(state)
+}

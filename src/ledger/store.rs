@@ -1,0 +1,285 @@
+//! The ledger's file: opening, reserving, settling.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+
+use super::rows::{self, SCHEMA, find_edits, put};
+use super::{Entry, EntryState, Error, FILE, Limits, Reservation, Scope, Shortage, Spender, VERSION};
+use crate::cost::{Money, Share};
+use crate::durable;
+
+/// What marks the file as ours: "rowm" in ASCII.
+const APPLICATION: i64 = 0x726f_776d;
+/// How long another process is waited for. It holds the ledger for milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Most spenders in a message.
+const MOST_SPENDERS: i64 = 5;
+
+/// An open ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Ledger {
+    /// Opens the ledger of a state directory, and makes it if there is none. The directory has to be there.
+    ///
+    /// # Errors
+    /// [`Error`]: it is something else, newer, edited, or cannot be used.
+    pub fn open(state: &Path) -> Result<Ledger, Error> {
+        let path = state.join(FILE);
+        make_private(&path).map_err(|source| Error::Create { path: path.clone(), source })?;
+        let cannot = |source| told(source, &path);
+        let mut db = Connection::open(&path).map_err(cannot)?;
+        prepare(&mut db, &path)?;
+        let ledger = Ledger { db, path };
+        ledger.check()?;
+        Ok(ledger)
+    }
+
+    /// Opens the ledger of a state directory if it has one.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_if_there(state: &Path) -> Result<Option<Ledger>, Error> {
+        if state.join(FILE).is_file() { Ledger::open(state).map(Some) } else { Ok(None) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All entries, in the order they were reserved.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
+    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
+        rows::select(&self.db, "true", []).map_err(|e| told(e, &self.path))
+    }
+
+    /// The entries of a run.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
+    pub fn of_run(&self, run: &str) -> Result<Vec<Entry>, Error> {
+        rows::select(&self.db, "run = ?1", [run]).map_err(|e| told(e, &self.path))
+    }
+
+    /// Reserves money for a batch, unless that would pass a limit: then nothing changes, and the answer tells which. What was reserved for
+    /// the batch before does not count.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] and [`Error::Sqlite`]; nothing is reserved then.
+    pub fn reserve(&mut self, wanted: &Reservation<'_>, limits: &Limits, now: Timestamp) -> Result<Option<Shortage>, Error> {
+        let path = self.path.clone();
+        self.change(|db| {
+            if let Some(shortage) = find_shortage(db, wanted, limits, day_of(now))? {
+                return Ok(Some(shortage));
+            }
+            put(db, &reserved(wanted, now)).map(|()| None)
+        })
+        .map_err(|e| told(e, &path))
+    }
+
+    /// What would be short if something were reserved now.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
+    pub fn shortage(&self, wanted: &Reservation<'_>, limits: &Limits, now: Timestamp) -> Result<Option<Shortage>, Error> {
+        find_shortage(&self.db, wanted, limits, day_of(now)).map_err(|e| told(e, &self.path))
+    }
+
+    /// Reserves money for a batch that was sent already, whatever the limits say.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`].
+    pub fn admit(&mut self, sent: &Reservation<'_>, at: Timestamp) -> Result<(), Error> {
+        self.put(&reserved(sent, at))
+    }
+
+    /// Writes down what a batch came to.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`].
+    pub fn settle(&mut self, entry: &Entry, share: &Share, now: Timestamp) -> Result<(), Error> {
+        self.put(&Entry { state: EntryState::Billed, share: share.clone(), settled_at: Some(now), ..entry.clone() })
+    }
+
+    /// Gives back what was reserved for a batch that was not made.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`].
+    pub fn release(&mut self, entry: &Entry, now: Timestamp) -> Result<(), Error> {
+        let (state, share) = (EntryState::Released, Share::default());
+        self.put(&Entry { state, share, settled_at: Some(now), ..entry.clone() })
+    }
+
+    fn put(&mut self, entry: &Entry) -> Result<(), Error> {
+        let path = self.path.clone();
+        self.change(|db| put(db, entry)).map_err(|e| told(e, &path))
+    }
+
+    /// Changes the ledger in one transaction that no other process can come between.
+    fn change<T>(&mut self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = change(&transaction)?;
+        durable::act();
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match find_edits(&self.db).map_err(|e| told(e, &self.path))? {
+            Some(what) => Err(Error::Edited { path: self.path.clone(), what }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The day of a moment, in UTC.
+pub(super) fn day_of(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+fn reserved(wanted: &Reservation<'_>, at: Timestamp) -> Entry {
+    Entry {
+        run: wanted.run.to_owned(),
+        batch: wanted.batch,
+        job: wanted.job.to_owned(),
+        model: wanted.model.to_owned(),
+        simulated: wanted.simulated,
+        requests: wanted.requests,
+        state: EntryState::Reserved,
+        reserved: wanted.amount,
+        most: wanted.most,
+        share: Share::default(),
+        day: day_of(at),
+        reserved_at: at,
+        settled_at: None,
+    }
+}
+
+/// Makes the file if there is none: only its owner may read what is spent.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+/// Makes sure that the file is a ledger this version knows; an empty one becomes a ledger.
+fn prepare(db: &mut Connection, path: &Path) -> Result<(), Error> {
+    let cannot = |source| told(source, path);
+    db.busy_timeout(PATIENCE).map_err(cannot)?;
+    let (application, version) = marks(db).map_err(cannot)?;
+    if (application, version) != (0, 0) {
+        return match (application, version) {
+            (APPLICATION, VERSION) => durably(db).map_err(cannot),
+            (APPLICATION, found) if found > VERSION => Err(Error::Newer { path: path.to_path_buf(), found }),
+            _ => Err(Error::NotOurs { path: path.to_path_buf() }),
+        };
+    }
+    with_log(db).map_err(cannot)?;
+    durably(db).map_err(cannot)?;
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot)?;
+    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(cannot)?;
+    match (tables, marks(&transaction).map_err(cannot)?) {
+        // Another process was quicker.
+        (_, (APPLICATION, VERSION)) => return Ok(()),
+        (0, _) => {}
+        _ => return Err(Error::NotOurs { path: path.to_path_buf() }),
+    }
+    transaction.execute_batch(SCHEMA).map_err(cannot)?;
+    transaction.pragma_update(None, "application_id", APPLICATION).map_err(cannot)?;
+    transaction.pragma_update(None, "user_version", VERSION).map_err(cannot)?;
+    durable::act();
+    transaction.commit().map_err(cannot)
+}
+
+fn marks(db: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let mark = |name: &str| db.pragma_query_value(None, name, |row| row.get(0));
+    Ok((mark("application_id")?, mark("user_version")?))
+}
+
+/// Every commit is on the disk before it counts.
+fn durably(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "synchronous", "FULL")
+}
+
+/// Readers and a writer do not wait for each other. Two processes that switch to it at once do, and SQLite does not always wait by itself.
+fn with_log(db: &Connection) -> rusqlite::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn told(source: rusqlite::Error, path: &Path) -> Error {
+    let path = path.to_path_buf();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => Error::NotOurs { path },
+        _ if is_busy(&source) => Error::Busy { path },
+        _ => Error::Sqlite { path, source },
+    }
+}
+
+/// The first limit that would be passed.
+fn find_shortage(db: &Connection, wanted: &Reservation<'_>, limits: &Limits, today: Date) -> rusqlite::Result<Option<Shortage>> {
+    let month = today.strftime("%Y-%m").to_string();
+    let scopes = [
+        (Scope::Run, limits.run, "run = ?4", wanted.run.to_owned()),
+        (Scope::Day, limits.day, "day = ?4", today.to_string()),
+        (Scope::Month, limits.month, "substr(day, 1, 7) = ?4", month),
+    ];
+    for (scope, limit, condition, value) in scopes {
+        let Some(limit) = limit else { continue };
+        let condition = format!("simulated = ?1 AND NOT (run = ?2 AND batch = ?3) AND {condition}");
+        let values = params![wanted.simulated, wanted.run, wanted.batch, value];
+        let (spent, reserved) = sums(db, &condition, values)?;
+        if spent + reserved + wanted.amount > limit {
+            let by = spenders(db, &condition, values)?;
+            return Ok(Some(Shortage { scope, limit, asked: wanted.amount, spent, reserved, by }));
+        }
+    }
+    Ok(None)
+}
+
+const SPENT: &str = "coalesce(sum(CASE state WHEN 'billed' THEN billed END), 0)";
+const RESERVED: &str = "coalesce(sum(CASE state WHEN 'reserved' THEN reserved END), 0)";
+
+fn sums(db: &Connection, condition: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<(Money, Money)> {
+    db.query_row(&format!("SELECT {SPENT}, {RESERVED} FROM batches WHERE {condition}"), values, |row| {
+        Ok((Money::from_picodollars(row.get(0)?), Money::from_picodollars(row.get(1)?)))
+    })
+}
+
+fn spenders(db: &Connection, condition: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<Spender>> {
+    let mut query = db.prepare(&format!(
+        "SELECT job, {SPENT} AS spent, {RESERVED} AS reserved FROM batches WHERE {condition} GROUP BY job \
+         HAVING spent + reserved > 0 ORDER BY spent + reserved DESC, job LIMIT {MOST_SPENDERS}"
+    ))?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let amount = |column: usize| row.get(column).map(Money::from_picodollars);
+        Ok(Spender { job: row.get(0)?, spent: amount(1)?, reserved: amount(2)? })
+    };
+    query.query_map(values, read)?.collect()
+}
