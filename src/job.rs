@@ -7,11 +7,14 @@
 
 mod leading;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::answer::AnswerSpec;
+use crate::cost::{Money, MoneyError};
+use crate::ledger::BudgetSpec;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::request::RequestSpec;
@@ -46,6 +49,9 @@ pub struct Job {
     /// Some rows that go first, to see whether all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanarySpec>,
+    /// How much may be spent.
+    #[serde(default)]
+    pub budget: BudgetSpec,
     /// Which failures are sent again, and how often.
     #[serde(default)]
     pub retry: RetrySpec,
@@ -158,7 +164,8 @@ impl JobFile {
     /// # Errors
     /// As [`JobFile::read`].
     pub fn parse(path: &Path, text: String) -> Result<JobFile, Error> {
-        let job: Job = toml::from_str(&text).map_err(|e| parse_error(path, &text, &e))?;
+        let mut job: Job = toml::from_str(&text).map_err(|e| parse_error(path, &text, &e))?;
+        take_amounts_as_written(path, &text, &mut job.budget)?;
         check_values(path, &job)?;
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
@@ -177,6 +184,38 @@ impl JobFile {
     #[must_use]
     pub fn resolve(&self, path: &Path) -> PathBuf {
         if path.is_absolute() { path.to_path_buf() } else { self.folder.join(path) }
+    }
+}
+
+/// The keys of `[budget]`, by where they stand in the file.
+#[derive(Default, Deserialize)]
+struct Written {
+    #[serde(default)]
+    budget: BTreeMap<String, toml::Spanned<toml::Value>>,
+}
+
+/// Takes the amounts of the budget from the text of the file: as numbers they have been rounded to what floating point can hold.
+fn take_amounts_as_written(path: &Path, text: &str, budget: &mut BudgetSpec) -> Result<(), Error> {
+    let written: Written = toml::from_str(text).map_err(|e| parse_error(path, text, &e))?;
+    for (key, amount) in budget.amounts_mut() {
+        let wrong = |problem| Error::Value { path: path.to_path_buf(), key: budget_key(key), problem };
+        if let Some(value) = written.budget.get(key).filter(|value| value.get_ref().is_float()) {
+            let literal = text.get(value.span()).unwrap_or_default().replace('_', "");
+            *amount = Some(literal.parse().map_err(|e: MoneyError| wrong(format!("cannot be read: {e}")))?);
+        }
+        if amount.is_some_and(Money::is_negative) {
+            return Err(wrong("cannot be less than nothing".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// A key of the section with its section.
+fn budget_key(key: &str) -> &'static str {
+    match key {
+        "run_usd" => "budget.run_usd",
+        "day_usd" => "budget.day_usd",
+        _ => "budget.month_usd",
     }
 }
 
@@ -244,6 +283,30 @@ mod tests {
         let text = SMALLEST.replace("path = \"b.parquet\"", "pth = \"b.parquet\"");
         let Err(Error::Parse { line, nearest, .. }) = parse(&text) else { panic!("an unknown key was taken") };
         assert_eq!((line, nearest.as_deref()), (10, Some("path")));
+    }
+
+    #[test]
+    fn takes_amounts_exactly_as_they_are_written() {
+        for (written, amount) in [
+            ("40", "40"),
+            ("40.10", "40.1"),
+            ("\"40.10\"", "40.1"),
+            ("1_000.000_000_000_001", "1000.000000000001"),
+            ("123456.000000000001", "123456.000000000001"),
+            ("0", "0"),
+        ] {
+            let file = parse(&format!("{SMALLEST}[budget]\nday_usd = {written}\n")).unwrap();
+            assert_eq!(file.job.budget.day_usd.map(|amount| amount.to_string()).as_deref(), Some(amount), "{written}");
+            let kept: Job = serde_json::from_str(&serde_json::to_string(&file.job).unwrap()).unwrap();
+            assert_eq!(kept.budget, file.job.budget);
+        }
+        assert!(parse(&format!("{SMALLEST}budget = 1\n")).is_err());
+        for written in ["-1", "-0.5", "\"-1\"", "1e3", "inf", "nan", "0.0000000000001", "\"12,50\"", "\"\"", "true"] {
+            let error = parse(&format!("{SMALLEST}[budget]\nrun_usd = {written}\n"));
+            assert!(error.is_err(), "{written} was taken: {:?}", error.map(|file| file.job.budget));
+        }
+        let Err(Error::Parse { nearest, .. }) = parse(&format!("{SMALLEST}[budget]\nrun_us = 1\n")) else { panic!("taken") };
+        assert_eq!(nearest.as_deref(), Some("run_usd"));
     }
 
     #[test]

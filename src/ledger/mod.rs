@@ -20,6 +20,7 @@
 //! that was edited by other hands is refused, since a budget could no longer rely on it.
 
 mod rows;
+mod spec;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use serde::Serialize;
 
 use crate::cost::{Money, Share};
 
+pub use spec::{BudgetSpec, OnLimit};
 pub use store::Ledger;
 
 /// The ledger's name in the state directory.

@@ -78,13 +78,19 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Busy`] and [`Error::Sqlite`]; nothing is reserved then.
-    pub fn reserve(&mut self, wanted: &Reservation<'_>, limits: &Limits, now: Timestamp) -> Result<Option<Shortage>, Error> {
+    pub fn reserve(
+        &mut self,
+        wanted: &Reservation<'_>,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Result<Entry, Shortage>, Error> {
         let path = self.path.clone();
         self.change(|db| {
             if let Some(shortage) = find_shortage(db, wanted, limits, day_of(now))? {
-                return Ok(Some(shortage));
+                return Ok(Err(shortage));
             }
-            put(db, &reserved(wanted, now)).map(|()| None)
+            let entry = reserved(wanted, now);
+            put(db, &entry).map(|()| Ok(entry))
         })
         .map_err(|e| told(e, &path))
     }
@@ -101,30 +107,31 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn admit(&mut self, sent: &Reservation<'_>, at: Timestamp) -> Result<(), Error> {
-        self.put(&reserved(sent, at))
+    pub fn admit(&mut self, sent: &Reservation<'_>, at: Timestamp) -> Result<Entry, Error> {
+        self.put(reserved(sent, at))
     }
 
     /// Writes down what a batch came to.
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn settle(&mut self, entry: &Entry, share: &Share, now: Timestamp) -> Result<(), Error> {
-        self.put(&Entry { state: EntryState::Billed, share: share.clone(), settled_at: Some(now), ..entry.clone() })
+    pub fn settle(&mut self, entry: &Entry, share: Share, now: Timestamp) -> Result<Entry, Error> {
+        self.put(Entry { state: EntryState::Billed, share, settled_at: Some(now), ..entry.clone() })
     }
 
     /// Gives back what was reserved for a batch that was not made.
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn release(&mut self, entry: &Entry, now: Timestamp) -> Result<(), Error> {
+    pub fn release(&mut self, entry: &Entry, now: Timestamp) -> Result<Entry, Error> {
         let (state, share) = (EntryState::Released, Share::default());
-        self.put(&Entry { state, share, settled_at: Some(now), ..entry.clone() })
+        self.put(Entry { state, share, settled_at: Some(now), ..entry.clone() })
     }
 
-    fn put(&mut self, entry: &Entry) -> Result<(), Error> {
+    fn put(&mut self, entry: Entry) -> Result<Entry, Error> {
         let path = self.path.clone();
-        self.change(|db| put(db, entry)).map_err(|e| told(e, &path))
+        self.change(|db| put(db, &entry)).map_err(|e| told(e, &path))?;
+        Ok(entry)
     }
 
     /// Changes the ledger in one transaction that no other process can come between.

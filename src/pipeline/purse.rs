@@ -1,0 +1,352 @@
+//! The money of a run: reserved before a batch is sent, settled when its results are here.
+//!
+//! The ledger follows the journal. What a batch is worth there is told by where it stands:
+//!
+//! ```text
+//!  Planned, Refused, Split, Withdrawn   Intended, InDoubt, Accepted, Ended   Collected, Lost
+//!  nothing, or released                 reserved                             billed: what its result lines cost
+//! ```
+//!
+//! The one step that comes before the journal is the reservation: it is made right before the intent, so that no batch is ever sent without.
+//! Everything else is written after the journal, and again whenever the run is opened: a process that ended between the two is made up
+//! for. What is written is the same each time, since it follows from the run's own files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::catalog::Catalog;
+use crate::cost::{Bill, Money, Share};
+use crate::estimate::Bounds;
+use crate::join::{AttemptResults, Joiner, RequestRow};
+use crate::journal::{BatchState, Step};
+use crate::ledger::{self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage};
+use crate::outcome::details::Wanted;
+
+use super::export::parser;
+use super::{Error, Run, collect};
+
+/// What a run can draw on.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// What is known of models, and what they cost.
+    pub catalog: Arc<Catalog>,
+    /// The state directory, whose ledger counts.
+    pub state: PathBuf,
+    /// Most that the run may cost, where a person typed it; it takes the place of what was typed when the run was planned.
+    pub max_cost: Option<Money>,
+}
+
+/// The run's part of the ledger.
+#[derive(Debug)]
+pub(crate) struct Purse {
+    ledger: Ledger,
+    entries: BTreeMap<u32, Entry>,
+    budget: BudgetSpec,
+    max_cost: Option<Money>,
+}
+
+/// A run that its budget does not allow to go on.
+#[derive(Debug)]
+pub struct Short {
+    /// Which limit stands in the way, and who has used it up.
+    pub shortage: Shortage,
+    /// Batches that are to be sent.
+    pub batches: u64,
+    /// Their requests.
+    pub requests: u64,
+    /// What all of them cost if nothing goes well.
+    pub high: Money,
+    /// What to reckon with.
+    pub likely: Money,
+    /// Whether the limit for the run was typed, and does not stand in the job file.
+    pub typed: bool,
+    /// Whether batches of the run were sent before.
+    pub is_under_way: bool,
+    /// The run.
+    pub run: PathBuf,
+}
+
+impl Purse {
+    /// Opens the ledger that counts for a run.
+    pub(crate) fn open(folder: &Path, run: &str, means: &Means, budget: BudgetSpec, planned: Option<Money>) -> Result<Purse, Error> {
+        let state = ledger::folder_of(folder, &means.state);
+        crate::durable::create_private_dir(state).map_err(|source| Error::File {
+            doing: "create the folder",
+            path: state.to_path_buf(),
+            source,
+        })?;
+        let ledger = Ledger::open(state)?;
+        let entries = ledger.of_run(run)?.into_iter().map(|entry| (entry.batch, entry)).collect();
+        Ok(Purse { ledger, entries, budget, max_cost: means.max_cost.or(planned) })
+    }
+
+    fn limits(&self) -> Limits {
+        self.budget.limits(self.max_cost)
+    }
+}
+
+impl Run {
+    /// Takes the budget of the job file as it is now: a limit may be raised while a run is under way.
+    pub fn set_budget(&mut self, budget: &BudgetSpec) {
+        self.purse.budget = budget.clone();
+    }
+
+    /// What happens where the run does not fit into its budget.
+    #[must_use]
+    pub fn on_limit(&self) -> OnLimit {
+        self.purse.budget.on_limit
+    }
+
+    /// What the run has spent, and what is reserved for its batches in flight.
+    #[must_use]
+    pub fn spent_and_reserved(&self) -> (Money, Money) {
+        let entries = self.purse.entries.values();
+        (entries.clone().map(Entry::spent).sum(), entries.map(Entry::held).sum())
+    }
+
+    /// What a batch is expected to cost.
+    pub(crate) fn expected(&self, batch: u32) -> Bounds {
+        let planned = self.plan().estimate.as_ref().and_then(|estimate| estimate.pieces.get(batch as usize - 1));
+        if let Some(planned) = planned {
+            return *planned;
+        }
+        let parent = self.state().batches().iter().find(
+            |other| matches!(&other.state, BatchState::Split { into } if into.contains(&batch)),
+        );
+        match parent {
+            Some(parent) => part_of(self.expected(parent.number()), self.piece(batch).body_bytes, parent.piece.body_bytes),
+            None => self.most_by_bytes(batch),
+        }
+    }
+
+    /// Reserves money for a batch that is about to be sent, or tells what is short.
+    pub(crate) fn reserve(&mut self, batch: u32, now: Timestamp) -> Result<Option<Shortage>, Error> {
+        let expected = self.expected(batch);
+        let limits = self.purse.limits();
+        let wanted = reservation(&self.plan, self.piece(batch).requests, batch, expected.high, expected.most, &self.kept.job.request.model);
+        match self.purse.ledger.reserve(&wanted, &limits, now)? {
+            Ok(entry) => {
+                self.purse.entries.insert(batch, entry);
+                Ok(None)
+            }
+            Err(shortage) => Ok(Some(shortage)),
+        }
+    }
+
+    /// Whether everything that is still to be sent fits into the budget together.
+    ///
+    /// # Errors
+    /// [`Error::Budget`] if it does not.
+    pub(crate) fn check_budget(&self, now: Timestamp) -> Result<(), Error> {
+        let Some(first) = self.state().left_to(Step::Submit).next() else { return Ok(()) };
+        let high = self.left_to_send().high;
+        let model = &self.kept.job.request.model;
+        let wanted = reservation(&self.plan, first.piece.requests, first.number(), high, high, model);
+        match self.purse.ledger.shortage(&wanted, &self.purse.limits(), now)? {
+            Some(shortage) => Err(self.short(shortage)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a batch would fit into the budget now; nothing is reserved.
+    pub(crate) fn fits(&self, batch: u32, now: Timestamp) -> Result<Option<Shortage>, Error> {
+        let expected = self.expected(batch);
+        let model = &self.kept.job.request.model;
+        let wanted = reservation(&self.plan, self.piece(batch).requests, batch, expected.high, expected.most, model);
+        Ok(self.purse.ledger.shortage(&wanted, &self.purse.limits(), now)?)
+    }
+
+    /// What everything that is still to be sent costs.
+    fn left_to_send(&self) -> Bounds {
+        let mut sum = Bounds::default();
+        for batch in self.state().left_to(Step::Submit) {
+            let Bounds { low, likely, high, most } = self.expected(batch.number());
+            sum.low += low;
+            sum.likely += likely;
+            sum.high += high;
+            sum.most += most;
+        }
+        sum
+    }
+
+    /// The error that says what is short.
+    pub(crate) fn short(&self, shortage: Shortage) -> Error {
+        let left = self.left_to_send();
+        Error::Budget(Box::new(Short {
+            typed: self.purse.max_cost.is_some_and(|typed| typed == shortage.limit),
+            shortage,
+            batches: self.unsent_batches(),
+            requests: self.state().left_to(Step::Submit).map(|batch| u64::from(batch.piece.requests)).sum(),
+            high: left.high,
+            likely: left.likely,
+            is_under_way: self.has_remotes(),
+            run: self.folder().to_path_buf(),
+        }))
+    }
+
+    /// Brings the ledger in line with where every batch stands.
+    pub(crate) fn follow_all(&mut self, now: Timestamp) -> Result<(), Error> {
+        (1..=self.batches()).try_for_each(|batch| self.follow(batch, now))
+    }
+
+    /// Brings the ledger in line with where a batch stands.
+    pub(crate) fn follow(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {
+        let wanted = worth(self.standing_of(batch));
+        let entry = self.purse.entries.get(&batch);
+        match (entry.map(|entry| entry.state), wanted) {
+            (None | Some(EntryState::Released), EntryState::Released) => Ok(()),
+            (Some(EntryState::Reserved | EntryState::Billed), EntryState::Released) => self.release(batch, now),
+            // A bill that was written is worth more than a journal that was begun anew.
+            (Some(EntryState::Reserved | EntryState::Billed), EntryState::Reserved) => Ok(()),
+            (None | Some(EntryState::Released), EntryState::Reserved) => self.admit(batch),
+            (Some(EntryState::Billed), EntryState::Billed) => Ok(()),
+            (Some(EntryState::Reserved), EntryState::Billed) => self.settle_by_its_results(batch, now),
+            (None | Some(EntryState::Released), EntryState::Billed) => {
+                self.admit(batch)?;
+                self.settle_by_its_results(batch, now)
+            }
+        }
+    }
+
+    /// Writes down what the rows of an output cost, where prices have changed since the results came.
+    pub(crate) fn settle_by(&mut self, bill: &Bill, now: Timestamp) -> Result<(), Error> {
+        for (id, share) in &bill.by_batch {
+            let batch = self.state().batch_of(&crate::provider::BatchId(id.to_string()));
+            let Some(entry) = batch.and_then(|batch| self.purse.entries.get(&batch)) else { continue };
+            if entry.state != EntryState::Billed || entry.share != *share {
+                let entry = self.purse.ledger.settle(entry, share.clone(), now)?;
+                self.purse.entries.insert(entry.batch, entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {
+        let Some(entry) = self.purse.entries.get(&batch) else { return Ok(()) };
+        let entry = self.purse.ledger.release(entry, now)?;
+        self.purse.entries.insert(batch, entry);
+        Ok(())
+    }
+
+    /// Reserves for a batch that was sent without a reservation in this ledger.
+    fn admit(&mut self, batch: u32) -> Result<(), Error> {
+        let expected = self.expected(batch);
+        let at = self.created_at(batch).unwrap_or_else(|| self.intended_at(batch));
+        let model = &self.kept.job.request.model;
+        let sent = reservation(&self.plan, self.piece(batch).requests, batch, expected.high, expected.most, model);
+        let entry = self.purse.ledger.admit(&sent, at)?;
+        self.purse.entries.insert(batch, entry);
+        Ok(())
+    }
+
+    fn settle_by_its_results(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {
+        // What is lost on this disk is told by the export; until then the batch stays reserved.
+        let Some(share) = self.share_of(batch)? else { return Ok(()) };
+        let Some(entry) = self.purse.entries.get(&batch) else { return Ok(()) };
+        let entry = self.purse.ledger.settle(entry, share, now)?;
+        self.purse.entries.insert(batch, entry);
+        Ok(())
+    }
+
+    /// What the saved results of a batch cost, by the very rule by which its rows are priced. `None` if they are not there.
+    fn share_of(&self, batch: u32) -> Result<Option<Share>, Error> {
+        let path = self.results_path(batch);
+        let (Some(remote), true) = (self.state().batch(batch).and_then(|batch| batch.remote.as_ref()), path.is_file()) else {
+            return Ok(None);
+        };
+        let file = File::open(&path).map_err(|source| Error::File { doing: "read results in", path: path.clone(), source })?;
+        let ids = self.ids_of(batch)?;
+        let (index, _) = collect::index(self, &ids, file)?;
+        let attempt = AttemptResults { attempt: 1, batch_id: Arc::from(remote.id.0.as_str()), index };
+        let mut joiner = Joiner::new(vec![attempt], None, parser(Wanted::default())).priced_by(self.catalog());
+        for custom_id in ids.iter().flatten() {
+            joiner.row(RequestRow { custom_id, ..RequestRow::default() })?;
+        }
+        Ok(Some(joiner.totals().bill.by_batch.values().next().cloned().unwrap_or_default()))
+    }
+
+    /// More than a batch can cost: every byte a token, written to the dearest cache, every answer as long as it may be.
+    fn most_by_bytes(&self, batch: u32) -> Bounds {
+        let piece = self.piece(batch);
+        let most = most_of(self.catalog(), &self.kept.job.request.model, piece.body_bytes, self.answer_tokens(batch), piece.requests);
+        Bounds { low: Money::ZERO, likely: most, high: most, most }
+    }
+
+    /// Most tokens of an answer in a batch: what its head says, else what the job says.
+    fn answer_tokens(&self, batch: u32) -> u64 {
+        let head = self.head_of(batch).ok();
+        let written = head.as_deref().and_then(max_tokens_of);
+        written.unwrap_or(u64::from(self.kept.job.request.max_tokens))
+    }
+}
+
+/// Where a batch has to stand in the ledger.
+fn worth(state: &BatchState) -> EntryState {
+    match state {
+        BatchState::Empty
+        | BatchState::Planned
+        | BatchState::Refused { .. }
+        | BatchState::Split { .. }
+        | BatchState::Withdrawn => EntryState::Released,
+        BatchState::Intended { .. } | BatchState::InDoubt { .. } | BatchState::Accepted { .. } | BatchState::Ended { .. } => {
+            EntryState::Reserved
+        }
+        BatchState::Collected { .. } | BatchState::Lost { .. } => EntryState::Billed,
+    }
+}
+
+fn reservation<'a>(
+    plan: &'a crate::journal::Plan,
+    requests: u32,
+    batch: u32,
+    amount: Money,
+    most: Money,
+    model: &'a str,
+) -> Reservation<'a> {
+    Reservation {
+        run: &plan.run,
+        batch,
+        job: &plan.job_name,
+        model,
+        simulated: plan.simulated,
+        requests: requests.into(),
+        amount,
+        most,
+    }
+}
+
+/// A part of what a batch costs, by its bytes; rounded up, so that the parts are no less than the whole.
+fn part_of(whole: Bounds, bytes: u64, of: u64) -> Bounds {
+    let part = |amount: Money| {
+        let units = i128::from(amount.picodollars()) * i128::from(bytes);
+        let units = (units + i128::from(of.max(1)) - 1) / i128::from(of.max(1));
+        Money::from_picodollars(i64::try_from(units).unwrap_or(i64::MAX))
+    };
+    Bounds { low: part(whole.low), likely: part(whole.likely), high: part(whole.high), most: part(whole.most) }
+}
+
+/// The `max_tokens` of a head, which is the beginning of a JSON object.
+fn max_tokens_of(head: &[u8]) -> Option<u64> {
+    const KEY: &[u8] = b"\"max_tokens\":";
+    let at = memchr::memmem::find(head, KEY)? + KEY.len();
+    let digits: Vec<u8> = head[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+fn most_of(catalog: &Catalog, model: &str, bytes: u64, answer_tokens: u64, requests: u32) -> Money {
+    use crate::outcome::Usage;
+    // The dearest kind of input, in the band that so long a prompt would fall into.
+    let prices = crate::cost::prices(catalog, model).ok();
+    let geo = prices.and_then(|prices| prices.us_factor).map(|_| "us".to_owned());
+    let usage = Usage {
+        cache_creation_1h_input_tokens: Some(bytes),
+        output_tokens: Some(answer_tokens.saturating_mul(requests.into())),
+        inference_geo: geo,
+        ..Usage::default()
+    };
+    crate::cost::of_usage(catalog, model, &usage).map_or(Money::MAX, |cost| cost.total())
+}
