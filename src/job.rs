@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::answer::AnswerSpec;
 use crate::cost::{Money, MoneyError};
 use crate::ledger::BudgetSpec;
+use crate::outcome::answer::AnswerSpec;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::request::RequestSpec;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rowmill::cost::{Money, MoneyError};
 use rowmill::outcome::class::{Class, MoreTokens};
 
 use super::examples;
@@ -137,6 +138,14 @@ pub(crate) struct Rows {
     pub(crate) filter: Option<String>,
 }
 
+/// How much a run may cost.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct MaxCost {
+    /// Most that the run may cost, in US dollars, such as `12.50`; the lower of this and `budget.run_usd` holds.
+    #[arg(long, value_name = "USD", value_parser = amount)]
+    pub(crate) max_cost: Option<Money>,
+}
+
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
@@ -212,6 +221,8 @@ pub(crate) struct Run {
     /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
+    #[command(flatten)]
+    pub(crate) budget: MaxCost,
     /// Send the rest although what the first rows came to (priming request, canary) speaks against it.
     #[arg(long)]
     pub(crate) ignore_canary: bool,
@@ -233,6 +244,8 @@ pub(crate) struct Submit {
     /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
+    #[command(flatten)]
+    pub(crate) budget: MaxCost,
     /// Send the rest although what the first rows came to (priming request, canary) speaks against it.
     #[arg(long)]
     pub(crate) ignore_canary: bool,
@@ -275,6 +288,8 @@ pub(crate) struct Retry {
     /// Which failures: expired, server_error, missing, truncated, invalid, canceled; may be given several times.
     #[arg(long = "class", value_name = "CLASS", required = true, value_delimiter = ',')]
     pub(crate) classes: Vec<Class>,
+    #[command(flatten)]
+    pub(crate) budget: MaxCost,
     /// For cut-off answers: how many tokens they get, as a factor of what they had (`2x`) or a number.
     #[arg(long, value_name = "N", default_value = "2x")]
     pub(crate) max_tokens: MoreTokens,
@@ -324,6 +339,12 @@ pub(crate) struct Sim {
     /// Faults to play, as a TOML file (docs/simulator.md).
     #[arg(long, value_name = "FILE")]
     pub(crate) faults: Option<PathBuf>,
+}
+
+/// An amount of dollars, not less than nothing.
+fn amount(text: &str) -> Result<Money, String> {
+    let amount: Money = text.parse().map_err(|e: MoneyError| e.to_string())?;
+    if amount.is_negative() { Err("it cannot be less than nothing".to_owned()) } else { Ok(amount) }
 }
 
 /// A duration such as `90s`, `5m`, `2h 30m`.

@@ -9,14 +9,16 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 
+use rowmill::ledger::{self, Scope, Shortage};
 use rowmill::pipeline::Error;
 use rowmill::pipeline::faults::{Faults, Tally};
 use rowmill::pipeline::gates::Stopped;
 use rowmill::pipeline::plan::SharedKeys;
+use rowmill::pipeline::purse::Short;
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, request, source, template};
 
-use super::screen::count;
+use super::screen::{count, plural, usd};
 
 /// All rows succeeded.
 pub(crate) const DONE: u8 = 0;
@@ -111,7 +113,7 @@ fn exit_code(error: &Error) -> u8 {
             Verdict::StopCredentials => CREDENTIALS,
             _ => PROVIDER,
         },
-        Error::Stopped(_) => STOPPED,
+        Error::Stopped(_) | Error::Budget(_) => STOPPED,
         Error::Journal(journal::Error::Locked { .. }) => LOCKED,
         Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
         _ => CHANGE,
@@ -124,6 +126,7 @@ fn told(error: &Error) -> String {
         Error::Rows(faults) => told_rows(faults),
         Error::DuplicateKeys(shared) => told_shared(shared),
         Error::Stopped(stopped) => told_stopped(stopped),
+        Error::Budget(short) => told_short(short),
         Error::Changed { what, .. } => {
             let mut text = error.to_string();
             for what in what {
@@ -172,6 +175,82 @@ fn told_rows(faults: &Faults) -> String {
     text
 }
 
+/// Which limit stands in the way, what is left of it, and who has used it up.
+fn told_short(short: &Short) -> String {
+    let Shortage { scope, limit, spent, reserved, by, .. } = &short.shortage;
+    let head = if short.is_under_way { "the rest of the run does" } else { "the run does" };
+    let words = match scope {
+        Scope::Run => "for a run",
+        Scope::Day => "for today, in UTC, over all jobs",
+        Scope::Month => "for this month, in UTC, over all jobs",
+    };
+    let mut text = format!(
+        "{head} not fit into the budget {words}\n  `{}` is {}: {} spent, {} reserved for batches in flight, {} left",
+        limit_name(short),
+        usd(*limit),
+        usd(*spent),
+        usd(*reserved),
+        usd(short.shortage.left())
+    );
+    let _ = write!(
+        text,
+        "\n  {} with {} to be sent: likely {}, if nothing goes well {}",
+        plural(short.batches, "batch", "batches"),
+        plural(short.requests, "request", "requests"),
+        usd(short.likely),
+        usd(short.high)
+    );
+    if *scope != Scope::Run && !by.is_empty() {
+        let jobs: Vec<String> =
+            by.iter().map(|by| format!("{} {} spent, {} reserved", by.job, usd(by.spent), usd(by.reserved))).collect();
+        let _ = write!(text, "\n  by job: {}", jobs.join("; "));
+    }
+    if short.is_under_way {
+        let _ = write!(text, "\n  what was sent is recorded in {}", short.run.display());
+    } else {
+        text.push_str("\n  nothing was sent");
+    }
+    text
+}
+
+/// Where the limit was set.
+fn limit_name(short: &Short) -> &'static str {
+    match short.shortage.scope {
+        Scope::Run if short.typed => "--max-cost",
+        Scope::Run => "budget.run_usd",
+        Scope::Day => "budget.day_usd",
+        Scope::Month => "budget.month_usd",
+    }
+}
+
+fn short_hint(short: &Short) -> String {
+    let wait = match short.shortage.scope {
+        Scope::Run => "",
+        Scope::Day => ", wait for the next day in UTC",
+        Scope::Month => ", wait for the next month in UTC",
+    };
+    format!(
+        "raise `{}`{wait}, take fewer rows with --limit, or have the batches that fit sent with `budget.on_limit = \"partial\"` \
+         and a smaller `batch.max_requests`; then `rowmill run {}`",
+        limit_name(short),
+        short.run.display()
+    )
+}
+
+/// The way out where a ledger cannot be used.
+fn ledger_hint(error: &ledger::Error) -> Option<String> {
+    Some(match error {
+        ledger::Error::Newer { .. } => "use the version of rowmill that wrote it, or a newer one".to_owned(),
+        ledger::Error::NotOurs { path } | ledger::Error::Edited { path, .. } => format!(
+            "put it back from a copy, or move `{}` away: a new one is begun, which knows of the runs that are gone on with, and no budget \
+             counts what others spent before. Nothing was sent now",
+            path.display()
+        ),
+        ledger::Error::Busy { .. } => "run the same command again; nothing was sent now".to_owned(),
+        _ => return None,
+    })
+}
+
 fn told_stopped(stopped: &Stopped) -> String {
     let mut text = stopped.kind.stopped().to_owned();
     for line in stopped.reason.lines() {
@@ -209,6 +288,8 @@ fn hint(error: &Error) -> Option<String> {
         Error::UnknownModel { nearest, .. } if !nearest.is_empty() => format!("did you mean `{}`?", nearest.join("`, `")),
         Error::UnknownModel { .. } => "docs/models.md lists the models this version knows".to_owned(),
         Error::RetiredModel { .. } => "change `request.model` in the job file".to_owned(),
+        Error::Budget(short) => short_hint(short),
+        Error::Ledger(error) => return ledger_hint(error),
         Error::NoPrice(_) => {
             "give it prices in a file named with --models (docs/models.md), or choose a model that `rowmill prices` lists"
                 .to_owned()

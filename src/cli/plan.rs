@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Plan, catalog: &Arc<Catalog>, screen: &Screen) -> Resul
         None => super::check::outline(&file, &prepared, screen)?,
         Some(folder) => {
             let origin = if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { planned_origin() };
-            super::run::plan_at(&file, &prepared, folder, origin, args.simulate, screen)?
+            super::run::plan_at(&file, &prepared, folder, origin, args.simulate, None, screen)?
         }
     };
     screen.finish();

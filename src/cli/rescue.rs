@@ -15,7 +15,7 @@ use super::target::run_of;
 
 pub(crate) fn run(args: &Rescue, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
-    let (run, kept) = rescue::rescue(&folder, Timestamp::now(), catalog)?;
+    let (run, kept) = rescue::rescue(&folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
     let settle = run.settle();
     // The lock goes with the run; opening it again finds the way to its provider too.
     drop(run);

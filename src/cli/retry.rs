@@ -15,7 +15,8 @@ use super::target::run_of;
 
 pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
-    let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
+    let (mut run, connection) =
+        open(&folder, &common.state, Way { max_cost: args.budget.max_cost, ..Way::as_it_is(catalog) }, screen)?;
     if !run.state().is_collected() {
         let message = format!("the run `{}` is not finished: which rows failed is not known yet", folder.display());
         return Err(Failure::words(explain::CHANGE, message, format!("`rowmill run {}` finishes it", folder.display())));

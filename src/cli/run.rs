@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
+use rowmill::cost::Money;
 use rowmill::estimate::Known;
 use rowmill::job::JobFile;
 use rowmill::journal::{self, Plan};
+use rowmill::ledger::OnLimit;
 use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
 use rowmill::pipeline::export::Export;
 use rowmill::pipeline::heal::{self, Policy};
 use rowmill::pipeline::new_run::NewRun;
 use rowmill::pipeline::plan::{Outline, Planner};
-use rowmill::pipeline::{Prepared, Run, export};
+use rowmill::pipeline::{Error, Means, Prepared, Run, export};
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
 
@@ -27,8 +29,14 @@ use super::summary;
 use super::target::Target;
 
 pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
-    let start =
-        Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select, catalog };
+    let start = Start {
+        target: &args.target,
+        simulate: args.simulate,
+        processing: args.processing,
+        select: &args.select,
+        max_cost: args.budget.max_cost,
+        catalog,
+    };
     let (mut run, connection) = start.begin(common, screen)?;
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
@@ -53,12 +61,13 @@ pub(crate) struct Start<'a> {
     pub(crate) simulate: bool,
     pub(crate) processing: Duration,
     pub(crate) select: &'a super::args::Rows,
+    pub(crate) max_cost: Option<Money>,
     pub(crate) catalog: &'a Arc<Catalog>,
 }
 
 impl<'a> Start<'a> {
     fn way(&self) -> Way<'a> {
-        Way { processing: self.processing, simulate: self.simulate, catalog: self.catalog }
+        Way { processing: self.processing, simulate: self.simulate, max_cost: self.max_cost, catalog: self.catalog }
     }
 
     /// The run to work on, opened and locked, and the way to its provider.
@@ -72,9 +81,18 @@ impl<'a> Start<'a> {
                 match unfinished(&file, &common.state, self.simulate)? {
                     Some(folder) => {
                         screen.say(format!("going on with the unfinished run {}", folder.display()));
-                        let opened = open(&folder, &common.state, self.way(), screen)?;
-                        opened.0.check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?)?;
-                        Ok(opened)
+                        let mut opened = open(&folder, &common.state, self.way(), screen)?;
+                        opened.0.set_budget(&file.job.budget);
+                        match opened.0.check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?) {
+                            Ok(()) => Ok(opened),
+                            Err(Error::Changed { .. }) if !opened.0.has_begun() => {
+                                screen.say("the job has changed since, and nothing of that run was sent: it is planned anew");
+                                opened.0.abandon(Timestamp::now(), "the job was changed before anything was sent")?;
+                                drop(opened);
+                                self.anew(&file, common, screen)
+                            }
+                            Err(error) => Err(error.into()),
+                        }
                     }
                     None => self.anew(&file, common, screen),
                 }
@@ -95,7 +113,7 @@ impl<'a> Start<'a> {
         journal::remove_abandoned_plans(&runs)?;
         let id = run_id();
         let folder = runs.join(&id);
-        let outline = plan_at(file, &prepared, &folder, origin, simulated, screen)?;
+        let outline = plan_at(file, &prepared, &folder, origin, simulated, self.max_cost, screen)?;
         let connection = match connection {
             Some(connection) => {
                 if simulated {
@@ -106,7 +124,7 @@ impl<'a> Start<'a> {
             None => Connection::simulator(&common.state, self.processing, &wishes, self.catalog, screen)?,
         };
         screen.say(outline_table(&outline, &file.job.source));
-        let (run, _) = Run::open(&folder, Timestamp::now(), self.catalog)?;
+        let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
         Ok((run, connection))
     }
 }
@@ -118,10 +136,11 @@ pub(crate) fn plan_at(
     folder: &Path,
     origin: String,
     simulated: bool,
+    max_cost: Option<Money>,
     screen: &Screen,
 ) -> Result<Outline, Failure> {
     let nonce = Nonce::new(fastrand::u64(..));
-    let new = NewRun { folder, file, prepared, nonce: &nonce, origin, simulated, now: Timestamp::now() };
+    let new = NewRun { folder, file, prepared, nonce: &nonce, origin, simulated, max_cost, now: Timestamp::now() };
     let planner = |scratch: PathBuf| Planner {
         file,
         prepared,
@@ -156,19 +175,26 @@ pub(crate) struct Way<'a> {
     pub(crate) processing: Duration,
     /// Whether the run has to be a simulated one.
     pub(crate) simulate: bool,
+    /// Most that the run may cost, where a person typed it.
+    pub(crate) max_cost: Option<Money>,
     pub(crate) catalog: &'a Arc<Catalog>,
 }
 
 impl<'a> Way<'a> {
+    /// What the run can draw on, with its runs in this state directory.
+    pub(crate) fn means(&self, state: &Path) -> Means {
+        Means { catalog: Arc::clone(self.catalog), state: state.to_path_buf(), max_cost: self.max_cost }
+    }
+
     /// The run as it is.
     pub(crate) fn as_it_is(catalog: &'a Arc<Catalog>) -> Way<'a> {
-        Way { processing: Duration::ZERO, simulate: false, catalog }
+        Way { processing: Duration::ZERO, simulate: false, max_cost: None, catalog }
     }
 }
 
 /// Opens a run and the way to its provider.
 pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -> Result<(Run, Connection), Failure> {
-    let (run, notes) = Run::open(folder, Timestamp::now(), way.catalog)?;
+    let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
     notes.iter().for_each(|note| screen.warn(note));
     if way.simulate && !run.plan().is_in_process() {
         return Err(Failure::words(
@@ -207,7 +233,7 @@ pub(crate) fn carry_on(
         settle: run.settle(),
         deadline,
     };
-    let policy = Policy::of_job(run.retry_spec());
+    let job_wants = Policy::of_job(run.retry_spec());
     loop {
         let standing = connection.block_on(driver.drive(run, until));
         screen.finish();
@@ -219,14 +245,18 @@ pub(crate) fn carry_on(
                 return Err(Failure::UnderWay(error));
             }
         };
-        if standing != Standing::Complete || until == Until::Sent {
+        let is_over = matches!(standing, Standing::Complete | Standing::Short);
+        if !is_over || until == Until::Sent {
             run.write_manifest(Timestamp::now())?;
             return Ok(leave(run, standing, screen));
         }
+        // What waits to be sent again is not planned a second time.
+        let policy = if run.has_unsent_retries() { Policy::none() } else { job_wants.clone() };
         match export::export(run, &policy, Timestamp::now(), screen).map_err(Failure::UnderWay)? {
             Export::Done(summary) => {
                 screen.finish();
-                return summary::show(run, &summary, screen);
+                let code = summary::show(run, &summary, screen)?;
+                return Ok(if standing == Standing::Short { tell_held(run, code, screen) } else { code });
             }
             Export::Healable(pieces) => {
                 let healing = heal::heal(run, pieces.into_iter().map(|(piece, _)| piece), &policy, Timestamp::now());
@@ -242,6 +272,19 @@ pub(crate) fn carry_on(
 pub(crate) fn say_healing(healing: &heal::Healing, screen: &Screen) {
     let rows = if healing.rows == 1 { "row that failed is" } else { "rows that failed are" };
     screen.say(format!("{} {rows} sent again in {}", count(healing.rows), batches(healing.batches.into())));
+}
+
+/// Says what the budget held back, and gives the exit code for it.
+fn tell_held(run: &Run, code: u8, screen: &Screen) -> u8 {
+    screen.warn(format!(
+        "the budget held back {}; `rowmill run {}` sends them when there is room",
+        batches(run.unsent_batches()),
+        run.folder().display()
+    ));
+    match run.on_limit() {
+        OnLimit::Stop => explain::STOPPED,
+        OnLimit::Partial => code.max(explain::PARTLY),
+    }
 }
 
 fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
@@ -262,6 +305,11 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
         Standing::Interrupted => {
             screen.say(format!("interrupted; the batches live on. `rowmill run {folder}` goes on"));
             explain::INTERRUPTED
+        }
+        Standing::Short => {
+            let left = batches(run.unsent_batches());
+            screen.say(format!("the budget has no room for {left}: `rowmill run {folder}` (or submit) goes on when it has"));
+            explain::UNFINISHED
         }
         Standing::Unfinished if run.unsent_batches() > 0 => {
             let left = batches(run.unsent_batches());

@@ -11,8 +11,14 @@ use super::run::{Start, carry_on, resubmit_doubtful};
 use super::screen::Screen;
 
 pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
-    let start =
-        Start { target: &args.target, simulate: args.simulate, processing: args.processing, select: &args.select, catalog };
+    let start = Start {
+        target: &args.target,
+        simulate: args.simulate,
+        processing: args.processing,
+        select: &args.select,
+        max_cost: args.budget.max_cost,
+        catalog,
+    };
     let (mut run, connection) = start.begin(common, screen)?;
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);

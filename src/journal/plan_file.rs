@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, FORMAT, Gate, cannot};
 use crate::batch::{Limits, PieceSummary};
+use crate::cost::Money;
 use crate::durable;
 use crate::estimate::Estimate;
 use crate::outcome::answer::AnswerPlan;
@@ -65,6 +66,9 @@ pub struct Plan {
     /// What it was expected to cost, and the date of the prices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
+    /// Most that the run may cost, as it was typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<Money>,
     /// Where the run was planned; set when the plan is written.
     #[serde(default)]
     pub home: PathBuf,

@@ -63,6 +63,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         output: "out.parquet".into(),
         gates: Vec::new(),
         estimate: None,
+        max_cost: None,
         home: PathBuf::new(),
     }
 }

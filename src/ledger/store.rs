@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, SCHEMA, find_edits, put};
 use super::{Entry, EntryState, Error, FILE, Limits, Reservation, Scope, Shortage, Spender, VERSION};
@@ -78,13 +78,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Busy`] and [`Error::Sqlite`]; nothing is reserved then.
-    pub fn reserve(
-        &mut self,
-        wanted: &Reservation<'_>,
-        limits: &Limits,
-        now: Timestamp,
-    ) -> Result<Result<Entry, Shortage>, Error> {
-        let path = self.path.clone();
+    pub fn reserve(&self, wanted: &Reservation<'_>, limits: &Limits, now: Timestamp) -> Result<Result<Entry, Shortage>, Error> {
         self.change(|db| {
             if let Some(shortage) = find_shortage(db, wanted, limits, day_of(now))? {
                 return Ok(Err(shortage));
@@ -92,7 +86,7 @@ impl Ledger {
             let entry = reserved(wanted, now);
             put(db, &entry).map(|()| Ok(entry))
         })
-        .map_err(|e| told(e, &path))
+        .map_err(|e| told(e, &self.path))
     }
 
     /// What would be short if something were reserved now.
@@ -107,7 +101,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn admit(&mut self, sent: &Reservation<'_>, at: Timestamp) -> Result<Entry, Error> {
+    pub fn admit(&self, sent: &Reservation<'_>, at: Timestamp) -> Result<Entry, Error> {
         self.put(reserved(sent, at))
     }
 
@@ -115,7 +109,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn settle(&mut self, entry: &Entry, share: Share, now: Timestamp) -> Result<Entry, Error> {
+    pub fn settle(&self, entry: &Entry, share: Share, now: Timestamp) -> Result<Entry, Error> {
         self.put(Entry { state: EntryState::Billed, share, settled_at: Some(now), ..entry.clone() })
     }
 
@@ -123,20 +117,20 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn release(&mut self, entry: &Entry, now: Timestamp) -> Result<Entry, Error> {
+    pub fn release(&self, entry: &Entry, now: Timestamp) -> Result<Entry, Error> {
         let (state, share) = (EntryState::Released, Share::default());
         self.put(Entry { state, share, settled_at: Some(now), ..entry.clone() })
     }
 
-    fn put(&mut self, entry: Entry) -> Result<Entry, Error> {
-        let path = self.path.clone();
-        self.change(|db| put(db, &entry)).map_err(|e| told(e, &path))?;
+    fn put(&self, entry: Entry) -> Result<Entry, Error> {
+        self.change(|db| put(db, &entry)).map_err(|e| told(e, &self.path))?;
         Ok(entry)
     }
 
     /// Changes the ledger in one transaction that no other process can come between.
-    fn change<T>(&mut self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fn change<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        // Nothing in here begins a transaction inside another, which is what the unchecked way would not notice.
+        let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let done = change(&transaction)?;
         durable::act();
         transaction.commit()?;

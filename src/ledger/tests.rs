@@ -28,7 +28,7 @@ fn limits(run: Option<&str>, day: Option<&str>, month: Option<&str>) -> Limits {
     Limits { run: run.map(usd), day: day.map(usd), month: month.map(usd) }
 }
 
-fn reserve(ledger: &mut Ledger, wanted: &Reservation<'_>, limits: &Limits, now: &str) -> Option<Shortage> {
+fn reserve(ledger: &Ledger, wanted: &Reservation<'_>, limits: &Limits, now: &str) -> Option<Shortage> {
     ledger.reserve(wanted, limits, at(now)).expect("the ledger").err()
 }
 
@@ -39,8 +39,8 @@ fn entry(ledger: &Ledger, run: &str, batch: u32) -> Entry {
 #[test]
 fn a_batch_goes_from_reserved_to_billed_and_keeps_its_day() {
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path()).unwrap();
-    assert_eq!(reserve(&mut ledger, &batch("a-1", 1, "0.5"), &Limits::default(), "2026-11-25T23:59:59Z"), None);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(reserve(&ledger, &batch("a-1", 1, "0.5"), &Limits::default(), "2026-11-25T23:59:59Z"), None);
     let before = entry(&ledger, "a-1", 1);
     assert_eq!((before.state, before.held(), before.spent()), (EntryState::Reserved, usd("0.5"), Money::ZERO));
     ledger.settle(&before, cost("0.25"), at("2026-11-26T01:00:00Z")).unwrap();
@@ -53,17 +53,17 @@ fn a_batch_goes_from_reserved_to_billed_and_keeps_its_day() {
 #[test]
 fn each_limit_counts_what_is_spent_and_what_is_reserved() {
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path()).unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
     let none = Limits::default();
     // Yesterday, the month before, another run today, and this run: 1 + 2 + 4 + 8.
     for (run, day, amount) in
         [("a-1", "2026-11-24T12:00:00Z", "1"), ("a-0", "2026-10-31T23:59:59Z", "2"), ("b-1", NOON, "4"), ("c-1", NOON, "8")]
     {
-        assert_eq!(reserve(&mut ledger, &batch(run, 1, amount), &none, day), None);
+        assert_eq!(reserve(&ledger, &batch(run, 1, amount), &none, day), None);
     }
     // b's batch came to 3 in the end, and one of c's was not made.
     ledger.settle(&entry(&ledger, "b-1", 1), cost("3"), at(NOON)).unwrap();
-    assert_eq!(reserve(&mut ledger, &batch("c-1", 2, "100"), &none, NOON), None);
+    assert_eq!(reserve(&ledger, &batch("c-1", 2, "100"), &none, NOON), None);
     ledger.release(&entry(&ledger, "c-1", 2), at(NOON)).unwrap();
     let wanted = batch("c-1", 3, "1");
     for (limits, short) in [
@@ -80,19 +80,19 @@ fn each_limit_counts_what_is_spent_and_what_is_reserved() {
     let jobs: Vec<&str> = short.by.iter().map(|spender| spender.job.as_str()).collect();
     assert_eq!((jobs, short.left()), (vec!["c", "b"], Money::ZERO));
     // A batch that is reserved again does not count against itself.
-    assert_eq!(reserve(&mut ledger, &batch("c-1", 1, "9"), &limits(Some("9"), None, None), NOON), None);
+    assert_eq!(reserve(&ledger, &batch("c-1", 1, "9"), &limits(Some("9"), None, None), NOON), None);
 }
 
 #[test]
 fn simulated_runs_are_counted_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path()).unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
     let day = limits(None, Some("1"), None);
     let simulated = Reservation { simulated: true, ..batch("sim-1", 1, "1") };
-    assert_eq!(reserve(&mut ledger, &simulated, &day, NOON), None);
-    assert_eq!(reserve(&mut ledger, &batch("real-1", 1, "1"), &day, NOON), None);
-    assert!(reserve(&mut ledger, &Reservation { batch: 2, ..simulated }, &day, NOON).is_some());
-    assert!(reserve(&mut ledger, &batch("real-1", 2, "0.1"), &day, NOON).is_some());
+    assert_eq!(reserve(&ledger, &simulated, &day, NOON), None);
+    assert_eq!(reserve(&ledger, &batch("real-1", 1, "1"), &day, NOON), None);
+    assert!(reserve(&ledger, &Reservation { batch: 2, ..simulated }, &day, NOON).is_some());
+    assert!(reserve(&ledger, &batch("real-1", 2, "0.1"), &day, NOON).is_some());
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn many_that_race_for_the_last_dollar_never_pass_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let limits = limits(None, Some("1"), None);
     let race = |racer: u32| {
-        let mut ledger = Ledger::open(folder.path()).unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
         let run = format!("job{racer}-1");
         let mut got = 0;
         for n in 1..=10 {
-            if reserve(&mut ledger, &batch(&run, n, "0.1"), &limits, NOON).is_none() {
+            if reserve(&ledger, &batch(&run, n, "0.1"), &limits, NOON).is_none() {
                 got += 1;
             }
         }
@@ -137,9 +137,9 @@ fn refuses_a_ledger_that_was_edited() {
     ];
     for (sql, expected) in ways {
         let folder = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(folder.path()).unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
         for run in ["a-1", "b-1"] {
-            reserve(&mut ledger, &batch(run, 1, "1"), &Limits::default(), NOON);
+            reserve(&ledger, &batch(run, 1, "1"), &Limits::default(), NOON);
         }
         ledger.settle(&entry(&ledger, "a-1", 1), cost("0.5"), at(NOON)).unwrap();
         drop(ledger);
@@ -175,8 +175,8 @@ fn refuses_what_is_newer_or_something_else() {
 fn only_its_owner_can_read_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path()).unwrap();
-    reserve(&mut ledger, &batch("a-1", 1, "1"), &Limits::default(), NOON);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    reserve(&ledger, &batch("a-1", 1, "1"), &Limits::default(), NOON);
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let file = file.unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.path());

@@ -16,7 +16,7 @@ use crate::provider::BatchApi;
 use crate::provider::retry::Clock;
 
 use super::progress::{Listener, Progress};
-use super::{Error, Run, collect, doubt, gates, submit, watch as look};
+use super::{Error, Run, collect, doubt, gates, purse, submit, watch as look};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and lets a small one end quickly.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -60,7 +60,7 @@ pub enum Until {
 
 impl Until {
     /// Whether a batch of this attempt is sent: who only fetches spends no more than was decided when the run was submitted.
-    fn sends(self, attempt: u32) -> bool {
+    pub(crate) fn sends(self, attempt: u32) -> bool {
         attempt > 1 || matches!(self, Until::Sent | Until::Collected)
     }
 }
@@ -76,6 +76,8 @@ pub enum Standing {
     InDoubt,
     /// A person wanted to leave.
     Interrupted,
+    /// What is still to be sent does not fit into the budget, and nothing is in flight whose end would make room.
+    Short,
 }
 
 /// A wish to leave, made known to everything that waits.
@@ -120,13 +122,14 @@ impl Driver<'_> {
     ///
     /// # Errors
     /// [`Error::Provider`] when the provider refuses or cannot be reached for long; [`Error::Stopped`] when what the first rows came to
-    /// speaks against sending the rest; [`Error::Journal`] and [`Error::File`] when what must be kept cannot be written. Everything
+    /// speaks against sending the rest; [`Error::Budget`] when it does not fit into its budget; [`Error::Journal`] and [`Error::File`] when what must be kept cannot be written. Everything
     /// accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<Standing, Error> {
         let quiet = (run.state().events(), self.clock.now());
         let mut memory =
             Memory { eyes: look::Eyes::default(), pace: submit::Pace::default(), told: doubt::Told::default(), quiet };
         if until.sends(1) {
+            purse::check_before_the_first(run, self.clock.now())?;
             gates::announce(self, run, self.clock.now());
         }
         loop {
@@ -142,6 +145,9 @@ impl Driver<'_> {
             if until != Until::Sent || gates::is_awaited(self, run) {
                 look::look(self, run, &mut memory.eyes).await?;
                 collect::save_what_has_ended(self, run, &mut memory.eyes).await?;
+            }
+            if purse::is_held(run, until, &mut memory.pace.short, self.clock.now())? {
+                return Ok(Standing::Short);
             }
             if self.is_far_enough(run, until, &memory) {
                 gates::judge(self, run, false)?;
@@ -191,11 +197,12 @@ impl Driver<'_> {
             Until::Sent => {
                 // A batch that was refused for now is waited for if no other gives it room.
                 let must_leave = run.doubts().next().is_some() || !memory.pace.is_all_there_is(run);
-                (run.next_to_send(|_| true).is_none() || must_leave) && !gates::is_awaited(self, run)
+                (run.next_to_send(|_| true, &memory.pace.short).is_none() || must_leave) && !gates::is_awaited(self, run)
             }
             Until::LookedOnce => true,
             Until::Fetched => {
-                let is_sending = run.next_to_send(|attempt| until.sends(attempt)).is_some() || run.doubts().next().is_some();
+                let is_sending = run.next_to_send(|attempt| until.sends(attempt), &memory.pace.short).is_some()
+                    || run.doubts().next().is_some();
                 !is_sending && run.in_flight().next().is_none() && run.ended().next().is_none()
             }
             Until::Collected => run.is_collected(),

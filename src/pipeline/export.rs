@@ -25,6 +25,8 @@ use super::heal::Policy;
 use super::progress::{Listener, Progress};
 use super::{Error, Run, collect};
 
+/// Why a row was not sent whose batch the budget held back.
+const HELD: &str = "budget: its batch did not fit into the budget";
 /// Rows handed to the writer at a time.
 const ROWS: usize = 8_192;
 
@@ -84,6 +86,7 @@ pub fn export(run: &mut Run, policy: &Policy, now: Timestamp, listener: &dyn Lis
     if summary.totals.rows != run.plan().rows() {
         return Err(Error::Bug(format!("{} rows were planned and {} joined", run.plan().rows(), summary.totals.rows)));
     }
+    run.settle_by(&summary.totals.bill, now)?;
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
         run.record(now, Event::HeldBack { rows: summary.totals.rows, by_status: summary.totals.statuses.clone() })?;
@@ -111,7 +114,7 @@ fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
 pub(crate) type Parse = Box<dyn for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), LineError>>;
 
 /// Reads result lines, with the details that are wanted.
-fn parser(wanted: Wanted) -> Parse {
+pub(crate) fn parser(wanted: Wanted) -> Parse {
     Box::new(move |line| result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome)))
 }
 
@@ -142,6 +145,8 @@ impl<'a> Piece<'a> {
     ) -> Result<u64, Error> {
         let file_hash = &self.run.piece(self.piece).file_hash;
         verify(&self.run.spool_path(self.piece), file_hash)?;
+        let held = self.run.unsent_rows(self.piece);
+        let is_held = |row: u64| held.iter().any(|(first, last)| (*first..=*last).contains(&row));
         let mut joiner = self.joiner()?;
         let mut builders = RowBuilders::new(schema, self.answer, ROWS);
         let mut healable = 0;
@@ -149,7 +154,10 @@ impl<'a> Piece<'a> {
             let rows = rows?;
             let mut from = 0;
             for row in 0..rows.len() {
-                let request = request_row(&rows, row);
+                let mut request = request_row(&rows, row);
+                if request.unsent.is_none() && is_held(rows.row_index.value(row)) {
+                    request.unsent = Some(HELD);
+                }
                 summary.left_out += u64::from(request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:")));
                 let joined = joiner.row(request)?;
                 healable += u64::from(policy.wants(&joined));

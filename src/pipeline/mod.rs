@@ -27,6 +27,7 @@ mod ordered;
 pub mod plan;
 pub mod prepare;
 pub mod progress;
+pub mod purse;
 mod render;
 pub mod rescue;
 pub mod run;
@@ -41,6 +42,7 @@ use crate::provider::ApiError;
 
 pub use calibrate::calibrate;
 pub use prepare::Prepared;
+pub use purse::Means;
 pub use run::Run;
 
 /// Why a step stopped. What a person can do about it is said by the command line.
@@ -99,6 +101,12 @@ pub enum Error {
         /// When, and what to use instead.
         advice: String,
     },
+    /// The run does not fit into its budget.
+    #[error("the budget does not allow it")]
+    Budget(Box<purse::Short>),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::Error),
     /// What the model costs is not known, so neither plan nor bill could be trusted.
     #[error(transparent)]
     NoPrice(#[from] crate::cost::Unpriced),

@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::PieceSummary;
+use crate::cost::Money;
 use crate::job::{Job, JobFile};
 use crate::journal::{HashedFile, HeadFile, Owner, Plan, PlanCounts, Planning, SourceFile};
+use crate::ledger::BudgetSpec;
 use crate::request::custom_id::Nonce;
 
 use super::Error;
@@ -38,6 +40,8 @@ pub struct NewRun<'a> {
     pub origin: String,
     /// Whether that is the simulator.
     pub simulated: bool,
+    /// Most that it may cost, where a person typed it.
+    pub max_cost: Option<Money>,
     /// When it is planned.
     pub now: Timestamp,
 }
@@ -95,6 +99,7 @@ impl NewRun<'_> {
             limits,
             output: absolute(&self.prepared.output_path),
             estimate: Some(outline.estimate.clone()),
+            max_cost: self.max_cost,
             home: PathBuf::new(),
         }
     }
@@ -104,9 +109,11 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// What was typed beside the job file counts as part of it, so the hash is over the job as it was read and not over its text.
+/// What was typed beside the job file counts as part of it, so the hash is over the job as it was read and not over its text. The budget
+/// does not: it may be raised while a run is under way, and changes nothing of what is sent.
 pub(super) fn hash_of_job(job: &Job) -> String {
-    blake3::hash(serde_json::to_string(job).unwrap_or_default().as_bytes()).to_hex().to_string()
+    let job = Job { budget: BudgetSpec::default(), ..job.clone() };
+    blake3::hash(serde_json::to_string(&job).unwrap_or_default().as_bytes()).to_hex().to_string()
 }
 
 pub(super) fn hashed_files(prepared: &Prepared) -> Vec<HashedFile> {

@@ -11,22 +11,27 @@
 //! Everything else is written after the journal, and again whenever the run is opened: a process that ended between the two is made up
 //! for. What is written is the same each time, since it follows from the run's own files.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::Array as _;
 use jiff::Timestamp;
 
+use crate::batch::SpoolReader;
 use crate::catalog::Catalog;
 use crate::cost::{Bill, Money, Share};
-use crate::estimate::Bounds;
+use crate::estimate::{Bounds, Estimator, Known};
 use crate::join::{AttemptResults, Joiner, RequestRow};
 use crate::journal::{BatchState, Step};
 use crate::ledger::{self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage};
 use crate::outcome::details::Wanted;
 
+use super::drive::Until;
 use super::export::parser;
+use super::submit::HeldByBudget;
 use super::{Error, Run, collect};
 
 /// What a run can draw on.
@@ -47,6 +52,8 @@ pub(crate) struct Purse {
     entries: BTreeMap<u32, Entry>,
     budget: BudgetSpec,
     max_cost: Option<Money>,
+    /// What batches cost that were not in the plan, as far as somebody asked.
+    estimated: RefCell<BTreeMap<u32, Bounds>>,
 }
 
 /// A run that its budget does not allow to go on.
@@ -72,7 +79,13 @@ pub struct Short {
 
 impl Purse {
     /// Opens the ledger that counts for a run.
-    pub(crate) fn open(folder: &Path, run: &str, means: &Means, budget: BudgetSpec, planned: Option<Money>) -> Result<Purse, Error> {
+    pub(crate) fn open(
+        folder: &Path,
+        run: &str,
+        means: &Means,
+        budget: BudgetSpec,
+        planned: Option<Money>,
+    ) -> Result<Purse, Error> {
         let state = ledger::folder_of(folder, &means.state);
         crate::durable::create_private_dir(state).map_err(|source| Error::File {
             doing: "create the folder",
@@ -81,7 +94,8 @@ impl Purse {
         })?;
         let ledger = Ledger::open(state)?;
         let entries = ledger.of_run(run)?.into_iter().map(|entry| (entry.batch, entry)).collect();
-        Ok(Purse { ledger, entries, budget, max_cost: means.max_cost.or(planned) })
+        let max_cost = means.max_cost.or(planned);
+        Ok(Purse { ledger, entries, budget, max_cost, estimated: RefCell::default() })
     }
 
     fn limits(&self) -> Limits {
@@ -108,26 +122,58 @@ impl Run {
         (entries.clone().map(Entry::spent).sum(), entries.map(Entry::held).sum())
     }
 
-    /// What a batch is expected to cost.
-    pub(crate) fn expected(&self, batch: u32) -> Bounds {
+    /// What a batch is expected to cost: what the plan says, or for one that was not in the plan, what an estimate of its requests says.
+    pub(crate) fn expected(&self, batch: u32) -> Result<Bounds, Error> {
         let planned = self.plan().estimate.as_ref().and_then(|estimate| estimate.pieces.get(batch as usize - 1));
         if let Some(planned) = planned {
-            return *planned;
+            return Ok(*planned);
         }
-        let parent = self.state().batches().iter().find(
-            |other| matches!(&other.state, BatchState::Split { into } if into.contains(&batch)),
-        );
-        match parent {
-            Some(parent) => part_of(self.expected(parent.number()), self.piece(batch).body_bytes, parent.piece.body_bytes),
-            None => self.most_by_bytes(batch),
+        if let Some(known) = self.purse.estimated.borrow().get(&batch) {
+            return Ok(*known);
+        }
+        let bounds = self.estimate(batch)?;
+        self.purse.estimated.borrow_mut().insert(batch, bounds);
+        Ok(bounds)
+    }
+
+    fn estimate(&self, batch: u32) -> Result<Bounds, Error> {
+        let (model, max_tokens) = (&self.job().request.model, self.job().request.max_tokens);
+        let head = self.head_of(batch)?;
+        let max_tokens = max_tokens_of(&head).unwrap_or(max_tokens.into());
+        let estimator = Estimator::new(self.catalog(), model, max_tokens, &head, Known::default())?;
+        let mut gathered = estimator.gathered();
+        for rows in SpoolReader::open(&self.spool_path(batch))? {
+            let rows = rows?;
+            let weigher = estimator.weigher().rows(&rows.columns);
+            for row in (0..rows.len()).filter(|&row| rows.fragment.is_valid(row)) {
+                gathered.push(&weigher.weigh(row, rows.fragment.value(row)));
+            }
+        }
+        gathered.close();
+        let fit = self.plan().estimate.as_ref().map_or_else(|| estimator.fit(), |estimate| estimate.fit.clone());
+        let pieces = estimator.estimate(&gathered, fit, false)?.pieces;
+        Ok(pieces.first().copied().unwrap_or_default())
+    }
+
+    /// What is to be reserved for a batch, at this amount.
+    fn reservation(&self, batch: u32, amount: Money, most: Money) -> Reservation<'_> {
+        Reservation {
+            run: &self.plan().run,
+            batch,
+            job: &self.plan().job_name,
+            model: &self.job().request.model,
+            simulated: self.is_simulated(),
+            requests: self.piece(batch).requests.into(),
+            amount,
+            most,
         }
     }
 
     /// Reserves money for a batch that is about to be sent, or tells what is short.
     pub(crate) fn reserve(&mut self, batch: u32, now: Timestamp) -> Result<Option<Shortage>, Error> {
-        let expected = self.expected(batch);
+        let Bounds { high, most, .. } = self.expected(batch)?;
         let limits = self.purse.limits();
-        let wanted = reservation(&self.plan, self.piece(batch).requests, batch, expected.high, expected.most, &self.kept.job.request.model);
+        let wanted = self.reservation(batch, high, most);
         match self.purse.ledger.reserve(&wanted, &limits, now)? {
             Ok(entry) => {
                 self.purse.entries.insert(batch, entry);
@@ -143,40 +189,37 @@ impl Run {
     /// [`Error::Budget`] if it does not.
     pub(crate) fn check_budget(&self, now: Timestamp) -> Result<(), Error> {
         let Some(first) = self.state().left_to(Step::Submit).next() else { return Ok(()) };
-        let high = self.left_to_send().high;
-        let model = &self.kept.job.request.model;
-        let wanted = reservation(&self.plan, first.piece.requests, first.number(), high, high, model);
+        let Bounds { high, most, .. } = self.left_to_send()?;
+        let wanted = self.reservation(first.number(), high, most);
         match self.purse.ledger.shortage(&wanted, &self.purse.limits(), now)? {
-            Some(shortage) => Err(self.short(shortage)),
+            Some(shortage) => Err(self.short(shortage)?),
             None => Ok(()),
         }
     }
 
-    /// Whether a batch would fit into the budget now; nothing is reserved.
-    pub(crate) fn fits(&self, batch: u32, now: Timestamp) -> Result<Option<Shortage>, Error> {
-        let expected = self.expected(batch);
-        let model = &self.kept.job.request.model;
-        let wanted = reservation(&self.plan, self.piece(batch).requests, batch, expected.high, expected.most, model);
-        Ok(self.purse.ledger.shortage(&wanted, &self.purse.limits(), now)?)
+    /// What is short for a batch now; nothing is reserved.
+    pub(crate) fn shortage(&self, batch: u32, now: Timestamp) -> Result<Option<Shortage>, Error> {
+        let Bounds { high, most, .. } = self.expected(batch)?;
+        Ok(self.purse.ledger.shortage(&self.reservation(batch, high, most), &self.purse.limits(), now)?)
     }
 
     /// What everything that is still to be sent costs.
-    fn left_to_send(&self) -> Bounds {
+    pub(crate) fn left_to_send(&self) -> Result<Bounds, Error> {
         let mut sum = Bounds::default();
         for batch in self.state().left_to(Step::Submit) {
-            let Bounds { low, likely, high, most } = self.expected(batch.number());
+            let Bounds { low, likely, high, most } = self.expected(batch.number())?;
             sum.low += low;
             sum.likely += likely;
             sum.high += high;
             sum.most += most;
         }
-        sum
+        Ok(sum)
     }
 
     /// The error that says what is short.
-    pub(crate) fn short(&self, shortage: Shortage) -> Error {
-        let left = self.left_to_send();
-        Error::Budget(Box::new(Short {
+    pub(crate) fn short(&self, shortage: Shortage) -> Result<Error, Error> {
+        let left = self.left_to_send()?;
+        Ok(Error::Budget(Box::new(Short {
             typed: self.purse.max_cost.is_some_and(|typed| typed == shortage.limit),
             shortage,
             batches: self.unsent_batches(),
@@ -185,7 +228,7 @@ impl Run {
             likely: left.likely,
             is_under_way: self.has_remotes(),
             run: self.folder().to_path_buf(),
-        }))
+        })))
     }
 
     /// Brings the ledger in line with where every batch stands.
@@ -234,10 +277,9 @@ impl Run {
 
     /// Reserves for a batch that was sent without a reservation in this ledger.
     fn admit(&mut self, batch: u32) -> Result<(), Error> {
-        let expected = self.expected(batch);
+        let Bounds { high, most, .. } = self.expected(batch)?;
         let at = self.created_at(batch).unwrap_or_else(|| self.intended_at(batch));
-        let model = &self.kept.job.request.model;
-        let sent = reservation(&self.plan, self.piece(batch).requests, batch, expected.high, expected.most, model);
+        let sent = self.reservation(batch, high, most);
         let entry = self.purse.ledger.admit(&sent, at)?;
         self.purse.entries.insert(batch, entry);
         Ok(())
@@ -268,19 +310,52 @@ impl Run {
         }
         Ok(Some(joiner.totals().bill.by_batch.values().next().cloned().unwrap_or_default()))
     }
+}
 
-    /// More than a batch can cost: every byte a token, written to the dearest cache, every answer as long as it may be.
-    fn most_by_bytes(&self, batch: u32) -> Bounds {
-        let piece = self.piece(batch);
-        let most = most_of(self.catalog(), &self.kept.job.request.model, piece.body_bytes, self.answer_tokens(batch), piece.requests);
-        Bounds { low: Money::ZERO, likely: most, high: most, most }
+/// Stops a run before its first batch if not all of them fit into the budget, unless the job wants those that fit to be sent.
+pub(crate) fn check_before_the_first(run: &Run, now: Timestamp) -> Result<(), Error> {
+    if run.has_begun() || run.on_limit() == OnLimit::Partial { Ok(()) } else { run.check_budget(now) }
+}
+
+/// Whether the budget holds everything that could be sent now, and no batch is in flight whose end would make room.
+///
+/// # Errors
+/// [`Error::Budget`] where that is the end of it: the job says so, or nothing of the run was sent. Rows that were answered once are worth
+/// an output even if others cannot be sent again.
+pub(crate) fn is_held(run: &Run, until: Until, held: &mut HeldByBudget, now: Timestamp) -> Result<bool, Error> {
+    let is_under_way = run.doubts().next().is_some() || run.in_flight().next().is_some() || run.ended().next().is_some();
+    if is_under_way && until != Until::Sent {
+        return Ok(false);
     }
+    let Some((batch, shortage)) = held.first().map(|(batch, shortage)| (batch, shortage.clone())) else {
+        return Ok(!until.sends(1) && run.on_limit() == OnLimit::Partial && has_no_room_for_the_rest(run, now)?);
+    };
+    // While a batch was in flight, others may have been settled: only what does not fit now is held.
+    if !is_under_way && has_room_for_one_of(run, held, now)? {
+        held.clear();
+        return Ok(false);
+    }
+    let is_first_try = run.state().batch(batch).is_some_and(|batch| batch.attempt == 1);
+    if (is_first_try && run.on_limit() == OnLimit::Stop) || !run.has_remotes() {
+        return Err(run.short(shortage)?);
+    }
+    Ok(run.next_to_send(|attempt| until.sends(attempt), held).is_none())
+}
 
-    /// Most tokens of an answer in a batch: what its head says, else what the job says.
-    fn answer_tokens(&self, batch: u32) -> u64 {
-        let head = self.head_of(batch).ok();
-        let written = head.as_deref().and_then(max_tokens_of);
-        written.unwrap_or(u64::from(self.kept.job.request.max_tokens))
+fn has_room_for_one_of(run: &Run, held: &HeldByBudget, now: Timestamp) -> Result<bool, Error> {
+    for batch in held.batches() {
+        if run.shortage(batch, now)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what an earlier command left unsent is still held by the budget, so that who fetches need not wait for it.
+fn has_no_room_for_the_rest(run: &Run, now: Timestamp) -> Result<bool, Error> {
+    match run.first_unsent() {
+        Some(batch) if run.has_remotes() => Ok(run.shortage(batch, now)?.is_some()),
+        _ => Ok(false),
     }
 }
 
@@ -299,54 +374,10 @@ fn worth(state: &BatchState) -> EntryState {
     }
 }
 
-fn reservation<'a>(
-    plan: &'a crate::journal::Plan,
-    requests: u32,
-    batch: u32,
-    amount: Money,
-    most: Money,
-    model: &'a str,
-) -> Reservation<'a> {
-    Reservation {
-        run: &plan.run,
-        batch,
-        job: &plan.job_name,
-        model,
-        simulated: plan.simulated,
-        requests: requests.into(),
-        amount,
-        most,
-    }
-}
-
-/// A part of what a batch costs, by its bytes; rounded up, so that the parts are no less than the whole.
-fn part_of(whole: Bounds, bytes: u64, of: u64) -> Bounds {
-    let part = |amount: Money| {
-        let units = i128::from(amount.picodollars()) * i128::from(bytes);
-        let units = (units + i128::from(of.max(1)) - 1) / i128::from(of.max(1));
-        Money::from_picodollars(i64::try_from(units).unwrap_or(i64::MAX))
-    };
-    Bounds { low: part(whole.low), likely: part(whole.likely), high: part(whole.high), most: part(whole.most) }
-}
-
 /// The `max_tokens` of a head, which is the beginning of a JSON object.
 fn max_tokens_of(head: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b"\"max_tokens\":";
     let at = memchr::memmem::find(head, KEY)? + KEY.len();
     let digits: Vec<u8> = head[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
     std::str::from_utf8(&digits).ok()?.parse().ok()
-}
-
-fn most_of(catalog: &Catalog, model: &str, bytes: u64, answer_tokens: u64, requests: u32) -> Money {
-    use crate::outcome::Usage;
-    // The dearest kind of input, in the band that so long a prompt would fall into.
-    let prices = crate::cost::prices(catalog, model).ok();
-    let geo = prices.and_then(|prices| prices.us_factor).map(|_| "us".to_owned());
-    let usage = Usage {
-        cache_creation_1h_input_tokens: Some(bytes),
-        output_tokens: Some(answer_tokens.saturating_mul(requests.into())),
-        inference_geo: geo,
-        ..Usage::default()
-    };
-    crate::cost::of_usage(catalog, model, &usage).map_or(Money::MAX, |cost| cost.total())
 }

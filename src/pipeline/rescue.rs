@@ -7,22 +7,20 @@
 //! Batches that sent rows for the second time (`heal.rs`) are not found again: their rows are as their first try left them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::batch::PieceSummary;
-use crate::catalog::Catalog;
 use crate::journal::{Event, Gate, Journal, Lock, Owner, RunDir, Verdict};
 
-use super::{Error, Run};
+use super::{Error, Means, Run};
 
 /// Begins the journal of a run anew, with every batch in doubt. Gives the run, and where the old journal is kept, if there was one.
 ///
 /// # Errors
 /// [`Error::SoundJournal`] if the journal can be read, for a sound one knows more; [`Error::Journal`] if the run is locked, or its plan is
 /// lost too.
-pub fn rescue(folder: &Path, now: Timestamp, catalog: &Arc<Catalog>) -> Result<(Run, Option<PathBuf>), Error> {
+pub fn rescue(folder: &Path, now: Timestamp, means: &Means) -> Result<(Run, Option<PathBuf>), Error> {
     let (dir, plan) = RunDir::open_without_journal(folder)?;
     let lock = Lock::take(&dir, &Owner::this_process(now))?;
     if Journal::read(&dir.journal(), &plan).is_ok() {
@@ -42,6 +40,6 @@ pub fn rescue(folder: &Path, now: Timestamp, catalog: &Arc<Catalog>) -> Result<(
     let events = gates.chain(sent).collect();
     let kept = Journal::renew(&dir, &plan, now, events)?;
     drop(lock);
-    let (run, _) = Run::open(folder, now, catalog)?;
+    let (run, _) = Run::open(folder, now, means)?;
     Ok((run, kept))
 }

@@ -27,6 +27,8 @@ use crate::provider::{BatchId, Counts};
 use super::export::Summary;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
 use super::prepare::Prepared;
+use super::purse::{Means, Purse};
+use super::submit::HeldByBudget;
 use super::{Error, view};
 
 /// Results of one batch that sent rows of a piece.
@@ -45,8 +47,9 @@ pub(crate) struct Sent {
 pub struct Run {
     catalog: Arc<Catalog>,
     dir: RunDir,
-    plan: Plan,
+    pub(super) plan: Plan,
     kept: KeptJob,
+    pub(super) purse: Purse,
     head: Arc<[u8]>,
     journal: Journal,
     /// Batches of the workspace that were looked into, each with the batch in doubt that it is not.
@@ -60,11 +63,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens a run, and takes its lock; `catalog` says what answers cost. Also gives what a person should know of it, such as a torn last line.
+    /// Opens a run, takes its lock, and brings the ledger in line with it. Also gives what a person should know of it, such as a torn last line.
     ///
     /// # Errors
-    /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together.
-    pub fn open(folder: &Path, now: Timestamp, catalog: &Arc<Catalog>) -> Result<(Run, Vec<String>), Error> {
+    /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together; [`Error::Ledger`].
+    pub fn open(folder: &Path, now: Timestamp, means: &Means) -> Result<(Run, Vec<String>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
         clear_away_what_a_crash_left(&dir, &plan.output);
@@ -73,11 +76,13 @@ impl Run {
         let kept: KeptJob = serde_json::from_value(plan.job.clone())
             .map_err(|source| crate::journal::Error::Damaged { path: dir.plan(), source })?;
         let head = dir.read_head(&plan.head)?;
-        let run = Run {
-            catalog: Arc::clone(catalog),
+        let purse = Purse::open(dir.path(), &plan.run, means, kept.job.budget.clone(), plan.max_cost)?;
+        let mut run = Run {
+            catalog: Arc::clone(&means.catalog),
             dir,
             plan,
             kept,
+            purse,
             head,
             journal,
             not_it: HashSet::new(),
@@ -86,6 +91,7 @@ impl Run {
             last_summary: None,
             _lock: lock,
         };
+        run.follow_all(now)?;
         Ok((run, notes.iter().map(ToString::to_string).collect()))
     }
 
@@ -115,9 +121,11 @@ impl Run {
         self.kept.job.cache.prime_wait
     }
 
-    /// Records an event on disk, then in the state.
+    /// Records an event on disk, then in the state; the ledger follows.
     pub(crate) fn record(&mut self, at: Timestamp, event: Event) -> Result<(), Error> {
-        Ok(self.journal.append(at, event).map(drop)?)
+        let batch = event.batch();
+        self.journal.append(at, event)?;
+        batch.map_or(Ok(()), |batch| self.follow(batch, at))
     }
 
     /// Gives the run up for good.
@@ -272,9 +280,23 @@ impl Run {
         self.dir.relative(path)
     }
 
-    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate.
-    pub(crate) fn next_to_send(&self, which: impl Fn(u32) -> bool) -> Option<u32> {
-        self.state().to_send().find(|batch| which(batch.attempt)).map(Batch::number)
+    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate, and none that the budget holds.
+    pub(crate) fn next_to_send(&self, which: impl Fn(u32) -> bool, held: &HeldByBudget) -> Option<u32> {
+        self.state().to_send().find(|batch| which(batch.attempt) && !held.holds(batch.number())).map(Batch::number)
+    }
+
+    /// Batches that wait to be sent, of rows that were sent before.
+    #[must_use]
+    pub fn has_unsent_retries(&self) -> bool {
+        self.state().left_to(Step::Submit).any(|batch| batch.attempt > 1)
+    }
+
+    /// Rows of a piece whose batch waits to be sent, by their first and last `row_index`.
+    pub(crate) fn unsent_rows(&self, piece: u32) -> Vec<(u64, u64)> {
+        let rows = &self.plan.pieces[piece as usize - 1];
+        let unsent = self.state().left_to(Step::Submit).filter(|batch| batch.attempt == 1).map(|batch| &batch.piece);
+        let overlap = unsent.filter(|piece| piece.first_row <= rows.last_row && rows.first_row <= piece.last_row);
+        overlap.map(|piece| (piece.first_row, piece.last_row)).collect()
     }
 
     /// A batch that was not sent, whatever it waits for.
@@ -299,6 +321,12 @@ impl Run {
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = (u32, BatchId)> {
         self.state().left_to(Step::Collect).filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+    }
+
+    /// Whether a create call was made, or was about to be.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.state().batches().iter().any(|batch| batch.intents > 0)
     }
 
     /// Whether the provider knows a batch of the run.

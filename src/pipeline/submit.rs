@@ -8,12 +8,14 @@
 //!
 //! Batches are sent one after the other, so at most one is ever in doubt.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::journal::Event;
+use crate::ledger::{OnLimit, Shortage};
 use crate::provider::retry::{Call, Clock, Verdict, judge, with_retry};
 use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
@@ -26,6 +28,49 @@ use super::{Error, Run};
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     refused: Option<Refused>,
+    /// The batches that the budget has no room for.
+    pub(crate) short: HeldByBudget,
+}
+
+/// Batches that the budget has no room for, as long as nothing happens to the run that could make room.
+#[derive(Debug, Default)]
+pub(crate) struct HeldByBudget {
+    batches: BTreeMap<u32, Shortage>,
+    events: u64,
+}
+
+impl HeldByBudget {
+    /// Forgets what was held, if something has happened since.
+    fn begin(&mut self, run: &Run) {
+        if self.events != run.state().events() {
+            self.batches.clear();
+        }
+        self.events = run.state().events();
+    }
+
+    fn hold(&mut self, batch: u32, shortage: Shortage) {
+        self.batches.insert(batch, shortage);
+    }
+
+    /// Whether a batch is held.
+    pub(crate) fn holds(&self, batch: u32) -> bool {
+        self.batches.contains_key(&batch)
+    }
+
+    /// The held batches, by number.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = u32> {
+        self.batches.keys().copied()
+    }
+
+    /// Holds nothing any more.
+    pub(crate) fn clear(&mut self) {
+        self.batches.clear();
+    }
+
+    /// The first of them, and what is short for it.
+    pub(crate) fn first(&self) -> Option<(u32, &Shortage)> {
+        self.batches.first_key_value().map(|(batch, shortage)| (*batch, shortage))
+    }
 }
 
 #[derive(Debug)]
@@ -73,10 +118,18 @@ pub(crate) async fn send_what_fits(
     pace: &mut Pace,
     which: impl Fn(u32) -> bool,
 ) -> Result<(), Error> {
-    while let Some(batch) = run.next_to_send(&which) {
+    pace.short.begin(run);
+    while let Some(batch) = run.next_to_send(&which, &pace.short) {
         let must_wait = pace.wait(driver.clock.now()).is_some() || !has_room(driver, run, batch);
         if driver.is_leaving() || run.doubts().next().is_some() || must_wait {
             break;
+        }
+        if let Some(shortage) = run.reserve(batch, driver.clock.now())? {
+            pace.short.hold(batch, shortage);
+            match run.on_limit() {
+                OnLimit::Stop => break,
+                OnLimit::Partial => continue,
+            }
         }
         if !send(driver, run, pace, batch).await? {
             break;

@@ -21,13 +21,13 @@ fn work() -> Workdir {
 }
 
 /// Ended by itself at its n-th act: `None` if it was.
-fn run_to(mut command: Command, n: u32) -> Option<Finished> {
+pub(crate) fn run_to(mut command: Command, n: u32) -> Option<Finished> {
     let output = command.env("ROWMILL_CRASH_AT", n.to_string()).output().expect("the binary runs");
     output.status.code().is_some().then(|| Finished::from(output))
 }
 
 /// Runs a command until it ends with this code.
-fn run_until(work: &Workdir, sim: &Sim, args: &[&str], code: i32) {
+pub(crate) fn run_until(work: &Workdir, sim: &Sim, args: &[&str], code: i32) {
     let mut last = None;
     for _ in 0..AGAIN {
         let finished = work.rowmill_at(&sim.url(), args);
@@ -83,7 +83,7 @@ fn journaled(work: &Workdir) -> usize {
 }
 
 /// Does `crash(n)` for n = 1, 2, … on two threads, until one tells that its command was not ended. Gives the number of acts.
-fn for_every_act(crash: impl Fn(u32) -> bool + Sync) -> u32 {
+pub(crate) fn for_every_act(crash: impl Fn(u32) -> bool + Sync) -> u32 {
     let (next, end) = (AtomicU32::new(1), AtomicU32::new(u32::MAX));
     let work = || {
         loop {

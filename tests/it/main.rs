@@ -4,6 +4,7 @@
 mod answers;
 mod bad_input;
 mod bill;
+mod budget;
 mod commands;
 mod crash;
 mod disk;
