@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -76,6 +76,8 @@ pub(super) enum Payload {
     None,
     Json(Bytes),
     Batch(Arc<dyn BatchBody>),
+    /// A form with this content type.
+    Form(HeaderValue, Arc<dyn BatchBody>),
 }
 
 impl Http {
@@ -207,13 +209,16 @@ fn attach(request: &mut reqwest::Request, payload: &Payload) -> Option<Arc<Tally
             *request.body_mut() = Some(bytes.clone().into());
             None
         }
-        Payload::Batch(body) => {
-            request.headers_mut().insert(header::CONTENT_TYPE, json);
-            let (upload, tally) = Upload::start(Arc::clone(body));
-            *request.body_mut() = Some(reqwest::Body::wrap(upload));
-            Some(tally)
-        }
+        Payload::Batch(body) => Some(stream(request, json, body)),
+        Payload::Form(kind, body) => Some(stream(request, kind.clone(), body)),
     }
+}
+
+fn stream(request: &mut reqwest::Request, kind: HeaderValue, body: &Arc<dyn BatchBody>) -> Arc<Tally> {
+    request.headers_mut().insert(header::CONTENT_TYPE, kind);
+    let (upload, tally) = Upload::start(Arc::clone(body));
+    *request.body_mut() = Some(reqwest::Body::wrap(upload));
+    tally
 }
 
 struct Idle;
@@ -305,7 +310,7 @@ impl Answer {
     pub(super) fn stream(self) -> ResultStream {
         let Answer { response, wire, .. } = self;
         let state = Some((response.bytes_stream(), wire));
-        stream::unfold(state, |state| async {
+        futures_util::stream::unfold(state, |state| async {
             let (mut pieces, wire) = state?;
             let item = match timeout(wire.idle, pieces.next()).await {
                 Ok(None) => return None,

@@ -13,6 +13,7 @@
 //! ```text
 //! anthropic/mod.rs          the calls                    anthropic/wire.rs         the JSON shapes
 //! http.rs                   connection, redirects        anthropic/result_line.rs  result line → outcome
+//! anthropic/file_store.rs   the calls about files        files.rs                  what they take and give
 //! upload.rs                 the body of a create call    retry.rs                  what may be tried again
 //! refresh.rs                the catalog beside the provider's list of models
 //! ```
@@ -20,6 +21,7 @@
 //! To add a provider: a folder here, and one arm where `ProviderSpec` is opened.
 
 pub mod anthropic;
+pub mod files;
 mod http;
 pub mod refresh;
 pub mod retry;

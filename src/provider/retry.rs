@@ -57,7 +57,7 @@ const SPEND_WORDS: [&str; 4] = ["usage limits", "usage limit", "spend limit", "c
 /// Codes that concern the account and not the call.
 const ACCOUNT_CODES: [&str; 2] = ["organization_on_hold", "claude_code_key_creator_not_member"];
 
-/// The calls of [`super::BatchApi`].
+/// The calls of [`super::BatchApi`] and [`super::files::FileApi`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "named like the methods they stand for")]
 pub enum Call {
@@ -70,10 +70,14 @@ pub enum Call {
     Message,
     CountTokens,
     Models,
+    /// A file goes to the file store. One that was lost on the way is sent again: it costs nothing.
+    Upload,
+    /// A look at the file store, or a file deleted from it.
+    Files,
 }
 
 impl Call {
-    /// All nine.
+    /// The nine of [`super::BatchApi`].
     pub const ALL: [Call; 9] = [
         Call::Create,
         Call::Retrieve,
@@ -99,6 +103,8 @@ impl Call {
             Call::Message => "send message",
             Call::CountTokens => "count tokens",
             Call::Models => "list models",
+            Call::Upload => "upload file",
+            Call::Files => "look at files",
         }
     }
 }
@@ -196,7 +202,7 @@ fn patience(call: Call, error: &ApiError) -> Duration {
         Call::Create if error.status == Some(429) => 24 * HOUR,
         Call::Create => 15 * MINUTE,
         Call::Message | Call::CountTokens | Call::Models => 2 * MINUTE,
-        Call::Retrieve | Call::List | Call::Results | Call::Cancel | Call::Delete => HOUR,
+        Call::Retrieve | Call::List | Call::Results | Call::Cancel | Call::Delete | Call::Upload | Call::Files => HOUR,
     }
 }
 
@@ -305,6 +311,23 @@ mod tests {
             Verdict::StopCredentials => "key",
             Verdict::StopSpend => "spend",
             Verdict::Fail => "fail",
+        }
+    }
+
+    #[test]
+    fn judges_calls_about_files_as_a_list_of_batches() {
+        for error in [
+            answered(400),
+            answered(401),
+            answered(404),
+            answered(413),
+            answered(429),
+            answered(529),
+            lost("connection", Delivery::Unknown),
+        ] {
+            for call in [Call::Upload, Call::Files] {
+                assert_eq!(word(judge(call, &error, 0, NOW, 0.0)), word(judge(Call::List, &error, 0, NOW, 0.0)), "{error}");
+            }
         }
     }
 

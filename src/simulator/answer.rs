@@ -502,7 +502,10 @@ mod tests {
         });
         params.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let params = params.to_string();
-        let request = Reader::new(Arc::new(catalog)).read(&params, TERMS).map_err(|e| e.message).unwrap();
+        let request = Reader::new(Arc::new(catalog), crate::simulator::files::Files::nowhere())
+            .read(&params, TERMS)
+            .map_err(|e| e.message)
+            .unwrap();
         let message = message(&request, &Drawn::new(1, id, &params), Charge::default(), "batch", flaw);
         serde_json::to_value(message).unwrap()
     }

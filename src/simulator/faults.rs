@@ -245,6 +245,10 @@ pub enum Call {
     CountTokens,
     /// List models or look at one.
     Models,
+    /// Upload a file.
+    Upload,
+    /// List files, look at one or delete one.
+    Files,
 }
 
 impl Call {
@@ -261,6 +265,8 @@ impl Call {
             ("GET", ["v1", "messages", "batches", _, "results"]) => Call::Results,
             ("POST", ["v1", "messages", "batches", _, "cancel"]) => Call::Cancel,
             ("GET", ["v1", "models"] | ["v1", "models", _]) => Call::Models,
+            ("POST", ["v1", "files"]) => Call::Upload,
+            ("GET", ["v1", "files"] | ["v1", "files", _]) | ("DELETE", ["v1", "files", _]) => Call::Files,
             _ => return None,
         })
     }

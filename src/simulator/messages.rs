@@ -5,17 +5,14 @@ use serde_json::value::RawValue;
 
 use super::cache::{Prefix, Ttl};
 use super::cited::Cited;
+use super::media::{Holds, Media};
 use super::params::{Head, Purpose, Shape, Terms};
 use super::reply::Refusal;
 use super::tokens;
-use crate::catalog::{Thinking, Tokenizer};
+use crate::catalog::Thinking;
 
 /// Most messages in one request.
 const MAX_MESSAGES: usize = 100_000;
-/// Visual tokens of an image whose size is not looked at: the most an image can cost.
-/// Source: the provider's documentation on vision, read in August 2026.
-const IMAGE_TOKENS: (u64, u64) = (1_568, 4_784);
-
 /// The messages of one request, read.
 pub(super) struct Row {
     /// What the user said last.
@@ -29,7 +26,7 @@ pub(super) struct Row {
 }
 
 /// Reads and checks the messages that belong to a head.
-pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms) -> Result<Row, Refusal> {
+pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms, media: &mut Media) -> Result<Row, Refusal> {
     let bad = |what: &str| Refusal::invalid(format!("messages: {what}"));
     let messages: Vec<Value> = serde_json::from_str(raw.get()).map_err(|_| bad("Input should be a valid list"))?;
     if messages.is_empty() {
@@ -48,6 +45,8 @@ pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms) -> Result<Row, Ref
         after_assistant: true,
         documents: 0,
         cited: Vec::new(),
+        media,
+        holds: Holds::default(),
     };
     for (n, message) in messages.iter().enumerate() {
         walk.message(n, message, n + 1 == messages.len())?;
@@ -71,6 +70,9 @@ struct Walk<'a> {
     after_assistant: bool,
     documents: u64,
     cited: Vec<Cited>,
+    media: &'a mut Media,
+    /// The pictures and documents so far.
+    holds: Holds,
 }
 
 impl Walk<'_> {
@@ -166,7 +168,10 @@ impl Walk<'_> {
         let cost = match block.get("type").and_then(Value::as_str) {
             Some("text") => return self.typed_text(role, block, mark, path),
             Some("thinking" | "redacted_thinking") => 0,
-            Some("image") if role == "user" => self.image(block, path)?,
+            Some("image") if role == "user" => {
+                only_keys(block, &["type", "source", "cache_control", "transformations"], path)?;
+                self.media.image(block, path, &self.head.model, &mut self.holds)?
+            }
             Some("document") if role == "assistant" && self.terms.new_version => {
                 return bad("type", "document blocks are not permitted in assistant messages");
             }
@@ -215,30 +220,19 @@ impl Walk<'_> {
         self.text_block(role, text, mark, path)
     }
 
-    fn image(&self, block: &Value, path: &str) -> Result<u64, Refusal> {
-        check_source(block, &["base64", "url", "file"], path)?;
-        let (first, second) = IMAGE_TOKENS;
-        Ok(if self.head.model.tokenizer == Tokenizer::First { first } else { second })
-    }
-
     fn document(&mut self, block: &Value, path: &str) -> Result<u64, Refusal> {
-        check_source(block, &["base64", "text", "content", "url", "file"], path)?;
+        only_keys(block, &["type", "source", "title", "context", "citations", "cache_control"], path)?;
         let cites = block.get("citations").and_then(|c| c.get("enabled")) == Some(&Value::Bool(true));
         if cites && matches!(self.head.shape, Shape::Json(_)) {
             return Err(Refusal::invalid("output_config.format: structured output cannot be used together with citations"));
         }
         self.cited.extend(Cited::of(block, self.documents));
         self.documents += 1;
-        let source = &block["source"];
-        Ok(match source["type"].as_str() {
-            Some("text") => tokens::count(self.head.model.tokenizer, source["data"].as_str().unwrap_or_default()),
-            Some("base64") => source["data"].as_str().unwrap_or_default().len() as u64 / 20 + 2_000,
-            Some("content") => tokens::count(self.head.model.tokenizer, &source["content"].to_string()),
-            _ => 3_000,
-        })
+        self.media.document(block, path, &self.head.model, &mut self.holds)
     }
 
     fn finish(mut self, messages: &[Value]) -> Result<Row, Refusal> {
+        self.holds.check(&self.head.model)?;
         if let (Some(ttl), Some(prefix)) = (self.head.automatic_mark, &mut self.prefix) {
             prefix.mark_automatically(ttl)?;
         }
@@ -252,19 +246,4 @@ impl Walk<'_> {
         }
         Ok(Row { text: self.text, input_tokens: self.tokens, prefix: self.prefix, cited: self.cited })
     }
-}
-
-fn check_source(block: &Value, kinds: &[&str], path: &str) -> Result<(), Refusal> {
-    let source = block.get("source").ok_or_else(|| Refusal::invalid(format!("{path}.source: Field required")))?;
-    match source.get("type").and_then(Value::as_str) {
-        Some(kind) if kinds.contains(&kind) => {}
-        _ => return Err(Refusal::invalid(format!("{path}.source.type: Input should be one of '{}'", kinds.join("', '")))),
-    }
-    let Some(data) = source.get("data").and_then(Value::as_str).filter(|_| source["type"] == "base64") else {
-        return Ok(());
-    };
-    if data.is_empty() || !data.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')) {
-        return Err(Refusal::invalid(format!("{path}.source.base64.data: Input should be valid base64")));
-    }
-    Ok(())
 }

@@ -7,6 +7,8 @@
 //!            process: params ─▶ answer ─▶ results.jsonl      results ─▶ streamed from disk
 //!                       │ cache, tokens ─▶ usage             message, count_tokens ─▶ params, answer at once
 //!
+//!            files (uploaded once, named by id) ─▶ files.rs
+//!
 //!  every call passes the gate: faults, headers, request id, log
 //! ```
 //!
@@ -17,18 +19,20 @@
 //!
 //! Where the API's behaviour is not known, the simulator's is a guess, and `docs/simulator.md` says so.
 //!
-//! To add an endpoint: `server.rs`. A rule about parameters: `params.rs`, `messages.rs`. A fault: `faults.rs`.
+//! To add an endpoint: `server.rs`. A rule about parameters: `params.rs`, `messages.rs`, `media.rs`. A fault: `faults.rs`.
 
 mod answer;
 mod cache;
 mod cited;
 mod envelope;
 mod faults;
+mod files;
 mod forms;
 mod gate;
 mod instance;
 mod labels;
 mod ledger;
+mod media;
 mod messages;
 mod models;
 mod params;
@@ -285,6 +289,8 @@ struct Sim {
     queue_limit: u64,
     catalog: Arc<Catalog>,
     store: store::Store,
+    /// What was uploaded.
+    files: Arc<files::Files>,
     faults: faults::FaultBook,
     caches: Mutex<cache::Caches>,
     /// Reads single messages; the worker has its own.
@@ -315,6 +321,7 @@ impl Sim {
             _ => Error::Folder { folder: spec.folder.clone(), cause },
         };
         let store = store::Store::open(&spec.folder, spec.seed).map_err(broken)?;
+        let files = Arc::new(files::Files::open(&spec.folder, spec.seed, spec.clock.clone()).map_err(broken)?);
         let log = std::fs::File::options().create(true).append(true).open(spec.folder.join("calls.jsonl")).map_err(broken)?;
         Ok(Sim {
             seed: spec.seed,
@@ -325,8 +332,9 @@ impl Sim {
             queue_limit: spec.faults.queue_limit.unwrap_or(spec.queue_limit),
             faults: faults::FaultBook::open(spec.faults, spec.seed, &spec.folder).map_err(broken)?,
             caches: Mutex::new(cache::Caches::load(&spec.folder.join("cache.json")).map_err(broken)?),
-            reader: Mutex::new(params::Reader::new(spec.catalog.clone())),
+            reader: Mutex::new(params::Reader::new(spec.catalog.clone(), files.clone())),
             catalog: spec.catalog,
+            files,
             store,
             messages: AtomicU64::new(0),
             requests: AtomicU64::new(0),

@@ -20,6 +20,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::cache::{Prefix, Ttl};
+use super::files::Files;
+use super::media::Media;
 use super::messages::{self, Row};
 use super::reply::Refusal;
 use super::{forms, labels, tokens};
@@ -104,6 +106,7 @@ pub(super) struct Callable {
 pub(super) struct Reader {
     catalog: Arc<Catalog>,
     heads: HashMap<[u8; 32], Result<Arc<Head>, Refusal>>,
+    media: Media,
 }
 
 /// Heads that are remembered; a run has one, or a few.
@@ -112,8 +115,8 @@ const MAX_HEADS: usize = 64;
 type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 impl Reader {
-    pub(super) fn new(catalog: Arc<Catalog>) -> Reader {
-        Reader { catalog, heads: HashMap::new() }
+    pub(super) fn new(catalog: Arc<Catalog>, files: Arc<Files>) -> Reader {
+        Reader { catalog, heads: HashMap::new(), media: Media::new(files) }
     }
 
     /// Reads and checks one request.
@@ -122,7 +125,7 @@ impl Reader {
         let head = self.head(&fields, terms)?;
         let messages =
             fields.iter().rev().find(|(key, _)| key == "messages").ok_or_else(|| Refusal::invalid("messages: Field required"))?;
-        let row = messages::read(&head, messages.1, terms)?;
+        let row = messages::read(&head, messages.1, terms, &mut self.media)?;
         let total = row.input_tokens + if terms.purpose == Purpose::Count { 0 } else { 1 };
         if total > head.model.context_tokens {
             let (found, most) = (row.input_tokens, head.model.context_tokens);

@@ -38,7 +38,7 @@ const FIRST_TOKEN: Duration = Duration::from_secs(2);
 
 /// Works off batches until the server stops.
 pub(super) fn work(sim: &Sim) {
-    let mut reader = Reader::new(sim.catalog.clone());
+    let mut reader = Reader::new(sim.catalog.clone(), sim.files.clone());
     while !sim.stopping() {
         let done = match sim.store.next_due((sim.clock)()) {
             Some(record) => Batch::new(sim, &record).run(&mut reader),

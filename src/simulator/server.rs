@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::extract::multipart::MultipartRejection;
+use axum::extract::{DefaultBodyLimit, Extension, Multipart, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::Sim;
 use super::envelope::{Element, MAX_BYTES, MAX_REQUESTS, SeenIds, Splitter};
+use super::files::MAX_FILE_BYTES;
 use super::gate::{self, ResultFaults};
 use super::params::{Purpose, Terms};
 use super::reply::{Refusal, json};
@@ -36,6 +38,8 @@ pub(super) fn routes(sim: Arc<Sim>) -> Router {
         .route("/v1/messages/batches/{id}/cancel", post(cancel))
         .route("/v1/messages", post(message))
         .route("/v1/messages/count_tokens", post(count_tokens))
+        .route("/v1/files", post(upload).get(list_files))
+        .route("/v1/files/{id}", get(file).delete(delete_file))
         .route("/v1/models", get(list_models))
         .route("/v1/models/{id}", get(model))
         .route("/_sim/ledger", get(ledger))
@@ -251,6 +255,54 @@ async fn list_models(State(sim): State<Arc<Sim>>, Query(pairs): Pairs) -> Reply 
 
 async fn model(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
     Ok(json(&models::one(&sim.catalog, &id)?))
+}
+
+/// Takes a file in; the form's parts may come in any order.
+async fn upload(State(sim): State<Arc<Sim>>, form: Result<Multipart, MultipartRejection>) -> Reply {
+    let bad = |what: &str| Refusal::invalid(format!("The request body is not a valid form: {what}"));
+    let mut form = form.map_err(|_| bad("its content type is not multipart/form-data"))?;
+    let (mut file, mut life) = (None, None);
+    while let Some(part) = form.next_field().await.map_err(|e| bad(&e.body_text()))? {
+        match part.name() {
+            Some("file") => {
+                let name = part.file_name().unwrap_or_default().to_owned();
+                let kind = part.content_type().map(str::to_owned);
+                let bytes = part.bytes().await.map_err(|e| bad(&e.body_text()))?;
+                if bytes.len() > MAX_FILE_BYTES {
+                    return Err(Refusal::too_large());
+                }
+                file = Some((name, kind, bytes));
+            }
+            Some("expires_in_seconds") => {
+                let text = part.text().await.map_err(|e| bad(&e.body_text()))?;
+                let seconds =
+                    text.trim().parse().map_err(|_| Refusal::invalid("expires_in_seconds: Input should be a valid integer"))?;
+                life = Some(seconds);
+            }
+            other => {
+                let name: String = other.unwrap_or_default().chars().take(40).collect();
+                return Err(Refusal::invalid(format!("{name}: Extra inputs are not permitted")));
+            }
+        }
+    }
+    let (name, kind, bytes) = file.ok_or_else(|| Refusal::invalid("file: Field required"))?;
+    let added = tokio::task::spawn_blocking(move || sim.files.add(&name, kind.as_deref(), &bytes, life)).await;
+    Ok(json(&added.map_err(|e| Refusal::broken(&e))??))
+}
+
+async fn list_files(State(sim): State<Arc<Sim>>, Query(pairs): Pairs) -> Reply {
+    let named = |key: &str| key.trim_end_matches("[]") == "ids";
+    let ids: Vec<String> =
+        pairs.iter().filter(|(key, _)| named(key)).flat_map(|(_, ids)| ids.split(',').map(str::to_owned)).collect();
+    Ok(json(&sim.files.list(&ids, limit(&pairs)?, value(&pairs, "page").as_deref())?))
+}
+
+async fn file(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
+    Ok(json(&sim.files.one(&id)?))
+}
+
+async fn delete_file(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
+    Ok(json(&sim.files.delete(&id)?))
 }
 
 /// Not of the API: what was accepted, for tests.

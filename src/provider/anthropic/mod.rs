@@ -8,6 +8,7 @@
 //! **Source**: the vendor's reference and clients of 2026-11; what the API does beyond them is noted where the code depends on it.
 
 mod details;
+mod file_store;
 pub mod result_line;
 mod wire;
 

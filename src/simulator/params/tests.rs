@@ -35,7 +35,7 @@ fn reader() -> Reader {
         Model { thinking: Thinking::AdaptiveDefault, thinking_off_effort: vec!["high".to_owned()], ..new },
     );
     catalog.models.insert("always".to_owned(), always);
-    Reader::new(Arc::new(catalog))
+    Reader::new(Arc::new(catalog), crate::simulator::files::Files::nowhere())
 }
 
 /// A good request with some members replaced (or, by null, taken out).

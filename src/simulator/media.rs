@@ -1,0 +1,322 @@
+//! Pictures and documents in a request: whether the API would take them, and what they cost.
+//!
+//! A picture costs `ceil(w/28) * ceil(h/28)` tokens after it was made small enough for the model; a page of a PDF costs its text and a
+//! picture of itself. Of what stands elsewhere (a URL) nothing is fetched: it costs the most that one can.
+//!
+//! What was looked at is remembered by its bytes: a run sends the same document with every request.
+//!
+//! **Source**: the provider's documentation on vision and PDF support, read in August 2026. How many tokens the text of a PDF page has
+//! is not looked at: 2,250, the middle of the published range; its picture costs what a page of print does at the smaller size.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::files::{Files, Stored};
+use super::reply::Refusal;
+use super::tokens;
+use crate::catalog::{Model, Tokenizer};
+
+/// Side of the square that is one token, in pixels.
+const PATCH: u64 = 28;
+/// Tokens of the text of a PDF page.
+const PAGE_TEXT: u64 = 2_250;
+/// Tokens of the picture of a PDF page.
+const PAGE_PICTURE: u64 = 1_568;
+/// Most bytes of a picture as base64.
+const MAX_BASE64: usize = 10 * 1024 * 1024;
+const MAX_SIDE: u64 = 8_000;
+const MANY: usize = 20;
+const MAX_SIDE_OF_MANY: u64 = 2_000;
+/// Things that are remembered.
+const MAX_KNOWN: usize = 10_000;
+
+/// What is known of a picture or document by its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Facts {
+    Image { width: u64, height: u64 },
+    Pdf { pages: u64 },
+    Text,
+    Other,
+}
+
+/// What one request holds.
+#[derive(Default)]
+pub(super) struct Holds {
+    images: usize,
+    largest: (u64, String),
+    pages: u64,
+}
+
+/// Looks at pictures and documents, and remembers them.
+pub(super) struct Media {
+    files: std::sync::Arc<Files>,
+    known: HashMap<[u8; 32], Result<Facts, &'static str>>,
+    texts: HashMap<(String, bool), u64>,
+}
+
+impl Media {
+    pub(super) fn new(files: std::sync::Arc<Files>) -> Media {
+        Media { files, known: HashMap::new(), texts: HashMap::new() }
+    }
+
+    /// Checks a picture; gives its tokens.
+    pub(super) fn image(&mut self, block: &Value, path: &str, model: &Model, holds: &mut Holds) -> Result<u64, Refusal> {
+        holds.images += 1;
+        let source = source(block, &["base64", "url", "file"], path)?;
+        match source.get("type").and_then(Value::as_str) {
+            Some("base64") => {
+                let declared = media_type(source, &["image/jpeg", "image/png", "image/gif", "image/webp"], path)?;
+                let data = data(source, path)?;
+                if data.len() > MAX_BASE64 {
+                    let text = format!(
+                        "{path}.image.source.base64: image exceeds 10 MB maximum: {} bytes > {MAX_BASE64} bytes",
+                        data.len()
+                    );
+                    return Err(Refusal::invalid(text));
+                }
+                let (facts, found) = self.look(data, path)?;
+                let Facts::Image { width, height } = facts else {
+                    return Err(Refusal::invalid(format!("{path}.image.source.base64.data: Could not process image")));
+                };
+                if found != declared {
+                    let text = format!(
+                        "{path}.image.source.base64: The image was specified using the {declared} media type, but the image appears to be a {found} image"
+                    );
+                    return Err(Refusal::invalid(text));
+                }
+                holds.see(width.max(height), path)?;
+                Ok(image_tokens(width, height, model))
+            }
+            Some("file") => match self.stored(source, path)?.facts {
+                Facts::Image { width, height } => {
+                    holds.see(width.max(height), path)?;
+                    Ok(image_tokens(width, height, model))
+                }
+                _ => Err(Refusal::invalid(format!("{path}.image.source.file_id: the file is not an image"))),
+            },
+            _ => Ok(image_tokens(u64::MAX >> 32, u64::MAX >> 32, model)),
+        }
+    }
+
+    /// Checks a document; gives its tokens.
+    pub(super) fn document(&mut self, block: &Value, path: &str, model: &Model, holds: &mut Holds) -> Result<u64, Refusal> {
+        let source = source(block, &["base64", "text", "content", "url", "file"], path)?;
+        let beside: u64 = ["title", "context"]
+            .iter()
+            .filter_map(|key| block.get(*key).and_then(Value::as_str))
+            .map(|text| tokens::count(model.tokenizer, text))
+            .sum();
+        let own = match source.get("type").and_then(Value::as_str) {
+            Some("text") => {
+                media_type(source, &["text/plain"], path)?;
+                let text = source.get("data").and_then(Value::as_str).unwrap_or_default();
+                if text.is_empty() {
+                    return Err(Refusal::invalid(format!("{path}.document.source.text.data: document text must be non-empty")));
+                }
+                tokens::count(model.tokenizer, text)
+            }
+            Some("content") => tokens::count(model.tokenizer, &source["content"].to_string()),
+            Some("base64") => {
+                media_type(source, &["application/pdf"], path)?;
+                match self.look(data(source, path)?, path)?.0 {
+                    Facts::Pdf { pages } => holds.read(pages),
+                    _ => {
+                        return Err(Refusal::invalid(format!(
+                            "{path}.document.source.base64.data: The PDF specified was not valid."
+                        )));
+                    }
+                }
+            }
+            Some("file") => self.file(source, path, model, holds)?,
+            _ => 3_000,
+        };
+        Ok(own + beside)
+    }
+
+    fn file(&mut self, source: &Value, path: &str, model: &Model, holds: &mut Holds) -> Result<u64, Refusal> {
+        let stored = self.stored(source, path)?;
+        match stored.facts {
+            Facts::Pdf { pages } => Ok(holds.read(pages)),
+            Facts::Text => {
+                let key = (stored.id.clone(), model.tokenizer == Tokenizer::First);
+                if let Some(count) = self.texts.get(&key) {
+                    return Ok(*count);
+                }
+                let count = tokens::count(model.tokenizer, &String::from_utf8_lossy(&self.files.bytes(&stored.id)?));
+                self.texts.insert(key, count);
+                Ok(count)
+            }
+            _ => Err(Refusal::invalid(format!("{path}.document.source.file_id: the file is neither a PDF nor text"))),
+        }
+    }
+
+    fn stored(&self, source: &Value, path: &str) -> Result<Stored, Refusal> {
+        let id = source.get("file_id").and_then(Value::as_str);
+        self.files.find(id.ok_or_else(|| Refusal::invalid(format!("{path}.source.file.file_id: Field required")))?)
+    }
+
+    /// What base64 holds, and its type by its first bytes.
+    fn look(&mut self, data: &str, path: &str) -> Result<(Facts, &'static str), Refusal> {
+        let hash = *blake3::hash(data.as_bytes()).as_bytes();
+        let start = STANDARD.decode(&data[..data.len().min(64) / 4 * 4]).unwrap_or_default();
+        let looked = match self.known.get(&hash) {
+            Some(looked) => *looked,
+            None => {
+                let looked = STANDARD.decode(data).map_err(|_| "Input should be valid base64").map(|bytes| look_at(&bytes));
+                if self.known.len() >= MAX_KNOWN {
+                    self.known.clear();
+                }
+                self.known.insert(hash, looked);
+                looked
+            }
+        };
+        let facts = looked.map_err(|what| Refusal::invalid(format!("{path}.source.base64.data: {what}")))?;
+        Ok((facts, image_type(&start).unwrap_or("other")))
+    }
+}
+
+impl Holds {
+    fn see(&mut self, side: u64, path: &str) -> Result<(), Refusal> {
+        if side > self.largest.0 {
+            self.largest = (side, path.to_owned());
+        }
+        if side <= MAX_SIDE {
+            return Ok(());
+        }
+        Err(too_large(path, MAX_SIDE))
+    }
+
+    fn read(&mut self, pages: u64) -> u64 {
+        self.pages += pages;
+        pages * (PAGE_TEXT + PAGE_PICTURE)
+    }
+
+    /// Checks all pictures and documents of the request together.
+    pub(super) fn check(&self, model: &Model) -> Result<(), Refusal> {
+        let small = model.context_tokens < 1_000_000;
+        let most = if small { 100 } else { 600 };
+        if self.images > most {
+            return Err(Refusal::invalid(format!("messages: Too many images: {} > {most} maximum", self.images)));
+        }
+        if self.images > MANY && self.largest.0 > MAX_SIDE_OF_MANY {
+            return Err(too_large(&self.largest.1, MAX_SIDE_OF_MANY));
+        }
+        let most = if small { 100 } else { 600 };
+        if self.pages > most {
+            return Err(Refusal::invalid(format!(
+                "messages: A maximum of {most} PDF pages may be provided. Found {}.",
+                self.pages
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn too_large(path: &str, most: u64) -> Refusal {
+    let text = format!("{path}.image.source: At least one of the image dimensions exceed max allowed size: {most} pixels");
+    Refusal::invalid(text).code("image_dimensions_too_large")
+}
+
+/// Tokens of a picture after it was made to fit: longest side and tokens within the model's limits.
+fn image_tokens(width: u64, height: u64, model: &Model) -> u64 {
+    let (most_side, most_tokens) = match model.tokenizer {
+        Tokenizer::First => (1_568, 1_568),
+        Tokenizer::Second => (2_576, 4_784),
+    };
+    let patches = |width: u64, height: u64| width.div_ceil(PATCH) * height.div_ceil(PATCH);
+    let longest = width.max(height).max(1);
+    let scaled = |side: u64, to: u64| (u128::from(side) * u128::from(to) / u128::from(longest)).max(1) as u64;
+    let fits = |to: &u64| patches(scaled(width, *to), scaled(height, *to)) <= most_tokens;
+    let to = (1..=longest.min(most_side)).rev().find(fits).unwrap_or(1);
+    patches(scaled(width, to), scaled(height, to))
+}
+
+/// What a file's bytes are.
+pub(super) fn look_at(bytes: &[u8]) -> Facts {
+    if image_type(bytes).is_some() {
+        return match imagesize::blob_size(bytes) {
+            Ok(size) => Facts::Image { width: size.width as u64, height: size.height as u64 },
+            Err(_) => Facts::Other,
+        };
+    }
+    if bytes.starts_with(b"%PDF-") {
+        return match lopdf::Document::load_mem(bytes) {
+            Ok(document) if !document.is_encrypted() && !document.get_pages().is_empty() => {
+                Facts::Pdf { pages: document.get_pages().len() as u64 }
+            }
+            _ => Facts::Other,
+        };
+    }
+    if std::str::from_utf8(bytes).is_ok() { Facts::Text } else { Facts::Other }
+}
+
+fn image_type(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        _ => None,
+    }
+}
+
+fn source<'b>(block: &'b Value, kinds: &[&str], path: &str) -> Result<&'b Value, Refusal> {
+    let source = block.get("source").ok_or_else(|| Refusal::invalid(format!("{path}.source: Field required")))?;
+    let kind = source.get("type").and_then(Value::as_str);
+    if !kind.is_some_and(|kind| kinds.contains(&kind)) {
+        return Err(Refusal::invalid(format!("{path}.source.type: Input should be one of '{}'", kinds.join("', '"))));
+    }
+    if kind == Some("url") {
+        let url = source.get("url").and_then(Value::as_str).unwrap_or_default();
+        if !url.starts_with("https://") && !url.starts_with("http://") {
+            return Err(Refusal::invalid(format!("{path}.source.url.url: Only HTTP and HTTPS URLs are supported")));
+        }
+    }
+    Ok(source)
+}
+
+fn media_type<'b>(source: &'b Value, types: &[&str], path: &str) -> Result<&'b str, Refusal> {
+    match source.get("media_type").and_then(Value::as_str) {
+        Some(found) if types.contains(&found) => Ok(found),
+        _ => Err(Refusal::invalid(format!("{path}.source.media_type: Input should be '{}'", types.join("' or '")))),
+    }
+}
+
+fn data<'b>(source: &'b Value, path: &str) -> Result<&'b str, Refusal> {
+    let data = source.get("data").and_then(Value::as_str).filter(|data| !data.is_empty());
+    data.ok_or_else(|| Refusal::invalid(format!("{path}.source.base64.data: Input should be valid base64")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+
+    /// Figures by hand: patches of 28 pixels a side after the picture was made to fit.
+    #[test]
+    fn counts_the_tokens_of_pictures() {
+        let model = |id: &str| Catalog::builtin().model(id).unwrap().1.clone();
+        let (small, large) = (model("claude-haiku-4-5"), model("claude-sonnet-5-5"));
+        for (width, height, on_small, on_large) in [
+            (1, 1, 1, 1),
+            (28, 29, 2, 2),
+            (640, 427, 23 * 16, 23 * 16),
+            (1_568, 784, 56 * 28, 56 * 28),
+            // Longest side 2,576: 92 x 52 patches are exactly 4,784.
+            (5_152, 2_912, 0, 92 * 52),
+        ] {
+            if on_small > 0 {
+                assert_eq!(image_tokens(width, height, &small), on_small, "{width}x{height}");
+            }
+            assert_eq!(image_tokens(width, height, &large), on_large, "{width}x{height}");
+        }
+        for (width, height) in [(8_000, 8_000), (8_000, 1), (3_000, 2_000)] {
+            assert!(image_tokens(width, height, &small) <= 1_568);
+            assert!(image_tokens(width, height, &large) <= 4_784);
+        }
+    }
+}
