@@ -320,6 +320,9 @@ fn hint(error: &Error) -> Option<String> {
             stopped.run.display()
         ),
         Error::Rows(_) => "choose key columns that every row has, or leave such rows out with `source.where`".to_owned(),
+        Error::NotUploaded { .. } => {
+            "`rowmill run` uploads them before it plans; if it did, they changed meanwhile: run it again".to_owned()
+        }
         Error::NoRows(_) => "look at `source.path`, `source.where` and `source.limit`".to_owned(),
         Error::Provider { source, .. } => return Some(provider_hint(source)),
         Error::Journal(journal::Error::Locked { .. }) => {

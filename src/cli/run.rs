@@ -16,15 +16,17 @@ use rowmill::pipeline::export::Export;
 use rowmill::pipeline::heal::{self, Policy};
 use rowmill::pipeline::new_run::NewRun;
 use rowmill::pipeline::plan::{Outline, Planner};
+use rowmill::pipeline::upload::{self, Uploader};
 use rowmill::pipeline::{Error, Means, Prepared, Run, export};
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
+use rowmill::template::prompt::uploads::Uploads;
 
 use super::args::{Common, Run as Args};
 use super::connect::{Connection, Wishes};
 use super::explain::{self, Failure};
 use super::plan::{limits, outline_table, select, today};
-use super::screen::{Screen, count, plural};
+use super::screen::{Screen, bytes, count, plural};
 use super::summary;
 use super::target::Target;
 
@@ -105,7 +107,7 @@ impl<'a> Start<'a> {
         let wishes = Wishes { api_version: request.api_version.as_deref(), betas: &request.betas };
         // Credentials and addresses first: they are cheaper to find wrong than a table is to render.
         let connection = if self.simulate { None } else { Some(Connection::real(&wishes)?) };
-        let prepared = Prepared::new(file, today(), self.catalog)?;
+        let mut prepared = Prepared::new(file, today(), self.catalog)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
         let origin = connection.as_ref().map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
         prepared.warnings.iter().for_each(|warning| screen.warn(warning));
@@ -113,21 +115,71 @@ impl<'a> Start<'a> {
         journal::remove_abandoned_plans(&runs)?;
         let id = run_id();
         let folder = runs.join(&id);
-        let outline = plan_at(file, &prepared, &folder, origin, simulated, self.max_cost, screen)?;
-        let connection = match connection {
-            Some(connection) => {
-                if simulated {
-                    screen.banner();
-                }
-                connection
+        let connect = |screen: &Screen| Connection::simulator(&common.state, self.processing, &wishes, self.catalog, screen);
+        let mut connection = connection.inspect(|_| {
+            if simulated {
+                screen.banner();
             }
-            None => Connection::simulator(&common.state, self.processing, &wishes, self.catalog, screen)?,
-        };
+        });
+        if request.uploads() {
+            let connection = match &mut connection {
+                Some(connection) => connection,
+                none => none.insert(connect(screen)?),
+            };
+            prepared = upload(prepared, file, connection, &common.state, screen)?;
+        }
+        let outline = plan_at(file, &prepared, &folder, origin, simulated, self.max_cost, screen)?;
+        let connection = connection.map_or_else(|| connect(screen), Ok)?;
         screen.say(outline_table(&outline, &file.job.source));
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
         Ok((run, connection))
     }
 }
+
+/// Uploads the files that the requests name, once all rows have been found good, and compiles the job with their ids.
+fn upload(
+    prepared: Prepared,
+    file: &JobFile,
+    connection: &Connection,
+    state: &Path,
+    screen: &Screen,
+) -> Result<Prepared, Failure> {
+    let copies = state.join(&file.job.head.name).join(COPIES);
+    // What a run that was killed left; nobody else works on the job.
+    let _ = std::fs::remove_dir_all(&copies);
+    rowmill::durable::create_private_dir(&copies).map_err(|source| Error::File { doing: "use", path: copies.clone(), source })?;
+    let uploads = Arc::new(Uploads::keeping_copies(&copies));
+    let uploaded = upload_into(&uploads, prepared, file, connection, state, screen);
+    let _ = std::fs::remove_dir_all(&copies);
+    uploaded
+}
+
+fn upload_into(
+    uploads: &Arc<Uploads>,
+    prepared: Prepared,
+    file: &JobFile,
+    connection: &Connection,
+    state: &Path,
+    screen: &Screen,
+) -> Result<Prepared, Failure> {
+    let prepared = prepared.with_uploads(file, uploads)?;
+    super::check::outline(file, &prepared, screen)?;
+    screen.finish();
+    let pace = if connection.is_simulated() { Duration::ZERO } else { upload::pace() };
+    let origin = connection.origin();
+    let uploader = Uploader { api: &connection.api, clock: &SystemClock, origin: &origin, state, pace };
+    let done = connection.block_on(uploader.upload(uploads))?;
+    if done.files > 0 {
+        screen.say(format!("uploaded {} ({})", plural(done.files, "file", "files"), bytes(done.bytes)));
+    }
+    if done.known > 0 {
+        screen.say(format!("{} uploaded before", plural(done.known, "file was", "files were")));
+    }
+    Ok(prepared.with_uploads(file, uploads)?)
+}
+
+/// The folder of a job where cells are copied to that are about to be uploaded.
+const COPIES: &str = ".uploads";
 
 /// Plans a job into a new run's folder.
 pub(crate) fn plan_at(

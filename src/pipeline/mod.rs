@@ -5,6 +5,7 @@
 //! calibrate a sample of rows, counted by the provider → a better estimate
 //! submit    spooled batches → accepted batches        watch     accepted → ended
 //! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
+//! upload    files that requests name → their ids
 //! drive     the last four in a loop, until done or told to stop
 //! gates     leading batches → whether the rest may follow
 //! doubt     a create call without answer → the batch it made, or none      split     a batch too large → two
@@ -33,6 +34,7 @@ pub mod rescue;
 pub mod run;
 mod split;
 pub mod submit;
+pub mod upload;
 pub mod view;
 pub mod watch;
 
@@ -116,6 +118,12 @@ pub enum Error {
     /// Several rows share a key.
     #[error("row key is not unique")]
     DuplicateKeys(Box<plan::SharedKeys>),
+    /// Requests name files that have not been uploaded.
+    #[error("{files} that requests name are not uploaded", files = if *.files == 1 { "1 file".to_owned() } else { format!("{} files", .files) })]
+    NotUploaded {
+        /// How many.
+        files: usize,
+    },
     /// The source has no rows to send.
     #[error("no rows: {0}")]
     NoRows(String),

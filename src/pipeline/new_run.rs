@@ -62,6 +62,10 @@ impl NewRun<'_> {
         let planner = planner(planning.dir().path().to_path_buf());
         let limits = planner.limits;
         let (mut outline, pieces) = planner.spool(&planning.dir().spool())?;
+        let files = self.prepared.uploads.missing();
+        if files > 0 {
+            return Err(Error::NotUploaded { files });
+        }
         count(&planner, &mut outline)?;
         let head = self.prepared.requests.head();
         let plan = self.describe(&outline, pieces, limits, head);

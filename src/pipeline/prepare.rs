@@ -37,6 +37,8 @@ pub struct Prepared {
     pub keys: Keys,
     /// What is asked.
     pub requests: Requests,
+    /// The ids of the files that requests name, and the files that have none yet.
+    pub uploads: Arc<Uploads>,
     /// What decides how answers become columns.
     pub answer_plan: AnswerPlan,
     /// How they do; `None` where they stay text.
@@ -59,22 +61,14 @@ impl Prepared {
     /// # Errors
     /// The first room that cannot be compiled; nothing has been written.
     pub fn new(file: &JobFile, today: Date, catalog: &Arc<Catalog>) -> Result<Prepared, Error> {
-        Prepared::with_uploads(file, today, catalog, &Arc::default())
-    }
-
-    /// As [`Prepared::new`], with the ids of files that the requests name; files without one are noted there.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn with_uploads(file: &JobFile, today: Date, catalog: &Arc<Catalog>, uploads: &Arc<Uploads>) -> Result<Prepared, Error> {
         let job = &file.job;
         let mut warnings = Vec::new();
         check_model(catalog, &job.request.model, today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
-        let setting = Setting { table: source.folder(), uploads: Arc::clone(uploads), ..Setting::in_folder(&file.folder) };
-        let requests = Requests::compile_in(&job.request, &setting, schema, catalog)?;
+        let uploads = Arc::default();
+        let requests = compile(file, &source, catalog, &uploads)?;
         warnings.extend_from_slice(requests.warnings());
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
@@ -93,6 +87,7 @@ impl Prepared {
         }
         Ok(Prepared {
             catalog: Arc::clone(catalog),
+            uploads,
             keys,
             requests,
             answer_plan,
@@ -105,6 +100,21 @@ impl Prepared {
             source,
         })
     }
+
+    /// Compiles the requests again, now that files have ids, or with another place to note those that have none.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`]: a file may have changed.
+    pub fn with_uploads(mut self, file: &JobFile, uploads: &Arc<Uploads>) -> Result<Prepared, Error> {
+        self.requests = compile(file, &self.source, &self.catalog, uploads)?;
+        self.uploads = Arc::clone(uploads);
+        Ok(self)
+    }
+}
+
+fn compile(file: &JobFile, source: &Source, catalog: &Catalog, uploads: &Arc<Uploads>) -> Result<Requests, Error> {
+    let setting = Setting { table: source.folder(), uploads: Arc::clone(uploads), ..Setting::in_folder(&file.folder) };
+    Ok(Requests::compile_in(&file.job.request, &setting, source.schema(), catalog)?)
 }
 
 /// What the job, its schema and its tools say of answers.

@@ -38,7 +38,9 @@ use serde_json::{Map, Number, Value};
 
 use crate::catalog::{Catalog, Model, Thinking};
 use crate::template::prompt::media::{MediaFacts, PromptLimits};
-use crate::template::prompt::{CacheTtl, MessageSpec, Prompt, RowFault, Setting, SharedBlock, SystemSpec, check_marks};
+use crate::template::prompt::{
+    CacheTtl, ContentSpec, MessageSpec, Prompt, RowFault, Setting, SharedBlock, SystemSpec, check_marks,
+};
 use crate::template::row::Table;
 use crate::template::{self, Columns};
 use options::{Options, place};
@@ -129,6 +131,17 @@ pub enum OnRowError {
 }
 
 impl RequestSpec {
+    /// Whether requests name files that are uploaded before.
+    #[must_use]
+    pub fn uploads(&self) -> bool {
+        let blocks = self.messages.iter().flat_map(|message| message.content.iter().flatten());
+        let uploads = |block: &ContentSpec| {
+            block.image.as_ref().is_some_and(|image| image.upload)
+                || block.document.as_ref().is_some_and(|document| document.upload)
+        };
+        blocks.into_iter().any(uploads)
+    }
+
     /// The API version that requests are sent under.
     #[must_use]
     pub fn api_version(&self) -> &str {

@@ -13,6 +13,7 @@ mod gates;
 mod golden_answers;
 mod golden_requests;
 mod heal;
+mod media;
 mod model;
 mod models;
 mod readme;

@@ -76,7 +76,7 @@ fn takes_what_the_api_takes() {
         (json!({"inference_geo": "us", "model": "default"}), BATCH),
         (
             json!({"messages": [{"role": "user", "content": [
-                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0K"}}
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR42mP4z8AAQQxwFgBB0gX7b/EWxwAAAABJRU5ErkJggg=="}}
             ]}]}),
             BATCH,
         ),

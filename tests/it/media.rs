@@ -1,0 +1,252 @@
+//! Pictures, documents and uploaded files, end to end on the simulator.
+
+use std::collections::BTreeMap;
+
+use rowmill::simulator::Call;
+
+use crate::support::{Sim, Workdir, shared_data};
+
+/// A job over a source, whose messages and further keys of `[request]` are given.
+fn job(source: &str, key: &str, request: &str) -> String {
+    format!(
+        r#"[job]
+name = "media"
+
+[source]
+path = "{source}"
+
+[key]
+columns = ["{key}"]
+
+[request]
+model = "claude-haiku-4-5"
+max_tokens = 200
+{request}
+
+[retry]
+server_error = 0
+
+[output]
+path = "out.parquet"
+"#
+    )
+}
+
+/// A PNG of one colour; its pixels are nowhere looked at.
+fn png(width: u32, height: u32) -> Vec<u8> {
+    let chunk = |name: &[u8], data: &[u8]| [&(data.len() as u32).to_be_bytes()[..], name, data, &[0; 4]].concat();
+    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR", &header), &chunk(b"IDAT", &[0; 9]), &chunk(b"IEND", &[])].concat()
+}
+
+/// Tokens of a picture by the published formula, for one that needs no scaling.
+fn patches(width: u64, height: u64) -> u64 {
+    width.div_ceil(28) * height.div_ceil(28)
+}
+
+#[test]
+fn runs_over_real_pictures_by_path_and_by_bytes() {
+    let Some(data) = shared_data("runs_over_real_pictures_by_path_and_by_bytes") else { return };
+    let ask = |image: &str| {
+        format!("messages = [{{ role = \"user\", content = [{{ image = {image} }}, {{ text = \"What is on it?\" }}] }}]")
+    };
+    let (csv, parquet) = (data.join("sample/images.csv"), data.join("sample/images.parquet"));
+    let mut tokens = Vec::new();
+    for (source, image) in
+        [(&csv, r#"{ column = "path", media_type = "{{ media_type }}" }"#), (&parquet, r#"{ column = "image" }"#)]
+    {
+        let work = Workdir::new();
+        let image = if source == &parquet {
+            image.replace("image\"", &format!("{}\"", binary_column(&parquet)))
+        } else {
+            image.to_owned()
+        };
+        work.write("job.toml", job(&source.display().to_string(), "image_id", &ask(&image)));
+        work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+        let table = work.parquet("out.parquet");
+        assert_eq!(table.rows(), 12);
+        assert!(table.column("_rm_status").iter().all(|status| status == "succeeded"));
+        let by_key: BTreeMap<String, String> =
+            table.column("image_id").into_iter().zip(table.column("_rm_input_tokens")).collect();
+        tokens.push(by_key);
+    }
+    assert_eq!(tokens[0], tokens[1], "the same pictures cost the same, however they came");
+    // The rocket is 640 x 427; the text of the prompt costs the same for all.
+    let of = |key: &str| tokens[0][key].parse::<u64>().unwrap();
+    assert_eq!(of("rocket") - of("microaneurysms"), patches(640, 427) - patches(102, 102));
+}
+
+/// The name of the binary column of a table.
+fn binary_column(path: &std::path::Path) -> String {
+    let table = crate::support::Table::read(path);
+    let schema = table.batch.schema();
+    let found = schema.fields().iter().find(|field| field.data_type().is_binary());
+    found.expect("a binary column").name().clone()
+}
+
+#[test]
+fn sends_a_long_document_with_every_row_or_once() {
+    let Some(data) = shared_data("sends_a_long_document_with_every_row_or_once") else { return };
+    let novel = std::fs::read_to_string(data.join("sample/pride_and_prejudice.txt")).unwrap();
+    let part: String = novel.chars().take(60_000).collect();
+    let mut sizes = Vec::new();
+    for upload in ["false", "true"] {
+        let work = Workdir::new();
+        let request = format!(
+            "messages = [{{ role = \"user\", content = [\n\
+             {{ document = {{ file = \"novel.txt\", title = \"Pride and Prejudice\", upload = {upload} }}, cache = \"1h\" }},\n\
+             {{ text = \"Who is {{{{ name }}}}?\" }} ] }}]"
+        );
+        work.write("novel.txt", &part).write("job.toml", job("rows.csv", "name", &request));
+        work.write("rows.csv", "name\nLizzy\nJane\nMr. Collins\n");
+        work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+        let table = work.parquet("out.parquet");
+        assert!(table.column("_rm_status").iter().all(|status| status == "succeeded"));
+        let cached = |row: usize| {
+            let written = table.column("_rm_cache_creation_1h_input_tokens")[row].parse::<u64>().unwrap();
+            written + table.column("_rm_cache_read_input_tokens")[row].parse::<u64>().unwrap()
+        };
+        assert!((0..3).all(|row| cached(row) > 10_000), "the document stands in the cached prefix");
+        let plan = work.rowmill(&["check", "job.toml", "--json"]).expect(0).json();
+        sizes.push((cached(0), plan["rows"]["body_bytes"].as_u64().unwrap()));
+    }
+    assert_eq!(sizes[0].0, sizes[1].0, "it costs the same tokens");
+    assert!(sizes[0].1 > 3 * 60_000 && sizes[1].1 < 3_000, "but travels once: {sizes:?}");
+}
+
+const UPLOADS: &str = "messages = [{ role = \"user\", content = [\n\
+    { document = { file = \"guide.txt\", upload = true }, cache = \"5m\" },\n\
+    { image = { column = \"photo\", upload = true } }, { text = \"What is it?\" } ] }]";
+
+fn uploading() -> Workdir {
+    let work = Workdir::new();
+    work.write("rows.csv", "id,photo\na,one.png\nb,two.png\nc,one.png\n");
+    work.write("one.png", png(10, 20)).write("two.png", png(30, 40)).write("guide.txt", "The guide.\n");
+    work.write("job.toml", job("rows.csv", "id", UPLOADS));
+    work
+}
+
+fn statuses(work: &Workdir) -> Vec<String> {
+    work.parquet("out.parquet").column("_rm_status")
+}
+
+#[test]
+fn uploads_each_file_once_and_remembers_it() {
+    let (work, sim) = (uploading(), Sim::start());
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 3 files");
+    assert_eq!(sim.calls(Call::Upload), 3, "two rows have the same picture");
+    assert_eq!(statuses(&work), ["succeeded"; 3]);
+    let memory = work.read(".rowmill/files.json");
+    assert!(!memory.contains("guide"), "names say nothing of the job: {memory}");
+
+    work.write("two.png", png(31, 40));
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 1 file").says("2 files were uploaded before");
+    assert_eq!(sim.calls(Call::Upload), 4, "only what is new");
+    assert!(!work.path(".rowmill/media/.uploads").exists());
+
+    // A month later the files have expired, and so has what is remembered.
+    sim.set_ahead(31 * 24 * 3_600);
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 3 files");
+    assert_eq!(statuses(&work), ["succeeded"; 3]);
+
+    // Another provider knows nothing of them.
+    let other = Sim::start();
+    work.rowmill_at(&other.url(), &["run", "job.toml"]).expect(0).says("uploaded 3 files");
+}
+
+#[test]
+fn uploads_bytes_of_cells_and_leaves_no_copy() {
+    let (work, sim) = (uploading(), Sim::start());
+    let base64 = "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR42mP4z8AAQQxwFgBB0gX7b/EWxwAAAABJRU5ErkJggg==";
+    work.write("rows.csv", format!("id,photo\na,\"data:image/png;base64,{base64}\"\n"));
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 2 files");
+    assert_eq!(statuses(&work), ["succeeded"]);
+    assert!(work.files().iter().all(|file| !file.contains(".uploads")), "{:?}", work.files());
+}
+
+#[test]
+fn uploads_nothing_unless_every_row_is_good() {
+    let (work, sim) = (uploading(), Sim::start());
+    work.write("two.png", &png(30, 40)[..30]);
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(2).says("row 2").says("broken");
+    assert_eq!(sim.calls(Call::Upload), 0);
+    for command in ["plan", "check", "preview"] {
+        work.write("two.png", png(30, 40));
+        work.rowmill_at(&sim.url(), &[command, "job.toml"]).expect(0);
+    }
+    assert_eq!(sim.calls(Call::Upload) + sim.calls(Call::Files), 0, "a dry run uploads nothing");
+    work.rowmill_at(&sim.url(), &["plan", "job.toml", "--out", "run"])
+        .expect(2)
+        .says("3 files that requests name are not uploaded");
+    assert!(!work.path("run").exists());
+}
+
+#[test]
+fn tries_an_upload_again_and_remembers_what_got_through() {
+    let work = uploading();
+    let again = "[[calls]]\non = 'upload'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'upload'\nnth = [2]\ndo = 'status'\nstatus = 529";
+    let sim = Sim::with(again);
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 3 files");
+    assert_eq!(sim.calls(Call::Upload), 5);
+    assert_eq!(statuses(&work), ["succeeded"; 3]);
+
+    let work = uploading();
+    let sim =
+        Sim::with("[[calls]]\non = 'upload'\nfrom = 3\ntimes = 1\ndo = 'status'\nstatus = 400\nmessage = 'no more of this'");
+    let failed = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(4);
+    let failed = failed.says("cannot upload the files").says("no more of this").says("no request was sent");
+    assert!(failed.stderr.contains("uploaded and remembered"), "{}", failed.stderr);
+    assert_eq!(sim.calls(Call::Create), 0);
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded before");
+    assert_eq!(sim.calls(Call::Upload), 4);
+}
+
+#[test]
+fn a_file_id_that_does_not_exist_fails_its_row_alone() {
+    let (work, sim) = (Workdir::new(), Sim::start());
+    let request = "messages = [{ role = \"user\", content = [{ image = { column = \"photo\" } }, { text = \"What is it?\" }] }]";
+    work.write("rows.csv", "id,photo\na,file_011CNha8iCJcU1wXNR6q4V8w\nb,one.png\n").write("one.png", png(10, 10));
+    work.write("job.toml", job("rows.csv", "id", request));
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
+    let table = work.parquet("out.parquet");
+    assert_eq!(table.column("_rm_status"), ["errored", "succeeded"]);
+    assert_eq!(table.column("_rm_error_type")[0], "not_found_error");
+}
+
+#[test]
+fn preview_shows_pictures_and_documents_as_a_person_reads_them() {
+    let work = Workdir::new();
+    let request = "messages = [{ role = \"user\", content = [\n\
+        { document = { text = \"Body of {{ id }}\", title = \"T\", context = \"C\", citations = true } },\n\
+        { image = { column = \"photo\" } }, { image = { url = \"https://example.com/a.png\" } }, { text = \"What is it?\" } ] }]";
+    work.write("rows.csv", "id,photo\na,one.png\n")
+        .write("one.png", png(640, 427))
+        .write("job.toml", job("rows.csv", "id", request));
+    let shown = work.rowmill(&["preview", "job.toml"]).expect(0).stdout;
+    for words in [
+        "[document text, 9 B, titled \"T\", context \"C\", to be cited]",
+        "Body of a",
+        "[image png 640x427, 66 B]",
+        "[image at https://example.com/a.png]",
+    ] {
+        assert!(shown.contains(words), "`{words}` is not in\n{shown}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn follows_no_link_out_of_the_folder_of_the_table() {
+    let work = Workdir::new();
+    let request = "messages = [{ role = \"user\", content = [{ image = { column = \"photo\" } }] }]\non_row_error = \"skip\"";
+    work.write("data/rows.csv", "id,photo\nlink,out.png\nin,in.png\nabove,pics/../../secret.png\n")
+        .write("secret.png", png(10, 10));
+    work.write("data/real.png", png(10, 10)).write("job.toml", job("data/rows.csv", "id", request));
+    std::os::unix::fs::symlink("../secret.png", work.path("data/out.png")).unwrap();
+    std::os::unix::fs::symlink("real.png", work.path("data/in.png")).unwrap();
+    work.rowmill(&["run", "job.toml", "--simulate"]).expect(3);
+    let table = work.parquet("out.parquet");
+    assert_eq!(table.column("_rm_status"), ["unsent", "succeeded", "unsent"]);
+    for row in [0, 2] {
+        assert!(table.column("_rm_error")[row].contains("lies outside of"), "{}", table.column("_rm_error")[row]);
+    }
+}
