@@ -9,11 +9,13 @@ use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::{Outline, Planner};
 use rowmill::request::custom_id::Nonce;
 use rowmill::source::in_words;
+use rowmill::template::prompt::CacheTtl;
 
 use super::args::Check;
 use super::explain::{self, Failure};
+use super::layout::{self, Column};
 use super::plan::{limits, outline_table, select};
-use super::screen::{Screen, bytes, count, plural};
+use super::screen::{Screen, bytes, count, plural, width};
 
 pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
@@ -30,6 +32,7 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
             "model": file.job.request.model,
             "rows": outline,
             "key": file.job.key.columns,
+            "shared": prepared.shared,
             "templates": prepared.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
             "output": { "path": prepared.output_path, "columns": prepared.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
             "warnings": prepared.warnings,
@@ -87,16 +90,26 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     lines.join("\n")
 }
 
-/// What every request carries, and how much of it is marked for the cache.
+/// What every request carries, part by part, and whether it can be read from the cache.
 fn shared(prepared: &Prepared, outline: &Outline) -> String {
-    let blocks = prepared.requests.shared_text();
-    let marked = match blocks.iter().filter(|block| block.cache.is_some()).count() {
-        0 => "none for the cache".to_owned(),
-        1 => "cached up to one mark".to_owned(),
-        n => format!("cached up to {n} marks"),
-    };
-    let blocks = plural(blocks.len() as u64, "block of text", "blocks of text");
-    format!("shared     {blocks}, {marked}; {} of each request", bytes(outline.shared_bytes))
+    let report = &prepared.shared;
+    let mut text = format!("shared     {} of each request, about {} tokens", bytes(outline.shared_bytes), count(report.tokens));
+    if !report.parts.is_empty() {
+        let columns = [Column::Text("part"), Column::Number("tokens"), Column::Number("up to here"), Column::Id("mark")];
+        let mark = |ttl: CacheTtl| ttl.as_str().to_owned();
+        let rows = report.parts.iter().map(|part| {
+            let media = if part.has_media { " (without the picture or document)" } else { "" };
+            let mark = part.cache.map(mark).unwrap_or_default();
+            vec![format!("{}{media}", part.what), count(part.tokens), count(part.up_to_here), mark]
+        });
+        text += "\n";
+        text += &layout::indented(&layout::table(&columns, rows, width() - layout::HEAD), layout::HEAD);
+    }
+    for sentence in std::iter::once(&report.sentence).chain(&report.splits) {
+        text += "\n";
+        text += &layout::indented(&layout::wrapped(sentence, width() - layout::HEAD), layout::HEAD);
+    }
+    text
 }
 
 fn names(columns: &[String]) -> String {

@@ -2,6 +2,8 @@
 
 use console::{measure_text_width, truncate_str};
 
+/// The words that begin the lines of a report take so much room.
+pub(crate) const HEAD: usize = 11;
 /// Between two columns.
 const GAP: usize = 2;
 /// A column of text is not cut below this.
@@ -34,6 +36,27 @@ pub(crate) fn table<R: AsRef<str>>(columns: &[Column<'_>], rows: impl IntoIterat
     let widths = widths(columns, &lines, width);
     let lines: Vec<String> = lines.iter().map(|cells| line(columns, cells, &widths)).collect();
     lines.join("\n")
+}
+
+/// A sentence on as many lines as it needs.
+pub(crate) fn wrapped(sentence: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in sentence.split(' ') {
+        let line = lines.last_mut().expect("there is a line");
+        if !line.is_empty() && measure_text_width(line) + 1 + measure_text_width(word) > width {
+            lines.push(word.to_owned());
+        } else {
+            line.push_str(if line.is_empty() { "" } else { " " });
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
+}
+
+/// Lines that begin so many columns to the right.
+pub(crate) fn indented(text: &str, columns: usize) -> String {
+    let indent = " ".repeat(columns);
+    text.lines().map(|line| format!("{indent}{line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// The width of each column: what its cells need, less where all of them together need more than there is.
@@ -114,6 +137,12 @@ mod tests {
         assert_eq!(text, "id     text            rows\nT-1    short              7\nT-200  a longer text  1,540");
         let text = table(&COLUMNS[..2], [vec!["T-1", ""]], 80);
         assert_eq!(text, "id   text\nT-1");
+    }
+
+    #[test]
+    fn wraps_between_words() {
+        assert_eq!(wrapped("one two three four", 8), "one two\nthree\nfour");
+        assert_eq!(indented(&wrapped("a verylongword b", 6), 2), "  a\n  verylongword\n  b");
     }
 
     #[test]

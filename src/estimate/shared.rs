@@ -1,9 +1,11 @@
 //! What all requests have in common, as far as it costs tokens: read off the head, the very bytes that are sent.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::tokens::Tally;
-use crate::catalog::{Model, Tokenizer};
+use crate::catalog::{Model, Tokenizer, ToolPromptTokens};
+use crate::template::prompt::CacheTtl;
 
 /// Tokens that a request costs beside its messages. **Source**: an assumption; a request of one short word is counted as seven or
 /// eight tokens.
@@ -18,6 +20,8 @@ const TOOL_PROMPT: u64 = 450;
 pub struct Shared {
     /// Tokens of all of it, by the constants.
     pub tokens: u64,
+    /// Its parts, in the order in which the model reads them.
+    pub parts: Vec<SharedPart>,
     /// More than its tokens can be.
     pub most: u64,
     /// Tokens up to the last mark of one hour, then those from there to the last mark of five minutes; none where the model caches
@@ -35,6 +39,21 @@ pub struct Shared {
     pub schema: Option<Value>,
     /// How often the provider's search may be used in a request: `None` where it is not offered, [`u64::MAX`] where nothing limits it.
     pub searches: Option<u64>,
+}
+
+/// A part of what all requests have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SharedPart {
+    /// What it is: `system block 1`.
+    pub what: String,
+    /// Its tokens, about.
+    pub tokens: u64,
+    /// Those up to its end.
+    pub up_to_here: u64,
+    /// The cache mark at its end.
+    pub cache: Option<CacheTtl>,
+    /// Whether it holds a picture or document, whose tokens are counted elsewhere.
+    pub has_media: bool,
 }
 
 /// The part of the shared tokens that is to be cached.
@@ -58,10 +77,11 @@ impl Shared {
     /// Reads a head. A head that is not the beginning of `params` is counted as one text.
     #[must_use]
     pub fn of(head: &[u8], model: &Model) -> Shared {
-        let whole = [head, b"]}"].concat();
-        match serde_json::from_slice::<Value>(&whole) {
-            Ok(params) => Walk::new(model).read(&params),
-            Err(_) => {
+        // The row goes on with the last message where that is shared in part.
+        let ends: [&[u8]; 2] = [b"]}", b"]}]}"];
+        match ends.iter().find_map(|end| serde_json::from_slice::<Value>(&[head, end].concat()).ok()) {
+            Some(params) => Walk::new(model).read(&params),
+            None => {
                 let mut tally = Tally::default();
                 tally.add_json(head);
                 Shared {
@@ -78,12 +98,13 @@ impl Shared {
 struct Walk {
     tokenizer: Tokenizer,
     least: u64,
-    tool_prompt: u64,
+    tool_prompt: Option<ToolPromptTokens>,
     tokens: u64,
     most: u64,
     hour: u64,
     last: u64,
     marks: bool,
+    parts: Vec<SharedPart>,
 }
 
 impl Walk {
@@ -91,41 +112,65 @@ impl Walk {
         Walk {
             tokenizer: model.tokenizer,
             least: model.min_cache_tokens,
-            tool_prompt: TOOL_PROMPT,
+            tool_prompt: model.tool_prompt_tokens,
             tokens: PER_REQUEST,
             most: PER_REQUEST,
             hour: 0,
             last: 0,
             marks: false,
+            parts: Vec::new(),
         }
+    }
+
+    /// What the provider's own words on tools take: more where the model is forced to call one.
+    fn tool_prompt(&self, params: &Value) -> u64 {
+        let is_forced = matches!(params["tool_choice"]["type"].as_str(), Some("any" | "tool"));
+        self.tool_prompt.map_or(TOOL_PROMPT, |tokens| if is_forced { tokens.any } else { tokens.auto })
+    }
+
+    /// Ends a part that began behind the one before.
+    fn part(&mut self, what: String, block: &Value) {
+        let before = self.parts.last().map_or(0, |part| part.up_to_here);
+        let cache = Some(&block["cache_control"]).filter(|mark| mark.is_object());
+        let cache = cache.map(|mark| if mark["ttl"] == "1h" { CacheTtl::OneHour } else { CacheTtl::FiveMinutes });
+        let has_media = matches!(block["type"].as_str(), Some("image" | "document"));
+        self.parts.push(SharedPart { what, tokens: self.tokens - before, up_to_here: self.tokens, cache, has_media });
     }
 
     fn read(mut self, params: &Value) -> Shared {
         let tools = list(&params["tools"]);
         if !tools.is_empty() {
-            self.add(self.tool_prompt);
+            self.add(self.tool_prompt(params));
+            self.part("the provider's words on tools".to_owned(), &Value::Null);
         }
-        tools.iter().for_each(|tool| self.json(tool));
+        for tool in tools {
+            self.json(tool);
+            self.part(format!("tool `{}`", tool["name"].as_str().or(tool["type"].as_str()).unwrap_or_default()), tool);
+        }
         if let schema @ Value::Object(_) = &params["output_config"]["format"] {
             // It goes to the model as text of its own, before the system prompt.
             self.json(schema);
+            self.part("schema of the answer".to_owned(), &Value::Null);
         }
         match &params["system"] {
             Value::String(text) => self.text(text),
-            blocks => list(blocks).iter().for_each(|block| self.block(block)),
-        }
-        for message in list(&params["messages"]) {
-            self.add(PER_MESSAGE);
-            match &message["content"] {
-                Value::String(text) => self.text(text),
-                blocks => list(blocks).iter().for_each(|block| self.block(block)),
+            blocks => {
+                for (i, block) in list(blocks).iter().enumerate() {
+                    self.block(block);
+                    self.part(format!("system block {}", i + 1), block);
+                }
             }
+        }
+        for (i, message) in list(&params["messages"]).iter().enumerate() {
+            self.add(PER_MESSAGE);
+            self.message(i + 1, &message["content"]);
         }
         let marked = Marked { hour: self.hour, minutes: self.last - self.hour };
         let too_short = self.marks && self.last < self.least;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Shared {
             tokens: self.tokens,
+            parts: self.parts,
             most: self.most,
             marked: if too_short { Marked::default() } else { marked },
             too_short,
@@ -134,6 +179,20 @@ impl Walk {
             thinking: params.get("thinking").cloned(),
             schema: params["output_config"]["format"].get("schema").cloned(),
             searches: searches(tools),
+        }
+    }
+
+    fn message(&mut self, number: usize, content: &Value) {
+        let blocks = list(content);
+        if let Value::String(text) = content {
+            self.text(text);
+            self.part(format!("message {number}"), &Value::Null);
+        }
+        for (i, block) in blocks.iter().enumerate() {
+            self.block(block);
+            let what =
+                if blocks.len() > 1 { format!("block {} of message {number}", i + 1) } else { format!("message {number}") };
+            self.part(what, block);
         }
     }
 

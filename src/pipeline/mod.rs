@@ -32,6 +32,7 @@ pub mod purse;
 mod render;
 pub mod rescue;
 pub mod run;
+pub mod shared;
 mod split;
 pub mod submit;
 pub mod upload;

@@ -13,7 +13,6 @@ use jiff::civil::Date;
 
 use crate::catalog::Catalog;
 use crate::cost;
-use crate::estimate::tokens::text_tokens;
 use crate::job::{Job, JobFile};
 use crate::outcome::answer::{AnswerPlan, Answers, ToolSchema};
 use crate::output::{self, OutputSchema};
@@ -26,6 +25,7 @@ use crate::template::prompt::uploads::Uploads;
 use crate::template::prompt::{MessageSpec, Role};
 
 use super::Error;
+use super::shared::SharedReport;
 
 /// A job whose rooms are compiled.
 pub struct Prepared {
@@ -51,6 +51,8 @@ pub struct Prepared {
     pub read: Vec<String>,
     /// Source columns kept for the output, in source order.
     pub kept: SchemaRef,
+    /// What all requests share, and whether it can be read from the cache.
+    pub shared: SharedReport,
     /// What a person should know before money is spent; none of it stops the job.
     pub warnings: Vec<String>,
 }
@@ -78,7 +80,8 @@ impl Prepared {
         let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
-        warnings.extend(too_short_to_cache(catalog, &requests, job));
+        let shared = SharedReport::new(catalog, &requests, &job.request);
+        warnings.extend(shared.warning());
         if job.key.columns.is_empty() {
             warnings.push(
                 "no `key.columns`: a row is known by its number alone, so answers cannot be matched after the source changes"
@@ -90,6 +93,7 @@ impl Prepared {
             uploads,
             keys,
             requests,
+            shared,
             answer_plan,
             answer,
             output,
@@ -155,30 +159,6 @@ fn check_model(catalog: &Catalog, id: &str, today: Date, warnings: &mut Vec<Stri
         }
         None => Ok(()),
     }
-}
-
-/// Says so where a cache mark can have no effect, since the API does not. Tools stand before the marks and are not counted here,
-/// so a job that has some is not judged.
-fn too_short_to_cache(catalog: &Catalog, requests: &Requests, job: &Job) -> Option<String> {
-    let model = catalog.model(&job.request.model)?.1;
-    if !requests.tools().is_empty() {
-        return None;
-    }
-    let shared = requests.shared_text();
-    let last_mark = shared.iter().rposition(|block| block.cache.is_some())?;
-    if shared[..=last_mark].iter().any(|block| !block.media.is_empty()) {
-        return None;
-    }
-    let tokens = shared[..=last_mark].iter().map(|block| text_tokens(&block.text, model.tokenizer)).sum::<u64>();
-    let least = model.min_cache_tokens;
-    let effect = match tokens {
-        // The estimate is good to a fifth or so.
-        tokens if tokens * 5 < least * 4 => "has no effect",
-        tokens if tokens < least => "may have no effect",
-        _ => return None,
-    };
-    let id = &job.request.model;
-    Some(format!("the cache mark {effect}: what it covers is about {tokens} tokens long, and `{id}` caches from {least} on"))
 }
 
 fn columns_to_read(schema: &Schema, keys: &Keys, requests: &Requests, kept: &Schema) -> Vec<String> {
