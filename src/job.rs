@@ -21,7 +21,7 @@ use crate::request::RequestSpec;
 use crate::request::keys::KeySpec;
 use crate::source::SourceSpec;
 
-pub use leading::{CacheSpec, CanarySpec, Prime};
+pub use leading::{CacheSpec, CanarySpec};
 
 /// A job as it was written.
 #[derive(Debug, Clone, Serialize, Deserialize)]

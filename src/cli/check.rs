@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
         }));
         return Ok(explain::DONE);
     }
-    prepared.warnings.iter().for_each(|warning| screen.warn(warning));
+    prepared.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
     screen.data(report(&file, &prepared, &outline));
     Ok(explain::DONE)
 }

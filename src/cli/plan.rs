@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Plan, catalog: &Arc<Catalog>, screen: &Screen) -> Resul
         );
         return Ok(explain::DONE);
     }
-    prepared.warnings.iter().for_each(|warning| screen.warn(warning));
+    prepared.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
     screen.data(outline_table(&outline, &file.job.source));
     match &args.out {
         Some(folder) => screen.say(format!("nothing was sent; `rowmill run {}` sends this plan", folder.display())),
@@ -102,6 +102,9 @@ pub(crate) fn outline_table(outline: &Outline, source: &SourceSpec) -> String {
         bytes(outline.body_bytes),
         bytes(outline.shared_bytes * outline.requests)
     ));
+    if !outline.cache.why.is_empty() {
+        lines.push(format!("cache      {}", outline.cache.why));
+    }
     let shown = outline.batches.iter().take(LISTED).enumerate();
     let rows =
         shown.map(|(i, cut)| vec![format!("{}", i + 1), count(cut.rows), count(cut.requests.into()), bytes(cut.body_bytes)]);

@@ -130,6 +130,7 @@ impl<'a> Start<'a> {
         }
         let outline = plan_at(file, &prepared, &folder, origin, simulated, self.max_cost, screen)?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
+        outline.cache.warning.iter().for_each(|warning| screen.warn(warning));
         screen.say(outline_table(&outline, &file.job.source));
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
         Ok((run, connection))

@@ -7,10 +7,10 @@ use super::shared::Marked;
 use crate::catalog::{Price, Prices};
 
 /// How often requests in batches read what others wrote, in thousandths. **Source**: batch guide: 30 % to 98 %, depending on traffic.
-const DOCUMENTED: (u64, u64) = (300, 980);
+pub(super) const DOCUMENTED: (u64, u64) = (300, 980);
 /// How often after one request of the run has written the shared part, alone and before all others, in thousandths. **Source**: reports of
 /// batches that read it in every request after a batch of one (Bike4Mind/bike4mind#2741); the best documented share is taken.
-const PRIMED: u64 = 980;
+pub(super) const PRIMED: u64 = 980;
 /// How far the share of an earlier run may be off, in thousandths.
 const LEARNED_OFF: u64 = 50;
 

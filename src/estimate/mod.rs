@@ -26,6 +26,7 @@ pub mod fit;
 pub mod lengths;
 pub mod load;
 pub mod output;
+pub mod prime;
 pub mod sample;
 pub mod shared;
 pub mod tokens;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::estimate::prime::Prime;
 use crate::journal::CanaryLimits;
 
 /// The section `[cache]`.
@@ -22,18 +23,6 @@ impl Default for CacheSpec {
     fn default() -> CacheSpec {
         CacheSpec { prime: Prime::Auto, prime_wait: Duration::from_secs(60 * 60) }
     }
-}
-
-/// Whether one request goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prime {
-    /// Where it pays.
-    Auto,
-    /// In any case.
-    Always,
-    /// Never.
-    Off,
 }
 
 /// The section `[canary]`: some rows go first, and the rest follows if not too many of them went wrong.

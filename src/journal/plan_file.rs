@@ -13,6 +13,7 @@ use crate::batch::{Limits, PieceSummary};
 use crate::cost::Money;
 use crate::durable;
 use crate::estimate::Estimate;
+use crate::estimate::prime::CacheDecision;
 use crate::outcome::answer::AnswerPlan;
 use crate::request::custom_id::Nonce;
 
@@ -57,6 +58,9 @@ pub struct Plan {
     /// The leading batches that have to be back before those behind them are sent, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Gate>,
+    /// Whether one request goes first and writes the cache, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheDecision>,
     /// Rows and requests in all.
     pub counts: PlanCounts,
     /// What one batch may hold.

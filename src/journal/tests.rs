@@ -62,6 +62,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         limits: Limits { max_requests: 2, max_bytes: 1_000 },
         output: "out.parquet".into(),
         gates: Vec::new(),
+        cache: None,
         estimate: None,
         max_cost: None,
         home: PathBuf::new(),

@@ -3,7 +3,8 @@
 //! A priming batch has one request, the run's first, so that nothing is sent for its own sake; a canary has as many as the job says.
 //! Row order stays what it is: what leads is the beginning of the run.
 
-use crate::job::{CanarySpec, JobFile, Prime};
+use crate::estimate::prime::Priming;
+use crate::job::{CanarySpec, JobFile};
 use crate::journal::{Gate, GateKind};
 
 /// Which batches lead a run.
@@ -17,12 +18,8 @@ pub(crate) struct Leading {
 }
 
 impl Leading {
-    pub(crate) fn of(file: &JobFile) -> Leading {
-        let prime_from = match file.job.cache.prime {
-            // One goes first, and one at least follows.
-            Prime::Always => 2,
-            Prime::Off | Prime::Auto => u64::MAX,
-        };
+    pub(crate) fn of(file: &JobFile, priming: &Priming) -> Leading {
+        let prime_from = priming.from_requests().unwrap_or(u64::MAX);
         let primes = (prime_from == u64::MAX).then_some(false);
         Leading { prime_from, canary: file.job.canary.clone(), primes }
     }
@@ -66,13 +63,18 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::catalog::Catalog;
+    use crate::estimate::{Estimator, Known};
 
     fn leading(sections: &str) -> Leading {
         let text = format!(
             "[job]\nname = 'a'\n[source]\npath = 'a.csv'\n[request]\nmodel = 'm'\nmax_tokens = 1\n\
              messages = [{{ role = 'user', text = 'a' }}]\n[output]\npath = 'b.csv'\n{sections}"
         );
-        Leading::of(&JobFile::parse(Path::new("a.toml"), text).unwrap())
+        let file = JobFile::parse(Path::new("a.toml"), text).unwrap();
+        let head = br#"{"model":"m","messages":["#;
+        let estimator = Estimator::new(Catalog::builtin(), "claude-haiku-4-5", 1, head, Known::default()).unwrap();
+        Leading::of(&file, &Priming::new(file.job.cache.prime, &estimator, &estimator.fit()).unwrap())
     }
 
     fn gates(mut leading: Leading, requests: u64, sizes: &[u32]) -> Vec<(u32, &'static str)> {

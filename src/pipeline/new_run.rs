@@ -94,6 +94,7 @@ impl NewRun<'_> {
             head: HeadFile::describe(None, head),
             pieces,
             gates: outline.gates.clone(),
+            cache: Some(outline.cache.clone()),
             counts: PlanCounts {
                 rows: outline.rows,
                 requests: outline.requests,

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::batch::{Limits, Packer, PieceSummary, Placement, SpoolRowsBuilder, SpoolWriter};
 use crate::estimate::fit::Counted;
 use crate::estimate::load::Gathered;
+use crate::estimate::prime::{CacheDecision, Priming};
 use crate::estimate::sample::{SampleSpec, Sampled, Sampler};
 use crate::estimate::{Estimate, Estimator, Known};
 use crate::job::JobFile;
@@ -53,6 +54,8 @@ pub struct Outline {
     pub shared_bytes: u64,
     /// The leading batches that have to be back before the rest is sent.
     pub gates: Vec<Gate>,
+    /// Whether one request goes first and writes the cache, and why.
+    pub cache: CacheDecision,
     /// What it will cost.
     pub estimate: Estimate,
     /// What the requests weigh, for another estimate of them.
@@ -144,6 +147,9 @@ impl Planner<'_> {
     pub(super) fn estimate_anew(&self, outline: &mut Outline, shared_tokens: u64, counted: &[Counted]) -> Result<(), Error> {
         let estimator = self.estimator()?;
         let fit = estimator.counted(shared_tokens, counted, &outline.gathered.total());
+        // What leads the run was settled when it was cut; what is said of it is told by what was counted.
+        let priming = Priming::new(self.file.job.cache.prime, &estimator, &fit)?;
+        outline.cache = priming.told(outline.requests, primes(&outline.gates), outline.requests > 1);
         outline.estimate = estimator.estimate(&outline.gathered, fit, primes(&outline.gates))?;
         Ok(())
     }
@@ -233,6 +239,7 @@ struct PieceMaker<'a> {
     spool: Option<&'a Path>,
     head: Arc<[u8]>,
     packer: Packer,
+    priming: Priming,
     leading: Leading,
     /// The first rendered rows, until it is known how many batches of a set size lead the run.
     first: Option<Rendered>,
@@ -250,11 +257,13 @@ struct PieceMaker<'a> {
 impl<'a> PieceMaker<'a> {
     fn new(planner: &'a Planner<'a>, estimator: &'a Estimator<'a>, spool: Option<&'a Path>) -> Result<PieceMaker<'a>, Error> {
         let head: Arc<[u8]> = planner.prepared.requests.head().into();
-        let leading = Leading::of(planner.file);
+        let priming = Priming::new(planner.file.job.cache.prime, estimator, &estimator.fit())?;
+        let leading = Leading::of(planner.file, &priming);
         let by_row_number = planner.prepared.keys.columns().is_empty();
         let must_be_unique = planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(PieceMaker {
             packer: Packer::for_head(planner.limits, head.len()).led_by(leading.sizes()),
+            priming,
             leading,
             first: None,
             finder: must_be_unique.then(|| DuplicateFinder::new(&planner.scratch, OnDuplicate::Error)),
@@ -426,8 +435,11 @@ impl<'a> PieceMaker<'a> {
         let sizes: Vec<u32> = self.cuts.iter().map(|cut| cut.requests).collect();
         let gates = self.leading.gates(&sizes);
         let estimate = self.estimator.estimate(&self.gathered, self.estimator.fit(), primes(&gates))?;
+        let requests = sizes.iter().map(|&size| u64::from(size)).sum();
+        let cache = self.priming.decide(requests, requests > 1);
         let outline = Outline {
             gates,
+            cache,
             estimate,
             gathered: self.gathered,
             sample: self.sampler.map(Sampler::finish).unwrap_or_default(),
