@@ -85,8 +85,9 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     let output = prepared.output_path.strip_prefix(".").unwrap_or(&prepared.output_path);
     lines.push(format!("output     {} ({} columns)", output.display(), prepared.output.schema().fields().len()));
     lines.push(outline_table(outline, &job.source));
-    let warnings = plural(prepared.warnings.len() as u64, "warning", "warnings");
-    lines.push(if prepared.warnings.is_empty() { "all good".to_owned() } else { format!("good to run, with {warnings}") });
+    let warned = prepared.warnings.len() + usize::from(outline.cache.warning.is_some());
+    let warnings = plural(warned as u64, "warning", "warnings");
+    lines.push(if warned == 0 { "all good".to_owned() } else { format!("good to run, with {warnings}") });
     lines.join("\n")
 }
 

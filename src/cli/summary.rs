@@ -7,7 +7,9 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use rowmill::cost::{Bill, Money};
+use rowmill::cost::{Bill, CacheUse, Money};
+use rowmill::estimate::prime::about;
+use rowmill::estimate::share;
 use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
@@ -71,6 +73,23 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
     screen.say(format!("{words}, {} out", tokens(usage.output_tokens)));
     tell_server_tools(&usage, screen);
     tell_bill(&summary.totals.bill, screen);
+    tell_cache(&summary.totals.bill.cache, screen);
+}
+
+/// What the cache did, and whether marking paid.
+fn tell_cache(cache: &CacheUse, screen: &Screen) {
+    let Some(read) = cache.read_share() else { return };
+    let saved = if cache.saved.is_negative() {
+        format!("the marks cost {} more than none would have", about(Money::ZERO.saturating_sub(cache.saved)))
+    } else {
+        format!("{} saved against no mark", about(cache.saved))
+    };
+    screen.say(format!(
+        "cache      {} of the marked tokens read, in {} of {} requests; {saved}",
+        share(read),
+        count(cache.reading),
+        count(cache.requests)
+    ));
 }
 
 /// How often the provider's own tools were used, where they were.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, Money, Unpriced};
+use super::{CacheUse, Cost, Money, Unpriced};
 use crate::outcome::Status;
 
 /// What all attempts at some rows cost. Every sum of it is the sum of the rows, to the last unit.
@@ -19,6 +19,9 @@ pub struct Bill {
     /// stand together under `(other tags)`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_tag: BTreeMap<String, Money>,
+    /// What the prompt cache did.
+    #[serde(default)]
+    pub cache: CacheUse,
 }
 
 /// Most tags that a bill tells apart: a label that each row has for itself is no label.
@@ -94,6 +97,8 @@ impl Bill {
         }
         other.by_status.iter().for_each(|(status, cost)| self.add_row(*status, None, *cost));
         other.by_tag.iter().for_each(|(tag, cost)| self.add_tag(tag, *cost));
+        other.by_status.iter().for_each(|(status, cost)| self.add_row(*status, *cost));
+        self.cache.merge(&other.cache);
     }
 
     /// By the model that answered.

@@ -20,6 +20,7 @@
 //! sums over requests stay sums of what the requests cost.
 
 mod bill;
+mod cache;
 mod money;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 
 pub use bill::{Bill, Share};
+pub use cache::CacheUse;
 pub use money::{Money, MoneyError};
 
 use crate::catalog::{Catalog, Factor, Price, Prices};

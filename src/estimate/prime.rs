@@ -92,6 +92,8 @@ pub struct Priming {
     write: Money,
     read: Money,
     pays_from: u64,
+    /// What rows choose by themselves that gives each choice a cache of its own.
+    split_by: Option<&'static str>,
 }
 
 impl Priming {
@@ -134,7 +136,14 @@ impl Priming {
             write: price(written)?,
             read: price(Usage { cache_read_input_tokens: Some(tokens), ..Usage::default() })?,
             pays_from: pays_from(prices.input, write, prices.cache_read),
+            split_by: None,
         })
+    }
+
+    /// For requests whose cache is split by something that rows choose.
+    #[must_use]
+    pub fn split_by(self, choice: Option<&'static str>) -> Priming {
+        Priming { split_by: choice, ..self }
     }
 
     /// So many requests a run must have for one to go first; `None` if none ever does.
@@ -144,7 +153,7 @@ impl Priming {
             Prime::Off => None,
             // One goes first, and one at least follows.
             Prime::Always => Some(2),
-            Prime::Auto if !self.is_marked || !self.is_hour || self.tokens == 0 => None,
+            Prime::Auto if !self.is_marked || !self.is_hour || self.tokens == 0 || self.split_by.is_some() => None,
             Prime::Auto => {
                 let mut enough = 2;
                 while !self.pays(enough) {
@@ -219,6 +228,9 @@ impl Priming {
             }
             _ if !follows => format!("not primed, since nothing follows the first request: {figures}"),
             (_, Prime::Off) => format!("not primed, as the job says: {figures}"),
+            _ if let Some(choice) = self.split_by => {
+                format!("not primed, since rows choose the {choice}, and each has a cache of its own: {figures}")
+            }
             _ if !self.is_hour => {
                 format!(
                     "not primed, since the mark lives five minutes and a batch may take longer; `\"1h\"` could be primed: {figures}"

@@ -226,6 +226,7 @@ where
         for Attempt { batch_id, outcome, .. } in attempts {
             let cost = cost::of_outcome(prices, outcome);
             bill.add(batch_id, outcome.model.as_deref(), &cost);
+            bill.cache.add(prices, outcome);
             if let Ok(cost) = cost {
                 known = Some(known.unwrap_or(Money::ZERO) + cost.total());
             }

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, RunDir, cannot};
-use crate::cost::{Bill, Cost, Money};
+use super::{Error, GateState, RunDir, cannot};
+use crate::cost::{Bill, CacheUse, Cost, Money};
 use crate::durable;
 use crate::outcome::{Status, Usage};
 
@@ -40,6 +40,12 @@ pub struct Manifest {
     /// What it was for, and where it went; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bill: Option<BillSummary>,
+    /// What was decided about the prompt cache, and what it did; `None` where nothing is cached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSummary>,
+    /// What became of the batches that lead the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateSummary>,
     /// The output, once it is in its place.
     pub output: Option<PathBuf>,
     /// What to do next, in words.
@@ -70,6 +76,69 @@ pub struct BillSummary {
     pub by_tag: BTreeMap<String, Money>,
     /// Requests of which nobody knows what they cost; they are in no sum.
     pub unknown: u64,
+}
+
+/// The prompt cache, before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheSummary {
+    /// Whether one request was to go first.
+    pub primes: bool,
+    /// Why, with the figures that were expected.
+    pub why: String,
+    /// What the cache did; `None` until it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
+}
+
+/// What the prompt cache did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Requests that were billed.
+    pub requests: u64,
+    /// Requests of these that read something from the cache.
+    pub reading: u64,
+    /// Tokens read from the cache.
+    pub read_tokens: u64,
+    /// Tokens written to it.
+    pub written_tokens: u64,
+    /// How many of these tokens were read and not written, in thousandths.
+    pub read_share_thousandths: u64,
+    /// What they cost less than without any mark, in US dollars; negative where they cost more.
+    pub saved_usd: Money,
+}
+
+impl Measured {
+    /// What a run's requests show; `None` where nothing was written or read.
+    #[must_use]
+    pub fn new(cache: &CacheUse) -> Option<Measured> {
+        let CacheUse { requests, reading, read_tokens, written_tokens, saved } = *cache;
+        let read_share_thousandths = cache.read_share()?;
+        Some(Measured { requests, reading, read_tokens, written_tokens, read_share_thousandths, saved_usd: saved })
+    }
+}
+
+/// A batch that leads the run, and what was found of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateSummary {
+    /// The batch.
+    pub batch: u32,
+    /// `prime` or `canary`.
+    pub gate: String,
+    /// `waiting`, or in the words of [`super::Verdict`].
+    pub verdict: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl GateSummary {
+    pub(crate) fn of(gate: &GateState) -> GateSummary {
+        let (verdict, reason) = match &gate.verdict {
+            Some((_, verdict, reason)) => (verdict.as_str(), reason.clone()),
+            None => ("waiting", String::new()),
+        };
+        let gate = &gate.gate;
+        GateSummary { batch: gate.batch, gate: gate.kind.as_str().to_owned(), verdict: verdict.to_owned(), reason }
+    }
 }
 
 impl BillSummary {

@@ -38,7 +38,7 @@ pub use find::{RunSummary, all_runs, latest_unfinished, runs_of};
 pub use gate::{CanaryLimits, Gate, GateKind, Verdict};
 pub use lock::{Lock, Owner};
 pub use log::{History, Journal, LineFault};
-pub use manifest::{BillSummary, Manifest};
+pub use manifest::{BillSummary, CacheSummary, GateSummary, Manifest, Measured};
 pub use plan_file::{HashedFile, HeadFile, Plan, PlanCounts, SourceFile};
 pub use run_dir::{Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
 pub use state::{Batch, BatchState, Export, GateState, Impossible, Remote, Stage, State, Step};

@@ -251,8 +251,8 @@ impl Batch {
 pub struct GateState {
     /// The gate.
     pub gate: Gate,
-    /// The last row before it, by `row_index`.
-    last_row: u64,
+    /// The first and the last row of its leading batch, by `row_index`.
+    rows: (u64, u64),
     /// When it was judged last, how, and why.
     pub verdict: Option<(Timestamp, Verdict, String)>,
 }
@@ -276,13 +276,13 @@ impl GateState {
 
     /// Whether a batch sends rows that lie behind it.
     fn lies_before(&self, batch: &Batch) -> bool {
-        batch.piece.requests > 0 && batch.piece.first_row > self.last_row
+        batch.piece.requests > 0 && batch.piece.first_row > self.rows.1
     }
 
     /// Whether a batch is the leading one, or a part of it.
     fn is_led_by(&self, batch: &Batch) -> bool {
-        batch.number() == self.gate.batch
-            || (batch.attempt == 1 && batch.piece.requests > 0 && batch.piece.first_row <= self.last_row)
+        let is_part = || batch.piece.requests > 0 && (self.rows.0..=self.rows.1).contains(&batch.piece.first_row);
+        batch.number() == self.gate.batch || (batch.attempt == 1 && is_part())
     }
 }
 
@@ -327,8 +327,9 @@ impl State {
     /// A run of the planned batches, of which nothing has happened.
     #[must_use]
     pub fn new(pieces: &[PieceSummary], gates: &[Gate]) -> State {
-        let last_row = |gate: &Gate| pieces.get((gate.batch as usize).wrapping_sub(1)).map_or(u64::MAX, |piece| piece.last_row);
-        let gate = |gate: &Gate| GateState { gate: gate.clone(), last_row: last_row(gate), verdict: None };
+        let piece = |gate: &Gate| pieces.get((gate.batch as usize).wrapping_sub(1));
+        let rows = |gate: &Gate| piece(gate).map_or((u64::MAX, u64::MAX), |piece| (piece.first_row, piece.last_row));
+        let gate = |gate: &Gate| GateState { gate: gate.clone(), rows: rows(gate), verdict: None };
         State {
             batches: pieces.iter().map(|piece| Batch::new(piece.clone(), 1, None)).collect(),
             gates: gates.iter().map(gate).collect(),

@@ -463,6 +463,8 @@ fn manifest(plan: &Plan) -> Manifest {
         usage: Usage { input_tokens: Some(7), ..Usage::default() },
         cost_usd: Some("0.000125".parse().unwrap()),
         bill: None,
+        cache: None,
+        gates: Vec::new(),
         output: Some("out.parquet".into()),
         next_action: "nothing".to_owned(),
         created_at: plan.created_at,

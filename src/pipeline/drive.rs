@@ -142,7 +142,7 @@ impl Driver<'_> {
                 gates::check(run)?;
             }
             submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await?;
-            if until != Until::Sent || gates::is_awaited(self, run) {
+            if until != Until::Sent || gates::is_pending(run) {
                 look::look(self, run, &mut memory.eyes).await?;
                 collect::save_what_has_ended(self, run, &mut memory.eyes).await?;
             }

@@ -71,13 +71,15 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
     })))
 }
 
-/// Whether a gate can be waited for: its leading batch is on its way, and its time is not over.
+/// Whether what leads the run is still to be judged, so that it is looked after even by who only sends.
+pub(crate) fn is_pending(run: &Run) -> bool {
+    run.state().next_gate().is_some_and(|gate| !gate.is_stopped()) && run.doubts().next().is_none()
+}
+
+/// Whether the next gate is waited for: its leading batch is back, or on its way and its time not over.
 pub(crate) fn is_awaited(driver: &Driver<'_>, run: &Run) -> bool {
-    let Some(gate) = run.state().next_gate() else { return false };
-    if gate.is_stopped() || run.doubts().next().is_some() {
-        return false;
-    }
-    run.state().is_back(gate) || time_left(driver, run).is_some_and(|left| !left.is_zero())
+    let is_back = || run.state().next_gate().is_some_and(|gate| run.state().is_back(gate));
+    is_pending(run) && (is_back() || time_left(driver, run).is_some_and(|left| !left.is_zero()))
 }
 
 /// How long yet the next gate is waited for; `None` where none is, or its leading batch was not sent.
@@ -209,7 +211,7 @@ fn told(gate: &GateState, verdict: Verdict, reason: &str) -> String {
 pub(crate) fn announce(driver: &Driver<'_>, run: &Run, now: Timestamp) {
     let Some(gate) = run.state().next_gate().filter(|gate| !gate.is_open() && !gate.is_stopped()) else { return };
     let batch = gate.gate.batch;
-    let since = run.state().known_since(gate).map(|since| format!(", sent {} ago", super::in_words(between(since, now))));
+    let since = run.state().known_since(gate).map(|since| format!(" (sent {} ago)", super::in_words(between(since, now))));
     let since = since.unwrap_or_default();
     driver.note(&match gate.gate.kind {
         GateKind::Prime => format!(

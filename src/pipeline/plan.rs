@@ -14,7 +14,7 @@ use std::thread;
 use serde::Serialize;
 
 use crate::batch::{Limits, Packer, PieceSummary, Placement, SpoolRowsBuilder, SpoolWriter};
-use crate::estimate::fit::Counted;
+use crate::estimate::fit::{Counted, Fit};
 use crate::estimate::load::Gathered;
 use crate::estimate::prime::{CacheDecision, Priming};
 use crate::estimate::sample::{SampleSpec, Sampled, Sampler};
@@ -140,6 +140,14 @@ impl Planner<'_> {
         Ok(Estimator::new(&self.prepared.catalog, &request.model, max_tokens, head, self.known.clone())?)
     }
 
+    /// The arithmetic of the cache.
+    fn priming(&self, estimator: &Estimator<'_>, fit: &Fit) -> Result<Priming, Error> {
+        let choices = self.prepared.requests.choices();
+        let split = [(choices.model, "model"), (choices.effort, "effort")].into_iter().find(|(is_chosen, _)| *is_chosen);
+        let priming = Priming::new(self.file.job.cache.prime, estimator, fit)?;
+        Ok(priming.split_by(split.map(|(_, choice)| choice)))
+    }
+
     /// Makes the estimate of an outline anew, by rows that the provider counted.
     ///
     /// # Errors
@@ -148,7 +156,7 @@ impl Planner<'_> {
         let estimator = self.estimator()?;
         let fit = estimator.counted(shared_tokens, counted, &outline.gathered.total());
         // What leads the run was settled when it was cut; what is said of it is told by what was counted.
-        let priming = Priming::new(self.file.job.cache.prime, &estimator, &fit)?;
+        let priming = self.priming(&estimator, &fit)?;
         outline.cache = priming.told(outline.requests, primes(&outline.gates), outline.requests > 1);
         outline.estimate = estimator.estimate(&outline.gathered, fit, primes(&outline.gates))?;
         Ok(())
@@ -257,7 +265,7 @@ struct PieceMaker<'a> {
 impl<'a> PieceMaker<'a> {
     fn new(planner: &'a Planner<'a>, estimator: &'a Estimator<'a>, spool: Option<&'a Path>) -> Result<PieceMaker<'a>, Error> {
         let head: Arc<[u8]> = planner.prepared.requests.head().into();
-        let priming = Priming::new(planner.file.job.cache.prime, estimator, &estimator.fit())?;
+        let priming = planner.priming(estimator, &estimator.fit())?;
         let leading = Leading::of(planner.file, &priming);
         let by_row_number = planner.prepared.keys.columns().is_empty();
         let must_be_unique = planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;

@@ -14,10 +14,12 @@ use jiff::Timestamp;
 
 use crate::batch::{PieceSummary, SpoolReader, SpooledBody, sent_ids, verify};
 use crate::catalog::Catalog;
+use crate::cost::CacheUse;
 use crate::durable;
 use crate::job::{Job, JobFile};
 use crate::journal::{
-    Batch, BatchState, BillSummary, Event, HashedFile, Journal, Lock, Manifest, Owner, Plan, RunDir, State, Step,
+    Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest, Measured, Owner, Plan, RunDir,
+    State, Step,
 };
 use crate::outcome::answer::AnswerPlan;
 use crate::outcome::class::RetrySpec;
@@ -498,8 +500,16 @@ impl Run {
             (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
             manifest.cost_usd = Some(totals.bill.total().total());
             manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
+            manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
         }
         manifest
+    }
+
+    /// What was decided about the prompt cache, and what it did; `None` where it did nothing.
+    fn cache_summary(&self, cache: &CacheUse) -> Option<CacheSummary> {
+        let measured = Measured::new(cache)?;
+        let (primes, why) = self.plan.cache.as_ref().map_or((false, String::new()), |d| (d.primes, d.why.clone()));
+        Some(CacheSummary { primes, why, measured: Some(measured) })
     }
 
     /// Replaces the manifest.

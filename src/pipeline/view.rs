@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::journal::{Batch, BatchState, FORMAT, Journal, Manifest, Plan, RunDir, Stage, State};
+use crate::journal::{Batch, BatchState, CacheSummary, FORMAT, GateSummary, Journal, Manifest, Plan, RunDir, Stage, State};
 use crate::outcome::{Status, Usage};
 
 use super::drive::between;
@@ -82,6 +82,7 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
     if let Some(written) = Manifest::read(&dir)? {
         (manifest.usage, manifest.updated_at) = (written.usage, written.updated_at);
         (manifest.cost_usd, manifest.bill) = (written.cost_usd, written.bill);
+        manifest.cache = written.cache.or(manifest.cache);
     }
     Ok((
         RunView { folder: dir.path().to_path_buf(), manifest, batches, warnings },
@@ -120,12 +121,20 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         usage: Usage::default(),
         cost_usd: None,
         bill: None,
+        cache: cache_of(plan),
+        gates: state.gates().iter().map(GateSummary::of).collect(),
         output: state.export().and_then(|(export, _)| export.path.clone()),
         next_action: next_action(state.stage(), folder),
         created_at: plan.created_at,
         updated_at: now,
         notes: notes(state),
     }
+}
+
+/// What was decided about the prompt cache, where something is cached.
+fn cache_of(plan: &Plan) -> Option<CacheSummary> {
+    let decision = plan.cache.as_ref().filter(|decision| decision.bill.is_some())?;
+    Some(CacheSummary { primes: decision.primes, why: decision.why.clone(), measured: None })
 }
 
 fn by_status(state: &State) -> BTreeMap<Status, u64> {

@@ -20,6 +20,14 @@ fn work() -> Workdir {
     work
 }
 
+/// The same, led by a priming request and a canary: four batches, each sent when the one before it is judged.
+fn led_work() -> Workdir {
+    let work = work();
+    let job = work.read("job.toml");
+    work.write("job.toml", format!("{job}\n[cache]\nprime = \"always\"\n[canary]\nrows = 6\n"));
+    work
+}
+
 /// Ended by itself at its n-th act: `None` if it was.
 pub(crate) fn run_to(mut command: Command, n: u32) -> Option<Finished> {
     let output = command.env("ROWMILL_CRASH_AT", n.to_string()).output().expect("the binary runs");
@@ -124,6 +132,24 @@ fn a_run_that_is_ended_at_any_act_goes_on_and_pays_once() {
     // Five files of the plan, its name, three batches with three acts each and what follows; and the worst case is among them.
     assert!(acts >= 25, "{acts} acts");
     assert_eq!(accepted_and_not_journaled.into_inner(), 3, "of {acts} acts");
+}
+
+#[test]
+fn a_run_that_is_led_by_other_batches_and_ended_at_any_act_goes_on_and_pays_once() {
+    let acts = for_every_act(|n| {
+        let (work, sim) = (led_work(), Sim::start());
+        let args = ["run", "job.toml"];
+        let was_ended = run_to(work.command_at(&sim.url(), &args), n).is_none();
+        if was_ended {
+            run_until(&work, &sim, &args, 0);
+        }
+        check(&work, &sim);
+        let sizes: Vec<u64> = sim.ledger().batches.iter().map(|batch| batch.requests).collect();
+        assert_eq!(sizes, [1, 6, 7, 6], "what leads went first, ended at act {n}");
+        was_ended
+    });
+    // Beside what a run has: two judgements.
+    assert!(acts >= 30, "{acts} acts");
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use rowmill::cost::Money;
+use rowmill::journal::Manifest;
 use rowmill::simulator::Call;
 
-use crate::support::{JOB, Sim, Workdir};
+use crate::support::{Finished, JOB, Sim, Workdir};
 
 const ROWS: usize = 40;
 
@@ -134,6 +136,8 @@ fn a_submit_waits_for_a_canary_no_longer_than_the_job_says() {
     let sim = Sim::with("[[batches]]\nnth = [1]\nextra_seconds = 4\n");
     work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5).says("3 batches still to be sent");
     assert_eq!(sizes(&sim), [10]);
+    // Each submit looks once, however long the time is over.
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5).says("3 batches still to be sent");
     // Who only fetches opens nothing.
     work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "20s"]).expect(5);
     assert_eq!(sizes(&sim), [10]);
@@ -141,6 +145,24 @@ fn a_submit_waits_for_a_canary_no_longer_than_the_job_says() {
     assert_eq!(sizes(&sim), [10, 15, 14, 1]);
     work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "20s"]).expect(0);
     check_output(&work);
+}
+
+#[test]
+fn a_priming_request_that_is_late_holds_up_no_canary() {
+    let work = work("[cache]\nprime = \"always\"\nprime_wait = \"1s\"\n[canary]\nrows = 10\n");
+    let sim = Sim::with("[[batches]]\nnth = [1]\nextra_seconds = 600\n");
+    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "15s"]).expect(5);
+    assert_eq!(sizes(&sim), [1, 10, 15, 14], "the canary was judged while the first batch was under way");
+}
+
+#[test]
+fn a_submit_sends_what_a_canary_of_an_earlier_one_allows() {
+    let work = work("[cache]\nprime_wait = \"0s\"\n[canary]\nrows = 10\n");
+    let sim = Sim::new("", Duration::from_secs(2));
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5).says("3 batches still to be sent");
+    std::thread::sleep(Duration::from_secs(3));
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5).says("the canary is back");
+    assert_eq!(sizes(&sim), [10, 15, 14, 1]);
 }
 
 #[test]
@@ -189,4 +211,73 @@ fn a_rescued_run_judges_its_gates_again() {
     work.rowmill_at(&sim.url(), &["run", &run]).expect(6);
     assert_eq!(sizes(&sim), [1], "nothing behind the gate was sent");
     assert_eq!(verdict(&work), "stopped");
+}
+
+/// What a job says of the cache after a run of 100 rows whose shared prefix has about 6,000 tokens: requests that read, what the
+/// prompts cost, what the marks saved.
+fn cached(mark: &str, prime: &str) -> (u64, Money, Option<Money>, Finished) {
+    let work = Workdir::new().with_rows(100);
+    let policy: String = (0..900).map(|n| format!("Rule {n}: a text is about one thing. ")).collect();
+    let system = format!("system = [{{ text = \"{policy}\"{mark} }}]");
+    let job = work.read("job.toml").replace("system = \"Say what the text is about.\"", &system);
+    work.write("job.toml", format!("{job}\n[cache]\nprime = \"{prime}\"\n"));
+    let sim = Sim::start();
+    let done = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
+    let manifest = work.files().into_iter().find(|file| file.ends_with("manifest.json")).unwrap();
+    let manifest: Manifest = serde_json::from_str(&work.read(&manifest)).unwrap();
+    let measured = manifest.cache.and_then(|cache| cache.measured);
+    let reading = measured.as_ref().map_or(0, |measured| measured.reading);
+    (reading, manifest.bill.unwrap().by_kind.input_side(), measured.map(|measured| measured.saved_usd), done)
+}
+
+#[test]
+fn a_primed_run_reads_what_a_cold_one_writes_again_and_again() {
+    let hour = ", cache = \"1h\"";
+    let (none, unmarked, nothing, _) = cached("", "auto");
+    let (few, cold, lost, said_cold) = cached(hour, "off");
+    let (most, primed, saved, said_primed) = cached(hour, "auto");
+    // The simulator works on 64 requests at a time: of a cold batch these all write, and 36 read. Primed, all but the first read.
+    assert_eq!((none, few, most), (0, 36, 99));
+    assert!(primed < unmarked && unmarked < cold, "{primed} {unmarked} {cold}");
+    // What was saved or lost is the difference to the run without a mark, to the last unit.
+    assert_eq!(nothing, None);
+    assert_eq!(saved, Some(unmarked.saturating_sub(primed)));
+    assert_eq!(lost, Some(unmarked.saturating_sub(cold)));
+    assert!(lost.unwrap().is_negative());
+    for (said, words) in [
+        (&said_primed, "one request goes first and writes the shared"),
+        (&said_primed, "the priming request is back, the rest follows: it wrote"),
+        (&said_primed, "cache      99 % of the marked tokens read, in 99 of 100 requests; $"),
+        (&said_cold, "the 1 h mark is not primed: below 52.7 %"),
+        (&said_cold, "cache      36 % of the marked tokens read, in 36 of 100 requests; the marks cost $"),
+    ] {
+        assert!(said.stderr.contains(words), "`{words}` is not in\n{}", said.stderr);
+    }
+}
+
+#[test]
+fn plan_and_check_say_why_a_run_is_primed_or_not() {
+    let work = work("");
+    let policy: String = (0..900).map(|n| format!("Rule {n}: a text is about one thing. ")).collect();
+    let job = work.read("job.toml");
+    let with = |mark: &str| job.replace("\"Say what the text is about.\"", &format!("[{{ text = \"{policy}\"{mark} }}]"));
+    work.write("hour.toml", with(", cache = \"1h\""))
+        .write("minutes.toml", with(", cache = \"5m\""))
+        .write("bare.toml", with(""));
+    for (name, words, gates) in [
+        ("hour.toml", "cache      one request goes first and writes the shared", 1),
+        ("minutes.toml", "cache      not primed, since the mark lives five minutes", 0),
+        ("bare.toml", "cache      nothing is marked: with `cache = \"1h\"`", 0),
+    ] {
+        for command in ["plan", "check"] {
+            let said = work.rowmill(&[command, name]).expect(0);
+            assert!(said.stdout.contains(words), "{command} {name}: `{words}` is not in\n{}", said.stdout);
+        }
+        let plan = work.rowmill(&["plan", name, "--json"]).expect(0).json();
+        assert_eq!(plan["plan"]["gates"].as_array().unwrap().len(), gates, "{name}");
+        assert_eq!(plan["plan"]["cache"]["primes"].as_bool().unwrap(), gates == 1);
+    }
+    // A run of one row has nothing that could follow.
+    let one = work.rowmill(&["plan", "hour.toml", "--limit", "1"]).expect(0);
+    assert!(one.stdout.contains("not primed, since nothing follows the first request"), "{}", one.stdout);
 }

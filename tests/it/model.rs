@@ -23,6 +23,8 @@ struct Plan {
     /// The first process ends itself at this act.
     crash_at: Option<u32>,
     is_in_halves: bool,
+    /// Whether a priming request and a canary go first.
+    is_led: bool,
     max_requests: usize,
     max_queued_requests: usize,
 }
@@ -35,8 +37,10 @@ impl Plan {
 
     fn job(&self) -> String {
         let Plan { max_requests, max_queued_requests, .. } = self;
+        let leading =
+            if self.is_led { "[cache]\nprime = 'always'\nprime_wait = '2s'\n[canary]\nrows = 3\nmax_error = 1.0\n" } else { "" };
         format!(
-            "{JOB}\n[batch]\nmax_requests = {max_requests}\nmax_queued_requests = {max_queued_requests}\nsettle_seconds = 1\n"
+            "{JOB}\n[batch]\nmax_requests = {max_requests}\nmax_queued_requests = {max_queued_requests}\nsettle_seconds = 1\n{leading}"
         )
     }
 }
@@ -94,15 +98,17 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::vec(batches.prop_map(str::to_owned), 0..2),
         prop::option::of(1..45_u32),
         any::<bool>(),
+        any::<bool>(),
         prop_oneof![Just(4_usize), Just(7), Just(20)],
         prop_oneof![Just(20_usize), Just(1_000)],
     );
-    parts.prop_map(|(calls, rows, batches, crash_at, is_in_halves, max_requests, max_queued_requests)| Plan {
+    parts.prop_map(|(calls, rows, batches, crash_at, is_in_halves, is_led, max_requests, max_queued_requests)| Plan {
         calls,
         rows,
         batches,
         crash_at,
         is_in_halves,
+        is_led,
         max_requests,
         max_queued_requests,
     })
@@ -110,8 +116,11 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 /// Gives the command until it ends for good.
 fn drive(work: &Workdir, sim: &Sim, plan: &Plan) -> i32 {
-    let halves: &[&[&str]] =
-        if plan.is_in_halves { &[&["submit", "job.toml"], &["collect", "job.toml"]] } else { &[&["run", "job.toml"]] };
+    let halves: &[&[&str]] = if plan.is_in_halves {
+        &[&["submit", "job.toml", "--ignore-canary"], &["collect", "job.toml"]]
+    } else {
+        &[&["run", "job.toml", "--ignore-canary"]]
+    };
     let mut said = Vec::new();
     for round in 0..AGAIN {
         // In halves, the first is given until there is nothing left to send.
