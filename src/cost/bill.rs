@@ -97,7 +97,6 @@ impl Bill {
         }
         other.by_status.iter().for_each(|(status, cost)| self.add_row(*status, None, *cost));
         other.by_tag.iter().for_each(|(tag, cost)| self.add_tag(tag, *cost));
-        other.by_status.iter().for_each(|(status, cost)| self.add_row(*status, *cost));
         self.cache.merge(&other.cache);
     }
 
