@@ -107,6 +107,13 @@ fn source() -> RecordBatch {
     .unwrap()
 }
 
+/// The answers' JSON read by pointers in place of a schema.
+fn pointers() -> Answers {
+    let spec = "columns = { topic = '/topic', score = { pointer = '/score', type = 'float64' }, reason = '/reason' }";
+    let spec = toml::from_str(spec).unwrap();
+    Answers::compile(&AnswerPlan { spec, ..AnswerPlan::default() }).unwrap().unwrap()
+}
+
 fn answers() -> Answers {
     let schema = json!({ "type": "object", "additionalProperties": false, "required": ["topic", "score", "reason"], "properties": {
         "topic": { "enum": ["card", "loan"] }, "score": { "type": "number" }, "reason": { "type": "string" }
@@ -210,11 +217,15 @@ fn parse_in_any_order(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench(args = ["text", "schema"])]
+#[divan::bench(args = ["text", "schema", "pointers"])]
 fn join(bencher: Bencher<'_, '_>, answer: &str) {
     let lines = result_lines();
     let ids: Vec<_> = (0..ROWS).map(id).collect();
-    let answers = (answer == "schema").then(answers);
+    let answers = match answer {
+        "schema" => Some(answers()),
+        "pointers" => Some(pointers()),
+        _ => None,
+    };
     bencher
         .counter(ItemsCount::new(ROWS))
         .counter(BytesCount::new(lines.len()))

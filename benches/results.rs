@@ -8,6 +8,7 @@ mod text;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use rowmill::outcome::details::Wanted;
 use rowmill::provider::anthropic::result_line;
 use serde_json::Value;
 
@@ -52,6 +53,15 @@ fn counted(bencher: Bencher<'_, '_>, read: impl Fn(&[u8]) + Sync) {
 fn parse(bencher: Bencher<'_, '_>) {
     counted(bencher, |line| {
         black_box(result_line::parse(line).expect("a result line"));
+    });
+}
+
+/// With everything that a job can ask for.
+#[divan::bench]
+fn parse_with_all_details(bencher: Bencher<'_, '_>) {
+    let all = Wanted { thinking: true, citations: true, tool_calls: true, message: true, words: true };
+    counted(bencher, |line| {
+        black_box(result_line::parse_with(line, all).expect("a result line"));
     });
 }
 

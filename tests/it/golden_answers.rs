@@ -29,7 +29,7 @@ use rowmill::pipeline::Prepared;
 use rowmill::provider::anthropic::result_line::{custom_id_of, parse_with};
 use serde_json::{Map, Value};
 
-use crate::golden_requests::{cases, copy, refusal};
+use crate::golden_requests::{cases, copy, difference, refusal};
 use crate::support::Workdir;
 
 #[test]
@@ -40,16 +40,7 @@ fn reads_what_the_golden_cases_say() {
             true => vec![("refused.txt", refusal(&case))],
             false => table(&case),
         };
-        for (name, found) in found {
-            let path = case.join(name);
-            if std::env::var_os("ROWMILL_BLESS").is_some() {
-                fs::write(&path, &found).expect("a golden file");
-            }
-            let expected = fs::read_to_string(&path).unwrap_or_default();
-            if found != expected {
-                wrong.push(format!("{}\n--- expected\n{expected}\n--- found\n{found}", path.display()));
-            }
-        }
+        wrong.extend(found.iter().filter_map(|(name, found)| difference(&case.join(name), found)));
         checked += 1;
     }
     assert!(checked >= 2, "there are golden cases");

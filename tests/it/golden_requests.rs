@@ -36,17 +36,19 @@ fn sends_what_the_golden_cases_say() {
             true => ("refused.txt", refusal(case)),
             false => ("requests.jsonl", requests(case)),
         };
-        let path = case.join(name);
-        if std::env::var_os("ROWMILL_BLESS").is_some() {
-            fs::write(&path, &found).expect("a golden file");
-        }
-        let expected = fs::read_to_string(&path).unwrap_or_default();
-        if found != expected {
-            wrong.push(format!("{}\n--- expected\n{expected}\n--- found\n{found}", path.display()));
-        }
+        wrong.extend(difference(&case.join(name), &found));
     }
     assert!(cases.len() >= 2, "there are golden cases");
     assert!(wrong.is_empty(), "{} of {} cases differ:\n{}", wrong.len(), cases.len(), wrong.join("\n\n"));
+}
+
+/// What differs between a golden file and what was found; with `ROWMILL_BLESS` the file is written anew, and nothing does.
+pub(crate) fn difference(path: &Path, found: &str) -> Option<String> {
+    if std::env::var_os("ROWMILL_BLESS").is_some() {
+        fs::write(path, found).expect("a golden file");
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    (found != expected).then(|| format!("{}\n--- expected\n{expected}\n--- found\n{found}", path.display()))
 }
 
 /// The folders of all cases of a kind, by name.
