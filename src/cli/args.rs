@@ -101,6 +101,9 @@ pub(crate) enum Command {
     /// Fetch what has ended, and write the output once all of it is there.
     #[command(after_help = examples::COLLECT)]
     Collect(Collect),
+    /// Write the output of a finished run again, its answers read as the job file says now. Sends nothing.
+    #[command(after_help = examples::EXPORT)]
+    Export(Export),
     /// Where the runs stand.
     #[command(after_help = examples::STATUS)]
     Status(Status),
@@ -261,6 +264,16 @@ pub(crate) struct Collect {
     /// Wait this long for what has not ended yet; without it, look once.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<std::time::Duration>,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// A run's folder or id, or a job file (its newest run, read as the file says now).
+    pub(crate) target: PathBuf,
+    /// Read the answers by this job file's `[answer]`, schema and `[output]`. Without it, a run is read as it was planned.
+    #[arg(long, value_name = "JOB")]
+    pub(crate) job: Option<PathBuf>,
 }
 
 /// Arguments of `status`.

@@ -39,6 +39,12 @@ Examples:
   rowmill collect tickets.toml                  looks once; exit code 5 while something is missing
   rowmill collect tickets.toml --wait 2h        waits for it";
 
+pub(crate) const EXPORT: &str = "\
+Examples:
+  rowmill export tickets.toml                   after a change to [answer], the schema file or [output]
+  rowmill export runs/monday --job other.toml   the same answers, another table
+Answers are kept as they came, so reading them anew costs nothing. What was asked does not change.";
+
 pub(crate) const STATUS: &str = "\
 Examples:
   rowmill status                                all runs, newest first

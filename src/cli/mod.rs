@@ -8,6 +8,7 @@ mod collect;
 mod connect;
 mod examples;
 mod explain;
+mod export;
 mod init;
 mod layout;
 mod models;
@@ -63,6 +64,7 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
         Command::Run(args) => run::run(args, common, catalog, screen),
         Command::Submit(args) => submit::run(args, common, catalog, screen),
         Command::Collect(args) => collect::run(args, common, catalog, screen),
+        Command::Export(args) => export::run(args, common, catalog, screen),
         Command::Status(args) => status::run(args, common, screen),
         Command::Cancel(args) => cancel::run(args, common, catalog, screen),
         Command::Retry(args) => retry::run(args, common, catalog, screen),

@@ -157,7 +157,7 @@ fn by_status(summary: &Summary) -> String {
 /// Which rows did not succeed, and what can be done about those that another try may heal.
 fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
     let failed = summary.totals.rows - summary.totals.count(Status::Succeeded);
-    let prefix = &run.job().output.prefix;
+    let prefix = &run.reading().output.prefix;
     let mut words = format!(
         "{} not succeed ({}); `{prefix}status` and `{prefix}error` say why",
         plural(failed, "row did", "rows did"),
@@ -204,7 +204,7 @@ fn first_rows(path: &Path, run: &Run) -> Option<String> {
 fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
     let schema = batch.schema();
     let job = run.job();
-    let own = |name: &str| schema.index_of(&format!("{}{name}", job.output.prefix)).ok();
+    let own = |name: &str| schema.index_of(&format!("{}{name}", run.reading().output.prefix)).ok();
     let status = own("status")?;
     let answers = answer_columns(run);
     let inputs = status.checked_sub(answers)?;
@@ -220,7 +220,7 @@ fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
 }
 
 fn answer_columns(run: &Run) -> usize {
-    Answers::compile(&run.plan().answer).ok().flatten().map_or(0, |answers| answers.fields().len())
+    Answers::compile(&run.reading().answer).ok().flatten().map_or(0, |answers| answers.fields().len())
 }
 
 fn bytes_of_text(batch: &RecordBatch, column: usize) -> usize {

@@ -64,7 +64,7 @@ pub enum Export {
 /// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were; [`Error::Output`] when the output cannot be written.
 /// What was at its place is then as it was.
 pub fn export(run: &mut Run, policy: &Policy, now: Timestamp, listener: &dyn Listener) -> Result<Export, Error> {
-    let answer = Answers::compile(&run.plan().answer)?;
+    let answer = Answers::compile(&run.reading().answer)?;
     let spec = run.output_spec();
     let wanted = output::wanted(&spec.extra);
     let columns = run.kept_columns()?;

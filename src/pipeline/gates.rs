@@ -109,7 +109,7 @@ fn verdict(driver: &Driver<'_>, run: &Run, gate: &GateState, sends: bool) -> Res
 
 /// What came back for each request of a piece when it was sent first.
 fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
-    let answer = Answers::compile(&run.plan().answer)?;
+    let answer = Answers::compile(&run.reading().answer)?;
     let mut joiner = Piece { run, piece, answer: answer.as_ref(), wanted: Wanted::default() }.joiner()?;
     let mut outcomes = Vec::new();
     for rows in SpoolReader::open_without_fragments(&run.spool_path(piece))? {

@@ -89,7 +89,7 @@ pub struct Healing {
 /// [`Error::Batch`], [`Error::Join`] and [`Error::Journal`] when the run's files cannot be read or written. Batches recorded before that
 /// stay, and are sent.
 pub fn heal(run: &mut Run, pieces: impl IntoIterator<Item = u32>, policy: &Policy, now: Timestamp) -> Result<Healing, Error> {
-    let answer = Answers::compile(&run.plan().answer)?;
+    let answer = Answers::compile(&run.reading().answer)?;
     let mut pools = Pools::new(run, policy)?;
     for piece in pieces {
         pools.take(&Piece { run, piece, answer: answer.as_ref(), wanted: Wanted::default() }, policy)?;

@@ -29,6 +29,7 @@ pub mod plan;
 pub mod prepare;
 pub mod progress;
 pub mod purse;
+pub mod reading;
 mod render;
 pub mod rescue;
 pub mod run;

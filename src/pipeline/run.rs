@@ -21,15 +21,15 @@ use crate::journal::{
     Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest, Measured, Owner, Plan, RunDir,
     State, Step,
 };
-use crate::outcome::answer::AnswerPlan;
 use crate::outcome::class::RetrySpec;
-use crate::output::{KeptColumns, OutputSpec};
+use crate::output::OutputSpec;
 use crate::provider::{BatchId, Counts};
 
 use super::export::Summary;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
 use super::prepare::Prepared;
 use super::purse::{Means, Purse};
+use super::reading::Reading;
 use super::submit::HeldByBudget;
 use super::{Error, view};
 
@@ -60,6 +60,7 @@ pub struct Run {
     decided: HashSet<u32>,
     /// Whether a person wants the rest to be sent whatever the first rows came to.
     ignores_canary: bool,
+    reading: Reading,
     last_summary: Option<Summary>,
     _lock: Lock,
 }
@@ -78,6 +79,7 @@ impl Run {
         let kept: KeptJob = serde_json::from_value(plan.job.clone())
             .map_err(|source| crate::journal::Error::Damaged { path: dir.plan(), source })?;
         let head = dir.read_head(&plan.head)?;
+        let reading = Reading::of_plan(&plan, &kept);
         let purse = Purse::open(dir.path(), &plan.run, means, kept.job.budget.clone(), plan.max_cost)?;
         let mut run = Run {
             catalog: Arc::clone(&means.catalog),
@@ -90,6 +92,7 @@ impl Run {
             not_it: HashSet::new(),
             decided: HashSet::new(),
             ignores_canary: false,
+            reading,
             last_summary: None,
             _lock: lock,
         };
@@ -439,12 +442,23 @@ impl Run {
     /// Where the output goes.
     #[must_use]
     pub fn output_path(&self) -> PathBuf {
-        self.plan.output.clone()
+        self.reading.path.clone()
+    }
+
+    /// Takes note that the answers are to be read in another way than was planned.
+    pub fn read_as(&mut self, reading: Reading) {
+        self.reading = reading;
+    }
+
+    /// How the answers are read, and what is written.
+    #[must_use]
+    pub fn reading(&self) -> &Reading {
+        &self.reading
     }
 
     /// How the output is written; its input columns were chosen when the run was planned.
     pub(crate) fn output_spec(&self) -> OutputSpec {
-        OutputSpec { columns: KeptColumns::All, ..self.kept.job.output_spec() }
+        self.reading.output.clone()
     }
 
     /// The source columns that were kept for the output.
@@ -466,7 +480,7 @@ impl Run {
             ("rowmill.planned_at", self.plan.created_at.to_string()),
             ("rowmill.priced_at", self.catalog.date.to_string()),
             ("rowmill.tool", self.plan.tool.clone()),
-            ("rowmill.answer_columns", (self.plan.answer != AnswerPlan::default()).to_string()),
+            ("rowmill.answer_columns", self.reading.has_answer_columns().to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::template::nearest;
 
-pub(super) use file::read;
+pub(crate) use file::read;
 pub use file::{AnswerSchema, SchemaSpec};
 pub use lower::lower;
 

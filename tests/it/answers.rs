@@ -106,6 +106,46 @@ path = "out.parquet"
     assert!(table.column("_rm_text")[0].starts_with("Label: "), "the text is kept");
 }
 
+#[test]
+fn reads_answers_anew_that_were_paid_for() {
+    let sim = Sim::start();
+    let system = "system = \"\"\"Sort the text. Answer in this form:\nLabel: <spam | ham>\n\"\"\"";
+    let rest = "\n[answer]\ncolumns.label = { regex = 'Etikett: (.*)' }\n\n[output]\npath = \"out.parquet\"\n";
+    let work = job(&format!("{TEXT}\n{system}"), rest);
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5);
+    work.rowmill(&["export", "job.toml"]).expect(2).says("is not finished: not all of its answers are there");
+    sim.settle();
+    work.rowmill_at(&sim.url(), &["collect", "job.toml"]).expect(3);
+    assert!(work.parquet("out.parquet").column("_rm_status").iter().all(|status| status == "invalid"));
+
+    let written = work.read("job.toml");
+    let mended =
+        written.replace("Etikett", "Label").replace("out.parquet\"", "mended.csv\"\nprefix = \"p_\"\ncolumns = [\"id\"]");
+    work.write(
+        "mended.toml",
+        mended.replace("columns.label", "columns.note = { regex = 'Why', required = false }\ncolumns.label"),
+    );
+    work.rowmill(&["export", "job.toml", "--job", "mended.toml"]).expect(0);
+    let table = work.read("mended.csv");
+    let mut lines = table.lines();
+    assert!(lines.next().unwrap().starts_with("id,note,label,p_status,"));
+    assert!(lines.all(|line| line.contains(",,spam,succeeded,") || line.contains(",,ham,succeeded,")), "{table}");
+
+    // The job's own file decides where nothing else is named, and what was planned where a run is.
+    work.write("job.toml", written.replace("Etikett", "Label"));
+    work.rowmill(&["export", "job.toml"]).expect(0);
+    assert_eq!(filled(&work.parquet("out.parquet"), "label"), 40);
+    let runs = std::fs::read_dir(work.path(".rowmill/answers")).unwrap();
+    let run = runs.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).expect("a run");
+    work.rowmill(&["export", run.to_str().unwrap()]).expect(3);
+    assert_eq!(filled(&work.parquet("out.parquet"), "label"), 0);
+    work.write("mended.toml", mended.replace("(.*)", "(.*"));
+    work.rowmill(&["export", "job.toml", "--job", "mended.toml"])
+        .expect(2)
+        .says("`answer.columns.label` is no regular expression");
+    assert!(sim.accepted().values().all(|times| *times == 1), "nothing was sent again");
+}
+
 const TOOLS: &str = r#"
 [[request.tools]]
 name = "record_fact"
@@ -263,6 +303,10 @@ fn every_setting_of_the_documentation_is_one() {
 #[test]
 fn the_documentation_lists_the_columns_there_are() {
     let page = documentation();
-    let listed = page.split("a test compares -->").nth(1).unwrap().split("<!-- /columns -->").next().unwrap();
-    assert_eq!(listed.trim(), rowmill::output::extra_documentation().trim());
+    let (before, rest) = page.split_once("a test compares -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- /columns -->").unwrap();
+    let table = rowmill::output::extra_documentation();
+    let found = format!("{before}a test compares -->\n\n{table}\n<!-- /columns -->{after}");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/structured-output.md");
+    assert_eq!(crate::golden_requests::difference(&path, &found), None);
 }

@@ -77,11 +77,7 @@ impl AnswerSchema {
 }
 
 /// Reads the schema of a job; the file is added to `files`, as the job names it, with its blake3 in hex.
-pub(in crate::request) fn read(
-    spec: &SchemaSpec,
-    folder: &Path,
-    files: &mut Vec<(PathBuf, String)>,
-) -> Result<AnswerSchema, Error> {
+pub(crate) fn read(spec: &SchemaSpec, folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<AnswerSchema, Error> {
     let path = &spec.file;
     let text =
         std::fs::read_to_string(folder.join(path)).map_err(|source| template::Error::Read { path: path.clone(), source })?;

@@ -1,0 +1,41 @@
+//! `rowmill export`: writes the output of a run again, its answers read as the job file says now.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rowmill::catalog::Catalog;
+use rowmill::job::JobFile;
+use rowmill::pipeline::export::{Export, export};
+use rowmill::pipeline::heal::Policy;
+use rowmill::pipeline::reading::Reading;
+use rowmill::pipeline::{Error, Run};
+
+use super::args::{Common, Export as Args};
+use super::explain::{self, Failure};
+use super::run::Way;
+use super::screen::Screen;
+use super::summary;
+use super::target::{Target, run_of};
+
+pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+    let folder = run_of(&args.target, &common.state)?;
+    let job = match (&args.job, Target::find(&args.target, &common.state)?) {
+        (Some(path), _) => Some(JobFile::read(path)?),
+        (None, Target::Job(file)) => Some(*file),
+        (None, Target::Run(_)) => None,
+    };
+    let (mut run, notes) = Run::open(&folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
+    notes.iter().for_each(|note| screen.warn(note));
+    if !run.state().is_collected() {
+        let message = format!("the run `{}` is not finished: not all of its answers are there", folder.display());
+        return Err(Failure::words(explain::CHANGE, message, format!("`rowmill run {}` finishes it", folder.display())));
+    }
+    if let Some(job) = &job {
+        let reading = Reading::of_job(run.plan(), job)?;
+        run.read_as(reading);
+    }
+    match export(&mut run, &Policy::none(), Timestamp::now(), screen)? {
+        Export::Done(done) => summary::show(&run, &done, screen),
+        Export::Healable(_) => Err(Error::Bug("rows were to be sent again, and nobody asked for that".to_owned()).into()),
+    }
+}

@@ -1,0 +1,55 @@
+//! How the answers of a run become its output: as it was planned, or as a job file says now.
+//!
+//! Answers are paid for once and kept as they came. Whoever finds that a pointer, an expression, a schema or a column was wrong reads them
+//! anew, for nothing. What was sent cannot change any more: tools and the beginning of the answer are those of the plan.
+
+use std::path::PathBuf;
+
+use crate::job::JobFile;
+use crate::journal::Plan;
+use crate::outcome::answer::{AnswerPlan, Answers};
+use crate::output::OutputSpec;
+use crate::request::schema;
+
+use super::Error;
+use super::new_run::{KeptJob, absolute};
+
+/// How answers are read, and what is written.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// What decides how answers become columns.
+    pub answer: AnswerPlan,
+    /// How the output is written; its input columns are among those that the run kept.
+    pub output: OutputSpec,
+    /// Where it is written.
+    pub path: PathBuf,
+}
+
+impl Reading {
+    /// As the run was planned.
+    pub(super) fn of_plan(plan: &Plan, kept: &KeptJob) -> Reading {
+        let output = OutputSpec { columns: crate::output::KeptColumns::All, ..kept.job.output_spec() };
+        Reading { answer: plan.answer.clone(), output, path: plan.output.clone() }
+    }
+
+    /// Whether answers become columns.
+    pub(super) fn has_answer_columns(&self) -> bool {
+        Answers::compile(&self.answer).is_ok_and(|answers| answers.is_some())
+    }
+
+    /// As a job says now: its `[answer]`, its schema and its `[output]`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] and [`Error::Answer`]: the schema cannot be read, or the columns make no sense.
+    pub fn of_job(plan: &Plan, file: &JobFile) -> Result<Reading, Error> {
+        let schema =
+            file.job.request.schema.as_ref().map(|spec| schema::read(spec, &file.folder, &mut Vec::new())).transpose()?;
+        let (schema, sent_schema) = schema.map(|schema| (schema.written, schema.lowered)).unzip();
+        let answer =
+            AnswerPlan { schema, sent_schema: sent_schema.flatten(), spec: file.job.answer.clone(), ..plan.answer.clone() };
+        Answers::compile(&answer)?;
+        let output = file.job.output_spec();
+        output.check()?;
+        Ok(Reading { answer, output, path: absolute(&file.resolve(&file.job.output.path)) })
+    }
+}
