@@ -39,6 +39,8 @@ pub struct Catalog {
     pub models: BTreeMap<String, Model>,
     /// Models whose calls fail, by id.
     pub retired: BTreeMap<String, Retired>,
+    /// Where its facts come from, in words.
+    pub sources: Vec<String>,
     /// What tools cost that run at the provider.
     pub server_tools: ServerTools,
     /// Ids that overrides added or changed.
@@ -50,6 +52,7 @@ pub struct Catalog {
 /// The entries of a table as written.
 #[derive(Debug, Clone, Default)]
 struct Entries {
+    sources: Vec<String>,
     server_tools: Table,
     models: BTreeMap<String, Table>,
 }
@@ -182,7 +185,7 @@ pub enum Lifecycle {
 /// Why a table of models was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not TOML, or a key at the top that is none of `date`, `server_tools` and `models`.
+    /// Not TOML, or a key at the top that is none of `date`, `sources`, `server_tools` and `models`.
     #[error("the model table cannot be read")]
     Table {
         /// What the reader says.
@@ -229,6 +232,8 @@ pub enum Error {
 struct Written {
     date: Option<Date>,
     #[serde(default)]
+    sources: Vec<String>,
+    #[serde(default)]
     server_tools: Table,
     #[serde(default)]
     models: BTreeMap<String, Table>,
@@ -250,7 +255,7 @@ impl Catalog {
         TABLE.get_or_init(|| {
             let written = read(include_str!("catalog.toml")).expect("the built-in catalog is TOML");
             let date = written.date.expect("the built-in catalog has a date");
-            let entries = Entries { server_tools: written.server_tools, models: written.models };
+            let entries = Entries { sources: written.sources, server_tools: written.server_tools, models: written.models };
             Catalog::assemble(date, entries, BTreeSet::new()).expect("the built-in catalog is whole")
         })
     }
@@ -264,6 +269,7 @@ impl Catalog {
         let over = read(text)?;
         let mut written = self.written.clone();
         let mut overridden = self.overridden.clone();
+        written.sources.extend(over.sources);
         lay_over(&mut written.server_tools, over.server_tools);
         for (name, table) in over.models {
             let id = self.own_id(&name).map(str::to_owned).unwrap_or(name);
@@ -332,7 +338,7 @@ impl Catalog {
                 models.insert(id.clone(), table.clone().try_into::<Model>().map_err(unreadable)?);
             }
         }
-        let catalog = Catalog { date, models, retired, server_tools, overridden, written };
+        let catalog = Catalog { date, models, retired, sources: written.sources.clone(), server_tools, overridden, written };
         catalog.check_names()?;
         catalog.check_bands()?;
         Ok(catalog)

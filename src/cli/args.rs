@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::civil::Date;
 use rowmill::cost::{Money, MoneyError};
 use rowmill::outcome::class::{Class, MoreTokens};
 
@@ -119,6 +120,12 @@ pub(crate) enum Command {
     /// The models this version knows: what they can do, how long they live, what follows them.
     #[command(after_help = examples::MODELS)]
     Models(Models),
+    /// What models and the provider's tools cost, as of which day, by which sources.
+    #[command(after_help = examples::PRICES)]
+    Prices(Prices),
+    /// What all jobs have spent, and what is reserved for batches in flight.
+    #[command(after_help = examples::COST)]
+    Cost(Cost),
     /// Start the simulator: the same endpoints, local and free.
     #[command(after_help = examples::SIM)]
     Sim(Sim),
@@ -332,6 +339,55 @@ pub(crate) struct Models {
     /// Replace the file if it is there.
     #[arg(long, requires = "refresh")]
     pub(crate) force: bool,
+}
+
+/// Arguments of `prices`.
+#[derive(Debug, Args)]
+pub(crate) struct Prices {
+    /// A model id or alias: batch and standard prices. Default: all models, in a batch.
+    pub(crate) model: Option<String>,
+    /// Standard prices, outside of batches.
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) standard: bool,
+}
+
+/// Arguments of `cost`.
+#[derive(Debug, Args)]
+pub(crate) struct Cost {
+    /// What belongs together.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Day)]
+    pub(crate) by: By,
+    /// Only from this day on, in UTC, such as `2026-11-01`.
+    #[arg(long, value_name = "DATE", value_parser = super::cost::day)]
+    pub(crate) since: Option<Date>,
+    /// Only this job.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) job: Option<String>,
+}
+
+/// How the ledger is grouped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// The day on which a batch was sent.
+    Day,
+    /// The job.
+    Job,
+    /// The model that answered.
+    Model,
+    /// The run.
+    Run,
+}
+
+impl By {
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            By::Day => "day",
+            By::Job => "job",
+            By::Model => "model",
+            By::Run => "run",
+        }
+    }
 }
 
 /// Arguments of `sim`.

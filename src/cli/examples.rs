@@ -72,6 +72,18 @@ Examples:
   rowmill models claude-haiku-4-5               everything that is known of one
   rowmill models --refresh --out models.toml    what the provider lists otherwise; `--models models.toml` uses it";
 
+pub(crate) const PRICES: &str = "\
+Examples:
+  rowmill prices                                all models, in a batch
+  rowmill prices claude-haiku-5-5               one model, in a batch and outside
+  rowmill prices --models mine.toml             with your own table laid over it (docs/models.md)";
+
+pub(crate) const COST: &str = "\
+Examples:
+  rowmill cost                                  day by day
+  rowmill cost --by job --since 2026-11-01      what each job has cost since then
+  rowmill cost --by model --job tickets --json  one job, for a program";
+
 pub(crate) const SIM: &str = "\
 Examples:
   rowmill sim                                   prints the two variables to set in another terminal

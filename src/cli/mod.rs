@@ -6,6 +6,7 @@ mod catalog;
 mod check;
 mod collect;
 mod connect;
+mod cost;
 mod examples;
 mod explain;
 mod export;
@@ -14,6 +15,7 @@ mod layout;
 mod models;
 mod plan;
 mod preview;
+mod prices;
 mod rescue;
 mod retry;
 mod run;
@@ -70,6 +72,8 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
         Command::Retry(args) => retry::run(args, common, catalog, screen),
         Command::Rescue(args) => rescue::run(args, common, catalog, screen),
         Command::Models(args) => models::run(args, common, catalog, screen),
+        Command::Prices(args) => prices::run(args, catalog, screen),
+        Command::Cost(args) => cost::run(args, common, catalog, screen),
         Command::Sim(args) => sim::run(args, catalog, screen),
         Command::Completions { shell } => {
             // By way of memory: a reader that goes away early is no reason to panic.

@@ -3,24 +3,46 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use rowmill::cost::Money;
 use rowmill::journal::{self, Manifest};
-use rowmill::pipeline::view::{RunView, view};
+use rowmill::ledger::{self, Entry, Ledger};
+use rowmill::pipeline::view::{MoneyView, RunView, view};
 
 use super::args::{Common, Status};
 use super::explain::{self, Failure};
 use super::layout::Column;
-use super::screen::{Screen, count, duration, table};
+use super::screen::{Screen, count, duration, table, usd};
 use super::target::run_of;
 
 pub(crate) fn run(args: &Status, common: &Common, screen: &Screen) -> Result<u8, Failure> {
     match &args.target {
-        Some(target) => one(&run_of(target, &common.state)?, screen),
+        Some(target) => one(&run_of(target, &common.state)?, &common.state, screen),
         None => all(&common.state, screen),
     }
 }
 
-fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
-    let (view, notes) = view(folder, Timestamp::now())?;
+/// What the ledger has on all runs. One that cannot be used keeps nobody from seeing where the runs stand.
+fn entries(state: &Path, screen: &Screen) -> Vec<Entry> {
+    let entries = Ledger::open_if_there(state).and_then(|ledger| ledger.map_or(Ok(Vec::new()), |ledger| ledger.entries()));
+    entries.unwrap_or_else(|error| {
+        screen.warn(error.to_string());
+        Vec::new()
+    })
+}
+
+/// What a run or a batch has cost, and what is reserved for it.
+fn money(money: Option<&MoneyView>) -> String {
+    match money {
+        None => String::new(),
+        Some(MoneyView { spent_usd, reserved_usd: Money::ZERO, .. }) => usd(*spent_usd),
+        Some(MoneyView { spent_usd: Money::ZERO, reserved_usd, .. }) => format!("{} reserved", usd(*reserved_usd)),
+        Some(MoneyView { spent_usd, reserved_usd, .. }) => format!("{} + {} reserved", usd(*spent_usd), usd(*reserved_usd)),
+    }
+}
+
+fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
+    let (mut view, notes) = view(folder, Timestamp::now())?;
+    view.add_money(&entries(ledger::folder_of(folder, state), screen));
     notes.iter().for_each(|note| screen.warn(note));
     if screen.json {
         screen.json(&view);
@@ -31,6 +53,11 @@ fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
     screen.data(format!("run        {}{}", manifest.run, if manifest.simulated { " (SIMULATED)" } else { "" }));
     screen.data(format!("state      {}", in_words(&manifest.state)));
     screen.data(format!("rows       {}", rows(manifest)));
+    if let Some(money) = &view.money {
+        let most = money.most_usd.map(|most| format!("; at the very most {}", usd(most))).unwrap_or_default();
+        let (spent, reserved) = (usd(money.spent_usd), usd(money.reserved_usd));
+        screen.data(format!("cost       {spent} spent, {reserved} reserved for batches in flight{most}"));
+    }
     if let Some(output) = &manifest.output {
         screen.data(format!("output     {}", output.display()));
     }
@@ -41,6 +68,7 @@ fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
             in_words(&batch.state),
             batch.id.clone().unwrap_or_default(),
             batch.expires_in_seconds.map_or_else(String::new, |s| duration(std::time::Duration::from_secs(s))),
+            money(batch.money.as_ref()),
         ]
     });
     let columns = [
@@ -49,6 +77,7 @@ fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
         Column::Text("state"),
         Column::Id("id"),
         Column::Text("expires in"),
+        Column::Number("cost"),
     ];
     screen.data(table(&columns, batches));
     view.warnings.iter().for_each(|warning| screen.warn(warning));
@@ -60,8 +89,10 @@ fn one(folder: &Path, screen: &Screen) -> Result<u8, Failure> {
 
 fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
     let folders = journal::all_runs(state)?;
-    let views: Vec<RunView> =
+    let entries = entries(state, screen);
+    let mut views: Vec<RunView> =
         folders.iter().filter_map(|run| view(&run.path, Timestamp::now()).ok().map(|(view, _)| view)).collect();
+    views.iter_mut().for_each(|view| view.add_money(&entries));
     if screen.json {
         screen.json(&views);
         return Ok(explain::DONE);
@@ -78,6 +109,7 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
             in_words(&manifest.state),
             count(manifest.rows),
             format!("{} of {} saved", view.collected(), view.batches.len()),
+            money(view.money.as_ref()),
             if manifest.simulated { "simulated".to_owned() } else { String::new() },
         ]
     });
@@ -87,6 +119,7 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
         Column::Text("state"),
         Column::Number("rows"),
         Column::Text("batches"),
+        Column::Number("cost"),
         Column::Text(""),
     ];
     screen.data(table(&columns, rows));

@@ -37,6 +37,9 @@ pub struct Manifest {
     pub usage: Usage,
     /// What they cost in US dollars, as an exact decimal; `None` until it is known.
     pub cost_usd: Option<Money>,
+    /// What is reserved for batches in flight, in US dollars; `None` until it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_usd: Option<Money>,
     /// What it was for, and where it went; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bill: Option<BillSummary>,

@@ -462,6 +462,7 @@ fn manifest(plan: &Plan) -> Manifest {
         batches: BTreeMap::from([("collected".to_owned(), 2)]),
         usage: Usage { input_tokens: Some(7), ..Usage::default() },
         cost_usd: Some("0.000125".parse().unwrap()),
+        reserved_usd: None,
         bill: None,
         cache: None,
         gates: Vec::new(),

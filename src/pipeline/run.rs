@@ -510,6 +510,8 @@ impl Run {
     #[must_use]
     pub fn manifest(&self, now: Timestamp) -> Manifest {
         let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
+        let (spent, reserved) = self.spent_and_reserved();
+        (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
         if let Some(Summary { totals, .. }) = &self.last_summary {
             (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
             manifest.cost_usd = Some(totals.bill.total().total());

@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cost::Money;
 use crate::journal::{Batch, BatchState, CacheSummary, FORMAT, GateSummary, Journal, Manifest, Plan, RunDir, Stage, State};
+use crate::ledger::Entry;
 use crate::outcome::{Status, Usage};
 
 use super::drive::between;
@@ -22,8 +24,22 @@ pub struct RunView {
     pub manifest: Manifest,
     /// Its batches.
     pub batches: Vec<BatchView>,
+    /// What is spent and reserved, where the ledger knows of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money: Option<MoneyView>,
     /// What a person should act on.
     pub warnings: Vec<String>,
+}
+
+/// The money of a run, or of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MoneyView {
+    /// What it has cost so far.
+    pub spent_usd: Money,
+    /// What is reserved for what is in flight.
+    pub reserved_usd: Money,
+    /// What it can cost at the very most, retries aside; `None` where the plan does not tell.
+    pub most_usd: Option<Money>,
 }
 
 /// A batch as a reader sees it.
@@ -35,6 +51,9 @@ pub struct BatchView {
     pub attempt: u32,
     /// Its requests.
     pub requests: u64,
+    /// What it has cost, or what is reserved for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money: Option<MoneyView>,
     /// Where it stands.
     pub state: String,
     /// The provider's id.
@@ -55,6 +74,22 @@ pub(crate) const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
 const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 impl RunView {
+    /// Adds what the ledger says of the run.
+    pub fn add_money(&mut self, entries: &[Entry]) {
+        let most_usd = self.money.and_then(|money| money.most_usd);
+        let view = |entry: &Entry, most_usd| MoneyView { spent_usd: entry.spent(), reserved_usd: entry.held(), most_usd };
+        let mut sum = MoneyView { most_usd, ..MoneyView::default() };
+        for entry in entries.iter().filter(|entry| entry.run == self.manifest.run) {
+            let money = view(entry, Some(entry.most));
+            sum.spent_usd += money.spent_usd;
+            sum.reserved_usd += money.reserved_usd;
+            if let Some(batch) = self.batches.iter_mut().find(|batch| batch.batch == entry.batch) {
+                batch.money = Some(money);
+            }
+        }
+        self.money = Some(sum);
+    }
+
     /// Batches whose results are saved.
     #[must_use]
     pub fn collected(&self) -> usize {
@@ -81,13 +116,18 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
     let mut manifest = manifest(&plan, &state, dir.path(), now);
     if let Some(written) = Manifest::read(&dir)? {
         (manifest.usage, manifest.updated_at) = (written.usage, written.updated_at);
-        (manifest.cost_usd, manifest.bill) = (written.cost_usd, written.bill);
+        (manifest.cost_usd, manifest.reserved_usd, manifest.bill) = (written.cost_usd, written.reserved_usd, written.bill);
         manifest.cache = written.cache.or(manifest.cache);
     }
     Ok((
-        RunView { folder: dir.path().to_path_buf(), manifest, batches, warnings },
+        RunView { folder: dir.path().to_path_buf(), manifest, batches, money: most_of(&plan), warnings },
         notes_of_dir.iter().map(ToString::to_string).collect(),
     ))
+}
+
+fn most_of(plan: &Plan) -> Option<MoneyView> {
+    let most_usd = Some(plan.estimate.as_ref()?.total.most);
+    Some(MoneyView { most_usd, ..MoneyView::default() })
 }
 
 fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
@@ -99,6 +139,7 @@ fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
         batch: batch.number(),
         attempt: batch.attempt,
         requests: batch.piece.requests.into(),
+        money: None,
         state: batch.state.as_str().to_owned(),
         id: batch.remote.as_ref().map(|remote| remote.id.0.clone()),
         created_at,
@@ -120,6 +161,7 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         batches: state.batches_by_state(),
         usage: Usage::default(),
         cost_usd: None,
+        reserved_usd: None,
         bill: None,
         cache: cache_of(plan),
         gates: state.gates().iter().map(GateSummary::of).collect(),

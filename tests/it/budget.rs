@@ -6,7 +6,7 @@ use std::time::Duration;
 use rowmill::cost::Money;
 use rowmill::ledger::{Entry, EntryState, Ledger};
 
-use crate::bill::sum;
+use crate::bill::{costs, sum};
 use crate::crash::{for_every_act, run_to, run_until};
 use crate::support::{JOB, Sim, Workdir};
 
@@ -70,11 +70,15 @@ fn what_is_in_flight_is_reserved_and_what_was_canceled_is_released() {
     work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5);
     assert_eq!(reserved(&entries(&work)), high(&work).into_iter().sum());
     assert_eq!(spent(&entries(&work)), Money::ZERO);
+    let status = work.rowmill(&["status", "job.toml"]).expect(0);
+    assert!(status.stdout.contains("reserved"), "{}", status.stdout);
     work.rowmill_at(&sim.url(), &["cancel", "job.toml"]).expect(0);
     std::thread::sleep(Duration::from_secs(1));
     work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "60s"]).expect(3);
     check_ledger(&work);
-    assert_eq!(spent(&entries(&work)), Money::ZERO, "what was canceled before it was processed costs nothing");
+    let (statuses, costs) = (work.parquet("out.parquet").column("_rm_status"), costs(&work));
+    let canceled: Vec<usize> = (0..20).filter(|&row| statuses[row] == "canceled").collect();
+    assert!(!canceled.is_empty() && canceled.iter().all(|&row| costs[row] == Some(Money::ZERO)), "{costs:?}");
 }
 
 #[test]
@@ -238,6 +242,7 @@ fn a_ledger_that_was_edited_or_is_newer_stops_everything_before_it_is_sent() {
         for command in ["run", "submit"] {
             work.rowmill_at(&sim.url(), &[command, "job.toml"]).expect(2).says(said).says("hint: ");
         }
+        work.rowmill(&["cost"]).expect(2).says(said);
     }
     assert_eq!(sim.ledger().batches.len(), 3, "only the first run was sent");
 }

@@ -1,0 +1,143 @@
+//! `rowmill cost`: what all jobs of a state directory have spent, and what is reserved, by day, job, model or run.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use rowmill::catalog::Catalog;
+use rowmill::cost::Money;
+use rowmill::ledger::{Entry, Ledger};
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::{By, Common, Cost};
+use super::explain::{self, Failure};
+use super::layout::Column;
+use super::screen::{Screen, count, plural, table, usd};
+
+/// What belongs together.
+#[derive(Debug, Default, Clone, Serialize)]
+struct Group {
+    batches: u64,
+    requests: u64,
+    spent_usd: Money,
+    reserved_usd: Money,
+    /// Requests of which nobody knows what they cost; they are in no sum.
+    unknown: u64,
+}
+
+/// Groups by their name, and all of them together.
+#[derive(Debug, Default, Serialize)]
+struct Side {
+    groups: BTreeMap<String, Group>,
+    total: Group,
+}
+
+pub(crate) fn run(args: &Cost, common: &Common, catalog: &Catalog, screen: &Screen) -> Result<u8, Failure> {
+    let ledger = Ledger::open_if_there(&common.state)?;
+    let entries = ledger.as_ref().map(Ledger::entries).transpose()?.unwrap_or_default();
+    let wanted = |entry: &&Entry| {
+        args.since.is_none_or(|since| entry.day >= since) && args.job.as_ref().is_none_or(|job| entry.job == *job)
+    };
+    let (simulated, real): (Vec<&Entry>, Vec<&Entry>) = entries.iter().filter(wanted).partition(|entry| entry.simulated);
+    let by = args.by;
+    let (real, simulated) = (side(&real, by, catalog), side(&simulated, by, catalog));
+    if screen.json {
+        let path = ledger.as_ref().map(Ledger::path);
+        screen.json(&json!({ "ledger": path, "by": by.as_str(), "since": args.since, "job": args.job, "real": real, "simulated": simulated }));
+        return Ok(explain::DONE);
+    }
+    if real.groups.is_empty() && simulated.groups.is_empty() {
+        screen.say(format!("the ledger of `{}` has nothing to show", common.state.display()));
+        return Ok(explain::DONE);
+    }
+    if !real.groups.is_empty() {
+        screen.data(side_table(&real, by.as_str()));
+    }
+    if !simulated.groups.is_empty() {
+        let gap = if real.groups.is_empty() { "" } else { "\n" };
+        screen.data(format!("{gap}{}", side_table(&simulated, &format!("{}, SIMULATED", by.as_str()))));
+    }
+    if by == By::Day {
+        screen.say("days are those of UTC on which a batch was reserved, right before it was sent");
+    }
+    let unknown = real.total.unknown + simulated.total.unknown;
+    if unknown > 0 {
+        screen.warn(format!("it is not known what {} cost; they are in no sum", plural(unknown, "request", "requests")));
+    }
+    Ok(explain::DONE)
+}
+
+fn side(entries: &[&Entry], by: By, catalog: &Catalog) -> Side {
+    let mut side = Side::default();
+    for entry in entries {
+        let whole = Group {
+            batches: 1,
+            requests: entry.requests,
+            spent_usd: entry.spent(),
+            reserved_usd: entry.held(),
+            unknown: entry.share.unknown,
+        };
+        side.total.add(&whole);
+        match by {
+            By::Day => side.group(entry.day.to_string(), &whole),
+            By::Job => side.group(entry.job.clone(), &whole),
+            By::Run => side.group(entry.run.clone(), &whole),
+            By::Model => side.by_model(entry, &whole, catalog),
+        }
+    }
+    side
+}
+
+impl Side {
+    fn group(&mut self, name: String, part: &Group) {
+        self.groups.entry(name).or_default().add(part);
+    }
+
+    /// What was spent by the model that answered, all else by the model that was asked.
+    fn by_model(&mut self, entry: &Entry, whole: &Group, catalog: &Catalog) {
+        let own = |id: &str| catalog.model(id).map_or_else(|| id.to_owned(), |(id, _)| id.to_owned());
+        self.group(own(&entry.model), &Group { spent_usd: Money::ZERO, ..whole.clone() });
+        for (model, cost) in &entry.share.by_model {
+            self.group(own(model), &Group { spent_usd: cost.total(), ..Group::default() });
+        }
+    }
+}
+
+impl Group {
+    fn add(&mut self, other: &Group) {
+        self.batches += other.batches;
+        self.requests += other.requests;
+        self.spent_usd += other.spent_usd;
+        self.reserved_usd += other.reserved_usd;
+        self.unknown += other.unknown;
+    }
+}
+
+fn side_table(side: &Side, name: &str) -> String {
+    let columns = [
+        Column::Id(name),
+        Column::Number("batches"),
+        Column::Number("requests"),
+        Column::Number("spent"),
+        Column::Number("reserved"),
+    ];
+    let row = |name: &str, group: &Group| {
+        vec![
+            name.to_owned(),
+            count(group.batches),
+            count(group.requests),
+            usd(group.spent_usd),
+            if group.reserved_usd == Money::ZERO { String::new() } else { usd(group.reserved_usd) },
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = side.groups.iter().map(|(name, group)| row(name, group)).collect();
+    if side.groups.len() > 1 {
+        rows.push(row("all", &side.total));
+    }
+    table(&columns, rows)
+}
+
+/// A day as it is typed.
+pub(crate) fn day(text: &str) -> Result<Date, String> {
+    text.parse().map_err(|_| "write a day such as `2026-11-25`".to_owned())
+}
