@@ -351,6 +351,7 @@ impl Requests {
             let problem = "cannot be used with a document that has `citations`: the API does not take both".to_owned();
             return Err(Error::Value { key: "schema", problem });
         }
+        check_schemas(&tools, schema.as_ref())?;
         asked.prefill = prompt.ends_with_prefill();
         let job = JobsOwn { model: spec.model.clone(), max_tokens: spec.max_tokens, asked };
         warnings.extend(check_model(spec, &job, catalog)?);
@@ -544,6 +545,19 @@ impl Rows<'_> {
     /// A choice that cannot be worked out, or that the row's model does not take.
     pub fn choice(&self, row: usize) -> Result<Choice<'_>, ChoiceFault> {
         self.requests.per_row.choice(&self.values, row, &self.requests.job)
+    }
+}
+
+/// The limits that hold over all schemas of a request: those of strict tools, and of the answer.
+fn check_schemas(tools: &[Tool], answer: Option<&schema::AnswerSchema>) -> Result<(), Error> {
+    let strict = tools.iter().filter(|tool| tool.strict).filter_map(|tool| tool.input_schema.as_ref());
+    match schema::too_much(strict.chain(answer.map(schema::AnswerSchema::sent))) {
+        None => Ok(()),
+        Some(what) => {
+            let why = format!("and the schema of the answer have {what}");
+            let way_out = "put more properties into `required`, give them one type each, or leave `strict` out";
+            Err(Error::Param { key: "tools".to_owned(), why, way_out: way_out.to_owned() })
+        }
     }
 }
 

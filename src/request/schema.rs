@@ -122,6 +122,20 @@ pub fn check(schema: &Value) -> Vec<Finding> {
     check.findings
 }
 
+/// What the schemas of one request, none of which is refused by itself, have too much of together.
+#[must_use]
+pub(crate) fn too_much<'s>(schemas: impl IntoIterator<Item = &'s Value>) -> Option<String> {
+    let (mut optional, mut unions) = (0, 0);
+    for root in schemas {
+        let mut check = Check { root, findings: Vec::new(), optional: 0, unions: 0 };
+        check.schema("", root);
+        (optional, unions) = (optional + check.optional, unions + check.unions);
+    }
+    let limits = [(optional, MAX_OPTIONAL, "optional properties"), (unions, MAX_UNIONS, "properties of several types")];
+    let (count, most, what) = limits.into_iter().find(|(count, most, _)| count > most)?;
+    Some(format!("{count} {what} in all; the API takes {most} in a request"))
+}
+
 struct Check<'s> {
     root: &'s Value,
     findings: Vec<Finding>,

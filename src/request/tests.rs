@@ -249,3 +249,26 @@ proptest! {
         prop_assert_eq!(params["messages"][0]["content"].as_str(), Some(cell.as_str()));
     }
 }
+
+#[test]
+fn the_limits_of_schemas_hold_over_all_of_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = |n: usize| {
+        let properties: Map<String, Value> = (0..n).map(|i| (format!("p{i}"), json!({"type": "string"}))).collect();
+        json!({"type": "object", "additionalProperties": false, "properties": properties})
+    };
+    fs::write(folder.path().join("s.json"), schema(14).to_string()).unwrap();
+    let compile = |n: usize, strict: bool| {
+        let tool = json!({"name": "f", "strict": strict, "input_schema": schema(n)});
+        fs::write(folder.path().join("t.json"), tool.to_string()).unwrap();
+        let spec = spec(&format!("{USER}schema = \"s.json\"\ntools = [\"t.json\"]"));
+        Requests::compile(&spec, folder.path(), &rows(&[]).schema(), Catalog::builtin()).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(compile(10, true), Ok(()));
+    assert_eq!(compile(11, false), Ok(()));
+    let error = compile(11, true).unwrap_err();
+    assert!(
+        error.contains("`request.tools` and the schema of the answer have 25 optional properties in all; the API takes 24"),
+        "{error}"
+    );
+}

@@ -158,6 +158,7 @@ impl Reader {
         let effort = rules.effort(&params)?;
         let thought = rules.thinking(params.get("thinking"), max_tokens, effort.as_deref())?;
         let tools = Tools::read(params.get("tools"))?;
+        tools.check_schemas(format_of(&params))?;
         let server_tools = tools.of_the_provider();
         let forced = tools.choice(params.get("tool_choice"), &rules, thought)?;
         let format = rules.format(&params)?;
@@ -165,7 +166,7 @@ impl Reader {
         let mut prefix = Prefix::new(model.min_cache_tokens);
         prefix.context(&[model_id.as_bytes(), format.as_ref().map(Value::to_string).unwrap_or_default().as_bytes()]);
         prefix.add_tokens(tokens::PER_REQUEST + format.as_ref().map_or(0, |f| tokens::count(model.tokenizer, &f.to_string())));
-        tools.into_prefix(&mut prefix, model.tokenizer)?;
+        tools.into_prefix(&mut prefix, &model, params.get("tool_choice"))?;
         let system = read_system(params.get("system"), &mut prefix, model.tokenizer)?;
         let other = ["tool_choice", "thinking"].map(|key| params.get(key).map(Value::to_string).unwrap_or_default());
         prefix.context(&[other[0].as_bytes(), other[1].as_bytes(), effort.as_deref().unwrap_or_default().as_bytes()]);
@@ -449,6 +450,14 @@ impl Rules<'_> {
         };
         let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
         let display = value.get("display").and_then(Value::as_str);
+        if display.is_some_and(|display| !matches!(display, "summarized" | "omitted")) {
+            return Err(Refusal::invalid(format!("thinking.{kind}.display: Input should be 'summarized' or 'omitted'")));
+        }
+        for (key, kinds) in [("budget_tokens", &["enabled"][..]), ("display", &["adaptive", "enabled"])] {
+            if value.get(key).is_some() && !kinds.contains(&kind) {
+                return Err(Refusal::invalid(format!("thinking.{kind}.{key}: Extra inputs are not permitted")));
+            }
+        }
         let shown = display.map_or(shown_by_default, |display| display == "summarized");
         let refuse = |what: &str| Err(Refusal::invalid(format!("thinking.type: {what}")));
         if self.model.thinking_refused.iter().any(|refused| refused == kind) {
@@ -519,6 +528,11 @@ fn problem(schema: &Value) -> Option<String> {
     Some(format!("{}: {keyword}{}", finding.pointer.replace('/', "."), finding.why))
 }
 
+/// The schema that answers are held to, where there is one.
+fn format_of(params: &Params) -> Option<&Value> {
+    params.get("output_config")?.get("format")?.get("schema")
+}
+
 /// The tools of a request.
 struct Tools<'a>(&'a [Value]);
 
@@ -540,6 +554,15 @@ impl<'a> Tools<'a> {
             return Err(Refusal::invalid("tools: at most 20 strict tools are allowed"));
         }
         Ok(Tools(tools))
+    }
+
+    /// The limits over all schemas of a request.
+    fn check_schemas(&self, format: Option<&Value>) -> Result<(), Refusal> {
+        let strict = self.0.iter().filter(|tool| is_custom(tool) && tool.get("strict") == Some(&Value::Bool(true)));
+        match schema::too_much(strict.filter_map(|tool| tool.get("input_schema")).chain(format)) {
+            Some(what) => Err(Refusal::invalid(format!("tools: the schemas have {what}"))),
+            None => Ok(()),
+        }
     }
 
     /// Tools that the provider runs.
@@ -572,6 +595,9 @@ impl<'a> Tools<'a> {
             }
         }
         match kind {
+            "none" if choice.get("disable_parallel_tool_use").is_some() => {
+                Err(Refusal::invalid("tool_choice.none.disable_parallel_tool_use: Extra inputs are not permitted"))
+            }
             "none" => Ok(None),
             "auto" | "any" => Ok(own()),
             "tool" => {
@@ -588,10 +614,14 @@ impl<'a> Tools<'a> {
         }
     }
 
-    fn into_prefix(self, prefix: &mut Prefix, tokenizer: Tokenizer) -> Result<(), Refusal> {
+    fn into_prefix(self, prefix: &mut Prefix, model: &Model, choice: Option<&Value>) -> Result<(), Refusal> {
         if !self.0.is_empty() {
-            prefix.add_tokens(tokens::TOOL_PROMPT);
+            let kind = choice.and_then(|choice| choice.get("type")).and_then(Value::as_str);
+            let is_forced = matches!(kind, Some("any" | "tool"));
+            let known = model.tool_prompt_tokens.map(|tokens| if is_forced { tokens.any } else { tokens.auto });
+            prefix.add_tokens(known.unwrap_or(tokens::TOOL_PROMPT));
         }
+        let tokenizer = model.tokenizer;
         for (n, tool) in self.0.iter().enumerate() {
             prefix.block_value("tool", tool, &format!("tools.{n}"), |text| tokens::count(tokenizer, text))?;
         }
@@ -613,10 +643,16 @@ fn check_tool(n: usize, tool: &Value) -> Result<&str, Refusal> {
     if !tool.is_object() {
         return bad("", "Input should be a valid dictionary");
     }
-    let Some(name) = tool.get("name").and_then(Value::as_str) else {
+    // A set of tools goes by the server that has them.
+    let server = tool.get("mcp_server_name").and_then(Value::as_str).filter(|_| !is_custom(tool));
+    let Some(name) = tool.get("name").and_then(Value::as_str).or(server) else {
         return bad(".custom.name", "Field required");
     };
     if !is_custom(tool) {
+        let is_set = |key: &str| tool.get(key).is_some_and(|value| !value.is_null());
+        if is_set("allowed_domains") && is_set("blocked_domains") {
+            return bad("", "Only one of `allowed_domains` and `blocked_domains` may be specified");
+        }
         return Ok(name);
     }
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';

@@ -254,12 +254,17 @@ tools = [{ server = "web_search", max_uses = 2 }, { server = "code_execution" }]
 }
 
 fn documentation() -> String {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/structured-output.md");
+    page("structured-output.md")
+}
+
+/// A page of the documentation.
+pub(crate) fn page(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
     std::fs::read_to_string(path).expect("the page")
 }
 
 /// The blocks of a page in one language.
-fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
+pub(crate) fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
     let fence = format!("```{language}\n");
     page.split(fence.as_str()).skip(1).map(|block| block.split("```").next().expect("an end")).collect()
 }

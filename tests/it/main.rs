@@ -16,6 +16,7 @@ mod heal;
 mod media;
 mod model;
 mod models;
+mod options;
 mod readme;
 mod rescue;
 mod run;

@@ -181,6 +181,26 @@ fn refuses_what_the_api_refuses() {
             "tool_choice.type: `any` is not supported",
         ),
         (json!({"tool_choice": {"type": "auto"}}), BATCH, "tool_choice: may only be specified while providing tools"),
+        (
+            json!({"tools": [tool], "tool_choice": {"type": "none", "disable_parallel_tool_use": true}}),
+            BATCH,
+            "tool_choice.none.disable_parallel_tool_use: Extra inputs",
+        ),
+        (
+            json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "allowed_domains": ["a"], "blocked_domains": ["b"]}]}),
+            BATCH,
+            "Only one of `allowed_domains` and `blocked_domains`",
+        ),
+        (
+            json!({"model": "optional", "thinking": {"type": "adaptive", "display": "full"}}),
+            BATCH,
+            "thinking.adaptive.display: Input should be",
+        ),
+        (
+            json!({"model": "optional", "thinking": {"type": "adaptive", "budget_tokens": 2000}}),
+            BATCH,
+            "thinking.adaptive.budget_tokens: Extra inputs",
+        ),
         (json!({"inference_geo": "us"}), BATCH, "inference_geo: `inference_geo` is not supported"),
         (json!({"stop_sequences": [" "]}), BATCH, "stop_sequences.0: each stop sequence must contain non-whitespace"),
         (json!({"metadata": {"who": 1}}), BATCH, "metadata.who: Extra inputs are not permitted"),
@@ -223,4 +243,70 @@ fn forgets_heads_when_every_row_has_its_own() {
         reader.read(&request(json!({"system": format!("row {n}")})), BATCH).unwrap();
     }
     assert!(reader.heads.len() <= MAX_HEADS);
+}
+
+/// What `check` lets through is answered, and what it refuses would have failed every row: for each model, held against each option.
+#[test]
+fn agrees_with_what_is_checked_before_sending() {
+    use crate::request::{RequestSpec, Requests};
+    let catalog = Arc::new(Catalog::builtin().clone());
+    let mut reader = Reader::new(Arc::clone(&catalog), crate::simulator::files::Files::nowhere());
+    let tool = "tools = [{ name = \"f\", input_schema = { type = \"object\" } }]\n";
+    let old = "api_version = \"2023-06-01\"\n";
+    let mut options: Vec<String> = [
+        "",
+        "thinking = \"adaptive\"",
+        "thinking = \"off\"",
+        "thinking = { budget_tokens = 1024 }",
+        "thinking = { budget_tokens = 2000 }",
+        "temperature = 0.5",
+        "inference_geo = \"us\"",
+        "inference_geo = \"global\"",
+        "stop_sequences = [\"END\"]",
+        "params = { service_tier = \"auto\" }",
+        "messages = prefill",
+        "params = { output_config = { format = { type = \"json_schema\", schema = { type = \"boolean\" } } } }",
+    ]
+    .map(str::to_owned)
+    .into();
+    options.extend(["low", "medium", "high", "xhigh", "max", "more"].map(|effort| format!("effort = \"{effort}\"")));
+    options.extend(["low", "xhigh", "max"].map(|effort| format!("effort = \"{effort}\"\nthinking = \"off\"")));
+    options.extend(["auto", "any", "none"].map(|choice| format!("{tool}tool_choice = \"{choice}\"")));
+    options.push(format!("{tool}tool_choice = {{ type = \"tool\", name = \"f\" }}"));
+    options.push(format!("{tool}tool_choice = \"any\"\nthinking = {{ budget_tokens = 1024 }}"));
+    options.extend(
+        ["temperature = 1", "temperature = 0.5", "top_p = 0.5", "top_k = 5", "temperature = 1\ntop_p = 0.5"]
+            .map(|o| format!("{old}{o}")),
+    );
+    for max_tokens in [1, 2_000, 64_000, 64_001, 128_000, 128_001, 300_000, 300_001] {
+        options.push(format!("max_tokens = {max_tokens}"));
+        options.push(format!("max_tokens = {max_tokens}\nbetas = [\"output-300k-2026-03-24\"]"));
+    }
+    let mut compared = 0;
+    for id in catalog.models.keys() {
+        for option in &options {
+            let user = "{ role = \"user\", text = \"x\" }";
+            let prefill = format!("messages = [{user}, {{ role = \"assistant\", text = \"y\" }}]");
+            let option = option.replace("messages = prefill", &prefill);
+            let limit = if option.contains("max_tokens = ") { "" } else { "max_tokens = 2000\n" };
+            let messages = if option.contains("messages = ") { String::new() } else { format!("messages = [{user}]\n") };
+            let spec: RequestSpec = toml::from_str(&format!("model = \"{id}\"\n{limit}{messages}{option}")).unwrap();
+            let checked = Requests::compile(&spec, std::path::Path::new("."), &arrow::datatypes::Schema::empty(), &catalog);
+            // What is refused is sent all the same, past the check: by a catalog that knows no rules of the model.
+            let mut lenient = Catalog::builtin().clone();
+            lenient.models.clear();
+            let sent = match Requests::compile(&spec, std::path::Path::new("."), &arrow::datatypes::Schema::empty(), &lenient) {
+                Ok(requests) => String::from_utf8(requests.params_json(b"]}")).unwrap(),
+                Err(_) => continue,
+            };
+            let long_output = spec.betas.len() == 1;
+            let terms = Terms { purpose: Purpose::Batch, new_version: spec.api_version.is_none(), long_output };
+            let answered = reader.read(&sent, terms);
+            let (checked, answered) =
+                (checked.map(|_| ()).map_err(|e| e.to_string()), answered.map(|_| ()).map_err(|r| r.message));
+            assert_eq!(checked.is_ok(), answered.is_ok(), "{id}: {option}\n  checked  {checked:?}\n  answered {answered:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 400, "{compared}");
 }
