@@ -20,5 +20,6 @@ mod options;
 mod readme;
 mod rescue;
 mod run;
+mod sdk_types;
 mod security;
 mod support;

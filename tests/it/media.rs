@@ -1,7 +1,13 @@
 //! Pictures, documents and uploaded files, end to end on the simulator.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, UInt64Array};
+use parquet::arrow::ArrowWriter;
 use rowmill::simulator::Call;
 
 use crate::support::{Sim, Workdir, shared_data};
@@ -112,6 +118,33 @@ fn sends_a_long_document_with_every_row_or_once() {
     }
     assert_eq!(sizes[0].0, sizes[1].0, "it costs the same tokens");
     assert!(sizes[0].1 > 3 * 60_000 && sizes[1].1 < 3_000, "but travels once: {sizes:?}");
+}
+
+#[test]
+fn the_job_of_the_requests_page_runs() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/requests.md")).unwrap();
+    let blocks = |fence: &str| page.split(fence).skip(1).map(|block| block.split("```").next().unwrap()).collect::<Vec<_>>();
+    let (tomls, commands) = (blocks("```toml\n"), blocks("```sh\n"));
+    let work = crate::readme::with_samples();
+    work.write("leaves.toml", tomls[0]);
+    let mut ran = 0;
+    for command in commands[0].lines() {
+        let words: Vec<&str> = command.split('#').next().unwrap().split_whitespace().skip(1).collect();
+        work.rowmill(&words).expect(0);
+        ran += 1;
+    }
+    assert_eq!(ran, 4);
+    assert_eq!(work.parquet("leaves.parquet").column("_rm_status"), ["succeeded"; 8]);
+    // The other examples are what they are said to be: keys of `[request]` that can be read.
+    for example in &tomls[1..] {
+        let messages = if example.starts_with("content") {
+            format!("[[messages]]\nrole = \"user\"\n{example}")
+        } else {
+            (*example).to_owned()
+        };
+        let request = format!("model = \"m\"\nmax_tokens = 1\n{messages}");
+        toml::from_str::<rowmill::request::RequestSpec>(&request).unwrap_or_else(|error| panic!("{error} in\n{example}"));
+    }
 }
 
 const UPLOADS: &str = "messages = [{ role = \"user\", content = [\n\
@@ -248,5 +281,72 @@ fn follows_no_link_out_of_the_folder_of_the_table() {
     assert_eq!(table.column("_rm_status"), ["unsent", "succeeded", "unsent"]);
     for row in [0, 2] {
         assert!(table.column("_rm_error")[row].contains("lies outside of"), "{}", table.column("_rm_error")[row]);
+    }
+}
+
+/// The issue's figure: 10,000 rows of 150 KB pictures (1.5 GB) under 1 GiB resident. `ROWMILL_PICTURES=500` for a quick look.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "writes 8 GB and takes minutes"]
+fn plans_and_sends_many_pictures_in_bounded_memory() {
+    const PICTURE_BYTES: usize = 150_000;
+    const MOST_RESIDENT_KB: u64 = 1 << 20;
+    let rows = std::env::var("ROWMILL_PICTURES").ok().and_then(|rows| rows.parse().ok()).unwrap_or(10_000_u64);
+    let (work, sim) = (Workdir::new(), Sim::start());
+    let request = "messages = [{ role = \"user\", content = [{ image = { column = \"photo\" } }, { text = \"What is it?\" }] }]";
+    work.write("job.toml", job("pictures.parquet", "id", request));
+    let mut writer = None;
+    for from in (0..rows).step_by(100) {
+        let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(from..rows.min(from + 100)));
+        let photos = (0..ids.len()).map(|_| noise(PICTURE_BYTES));
+        let photos: ArrayRef = Arc::new(BinaryArray::from_iter_values(photos));
+        let batch = RecordBatch::try_from_iter([("id", ids), ("photo", photos)]).unwrap();
+        let writer = writer.get_or_insert_with(|| {
+            let file = fs::File::create(work.path("pictures.parquet")).unwrap();
+            ArrowWriter::try_new(file, batch.schema(), None).unwrap()
+        });
+        writer.write(&batch).unwrap();
+        writer.flush().unwrap();
+    }
+    writer.unwrap().close().unwrap();
+    for words in [&["submit", "job.toml"][..], &["collect", "job.toml"]] {
+        let (code, peak) = watched(work.command_at(&sim.url(), words));
+        eprintln!("{rows} pictures of {PICTURE_BYTES} bytes: `{}` had at most {peak} kB resident", words[0]);
+        assert!(code == 0 || code == 5, "{words:?} ended with {code}");
+        assert!(peak < MOST_RESIDENT_KB, "{words:?}: {peak} kB");
+        sim.settle();
+    }
+    assert!(statuses(&work).iter().all(|status| status == "succeeded"));
+}
+
+/// A picture of so many bytes, which nothing can compress.
+#[cfg(target_os = "linux")]
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut picture = png(640, 427);
+    let mut pixels = vec![0; bytes - picture.len() - 12];
+    fastrand::fill(&mut pixels);
+    let end = picture.split_off(picture.len() - 12);
+    picture.extend((pixels.len() as u32).to_be_bytes());
+    picture.extend(b"IDAT");
+    picture.extend(pixels);
+    picture.extend([0; 4]);
+    picture.extend(end);
+    picture
+}
+
+/// Runs a command to its end; gives its exit code and the most memory it had resident, in kB.
+#[cfg(target_os = "linux")]
+fn watched(mut command: Command) -> (i32, u64) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(peak);
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status.code().unwrap_or(-1), peak);
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
