@@ -163,6 +163,17 @@ impl Line {
         self.xy += prompt * answer;
     }
 
+    /// The same line beside other measures of the prompts: each was `x · times - less`.
+    #[expect(clippy::cast_precision_loss, reason = "a fit")]
+    fn rescaled(self, times: f64, less: f64, all: &Seen) -> Line {
+        let (rows, answers) = (all.rows as f64, all.tokens as f64);
+        Line {
+            x: self.x * times - less * rows,
+            xx: self.xx * times * times - 2.0 * less * self.x * times + less * less * rows,
+            xy: self.xy * times - less * answers,
+        }
+    }
+
     /// The slope, and how much of the spread it explains.
     #[expect(clippy::cast_precision_loss, reason = "a fit")]
     fn slope(&self, all: &Seen) -> (f64, f64) {
@@ -242,6 +253,14 @@ impl Watch {
         };
         let cells = self.columns.iter().map(cells).collect();
         WatchedRows { watch: self, cells }
+    }
+
+    /// What it showed. Prompts were noted as they were billed, and plans measure them by the letters of the row's own part: for each billed
+    /// token `times`, and `less` for what is shared.
+    #[must_use]
+    pub fn finish_by(mut self, times: f64, less: f64) -> Lengths {
+        self.line = self.line.rescaled(times, less, &self.all);
+        self.finish()
     }
 
     /// What it showed.

@@ -22,7 +22,9 @@
 //! belongs to a row, of [`shared::Shared`] if to all.
 
 pub mod cache;
+pub mod compare;
 pub mod fit;
+pub mod learned;
 pub mod lengths;
 pub mod load;
 pub mod output;
@@ -91,6 +93,8 @@ pub struct Tokens {
     pub shared: u64,
     /// Tokens of all prompts, the shared part of each included.
     pub prompts: Span,
+    /// The same by the constants alone.
+    pub prompts_by_letters: u64,
     /// Tokens of all answers.
     pub output: Span,
     /// More than the tokens of all prompts can be.
@@ -308,6 +312,7 @@ impl View<'_, '_> {
             likely: prompts,
             high: scale(prompts, 1_000 + off, 1_000),
         });
+        tokens.prompts_by_letters += Fit::constants(self.estimator.model.tokenizer).prompts(load, &self.estimator.shared);
         tokens.output.add(load.output.map(|thousandths| thousandths.div_ceil(1_000)));
         tokens.prompts_most = tokens
             .prompts_most

@@ -22,6 +22,7 @@ use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
 use crate::provider::anthropic::result_line::{self, LineError};
 
 use super::heal::Policy;
+use super::learn::{self, Observer};
 use super::progress::{Listener, Progress};
 use super::{Error, Run, collect};
 
@@ -60,10 +61,18 @@ pub enum Export {
 
 /// Joins everything that came back to its rows, and writes the output, unless `policy` wants rows sent again first.
 ///
+/// What the run showed is kept in `job_folder`, where its job keeps what it learned.
+///
 /// # Errors
 /// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were; [`Error::Output`] when the output cannot be written.
 /// What was at its place is then as it was.
-pub fn export(run: &mut Run, policy: &Policy, now: Timestamp, listener: &dyn Listener) -> Result<Export, Error> {
+pub fn export(
+    run: &mut Run,
+    policy: &Policy,
+    job_folder: &Path,
+    now: Timestamp,
+    listener: &dyn Listener,
+) -> Result<Export, Error> {
     let answer = Answers::compile(&run.reading().answer)?;
     let spec = run.output_spec();
     let wanted = output::wanted(&spec.extra);
@@ -73,9 +82,10 @@ pub fn export(run: &mut Run, policy: &Policy, now: Timestamp, listener: &dyn Lis
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
     let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0 };
     let mut healable = Vec::new();
+    let mut observer = Observer::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
         let piece = Piece { run, piece, answer: answer.as_ref(), wanted };
-        let rows = piece.export(&schema, policy, &mut writer, &mut summary, listener)?;
+        let rows = piece.export(&schema, policy, &mut writer, &mut summary, &mut observer, listener)?;
         if rows > 0 {
             healable.push((piece.piece, rows));
         }
@@ -87,6 +97,9 @@ pub fn export(run: &mut Run, policy: &Policy, now: Timestamp, listener: &dyn Lis
         return Err(Error::Bug(format!("{} rows were planned and {} joined", run.plan().rows(), summary.totals.rows)));
     }
     run.settle_by(&summary.totals.bill, now)?;
+    if let Some(note) = observer.finish(run).and_then(|lesson| learn::learn(run, &lesson, job_folder, now)) {
+        listener.hear(Progress::Note(&note));
+    }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
         run.record(now, Event::HeldBack { rows: summary.totals.rows, by_status: summary.totals.statuses.clone() })?;
@@ -141,6 +154,7 @@ impl<'a> Piece<'a> {
         policy: &Policy,
         writer: &mut OutputWriter,
         summary: &mut Summary,
+        observer: &mut Observer,
         listener: &dyn Listener,
     ) -> Result<u64, Error> {
         let file_hash = &self.run.piece(self.piece).file_hash;
@@ -153,6 +167,7 @@ impl<'a> Piece<'a> {
         for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
             let rows = rows?;
             let mut from = 0;
+            let mut observed = observer.rows(&rows.columns);
             for row in 0..rows.len() {
                 let mut request = request_row(&rows, row);
                 if request.unsent.is_none() && is_held(rows.row_index.value(row)) {
@@ -161,6 +176,7 @@ impl<'a> Piece<'a> {
                 summary.left_out += u64::from(request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:")));
                 let joined = joiner.row(request)?;
                 healable += u64::from(policy.wants(&joined));
+                observed.push(row, &joined);
                 builders.append(&joined);
                 if builders.is_full() || row + 1 == rows.len() {
                     writer.write(&builders.finish(&rows.columns.slice(from, row + 1 - from))?)?;

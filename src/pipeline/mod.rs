@@ -23,6 +23,7 @@ pub mod faults;
 pub mod gates;
 pub mod heal;
 mod leading;
+pub mod learn;
 pub mod new_run;
 mod ordered;
 pub mod plan;

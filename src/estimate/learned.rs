@@ -1,0 +1,270 @@
+//! What a job learned from its runs: a small file beside them, read by the next plan.
+//!
+//! ```text
+//!  .rowmill/<job>/learned.json             by model: how characters became tokens, how long answers were, how often the cache was read
+//!  .rowmill/<job>/learned.simulated.json   the same of simulated runs, which say nothing of real ones
+//! ```
+//!
+//! It is knowledge and not state: a file that is missing, broken, of another job or of a newer version is as good as none, with a note.
+//! It grows with the models and the values of one column, not with the rows.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::fit::{Fit, FitBasis};
+use super::lengths::Lengths;
+use super::load::scale;
+use super::{Estimate, Known};
+
+/// Version of the file. An older or newer one is not used.
+pub const FORMAT: u32 = 1;
+/// How far the tokens of a later run may be off, in thousandths: its rows are not the same.
+const OFF: u64 = 30;
+
+/// What a job learned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Learned {
+    /// Version of the file.
+    pub format: u32,
+    /// The job's name.
+    pub job: String,
+    /// Whether the runs were simulated.
+    pub simulated: bool,
+    /// When a run last added to it.
+    pub updated_at: Timestamp,
+    /// What is known, by model.
+    pub models: BTreeMap<String, OfModel>,
+}
+
+/// What is known of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfModel {
+    /// Runs it comes from.
+    pub runs: u64,
+    /// The last of them.
+    pub last_run: String,
+    /// Answered rows it comes from.
+    pub rows: u64,
+    /// What the requests were made from, hashed: prompts, schema and parameters.
+    pub shape: String,
+    /// How characters became tokens, by the last bill.
+    pub fit: Fit,
+    /// How long answers were.
+    pub lengths: Lengths,
+    /// Share of requests that read the cache in the last run that had something to read, in thousandths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<u64>,
+}
+
+/// What one run showed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lesson {
+    /// The model.
+    pub model: String,
+    /// As [`OfModel::shape`].
+    pub shape: String,
+    /// Answered rows.
+    pub rows: u64,
+    /// Tokens of their prompts, as billed.
+    pub prompts: u64,
+    /// Tokens of them that were read from the cache.
+    pub read: u64,
+    /// Tokens of them that were written to it.
+    pub written: u64,
+    /// How long their answers were.
+    pub lengths: Lengths,
+}
+
+/// Why what was learned is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not the file it should be.
+    #[error("it cannot be read")]
+    Damaged(#[source] serde_json::Error),
+    /// Written by another version.
+    #[error("it has the format {0}, and this version reads {FORMAT}")]
+    Version(u32),
+    /// It belongs elsewhere.
+    #[error("it is not of this job")]
+    Foreign,
+}
+
+/// The part that tells whether the rest can be read.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+impl Learned {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(job: &str, simulated: bool, now: Timestamp) -> Learned {
+        Learned { format: FORMAT, job: job.to_owned(), simulated, updated_at: now, models: BTreeMap::new() }
+    }
+
+    /// The name of the file, beside the runs of the job.
+    #[must_use]
+    pub fn file_name(simulated: bool) -> &'static str {
+        if simulated { "learned.simulated.json" } else { "learned.json" }
+    }
+
+    /// Reads what a job learned.
+    ///
+    /// # Errors
+    /// [`Error`]: as good as no file.
+    pub fn parse(text: &[u8], job: &str, simulated: bool) -> Result<Learned, Error> {
+        let Version { format } = serde_json::from_slice(text).map_err(Error::Damaged)?;
+        if format != FORMAT {
+            return Err(Error::Version(format));
+        }
+        let learned: Learned = serde_json::from_slice(text).map_err(Error::Damaged)?;
+        if learned.job != job || learned.simulated != simulated {
+            return Err(Error::Foreign);
+        }
+        Ok(learned)
+    }
+
+    /// What is known for a plan with this model and these requests.
+    #[must_use]
+    pub fn known(&self, model: &str, shape: &str) -> Known {
+        let Some(known) = self.models.get(model) else { return Known::default() };
+        let stale = known.shape != shape;
+        let fit = Fit { basis: FitBasis::Learned { rows: known.rows }, off: known.fit.off.max(OFF), ..known.fit.clone() };
+        Known {
+            fit: Some(fit),
+            lengths: Some((known.lengths.clone(), stale)),
+            // Another prompt is another prefix.
+            reads: known.reads.filter(|_| !stale).map(|share| (share, known.rows)),
+        }
+    }
+
+    /// Takes in what a run showed, beside what was expected of it; `false` where it had been taken in before, or shows nothing.
+    pub fn take_in(&mut self, run: &str, lesson: &Lesson, estimate: &Estimate, now: Timestamp) -> bool {
+        let repeated = self.models.get(&lesson.model).is_some_and(|known| known.last_run == run);
+        if repeated || lesson.rows == 0 || estimate.requests == 0 {
+            return false;
+        }
+        self.updated_at = now;
+        // Not every request was answered: what was expected of those that were.
+        let expected = scale(estimate.tokens.prompts.likely, lesson.rows, estimate.requests);
+        let fit = estimate.fit.corrected(lesson.prompts, expected);
+        let cached = estimate.cache.tokens() > 0 && lesson.read + lesson.written > 0;
+        let reads = cached.then(|| scale(1_000, lesson.read, lesson.read + lesson.written));
+        match self.models.get_mut(&lesson.model) {
+            None => {
+                let Lesson { model, shape, rows, lengths, .. } = lesson.clone();
+                self.models.insert(model, OfModel { runs: 1, last_run: run.to_owned(), rows, shape, fit, lengths, reads });
+            }
+            Some(known) => {
+                known.runs += 1;
+                run.clone_into(&mut known.last_run);
+                if known.shape == lesson.shape {
+                    known.rows += lesson.rows;
+                    known.lengths.merge(&lesson.lengths);
+                } else {
+                    // Answers to another prompt say nothing of those to this one.
+                    known.shape.clone_from(&lesson.shape);
+                    known.rows = lesson.rows;
+                    known.lengths.clone_from(&lesson.lengths);
+                }
+                known.fit = fit;
+                known.reads = reads.or(known.reads);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::estimate::load::{Span, Weight};
+    use crate::estimate::tokens::Tally;
+    use crate::estimate::{Estimator, lengths};
+
+    const MODEL: &str = "claude-haiku-4-5-20251001";
+
+    fn estimate(known: Known, rows: u64) -> Estimate {
+        let head = br#"{"system":"Sort the message.","messages":["#;
+        let estimator = Estimator::new(Catalog::builtin(), MODEL, 100, head, known).unwrap();
+        let mut gathered = estimator.gathered();
+        let tally = Tally::of("The parcel came late, and the box was open.");
+        let output = Span { low: 1_000, likely: 9_000, high: 20_000 };
+        (0..rows).for_each(|_| gathered.push(&Weight { tally, messages: 1, output, max_tokens: 100, ..Weight::default() }));
+        gathered.close();
+        estimator.estimate(&gathered, estimator.fit(), false).unwrap()
+    }
+
+    fn lesson(rows: u64, prompts: u64, shape: &str) -> Lesson {
+        let mut watch = lengths::Watch::new(&arrow::datatypes::Schema::empty());
+        let empty = arrow::array::RecordBatch::new_empty(std::sync::Arc::new(arrow::datatypes::Schema::empty()));
+        let mut watched = watch.rows(&empty);
+        (0..rows).for_each(|_| watched.push(0, 10, 33));
+        drop(watched);
+        let (shape, lengths) = (shape.to_owned(), watch.finish());
+        Lesson { model: MODEL.to_owned(), shape, rows, prompts, read: 0, written: 0, lengths }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    #[test]
+    fn the_second_estimate_is_what_the_first_bill_was() {
+        let first = estimate(Known::default(), 100);
+        let bill = first.tokens.prompts.likely * 137 / 100;
+        let mut learned = Learned::new("a", false, now());
+        learned.take_in("run 1", &lesson(100, bill, "s"), &first, now());
+        let second = estimate(learned.known(MODEL, "s"), 100);
+        assert!(second.tokens.prompts.likely.abs_diff(bill) * 100 < bill, "{} {bill}", second.tokens.prompts.likely);
+        assert_eq!(second.fit.basis, FitBasis::Learned { rows: 100 });
+        // The same bill again changes nothing.
+        learned.take_in("run 2", &lesson(100, second.tokens.prompts.likely, "s"), &second, now());
+        let third = estimate(learned.known(MODEL, "s"), 100);
+        assert_eq!(third.tokens.prompts.likely, second.tokens.prompts.likely);
+        assert_eq!((learned.models[MODEL].runs, learned.models[MODEL].rows), (2, 200));
+    }
+
+    #[test]
+    fn rows_that_were_not_answered_teach_nothing() {
+        let first = estimate(Known::default(), 100);
+        let mut learned = Learned::new("a", false, now());
+        learned.take_in("run 3", &lesson(50, first.tokens.prompts.likely / 2, "s"), &first, now());
+        let second = estimate(learned.known(MODEL, "s"), 100);
+        assert!(second.tokens.prompts.likely.abs_diff(first.tokens.prompts.likely) * 200 < first.tokens.prompts.likely);
+        assert!(!learned.take_in("run 4", &lesson(0, 0, "s"), &first, now()));
+        assert!(!learned.take_in("run 3", &lesson(50, 9_999, "s"), &first, now()), "a repeated export");
+        assert_eq!(learned.models[MODEL].runs, 1);
+    }
+
+    #[test]
+    fn a_changed_prompt_keeps_the_tokens_and_doubts_the_answers() {
+        let first = estimate(Known::default(), 100);
+        let mut learned = Learned::new("a", false, now());
+        learned.take_in("run 5", &Lesson { read: 900, written: 100, ..lesson(100, 5_000, "s") }, &first, now());
+        let known = learned.known(MODEL, "another");
+        assert!(known.fit.is_some() && known.reads.is_none());
+        assert!(known.lengths.is_some_and(|(_, stale)| stale));
+        assert_eq!(learned.known("claude-sonnet-5-5", "s"), Known::default());
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote_and_nothing_foreign() {
+        let mut learned = Learned::new("a", false, now());
+        learned.take_in("run 6", &lesson(100, 5_000, "s"), &estimate(Known::default(), 100), now());
+        let text = serde_json::to_string_pretty(&learned).unwrap();
+        assert_eq!(Learned::parse(text.as_bytes(), "a", false).unwrap(), learned);
+        assert!(matches!(Learned::parse(text.as_bytes(), "b", false), Err(Error::Foreign)));
+        assert!(matches!(Learned::parse(text.as_bytes(), "a", true), Err(Error::Foreign)));
+        let newer = text.replacen("\"format\": 1", "\"format\": 2", 1);
+        assert!(matches!(Learned::parse(newer.as_bytes(), "a", false), Err(Error::Version(2))));
+        for broken in ["", "{}", "[]", &text[..text.len() / 2], &text.replacen("\"runs\"", "\"walks\"", 1)] {
+            assert!(matches!(Learned::parse(broken.as_bytes(), "a", false), Err(Error::Damaged(_))), "{broken:.40}");
+        }
+    }
+}
