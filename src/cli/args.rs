@@ -210,6 +210,12 @@ pub(crate) struct Plan {
     /// Plan for the simulator.
     #[arg(long)]
     pub(crate) simulate: bool,
+    /// Have the shared part and about N rows counted by the provider, which is free, and fit the estimate to them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) calibrate: Option<u32>,
+    /// Print the report as Markdown, for a pull request.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
 }
@@ -222,6 +228,9 @@ pub(crate) struct Run {
     /// Use the built-in simulator: nothing is sent, nothing is paid, the answers are made up.
     #[arg(long)]
     pub(crate) simulate: bool,
+    /// Have the shared part and about N rows counted by the provider first, which is free, and fit the estimate to them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) calibrate: Option<u32>,
     /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches go on, the same command continues.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,

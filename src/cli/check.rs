@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use rowmill::catalog::Catalog;
-use rowmill::estimate::Known;
 use rowmill::job::JobFile;
 use rowmill::pipeline::Prepared;
-use rowmill::pipeline::plan::{Outline, Planner};
-use rowmill::request::custom_id::Nonce;
+use rowmill::pipeline::plan::Outline;
 use rowmill::source::in_words;
 use rowmill::template::prompt::CacheTtl;
 
 use super::args::Check;
 use super::explain::{self, Failure};
 use super::layout::{self, Column};
-use super::plan::{limits, outline_table, select};
+use super::plan::{Foresight, outline_table, select};
 use super::screen::{Screen, bytes, count, plural, width};
 
 pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
@@ -24,7 +22,7 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
         file.job.source.limit = Some(file.job.source.limit.map_or(rows, |limit| limit.min(rows)));
     }
     let prepared = Prepared::new(&file, super::plan::today(), catalog)?;
-    let outline = outline(&file, &prepared, screen)?;
+    let outline = Foresight::default().outline(&file, &prepared, None, screen)?;
     screen.finish();
     if screen.json {
         screen.json(&serde_json::json!({
@@ -42,23 +40,6 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
     prepared.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
     screen.data(report(&file, &prepared, &outline));
     Ok(explain::DONE)
-}
-
-/// The dry run of a job, as a check, a plan and a preview see it.
-pub(crate) fn outline(file: &JobFile, prepared: &Prepared, screen: &Screen) -> Result<Outline, Failure> {
-    let nonce = Nonce::new(0);
-    let planner = Planner {
-        file,
-        prepared,
-        limits: limits(file),
-        nonce: &nonce,
-        threads: rowmill::pipeline::plan::threads(),
-        known: Known::default(),
-        sample: None,
-        scratch: std::env::temp_dir(),
-        listener: screen,
-    };
-    Ok(planner.outline()?)
 }
 
 fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {

@@ -19,5 +19,5 @@ pub(crate) fn run(args: &Collect, common: &Common, catalog: &Arc<Catalog>, scree
         None => (Until::LookedOnce, None),
         Some(wait) => (Until::Fetched, Some(Timestamp::now() + wait)),
     };
-    carry_on(&mut run, &connection, until, deadline, screen)
+    carry_on(&mut run, &connection, until, deadline, &common.state, screen)
 }

@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod connect;
 mod cost;
+mod estimate;
 mod examples;
 mod explain;
 mod export;
@@ -62,7 +63,7 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
         Command::Init(args) => init::run(args, screen),
         Command::Check(args) => check::run(args, catalog, screen),
         Command::Preview(args) => preview::run(args, catalog, screen),
-        Command::Plan(args) => plan::run(args, catalog, screen),
+        Command::Plan(args) => plan::run(args, common, catalog, screen),
         Command::Run(args) => run::run(args, common, catalog, screen),
         Command::Submit(args) => submit::run(args, common, catalog, screen),
         Command::Collect(args) => collect::run(args, common, catalog, screen),

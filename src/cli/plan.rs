@@ -1,50 +1,155 @@
 //! `rowmill plan`: the dry run. Reads and renders everything, sends nothing, leaves nothing behind unless it is told to.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rowmill::batch::Limits;
 use rowmill::catalog::Catalog;
+use rowmill::estimate::Known;
+use rowmill::estimate::sample::SampleSpec;
 use rowmill::job::JobFile;
 use rowmill::journal;
-use rowmill::pipeline::Prepared;
-use rowmill::pipeline::plan::Outline;
+use rowmill::pipeline::plan::{Outline, Planner};
+use rowmill::pipeline::{Error, Prepared, calibrate, learn};
 use rowmill::provider::anthropic;
+use rowmill::provider::retry::SystemClock;
+use rowmill::request::custom_id::Nonce;
 use rowmill::source::SourceSpec;
 
-use super::args::{Plan, Rows};
+use super::args::{Common, Plan, Rows};
+use super::connect::{Connection, Wishes};
+use super::estimate;
 use super::explain::{self, Failure};
 use super::layout::Column;
+use super::run::NewPlan;
 use super::screen::{Screen, bytes, count, plural, table};
 
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
 
-pub(crate) fn run(args: &Plan, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
+    let request = &file.job.request;
+    let wishes = Wishes { api_version: request.api_version.as_deref(), betas: &request.betas };
+    // A dry run leaves nothing behind, so the simulator that counts for it has a folder that goes with it.
+    let scratch = tempfile::tempdir().map_err(no_scratch)?;
+    let connection = match (args.calibrate, args.simulate) {
+        (None, _) => None,
+        (Some(_), true) => Some(Connection::simulator(scratch.path(), Duration::ZERO, &wishes, catalog, screen)?),
+        (Some(_), false) => Some(Connection::real(&wishes)?),
+    };
+    let simulated = args.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
     let prepared = Prepared::new(&file, today(), catalog)?;
+    let foresight = Foresight::new(&file, &prepared, &common.state, simulated, args.calibrate, screen);
     let outline = match &args.out {
-        None => super::check::outline(&file, &prepared, screen)?,
+        None => foresight.outline(&file, &prepared, connection.as_ref(), screen)?,
         Some(folder) => {
             let origin = if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { planned_origin() };
-            super::run::plan_at(&file, &prepared, folder, origin, args.simulate, None, screen)?
+            let plan = NewPlan { folder, origin, simulated, max_cost: None };
+            super::run::plan_at(&file, &prepared, plan, &foresight, connection.as_ref(), screen)?
         }
     };
     screen.finish();
+    let job = &file.job.head.name;
     if screen.json {
-        screen.json(
-            &serde_json::json!({ "job": file.job.head.name, "model": file.job.request.model, "plan": outline, "run": args.out,
-            "warnings": prepared.warnings }),
-        );
+        screen.json(&serde_json::json!({ "job": job, "model": file.job.request.model, "plan": outline, "run": args.out,
+            "warnings": prepared.warnings }));
         return Ok(explain::DONE);
     }
     prepared.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
-    screen.data(outline_table(&outline, &file.job.source));
+    screen.data(match args.markdown {
+        true => estimate::markdown(job, &outline, &file.job.source),
+        false => estimate::report(&outline, &file.job.source, screen),
+    });
     match &args.out {
         Some(folder) => screen.say(format!("nothing was sent; `rowmill run {}` sends this plan", folder.display())),
         None => screen.say("nothing was sent, nothing was written"),
     }
     Ok(explain::DONE)
+}
+
+/// The sample that is counted depends on the rows and on this.
+const SEED: u64 = 1;
+
+/// What a plan is made with, besides the job: what earlier runs showed, and how much is to be counted.
+#[derive(Default)]
+pub(crate) struct Foresight {
+    pub(crate) known: Known,
+    pub(crate) sample: Option<SampleSpec>,
+}
+
+impl Foresight {
+    pub(crate) fn new(
+        file: &JobFile,
+        prepared: &Prepared,
+        state: &Path,
+        simulated: bool,
+        calibrate: Option<u32>,
+        screen: &Screen,
+    ) -> Foresight {
+        let (known, note) = learn::known(state, file, prepared, simulated);
+        note.iter().for_each(|note| screen.warn(note));
+        Foresight { known, sample: calibrate.map(|rows| SampleSpec { rows: rows as usize, seed: SEED }) }
+    }
+
+    /// The dry run of a job.
+    pub(crate) fn outline(
+        &self,
+        file: &JobFile,
+        prepared: &Prepared,
+        connection: Option<&Connection>,
+        screen: &Screen,
+    ) -> Result<Outline, Failure> {
+        let nonce = Nonce::new(0);
+        let planner = self.planner(file, prepared, &nonce, std::env::temp_dir(), screen);
+        let mut outline = planner.outline()?;
+        self.count(connection, &planner, &mut outline)?;
+        Ok(outline)
+    }
+
+    pub(crate) fn planner<'a>(
+        &self,
+        file: &'a JobFile,
+        prepared: &'a Prepared,
+        nonce: &'a Nonce,
+        scratch: PathBuf,
+        screen: &'a Screen,
+    ) -> Planner<'a> {
+        Planner {
+            file,
+            prepared,
+            limits: limits(file),
+            nonce,
+            threads: rowmill::pipeline::plan::threads(),
+            known: self.known.clone(),
+            sample: self.sample,
+            scratch,
+            listener: screen,
+        }
+    }
+
+    /// Has the sample counted, where there is one.
+    pub(crate) fn count(
+        &self,
+        connection: Option<&Connection>,
+        planner: &Planner<'_>,
+        outline: &mut Outline,
+    ) -> Result<(), Error> {
+        match connection.filter(|_| self.sample.is_some()) {
+            Some(connection) => connection.block_on(calibrate(&connection.api, &SystemClock, planner, outline)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn no_scratch(error: std::io::Error) -> Failure {
+    Failure::words(
+        explain::CHANGE,
+        format!("cannot make a temporary folder: {error}"),
+        "set TMPDIR to a folder that can be written",
+    )
 }
 
 /// Where a run that is planned now will be sent to.
@@ -79,8 +184,8 @@ pub(crate) fn today() -> jiff::civil::Date {
     jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
-/// The plan as a person reads it.
-pub(crate) fn outline_table(outline: &Outline, source: &SourceSpec) -> String {
+/// The rows of a plan by what becomes of them.
+pub(crate) fn rows_lines(outline: &Outline, source: &SourceSpec) -> Vec<String> {
     let skipped = outline.rows_read - outline.rows;
     let sent = count(outline.requests);
     // A source that is read up to a limit says nothing of the rows behind it.
@@ -96,6 +201,12 @@ pub(crate) fn outline_table(outline: &Outline, source: &SourceSpec) -> String {
     for (reason, rows) in &outline.unsent {
         lines.push(format!("           {} not sent: {}", count(*rows), reason.replace('_', " ")));
     }
+    lines
+}
+
+/// Rows and batches, as a check shows them.
+pub(crate) fn outline_table(outline: &Outline, source: &SourceSpec) -> String {
+    let mut lines = rows_lines(outline, source);
     lines.push(format!(
         "batches    {}, {} to upload, {} of it text that all requests share",
         count(outline.batches.len() as u64),

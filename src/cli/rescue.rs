@@ -27,5 +27,5 @@ pub(crate) fn run(args: &Rescue, common: &Common, catalog: &Arc<Catalog>, screen
         settle.as_secs()
     ));
     let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
-    carry_on(&mut run, &connection, Until::Sent, None, screen)
+    carry_on(&mut run, &connection, Until::Sent, None, &common.state, screen)
 }

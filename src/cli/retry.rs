@@ -30,5 +30,5 @@ pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen:
     }
     say_healing(&healing, screen);
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
-    carry_on(&mut run, &connection, Until::Collected, deadline, screen)
+    carry_on(&mut run, &connection, Until::Collected, deadline, &common.state, screen)
 }

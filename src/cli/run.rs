@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
-use rowmill::estimate::Known;
 use rowmill::job::JobFile;
 use rowmill::journal::{self, Plan};
 use rowmill::ledger::OnLimit;
@@ -15,7 +14,7 @@ use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
 use rowmill::pipeline::export::Export;
 use rowmill::pipeline::heal::{self, Policy};
 use rowmill::pipeline::new_run::NewRun;
-use rowmill::pipeline::plan::{Outline, Planner};
+use rowmill::pipeline::plan::Outline;
 use rowmill::pipeline::upload::{self, Uploader};
 use rowmill::pipeline::{Error, Means, Prepared, Run, export};
 use rowmill::provider::retry::SystemClock;
@@ -24,8 +23,9 @@ use rowmill::template::prompt::uploads::Uploads;
 
 use super::args::{Common, Run as Args};
 use super::connect::{Connection, Wishes};
+use super::estimate;
 use super::explain::{self, Failure};
-use super::plan::{limits, outline_table, select, today};
+use super::plan::{Foresight, outline_table, select, today};
 use super::screen::{Screen, bytes, count, plural};
 use super::summary;
 use super::target::Target;
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         processing: args.processing,
         select: &args.select,
         max_cost: args.budget.max_cost,
+        calibrate: args.calibrate,
         catalog,
     };
     let (mut run, connection) = start.begin(common, screen)?;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         run.ignore_canary();
     }
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
-    carry_on(&mut run, &connection, Until::Collected, deadline, screen)
+    carry_on(&mut run, &connection, Until::Collected, deadline, &common.state, screen)
 }
 
 /// Takes note of a person's own decision.
@@ -64,6 +65,7 @@ pub(crate) struct Start<'a> {
     pub(crate) processing: Duration,
     pub(crate) select: &'a super::args::Rows,
     pub(crate) max_cost: Option<Money>,
+    pub(crate) calibrate: Option<u32>,
     pub(crate) catalog: &'a Arc<Catalog>,
 }
 
@@ -128,10 +130,17 @@ impl<'a> Start<'a> {
             };
             prepared = upload(prepared, file, connection, &common.state, screen)?;
         }
-        let outline = plan_at(file, &prepared, &folder, origin, simulated, self.max_cost, screen)?;
+        // The sample is counted before the plan is written, and by the same provider.
+        if connection.is_none() && self.calibrate.is_some() {
+            connection = Some(connect(screen)?);
+        }
+        let foresight = Foresight::new(file, &prepared, &common.state, simulated, self.calibrate, screen);
+        let plan = NewPlan { folder: &folder, origin, simulated, max_cost: self.max_cost };
+        let outline = plan_at(file, &prepared, plan, &foresight, connection.as_ref(), screen)?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
         outline.cache.warning.iter().for_each(|warning| screen.warn(warning));
         screen.say(outline_table(&outline, &file.job.source));
+        screen.say(estimate::in_short(&outline.estimate));
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
         Ok((run, connection))
     }
@@ -164,7 +173,7 @@ fn upload_into(
     screen: &Screen,
 ) -> Result<Prepared, Failure> {
     let prepared = prepared.with_uploads(file, uploads)?;
-    super::check::outline(file, &prepared, screen)?;
+    Foresight::default().outline(file, &prepared, None, screen)?;
     screen.finish();
     let pace = if connection.is_simulated() { Duration::ZERO } else { upload::pace() };
     let origin = connection.origin();
@@ -182,30 +191,28 @@ fn upload_into(
 /// The folder of a job where cells are copied to that are about to be uploaded.
 const COPIES: &str = ".uploads";
 
+/// A run that is about to be planned.
+pub(crate) struct NewPlan<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) origin: String,
+    pub(crate) simulated: bool,
+    pub(crate) max_cost: Option<Money>,
+}
+
 /// Plans a job into a new run's folder.
 pub(crate) fn plan_at(
     file: &JobFile,
     prepared: &Prepared,
-    folder: &Path,
-    origin: String,
-    simulated: bool,
-    max_cost: Option<Money>,
+    plan: NewPlan<'_>,
+    foresight: &Foresight,
+    connection: Option<&Connection>,
     screen: &Screen,
 ) -> Result<Outline, Failure> {
     let nonce = Nonce::new(fastrand::u64(..));
+    let NewPlan { folder, origin, simulated, max_cost } = plan;
     let new = NewRun { folder, file, prepared, nonce: &nonce, origin, simulated, max_cost, now: Timestamp::now() };
-    let planner = |scratch: PathBuf| Planner {
-        file,
-        prepared,
-        limits: limits(file),
-        nonce: &nonce,
-        threads: rowmill::pipeline::plan::threads(),
-        known: Known::default(),
-        sample: None,
-        scratch,
-        listener: screen,
-    };
-    Ok(new.plan(planner, |_, _| Ok(()))?)
+    let planner = |scratch: PathBuf| foresight.planner(file, prepared, &nonce, scratch, screen);
+    Ok(new.plan(planner, |planner, outline| foresight.count(connection, planner, outline))?)
 }
 
 /// A run's id: when it began, and a few letters so that two of one second differ.
@@ -273,8 +280,10 @@ pub(crate) fn carry_on(
     connection: &Connection,
     until: Until,
     deadline: Option<Timestamp>,
+    state: &Path,
     screen: &Screen,
 ) -> Result<u8, Failure> {
+    let job_folder = state.join(&run.plan().job_name);
     let (hand, stop) = Stop::new();
     connection.spawn(listen_for_ctrl_c(hand, screen.voice()));
     let driver = Driver {
@@ -305,7 +314,7 @@ pub(crate) fn carry_on(
         }
         // What waits to be sent again is not planned a second time.
         let policy = if run.has_unsent_retries() { Policy::none() } else { job_wants.clone() };
-        match export::export(run, &policy, Timestamp::now(), screen).map_err(Failure::UnderWay)? {
+        match export::export(run, &policy, &job_folder, Timestamp::now(), screen).map_err(Failure::UnderWay)? {
             Export::Done(summary) => {
                 screen.finish();
                 let code = summary::show(run, &summary, screen)?;

@@ -17,6 +17,7 @@ pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen
         processing: args.processing,
         select: &args.select,
         max_cost: args.budget.max_cost,
+        calibrate: None,
         catalog,
     };
     let (mut run, connection) = start.begin(common, screen)?;
@@ -26,5 +27,5 @@ pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen
     if args.ignore_canary {
         run.ignore_canary();
     }
-    carry_on(&mut run, &connection, Until::Sent, None, screen)
+    carry_on(&mut run, &connection, Until::Sent, None, &common.state, screen)
 }

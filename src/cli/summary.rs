@@ -74,6 +74,9 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
     tell_server_tools(&usage, screen);
     tell_bill(&summary.totals.bill, screen);
     tell_cache(&summary.totals.bill.cache, screen);
+    if let Some(comparison) = &summary.comparison {
+        screen.say(super::estimate::compared(comparison));
+    }
 }
 
 /// What the cache did, and whether marking paid.

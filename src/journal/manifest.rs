@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, GateState, RunDir, cannot};
 use crate::cost::{Bill, CacheUse, Cost, Money};
 use crate::durable;
+use crate::estimate::compare::Comparison;
 use crate::outcome::{Status, Usage};
 
 /// What an orchestrator needs to know of a run. Nothing reads it back to decide anything: the journal does that.
@@ -49,6 +50,9 @@ pub struct Manifest {
     /// What became of the batches that lead the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateSummary>,
+    /// What it was expected to cost, and why it cost something else; `None` until it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Comparison>,
     /// The output, once it is in its place.
     pub output: Option<PathBuf>,
     /// What to do next, in words.

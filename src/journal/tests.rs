@@ -466,6 +466,7 @@ fn manifest(plan: &Plan) -> Manifest {
         bill: None,
         cache: None,
         gates: Vec::new(),
+        estimate: None,
         output: Some("out.parquet".into()),
         next_action: "nothing".to_owned(),
         created_at: plan.created_at,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::batch::{SpoolReader, SpoolRows, verify};
+use crate::estimate::compare::Comparison;
 use crate::join::{AttemptResults, Joiner, RequestRow, Totals};
 use crate::journal::Event;
 use crate::outcome::answer::Answers;
@@ -40,6 +41,8 @@ pub struct Summary {
     pub totals: Totals,
     /// Rows left out because an earlier row has their key. The job wants that, so they do not count as failures.
     pub left_out: u64,
+    /// What the run was expected to cost beside what it did.
+    pub comparison: Option<Comparison>,
 }
 
 impl Summary {
@@ -80,7 +83,7 @@ pub fn export(
     let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], Answers::fields), &spec)?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
-    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0 };
+    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, comparison: None };
     let mut healable = Vec::new();
     let mut observer = Observer::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
@@ -97,6 +100,7 @@ pub fn export(
         return Err(Error::Bug(format!("{} rows were planned and {} joined", run.plan().rows(), summary.totals.rows)));
     }
     run.settle_by(&summary.totals.bill, now)?;
+    summary.comparison = observer.compare(run, &summary.totals);
     if let Some(note) = observer.finish(run).and_then(|lesson| learn::learn(run, &lesson, job_folder, now)) {
         listener.hear(Progress::Note(&note));
     }

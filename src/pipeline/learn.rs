@@ -15,11 +15,12 @@ use jiff::Timestamp;
 use crate::cost;
 use crate::durable;
 use crate::estimate::Known;
+use crate::estimate::compare::Comparison;
 use crate::estimate::learned::{Learned, Lesson};
 use crate::estimate::lengths::{Watch, WatchedRows};
 use crate::estimate::load::scale;
 use crate::job::JobFile;
-use crate::join::JoinedRow;
+use crate::join::{JoinedRow, Totals};
 use crate::journal::{HashedFile, Lock, Owner};
 
 use super::Run;
@@ -81,6 +82,8 @@ pub(crate) struct Observer {
 
 #[derive(Debug, Default)]
 struct Sums {
+    /// Requests for which usage was counted: those of rows that were sent again count each time.
+    requests: u64,
     answered: u64,
     prompts: u64,
     read: u64,
@@ -99,9 +102,16 @@ impl Observer {
         ObservedRows { watched: watch.rows(columns), stride: *stride, seen, sums }
     }
 
+    /// The run's estimate beside its bill.
+    pub(crate) fn compare(&self, run: &Run, totals: &Totals) -> Option<Comparison> {
+        let estimate = run.plan().estimate.as_ref()?;
+        let billed = totals.bill.total().total();
+        Comparison::new(run.catalog(), estimate, self.sums.requests, &totals.usage(), billed)
+    }
+
     /// What the run showed; nothing where it had no estimate, or no answer came back.
     pub(crate) fn finish(self, run: &Run) -> Option<Lesson> {
-        let Sums { answered: rows, prompts, read, written } = self.sums;
+        let Sums { answered: rows, prompts, read, written, .. } = self.sums;
         let estimate = run.plan().estimate.as_ref().filter(|estimate| estimate.requests > 0)?;
         if rows == 0 || prompts == 0 {
             return None;
@@ -126,6 +136,7 @@ pub(crate) struct ObservedRows<'a> {
 impl ObservedRows<'_> {
     /// Takes note of a row by the first answer that was counted.
     pub(crate) fn push(&mut self, row: usize, joined: &JoinedRow<'_>) {
+        self.sums.requests += joined.attempts.iter().filter(|attempt| attempt.outcome.usage.is_some()).count() as u64;
         let Some(usage) = joined.attempts.iter().find_map(|attempt| attempt.outcome.usage.as_ref()) else { return };
         let prompt = cost::prompt_tokens(usage);
         let Some(answer) = usage.output_tokens.filter(|_| prompt > 0) else { return };

@@ -512,9 +512,10 @@ impl Run {
         let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
         let (spent, reserved) = self.spent_and_reserved();
         (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
-        if let Some(Summary { totals, .. }) = &self.last_summary {
+        if let Some(Summary { totals, comparison, .. }) = &self.last_summary {
             (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
             manifest.cost_usd = Some(totals.bill.total().total());
+            manifest.estimate = comparison.clone();
             manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
             manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
         }

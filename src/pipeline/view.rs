@@ -165,6 +165,7 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         bill: None,
         cache: cache_of(plan),
         gates: state.gates().iter().map(GateSummary::of).collect(),
+        estimate: None,
         output: state.export().and_then(|(export, _)| export.path.clone()),
         next_action: next_action(state.stage(), folder),
         created_at: plan.created_at,
