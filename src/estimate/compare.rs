@@ -153,17 +153,21 @@ mod tests {
     use super::*;
     use crate::estimate::load::{Span, Weight};
     use crate::estimate::tokens::Tally;
-    use crate::estimate::{Estimator, Known};
+    use crate::estimate::{Asked, Estimator, Known};
+    use crate::template::prompt::media::MediaFacts;
 
     const MODEL: &str = "claude-sonnet-5-5";
 
     fn estimate(marked: bool) -> Estimate {
         let mark = if marked { r#","cache_control":{"type":"ephemeral","ttl":"1h"}"# } else { "" };
         let head = format!(r#"{{"system":[{{"type":"text","text":"{}"{mark}}}],"messages":["#, "word ".repeat(2_000));
-        let estimator = Estimator::new(Catalog::builtin(), MODEL, 100, head.as_bytes(), Known::default()).unwrap();
+        let asked = Asked { model: MODEL, max_tokens: 100, head: head.as_ref(), media: &MediaFacts::default() };
+        let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
         let mut gathered = estimator.gathered();
+        let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();
         let output = Span { low: 1_000, likely: 10_000, high: 20_000 };
-        let weight = Weight { tally: Tally::of("some text of a row"), messages: 1, output, max_tokens: 100, ..Weight::default() };
+        let weight =
+            Weight { tally: Tally::of("some text of a row"), messages: 1, output, max_tokens: 100, model, ..Weight::default() };
         (0..1_000).for_each(|_| gathered.push(&weight));
         gathered.close();
         estimator.estimate(&gathered, estimator.fit(), false).unwrap()

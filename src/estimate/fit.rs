@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::load::{Load, scale};
-use super::shared::{PER_MESSAGE, Shared};
+use super::shared::Shared;
 use super::tokens::{CLASSES, Class, costs};
 use crate::catalog::Tokenizer;
 
@@ -36,7 +36,7 @@ pub struct Fit {
     pub basis: FitBasis,
     /// Thousandths of a token that a character of each class costs.
     pub costs: [u64; CLASSES],
-    /// Thousandths of a token that a row costs beside its characters, more or less than [`PER_MESSAGE`] for each message.
+    /// Thousandths of a token that a row costs beside its characters, more or less than [`PER_MESSAGE`](super::shared::PER_MESSAGE) for each message.
     pub per_row: i64,
     /// Thousandths that the shared part is to be multiplied with.
     pub shared: u64,
@@ -59,8 +59,7 @@ impl Fit {
 
     fn thousandths(&self, load: &Load) -> i128 {
         let per_row = i128::from(self.per_row) * i128::from(load.requests);
-        let whole = i128::from(load.messages * PER_MESSAGE) + i128::from(load.media);
-        i128::from(load.tally.thousandths(&self.costs)) + per_row + whole * 1_000
+        i128::from(load.tally.thousandths(&self.costs)) + per_row + i128::from(load.fixed()) * 1_000
     }
 
     /// Tokens of something that all requests share, given its tokens by the constants.
@@ -75,7 +74,8 @@ impl Fit {
         self.rows(load).saturating_add(self.shared(shared.tokens).saturating_mul(load.requests))
     }
 
-    /// The same fit, with all of it multiplied by `times / of`: what an estimate by this fit and its bill say.
+    /// The same fit, with all of it multiplied by `times / of`: what a bill says of the tokens and what an estimate by this fit said, both
+    /// without the tokens that no fit changes.
     #[must_use]
     pub fn corrected(&self, times: u64, of: u64) -> Fit {
         let by = |n: u64| scale(n, times, of);
@@ -120,7 +120,7 @@ impl Fit {
             return fit;
         }
         let own = |row: &Counted| (row.tokens as f64) - (shared_tokens as f64);
-        let fixed = |row: &Counted| (row.load.messages * PER_MESSAGE + row.load.media) as f64;
+        let fixed = |row: &Counted| row.load.fixed() as f64;
         let weights: Vec<f64> = {
             // Long rows count for more in the sum, but their errors are larger too.
             sample.iter().map(|row| row.stands_for / own(row).max(1.0)).collect()
@@ -291,7 +291,8 @@ mod tests {
         let shared = Shared { tokens: 80, ..Shared::default() };
         let fit = Fit::constants(Tokenizer::First);
         let before = fit.prompts(&all, &shared);
-        let after = fit.corrected(before * 13 / 10, before).prompts(&all, &shared);
+        let fixed = all.fixed();
+        let after = fit.corrected(before * 13 / 10 - fixed, before - fixed).prompts(&all, &shared);
         assert!(after.abs_diff(before * 13 / 10) * 50 < before, "{after} after {before}");
     }
 }

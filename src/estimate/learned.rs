@@ -151,7 +151,8 @@ impl Learned {
         self.updated_at = now;
         // Not every request was answered: what was expected of those that were.
         let expected = scale(estimate.tokens.prompts.likely, lesson.rows, estimate.requests);
-        let fit = estimate.fit.corrected(lesson.prompts, expected);
+        let fixed = scale(estimate.tokens.fixed, lesson.rows, estimate.requests);
+        let fit = estimate.fit.corrected(lesson.prompts.saturating_sub(fixed), expected.saturating_sub(fixed));
         let cached = estimate.cache.tokens() > 0 && lesson.read + lesson.written > 0;
         let reads = cached.then(|| scale(1_000, lesson.read, lesson.read + lesson.written));
         match self.models.get_mut(&lesson.model) {
@@ -185,17 +186,21 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::estimate::load::{Span, Weight};
     use crate::estimate::tokens::Tally;
-    use crate::estimate::{Estimator, lengths};
+    use crate::estimate::{Asked, Estimator, lengths};
+    use crate::template::prompt::media::MediaFacts;
 
     const MODEL: &str = "claude-haiku-4-5-20251001";
 
     fn estimate(known: Known, rows: u64) -> Estimate {
         let head = br#"{"system":"Sort the message.","messages":["#;
-        let estimator = Estimator::new(Catalog::builtin(), MODEL, 100, head, known).unwrap();
+        let asked = Asked { model: MODEL, max_tokens: 100, head: head.as_ref(), media: &MediaFacts::default() };
+        let estimator = Estimator::new(Catalog::builtin(), &asked, known).unwrap();
         let mut gathered = estimator.gathered();
+        let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();
         let tally = Tally::of("The parcel came late, and the box was open.");
         let output = Span { low: 1_000, likely: 9_000, high: 20_000 };
-        (0..rows).for_each(|_| gathered.push(&Weight { tally, messages: 1, output, max_tokens: 100, ..Weight::default() }));
+        (0..rows)
+            .for_each(|_| gathered.push(&Weight { tally, messages: 1, output, max_tokens: 100, model, ..Weight::default() }));
         gathered.close();
         estimator.estimate(&gathered, estimator.fit(), false).unwrap()
     }

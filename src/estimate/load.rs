@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::RecordBatch;
+
+use super::media::Media;
 use super::output::{Guess, RowGuess};
 use super::tokens::Tally;
-use crate::catalog::Tokenizer;
-use arrow::array::RecordBatch;
+use crate::catalog::{Catalog, Model, Tokenizer};
+use crate::template::prompt::media::MediaFacts;
 
 /// A number as a range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -43,8 +46,10 @@ pub struct Weight {
     pub tally: Tally,
     /// Its messages.
     pub messages: u64,
-    /// Tokens of its pictures and documents.
-    pub media: u64,
+    /// Its pictures and documents.
+    pub media: Media,
+    /// Its model, by its place in the catalog.
+    pub model: usize,
     /// Thousandths of tokens of its answer.
     pub output: Span,
     /// Most tokens of its answer.
@@ -55,44 +60,64 @@ impl Weight {
     /// More than the tokens of it can be.
     #[must_use]
     pub fn most(&self) -> u64 {
-        self.tally.bytes + self.media + self.messages * super::shared::PER_MESSAGE
+        self.tally.bytes + self.media.most + self.messages * super::shared::PER_MESSAGE
     }
 }
 
 /// Weighs rows. **Shape**: no state between rows, so any number of threads can share one.
 #[derive(Debug)]
-pub struct Weigher {
+pub struct Weigher<'c> {
+    /// Models that rows may choose.
+    pub catalog: &'c Catalog,
     /// What is expected of answers.
     pub guess: Guess,
-    /// Most tokens of an answer, where the row has no limit of its own.
-    pub max_tokens: u64,
 }
 
-impl Weigher {
+impl Weigher<'_> {
     /// Prepares a batch of rows.
     #[must_use]
     pub fn rows(&self, rows: &RecordBatch) -> RowWeigher<'_> {
-        RowWeigher { max_tokens: self.max_tokens, guess: self.guess.rows(rows) }
+        RowWeigher { catalog: self.catalog, guess: self.guess.rows(rows), last: None }
     }
 }
 
 /// Weighs the rows of one record batch.
 #[derive(Debug)]
 pub struct RowWeigher<'a> {
-    max_tokens: u64,
+    catalog: &'a Catalog,
     guess: RowGuess<'a>,
+    /// The model of the last row: most rows have the same.
+    last: Option<(String, usize, &'a Model)>,
 }
 
 impl RowWeigher<'_> {
-    /// The weight of a row by its own part of the request.
+    /// The weight of a row by its own part of the request, its pictures and documents, and its choices.
     #[must_use]
-    pub fn weigh(&self, row: usize, fragment: &[u8]) -> Weight {
+    pub fn weigh(&mut self, row: usize, fragment: &[u8], facts: &MediaFacts, model: &str, max_tokens: u32) -> Weight {
         let mut tally = Tally::default();
         let messages = tally.add_json(fragment);
-        let max_tokens = self.max_tokens;
-        let output = self.guess.of(row, &tally).map(|thousandths| thousandths.min(max_tokens.saturating_mul(1_000)));
-        Weight { tally, messages, media: 0, output, max_tokens }
+        let max_tokens = u64::from(max_tokens);
+        let output = self.guess.of(row, &tally).map(|thousandths| thousandths.min(max_tokens * 1_000));
+        let (place, found) = self.model(model);
+        let media =
+            if facts.is_empty() { Media::default() } else { found.map_or_else(Media::default, |model| Media::of(facts, model)) };
+        Weight { tally, messages, media, model: place, output, max_tokens }
     }
+
+    fn model(&mut self, id: &str) -> (usize, Option<&Model>) {
+        if self.last.as_ref().is_none_or(|(last, ..)| last != id) {
+            let place = place_of(self.catalog, id);
+            self.last = place.and_then(|place| Some((id.to_owned(), place, self.catalog.models.values().nth(place)?)));
+        }
+        self.last.as_ref().map_or((usize::MAX, None), |(_, place, model)| (*place, Some(*model)))
+    }
+}
+
+/// A model's place in the catalog.
+#[must_use]
+pub fn place_of(catalog: &Catalog, model: &str) -> Option<usize> {
+    let (id, _) = catalog.model(model)?;
+    catalog.models.keys().position(|known| known == id)
 }
 
 /// What several rows weigh together.
@@ -104,8 +129,8 @@ pub struct Load {
     pub tally: Tally,
     /// Their messages.
     pub messages: u64,
-    /// Tokens of their pictures and documents.
-    pub media: u64,
+    /// Their pictures and documents.
+    pub media: Media,
     /// Thousandths of tokens of their answers.
     pub output: Span,
     /// Most tokens of their answers.
@@ -120,10 +145,15 @@ impl Load {
         self.requests += 1;
         self.tally.add(&weight.tally);
         self.messages += weight.messages;
-        self.media += weight.media;
+        self.add_media(weight.media);
         self.output.add(weight.output);
         self.max_tokens += weight.max_tokens;
         self.heaviest = self.heaviest.max(weight.most());
+    }
+
+    fn add_media(&mut self, media: Media) {
+        self.media.likely += media.likely;
+        self.media.most = self.media.most.saturating_add(media.most);
     }
 
     /// Adds other rows.
@@ -131,7 +161,7 @@ impl Load {
         self.requests += other.requests;
         self.tally.add(&other.tally);
         self.messages += other.messages;
-        self.media += other.media;
+        self.add_media(other.media);
         self.output.add(other.output);
         self.max_tokens += other.max_tokens;
         self.heaviest = self.heaviest.max(other.heaviest);
@@ -140,7 +170,13 @@ impl Load {
     /// More than the tokens of them can be.
     #[must_use]
     pub fn most(&self) -> u64 {
-        self.tally.bytes + self.media + self.messages * super::shared::PER_MESSAGE
+        self.tally.bytes + self.media.most + self.messages * super::shared::PER_MESSAGE
+    }
+
+    /// Tokens of them that do not come from text: what messages cost beside it, pictures and documents.
+    #[must_use]
+    pub fn fixed(&self) -> u64 {
+        self.messages * super::shared::PER_MESSAGE + self.media.likely
     }
 
     /// The same for so many rows in the place of these.
@@ -153,7 +189,7 @@ impl Load {
             requests,
             tally,
             messages: by(self.messages),
-            media: by(self.media),
+            media: Media { likely: by(self.media.likely), most: by(self.media.most) },
             output: self.output.map(by),
             max_tokens: by(self.max_tokens),
             heaviest: self.heaviest,
@@ -168,15 +204,15 @@ pub fn scale(n: u64, times: u64, of: u64) -> u64 {
     u64::try_from((u128::from(n) * u128::from(times) + of / 2) / of).unwrap_or(u64::MAX)
 }
 
-/// Rows of about one size: where a long prompt has another price, those that cross the line are kept apart from those that do not.
-type Size = u32;
+/// Rows of one model and about one size: where a long prompt has another price, those that cross the line are kept apart from those that do not.
+pub type Group = (usize, u32);
 
 /// What the rows of each batch weigh.
 #[derive(Debug, Clone, Default)]
 pub struct Gathered {
-    /// The batches in their order, each with its rows by size.
-    pub pieces: Vec<BTreeMap<Size, Load>>,
-    open: BTreeMap<Size, Load>,
+    /// The batches in their order, each with its rows by model and size.
+    pub pieces: Vec<BTreeMap<Group, Load>>,
+    open: BTreeMap<Group, Load>,
     by_size: Option<Tokenizer>,
 }
 
@@ -189,8 +225,8 @@ impl Gathered {
 
     /// Adds a row to the open batch.
     pub fn push(&mut self, weight: &Weight) {
-        let size = self.by_size.map_or(0, |tokenizer| size(weight.tally.tokens(tokenizer) + weight.media));
-        self.open.entry(size).or_default().push(weight);
+        let size = self.by_size.map_or(0, |tokenizer| size(weight.tally.tokens(tokenizer) + weight.media.likely));
+        self.open.entry((weight.model, size)).or_default().push(weight);
     }
 
     /// Ends the open batch.
@@ -208,7 +244,7 @@ impl Gathered {
 }
 
 /// A size class: eight to an octave, so that rows of one class differ by less than a tenth.
-fn size(tokens: u64) -> Size {
+fn size(tokens: u64) -> u32 {
     let tokens = tokens.max(1);
     let octave = tokens.ilog2();
     // The three bits behind the first one.
@@ -222,7 +258,7 @@ mod tests {
 
     #[test]
     fn sizes_rise_and_are_narrow() {
-        let sizes: Vec<Size> = (1..200_000).step_by(17).map(size).collect();
+        let sizes: Vec<u32> = (1..200_000).step_by(17).map(size).collect();
         assert!(sizes.is_sorted());
         assert_eq!(size(100_000), size(98_305));
         assert_ne!(size(100_000), size(90_000));
@@ -235,10 +271,18 @@ mod tests {
         let mut tally = Tally::default();
         tally.add_text("abcdef 12");
         for _ in 0..10 {
-            load.push(&Weight { tally, messages: 1, media: 2, output: Span { low: 1, likely: 5, high: 9 }, max_tokens: 50 });
+            let media = Media { likely: 2, most: 3 };
+            load.push(&Weight {
+                tally,
+                messages: 1,
+                media,
+                output: Span { low: 1, likely: 5, high: 9 },
+                max_tokens: 50,
+                model: 0,
+            });
         }
         let scaled = load.scaled(1_000);
-        assert_eq!((scaled.requests, scaled.tally.bytes, scaled.messages, scaled.media), (1_000, 9_000, 1_000, 2_000));
+        assert_eq!((scaled.requests, scaled.tally.bytes, scaled.messages, scaled.media.most), (1_000, 9_000, 1_000, 3_000));
         assert_eq!((scaled.output.likely, scaled.max_tokens, scaled.heaviest), (5_000, 50_000, load.heaviest));
         assert_eq!(scale(u64::MAX, 3, 3), u64::MAX);
     }

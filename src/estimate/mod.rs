@@ -27,13 +27,14 @@ pub mod fit;
 pub mod learned;
 pub mod lengths;
 pub mod load;
+pub mod media;
 pub mod output;
 pub mod prime;
 pub mod sample;
 pub mod shared;
 pub mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -41,10 +42,12 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, Model, Prices};
 use crate::cost::{self, Money, Unpriced};
 use crate::outcome::Usage;
+use crate::template::prompt::media::MediaFacts;
 use cache::{CacheOutlook, ReadsBasis};
 use fit::{Fit, FitBasis};
 use lengths::Lengths;
 use load::{Gathered, Load, Span, Weigher, scale};
+use media::Media;
 use output::{Guess, OutputBasis};
 use shared::{Marked, Shared};
 
@@ -95,6 +98,8 @@ pub struct Tokens {
     pub prompts: Span,
     /// The same by the constants alone.
     pub prompts_by_letters: u64,
+    /// Those of them that no fit changes: what messages cost beside their text, pictures and documents.
+    pub fixed: u64,
     /// Tokens of all answers.
     pub output: Span,
     /// More than the tokens of all prompts can be.
@@ -124,61 +129,93 @@ pub struct Known {
     pub reads: Option<(u64, u64)>,
 }
 
+/// The requests that an estimate is about, before any row of them.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The job's model, by id or alias.
+    pub model: &'a str,
+    /// Most tokens of an answer.
+    pub max_tokens: u64,
+    /// The beginning of every request.
+    pub head: &'a [u8],
+    /// The pictures and documents in it.
+    pub media: &'a MediaFacts,
+}
+
 /// Makes the estimates of one job.
 #[derive(Debug)]
 pub struct Estimator<'c> {
     catalog: &'c Catalog,
-    model_id: String,
+    head: Vec<u8>,
+    media: MediaFacts,
+    /// The job's own model; rows may choose another.
+    own: Side<'c>,
+    place: usize,
+    known: Known,
+    weigher: Weigher<'c>,
+}
+
+/// A model, and what all requests share as it counts it.
+#[derive(Debug)]
+struct Side<'c> {
+    id: &'c str,
     model: &'c Model,
     prices: &'c Prices,
     shared: Shared,
-    known: Known,
-    weigher: Weigher,
+}
+
+impl<'c> Side<'c> {
+    fn new(catalog: &'c Catalog, model: &str, head: &[u8], media: &MediaFacts) -> Result<Side<'c>, Unpriced> {
+        let prices = cost::prices(catalog, model)?;
+        let (id, model) = catalog.model(model).ok_or_else(|| Unpriced::UnknownModel { model: model.to_owned() })?;
+        Ok(Side { id, model, prices, shared: Shared::of(head, Media::of(media, model), model) })
+    }
 }
 
 impl<'c> Estimator<'c> {
-    /// For requests with this head.
+    /// For the requests of a job.
     ///
     /// # Errors
     /// [`Unpriced`] where the model, or its price, is not in the catalog.
-    pub fn new(catalog: &'c Catalog, model: &str, max_tokens: u64, head: &[u8], known: Known) -> Result<Estimator<'c>, Unpriced> {
-        let prices = cost::prices(catalog, model)?;
-        let found = catalog.model(model).ok_or_else(|| Unpriced::UnknownModel { model: model.to_owned() })?;
-        let shared = Shared::of(head, found.1);
+    pub fn new(catalog: &'c Catalog, asked: &Asked<'_>, known: Known) -> Result<Estimator<'c>, Unpriced> {
+        let own = Side::new(catalog, asked.model, asked.head, asked.media)?;
         let lengths = known.lengths.as_ref().map(|(lengths, stale)| (lengths, *stale));
-        let guess = Guess::new(found.0, found.1, &shared, max_tokens, lengths);
-        let weigher = Weigher { guess, max_tokens };
-        Ok(Estimator { catalog, model_id: found.0.to_owned(), model: found.1, prices, shared, known, weigher })
+        let guess = Guess::new(own.id, own.model, &own.shared, asked.max_tokens, lengths);
+        let place = load::place_of(catalog, own.id).unwrap_or(usize::MAX);
+        let weigher = Weigher { catalog, guess };
+        Ok(Estimator { catalog, head: asked.head.to_vec(), media: asked.media.clone(), own, place, known, weigher })
     }
 
     /// What weighs rows.
     #[must_use]
-    pub fn weigher(&self) -> &Weigher {
+    pub fn weigher(&self) -> &Weigher<'c> {
         &self.weigher
     }
 
     /// What requests share.
     #[must_use]
     pub fn shared(&self) -> &Shared {
-        &self.shared
+        &self.own.shared
     }
 
     /// A place for the weights of rows.
     #[must_use]
     pub fn gathered(&self) -> Gathered {
-        Gathered::new((!self.prices.bands.is_empty()).then_some(self.model.tokenizer))
+        let banded =
+            self.catalog.models.values().filter_map(|model| model.prices.as_ref()).any(|prices| !prices.bands.is_empty());
+        Gathered::new(banded.then_some(self.own.model.tokenizer))
     }
 
     /// The fit where nothing is counted: what earlier runs showed, else the constants.
     #[must_use]
     pub fn fit(&self) -> Fit {
-        self.known.fit.clone().unwrap_or_else(|| Fit::constants(self.model.tokenizer))
+        self.known.fit.clone().unwrap_or_else(|| Fit::constants(self.own.model.tokenizer))
     }
 
     /// A fit to rows that the provider counted.
     #[must_use]
     pub fn counted(&self, shared_tokens: u64, sample: &[fit::Counted], all: &Load) -> Fit {
-        Fit::counted(self.model.tokenizer, &self.shared, shared_tokens, sample, all)
+        Fit::counted(self.own.model.tokenizer, &self.own.shared, shared_tokens, sample, all)
     }
 
     /// The estimate of rows that were weighed, by a fit. `primed` says that one request goes first and writes the cache.
@@ -186,31 +223,61 @@ impl<'c> Estimator<'c> {
     /// # Errors
     /// [`Unpriced`].
     pub fn estimate(&self, gathered: &Gathered, fit: Fit, primed: bool) -> Result<Estimate, Unpriced> {
-        let marked = Marked { hour: fit.shared(self.shared.marked.hour), minutes: fit.shared(self.shared.marked.minutes) };
-        let cache = CacheOutlook::new(marked, self.prices, primed, self.known.reads);
-        let view = View { estimator: self, fit: &fit, cache: &cache };
-        let mut pieces = Vec::with_capacity(gathered.pieces.len());
-        let mut tokens = Tokens { shared: fit.shared(self.shared.tokens), ..Tokens::default() };
-        for (number, loads) in gathered.pieces.iter().enumerate() {
-            pieces.push(view.piece(loads, number == 0)?);
-            loads.values().for_each(|load| view.add_tokens(&mut tokens, load));
+        let reads = self.known.reads;
+        let mut views = BTreeMap::from([(self.place, View::new(&self.own, fit.clone(), primed, reads))]);
+        let others: BTreeSet<usize> = gathered.pieces.iter().flat_map(BTreeMap::keys).map(|(model, _)| *model).collect();
+        let sides: Vec<(usize, Side<'_>)> = others
+            .into_iter()
+            .filter(|place| *place != self.place)
+            .map(|place| {
+                let id = self.catalog.models.keys().nth(place).map_or("", String::as_str);
+                Ok((place, Side::new(self.catalog, id, &self.head, &self.media)?))
+            })
+            .collect::<Result<_, Unpriced>>()?;
+        for (place, side) in &sides {
+            // What was counted or billed for one tokenizer says nothing of the other.
+            let same = side.model.tokenizer == self.own.model.tokenizer;
+            let fit = if same { fit.clone() } else { Fit::constants(side.model.tokenizer) };
+            views.insert(*place, View::new(side, fit, primed, reads));
         }
-        let sum = |of: fn(&Bounds) -> Money| pieces.iter().map(of).sum();
-        let total = Bounds { low: sum(|b| b.low), likely: sum(|b| b.likely), high: sum(|b| b.high), most: sum(|b| b.most) };
+        let mut pieces = Vec::with_capacity(gathered.pieces.len());
+        let own = &self.own;
+        let mut tokens = Tokens { shared: fit.shared(own.shared.tokens), ..Tokens::default() };
+        for loads in &gathered.pieces {
+            let mut bounds = Bounds::default();
+            for ((place, _), load) in loads.iter().filter(|(_, load)| load.requests > 0) {
+                let view = views.get_mut(place).expect("every model has a view");
+                bounds.add(view.bounds(self.catalog, load)?);
+                view.add_tokens(&mut tokens, load);
+            }
+            pieces.push(bounds);
+        }
+        let mut total = Bounds::default();
+        pieces.iter().for_each(|piece| total.add(*piece));
         let requests = gathered.total().requests;
-        let says = view.says(&tokens, requests);
+        let view = views.remove(&self.place).expect("the job's own model has a view");
+        let says = view.says(&self.weigher.guess, &tokens, requests);
         Ok(Estimate {
             priced_at: self.catalog.date,
-            model: self.model_id.clone(),
+            model: own.id.to_owned(),
             requests,
             total,
             pieces,
             tokens,
             says,
             output_basis: self.weigher.guess.basis.clone(),
-            cache,
+            cache: view.cache,
             fit,
         })
+    }
+}
+
+impl Bounds {
+    fn add(&mut self, other: Bounds) {
+        self.low += other.low;
+        self.likely += other.likely;
+        self.high += other.high;
+        self.most += other.most;
     }
 }
 
@@ -225,38 +292,40 @@ struct Scenario {
     output: fn(Span) -> u64,
 }
 
-struct View<'a, 'c> {
-    estimator: &'a Estimator<'c>,
-    fit: &'a Fit,
-    cache: &'a CacheOutlook,
+/// A model with all that is assumed of it.
+struct View<'a> {
+    side: &'a Side<'a>,
+    fit: Fit,
+    cache: CacheOutlook,
+    /// Nothing has been written into the cache yet.
+    unwritten: bool,
 }
 
-impl View<'_, '_> {
-    fn piece(&self, loads: &BTreeMap<u32, Load>, first: bool) -> Result<Bounds, Unpriced> {
+impl<'a> View<'a> {
+    fn new(side: &'a Side<'a>, fit: Fit, primed: bool, reads: Option<(u64, u64)>) -> View<'a> {
+        let Marked { hour, minutes } = side.shared.marked;
+        let marked = Marked { hour: fit.shared(hour), minutes: fit.shared(minutes) };
+        let cache = CacheOutlook::new(marked, side.prices, primed, reads);
+        View { side, fit, cache, unwritten: true }
+    }
+
+    fn bounds(&mut self, catalog: &Catalog, load: &Load) -> Result<Bounds, Unpriced> {
         let off = self.fit.off;
         let reads = self.cache.reads;
         let low = Scenario { prompts: 1_000 - off.min(1_000), reads: reads.low, output: |span| span.low };
         let likely = Scenario { prompts: 1_000, reads: reads.likely, output: |span| span.likely };
         let high = Scenario { prompts: 1_000 + off, reads: reads.high, output: |span| span.high };
-        let mut bounds = Bounds::default();
-        let mut unwritten = first;
-        for load in loads.values().filter(|load| load.requests > 0) {
-            // The first request of the run finds nothing to read.
-            let write_one = std::mem::take(&mut unwritten);
-            let cost = |scenario| self.cost(load, scenario, write_one);
-            let most = self.most(load)?;
-            bounds.low += cost(low)?.min(most);
-            bounds.likely += cost(likely)?.min(most);
-            bounds.high += cost(high)?.min(most);
-            bounds.most += most;
-        }
-        Ok(bounds)
+        // The first request of the run finds nothing to read.
+        let write_one = std::mem::take(&mut self.unwritten);
+        let most = self.most(catalog, load)?;
+        let cost = |scenario| Ok(self.cost(catalog, load, scenario, write_one)?.min(most));
+        Ok(Bounds { low: cost(low)?, likely: cost(likely)?, high: cost(high)?, most })
     }
 
-    fn cost(&self, load: &Load, scenario: Scenario, write_one: bool) -> Result<Money, Unpriced> {
+    fn cost(&self, catalog: &Catalog, load: &Load, scenario: Scenario, write_one: bool) -> Result<Money, Unpriced> {
         let by = |tokens: u64| scale(tokens, scenario.prompts, 1_000);
         let n = load.requests;
-        let prompts = by(self.fit.prompts(load, &self.estimator.shared));
+        let prompts = by(self.fit.prompts(load, &self.side.shared));
         let reads = scale(n, scenario.reads, 1_000).min(n - u64::from(write_one));
         let writes = if self.cache.tokens() == 0 { 0 } else { n - reads };
         let (hour, minutes) = (by(self.cache.hour_tokens), by(self.cache.minutes_tokens));
@@ -266,16 +335,16 @@ impl View<'_, '_> {
             cache_creation_5m_input_tokens: Some(minutes.saturating_mul(writes)),
             cache_read_input_tokens: Some((hour + minutes).saturating_mul(reads)),
             output_tokens: Some((scenario.output)(load.output).div_ceil(1_000)),
-            inference_geo: self.estimator.shared.inference_geo.clone(),
+            inference_geo: self.side.shared.inference_geo.clone(),
             ..Usage::default()
         };
-        self.price(&usage, prompts / n.max(1))
+        self.price(catalog, &usage, prompts / n.max(1))
     }
 
     /// No answer is longer than `max_tokens`, no prompt has more tokens than bytes, and nothing is read from the cache.
-    fn most(&self, load: &Load) -> Result<Money, Unpriced> {
+    fn most(&self, catalog: &Catalog, load: &Load) -> Result<Money, Unpriced> {
         let n = load.requests;
-        let (shared, context) = (self.estimator.shared.most, self.estimator.model.context_tokens);
+        let (shared, context) = (self.side.shared.most, self.side.model.context_tokens);
         let prompts = shared.saturating_mul(n).saturating_add(load.most()).min(context.saturating_mul(n));
         let (hour, minutes) = (self.cache.hour_tokens > 0, self.cache.minutes_tokens > 0);
         // All that is shared may be written, at the dearest of the marks.
@@ -283,13 +352,8 @@ impl View<'_, '_> {
         let mut usage = Usage {
             input_tokens: Some(prompts - written),
             output_tokens: Some(load.max_tokens),
-            inference_geo: self.estimator.shared.inference_geo.clone(),
-            web_search_requests: self
-                .estimator
-                .shared
-                .searches
-                .filter(|uses| *uses < u64::MAX)
-                .map(|uses| uses.saturating_mul(n)),
+            inference_geo: self.side.shared.inference_geo.clone(),
+            web_search_requests: self.side.shared.searches.filter(|uses| *uses < u64::MAX).map(|uses| uses.saturating_mul(n)),
             ..Usage::default()
         };
         if hour {
@@ -297,31 +361,30 @@ impl View<'_, '_> {
         } else {
             usage.cache_creation_5m_input_tokens = Some(written);
         }
-        self.price(&usage, shared.saturating_add(load.heaviest).min(context))
+        self.price(catalog, &usage, shared.saturating_add(load.heaviest).min(context))
     }
 
-    fn price(&self, usage: &Usage, prompt_tokens: u64) -> Result<Money, Unpriced> {
-        Ok(cost::of_many(self.estimator.catalog, &self.estimator.model_id, usage, prompt_tokens)?.total())
+    fn price(&self, catalog: &Catalog, usage: &Usage, prompt_tokens: u64) -> Result<Money, Unpriced> {
+        Ok(cost::of_many(catalog, self.side.id, usage, prompt_tokens)?.total())
     }
 
     fn add_tokens(&self, tokens: &mut Tokens, load: &Load) {
-        let prompts = self.fit.prompts(load, &self.estimator.shared);
+        let prompts = self.fit.prompts(load, &self.side.shared);
         let off = self.fit.off;
         tokens.prompts.add(Span {
             low: scale(prompts, 1_000 - off.min(1_000), 1_000),
             likely: prompts,
             high: scale(prompts, 1_000 + off, 1_000),
         });
-        tokens.prompts_by_letters += Fit::constants(self.estimator.model.tokenizer).prompts(load, &self.estimator.shared);
+        tokens.fixed += load.fixed();
+        tokens.prompts_by_letters += Fit::constants(self.side.model.tokenizer).prompts(load, &self.side.shared);
         tokens.output.add(load.output.map(|thousandths| thousandths.div_ceil(1_000)));
-        tokens.prompts_most = tokens
-            .prompts_most
-            .saturating_add(self.estimator.shared.most.saturating_mul(load.requests))
-            .saturating_add(load.most());
+        tokens.prompts_most =
+            tokens.prompts_most.saturating_add(self.side.shared.most.saturating_mul(load.requests)).saturating_add(load.most());
         tokens.output_most = tokens.output_most.saturating_add(load.max_tokens);
     }
 
-    fn says(&self, tokens: &Tokens, requests: u64) -> Says {
+    fn says(&self, guess: &Guess, tokens: &Tokens, requests: u64) -> Says {
         let n = requests.max(1);
         let off = share(self.fit.off);
         let mean = |tokens: u64| tokens.div_ceil(n);
@@ -340,7 +403,7 @@ impl View<'_, '_> {
             FitBasis::Counted { rows } => format!("tokens as counted in {rows} rows"),
             FitBasis::Learned { rows } => format!("tokens as billed in {rows} rows"),
         };
-        let output = match (&self.estimator.weigher.guess.basis, self.estimator.weigher.guess.thinking) {
+        let output = match (&guess.basis, guess.thinking) {
             (OutputBasis::Runs { rows, .. }, _) => format!("as in {rows} rows of earlier runs"),
             (OutputBasis::Schema, 0) => "by the schema".to_owned(),
             (OutputBasis::Schema, thinking) => format!("by the schema, {thinking} of them thinking"),
@@ -362,7 +425,7 @@ impl View<'_, '_> {
             ),
             most: format!(
                 "a token for every byte, every answer as long as `max_tokens`{}",
-                match self.estimator.shared.searches {
+                match self.side.shared.searches {
                     Some(u64::MAX) => "; searches are not in it, since nothing limits them",
                     Some(_) => ", every search that is allowed",
                     None => "",

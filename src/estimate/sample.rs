@@ -120,7 +120,7 @@ impl Sampler {
 
     /// Takes note of a row.
     pub fn offer(&mut self, row_index: u64, weight: &Weight, fragment: &[u8]) {
-        let tokens = weight.tally.tokens(crate::catalog::Tokenizer::First) + weight.media;
+        let tokens = weight.tally.tokens(crate::catalog::Tokenizer::First) + weight.media.likely;
         let stratum = self.strata.entry((script(weight), tokens.max(1).ilog2())).or_default();
         if stratum.rows == 0 {
             stratum.most = self.spec.rows.max(1);

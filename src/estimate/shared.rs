@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::media::Media;
 use super::tokens::Tally;
 use crate::catalog::{Model, Tokenizer, ToolPromptTokens};
 use crate::template::prompt::CacheTtl;
@@ -76,11 +77,11 @@ impl Marked {
 impl Shared {
     /// Reads a head. A head that is not the beginning of `params` is counted as one text.
     #[must_use]
-    pub fn of(head: &[u8], model: &Model) -> Shared {
+    pub fn of(head: &[u8], media: Media, model: &Model) -> Shared {
         // The row goes on with the last message where that is shared in part.
         let ends: [&[u8]; 2] = [b"]}", b"]}]}"];
         match ends.iter().find_map(|end| serde_json::from_slice::<Value>(&[head, end].concat()).ok()) {
-            Some(params) => Walk::new(model).read(&params),
+            Some(params) => Walk::new(model, media).read(&params),
             None => {
                 let mut tally = Tally::default();
                 tally.add_json(head);
@@ -99,6 +100,8 @@ struct Walk {
     tokenizer: Tokenizer,
     least: u64,
     tool_prompt: Option<ToolPromptTokens>,
+    /// Pictures and documents; they count where the first of them stands.
+    media: Media,
     tokens: u64,
     most: u64,
     hour: u64,
@@ -108,11 +111,12 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(model: &Model) -> Walk {
+    fn new(model: &Model, media: Media) -> Walk {
         Walk {
             tokenizer: model.tokenizer,
             least: model.min_cache_tokens,
             tool_prompt: model.tool_prompt_tokens,
+            media,
             tokens: PER_REQUEST,
             most: PER_REQUEST,
             hour: 0,
@@ -227,6 +231,9 @@ impl Walk {
                 let mut tally = Tally::default();
                 tally.add_json(block.to_string().as_bytes());
                 self.tally(&tally);
+                let Media { likely, most } = std::mem::take(&mut self.media);
+                self.tokens += likely;
+                self.most += most;
             }
         }
         self.mark(block);
@@ -260,7 +267,7 @@ mod tests {
     use crate::catalog::Catalog;
 
     fn shared(head: &str) -> Shared {
-        Shared::of(head.as_bytes(), Catalog::builtin().model("claude-sonnet-5-5").unwrap().1)
+        Shared::of(head.as_bytes(), Media::default(), Catalog::builtin().model("claude-sonnet-5-5").unwrap().1)
     }
 
     #[test]

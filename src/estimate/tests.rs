@@ -15,7 +15,8 @@ fn head(shared_words: usize, mark: &str) -> String {
 const HOUR: &str = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
 
 fn estimator(model: &str, head: &str, known: Known) -> Estimator<'static> {
-    Estimator::new(Catalog::builtin(), model, 100, head.as_bytes(), known).expect("a price")
+    let asked = Asked { model, max_tokens: 100, head: head.as_bytes(), media: &MediaFacts::default() };
+    Estimator::new(Catalog::builtin(), &asked, known).expect("a price")
 }
 
 /// So many rows of such a text, in batches of 100.
@@ -27,7 +28,7 @@ fn gathered(estimator: &Estimator<'_>, rows: u64, text: &str) -> Gathered {
             gathered.close();
         }
         let output = Span { low: 5_000, likely: 10_000, high: 20_000 };
-        gathered.push(&Weight { tally, messages: 1, output, max_tokens: 100, ..Weight::default() });
+        gathered.push(&Weight { tally, messages: 1, output, max_tokens: 100, model: estimator.place, ..Weight::default() });
     }
     gathered.close();
     gathered
@@ -97,7 +98,14 @@ fn the_first_request_of_all_writes_the_cache() {
 fn a_prompt_above_the_line_has_the_price_behind_it() {
     let estimator = estimator("claude-haiku-5-5", SHORT, Known::default());
     let mut gathered = estimator.gathered();
-    let row = |letters: usize| Weight { tally: Tally::of(&"a".repeat(letters)), messages: 1, max_tokens: 1, ..Weight::default() };
+    let model = estimator.place;
+    let row = |letters: usize| Weight {
+        model,
+        tally: Tally::of(&"a".repeat(letters)),
+        messages: 1,
+        max_tokens: 1,
+        ..Weight::default()
+    };
     // 419 thousandths a letter: 90,000 and 110,000 tokens or so.
     gathered.push(&row(215_000));
     gathered.push(&row(262_000));
@@ -137,11 +145,25 @@ fn what_earlier_runs_showed_is_used_and_said() {
 
 #[test]
 fn a_model_without_a_price_has_no_estimate() {
-    let unpriced = Estimator::new(Catalog::builtin(), "claude-mythos-preview", 100, b"{", Known::default());
+    let asked = Asked { model: "claude-mythos-preview", max_tokens: 100, head: b"{", media: &MediaFacts::default() };
+    let unpriced = Estimator::new(Catalog::builtin(), &asked, Known::default());
     assert!(matches!(unpriced, Err(Unpriced::NoPrice { .. })));
 }
 
 #[test]
 fn thousandths_read_as_percent() {
     assert_eq!([share(0), share(25), share(980), share(1_000)], ["0 %", "2.5 %", "98 %", "100 %"]);
+}
+
+#[test]
+fn a_row_that_chooses_another_model_has_its_price() {
+    let estimator = estimator("claude-haiku-4-5", SHORT, Known::default());
+    let other = load::place_of(estimator.catalog, "claude-opus-5").unwrap();
+    let mut gathered = estimator.gathered();
+    let weight = Weight { tally: Tally::of(&"a".repeat(1_000)), messages: 1, max_tokens: 1, model: other, ..Weight::default() };
+    gathered.push(&weight);
+    gathered.close();
+    let estimate = estimator.estimate(&gathered, estimator.fit(), false).unwrap();
+    let tokens = 419 + PER_MESSAGE + (4 * 419_u64 + 1_000).div_ceil(1_000) + 3;
+    assert_eq!(estimate.total.likely.picodollars(), i64::try_from(tokens * 2_500_000).unwrap());
 }

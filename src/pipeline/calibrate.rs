@@ -14,8 +14,8 @@ use super::progress::Progress;
 
 /// Calls at a time. The lowest limit is 2,000 a minute; one that is passed all the same is waited for.
 const AT_A_TIME: usize = 8;
-/// A message of one token, as a row's own part of a request.
-const ONE_TOKEN: &[u8] = br#"{"role":"user","content":"."}]}"#;
+/// A message of one token.
+const ONE_TOKEN: &str = r#"{"role":"user","content":"."}]"#;
 
 /// Has the sample of an outline counted, and makes its estimate anew by that.
 ///
@@ -27,7 +27,8 @@ const ONE_TOKEN: &[u8] = br#"{"role":"user","content":"."}]}"#;
 pub async fn calibrate(api: &dyn BatchApi, clock: &dyn Clock, planner: &Planner<'_>, outline: &mut Outline) -> Result<(), Error> {
     let counter = Counter { api, clock };
     let head = planner.prepared.requests.head();
-    let shared = counter.shared(head, &planner.file.job.request.model).await?;
+    let has_model = !planner.prepared.requests.choices().model;
+    let shared = counter.shared(head, &planner.file.job.request.model, has_model).await?;
     let of = outline.sample.len() as u64;
     planner.listener.hear(Progress::Counting { rows: 0, of });
     let mut counts = stream::iter(outline.sample.iter().map(|row| counter.row(head, row))).buffered(AT_A_TIME);
@@ -55,11 +56,13 @@ impl Counter<'_> {
     }
 
     /// Tokens of what all requests share.
-    async fn shared(&self, head: &[u8], model: &str) -> Result<u64, Error> {
-        let comma: &[u8] = if head.ends_with(b"[") { b"" } else { b"," };
-        let with = self.count(&[head, comma, ONE_TOKEN].concat()).await?;
-        let bare = format!("{{\"model\":{},\"max_tokens\":1,\"messages\":[", serde_json::Value::from(model));
-        let without = self.count(&[bare.as_bytes(), ONE_TOKEN].concat()).await?;
+    async fn shared(&self, head: &[u8], model: &str, has_model: bool) -> Result<u64, Error> {
+        let comma = if head.ends_with(b"[") { "" } else { "," };
+        let model = serde_json::Value::from(model);
+        // Where rows choose their model, the head has none.
+        let end = if has_model { "}".to_owned() } else { format!(",\"model\":{model}}}") };
+        let with = self.count(&[head, comma.as_bytes(), ONE_TOKEN.as_bytes(), end.as_bytes()].concat()).await?;
+        let without = self.count(format!("{{\"model\":{model},\"messages\":[{ONE_TOKEN}}}").as_bytes()).await?;
         Ok(with.saturating_sub(without) + PER_REQUEST)
     }
 }

@@ -159,6 +159,7 @@ pub(crate) fn learn(run: &Run, lesson: &Lesson, folder: &Path, now: Timestamp) -
     let path = place(folder, simulated);
     let keep = || -> Result<(), String> {
         let _alone = lock(folder, now)?;
+        durable::remove_leftovers(folder, path.file_name().and_then(|name| name.to_str()));
         let (learned, _) = read(&path, &run.plan().job_name, simulated);
         let mut learned = learned.unwrap_or_else(|| Learned::new(&run.plan().job_name, simulated, now));
         if learned.take_in(&run.plan().run, lesson, estimate, now) {

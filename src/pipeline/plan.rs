@@ -18,7 +18,7 @@ use crate::estimate::fit::{Counted, Fit};
 use crate::estimate::load::Gathered;
 use crate::estimate::prime::{CacheDecision, Priming};
 use crate::estimate::sample::{SampleSpec, Sampled, Sampler};
-use crate::estimate::{Estimate, Estimator, Known};
+use crate::estimate::{Asked, Estimate, Estimator, Known};
 use crate::job::JobFile;
 use crate::journal::{Gate, GateKind};
 use crate::request::OnRowError;
@@ -134,10 +134,14 @@ impl Planner<'_> {
     /// # Errors
     /// [`Error::NoPrice`].
     pub fn estimator(&self) -> Result<Estimator<'_>, Error> {
-        let request = &self.file.job.request;
-        let max_tokens = u64::from(request.max_tokens);
-        let head = self.prepared.requests.head();
-        Ok(Estimator::new(&self.prepared.catalog, &request.model, max_tokens, head, self.known.clone())?)
+        let (request, requests) = (&self.file.job.request, &self.prepared.requests);
+        let asked = Asked {
+            model: &request.model,
+            max_tokens: u64::from(request.max_tokens),
+            head: requests.head(),
+            media: requests.shared_media(),
+        };
+        Ok(Estimator::new(&self.prepared.catalog, &asked, self.known.clone())?)
     }
 
     /// The arithmetic of the cache.

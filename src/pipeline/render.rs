@@ -69,7 +69,7 @@ pub(crate) struct Unsent {
 pub(crate) struct Renderer<'a> {
     pub(crate) keys: &'a Keys,
     pub(crate) requests: &'a Requests,
-    pub(crate) weigher: &'a Weigher,
+    pub(crate) weigher: &'a Weigher<'a>,
     pub(crate) nonce: &'a Nonce,
     pub(crate) on_duplicate: OnDuplicate,
     /// Rows whose key an earlier row has, sorted, with their number among the rows of that key (from 1; the first is not listed).
@@ -112,15 +112,23 @@ impl Renderer<'_> {
             rows: rows.batch,
         };
         let requests = self.requests.rows(&out.rows);
-        let weigher = self.weigher.rows(&out.rows);
+        let mut weigher = self.weigher.rows(&out.rows);
+        let mut facts = MediaFacts::default();
         for row in 0..count {
-            let line = self.line(&requests, &weigher, &mut out, row);
+            let line = self.line(&requests, &mut weigher, &mut facts, &mut out, row);
             out.lines.push(line);
         }
         out
     }
 
-    fn line(&self, requests: &request::Rows<'_>, weigher: &RowWeigher<'_>, out: &mut Rendered, row: usize) -> Line {
+    fn line(
+        &self,
+        requests: &request::Rows<'_>,
+        weigher: &mut RowWeigher<'_>,
+        facts: &mut MediaFacts,
+        out: &mut Rendered,
+        row: usize,
+    ) -> Line {
         let index = out.row_index[row];
         let tag = requests.tag(row).map(str::to_owned);
         let key = match self.keys.key(&out.rows, row, index) {
@@ -148,9 +156,10 @@ impl Renderer<'_> {
             _ => key.custom_id(self.nonce),
         };
         let start = out.text.len();
-        let request = match requests.render(row, &mut out.text) {
+        let request = match requests.render_with(row, &mut out.text, facts) {
             Ok(hash) => {
-                let weight = weigher.weigh(row, &out.text[start..]);
+                let (model, max_tokens) = requests.model_and_max_tokens(row);
+                let weight = weigher.weigh(row, &out.text[start..], facts, model, max_tokens);
                 Ok(Request { custom_id, hash, part: start..out.text.len(), weight })
             }
             Err(error) => {
@@ -204,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
-    use crate::estimate::{Estimator, Known};
+    use crate::estimate::{Asked, Estimator, Known};
     use crate::request::RequestSpec;
     use crate::request::keys::KeySpec;
 
@@ -217,7 +226,11 @@ mod tests {
         let spec = serde_json::json!({ "model": "m", "max_tokens": 1, "messages": [message] });
         let spec: RequestSpec = serde_json::from_value(spec).unwrap();
         let requests = Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap();
-        let estimator = Estimator::new(Catalog::builtin(), "claude-haiku-4-5", 1, requests.head(), Known::default());
+        let estimator = Estimator::new(
+            Catalog::builtin(),
+            &Asked { model: "claude-haiku-4-5", max_tokens: 1, head: requests.head(), media: &MediaFacts::default() },
+            Known::default(),
+        );
         let renderer = Renderer {
             keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
             requests: &requests,

@@ -9,6 +9,7 @@
 use serde::Serialize;
 
 use crate::catalog::Catalog;
+use crate::estimate::media::Media;
 use crate::estimate::shared::{Shared, SharedPart};
 use crate::request::{Choices, RequestSpec, Requests};
 
@@ -52,7 +53,7 @@ impl SharedReport {
     #[must_use]
     pub fn new(catalog: &Catalog, requests: &Requests, job: &RequestSpec) -> SharedReport {
         let Some((_, model)) = catalog.model(&job.model) else { return SharedReport::unknown(&job.model) };
-        let shared = Shared::of(requests.head(), model);
+        let shared = Shared::of(requests.head(), Media::of(requests.shared_media(), model), model);
         let last_mark = shared.parts.iter().rposition(|part| part.cache.is_some());
         let marked = last_mark.map_or(&[][..], |last| &shared.parts[..=last]);
         let marked_tokens = marked.last().map_or(0, |part| part.up_to_here);

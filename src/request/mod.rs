@@ -539,6 +539,17 @@ impl Rows<'_> {
         self.values.tag(row)
     }
 
+    /// The model and the limit of the answer that a row is sent with, where both can be worked out; else the job's own.
+    #[must_use]
+    pub fn model_and_max_tokens(&self, row: usize) -> (&str, u32) {
+        let job = &self.requests.job;
+        let own = (job.model.as_str(), job.max_tokens);
+        if self.requests.per_row.has_model() || self.requests.per_row.has_max_tokens() {
+            return self.choice(row).map_or(own, |choice| (choice.model, choice.max_tokens));
+        }
+        own
+    }
+
     /// What a row is sent with besides its prompt, and its tag.
     ///
     /// # Errors
