@@ -23,11 +23,12 @@ use jiff::Timestamp;
 use crate::batch::SpoolReader;
 use crate::catalog::Catalog;
 use crate::cost::{Bill, Money, Share};
-use crate::estimate::{Bounds, Estimator, Known};
+use crate::estimate::{Asked, Bounds, Estimator, Known};
 use crate::join::{AttemptResults, Joiner, RequestRow};
 use crate::journal::{BatchState, Step};
 use crate::ledger::{self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage};
 use crate::outcome::details::Wanted;
+use crate::template::prompt::media::MediaFacts;
 
 use super::drive::Until;
 use super::export::parser;
@@ -103,6 +104,31 @@ impl Purse {
     }
 }
 
+/// What a row chose for itself: it stands behind the messages of its own part.
+#[derive(Default, serde::Deserialize)]
+struct Chosen {
+    model: Option<String>,
+    max_tokens: Option<u32>,
+}
+
+impl Chosen {
+    fn by(fragment: &[u8]) -> Chosen {
+        let end = memchr::memrchr(b']', fragment).map_or(fragment.len(), |end| end + 1);
+        let members = fragment[end..].strip_prefix(b",").unwrap_or(b"}");
+        serde_json::from_slice(&[b"{", members].concat()).unwrap_or_default()
+    }
+}
+
+/// The pictures and documents of a row's own part, as if nobody had looked at them: they cost the most they can.
+fn media_of(fragment: &[u8]) -> MediaFacts {
+    let count = |kind: &[u8]| memchr::memmem::find_iter(fragment, kind).count();
+    MediaFacts {
+        unseen_images: count(b"{\"type\":\"image\""),
+        unseen_documents: count(b"{\"type\":\"document\""),
+        ..MediaFacts::default()
+    }
+}
+
 impl Run {
     /// Takes the budget of the job file as it is now: a limit may be raised while a run is under way.
     pub fn set_budget(&mut self, budget: &BudgetSpec) {
@@ -140,13 +166,19 @@ impl Run {
         let (model, max_tokens) = (&self.job().request.model, self.job().request.max_tokens);
         let head = self.head_of(batch)?;
         let max_tokens = max_tokens_of(&head).unwrap_or(max_tokens.into());
-        let estimator = Estimator::new(self.catalog(), model, max_tokens, &head, Known::default())?;
+        let none = MediaFacts::default();
+        let estimator =
+            Estimator::new(self.catalog(), &Asked { model, max_tokens, head: &head, media: &none }, Known::default())?;
         let mut gathered = estimator.gathered();
         for rows in SpoolReader::open(&self.spool_path(batch))? {
             let rows = rows?;
-            let weigher = estimator.weigher().rows(&rows.columns);
+            let mut weigher = estimator.weigher().rows(&rows.columns);
             for row in (0..rows.len()).filter(|&row| rows.fragment.is_valid(row)) {
-                gathered.push(&weigher.weigh(row, rows.fragment.value(row)));
+                let fragment = rows.fragment.value(row);
+                let chosen = Chosen::by(fragment);
+                let own = u32::try_from(max_tokens).unwrap_or(u32::MAX);
+                let (model, most) = (chosen.model.as_deref().unwrap_or(model), chosen.max_tokens.unwrap_or(own));
+                gathered.push(&weigher.weigh(row, fragment, &media_of(fragment), model, most));
             }
         }
         gathered.close();
