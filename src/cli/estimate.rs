@@ -1,7 +1,6 @@
 //! What a plan will cost, as a person reads it and as a pull request shows it.
 
 use console::measure_text_width;
-use rowmill::estimate::cache::ReadsBasis;
 use rowmill::estimate::compare::Comparison;
 use rowmill::estimate::fit::FitBasis;
 use rowmill::estimate::output::OutputBasis;
@@ -26,7 +25,9 @@ pub(crate) fn report(outline: &Outline, source: &SourceSpec, screen: &Screen) ->
     let mut parts = vec![rows_lines(outline, source).join("\n"), upload(outline)];
     parts.push(String::new());
     parts.push(tokens(estimate));
-    parts.extend(cache(estimate).map(|words| labelled("cache", &words)));
+    if !outline.cache.why.is_empty() {
+        parts.push(labelled("cache", &outline.cache.why));
+    }
     parts.push(String::new());
     parts.push(money(outline, screen));
     parts.push(String::new());
@@ -59,28 +60,6 @@ fn tokens(estimate: &Estimate) -> String {
     let lines = [line("shared part", shared), line("rows", own), line("answers", tokens.output.likely)];
     let columns = [Column::Id("tokens"), Column::Number("per request"), Column::Number("in all")];
     table(&columns, lines)
-}
-
-/// What is cached, and from when on it pays.
-fn cache(estimate: &Estimate) -> Option<String> {
-    let cache = &estimate.cache;
-    let kept = match (cache.hour_tokens, cache.minutes_tokens) {
-        (0, 0) => return None,
-        (_, 0) => "for 1 h",
-        (0, _) => "for 5 min",
-        _ => "for 1 h and 5 min",
-    };
-    let reads = match cache.basis {
-        ReadsBasis::Runs { .. } => "as in earlier runs",
-        ReadsBasis::Primed => "since one request goes first",
-        _ => "the middle of 30 % to 98 %",
-    };
-    Some(format!(
-        "{} of each request are cached {kept}. It pays where {} of the requests read it or more; likely are {}, {reads}.",
-        plural(cache.tokens(), "token", "tokens"),
-        share(cache.pays_from),
-        share(cache.reads.likely)
-    ))
 }
 
 fn money(outline: &Outline, screen: &Screen) -> String {
@@ -191,7 +170,9 @@ pub(crate) fn markdown(job: &str, outline: &Outline, source: &SourceSpec) -> Str
     lines.push(String::new());
     let rows = rows_lines(outline, source);
     lines.extend(rows.iter().map(|row| format!("- {}", row.trim_start_matches("rows").trim())));
-    lines.extend(cache(estimate).map(|words| format!("- cache: {words}")));
+    if !outline.cache.why.is_empty() {
+        lines.push(format!("- cache: {}", outline.cache.why));
+    }
     lines.push(format!("- {}", known(estimate)));
     let says = &estimate.says;
     for (label, words) in [("low", &says.low), ("likely", &says.likely), ("high", &says.high), ("at most", &says.most)] {

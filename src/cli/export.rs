@@ -34,7 +34,8 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         let reading = Reading::of_job(run.plan(), job)?;
         run.read_as(reading);
     }
-    match export(&mut run, &Policy::none(), Timestamp::now(), screen)? {
+    // The job learned of the run when it was exported first.
+    match export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {
         Export::Done(done) => summary::show(&run, &done, screen),
         Export::Healable(_) => Err(Error::Bug("rows were to be sent again, and nobody asked for that".to_owned()).into()),
     }

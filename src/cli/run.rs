@@ -314,7 +314,7 @@ pub(crate) fn carry_on(
         }
         // What waits to be sent again is not planned a second time.
         let policy = if run.has_unsent_retries() { Policy::none() } else { job_wants.clone() };
-        match export::export(run, &policy, &job_folder, Timestamp::now(), screen).map_err(Failure::UnderWay)? {
+        match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen).map_err(Failure::UnderWay)? {
             Export::Done(summary) => {
                 screen.finish();
                 let code = summary::show(run, &summary, screen)?;

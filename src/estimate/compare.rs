@@ -154,14 +154,13 @@ mod tests {
     use crate::estimate::load::{Span, Weight};
     use crate::estimate::tokens::Tally;
     use crate::estimate::{Asked, Estimator, Known};
-    use crate::template::prompt::media::MediaFacts;
 
     const MODEL: &str = "claude-sonnet-5-5";
 
     fn estimate(marked: bool) -> Estimate {
         let mark = if marked { r#","cache_control":{"type":"ephemeral","ttl":"1h"}"# } else { "" };
         let head = format!(r#"{{"system":[{{"type":"text","text":"{}"{mark}}}],"messages":["#, "word ".repeat(2_000));
-        let asked = Asked { model: MODEL, max_tokens: 100, head: head.as_ref(), media: &MediaFacts::default() };
+        let asked = Asked::text(MODEL, 100, head.as_ref());
         let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
         let mut gathered = estimator.gathered();
         let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();

@@ -187,13 +187,12 @@ mod tests {
     use crate::estimate::load::{Span, Weight};
     use crate::estimate::tokens::Tally;
     use crate::estimate::{Asked, Estimator, lengths};
-    use crate::template::prompt::media::MediaFacts;
 
     const MODEL: &str = "claude-haiku-4-5-20251001";
 
     fn estimate(known: Known, rows: u64) -> Estimate {
         let head = br#"{"system":"Sort the message.","messages":["#;
-        let asked = Asked { model: MODEL, max_tokens: 100, head: head.as_ref(), media: &MediaFacts::default() };
+        let asked = Asked::text(MODEL, 100, head.as_ref());
         let estimator = Estimator::new(Catalog::builtin(), &asked, known).unwrap();
         let mut gathered = estimator.gathered();
         let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();

@@ -142,6 +142,15 @@ pub struct Asked<'a> {
     pub media: &'a MediaFacts,
 }
 
+impl<'a> Asked<'a> {
+    /// Requests without shared pictures and documents.
+    #[must_use]
+    pub fn text(model: &'a str, max_tokens: u64, head: &'a [u8]) -> Asked<'a> {
+        static NONE: std::sync::LazyLock<MediaFacts> = std::sync::LazyLock::new(MediaFacts::default);
+        Asked { model, max_tokens, head, media: &NONE }
+    }
+}
+
 /// Makes the estimates of one job.
 #[derive(Debug)]
 pub struct Estimator<'c> {

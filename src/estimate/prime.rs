@@ -110,24 +110,24 @@ impl Priming {
             0 => (true, shared.tokens),
             tokens => (shared.marked.hour > 0, tokens),
         };
-        let least_tokens = estimator.model.min_cache_tokens;
+        let least_tokens = estimator.own.model.min_cache_tokens;
         let tokens = fit.shared(tokens);
         let tokens = if tokens < least_tokens { 0 } else { tokens };
         let geo = shared.inference_geo.clone();
         let price = |usage: Usage| {
             let usage = Usage { inference_geo: geo.clone(), ..usage };
-            cost::of_many(estimator.catalog, &estimator.model_id, &usage, tokens).map(|cost| cost.total())
+            cost::of_many(estimator.catalog, estimator.own.id, &usage, tokens).map(|cost| cost.total())
         };
         let written = if is_hour {
             Usage { cache_creation_1h_input_tokens: Some(tokens), ..Usage::default() }
         } else {
             Usage { cache_creation_5m_input_tokens: Some(tokens), ..Usage::default() }
         };
-        let prices = estimator.prices;
+        let prices = estimator.own.prices;
         let write = if is_hour { prices.cache_write_1h } else { prices.cache_write_5m };
         Ok(Priming {
             wish,
-            model: estimator.model_id.clone(),
+            model: estimator.own.id.to_owned(),
             least_tokens,
             tokens,
             is_marked,
@@ -346,14 +346,15 @@ fn thousands(n: u64) -> String {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::estimate::Known;
+    use crate::estimate::{Asked, Known};
 
     /// A job on Haiku 4.5, which caches from 4,096 tokens on, whose system prompt has about so many tokens and this mark.
     fn priming(wish: Prime, tokens: usize, ttl: Option<&str>) -> Priming {
         let text = "word ".repeat(tokens * 34 / 50);
         let mark = ttl.map(|ttl| format!(r#","cache_control":{{"type":"ephemeral","ttl":"{ttl}"}}"#)).unwrap_or_default();
         let head = format!(r#"{{"model":"m","system":[{{"type":"text","text":"{text}"{mark}}}],"messages":["#);
-        let estimator = Estimator::new(Catalog::builtin(), "claude-haiku-4-5", 100, head.as_bytes(), Known::default()).unwrap();
+        let estimator =
+            Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", 100, head.as_bytes()), Known::default()).unwrap();
         let fit = estimator.fit();
         Priming::new(wish, &estimator, &fit).unwrap()
     }

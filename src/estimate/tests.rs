@@ -15,7 +15,7 @@ fn head(shared_words: usize, mark: &str) -> String {
 const HOUR: &str = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
 
 fn estimator(model: &str, head: &str, known: Known) -> Estimator<'static> {
-    let asked = Asked { model, max_tokens: 100, head: head.as_bytes(), media: &MediaFacts::default() };
+    let asked = Asked::text(model, 100, head.as_bytes());
     Estimator::new(Catalog::builtin(), &asked, known).expect("a price")
 }
 
@@ -145,7 +145,7 @@ fn what_earlier_runs_showed_is_used_and_said() {
 
 #[test]
 fn a_model_without_a_price_has_no_estimate() {
-    let asked = Asked { model: "claude-mythos-preview", max_tokens: 100, head: b"{", media: &MediaFacts::default() };
+    let asked = Asked::text("claude-mythos-preview", 100, b"{");
     let unpriced = Estimator::new(Catalog::builtin(), &asked, Known::default());
     assert!(matches!(unpriced, Err(Unpriced::NoPrice { .. })));
 }

@@ -64,7 +64,7 @@ pub enum Export {
 
 /// Joins everything that came back to its rows, and writes the output, unless `policy` wants rows sent again first.
 ///
-/// What the run showed is kept in `job_folder`, where its job keeps what it learned.
+/// What the run showed is kept in `job_folder`, where its job keeps what it learned; without one, nothing is.
 ///
 /// # Errors
 /// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were; [`Error::Output`] when the output cannot be written.
@@ -72,7 +72,7 @@ pub enum Export {
 pub fn export(
     run: &mut Run,
     policy: &Policy,
-    job_folder: &Path,
+    job_folder: Option<&Path>,
     now: Timestamp,
     listener: &dyn Listener,
 ) -> Result<Export, Error> {
@@ -101,7 +101,8 @@ pub fn export(
     }
     run.settle_by(&summary.totals.bill, now)?;
     summary.comparison = observer.compare(run, &summary.totals);
-    if let Some(note) = observer.finish(run).and_then(|lesson| learn::learn(run, &lesson, job_folder, now)) {
+    let lesson = observer.finish(run).zip(job_folder);
+    if let Some(note) = lesson.and_then(|(lesson, folder)| learn::learn(run, &lesson, folder, now)) {
         listener.hear(Progress::Note(&note));
     }
     if is_held_back(&summary, spec.min_success) {

@@ -166,9 +166,7 @@ impl Run {
         let (model, max_tokens) = (&self.job().request.model, self.job().request.max_tokens);
         let head = self.head_of(batch)?;
         let max_tokens = max_tokens_of(&head).unwrap_or(max_tokens.into());
-        let none = MediaFacts::default();
-        let estimator =
-            Estimator::new(self.catalog(), &Asked { model, max_tokens, head: &head, media: &none }, Known::default())?;
+        let estimator = Estimator::new(self.catalog(), &Asked::text(model, max_tokens, &head), Known::default())?;
         let mut gathered = estimator.gathered();
         for rows in SpoolReader::open(&self.spool_path(batch))? {
             let rows = rows?;
