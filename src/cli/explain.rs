@@ -103,6 +103,7 @@ fn is_of_the_disk(error: &Error) -> bool {
             | Error::Output(_)
             | Error::Batch(rowmill::batch::Error::Io { .. })
             | Error::Journal(journal::Error::Io { .. } | journal::Error::Broken { .. })
+            | Error::Ledger(ledger::Error::Sqlite { .. } | ledger::Error::Create { .. } | ledger::Error::Busy { .. })
     )
 }
 

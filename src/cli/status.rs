@@ -74,9 +74,9 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
     let columns = [
         Column::Number("batch"),
         Column::Number("requests"),
-        Column::Text("state"),
+        Column::Id("state"),
         Column::Id("id"),
-        Column::Text("expires in"),
+        Column::Text("expires"),
         Column::Number("cost"),
     ];
     screen.data(table(&columns, batches));

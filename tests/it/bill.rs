@@ -145,3 +145,32 @@ fn a_price_file_that_cannot_be_used_names_file_model_and_key() {
     let from_environment = work.command(&["plan", "job.toml"]).env("ROWMILL_MODELS", "prices.toml").output().unwrap();
     assert_eq!(from_environment.status.code(), Some(2));
 }
+
+#[test]
+fn the_price_table_is_shown_with_its_day_and_what_was_overridden() {
+    let work = Workdir::new();
+    let shown = work.rowmill(&["prices"]).expect(0).stdout;
+    let catalog = rowmill::catalog::Catalog::builtin();
+    for words in [
+        "claude-haiku-4-5-20251001    0.50    2.50     0.625      1.00   0.05",
+        "  prompts above 100,000      0.25    1.25    0.3125      0.50  0.025      x 1.1",
+        "claude-opus-4-1-20250805",
+        "web search      $10.00 per 1,000, in a batch too",
+        "without price   claude-mythos-preview",
+        &catalog.date.to_string(),
+        &catalog.sources[0],
+    ] {
+        assert!(shown.contains(words), "{words} is not in\n{shown}");
+    }
+    work.write("mine.toml", "date = 2027-01-05\n[models.claude-haiku-4-5.prices]\ninput = '0.8'\n");
+    let shown = work.rowmill(&["prices", "claude-haiku-4-5", "--models", "mine.toml"]).expect(0).stdout;
+    for words in ["claude-haiku-4-5-20251001 *, batch     0.40", "*, standard", "0.80", "2027-01-05", "* your own"] {
+        assert!(shown.contains(words), "{words} is not in\n{shown}");
+    }
+    let json = work.rowmill(&["prices", "--json"]).expect(0).json();
+    let priced = catalog.models.values().filter(|model| model.prices.is_some()).count()
+        + catalog.retired.values().filter(|model| model.prices.is_some()).count();
+    assert_eq!(json["prices"].as_array().unwrap().len(), priced + 1, "one band");
+    assert_eq!(json["without_price"], serde_json::json!(["claude-mythos-preview"]));
+    work.rowmill(&["prices", "claude-haiku-45"]).expect(2).says("did you mean");
+}

@@ -276,3 +276,63 @@ fn a_lost_ledger_is_written_anew_from_the_runs_that_are_gone_on_with() {
     check_ledger(&work);
     assert!(spent(&entries(&work)) > Money::ZERO);
 }
+
+#[test]
+fn a_run_with_retries_that_is_ended_at_any_act_leaves_a_ledger_that_is_the_sum_of_its_rows() {
+    let faults = "[[rows]]\noutcome = 'errored'\nshare = 0.3\n[[rows]]\noutcome = 'truncated'\nshare = 0.3\n";
+    let retry = "[retry]\ntruncated = { times = 1, max_tokens = '2x' }\n";
+    let attempts = std::sync::Mutex::new(std::collections::BTreeSet::new());
+    for_every_act(|n| {
+        let (work, sim) = (with_job(retry), Sim::with(faults));
+        let args = ["run", "job.toml"];
+        let was_ended = run_to(work.command_at(&sim.url(), &args), n).is_none();
+        if was_ended {
+            run_until(&work, &sim, &args, 0);
+        }
+        check_ledger(&work);
+        attempts.lock().unwrap().insert(sim.accepted().values().sum::<u64>());
+        was_ended
+    });
+    let attempts = attempts.into_inner().unwrap();
+    assert!(attempts.first().is_some_and(|fewest| *fewest > 20), "rows were sent again in every run: {attempts:?}");
+}
+
+#[test]
+fn the_ledger_is_shown_by_day_job_model_and_run() {
+    let (work, sim) = (with_job(""), Sim::start());
+    let job = work.read("job.toml");
+    let other = job.replace("\"test\"", "\"other\"").replace("out.parquet", "b.parquet").replace("haiku-4-5", "sonnet-5-5");
+    work.write("other.toml", other.replace("= 200", "= 2000"));
+    work.rowmill(&["cost"]).expect(0).says("has nothing to show");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
+    work.rowmill_at(&sim.url(), &["submit", "other.toml"]).expect(5);
+    let total = spent(&entries(&work));
+    for (by, groups) in [
+        ("day", vec![]),
+        ("job", vec!["other", "test"]),
+        ("model", vec!["claude-haiku-4-5-20251001", "claude-sonnet-5-5"]),
+        ("run", vec![]),
+    ] {
+        let shown = work.rowmill(&["cost", "--by", by, "--json"]).expect(0).json();
+        let side = &shown["simulated"];
+        assert_eq!(side["total"]["spent_usd"], total.to_string(), "{by}");
+        let found = side["groups"].as_object().unwrap();
+        let amount =
+            |name: &str| -> Money { found.values().map(|group| group[name].as_str().unwrap().parse::<Money>().unwrap()).sum() };
+        assert_eq!((amount("spent_usd"), amount("reserved_usd")), (total, reserved(&entries(&work))), "{by}");
+        if !groups.is_empty() {
+            assert_eq!(found.keys().collect::<Vec<_>>(), groups, "{by}");
+        }
+        assert!(shown["real"]["groups"].as_object().unwrap().is_empty(), "a simulated run is no real one");
+        let words = work.rowmill(&["cost", "--by", by]).expect(0).stdout;
+        assert!(words.contains(&format!("{by}, SIMULATED")) && words.lines().all(|line| line.chars().count() <= 120), "{words}");
+    }
+    let one = work.rowmill(&["cost", "--job", "other", "--since", "2020-01-01", "--json"]).expect(0).json();
+    assert_eq!(
+        (one["simulated"]["total"]["batches"].as_u64(), one["simulated"]["total"]["spent_usd"].as_str()),
+        (Some(3), Some("0"))
+    );
+    let none = work.rowmill(&["cost", "--since", "2999-01-01", "--json"]).expect(0).json();
+    assert_eq!(none["simulated"]["total"]["batches"], 0);
+    work.rowmill(&["cost", "--since", "yesterday"]).expect(2).says("write a day such as");
+}
