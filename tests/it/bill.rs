@@ -164,7 +164,7 @@ fn the_price_table_is_shown_with_its_day_and_what_was_overridden() {
     }
     work.write("mine.toml", "date = 2027-01-05\n[models.claude-haiku-4-5.prices]\ninput = '0.8'\n");
     let shown = work.rowmill(&["prices", "claude-haiku-4-5", "--models", "mine.toml"]).expect(0).stdout;
-    for words in ["claude-haiku-4-5-20251001 *, batch     0.40", "*, standard", "0.80", "2027-01-05", "* your own"] {
+    for words in ["claude-haiku-4-5-20251001 *, batch      0.40", "*, standard", "0.80", "2027-01-05", "* your own"] {
         assert!(shown.contains(words), "{words} is not in\n{shown}");
     }
     let json = work.rowmill(&["prices", "--json"]).expect(0).json();
