@@ -14,6 +14,7 @@ mod price;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -277,6 +278,21 @@ impl Catalog {
             overridden.insert(id);
         }
         Catalog::assemble(over.date.unwrap_or(self.date), written, overridden)
+    }
+
+    /// The table as it is on a day: models whose end has passed are among the retired.
+    #[must_use]
+    pub fn as_of(&self, today: Date) -> Cow<'_, Catalog> {
+        if !self.models.values().any(|model| model.is_retired(today)) {
+            return Cow::Borrowed(self);
+        }
+        let mut catalog = self.clone();
+        let (gone, models) = std::mem::take(&mut catalog.models).into_iter().partition(|(_, model)| model.is_retired(today));
+        catalog.models = models;
+        let gone: BTreeMap<String, Model> = gone;
+        let retired = |Model { aliases, retires, successor, prices, .. }| Retired { aliases, retires, successor, prices };
+        catalog.retired.extend(gone.into_iter().map(|(id, model)| (id, retired(model))));
+        Cow::Owned(catalog)
     }
 
     /// The model in service of this id or alias, with its own id.

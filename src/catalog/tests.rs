@@ -269,3 +269,14 @@ fn refuses_overrides_that_do_not_fit_and_names_the_model() {
         assert!(chain(&error).starts_with(expected), "{over}: {}", chain(&error));
     }
 }
+
+#[test]
+fn a_model_whose_end_has_passed_is_among_the_retired() {
+    let catalog = Catalog::builtin();
+    let last = catalog.model("claude-sonnet-4-5").unwrap().1.retires.unwrap();
+    assert!(catalog.as_of(last).model("claude-sonnet-4-5").is_some());
+    let after = catalog.as_of(last.tomorrow().unwrap());
+    assert!(after.model("claude-sonnet-4-5").is_none());
+    let (id, gone) = after.retired("claude-sonnet-4-5").unwrap();
+    assert_eq!((id, gone.retires, gone.prices.is_some()), ("claude-sonnet-4-5-20250929", Some(last), true));
+}

@@ -55,6 +55,8 @@ pub struct Prepared {
     pub shared: SharedReport,
     /// What a person should know before money is spent; none of it stops the job.
     pub warnings: Vec<String>,
+    /// The day it was compiled: a model may go on the next.
+    today: Date,
 }
 
 impl Prepared {
@@ -70,7 +72,7 @@ impl Prepared {
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();
-        let requests = compile(file, &source, catalog, &uploads)?;
+        let requests = compile(file, &source, &catalog.as_of(today), &uploads)?;
         warnings.extend_from_slice(requests.warnings());
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
@@ -102,6 +104,7 @@ impl Prepared {
             kept,
             warnings,
             source,
+            today,
         })
     }
 
@@ -110,7 +113,7 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::new`]: a file may have changed.
     pub fn with_uploads(mut self, file: &JobFile, uploads: &Arc<Uploads>) -> Result<Prepared, Error> {
-        self.requests = compile(file, &self.source, &self.catalog, uploads)?;
+        self.requests = compile(file, &self.source, &self.catalog.as_of(self.today), uploads)?;
         self.uploads = Arc::clone(uploads);
         Ok(self)
     }

@@ -5,7 +5,7 @@
 //! hold for both: what the API would refuse for every request is an error of the job, before anything is sent. What a *model* refuses is
 //! said by [`super::rules`].
 //!
-//! To add a parameter: a key of [`super::RequestSpec`], an entry in [`Options::own_keys`], and a check in [`CHECKS`].
+//! To add a parameter: a key of [`super::RequestSpec`], an entry in `own_keys`, and a check in [`CHECKS`].
 
 use std::path::{Path, PathBuf};
 
