@@ -329,8 +329,9 @@ pub fn about(money: Money) -> String {
     format!("{sign}${}.{}", thousands(u64::try_from(rounded / scale).unwrap_or(u64::MAX)), &fraction[..shown])
 }
 
-/// `12,345`.
-fn thousands(n: u64) -> String {
+/// A number for people: `12,345`.
+#[must_use]
+pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {

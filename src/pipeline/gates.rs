@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::batch::SpoolReader;
+use crate::estimate::prime::thousands;
 use crate::journal::{CanaryLimits, Event, GateKind, GateState, Step, Verdict};
 use crate::outcome::answer::Answers;
 use crate::outcome::class::Class;
@@ -141,8 +142,8 @@ fn cached_by(usage: Option<&Usage>) -> String {
     let written = of(|usage| usage.cache_creation_5m_input_tokens) + of(|usage| usage.cache_creation_1h_input_tokens);
     match (written, of(|usage| usage.cache_read_input_tokens)) {
         (0, 0) => "it wrote nothing to the cache: what is marked may be shorter than the model caches".to_owned(),
-        (0, read) => format!("the cache held its {read} tokens already"),
-        (written, _) => format!("it wrote {written} tokens to the cache"),
+        (0, read) => format!("the cache held its {} tokens already", thousands(read)),
+        (written, _) => format!("it wrote {} tokens to the cache", thousands(written)),
     }
 }
 
@@ -264,8 +265,8 @@ mod tests {
             cache_read_input_tokens: Some(read),
             ..Usage::default()
         };
-        assert_eq!(cached_by(Some(&usage(5_000, 0))), "it wrote 5000 tokens to the cache");
-        assert_eq!(cached_by(Some(&usage(0, 5_000))), "the cache held its 5000 tokens already");
+        assert_eq!(cached_by(Some(&usage(5_000, 0))), "it wrote 5,000 tokens to the cache");
+        assert_eq!(cached_by(Some(&usage(0, 5_000))), "the cache held its 5,000 tokens already");
         assert!(cached_by(Some(&usage(0, 0))).contains("wrote nothing") && cached_by(None).contains("wrote nothing"));
     }
 

@@ -281,3 +281,36 @@ fn plan_and_check_say_why_a_run_is_primed_or_not() {
     let one = work.rowmill(&["plan", "hour.toml", "--limit", "1"]).expect(0);
     assert!(one.stdout.contains("not primed, since nothing follows the first request"), "{}", one.stdout);
 }
+
+/// A page's text with every stretch of blanks as one, so that it may be wrapped.
+fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_job_of_the_page_on_caching_runs_and_shows_what_the_page_says() {
+    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/caching.md")).unwrap();
+    let block = |language: &str| {
+        let fence = format!("```{language}\n");
+        page.split(fence.as_str()).nth(1).unwrap().split("```").next().unwrap().to_owned()
+    };
+    let work = crate::readme::with_samples();
+    work.write("manual.toml", block("toml"));
+    let mut said = Vec::new();
+    for command in block("sh").lines() {
+        let args: Vec<&str> = command.strip_prefix("rowmill ").expect("a command").split(' ').collect();
+        said.push(work.rowmill(&args).expect(0));
+    }
+    let shown = unwrapped(&page);
+    let line = |text: &str| text.lines().rfind(|line| line.starts_with("cache ")).expect("a line on the cache").to_owned();
+    for line in [line(&said[1].stdout), line(&said[2].stderr)] {
+        assert!(shown.contains(&unwrapped(&line)), "the page does not show\n{line}");
+    }
+    let manifest = work.files().into_iter().find(|file| file.ends_with("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&work.read(&manifest)).unwrap();
+    for (name, value) in manifest["cache"]["measured"].as_object().unwrap() {
+        let member = format!("\"{name}\": {value}");
+        assert!(shown.contains(&member), "the page does not show {member}");
+    }
+    assert_eq!(work.parquet("answered.parquet").rows(), 48);
+}

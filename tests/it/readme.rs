@@ -71,13 +71,13 @@ fn commands_for_a_first_job_work_in_their_order() {
 #[test]
 fn every_sample_job_runs() {
     let mut ran = 0;
-    for job in ["hello/hello.toml", "tickets/triage.toml", "products/extract.toml", "plants/look.toml"] {
+    for job in ["hello/hello.toml", "tickets/triage.toml", "products/extract.toml", "plants/look.toml", "manual/answer.toml"] {
         let work = with_samples();
         work.rowmill(&["check", &format!("sample_data/{job}")]).expect(0);
         work.rowmill(&["run", &format!("sample_data/{job}"), "--simulate"]).expect(0);
         ran += 1;
     }
-    assert_eq!(ran, 4);
+    assert_eq!(ran, 5);
 }
 
 #[test]
