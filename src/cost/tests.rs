@@ -22,6 +22,9 @@ fn total(model: &str, usage: &Usage) -> String {
     of_usage(Catalog::builtin(), model, usage).expect(model).total().to_string()
 }
 
+/// What is priced, the model, its tokens, the tier, the place, and the dollars that makes.
+type Case = (&'static str, &'static str, Tokens, Option<&'static str>, Option<&'static str>, &'static str);
+
 /// A million tokens of one kind cost the figure in the price list.
 const M: u64 = 1_000_000;
 
@@ -30,7 +33,7 @@ fn each_kind_of_token_costs_what_the_price_list_says() {
     const BATCH: Option<&str> = Some("batch");
     const STANDARD: Option<&str> = Some("standard");
     const US: Option<&str> = Some("us");
-    let table: &[(&str, &str, Tokens, Option<&str>, Option<&str>, &str)] = &[
+    let table: &[Case] = &[
         // Half of the list price in a batch, and where no tier is named; the full price in any other tier.
         ("half price in a batch", "claude-haiku-4-5", [M, 0, 0, 0, 0], BATCH, None, "0.5"),
         ("a tier that is not named is a batch", "claude-haiku-4-5", [M, 0, 0, 0, 0], None, None, "0.5"),

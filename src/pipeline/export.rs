@@ -57,7 +57,7 @@ impl Summary {
 #[derive(Debug, Clone)]
 pub enum Export {
     /// All rows are joined; the output is there, or held back.
-    Done(Summary),
+    Done(Box<Summary>),
     /// Some rows are to be sent again first: their pieces, with how many. Nothing was written.
     Healable(Vec<(u32, u64)>),
 }
@@ -110,14 +110,14 @@ pub fn export(
         run.record(now, Event::HeldBack { rows: summary.totals.rows, by_status: summary.totals.statuses.clone() })?;
         run.keep_summary(&summary);
         run.write_manifest(now)?;
-        return Ok(Export::Done(summary));
+        return Ok(Export::Done(Box::new(summary)));
     }
     writer.note("rowmill.cost_usd", &summary.totals.bill.total().total().to_string());
     let written = writer.finish()?;
     run.record(now, Event::Exported { path: written.path, rows: written.rows, by_status: summary.totals.statuses.clone() })?;
     run.keep_summary(&summary);
     run.write_manifest(now)?;
-    Ok(Export::Done(summary))
+    Ok(Export::Done(Box::new(summary)))
 }
 
 /// Whether too few rows succeeded for the output to be shown. Rows left out on purpose count for neither side.
