@@ -130,18 +130,6 @@ impl Rendering<'_> {
     }
 }
 
-/// The parts of a picture or document that name text, as the job file gives them.
-struct Named<'a> {
-    column: Option<&'a String>,
-    file: Option<&'a PathBuf>,
-    text: Option<&'a String>,
-    url: Option<&'a String>,
-    file_id: Option<&'a String>,
-    from: CellForm,
-    folder: Option<&'a PathBuf>,
-    upload: bool,
-}
-
 /// A picture or document is compiled in words of the place it stands in.
 pub(super) struct Compiling<'a, 's> {
     pub(super) part: String,
@@ -152,44 +140,18 @@ pub(super) struct Compiling<'a, 's> {
 
 impl Compiling<'_, '_> {
     pub(super) fn image(&mut self, spec: &ImageSpec, optional: bool) -> Result<Attach, Error> {
-        let named = Named {
-            column: spec.column.as_ref(),
-            file: spec.file.as_ref(),
-            text: None,
-            url: spec.url.as_ref(),
-            file_id: spec.file_id.as_ref(),
-            from: spec.from,
-            folder: spec.folder.as_ref(),
-            upload: spec.upload,
-        };
-        Ok(Attach {
-            part: self.part.clone(),
-            wanted: Wanted::Image,
-            origin: self.origin(&named, Wanted::Image)?,
-            media_type: self.template("media_type", spec.media_type.as_ref())?,
-            title: None,
-            context: None,
-            citations: false,
-            upload: spec.upload,
-            optional,
-        })
+        self.attach(&DocumentSpec::from(spec), Wanted::Image, optional)
     }
 
     pub(super) fn document(&mut self, spec: &DocumentSpec, optional: bool) -> Result<Attach, Error> {
-        let named = Named {
-            column: spec.column.as_ref(),
-            file: spec.file.as_ref(),
-            text: spec.text.as_ref(),
-            url: spec.url.as_ref(),
-            file_id: spec.file_id.as_ref(),
-            from: spec.from,
-            folder: spec.folder.as_ref(),
-            upload: spec.upload,
-        };
+        self.attach(spec, Wanted::Document, optional)
+    }
+
+    fn attach(&mut self, spec: &DocumentSpec, wanted: Wanted, optional: bool) -> Result<Attach, Error> {
         Ok(Attach {
             part: self.part.clone(),
-            wanted: Wanted::Document,
-            origin: self.origin(&named, Wanted::Document)?,
+            wanted,
+            origin: self.origin(spec, wanted)?,
             media_type: self.template("media_type", spec.media_type.as_ref())?,
             title: self.template("title", spec.title.as_ref())?,
             context: self.template("context", spec.context.as_ref())?,
@@ -203,18 +165,18 @@ impl Compiling<'_, '_> {
         Err(Error::Part { part: self.part.clone(), problem: problem.into() })
     }
 
-    fn origin(&mut self, named: &Named<'_>, wanted: Wanted) -> Result<Origin, Error> {
-        if named.column.is_none() && (named.from != CellForm::Auto || named.folder.is_some()) {
+    fn origin(&mut self, spec: &DocumentSpec, wanted: Wanted) -> Result<Origin, Error> {
+        if spec.column.is_none() && (spec.from != CellForm::Auto || spec.folder.is_some()) {
             return self.fails("has `from` or `folder` without `column`; they say how the cells of a column are read");
         }
-        match (named.column, named.file, named.text, named.url, named.file_id) {
-            (Some(column), None, None, None, None) => self.column(column, named, wanted),
+        match (&spec.column, &spec.file, &spec.text, &spec.url, &spec.file_id) {
+            (Some(column), None, None, None, None) => self.column(column, spec, wanted),
             (None, Some(path), None, None, None) => self.file(path, wanted),
             (None, None, Some(text), None, None) => match self.template("text", Some(text))? {
                 Some(name) => Ok(Origin::Text(name)),
                 None => self.fails("has no text"),
             },
-            (None, None, None, Some(_), None) | (None, None, None, None, Some(_)) if named.upload => {
+            (None, None, None, Some(_), None) | (None, None, None, None, Some(_)) if spec.upload => {
                 self.fails("has `upload` with a `url` or `file_id`; only bytes that are here can be uploaded")
             }
             (None, None, None, Some(url), None) => match check_url(url) {
@@ -228,28 +190,28 @@ impl Compiling<'_, '_> {
         }
     }
 
-    fn column(&self, column: &str, named: &Named<'_>, wanted: Wanted) -> Result<Origin, Error> {
+    fn column(&self, column: &str, spec: &DocumentSpec, wanted: Wanted) -> Result<Origin, Error> {
         let Ok(field) = self.schema.field_with_name(column) else {
             return Err(super::super::no_column(&self.part, column, self.schema));
         };
-        if wanted == Wanted::Image && named.from == CellForm::Text {
+        if wanted == Wanted::Image && spec.from == CellForm::Text {
             return self.fails("is a picture with `from = \"text\"`; only documents are made of text");
         }
-        if named.upload && matches!(named.from, CellForm::Url | CellForm::FileId) {
+        if spec.upload && matches!(spec.from, CellForm::Url | CellForm::FileId) {
             return self.fails("has `upload` with cells that are URLs or file ids; only bytes that are here can be uploaded");
         }
-        if !holds(field.data_type(), named.from) {
-            let wanted = named.from.in_words();
+        if !holds(field.data_type(), spec.from) {
+            let wanted = spec.from.in_words();
             let problem = format!("reads {wanted} from the column `{column}`, which is of the type {}", field.data_type());
             return self.fails(problem);
         }
-        let real = match named.folder {
+        let real = match &spec.folder {
             Some(folder) => self.setting.folder.join(folder),
             None => self.setting.table.to_path_buf(),
         };
         let real = if real.as_os_str().is_empty() { PathBuf::from(".") } else { real };
         let folder = Folder { shown: real.display().to_string(), real: real.canonicalize().ok() };
-        Ok(Origin::Column { name: column.to_owned(), from: named.from, folder })
+        Ok(Origin::Column { name: column.to_owned(), from: spec.from, folder })
     }
 
     fn file(&mut self, path: &Path, wanted: Wanted) -> Result<Origin, Error> {

@@ -209,6 +209,14 @@ pub struct DocumentSpec {
     pub upload: bool,
 }
 
+impl From<&ImageSpec> for DocumentSpec {
+    /// What a picture has in common with a document, which is all of it.
+    fn from(image: &ImageSpec) -> DocumentSpec {
+        let ImageSpec { column, file, url, file_id, from, folder, media_type, upload } = image.clone();
+        DocumentSpec { column, file, url, file_id, from, folder, media_type, upload, ..DocumentSpec::default() }
+    }
+}
+
 /// What the cells of a picture's or document's column hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
