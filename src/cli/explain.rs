@@ -322,7 +322,7 @@ fn hint(error: &Error) -> Option<String> {
         ),
         Error::Rows(_) => "choose key columns that every row has, or leave such rows out with `source.where`".to_owned(),
         Error::NotUploaded { .. } => {
-            "`rowmill run` uploads them before it plans; if it did, they changed meanwhile: run it again".to_owned()
+            "`rowmill run` uploads them before it plans; a dry run uploads nothing, so it can neither count nor keep such requests".to_owned()
         }
         Error::NoRows(_) => "look at `source.path`, `source.where` and `source.limit`".to_owned(),
         Error::Provider { source, .. } => return Some(provider_hint(source)),

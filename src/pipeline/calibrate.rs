@@ -23,12 +23,16 @@ const ONE_TOKEN: &str = r#"{"role":"user","content":"."}]"#;
 /// row of the sample is counted whole, and the rest of the table fitted to that ([`crate::estimate::fit::Fit::counted`]).
 ///
 /// # Errors
-/// [`Error::Provider`] where the provider refuses, or cannot be reached.
+/// [`Error::Provider`] where the provider refuses, or cannot be reached; [`Error::NotUploaded`] where requests name files it does not have.
 pub async fn calibrate(api: &dyn BatchApi, clock: &dyn Clock, planner: &Planner<'_>, outline: &mut Outline) -> Result<(), Error> {
     let counter = Counter { api, clock };
+    let files = planner.prepared.uploads.missing();
+    if files > 0 {
+        return Err(Error::NotUploaded { files });
+    }
     let head = planner.prepared.requests.head();
     let has_model = !planner.prepared.requests.choices().model;
-    let shared = counter.shared(head, &planner.file.job.request.model, has_model).await?;
+    let shared = counter.shared(&planner.prepared.requests.closed_head(), &planner.file.job.request.model, has_model).await?;
     let of = outline.sample.len() as u64;
     planner.listener.hear(Progress::Counting { rows: 0, of });
     let mut counts = stream::iter(outline.sample.iter().map(|row| counter.row(head, row))).buffered(AT_A_TIME);

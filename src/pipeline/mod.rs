@@ -122,7 +122,7 @@ pub enum Error {
     #[error("row key is not unique")]
     DuplicateKeys(Box<plan::SharedKeys>),
     /// Requests name files that have not been uploaded.
-    #[error("{files} that requests name are not uploaded", files = if *.files == 1 { "1 file".to_owned() } else { format!("{} files", .files) })]
+    #[error("{}", not_uploaded(*.files))]
     NotUploaded {
         /// How many.
         files: usize,
@@ -181,6 +181,13 @@ pub enum Error {
     /// Something that cannot happen did.
     #[error("{0}: this is a bug in rowmill")]
     Bug(String),
+}
+
+fn not_uploaded(files: usize) -> String {
+    match files {
+        1 => "1 file that requests name is not uploaded".to_owned(),
+        n => format!("{n} files that requests name are not uploaded"),
+    }
 }
 
 /// An error and its causes in one line, for `_rm_error`.

@@ -385,6 +385,13 @@ impl Requests {
         &self.head
     }
 
+    /// The head with no message left open, so that another message may follow it: the shared part may end in the middle of one.
+    #[must_use]
+    pub fn closed_head(&self) -> Vec<u8> {
+        let end: &[u8] = if self.prompt.is_open() { b"]}" } else { b"" };
+        [&self.head, end].concat()
+    }
+
     /// What all requests share, in the order the model reads it: system blocks, then the blocks of leading messages. Tools, which the
     /// model reads before, are not among them. A block is text or, where [`SharedBlock::media`] is not empty, a picture or document.
     #[must_use]

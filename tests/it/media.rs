@@ -121,6 +121,20 @@ fn sends_a_long_document_with_every_row_or_once() {
 }
 
 #[test]
+fn counts_the_tokens_of_a_shared_document_that_a_message_goes_on_behind() {
+    let (work, sim) = (Workdir::new(), Sim::start());
+    let document = "{ document = { file = \"guide.txt\", upload = UPLOAD } }";
+    let request = format!("messages = [{{ role = \"user\", content = [{document}, {{ text = \"{{{{ id }}}}\" }}] }}]");
+    work.write("rows.csv", "id\na\nb\n").write("guide.txt", "Water it. ".repeat(500));
+    work.write("job.toml", job("rows.csv", "id", &request.replace("UPLOAD", "false")));
+    work.rowmill_at(&sim.url(), &["plan", "job.toml", "--calibrate", "2"]).expect(0);
+    assert!(sim.calls(Call::CountTokens) > 2);
+    work.write("job.toml", job("rows.csv", "id", &request.replace("UPLOAD", "true")));
+    let refused = work.rowmill_at(&sim.url(), &["plan", "job.toml", "--calibrate", "2"]).expect(2);
+    refused.says("1 file that requests name is not uploaded");
+}
+
+#[test]
 fn the_job_of_the_requests_page_runs() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/requests.md")).unwrap();
     let blocks = |fence: &str| page.split(fence).skip(1).map(|block| block.split("```").next().unwrap()).collect::<Vec<_>>();
