@@ -20,7 +20,7 @@ use super::{Estimate, Known};
 
 /// Version of the file. An older or newer one is not used.
 pub const FORMAT: u32 = 1;
-/// How far the tokens of a later run may be off, in thousandths: its rows are not the same.
+/// How far the tokens of a later run may be off, in thousandths: its rows are not the same. Twice that where its prompt is not either.
 const OFF: u64 = 30;
 
 /// What a job learned.
@@ -133,7 +133,8 @@ impl Learned {
     pub fn known(&self, model: &str, shape: &str) -> Known {
         let Some(known) = self.models.get(model) else { return Known::default() };
         let stale = known.shape != shape;
-        let fit = Fit { basis: FitBasis::Learned { rows: known.rows }, off: known.fit.off.max(OFF), ..known.fit.clone() };
+        let fit =
+            Fit { basis: FitBasis::Learned { rows: known.rows }, off: if stale { 2 * OFF } else { OFF }, ..known.fit.clone() };
         Known {
             fit: Some(fit),
             lengths: Some((known.lengths.clone(), stale)),

@@ -8,6 +8,7 @@ mod budget;
 mod commands;
 mod crash;
 mod disk;
+mod estimate;
 mod faults;
 mod gates;
 mod golden_answers;
