@@ -63,6 +63,9 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
             answer.fields().iter().map(|f| format!("`{}` ({})", f.name(), in_words(f.data_type()))).collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
+    if prepared.answer_plan.sent_schema.is_some() {
+        lines.push("schema     its bounds are sent in words; answers are checked against the file".to_owned());
+    }
     let output = prepared.output_path.strip_prefix(".").unwrap_or(&prepared.output_path);
     lines.push(format!("output     {} ({} columns)", output.display(), prepared.output.schema().fields().len()));
     lines.push(outline_table(outline, &job.source));

@@ -85,6 +85,9 @@ impl RowBuilders {
                 None => answers.append_null(),
             }
         }
+        // Arguments of tools fill columns as the text does that other answers are.
+        let calls = row.outcome().and_then(|outcome| outcome.details.as_ref()).map_or(&[][..], |details| &details.tool_calls);
+        self.bytes += calls.iter().map(|call| call.input.len()).sum::<usize>();
         for (column, builder) in &mut self.columns {
             self.bytes += builder.append(column.value, row);
         }

@@ -220,6 +220,8 @@ fn sends_bounds_in_words_and_checks_the_answers_by_the_schema_as_written() {
     let request = format!("{TEXT}\nschema = {{ file = \"form.json\", lower = true }}");
     let work = job(&request, "\n[output]\npath = \"out.parquet\"\n");
     work.write("form.json", schema);
+    let checked = work.rowmill(&["check", "job.toml"]).expect(0);
+    assert!(checked.stdout.contains("its bounds are sent in words"), "{}", checked.stdout);
     let preview = work.rowmill(&["preview", "job.toml", "-n", "1", "--json"]).expect(0);
     let sent = &preview.json()[0]["params"]["output_config"]["format"]["schema"];
     assert_eq!(sent["properties"]["grade"]["description"], "How good it is\n\n{minimum: 7, maximum: 9}");

@@ -3,6 +3,8 @@ use arrow::datatypes::{DataType, IntervalUnit, UnionFields, UnionMode};
 use serde_json::json;
 
 use super::*;
+use crate::outcome::Details;
+use crate::outcome::details::ToolCall;
 
 fn input(names: &[&str]) -> Schema {
     Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>())
@@ -228,6 +230,12 @@ fn tells_when_a_batch_is_full() {
     assert_eq!((rows.is_full(), rows.rows()), (false, 1));
     rows.append(&row);
     assert_eq!((rows.is_full(), rows.rows()), (true, 2));
+
+    let mut rows = RowBuilders::new(&schema, None, 2);
+    let call = ToolCall { id: None, name: "t".to_owned(), input: "x".repeat(65 << 20) };
+    let details = Details { tool_calls: vec![call], ..Details::default() };
+    rows.append(&joined("a", Outcome { details: Some(Box::new(details)), ..outcome(Status::Succeeded) }));
+    assert!(rows.is_full(), "arguments of tools count too");
 }
 
 #[test]
