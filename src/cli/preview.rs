@@ -29,11 +29,12 @@ pub(crate) fn run(args: &Preview, catalog: &Arc<Catalog>, screen: &Screen) -> Re
     let mut shown = Vec::new();
     let mut rows = 0_u64;
     let skip = file.job.request.on_row_error == OnRowError::Skip;
+    let own = prepared.requests.choices().members();
     each(&prepared, args, skip, |row| {
         if screen.json {
             shown.push(row);
         } else {
-            show(screen, &row, rows == 0);
+            show(screen, &row, rows == 0, &own);
         }
         rows += 1;
     })?;
@@ -65,6 +66,9 @@ struct Row {
     /// The key in words.
     #[serde(skip)]
     named: String,
+    /// Its label, which is not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<String>,
     /// The request's `params`, byte for byte as they are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     params: Option<Box<RawValue>>,
@@ -79,6 +83,7 @@ fn each(prepared: &Prepared, args: &Preview, skip_bad_rows: bool, mut take: impl
     let mut text = Vec::new();
     for rows in prepared.source.scan(Some(&prepared.read)).map_err(Error::from)? {
         let rows = rows?;
+        let requests = prepared.requests.rows(&rows.batch);
         for (row, &index) in rows.row_index.iter().enumerate() {
             if left == 0 {
                 return Ok(());
@@ -90,12 +95,13 @@ fn each(prepared: &Prepared, args: &Preview, skip_bad_rows: bool, mut take: impl
             }
             let named = key.as_ref().map_or_else(|| "no key".to_owned(), RowKey::describe);
             text.clear();
-            let (params, unsent) = match prepared.requests.render(&rows.batch, row, &mut text) {
+            let (params, unsent) = match requests.render(row, &mut text) {
                 Ok(_) => (Some(exact(prepared.requests.params_json(&text))?), None),
                 Err(error) if skip_bad_rows => (None, Some(in_one_line(&error))),
                 Err(error) => return Err(Failure::Step(Error::Rows(Box::new(Faults::one(index, &named, error))))),
             };
-            take(Row { row: index + 1, key: plain.unwrap_or_default(), named, params, unsent });
+            let tag = requests.tag(row).map(str::to_owned);
+            take(Row { row: index + 1, key: plain.unwrap_or_default(), named, tag, params, unsent });
             left -= 1;
         }
     }
@@ -107,24 +113,28 @@ fn exact(params: Vec<u8>) -> Result<Box<RawValue>, Error> {
     raw.ok_or_else(|| Error::Bug("a request is not JSON".to_owned()))
 }
 
-fn show(screen: &Screen, row: &Row, first: bool) {
+fn show(screen: &Screen, row: &Row, first: bool, own: &[&str]) {
     let params = row.params.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap_or_default());
     if first {
-        screen.data(shared(screen, &params));
+        screen.data(settings(screen, &params, |name| !own.contains(&name)));
     }
     let number = format!("row {}", row.row);
     let title = if row.named == number { number } else { format!("{number} · {}", visible(&row.named)) };
     let body = match &row.unsent {
         Some(reason) => format!("not sent: {}\n", visible(reason)),
-        None => conversation(screen, &params),
+        None => settings(screen, &params, |name| own.contains(&name)) + &conversation(screen, &params),
+    };
+    let body = match &row.tag {
+        Some(tag) => format!("{}: {}\n{body}", screen.paint("tag (not sent)", "36"), visible(tag)),
+        None => body,
     };
     screen.data(format!("{}\n{body}", screen.paint(&format!("── {title}"), "1")));
 }
 
-/// What all requests have in common.
-fn shared(screen: &Screen, params: &Value) -> String {
+/// The members of a request besides its messages: those that all requests have in common, or those that the row chose.
+fn settings(screen: &Screen, params: &Value, is_wanted: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
-    for (name, value) in params.as_object().into_iter().flatten() {
+    for (name, value) in params.as_object().into_iter().flatten().filter(|(name, _)| is_wanted(name)) {
         match (name.as_str(), value) {
             ("messages", _) => {}
             ("system", Value::Array(blocks)) => {

@@ -436,6 +436,7 @@ impl Requests {
             model: self.per_row.has_model(),
             max_tokens: self.per_row.has_max_tokens(),
             effort: self.per_row.has_effort(),
+            user_id: self.per_row.has_user_id(),
             tag: self.per_row.has_tag(),
         }
     }
@@ -497,8 +498,20 @@ pub struct Choices {
     pub max_tokens: bool,
     /// Their effort.
     pub effort: bool,
+    /// Whom the request is made for.
+    pub user_id: bool,
     /// Their tag, which is not sent.
     pub tag: bool,
+}
+
+impl Choices {
+    /// The members of `params` that differ from row to row because rows choose them.
+    #[must_use]
+    pub fn members(&self) -> Vec<&'static str> {
+        let all =
+            [(self.model, "model"), (self.max_tokens, "max_tokens"), (self.effort, "output_config"), (self.user_id, "metadata")];
+        all.into_iter().filter(|(is_chosen, _)| *is_chosen).map(|(_, member)| member).collect()
+    }
 }
 
 impl fmt::Debug for Rows<'_> {

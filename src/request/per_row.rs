@@ -149,6 +149,11 @@ impl PerRow {
         self.effort.is_some()
     }
 
+    /// Whether rows say whom they are for.
+    pub(super) fn has_user_id(&self) -> bool {
+        self.user_id.is_some()
+    }
+
     /// Whether rows have tags.
     pub(super) fn has_tag(&self) -> bool {
         self.tag.is_some()
