@@ -341,6 +341,7 @@ impl Requests {
         let newest_tools = catalog.model(&spec.model).is_none_or(|(_, model)| model.thinking != Thinking::Extended);
         let Options { params, output_config, tools, mut asked, mut warnings } =
             Options::compile(spec, newest_tools, folder, &mut files)?;
+        warnings.extend(prompt.shared().iter().filter_map(travels));
         check_marks(&marks(&tools, prompt.shared()))?;
         let schema = spec.schema.as_ref().map(|spec| schema::read(spec, folder, &mut files)).transpose()?;
         if schema.is_some() && prompt.ends_with_prefill() {
@@ -603,6 +604,15 @@ fn check_model(spec: &RequestSpec, job: &JobsOwn, catalog: &Catalog) -> Result<V
         key => spec.params.contains_key(key),
     };
     Err(Error::Param { key: place(refusal.key, in_params), why: refusal.why, way_out: refusal.way_out })
+}
+
+/// A picture or document of this many bytes is worth an upload: 10,000 requests make 2 GB of it.
+const WORTH_AN_UPLOAD: usize = 200_000;
+
+fn travels(block: &SharedBlock) -> Option<String> {
+    let bytes = block.carried_bytes();
+    let what = format!("{} has {bytes} bytes and travels with every request; `upload = true` sends it once", block.part);
+    (bytes >= WORTH_AN_UPLOAD).then_some(what)
 }
 
 /// All cache marks, in the order in which the model reads them: tools, system blocks, messages.

@@ -86,6 +86,18 @@ pub struct SharedBlock {
     pub(crate) body: SharedBody,
 }
 
+impl SharedBlock {
+    /// Bytes of the picture or document that it carries in each request; 0 for other blocks, and for one that is only named.
+    #[must_use]
+    pub fn carried_bytes(&self) -> usize {
+        match &self.body {
+            SharedBody::Media(Media { source: Source::Bytes(_, bytes), .. }) => bytes.len(),
+            SharedBody::Media(Media { source: Source::Text(text), .. }) => text.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// How a shared block is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SharedBody {
