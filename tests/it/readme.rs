@@ -99,11 +99,12 @@ fn lists_the_exit_codes_that_are_used() {
 #[test]
 fn shows_a_job_file_and_a_schema_that_are_right() {
     let text = readme();
-    let block = |fence: &str| text.split(fence).nth(1).unwrap().split("```").next().unwrap().to_owned();
-    let job = rowmill::job::JobFile::parse(Path::new("tickets.toml"), block("```toml\n")).unwrap_or_else(|e| panic!("{e}"));
+    let block = |fence: &str, nth: usize| text.split(fence).nth(nth).unwrap().split("```").next().unwrap().to_owned();
+    let job = format!("{}\n{}", block("```toml\n", 2), block("```toml\n", 1));
+    let job = rowmill::job::JobFile::parse(Path::new("tickets.toml"), job).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(job.job.head.name, "ticket_triage");
     let work = with_samples();
-    work.write("answer.schema.json", block("```json\n"));
+    work.write("answer.schema.json", block("```json\n", 1));
     let hello = work.read("sample_data/hello/hello.toml");
     work.write("sample_data/hello/hello.toml", hello.replace("[request]", "[request]\nschema = \"../../answer.schema.json\""));
     work.rowmill(&["run", "sample_data/hello/hello.toml", "--simulate"]).expect(0);
