@@ -256,6 +256,10 @@ impl<'a> Way<'a> {
 pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
     notes.iter().for_each(|note| screen.warn(note));
+    if run.unsent_batches() > 0 {
+        // What was in service when the run was planned may be gone when its rest is sent.
+        way.catalog.advice(&run.job().request.model, today()).iter().for_each(|advice| screen.warn(advice));
+    }
     if way.simulate && !run.plan().is_in_process() {
         return Err(Failure::words(
             explain::CHANGE,
