@@ -50,7 +50,7 @@ fn joined<'a>(mut parts: impl Iterator<Item = &'a str>, rows: usize) -> Vec<Stri
     (0..rows).map(|_| row()).collect()
 }
 
-fn shared_data() -> Option<PathBuf> {
+pub(crate) fn shared_data() -> Option<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
     let beside = ["../shared/data", "../../shared/data"].map(|place| project.join(place));
