@@ -1,6 +1,5 @@
 //! What a plan will cost, as a person reads it and as a pull request shows it.
 
-use console::measure_text_width;
 use rowmill::estimate::compare::Comparison;
 use rowmill::estimate::fit::FitBasis;
 use rowmill::estimate::output::OutputBasis;
@@ -10,14 +9,12 @@ use rowmill::source::SourceSpec;
 
 use super::layout::Column;
 use super::plan::rows_lines;
-use super::screen::{Screen, bytes, count, duration, plural, table, usd, width};
+use super::screen::{Screen, bytes, count, duration, labelled, plural, table, usd};
 
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
 /// What an upload is reckoned with, in bits a second: a line of an office or of a home.
 const BITS_PER_SECOND: u64 = 20_000_000;
-/// Words stand behind a label of this width.
-const LABEL: usize = 11;
 
 /// The whole report, for a terminal.
 pub(crate) fn report(outline: &Outline, source: &SourceSpec, screen: &Screen) -> String {
@@ -116,24 +113,6 @@ fn known(estimate: &Estimate) -> String {
         OutputBasis::Schema | OutputBasis::MaxTokens => "how long answers are is not known before the first run".to_owned(),
     };
     format!("{fit}; {output}; prices of {}", estimate.priced_at)
-}
-
-/// A label, and words behind it that go on below themselves.
-fn labelled(label: &str, words: &str) -> String {
-    let room = width().saturating_sub(LABEL).max(20);
-    let mut lines = vec![String::new()];
-    for word in words.split(' ') {
-        let last = lines.last_mut().expect("there is a line");
-        if !last.is_empty() && measure_text_width(last) + 1 + measure_text_width(word) > room {
-            lines.push(word.to_owned());
-            continue;
-        }
-        if !last.is_empty() {
-            last.push(' ');
-        }
-        last.push_str(word);
-    }
-    format!("{label:<LABEL$}{}", lines.join(&format!("\n{:LABEL$}", "")))
 }
 
 /// The report for a pull request.

@@ -53,6 +53,12 @@ pub(crate) fn wrapped(sentence: &str, width: usize) -> String {
     lines.join("\n")
 }
 
+/// A label, and a sentence beside it on as many lines as it needs.
+pub(crate) fn labelled(label: &str, sentence: &str, width: usize) -> String {
+    let text = indented(&wrapped(sentence, width.saturating_sub(HEAD).max(20)), HEAD);
+    format!("{label:<HEAD$}{}", text.trim_start())
+}
+
 /// Lines that begin so many columns to the right.
 pub(crate) fn indented(text: &str, columns: usize) -> String {
     let indent = " ".repeat(columns);
@@ -142,6 +148,7 @@ mod tests {
     #[test]
     fn wraps_between_words() {
         assert_eq!(wrapped("one two three four", 8), "one two\nthree\nfour");
+        assert_eq!(labelled("cache", "one two three four, five six", 30), "cache      one two three four,\n           five six");
         assert_eq!(indented(&wrapped("a verylongword b", 6), 2), "  a\n  verylongword\n  b");
     }
 

@@ -23,7 +23,7 @@ use super::estimate;
 use super::explain::{self, Failure};
 use super::layout::Column;
 use super::run::NewPlan;
-use super::screen::{Screen, bytes, count, plural, table};
+use super::screen::{Screen, bytes, count, labelled, plural, table};
 
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
@@ -214,7 +214,7 @@ pub(crate) fn outline_table(outline: &Outline, source: &SourceSpec) -> String {
         bytes(outline.shared_bytes * outline.requests)
     ));
     if !outline.cache.why.is_empty() {
-        lines.push(format!("cache      {}", outline.cache.why));
+        lines.push(labelled("cache", &outline.cache.why));
     }
     let shown = outline.batches.iter().take(LISTED).enumerate();
     let rows =

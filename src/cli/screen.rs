@@ -206,6 +206,11 @@ pub(crate) fn table<R: AsRef<str>>(columns: &[Column<'_>], rows: impl IntoIterat
     layout::table(columns, rows, width())
 }
 
+/// A label, and a sentence beside it on as many lines as the terminal needs.
+pub(crate) fn labelled(label: &str, sentence: &str) -> String {
+    layout::labelled(label, sentence, width())
+}
+
 /// Columns of the screen: those of the terminal, whichever of the two streams is one; 100 where none is.
 pub(crate) fn width() -> usize {
     let from_environment = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok());
