@@ -1,6 +1,6 @@
 //! What a run showed → what the job knows, for its next plan.
 //!
-//! The export sees every row beside its answer, so it watches on the way ([`Observer`]); what it saw goes into the job's file of
+//! The export sees every row beside its answer, so it watches on the way (`Observer`); what it saw goes into the job's file of
 //! things learned ([`Learned`]) before the run counts as over, and once for each run however often the export is repeated.
 
 use std::fs;

@@ -11,7 +11,7 @@
 //! Model and limit come last, so that both can be found from the end of a fragment whatever the row's own text is ([`Tail`]): a row that
 //! was cut off is sent again with more tokens.
 //!
-//! To let rows choose another parameter: a key of [`PerRowSpec`], an entry in [`PerRow::compile`] and its member in [`Choice::close`].
+//! To let rows choose another parameter: a key of [`PerRowSpec`], an entry in `PerRow::compile` and its member in `PerRow::close`.
 
 use std::collections::BTreeSet;
 

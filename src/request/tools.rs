@@ -7,7 +7,7 @@
 //! A tool of the job's own has an `input_schema`, and the model answers with a call of it. A tool that the provider runs is told by its `type`;
 //! one that is not known here is passed on as it is written.
 //!
-//! To add a tool of the provider: an entry in [`SERVER_TOOLS`].
+//! To add a tool of the provider: an entry in `SERVER_TOOLS`.
 
 use std::collections::BTreeSet;
 use std::fmt;
