@@ -51,6 +51,12 @@ impl Fit {
         Fit { basis: FitBasis::Constants, costs: costs(tokenizer), per_row: 0, shared: 1_000, off: CONSTANTS_OFF }
     }
 
+    /// Whether it makes tokens of characters and of the shared part at all.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.shared > 0 && self.costs.iter().any(|cost| *cost > 0)
+    }
+
     /// Tokens of rows, without what all requests share.
     #[must_use]
     pub fn rows(&self, load: &Load) -> u64 {

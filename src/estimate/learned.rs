@@ -22,6 +22,12 @@ use super::{Estimate, Known};
 pub const FORMAT: u32 = 1;
 /// How far the tokens of a later run may be off, in thousandths: its rows are not the same. Twice that where its prompt is not either.
 const OFF: u64 = 30;
+/// The same where a bill was so far from what was expected that the fit follows it only in part.
+const OFF_FOLLOWING: u64 = 350;
+/// A fit follows one bill by at most this factor, either way: what is farther off is something else than letters.
+const MOST_FACTOR: u64 = 5;
+/// A bill says something of letters where at least one token in so many comes from text.
+const TEXT_ONE_IN: u64 = 5;
 
 /// What a job learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,8 +57,9 @@ pub struct OfModel {
     pub rows: u64,
     /// What the requests were made from, hashed: prompts, schema and parameters.
     pub shape: String,
-    /// How characters became tokens, by the last bill.
-    pub fit: Fit,
+    /// How characters became tokens, by the last bill that told it: none where pictures and documents made nearly all of every bill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
     /// How long answers were.
     pub lengths: Lengths,
     /// Share of requests that read the cache in the last run that had something to read, in thousandths.
@@ -121,7 +128,8 @@ impl Learned {
         if format != FORMAT {
             return Err(Error::Version(format));
         }
-        let learned: Learned = serde_json::from_slice(text).map_err(Error::Damaged)?;
+        let mut learned: Learned = serde_json::from_slice(text).map_err(Error::Damaged)?;
+        learned.models.values_mut().for_each(|model| model.fit = model.fit.take().filter(Fit::is_usable));
         if learned.job != job || learned.simulated != simulated {
             return Err(Error::Foreign);
         }
@@ -133,10 +141,10 @@ impl Learned {
     pub fn known(&self, model: &str, shape: &str) -> Known {
         let Some(known) = self.models.get(model) else { return Known::default() };
         let stale = known.shape != shape;
-        let fit =
-            Fit { basis: FitBasis::Learned { rows: known.rows }, off: if stale { 2 * OFF } else { OFF }, ..known.fit.clone() };
+        let off = |fit: &Fit| if stale { 2 * fit.off } else { fit.off };
+        let fit = known.fit.as_ref();
         Known {
-            fit: Some(fit),
+            fit: fit.map(|fit| Fit { basis: FitBasis::Learned { rows: known.rows }, off: off(fit), ..fit.clone() }),
             lengths: Some((known.lengths.clone(), stale)),
             // Another prompt is another prefix.
             reads: known.reads.filter(|_| !stale).map(|share| (share, known.rows)),
@@ -150,10 +158,7 @@ impl Learned {
             return false;
         }
         self.updated_at = now;
-        // Not every request was answered: what was expected of those that were.
-        let expected = scale(estimate.tokens.prompts.likely, lesson.rows, estimate.requests);
-        let fixed = scale(estimate.tokens.fixed, lesson.rows, estimate.requests);
-        let fit = estimate.fit.corrected(lesson.prompts.saturating_sub(fixed), expected.saturating_sub(fixed));
+        let fit = fit_of(lesson, estimate);
         let cached = estimate.cache.tokens() > 0 && lesson.read + lesson.written > 0;
         let reads = cached.then(|| scale(1_000, lesson.read, lesson.read + lesson.written));
         match self.models.get_mut(&lesson.model) {
@@ -173,7 +178,7 @@ impl Learned {
                     known.rows = lesson.rows;
                     known.lengths.clone_from(&lesson.lengths);
                 }
-                known.fit = fit;
+                known.fit = fit.or_else(|| known.fit.take());
                 known.reads = reads.or(known.reads);
             }
         }
@@ -181,17 +186,34 @@ impl Learned {
     }
 }
 
+/// What a bill says of letters: nothing where too little of it comes from text.
+fn fit_of(lesson: &Lesson, estimate: &Estimate) -> Option<Fit> {
+    // Not every request was answered: what was expected of those that were.
+    let expected = scale(estimate.tokens.prompts.likely, lesson.rows, estimate.requests);
+    let fixed = scale(estimate.tokens.fixed, lesson.rows, estimate.requests);
+    let text = expected.checked_sub(fixed).filter(|text| *text > 0 && text.saturating_mul(TEXT_ONE_IN) >= expected)?;
+    let billed = lesson.prompts.checked_sub(fixed).filter(|billed| *billed > 0)?;
+    let followed = billed.clamp(text.div_ceil(MOST_FACTOR), text.saturating_mul(MOST_FACTOR));
+    let off = if followed == billed { OFF } else { OFF_FOLLOWING };
+    Some(Fit { off, ..estimate.fit.corrected(followed, text) }).filter(Fit::is_usable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::estimate::load::{Span, Weight};
+    use crate::estimate::media::Media;
     use crate::estimate::tokens::Tally;
     use crate::estimate::{Asked, Estimator, lengths};
 
     const MODEL: &str = "claude-haiku-4-5-20251001";
 
     fn estimate(known: Known, rows: u64) -> Estimate {
+        estimate_of(known, rows, Media::default())
+    }
+
+    fn estimate_of(known: Known, rows: u64, media: Media) -> Estimate {
         let head = br#"{"system":"Sort the message.","messages":["#;
         let asked = Asked::text(MODEL, 100, head.as_ref());
         let estimator = Estimator::new(Catalog::builtin(), &asked, known).unwrap();
@@ -199,8 +221,7 @@ mod tests {
         let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();
         let tally = Tally::of("The parcel came late, and the box was open.");
         let output = Span { low: 1_000, likely: 9_000, high: 20_000 };
-        (0..rows)
-            .for_each(|_| gathered.push(&Weight { tally, messages: 1, output, max_tokens: 100, model, ..Weight::default() }));
+        (0..rows).for_each(|_| gathered.push(&Weight { tally, messages: 1, media, output, max_tokens: 100, model }));
         gathered.close();
         estimator.estimate(&gathered, estimator.fit(), false).unwrap()
     }
@@ -256,6 +277,56 @@ mod tests {
         assert!(known.fit.is_some() && known.reads.is_none());
         assert!(known.lengths.is_some_and(|(_, stale)| stale));
         assert_eq!(learned.known("claude-sonnet-5-5", "s"), Known::default());
+    }
+
+    #[test]
+    fn a_bill_of_pictures_teaches_nothing_of_letters() {
+        let media = Media { likely: 1_500, most: 1_568 };
+        let first = estimate_of(Known::default(), 100, media);
+        let mut learned = Learned::new("a", false, now());
+        // Less than the pictures alone were expected to cost, then far more.
+        learned.take_in("run 1", &lesson(100, 90_000, "s"), &first, now());
+        learned.take_in("run 2", &lesson(100, 900_000, "s"), &first, now());
+        assert_eq!(learned.models[MODEL].runs, 2);
+        let known = learned.known(MODEL, "s");
+        assert!(known.fit.is_none() && known.lengths.is_some());
+        assert_eq!(estimate_of(known, 100, media).fit, first.fit, "nor does the margin become narrow");
+        // What text taught before is kept.
+        learned.take_in("run 3", &lesson(100, 2_500, "s"), &estimate(Known::default(), 100), now());
+        let taught = learned.models[MODEL].fit.clone();
+        assert!(taught.is_some());
+        learned.take_in("run 4", &lesson(100, 90_000, "s"), &first, now());
+        assert_eq!(learned.models[MODEL].fit, taught);
+    }
+
+    #[test]
+    fn a_bill_far_off_is_followed_in_part_and_not_trusted() {
+        let first = estimate(Known::default(), 100);
+        let text = first.tokens.prompts.likely - first.tokens.fixed;
+        for (bill, factor) in [(first.tokens.fixed + 40 * text, 5_000), (first.tokens.fixed + text / 40, 200)] {
+            let mut learned = Learned::new("a", false, now());
+            learned.take_in("run 1", &lesson(100, bill, "s"), &first, now());
+            let fit = learned.known(MODEL, "s").fit.unwrap();
+            assert!(fit.shared.abs_diff(factor) <= 1 && fit.off == OFF_FOLLOWING, "{fit:?}");
+        }
+    }
+
+    #[test]
+    fn a_fit_of_nothing_is_not_read() {
+        let mut learned = Learned::new("a", false, now());
+        learned.take_in("run 1", &lesson(100, 5_000, "s"), &estimate(Known::default(), 100), now());
+        let written = |fit: Fit| {
+            let mut learned = learned.clone();
+            learned.models.get_mut(MODEL).unwrap().fit = Some(fit);
+            serde_json::to_vec(&learned).unwrap()
+        };
+        let fit = learned.models[MODEL].fit.clone().unwrap();
+        for (fit, is_read) in
+            [(fit.clone(), true), (Fit { costs: [0; 12], ..fit.clone() }, false), (Fit { shared: 0, ..fit }, false)]
+        {
+            let read = Learned::parse(&written(fit), "a", false).unwrap();
+            assert_eq!(read.known(MODEL, "s").fit.is_some(), is_read);
+        }
     }
 
     #[test]
