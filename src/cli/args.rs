@@ -213,6 +213,12 @@ pub(crate) struct Plan {
     /// Have the shared part and about N rows counted by the provider, which is free, and fit the estimate to them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) calibrate: Option<u32>,
+    /// Render about N rows only, drawn by length, and extrapolate the rest, with a stated error: a quick answer on a huge table.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub(crate) sample: Option<u32>,
+    /// What the draw of `--sample` depends on, besides the rows.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "sample")]
+    pub(crate) seed: u64,
     /// Print the report as Markdown, for a pull request.
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,

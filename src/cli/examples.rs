@@ -20,6 +20,7 @@ pub(crate) const PLAN: &str = "\
 Examples:
   rowmill plan tickets.toml                     what a run would send, and what it would cost
   rowmill plan tickets.toml --calibrate 200     counts the tokens of some rows first, which is free
+  rowmill plan tickets.toml --sample 2000       renders 2,000 rows of a huge table, and says how far that may be off
   rowmill plan tickets.toml --out runs/monday   keeps it; `rowmill run runs/monday` sends it";
 
 pub(crate) const RUN: &str = "\

@@ -29,6 +29,7 @@ use super::screen::{Screen, bytes, count, labelled, plural, table};
 const LISTED: usize = 12;
 
 pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+    refuse_to_mix(args)?;
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
     let request = &file.job.request;
@@ -44,7 +45,10 @@ pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: 
     let prepared = Prepared::new(&file, today(), catalog)?;
     let foresight = Foresight::new(&file, &prepared, &common.state, simulated, args.calibrate, screen);
     let outline = match &args.out {
-        None => foresight.outline(&file, &prepared, connection.as_ref(), screen)?,
+        None => match args.sample.map(|rows| SampleSpec { rows: rows as usize, seed: args.seed }) {
+            Some(spec) => foresight.outline_by_sample(&file, &prepared, spec, screen)?,
+            None => foresight.outline(&file, &prepared, connection.as_ref(), screen)?,
+        },
         Some(folder) => {
             let origin = if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { planned_origin() };
             let plan = NewPlan { folder, origin, simulated, max_cost: None };
@@ -68,6 +72,22 @@ pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: 
         None => screen.say("nothing was sent, nothing was written"),
     }
     Ok(explain::DONE)
+}
+
+/// What a sample cannot go together with, and why.
+fn refuse_to_mix(args: &Plan) -> Result<(), Failure> {
+    let (with, why) = match (args.sample, &args.out, args.calibrate) {
+        (Some(_), Some(_), _) => ("--out", "a plan that is kept has every request in it, and a sample renders some rows only"),
+        (Some(_), None, Some(_)) => {
+            ("--calibrate", "rows are drawn for counting by the text of every request, and a sample renders some rows only")
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::words(
+        explain::CHANGE,
+        format!("`--sample` cannot go together with `{with}`: {why}"),
+        "leave out one of the two",
+    ))
 }
 
 /// The sample that is counted depends on the rows and on this.
@@ -107,6 +127,18 @@ impl Foresight {
         let mut outline = planner.outline()?;
         self.count(connection, &planner, &mut outline)?;
         Ok(outline)
+    }
+
+    /// The dry run of a job by some of its rows.
+    fn outline_by_sample(
+        &self,
+        file: &JobFile,
+        prepared: &Prepared,
+        spec: SampleSpec,
+        screen: &Screen,
+    ) -> Result<Outline, Failure> {
+        let nonce = Nonce::new(0);
+        Ok(self.planner(file, prepared, &nonce, std::env::temp_dir(), screen).outline_by_sample(spec)?)
     }
 
     pub(crate) fn planner<'a>(

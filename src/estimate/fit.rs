@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::load::{Load, scale};
+use super::sample::variance;
 use super::shared::Shared;
 use super::tokens::{CLASSES, Class, costs};
 use crate::catalog::Tokenizer;
@@ -156,22 +157,13 @@ impl Fit {
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a margin")]
 fn margin(sample: &[Counted], fit: &Fit, own: impl Fn(&Counted) -> f64, whole: &u64) -> u64 {
     let strata = sample.iter().map(|row| row.stratum + 1).max().unwrap_or(0);
-    let mut variance = 0.0;
+    let mut sum = 0.0;
     for stratum in 0..strata {
-        let rows: Vec<&Counted> = sample.iter().filter(|row| row.stratum == stratum).collect();
-        let n = rows.len() as f64;
-        let population: f64 = rows.iter().map(|row| row.stands_for).sum();
-        if rows.is_empty() || population <= n {
-            continue;
-        }
-        let left: Vec<f64> = rows.iter().map(|row| own(row) - fit.thousandths(&row.load) as f64 / 1_000.0).collect();
-        let mean = left.iter().sum::<f64>() / n;
-        // One row says nothing of the spread in its stratum; its own distance from the fit has to do.
-        let spread =
-            if rows.len() > 1 { left.iter().map(|left| (left - mean).powi(2)).sum::<f64>() / (n - 1.0) } else { left[0].powi(2) };
-        variance += population * population * spread / n * (1.0 - n / population);
+        let rows = || sample.iter().filter(|row| row.stratum == stratum);
+        let left: Vec<f64> = rows().map(|row| own(row) - fit.thousandths(&row.load) as f64 / 1_000.0).collect();
+        sum += variance(rows().map(|row| row.stands_for).sum(), &left);
     }
-    (2_000.0 * variance.sqrt() / (*whole).max(1) as f64).ceil() as u64
+    (2_000.0 * sum.sqrt() / (*whole).max(1) as f64).ceil() as u64
 }
 
 /// Minimises the weighted squares of `own - Σ cost · chars`, each cost held to its base.

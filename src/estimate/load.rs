@@ -244,7 +244,7 @@ impl Gathered {
 }
 
 /// A size class: eight to an octave, so that rows of one class differ by less than a tenth.
-fn size(tokens: u64) -> u32 {
+pub(super) fn size(tokens: u64) -> u32 {
     let tokens = tokens.max(1);
     let octave = tokens.ilog2();
     // The three bits behind the first one.

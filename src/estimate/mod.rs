@@ -32,6 +32,7 @@ pub mod output;
 pub mod prime;
 pub mod sample;
 pub mod shared;
+pub mod survey;
 pub mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};

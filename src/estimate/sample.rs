@@ -154,7 +154,8 @@ impl Sampler {
     /// The sample: in each stratum the rows with the smallest draws.
     #[must_use]
     pub fn finish(self) -> Vec<Sampled> {
-        let shares = self.shares();
+        let sizes: Vec<(u64, usize)> = self.strata.values().map(|stratum| (stratum.tokens, stratum.kept.len())).collect();
+        let shares = shares(self.spec.rows, &sizes);
         let mut sample = Vec::new();
         for (number, (stratum, rows)) in self.strata.into_values().zip(shares).enumerate() {
             let stands_for = as_number(stratum.rows) / as_number(rows as u64);
@@ -166,24 +167,6 @@ impl Sampler {
         }
         sample
     }
-
-    /// Rows of each stratum in the sample.
-    fn shares(&self) -> Vec<usize> {
-        let tokens: u64 = self.strata.values().map(|stratum| stratum.tokens).sum();
-        let share = |stratum: &Stratum| {
-            let rows = super::load::scale(self.spec.rows as u64, stratum.tokens, tokens);
-            usize::try_from(rows).unwrap_or(usize::MAX).max(FEWEST).min(stratum.kept.len())
-        };
-        let mut shares: Vec<usize> = self.strata.values().map(share).collect();
-        // The strata that got their two rows although they are small are paid for by the largest.
-        while shares.iter().sum::<usize>() > self.spec.rows.max(shares.len()) {
-            match shares.iter_mut().max() {
-                Some(largest) if *largest > 1 => *largest -= 1,
-                _ => break,
-            }
-        }
-        shares
-    }
 }
 
 impl Stratum {
@@ -192,6 +175,36 @@ impl Stratum {
         self.bytes -= bytes;
         bytes
     }
+}
+
+/// Rows that each stratum gets of so many: [`FEWEST`] where it has them, and of the others each goes where a row would stand for most.
+/// **Shape**: the size of each stratum, and the rows that it has.
+pub(crate) fn shares(rows: usize, strata: &[(u64, usize)]) -> Vec<usize> {
+    let mut shares: Vec<usize> = strata.iter().map(|&(_, has)| has.min(FEWEST)).collect();
+    for _ in shares.iter().sum()..rows {
+        let open = (0..strata.len()).filter(|&at| shares[at] < strata[at].1);
+        match open.max_by_key(|&at| strata[at].0 / (shares[at] as u64 + 1)) {
+            Some(next) => shares[next] += 1,
+            None => break,
+        }
+    }
+    shares
+}
+
+/// The variance of a sum over the rows of a stratum, by what some of them, drawn without putting back, have.
+#[expect(clippy::cast_precision_loss, reason = "a variance")]
+pub(crate) fn variance(population: f64, drawn: &[f64]) -> f64 {
+    let n = drawn.len() as f64;
+    if drawn.is_empty() || population <= n {
+        return 0.0;
+    }
+    let mean = drawn.iter().sum::<f64>() / n;
+    // One row says nothing of the spread in its stratum; its own distance from nothing has to do.
+    let spread = match drawn {
+        [one] => one.powi(2),
+        _ => drawn.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0),
+    };
+    population * population * spread / n * (1.0 - n / population)
 }
 
 /// A row's number in the draw (splitmix64: every bit depends on all).

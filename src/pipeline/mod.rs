@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! prepare   job → compiled rooms                      plan      → run directory with spooled batches, nothing sent
+//! survey    some rows of a huge table → about what all of them will come to
 //! calibrate a sample of rows, counted by the provider → a better estimate
 //! submit    spooled batches → accepted batches        watch     accepted → ended
 //! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
@@ -37,6 +38,7 @@ pub mod run;
 pub mod shared;
 mod split;
 pub mod submit;
+mod survey;
 pub mod upload;
 pub mod view;
 pub mod watch;

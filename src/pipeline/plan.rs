@@ -18,6 +18,7 @@ use crate::estimate::fit::{Counted, Fit};
 use crate::estimate::load::Gathered;
 use crate::estimate::prime::{CacheDecision, Priming};
 use crate::estimate::sample::{SampleSpec, Sampled, Sampler};
+use crate::estimate::survey::Sampling;
 use crate::estimate::{Asked, Estimate, Estimator, Known};
 use crate::job::JobFile;
 use crate::journal::{Gate, GateKind};
@@ -58,6 +59,9 @@ pub struct Outline {
     pub cache: CacheDecision,
     /// What it will cost.
     pub estimate: Estimate,
+    /// What the figures rest on, where only some rows were rendered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampling>,
     /// What the requests weigh, for another estimate of them.
     #[serde(skip)]
     pub gathered: Gathered,
@@ -145,7 +149,7 @@ impl Planner<'_> {
     }
 
     /// The arithmetic of the cache.
-    fn priming(&self, estimator: &Estimator<'_>, fit: &Fit) -> Result<Priming, Error> {
+    pub(super) fn priming(&self, estimator: &Estimator<'_>, fit: &Fit) -> Result<Priming, Error> {
         let choices = self.prepared.requests.choices();
         let split = [(choices.model, "model"), (choices.effort, "effort")].into_iter().find(|(is_chosen, _)| *is_chosen);
         let priming = Priming::new(self.file.job.cache.prime, estimator, fit)?;
@@ -169,15 +173,7 @@ impl Planner<'_> {
     fn walk(&self, spool: Option<&Path>) -> Result<(Outline, Vec<PieceSummary>), Error> {
         let repeated = self.repeated_rows()?;
         let estimator = self.estimator()?;
-        let renderer = Renderer {
-            keys: &self.prepared.keys,
-            requests: &self.prepared.requests,
-            weigher: estimator.weigher(),
-            nonce: self.nonce,
-            on_duplicate: self.file.job.key.on_duplicate,
-            repeated: &repeated,
-            skip_bad_rows: self.file.job.request.on_row_error == OnRowError::Skip,
-        };
+        let renderer = self.renderer(&estimator, &repeated);
         let mut packer = PieceMaker::new(self, &estimator, spool)?;
         let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
         let rows = std::iter::from_fn(|| scan.next()).flat_map(|rows| match rows {
@@ -187,6 +183,18 @@ impl Planner<'_> {
         in_order(self.threads, rows, |rows: Rows| Ok(renderer.render(rows)), |rendered| packer.take(rendered))?;
         let read = scan.counts().read;
         packer.finish(read)
+    }
+
+    pub(super) fn renderer<'a>(&'a self, estimator: &'a Estimator<'_>, repeated: &'a [(u64, u32)]) -> Renderer<'a> {
+        Renderer {
+            keys: &self.prepared.keys,
+            requests: &self.prepared.requests,
+            weigher: estimator.weigher(),
+            nonce: self.nonce,
+            on_duplicate: self.file.job.key.on_duplicate,
+            repeated,
+            skip_bad_rows: self.file.job.request.on_row_error == OnRowError::Skip,
+        }
     }
 
     /// The rows whose key an earlier row has, where the job wants them treated and not refused: a walk of its own over the key columns.
@@ -232,7 +240,7 @@ impl Planner<'_> {
 }
 
 /// Whether one request goes first and writes the cache.
-fn primes(gates: &[Gate]) -> bool {
+pub(super) fn primes(gates: &[Gate]) -> bool {
     gates.iter().any(|gate| gate.kind == GateKind::Prime)
 }
 
@@ -453,6 +461,7 @@ impl<'a> PieceMaker<'a> {
             gates,
             cache,
             estimate,
+            sampled: None,
             gathered: self.gathered,
             sample: self.sampler.map(Sampler::finish).unwrap_or_default(),
             rows_read,

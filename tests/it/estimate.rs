@@ -134,3 +134,118 @@ fn a_real_plan_knows_nothing_of_simulated_runs() {
     let real: Value = work.rowmill(&["plan", "job.toml", "--json"]).expect(0).json();
     assert_eq!(real["plan"]["estimate"]["fit"]["basis"]["from"], "constants");
 }
+
+/// A job over so many rows of very different lengths.
+fn long_and_short(rows: usize) -> Workdir {
+    let work = Workdir::new().with_rows(0);
+    let mut text = String::from("id,body\n");
+    for n in 0..rows {
+        text.push_str(&format!(
+            "T-{n},\"{}\"\n",
+            ["word ", "영화 ", "12345 "][n % 3].repeat(1 + n * n % 97 + 900 * usize::from(n % 101 == 0))
+        ));
+    }
+    work.write("rows.csv", text);
+    work
+}
+
+/// How far a sample's figures are off the whole plan's, and how far it says they may be, both in thousandths of the sample's.
+fn held_against(whole: &Value, sample: &Value) -> [(u64, u64); 2] {
+    let [tokens, money] = ["/plan/estimate/tokens/prompts/likely", "/plan/estimate/total/likely"];
+    let money_off = (dollars(whole, money) / dollars(sample, money) - 1.0).abs() * 1_000.0;
+    [
+        (off(at(whole, tokens), at(sample, tokens)), at(sample, "/plan/sampled/off/prompts")),
+        (money_off as u64, at(sample, "/plan/sampled/off/cost")),
+    ]
+}
+
+#[test]
+fn a_sample_is_as_near_to_the_whole_plan_as_it_says() {
+    let work = long_and_short(5_000);
+    let whole = plan(&work, &[]);
+    for seed in ["1", "2", "3", "4", "5"] {
+        let sample = plan(&work, &["--sample", "300", "--seed", seed]);
+        assert_eq!(at(&sample, "/plan/sampled/seed").to_string(), seed);
+        assert!((200..=300).contains(&at(&sample, "/plan/sampled/rows")), "{sample}");
+        for pointer in ["/plan/rows_read", "/plan/rows", "/plan/requests", "/plan/sampled/of"] {
+            assert_eq!(at(&sample, pointer), 5_000, "{pointer}");
+        }
+        for (off, margin) in held_against(&whole, &sample) {
+            assert!(off <= margin && (1..100).contains(&margin), "seed {seed}: off by {off} ‰, said to be within {margin} ‰");
+        }
+        let bytes = off(at(&sample, "/plan/body_bytes"), at(&whole, "/plan/body_bytes"));
+        assert!(bytes < 50, "{bytes} ‰ of the bytes");
+        assert_eq!(sample, plan(&work, &["--sample", "300", "--seed", seed]), "the same seed, the same answer");
+    }
+    assert_ne!(plan(&work, &["--sample", "300"])["plan"], plan(&work, &["--sample", "300", "--seed", "2"])["plan"]);
+}
+
+#[test]
+fn a_sample_of_a_real_table_is_as_near_as_it_says() {
+    let Some(data) = shared_data("samples of a real table") else { return };
+    let work = Workdir::new();
+    let table = data.join("bench/movie_reviews_ko_300k.parquet");
+    work.write(
+        "job.toml",
+        job(&table, "", "Is this review good or bad?\\n{{ review }}").replace("[source]", "[source]\nlimit = 60000"),
+    );
+    let whole = plan(&work, &[]);
+    let sample = plan(&work, &["--sample", "2000"]);
+    for (off, margin) in held_against(&whole, &sample) {
+        eprintln!("movie_reviews_ko, 2,000 of 60,000 rows: off by {off} ‰, said to be within {margin} ‰");
+        assert!(off <= margin && margin < 20, "off by {off} ‰, said to be within {margin} ‰");
+    }
+    assert_eq!(sample["plan"]["requests"], whole["plan"]["requests"]);
+    assert_eq!(sample["plan"]["batches"].as_array().map(Vec::len), whole["plan"]["batches"].as_array().map(Vec::len));
+}
+
+#[test]
+fn a_sample_of_all_rows_is_the_whole_plan() {
+    let work = long_and_short(200);
+    let whole = plan(&work, &[]);
+    assert!(whole["plan"].get("sampled").is_none());
+    assert_eq!(plan(&work, &["--sample", "200"]), whole);
+    assert_eq!(plan(&work, &["--sample", "9999"]), whole);
+    assert_eq!(at(&plan(&work, &["--sample", "199"]), "/plan/sampled/of"), 200);
+}
+
+#[test]
+fn a_sample_says_what_it_is_and_what_it_does_not_know() {
+    let work = long_and_short(2_000);
+    let before = work.files();
+    for form in [&["plan", "job.toml", "--sample", "300"][..], &["plan", "job.toml", "--sample", "300", "--markdown"]] {
+        let said = work.rowmill(form).expect(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("of 2,000 rows were rendered (seed 1)"), "{said}");
+        assert!(said.contains("duplicate keys were not searched for"), "{said}");
+    }
+    for (with, why) in
+        [(["--out", "runs/kept"], "has every request in it"), (["--calibrate", "20"], "by the text of every request")]
+    {
+        let args = [&["plan", "job.toml", "--simulate", "--sample", "300"][..], &with].concat();
+        work.rowmill(&args).expect(2).says(&format!("`--sample` cannot go together with `{}`", with[0])).says(why);
+    }
+    work.rowmill(&["plan", "job.toml", "--seed", "3"]).expect(2).says("--sample");
+    assert_eq!(work.files(), before);
+}
+
+#[test]
+fn a_sample_finds_every_row_without_a_key_and_extrapolates_those_that_cannot_be_rendered() {
+    let work = long_and_short(2_000);
+    let rows = work.read("rows.csv");
+    work.write("rows.csv", rows.replace("T-1234,", ","));
+    work.rowmill(&["plan", "job.toml", "--sample", "100"]).expect(2).says("row 1,235");
+    work.write("rows.csv", rows);
+    let broken = work
+        .read("job.toml")
+        .replace("{{ body }}", "{% if id is endingwith('7') %}{{ body.nothing.at_all }}{% endif %}{{ body }}")
+        .replace("max_tokens = 200", "max_tokens = 200\non_row_error = 'skip'");
+    work.write("job.toml", broken);
+    let (whole, sample) = (plan(&work, &[]), plan(&work, &["--sample", "400"]));
+    assert_eq!(at(&whole, "/plan/unsent/not_rendered"), 200);
+    let [sent, unsent] = ["/plan/requests", "/plan/unsent/not_rendered"].map(|pointer| at(&sample, pointer));
+    assert_eq!(sent + unsent, 2_000);
+    assert!((100..300).contains(&unsent), "{unsent}");
+    for (off, margin) in held_against(&whole, &sample) {
+        assert!(off <= margin, "off by {off} ‰, said to be within {margin} ‰");
+    }
+}
