@@ -309,6 +309,8 @@ struct View<'a> {
     cache: CacheOutlook,
     /// Nothing has been written into the cache yet.
     unwritten: bool,
+    /// Requests so far that may find something to read: shares of them are rounded over all, not anew for each few.
+    before: u64,
 }
 
 impl<'a> View<'a> {
@@ -316,7 +318,7 @@ impl<'a> View<'a> {
         let Marked { hour, minutes } = side.shared.marked;
         let marked = Marked { hour: fit.shared(hour), minutes: fit.shared(minutes) };
         let cache = CacheOutlook::new(marked, side.prices, primed, reads);
-        View { side, fit, cache, unwritten: true }
+        View { side, fit, cache, unwritten: true, before: 0 }
     }
 
     fn bounds(&mut self, catalog: &Catalog, load: &Load) -> Result<Bounds, Unpriced> {
@@ -328,15 +330,19 @@ impl<'a> View<'a> {
         // The first request of the run finds nothing to read.
         let write_one = std::mem::take(&mut self.unwritten);
         let most = self.most(catalog, load)?;
-        let cost = |scenario| Ok(self.cost(catalog, load, scenario, write_one)?.min(most));
-        Ok(Bounds { low: cost(low)?, likely: cost(likely)?, high: cost(high)?, most })
+        let may_read = load.requests.saturating_sub(u64::from(write_one));
+        let cost = |scenario| Ok(self.cost(catalog, load, scenario, may_read)?.min(most));
+        let bounds = Bounds { low: cost(low)?, likely: cost(likely)?, high: cost(high)?, most };
+        self.before += may_read;
+        Ok(bounds)
     }
 
-    fn cost(&self, catalog: &Catalog, load: &Load, scenario: Scenario, write_one: bool) -> Result<Money, Unpriced> {
+    fn cost(&self, catalog: &Catalog, load: &Load, scenario: Scenario, may_read: u64) -> Result<Money, Unpriced> {
         let by = |tokens: u64| scale(tokens, scenario.prompts, 1_000);
         let n = load.requests;
         let prompts = by(self.fit.prompts(load, &self.side.shared));
-        let reads = scale(n, scenario.reads, 1_000).min(n - u64::from(write_one));
+        let reads_of = |requests| scale(requests, scenario.reads, 1_000);
+        let reads = (reads_of(self.before + may_read) - reads_of(self.before)).min(may_read);
         let writes = if self.cache.tokens() == 0 { 0 } else { n - reads };
         let (hour, minutes) = (by(self.cache.hour_tokens), by(self.cache.minutes_tokens));
         let usage = Usage {

@@ -95,6 +95,18 @@ fn the_first_request_of_all_writes_the_cache() {
 }
 
 #[test]
+fn shares_of_the_cache_are_rounded_over_all_requests_not_for_each_few() {
+    let estimator = estimator("claude-sonnet-5-5", &head(5_000, HOUR), Known { reads: Some((980, 9)), ..Known::default() });
+    let together = gathered(&estimator, 100, "a row");
+    let mut apart = together.clone();
+    apart.pieces = (0..20).map(|_| gathered(&estimator, 5, "a row").pieces.remove(0)).collect();
+    let likely = |rows: &Gathered| estimator.estimate(rows, estimator.fit(), true).unwrap().total.likely;
+    // Two in a hundred write: of five by themselves that would be none.
+    let off = (likely(&together).picodollars() - likely(&apart).picodollars()).unsigned_abs();
+    assert!(off * 1_000 < likely(&together).picodollars().unsigned_abs(), "{} {}", likely(&together), likely(&apart));
+}
+
+#[test]
 fn a_prompt_above_the_line_has_the_price_behind_it() {
     let estimator = estimator("claude-haiku-5-5", SHORT, Known::default());
     let mut gathered = estimator.gathered();
