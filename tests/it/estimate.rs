@@ -200,6 +200,22 @@ fn a_sample_of_a_real_table_is_as_near_as_it_says() {
 }
 
 #[test]
+fn a_sample_of_requests_that_share_a_cached_prompt_is_as_near_as_it_says() {
+    let work = Workdir::new();
+    let job = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data/tickets/triage.toml");
+    let plan = |more: &[&str]| {
+        let args = [&["plan", job.to_str().expect("a path"), "--json"], more].concat();
+        work.rowmill(&args).expect(0).json()
+    };
+    let (whole, sample) = (plan(&[]), plan(&["--sample", "100"]));
+    assert_eq!(sample["plan"]["gates"], whole["plan"]["gates"]);
+    assert_eq!(sample["plan"]["cache"], whole["plan"]["cache"]);
+    for (off, margin) in held_against(&whole, &sample) {
+        assert!(off <= margin && margin < 10, "off by {off} ‰, said to be within {margin} ‰");
+    }
+}
+
+#[test]
 fn a_sample_of_all_rows_is_the_whole_plan() {
     let work = long_and_short(200);
     let whole = plan(&work, &[]);
