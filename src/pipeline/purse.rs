@@ -28,6 +28,7 @@ use crate::join::{AttemptResults, Joiner, RequestRow};
 use crate::journal::{BatchState, Step};
 use crate::ledger::{self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage};
 use crate::outcome::details::Wanted;
+use crate::request::per_row::Tail;
 use crate::template::prompt::media::MediaFacts;
 
 use super::drive::Until;
@@ -104,27 +105,34 @@ impl Purse {
     }
 }
 
-/// What a row chose for itself: it stands behind the messages of its own part.
-#[derive(Default, serde::Deserialize)]
-struct Chosen {
-    model: Option<String>,
-    max_tokens: Option<u32>,
+/// Model and limit of rows that do not choose, and what rows choose by themselves.
+struct Choices<'a> {
+    model: &'a str,
+    max_tokens: u32,
+    has_model: bool,
+    has_max_tokens: bool,
 }
 
-impl Chosen {
-    fn by(fragment: &[u8]) -> Chosen {
-        let end = memchr::memrchr(b']', fragment).map_or(fragment.len(), |end| end + 1);
-        let members = fragment[end..].strip_prefix(b",").unwrap_or(b"}");
-        serde_json::from_slice(&[b"{", members].concat()).unwrap_or_default()
+impl Choices<'_> {
+    /// What a row is sent with: its own choice stands at the end of its own part.
+    fn of<'f>(&'f self, fragment: &'f [u8]) -> Result<(&'f str, u32), Error> {
+        if !self.has_model && !self.has_max_tokens {
+            return Ok((self.model, self.max_tokens));
+        }
+        let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
+        let tail = tail.ok_or_else(|| Error::Bug("a request does not end with what its row chose".to_owned()))?;
+        Ok((tail.model.unwrap_or(self.model), tail.max_tokens.unwrap_or(self.max_tokens)))
     }
 }
 
-/// The pictures and documents of a row's own part, as if nobody had looked at them: they cost the most they can.
-fn media_of(fragment: &[u8]) -> MediaFacts {
-    let count = |kind: &[u8]| memchr::memmem::find_iter(fragment, kind).count();
+/// The pictures and documents of a part of a request, as if nobody had looked at them: they cost the most they can.
+fn media_of(part: &[u8]) -> MediaFacts {
+    let count = |kind: &[u8]| memchr::memmem::find_iter(part, kind).count();
+    // A document whose text stands in the request is part of that text.
+    let texts = count(b"\"source\":{\"type\":\"text\"");
     MediaFacts {
         unseen_images: count(b"{\"type\":\"image\""),
-        unseen_documents: count(b"{\"type\":\"document\""),
+        unseen_documents: count(b"{\"type\":\"document\"").saturating_sub(texts),
         ..MediaFacts::default()
     }
 }
@@ -163,19 +171,24 @@ impl Run {
     }
 
     fn estimate(&self, batch: u32) -> Result<Bounds, Error> {
-        let (model, max_tokens) = (&self.job().request.model, self.job().request.max_tokens);
+        let request = &self.job().request;
         let head = self.head_of(batch)?;
-        let max_tokens = max_tokens_of(&head).unwrap_or(max_tokens.into());
-        let estimator = Estimator::new(self.catalog(), &Asked::text(model, max_tokens, &head), Known::default())?;
+        let max_tokens = max_tokens_of(&head).unwrap_or(request.max_tokens.into());
+        let choices = Choices {
+            model: &request.model,
+            max_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
+            has_model: request.per_row.model.is_some(),
+            has_max_tokens: request.per_row.max_tokens.is_some(),
+        };
+        let asked = Asked { model: &request.model, max_tokens, head: &head, media: &media_of(&head) };
+        let estimator = Estimator::new(self.catalog(), &asked, Known::default())?;
         let mut gathered = estimator.gathered();
         for rows in SpoolReader::open(&self.spool_path(batch))? {
             let rows = rows?;
             let mut weigher = estimator.weigher().rows(&rows.columns);
             for row in (0..rows.len()).filter(|&row| rows.fragment.is_valid(row)) {
                 let fragment = rows.fragment.value(row);
-                let chosen = Chosen::by(fragment);
-                let own = u32::try_from(max_tokens).unwrap_or(u32::MAX);
-                let (model, most) = (chosen.model.as_deref().unwrap_or(model), chosen.max_tokens.unwrap_or(own));
+                let (model, most) = choices.of(fragment)?;
                 gathered.push(&weigher.weigh(row, fragment, &media_of(fragment), model, most));
             }
         }
@@ -410,4 +423,55 @@ fn max_tokens_of(head: &[u8]) -> Option<u64> {
     let at = memchr::memmem::find(head, KEY)? + KEY.len();
     let digits: Vec<u8> = head[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
     std::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estimate::Bounds;
+
+    fn choices(has_model: bool, has_max_tokens: bool) -> Choices<'static> {
+        Choices { model: "the job's", max_tokens: 100, has_model, has_max_tokens }
+    }
+
+    #[test]
+    fn what_a_row_chose_is_read_behind_a_schema_too() {
+        let config =
+            r#""output_config":{"effort":"low","format":{"type":"json_schema","schema":{"enum":["a"],"required":["b"]}}}"#;
+        let fragment = |tail: &str| format!(r#"{{"role":"user","content":"],\"max_tokens\":7}}"}}],{config}{tail}}}"#);
+        for (tail, (model, max_tokens), chosen) in [
+            ("", (false, false), ("the job's", 100)),
+            (r#","model":"other","max_tokens":9000"#, (true, true), ("other", 9_000)),
+            (r#","model":"other""#, (true, false), ("other", 100)),
+            (r#","max_tokens":9000"#, (false, true), ("the job's", 9_000)),
+        ] {
+            assert_eq!(choices(model, max_tokens).of(fragment(tail).as_bytes()).unwrap(), chosen);
+        }
+        assert!(matches!(choices(false, true).of(fragment("").as_bytes()), Err(Error::Bug(_))));
+    }
+
+    #[test]
+    fn a_shared_document_costs_every_request_of_a_batch() {
+        let likely = |block: &str| {
+            let head = format!(
+                r#"{{"model":"m","max_tokens":9,"system":[{{"type":"text","text":"Sort."}}],"messages":[{{"role":"user","content":[{block}"#
+            );
+            let media = media_of(head.as_bytes());
+            let asked = Asked { model: "claude-haiku-4-5", max_tokens: 9, head: head.as_bytes(), media: &media };
+            let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
+            let mut gathered = estimator.gathered();
+            let none = arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
+            let fragment = br#",{"type":"text","text":"a row"}]}]}"#;
+            gathered.push(&estimator.weigher().rows(&none).weigh(0, fragment, &media_of(fragment), "claude-haiku-4-5", 9));
+            gathered.close();
+            let Bounds { likely, high, most, .. } = estimator.estimate(&gathered, estimator.fit(), false).unwrap().total;
+            assert!(likely < high && high <= most);
+            likely
+        };
+        let text = likely(r#"{"type":"text","text":"Look."}"#);
+        let uploaded = likely(r#"{"type":"document","source":{"type":"file","file_id":"file_1"}}"#);
+        let picture = likely(r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"aGVsbG8="}}"#);
+        let note = likely(r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"Look."}}"#);
+        assert!(uploaded > picture && picture > text.times(10) && note < text.times(2), "{text} {note} {picture} {uploaded}");
+    }
 }
