@@ -97,7 +97,7 @@ impl RowWeigher<'_> {
         let mut tally = Tally::default();
         let messages = tally.add_json(fragment);
         let max_tokens = u64::from(max_tokens);
-        let output = self.guess.of(row, &tally).map(|thousandths| thousandths.min(max_tokens * 1_000));
+        let output = self.guess.of(row, &tally, max_tokens);
         let (place, found) = self.model(model);
         let media =
             if facts.is_empty() { Media::default() } else { found.map_or_else(Media::default, |model| Media::of(facts, model)) };

@@ -12,9 +12,10 @@
 //!
 //! * **low**: everything goes well: few tokens, short answers, and the shared part is read from the cache wherever that can be.
 //! * **likely**: what to reckon with.
-//! * **high**: nothing goes well: many tokens, long answers, and no cache is read. This is what is reserved of a budget while a batch
+//! * **high**: nothing goes well: many tokens, long answers, every search that is allowed, and no cache is read. This is what is reserved of a budget while a batch
 //!   is in flight.
-//! * **most**: what a batch cannot pass: every answer as long as `max_tokens` lets it, no cache read, every byte of a prompt a token.
+//! * **most**: what a batch cannot pass: every answer as long as `max_tokens` lets it, no cache read, every byte of a prompt a token, or where
+//!   tools of the provider's add to it, the whole context window.
 //!
 //! [`Estimate::says`] has these in words, with the figures that were assumed.
 //!
@@ -190,7 +191,7 @@ impl<'c> Estimator<'c> {
     pub fn new(catalog: &'c Catalog, asked: &Asked<'_>, known: Known) -> Result<Estimator<'c>, Unpriced> {
         let own = Side::new(catalog, asked.model, asked.head, asked.media)?;
         let lengths = known.lengths.as_ref().map(|(lengths, stale)| (lengths, *stale));
-        let guess = Guess::new(own.id, own.model, &own.shared, asked.max_tokens, lengths);
+        let guess = Guess::new(own.id, own.model, &own.shared, lengths);
         let place = load::place_of(catalog, own.id).unwrap_or(usize::MAX);
         let weigher = Weigher { catalog, guess };
         Ok(Estimator { catalog, head: asked.head.to_vec(), media: asked.media.clone(), own, place, known, weigher })
@@ -298,9 +299,16 @@ struct Scenario {
     prompts: u64,
     /// Thousandths of requests that read the cache.
     reads: u64,
+    /// Thousandths of the searches that are allowed.
+    searches: u64,
+    /// Whether prompts hold what tools of the provider's may find.
+    finds: bool,
     /// Which end of the range of answers.
     output: fn(Span) -> u64,
 }
+
+/// Thousandths of the searches that are allowed which are likely made. **Source**: an assumption.
+const LIKELY_SEARCHES: u64 = 500;
 
 /// A model with all that is assumed of it.
 struct View<'a> {
@@ -324,9 +332,11 @@ impl<'a> View<'a> {
     fn bounds(&mut self, catalog: &Catalog, load: &Load) -> Result<Bounds, Unpriced> {
         let off = self.fit.off;
         let reads = self.cache.reads;
-        let low = Scenario { prompts: 1_000 - off.min(1_000), reads: reads.low, output: |span| span.low };
-        let likely = Scenario { prompts: 1_000, reads: reads.likely, output: |span| span.likely };
-        let high = Scenario { prompts: 1_000 + off, reads: reads.high, output: |span| span.high };
+        let low =
+            Scenario { prompts: 1_000 - off.min(1_000), reads: reads.low, searches: 0, finds: false, output: |span| span.low };
+        let likely =
+            Scenario { prompts: 1_000, reads: reads.likely, searches: LIKELY_SEARCHES, finds: false, output: |span| span.likely };
+        let high = Scenario { prompts: 1_000 + off, reads: reads.high, searches: 1_000, finds: true, output: |span| span.high };
         // The first request of the run finds nothing to read.
         let write_one = std::mem::take(&mut self.unwritten);
         let most = self.most(catalog, load)?;
@@ -340,7 +350,11 @@ impl<'a> View<'a> {
     fn cost(&self, catalog: &Catalog, load: &Load, scenario: Scenario, may_read: u64) -> Result<Money, Unpriced> {
         let by = |tokens: u64| scale(tokens, scenario.prompts, 1_000);
         let n = load.requests;
-        let prompts = by(self.fit.prompts(load, &self.side.shared));
+        let mut prompts = by(self.fit.prompts(load, &self.side.shared));
+        if let Some(found) = self.side.shared.found.filter(|_| scenario.finds) {
+            let context = self.side.model.context_tokens.saturating_mul(n);
+            prompts = prompts.saturating_add(found.saturating_mul(n)).min(context.max(prompts));
+        }
         let reads_of = |requests| scale(requests, scenario.reads, 1_000);
         let reads = (reads_of(self.before + may_read) - reads_of(self.before)).min(may_read);
         let writes = if self.cache.tokens() == 0 { 0 } else { n - reads };
@@ -352,16 +366,23 @@ impl<'a> View<'a> {
             cache_read_input_tokens: Some((hour + minutes).saturating_mul(reads)),
             output_tokens: Some((scenario.output)(load.output).div_ceil(1_000)),
             inference_geo: self.side.shared.inference_geo.clone(),
+            web_search_requests: self.searches(n).map(|searches| scale(searches, scenario.searches, 1_000)),
             ..Usage::default()
         };
         self.price(catalog, &usage, prompts / n.max(1))
     }
 
-    /// No answer is longer than `max_tokens`, no prompt has more tokens than bytes, and nothing is read from the cache.
+    /// Searches of so many requests if nothing goes well; `None` where they are not offered.
+    fn searches(&self, requests: u64) -> Option<u64> {
+        self.side.shared.searches.map(|_| self.side.shared.most_searches().saturating_mul(requests))
+    }
+
+    /// No answer is longer than `max_tokens`, no prompt has more tokens than bytes, and nothing is read from the cache. What tools of
+    /// the provider's find adds to prompts, and nothing limits it but the context window.
     fn most(&self, catalog: &Catalog, load: &Load) -> Result<Money, Unpriced> {
         let n = load.requests;
         let (shared, context) = (self.side.shared.most, self.side.model.context_tokens);
-        let prompts = shared.saturating_mul(n).saturating_add(load.most()).min(context.saturating_mul(n));
+        let prompts = self.prompts_most(load).min(context.saturating_mul(n));
         let (hour, minutes) = (self.cache.hour_tokens > 0, self.cache.minutes_tokens > 0);
         // All that is shared may be written, at the dearest of the marks.
         let written = if hour || minutes { shared.saturating_mul(n).min(prompts) } else { 0 };
@@ -369,7 +390,7 @@ impl<'a> View<'a> {
             input_tokens: Some(prompts - written),
             output_tokens: Some(load.max_tokens),
             inference_geo: self.side.shared.inference_geo.clone(),
-            web_search_requests: self.side.shared.searches.filter(|uses| *uses < u64::MAX).map(|uses| uses.saturating_mul(n)),
+            web_search_requests: self.searches(n),
             ..Usage::default()
         };
         if hour {
@@ -377,7 +398,14 @@ impl<'a> View<'a> {
         } else {
             usage.cache_creation_5m_input_tokens = Some(written);
         }
-        self.price(catalog, &usage, shared.saturating_add(load.heaviest).min(context))
+        let heaviest = if self.side.shared.found.is_some() { context } else { shared.saturating_add(load.heaviest) };
+        self.price(catalog, &usage, heaviest.min(context))
+    }
+
+    fn prompts_most(&self, load: &Load) -> u64 {
+        let Shared { most, found, .. } = &self.side.shared;
+        let whole = if found.is_some() { self.side.model.context_tokens } else { 0 };
+        most.saturating_mul(load.requests).saturating_add(load.most()).max(whole.saturating_mul(load.requests))
     }
 
     fn price(&self, catalog: &Catalog, usage: &Usage, prompt_tokens: u64) -> Result<Money, Unpriced> {
@@ -390,13 +418,13 @@ impl<'a> View<'a> {
         tokens.prompts.add(Span {
             low: scale(prompts, 1_000 - off.min(1_000), 1_000),
             likely: prompts,
-            high: scale(prompts, 1_000 + off, 1_000),
+            high: scale(prompts, 1_000 + off, 1_000)
+                .saturating_add(self.side.shared.found.unwrap_or(0).saturating_mul(load.requests)),
         });
         tokens.fixed += load.fixed();
         tokens.prompts_by_letters += Fit::constants(self.side.model.tokenizer).prompts(load, &self.side.shared);
         tokens.output.add(load.output.map(|thousandths| thousandths.div_ceil(1_000)));
-        tokens.prompts_most =
-            tokens.prompts_most.saturating_add(self.side.shared.most.saturating_mul(load.requests)).saturating_add(load.most());
+        tokens.prompts_most = tokens.prompts_most.saturating_add(self.prompts_most(load));
         tokens.output_most = tokens.output_most.saturating_add(load.max_tokens);
     }
 
@@ -426,25 +454,37 @@ impl<'a> View<'a> {
             (OutputBasis::MaxTokens, 0) => "a quarter of `max_tokens`".to_owned(),
             (OutputBasis::MaxTokens, thinking) => format!("a quarter of `max_tokens`, and {thinking} of thinking"),
         };
+        let Shared { searches, found, .. } = self.side.shared;
+        let allowed = match (searches, self.side.shared.most_searches()) {
+            (None, _) => String::new(),
+            (Some(u64::MAX), assumed) => format!("{assumed} searches a request (assumed, since nothing limits them)"),
+            (Some(_), limit) => format!("{limit} searches a request"),
+        };
+        let likely_searches =
+            if allowed.is_empty() { String::new() } else { format!(", {} of {allowed} (assumed)", share(LIKELY_SEARCHES)) };
+        let searches = if allowed.is_empty() { String::new() } else { format!(", {allowed}") };
+        let finds = found.map_or_else(String::new, |found| {
+            format!(", up to {found} tokens a request of what the provider's tools find (assumed)")
+        });
         let shortest = mean(tokens.output.low);
         let longest = mean(tokens.output.high);
         Says {
             low: format!("{off} fewer tokens, answers of {shortest}{}", reads(self.cache.reads.low, "")),
             likely: format!(
-                "{likely}, answers of {} ({output}){}",
+                "{likely}, answers of {} ({output}){likely_searches}{}",
                 mean(tokens.output.likely),
                 reads(self.cache.reads.likely, likely_reads)
             ),
             high: format!(
-                "{off} more tokens, answers of {longest}{}",
+                "{off} more tokens, answers of {longest}{searches}{finds}{}",
                 if self.cache.tokens() == 0 { "" } else { ", every request writes the cache and none reads it" }
             ),
             most: format!(
-                "a token for every byte, every answer as long as `max_tokens`{}",
-                match self.side.shared.searches {
-                    Some(u64::MAX) => "; searches are not in it, since nothing limits them",
-                    Some(_) => ", every search that is allowed",
-                    None => "",
+                "{}, every answer as long as `max_tokens`{searches}",
+                if found.is_some() {
+                    "every prompt as long as the model's context window, since the provider's tools may fill it"
+                } else {
+                    "a token for every byte"
                 }
             ),
         }

@@ -69,6 +69,8 @@ pub struct Guess {
 #[derive(Debug)]
 enum How {
     Flat(Span),
+    /// A share of what the row itself allows, and thousandths of tokens of thinking.
+    OfLimit(Span),
     /// Thousandths of tokens: some for each answer, some for each token of the row's own prompt.
     Line {
         base: Span,
@@ -85,23 +87,19 @@ enum How {
 impl Guess {
     /// What is known before the first row is rendered. `lengths` is what earlier runs showed.
     #[must_use]
-    pub fn new(model_id: &str, model: &Model, shared: &Shared, max_tokens: u64, lengths: Option<(&Lengths, bool)>) -> Guess {
+    pub fn new(model_id: &str, model: &Model, shared: &Shared, lengths: Option<(&Lengths, bool)>) -> Guess {
         if let Some((lengths, stale)) = lengths.filter(|(lengths, _)| lengths.all.rows > 0) {
             return Guess::learned(lengths, stale, model.tokenizer);
         }
         let thinking = thinking_tokens(model_id, model, shared);
-        let (basis, tokens) = match &shared.schema {
-            Some(schema) => (OutputBasis::Schema, Sizes { root: schema, tokenizer: model.tokenizer }.of(schema, 0)),
-            None => (OutputBasis::MaxTokens, Span { low: max_tokens / 20, likely: max_tokens / 4, high: max_tokens }),
+        let thought = Span { low: thinking / 3, likely: thinking, high: thinking * 3 }.map(|tokens| tokens * 1_000);
+        let Some(schema) = &shared.schema else {
+            return Guess { basis: OutputBasis::MaxTokens, thinking, how: How::OfLimit(thought) };
         };
-        let thought = Span { low: thinking / 3, likely: thinking, high: thinking * 3 };
-        let (low, high) = if basis == OutputBasis::Schema { UNKNOWN } else { (1_000, 1_000) };
-        let how = How::Flat(Span {
-            low: tokens.low * low + thought.low * 1_000,
-            likely: (tokens.likely + thought.likely) * 1_000,
-            high: tokens.high * high + thought.high * 1_000,
-        });
-        Guess { basis, thinking, how }
+        let tokens = Sizes { root: schema, tokenizer: model.tokenizer }.of(schema, 0);
+        let (low, high) = UNKNOWN;
+        let size = Span { low: tokens.low * low, likely: tokens.likely * 1_000, high: tokens.high * high };
+        Guess { basis: OutputBasis::Schema, thinking, how: How::Flat(plus(size, thought)) }
     }
 
     fn learned(lengths: &Lengths, stale: bool, tokenizer: Tokenizer) -> Guess {
@@ -156,11 +154,19 @@ pub struct RowGuess<'a> {
 }
 
 impl RowGuess<'_> {
-    /// Thousandths of tokens of a row's answer.
+    /// Thousandths of tokens of the answer to a row that allows it so many tokens: never more than those.
     #[must_use]
-    pub fn of(&self, row: usize, tally: &Tally) -> Span {
+    pub fn of(&self, row: usize, tally: &Tally, max_tokens: u64) -> Span {
+        self.unbounded(row, tally, max_tokens).map(|thousandths| thousandths.min(max_tokens * 1_000))
+    }
+
+    fn unbounded(&self, row: usize, tally: &Tally, max_tokens: u64) -> Span {
         match self.how {
             How::Flat(span) => *span,
+            How::OfLimit(thought) => {
+                let share = Span { low: max_tokens / 20, likely: max_tokens / 4, high: max_tokens };
+                plus(share.map(|tokens| tokens * 1_000), *thought)
+            }
             How::ByValue { other, .. } => self.values.as_ref().map_or(*other, |values| values[row]),
             How::Line { base, each, tokenizer } => {
                 let tokens = tally.tokens(*tokenizer);
@@ -297,8 +303,8 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
 
-    fn guess(model: &str, shared: &Shared, max_tokens: u64) -> Guess {
-        Guess::new(model, Catalog::builtin().model(model).unwrap().1, shared, max_tokens, None)
+    fn guess(model: &str, shared: &Shared) -> Guess {
+        Guess::new(model, Catalog::builtin().model(model).unwrap().1, shared, None)
     }
 
     fn flat(guess: &Guess) -> Span {
@@ -316,7 +322,7 @@ mod tests {
         let size = Sizes { root: &schema, tokenizer: Tokenizer::First }.of(&schema, 0);
         // {"label":"question","sure":true} is about ten tokens; a note is longer.
         assert!((8..20).contains(&size.low) && size.low < size.likely && size.likely < size.high, "{size:?}");
-        let guess = guess("claude-haiku-4-5", &shared, 500);
+        let guess = guess("claude-haiku-4-5", &shared);
         assert_eq!((guess.basis.clone(), guess.thinking), (OutputBasis::Schema, 0));
         assert_eq!(flat(&guess).likely, size.likely * 1_000);
     }
@@ -346,14 +352,20 @@ mod tests {
         ];
         for (model, effort, thinking, tokens) in cases {
             let shared = adaptive(effort, thinking);
-            assert_eq!(guess(model, &shared, 8_000).thinking, tokens, "{model} {effort:?} {:?}", shared.thinking);
+            assert_eq!(guess(model, &shared).thinking, tokens, "{model} {effort:?} {:?}", shared.thinking);
         }
     }
 
     #[test]
-    fn without_a_schema_it_is_a_share_of_what_is_allowed() {
-        let guess = guess("claude-haiku-4-5", &Shared::default(), 400);
-        assert_eq!(guess.basis, OutputBasis::MaxTokens);
-        assert_eq!(flat(&guess), Span { low: 20_000, likely: 100_000, high: 400_000 });
+    fn without_a_schema_it_is_a_share_of_what_the_row_allows() {
+        let span = |model: &str, max_tokens| {
+            let guess = guess(model, &Shared::default());
+            assert_eq!(guess.basis, OutputBasis::MaxTokens);
+            guess.rows(&RecordBatch::new_empty(arrow::datatypes::Schema::empty().into())).of(0, &Tally::default(), max_tokens)
+        };
+        assert_eq!(span("claude-haiku-4-5", 400), Span { low: 20_000, likely: 100_000, high: 400_000 });
+        assert_eq!(span("claude-haiku-4-5", 8_000), Span { low: 400_000, likely: 2_000_000, high: 8_000_000 });
+        // Thinking comes on top, within what is allowed.
+        assert_eq!(span("claude-fable-5-2", 4_000), Span { low: 433_000, likely: 1_700_000, high: 4_000_000 });
     }
 }

@@ -16,6 +16,15 @@ pub const PER_MESSAGE: u64 = 4;
 /// Tokens of the hidden prompt that tells a model about its tools, where the catalog names none: the middle of those it names.
 const TOOL_PROMPT: u64 = 450;
 
+/// How often a request is reckoned to use a tool of the provider's that nothing limits, if nothing goes well. **Source**: none is published; an
+/// assumption for questions of the size of a row. `max_uses` in the job takes its place.
+pub const UNLIMITED_USES: u64 = 5;
+/// Tokens that one use of such a tool is reckoned to put into the prompt, if nothing goes well. **Source**: as [`UNLIMITED_USES`]; a page of
+/// results or a long article. `max_content_tokens` in the job takes its place.
+pub const FOUND_TOKENS: u64 = 10_000;
+/// Tools that the provider defines and does not run: a call of one ends the answer.
+const NOT_RUN: [&str; 4] = ["bash", "text_editor", "computer", "memory"];
+
 /// The shared part of every request of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shared {
@@ -40,6 +49,16 @@ pub struct Shared {
     pub schema: Option<Value>,
     /// How often the provider's search may be used in a request: `None` where it is not offered, [`u64::MAX`] where nothing limits it.
     pub searches: Option<u64>,
+    /// Tokens that tools which the provider runs are reckoned to put into a request if nothing goes well: `None` where none is offered.
+    pub found: Option<u64>,
+}
+
+impl Shared {
+    /// Searches of a request if nothing goes well.
+    #[must_use]
+    pub fn most_searches(&self) -> u64 {
+        self.searches.map_or(0, |uses| if uses == u64::MAX { UNLIMITED_USES } else { uses })
+    }
 }
 
 /// A part of what all requests have in common.
@@ -86,8 +105,8 @@ impl Shared {
                 let mut tally = Tally::default();
                 tally.add_json(head);
                 Shared {
-                    tokens: PER_REQUEST + tally.tokens(model.tokenizer),
-                    most: PER_REQUEST + tally.bytes,
+                    tokens: PER_REQUEST + tally.tokens(model.tokenizer) + media.likely,
+                    most: PER_REQUEST + tally.bytes + media.most,
                     ..Shared::default()
                 }
             }
@@ -183,6 +202,7 @@ impl Walk {
             thinking: params.get("thinking").cloned(),
             schema: params["output_config"]["format"].get("schema").cloned(),
             searches: searches(tools),
+            found: found(tools),
         }
     }
 
@@ -261,6 +281,16 @@ fn searches(tools: &[Value]) -> Option<u64> {
     tools.iter().find(is_search).map(|tool| tool["max_uses"].as_u64().unwrap_or(u64::MAX))
 }
 
+/// What tools that the provider runs may find, in tokens.
+fn found(tools: &[Value]) -> Option<u64> {
+    let is_run = |tool: &&Value| {
+        tool["type"].as_str().is_some_and(|kind| kind != "custom" && !NOT_RUN.iter().any(|known| kind.starts_with(known)))
+    };
+    let number = |tool: &Value, key: &str, assumed| tool[key].as_u64().unwrap_or(assumed);
+    let of = |tool| number(tool, "max_uses", UNLIMITED_USES).saturating_mul(number(tool, "max_content_tokens", FOUND_TOKENS));
+    tools.iter().filter(is_run).map(of).reduce(u64::saturating_add)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,6 +346,17 @@ mod tests {
         assert_eq!(with(r#","max_uses":3"#).searches, Some(3));
         assert_eq!(with("").searches, Some(u64::MAX));
         assert_eq!(shared(r#"{"messages":["#).searches, None);
+    }
+
+    #[test]
+    fn what_the_provider_finds_is_counted_and_what_it_does_not_run_is_not() {
+        let found = |tools: &str| shared(&format!(r#"{{"tools":[{tools}],"messages":["#)).found;
+        let search = r#"{"type":"web_search_20250305","name":"web_search","max_uses":3}"#;
+        let fetch = r#"{"type":"web_fetch_20250910","name":"web_fetch","max_uses":2,"max_content_tokens":700}"#;
+        let own = r#"{"name":"get","input_schema":{"type":"object"}},{"type":"bash_20250124","name":"bash"}"#;
+        assert_eq!(found(&format!("{search},{fetch},{own}")), Some(3 * FOUND_TOKENS + 1_400));
+        assert_eq!(found(r#"{"type":"code_execution_20250825","name":"code_execution"}"#), Some(UNLIMITED_USES * FOUND_TOKENS));
+        assert_eq!(found(own), None);
     }
 
     #[test]

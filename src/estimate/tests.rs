@@ -179,3 +179,30 @@ fn a_row_that_chooses_another_model_has_its_price() {
     let tokens = 419 + PER_MESSAGE + (4 * 419_u64 + 1_000).div_ceil(1_000) + 3;
     assert_eq!(estimate.total.likely.picodollars(), i64::try_from(tokens * 2_500_000).unwrap());
 }
+
+#[test]
+fn searches_and_what_they_find_are_in_what_is_reserved() {
+    let of = |uses: &str| {
+        let tool = format!(r#"{{"type":"web_search_20250305","name":"web_search"{uses}}}"#);
+        let head = format!(r#"{{"tools":[{tool}],"messages":["#);
+        let estimator = estimator("claude-haiku-4-5", &head, Known::default());
+        estimator.estimate(&gathered(&estimator, 10, "a row"), estimator.fit(), false).unwrap()
+    };
+    // A search costs a cent; without them the tokens of ten short rows are worth less than that.
+    let cents = |money: Money| money.picodollars() / 10_000_000_000;
+    let three = of(r#","max_uses":3"#);
+    assert_eq!((cents(three.total.low), cents(three.total.likely)), (0, 15));
+    let found = i64::try_from(10 * 3 * shared::FOUND_TOKENS * 500_000).unwrap();
+    assert_eq!((three.total.high.picodollars() - found) / 10_000_000_000, 30);
+    // Ten prompts as long as the context window, ten answers of 100 tokens, and thirty searches.
+    let context = i64::try_from(Catalog::builtin().model("claude-haiku-4-5").unwrap().1.context_tokens).unwrap();
+    let most = 10 * context * 500_000 + 10 * 100 * 2_500_000 + 30 * 10_000_000_000;
+    assert_eq!(three.total.most.picodollars(), most);
+    assert!(three.says.likely.contains("50 % of 3 searches a request (assumed)"), "{:?}", three.says);
+    assert!(three.says.high.contains("3 searches a request, up to 30000 tokens"), "{:?}", three.says);
+    assert!(three.says.most.contains("context window"), "{:?}", three.says);
+
+    let endless = of("");
+    assert!(endless.total.high > three.total.high && endless.total.high <= endless.total.most);
+    assert!(endless.says.high.contains("5 searches a request (assumed, since nothing limits them)"), "{:?}", endless.says);
+}
