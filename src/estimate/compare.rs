@@ -160,7 +160,7 @@ mod tests {
     fn estimate(marked: bool) -> Estimate {
         let mark = if marked { r#","cache_control":{"type":"ephemeral","ttl":"1h"}"# } else { "" };
         let head = format!(r#"{{"system":[{{"type":"text","text":"{}"{mark}}}],"messages":["#, "word ".repeat(2_000));
-        let asked = Asked::text(MODEL, 100, head.as_ref());
+        let asked = Asked::text(MODEL, head.as_ref());
         let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
         let mut gathered = estimator.gathered();
         let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();

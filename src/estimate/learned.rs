@@ -215,7 +215,7 @@ mod tests {
 
     fn estimate_of(known: Known, rows: u64, media: Media) -> Estimate {
         let head = br#"{"system":"Sort the message.","messages":["#;
-        let asked = Asked::text(MODEL, 100, head.as_ref());
+        let asked = Asked::text(MODEL, head.as_ref());
         let estimator = Estimator::new(Catalog::builtin(), &asked, known).unwrap();
         let mut gathered = estimator.gathered();
         let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();

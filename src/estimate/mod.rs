@@ -136,8 +136,6 @@ pub struct Known {
 pub struct Asked<'a> {
     /// The job's model, by id or alias.
     pub model: &'a str,
-    /// Most tokens of an answer.
-    pub max_tokens: u64,
     /// The beginning of every request.
     pub head: &'a [u8],
     /// The pictures and documents in it.
@@ -147,9 +145,9 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Requests without shared pictures and documents.
     #[must_use]
-    pub fn text(model: &'a str, max_tokens: u64, head: &'a [u8]) -> Asked<'a> {
+    pub fn text(model: &'a str, head: &'a [u8]) -> Asked<'a> {
         static NONE: std::sync::LazyLock<MediaFacts> = std::sync::LazyLock::new(MediaFacts::default);
-        Asked { model, max_tokens, head, media: &NONE }
+        Asked { model, head, media: &NONE }
     }
 }
 

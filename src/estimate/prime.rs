@@ -355,7 +355,7 @@ mod tests {
         let mark = ttl.map(|ttl| format!(r#","cache_control":{{"type":"ephemeral","ttl":"{ttl}"}}"#)).unwrap_or_default();
         let head = format!(r#"{{"model":"m","system":[{{"type":"text","text":"{text}"{mark}}}],"messages":["#);
         let estimator =
-            Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", 100, head.as_bytes()), Known::default()).unwrap();
+            Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", head.as_bytes()), Known::default()).unwrap();
         let fit = estimator.fit();
         Priming::new(wish, &estimator, &fit).unwrap()
     }

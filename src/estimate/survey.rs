@@ -279,7 +279,7 @@ mod tests {
     const HEAD: &[u8] = br#"{"model":"claude-haiku-4-5","max_tokens":50,"messages":["#;
 
     fn estimator() -> Estimator<'static> {
-        Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", 50, HEAD), Known::default()).unwrap()
+        Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", HEAD), Known::default()).unwrap()
     }
 
     /// Rows of very different lengths, in no order; a few cannot be sent.

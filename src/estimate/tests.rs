@@ -15,7 +15,7 @@ fn head(shared_words: usize, mark: &str) -> String {
 const HOUR: &str = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
 
 fn estimator(model: &str, head: &str, known: Known) -> Estimator<'static> {
-    let asked = Asked::text(model, 100, head.as_bytes());
+    let asked = Asked::text(model, head.as_bytes());
     Estimator::new(Catalog::builtin(), &asked, known).expect("a price")
 }
 
@@ -157,7 +157,7 @@ fn what_earlier_runs_showed_is_used_and_said() {
 
 #[test]
 fn a_model_without_a_price_has_no_estimate() {
-    let asked = Asked::text("claude-mythos-preview", 100, b"{");
+    let asked = Asked::text("claude-mythos-preview", b"{");
     let unpriced = Estimator::new(Catalog::builtin(), &asked, Known::default());
     assert!(matches!(unpriced, Err(Unpriced::NoPrice { .. })));
 }

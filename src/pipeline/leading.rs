@@ -73,7 +73,7 @@ mod tests {
         );
         let file = JobFile::parse(Path::new("a.toml"), text).unwrap();
         let head = br#"{"model":"m","messages":["#;
-        let estimator = Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", 1, head), Known::default()).unwrap();
+        let estimator = Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", head), Known::default()).unwrap();
         Leading::of(&file, &Priming::new(file.job.cache.prime, &estimator, &estimator.fit()).unwrap())
     }
 

@@ -139,12 +139,7 @@ impl Planner<'_> {
     /// [`Error::NoPrice`].
     pub fn estimator(&self) -> Result<Estimator<'_>, Error> {
         let (request, requests) = (&self.file.job.request, &self.prepared.requests);
-        let asked = Asked {
-            model: &request.model,
-            max_tokens: u64::from(request.max_tokens),
-            head: requests.head(),
-            media: requests.shared_media(),
-        };
+        let asked = Asked { model: &request.model, head: requests.head(), media: requests.shared_media() };
         Ok(Estimator::new(&self.prepared.catalog, &asked, self.known.clone())?)
     }
 

@@ -180,7 +180,7 @@ impl Run {
             has_model: request.per_row.model.is_some(),
             has_max_tokens: request.per_row.max_tokens.is_some(),
         };
-        let asked = Asked { model: &request.model, max_tokens, head: &head, media: &media_of(&head) };
+        let asked = Asked { model: &request.model, head: &head, media: &media_of(&head) };
         let estimator = Estimator::new(self.catalog(), &asked, Known::default())?;
         let mut gathered = estimator.gathered();
         for rows in SpoolReader::open(&self.spool_path(batch))? {
@@ -457,7 +457,7 @@ mod tests {
                 r#"{{"model":"m","max_tokens":9,"system":[{{"type":"text","text":"Sort."}}],"messages":[{{"role":"user","content":[{block}"#
             );
             let media = media_of(head.as_bytes());
-            let asked = Asked { model: "claude-haiku-4-5", max_tokens: 9, head: head.as_bytes(), media: &media };
+            let asked = Asked { model: "claude-haiku-4-5", head: head.as_bytes(), media: &media };
             let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
             let mut gathered = estimator.gathered();
             let none = arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));

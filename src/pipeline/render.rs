@@ -226,8 +226,7 @@ mod tests {
         let spec = serde_json::json!({ "model": "m", "max_tokens": 1, "messages": [message] });
         let spec: RequestSpec = serde_json::from_value(spec).unwrap();
         let requests = Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap();
-        let estimator =
-            Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", 1, requests.head()), Known::default());
+        let estimator = Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", requests.head()), Known::default());
         let renderer = Renderer {
             keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
             requests: &requests,
