@@ -130,7 +130,8 @@ impl Split {
         // The marked part grows with the prompts.
         let all = |tokens: u64| scale(tokens.saturating_mul(estimate.requests), prompts, estimate.tokens.prompts.likely);
         let (hour, minutes) = (all(cache.hour_tokens), all(cache.minutes_tokens));
-        let reads = scale(requests, cache.reads.likely, 1_000).min(requests.saturating_sub(1));
+        // The first request finds nothing to read; the share is that of the others.
+        let reads = scale(requests.saturating_sub(1), cache.reads.likely, 1_000);
         let read = scale(hour + minutes, reads, requests);
         let written = |tokens: u64| tokens - scale(tokens, reads, requests);
         Split { plain: prompts.saturating_sub(hour + minutes), hour: written(hour), minutes: written(minutes), read }
@@ -158,6 +159,11 @@ mod tests {
     const MODEL: &str = "claude-sonnet-5-5";
 
     fn estimate(marked: bool) -> Estimate {
+        estimate_of(marked, &[1_000], false)
+    }
+
+    /// Batches of so many requests.
+    fn estimate_of(marked: bool, batches: &[usize], primed: bool) -> Estimate {
         let mark = if marked { r#","cache_control":{"type":"ephemeral","ttl":"1h"}"# } else { "" };
         let head = format!(r#"{{"system":[{{"type":"text","text":"{}"{mark}}}],"messages":["#, "word ".repeat(2_000));
         let asked = Asked::text(MODEL, head.as_ref());
@@ -167,9 +173,11 @@ mod tests {
         let output = Span { low: 1_000, likely: 10_000, high: 20_000 };
         let weight =
             Weight { tally: Tally::of("some text of a row"), messages: 1, output, max_tokens: 100, model, ..Weight::default() };
-        (0..1_000).for_each(|_| gathered.push(&weight));
-        gathered.close();
-        estimator.estimate(&gathered, estimator.fit(), false).unwrap()
+        for batch in batches {
+            (0..*batch).for_each(|_| gathered.push(&weight));
+            gathered.close();
+        }
+        estimator.estimate(&gathered, estimator.fit(), primed).unwrap()
     }
 
     fn usage(prompts: u64, read: u64, written: u64, output: u64) -> Usage {
@@ -217,6 +225,18 @@ mod tests {
         let plain = estimate(false);
         let comparison = compare(&plain, 1_000, &usage(plain.tokens.prompts.likely, 0, 0, plain.tokens.output.likely));
         assert_eq!((comparison.off, comparison.main_causes()), (0, vec![]));
+    }
+
+    #[test]
+    fn small_batches_are_reckoned_like_the_run_as_a_whole() {
+        for (batches, primed) in [([1, 7, 7, 7, 7, 3], true), ([9, 7, 7, 7, 7, 3], false)] {
+            let cached = estimate_of(true, &batches, primed);
+            let requests = cached.requests;
+            let split = Split::expected(&cached, requests, cached.tokens.prompts.likely);
+            let comparison = compare(&cached, requests, &split.usage(cached.tokens.output.likely));
+            let prices = comparison.causes.iter().find(|(cause, _)| *cause == Cause::Prices).unwrap().1;
+            assert!(prices.picodollars().abs() * 1_000 < cached.total.likely.picodollars(), "{comparison:?}");
+        }
     }
 
     #[test]
