@@ -9,6 +9,7 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 
+use rowmill::join;
 use rowmill::ledger::{self, Scope, Shortage};
 use rowmill::pipeline::Error;
 use rowmill::pipeline::faults::{Faults, Tally};
@@ -101,6 +102,7 @@ fn is_of_the_disk(error: &Error) -> bool {
         error,
         Error::File { .. }
             | Error::Output(_)
+            | Error::Join(join::Error::Scratch(_) | join::Error::Read { .. })
             | Error::Batch(rowmill::batch::Error::Io { .. })
             | Error::Journal(journal::Error::Io { .. } | journal::Error::Broken { .. })
             | Error::Ledger(ledger::Error::Sqlite { .. } | ledger::Error::Create { .. } | ledger::Error::Busy { .. })

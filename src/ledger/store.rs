@@ -138,7 +138,9 @@ impl Ledger {
     }
 
     fn check(&self) -> Result<(), Error> {
-        match find_edits(&self.db).map_err(|e| told(e, &self.path))? {
+        // The rows and their seals are read as of one moment, whoever writes meanwhile.
+        let found = Transaction::new_unchecked(&self.db, TransactionBehavior::Deferred).and_then(|moment| find_edits(&moment));
+        match found.map_err(|e| told(e, &self.path))? {
             Some(what) => Err(Error::Edited { path: self.path.clone(), what }),
             None => Ok(()),
         }
@@ -184,7 +186,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 fn prepare(db: &mut Connection, path: &Path) -> Result<(), Error> {
     let cannot = |source| told(source, path);
     db.busy_timeout(PATIENCE).map_err(cannot)?;
-    let (application, version) = marks(db).map_err(cannot)?;
+    let (application, version) = db.transaction().and_then(|moment| marks(&moment)).map_err(cannot)?;
     if (application, version) != (0, 0) {
         return match (application, version) {
             (APPLICATION, VERSION) => durably(db).map_err(cannot),
@@ -265,7 +267,9 @@ fn find_shortage(db: &Connection, wanted: &Reservation<'_>, limits: &Limits, tod
 }
 
 const SPENT: &str = "coalesce(sum(CASE state WHEN 'billed' THEN billed END), 0)";
-const RESERVED: &str = "coalesce(sum(CASE state WHEN 'reserved' THEN reserved END), 0)";
+/// What is held back: all of what is in flight, and of a batch that is billed the part of the requests whose cost nobody knows.
+const RESERVED: &str = "coalesce(sum(CASE state WHEN 'reserved' THEN reserved \
+                        WHEN 'billed' THEN reserved / max(requests, 1) * coalesce(json_extract(share, '$.unknown'), 0) END), 0)";
 
 fn sums(db: &Connection, condition: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<(Money, Money)> {
     db.query_row(&format!("SELECT {SPENT}, {RESERVED} FROM batches WHERE {condition}"), values, |row| {

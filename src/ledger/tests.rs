@@ -120,6 +120,32 @@ fn many_that_race_for_the_last_dollar_never_pass_the_limit() {
 }
 
 #[test]
+fn what_nobody_knows_the_cost_of_is_held_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let lost = Reservation { requests: 4, ..batch("a-1", 1, "4") };
+    assert_eq!(reserve(&ledger, &lost, &Limits::default(), NOON), None);
+    // One of its four requests came back without a line.
+    ledger.settle(&entry(&ledger, "a-1", 1), Share { unknown: 1, ..cost("0.5") }, at(NOON)).unwrap();
+    let short = reserve(&ledger, &batch("a-1", 2, "1"), &limits(Some("2"), None, None), NOON).expect("a shortage");
+    assert_eq!((short.spent, short.reserved), (usd("0.5"), usd("1")));
+    assert_eq!(reserve(&ledger, &batch("a-1", 2, "1"), &limits(Some("2.5"), None, None), NOON), None);
+}
+
+#[test]
+fn a_ledger_is_not_taken_for_edited_while_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let (written, looked) = (200, 50);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let ledger = Ledger::open(folder.path()).unwrap();
+            (0..written).for_each(|n| assert_eq!(reserve(&ledger, &batch("a-1", n, "1"), &Limits::default(), NOON), None));
+        });
+        scope.spawn(|| (0..looked).for_each(|_| drop(Ledger::open(folder.path()).expect("as it was written"))));
+    });
+}
+
+#[test]
 fn refuses_a_ledger_that_was_edited() {
     let ways = [
         ("UPDATE batches SET billed = billed - 1 WHERE run = 'a-1'", "batch 1 of run `a-1` is not as it was written"),

@@ -379,10 +379,11 @@ pub(crate) fn is_held(run: &Run, until: Until, held: &mut HeldByBudget, now: Tim
         return Ok(false);
     }
     let is_first_try = run.state().batch(batch).is_some_and(|batch| batch.attempt == 1);
-    if (is_first_try && run.on_limit() == OnLimit::Stop) || !run.has_remotes() {
+    let is_stuck = run.next_to_send(|attempt| until.sends(attempt), held).is_none();
+    if (is_first_try && run.on_limit() == OnLimit::Stop) || (is_stuck && !run.has_remotes()) {
         return Err(run.short(shortage)?);
     }
-    Ok(run.next_to_send(|attempt| until.sends(attempt), held).is_none())
+    Ok(is_stuck)
 }
 
 fn has_room_for_one_of(run: &Run, held: &HeldByBudget, now: Timestamp) -> Result<bool, Error> {

@@ -116,7 +116,7 @@ fn run(program: &str, args: &[&str], last: &Path) -> bool {
 #[test]
 fn a_full_disk_is_said_and_loses_nothing() {
     let mut codes = Vec::new();
-    for bytes in (8_192..200_000).step_by(8_192) {
+    for bytes in (8_192..200_000).step_by(8_192).chain((200_000..2_000_000).step_by(65_536)) {
         let (work, sim) = (work(), Sim::start());
         let Some(disk) = SmallDisk::mount(work.path("disk"), bytes) else {
             eprintln!("skipped: a_full_disk_is_said_and_loses_nothing: a disk cannot be mounted here");

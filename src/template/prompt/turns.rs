@@ -139,13 +139,20 @@ fn content(turn: usize, raw: &RawValue) -> Result<Content<'_>, TurnFault> {
     if !blocks.iter().all(|block| block.get("type").is_some_and(serde_json::Value::is_string)) {
         return Err(TurnFault::Blocks { turn, problem: "has a block without `type`" });
     }
-    if blocks.iter().any(|block| block.contains_key("cache_control")) {
+    if blocks.iter().any(is_marked) {
         return Err(TurnFault::Blocks {
             turn,
             problem: "has a block with a cache mark; marks stand in the job file, on what all rows share",
         });
     }
     Ok(Content::Blocks(Cow::Borrowed(json)))
+}
+
+/// Whether a block, or one inside it such as those of a tool's result, has a cache mark.
+fn is_marked(block: &serde_json::Map<String, serde_json::Value>) -> bool {
+    let inside = block.get("content").and_then(serde_json::Value::as_array);
+    let mut inside = inside.into_iter().flatten().filter_map(serde_json::Value::as_object);
+    block.contains_key("cache_control") || inside.any(is_marked)
 }
 
 /// Hands on the turns of a cell, and gives how many there were; a null cell or an empty list has none.
