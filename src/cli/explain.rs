@@ -345,6 +345,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::AlteredResults { .. } | Error::MissingResults { .. } => {
             "put the file back from a copy; what it holds was paid for, and nothing was sent or written now".to_owned()
         }
+        Error::OutputIsInput { .. } => "write the output to another place with `output.path`; if it is the output of an earlier run, let \
+                                        `source.path` pass it over"
+            .to_owned(),
         Error::OtherOrigin { .. } => "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned(),
         _ => return None,
     };

@@ -316,8 +316,8 @@ pub(crate) fn carry_on(
             run.write_manifest(Timestamp::now())?;
             return Ok(leave(run, standing, screen));
         }
-        // What waits to be sent again is not planned a second time.
-        let policy = if run.has_unsent_retries() { Policy::none() } else { job_wants.clone() };
+        // What waits to be sent again is not planned a second time, and of a run that was called back nothing is.
+        let policy = if run.has_unsent_retries() || run.state().is_canceled() { Policy::none() } else { job_wants.clone() };
         match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen).map_err(Failure::UnderWay)? {
             Export::Done(summary) => {
                 screen.finish();

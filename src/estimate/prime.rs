@@ -202,7 +202,8 @@ impl Priming {
 
     /// What `requests` cost of which some thousandths read and the others write.
     fn marked(&self, requests: u64, reads: u64) -> Money {
-        let reading = scale(requests, reads, 1_000).min(requests);
+        // The first one finds nothing to read.
+        let reading = scale(requests, reads, 1_000).min(requests.saturating_sub(1));
         self.read.times(reading).saturating_add(self.write.times(requests - reading))
     }
 
@@ -302,7 +303,7 @@ impl Priming {
         (!primes && self.is_hour && loss >= WORTH_A_WAIT).then(|| {
             format!(
                 "the 1 h mark is not primed: below {} of the requests that read, it costs more than no mark, up to {} instead of {} at {}; \
-                 set `cache.prime = \"auto\"`, or take the mark away",
+                 set `cache.prime = \"always\"`, or take the mark away",
                 share(self.pays_from),
                 about(bill.unprimed.high),
                 about(bill.unmarked),

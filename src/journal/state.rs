@@ -320,6 +320,8 @@ pub struct State {
     events: u64,
     export: Option<Export>,
     is_export_current: bool,
+    /// Whether a person called the run back, and has not had rows sent again since.
+    is_canceled: bool,
     abandoned: Option<String>,
 }
 
@@ -337,6 +339,7 @@ impl State {
             events: 0,
             export: None,
             is_export_current: false,
+            is_canceled: false,
             abandoned: None,
         }
     }
@@ -377,7 +380,10 @@ impl State {
     fn take(&mut self, at: Timestamp, event: &Event) -> Result<(), String> {
         use BatchState as S;
         match event {
-            Event::Added { batch, attempt, piece, head } => self.add(*batch, *attempt, piece, head.as_ref()),
+            Event::Added { batch, attempt, piece, head } => {
+                self.is_canceled = false;
+                self.add(*batch, *attempt, piece, head.as_ref())
+            }
             Event::Intent { batch, requests, bytes, body_hash, newest_listed } => {
                 // Batches are made one after the other, so those that are known are older than the one to come.
                 let newest_known = self.batches.iter().filter_map(|batch| Some(batch.remote.as_ref()?.created_at)).max();
@@ -424,7 +430,7 @@ impl State {
             Event::Withdrawn { batch } => {
                 let batch = self.standing(*batch, "withdrawn", |state| matches!(state, S::Planned | S::Refused { .. }))?;
                 batch.state = S::Withdrawn;
-                self.is_export_current = false;
+                (self.is_export_current, self.is_canceled) = (false, true);
                 Ok(())
             }
             Event::CancelAsked { batch } => {
@@ -432,6 +438,7 @@ impl State {
                 if let S::Accepted { cancel_asked, .. } = &mut batch.state {
                     cancel_asked.get_or_insert(at);
                 }
+                self.is_canceled = true;
                 Ok(())
             }
             Event::Seen { batch, status, counts } => {
@@ -652,6 +659,12 @@ impl State {
     #[must_use]
     pub fn is_collected(&self) -> bool {
         self.batches.iter().all(|batch| batch.state.next().is_none())
+    }
+
+    /// Whether a person called the run back: then nothing is sent again by itself.
+    #[must_use]
+    pub fn is_canceled(&self) -> bool {
+        self.is_canceled
     }
 
     /// Whether nothing more is sent until a person has decided.

@@ -158,6 +158,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The output would take the place of something the job is made of.
+    #[error("the output `{}` is {what}, and would replace it", .path.display())]
+    OutputIsInput {
+        /// The output.
+        path: PathBuf,
+        /// What it is to the job.
+        what: &'static str,
+    },
     /// The run belongs to another provider than the one that is set.
     #[error("this run was planned for {planned}, not for {given}")]
     OtherOrigin {

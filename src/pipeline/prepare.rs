@@ -5,7 +5,7 @@
 //! be written. A plan, a check and a preview all begin with this, so that they cannot disagree.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -81,6 +81,7 @@ impl Prepared {
         let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
         let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
+        check_replaces_nothing(file, &source, &requests, &output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
         let shared = SharedReport::new(catalog, &requests, &job.request);
         warnings.extend(shared.warning());
@@ -143,6 +144,23 @@ fn prefill(messages: &[MessageSpec]) -> Option<String> {
     let text = last.text.as_deref()?;
     let is_plain = last.raw || !["{{", "{%", "{#"].iter().any(|sign| text.contains(sign));
     is_plain.then(|| text.trim_end().to_owned())
+}
+
+/// Makes sure that the output takes the place of nothing that the job reads.
+fn check_replaces_nothing(file: &JobFile, source: &Source, requests: &Requests, output: &Path) -> Result<(), Error> {
+    // What is not there yet replaces nothing.
+    let Ok(real) = output.canonicalize() else { return Ok(()) };
+    let is_output = |path: &Path| path.canonicalize().is_ok_and(|path| path == real);
+    let what = if source.files().iter().any(|file| is_output(&file.path)) {
+        "a file of the source"
+    } else if is_output(&file.path) {
+        "the job file"
+    } else if requests.template_files().iter().any(|(path, _)| is_output(&file.resolve(path))) {
+        "a template, a schema or another file of the job"
+    } else {
+        return Ok(());
+    };
+    Err(Error::OutputIsInput { path: output.to_path_buf(), what })
 }
 
 fn check_model(catalog: &Catalog, id: &str, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {

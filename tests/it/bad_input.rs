@@ -17,6 +17,23 @@ fn refuses(work: &Workdir, words: &[&str]) {
 }
 
 #[test]
+fn refuses_an_output_that_would_replace_what_the_job_reads() {
+    let templated = JOB.replace("text = \"Text: {{ body }}\"", "file = \"ask.j2\"");
+    for (job, output, words) in [
+        (JOB, "rows.csv", "a file of the source"),
+        (JOB, "./job.toml", "the job file"),
+        (templated.as_str(), "ask.j2", "a template"),
+    ] {
+        let work = Workdir::new().with_rows(3);
+        let job = job.replace("path = \"out.parquet\"", &format!("path = \"{output}\"\nformat = \"csv\""));
+        work.write("ask.j2", "About {{ body }}").write("job.toml", &job);
+        let kept = work.read(output);
+        refuses(&work, &[words, "output.path"]);
+        assert_eq!(work.read(output), kept);
+    }
+}
+
+#[test]
 fn refuses_sources_that_cannot_be_read() {
     let cases: &[(&str, &[u8], &[&str])] = &[
         ("empty.csv", b"", &["empty.csv", "empty"]),

@@ -477,6 +477,18 @@ fn a_canceled_run_sends_nothing_more() {
 }
 
 #[test]
+fn of_a_canceled_run_nothing_is_sent_again() {
+    // The rows of the first batch fail in a way that is healed by itself otherwise.
+    let failing = "[[rows]]\noutcome = 'errored'\nshare = 1.0\nerror_type = 'overloaded_error'\n\
+                   [[batches]]\nnth = [2, 3]\nextra_seconds = 3600";
+    let (work, sim) = (work(""), Sim::with(failing));
+    submit(&work, &sim, &[]).expect(5);
+    work.rowmill_at(&sim.url(), &["cancel", "job.toml"]).expect(0);
+    work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "60s"]).expect(3);
+    assert_eq!(sim.calls(Call::Create), 3);
+}
+
+#[test]
 fn fetching_sends_nothing() {
     let (work, sim) = (work("[batch]\nmax_requests = 7\nmax_queued_requests = 7\n"), Sim::start());
     submit(&work, &sim, &[]).expect(5);
