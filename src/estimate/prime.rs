@@ -202,8 +202,7 @@ impl Priming {
 
     /// What `requests` cost of which some thousandths read and the others write.
     fn marked(&self, requests: u64, reads: u64) -> Money {
-        // The first one finds nothing to read.
-        let reading = scale(requests, reads, 1_000).min(requests.saturating_sub(1));
+        let reading = scale(requests, reads, 1_000).min(requests);
         self.read.times(reading).saturating_add(self.write.times(requests - reading))
     }
 
