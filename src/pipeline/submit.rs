@@ -119,9 +119,6 @@ pub(crate) async fn send_what_fits(
     which: impl Fn(u32) -> bool,
 ) -> Result<(), Error> {
     pace.short.begin(run);
-    if run.on_limit() == OnLimit::Stop && pace.short.first().is_some() {
-        return Ok(());
-    }
     while let Some(batch) = run.next_to_send(&which, &pace.short) {
         let must_wait = pace.wait(driver.clock.now()).is_some() || !has_room(driver, run, batch);
         if driver.is_leaving() || run.doubts().next().is_some() || must_wait {
