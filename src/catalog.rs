@@ -183,6 +183,19 @@ pub enum Lifecycle {
     Retired,
 }
 
+impl Lifecycle {
+    /// The word in the table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lifecycle::Active => "active",
+            Lifecycle::Legacy => "legacy",
+            Lifecycle::Deprecated => "deprecated",
+            Lifecycle::Retired => "retired",
+        }
+    }
+}
+
 /// Why a table of models was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -54,7 +54,7 @@ fn all(catalog: &Catalog, screen: &Screen) {
         let price = |price: fn(&Prices) -> Price| batch_price(model, price).unwrap_or_else(|| "?".to_owned());
         vec![
             short_id(id, &model.aliases).to_owned(),
-            stage(model.lifecycle).to_owned(),
+            model.lifecycle.as_str().to_owned(),
             until(model),
             count(model.context_tokens),
             count(most_output(model)),
@@ -113,7 +113,7 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
     let list = |words: &[String]| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
     let mut lines = vec![
         format!("model      {id}{aliases}, as of {}{overridden}", catalog.date),
-        format!("stage      {}{}", stage(model.lifecycle), lived_until(model)),
+        format!("stage      {}{}", model.lifecycle.as_str(), lived_until(model)),
     ];
     if let Some(successor) = &model.successor {
         lines.push(format!("successor  {successor}"));
@@ -236,15 +236,6 @@ fn short_id<'a>(id: &'a str, aliases: &'a [String]) -> &'a str {
 
 fn most_output(model: &Model) -> u64 {
     model.max_batch_output_tokens.unwrap_or(0).max(model.max_output_tokens)
-}
-
-fn stage(lifecycle: Lifecycle) -> &'static str {
-    match lifecycle {
-        Lifecycle::Active => "active",
-        Lifecycle::Legacy => "legacy",
-        Lifecycle::Deprecated => "deprecated",
-        Lifecycle::Retired => "retired",
-    }
 }
 
 /// The last day, where it is set.

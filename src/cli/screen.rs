@@ -221,15 +221,7 @@ pub(crate) fn width() -> usize {
 
 /// A number in groups of three: `12,345`.
 pub(crate) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    rowmill::estimate::prime::thousands(n)
 }
 
 /// An amount as people read it: dollars and cents, and four digits of what is less than a dollar. `$1,234.50`, `$0.01234`.

@@ -230,7 +230,7 @@ impl Refresh {
         // Active and legacy are one to the provider.
         let is_set = |lifecycle: Lifecycle| lifecycle == Lifecycle::Deprecated;
         if let Some(is) = listed.lifecycle.filter(|is| is_set(*is) != is_set(model.lifecycle)) {
-            differ("lifecycle", stage(model.lifecycle).to_owned(), stage(is).to_owned(), stage(is).into());
+            differ("lifecycle", model.lifecycle.as_str().to_owned(), is.as_str().to_owned(), is.as_str().into());
         }
         if let Some(is) = listed.retires.filter(|_| listed.lifecycle.is_some_and(is_set)) {
             let was = model.retires.map(|day| day.to_string()).unwrap_or_default();
@@ -270,7 +270,7 @@ impl Refresh {
         self.lay(id, "thinking_refused", refused);
         self.lay(id, "effort", listed.effort.clone().unwrap_or_default());
         self.lay(id, "structured_output", listed.structured_output.unwrap_or(false));
-        self.lay(id, "lifecycle", stage(listed.lifecycle.unwrap_or(Lifecycle::Active)));
+        self.lay(id, "lifecycle", listed.lifecycle.unwrap_or(Lifecycle::Active).as_str());
         if let Some(day) = listed.retires {
             self.lay(id, "retires", day.to_string());
         }
@@ -299,15 +299,6 @@ fn newest_like<'c>(catalog: &'c Catalog, id: &str) -> Option<(&'c str, &'c Model
     alike
         .max_by_key(|(other, model)| (model.prices.is_some(), model.lifecycle == Lifecycle::Active, other.as_str()))
         .map(|(id, model)| (id.as_str(), model))
-}
-
-fn stage(lifecycle: Lifecycle) -> &'static str {
-    match lifecycle {
-        Lifecycle::Active => "active",
-        Lifecycle::Legacy => "legacy",
-        Lifecycle::Deprecated => "deprecated",
-        Lifecycle::Retired => "retired",
-    }
 }
 
 fn number(n: u64) -> toml::Value {
