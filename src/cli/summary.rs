@@ -41,6 +41,7 @@ pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, 
     if summary.path.is_none() {
         screen.warn("the output is held back: fewer rows succeeded than `output.min_success` asks for");
     }
+    tell_empty(run, summary, screen);
     if code == explain::PARTLY {
         tell_failures(run, summary, screen);
     }
@@ -62,7 +63,11 @@ pub(crate) fn of_run(run: &Run) -> Value {
 }
 
 fn tell(run: &Run, summary: &Summary, screen: &Screen) {
-    screen.say(format!("rows       {}", by_status(summary)));
+    let empty = match summary.totals.empty {
+        0 => String::new(),
+        rows => format!(" ({} with an empty answer)", count(rows)),
+    };
+    screen.say(format!("rows       {}{empty}", by_status(summary)));
     let usage = summary.totals.usage();
     let tokens = |n: Option<u64>| count(n.unwrap_or(0));
     let mut words = format!("tokens     {} in", tokens(usage.input_tokens));
@@ -140,8 +145,10 @@ fn tell_bill(bill: &Bill, screen: &Screen) {
     }
     if bill.unknown() > 0 {
         let requests = plural(bill.unknown(), "request", "requests");
-        screen
-            .warn(format!("it is not known what {requests} cost, which came back without usage or from a model without a price"));
+        screen.warn(format!(
+            "the cost of {requests} is unknown: no result line, usage that is missing or cannot be read, or a model without a price; \
+             it is in no sum above, and budgets keep its reservation"
+        ));
     }
 }
 
@@ -155,6 +162,33 @@ fn by_status(summary: &Summary) -> String {
     let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
     let statuses: Vec<String> = statuses.map(|s| format!("{} {s}", count(summary.totals.count(*s)))).collect();
     statuses.join(", ")
+}
+
+/// How many answers say nothing: they succeeded, so no exit code tells of them.
+fn tell_empty(run: &Run, summary: &Summary, screen: &Screen) {
+    let (empty, succeeded) = (summary.totals.empty, summary.totals.count(Status::Succeeded));
+    if empty == 0 {
+        return;
+    }
+    let prefix = &run.reading().output.prefix;
+    screen.warn(format!(
+        "{} of {} that succeeded {} empty ({}): no text but white space in `{prefix}text`, and no tool call\n  \
+         look at the prompt and at `{prefix}stop_reason`; `[canary]` stops a run whose first answers are empty",
+        count(empty),
+        plural(succeeded, "answer", "answers"),
+        if empty == 1 { "is" } else { "are" },
+        percent(empty, succeeded),
+    ));
+}
+
+/// A share in per cent, never rounded to none or all.
+#[expect(clippy::cast_precision_loss, reason = "a share of rows for a person")]
+fn percent(part: u64, whole: u64) -> String {
+    match part as f64 * 100.0 / whole.max(1) as f64 {
+        share if part < whole && share > 99.0 => "over 99%".to_owned(),
+        share if share < 1.0 => "under 1%".to_owned(),
+        share => format!("{share:.0}%"),
+    }
 }
 
 /// Which rows did not succeed, and what can be done about those that another try may heal.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Money, of_outcome, of_usage};
+use super::{Cost, Money, Unpriced, of_outcome, of_usage, server_tools, steps};
 use crate::catalog::Catalog;
 use crate::outcome::{Outcome, Usage};
 
@@ -29,8 +29,9 @@ impl CacheUse {
     pub fn add(&mut self, catalog: &Catalog, outcome: &Outcome) {
         let (Some(usage), Some(model)) = (&outcome.usage, &outcome.model) else { return };
         let Ok(cost) = of_outcome(catalog, outcome) else { return };
+        // A priced usage has no holes: a kind of cache that is not named was not used.
         let read = usage.cache_read_input_tokens.unwrap_or(0);
-        let written = usage.cache_creation_5m_input_tokens.unwrap_or(0) + usage.cache_creation_1h_input_tokens.unwrap_or(0);
+        let written = written(usage);
         if cost.total() == Money::ZERO {
             return;
         }
@@ -38,7 +39,7 @@ impl CacheUse {
         if read + written == 0 {
             return;
         }
-        let Ok(plain) = of_usage(catalog, model, &unmarked(usage, read + written)) else { return };
+        let Ok(plain) = unmarked_cost(catalog, model, usage) else { return };
         self.reading += u64::from(read > 0);
         self.read_tokens += read;
         self.written_tokens += written;
@@ -69,10 +70,28 @@ impl CacheUse {
     }
 }
 
-/// The same usage as if nothing had been marked.
-fn unmarked(usage: &Usage, cached: u64) -> Usage {
+fn written(usage: &Usage) -> u64 {
+    let [minutes, hour] = [usage.cache_creation_5m_input_tokens, usage.cache_creation_1h_input_tokens];
+    minutes.unwrap_or(0).saturating_add(hour.unwrap_or(0))
+}
+
+/// What the same usage would cost if nothing had been marked, each step by itself.
+fn unmarked_cost(catalog: &Catalog, model: &str, usage: &Usage) -> Result<Cost, Unpriced> {
+    if usage.iterations.is_empty() {
+        return of_usage(catalog, model, &unmarked(usage));
+    }
+    let mut total = Cost { server_tools: server_tools(catalog, usage), ..Cost::ZERO };
+    for (model, step) in steps(model, usage) {
+        let step = Usage { web_search_requests: None, web_fetch_requests: None, ..unmarked(&step) };
+        total += of_usage(catalog, model, &step)?;
+    }
+    Ok(total)
+}
+
+fn unmarked(usage: &Usage) -> Usage {
+    let cached = usage.cache_read_input_tokens.unwrap_or(0).saturating_add(written(usage));
     Usage {
-        input_tokens: Some(usage.input_tokens.unwrap_or(0) + cached),
+        input_tokens: Some(usage.input_tokens.unwrap_or(0).saturating_add(cached)),
         cache_creation_5m_input_tokens: None,
         cache_creation_1h_input_tokens: None,
         cache_read_input_tokens: None,
@@ -90,6 +109,7 @@ mod tests {
             status: Status::Succeeded,
             result: "succeeded".to_owned(),
             text: Some("words".to_owned()),
+            calls_tools: false,
             stop_reason: None,
             error_type: None,
             error: None,

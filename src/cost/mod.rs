@@ -108,7 +108,7 @@ pub enum Unpriced {
         /// The id.
         model: String,
     },
-    /// Nothing was counted: no result line came, or it names no usage.
+    /// Nothing was counted that can be relied on: no result line came, or its usage is missing or cannot be read.
     #[error("it is not known what was used")]
     NoUsage,
 }
@@ -126,12 +126,50 @@ pub fn prices<'c>(catalog: &'c Catalog, model: &str) -> Result<&'c Prices, Unpri
     prices.ok_or_else(|| Unpriced::NoPrice { model: model.to_owned() })
 }
 
-/// What one request costs by its usage.
+/// What one request costs by its usage, all steps together.
 ///
 /// # Errors
 /// As [`prices`].
 pub fn of_usage(catalog: &Catalog, model: &str, usage: &Usage) -> Result<Cost, Unpriced> {
-    of_many(catalog, model, usage, prompt_tokens(usage))
+    if usage.iterations.is_empty() {
+        return of_many(catalog, model, usage, prompt_tokens(usage));
+    }
+    let mut total = Cost { server_tools: server_tools(catalog, usage), ..Cost::ZERO };
+    for (_, cost) in of_steps(catalog, model, usage)? {
+        total += cost;
+    }
+    Ok(total)
+}
+
+/// What each step of an answer costs, with the model whose prices hold. Tools of the provider are in none of them.
+fn of_steps<'u>(catalog: &Catalog, model: &'u str, usage: &'u Usage) -> Result<Vec<(&'u str, Cost)>, Unpriced> {
+    let step = |(model, usage): (&'u str, Usage)| {
+        let cost = of_many(catalog, model, &usage, prompt_tokens(&usage))?;
+        Ok((model, Cost { server_tools: Money::ZERO, ..cost }))
+    };
+    steps(model, usage).map(step).collect()
+}
+
+/// The steps of an answer as usages of their own.
+fn steps<'u>(model: &'u str, usage: &'u Usage) -> impl Iterator<Item = (&'u str, Usage)> {
+    usage.iterations.iter().map(move |step| (step.model.as_deref().unwrap_or(model), usage.with_tokens(step.tokens)))
+}
+
+/// What came back for a request, by the model whose prices hold; one entry for nearly every answer.
+///
+/// # Errors
+/// As [`of_outcome`].
+pub fn by_model<'o>(catalog: &Catalog, outcome: &'o Outcome) -> Result<Vec<(&'o str, Cost)>, Unpriced> {
+    let total = of_outcome(catalog, outcome)?;
+    let Some(model) = outcome.model.as_deref() else { return Ok(Vec::new()) };
+    match &outcome.usage {
+        Some(usage) if !usage.iterations.is_empty() && total != Cost::ZERO => {
+            let mut shares = of_steps(catalog, model, usage)?;
+            shares.push((model, Cost { server_tools: total.server_tools, ..Cost::ZERO }));
+            Ok(shares)
+        }
+        _ => Ok(vec![(model, total)]),
+    }
 }
 
 /// What many requests cost together: `usage` is that of all of them, `prompt_tokens` the length of the prompt of each, which decides the band.
@@ -160,30 +198,29 @@ pub fn of_many(catalog: &Catalog, model: &str, usage: &Usage, prompt_tokens: u64
 /// **Source**: batch guide and refusals page, read 2026-08.
 ///
 /// # Errors
-/// As [`of_usage`]; [`Unpriced::NoUsage`] where nobody knows what was used: no line came, or one that cannot be read.
+/// As [`of_usage`]; [`Unpriced::NoUsage`] where it is unknown what was used: no line came, or its usage is missing, cannot be read, or
+/// names no input or no output tokens.
 pub fn of_outcome(catalog: &Catalog, outcome: &Outcome) -> Result<Cost, Unpriced> {
-    if is_free(outcome) {
+    if is_never_billed(outcome) {
         return Ok(Cost::ZERO);
     }
-    let usage = outcome.usage.as_ref().ok_or(Unpriced::NoUsage)?;
+    let usage = outcome.usage.as_ref().filter(|usage| usage.is_readable()).ok_or(Unpriced::NoUsage)?;
+    if outcome.status == Status::Refused && has_no_output(outcome, usage) {
+        return Ok(Cost::ZERO);
+    }
     let model = outcome.model.as_deref().ok_or(Unpriced::NoUsage)?;
     of_usage(catalog, model, usage)
 }
 
-fn is_free(outcome: &Outcome) -> bool {
-    match outcome.result.as_str() {
-        "errored" | "expired" | "canceled" => true,
-        _ => outcome.status == Status::Refused && has_no_output(outcome),
-    }
+fn is_never_billed(outcome: &Outcome) -> bool {
+    matches!(outcome.result.as_str(), "errored" | "expired" | "canceled")
 }
 
 /// Whether the model declined before it wrote anything. Its usage may name output tokens all the same.
-fn has_no_output(outcome: &Outcome) -> bool {
-    let usage = outcome.usage.as_ref();
-    let thought = usage.and_then(|usage| usage.thinking_tokens).unwrap_or(0) > 0;
+fn has_no_output(outcome: &Outcome, usage: &Usage) -> bool {
+    let thought = usage.thinking_tokens.is_some_and(|tokens| tokens > 0);
     let wrote = outcome.text.as_deref().is_some_and(|text| !text.is_empty());
-    let counted = usage.and_then(|usage| usage.output_tokens).unwrap_or(0) > 0;
-    !counted || (!thought && !wrote)
+    usage.output_tokens == Some(0) || (!thought && !wrote)
 }
 
 /// Tokens of the whole prompt, which decide the band.

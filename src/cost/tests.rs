@@ -1,6 +1,7 @@
 //! Every price rule against figures worked out by hand from the published prices, in dollars.
 
 use super::*;
+use crate::outcome::{Iteration, TokenCounts};
 
 /// Plain input, 5 m write, 1 h write, read, output.
 type Tokens = [u64; 5];
@@ -150,6 +151,107 @@ fn outcomes_are_billed_as_the_provider_bills_them() {
     ] {
         let cost = of_outcome(Catalog::builtin(), &outcome).map(|cost| cost.total().to_string());
         assert_eq!(cost, *expected, "{outcome:?}");
+    }
+}
+
+fn step(model: Option<&str>, [input, write_5m, write_1h, read, output]: Tokens) -> Iteration {
+    let tokens = TokenCounts {
+        input_tokens: Some(input),
+        cache_creation_5m_input_tokens: Some(write_5m),
+        cache_creation_1h_input_tokens: Some(write_1h),
+        cache_read_input_tokens: Some(read),
+        output_tokens: Some(output),
+    };
+    Iteration { model: model.map(str::to_owned), tokens }
+}
+
+fn in_steps(steps: Vec<Iteration>, geo: Option<&str>) -> Usage {
+    let mut sums = TokenCounts::default();
+    steps.iter().for_each(|step| sums.add(step.tokens));
+    let usage = Usage { inference_geo: geo.map(str::to_owned), ..Usage::default() };
+    Usage { iterations: steps, ..usage.with_tokens(sums) }
+}
+
+#[test]
+fn an_answer_in_several_steps_costs_the_sum_over_them_each_by_its_model_and_band() {
+    let compaction = || step(None, [180_000, 0, 0, 0, 3_500]);
+    let message = || step(None, [23_000, 0, 0, 0, 1_000]);
+    for (what, model, usage, dollars) in [
+        // 203,000 × 1.50 + 4,500 × 7.50, by the million; without the compaction it would be 0.042.
+        ("compaction", "claude-sonnet-4-6", in_steps(vec![compaction(), message()], None), "0.33825"),
+        // 180,000 × 0.25 + 3,500 × 1.25 in the upper band, 23,000 × 0.05 + 1,000 × 0.25 in the lower.
+        ("a band for each step", "claude-haiku-5-5", in_steps(vec![compaction(), message()], None), "0.050775"),
+        // 1,000 × 0.50 + 100 × 2.50, then 2,000 × 2 + 400 × 10, in thousandths of a dollar: 0.75 + 8.
+        (
+            "advisor",
+            "claude-haiku-4-5",
+            in_steps(
+                vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])],
+                None,
+            ),
+            "0.00875",
+        ),
+        // The place raises only the advisor's price: Haiku 4.5 has no factor for it. 0.75 + 8.8.
+        (
+            "advisor in the US",
+            "claude-haiku-4-5",
+            in_steps(
+                vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])],
+                Some("us"),
+            ),
+            "0.00955",
+        ),
+        // Writes for an hour at the advisor's price: 1,000 × 4, by the million.
+        (
+            "a cache split for each step",
+            "claude-haiku-4-5",
+            in_steps(vec![step(None, [0; 5]), step(Some("claude-opus-5-5"), [0, 0, 1_000, 0, 0])], None),
+            "0.004",
+        ),
+    ] {
+        assert_eq!(total(model, &usage), dollars, "{what}");
+    }
+    let searched = Usage { web_search_requests: Some(2), ..in_steps(vec![message(), message()], None) };
+    assert_eq!(total("claude-sonnet-4-6", &searched), "0.104", "tools are counted once");
+}
+
+#[test]
+fn the_share_of_an_advisor_is_under_its_own_model() {
+    let usage = in_steps(
+        vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])],
+        None,
+    );
+    let usage = Usage { web_search_requests: Some(1), ..usage };
+    let outcome = outcome(Status::Succeeded, "succeeded", Some(usage));
+    let mut bill = Bill::default();
+    let batch: std::sync::Arc<str> = "b".into();
+    for (model, cost) in by_model(Catalog::builtin(), &outcome).unwrap() {
+        bill.add(&batch, Some(model), &Ok(cost));
+    }
+    let shares: Vec<(&str, String)> =
+        bill.by_model().into_iter().map(|(model, cost)| (model, cost.total().to_string())).collect();
+    assert_eq!(
+        shares,
+        [("claude-haiku-4-5-20251001", "0.01075".to_owned()), ("claude-opus-5-5", "0.008".to_owned())]
+    );
+    assert_eq!(bill.total().total(), of_outcome(Catalog::builtin(), &outcome).unwrap().total());
+}
+
+#[test]
+fn usage_with_a_hole_has_no_price() {
+    let whole = || usage([1_000, 0, 0, 0, 100], Some("batch"), None);
+    for usage in [
+        Usage { input_tokens: None, ..whole() },
+        Usage { output_tokens: None, ..whole() },
+        Usage { unreadable: true, ..whole() },
+        Usage::default(),
+        in_steps(vec![step(None, [1; 5]), step(Some("a-model-of-tomorrow"), [1; 5])], None),
+        Usage { iterations: vec![Iteration::default()], ..whole() },
+    ] {
+        for status in [Status::Succeeded, Status::Truncated, Status::Refused, Status::Paused] {
+            let outcome = outcome(status, "succeeded", Some(usage.clone()));
+            assert!(of_outcome(Catalog::builtin(), &outcome).is_err(), "{status} {usage:?}");
+        }
     }
 }
 

@@ -43,10 +43,18 @@ pub struct CanarySpec {
     /// The largest share of answers that do not fit the schema.
     #[serde(default = "a_tenth")]
     pub max_invalid: f64,
+    /// The largest share of answers that say nothing: no text but white space, and no call of a tool. One in two: some jobs ask for no answer
+    /// where there is nothing to say.
+    #[serde(default = "a_half")]
+    pub max_empty: f64,
 }
 
 fn a_tenth() -> f64 {
     0.1
+}
+
+fn a_half() -> f64 {
+    0.5
 }
 
 fn a_twentieth() -> f64 {
@@ -57,8 +65,8 @@ impl CanarySpec {
     /// What may go wrong.
     #[must_use]
     pub fn limits(&self) -> CanaryLimits {
-        let CanarySpec { max_error, max_truncated, max_refused, max_invalid, .. } = *self;
-        CanaryLimits { max_error, max_truncated, max_refused, max_invalid }
+        let CanarySpec { max_error, max_truncated, max_refused, max_invalid, max_empty, rows: _ } = *self;
+        CanaryLimits { max_error, max_truncated, max_refused, max_invalid, max_empty }
     }
 
     /// The first key whose value makes no sense, and why.
@@ -71,6 +79,7 @@ impl CanarySpec {
             ("canary.max_truncated", self.max_truncated),
             ("canary.max_refused", self.max_refused),
             ("canary.max_invalid", self.max_invalid),
+            ("canary.max_empty", self.max_empty),
         ];
         let (key, _) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share))?;
         Some((key, "is a share of the canary's rows: from 0 to 1"))
@@ -118,6 +127,7 @@ mod tests {
             ("rows = 20\nmax_error = 10.0", Some("canary.max_error")),
             ("rows = 20\nmax_truncated = -0.1", Some("canary.max_truncated")),
             ("rows = 20\nmax_invalid = nan", Some("canary.max_invalid")),
+            ("rows = 20\nmax_empty = 2", Some("canary.max_empty")),
             ("rows = 20\nmax_error = 0.0\nmax_refused = 1.0", None),
         ] {
             let spec: CanarySpec = toml::from_str(text).unwrap();

@@ -4,7 +4,8 @@
 //! places are kept, in a table sorted by the hash of the id:
 //!
 //! ```text
-//!  slots     id: 128 bits of blake3 │ offset: u64 │ len: u32      32 bytes each, sorted by id; len 0: no line came
+//!  slots     id: 128 bits of blake3 │ offset: u64 │ len: u32      32 bytes each, sorted by id; len 0: no line came;
+//!                                                                 len u32::MAX: it is too long to be read, offset says how long
 //!  repeats   the same, for second and later lines of an id; nearly always empty
 //! ```
 
@@ -16,8 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 
-/// Longest line that is taken for a result; an answer has at most a few MB.
-pub const MAX_LINE_BYTES: u64 = 256 << 20;
+/// Longest line that is read as a result; an answer has at most a few MB. Of a longer one only the beginning is looked at, for its id: its
+/// row is missing, the others are not.
+pub const MAX_LINE_BYTES: u64 = 64 << 20;
+/// What is looked at of a line that is too long.
+const HEAD_BYTES: usize = 4 << 10;
+/// Length in a slot whose line is too long to be read.
+const TOO_LONG: u32 = u32::MAX;
 
 /// What became of the lines of a results file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,14 +42,17 @@ pub struct LineCounts {
     pub blank: u64,
     /// Lines in which no custom_id can be found; kept out.
     pub unreadable: u64,
+    /// Lines longer than [`MAX_LINE_BYTES`]; their rows are missing.
+    #[serde(default)]
+    pub too_long: u64,
 }
 
 impl LineCounts {
     /// Whether exactly one line came for each id, and nothing else.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        let LineCounts { lines: _, duplicates, foreign, missing, torn, blank: _, unreadable } = self;
-        duplicates + foreign + missing + torn + unreadable == 0
+        let LineCounts { lines: _, duplicates, foreign, missing, torn, blank: _, unreadable, too_long } = self;
+        duplicates + foreign + missing + torn + unreadable + too_long == 0
     }
 }
 
@@ -62,6 +71,19 @@ pub struct Place {
     len: u32,
 }
 
+impl Place {
+    /// A line of so many bytes that is too long to be read.
+    fn of_too_long(bytes: u64) -> Place {
+        Place { offset: bytes, len: TOO_LONG }
+    }
+
+    /// How long the line is, if it is too long to be read.
+    #[must_use]
+    pub fn too_long(self) -> Option<u64> {
+        (self.len == TOO_LONG).then_some(self.offset)
+    }
+}
+
 type IdHash = [u64; 2];
 
 #[derive(Debug, Clone, Copy)]
@@ -77,10 +99,10 @@ impl ResultIndex {
     /// `expected` are the ids that were sent; `custom_id_of` finds the id of a line; `scratch` is an empty file that nobody else uses,
     /// best one without a name, and takes the lines of expected ids.
     ///
-    /// **Shape**: memory for 32 bytes an expected id and the longest line.
+    /// **Shape**: memory for 32 bytes an expected id and the longest line, at most [`MAX_LINE_BYTES`].
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::LineTooLong`], [`Error::Scratch`], [`Error::RepeatedId`]. A bad line is counted, and no error.
+    /// [`Error::Read`], [`Error::Scratch`], [`Error::RepeatedId`]. A bad line is counted, and no error.
     pub fn build<F, E>(
         results: impl BufRead,
         expected: impl IntoIterator<Item = impl AsRef<str>>,
@@ -123,11 +145,15 @@ impl ResultIndex {
         Some(lines.map(|slot| Place { offset: slot.offset, len: slot.len }))
     }
 
-    /// Reads a line into a buffer, in place of what is in there.
+    /// Reads a line into a buffer, in place of what is in there. Of one that is [too long](Place::too_long) nothing is there.
     ///
     /// # Errors
     /// [`Error::Scratch`].
     pub fn read(&self, place: Place, line: &mut Vec<u8>) -> Result<(), Error> {
+        if place.too_long().is_some() {
+            line.clear();
+            return Ok(());
+        }
         line.resize(place.len as usize, 0);
         read_exact_at(&self.scratch, line, place.offset).map_err(Error::Scratch)
     }
@@ -148,21 +174,28 @@ where
     let mut counts = LineCounts::default();
     let mut line = Vec::new();
     let mut number = 0;
-    while read_line(&mut results, &mut line, number)? {
+    loop {
+        let too_long = match read_line(&mut results, &mut line, MAX_LINE_BYTES, number)? {
+            LineRead::End => break,
+            LineRead::Whole => None,
+            LineRead::TooLong { bytes } => Some(bytes),
+        };
         number += 1;
-        let whole = line.ends_with(b"\n");
+        let is_ended = line.ends_with(b"\n");
         let text = line.trim_ascii();
         if text.is_empty() {
             counts.blank += 1;
             continue;
         }
         counts.lines += 1;
-        if !whole && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err() {
+        counts.too_long += u64::from(too_long.is_some());
+        if !is_ended && too_long.is_none() && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err() {
             counts.torn += 1;
             continue;
         }
         let Ok(custom_id) = custom_id_of(text) else {
-            counts.unreadable += 1;
+            // Counted already if it is too long, which is why.
+            counts.unreadable += u64::from(too_long.is_none());
             continue;
         };
         let id = hash(&custom_id);
@@ -170,7 +203,10 @@ where
             counts.foreign += 1;
             continue;
         };
-        let place = keep(text)?;
+        let place = match too_long {
+            Some(bytes) => Place::of_too_long(bytes),
+            None => keep(text)?,
+        };
         let line = Slot { id, offset: place.offset, len: place.len };
         if slots[slot].len == 0 {
             slots[slot] = line;
@@ -199,15 +235,45 @@ fn slots_of(expected: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<S
     }
 }
 
-/// Reads the next line with its end; `false` at the end of the results.
-fn read_line(results: &mut impl BufRead, line: &mut Vec<u8>, lines: u64) -> Result<bool, Error> {
+/// What was read of the results.
+#[derive(Debug, PartialEq, Eq)]
+enum LineRead {
+    /// Nothing: they are over.
+    End,
+    /// A line, with its end.
+    Whole,
+    /// The beginning of a line that is too long, closed by a brace: a reader that finds the id at the head of a line finds it there too.
+    TooLong {
+        /// Bytes of the line.
+        bytes: u64,
+    },
+}
+
+/// Reads the next line; of one that is longer than `most` the beginning, and passes over the rest.
+fn read_line(results: &mut impl BufRead, line: &mut Vec<u8>, most: u64, lines: u64) -> Result<LineRead, Error> {
     line.clear();
-    let read = results.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', line);
-    let read = read.map_err(|source| Error::Read { lines, source })?;
-    if read as u64 > MAX_LINE_BYTES {
-        return Err(Error::LineTooLong { line: lines + 1 });
+    let broken = |source| Error::Read { lines, source };
+    let read = results.by_ref().take(most + 1).read_until(b'\n', line).map_err(broken)? as u64;
+    if read == 0 {
+        return Ok(LineRead::End);
     }
-    Ok(read > 0)
+    if read <= most || line.ends_with(b"\n") {
+        return Ok(LineRead::Whole);
+    }
+    let mut bytes = read;
+    loop {
+        let part = results.fill_buf().map_err(broken)?;
+        let end = memchr::memchr(b'\n', part);
+        let used = end.map_or(part.len(), |at| at + 1);
+        bytes += end.unwrap_or(used) as u64;
+        results.consume(used);
+        if used == 0 || end.is_some() {
+            break;
+        }
+    }
+    line.truncate(HEAD_BYTES);
+    line.push(b'}');
+    Ok(LineRead::TooLong { bytes })
 }
 
 /// 128 bits of the id's hash: no two ids of a run share them, and a line found by them is compared with the id itself.
@@ -249,4 +315,25 @@ fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> 
 fn read_exact_at(mut file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
     file.read_exact(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_over_what_is_too_long_and_reads_the_next_line() {
+        let text = format!("{{\"id\":\"a\",\"x\":\"{}\"}}\nshort\n12345678\n123456789", "y".repeat(9_000));
+        for capacity in [1, 7, 4_096, 1 << 18] {
+            let mut reader = io::BufReader::with_capacity(capacity, text.as_bytes());
+            let mut line = Vec::new();
+            let mut next = |line: &mut Vec<u8>| read_line(&mut reader, line, 8, 0).unwrap();
+            assert_eq!(next(&mut line), LineRead::TooLong { bytes: 9_000 + 17 });
+            assert_eq!(line, b"{\"id\":\"a\"}");
+            assert_eq!((next(&mut line), line.as_slice()), (LineRead::Whole, b"short\n".as_slice()));
+            assert_eq!((next(&mut line), line.as_slice()), (LineRead::Whole, b"12345678\n".as_slice()));
+            assert_eq!(next(&mut line), LineRead::TooLong { bytes: 9 });
+            assert_eq!(next(&mut line), LineRead::End);
+        }
+    }
 }

@@ -13,16 +13,18 @@
 //!
 //! Promises: rows in = rows out; a line is joined by its custom_id and the id is compared again when the line is read, so two rows
 //! are never mixed up; a row without a line is there, as missing; foreign, repeated, torn and unreadable lines are counted and never
-//! taken for an answer. Memory: 32 bytes for each id of a piece and one result line.
+//! taken for an answer, and none of them stops the join. Memory: 32 bytes for each id of a piece and one result line of at most 64 MiB.
 //!
 //! **Which attempt counts.** The last one whose answer succeeded (and fits the schema), else the last one that sent the row. The
 //! columns show that attempt; the tokens of all attempts are billed, and [`Totals`] adds them all up.
 //!
-//! **What a row cost** is the sum over its attempts. One of which nothing is known (no line came) counts as nothing beside others, so
-//! that the sum over rows is the sum over batches; the bill tells how many there are.
+//! **What a row cost** is the sum over its attempts, and unknown where it is unknown of one of them (no line came, or its usage cannot be
+//! read). The sums of the bill hold what is known of such a row, so that they are the sums over batches; the bill tells how many requests
+//! are unknown.
 //!
 //! This room knows no wire format: how to read a line is handed in.
 
+mod ceiling;
 mod index;
 mod totals;
 
@@ -33,6 +35,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use ceiling::{Ceiling, Excess};
 pub use index::{LineCounts, MAX_LINE_BYTES, Place, ResultIndex};
 pub use totals::{Totals, UsageKey};
 
@@ -52,12 +55,6 @@ pub enum Error {
         /// What went wrong.
         #[source]
         source: io::Error,
-    },
-    /// A line longer than any result.
-    #[error("line {line} of the results is longer than {MAX_LINE_BYTES} bytes, which no result is")]
-    LineTooLong {
-        /// The line, from 1.
-        line: u64,
     },
     /// The scratch file cannot be written or read.
     #[error("cannot use the scratch file for result lines")]
@@ -128,7 +125,7 @@ pub struct JoinedRow<'r> {
     pub chosen: Option<usize>,
     /// The answer as values, if the row succeeded and answers become columns.
     pub answer: Option<Value>,
-    /// What all attempts cost, in 10⁻¹² US dollars: nothing if there was none; `None` where it is known of none of them.
+    /// What all attempts cost, in 10⁻¹² US dollars: nothing if there was none; `None` where it is unknown of one of them.
     pub cost_pico_usd: Option<i64>,
 }
 
@@ -218,21 +215,30 @@ where
         Ok(row)
     }
 
-    /// Puts all attempts at a row on the bill, and gives what is known of what they cost.
+    /// Puts all attempts at a row on the bill, and gives what they cost; `None` where that is unknown of one of them.
     fn bill(&mut self, status: Status, tag: Option<&str>, attempts: &[Attempt]) -> Option<Money> {
         let prices = self.prices?;
         let bill = &mut self.totals.bill;
-        let mut known = if attempts.is_empty() { Some(Money::ZERO) } else { None };
+        let (mut known, mut is_whole) = (Money::ZERO, true);
         for Attempt { batch_id, outcome, .. } in attempts {
             let cost = cost::of_outcome(prices, outcome);
-            bill.add(batch_id, outcome.model.as_deref(), &cost);
+            match &outcome.usage {
+                // Steps by other models have shares of their own.
+                Some(usage) if !usage.iterations.is_empty() && cost.is_ok() => {
+                    for (model, cost) in cost::by_model(prices, outcome).unwrap_or_default() {
+                        bill.add(batch_id, Some(model), &Ok(cost));
+                    }
+                }
+                _ => bill.add(batch_id, outcome.model.as_deref(), &cost),
+            }
             bill.cache.add(prices, outcome);
-            if let Ok(cost) = cost {
-                known = Some(known.unwrap_or(Money::ZERO) + cost.total());
+            match cost {
+                Ok(cost) => known += cost.total(),
+                Err(_) => is_whole = false,
             }
         }
-        bill.add_row(status, tag, known.unwrap_or(Money::ZERO));
-        known
+        bill.add_row(status, tag, known);
+        is_whole.then_some(known)
     }
 
     /// What the rows joined so far come to.
@@ -277,6 +283,7 @@ where
     for place in places {
         index.read(place, line)?;
         let outcome = match parse(line) {
+            _ if place.too_long().is_some() => missing(too_long(place)),
             Ok((found, outcome)) if found == custom_id => outcome,
             Ok((found, _)) => return Err(Error::WrongLine { expected: custom_id.to_owned(), found: found.into_owned() }),
             Err(e) => missing(format!("its result line cannot be read: {e}")),
@@ -301,6 +308,11 @@ fn check_answer(answers: &Answers, outcome: &mut Outcome) -> Option<Value> {
             None
         }
     }
+}
+
+fn too_long(place: Place) -> String {
+    let bytes = place.too_long().unwrap_or_default();
+    format!("its result line has {bytes} bytes, and at most {MAX_LINE_BYTES} are read; it is kept in the results as it came")
 }
 
 fn missing(error: String) -> Outcome {

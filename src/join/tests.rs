@@ -19,6 +19,7 @@ struct Line<'l> {
     status: Status,
     text: Option<String>,
     tokens: Option<u64>,
+    input: Option<u64>,
     model: Option<String>,
 }
 
@@ -39,7 +40,11 @@ fn parse(line: &[u8]) -> Result<(Cow<'_, str>, Outcome), String> {
         result: "succeeded".to_owned(),
         text: line.text,
         model: line.model,
-        usage: line.tokens.map(|tokens| Usage { output_tokens: Some(tokens), ..Usage::default() }),
+        usage: line.tokens.map(|tokens| Usage {
+            input_tokens: line.input,
+            output_tokens: Some(tokens),
+            ..Usage::default()
+        }),
         ..Outcome::new(line.status)
     };
     Ok((line.id, outcome))
@@ -225,6 +230,64 @@ fn adds_up_the_tokens_of_all_attempts_by_model() {
         (totals.rows, totals.usages.len(), totals.usage().output_tokens, totals.usage().input_tokens),
         (4, 2, Some(254), None)
     );
+}
+
+#[test]
+fn a_line_that_is_too_long_is_its_rows_fault_alone() {
+    let padding = "x".repeat(usize::try_from(MAX_LINE_BYTES).unwrap());
+    let long = format!("{{\"id\":\"a\",\"text\":\"{padding}\"}}");
+    let lines = format!("{long}\n{{\"id\":\"b\",\"text\":\"2\"}}\n{{\"text\":\"{padding}\",\"id\":\"c\"}}\n");
+    let ids = ["a", "b", "c"];
+    let (index, counts) = index(&lines, &ids);
+    assert_eq!(counts, LineCounts { lines: 3, missing: 1, too_long: 2, ..LineCounts::default() });
+    assert!(!counts.is_clean());
+    let rows = joined(vec![AttemptResults { attempt: 1, batch_id: "batch".into(), index }], &ids);
+    assert_eq!(statuses(&rows), [Status::Missing, Status::Succeeded, Status::Missing]);
+    let expected = format!(
+        "its result line has {} bytes, and at most 67108864 are read; it is kept in the results as it came",
+        long.len()
+    );
+    assert_eq!(rows[0].error(), Some(expected.as_str()));
+    assert_eq!(rows[2].error(), Some("the batch ended without a result line for it"));
+}
+
+#[test]
+fn counts_that_older_versions_wrote_are_still_read() {
+    let old = r#"{"lines":3,"duplicates":0,"foreign":0,"missing":1,"torn":0,"blank":0,"unreadable":0}"#;
+    let counts: LineCounts = serde_json::from_str(old).unwrap();
+    assert_eq!((counts.lines, counts.too_long), (3, 0));
+}
+
+#[test]
+fn a_row_costs_what_is_known_only_where_all_of_it_is_known() {
+    let line = |text: &str, usage: &str| format!("{{\"id\":\"a\",\"text\":\"{text}\",\"model\":\"claude-haiku-4-5\"{usage}}}\n");
+    let known = ",\"input\":1000,\"tokens\":100";
+    for (attempts, cost, sum, unknown) in [
+        (vec![line("1", known)], Some(750_000_000), "0.00075", 0),
+        (vec![line("1", known), line("2", known)], Some(1_500_000_000), "0.0015", 0),
+        // Tokens of the answer alone are no price.
+        (vec![line("1", ",\"tokens\":100")], None, "0", 1),
+        (vec![line("1", "")], None, "0", 1),
+        (vec![line("1", known), line("2", "")], None, "0.00075", 1),
+        (vec![String::new(), line("2", known)], None, "0.00075", 1),
+    ] {
+        let attempts = (1..).zip(&attempts).map(|(n, lines)| attempt(n, lines, &["a"])).collect();
+        let mut joiner = Joiner::new(attempts, None, parse).priced_by(Catalog::builtin());
+        let row = joiner.row(sent("a")).unwrap();
+        assert_eq!(row.cost_pico_usd, cost);
+        let bill = &joiner.totals().bill;
+        assert_eq!((bill.total().total().to_string().as_str(), bill.unknown()), (sum, unknown));
+    }
+}
+
+#[test]
+fn counts_answers_that_say_nothing_by_the_attempt_that_counts() {
+    let lines = "{\"id\":\"a\",\"text\":\" \"}\n{\"id\":\"b\",\"text\":\"2\"}\n{\"id\":\"c\"}\n\
+                 {\"id\":\"d\",\"status\":\"refused\"}\n";
+    let ids = ["a", "b", "c", "d"];
+    let mut joiner = Joiner::new(vec![attempt(1, lines, &ids)], None, parse);
+    ids.iter().for_each(|id| drop(joiner.row(sent(id)).unwrap()));
+    assert_eq!((joiner.totals().empty, joiner.totals().count(Status::Succeeded)), (2, 3));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::JoinedRow;
 use crate::cost::Bill;
-use crate::outcome::{Status, Usage};
+use crate::outcome::{Outcome, Status, Usage};
 
 /// Counts over joined rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Totals {
     pub rows: u64,
     /// Rows by what became of them; a status no row has is not listed.
     pub statuses: BTreeMap<Status, u64>,
+    /// Rows that succeeded with an answer that says nothing.
+    #[serde(default)]
+    pub empty: u64,
     /// Tokens of *all* attempts, those that did not count too, by what decides the price.
     pub usages: Vec<(UsageKey, Usage)>,
     /// What all attempts cost; empty where no prices were at hand.
@@ -37,6 +40,7 @@ impl Totals {
     /// Adds the totals of another piece.
     pub fn merge(&mut self, other: &Totals) {
         self.rows += other.rows;
+        self.empty += other.empty;
         for (status, rows) in &other.statuses {
             *self.statuses.entry(*status).or_default() += rows;
         }
@@ -63,6 +67,7 @@ impl Totals {
     pub(super) fn add(&mut self, row: &JoinedRow<'_>) {
         self.rows += 1;
         *self.statuses.entry(row.status).or_default() += 1;
+        self.empty += u64::from(row.outcome().is_some_and(Outcome::is_empty_answer));
         for attempt in &row.attempts {
             if let Some(usage) = &attempt.outcome.usage {
                 self.add_usage(attempt.outcome.model.as_deref(), usage);
@@ -107,6 +112,8 @@ fn add(total: &mut Usage, usage: &Usage) {
         web_search_requests,
         web_fetch_requests,
         code_execution_requests,
+        iterations: _,
+        unreadable: _,
     } = usage;
     for (total, more) in [
         (&mut total.input_tokens, input_tokens),

@@ -66,6 +66,13 @@ pub struct CanaryLimits {
     pub max_refused: f64,
     /// The answer does not fit the schema.
     pub max_invalid: f64,
+    /// The row succeeded with an answer that says nothing. Runs planned before there was such a limit have none.
+    #[serde(default = "no_limit")]
+    pub max_empty: f64,
+}
+
+fn no_limit() -> f64 {
+    1.0
 }
 
 /// What became of a gate.

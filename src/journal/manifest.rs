@@ -32,6 +32,9 @@ pub struct Manifest {
     pub rows: u64,
     /// Rows by what became of them; empty until it is known.
     pub by_status: BTreeMap<Status, u64>,
+    /// Rows that succeeded with an answer that says nothing; `None` until it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_answers: Option<u64>,
     /// Batches by where they stand, in the words of [`super::BatchState`].
     pub batches: BTreeMap<String, u64>,
     /// Tokens of all attempts.

@@ -91,10 +91,18 @@ impl Entry {
         if self.state == EntryState::Billed { self.share.total() } else { Money::ZERO }
     }
 
-    /// What is still held for it.
+    /// What is still held for it: all of what is in flight, and of what is billed the part of the requests whose cost is unknown.
     #[must_use]
     pub fn held(&self) -> Money {
-        if self.state == EntryState::Reserved { self.reserved } else { Money::ZERO }
+        match self.state {
+            EntryState::Reserved => self.reserved,
+            // As `RESERVED` in the store has it.
+            EntryState::Billed => {
+                let each = self.reserved.picodollars() / i64::try_from(self.requests.max(1)).unwrap_or(i64::MAX);
+                Money::from_picodollars(each).times(self.share.unknown)
+            }
+            EntryState::Released => Money::ZERO,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use details::Details;
-pub use usage::Usage;
+pub use usage::{Iteration, TokenCounts, Usage};
 
 /// What became of a row. The words stand in the column `_rm_status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub enum Status {
     Truncated,
     /// The model declined.
     Refused,
-    /// A server-tool loop stopped at its cap; the answer is unfinished.
+    /// A server-tool loop stopped at its cap, or the conversation was compacted and nothing said after it; the answer is unfinished.
     Paused,
     /// A whole answer that does not become the job's columns: by its schema, its picked columns, or its tools.
     Invalid,
@@ -89,6 +89,8 @@ pub struct Outcome {
     pub result: String,
     /// The text blocks of the answer, joined; `None` where there is no answer.
     pub text: Option<String>,
+    /// Whether the answer calls a tool of the job's.
+    pub calls_tools: bool,
     /// Why the model stopped, in the API's word.
     pub stop_reason: Option<String>,
     /// The kind of error, such as `invalid_request_error`.
@@ -113,6 +115,7 @@ impl Outcome {
             status,
             result: String::new(),
             text: None,
+            calls_tools: false,
             stop_reason: None,
             error_type: None,
             error: None,
@@ -121,5 +124,13 @@ impl Outcome {
             usage: None,
             details: None,
         }
+    }
+
+    /// Whether the row succeeded with an answer that says nothing: no text but white space, and no call of a tool. One that only thinks
+    /// is empty too.
+    #[must_use]
+    pub fn is_empty_answer(&self) -> bool {
+        let says_nothing = || self.text.as_deref().is_none_or(|text| text.trim().is_empty());
+        self.status == Status::Succeeded && !self.calls_tools && says_nothing()
     }
 }

@@ -14,11 +14,11 @@ use arrow::array::StringArray;
 use futures_util::StreamExt as _;
 
 use crate::durable::{self, Pending};
-use crate::join::{LineCounts, ResultIndex};
+use crate::join::{Ceiling, Excess, LineCounts, ResultIndex};
 use crate::journal::Event;
 use crate::provider::anthropic::result_line::custom_id_of;
 use crate::provider::retry::{Call, with_retry};
-use crate::provider::{ApiError, BatchId, ResultStream};
+use crate::provider::{ApiError, BatchId, Delivery, ResultStream};
 
 use super::drive::{Driver, between};
 use super::progress::Progress;
@@ -134,10 +134,11 @@ pub(crate) fn lose(driver: &Driver<'_>, run: &mut Run, batch: u32, reason: &str)
 
 /// What is out of order in saved results.
 pub(crate) fn unclean(batch: u32, counts: &LineCounts) -> String {
-    let LineCounts { duplicates, foreign, missing, torn, unreadable, .. } = counts;
+    let LineCounts { duplicates, foreign, missing, torn, unreadable, too_long, .. } = counts;
+    let too_long = if *too_long > 0 { format!(", {too_long} too long to be read") } else { String::new() };
     format!(
         "the results of batch {batch} are not as they should be: {missing} missing, {duplicates} repeated, {foreign} of other requests, \
-         {torn} torn, {unreadable} unreadable; kept as they came"
+         {torn} torn, {unreadable} unreadable{too_long}; kept as they came"
     )
 }
 
@@ -158,13 +159,21 @@ async fn fetch(driver: &Driver<'_>, run: &Run, batch: u32, id: &BatchId, path: &
     let mut stream = open(driver, id).await?;
     let pending = Pending::create(path).map_err(ours)?;
     let mut encoder = zstd::Encoder::new(pending, 1).map_err(ours)?;
+    let mut ceiling = Ceiling::of(run.piece(batch).requests.into());
     while let Some(chunk) = stream.next().await {
-        encoder.write_all(&chunk.map_err(Fetch::Broken)?).map_err(ours)?;
+        let chunk = chunk.map_err(Fetch::Broken)?;
+        ceiling.take(&chunk).map_err(|excess| Fetch::Broken(no_results(&excess)))?;
+        encoder.write_all(&chunk).map_err(ours)?;
     }
     let mut pending = encoder.finish().map_err(ours)?;
     let file = pending.reopen().map_err(ours)?;
     let counts = tokio::task::block_in_place(|| count_lines(run, batch, file)).map_err(Fetch::Step)?;
     Ok((pending, counts))
+}
+
+/// A stream that goes on beyond what results can be.
+fn no_results(excess: &Excess) -> ApiError {
+    ApiError::new(Call::Results.name(), ApiError::UNREADABLE, excess.to_string(), Delivery::Refused)
 }
 
 /// Opens the stream of results. That they are not found is not waited out here, since it may be for good.

@@ -152,6 +152,7 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
     let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
     outcomes.iter().for_each(|outcome| *counts.entry(outcome.status).or_default() += 1);
     let count = |statuses: &[Status]| statuses.iter().filter_map(|status| counts.get(status)).sum::<u64>();
+    let empty = outcomes.iter().filter(|outcome| outcome.is_empty_answer()).count() as u64;
     // Rows that nobody looked at say nothing of the others.
     let judged = outcomes.len() as u64 - count(&[Status::Canceled, Status::Expired]);
     if judged == 0 {
@@ -163,6 +164,7 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
         ("were cut off", count(&[Status::Truncated]), limits.max_truncated, "canary.max_truncated"),
         ("were refused by the model", count(&[Status::Refused]), limits.max_refused, "canary.max_refused"),
         ("do not fit the schema", count(&[Status::Invalid]), limits.max_invalid, "canary.max_invalid"),
+        ("were answered with nothing", empty, limits.max_empty, "canary.max_empty"),
     ];
     let above = limits.iter().filter(|(_, rows, most, _)| share(*rows, judged) > *most);
     let mut found: Vec<String> = above
@@ -173,7 +175,8 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
         .collect();
     if found.is_empty() {
         let good = count(&[Status::Succeeded]);
-        return (Verdict::Passed, format!("{good} of {judged} rows succeeded, within the limits"));
+        let said = if empty > 0 { format!(", {empty} of them with an empty answer") } else { String::new() };
+        return (Verdict::Passed, format!("{good} of {judged} rows succeeded{said}, within the limits"));
     }
     found.extend(
         outcomes.iter().find(|outcome| outcome.error.is_some()).map(|first| format!("the first error: {}", words_of(first))),
@@ -230,6 +233,7 @@ mod tests {
 
     fn outcome(status: Status, error_type: Option<&str>) -> Outcome {
         Outcome {
+            text: (status == Status::Succeeded).then(|| "an answer".to_owned()),
             error_type: error_type.map(str::to_owned),
             error: error_type.map(|_| "words".to_owned()),
             ..Outcome::new(status)
@@ -272,7 +276,8 @@ mod tests {
 
     #[test]
     fn holds_the_shares_of_a_canary_against_their_limits() {
-        const LIMITS: CanaryLimits = CanaryLimits { max_error: 0.1, max_truncated: 0.05, max_refused: 0.1, max_invalid: 0.1 };
+        const LIMITS: CanaryLimits =
+            CanaryLimits { max_error: 0.1, max_truncated: 0.05, max_refused: 0.1, max_invalid: 0.1, max_empty: 0.5 };
         let rows = |bad: usize, status: Status, of: usize| -> Vec<Outcome> {
             let error = (status == Status::Errored).then_some("api_error");
             let bad = std::iter::repeat_n(outcome(status, error), bad);
@@ -296,6 +301,17 @@ mod tests {
         let (_, reason) = of_canary(&rows(5, Status::Errored, 15), LIMITS);
         let expected = "5 of 20 failed: 25 %, and `canary.max_error` is 10 %\nthe first error: `api_error`: words";
         assert_eq!(reason, expected);
+        let empty = |bad: usize, of: usize| -> Vec<Outcome> {
+            let nothing = Outcome { text: Some(" \n".to_owned()), ..Outcome::new(Status::Succeeded) };
+            std::iter::repeat_n(nothing, bad).chain(rows(0, Status::Errored, of)).collect()
+        };
+        let expected = "20 of 20 were answered with nothing: 100 %, and `canary.max_empty` is 50 %";
+        assert_eq!(of_canary(&empty(20, 0), LIMITS), (Verdict::Stopped, expected.to_owned()));
+        assert_eq!(of_canary(&empty(11, 9), LIMITS).0, Verdict::Stopped);
+        let (verdict, reason) = of_canary(&empty(10, 10), LIMITS);
+        assert_eq!(verdict, Verdict::Passed);
+        assert!(reason.contains("20 of 20 rows succeeded, 10 of them with an empty answer"), "{reason}");
+        assert_eq!(of_canary(&empty(20, 0), CanaryLimits { max_empty: 1.0, ..LIMITS }).0, Verdict::Passed);
         let none = CanaryLimits { max_error: 0.0, ..LIMITS };
         assert_eq!(of_canary(&rows(1, Status::Errored, 999), none).0, Verdict::Stopped);
     }

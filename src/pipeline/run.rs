@@ -21,6 +21,8 @@ use crate::journal::{
     Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest, Measured, Owner, Plan, RunDir,
     State, Step,
 };
+use crate::join::Totals;
+use crate::outcome::Status;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::provider::{BatchId, Counts};
@@ -514,10 +516,12 @@ impl Run {
         (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
         if let Some(Summary { totals, comparison, .. }) = &self.last_summary {
             (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
+            manifest.empty_answers = Some(totals.empty);
             manifest.cost_usd = Some(totals.bill.total().total());
             manifest.estimate = comparison.clone();
             manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
             manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
+            manifest.notes.extend(notes_on(totals));
         }
         manifest
     }
@@ -536,6 +540,18 @@ impl Run {
     pub fn write_manifest(&self, now: Timestamp) -> Result<(), Error> {
         Ok(self.manifest(now).write(&self.dir)?)
     }
+}
+
+/// What a person should know of rows that succeeded all the same: answers that say nothing, and costs that are unknown.
+fn notes_on(totals: &Totals) -> Vec<String> {
+    let mut notes = Vec::new();
+    if totals.empty > 0 {
+        notes.push(format!("{} of {} answers are empty", totals.empty, totals.count(Status::Succeeded)));
+    }
+    if totals.bill.unknown() > 0 {
+        notes.push(format!("the cost of {} requests is unknown; it is not in `cost_usd`", totals.bill.unknown()));
+    }
+    notes
 }
 
 /// Removes files that were on their way when a process that worked on the run was killed. Called with the run's lock.

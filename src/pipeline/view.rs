@@ -158,6 +158,7 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         state: state.stage().as_str().to_owned(),
         rows: plan.rows(),
         by_status: by_status(state),
+        empty_answers: None,
         batches: state.batches_by_state(),
         usage: Usage::default(),
         cost_usd: None,

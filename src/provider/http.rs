@@ -18,6 +18,7 @@ use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::redact::{SecretFilter, redact};
 use super::upload::{Tally, Upload};
 use super::{ApiError, Delivery, Error, ResultStream};
 use crate::batch::BatchBody;
@@ -306,15 +307,19 @@ impl Answer {
         }
     }
 
-    /// The body as it comes. An error ends the stream; an end without error is where the other side said it would be.
+    /// The body as it comes, but for secrets, which [`SecretFilter`] replaces. An error ends the stream; an end without error is where the other side said it would be.
     pub(super) fn stream(self) -> ResultStream {
         let Answer { response, wire, .. } = self;
-        let state = Some((response.bytes_stream(), wire));
+        let filter = SecretFilter::of(&wire.secrets);
+        let state = Some((response.bytes_stream(), wire, filter));
         futures_util::stream::unfold(state, |state| async {
-            let (mut pieces, wire) = state?;
+            let (mut pieces, wire, mut filter) = state?;
             let item = match timeout(wire.idle, pieces.next()).await {
-                Ok(None) => return None,
-                Ok(Some(Ok(piece))) => return Some((Ok(piece), Some((pieces, wire)))),
+                Ok(None) => return Some((Ok(filter.rest()), None)).filter(|(rest, _)| !matches!(rest, Ok(rest) if rest.is_empty())),
+                Ok(Some(Ok(piece))) => {
+                    let piece = filter.pass(piece);
+                    return Some((Ok(piece), Some((pieces, wire, filter))));
+                }
                 Ok(Some(Err(error))) => wire.lost(&error, None),
                 Err(_) => wire.idle(None),
             };
@@ -401,26 +406,13 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// What must not stand in any message.
-struct Secrets(Vec<SecretString>);
+pub(super) struct Secrets(pub(super) Vec<SecretString>);
 
 impl Secrets {
     fn clean(&self, text: &str) -> String {
         let cleaned = self.0.iter().fold(text.to_owned(), |text, secret| redact(text, secret.expose_secret()));
         one_line(&cleaned)
     }
-}
-
-/// Replaces a secret, in capitals or not: a host name, for one, is made small before it stands in a message.
-fn redact(text: String, secret: &str) -> String {
-    let (lower, secret) = (text.to_ascii_lowercase(), secret.to_ascii_lowercase());
-    let mut cleaned = String::with_capacity(text.len());
-    let mut copied = 0;
-    for (at, found) in lower.match_indices(&secret) {
-        cleaned.push_str(&text[copied..at]);
-        cleaned.push_str("[redacted]");
-        copied = at + found.len();
-    }
-    cleaned + &text[copied..]
 }
 
 /// Cuts a text to one line of at most 300 characters, without control characters.

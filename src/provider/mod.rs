@@ -23,6 +23,7 @@
 pub mod anthropic;
 pub mod files;
 mod http;
+mod redact;
 pub mod refresh;
 pub mod retry;
 mod upload;
@@ -128,7 +129,8 @@ impl Counts {
     /// All requests of the batch.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.processing + self.succeeded + self.errored + self.canceled + self.expired
+        let Counts { processing, succeeded, errored, canceled, expired } = *self;
+        [processing, succeeded, errored, canceled, expired].into_iter().fold(0, u64::saturating_add)
     }
 }
 

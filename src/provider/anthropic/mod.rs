@@ -48,7 +48,8 @@ const MAX_MODEL_PAGES: usize = 20;
 /// Headers that describe the message itself and are set by the connection.
 const NOT_CUSTOM: [HeaderName; 5] =
     [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::ACCEPT_ENCODING];
-/// A custom header's value of at least this length is kept out of messages; shorter ones are words, not secrets.
+/// A key, a token or a custom header's value of at least this length is kept out of messages; a shorter one is a word (`test`, `unused`), not
+/// a secret, and would take ordinary words out of them.
 const MIN_SECRET_CHARS: usize = 8;
 
 /// What proves who calls. `Debug` shows its kind only.
@@ -454,8 +455,9 @@ fn secrets(spec: &AnthropicSpec) -> Vec<SecretString> {
     let (Credential::ApiKey(secret) | Credential::AuthToken(secret)) = &spec.credential;
     let custom = spec.custom_headers.iter().map(|(_, value)| value.trim());
     // A scheme in front, as in `Bearer xyz`, is not part of the secret.
-    let custom = custom.map(|value| value.rsplit(' ').next().unwrap_or(value)).filter(|value| value.len() >= MIN_SECRET_CHARS);
-    std::iter::once(secret.expose_secret().trim()).chain(custom).map(SecretString::from).collect()
+    let custom = custom.map(|value| value.rsplit(' ').next().unwrap_or(value));
+    let all = std::iter::once(secret.expose_secret().trim()).chain(custom);
+    all.filter(|value| value.len() >= MIN_SECRET_CHARS).map(SecretString::from).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,11 @@
 //! counts as success, an unknown kind of block is passed over, an unknown type of result is an error of the row that keeps the word.
 //! A line that is JSON and has a `custom_id` always gives an outcome.
 //!
+//! **Usage** is read the other way round: what decides the price and is there, but cannot be read as a count, makes the cost of the row
+//! unknown ([`Usage::unreadable`]); it is never passed over, since what is left would look like an exact bill. So do counts that contradict
+//! each other: `cache_creation` that does not add up, `iterations` that hold less than the top level. A count that is missing or null is no
+//! count; input and output have to be named.
+//!
 //! Text is chosen by the type of block, since an answer may begin with thinking. Blocks follow each other without a separator: where
 //! the API cites a source it cuts one sentence into several blocks.
 //!
@@ -19,13 +24,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::details;
 use crate::outcome::details::Wanted;
-use crate::outcome::{Outcome, Status, Usage};
+use crate::outcome::{Iteration, Outcome, Status, TokenCounts, Usage};
 
 /// Why a line is no result line.
 #[derive(Debug, thiserror::Error)]
@@ -176,9 +183,41 @@ pub(super) fn mend_surrogates(text: &str) -> Option<String> {
 #[derive(Default)]
 pub(super) struct Word<'a>(pub(super) Option<Cow<'a, str>>);
 
-/// A count, or nothing where another kind of value stands.
+/// What stands where something belongs that decides the price.
 #[derive(Default)]
-struct Count(Option<u64>);
+enum Found<T> {
+    /// Nothing, or null.
+    #[default]
+    Absent,
+    /// What belongs there.
+    Is(T),
+    /// Something else.
+    Odd,
+}
+
+impl<T> Found<T> {
+    fn is_odd(&self) -> bool {
+        matches!(self, Found::Odd)
+    }
+
+    fn value(self) -> Option<T> {
+        match self {
+            Found::Is(value) => Some(value),
+            Found::Absent | Found::Odd => None,
+        }
+    }
+}
+
+/// A number of tokens.
+type Count = Found<u64>;
+
+/// More tokens than a step of an answer can have: a thousand times the largest context window. A larger number is no count, and sums of
+/// such would not fit into an amount of money.
+const MAX_TOKENS: u64 = 1_000_000_000;
+/// More uses of a tool than a request can have, for the same reason.
+const MAX_USES: u64 = 1_000_000;
+/// Most steps that are read of an answer.
+const MAX_STEPS: usize = 1_000;
 
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -219,7 +258,7 @@ struct Message<'a> {
     #[serde(borrow)]
     stop_details: Option<StopDetails<'a>>,
     #[serde(borrow)]
-    usage: Option<UsagePart<'a>>,
+    usage: Found<UsagePart<'a>>,
 }
 
 /// A block of content: all kinds in one struct, each with the members it has.
@@ -246,22 +285,41 @@ struct StopDetails<'a> {
 struct UsagePart<'a> {
     input_tokens: Count,
     cache_creation_input_tokens: Count,
-    cache_creation: Option<CacheCreation>,
+    cache_creation: Found<CacheCreation>,
     cache_read_input_tokens: Count,
     output_tokens: Count,
-    output_tokens_details: Option<OutputDetails>,
-    server_tool_use: Option<ServerToolUse>,
+    output_tokens_details: Found<OutputDetails>,
+    server_tool_use: Found<ServerToolUse>,
     #[serde(borrow)]
     service_tier: Word<'a>,
     #[serde(borrow)]
     inference_geo: Word<'a>,
+    #[serde(borrow)]
+    iterations: Found<Vec<Found<StepPart<'a>>>>,
 }
 
+/// An entry of `iterations`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct StepPart<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Word<'a>,
+    #[serde(borrow)]
+    model: Found<Cow<'a, str>>,
+    input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    cache_creation: Found<CacheCreation>,
+    cache_read_input_tokens: Count,
+    output_tokens: Count,
+}
+
+/// Tokens written to a cache, by its lifetime.
+#[derive(Default)]
 struct CacheCreation {
-    ephemeral_5m_input_tokens: Count,
-    ephemeral_1h_input_tokens: Count,
+    minutes: Count,
+    hour: Count,
+    /// Whether tokens were written to a cache of another lifetime, whose price is not known.
+    has_others: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -336,12 +394,19 @@ impl<'a> Line<'a> {
 fn succeeded<'a>(custom_id: Cow<'a, str>, result: String, message: Message<'_>) -> ResultLine<'a> {
     let details = message.stop_details.unwrap_or_default();
     let stop_reason = message.stop_reason.owned();
+    let content = message.content.unwrap_or_default();
+    let calls_tools = content.iter().any(|block| block.kind.0.as_deref() == Some("tool_use"));
     let outcome = Outcome {
-        text: joined_text(message.content.unwrap_or_default()),
+        text: joined_text(content),
+        calls_tools,
         error: details.explanation.owned(),
         model: message.model.owned(),
         message_id: message.id.owned(),
-        usage: message.usage.map(UsagePart::read),
+        usage: match message.usage {
+            Found::Absent => None,
+            Found::Is(usage) => Some(usage.read()),
+            Found::Odd => Some(Usage { unreadable: true, ..Usage::default() }),
+        },
         ..bare(status_of(stop_reason.as_deref()), result)
     };
     ResultLine { refusal_category: details.category.owned(), ..plain(custom_id, Outcome { stop_reason, ..outcome }) }
@@ -352,7 +417,8 @@ fn status_of(stop_reason: Option<&str>) -> Status {
     match stop_reason {
         Some("max_tokens" | "model_context_window_exceeded") => Status::Truncated,
         Some("refusal") => Status::Refused,
-        Some("pause_turn") => Status::Paused,
+        // What was said before a compaction is in a block of its own, to be sent back; there is no answer yet.
+        Some("pause_turn" | "compaction") => Status::Paused,
         _ => Status::Succeeded,
     }
 }
@@ -391,26 +457,117 @@ fn plain(custom_id: Cow<'_, str>, outcome: Outcome) -> ResultLine<'_> {
 
 impl UsagePart<'_> {
     fn read(self) -> Usage {
-        let (cache, tools) = (self.cache_creation.unwrap_or_default(), self.server_tool_use.unwrap_or_default());
-        let (mut written_5m, written_1h) = (cache.ephemeral_5m_input_tokens.0, cache.ephemeral_1h_input_tokens.0);
-        if written_5m.is_none() && written_1h.is_none() {
-            // Before there were two kinds of cache, there was the one of five minutes.
-            written_5m = self.cache_creation_input_tokens.0;
+        let written = (self.cache_creation_input_tokens, self.cache_creation);
+        let (mut tokens, mut is_odd) = counts([self.input_tokens, self.cache_read_input_tokens, self.output_tokens], written);
+        let mut iterations = Vec::new();
+        match self.iterations {
+            Found::Absent => {}
+            Found::Odd => is_odd = true,
+            Found::Is(steps) if steps.is_empty() => {}
+            Found::Is(steps) => {
+                let mut sums = TokenCounts::default();
+                for step in steps {
+                    let (step, is_odd_step) = step.value().map_or((Iteration::default(), true), StepPart::read);
+                    is_odd |= is_odd_step;
+                    sums.add(step.tokens);
+                    iterations.push(step);
+                }
+                // What the top level names is part of the list; a list that holds less has lost something.
+                is_odd |= holds_less(sums, tokens);
+                tokens = sums;
+            }
         }
+        // One step by the model that answered is the whole of it.
+        if matches!(iterations.as_slice(), [Iteration { model: None, .. }]) {
+            iterations.clear();
+        }
+        let tools = match self.server_tool_use {
+            Found::Is(tools) => tools,
+            Found::Absent => ServerToolUse::default(),
+            Found::Odd => {
+                is_odd = true;
+                ServerToolUse::default()
+            }
+        };
+        let mut uses = |count: Count| {
+            let is_use = !matches!(count, Found::Is(uses) if uses > MAX_USES);
+            is_odd |= count.is_odd() || !is_use;
+            count.value().filter(|_| is_use)
+        };
+        let (searches, fetches) = (uses(tools.web_search_requests), uses(tools.web_fetch_requests));
         Usage {
-            input_tokens: self.input_tokens.0,
-            cache_creation_5m_input_tokens: written_5m,
-            cache_creation_1h_input_tokens: written_1h,
-            cache_read_input_tokens: self.cache_read_input_tokens.0,
-            output_tokens: self.output_tokens.0,
-            thinking_tokens: self.output_tokens_details.unwrap_or_default().thinking_tokens.0,
+            input_tokens: tokens.input_tokens,
+            cache_creation_5m_input_tokens: tokens.cache_creation_5m_input_tokens,
+            cache_creation_1h_input_tokens: tokens.cache_creation_1h_input_tokens,
+            cache_read_input_tokens: tokens.cache_read_input_tokens,
+            output_tokens: tokens.output_tokens,
+            // Neither thinking nor runs of code have a price of their own here, so what cannot be read of them costs nothing.
+            thinking_tokens: self.output_tokens_details.value().unwrap_or_default().thinking_tokens.value(),
             service_tier: self.service_tier.owned(),
             inference_geo: self.inference_geo.owned(),
-            web_search_requests: tools.web_search_requests.0,
-            web_fetch_requests: tools.web_fetch_requests.0,
-            code_execution_requests: tools.code_execution_requests.0,
+            web_search_requests: searches,
+            web_fetch_requests: fetches,
+            code_execution_requests: tools.code_execution_requests.value(),
+            iterations,
+            unreadable: is_odd,
         }
     }
+}
+
+impl StepPart<'_> {
+    /// The step, and whether its price cannot be told.
+    fn read(self) -> (Iteration, bool) {
+        let written = (self.cache_creation_input_tokens, self.cache_creation);
+        let (tokens, is_odd) = counts([self.input_tokens, self.cache_read_input_tokens, self.output_tokens], written);
+        // Only these are by the model that answered where they name none.
+        let is_own = matches!(self.kind.0.as_deref(), Some("message" | "compaction"));
+        let has_model = matches!(self.model, Found::Is(_)) || (is_own && !self.model.is_odd());
+        let is_whole = tokens.input_tokens.is_some() && tokens.output_tokens.is_some();
+        let model = self.model.value().map(Cow::into_owned);
+        (Iteration { model, tokens }, is_odd || !has_model || !is_whole)
+    }
+}
+
+/// Counts of tokens, and whether one of them cannot be read. Plain input, read from a cache, output; written to caches as a sum and by
+/// lifetime.
+fn counts([input, read, output]: [Count; 3], (sum, split): (Count, Found<CacheCreation>)) -> (TokenCounts, bool) {
+    let mut is_odd = [&input, &read, &output, &sum].iter().any(|count| count.is_odd()) || split.is_odd();
+    let CacheCreation { minutes, hour, has_others } = split.value().unwrap_or_default();
+    is_odd |= minutes.is_odd() || hour.is_odd() || has_others;
+    let (sum, mut written_5m, written_1h) = (sum.value(), minutes.value(), hour.value());
+    if written_5m.is_none() && written_1h.is_none() {
+        // Before there were two kinds of cache, there was the one of five minutes.
+        written_5m = sum;
+    } else {
+        let split = written_5m.unwrap_or(0).saturating_add(written_1h.unwrap_or(0));
+        is_odd |= sum.is_some_and(|sum| sum != split);
+    }
+    let tokens = TokenCounts {
+        input_tokens: input.value(),
+        cache_creation_5m_input_tokens: written_5m,
+        cache_creation_1h_input_tokens: written_1h,
+        cache_read_input_tokens: read.value(),
+        output_tokens: output.value(),
+    };
+    (tokens, is_odd)
+}
+
+/// Whether the sums over a list are less than the top level, in prompt or answer.
+fn holds_less(sums: TokenCounts, top: TokenCounts) -> bool {
+    let prompt = |tokens: TokenCounts| {
+        let TokenCounts {
+            input_tokens,
+            cache_creation_5m_input_tokens,
+            cache_creation_1h_input_tokens,
+            cache_read_input_tokens,
+            output_tokens: _,
+        } = tokens;
+        [input_tokens, cache_creation_5m_input_tokens, cache_creation_1h_input_tokens, cache_read_input_tokens]
+            .into_iter()
+            .flatten()
+            .fold(0, u64::saturating_add)
+    };
+    prompt(sums) < prompt(top) || sums.output_tokens.unwrap_or(0) < top.output_tokens.unwrap_or(0)
 }
 
 // ---- values that forgive ----
@@ -429,47 +586,104 @@ impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CountVisitor).map(Count)
+        deserializer.deserialize_any(CountVisitor)
     }
 }
 
-/// Passes over every kind of value that is not asked for.
+impl<'de: 'a, 'a> Deserialize<'de> for Found<Cow<'a, str>> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NameVisitor)
+    }
+}
+
+/// Takes a struct from an object, and from nothing else: a derived one would take a list too, by the order of its members.
+macro_rules! from_object {
+    ($($part:ty),*) => {$(
+        impl<'de: 'a, 'a> Deserialize<'de> for Found<$part> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct ObjectVisitor<'a>(PhantomData<&'a ()>);
+
+                impl<'de: 'a, 'a> Visitor<'de> for ObjectVisitor<'a> {
+                    type Value = Found<$part>;
+                    forgive!(Found::Odd);
+                    forgive_numbers!(Found::Odd);
+                    forgive_lists!(Found::Odd);
+                    forgive_texts!(Found::Odd);
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                        Deserialize::deserialize(MapAccessDeserializer::new(map)).map(Found::Is)
+                    }
+                }
+                deserializer.deserialize_any(ObjectVisitor(PhantomData))
+            }
+        }
+    )*};
+}
+
+/// Passes over every kind of value that is not asked for; null is as good as nothing.
 macro_rules! forgive {
-    () => {
+    ($other:expr) => {
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("anything")
         }
         fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
+            Ok(Self::Value::default())
         }
         fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-            Ok(None)
+            Ok($other)
         }
         fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(None)
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok(None)
+            Ok($other)
         }
     };
 }
+
+macro_rules! forgive_numbers {
+    ($other:expr) => {
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok($other)
+        }
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok($other)
+        }
+    };
+}
+
+macro_rules! forgive_texts {
+    ($other:expr) => {
+        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+            Ok($other)
+        }
+    };
+}
+
+macro_rules! forgive_lists {
+    ($other:expr) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok($other)
+        }
+    };
+}
+
+macro_rules! forgive_objects {
+    ($other:expr) => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok($other)
+        }
+    };
+}
+
+from_object!(UsagePart<'a>, StepPart<'a>, OutputDetails, ServerToolUse, CacheCreation);
 
 struct WordVisitor;
 
 impl<'de> Visitor<'de> for WordVisitor {
     type Value = Option<Cow<'de, str>>;
-    forgive!();
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
+    forgive!(None);
+    forgive_numbers!(None);
+    forgive_lists!(None);
+    forgive_objects!(None);
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
         Ok(Some(Cow::Borrowed(text)))
     }
@@ -478,23 +692,105 @@ impl<'de> Visitor<'de> for WordVisitor {
     }
 }
 
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Found<Cow<'de, str>>;
+    forgive!(Found::Odd);
+    forgive_numbers!(Found::Odd);
+    forgive_lists!(Found::Odd);
+    forgive_objects!(Found::Odd);
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Found::Is(Cow::Borrowed(text)))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Found::Is(Cow::Owned(text.to_owned())))
+    }
+}
+
 struct CountVisitor;
 
 impl<'de> Visitor<'de> for CountVisitor {
-    type Value = Option<u64>;
-    forgive!();
+    type Value = Count;
+    forgive!(Found::Odd);
+    forgive_lists!(Found::Odd);
+    forgive_objects!(Found::Odd);
+    forgive_texts!(Found::Odd);
     fn visit_u64<E>(self, count: u64) -> Result<Self::Value, E> {
-        Ok(Some(count))
+        Ok(if count <= MAX_TOKENS { Found::Is(count) } else { Found::Odd })
     }
     fn visit_f64<E>(self, count: f64) -> Result<Self::Value, E> {
-        // Gateways in other languages write 12.0; beyond 2^53 a float is no count.
-        let whole = count.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&count);
+        // Gateways in other languages write 12.0.
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let is_count = count.fract() == 0.0 && (0.0..=MAX_TOKENS as f64).contains(&count);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and in range")]
-        let count = count as u64;
-        Ok(whole.then_some(count))
+        Ok(if is_count { Found::Is(count as u64) } else { Found::Odd })
     }
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(None)
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Found<Vec<Found<StepPart<'a>>>> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StepsVisitor<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for StepsVisitor<'a> {
+            type Value = Found<Vec<Found<StepPart<'a>>>>;
+            forgive!(Found::Odd);
+            forgive_numbers!(Found::Odd);
+            forgive_objects!(Found::Odd);
+            forgive_texts!(Found::Odd);
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut steps = Vec::new();
+                while steps.len() < MAX_STEPS {
+                    match seq.next_element()? {
+                        Some(step) => steps.push(step),
+                        None => return Ok(Found::Is(steps)),
+                    }
+                }
+                let mut is_longer = false;
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    is_longer = true;
+                }
+                Ok(if is_longer { Found::Odd } else { Found::Is(steps) })
+            }
+        }
+        deserializer.deserialize_any(StepsVisitor(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for CacheCreation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(field_identifier)]
+        enum Lifetime {
+            #[serde(rename = "ephemeral_5m_input_tokens")]
+            Minutes,
+            #[serde(rename = "ephemeral_1h_input_tokens")]
+            Hour,
+            #[serde(other)]
+            Other,
+        }
+
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = CacheCreation;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut found = CacheCreation::default();
+                while let Some(lifetime) = map.next_key()? {
+                    let count: Count = map.next_value()?;
+                    match lifetime {
+                        Lifetime::Minutes => found.minutes = count,
+                        Lifetime::Hour => found.hour = count,
+                        Lifetime::Other => found.has_others |= matches!(count, Found::Is(tokens) if tokens > 0),
+                    }
+                }
+                Ok(found)
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 
