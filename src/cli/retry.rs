@@ -10,7 +10,7 @@ use rowmill::pipeline::heal::{self, Policy};
 use super::args::{Common, Retry};
 use super::explain::{self, Failure};
 use super::run::{Way, carry_on, open, say_healing};
-use super::screen::Screen;
+use super::screen::{Screen, plural};
 use super::target::run_of;
 
 pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
@@ -24,6 +24,11 @@ pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen:
     let policy = Policy::by_hand(args.classes.iter().copied(), args.max_tokens);
     let pieces = heal::all_pieces(&run);
     let healing = heal::heal(&mut run, pieces, &policy, Timestamp::now())?;
+    if healing.rows == 0 && healing.without_room > 0 {
+        let rows = plural(healing.without_room, "row was", "rows were");
+        screen.say(format!("{rows} cut off and cannot get more room, which the same request would be again; nothing is sent"));
+        return Ok(explain::DONE);
+    }
     if healing.rows == 0 {
         screen.say("no row of the run failed in that way; nothing is sent");
         return Ok(explain::DONE);

@@ -200,11 +200,22 @@ fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
         plural(failed, "row did", "rows did"),
         by_status(summary)
     );
-    let healable = Class::ALL.iter().filter(|class| summary.totals.count(status_of(**class)) > 0);
+    let rows_of = |class: Class| match class {
+        Class::Truncated => summary.totals.count(Status::Truncated) - summary.without_room,
+        class => summary.totals.count(status_of(class)),
+    };
+    let healable = Class::ALL.iter().filter(|class| rows_of(**class) > 0);
     let healable: Vec<&str> = healable.map(|class| class.as_str()).collect();
     if !healable.is_empty() {
         let folder = run.folder().display();
         words += &format!("\n  `rowmill retry {folder} --class {}` sends them again", healable.join(","));
+    }
+    if summary.without_room > 0 {
+        words += &format!(
+            "\n  {} cut off with all the room that the model or `retry.truncated` allows: sending them again cannot help; \
+             shorten the prompt or ask for less",
+            plural(summary.without_room, "row was", "rows were")
+        );
     }
     screen.warn(words);
 }

@@ -26,6 +26,8 @@ const OFF: u64 = 30;
 const OFF_FOLLOWING: u64 = 350;
 /// A fit follows one bill by at most this factor, either way: what is farther off is something else than letters.
 const MOST_FACTOR: u64 = 5;
+/// Runs whose names are kept. Results are to be had for 29 days, and nothing is exported anew after that.
+const MOST_RUNS: usize = 1_000;
 /// A bill says something of letters where at least one token in so many comes from text.
 const TEXT_ONE_IN: u64 = 5;
 
@@ -53,6 +55,9 @@ pub struct OfModel {
     pub runs: u64,
     /// The last of them.
     pub last_run: String,
+    /// Those before, the latest first, so that one that is exported again, after a retry for instance, is not taken in twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_runs: Vec<String>,
     /// Answered rows it comes from.
     pub rows: u64,
     /// What the requests were made from, hashed: prompts, schema and parameters.
@@ -153,7 +158,8 @@ impl Learned {
 
     /// Takes in what a run showed, beside what was expected of it; `false` where it had been taken in before, or shows nothing.
     pub fn take_in(&mut self, run: &str, lesson: &Lesson, estimate: &Estimate, now: Timestamp) -> bool {
-        let repeated = self.models.get(&lesson.model).is_some_and(|known| known.last_run == run);
+        let is_known = |known: &OfModel| known.last_run == run || known.earlier_runs.iter().any(|earlier| earlier == run);
+        let repeated = self.models.get(&lesson.model).is_some_and(is_known);
         if repeated || lesson.rows == 0 || estimate.requests == 0 {
             return false;
         }
@@ -164,11 +170,13 @@ impl Learned {
         match self.models.get_mut(&lesson.model) {
             None => {
                 let Lesson { model, shape, rows, lengths, .. } = lesson.clone();
-                self.models.insert(model, OfModel { runs: 1, last_run: run.to_owned(), rows, shape, fit, lengths, reads });
+                let (last_run, earlier_runs) = (run.to_owned(), Vec::new());
+                self.models.insert(model, OfModel { runs: 1, last_run, earlier_runs, rows, shape, fit, lengths, reads });
             }
             Some(known) => {
                 known.runs += 1;
-                run.clone_into(&mut known.last_run);
+                known.earlier_runs.insert(0, std::mem::replace(&mut known.last_run, run.to_owned()));
+                known.earlier_runs.truncate(MOST_RUNS);
                 if known.shape == lesson.shape {
                     known.rows += lesson.rows;
                     known.lengths.merge(&lesson.lengths);
@@ -266,6 +274,19 @@ mod tests {
         assert!(!learned.take_in("run 4", &lesson(0, 0, "s"), &first, now()));
         assert!(!learned.take_in("run 3", &lesson(50, 9_999, "s"), &first, now()), "a repeated export");
         assert_eq!(learned.models[MODEL].runs, 1);
+    }
+
+    #[test]
+    fn a_run_that_is_exported_again_after_others_is_taken_in_once() {
+        let first = estimate(Known::default(), 100);
+        let mut learned = Learned::new("a", false, now());
+        for (run, is_new) in [("1", true), ("2", true), ("1", false), ("3", true), ("2", false), ("1", false), ("3", false)] {
+            assert_eq!(learned.take_in(run, &lesson(100, 5_000, "s"), &first, now()), is_new, "run {run}");
+        }
+        assert_eq!((learned.models[MODEL].runs, learned.models[MODEL].rows), (3, 300));
+        let older = serde_json::to_string(&learned).unwrap().replace(r#","earlier_runs":["2","1"]"#, "");
+        assert!(!older.contains("earlier_runs"));
+        assert_eq!(Learned::parse(older.as_bytes(), "a", false).unwrap().models[MODEL].runs, 3);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod output;
 pub mod prime;
 pub mod sample;
 pub mod shared;
+mod steps;
 pub mod survey;
 pub mod tokens;
 
@@ -52,6 +53,7 @@ use load::{Gathered, Load, Span, Weigher, scale};
 use media::Media;
 use output::{Guess, OutputBasis};
 use shared::{Marked, Shared};
+use steps::Steps;
 
 /// What a run is expected to cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,7 +179,10 @@ impl<'c> Side<'c> {
     fn new(catalog: &'c Catalog, model: &str, head: &[u8], media: &MediaFacts) -> Result<Side<'c>, Unpriced> {
         let prices = cost::prices(catalog, model)?;
         let (id, model) = catalog.model(model).ok_or_else(|| Unpriced::UnknownModel { model: model.to_owned() })?;
-        Ok(Side { id, model, prices, shared: Shared::of(head, Media::of(media, model), model) })
+        let shared = Shared::of(head, Media::of(media, model), model);
+        // An advisor without a price would make every figure too low.
+        shared.advisors.iter().try_for_each(|advisor| cost::prices(catalog, &advisor.model).map(drop))?;
+        Ok(Side { id, model, prices, shared })
     }
 }
 
@@ -297,7 +302,7 @@ struct Scenario {
     prompts: u64,
     /// Thousandths of requests that read the cache.
     reads: u64,
-    /// Thousandths of the searches that are allowed.
+    /// Thousandths of the searches, and of the uses of an advisor, that are allowed.
     searches: u64,
     /// Whether prompts hold what tools of the provider's may find.
     finds: bool,
@@ -367,7 +372,9 @@ impl<'a> View<'a> {
             web_search_requests: self.searches(n).map(|searches| scale(searches, scenario.searches, 1_000)),
             ..Usage::default()
         };
-        self.price(catalog, &usage, prompts / n.max(1))
+        let output = (scenario.output)(load.output).div_ceil(1_000);
+        let steps = Steps { requests: n, prompts, output, uses: scenario.searches };
+        Ok(self.price(catalog, &usage, prompts / n.max(1))? + self.side.steps_cost(catalog, steps)?)
     }
 
     /// Searches of so many requests if nothing goes well; `None` where they are not offered.
@@ -397,7 +404,7 @@ impl<'a> View<'a> {
             usage.cache_creation_5m_input_tokens = Some(written);
         }
         let heaviest = if self.side.shared.found.is_some() { context } else { shared.saturating_add(load.heaviest) };
-        self.price(catalog, &usage, heaviest.min(context))
+        Ok(self.price(catalog, &usage, heaviest.min(context))? + self.side.steps_most(catalog, load, prompts)?)
     }
 
     fn prompts_most(&self, load: &Load) -> u64 {
@@ -464,26 +471,30 @@ impl<'a> View<'a> {
         let finds = found.map_or_else(String::new, |found| {
             format!(", up to {found} tokens a request of what the provider's tools find (assumed)")
         });
+        let steps = |uses| steps::says(&self.side.shared, uses);
         let shortest = mean(tokens.output.low);
         let longest = mean(tokens.output.high);
         Says {
             low: format!("{off} fewer tokens, answers of {shortest}{}", reads(self.cache.reads.low, "")),
             likely: format!(
-                "{likely}, answers of {} ({output}){likely_searches}{}",
+                "{likely}, answers of {} ({output}){likely_searches}{}{}",
                 mean(tokens.output.likely),
+                steps(LIKELY_SEARCHES),
                 reads(self.cache.reads.likely, likely_reads)
             ),
             high: format!(
-                "{off} more tokens, answers of {longest}{searches}{finds}{}",
+                "{off} more tokens, answers of {longest}{searches}{finds}{}{}",
+                steps(1_000),
                 if self.cache.tokens() == 0 { "" } else { ", every request writes the cache and none reads it" }
             ),
             most: format!(
-                "{}, every answer as long as `max_tokens`{searches}",
+                "{}, every answer as long as `max_tokens`{searches}{}",
                 if found.is_some() {
                     "every prompt as long as the model's context window, since the provider's tools may fill it"
                 } else {
                     "a token for every byte"
-                }
+                },
+                steps(1_000)
             ),
         }
     }

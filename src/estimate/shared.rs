@@ -22,6 +22,13 @@ pub const UNLIMITED_USES: u64 = 5;
 /// Tokens that one use of such a tool is reckoned to put into the prompt, if nothing goes well. **Source**: as [`UNLIMITED_USES`]; a page of
 /// results or a long article. `max_content_tokens` in the job takes its place.
 pub const FOUND_TOKENS: u64 = 10_000;
+/// Tokens of one piece of advice, its thinking included, if nothing goes well. **Source**: none is published; an assumption. `max_tokens` of the
+/// advisor takes its place.
+pub const ADVICE_TOKENS: u64 = 2_000;
+/// Tokens of the summary that a compaction writes. **Source**: the documentation's own example, 3,500.
+pub const SUMMARY_TOKENS: u64 = 3_500;
+/// The length of a prompt at which it is compacted where the job sets none. **Source**: the vendor's own client, November 2026.
+const COMPACTION_TRIGGER: u64 = 150_000;
 /// Tools that the provider defines and does not run: a call of one ends the answer.
 const NOT_RUN: [&str; 4] = ["bash", "text_editor", "computer", "memory"];
 
@@ -51,6 +58,29 @@ pub struct Shared {
     pub searches: Option<u64>,
     /// Tokens that tools which the provider runs are reckoned to put into a request if nothing goes well: `None` where none is offered.
     pub found: Option<u64>,
+    /// Other models that the model may ask for advice, each billed at its own prices.
+    pub advisors: Vec<Advisor>,
+    /// The length of a prompt from which on it is compacted first, which is billed beside the answer; `None` where it never is.
+    pub compacted_from: Option<u64>,
+}
+
+/// A model that may be asked for advice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advisor {
+    /// The model, by id or alias.
+    pub model: String,
+    /// How often it may be asked in a request; `None` where nothing limits it.
+    pub max_uses: Option<u64>,
+    /// Most tokens of one piece of advice; `None` where the advisor's own limit holds.
+    pub max_tokens: Option<u64>,
+}
+
+impl Advisor {
+    /// How often it is asked in a request if nothing goes well.
+    #[must_use]
+    pub fn uses(&self) -> u64 {
+        self.max_uses.unwrap_or(UNLIMITED_USES)
+    }
 }
 
 impl Shared {
@@ -203,6 +233,8 @@ impl Walk {
             schema: params["output_config"]["format"].get("schema").cloned(),
             searches: searches(tools),
             found: found(tools),
+            advisors: tools.iter().filter(|tool| is_advisor(tool)).filter_map(advisor).collect(),
+            compacted_from: compacted_from(params),
         }
     }
 
@@ -281,10 +313,27 @@ fn searches(tools: &[Value]) -> Option<u64> {
     tools.iter().find(is_search).map(|tool| tool["max_uses"].as_u64().unwrap_or(u64::MAX))
 }
 
+fn is_advisor(tool: &Value) -> bool {
+    tool["type"].as_str().is_some_and(|kind| kind.starts_with("advisor_"))
+}
+
+fn advisor(tool: &Value) -> Option<Advisor> {
+    let model = tool["model"].as_str()?.to_owned();
+    Some(Advisor { model, max_uses: tool["max_uses"].as_u64(), max_tokens: tool["max_tokens"].as_u64() })
+}
+
+/// From which length on a prompt is compacted by the provider. The parameter `compaction` is not meant: with it the summary is the answer.
+fn compacted_from(params: &Value) -> Option<u64> {
+    let edits = list(&params["context_management"]["edits"]);
+    let edit = edits.iter().find(|edit| edit["type"].as_str().is_some_and(|kind| kind.starts_with("compact_")))?;
+    Some(edit["trigger"]["value"].as_u64().unwrap_or(COMPACTION_TRIGGER))
+}
+
 /// What tools that the provider runs may find, in tokens.
 fn found(tools: &[Value]) -> Option<u64> {
     let is_run = |tool: &&Value| {
         tool["type"].as_str().is_some_and(|kind| kind != "custom" && !NOT_RUN.iter().any(|known| kind.starts_with(known)))
+            && !is_advisor(tool)
     };
     let number = |tool: &Value, key: &str, assumed| tool[key].as_u64().unwrap_or(assumed);
     let of = |tool| number(tool, "max_uses", UNLIMITED_USES).saturating_mul(number(tool, "max_content_tokens", FOUND_TOKENS));
@@ -357,6 +406,18 @@ mod tests {
         assert_eq!(found(&format!("{search},{fetch},{own}")), Some(3 * FOUND_TOKENS + 1_400));
         assert_eq!(found(r#"{"type":"code_execution_20250825","name":"code_execution"}"#), Some(UNLIMITED_USES * FOUND_TOKENS));
         assert_eq!(found(own), None);
+    }
+
+    #[test]
+    fn advisors_and_compaction_are_read_from_the_head() {
+        let head = r#"{"context_management":{"edits":[{"type":"clear_tool_uses_20250919"},{"type":"compact_20260112"}]},
+            "tools":[{"type":"advisor_20260301","name":"advisor","model":"claude-opus-5-5","max_uses":2,"max_tokens":900}],"messages":["#;
+        let read = shared(head);
+        let advisor = Advisor { model: "claude-opus-5-5".to_owned(), max_uses: Some(2), max_tokens: Some(900) };
+        assert_eq!((read.advisors, read.found, read.compacted_from), (vec![advisor], None, Some(150_000)));
+        let early = r#"{"context_management":{"edits":[{"type":"compact_20260112","trigger":{"type":"input_tokens","value":60000}}]},"messages":["#;
+        assert_eq!(shared(early).compacted_from, Some(60_000));
+        assert_eq!(shared(r#"{"compaction":{"type":"summarize"},"messages":["#).compacted_from, None);
     }
 
     #[test]

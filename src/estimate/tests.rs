@@ -206,3 +206,52 @@ fn searches_and_what_they_find_are_in_what_is_reserved() {
     assert!(endless.total.high > three.total.high && endless.total.high <= endless.total.most);
     assert!(endless.says.high.contains("5 searches a request (assumed, since nothing limits them)"), "{:?}", endless.says);
 }
+
+/// The estimate of 100 rows of so many letters with this in the head.
+fn with(model: &str, extra: &str, letters: usize) -> Estimate {
+    let head = format!(r#"{{"model":"m","max_tokens":100,{extra}"messages":["#);
+    let estimator = estimator(model, &head, Known::default());
+    let gathered = gathered(&estimator, 100, &"a".repeat(letters));
+    estimator.estimate(&gathered, estimator.fit(), false).unwrap()
+}
+
+#[test]
+fn an_advisor_is_priced_by_its_own_model_and_by_its_limit() {
+    let tool = |model: &str, limits: &str| {
+        format!(r#""tools":[{{"type":"advisor_20260301","name":"advisor","model":"{model}"{limits}}}],"#)
+    };
+    let plain = with("claude-haiku-4-5", "", 3_000).total;
+    let twice = with("claude-haiku-4-5", &tool("claude-opus-5-5", r#","max_uses":2,"max_tokens":500"#), 3_000);
+    let dearer = with("claude-haiku-4-5", &tool("claude-fable-5-2", r#","max_uses":2,"max_tokens":500"#), 3_000).total;
+    // The least that two pieces of advice for each of 100 rows cost: 1,000 tokens each way at 2 and 10 dollars a million.
+    let advice: Money = "0.3".parse().unwrap();
+    assert!(twice.total.high >= plain.high + advice, "{:?} {plain:?}", twice.total);
+    assert!(twice.total.most > twice.total.high && dearer.high > twice.total.high);
+    assert!(twice.total.low < twice.total.likely && twice.total.likely < twice.total.high);
+    assert!(twice.says.high.contains("2 uses of the advisor `claude-opus-5-5` a request"), "{}", twice.says.high);
+    assert!(twice.says.likely.contains("50 % of 2 uses of the advisor"), "{}", twice.says.likely);
+    let unlimited = with("claude-haiku-4-5", &tool("claude-opus-5-5", ""), 3_000);
+    assert!(unlimited.total.high > twice.total.high);
+    assert!(unlimited.says.most.contains("5 uses of the advisor `claude-opus-5-5` a request, assumed, since nothing limits it"));
+}
+
+#[test]
+fn an_advisor_without_a_price_has_no_estimate() {
+    let head = r#"{"tools":[{"type":"advisor_20260301","name":"advisor","model":"a-model-of-tomorrow"}],"messages":["#;
+    let error = Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", head.as_bytes()), Known::default());
+    assert_eq!(error.unwrap_err(), Unpriced::UnknownModel { model: "a-model-of-tomorrow".to_owned() });
+}
+
+#[test]
+fn a_prompt_that_is_compacted_is_paid_twice() {
+    let edit = r#""context_management":{"edits":[{"type":"compact_20260112","trigger":{"type":"input_tokens","value":50000}}]},"#;
+    // 200,000 letters are 61,200 tokens, 3,000 are 918.
+    let (short, short_compacted) = (with("claude-sonnet-4-6", "", 3_000), with("claude-sonnet-4-6", edit, 3_000));
+    assert_eq!(short.total, short_compacted.total, "it never gets that long");
+    let (long, compacted) = (with("claude-sonnet-4-6", "", 200_000).total, with("claude-sonnet-4-6", edit, 200_000));
+    // 61,200 × 1.50 and a summary of 3,500 × 7.50, by the million, for each of 100 rows.
+    let more: Money = "11.8".parse().unwrap();
+    assert!(compacted.total.likely >= long.likely + more, "{:?} {long:?}", compacted.total);
+    assert!(compacted.total.high > long.high + more && compacted.total.most > compacted.total.high);
+    assert!(compacted.says.high.contains("one compaction of each prompt of 50000 tokens or more"), "{}", compacted.says.high);
+}

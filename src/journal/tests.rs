@@ -459,6 +459,7 @@ fn manifest(plan: &Plan) -> Manifest {
         state: Stage::Exported.to_string(),
         rows: plan.rows(),
         by_status: BTreeMap::from([(Status::Succeeded, 4), (Status::Unsent, 2)]),
+        empty_answers: None,
         batches: BTreeMap::from([("collected".to_owned(), 2)]),
         usage: Usage { input_tokens: Some(7), ..Usage::default() },
         cost_usd: Some("0.000125".parse().unwrap()),

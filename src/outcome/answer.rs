@@ -23,6 +23,7 @@ mod respell;
 pub mod schema;
 mod shape;
 pub mod tools;
+mod unique;
 
 use std::collections::HashMap;
 

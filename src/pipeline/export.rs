@@ -22,7 +22,7 @@ use crate::outcome::{Outcome, Status};
 use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
 use crate::provider::anthropic::result_line::{self, LineError};
 
-use super::heal::Policy;
+use super::heal::{Lengths, Policy};
 use super::learn::{self, Observer};
 use super::progress::{Listener, Progress};
 use super::{Error, Run, collect};
@@ -41,6 +41,8 @@ pub struct Summary {
     pub totals: Totals,
     /// Rows left out because an earlier row has their key. The job wants that, so they do not count as failures.
     pub left_out: u64,
+    /// Rows whose answers were cut off and cannot get more room, so that no retry helps.
+    pub without_room: u64,
     /// What the run was expected to cost beside what it did.
     pub comparison: Option<Comparison>,
 }
@@ -83,12 +85,13 @@ pub fn export(
     let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], Answers::fields), &spec)?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
-    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, comparison: None };
+    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, without_room: 0, comparison: None };
     let mut healable = Vec::new();
+    let retries = Retries { policy, lengths: Lengths::of(run, policy) };
     let mut observer = Observer::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
         let piece = Piece { run, piece, answer: answer.as_ref(), wanted };
-        let rows = piece.export(&schema, policy, &mut writer, &mut summary, &mut observer, listener)?;
+        let rows = piece.export(&schema, &retries, &mut writer, &mut summary, &mut observer, listener)?;
         if rows > 0 {
             healable.push((piece.piece, rows));
         }
@@ -136,6 +139,12 @@ pub(crate) fn parser(wanted: Wanted) -> Parse {
     Box::new(move |line| result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome)))
 }
 
+/// Which rows are to be sent again, and with how much room.
+struct Retries<'p> {
+    policy: &'p Policy,
+    lengths: Lengths,
+}
+
 /// One piece of the run, to be joined.
 pub(crate) struct Piece<'a> {
     pub(crate) run: &'a Run,
@@ -156,7 +165,7 @@ impl<'a> Piece<'a> {
     fn export(
         &self,
         schema: &OutputSchema,
-        policy: &Policy,
+        retries: &Retries<'_>,
         writer: &mut OutputWriter,
         summary: &mut Summary,
         observer: &mut Observer,
@@ -180,7 +189,9 @@ impl<'a> Piece<'a> {
                 }
                 summary.left_out += u64::from(request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:")));
                 let joined = joiner.row(request)?;
-                healable += u64::from(policy.wants(&joined));
+                let has_room = retries.lengths.has_room(&joined);
+                healable += u64::from(has_room && retries.policy.wants(&joined));
+                summary.without_room += u64::from(!has_room && joined.status == Status::Truncated);
                 observed.push(row, &joined);
                 builders.append(&joined);
                 if builders.is_full() || row + 1 == rows.len() {

@@ -5,6 +5,9 @@
 //! batch has a spool file without source columns, its own number, and its own head where the answer gets more tokens.
 //!
 //! What is sent again has been paid for only where the class says so (see [`Class`]). Every attempt's results are kept.
+//!
+//! An answer that was cut off is sent again only with more room than it had: at the most its model can write, or with the context window
+//! full, the same request would be paid again to be cut off again.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +21,7 @@ use crate::batch::{Packer, Placement, SpoolReader, SpoolRows, SpoolRowsBuilder, 
 use crate::catalog::Catalog;
 use crate::join::JoinedRow;
 use crate::journal::{Event, HeadFile};
-use crate::outcome::Status;
+use crate::outcome::{Outcome, Status};
 use crate::outcome::answer::Answers;
 use crate::outcome::class::{Class, MoreTokens, RetrySpec};
 use crate::outcome::details::Wanted;
@@ -28,6 +31,8 @@ use crate::request::{RequestHash, most_tokens, with_max_tokens};
 use super::export::{Piece, request_row};
 use super::{Error, Run};
 
+/// Why a model stops whose context window is full: more room for the answer is no help.
+const WINDOW_FULL: &str = "model_context_window_exceeded";
 /// Most rows written to a spool at a time.
 const STRETCH: usize = 1_024;
 /// About the most bytes of requests written to a spool at a time.
@@ -81,6 +86,8 @@ pub struct Healing {
     pub rows: u64,
     /// New batches.
     pub batches: u32,
+    /// Rows that were wanted and are not sent: their answers were cut off, and cannot get more room.
+    pub without_room: u64,
 }
 
 /// Plans new batches with the rows of `pieces` that `policy` wants sent again. Nothing is sent yet.
@@ -94,8 +101,9 @@ pub fn heal(run: &mut Run, pieces: impl IntoIterator<Item = u32>, policy: &Polic
     for piece in pieces {
         pools.take(&Piece { run, piece, answer: answer.as_ref(), wanted: Wanted::default() }, policy)?;
     }
+    let without_room = pools.without_room;
     let planned = pools.finish()?;
-    let mut healing = Healing::default();
+    let mut healing = Healing { without_room, ..Healing::default() };
     for batch in planned {
         healing.rows += batch.piece.rows;
         healing.batches += 1;
@@ -119,7 +127,7 @@ struct Planned {
 }
 
 /// How long the answers of rows may be when they are sent again.
-struct Lengths {
+pub(super) struct Lengths {
     /// The job's limit and model, for rows that do not choose.
     max_tokens: u32,
     model: String,
@@ -132,7 +140,9 @@ struct Lengths {
 }
 
 impl Lengths {
-    fn new(run: &Run, more_tokens: MoreTokens) -> Lengths {
+    /// By what a policy says of answers that were cut off.
+    pub(super) fn of(run: &Run, policy: &Policy) -> Lengths {
+        let more_tokens = policy.more_tokens.unwrap_or(MoreTokens::Factor(2));
         let request = &run.job().request;
         Lengths {
             max_tokens: request.max_tokens,
@@ -143,6 +153,27 @@ impl Lengths {
             betas: request.betas.clone(),
             catalog: Arc::clone(run.catalog()),
         }
+    }
+
+    /// Whether a row gets more room than it had, or was not cut off.
+    pub(super) fn has_room(&self, row: &JoinedRow<'_>) -> bool {
+        let cut = || row.attempts.iter().map(|attempt| &attempt.outcome).filter(|outcome| outcome.status == Status::Truncated);
+        let is_cut = row.attempts.last().is_some_and(|last| last.outcome.status == Status::Truncated);
+        let (Some(first), Some(last), true) = (cut().next(), cut().next_back(), is_cut) else { return true };
+        if last.stop_reason.as_deref() == Some(WINDOW_FULL) {
+            return false;
+        }
+        let model = last.model.as_deref().unwrap_or(&self.model);
+        let cuts = u32::try_from(cut().count()).unwrap_or(u32::MAX);
+        let used = |outcome: &Outcome| outcome.usage.as_ref()?.output_tokens?.try_into().ok();
+        let (first, before) = if self.has_max_tokens {
+            // What the row chose is not at hand, but what it used up: all of it.
+            let (Some(first), Some(before)) = (used(first), used(last)) else { return true };
+            (first, before)
+        } else {
+            (self.max_tokens, self.grown(self.max_tokens, model, cuts - 1))
+        };
+        self.grown(first, model, cuts) > before
     }
 
     /// The limit in the head and the fragment that a row is sent with after `cuts` of its answers were cut off.
@@ -172,6 +203,7 @@ impl Lengths {
 struct Pools {
     first_max_tokens: u32,
     lengths: Lengths,
+    without_room: u64,
     base_head: Arc<[u8]>,
     attempt: u32,
     spools: BTreeMap<u32, Pool>,
@@ -200,7 +232,8 @@ impl Pools {
         let attempt = run.state().batches().iter().map(|batch| batch.attempt).max().unwrap_or(1) + 1;
         Ok(Pools {
             first_max_tokens: run.job().request.max_tokens,
-            lengths: Lengths::new(run, policy.more_tokens.unwrap_or(MoreTokens::Factor(2))),
+            lengths: Lengths::of(run, policy),
+            without_room: 0,
             base_head: run.head(),
             attempt,
             spools: BTreeMap::new(),
@@ -220,6 +253,10 @@ impl Pools {
             for row in 0..rows.len() {
                 let joined = joiner.row(request_row(&rows, row))?;
                 if rows.fragment.is_valid(row) && policy.wants(&joined) {
+                    if !self.lengths.has_room(&joined) {
+                        self.without_room += 1;
+                        continue;
+                    }
                     let cuts = joined.attempts.iter().filter(|attempt| attempt.outcome.status == Status::Truncated).count();
                     self.push(&rows, row, u32::try_from(cuts).unwrap_or(u32::MAX))?;
                 }
@@ -300,7 +337,7 @@ impl Pools {
 mod tests {
     use super::*;
     use crate::join::{Attempt, RequestRow};
-    use crate::outcome::Outcome;
+    use crate::outcome::Usage;
 
     fn row(statuses: &[Status]) -> JoinedRow<'static> {
         let attempt = |(n, status): (usize, &Status)| Attempt {
@@ -339,5 +376,47 @@ mod tests {
         assert!(by_hand.wants(&row(&[Truncated, Truncated, Truncated])) && by_hand.wants(&row(&[Canceled])));
         assert!(!by_hand.wants(&row(&[Expired])) && !by_hand.wants(&row(&[Truncated, Succeeded])));
         assert!(!Policy::none().wants(&row(&[Expired])));
+    }
+    fn cut_off(model: &str, at: &[u64], stop_reason: &str) -> JoinedRow<'static> {
+        let mut row = row(&vec![Status::Truncated; at.len()]);
+        for (attempt, &tokens) in row.attempts.iter_mut().zip(at) {
+            attempt.outcome.model = Some(model.to_owned());
+            attempt.outcome.stop_reason = Some(stop_reason.to_owned());
+            attempt.outcome.usage = Some(Usage { output_tokens: Some(tokens), ..Usage::default() });
+        }
+        row
+    }
+
+    #[test]
+    fn an_answer_is_sent_again_only_where_it_can_get_more_room() {
+        let model = "claude-haiku-4-5";
+        let most = u32::try_from(most_tokens(Catalog::builtin().model(model).unwrap().1, &[])).unwrap();
+        let lengths = |max_tokens: u32, more_tokens: MoreTokens, has_max_tokens: bool| Lengths {
+            max_tokens,
+            model: model.to_owned(),
+            has_model: false,
+            has_max_tokens,
+            more_tokens,
+            betas: Vec::new(),
+            catalog: Arc::new(Catalog::builtin().clone()),
+        };
+        let twice = MoreTokens::Factor(2);
+        let all = u64::from(most);
+        for (what, lengths, row, has_room) in [
+            ("more", lengths(100, twice, false), cut_off(model, &[100], "max_tokens"), true),
+            ("more again", lengths(100, twice, false), cut_off(model, &[100, 200], "max_tokens"), true),
+            ("the rest of the way", lengths(most - 1, twice, false), cut_off(model, &[all - 1], "max_tokens"), true),
+            ("at the cap", lengths(most, twice, false), cut_off(model, &[all], "max_tokens"), false),
+            ("at the cap since", lengths(most - 1, twice, false), cut_off(model, &[all - 1, all], "max_tokens"), false),
+            ("a fixed limit", lengths(100, MoreTokens::Fixed(900), false), cut_off(model, &[100], "max_tokens"), true),
+            ("the same once more", lengths(100, MoreTokens::Fixed(900), false), cut_off(model, &[100, 900], "max_tokens"), false),
+            ("a lower limit", lengths(100, MoreTokens::Fixed(50), false), cut_off(model, &[100], "max_tokens"), false),
+            ("the row's own", lengths(100, twice, true), cut_off(model, &[500], "max_tokens"), true),
+            ("the row's own, at the cap", lengths(100, twice, true), cut_off(model, &[all], "max_tokens"), false),
+            ("a full window", lengths(100, twice, false), cut_off(model, &[70], WINDOW_FULL), false),
+            ("not cut off", lengths(most, twice, false), row(&[Status::Truncated, Status::Expired]), true),
+        ] {
+            assert_eq!(lengths.has_room(&row), has_room, "{what}");
+        }
     }
 }

@@ -136,8 +136,10 @@ pub(crate) struct ObservedRows<'a> {
 impl ObservedRows<'_> {
     /// Takes note of a row by the first answer that was counted.
     pub(crate) fn push(&mut self, row: usize, joined: &JoinedRow<'_>) {
-        self.sums.requests += joined.attempts.iter().filter(|attempt| attempt.outcome.usage.is_some()).count() as u64;
-        let Some(usage) = joined.attempts.iter().find_map(|attempt| attempt.outcome.usage.as_ref()) else { return };
+        let usages = || joined.attempts.iter().filter_map(|attempt| attempt.outcome.usage.as_ref());
+        self.sums.requests += usages().filter(|usage| usage.is_readable()).count() as u64;
+        // An answer made in several steps was asked for several times: its tokens say nothing of the prompt's letters.
+        let Some(usage) = usages().find(|usage| usage.is_readable() && usage.iterations.is_empty()) else { return };
         let prompt = cost::prompt_tokens(usage);
         let Some(answer) = usage.output_tokens.filter(|_| prompt > 0) else { return };
         self.sums.answered += 1;

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::shape::Shape;
-use super::{Error, NO_TEXT, cut, json_in_text};
+use super::{Error, NO_TEXT, cut, json_in_text, unique};
 use crate::source::types;
 
 /// One column picked out of answers: a JSON pointer, or a table that says more.
@@ -122,6 +122,10 @@ impl Picks {
             return Ok(());
         }
         let json = if self.any_pointer { text.ok_or(NO_TEXT).and_then(json_in_text::find) } else { Err(NO_TEXT) };
+        // Not a value that is missing, which a column may allow.
+        if let Some(why) = json.ok().and_then(unique::repeated_name) {
+            return Err(cut(&why));
+        }
         let document = json.and_then(|json| Document::of(json).ok_or("the JSON in the answer cannot be read"));
         for pick in &self.picks {
             let found = match &pick.way {
@@ -326,6 +330,17 @@ mod tests {
             assert_eq!(read(column, Some(text)).as_deref(), Ok(expected), "{column}");
         }
         assert_eq!(read(r#"p = """#, Some("[1]")).as_deref(), Ok(r#"{"p":"[1]"}"#));
+    }
+
+    #[test]
+    fn refuses_json_in_which_a_name_stands_twice() {
+        for column in [r#"p = "/a""#, r#"p = "/b/x""#, r#"p = { pointer = "/none", required = false }"#, r#"p = """#] {
+            for text in [r#"{"a": 1, "b": {"x": 2, "x": 3}}"#, "It is:\n```json\n{\"a\": 1, \"b\": {\"x\": 2}, \"a\": 4}\n```"] {
+                let why = read(column, Some(text)).unwrap_err();
+                assert!(why.contains("twice"), "{column} {text}: {why}");
+            }
+        }
+        assert_eq!(read("p = { regex = 'x' }", Some(r#"{"x": 1, "x": 2}"#)).as_deref(), Ok(r#"{"p":"x"}"#));
     }
 
     #[test]

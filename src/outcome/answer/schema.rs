@@ -18,7 +18,7 @@ use arrow::datatypes::Field;
 use serde_json::{Map, Value};
 
 use super::shape::{self, Shape};
-use super::{AnswerBuilders, Error, at, cut, respell};
+use super::{AnswerBuilders, Error, at, cut, respell, unique};
 
 /// The column of an answer whose schema is not an object.
 pub const WHOLE_ANSWER: &str = "answer";
@@ -82,7 +82,7 @@ impl AnswerSchema {
         &self.fields
     }
 
-    /// Reads an answer: strict JSON (white space around it is allowed) that fits the schema.
+    /// Reads an answer: strict JSON (white space around it is allowed) that fits the schema. No object of it may name a member twice.
     ///
     /// A word of an `enum` or `const` in other letter case is replaced by the schema's own spelling, because models are known to
     /// change it. `3.0` is an integer, as JSON Schema has it; one outside of 64 bits does not fit.
@@ -90,7 +90,7 @@ impl AnswerSchema {
     /// # Errors
     /// The reason why it does not fit, in a few words that name the place and never quote the answer.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
-        let mut value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+        let mut value: Value = unique::parse(text)?;
         if !self.validator.is_valid(&value) {
             respell::respell(&self.validator, &mut value)?;
         }

@@ -57,6 +57,7 @@ fn full_row() -> JoinedRow<'static> {
             service_tier: Some("batch".to_owned()),
             ..Usage::default()
         }),
+        calls_tools: false,
         details: None,
     };
     JoinedRow { cost_pico_usd: Some(1_234_500_000_000), ..joined("id-1", outcome) }

@@ -1,0 +1,104 @@
+//! What an answer costs that is made in several steps: advice of another model, and compaction.
+//!
+//! Both are billed beside the answer (`usage.iterations`). A use of an advisor is a request of its own, at the advisor's prices, with all that
+//! was said so far; afterwards the model reads its prompt again. A prompt that has reached the length at which it is compacted is read once
+//! more, and a summary is written. How often a model asks is not known before, and a loop of tools may be compacted several times: the
+//! figures say what they assume.
+
+use super::load::{Load, scale};
+use super::shared::{ADVICE_TOKENS, Advisor, SUMMARY_TOKENS, Shared};
+use super::{Side, share};
+use crate::catalog::Catalog;
+use crate::cost::{self, Money, Unpriced};
+use crate::outcome::Usage;
+
+/// Requests of which the further steps are to be priced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steps {
+    pub(super) requests: u64,
+    /// Tokens of all their prompts.
+    pub(super) prompts: u64,
+    /// Tokens of all their answers.
+    pub(super) output: u64,
+    /// Thousandths of the uses of an advisor that are allowed.
+    pub(super) uses: u64,
+}
+
+impl Side<'_> {
+    /// What the steps beside the answer cost.
+    pub(super) fn steps_cost(&self, catalog: &Catalog, steps: Steps) -> Result<Money, Unpriced> {
+        let Steps { requests: n, prompts, output, uses } = steps;
+        let prompt = prompts.div_ceil(n.max(1));
+        let said = prompt.saturating_add(output.div_ceil(n.max(1)));
+        let mut money = Money::ZERO;
+        for advisor in &self.shared.advisors {
+            let uses = scale(advisor.uses().saturating_mul(n), uses, 1_000);
+            let advice = advisor.max_tokens.map_or(ADVICE_TOKENS, |most| most.min(ADVICE_TOKENS));
+            money += self.advice(catalog, advisor, uses, said, advice)?;
+            money += self.read_again(catalog, uses, said)?;
+        }
+        if self.shared.compacted_from.is_some_and(|from| prompt >= from) {
+            money += self.compaction(catalog, n, prompt, SUMMARY_TOKENS)?;
+        }
+        Ok(money)
+    }
+
+    /// What the steps cannot pass, as far as that can be said: one compaction, and advice as often as it is allowed or assumed.
+    pub(super) fn steps_most(&self, catalog: &Catalog, load: &Load, prompts_most: u64) -> Result<Money, Unpriced> {
+        let (n, context) = (load.requests, self.model.context_tokens);
+        let mut money = Money::ZERO;
+        for advisor in &self.shared.advisors {
+            let uses = advisor.uses().saturating_mul(n);
+            let (window, longest) = catalog
+                .model(&advisor.model)
+                .map_or((context, ADVICE_TOKENS), |(_, model)| (model.context_tokens, model.max_output_tokens));
+            money += self.advice(catalog, advisor, uses, window, advisor.max_tokens.unwrap_or(longest))?;
+            money += self.read_again(catalog, uses, context)?;
+        }
+        let longest = self.shared.most.saturating_add(load.heaviest).max(prompts_most.div_ceil(n.max(1)));
+        // What an advisor or a tool adds counts for the length too.
+        let grows = !self.shared.advisors.is_empty() || self.shared.found.is_some();
+        if self.shared.compacted_from.is_some_and(|from| grows || longest >= from) {
+            money += self.compaction(catalog, n, context, self.model.max_output_tokens)?;
+        }
+        Ok(money)
+    }
+
+    /// So many requests to an advisor.
+    fn advice(&self, catalog: &Catalog, advisor: &Advisor, uses: u64, prompt: u64, answer: u64) -> Result<Money, Unpriced> {
+        self.requests(catalog, &advisor.model, uses, prompt, answer)
+    }
+
+    /// The prompt, read again by the model itself.
+    fn read_again(&self, catalog: &Catalog, times: u64, prompt: u64) -> Result<Money, Unpriced> {
+        self.requests(catalog, self.id, times, prompt, 0)
+    }
+
+    fn compaction(&self, catalog: &Catalog, times: u64, prompt: u64, summary: u64) -> Result<Money, Unpriced> {
+        self.requests(catalog, self.id, times, prompt, summary)
+    }
+
+    fn requests(&self, catalog: &Catalog, model: &str, times: u64, prompt: u64, answer: u64) -> Result<Money, Unpriced> {
+        let usage = Usage {
+            input_tokens: Some(prompt.saturating_mul(times)),
+            output_tokens: Some(answer.saturating_mul(times)),
+            inference_geo: self.shared.inference_geo.clone(),
+            ..Usage::default()
+        };
+        Ok(cost::of_many(catalog, model, &usage, prompt)?.total())
+    }
+}
+
+/// What a figure assumes of the steps, in words that follow others: so many thousandths of the uses that are allowed.
+pub(super) fn says(shared: &Shared, uses: u64) -> String {
+    let mut words = String::new();
+    for advisor in &shared.advisors {
+        let assumed = if advisor.max_uses.is_some() { "" } else { ", assumed, since nothing limits it" };
+        let part = if uses < 1_000 { format!("{} of ", share(uses)) } else { String::new() };
+        words += &format!(", {part}{} uses of the advisor `{}` a request{assumed}", advisor.uses(), advisor.model);
+    }
+    if let Some(from) = shared.compacted_from {
+        words += &format!(", one compaction of each prompt of {from} tokens or more");
+    }
+    words
+}
