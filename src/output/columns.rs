@@ -105,7 +105,7 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "input_tokens",
-        meaning: "input tokens neither written to nor read from a cache: not the size of the prompt",
+        meaning: "input tokens neither written to nor read from a cache: not the size of the prompt; token columns hold what was billed: of an answer in several steps (compaction, advisor) the sum over them",
         nullable: true,
         value: Value::Count(|row| usage(row)?.input_tokens),
     },
@@ -147,7 +147,7 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "cost_usd",
-        meaning: "what all attempts at the row cost, in US dollars, exactly; 0 where nothing was billed, null where nobody knows",
+        meaning: "what all attempts at the row cost, in US dollars, exactly; 0 where nothing was billed, null where the cost of one of them is unknown",
         nullable: true,
         value: Value::Money(|row| row.cost_pico_usd),
     },

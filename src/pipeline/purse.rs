@@ -125,14 +125,21 @@ impl Choices<'_> {
     }
 }
 
-/// The pictures and documents of a part of a request, as if nobody had looked at them: they cost the most they can.
+/// The pictures and documents of a part of a request, as if nobody had looked at them: they cost the most they can. Blocks of a conversation
+/// stand there as somebody wrote them, with blanks or without; a name in a text has its quotation marks escaped.
 fn media_of(part: &[u8]) -> MediaFacts {
-    let count = |kind: &[u8]| memchr::memmem::find_iter(part, kind).count();
+    let count = |name: &[u8], value: &[u8]| {
+        let behind = |at: usize| part.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
+        let has = |at: &usize| {
+            behind(*at).strip_prefix(b":").is_some_and(|rest| rest.trim_ascii_start().starts_with(value))
+        };
+        memchr::memmem::find_iter(part, name).filter(has).count()
+    };
     // A document whose text stands in the request is part of that text.
-    let texts = count(b"\"source\":{\"type\":\"text\"");
+    let texts = count(b"\"media_type\"", b"\"text/plain\"");
     MediaFacts {
-        unseen_images: count(b"{\"type\":\"image\""),
-        unseen_documents: count(b"{\"type\":\"document\"").saturating_sub(texts),
+        unseen_images: count(b"\"type\"", b"\"image\""),
+        unseen_documents: count(b"\"type\"", b"\"document\"").saturating_sub(texts),
         ..MediaFacts::default()
     }
 }
@@ -449,6 +456,16 @@ mod tests {
             assert_eq!(choices(model, max_tokens).of(fragment(tail).as_bytes()).unwrap(), chosen);
         }
         assert!(matches!(choices(false, true).of(fragment("").as_bytes()), Err(Error::Bug(_))));
+    }
+
+    #[test]
+    fn pictures_of_a_conversation_are_counted_however_they_are_written() {
+        let fragment = br#"{"role":"user","content":[{"source": {"type": "url", "url": "x"}, "type" : "image"},
+            {"type":"image","source":{"type":"file","file_id":"f"}},{"type":"text","text":"{\"type\":\"image\"}"},
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words"}},
+            {"type": "document", "source": {"type": "url", "url": "x"}}]}"#;
+        let facts = media_of(fragment);
+        assert_eq!((facts.unseen_images, facts.unseen_documents), (2, 1));
     }
 
     #[test]

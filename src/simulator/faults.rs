@@ -30,6 +30,7 @@ use std::sync::Mutex;
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::store;
 
@@ -77,6 +78,27 @@ pub struct RowFault {
     pub error_type: Option<String>,
     /// For `errored`: the message.
     pub message: Option<String>,
+    /// For `replaced`: the usage, as JSON text.
+    pub usage: Option<JsonText>,
+    /// For `replaced`: the blocks of the answer, as JSON text.
+    pub content: Option<JsonText>,
+    /// For `replaced`: why the model stopped.
+    pub stop_reason: Option<String>,
+}
+
+/// JSON that is put into an answer as it is written, numbers that no program can hold among it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct JsonText(pub(super) Box<RawValue>);
+
+impl TryFrom<String> for JsonText {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<JsonText, String> {
+        // On one line, since it becomes part of a result line.
+        let text = text.replace(['\r', '\n'], " ");
+        RawValue::from_string(text).map(JsonText).map_err(|error| format!("is not JSON: {error}"))
+    }
 }
 
 /// What can become of a request.
@@ -101,6 +123,8 @@ pub enum RowOutcome {
     Recased,
     /// Succeeded with words before the JSON.
     NotJson,
+    /// Succeeded, with the usage, the content or the stop reason that the fault names.
+    Replaced,
 }
 
 impl RowFault {
@@ -169,7 +193,7 @@ pub struct CallFault {
     pub abrupt: bool,
     /// For `redirect` and `foreign_results_url`: where to.
     pub url: Option<String>,
-    /// For `content_type` and `unknown_status`: the word.
+    /// For `content_type` and `unknown_status`: the word. For `huge_line`: `last` for what makes it long to stand behind everything else.
     pub value: Option<String>,
     /// For `huge_line`: how long.
     pub bytes: Option<u64>,

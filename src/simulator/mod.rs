@@ -61,7 +61,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use faults::{Act, BatchFault, Call, CallFault, Faults, RowFault, RowOutcome};
+pub use faults::{Act, BatchFault, Call, CallFault, Faults, JsonText, RowFault, RowOutcome};
 pub use ledger::{Accepted, Ledger};
 
 use crate::catalog::Catalog;

@@ -17,6 +17,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -97,6 +98,9 @@ struct ResultLine<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Fate<'a> {
     Succeeded { message: Box<Message<'a>> },
+    /// One with parts that were asked for.
+    #[serde(rename = "succeeded")]
+    Replaced { message: IndexMap<String, Box<RawValue>> },
     Errored { error: Envelope<'a> },
     Canceled,
     Expired,
@@ -156,7 +160,9 @@ impl<'a> Batch<'a> {
             return write_line(&line.custom_id, fate, out);
         }
         let rule = self.sim.faults.row(&line.custom_id, self.record.ordinal);
+        let replaced = rule.map(|RowFate(fault)| fault).filter(|fault| fault.outcome == RowOutcome::Replaced);
         let flaw = match rule.map(|RowFate(fault)| self.fate_by_rule(fault, &line.custom_id)) {
+            Some(Spoiled::Nothing) => None,
             Some(Spoiled::Fate(fate)) => return write_line(&line.custom_id, fate, out),
             Some(Spoiled::Error(refusal)) => return self.write_error(&line.custom_id, &refusal, out),
             Some(Spoiled::Answer(flaw)) => Some(flaw),
@@ -172,7 +178,10 @@ impl<'a> Batch<'a> {
         let drawn = Drawn::new(self.sim.seed, &line.custom_id, params);
         let message = Box::new(answer::message(&request, &drawn, charge, "batch", flaw));
         self.counts.succeeded += 1;
-        write_line(&line.custom_id, Fate::Succeeded { message }, out)
+        match replaced {
+            None => write_line(&line.custom_id, Fate::Succeeded { message }, out),
+            Some(fault) => write_line(&line.custom_id, Fate::Replaced { message: replace(&message, fault)? }, out),
+        }
     }
 
     fn write_error(&mut self, custom_id: &str, refusal: &Refusal, out: &mut Vec<u8>) -> io::Result<()> {
@@ -223,6 +232,7 @@ impl<'a> Batch<'a> {
             RowOutcome::Empty => Spoiled::Answer(Flaw::Empty),
             RowOutcome::Recased => Spoiled::Answer(Flaw::Recased),
             RowOutcome::NotJson => Spoiled::Answer(Flaw::NotJson),
+            RowOutcome::Replaced => Spoiled::Nothing,
         }
     }
 
@@ -254,7 +264,19 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// A message with the parts that a fault names in the place of its own.
+fn replace(message: &Message<'_>, fault: &RowFault) -> io::Result<IndexMap<String, Box<RawValue>>> {
+    let mut parts: IndexMap<String, Box<RawValue>> = serde_json::from_str(&serde_json::to_string(message)?)?;
+    let mut put = |name: &str, part: Option<Box<RawValue>>| part.and_then(|part| parts.insert(name.to_owned(), part));
+    put("usage", fault.usage.as_ref().map(|usage| usage.0.clone()));
+    put("content", fault.content.as_ref().map(|content| content.0.clone()));
+    put("stop_reason", fault.stop_reason.as_ref().map(serde_json::value::to_raw_value).transpose()?);
+    Ok(parts)
+}
+
 enum Spoiled {
+    /// As it would be; parts of it are replaced afterwards.
+    Nothing,
     Fate(Fate<'static>),
     Error(Refusal),
     Answer(Flaw),

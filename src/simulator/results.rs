@@ -104,6 +104,13 @@ impl Spoiler {
         }
         let Some(fault) = self.meets(Act::HugeLine, n) else { return self.write_line(line) };
         let length = usize::try_from(fault.bytes.unwrap_or(1 << 20)).unwrap_or(usize::MAX).min(1 << 30);
+        if fault.value.as_deref() == Some("last") {
+            let mut huge = line.strip_suffix(b"}").unwrap_or(line).to_vec();
+            huge.extend_from_slice(br#","padding":""#);
+            huge.resize(huge.len() + length, b'x');
+            huge.extend_from_slice(b"\"}");
+            return self.write_line(&huge);
+        }
         let mut huge = br#"{"padding":""#.to_vec();
         huge.resize(huge.len() + length, b'x');
         huge.extend_from_slice(b"\",");
@@ -190,6 +197,7 @@ mod tests {
             ("do = 'crlf'", format!("{a}\r\n{b}\r\n{c}\r\n"), false),
             ("do = 'blank_lines'", format!("{a}\n\n{b}\n\n{c}\n\n"), false),
             ("do = 'huge_line'\nbytes = 3", format!("{{\"padding\":\"xxx\",\"a\":1}}\n{b}\n{c}\n"), false),
+            ("do = 'huge_line'\nvalue = 'last'\nbytes = 3", format!("{{\"a\":1,\"padding\":\"xxx\"}}\n{b}\n{c}\n"), false),
             ("do = 'garbage_line'\nat_line = 2", format!("{a}\n<html>upstream timed out</html>\n{b}\n{c}\n"), false),
         ];
         for (fault, text, broken) in cases {

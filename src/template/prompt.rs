@@ -309,6 +309,9 @@ impl Prompt {
                     1
                 }
                 TurnKind::Fixed(turn) => {
+                    if let Content::Blocks(json) = &turn.content {
+                        facts.add(&MediaFacts::of_blocks(json));
+                    }
                     each(turn.as_part());
                     1
                 }
@@ -329,7 +332,12 @@ impl Prompt {
                 }
                 TurnKind::Conversation { column } => {
                     let place = Place { is_first: begins && messages == 0, is_last, prefill: self.limits.prefill };
-                    let said = conversation(table, row, column, &place, &mut each);
+                    let said = conversation(table, row, column, &place, &mut |part| {
+                        if let Part::Blocks(_, json) = &part {
+                            facts.add(&MediaFacts::of_blocks(json));
+                        }
+                        each(part);
+                    });
                     said.map_err(|fault| RowFault::Conversation { column: column.clone(), fault })?
                 }
             };
@@ -673,7 +681,13 @@ impl Making<'_, '_> {
                 Content::Blocks(_) if cache.is_some() => {
                     return part_error(part, "has a cache mark, and the last example is a list of blocks; make it a text");
                 }
-                Content::Blocks(json) => self.share(part, turn.role, json.into_owned(), None, SharedBody::Blocks),
+                Content::Blocks(json) => {
+                    let media = MediaFacts::of_blocks(&json);
+                    self.share(part, turn.role, json.into_owned(), None, SharedBody::Blocks);
+                    if let Some(block) = self.shared.last_mut() {
+                        block.media = media;
+                    }
+                }
             }
             self.messages += 1;
         }

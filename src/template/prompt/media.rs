@@ -8,6 +8,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 
 /// Most bytes of a picture once it is base64. Whether decimal or binary megabytes is not said, so the smaller ones.
@@ -123,6 +125,57 @@ impl MediaFacts {
     pub fn clear(&mut self) {
         self.images.clear();
         *self = MediaFacts { images: std::mem::take(&mut self.images), ..MediaFacts::default() };
+    }
+
+    /// Those of a JSON list of blocks that passes through as it is, the blocks of tool results among them. What cannot be looked at counts as
+    /// not seen; whether the API takes it is not decided here.
+    pub(crate) fn of_blocks(json: &str) -> MediaFacts {
+        let mut facts = MediaFacts::default();
+        let has = |word: &str| memmem::find(json.as_bytes(), word.as_bytes()).is_some();
+        if (has("\"image\"") || has("\"document\""))
+            && let Ok(serde_json::Value::Array(blocks)) = serde_json::from_str(json)
+        {
+            facts.add_blocks(&blocks);
+        }
+        facts
+    }
+
+    fn add_blocks(&mut self, blocks: &[serde_json::Value]) {
+        for block in blocks {
+            let wanted = match block["type"].as_str() {
+                Some("image") => Wanted::Image,
+                Some("document") => Wanted::Document,
+                _ => {
+                    self.add_blocks(block["content"].as_array().map_or(&[], Vec::as_slice));
+                    continue;
+                }
+            };
+            let source = &block["source"];
+            match (source["type"].as_str(), source["data"].as_str()) {
+                // It is part of the request's own text.
+                (Some("text"), _) => {}
+                (Some("content"), _) => self.add_blocks(source["content"].as_array().map_or(&[], Vec::as_slice)),
+                (Some("base64"), Some(data)) => self.add_base64(data, wanted),
+                _ => self.add_unseen(wanted),
+            }
+        }
+    }
+
+    fn add_base64(&mut self, data: &str, wanted: Wanted) {
+        self.base64_bytes += data.len() as u64;
+        let seen = STANDARD.decode(data).ok().and_then(|bytes| look(&bytes, wanted).ok());
+        match seen {
+            Some(Seen { size: Some(size), .. }) => self.images.push(size),
+            Some(Seen { pages, .. }) if pages > 0 => self.pdf_pages += pages,
+            _ => self.add_unseen(wanted),
+        }
+    }
+
+    fn add_unseen(&mut self, wanted: Wanted) {
+        match wanted {
+            Wanted::Image => self.unseen_images += 1,
+            Wanted::Document => self.unseen_documents += 1,
+        }
     }
 
     pub(crate) fn add(&mut self, other: &MediaFacts) {
@@ -623,5 +676,23 @@ pub(crate) mod tests {
         for bad in ["ftp://example.com", "example.com/a", "https:///a", "https://a b", "file:///etc/passwd", ""] {
             assert!(matches!(check_url(bad), Err(MediaFault::Url(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn pictures_and_documents_in_blocks_that_pass_through_are_seen() {
+        // The header of a picture of 3 by 2 pixels, a whole one.
+        let png = "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAC0lEQVR4nGNgQAcAABIAAXfr6PkAAAAASUVORK5CYII=";
+        let blocks = format!(
+            r#"[{{"type": "text", "text": "\"image\""}},
+            {{"source": {{"type":"base64","media_type":"image/png","data":"{png}"}}, "type" : "image"}},
+            {{"type":"tool_result","tool_use_id":"t","content":[{{"type":"image","source":{{"type":"url","url":"https://a.example/b.png"}}}}]}},
+            {{"type":"document","source":{{"type":"text","media_type":"text/plain","data":"words"}}}},
+            {{"type":"document","source":{{"type":"content","content":[{{"type":"image","source":{{"type":"file","file_id":"f"}}}}]}}}},
+            {{"type":"document","source":{{"type":"base64","media_type":"application/pdf","data":"bm8gcGRm"}}}}]"#
+        );
+        let facts = MediaFacts::of_blocks(&blocks);
+        assert_eq!((facts.images.as_slice(), facts.unseen_images, facts.unseen_documents), (&[(3, 2)][..], 2, 1));
+        assert_eq!(facts.base64_bytes, png.len() as u64 + 8);
+        assert!(MediaFacts::of_blocks(r#"[{"type":"text","text":"no image"}]"#).is_empty());
     }
 }

@@ -418,6 +418,8 @@ proptest! {
     ) {
         let content: Vec<Value> = texts.iter().map(|(kind, text)| json!({"type": kind, "text": text, "more": more})).collect();
         let [input, output, read_, written_5m, written_1h, thinking, searches] = counts;
+        let searches = searches.map(|searches| searches % 1_000_000);
+        let counts = [input, output, read_, written_5m, written_1h, thinking, searches];
         let line = json!({"custom_id": id, "more": {"custom_id": more}, "result": {"type": "succeeded", "more": more, "message": {
             "id": "msg", "model": model, "content": content, "stop_reason": stop_reason, "more": [more],
             "usage": {"input_tokens": input, "output_tokens": output, "cache_read_input_tokens": read_,
