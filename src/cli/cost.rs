@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Cost, common: &Common, catalog: &Catalog, screen: &Scre
     }
     let unknown = real.total.unknown + simulated.total.unknown;
     if unknown > 0 {
-        screen.warn(format!("it is not known what {} cost; they are in no sum", plural(unknown, "request", "requests")));
+        screen.warn(format!("the cost of {} is unknown; it is in no sum", plural(unknown, "request", "requests")));
     }
     Ok(explain::DONE)
 }

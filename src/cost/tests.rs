@@ -185,20 +185,14 @@ fn an_answer_in_several_steps_costs_the_sum_over_them_each_by_its_model_and_band
         (
             "advisor",
             "claude-haiku-4-5",
-            in_steps(
-                vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])],
-                None,
-            ),
+            in_steps(vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])], None),
             "0.00875",
         ),
         // The place raises only the advisor's price: Haiku 4.5 has no factor for it. 0.75 + 8.8.
         (
             "advisor in the US",
             "claude-haiku-4-5",
-            in_steps(
-                vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])],
-                Some("us"),
-            ),
+            in_steps(vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])], Some("us")),
             "0.00955",
         ),
         // Writes for an hour at the advisor's price: 1,000 × 4, by the million.
@@ -217,10 +211,7 @@ fn an_answer_in_several_steps_costs_the_sum_over_them_each_by_its_model_and_band
 
 #[test]
 fn the_share_of_an_advisor_is_under_its_own_model() {
-    let usage = in_steps(
-        vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])],
-        None,
-    );
+    let usage = in_steps(vec![step(None, [1_000, 0, 0, 0, 100]), step(Some("claude-opus-5-5"), [2_000, 0, 0, 0, 400])], None);
     let usage = Usage { web_search_requests: Some(1), ..usage };
     let outcome = outcome(Status::Succeeded, "succeeded", Some(usage));
     let mut bill = Bill::default();
@@ -230,10 +221,7 @@ fn the_share_of_an_advisor_is_under_its_own_model() {
     }
     let shares: Vec<(&str, String)> =
         bill.by_model().into_iter().map(|(model, cost)| (model, cost.total().to_string())).collect();
-    assert_eq!(
-        shares,
-        [("claude-haiku-4-5-20251001", "0.01075".to_owned()), ("claude-opus-5-5", "0.008".to_owned())]
-    );
+    assert_eq!(shares, [("claude-haiku-4-5-20251001", "0.01075".to_owned()), ("claude-opus-5-5", "0.008".to_owned())]);
     assert_eq!(bill.total().total(), of_outcome(Catalog::builtin(), &outcome).unwrap().total());
 }
 

@@ -40,11 +40,7 @@ fn parse(line: &[u8]) -> Result<(Cow<'_, str>, Outcome), String> {
         result: "succeeded".to_owned(),
         text: line.text,
         model: line.model,
-        usage: line.tokens.map(|tokens| Usage {
-            input_tokens: line.input,
-            output_tokens: Some(tokens),
-            ..Usage::default()
-        }),
+        usage: line.tokens.map(|tokens| Usage { input_tokens: line.input, output_tokens: Some(tokens), ..Usage::default() }),
         ..Outcome::new(line.status)
     };
     Ok((line.id, outcome))
@@ -243,10 +239,8 @@ fn a_line_that_is_too_long_is_its_rows_fault_alone() {
     assert!(!counts.is_clean());
     let rows = joined(vec![AttemptResults { attempt: 1, batch_id: "batch".into(), index }], &ids);
     assert_eq!(statuses(&rows), [Status::Missing, Status::Succeeded, Status::Missing]);
-    let expected = format!(
-        "its result line has {} bytes, and at most 67108864 are read; it is kept in the results as it came",
-        long.len()
-    );
+    let expected =
+        format!("its result line has {} bytes, and at most 67108864 are read; it is kept in the results as it came", long.len());
     assert_eq!(rows[0].error(), Some(expected.as_str()));
     assert_eq!(rows[2].error(), Some("the batch ended without a result line for it"));
 }

@@ -85,7 +85,8 @@ pub fn export(
     let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], Answers::fields), &spec)?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
-    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, without_room: 0, comparison: None };
+    let mut summary =
+        Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, without_room: 0, comparison: None };
     let mut healable = Vec::new();
     let retries = Retries { policy, lengths: Lengths::of(run, policy) };
     let mut observer = Observer::new(&columns, run.plan().counts.requests);

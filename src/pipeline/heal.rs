@@ -21,10 +21,10 @@ use crate::batch::{Packer, Placement, SpoolReader, SpoolRows, SpoolRowsBuilder, 
 use crate::catalog::Catalog;
 use crate::join::JoinedRow;
 use crate::journal::{Event, HeadFile};
-use crate::outcome::{Outcome, Status};
 use crate::outcome::answer::Answers;
 use crate::outcome::class::{Class, MoreTokens, RetrySpec};
 use crate::outcome::details::Wanted;
+use crate::outcome::{Outcome, Status};
 use crate::request::per_row::Tail;
 use crate::request::{RequestHash, most_tokens, with_max_tokens};
 

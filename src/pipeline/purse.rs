@@ -130,9 +130,7 @@ impl Choices<'_> {
 fn media_of(part: &[u8]) -> MediaFacts {
     let count = |name: &[u8], value: &[u8]| {
         let behind = |at: usize| part.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
-        let has = |at: &usize| {
-            behind(*at).strip_prefix(b":").is_some_and(|rest| rest.trim_ascii_start().starts_with(value))
-        };
+        let has = |at: &usize| behind(*at).strip_prefix(b":").is_some_and(|rest| rest.trim_ascii_start().starts_with(value));
         memchr::memmem::find_iter(part, name).filter(has).count()
     };
     // A document whose text stands in the request is part of that text.

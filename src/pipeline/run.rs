@@ -17,11 +17,11 @@ use crate::catalog::Catalog;
 use crate::cost::CacheUse;
 use crate::durable;
 use crate::job::{Job, JobFile};
+use crate::join::Totals;
 use crate::journal::{
     Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest, Measured, Owner, Plan, RunDir,
     State, Step,
 };
-use crate::join::Totals;
 use crate::outcome::Status;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;

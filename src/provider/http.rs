@@ -315,7 +315,9 @@ impl Answer {
         futures_util::stream::unfold(state, |state| async {
             let (mut pieces, wire, mut filter) = state?;
             let item = match timeout(wire.idle, pieces.next()).await {
-                Ok(None) => return Some((Ok(filter.rest()), None)).filter(|(rest, _)| !matches!(rest, Ok(rest) if rest.is_empty())),
+                Ok(None) => {
+                    return Some((Ok(filter.rest()), None)).filter(|(rest, _)| !matches!(rest, Ok(rest) if rest.is_empty()));
+                }
                 Ok(Some(Ok(piece))) => {
                     let piece = filter.pass(piece);
                     return Some((Ok(piece), Some((pieces, wire, filter))));

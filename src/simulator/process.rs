@@ -97,11 +97,17 @@ struct ResultLine<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Fate<'a> {
-    Succeeded { message: Box<Message<'a>> },
+    Succeeded {
+        message: Box<Message<'a>>,
+    },
     /// One with parts that were asked for.
     #[serde(rename = "succeeded")]
-    Replaced { message: IndexMap<String, Box<RawValue>> },
-    Errored { error: Envelope<'a> },
+    Replaced {
+        message: IndexMap<String, Box<RawValue>>,
+    },
+    Errored {
+        error: Envelope<'a>,
+    },
     Canceled,
     Expired,
 }

@@ -27,7 +27,8 @@ fn the_bill_is_the_sum_over_the_steps_of_an_answer() {
     let each: Money = "0.33825".parse().unwrap();
     assert_eq!(costs(&work), [Some(each), Some(each)]);
     let out = work.parquet("out.parquet");
-    assert_eq!((out.column("_rm_input_tokens"), out.column("_rm_output_tokens")), (vec!["203000"; 2], vec!["4500"; 2]));
+    assert_eq!(out.column("_rm_input_tokens"), ["203000"; 2]);
+    assert_eq!(out.column("_rm_output_tokens"), ["4500"; 2]);
     let manifest = manifest(&work);
     assert_eq!((manifest["cost_usd"].as_str(), manifest["usage"]["input_tokens"].as_u64()), (Some("0.6765"), Some(406_000)));
     assert_eq!(manifest["bill"]["by_kind"]["input"], "0.609");
@@ -80,7 +81,12 @@ fn a_budget_goes_on_protecting_where_costs_are_unknown() {
     let held: Money = entries(&work).iter().map(rowmill::ledger::Entry::held).sum();
     // Room for one such run and a half: the first one still counts in full.
     let limit = Money::from_picodollars(held.picodollars() / 2 * 3);
-    work.write("next.toml", format!("{JOB}\n[budget]\nday_usd = \"{limit}\"\n").replace("out.parquet", "next.parquet").replace("name = \"test\"", "name = \"next\""));
+    work.write(
+        "next.toml",
+        format!("{JOB}\n[budget]\nday_usd = \"{limit}\"\n")
+            .replace("out.parquet", "next.parquet")
+            .replace("name = \"test\"", "name = \"next\""),
+    );
     let said = work.rowmill_at(&sim.url(), &["run", "next.toml"]);
     assert_eq!(said.code, 6, "{}", said.stderr);
 }
@@ -97,7 +103,8 @@ usage = '{"input_tokens":0,"output_tokens":0,"iterations":[{"type":"compaction",
     let (work, sim) = (Workdir::new().with_rows(1), Sim::with(faults));
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
     let out = work.parquet("out.parquet");
-    assert_eq!((out.column("_rm_status"), out.column("_rm_stop_reason")), (vec!["paused"], vec!["compaction"]));
+    assert_eq!(out.column("_rm_status"), ["paused"]);
+    assert_eq!(out.column("_rm_stop_reason"), ["compaction"]);
     // 180,000 × 0.50 + 3,500 × 2.50, by the million.
     assert_eq!(sum(&work), "0.09875".parse().unwrap());
 }
@@ -109,7 +116,7 @@ fn a_run_of_empty_answers_is_told_from_a_run_of_answers() {
         r#"outcome = 'replaced'
 content = '[{"type":"thinking","thinking":"Let me see.","signature":"s"}]'"#,
         r#"outcome = 'replaced'
-content = '[{"type":"text","text":" \\n\\t"}]'"#,
+content = '[{"type":"text","text":" \n\t"}]'"#,
     ] {
         let (work, sim) = (Workdir::new().with_rows(4), Sim::with(&format!("[[rows]]\nshare = 1.0\n{fault}\n")));
         work.rowmill_at(&sim.url(), &["run", "job.toml"])
@@ -209,9 +216,7 @@ content = '[{"type":"text","text":"{\"a\":{\"x\":1,\"x\":2}}"}]'
 #[test]
 fn pictures_in_a_conversation_are_in_the_plan() {
     let work = Workdir::new();
-    let turns = |blocks: &str| {
-        format!(r#"[{{"role": "user", "content": [{{"type": "text", "text": "What is it?"}}{blocks}]}}]"#)
-    };
+    let turns = |blocks: &str| format!(r#"[{{"role": "user", "content": [{{"type": "text", "text": "What is it?"}}{blocks}]}}]"#);
     let picture = r#", {"source": {"type": "url", "url": "https://a.example/b.png"}, "type": "image"}"#;
     let line = |talk: String| serde_json::json!({ "id": "1", "talk": talk }).to_string() + "\n";
     work.write("plain.jsonl", line(turns(""))).write("picture.jsonl", line(turns(picture)));

@@ -28,7 +28,8 @@ fn led_pieces() -> Vec<PieceSummary> {
     pieces().into_iter().zip([0, 5, 10]).map(|(piece, first_row)| at(piece, first_row)).collect()
 }
 
-const LIMITS: CanaryLimits = CanaryLimits { max_error: 0.1, max_truncated: 0.1, max_refused: 0.1, max_invalid: 0.1, max_empty: 0.5 };
+const LIMITS: CanaryLimits =
+    CanaryLimits { max_error: 0.1, max_truncated: 0.1, max_refused: 0.1, max_invalid: 0.1, max_empty: 0.5 };
 const VERDICTS: [Verdict; 5] = [Verdict::Passed, Verdict::TimedOut, Verdict::Stopped, Verdict::Overruled, Verdict::Rescued];
 
 fn now() -> Timestamp {

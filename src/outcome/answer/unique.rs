@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// Names compared one by one; an object with more has them hashed.
@@ -85,10 +86,12 @@ impl<'de> Visitor<'de> for UniqueValue {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = map.next_key::<String>()? {
-            if members.contains_key(&name) {
-                return Err(twice(&name));
+            match members.entry(name) {
+                Entry::Occupied(known) => return Err(twice(known.key())),
+                Entry::Vacant(place) => {
+                    place.insert(map.next_value_seed(self)?);
+                }
             }
-            members.insert(name, map.next_value_seed(self)?);
         }
         Ok(Value::Object(members))
     }

@@ -688,3 +688,29 @@ fn asks_no_proxy_for_this_machine() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
     assert_eq!(heard.join().unwrap(), "CONNECT api");
 }
+
+#[test]
+fn a_short_key_is_a_word_and_no_secret() {
+    let of = |key: &str| secrets(&AnthropicSpec::new(Credential::ApiKey(key.into()))).len();
+    assert_eq!(["x", "test", "unused", "a-key-of-length"].map(of), [0, 0, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_key_in_the_results_is_replaced_on_the_way() {
+    let line = format!(r#"{{"custom_id":"a","result":{{"type":"errored","error":{{"error":{{"message":"{KEY} is wrong"}}}}}}}}"#);
+    let body = line.clone().into_bytes();
+    let app = Router::new().fallback(move || {
+        let body = body.clone();
+        async move { body }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let client = Anthropic::from_parts(&format!("http://{address}"), Credential::ApiKey(KEY.into())).unwrap();
+    let mut stream = client.results(&BatchId("b".to_owned())).await.unwrap();
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await {
+        bytes.extend_from_slice(&piece.unwrap());
+    }
+    assert_eq!(String::from_utf8(bytes).unwrap(), line.replace(KEY, "[redacted]"));
+}
