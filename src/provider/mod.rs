@@ -125,10 +125,10 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All requests of the batch.
+    /// All requests of the batch; `u64::MAX` where that is no number a provider can mean.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.processing + self.succeeded + self.errored + self.canceled + self.expired
+        [self.succeeded, self.errored, self.canceled, self.expired].iter().fold(self.processing, |sum, n| sum.saturating_add(*n))
     }
 }
 
