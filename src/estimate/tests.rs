@@ -157,8 +157,11 @@ fn what_earlier_runs_showed_is_used_and_said() {
 
 #[test]
 fn a_model_without_a_price_has_no_estimate() {
-    let asked = Asked::text("claude-mythos-preview", b"{");
-    let unpriced = Estimator::new(Catalog::builtin(), &asked, Known::default());
+    let asked = Asked::text("claude-2.1", b"{");
+    let mut catalog = Catalog::builtin().clone();
+    let model = catalog.models["claude-opus-5"].clone();
+    catalog.models.insert("claude-2.1".to_owned(), crate::catalog::Model { prices: None, ..model });
+    let unpriced = Estimator::new(&catalog, &asked, Known::default());
     assert!(matches!(unpriced, Err(Unpriced::NoPrice { .. })));
 }
 
