@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::catalog::Catalog;
 use crate::table::Expression;
+use crate::template::prompt::media::PromptLimits;
 
 use super::rules::{Asked, Case};
 use super::{Error, RequestSpec, encode};
@@ -137,6 +138,13 @@ impl PerRow {
     /// Whether rows choose their model.
     pub(super) fn has_model(&self) -> bool {
         self.model.is_some()
+    }
+
+    /// What a request to a row's model may hold, where rows choose it.
+    pub(super) fn limits(&self, model: &str) -> Option<PromptLimits> {
+        self.model.as_ref()?;
+        let (_, model) = self.catalog.as_ref()?.model(model)?;
+        Some(super::limits_of(model))
     }
 
     /// Whether rows choose the length of their answer.
