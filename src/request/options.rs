@@ -541,11 +541,74 @@ mod tests {
             ("inference_geo = \"eu\"", "`request.inference_geo` must be \"global\" or \"us\""),
             ("params = { metadata = { job = \"x\" } }", "`request.params.metadata` takes a `user_id` and nothing else"),
             ("params = { service_tier = \"batch\" }", "`request.params.service_tier` must be"),
+            ("params = { stream = true }", "`request.params.stream` is refused in a batch unless it is `false`"),
+            ("params = { cache_control = { type = \"ephemeral\", ttl = \"2h\" } }", "`request.params.cache_control` is no cache mark"),
+            ("params = { thread = { type = \"create\" } }", "`request.params.thread` is refused in a batch"),
+            ("params = { workspace_id = \"w\" }", "the workspace stands in a header; set the variable ANTHROPIC_WORKSPACE_ID"),
+            ("params = { metdata = {} }", "`request.params.metdata` is not known; did you mean `metadata`?"),
+            (
+                "params = { compaction = { type = \"summarize\" } }",
+                "is refused without the beta that it belongs to; add \"compact-2026-09-04\" to `request.betas`",
+            ),
+            (
+                "params = { compaction = { type = \"all\" } }\nbetas = [\"compact-2026-09-04\"]",
+                "`request.params.compaction` must have the type \"summarize\"",
+            ),
+            (
+                "params = { compaction = { type = \"summarize\" }, context_management = {} }\nbetas = [\"compact-2026-09-04\"]",
+                "cannot be used with `context_management`",
+            ),
+            (
+                "params = { output_config = { task_budget = { type = \"tokens\", total = 50000 } } }",
+                "`request.params.output_config.task_budget` is refused without the beta",
+            ),
+            (
+                "params = { output_config = { task_budget = { total = 5 } } }\nbetas = [\"task-budgets-2026-03-13\"]",
+                "`request.params.output_config.task_budget` must have the type \"tokens\"",
+            ),
+            ("params = { mcp_servers = [] }", "add \"mcp-client-2026-09-15\" to `request.betas`"),
             ("betas = [\"output-300k\"]", "`request.betas` has the unknown beta `output-300k`"),
         ] {
             let found = head(&options.replace("TOOLS ", TOOLS)).unwrap_err();
             assert!(found.contains(words), "{options}\n  expected {words}\n  found    {found}");
         }
+    }
+
+    #[test]
+    fn takes_what_a_batch_takes() {
+        for (options, sent) in [
+            ("params = { stream = false }", r#""stream":false,"#),
+            ("params = { cache_control = { type = \"ephemeral\" } }", r#""cache_control":{"type":"ephemeral"},"#),
+            ("params = { fallback_credit_token = \"t\" }", r#""fallback_credit_token":"t","#),
+            (
+                "params = { compaction = { type = \"summarize\" } }\nbetas = [\"compact-2026-09-04\"]",
+                r#""compaction":{"type":"summarize"},"#,
+            ),
+            (
+                "params = { output_config = { task_budget = { type = \"tokens\", total = 50000 } } }\nbetas = [\"task-budgets-2026-03-13\"]",
+                r#""output_config":{"task_budget":{"type":"tokens","total":50000}},"#,
+            ),
+            ("params = { brand_new = 1 }", r#""brand_new":1,"#),
+        ] {
+            assert_eq!(head(options).as_deref(), Ok(sent), "{options}");
+        }
+    }
+
+    #[test]
+    fn a_mark_at_the_end_of_each_row_is_taken_and_warned_of() {
+        let job = |system: &str| {
+            let job = format!(
+                "model = \"claude-opus-4-6\"\nmax_tokens = 10\nmessages = [{{ role = \"user\", text = \"x\" }}]\n{system}\n\
+                 params = {{ cache_control = {{ type = \"ephemeral\", ttl = \"1h\" }} }}"
+            );
+            Requests::compile(&toml::from_str(&job).unwrap(), Path::new("."), &Schema::empty(), Catalog::builtin())
+        };
+        assert!(job("").unwrap().warnings()[0].contains("every row pays for writing a cache entry"));
+        // It is one of the four, and a longer life stands before a shorter one.
+        let short = job("system = [{ text = \"a\", cache = \"5m\" }]").unwrap_err().to_string();
+        assert!(short.contains("`request.params.cache_control`"), "{short}");
+        let marks = ["a", "b", "c", "d"].map(|text| format!("{{ text = \"{text}\", cache = \"1h\" }}")).join(", ");
+        assert!(job(&format!("system = [{marks}]")).is_err());
     }
 
     #[test]

@@ -228,6 +228,27 @@ mod tests {
     }
 
     #[test]
+    fn agrees_with_the_types_of_the_sdk() {
+        let facts: Value = serde_json::from_str(include_str!("../../tests/data/sdk_facts.json")).unwrap();
+        let names = |key: &str| facts[key].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect::<Vec<_>>();
+        let (general, all) = (names("create"), names("create_beta"));
+        let (counted, all_counted) = (names("count"), names("count_beta"));
+        // Headers of a call, which are no members of its body.
+        const HEADERS: &[&str] = &["betas", "workspace_id"];
+        for &name in all.iter().chain(&general).filter(|name| !HEADERS.contains(name)) {
+            let parameter = parameter(name).unwrap_or_else(|| panic!("the table has no `{name}`"));
+            assert!(parameter.message, "{name}");
+            assert_eq!(parameter.count, counted.contains(&name) || all_counted.contains(&name), "{name}");
+            // What a batch takes and only the beta types have belongs to a beta, but for a token that a batch ignores.
+            let needs_beta = parameter.batch == InBatch::Taken && !general.contains(&name) && name != "fallback_credit_token";
+            assert_eq!(!parameter.betas.is_empty(), needs_beta, "{name}");
+        }
+        for name in HEADERS {
+            assert!(parameter(name).is_some_and(|parameter| !parameter.message), "{name}");
+        }
+    }
+
+    #[test]
     fn proposes_betas_that_exist() {
         let needed = PARAMETERS.iter().map(|parameter| parameter.betas).chain(OUTPUT_CONFIG.iter().map(|(_, betas)| *betas));
         for needed in needed.filter(|needed| !needed.is_empty()) {

@@ -346,6 +346,13 @@ mod tests {
 
     const TOOL: &str = "tools = [{ name = \"f\", input_schema = { type = \"object\" } }]\n";
 
+    const SYSTEM: &str = "messages = [{ role = \"user\", text = \"x\" }, { role = \"system\", text = \"Be brief.\" }]";
+
+    fn advised_by(model: &str) -> String {
+        let tool = format!("{{ type = \"advisor_20260301\", name = \"advisor\", model = \"{model}\" }}");
+        format!("tools = [{tool}]\nbetas = [\"advisor-tool-2026-03-01\"]")
+    }
+
     #[test]
     fn models_differ_in_what_they_take() {
         let old = "api_version = \"2023-06-01\"\n";
@@ -384,6 +391,20 @@ mod tests {
                 "thinking = \"off\"\neffort = \"max\"",
                 "`request.thinking` is off, which `claude-opus-5` does not take at the effort \"max\"; lower the effort to \"low\"",
             ),
+            ("claude-haiku-5-5", "thinking = \"off\"\neffort = \"high\"", ""),
+            ("claude-haiku-5-5", "thinking = \"off\"\neffort = \"xhigh\"", "`request.thinking` is off, which `claude-haiku-5-5` does not take"),
+            ("claude-sonnet-5-5", "thinking = \"between_tools\"\neffort = \"high\"", ""),
+            (
+                "claude-sonnet-5-5",
+                "thinking = \"between_tools\"\nparams = { output_config = { effort = \"max\" } }",
+                "`request.thinking` is off, which `claude-sonnet-5-5` does not take at the effort \"max\"",
+            ),
+            (
+                "claude-haiku-5-5",
+                "thinking = \"between_tools\"",
+                "`request.thinking` is of the type \"between_tools\", which `claude-haiku-5-5` does not take; use \"off\"",
+            ),
+            ("claude-opus-5-5", "thinking = \"between_tools\"", "does not take; leave it out: the model always thinks"),
             ("claude-opus-4-8", "thinking = { budget_tokens = 2000 }", "which `claude-opus-4-8` does not take; use \"adaptive\""),
             ("claude-opus-4-6", "thinking = { budget_tokens = 2000 }", ""),
             ("claude-sonnet-4-5", "thinking = \"adaptive\"", "give it a budget"),
@@ -391,6 +412,50 @@ mod tests {
                 "claude-haiku-4-5",
                 "thinking = { budget_tokens = 4000 }",
                 "`request.thinking` has a budget of 4000 tokens, and the whole answer has 4000",
+            ),
+            (
+                "claude-haiku-4-5",
+                &format!("{TOOL}thinking = {{ budget_tokens = 4000 }}\nbetas = [\"interleaved-thinking-2025-05-14\"]"),
+                "",
+            ),
+            (
+                "claude-haiku-4-5",
+                "thinking = { budget_tokens = 4000 }\nbetas = [\"interleaved-thinking-2025-05-14\"]",
+                "and the whole answer has 4000",
+            ),
+            (
+                "claude-sonnet-5-5",
+                "tools = [{ type = \"computer_20251124\", name = \"computer\", display_width_px = 8, display_height_px = 8 }]",
+                "`request.tools` has a tool of the type `computer_20251124`, which `claude-sonnet-5-5` does not take; \
+                 use `{ type = \"computer_toolset_20260801\" }`",
+            ),
+            ("claude-sonnet-5-5", "tools = [{ type = \"computer_toolset_20260801\" }]", ""),
+            (
+                "claude-haiku-4-5",
+                "tools = [{ server = \"web_search\", type = \"web_search_20260318\" }]",
+                "`request.tools` has `web_search_20260318`, which is for models from Claude 4.6 on and not for `claude-haiku-4-5`; \
+                 write `{ server = \"web_search\", type = \"web_search_20250305\" }`",
+            ),
+            (
+                "claude-haiku-4-5",
+                "tools = [{ server = \"web_search\", type = \"web_search_20260318\", allowed_callers = [\"direct\"] }]",
+                "",
+            ),
+            (
+                "claude-sonnet-5-5",
+                &advised_by("claude-opus-4-8"),
+                "`request.tools` has `claude-opus-4-8` as advisor, which `claude-sonnet-5-5` does not take",
+            ),
+            ("claude-sonnet-5-5", &advised_by("claude-opus-5-5"), ""),
+            ("claude-fable-5-2", &advised_by("claude-opus-5-5"), "use `claude-fable-5-2` or `claude-mythos-5-2`"),
+            ("claude-fable-5-2", &advised_by("claude-mythos-5-2"), ""),
+            ("claude-opus-5", &advised_by("claude-opus-4-1"), "has the advisor `claude-opus-4-1`, which is retired; use `claude-opus-5-5`"),
+            ("claude-opus-5", &advised_by("claude-opus-55"), "has the unknown advisor `claude-opus-55`; did you mean"),
+            ("claude-opus-5", SYSTEM, ""),
+            (
+                "claude-opus-4-7",
+                SYSTEM,
+                "`request.messages` has a message of the role `system`, which `claude-opus-4-7` does not take; put it into `request.system`",
             ),
             ("claude-opus-5", &format!("{TOOL}tool_choice = \"any\""), ""),
             (
@@ -459,6 +524,17 @@ mod tests {
             ("claude-opus-4-8", "max_tokens = 50", ""),
             ("claude-opus-4-8", "max_tokens = 50\nthinking = \"adaptive\"", "`claude-opus-4-8` thinks before it answers"),
             ("claude-haiku-4-5", "max_tokens = 50", ""),
+            (
+                "claude-sonnet-4-5",
+                "betas = [\"context-1m-2025-08-07\"]",
+                "the beta `context-1m-2025-08-07` has no effect: it ended on 2026-04-30, and `claude-sonnet-4-5` takes prompts of 200000",
+            ),
+            ("claude-opus-4-8", "betas = [\"context-1m-2025-08-07\"]", "takes prompts of 1000000 tokens without it"),
+            (
+                "claude-opus-4-8",
+                "tools = [{ type = \"mcp_toolset\", mcp_server_name = \"desk\" }]",
+                "the tool `desk` belongs to a beta: without \"mcp-client-2026-09-15\" in `request.betas` every row may fail",
+            ),
             ("claude-haiku-4-5", "betas = [\"output-300k-2026-03-24\"]", "the beta `output-300k-2026-03-24` has no effect"),
         ] {
             let found = said(model, options).unwrap();
