@@ -558,7 +558,6 @@ impl Tool {
         if !is_own {
             if let Some((key, why)) = problem(map) {
                 let key = if key.is_empty() { key } else { format!("has a `{key}` that ") };
-                let why = why.strip_prefix("has a ").map(str::to_owned).unwrap_or(why);
                 return Err(wrong(place, &format!("{key}{why}")));
             }
             return Ok(Tool { name, input_schema: None, strict, cache, definition });

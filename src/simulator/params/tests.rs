@@ -347,18 +347,19 @@ fn agrees_with_what_is_checked_before_sending() {
             let user = "{ role = \"user\", text = \"x\" }";
             let limit = if option.contains("max_tokens = ") { "" } else { "max_tokens = 2000\n" };
             let messages = if option.contains("messages = ") { String::new() } else { format!("messages = [{user}]\n") };
-            let spec: RequestSpec = toml::from_str(&format!("model = \"{id}\"\n{limit}{messages}{option}")).unwrap();
-            let checked = Requests::compile(&spec, std::path::Path::new("."), &arrow::datatypes::Schema::empty(), &catalog);
-            // What is refused is sent all the same, past the check: by a catalog that knows no rules of the model.
-            let mut lenient = Catalog::builtin().clone();
-            lenient.models.remove(id);
-            let sent = match Requests::compile(&spec, std::path::Path::new("."), &arrow::datatypes::Schema::empty(), &lenient) {
-                Ok(requests) => String::from_utf8(requests.params_json(b"]}")).unwrap(),
-                // What no model takes is refused whatever the catalog.
-                Err(error) => {
-                    assert!(checked.is_err(), "{id}: {option}\n  {error}");
-                    continue;
-                }
+            let compile = |model: &str| {
+                let spec: RequestSpec = toml::from_str(&format!("model = \"{model}\"\n{limit}{messages}{option}")).unwrap();
+                let folder = std::path::Path::new(".");
+                (Requests::compile(&spec, folder, &arrow::datatypes::Schema::empty(), &catalog), spec)
+            };
+            let (checked, spec) = compile(id);
+            let sent = |requests: &Requests| String::from_utf8(requests.params_json(b"]}")).unwrap();
+            // What is refused is sent all the same, past the check: as for a model of which no rules are known.
+            let sent = match (&checked, compile("no-rules").0) {
+                (Ok(requests), _) => sent(requests),
+                (Err(_), Ok(lenient)) => sent(&lenient).replace("no-rules", id),
+                // What no model takes is refused whatever the model.
+                (Err(_), Err(_)) => continue,
             };
             let terms = Terms { purpose: Purpose::Batch, new_version: spec.api_version.is_none(), betas: &spec.betas };
             let answered = reader.read(&sent, terms);
