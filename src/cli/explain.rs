@@ -413,7 +413,9 @@ fn provider_hint(error: &rowmill::provider::ApiError) -> String {
 fn account_hint(code: Option<&str>) -> &'static str {
     match code {
         Some("cmek_key_disabled") => "enable the workspace's encryption key again, then run the same command again",
-        Some("cmek_key_network_blocked") => "let the provider reach the workspace's encryption key, then run the same command again",
+        Some("cmek_key_network_blocked") => {
+            "let the provider reach the workspace's encryption key, then run the same command again"
+        }
         Some("workspace_human_review_disabled") => {
             "use a key of a workspace that has Human Review on, or turn it on, then run the same command again"
         }

@@ -182,7 +182,10 @@ fn a_mark_behind_each_rows_own_text_is_paid_by_each_row() {
     // Writing costs 2 times the input for an hour, 1.25 times for five minutes.
     assert_eq!(hour.likely.picodollars(), 2 * plain.likely.picodollars());
     assert_eq!(minutes.likely.picodollars() * 4, 5 * plain.likely.picodollars());
-    assert_eq!((hour.most.picodollars(), minutes.most.picodollars() * 4), (2 * plain.most.picodollars(), 5 * plain.most.picodollars()));
+    assert_eq!(
+        (hour.most.picodollars(), minutes.most.picodollars() * 4),
+        (2 * plain.most.picodollars(), 5 * plain.most.picodollars())
+    );
     // A prompt below the model's shortest prefix is not cached.
     assert_eq!(of(HOUR, 5).likely, of("", 5).likely);
 }

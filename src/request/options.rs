@@ -243,7 +243,11 @@ fn output_config(spec: &RequestSpec) -> Result<Map<String, Value>, Error> {
         needs_beta(spec, &format!("params.output_config.{key}"), betas)?;
     }
     if let Some(why) = config.get("task_budget").and_then(parameters::task_budget) {
-        return Err(refused("params.output_config.task_budget", why, "write for instance `{ type = \"tokens\", total = 50000 }`"));
+        return Err(refused(
+            "params.output_config.task_budget",
+            why,
+            "write for instance `{ type = \"tokens\", total = 50000 }`",
+        ));
     }
     match (&spec.effort, written) {
         (Some(_), Some(_)) => Err(twice("effort", "output_config.effort")),
@@ -542,7 +546,10 @@ mod tests {
             ("params = { metadata = { job = \"x\" } }", "`request.params.metadata` takes a `user_id` and nothing else"),
             ("params = { service_tier = \"batch\" }", "`request.params.service_tier` must be"),
             ("params = { stream = true }", "`request.params.stream` is refused in a batch unless it is `false`"),
-            ("params = { cache_control = { type = \"ephemeral\", ttl = \"2h\" } }", "`request.params.cache_control` is no cache mark"),
+            (
+                "params = { cache_control = { type = \"ephemeral\", ttl = \"2h\" } }",
+                "`request.params.cache_control` is no cache mark",
+            ),
             ("params = { thread = { type = \"create\" } }", "`request.params.thread` is refused in a batch"),
             ("params = { workspace_id = \"w\" }", "the workspace stands in a header; set the variable ANTHROPIC_WORKSPACE_ID"),
             ("params = { metdata = {} }", "`request.params.metdata` is not known; did you mean `metadata`?"),

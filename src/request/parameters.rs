@@ -135,11 +135,7 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
     header("anthropic-beta", BETAS, "put them into `request.betas`"),
     header("anthropic_version", VERSION, "use `request.api_version`"),
     header("anthropic-version", VERSION, "use `request.api_version`"),
-    header(
-        "workspace_id",
-        "is refused in `params`: the workspace stands in a header",
-        "set the variable ANTHROPIC_WORKSPACE_ID",
-    ),
+    header("workspace_id", "is refused in `params`: the workspace stands in a header", "set the variable ANTHROPIC_WORKSPACE_ID"),
 ];
 
 /// The members of `output_config`, with the beta each needs.

@@ -554,8 +554,10 @@ mod tests {
     fn the_limits_are_those_of_a_rows_own_model() {
         // The job's model has no effort; a row that chooses another one has.
         let job = |model: &str, rest: &str| {
-            let messages = if rest.contains("messages") { "" } else { "messages = [{ role = \"user\", text = \"{{ body }}\" }]\n" };
-            let job = format!("model = \"{model}\"\nmax_tokens = 2000\n{messages}{rest}\nper_row = {{ model = \"which model\" }}");
+            let messages =
+                if rest.contains("messages") { "" } else { "messages = [{ role = \"user\", text = \"{{ body }}\" }]\n" };
+            let job =
+                format!("model = \"{model}\"\nmax_tokens = 2000\n{messages}{rest}\nper_row = {{ model = \"which model\" }}");
             let spec = toml::from_str(&job).unwrap();
             rendered(&Requests::compile(&spec, Path::new("."), &rows().schema(), Catalog::builtin()).unwrap())
         };
@@ -566,7 +568,10 @@ mod tests {
         let old = "[per_row]\nmodel = \"CASE WHEN body = 'bb' THEN 'claude-haiku-4-5' END\"";
         let found = rendered(&compile(&format!("tools = [{{ server = \"web_search\" }}]\n{old}")).unwrap());
         assert!(found[0].is_ok() && found[2].is_ok(), "{found:?}");
-        assert!(found[1].as_ref().unwrap_err().contains("not for `claude-haiku-4-5`; write `{ server = \"web_search\""), "{found:?}");
+        assert!(
+            found[1].as_ref().unwrap_err().contains("not for `claude-haiku-4-5`; write `{ server = \"web_search\""),
+            "{found:?}"
+        );
         // A message of the role `system`, by the job and in a conversation.
         let system = "messages = [{ role = \"user\", text = \"{{ body }}\" }, { role = \"system\", text = \"Be brief.\" }]";
         let found = job("claude-opus-5", system);

@@ -195,7 +195,8 @@ fn effort(case: &Case<'_>) -> Option<(String, String)> {
 fn thinking_type(case: &Case<'_>) -> Option<(String, String)> {
     let kind = case.asked.thinking()?;
     let Case { id, model, .. } = case;
-    let is_refused = model.thinking_refused.iter().any(|refused| refused == kind) || (kind == "between_tools" && !model.between_tools);
+    let is_refused =
+        model.thinking_refused.iter().any(|refused| refused == kind) || (kind == "between_tools" && !model.between_tools);
     if !is_refused {
         return None;
     }
@@ -317,7 +318,9 @@ fn long_context_without_effect(case: &Case<'_>) -> Option<String> {
     let (id, most) = (case.id, case.model.context_tokens);
     case.asked.long_context.then(|| match most {
         1_000_000.. => format!("the beta `{LONG_CONTEXT}` has no effect: `{id}` takes prompts of {most} tokens without it"),
-        _ => format!("the beta `{LONG_CONTEXT}` has no effect: it ended on 2026-04-30, and `{id}` takes prompts of {most} tokens"),
+        _ => {
+            format!("the beta `{LONG_CONTEXT}` has no effect: it ended on 2026-04-30, and `{id}` takes prompts of {most} tokens")
+        }
     })
 }
 
@@ -392,7 +395,11 @@ mod tests {
                 "`request.thinking` is off, which `claude-opus-5` does not take at the effort \"max\"; lower the effort to \"low\"",
             ),
             ("claude-haiku-5-5", "thinking = \"off\"\neffort = \"high\"", ""),
-            ("claude-haiku-5-5", "thinking = \"off\"\neffort = \"xhigh\"", "`request.thinking` is off, which `claude-haiku-5-5` does not take"),
+            (
+                "claude-haiku-5-5",
+                "thinking = \"off\"\neffort = \"xhigh\"",
+                "`request.thinking` is off, which `claude-haiku-5-5` does not take",
+            ),
             ("claude-sonnet-5-5", "thinking = \"between_tools\"\neffort = \"high\"", ""),
             (
                 "claude-sonnet-5-5",
@@ -449,7 +456,11 @@ mod tests {
             ("claude-sonnet-5-5", &advised_by("claude-opus-5-5"), ""),
             ("claude-fable-5-2", &advised_by("claude-opus-5-5"), "use `claude-fable-5-2` or `claude-mythos-5-2`"),
             ("claude-fable-5-2", &advised_by("claude-mythos-5-2"), ""),
-            ("claude-opus-5", &advised_by("claude-opus-4-1"), "has the advisor `claude-opus-4-1`, which is retired; use `claude-opus-5-5`"),
+            (
+                "claude-opus-5",
+                &advised_by("claude-opus-4-1"),
+                "has the advisor `claude-opus-4-1`, which is retired; use `claude-opus-5-5`",
+            ),
             ("claude-opus-5", &advised_by("claude-opus-55"), "has the unknown advisor `claude-opus-55`; did you mean"),
             ("claude-opus-5", SYSTEM, ""),
             (

@@ -154,16 +154,13 @@ const SERVER_TOOLS: &[ServerTool] = &[
     ServerTool { prefix: "browser_toolset_", versions: &[toolset("20260801")] },
     ServerTool {
         prefix: "advisor_",
-        versions: &[
-            version("20260301", "advisor", &["caching", "max_tokens", "max_uses", "model"]).beta("advisor-tool-")
-        ],
+        versions: &[version("20260301", "advisor", &["caching", "max_tokens", "max_uses", "model"]).beta("advisor-tool-")],
     },
 ];
 
 /// The tools that a job names by short names, with the version that every model takes; models from Claude 4.6 on take the newest, which looks
 /// through what it finds with code of the model's before the model reads it. **Source**: documentation of the web search tool.
-const SHORT_NAMES: &[(&str, &str)] =
-    &[("web_search", "20250305"), ("web_fetch", "20250910"), ("code_execution", "20250825")];
+const SHORT_NAMES: &[(&str, &str)] = &[("web_search", "20250305"), ("web_fetch", "20250910"), ("code_execution", "20250825")];
 
 /// Settings that every tool has which has a name.
 const COMMON_SETTINGS: &[&str] = &["allowed_callers", "cache_control", "defer_loading", "strict"];
@@ -177,7 +174,8 @@ const SWITCH: Form = (Value::is_boolean, "must be `true` or `false`");
 const TEXT: Form = (|value| value.as_str().is_some_and(|text| !text.is_empty()), "must be a text");
 const TABLE: Form = (Value::is_object, "must be a table");
 const TEXTS: Form = (|value| texts(value).is_some(), "must be a list of texts");
-const TABLES: Form = (|value| value.as_array().is_some_and(|items| items.iter().all(Value::is_object)), "must be a list of tables");
+const TABLES: Form =
+    (|value| value.as_array().is_some_and(|items| items.iter().all(Value::is_object)), "must be a list of tables");
 const MARK: Form = (|value| mark_of(value).is_some(), "must be `{ type = \"ephemeral\" }`, with `ttl = \"1h\"` if wanted");
 const DOMAINS: Form = (is_domains, "must be a list of domains such as \"example.org\", without `https://`");
 const LOCATION: Form = (
@@ -248,7 +246,8 @@ fn version_of(kind: &str) -> Option<(&'static ServerTool, Option<&'static Versio
     let (tool, day) = SERVER_TOOLS.iter().find_map(|tool| {
         let day = kind.strip_prefix(tool.prefix).filter(|day| is_day(day));
         // Tool search may be asked for in its newest version, without a day.
-        let newest = || (tool.prefix.strip_suffix('_') == Some(kind) && kind.starts_with("tool_search_")).then(|| tool.newest().day);
+        let newest =
+            || (tool.prefix.strip_suffix('_') == Some(kind) && kind.starts_with("tool_search_")).then(|| tool.newest().day);
         day.or_else(newest).map(|day| (tool, day))
     })?;
     Some((tool, tool.versions.iter().find(|version| version.day == day)))
@@ -268,7 +267,9 @@ pub(crate) fn problem(definition: &Map<String, Value>) -> Option<(String, String
     if let Some((_, Some(version))) = version_of(kind) {
         let name = definition.get("name").and_then(Value::as_str);
         match version.name {
-            Some(known) if name != Some(known) => return found("name", format!("must be \"{known}\" for a tool of the type `{kind}`")),
+            Some(known) if name != Some(known) => {
+                return found("name", format!("must be \"{known}\" for a tool of the type `{kind}`"));
+            }
             _ => {}
         }
         if let Some(key) = definition.keys().find(|key| !version.has(key)) {
@@ -740,7 +741,10 @@ mod tests {
             ("{ server = \"web_search\", max_uses = -1 }", "has a `max_uses` that must be a whole number, at least 1"),
             ("{ server = \"web_search\", max_uses = 0 }", "`max_uses`"),
             ("{ server = \"web_search\", max_uses = \"3\" }", "`max_uses`"),
-            ("{ server = \"web_search\", allowed_domains = \"example.org\" }", "`allowed_domains` that must be a list of domains"),
+            (
+                "{ server = \"web_search\", allowed_domains = \"example.org\" }",
+                "`allowed_domains` that must be a list of domains",
+            ),
             ("{ server = \"web_search\", allowed_domains = [] }", "`allowed_domains`"),
             ("{ server = \"web_search\", blocked_domains = [\"https://example.org\"] }", "without `https://`"),
             (
@@ -748,7 +752,10 @@ mod tests {
                 "takes one of them",
             ),
             ("{ server = \"web_fetch\", allowed_domains = [\"a.org\"], blocked_domains = [\"b.org\"] }", "takes one of them"),
-            ("{ server = \"web_search\", user_location = { city = \"Oslo\" } }", "`user_location` that must be a table with `type"),
+            (
+                "{ server = \"web_search\", user_location = { city = \"Oslo\" } }",
+                "`user_location` that must be a table with `type",
+            ),
             ("{ server = \"web_search\", user_location = { type = \"exact\" } }", "`user_location`"),
             ("{ server = \"web_search\", user_location = { type = \"approximate\", country = \"Norway\" } }", "`user_location`"),
             ("{ server = \"web_search\", user_location = \"Oslo\" }", "`user_location`"),
@@ -756,7 +763,10 @@ mod tests {
             ("{ server = \"web_fetch\", citations = true }", "`citations` that must be `{ enabled = true }`"),
             ("{ server = \"web_fetch\", max_content_tokens = 0.5 }", "`max_content_tokens`"),
             ("{ server = \"web_fetch\", use_cache = \"no\" }", "`true` or `false`"),
-            ("{ server = \"web_search\", use_cache = true }", "`use_cache` that is not among the settings of `web_search_20260318`"),
+            (
+                "{ server = \"web_search\", use_cache = true }",
+                "`use_cache` that is not among the settings of `web_search_20260318`",
+            ),
             (
                 "{ server = \"web_search\", type = \"web_search_20250305\", response_inclusion = \"full\" }",
                 "`response_inclusion` that is not among the settings of `web_search_20250305`",
@@ -764,7 +774,10 @@ mod tests {
             ("{ type = \"web_search_20250305\", name = \"search\" }", "`name` that must be \"web_search\""),
             ("{ type = \"web_search_20250305\" }", "`name` that must be \"web_search\""),
             ("{ type = \"computer_toolset_20260801\", name = \"computer\" }", "`name` that is not among the settings"),
-            ("{ type = \"computer_20250124\", name = \"computer\", display_width_px = 9 }", "`display_height_px` that is missing"),
+            (
+                "{ type = \"computer_20250124\", name = \"computer\", display_width_px = 9 }",
+                "`display_height_px` that is missing",
+            ),
             ("{ type = \"advisor_20260301\", name = \"advisor\" }", "`model` that is missing"),
             ("{ type = \"mcp_toolset\" }", "`mcp_server_name` that is missing"),
             ("{ server = \"code_execution\", allowed_callers = \"direct\" }", "`allowed_callers` that must be a list of texts"),

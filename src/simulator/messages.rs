@@ -131,9 +131,7 @@ impl Walk<'_> {
     fn check_role(&self, n: usize, role: &str, last: bool) -> Result<(), Refusal> {
         let misplaced = |n: usize, what: &str| Err(Refusal::invalid(format!("messages.{n}: role 'system' {what}")));
         match role {
-            "user" if self.before == Before::System => {
-                misplaced(n - 1, "must precede an 'assistant' message or end the array")
-            }
+            "user" if self.before == Before::System => misplaced(n - 1, "must precede an 'assistant' message or end the array"),
             "user" => Ok(()),
             "assistant" if n == 0 => Err(Refusal::invalid("messages: first message must use the \"user\" role")),
             "assistant" if last && !self.head.model.prefill => Err(Refusal::invalid(
@@ -143,13 +141,16 @@ impl Walk<'_> {
                 Err(Refusal::invalid("messages: prefill cannot be used together with `output_config.format`"))
             }
             "assistant" => Ok(()),
-            "system" if n == 0 => misplaced(n, "cannot come first; use the top-level 'system' parameter for the initial system prompt"),
+            "system" if n == 0 => {
+                misplaced(n, "cannot come first; use the top-level 'system' parameter for the initial system prompt")
+            }
             "system" if !self.head.model.system_messages => misplaced(n, "is not supported on this model"),
             "system" if self.before == Before::Assistant => misplaced(n, "must follow a 'user' message"),
             "system" => Ok(()),
             _ => {
                 let short: String = role.chars().take(40).collect();
-                let text = format!("messages: Unexpected role \"{short}\". Allowed roles are \"user\", \"assistant\" or \"system\"");
+                let text =
+                    format!("messages: Unexpected role \"{short}\". Allowed roles are \"user\", \"assistant\" or \"system\"");
                 Err(Refusal::invalid(text))
             }
         }

@@ -374,8 +374,10 @@ impl Rules<'_> {
             return Err(Refusal::invalid(format!("max_tokens: Input should be greater than or equal to {least}")));
         }
         let wanted = wanted.unsigned_abs();
-        let longer =
-            self.model.max_batch_output_tokens.filter(|_| self.terms.has_beta(LONG_OUTPUT) && self.terms.purpose == Purpose::Batch);
+        let longer = self
+            .model
+            .max_batch_output_tokens
+            .filter(|_| self.terms.has_beta(LONG_OUTPUT) && self.terms.purpose == Purpose::Batch);
         let most = longer.unwrap_or(self.model.max_output_tokens);
         if wanted > most {
             let text =

@@ -46,8 +46,8 @@ use turns::{Content, Turn};
 use uploads::Uploads;
 
 pub(crate) use attach::{Media, Source};
-pub use spec::{BlockSpec, CacheTtl, CellForm, ContentSpec, DocumentSpec, ImageSpec, MessageSpec, Role, SystemSpec};
 pub use order::OrderFault;
+pub use spec::{BlockSpec, CacheTtl, CellForm, ContentSpec, DocumentSpec, ImageSpec, MessageSpec, Role, SystemSpec};
 pub use turns::TurnFault;
 
 /// What a prompt is compiled in.

@@ -150,7 +150,8 @@ fn find_python() -> Option<PathBuf> {
     if has_sdk(&python) && is_fresh() == Some(true) {
         return Some(python);
     }
-    let made = has_sdk(&python) || ["python3", "python"].iter().any(|python| runs(Command::new(python).args(["-m", "venv"]).arg(&home)));
+    let made =
+        has_sdk(&python) || ["python3", "python"].iter().any(|python| runs(Command::new(python).args(["-m", "venv"]).arg(&home)));
     let pip = [
         "-m",
         "pip",

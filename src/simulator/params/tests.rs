@@ -77,17 +77,17 @@ fn takes_what_the_api_takes() {
         (json!({"tools": [tool], "tool_choice": {"type": "tool", "name": "f"}}), BATCH),
         (json!({"model": "always", "tools": [tool], "tool_choice": {"type": "auto"}}), BATCH),
         (json!({"model": "always", "max_tokens": 300_000}), under(&long)),
-        (
-            json!({"thinking": {"type": "enabled", "budget_tokens": 20_000}, "tools": [tool]}),
-            under(&interleaved),
-        ),
+        (json!({"thinking": {"type": "enabled", "budget_tokens": 20_000}, "tools": [tool]}), under(&interleaved)),
         (json!({"output_config": {"task_budget": {"type": "tokens", "total": 50_000}}}), under(&budgets)),
         (json!({"compaction": {"type": "summarize"}}), under(&compact)),
         (json!({"compaction": {"type": "summarize"}, "max_tokens": null}), Terms { purpose: Purpose::Count, ..under(&compact) }),
         (json!({"fallback_credit_token": "fct_1"}), BATCH),
         (json!({"stream": false}), BATCH),
         (json!({"diagnostics": {"previous_message_id": "msg_1"}, "container": "c"}), BATCH),
-        (json!({"model": "default", "tools": [{"type": "computer_toolset_20260801"}, {"type": "browser_toolset_20260801"}]}), BATCH),
+        (
+            json!({"model": "default", "tools": [{"type": "computer_toolset_20260801"}, {"type": "browser_toolset_20260801"}]}),
+            BATCH,
+        ),
         (
             json!({"model": "default", "messages": [
                 {"role": "user", "content": "a"}, {"role": "system", "content": "b"}, {"role": "assistant", "content": "c"},
@@ -445,9 +445,15 @@ mod agreement {
             "{ type = \"brand_new_20270101\", name = \"brand_new\", max_uses = \"some\" }",
         ];
         options.extend(tools.map(|tool| format!("tools = [{tool}]")));
-        for advisor in
-            ["claude-opus-5-5", "claude-opus-4-8", "claude-opus-4-7", "claude-sonnet-5", "claude-haiku-5-5", "claude-fable-5-2", "claude-x"]
-        {
+        for advisor in [
+            "claude-opus-5-5",
+            "claude-opus-4-8",
+            "claude-opus-4-7",
+            "claude-sonnet-5",
+            "claude-haiku-5-5",
+            "claude-fable-5-2",
+            "claude-x",
+        ] {
             options.push(format!("tools = [{{ type = \"advisor_20260301\", name = \"advisor\", model = \"{advisor}\" }}]"));
         }
         options

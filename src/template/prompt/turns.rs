@@ -253,7 +253,8 @@ pub(super) fn examples(part: &str, path: &Path, templates: &mut Templates) -> Re
         let number = i + 1;
         let example: JsonExample<'_> = serde_json::from_str(line)
             .map_err(|_| fails(number, "is not an object such as `{\"user\": \"…\", \"assistant\": \"…\"}`".to_owned()))?;
-        let said = |role: Role, raw: &RawValue| content(number, role, raw).map(owned).map_err(|fault| fails(number, of_line(&fault)));
+        let said =
+            |role: Role, raw: &RawValue| content(number, role, raw).map(owned).map_err(|fault| fails(number, of_line(&fault)));
         match (example.user, example.assistant, &example.role, example.content) {
             (Some(user), Some(assistant), None, None) => {
                 turns.push(Turn { role: Role::User, content: said(Role::User, user)? });
