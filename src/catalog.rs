@@ -14,7 +14,6 @@ mod price;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -84,7 +83,7 @@ pub struct Model {
     /// Whether `thinking.type = "between_tools"` is known to be taken, which leaves out the thinking before the answer.
     #[serde(default)]
     pub between_tools: bool,
-    /// Levels of effort at which thinking may be off; empty where that depends on no level, or where it cannot be off at all.
+    /// Levels of effort at which thinking may be off, or `between_tools`; empty where that depends on no level, or where it cannot be off.
     #[serde(default)]
     pub thinking_off_effort: Vec<String>,
     /// Levels of effort it takes; empty where the parameter is refused.
@@ -96,6 +95,18 @@ pub struct Model {
     /// Whether a trailing assistant turn (prefill) is taken.
     #[serde(default)]
     pub prefill: bool,
+    /// Whether a message of the role `system` is taken behind a user turn.
+    #[serde(default)]
+    pub system_messages: bool,
+    /// Types of tools that are answered with a 400, such as `computer_20251124`.
+    #[serde(default)]
+    pub tools_refused: Vec<String>,
+    /// The only models that may advise it; empty where others may.
+    #[serde(default)]
+    pub advisors: Vec<String>,
+    /// Models that may not advise it.
+    #[serde(default)]
+    pub advisors_refused: Vec<String>,
     /// Whether a forced tool (`tool_choice` `any` or `tool`) is taken.
     #[serde(default)]
     pub forced_tools: bool,
@@ -254,9 +265,10 @@ struct Written {
 }
 
 impl Model {
-    /// Whether calls fail from this day on, as far as the table knows: the day its end was set for has passed.
+    /// Whether the day that was set for its end has passed, and it is still in service as far as the table knows. A date alone retires
+    /// nothing, since ends are put off: the stage of its life decides, which is what the provider's own list of models says.
     #[must_use]
-    pub fn is_retired(&self, today: Date) -> bool {
+    pub fn is_overdue(&self, today: Date) -> bool {
         self.lifecycle == Lifecycle::Deprecated && self.retires.is_some_and(|day| day < today)
     }
 }
@@ -291,21 +303,6 @@ impl Catalog {
             overridden.insert(id);
         }
         Catalog::assemble(over.date.unwrap_or(self.date), written, overridden)
-    }
-
-    /// The table as it is on a day: models whose end has passed are among the retired.
-    #[must_use]
-    pub fn as_of(&self, today: Date) -> Cow<'_, Catalog> {
-        if !self.models.values().any(|model| model.is_retired(today)) {
-            return Cow::Borrowed(self);
-        }
-        let mut catalog = self.clone();
-        let (gone, models) = std::mem::take(&mut catalog.models).into_iter().partition(|(_, model)| model.is_retired(today));
-        catalog.models = models;
-        let gone: BTreeMap<String, Model> = gone;
-        let retired = |Model { aliases, retires, successor, prices, .. }| Retired { aliases, retires, successor, prices };
-        catalog.retired.extend(gone.into_iter().map(|(id, model)| (id, retired(model))));
-        Cow::Owned(catalog)
     }
 
     /// The model in service of this id or alias, with its own id.
@@ -346,7 +343,7 @@ impl Catalog {
         let day = model.retires.filter(|_| model.lifecycle == Lifecycle::Deprecated)?;
         let instead = instead(model.successor.as_deref());
         match days_between(today, day) {
-            ..0 => Some(format!("model `{id}` was to be retired on {day}{instead}")),
+            ..0 => Some(format!("model `{id}` was to be retired on {day}, so every row may fail{instead}")),
             0 => Some(format!("model `{id}` is retired today{instead}")),
             1 => Some(format!("model `{id}` is retired tomorrow, on {day}{instead}")),
             days @ ..=NOTICE_DAYS => Some(format!("model `{id}` is retired in {days} days, on {day}{instead}")),

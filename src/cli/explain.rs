@@ -400,6 +400,7 @@ fn provider_hint(error: &rowmill::provider::ApiError) -> String {
     match judge(Call::Create, error, 0, std::time::Duration::ZERO, 0.0) {
         Verdict::StopCredentials => "check the key in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and what it may do".to_owned(),
         Verdict::StopSpend => "raise the spend limit or add credit, then run the same command again".to_owned(),
+        Verdict::StopAccount => account_hint(error.code.as_deref()).to_owned(),
         Verdict::Split => "lower `batch.max_bytes` in the job file".to_owned(),
         Verdict::Fail if error.status == Some(400) => {
             "the provider does not take the request as it is; nothing was sent".to_owned()
@@ -408,9 +409,40 @@ fn provider_hint(error: &rowmill::provider::ApiError) -> String {
     }
 }
 
+/// What to do about an organization or workspace that is switched off: it is neither the job's fault nor the key's.
+fn account_hint(code: Option<&str>) -> &'static str {
+    match code {
+        Some("cmek_key_disabled") => "enable the workspace's encryption key again, then run the same command again",
+        Some("cmek_key_network_blocked") => {
+            "let the provider reach the workspace's encryption key, then run the same command again"
+        }
+        Some("workspace_human_review_disabled") => {
+            "use a key of a workspace that has Human Review on, or turn it on, then run the same command again"
+        }
+        _ => "the organization is on hold at the provider; appeal there, then run the same command again",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workspace_that_is_switched_off_is_no_fault_of_the_key() {
+        use rowmill::provider::{ApiError, Delivery};
+        for (code, words) in [
+            ("cmek_key_disabled", "encryption key"),
+            ("workspace_human_review_disabled", "Human Review"),
+            ("organization_on_hold", "appeal"),
+        ] {
+            let refused = ApiError::new("create batch", "invalid_request_error", "no", Delivery::Refused);
+            let source = ApiError { status: Some(400), code: Some(code.to_owned()), ..refused };
+            let hint = provider_hint(&source);
+            assert!(hint.contains(words) && !hint.contains("ANTHROPIC_API_KEY"), "{hint}");
+            let error = Error::Provider { doing: "x".to_owned(), source: Box::new(source), standing: "y".to_owned() };
+            assert_eq!(exit_code(&error), PROVIDER, "{code}");
+        }
+    }
 
     #[test]
     fn names_rows_as_people_do() {

@@ -132,6 +132,7 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
         (model.structured_output, "a schema for answers"),
         (model.forced_tools, "a forced tool"),
         (model.prefill, "the beginning of an answer (prefill)"),
+        (model.system_messages, "messages of the role `system`"),
         (model.sampling, "sampling parameters, under API version 2023-06-01"),
     ];
     let words = |wanted: bool| {

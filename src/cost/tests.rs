@@ -111,7 +111,10 @@ fn kinds_that_are_not_named_cost_nothing() {
 #[test]
 fn a_model_without_a_price_is_an_error_and_no_zero() {
     let error = |model| of_usage(Catalog::builtin(), model, &Usage::default()).unwrap_err();
-    assert_eq!(error("claude-mythos-preview"), Unpriced::NoPrice { model: "claude-mythos-preview".into() });
+    let mut catalog = Catalog::builtin().clone();
+    catalog.models.get_mut("claude-opus-5").expect("the model").prices = None;
+    let unpriced = of_usage(&catalog, "claude-opus-5", &Usage::default());
+    assert_eq!(unpriced.unwrap_err(), Unpriced::NoPrice { model: "claude-opus-5".into() });
     assert_eq!(error("claude-2.1"), Unpriced::NoPrice { model: "claude-2.1".into() });
     assert_eq!(error("gpt-4"), Unpriced::UnknownModel { model: "gpt-4".into() });
 }

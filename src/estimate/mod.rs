@@ -45,6 +45,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, Model, Prices};
 use crate::cost::{self, Money, Unpriced};
 use crate::outcome::Usage;
+use crate::template::prompt::CacheTtl;
 use crate::template::prompt::media::MediaFacts;
 use cache::{CacheOutlook, ReadsBasis};
 use fit::{Fit, FitBasis};
@@ -362,10 +363,18 @@ impl<'a> View<'a> {
         let reads = (reads_of(self.before + may_read) - reads_of(self.before)).min(may_read);
         let writes = if self.cache.tokens() == 0 { 0 } else { n - reads };
         let (hour, minutes) = (by(self.cache.hour_tokens), by(self.cache.minutes_tokens));
+        let rest = prompts.saturating_sub((hour + minutes).saturating_mul(n));
+        // A mark behind the row's own text: each row writes it, and none reads it.
+        let is_long_enough = prompts / n.max(1) >= self.side.model.min_cache_tokens;
+        let (rest, rest_hour, rest_minutes) = match self.side.shared.each_writes.filter(|_| is_long_enough) {
+            None => (rest, 0, 0),
+            Some(CacheTtl::OneHour) => (0, rest, 0),
+            Some(CacheTtl::FiveMinutes) => (0, 0, rest),
+        };
         let usage = Usage {
-            input_tokens: Some(prompts.saturating_sub((hour + minutes).saturating_mul(n))),
-            cache_creation_1h_input_tokens: Some(hour.saturating_mul(writes)),
-            cache_creation_5m_input_tokens: Some(minutes.saturating_mul(writes)),
+            input_tokens: Some(rest),
+            cache_creation_1h_input_tokens: Some(hour.saturating_mul(writes).saturating_add(rest_hour)),
+            cache_creation_5m_input_tokens: Some(minutes.saturating_mul(writes).saturating_add(rest_minutes)),
             cache_read_input_tokens: Some((hour + minutes).saturating_mul(reads)),
             output_tokens: Some((scenario.output)(load.output).div_ceil(1_000)),
             inference_geo: self.side.shared.inference_geo.clone(),
@@ -388,9 +397,15 @@ impl<'a> View<'a> {
         let n = load.requests;
         let (shared, context) = (self.side.shared.most, self.side.model.context_tokens);
         let prompts = self.prompts_most(load).min(context.saturating_mul(n));
-        let (hour, minutes) = (self.cache.hour_tokens > 0, self.cache.minutes_tokens > 0);
-        // All that is shared may be written, at the dearest of the marks.
-        let written = if hour || minutes { shared.saturating_mul(n).min(prompts) } else { 0 };
+        let own = self.side.shared.each_writes;
+        let hour = self.cache.hour_tokens > 0 || own == Some(CacheTtl::OneHour);
+        let minutes = self.cache.minutes_tokens > 0;
+        // All that is shared may be written, at the dearest of the marks; with a mark behind it, the row's own text too.
+        let written = match own {
+            Some(_) => prompts,
+            None if hour || minutes => shared.saturating_mul(n).min(prompts),
+            None => 0,
+        };
         let mut usage = Usage {
             input_tokens: Some(prompts - written),
             output_tokens: Some(load.max_tokens),

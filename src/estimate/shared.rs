@@ -46,6 +46,8 @@ pub struct Shared {
     pub marked: Marked,
     /// Whether there are marks that have no effect, because what they cover is too short.
     pub too_short: bool,
+    /// How long what each request writes at its end lives: the mark that all requests have behind the row's own text, where there is one.
+    pub each_writes: Option<CacheTtl>,
     /// Where inference is bound to.
     pub inference_geo: Option<String>,
     /// How hard the model is told to think.
@@ -159,6 +161,12 @@ struct Walk {
     parts: Vec<SharedPart>,
 }
 
+/// The mark at the end of a block, or of a whole request.
+fn mark_of(value: &Value) -> Option<CacheTtl> {
+    let mark = Some(&value["cache_control"]).filter(|mark| mark.is_object())?;
+    Some(if mark["ttl"] == "1h" { CacheTtl::OneHour } else { CacheTtl::FiveMinutes })
+}
+
 impl Walk {
     fn new(model: &Model, media: Media) -> Walk {
         Walk {
@@ -184,8 +192,7 @@ impl Walk {
     /// Ends a part that began behind the one before.
     fn part(&mut self, what: String, block: &Value) {
         let before = self.parts.last().map_or(0, |part| part.up_to_here);
-        let cache = Some(&block["cache_control"]).filter(|mark| mark.is_object());
-        let cache = cache.map(|mark| if mark["ttl"] == "1h" { CacheTtl::OneHour } else { CacheTtl::FiveMinutes });
+        let cache = mark_of(block);
         let has_media = matches!(block["type"].as_str(), Some("image" | "document"));
         self.parts.push(SharedPart { what, tokens: self.tokens - before, up_to_here: self.tokens, cache, has_media });
     }
@@ -227,6 +234,7 @@ impl Walk {
             most: self.most,
             marked: if too_short { Marked::default() } else { marked },
             too_short,
+            each_writes: mark_of(params),
             inference_geo: text(&params["inference_geo"]),
             effort: text(&params["output_config"]["effort"]),
             thinking: params.get("thinking").cloned(),

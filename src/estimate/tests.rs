@@ -157,9 +157,37 @@ fn what_earlier_runs_showed_is_used_and_said() {
 
 #[test]
 fn a_model_without_a_price_has_no_estimate() {
-    let asked = Asked::text("claude-mythos-preview", b"{");
-    let unpriced = Estimator::new(Catalog::builtin(), &asked, Known::default());
+    let asked = Asked::text("claude-2.1", b"{");
+    let mut catalog = Catalog::builtin().clone();
+    let model = catalog.models["claude-opus-5"].clone();
+    catalog.models.insert("claude-2.1".to_owned(), crate::catalog::Model { prices: None, ..model });
+    let unpriced = Estimator::new(&catalog, &asked, Known::default());
     assert!(matches!(unpriced, Err(Unpriced::NoPrice { .. })));
+}
+
+#[test]
+fn a_mark_behind_each_rows_own_text_is_paid_by_each_row() {
+    let of = |mark: &str, words: usize| {
+        let head = SHORT.replace(r#""model":"m""#, &format!(r#""model":"m"{mark}"#));
+        let estimator = estimator("claude-opus-5", &head, Known::default());
+        let output = Span { low: 0, likely: 0, high: 0 };
+        let mut gathered = estimator.gathered();
+        let tally = Tally::of(&"word ".repeat(words));
+        let weight = Weight { tally, messages: 1, output, max_tokens: 0, model: estimator.place, ..Weight::default() };
+        (0..100).for_each(|_| gathered.push(&weight));
+        gathered.close();
+        estimator.estimate(&gathered, estimator.fit(), false).unwrap().total
+    };
+    let (plain, hour, minutes) = (of("", 1_000), of(HOUR, 1_000), of(&HOUR.replace("1h", "5m"), 1_000));
+    // Writing costs 2 times the input for an hour, 1.25 times for five minutes.
+    assert_eq!(hour.likely.picodollars(), 2 * plain.likely.picodollars());
+    assert_eq!(minutes.likely.picodollars() * 4, 5 * plain.likely.picodollars());
+    assert_eq!(
+        (hour.most.picodollars(), minutes.most.picodollars() * 4),
+        (2 * plain.most.picodollars(), 5 * plain.most.picodollars())
+    );
+    // A prompt below the model's shortest prefix is not cached.
+    assert_eq!(of(HOUR, 5).likely, of("", 5).likely);
 }
 
 #[test]

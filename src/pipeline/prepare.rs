@@ -55,8 +55,6 @@ pub struct Prepared {
     pub shared: SharedReport,
     /// What a person should know before money is spent; none of it stops the job.
     pub warnings: Vec<String>,
-    /// The day it was compiled: a model may go on the next.
-    today: Date,
 }
 
 impl Prepared {
@@ -72,7 +70,7 @@ impl Prepared {
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();
-        let requests = compile(file, &source, &catalog.as_of(today), &uploads)?;
+        let requests = compile(file, &source, catalog, &uploads)?;
         warnings.extend_from_slice(requests.warnings());
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
@@ -105,7 +103,6 @@ impl Prepared {
             kept,
             warnings,
             source,
-            today,
         })
     }
 
@@ -114,7 +111,7 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::new`]: a file may have changed.
     pub fn with_uploads(mut self, file: &JobFile, uploads: &Arc<Uploads>) -> Result<Prepared, Error> {
-        self.requests = compile(file, &self.source, &self.catalog.as_of(self.today), uploads)?;
+        self.requests = compile(file, &self.source, &self.catalog, uploads)?;
         self.uploads = Arc::clone(uploads);
         Ok(self)
     }
@@ -164,22 +161,16 @@ fn check_replaces_nothing(file: &JobFile, source: &Source, requests: &Requests, 
 }
 
 fn check_model(catalog: &Catalog, id: &str, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {
-    let Some((_, model)) = catalog.model(id) else {
+    if catalog.model(id).is_none() {
         let nearest = || catalog.nearest(id).into_iter().map(str::to_owned).collect();
         return Err(match catalog.advice(id, today) {
             Some(advice) => Error::RetiredModel { advice },
             None => Error::UnknownModel { model: id.to_owned(), nearest: nearest() },
         });
-    };
-    cost::prices(catalog, id)?;
-    match catalog.advice(id, today) {
-        Some(advice) if model.is_retired(today) => Err(Error::RetiredModel { advice }),
-        Some(advice) => {
-            warnings.push(advice);
-            Ok(())
-        }
-        None => Ok(()),
     }
+    cost::prices(catalog, id)?;
+    warnings.extend(catalog.advice(id, today));
+    Ok(())
 }
 
 fn columns_to_read(schema: &Schema, keys: &Keys, requests: &Requests, kept: &Schema) -> Vec<String> {

@@ -126,7 +126,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All requests of the batch.
+    /// All requests of the batch; `u64::MAX` where that is no number a provider can mean.
     #[must_use]
     pub fn total(&self) -> u64 {
         let Counts { processing, succeeded, errored, canceled, expired } = *self;

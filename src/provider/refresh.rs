@@ -5,7 +5,7 @@
 //! prefix and no tokenizer: of a new model these are taken from the newest one of its line in service, except for the prices, without
 //! which no plan is made.
 //!
-//! **Source** of the list's members: the provider's official Python SDK 2.12.0, type `ModelInfo`, read November 2026.
+//! **Source** of the list's members: the provider's official Python SDK 2.14.0, type `ModelInfo`, read 2026-11-30.
 
 use std::fmt::Write as _;
 
@@ -90,6 +90,7 @@ struct Listed {
     structured_output: Option<bool>,
     effort: Option<Vec<String>>,
     thinking_refused: Option<Vec<String>>,
+    between_tools: Option<bool>,
 }
 
 impl Listed {
@@ -116,6 +117,7 @@ impl Listed {
             structured_output: capabilities.get("structured_outputs").and_then(can),
             effort: effort.map(levels),
             thinking_refused: types.map(refused),
+            between_tools: types.and_then(|types| can(&types["between_tools"])),
         }
     }
 
@@ -217,6 +219,9 @@ impl Refresh {
         if let Some(is) = listed.structured_output {
             differ("structured_output", model.structured_output.to_string(), is.to_string(), is.into());
         }
+        if let Some(is) = listed.between_tools {
+            differ("between_tools", model.between_tools.to_string(), is.to_string(), is.into());
+        }
         if let Some(is) = &listed.effort {
             differ("effort", words(&model.effort), words(is), is.clone().into());
         }
@@ -268,6 +273,8 @@ impl Refresh {
         let refused = listed.thinking_refused.clone().unwrap_or_default();
         self.lay(id, "thinking", thinking(&refused, like.map(|(_, model)| model.thinking)));
         self.lay(id, "thinking_refused", refused);
+        self.lay(id, "between_tools", listed.between_tools.unwrap_or(false));
+        self.lay(id, "system_messages", like.is_some_and(|(_, model)| model.system_messages));
         self.lay(id, "effort", listed.effort.clone().unwrap_or_default());
         self.lay(id, "structured_output", listed.structured_output.unwrap_or(false));
         self.lay(id, "lifecycle", listed.lifecycle.unwrap_or(Lifecycle::Active).as_str());

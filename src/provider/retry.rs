@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | anything that leaves open whether a batch was made ([`Delivery::Unknown`]: lost answer, 408, 409, 499, 5xx, 529) | create | `Doubt`: look for it, never send again |
 //! | 402; codes of spend limits; 400 or 429 whose message tells of a usage limit, spend limit or empty balance | all | `StopSpend` |
-//! | 401, 403; codes of accounts on hold | all | `StopCredentials` |
+//! | codes of an organization or workspace that is switched off ([`WORKSPACE_CODES`]) | all | `StopAccount` |
+//! | 401, 403; codes of keys whose owner is gone | all | `StopCredentials` |
 //! | 413 | create | `Split` |
 //! | 404 | retrieve, results, cancel | `Wait404` for [`WAIT_404`], then `Fail`: a batch that exists may not be found for a while |
 //! | `x-should-retry: false` | all | `Fail` |
@@ -54,8 +55,12 @@ const SPEND_CODES: [&str; 4] = [
 ];
 /// Words in messages that mean the same where there is no code.
 const SPEND_WORDS: [&str; 4] = ["usage limits", "usage limit", "spend limit", "credit balance"];
-/// Codes that concern the account and not the call.
-const ACCOUNT_CODES: [&str; 2] = ["organization_on_hold", "claude_code_key_creator_not_member"];
+/// Codes that concern the key and not the call.
+const ACCOUNT_CODES: [&str; 1] = ["claude_code_key_creator_not_member"];
+/// Codes that concern the organization or its workspace, and neither the call nor the key: the same call works when somebody has changed a
+/// setting there. **Source**: error classes of the provider's Python SDK 2.14.0, read 2026-11-30.
+pub const WORKSPACE_CODES: [&str; 4] =
+    ["organization_on_hold", "cmek_key_disabled", "cmek_key_network_blocked", "workspace_human_review_disabled"];
 
 /// The calls of [`super::BatchApi`] and [`super::files::FileApi`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,6 +135,8 @@ pub enum Verdict {
     StopCredentials,
     /// A spend limit is reached, or there is no money; nothing will work until somebody acts.
     StopSpend,
+    /// The organization or its workspace is switched off for such calls; nothing will work until somebody acts. The key is accepted.
+    StopAccount,
     /// It will not get better by trying.
     Fail,
 }
@@ -145,6 +152,9 @@ pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter
     }
     if is_spend(error) {
         return Verdict::StopSpend;
+    }
+    if error.code.as_deref().is_some_and(|code| WORKSPACE_CODES.contains(&code)) {
+        return Verdict::StopAccount;
     }
     if is_account(error) {
         return Verdict::StopCredentials;
@@ -262,7 +272,12 @@ where
                 announce(&error, attempt, after);
                 clock.sleep(after).await;
             }
-            Verdict::Split | Verdict::Doubt | Verdict::StopCredentials | Verdict::StopSpend | Verdict::Fail => return Err(error),
+            Verdict::Split
+            | Verdict::Doubt
+            | Verdict::StopCredentials
+            | Verdict::StopSpend
+            | Verdict::StopAccount
+            | Verdict::Fail => return Err(error),
         }
     }
     unreachable!("the loop counts further than anybody waits")
@@ -310,6 +325,7 @@ mod tests {
             Verdict::Doubt => "doubt",
             Verdict::StopCredentials => "key",
             Verdict::StopSpend => "spend",
+            Verdict::StopAccount => "account",
             Verdict::Fail => "fail",
         }
     }
@@ -344,7 +360,10 @@ mod tests {
                                                                      ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
             ("400 balance", told(400, "Your credit balance is too low"),
                                                                      ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
-            ("400 hold", coded(400, "organization_on_hold"),         ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),
+            ("400 hold", coded(400, "organization_on_hold"),         ["account"; 9]),
+            ("400 cmek", coded(400, "cmek_key_disabled"),            ["account"; 9]),
+            ("403 review", coded(403, "workspace_human_review_disabled"), ["account"; 9]),
+            ("400 member", coded(400, "claude_code_key_creator_not_member"), ["key"; 9]),
             ("401", answered(401),                                   ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),
             ("402", answered(402),                                   ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
             ("403", answered(403),                                   ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),

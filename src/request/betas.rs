@@ -1,6 +1,6 @@
 //! The beta features that exist, so that a name with a typing mistake is found before the whole batch is refused for it.
 //!
-//! **Source**: the list in the provider's Python SDK 2.12.0 (November 2026), read 2026-11-25; which of them do nothing any more is told by the
+//! **Source**: the list in the provider's Python SDK 2.14.0 (November 2026), read 2026-11-30; which of them do nothing any more is told by the
 //! changelog of its TypeScript SDK 1.9.0 and by the release notes, read 2026-11-22.
 
 use crate::template::nearest;
@@ -19,14 +19,14 @@ const KNOWN: &[&str] = &[
     "computer-use-2024-10-22",
     "computer-use-2025-01-24",
     "computer-use-2025-11-24",
-    "context-1m-2025-08-07",
+    LONG_CONTEXT,
     "context-management-2025-06-27",
     "dev-full-thinking-2025-05-14",
     "fallback-credit-2026-06-01",
     "fallback-credit-2026-07-01",
     "fast-mode-2026-02-01",
     "inline-tools-2026-09-15",
-    "interleaved-thinking-2025-05-14",
+    INTERLEAVED_THINKING,
     "mcp-client-2025-04-04",
     "mcp-client-2025-11-20",
     "mcp-client-2026-09-15",
@@ -64,7 +64,18 @@ const OBSOLETE: &[&str] = &[
 ];
 
 /// Answers of up to 300,000 tokens, in batches only.
-pub(super) const LONG_OUTPUT: &str = "output-300k-2026-03-24";
+pub(crate) const LONG_OUTPUT: &str = "output-300k-2026-03-24";
+
+/// With tools, the budget for thinking may pass `max_tokens`: it is for all turns between them.
+pub(crate) const INTERLEAVED_THINKING: &str = "interleaved-thinking-2025-05-14";
+
+/// A context of a million tokens, for models that had one only with it; the last of them lost it on 2026-04-30.
+pub(super) const LONG_CONTEXT: &str = "context-1m-2025-08-07";
+
+/// The names that do something, the older version of a feature before the newer one.
+pub(super) fn known() -> impl DoubleEndedIterator<Item = &'static str> {
+    KNOWN.iter().copied()
+}
 
 /// Checks the names of a job; gives back what is worth a word.
 ///

@@ -14,14 +14,15 @@
 //!
 //! Everything here is pure but for the files read by [`Requests::compile`]; rows can be rendered from several threads.
 //!
-//! To add a parameter, see `options.rs`; a rule about models, `rules.rs`.
+//! To add a parameter, see `parameters.rs` and `options.rs`; a rule about models, `rules.rs`.
 
-mod betas;
+pub(crate) mod betas;
 pub mod custom_id;
 pub mod duplicates;
 mod encode;
 pub mod keys;
 mod options;
+pub(crate) mod parameters;
 pub mod per_row;
 mod rules;
 pub mod schema;
@@ -299,6 +300,8 @@ impl fmt::Display for RequestHash {
 /// ```
 pub struct Requests {
     prompt: Prompt,
+    /// Those of the job's model; the widest where rows choose theirs.
+    limits: PromptLimits,
     head: Vec<u8>,
     /// The hash state behind the head, to go on from for each row.
     head_hash: blake3::Hasher,
@@ -332,8 +335,10 @@ impl Requests {
     /// As there.
     pub fn compile_in(spec: &RequestSpec, setting: &Setting<'_>, columns: &Schema, catalog: &Catalog) -> Result<Requests, Error> {
         let folder = setting.folder;
+        // Where rows choose their model, what all share is checked for each row by its own model.
         let limits = match catalog.model(&spec.model) {
-            Some((_, model)) => PromptLimits::of_context(model.context_tokens, model.prefill),
+            _ if spec.per_row.model.is_some() => PromptLimits::WIDEST,
+            Some((_, model)) => limits_of(model),
             None => setting.limits,
         };
         let prompt = Prompt::compile(&spec.system, &spec.messages, &Setting { limits, ..setting.clone() }, columns)?;
@@ -342,7 +347,8 @@ impl Requests {
         let Options { params, output_config, tools, mut asked, mut warnings } =
             Options::compile(spec, newest_tools, folder, &mut files)?;
         warnings.extend(prompt.shared().iter().filter_map(travels));
-        check_marks(&marks(&tools, prompt.shared()))?;
+        check_marks(&marks(&tools, prompt.shared(), params.get("cache_control")))?;
+        check_advisors(&tools, catalog)?;
         let schema = spec.schema.as_ref().map(|spec| schema::read(spec, folder, &mut files)).transpose()?;
         if schema.is_some() && prompt.ends_with_prefill() {
             let problem = "cannot be used with a last message of the role `assistant`: the API does not take both".to_owned();
@@ -354,6 +360,7 @@ impl Requests {
         }
         check_schemas(&tools, schema.as_ref())?;
         asked.prefill = prompt.ends_with_prefill();
+        asked.system_messages = prompt.has_system_messages();
         let job = JobsOwn { model: spec.model.clone(), max_tokens: spec.max_tokens, asked };
         warnings.extend(check_model(spec, &job, catalog)?);
         let output_config = encode::output_config(output_config, schema.as_ref().map(schema::AnswerSchema::sent));
@@ -371,7 +378,7 @@ impl Requests {
         let mut head_hash = blake3::Hasher::new();
         head_hash.update(&head);
         let has_shared_messages = prompt.shared().iter().any(|block| block.role.is_some());
-        Ok(Requests { prompt, head, head_hash, has_shared_messages, schema, tools, job, per_row, warnings, files })
+        Ok(Requests { prompt, limits, head, head_hash, has_shared_messages, schema, tools, job, per_row, warnings, files })
     }
 
     /// The columns that the templates and the rows' own choices read.
@@ -539,7 +546,8 @@ impl Rows<'_> {
         let choice = self.choice(row)?;
         facts.clear();
         let mut messages = encode::Messages::new(out, self.requests.has_shared_messages);
-        let rendered = self.requests.prompt.render(&self.table, row, facts, |part| messages.part(&part));
+        let limits = self.requests.per_row.limits(choice.model).unwrap_or(self.requests.limits);
+        let rendered = self.requests.prompt.render(&self.table, row, &limits, facts, |part| messages.part(&part));
         if let Err(fault) = rendered {
             out.truncate(start);
             return Err(fault.into());
@@ -593,12 +601,18 @@ fn check_schemas(tools: &[Tool], answer: Option<&schema::AnswerSchema>) -> Resul
     }
 }
 
-/// Asks the rules of the job's model, and gives back what is worth a word. A model that is not in the catalog has no rules here.
+/// What a request to a model may hold.
+fn limits_of(model: &Model) -> PromptLimits {
+    PromptLimits::of_context(model.context_tokens, model.prefill, model.system_messages)
+}
+
+/// Asks the rules of the job's model, and gives back what is worth a word. A model that is not in the catalog has no rules here; where rows
+/// choose their model, each row is checked by its own, and the job's model is only for rows that choose none.
 fn check_model(spec: &RequestSpec, job: &JobsOwn, catalog: &Catalog) -> Result<Vec<String>, Error> {
     let Some((_, model)) = catalog.model(&job.model) else { return Ok(Vec::new()) };
     let effort = job.asked.effort.as_deref();
     let case = Case { id: &job.model, model, max_tokens: job.max_tokens.into(), effort, asked: &job.asked };
-    let Some(refusal) = case.refusal() else { return Ok(case.advice()) };
+    let Some(refusal) = case.refusal().filter(|_| spec.per_row.model.is_none()) else { return Ok(case.advice()) };
     let in_params = match refusal.key {
         "effort" => spec.effort.is_none(),
         key => spec.params.contains_key(key),
@@ -615,11 +629,33 @@ fn travels(block: &SharedBlock) -> Option<String> {
     (bytes >= WORTH_AN_UPLOAD).then_some(what)
 }
 
-/// All cache marks, in the order in which the model reads them: tools, system blocks, messages.
-fn marks(tools: &[Tool], shared: &[SharedBlock]) -> Vec<(String, CacheTtl)> {
+/// All cache marks, in the order in which the model reads them: tools, system blocks, messages, and the automatic one at their end.
+fn marks(tools: &[Tool], shared: &[SharedBlock], automatic: Option<&Value>) -> Vec<(String, CacheTtl)> {
     let tools = tools.iter().filter_map(|tool| Some((format!("tool `{}`", tool.name), tool.cache?)));
     let shared = shared.iter().filter_map(|block| Some((block.part.clone(), block.cache?)));
-    tools.chain(shared).collect()
+    let automatic = automatic.and_then(tools::mark_of).map(|ttl| ("`request.params.cache_control`".to_owned(), ttl));
+    tools.chain(shared).chain(automatic).collect()
+}
+
+/// Checks that models which advise are in service, as the job's own model has to be.
+fn check_advisors(tools: &[Tool], catalog: &Catalog) -> Result<(), Error> {
+    for id in tools.iter().filter_map(tools::advisor) {
+        if catalog.model(id).is_some() {
+            continue;
+        }
+        let (why, way_out) = match (catalog.retired(id), catalog.nearest(id).first()) {
+            (Some((_, gone)), _) => {
+                let successor = gone.successor.as_deref().unwrap_or("another model");
+                (format!("has the advisor `{id}`, which is retired"), format!("use `{successor}`"))
+            }
+            (None, near) => {
+                let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+                (format!("has the unknown advisor `{id}`"), format!("{near}`--models FILE` adds models that are newer"))
+            }
+        };
+        return Err(Error::Param { key: "tools".to_owned(), why, way_out });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

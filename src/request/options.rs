@@ -5,7 +5,10 @@
 //! hold for both: what the API would refuse for every request is an error of the job, before anything is sent. What a *model* refuses is
 //! said by [`super::rules`].
 //!
-//! To add a parameter: a key of [`super::RequestSpec`], an entry in `own_keys`, and a check in [`CHECKS`].
+//! Where a parameter is taken at all stands in the table of [`super::parameters`].
+//!
+//! To add a parameter: a line in that table, and, where its value is looked into, a check in [`CHECKS`]. To give it a key of its own: a key of
+//! [`super::RequestSpec`], and an entry in `own_keys`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,42 +16,9 @@ use serde_json::{Map, Value, json};
 
 use crate::template::nearest;
 
+use super::parameters::{self, InBatch, OUTPUT_CONFIG};
 use super::rules::Asked;
 use super::{API_VERSIONS, Error, NEWEST_API_VERSION, RequestSpec, Tool, betas, tools};
-
-/// Keys of `params` that the job sets by itself.
-const OWN_PARAMS: &[&str] = &["model", "max_tokens", "system", "messages"];
-
-/// Keys of `params` that are refused in a batch: the keys, why, and the way out.
-///
-/// **Source**: batch guide, read 2026-08-22, and its list of parameters that a batch refuses.
-const REFUSED_PARAMS: &[(&[&str], &str, &str)] = &[
-    (&["stream"], "is refused in a batch: results come as a file", "leave it out"),
-    (&["speed"], "is refused in a batch: there is no fast mode", "leave it out"),
-    (
-        &["store", "previous_thread_event_id"],
-        "is refused in a batch: requests are not part of a thread",
-        "put what the model needs to know into `request.messages`",
-    ),
-    (&["cache_hint", "context_hint"], "is refused in a batch", "leave it out, and mark shared system blocks with `cache`"),
-    (&["research_preview_2026_02"], "is refused in a batch", "leave it out"),
-    (&["fallbacks"], "fails every row of a batch", "leave it out, and run the rows that failed with another `request.model`"),
-    (
-        &["cache_control"],
-        "would mark the end of each row's own text: every row would pay for writing a cache entry that no other reads",
-        "put `cache` on the last shared system block",
-    ),
-    (
-        &["betas", "anthropic_beta", "anthropic-beta"],
-        "is refused in `params`: beta names stand in the header of the whole batch",
-        "put them into `request.betas`",
-    ),
-    (
-        &["anthropic_version", "anthropic-version"],
-        "is refused in `params`: the version stands in a header",
-        "use `request.api_version`",
-    ),
-];
 
 /// Sampling parameters, each with the least and the most it can be.
 ///
@@ -69,6 +39,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("inference_geo", inference_geo),
     ("metadata", metadata),
     ("service_tier", service_tier),
+    ("stream", stream),
+    ("cache_control", cache_control),
+    ("compaction", compaction),
 ];
 
 /// Everything in a request but model, `max_tokens`, system blocks and messages.
@@ -132,7 +105,10 @@ impl Options {
         let passed_on = spec.params.iter().filter(|(key, _)| !["tools", "output_config"].contains(&key.as_str()));
         params.extend(passed_on.map(|(key, value)| (key.clone(), value.clone())));
         let output_config = output_config(spec)?;
-        let warnings = betas::check(&spec.betas, spec.unknown_betas)?;
+        let mut warnings = betas::check(&spec.betas, spec.unknown_betas)?;
+        warnings.extend(unknown_parameters(spec)?);
+        warnings.extend(params.contains_key("cache_control").then(|| MARKS_THE_ROW.to_owned()));
+        warnings.extend(tools.iter().filter_map(|tool| tools::beta_missing(tool, &spec.betas)));
         let asked = Asked::new(spec, &params, &output_config, &tools);
         Ok(Options { params, output_config, tools, asked, warnings })
     }
@@ -176,19 +152,25 @@ fn check_values(spec: &RequestSpec) -> Result<(), Error> {
     Ok(())
 }
 
+const MARKS_THE_ROW: &str = "`request.params.cache_control` marks the end of each row's own text: every row pays for writing a cache entry \
+                             that no other row reads; `cache` on the last shared system block is read by all";
+
 fn check_params(spec: &RequestSpec) -> Result<(), Error> {
     for (key, value) in &spec.params {
         let key = key.as_str();
         let place = format!("params.{key}");
-        if OWN_PARAMS.contains(&key) {
-            return Err(refused(&place, "is set by the job", &format!("use `request.{key}`")));
-        }
-        if let Some((_, why, way_out)) = REFUSED_PARAMS.iter().find(|(keys, ..)| keys.contains(&key)) {
-            return Err(refused(&place, why, way_out));
+        let Some(parameter) = parameters::parameter(key) else { continue };
+        match parameter.batch {
+            InBatch::Taken => needs_beta(spec, &place, parameter.betas)?,
+            InBatch::Own => return Err(refused(&place, "is set by the job", &format!("use `request.{key}`"))),
+            InBatch::Refused(why, way_out) => return Err(refused(&place, why, way_out)),
         }
         if key == "billing_policy" && value.get("bill_to").is_some_and(|to| to == "user_profile") {
             return Err(refused(&place, "fails every row of a batch where it bills a user profile", "leave it out"));
         }
+    }
+    if spec.params.contains_key("compaction") && spec.params.contains_key("context_management") {
+        return Err(refused("params.compaction", "cannot be used with `context_management`", "keep one of the two"));
     }
     let tables = spec.tools.iter().filter_map(|tool| match tool {
         tools::ToolSpec::Table(table) => Some(("tools".to_owned(), table.values().any(has_toml_date))),
@@ -199,6 +181,34 @@ fn check_params(spec: &RequestSpec) -> Result<(), Error> {
         Some((place, _)) => Err(refused(&place, "holds a TOML date, and JSON has none", "write it as text, in quotes")),
         None => Ok(()),
     }
+}
+
+/// Refuses what a beta brings and the job does not ask for. A beta that is newer than this version may bring it too.
+fn needs_beta(spec: &RequestSpec, place: &str, needed: &[&str]) -> Result<(), Error> {
+    if parameters::has_beta(needed, &spec.betas) || spec.unknown_betas {
+        return Ok(());
+    }
+    let way_out = format!("add \"{}\" to `request.betas`", parameters::proposed_beta(needed));
+    Err(refused(place, "is refused without the beta that it belongs to", &way_out))
+}
+
+/// What to say of parameters that the table does not have: one that is only misspelled is an error.
+fn unknown_parameters(spec: &RequestSpec) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    for key in spec.params.keys().filter(|key| parameters::parameter(key).is_none()) {
+        match parameters::meant(key).filter(|_| !spec.unknown_betas) {
+            Some(near) => {
+                let way_out = format!(
+                    "did you mean `{near}`? (`request.unknown_betas = true` takes names that are newer than this version of rowmill)"
+                );
+                return Err(refused(&format!("params.{key}"), "is not known", &way_out));
+            }
+            None => warnings.push(format!(
+                "`request.params.{key}` is not known to this version and is passed on; the API refuses what it does not know"
+            )),
+        }
+    }
+    Ok(warnings)
 }
 
 /// TOML has dates of its own, which come as an object with one key of this name.
@@ -228,6 +238,16 @@ fn output_config(spec: &RequestSpec) -> Result<Map<String, Value>, Error> {
     let written = config.get("effort").filter(|effort| !effort.is_null());
     if written.is_some_and(|effort| !effort.is_string()) {
         return Err(refused("params.output_config.effort", "must be a text", "write for instance `effort = \"low\"`"));
+    }
+    for (key, betas) in OUTPUT_CONFIG.iter().filter(|(key, _)| config.contains_key(*key)) {
+        needs_beta(spec, &format!("params.output_config.{key}"), betas)?;
+    }
+    if let Some(why) = config.get("task_budget").and_then(parameters::task_budget) {
+        return Err(refused(
+            "params.output_config.task_budget",
+            why,
+            "write for instance `{ type = \"tokens\", total = 50000 }`",
+        ));
     }
     match (&spec.effort, written) {
         (Some(_), Some(_)) => Err(twice("effort", "output_config.effort")),
@@ -370,6 +390,27 @@ fn service_tier(written: &Written<'_>) -> Result<Value, Error> {
     }
 }
 
+fn stream(written: &Written<'_>) -> Result<Value, Error> {
+    match written.value {
+        Value::Bool(false) => Ok(Value::Bool(false)),
+        _ => Err(written.refused("is refused in a batch unless it is `false`: results come as a file", "leave it out")),
+    }
+}
+
+fn cache_control(written: &Written<'_>) -> Result<Value, Error> {
+    match tools::mark_of(written.value) {
+        Some(_) => Ok(written.value.clone()),
+        None => Err(written.refused("is no cache mark", "write for instance `{ type = \"ephemeral\", ttl = \"1h\" }`")),
+    }
+}
+
+fn compaction(written: &Written<'_>) -> Result<Value, Error> {
+    match parameters::compaction(written.value) {
+        None => Ok(written.value.clone()),
+        Some(why) => Err(written.refused(why, "write for instance `{ type = \"summarize\" }`")),
+    }
+}
+
 impl Written<'_> {
     fn refused(&self, why: &str, way_out: &str) -> Error {
         refused(self.place, why, way_out)
@@ -504,11 +545,77 @@ mod tests {
             ("inference_geo = \"eu\"", "`request.inference_geo` must be \"global\" or \"us\""),
             ("params = { metadata = { job = \"x\" } }", "`request.params.metadata` takes a `user_id` and nothing else"),
             ("params = { service_tier = \"batch\" }", "`request.params.service_tier` must be"),
+            ("params = { stream = true }", "`request.params.stream` is refused in a batch unless it is `false`"),
+            (
+                "params = { cache_control = { type = \"ephemeral\", ttl = \"2h\" } }",
+                "`request.params.cache_control` is no cache mark",
+            ),
+            ("params = { thread = { type = \"create\" } }", "`request.params.thread` is refused in a batch"),
+            ("params = { workspace_id = \"w\" }", "the workspace stands in a header; set the variable ANTHROPIC_WORKSPACE_ID"),
+            ("params = { metdata = {} }", "`request.params.metdata` is not known; did you mean `metadata`?"),
+            (
+                "params = { compaction = { type = \"summarize\" } }",
+                "is refused without the beta that it belongs to; add \"compact-2026-09-04\" to `request.betas`",
+            ),
+            (
+                "params = { compaction = { type = \"all\" } }\nbetas = [\"compact-2026-09-04\"]",
+                "`request.params.compaction` must have the type \"summarize\"",
+            ),
+            (
+                "params = { compaction = { type = \"summarize\" }, context_management = {} }\nbetas = [\"compact-2026-09-04\"]",
+                "cannot be used with `context_management`",
+            ),
+            (
+                "params = { output_config = { task_budget = { type = \"tokens\", total = 50000 } } }",
+                "`request.params.output_config.task_budget` is refused without the beta",
+            ),
+            (
+                "params = { output_config = { task_budget = { total = 5 } } }\nbetas = [\"task-budgets-2026-03-13\"]",
+                "`request.params.output_config.task_budget` must have the type \"tokens\"",
+            ),
+            ("params = { mcp_servers = [] }", "add \"mcp-client-2026-09-15\" to `request.betas`"),
             ("betas = [\"output-300k\"]", "`request.betas` has the unknown beta `output-300k`"),
         ] {
             let found = head(&options.replace("TOOLS ", TOOLS)).unwrap_err();
             assert!(found.contains(words), "{options}\n  expected {words}\n  found    {found}");
         }
+    }
+
+    #[test]
+    fn takes_what_a_batch_takes() {
+        for (options, sent) in [
+            ("params = { stream = false }", r#""stream":false,"#),
+            ("params = { cache_control = { type = \"ephemeral\" } }", r#""cache_control":{"type":"ephemeral"},"#),
+            ("params = { fallback_credit_token = \"t\" }", r#""fallback_credit_token":"t","#),
+            (
+                "params = { compaction = { type = \"summarize\" } }\nbetas = [\"compact-2026-09-04\"]",
+                r#""compaction":{"type":"summarize"},"#,
+            ),
+            (
+                "params = { output_config = { task_budget = { type = \"tokens\", total = 50000 } } }\nbetas = [\"task-budgets-2026-03-13\"]",
+                r#""output_config":{"task_budget":{"type":"tokens","total":50000}},"#,
+            ),
+            ("params = { brand_new = 1 }", r#""brand_new":1,"#),
+        ] {
+            assert_eq!(head(options).as_deref(), Ok(sent), "{options}");
+        }
+    }
+
+    #[test]
+    fn a_mark_at_the_end_of_each_row_is_taken_and_warned_of() {
+        let job = |system: &str| {
+            let job = format!(
+                "model = \"claude-opus-4-6\"\nmax_tokens = 10\nmessages = [{{ role = \"user\", text = \"x\" }}]\n{system}\n\
+                 params = {{ cache_control = {{ type = \"ephemeral\", ttl = \"1h\" }} }}"
+            );
+            Requests::compile(&toml::from_str(&job).unwrap(), Path::new("."), &Schema::empty(), Catalog::builtin())
+        };
+        assert!(job("").unwrap().warnings()[0].contains("every row pays for writing a cache entry"));
+        // It is one of the four, and a longer life stands before a shorter one.
+        let short = job("system = [{ text = \"a\", cache = \"5m\" }]").unwrap_err().to_string();
+        assert!(short.contains("`request.params.cache_control`"), "{short}");
+        let marks = ["a", "b", "c", "d"].map(|text| format!("{{ text = \"{text}\", cache = \"1h\" }}")).join(", ");
+        assert!(job(&format!("system = [{marks}]")).is_err());
     }
 
     #[test]

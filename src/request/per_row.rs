@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::catalog::Catalog;
 use crate::table::Expression;
+use crate::template::prompt::media::PromptLimits;
 
 use super::rules::{Asked, Case};
 use super::{Error, RequestSpec, encode};
@@ -137,6 +138,13 @@ impl PerRow {
     /// Whether rows choose their model.
     pub(super) fn has_model(&self) -> bool {
         self.model.is_some()
+    }
+
+    /// What a request to a row's model may hold, where rows choose it.
+    pub(super) fn limits(&self, model: &str) -> Option<PromptLimits> {
+        self.model.as_ref()?;
+        let (_, model) = self.catalog.as_ref()?.model(model)?;
+        Some(super::limits_of(model))
     }
 
     /// Whether rows choose the length of their answer.
@@ -540,6 +548,35 @@ mod tests {
         }
         let found = rendered(&compile("per_row = { max_tokens = \"CAST(number AS INT)\" }").unwrap());
         assert!(found[0].is_ok() && found[2].is_ok(), "one bad cell is no fault of other rows: {found:?}");
+    }
+
+    #[test]
+    fn the_limits_are_those_of_a_rows_own_model() {
+        // The job's model has no effort; a row that chooses another one has.
+        let job = |model: &str, rest: &str| {
+            let messages =
+                if rest.contains("messages") { "" } else { "messages = [{ role = \"user\", text = \"{{ body }}\" }]\n" };
+            let job =
+                format!("model = \"{model}\"\nmax_tokens = 2000\n{messages}{rest}\nper_row = {{ model = \"which model\" }}");
+            let spec = toml::from_str(&job).unwrap();
+            rendered(&Requests::compile(&spec, Path::new("."), &rows().schema(), Catalog::builtin()).unwrap())
+        };
+        let sent = job("claude-haiku-4-5", "effort = \"high\"");
+        assert!(sent[0].is_ok() && sent[2].is_ok(), "{sent:?}");
+        assert!(sent[1].as_ref().unwrap_err().contains("`claude-haiku-4-5` has no levels of effort"), "{sent:?}");
+        // A version of a tool that the job's model takes and a row's does not.
+        let old = "[per_row]\nmodel = \"CASE WHEN body = 'bb' THEN 'claude-haiku-4-5' END\"";
+        let found = rendered(&compile(&format!("tools = [{{ server = \"web_search\" }}]\n{old}")).unwrap());
+        assert!(found[0].is_ok() && found[2].is_ok(), "{found:?}");
+        assert!(
+            found[1].as_ref().unwrap_err().contains("not for `claude-haiku-4-5`; write `{ server = \"web_search\""),
+            "{found:?}"
+        );
+        // A message of the role `system`, by the job and in a conversation.
+        let system = "messages = [{ role = \"user\", text = \"{{ body }}\" }, { role = \"system\", text = \"Be brief.\" }]";
+        let found = job("claude-opus-5", system);
+        assert!(found[0].is_ok() && found[1].is_ok(), "{found:?}");
+        assert!(found[2].as_ref().unwrap_err().contains("`claude-sonnet-4-6` does not take"), "{found:?}");
     }
 
     #[test]

@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 
 use crate::catalog::{Model, Thinking};
 
-use super::betas::LONG_OUTPUT;
+use super::betas::{INTERLEAVED_THINKING, LONG_CONTEXT, LONG_OUTPUT};
 use super::options::{SAMPLING, has_no_sampling};
-use super::{NEWEST_API_VERSION, RequestSpec, Tool};
+use super::{NEWEST_API_VERSION, RequestSpec, Tool, parameters, tools};
 
 /// Below this, an answer may be thought away: the smallest budget that thinking can be given, where it can be given one.
 ///
@@ -37,6 +37,14 @@ pub(crate) struct Asked {
     geo: bool,
     /// Whether the job has the beta of long answers.
     long_output: bool,
+    /// Whether the job has the beta of long contexts.
+    long_context: bool,
+    /// Whether the budget for thinking may pass `max_tokens`.
+    is_interleaved: bool,
+    /// Whether a message has the role `system`.
+    pub(crate) system_messages: bool,
+    /// The provider's tools, as they are sent.
+    tools: Vec<Value>,
     /// Whether answers have a schema.
     pub(crate) schema: bool,
     /// Whether the last message is the beginning of the answer.
@@ -49,6 +57,8 @@ impl Asked {
         let budget = params.get("thinking").and_then(|thinking| thinking.get("budget_tokens")).and_then(Value::as_u64);
         let forced = kind("tool_choice").filter(|kind| matches!(*kind, "any" | "tool") && !tools.is_empty());
         let sampling = SAMPLING.iter().filter_map(|(key, ..)| Some((*key, params.get(*key)?.as_f64()?)));
+        let has_beta = |name: &str| spec.betas.iter().any(|beta| beta == name);
+        let of_the_provider = tools.iter().filter(|tool| tool.input_schema.is_none());
         Asked {
             thinking: kind("thinking").map(|kind| (kind.to_owned(), budget)),
             forced_tool: forced.map(str::to_owned),
@@ -56,7 +66,11 @@ impl Asked {
             sampling: sampling.collect(),
             is_old_version: !has_no_sampling(spec),
             geo: params.get("inference_geo").is_some_and(|geo| !geo.is_null()),
-            long_output: spec.betas.iter().any(|beta| beta == LONG_OUTPUT),
+            long_output: has_beta(LONG_OUTPUT),
+            long_context: has_beta(LONG_CONTEXT),
+            is_interleaved: has_beta(INTERLEAVED_THINKING) && !tools.is_empty(),
+            system_messages: false,
+            tools: of_the_provider.map(|tool| tool.definition.clone()).collect(),
             schema: spec.schema.is_some() || config.contains_key("format") || params.contains_key("output_format"),
             prefill: false,
         }
@@ -104,6 +118,7 @@ const RULES: &[(&str, Rule)] = &[
     ("thinking", thinking_off),
     ("thinking", thinking_budget),
     ("tool_choice", forced_tool),
+    ("tools", server_tools),
     ("temperature", |case| sampling(case, "temperature")),
     ("top_p", |case| sampling(case, "top_p")),
     ("top_k", |case| sampling(case, "top_k")),
@@ -111,10 +126,11 @@ const RULES: &[(&str, Rule)] = &[
     ("inference_geo", geo),
     ("schema", schema),
     ("messages", prefill),
+    ("messages", system_messages),
 ];
 
 /// What is taken and may not be meant.
-const ADVICE: &[fn(&Case<'_>) -> Option<String>] = &[room_to_think, beta_without_effect];
+const ADVICE: &[fn(&Case<'_>) -> Option<String>] = &[room_to_think, long_output_without_effect, long_context_without_effect];
 
 impl Case<'_> {
     /// The first rule that does not hold.
@@ -179,10 +195,15 @@ fn effort(case: &Case<'_>) -> Option<(String, String)> {
 fn thinking_type(case: &Case<'_>) -> Option<(String, String)> {
     let kind = case.asked.thinking()?;
     let Case { id, model, .. } = case;
-    if !model.thinking_refused.iter().any(|refused| refused == kind) {
+    let is_refused =
+        model.thinking_refused.iter().any(|refused| refused == kind) || (kind == "between_tools" && !model.between_tools);
+    if !is_refused {
         return None;
     }
+    let takes_off = !model.thinking_refused.iter().any(|refused| refused == "disabled");
     let way_out = match (kind, model.thinking) {
+        ("between_tools", _) if takes_off => "use \"off\"",
+        ("between_tools", _) => "leave it out: the model always thinks, and less at a lower `request.effort`",
         ("disabled", _) if model.between_tools => "use \"between_tools\", which leaves out the thinking before the answer",
         ("disabled", _) => "leave it out: the model always thinks, and less at a lower `request.effort`",
         ("enabled", Thinking::AdaptiveOptional) => "use \"adaptive\", and `request.effort` for how much",
@@ -204,9 +225,19 @@ fn thinking_off(case: &Case<'_>) -> Option<(String, String)> {
 }
 
 fn thinking_budget(case: &Case<'_>) -> Option<(String, String)> {
-    let budget = case.asked.budget().filter(|budget| *budget >= case.max_tokens)?;
+    let budget = case.asked.budget().filter(|budget| *budget >= case.max_tokens && !case.asked.is_interleaved)?;
     let why = format!("has a budget of {budget} tokens, and the whole answer has {}", case.max_tokens);
     Some((why, "raise `request.max_tokens` above it, or lower the budget".to_owned()))
+}
+
+fn server_tools(case: &Case<'_>) -> Option<(String, String)> {
+    case.asked.tools.iter().find_map(|tool| tools::refused_by(case.id, case.model, tool))
+}
+
+fn system_messages(case: &Case<'_>) -> Option<(String, String)> {
+    let why = || format!("has a message of the role `system`, which `{}` does not take", case.id);
+    let way_out = "put it into `request.system`, or give it the role `user`";
+    (case.asked.system_messages && !case.model.system_messages).then(|| (why(), way_out.to_owned()))
 }
 
 fn forced_tool(case: &Case<'_>) -> Option<(String, String)> {
@@ -244,7 +275,7 @@ fn one_way_of_sampling(case: &Case<'_>) -> Option<(String, String)> {
 }
 
 fn geo(case: &Case<'_>) -> Option<(String, String)> {
-    let is_refused = case.model.prices.as_ref().is_some_and(|prices| prices.us_factor.is_none());
+    let is_refused = !parameters::takes(case.model, "inference_geo");
     let why = || format!("is not taken by `{}`; it came with Claude 4.6", case.id);
     (case.asked.geo && is_refused).then(|| (why(), "leave it out".to_owned()))
 }
@@ -276,10 +307,20 @@ fn room_to_think(case: &Case<'_>) -> Option<String> {
     ))
 }
 
-fn beta_without_effect(case: &Case<'_>) -> Option<String> {
+fn long_output_without_effect(case: &Case<'_>) -> Option<String> {
     let is_vain = case.asked.long_output && case.model.max_batch_output_tokens.is_none();
     is_vain.then(|| {
         format!("the beta `{LONG_OUTPUT}` has no effect: `{}` makes at most {} tokens", case.id, case.model.max_output_tokens)
+    })
+}
+
+fn long_context_without_effect(case: &Case<'_>) -> Option<String> {
+    let (id, most) = (case.id, case.model.context_tokens);
+    case.asked.long_context.then(|| match most {
+        1_000_000.. => format!("the beta `{LONG_CONTEXT}` has no effect: `{id}` takes prompts of {most} tokens without it"),
+        _ => {
+            format!("the beta `{LONG_CONTEXT}` has no effect: it ended on 2026-04-30, and `{id}` takes prompts of {most} tokens")
+        }
     })
 }
 
@@ -307,6 +348,13 @@ mod tests {
     }
 
     const TOOL: &str = "tools = [{ name = \"f\", input_schema = { type = \"object\" } }]\n";
+
+    const SYSTEM: &str = "messages = [{ role = \"user\", text = \"x\" }, { role = \"system\", text = \"Be brief.\" }]";
+
+    fn advised_by(model: &str) -> String {
+        let tool = format!("{{ type = \"advisor_20260301\", name = \"advisor\", model = \"{model}\" }}");
+        format!("tools = [{tool}]\nbetas = [\"advisor-tool-2026-03-01\"]")
+    }
 
     #[test]
     fn models_differ_in_what_they_take() {
@@ -346,6 +394,24 @@ mod tests {
                 "thinking = \"off\"\neffort = \"max\"",
                 "`request.thinking` is off, which `claude-opus-5` does not take at the effort \"max\"; lower the effort to \"low\"",
             ),
+            ("claude-haiku-5-5", "thinking = \"off\"\neffort = \"high\"", ""),
+            (
+                "claude-haiku-5-5",
+                "thinking = \"off\"\neffort = \"xhigh\"",
+                "`request.thinking` is off, which `claude-haiku-5-5` does not take",
+            ),
+            ("claude-sonnet-5-5", "thinking = \"between_tools\"\neffort = \"high\"", ""),
+            (
+                "claude-sonnet-5-5",
+                "thinking = \"between_tools\"\nparams = { output_config = { effort = \"max\" } }",
+                "`request.thinking` is off, which `claude-sonnet-5-5` does not take at the effort \"max\"",
+            ),
+            (
+                "claude-haiku-5-5",
+                "thinking = \"between_tools\"",
+                "`request.thinking` is of the type \"between_tools\", which `claude-haiku-5-5` does not take; use \"off\"",
+            ),
+            ("claude-opus-5-5", "thinking = \"between_tools\"", "does not take; leave it out: the model always thinks"),
             ("claude-opus-4-8", "thinking = { budget_tokens = 2000 }", "which `claude-opus-4-8` does not take; use \"adaptive\""),
             ("claude-opus-4-6", "thinking = { budget_tokens = 2000 }", ""),
             ("claude-sonnet-4-5", "thinking = \"adaptive\"", "give it a budget"),
@@ -353,6 +419,54 @@ mod tests {
                 "claude-haiku-4-5",
                 "thinking = { budget_tokens = 4000 }",
                 "`request.thinking` has a budget of 4000 tokens, and the whole answer has 4000",
+            ),
+            (
+                "claude-haiku-4-5",
+                &format!("{TOOL}thinking = {{ budget_tokens = 4000 }}\nbetas = [\"interleaved-thinking-2025-05-14\"]"),
+                "",
+            ),
+            (
+                "claude-haiku-4-5",
+                "thinking = { budget_tokens = 4000 }\nbetas = [\"interleaved-thinking-2025-05-14\"]",
+                "and the whole answer has 4000",
+            ),
+            (
+                "claude-sonnet-5-5",
+                "tools = [{ type = \"computer_20251124\", name = \"computer\", display_width_px = 8, display_height_px = 8 }]",
+                "`request.tools` has a tool of the type `computer_20251124`, which `claude-sonnet-5-5` does not take; \
+                 use `{ type = \"computer_toolset_20260801\" }`",
+            ),
+            ("claude-sonnet-5-5", "tools = [{ type = \"computer_toolset_20260801\" }]", ""),
+            (
+                "claude-haiku-4-5",
+                "tools = [{ server = \"web_search\", type = \"web_search_20260318\" }]",
+                "`request.tools` has `web_search_20260318`, which is for models from Claude 4.6 on and not for `claude-haiku-4-5`; \
+                 write `{ server = \"web_search\", type = \"web_search_20250305\" }`",
+            ),
+            (
+                "claude-haiku-4-5",
+                "tools = [{ server = \"web_search\", type = \"web_search_20260318\", allowed_callers = [\"direct\"] }]",
+                "",
+            ),
+            (
+                "claude-sonnet-5-5",
+                &advised_by("claude-opus-4-8"),
+                "`request.tools` has `claude-opus-4-8` as advisor, which `claude-sonnet-5-5` does not take",
+            ),
+            ("claude-sonnet-5-5", &advised_by("claude-opus-5-5"), ""),
+            ("claude-fable-5-2", &advised_by("claude-opus-5-5"), "use `claude-fable-5-2` or `claude-mythos-5-2`"),
+            ("claude-fable-5-2", &advised_by("claude-mythos-5-2"), ""),
+            (
+                "claude-opus-5",
+                &advised_by("claude-opus-4-1"),
+                "has the advisor `claude-opus-4-1`, which is retired; use `claude-opus-5-5`",
+            ),
+            ("claude-opus-5", &advised_by("claude-opus-55"), "has the unknown advisor `claude-opus-55`; did you mean"),
+            ("claude-opus-5", SYSTEM, ""),
+            (
+                "claude-opus-4-7",
+                SYSTEM,
+                "`request.messages` has a message of the role `system`, which `claude-opus-4-7` does not take; put it into `request.system`",
             ),
             ("claude-opus-5", &format!("{TOOL}tool_choice = \"any\""), ""),
             (
@@ -421,6 +535,17 @@ mod tests {
             ("claude-opus-4-8", "max_tokens = 50", ""),
             ("claude-opus-4-8", "max_tokens = 50\nthinking = \"adaptive\"", "`claude-opus-4-8` thinks before it answers"),
             ("claude-haiku-4-5", "max_tokens = 50", ""),
+            (
+                "claude-sonnet-4-5",
+                "betas = [\"context-1m-2025-08-07\"]",
+                "the beta `context-1m-2025-08-07` has no effect: it ended on 2026-04-30, and `claude-sonnet-4-5` takes prompts of 200000",
+            ),
+            ("claude-opus-4-8", "betas = [\"context-1m-2025-08-07\"]", "takes prompts of 1000000 tokens without it"),
+            (
+                "claude-opus-4-8",
+                "tools = [{ type = \"mcp_toolset\", mcp_server_name = \"desk\" }]",
+                "the tool `desk` belongs to a beta: without \"mcp-client-2026-09-15\" in `request.betas` every row may fail",
+            ),
             ("claude-haiku-4-5", "betas = [\"output-300k-2026-03-24\"]", "the beta `output-300k-2026-03-24` has no effect"),
         ] {
             let found = said(model, options).unwrap();

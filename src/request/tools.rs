@@ -4,10 +4,11 @@
 //! is sent: members in the order in which they were written, the same bytes in every request. Everything the API would refuse is found here,
 //! since otherwise it is learned of row by row when a batch has ended: names, schemas of strict tools, marks.
 //!
-//! A tool of the job's own has an `input_schema`, and the model answers with a call of it. A tool that the provider runs is told by its `type`;
-//! one that is not known here is passed on as it is written.
+//! A tool of the job's own has an `input_schema`, and the model answers with a call of it. A tool of the provider's is told by its `type`: of the
+//! versions in [`SERVER_TOOLS`] every setting is checked, of a newer version those settings that are known; a tool that is not known here is
+//! passed on as it is written. The simulator asks the same table.
 //!
-//! To add a tool of the provider: an entry in `SERVER_TOOLS`.
+//! To add a tool of the provider, or a version: an entry in `SERVER_TOOLS`; a setting: an entry in `FORMS`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,57 +18,340 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::catalog::{Model, Thinking};
 use crate::template::prompt::CacheTtl;
 use crate::template::{self, nearest};
 
-use super::{Error, schema};
+use super::{Error, parameters, schema};
 
 /// Longest name of a tool. **Source**: thread of the provider's command line (claude-code#96152), read 2026-11-22.
 const MAX_NAME: usize = 128;
 /// Most strict tools in a request. **Source**: structured output documentation, read 2026-08-22.
 const MAX_STRICT: usize = 20;
 
-/// A tool that the provider runs itself.
+/// A tool of the provider's, in all its versions.
 struct ServerTool {
-    /// What it is called, here and on the wire.
-    name: &'static str,
-    /// The version that every model takes.
-    basic: &'static str,
-    /// The newest version; the web tools look through what they find with code of the model's before it reads it.
-    newest: &'static str,
-    /// Its settings, besides those that all tools have.
-    settings: &'static [&'static str],
+    /// What its types begin with; the day of a version stands behind.
+    prefix: &'static str,
+    /// What each version calls it, and what it has besides the common settings, the oldest first.
+    versions: &'static [Version],
 }
 
-/// **Source**: the versions and settings are those of the provider's Python SDK 2.12.0 (November 2026); that the newer ones are for Claude 4.6 and later
-/// is in the documentation of the web search tool.
+struct Version {
+    day: &'static str,
+    /// The name it has to have; `None` for sets of tools, which have none.
+    name: Option<&'static str>,
+    settings: &'static [&'static str],
+    /// The beta it belongs to, where it does.
+    beta: Option<&'static str>,
+}
+
+const fn version(day: &'static str, name: &'static str, settings: &'static [&'static str]) -> Version {
+    Version { day, name: Some(name), settings, beta: None }
+}
+
+const fn toolset(day: &'static str) -> Version {
+    Version { day, name: None, settings: &["configs"], beta: None }
+}
+
+impl Version {
+    const fn beta(self, beta: &'static str) -> Version {
+        Version { beta: Some(beta), ..self }
+    }
+
+    /// Whether a definition of this version may have this member.
+    fn has(&self, key: &str) -> bool {
+        let common: &[&str] = if self.name.is_some() { COMMON_SETTINGS } else { &["cache_control"] };
+        key == "type" || (key == "name" && self.name.is_some()) || self.settings.contains(&key) || common.contains(&key)
+    }
+}
+
+const EDITOR: &str = "str_replace_based_edit_tool";
+const OLD_EDITOR: &str = "str_replace_editor";
+const EXAMPLES: &[&str] = &["input_examples"];
+const SEARCH: &[&str] = &["allowed_domains", "blocked_domains", "max_uses", "user_location"];
+const FETCH: &[&str] = &["allowed_domains", "blocked_domains", "citations", "max_content_tokens", "max_uses", "url_sources"];
+const FETCH_CACHED: &[&str] =
+    &["allowed_domains", "blocked_domains", "citations", "max_content_tokens", "max_uses", "url_sources", "use_cache"];
+const DISPLAY: &[&str] = &["display_height_px", "display_width_px", "display_number", "input_examples"];
+
+/// **Source**: versions, names, settings and betas are those of the provider's Python SDK 2.14.0, types `ToolUnionParam` and `BetaToolUnionParam`,
+/// read 2026-11-30; the test of the SDK's types compares them with the newest release.
 const SERVER_TOOLS: &[ServerTool] = &[
     ServerTool {
-        name: "web_search",
-        basic: "web_search_20250305",
-        newest: "web_search_20260318",
-        settings: &["max_uses", "allowed_domains", "blocked_domains", "user_location", "response_inclusion"],
-    },
-    ServerTool {
-        name: "web_fetch",
-        basic: "web_fetch_20250910",
-        newest: "web_fetch_20260318",
-        settings: &[
-            "max_uses",
-            "allowed_domains",
-            "blocked_domains",
-            "citations",
-            "max_content_tokens",
-            "response_inclusion",
-            "url_sources",
-            "use_cache",
+        prefix: "web_search_",
+        versions: &[
+            version("20250305", "web_search", SEARCH),
+            version("20260209", "web_search", SEARCH),
+            version(
+                "20260318",
+                "web_search",
+                &["allowed_domains", "blocked_domains", "max_uses", "user_location", "response_inclusion"],
+            ),
         ],
     },
-    ServerTool { name: "code_execution", basic: "code_execution_20250825", newest: "code_execution_20260521", settings: &[] },
+    ServerTool {
+        prefix: "web_fetch_",
+        versions: &[
+            version("20250910", "web_fetch", FETCH),
+            version("20260209", "web_fetch", FETCH),
+            version("20260309", "web_fetch", FETCH_CACHED),
+            version(
+                "20260318",
+                "web_fetch",
+                &[
+                    "allowed_domains",
+                    "blocked_domains",
+                    "citations",
+                    "max_content_tokens",
+                    "max_uses",
+                    "response_inclusion",
+                    "url_sources",
+                    "use_cache",
+                ],
+            ),
+        ],
+    },
+    ServerTool {
+        prefix: "code_execution_",
+        versions: &[
+            version("20250522", "code_execution", &[]),
+            version("20250825", "code_execution", &[]),
+            version("20260120", "code_execution", &[]),
+            version("20260521", "code_execution", &[]),
+        ],
+    },
+    ServerTool {
+        prefix: "bash_",
+        versions: &[version("20241022", "bash", EXAMPLES).beta("computer-use-"), version("20250124", "bash", EXAMPLES)],
+    },
+    ServerTool {
+        prefix: "text_editor_",
+        versions: &[
+            version("20241022", OLD_EDITOR, EXAMPLES).beta("computer-use-"),
+            version("20250124", OLD_EDITOR, EXAMPLES),
+            version("20250429", EDITOR, EXAMPLES),
+            version("20250728", EDITOR, &["input_examples", "max_characters"]),
+        ],
+    },
+    ServerTool { prefix: "memory_", versions: &[version("20250818", "memory", EXAMPLES)] },
+    ServerTool { prefix: "tool_search_tool_bm25_", versions: &[version("20251119", "tool_search_tool_bm25", &[])] },
+    ServerTool { prefix: "tool_search_tool_regex_", versions: &[version("20251119", "tool_search_tool_regex", &[])] },
+    ServerTool {
+        prefix: "computer_",
+        versions: &[
+            version("20241022", "computer", DISPLAY).beta("computer-use-2024-"),
+            version("20250124", "computer", DISPLAY).beta("computer-use-2025-01-"),
+            version(
+                "20251124",
+                "computer",
+                &["display_height_px", "display_width_px", "display_number", "enable_zoom", "input_examples"],
+            )
+            .beta("computer-use-2025-11-"),
+        ],
+    },
+    ServerTool { prefix: "computer_toolset_", versions: &[toolset("20260801")] },
+    ServerTool { prefix: "browser_toolset_", versions: &[toolset("20260801")] },
+    ServerTool {
+        prefix: "advisor_",
+        versions: &[version("20260301", "advisor", &["caching", "max_tokens", "max_uses", "model"]).beta("advisor-tool-")],
+    },
 ];
 
-/// Settings that every tool has.
+/// The tools that a job names by short names, with the version that every model takes; models from Claude 4.6 on take the newest, which looks
+/// through what it finds with code of the model's before the model reads it. **Source**: documentation of the web search tool.
+const SHORT_NAMES: &[(&str, &str)] = &[("web_search", "20250305"), ("web_fetch", "20250910"), ("code_execution", "20250825")];
+
+/// Settings that every tool has which has a name.
 const COMMON_SETTINGS: &[&str] = &["allowed_callers", "cache_control", "defer_loading", "strict"];
+
+/// What the value of a setting has to be: a test, and words for it.
+type Form = (fn(&Value) -> bool, &'static str);
+
+const COUNT: Form = (|value| value.as_u64().is_some_and(|n| n > 0), "must be a whole number, at least 1");
+const NUMBER: Form = (Value::is_u64, "must be a whole number, at least 0");
+const SWITCH: Form = (Value::is_boolean, "must be `true` or `false`");
+const TEXT: Form = (|value| value.as_str().is_some_and(|text| !text.is_empty()), "must be a text");
+const TABLE: Form = (Value::is_object, "must be a table");
+const TEXTS: Form = (|value| texts(value).is_some(), "must be a list of texts");
+const TABLES: Form =
+    (|value| value.as_array().is_some_and(|items| items.iter().all(Value::is_object)), "must be a list of tables");
+const MARK: Form = (|value| mark_of(value).is_some(), "must be `{ type = \"ephemeral\" }`, with `ttl = \"1h\"` if wanted");
+const DOMAINS: Form = (is_domains, "must be a list of domains such as \"example.org\", without `https://`");
+const LOCATION: Form = (
+    is_location,
+    "must be a table with `type = \"approximate\"` and, as texts, `city`, `region`, `country` (two letters) or `timezone`",
+);
+const CITATIONS: Form = (
+    |value| value.as_object().is_some_and(|map| map.iter().all(|(key, value)| key == "enabled" && value.is_boolean())),
+    "must be `{ enabled = true }`, or `false`",
+);
+const INCLUSION: Form = (|value| value == "full" || value == "excluded", "must be \"full\" or \"excluded\"");
+
+/// The settings of tools, whatever tool has them, and whether each may be null.
+const FORMS: &[(&str, Form, bool)] = &[
+    ("allowed_callers", TEXTS, false),
+    ("allowed_domains", DOMAINS, true),
+    ("blocked_domains", DOMAINS, true),
+    ("cache_control", MARK, true),
+    ("caching", MARK, true),
+    ("citations", CITATIONS, true),
+    ("configs", TABLE, true),
+    ("default_config", TABLE, false),
+    ("defer_loading", SWITCH, false),
+    ("display_height_px", COUNT, false),
+    ("display_number", NUMBER, true),
+    ("display_width_px", COUNT, false),
+    ("enable_zoom", SWITCH, false),
+    ("input_examples", TABLES, false),
+    ("max_characters", COUNT, true),
+    ("max_content_tokens", COUNT, true),
+    ("max_tokens", COUNT, true),
+    ("max_uses", COUNT, true),
+    ("mcp_server_name", TEXT, false),
+    ("model", TEXT, false),
+    ("response_inclusion", INCLUSION, false),
+    ("strict", SWITCH, false),
+    ("url_sources", TABLE, true),
+    ("use_cache", SWITCH, false),
+    ("user_location", LOCATION, true),
+];
+
+/// Settings that a tool which has them cannot do without.
+const NEEDED: &[&str] = &["display_height_px", "display_width_px", "model"];
+
+fn texts(value: &Value) -> Option<Vec<&str>> {
+    value.as_array()?.iter().map(Value::as_str).collect()
+}
+
+fn is_domains(value: &Value) -> bool {
+    let is_domain = |text: &&str| !text.trim().is_empty() && !text.contains("://") && !text.contains(char::is_whitespace);
+    texts(value).is_some_and(|texts| !texts.is_empty() && texts.iter().all(is_domain))
+}
+
+fn is_location(value: &Value) -> bool {
+    let Some(map) = value.as_object() else { return false };
+    let fits = |(key, value): (&String, &Value)| match key.as_str() {
+        "type" => value == "approximate",
+        "city" | "region" | "timezone" => value.is_null() || value.is_string(),
+        "country" => value.is_null() || value.as_str().is_some_and(|code| code.chars().count() == 2),
+        _ => false,
+    };
+    map.contains_key("type") && map.iter().all(fits)
+}
+
+/// The version that a type names: the tool, and what is known of it; `None` in place of that for a version that is not known.
+fn version_of(kind: &str) -> Option<(&'static ServerTool, Option<&'static Version>)> {
+    let is_day = |day: &str| day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit());
+    let (tool, day) = SERVER_TOOLS.iter().find_map(|tool| {
+        let day = kind.strip_prefix(tool.prefix).filter(|day| is_day(day));
+        // Tool search may be asked for in its newest version, without a day.
+        let newest =
+            || (tool.prefix.strip_suffix('_') == Some(kind) && kind.starts_with("tool_search_")).then(|| tool.newest().day);
+        day.or_else(newest).map(|day| (tool, day))
+    })?;
+    Some((tool, tool.versions.iter().find(|version| version.day == day)))
+}
+
+impl ServerTool {
+    fn newest(&self) -> &'static Version {
+        &self.versions[self.versions.len() - 1]
+    }
+}
+
+/// What the API refuses in the definition of one of the provider's tools, whatever the model: the member at fault, empty for the whole, and why.
+pub(crate) fn problem(definition: &Map<String, Value>) -> Option<(String, String)> {
+    let found = |key: &str, why: String| Some((key.to_owned(), why));
+    let kind = definition.get("type").and_then(Value::as_str).unwrap_or_default();
+    let is_set = |key: &str| definition.get(key).is_some_and(|value| !value.is_null());
+    if let Some((_, Some(version))) = version_of(kind) {
+        let name = definition.get("name").and_then(Value::as_str);
+        match version.name {
+            Some(known) if name != Some(known) => {
+                return found("name", format!("must be \"{known}\" for a tool of the type `{kind}`"));
+            }
+            _ => {}
+        }
+        if let Some(key) = definition.keys().find(|key| !version.has(key)) {
+            let known = version.settings.iter().chain(COMMON_SETTINGS).copied().filter(|key| version.has(key));
+            let near = nearest(key, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            return found(key, format!("is not among the settings of `{kind}`{near}"));
+        }
+        if let Some(key) = version.settings.iter().find(|key| NEEDED.contains(key) && !is_set(key)) {
+            return found(key, format!("is missing, and a tool of the type `{kind}` needs it"));
+        }
+    }
+    if kind == "mcp_toolset" && !is_set("mcp_server_name") {
+        return found("mcp_server_name", "is missing: a set of tools goes by its server".to_owned());
+    }
+    // A tool that is not known may have settings of the same name that are something else.
+    if version_of(kind).is_some() || kind == "mcp_toolset" {
+        let at_fault = |(key, (fits, _), nullable): &&(&str, Form, bool)| {
+            definition.get(*key).is_some_and(|value| !(fits(value) || (value.is_null() && *nullable)))
+        };
+        if let Some((key, (_, words), _)) = FORMS.iter().find(at_fault) {
+            return found(key, (*words).to_owned());
+        }
+    }
+    if is_set("allowed_domains") && is_set("blocked_domains") {
+        return found("", "has both `allowed_domains` and `blocked_domains`; the API takes one of them".to_owned());
+    }
+    None
+}
+
+/// The model that advises, where a tool is an advisor.
+pub(super) fn advisor(tool: &Tool) -> Option<&str> {
+    let is_advisor = tool.definition.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("advisor_"));
+    tool.definition.get("model").filter(|_| is_advisor).and_then(Value::as_str)
+}
+
+/// What to say of a tool that belongs to a beta the job does not ask for.
+pub(super) fn beta_missing(tool: &Tool, betas: &[String]) -> Option<String> {
+    let kind = tool.definition.get("type").and_then(Value::as_str)?;
+    let beta = if kind == "mcp_toolset" { "mcp-client-" } else { version_of(kind)?.1?.beta? };
+    let proposed = parameters::proposed_beta(&[beta]);
+    (!betas.iter().any(|name| name.starts_with(beta))).then(|| {
+        format!("the tool `{}` belongs to a beta: without \"{proposed}\" in `request.betas` every row may fail", tool.name)
+    })
+}
+
+/// Why a model does not take a tool, and the way out; `None` where it does, or nothing is known against it.
+pub(crate) fn refused_by(id: &str, model: &Model, definition: &Value) -> Option<(String, String)> {
+    let kind = definition.get("type").and_then(Value::as_str)?;
+    if model.tools_refused.iter().any(|refused| refused == kind) {
+        let newer = SERVER_TOOLS.iter().find(|tool| tool.prefix == "computer_toolset_" && kind.starts_with("computer_"));
+        let way_out = newer.map_or_else(
+            || "use another tool, or another model".to_owned(),
+            |tool| format!("use `{{ type = \"{}{}\" }}`", tool.prefix, tool.newest().day),
+        );
+        return Some((format!("has a tool of the type `{kind}`, which `{id}` does not take"), way_out));
+    }
+    if kind.starts_with("advisor_") {
+        return advisor_refused(id, model, definition.get("model").and_then(Value::as_str)?);
+    }
+    let (tool, _) = version_of(kind)?;
+    let (name, basic) = SHORT_NAMES.iter().find(|(name, _)| tool.prefix.strip_suffix('_') == Some(*name))?;
+    // Called by the model itself, the newer web tools are as the older ones.
+    let only_direct = definition.get("allowed_callers").and_then(texts).is_some_and(|callers| callers == ["direct"]);
+    let is_newer = match *name {
+        "code_execution" => kind.ends_with(tool.newest().day),
+        _ => !kind.ends_with(basic) && !only_direct,
+    };
+    (is_newer && model.thinking == Thinking::Extended).then(|| {
+        let why = format!("has `{kind}`, which is for models from Claude 4.6 on and not for `{id}`");
+        (why, format!("write `{{ server = \"{name}\", type = \"{name}_{basic}\" }}`"))
+    })
+}
+
+fn advisor_refused(id: &str, model: &Model, advisor: &str) -> Option<(String, String)> {
+    let is_among = |ids: &[String]| ids.iter().any(|id| id == advisor);
+    let is_refused = is_among(&model.advisors_refused) || (!model.advisors.is_empty() && !is_among(&model.advisors));
+    let way_out = match model.advisors.as_slice() {
+        [] => "use a newer or larger model as advisor".to_owned(),
+        ids => format!("use `{}`", ids.join("` or `")),
+    };
+    is_refused.then(|| (format!("has `{advisor}` as advisor, which `{id}` does not take"), way_out))
+}
 
 /// One entry of `request.tools`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -221,32 +505,21 @@ fn from_file(
 
 /// The definition of a tool of the provider's, by its short name.
 fn server_tool(name: &Value, settings: Map<String, Value>, newest: bool, place: &str) -> Result<Map<String, Value>, Error> {
-    let known = SERVER_TOOLS.iter().find(|tool| *name == *tool.name);
-    let Some(known) = known else {
-        let names: Vec<String> = SERVER_TOOLS.iter().map(|tool| format!("`{}`", tool.name)).collect();
+    let Some((known, basic)) = SHORT_NAMES.iter().find(|(known, _)| *name == **known) else {
+        let names: Vec<String> = SHORT_NAMES.iter().map(|(name, _)| format!("`{name}`")).collect();
         let problem = format!(
             "has the server tool {name}, which is not known by its short name as {} are; for another one write its `type` and `name`",
             names.join(", ")
         );
         return Err(wrong(place, &problem));
     };
+    let tool = SERVER_TOOLS.iter().find(|tool| tool.prefix.strip_suffix('_') == Some(*known));
+    let day = tool.filter(|_| newest).map_or(*basic, |tool| tool.newest().day);
+    let kind = settings.get("type").cloned().unwrap_or_else(|| Value::from(format!("{known}_{day}")));
     let mut definition = Map::new();
-    let by_model = if newest { known.newest } else { known.basic };
-    let kind = settings.get("type").cloned().unwrap_or_else(|| Value::from(by_model));
     definition.insert("type".to_owned(), kind);
-    definition.insert("name".to_owned(), Value::from(known.name));
-    // Another version may have settings of its own.
-    let is_known = |key: &str| known.settings.contains(&key) || COMMON_SETTINGS.contains(&key);
-    if let Some(key) = settings.keys().find(|key| !settings.contains_key("type") && !is_known(key)) {
-        let near = nearest(key, known.settings.iter().chain(COMMON_SETTINGS).copied());
-        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        return Err(wrong(place, &format!("has `{key}`, which `{}` does not have{near}", known.name)));
-    }
+    definition.insert("name".to_owned(), Value::from(*known));
     definition.extend(settings.into_iter().filter(|(key, _)| key != "type" && key != "name"));
-    let is_set = |key: &str| definition.get(key).is_some_and(|value| !value.is_null());
-    if is_set("allowed_domains") && is_set("blocked_domains") {
-        return Err(wrong(place, "has both `allowed_domains` and `blocked_domains`; the API takes one of them"));
-    }
     Ok(definition)
 }
 
@@ -284,6 +557,10 @@ impl Tool {
             None => text("mcp_server_name").or(text("type")).unwrap_or_default().to_owned(),
         };
         if !is_own {
+            if let Some((key, why)) = problem(map) {
+                let key = if key.is_empty() { key } else { format!("has a `{key}` that ") };
+                return Err(wrong(place, &format!("{key}{why}")));
+            }
             return Ok(Tool { name, input_schema: None, strict, cache, definition });
         }
         check_name(&name, place)?;
@@ -304,11 +581,21 @@ impl Tool {
 
 fn read_mark(control: Option<&Value>, place: &str) -> Result<Option<CacheTtl>, Error> {
     let Some(control) = control.filter(|control| !control.is_null()) else { return Ok(None) };
-    let kind = control.get("type").and_then(Value::as_str);
-    match (kind, control.get("ttl").and_then(Value::as_str)) {
-        (Some("ephemeral"), None | Some("5m")) => Ok(Some(CacheTtl::FiveMinutes)),
-        (Some("ephemeral"), Some("1h")) => Ok(Some(CacheTtl::OneHour)),
-        _ => Err(wrong(place, "has a `cache_control` that is not `{\"type\": \"ephemeral\", \"ttl\": \"5m\"}`, or with \"1h\"")),
+    let problem = "has a `cache_control` that is not `{\"type\": \"ephemeral\", \"ttl\": \"5m\"}`, or with \"1h\"";
+    mark_of(control).map(Some).ok_or_else(|| wrong(place, problem))
+}
+
+/// A `cache_control` as it is sent; `None` where it is none that the API takes.
+pub(super) fn mark_of(control: &Value) -> Option<CacheTtl> {
+    let members = control.as_object()?;
+    let is_known = members.keys().all(|key| key == "type" || key == "ttl");
+    if !is_known || members.get("type").and_then(Value::as_str) != Some("ephemeral") {
+        return None;
+    }
+    match members.get("ttl").map(Value::as_str) {
+        None | Some(Some("5m")) => Some(CacheTtl::FiveMinutes),
+        Some(Some("1h")) => Some(CacheTtl::OneHour),
+        Some(_) => None,
     }
 }
 
@@ -383,7 +670,7 @@ mod tests {
     #[test]
     fn knows_tools_of_the_provider_by_short_names_and_passes_on_others() {
         let found = tools(
-            "[{ server = \"web_search\", max_uses = 3, cache = \"5m\" }, { server = \"web_fetch\", type = \"web_fetch_20250910\", own = 1 },
+            "[{ server = \"web_search\", max_uses = 3, cache = \"5m\" }, { server = \"web_fetch\", type = \"web_fetch_20270910\", own = 1 },
               { type = \"mcp_toolset\", mcp_server_name = \"desk\" }, { type = \"new_tool_20270101\", name = \"new\", x = [1] }]",
             &[],
         );
@@ -393,7 +680,7 @@ mod tests {
             sent,
             [
                 r#"{"type":"web_search_20260318","name":"web_search","max_uses":3,"cache_control":{"type":"ephemeral","ttl":"5m"}}"#,
-                r#"{"type":"web_fetch_20250910","name":"web_fetch","own":1}"#,
+                r#"{"type":"web_fetch_20270910","name":"web_fetch","own":1}"#,
                 r#"{"type":"mcp_toolset","mcp_server_name":"desk"}"#,
                 r#"{"type":"new_tool_20270101","name":"new","x":[1]}"#,
             ]
@@ -406,6 +693,98 @@ mod tests {
             &mut Vec::new(),
         );
         assert_eq!(old.unwrap()[0].definition["type"], "web_search_20250305");
+    }
+
+    #[test]
+    fn agrees_with_the_types_of_the_sdk() {
+        let facts: Value = serde_json::from_str(include_str!("../../tests/data/sdk_facts.json")).unwrap();
+        let known = facts["tools"].as_object().unwrap();
+        for (kind, facts) in known.iter().filter(|(kind, _)| *kind != "mcp_toolset") {
+            let Some((_, Some(version))) = version_of(kind) else { panic!("the table has no `{kind}`") };
+            assert_eq!(version.name, facts["name"].as_str(), "{kind}");
+            assert_eq!(version.beta.is_some(), facts["beta"] == true, "{kind}");
+            let has: Vec<&str> = facts["settings"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
+            assert!(has.iter().all(|key| version.has(key)), "{kind}: {has:?}");
+            assert!(version.settings.iter().all(|key| has.contains(key)), "{kind}: {has:?}");
+        }
+        for tool in SERVER_TOOLS {
+            for version in tool.versions {
+                assert!(known.contains_key(&format!("{}{}", tool.prefix, version.day)), "{}{}", tool.prefix, version.day);
+            }
+        }
+        let forms = FORMS.iter().map(|(key, ..)| *key);
+        assert!(forms.is_sorted(), "so that a setting is found");
+    }
+
+    #[test]
+    fn takes_settings_as_they_are_documented() {
+        for tool in [
+            "{ server = \"web_search\", user_location = { type = \"approximate\", city = \"Oslo\", country = \"NO\" } }",
+            "{ server = \"web_search\", blocked_domains = [\"example.org/news\"], response_inclusion = \"excluded\", strict = true }",
+            "{ server = \"web_fetch\", max_content_tokens = 5000, use_cache = false, citations = { enabled = false }, url_sources = {} }",
+            "{ server = \"code_execution\", allowed_callers = [\"direct\"] }",
+            "{ type = \"computer_toolset_20260801\", configs = { zoom = { enabled = false } } }",
+            "{ type = \"browser_toolset_20260801\" }",
+            "{ type = \"mcp_toolset\", mcp_server_name = \"desk\", default_config = { enabled = true } }",
+            "{ type = \"advisor_20260301\", name = \"advisor\", model = \"m\", max_uses = 2, caching = { type = \"ephemeral\", ttl = \"1h\" } }",
+            // A newer version, or another tool, may have settings that are something else.
+            "{ type = \"web_search_20290101\", name = \"web_search\", depth = 2 }",
+            "{ type = \"brand_new_20270101\", name = \"x\", max_uses = \"many\" }",
+        ] {
+            assert!(tools(&format!("[{tool}]"), &[]).is_ok(), "{tool}: {:?}", tools(&format!("[{tool}]"), &[]));
+        }
+    }
+
+    #[test]
+    fn refuses_settings_that_fail_every_row() {
+        for (tool, words) in [
+            ("{ server = \"web_search\", max_uses = -1 }", "has a `max_uses` that must be a whole number, at least 1"),
+            ("{ server = \"web_search\", max_uses = 0 }", "`max_uses`"),
+            ("{ server = \"web_search\", max_uses = \"3\" }", "`max_uses`"),
+            (
+                "{ server = \"web_search\", allowed_domains = \"example.org\" }",
+                "`allowed_domains` that must be a list of domains",
+            ),
+            ("{ server = \"web_search\", allowed_domains = [] }", "`allowed_domains`"),
+            ("{ server = \"web_search\", blocked_domains = [\"https://example.org\"] }", "without `https://`"),
+            (
+                "{ type = \"web_search_20250305\", name = \"web_search\", allowed_domains = [\"a.org\"], blocked_domains = [\"b.org\"] }",
+                "takes one of them",
+            ),
+            ("{ server = \"web_fetch\", allowed_domains = [\"a.org\"], blocked_domains = [\"b.org\"] }", "takes one of them"),
+            (
+                "{ server = \"web_search\", user_location = { city = \"Oslo\" } }",
+                "`user_location` that must be a table with `type",
+            ),
+            ("{ server = \"web_search\", user_location = { type = \"exact\" } }", "`user_location`"),
+            ("{ server = \"web_search\", user_location = { type = \"approximate\", country = \"Norway\" } }", "`user_location`"),
+            ("{ server = \"web_search\", user_location = \"Oslo\" }", "`user_location`"),
+            ("{ server = \"web_search\", response_inclusion = \"some\" }", "\"full\" or \"excluded\""),
+            ("{ server = \"web_fetch\", citations = true }", "`citations` that must be `{ enabled = true }`"),
+            ("{ server = \"web_fetch\", max_content_tokens = 0.5 }", "`max_content_tokens`"),
+            ("{ server = \"web_fetch\", use_cache = \"no\" }", "`true` or `false`"),
+            (
+                "{ server = \"web_search\", use_cache = true }",
+                "`use_cache` that is not among the settings of `web_search_20260318`",
+            ),
+            (
+                "{ server = \"web_search\", type = \"web_search_20250305\", response_inclusion = \"full\" }",
+                "`response_inclusion` that is not among the settings of `web_search_20250305`",
+            ),
+            ("{ type = \"web_search_20250305\", name = \"search\" }", "`name` that must be \"web_search\""),
+            ("{ type = \"web_search_20250305\" }", "`name` that must be \"web_search\""),
+            ("{ type = \"computer_toolset_20260801\", name = \"computer\" }", "`name` that is not among the settings"),
+            (
+                "{ type = \"computer_20250124\", name = \"computer\", display_width_px = 9 }",
+                "`display_height_px` that is missing",
+            ),
+            ("{ type = \"advisor_20260301\", name = \"advisor\" }", "`model` that is missing"),
+            ("{ type = \"mcp_toolset\" }", "`mcp_server_name` that is missing"),
+            ("{ server = \"code_execution\", allowed_callers = \"direct\" }", "`allowed_callers` that must be a list of texts"),
+        ] {
+            let found = tools(&format!("[{tool}]"), &[]).unwrap_err();
+            assert!(found.contains(words), "{tool}\n  expected {words}\n  found    {found}");
+        }
     }
 
     #[test]

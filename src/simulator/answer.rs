@@ -487,7 +487,7 @@ mod tests {
     use crate::catalog::{Catalog, Thinking};
     use crate::simulator::params::{Purpose, Reader, Terms};
 
-    const TERMS: Terms = Terms { purpose: Purpose::Batch, new_version: true, long_output: false };
+    const TERMS: Terms<'_> = Terms { purpose: Purpose::Batch, new_version: true, betas: &[] };
 
     /// The message to a request with these members, as JSON.
     fn answer(id: &str, changes: &Value, flaw: Option<Flaw>) -> Value {

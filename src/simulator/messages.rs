@@ -9,7 +9,6 @@ use super::media::{Holds, Media};
 use super::params::{Head, Purpose, Shape, Terms};
 use super::reply::Refusal;
 use super::tokens;
-use crate::catalog::Thinking;
 
 /// Most messages in one request.
 const MAX_MESSAGES: usize = 100_000;
@@ -26,7 +25,7 @@ pub(super) struct Row {
 }
 
 /// Reads and checks the messages that belong to a head.
-pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms, media: &mut Media) -> Result<Row, Refusal> {
+pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms<'_>, media: &mut Media) -> Result<Row, Refusal> {
     let bad = |what: &str| Refusal::invalid(format!("messages: {what}"));
     let messages: Vec<Value> = serde_json::from_str(raw.get()).map_err(|_| bad("Input should be a valid list"))?;
     if messages.is_empty() {
@@ -43,6 +42,7 @@ pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms, media: &mut Media)
         prefix: marked.then(|| head.prefix.clone()),
         text: String::new(),
         after_assistant: true,
+        before: Before::Start,
         documents: 0,
         cited: Vec::new(),
         media,
@@ -60,14 +60,36 @@ pub(super) fn only_keys(block: &Value, keys: &[&str], path: &str) -> Result<(), 
     extra.map_or(Ok(()), |key| Err(Refusal::invalid(format!("{path}.{key}: Extra inputs are not permitted"))))
 }
 
+/// What stands before a message, as far as the role `system` depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Start,
+    User,
+    /// An answer; one that ends with the result of a server tool is as a user turn.
+    Assistant,
+    System,
+}
+
+impl Before {
+    fn of(role: &str, message: &Value) -> Before {
+        let last = message.get("content").and_then(Value::as_array).and_then(|blocks| blocks.last()?.get("type")?.as_str());
+        match role {
+            "system" => Before::System,
+            "assistant" if !last.is_some_and(|kind| kind.ends_with("_tool_result")) => Before::Assistant,
+            _ => Before::User,
+        }
+    }
+}
+
 struct Walk<'a> {
     head: &'a Head,
-    terms: Terms,
+    terms: Terms<'a>,
     tokens: u64,
     prefix: Option<Prefix>,
     text: String,
     /// Whether the text so far belongs to an earlier turn.
     after_assistant: bool,
+    before: Before,
     documents: u64,
     cited: Vec<Cited>,
     media: &'a mut Media,
@@ -85,6 +107,7 @@ impl Walk<'_> {
         let role = message.get("role").and_then(Value::as_str);
         let role = role.ok_or_else(|| Refusal::invalid(format!("{path}.role: Field required")))?;
         self.check_role(n, role, last)?;
+        self.before = Before::of(role, message);
         if role == "user" && std::mem::take(&mut self.after_assistant) {
             self.text.clear();
         }
@@ -106,10 +129,11 @@ impl Walk<'_> {
     }
 
     fn check_role(&self, n: usize, role: &str, last: bool) -> Result<(), Refusal> {
-        let old = self.head.model.thinking == Thinking::Extended;
+        let misplaced = |n: usize, what: &str| Err(Refusal::invalid(format!("messages.{n}: role 'system' {what}")));
         match role {
+            "user" if self.before == Before::System => misplaced(n - 1, "must precede an 'assistant' message or end the array"),
             "user" => Ok(()),
-            "assistant" | "system" if n == 0 => Err(Refusal::invalid("messages: first message must use the \"user\" role")),
+            "assistant" if n == 0 => Err(Refusal::invalid("messages: first message must use the \"user\" role")),
             "assistant" if last && !self.head.model.prefill => Err(Refusal::invalid(
                 "This model does not support assistant message prefill. The conversation must end with a user message.",
             )),
@@ -117,10 +141,16 @@ impl Walk<'_> {
                 Err(Refusal::invalid("messages: prefill cannot be used together with `output_config.format`"))
             }
             "assistant" => Ok(()),
-            "system" if !old => Ok(()),
+            "system" if n == 0 => {
+                misplaced(n, "cannot come first; use the top-level 'system' parameter for the initial system prompt")
+            }
+            "system" if !self.head.model.system_messages => misplaced(n, "is not supported on this model"),
+            "system" if self.before == Before::Assistant => misplaced(n, "must follow a 'user' message"),
+            "system" => Ok(()),
             _ => {
                 let short: String = role.chars().take(40).collect();
-                let text = format!("messages: Unexpected role \"{short}\". Allowed roles are \"user\" or \"assistant\"");
+                let text =
+                    format!("messages: Unexpected role \"{short}\". Allowed roles are \"user\", \"assistant\" or \"system\"");
                 Err(Refusal::invalid(text))
             }
         }
@@ -167,6 +197,7 @@ impl Walk<'_> {
         let tokenizer = self.head.model.tokenizer;
         let cost = match block.get("type").and_then(Value::as_str) {
             Some("text") => return self.typed_text(role, block, mark, path),
+            Some(_) if role == "system" => return bad("type", "Input should be 'text' in a message of the role 'system'"),
             Some("thinking" | "redacted_thinking") => 0,
             Some("image") if role == "user" => {
                 only_keys(block, &["type", "source", "cache_control", "transformations"], path)?;

@@ -149,7 +149,7 @@ fn object(id: &str, model: &Model) -> Value {
             "server_tools": {"supported": true, "web_search": yes(true), "code_execution": yes(true)},
             "structured_outputs": yes(model.structured_output),
             "thinking": {"supported": true, "types": {
-                "adaptive": thinks("adaptive"), "between_tools": yes(newer && model.thinking_refused.iter().any(|r| r == "disabled")),
+                "adaptive": thinks("adaptive"), "between_tools": yes(model.between_tools),
                 "disabled": thinks("disabled"), "enabled": thinks("enabled"),
             }},
         },

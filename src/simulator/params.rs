@@ -6,7 +6,8 @@
 //!
 //! The requests of a run share their head byte for byte, so heads are read once and remembered by their bytes.
 //!
-//! To add a rule about one parameter: a function here, called in [`Reader::read_head`]. About messages: `messages.rs`. About what a
+//! Which parameters there are, and where, is in the table of `request/parameters.rs`, by which jobs are checked too; what the provider's tools
+//! take, in `request/tools.rs`. To add a rule about one parameter: a function here, called in [`Reader::read_head`]. About messages: `messages.rs`. About what a
 //! model can do: the catalog.
 
 #[cfg(test)]
@@ -26,7 +27,9 @@ use super::messages::{self, Row};
 use super::reply::Refusal;
 use super::{forms, labels, tokens};
 use crate::catalog::{Catalog, Model, Thinking, Tokenizer};
-use crate::request::schema;
+use crate::request::betas::{INTERLEAVED_THINKING, LONG_OUTPUT};
+use crate::request::parameters::{self, InBatch, OUTPUT_CONFIG};
+use crate::request::{schema, tools};
 
 /// What is asked for: the rules differ a little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +44,18 @@ pub(super) enum Purpose {
 
 /// What the headers of the call say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Terms {
+pub(super) struct Terms<'t> {
     pub(super) purpose: Purpose,
     /// API version 2026-10-21, which has no sampling parameters.
     pub(super) new_version: bool,
-    /// The beta of answers up to 300,000 tokens.
-    pub(super) long_output: bool,
+    /// The beta features asked for.
+    pub(super) betas: &'t [String],
+}
+
+impl Terms<'_> {
+    fn has_beta(&self, name: &str) -> bool {
+        self.betas.iter().any(|beta| beta == name)
+    }
 }
 
 /// A whole request that may be answered.
@@ -120,7 +129,7 @@ impl Reader {
     }
 
     /// Reads and checks one request.
-    pub(super) fn read(&mut self, params: &str, terms: Terms) -> Result<Request, Refusal> {
+    pub(super) fn read(&mut self, params: &str, terms: Terms<'_>) -> Result<Request, Refusal> {
         let fields = split(params)?;
         let head = self.head(&fields, terms)?;
         let messages =
@@ -134,7 +143,7 @@ impl Reader {
         Ok(Request { head, row })
     }
 
-    fn head(&mut self, fields: &Fields<'_>, terms: Terms) -> Result<Arc<Head>, Refusal> {
+    fn head(&mut self, fields: &Fields<'_>, terms: Terms<'_>) -> Result<Arc<Head>, Refusal> {
         let key = fingerprint(fields, terms);
         if let Some(known) = self.heads.get(&key) {
             return known.clone();
@@ -147,7 +156,7 @@ impl Reader {
         head
     }
 
-    fn read_head(&self, fields: &Fields<'_>, terms: Terms) -> Result<Head, Refusal> {
+    fn read_head(&self, fields: &Fields<'_>, terms: Terms<'_>) -> Result<Head, Refusal> {
         let params = Params::read(fields)?;
         params.check_names(terms)?;
         let (model_id, model) = self.model(&params)?;
@@ -156,8 +165,12 @@ impl Reader {
         let max_tokens = rules.max_tokens(params.get("max_tokens"))?;
         rules.sampling(&params)?;
         let effort = rules.effort(&params)?;
-        let thought = rules.thinking(params.get("thinking"), max_tokens, effort.as_deref())?;
         let tools = Tools::read(params.get("tools"))?;
+        tools.check_models(&rules, &self.catalog)?;
+        // Between calls of tools, the budget is for all turns together.
+        let is_interleaved = terms.has_beta(INTERLEAVED_THINKING) && !tools.0.is_empty();
+        let most_budget = if is_interleaved { u64::MAX } else { max_tokens };
+        let thought = rules.thinking(params.get("thinking"), most_budget, effort.as_deref())?;
         tools.check_schemas(format_of(&params))?;
         let server_tools = tools.of_the_provider();
         let forced = tools.choice(params.get("tool_choice"), &rules, thought)?;
@@ -230,9 +243,12 @@ fn split(params: &str) -> Result<Fields<'_>, Refusal> {
     })
 }
 
-fn fingerprint(fields: &Fields<'_>, terms: Terms) -> [u8; 32] {
+fn fingerprint(fields: &Fields<'_>, terms: Terms<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&[terms.purpose as u8, u8::from(terms.new_version), u8::from(terms.long_output)]);
+    hasher.update(&[terms.purpose as u8, u8::from(terms.new_version), u8::try_from(terms.betas.len()).unwrap_or(u8::MAX)]);
+    for beta in terms.betas {
+        hasher.update(&(beta.len() as u64).to_le_bytes()).update(beta.as_bytes());
+    }
     for (key, value) in fields.iter().filter(|(key, _)| key != "messages") {
         for part in [key.as_bytes(), value.get().as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
@@ -243,52 +259,6 @@ fn fingerprint(fields: &Fields<'_>, terms: Terms) -> [u8; 32] {
 
 /// The parameters without `messages`, as values; `null` stands for absent where the API takes it so.
 struct Params(serde_json::Map<String, Value>);
-
-/// Parameters of every request.
-const KNOWN: [&str; 27] = [
-    "model",
-    "messages",
-    "max_tokens",
-    "system",
-    "cache_control",
-    "output_config",
-    "output_format",
-    "thinking",
-    "tools",
-    "tool_choice",
-    "stop_sequences",
-    "metadata",
-    "inference_geo",
-    "service_tier",
-    "container",
-    "context_management",
-    "mcp_servers",
-    "diagnostics",
-    "stream",
-    "speed",
-    "temperature",
-    "top_p",
-    "top_k",
-    "user_profile_id",
-    "billing_policy",
-    "fallbacks",
-    "store",
-];
-/// Parameters that exist outside of batches only.
-const NOT_IN_BATCHES: [&str; 7] =
-    ["fallbacks", "store", "previous_thread_event_id", "cache_hint", "context_hint", "speed", "research_preview_2026_02"];
-/// Parameters of a message that counting does not take.
-const NOT_IN_COUNTS: [&str; 6] = ["max_tokens", "stream", "stop_sequences", "metadata", "service_tier", "inference_geo"];
-const NULLABLE: [&str; 8] = [
-    "cache_control",
-    "inference_geo",
-    "container",
-    "diagnostics",
-    "speed",
-    "output_config",
-    "context_management",
-    "user_profile_id",
-];
 
 impl Params {
     fn read(fields: &Fields<'_>) -> Result<Params, Refusal> {
@@ -301,19 +271,30 @@ impl Params {
     }
 
     fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key).filter(|value| !(value.is_null() && NULLABLE.contains(&key)))
+        let is_nullable = || parameters::parameter(key).is_some_and(|parameter| parameter.nullable);
+        self.0.get(key).filter(|value| !(value.is_null() && is_nullable()))
     }
 
-    fn check_names(&self, terms: Terms) -> Result<(), Refusal> {
+    /// Refuses what is not taken here, by the table that `check` goes by. A name that is not in it and no slip may be newer than the table.
+    fn check_names(&self, terms: Terms<'_>) -> Result<(), Refusal> {
+        let extra = |key: &str| {
+            let short: String = key.chars().take(60).collect();
+            Err(Refusal::invalid(format!("{short}: Extra inputs are not permitted")))
+        };
         for key in self.0.keys() {
-            let value = self.get(key);
-            if terms.purpose == Purpose::Batch && NOT_IN_BATCHES.contains(&key.as_str()) && value.is_some() {
+            let Some(parameter) = parameters::parameter(key) else {
+                if parameters::meant(key).is_some() {
+                    return extra(key);
+                }
+                continue;
+            };
+            let is_refused = terms.purpose == Purpose::Batch && matches!(parameter.batch, InBatch::Refused(..));
+            if is_refused && parameter.message && self.get(key).is_some() {
                 return Err(Refusal::invalid(format!("{key}: `{key}` is not supported in message batches")));
             }
-            let known = KNOWN.contains(&key.as_str()) || NOT_IN_BATCHES.contains(&key.as_str());
-            if !known || (terms.purpose == Purpose::Count && NOT_IN_COUNTS.contains(&key.as_str())) {
-                let short: String = key.chars().take(60).collect();
-                return Err(Refusal::invalid(format!("{short}: Extra inputs are not permitted")));
+            let is_taken = if terms.purpose == Purpose::Count { parameter.count } else { parameter.message };
+            if !is_taken || (self.get(key).is_some() && !parameters::has_beta(parameter.betas, terms.betas)) {
+                return extra(key);
             }
         }
         Ok(())
@@ -331,7 +312,7 @@ impl Params {
         }
         match self.get("inference_geo").map(Value::as_str) {
             None => {}
-            Some(Some("global" | "us")) if rules.takes_geo() => {}
+            Some(Some("global" | "us")) if parameters::takes(rules.model, "inference_geo") => {}
             Some(Some("global" | "us")) => return bad("inference_geo", "`inference_geo` is not supported on this model"),
             Some(_) => return bad("inference_geo", "Input should be 'global' or 'us'"),
         }
@@ -344,6 +325,12 @@ impl Params {
             if let Some(extra) = fields.keys().find(|key| *key != "user_id") {
                 return bad(&format!("metadata.{extra}"), "Extra inputs are not permitted");
             }
+        }
+        if let Some(why) = self.get("compaction").and_then(parameters::compaction) {
+            return bad("compaction", why);
+        }
+        if self.get("compaction").is_some() && self.get("context_management").is_some() {
+            return bad("compaction", "cannot be combined with `context_management`");
         }
         let bill_to = self.get("billing_policy").and_then(|policy| policy.get("bill_to"));
         if bill_to.and_then(Value::as_str) == Some("user_profile") && rules.terms.purpose == Purpose::Batch {
@@ -372,7 +359,7 @@ impl Params {
 struct Rules<'a> {
     id: &'a str,
     model: &'a Model,
-    terms: Terms,
+    terms: Terms<'a>,
 }
 
 impl Rules<'_> {
@@ -387,8 +374,10 @@ impl Rules<'_> {
             return Err(Refusal::invalid(format!("max_tokens: Input should be greater than or equal to {least}")));
         }
         let wanted = wanted.unsigned_abs();
-        let longer =
-            self.model.max_batch_output_tokens.filter(|_| self.terms.long_output && self.terms.purpose == Purpose::Batch);
+        let longer = self
+            .model
+            .max_batch_output_tokens
+            .filter(|_| self.terms.has_beta(LONG_OUTPUT) && self.terms.purpose == Purpose::Batch);
         let most = longer.unwrap_or(self.model.max_output_tokens);
         if wanted > most {
             let text =
@@ -426,8 +415,13 @@ impl Rules<'_> {
         let Value::Object(fields) = config else {
             return Err(Refusal::invalid("output_config: Input should be a valid dictionary"));
         };
-        if let Some(extra) = fields.keys().find(|key| !["effort", "format"].contains(&key.as_str())) {
-            return Err(Refusal::invalid(format!("output_config.{extra}: Extra inputs are not permitted")));
+        for (key, betas) in OUTPUT_CONFIG {
+            if fields.contains_key(*key) && !parameters::has_beta(betas, self.terms.betas) {
+                return Err(Refusal::invalid(format!("output_config.{key}: Extra inputs are not permitted")));
+            }
+        }
+        if let Some(why) = fields.get("task_budget").filter(|v| !v.is_null()).and_then(parameters::task_budget) {
+            return Err(Refusal::invalid(format!("output_config.task_budget: {why}")));
         }
         let Some(effort) = fields.get("effort").filter(|v| !v.is_null()) else { return Ok(None) };
         if self.model.effort.is_empty() {
@@ -460,7 +454,8 @@ impl Rules<'_> {
         }
         let shown = display.map_or(shown_by_default, |display| display == "summarized");
         let refuse = |what: &str| Err(Refusal::invalid(format!("thinking.type: {what}")));
-        if self.model.thinking_refused.iter().any(|refused| refused == kind) {
+        let is_refused = self.model.thinking_refused.iter().any(|refused| refused == kind);
+        if is_refused || (kind == "between_tools" && !self.model.between_tools) {
             return refuse(&format!("`{kind}` is not supported on this model"));
         }
         match kind {
@@ -478,11 +473,6 @@ impl Rules<'_> {
     fn is_too_eager(&self, effort: Option<&str>) -> bool {
         let levels = &self.model.thinking_off_effort;
         !levels.is_empty() && effort.is_some_and(|effort| !levels.iter().any(|level| level == effort))
-    }
-
-    /// Whether inference can be bound to a place; a model without a price for that refuses the parameter.
-    fn takes_geo(&self) -> bool {
-        self.model.prices.as_ref().is_none_or(|prices| prices.us_factor.is_some())
     }
 
     fn budget(&self, value: &Value, max_tokens: u64, shown: bool) -> Result<Thought, Refusal> {
@@ -554,6 +544,21 @@ impl<'a> Tools<'a> {
             return Err(Refusal::invalid("tools: at most 20 strict tools are allowed"));
         }
         Ok(Tools(tools))
+    }
+
+    /// Tools that the model does not take, and advisors.
+    fn check_models(&self, rules: &Rules<'_>, catalog: &Catalog) -> Result<(), Refusal> {
+        for (n, tool) in self.0.iter().enumerate().filter(|(_, tool)| !is_custom(tool)) {
+            if let Some((why, _)) = tools::refused_by(rules.id, rules.model, tool) {
+                return Err(Refusal::invalid(format!("tools.{n}: the request {why}")));
+            }
+            let is_advisor = tool.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("advisor_"));
+            let advisor = tool.get("model").filter(|_| is_advisor).and_then(Value::as_str);
+            if let Some(name) = advisor.filter(|name| catalog.model(name).is_none()) {
+                return Err(Refusal::not_found(format!("model: {name}")));
+            }
+        }
+        Ok(())
     }
 
     /// The limits over all schemas of a request.
@@ -643,18 +648,18 @@ fn check_tool(n: usize, tool: &Value) -> Result<&str, Refusal> {
     if !tool.is_object() {
         return bad("", "Input should be a valid dictionary");
     }
-    // A set of tools goes by the server that has them.
-    let server = tool.get("mcp_server_name").and_then(Value::as_str).filter(|_| !is_custom(tool));
-    let Some(name) = tool.get("name").and_then(Value::as_str).or(server) else {
+    if !is_custom(tool) {
+        if let Some((key, why)) = tool.as_object().and_then(tools::problem) {
+            let path = if key.is_empty() { key } else { format!(".{key}") };
+            return bad(&path, &why);
+        }
+        // A set of tools has no name of its own, and goes by its server or its type.
+        let word = |key: &str| tool.get(key).and_then(Value::as_str);
+        return Ok(word("name").or(word("mcp_server_name")).or(word("type")).unwrap_or_default());
+    }
+    let Some(name) = tool.get("name").and_then(Value::as_str) else {
         return bad(".custom.name", "Field required");
     };
-    if !is_custom(tool) {
-        let is_set = |key: &str| tool.get(key).is_some_and(|value| !value.is_null());
-        if is_set("allowed_domains") && is_set("blocked_domains") {
-            return bad("", "Only one of `allowed_domains` and `blocked_domains` may be specified");
-        }
-        return Ok(name);
-    }
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if name.is_empty() || name.len() > 128 || !name.bytes().all(fits) {
         return bad(".custom.name", "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'");

@@ -58,7 +58,7 @@ pub(super) fn work(sim: &Sim) {
 }
 
 /// Answers a single message.
-pub(super) fn message(sim: &Sim, reader: &mut Reader, params: &str, terms: Terms) -> Result<Vec<u8>, Refusal> {
+pub(super) fn message(sim: &Sim, reader: &mut Reader, params: &str, terms: Terms<'_>) -> Result<Vec<u8>, Refusal> {
     let request = reader.read(params, terms)?;
     let at = (sim.clock)().as_microsecond();
     let call = sim.messages.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ pub(super) fn message(sim: &Sim, reader: &mut Reader, params: &str, terms: Terms
 struct Batch<'a> {
     sim: &'a Sim,
     record: &'a Record,
-    terms: Terms,
+    terms: Terms<'a>,
     counts: Counts,
 }
 
@@ -114,8 +114,8 @@ enum Fate<'a> {
 
 impl<'a> Batch<'a> {
     fn new(sim: &'a Sim, record: &'a Record) -> Batch<'a> {
-        let long_output = record.betas.iter().any(|beta| beta.starts_with("output-300k-"));
-        let terms = Terms { purpose: Purpose::Batch, new_version: super::is_new_version(&record.version), long_output };
+        let new_version = super::is_new_version(&record.version);
+        let terms = Terms { purpose: Purpose::Batch, new_version, betas: &record.betas };
         Batch { sim, record, terms, counts: Counts::default() }
     }
 

@@ -214,7 +214,8 @@ async fn delete(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
 
 async fn message(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Body) -> Reply {
     let params = read_params(&headers, body).await?;
-    let terms = message_terms(&headers, Purpose::Message);
+    let betas = betas(&headers);
+    let terms = message_terms(&headers, &betas, Purpose::Message);
     let mut reader = sim.reader.lock().unwrap_or_else(PoisonError::into_inner);
     let message = process::message(&sim, &mut reader, &params, terms)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], message).into_response())
@@ -222,7 +223,8 @@ async fn message(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Body) ->
 
 async fn count_tokens(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Body) -> Reply {
     let params = read_params(&headers, body).await?;
-    let terms = message_terms(&headers, Purpose::Count);
+    let betas = betas(&headers);
+    let terms = message_terms(&headers, &betas, Purpose::Count);
     let mut reader = sim.reader.lock().unwrap_or_else(PoisonError::into_inner);
     let request = reader.read(&params, terms)?;
     Ok(json(&json!({"input_tokens": request.row.input_tokens})))
@@ -334,8 +336,8 @@ fn betas(headers: &HeaderMap) -> Vec<String> {
     lines.flat_map(|line| line.split(',')).map(|beta| beta.trim().to_owned()).filter(|beta| !beta.is_empty()).collect()
 }
 
-fn message_terms(headers: &HeaderMap, purpose: Purpose) -> Terms {
-    Terms { purpose, new_version: is_new_version(&header_text(headers, "anthropic-version")), long_output: false }
+fn message_terms<'b>(headers: &HeaderMap, betas: &'b [String], purpose: Purpose) -> Terms<'b> {
+    Terms { purpose, new_version: is_new_version(&header_text(headers, "anthropic-version")), betas }
 }
 
 fn check_length(headers: &HeaderMap) -> Option<Refusal> {

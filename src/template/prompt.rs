@@ -24,6 +24,7 @@
 
 mod attach;
 pub mod media;
+mod order;
 pub mod spec;
 mod turns;
 pub mod uploads;
@@ -40,10 +41,12 @@ use super::row::Table;
 use super::{Columns, Error, RenderError, Templates, cell};
 use attach::{Attach, Compiling, Rendering};
 use media::{MediaFacts, MediaFault, PromptLimits};
+use order::Order;
 use turns::{Content, Turn};
 use uploads::Uploads;
 
 pub(crate) use attach::{Media, Source};
+pub use order::OrderFault;
 pub use spec::{BlockSpec, CacheTtl, CellForm, ContentSpec, DocumentSpec, ImageSpec, MessageSpec, Role, SystemSpec};
 pub use turns::TurnFault;
 
@@ -174,8 +177,10 @@ pub(crate) struct Prompt {
     /// The columns' names, sorted, to make a batch's [`Table`]; `None` for all.
     used: Option<Vec<Arc<str>>>,
     ends_with_prefill: bool,
+    has_system_messages: bool,
     cites: bool,
-    limits: PromptLimits,
+    /// What stands before the row's own messages, where their order can be at fault: behind a conversation.
+    order: Option<Order>,
     uploads: Arc<Uploads>,
 }
 
@@ -200,12 +205,14 @@ impl Prompt {
             columns: Columns::none(),
             cites: false,
             ends_with_prefill: false,
+            has_system_messages: false,
+            order: Order::default(),
         };
         check_entries(messages)?;
         for (i, message) in messages.iter().enumerate() {
             making.entry(i + 1, message)?;
         }
-        let Making { shared, turns, columns, cites, ends_with_prefill, .. } = making;
+        let Making { shared, turns, columns, cites, ends_with_prefill, has_system_messages, .. } = making;
         check_zones(&columns, schema)?;
         let used = match &columns {
             Columns::All => None,
@@ -217,8 +224,22 @@ impl Prompt {
             part: "what all requests share".to_owned(),
             problem: format!("cannot be sent: {fault}"),
         })?;
-        let (limits, uploads) = (setting.limits, Arc::clone(&setting.uploads));
-        Ok(Prompt { templates, shared, shared_media, turns, columns, used, ends_with_prefill, cites, limits, uploads })
+        let has_conversation = turns.iter().any(|turn| matches!(turn.kind, TurnKind::Conversation { .. }));
+        let order = has_conversation.then(|| order_of(&shared));
+        let uploads = Arc::clone(&setting.uploads);
+        Ok(Prompt {
+            templates,
+            shared,
+            shared_media,
+            turns,
+            columns,
+            used,
+            ends_with_prefill,
+            has_system_messages,
+            cites,
+            order,
+            uploads,
+        })
     }
 
     /// What all requests share, in the order the model reads it.
@@ -242,6 +263,11 @@ impl Prompt {
 
     pub(crate) fn ends_with_prefill(&self) -> bool {
         self.ends_with_prefill
+    }
+
+    /// Whether a message of the job or its examples has the role `system`; one of a conversation is a row's own.
+    pub(crate) fn has_system_messages(&self) -> bool {
+        self.has_system_messages
     }
 
     /// Whether a document is to be cited.
@@ -279,7 +305,8 @@ impl Prompt {
         })
     }
 
-    /// Renders the messages of a row and hands them on, part by part. `facts` takes in what pictures and documents there are.
+    /// Renders the messages of a row and hands them on, part by part. `facts` takes in what pictures and documents there are, `limits` are
+    /// those of the row's model.
     ///
     /// # Errors
     /// The first part that cannot be rendered, that is empty, or that the API would refuse.
@@ -287,6 +314,7 @@ impl Prompt {
         &self,
         table: &Arc<Table>,
         row: usize,
+        limits: &PromptLimits,
         facts: &mut MediaFacts,
         mut each: impl FnMut(Part<'_>),
     ) -> Result<(), RowFault> {
@@ -294,8 +322,13 @@ impl Prompt {
             Rendering { templates: &self.templates, table: Some(table), row, values: None, uploads: &self.uploads };
         let begins = !self.shared.iter().any(|block| block.role.is_some());
         let mut messages = 0_usize;
+        // Without a conversation, all roles are known and were checked once.
+        let mut order = self.order;
         for (i, turn) in self.turns.iter().enumerate() {
             let is_last = i + 1 == self.turns.len();
+            if let (Some(order), Some((role, is_blocks))) = (&mut order, turn.kind.begins()) {
+                order.next(role, is_blocks).map_err(|fault| RowFault::Order { message: turn.number, fault })?;
+            }
             let empty = || RowFault::Empty { message: turn.number };
             messages += match &turn.kind {
                 TurnKind::Text(role, body) => {
@@ -331,8 +364,9 @@ impl Prompt {
                     1
                 }
                 TurnKind::Conversation { column } => {
-                    let place = Place { is_first: begins && messages == 0, is_last, prefill: self.limits.prefill };
-                    let said = conversation(table, row, column, &place, &mut |part| {
+                    let place = Place { is_first: begins && messages == 0, is_last, limits };
+                    let order = order.get_or_insert(Order::Unknown);
+                    let said = conversation(table, row, column, &place, order, &mut |part| {
                         if let Part::Blocks(_, json) = &part {
                             facts.add(&MediaFacts::of_blocks(json));
                         }
@@ -345,29 +379,61 @@ impl Prompt {
         if begins && messages == 0 {
             return Err(RowFault::Nothing);
         }
-        self.limits.check(&self.shared_media, facts).map_err(|fault| RowFault::Request { fault })
+        limits.check(&self.shared_media, facts).map_err(|fault| RowFault::Request { fault })
     }
 }
 
 /// Where a conversation stands among the messages.
-struct Place {
+struct Place<'a> {
     is_first: bool,
     is_last: bool,
-    prefill: bool,
+    limits: &'a PromptLimits,
+}
+
+/// What the shared messages leave the row's own to follow.
+fn order_of(shared: &[SharedBlock]) -> Order {
+    let mut order = Order::default();
+    for blocks in shared.chunk_by(|a, b| a.message == b.message && a.role.is_some() == b.role.is_some()) {
+        if let Some(role) = blocks[0].role {
+            // What is wrong within the shared part was found when it was compiled.
+            let _ = order.next(role, blocks[0].body == SharedBody::Blocks);
+        }
+    }
+    order
+}
+
+impl TurnKind {
+    /// The role of the message that begins here, and whether it is blocks that are not looked into; `None` where another one goes on, and for
+    /// conversations, which have their own.
+    fn begins(&self) -> Option<(Role, bool)> {
+        match self {
+            TurnKind::Text(role, _) | TurnKind::Blocks { role, opened: false, .. } => Some((*role, false)),
+            TurnKind::Fixed(turn) => Some((turn.role, matches!(turn.content, Content::Blocks(_)))),
+            TurnKind::Blocks { opened: true, .. } | TurnKind::Conversation { .. } => None,
+        }
+    }
 }
 
 fn conversation(
     table: &Table,
     row: usize,
     column: &str,
-    place: &Place,
+    place: &Place<'_>,
+    order: &mut Order,
     each: &mut impl FnMut(Part<'_>),
 ) -> Result<usize, TurnFault> {
     let Some(array) = table.column(column) else { return Ok(0) };
     // One turn is held back, because the last one may be the beginning of the answer.
     let mut held: Option<Turn<'static>> = None;
     let mut is_first = place.is_first;
+    let mut number = 0;
     let turns = turns::of_cell(array, row, |turn| {
+        number += 1;
+        if turn.role == Role::System && !place.limits.system_messages {
+            return Err(TurnFault::System { turn: number });
+        }
+        let is_blocks = matches!(turn.content, Content::Blocks(_));
+        order.next(turn.role, is_blocks).map_err(|fault| TurnFault::Order { turn: number, fault })?;
         if std::mem::take(&mut is_first) && turn.role == Role::Assistant {
             return Err(TurnFault::First);
         }
@@ -378,7 +444,7 @@ fn conversation(
     })?;
     let Some(last) = held else { return Ok(turns) };
     match (&last.content, place.is_last && last.role == Role::Assistant) {
-        (_, true) if !place.prefill => return Err(TurnFault::Prefill),
+        (_, true) if !place.limits.prefill => return Err(TurnFault::Prefill),
         (Content::Text(text), true) => each(Part::Text(last.role, text.trim_end())),
         _ => each(last.as_part()),
     }
@@ -454,6 +520,14 @@ pub enum RowFault {
         /// Which block.
         part: String,
     },
+    /// A message cannot stand where it does, behind the row's conversation.
+    #[error("message {message} is out of order for this row: {fault}")]
+    Order {
+        /// Its place among the job's messages, from 1.
+        message: usize,
+        /// Why.
+        fault: OrderFault,
+    },
     /// There is no message at all.
     #[error("there is no message for this row")]
     Nothing,
@@ -504,7 +578,7 @@ fn check_entries(messages: &[MessageSpec]) -> Result<(), Error> {
         }
         match message.role {
             Some(_) if whole => return part_error(&part, "has a `role`, but its turns bring their own"),
-            None if !whole => return part_error(&part, "needs a `role`, `user` or `assistant`"),
+            None if !whole => return part_error(&part, "needs a `role`, `user`, `assistant` or `system`"),
             _ => {}
         }
         if message.raw && !has_text {
@@ -517,6 +591,9 @@ fn check_entries(messages: &[MessageSpec]) -> Result<(), Error> {
     match messages.first() {
         None => part_error("`request.messages`", "is empty; a request needs at least one message"),
         Some(first) if first.role == Some(Role::Assistant) => part_error("message 1", "must have the role `user`"),
+        Some(first) if first.role == Some(Role::System) => {
+            part_error("message 1", "cannot have the role `system`: what holds from the start belongs into `request.system`")
+        }
         Some(_) => Ok(()),
     }
 }
@@ -540,6 +617,8 @@ struct Making<'a, 's> {
     columns: Columns,
     cites: bool,
     ends_with_prefill: bool,
+    has_system_messages: bool,
+    order: Order,
 }
 
 impl Making<'_, '_> {
@@ -558,10 +637,17 @@ impl Making<'_, '_> {
         }
         let role = message.role.unwrap_or(Role::User);
         self.ends_with_prefill = number == self.last && role == Role::Assistant;
+        self.pass(part.as_str(), role, false)?;
         match &message.content {
             Some(blocks) => self.blocks(number, &part, role, blocks),
             None => self.text(number, &part, role, message),
         }
+    }
+
+    /// Goes past a message, and checks that it may stand there.
+    fn pass(&mut self, part: &str, role: Role, is_blocks: bool) -> Result<(), Error> {
+        self.has_system_messages |= role == Role::System;
+        self.order.next(role, is_blocks).or_else(|fault| part_error(part, format!("is out of order: {fault}")))
     }
 
     fn text(&mut self, number: usize, part: &str, role: Role, message: &MessageSpec) -> Result<(), Error> {
@@ -624,8 +710,9 @@ impl Making<'_, '_> {
             (None, Some(document)) if !has_text => compiling.document(document, spec.optional)?,
             _ => return part_error(part, "needs exactly one of `text`, `file`, `template`, `image` and `document`"),
         };
-        if role == Role::Assistant {
-            return part_error(part, "is a picture or document in a message of the role `assistant`, which the API refuses");
+        if role != Role::User {
+            let problem = format!("is a picture or document in a message of the role `{}`, which the API refuses", role.as_str());
+            return part_error(part, problem);
         }
         if spec.raw {
             return part_error(part, "has `raw` without a text of its own");
@@ -663,6 +750,9 @@ impl Making<'_, '_> {
         if number == 1 && turns[0].role != Role::User {
             return part_error(part, format!("must begin with the role `user`, and `{}` does not", path.display()));
         }
+        for turn in &turns {
+            self.pass(part, turn.role, matches!(turn.content, Content::Blocks(_)))?;
+        }
         if number == self.last {
             return part_error(part, "holds examples, and nothing is asked behind them; add a message");
         }
@@ -699,6 +789,8 @@ impl Making<'_, '_> {
         if cache.is_some() {
             return part_error(part, MARK_ON_A_ROW);
         }
+        // It may be empty, and what stands behind it then follows what stands before it: each row is checked.
+        self.order = Order::Unknown;
         self.read(Columns::Named([column.to_owned()].into()));
         self.turns.push(RowTurn { number, kind: TurnKind::Conversation { column: column.to_owned() } });
         Ok(())

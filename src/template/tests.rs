@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 
-use super::prompt::media::MediaFacts;
+use super::prompt::media::{MediaFacts, PromptLimits};
 use super::prompt::{BlockSpec, CacheTtl, MessageSpec, Part, Prompt, Role, RowFault, Setting, SystemSpec};
 use super::row::Table;
 use super::*;
@@ -426,7 +426,7 @@ fn shares_leading_messages_that_read_no_column() {
         Part::Text(role, text) => rendered.push((role, text.to_owned())),
         _ => panic!("only messages of one text"),
     };
-    prompt.render(&prompt.table(&rows), 0, &mut MediaFacts::default(), &mut take).unwrap();
+    prompt.render(&prompt.table(&rows), 0, &PromptLimits::WIDEST, &mut MediaFacts::default(), &mut take).unwrap();
     let expected = [(Role::User, "1"), (Role::User, "Go on."), (Role::Assistant, "{")];
     assert_eq!(rendered, expected.map(|(role, text)| (role, text.to_owned())));
     assert!(prompt.ends_with_prefill());
@@ -458,7 +458,7 @@ fn reports_empty_messages_by_row() {
     let prompt = prompt(&[], &[user("{{ a }}")], &["a"]).unwrap();
     for cell in [None, Some(""), Some(" \n")] {
         let rows = batch(vec![("a", Arc::new(StringArray::from(vec![cell])))]);
-        let fault = prompt.render(&prompt.table(&rows), 0, &mut MediaFacts::default(), |_| {});
+        let fault = prompt.render(&prompt.table(&rows), 0, &PromptLimits::WIDEST, &mut MediaFacts::default(), |_| {});
         assert_eq!(fault, Err(RowFault::Empty { message: 1 }));
     }
 }

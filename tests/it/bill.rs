@@ -110,18 +110,18 @@ fn prices_of_ones_own_are_taken_from_the_file_that_is_named() {
 
 #[test]
 fn a_model_without_a_price_stops_before_anything_is_sent() {
+    const MODEL: &str = "[models.house-model]\ncontext_tokens = 200_000\nmax_output_tokens = 64_000\nmin_cache_tokens = 512\n\
+                         tokenizer = 'second'\nthinking = 'adaptive_optional'\nlifecycle = 'active'\n";
     let (work, sim) = (Workdir::new().with_rows(3), Sim::start());
-    work.write("job.toml", JOB.replace("claude-haiku-4-5", "claude-mythos-preview").replace("200", "2000"));
+    work.write("job.toml", JOB.replace("claude-haiku-4-5", "house-model").replace("200", "2000"));
+    work.write("prices.toml", MODEL);
     for command in ["check", "plan", "run", "submit"] {
-        let said = work.rowmill_at(&sim.url(), &[command, "job.toml"]).expect(2);
-        said.says("error: the catalog has no price of the model `claude-mythos-preview`\nhint: give it prices in a file");
+        let said = work.rowmill_at(&sim.url(), &[command, "job.toml", "--models", "prices.toml"]).expect(2);
+        said.says("error: the catalog has no price of the model `house-model`\nhint: give it prices in a file");
     }
     assert_eq!(sim.ledger().batches.len(), 0);
     let five = "input = '1'\noutput = '1'\ncache_write_5m = '1'\ncache_write_1h = '1'\ncache_read = '1'\nbatch_factor = '0.5'\n";
-    work.write(
-        "prices.toml",
-        format!("[models.claude-mythos-preview]\nlifecycle = 'active'\n[models.claude-mythos-preview.prices]\n{five}"),
-    );
+    work.write("prices.toml", format!("{MODEL}[models.house-model.prices]\n{five}"));
     work.rowmill_at(&sim.url(), &["plan", "job.toml", "--models", "prices.toml"]).expect(0);
 }
 
@@ -131,7 +131,7 @@ fn a_price_file_that_cannot_be_used_names_file_model_and_key() {
     for (text, said) in [
         ("[models.claude-haiku-4-5.prices]\ninput = '-1'\n", "`-1` is not a decimal such as `0.125`\nin `prices.input`"),
         ("[models.claude-haiku-4-5.prices]\ninptu = '1'\n", "unknown field `inptu`"),
-        ("[models.claude-mythos-preview.prices]\ninput = '1'\n", "missing field `output`\nin `prices`"),
+        ("[models.'claude-2.1'.prices]\ninput = '1'\n", "missing field `output`\nin `prices`"),
         ("[models.claude-haiku-4-5.prices]\ninput = 1.5\n", "in `prices.input`"),
         ("[server_tools]\nweb_serach = '1'\n", "`server_tools` cannot be read\n  caused by: unknown field `web_serach`"),
         ("[models.claude-haiku-4-5.prices\n", "line 1"),
@@ -156,7 +156,6 @@ fn the_price_table_is_shown_with_its_day_and_what_was_overridden() {
         "  prompts above 100,000      0.25    1.25    0.3125      0.50  0.025      x 1.1",
         "claude-opus-4-1-20250805",
         "web search      $10.00 per 1,000, in a batch too",
-        "without price   claude-mythos-preview",
         &catalog.date.to_string(),
         &catalog.sources[0],
     ] {
@@ -171,6 +170,6 @@ fn the_price_table_is_shown_with_its_day_and_what_was_overridden() {
     let priced = catalog.models.values().filter(|model| model.prices.is_some()).count()
         + catalog.retired.values().filter(|model| model.prices.is_some()).count();
     assert_eq!(json["prices"].as_array().unwrap().len(), priced + 1, "one band");
-    assert_eq!(json["without_price"], serde_json::json!(["claude-mythos-preview"]));
+    assert_eq!(json["without_price"], serde_json::json!([]));
     work.rowmill(&["prices", "claude-haiku-45"]).expect(2).says("did you mean");
 }

@@ -1,12 +1,22 @@
-//! The official Python SDK's own types take every request that the golden cases produce.
+//! The official Python SDK's own types take every request that the golden cases produce, and its tables of models, parameters and tools are
+//! those that the catalog and the checks go by.
 //!
-//! The SDK comes from PyPI into a virtual environment under the target directory, once; where there is no Python or no PyPI the test says so
+//! What the SDK says is kept in `tests/data/sdk_facts.json`, with which the table of parameters and the table of tools are compared offline;
+//! here the file is compared with the newest release. `ROWMILL_BLESS=1 cargo test --test it sdk_types` writes it anew.
+//!
+//! The SDK comes from PyPI into a virtual environment under the target directory, and is brought up to date once a day; where there is no Python or no PyPI the test says so
 //! and passes. What fails it is a request that the types refuse.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use jiff::civil::Date;
+use rowmill::catalog::{Catalog, Lifecycle};
+use serde_json::Value;
 
 use crate::golden_requests::cases;
 
@@ -66,19 +76,87 @@ fn the_sdk_takes_every_golden_request() {
     assert!(said.ends_with("refused 0\n"), "{said}");
 }
 
-/// A Python that has the SDK: made once, and kept under the target directory.
+/// The day of an entry such as `January 22nd, 2027`.
+fn day(text: &str) -> Date {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let mut words = text.split([' ', ',']).filter(|word| !word.is_empty());
+    let mut word = || words.next().unwrap_or_else(|| panic!("a day: {text}"));
+    let month = MONTHS.find(&word()[..3]).expect("a month") / 3 + 1;
+    let day: i8 = word().trim_end_matches(|c: char| c.is_alphabetic()).parse().expect("a day");
+    Date::new(word().parse().expect("a year"), i8::try_from(month).expect("a month"), day).expect("a day that exists")
+}
+
+fn facts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sdk_facts.json")
+}
+
+#[test]
+fn the_catalog_agrees_with_the_sdks_tables_of_models_and_their_ends() {
+    let facts: Value = serde_json::from_str(&fs::read_to_string(facts()).expect("the facts")).expect("JSON");
+    let catalog = Catalog::builtin();
+    let texts = |key: &str| facts[key].as_array().expect("a list").iter().map(|text| text.as_str().expect("a text"));
+    for id in texts("models") {
+        assert!(catalog.model(id).is_some() || catalog.retired(id).is_some(), "the catalog has no `{id}`");
+    }
+    let deprecated = facts["deprecated"].as_object().expect("a table");
+    for (id, end) in deprecated {
+        let end = Some(day(end.as_str().expect("a text")));
+        match (catalog.model(id), catalog.retired(id)) {
+            (Some((_, model)), _) => assert_eq!((model.lifecycle, model.retires), (Lifecycle::Deprecated, end), "{id}"),
+            (None, Some((_, gone))) => assert_eq!(gone.retires, end, "{id}"),
+            (None, None) => panic!("the catalog has no `{id}`"),
+        }
+    }
+    for (id, model) in catalog.models.iter().filter(|(_, model)| model.lifecycle == Lifecycle::Deprecated) {
+        let is_known = std::iter::once(id).chain(&model.aliases).all(|name| deprecated.contains_key(name));
+        assert!(is_known, "the SDK does not call `{id}` deprecated");
+    }
+}
+
+#[test]
+fn the_facts_of_the_sdk_are_those_of_its_newest_release() {
+    let Some(python) = python() else {
+        eprintln!("skipped: the_facts_of_the_sdk_are_those_of_its_newest_release: there is no Python with the SDK");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sdk_facts.py");
+    let output = Command::new(python).arg(&script).output().expect("Python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = String::from_utf8(output.stdout).expect("UTF-8");
+    let without_version = |text: &str| {
+        let mut facts: Value = serde_json::from_str(text).expect("JSON");
+        facts.as_object_mut().expect("a table").remove("version");
+        facts
+    };
+    if let Some(difference) = crate::golden_requests::difference(&facts(), &found) {
+        let kept = fs::read_to_string(facts()).expect("the facts");
+        assert_eq!(without_version(&kept), without_version(&found), "{difference}");
+    }
+}
+
+/// A Python that has the SDK, for all tests of this process.
 fn python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PYTHON.get_or_init(find_python).clone()
+}
+
+/// A Python that has the SDK: made once, kept under the target directory, and brought up to date once a day.
+fn find_python() -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk-types");
     let python = home.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let has_sdk = |python: &Path| runs(Command::new(python).args(["-c", "import anthropic, pydantic"]));
-    if has_sdk(&python) {
+    let stamp = home.join("updated");
+    let is_fresh = || stamp.metadata().ok()?.modified().ok()?.elapsed().ok().map(|age| age < Duration::from_secs(24 * 60 * 60));
+    if has_sdk(&python) && is_fresh() == Some(true) {
         return Some(python);
     }
-    let made = ["python3", "python"].iter().any(|python| runs(Command::new(python).args(["-m", "venv"]).arg(&home)));
+    let made =
+        has_sdk(&python) || ["python3", "python"].iter().any(|python| runs(Command::new(python).args(["-m", "venv"]).arg(&home)));
     let pip = [
         "-m",
         "pip",
         "install",
+        "--upgrade",
         "--quiet",
         "--disable-pip-version-check",
         "--timeout",
@@ -88,7 +166,11 @@ fn python() -> Option<PathBuf> {
         "anthropic",
         "pydantic",
     ];
-    (made && runs(Command::new(&python).args(pip)) && has_sdk(&python)).then_some(python)
+    // Without a way to PyPI, what is there does.
+    if made && runs(Command::new(&python).args(pip)) {
+        let _ = fs::write(&stamp, "");
+    }
+    has_sdk(&python).then_some(python)
 }
 
 fn runs(command: &mut Command) -> bool {

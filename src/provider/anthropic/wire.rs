@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::provider::{ApiError, BatchId, Counts, ModelInfo, Page, Processing, RemoteBatch};
+use crate::request::parameters;
 
 /// A batch, before it is checked.
 #[derive(Debug, Deserialize)]
@@ -35,6 +36,9 @@ struct WireCounts {
     expired: Option<u64>,
 }
 
+/// More requests than this are in no batch of any provider, so an answer with more is damaged. The largest batches take a million.
+const MOST_REQUESTS: u64 = 1_000_000_000;
+
 impl WireBatch {
     /// The batch, or what is missing of it.
     pub(super) fn batch(self) -> Result<RemoteBatch, &'static str> {
@@ -46,16 +50,20 @@ impl WireBatch {
             return Err("it has no `id`");
         }
         let counts = self.request_counts.unwrap_or_default();
+        let request_counts = Counts {
+            processing: counts.processing.unwrap_or(0),
+            succeeded: counts.succeeded.unwrap_or(0),
+            errored: counts.errored.unwrap_or(0),
+            canceled: counts.canceled.unwrap_or(0),
+            expired: counts.expired.unwrap_or(0),
+        };
+        if request_counts.total() > MOST_REQUESTS {
+            return Err("its `request_counts` are larger than those of any batch");
+        }
         Ok(RemoteBatch {
             id: BatchId(self.id),
             processing_status: processing(self.processing_status.unwrap_or_default()),
-            request_counts: Counts {
-                processing: counts.processing.unwrap_or(0),
-                succeeded: counts.succeeded.unwrap_or(0),
-                errored: counts.errored.unwrap_or(0),
-                canceled: counts.canceled.unwrap_or(0),
-                expired: counts.expired.unwrap_or(0),
-            },
+            request_counts,
             created_at: created_at.ok_or("it has no `created_at`")?,
             expires_at,
             ended_at: time(self.ended_at),
@@ -113,13 +121,9 @@ pub(super) struct WireCount {
 
 /// The `params` of a request as the token counter takes them: without what only matters when an answer is made.
 pub(super) fn countable(params: &[u8]) -> serde_json::Result<Vec<u8>> {
-    /// What the counter does not know; `max_tokens` for one it refuses.
-    const NOT_COUNTED: [&str; 9] =
-        ["max_tokens", "metadata", "stop_sequences", "stream", "service_tier", "inference_geo", "temperature", "top_p", "top_k"];
     let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(params)?;
-    for name in NOT_COUNTED {
-        fields.remove(name);
-    }
+    // What the table does not have may be newer than it, and is passed on here as elsewhere.
+    fields.retain(|name, _| parameters::parameter(name).is_none_or(|parameter| parameter.count));
     serde_json::to_vec(&fields)
 }
 
@@ -260,10 +264,34 @@ mod tests {
     }
 
     #[test]
+    fn counts_that_no_batch_has_are_unreadable() {
+        let most = u64::MAX;
+        for counts in [format!("\"succeeded\":{most}"), format!("\"succeeded\":{most},\"errored\":{most},\"expired\":1")] {
+            let text = format!("{{\"id\":\"b\",\"created_at\":\"2026-08-21T00:00:00Z\",\"request_counts\":{{{counts}}}}}");
+            let batch: WireBatch = serde_json::from_str(&text).unwrap();
+            assert_eq!(batch.batch().unwrap_err(), "its `request_counts` are larger than those of any batch");
+        }
+        let saturated = Counts { succeeded: most, errored: most, ..Counts::default() };
+        assert_eq!(saturated.total(), most);
+    }
+
+    #[test]
     fn counts_what_can_be_counted() {
         let counted =
             countable(br#"{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"max_tokens"}],"metadata":{}}"#);
         assert_eq!(counted.unwrap(), br#"{"messages":[{"role":"user","content":"max_tokens"}],"model":"m"}"#);
+        // As the official client's type of the call has them, less the headers.
+        let left_out = ["container", "diagnostics", "metadata", "fallback_credit_token", "fallbacks", "thread", "max_tokens"];
+        let left_out = left_out.iter().chain(&["stream", "stop_sequences", "service_tier", "inference_geo", "temperature"]);
+        let taken = ["tools", "tool_choice", "thinking", "system", "output_config", "cache_control", "mcp_servers"];
+        let taken = taken.iter().chain(&["compaction", "context_management", "speed", "billing_policy", "newer_than_this"]);
+        let all = left_out.chain(taken.clone()).map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(",");
+        let counted: Map<String, Value> = serde_json::from_slice(&countable(format!("{{{all}}}").as_bytes()).unwrap()).unwrap();
+        let mut taken: Vec<&str> = taken.copied().collect();
+        taken.sort_unstable();
+        let mut counted: Vec<&str> = counted.keys().map(String::as_str).collect();
+        counted.sort_unstable();
+        assert_eq!(counted, taken);
         assert!(countable(b"[]").is_err());
     }
 }

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::*;
 
-const BATCH: Terms = Terms { purpose: Purpose::Batch, new_version: true, long_output: false };
-const OLD_BATCH: Terms = Terms { new_version: false, ..BATCH };
+const BATCH: Terms<'_> = Terms { purpose: Purpose::Batch, new_version: true, betas: &[] };
+const OLD_BATCH: Terms<'_> = Terms { new_version: false, ..BATCH };
 
 /// One model of each way of thinking: `extended`, `optional`, `default`, `always`.
 fn reader() -> Reader {
@@ -18,6 +18,7 @@ fn reader() -> Reader {
         effort,
         sampling: false,
         prefill: false,
+        system_messages: true,
         forced_tools: false,
         max_batch_output_tokens: Some(300_000),
         prices: None,
@@ -50,12 +51,20 @@ fn request(changes: Value) -> String {
     params.to_string()
 }
 
-fn problem(changes: Value, terms: Terms) -> Option<String> {
+fn problem(changes: Value, terms: Terms<'_>) -> Option<String> {
     reader().read(&request(changes), terms).err().map(|refusal| format!("{}: {}", refusal.kind, refusal.message))
 }
 
 #[test]
 fn takes_what_the_api_takes() {
+    let betas = |name: &str| vec![name.to_owned()];
+    let (long, interleaved, budgets, compact) = (
+        betas("output-300k-2026-03-24"),
+        betas("interleaved-thinking-2025-05-14"),
+        betas("task-budgets-2026-03-13"),
+        betas("compact-2026-09-04"),
+    );
+    let under = |betas| Terms { betas, ..BATCH };
     let tool = json!({"name": "f", "input_schema": {"type": "object", "properties": {}}});
     for (changes, terms) in [
         (json!({}), BATCH),
@@ -67,7 +76,26 @@ fn takes_what_the_api_takes() {
         (json!({"model": "default", "thinking": {"type": "disabled"}}), BATCH),
         (json!({"tools": [tool], "tool_choice": {"type": "tool", "name": "f"}}), BATCH),
         (json!({"model": "always", "tools": [tool], "tool_choice": {"type": "auto"}}), BATCH),
-        (json!({"model": "always", "max_tokens": 300_000}), Terms { long_output: true, ..BATCH }),
+        (json!({"model": "always", "max_tokens": 300_000}), under(&long)),
+        (json!({"thinking": {"type": "enabled", "budget_tokens": 20_000}, "tools": [tool]}), under(&interleaved)),
+        (json!({"output_config": {"task_budget": {"type": "tokens", "total": 50_000}}}), under(&budgets)),
+        (json!({"compaction": {"type": "summarize"}}), under(&compact)),
+        (json!({"compaction": {"type": "summarize"}, "max_tokens": null}), Terms { purpose: Purpose::Count, ..under(&compact) }),
+        (json!({"fallback_credit_token": "fct_1"}), BATCH),
+        (json!({"stream": false}), BATCH),
+        (json!({"diagnostics": {"previous_message_id": "msg_1"}, "container": "c"}), BATCH),
+        (
+            json!({"model": "default", "tools": [{"type": "computer_toolset_20260801"}, {"type": "browser_toolset_20260801"}]}),
+            BATCH,
+        ),
+        (
+            json!({"model": "default", "messages": [
+                {"role": "user", "content": "a"}, {"role": "system", "content": "b"}, {"role": "assistant", "content": "c"},
+                {"role": "user", "content": "d"}, {"role": "system", "content": [{"type": "text", "text": "e"}]}
+            ]}),
+            BATCH,
+        ),
+        (json!({"something_newer": 1}), BATCH),
         (json!({"max_tokens": 0}), Terms { purpose: Purpose::Message, ..BATCH }),
         (json!({"max_tokens": null}), Terms { purpose: Purpose::Count, ..BATCH }),
         (json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}), BATCH),
@@ -105,6 +133,26 @@ fn refuses_what_the_api_refuses() {
             "max_tokens: 64001 > 64000, which is the maximum allowed number of output tokens for extended",
         ),
         (json!({"max_tokens": 1}), Terms { purpose: Purpose::Count, ..BATCH }, "max_tokens: Extra inputs are not permitted"),
+        (
+            json!({"max_tokens": null, "container": "c"}),
+            Terms { purpose: Purpose::Count, ..BATCH },
+            "container: Extra inputs are not permitted",
+        ),
+        (json!({"metdata": {}}), BATCH, "metdata: Extra inputs are not permitted"),
+        (json!({"workspace_id": "w"}), BATCH, "workspace_id: Extra inputs are not permitted"),
+        (json!({"thread": {"type": "create"}}), BATCH, "thread: `thread` is not supported in message batches"),
+        (json!({"compaction": {"type": "summarize"}}), BATCH, "compaction: Extra inputs are not permitted"),
+        (json!({"mcp_servers": []}), BATCH, "mcp_servers: Extra inputs are not permitted"),
+        (
+            json!({"output_config": {"task_budget": {"type": "tokens", "total": 50_000}}}),
+            BATCH,
+            "output_config.task_budget: Extra inputs are not permitted",
+        ),
+        (
+            json!({"model": "default", "thinking": {"type": "between_tools"}}),
+            BATCH,
+            "thinking.type: `between_tools` is not supported on this model",
+        ),
         (json!({"temperature": 1.0}), BATCH, "temperature: Extra inputs are not permitted"),
         (json!({"temperature": 0.5, "model": "always"}), OLD_BATCH, "temperature: `temperature` is not supported on this model"),
         (json!({"top_p": 2.0}), OLD_BATCH, "top_p: range: 0..1"),
@@ -189,7 +237,48 @@ fn refuses_what_the_api_refuses() {
         (
             json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "allowed_domains": ["a"], "blocked_domains": ["b"]}]}),
             BATCH,
-            "Only one of `allowed_domains` and `blocked_domains`",
+            "has both `allowed_domains` and `blocked_domains`",
+        ),
+        (
+            json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": -1}]}),
+            BATCH,
+            "tools.0.max_uses: must be a whole number, at least 1",
+        ),
+        (
+            json!({"tools": [{"type": "web_search_20260318", "name": "web_search"}]}),
+            BATCH,
+            "tools.0: the request has `web_search_20260318`, which is for models from Claude 4.6 on",
+        ),
+        (
+            json!({"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]}),
+            BATCH,
+            "messages.1: role 'system' is not supported on this model",
+        ),
+        (
+            json!({"model": "default", "messages": [{"role": "system", "content": "b"}, {"role": "user", "content": "a"}]}),
+            BATCH,
+            "messages.0: role 'system' cannot come first",
+        ),
+        (
+            json!({"model": "default", "messages": [
+                {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "system", "content": "c"}
+            ]}),
+            BATCH,
+            "messages.2: role 'system' must follow a 'user' message",
+        ),
+        (
+            json!({"model": "default", "messages": [
+                {"role": "user", "content": "a"}, {"role": "system", "content": "b"}, {"role": "user", "content": "c"}
+            ]}),
+            BATCH,
+            "messages.1: role 'system' must precede an 'assistant' message or end the array",
+        ),
+        (
+            json!({"model": "default", "messages": [{"role": "user", "content": "a"}, {"role": "system", "content": [
+                {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+            ]}]}),
+            BATCH,
+            "messages.1.content.0.type: ",
         ),
         (
             json!({"model": "optional", "thinking": {"type": "adaptive", "display": "full"}}),
@@ -251,56 +340,28 @@ fn agrees_with_what_is_checked_before_sending() {
     use crate::request::{RequestSpec, Requests};
     let catalog = Arc::new(Catalog::builtin().clone());
     let mut reader = Reader::new(Arc::clone(&catalog), crate::simulator::files::Files::nowhere());
-    let tool = "tools = [{ name = \"f\", input_schema = { type = \"object\" } }]\n";
-    let old = "api_version = \"2023-06-01\"\n";
-    let mut options: Vec<String> = [
-        "",
-        "thinking = \"adaptive\"",
-        "thinking = \"off\"",
-        "thinking = { budget_tokens = 1024 }",
-        "thinking = { budget_tokens = 2000 }",
-        "temperature = 0.5",
-        "inference_geo = \"us\"",
-        "inference_geo = \"global\"",
-        "stop_sequences = [\"END\"]",
-        "params = { service_tier = \"auto\" }",
-        "messages = prefill",
-        "params = { output_config = { format = { type = \"json_schema\", schema = { type = \"boolean\" } } } }",
-    ]
-    .map(str::to_owned)
-    .into();
-    options.extend(["low", "medium", "high", "xhigh", "max", "more"].map(|effort| format!("effort = \"{effort}\"")));
-    options.extend(["low", "xhigh", "max"].map(|effort| format!("effort = \"{effort}\"\nthinking = \"off\"")));
-    options.extend(["auto", "any", "none"].map(|choice| format!("{tool}tool_choice = \"{choice}\"")));
-    options.push(format!("{tool}tool_choice = {{ type = \"tool\", name = \"f\" }}"));
-    options.push(format!("{tool}tool_choice = \"any\"\nthinking = {{ budget_tokens = 1024 }}"));
-    options.extend(
-        ["temperature = 1", "temperature = 0.5", "top_p = 0.5", "top_k = 5", "temperature = 1\ntop_p = 0.5"]
-            .map(|o| format!("{old}{o}")),
-    );
-    for max_tokens in [1, 2_000, 64_000, 64_001, 128_000, 128_001, 300_000, 300_001] {
-        options.push(format!("max_tokens = {max_tokens}"));
-        options.push(format!("max_tokens = {max_tokens}\nbetas = [\"output-300k-2026-03-24\"]"));
-    }
+    let options = agreement::options();
     let mut compared = 0;
     for id in catalog.models.keys() {
         for option in &options {
             let user = "{ role = \"user\", text = \"x\" }";
-            let prefill = format!("messages = [{user}, {{ role = \"assistant\", text = \"y\" }}]");
-            let option = option.replace("messages = prefill", &prefill);
             let limit = if option.contains("max_tokens = ") { "" } else { "max_tokens = 2000\n" };
             let messages = if option.contains("messages = ") { String::new() } else { format!("messages = [{user}]\n") };
-            let spec: RequestSpec = toml::from_str(&format!("model = \"{id}\"\n{limit}{messages}{option}")).unwrap();
-            let checked = Requests::compile(&spec, std::path::Path::new("."), &arrow::datatypes::Schema::empty(), &catalog);
-            // What is refused is sent all the same, past the check: by a catalog that knows no rules of the model.
-            let mut lenient = Catalog::builtin().clone();
-            lenient.models.clear();
-            let sent = match Requests::compile(&spec, std::path::Path::new("."), &arrow::datatypes::Schema::empty(), &lenient) {
-                Ok(requests) => String::from_utf8(requests.params_json(b"]}")).unwrap(),
-                Err(_) => continue,
+            let compile = |model: &str| {
+                let spec: RequestSpec = toml::from_str(&format!("model = \"{model}\"\n{limit}{messages}{option}")).unwrap();
+                let folder = std::path::Path::new(".");
+                (Requests::compile(&spec, folder, &arrow::datatypes::Schema::empty(), &catalog), spec)
             };
-            let long_output = spec.betas.len() == 1;
-            let terms = Terms { purpose: Purpose::Batch, new_version: spec.api_version.is_none(), long_output };
+            let (checked, spec) = compile(id);
+            let sent = |requests: &Requests| String::from_utf8(requests.params_json(b"]}")).unwrap();
+            // What is refused is sent all the same, past the check: as for a model of which no rules are known.
+            let sent = match (&checked, compile("no-rules").0) {
+                (Ok(requests), _) => sent(requests),
+                (Err(_), Ok(lenient)) => sent(&lenient).replace("no-rules", id),
+                // What no model takes is refused whatever the model.
+                (Err(_), Err(_)) => continue,
+            };
+            let terms = Terms { purpose: Purpose::Batch, new_version: spec.api_version.is_none(), betas: &spec.betas };
             let answered = reader.read(&sent, terms);
             let (checked, answered) =
                 (checked.map(|_| ()).map_err(|e| e.to_string()), answered.map(|_| ()).map_err(|r| r.message));
@@ -308,5 +369,93 @@ fn agrees_with_what_is_checked_before_sending() {
             compared += 1;
         }
     }
-    assert!(compared > 400, "{compared}");
+    assert!(compared > 1_000, "{compared}");
+}
+
+/// The parameters that the test above tries, each as a piece of a job's `[request]`.
+mod agreement {
+    pub(super) fn options() -> Vec<String> {
+        let tool = "tools = [{ name = \"f\", input_schema = { type = \"object\" } }]\n";
+        let old = "api_version = \"2023-06-01\"\n";
+        let user = "{ role = \"user\", text = \"x\" }";
+        let mut options: Vec<String> = [
+            "",
+            "thinking = \"adaptive\"",
+            "thinking = \"off\"",
+            "thinking = \"between_tools\"",
+            "thinking = { budget_tokens = 1024 }",
+            "thinking = { budget_tokens = 2000 }",
+            "thinking = { budget_tokens = 5000 }\nbetas = [\"interleaved-thinking-2025-05-14\"]",
+            "temperature = 0.5",
+            "inference_geo = \"us\"",
+            "inference_geo = \"global\"",
+            "stop_sequences = [\"END\"]",
+            "betas = [\"context-1m-2025-08-07\"]",
+            "params = { service_tier = \"auto\" }",
+            "params = { stream = false }",
+            "params = { cache_control = { type = \"ephemeral\", ttl = \"1h\" } }",
+            "params = { metadata = { user_id = \"u\" }, container = \"c\", diagnostics = { previous_message_id = \"m\" } }",
+            "params = { fallback_credit_token = \"t\" }",
+            "params = { user_profile_id = \"p\" }",
+            "params = { something_newer = [1] }",
+            "params = { output_config = { task_budget = { type = \"tokens\", total = 50000 } } }\nbetas = [\"task-budgets-2026-03-13\"]",
+            "params = { compaction = { type = \"summarize\" } }\nbetas = [\"compact-2026-09-04\"]",
+            "params = { context_management = { edits = [] } }\nbetas = [\"context-management-2025-06-27\"]",
+            "params = { mcp_servers = [] }\nbetas = [\"mcp-client-2025-11-20\"]",
+            "params = { output_config = { format = { type = \"json_schema\", schema = { type = \"boolean\" } } } }",
+        ]
+        .map(str::to_owned)
+        .into();
+        options.extend(["low", "medium", "high", "xhigh", "max", "more"].map(|effort| format!("effort = \"{effort}\"")));
+        for effort in ["low", "high", "xhigh", "max"] {
+            options.extend(["off", "between_tools"].map(|thinking| format!("effort = \"{effort}\"\nthinking = \"{thinking}\"")));
+        }
+        options.extend(["auto", "any", "none"].map(|choice| format!("{tool}tool_choice = \"{choice}\"")));
+        options.push(format!("{tool}tool_choice = {{ type = \"tool\", name = \"f\" }}"));
+        options.push(format!("{tool}tool_choice = \"any\"\nthinking = {{ budget_tokens = 1024 }}"));
+        options.push(format!("{tool}thinking = {{ budget_tokens = 5000 }}"));
+        options.push(format!("{tool}thinking = {{ budget_tokens = 5000 }}\nbetas = [\"interleaved-thinking-2025-05-14\"]"));
+        options.extend(
+            ["temperature = 1", "temperature = 0.5", "top_p = 0.5", "top_k = 5", "temperature = 1\ntop_p = 0.5"]
+                .map(|o| format!("{old}{o}")),
+        );
+        for max_tokens in [1, 2_000, 64_000, 64_001, 128_000, 128_001, 300_000, 300_001] {
+            options.push(format!("max_tokens = {max_tokens}"));
+            options.push(format!("max_tokens = {max_tokens}\nbetas = [\"output-300k-2026-03-24\"]"));
+        }
+        for turns in ["assistant", "system", "assistant, user, system", "system, assistant, user", "system, system"] {
+            let message = |role: &str| format!("{{ role = \"{role}\", text = \"y\" }}");
+            let turns: Vec<String> = turns.split(", ").map(message).collect();
+            options.push(format!("messages = [{user}, {}]", turns.join(", ")));
+        }
+        let tools = [
+            "{ server = \"web_search\", max_uses = 3, allowed_domains = [\"example.org\"] }",
+            "{ server = \"web_search\", type = \"web_search_20250305\" }",
+            "{ server = \"web_search\", type = \"web_search_20260318\" }",
+            "{ server = \"web_search\", type = \"web_search_20260318\", allowed_callers = [\"direct\"] }",
+            "{ server = \"web_fetch\", citations = { enabled = true } }",
+            "{ server = \"code_execution\" }",
+            "{ type = \"computer_toolset_20260801\" }",
+            "{ type = \"browser_toolset_20260801\", configs = {} }",
+            "{ type = \"computer_20251124\", name = \"computer\", display_width_px = 800, display_height_px = 600 }",
+            "{ type = \"bash_20250124\", name = \"bash\" }, { type = \"memory_20250818\", name = \"memory\" }",
+            "{ type = \"text_editor_20250728\", name = \"str_replace_based_edit_tool\", max_characters = 100 }",
+            "{ type = \"tool_search_tool_bm25\", name = \"tool_search_tool_bm25\" }",
+            "{ type = \"mcp_toolset\", mcp_server_name = \"desk\" }",
+            "{ type = \"brand_new_20270101\", name = \"brand_new\", max_uses = \"some\" }",
+        ];
+        options.extend(tools.map(|tool| format!("tools = [{tool}]")));
+        for advisor in [
+            "claude-opus-5-5",
+            "claude-opus-4-8",
+            "claude-opus-4-7",
+            "claude-sonnet-5",
+            "claude-haiku-5-5",
+            "claude-fable-5-2",
+            "claude-x",
+        ] {
+            options.push(format!("tools = [{{ type = \"advisor_20260301\", name = \"advisor\", model = \"{advisor}\" }}]"));
+        }
+        options
+    }
 }

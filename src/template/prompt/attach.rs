@@ -652,6 +652,7 @@ mod tests {
     use arrow::array::{BinaryArray, BinaryBuilder, ListBuilder, RecordBatch, StringArray, StructArray};
     use arrow::datatypes::Field;
 
+    use super::super::media::PromptLimits;
     use super::super::media::tests::{gif, pdf_of, png};
     use super::super::spec::{ContentSpec, MessageSpec, SystemSpec};
     use super::super::{Part, Prompt, Role};
@@ -675,7 +676,7 @@ mod tests {
             Part::Media(_) => kinds.push("named"),
             _ => {}
         };
-        prompt.render(&table, row, &mut facts, &mut take)?;
+        prompt.render(&table, row, &PromptLimits::WIDEST, &mut facts, &mut take)?;
         Ok((kinds, facts, prompt.media_weight(&table, row)))
     }
 

@@ -197,17 +197,19 @@ pub struct PromptLimits {
     pub pdf_pages: u32,
     /// Whether the last message may be the beginning of the answer.
     pub prefill: bool,
+    /// Whether messages may have the role `system`.
+    pub system_messages: bool,
 }
 
 impl PromptLimits {
     /// The most that any model takes.
-    pub const WIDEST: PromptLimits = PromptLimits { images: 600, pdf_pages: 600, prefill: true };
+    pub const WIDEST: PromptLimits = PromptLimits { images: 600, pdf_pages: 600, prefill: true, system_messages: true };
 
     /// The limits of a model with a context of so many tokens.
     #[must_use]
-    pub fn of_context(context_tokens: u64, prefill: bool) -> PromptLimits {
+    pub fn of_context(context_tokens: u64, prefill: bool, system_messages: bool) -> PromptLimits {
         let small = context_tokens < 1_000_000;
-        PromptLimits { images: if small { 100 } else { 600 }, pdf_pages: if small { 100 } else { 600 }, prefill }
+        PromptLimits { images: if small { 100 } else { 600 }, pdf_pages: if small { 100 } else { 600 }, prefill, system_messages }
     }
 
     /// Checks what all of a request's pictures and documents come to.
@@ -647,7 +649,7 @@ pub(crate) mod tests {
 
     #[test]
     fn counts_what_a_request_holds_against_the_model() {
-        let small = PromptLimits::of_context(200_000, false);
+        let small = PromptLimits::of_context(200_000, false, false);
         let facts = |images: usize, side: u32, pdf_pages: u32| MediaFacts {
             images: vec![(side, 10); images],
             pdf_pages,
@@ -662,7 +664,7 @@ pub(crate) mod tests {
             Err(MediaFault::TooLargeForMany { images: 21, width: 2_001, height: 10 })
         );
         assert_eq!(small.check(&facts(0, 0, 60), &facts(0, 0, 41)), Err(MediaFault::TooManyPages { pages: 101, most: 100 }));
-        assert!(PromptLimits::of_context(1_000_000, true).check(&facts(600, 10, 600), &none).is_ok());
+        assert!(PromptLimits::of_context(1_000_000, true, true).check(&facts(600, 10, 600), &none).is_ok());
     }
 
     #[test]

@@ -266,6 +266,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// The operator, in the course of a conversation: behind a user turn, for models that take it.
+    System,
 }
 
 impl Role {
@@ -275,6 +277,7 @@ impl Role {
         match self {
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::System => "system",
         }
     }
 }

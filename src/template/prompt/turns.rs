@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 
 use super::super::cell::{Cell, cell, resolve};
 use super::super::{Error, Templates};
-use super::Role;
 use super::attach::items;
+use super::{OrderFault, Role};
 
 /// One turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) enum Content<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TurnFault {
     /// A role the API does not know.
-    #[error("turn {turn} has the role `{role}`; the roles are `user` and `assistant`")]
+    #[error("turn {turn} has the role `{role}`; the roles are `user`, `assistant` and `system`")]
     Role {
         /// Which turn.
         turn: usize,
@@ -81,6 +81,20 @@ pub enum TurnFault {
     /// The answer would have begun already.
     #[error("the conversation ends with the role `assistant`, and the model does not go on from the beginning of an answer")]
     Prefill,
+    /// The model takes no such message.
+    #[error("turn {turn} has the role `system`, which the model does not take among messages")]
+    System {
+        /// Which turn.
+        turn: usize,
+    },
+    /// A turn cannot stand where it does.
+    #[error("turn {turn} is out of order: {fault}")]
+    Order {
+        /// Which turn.
+        turn: usize,
+        /// Why.
+        fault: OrderFault,
+    },
 }
 
 impl Turn<'_> {
@@ -118,11 +132,12 @@ fn role(turn: usize, word: &str) -> Result<Role, TurnFault> {
     match word {
         "user" => Ok(Role::User),
         "assistant" => Ok(Role::Assistant),
+        "system" => Ok(Role::System),
         other => Err(TurnFault::Role { turn, role: other.chars().take(40).collect() }),
     }
 }
 
-fn content(turn: usize, raw: &RawValue) -> Result<Content<'_>, TurnFault> {
+fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnFault> {
     let json = raw.get();
     if json.starts_with('"') {
         let text: Cow<'_, str> = match serde_json::from_str::<&str>(json) {
@@ -138,6 +153,9 @@ fn content(turn: usize, raw: &RawValue) -> Result<Content<'_>, TurnFault> {
     }
     if !blocks.iter().all(|block| block.get("type").is_some_and(serde_json::Value::is_string)) {
         return Err(TurnFault::Blocks { turn, problem: "has a block without `type`" });
+    }
+    if role == Role::System && blocks.iter().any(|block| block["type"] != "text") {
+        return Err(TurnFault::Blocks { turn, problem: "has the role `system` and a block that is not text" });
     }
     if blocks.iter().any(is_marked) {
         return Err(TurnFault::Blocks {
@@ -177,7 +195,8 @@ pub(super) fn of_cell(
         let number = i + 1;
         let word = turn.role.as_deref().ok_or(TurnFault::Missing { turn: number, what: "role" })?;
         let said = turn.content.ok_or(TurnFault::Missing { turn: number, what: "content" })?;
-        take(Turn { role: role(number, word)?, content: content(number, said)? })?;
+        let role = role(number, word)?;
+        take(Turn { role, content: content(number, role, said)? })?;
     }
     Ok(turns.len())
 }
@@ -234,15 +253,16 @@ pub(super) fn examples(part: &str, path: &Path, templates: &mut Templates) -> Re
         let number = i + 1;
         let example: JsonExample<'_> = serde_json::from_str(line)
             .map_err(|_| fails(number, "is not an object such as `{\"user\": \"…\", \"assistant\": \"…\"}`".to_owned()))?;
-        let said = |raw: &RawValue| content(number, raw).map(owned).map_err(|fault| fails(number, of_line(&fault)));
+        let said =
+            |role: Role, raw: &RawValue| content(number, role, raw).map(owned).map_err(|fault| fails(number, of_line(&fault)));
         match (example.user, example.assistant, &example.role, example.content) {
             (Some(user), Some(assistant), None, None) => {
-                turns.push(Turn { role: Role::User, content: said(user)? });
-                turns.push(Turn { role: Role::Assistant, content: said(assistant)? });
+                turns.push(Turn { role: Role::User, content: said(Role::User, user)? });
+                turns.push(Turn { role: Role::Assistant, content: said(Role::Assistant, assistant)? });
             }
             (None, None, Some(word), Some(raw)) => {
                 let role = role(number, word).map_err(|fault| fails(number, of_line(&fault)))?;
-                turns.push(Turn { role, content: said(raw)? });
+                turns.push(Turn { role, content: said(role, raw)? });
             }
             _ => return Err(fails(number, "needs `user` and `assistant`, or `role` and `content`".to_owned())),
         }
@@ -263,7 +283,7 @@ fn owned(content: Content<'_>) -> Content<'static> {
 /// A fault without the number of its turn: the line says where it is.
 fn of_line(fault: &TurnFault) -> String {
     match fault {
-        TurnFault::Role { role, .. } => format!("has the role `{role}`; the roles are `user` and `assistant`"),
+        TurnFault::Role { role, .. } => format!("has the role `{role}`; the roles are `user`, `assistant` and `system`"),
         TurnFault::Missing { what, .. } => format!("has no `{what}`"),
         TurnFault::Empty { .. } => "holds an empty text, which the API refuses".to_owned(),
         TurnFault::Blocks { problem, .. } => (*problem).to_owned(),
