@@ -306,7 +306,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Keys(request::keys::Error::UnknownColumn { nearest, .. })
         | Error::Source(source::Error::UnknownColumn { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::Source(source::Error::Unsupported { path, what }) => unsupported_source_hint(path, what),
-        Error::Output(output::Error::Unsupported { what, .. }) => unsupported_output_hint(what).to_owned(),
+        Error::Output(output::Error::NotSupported { what, .. }) => unsupported_output_hint(what).to_owned(),
         Error::Source(error) => return source_hint(error).map(str::to_owned),
         Error::Job(job::Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             "`rowmill init DATA` writes a job file for a data file".to_owned()
