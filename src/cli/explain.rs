@@ -408,7 +408,7 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
             "name an ordinary file; rows from another program are read with `source.path = \"-\"`, as in `program | rowmill run job.toml`"
         }
         E::JsonArray { .. } => "write one object a line, as with `jq -c '.[]' rows.json > rows.jsonl`",
-        E::Json { problem, .. } if problem.starts_with("EOF while parsing an object") => {
+        E::Json { line: 1, problem, .. } if problem.starts_with("EOF while parsing an object") => {
             "write one object a line, as with `jq -c . rows.json > rows.jsonl`"
         }
         E::NotUtf8 { .. } => "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\"",
