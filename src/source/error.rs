@@ -171,7 +171,7 @@ pub enum Error {
         column: usize,
     },
     /// Names of the job that are not as many as the columns of a file.
-    #[error("`source.names` has {names} names, and `{}` has {columns} columns", path.display())]
+    #[error("`{}` has {columns} columns, and `source.names` has {names}", path.display())]
     NamesCount {
         /// The file.
         path: PathBuf,

@@ -22,7 +22,7 @@ fn reads_ordinary_files_only() {
     for (from, to) in [
         ("\"rows.csv\"", "\"DEVICE\"\nformat = \"csv\""),
         (message, "template = \"DEVICE\""),
-        (message, "text = \"{% include 'zero.j2' %}{{ body }}\""),
+        (message, "text = \"{% include 'pipe' %}{{ body }}\""),
         ("system = \"Say what the text is about.\"", "system = [{ file = \"DEVICE\" }]"),
         ("max_tokens = 200", "max_tokens = 200\nschema = \"DEVICE\""),
         ("max_tokens = 200", "max_tokens = 200\ntools = [\"DEVICE\"]"),
@@ -30,12 +30,11 @@ fn reads_ordinary_files_only() {
         (message, "content = [{ image = { file = \"DEVICE\" } }, { text = \"{{ body }}\" }]"),
     ] {
         let work = Workdir::new().with_rows(2);
-        std::os::unix::fs::symlink("/dev/zero", work.path("zero.j2")).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(work.path("pipe")).status().unwrap().success());
         assert!(JOB.contains(from), "{from}");
-        refuses(&work, &JOB.replace(from, to).replace("DEVICE", "/dev/zero"), &["a device, not an ordinary file"]);
+        refuses(&work, &JOB.replace(from, to).replace("DEVICE", "pipe"), &["a named pipe, not an ordinary file"]);
         if to.contains("DEVICE") {
-            refuses(&work, &JOB.replace(from, to).replace("DEVICE", "pipe"), &["a named pipe, not an ordinary file"]);
+            refuses(&work, &JOB.replace(from, to).replace("DEVICE", "/dev/zero"), &["a device, not an ordinary file"]);
         }
     }
     let work = Workdir::new().with_rows(2);

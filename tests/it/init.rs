@@ -62,7 +62,7 @@ fn every_type() -> Vec<(&'static str, ArrayRef)> {
         ("duration", Arc::new(DurationMillisecondArray::from(vec![1, 2, 3]))),
         ("binary", Arc::new(BinaryArray::from_vec(bytes.to_vec()))),
         ("large_binary", Arc::new(LargeBinaryArray::from_vec(bytes.to_vec()))),
-        ("fixed", Arc::new(FixedSizeBinaryArray::try_from_iter([[1, 2], [3, 4], [5, 6]].into_iter()).expect("bytes"))),
+        ("fixed", Arc::new(FixedSizeBinaryArray::try_from_iter([[1_u8, 2], [3, 4], [5, 6]].into_iter()).expect("bytes"))),
         ("text", Arc::new(texts())),
         ("large_text", Arc::new(LargeStringArray::from(vec!["a", "b", "c"]))),
         ("dictionary", Arc::new(words)),

@@ -111,7 +111,7 @@ fn refuses_marks_that_do_not_go_together() {
         ("a.csv", &|s| (s.null, s.empty) = (Texts::One(String::new()), EmptyCells::Text), "`source.null` cannot be ``"),
         ("a.csv", &|s| s.decimal = Some(','), "`source.decimal` cannot be `,`; it is for columns"),
         ("a.csv", &|s| s.decimal = Some('\''), "`source.decimal` cannot be `'`; it is `.` or `,`"),
-        ("a.csv", &|s| s.names = vec!["a".to_owned()], "`source.names` has 1 names, and"),
+        ("a.csv", &|s| s.names = vec!["a".to_owned()], "has 3 columns, and `source.names` has 1"),
         ("a.csv", &|s| s.names = vec!["a".to_owned(), "a".to_owned(), "b".to_owned()], "two columns named `a`"),
         ("a.csv", &|s| s.max_cell_bytes = 0, "`source.max_cell_bytes` cannot be `0`; it is from 1"),
     ];
