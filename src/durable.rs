@@ -6,6 +6,12 @@
 //!
 //! Each such write, and each request that leaves the machine, is an *act*. The crash test ends the process at the n-th act,
 //! for every n, and starts it again (see `docs/reliability.md`); [`act`] is where it counts them.
+//!
+//! Files that a job or a person names are read through [`open_file`], [`read_bytes`] and [`read_text`]: ordinary files only.
+
+mod read;
+
+pub use read::{MAX_SETTINGS_BYTES, MAX_TEXT_BYTES, Unreadable, open_file, read_bytes, read_text};
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{Money, MoneyError};
+use crate::durable;
 use crate::ledger::BudgetSpec;
 use crate::outcome::answer::AnswerSpec;
 use crate::outcome::class::RetrySpec;
@@ -155,7 +156,8 @@ impl JobFile {
     /// # Errors
     /// [`Error`]: unreadable, not TOML, an unknown key, a value out of range. Nothing the file refers to is looked at yet.
     pub fn read(path: &Path) -> Result<JobFile, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        let text = durable::read_text(path, durable::MAX_SETTINGS_BYTES)
+            .map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
         JobFile::parse(path, text)
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rowmill::catalog::Catalog;
+use rowmill::durable;
 
 use super::explain::{self, Failure};
 
@@ -16,7 +17,8 @@ pub(crate) fn read(file: Option<&Path>) -> Result<Arc<Catalog>, Failure> {
     let cannot = |what: &str, error: &dyn std::error::Error| {
         Failure::words(explain::CHANGE, explain::with_causes(&format!("{what} `{}`", file.display()), Some(error)), WAY_OUT)
     };
-    let text = std::fs::read_to_string(file).map_err(|error| cannot("cannot read the model table", &error))?;
+    let text = durable::read_text(file, durable::MAX_SETTINGS_BYTES);
+    let text = text.map_err(|error| cannot("cannot read the model table", &error))?;
     let catalog = Catalog::builtin().with_overrides(&text);
     catalog.map(Arc::new).map_err(|error| cannot("cannot use the model table", &error))
 }

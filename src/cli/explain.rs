@@ -17,7 +17,7 @@ use rowmill::pipeline::gates::Stopped;
 use rowmill::pipeline::plan::SharedKeys;
 use rowmill::pipeline::purse::Short;
 use rowmill::provider::retry::{Call, Verdict, judge};
-use rowmill::{batch, job, journal, request, source, template};
+use rowmill::{batch, job, journal, output, request, source, template};
 
 use super::screen::{count, plural, usd};
 
@@ -305,6 +305,8 @@ fn hint(error: &Error) -> Option<String> {
         Error::Keys(request::keys::Error::UnknownColumn { columns, .. }) if is_one_line(columns) => ONE_COLUMN.to_owned(),
         Error::Keys(request::keys::Error::UnknownColumn { nearest, .. })
         | Error::Source(source::Error::UnknownColumn { nearest, .. }) => did_you_mean(nearest.as_ref()?),
+        Error::Source(source::Error::Unsupported { path, what }) => unsupported_source_hint(path, what),
+        Error::Output(output::Error::NotSupported { what, .. }) => unsupported_output_hint(what).to_owned(),
         Error::Source(error) => return source_hint(error).map(str::to_owned),
         Error::Job(job::Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             "`rowmill init DATA` writes a job file for a data file".to_owned()
@@ -380,8 +382,35 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
     use source::Error as E;
     Some(match error {
         E::Empty { path } if path.as_os_str() == "-" => "pipe the rows in again; a run goes on without them by its folder or id",
-        E::CellCount { .. } => "mend the line, or tell how the file is written with `source.delimiter` and `source.quote`",
+        E::CellCount { .. } => {
+            "fix the line, or say how the file is written with `source.delimiter`, `source.quote`, `source.escape`, `source.comment` or \
+             `source.skip_lines`"
+        }
+        E::Quote { escape: true, .. } | E::AfterQuote { escape: true, .. } => {
+            "set `source.escape = \"\\\\\"` where a backslash stands before quotation marks inside cells, as Spark writes them, or \
+             `source.quote = \"\"` where they are ordinary characters"
+        }
         E::Quote { .. } => "close the quotation mark, or set `source.quote = \"\"` where it is an ordinary character",
+        E::AfterQuote { .. } => {
+            "set `source.quote = \"\"` where quotation marks are ordinary characters, or `source.escape = \"\\\\\"` where a backslash \
+             stands before those inside cells; otherwise double them in the file"
+        }
+        E::ColumnUnnamed { .. } | E::ColumnTwice { .. } | E::NamesCount { .. } => {
+            "in CSV and TSV, `source.names = [\"id\", \"text\"]` names all columns, in the order of the file; in other formats, write the \
+             file with a different name for each column"
+        }
+        E::HeadersDiffer { .. } => "narrow `source.path` down to files of one header",
+        E::CellTooLarge { .. } | E::TooLong { .. } => {
+            "raise `source.max_cell_bytes` if the file is meant to be so (a row may have four times as much), or see whether a quotation \
+             mark or a line break is missing"
+        }
+        E::NotAFile { .. } => {
+            "name an ordinary file; rows from another program are read with `source.path = \"-\"`, as in `program | rowmill run job.toml`"
+        }
+        E::JsonArray { .. } => "write one object a line, as with `jq -c '.[]' rows.json > rows.jsonl`",
+        E::Json { line: 1, problem, .. } if problem.starts_with("EOF while parsing an object") => {
+            "write one object a line, as with `jq -c . rows.json > rows.jsonl`"
+        }
         E::NotUtf8 { .. } => "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\"",
         E::Corrupt { .. } | E::RowCount { .. } => {
             "the file is damaged or written wrongly; make it anew, or set `source.format` if it is of another"
@@ -394,6 +423,41 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
         E::Cell { .. } => "mend the cell, or leave the column as text: take it out of `source.columns`",
         _ => return None,
     })
+}
+
+/// How rows get out of what is not supported.
+fn unsupported_source_hint(path: &str, what: &source::Unsupported) -> String {
+    use source::Unsupported as U;
+    match what {
+        U::Address { scheme } if scheme == "file" => "write the path alone, without `file://`".to_owned(),
+        U::Address { scheme } => {
+            let copy = match scheme.as_str() {
+                "s3" | "s3a" | "s3n" => format!("aws s3 cp {path} -"),
+                "gs" => format!("gcloud storage cat {path}"),
+                "http" | "https" | "ftp" => format!("curl -fsSL {path}"),
+                _ => "a program that reads it".to_owned(),
+            };
+            let copy = if copy.contains(' ') && !copy.starts_with("a program") { format!("`{copy}`") } else { copy };
+            format!(
+                "copy the file to this machine first, or set `source.path = \"-\"` with `source.format` and pipe it in from {copy}"
+            )
+        }
+        U::Spreadsheet => "save the sheet as CSV (UTF-8), and name that file".to_owned(),
+        U::Archive => "unpack it, and name the files in it".to_owned(),
+        U::Compression => "unpack it, or pack it with gzip or zstd".to_owned(),
+        _ => "write the table as Parquet, CSV or JSON Lines, as DuckDB does with `COPY … TO 'rows.parquet'`".to_owned(),
+    }
+}
+
+/// How results get to where rowmill does not write.
+fn unsupported_output_hint(what: &source::Unsupported) -> &'static str {
+    use source::Unsupported as U;
+    match what {
+        U::Address { scheme } if scheme == "file" => "write the path alone, without `file://`",
+        U::Address { .. } => "name a file of this machine, and copy it there when the run is done",
+        U::Spreadsheet => "name a `.csv` file, which spreadsheet programs open; see `output.escape_formulas`",
+        _ => "name a file that ends in `.parquet`, `.csv`, `.tsv`, `.jsonl` or `.arrow`",
+    }
 }
 
 fn provider_hint(error: &rowmill::provider::ApiError) -> String {

@@ -3,8 +3,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use rowmill::profile::{Distinct, Profile, Profiler, Suggestion, suggest};
-use rowmill::source::{Paths, Source, SourceSpec};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use rowmill::output::{self, KeptColumns, OutputSchema, OutputSpec};
+use rowmill::profile::{Distinct, Profile, Profiler, Suggestion, Unique, suggest};
+use rowmill::request::keys::{KeySpec, Keys};
+use rowmill::source::{self, Note, Paths, Source, SourceSpec};
 
 use super::args::Init;
 use super::explain::{self, Failure};
@@ -13,6 +17,9 @@ use super::screen::{Screen, count, table};
 
 /// So many rows are looked at: enough to tell a key from a category, few enough to be quick on any table.
 const ROWS: u64 = 200_000;
+
+/// Texts that often stand for a missing value.
+const NULLS: [&str; 10] = ["NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan", "\\N", "#N/A"];
 
 pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
     let name = job_name(&args.data);
@@ -27,18 +34,29 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
             ));
         }
     }
-    let mut spec = SourceSpec { path: Paths::One(args.data.display().to_string()), limit: Some(ROWS), ..SourceSpec::default() };
-    spec.delimiter = delimiter(&spec)?;
-    let profile = look(&spec)?;
-    let suggestion = suggest(&profile);
-    let data = relative(&args.data, &job);
-    write(&job, &job_text(&name, &data, spec.delimiter, &template, &args.model, &suggestion, &profile))?;
-    write(&template, &template_text(&suggestion, &profile))?;
+    let spec = SourceSpec { path: Paths::One(args.data.display().to_string()), limit: Some(ROWS), ..SourceSpec::default() };
+    let look = Look::at(spec)?;
+    let suggestion = look.suggestion();
+    let draft = Draft {
+        name: &name,
+        data: relative(&args.data, &job),
+        template: &template,
+        model: &args.model,
+        output: output_spec(&look.schema, &format!("{name}_out.parquet")),
+        suggestion: &suggestion,
+        look: &look,
+    };
+    write(&job, &draft.job_text())?;
+    write(&template, &template_text(&suggestion, &look))?;
+    look.warnings().iter().for_each(|warning| screen.warn(warning));
     if screen.json {
-        screen.json(&serde_json::json!({ "job": job, "template": template, "key": suggestion.key, "text": suggestion.text, "rows": profile.rows }));
+        screen.json(&serde_json::json!({
+            "job": job, "template": template, "key": suggestion.key, "text": suggestion.text, "rows": look.profile.rows,
+            "warnings": look.warnings(),
+        }));
         return Ok(explain::DONE);
     }
-    screen.say(profile_table(&profile));
+    screen.say(profile_table(&look.profile));
     screen.data(format!("{}\n{}", job.display(), template.display()));
     screen.say(format!(
         "next: edit the template, then\n  rowmill preview {0} -n 3\n  rowmill check {0}\n  rowmill run {0} --simulate",
@@ -47,25 +65,188 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
     Ok(explain::DONE)
 }
 
-/// What stands between the cells, where it is no comma: a header that reads as one column is taken apart at what is in it.
-fn delimiter(spec: &SourceSpec) -> Result<Option<char>, Failure> {
-    let source = Source::open(spec, Path::new("."))?;
-    let [only] = source.schema().fields().as_ref() else { return Ok(None) };
-    let parts = |mark: &char| {
-        // Only text files take the setting; for all others it is an error.
-        let spec = SourceSpec { delimiter: Some(*mark), ..spec.clone() };
-        only.name().contains(*mark) && Source::open(&spec, Path::new(".")).is_ok()
-    };
-    Ok([';', '\t', '|'].into_iter().find(parts))
+/// What was found in the data file, and how it has to be read.
+struct Look {
+    spec: SourceSpec,
+    schema: SchemaRef,
+    profile: Profile,
+    notes: Vec<Note>,
+    /// Texts that may stand for a missing value, in the order of [`NULLS`].
+    nulls: Vec<&'static str>,
+    /// Why the marks of the file are read in another way than usual.
+    marks: Option<source::Error>,
 }
 
-fn look(spec: &SourceSpec) -> Result<Profile, Failure> {
-    let source = Source::open(spec, Path::new("."))?;
-    let mut profiler = Profiler::new(source.schema());
-    for rows in source.scan(None)? {
-        profiler.add(&rows?.batch);
+impl Look {
+    /// Looks at the first rows, and tries other ways to read the file where the usual one fails.
+    fn at(mut spec: SourceSpec) -> Result<Look, Failure> {
+        let here = Path::new(".");
+        let mut opened = Source::open(&spec, here);
+        if let Some(delimiter) = opened.as_ref().ok().and_then(|source| delimiter(&spec, source)) {
+            spec.delimiter = Some(delimiter);
+            opened = Source::open(&spec, here);
+        }
+        if matches!(opened, Err(source::Error::ColumnUnnamed { .. } | source::Error::ColumnTwice { .. })) {
+            spec.names = repaired_names(&spec).unwrap_or_default();
+        }
+        let error = match Look::with(&spec) {
+            Ok(look) => return Ok(look),
+            Err(error) => error,
+        };
+        let tries = match &error {
+            source::Error::AfterQuote { escape: true, .. } | source::Error::Quote { escape: true, .. } => {
+                vec![SourceSpec { escape: Some('\\'), ..spec.clone() }, without_quotes(&spec)]
+            }
+            source::Error::AfterQuote { .. } | source::Error::Quote { .. } => vec![without_quotes(&spec)],
+            _ => Vec::new(),
+        };
+        // A way of reading counts only if every row fits it.
+        match tries.iter().find_map(|other| Look::with(other).ok()) {
+            Some(look) => Ok(Look { marks: Some(error), ..look }),
+            None => Err(error.into()),
+        }
     }
-    Ok(profiler.finish())
+
+    fn with(spec: &SourceSpec) -> Result<Look, source::Error> {
+        let source = Source::open(spec, Path::new("."))?;
+        let mut profiler = Profiler::new(source.schema());
+        let is_csv = Source::open(&SourceSpec { null: source::Texts::One("NA".to_owned()), ..spec.clone() }, Path::new(".")).is_ok();
+        let mut is_there = [false; NULLS.len()];
+        for rows in source.scan(None)? {
+            let batch = rows?.batch;
+            profiler.add(&batch);
+            if is_csv {
+                batch.columns().iter().for_each(|column| find_nulls(column, &mut is_there));
+            }
+        }
+        Ok(Look {
+            spec: spec.clone(),
+            schema: source.schema().clone(),
+            profile: profiler.finish(),
+            notes: source.notes().to_vec(),
+            nulls: NULLS.into_iter().zip(is_there).filter(|(_, there)| *there).map(|(text, _)| text).collect(),
+            marks: None,
+        })
+    }
+
+    /// What to try first, of columns that can be used for it.
+    fn suggestion(&self) -> Suggestion {
+        let can_be_key = |name: &str| {
+            let spec = KeySpec { columns: vec![name.to_owned()], ..KeySpec::default() };
+            Keys::new(&spec, &self.schema).is_ok()
+        };
+        let mut profile = self.profile.clone();
+        for column in &mut profile.columns {
+            if !can_be_key(&column.name) {
+                column.unique = Unique::Unknown;
+            }
+        }
+        let columns = &profile.columns;
+        profile.unique_pairs.retain(|(one, other)| can_be_key(&columns[*one].name) && can_be_key(&columns[*other].name));
+        suggest(&profile)
+    }
+
+    /// Whether a prompt can show a column as it is.
+    fn can_be_shown(&self, column: &str) -> bool {
+        self.schema.field_with_name(column).is_ok_and(|field| !cannot_be_shown(field.data_type()))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let marks = self.marks.as_ref().map(|error| {
+            let marks = match self.spec.escape {
+                Some(_) => "`source.escape = \"\\\\\"`",
+                None => "`source.quote = \"\"`",
+            };
+            format!("{error}; the job reads the file with {marks}, which fits all rows that were looked at")
+        });
+        let names = (!self.spec.names.is_empty()).then(|| {
+            "columns without a name, or of the same name, got names in `source.names`; change them as you like".to_owned()
+        });
+        self.notes.iter().map(ToString::to_string).chain(marks).chain(names).collect()
+    }
+}
+
+fn without_quotes(spec: &SourceSpec) -> SourceSpec {
+    SourceSpec { quote: Some(String::new()), ..spec.clone() }
+}
+
+/// What stands between the cells, where it is no comma: a header that reads as one column is taken apart at what is in it.
+fn delimiter(spec: &SourceSpec, source: &Source) -> Option<char> {
+    let [only] = source.schema().fields().as_ref() else { return None };
+    let parts = |mark: &char| {
+        if !only.name().contains(*mark) {
+            return false;
+        }
+        // Only text files take the setting; for all others it is an error.
+        let spec = SourceSpec { delimiter: Some(*mark), ..spec.clone() };
+        let opened = Source::open(&spec, Path::new("."));
+        opened.is_ok() || matches!(opened, Err(source::Error::ColumnUnnamed { .. } | source::Error::ColumnTwice { .. }))
+    };
+    [';', '\t', '|'].into_iter().find(parts)
+}
+
+/// Names for the columns of a CSV file of which some have none, or the same: those that can stay do.
+fn repaired_names(spec: &SourceSpec) -> Option<Vec<String>> {
+    // The header read as a row, which only CSV can have.
+    let spec = SourceSpec { header: Some(false), limit: Some(1), ..spec.clone() };
+    let row = Source::open(&spec, Path::new(".")).ok()?.scan(None).ok()?.next()?.ok()?.batch;
+    let mut names: Vec<String> = Vec::with_capacity(row.num_columns());
+    for (i, cell) in row.columns().iter().enumerate() {
+        let written = cell.as_string_opt::<i32>().filter(|cell| cell.is_valid(0)).map_or("", |cell| cell.value(0));
+        let name = if written.is_empty() { format!("column_{}", i + 1) } else { written.to_owned() };
+        let numbered = (2..).map(|n| format!("{name}_{n}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name))?;
+        names.push(free);
+    }
+    Some(names)
+}
+
+/// Whether values of a type are bytes, or have bytes in them, or times of a zone unknown here: no prompt shows them as they are.
+fn cannot_be_shown(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(_, Some(zone)) => !zone.starts_with(['+', '-']) && jiff::tz::TimeZone::get(zone).is_err(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
+        DataType::Dictionary(_, values) => cannot_be_shown(values),
+        DataType::RunEndEncoded(_, field)
+        | DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::Map(field, _) => cannot_be_shown(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| cannot_be_shown(field.data_type())),
+        DataType::Union(fields, _) => fields.iter().any(|(_, field)| cannot_be_shown(field.data_type())),
+        _ => false,
+    }
+}
+
+fn find_nulls(column: &arrow::array::ArrayRef, is_there: &mut [bool; NULLS.len()]) {
+    let Some(texts) = column.as_string_opt::<i32>() else { return };
+    // The longest of them has four bytes.
+    for text in texts.iter().flatten().filter(|text| text.len() <= 4) {
+        if let Some(at) = NULLS.iter().position(|null| *null == text) {
+            is_there[at] = true;
+        }
+    }
+}
+
+/// The output of the job: a prefix that clashes with no column, and no column that the format cannot hold.
+fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
+    let mut spec = OutputSpec::new(path);
+    let mut left_out: Vec<String> = Vec::new();
+    for n in 2.. {
+        match OutputSchema::new(schema, &[], &spec) {
+            Err(output::Error::Clash { .. }) if n < 10 => spec.prefix = format!("_rm{n}_"),
+            Err(output::Error::Unsupported { column, .. }) if !left_out.contains(&column) => {
+                left_out.push(column);
+                let names = schema.fields().iter().map(|field| field.name().clone());
+                spec.columns = KeptColumns::Named(names.filter(|name| !left_out.contains(name)).collect());
+            }
+            // Whatever else is wrong, `check` says it.
+            _ => break,
+        }
+    }
+    spec
 }
 
 /// The data file's name without its endings, as a job may be called.
@@ -73,6 +254,8 @@ fn job_name(data: &Path) -> String {
     let name = data.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').next().unwrap_or_default();
     let plain: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
+    // A job's name has at most 100 characters.
+    let plain: String = plain.chars().take(100).collect();
     if plain.trim_matches('_').is_empty() { "job".to_owned() } else { plain }
 }
 
@@ -96,49 +279,103 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     written.map_err(|e| Failure::words(explain::CHANGE, format!("cannot write `{}`: {e}", path.display()), ""))
 }
 
-fn job_text(
-    name: &str,
-    data: &str,
-    delimiter: Option<char>,
-    template: &Path,
-    model: &str,
-    suggestion: &Suggestion,
-    profile: &Profile,
-) -> String {
-    let key = match suggestion.key.as_slice() {
-        [] => "# No column is unique, so the row's number is the key. Better: columns that name a row for good.\n# columns = [\"id\"]\n".to_owned(),
-        columns => format!("columns = {}\n", quoted(columns)),
-    };
-    let template = template.file_name().unwrap_or_default().to_string_lossy();
-    let columns = comment("columns: ", profile.columns.iter().map(|column| column.name.as_str()));
-    let filter = toml_text(&filter(suggestion, profile));
-    let delimiter = delimiter.map_or_else(String::new, |mark| format!("delimiter = {}\n", toml_text(&mark.to_string())));
-    format!(
-        "# Made by `rowmill init` from {data}. Paths are relative to this file. docs/job-file.md explains every key.\n\
-         [job]\n\
-         name = {}\n\n\
-         [source]\n\
-         path = {}\n\
-         {delimiter}{columns}\
-         # where = {filter}       # SQL: which rows to send\n\n\
-         [key]\n\
-         # What names a row: unique and never empty. Answers are joined by it.\n\
-         {key}\n\
-         [request]\n\
-         model = {}\n\
-         max_tokens = 300\n\
-         # Shared by all rows, byte for byte. Mark a long one with cache = \"1h\".\n\
-         system = \"You label rows of a table. Answer with the label alone, without any other word.\"\n\
-         messages = [ {{ role = \"user\", template = {} }} ]\n\
-         # schema = \"answer.schema.json\"       # structured output; becomes typed columns\n\n\
-         [output]\n\
-         path = {}\n",
-        toml_text(name),
-        toml_text(data),
-        toml_text(model),
-        toml_text(&template),
-        toml_text(&format!("{name}_out.parquet")),
-    )
+/// What the job file is written from.
+struct Draft<'a> {
+    name: &'a str,
+    /// The data file as the job names it.
+    data: String,
+    template: &'a Path,
+    model: &'a str,
+    output: OutputSpec,
+    suggestion: &'a Suggestion,
+    look: &'a Look,
+}
+
+impl Draft<'_> {
+    fn job_text(&self) -> String {
+        let template = self.template.file_name().unwrap_or_default().to_string_lossy();
+        let data = self.data.replace(char::is_control, " ");
+        format!(
+            "# Written by `rowmill init` from {data}. Paths are relative to this file. docs/job-file.md explains every key.\n\
+             [job]\n\
+             name = {}\n\n\
+             [source]\n\
+             path = {}\n\
+             {}\n\
+             [key]\n\
+             {}\n\
+             [request]\n\
+             model = {}\n\
+             max_tokens = 300\n\
+             # Shared by all rows, byte for byte. Mark a long one with cache = \"1h\".\n\
+             system = \"You label rows of a table. Answer with the label alone, without any other word.\"\n\
+             messages = [ {{ role = \"user\", template = {} }} ]\n\
+             # schema = \"answer.schema.json\"       # structured output; becomes typed columns\n\n\
+             [output]\n\
+             {}",
+            toml_text(self.name),
+            toml_text(&self.data),
+            self.source_lines(),
+            self.key_lines(),
+            toml_text(self.model),
+            toml_text(&template),
+            self.output_lines(),
+        )
+    }
+
+    /// How the file is read, its columns, and what may be added.
+    fn source_lines(&self) -> String {
+        let (spec, profile) = (&self.look.spec, &self.look.profile);
+        let mark = |key: &str, mark: Option<char>| mark.map(|mark| format!("{key} = {}\n", toml_text(&mark.to_string())));
+        let mut text: String = [
+            mark("delimiter", spec.delimiter),
+            spec.quote.as_deref().map(|quote| format!("quote = {}\n", toml_text(quote))),
+            mark("escape", spec.escape),
+            (!spec.names.is_empty()).then(|| format!("names = {}\n", quoted(&spec.names))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        text += &comment("columns: ", profile.columns.iter().map(|column| column.name.as_str()));
+        if !self.look.nulls.is_empty() {
+            let nulls: Vec<String> = self.look.nulls.iter().map(|text| (*text).to_owned()).collect();
+            let _ = writeln!(text, "# null = {}       # texts that are in the file, if they mean \"no value\"", quoted(&nulls));
+        }
+        let filter = toml_text(&filter(self.suggestion, profile));
+        if !filter.contains(char::is_control) {
+            let _ = writeln!(text, "# where = {filter}       # SQL: which rows to send");
+        }
+        text
+    }
+
+    fn key_lines(&self) -> String {
+        match self.suggestion.key.as_slice() {
+            [] => "# No column is unique, so the row's number is the key. Better: columns that name a row for good.\n\
+                   # columns = [\"id\"]\n"
+                .to_owned(),
+            columns => {
+                let so_far = match self.look.profile.rows {
+                    ROWS => format!(" Unique in the first {} rows.", count(ROWS)),
+                    _ => String::new(),
+                };
+                format!(
+                    "# What names a row: unique and never empty. Answers are joined by it.{so_far}\ncolumns = {}\n",
+                    quoted(columns)
+                )
+            }
+        }
+    }
+
+    fn output_lines(&self) -> String {
+        let mut text = format!("path = {}\n", toml_text(&self.output.path.to_string_lossy()));
+        if self.output.prefix != OutputSpec::new("").prefix {
+            let _ = writeln!(text, "prefix = {}", toml_text(&self.output.prefix));
+        }
+        if let KeptColumns::Named(columns) = &self.output.columns {
+            let _ = writeln!(text, "columns = {}", quoted(columns));
+        }
+        text
+    }
 }
 
 /// Names in a comment, over as many lines as they need.
@@ -178,7 +415,7 @@ fn is_plain(name: &str) -> bool {
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn template_text(suggestion: &Suggestion, profile: &Profile) -> String {
+fn template_text(suggestion: &Suggestion, look: &Look) -> String {
     let mut text = String::from(
         "{#- One prompt for each row. Columns are variables: {{ name }}, or {{ row[\"any name\"] }}. A cell's text is never expanded. -#}\n\
          Which of these labels fits the row best?\n\n\
@@ -186,23 +423,29 @@ fn template_text(suggestion: &Suggestion, profile: &Profile) -> String {
     );
     let shown: Vec<&str> = match &suggestion.text {
         Some(column) => vec![column],
-        None => profile
-            .columns
-            .iter()
-            .map(|c| c.name.as_str())
-            .filter(|c| !suggestion.key.iter().any(|key| key == c))
-            .take(5)
-            .collect(),
+        None => {
+            let names = look.profile.columns.iter().map(|column| column.name.as_str());
+            names.filter(|name| !suggestion.key.iter().any(|key| key == name) && look.can_be_shown(name)).take(5).collect()
+        }
     };
+    if shown.is_empty() {
+        text.push_str("{#- No column is text as it stands; {{ row[\"name\"] | base64 }} shows bytes. -#}\n");
+    }
     for column in shown {
-        let _ = writeln!(text, "{}: {{{{ {} }}}}", column.replace(['{', '}'], ""), variable(column));
+        let label = column.replace(|c: char| c.is_control() || matches!(c, '{' | '}'), " ");
+        let _ = writeln!(text, "{}: {{{{ {} }}}}", label.trim(), variable(column));
     }
     text
 }
 
 /// How a template names a column.
 fn variable(column: &str) -> String {
-    const RESERVED: [&str; 12] = ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "row", "loop"];
+    // Words of the template language, of which some may be used as variables: `row["…"]` is right for all of them.
+    const RESERVED: [&str; 37] = [
+        "and", "or", "not", "in", "is", "if", "elif", "else", "endif", "for", "endfor", "true", "false", "none", "row", "loop", "self",
+        "super", "caller", "range", "dict", "namespace", "debug", "cycler", "joiner", "set", "block", "macro", "filter", "with", "do",
+        "import", "from", "include", "extends", "call", "raw",
+    ];
     if is_plain(column) && !RESERVED.contains(&column.to_ascii_lowercase().as_str()) {
         column.to_owned()
     } else {

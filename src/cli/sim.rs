@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
+use rowmill::durable;
 use rowmill::simulator::{Faults, Simulator, SimulatorSpec};
 
 use super::args::Sim;
@@ -17,7 +18,8 @@ pub(crate) fn run(args: &Sim, catalog: &Arc<Catalog>, screen: &Screen) -> Result
     let spec = SimulatorSpec::new(args.seed, folder, Arc::new(Timestamp::now));
     let mut spec = SimulatorSpec { processing: args.processing, catalog: Arc::clone(catalog), ..spec };
     if let Some(file) = &args.faults {
-        let text = std::fs::read_to_string(file).map_err(|e| cannot(&format!("read `{}`", file.display()), &e))?;
+        let text = durable::read_text(file, durable::MAX_SETTINGS_BYTES);
+        let text = text.map_err(|e| cannot(&format!("read `{}`", file.display()), &e))?;
         spec.faults = Faults::from_toml(&text).map_err(|e| {
             Failure::words(explain::CHANGE, format!("`{}`: {e}", file.display()), "docs/simulator.md lists all faults")
         })?;

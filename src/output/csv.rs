@@ -2,11 +2,14 @@
 //!
 //! A cell is quoted when it must be (it holds the delimiter, a quote, a line end), and when it is an empty text: a null is nothing at
 //! all, so the two can be told apart by readers that care, this crate's own among them.
+//!
+//! Where the job asks for it, a text that a spreadsheet would run as a formula gets a `'` before it, as OWASP advises: one that begins
+//! with `=`, `+`, `-`, `@`, a tab or a carriage return, unless it is a plain number.
 
 use std::io::Write;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::json::writer::EncoderOptions;
 
 use super::cells::{self, CellText};
@@ -17,6 +20,7 @@ use crate::durable::Pending;
 pub(super) struct CsvFile {
     file: Pending,
     delimiter: u8,
+    escape_formulas: bool,
     options: EncoderOptions,
     /// Lines that have not gone to the file yet.
     lines: Vec<u8>,
@@ -28,17 +32,18 @@ pub(super) struct CsvFile {
 const LINES_BYTES: usize = 1 << 18;
 
 impl CsvFile {
-    pub(super) fn create(file: Pending, delimiter: u8, schema: &SchemaRef) -> Result<CsvFile, Cause> {
+    pub(super) fn create(file: Pending, delimiter: u8, escape_formulas: bool, schema: &SchemaRef) -> Result<CsvFile, Cause> {
         let mut csv = CsvFile {
             file,
             delimiter,
+            escape_formulas,
             options: cells::encoder_options(),
             lines: Vec::with_capacity(2 * LINES_BYTES),
             cell: Vec::new(),
         };
         for (i, field) in schema.fields().iter().enumerate() {
             csv.next_cell(i);
-            push_cell(&mut csv.lines, field.name().as_bytes(), delimiter);
+            csv.push(field.name().as_bytes(), escape_formulas);
         }
         csv.end_line()?;
         Ok(csv)
@@ -47,6 +52,14 @@ impl CsvFile {
     fn next_cell(&mut self, column: usize) {
         if column > 0 {
             self.lines.push(self.delimiter);
+        }
+    }
+
+    fn push(&mut self, text: &[u8], escape_formulas: bool) {
+        if escape_formulas && is_formula(text) {
+            push_cell(&mut self.lines, &[b"'", text].concat(), self.delimiter);
+        } else {
+            push_cell(&mut self.lines, text, self.delimiter);
         }
     }
 
@@ -64,18 +77,22 @@ impl Sink for CsvFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause> {
         let options = self.options.clone();
         let schema = batch.schema();
-        let columns = schema.fields().iter().zip(batch.columns());
-        let mut columns: Vec<_> =
-            columns.map(|(field, array)| CellText::new(field, array, &options)).collect::<Result<_, _>>()?;
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for (field, array) in schema.fields().iter().zip(batch.columns()) {
+            let escape = self.escape_formulas && is_written_as_text(field.data_type());
+            columns.push((CellText::new(field, array, &options)?, escape));
+        }
+        let mut cell = std::mem::take(&mut self.cell);
         for row in 0..batch.num_rows() {
-            for (i, column) in columns.iter_mut().enumerate() {
+            for (i, (column, escape)) in columns.iter_mut().enumerate() {
                 self.next_cell(i);
-                if let Some(text) = column.text(row, &mut self.cell)? {
-                    push_cell(&mut self.lines, text, self.delimiter);
+                if let Some(text) = column.text(row, &mut cell)? {
+                    self.push(text, *escape);
                 }
             }
             self.end_line()?;
         }
+        self.cell = cell;
         Ok(())
     }
 
@@ -83,6 +100,27 @@ impl Sink for CsvFile {
         self.file.write_all(&self.lines)?;
         Ok(self.file)
     }
+}
+
+/// Whether cells of a type are written as free text: numbers, dates and JSON begin no formula.
+fn is_written_as_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, values) => is_written_as_text(values),
+        DataType::RunEndEncoded(_, values) => is_written_as_text(values.data_type()),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        // Base64 may begin with a plus.
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a spreadsheet would run a text as a formula.
+fn is_formula(text: &[u8]) -> bool {
+    let (Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'), Ok(text)) = (text.first(), std::str::from_utf8(text)) else {
+        return false;
+    };
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) && text.parse::<f64>().is_ok();
+    !is_number
 }
 
 /// Appends a cell that is not null, quoted if need be.
@@ -106,6 +144,16 @@ fn push_cell(lines: &mut Vec<u8>, text: &[u8], delimiter: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tells_formulas_from_numbers_and_text() {
+        for text in ["=1+1", "+49 30 1234", "-1+1|cmd", "@SUM(A1)", "\t=1", "\r=1", "-", "=", "+e"] {
+            assert!(is_formula(text.as_bytes()), "{text:?}");
+        }
+        for text in ["", "a=1", "-12.5", "+3", "-1e5", " =1", "'=1", "1-1"] {
+            assert!(!is_formula(text.as_bytes()), "{text:?}");
+        }
+    }
 
     #[test]
     fn quotes_a_cell_where_it_must() {

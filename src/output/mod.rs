@@ -31,7 +31,7 @@
 //! | metadata (run, job, simulated) | in the footer | in the schema | nowhere | nowhere |
 //!
 //! Text that a spreadsheet would take for a formula (`=`, `+`, `-`, `@` first) is written as it is: changing it would corrupt data
-//! for every other reader.
+//! for every other reader. `output.escape_formulas` puts a `'` before it, for tables that go to a spreadsheet.
 //!
 //! To add a column: one entry in `columns.rs`. To add a format: its file here, its variant in [`Format`], its arm in [`OutputWriter`].
 
@@ -67,6 +67,14 @@ pub enum Error {
     Format {
         /// The output.
         path: PathBuf,
+    },
+    /// A place or a kind of file that rowmill does not write.
+    #[error("the output `{path}` is {what}, which is not supported")]
+    NotSupported {
+        /// The path as the job names it, without credentials.
+        path: String,
+        /// What it is.
+        what: crate::source::Unsupported,
     },
     /// A setting that makes no sense.
     #[error("`{key}` {problem}")]

@@ -7,6 +7,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Error, columns};
+use crate::source::{Unsupported, without_credentials};
 use crate::template::nearest;
 
 /// The section `[output]`.
@@ -37,6 +38,10 @@ pub struct OutputSpec {
     /// nothing in size or speed.
     #[serde(default = "default_row_group_rows")]
     pub row_group_rows: u32,
+    /// CSV and TSV: whether texts that a spreadsheet would run as a formula get a `'` before them. Off, since that is another text to
+    /// every other reader.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escape_formulas: bool,
     /// How Parquet is compressed; `zstd` (level 1) if left out: a third smaller than snappy for a fifth more time.
     #[serde(default)]
     pub compression: Option<Compression>,
@@ -63,6 +68,7 @@ impl OutputSpec {
             extra: Vec::new(),
             min_success: None,
             row_group_rows: default_row_group_rows(),
+            escape_formulas: false,
             compression: None,
         }
     }
@@ -70,17 +76,28 @@ impl OutputSpec {
     /// The format: as said, or as the file's name tells.
     ///
     /// # Errors
-    /// [`Error::Format`].
+    /// [`Error::Format`]; [`Error::NotSupported`] for a name that tells what is not written.
     pub fn format(&self) -> Result<Format, Error> {
-        self.format.or_else(|| Format::of(&self.path)).ok_or_else(|| Error::Format { path: self.path.clone() })
+        let format = self.format.or_else(|| Format::of(&self.path));
+        format.ok_or_else(|| match Unsupported::of_name(&self.path) {
+            Some(what) => Error::NotSupported { path: self.path.display().to_string(), what },
+            None => Error::Format { path: self.path.clone() },
+        })
     }
 
     /// Checks what can be checked without the input.
     ///
     /// # Errors
-    /// [`Error::Format`], [`Error::Setting`].
+    /// [`Error::Format`], [`Error::Setting`], [`Error::NotSupported`].
     pub fn check(&self) -> Result<(), Error> {
         let wrong = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        let path = self.path.to_string_lossy();
+        if path == "-" {
+            return wrong("output.path", "names a file: rows do not go to standard output, where the words of the run go");
+        }
+        if let Some(what) = Unsupported::of_address(&path) {
+            return Err(Error::NotSupported { path: without_credentials(&path), what });
+        }
         let format = self.format()?;
         if self.min_success.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             return wrong("output.min_success", "must be a share from 0 to 1");
@@ -93,6 +110,9 @@ impl OutputSpec {
         }
         if self.row_group_rows == 0 {
             return wrong("output.row_group_rows", "must be at least 1");
+        }
+        if self.escape_formulas && !matches!(format, Format::Csv | Format::Tsv) {
+            return wrong("output.escape_formulas", "is for CSV and TSV only");
         }
         if self.compression.is_some() && format != Format::Parquet {
             return wrong("output.compression", "is for Parquet only");

@@ -127,8 +127,8 @@ fn open(
 ) -> Result<Box<dyn Sink>, Cause> {
     Ok(match schema.format() {
         Format::Parquet => Box::new(parquet::ParquetFile::create(file, spec, schema, metadata)?),
-        Format::Csv => Box::new(csv::CsvFile::create(file, b',', schema.schema())?),
-        Format::Tsv => Box::new(csv::CsvFile::create(file, b'\t', schema.schema())?),
+        Format::Csv => Box::new(csv::CsvFile::create(file, b',', spec.escape_formulas, schema.schema())?),
+        Format::Tsv => Box::new(csv::CsvFile::create(file, b'\t', spec.escape_formulas, schema.schema())?),
         Format::Jsonl => Box::new(jsonl::JsonlFile::create(file)),
         Format::Ipc => Box::new(ipc::IpcFile::create(file, schema.schema(), metadata)?),
     })

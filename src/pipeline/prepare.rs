@@ -67,6 +67,7 @@ impl Prepared {
         let mut warnings = Vec::new();
         check_model(catalog, &job.request.model, today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
+        warnings.extend(source.notes().iter().map(ToString::to_string));
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();

@@ -48,6 +48,10 @@ fn key(profile: &Profile) -> Vec<String> {
 
 /// How good a key a unique column is, the best first; `None` where it is unique by chance only.
 fn key_rank(column: &ColumnProfile) -> Option<u8> {
+    // An empty text is no key, and white space alone names nothing.
+    if column.blanks > 0 {
+        return None;
+    }
     let named = is_named_like_a_key(&column.name);
     match column.looks_like {
         Some(Kind::Decimal | Kind::Json | Kind::Boolean | Kind::Prose) => None,
@@ -62,7 +66,7 @@ fn key_rank(column: &ColumnProfile) -> Option<u8> {
 }
 
 fn is_narrow(column: &ColumnProfile) -> bool {
-    column.blanks == 0 && column.characters.is_none_or(|characters| characters.max <= 64)
+    column.characters.is_none_or(|characters| characters.max <= 64)
 }
 
 /// Whether a name ends like that of a key: `id`, `ticket_id`, `ticketId`, `event_no`, `uuid`, `order key`.

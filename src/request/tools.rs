@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::catalog::{Model, Thinking};
+use crate::durable;
 use crate::template::prompt::CacheTtl;
 use crate::template::{self, nearest};
 
@@ -475,7 +476,7 @@ fn from_file(
     if let Some(unknown) = settings.keys().next() {
         return Err(wrong(place, &format!("has `{unknown}` beside `file`, where only `strict` and `cache` are known")));
     }
-    let text = std::fs::read_to_string(folder.join(path))
+    let text = durable::read_text(&folder.join(path), durable::MAX_TEXT_BYTES)
         .map_err(|source| template::Error::Read { path: path.to_path_buf(), source })?;
     let parsed: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .map_err(|source| Error::SchemaJson { path: path.to_path_buf(), source })?;

@@ -11,6 +11,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::Error;
 use super::spec::Compression;
+use crate::durable::{self, Unreadable};
 
 const BUFFER_BYTES: usize = 1 << 17;
 
@@ -36,13 +37,12 @@ pub(super) struct Input {
 
 impl Input {
     /// Looks at a file and how it is compressed.
+    ///
+    /// # Errors
+    /// [`Error::NotAFile`] for a pipe, a socket or a device: a source is read more than once, and ends.
     pub(super) fn of_file(path: &Path, compression: Option<Compression>) -> Result<Input, Error> {
-        let failed = |source| Error::Io { path: path.to_path_buf(), source };
-        let mut file = File::open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            // A pipe by name, as a shell makes for a command.
-            return Self::of_stream(path, &mut file, compression);
-        }
+        let failed = |source| unopened(path, source);
+        let mut file = durable::open_file(path).map_err(failed)?;
         let (bytes, modified) = stamp(&file).map_err(failed)?;
         let compression = compression.map_or_else(|| guess_compression(path, &mut file), Ok).map_err(failed)?;
         Ok(Input { file: SourceFile { path: path.to_path_buf(), bytes, modified }, copy: None, compression })
@@ -84,7 +84,7 @@ impl Input {
         if let Some(copy) = &self.copy {
             return File::open(copy).map_err(|source| self.failed(source));
         }
-        let file = File::open(&self.file.path).map_err(|source| self.failed(source))?;
+        let file = durable::open_file(&self.file.path).map_err(|source| unopened(&self.file.path, source))?;
         let (bytes, modified) = stamp(&file).map_err(|source| self.failed(source))?;
         if bytes != self.file.bytes || modified != self.file.modified {
             return Err(Error::Changed { path: self.file.path.clone() });
@@ -100,6 +100,15 @@ impl Input {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file))),
             Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file).map_err(|source| self.failed(source))?),
         })
+    }
+
+    /// The first bytes of the file, decompressed; none where it is empty.
+    pub(super) fn head(&self) -> Result<Vec<u8>, Error> {
+        let mut head = Vec::with_capacity(16);
+        if self.file.bytes > 0 {
+            self.bytes()?.take(16).read_to_end(&mut head).map_err(|source| self.failed(source))?;
+        }
+        Ok(head)
     }
 
     /// The text of the file: decompressed, without a byte order mark, as UTF-8 where the file has another encoding.
@@ -130,6 +139,14 @@ impl Input {
             return Error::Compressed { path, source };
         }
         Error::Io { path, source }
+    }
+}
+
+/// Why a file could not be opened.
+fn unopened(path: &Path, source: io::Error) -> Error {
+    match Unreadable::of(&source) {
+        Some(Unreadable::NotAFile(kind)) => Error::NotAFile { path: path.to_path_buf(), kind },
+        _ => Error::Io { path: path.to_path_buf(), source },
     }
 }
 

@@ -1,63 +1,102 @@
 //! CSV and TSV: every cell is text unless the job gives its column a type.
 //!
 //! Nothing is guessed: `007`, `NA`, `nan` and `1e5` stay as written. An empty cell is null (or an empty text, by `source.empty`),
-//! quoted or not, because the programs that write CSV do not agree on a difference. Blank lines between records are passed over,
-//! also in a table of one column, where a null must be written `""` to be a row. A quotation mark inside an unquoted cell is text.
+//! quoted or not, because the programs that write CSV do not agree on a difference; `source.null` adds texts that are null, quoted
+//! or not, too. Blank lines between records are passed over, also in a table of one column, where a null must be written `""` to be
+//! a row. A quotation mark inside an unquoted cell is text.
 //!
-//! The `csv` crate lets three things pass that are caught here: records of another length than the header, header names that are
-//! missing or repeated, and a quoted cell that is never closed, which would swallow the rest of the file:
-//!
-//! ```text
-//!   id,text⏎                 the file, as the Guard passes it on:
-//!   1,"never closed⏎
-//!   2,b⏎                     … 2,b⏎ ⏎ SENTINEL      a record of its own, or the tail of a cell that is still open
-//! ```
+//! What would lose or mix rows is an error that names its line: a record of another length than the header, text behind a closing
+//! quotation mark, a quoted cell that is never closed, header names that are missing or repeated, a cell or record larger than its
+//! limit. How a file is taken apart stands in `records.rs`.
 
-use std::io::{self, Read};
+mod records;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use csv::{ByteRecord, StringRecord};
 use encoding_rs::Encoding;
 
+use self::records::{Record, Records};
 use super::bytes::Input;
 use super::scan::{MAX_BYTES, MAX_ROWS, Piece};
 use super::types::{self, Misfit};
 use super::{EmptyCells, Error, Format, SourceSpec};
 
-/// A record longer than this is taken for a file that is no CSV.
-const MAX_RECORD_BYTES: usize = 256 << 20;
-
-/// What the guard adds behind the last line. No text holds these bytes, since they are not UTF-8.
-const SENTINEL: &[u8] = b"\xff\xfeend of rowmill source\xfe\xff";
-
 /// How the records of a file are written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Dialect {
     delimiter: u8,
     quote: Option<u8>,
+    escape: Option<u8>,
+    comment: Option<u8>,
+    skip_lines: u64,
     header: bool,
+    /// The names of the columns, in place of the header's.
+    names: Arc<[String]>,
     empty: EmptyCells,
+    nulls: Arc<[String]>,
+    decimal_comma: bool,
     encoding: Option<&'static Encoding>,
+    max_cell_bytes: usize,
 }
 
 impl Dialect {
-    /// Checks the settings that say how a file is written.
+    /// Checks the settings that say how a file is written, each by itself and together.
     pub(super) fn new(spec: &SourceSpec, format: Format, encoding: Option<&'static Encoding>) -> Result<Dialect, Error> {
         let delimiter = spec.delimiter.unwrap_or(if format == Format::Tsv { '\t' } else { ',' });
         let quote = match spec.quote.as_deref() {
             None => Some('"'),
             Some("") => None,
-            Some(text) => Some(single(text).ok_or_else(|| bad("quote", text))?),
+            Some(text) => Some(single(text).ok_or_else(|| bad("quote", text, ONE_MARK))?),
         };
-        let delimiter = mark(delimiter).ok_or_else(|| bad("delimiter", &delimiter.to_string()))?;
-        let quote = quote.map(|quote| mark(quote).ok_or_else(|| bad("quote", &quote.to_string()))).transpose()?;
-        if quote == Some(delimiter) {
-            return Err(bad("quote", &char::from(delimiter).to_string()));
+        let byte = |setting, mark: char| self::mark(mark).ok_or_else(|| bad(setting, &mark.to_string(), ONE_MARK));
+        let delimiter = byte("delimiter", delimiter)?;
+        let quote = quote.map(|quote| byte("quote", quote)).transpose()?;
+        let escape = spec.escape.map(|escape| byte("escape", escape)).transpose()?;
+        let comment = spec.comment.map(|comment| byte("comment", comment)).transpose()?;
+        let clash = |setting, mark: Option<u8>, others: &[Option<u8>]| match mark {
+            Some(byte) if others.contains(&mark) => Err(bad(setting, &char::from(byte).to_string(), ONE_MARK)),
+            _ => Ok(()),
+        };
+        clash("quote", quote, &[Some(delimiter)])?;
+        clash("escape", escape, &[Some(delimiter)])?;
+        clash("comment", comment, &[Some(delimiter), quote, escape])?;
+        if let (Some(escape), None) = (spec.escape, quote) {
+            return Err(bad("escape", &escape.to_string(), "for quotation marks inside quoted cells, and `source.quote = \"\"` says that there are none"));
         }
-        Ok(Dialect { delimiter, quote, header: spec.header.unwrap_or(true), empty: spec.empty, encoding })
+        let nulls = spec.null.as_slice();
+        if spec.empty == EmptyCells::Text && nulls.iter().any(String::is_empty) {
+            return Err(bad("null", "", "not the empty text where `source.empty = \"text\"`"));
+        }
+        let decimal_comma = match spec.decimal {
+            None | Some('.') => false,
+            Some(',') if delimiter == b',' && quote.is_none() => {
+                return Err(bad("decimal", ",", "not what stands between the cells, where no cell is quoted"));
+            }
+            Some(',') => true,
+            Some(other) => return Err(bad("decimal", &other.to_string(), "`.` or `,`")),
+        };
+        if spec.decimal.is_some() && !spec.columns.values().filter_map(|name| types::parse(name)).any(|to| has_decimals(&to)) {
+            let expected = "for columns of floats and decimals, and `source.columns` makes no column one of these";
+            return Err(bad("decimal", &spec.decimal.map(String::from).unwrap_or_default(), expected));
+        }
+        Ok(Dialect {
+            delimiter,
+            quote,
+            // Doubling the quotation mark is read in any case.
+            escape: escape.filter(|_| escape != quote),
+            comment,
+            skip_lines: spec.skip_lines,
+            header: spec.header.unwrap_or(true),
+            names: spec.names.clone().into(),
+            empty: spec.empty,
+            nulls: nulls.into(),
+            decimal_comma,
+            encoding,
+            max_cell_bytes: super::cell_limit(spec),
+        })
     }
 }
 
@@ -70,24 +109,53 @@ fn mark(mark: char) -> Option<u8> {
     u8::try_from(mark).ok().filter(|byte| byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0))
 }
 
-fn bad(setting: &'static str, value: &str) -> Error {
-    let expected = "one ASCII character, no line break, and not the same as the other mark";
+const ONE_MARK: &str = "one ASCII character, no line break, and not the same as another mark";
+
+fn bad(setting: &'static str, value: &str, expected: &'static str) -> Error {
     Error::Setting { setting, value: value.to_owned(), expected }
 }
 
-/// The names of the columns.
+fn has_decimals(data_type: &DataType) -> bool {
+    data_type.is_floating() || data_type.is_decimal()
+}
+
+/// What the first record of a file says of its columns.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Header {
+    /// The names of the columns: by the job, by the file, or by their numbers.
+    pub(super) names: Vec<String>,
+    /// As the file has them, where it has any.
+    pub(super) written: Option<Vec<String>>,
+}
+
+/// Reads the first record of a file.
 ///
 /// # Errors
 /// [`Error::Empty`] for a file without a first record; a name that is missing or repeated is the caller's to find.
-pub(super) fn header(input: &Input, dialect: &Dialect) -> Result<Vec<String>, Error> {
+pub(super) fn header(input: &Input, dialect: &Dialect) -> Result<Header, Error> {
     let mut records = Records::open(input, dialect)?;
-    let Some(first) = records.next(input, ByteRecord::new())? else {
-        return Err(Error::Empty { path: input.path().to_path_buf() });
-    };
-    if dialect.header {
-        return Ok(first.iter().map(str::to_owned).collect());
+    let mut first = Record::default();
+    let path = || input.path().to_path_buf();
+    if !records.next(input, &mut first)? {
+        return Err(Error::Empty { path: path() });
     }
-    Ok((1..=first.len()).map(|number| format!("column_{number}")).collect())
+    let cells: Vec<String> = texts(input, &records, &first)?.map(str::to_owned).collect();
+    let names = match &*dialect.names {
+        [] if dialect.header => cells.clone(),
+        [] => (1..=cells.len()).map(|number| format!("column_{number}")).collect(),
+        names if names.len() == cells.len() => names.to_vec(),
+        names => return Err(Error::NamesCount { path: path(), names: names.len(), columns: cells.len() }),
+    };
+    Ok(Header { names, written: dialect.header.then_some(cells) })
+}
+
+/// The cells of a record as text.
+fn texts<'a>(input: &Input, records: &Records, record: &'a Record) -> Result<impl Iterator<Item = &'a str> + use<'a>, Error> {
+    record.texts().map_err(|cell| Error::NotUtf8 {
+        path: input.path().to_path_buf(),
+        line: record.line,
+        column: records.column(cell),
+    })
 }
 
 /// The rows of one file, in pieces of bounded size.
@@ -95,7 +163,7 @@ pub(super) struct Rows {
     input: Arc<Input>,
     records: Records,
     /// Reused, so that a record costs no allocation.
-    record: Option<ByteRecord>,
+    record: Record,
     columns: Vec<Column>,
     /// By cell of the file: the column that takes it.
     takes: Vec<Option<usize>>,
@@ -110,48 +178,49 @@ struct Column {
     field: FieldRef,
     cells: StringBuilder,
     empty_is_null: bool,
+    nulls: Arc<[String]>,
+    decimal_comma: bool,
 }
 
 impl Rows {
     /// Opens a file for the columns of `schema`, each of which it has.
     pub(super) fn open(input: Arc<Input>, dialect: &Dialect, schema: SchemaRef) -> Result<Rows, Error> {
-        let names = header(&input, dialect)?;
-        let mut records = Records::open(&input, dialect)?;
+        let names = header(&input, dialect)?.names;
+        let mut records = Records::open(&input, dialect)?.with_names(&names);
+        let mut record = Record::default();
         if dialect.header {
-            records.next(&input, ByteRecord::new())?;
+            records.next(&input, &mut record)?;
         }
         let takes = names.iter().map(|name| schema.index_of(name).ok()).collect();
-        records.names = names;
         let typed = schema.fields().iter().any(|field| field.data_type() != &DataType::Utf8);
-        let columns = schema.fields().iter().map(|field| Column::new(field, dialect.empty)).collect();
+        let columns = schema.fields().iter().map(|field| Column::new(field, dialect)).collect();
         let lines = typed.then(Vec::new);
-        Ok(Rows { input, records, record: None, columns, takes, schema, rows_before: 0, lines, ended: false })
+        Ok(Rows { input, records, record, columns, takes, schema, rows_before: 0, lines, ended: false })
     }
 
     /// Reads records until a batch is full or the file ends.
     fn read_batch(&mut self) -> Result<Option<RecordBatch>, Error> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < MAX_ROWS && bytes < MAX_BYTES {
-            let Some(text) = self.records.next(&self.input, self.record.take().unwrap_or_default())? else {
+            if !self.records.next(&self.input, &mut self.record)? {
                 self.ended = true;
                 break;
-            };
-            if text.len() != self.takes.len() {
-                let line = self.records.line(text.as_byte_record());
-                let path = self.input.path().to_path_buf();
-                return Err(Error::CellCount { path, line, found: text.len(), expected: self.takes.len() });
             }
-            for (cell, takes) in text.iter().zip(&self.takes) {
+            let record = &self.record;
+            if record.cells != self.takes.len() {
+                let path = self.input.path().to_path_buf();
+                return Err(Error::CellCount { path, line: record.line, found: record.cells, expected: self.takes.len() });
+            }
+            for (cell, takes) in texts(&self.input, &self.records, record)?.zip(&self.takes) {
                 if let Some(column) = takes {
                     self.columns[*column].push(cell);
                 }
             }
             rows += 1;
-            bytes += text.as_byte_record().as_slice().len();
+            bytes += record.bytes();
             if let Some(lines) = &mut self.lines {
-                lines.push(self.records.line(text.as_byte_record()));
+                lines.push(record.line);
             }
-            self.record = Some(text.into_byte_record());
         }
         if rows == 0 {
             return Ok(None);
@@ -197,173 +266,28 @@ impl Iterator for Rows {
 }
 
 impl Column {
-    fn new(field: &FieldRef, empty: EmptyCells) -> Column {
-        let empty_is_null = empty == EmptyCells::Null || field.data_type() != &DataType::Utf8;
-        Column { field: field.clone(), cells: StringBuilder::new(), empty_is_null }
+    fn new(field: &FieldRef, dialect: &Dialect) -> Column {
+        let empty_is_null = dialect.empty == EmptyCells::Null || field.data_type() != &DataType::Utf8;
+        let decimal_comma = dialect.decimal_comma && has_decimals(field.data_type());
+        Column {
+            field: field.clone(),
+            cells: StringBuilder::new(),
+            empty_is_null,
+            nulls: Arc::clone(&dialect.nulls),
+            decimal_comma,
+        }
     }
 
     fn push(&mut self, cell: &str) {
-        if cell.is_empty() && self.empty_is_null {
+        let is_null = if cell.is_empty() { self.empty_is_null } else { self.nulls.iter().any(|null| null == cell) };
+        if is_null {
             self.cells.append_null();
+        } else if self.decimal_comma {
+            // A point in such a cell would be a mark between thousands: as a comma, it makes no number.
+            let swapped = |c| if c == ',' { '.' } else if c == '.' { ',' } else { c };
+            self.cells.append_value(cell.chars().map(swapped).collect::<String>());
         } else {
             self.cells.append_value(cell);
         }
-    }
-}
-
-/// The records of a file, checked to be text and to end where the file ends.
-struct Records {
-    reader: csv::Reader<Guard>,
-    names: Vec<String>,
-}
-
-impl Records {
-    fn open(input: &Input, dialect: &Dialect) -> Result<Records, Error> {
-        let guard = Guard {
-            inner: input.text(dialect.encoding)?,
-            tail: None,
-            record_bytes: 0,
-            limit: MAX_RECORD_BYTES,
-            breaks: Breaks::default(),
-        };
-        let reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(dialect.delimiter)
-            .quote(dialect.quote.unwrap_or(b'"'))
-            .quoting(dialect.quote.is_some())
-            .buffer_capacity(1 << 17)
-            .from_reader(guard);
-        Ok(Records { reader, names: Vec::new() })
-    }
-
-    /// The next record; `None` at the end of the file. The record handed in is reused.
-    fn next(&mut self, input: &Input, mut record: ByteRecord) -> Result<Option<StringRecord>, Error> {
-        self.reader.get_mut().record_bytes = 0;
-        let found = self.read(input, &mut record)?;
-        if !found || record.as_slice().ends_with(SENTINEL) {
-            return self.end(input, &record).map(|()| None);
-        }
-        match StringRecord::from_byte_record(record) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) => {
-                let cell = e.utf8_error().field();
-                let line = self.line(&e.into_byte_record());
-                Err(self.not_utf8(input, line, cell))
-            }
-        }
-    }
-
-    fn read(&mut self, input: &Input, record: &mut ByteRecord) -> Result<bool, Error> {
-        let path = || input.path().to_path_buf();
-        self.reader.read_byte_record(record).map_err(|e| match e.into_kind() {
-            csv::ErrorKind::Io(e) if e.kind() == io::ErrorKind::FileTooLarge => {
-                Error::TooLong { path: path(), line: record.position().map_or(0, csv::Position::line), limit: MAX_RECORD_BYTES }
-            }
-            csv::ErrorKind::Io(e) => input.failed(e),
-            other => Error::Corrupt { path: path(), format: Format::Csv, source: format!("{other:?}").into() },
-        })
-    }
-
-    /// Tells the end of the file from a cell that is still open there.
-    fn end(&mut self, input: &Input, record: &ByteRecord) -> Result<(), Error> {
-        let alone = record.as_slice() == SENTINEL;
-        let (line, open_line) = (self.line(record), self.reader.position().line() - breaks_in(record));
-        if self.read(input, &mut ByteRecord::new())? {
-            // More follows, so these bytes are the file's own.
-            return Err(self.not_utf8(input, line, record.len() - 1));
-        }
-        if alone { Ok(()) } else { Err(Error::Quote { path: input.path().to_path_buf(), line: open_line }) }
-    }
-
-    fn not_utf8(&self, input: &Input, line: u64, cell: usize) -> Error {
-        let column = self.names.get(cell).map_or_else(|| (cell + 1).to_string(), |name| format!("`{name}`"));
-        Error::NotUtf8 { path: input.path().to_path_buf(), line, column }
-    }
-
-    /// The line where the record just read begins.
-    ///
-    /// The reader's own position stands before blank lines, and between a carriage return and its line feed; so this counts back
-    /// from where the record ends.
-    fn line(&self, record: &ByteRecord) -> u64 {
-        let passed_break = u64::from(self.reader.get_ref().breaks != Breaks::CrLf);
-        self.reader.position().line().saturating_sub(breaks_in(record) + passed_break).max(1)
-    }
-}
-
-fn breaks_in(record: &ByteRecord) -> u64 {
-    memchr::memchr_iter(b'\n', record.as_slice()).count() as u64
-}
-
-/// Passes the file on, adds the sentinel, and refuses to feed one record without end.
-struct Guard {
-    inner: Box<dyn Read + Send>,
-    /// What is left to say once the file has ended.
-    tail: Option<io::Cursor<Vec<u8>>>,
-    /// Bytes passed on since the last record ended.
-    record_bytes: usize,
-    limit: usize,
-    breaks: Breaks,
-}
-
-/// How the lines of a file end, by its first line break.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-enum Breaks {
-    #[default]
-    Unknown,
-    /// Unknown yet, and the last byte was a carriage return.
-    Cr,
-    Lf,
-    CrLf,
-}
-
-impl Breaks {
-    fn look(self, bytes: &[u8]) -> Breaks {
-        if matches!(self, Breaks::Lf | Breaks::CrLf) {
-            return self;
-        }
-        match memchr::memchr(b'\n', bytes) {
-            Some(0) if self == Breaks::Cr => Breaks::CrLf,
-            Some(at) if at > 0 && bytes[at - 1] == b'\r' => Breaks::CrLf,
-            Some(_) => Breaks::Lf,
-            None if bytes.last() == Some(&b'\r') => Breaks::Cr,
-            None => Breaks::Unknown,
-        }
-    }
-}
-
-impl Read for Guard {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.record_bytes > self.limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        if self.tail.is_none() {
-            let length = self.inner.read(buf)?;
-            if length > 0 {
-                self.record_bytes += length;
-                self.breaks = self.breaks.look(&buf[..length]);
-                return Ok(length);
-            }
-        }
-        self.tail.get_or_insert_with(|| io::Cursor::new([b"\n", SENTINEL].concat())).read(buf)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gives_up_on_a_record_without_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.csv");
-        std::fs::write(&path, format!("a,b\n1,\"{}", "x\n".repeat(500_000))).unwrap();
-        let input = Input::of_file(&path, None).unwrap();
-        let dialect = Dialect::new(&SourceSpec::default(), Format::Csv, None).unwrap();
-        let mut records = Records::open(&input, &dialect).unwrap();
-        records.reader.get_mut().limit = 300_000;
-        assert!(records.next(&input, ByteRecord::new()).is_ok());
-        let error = records.next(&input, ByteRecord::new()).unwrap_err();
-        assert!(matches!(error, Error::TooLong { line: 2, .. }), "{error:?}");
     }
 }

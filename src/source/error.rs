@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Format;
+use super::{Format, Unsupported};
 
 /// What the source answers when it cannot be read as asked. Rows and columns in messages count from 1.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,28 @@ pub enum Error {
         /// What the system answered.
         #[source]
         source: std::io::Error,
+    },
+    /// A path to something else than an ordinary file.
+    #[error("`{}` is {kind}, not an ordinary file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A place or a kind of file that rowmill does not read.
+    #[error("`{path}` is {what}, which is not supported")]
+    Unsupported {
+        /// The path as the job names it, without credentials.
+        path: String,
+        /// What it is.
+        what: Unsupported,
+    },
+    /// One JSON array where each line should be an object.
+    #[error("`{}` is one JSON array; JSON Lines has one object a line", path.display())]
+    JsonArray {
+        /// The file.
+        path: PathBuf,
     },
     /// Folders nested without end, as through a link to a parent.
     #[error("folders under `{}` are nested more than {limit} deep", path.display())]
@@ -146,6 +168,26 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Where it stands, from 1.
+        column: usize,
+    },
+    /// Names of the job that are not as many as the columns of a file.
+    #[error("`{}` has {columns} columns, and `source.names` has {names}", path.display())]
+    NamesCount {
+        /// The file.
+        path: PathBuf,
+        /// The names.
+        names: usize,
+        /// The columns.
+        columns: usize,
+    },
+    /// Headers that differ where the job names the columns by their place.
+    #[error("column {column} of `{}` has another name than in `{}`, and `source.names` names columns by their place", path.display(), first.display())]
+    HeadersDiffer {
+        /// The file that differs.
+        path: PathBuf,
+        /// The first file.
+        first: PathBuf,
+        /// The column, from 1.
         column: usize,
     },
     /// A folder or a derived column that takes the name of another column.
@@ -253,9 +295,45 @@ pub enum Error {
         path: PathBuf,
         /// The line where the record begins.
         line: u64,
+        /// A backslash stands before a quotation mark in the record.
+        escape: bool,
     },
-    /// A record or line too long to be one.
-    #[error("`{}` line {line}: longer than {limit} bytes", path.display())]
+    /// Text where a quoted cell has been closed.
+    #[error(
+        "`{}` line {line}, byte {byte}: text follows the closing quotation mark of column {column}{}",
+        path.display(),
+        begins_in(*begins, *line)
+    )]
+    AfterQuote {
+        /// The file.
+        path: PathBuf,
+        /// The line of the closing mark.
+        line: u64,
+        /// The byte of that line behind the mark, from 1.
+        byte: u64,
+        /// The column by name, or by number where it has no name.
+        column: String,
+        /// The line where the record begins.
+        begins: u64,
+        /// A backslash stands before a quotation mark in the record.
+        escape: bool,
+    },
+    /// A cell beyond `source.max_cell_bytes`.
+    #[error("`{}`{}: column {column} has a cell of more than {limit} bytes", path.display(), place_of(*row, *line))]
+    CellTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The row in the file, from 1, header not counted, where it is known.
+        row: Option<u64>,
+        /// The line where the row begins, where the format has lines.
+        line: Option<u64>,
+        /// The column by name, or by number where it has no name.
+        column: String,
+        /// Most bytes.
+        limit: u64,
+    },
+    /// A record or line beyond four times `source.max_cell_bytes`.
+    #[error("`{}` line {line}: the row has more than {limit} bytes", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
@@ -358,6 +436,18 @@ pub enum Error {
     /// Columns that do not make a batch.
     #[error("the rows do not fit the source's schema")]
     Batch(#[source] arrow::error::ArrowError),
+}
+
+fn begins_in(begins: u64, line: u64) -> String {
+    if begins == line { String::new() } else { format!(" (the record begins in line {begins})") }
+}
+
+fn place_of(row: Option<u64>, line: Option<u64>) -> String {
+    match (row, line) {
+        (Some(row), line) => place(row, line),
+        (None, Some(line)) => format!(" line {line}"),
+        (None, None) => String::new(),
+    }
 }
 
 fn place(row: u64, line: Option<u64>) -> String {

@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Error;
 use super::spec::{Format, Paths};
+use super::unsupported::{Unsupported, without_credentials};
 
 /// The name of standard input.
 pub(super) const STDIN: &str = "-";
@@ -76,6 +77,9 @@ pub(super) fn folder_of(paths: &Paths, base: &Path) -> PathBuf {
 fn find_one(path: &str, base: &Path) -> Result<Vec<Found>, Error> {
     if path == STDIN {
         return Ok(vec![Found { path: PathBuf::from(STDIN), keys: Vec::new() }]);
+    }
+    if let Some(what) = Unsupported::of_address(path) {
+        return Err(Error::Unsupported { path: without_credentials(path), what });
     }
     let whole = base.join(path);
     // A name that exists is that name, even where its brackets would make it a glob.
@@ -215,7 +219,7 @@ pub(super) fn format_of(asked: Option<Format>, found: &[Found]) -> Result<Option
     }
     let mut first: Option<(&Path, Format)> = None;
     for file in found.iter().filter(|file| !file.is_stdin()) {
-        let format = format_by_name(&file.path).ok_or_else(|| Error::UnknownFormat { path: file.path.clone() })?;
+        let format = format_by_name(&file.path).ok_or_else(|| unknown_format(&file.path))?;
         match first {
             None => first = Some((&file.path, format)),
             Some((path, first_format)) if first_format != format => {
@@ -230,6 +234,13 @@ pub(super) fn format_of(asked: Option<Format>, found: &[Found]) -> Result<Option
         }
     }
     Ok(first.map(|(_, format)| format))
+}
+
+fn unknown_format(path: &Path) -> Error {
+    match Unsupported::of_name(path) {
+        Some(what) => Error::Unsupported { path: path.display().to_string(), what },
+        None => Error::UnknownFormat { path: path.to_path_buf() },
+    }
 }
 
 fn format_by_name(path: &Path) -> Option<Format> {

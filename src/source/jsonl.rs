@@ -24,22 +24,22 @@ use super::scan::{MAX_BYTES, MAX_ROWS, Piece};
 use super::types::{self, Misfit};
 use super::{Error, Format};
 
-/// A line longer than this is taken for a file that is no JSON Lines.
-const MAX_LINE_BYTES: usize = 256 << 20;
-
 /// The lines of a file that are not blank, checked to be text.
 pub(super) struct Lines {
     input: Arc<Input>,
     reader: BufReader<Box<dyn Read + Send>>,
     line: Vec<u8>,
+    /// Most bytes of a line.
+    limit: usize,
     /// The number of the line just read, from 1.
     pub(super) number: u64,
 }
 
 impl Lines {
-    pub(super) fn open(input: Arc<Input>, encoding: Option<&'static Encoding>) -> Result<Lines, Error> {
+    /// Opens a file of which no line may have more than `limit` bytes.
+    pub(super) fn open(input: Arc<Input>, encoding: Option<&'static Encoding>, limit: usize) -> Result<Lines, Error> {
         let reader = BufReader::with_capacity(1 << 17, input.text(encoding)?);
-        Ok(Lines { input, reader, line: Vec::new(), number: 0 })
+        Ok(Lines { input, reader, line: Vec::new(), limit, number: 0 })
     }
 
     /// The next line that is not blank, without its line break.
@@ -47,14 +47,14 @@ impl Lines {
         loop {
             self.line.clear();
             self.number += 1;
-            let mut limited = self.reader.by_ref().take(MAX_LINE_BYTES as u64 + 1);
+            let mut limited = self.reader.by_ref().take(self.limit as u64 + 1);
             let length = limited.read_until(b'\n', &mut self.line).map_err(|e| self.input.failed(e))?;
             if length == 0 {
                 return Ok(None);
             }
-            if length > MAX_LINE_BYTES {
+            if length > self.limit {
                 let path = self.input.path().to_path_buf();
-                return Err(Error::TooLong { path, line: self.number, limit: MAX_LINE_BYTES });
+                return Err(Error::TooLong { path, line: self.number, limit: self.limit });
             }
             if !self.line.trim_ascii().is_empty() {
                 break;
@@ -106,6 +106,7 @@ impl Rows {
         encoding: Option<&'static Encoding>,
         schema: SchemaRef,
         as_text: impl Fn(&str) -> bool,
+        limit: usize,
     ) -> Result<Rows, Error> {
         let (texts, agreed): (Vec<_>, Vec<_>) = schema.fields().iter().cloned().partition(|field| as_text(field.name()));
         let agreed = (!agreed.is_empty())
@@ -115,7 +116,7 @@ impl Rows {
             })
             .transpose()
             .map_err(Error::Batch)?;
-        let lines = Lines::open(input, encoding)?;
+        let lines = Lines::open(input, encoding, limit)?;
         let texts = Texts::new(&texts);
         Ok(Rows { lines, schema, agreed, texts, rows_before: 0, numbers: Vec::new(), ended: false })
     }

@@ -22,13 +22,16 @@ mod error;
 mod files;
 mod ipc;
 mod jsonl;
+mod note;
 mod parquet;
 mod prune;
+mod repeats;
 mod scan;
 mod schema;
 mod shape;
 mod spec;
 pub(crate) mod types;
+mod unsupported;
 
 #[cfg(test)]
 mod tests;
@@ -45,9 +48,11 @@ use indexmap::IndexMap;
 
 pub use bytes::SourceFile;
 pub use error::Error;
+pub use note::{Note, TextReason};
 pub use scan::{MAX_BYTES, MAX_ROWS, Rows, Scan, ScanCounts};
-pub use spec::{Compression, EmptyCells, Format, Paths, SourceSpec};
+pub use spec::{Compression, EmptyCells, Format, MAX_CELL_BYTES, Paths, SourceSpec, Texts};
 pub use types::in_words;
+pub use unsupported::{Unsupported, without_credentials};
 
 use crate::table::{self, Expression};
 use bytes::Input;
@@ -71,6 +76,7 @@ use files::Found;
 #[derive(Debug, Clone)]
 pub struct Source {
     folder: std::path::PathBuf,
+    notes: Arc<[Note]>,
     table: Arc<Table>,
 }
 
@@ -100,6 +106,7 @@ enum Reading {
         encoding: Option<&'static Encoding>,
         /// Columns whose values do not agree in a type, or to which the job gives one.
         as_text: HashSet<String>,
+        max_line_bytes: usize,
     },
     Parquet,
     Ipc,
@@ -150,16 +157,20 @@ impl Source {
     /// # Errors
     /// As [`Source::open`].
     pub fn open_with(spec: &SourceSpec, base: &Path, stdin: &mut dyn Read) -> Result<Source, Error> {
-        let found = files::find(&spec.path, base)?;
+        check_limits(spec)?;
+        let mut found = files::find(&spec.path, base)?;
         let format = files::format_of(spec.format, &found)?;
         let inputs = found.iter().map(|file| input(file, spec, stdin)).collect::<Result<Vec<_>, Error>>()?;
         let format = format.map_or_else(|| format_by_content(&inputs), Ok)?;
         refuse_unused(spec, format)?;
         let inputs = if format.is_text() { inputs } else { seekable(inputs)? };
-        let inputs: Vec<Arc<Input>> = inputs.into_iter().map(Arc::new).collect();
+        let mut inputs: Vec<Arc<Input>> = inputs.into_iter().map(Arc::new).collect();
         let files = inputs.iter().map(|input| input.file.clone()).collect();
+        let mut notes = Vec::new();
+        leave_out_empty(format, &mut found, &mut inputs, &mut notes)?;
 
-        let Columns { mut reading, fields, rows } = columns(spec, format, &inputs)?;
+        let Columns { mut reading, fields, rows, notes: of_columns } = columns(spec, format, &inputs)?;
+        notes.extend(of_columns);
         let keys = key_names(&found)?;
         if let Some(name) = keys.iter().find(|key| fields.iter().any(|field| field.name() == *key)) {
             return Err(Error::Clash { what: "folder key", name: name.clone() });
@@ -180,6 +191,7 @@ impl Source {
         let folder = files::folder_of(&spec.path, base);
         Ok(Source {
             folder,
+            notes: notes.into(),
             table: Arc::new(Table { reading, parts, files, columns, retyped, keys, derived, filter, limit, schema }),
         })
     }
@@ -194,6 +206,12 @@ impl Source {
     #[must_use]
     pub fn files(&self) -> &[SourceFile] {
         &self.table.files
+    }
+
+    /// What a person should know of the source, and what stops nothing.
+    #[must_use]
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// Where paths in cells start: the folder that the paths of the source have in common, whichever files there are.
@@ -243,12 +261,73 @@ fn format_by_content(inputs: &[Input]) -> Result<Format, Error> {
     }
 }
 
+/// The largest value of `source.max_cell_bytes`: columns of text are addressed with 31 bits.
+const MOST_CELL_BYTES: u64 = 1 << 30;
+
+fn check_limits(spec: &SourceSpec) -> Result<(), Error> {
+    if (1..=MOST_CELL_BYTES).contains(&spec.max_cell_bytes) {
+        return Ok(());
+    }
+    let (setting, value) = ("max_cell_bytes", spec.max_cell_bytes.to_string());
+    Err(Error::Setting { setting, value, expected: "from 1 to 1,073,741,824" })
+}
+
+/// Most bytes of a cell.
+fn cell_limit(spec: &SourceSpec) -> usize {
+    usize::try_from(spec.max_cell_bytes).unwrap_or(usize::MAX)
+}
+
+/// Most bytes of a row, as a line or record of text, by those of a cell.
+fn row_limit(max_cell_bytes: usize) -> usize {
+    max_cell_bytes.saturating_mul(4)
+}
+
+/// Leaves out files in which nothing is, as long as one stays; refuses text that is none.
+fn leave_out_empty(
+    format: Format,
+    found: &mut Vec<Found>,
+    inputs: &mut Vec<Arc<Input>>,
+    notes: &mut Vec<Note>,
+) -> Result<(), Error> {
+    let mut is_empty = Vec::with_capacity(inputs.len());
+    for input in inputs.iter() {
+        if !format.is_text() {
+            is_empty.push(input.file.bytes == 0);
+            continue;
+        }
+        let head = input.head()?;
+        if let Some(what) = Unsupported::of_head(&head) {
+            return Err(Error::Unsupported { path: input.path().display().to_string(), what });
+        }
+        // A byte order mark alone is no text either.
+        let mark = Encoding::for_bom(&head).map_or(0, |(_, length)| length);
+        is_empty.push(head.len() < 16 && head[mark..].trim_ascii().is_empty());
+    }
+    if !is_empty.contains(&true) || !is_empty.contains(&false) {
+        return Ok(());
+    }
+    let files = inputs.len();
+    let paths = inputs.iter().zip(&is_empty).filter(|(_, empty)| **empty).map(|(input, _)| input.path().to_path_buf());
+    notes.push(Note::EmptyFiles { paths: paths.collect(), files });
+    let mut stays = is_empty.iter().map(|empty| !empty);
+    found.retain(|_| stays.next().unwrap_or(true));
+    let mut stays = is_empty.iter().map(|empty| !empty);
+    inputs.retain(|_| stays.next().unwrap_or(true));
+    Ok(())
+}
+
 /// A setting that would be passed over silently is an error.
 fn refuse_unused(spec: &SourceSpec, format: Format) -> Result<(), Error> {
     let is_csv = matches!(format, Format::Csv | Format::Tsv);
     let settings = [
         ("delimiter", spec.delimiter.is_some(), is_csv),
         ("quote", spec.quote.is_some(), is_csv),
+        ("escape", spec.escape.is_some(), is_csv),
+        ("names", !spec.names.is_empty(), is_csv),
+        ("comment", spec.comment.is_some(), is_csv),
+        ("skip_lines", spec.skip_lines > 0, is_csv),
+        ("decimal", spec.decimal.is_some(), is_csv),
+        ("null", !spec.null.as_slice().is_empty(), is_csv),
         ("header", spec.header.is_some(), is_csv),
         ("empty", spec.empty != EmptyCells::default(), is_csv),
         ("encoding", spec.encoding.is_some(), format.is_text()),
@@ -265,6 +344,7 @@ struct Columns {
     fields: Vec<FieldRef>,
     /// By file.
     rows: Vec<Option<u64>>,
+    notes: Vec<Note>,
 }
 
 fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<Columns, Error> {
@@ -272,30 +352,51 @@ fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<C
     match format {
         Format::Csv | Format::Tsv => {
             let dialect = csv::Dialect::new(spec, format, encoding)?;
+            let mut first: Option<csv::Header> = None;
             let describe = |input: &Input| {
-                let names = csv::header(input, &dialect)?;
-                let fields = names.iter().map(|name| Field::new(name, DataType::Utf8, true));
-                Ok((Arc::new(Schema::new(fields.collect::<Vec<_>>())), None))
+                let header = csv::header(input, &dialect)?;
+                match &first {
+                    Some(first) if !spec.names.is_empty() => same_header(inputs[0].path(), first, input.path(), &header)?,
+                    _ => {}
+                }
+                let fields = header.names.iter().map(|name| Field::new(name, DataType::Utf8, true));
+                let schema = Schema::new(fields.collect::<Vec<_>>());
+                first.get_or_insert(header);
+                Ok((Arc::new(schema), None))
             };
             let (fields, rows) = agreed(inputs, describe)?;
-            Ok(Columns { reading: Reading::Csv(dialect), fields, rows })
+            Ok(Columns { reading: Reading::Csv(dialect), fields, rows, notes: Vec::new() })
         }
         Format::Jsonl => {
-            let columns = shape::infer(inputs, encoding)?;
+            let (columns, mut notes) = shape::infer(inputs, encoding, cell_limit(spec))?;
+            // A type by the job is an answer to the note.
+            notes.retain(|note| !matches!(note, Note::ReadAsText { column, .. } if spec.columns.contains_key(column)));
             schema::check_names(inputs[0].path(), columns.iter().map(|column| column.name.as_str()))?;
             let as_text = columns.iter().filter(|column| column.is_mixed).map(|column| column.name.clone()).collect();
             let field = |column: &shape::JsonColumn| Field::new(&column.name, column.data_type.clone(), true).into();
             let fields = columns.iter().map(field).collect();
-            Ok(Columns { reading: Reading::Jsonl { encoding, as_text }, fields, rows: vec![None; inputs.len()] })
+            let reading = Reading::Jsonl { encoding, as_text, max_line_bytes: row_limit(cell_limit(spec)) };
+            Ok(Columns { reading, fields, rows: vec![None; inputs.len()], notes })
         }
         Format::Parquet => {
             let (fields, rows) = agreed(inputs, |input| parquet::describe(input).map(|(s, rows)| (s, Some(rows))))?;
-            Ok(Columns { reading: Reading::Parquet, fields, rows })
+            Ok(Columns { reading: Reading::Parquet, fields, rows, notes: Vec::new() })
         }
         Format::Ipc => {
             let (fields, rows) = agreed(inputs, |input| ipc::describe(input).map(|(s, rows)| (s, Some(rows))))?;
-            Ok(Columns { reading: Reading::Ipc, fields, rows })
+            Ok(Columns { reading: Reading::Ipc, fields, rows, notes: Vec::new() })
         }
+    }
+}
+
+/// Names by place are right for every file only if every file has the same header.
+fn same_header(first_path: &Path, first: &csv::Header, path: &Path, other: &csv::Header) -> Result<(), Error> {
+    let (Some(a), Some(b)) = (&first.written, &other.written) else { return Ok(()) };
+    match a.iter().zip(b).position(|(a, b)| a != b) {
+        Some(at) => {
+            Err(Error::HeadersDiffer { path: path.to_path_buf(), first: first_path.to_path_buf(), column: at + 1 })
+        }
+        None => Ok(()),
     }
 }
 
@@ -310,7 +411,7 @@ fn encoding(spec: &SourceSpec) -> Result<Option<&'static Encoding>, Error> {
 /// Looks into every file; all must have the columns of the first.
 fn agreed(
     inputs: &[Arc<Input>],
-    describe: impl Fn(&Input) -> Result<(SchemaRef, Option<u64>), Error>,
+    mut describe: impl FnMut(&Input) -> Result<(SchemaRef, Option<u64>), Error>,
 ) -> Result<(Vec<FieldRef>, Vec<Option<u64>>), Error> {
     let mut fields: Vec<FieldRef> = Vec::new();
     let mut rows = Vec::with_capacity(inputs.len());

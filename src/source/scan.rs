@@ -176,8 +176,8 @@ impl Scan {
         let (input, read) = (self.table.parts[part].input.clone(), self.read.clone());
         Ok(match &self.table.reading {
             Reading::Csv(dialect) => Box::new(csv::Rows::open(input, dialect, read)?),
-            Reading::Jsonl { encoding, as_text } => {
-                Box::new(jsonl::Rows::open(input, *encoding, read, |name| as_text.contains(name))?)
+            Reading::Jsonl { encoding, as_text, max_line_bytes } => {
+                Box::new(jsonl::Rows::open(input, *encoding, read, |name| as_text.contains(name), *max_line_bytes)?)
             }
             Reading::Ipc => Box::new(ipc::Rows::open(input, read)?),
             Reading::Parquet => Box::new(parquet::Rows::open(input, read, &self.bounds_of_file())?),

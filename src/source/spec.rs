@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 /// The `[source]` section of a job.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceSpec {
     /// A file, a glob, a folder, `-` for standard input, or a list of them.
@@ -18,10 +18,27 @@ pub struct SourceSpec {
     /// The quotation mark of a CSV file: `"` unless said otherwise; empty for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
+    /// What stands before a quotation mark inside a quoted cell of a CSV file, such as `\`; also before itself. Without it a
+    /// quotation mark is doubled, which is read with it, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escape: Option<char>,
     /// Whether the first record of a CSV file names the columns, which is so unless said otherwise. Without a header the columns
     /// are `column_1`, `column_2` and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
+    /// The names of a CSV file's columns, in place of those of its header: for columns whose names are missing or repeated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// What a line of a CSV file begins with that is passed over, such as `#`. Only between records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<char>,
+    /// How many lines of each CSV file are passed over before the header.
+    #[serde(skip_serializing_if = "is_default")]
+    pub skip_lines: u64,
+    /// What stands before the decimals of numbers in a CSV file: `.` unless said otherwise, or `,`. It counts in columns to which
+    /// `columns` gives a type of such numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<char>,
     /// The encoding of a text file by its web label (`latin1`, `windows-1252`, `shift_jis`, `utf-16le`); without it a byte order
     /// mark tells, else it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,6 +49,12 @@ pub struct SourceSpec {
     /// What an empty cell of a CSV file is.
     #[serde(skip_serializing_if = "is_default")]
     pub empty: EmptyCells,
+    /// Texts that are a null in a CSV file, beside an empty cell.
+    #[serde(skip_serializing_if = "is_default")]
+    pub null: Texts,
+    /// Most bytes of one cell. A row may have four times as many; a file with larger ones takes memory that nobody expects.
+    #[serde(skip_serializing_if = "is_default_cell")]
+    pub max_cell_bytes: u64,
     /// A predicate: only rows where it is true are kept.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -44,6 +67,39 @@ pub struct SourceSpec {
     /// At most so many rows, counted after `where`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+}
+
+/// The default of [`SourceSpec::max_cell_bytes`]: twice what the API takes as one request.
+pub const MAX_CELL_BYTES: u64 = 64 << 20;
+
+impl Default for SourceSpec {
+    fn default() -> Self {
+        SourceSpec {
+            path: Paths::default(),
+            format: None,
+            delimiter: None,
+            quote: None,
+            escape: None,
+            header: None,
+            names: Vec::new(),
+            comment: None,
+            skip_lines: 0,
+            decimal: None,
+            encoding: None,
+            compression: None,
+            empty: EmptyCells::default(),
+            null: Texts::default(),
+            max_cell_bytes: MAX_CELL_BYTES,
+            filter: None,
+            derive: IndexMap::new(),
+            columns: IndexMap::new(),
+            limit: None,
+        }
+    }
+}
+
+fn is_default_cell(bytes: &u64) -> bool {
+    *bytes == MAX_CELL_BYTES
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -80,6 +136,33 @@ impl Paths {
 impl From<&str> for Paths {
     fn from(path: &str) -> Self {
         Paths::One(path.to_owned())
+    }
+}
+
+/// One text or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+pub enum Texts {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Texts::Many(Vec::new())
+    }
+}
+
+impl Texts {
+    /// The texts.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Texts::One(text) => std::slice::from_ref(text),
+            Texts::Many(texts) => texts,
+        }
     }
 }
 
@@ -122,7 +205,7 @@ impl Format {
             "csv" => Format::Csv,
             "tsv" | "tab" => Format::Tsv,
             "parquet" | "pq" => Format::Parquet,
-            "jsonl" | "ndjson" => Format::Jsonl,
+            "jsonl" | "ndjson" | "json" => Format::Jsonl,
             "arrow" | "arrows" | "ipc" | "feather" => Format::Ipc,
             _ => return None,
         })

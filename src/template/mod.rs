@@ -27,7 +27,6 @@ pub(crate) mod row;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -35,6 +34,7 @@ use arrow::datatypes::{DataType, Schema};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
+use crate::durable;
 use scan::{Facts, Literal};
 
 /// Work one template may do for one row: a step costs one, and so do 64 bytes of text. Long documents fit, an endless loop does not.
@@ -325,7 +325,8 @@ impl Templates {
 
     /// As [`Templates::read`], for a file that need not be text.
     pub(crate) fn read_bytes(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
-        let bytes = fs::read(self.folder.join(path)).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        let bytes = durable::read_bytes(&self.folder.join(path), prompt::media::MAX_FILE_BYTES as u64)
+            .map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
         self.remember(path, &bytes);
         Ok(bytes)
     }
@@ -337,7 +338,7 @@ impl Templates {
     }
 
     fn read_file(&mut self, path: &Path) -> io::Result<String> {
-        let mut text = fs::read_to_string(self.folder.join(path))?;
+        let mut text = durable::read_text(&self.folder.join(path), durable::MAX_TEXT_BYTES)?;
         self.remember(path, text.as_bytes());
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
@@ -584,7 +585,7 @@ fn load_for_row(folder: &Path, name: &str) -> Result<Option<String>, minijinja::
     if !stays_inside(name) {
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, "the row chooses a template outside of the job's folder"));
     }
-    match fs::read_to_string(folder.join(name)) {
+    match durable::read_text(&folder.join(name), durable::MAX_TEXT_BYTES) {
         Ok(text) => Ok(Some(text.trim_start_matches('\u{feff}').to_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => {

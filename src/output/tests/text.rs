@@ -45,6 +45,24 @@ fn hard_columns() -> RecordBatch {
 }
 
 #[test]
+fn writes_formulas_as_text_where_the_job_asks() {
+    let texts = StringArray::from(vec![Some("=1+1"), Some("-5"), Some("@a,b"), None]);
+    let words: DictionaryArray<Int32Type> = vec![Some("+x"), Some("y"), Some("-z"), Some("")].into_iter().collect();
+    let numbers = Int64Array::from(vec![-1, 2, -3, 4]);
+    let source =
+        table(vec![("=h", Arc::new(texts) as ArrayRef), ("words", Arc::new(words)), ("n", Arc::new(numbers))]);
+    let cells = |spec: OutputSpec| -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let text = std::fs::read_to_string(write(folder.path(), &spec, &source, &unsent_row(), 100)).unwrap();
+        text.lines().map(|line| line.split(",unsent").next().unwrap().split(",_rm").next().unwrap().to_owned()).collect()
+    };
+    let plain = OutputSpec::new("a.csv");
+    assert_eq!(cells(plain.clone()), ["=h,words,n", "=1+1,+x,-1", "-5,y,2", "\"@a,b\",-z,-3", ",\"\",4"]);
+    let escaped = OutputSpec { escape_formulas: true, ..plain };
+    assert_eq!(cells(escaped), ["'=h,words,n", "'=1+1,'+x,-1", "-5,y,2", "\"'@a,b\",'-z,-3", ",\"\",4"]);
+}
+
+#[test]
 fn writes_hard_columns_as_csv() {
     let text = written_text("a.csv", &hard_columns());
     let lines: Vec<_> = text.lines().map(|line| line.split(",unsent").next().unwrap()).collect();

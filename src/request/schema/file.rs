@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{check, lower};
+use crate::durable;
 use crate::request::Error;
 use crate::template;
 
@@ -79,8 +80,8 @@ impl AnswerSchema {
 /// Reads the schema of a job; the file is added to `files`, as the job names it, with its blake3 in hex.
 pub(crate) fn read(spec: &SchemaSpec, folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<AnswerSchema, Error> {
     let path = &spec.file;
-    let text =
-        std::fs::read_to_string(folder.join(path)).map_err(|source| template::Error::Read { path: path.clone(), source })?;
+    let text = durable::read_text(&folder.join(path), durable::MAX_TEXT_BYTES)
+        .map_err(|source| template::Error::Read { path: path.clone(), source })?;
     let written: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .map_err(|source| Error::SchemaJson { path: path.clone(), source })?;
     let lowered = lower(&written);

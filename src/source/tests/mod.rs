@@ -1,6 +1,8 @@
 //! Tests over the room as a whole: one folder of files, one spec, the rows that come out.
 
 mod columnar;
+mod dialect;
+mod kinds;
 mod rows;
 mod text;
 

@@ -201,16 +201,3 @@ fn may_be_scanned_in_another_thread() {
     send(&scan);
     assert_eq!(scan.map(|rows| rows.unwrap().batch.column(0).as_string::<i32>().len()).sum::<usize>(), 5);
 }
-
-#[cfg(unix)]
-#[test]
-fn reads_a_pipe_by_name() {
-    let folder = Folder::new();
-    let pipe = folder.path().join("a.csv");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let writer = std::thread::spawn(move || fs::write(pipe, PEOPLE).unwrap());
-    let source = folder.open(&spec("a.csv")).unwrap();
-    writer.join().unwrap();
-    assert_eq!(cells(&source), cells(&source));
-    assert_eq!(cells(&source).len(), 5);
-}

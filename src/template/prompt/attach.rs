@@ -7,8 +7,6 @@
 //! ```
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +25,7 @@ use super::media::{
 use super::spec::{CellForm, DocumentSpec, ImageSpec};
 use super::uploads::Uploads;
 use super::{RowFault, Setting};
+use crate::durable;
 
 /// More characters than this are no path.
 const MAX_PATH_CHARS: usize = 1_000;
@@ -540,17 +539,10 @@ enum Unread {
 
 /// Reads a file of at most so many bytes.
 fn read(path: &Path, most: usize) -> Result<Vec<u8>, Unread> {
-    let mut file = File::open(path).map_err(Unread::Io)?;
-    let meta = file.metadata().map_err(Unread::Io)?;
-    if !meta.is_file() {
-        return Err(Unread::Io(std::io::Error::other("it is no file")));
-    }
-    if meta.len() > most as u64 {
-        return Err(Unread::TooLarge(meta.len()));
-    }
-    let mut bytes = Vec::with_capacity(meta.len() as usize + 1);
-    file.by_ref().take(most as u64 + 1).read_to_end(&mut bytes).map_err(Unread::Io)?;
-    Ok(bytes)
+    durable::read_bytes(path, most as u64).map_err(|error| match durable::Unreadable::of(&error) {
+        Some(durable::Unreadable::TooLarge { bytes, .. }) => Unread::TooLarge(bytes),
+        _ => Unread::Io(error),
+    })
 }
 
 /// What a text is, where the job does not say.
