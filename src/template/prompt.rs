@@ -37,7 +37,7 @@ use arrow::datatypes::Schema;
 use minijinja::Value;
 
 use super::row::Table;
-use super::{Columns, Error, RenderError, Templates, cell};
+use super::{Columns, Error, RenderError, Templates, TextCondition, cell};
 use attach::{Attach, Compiling, Rendering};
 use media::{MediaFacts, MediaFault, PromptLimits};
 use turns::{Content, Turn};
@@ -175,6 +175,7 @@ pub(crate) struct Prompt {
     used: Option<Vec<Arc<str>>>,
     ends_with_prefill: bool,
     cites: bool,
+    conditions: Vec<TextCondition>,
     limits: PromptLimits,
     uploads: Arc<Uploads>,
 }
@@ -218,7 +219,20 @@ impl Prompt {
             problem: format!("cannot be sent: {fault}"),
         })?;
         let (limits, uploads) = (setting.limits, Arc::clone(&setting.uploads));
-        Ok(Prompt { templates, shared, shared_media, turns, columns, used, ends_with_prefill, cites, limits, uploads })
+        let conditions = conditions(&turns, &templates, schema);
+        Ok(Prompt {
+            templates,
+            shared,
+            shared_media,
+            turns,
+            columns,
+            used,
+            ends_with_prefill,
+            cites,
+            conditions,
+            limits,
+            uploads,
+        })
     }
 
     /// What all requests share, in the order the model reads it.
@@ -242,6 +256,11 @@ impl Prompt {
 
     pub(crate) fn ends_with_prefill(&self) -> bool {
         self.ends_with_prefill
+    }
+
+    /// Text columns that a template uses as a condition, each once.
+    pub(crate) fn conditions(&self) -> &[TextCondition] {
+        &self.conditions
     }
 
     /// Whether a document is to be cited.
@@ -339,6 +358,28 @@ impl Prompt {
         }
         self.limits.check(&self.shared_media, facts).map_err(|fault| RowFault::Request { fault })
     }
+}
+
+fn conditions(turns: &[RowTurn], templates: &Templates, schema: &Schema) -> Vec<TextCondition> {
+    let mut found: Vec<TextCondition> = Vec::new();
+    for turn in turns {
+        let bodies: Vec<&Body> = match &turn.kind {
+            TurnKind::Text(_, body) => vec![body],
+            TurnKind::Blocks { blocks, .. } => {
+                blocks.iter().filter_map(|block| if let RowBody::Text(body) = &block.body { Some(body) } else { None }).collect()
+            }
+            TurnKind::Fixed(_) | TurnKind::Conversation { .. } => Vec::new(),
+        };
+        for body in bodies {
+            let Body::Template(name) = body else { continue };
+            for condition in templates.conditions(name, schema) {
+                if found.iter().all(|known| known.column != condition.column) {
+                    found.push(condition);
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Where a conversation stands among the messages.
