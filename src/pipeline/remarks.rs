@@ -201,24 +201,31 @@ impl Remarks {
             conditions.iter().zip(&self.reads).filter(|(_, reads)| reads.no && !reads.other).map(|(c, _)| condition(c)).collect();
         if let Some(first) = self.beyond.first.first() {
             let (id, tokens) = window.model(first.model);
-            let rows = rows_in_words(&self.beyond, window);
             let what = match window.on_too_large {
                 OnTooLarge::Send => {
-                    "the provider refuses such a request: the row comes back as `errored`, which is not billed. \
-                     `request.on_too_large = \"unsent\"` sets such rows aside before anything is sent; a model with a larger \
-                     context window or a shorter prompt is the cure"
+                    "the provider refuses such a request: the row comes back as `errored`, which is not billed. Shorten the prompt, \
+                     use a model with a larger context window, or set `request.on_too_large = \"unsent\"` to set such rows aside before \
+                     anything is sent"
                 }
                 OnTooLarge::Unsent => "they are set aside as `unsent` (`too_large`), as `request.on_too_large` says",
             };
-            warnings.push(format!("{rows} longer than the context window of `{id}` ({} tokens): {what}", grouped(tokens)));
+            let verb = if self.beyond.count == 1 { "is" } else { "are" };
+            warnings.push(format!(
+                "{} {verb} longer than the context window of `{id}` ({} tokens), by estimate: {}; {what}",
+                prompts(self.beyond.count),
+                grouped(tokens),
+                rows_in_words(&self.beyond, window)
+            ));
         }
         if let Some(first) = self.near.first.first() {
             let (id, tokens) = window.model(first.model);
+            let verb = if self.near.count == 1 { "fits" } else { "fit" };
             warnings.push(format!(
-                "{rows} so long that `max_tokens` more do not fit the context window of `{id}` ({} tokens): such a request may be \
-                 refused, or its answer cut off (`truncated`)",
+                "{} {verb} the context window of `{id}` ({} tokens) only without the longest answer (`max_tokens`), by estimate: {}; such \
+                 a request may be refused, or its answer may end at the window, which is `truncated`",
+                prompts(self.near.count),
                 grouped(tokens),
-                rows = rows_in_words(&self.near, window)
+                rows_in_words(&self.near, window)
             ));
         }
         warnings
@@ -239,23 +246,26 @@ fn condition(condition: &TextCondition) -> String {
     )
 }
 
-/// `2 prompts are`, with the first of them.
+fn prompts(count: u64) -> String {
+    if count == 1 { "1 prompt".to_owned() } else { format!("{} prompts", grouped(count)) }
+}
+
+/// The first of some rows, with their keys and estimates, and how many more there are.
 fn rows_in_words(long: &Long, window: &Window<'_>) -> String {
+    let differ = long.first.iter().any(|row| row.model != long.first[0].model);
     let named: Vec<String> = long
         .first
         .iter()
         .map(|row| {
             let number = format!("row {}", row.row_index + 1);
             let key = if row.key == number { String::new() } else { format!("{}, ", row.key) };
-            let model = if long.first.iter().all(|other| other.model == row.model) { "" } else { window.model(row.model).0 };
-            let model = if model.is_empty() { String::new() } else { format!(", `{model}`") };
+            let model = if differ { format!(" for `{}`", window.model(row.model).0) } else { String::new() };
             format!("{number} ({key}about {} tokens{model})", grouped(row.tokens))
         })
         .collect();
     let more = long.count - named.len() as u64;
     let more = if more > 0 { format!(" and {} more", grouped(more)) } else { String::new() };
-    let noun = if long.count == 1 { "prompt is" } else { "prompts are" };
-    format!("{} {noun} estimated, {}{more}, to be", grouped(long.count), named.join(", "))
+    format!("{}{more}", named.join(", "))
 }
 
 /// A number with its thousands apart.
@@ -311,7 +321,9 @@ mod tests {
             remarks.fits(Fits::No { tokens: 330_000 + row, window: 200_000 }, row, &key, 0);
         }
         let warning = &remarks.warnings(&[], &window)[0];
-        assert!(warning.starts_with("7 prompts are estimated, row 1 (id = 0, about 330,000 tokens), row 2 (id = 1"), "{warning}");
-        assert!(warning.contains("and 2 more, to be longer than the context window"), "{warning}");
+        let (id, tokens) = window.model(0);
+        let head = format!("7 prompts are longer than the context window of `{id}` ({} tokens), by estimate: ", grouped(tokens));
+        assert!(warning.starts_with(&format!("{head}row 1 (id = 0, about 330,000 tokens), row 2 (id = 1, ")), "{warning}");
+        assert!(warning.contains("about 330,004 tokens) and 2 more; the provider refuses"), "{warning}");
     }
 }

@@ -8,10 +8,12 @@
 //! * A cell is data. Its text is never expanded, whatever it holds, and nothing is escaped for HTML.
 //! * Nothing is guessed: a name that is neither a column nor set by the template is an error before anything is sent, and so is an
 //!   unknown filter. Only `x is defined` lets a column be absent.
-//! * A null cell renders as nothing, everywhere, and `is none`; booleans are `true` and `false`, floats have their shortest form,
+//! * A null cell renders as nothing, everywhere, holds nothing, and `is none`. A comparison with it is false ([`compare`]), and one that is
+//!   false or true for every row because of types is an error before anything is sent ([`types`]).
+//! * Booleans are `true` and `false`, floats have their shortest form,
 //!   decimals and dates are exact text, lists and maps print as compact JSON. (Joined by `~` or `join` a boolean is the engine's
 //!   `True`; the filter `json` gives `true`.)
-//! * Templates load others only from the job's folder, and only so much work is done for a row ([`FUEL`]).
+//! * Templates load others only from the job's folder, links followed, and only so much work is done for a row ([`FUEL`]).
 //! * The same row and templates give the same bytes. Files are read when the job is compiled; only a template whose *name* depends on
 //!   the row is read later.
 //!
@@ -28,12 +30,13 @@ pub(crate) mod row;
 mod scan;
 mod types;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, machinery};
 
@@ -297,7 +300,8 @@ impl RenderError {
             error = inner;
         }
         let kind = error.kind().to_string();
-        let message = match (error.kind(), error.detail()) {
+        let detail = error.detail().map(about_nulls);
+        let message = match (error.kind(), detail.as_deref()) {
             (ErrorKind::OutOfFuel, _) => format!("the row needs more than {FUEL} steps; is there a loop without an end?"),
             // The engine's own words would carry the cell's contents.
             (ErrorKind::TemplateNotFound, _) => "the row chooses a template that does not exist in the job's folder".to_owned(),
@@ -309,6 +313,38 @@ impl RenderError {
             (_, None) => kind.clone(),
         };
         RenderError { template: error.name().unwrap_or(root).to_owned(), line: error.line(), kind, message }
+    }
+}
+
+/// The engine's words where a value is null: to it a null is an iterator, and of no use in a calculation.
+fn about_nulls(detail: &str) -> Cow<'_, str> {
+    if !detail.starts_with("tried to use") || !detail.contains("iterator") {
+        return Cow::Borrowed(detail);
+    }
+    let words = detail.replace("iterator", "null");
+    Cow::Owned(format!("{words}; `|default(0)` stands in for a null, and `{{% if … is not none %}}` asks for one"))
+}
+
+impl RenderError {
+    /// The same, with the fields that there are, where one was asked for that the column does not have.
+    fn with_fields(mut self, column: impl Fn(&str) -> Option<DataType>) -> RenderError {
+        let Some(path) = self.message.strip_suffix("` is undefined").and_then(|text| text.strip_prefix('`')) else { return self };
+        let mut names = path.split('.').filter(|name| *name != "row");
+        let Some((first, mut data_type)) = names.next().and_then(|name| Some((name, column(name)?))) else { return self };
+        let mut known = first.to_owned();
+        for name in names {
+            let DataType::Struct(fields) = &data_type else { return self };
+            match fields.find(name) {
+                Some((_, field)) => data_type = field.data_type().clone(),
+                None => {
+                    let fields: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+                    self.message = format!("{}; `{known}` has {}", self.message, listed(&fields));
+                    return self;
+                }
+            }
+            known = format!("{known}.{name}");
+        }
+        self
     }
 }
 

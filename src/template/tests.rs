@@ -289,6 +289,7 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
         ("x", text("private words")),
         ("n", Arc::new(Int64Array::from(vec![i64::MAX]))),
         ("b", Arc::new(BinaryArray::from_vec(vec![b"private"]))),
+        ("z", Arc::new(Int64Array::from(vec![None]))),
     ]);
     for (template, line, kind, message) in [
         ("a\n{{ row.y }}", 2, "undefined value", "`row.y` is undefined"),
@@ -310,6 +311,13 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
         ("{{ x|number(2) }}", 1, "invalid operation", "`number` got a value that is no number"),
         ("\n\n{{ n ** 3 }}", 3, "invalid operation", "a calculation overflows"),
         ("{{ 7 + x }}", 1, "invalid operation", "tried to use + operator on unsupported types number and string"),
+        (
+            "{{ z + 7 }}",
+            1,
+            "invalid operation",
+            "tried to use + operator on unsupported types null and number; `|default(0)` stands in for a null, and \
+             `{% if … is not none %}` asks for one",
+        ),
         ("{% include x %}", 1, "template not found", "the row chooses a template that does not exist in the job's folder"),
         ("{% include '../' ~ x %}", 1, "invalid operation", "the row chooses a template outside of the job's folder"),
         (
@@ -452,6 +460,24 @@ fn counts_what_loaded_templates_read() {
     let mut templates = Templates::new(folder.path());
     templates.add_file(Path::new("child.j2")).unwrap();
     assert_eq!(templates.render("child.j2", Table::new(&rows, None).row(0)).unwrap(), "12");
+}
+
+#[test]
+fn names_the_fields_that_a_column_has() {
+    let rows = row_with_a_null();
+    for (template, message) in [
+        ("{{ meta.other }}", "`meta.other` is undefined; `meta` has `score`"),
+        ("{{ row.gone.other }}", "`row.gone.other` is undefined; `gone` has `score`"),
+    ] {
+        let messages = [user(template)];
+        let prompt =
+            Prompt::compile(&SystemSpec::default(), &messages, &Setting::in_folder(Path::new(".")), &rows.schema()).unwrap();
+        let table = prompt.table(&rows);
+        match prompt.render(&table, 0, &mut MediaFacts::default(), |_| {}) {
+            Err(RowFault::Render(error)) => assert_eq!(error.message, message),
+            other => panic!("{template}: {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -24,3 +24,4 @@ mod run;
 mod sdk_types;
 mod security;
 mod support;
+mod templates;
