@@ -247,7 +247,40 @@ fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let offset = error.span().map_or(0, |span| span.start.min(text.len()));
     let line = text.as_bytes()[..offset].iter().filter(|&&b| b == b'\n').count() + 1;
     let message = error.message().trim().replace('\n', ", ");
-    Error::Parse { path: path.to_path_buf(), line, nearest: nearest_known(&message), message }
+    let nearest = nearest_known(&message);
+    Error::Parse { path: path.to_path_buf(), line, nearest, message: in_plain_terms(message) }
+}
+
+/// What stands where something else is expected, in the words of the documentation.
+fn in_plain_terms(message: String) -> String {
+    let said = ["invalid type: ", "invalid value: "].iter().find_map(|start| message.strip_prefix(start));
+    let Some((got, expected)) = said.and_then(|rest| rest.split_once(", expected ")) else { return message };
+    let got = match got.split_once(' ') {
+        Some(("string", text)) => format!("the text {text}"),
+        Some(("integer", number)) => format!("the number {}", number.trim_matches('`')),
+        Some(("floating", number)) => format!("the number {}", number.trim_start_matches("point ").trim_matches('`')),
+        Some(("boolean", value)) => value.to_owned(),
+        _ => match got {
+            "map" => "a table".to_owned(),
+            "sequence" => "a list".to_owned(),
+            "datetime" => "a date".to_owned(),
+            other => other.to_owned(),
+        },
+    };
+    let expected = match expected.split_once(' ') {
+        Some(("struct", _)) => "a table",
+        _ => match expected {
+            "a map" => "a table",
+            "a sequence" => "a list",
+            "a string" | "a borrowed string" | "path string" => "a text",
+            "a boolean" => "`true` or `false`",
+            "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 on, not too large,",
+            "i8" | "i16" | "i32" | "i64" => "a whole number",
+            "f32" | "f64" => "a number",
+            other => other,
+        },
+    };
+    format!("{got} stands where {expected} is expected")
 }
 
 /// The known key nearest to an unknown one, read from serde's "unknown field `a`, expected one of `b`, `c`".

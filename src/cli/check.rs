@@ -33,11 +33,11 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
             "shared": prepared.shared,
             "templates": prepared.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
             "output": { "path": prepared.output_path, "columns": prepared.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
-            "warnings": prepared.warnings,
+            "warnings": warnings(&prepared, &outline),
         }));
         return Ok(explain::DONE);
     }
-    prepared.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
+    warnings(&prepared, &outline).into_iter().for_each(|warning| screen.warn(warning));
     screen.data(report(&file, &prepared, &outline));
     Ok(explain::DONE)
 }
@@ -69,10 +69,26 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     let output = prepared.output_path.strip_prefix(".").unwrap_or(&prepared.output_path);
     lines.push(format!("output     {} ({} columns)", output.display(), prepared.output.schema().fields().len()));
     lines.push(outline_table(outline, &job.source));
-    let warned = prepared.warnings.len() + usize::from(outline.cache.warning.is_some());
-    let warnings = plural(warned as u64, "warning", "warnings");
-    lines.push(if warned == 0 { "all good".to_owned() } else { format!("good to run, with {warnings}") });
+    let aside: u64 = outline.unsent.values().sum();
+    if !outline.set_aside.list.is_empty() {
+        let reasons = explain::causes(&outline.set_aside).join("\n");
+        lines.push(format!("set aside\n{}", layout::indented(&reasons, layout::HEAD)));
+    }
+    let mut verdict = "OK".to_owned();
+    if aside > 0 {
+        verdict += &format!(", {} set aside and not sent", plural(aside, "row", "rows"));
+    }
+    match warnings(prepared, outline).len() as u64 {
+        0 => {}
+        warned => verdict += &format!(", {}", plural(warned, "warning", "warnings")),
+    }
+    lines.push(verdict);
     lines.join("\n")
+}
+
+/// All that a person should know before money is spent.
+pub(crate) fn warnings<'a>(prepared: &'a Prepared, outline: &'a Outline) -> Vec<&'a String> {
+    prepared.warnings.iter().chain(&outline.warnings).chain(&outline.cache.warning).collect()
 }
 
 /// What every request carries, part by part, and whether it can be read from the cache.

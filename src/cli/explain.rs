@@ -12,13 +12,14 @@ use std::fmt::Write as _;
 use rowmill::join;
 use rowmill::ledger::{self, Scope, Shortage};
 use rowmill::pipeline::Error;
-use rowmill::pipeline::faults::{Faults, Tally};
+use rowmill::pipeline::faults::{Causes, Faults, Tally};
 use rowmill::pipeline::gates::Stopped;
 use rowmill::pipeline::plan::SharedKeys;
 use rowmill::pipeline::purse::Short;
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
 
+use super::layout::visible;
 use super::screen::{count, plural, usd};
 
 /// All rows succeeded.
@@ -165,6 +166,12 @@ fn told_rows(faults: &Faults) -> String {
         if faults.not_rendered.count > 1 {
             let _ =
                 write!(text, "\n  {} rows cannot be rendered: {}", count(faults.not_rendered.count), named(&faults.not_rendered));
+            if faults.causes.list.len() > 1 {
+                let _ = write!(text, ", for different reasons");
+                causes(&faults.causes).iter().for_each(|line| {
+                    let _ = write!(text, "\n    {line}");
+                });
+            }
         }
     }
     let column = faults.key_column.as_deref().unwrap_or("key");
@@ -274,6 +281,22 @@ fn told_shared(shared: &SharedKeys) -> String {
 }
 
 /// `row 4`, `rows 1 and 3`, `rows 1, 2, 3 and 12 more`.
+/// Rows that cannot be rendered, a line for each reason.
+pub(crate) fn causes(causes: &Causes) -> Vec<String> {
+    let mut lines: Vec<String> = causes
+        .list
+        .iter()
+        .map(|cause| match cause.rows.count {
+            1 => format!("{}: {}", named(&cause.rows), visible(&cause.why)),
+            rows => format!("{} rows, {}: {}", count(rows), named(&cause.rows), visible(&cause.why)),
+        })
+        .collect();
+    if causes.more.count > 0 {
+        lines.push(format!("{} more rows, {}, for other reasons", count(causes.more.count), named(&causes.more)));
+    }
+    lines
+}
+
 fn named(tally: &Tally) -> String {
     let rows: Vec<String> = tally.first.iter().map(|row| count(row + 1)).collect();
     let more = tally.count.saturating_sub(rows.len() as u64);

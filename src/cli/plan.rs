@@ -59,10 +59,10 @@ pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: 
     let job = &file.job.head.name;
     if screen.json {
         screen.json(&serde_json::json!({ "job": job, "model": file.job.request.model, "plan": outline, "run": args.out,
-            "warnings": prepared.warnings }));
+            "warnings": super::check::warnings(&prepared, &outline) }));
         return Ok(explain::DONE);
     }
-    prepared.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
+    super::check::warnings(&prepared, &outline).into_iter().for_each(|warning| screen.warn(warning));
     screen.data(match args.markdown {
         true => estimate::markdown(job, &outline, &file.job.source),
         false => estimate::report(&outline, &file.job.source, screen),

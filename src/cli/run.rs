@@ -138,7 +138,7 @@ impl<'a> Start<'a> {
         let plan = NewPlan { folder: &folder, origin, simulated, max_cost: self.max_cost };
         let outline = plan_at(file, &prepared, plan, &foresight, connection.as_ref(), screen)?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
-        outline.cache.warning.iter().for_each(|warning| screen.warn(warning));
+        outline.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
         screen.say(outline_table(&outline, &file.job.source));
         screen.say(estimate::in_short(&outline.estimate));
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;

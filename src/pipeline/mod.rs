@@ -32,6 +32,7 @@ pub mod prepare;
 pub mod progress;
 pub mod purse;
 pub mod reading;
+mod remarks;
 mod render;
 pub mod rescue;
 pub mod run;

@@ -29,11 +29,12 @@ use crate::request::keys::OnDuplicate;
 use crate::source::Rows;
 
 use super::Error;
-use super::faults::Faults;
+use super::faults::{Causes, Faults};
 use super::leading::Leading;
 use super::ordered::in_order;
 use super::prepare::Prepared;
 use super::progress::{Listener, Progress};
+use super::remarks::{Remarks, Window};
 use super::render::{Line, Rendered, Renderer, Unsent};
 
 /// What planning found.
@@ -47,6 +48,10 @@ pub struct Outline {
     pub requests: u64,
     /// Rows that are not sent, by the reason's word.
     pub unsent: BTreeMap<String, u64>,
+    /// Rows that are set aside because they cannot be rendered, by why.
+    pub set_aside: Causes,
+    /// What a person should know of the rows; none of it stops the job.
+    pub warnings: Vec<String>,
     /// The batches, in order.
     pub batches: Vec<Cut>,
     /// Bytes of all create bodies.
@@ -189,7 +194,13 @@ impl Planner<'_> {
             on_duplicate: self.file.job.key.on_duplicate,
             repeated,
             skip_bad_rows: self.file.job.request.on_row_error == OnRowError::Skip,
+            window: self.window(estimator),
         }
+    }
+
+    /// How long a prompt may be.
+    pub(super) fn window(&self, estimator: &Estimator<'_>) -> Window<'_> {
+        Window::new(&self.prepared.catalog, estimator, self.file.job.request.on_too_large)
     }
 
     /// The rows whose key an earlier row has, where the job wants them treated and not refused: a walk of its own over the key columns.
@@ -267,6 +278,7 @@ struct PieceMaker<'a> {
     unsent: BTreeMap<String, u64>,
     rows: u64,
     faults: Faults,
+    remarks: Remarks,
 }
 
 impl<'a> PieceMaker<'a> {
@@ -296,6 +308,7 @@ impl<'a> PieceMaker<'a> {
             unsent: BTreeMap::new(),
             rows: 0,
             faults: Faults::default(),
+            remarks: Remarks::default(),
         })
     }
 
@@ -345,6 +358,7 @@ impl<'a> PieceMaker<'a> {
         self.write(&rendered, begun, rendered.lines.len())?;
         self.rows += rendered.lines.len() as u64;
         self.faults.absorb(rendered.faults);
+        self.remarks.absorb(rendered.remarks);
         if self.faults.enough() {
             return Err(Error::Rows(Box::new(std::mem::take(&mut self.faults))));
         }
@@ -452,7 +466,10 @@ impl<'a> PieceMaker<'a> {
         let estimate = self.estimator.estimate(&self.gathered, self.estimator.fit(), primes(&gates))?;
         let requests = sizes.iter().map(|&size| u64::from(size)).sum();
         let cache = self.priming.decide(requests, requests > 1);
+        let conditions = self.planner.prepared.requests.conditions();
         let outline = Outline {
+            warnings: self.remarks.warnings(conditions, &self.planner.window(self.estimator)),
+            set_aside: self.remarks.set_aside,
             gates,
             cache,
             estimate,

@@ -10,11 +10,12 @@ use crate::estimate::load::{RowWeigher, Weigher, Weight};
 use crate::request::RequestHash;
 use crate::request::custom_id::{CustomId, Nonce};
 use crate::request::keys::{KeyFault, Keys, OnDuplicate};
-use crate::request::{self, Requests};
+use crate::request::{self, OnTooLarge, Requests};
 use crate::source::Rows;
 use crate::template::prompt::media::MediaFacts;
 
 use super::faults::Faults;
+use super::remarks::{Fits, Remarks, Window};
 
 /// About the most bytes of requests that are rendered at a time.
 const MAX_BYTES: usize = 16 << 20;
@@ -34,6 +35,8 @@ pub(crate) struct Rendered {
     pub(crate) text: Vec<u8>,
     /// Rows that cannot be sent as the job stands.
     pub(crate) faults: Faults,
+    /// What a person should know of the rows.
+    pub(crate) remarks: Remarks,
 }
 
 /// One rendered row.
@@ -76,6 +79,8 @@ pub(crate) struct Renderer<'a> {
     pub(crate) repeated: &'a [(u64, u32)],
     /// Whether a row that cannot be rendered is set aside instead of stopping the job.
     pub(crate) skip_bad_rows: bool,
+    /// How long a prompt may be.
+    pub(crate) window: Window<'a>,
 }
 
 impl Renderer<'_> {
@@ -108,9 +113,11 @@ impl Renderer<'_> {
             lines: Vec::with_capacity(count),
             text: Vec::with_capacity(count * 256),
             faults: Faults::default(),
+            remarks: Remarks::default(),
             row_index: rows.row_index,
             rows: rows.batch,
         };
+        out.remarks.look(self.requests.conditions(), &out.rows);
         let requests = self.requests.rows(&out.rows);
         let mut weigher = self.weigher.rows(&out.rows);
         let mut facts = MediaFacts::default();
@@ -160,12 +167,24 @@ impl Renderer<'_> {
             Ok(hash) => {
                 let (model, max_tokens) = requests.model_and_max_tokens(row);
                 let weight = weigher.weigh(row, &out.text[start..], facts, model, max_tokens);
-                Ok(Request { custom_id, hash, part: start..out.text.len(), weight })
+                let fits = self.window.fits(&weight);
+                out.remarks.fits(fits, index, &named, weight.model);
+                match fits {
+                    Fits::No { tokens, window } if self.window.on_too_large == OnTooLarge::Unsent => {
+                        out.text.truncate(start);
+                        let reason =
+                            format!("its prompt has about {tokens} tokens, and the context window of `{model}` {window}");
+                        Err(Unsent { kind: "too_large", reason })
+                    }
+                    _ => Ok(Request { custom_id, hash, part: start..out.text.len(), weight }),
+                }
             }
             Err(error) => {
                 out.text.truncate(start);
                 let reason = super::in_one_line(&error);
-                if !self.skip_bad_rows {
+                if self.skip_bad_rows {
+                    out.remarks.set_aside.add(index, &reason);
+                } else {
                     out.faults.render(index, &named, error);
                 }
                 Err(Unsent { kind: "not_rendered", reason })
@@ -235,6 +254,7 @@ mod tests {
             on_duplicate: OnDuplicate::Error,
             repeated: &[],
             skip_bad_rows: false,
+            window: Window::new(Catalog::builtin(), estimator.as_ref().unwrap(), OnTooLarge::Send),
         };
         let rows = Rows { batch, row_index: (7..1_007).collect() };
         let stretches = renderer.stretches(&rows);

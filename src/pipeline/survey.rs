@@ -16,11 +16,12 @@ use crate::source::Rows;
 use crate::template::Columns;
 
 use super::Error;
-use super::faults::Faults;
+use super::faults::{Causes, Faults};
 use super::leading::Leading;
 use super::ordered::in_order;
 use super::plan::{Cut, Outline, Planner, primes};
 use super::progress::Progress;
+use super::remarks::Remarks;
 use super::render::Rendered;
 
 /// What the first walk sees of some rows.
@@ -46,8 +47,12 @@ impl Planner<'_> {
         }
         let estimator = self.estimator()?;
         let drawn = survey.finish();
-        let found = self.render_drawn(&drawn, &estimator)?;
-        self.extrapolate(&found, &estimator, spec.seed, rows_read)
+        let (found, remarks) = self.render_drawn(&drawn, &estimator)?;
+        let mut outline = self.extrapolate(&found, &estimator, spec.seed, rows_read)?;
+        // Rows that were not drawn may have more to say; what is said is of the drawn ones.
+        outline.warnings = remarks.warnings(self.prepared.requests.conditions(), &self.window(&estimator));
+        outline.set_aside = remarks.set_aside;
+        Ok(outline)
     }
 
     /// Looks at every row, and tells how many the source has.
@@ -83,10 +88,10 @@ impl Planner<'_> {
         Seen { row_index: rows.row_index, bytes, faults }
     }
 
-    fn render_drawn(&self, drawn: &Drawn, estimator: &Estimator<'_>) -> Result<Found, Error> {
+    fn render_drawn(&self, drawn: &Drawn, estimator: &Estimator<'_>) -> Result<(Found, Remarks), Error> {
         let renderer = self.renderer(estimator, &[]);
         let mut found = Found::new(&drawn.strata, estimator);
-        let (mut faults, mut placed) = (Faults::default(), 0);
+        let (mut faults, mut remarks, mut placed) = (Faults::default(), Remarks::default(), 0);
         let mut left = &drawn.rows[..];
         let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
         let rows = std::iter::from_fn(|| if left.is_empty() { None } else { scan.next() }).flat_map(|rows| {
@@ -115,10 +120,11 @@ impl Planner<'_> {
                     }
                 }
                 faults.absorb(rendered.faults);
+                remarks.absorb(rendered.remarks);
                 if faults.enough() { Err(Error::Rows(Box::new(std::mem::take(&mut faults)))) } else { Ok(()) }
             },
         )?;
-        if faults.any() { Err(Error::Rows(Box::new(faults))) } else { Ok(found) }
+        if faults.any() { Err(Error::Rows(Box::new(faults))) } else { Ok((found, remarks)) }
     }
 
     fn extrapolate(&self, found: &Found, estimator: &Estimator<'_>, seed: u64, rows_read: u64) -> Result<Outline, Error> {
@@ -132,6 +138,8 @@ impl Planner<'_> {
         let estimate = estimator.estimate(&whole.gathered, estimator.fit(), primes(&gates))?;
         let sampling = found.sampling(seed, estimator, &estimate, primes(&gates))?;
         Ok(Outline {
+            warnings: Vec::new(),
+            set_aside: Causes::default(),
             cache: priming.decide(whole.requests, whole.requests > 1),
             sampled: Some(sampling),
             gates,

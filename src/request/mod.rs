@@ -118,6 +118,26 @@ pub struct RequestSpec {
     /// What happens to a row that cannot be rendered.
     #[serde(default)]
     pub on_row_error: OnRowError,
+    /// What happens to a row whose prompt is longer than the context window of its model, by the estimate of its tokens.
+    #[serde(default, skip_serializing_if = "OnTooLarge::is_send")]
+    pub on_too_large: OnTooLarge,
+}
+
+/// What happens to a row whose prompt is longer than the context window of its model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTooLarge {
+    /// It is sent: the length is an estimate, and what is refused is not billed.
+    #[default]
+    Send,
+    /// It is set aside as `unsent`, with the reason `too_large`.
+    Unsent,
+}
+
+impl OnTooLarge {
+    fn is_send(&self) -> bool {
+        *self == OnTooLarge::Send
+    }
 }
 
 /// What happens to a row that cannot be rendered.
@@ -385,6 +405,11 @@ impl Requests {
     #[must_use]
     pub fn columns(&self) -> Columns {
         self.prompt.columns().clone().union(Columns::Named(self.per_row.columns()))
+    }
+
+    /// Text columns that templates use as conditions.
+    pub(crate) fn conditions(&self) -> &[template::TextCondition] {
+        self.prompt.conditions()
     }
 
     /// The start of `params`, the same in every request: everything up to the first message that depends on the row.

@@ -16,9 +16,9 @@ use jiff::fmt::strtime;
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::TimeZone;
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::{Environment, Error, ErrorKind, State, filters};
 
-use super::row::{Null, is_null, is_row};
+use super::row::{is_null, is_row, plain_null};
 
 /// What is to be said about a filter.
 #[derive(Debug, Clone, Copy)]
@@ -162,8 +162,54 @@ pub(crate) fn add(env: &mut Environment<'_>) {
     env.add_filter("base64", base64);
     env.add_filter("hash", hash);
     env.add_filter("slug", slug);
+    for (name, filter) in [
+        ("upper", Value::from_function(filters::upper)),
+        ("lower", Value::from_function(filters::lower)),
+        ("title", Value::from_function(filters::title)),
+        ("capitalize", Value::from_function(filters::capitalize)),
+        ("abs", Value::from_function(filters::abs)),
+        ("string", Value::from_function(filters::string)),
+        ("first", Value::from_function(filters::first)),
+        ("last", Value::from_function(filters::last)),
+    ] {
+        env.add_filter(name, move |state: &mut State, value: &Value| match null_or_missing(value)? {
+            true => Ok(plain_null()),
+            false => filter.call(state, std::slice::from_ref(value)),
+        });
+    }
+    for (name, filter, has_default) in [
+        ("trim", Value::from_function(filters::trim), false),
+        ("int", Value::from_function(filters::int), true),
+        ("float", Value::from_function(filters::float), true),
+        ("round", Value::from_function(filters::round), false),
+    ] {
+        env.add_filter(
+            name,
+            move |state: &mut State, value: &Value, first: Option<Value>, second: Option<Value>, named: Kwargs| {
+                if null_or_missing(value)? {
+                    let default: Option<Value> = if has_default { named.get("default")? } else { None };
+                    return Ok(first.filter(|_| has_default).or(default).unwrap_or_else(plain_null));
+                }
+                let mut all = vec![value.clone()];
+                all.extend(first.into_iter().chain(second));
+                if named.args().next().is_some() {
+                    all.push(Value::from(named));
+                }
+                filter.call(state, &all)
+            },
+        );
+    }
     env.add_test("none", is_null);
     env.add_test("null", is_null);
+}
+
+/// Whether a value is null, which these filters pass on: a comparison with it stays false.
+fn null_or_missing(value: &Value) -> Result<bool, Error> {
+    match value.is_undefined() {
+        // The engine's own error, which names what is undefined.
+        true => value.get_attr("").map(|_| false),
+        false => Ok(is_null(value)),
+    }
 }
 
 fn wrong(message: impl Into<Cow<'static, str>>) -> Error {
@@ -210,9 +256,9 @@ impl JsonWriter {
             ValueKind::Number => self.number(value),
             ValueKind::String => self.text(value.as_str().unwrap_or_default())?,
             ValueKind::Bytes => return Err(bytes_need_base64()),
+            _ if is_null(value) => self.out.push_str("null"),
             ValueKind::Seq | ValueKind::Iterable => self.list(value, depth)?,
             ValueKind::Map => self.map(value, depth)?,
-            _ if is_null(value) => self.out.push_str("null"),
             _ => self.text(&value.to_string())?,
         }
         Ok(())
@@ -319,6 +365,7 @@ fn printed(value: &Value) -> Result<String, Error> {
             _ => Ok(value.to_string()),
         },
         ValueKind::Bytes => Err(bytes_need_base64()),
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if is_null(value) => Ok(String::new()),
         ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => compact_json(value),
         ValueKind::Invalid => Err(wrong("an invalid value cannot be rendered")),
         _ => Ok(value.to_string()),
@@ -390,7 +437,7 @@ fn oneline(text: Cow<'_, str>) -> String {
 
 fn date(value: &Value, format: &str) -> Result<Value, Error> {
     if is_null(value) {
-        return Ok(Value::from_object(Null));
+        return Ok(plain_null());
     }
     let text = value.as_str().ok_or_else(|| wrong("`date` takes a date or its text"))?;
     let pieces = DateTimeParser::new()
@@ -415,7 +462,7 @@ fn number(value: &Value, decimals: Option<usize>, thousands: Option<Cow<'_, str>
     };
     kwargs.assert_all_used()?;
     if is_null(value) {
-        return Ok(Value::from_object(Null));
+        return Ok(plain_null());
     }
     let digits = Digits::of(value).ok_or_else(|| wrong("`number` got a value that is no number"))?;
     let rounded = match decimals {

@@ -8,10 +8,12 @@
 //! * A cell is data. Its text is never expanded, whatever it holds, and nothing is escaped for HTML.
 //! * Nothing is guessed: a name that is neither a column nor set by the template is an error before anything is sent, and so is an
 //!   unknown filter. Only `x is defined` lets a column be absent.
-//! * A null cell renders as nothing, everywhere, and `is none`; booleans are `true` and `false`, floats have their shortest form,
+//! * A null cell renders as nothing, everywhere, holds nothing, and `is none`. A comparison with it is false ([`compare`]), and one that is
+//!   false or true for every row because of types is an error before anything is sent ([`types`]).
+//! * Booleans are `true` and `false`, floats have their shortest form,
 //!   decimals and dates are exact text, lists and maps print as compact JSON. (Joined by `~` or `join` a boolean is the engine's
 //!   `True`; the filter `json` gives `true`.)
-//! * Templates load others only from the job's folder, and only so much work is done for a row ([`FUEL`]).
+//! * Templates load others only from the job's folder, links followed, and only so much work is done for a row ([`FUEL`]).
 //! * The same row and templates give the same bytes. Files are read when the job is compiled; only a template whose *name* depends on
 //!   the row is read later.
 //!
@@ -21,21 +23,25 @@
 //! To add a filter, see [`filters`]; to add a part of a prompt, see [`prompt`].
 
 pub(crate) mod cell;
+mod compare;
 pub mod filters;
 pub mod prompt;
 pub(crate) mod row;
 mod scan;
+mod types;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use arrow::datatypes::{DataType, Schema};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, machinery};
 
 use crate::durable;
-use scan::{Facts, Literal};
+use scan::Facts;
+use types::Clash;
 
 /// Work one template may do for one row: a step costs one, and so do 64 bytes of text. Long documents fit, an endless loop does not.
 pub const FUEL: u64 = 1_000_000;
@@ -90,6 +96,18 @@ pub enum Error {
     /// A template loads a file outside of the job's folder.
     #[error("`{template}` line {line}: `{name}` lies outside of the job's folder, and templates load only what is in it")]
     Outside {
+        /// The template.
+        template: String,
+        /// Where it says so.
+        line: usize,
+        /// What it asks for.
+        name: String,
+    },
+    /// A template loads a file of the job's folder that is a link to one outside of it.
+    #[error(
+        "`{template}` line {line}: `{name}` is a link that leads out of the job's folder, and templates load only what is in it"
+    )]
+    LinkOutside {
         /// The template.
         template: String,
         /// Where it says so.
@@ -188,11 +206,11 @@ pub enum Error {
         /// The column.
         column: String,
         /// What the column holds.
-        is: &'static str,
+        is: String,
         /// What it is compared with.
-        with: &'static str,
+        with: String,
         /// What to write instead.
-        way_out: &'static str,
+        way_out: String,
     },
     /// A column's points in time are shown in a zone that is not known here.
     #[error("the column `{column}` is in the time zone `{zone}`, which this machine does not know")]
@@ -236,6 +254,17 @@ pub enum Error {
     },
 }
 
+/// A text column that a template uses as a condition, where the text `false` is true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextCondition {
+    /// The template.
+    pub template: String,
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: String,
+}
+
 /// Names of columns as words, the first forty of them.
 pub(crate) fn listed(columns: &[String]) -> String {
     const MOST: usize = 40;
@@ -271,7 +300,8 @@ impl RenderError {
             error = inner;
         }
         let kind = error.kind().to_string();
-        let message = match (error.kind(), error.detail()) {
+        let detail = error.detail().map(about_nulls);
+        let message = match (error.kind(), detail.as_deref()) {
             (ErrorKind::OutOfFuel, _) => format!("the row needs more than {FUEL} steps; is there a loop without an end?"),
             // The engine's own words would carry the cell's contents.
             (ErrorKind::TemplateNotFound, _) => "the row chooses a template that does not exist in the job's folder".to_owned(),
@@ -286,11 +316,45 @@ impl RenderError {
     }
 }
 
+/// The engine's words where a value is null: to it a null is an iterator, and of no use in a calculation.
+fn about_nulls(detail: &str) -> Cow<'_, str> {
+    if !detail.starts_with("tried to use") || !detail.contains("iterator") {
+        return Cow::Borrowed(detail);
+    }
+    let words = detail.replace("iterator", "null");
+    Cow::Owned(format!("{words}; `|default(0)` stands in for a null, and `{{% if … is not none %}}` asks for one"))
+}
+
+impl RenderError {
+    /// The same, with the fields that there are, where one was asked for that the column does not have.
+    fn with_fields(mut self, column: impl Fn(&str) -> Option<DataType>) -> RenderError {
+        let Some(path) = self.message.strip_suffix("` is undefined").and_then(|text| text.strip_prefix('`')) else { return self };
+        let mut names = path.split('.').filter(|name| *name != "row");
+        let Some((first, mut data_type)) = names.next().and_then(|name| Some((name, column(name)?))) else { return self };
+        let mut known = first.to_owned();
+        for name in names {
+            let DataType::Struct(fields) = &data_type else { return self };
+            match fields.find(name) {
+                Some((_, field)) => data_type = field.data_type().clone(),
+                None => {
+                    let fields: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+                    self.message = format!("{}; `{known}` has {}", self.message, listed(&fields));
+                    return self;
+                }
+            }
+            known = format!("{known}.{name}");
+        }
+        self
+    }
+}
+
 /// All templates of a job, compiled.
 pub(crate) struct Templates {
     env: Environment<'static>,
     folder: PathBuf,
     facts: BTreeMap<String, Facts>,
+    /// Their texts, as they stand in their files.
+    texts: BTreeMap<String, String>,
     /// Each file that was read, as it was named, with its blake3.
     files: Vec<(PathBuf, String)>,
 }
@@ -309,9 +373,13 @@ impl Templates {
             env.set_syntax(syntax);
         }
         filters::add(&mut env);
-        let root = folder.to_path_buf();
-        env.set_loader(move |name| load_for_row(&root, name));
-        Templates { env, folder: folder.to_path_buf(), facts: BTreeMap::new(), files: Vec::new() }
+        compare::add(&mut env);
+        let (root, syntax) = (folder.to_path_buf(), env.syntax().clone());
+        env.set_loader(move |name| match load_for_row(&root, name)? {
+            Some(text) => compare::rewrite(&text, &syntax).map(Some),
+            None => Ok(None),
+        });
+        Templates { env, folder: folder.to_path_buf(), facts: BTreeMap::new(), texts: BTreeMap::new(), files: Vec::new() }
     }
 
     pub(crate) fn files(&self) -> &[(PathBuf, String)] {
@@ -359,18 +427,22 @@ impl Templates {
     /// Compiles a template written in the job file, and all it loads.
     pub(crate) fn add_text(&mut self, name: &str, text: String) -> Result<(), Error> {
         let facts = scan::scan(&text);
-        self.compile(name, text)?;
+        self.compile(name, &text)?;
         self.check_words(name, &facts)?;
         let references = facts.references.clone();
         self.facts.insert(name.to_owned(), facts);
+        self.texts.insert(name.to_owned(), text);
         for reference in references {
             self.load(name, &reference)?;
         }
         Ok(())
     }
 
-    fn compile(&mut self, name: &str, text: String) -> Result<(), Error> {
-        self.env.add_template_owned(name.to_owned(), text).map_err(|error| Error::Syntax {
+    fn compile(&mut self, name: &str, text: &str) -> Result<(), Error> {
+        let syntax = self.env.syntax();
+        // What is wrong is said of the text as it stands in the file.
+        let written = machinery::parse(text, name, syntax.clone()).and_then(|_| compare::rewrite(text, syntax));
+        written.and_then(|text| self.env.add_template_owned(name.to_owned(), text)).map_err(|error| Error::Syntax {
             template: name.to_owned(),
             line: error.line().unwrap_or(1),
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
@@ -384,6 +456,9 @@ impl Templates {
         }
         if !stays_inside(&name) {
             return Err(Error::Outside { template, line, name });
+        }
+        if leads_outside(&self.folder, &name) {
+            return Err(Error::LinkOutside { template, line, name });
         }
         match self.read_file(Path::new(&name)) {
             Ok(text) => self.add_text(&name, text),
@@ -413,10 +488,7 @@ impl Templates {
                 return Err(Error::UnknownTest { template: template.to_owned(), line: test.line, name: test.name.clone() });
             }
         }
-        match facts.none_comparisons.first() {
-            Some(&line) => Err(Error::ComparesNone { template: template.to_owned(), line }),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The templates that rendering `root` can load, itself included.
@@ -495,9 +567,29 @@ impl Templates {
                     return Err(unknown_column(template, line, name, schema));
                 }
             }
-            check_comparisons(template, facts, &assigned, schema)?;
+            if let Some(clash) = self.findings(template, *template == root, &assigned, schema).clashes.into_iter().next() {
+                return Err(clash_error((*template).to_owned(), clash));
+            }
         }
         Ok(())
+    }
+
+    /// The text columns that a template, or one it loads, uses as a condition.
+    pub(crate) fn conditions(&self, root: &str, schema: &Schema) -> Vec<TextCondition> {
+        let reach = self.reach(root);
+        let assigned = assigned(&reach);
+        let of = |template: &str| self.findings(template, template == root, &assigned, schema).conditions;
+        let all = reach.iter().flat_map(|(template, _)| {
+            let conditions = of(template).into_iter();
+            conditions.map(|(line, column)| TextCondition { template: (*template).to_owned(), line, column })
+        });
+        all.collect()
+    }
+
+    fn findings(&self, template: &str, is_root: bool, assigned: &BTreeSet<&str>, schema: &Schema) -> types::Findings {
+        let place = types::Place { schema, assigned, is_root };
+        let text = self.texts.get(template).map_or("", String::as_str);
+        types::check(text, template, self.env.syntax(), &place)
     }
 
     /// Renders a template.
@@ -534,31 +626,10 @@ pub(crate) fn nearest<'n>(unknown: &str, known: impl Iterator<Item = &'n str>) -
     (distance <= 1 + name.chars().count() / 3).then(|| name.to_owned())
 }
 
-fn check_comparisons(template: &str, facts: &Facts, assigned: &BTreeSet<&str>, schema: &Schema) -> Result<(), Error> {
-    for comparison in &facts.comparisons {
-        let Ok(field) = schema.field_with_name(&comparison.column) else { continue };
-        if assigned.contains(comparison.column.as_str()) {
-            continue;
-        }
-        let (is, with, way_out) = match (kind_of(field.data_type()), comparison.with) {
-            (Some(Literal::Text), Literal::Number) => ("text", "a number", "write `|int` or `|float` behind the column"),
-            (Some(Literal::Number), Literal::Text) => ("a number", "text", "write the number without quotes"),
-            _ => continue,
-        };
-        let (template, column) = (template.to_owned(), comparison.column.clone());
-        return Err(Error::ComparesTypes { template, line: comparison.line, column, is, with, way_out });
-    }
-    Ok(())
-}
-
-/// Whether the cells of a type become numbers or text in a template; `None` for all others.
-fn kind_of(data_type: &DataType) -> Option<Literal> {
-    match data_type {
-        DataType::Dictionary(_, values) => kind_of(values),
-        DataType::RunEndEncoded(_, values) => kind_of(values.data_type()),
-        _ if data_type.is_integer() || data_type.is_floating() => Some(Literal::Number),
-        _ if data_type.is_string() || data_type.is_temporal() || data_type.is_decimal() => Some(Literal::Text),
-        _ => None,
+fn clash_error(template: String, clash: Clash) -> Error {
+    match clash {
+        Clash::None { line } => Error::ComparesNone { template, line },
+        Clash::Types { line, column, is, with, way_out } => Error::ComparesTypes { template, line, column, is, with, way_out },
     }
 }
 
@@ -580,9 +651,18 @@ fn stays_inside(name: &str) -> bool {
     !name.is_empty() && !name.contains('\\')
 }
 
+/// Whether a file of the job's folder is a link, or lies behind one, that leads out of it. A file that is not there leads nowhere.
+fn leads_outside(folder: &Path, name: &str) -> bool {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    match (folder.canonicalize(), folder.join(name).canonicalize()) {
+        (Ok(folder), Ok(file)) => !file.starts_with(folder),
+        _ => false,
+    }
+}
+
 /// Loads a template whose name was only known while rendering.
 fn load_for_row(folder: &Path, name: &str) -> Result<Option<String>, minijinja::Error> {
-    if !stays_inside(name) {
+    if !stays_inside(name) || leads_outside(folder, name) {
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, "the row chooses a template outside of the job's folder"));
     }
     match durable::read_text(&folder.join(name), durable::MAX_TEXT_BYTES) {

@@ -38,7 +38,7 @@ use arrow::datatypes::Schema;
 use minijinja::Value;
 
 use super::row::Table;
-use super::{Columns, Error, RenderError, Templates, cell};
+use super::{Columns, Error, RenderError, Templates, TextCondition, cell};
 use attach::{Attach, Compiling, Rendering};
 use media::{MediaFacts, MediaFault, PromptLimits};
 use order::Order;
@@ -181,6 +181,7 @@ pub(crate) struct Prompt {
     cites: bool,
     /// What stands before the row's own messages, where their order can be at fault: behind a conversation.
     order: Option<Order>,
+    conditions: Vec<TextCondition>,
     uploads: Arc<Uploads>,
 }
 
@@ -227,6 +228,7 @@ impl Prompt {
         let has_conversation = turns.iter().any(|turn| matches!(turn.kind, TurnKind::Conversation { .. }));
         let order = has_conversation.then(|| order_of(&shared));
         let uploads = Arc::clone(&setting.uploads);
+        let conditions = conditions(&turns, &templates, schema);
         Ok(Prompt {
             templates,
             shared,
@@ -238,6 +240,7 @@ impl Prompt {
             has_system_messages,
             cites,
             order,
+            conditions,
             uploads,
         })
     }
@@ -268,6 +271,11 @@ impl Prompt {
     /// Whether a message of the job or its examples has the role `system`; one of a conversation is a row's own.
     pub(crate) fn has_system_messages(&self) -> bool {
         self.has_system_messages
+    }
+
+    /// Text columns that a template uses as a condition, each once.
+    pub(crate) fn conditions(&self) -> &[TextCondition] {
+        &self.conditions
     }
 
     /// Whether a document is to be cited.
@@ -381,6 +389,28 @@ impl Prompt {
         }
         limits.check(&self.shared_media, facts).map_err(|fault| RowFault::Request { fault })
     }
+}
+
+fn conditions(turns: &[RowTurn], templates: &Templates, schema: &Schema) -> Vec<TextCondition> {
+    let mut found: Vec<TextCondition> = Vec::new();
+    for turn in turns {
+        let bodies: Vec<&Body> = match &turn.kind {
+            TurnKind::Text(_, body) => vec![body],
+            TurnKind::Blocks { blocks, .. } => {
+                blocks.iter().filter_map(|block| if let RowBody::Text(body) = &block.body { Some(body) } else { None }).collect()
+            }
+            TurnKind::Fixed(_) | TurnKind::Conversation { .. } => Vec::new(),
+        };
+        for body in bodies {
+            let Body::Template(name) = body else { continue };
+            for condition in templates.conditions(name, schema) {
+                if found.iter().all(|known| known.column != condition.column) {
+                    found.push(condition);
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Where a conversation stands among the messages.

@@ -4,7 +4,7 @@
 //! soon as it is joined to something (`"a" ~ x`, `x|upper`), but [`Null`], whose text is empty everywhere.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::datatypes::DataType;
@@ -98,7 +98,7 @@ impl Object for WholeRow {
 /// A cell as a value of the engine.
 pub(crate) fn value(array: &ArrayRef, row: usize) -> Value {
     match cell::cell(array, row) {
-        Cell::Null => Value::from_object(Null),
+        Cell::Null => null(array.data_type()),
         Cell::Bool(value) => Value::from(value),
         Cell::Int(value) => Value::from(value),
         Cell::UInt(value) => Value::from(value),
@@ -116,7 +116,7 @@ pub(crate) fn value(array: &ArrayRef, row: usize) -> Value {
 }
 
 fn nested(array: &ArrayRef, row: usize) -> Value {
-    let Some((array, row)) = cell::resolve(array, row) else { return Value::from_object(Null) };
+    let Some((array, row)) = cell::resolve(array, row) else { return null(array.data_type()) };
     match array.data_type() {
         DataType::List(_) => list(array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => list(array.as_list::<i64>().value(row)),
@@ -132,13 +132,38 @@ fn list(items: ArrayRef) -> Value {
     Value::from_object(ListCell { items })
 }
 
-/// A null cell: renders as nothing, is false, and `is none`.
-#[derive(Clone, Copy)]
-pub(crate) struct Null;
+/// A null cell: renders as nothing, is false, `is none`, and holds nothing.
+///
+/// It is iterated like an empty list, and a null struct like an object without fields, so that `{% for tag in tags %}` and `tags|length`
+/// are right for a row without tags. Its fields are null themselves, if the column has them.
+#[derive(Clone, Default)]
+pub(crate) struct Null {
+    /// The type of the column, where its cells hold others.
+    nested: Option<DataType>,
+}
+
+/// The null of a column.
+fn null(data_type: &DataType) -> Value {
+    match data_type {
+        DataType::Dictionary(_, values) => null(values),
+        DataType::RunEndEncoded(_, values) => null(values.data_type()),
+        _ if data_type.is_nested() => Value::from_object(Null { nested: Some(data_type.clone()) }),
+        _ => plain_null(),
+    }
+}
+
+/// The null of a column whose cells hold no others.
+pub(crate) fn plain_null() -> Value {
+    static NULL: LazyLock<Value> = LazyLock::new(|| Value::from_object(Null::default()));
+    NULL.clone()
+}
 
 impl Object for Null {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Plain
+        match self.nested {
+            Some(DataType::Struct(_) | DataType::Map(..)) => ObjectRepr::Map,
+            _ => ObjectRepr::Iterable,
+        }
     }
 
     fn is_true(self: &Arc<Self>) -> bool {
@@ -147,6 +172,26 @@ impl Object for Null {
 
     fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<std::cmp::Ordering> {
         other.downcast_ref::<Null>().map(|_| std::cmp::Ordering::Equal)
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match self.nested.as_ref()? {
+            DataType::Struct(fields) => Some(null(fields.find(key.as_str()?)?.1.data_type())),
+            DataType::Map(entries, _) => match entries.data_type() {
+                DataType::Struct(fields) => Some(null(fields.get(1)?.data_type())),
+                _ => None,
+            },
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::FixedSizeList(item, _)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item) => key.is_integer().then(|| null(item.data_type())),
+            _ => None,
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Empty
     }
 
     fn render(self: &Arc<Self>, _: &mut fmt::Formatter<'_>) -> fmt::Result {

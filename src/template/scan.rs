@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use unicode_ident::{is_xid_continue, is_xid_start};
+
 /// A name and the line it stands in, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named {
@@ -21,21 +23,6 @@ pub(crate) struct Reference {
     pub(crate) line: usize,
     /// Whether rendering goes on when it is not there.
     pub(crate) optional: bool,
-}
-
-/// A comparison whose outcome does not depend on the row, though it looks as if it did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Comparison {
-    pub(crate) column: String,
-    pub(crate) line: usize,
-    pub(crate) with: Literal,
-}
-
-/// A constant in a comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Literal {
-    Number,
-    Text,
 }
 
 /// Everything found in one template.
@@ -57,10 +44,6 @@ pub(crate) struct Facts {
     pub(crate) dynamic_reference: bool,
     pub(crate) filters: Vec<Named>,
     pub(crate) tests: Vec<Named>,
-    /// Comparisons of a name with a constant.
-    pub(crate) comparisons: Vec<Comparison>,
-    /// Lines with `== none` or `!= none`.
-    pub(crate) none_comparisons: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,9 +171,9 @@ fn basic_tag(text: &str, word: &str) -> Option<usize> {
 }
 
 fn token(rest: &str, first: char) -> (Token<'_>, usize) {
-    let span = |keep: fn(&u8) -> bool| rest.bytes().take_while(keep).count();
-    if first.is_ascii_alphabetic() || first == '_' {
-        let len = span(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    // As the engine has it, by Unicode: `Größe` is a name.
+    if is_xid_start(first) || first == '_' {
+        let len = rest.find(|c: char| !is_xid_continue(c) && c != '_').unwrap_or(rest.len());
         return (Token::Ident(&rest[..len]), len);
     }
     if first.is_ascii_digit() {
@@ -335,21 +318,12 @@ impl Facts {
                 _ => {}
             }
             if matches!(name, "none" | "None") {
-                let beside = |t: Option<Token<'_>>| matches!(t, Some(Token::Op("==" | "!=")));
-                if beside(before) || beside(at(i + 1)) {
-                    self.none_comparisons.push(*line);
-                }
                 continue;
             }
             let (column, end) = if name == "row" { self.read_row(tokens, i) } else { (Some(name), i + 1) };
             self.names.push(named());
             if asks_defined(&at, end) {
                 self.guarded.insert(column.unwrap_or(name).to_owned());
-            }
-            if let Some(column) = column
-                && let Some(with) = compared_with(&at, i, end)
-            {
-                self.comparisons.push(Comparison { column: column.to_owned(), line: *line, with });
             }
         }
     }
@@ -382,32 +356,6 @@ fn asks_defined<'s>(at: &impl Fn(usize) -> Option<Token<'s>>, end: usize) -> boo
     matches!(test, Some(Token::Ident("defined" | "undefined")))
 }
 
-/// The constant that the tokens `start..end` are directly compared with.
-fn compared_with<'s>(at: &impl Fn(usize) -> Option<Token<'s>>, start: usize, end: usize) -> Option<Literal> {
-    let is_comparison = |token: Option<Token<'_>>| matches!(token, Some(Token::Op("==" | "!=" | "<" | ">" | "<=" | ">=")));
-    let literal = |token: Option<Token<'_>>| match token {
-        Some(Token::Number) => Some(Literal::Number),
-        Some(Token::Text(..)) => Some(Literal::Text),
-        _ => None,
-    };
-    // What follows the constant or the name may change its type: `"5"|int`, `a == b * 2`.
-    let ends = |token: Option<Token<'_>>| {
-        matches!(token, None | Some(Token::Ident(_) | Token::Op(")" | "]" | "," | "}" | ":"))) || is_comparison(token)
-    };
-    let begins =
-        |i: usize| start == i || matches!(at(start - i - 1), Some(Token::Ident(_) | Token::Op("(" | "[" | "," | "{" | "=")));
-    if is_comparison(at(end)) && begins(0) {
-        let sign = usize::from(at(end + 1) == Some(Token::Op("-")));
-        if ends(at(end + 2 + sign)) {
-            return literal(at(end + 1 + sign));
-        }
-    }
-    if start >= 2 && is_comparison(at(start - 1)) && ends(at(end)) && begins(2) {
-        return literal(at(start - 2));
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -430,6 +378,7 @@ mod tests {
             ("{{ {\"k\": {\"n\": a}} }}", vec!["a"]),
             ("{{ 'it\\'s' ~ a }}", vec!["a"]),
             ("{ a } {{ b }} {", vec!["b"]),
+            ("{{ Größe }}{{ 名前.x }}", vec!["Größe", "名前"]),
             ("{{ a if b else c }}", vec!["a", "if", "b", "else", "c"]),
         ] {
             assert_eq!(names(&scan(source).names), expected, "{source}");
@@ -496,28 +445,6 @@ mod tests {
         let facts = scan("\n{% if a is defined and row.b is not undefined %}\n{{ c }}{% endif %}");
         assert_eq!(facts.guarded.into_iter().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(facts.names.last(), Some(&Named { name: "c".to_owned(), line: 3 }));
-    }
-
-    #[test]
-    fn finds_comparisons_with_constants() {
-        for (source, expected) in [
-            ("{% if a >= 4 %}", Some(("a", Literal::Number))),
-            ("{% if a == -1 and b %}", Some(("a", Literal::Number))),
-            ("{% if 4 < a %}", Some(("a", Literal::Number))),
-            ("{% if x and \"5\" == row.a %}", Some(("a", Literal::Text))),
-            ("{% if row['a'] != 'x' %}", Some(("a", Literal::Text))),
-            ("{% if a|int >= 4 %}", None),
-            ("{% if a == 4|string %}", None),
-            ("{% if a * 2 > 4 %}", None),
-            ("{% if a.b > 4 %}", None),
-            ("{% if b - a > 4 %}", None),
-            ("{% if 3 - 4 < a %}", None),
-        ] {
-            let facts = scan(source);
-            let found = facts.comparisons.first().map(|c| (c.column.as_str(), c.with));
-            assert_eq!(found, expected, "{source}");
-        }
-        assert_eq!(scan("{% if a == none %}{% endif %}\n{{ x if none != b }}{{ a is none }}").none_comparisons, [1, 2]);
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -149,6 +150,103 @@ fn renders_null_as_nothing_everywhere() {
     }
 }
 
+/// A row with a null, a NaN and ordinary values.
+fn row_with_a_null() -> RecordBatch {
+    let tags = ListArray::from_iter_primitive::<Int64Type, _, _>([None::<Vec<Option<i64>>>]);
+    let inner: Vec<(Arc<Field>, ArrayRef)> =
+        vec![(Arc::new(Field::new("score", DataType::Int64, true)), Arc::new(Int64Array::from(vec![None])))];
+    let meta = StructArray::from(inner);
+    let Ok(gone) = StructArray::try_new(meta.fields().clone(), meta.columns().to_vec(), Some(vec![false].into())) else {
+        unreachable!("a null struct of one row")
+    };
+    batch(vec![
+        ("x", Arc::new(Int64Array::from(vec![None]))),
+        ("t", Arc::new(StringArray::from(vec![None::<&str>]))),
+        ("flag", Arc::new(BooleanArray::from(vec![None]))),
+        ("due", Arc::new(Date32Array::from(vec![None]))),
+        ("nan", Arc::new(Float64Array::from(vec![f64::NAN]))),
+        ("n", Arc::new(Int64Array::from(vec![7]))),
+        ("s", text("abc")),
+        ("tags", Arc::new(tags)),
+        ("meta", Arc::new(meta)),
+        ("gone", Arc::new(gone)),
+    ])
+}
+
+#[test]
+fn a_comparison_with_a_null_or_nan_is_false_whatever_the_operator_and_the_side() {
+    let rows = row_with_a_null();
+    let values = ["x", "nan", "meta.score", "gone.score", "row.x", "row['nan']", "(x)", "x|int", "x|float|round(1)", "[x]|first"];
+    for value in values {
+        for operator in ["==", "!=", "<", "<=", ">", ">=", "in", "not in"] {
+            let others: &[&str] = if operator.ends_with("in") { &["[1, 2]", "'a'", "tags"] } else { &["5", "0", "n", value] };
+            for other in others {
+                for template in
+                    [format!("{{{{ {value} {operator} {other} }}}}"), format!("{{{{ {other} {operator} [{value}][0] }}}}")]
+                {
+                    if operator.ends_with("in") && template.starts_with(&format!("{{{{ {other}")) {
+                        continue;
+                    }
+                    assert_eq!(render(&template, &rows).unwrap(), "false", "{template}");
+                }
+            }
+        }
+        for test in ["eq(5)", "ne(5)", "lt(5)", "le(5)", "gt(5)", "ge(5)", "lessthan 5", "greaterthan 5", "equalto 5", "in [1]"] {
+            let template = format!("{{{{ {value} is {test} }}}}");
+            assert_eq!(render(&template, &rows).unwrap(), "false", "{template}");
+        }
+    }
+    for (template, expected) in [
+        ("{{ t == 'a' }}{{ t != 'a' }}{{ t < 'a' }}{{ t > 'a' }}{{ 'a' > t }}{{ t in 'abc' }}{{ 'a' in t }}", "false".repeat(7)),
+        (
+            "{{ t|upper != 'A' }}{{ t|trim == '' }}{{ t|lower > '' }}{{ t is startingwith 'a' }}{{ s is endingwith t }}",
+            "false".repeat(5),
+        ),
+        ("{{ flag == true }}{{ flag == false }}{{ flag != true }}{{ flag > false }}{{ due > '2026-01-01' }}", "false".repeat(5)),
+        ("{% set v = x %}{{ v > 5 }}{% for v in [x, 7] %} {{ v > 5 }}{% endfor %}", "false false true".to_owned()),
+        ("{% macro m(v) %}{{ v >= 0 }}{% endmacro %}{{ m(x) }} {{ m(n) }}", "false true".to_owned()),
+        ("{{ 0 < x < 9 }} {{ 0 < n < 9 }} {{ 0 < n < x }} {{ 9 > n > 0 > -1 }}", "false true false true".to_owned()),
+        ("{{ not (x > 5) }} {{ not x > 5 }} {{ not (x == 5) }}", "true true true".to_owned()),
+        (
+            "{{ x is none }} {{ n is none }} {{ nan is nan }} {{ n is nan }} {{ x is nan }}",
+            "true false true false false".to_owned(),
+        ),
+        (
+            "{{ [1, x, nan, 7]|select('gt', 0)|list }} {{ [{'a': x}, {'a': 7}]|selectattr('a', '>', 5)|list }}",
+            "[1,7] [{\"a\":7}]".to_owned(),
+        ),
+        ("{{ [x, 3, 1, nan]|max }} {{ [x, 3, 1, nan]|min }} {{ [x]|max|default('none') }}", "3 1 none".to_owned()),
+        ("{{ [x, 3, 1]|sort }} {{ [x, 3, 1]|sort(reverse=true) }}", "[1,3,null] [null,3,1]".to_owned()),
+        ("{{ [{'a': x}, {'a': 2}, {'a': 1}]|sort(attribute='a')|map(attribute='a')|list }}", "[1,2,null]".to_owned()),
+        ("{{ x|int(4) > 3 }} {{ x|int(default=4) > 3 }} {{ x|default(4) > 3 }}", "true true true".to_owned()),
+        ("{{ 'HIGH' if x > 5 else 'low' }} {{ [n > 5, x > 5] }} {{ {'k': x > 5} }}", "low [true,false] {\"k\":false}".to_owned()),
+        (
+            "{% for v in [1, x, 9] if v > 0 %}{{ v }}{% endfor %}{% if s == 'x' %}{% elif x > 5 %}a{% else %}b{% endif %}",
+            "19b".to_owned(),
+        ),
+    ] {
+        assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
+    }
+}
+
+#[test]
+fn renders_nothing_of_a_null_struct_or_list_and_finds_nothing_in_it() {
+    let rows = row_with_a_null();
+    for (template, expected) in [
+        ("[{{ gone }}{{ gone.score }}{{ gone['score'] }}{{ row.gone.score }}{{ tags }}{{ tags[0] }}]", "[]"),
+        ("{% for tag in tags %}[{{ tag }}]{% else %}none{% endfor %}{% for k, v in gone|items %}{{ k }}{% endfor %}", "none"),
+        ("{{ tags|length }} {{ gone|length }} {{ t|length }} {{ tags|join(',') }}", "0 0 0 "),
+        ("{{ tags|first }}{{ tags|last }}{{ tags|sort|json }} {{ tags|json }} {{ gone|json }}", "[] null null"),
+        ("{{ 'yes' if gone else 'no' }} {{ tags is none }} {{ gone.score is none }} {{ tags|default([1]) }}", "no true true [1]"),
+        ("{{ 1 in tags }} {{ 'score' in gone }}", "false false"),
+    ] {
+        assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
+    }
+    for template in ["{{ gone.other }}", "{{ meta.other }}"] {
+        assert!(render(template, &rows).unwrap_err().message.contains("is undefined"), "{template}");
+    }
+}
+
 #[test]
 fn gives_the_whole_row_as_row() {
     let rows = batch(vec![("Customer name", text("Ann")), ("b", text("2")), ("row", text("r"))]);
@@ -192,6 +290,7 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
         ("x", text("private words")),
         ("n", Arc::new(Int64Array::from(vec![i64::MAX]))),
         ("b", Arc::new(BinaryArray::from_vec(vec![b"private"]))),
+        ("z", Arc::new(Int64Array::from(vec![None]))),
     ]);
     for (template, line, kind, message) in [
         ("a\n{{ row.y }}", 2, "undefined value", "`row.y` is undefined"),
@@ -213,6 +312,13 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
         ("{{ x|number(2) }}", 1, "invalid operation", "`number` got a value that is no number"),
         ("\n\n{{ n ** 3 }}", 3, "invalid operation", "a calculation overflows"),
         ("{{ 7 + x }}", 1, "invalid operation", "tried to use + operator on unsupported types number and string"),
+        (
+            "{{ z + 7 }}",
+            1,
+            "invalid operation",
+            "tried to use + operator on unsupported types null and number; `|default(0)` stands in for a null, and \
+             `{% if … is not none %}` asks for one",
+        ),
         ("{% include x %}", 1, "template not found", "the row chooses a template that does not exist in the job's folder"),
         ("{% include '../' ~ x %}", 1, "invalid operation", "the row chooses a template outside of the job's folder"),
         (
@@ -312,7 +418,7 @@ fn refuses_words_and_comparisons_that_cannot_work() {
         ("{{ a", "`t` line 1: unexpected end of input, expected end of variable block"),
         (
             "{% if a >= 4 %}{% endif %}",
-            "`t` line 1: the column `a` is text and is compared with a number, which is the same for every row; write `|int` or `|float` behind the column",
+            "`t` line 1: the column `a` is text and is compared with a number, which is the same for every row; write `|int` or `|float` behind the column, or set `columns.a = \"int64\"` under `[source]`",
         ),
     ] {
         assert_eq!(check(template, &["a"]).unwrap_err().to_string(), message, "{template}");
@@ -355,6 +461,77 @@ fn counts_what_loaded_templates_read() {
     let mut templates = Templates::new(folder.path());
     templates.add_file(Path::new("child.j2")).unwrap();
     assert_eq!(templates.render("child.j2", Table::new(&rows, None).row(0)).unwrap(), "12");
+}
+
+#[test]
+fn names_the_fields_that_a_column_has() {
+    let rows = row_with_a_null();
+    for (template, message) in [
+        ("{{ meta.other }}", "`meta.other` is undefined; `meta` has `score`"),
+        ("{{ row.gone.other }}", "`row.gone.other` is undefined; `gone` has `score`"),
+    ] {
+        let messages = [user(template)];
+        let prompt =
+            Prompt::compile(&SystemSpec::default(), &messages, &Setting::in_folder(Path::new(".")), &rows.schema()).unwrap();
+        let table = prompt.table(&rows);
+        match prompt.render(&table, 0, &PromptLimits::WIDEST, &mut MediaFacts::default(), |_| {}) {
+            Err(RowFault::Render(error)) => assert_eq!(error.message, message),
+            other => panic!("{template}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn takes_names_in_any_script() {
+    let rows = batch(vec![("Größe", text("XL")), ("名前", text("Ann"))]);
+    assert_eq!(render("{{ Größe }} {{ row.Größe }} {{ row['Größe'] }} {{ 名前|upper }}", &rows).unwrap(), "XL XL XL ANN");
+    assert_eq!(check("{{ Größe }}{% if größe is defined %}{% endif %}", &["Größe"]).unwrap(), named(&["Größe"]));
+    let error = check("{{ Grösse }}", &["Größe"]).unwrap_err();
+    assert!(matches!(&error, Error::UnknownColumn { nearest: Some(name), .. } if name == "Größe"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn follows_no_link_out_of_the_jobs_folder() {
+    use std::os::unix::fs::symlink;
+    let folder = folder(&[("job/a.j2", "ok"), ("secret.j2", "secret"), ("outside/b.j2", "secret")]);
+    let job = folder.path().join("job");
+    symlink("../secret.j2", job.join("link.j2")).unwrap();
+    symlink("../outside", job.join("dir")).unwrap();
+    symlink("a.j2", job.join("inside.j2")).unwrap();
+    for (name, tag) in [("link.j2", "include"), ("dir/b.j2", "include"), ("link.j2", "extends"), ("link.j2", "import")] {
+        let text = if tag == "import" { format!("{{% import '{name}' as x %}}") } else { format!("{{% {tag} '{name}' %}}") };
+        let mut templates = Templates::new(&job);
+        let error = templates.add_text("t", text.clone()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("`t` line 1: `{name}` is a link that leads out of the job's folder, and templates load only what is in it"),
+            "{text}"
+        );
+    }
+    let rows = batch(vec![("x", text("link.j2"))]);
+    let mut templates = Templates::new(&job);
+    templates.add_text("t", "{% include x %}".to_owned()).unwrap();
+    let error = templates.render("t", Table::new(&rows, None).row(0)).unwrap_err();
+    assert_eq!(error.message, "the row chooses a template outside of the job's folder");
+    let mut templates = Templates::new(&job);
+    templates.add_text("t", "{% include 'inside.j2' %}".to_owned()).unwrap();
+    assert_eq!(templates.render("t", Value::UNDEFINED).unwrap(), "ok");
+}
+
+#[test]
+fn compares_in_loaded_templates_by_the_same_rules() {
+    let folder = folder(&[("part.j2", "{{ x > 5 }}"), ("m.j2", "{% macro m(v) %}{{ v != 5 }}{% endmacro %}")]);
+    let rows = batch(vec![("x", Arc::new(Int64Array::from(vec![None]))), ("name", text("part.j2"))]);
+    for template in ["{% include 'part.j2' %}", "{% include name %}", "{% from 'm.j2' import m %}{{ m(x) }}"] {
+        let mut templates = Templates::new(folder.path());
+        templates.add_text("t", template.to_owned()).unwrap();
+        assert_eq!(templates.render("t", Table::new(&rows, None).row(0)).unwrap(), "false", "{template}");
+    }
+    let mut templates = Templates::new(folder.path());
+    templates.add_text("t", "{% include 'part.j2' %}".to_owned()).unwrap();
+    let error = templates.check("t", &schema(&["x"])).unwrap_err();
+    assert!(error.to_string().starts_with("`part.j2` line 1: the column `x` is text and is compared with a number"), "{error}");
 }
 
 #[test]

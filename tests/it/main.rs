@@ -26,4 +26,5 @@ mod run;
 mod sdk_types;
 mod security;
 mod support;
+mod templates;
 mod usage;

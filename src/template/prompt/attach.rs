@@ -121,7 +121,9 @@ impl Rendering<'_> {
             Some(table) => table.row(self.row),
             None => Value::from_pairs(std::iter::empty::<(&str, Value)>()),
         });
-        Ok(self.templates.render(name, values.clone())?)
+        let values = values.clone();
+        let column = |name: &str| self.cell(name).map(|cells| cells.data_type().clone());
+        Ok(self.templates.render(name, values).map_err(|error| error.with_fields(column))?)
     }
 
     fn cell(&self, column: &str) -> Option<&ArrayRef> {

@@ -1,0 +1,551 @@
+//! Comparisons as SQL has them: one with a null, or with a NaN, is false, whatever the operator and the side.
+//!
+//! The engine orders values of different kinds by their kind, so that a null is greater than every number, text and date. Its
+//! operators cannot be replaced, but filters and tests can. So the operators of a template are written as filters of this room before
+//! it is compiled, operator by operator, in place:
+//!
+//! ```text
+//!   {% if score > 5 and x not in y %}   ──▶  {% if (score) |__RmGt( 5) and (x) |__RmNotIn( y) %}
+//!   {{ 0 < a <= 9 }}                    ──▶  {{ ((0) |__RmLt( a) and ( a) |__RmLe( 9)) }}
+//! ```
+//!
+//! Nothing else of the text changes, line ends included, so that errors name the lines of the file. The tokens are the engine's own.
+//!
+//! * `!=` and `not in` are false for a null, too: `not (x == 5)` is how to ask for everything else.
+//! * Whether a cell is null is asked with `is none`; whether a number is NaN, with `is nan`.
+//! * The tests `eq`, `ne`, `lt`, `le`, `gt`, `ge`, `in`, `startingwith`, `endingwith` and their other names follow the same rule, so
+//!   `select` and `selectattr` do.
+//! * `min` and `max` pass over nulls and NaN; `sort` puts them last (first, where it is reversed).
+
+use minijinja::machinery::{Span, Token, tokenize};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
+
+use super::row::is_null;
+
+/// The filters that stand for operators. Filters have names of their own, so no column can hide one.
+const FILTERS: [(Operator, &str); 8] = [
+    (Operator::Eq, "__RmEq"),
+    (Operator::Ne, "__RmNe"),
+    (Operator::Lt, "__RmLt"),
+    (Operator::Le, "__RmLe"),
+    (Operator::Gt, "__RmGt"),
+    (Operator::Ge, "__RmGe"),
+    (Operator::In, "__RmIn"),
+    (Operator::NotIn, "__RmNotIn"),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    In,
+    NotIn,
+}
+
+impl Operator {
+    fn filter(self) -> &'static str {
+        FILTERS.iter().find(|(operator, _)| *operator == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// Registers what the rewritten operators call, and the tests and filters that compare.
+pub(super) fn add(env: &mut Environment<'static>) {
+    env.add_filter("__RmEq", |a: &Value, b: &Value| compare(a, b, |a, b| a == b));
+    env.add_filter("__RmNe", |a: &Value, b: &Value| compare(a, b, |a, b| a != b));
+    env.add_filter("__RmLt", |a: &Value, b: &Value| compare(a, b, |a, b| a < b));
+    env.add_filter("__RmLe", |a: &Value, b: &Value| compare(a, b, |a, b| a <= b));
+    env.add_filter("__RmGt", |a: &Value, b: &Value| compare(a, b, |a, b| a > b));
+    env.add_filter("__RmGe", |a: &Value, b: &Value| compare(a, b, |a, b| a >= b));
+    env.add_filter("__RmIn", |state: &State, a: &Value, b: &Value| is_in(state, a, b));
+    env.add_filter("__RmNotIn", |state: &State, a: &Value, b: &Value| {
+        Ok::<bool, Error>(!is_in(state, a, b)? && !is_missing(a) && !is_missing(b))
+    });
+    for name in ["eq", "equalto", "=="] {
+        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a == b));
+    }
+    for name in ["ne", "!="] {
+        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a != b));
+    }
+    for name in ["lt", "lessthan", "<"] {
+        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a < b));
+    }
+    for name in ["le", "<="] {
+        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a <= b));
+    }
+    for name in ["gt", "greaterthan", ">"] {
+        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a > b));
+    }
+    for name in ["ge", ">="] {
+        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a >= b));
+    }
+    env.add_test("in", |state: &State, a: &Value, b: &Value| is_in(state, a, b));
+    env.add_test("startingwith", |a: &Value, b: &Value| affix(a, b, |text, start| text.starts_with(start)));
+    env.add_test("endingwith", |a: &Value, b: &Value| affix(a, b, |text, end| text.ends_with(end)));
+    env.add_test("nan", is_nan);
+    env.add_filter("min", |state: &State, items: &Value, kwargs: Kwargs| {
+        Ok::<Value, Error>(filters::min(state, comparable(items, &kwargs)?, kwargs)?)
+    });
+    env.add_filter("max", |state: &State, items: &Value, kwargs: Kwargs| {
+        Ok::<Value, Error>(filters::max(state, comparable(items, &kwargs)?, kwargs)?)
+    });
+    env.add_filter("sort", sort);
+}
+
+/// Whether a value takes part in no comparison.
+pub(super) fn is_missing(value: &Value) -> bool {
+    match value.kind() {
+        ValueKind::Number => is_nan(value),
+        ValueKind::Bool | ValueKind::String | ValueKind::Bytes => false,
+        _ => is_null(value),
+    }
+}
+
+fn is_nan(value: &Value) -> bool {
+    value.kind() == ValueKind::Number && !value.is_integer() && f64::try_from(value.clone()).is_ok_and(f64::is_nan)
+}
+
+#[inline]
+fn compare(a: &Value, b: &Value, holds: fn(&Value, &Value) -> bool) -> Result<bool, Error> {
+    defined(a)?;
+    defined(b)?;
+    Ok(!is_missing(a) && !is_missing(b) && holds(a, b))
+}
+
+/// The engine's own error for a name that stands for nothing.
+#[inline]
+fn defined(value: &Value) -> Result<(), Error> {
+    if value.is_undefined() { value.get_attr("").map(|_| ()) } else { Ok(()) }
+}
+
+fn is_in(state: &State, item: &Value, container: &Value) -> Result<bool, Error> {
+    defined(container)?;
+    defined(item)?;
+    if is_missing(item) || is_missing(container) {
+        return Ok(false);
+    }
+    match container.kind() {
+        ValueKind::String | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map | ValueKind::Plain => {
+            minijinja::tests::is_in(state, item, container)
+        }
+        other => {
+            let message = format!("`in` looks into a list, an object or a text, and got a {other}");
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        }
+    }
+}
+
+fn affix(text: &Value, affix: &Value, holds: fn(&str, &str) -> bool) -> Result<bool, Error> {
+    defined(text)?;
+    defined(affix)?;
+    if is_missing(text) || is_missing(affix) {
+        return Ok(false);
+    }
+    let words = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Ok(holds(&words(text), &words(affix)))
+}
+
+/// The items of a list that can be compared: neither null nor NaN, nor is the attribute they are compared by.
+fn comparable(items: &Value, kwargs: &Kwargs) -> Result<Value, Error> {
+    let attribute = kwargs.peek::<Option<&str>>("attribute")?;
+    let kept = split(items, attribute)?.0;
+    Ok(Value::from(kept))
+}
+
+/// The engine's order for what can be compared; what cannot stands behind it, or before it where the order is reversed.
+fn sort(state: &State, items: &Value, kwargs: Kwargs) -> Result<Value, Error> {
+    let attribute = kwargs.peek::<Option<&str>>("attribute")?;
+    // By several attributes the engine's order, in which nulls come last, is the only one there is.
+    let (kept, missing) = match attribute {
+        Some(attributes) if attributes.contains(',') => (list(items)?, Vec::new()),
+        _ => split(items, attribute)?,
+    };
+    let reverse = kwargs.peek::<Option<bool>>("reverse")?.unwrap_or(false);
+    let sorted = filters::sort(state, Value::from(kept), kwargs)?;
+    if missing.is_empty() {
+        return Ok(sorted);
+    }
+    let sorted = list(&sorted)?.into_iter();
+    let all: Vec<Value> = if reverse { missing.into_iter().chain(sorted).collect() } else { sorted.chain(missing).collect() };
+    Ok(Value::from(all))
+}
+
+fn list(items: &Value) -> Result<Vec<Value>, Error> {
+    let not_a_list = |e| Error::new(ErrorKind::InvalidOperation, "cannot convert value to list").with_source(e);
+    items.try_iter().map_err(not_a_list)?.checked().collect()
+}
+
+/// What can be compared, and what cannot.
+fn split(items: &Value, attribute: Option<&str>) -> Result<(Vec<Value>, Vec<Value>), Error> {
+    let mut kept = Vec::new();
+    let mut missing = Vec::new();
+    for item in list(items)? {
+        let by = match attribute {
+            Some(path) => at_path(&item, path),
+            None => item.clone(),
+        };
+        if is_missing(&by) { &mut missing } else { &mut kept }.push(item);
+    }
+    Ok((kept, missing))
+}
+
+fn at_path(item: &Value, path: &str) -> Value {
+    let step = |value: Value, part: &str| match part.parse::<usize>() {
+        Ok(place) => value.get_item(&Value::from(place)),
+        Err(_) => value.get_attr(part),
+    };
+    path.split('.').try_fold(item.clone(), step).unwrap_or(Value::UNDEFINED)
+}
+
+/// Writes the comparisons of a template as filters. The template is one that the engine takes.
+///
+/// # Errors
+/// The engine's, where it does not.
+pub(super) fn rewrite(source: &str, syntax: &SyntaxConfig) -> Result<String, Error> {
+    let tokens = tokenize(source, false, syntax.clone()).collect::<Result<Vec<_>, _>>()?;
+    let mut out = Writer { source, at: 0, text: String::with_capacity(source.len() + 64) };
+    let mut rest = &tokens[..];
+    while let Some(start) = rest.iter().position(|(t, _)| matches!(t, Token::VariableStart | Token::BlockStart)) {
+        let is_block = matches!(rest[start].0, Token::BlockStart);
+        let body = &rest[start + 1..];
+        let end = body.iter().position(|(t, _)| matches!(t, Token::VariableEnd | Token::BlockEnd)).unwrap_or(body.len());
+        out.list(if is_block { expressions(&body[..end]) } else { &body[..end] });
+        rest = &body[end..];
+    }
+    out.copy_to(source.len());
+    Ok(out.text)
+}
+
+type Spanned<'s> = (Token<'s>, Span);
+
+fn start(token: &Spanned<'_>) -> usize {
+    token.1.start_offset as usize
+}
+
+fn end(token: &Spanned<'_>) -> usize {
+    token.1.end_offset as usize
+}
+
+fn is_word(token: Option<&Spanned<'_>>, word: &str) -> bool {
+    matches!(token, Some((Token::Ident(name), _)) if *name == word)
+}
+
+/// The part of a statement that holds expressions: without its first word, the names a loop sets, and the words behind it.
+fn expressions<'t, 's>(tag: &'t [Spanned<'s>]) -> &'t [Spanned<'s>] {
+    let Some((Token::Ident(keyword), _)) = tag.first() else { return tag };
+    let body = &tag[1..];
+    let ends = |words: &[&str]| {
+        let from = body.len().checked_sub(words.len());
+        from.filter(|&from| from > 0 && words.iter().zip(&body[from..]).all(|(word, token)| is_word(Some(token), word)))
+    };
+    match *keyword {
+        "for" => {
+            let from = body.iter().position(|token| is_word(Some(token), "in")).map_or(0, |at| at + 1);
+            let to = ends(&["recursive"]).filter(|&to| to > from && is_operand_end(&body[to - 1])).unwrap_or(body.len());
+            &body[from..to]
+        }
+        "include" | "import" => {
+            let words = [&["ignore", "missing"][..], &["with", "context"], &["without", "context"]];
+            let to = words.into_iter().filter_map(ends).min().unwrap_or(body.len());
+            &body[..to]
+        }
+        _ => body,
+    }
+}
+
+/// Whether an operand may end with a token.
+fn is_operand_end(token: &Spanned<'_>) -> bool {
+    match token.0 {
+        Token::Ident(name) => !matches!(name, "and" | "or" | "not" | "if" | "else" | "in" | "is"),
+        Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Int128(_) | Token::Float(_) => true,
+        Token::ParenClose | Token::BracketClose | Token::BraceClose => true,
+        _ => false,
+    }
+}
+
+/// What a token is between operands.
+enum Role {
+    Operand,
+    /// An operator, and how many tokens it has.
+    Operator(Operator, usize),
+    /// Something that binds less than a comparison.
+    Separator,
+}
+
+fn role(tokens: &[Spanned<'_>], at: usize) -> Role {
+    let before = at.checked_sub(1).map(|before| &tokens[before]);
+    let follows_operand = before.is_some_and(is_operand_end);
+    match &tokens[at].0 {
+        Token::Eq => Role::Operator(Operator::Eq, 1),
+        Token::Ne => Role::Operator(Operator::Ne, 1),
+        Token::Lt => Role::Operator(Operator::Lt, 1),
+        Token::Lte => Role::Operator(Operator::Le, 1),
+        Token::Gt => Role::Operator(Operator::Gt, 1),
+        Token::Gte => Role::Operator(Operator::Ge, 1),
+        Token::Comma | Token::Colon | Token::Assign => Role::Separator,
+        // `f(*list)`: the mark stands before an operand where `a * b` has one on either side.
+        Token::Mul | Token::Pow if !follows_operand => Role::Separator,
+        Token::Ident(_) if matches!(before, Some((Token::Dot | Token::Pipe, _))) => Role::Operand,
+        // The name of a test.
+        Token::Ident(name) if is_word(before, "is") && at > 1 && is_operand_end(&tokens[at - 2]) && *name != "not" => {
+            Role::Operand
+        }
+        Token::Ident("not") if is_word(before, "is") => Role::Operand,
+        Token::Ident(_) if is_word(before, "not") && at > 1 && is_word(tokens.get(at - 2), "is") => Role::Operand,
+        Token::Ident("in") if follows_operand => Role::Operator(Operator::In, 1),
+        Token::Ident("not") if follows_operand && is_word(tokens.get(at + 1), "in") => Role::Operator(Operator::NotIn, 2),
+        Token::Ident("and" | "or" | "not" | "if" | "else") => Role::Separator,
+        _ => Role::Operand,
+    }
+}
+
+/// Copies the source, with its comparisons written anew.
+struct Writer<'s> {
+    source: &'s str,
+    at: usize,
+    text: String,
+}
+
+impl Writer<'_> {
+    fn copy_to(&mut self, to: usize) {
+        if to > self.at {
+            self.text.push_str(&self.source[self.at..to]);
+            self.at = to;
+        }
+    }
+
+    /// Writes expressions, and what stands between them.
+    fn list(&mut self, tokens: &[Spanned<'_>]) {
+        let mut at = 0;
+        while at < tokens.len() {
+            let (operands, operators, next) = chain(tokens, at);
+            match operators.as_slice() {
+                [] => {
+                    if let Some(operand) = operands.first() {
+                        self.operand(operand);
+                    }
+                }
+                _ => self.comparison(&operands, &operators),
+            }
+            at = next;
+            if let Some(separator) = tokens.get(at) {
+                self.copy_to(end(separator));
+                at += 1;
+            }
+        }
+    }
+
+    fn comparison(&mut self, operands: &[&[Spanned<'_>]], operators: &[(Operator, &[Spanned<'_>])]) {
+        let is_whole = |operand: &&[Spanned<'_>]| !operand.is_empty();
+        if operands.len() != operators.len() + 1 || !operands.iter().all(is_whole) {
+            return;
+        }
+        self.copy_to(start(&operands[0][0]));
+        let is_chain = operators.len() > 1;
+        if is_chain {
+            self.text.push('(');
+        }
+        let first = self.text.len();
+        self.operand(operands[0]);
+        let mut left = self.text.split_off(first);
+        for (i, (operator, tokens)) in operators.iter().enumerate() {
+            if i > 0 {
+                self.text.push_str(" and ");
+            }
+            self.text.push('(');
+            self.text.push_str(&left);
+            self.text.push(')');
+            self.copy_to(start(&tokens[0]));
+            self.text.push('|');
+            self.text.push_str(operator.filter());
+            self.text.push('(');
+            // An operator of two words may stand on two lines.
+            let lines = self.source[start(&tokens[0])..end(&tokens[tokens.len() - 1])].matches('\n').count();
+            self.text.extend(std::iter::repeat_n('\n', lines));
+            self.at = end(&tokens[tokens.len() - 1]);
+            let right = &operands[i + 1];
+            self.copy_to(start(&right[0]));
+            let from = self.text.len();
+            self.operand(right);
+            left = self.text[from..].to_owned();
+            self.text.push(')');
+        }
+        if is_chain {
+            self.text.push(')');
+        }
+    }
+
+    /// Writes an operand: its brackets hold expressions of their own.
+    fn operand(&mut self, tokens: &[Spanned<'_>]) {
+        let mut at = 0;
+        while at < tokens.len() {
+            let close = closing(tokens, at);
+            self.copy_to(end(&tokens[at]));
+            if close > at {
+                self.list(&tokens[at + 1..close]);
+                if let Some(bracket) = tokens.get(close) {
+                    self.copy_to(end(bracket));
+                }
+            }
+            at = close + 1;
+        }
+    }
+}
+
+/// The operands and operators from a token on, up to what binds less than a comparison.
+#[expect(clippy::type_complexity, reason = "two lists of slices and a place")]
+fn chain<'t, 's>(tokens: &'t [Spanned<'s>], from: usize) -> (Vec<&'t [Spanned<'s>]>, Vec<(Operator, &'t [Spanned<'s>])>, usize) {
+    let (mut operands, mut operators) = (Vec::new(), Vec::new());
+    let (mut at, mut begin) = (from, from);
+    while at < tokens.len() {
+        // What stands before the first of these tokens belongs to something else.
+        match role(&tokens[from..], at - from) {
+            Role::Separator => break,
+            Role::Operator(operator, len) => {
+                operands.push(&tokens[begin..at]);
+                operators.push((operator, &tokens[at..at + len]));
+                at += len;
+                begin = at;
+            }
+            Role::Operand => at = closing(tokens, at) + 1,
+        }
+    }
+    let to = at.min(tokens.len());
+    if begin < to || !operators.is_empty() {
+        operands.push(&tokens[begin..to]);
+    }
+    (operands, operators, to)
+}
+
+/// Where the bracket at a place is closed; the place itself, where there is none.
+fn closing(tokens: &[Spanned<'_>], at: usize) -> usize {
+    let mut depth = 0_usize;
+    for (i, (token, _)) in tokens.iter().enumerate().skip(at) {
+        match token {
+            Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => depth += 1,
+            Token::ParenClose | Token::BracketClose | Token::BraceClose => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return i;
+        }
+    }
+    tokens.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::{UndefinedBehavior, context};
+
+    use super::*;
+
+    fn rewritten(source: &str) -> String {
+        rewrite(source, &SyntaxConfig::default()).unwrap()
+    }
+
+    #[test]
+    fn writes_comparisons_as_filters_and_leaves_the_rest_and_its_lines() {
+        for (source, expected) in [
+            (
+                "a < b {% raw %}{{ a < b }}{% endraw %}{# {{ a < b }} #}",
+                "a < b {% raw %}{{ a < b }}{% endraw %}{# {{ a < b }} #}",
+            ),
+            ("{{ a }} {%- if a -%}x{% endif %}", "{{ a }} {%- if a -%}x{% endif %}"),
+            ("{{ a is not none and b is in [1] }}", "{{ a is not none and b is in [1] }}"),
+            ("{% if a > 5 %}", "{% if (a) |__RmGt( 5) %}"),
+            ("{{ a\n  not\n in b -}}", "{{ (a)\n  |__RmNotIn(\n b) -}}"),
+            ("{{ x.y|f(a==1)+1 != -2 or c }}", "{{ (x.y|f((a)|__RmEq(1))+1) |__RmNe( -2) or c }}"),
+            ("{% for x in y if x > 1 recursive %}", "{% for x in y if (x) |__RmGt( 1) recursive %}"),
+            ("{{ 'ä' == 'ö' }}", "{{ ('ä') |__RmEq( 'ö') }}"),
+        ] {
+            assert_eq!(rewritten(source), expected, "{source}");
+        }
+    }
+
+    const ATOMS: &[&str] = &[
+        "a",
+        "b",
+        "3",
+        "'x'",
+        "c",
+        "d",
+        "(a + 1)",
+        "-b",
+        "d[0]",
+        "m.k",
+        "a|abs",
+        "c|length",
+        "(a if b > 4 else c)",
+        "f(a > 1, k=b < 2)",
+        "[a == 3, b][0]",
+        "{'k': a != 3}.k",
+        "d|select('gt', 1)|list",
+        "a is divisibleby 3",
+        "c is not none",
+        "d[a > 9:]",
+        "a * 2",
+    ];
+
+    const FRAMES: &[&str] = &[
+        "{{ E }}",
+        "{{ not E }}",
+        "{{ E and F or E }}",
+        "{% if E %}1{% elif F %}2{% else %}3{% endif %}",
+        "{{ 'y' if E else F }}",
+        "{% set v = E %}{{ v }}{% set w, u = E, F %}{{ w }}{{ u }}",
+        "{% for x in d if x != E recursive %}{{ x }}{% else %}-{% endfor %}",
+        "{% with v = E, w = F %}{{ v }}{{ w }}{% endwith %}",
+        "{% macro n(p, q=E) %}{{ p }}{{ q > 1 }}{% endmacro %}{{ n(F) }}{% call n(E) %}{% endcall %}",
+        "{{ [E, F, (E)] }}{{ {'a': E, 'b': F} }}",
+        "{% filter upper %}{{ E }}{% endfilter %}{% do f(E) %}",
+        "{{- f(E, *d) -}} {{ f(*d, **m) }}",
+    ];
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config {
+            cases: 500,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(7),
+            failure_persistence: None,
+            ..proptest::test_runner::Config::default()
+        })]
+
+        /// Where nothing is null, what is rewritten renders as the engine would have rendered it.
+        #[test]
+        fn says_what_the_engine_says_where_nothing_is_null(
+            frame in 0..FRAMES.len(),
+            atoms in proptest::collection::vec(0..ATOMS.len(), 6),
+            operators in proptest::collection::vec(0..10_usize, 4),
+        ) {
+            let operator = |at: usize| ["==", "!=", "<", "<=", ">", ">=", "in", "not in", "~", "+"][operators[at]];
+            let atom = |at: usize| ATOMS[atoms[at]];
+            let e = format!("{} {} {}", atom(0), operator(0), atom(1));
+            let f = format!("{} {} {} {} {}", atom(2), operator(1), atom(3), operator(2), atom(4));
+            let source = FRAMES[frame].replace('E', &e).replace('F', &f);
+            let render = |source: &str, ours: bool| {
+                let mut env = Environment::new();
+                env.set_undefined_behavior(UndefinedBehavior::Strict);
+                env.add_function("f", |args: minijinja::value::Rest<Value>| format!("{}", args.len()));
+                if ours {
+                    add(&mut env);
+                }
+                env.add_template_owned("t", source.to_owned())?;
+                let values = context! { a => 3, b => 5, c => "xyz", d => [3, 7], m => context! { k => 1 } };
+                env.get_template("t")?.render(values)
+            };
+            let plain = render(&source, false);
+            let ours = render(&rewritten(&source), true);
+            match (plain, ours) {
+                // What the engine does not take is not rewritten.
+                (Err(plain), _) if plain.kind() == ErrorKind::SyntaxError => {}
+                (Ok(plain), Ok(ours)) => proptest::prop_assert_eq!(plain, ours, "{}", source),
+                (Err(plain), Err(ours)) => proptest::prop_assert_eq!(plain.line(), ours.line(), "{}", source),
+                (plain, ours) => proptest::prop_assert!(false, "{source}: {plain:?}, {ours:?}"),
+            }
+        }
+    }
+}
