@@ -361,7 +361,11 @@ impl BatchApi for Anthropic {
                 ApiError::new(call.name(), ApiError::BODY, "the parameters are not a JSON object", Delivery::NotSent)
             })?;
             let outgoing = self.post(call, "/v1/messages/count_tokens", Payload::Json(params.into()));
-            self.read_soon(outgoing, |count: wire::WireCount| Ok(count.input_tokens)).await
+            let check = |count: wire::WireCount| match count.input_tokens {
+                tokens if tokens <= wire::MAX_COUNT => Ok(tokens),
+                _ => Err("it counts more tokens than a request can have"),
+            };
+            self.read_soon(outgoing, check).await
         }
         .boxed()
     }
