@@ -124,8 +124,10 @@ async fn candidates(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<Option
         let Some(page) = driver.unless_leaving(list).await else { return Ok(None) };
         let page = page.map_err(|source| stopped(run, format!("cannot look for batch {batch}, whose fate is open"), source))?;
         let is_past = page.data.last().is_some_and(|last| last.created_at < oldest);
-        // No batch is empty: one whose counts say so is not counted yet, or its counts cannot be read.
-        let has_size = |b: &RemoteBatch| [0, requests].contains(&b.request_counts.total());
+        // A batch that was only just made may not be counted yet.
+        let has_size = |b: &RemoteBatch| {
+            b.request_counts.total() == requests || (b.request_counts.total() == 0 && b.processing_status != Processing::Ended)
+        };
         let may_be_it = |b: &RemoteBatch| b.created_at >= oldest && has_size(b) && !run.is_not(&b.id, batch);
         look.candidates.extend(page.data.into_iter().filter(may_be_it));
         if is_past || !page.has_more || page.last_id.is_none() || page.last_id == after {
