@@ -42,6 +42,8 @@ pub const LIMITS: Limits = Limits { max_requests: 100_000, max_bytes: 250_000_00
 const BATCHES: &str = "/v1/messages/batches";
 /// Models of these stages are listed; retired ones only on request.
 const LIFECYCLES: [&str; 3] = ["active", "deprecated", "retired"];
+/// More tokens than a request can have: a thousand times the largest context window.
+const MAX_COUNTED_TOKENS: u64 = 1_000_000_000;
 /// Models on one page; more than there are.
 const MODELS_A_PAGE: u32 = 1000;
 const MAX_MODEL_PAGES: usize = 20;
@@ -361,7 +363,11 @@ impl BatchApi for Anthropic {
                 ApiError::new(call.name(), ApiError::BODY, "the parameters are not a JSON object", Delivery::NotSent)
             })?;
             let outgoing = self.post(call, "/v1/messages/count_tokens", Payload::Json(params.into()));
-            self.read_soon(outgoing, |count: wire::WireCount| Ok(count.input_tokens)).await
+            let check = |count: wire::WireCount| match count.input_tokens {
+                tokens if tokens <= MAX_COUNTED_TOKENS => Ok(tokens),
+                _ => Err("it counts more tokens than a request can have"),
+            };
+            self.read_soon(outgoing, check).await
         }
         .boxed()
     }

@@ -465,16 +465,14 @@ impl UsagePart<'_> {
             Found::Odd => is_odd = true,
             Found::Is(steps) if steps.is_empty() => {}
             Found::Is(steps) => {
+                let steps: Option<Vec<Iteration>> = steps.into_iter().map(|step| step.value()?.read()).collect();
                 let mut sums = TokenCounts::default();
-                for step in steps {
-                    let (step, is_odd_step) = step.value().map_or((Iteration::default(), true), StepPart::read);
-                    is_odd |= is_odd_step;
-                    sums.add(step.tokens);
-                    iterations.push(step);
-                }
+                steps.iter().flatten().for_each(|step| sums.add(step.tokens));
                 // What the top level names is part of the list; a list that holds less has lost something.
-                is_odd |= holds_less(sums, tokens);
-                tokens = sums;
+                match steps.filter(|_| !holds_less(sums, tokens)) {
+                    Some(steps) => (tokens, iterations) = (sums, steps),
+                    None => is_odd = true,
+                }
             }
         }
         // One step by the model that answered is the whole of it.
@@ -515,8 +513,8 @@ impl UsagePart<'_> {
 }
 
 impl StepPart<'_> {
-    /// The step, and whether its price cannot be told.
-    fn read(self) -> (Iteration, bool) {
+    /// The step; `None` where its price cannot be told.
+    fn read(self) -> Option<Iteration> {
         let written = (self.cache_creation_input_tokens, self.cache_creation);
         let (tokens, is_odd) = counts([self.input_tokens, self.cache_read_input_tokens, self.output_tokens], written);
         // Only these are by the model that answered where they name none.
@@ -524,7 +522,7 @@ impl StepPart<'_> {
         let has_model = matches!(self.model, Found::Is(_)) || (is_own && !self.model.is_odd());
         let is_whole = tokens.input_tokens.is_some() && tokens.output_tokens.is_some();
         let model = self.model.value().map(Cow::into_owned);
-        (Iteration { model, tokens }, is_odd || !has_model || !is_whole)
+        (!is_odd && has_model && is_whole).then_some(Iteration { model, tokens })
     }
 }
 
