@@ -89,10 +89,10 @@ pub(super) fn add(env: &mut Environment<'static>) {
     env.add_test("endingwith", |a: &Value, b: &Value| affix(a, b, |text, end| text.ends_with(end)));
     env.add_test("nan", is_nan);
     env.add_filter("min", |state: &State, items: &Value, kwargs: Kwargs| {
-        Ok::<Value, Error>(filters::min(state, comparable(items, &kwargs)?, kwargs)?)
+        filters::min(state, comparable(items, &kwargs)?, kwargs)
     });
     env.add_filter("max", |state: &State, items: &Value, kwargs: Kwargs| {
-        Ok::<Value, Error>(filters::max(state, comparable(items, &kwargs)?, kwargs)?)
+        filters::max(state, comparable(items, &kwargs)?, kwargs)
     });
     env.add_filter("sort", sort);
 }
@@ -114,7 +114,8 @@ fn is_nan(value: &Value) -> bool {
 fn compare(a: &Value, b: &Value, holds: fn(&Value, &Value) -> bool) -> Result<bool, Error> {
     defined(a)?;
     defined(b)?;
-    Ok(!is_missing(a) && !is_missing(b) && holds(a, b))
+    // What does not hold anyway need not be looked at.
+    Ok(holds(a, b) && !is_missing(a) && !is_missing(b))
 }
 
 /// The engine's own error for a name that stands for nothing.
@@ -486,7 +487,7 @@ mod tests {
         "{'k': a != 3}.k",
         "d|select('gt', 1)|list",
         "a is divisibleby 3",
-        "c is not none",
+        "(c is not none)",
         "d[a > 9:]",
         "a * 2",
     ];

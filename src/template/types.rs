@@ -206,6 +206,9 @@ impl Typed {
     }
 }
 
+/// An argument: its name, if it has one; what it is, and its line; and the text that it is, where it is a constant.
+type Argument<'a> = (Option<&'a str>, (Typed, usize), Option<String>);
+
 struct Checker<'a> {
     place: &'a Place<'a>,
     /// Whether a name that was not set here may have been set elsewhere.
@@ -518,7 +521,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The arguments of a call, with their names.
-    fn arguments(&mut self, args: &[CallArg<'a>]) -> Vec<(Option<&'a str>, (Typed, usize), Option<String>)> {
+    fn arguments(&mut self, args: &[CallArg<'a>]) -> Vec<Argument<'a>> {
         let mut found = Vec::new();
         for arg in args {
             let (name, expr) = match arg {
@@ -587,13 +590,7 @@ impl<'a> Checker<'a> {
     }
 
     /// What a filter makes.
-    fn filter(
-        &mut self,
-        name: &str,
-        line: usize,
-        input: Typed,
-        args: &[(Option<&'a str>, (Typed, usize), Option<String>)],
-    ) -> Typed {
+    fn filter(&mut self, name: &str, line: usize, input: Typed, args: &[Argument<'a>]) -> Typed {
         let word = |at: usize| args.get(at).and_then(|arg| arg.2.as_deref());
         match name {
             "trim" | "lower" | "upper" | "title" | "capitalize" | "string" | "safe" if input.kind == Kind::Text => input,
@@ -667,10 +664,8 @@ impl<'a> Checker<'a> {
                 Some(right),
             ) => self.compare(left, right),
             ("in", Some(right)) => self.contains(left, right),
-            ("true" | "false", _) => {
-                if left.0.class().is_some_and(|class| class != Class::Bool) {
-                    self.clash(left, &(Typed::of(Kind::Bool), left.1));
-                }
+            ("true" | "false", _) if left.0.class().is_some_and(|class| class != Class::Bool) => {
+                self.clash(left, &(Typed::of(Kind::Bool), left.1));
             }
             _ => {}
         }
