@@ -110,7 +110,8 @@ impl Look {
     fn with(spec: &SourceSpec) -> Result<Look, source::Error> {
         let source = Source::open(spec, Path::new("."))?;
         let mut profiler = Profiler::new(source.schema());
-        let is_csv = Source::open(&SourceSpec { null: source::Texts::One("NA".to_owned()), ..spec.clone() }, Path::new(".")).is_ok();
+        let is_csv =
+            Source::open(&SourceSpec { null: source::Texts::One("NA".to_owned()), ..spec.clone() }, Path::new(".")).is_ok();
         let mut is_there = [false; NULLS.len()];
         for rows in source.scan(None)? {
             let batch = rows?.batch;
@@ -442,9 +443,43 @@ fn template_text(suggestion: &Suggestion, look: &Look) -> String {
 fn variable(column: &str) -> String {
     // Words of the template language, of which some may be used as variables: `row["…"]` is right for all of them.
     const RESERVED: [&str; 37] = [
-        "and", "or", "not", "in", "is", "if", "elif", "else", "endif", "for", "endfor", "true", "false", "none", "row", "loop", "self",
-        "super", "caller", "range", "dict", "namespace", "debug", "cycler", "joiner", "set", "block", "macro", "filter", "with", "do",
-        "import", "from", "include", "extends", "call", "raw",
+        "and",
+        "or",
+        "not",
+        "in",
+        "is",
+        "if",
+        "elif",
+        "else",
+        "endif",
+        "for",
+        "endfor",
+        "true",
+        "false",
+        "none",
+        "row",
+        "loop",
+        "self",
+        "super",
+        "caller",
+        "range",
+        "dict",
+        "namespace",
+        "debug",
+        "cycler",
+        "joiner",
+        "set",
+        "block",
+        "macro",
+        "filter",
+        "with",
+        "do",
+        "import",
+        "from",
+        "include",
+        "extends",
+        "call",
+        "raw",
     ];
     if is_plain(column) && !RESERVED.contains(&column.to_ascii_lowercase().as_str()) {
         column.to_owned()

@@ -199,7 +199,12 @@ fn write(args: &Models, common: &Common, refresh: &Refresh, seen: Date) -> Resul
             "name another file with --out, lay it over with --models to have it brought up to date, or replace it with --force",
         ));
     }
-    let own = common.models.as_deref().map(|own| durable::read_text(own, durable::MAX_SETTINGS_BYTES)).transpose().map_err(|e| cannot("read", &e))?;
+    let own = common
+        .models
+        .as_deref()
+        .map(|own| durable::read_text(own, durable::MAX_SETTINGS_BYTES))
+        .transpose()
+        .map_err(|e| cannot("read", &e))?;
     let text = refresh.overrides(own.as_deref(), seen).map_err(|e| cannot("read", &e))?;
     rowmill::durable::write_file(&file, text.as_bytes()).map_err(|e| cannot("write", &e))?;
     Ok(file)

@@ -64,7 +64,11 @@ impl Dialect {
         clash("escape", escape, &[Some(delimiter)])?;
         clash("comment", comment, &[Some(delimiter), quote, escape])?;
         if let (Some(escape), None) = (spec.escape, quote) {
-            return Err(bad("escape", &escape.to_string(), "for quotation marks inside quoted cells, and `source.quote = \"\"` says that there are none"));
+            return Err(bad(
+                "escape",
+                &escape.to_string(),
+                "for quotation marks inside quoted cells, and `source.quote = \"\"` says that there are none",
+            ));
         }
         let nulls = spec.null.as_slice();
         if spec.empty == EmptyCells::Text && nulls.iter().any(String::is_empty) {
@@ -284,7 +288,15 @@ impl Column {
             self.cells.append_null();
         } else if self.decimal_comma {
             // A point in such a cell would be a mark between thousands: as a comma, it makes no number.
-            let swapped = |c| if c == ',' { '.' } else if c == '.' { ',' } else { c };
+            let swapped = |c| {
+                if c == ',' {
+                    '.'
+                } else if c == '.' {
+                    ','
+                } else {
+                    c
+                }
+            };
             self.cells.append_value(cell.chars().map(swapped).collect::<String>());
         } else {
             self.cells.append_value(cell);

@@ -393,9 +393,7 @@ fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<C
 fn same_header(first_path: &Path, first: &csv::Header, path: &Path, other: &csv::Header) -> Result<(), Error> {
     let (Some(a), Some(b)) = (&first.written, &other.written) else { return Ok(()) };
     match a.iter().zip(b).position(|(a, b)| a != b) {
-        Some(at) => {
-            Err(Error::HeadersDiffer { path: path.to_path_buf(), first: first_path.to_path_buf(), column: at + 1 })
-        }
+        Some(at) => Err(Error::HeadersDiffer { path: path.to_path_buf(), first: first_path.to_path_buf(), column: at + 1 }),
         None => Ok(()),
     }
 }

@@ -58,7 +58,9 @@ impl Unsupported {
             "orc" => Unsupported::Other("an ORC file"),
             "sqlite" | "sqlite3" | "db" | "duckdb" => Unsupported::Other("a database"),
             "xml" => Unsupported::Other("an XML file"),
-            "sas7bdat" | "sav" | "dta" | "rds" | "rdata" | "pkl" | "pickle" => Unsupported::Other("a file of a statistics program"),
+            "sas7bdat" | "sav" | "dta" | "rds" | "rdata" | "pkl" | "pickle" => {
+                Unsupported::Other("a file of a statistics program")
+            }
             _ => return None,
         })
     }
@@ -94,9 +96,13 @@ mod tests {
 
     #[test]
     fn knows_addresses_and_kinds_of_files() {
-        for (path, scheme) in
-            [("s3://b/k.csv", "s3"), ("GS://b/*.csv", "gs"), ("az://c/x", "az"), ("https://h/a.csv", "https"), ("file:///a", "file")]
-        {
+        for (path, scheme) in [
+            ("s3://b/k.csv", "s3"),
+            ("GS://b/*.csv", "gs"),
+            ("az://c/x", "az"),
+            ("https://h/a.csv", "https"),
+            ("file:///a", "file"),
+        ] {
             assert_eq!(Unsupported::of_address(path), Some(Unsupported::Address { scheme: scheme.to_owned() }));
         }
         for path in ["a.csv", "c://windows", "a b://c", "://x", "data/s3:/x"] {

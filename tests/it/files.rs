@@ -48,7 +48,11 @@ fn refuses_files_larger_than_their_purpose_allows() {
     let work = Workdir::new().with_rows(2);
     let large = std::fs::File::create(work.path("large.j2")).unwrap();
     large.set_len((32 << 20) + 1).unwrap();
-    refuses(&work, &JOB.replace("text = \"Text: {{ body }}\"", "template = \"large.j2\""), &["33554433 bytes or more, and at most"]);
+    refuses(
+        &work,
+        &JOB.replace("text = \"Text: {{ body }}\"", "template = \"large.j2\""),
+        &["33554433 bytes or more, and at most"],
+    );
     std::fs::File::create(work.path("large.toml")).unwrap().set_len((16 << 20) + 1).unwrap();
     assert!(work.rowmill(&["check", "large.toml"]).expect(2).stderr.contains("at most 16777216 are read"));
 }
@@ -99,7 +103,11 @@ fn loses_no_row_of_a_file_with_escaped_quotation_marks() {
     work.write("rows.csv", text).write("job.toml", JOB);
     for args in [&["check", "job.toml"][..], &["run", "job.toml", "--simulate"]] {
         let refused = work.rowmill(args).expect(2);
-        assert!(refused.stderr.contains("line 201, byte 6: text follows the closing quotation mark of column `body`"), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("line 201, byte 6: text follows the closing quotation mark of column `body`"),
+            "{}",
+            refused.stderr
+        );
         assert!(refused.stderr.contains("hint: set `source.escape = \"\\\\\"`"), "{}", refused.stderr);
     }
     work.write("job.toml", JOB.replace("\"rows.csv\"", "\"rows.csv\"\nescape = \"\\\\\""));

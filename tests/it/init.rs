@@ -44,7 +44,8 @@ fn every_type() -> Vec<(&'static str, ArrayRef)> {
     ];
     let words: DictionaryArray<Int32Type> = vec!["x", "y", "z"].into_iter().collect();
     let decimals = Decimal128Array::from(vec![1, 2, 3]).with_precision_and_scale(10, 2).expect("a decimal");
-    let wide = Decimal256Array::from_iter_values([1, 2, 3].map(i256::from_i128)).with_precision_and_scale(60, 2).expect("a decimal");
+    let wide =
+        Decimal256Array::from_iter_values([1, 2, 3].map(i256::from_i128)).with_precision_and_scale(60, 2).expect("a decimal");
     vec![
         ("bool", Arc::new(BooleanArray::from(vec![true, false, true]))),
         ("int8", Arc::new(Int8Array::from(vec![1, 2, 3]))),
@@ -103,8 +104,32 @@ fn leaves_bytes_out_of_the_prompt_and_floats_out_of_the_key() {
 #[test]
 fn writes_a_job_that_check_takes_whatever_columns_are_called() {
     let names = [
-        "id", "a b", "Größe", "it's", "say \"hi\"", "{{ x }}", "{% raw %}", "{# no #}", "row", "for", "self", "loop", "range", "None",
-        "true", "select", "back\\slash", "new\nline", "=1+1", "_rm_status", "日本", "a.b", "-", "'", "#", "tab\there",
+        "id",
+        "a b",
+        "Größe",
+        "it's",
+        "say \"hi\"",
+        "{{ x }}",
+        "{% raw %}",
+        "{# no #}",
+        "row",
+        "for",
+        "self",
+        "loop",
+        "range",
+        "None",
+        "true",
+        "select",
+        "back\\slash",
+        "new\nline",
+        "=1+1",
+        "_rm_status",
+        "日本",
+        "a.b",
+        "-",
+        "'",
+        "#",
+        "tab\there",
     ];
     for first in 0..names.len() {
         let work = Workdir::new();
@@ -125,7 +150,8 @@ fn writes_a_job_that_check_takes_whatever_columns_are_called() {
         if first % 5 > 0 {
             continue;
         }
-        let records = names.iter().map(|name| ((*name).to_owned(), serde_json::json!([1, {"x": 2}]))).collect::<serde_json::Map<_, _>>();
+        let records =
+            names.iter().map(|name| ((*name).to_owned(), serde_json::json!([1, {"x": 2}]))).collect::<serde_json::Map<_, _>>();
         work.write("rows.jsonl", format!("{}\n", serde_json::Value::from(records)));
         init_and_check(&work, "rows.jsonl");
     }

@@ -146,7 +146,10 @@ fn tells_the_format_by_the_name() {
     for (path, expected) in [
         ("a.xlsx", "the output `a.xlsx` is a spreadsheet, which is not supported"),
         ("s3://b/a.parquet", "the output `s3://b/a.parquet` is an address (`s3://`), which is not supported"),
-        ("https://u:secret@h/a.csv?sig=secret", "the output `https://h/a.csv` is an address (`https://`), which is not supported"),
+        (
+            "https://u:secret@h/a.csv?sig=secret",
+            "the output `https://h/a.csv` is an address (`https://`), which is not supported",
+        ),
         ("a.csv.bz2", "the output `a.csv.bz2` is compressed in another way than gzip or Zstandard, which is not supported"),
         ("-", "`output.path` names a file: rows do not go to standard output, where the words of the run go"),
     ] {
@@ -179,10 +182,7 @@ fn fails_for_settings_out_of_range() {
     for (spec, expected) in [
         (OutputSpec { min_success: Some(99.0), ..spec.clone() }, "`output.min_success` must be a share from 0 to 1"),
         (OutputSpec { min_success: Some(f64::NAN), ..spec.clone() }, "`output.min_success` must be a share from 0 to 1"),
-        (
-            OutputSpec { escape_formulas: true, ..OutputSpec::new("a.jsonl") },
-            "`output.escape_formulas` is for CSV and TSV only",
-        ),
+        (OutputSpec { escape_formulas: true, ..OutputSpec::new("a.jsonl") }, "`output.escape_formulas` is for CSV and TSV only"),
         (OutputSpec { row_group_rows: 0, ..spec.clone() }, "`output.row_group_rows` must be at least 1"),
         (OutputSpec { compression: Some(Compression::Zstd), ..spec.clone() }, "`output.compression` is for Parquet only"),
     ] {

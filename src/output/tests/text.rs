@@ -49,8 +49,7 @@ fn writes_formulas_as_text_where_the_job_asks() {
     let texts = StringArray::from(vec![Some("=1+1"), Some("-5"), Some("@a,b"), None]);
     let words: DictionaryArray<Int32Type> = vec![Some("+x"), Some("y"), Some("-z"), Some("")].into_iter().collect();
     let numbers = Int64Array::from(vec![-1, 2, -3, 4]);
-    let source =
-        table(vec![("=h", Arc::new(texts) as ArrayRef), ("words", Arc::new(words)), ("n", Arc::new(numbers))]);
+    let source = table(vec![("=h", Arc::new(texts) as ArrayRef), ("words", Arc::new(words)), ("n", Arc::new(numbers))]);
     let cells = |spec: OutputSpec| -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let text = std::fs::read_to_string(write(folder.path(), &spec, &source, &unsent_row(), 100)).unwrap();

@@ -189,9 +189,10 @@ impl Records {
                 return Ok(End::Record);
             }
             let short = &chunk[..chunk.len().min(SHORT)];
-            let end = short.iter().position(|byte| self.ends_cell[usize::from(*byte)]).or_else(|| {
-                memchr::memchr3(self.delimiter, b'\n', b'\r', &chunk[short.len()..]).map(|at| at + short.len())
-            });
+            let end = short
+                .iter()
+                .position(|byte| self.ends_cell[usize::from(*byte)])
+                .or_else(|| memchr::memchr3(self.delimiter, b'\n', b'\r', &chunk[short.len()..]).map(|at| at + short.len()));
             let Some(at) = end else {
                 record.text.extend_from_slice(chunk);
                 let length = chunk.len();

@@ -7,7 +7,11 @@ fn refuses_text_after_a_closing_quotation_mark() {
     let inches = "id,name\n1,\"Pipe 5\\\"\"\n2,Bolt\n3,Nut\n4,\"Rod 3\\\"\"\n5,End\n";
     let titles = "id\ttitle\n1\tplain\n2\t\"Heroes\" (song)\n3\t\"Weird Al\n4\tx\n5\tend\" of it\n";
     let cases: [(&str, &str, &str); 11] = [
-        ("a.csv", inches, "line 5, byte 4: text follows the closing quotation mark of column `name` (the record begins in line 2)"),
+        (
+            "a.csv",
+            inches,
+            "line 5, byte 4: text follows the closing quotation mark of column `name` (the record begins in line 2)",
+        ),
         ("a.tsv", titles, "line 3, byte 11: text follows the closing quotation mark of column `title`"),
         ("a.csv", "id,name,n\n1,\"Smith\" Jr,5\n2,\"a\"b\"c\",6\n", "line 2, byte 10: text follows"),
         ("a.csv", "a,b\n\"x\" ,1\n", "line 2, byte 4: text follows the closing quotation mark of column `a`"),
@@ -56,7 +60,11 @@ fn reads_marks_as_the_job_says_they_are_written() {
             &[&["1", "Pipe 5\""], &["2", "Bolt"], &["4", "Rod 3\""]],
         ),
         // An escape before anything else is text, and so is one outside of quotation marks.
-        ("a,b\n\"C:\\new\\\\x\",C:\\y\n\"\\\\\",\"a\"\"b\"\n", &|s| s.escape = Some('\\'), &[&["C:\\new\\x", "C:\\y"], &["\\", "a\"b"]]),
+        (
+            "a,b\n\"C:\\new\\\\x\",C:\\y\n\"\\\\\",\"a\"\"b\"\n",
+            &|s| s.escape = Some('\\'),
+            &[&["C:\\new\\x", "C:\\y"], &["\\", "a\"b"]],
+        ),
         ("a,b\n\"x\"\"y\",1\n", &|s| s.escape = Some('"'), &[&["x\"y", "1"]]),
         ("a,b\n'it^'s',1\n", &|s| (s.quote, s.escape) = (Some("'".to_owned()), Some('^')), &[&["it's", "1"]]),
         ("a,b\n\"x\",\"y\" z\n", &|s| s.quote = Some(String::new()), &[&["\"x\"", "\"y\" z"]]),
@@ -104,7 +112,11 @@ fn refuses_marks_that_do_not_go_together() {
     let cases: [(&str, Change, &str); 12] = [
         ("a.csv", &|s| s.escape = Some('é'), "`source.escape` cannot be `é`"),
         ("a.csv", &|s| s.escape = Some(','), "`source.escape` cannot be `,`"),
-        ("a.csv", &|s| (s.quote, s.escape) = (Some(String::new()), Some('\\')), "`source.escape` cannot be `\\`; it is for quotation"),
+        (
+            "a.csv",
+            &|s| (s.quote, s.escape) = (Some(String::new()), Some('\\')),
+            "`source.escape` cannot be `\\`; it is for quotation",
+        ),
         ("a.csv", &|s| s.comment = Some('"'), "`source.comment` cannot be `\"`"),
         ("a.tsv", &|s| s.comment = Some('\t'), "`source.comment` cannot be"),
         ("a.csv", &|s| (s.comment, s.escape) = (Some('#'), Some('#')), "`source.comment` cannot be `#`"),
@@ -116,7 +128,9 @@ fn refuses_marks_that_do_not_go_together() {
         ("a.csv", &|s| s.max_cell_bytes = 0, "`source.max_cell_bytes` cannot be `0`; it is from 1"),
     ];
     for (name, change, expected) in cases {
-        let said = words(&read_with(name, "id,name,age\n1,2,3\n".replace(',', if name == "a.tsv" { "\t" } else { "," }), change).unwrap_err());
+        let said = words(
+            &read_with(name, "id,name,age\n1,2,3\n".replace(',', if name == "a.tsv" { "\t" } else { "," }), change).unwrap_err(),
+        );
         assert!(said.contains(expected), "{said}");
     }
     let unused: [Change; 6] = [
@@ -144,15 +158,19 @@ fn refuses_other_headers_where_names_stand_by_place() {
 
 #[test]
 fn refuses_cells_and_rows_beyond_their_limit() {
-    let limited = |name: &str, text: &str| read_with(name, text, |s| s.max_cell_bytes = 10);
-    let said = |name, text| limited(name, text).unwrap_err().to_string();
+    fn limited(name: &str, text: &str) -> Result<Vec<Vec<String>>, Error> {
+        read_with(name, text, |s| s.max_cell_bytes = 10)
+    }
+    let said = |name: &str, text: &str| limited(name, text).unwrap_err().to_string();
     assert_eq!(limited("a.csv", "a,b\n0123456789,1\n").unwrap()[0][0].len(), 10);
     assert!(said("a.csv", "a,b\n1,2\n01234567890,1\n").ends_with("line 3: column `a` has a cell of more than 10 bytes"));
     assert!(said("a.csv", "a,b\n1,\"012\n34567890\"\n").ends_with("line 2: column `b` has a cell of more than 10 bytes"));
     assert!(said("a.csv", "0123456789ab\n").ends_with("line 1: column 1 has a cell of more than 10 bytes"));
     let five = ["0123456789"; 5].join(",");
     assert!(said("a.csv", &format!("a,b,c,d,e\n{five}\n")).ends_with("line 2: the row has more than 40 bytes"));
-    assert!(said("a.jsonl", "{\"a\":1}\n{\"a\":\"0123456789\"}\n").ends_with("line 2: column `a` has a cell of more than 10 bytes"));
+    assert!(
+        said("a.jsonl", "{\"a\":1}\n{\"a\":\"0123456789\"}\n").ends_with("line 2: column `a` has a cell of more than 10 bytes")
+    );
     assert!(said("a.jsonl", &format!("{{\"a\":1{}}}\n", " ".repeat(50))).ends_with("line 1: the row has more than 40 bytes"));
 }
 
