@@ -150,6 +150,36 @@ impl Packer {
     }
 }
 
+/// Cuts so many requests into so many batches of about the same size, each at least 1 and at most `most`, and as different from each other
+/// and from what is `taken` as that allows: sizes fall by one, and begin where the last one is free too.
+///
+/// # Panics
+/// When they do not fit: `parts` is 0 or more than the requests, or `parts · most` is less than them.
+#[must_use]
+pub fn near_equal(requests: u32, parts: u32, most: u32, taken: impl Fn(u32) -> bool) -> Vec<u32> {
+    assert!(parts > 0 && parts <= requests && u64::from(parts) * u64::from(most) >= u64::from(requests), "they do not fit");
+    let falling = |spread: u32| -> Option<Vec<u32>> {
+        let (mut left, mut sizes, mut above) = (requests, Vec::new(), most.saturating_add(1));
+        for behind in (0..parts).rev() {
+            // The middle of what is left, more by half the fall of those behind; none so small that the rest does not fit.
+            let (all, of) = (u64::from(left), u64::from(behind) + 1);
+            let ideal = (2 * all + u64::from(spread) * u64::from(behind) * of).div_ceil(2 * of);
+            let ideal = u32::try_from(ideal).unwrap_or(u32::MAX);
+            let least = left.saturating_sub(behind.saturating_mul(most)).max(1);
+            let largest = ideal.min(above - 1).min(left - behind);
+            let size = if behind == 0 { left } else { (least..=largest).rev().find(|size| !taken(*size))? };
+            if size >= above || size < least || (behind == 0 && taken(size)) {
+                return None;
+            }
+            (left, above) = (left - size, size);
+            sizes.push(size);
+        }
+        Some(sizes)
+    };
+    let plain = || (0..parts).map(|part| requests / parts + u32::from(part < requests % parts)).collect();
+    (1..=8).find_map(falling).unwrap_or_else(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -245,7 +275,35 @@ mod tests {
         assert_eq!(packer.offer(1), Placement::Next);
     }
 
+    #[test]
+    fn cuts_into_near_equal_and_different_sizes() {
+        let free = |_: u32| false;
+        assert_eq!(near_equal(20_000, 3, 10_000, free), [6_668, 6_667, 6_665]);
+        assert_eq!(near_equal(7, 2, 6, free), [4, 3]);
+        assert_eq!(near_equal(8, 2, 7, free), [5, 3]);
+        assert_eq!(near_equal(7, 2, 6, |size| size == 4), [5, 2]);
+        assert_eq!(near_equal(10_000, 10, 1_000, free), [1_000; 10], "there is no room for a difference");
+        assert_eq!(near_equal(2, 2, 1, free), [1, 1]);
+        assert_eq!(near_equal(1, 1, 1, free), [1]);
+    }
+
     proptest! {
+        #[test]
+        fn near_equal_sizes_add_up_and_fit(requests in 1u32..5_000, parts in 1u32..40, room in 0u32..50, used in prop::collection::hash_set(1u32..3_000, 0..6)) {
+            prop_assume!(parts <= requests);
+            let most = requests.div_ceil(parts) + room;
+            let sizes = near_equal(requests, parts, most, |size| used.contains(&size));
+            prop_assert_eq!(sizes.iter().sum::<u32>(), requests);
+            prop_assert_eq!(sizes.len(), parts as usize);
+            prop_assert!(sizes.iter().all(|size| (1..=most).contains(size)));
+            // With room for it, they differ.
+            let is_roomy = room > 2 * parts + 8 && requests > 4 * parts * (parts + 8);
+            let distinct = sizes.iter().collect::<HashSet<_>>().len() == sizes.len();
+            prop_assert!(!is_roomy || !used.is_empty() || distinct, "{:?}", sizes);
+            let (least, largest) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            prop_assert!(!is_roomy || !used.is_empty() || largest - least <= 2 * parts, "{:?}", sizes);
+        }
+
         #[test]
         fn loses_nothing_and_stays_within_both_limits(
             max_requests in 1u32..50,

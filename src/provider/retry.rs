@@ -192,7 +192,18 @@ fn is_spend(error: &ApiError) -> bool {
 #[must_use]
 pub fn most_requests(error: &ApiError) -> Option<Option<u32>> {
     const BOUNDS: [&str; 12] = [
-        "at most", "no more than", "more than", "too many", "maximum", "max", "up to", "limit", "exceed", "between", "fewer", "less than",
+        "at most",
+        "no more than",
+        "more than",
+        "too many",
+        "maximum",
+        "max",
+        "up to",
+        "limit",
+        "exceed",
+        "between",
+        "fewer",
+        "less than",
     ];
     const OF_BATCHES: [&str; 5] = ["requests", "items", "entries", "elements", "rows"];
     const LARGE: [&str; 4] = ["batch is too large", "batch too large", "body is too large", "body too large"];
@@ -201,16 +212,16 @@ pub fn most_requests(error: &ApiError) -> Option<Option<u32>> {
         return Some(None);
     }
     // Of one request's own parts, such as `requests.3.params.messages`, no smaller batch has fewer.
-    let is_inside = text.match_indices("requests.").any(|(at, found)| {
-        text[at + found.len()..].starts_with(|c: char| c.is_ascii_digit())
-    });
+    let is_inside =
+        text.match_indices("requests.").any(|(at, found)| text[at + found.len()..].starts_with(|c: char| c.is_ascii_digit()));
     let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != ',').filter(|word| !word.is_empty()).collect();
     let is_of_batches = words.iter().any(|word| OF_BATCHES.contains(word));
     if is_inside || !is_of_batches || !BOUNDS.iter().any(|bound| text.contains(bound)) {
         return None;
     }
     // The number stands before its noun: "at most 1000 items", "up to 1,000 requests".
-    let number = words.windows(2).find(|pair| OF_BATCHES.contains(&pair[1])).and_then(|pair| pair[0].replace(',', "").parse().ok());
+    let number =
+        words.windows(2).find(|pair| OF_BATCHES.contains(&pair[1])).and_then(|pair| pair[0].replace(',', "").parse().ok());
     let last = words.iter().rev().find_map(|word| word.replace(',', "").parse::<u32>().ok());
     Some(number.or(last).filter(|&most| most > 0))
 }
@@ -307,16 +318,18 @@ where
     F: FnMut() -> R,
     R: Future<Output = Result<T, ApiError>>,
 {
-    with_retry_telling(call, clock, |_| {}, make).await
+    with_retry_telling(call, clock, None, |_| {}, make).await
 }
 
-/// As [`with_retry`]; `tell` hears of each failed try before the wait.
+/// As [`with_retry`]; `tell` hears of each failed try before the wait, and no wait begins that would end later than `longest` after the
+/// first try.
 ///
 /// # Errors
 /// As [`with_retry`].
 pub async fn with_retry_telling<T, F, R>(
     call: Call,
     clock: &dyn Clock,
+    longest: Option<Duration>,
     tell: impl Fn(FailedTry<'_>),
     mut make: F,
 ) -> Result<T, ApiError>
@@ -333,6 +346,9 @@ where
         let since = clock.now().duration_since(begun).try_into().unwrap_or(Duration::ZERO);
         match judge(call, &error, attempt, since, clock.jitter()) {
             Verdict::Again { after } | Verdict::Wait404 { after } => {
+                if longest.is_some_and(|longest| since.saturating_add(after) > longest) {
+                    return Err(error);
+                }
                 announce(&error, attempt, after);
                 tell(FailedTry { error: &error, attempt, since, after });
                 clock.sleep(after).await;
