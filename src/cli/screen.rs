@@ -209,13 +209,13 @@ impl Listener for Screen {
 fn waits_for(reason: &Reason) -> String {
     match reason {
         Reason::Uncertain { batch, left: Some(left) } if left.is_zero() => {
-            format!("batch {batch} may or may not have been created, and the next look decides")
+            format!("batch {batch} may or may not have been created: the next look decides")
         }
         Reason::Uncertain { batch, left: Some(left) } => {
-            format!("batch {batch} may or may not have been created, and is looked for for another {}", wait_in_words(*left))
+            format!("batch {batch} may or may not have been created: looking for it for {} more", wait_in_words(*left))
         }
         Reason::Uncertain { batch, left: None } => {
-            format!("batch {batch} may or may not have been created, and a batch that may be it has to end first (within 24 h)")
+            format!("batch {batch} may or may not have been created: a batch that may be it has to end first (within 24 h)")
         }
         Reason::Refused { batch, status, after } => {
             let why = match status {
@@ -232,7 +232,9 @@ fn waits_for(reason: &Reason) -> String {
             count(*limit)
         ),
         Reason::TooUncertain { calls } => {
-            format!("nothing more is sent until the fate of a batch is known, since {calls} create calls in a row were lost")
+            format!(
+                "nothing more is sent until it is known of a batch whether it was created, since {calls} create calls in a row were lost"
+            )
         }
         Reason::Gate { batch, kind: GateKind::Prime, left } => {
             let left = left.map(|left| format!(", or in {}", wait_in_words(left))).unwrap_or_default();

@@ -23,4 +23,5 @@ mod rescue;
 mod run;
 mod sdk_types;
 mod security;
+mod sending;
 mod support;
