@@ -10,7 +10,8 @@
 //!
 //! A run may be led by batches of exact sizes ([`Packer::led_by`]); the others keep clear of these sizes too.
 //!
-//! The same rule serves batches that are cut by bytes. The last batch of a run has what is left, which nobody can choose.
+//! The same rule serves batches that are cut by bytes. The last batch of a run has what is left; where that is much less than what those before
+//! it have, the last few are cut again, near-equal ([`Packer::rebalanced`]).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -114,6 +115,50 @@ impl Packer {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of the body of a batch with so many requests, of which so many bytes were offered.
+    #[must_use]
+    pub fn body_bytes(&self, requests: u32, offered: u64) -> u64 {
+        let requests = u64::from(requests);
+        self.envelope_bytes + offered + requests * self.per_request_overhead + requests.saturating_sub(1)
+    }
+
+    /// Other sizes for the last batches of a run, the open one among them, where that has much fewer requests than one before it: near-equal,
+    /// each within the limits and as different from all others as that allows. `bytes` are those that were offered for each of their requests.
+    /// `None` where they stay as they are.
+    #[must_use]
+    pub fn rebalanced(&self, sizes: &[u32], bytes: &[u64]) -> Option<Vec<u32>> {
+        let (last, before) = sizes.split_last()?;
+        let largest = before.iter().max()?;
+        if u64::from(*last) * 10 >= u64::from(*largest) * 9 {
+            return None;
+        }
+        let own = |size: u32| u32::try_from(before.iter().filter(|own| **own == size).count()).unwrap_or(u32::MAX);
+        let is_taken = |size: u32| self.times_used(size) > own(size);
+        let fits = |requests: &[u64]| {
+            let count = u32::try_from(requests.len()).unwrap_or(u32::MAX);
+            self.body_bytes(count, requests.iter().sum()) <= self.limits.max_bytes
+        };
+        let parts = u32::try_from(sizes.len()).ok()?;
+        let equal = near_equal(sizes.iter().sum(), parts, self.limits.max_requests, is_taken);
+        let mut left = bytes;
+        let all_fit = equal.iter().all(|size| {
+            let (batch, rest) = left.split_at(*size as usize);
+            left = rest;
+            fits(batch)
+        });
+        if all_fit {
+            return Some(equal).filter(|equal| equal != sizes);
+        }
+        // Cut by bytes: the last two share what they have, as evenly as the second of them can hold.
+        let (first, rest) = (*before.last()?, before.split_last()?.1);
+        let both = &bytes[bytes.len() - (first + last) as usize..];
+        let could = |cut: &u32| fits(&both[*cut as usize..]);
+        let differs = |cut: &u32| *cut != both.len() as u32 - cut && !is_taken(*cut) && !is_taken(both.len() as u32 - cut);
+        let cuts = || ((first + last).div_ceil(2)..first).filter(could);
+        let cut = cuts().take(64).find(differs).or_else(|| cuts().next())?;
+        Some(rest.iter().copied().chain([cut, first + last - cut]).collect())
     }
 
     fn is_closed_to(&self, item: u64) -> bool {

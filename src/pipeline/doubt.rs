@@ -56,8 +56,8 @@ const MAX_BYTES: usize = 64 << 20;
 /// What the search remembers. All of it can be lost.
 #[derive(Debug)]
 pub(crate) struct Told {
-    /// Batches of the workspace that a person was told of.
-    candidates: HashSet<BatchId>,
+    /// Batches of the workspace that a person was told of, and what.
+    candidates: HashSet<(BatchId, &'static str)>,
     /// Uncertain batches that something found may be, or of which the last look saw too little.
     open: HashSet<u32>,
     /// When this process began, and since when it has known each uncertain batch.
@@ -152,7 +152,7 @@ async fn settle_one(
             Whose::Anothers => run.rule_out(candidate.id.clone(), batch),
             Whose::Open(why) => {
                 is_open = true;
-                if told.candidates.insert(candidate.id.clone()) {
+                if told.candidates.insert((candidate.id.clone(), why)) {
                     driver.note(&format!(
                         "{} may be batch {batch}: it has its size and {why}; batch {batch} is not sent again until that is known",
                         candidate.id

@@ -34,6 +34,7 @@ pub mod prepare;
 pub mod progress;
 pub mod purse;
 pub mod reading;
+mod rebalance;
 mod render;
 pub mod rescue;
 pub mod run;
