@@ -49,7 +49,7 @@ pub struct Driver<'a> {
     pub stop: Stop,
     /// How many requests may be in flight over all batches.
     pub max_queued_requests: u64,
-    /// How long to look for a batch whose create call lost its answer before it counts as not made.
+    /// How long to look for a batch that may or may not have been created before it counts as not created.
     pub settle: Duration,
     /// When to leave, finished or not.
     pub deadline: Option<Timestamp>,

@@ -9,7 +9,7 @@
 //! Batches are sent one after the other. One that is uncertain holds back only what would carry the same rows: every other batch of the run
 //! has other custom_ids, so neither can be taken for the other, whatever becomes of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +48,8 @@ pub(crate) struct Pace {
 pub(crate) struct HeldByBudget {
     batches: BTreeMap<u32, Shortage>,
     events: u64,
-    /// The batches that a person was told of.
-    told: BTreeSet<u32>,
+    /// Whether a person was told of the first of them: with `partial` there may be many.
+    is_told: bool,
 }
 
 impl HeldByBudget {
@@ -62,7 +62,7 @@ impl HeldByBudget {
     }
 
     fn hold(&mut self, driver: &Driver<'_>, batch: u32, shortage: Shortage) {
-        if self.told.insert(batch) {
+        if !std::mem::replace(&mut self.is_told, true) {
             driver.listener.hear(Progress::HeldBack { batch, shortage: &shortage });
         }
         self.batches.insert(batch, shortage);
