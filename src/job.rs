@@ -90,8 +90,8 @@ pub struct BatchSpec {
     pub max_bytes: u64,
     /// Most requests in flight over all batches of the run: half of what the lowest tier lets an organisation queue.
     pub max_queued_requests: u64,
-    /// How long a batch whose create call lost its answer is looked for before it counts as not made, in seconds. A batch shows in
-    /// the list moments after it is made; the default leaves a wide margin.
+    /// How long a batch that may or may not have been created is looked for before it counts as not created, in seconds. A batch shows in
+    /// the list moments after it is created; the default leaves a wide margin.
     pub settle_seconds: u64,
 }
 
@@ -237,6 +237,9 @@ fn check_values(path: &Path, job: &Job) -> Result<(), Error> {
     if job.batch.max_queued_requests < u64::from(job.batch.max_requests) {
         return wrong("batch.max_queued_requests", "must be at least `batch.max_requests`, or no batch could ever be sent");
     }
+    if job.batch.settle_seconds == 0 {
+        return wrong("batch.settle_seconds", "must be at least 1: a batch that was just created may not be listed yet");
+    }
     if let Some((key, problem)) = job.canary.as_ref().and_then(CanarySpec::problem) {
         return wrong(key, problem);
     }
@@ -351,6 +354,7 @@ mod tests {
             ("[batch]\nmax_requests = 100001\n", "batch.max_requests"),
             ("[batch]\nmax_bytes = 300000000\n", "batch.max_bytes"),
             ("[batch]\nmax_queued_requests = 5\n", "batch.max_queued_requests"),
+            ("[batch]\nsettle_seconds = 0\n", "batch.settle_seconds"),
             ("[canary]\nrows = 0\n", "canary.rows"),
         ] {
             let Err(Error::Value { key: named, .. }) = parse(&format!("{SMALLEST}{extra}")) else { panic!("{extra} was taken") };

@@ -10,7 +10,8 @@
 //!
 //! A run may be led by batches of exact sizes ([`Packer::led_by`]); the others keep clear of these sizes too.
 //!
-//! The same rule serves batches that are cut by bytes. The last batch of a run has what is left, which nobody can choose.
+//! The same rule serves batches that are cut by bytes. The last batch of a run has what is left; where that is much less than what those before
+//! it have, the last few are cut again, near-equal ([`Packer::rebalanced`]).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -116,6 +117,50 @@ impl Packer {
         self.bytes
     }
 
+    /// Bytes of the body of a batch with so many requests, of which so many bytes were offered.
+    #[must_use]
+    pub fn body_bytes(&self, requests: u32, offered: u64) -> u64 {
+        let requests = u64::from(requests);
+        self.envelope_bytes + offered + requests * self.per_request_overhead + requests.saturating_sub(1)
+    }
+
+    /// Other sizes for the last batches of a run, the open one among them, where that has much fewer requests than one before it: near-equal,
+    /// each within the limits and as different from all others as that allows. `bytes` are those that were offered for each of their requests.
+    /// `None` where they stay as they are.
+    #[must_use]
+    pub fn rebalanced(&self, sizes: &[u32], bytes: &[u64]) -> Option<Vec<u32>> {
+        let (last, before) = sizes.split_last()?;
+        let largest = before.iter().max()?;
+        if u64::from(*last) * 10 >= u64::from(*largest) * 9 {
+            return None;
+        }
+        let own = |size: u32| u32::try_from(before.iter().filter(|own| **own == size).count()).unwrap_or(u32::MAX);
+        let is_taken = |size: u32| self.times_used(size) > own(size);
+        let fits = |requests: &[u64]| {
+            let count = u32::try_from(requests.len()).unwrap_or(u32::MAX);
+            self.body_bytes(count, requests.iter().sum()) <= self.limits.max_bytes
+        };
+        let parts = u32::try_from(sizes.len()).ok()?;
+        let equal = near_equal(sizes.iter().sum(), parts, self.limits.max_requests, is_taken);
+        let mut left = bytes;
+        let all_fit = equal.iter().all(|size| {
+            let (batch, rest) = left.split_at(*size as usize);
+            left = rest;
+            fits(batch)
+        });
+        if all_fit {
+            return Some(equal).filter(|equal| equal != sizes);
+        }
+        // Cut by bytes: the last two share what they have, as evenly as the second of them can hold.
+        let (first, rest) = (*before.last()?, before.split_last()?.1);
+        let both = &bytes[bytes.len() - (first + last) as usize..];
+        let could = |cut: &u32| fits(&both[*cut as usize..]);
+        let differs = |cut: &u32| *cut != both.len() as u32 - cut && !is_taken(*cut) && !is_taken(both.len() as u32 - cut);
+        let cuts = || ((first + last).div_ceil(2)..first).filter(could);
+        let cut = cuts().take(64).find(differs).or_else(|| cuts().next())?;
+        Some(rest.iter().copied().chain([cut, first + last - cut]).collect())
+    }
+
     fn is_closed_to(&self, item: u64) -> bool {
         if self.requests == 0 {
             return false;
@@ -148,6 +193,36 @@ impl Packer {
     fn times_used(&self, size: u32) -> u32 {
         self.sizes.get(&size).copied().unwrap_or(0)
     }
+}
+
+/// Cuts so many requests into so many batches of about the same size, each at least 1 and at most `most`, and as different from each other
+/// and from what is `taken` as that allows: sizes fall by one, and begin where the last one is free too.
+///
+/// # Panics
+/// When they do not fit: `parts` is 0 or more than the requests, or `parts · most` is less than them.
+#[must_use]
+pub fn near_equal(requests: u32, parts: u32, most: u32, taken: impl Fn(u32) -> bool) -> Vec<u32> {
+    assert!(parts > 0 && parts <= requests && u64::from(parts) * u64::from(most) >= u64::from(requests), "they do not fit");
+    let falling = |spread: u32| -> Option<Vec<u32>> {
+        let (mut left, mut sizes, mut above) = (requests, Vec::new(), most.saturating_add(1));
+        for behind in (0..parts).rev() {
+            // The middle of what is left, more by half the fall of those behind; none so small that the rest does not fit.
+            let (all, of) = (u64::from(left), u64::from(behind) + 1);
+            let ideal = (2 * all + u64::from(spread) * u64::from(behind) * of).div_ceil(2 * of);
+            let ideal = u32::try_from(ideal).unwrap_or(u32::MAX);
+            let least = left.saturating_sub(behind.saturating_mul(most)).max(1);
+            let largest = ideal.min(above - 1).min(left - behind);
+            let size = if behind == 0 { left } else { (least..=largest).rev().find(|size| !taken(*size))? };
+            if size >= above || size < least || (behind == 0 && taken(size)) {
+                return None;
+            }
+            (left, above) = (left - size, size);
+            sizes.push(size);
+        }
+        Some(sizes)
+    };
+    let plain = || (0..parts).map(|part| requests / parts + u32::from(part < requests % parts)).collect();
+    (1..=8).find_map(falling).unwrap_or_else(plain)
 }
 
 #[cfg(test)]
@@ -245,7 +320,35 @@ mod tests {
         assert_eq!(packer.offer(1), Placement::Next);
     }
 
+    #[test]
+    fn cuts_into_near_equal_and_different_sizes() {
+        let free = |_: u32| false;
+        assert_eq!(near_equal(20_000, 3, 10_000, free), [6_668, 6_667, 6_665]);
+        assert_eq!(near_equal(7, 2, 6, free), [4, 3]);
+        assert_eq!(near_equal(8, 2, 7, free), [5, 3]);
+        assert_eq!(near_equal(7, 2, 6, |size| size == 4), [5, 2]);
+        assert_eq!(near_equal(10_000, 10, 1_000, free), [1_000; 10], "there is no room for a difference");
+        assert_eq!(near_equal(2, 2, 1, free), [1, 1]);
+        assert_eq!(near_equal(1, 1, 1, free), [1]);
+    }
+
     proptest! {
+        #[test]
+        fn near_equal_sizes_add_up_and_fit(requests in 1u32..5_000, parts in 1u32..40, room in 0u32..50, used in prop::collection::hash_set(1u32..3_000, 0..6)) {
+            prop_assume!(parts <= requests);
+            let most = requests.div_ceil(parts) + room;
+            let sizes = near_equal(requests, parts, most, |size| used.contains(&size));
+            prop_assert_eq!(sizes.iter().sum::<u32>(), requests);
+            prop_assert_eq!(sizes.len(), parts as usize);
+            prop_assert!(sizes.iter().all(|size| (1..=most).contains(size)));
+            // With room for it, they differ.
+            let is_roomy = room > 2 * parts + 8 && requests > 4 * parts * (parts + 8);
+            let distinct = sizes.iter().collect::<HashSet<_>>().len() == sizes.len();
+            prop_assert!(!is_roomy || !used.is_empty() || distinct, "{:?}", sizes);
+            let (least, largest) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            prop_assert!(!is_roomy || !used.is_empty() || largest - least <= 2 * parts, "{:?}", sizes);
+        }
+
         #[test]
         fn loses_nothing_and_stays_within_both_limits(
             max_requests in 1u32..50,

@@ -16,6 +16,7 @@ use rowmill::pipeline::faults::{Causes, Faults, Tally};
 use rowmill::pipeline::gates::Stopped;
 use rowmill::pipeline::plan::SharedKeys;
 use rowmill::pipeline::purse::Short;
+use rowmill::pipeline::submit::RefusedBatch;
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
 
@@ -117,6 +118,9 @@ fn exit_code(error: &Error) -> u8 {
             Verdict::StopCredentials => CREDENTIALS,
             _ => PROVIDER,
         },
+        // Where nothing was sent, the job needs a change; else what was sent can still be fetched.
+        Error::Refused(refused) if refused.nothing_was_sent => CHANGE,
+        Error::Refused(_) => PROVIDER,
         Error::Stopped(_) | Error::Budget(_) => STOPPED,
         Error::Journal(journal::Error::Locked { .. }) => LOCKED,
         Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
@@ -143,6 +147,9 @@ fn told(error: &Error) -> String {
     text = with_causes(&text, error.source());
     if let Error::Provider { standing, .. } = error {
         let _ = write!(text, "\n  {standing}");
+    }
+    if let Error::Refused(refused) = error {
+        let _ = write!(text, "\n  {}", if refused.nothing_was_sent { "nothing was sent" } else { &refused.standing });
     }
     text
 }
@@ -353,6 +360,7 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::NoRows(_) => "look at `source.path`, `source.where` and `source.limit`".to_owned(),
         Error::Provider { source, .. } => return Some(provider_hint(source)),
+        Error::Refused(refused) => refused_hint(refused),
         Error::Journal(journal::Error::Locked { .. }) => {
             "wait until it is done, or end that process; its work is not lost".to_owned()
         }
@@ -483,15 +491,26 @@ fn unsupported_output_hint(what: &source::Unsupported) -> &'static str {
     }
 }
 
+/// The way out where the provider does not take a batch as it is.
+fn refused_hint(refused: &RefusedBatch) -> String {
+    let what = match (refused.source.status, refused.requests) {
+        (Some(413), 1) => "shorten this row or leave it out with `source.where`: its request alone is too large for the provider",
+        _ => "change the job as the provider says",
+    };
+    if refused.nothing_was_sent {
+        return format!("{what}, then run the same command again: the run is planned again, since nothing was sent");
+    }
+    let run = refused.run.display();
+    format!(
+        "{what} for the rows that were not sent: `rowmill cancel {run}` withdraws them here, `rowmill collect {run}` fetches what was accepted"
+    )
+}
+
 fn provider_hint(error: &rowmill::provider::ApiError) -> String {
     match judge(Call::Create, error, 0, std::time::Duration::ZERO, 0.0) {
         Verdict::StopCredentials => "check the key in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and what it may do".to_owned(),
         Verdict::StopSpend => "raise the spend limit or add credit, then run the same command again".to_owned(),
         Verdict::StopAccount => account_hint(error.code.as_deref()).to_owned(),
-        Verdict::Split => "lower `batch.max_bytes` in the job file".to_owned(),
-        Verdict::Fail if error.status == Some(400) => {
-            "the provider does not take the request as it is; nothing was sent".to_owned()
-        }
         _ => "run the same command again; what was accepted is not sent again".to_owned(),
     }
 }

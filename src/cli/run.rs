@@ -89,7 +89,7 @@ impl<'a> Start<'a> {
                         opened.0.set_budget(&file.job.budget);
                         match opened.0.check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?) {
                             Ok(()) => Ok(opened),
-                            Err(Error::Changed { .. }) if !opened.0.has_begun() => {
+                            Err(Error::Changed { .. }) if opened.0.has_sent_nothing() => {
                                 screen.say("the job has changed since, and nothing of that run was sent: it is planned anew");
                                 opened.0.abandon(Timestamp::now(), "the job was changed before anything was sent")?;
                                 drop(opened);
@@ -361,10 +361,13 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
     screen.say(run.standing_in_words());
     match standing {
         Standing::InDoubt => {
+            let (them, were) = if run.doubts().count() == 1 { ("it", "it was") } else { ("they", "they were") };
             screen.warn(format!(
-                "{} not known whether it was made; nothing is sent until that is known. \
-                 `rowmill run {folder}` goes on looking; with --resubmit-doubtful it is sent again, and paid twice if it was made",
-                if run.doubts().count() == 1 { "of one batch it is" } else { "of some batches it is" }
+                "{} may or may not have been created; until that is known, {them} will not be sent again. \
+                 `rowmill run {folder}` looks for {}, and sends what was not created; with --resubmit-doubtful what is not found now is \
+                 sent again, and paid twice if {were} created",
+                batches(run.doubts().count() as u64),
+                if them == "it" { "it" } else { "them" },
             ));
             explain::DOUBT
         }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rowmill::cost::Money;
-use rowmill::pipeline::progress::{Listener, Progress};
+use rowmill::journal::GateKind;
+use rowmill::pipeline::progress::{Listener, Progress, Reason, wait_in_words};
 use rowmill::provider::Counts;
 
 use super::args::{Color, Common};
@@ -167,11 +168,31 @@ impl Listener for Screen {
                 self.passing(format!("sending batch {batch} of {of}: {} requests, {}", count(requests), bytes(n)));
             }
             Progress::Accepted { batch, id } => self.say(format!("batch {batch} accepted as {id}")),
-            Progress::Waiting { in_flight, ended, of, elapsed, next } => self.passing(format!(
-                "waiting: {ended} of {} ended, {in_flight} in flight for {}, next look in {}",
-                plural(of.into(), "batch", "batches"),
-                duration(elapsed),
-                duration(next)
+            Progress::Waiting { in_flight, ended, of, elapsed, next, reasons } => {
+                let flight = match elapsed {
+                    Some(elapsed) => format!(", {in_flight} in flight for {}", duration(elapsed)),
+                    None => String::new(),
+                };
+                let reasons: String = reasons.iter().map(|reason| format!("; {}", waits_for(reason))).collect();
+                let of = plural(of.into(), "batch", "batches");
+                self.passing(format!("waiting: {ended} of {of} ended{flight}{reasons}; next look in {}", duration(next)));
+            }
+            Progress::Retrying { error, since, after } => self.say(format!(
+                "{} {error}; for {} now, trying again in {}",
+                self.paint_words("note:", "36"),
+                duration(since),
+                wait_in_words(after)
+            )),
+            Progress::Slow { call, waited } => {
+                self.say(format!("{} {call}: no answer yet after {}", self.paint_words("note:", "36"), wait_in_words(waited)));
+            }
+            Progress::HeldBack { batch, shortage } => self.warn(format!(
+                "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left ({} spent, {} reserved)",
+                usd(shortage.asked),
+                usd(shortage.left()),
+                usd(shortage.limit),
+                usd(shortage.spent),
+                usd(shortage.reserved)
             )),
             Progress::Ended { batch, counts } => self.say(format!("batch {batch} ended: {}", what_became(&counts))),
             Progress::Collected { done, of, .. } => {
@@ -181,6 +202,50 @@ impl Listener for Screen {
             Progress::Note(text) => self.say(format!("{} {text}", self.paint_words("note:", "36"))),
             _ => {}
         }
+    }
+}
+
+/// What a run waits for, and until when.
+fn waits_for(reason: &Reason) -> String {
+    match reason {
+        Reason::Uncertain { batch, left: Some(left) } if left.is_zero() => {
+            format!("batch {batch} may or may not have been created: the next look decides")
+        }
+        Reason::Uncertain { batch, left: Some(left) } => {
+            format!("batch {batch} may or may not have been created: looking for it for {} more", wait_in_words(*left))
+        }
+        Reason::Uncertain { batch, left: None } => {
+            format!("batch {batch} may or may not have been created: a batch that may be it has to end first (within 24 h)")
+        }
+        Reason::Refused { batch, status, after } => {
+            let why = match status {
+                Some(429) => "at the provider's limit",
+                Some(529) => "the provider is overloaded",
+                Some(_) => "refused for now",
+                None => "the provider cannot be reached",
+            };
+            format!("batch {batch} is sent again in {} ({why})", wait_in_words(*after))
+        }
+        Reason::QueueFull { batch, queued, limit } => format!(
+            "batch {batch} is sent when others end ({} requests in flight, `batch.max_queued_requests` is {})",
+            count(*queued),
+            count(*limit)
+        ),
+        Reason::TooUncertain { calls } => {
+            format!(
+                "nothing more is sent until it is known of a batch whether it was created, since {calls} create calls in a row were lost"
+            )
+        }
+        Reason::Gate { batch, kind: GateKind::Prime, left } => {
+            let left = left.map(|left| format!(", or in {}", wait_in_words(left))).unwrap_or_default();
+            format!("the rest is sent when batch {batch} has written the cache{left}")
+        }
+        Reason::Gate { batch, .. } => format!("the rest is sent when batch {batch}, the canary, is back (within 24 h)"),
+        Reason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
+        Reason::Results { batch, after } => {
+            format!("the results of batch {batch} are fetched again in {}", wait_in_words(*after))
+        }
+        _ => "for something else".to_owned(),
     }
 }
 

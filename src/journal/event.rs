@@ -61,6 +61,9 @@ pub enum Event {
         kind: String,
         /// The provider's words.
         message: String,
+        /// Until when the provider asks to wait, in this machine's time; left out where it does not ask.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
     },
     /// The create call succeeded.
     Accepted {

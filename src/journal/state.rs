@@ -54,6 +54,8 @@ pub enum BatchState {
         kind: String,
         /// The provider's words.
         message: String,
+        /// Until when the provider asks to wait.
+        retry_at: Option<Timestamp>,
     },
     /// Nobody knows whether the create call had an effect.
     InDoubt {
@@ -225,6 +227,8 @@ pub struct Batch {
     pub head: Option<HeadFile>,
     /// How many create calls were about to be made for it.
     pub intents: u32,
+    /// How many of them certainly had no effect.
+    pub refusals: u32,
     /// No batch that one of these calls made can be older than this, in the provider's time; `None` where that is not known.
     pub not_before: Option<Timestamp>,
     /// What the provider knows it as.
@@ -236,7 +240,7 @@ pub struct Batch {
 impl Batch {
     fn new(piece: PieceSummary, attempt: u32, head: Option<HeadFile>) -> Batch {
         let state = if piece.requests == 0 { BatchState::Empty } else { BatchState::Planned };
-        Batch { piece, attempt, head, intents: 0, not_before: None, remote: None, state }
+        Batch { piece, attempt, head, intents: 0, refusals: 0, not_before: None, remote: None, state }
     }
 
     /// Its number, counted from 1.
@@ -402,9 +406,11 @@ impl State {
                 batch.state = S::Intended { at };
                 Ok(())
             }
-            Event::Refused { batch, status, kind, message } => {
+            Event::Refused { batch, status, kind, message, retry_at } => {
                 let batch = self.standing(*batch, "refused", |state| matches!(state, S::Intended { .. }))?;
-                batch.state = S::Refused { at, status: *status, kind: kind.clone(), message: message.clone() };
+                batch.refusals += 1;
+                let (kind, message) = (kind.clone(), message.clone());
+                batch.state = S::Refused { at, status: *status, kind, message, retry_at: *retry_at };
                 Ok(())
             }
             Event::Accepted { batch, id, created_at } => {

@@ -110,7 +110,13 @@ fn whole_story() -> Vec<Event> {
     };
     vec![
         intent(1),
-        Event::Refused { batch: 1, status: Some(429), kind: "rate_limit_error".to_owned(), message: "later".to_owned() },
+        Event::Refused {
+            batch: 1,
+            status: Some(429),
+            kind: "rate_limit_error".to_owned(),
+            message: "later".to_owned(),
+            retry_at: Some(at(9)),
+        },
         intent(1),
         accepted(1),
         intent(2),

@@ -17,10 +17,11 @@ use crate::durable::{self, Pending};
 use crate::join::{Ceiling, Excess, LineCounts, ResultIndex};
 use crate::journal::Event;
 use crate::provider::anthropic::result_line::custom_id_of;
-use crate::provider::retry::{Call, with_retry};
+use crate::provider::retry::Call;
 use crate::provider::{ApiError, BatchId, Delivery, ResultStream};
 
-use super::drive::{Driver, between};
+use super::downloads::Downloads;
+use super::drive::{BRIEFLY, Driver, between};
 use super::progress::Progress;
 use super::submit::stopped;
 use super::view::RETENTION;
@@ -30,18 +31,33 @@ use super::{Error, Run};
 /// How often results that fall short are fetched before they are taken as they are.
 const TRIES: u32 = 4;
 
-/// Saves the results of every batch that is over and not saved.
-pub(crate) async fn save_what_has_ended(driver: &Driver<'_>, run: &mut Run, eyes: &mut Eyes) -> Result<(), Error> {
+/// Saves the results of every batch that is over and not saved. One that cannot be fetched does not stop the others: see [`Downloads`].
+pub(crate) async fn save_what_has_ended(
+    driver: &Driver<'_>,
+    run: &mut Run,
+    eyes: &mut Eyes,
+    downloads: &mut Downloads,
+) -> Result<(), Error> {
     let ended: Vec<(u32, BatchId)> = run.ended().collect();
     for (batch, id) in ended {
         if driver.stop.is_set() {
             return Ok(());
         }
-        if !save(driver, run, eyes, batch, &id).await? {
+        if !downloads.is_due(batch, driver.clock.now()) {
             continue;
         }
-        let (_, done) = run.progress();
-        driver.listener.hear(Progress::Collected { batch, done, of: run.batches() });
+        let is_saved = match save(driver, run, eyes, batch, &id).await {
+            Ok(is_saved) => is_saved,
+            Err(error) => {
+                downloads.fails(driver, batch, error)?;
+                continue;
+            }
+        };
+        downloads.is_over(batch);
+        if is_saved {
+            let (_, done) = run.progress();
+            driver.listener.hear(Progress::Collected { batch, done, of: run.batches() });
+        }
     }
     Ok(())
 }
@@ -178,7 +194,8 @@ fn no_results(excess: &Excess) -> ApiError {
 
 /// Opens the stream of results. That they are not found is not waited out here, since it may be for good.
 async fn open(driver: &Driver<'_>, id: &BatchId) -> Result<ResultStream, Fetch> {
-    let call = with_retry(Call::Results, driver.clock, || async {
+    // Not for long: other batches wait behind this one.
+    let call = driver.retrying(Call::Results, Some(BRIEFLY), || async {
         match driver.api.results(id).await {
             Err(error) if matches!(error.status, Some(404 | 410)) => Ok(Err(error)),
             Err(error) => Err(error),

@@ -1,33 +1,42 @@
-//! A create call whose answer was lost → the batch it made, or the proof that it made none.
+//! A create call without a certain result → the batch it created, or the proof that it created none.
 //!
 //! A batch carries no label and create has no idempotency key, so the one way to know is to look:
 //!
 //! ```text
 //!   list, newest first, back to what was there before the first create call of the batch
 //!     ├─ known to this run, or looked into before: passed over
-//!     ├─ of another number of requests: not it (the batches of a run differ in size)
+//!     ├─ of another number of requests: not it
 //!     ├─ ended: the ids in its first results tell whose it is ─▶ adopted, or passed over for good
-//!     └─ not ended, or its results cannot be read: may be it ─▶ hold
+//!     └─ not ended, or its results cannot be read: may be it ─▶ looked at again
 //!   nothing left that may be it, and looked for as long as the settling time ─▶ absent: sent again
 //! ```
 //!
-//! While a doubt is open nothing is sent. The settling time counts from when the doubt was written to the journal; a batch that was
-//! `Intended` when the run was opened is written down as a doubt then, since nobody knows how late its call came to its end. The
-//! last look begins after the settling time, and a look that did not see the whole list settles nothing. The time must be longer
-//! than a new batch may take to show itself in the list: what shows itself later was sent, and paid, twice.
+//! **What may be sent meanwhile**: every batch that shares no row with an uncertain one ([`holds`]). Batches of one attempt share none: they
+//! are cut from the table, or pooled from failed rows, without overlap, and the parts of a split batch take the place of one that was refused.
+//! A batch of another attempt at rows in the same stretch waits. That the others are sent cannot lead to a wrong adoption or a wrong
+//! absence: a batch is adopted by the ids in its results alone, which no other batch of the same attempt has; a batch of the run whose id
+//! is known is never looked at; and one that is uncertain too is ruled out, for each of the two, by its ids only. Sizes choose what is looked
+//! into, and prove nothing: two uncertain batches of the same size wait for each other's end, and are told apart then.
+//!
+//! The settling time counts from when the uncertainty was written to the journal; a batch that was `Intended` when the run was opened is
+//! written down then, since it is unknown how late its call came to its end. Where that was in this process, as much time has to have
+//! passed by the machine's monotonic clock, so that a clock that is set forward settles nothing. The last look begins after the settling
+//! time, and a look that did not see the whole list settles nothing. The time must be longer than a new batch may take to show itself in
+//! the list: what shows itself later was sent, and paid, twice.
 
-use std::collections::HashSet;
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::journal::{BatchState, Event};
+use crate::journal::{Batch, BatchState, Event, State, Step};
 use crate::provider::anthropic::result_line::custom_id_of;
-use crate::provider::retry::{Call, with_retry};
-use crate::provider::{BatchId, Processing, RemoteBatch};
+use crate::provider::retry::{Call, Verdict, judge};
+use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
-use super::drive::{Driver, between};
+use super::drive::{BRIEFLY, Driver, between};
+use super::progress::{Reason, wait_in_words};
 use super::submit::stopped;
 use super::{Error, Run};
 
@@ -44,58 +53,130 @@ const LINES: usize = 32;
 /// So much of results is read for these lines.
 const MAX_BYTES: usize = 64 << 20;
 
-/// What has been told of doubts, so that it is told once.
-#[derive(Debug, Default)]
-pub(crate) struct Told(HashSet<BatchId>);
+/// What the search remembers. All of it can be lost.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Batches of the workspace that a person was told of, and what.
+    candidates: HashSet<(BatchId, &'static str)>,
+    /// Uncertain batches that something found may be, or of which the last look saw too little.
+    open: HashSet<u32>,
+    /// When this process began, and since when it has known each uncertain batch.
+    begun: Timestamp,
+    known: HashMap<u32, Instant>,
+    /// Since when the list has not answered, and how often.
+    unlisted: Option<(Timestamp, u32)>,
+}
 
-/// Looks for every batch whose create call lost its answer.
-pub(crate) async fn settle_doubts(driver: &Driver<'_>, run: &mut Run, told: &mut Told) -> Result<(), Error> {
-    let doubts: Vec<u32> = run.doubts().collect();
-    for batch in doubts {
-        admit(driver, run, batch)?;
-        settle(driver, run, told, batch).await?;
+impl Told {
+    pub(crate) fn new(now: Timestamp) -> Told {
+        Told { candidates: HashSet::new(), open: HashSet::new(), begun: now, known: HashMap::new(), unlisted: None }
+    }
+
+    /// The uncertain batches, and until when each is looked for.
+    pub(crate) fn reasons(&self, driver: &Driver<'_>, run: &Run, now: Timestamp) -> Vec<Reason> {
+        let left = |batch| driver.settle.saturating_sub(between(run.in_doubt_since(batch), now));
+        let reason = |batch| Reason::Uncertain { batch, left: (!self.open.contains(&batch)).then(|| left(batch)) };
+        run.doubts().map(reason).collect()
+    }
+
+    /// Whether a batch was looked for long enough, in a look that began then.
+    fn is_settled(&self, driver: &Driver<'_>, run: &Run, batch: u32, began: Timestamp, by: Instant) -> bool {
+        let since = run.in_doubt_since(batch);
+        let is_ours = since >= self.begun;
+        let known = self.known.get(&batch).map_or(Duration::ZERO, |known| by.duration_since(*known));
+        between(since, began) >= driver.settle && (!is_ours || known >= driver.settle)
+    }
+}
+
+/// Whether a batch has to wait for an uncertain one that may carry some of its rows.
+pub(crate) fn holds(state: &State, batch: &Batch) -> bool {
+    let (first, last) = (batch.piece.first_row, batch.piece.last_row);
+    let overlaps = |other: &Batch| other.piece.first_row <= last && first <= other.piece.last_row;
+    state.left_to(Step::Settle).any(|open| open.attempt != batch.attempt && overlaps(open))
+}
+
+/// Says that a batch is uncertain, why, and for how long it is looked for.
+pub(crate) fn announce(driver: &Driver<'_>, batch: u32, why: &str) {
+    driver.note(&format!(
+        "batch {batch} may or may not have been created ({why}); it is looked for, up to {}, and the other batches are sent meanwhile",
+        wait_in_words(driver.settle)
+    ));
+}
+
+/// Writes down what is uncertain: each batch that was about to be sent when the last process ended.
+pub(crate) fn admit(driver: &Driver<'_>, run: &mut Run) -> Result<(), Error> {
+    let intended = |batch: &u32| matches!(run.standing_of(*batch), BatchState::Intended { .. });
+    let batches: Vec<u32> = run.doubts().filter(intended).collect();
+    for batch in batches {
+        let reason = "rowmill ended between the intent and the answer".to_owned();
+        run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
+        announce(driver, batch, "rowmill ended while it was sent");
     }
     Ok(())
 }
 
-/// A batch that was about to be sent when the last process ended is in doubt from now on.
-fn admit(driver: &Driver<'_>, run: &mut Run, batch: u32) -> Result<(), Error> {
-    if !matches!(run.standing_of(batch), BatchState::Intended { .. }) {
-        return Ok(());
+/// Looks once for every uncertain batch; tells whether that settled one of them.
+pub(crate) async fn settle(driver: &Driver<'_>, run: &mut Run, told: &mut Told) -> Result<bool, Error> {
+    let open: Vec<u32> = run.doubts().collect();
+    if open.is_empty() {
+        return Ok(false);
     }
-    let reason = "rowmill ended between the intent and the answer".to_owned();
-    run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
-    driver.note(&format!("batch {batch} may or may not have been made, since rowmill ended while it was sent; looking for it"));
-    Ok(())
+    let (began, by) = (driver.clock.now(), Instant::now());
+    for batch in &open {
+        told.known.entry(*batch).or_insert(by);
+    }
+    let Some(look) = candidates(driver, run, told, &open).await? else { return Ok(false) };
+    let mut has_settled = false;
+    for batch in open {
+        has_settled |= settle_one(driver, run, told, batch, &look, (began, by)).await?;
+    }
+    Ok(has_settled)
 }
 
-async fn settle(driver: &Driver<'_>, run: &mut Run, told: &mut Told, batch: u32) -> Result<(), Error> {
-    let began = driver.clock.now();
-    let Some(look) = candidates(driver, run, batch).await? else { return Ok(()) };
+/// Looks whether one of the candidates is an uncertain batch; tells whether it is settled.
+async fn settle_one(
+    driver: &Driver<'_>,
+    run: &mut Run,
+    told: &mut Told,
+    batch: u32,
+    look: &Look,
+    (began, by): (Timestamp, Instant),
+) -> Result<bool, Error> {
     let mut is_open = !look.is_whole;
     for candidate in &look.candidates {
+        if !may_be(run, candidate, batch) {
+            continue;
+        }
         match whose(driver, run, batch, candidate).await? {
-            Whose::Ours(id) => return adopt(driver, run, batch, candidate, &id),
+            Whose::Ours(id) => return adopt(driver, run, batch, candidate, &id).map(|()| true),
             Whose::Anothers => run.rule_out(candidate.id.clone(), batch),
             Whose::Open(why) => {
                 is_open = true;
-                if told.0.insert(candidate.id.clone()) {
+                if told.candidates.insert((candidate.id.clone(), why)) {
                     driver.note(&format!(
-                        "{} may be batch {batch}: it has its size and {why}; nothing is sent until that is known",
+                        "{} may be batch {batch}: it has its size and {why}; batch {batch} is not sent again until that is known",
                         candidate.id
                     ));
                 }
             }
         }
     }
-    if run.is_decided(batch) {
-        run.record(driver.clock.now(), Event::Absent { batch, checked_until: began, by_person: true })?;
-        driver.note(&format!("batch {batch} is sent again, as you decided; if it was made, it is paid twice"));
-    } else if !is_open && between(run.in_doubt_since(batch), began) >= driver.settle {
-        run.record(driver.clock.now(), Event::Absent { batch, checked_until: began, by_person: false })?;
-        driver.note(&format!("batch {batch} was not made: nothing of its size has shown itself; it is sent again"));
+    if is_open {
+        told.open.insert(batch);
+    } else {
+        told.open.remove(&batch);
     }
-    Ok(())
+    let by_person = run.is_decided(batch);
+    if !by_person && (is_open || !told.is_settled(driver, run, batch, began, by)) {
+        return Ok(false);
+    }
+    run.record(driver.clock.now(), Event::Absent { batch, checked_until: began, by_person })?;
+    driver.note(&if by_person {
+        format!("batch {batch} is sent again, as you decided; if it was created, it is paid twice")
+    } else {
+        format!("batch {batch} was not created: nothing of its size has shown itself; it is sent again")
+    });
+    Ok(true)
 }
 
 fn adopt(driver: &Driver<'_>, run: &mut Run, batch: u32, found: &RemoteBatch, id: &str) -> Result<(), Error> {
@@ -107,30 +188,31 @@ fn adopt(driver: &Driver<'_>, run: &mut Run, batch: u32, found: &RemoteBatch, id
 
 /// What a look at the list shows.
 struct Look {
-    /// The batches that may be the lost one, those that have ended first.
+    /// The batches that may be one of the uncertain ones, those that have ended first.
     candidates: Vec<RemoteBatch>,
     /// Whether the list was seen back to what was there before.
     is_whole: bool,
 }
 
-/// Lists the batches that may be the lost one: not older than its create call, of its size, not known. `None` if it is time to leave.
-async fn candidates(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<Option<Look>, Error> {
-    let oldest = oldest(run, batch);
-    let requests = u64::from(run.piece(batch).requests);
+/// Lists the batches that may be one of the uncertain ones. `None` if it is time to leave, or the list does not answer for now.
+async fn candidates(driver: &Driver<'_>, run: &Run, told: &mut Told, open: &[u32]) -> Result<Option<Look>, Error> {
+    let oldest = open.iter().map(|batch| oldest(run, *batch)).min().unwrap_or(Timestamp::MIN);
     let mut look = Look { candidates: Vec::new(), is_whole: false };
     let mut after: Option<String> = None;
     for _ in 0..MAX_PAGES {
-        let list = with_retry(Call::List, driver.clock, || driver.api.list(PAGE, after.as_deref()));
+        let list = driver.retrying(Call::List, Some(BRIEFLY), || driver.api.list(PAGE, after.as_deref()));
         let Some(page) = driver.unless_leaving(list).await else { return Ok(None) };
-        let page = page.map_err(|source| stopped(run, format!("cannot look for batch {batch}, whose fate is open"), source))?;
-        let is_past = page.data.last().is_some_and(|last| last.created_at < oldest);
-        // A batch that was only just made may not be counted yet.
-        let has_size = |b: &RemoteBatch| {
-            b.request_counts.total() == requests || (b.request_counts.total() == 0 && b.processing_status != Processing::Ended)
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => return unlisted(driver, run, told, open, error).map(|()| None),
         };
-        let may_be_it = |b: &RemoteBatch| b.created_at >= oldest && has_size(b) && !run.is_not(&b.id, batch);
-        look.candidates.extend(page.data.into_iter().filter(may_be_it));
-        if is_past || !page.has_more || page.last_id.is_none() || page.last_id == after {
+        told.unlisted = None;
+        let is_past = page.data.last().is_some_and(|last| last.created_at < oldest);
+        let is_empty = page.data.is_empty();
+        let is_wanted = |candidate: &RemoteBatch| open.iter().any(|batch| may_be(run, candidate, *batch));
+        look.candidates.extend(page.data.into_iter().filter(is_wanted));
+        // A page that leads nowhere ends the look, and what is behind it was not seen.
+        if is_past || !page.has_more || is_empty || page.last_id.is_none() || page.last_id == after {
             look.is_whole = is_past || !page.has_more;
             break;
         }
@@ -140,7 +222,34 @@ async fn candidates(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<Option
     Ok(Some(look))
 }
 
-/// When the oldest batch that may be the lost one was made, in the provider's time.
+/// Whether a batch of the workspace may be an uncertain one: not older than its create call, of its size, not known to be another.
+fn may_be(run: &Run, candidate: &RemoteBatch, batch: u32) -> bool {
+    let requests = u64::from(run.piece(batch).requests);
+    let total = candidate.request_counts.total();
+    // A batch that was only just created may not be counted yet.
+    let has_size = total == requests || (total == 0 && candidate.processing_status != Processing::Ended);
+    has_size && candidate.created_at >= oldest(run, batch) && !run.is_not(&candidate.id, batch)
+}
+
+/// The list does not answer: looked at again later, as long as there is patience for such a call.
+///
+/// # Errors
+/// [`Error::Provider`] when it is over, or the fault will not pass.
+fn unlisted(driver: &Driver<'_>, run: &Run, told: &mut Told, open: &[u32], error: ApiError) -> Result<(), Error> {
+    let now = driver.clock.now();
+    let (since, tries) = told.unlisted.map_or((now, 0), |(since, tries)| (since, tries + 1));
+    told.unlisted = Some((since, tries));
+    match judge(Call::List, &error, 0, between(since, now), 0.0) {
+        Verdict::Again { .. } => Ok(()),
+        _ => {
+            let which: Vec<String> = open.iter().map(u32::to_string).collect();
+            let doing = format!("cannot look for batch {}, which may or may not have been created", which.join(", "));
+            Err(stopped(run, doing, error))
+        }
+    }
+}
+
+/// When the oldest batch that may be the lost one was created, in the provider's time.
 fn oldest(run: &Run, batch: u32) -> Timestamp {
     let (known, slack) = match run.not_before(batch) {
         Some(known) => (known, PROVIDER_CLOCKS_DIFFER),
@@ -224,10 +333,10 @@ impl FirstLines {
     }
 }
 
-/// How long until a look can settle an open doubt: at most the settling time.
+/// How long until a look can settle one of the uncertain batches; zero where one waits for nothing but a look.
 pub(crate) fn time_left(driver: &Driver<'_>, run: &Run) -> Option<Duration> {
     let now = driver.clock.now();
-    run.doubts().map(|batch| driver.settle.saturating_sub(between(run.in_doubt_since(batch), now))).max()
+    run.doubts().map(|batch| driver.settle.saturating_sub(between(run.in_doubt_since(batch), now))).min()
 }
 
 #[cfg(test)]

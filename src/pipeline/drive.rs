@@ -1,29 +1,39 @@
 //! Submit, watch, collect in a loop, until everything is there or it is time to leave.
 //!
 //! ```text
-//!   ┌─▶ settle doubts ─▶ judge gates ─▶ send what fits ─▶ look at what is in flight ─▶ save what has ended ─▶ all saved? ─▶ done
-//!   └──────────────────────────── wait, longer each time ◀────────────────────────────────────────────────────┘
+//!   ┌─▶ judge gates ─▶ send what fits ─▶ look for uncertain batches ─▶ look at what is in flight ─▶ save what has ended ─▶ all saved? ─▶ done
+//!   └───────────────────────────────── wait, longer each time ◀───────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The loop holds nothing that is not in the journal: ended at any point and started again, it goes on.
+//! What stops the sending (a spend limit, a batch that is refused for good) ends the loop only after what has ended was saved; results that
+//! cannot be fetched end it only when nothing else is left. The loop holds nothing that is not in the journal: ended at any point and
+//! started again, it resumes.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::provider::BatchApi;
-use crate::provider::retry::Clock;
+use crate::journal::Step;
+use crate::provider::retry::{Call, Clock, FailedTry, with_retry_telling};
+use crate::provider::{ApiError, BatchApi};
 
-use super::progress::{Listener, Progress};
+use super::downloads::Downloads;
+use super::progress::{Listener, Progress, Reason};
 use super::{Error, Run, collect, doubt, gates, purse, submit, watch as look};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and lets a small one end quickly.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at the most: the batch guide polls once a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// As long as nothing may be sent, a look is worth more.
+/// As long as a batch is uncertain, a look is worth more.
 const LONGEST_PAUSE_IN_DOUBT: Duration = Duration::from_secs(15);
+/// How long a call is tried again while others wait behind it.
+pub(crate) const BRIEFLY: Duration = Duration::from_secs(30);
+/// A call that fails and succeeds within this time is nothing to speak of.
+const NOT_WORTH_TELLING: Duration = Duration::from_millis(1_500);
+/// After so long a call without an answer is told of, and then each time as long again, up to a minute.
+const SLOW: Duration = Duration::from_secs(10);
 /// How long a call may take that is begun after the deadline.
 const A_MOMENT: Duration = Duration::from_secs(5);
 
@@ -39,7 +49,7 @@ pub struct Driver<'a> {
     pub stop: Stop,
     /// How many requests may be in flight over all batches.
     pub max_queued_requests: u64,
-    /// How long to look for a batch whose create call lost its answer before it counts as not made.
+    /// How long to look for a batch that may or may not have been created before it counts as not created.
     pub settle: Duration,
     /// When to leave, finished or not.
     pub deadline: Option<Timestamp>,
@@ -72,7 +82,7 @@ pub enum Standing {
     Complete,
     /// Batches are in flight, or wait to be sent.
     Unfinished,
-    /// A batch may or may not have been made; nothing is sent until that is known.
+    /// A batch may or may not have been created; its rows are not sent until that is known.
     InDoubt,
     /// A person wanted to leave.
     Interrupted,
@@ -113,71 +123,108 @@ struct Memory {
     eyes: look::Eyes,
     pace: submit::Pace,
     told: doubt::Told,
+    downloads: Downloads,
     /// How many events there were after the last round, and since when there have been no more.
     quiet: (u64, Timestamp),
 }
 
 impl Driver<'_> {
-    /// Goes on with a run, as far as it is told to.
+    /// Resumes a run, as far as it is told to.
     ///
     /// # Errors
-    /// [`Error::Provider`] when the provider refuses or cannot be reached for long; [`Error::Stopped`] when what the first rows came to
-    /// speaks against sending the rest; [`Error::Budget`] when it does not fit into its budget; [`Error::Journal`] and [`Error::File`] when what must be kept cannot be written. Everything
-    /// accepted until then is recorded.
+    /// [`Error::Provider`] when the provider refuses or cannot be reached for long; [`Error::Refused`] when it does not take a batch as it
+    /// is; [`Error::Stopped`] when what the first rows came to speaks against sending the rest; [`Error::Budget`] when it does not fit into
+    /// its budget; [`Error::Journal`] and [`Error::File`] when what must be kept cannot be written. Everything accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<Standing, Error> {
-        let quiet = (run.state().events(), self.clock.now());
-        let mut memory =
-            Memory { eyes: look::Eyes::default(), pace: submit::Pace::default(), told: doubt::Told::default(), quiet };
+        let now = self.clock.now();
+        let mut memory = Memory {
+            eyes: look::Eyes::default(),
+            pace: submit::Pace::resumed(run, now),
+            told: doubt::Told::new(now),
+            downloads: Downloads::default(),
+            quiet: (run.state().events(), now),
+        };
         if until.sends(1) {
-            purse::check_before_the_first(run, self.clock.now())?;
-            gates::announce(self, run, self.clock.now());
+            purse::check_before_the_first(run, now)?;
+            gates::announce(self, run, now);
         }
         loop {
             if self.stop.is_set() {
                 return Ok(Standing::Interrupted);
             }
-            doubt::settle_doubts(self, run, &mut memory.told).await?;
-            gates::judge(self, run, until.sends(1))?;
-            if until.sends(1) {
-                gates::check(run)?;
+            let sent = self.send_and_settle(run, until, &mut memory).await;
+            if let Err(error) = &sent {
+                if until == Until::Sent || !matches!(error, Error::Provider { .. } | Error::Refused(_)) {
+                    return sent.map(|()| standing(run));
+                }
+                if run.in_flight().next().is_some() || run.ended().next().is_some() {
+                    self.note("nothing more is sent; what has ended is fetched first");
+                }
             }
-            submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await?;
             if until != Until::Sent || gates::is_pending(run) {
-                look::look(self, run, &mut memory.eyes).await?;
-                collect::save_what_has_ended(self, run, &mut memory.eyes).await?;
+                let saved = self.look_and_save(run, &mut memory).await;
+                // What stopped the sending came first, and says more.
+                sent.and(saved)?;
             }
             if purse::is_held(run, until, &mut memory.pace.short, self.clock.now())? {
                 return Ok(Standing::Short);
+            }
+            let is_last_look = until == Until::LookedOnce || memory.downloads.are_all_that_is_left(run);
+            if is_last_look && let Some(error) = memory.downloads.first_error() {
+                return Err(error);
             }
             if self.is_far_enough(run, until, &memory) {
                 gates::judge(self, run, false)?;
                 gates::check(run)?;
                 return Ok(standing(run));
             }
-            let Some(pause) = self.pause(run, &mut memory) else { return Ok(standing(run)) };
+            let Some(pause) = self.pause(run, until, &mut memory) else { return Ok(standing(run)) };
             if self.stop.or(self.clock.sleep(pause)).await.is_none() {
                 return Ok(Standing::Interrupted);
             }
         }
     }
 
+    /// Sends what can be sent, then looks for what is uncertain; what that settles is sent too.
+    async fn send_and_settle(&self, run: &mut Run, until: Until, memory: &mut Memory) -> Result<(), Error> {
+        doubt::admit(self, run)?;
+        self.send(run, until, memory).await?;
+        if doubt::settle(self, run, &mut memory.told).await? {
+            self.send(run, until, memory).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, run: &mut Run, until: Until, memory: &mut Memory) -> Result<(), Error> {
+        gates::judge(self, run, until.sends(1))?;
+        if until.sends(1) {
+            gates::check(run)?;
+        }
+        submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await
+    }
+
+    async fn look_and_save(&self, run: &mut Run, memory: &mut Memory) -> Result<(), Error> {
+        look::look(self, run, &mut memory.eyes).await?;
+        collect::save_what_has_ended(self, run, &mut memory.eyes, &mut memory.downloads).await
+    }
+
     /// How long until the next look: a tenth of the time in which nothing happened, so that a short batch is seen at once and a long one
     /// costs few calls. `None` when the deadline comes first.
-    fn pause(&self, run: &Run, memory: &mut Memory) -> Option<Duration> {
+    fn pause(&self, run: &Run, until: Until, memory: &mut Memory) -> Option<Duration> {
         let now = self.clock.now();
         if run.state().events() != memory.quiet.0 {
             memory.quiet = (run.state().events(), now);
         }
         let mut pause = (between(memory.quiet.1, now) / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         if let Some(left) = doubt::time_left(self, run) {
-            // The look that settles a doubt begins when it can.
+            // The look that settles a batch begins when it can.
             let longest = if left.is_zero() { LONGEST_PAUSE_IN_DOUBT } else { left.min(LONGEST_PAUSE_IN_DOUBT) };
             pause = pause.clamp(SHORTEST_PAUSE, longest.max(SHORTEST_PAUSE));
         }
         if let Some(left) = gates::time_left(self, run).filter(|left| !left.is_zero()) {
             pause = pause.min(left.max(SHORTEST_PAUSE));
         }
-        if let Some(wait) = memory.pace.wait(now) {
+        for wait in [memory.pace.wait(now), memory.downloads.wait(now)].into_iter().flatten() {
             pause = pause.min(wait.max(SHORTEST_PAUSE));
         }
         if let Some(deadline) = self.deadline
@@ -185,19 +232,40 @@ impl Driver<'_> {
         {
             return None;
         }
-        let (in_flight, ended) = run.progress();
-        let elapsed = run.oldest_in_flight().map_or(Duration::ZERO, |since| between(since, now));
-        self.listener.hear(Progress::Waiting { in_flight, ended, of: run.batches(), elapsed, next: pause });
+        let (_, ended) = run.progress();
+        let known_since = |batch: &crate::journal::Batch| batch.remote.as_ref().map(|remote| remote.known_since);
+        let in_flight = run.state().left_to(Step::Watch).count();
+        self.listener.hear(Progress::Waiting {
+            in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
+            ended,
+            of: run.batches(),
+            elapsed: run.state().left_to(Step::Watch).filter_map(known_since).min().map(|since| between(since, now)),
+            next: pause,
+            reasons: &self.reasons(run, until, memory, now),
+        });
         Some(pause)
+    }
+
+    /// What the run waits for besides the batches in flight.
+    fn reasons(&self, run: &Run, until: Until, memory: &Memory, now: Timestamp) -> Vec<Reason> {
+        let next = run.next_to_send(|attempt| until.sends(attempt), &memory.pace.short);
+        let mut reasons = memory.told.reasons(self, run, now);
+        reasons.extend(memory.pace.reasons(self, run, next, now));
+        if until.sends(1) {
+            reasons.extend(gates::reason(self, run));
+        }
+        reasons.extend(memory.downloads.reasons(now));
+        reasons
     }
 
     /// Whether there is nothing more to do, or to wait for.
     fn is_far_enough(&self, run: &Run, until: Until, memory: &Memory) -> bool {
         match until {
             Until::Sent => {
-                // A batch that was refused for now is waited for if no other gives it room.
-                let must_leave = run.doubts().next().is_some() || !memory.pace.is_all_there_is(run);
-                (run.next_to_send(|_| true, &memory.pace.short).is_none() || must_leave) && !gates::is_awaited(self, run)
+                // A batch that only time holds back is waited for, whatever is uncertain besides; one that waits for others to end is not.
+                let is_waiting =
+                    run.next_to_send(|_| true, &memory.pace.short).is_some() && memory.pace.passes(run, self.clock.now());
+                !is_waiting && !gates::is_awaited(self, run)
             }
             Until::LookedOnce => true,
             Until::Fetched => {
@@ -226,6 +294,38 @@ impl Driver<'_> {
             }
         };
         self.stop.or(in_time).await.flatten()
+    }
+
+    /// Makes a call until it succeeds or the verdict is something else than to wait, at most for `longest`, and tells of it meanwhile.
+    pub(crate) async fn retrying<T, F, R>(&self, call: Call, longest: Option<Duration>, mut make: F) -> Result<T, ApiError>
+    where
+        F: FnMut() -> R,
+        R: Future<Output = Result<T, ApiError>>,
+    {
+        let tell = |failed: FailedTry<'_>| {
+            let FailedTry { error, since, after, .. } = failed;
+            if since.saturating_add(after) > NOT_WORTH_TELLING {
+                self.listener.hear(Progress::Retrying { error, since, after });
+            }
+        };
+        with_retry_telling(call, self.clock, longest, tell, || self.telling_if_slow(call, make())).await
+    }
+
+    /// Waits for a call, and tells from time to time that it has not been answered.
+    pub(crate) async fn telling_if_slow<T>(&self, call: Call, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut waited = Duration::ZERO;
+        loop {
+            let step = waited.clamp(SLOW, LONGEST_PAUSE);
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.clock.sleep(step) => {
+                    waited += step;
+                    self.listener.hear(Progress::Slow { call: call.name(), waited });
+                }
+            }
+        }
     }
 
     /// Tells a person something.

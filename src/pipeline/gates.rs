@@ -24,6 +24,7 @@ use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Driver, between};
 use super::export::{Piece, request_row};
+use super::progress::Reason;
 use super::{Error, Run};
 
 /// What stopped a run before its rest was sent.
@@ -87,6 +88,16 @@ pub(crate) fn is_awaited(driver: &Driver<'_>, run: &Run) -> bool {
 pub(crate) fn time_left(driver: &Driver<'_>, run: &Run) -> Option<Duration> {
     let since = run.state().known_since(run.state().next_gate()?)?;
     Some(run.prime_wait().saturating_sub(between(since, driver.clock.now())))
+}
+
+/// The gate that the rest of the run waits at, for people; `None` where nothing waits at one.
+pub(crate) fn reason(driver: &Driver<'_>, run: &Run) -> Option<Reason> {
+    let gate = run.state().next_gate().filter(|gate| !gate.is_stopped())?;
+    let left = match gate.gate.kind {
+        GateKind::Prime => time_left(driver, run),
+        GateKind::Canary { .. } => None,
+    };
+    Some(Reason::Gate { batch: gate.gate.batch, kind: gate.gate.kind, left })
 }
 
 /// What is to be said of a gate now; `None` if that is not known yet, or was said.

@@ -9,7 +9,8 @@
 //! upload    files that requests name → their ids
 //! drive     the last four in a loop, until done or told to stop
 //! gates     leading batches → whether the rest may follow
-//! doubt     a create call without answer → the batch it made, or none      split     a batch too large → two
+//! doubt     a create call without answer → the batch it created, or none   split     a batch too large → smaller ones
+//! downloads results that cannot be fetched for now, while other batches go on
 //! ```
 //!
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it. Sending is logged before and
@@ -18,6 +19,7 @@
 mod calibrate;
 pub mod collect;
 mod doubt;
+mod downloads;
 pub mod drive;
 pub mod export;
 pub mod faults;
@@ -32,6 +34,7 @@ pub mod prepare;
 pub mod progress;
 pub mod purse;
 pub mod reading;
+mod rebalance;
 mod remarks;
 mod render;
 pub mod rescue;
@@ -95,6 +98,9 @@ pub enum Error {
         /// What of the run is safe.
         standing: String,
     },
+    /// The provider does not take a batch as it is, and sending it again changes nothing.
+    #[error("batch {} of {} was refused", .0.batch, .0.of)]
+    Refused(#[source] Box<submit::RefusedBatch>),
     /// No such model.
     #[error("unknown model `{model}`")]
     UnknownModel {

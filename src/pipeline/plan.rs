@@ -34,6 +34,7 @@ use super::leading::Leading;
 use super::ordered::in_order;
 use super::prepare::Prepared;
 use super::progress::{Listener, Progress};
+use super::rebalance::{Tail, respool};
 use super::remarks::{Remarks, Window};
 use super::render::{Line, Rendered, Renderer, Unsent};
 
@@ -261,6 +262,8 @@ struct PieceMaker<'a> {
     planner: &'a Planner<'a>,
     estimator: &'a Estimator<'a>,
     gathered: Gathered,
+    /// The last batches, which may be cut again when the table ends.
+    tail: Tail,
     sampler: Option<Sampler>,
     spool: Option<&'a Path>,
     head: Arc<[u8]>,
@@ -297,6 +300,7 @@ impl<'a> PieceMaker<'a> {
             planner,
             estimator,
             gathered: estimator.gathered(),
+            tail: Tail::new(planner.limits.max_requests),
             sampler: planner.sample.map(Sampler::new),
             spool,
             head,
@@ -383,7 +387,7 @@ impl<'a> PieceMaker<'a> {
                 self.open.requests += 1;
                 self.open.body_bytes = self.packer.bytes();
                 let part = &rendered.text[request.part.clone()];
-                self.gathered.push(&request.weight);
+                self.tail.push((request.custom_id.as_str().len() + request.part.len()) as u64, request.weight);
                 if let Some(sampler) = &mut self.sampler {
                     sampler.offer(index, &request.weight, part);
                 }
@@ -401,6 +405,7 @@ impl<'a> PieceMaker<'a> {
 
     fn set_aside(&mut self, index: u64, key: &str, unsent: &Unsent) {
         *self.unsent.entry(unsent.kind.to_owned()).or_default() += 1;
+        self.tail.push_unsent();
         self.builder.push_unsent(index, key, None, &format!("{}: {}", unsent.kind, unsent.reason));
     }
 
@@ -434,8 +439,26 @@ impl<'a> PieceMaker<'a> {
         }
         if self.open.rows > 0 {
             self.cuts.push(std::mem::take(&mut self.open));
-            self.gathered.close();
+            let is_leading = self.cuts.len() <= self.leading.sizes().count();
+            self.tail.close(is_leading, &mut self.gathered);
         }
+        Ok(())
+    }
+
+    /// Makes the last batches near-equal, so that none is left over with a few rows.
+    fn rebalance(&mut self) -> Result<(), Error> {
+        if let Some(new) = self.tail.rebalance(&self.packer) {
+            let kept = self.cuts.len() - new.len();
+            if let Some(folder) = self.spool {
+                let first = u32::try_from(kept + 1).map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
+                let rows: Vec<u64> = new.iter().map(|cut| cut.rows).collect();
+                self.pieces.truncate(kept);
+                self.pieces.extend(respool(folder, first, &rows, &self.head, &self.planner.prepared.kept)?);
+            }
+            self.cuts.truncate(kept);
+            self.cuts.extend(new);
+        }
+        self.tail.finish(&mut self.gathered);
         Ok(())
     }
 
@@ -448,6 +471,7 @@ impl<'a> PieceMaker<'a> {
         if self.faults.any() {
             return Err(Error::Rows(Box::new(self.faults)));
         }
+        self.rebalance()?;
         if let Some(finder) = self.finder {
             let found = finder.finish().map_err(|e| self.planner.no_scratch(e))?;
             if !found.is_empty() {

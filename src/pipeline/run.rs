@@ -22,6 +22,7 @@ use crate::journal::{
     Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest, Measured, Owner, Plan, RunDir,
     State, Step,
 };
+use crate::ledger::OnLimit;
 use crate::outcome::Status;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
@@ -33,7 +34,7 @@ use super::prepare::Prepared;
 use super::purse::{Means, Purse};
 use super::reading::Reading;
 use super::submit::HeldByBudget;
-use super::{Error, view};
+use super::{Error, doubt, view};
 
 /// Results of one batch that sent rows of a piece.
 #[derive(Debug, Clone)]
@@ -287,9 +288,14 @@ impl Run {
         self.dir.relative(path)
     }
 
-    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate, and none that the budget holds.
+    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate, none whose rows an uncertain batch may carry,
+    /// and none that the budget holds: with `on_limit = "stop"` that is every batch once one does not fit.
     pub(crate) fn next_to_send(&self, which: impl Fn(u32) -> bool, held: &HeldByBudget) -> Option<u32> {
-        self.state().to_send().find(|batch| which(batch.attempt) && !held.holds(batch.number())).map(Batch::number)
+        if self.on_limit() == OnLimit::Stop && held.first().is_some() {
+            return None;
+        }
+        let can_go = |batch: &&Batch| which(batch.attempt) && !held.holds(batch.number()) && !doubt::holds(self.state(), batch);
+        self.state().to_send().find(can_go).map(Batch::number)
     }
 
     /// Batches that wait to be sent, of rows that were sent before.
@@ -336,6 +342,12 @@ impl Run {
         self.state().batches().iter().any(|batch| batch.intents > 0)
     }
 
+    /// Whether it is certain that the provider holds no batch of the run: no create call was made, or each had certainly no effect.
+    #[must_use]
+    pub fn has_sent_nothing(&self) -> bool {
+        self.state().batches().iter().all(|batch| batch.remote.is_none() && batch.intents == batch.refusals)
+    }
+
     /// Whether the provider knows a batch of the run.
     pub(crate) fn has_remotes(&self) -> bool {
         self.state().batches().iter().any(|batch| batch.remote.is_some())
@@ -357,10 +369,6 @@ impl Run {
 
     pub(crate) fn requests_in_flight(&self) -> u64 {
         self.state().requests_in_flight()
-    }
-
-    pub(crate) fn oldest_in_flight(&self) -> Option<Timestamp> {
-        self.state().left_to(Step::Watch).filter_map(|batch| Some(batch.remote.as_ref()?.created_at)).min()
     }
 
     /// Batches in flight, and batches that are over.

@@ -1,9 +1,10 @@
-//! A batch that is too large for the provider → two that hold its requests.
+//! A batch that is too large for the provider → smaller ones that hold its requests: two, or as many as the provider's own number asks for.
 //!
 //! The new spool files hold the requests only: the rows, and what is kept of them for the output, stay with the batch that was planned.
 //! The files are written before the journal tells of them, so whatever ends the process in between, the batch is refused again and
 //! split again.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,32 +12,43 @@ use arrow::compute::is_not_null;
 use arrow::datatypes::Schema;
 use jiff::Timestamp;
 
+use crate::batch::pack::near_equal;
 use crate::batch::{PieceSummary, SpoolReader, SpoolRows, SpoolWriter};
 use crate::journal::Event;
 
 use super::{Error, Run};
 
-/// Splits a refused batch of at least two requests, and gives the numbers of the two new ones.
-pub(crate) fn split_in_two(run: &mut Run, now: Timestamp, batch: u32) -> Result<[u32; 2], Error> {
-    let numbers = [run.batches() + 1, run.batches() + 2];
+/// Splits a refused batch of at least two requests, and gives the numbers of the new ones. `most` is how many requests the provider takes in
+/// one, where it says so.
+pub(crate) fn split(run: &mut Run, now: Timestamp, batch: u32, most: Option<u32>) -> Result<Vec<u32>, Error> {
+    let sizes = sizes(run, run.piece(batch).requests, most);
+    let numbers: Vec<u32> = (run.batches() + 1..).take(sizes.len()).collect();
     let head = run.head_of(batch)?;
     let no_columns = Arc::new(Schema::empty());
     let create = |number| SpoolWriter::create(&run.spool_path(number), number, Arc::clone(&head), &no_columns);
-    let mut halves = [create(numbers[0])?, create(numbers[1])?];
-    let mut left = cut(run, run.piece(batch).requests) as usize;
+    let mut into: Vec<PieceSummary> = Vec::with_capacity(sizes.len());
+    let mut parts = numbers.iter().zip(sizes);
+    let mut open = None;
     for rows in SpoolReader::open(&run.spool_path(batch))? {
-        let rows = requests_of(&rows?, &run.spool_path(batch))?;
-        let first = left.min(rows.len());
-        left -= first;
-        let parts = [rows.slice(0, first), rows.slice(first, rows.len() - first)];
-        for (half, part) in halves.iter_mut().zip(&parts) {
-            if !part.is_empty() {
-                half.write(part)?;
+        let mut rows = requests_of(&rows?, &run.spool_path(batch))?;
+        while !rows.is_empty() {
+            let (mut writer, left) = match open.take() {
+                Some(open) => open,
+                None => {
+                    let (number, size) =
+                        parts.next().ok_or_else(|| Error::Bug("a batch has more requests than planned".to_owned()))?;
+                    (create(*number)?, size as usize)
+                }
+            };
+            let taken = left.min(rows.len());
+            writer.write(&rows.slice(0, taken))?;
+            rows = rows.slice(taken, rows.len() - taken);
+            match left - taken {
+                0 => into.push(writer.finish()?),
+                left => open = Some((writer, left)),
             }
         }
     }
-    let [first, second] = halves;
-    let into: Vec<PieceSummary> = vec![first.finish()?, second.finish()?];
     run.record(now, Event::Split { batch, into })?;
     Ok(numbers)
 }
@@ -52,11 +64,10 @@ fn requests_of(rows: &SpoolRows, path: &Path) -> Result<SpoolRows, Error> {
     Ok(rows.filter(&keep).map_err(failed)?)
 }
 
-/// How many requests go into the first of the two: about half, so that no batch of the run has as many as either. The number is the
-/// mark by which a batch whose id was lost is found.
-fn cut(run: &Run, requests: u32) -> u32 {
-    let used: Vec<u32> = run.state().batches().iter().map(|batch| batch.piece.requests).collect();
-    let half = requests / 2;
-    let is_free = |cut: &u32| *cut != requests - *cut && !used.contains(cut) && !used.contains(&(requests - *cut));
-    (1..=half).rev().find(is_free).unwrap_or(half)
+/// How many requests go into each of the new batches: about the same number, each as different from every size of the run as that allows.
+fn sizes(run: &Run, requests: u32, most: Option<u32>) -> Vec<u32> {
+    let used: HashSet<u32> = run.state().batches().iter().map(|batch| batch.piece.requests).collect();
+    // A number that is no smaller than what was refused is about something else.
+    let most = most.filter(|most| *most < requests).unwrap_or(requests - 1);
+    near_equal(requests, requests.div_ceil(most).max(2), most, |size| used.contains(&size))
 }

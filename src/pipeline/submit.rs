@@ -2,32 +2,43 @@
 //!
 //! ```text
 //!   intent to the journal ─▶ POST ─┬─▶ accepted: id to the journal
-//!                                  ├─▶ refused, certainly without effect: to the journal; later again, in halves, or stop
-//!                                  └─▶ answer lost: a doubt, to the journal; nothing is sent until it is settled (doubt.rs)
+//!                                  ├─▶ refused, certainly without effect: to the journal; later again, in smaller batches, or stop
+//!                                  └─▶ uncertain: to the journal; looked for (doubt.rs), while the other batches are sent
 //! ```
 //!
-//! Batches are sent one after the other, so at most one is ever in doubt.
+//! Batches are sent one after the other. One that is uncertain holds back only what would carry the same rows: every other batch of the run
+//! has other custom_ids, so neither can be taken for the other, whatever becomes of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::journal::Event;
-use crate::ledger::{OnLimit, Shortage};
-use crate::provider::retry::{Call, Clock, Verdict, judge, with_retry};
+use crate::journal::{Batch, BatchState, Event};
+use crate::ledger::Shortage;
+use crate::provider::retry::{Call, Clock, MAX_RETRY_AFTER, Verdict, asked, judge, most_requests, with_retry};
 use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
+use super::doubt;
 use super::drive::{Driver, between};
-use super::progress::Progress;
-use super::split::split_in_two;
+use super::progress::{Progress, Reason, wait_in_words};
+use super::split::split;
 use super::{Error, Run};
 
-/// What the sending remembers of a batch that was refused for now.
+/// So many create calls in a row may end uncertain before it is waited until one of their batches is found, or shown not to exist. Where
+/// every call is lost, each batch more would be looked for, and hold its part of the budget, in vain.
+const MAX_UNCERTAIN_IN_A_ROW: u32 = 4;
+/// The wait before the next create call after one that ended uncertain; twice as long after each more.
+const AFTER_UNCERTAIN: Duration = Duration::from_millis(500);
+
+/// What the sending remembers of a batch that was refused for now, and of calls that ended uncertain.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     refused: Option<Refused>,
+    /// How many create calls in a row ended uncertain, and when the next may follow.
+    uncertain: (u32, Option<Timestamp>),
     /// The batches that the budget has no room for.
     pub(crate) short: HeldByBudget,
 }
@@ -37,6 +48,8 @@ pub(crate) struct Pace {
 pub(crate) struct HeldByBudget {
     batches: BTreeMap<u32, Shortage>,
     events: u64,
+    /// Whether a person was told of the first of them: with `partial` there may be many.
+    is_told: bool,
 }
 
 impl HeldByBudget {
@@ -48,7 +61,10 @@ impl HeldByBudget {
         self.events = run.state().events();
     }
 
-    fn hold(&mut self, batch: u32, shortage: Shortage) {
+    fn hold(&mut self, driver: &Driver<'_>, batch: u32, shortage: Shortage) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            driver.listener.hear(Progress::HeldBack { batch, shortage: &shortage });
+        }
         self.batches.insert(batch, shortage);
     }
 
@@ -81,19 +97,49 @@ struct Refused {
     attempts: u32,
     /// When it may be sent again.
     not_before: Timestamp,
-    /// Whether the queue is full or calls come too fast; both pass as time goes by.
-    is_limit: bool,
+    /// What the provider answered.
+    status: Option<u16>,
+}
+
+impl Refused {
+    /// Whether the queue is full or calls come too fast: both pass as batches end.
+    fn is_limit(&self) -> bool {
+        self.status == Some(429)
+    }
 }
 
 impl Pace {
-    /// How long the next batch is to wait yet; `None` if it need not wait.
-    pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
-        self.refused.as_ref().map(|refused| between(now, refused.not_before)).filter(|wait| !wait.is_zero())
+    /// What is left of the waits that a provider asked an earlier process for.
+    pub(crate) fn resumed(run: &Run, now: Timestamp) -> Pace {
+        let asked = |batch: &Batch| match batch.state {
+            BatchState::Refused { at, status, retry_at: Some(retry_at), .. } if retry_at > now => {
+                // A clock that was put back must not make it longer than was granted.
+                let left = between(now, retry_at).min(MAX_RETRY_AFTER);
+                let not_before = now.checked_add(left).unwrap_or(retry_at);
+                Some(Refused { batch: batch.number(), begun: at, attempts: 1, not_before, status })
+            }
+            _ => None,
+        };
+        let refused = run.state().to_send().filter_map(asked).max_by_key(|refused| refused.not_before);
+        Pace { refused, ..Pace::default() }
     }
 
-    /// Whether there is nothing to do but to send a refused batch again: no other batch is in flight whose end would make room.
-    pub(crate) fn is_all_there_is(&self, run: &Run) -> bool {
-        self.refused.as_ref().is_some_and(|refused| !refused.is_limit || run.requests_in_flight() == 0)
+    /// How long the next batch is to wait yet; `None` if it need not wait.
+    pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
+        let refused = self.refused.as_ref().map(|refused| refused.not_before);
+        let wait = refused.into_iter().chain(self.uncertain.1).map(|not_before| between(now, not_before)).max();
+        wait.filter(|wait| !wait.is_zero())
+    }
+
+    /// Whether time alone makes room for the next batch, so that even who only sends waits for it: not where a batch has to end first.
+    pub(crate) fn passes(&self, run: &Run, now: Timestamp) -> bool {
+        let is_paused = self.uncertain.1.is_some_and(|not_before| not_before > now);
+        is_paused || self.refused.as_ref().is_some_and(|refused| !refused.is_limit() || run.requests_in_flight() == 0)
+    }
+
+    /// Whether so many calls were lost that it is waited until something is known of one of them.
+    fn is_too_uncertain(&self, run: &Run) -> bool {
+        self.uncertain.0 >= MAX_UNCERTAIN_IN_A_ROW && run.doubts().next().is_some()
     }
 
     /// When the batch was sent first, and how often it was refused.
@@ -107,11 +153,40 @@ impl Pace {
     fn later(&mut self, batch: u32, now: Timestamp, after: Duration, error: &ApiError) {
         let (begun, attempts) = self.history(batch, now);
         let not_before = now.checked_add(after).unwrap_or(Timestamp::MAX);
-        self.refused = Some(Refused { batch, begun, attempts: attempts + 1, not_before, is_limit: error.status == Some(429) });
+        self.refused = Some(Refused { batch, begun, attempts: attempts + 1, not_before, status: error.status });
+        self.answered();
+    }
+
+    /// The provider answered: calls are not lost any more.
+    fn answered(&mut self) {
+        self.uncertain = (0, None);
+    }
+
+    fn lost(&mut self, now: Timestamp) {
+        let calls = self.uncertain.0.saturating_add(1);
+        let after = AFTER_UNCERTAIN * 2_u32.pow((calls - 1).min(7));
+        self.uncertain = (calls, now.checked_add(after).ok());
+        self.refused = None;
+    }
+
+    /// What holds back the next batch, and until when.
+    pub(crate) fn reasons(&self, driver: &Driver<'_>, run: &Run, next: Option<u32>, now: Timestamp) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if let (Some(refused), Some(after)) = (&self.refused, self.wait(now)) {
+            reasons.push(Reason::Refused { batch: refused.batch, status: refused.status, after });
+        }
+        if next.is_some() && self.is_too_uncertain(run) {
+            reasons.push(Reason::TooUncertain { calls: self.uncertain.0 });
+        } else if let Some(batch) = next.filter(|batch| !has_room(driver, run, *batch)) {
+            let (queued, limit) = (run.requests_in_flight(), driver.max_queued_requests);
+            reasons.push(Reason::QueueFull { batch, queued, limit });
+        }
+        reasons.extend(self.short.first().map(|(batch, _)| Reason::Budget { batch }));
+        reasons
     }
 }
 
-/// Sends the batches that are planned, in order, while there is room in the queue and no doubt is open; `which` tells of which attempts.
+/// Sends the batches that are planned, in order, while there is room in the queue; `which` tells of which attempts.
 pub(crate) async fn send_what_fits(
     driver: &Driver<'_>,
     run: &mut Run,
@@ -120,16 +195,14 @@ pub(crate) async fn send_what_fits(
 ) -> Result<(), Error> {
     pace.short.begin(run);
     while let Some(batch) = run.next_to_send(&which, &pace.short) {
-        let must_wait = pace.wait(driver.clock.now()).is_some() || !has_room(driver, run, batch);
-        if driver.is_leaving() || run.doubts().next().is_some() || must_wait {
+        let must_wait = pace.wait(driver.clock.now()).is_some() || pace.is_too_uncertain(run) || !has_room(driver, run, batch);
+        if driver.is_leaving() || must_wait {
             break;
         }
         if let Some(shortage) = run.reserve(batch, driver.clock.now())? {
-            pace.short.hold(batch, shortage);
-            match run.on_limit() {
-                OnLimit::Stop => break,
-                OnLimit::Partial => continue,
-            }
+            // By `on_limit`, those behind it wait with it or are sent where they fit.
+            pace.short.hold(driver, batch, shortage);
+            continue;
         }
         if !send(driver, run, pace, batch).await? {
             break;
@@ -138,6 +211,7 @@ pub(crate) async fn send_what_fits(
     Ok(())
 }
 
+/// Requests of batches that are uncertain count: they may well be in the queue.
 fn has_room(driver: &Driver<'_>, run: &Run, batch: u32) -> bool {
     let queued = run.requests_in_flight();
     queued == 0 || queued + u64::from(run.piece(batch).requests) <= driver.max_queued_requests
@@ -152,11 +226,12 @@ async fn send(driver: &Driver<'_>, run: &mut Run, pace: &mut Pace, batch: u32) -
     driver.listener.hear(Progress::Submitting { batch, of: run.batches(), requests: requests.into(), bytes });
     let newest_listed = if run.has_remotes() { None } else { newest_listed(driver).await };
     run.record(driver.clock.now(), Event::Intent { batch, requests, bytes, body_hash, newest_listed })?;
-    // Not interrupted by a wish to leave: half a create call is a doubt.
-    let error = match driver.api.create(body).await {
+    // Not interrupted by a wish to leave: half a create call is uncertain.
+    let error = match driver.telling_if_slow(Call::Create, driver.api.create(body)).await {
         Ok(remote) => {
             accept(driver, run, batch, &remote)?;
             pace.refused = None;
+            pace.answered();
             return Ok(true);
         }
         Err(error) => error,
@@ -165,37 +240,82 @@ async fn send(driver: &Driver<'_>, run: &mut Run, pace: &mut Pace, batch: u32) -
     match judge(Call::Create, &error, attempts, between(begun, now), driver.clock.jitter()) {
         Verdict::Doubt => {
             run.record(now, Event::Doubt { batch, reason: error.to_string() })?;
-            driver.note(&format!("batch {batch} may or may not have been made ({error}); looking for it, nothing is sent again"));
-            pace.refused = None;
+            pace.lost(now);
+            doubt::announce(driver, batch, &error.to_string());
             Ok(false)
         }
         Verdict::Again { after } => {
             refused(run, now, batch, &error)?;
             pace.later(batch, now, after, &error);
-            driver.note(&format!("batch {batch} was not taken ({error}); trying again in {} s", after.as_secs().max(1)));
+            driver.note(&format!("batch {batch} was not accepted ({error}); trying again in {}", wait_in_words(after)));
             Ok(false)
         }
         Verdict::Split if requests > 1 => {
             refused(run, now, batch, &error)?;
             pace.refused = None;
-            let into = split_in_two(run, now, batch)?;
+            pace.answered();
+            let into = split(run, now, batch, most_requests(&error).flatten())?;
             driver.note(&format!(
-                "batch {batch} is too large for the provider; its requests go in batches {} and {}",
-                into[0], into[1]
+                "batch {batch} is too large for the provider ({}); its requests are sent in {} batches, {} to {}",
+                error.message,
+                into.len(),
+                into.first().copied().unwrap_or_default(),
+                into.last().copied().unwrap_or_default()
             ));
             Ok(true)
         }
-        _ => {
+        verdict => {
             refused(run, now, batch, &error)?;
+            pace.answered();
+            let is_permanent = matches!(verdict, Verdict::Fail | Verdict::Split) && matches!(error.status, Some(400 | 413 | 422));
+            if is_permanent {
+                return Err(Error::Refused(Box::new(RefusedBatch {
+                    batch,
+                    of: run.batches(),
+                    requests,
+                    source: error,
+                    standing: run.standing_in_words(),
+                    run: run.folder().to_path_buf(),
+                    nothing_was_sent: run.has_sent_nothing(),
+                })));
+            }
             Err(stopped(run, format!("batch {batch} of {} was not accepted", run.batches()), error))
         }
     }
 }
 
-/// When the newest batch that the provider lists was made, in its own time: a batch that is made after this is not older, whatever our
-/// clock says. Only to be had before the first batch of a run; where the list does not answer, the search goes by our clock.
+/// A batch that the provider does not take as it is: to send it again changes nothing.
+#[derive(Debug)]
+pub struct RefusedBatch {
+    /// The batch, from 1.
+    pub batch: u32,
+    /// Batches of the run.
+    pub of: u32,
+    /// Its requests.
+    pub requests: u32,
+    /// What the provider says.
+    pub source: ApiError,
+    /// What of the run is safe.
+    pub standing: String,
+    /// The run.
+    pub run: PathBuf,
+    /// Whether the provider holds no batch of the run, so that it can be planned again.
+    pub nothing_was_sent: bool,
+}
+
+impl std::fmt::Display for RefusedBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl std::error::Error for RefusedBatch {}
+
+/// When the newest batch that the provider lists was created, in its own time: a batch that is created after this is not older, whatever
+/// our clock says. Only to be had before the first batch of a run; where the list does not answer, the search goes by our clock.
 async fn newest_listed(driver: &Driver<'_>) -> Option<Timestamp> {
-    let page = driver.unless_leaving(driver.api.list(1, None)).await?.ok()?;
+    let list = driver.telling_if_slow(Call::List, driver.api.list(1, None));
+    let page = driver.unless_leaving(list).await?.ok()?;
     Some(page.data.first().map_or(Timestamp::UNIX_EPOCH, |newest| newest.created_at))
 }
 
@@ -206,7 +326,10 @@ fn accept(driver: &Driver<'_>, run: &mut Run, batch: u32, remote: &RemoteBatch) 
 }
 
 fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Result<(), Error> {
-    run.record(now, Event::Refused { batch, status: error.status, kind: error.kind.clone(), message: error.message.clone() })
+    let asked = Some(asked(error)).filter(|asked| !asked.is_zero());
+    let retry_at = asked.and_then(|asked| now.checked_add(asked).ok());
+    let (kind, message) = (error.kind.clone(), error.message.clone());
+    run.record(now, Event::Refused { batch, status: error.status, kind, message, retry_at })
 }
 
 /// A provider's error, with what of the run is safe.

@@ -21,6 +21,7 @@ use super::leading::Leading;
 use super::ordered::in_order;
 use super::plan::{Cut, Outline, Planner, primes};
 use super::progress::Progress;
+use super::rebalance::batches_kept;
 use super::remarks::Remarks;
 use super::render::Rendered;
 
@@ -133,7 +134,7 @@ impl Planner<'_> {
         let mut leading = Leading::of(self.file, &priming);
         leading.settle(whole.requests);
         let sizes: Vec<u32> = leading.sizes().collect();
-        let batches = deal(self.packer(&sizes), whole.requests, whole.bytes);
+        let batches = deal(self.packer(&sizes), sizes.len(), self.limits.max_requests, whole.requests, whole.bytes);
         let gates = leading.gates(&batches.iter().map(|cut| cut.requests).collect::<Vec<_>>());
         let estimate = estimator.estimate(&whole.gathered, estimator.fit(), primes(&gates))?;
         let sampling = found.sampling(seed, estimator, &estimate, primes(&gates))?;
@@ -174,16 +175,32 @@ fn taken(rows: &Rows, left: &mut &[(u64, usize)]) -> Result<Rows, Error> {
 }
 
 /// Batches of so many requests, each of the mean size, so that their bytes add up to all of them.
-fn deal(mut packer: Packer, requests: u64, bytes: u64) -> Vec<Cut> {
+fn deal(mut packer: Packer, leading: usize, max_requests: u32, requests: u64, bytes: u64) -> Vec<Cut> {
     let (mut cuts, mut open) = (Vec::new(), Cut::default());
+    let own = |n: u64| scale(bytes, n + 1, requests) - scale(bytes, n, requests);
     for n in 0..requests {
-        let own = scale(bytes, n + 1, requests) - scale(bytes, n, requests);
-        if packer.offer(own) == Placement::Next {
+        if packer.offer(own(n)) == Placement::Next {
             cuts.push(std::mem::take(&mut open));
         }
         open = Cut { rows: open.rows + 1, requests: open.requests + 1, body_bytes: packer.bytes() };
     }
     cuts.extend((open.requests > 0).then_some(open));
+    // The last ones are near-equal, as in a whole plan.
+    let tail = cuts.len().saturating_sub(leading).min(batches_kept(max_requests) + 1);
+    let kept = cuts.len() - tail;
+    let sizes: Vec<u32> = cuts[kept..].iter().map(|cut| cut.requests).collect();
+    let begun = requests - sizes.iter().map(|&size| u64::from(size)).sum::<u64>();
+    let offered: Vec<u64> = (begun..requests).map(own).collect();
+    if let Some(new) = packer.rebalanced(&sizes, &offered) {
+        cuts.truncate(kept);
+        let mut left = &offered[..];
+        for requests in new {
+            let (batch, rest) = left.split_at(requests as usize);
+            left = rest;
+            let body_bytes = packer.body_bytes(requests, batch.iter().sum());
+            cuts.push(Cut { rows: requests.into(), requests, body_bytes });
+        }
+    }
     cuts
 }
 
@@ -259,7 +276,7 @@ mod tests {
             packer.offer(bytes);
             packer.bytes()
         };
-        let cuts = deal(Packer::for_head(limits, 10).led_by([1]), 200, 2_001);
+        let cuts = deal(Packer::for_head(limits, 10).led_by([1]), 1, limits.max_requests, 200, 2_001);
         assert_eq!(cuts.iter().map(|cut| u64::from(cut.requests)).sum::<u64>(), 200);
         assert!(cuts.iter().all(|cut| cut.requests <= 100 && cut.body_bytes <= 2_000) && cuts[0].requests == 1, "{cuts:?}");
         // Each further request of a batch also takes a comma.

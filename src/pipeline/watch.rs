@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use crate::journal::Event;
-use crate::provider::retry::{Call, Verdict, WAIT_404, judge, with_retry};
+use crate::provider::retry::{Call, Verdict, WAIT_404, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::drive::{Driver, between};
@@ -80,7 +80,7 @@ async fn list(driver: &Driver<'_>, run: &Run, wanted: &BTreeMap<u32, BatchId>) -
     let mut found = HashMap::new();
     let mut after: Option<String> = None;
     for _ in 0..MAX_PAGES {
-        let call = with_retry(Call::List, driver.clock, || driver.api.list(PAGE, after.as_deref()));
+        let call = driver.retrying(Call::List, None, || driver.api.list(PAGE, after.as_deref()));
         let Some(page) = driver.unless_leaving(call).await else { break };
         let page = page.map_err(|source| stopped(run, "cannot look after the batches in flight".to_owned(), source))?;
         let more = page.has_more;
@@ -105,7 +105,7 @@ async fn retrieve(
     // Not being found is waited out by the loop, which goes on with the other batches meanwhile.
     let is_missing =
         |error: &ApiError| matches!(judge(Call::Retrieve, error, 0, std::time::Duration::ZERO, 0.0), Verdict::Wait404 { .. });
-    let call = with_retry(Call::Retrieve, driver.clock, || async {
+    let call = driver.retrying(Call::Retrieve, None, || async {
         match driver.api.retrieve(id).await {
             Err(error) if is_missing(&error) => Ok(Err(error)),
             Err(error) => Err(error),

@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::redact::{SecretFilter, redact};
 use super::upload::{Tally, Upload};
@@ -287,11 +287,12 @@ impl Answer {
         Ok(bytes)
     }
 
-    /// Reads what can be had of the body of an error.
-    pub(super) async fn error_body(&mut self) -> Vec<u8> {
+    /// Reads what can be had of the body of an error in this time.
+    pub(super) async fn error_body(&mut self, within: Duration) -> Vec<u8> {
         let mut bytes = Vec::new();
+        let deadline = Instant::now() + within;
         while bytes.len() < MAX_ERROR_BYTES
-            && let Ok(Some(piece)) = self.piece().await
+            && let Ok(Ok(Some(piece))) = timeout_at(deadline, self.piece()).await
         {
             bytes.extend_from_slice(&piece);
         }
@@ -445,18 +446,33 @@ fn facts(headers: &HeaderMap, secrets: &Secrets) -> Facts {
     }
 }
 
-/// How long to wait: milliseconds, else seconds, else a date, which is measured against the other side's own clock.
+/// How long to wait: milliseconds, else seconds, else a date, which is measured against the other side's own clock. More than can be
+/// counted is as long as can be, less than nothing says nothing.
 fn retry_after(millis: Option<&str>, after: Option<&str>, date: Option<&str>) -> Option<Duration> {
+    let seconds = |seconds: f64| match Duration::try_from_secs_f64(seconds) {
+        Ok(wait) => Some(wait),
+        Err(_) => (seconds > 0.0).then_some(Duration::MAX),
+    };
     if let Some(millis) = millis.and_then(|text| text.parse::<f64>().ok()) {
-        return Duration::try_from_secs_f64(millis / 1000.0).ok();
+        return seconds(millis / 1000.0);
     }
     let after = after?;
-    if let Ok(seconds) = after.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+    if let Ok(number) = after.parse::<f64>() {
+        return seconds(number);
     }
-    let instant = |text: &str| Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
     let wait = instant(after)?.duration_since(instant(date?)?);
     Some(wait.try_into().unwrap_or(Duration::ZERO))
+}
+
+/// A date as HTTP writes it (three ways, of which two are old), or as everything else does.
+fn instant(text: &str) -> Option<jiff::Timestamp> {
+    const OLD: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let modern = || Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
+    let old = || {
+        let time = OLD.iter().find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    modern().or_else(old).or_else(|| text.parse().ok())
 }
 
 #[cfg(test)]
@@ -512,12 +528,19 @@ mod tests {
             (None, Some("-1"), None),
             (None, Some("soon"), None),
             (None, Some("NaN"), None),
-            (None, Some("1e300"), None),
+            (None, Some("-0.5"), None),
+            (Some("-3"), Some("9"), None),
+            (None, Some("Sunday, 06-Nov-94 08:50:07 GMT"), Some(30.0)),
+            (None, Some("Sun Nov  6 08:50:07 1994"), Some(30.0)),
+            (None, Some("1994-11-06T08:50:07Z"), Some(30.0)),
             (None, None, None),
         ] {
             assert_eq!(retry_after(millis, after, date), expected.map(Duration::from_secs_f64), "{millis:?} {after:?}");
         }
         assert_eq!(retry_after(None, date, None), None);
+        for endless in ["1e300", "inf", "99999999999999999999999"] {
+            assert_eq!(retry_after(None, Some(endless), None), Some(Duration::MAX), "{endless}");
+        }
     }
 
     #[test]

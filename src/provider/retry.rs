@@ -5,25 +5,34 @@
 //!
 //! | what came back | calls | verdict |
 //! |---|---|---|
-//! | anything that leaves open whether a batch was made ([`Delivery::Unknown`]: lost answer, 408, 409, 499, 5xx, 529) | create | `Doubt`: look for it, never send again |
+//! | anything that leaves open whether a batch was created ([`Delivery::Unknown`]: lost answer, 408, 409, 499, 5xx, a 529 that is not the API's own) | create | `Doubt`: look for it, never send again |
 //! | 402; codes of spend limits; 400 or 429 whose message tells of a usage limit, spend limit or empty balance | all | `StopSpend` |
 //! | codes of an organization or workspace that is switched off ([`WORKSPACE_CODES`]) | all | `StopAccount` |
 //! | 401, 403; codes of keys whose owner is gone | all | `StopCredentials` |
-//! | 413 | create | `Split` |
+//! | 413; 400 or 422 whose message says that the batch has too many requests or bytes | create | `Split` |
 //! | 404 | retrieve, results, cancel | `Wait404` for [`WAIT_404`], then `Fail`: a batch that exists may not be found for a while |
 //! | `x-should-retry: false` | all | `Fail` |
 //! | 409 | cancel, delete | `Fail`: the batch is in the wrong state |
 //! | lost connection or silence once the request was on its way | message | `Fail`: it may have been answered, and be paid |
-//! | our own fault (`body`), `certificate`, `redirect` | all | `Fail` |
+//! | our own fault (`body`), `certificate` | all | `Fail` |
+//! | `redirect` to another origin, or in a circle | retrieve, list, results | `Again`: harmless, and passes where a gateway restarts; never followed |
+//! | `redirect` | all others | `Fail` |
 //! | `unreadable` answer | all but create | `Again`, [`UNREADABLE_TRIES`] times |
 //! | no connection, lost connection, silence, 408, 409, 429, 499, 5xx, 529, `x-should-retry: true` | all | `Again` for the call's patience, then `Fail` |
 //! | anything else: 400, 404, 413, 422 … | all | `Fail` |
 //!
-//! Patience, counted from the first try: create 15 minutes without a connection, 24 hours against 429 (the queue of the workspace empties
-//! as its batches end, and none lives longer); message, count tokens and models two minutes, since somebody waits; all others one hour.
+//! A create that the API refuses with 529 in its own error envelope, with a request id, is [`Delivery::Refused`] and tried again like any
+//! other call: the API has read the request and says that it did not act on it. The same status without that envelope may come from
+//! something in between that gave up waiting, and stays `Unknown`. So do 500, 503 and 504 with an envelope: the API documents them as
+//! faults on its side or as its own time-out, and a fault can strike after the batch was created.
 //!
-//! How long to wait: what the server asks (`retry-after`), at most ten minutes; else `min(0.5 · 2ⁿ, 60)` seconds less up to a quarter, n
-//! tries having failed before; five minutes instead of 60 seconds for a create against 429, because each try sends the whole body.
+//! Patience, counted from the first try: create 15 minutes without a connection, an hour against 529, 24 hours against 429 (the queue of the
+//! workspace empties as its batches end, and none lives longer); message, count tokens and models two minutes, since somebody waits; all
+//! others one hour.
+//!
+//! How long to wait: `min(0.5 · 2ⁿ, 60)` seconds less up to a quarter, n tries having failed before (five minutes instead of 60 seconds for a
+//! create against 429, because each try sends the whole body); longer where the server asks for it (`retry-after`), at most ten minutes.
+//! What the server asks never shortens the wait: a tiny `retry-after` would send a body of 250 MB ten times a second.
 //!
 //! **Source**: statuses and codes from the vendor's error reference, base delay and jitter from its own clients, both read 2026-11; the
 //! lasting 404 from anthropics/anthropic-sdk-python#1432.
@@ -127,9 +136,9 @@ pub enum Verdict {
         /// After this long.
         after: Duration,
     },
-    /// Too large: make two of it.
+    /// Too large: send its requests in smaller batches.
     Split,
-    /// A batch may have been made: look for it before anything is sent.
+    /// A batch may have been created: look for it before its rows are sent again.
     Doubt,
     /// The key is not accepted; nothing will work with it.
     StopCredentials,
@@ -161,6 +170,7 @@ pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter
     }
     match (error.status, call) {
         (Some(413), Call::Create) => return Verdict::Split,
+        (Some(400 | 422), Call::Create) if most_requests(error).is_some() => return Verdict::Split,
         (Some(404), Call::Retrieve | Call::Results | Call::Cancel) => {
             return if since < WAIT_404 {
                 Verdict::Wait404 { after: delay(call, error, attempt, jitter) }
@@ -187,6 +197,45 @@ fn is_spend(error: &ApiError) -> bool {
     }
 }
 
+/// What a provider says of a batch that it finds too large, in another way than 413: how many requests it takes, where it names a number.
+/// `None` where the message speaks of something else, such as the length of a text.
+#[must_use]
+pub fn most_requests(error: &ApiError) -> Option<Option<u32>> {
+    const BOUNDS: [&str; 12] = [
+        "at most",
+        "no more than",
+        "more than",
+        "too many",
+        "maximum",
+        "max",
+        "up to",
+        "limit",
+        "exceed",
+        "between",
+        "fewer",
+        "less than",
+    ];
+    const OF_BATCHES: [&str; 5] = ["requests", "items", "entries", "elements", "rows"];
+    const LARGE: [&str; 4] = ["batch is too large", "batch too large", "body is too large", "body too large"];
+    let text = error.message.to_ascii_lowercase();
+    if LARGE.iter().any(|words| text.contains(words)) {
+        return Some(None);
+    }
+    // Of one request's own parts, such as `requests.3.params.messages`, no smaller batch has fewer.
+    let is_inside =
+        text.match_indices("requests.").any(|(at, found)| text[at + found.len()..].starts_with(|c: char| c.is_ascii_digit()));
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != ',').filter(|word| !word.is_empty()).collect();
+    let is_of_batches = words.iter().any(|word| OF_BATCHES.contains(word));
+    if is_inside || !is_of_batches || !BOUNDS.iter().any(|bound| text.contains(bound)) {
+        return None;
+    }
+    // The number stands before its noun: "at most 1000 items", "up to 1,000 requests".
+    let number =
+        words.windows(2).find(|pair| OF_BATCHES.contains(&pair[1])).and_then(|pair| pair[0].replace(',', "").parse().ok());
+    let last = words.iter().rev().find_map(|word| word.replace(',', "").parse::<u32>().ok());
+    Some(number.or(last).filter(|&most| most > 0))
+}
+
 fn is_account(error: &ApiError) -> bool {
     matches!(error.status, Some(401 | 403)) || error.code.as_deref().is_some_and(|code| ACCOUNT_CODES.contains(&code))
 }
@@ -194,7 +243,8 @@ fn is_account(error: &ApiError) -> bool {
 /// Whether the fault may pass.
 fn passes(call: Call, error: &ApiError, attempt: u32) -> bool {
     match error.kind.as_str() {
-        ApiError::BODY | ApiError::CERTIFICATE | ApiError::REDIRECT => return false,
+        ApiError::BODY | ApiError::CERTIFICATE => return false,
+        ApiError::REDIRECT => return matches!(call, Call::Retrieve | Call::List | Call::Results),
         ApiError::UNREADABLE => return attempt + 1 < UNREADABLE_TRIES,
         _ => {}
     }
@@ -210,6 +260,7 @@ fn passes(call: Call, error: &ApiError, attempt: u32) -> bool {
 fn patience(call: Call, error: &ApiError) -> Duration {
     match call {
         Call::Create if error.status == Some(429) => 24 * HOUR,
+        Call::Create if error.status == Some(529) => HOUR,
         Call::Create => 15 * MINUTE,
         Call::Message | Call::CountTokens | Call::Models => 2 * MINUTE,
         Call::Retrieve | Call::List | Call::Results | Call::Cancel | Call::Delete | Call::Upload | Call::Files => HOUR,
@@ -217,12 +268,16 @@ fn patience(call: Call, error: &ApiError) -> Duration {
 }
 
 fn delay(call: Call, error: &ApiError, attempt: u32, jitter: f64) -> Duration {
-    if let Some(asked) = error.retry_after.filter(|asked| !asked.is_zero()) {
-        return asked.min(MAX_RETRY_AFTER);
-    }
     let longest: f64 = if call == Call::Create && error.status == Some(429) { 300.0 } else { 60.0 };
     let seconds = longest.min(0.5 * 2_f64.powi(attempt.min(20).cast_signed()));
-    Duration::from_secs_f64(seconds * (1.0 - 0.25 * jitter.clamp(0.0, 1.0)))
+    let own = Duration::from_secs_f64(seconds * (1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
+    own.max(asked(error))
+}
+
+/// How long the provider asks to wait, as far as it is granted.
+#[must_use]
+pub fn asked(error: &ApiError) -> Duration {
+    error.retry_after.unwrap_or(Duration::ZERO).min(MAX_RETRY_AFTER)
 }
 
 /// Time and chance, handed down so that tests have them in hand.
@@ -251,11 +306,43 @@ impl Clock for SystemClock {
     }
 }
 
-/// Makes a call until it succeeds or the verdict is something else than to wait. `make` makes it anew each time.
+/// A try that failed and is made again.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedTry<'a> {
+    /// What came back.
+    pub error: &'a ApiError,
+    /// How many tries failed before it.
+    pub attempt: u32,
+    /// Since the first try began.
+    pub since: Duration,
+    /// Until the next one.
+    pub after: Duration,
+}
+
+/// Makes a call until it succeeds or the verdict is something else than to wait. `make` makes it once more each time.
 ///
 /// # Errors
 /// The last error; [`judge`] says what it means.
-pub async fn with_retry<T, F, R>(call: Call, clock: &dyn Clock, mut make: F) -> Result<T, ApiError>
+pub async fn with_retry<T, F, R>(call: Call, clock: &dyn Clock, make: F) -> Result<T, ApiError>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<T, ApiError>>,
+{
+    with_retry_telling(call, clock, None, |_| {}, make).await
+}
+
+/// As [`with_retry`]; `tell` hears of each failed try before the wait, and no wait begins that would end later than `longest` after the
+/// first try.
+///
+/// # Errors
+/// As [`with_retry`].
+pub async fn with_retry_telling<T, F, R>(
+    call: Call,
+    clock: &dyn Clock,
+    longest: Option<Duration>,
+    tell: impl Fn(FailedTry<'_>),
+    mut make: F,
+) -> Result<T, ApiError>
 where
     F: FnMut() -> R,
     R: Future<Output = Result<T, ApiError>>,
@@ -269,7 +356,11 @@ where
         let since = clock.now().duration_since(begun).try_into().unwrap_or(Duration::ZERO);
         match judge(call, &error, attempt, since, clock.jitter()) {
             Verdict::Again { after } | Verdict::Wait404 { after } => {
+                if longest.is_some_and(|longest| since.saturating_add(after) > longest) {
+                    return Err(error);
+                }
                 announce(&error, attempt, after);
+                tell(FailedTry { error: &error, attempt, since, after });
                 clock.sleep(after).await;
             }
             Verdict::Split
@@ -364,6 +455,12 @@ mod tests {
             ("400 cmek", coded(400, "cmek_key_disabled"),            ["account"; 9]),
             ("403 review", coded(403, "workspace_human_review_disabled"), ["account"; 9]),
             ("400 member", coded(400, "claude_code_key_creator_not_member"), ["key"; 9]),
+            ("400 items", told(400, "requests: List should have at most 1000 items after validation, not 5000"),
+                                                                     ["split", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("422 requests", told(422, "Too many requests in batch"),
+                                                                     ["split", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("400 id", told(400, "requests.0.custom_id: String should have at most 64 characters"),
+                                                                     ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
             ("401", answered(401),                                   ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),
             ("402", answered(402),                                   ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
             ("403", answered(403),                                   ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),
@@ -392,7 +489,9 @@ mod tests {
             ("503 early", ApiError { delivery: NotSent, ..answered(503) },
                                                                      ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
             ("504", answered(504),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
-            ("529", answered(529),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("529", ApiError { delivery: Delivery::Refused, ..answered(529) },
+                                                                     ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("529 of a gateway", answered(529),                      ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
             ("no connection", lost(ApiError::CONNECTION, NotSent),   ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
             ("connection lost", lost(ApiError::CONNECTION, Unknown), ["doubt", "again", "again", "again", "again", "again", "fail",  "again", "again"]),
             ("no connect in time", lost(ApiError::TIMEOUT, NotSent), ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
@@ -400,8 +499,8 @@ mod tests {
             ("unreadable", lost(ApiError::UNREADABLE, Unknown),      ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
             ("certificate", lost(ApiError::CERTIFICATE, NotSent),    ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
             ("own fault", lost(ApiError::BODY, NotSent),             ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
-            ("redirect", lost(ApiError::REDIRECT, Delivery::Refused),["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
-            ("see other", lost(ApiError::REDIRECT, Unknown),         ["doubt", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("redirect", lost(ApiError::REDIRECT, Delivery::Refused),["fail",  "again", "again", "again", "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("see other", lost(ApiError::REDIRECT, Unknown),         ["doubt", "again", "again", "again", "fail",  "fail",  "fail",  "fail",  "fail"]),
         ];
         for (name, error, expected) in &table {
             let verdicts = Call::ALL.map(|call| word(judge(call, error, 0, NOW, 0.0)));
@@ -431,6 +530,7 @@ mod tests {
     fn loses_patience() {
         let waits = [
             (Call::Create, answered(429), 24 * HOUR),
+            (Call::Create, ApiError { delivery: Delivery::Refused, ..answered(529) }, HOUR),
             (Call::Create, lost(ApiError::CONNECTION, Delivery::NotSent), 15 * MINUTE),
             (Call::Retrieve, answered(503), HOUR),
             (Call::Results, lost(ApiError::CONNECTION, Delivery::Unknown), HOUR),
@@ -458,9 +558,44 @@ mod tests {
             assert!((after(Call::Retrieve, &answered(503), attempt, jitter) - expected).abs() < 1e-9, "{attempt} {jitter}");
         }
         assert!((after(Call::Create, &answered(429), 30, 0.0) - 300.0).abs() < 1e-9);
-        for (asked, expected) in [(7, 7.0), (0, 0.5), (599, 599.0), (86_400, 600.0)] {
-            let error = ApiError { retry_after: Some(Duration::from_secs(asked)), ..answered(429) };
+        for (asked, expected) in [(7.0, 7.0), (0.0, 0.5), (599.0, 599.0), (86_400.0, 600.0), (0.000_001, 0.5), (0.3, 0.5)] {
+            let error = ApiError { retry_after: Some(Duration::from_secs_f64(asked)), ..answered(429) };
             assert!((after(Call::Create, &error, 0, 0.0) - expected).abs() < 1e-9, "{asked}");
+        }
+        let endless = ApiError { retry_after: Some(Duration::MAX), ..answered(429) };
+        assert!((after(Call::Create, &endless, 0, 0.0) - 600.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_tiny_retry_after_never_shortens_the_own_wait() {
+        let tiny = ApiError { retry_after: Some(Duration::from_micros(1)), ..answered(429) };
+        let mut waited = Duration::ZERO;
+        for attempt in 0..12 {
+            let Verdict::Again { after } = judge(Call::Create, &tiny, attempt, waited, 1.0) else { panic!("{attempt}") };
+            waited += after;
+        }
+        assert!(waited > Duration::from_secs(13 * 60), "twelve creates in {waited:?}");
+    }
+
+    #[test]
+    fn reads_how_many_requests_a_batch_may_have_from_the_words_of_a_refusal() {
+        for (message, expected) in [
+            ("requests: List should have at most 1000 items after validation, not 5000", Some(Some(1_000))),
+            ("Too many requests in batch", Some(None)),
+            ("too many requests in batch (max 500)", Some(Some(500))),
+            ("A batch may have up to 10,000 requests", Some(Some(10_000))),
+            ("requests must NOT have more than 250 items", Some(Some(250))),
+            ("the number of requests exceeds the limit of 100", Some(Some(100))),
+            ("batch is too large", Some(None)),
+            ("requests.3.params.messages.0.content: List should have at most 20 items", None),
+            ("requests.0.custom_id: String should have at most 64 characters", None),
+            ("max_tokens: must be at most 64000", None),
+            ("custom_id must be unique over all requests", None),
+            ("requests: field required", None),
+            ("", None),
+        ] {
+            let error = ApiError { message: message.to_owned(), ..answered(400) };
+            assert_eq!(most_requests(&error), expected, "{message}");
         }
     }
 

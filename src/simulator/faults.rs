@@ -182,6 +182,9 @@ pub struct CallFault {
     /// For `status`: answer before the body has been read.
     #[serde(default)]
     pub early: bool,
+    /// For `status`: as a gateway before the API answers, a web page without a request id.
+    #[serde(default)]
+    pub gateway: bool,
     /// For `hang_before`, `hang_after` and `delay`: how long, at most 600; by default 30.
     pub seconds: Option<f64>,
     /// For `cut`, `reset_during` and `truncated_json`: after how many bytes.
@@ -193,7 +196,8 @@ pub struct CallFault {
     pub abrupt: bool,
     /// For `redirect` and `foreign_results_url`: where to.
     pub url: Option<String>,
-    /// For `content_type` and `unknown_status`: the word. For `huge_line`: `last` for what makes it long to stand behind everything else.
+    /// For `content_type`, `unknown_status` and `batch_id`: the word. For `huge_line`: `last` for what makes it long to stand behind everything
+    /// else.
     pub value: Option<String>,
     /// For `huge_line`: how long.
     pub bytes: Option<u64>,
@@ -227,6 +231,8 @@ pub enum Act {
     ForeignResultsUrl,
     /// `processing_status` is a word that does not exist.
     UnknownStatus,
+    /// The batch in the answer has another id.
+    BatchId,
     /// Results: the stream ends too early.
     Cut,
     /// Results: a line comes a second time, at the end.

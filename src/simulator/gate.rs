@@ -69,8 +69,15 @@ fn finish(
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         response = refusal.answer(id);
     }
+    let status = response.status();
+    let is_of_a_gateway = faults.iter().any(|fault| fault.act == Act::Status && fault.gateway);
+    if is_of_a_gateway {
+        *response.body_mut() = Body::from(format!("<html><head><title>{status}</title></head></html>"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::try_from(id) {
+    if let (Ok(id), false) = (HeaderValue::try_from(id), is_of_a_gateway) {
         headers.insert("request-id", id);
     }
     headers.insert(HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
@@ -156,6 +163,10 @@ impl Passage<'_> {
                 }
             };
             response = edit(response, set).await;
+        }
+        if let Some(fault) = self.find(Act::BatchId) {
+            let id = fault.value.as_deref().unwrap_or("../another").to_owned();
+            response = edit(response, |object| object["id"] = Value::String(id.clone())).await;
         }
         if let Some(fault) = self.find(Act::ContentType)
             && let Ok(kind) = HeaderValue::try_from(fault.value.as_deref().unwrap_or("text/html"))

@@ -144,8 +144,10 @@ fn a_run_that_is_led_by_other_batches_and_ended_at_any_act_goes_on_and_pays_once
             run_until(&work, &sim, &args, 0);
         }
         check(&work, &sim);
-        let sizes: Vec<u64> = sim.ledger().batches.iter().map(|batch| batch.requests).collect();
-        assert_eq!(sizes, [1, 6, 7, 6], "what leads went first, ended at act {n}");
+        let mut sizes: Vec<u64> = sim.ledger().batches.iter().map(|batch| batch.requests).collect();
+        // Of those behind the gates, one may have been sent while another was uncertain.
+        sizes[2..].sort_unstable();
+        assert_eq!(sizes, [1, 6, 6, 7], "what leads went first, ended at act {n}");
         was_ended
     });
     // Beside what a run has: two judgements.

@@ -25,6 +25,7 @@ mod rescue;
 mod run;
 mod sdk_types;
 mod security;
+mod sending;
 mod support;
 mod templates;
 mod usage;

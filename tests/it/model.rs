@@ -132,7 +132,7 @@ fn drive(work: &Workdir, sim: &Sim, plan: &Plan) -> i32 {
         let finished = Finished::from(command.output().expect("the binary runs"));
         let Finished { code, stderr, .. } = finished;
         let is_crash = round == 0 && plan.crash_at.is_some() && code == -1;
-        assert!(is_crash || [0, 3, 4, 5, 7, 12].contains(&code), "exit code {code}\n{stderr}");
+        assert!(is_crash || [0, 2, 3, 4, 5, 7, 12].contains(&code), "exit code {code}\n{stderr}");
         if [0, 3].contains(&code) {
             return code;
         }

@@ -43,7 +43,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
     match kind {
         "added" => Event::Added { batch, attempt: 2, piece: piece(batch, 4), head: None },
         "intent" => Event::Intent { batch, requests, bytes, body_hash, newest_listed: None },
-        "refused" => Event::Refused { batch, status: Some(429), kind: text(), message: text() },
+        "refused" => Event::Refused { batch, status: Some(429), kind: text(), message: text(), retry_at: None },
         "accepted" => Event::Accepted { batch, id, created_at: now() },
         "doubt" => Event::Doubt { batch, reason: text() },
         "adopted" => Event::Adopted { batch, id, created_at: now(), proof: text() },

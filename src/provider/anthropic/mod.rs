@@ -213,13 +213,18 @@ impl Anthropic {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let said = wire::error(&answer.error_body().await);
+        let said = wire::error(&answer.error_body(self.http.timeouts().call).await);
         // Whatever of the request has not left by now never will, so the provider has nothing more to answer to.
         let whole = answer.whole();
+        let request_id = facts.request_id.or_else(|| said.request_id.as_ref().map(|id| self.http.clean(id)));
+        // The API itself says that it turned the request away. Anything else of 5xx may have happened after it was carried out.
+        let is_overloaded =
+            status == 529 && said.is_enveloped && said.kind.as_deref() == Some("overloaded_error") && request_id.is_some();
         let delivery = match status {
             307 | 308 => Delivery::Refused,
             400..=499 if !matches!(status, 408 | 409 | 499) => Delivery::Refused,
             _ if !whole => Delivery::NotSent,
+            _ if is_overloaded => Delivery::Refused,
             _ => Delivery::Unknown,
         };
         Err(ApiError {
@@ -228,7 +233,7 @@ impl Anthropic {
             kind: said.kind.map_or_else(|| wire::kind_of(status).to_owned(), |kind| self.http.clean(&kind)),
             code: said.code.map(|code| self.http.clean(&code)),
             message: self.http.clean(&said.message),
-            request_id: facts.request_id.or_else(|| said.request_id.map(|id| self.http.clean(&id))),
+            request_id,
             retry_after: facts.retry_after,
             should_retry: facts.should_retry,
             delivery,
@@ -243,7 +248,8 @@ impl Anthropic {
         let mut answer = self.send(&outgoing).await?;
         let (request_id, status) = (answer.facts().request_id, answer.status().as_u16());
         let kind_of_body = answer.header(&header::CONTENT_TYPE).unwrap_or("no content type").to_owned();
-        let body = match answer.body().await {
+        // The answer is small, whatever the request was: one that never ends is lost.
+        let body = match self.soon(outgoing.call, answer.body()).await {
             Ok(body) => body,
             Err(error) => return Err(ApiError { request_id, ..error }),
         };
@@ -311,7 +317,7 @@ impl BatchApi for Anthropic {
             let mut outgoing = Self::get(Call::List, BATCHES.to_owned());
             outgoing.query.push(("limit", limit.to_string()));
             outgoing.query.extend(after.map(|after| ("after_id", after.to_owned())));
-            self.read_soon(outgoing, |page: wire::WirePage<wire::WireBatch>| page.page(wire::WireBatch::batch)).await
+            self.read_soon(outgoing, |page: wire::WirePage<wire::WireBatch>| page.page(wire::WireBatch::entry)).await
         }
         .boxed()
     }
@@ -397,6 +403,7 @@ impl BatchApi for Anthropic {
 
 /// The path of one batch. An id that would name another path is not sent.
 fn batch_path(call: Call, id: &BatchId, end: &str) -> Result<String, ApiError> {
+    // An id from a journal of an older version may be any text.
     if matches!(id.0.as_str(), "" | "." | "..") {
         let message = format!("`{id}` is no id of a batch");
         return Err(ApiError::new(call.name(), ApiError::BODY, message, Delivery::NotSent));

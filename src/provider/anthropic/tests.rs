@@ -365,6 +365,8 @@ async fn takes_no_web_page_for_results() {
 #[tokio::test]
 async fn tells_errors_of_every_shape() {
     let envelope = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow\ndown","details":{"error_code":"ramp_limit_exceeded"}},"request_id":"req_body"}"#;
+    const OVERLOADED: &str = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let torn = format!("create batch: the provider answered 529 `overloaded_error`: {} (request id req_1)", &OVERLOADED[..60]);
     let page = format!("<html><head><title>502 Bad Gateway</title></head>{}</html>", "x".repeat(100_000));
     let long = "word ".repeat(1000);
     #[rustfmt::skip]
@@ -377,6 +379,11 @@ async fn tells_errors_of_every_shape() {
         (bare(413, &[], ""), "create batch: the provider answered 413 `request_too_large`: the answer is empty", Delivery::Refused),
         (bare(502, &[], &page), "create batch: the provider answered 502 `api_error`: 502 Bad Gateway", Delivery::Unknown),
         (bare(529, &[], "{}"), "create batch: the provider answered 529 `overloaded_error`: the answer gives no reason", Delivery::Unknown),
+        (bare(529, &[("request-id", "req_1")], OVERLOADED), "create batch: the provider answered 529 `overloaded_error`: Overloaded (request id req_1)", Delivery::Refused),
+        (bare(529, &[], OVERLOADED), "create batch: the provider answered 529 `overloaded_error`: Overloaded", Delivery::Unknown),
+        (bare(529, &[("request-id", "req_1")], &OVERLOADED[..60]), torn.as_str(), Delivery::Unknown),
+        (bare(500, &[("request-id", "req_1")], OVERLOADED), "create batch: the provider answered 500 `overloaded_error`: Overloaded (request id req_1)", Delivery::Unknown),
+        (bare(503, &[("request-id", "req_1")], OVERLOADED), "create batch: the provider answered 503 `overloaded_error`: Overloaded (request id req_1)", Delivery::Unknown),
         (bare(408, &[], "x"), "create batch: the provider answered 408 `timeout_error`: x", Delivery::Unknown),
         (bare(409, &[], "x"), "create batch: the provider answered 409 `conflict_error`: x", Delivery::Unknown),
         (bare(418, &[], "x"), "create batch: the provider answered 418 `invalid_request_error`: x", Delivery::Refused),
@@ -401,7 +408,8 @@ async fn tells_errors_of_every_shape() {
 async fn doubts_a_create_whose_good_answer_cannot_be_read() {
     let mut cut = a_batch("b").to_string();
     cut.truncate(40);
-    for body in ["", "<html>", "{}", r#"{"id":5}"#, r#"{"id":"b"}"#, cut.as_str()] {
+    let [slashes, control, long] = ["../x", "a\u{7}b", &"x".repeat(5_000_000)].map(|id| a_batch(id).to_string());
+    for body in ["", "<html>", "{}", r#"{"id":5}"#, r#"{"id":"b"}"#, cut.as_str(), &slashes, &control, &long] {
         let server = Server::start(vec![bare(200, &[("request-id", "req_1")], body)]).await;
         let error = server.client().create(small_body()).await.unwrap_err();
         assert_eq!((error.kind.as_str(), error.delivery), (ApiError::UNREADABLE, Delivery::Unknown), "{body}");

@@ -40,6 +40,16 @@ struct WireCounts {
 const MOST_REQUESTS: u64 = 1_000_000_000;
 
 impl WireBatch {
+    /// As [`Self::batch`], for an entry of a list: one whose id is impossible is kept with an empty id, with which no call is made. It is
+    /// there, so it may be a batch that is looked for, and nothing can be proven of it.
+    pub(super) fn entry(mut self) -> Result<RemoteBatch, &'static str> {
+        if is_possible_id(&self.id) {
+            return self.batch();
+        }
+        "-".clone_into(&mut self.id);
+        Ok(RemoteBatch { id: BatchId(String::new()), ..self.batch()? })
+    }
+
     /// The batch, or what is missing of it.
     pub(super) fn batch(self) -> Result<RemoteBatch, &'static str> {
         let time = |text: Option<String>| text?.parse::<Timestamp>().ok();
@@ -48,6 +58,9 @@ impl WireBatch {
         let created_at = time(self.created_at).or_else(|| expires_at?.checked_sub(SignedDuration::from_hours(24)).ok());
         if self.id.is_empty() {
             return Err("it has no `id`");
+        }
+        if !is_possible_id(&self.id) {
+            return Err("its `id` is none that a batch can have");
         }
         let counts = self.request_counts.unwrap_or_default();
         let request_counts = Counts {
@@ -74,6 +87,15 @@ impl WireBatch {
     }
 }
 
+/// Longest id that is taken for one; the API's own have 33 characters, and gateways pack a few facts into theirs.
+const MAX_ID_CHARS: usize = 512;
+
+/// Whether a text can be the id of a batch: it will stand in paths, in the journal and on screens.
+pub(super) fn is_possible_id(id: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !br#"/\?#%"'<>`"#.contains(&byte);
+    (1..=MAX_ID_CHARS).contains(&id.len()) && !matches!(id, "." | "..") && id.bytes().all(is_plain)
+}
+
 fn processing(word: String) -> Processing {
     match word.as_str() {
         "in_progress" => Processing::InProgress,
@@ -97,7 +119,8 @@ impl<T> WirePage<T> {
         Ok(Page {
             data: self.data.into_iter().map(check).collect::<Result<_, _>>()?,
             has_more: self.has_more.unwrap_or(false),
-            last_id: self.last_id,
+            // One that no URL can carry leads nowhere.
+            last_id: self.last_id.filter(|id| id.len() <= MAX_ID_CHARS),
         })
     }
 }
@@ -130,6 +153,8 @@ pub(super) fn countable(params: &[u8]) -> serde_json::Result<Vec<u8>> {
 /// What the body of an error says.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct WireError {
+    /// Whether it is the API's own envelope: `{"type":"error","error":{"type":…}}`.
+    pub(super) is_enveloped: bool,
     pub(super) kind: Option<String>,
     pub(super) code: Option<String>,
     pub(super) message: String,
@@ -151,8 +176,12 @@ fn envelope_error(envelope: &Map<String, Value>) -> WireError {
         _ => envelope,
     };
     let message = ["message", "error", "detail", "title"].into_iter().find_map(|name| word(inner.get(name)));
+    let kind = word(inner.get("type")).filter(|kind| kind != "error");
     WireError {
-        kind: word(inner.get("type")).filter(|kind| kind != "error"),
+        is_enveloped: word(envelope.get("type")).as_deref() == Some("error")
+            && envelope.get("error").is_some_and(Value::is_object)
+            && kind.is_some(),
+        kind,
         code: word(inner.get("details").and_then(|details| details.get("error_code"))),
         message: message.unwrap_or_else(|| "the answer gives no reason".to_owned()),
         request_id: word(envelope.get("request_id")),
@@ -233,6 +262,40 @@ mod tests {
         assert_eq!(batch(r#"{"id":"b"}"#).unwrap_err(), "it has no `created_at`");
         assert_eq!(batch(r#"{"id":"","created_at":"2026-08-21T00:00:00Z"}"#).unwrap_err(), "it has no `id`");
         assert_eq!(batch("{}").unwrap_err(), "not the shape");
+    }
+
+    #[test]
+    fn takes_no_id_that_could_name_something_else() {
+        let long = "x".repeat(MAX_ID_CHARS + 1);
+        let odd = ["a/b", "..", ".", "a\\b", "a b", "a\0", "a\n", "ü", "a?b", "a#b", "a%2f", "\u{202e}abc", "<b>", long.as_str()];
+        for id in odd {
+            let json = serde_json::json!({"id": id, "created_at": "2026-08-21T00:00:00Z"}).to_string();
+            assert_eq!(batch(&json).unwrap_err(), "its `id` is none that a batch can have", "{id}");
+            let listed = serde_json::from_str::<WireBatch>(&json).unwrap().entry().unwrap();
+            assert_eq!(listed.id.0, "", "it is there, and cannot be called for: {id}");
+        }
+        for id in ["msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", "batch:eu-1:abc", "YWJj+ZGVm==", "a.b~c;d,e"] {
+            let json = format!(r#"{{"id":"{id}","created_at":"2026-08-21T00:00:00Z"}}"#);
+            assert_eq!(batch(&json).unwrap().id.0, id);
+            assert_eq!(serde_json::from_str::<WireBatch>(&json).unwrap().entry().unwrap().id.0, id);
+        }
+    }
+
+    #[test]
+    fn knows_the_envelope_of_the_api() {
+        for (body, is_enveloped) in [
+            (r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#, true),
+            (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, true),
+            (r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#, false),
+            (r#"{"type":"error","error":{"message":"Overloaded"}}"#, false),
+            (r#"{"type":"error","message":"flat"}"#, false),
+            (r#"{"type":"error","error":"overloaded_error"}"#, false),
+            (r#"{"type":"error","error":{"type":"overloaded_er"#, false),
+            ("<title>529</title>", false),
+            ("", false),
+        ] {
+            assert_eq!(error(body.as_bytes()).is_enveloped, is_enveloped, "{body}");
+        }
     }
 
     #[test]
