@@ -425,8 +425,11 @@ fn template_text(suggestion: &Suggestion, look: &Look) -> String {
     let shown: Vec<&str> = match &suggestion.text {
         Some(column) => vec![column],
         None => {
-            let names = look.profile.columns.iter().map(|column| column.name.as_str());
-            names.filter(|name| !suggestion.key.iter().any(|key| key == name) && look.can_be_shown(name)).take(5).collect()
+            let names = || look.profile.columns.iter().map(|column| column.name.as_str()).filter(|name| look.can_be_shown(name));
+            let is_key = |name: &&str| suggestion.key.iter().any(|key| key == name);
+            let values: Vec<&str> = names().filter(|name| !is_key(name)).take(5).collect();
+            // Rather the key than nothing of the row.
+            if values.is_empty() { names().filter(is_key).collect() } else { values }
         }
     };
     if shown.is_empty() {

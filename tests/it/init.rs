@@ -99,6 +99,10 @@ fn leaves_bytes_out_of_the_prompt_and_floats_out_of_the_key() {
     write_parquet(&work, "b.parquet", columns);
     let (_, job) = init_and_check(&work, "b.parquet");
     assert!(!job.contains("columns = [\"float64\"]"), "{job}");
+    let columns = every_type().into_iter().filter(|(name, _)| ["binary", "int8"].contains(name)).collect();
+    write_parquet(&work, "c.parquet", columns);
+    init_and_check(&work, "c.parquet");
+    assert!(work.read("job.j2").contains("{{ int8 }}"));
 }
 
 #[test]
