@@ -6,7 +6,6 @@
 //! **Source**: the vendor's reference and clients of 2026-11: 500 MB a file, about 500 calls a minute, at most 100 ids in one look, a life of an
 //! hour to ninety days where one is set.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -137,7 +136,7 @@ impl BatchBody for FileForm {
 }
 
 fn pieces(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Bytes>> + use<>> {
-    let mut file = File::open(path)?;
+    let mut file = crate::durable::open_file(path)?;
     Ok(std::iter::from_fn(move || {
         let mut piece = Vec::with_capacity(CHUNK_BYTES);
         match file.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut piece) {
