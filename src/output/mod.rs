@@ -99,6 +99,23 @@ pub enum Error {
         /// Where the second one comes from.
         second: Origin,
     },
+    /// Columns whose names differ in letter case only, one of which the answer or the run adds.
+    #[error(
+        "the output would have the columns `{}` and `{}`{}, which differ only in letter case: {first} and {second}; \
+         most readers take them for one name: {}",
+        .names[0].0,
+        .names[0].1,
+        schema::and_more(.names.len()),
+        schema::ways_out(*first, *second)
+    )]
+    CaseClash {
+        /// The names in pairs; at least one.
+        names: Vec<(String, String)>,
+        /// Where the first of each pair comes from.
+        first: Origin,
+        /// Where the second comes from.
+        second: Origin,
+    },
     /// A column of a type that the format cannot hold.
     #[error(
         "{format} cannot hold the column `{column}` of type `{data_type}`: leave it out with `output.columns`, or choose another format"

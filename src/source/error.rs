@@ -330,6 +330,16 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A column of a type that cannot be read, and that the job needs.
+    #[error("`{}`: column `{column}` cannot be read: it is {reason}", path.display())]
+    Unreadable {
+        /// The first file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What it is, or what the reader said.
+        reason: String,
+    },
     /// A file that gave more or fewer rows than it says it has.
     #[error("`{}` says it has {expected} rows but gave {found}", path.display())]
     RowCount {

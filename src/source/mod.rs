@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod ipc;
 mod jsonl;
+pub(crate) mod logical;
 mod parquet;
 mod prune;
 mod scan;
@@ -29,11 +30,12 @@ mod schema;
 mod shape;
 mod spec;
 pub(crate) mod types;
+mod unreadable;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,6 +92,19 @@ struct Table {
     filter: Option<Expression>,
     limit: Option<u64>,
     schema: SchemaRef,
+}
+
+impl Table {
+    fn check_readable<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+        for name in names {
+            let field = self.columns.iter().find(|field| field.name() == name);
+            if let Some(reason) = field.and_then(|field| unreadable::reason(field)) {
+                let path = self.parts.first().map(|part| part.input.path().to_path_buf()).unwrap_or_default();
+                return Err(Error::Unreadable { path, column: name.to_owned(), reason: reason.to_owned() });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How the files are read.
@@ -159,7 +174,7 @@ impl Source {
         let inputs: Vec<Arc<Input>> = inputs.into_iter().map(Arc::new).collect();
         let files = inputs.iter().map(|input| input.file.clone()).collect();
 
-        let Columns { mut reading, fields, rows } = columns(spec, format, &inputs)?;
+        let Columns { mut reading, fields, rows, metadata } = columns(spec, format, &inputs)?;
         let keys = key_names(&found)?;
         if let Some(name) = keys.iter().find(|key| fields.iter().any(|field| field.name() == *key)) {
             return Err(Error::Clash { what: "folder key", name: name.clone() });
@@ -172,7 +187,7 @@ impl Source {
 
         let mut all: Vec<FieldRef> = columns.iter().chain(&keys).cloned().collect();
         let derived = derive(&spec.derive, &mut all)?;
-        let schema = Arc::new(Schema::new(all));
+        let schema = Arc::new(Schema::new_with_metadata(all, metadata));
         let filter =
             spec.filter.as_deref().map(|sql| Expression::parse_predicate(sql, &schema)).transpose().map_err(where_failed)?;
         let retyped = asked.into_keys().collect();
@@ -184,7 +199,8 @@ impl Source {
         })
     }
 
-    /// The columns: of the files in their order, then of the folders, then derived.
+    /// The columns: of the files in their order, then of the folders, then derived. Its metadata is what Parquet and Arrow files say of
+    /// themselves by keys of their own (`pandas`, `geo`), as far as all files say the same.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.table.schema
@@ -206,6 +222,14 @@ impl Source {
     #[must_use]
     pub fn rows_hint(&self) -> Option<u64> {
         self.table.parts.iter().map(|part| part.rows).sum()
+    }
+
+    /// Makes sure that the named columns can be read. Others may be of types that are not known: they stop nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn check_readable(&self, names: &[String]) -> Result<(), Error> {
+        self.table.check_readable(names.iter().map(String::as_str))
     }
 
     /// Begins a pass over the rows. `projection` names the columns to hand out, in any order; they come in the order of the schema.
@@ -265,7 +289,12 @@ struct Columns {
     fields: Vec<FieldRef>,
     /// By file.
     rows: Vec<Option<u64>>,
+    /// What all files say of themselves.
+    metadata: Metadata,
 }
+
+/// Keys and values of a file.
+type Metadata = HashMap<String, String>;
 
 fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<Columns, Error> {
     let encoding = encoding(spec)?;
@@ -277,8 +306,8 @@ fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<C
                 let fields = names.iter().map(|name| Field::new(name, DataType::Utf8, true));
                 Ok((Arc::new(Schema::new(fields.collect::<Vec<_>>())), None))
             };
-            let (fields, rows) = agreed(inputs, describe)?;
-            Ok(Columns { reading: Reading::Csv(dialect), fields, rows })
+            let (fields, rows, metadata) = agreed(inputs, describe)?;
+            Ok(Columns { reading: Reading::Csv(dialect), fields, rows, metadata })
         }
         Format::Jsonl => {
             let columns = shape::infer(inputs, encoding)?;
@@ -286,15 +315,18 @@ fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<C
             let as_text = columns.iter().filter(|column| column.is_mixed).map(|column| column.name.clone()).collect();
             let field = |column: &shape::JsonColumn| Field::new(&column.name, column.data_type.clone(), true).into();
             let fields = columns.iter().map(field).collect();
-            Ok(Columns { reading: Reading::Jsonl { encoding, as_text }, fields, rows: vec![None; inputs.len()] })
+            let reading = Reading::Jsonl { encoding, as_text };
+            Ok(Columns { reading, fields, rows: vec![None; inputs.len()], metadata: Metadata::new() })
         }
         Format::Parquet => {
-            let (fields, rows) = agreed(inputs, |input| parquet::describe(input).map(|(s, rows)| (s, Some(rows))))?;
-            Ok(Columns { reading: Reading::Parquet, fields, rows })
+            let describe = |input: &Input| parquet::describe(input).map(|(schema, rows)| (schema, Some(rows)));
+            let (fields, rows, metadata) = agreed(inputs, describe)?;
+            Ok(Columns { reading: Reading::Parquet, fields, rows, metadata })
         }
         Format::Ipc => {
-            let (fields, rows) = agreed(inputs, |input| ipc::describe(input).map(|(s, rows)| (s, Some(rows))))?;
-            Ok(Columns { reading: Reading::Ipc, fields, rows })
+            let describe = |input: &Input| ipc::describe(input).map(|(schema, rows)| (schema, Some(rows)));
+            let (fields, rows, metadata) = agreed(inputs, describe)?;
+            Ok(Columns { reading: Reading::Ipc, fields, rows, metadata })
         }
     }
 }
@@ -311,20 +343,26 @@ fn encoding(spec: &SourceSpec) -> Result<Option<&'static Encoding>, Error> {
 fn agreed(
     inputs: &[Arc<Input>],
     describe: impl Fn(&Input) -> Result<(SchemaRef, Option<u64>), Error>,
-) -> Result<(Vec<FieldRef>, Vec<Option<u64>>), Error> {
+) -> Result<(Vec<FieldRef>, Vec<Option<u64>>, Metadata), Error> {
     let mut fields: Vec<FieldRef> = Vec::new();
+    let mut metadata = Metadata::new();
     let mut rows = Vec::with_capacity(inputs.len());
     for (i, input) in inputs.iter().enumerate() {
         let (schema, rows_of_file) = describe(input)?;
         schema::check_names(input.path(), schema.fields().iter().map(|field| field.name().as_str()))?;
         rows.push(rows_of_file);
+        let shown = Schema::new(schema.fields().iter().map(logical::shown).collect::<Vec<_>>());
         if i == 0 {
-            fields = schema.fields().to_vec();
+            fields = shown.fields().to_vec();
+            let said = schema.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
+            // Those of an earlier run are not true of the next one.
+            metadata = said.filter(|(key, _)| !key.starts_with("rowmill")).collect();
         } else {
-            schema::agree((inputs[0].path(), &mut fields), (input.path(), &schema))?;
+            schema::agree((inputs[0].path(), &mut fields), (input.path(), &shown))?;
+            metadata.retain(|key, value| schema.metadata().get(key) == Some(&*value));
         }
     }
-    Ok((fields, rows))
+    Ok((fields, rows, metadata))
 }
 
 /// The fields of the files with the types that the job gives them.

@@ -5,7 +5,6 @@
 //! a damaged file ends in an error, never in fewer rows. The reader crate may panic on a hostile file; that is caught here.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,12 +17,13 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::{Encoding, Type};
-use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use super::bytes::Input;
 use super::scan::{MAX_BYTES, MAX_ROWS, Piece, row_bytes};
 use super::types::{self, Misfit};
-use super::{Error, Format, prune};
+use super::{Error, Format, logical, prune, unreadable};
+use crate::border;
 use crate::table::Bound;
 
 /// Rows read to learn how much the values of a dictionary weigh when they are written out.
@@ -45,7 +45,9 @@ fn open_file(input: &Input) -> Result<(File, ArrowReaderMetadata), Error> {
         return Err(Error::Empty { path: input.path().to_path_buf() });
     }
     let guarded = |call: &dyn Fn() -> _| guarded(input.path(), Format::Parquet, call);
-    let metadata = guarded(&|| in_microseconds(ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())?))?;
+    let metadata = guarded(&|| {
+        with_marks(in_microseconds(unreadable::reader_metadata(ParquetMetaDataReader::new().parse_and_finish(&file)?)?)?)
+    })?;
     let told = metadata.metadata().file_metadata().num_rows();
     match rows_of_groups(&metadata) {
         Some(rows) if rows == told => Ok((file, metadata)),
@@ -110,7 +112,16 @@ fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> parquet::errors::Resu
         told.column_orders().cloned(),
     );
     let corrected = ParquetMetaData::new(corrected, metadata.metadata().row_groups().to_vec());
-    in_microseconds(ArrowReaderMetadata::try_new(Arc::new(corrected), ArrowReaderOptions::default())?)
+    with_marks(in_microseconds(unreadable::reader_metadata(corrected)?)?)
+}
+
+/// Puts to the fields what the file says of them beside their Arrow types, so that the reader hands it out with the rows.
+fn with_marks(metadata: ArrowReaderMetadata) -> parquet::errors::Result<ArrowReaderMetadata> {
+    let Some(fields) = logical::marked(metadata.schema().fields(), metadata.parquet_schema().root_schema()) else {
+        return Ok(metadata);
+    };
+    let schema = Schema::new(fields).with_metadata(metadata.schema().metadata().clone());
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), ArrowReaderOptions::default().with_schema(Arc::new(schema)))
 }
 
 /// Calls into a reader crate; an error or a panic there is an error of this file.
@@ -118,13 +129,10 @@ pub(super) fn guarded<T, E>(path: &Path, format: Format, call: impl FnOnce() -> 
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(e)) => Err(Error::Corrupt { path: path.to_path_buf(), format, source: Box::new(e) }),
-        Err(panic) => {
-            let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-            Err(corrupt(path, format, said.unwrap_or("the reader gave up")))
-        }
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Corrupt { path: path.to_path_buf(), format, source };
+    match border::guard(call) {
+        Ok(result) => result.map_err(|e| failed(Box::new(e))),
+        Err(panicked) => Err(failed(Box::new(panicked))),
     }
 }
 
@@ -250,8 +258,13 @@ impl Iterator for Rows {
 pub(super) fn fit(path: &Path, batch: &RecordBatch, schema: &SchemaRef, rows_before: u64) -> Result<RecordBatch, Error> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        let column = batch.column(batch.schema_ref().index_of(field.name()).map_err(Error::Batch)?);
-        let column = types::convert(column, field.data_type()).map_err(|misfit| match misfit {
+        let place = batch.schema_ref().index_of(field.name()).map_err(Error::Batch)?;
+        let column = batch.column(place);
+        // Asked for as bytes, a UUID is read as it stands in the file.
+        let as_bytes = matches!(field.data_type(), DataType::Binary);
+        let shown = (!as_bytes).then(|| logical::shown_cells(column, &batch.schema_ref().fields()[place]));
+        let column = shown.transpose().map_err(Error::Batch)?.unwrap_or_else(|| Arc::clone(column));
+        let column = types::convert(&column, field.data_type()).map_err(|misfit| match misfit {
             Misfit::Row(row) => Error::Cell {
                 path: path.to_path_buf(),
                 row: rows_before + row as u64 + 1,
