@@ -23,6 +23,7 @@ mod files;
 mod ipc;
 mod jsonl;
 pub(crate) mod logical;
+mod pages;
 mod parquet;
 mod prune;
 mod scan;
@@ -46,9 +47,9 @@ use encoding_rs::Encoding;
 use indexmap::IndexMap;
 
 pub use bytes::SourceFile;
-pub use error::Error;
+pub use error::{Error, Held};
 pub use scan::{MAX_BYTES, MAX_ROWS, Rows, Scan, ScanCounts};
-pub use spec::{Compression, EmptyCells, Format, Paths, SourceSpec};
+pub use spec::{Compression, EmptyCells, Format, MAX_CELL_BYTES, Paths, SourceSpec};
 pub use types::in_words;
 
 use crate::table::{self, Expression};
@@ -91,6 +92,8 @@ struct Table {
     derived: Vec<Derived>,
     filter: Option<Expression>,
     limit: Option<u64>,
+    /// Most bytes of a cell in columnar files.
+    max_cell_bytes: u64,
     schema: SchemaRef,
 }
 
@@ -191,11 +194,11 @@ impl Source {
         let filter =
             spec.filter.as_deref().map(|sql| Expression::parse_predicate(sql, &schema)).transpose().map_err(where_failed)?;
         let retyped = asked.into_keys().collect();
-        let limit = spec.limit;
+        let (limit, max_cell_bytes) = (spec.limit, spec.max_cell_bytes);
         let folder = files::folder_of(&spec.path, base);
         Ok(Source {
             folder,
-            table: Arc::new(Table { reading, parts, files, columns, retyped, keys, derived, filter, limit, schema }),
+            table: Arc::new(Table { reading, parts, files, columns, retyped, keys, derived, filter, limit, max_cell_bytes, schema }),
         })
     }
 
@@ -324,7 +327,7 @@ fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<C
             Ok(Columns { reading: Reading::Parquet, fields, rows, metadata })
         }
         Format::Ipc => {
-            let describe = |input: &Input| ipc::describe(input).map(|(schema, rows)| (schema, Some(rows)));
+            let describe = |input: &Input| ipc::describe(input, spec.max_cell_bytes).map(|(schema, rows)| (schema, Some(rows)));
             let (fields, rows, metadata) = agreed(inputs, describe)?;
             Ok(Columns { reading: Reading::Ipc, fields, rows, metadata })
         }

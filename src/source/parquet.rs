@@ -8,8 +8,10 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::compute::kernels::length::length;
+use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
@@ -22,7 +24,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData
 use super::bytes::Input;
 use super::scan::{MAX_BYTES, MAX_ROWS, Piece, row_bytes};
 use super::types::{self, Misfit};
-use super::{Error, Format, logical, prune, unreadable};
+use super::{Error, Format, Held, logical, pages, prune, unreadable};
 use crate::border;
 use crate::table::Bound;
 
@@ -151,6 +153,7 @@ pub(super) struct Rows {
     groups: std::vec::IntoIter<(usize, bool)>,
     group: Option<Group>,
     rows_before: u64,
+    max_cell_bytes: u64,
     failed: bool,
 }
 
@@ -162,14 +165,14 @@ struct Group {
 
 impl Rows {
     /// Opens a file for the columns of `schema`, each of which it has. Row groups that the bounds exclude are passed over.
-    pub(super) fn open(input: Arc<Input>, schema: SchemaRef, bounds: &[Bound]) -> Result<Rows, Error> {
+    pub(super) fn open(input: Arc<Input>, schema: SchemaRef, bounds: &[Bound], max_cell_bytes: u64) -> Result<Rows, Error> {
         let (file, metadata) = open_file(&input)?;
         let wanted =
             (0..metadata.schema().fields().len()).filter(|i| schema.index_of(metadata.schema().field(*i).name()).is_ok());
         let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
         let skip = guarded(input.path(), Format::Parquet, || Ok::<_, Error>(excluded(&metadata, bounds)))?;
         let groups = skip.into_iter().enumerate().collect::<Vec<_>>().into_iter();
-        Ok(Rows { input, file, metadata, mask, schema, groups, group: None, rows_before: 0, failed: false })
+        Ok(Rows { input, file, metadata, mask, schema, groups, group: None, rows_before: 0, max_cell_bytes, failed: false })
     }
 
     fn read(&mut self) -> Result<Option<Piece>, Error> {
@@ -205,16 +208,30 @@ impl Rows {
     fn batch_rows(&self, group: usize) -> Result<usize, Error> {
         let chunk = self.metadata.metadata().row_group(group);
         let rows = chunk.num_rows().max(1) as u64;
+        let safe = self.safe_rows(chunk)?;
         let (told, is_sure) = told_bytes(chunk, &self.mask);
-        let per_row = if is_sure { told.div_ceil(rows) } else { self.probe(group)?.max(told.div_ceil(rows)) };
+        let per_row = if is_sure { told.div_ceil(rows) } else { self.probe(group, safe)?.max(told.div_ceil(rows)) };
         let fitting = (MAX_BYTES as u64) / per_row.max(1);
-        Ok((fitting as usize).clamp(1, MAX_ROWS))
+        Ok((fitting as usize).clamp(1, MAX_ROWS).min(safe))
+    }
+
+    /// How many rows are bounded in memory whatever they hold, once nothing in them is beyond the limits.
+    fn safe_rows(&self, group: &RowGroupMetaData) -> Result<usize, Error> {
+        let look = pages::Look {
+            path: self.input.path(),
+            file: &self.file,
+            max_cell_bytes: self.max_cell_bytes,
+            rows_before: self.rows_before,
+        };
+        let most = border::guard(|| pages::most_row_bytes(&look, group, |leaf| self.mask.leaf_included(leaf)));
+        Ok(pages::safe_rows(most.map_err(|panicked| corrupt(look.path, Format::Parquet, &panicked.to_string()))??))
     }
 
     /// Bytes of a row, by the first rows of a row group.
-    fn probe(&self, group: usize) -> Result<u64, Error> {
+    fn probe(&self, group: usize, safe: usize) -> Result<u64, Error> {
+        let rows = PROBE_ROWS.min(safe);
         let batch = guarded(self.input.path(), Format::Parquet, || {
-            let builder = self.builder(group)?.with_batch_size(PROBE_ROWS).with_limit(PROBE_ROWS);
+            let builder = self.builder(group)?.with_batch_size(rows).with_limit(rows);
             Ok::<_, parquet::errors::ParquetError>(builder.build()?.next())
         })?;
         match batch {
@@ -226,7 +243,10 @@ impl Rows {
 
     /// The columns in the order and of the types asked for.
     fn fit(&mut self, batch: RecordBatch) -> Result<RecordBatch, Error> {
-        let fitted = fit(self.input.path(), &batch, &self.schema, self.rows_before)?;
+        let (path, schema, before) = (self.input.path(), &self.schema, self.rows_before);
+        let fitted = border::guard(|| fit(path, &batch, schema, before));
+        let fitted = fitted.map_err(|panicked| corrupt(path, Format::Parquet, &panicked.to_string()))??;
+        check_cells(path, &fitted, self.rows_before, self.max_cell_bytes)?;
         self.rows_before += batch.num_rows() as u64;
         Ok(fitted)
     }
@@ -278,6 +298,26 @@ pub(super) fn fit(path: &Path, batch: &RecordBatch, schema: &SchemaRef, rows_bef
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::Batch)
+}
+
+/// Refuses texts and bytes beyond the limit: not every encoding shows their length before they are unpacked.
+pub(super) fn check_cells(path: &Path, batch: &RecordBatch, rows_before: u64, limit: u64) -> Result<(), Error> {
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        // A column that is smaller as a whole has no such cell.
+        if column.get_buffer_memory_size() as u64 <= limit {
+            continue;
+        }
+        let Some(lengths) = length(column).ok().filter(|_| !matches!(column.data_type(), DataType::Dictionary(..))) else { continue };
+        let Ok(lengths) = cast(&lengths, &DataType::Int64) else { continue };
+        let lengths = lengths.as_primitive::<Int64Type>();
+        let longest = (0..lengths.len()).filter(|row| lengths.is_valid(*row)).max_by_key(|row| lengths.value(*row));
+        let longest = longest.map(|row| (row, lengths.value(row).unsigned_abs())).filter(|(_, bytes)| *bytes > limit);
+        if let (Some((row, bytes)), false) = (longest, column.data_type().is_nested()) {
+            let (path, column, row) = (path.to_path_buf(), field.name().clone(), Some(rows_before + row as u64 + 1));
+            return Err(Error::TooLarge { path, row, column, what: Held::Cell, bytes, limit });
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of the chosen columns of a row group, and whether that is what they weigh in memory: the values of a dictionary are

@@ -180,8 +180,8 @@ impl Scan {
             Reading::Jsonl { encoding, as_text } => {
                 Box::new(jsonl::Rows::open(input, *encoding, read, |name| as_text.contains(name))?)
             }
-            Reading::Ipc => Box::new(ipc::Rows::open(input, read)?),
-            Reading::Parquet => Box::new(parquet::Rows::open(input, read, &self.bounds_of_file())?),
+            Reading::Ipc => Box::new(ipc::Rows::open(input, read, self.table.max_cell_bytes)?),
+            Reading::Parquet => Box::new(parquet::Rows::open(input, read, &self.bounds_of_file(), self.table.max_cell_bytes)?),
         })
     }
 

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 /// The `[source]` section of a job.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceSpec {
     /// A file, a glob, a folder, `-` for standard input, or a list of them.
@@ -32,6 +32,9 @@ pub struct SourceSpec {
     /// What an empty cell of a CSV file is.
     #[serde(skip_serializing_if = "is_default")]
     pub empty: EmptyCells,
+    /// Most bytes of one cell. A row may have four times as many; a file with larger ones takes memory that nobody expects.
+    #[serde(skip_serializing_if = "is_default_cell")]
+    pub max_cell_bytes: u64,
     /// A predicate: only rows where it is true are kept.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -44,6 +47,33 @@ pub struct SourceSpec {
     /// At most so many rows, counted after `where`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+}
+
+/// The default of [`SourceSpec::max_cell_bytes`]: twice what the API takes as one request.
+pub const MAX_CELL_BYTES: u64 = 64 << 20;
+
+impl Default for SourceSpec {
+    fn default() -> Self {
+        SourceSpec {
+            path: Paths::default(),
+            format: None,
+            delimiter: None,
+            quote: None,
+            header: None,
+            encoding: None,
+            compression: None,
+            empty: EmptyCells::default(),
+            max_cell_bytes: MAX_CELL_BYTES,
+            filter: None,
+            derive: IndexMap::new(),
+            columns: IndexMap::new(),
+            limit: None,
+        }
+    }
+}
+
+fn is_default_cell(bytes: &u64) -> bool {
+    *bytes == MAX_CELL_BYTES
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -34,7 +34,7 @@ fn reads_only_the_row_groups_that_may_match() {
     let schema = hundred_rows(0).schema();
     let groups = |column: &str, op: BoundOp, value: BoundValue| {
         let bound = Bound { column: column.to_owned(), op, value };
-        let pieces = parquet::Rows::open(input.clone(), schema.clone(), &[bound]).unwrap();
+        let pieces = parquet::Rows::open(input.clone(), schema.clone(), &[bound], MAX_CELL_BYTES).unwrap();
         let read = pieces.map(|piece| matches!(piece.unwrap(), scan::Piece::Rows(_)));
         read.enumerate().filter(|(_, read)| *read).map(|(group, _)| group).collect::<Vec<_>>()
     };
