@@ -198,7 +198,19 @@ impl Source {
         let folder = files::folder_of(&spec.path, base);
         Ok(Source {
             folder,
-            table: Arc::new(Table { reading, parts, files, columns, retyped, keys, derived, filter, limit, max_cell_bytes, schema }),
+            table: Arc::new(Table {
+                reading,
+                parts,
+                files,
+                columns,
+                retyped,
+                keys,
+                derived,
+                filter,
+                limit,
+                max_cell_bytes,
+                schema,
+            }),
         })
     }
 

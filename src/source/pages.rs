@@ -65,6 +65,56 @@ pub(super) fn most_row_bytes(look: &Look<'_>, group: &RowGroupMetaData, wanted: 
     Ok(most)
 }
 
+/// How the 96-bit timestamps of a column are read without losing anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OldTimes {
+    /// No column of such timestamps, or none that needs more than microseconds.
+    Microseconds,
+    /// Some have digits below the microsecond, and all lie within the years that nanoseconds reach.
+    Nanoseconds,
+    /// Some have such digits, and some lie beyond those years: no type of Arrow has both.
+    Neither,
+}
+
+/// Days since 1970 of the Julian day 0.
+const JULIAN_EPOCH: i64 = 2_440_588;
+/// The days that nanoseconds in 64 bits reach on either side of 1970, whole ones.
+const NANOSECOND_DAYS: i64 = 106_751;
+
+/// Looks at the old timestamps of a column: at dictionaries, and at the pages whose values are not in one.
+pub(super) fn old_times(file: &File, path: &Path, groups: &[RowGroupMetaData], leaf: usize) -> OldTimes {
+    let look = Look { path, file, max_cell_bytes: super::MAX_CELL_BYTES, rows_before: 0 };
+    let (mut is_fine, mut is_far) = (false, false);
+    for group in groups {
+        let chunk = group.column(leaf);
+        let column = Column { look: &look, chunk, name: "", rows: group.num_rows().max(0) as u64 };
+        let Ok(mut pages) = column.page_reader() else { continue };
+        for header in column.headers() {
+            let is_whole = header.is_dictionary || header.encoding == Encoding::PLAIN as i64;
+            if !is_whole || column.check_page(&header, None).is_err() {
+                if pages.skip_next_page().is_err() {
+                    break;
+                }
+                continue;
+            }
+            let Ok(Some(page)) = pages.get_next_page() else { break };
+            let values = if let Page::DictionaryPage { buf, .. } = &page { &buf[..] } else { after_levels(&page, chunk) };
+            for value in values.as_chunks::<12>().0 {
+                let (nanoseconds, day) = value.split_at(8);
+                let nanoseconds = nanoseconds.try_into().map_or(0, u64::from_le_bytes);
+                let day = day.try_into().map_or(0, u32::from_le_bytes);
+                is_fine |= nanoseconds % 1_000 != 0;
+                is_far |= (i64::from(day) - JULIAN_EPOCH).abs() >= NANOSECOND_DAYS;
+            }
+        }
+    }
+    match (is_fine, is_far) {
+        (false, _) => OldTimes::Microseconds,
+        (true, false) => OldTimes::Nanoseconds,
+        (true, true) => OldTimes::Neither,
+    }
+}
+
 /// The rows of a batch that stay bounded whatever the rows are.
 pub(super) fn safe_rows(most_row_bytes: u64) -> usize {
     usize::try_from(WORST_BATCH / most_row_bytes.max(1)).unwrap_or(usize::MAX).max(1)
@@ -120,7 +170,8 @@ impl Column<'_> {
             _ => return Ok(8),
         }
         let shared = pages.iter().filter(|page| page.encoding == Encoding::DELTA_BYTE_ARRAY as i64);
-        let shared = if self.chunk.column_descr().max_rep_level() > 0 { 0 } else { shared.map(|page| page.unpacked).max().unwrap_or(0) };
+        let shared =
+            if self.chunk.column_descr().max_rep_level() > 0 { 0 } else { shared.map(|page| page.unpacked).max().unwrap_or(0) };
         if dictionary <= SMALL_DICTIONARY {
             return Ok(dictionary.max(shared));
         }
@@ -151,6 +202,9 @@ impl Column<'_> {
         }
         let most = most.saturating_mul(PAGE_CELLS);
         let unpacked = page.unpacked.max(self.really_unpacked(page, most).unwrap_or(0));
+        // In lists, each value takes two levels in memory, of which a few bytes in the file can make any number.
+        let levels = if row.is_none() && !page.is_dictionary { page.values.saturating_mul(4) } else { 0 };
+        let unpacked = unpacked.max(levels);
         if unpacked <= most {
             return Ok(());
         }
@@ -214,61 +268,63 @@ impl Column<'_> {
                 continue;
             }
             let Ok(Some(page)) = pages.get_next_page() else { return Ok(()) };
-            let longest = lengths(after_levels(&page, self.chunk)).into_iter().max().unwrap_or(0);
-            self.check_cell(longest.into(), Some(row))?;
+            let values = lengths(after_levels(&page, self.chunk));
+            let most = self.look.max_cell_bytes;
+            if let Some(place) = values.iter().position(|length| u64::from(*length) > most) {
+                let levels = Levels::of(&page, self.chunk);
+                let among_nulls = levels.defined.enumerate().filter(|(_, level)| *level == levels.whole).nth(place);
+                let at = among_nulls.map_or(place, |(at, _)| at) as u64;
+                return self.refuse(Held::Cell, values[place].into(), most, Some(row + at));
+            }
             row += header.values;
         }
         Ok(())
     }
 
-    /// The largest row of a column of lists, by a walk through all its pages. A row counts what the pages hold that it touches, so it may
-    /// count too much, but no more than two pages and what lies between.
+    /// The largest row of a column of lists, by a walk through all its pages.
     fn most_in_lists(&self, longest: u64) -> Result<u64, Error> {
         let most = self.look.max_cell_bytes.saturating_mul(ROW_CELLS);
         let Ok(mut pages) = self.page_reader() else { return Ok(0) };
-        let (mut row, mut of_row, mut largest) = (self.look.rows_before, 0_u64, 0_u64);
+        let (mut row, mut bytes, mut largest) = (self.look.rows_before, 0_u64, 0_u64);
         let mut dictionary = Vec::new();
         while let Ok(Some(page)) = pages.get_next_page() {
             if let Page::DictionaryPage { buf, .. } = &page {
                 dictionary = if self.chunk.column_type() == Type::BYTE_ARRAY { lengths(buf) } else { Vec::new() };
                 continue;
             }
-            let rows = rows_begun(&page, self.chunk);
-            let bytes = self.unpacked_values(&page, &dictionary, longest);
-            of_row = of_row.saturating_add(bytes);
-            if of_row > most {
-                self.refuse(Held::Row, of_row, most, Some(row.saturating_sub(u64::from(row > self.look.rows_before))))?;
-            }
-            largest = largest.max(if rows == 0 { of_row } else { bytes.div_ceil(rows) });
-            row += rows;
-            if rows > 0 {
-                // The last row of the page may go on in the next one.
-                of_row = bytes.div_ceil(rows);
+            let mut values = self.value_bytes(&page, &dictionary, longest);
+            let levels = Levels::of(&page, self.chunk);
+            let defined = levels.defined.chain(std::iter::repeat(levels.whole));
+            let levels = levels.repeated.chain(std::iter::repeat(1)).zip(defined.map(|level| level == levels.whole));
+            for (repeated, is_value) in levels.take(page.num_values() as usize) {
+                if repeated == 0 {
+                    (row, bytes) = (row + 1, 0);
+                }
+                bytes += 4 + if is_value { values.next().unwrap_or(0) } else { 0 };
+                largest = largest.max(bytes);
+                if bytes > most {
+                    self.refuse(Held::Row, bytes, most, row.checked_sub(1))?;
+                }
             }
         }
         Ok(largest)
     }
 
-    /// What the values of a page take unpacked, with their levels.
-    fn unpacked_values(&self, page: &Page, dictionary: &[u32], longest: u64) -> u64 {
-        let values = u64::from(page.num_values());
-        let levels = values.saturating_mul(4);
+    /// What each value of a page takes unpacked.
+    fn value_bytes<'p>(&self, page: &'p Page, dictionary: &'p [u32], longest: u64) -> Box<dyn Iterator<Item = u64> + 'p> {
+        let data = after_levels(page, self.chunk);
         let is_text = self.chunk.column_type() == Type::BYTE_ARRAY;
-        let of_values = match page.encoding() {
-            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY if is_text => {
-                let mut bytes = values.saturating_mul(4);
-                let data = after_levels(page, self.chunk);
+        match page.encoding() {
+            _ if !is_text => Box::new(std::iter::repeat(longest)),
+            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
                 let (width, runs) = data.split_first().map_or((0, data), |(width, runs)| (*width, runs));
-                each_run(runs, width, values, &mut |index, count| {
-                    let length = usize::try_from(index).ok().and_then(|index| dictionary.get(index)).copied().unwrap_or(0);
-                    bytes = bytes.saturating_add(count.saturating_mul(length.into()));
-                });
-                bytes
+                let length = |index| usize::try_from(index).ok().and_then(|index: usize| dictionary.get(index)).copied();
+                Box::new(Hybrid::new(runs, width).map(move |index| 4 + u64::from(length(index).unwrap_or(0))))
             }
-            _ if is_text => values.saturating_mul(4).saturating_add(page.buffer().len() as u64),
-            _ => values.saturating_mul(longest),
-        };
-        levels.saturating_add(of_values)
+            Encoding::PLAIN => Box::new(Lengths(data).map(|length| 4 + u64::from(length))),
+            // The lengths stand packed; on the average they take what the page takes.
+            _ => Box::new(std::iter::repeat(4 + data.len() as u64 / u64::from(page.num_values()).max(1))),
+        }
     }
 
     /// The headers of the pages, up to where one cannot be read: the reader then stumbles there too.
@@ -276,7 +332,9 @@ impl Column<'_> {
         let mut headers = Vec::new();
         let offset = self.chunk.dictionary_page_offset().filter(|offset| *offset > 0);
         let first = offset.unwrap_or(i64::MAX).min(self.chunk.data_page_offset());
-        let (Ok(mut at), Ok(length)) = (u64::try_from(first), u64::try_from(self.chunk.compressed_size())) else { return headers };
+        let (Ok(mut at), Ok(length)) = (u64::try_from(first), u64::try_from(self.chunk.compressed_size())) else {
+            return headers;
+        };
         let end = at.saturating_add(length);
         while at < end {
             let Ok(Some(header)) = read_header(self.look.file, at, end) else { break };
@@ -420,15 +478,21 @@ impl Thrift<'_> {
 }
 
 /// The lengths of texts that stand one behind the other, each with its length before it.
-fn lengths(mut bytes: &[u8]) -> Vec<u32> {
-    let mut lengths = Vec::new();
-    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+fn lengths(bytes: &[u8]) -> Vec<u32> {
+    Lengths(bytes).collect()
+}
+
+struct Lengths<'a>(&'a [u8]);
+
+impl Iterator for Lengths<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
         let length = u32::from_le_bytes(*length);
-        let Some(rest) = rest.get(length as usize..) else { break };
-        lengths.push(length);
-        bytes = rest;
+        self.0 = rest.get(length as usize..)?;
+        Some(length)
     }
-    lengths
 }
 
 /// The values of a page, behind its levels.
@@ -451,54 +515,88 @@ fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
-/// The rows that begin in a page: its values of repetition level 0.
-fn rows_begun(page: &Page, chunk: &ColumnChunkMetaData) -> u64 {
-    let levels = match page {
-        Page::DataPage { buf, .. } => prefixed(buf).map_or(&[][..], |(levels, _)| levels),
-        Page::DataPageV2 { num_rows, .. } => return u64::from(*num_rows),
-        Page::DictionaryPage { .. } => return 0,
-    };
-    let most = u16::try_from(chunk.column_descr().max_rep_level()).unwrap_or(0);
-    let width = u8::try_from(u16::BITS - most.leading_zeros()).unwrap_or(0);
-    let mut rows = 0;
-    each_run(levels, width, page.num_values().into(), &mut |level, count| rows += if level == 0 { count } else { 0 });
-    rows
+/// The levels of the values of a page. Where a column has none, there are none.
+struct Levels<'p> {
+    /// 0 where a row begins.
+    repeated: Hybrid<'p>,
+    /// [`Levels::whole`] where there is a value.
+    defined: Hybrid<'p>,
+    whole: u64,
 }
 
-/// Calls with each value of a run-length and bit-packed hybrid, and how often it stands there.
-fn each_run(bytes: &[u8], width: u8, values: u64, call: &mut dyn FnMut(u64, u64)) {
-    let mut thrift = Thrift { bytes, at: 0 };
-    let mut left = values;
-    if width > 32 {
-        return;
+impl<'p> Levels<'p> {
+    fn of(page: &'p Page, chunk: &ColumnChunkMetaData) -> Levels<'p> {
+        let most = |level: i16| u16::try_from(level).unwrap_or(0);
+        let (rep, def) = (most(chunk.column_descr().max_rep_level()), most(chunk.column_descr().max_def_level()));
+        let (repeated, defined): (&[u8], &[u8]) = match page {
+            Page::DataPage { buf, .. } => {
+                let (repeated, rest) = if rep > 0 { prefixed(buf).unwrap_or_default() } else { (&[][..], &buf[..]) };
+                (repeated, if def > 0 { prefixed(rest).unwrap_or_default().0 } else { &[] })
+            }
+            Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. } => {
+                let (repeated, rest) = buf.split_at_checked(*rep_levels_byte_len as usize).unwrap_or_default();
+                (repeated, rest.get(..*def_levels_byte_len as usize).unwrap_or_default())
+            }
+            Page::DictionaryPage { .. } => (&[], &[]),
+        };
+        let bits = |most: u16| u8::try_from(u16::BITS - most.leading_zeros()).unwrap_or(0);
+        Levels { repeated: Hybrid::new(repeated, bits(rep)), defined: Hybrid::new(defined, bits(def)), whole: def.into() }
     }
-    while left > 0 {
-        let Some(head) = thrift.varint() else { return };
-        if head & 1 == 0 {
-            let mut value = 0_u64;
-            for byte in 0..width.div_ceil(8) {
-                let Some(next) = thrift.byte() else { return };
-                value |= u64::from(next) << (8 * byte);
-            }
-            let count = (head >> 1).min(left);
-            call(value, count);
-            // A run of nothing would go on for ever, if the bytes did not end.
-            left -= count;
-            continue;
+}
+
+/// The values of a run-length and bit-packed hybrid, until the bytes end.
+struct Hybrid<'a> {
+    thrift: Thrift<'a>,
+    width: u8,
+    /// Values left of the run, and the value where it is one and the same.
+    left: u64,
+    same: Option<u64>,
+    bits: u64,
+    held: u8,
+}
+
+impl<'a> Hybrid<'a> {
+    fn new(bytes: &'a [u8], width: u8) -> Hybrid<'a> {
+        // Wider than any index: nothing is read of it.
+        let bytes = if width > 32 { &[] } else { bytes };
+        Hybrid { thrift: Thrift { bytes, at: 0 }, width, left: 0, same: None, bits: 0, held: 0 }
+    }
+
+    fn begin_run(&mut self) -> Option<()> {
+        let head = self.thrift.varint()?;
+        if head & 1 == 1 {
+            (self.left, self.same) = ((head >> 1).saturating_mul(8), None);
+            (self.bits, self.held) = (0, 0);
+            return Some(());
         }
-        let count = (head >> 1).saturating_mul(8).min(left);
-        let (mut bits, mut held) = (0_u64, 0_u8);
-        for _ in 0..count {
-            while held < width {
-                let Some(next) = thrift.byte() else { return };
-                bits |= u64::from(next) << held;
-                held += 8;
-            }
-            call(bits & ((1_u64 << width) - 1), 1);
-            bits >>= width;
-            held -= width;
+        let mut value = 0_u64;
+        for byte in 0..self.width.div_ceil(8) {
+            value |= u64::from(self.thrift.byte()?) << (8 * byte);
         }
-        left -= count;
+        (self.left, self.same) = (head >> 1, Some(value));
+        Some(())
+    }
+}
+
+impl Iterator for Hybrid<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        while self.left == 0 {
+            self.begin_run()?;
+        }
+        self.left -= 1;
+        if let Some(value) = self.same {
+            return Some(value);
+        }
+        while self.held < self.width {
+            self.bits |= u64::from(self.thrift.byte()?) << self.held;
+            self.held += 8;
+        }
+        let value = self.bits & ((1_u64 << self.width) - 1);
+        self.bits >>= self.width;
+        self.held -= self.width;
+        Some(value)
     }
 }
 
@@ -520,13 +618,15 @@ mod tests {
     }
 
     #[test]
-    fn counts_runs_and_packed_values() {
-        let mut found = Vec::new();
-        // Five times 1, then eight packed values of which seven count.
-        each_run(&[10, 1, 3, 0b1010_0110], 1, 12, &mut |value, count| found.push((value, count)));
-        let sum = |wanted: u64| found.iter().filter(|(value, _)| *value == wanted).map(|(_, count)| count).sum::<u64>();
-        assert_eq!((sum(1), sum(0)), (5 + 3, 4));
-        each_run(&[0xff; 20], 33, 5, &mut |_, _| panic!("wider than any index"));
+    fn reads_runs_and_packed_values() {
+        // Five times 1, then eight packed values.
+        let values: Vec<u64> = Hybrid::new(&[10, 1, 3, 0b1010_0110], 1).collect();
+        assert_eq!(values, [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 1]);
+        let values: Vec<u64> = Hybrid::new(&[3, 0b1000_1000, 0b1100_0110, 0b1111_1010], 3).collect();
+        assert_eq!(values, [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(Hybrid::new(&[0xff; 20], 33).count(), 0);
+        // Runs of nothing end with the bytes.
+        assert_eq!(Hybrid::new(&[0; 20], 8).count(), 0);
     }
 
     #[test]

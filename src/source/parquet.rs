@@ -20,8 +20,10 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::{Encoding, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::schema::types::ColumnDescPtr;
 
 use super::bytes::Input;
+use super::pages::OldTimes;
 use super::scan::{MAX_BYTES, MAX_ROWS, Piece, row_bytes};
 use super::types::{self, Misfit};
 use super::{Error, Format, Held, logical, pages, prune, unreadable};
@@ -47,53 +49,84 @@ fn open_file(input: &Input) -> Result<(File, ArrowReaderMetadata), Error> {
         return Err(Error::Empty { path: input.path().to_path_buf() });
     }
     let guarded = |call: &dyn Fn() -> _| guarded(input.path(), Format::Parquet, call);
-    let metadata = guarded(&|| {
-        with_marks(in_microseconds(unreadable::reader_metadata(ParquetMetaDataReader::new().parse_and_finish(&file)?)?)?)
-    })?;
+    let metadata = guarded(&|| typed(input, &file, ParquetMetaDataReader::new().parse_and_finish(&file)?))?;
     let told = metadata.metadata().file_metadata().num_rows();
     match rows_of_groups(&metadata) {
         Some(rows) if rows == told => Ok((file, metadata)),
         // Some writers leave the sum at 0; the reader would believe it and give nothing.
-        Some(rows) if told == 0 => Ok((file, guarded(&|| with_rows(&metadata, rows))?)),
+        Some(rows) if told == 0 => {
+            let corrected = guarded(&|| typed(input, &file, with_rows(&metadata, rows)))?;
+            Ok((file, corrected))
+        }
         _ => Err(corrupt(input.path(), Format::Parquet, "its row groups do not add up to its number of rows")),
     }
 }
 
-/// Reads the old 96-bit timestamps in microseconds. The reader would take nanoseconds, which end in the year 2262 and begin again in
-/// 1677 without a word, while what writes such timestamps (Spark above all) counts microseconds and knows the year 9999.
-fn in_microseconds(metadata: ArrowReaderMetadata) -> parquet::errors::Result<ArrowReaderMetadata> {
+/// The columns of a file with the types that they are read with.
+fn typed(input: &Input, file: &File, metadata: ParquetMetaData) -> parquet::errors::Result<ArrowReaderMetadata> {
+    with_marks(with_old_times(input, file, unreadable::reader_metadata(metadata)?)?)
+}
+
+/// Reads the old 96-bit timestamps in microseconds, or in nanoseconds where they have them. The reader by itself would take nanoseconds,
+/// which end in the year 2262 and begin again in 1677 without a word, while what writes such timestamps most (Spark) counts microseconds
+/// and knows the year 9999.
+fn with_old_times(input: &Input, file: &File, metadata: ArrowReaderMetadata) -> parquet::errors::Result<ArrowReaderMetadata> {
     let leaves = metadata.parquet_schema();
     if leaves.columns().iter().all(|leaf| leaf.physical_type() != Type::INT96) {
         return Ok(metadata);
     }
-    let mut leaf = 0;
-    let mut is_old = || {
-        leaf += 1;
-        leaves.columns().get(leaf - 1).is_some_and(|leaf| leaf.physical_type() == Type::INT96)
+    let groups = metadata.metadata().row_groups();
+    let counts_microseconds = metadata.schema().metadata().contains_key(SPARK_KEY);
+    let found = |(place, leaf): (usize, &ColumnDescPtr)| {
+        let is_old = leaf.physical_type() == Type::INT96;
+        if is_old && !counts_microseconds { pages::old_times(file, input.path(), groups, place) } else { OldTimes::Microseconds }
     };
-    let fields: Vec<FieldRef> = metadata.schema().fields().iter().map(|field| with_microseconds(field, &mut is_old)).collect();
-    let schema = Schema::new_with_metadata(fields, metadata.schema().metadata().clone());
+    let times = input.old_times.get_or_init(|| leaves.columns().iter().enumerate().map(found).collect());
+    let mut place = 0;
+    let mut next = || {
+        place += 1;
+        let leaf = leaves.columns().get(place - 1).filter(|leaf| leaf.physical_type() == Type::INT96)?;
+        Some((times.get(place - 1).copied().unwrap_or(OldTimes::Microseconds), leaf.path().string()))
+    };
+    let with_times = |field: &FieldRef| {
+        let mut neither = None;
+        let typed = with_unit(field, &mut || {
+            let (times, path) = next()?;
+            if times == OldTimes::Neither {
+                neither = Some(path);
+            }
+            Some(if times == OldTimes::Nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond })
+        });
+        match neither {
+            Some(_) => Arc::new(unreadable::marked(&typed, NEITHER)),
+            None => typed,
+        }
+    };
+    let fields: Vec<FieldRef> = metadata.schema().fields().iter().map(with_times).collect();
+    let schema = Schema::new(fields).with_metadata(metadata.schema().metadata().clone());
     let options = ArrowReaderOptions::default().with_schema(Arc::new(schema));
     ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
-/// A field whose leaves, asked one by one in the order of the file, are in microseconds where they are old timestamps.
-fn with_microseconds(field: &FieldRef, is_old: &mut impl FnMut() -> bool) -> FieldRef {
+/// The key by which Spark marks its files.
+const SPARK_KEY: &str = "org.apache.spark.version";
+const NEITHER: &str =
+    "96-bit timestamps, some with nanoseconds and some outside of the years 1677 to 2262, which no type holds together";
+
+/// A field whose leaves, asked one by one in the order of the file, have this unit where they are old timestamps.
+fn with_unit(field: &FieldRef, unit: &mut impl FnMut() -> Option<TimeUnit>) -> FieldRef {
     let data_type = match field.data_type() {
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| with_microseconds(field, is_old)).collect()),
-        DataType::List(item) => DataType::List(with_microseconds(item, is_old)),
-        DataType::LargeList(item) => DataType::LargeList(with_microseconds(item, is_old)),
-        DataType::FixedSizeList(item, n) => DataType::FixedSizeList(with_microseconds(item, is_old), *n),
-        DataType::ListView(item) => DataType::ListView(with_microseconds(item, is_old)),
-        DataType::LargeListView(item) => DataType::LargeListView(with_microseconds(item, is_old)),
-        DataType::Map(entries, sorted) => DataType::Map(with_microseconds(entries, is_old), *sorted),
-        DataType::Timestamp(_, zone) if is_old() => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
-        // A timestamp has been asked for by its guard.
-        DataType::Timestamp(..) => return Arc::clone(field),
-        other => {
-            is_old();
-            other.clone()
-        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| with_unit(field, unit)).collect()),
+        DataType::List(item) => DataType::List(with_unit(item, unit)),
+        DataType::LargeList(item) => DataType::LargeList(with_unit(item, unit)),
+        DataType::FixedSizeList(item, n) => DataType::FixedSizeList(with_unit(item, unit), *n),
+        DataType::ListView(item) => DataType::ListView(with_unit(item, unit)),
+        DataType::LargeListView(item) => DataType::LargeListView(with_unit(item, unit)),
+        DataType::Map(entries, sorted) => DataType::Map(with_unit(entries, unit), *sorted),
+        other => match (other, unit()) {
+            (DataType::Timestamp(_, zone), Some(unit)) => DataType::Timestamp(unit, zone.clone()),
+            _ => return Arc::clone(field),
+        },
     };
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
@@ -103,7 +136,7 @@ fn rows_of_groups(metadata: &ArrowReaderMetadata) -> Option<i64> {
     rows.try_fold(0_i64, |sum, rows| sum.checked_add(rows).filter(|_| rows >= 0))
 }
 
-fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> parquet::errors::Result<ArrowReaderMetadata> {
+fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> ParquetMetaData {
     let told = metadata.metadata().file_metadata();
     let corrected = FileMetaData::new(
         told.version(),
@@ -113,8 +146,7 @@ fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> parquet::errors::Resu
         told.schema_descr_ptr(),
         told.column_orders().cloned(),
     );
-    let corrected = ParquetMetaData::new(corrected, metadata.metadata().row_groups().to_vec());
-    with_marks(in_microseconds(unreadable::reader_metadata(corrected)?)?)
+    ParquetMetaData::new(corrected, metadata.metadata().row_groups().to_vec())
 }
 
 /// Puts to the fields what the file says of them beside their Arrow types, so that the reader hands it out with the rows.
@@ -307,7 +339,9 @@ pub(super) fn check_cells(path: &Path, batch: &RecordBatch, rows_before: u64, li
         if column.get_buffer_memory_size() as u64 <= limit {
             continue;
         }
-        let Some(lengths) = length(column).ok().filter(|_| !matches!(column.data_type(), DataType::Dictionary(..))) else { continue };
+        let Some(lengths) = length(column).ok().filter(|_| !matches!(column.data_type(), DataType::Dictionary(..))) else {
+            continue;
+        };
         let Ok(lengths) = cast(&lengths, &DataType::Int64) else { continue };
         let lengths = lengths.as_primitive::<Int64Type>();
         let longest = (0..lengths.len()).filter(|row| lengths.is_valid(*row)).max_by_key(|row| lengths.value(*row));

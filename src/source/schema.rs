@@ -44,6 +44,12 @@ pub(super) fn agree(first: (&Path, &mut Vec<FieldRef>), other: (&Path, &Schema))
                 first: first_path.to_path_buf(),
             });
         }
+        // The finer unit holds what either file has, and a value that it does not reach is an error of its row.
+        if let (DataType::Timestamp(unit, _), DataType::Timestamp(finer, _)) = (field.data_type(), found.data_type())
+            && finer > unit
+        {
+            *field = field.as_ref().clone().with_data_type(found.data_type().clone()).into();
+        }
         if !logical::marked_alike(field, found) {
             *field = logical::unmarked(field);
         }

@@ -23,10 +23,17 @@ pub(super) fn reason(field: &Field) -> Option<&str> {
     field.metadata().get(KEY).map(String::as_str)
 }
 
+/// The field, marked with a reason.
+pub(super) fn marked(field: &Field, reason: &str) -> Field {
+    let mut field = field.clone();
+    field.metadata_mut().insert(KEY.to_owned(), reason.to_owned());
+    field
+}
+
 /// Passes the reason on to a field that takes another's place.
 pub(super) fn inherit(field: &mut Field, from: &Field) {
     if let Some(reason) = reason(from) {
-        field.metadata_mut().insert(KEY.to_owned(), reason.to_owned());
+        *field = marked(field, reason);
     }
 }
 
@@ -59,14 +66,13 @@ pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMe
     );
     let changed = ParquetMetaData::new(told, metadata.row_groups().to_vec());
     let read = ArrowReaderMetadata::try_new(Arc::new(changed), ArrowReaderOptions::default())?;
-    let marked = read.schema().fields().iter().zip(reasons).map(|(field, reason)| {
-        let mut field = field.as_ref().clone();
-        if let Some(reason) = reason {
-            field.metadata_mut().insert(KEY.to_owned(), reason);
-        }
-        field
-    });
-    let schema = Schema::new(marked.collect::<Vec<_>>()).with_metadata(read.schema().metadata().clone());
+    let fields = read
+        .schema()
+        .fields()
+        .iter()
+        .zip(reasons)
+        .map(|(field, reason)| reason.map_or_else(|| field.as_ref().clone(), |reason| marked(field, &reason)));
+    let schema = Schema::new(fields.collect::<Vec<_>>()).with_metadata(read.schema().metadata().clone());
     let options = ArrowReaderOptions::default().with_schema(Arc::new(schema));
     ArrowReaderMetadata::try_new(Arc::clone(read.metadata()), options)
 }
