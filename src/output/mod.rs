@@ -22,13 +22,14 @@
 //!
 //! | | Parquet | Arrow IPC | CSV, TSV | JSON Lines |
 //! |---|---|---|---|---|
-//! | types | all but unions and nanosecond intervals; runs unpacked | all; dictionaries unpacked | text | JSON's own |
+//! | types | all but unions and nanosecond intervals; runs unpacked, seconds as milliseconds | all; dictionaries unpacked | text | JSON's own |
+//! | UUID, JSON, GEOMETRY and so on | as is | as is | text | text |
 //! | null | null | null | empty; an empty text is `""` | `null` |
 //! | decimals, dates, times | exact | exact | exact, as text | exact, as text |
 //! | binary | as is | as is | base64 | base64 |
 //! | lists, structs, maps | as is | as is | JSON | as is |
 //! | NaN and infinities | as is | as is | `NaN`, `inf` | `null` |
-//! | metadata (run, job, simulated) | in the footer | in the schema | nowhere | nowhere |
+//! | metadata (the input's, run, job, simulated) | in the footer | in the schema | nowhere | nowhere |
 //!
 //! Text that a spreadsheet would take for a formula (`=`, `+`, `-`, `@` first) is written as it is: changing it would corrupt data
 //! for every other reader.

@@ -124,6 +124,28 @@ impl OutputSchema {
         Err(Error::CaseClash { names: between.map(|(.., names)| names).collect(), first, second })
     }
 
+    /// What the format does not keep of the input, each in a sentence.
+    #[must_use]
+    pub fn losses(&self) -> Vec<String> {
+        let mut losses = Vec::new();
+        for field in &self.schema.fields()[..self.input.len()] {
+            if self.format == Format::Parquet && holds_duration(field.data_type()) {
+                losses.push(format!(
+                    "column `{}` is a duration, which Parquet holds as a plain integer: only readers that know Arrow see the unit",
+                    field.name()
+                ));
+            }
+        }
+        // What a writer notes for itself says nothing to the readers of a text.
+        let of_writers = ["pandas", "org.apache.spark", "parquet.", "writer."];
+        let own = |key: &&str| !of_writers.iter().any(|start| key.starts_with(start));
+        let keys: Vec<_> = self.metadata.iter().map(|(key, _)| key.as_str()).filter(own).map(|key| format!("`{key}`")).collect();
+        if self.format.is_text() && !keys.is_empty() {
+            losses.push(format!("{} keeps no metadata of the input's files: {}", self.format, keys.join(", ")));
+        }
+        losses
+    }
+
     fn origin(&self, place: usize) -> Origin {
         match place.checked_sub(self.input.len()) {
             None => Origin::Input,
@@ -184,6 +206,15 @@ fn kept(input: &Schema, columns: &KeptColumns) -> Result<Vec<usize>, Error> {
         return Err(Error::UnknownColumn { column: column.clone(), nearest });
     }
     Ok((0..input.fields().len()).filter(|&i| names.contains(input.field(i).name())).collect())
+}
+
+fn holds_duration(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Duration(_) => true,
+        DataType::Struct(members) => members.iter().any(|member| holds_duration(member.data_type())),
+        DataType::Map(entries, _) => holds_duration(entries.data_type()),
+        list => logical::item(list).is_some_and(|item| holds_duration(item.data_type())),
+    }
 }
 
 /// The metadata of the input that is still true of the output: `geo` names columns, all of which must be there.

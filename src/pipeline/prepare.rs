@@ -78,6 +78,7 @@ impl Prepared {
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
         let output = OutputSchema::new(schema, answers, &job.output_spec())?;
+        warnings.extend(output.losses());
         warnings.extend(output.check_case()?.iter().map(|(first, second)| {
             format!(
                 "the input columns `{first}` and `{second}` differ only in letter case; DuckDB, Spark, Snowflake, BigQuery and \

@@ -308,6 +308,9 @@ struct Columns {
     metadata: Metadata,
 }
 
+/// What all files of a source have: their columns, the rows of each, and what they say of themselves.
+type Agreed = (Vec<FieldRef>, Vec<Option<u64>>, Metadata);
+
 /// Keys and values of a file.
 type Metadata = HashMap<String, String>;
 
@@ -355,10 +358,7 @@ fn encoding(spec: &SourceSpec) -> Result<Option<&'static Encoding>, Error> {
 }
 
 /// Looks into every file; all must have the columns of the first.
-fn agreed(
-    inputs: &[Arc<Input>],
-    describe: impl Fn(&Input) -> Result<(SchemaRef, Option<u64>), Error>,
-) -> Result<(Vec<FieldRef>, Vec<Option<u64>>, Metadata), Error> {
+fn agreed(inputs: &[Arc<Input>], describe: impl Fn(&Input) -> Result<(SchemaRef, Option<u64>), Error>) -> Result<Agreed, Error> {
     let mut fields: Vec<FieldRef> = Vec::new();
     let mut metadata = Metadata::new();
     let mut rows = Vec::with_capacity(inputs.len());

@@ -219,7 +219,7 @@ enum Value {
     /// Reads columns: worked out per batch.
     PerRow(Expr),
     /// Can make more of a row than its columns hold: worked out in bounded stretches.
-    Growing(Expr, Growth),
+    Growing(Expr, Box<Growth>),
 }
 
 /// What is needed to reckon how large a row can become.
@@ -274,7 +274,7 @@ impl Expression {
             }
             let pads = lengths.into_iter().map(|length| context.checked(|| engine::plan(&syntax::rewritten(length), &empty)));
             let pads = pads.collect::<Result<_, _>>()?;
-            Value::Growing(expr, Growth { tree: parsed.tree, pads })
+            Value::Growing(expr, Box::new(Growth { tree: parsed.tree, pads }))
         } else {
             Value::PerRow(expr)
         };

@@ -108,7 +108,7 @@ impl Reckoning<'_> {
                 "replace" => {
                     let old = arguments(function).nth(1).and_then(text).map_or(0, |old| old.len() as u64);
                     // An empty text stands before and behind each character.
-                    let times = if old == 0 { at(0).saturating_add(1) } else { at(0) / old };
+                    let times = at(0).checked_div(old).unwrap_or(at(0).saturating_add(1));
                     at(0).saturating_add(times.saturating_mul(at(2)))
                 }
                 "concat" => sum(),

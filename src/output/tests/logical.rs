@@ -195,6 +195,20 @@ fn leaves_out_what_names_columns_that_the_output_has_not() {
 }
 
 #[test]
+fn says_what_a_format_does_not_keep() {
+    let folder = tempfile::tempdir().unwrap();
+    file(&folder.path().join("in.parquet"));
+    let rows = read(folder.path(), &SourceSpec { path: "in.parquet".into(), ..SourceSpec::default() });
+    let losses = |schema: &Schema, name: &str| OutputSchema::new(schema, &[], &OutputSpec::new(name)).unwrap().losses();
+    assert_eq!(losses(&rows.schema(), "out.csv"), ["csv keeps no metadata of the input's files: `geo`, `own`"]);
+    assert!(losses(&rows.schema(), "out.parquet").is_empty());
+    let duration = DataType::Duration(arrow::datatypes::TimeUnit::Second);
+    let nested = DataType::Struct(vec![Field::new("d", duration, true)].into());
+    let found = losses(&Schema::new(vec![Field::new("took", nested, true)]), "out.parquet");
+    assert!(found[0].starts_with("column `took` is a duration, which Parquet holds as a plain integer"), "{found:?}");
+}
+
+#[test]
 fn gives_a_uuid_to_arrow_and_text_formats_as_they_know_it() {
     let folder = tempfile::tempdir().unwrap();
     file(&folder.path().join("in.parquet"));
