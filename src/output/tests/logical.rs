@@ -200,7 +200,7 @@ fn says_what_a_format_does_not_keep() {
     file(&folder.path().join("in.parquet"));
     let rows = read(folder.path(), &SourceSpec { path: "in.parquet".into(), ..SourceSpec::default() });
     let losses = |schema: &Schema, name: &str| OutputSchema::new(schema, &[], &OutputSpec::new(name)).unwrap().losses();
-    assert_eq!(losses(&rows.schema(), "out.csv"), ["csv keeps no metadata of the input's files: `geo`, `own`"]);
+    assert_eq!(losses(&rows.schema(), "out.csv"), ["CSV keeps no metadata of the input's files: `geo`, `own`"]);
     assert!(losses(&rows.schema(), "out.parquet").is_empty());
     let duration = DataType::Duration(arrow::datatypes::TimeUnit::Second);
     let nested = DataType::Struct(vec![Field::new("d", duration, true)].into());
