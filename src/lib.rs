@@ -11,6 +11,7 @@
 //! The rooms stand in the order a row walks through them; a room uses the rooms above it, never those below.
 
 pub mod batch;
+pub mod border;
 pub mod catalog;
 pub mod cost;
 pub mod durable;

@@ -15,15 +15,17 @@ use arrow::ipc::writer::StreamWriter;
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, encode_arrow_schema, parquet_to_arrow_schema};
 use parquet::file::metadata::KeyValue;
 
+use crate::border;
+
 /// Whether Parquet gives the column back with the same type, nullability and metadata, and the same cells.
 pub(super) fn survives_parquet(field: &FieldRef) -> bool {
     if !is_known(field.data_type()) {
         return false;
     }
     let schema = Schema::new(vec![Arc::clone(field)]);
-    let Ok(descriptor) = ArrowSchemaConverter::new().convert(&schema) else { return false };
+    let Ok(descriptor) = border::guarded(|| ArrowSchemaConverter::new().convert(&schema)) else { return false };
     let hint = vec![KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&schema))];
-    parquet_to_arrow_schema(&descriptor, Some(&hint)).is_ok_and(|read| read.fields() == schema.fields())
+    border::guarded(|| parquet_to_arrow_schema(&descriptor, Some(&hint))).is_ok_and(|read| read.fields() == schema.fields())
 }
 
 /// Types whose cells the Parquet codec is known to write and read; the rest it refuses, some of it by a panic.

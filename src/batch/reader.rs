@@ -19,6 +19,7 @@ use parquet::file::metadata::ParquetMetaData;
 use super::rows::{CUSTOM_ID, FRAGMENT, LEADING, SpoolRows, UNSENT, leading_fields};
 use super::spool::{COLUMNS_KEY, FORMAT, FORMAT_KEY, PACKED_KEY};
 use super::{Error, cells};
+use crate::border;
 
 /// Reads a piece back, one stretch a row group.
 ///
@@ -75,7 +76,7 @@ impl SpoolReader {
     fn source_columns(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch, ArrowError> {
         let mut columns = columns.to_vec();
         for &position in &self.groups.packed {
-            columns[position] = cells::unpack(&columns[position])?;
+            columns[position] = border::guarded(|| cells::unpack(&columns[position]))?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.groups.columns), columns, &options)
@@ -133,7 +134,8 @@ impl RowGroups {
     /// Opens the file for reading all columns, or those at the positions given.
     pub(super) fn open(path: &Path, wanted: Option<&[usize]>) -> Result<RowGroups, Error> {
         let file = open(path)?;
-        let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(|source| cannot_decode(path, source))?;
+        let metadata = border::guarded(|| ArrowReaderMetadata::load(&file, Default::default()))
+            .map_err(|source| cannot_decode(path, source))?;
         let (columns, packed) = read_footer(path, metadata.metadata())?;
         if !has_layout(metadata.schema(), &columns, &packed) {
             return Err(not_a_spool(path, "its columns are not those of a spool file"));
@@ -172,7 +174,7 @@ impl Iterator for RowGroups {
         if self.next == self.metadata.metadata().num_row_groups() {
             return None;
         }
-        let batch = self.read(self.next).map_err(|source| cannot_decode(&self.path, source));
+        let batch = border::guarded(|| self.read(self.next)).map_err(|source| cannot_decode(&self.path, source));
         self.next = if batch.is_ok() { self.next + 1 } else { self.metadata.metadata().num_row_groups() };
         Some(batch)
     }
@@ -197,7 +199,7 @@ fn read_footer(path: &Path, metadata: &ParquetMetaData) -> Result<(SchemaRef, Ve
     }
     let columns = fact(COLUMNS_KEY).and_then(|text| {
         let message = BASE64_STANDARD.decode(text).ok()?;
-        arrow::ipc::convert::try_schema_from_ipc_buffer(&message).ok()
+        border::guarded(|| arrow::ipc::convert::try_schema_from_ipc_buffer(&message)).ok()
     });
     let columns = columns.ok_or_else(|| not_a_spool(path, "the schema of its source columns is unreadable"))?;
     let packed: Option<Vec<usize>> =

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::body::Assembler;
 use super::rows::{LEADING, SpoolRows, TAG, UNSENT, leading_fields};
 use super::{Error, cells};
+use crate::border;
 use crate::durable::Pending;
 
 /// Version of the file format. A reader refuses other versions.
@@ -97,8 +98,9 @@ impl SpoolWriter {
             (0..columns.fields().len()).filter(|&position| !cells::survives_parquet(&columns.fields()[position])).collect();
         let file_schema = file_schema(columns, &packed);
         let pending = Pending::create(path).map_err(|source| cannot_write(path, source))?;
-        let writer = ArrowWriter::try_new(Hashing::new(pending), Arc::clone(&file_schema), Some(properties(columns, &packed)))
-            .map_err(|source| cannot_encode(path, source))?;
+        let properties = properties(columns, &packed);
+        let create = || ArrowWriter::try_new(Hashing::new(pending), Arc::clone(&file_schema), Some(properties));
+        let writer = border::guarded(create).map_err(|source| cannot_encode(path, source))?;
         Ok(SpoolWriter {
             path: path.to_path_buf(),
             writer,
@@ -149,7 +151,7 @@ impl SpoolWriter {
     /// When it cannot be written; there is no file of that name then, or the one from before.
     pub fn finish(self) -> Result<PieceSummary, Error> {
         let SpoolWriter { path, writer, body, mut summary, .. } = self;
-        let file = writer.into_inner().map_err(|source| cannot_encode(&path, source))?;
+        let file = border::guarded(|| writer.into_inner()).map_err(|source| cannot_encode(&path, source))?;
         (summary.body_bytes, summary.body_hash) = body.finish();
         (summary.file_bytes, summary.file_hash) = file.finish().map_err(|source| cannot_write(&path, source))?;
         Ok(summary)
@@ -210,14 +212,14 @@ impl SpoolWriter {
             self.end_group()?;
         }
         let batch = self.file_batch(rows)?;
-        self.writer.write(&batch).map_err(|source| cannot_encode(&self.path, source))?;
+        border::guarded(|| self.writer.write(&batch)).map_err(|source| cannot_encode(&self.path, source))?;
         self.group_bytes = if self.writer.in_progress_rows() == 0 { 0 } else { self.group_bytes + bytes };
         Ok(())
     }
 
     fn end_group(&mut self) -> Result<(), Error> {
         self.group_bytes = 0;
-        self.writer.flush().map_err(|source| cannot_encode(&self.path, source))
+        border::guarded(|| self.writer.flush()).map_err(|source| cannot_encode(&self.path, source))
     }
 
     fn file_batch(&self, rows: &SpoolRows) -> Result<RecordBatch, Error> {
@@ -226,7 +228,8 @@ impl SpoolWriter {
         columns.extend(rows.columns.columns().iter().cloned());
         for &position in self.packed.iter().filter(|_| !rows.is_empty()) {
             let column = &mut columns[LEADING.len() + position];
-            *column = cells::pack(&self.columns.fields()[position], column).map_err(failed)?;
+            let pack = || cells::pack(&self.columns.fields()[position], column);
+            *column = border::guarded(pack).map_err(failed)?;
         }
         if rows.is_empty() {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.file_schema)));

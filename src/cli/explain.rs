@@ -446,6 +446,13 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
         E::Corrupt { .. } | E::RowCount { .. } => {
             "the file is damaged or written wrongly; make it anew, or set `source.format` if it is of another"
         }
+        E::TooLarge { .. } => {
+            "raise `source.max_cell_bytes` if the file is meant to be so, or leave the column out: name the columns to keep in \
+             `output.columns`, and use it in no prompt, key or expression"
+        }
+        E::Unreadable { .. } => {
+            "leave the column out: name the columns to keep in `output.columns`, and use it in no prompt, key or expression"
+        }
         E::UnknownFormat { .. } | E::StdinFormat => {
             "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\""
         }

@@ -42,6 +42,7 @@ pub(crate) fn main() -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(explain::CHANGE);
         }
     };
+    rowmill::border::install();
     let screen = Screen::new(&cli.common);
     log(&cli.common);
     arm_crash_test();

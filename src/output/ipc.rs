@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::FileWriter;
 
+use super::OutputSchema;
 use super::writer::{Cause, Sink};
 use crate::durable::Pending;
 
@@ -16,9 +17,9 @@ pub(super) struct IpcFile {
 }
 
 impl IpcFile {
-    pub(super) fn create(file: Pending, schema: &SchemaRef, metadata: Vec<(String, String)>) -> Result<IpcFile, Cause> {
-        let metadata: BTreeMap<String, String> = metadata.into_iter().collect();
-        let schema = schema.as_ref().clone().with_metadata(metadata);
+    pub(super) fn create(file: Pending, schema: &OutputSchema, metadata: Vec<(String, String)>) -> Result<IpcFile, Cause> {
+        let metadata: BTreeMap<String, String> = schema.metadata(metadata).into_iter().collect();
+        let schema = schema.schema().as_ref().clone().with_metadata(metadata);
         Ok(IpcFile { writer: FileWriter::try_new(file, &schema)?, schema: schema.into() })
     }
 }

@@ -22,13 +22,14 @@
 //!
 //! | | Parquet | Arrow IPC | CSV, TSV | JSON Lines |
 //! |---|---|---|---|---|
-//! | types | all but unions and nanosecond intervals; runs unpacked | all; dictionaries unpacked | text | JSON's own |
+//! | types | all but unions and nanosecond intervals; runs unpacked, seconds as milliseconds | all; dictionaries unpacked | text | JSON's own |
+//! | UUID, JSON, GEOMETRY and so on | as is | as is | text | text |
 //! | null | null | null | empty; an empty text is `""` | `null` |
 //! | decimals, dates, times | exact | exact | exact, as text | exact, as text |
 //! | binary | as is | as is | base64 | base64 |
 //! | lists, structs, maps | as is | as is | JSON | as is |
 //! | NaN and infinities | as is | as is | `NaN`, `inf` | `null` |
-//! | metadata (run, job, simulated) | in the footer | in the schema | nowhere | nowhere |
+//! | metadata (the input's, run, job, simulated) | in the footer | in the schema | nowhere | nowhere |
 //!
 //! Text that a spreadsheet would take for a formula (`=`, `+`, `-`, `@` first) is written as it is: changing it would corrupt data
 //! for every other reader. `output.escape_formulas` puts a `'` before it, for tables that go to a spreadsheet.
@@ -105,6 +106,23 @@ pub enum Error {
         /// Where the first one comes from.
         first: Origin,
         /// Where the second one comes from.
+        second: Origin,
+    },
+    /// Columns whose names differ in letter case only, one of which the answer or the run adds.
+    #[error(
+        "the output would have the columns `{}` and `{}`{}, which differ only in letter case: {first} and {second}; \
+         most readers take them for one name: {}",
+        .names[0].0,
+        .names[0].1,
+        schema::and_more(.names.len()),
+        schema::ways_out(*first, *second)
+    )]
+    CaseClash {
+        /// The names in pairs; at least one.
+        names: Vec<(String, String)>,
+        /// Where the first of each pair comes from.
+        first: Origin,
+        /// Where the second comes from.
         second: Origin,
     },
     /// A column of a type that the format cannot hold.

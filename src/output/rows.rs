@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::array::{ArrayRef, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder};
 use arrow::datatypes::DataType;
 
 use super::columns::{Column, Value};
 use super::{Error, OutputSchema};
 use crate::join::JoinedRow;
 use crate::outcome::answer::{AnswerBuilders, Answers};
+use crate::source::logical;
 
 /// Text after which a batch is full. An Arrow text column ends at 2 GiB, and a batch is held in memory as a whole.
 const FULL_BYTES: usize = 64 << 20;
@@ -123,8 +123,11 @@ impl RowBuilders {
         columns.extend(self.columns.iter_mut().map(|(_, builder)| builder.finish()));
         (self.rows, self.bytes) = (0, 0);
         let fields = self.schema.schema().fields();
-        let columns =
-            columns.into_iter().zip(fields).map(|(column, field)| of_type(column, field.data_type())).collect::<Result<_, _>>();
+        let columns = columns
+            .into_iter()
+            .zip(fields)
+            .map(|(column, field)| logical::stored_cells(&column, field))
+            .collect::<Result<_, _>>();
         columns
             .and_then(|columns| RecordBatch::try_new(self.schema.schema().clone(), columns))
             .map_err(|e| mismatch(e.to_string()))
@@ -185,12 +188,4 @@ fn check_source(schema: &OutputSchema, source: &RecordBatch) -> Result<(), Error
         }
     }
     Ok(())
-}
-
-fn of_type(column: ArrayRef, data_type: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
-    if column.data_type() == data_type {
-        return Ok(column);
-    }
-    // A value that does not fit must be an error, never a null.
-    cast_with_options(&column, data_type, &CastOptions { safe: false, ..CastOptions::default() })
 }

@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::compute::can_cast_types;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use super::columns::{self, COLUMNS, Column};
 use super::{Error, Format, KeptColumns, OutputSpec, cells, parquet};
+use crate::border;
+use crate::source::logical;
 
 /// Where a column of the output comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct OutputSchema {
     /// The columns of the run, those that the job asks for behind the others.
     run: Arc<[&'static Column]>,
     schema: SchemaRef,
+    /// What the input's files say of themselves.
+    metadata: Arc<[(String, String)]>,
 }
 
 impl OutputSchema {
@@ -82,15 +86,72 @@ impl OutputSchema {
         check_names(&fields)?;
         let fields: Vec<FieldRef> =
             fields.into_iter().map(|(origin, field)| in_file(format, origin, &field)).collect::<Result<_, _>>()?;
+        let metadata = kept_metadata(input, &kept);
         Ok(OutputSchema {
             format,
+            metadata: metadata.into(),
             input: kept.into(),
             source: Arc::new(input.clone()),
             answers: answer.len(),
             run,
-            // The input's own metadata stays behind: it describes another set of columns (pandas keeps its index there).
             schema: Arc::new(Schema::new(fields)),
         })
+    }
+
+    /// Looks for names that differ in letter case only, which most readers take for one name (DuckDB, Spark, Hive, Snowflake, BigQuery).
+    ///
+    /// Gives the pairs within the input, nested fields by their path: the table came with them, so they are worth a warning and no
+    /// more.
+    ///
+    /// # Errors
+    /// [`Error::CaseClash`] where one of the two is a column that the answer or the run adds.
+    pub fn check_case(&self) -> Result<Vec<(String, String)>, Error> {
+        let mut seen: HashMap<String, (Origin, String)> = HashMap::new();
+        let (mut within_input, mut clashes) = (Vec::new(), Vec::new());
+        for (place, field) in self.schema.fields().iter().enumerate() {
+            let origin = self.origin(place);
+            each_path(field, "", &mut |path| {
+                let Some((first, earlier)) = seen.insert(path.to_lowercase(), (origin, path.to_owned())) else { return };
+                match (first, origin) {
+                    _ if earlier == path => {}
+                    (Origin::Input, Origin::Input) => within_input.push((earlier, path.to_owned())),
+                    _ => clashes.push((first, origin, (earlier, path.to_owned()))),
+                }
+            });
+        }
+        let Some(&(first, second, _)) = clashes.first() else { return Ok(within_input) };
+        let between = clashes.into_iter().filter(|clash| (clash.0, clash.1) == (first, second));
+        Err(Error::CaseClash { names: between.map(|(.., names)| names).collect(), first, second })
+    }
+
+    /// What the format does not keep of the input, each in a sentence.
+    #[must_use]
+    pub fn losses(&self) -> Vec<String> {
+        let mut losses = Vec::new();
+        for field in &self.schema.fields()[..self.input.len()] {
+            if self.format == Format::Parquet && holds_duration(field.data_type()) {
+                losses.push(format!(
+                    "column `{}` is a duration, which Parquet holds as a plain integer: only readers that know Arrow see the unit",
+                    field.name()
+                ));
+            }
+        }
+        // What a writer notes for itself says nothing to the readers of a text.
+        let of_writers = ["pandas", "org.apache.spark", "parquet.", "writer."];
+        let own = |key: &&str| !of_writers.iter().any(|start| key.starts_with(start));
+        let keys: Vec<_> = self.metadata.iter().map(|(key, _)| key.as_str()).filter(own).map(|key| format!("`{key}`")).collect();
+        if self.format.is_text() && !keys.is_empty() {
+            losses.push(format!("{} keeps no metadata of the input's files: {}", self.format, keys.join(", ")));
+        }
+        losses
+    }
+
+    fn origin(&self, place: usize) -> Origin {
+        match place.checked_sub(self.input.len()) {
+            None => Origin::Input,
+            Some(place) if place < self.answers => Origin::Answer,
+            Some(_) => Origin::Run,
+        }
     }
 
     /// The columns, as record batches for the output have them.
@@ -109,6 +170,11 @@ impl OutputSchema {
     #[must_use]
     pub fn input_columns(&self) -> &[usize] {
         &self.input
+    }
+
+    /// What an output says of itself: what its input said, then what the run says.
+    pub(super) fn metadata(&self, of_run: Vec<(String, String)>) -> Vec<(String, String)> {
+        self.metadata.iter().cloned().chain(of_run).collect()
     }
 
     pub(super) fn source(&self) -> &SchemaRef {
@@ -142,6 +208,29 @@ fn kept(input: &Schema, columns: &KeptColumns) -> Result<Vec<usize>, Error> {
     Ok((0..input.fields().len()).filter(|&i| names.contains(input.field(i).name())).collect())
 }
 
+fn holds_duration(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Duration(_) => true,
+        DataType::Struct(members) => members.iter().any(|member| holds_duration(member.data_type())),
+        DataType::Map(entries, _) => holds_duration(entries.data_type()),
+        list => logical::item(list).is_some_and(|item| holds_duration(item.data_type())),
+    }
+}
+
+/// The metadata of the input that is still true of the output: `geo` names columns, all of which must be there.
+fn kept_metadata(input: &Schema, kept: &[usize]) -> Vec<(String, String)> {
+    let is_kept = |name: &String| kept.iter().any(|&i| input.field(i).name() == name);
+    let is_true = |key: &str, value: &str| {
+        let geo: Option<serde_json::Value> = (key == "geo").then(|| serde_json::from_str(value).ok()).flatten();
+        let columns = geo.as_ref().and_then(|geo| geo.get("columns")?.as_object());
+        columns.is_none_or(|columns| columns.keys().all(is_kept))
+    };
+    let all = input.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
+    let mut metadata: Vec<(String, String)> = all.filter(|(key, value)| is_true(key, value)).collect();
+    metadata.sort_unstable();
+    metadata
+}
+
 fn check_names(fields: &[(Origin, FieldRef)]) -> Result<(), Error> {
     let mut seen: HashMap<&str, Origin> = HashMap::new();
     let mut clashes: Vec<(Origin, Origin, &str)> = Vec::new();
@@ -155,8 +244,37 @@ fn check_names(fields: &[(Origin, FieldRef)]) -> Result<(), Error> {
     Err(Error::Clash { names: between.map(|(.., name)| (*name).to_owned()).collect(), first, second })
 }
 
+/// Calls with the name of a column and the paths of the fields within it: `address`, `address.city`. Items of lists have the path of
+/// their list.
+fn each_path(field: &Field, above: &str, call: &mut impl FnMut(&str)) {
+    let path = format!("{above}{}", field.name());
+    call(&path);
+    each_member(field.data_type(), &path, call);
+}
+
+fn each_member(data_type: &DataType, path: &str, call: &mut impl FnMut(&str)) {
+    match data_type {
+        DataType::Struct(members) => members.iter().for_each(|member| each_path(member, &format!("{path}."), call)),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::RunEndEncoded(_, item) => each_member(item.data_type(), path, call),
+        DataType::Map(entries, _) => {
+            // The names of key and value are no names that a reader asks for.
+            if let DataType::Struct(pair) = entries.data_type() {
+                pair.iter().for_each(|side| each_member(side.data_type(), path, call));
+            }
+        }
+        DataType::Dictionary(_, values) => each_member(values, path, call),
+        _ => {}
+    }
+}
+
 /// The field as the format holds it.
 fn in_file(format: Format, origin: Origin, field: &FieldRef) -> Result<FieldRef, Error> {
+    let field = &if origin == Origin::Input && !format.is_text() { logical::stored(field) } else { Arc::clone(field) };
     let unsupported =
         |source| Error::Unsupported { column: field.name().clone(), data_type: field.data_type().clone(), format, source };
     let data_type = match origin {
@@ -171,7 +289,9 @@ fn in_file(format: Format, origin: Origin, field: &FieldRef) -> Result<FieldRef,
         if data_type == *field.data_type() { field.clone() } else { Arc::new(field.as_ref().clone().with_data_type(data_type)) };
     match format {
         Format::Parquet => parquet::check(&field).map_err(|e| unsupported(Some(e)))?,
-        Format::Csv | Format::Tsv | Format::Jsonl => cells::check(&field).map_err(|e| unsupported(Some(e)))?,
+        Format::Csv | Format::Tsv | Format::Jsonl => {
+            border::guard(|| cells::check(&field)).map_err(Into::into).flatten().map_err(|e| unsupported(Some(e)))?;
+        }
         Format::Ipc => {}
     }
     Ok(field)
@@ -190,6 +310,13 @@ fn file_type(format: Format, data_type: &DataType) -> DataType {
         DataType::Timestamp(unit, Some(zone)) if format.is_text() && !zone.starts_with(['+', '-']) => {
             DataType::Timestamp(*unit, Some("+00:00".into()))
         }
+        // Parquet counts neither seconds nor days in 64 bits: without Arrow's own schema they would be bare numbers.
+        DataType::Timestamp(TimeUnit::Second, zone) if format == Format::Parquet => {
+            DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
+        }
+        DataType::Time32(TimeUnit::Second) if format == Format::Parquet => DataType::Time32(TimeUnit::Millisecond),
+        DataType::Date64 if format == Format::Parquet => DataType::Date32,
+        DataType::Dictionary(_, values) if file_type(format, values) != **values => file_type(format, values),
         DataType::List(item) => DataType::List(inner(item)),
         DataType::LargeList(item) => DataType::LargeList(inner(item)),
         DataType::ListView(item) => DataType::ListView(inner(item)),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 
 use super::{Error, Format, OutputSchema, OutputSpec, csv, ipc, jsonl, parquet, place};
+use crate::border;
 use crate::durable::Pending;
 
 /// What a format's writer can stumble over.
@@ -67,7 +68,8 @@ impl OutputWriter {
         place::make_folder(&target)?;
         let pending =
             Pending::create_public(&target).map_err(|source| Error::Place { folder: place::folder_of(&target), source })?;
-        let sink = open(spec, pending, schema, metadata).map_err(|source| Error::Write { path: path.to_path_buf(), source })?;
+        let sink = guarded(|| open(spec, pending, schema, metadata))
+            .map_err(|source| Error::Write { path: path.to_path_buf(), source })?;
         Ok(OutputWriter { sink: Some(sink), schema: schema.clone(), path: path.to_path_buf(), target, rows: 0 })
     }
 
@@ -80,7 +82,7 @@ impl OutputWriter {
             return Err(Error::Mismatch { problem: "the batch has other columns than the output".to_owned() });
         }
         let Some(sink) = &mut self.sink else { return Err(Error::Incomplete { path: self.path.clone() }) };
-        if let Err(source) = sink.write(batch) {
+        if let Err(source) = guarded(|| sink.write(batch)) {
             self.sink = None;
             return Err(Error::Write { path: self.path.clone(), source });
         }
@@ -108,7 +110,7 @@ impl OutputWriter {
     /// [`Error::Write`], and [`Error::Incomplete`] after a write that failed. What was at the path stays as it was then.
     pub fn finish(self) -> Result<OutputSummary, Error> {
         let Some(sink) = self.sink else { return Err(Error::Incomplete { path: self.path }) };
-        let written = sink.finish().and_then(|pending| {
+        let written = guarded(|| sink.finish()).and_then(|pending| {
             pending.commit()?;
             Ok(std::fs::metadata(&self.target)?.len())
         });
@@ -117,6 +119,11 @@ impl OutputWriter {
             Err(source) => Err(Error::Write { path: self.path, source }),
         }
     }
+}
+
+/// Calls a format's writer; a panic there is an error of this file.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Cause>) -> Result<T, Cause> {
+    border::guard(call)?
 }
 
 fn open(
@@ -130,7 +137,7 @@ fn open(
         Format::Csv => Box::new(csv::CsvFile::create(file, b',', spec.escape_formulas, schema.schema())?),
         Format::Tsv => Box::new(csv::CsvFile::create(file, b'\t', spec.escape_formulas, schema.schema())?),
         Format::Jsonl => Box::new(jsonl::JsonlFile::create(file)),
-        Format::Ipc => Box::new(ipc::IpcFile::create(file, schema.schema(), metadata)?),
+        Format::Ipc => Box::new(ipc::IpcFile::create(file, schema, metadata)?),
     })
 }
 

@@ -77,11 +77,19 @@ impl Prepared {
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
         let output = OutputSchema::new(schema, answers, &job.output_spec())?;
+        warnings.extend(output.losses());
+        warnings.extend(output.check_case()?.iter().map(|(first, second)| {
+            format!(
+                "the input columns `{first}` and `{second}` differ only in letter case; DuckDB, Spark, Snowflake, BigQuery and \
+                 other readers of the output take them for one name"
+            )
+        }));
         let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
         let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
         check_replaces_nothing(file, &source, &requests, &output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
+        source.check_readable(&read)?;
         let shared = SharedReport::new(catalog, &requests, &job.request);
         warnings.extend(shared.warning());
         if job.key.columns.is_empty() {

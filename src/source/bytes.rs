@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use encoding_rs::{DecoderResult, Encoding};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::Error;
+use super::pages::OldTimes;
 use super::spec::Compression;
 use crate::durable::{self, Unreadable};
 
@@ -33,6 +35,8 @@ pub(super) struct Input {
     /// A private copy to read instead: of standard input, or of a compressed file that must be read from its end.
     copy: Option<TempPath>,
     compression: Compression,
+    /// How the old timestamps of a Parquet file are read, found out once.
+    pub(super) old_times: OnceLock<Vec<OldTimes>>,
 }
 
 impl Input {
@@ -45,7 +49,12 @@ impl Input {
         let mut file = durable::open_file(path).map_err(failed)?;
         let (bytes, modified) = stamp(&file).map_err(failed)?;
         let compression = compression.map_or_else(|| guess_compression(path, &mut file), Ok).map_err(failed)?;
-        Ok(Input { file: SourceFile { path: path.to_path_buf(), bytes, modified }, copy: None, compression })
+        Ok(Input {
+            file: SourceFile { path: path.to_path_buf(), bytes, modified },
+            copy: None,
+            compression,
+            old_times: OnceLock::new(),
+        })
     }
 
     /// Copies what can be read only once to a private temporary file, since a source is read more than once.
@@ -56,7 +65,7 @@ impl Input {
         copy.flush().map_err(failed)?;
         let compression = compression.map_or_else(|| guess_compression(path, copy.as_file_mut()), Ok).map_err(failed)?;
         let file = SourceFile { path: path.to_path_buf(), bytes, modified: None };
-        Ok(Input { file, copy: Some(copy.into_temp_path()), compression })
+        Ok(Input { file, copy: Some(copy.into_temp_path()), compression, old_times: OnceLock::new() })
     }
 
     /// Makes a file seekable: a compressed one is decompressed to a private temporary file.
@@ -68,7 +77,8 @@ impl Input {
         let mut bytes = self.bytes()?;
         io::copy(&mut bytes, &mut copy).map_err(|source| self.failed(source))?;
         copy.flush().map_err(|source| self.failed(source))?;
-        Ok(Input { file: self.file, copy: Some(copy.into_temp_path()), compression: Compression::None })
+        let (file, copy, compression) = (self.file, Some(copy.into_temp_path()), Compression::None);
+        Ok(Input { file, copy, compression, old_times: OnceLock::new() })
     }
 
     /// The name for messages.

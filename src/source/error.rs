@@ -408,6 +408,37 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A cell, a row or a page beyond what `source.max_cell_bytes` allows.
+    #[error(
+        "`{}`: {what}{}{} has {bytes} bytes unpacked; at most {limit} are read",
+        path.display(),
+        of_column(column),
+        at_row(*row)
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The row in the file, from 1, where it is known; of a page the first.
+        row: Option<u64>,
+        /// The column; empty where several are held together.
+        column: String,
+        /// What is too large.
+        what: Held,
+        /// Its bytes.
+        bytes: u64,
+        /// Most bytes.
+        limit: u64,
+    },
+    /// A column of a type that cannot be read, and that the job needs.
+    #[error("`{}`: column `{column}` cannot be read: it is {reason}", path.display())]
+    Unreadable {
+        /// The first file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What it is, or what the reader said.
+        reason: String,
+    },
     /// A file that gave more or fewer rows than it says it has.
     #[error("`{}` says it has {expected} rows but gave {found}", path.display())]
     RowCount {
@@ -448,6 +479,41 @@ fn place_of(row: Option<u64>, line: Option<u64>) -> String {
         (None, Some(line)) => format!(" line {line}"),
         (None, None) => String::new(),
     }
+}
+
+/// What takes memory as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// A cell.
+    Cell,
+    /// The items of a row.
+    Row,
+    /// A page of Parquet.
+    Page,
+    /// The dictionary of a row group.
+    Dictionary,
+    /// A batch of Arrow IPC.
+    Batch,
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Held::Cell => "a cell",
+            Held::Row => "the value of a row",
+            Held::Page => "a page",
+            Held::Dictionary => "a dictionary",
+            Held::Batch => "a batch",
+        })
+    }
+}
+
+fn of_column(column: &str) -> String {
+    if column.is_empty() { String::new() } else { format!(" of column `{column}`") }
+}
+
+fn at_row(row: Option<u64>) -> String {
+    row.map_or_else(String::new, |row| format!(" at row {row}"))
 }
 
 fn place(row: u64, line: Option<u64>) -> String {

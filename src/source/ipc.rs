@@ -22,16 +22,17 @@ use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::ipc::{Block, root_as_footer, root_as_message};
 
 use super::bytes::Input;
-use super::parquet::{corrupt, fit, guarded};
+use super::parquet::{check_cells, corrupt, fit, guarded};
 use super::scan::Piece;
-use super::{Error, Format};
+use super::{Error, Format, Held};
+use crate::border;
 
 const FILE_MAGIC: &[u8] = b"ARROW1";
 const FEATHER_1_MAGIC: &[u8] = b"FEA1";
 
 /// What a file says of itself: its columns and its rows.
-pub(super) fn describe(input: &Input) -> Result<(SchemaRef, u64), Error> {
-    let rows = count(input)?;
+pub(super) fn describe(input: &Input, max_cell_bytes: u64) -> Result<(SchemaRef, u64), Error> {
+    let rows = count(input, max_cell_bytes)?;
     Ok((open_reader(input, None)?.schema(), rows))
 }
 
@@ -63,13 +64,27 @@ fn open_file(input: &Input) -> Result<(bool, File), Error> {
     Ok((head == FILE_MAGIC, file))
 }
 
-/// Counts rows by the headers of the batches, and checks that every batch lies within the file.
-fn count(input: &Input) -> Result<u64, Error> {
+/// A batch may be so many times as large as a cell may be, and as its bytes in the file.
+const BATCH_CELLS: u64 = 8;
+const BATCH_RATIO: u64 = 100;
+
+/// Counts rows by the headers of the batches, and checks that every batch lies within the file and unpacks to no more than it may.
+fn count(input: &Input, max_cell_bytes: u64) -> Result<u64, Error> {
     let (is_file, file) = open_file(input)?;
-    guarded(input.path(), Format::Ipc, || if is_file { count_file(file) } else { count_stream(file) })
+    let batches = guarded(input.path(), Format::Ipc, || if is_file { count_file(file) } else { count_stream(file) })?;
+    let mut rows = 0;
+    for header in batches {
+        let limit = max_cell_bytes.saturating_mul(BATCH_CELLS).max(header.body_bytes.saturating_mul(BATCH_RATIO));
+        if header.unpacked > limit {
+            let (path, column, what) = (input.path().to_path_buf(), String::new(), Held::Batch);
+            return Err(Error::TooLarge { path, row: Some(rows + 1), column, what, bytes: header.unpacked, limit });
+        }
+        rows += header.rows;
+    }
+    Ok(rows)
 }
 
-fn count_file(mut file: File) -> io::Result<u64> {
+fn count_file(mut file: File) -> io::Result<Vec<Header>> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::End(-10))?;
     let mut tail = [0; 10];
@@ -83,16 +98,12 @@ fn count_file(mut file: File) -> io::Result<u64> {
     file.seek(SeekFrom::Start(length - 10 - footer_bytes))?;
     let footer = read_bytes(&mut file, footer_bytes)?;
     let footer = root_as_footer(&footer).map_err(|e| damaged(&e.to_string()))?;
-    for block in footer.dictionaries().into_iter().flatten() {
-        inside(block, length)?;
-    }
-    let mut rows = 0;
-    for block in footer.recordBatches().into_iter().flatten() {
+    let mut batches = Vec::new();
+    for block in footer.dictionaries().into_iter().flatten().chain(footer.recordBatches().into_iter().flatten()) {
         file.seek(SeekFrom::Start(inside(block, length)?))?;
-        let header = read_header(&mut file, length)?.ok_or_else(|| damaged("a batch is missing"))?;
-        rows += header.rows;
+        batches.push(read_header(&mut file, length)?.ok_or_else(|| damaged("a batch is missing"))?);
     }
-    Ok(rows)
+    Ok(batches)
 }
 
 /// Where a block begins, once it is known to end within the file.
@@ -108,26 +119,30 @@ fn inside(block: &Block, length: u64) -> io::Result<u64> {
     }
 }
 
-fn count_stream(file: File) -> io::Result<u64> {
+fn count_stream(file: File) -> io::Result<Vec<Header>> {
     let length = file.metadata()?.len();
     let mut reader = BufReader::new(file);
-    let mut rows = 0;
+    let mut batches = Vec::new();
     while let Some(header) = read_header(&mut reader, length)? {
-        rows += header.rows;
-        let end = reader.stream_position()?.checked_add(header.body_bytes);
+        let end = header.body.checked_add(header.body_bytes);
         let end = end.filter(|end| *end <= length).ok_or_else(|| damaged("it breaks off inside a batch"))?;
+        batches.push(header);
         reader.seek(SeekFrom::Start(end))?;
     }
-    Ok(rows)
+    Ok(batches)
 }
 
 struct Header {
     rows: u64,
+    /// Where the body begins.
+    body: u64,
     body_bytes: u64,
+    /// What the body's buffers unpack to.
+    unpacked: u64,
 }
 
 /// Reads the header of a message; `None` at the end mark.
-fn read_header(reader: &mut impl Read, length: u64) -> io::Result<Option<Header>> {
+fn read_header(reader: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Header>> {
     let mut word = Vec::with_capacity(4);
     reader.by_ref().take(4).read_to_end(&mut word)?;
     if word.is_empty() {
@@ -145,12 +160,29 @@ fn read_header(reader: &mut impl Read, length: u64) -> io::Result<Option<Header>
     }
     let header = read_bytes(reader, bytes)?;
     let message = root_as_message(&header).map_err(|e| damaged(&e.to_string()))?;
-    let rows = message.header_as_record_batch().map_or(0, |batch| batch.length());
-    let (rows, body_bytes) = (u64::try_from(rows), u64::try_from(message.bodyLength()));
-    match (rows, body_bytes) {
-        (Ok(rows), Ok(body_bytes)) => Ok(Some(Header { rows, body_bytes })),
-        _ => Err(damaged("a batch has a negative length")),
+    let of_dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
+    let batch = message.header_as_record_batch();
+    let rows = batch.map_or(0, |batch| batch.length());
+    let (Ok(rows), Ok(body_bytes)) = (u64::try_from(rows), u64::try_from(message.bodyLength())) else {
+        return Err(damaged("a batch has a negative length"));
+    };
+    if rows > i32::MAX as u64 {
+        return Err(damaged("a batch has more rows than a batch can have"));
     }
+    let body = reader.stream_position()?;
+    let mut unpacked = 0_u64;
+    if let Some(packed) = batch.or(of_dictionary).filter(|batch| batch.compression().is_some()) {
+        for buffer in packed.buffers().into_iter().flatten().filter(|buffer| buffer.length() >= 8) {
+            let at = u64::try_from(buffer.offset()).ok().and_then(|offset| body.checked_add(offset));
+            let at = at.filter(|at| *at < length).ok_or_else(|| damaged("a buffer lies outside of the file"))?;
+            reader.seek(SeekFrom::Start(at))?;
+            let mut bytes = [0; 8];
+            reader.read_exact(&mut bytes)?;
+            // -1 says that the buffer is not packed.
+            unpacked = unpacked.saturating_add(u64::try_from(i64::from_le_bytes(bytes)).unwrap_or(0));
+        }
+    }
+    Ok(Some(Header { rows, body, body_bytes, unpacked }))
 }
 
 fn read_bytes(reader: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
@@ -170,13 +202,14 @@ pub(super) struct Rows {
     schema: SchemaRef,
     rows: u64,
     given: u64,
+    max_cell_bytes: u64,
     ended: bool,
 }
 
 impl Rows {
     /// Opens a file for the columns of `schema`, each of which it has.
-    pub(super) fn open(input: Arc<Input>, schema: SchemaRef) -> Result<Rows, Error> {
-        let rows = count(&input)?;
+    pub(super) fn open(input: Arc<Input>, schema: SchemaRef, max_cell_bytes: u64) -> Result<Rows, Error> {
+        let rows = count(&input, max_cell_bytes)?;
         let of_file = open_reader(&input, None)?.schema();
         let mut wanted: Vec<usize> =
             (0..of_file.fields().len()).filter(|i| schema.index_of(of_file.field(*i).name()).is_ok()).collect();
@@ -185,7 +218,7 @@ impl Rows {
             wanted.push(0);
         }
         let batches = open_reader(&input, Some(wanted))?;
-        Ok(Rows { input, batches, schema, rows, given: 0, ended: false })
+        Ok(Rows { input, batches, schema, rows, given: 0, max_cell_bytes, ended: false })
     }
 
     fn read(&mut self) -> Result<Option<Piece>, Error> {
@@ -197,7 +230,10 @@ impl Rows {
             }
             return Ok(None);
         };
-        let fitted = fit(path, &batch, &self.schema, self.given)?;
+        let (schema, given) = (&self.schema, self.given);
+        let fitted = border::guard(|| fit(path, &batch, schema, given));
+        let fitted = fitted.map_err(|panicked| corrupt(path, Format::Ipc, &panicked.to_string()))??;
+        check_cells(path, &fitted, self.given, self.max_cell_bytes)?;
         self.given += batch.num_rows() as u64;
         Ok(Some(Piece::Rows(fitted)))
     }

@@ -22,7 +22,9 @@ mod error;
 mod files;
 mod ipc;
 mod jsonl;
+pub(crate) mod logical;
 mod note;
+mod pages;
 mod parquet;
 mod prune;
 mod repeats;
@@ -31,12 +33,13 @@ mod schema;
 mod shape;
 mod spec;
 pub(crate) mod types;
+mod unreadable;
 mod unsupported;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +50,7 @@ use encoding_rs::Encoding;
 use indexmap::IndexMap;
 
 pub use bytes::SourceFile;
-pub use error::Error;
+pub use error::{Error, Held};
 pub use note::{Note, TextReason};
 pub use scan::{MAX_BYTES, MAX_ROWS, Rows, Scan, ScanCounts};
 pub use spec::{Compression, EmptyCells, Format, MAX_CELL_BYTES, Paths, SourceSpec, Texts};
@@ -95,7 +98,22 @@ struct Table {
     derived: Vec<Derived>,
     filter: Option<Expression>,
     limit: Option<u64>,
+    /// Most bytes of a cell in columnar files.
+    max_cell_bytes: u64,
     schema: SchemaRef,
+}
+
+impl Table {
+    fn check_readable<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+        for name in names {
+            let field = self.columns.iter().find(|field| field.name() == name);
+            if let Some(reason) = field.and_then(|field| unreadable::reason(field)) {
+                let path = self.parts.first().map(|part| part.input.path().to_path_buf()).unwrap_or_default();
+                return Err(Error::Unreadable { path, column: name.to_owned(), reason: reason.to_owned() });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How the files are read.
@@ -169,7 +187,7 @@ impl Source {
         let mut notes = Vec::new();
         leave_out_empty(format, &mut found, &mut inputs, &mut notes)?;
 
-        let Columns { mut reading, fields, rows, notes: of_columns } = columns(spec, format, &inputs)?;
+        let Columns { mut reading, fields, rows, metadata, notes: of_columns } = columns(spec, format, &inputs)?;
         notes.extend(of_columns);
         let keys = key_names(&found)?;
         if let Some(name) = keys.iter().find(|key| fields.iter().any(|field| field.name() == *key)) {
@@ -183,20 +201,33 @@ impl Source {
 
         let mut all: Vec<FieldRef> = columns.iter().chain(&keys).cloned().collect();
         let derived = derive(&spec.derive, &mut all)?;
-        let schema = Arc::new(Schema::new(all));
+        let schema = Arc::new(Schema::new_with_metadata(all, metadata));
         let filter =
             spec.filter.as_deref().map(|sql| Expression::parse_predicate(sql, &schema)).transpose().map_err(where_failed)?;
         let retyped = asked.into_keys().collect();
-        let limit = spec.limit;
+        let (limit, max_cell_bytes) = (spec.limit, spec.max_cell_bytes);
         let folder = files::folder_of(&spec.path, base);
         Ok(Source {
             folder,
             notes: notes.into(),
-            table: Arc::new(Table { reading, parts, files, columns, retyped, keys, derived, filter, limit, schema }),
+            table: Arc::new(Table {
+                reading,
+                parts,
+                files,
+                columns,
+                retyped,
+                keys,
+                derived,
+                filter,
+                limit,
+                max_cell_bytes,
+                schema,
+            }),
         })
     }
 
-    /// The columns: of the files in their order, then of the folders, then derived.
+    /// The columns: of the files in their order, then of the folders, then derived. Its metadata is what Parquet and Arrow files say of
+    /// themselves by keys of their own (`pandas`, `geo`), as far as all files say the same.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.table.schema
@@ -224,6 +255,14 @@ impl Source {
     #[must_use]
     pub fn rows_hint(&self) -> Option<u64> {
         self.table.parts.iter().map(|part| part.rows).sum()
+    }
+
+    /// Makes sure that the named columns can be read. Others may be of types that are not known: they stop nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn check_readable(&self, names: &[String]) -> Result<(), Error> {
+        self.table.check_readable(names.iter().map(String::as_str))
     }
 
     /// Begins a pass over the rows. `projection` names the columns to hand out, in any order; they come in the order of the schema.
@@ -345,7 +384,15 @@ struct Columns {
     /// By file.
     rows: Vec<Option<u64>>,
     notes: Vec<Note>,
+    /// What all files say of themselves.
+    metadata: Metadata,
 }
+
+/// What all files of a source have: their columns, the rows of each, and what they say of themselves.
+type Agreed = (Vec<FieldRef>, Vec<Option<u64>>, Metadata);
+
+/// Keys and values of a file.
+type Metadata = HashMap<String, String>;
 
 fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<Columns, Error> {
     let encoding = encoding(spec)?;
@@ -364,8 +411,8 @@ fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<C
                 first.get_or_insert(header);
                 Ok((Arc::new(schema), None))
             };
-            let (fields, rows) = agreed(inputs, describe)?;
-            Ok(Columns { reading: Reading::Csv(dialect), fields, rows, notes: Vec::new() })
+            let (fields, rows, metadata) = agreed(inputs, describe)?;
+            Ok(Columns { reading: Reading::Csv(dialect), fields, rows, metadata, notes: Vec::new() })
         }
         Format::Jsonl => {
             let (columns, mut notes) = shape::infer(inputs, encoding, cell_limit(spec))?;
@@ -376,15 +423,17 @@ fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<C
             let field = |column: &shape::JsonColumn| Field::new(&column.name, column.data_type.clone(), true).into();
             let fields = columns.iter().map(field).collect();
             let reading = Reading::Jsonl { encoding, as_text, max_line_bytes: row_limit(cell_limit(spec)) };
-            Ok(Columns { reading, fields, rows: vec![None; inputs.len()], notes })
+            Ok(Columns { reading, fields, rows: vec![None; inputs.len()], metadata: Metadata::new(), notes })
         }
         Format::Parquet => {
-            let (fields, rows) = agreed(inputs, |input| parquet::describe(input).map(|(s, rows)| (s, Some(rows))))?;
-            Ok(Columns { reading: Reading::Parquet, fields, rows, notes: Vec::new() })
+            let describe = |input: &Input| parquet::describe(input).map(|(schema, rows)| (schema, Some(rows)));
+            let (fields, rows, metadata) = agreed(inputs, describe)?;
+            Ok(Columns { reading: Reading::Parquet, fields, rows, metadata, notes: Vec::new() })
         }
         Format::Ipc => {
-            let (fields, rows) = agreed(inputs, |input| ipc::describe(input).map(|(s, rows)| (s, Some(rows))))?;
-            Ok(Columns { reading: Reading::Ipc, fields, rows, notes: Vec::new() })
+            let describe = |input: &Input| ipc::describe(input, spec.max_cell_bytes).map(|(schema, rows)| (schema, Some(rows)));
+            let (fields, rows, metadata) = agreed(inputs, describe)?;
+            Ok(Columns { reading: Reading::Ipc, fields, rows, metadata, notes: Vec::new() })
         }
     }
 }
@@ -410,20 +459,26 @@ fn encoding(spec: &SourceSpec) -> Result<Option<&'static Encoding>, Error> {
 fn agreed(
     inputs: &[Arc<Input>],
     mut describe: impl FnMut(&Input) -> Result<(SchemaRef, Option<u64>), Error>,
-) -> Result<(Vec<FieldRef>, Vec<Option<u64>>), Error> {
+) -> Result<Agreed, Error> {
     let mut fields: Vec<FieldRef> = Vec::new();
+    let mut metadata = Metadata::new();
     let mut rows = Vec::with_capacity(inputs.len());
     for (i, input) in inputs.iter().enumerate() {
         let (schema, rows_of_file) = describe(input)?;
         schema::check_names(input.path(), schema.fields().iter().map(|field| field.name().as_str()))?;
         rows.push(rows_of_file);
+        let shown = Schema::new(schema.fields().iter().map(logical::shown).collect::<Vec<_>>());
         if i == 0 {
-            fields = schema.fields().to_vec();
+            fields = shown.fields().to_vec();
+            let said = schema.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
+            // Those of an earlier run are not true of the next one.
+            metadata = said.filter(|(key, _)| !key.starts_with("rowmill")).collect();
         } else {
-            schema::agree((inputs[0].path(), &mut fields), (input.path(), &schema))?;
+            schema::agree((inputs[0].path(), &mut fields), (input.path(), &shown))?;
+            metadata.retain(|key, value| schema.metadata().get(key) == Some(&*value));
         }
     }
-    Ok((fields, rows))
+    Ok((fields, rows, metadata))
 }
 
 /// The fields of the files with the types that the job gives them.

@@ -5,12 +5,13 @@
 //! a damaged file ends in an error, never in fewer rows. The reader crate may panic on a hostile file; that is caught here.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::compute::kernels::length::length;
+use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
@@ -18,12 +19,15 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::{Encoding, Type};
-use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::schema::types::ColumnDescPtr;
 
 use super::bytes::Input;
+use super::pages::OldTimes;
 use super::scan::{MAX_BYTES, MAX_ROWS, Piece, row_bytes};
 use super::types::{self, Misfit};
-use super::{Error, Format, prune};
+use super::{Error, Format, Held, logical, pages, prune, unreadable};
+use crate::border;
 use crate::table::Bound;
 
 /// Rows read to learn how much the values of a dictionary weigh when they are written out.
@@ -45,51 +49,84 @@ fn open_file(input: &Input) -> Result<(File, ArrowReaderMetadata), Error> {
         return Err(Error::Empty { path: input.path().to_path_buf() });
     }
     let guarded = |call: &dyn Fn() -> _| guarded(input.path(), Format::Parquet, call);
-    let metadata = guarded(&|| in_microseconds(ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())?))?;
+    let metadata = guarded(&|| typed(input, &file, ParquetMetaDataReader::new().parse_and_finish(&file)?))?;
     let told = metadata.metadata().file_metadata().num_rows();
     match rows_of_groups(&metadata) {
         Some(rows) if rows == told => Ok((file, metadata)),
         // Some writers leave the sum at 0; the reader would believe it and give nothing.
-        Some(rows) if told == 0 => Ok((file, guarded(&|| with_rows(&metadata, rows))?)),
+        Some(rows) if told == 0 => {
+            let corrected = guarded(&|| typed(input, &file, with_rows(&metadata, rows)))?;
+            Ok((file, corrected))
+        }
         _ => Err(corrupt(input.path(), Format::Parquet, "its row groups do not add up to its number of rows")),
     }
 }
 
-/// Reads the old 96-bit timestamps in microseconds. The reader would take nanoseconds, which end in the year 2262 and begin again in
-/// 1677 without a word, while what writes such timestamps (Spark above all) counts microseconds and knows the year 9999.
-fn in_microseconds(metadata: ArrowReaderMetadata) -> parquet::errors::Result<ArrowReaderMetadata> {
+/// The columns of a file with the types that they are read with.
+fn typed(input: &Input, file: &File, metadata: ParquetMetaData) -> parquet::errors::Result<ArrowReaderMetadata> {
+    with_marks(with_old_times(input, file, unreadable::reader_metadata(metadata)?)?)
+}
+
+/// Reads the old 96-bit timestamps in microseconds, or in nanoseconds where they have them. The reader by itself would take nanoseconds,
+/// which end in the year 2262 and begin again in 1677 without a word, while what writes such timestamps most (Spark) counts microseconds
+/// and knows the year 9999.
+fn with_old_times(input: &Input, file: &File, metadata: ArrowReaderMetadata) -> parquet::errors::Result<ArrowReaderMetadata> {
     let leaves = metadata.parquet_schema();
     if leaves.columns().iter().all(|leaf| leaf.physical_type() != Type::INT96) {
         return Ok(metadata);
     }
-    let mut leaf = 0;
-    let mut is_old = || {
-        leaf += 1;
-        leaves.columns().get(leaf - 1).is_some_and(|leaf| leaf.physical_type() == Type::INT96)
+    let groups = metadata.metadata().row_groups();
+    let counts_microseconds = metadata.schema().metadata().contains_key(SPARK_KEY);
+    let found = |(place, leaf): (usize, &ColumnDescPtr)| {
+        let is_old = leaf.physical_type() == Type::INT96;
+        if is_old && !counts_microseconds { pages::old_times(file, input.path(), groups, place) } else { OldTimes::Microseconds }
     };
-    let fields: Vec<FieldRef> = metadata.schema().fields().iter().map(|field| with_microseconds(field, &mut is_old)).collect();
-    let schema = Schema::new_with_metadata(fields, metadata.schema().metadata().clone());
+    let times = input.old_times.get_or_init(|| leaves.columns().iter().enumerate().map(found).collect());
+    let mut place = 0;
+    let mut next = || {
+        place += 1;
+        let leaf = leaves.columns().get(place - 1).filter(|leaf| leaf.physical_type() == Type::INT96)?;
+        Some((times.get(place - 1).copied().unwrap_or(OldTimes::Microseconds), leaf.path().string()))
+    };
+    let with_times = |field: &FieldRef| {
+        let mut neither = None;
+        let typed = with_unit(field, &mut || {
+            let (times, path) = next()?;
+            if times == OldTimes::Neither {
+                neither = Some(path);
+            }
+            Some(if times == OldTimes::Nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond })
+        });
+        match neither {
+            Some(_) => Arc::new(unreadable::marked(&typed, NEITHER)),
+            None => typed,
+        }
+    };
+    let fields: Vec<FieldRef> = metadata.schema().fields().iter().map(with_times).collect();
+    let schema = Schema::new(fields).with_metadata(metadata.schema().metadata().clone());
     let options = ArrowReaderOptions::default().with_schema(Arc::new(schema));
     ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
-/// A field whose leaves, asked one by one in the order of the file, are in microseconds where they are old timestamps.
-fn with_microseconds(field: &FieldRef, is_old: &mut impl FnMut() -> bool) -> FieldRef {
+/// The key by which Spark marks its files.
+const SPARK_KEY: &str = "org.apache.spark.version";
+const NEITHER: &str =
+    "96-bit timestamps, some with nanoseconds and some outside of the years 1677 to 2262, which no type holds together";
+
+/// A field whose leaves, asked one by one in the order of the file, have this unit where they are old timestamps.
+fn with_unit(field: &FieldRef, unit: &mut impl FnMut() -> Option<TimeUnit>) -> FieldRef {
     let data_type = match field.data_type() {
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| with_microseconds(field, is_old)).collect()),
-        DataType::List(item) => DataType::List(with_microseconds(item, is_old)),
-        DataType::LargeList(item) => DataType::LargeList(with_microseconds(item, is_old)),
-        DataType::FixedSizeList(item, n) => DataType::FixedSizeList(with_microseconds(item, is_old), *n),
-        DataType::ListView(item) => DataType::ListView(with_microseconds(item, is_old)),
-        DataType::LargeListView(item) => DataType::LargeListView(with_microseconds(item, is_old)),
-        DataType::Map(entries, sorted) => DataType::Map(with_microseconds(entries, is_old), *sorted),
-        DataType::Timestamp(_, zone) if is_old() => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
-        // A timestamp has been asked for by its guard.
-        DataType::Timestamp(..) => return Arc::clone(field),
-        other => {
-            is_old();
-            other.clone()
-        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| with_unit(field, unit)).collect()),
+        DataType::List(item) => DataType::List(with_unit(item, unit)),
+        DataType::LargeList(item) => DataType::LargeList(with_unit(item, unit)),
+        DataType::FixedSizeList(item, n) => DataType::FixedSizeList(with_unit(item, unit), *n),
+        DataType::ListView(item) => DataType::ListView(with_unit(item, unit)),
+        DataType::LargeListView(item) => DataType::LargeListView(with_unit(item, unit)),
+        DataType::Map(entries, sorted) => DataType::Map(with_unit(entries, unit), *sorted),
+        other => match (other, unit()) {
+            (DataType::Timestamp(_, zone), Some(unit)) => DataType::Timestamp(unit, zone.clone()),
+            _ => return Arc::clone(field),
+        },
     };
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
@@ -99,7 +136,7 @@ fn rows_of_groups(metadata: &ArrowReaderMetadata) -> Option<i64> {
     rows.try_fold(0_i64, |sum, rows| sum.checked_add(rows).filter(|_| rows >= 0))
 }
 
-fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> parquet::errors::Result<ArrowReaderMetadata> {
+fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> ParquetMetaData {
     let told = metadata.metadata().file_metadata();
     let corrected = FileMetaData::new(
         told.version(),
@@ -109,8 +146,16 @@ fn with_rows(metadata: &ArrowReaderMetadata, rows: i64) -> parquet::errors::Resu
         told.schema_descr_ptr(),
         told.column_orders().cloned(),
     );
-    let corrected = ParquetMetaData::new(corrected, metadata.metadata().row_groups().to_vec());
-    in_microseconds(ArrowReaderMetadata::try_new(Arc::new(corrected), ArrowReaderOptions::default())?)
+    ParquetMetaData::new(corrected, metadata.metadata().row_groups().to_vec())
+}
+
+/// Puts to the fields what the file says of them beside their Arrow types, so that the reader hands it out with the rows.
+fn with_marks(metadata: ArrowReaderMetadata) -> parquet::errors::Result<ArrowReaderMetadata> {
+    let Some(fields) = logical::marked(metadata.schema().fields(), metadata.parquet_schema().root_schema()) else {
+        return Ok(metadata);
+    };
+    let schema = Schema::new(fields).with_metadata(metadata.schema().metadata().clone());
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), ArrowReaderOptions::default().with_schema(Arc::new(schema)))
 }
 
 /// Calls into a reader crate; an error or a panic there is an error of this file.
@@ -118,13 +163,10 @@ pub(super) fn guarded<T, E>(path: &Path, format: Format, call: impl FnOnce() -> 
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(e)) => Err(Error::Corrupt { path: path.to_path_buf(), format, source: Box::new(e) }),
-        Err(panic) => {
-            let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-            Err(corrupt(path, format, said.unwrap_or("the reader gave up")))
-        }
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Corrupt { path: path.to_path_buf(), format, source };
+    match border::guard(call) {
+        Ok(result) => result.map_err(|e| failed(Box::new(e))),
+        Err(panicked) => Err(failed(Box::new(panicked))),
     }
 }
 
@@ -143,6 +185,7 @@ pub(super) struct Rows {
     groups: std::vec::IntoIter<(usize, bool)>,
     group: Option<Group>,
     rows_before: u64,
+    max_cell_bytes: u64,
     failed: bool,
 }
 
@@ -154,14 +197,14 @@ struct Group {
 
 impl Rows {
     /// Opens a file for the columns of `schema`, each of which it has. Row groups that the bounds exclude are passed over.
-    pub(super) fn open(input: Arc<Input>, schema: SchemaRef, bounds: &[Bound]) -> Result<Rows, Error> {
+    pub(super) fn open(input: Arc<Input>, schema: SchemaRef, bounds: &[Bound], max_cell_bytes: u64) -> Result<Rows, Error> {
         let (file, metadata) = open_file(&input)?;
         let wanted =
             (0..metadata.schema().fields().len()).filter(|i| schema.index_of(metadata.schema().field(*i).name()).is_ok());
         let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
         let skip = guarded(input.path(), Format::Parquet, || Ok::<_, Error>(excluded(&metadata, bounds)))?;
         let groups = skip.into_iter().enumerate().collect::<Vec<_>>().into_iter();
-        Ok(Rows { input, file, metadata, mask, schema, groups, group: None, rows_before: 0, failed: false })
+        Ok(Rows { input, file, metadata, mask, schema, groups, group: None, rows_before: 0, max_cell_bytes, failed: false })
     }
 
     fn read(&mut self) -> Result<Option<Piece>, Error> {
@@ -197,16 +240,30 @@ impl Rows {
     fn batch_rows(&self, group: usize) -> Result<usize, Error> {
         let chunk = self.metadata.metadata().row_group(group);
         let rows = chunk.num_rows().max(1) as u64;
+        let safe = self.safe_rows(chunk)?;
         let (told, is_sure) = told_bytes(chunk, &self.mask);
-        let per_row = if is_sure { told.div_ceil(rows) } else { self.probe(group)?.max(told.div_ceil(rows)) };
+        let per_row = if is_sure { told.div_ceil(rows) } else { self.probe(group, safe)?.max(told.div_ceil(rows)) };
         let fitting = (MAX_BYTES as u64) / per_row.max(1);
-        Ok((fitting as usize).clamp(1, MAX_ROWS))
+        Ok((fitting as usize).clamp(1, MAX_ROWS).min(safe))
+    }
+
+    /// How many rows are bounded in memory whatever they hold, once nothing in them is beyond the limits.
+    fn safe_rows(&self, group: &RowGroupMetaData) -> Result<usize, Error> {
+        let look = pages::Look {
+            path: self.input.path(),
+            file: &self.file,
+            max_cell_bytes: self.max_cell_bytes,
+            rows_before: self.rows_before,
+        };
+        let most = border::guard(|| pages::most_row_bytes(&look, group, |leaf| self.mask.leaf_included(leaf)));
+        Ok(pages::safe_rows(most.map_err(|panicked| corrupt(look.path, Format::Parquet, &panicked.to_string()))??))
     }
 
     /// Bytes of a row, by the first rows of a row group.
-    fn probe(&self, group: usize) -> Result<u64, Error> {
+    fn probe(&self, group: usize, safe: usize) -> Result<u64, Error> {
+        let rows = PROBE_ROWS.min(safe);
         let batch = guarded(self.input.path(), Format::Parquet, || {
-            let builder = self.builder(group)?.with_batch_size(PROBE_ROWS).with_limit(PROBE_ROWS);
+            let builder = self.builder(group)?.with_batch_size(rows).with_limit(rows);
             Ok::<_, parquet::errors::ParquetError>(builder.build()?.next())
         })?;
         match batch {
@@ -218,7 +275,10 @@ impl Rows {
 
     /// The columns in the order and of the types asked for.
     fn fit(&mut self, batch: RecordBatch) -> Result<RecordBatch, Error> {
-        let fitted = fit(self.input.path(), &batch, &self.schema, self.rows_before)?;
+        let (path, schema, before) = (self.input.path(), &self.schema, self.rows_before);
+        let fitted = border::guard(|| fit(path, &batch, schema, before));
+        let fitted = fitted.map_err(|panicked| corrupt(path, Format::Parquet, &panicked.to_string()))??;
+        check_cells(path, &fitted, self.rows_before, self.max_cell_bytes)?;
         self.rows_before += batch.num_rows() as u64;
         Ok(fitted)
     }
@@ -250,8 +310,13 @@ impl Iterator for Rows {
 pub(super) fn fit(path: &Path, batch: &RecordBatch, schema: &SchemaRef, rows_before: u64) -> Result<RecordBatch, Error> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        let column = batch.column(batch.schema_ref().index_of(field.name()).map_err(Error::Batch)?);
-        let column = types::convert(column, field.data_type()).map_err(|misfit| match misfit {
+        let place = batch.schema_ref().index_of(field.name()).map_err(Error::Batch)?;
+        let column = batch.column(place);
+        // Asked for as bytes, a UUID is read as it stands in the file.
+        let as_bytes = matches!(field.data_type(), DataType::Binary);
+        let shown = (!as_bytes).then(|| logical::shown_cells(column, &batch.schema_ref().fields()[place]));
+        let column = shown.transpose().map_err(Error::Batch)?.unwrap_or_else(|| Arc::clone(column));
+        let column = types::convert(&column, field.data_type()).map_err(|misfit| match misfit {
             Misfit::Row(row) => Error::Cell {
                 path: path.to_path_buf(),
                 row: rows_before + row as u64 + 1,
@@ -265,6 +330,28 @@ pub(super) fn fit(path: &Path, batch: &RecordBatch, schema: &SchemaRef, rows_bef
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::Batch)
+}
+
+/// Refuses texts and bytes beyond the limit: not every encoding shows their length before they are unpacked.
+pub(super) fn check_cells(path: &Path, batch: &RecordBatch, rows_before: u64, limit: u64) -> Result<(), Error> {
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        // A column that is smaller as a whole has no such cell.
+        if column.get_buffer_memory_size() as u64 <= limit {
+            continue;
+        }
+        let Some(lengths) = length(column).ok().filter(|_| !matches!(column.data_type(), DataType::Dictionary(..))) else {
+            continue;
+        };
+        let Ok(lengths) = cast(&lengths, &DataType::Int64) else { continue };
+        let lengths = lengths.as_primitive::<Int64Type>();
+        let longest = (0..lengths.len()).filter(|row| lengths.is_valid(*row)).max_by_key(|row| lengths.value(*row));
+        let longest = longest.map(|row| (row, lengths.value(row).unsigned_abs())).filter(|(_, bytes)| *bytes > limit);
+        if let (Some((row, bytes)), false) = (longest, column.data_type().is_nested()) {
+            let (path, column, row) = (path.to_path_buf(), field.name().clone(), Some(rows_before + row as u64 + 1));
+            return Err(Error::TooLarge { path, row, column, what: Held::Cell, bytes, limit });
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of the chosen columns of a row group, and whether that is what they weigh in memory: the values of a dictionary are

@@ -89,6 +89,7 @@ impl Scan {
         let schema = of_fields(table.schema.fields().iter().filter(|field| names.contains(field.name().as_str())));
         let wanted = needed(&table, &schema);
         let read = of_fields(table.columns.iter().filter(|field| wanted.contains(field.name())));
+        table.check_readable(read.fields().iter().map(|field| field.name().as_str()))?;
         let keys = (0..table.keys.len()).filter(|i| wanted.contains(table.keys[*i].name())).collect();
         let derived = (0..table.derived.len()).filter(|i| wanted.contains(&table.derived[*i].name)).collect();
         let bounds = table.filter.as_ref().map_or_else(Vec::new, |filter| filter.bounds());
@@ -179,8 +180,8 @@ impl Scan {
             Reading::Jsonl { encoding, as_text, max_line_bytes } => {
                 Box::new(jsonl::Rows::open(input, *encoding, read, |name| as_text.contains(name), *max_line_bytes)?)
             }
-            Reading::Ipc => Box::new(ipc::Rows::open(input, read)?),
-            Reading::Parquet => Box::new(parquet::Rows::open(input, read, &self.bounds_of_file())?),
+            Reading::Ipc => Box::new(ipc::Rows::open(input, read, self.table.max_cell_bytes)?),
+            Reading::Parquet => Box::new(parquet::Rows::open(input, read, &self.bounds_of_file(), self.table.max_cell_bytes)?),
         })
     }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use indexmap::IndexMap;
 
 use super::error::{listed, nearest};
-use super::{Error, types};
+use super::{Error, logical, types, unreadable};
 
 /// Refuses columns without a name and names that come twice.
 pub(super) fn check_names<'a>(path: &Path, names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
@@ -43,6 +43,20 @@ pub(super) fn agree(first: (&Path, &mut Vec<FieldRef>), other: (&Path, &Schema))
                 expected: types::name(field.data_type()),
                 first: first_path.to_path_buf(),
             });
+        }
+        // The finer unit holds what either file has, and a value that it does not reach is an error of its row.
+        if let (DataType::Timestamp(unit, _), DataType::Timestamp(finer, _)) = (field.data_type(), found.data_type())
+            && finer > unit
+        {
+            *field = field.as_ref().clone().with_data_type(found.data_type().clone()).into();
+        }
+        if !logical::marked_alike(field, found) {
+            *field = logical::unmarked(field);
+        }
+        if unreadable::reason(found).is_some() {
+            let mut marked = field.as_ref().clone();
+            unreadable::inherit(&mut marked, found);
+            *field = marked.into();
         }
         if found.is_nullable() && !field.is_nullable() {
             *field = field.as_ref().clone().with_nullable(true).into();
@@ -86,7 +100,9 @@ pub(super) fn with_type(field: &FieldRef, asked: Option<&DataType>) -> Result<Fi
     match asked {
         None => Ok(field.clone()),
         Some(data_type) if types::can_become(field.data_type(), data_type) => {
-            Ok(Field::new(field.name(), data_type.clone(), field.is_nullable()).into())
+            let mut new = Field::new(field.name(), data_type.clone(), field.is_nullable());
+            unreadable::inherit(&mut new, field);
+            Ok(new.into())
         }
         Some(data_type) => {
             Err(Error::NoCast { column: field.name().clone(), from: types::name(field.data_type()), to: types::name(data_type) })

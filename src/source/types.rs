@@ -97,7 +97,9 @@ pub(super) fn alike(a: &DataType, b: &DataType) -> bool {
     let is_text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let is_binary = |t: &DataType| matches!(t, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
     let (a, b) = (values_of(a), values_of(b));
-    a.equals_datatype(b) || (is_text(a) && is_text(b)) || (is_binary(a) && is_binary(b))
+    // The same points in time, counted in another unit.
+    let are_times = matches!((a, b), (DataType::Timestamp(_, a), DataType::Timestamp(_, b)) if a == b);
+    a.equals_datatype(b) || are_times || (is_text(a) && is_text(b)) || (is_binary(a) && is_binary(b))
 }
 
 /// The type of the values, for a dictionary those of its entries.

@@ -2,7 +2,6 @@
 //!
 //! Whatever is called in here may panic or overflow a small stack for an odd enough expression; nothing of that gets out.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use arrow::array::{Array, ArrayRef};
@@ -12,6 +11,7 @@ use polars::prelude::{Column, DataFrame, DslPlan, Expr, IntoColumn, IntoLazy, Po
 use polars::sql::{SQLContext, sql_expr};
 
 use super::{Error, bridge, times};
+use crate::border;
 
 /// What an error message needs to know.
 pub(super) struct Context<'a> {
@@ -26,7 +26,7 @@ impl Context<'_> {
         let mut columns: Vec<Column> = Vec::with_capacity(arrays.len());
         for (name, array) in self.columns.iter().zip(arrays) {
             let unsupported = || Error::UnsupportedType { column: name.clone(), data_type: array.data_type().clone() };
-            let series = catch_unwind(AssertUnwindSafe(|| bridge::to_polars(name, array)));
+            let series = border::guard(|| bridge::to_polars(name, array));
             columns.push(series.ok().flatten().ok_or_else(unsupported)?.into_column());
         }
         DataFrame::new(rows, columns)
@@ -35,7 +35,7 @@ impl Context<'_> {
 
     /// Does something before any row is known, so that what the engine says can be shown whole.
     pub(super) fn checked<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
-        let reason = match catch_unwind(AssertUnwindSafe(act)) {
+        let reason = match border::guard(act) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(fault)) => in_short(&fault),
             Err(_) => "the engine cannot work this out".to_owned(),
@@ -46,7 +46,7 @@ impl Context<'_> {
 
     /// Does something on rows, whose values must not get into a message.
     pub(super) fn on_rows<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
-        let reason = match catch_unwind(AssertUnwindSafe(act)) {
+        let reason = match border::guard(act) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(fault)) => without_values(&fault),
             Err(_) => "the engine cannot work this out".to_owned(),
@@ -107,7 +107,10 @@ pub(super) fn invalid(reason: String) -> PolarsError {
 /// `None` where it panics or no thread can be had.
 pub(super) fn with_room<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
     const STACK_BYTES: usize = 64 << 20;
-    std::thread::scope(|scope| std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, act).ok()?.join().ok())
+    let act = || border::guard(act).ok();
+    std::thread::scope(|scope| {
+        std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, act).ok()?.join().ok().flatten()
+    })
 }
 
 /// Sends what the engine would print to stderr to the log instead.

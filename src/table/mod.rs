@@ -12,7 +12,8 @@
 //! **Promises.** One value a row, in row order: aggregates, windows, subqueries and everything else that changes the number of
 //! rows or looks at other rows is refused by [`Expression::parse`]. The data type is the same in every batch. Text stays text:
 //! `zip = '007'` compares text, and comparing a text column with a number is an error, never a guess. Messages hold the
-//! expression and names of columns, never a cell. Nothing panics: what the engine may do is caught at the border.
+//! expression and names of columns, never a cell. Nothing panics: what the engine may do is caught at the border. A text of more than
+//! 64 MiB is an error, seen before it is made (`weight.rs`).
 //!
 //! **What crosses.** Booleans, integers, floats, text, dates, times, timestamps, durations, binary, and lists and structs of
 //! these. On the way in, dictionaries are unpacked, unsigned integers of 8 and 16 bits become 32-bit, floats of 16 bits become
@@ -31,12 +32,14 @@ mod bridge;
 mod engine;
 mod syntax;
 mod times;
+mod weight;
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_empty_array};
-use arrow::compute::{cast, prep_null_mask_filter, take};
+use arrow::compute::{cast, concat, prep_null_mask_filter, take};
 use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
 use polars::prelude::Expr;
 
 use engine::Context;
@@ -125,6 +128,16 @@ pub enum Error {
         /// What the batch has.
         found: String,
     },
+    /// A part that can make more of one row than there may be.
+    #[error("`{sql}` can make {bytes} bytes of one row; at most {limit} are allowed")]
+    TooLarge {
+        /// The expression.
+        sql: String,
+        /// The most bytes that it can make, by the longest cells it reads.
+        bytes: u64,
+        /// Most bytes.
+        limit: u64,
+    },
     /// A value in the rows cannot be worked on, for example a text that is cast to a number but holds none.
     #[error("`{sql}` fails on a value in the rows: {reason}")]
     Evaluate {
@@ -205,6 +218,15 @@ enum Value {
     Constant(ArrayRef),
     /// Reads columns: worked out per batch.
     PerRow(Expr),
+    /// Can make more of a row than its columns hold: worked out in bounded stretches.
+    Growing(Expr, Box<Growth>),
+}
+
+/// What is needed to reckon how large a row can become.
+struct Growth {
+    tree: sqlparser::ast::Expr,
+    /// The lengths that padding asks for, where they are no literals.
+    pads: Vec<Expr>,
 }
 
 impl std::fmt::Debug for Expression {
@@ -227,6 +249,8 @@ impl Expression {
 
     fn parse_here(sql: &str, schema: &Schema) -> Result<Self, Error> {
         let parsed = syntax::parse(sql, schema)?;
+        // Before the engine sees it, which works out what is the same in all rows.
+        check_weight(&parsed.sql, weight::of(&parsed.tree, &weight::Longest { columns: &|_| 0, pads: &[] }))?;
         let types = crossing_types(&parsed.columns, schema)?;
         let context = Context { sql: &parsed.sql, columns: &parsed.columns, types: &types };
         let empty = context.frame(&types.iter().map(new_empty_array).collect::<Vec<_>>(), 0)?;
@@ -239,8 +263,21 @@ impl Expression {
         let expr = context.checked(|| engine::plan(&parsed.rewritten, &empty))?;
         let example = context.checked(|| engine::evaluate(&expr, &empty))?;
         let data_type = example.data_type().clone();
-        let value = if parsed.columns.is_empty() { Value::Constant(example) } else { Value::PerRow(expr) };
         let bounds = bounds::of(&parsed.tree, schema);
+        let value = if parsed.columns.is_empty() {
+            Value::Constant(example)
+        } else if weight::grows(&parsed.tree) {
+            let lengths = weight::pad_lengths(&parsed.tree);
+            if let Some(length) = lengths.iter().find(|length| !weight::pad_lengths(length).is_empty()) {
+                let what = format!("the length `{length}` pads a text by a length that is not known");
+                return Err(Error::NotByRow { sql: parsed.sql, what });
+            }
+            let pads = lengths.into_iter().map(|length| context.checked(|| engine::plan(&syntax::rewritten(length), &empty)));
+            let pads = pads.collect::<Result<_, _>>()?;
+            Value::Growing(expr, Box::new(Growth { tree: parsed.tree, pads }))
+        } else {
+            Value::PerRow(expr)
+        };
         let inner = Inner { sql: parsed.sql, columns: parsed.columns, types, data_type, value, bounds };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -291,14 +328,67 @@ impl Expression {
     /// [`Error::ChangedColumn`] when the batch is not of the schema the expression was parsed for; [`Error::Evaluate`] when a
     /// value cannot be worked on. None is worth another try.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, Error> {
-        let expr = match &self.inner.value {
-            Value::Constant(one_row) => return Ok(repeated(one_row, batch.num_rows())),
-            Value::PerRow(expr) => expr,
-        };
+        match &self.inner.value {
+            Value::Constant(one_row) => Ok(repeated(one_row, batch.num_rows())),
+            Value::PerRow(expr) => self.evaluate_rows(expr, &self.arrays(batch)?, batch.num_rows()),
+            Value::Growing(expr, growth) => {
+                let mut made = Vec::new();
+                self.evaluate_bounded(expr, growth, &self.arrays(batch)?, batch.num_rows(), &mut made)?;
+                if let [only] = made.as_slice() {
+                    return Ok(Arc::clone(only));
+                }
+                let parts: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
+                let too_much = |e: ArrowError| Error::Evaluate { sql: self.inner.sql.clone(), reason: e.to_string() };
+                concat(&parts).map_err(too_much)
+            }
+        }
+    }
+
+    fn evaluate_rows(&self, expr: &Expr, arrays: &[ArrayRef], rows: usize) -> Result<ArrayRef, Error> {
         let context = self.context();
-        let frame = context.frame(&self.arrays(batch)?, batch.num_rows())?;
+        let frame = context.frame(arrays, rows)?;
         let values = context.on_rows(|| engine::evaluate(expr, &frame))?;
-        self.fitted(values, batch.num_rows())
+        self.fitted(values, rows)
+    }
+
+    /// Works rows out in stretches so short that what is made on the way is bounded.
+    fn evaluate_bounded(
+        &self,
+        expr: &Expr,
+        growth: &Growth,
+        arrays: &[ArrayRef],
+        rows: usize,
+        made: &mut Vec<ArrayRef>,
+    ) -> Result<(), Error> {
+        let longest: Vec<u64> = arrays.iter().map(weight::longest_cell).collect();
+        let place = |name: &str| self.inner.columns.iter().position(|column| column == name);
+        let columns = |name: &str| place(name).map_or(0, |place| longest[place]);
+        let frame = self.context().frame(arrays, rows)?;
+        let largest = |length: &Expr| {
+            let lengths = self.context().on_rows(|| engine::evaluate(length, &frame))?;
+            Ok(weight::largest(&lengths))
+        };
+        let pads = growth.pads.iter().map(largest).collect::<Result<Vec<_>, Error>>()?;
+        let weight = weight::of(&growth.tree, &weight::Longest { columns: &columns, pads: &pads });
+        if rows > 1 && weight.row.saturating_mul(rows as u64) > weight::MAX_STRETCH_BYTES {
+            let half = rows / 2;
+            for (from, rows) in [(0, half), (half, rows - half)] {
+                let slices: Vec<ArrayRef> = arrays.iter().map(|array| array.slice(from, rows)).collect();
+                self.evaluate_bounded(expr, growth, &slices, rows, made)?;
+            }
+            return Ok(());
+        }
+        if weight.row > weight::MAX_ROW_BYTES {
+            let (bytes, limit) = (weight.row, weight::MAX_ROW_BYTES);
+            return Err(Error::TooLarge { sql: self.inner.sql.clone(), bytes, limit });
+        }
+        let values = self.evaluate_rows(expr, arrays, rows)?;
+        if weight.cell > weight::MAX_CELL_BYTES {
+            let cell = weight::longest_cell(&values);
+            check_weight(&self.inner.sql, weight::Weight { cell, row: 0 })?;
+        }
+        made.push(values);
+        Ok(())
     }
 
     /// Works a condition out for each row of a batch; where it is neither true nor false (null), it counts as false.
@@ -352,6 +442,15 @@ impl Expression {
         }
         cast(&values, &self.inner.data_type)
             .map_err(|_| fault(format!("it made {}, not {}", values.data_type(), self.inner.data_type)))
+    }
+}
+
+/// Refuses an expression that makes too much of a row whatever the row holds.
+fn check_weight(sql: &str, weight: weight::Weight) -> Result<(), Error> {
+    let sizes = [(weight.cell, weight::MAX_CELL_BYTES), (weight.row, weight::MAX_ROW_BYTES)];
+    match sizes.into_iter().find(|(bytes, limit)| bytes > limit) {
+        Some((bytes, limit)) => Err(Error::TooLarge { sql: sql.to_owned(), bytes, limit }),
+        None => Ok(()),
     }
 }
 

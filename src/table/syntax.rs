@@ -333,7 +333,7 @@ fn is_condition(expr: &Expr) -> bool {
 }
 
 /// Writes the expression for polars, where that understands something else than SQL does.
-fn rewritten(tree: &Expr) -> String {
+pub(super) fn rewritten(tree: &Expr) -> String {
     let mut tree = tree.clone();
     let _ = visit_expressions_mut(&mut tree, |expr| {
         if let Some(new) = replacement(expr).and_then(|text| self::tree(&text).ok()) {

@@ -436,3 +436,62 @@ fn every_column_of_real_parquet_files_is_read_or_refused_by_its_name() {
     assert!(read > 100, "{read} columns");
     assert!(refused.iter().all(|data_type| data_type.contains("Map") || data_type.contains("Null")), "{refused:?}");
 }
+
+/// Rows of one text column and a number.
+fn texts(cells: Vec<String>, n: i64) -> RecordBatch {
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![n; cells.len()]));
+    RecordBatch::try_from_iter([("t", Arc::new(StringArray::from(cells)) as ArrayRef), ("n", numbers)]).unwrap()
+}
+
+#[test]
+fn refuses_what_makes_too_much_of_a_row_before_any_row_is_read() {
+    let schema = texts(vec![], 0).schema();
+    for sql in [
+        "rpad(t, 2000000000, 'x')",
+        "lpad(t, 2000000000)",
+        "lpad('x', 100000000)",
+        "LENGTH(RPAD(t, 3000000000)) > 5",
+        "concat(rpad(t, 60000000), rpad(t, 60000000))",
+        "rpad(t, 60000000) || lpad(t, 60000000)",
+        "replace(rpad('', 60000000), ' ', 'abc')",
+        "CASE WHEN n > 1 THEN rpad(t, 2000000000) ELSE '' END",
+        "upper(rpad(t, 40000000))",
+    ] {
+        let fault = Expression::parse(sql, &schema).expect_err(sql);
+        assert!(matches!(fault, Error::TooLarge { .. }), "{sql}: {fault}");
+    }
+    let message = Expression::parse("rpad(t, 2000000000, 'x')", &schema).unwrap_err().to_string();
+    assert_eq!(message, "`rpad(t, 2000000000, 'x')` can make 2000000000 bytes of one row; at most 67108864 are allowed");
+}
+
+#[test]
+fn refuses_what_the_rows_make_too_large_before_it_is_made() {
+    for (sql, cell, n) in [
+        ("rpad(t, n)", 1, 2_000_000_000),
+        ("lpad(t, n + 1, 'x')", 1, 2_000_000_000),
+        ("replace(t, 'x', t)", 40_000, 0),
+        ("replace(t, '', t)", 40_000, 0),
+        ("concat(t, t, t)", 30 << 20, 0),
+        ("t || t || t", 30 << 20, 0),
+    ] {
+        let batch = texts(vec!["a".to_owned(), "x".repeat(cell)], n);
+        let expression = Expression::parse(sql, &batch.schema()).unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+        let fault = expression.evaluate(&batch).expect_err(sql);
+        assert!(matches!(fault, Error::TooLarge { .. }), "{sql}: {fault}");
+    }
+}
+
+#[test]
+fn works_large_rows_out_in_stretches_with_the_same_values() {
+    let cells: Vec<String> = (0..100).map(|row| "x".repeat(row * 100)).collect();
+    let batch = texts(cells.clone(), 70_000);
+    let sizes = |sql: &str| {
+        let values = Expression::parse(sql, &batch.schema()).unwrap().evaluate(&batch).unwrap();
+        values.as_string::<i32>().iter().map(|cell| cell.unwrap().len()).collect::<Vec<_>>()
+    };
+    let length = |row: usize| cells[row].len();
+    assert_eq!(sizes("replace(t, 'y', t)"), (0..100).map(length).collect::<Vec<_>>());
+    assert_eq!(sizes("replace(t, 'x', 'abc')"), (0..100).map(|row| 3 * length(row)).collect::<Vec<_>>());
+    assert_eq!(sizes("rpad('', 1000000)  || t"), (0..100).map(|row| 1_000_000 + length(row)).collect::<Vec<_>>());
+    assert_eq!(sizes("rpad(t, n)"), vec![70_000; 100]);
+}

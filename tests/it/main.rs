@@ -5,6 +5,7 @@ mod answers;
 mod bad_input;
 mod bill;
 mod budget;
+mod columnar;
 mod commands;
 mod crash;
 mod disk;

@@ -1,4 +1,5 @@
 mod files;
+mod logical;
 mod schema;
 mod shared_data;
 mod text;

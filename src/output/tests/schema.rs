@@ -298,3 +298,55 @@ fn as_lines(table: &RecordBatch) -> String {
     writer.write(table).unwrap();
     String::from_utf8(writer.into_inner()).unwrap()
 }
+
+#[test]
+fn refuses_an_added_column_whose_name_differs_from_another_in_letter_case_only() {
+    let member = |name: &str| Field::new(name, DataType::Int64, true);
+    let nested = vec![Field::new("place", DataType::Struct(vec![member("City"), member("city")].into()), true)];
+    for (input_names, answer, expected) in [
+        (
+            &["id", "Topic"][..],
+            answer(&["topic"]),
+            "the output would have the columns `Topic` and `topic`, which differ only in letter case: one of the input and one of \
+             the answer; most readers take them for one name: rename the one of the answer with `output.answer_prefix`, or leave \
+             the one of the input out with `output.columns`",
+        ),
+        (
+            &["_RM_STATUS", "_Rm_Text"],
+            answer(&[]),
+            "the output would have the columns `_RM_STATUS` and `_rm_status` (and 1 more), which differ only in letter case: one \
+             of the input and one that the run adds; most readers take them for one name: rename the one of the run with \
+             `output.prefix`, or leave the one of the input out with `output.columns`",
+        ),
+        (
+            &["GRÖSSE"],
+            answer(&["größe", "grösse"]),
+            "the output would have the columns `GRÖSSE` and `grösse`, which differ only in letter case: one of the input and one \
+             of the answer; most readers take them for one name: rename the one of the answer with `output.answer_prefix`, or \
+             leave the one of the input out with `output.columns`",
+        ),
+        (
+            &["id"],
+            nested,
+            "the output would have the columns `place.City` and `place.city`, which differ only in letter case: one of the answer \
+             and one of the answer; most readers take them for one name: rename one of them",
+        ),
+    ] {
+        let schema = OutputSchema::new(&input(input_names), &answer, &OutputSpec::new("a.parquet")).unwrap();
+        assert_eq!(schema.check_case().unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn tells_of_input_columns_whose_names_differ_in_letter_case_only() {
+    let city = |name: &str| Field::new(name, DataType::Utf8, true);
+    let places = DataType::List(Arc::new(Field::new("item", DataType::Struct(vec![city("City"), city("CITY")].into()), true)));
+    let fields = ["Id", "ID"].map(|name| Field::new(name, DataType::Utf8, true)).into_iter();
+    let source = Schema::new(fields.chain([Field::new("places", places, true)]).collect::<Vec<_>>());
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    let spec = OutputSpec::new("a.parquet");
+    let found = OutputSchema::new(&source, &[], &spec).unwrap().check_case().unwrap();
+    assert_eq!(found, [pair("Id", "ID"), pair("places.City", "places.CITY")]);
+    let spec = OutputSpec { columns: KeptColumns::Named(vec!["ID".into()]), ..spec };
+    assert_eq!(OutputSchema::new(&source, &[], &spec).unwrap().check_case().unwrap(), []);
+}

@@ -34,7 +34,7 @@ fn reads_only_the_row_groups_that_may_match() {
     let schema = hundred_rows(0).schema();
     let groups = |column: &str, op: BoundOp, value: BoundValue| {
         let bound = Bound { column: column.to_owned(), op, value };
-        let pieces = parquet::Rows::open(input.clone(), schema.clone(), &[bound]).unwrap();
+        let pieces = parquet::Rows::open(input.clone(), schema.clone(), &[bound], MAX_CELL_BYTES).unwrap();
         let read = pieces.map(|piece| matches!(piece.unwrap(), scan::Piece::Rows(_)));
         read.enumerate().filter(|(_, read)| *read).map(|(group, _)| group).collect::<Vec<_>>()
     };
@@ -115,20 +115,25 @@ fn reads_what_the_parquet_crate_reads() {
         }
         let source = Source::open(&spec(path.to_str().unwrap()), Path::new(""));
         let source = source.unwrap();
-        // Told the types, since old timestamps are read in another unit than the crate's own.
-        let told = ArrowReaderOptions::new().with_schema(source.schema().clone());
+        // Told the types, since old timestamps are read in another unit than the crate's own, and UUIDs are text here.
+        let fields = source.schema().fields().iter().map(super::super::logical::stored).collect::<Vec<_>>();
+        let stored: SchemaRef = Arc::new(Schema::new(fields));
+        let told = ArrowReaderOptions::new().with_schema(stored.clone());
         let file = fs::File::open(&path).unwrap();
         let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, told).unwrap().build().unwrap();
-        let whole = |batches: Vec<RecordBatch>| arrow::compute::concat_batches(source.schema(), &batches).unwrap();
-        let expected = whole(reader.map(Result::unwrap).collect());
-        let read = whole(source.scan(None).unwrap().map(|rows| rows.unwrap().batch).collect());
+        let whole = |schema: &SchemaRef, batches: Vec<RecordBatch>| arrow::compute::concat_batches(schema, &batches).unwrap();
+        let expected = whole(&stored, reader.map(Result::unwrap).collect());
+        let read = whole(source.schema(), source.scan(None).unwrap().map(|rows| rows.unwrap().batch).collect());
         assert_eq!(source.rows_hint(), Some(read.num_rows() as u64));
         if path.ends_with("repeated_no_annotation.parquet") {
             // Its footer says 0 rows, and the crate believes it; its row group holds 6.
             assert_eq!((expected.num_rows(), read.num_rows()), (0, 6));
             continue;
         }
-        assert_eq!(read.columns(), expected.columns(), "{}", path.display());
+        for (place, column) in read.columns().iter().enumerate() {
+            let column = super::super::logical::stored_cells(column, &stored.fields()[place]).unwrap();
+            assert_eq!(&column, expected.column(place), "{}", path.display());
+        }
         files += 1;
     }
     assert!(files > 40);
@@ -241,32 +246,219 @@ fn reads_arrow_files_and_streams_as_they_are() {
     }
 }
 
-#[test]
-fn reads_old_timestamps_far_beyond_what_nanoseconds_reach() {
+/// A Parquet file with a struct of a number and an old timestamp, given as nanoseconds of the day and Julian day.
+fn old_timestamps(times: &[(u64, u32)], dictionary: bool, spark: bool) -> Vec<u8> {
     use ::parquet::data_type::{Int96, Int96Type};
-    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::metadata::KeyValue;
     use ::parquet::file::writer::SerializedFileWriter;
     use ::parquet::schema::parser::parse_message_type;
 
-    // Days of the Julian calendar: 31 December 9999 and 1 January 1.
-    let days = [5_373_484, 1_721_426].map(|day| {
-        let mut at = Int96::new();
-        at.set_data(0, 0, day);
-        at
-    });
+    let times: Vec<Int96> = times
+        .iter()
+        .map(|(nanoseconds, day)| {
+            let mut at = Int96::new();
+            at.set_data(*nanoseconds as u32, (nanoseconds >> 32) as u32, *day);
+            at
+        })
+        .collect();
+    let numbers: Vec<i32> = (0..times.len() as i32).collect();
     let schema = parse_message_type("message rows { REQUIRED GROUP both { REQUIRED INT32 n; REQUIRED INT96 at; } }").unwrap();
-    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(WriterProperties::default())).unwrap();
+    let key = KeyValue::new("org.apache.spark.version".to_owned(), "3.5.0".to_owned());
+    let properties = WriterProperties::builder().set_dictionary_enabled(dictionary);
+    let properties = properties.set_key_value_metadata(spark.then(|| vec![key])).build();
+    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
     let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<::parquet::data_type::Int32Type>().write_batch(&[1, 2], None, None).unwrap();
+    column.typed::<::parquet::data_type::Int32Type>().write_batch(&numbers, None, None).unwrap();
     column.close().unwrap();
     let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<Int96Type>().write_batch(&days, None, None).unwrap();
+    column.typed::<Int96Type>().write_batch(&times, None, None).unwrap();
     column.close().unwrap();
     group.close().unwrap();
-    let folder = Folder::new().with("a.parquet", writer.into_inner().unwrap());
-    let source = folder.open(&with("a.parquet", |_| {})).unwrap();
-    let (cells, _) = rows_of(&source).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn reads_old_timestamps_far_beyond_what_nanoseconds_reach() {
+    // Days of the Julian calendar: 31 December 9999 and 1 January 1.
+    let folder = Folder::new().with("a.parquet", old_timestamps(&[(0, 5_373_484), (1_000, 1_721_426)], true, false));
+    let (cells, _) = rows_of(&folder.open(&spec("a.parquet")).unwrap()).unwrap();
     assert!(cells[0][0].contains("9999-12-31T00:00:00"), "{cells:?}");
-    assert!(cells[1][0].contains("0001-01-01T00:00:00"), "{cells:?}");
+    assert!(cells[1][0].contains("0001-01-01T00:00:00.000001"), "{cells:?}");
+}
+
+#[test]
+fn keeps_the_nanoseconds_of_old_timestamps_or_says_that_it_cannot() {
+    for dictionary in [true, false] {
+        let fine = old_timestamps(&[(0, 2_440_588), (1_234_567_891, 2_460_000)], dictionary, false);
+        let folder = Folder::new().with("a.parquet", fine);
+        let (cells, _) = rows_of(&folder.open(&spec("a.parquet")).unwrap()).unwrap();
+        assert!(cells[1][0].contains("2023-02-24T00:00:01.234567891"), "{cells:?}");
+
+        let both = old_timestamps(&[(0, 5_373_484), (1, 2_460_000)], dictionary, false);
+        let folder = Folder::new().with("a.parquet", both);
+        let error = folder.open(&spec("a.parquet")).unwrap().scan(None).unwrap_err();
+        assert!(matches!(&error, Error::Unreadable { column, .. } if column == "both"), "{error}");
+        // Spark counts microseconds, so its files are not looked through.
+        let folder = Folder::new().with("a.parquet", old_timestamps(&[(1_000, 5_373_484)], dictionary, true));
+        let (cells, _) = rows_of(&folder.open(&spec("a.parquet")).unwrap()).unwrap();
+        assert!(cells[0][0].contains("9999-12-31T00:00:00.000001"), "{cells:?}");
+    }
+}
+
+#[test]
+fn puts_timestamps_of_several_units_together_in_the_finest() {
+    let at = |column: ArrayRef| parquet_bytes(&batch(vec![("at", column)]), 10, EnabledStatistics::None);
+    let micro: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1]));
+    let nano: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1]));
+    let far: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![253_402_300_799_000_000]));
+    let folder = Folder::new().with("a.parquet", at(micro)).with("b.parquet", at(nano)).with("far/c.parquet", at(far));
+    let (cells, _) = rows_of(&folder.open(&spec("*.parquet")).unwrap()).unwrap();
+    assert_eq!(cells, [["1970-01-01T00:00:00.000001"], ["1970-01-01T00:00:00.000000001"]]);
+    let error = rows_of(&folder.open(&spec("**/*.parquet")).unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::Cell { column, row: 1, .. } if column == "at"), "{error}");
+}
+
+/// A Parquet file of a decimal that no type of Arrow holds, with text beside it.
+fn too_precise() -> Vec<u8> {
+    use ::parquet::data_type::{ByteArray, ByteArrayType};
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+
+    let message = "message rows { REQUIRED BYTE_ARRAY id (UTF8); REQUIRED BYTE_ARRAY amount (DECIMAL(77,38)); }";
+    let schema = Arc::new(parse_message_type(message).unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(WriterProperties::default())).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for cells in [["a", "b"], ["1", "2"]] {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&cells.map(ByteArray::from), None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn a_column_that_cannot_be_read_stops_only_who_needs_it() {
+    let folder = Folder::new().with("a.parquet", too_precise());
+    let source = folder.open(&spec("a.parquet")).unwrap();
+    let rows = source.scan(Some(&["id".to_owned()])).unwrap().next().unwrap().unwrap();
+    assert_eq!(shown(&rows.batch), [["a"], ["b"]]);
+    for source in [source, folder.open(&with("a.parquet", |s| s.columns = map(&[("amount", "string")]))).unwrap()] {
+        let error = source.scan(None).unwrap_err().to_string();
+        assert!(
+            error.ends_with("column `amount` cannot be read: it is a decimal(77,38), and decimals have at most 76 digits"),
+            "{error}"
+        );
+        assert!(source.check_readable(&["amount".to_owned()]).is_err());
+    }
+}
+
+/// A Parquet file of one column, packed and written as told.
+fn one_column(cells: ArrayRef, properties: ::parquet::file::properties::WriterPropertiesBuilder) -> Vec<u8> {
+    let rows = batch(vec![("text", cells)]);
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties.build())).unwrap();
+    writer.write(&rows).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn refuses_a_cell_beyond_the_limit_before_it_is_unpacked() {
+    use ::parquet::basic::{Compression as Codec, Encoding};
+    let large = "x".repeat(5_000);
+    let cells: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some(&large), Some("b")]));
+    let plain = || WriterProperties::builder().set_dictionary_enabled(false);
+    for (properties, row) in [
+        (plain().set_encoding(Encoding::PLAIN), Some(3)),
+        (plain().set_compression(Codec::GZIP(Default::default())), Some(3)),
+        (plain().set_compression(Codec::BROTLI(Default::default())), Some(3)),
+        (plain().set_encoding(Encoding::DELTA_LENGTH_BYTE_ARRAY), Some(3)),
+        (plain().set_encoding(Encoding::DELTA_BYTE_ARRAY), Some(3)),
+        (WriterProperties::builder(), Some(3)),
+    ] {
+        let folder = Folder::new().with("a.parquet", one_column(cells.clone(), properties));
+        let source = folder.open(&with("a.parquet", |s| s.max_cell_bytes = 4_999)).unwrap();
+        let error = rows_of(&source).unwrap_err();
+        let expected = matches!(&error, Error::TooLarge { column, what: Held::Cell, bytes: 5_000, row: at, .. }
+            if column == "text" && *at == row);
+        assert!(expected, "{error:?}");
+        let source = folder.open(&with("a.parquet", |s| s.max_cell_bytes = 5_000)).unwrap();
+        assert_eq!(rows_of(&source).unwrap().0.len(), 4);
+    }
+    let rows = batch(vec![("text", cells)]);
+    let mut file = FileWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    file.write(&rows).unwrap();
+    let folder = Folder::new().with("a.arrow", file.into_inner().unwrap());
+    let error = rows_of(&folder.open(&with("a.arrow", |s| s.max_cell_bytes = 4_999)).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { row: Some(3), bytes: 5_000, .. }), "{error:?}");
+}
+
+#[test]
+fn refuses_a_row_of_lists_that_a_few_bytes_make_large() {
+    let list = |lengths: &[usize], word: &str| -> ArrayRef {
+        let items: ArrayRef = Arc::new(StringArray::from(vec![word; lengths.iter().sum()]));
+        let field = Arc::new(Field::new("item", DataType::Utf8, true));
+        let offsets = arrow::buffer::OffsetBuffer::from_lengths(lengths.iter().copied());
+        Arc::new(ListArray::new(field, offsets, items, None))
+    };
+    // A million texts of a kilobyte in one row; then as many, over a thousand rows.
+    let word = "x".repeat(1_000);
+    for (lengths, refused) in [(vec![1, 300_000, 1], true), (vec![300; 1_000], false)] {
+        let bytes = one_column(list(&lengths, &word), WriterProperties::builder());
+        assert!(bytes.len() < 20_000, "{}", bytes.len());
+        let folder = Folder::new().with("a.parquet", bytes);
+        let source = folder.open(&spec("a.parquet")).unwrap();
+        let mut read = 0;
+        let failed = source.scan(None).unwrap().find_map(|rows| match rows {
+            Ok(rows) => {
+                read += rows.batch.num_rows();
+                assert!(rows.batch.num_rows() <= 100);
+                None
+            }
+            Err(e) => Some(e),
+        });
+        match failed {
+            None => assert!(!refused && read == 1_000),
+            Some(error) => {
+                assert!(refused && matches!(error, Error::TooLarge { what: Held::Row, row: Some(2), .. }), "{error:?}")
+            }
+        }
+    }
+}
+
+#[test]
+fn reads_few_rows_at_a_time_where_a_dictionary_holds_large_texts() {
+    let large = "y".repeat(2 << 20);
+    let words = (0..2_000).map(|row| if row < 1_000 { "s" } else { large.as_str() });
+    let keys: DictionaryArray<Int32Type> = words.collect();
+    let properties = WriterProperties::builder().set_dictionary_page_size_limit(64 << 20);
+    let folder = Folder::new().with("a.parquet", one_column(Arc::new(keys), properties));
+    let source = folder.open(&with("a.parquet", |s| s.columns = map(&[("text", "string")]))).unwrap();
+    let mut read = 0;
+    for rows in source.scan(None).unwrap().take(12) {
+        let rows = rows.unwrap().batch.num_rows();
+        assert!(rows <= 128, "{rows} rows of 2 MiB each");
+        read += rows;
+    }
+    assert!(read >= 12);
+}
+
+#[test]
+fn refuses_an_arrow_batch_that_unpacks_to_too_much() {
+    let cells: ArrayRef = Arc::new(StringArray::from(vec!["z".repeat(400_000)]));
+    let rows = batch(vec![("text", cells)]);
+    let options = || {
+        let options = IpcWriteOptions::default();
+        options.try_with_compression(Some(arrow::ipc::CompressionType::ZSTD)).unwrap()
+    };
+    let mut stream = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options()).unwrap();
+    stream.write(&rows).unwrap();
+    let mut file = FileWriter::try_new_with_options(Vec::new(), &rows.schema(), options()).unwrap();
+    file.write(&rows).unwrap();
+    for bytes in [stream.into_inner().unwrap(), file.into_inner().unwrap()] {
+        let folder = Folder::new().with("a.arrow", bytes);
+        let error = folder.open(&with("a.arrow", |s| s.max_cell_bytes = 1_000)).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { what: Held::Batch, row: Some(1), .. }), "{error:?}");
+        assert_eq!(rows_of(&folder.open(&spec("a.arrow")).unwrap()).unwrap().0.len(), 1);
+    }
 }

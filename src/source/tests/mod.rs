@@ -16,7 +16,7 @@ use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReade
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
-    StringArray,
+    StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};

@@ -6,11 +6,11 @@
 //!
 //! **Source** of all limits: the provider's documentation on vision, PDF support and files, read 2026-08-22.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
+
+use crate::border;
 
 /// Most bytes of a picture once it is base64. Whether decimal or binary megabytes is not said, so the smaller ones.
 pub const MAX_IMAGE_BASE64_BYTES: usize = 10_000_000;
@@ -509,7 +509,7 @@ fn pdf(bytes: &[u8]) -> Result<Seen, MediaFault> {
         return Err(MediaFault::Broken("the PDF ends before its end mark"));
     }
     // A parser of a format this old is not trusted with every file of the world.
-    let read = catch_unwind(AssertUnwindSafe(|| lopdf::Document::load_metadata_mem(bytes)));
+    let read = border::guard(|| lopdf::Document::load_metadata_mem(bytes));
     let unreadable = MediaFault::Broken("the PDF cannot be read");
     match read {
         Ok(Ok(facts)) if facts.encrypted => Err(MediaFault::Encrypted),
