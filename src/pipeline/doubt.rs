@@ -342,6 +342,45 @@ pub(crate) fn time_left(driver: &Driver<'_>, run: &Run) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::PieceSummary;
+    use crate::journal::Entry;
+
+    fn piece(piece: u32, first_row: u64, last_row: u64) -> PieceSummary {
+        let requests = u32::try_from(last_row - first_row + 1).unwrap();
+        let (file_hash, body_hash) = (String::new(), String::new());
+        PieceSummary {
+            piece,
+            rows: requests.into(),
+            requests,
+            body_bytes: 9,
+            first_row,
+            last_row,
+            file_bytes: 9,
+            file_hash,
+            body_hash,
+        }
+    }
+
+    #[test]
+    fn only_a_batch_that_would_carry_the_same_rows_waits_for_an_uncertain_one() {
+        // The second and the third have the size of the first, and wait for nothing.
+        let pieces = [piece(1, 0, 9), piece(2, 10, 19), piece(3, 20, 29)];
+        let intent = Event::Intent { batch: 1, requests: 10, bytes: 9, body_hash: String::new(), newest_listed: None };
+        let added = |batch, first, last| Event::Added { batch, attempt: 2, piece: piece(batch, first, last), head: None };
+        let uncertain = Event::Doubt { batch: 1, reason: String::new() };
+        let events = [intent, added(4, 5, 12), added(5, 10, 12), added(6, 9, 9), uncertain];
+        let entries: Vec<Entry> = (1..).zip(events).map(|(seq, event)| Entry::new(seq, Timestamp::UNIX_EPOCH, event)).collect();
+        let held = |entries: &[Entry]| -> Vec<u32> {
+            let state = State::from_events(&pieces, &[], entries).unwrap();
+            state.to_send().filter(|batch| holds(&state, batch)).map(Batch::number).collect()
+        };
+        assert_eq!(held(&entries), [4, 6]);
+        // As soon as the call was about to be made it may have been; once it is known, nothing is held.
+        assert_eq!(held(&entries[..4]), [4, 6]);
+        let absent = Event::Absent { batch: 1, checked_until: Timestamp::UNIX_EPOCH, by_person: false };
+        let settled = [&entries[..], &[Entry::new(6, Timestamp::UNIX_EPOCH, absent)]].concat();
+        assert!(held(&settled).is_empty());
+    }
 
     fn ids(chunks: &[&str]) -> Vec<String> {
         let mut lines = FirstLines::default();

@@ -231,8 +231,8 @@ mod tests {
         assert_eq!(hundred[..7], [10_000, 9_999, 9_998, 9_997, 9_996, 9_995, 9_994]);
         assert_eq!(hundred[7..], [7_507, 7_506, 7_505, 7_503], "ten full batches leave 45 rows");
         assert_eq!(sizes(100_000, &[], 200_000), [100_000, 50_001, 49_999]);
-        assert_eq!(sizes(15, &[1, 10], 41), [1, 10, 11, 10, 9], "what leads keeps its size");
-        assert_eq!(sizes(15, &[10], 40), [10, 11, 10, 9]);
+        assert_eq!(sizes(15, &[1, 10], 41), [1, 10, 13, 9, 8], "what leads keeps its size, and no other has it");
+        assert_eq!(sizes(15, &[12], 42), [12, 11, 10, 9]);
         assert_eq!(sizes(7, &[], 20), [7, 7, 6]);
         assert_eq!(sizes(1, &[], 3), [1, 1, 1]);
     }

@@ -103,7 +103,7 @@ fn a_run_copied_elsewhere_goes_on_and_says_so() {
 #[test]
 fn tells_batches_of_one_size_apart() {
     let work = Workdir::new().with_rows(28);
-    work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 0\n"));
+    work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n"));
     let sim = Sim::start();
     work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5);
     sim.take_foreign_batch(7);
