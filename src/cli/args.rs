@@ -148,6 +148,21 @@ pub(crate) struct Rows {
     pub(crate) filter: Option<String>,
 }
 
+impl Rows {
+    /// Whether not all of the job's rows are taken: the run is a trial then.
+    pub(crate) fn narrows(&self) -> bool {
+        self.limit.is_some() || self.filter.is_some()
+    }
+}
+
+/// Whether an output gives way to a better one.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Place {
+    /// Put the output in its place even if more rows succeeded in the one that stands there.
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
 /// How much a run may cost.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MaxCost {
@@ -243,6 +258,9 @@ pub(crate) struct Run {
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
+    /// Send all rows again, and pay for them again, although a run of the unchanged job is finished.
+    #[arg(long)]
+    pub(crate) again: bool,
     /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
@@ -253,6 +271,8 @@ pub(crate) struct Run {
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// Arguments of `submit`.
@@ -266,6 +286,9 @@ pub(crate) struct Submit {
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
+    /// Send all rows again, and pay for them again, although a run of the unchanged job is finished.
+    #[arg(long)]
+    pub(crate) again: bool,
     /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
@@ -286,6 +309,8 @@ pub(crate) struct Collect {
     /// Wait this long for what has not ended yet; without it, look once.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// Arguments of `export`.
@@ -296,6 +321,8 @@ pub(crate) struct Export {
     /// Read the answers by this job file's `[answer]`, schema and `[output]`. Without it, a run is read as it was planned.
     #[arg(long, value_name = "JOB")]
     pub(crate) job: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// Arguments of `status`.
@@ -331,6 +358,8 @@ pub(crate) struct Retry {
     /// Leave after this long with exit code 5.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// Arguments of `rescue`.

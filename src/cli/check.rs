@@ -24,6 +24,7 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
     let prepared = Prepared::new(&file, super::plan::today(), catalog)?;
     let outline = Foresight::default().outline(&file, &prepared, None, screen)?;
     screen.finish();
+    let nothing = outline.why_nothing(&file.job.source).map(|why| format!("no rows to send: {why}"));
     if screen.json {
         screen.json(&serde_json::json!({
             "job": file.job.head.name,
@@ -33,10 +34,11 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
             "shared": prepared.shared,
             "templates": prepared.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
             "output": { "path": prepared.output_path, "columns": prepared.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
-            "warnings": prepared.warnings,
+            "warnings": prepared.warnings.iter().chain(&nothing).collect::<Vec<_>>(),
         }));
         return Ok(explain::DONE);
     }
+    nothing.iter().for_each(|nothing| screen.warn(nothing));
     prepared.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
     screen.data(report(&file, &prepared, &outline));
     Ok(explain::DONE)

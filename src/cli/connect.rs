@@ -28,6 +28,15 @@ pub(crate) struct Connection {
     simulator: Option<Running>,
 }
 
+/// Where the environment says that the provider is, as plans name it. That takes no key.
+pub(crate) fn origin_of_environment() -> Result<String, Failure> {
+    let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("none")));
+    if let Some(url) = variable("ANTHROPIC_BASE_URL") {
+        spec.base_url = url;
+    }
+    Ok(Anthropic::new(spec).map_err(environment)?.origin())
+}
+
 /// What the connection must know of the job.
 pub(crate) struct Wishes<'a> {
     pub(crate) api_version: Option<&'a str>,

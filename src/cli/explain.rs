@@ -326,7 +326,6 @@ fn hint(error: &Error) -> Option<String> {
         Error::NotUploaded { .. } => {
             "`rowmill run` uploads them before it plans; a dry run uploads nothing, so it can neither count nor keep such requests".to_owned()
         }
-        Error::NoRows(_) => "look at `source.path`, `source.where` and `source.limit`".to_owned(),
         Error::Provider { source, .. } => return Some(provider_hint(source)),
         Error::Journal(journal::Error::Locked { .. }) => {
             "wait until it is done, or end that process; its work is not lost".to_owned()

@@ -34,6 +34,9 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         let reading = Reading::of_job(run.plan(), job)?;
         run.read_as(reading);
     }
+    if args.place.replace {
+        run.replace_output();
+    }
     // The job learned of the run when it was exported first.
     match export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {
         Export::Done(done) => summary::show(&run, &done, screen),

@@ -21,6 +21,9 @@ pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen:
         let message = format!("the run `{}` is not finished: which rows failed is not known yet", folder.display());
         return Err(Failure::words(explain::CHANGE, message, format!("`rowmill run {}` finishes it", folder.display())));
     }
+    if args.place.replace {
+        run.replace_output();
+    }
     let policy = Policy::by_hand(args.classes.iter().copied(), args.max_tokens);
     let pieces = heal::all_pieces(&run);
     let healing = heal::heal(&mut run, pieces, &policy, Timestamp::now())?;

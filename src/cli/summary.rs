@@ -13,7 +13,9 @@ use rowmill::estimate::share;
 use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
-use rowmill::pipeline::{Run, export::Summary};
+use rowmill::pipeline::export::Summary;
+use rowmill::pipeline::Run;
+use rowmill::pipeline::standing::{Less, SetAside};
 use rowmill::template::prompt::SystemSpec;
 use serde_json::{Value, json};
 
@@ -40,6 +42,9 @@ pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, 
     }
     if summary.path.is_none() {
         screen.warn("the output is held back: fewer rows succeeded than `output.min_success` asks for");
+    }
+    if let Some(aside) = &summary.set_aside {
+        tell_set_aside(run, aside, screen);
     }
     if code == explain::PARTLY {
         tell_failures(run, summary, screen);
@@ -155,6 +160,22 @@ fn by_status(summary: &Summary) -> String {
     let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
     let statuses: Vec<String> = statuses.map(|s| format!("{} {s}", count(summary.totals.count(*s)))).collect();
     statuses.join(", ")
+}
+
+/// Why the output is not where the job wants it, and how it gets there.
+fn tell_set_aside(run: &Run, aside: &SetAside, screen: &Screen) {
+    let why = match aside.why {
+        Less::Simulated => "the answers of this run are simulated, and those in it are not".to_owned(),
+        Less::Fewer { ours, theirs } => {
+            format!("{} succeeded in it, and {} in this run", plural(theirs, "row", "rows"), count(ours))
+        }
+        Less::Unfinished => "this run did not come to its end, and what it holds is not known to be less".to_owned(),
+    };
+    screen.warn(format!(
+        "`{}` stays as it is: {why}; this output is written beside it\n  `rowmill export {} --replace` puts it in place",
+        aside.instead_of.display(),
+        run.folder().display()
+    ));
 }
 
 /// Which rows did not succeed, and what can be done about those that another try may heal.

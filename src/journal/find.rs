@@ -65,6 +65,19 @@ pub fn latest_unfinished(state: &Path, job_name: &str, in_process: bool) -> Resu
     }
 }
 
+/// The plan of the run in a folder of runs that wrote an output last. Runs that cannot be read are passed over: what they wrote is unknown.
+#[must_use]
+pub fn writer_of(runs: &Path, output: &Path) -> Option<Plan> {
+    let wrote = |folder: PathBuf| {
+        let (run, plan, _) = RunDir::open(&folder).ok()?;
+        let state = Journal::read(&run.journal(), &plan).ok()?.state;
+        let (export, _) = state.export()?;
+        (export.path.as_deref() == Some(output)).then_some((export.at, plan))
+    };
+    let folders = folders_in(runs).unwrap_or_default().into_iter().filter(|folder| is_run(folder));
+    folders.filter_map(wrote).max_by_key(|(at, _)| *at).map(|(_, plan)| plan)
+}
+
 fn newest_first(mut runs: Vec<RunSummary>) -> Vec<RunSummary> {
     runs.sort_by(|a, b| Reverse(a.created_at).cmp(&Reverse(b.created_at)).then_with(|| b.path.cmp(&a.path)));
     runs

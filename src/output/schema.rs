@@ -57,6 +57,7 @@ pub struct OutputSchema {
     answers: usize,
     /// The columns of the run, those that the job asks for behind the others.
     run: Arc<[&'static Column]>,
+    simulated: bool,
     schema: SchemaRef,
 }
 
@@ -88,6 +89,7 @@ impl OutputSchema {
             source: Arc::new(input.clone()),
             answers: answer.len(),
             run,
+            simulated: spec.simulated,
             // The input's own metadata stays behind: it describes another set of columns (pandas keeps its index there).
             schema: Arc::new(Schema::new(fields)),
         })
@@ -117,6 +119,11 @@ impl OutputSchema {
 
     pub(super) fn answers(&self) -> usize {
         self.answers
+    }
+
+    /// Whether the answers are made up.
+    pub(super) fn simulated(&self) -> bool {
+        self.simulated
     }
 
     /// The columns of the run.

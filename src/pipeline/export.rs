@@ -25,6 +25,7 @@ use crate::provider::anthropic::result_line::{self, LineError};
 use super::heal::Policy;
 use super::learn::{self, Observer};
 use super::progress::{Listener, Progress};
+use super::standing::{self, SetAside};
 use super::{Error, Run, collect};
 
 /// Why a row was not sent whose batch the budget held back.
@@ -43,6 +44,8 @@ pub struct Summary {
     pub left_out: u64,
     /// What the run was expected to cost beside what it did.
     pub comparison: Option<Comparison>,
+    /// Why the output is not in its place, where something better stands there.
+    pub set_aside: Option<SetAside>,
 }
 
 impl Summary {
@@ -83,7 +86,7 @@ pub fn export(
     let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], Answers::fields), &spec)?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
-    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, comparison: None };
+    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, comparison: None, set_aside: None };
     let mut healable = Vec::new();
     let mut observer = Observer::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
@@ -113,7 +116,9 @@ pub fn export(
         return Ok(Export::Done(Box::new(summary)));
     }
     writer.note("rowmill.cost_usd", &summary.totals.bill.total().total().to_string());
-    let written = writer.finish()?;
+    let (place, set_aside) = standing::place(run, &summary, &path, &spec);
+    let written = writer.finish_as(&place)?;
+    (summary.path, summary.set_aside) = (Some(written.path.clone()), set_aside);
     run.record(now, Event::Exported { path: written.path, rows: written.rows, by_status: summary.totals.statuses.clone() })?;
     run.keep_summary(&summary);
     run.write_manifest(now)?;

@@ -21,6 +21,7 @@ mod doubt;
 pub mod drive;
 pub mod export;
 pub mod faults;
+pub mod finished;
 pub mod gates;
 pub mod heal;
 mod leading;
@@ -37,6 +38,7 @@ pub mod rescue;
 pub mod run;
 pub mod shared;
 mod split;
+pub mod standing;
 pub mod submit;
 mod survey;
 pub mod upload;
@@ -129,9 +131,6 @@ pub enum Error {
         /// How many.
         files: usize,
     },
-    /// The source has no rows to send.
-    #[error("no rows: {0}")]
-    NoRows(String),
     /// The run's job, templates or source are no longer what they were when it was planned.
     #[error("the job has changed since run `{run}` was planned")]
     Changed {

@@ -26,7 +26,7 @@ use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
 use crate::request::keys::OnDuplicate;
-use crate::source::Rows;
+use crate::source::{Rows, SourceSpec};
 
 use super::Error;
 use super::faults::Faults;
@@ -68,6 +68,22 @@ pub struct Outline {
     /// Rows for the provider to count, where they were asked for.
     #[serde(skip)]
     pub sample: Vec<Sampled>,
+}
+
+impl Outline {
+    /// Why there is no row to send, where there is none. That is no error: a night may have no new rows.
+    #[must_use]
+    pub fn why_nothing(&self, source: &SourceSpec) -> Option<String> {
+        if self.requests > 0 {
+            return None;
+        }
+        Some(match (source.limit, self.rows_read) {
+            _ if self.rows > 0 => format!("all {} are set aside", self.rows),
+            (Some(0), _) => "the limit is 0".to_owned(),
+            (_, 0) => "the source has columns and no rows".to_owned(),
+            (_, read) => format!("`where` holds for none of {read}"),
+        })
+    }
 }
 
 /// One batch as it was cut.
@@ -440,12 +456,10 @@ impl<'a> PieceMaker<'a> {
                 return Err(Error::DuplicateKeys(Box::new(self.planner.shared_keys(&found)?)));
             }
         }
-        if self.rows == 0 {
-            return Err(Error::NoRows(match (self.planner.file.job.source.limit, rows_read) {
-                (Some(0), _) => "the limit is 0".to_owned(),
-                (_, 0) => "the source has a header and nothing below it".to_owned(),
-                (_, read) => format!("`where` holds for none of {read}"),
-            }));
+        if let (0, Some(folder)) = (self.rows, self.spool) {
+            // No piece keeps the columns of the output, and an output without rows has them all the same.
+            let path = folder.join(crate::journal::COLUMNS_NAME);
+            SpoolWriter::create(&path, 0, Arc::clone(&self.head), &self.planner.prepared.kept)?.finish()?;
         }
         let sizes: Vec<u32> = self.cuts.iter().map(|cut| cut.requests).collect();
         let gates = self.leading.gates(&sizes);

@@ -78,6 +78,8 @@ impl Prepared {
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
         let output = OutputSchema::new(schema, answers, &job.output_spec())?;
+        // A simulated run has one column more, and its name is kept free for it.
+        OutputSchema::new(schema, answers, &job.output_spec().of_simulated_run())?;
         let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
         let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
@@ -148,6 +150,13 @@ fn prefill(messages: &[MessageSpec]) -> Option<String> {
 
 /// Makes sure that the output takes the place of nothing that the job reads.
 fn check_replaces_nothing(file: &JobFile, source: &Source, requests: &Requests, output: &Path) -> Result<(), Error> {
+    // Trials are written beside the output, and are not to be read either.
+    std::iter::once(output.to_path_buf())
+        .chain(super::reading::OWN_NAMES.map(|word| output::beside(output, word)))
+        .try_for_each(|output| check_replaces_nothing_at(file, source, requests, &output))
+}
+
+fn check_replaces_nothing_at(file: &JobFile, source: &Source, requests: &Requests, output: &Path) -> Result<(), Error> {
     // What is not there yet replaces nothing.
     let Ok(real) = output.canonicalize() else { return Ok(()) };
     let is_output = |path: &Path| path.canonicalize().is_ok_and(|path| path == real);

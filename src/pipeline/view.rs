@@ -170,8 +170,13 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         next_action: next_action(state.stage(), folder),
         created_at: plan.created_at,
         updated_at: now,
-        notes: notes(state),
+        notes: notes(state).into_iter().chain(no_rows(plan)).collect(),
     }
+}
+
+/// That a run has nothing to send, which no count of rows by status says.
+fn no_rows(plan: &Plan) -> Option<String> {
+    (plan.counts.requests == 0).then(|| "no rows to send".to_owned())
 }
 
 /// What was decided about the prompt cache, where something is cached.

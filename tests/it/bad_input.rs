@@ -80,7 +80,7 @@ fn refuses_every_hostile_file() {
 fn refuses_truncated_parquet() {
     let whole = Workdir::new().with_rows(500);
     whole.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let bytes = std::fs::read(whole.path("out.parquet")).unwrap();
+    let bytes = std::fs::read(whole.output("out.parquet")).unwrap();
     for keep in [bytes.len() / 3, bytes.len() - 9] {
         let work = Workdir::new();
         work.write("cut.parquet", &bytes[..keep]).write("job.toml", JOB.replace("rows.csv", "cut.parquet"));

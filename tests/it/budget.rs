@@ -147,7 +147,7 @@ fn with_partial_the_batches_that_fit_are_sent_and_the_rest_when_there_is_room() 
 fn with_partial_and_no_room_at_all_nothing_is_written() {
     let (work, sim) = (with_job("[budget]\non_limit = \"partial\"\nrun_usd = 0\n"), Sim::start());
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("does not fit into the budget");
-    assert!(!work.path("out.parquet").exists() && sim.ledger().batches.is_empty());
+    assert!(!work.output("out.parquet").exists() && sim.ledger().batches.is_empty());
 }
 
 #[test]

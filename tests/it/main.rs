@@ -18,6 +18,7 @@ mod media;
 mod model;
 mod models;
 mod options;
+mod outputs;
 mod readme;
 mod rescue;
 mod run;
