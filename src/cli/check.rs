@@ -13,7 +13,7 @@ use super::args::Check;
 use super::explain::{self, Failure};
 use super::layout::{self, Column};
 use super::plan::{Foresight, outline_table, select};
-use super::screen::{Screen, bytes, count, plural, width};
+use super::screen::{Screen, bytes, count, plural, shown, width};
 
 pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
@@ -47,8 +47,8 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
 fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     let job = &file.job;
     let mut lines = vec![
-        format!("job        {} ({})", job.head.name, file.path.display()),
-        format!("model      {}, at most {} tokens an answer", job.request.model, count(job.request.max_tokens.into())),
+        format!("job        {} ({})", job.head.name, shown(&file.path.display().to_string())),
+        format!("model      {}, at most {} tokens an answer", shown(&job.request.model), count(job.request.max_tokens.into())),
         format!(
             "source     {}, columns {}",
             plural(prepared.source.files().len() as u64, "file", "files"),
@@ -62,14 +62,18 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     ];
     if let Some(answer) = &prepared.answer {
         let fields: Vec<String> =
-            answer.fields().iter().map(|f| format!("`{}` ({})", f.name(), in_words(f.data_type()))).collect();
+            answer.fields().iter().map(|f| format!("`{}` ({})", shown(f.name()), in_words(f.data_type()))).collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
     if prepared.answer_plan.sent_schema.is_some() {
         lines.push("schema     its bounds are sent in words; answers are checked against the file".to_owned());
     }
     let output = prepared.output_path.strip_prefix(".").unwrap_or(&prepared.output_path);
-    lines.push(format!("output     {} ({} columns)", output.display(), prepared.output.schema().fields().len()));
+    lines.push(format!(
+        "output     {} ({} columns)",
+        shown(&output.display().to_string()),
+        prepared.output.schema().fields().len()
+    ));
     lines.push(outline_table(outline, &job.source));
     let warned = prepared.warnings.len() + usize::from(outline.cache.warning.is_some());
     let warnings = plural(warned as u64, "warning", "warnings");
@@ -100,5 +104,6 @@ fn shared(prepared: &Prepared, outline: &Outline) -> String {
 }
 
 fn names(columns: &[String]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| shown(column)).collect();
     format!("`{}`", columns.join("`, `"))
 }

@@ -25,6 +25,7 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         (None, Target::Run(_)) => None,
     };
     let (mut run, notes) = Run::open(&folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
+    screen.works_on(&run);
     notes.iter().for_each(|note| screen.warn(note));
     if !run.state().is_collected() {
         let message = format!("the run `{}` is not finished: not all of its answers are there", folder.display());

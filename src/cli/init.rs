@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
         screen.json(&serde_json::json!({ "job": job, "template": template, "key": suggestion.key, "text": suggestion.text, "rows": profile.rows }));
         return Ok(explain::DONE);
     }
-    screen.say(profile_table(&profile));
+    screen.lines(profile_table(&profile));
     screen.data(format!("{}\n{}", job.display(), template.display()));
     screen.say(format!(
         "next: edit the template, then\n  rowmill preview {0} -n 3\n  rowmill check {0}\n  rowmill run {0} --simulate",

@@ -50,7 +50,8 @@ pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: 
             None => foresight.outline(&file, &prepared, connection.as_ref(), screen)?,
         },
         Some(folder) => {
-            let origin = if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { super::connect::origin_of_environment()? };
+            let origin =
+                if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { super::connect::origin_of_environment()? };
             let narrowed = args.select.narrows();
             let plan = NewPlan { folder, origin, simulated, narrowed, max_cost: None };
             super::run::plan_at(&file, &prepared, plan, &foresight, connection.as_ref(), screen)?

@@ -28,6 +28,7 @@ use super::estimate;
 use super::explain::{self, Failure};
 use super::plan::{Foresight, outline_table, select, today};
 use super::screen::{Screen, bytes, count, plural};
+use super::signals;
 use super::summary;
 use super::target::Target;
 
@@ -195,12 +196,13 @@ impl<'a> Start<'a> {
         let outline = plan_at(file, &prepared, plan, &foresight, connection.as_ref(), screen)?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
         outline.cache.warning.iter().for_each(|warning| screen.warn(warning));
-        screen.say(outline_table(&outline, &file.job.source));
+        screen.lines(outline_table(&outline, &file.job.source));
         match outline.why_nothing(&file.job.source) {
             Some(why) => screen.say(format!("no rows to send: {why}")),
             None => screen.say(estimate::in_short(&outline.estimate)),
         }
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
+        screen.works_on(&run);
         Ok((run, connection))
     }
 }
@@ -358,6 +360,7 @@ impl<'a> Way<'a> {
 /// Opens a run and the way to its provider.
 pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
+    screen.works_on(&run);
     notes.iter().for_each(|note| screen.warn(note));
     if run.unsent_batches() > 0 {
         // What was in service when the run was planned may be gone when its rest is sent.
@@ -392,7 +395,11 @@ pub(crate) fn carry_on(
 ) -> Result<u8, Failure> {
     let job_folder = state.join(&run.plan().job_name);
     let (hand, stop) = Stop::new();
-    connection.spawn(listen_for_ctrl_c(hand, screen.voice()));
+    signals::leave_orderly();
+    connection.spawn(async move {
+        signals::wanted().await;
+        let _ = hand.send(true);
+    });
     let driver = Driver {
         api: &connection.api,
         clock: &SystemClock,
@@ -411,7 +418,7 @@ pub(crate) fn carry_on(
             Err(error) => {
                 // What stopped the run is worth more than that its summary cannot be written either.
                 let _ = run.write_manifest(Timestamp::now());
-                return Err(Failure::UnderWay(error));
+                return Err(error.into());
             }
         };
         let is_over = matches!(standing, Standing::Complete | Standing::Short);
@@ -423,7 +430,10 @@ pub(crate) fn carry_on(
         }
         // What waits to be sent again is not planned a second time, and of a run that was called back nothing is.
         let policy = if run.has_unsent_retries() || run.state().is_canceled() { Policy::none() } else { job_wants.clone() };
-        match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen).map_err(Failure::UnderWay)? {
+        let exported = export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen).inspect_err(|_| {
+            let _ = run.write_manifest(Timestamp::now());
+        });
+        match exported? {
             Export::Done(summary) => {
                 screen.finish();
                 let code = summary::show(run, &summary, screen)?;
@@ -431,7 +441,7 @@ pub(crate) fn carry_on(
             }
             Export::Healable(pieces) => {
                 let healing = heal::heal(run, pieces.into_iter().map(|(piece, _)| piece), &policy, Timestamp::now());
-                let healing = healing.map_err(Failure::UnderWay)?;
+                let healing = healing?;
                 screen.finish();
                 say_healing(&healing, screen);
             }
@@ -474,7 +484,9 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
             explain::DOUBT
         }
         Standing::Interrupted => {
-            screen.say(format!("interrupted; the batches live on. `rowmill run {folder}` goes on"));
+            screen.say(format!(
+                "interrupted; submitted batches keep running at the provider. `rowmill run {folder}` resumes the run"
+            ));
             explain::INTERRUPTED
         }
         Standing::Short => {
@@ -491,18 +503,6 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
             screen.say(format!("`rowmill collect {folder}` fetches what has ended, `rowmill run {folder}` waits for it"));
             explain::UNFINISHED
         }
-    }
-}
-
-/// The first Ctrl-C asks to leave at the next safe place, the second leaves at once: the journal makes that safe too.
-async fn listen_for_ctrl_c(hand: tokio::sync::watch::Sender<bool>, say: impl Fn(&str)) {
-    if tokio::signal::ctrl_c().await.is_err() {
-        return;
-    }
-    let _ = hand.send(true);
-    say("\nleaving at the next safe place; batches live on. Ctrl-C again leaves at once");
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(explain::INTERRUPTED.into());
     }
 }
 

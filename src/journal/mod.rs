@@ -149,11 +149,11 @@ impl Error {
                 "put the run's own journal back: the one here belongs to another run"
             }
             Error::Line { .. } | Error::Impossible { .. } => {
-                "nothing was sent or changed; put the file back from a copy, or take out by hand what does not belong, \
+                "nothing was sent or changed now; put the file back from a copy, or take out by hand what does not belong, \
                  after comparing it with the batches the provider lists"
             }
             Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
-                "nothing was sent or changed; put the file back from a copy, or move the run's folder away to plan anew \
+                "nothing was sent or changed now; put the file back from a copy, or move the run's folder away to plan anew \
                  (what it has sent is then paid again)"
             }
             Error::Broken { .. } => "make room or mend the disk, then run the same command again: what was sent is looked up",

@@ -523,6 +523,8 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
     assert!(runs[2].problem.is_some() && !runs[2].finished && runs[2].created_at == z_plan.created_at);
     fs::remove_file(z.plan()).unwrap();
     assert!(latest().unwrap_err().to_string().contains("`plan.json` is missing"));
+    // Without its plan it may be of either kind.
+    assert!(latest_unfinished(state, "job", true).unwrap_err().to_string().contains("`plan.json` is missing"));
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::outcome::{Outcome, Status};
 use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
 use crate::provider::anthropic::result_line::{self, LineError};
 
+use super::failures::Failures;
 use super::heal::Policy;
 use super::learn::{self, Observer};
 use super::progress::{Listener, Progress};
@@ -44,6 +45,8 @@ pub struct Summary {
     pub left_out: u64,
     /// What the run was expected to cost beside what it did.
     pub comparison: Option<Comparison>,
+    /// Rows that did not succeed, by what can be done about them; those left out on purpose are not among them.
+    pub failures: Failures,
     /// Why the output is not in its place, where something better stands there.
     pub set_aside: Option<SetAside>,
 }
@@ -86,7 +89,14 @@ pub fn export(
     let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], Answers::fields), &spec)?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
-    let mut summary = Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, comparison: None, set_aside: None };
+    let mut summary = Summary {
+        path: Some(path.clone()),
+        totals: Totals::default(),
+        left_out: 0,
+        comparison: None,
+        failures: Failures::default(),
+        set_aside: None,
+    };
     let mut healable = Vec::new();
     let mut observer = Observer::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
@@ -176,6 +186,9 @@ impl<'a> Piece<'a> {
         let mut healable = 0;
         for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
             let rows = rows?;
+            if listener.is_leaving() {
+                return Err(Error::Interrupted);
+            }
             let mut from = 0;
             let mut observed = observer.rows(&rows.columns);
             for row in 0..rows.len() {
@@ -183,8 +196,12 @@ impl<'a> Piece<'a> {
                 if request.unsent.is_none() && is_held(rows.row_index.value(row)) {
                     request.unsent = Some(HELD);
                 }
-                summary.left_out += u64::from(request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:")));
+                let is_left_out = request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:"));
+                summary.left_out += u64::from(is_left_out);
                 let joined = joiner.row(request)?;
+                if joined.status != Status::Succeeded && !is_left_out {
+                    summary.failures.push(&rows, row, &joined);
+                }
                 healable += u64::from(policy.wants(&joined));
                 observed.push(row, &joined);
                 builders.append(&joined);

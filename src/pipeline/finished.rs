@@ -38,7 +38,7 @@ pub struct Finished {
 pub fn of_job(state: &Path, file: &JobFile, in_process: bool, origin: &str) -> Result<Vec<Finished>, Error> {
     let hash = hash_of_job(&file.job);
     let runs = journal::runs_of(state, &file.job.head.name)?.into_iter();
-    let over = runs.filter(|run| run.finished && run.stage == Some(Stage::Exported) && run.in_process == in_process);
+    let over = runs.filter(|run| run.finished && run.stage == Some(Stage::Exported) && run.in_process == Some(in_process));
     let read = |folder: PathBuf| {
         let (dir, plan, _) = RunDir::open(&folder).ok()?;
         let state = Journal::read(&dir.journal(), &plan).ok()?.state;

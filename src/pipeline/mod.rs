@@ -20,6 +20,7 @@ pub mod collect;
 mod doubt;
 pub mod drive;
 pub mod export;
+pub mod failures;
 pub mod faults;
 pub mod finished;
 pub mod gates;
@@ -187,6 +188,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A person wanted to stop while rows were planned or written. Nothing was sent by the step, and nothing of it is left.
+    #[error("interrupted")]
+    Interrupted,
     /// Something that cannot happen did.
     #[error("{0}: this is a bug in rowmill")]
     Bug(String),

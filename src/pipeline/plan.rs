@@ -188,6 +188,7 @@ impl Planner<'_> {
         let mut packer = PieceMaker::new(self, &estimator, spool)?;
         let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
         let rows = std::iter::from_fn(|| scan.next()).flat_map(|rows| match rows {
+            Ok(_) if self.listener.is_leaving() => vec![Err(Error::Interrupted)],
             Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(Error::from(error))],
         });
@@ -361,6 +362,9 @@ impl<'a> PieceMaker<'a> {
         self.write(&rendered, begun, rendered.lines.len())?;
         self.rows += rendered.lines.len() as u64;
         self.faults.absorb(rendered.faults);
+        if self.planner.listener.is_leaving() {
+            return Err(Error::Interrupted);
+        }
         if self.faults.enough() {
             return Err(Error::Rows(Box::new(std::mem::take(&mut self.faults))));
         }

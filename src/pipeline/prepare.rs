@@ -73,6 +73,9 @@ impl Prepared {
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();
         let requests = compile(file, &source, &catalog.as_of(today), &uploads)?;
+        // Before the columns: a source that reads the job's own output would have all of them twice.
+        let output_path = file.resolve(&job.output.path);
+        check_replaces_nothing(file, &source, &requests, &output_path)?;
         warnings.extend_from_slice(requests.warnings());
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
@@ -81,9 +84,7 @@ impl Prepared {
         // A simulated run has one column more, and its name is kept free for it.
         OutputSchema::new(schema, answers, &job.output_spec().of_simulated_run())?;
         let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
-        let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
-        check_replaces_nothing(file, &source, &requests, &output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
         let shared = SharedReport::new(catalog, &requests, &job.request);
         warnings.extend(shared.warning());

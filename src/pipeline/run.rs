@@ -346,6 +346,12 @@ impl Run {
         self.state().batches().iter().any(|batch| batch.intents > 0)
     }
 
+    /// How often a batch was about to be sent, or was.
+    #[must_use]
+    pub fn create_calls(&self) -> u64 {
+        view::calls(self.state())
+    }
+
     /// Whether the provider knows a batch of the run.
     pub(crate) fn has_remotes(&self) -> bool {
         self.state().batches().iter().any(|batch| batch.remote.is_some())
@@ -528,9 +534,11 @@ impl Run {
             (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
             manifest.cost_usd = Some(totals.bill.total().total());
             manifest.estimate = comparison.clone();
-            manifest.notes.extend(set_aside.as_ref().map(|aside| {
-                format!("the output is not at {}, where a better one stands", aside.instead_of.display())
-            }));
+            manifest.notes.extend(
+                set_aside
+                    .as_ref()
+                    .map(|aside| format!("the output is not at {}, where a better one stands", aside.instead_of.display())),
+            );
             manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
             manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
         }

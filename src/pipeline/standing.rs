@@ -131,8 +131,7 @@ fn look(path: &Path, spec: &OutputSpec) -> Option<Standing> {
         output::Format::Ipc => source::Format::Ipc,
     };
     let path = std::path::absolute(path).ok()?;
-    let spec_of_file =
-        SourceSpec { path: Paths::One(path.to_str()?.to_owned()), format: Some(format), ..SourceSpec::default() };
+    let spec_of_file = SourceSpec { path: Paths::One(path.to_str()?.to_owned()), format: Some(format), ..SourceSpec::default() };
     let source = Source::open(&spec_of_file, Path::new("")).ok()?;
     let named = |name: &str| Some(format!("{}{name}", spec.prefix)).filter(|n| source.schema().index_of(n).is_ok());
     let simulated = named(SIMULATED);

@@ -109,10 +109,10 @@ fn the_budget_may_be_raised_while_a_run_is_under_way_and_the_job_changed_before(
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("`budget.day_usd` is $0.0001");
     let job = work.read("job.toml");
     work.write("job.toml", job.replace("0.0001", "\"0.0001\"").replace("the text", "this text"));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("it is planned anew").says("`budget.day_usd` is $0.0001");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("it is planned again").says("`budget.day_usd` is $0.0001");
     work.write("job.toml", job.replace("0.0001", "1_000.5").replace("the text", "this text"));
     let done = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    assert!(!done.stderr.contains("planned anew"), "{}", done.stderr);
+    assert!(!done.stderr.contains("planned again"), "{}", done.stderr);
     check_ledger(&work);
 }
 

@@ -22,6 +22,7 @@ mod outputs;
 mod readme;
 mod rescue;
 mod run;
+mod scheduler;
 mod sdk_types;
 mod security;
 mod support;

@@ -181,7 +181,10 @@ fn an_output_that_is_gone_is_written_again_and_nothing_is_sent() {
 
 #[test]
 fn an_unchanged_job_with_failed_rows_says_so_and_sends_nothing() {
-    let (work, sim) = (Workdir::new().with_rows(4), Sim::with("[[rows]]\noutcome = \"errored\"\nshare = 1.0\nerror_type = \"invalid_request_error\"\n"));
+    let (work, sim) = (
+        Workdir::new().with_rows(4),
+        Sim::with("[[rows]]\noutcome = \"errored\"\nshare = 1.0\nerror_type = \"invalid_request_error\"\n"),
+    );
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3).says("nothing to do").says("4 rows of it did not succeed");
     assert_eq!(sim.ledger().batches.len(), 1);
@@ -202,7 +205,10 @@ fn a_night_without_rows_ends_well_and_replaces_yesterdays_output() {
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("no rows to send: the source has columns and no rows");
     assert_eq!(work.read("out.csv"), format!("{}\n", yesterday.lines().next().unwrap()));
     let status = work.rowmill(&["status", "job.toml", "--json"]).expect(0).json();
-    assert_eq!((&status["manifest"]["rows"], &status["manifest"]["state"]), (&serde_json::json!(0), &serde_json::json!("exported")));
+    assert_eq!(
+        (&status["manifest"]["rows"], &status["manifest"]["state"]),
+        (&serde_json::json!(0), &serde_json::json!("exported"))
+    );
     assert_eq!(sim.ledger().batches.len(), 1);
 }
 
