@@ -14,9 +14,10 @@ use super::examples;
 #[derive(Debug, Parser)]
 #[command(name = "rowmill", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 all rows succeeded, 1 bug, 2 job or input needs a change (nothing sent), 3 some rows did not \
-succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget or canary, 7 a submit is in doubt (nothing \
-was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (batches live on)."
+    after_help = "Exit codes: 0 all rows succeeded or nothing to do, 1 bug, 2 job, input or a file of the run needs a change (this command \
+sent nothing), 3 some rows did not succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget or \
+canary, 7 a submit is in doubt (nothing was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (submitted batches \
+keep running at the provider)."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -93,7 +94,7 @@ pub(crate) enum Command {
     /// The dry run: rows, batches, bytes. Sends nothing.
     #[command(after_help = examples::PLAN)]
     Plan(Plan),
-    /// Plan, submit, watch, collect, export; goes on with an unfinished run of the same job.
+    /// Plan, submit, watch, collect, export; resumes an unfinished run of the same job.
     #[command(after_help = examples::RUN)]
     Run(Run),
     /// Plan and send, then leave.
@@ -102,7 +103,7 @@ pub(crate) enum Command {
     /// Fetch what has ended, and write the output once all of it is there.
     #[command(after_help = examples::COLLECT)]
     Collect(Collect),
-    /// Write the output of a finished run again, its answers read as the job file says now. Sends nothing.
+    /// Write the output of a finished run again, with its answers read as the job file says now. Sends nothing.
     #[command(after_help = examples::EXPORT)]
     Export(Export),
     /// Where the runs stand.
@@ -252,7 +253,7 @@ pub(crate) struct Run {
     /// Have the shared part and about N rows counted by the provider first, which is free, and fit the estimate to them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) calibrate: Option<u32>,
-    /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches go on, the same command continues.
+    /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches keep running, the same command resumes the run.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
     /// How long the built-in simulator works on a batch.

@@ -200,7 +200,7 @@ fn told(error: &Error) -> String {
             }
             text
         }
-        other => shown_to(&other.to_string(), LONGEST),
+        other => said(other),
     };
     text = with_causes(&text, error.source());
     if let Error::Provider { standing, .. } = error {
@@ -213,10 +213,21 @@ fn told(error: &Error) -> String {
 pub(crate) fn with_causes(message: &str, mut cause: Option<&dyn std::error::Error>) -> String {
     let mut text = message.to_owned();
     while let Some(error) = cause {
-        let _ = write!(text, "\n  caused by: {}", shown_to(&error.to_string(), LONGEST));
+        let _ = write!(text, "\n  caused by: {}", said(error));
         cause = error.source();
     }
     text
+}
+
+/// What an error says. What it says on further lines is indented, so that none of them can be taken for a line of ours.
+fn said(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let mut lines = text.trim_end().lines();
+    let first = shown_to(lines.next().unwrap_or_default(), LONGEST);
+    let more: Vec<String> = lines.map(|line| shown_to(line, LONGEST)).collect();
+    // All of them or none, so that what points to a column of another line still does.
+    let indent = if more.iter().all(|line| line.starts_with("  ")) { "" } else { "  " };
+    more.iter().fold(first, |text, line| format!("{text}\n{indent}{line}"))
 }
 
 fn told_rows(faults: &Faults) -> String {

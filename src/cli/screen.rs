@@ -123,7 +123,7 @@ impl Screen {
 
     /// Data as JSON, for stdout.
     pub(crate) fn json(&self, value: &impl serde::Serialize) {
-        self.write_data(&escaped(&serde_json::to_string_pretty(value).unwrap_or_default()));
+        self.write_data(&as_json(value));
     }
 
     fn write_data(&self, text: &str) {
@@ -286,6 +286,15 @@ fn color_mark() -> &'static str {
     MARK.get_or_init(|| format!("\u{1}{:032x}\u{1}", fastrand::u128(..)))
 }
 
+/// A value as JSON for stdout: always one document, be it that of an error.
+fn as_json(value: &impl serde::Serialize) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| {
+        let message = format!("the data cannot be written as JSON ({error}): this is a bug in rowmill");
+        error_document(&message, None, super::explain::BUG, None).to_string()
+    });
+    escaped(&text)
+}
+
 /// JSON in which the characters are escaped, too, that JSON allows and a screen acts on.
 fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
@@ -317,7 +326,7 @@ pub(crate) fn error_document(message: &str, hint: Option<&str>, code: u8, run: O
 
 /// Data as JSON, where there is no screen yet.
 pub(crate) fn print_json(value: &serde_json::Value) {
-    println!("{}", escaped(&serde_json::to_string_pretty(value).unwrap_or_default()));
+    println!("{}", as_json(value));
 }
 
 /// Log lines on their way to stderr, through the gate.

@@ -58,7 +58,8 @@ pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
             let mut signals = Signals::new();
             let _ = ready.send(());
             signals.next().await;
-            let _ = channel().send(true);
+            // As long as nobody waits for it there is no receiver, and `send` would keep the old value.
+            channel().send_replace(true);
             if IS_ORDERLY.load(Ordering::SeqCst) {
                 say("\nstopping after the current step; submitted batches keep running at the provider. A second signal stops at once");
                 signals.next().await;

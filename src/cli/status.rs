@@ -93,7 +93,8 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
     let runs = journal::all_runs(state)?;
     let entries = entries(state, screen);
     let views = runs.into_iter().map(|run| match view(&run.path, Timestamp::now()) {
-        Ok((mut view, _)) => {
+        Ok((mut view, notes)) => {
+            notes.iter().for_each(|note| screen.warn(format!("{}: {note}", view.manifest.run)));
             view.add_money(&entries);
             Ok(view)
         }

@@ -160,7 +160,7 @@ fn is_cached(run: &Run) -> bool {
 fn by_status(summary: &Summary) -> String {
     let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
     let statuses: Vec<String> = statuses.map(|s| format!("{} {s}", count(summary.totals.count(*s)))).collect();
-    statuses.join(", ")
+    if statuses.is_empty() { "0".to_owned() } else { statuses.join(", ") }
 }
 
 /// Why the output is not where the job wants it, and how it gets there.

@@ -61,6 +61,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         counts: PlanCounts { rows: 6, requests: 4, unsent: BTreeMap::from([("too_large".to_owned(), 2)]), filtered: 1 },
         limits: Limits { max_requests: 2, max_bytes: 1_000 },
         output: "out.parquet".into(),
+        narrowed: false,
         gates: Vec::new(),
         cache: None,
         estimate: None,

@@ -81,6 +81,10 @@ fn less(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> Option<
         return None;
     }
     let is_cut_short = run.state().is_canceled() || run.unsent_batches() > 0;
+    if run.plan().is_in_process() && !is_cut_short {
+        // Whoever tries a job out wants to see what it came to now, and answers that are made up are worth nothing.
+        return None;
+    }
     let ours = Share { of: summary.totals.rows, succeeded: summary.totals.count(Status::Succeeded) };
     let Some(theirs) = standing.and_then(|standing| standing.share) else {
         return (is_cut_short || ours.succeeded == 0).then_some(Less::Unfinished);

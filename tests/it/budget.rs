@@ -240,7 +240,7 @@ fn a_ledger_that_was_edited_or_is_newer_stops_everything_before_it_is_sent() {
         std::fs::write(work.path(".rowmill/ledger.sqlite"), &whole).unwrap();
         rusqlite::Connection::open(work.path(".rowmill/ledger.sqlite")).unwrap().execute_batch(sql).unwrap();
         for command in ["run", "submit"] {
-            work.rowmill_at(&sim.url(), &[command, "job.toml"]).expect(2).says(said).says("hint: ");
+            work.rowmill_at(&sim.url(), &[command, "job.toml", "--again"]).expect(2).says(said).says("hint: ");
         }
         work.rowmill(&["cost"]).expect(2).says(said);
     }
