@@ -326,7 +326,7 @@ pub(crate) fn error_document(message: &str, hint: Option<&str>, code: u8, run: O
 
 /// Data as JSON, where there is no screen yet.
 pub(crate) fn print_json(value: &serde_json::Value) {
-    println!("{}", as_json(value));
+    let _ = writeln!(std::io::stdout().lock(), "{}", as_json(value));
 }
 
 /// Log lines on their way to stderr, through the gate.
@@ -348,7 +348,7 @@ impl Write for LogLines {
 pub(crate) fn print_usage_error(error: &clap::Error) {
     let text = error.render().to_string();
     if text.chars().any(layout::acts) {
-        eprint!("{}", gate(&text, LONGEST_LINE));
+        let _ = write!(std::io::stderr().lock(), "{}", gate(&text, LONGEST_LINE));
     } else {
         let _ = error.print();
     }

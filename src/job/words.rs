@@ -2,6 +2,9 @@
 //!
 //! The reader speaks of maps, sequences and `u32`, and does not name the key. The key is found by the place in the text.
 
+/// The sections that every job has.
+const SECTIONS: [&str; 4] = ["job", "source", "request", "output"];
+
 /// The message about what stands at `offset` in a text, in plain words; as it came where it is none of the known ones.
 pub(super) fn plain(said: &str, text: &str, offset: usize) -> String {
     let key = key_at(text, offset);
@@ -13,7 +16,8 @@ pub(super) fn plain(said: &str, text: &str, offset: usize) -> String {
     if let Some(field) = said.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
         let section = section_at(text, offset);
         return match (section.as_str(), key.as_str()) {
-            ("", "") => format!("the section `[{field}]` is missing"),
+            // Where a whole section is missing, the place is the beginning of the file.
+            (_, "") if SECTIONS.contains(&field) => format!("the section `[{field}]` is missing"),
             (_, "") => format!("`{section}.{field}` is missing"),
             // A table that is written in one line.
             (_, key) => format!("`{key}.{field}` is missing"),
