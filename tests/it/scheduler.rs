@@ -64,12 +64,13 @@ fn the_first_process_of_a_container_hears_signals_too() {
             None => command.env_remove(name),
         };
     }
-    let child = piped(&mut command);
+    let mut child = piped(&mut command);
     until("a batch is accepted", || !sim.ledger().batches.is_empty());
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
     let Some(first) = children.split_whitespace().next() else {
         eprintln!("skipped: the_first_process_of_a_container_hears_signals_too: the system does not list children");
-        signal(&child, "KILL");
+        child.kill().unwrap();
+        child.wait().unwrap();
         return;
     };
     assert!(Command::new("kill").args(["-TERM", first]).status().unwrap().success());
