@@ -41,6 +41,9 @@ pub fn of_job(state: &Path, file: &JobFile, in_process: bool, origin: &str) -> R
     let over = runs.filter(|run| run.finished && run.stage == Some(Stage::Exported) && run.in_process == Some(in_process));
     let read = |folder: PathBuf| {
         let (dir, plan, _) = RunDir::open(&folder).ok()?;
+        if plan.job_hash != hash || plan.origin != origin {
+            return None;
+        }
         let state = Journal::read(&dir.journal(), &plan).ok()?.state;
         let (export, _) = state.export()?;
         let left_out = plan.counts.unsent.get("duplicate_key").copied().unwrap_or(0);
@@ -48,8 +51,7 @@ pub fn of_job(state: &Path, file: &JobFile, in_process: bool, origin: &str) -> R
         let (rows, output) = (export.rows, export.path.clone()?);
         (!state.is_canceled()).then(|| Finished { folder, plan, output, rows, failed: rows.saturating_sub(done) })
     };
-    let finished = over.filter_map(|run| read(run.path));
-    Ok(finished.filter(|run| run.plan.job_hash == hash && run.plan.origin == origin).collect())
+    Ok(over.filter_map(|run| read(run.path)).collect())
 }
 
 impl Finished {
