@@ -6,6 +6,7 @@
 //! To add a setting: a field in the room's own `…Spec`, and its line in `docs/job-file.md`.
 
 mod leading;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -249,41 +250,9 @@ fn check_values(path: &Path, job: &Job) -> Result<(), Error> {
 fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let offset = error.span().map_or(0, |span| span.start.min(text.len()));
     let line = text.as_bytes()[..offset].iter().filter(|&&b| b == b'\n').count() + 1;
-    let message = error.message().trim().replace('\n', ", ");
-    let nearest = nearest_known(&message);
-    Error::Parse { path: path.to_path_buf(), line, nearest, message: in_plain_terms(message) }
-}
-
-/// What stands where something else is expected, in the words of the documentation.
-fn in_plain_terms(message: String) -> String {
-    let said = ["invalid type: ", "invalid value: "].iter().find_map(|start| message.strip_prefix(start));
-    let Some((got, expected)) = said.and_then(|rest| rest.split_once(", expected ")) else { return message };
-    let got = match got.split_once(' ') {
-        Some(("string", text)) => format!("the text {text}"),
-        Some(("integer", number)) => format!("the number {}", number.trim_matches('`')),
-        Some(("floating", number)) => format!("the number {}", number.trim_start_matches("point ").trim_matches('`')),
-        Some(("boolean", value)) => value.to_owned(),
-        _ => match got {
-            "map" => "a table".to_owned(),
-            "sequence" => "a list".to_owned(),
-            "datetime" => "a date".to_owned(),
-            other => other.to_owned(),
-        },
-    };
-    let expected = match expected.split_once(' ') {
-        Some(("struct", _)) => "a table",
-        _ => match expected {
-            "a map" => "a table",
-            "a sequence" => "a list",
-            "a string" | "a borrowed string" | "path string" => "a text",
-            "a boolean" => "`true` or `false`",
-            "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 on, not too large,",
-            "i8" | "i16" | "i32" | "i64" => "a whole number",
-            "f32" | "f64" => "a number",
-            other => other,
-        },
-    };
-    format!("{got} stands where {expected} is expected")
+    let said = error.message().trim().replace('\n', ", ");
+    let message = words::plain(&said, text, offset);
+    Error::Parse { path: path.to_path_buf(), line, nearest: nearest_known(&said), message }
 }
 
 /// The known key nearest to an unknown one, read from serde's "unknown field `a`, expected one of `b`, `c`".
@@ -321,6 +290,42 @@ mod tests {
         let text = SMALLEST.replace("path = \"b.parquet\"", "pth = \"b.parquet\"");
         let Err(Error::Parse { line, nearest, .. }) = parse(&text) else { panic!("an unknown key was taken") };
         assert_eq!((line, nearest.as_deref()), (10, Some("path")));
+    }
+
+    #[test]
+    fn says_in_plain_words_what_is_wrong_with_a_key() {
+        for (from, to, line, words) in [
+            ("max_tokens = 10", "max_tokens = \"ten\"", 7, "`request.max_tokens` must be a whole number, not the text \"ten\""),
+            (
+                "max_tokens = 10",
+                "max_tokens = -1",
+                7,
+                "`request.max_tokens` must be a whole number from 0 to 4,294,967,295, not -1",
+            ),
+            ("max_tokens = 10", "max_tokens = 1.5", 7, "`request.max_tokens` must be a whole number, not 1.5"),
+            ("max_tokens = 10\n", "", 5, "`request.max_tokens` is missing"),
+            ("path = \"a.csv\"", "path = \"a.csv\"\nderive = 3", 5, "`source.derive` must be a table, not 3"),
+            ("name = \"a\"", "name = true", 2, "`job.name` must be text in quotation marks, not true"),
+            (
+                "messages = [",
+                "messages = \"hi\"\nstop_sequences = [",
+                8,
+                "`request.messages` must be a list, not the text \"hi\"",
+            ),
+            ("path = \"b.parquet\"", "pth = \"b.parquet\"", 10, "there is no key `pth` here; there are `path`, "),
+            ("[output]\npath = \"b.parquet\"\n", "", 1, "the section `[output]` is missing"),
+            ("[job]", "job = 5\n[jub]", 1, "`job` must be a table, not 5"),
+        ] {
+            assert!(SMALLEST.contains(from), "{from}");
+            let Err(Error::Parse { line: at, message, .. }) = parse(&SMALLEST.replacen(from, to, 1)) else {
+                panic!("{to} was taken")
+            };
+            assert!(message.starts_with(words), "{to}: {message}");
+            assert_eq!(at, line, "{to}: {message}");
+            for term in ["invalid type", "expected", "struct", "u32", "sequence", "map", "untagged"] {
+                assert!(!message.contains(term), "{to}: {message}");
+            }
+        }
     }
 
     #[test]

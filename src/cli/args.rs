@@ -14,9 +14,10 @@ use super::examples;
 #[derive(Debug, Parser)]
 #[command(name = "rowmill", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 all rows succeeded, 1 bug, 2 job or input needs a change (nothing sent), 3 some rows did not \
-succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget or canary, 7 a submit is in doubt (nothing \
-was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (batches live on)."
+    after_help = "Exit codes: 0 all rows succeeded or nothing to do, 1 bug, 2 job, input or a file of the run needs a change (this command \
+sent nothing), 3 some rows did not succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget or \
+canary, 7 a submit is in doubt (nothing was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (submitted batches \
+keep running at the provider)."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -93,7 +94,7 @@ pub(crate) enum Command {
     /// The dry run: rows, batches, bytes. Sends nothing.
     #[command(after_help = examples::PLAN)]
     Plan(Plan),
-    /// Plan, submit, watch, collect, export; goes on with an unfinished run of the same job.
+    /// Plan, submit, watch, collect, export; resumes an unfinished run of the same job.
     #[command(after_help = examples::RUN)]
     Run(Run),
     /// Plan and send, then leave.
@@ -102,7 +103,7 @@ pub(crate) enum Command {
     /// Fetch what has ended, and write the output once all of it is there.
     #[command(after_help = examples::COLLECT)]
     Collect(Collect),
-    /// Write the output of a finished run again, its answers read as the job file says now. Sends nothing.
+    /// Write the output of a finished run again, with its answers read as the job file says now. Sends nothing.
     #[command(after_help = examples::EXPORT)]
     Export(Export),
     /// Where the runs stand.
@@ -146,6 +147,21 @@ pub(crate) struct Rows {
     /// Take only rows for which this SQL predicate holds, beside the job's own `where`.
     #[arg(long = "where", value_name = "SQL")]
     pub(crate) filter: Option<String>,
+}
+
+impl Rows {
+    /// Whether not all of the job's rows are taken: the run is a trial then.
+    pub(crate) fn narrows(&self) -> bool {
+        self.limit.is_some() || self.filter.is_some()
+    }
+}
+
+/// Whether an output gives way to a better one.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Place {
+    /// Put the output in its place even if more rows succeeded in the one that stands there.
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 /// How much a run may cost.
@@ -237,12 +253,15 @@ pub(crate) struct Run {
     /// Have the shared part and about N rows counted by the provider first, which is free, and fit the estimate to them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) calibrate: Option<u32>,
-    /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches go on, the same command continues.
+    /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches keep running, the same command resumes the run.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
+    /// Send all rows again, and pay for them again, although a run of the unchanged job is finished.
+    #[arg(long)]
+    pub(crate) again: bool,
     /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
@@ -253,6 +272,8 @@ pub(crate) struct Run {
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// Arguments of `submit`.
@@ -266,6 +287,9 @@ pub(crate) struct Submit {
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
+    /// Send all rows again, and pay for them again, although a run of the unchanged job is finished.
+    #[arg(long)]
+    pub(crate) again: bool,
     /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
@@ -286,6 +310,8 @@ pub(crate) struct Collect {
     /// Wait this long for what has not ended yet; without it, look once.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// Arguments of `export`.
@@ -296,6 +322,8 @@ pub(crate) struct Export {
     /// Read the answers by this job file's `[answer]`, schema and `[output]`. Without it, a run is read as it was planned.
     #[arg(long, value_name = "JOB")]
     pub(crate) job: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// Arguments of `status`.
@@ -331,6 +359,8 @@ pub(crate) struct Retry {
     /// Leave after this long with exit code 5.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// Arguments of `rescue`.

@@ -13,7 +13,7 @@ use super::args::Check;
 use super::explain::{self, Failure};
 use super::layout::{self, Column};
 use super::plan::{Foresight, outline_table, select};
-use super::screen::{Screen, bytes, count, plural, width};
+use super::screen::{Screen, bytes, count, plural, shown, width};
 
 pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
     let prepared = Prepared::new(&file, super::plan::today(), catalog)?;
     let outline = Foresight::default().outline(&file, &prepared, None, screen)?;
     screen.finish();
+    let nothing = outline.why_nothing(&file.job.source).map(|why| format!("no rows to send: {why}"));
     if screen.json {
         screen.json(&serde_json::json!({
             "job": file.job.head.name,
@@ -33,10 +34,11 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
             "shared": prepared.shared,
             "templates": prepared.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
             "output": { "path": prepared.output_path, "columns": prepared.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
-            "warnings": warnings(&prepared, &outline),
+            "warnings": warnings(&prepared, &outline).into_iter().chain(&nothing).collect::<Vec<_>>(),
         }));
         return Ok(explain::DONE);
     }
+    nothing.iter().for_each(|nothing| screen.warn(nothing));
     warnings(&prepared, &outline).into_iter().for_each(|warning| screen.warn(warning));
     screen.data(report(&file, &prepared, &outline));
     Ok(explain::DONE)
@@ -45,8 +47,8 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
 fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     let job = &file.job;
     let mut lines = vec![
-        format!("job        {} ({})", job.head.name, file.path.display()),
-        format!("model      {}, at most {} tokens an answer", job.request.model, count(job.request.max_tokens.into())),
+        format!("job        {} ({})", job.head.name, shown(&file.path.display().to_string())),
+        format!("model      {}, at most {} tokens an answer", shown(&job.request.model), count(job.request.max_tokens.into())),
         format!(
             "source     {}, columns {}",
             plural(prepared.source.files().len() as u64, "file", "files"),
@@ -60,14 +62,18 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     ];
     if let Some(answer) = &prepared.answer {
         let fields: Vec<String> =
-            answer.fields().iter().map(|f| format!("`{}` ({})", f.name(), in_words(f.data_type()))).collect();
+            answer.fields().iter().map(|f| format!("`{}` ({})", shown(f.name()), in_words(f.data_type()))).collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
     if prepared.answer_plan.sent_schema.is_some() {
         lines.push("schema     its bounds are sent in words; answers are checked against the file".to_owned());
     }
     let output = prepared.output_path.strip_prefix(".").unwrap_or(&prepared.output_path);
-    lines.push(format!("output     {} ({} columns)", output.display(), prepared.output.schema().fields().len()));
+    lines.push(format!(
+        "output     {} ({} columns)",
+        shown(&output.display().to_string()),
+        prepared.output.schema().fields().len()
+    ));
     lines.push(outline_table(outline, &job.source));
     let aside: u64 = outline.unsent.values().sum();
     if !outline.set_aside.list.is_empty() {
@@ -114,5 +120,6 @@ fn shared(prepared: &Prepared, outline: &Outline) -> String {
 }
 
 fn names(columns: &[String]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| shown(column)).collect();
     format!("`{}`", columns.join("`, `"))
 }

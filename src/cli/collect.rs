@@ -15,6 +15,9 @@ use super::target::run_of;
 pub(crate) fn run(args: &Collect, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
     let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
+    if args.place.replace {
+        run.replace_output();
+    }
     let (until, deadline) = match args.wait {
         None => (Until::LookedOnce, None),
         Some(wait) => (Until::Fetched, Some(Timestamp::now() + wait)),

@@ -10,7 +10,7 @@ use rowmill::catalog::Catalog;
 use rowmill::journal::Plan;
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
 use rowmill::provider::{self, BatchApi, Timeouts};
-use rowmill::simulator::{Running, Simulator, SimulatorSpec};
+use rowmill::simulator::{self, Running, Simulator, SimulatorSpec};
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 
@@ -26,6 +26,15 @@ pub(crate) struct Connection {
     /// Always there; taken when the connection goes.
     runtime: Option<Runtime>,
     simulator: Option<Running>,
+}
+
+/// Where the environment says that the provider is, as plans name it. That takes no key.
+pub(crate) fn origin_of_environment() -> Result<String, Failure> {
+    let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("none")));
+    if let Some(url) = variable("ANTHROPIC_BASE_URL") {
+        spec.base_url = url;
+    }
+    Ok(Anthropic::new(spec).map_err(environment)?.origin())
 }
 
 /// What the connection must know of the job.
@@ -75,7 +84,19 @@ impl Connection {
         let spec = SimulatorSpec::new(SEED, folder, Arc::new(Timestamp::now));
         let spec = SimulatorSpec { processing, catalog: Arc::clone(catalog), ..spec };
         let running = runtime.block_on(Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0))));
-        let running = running.map_err(|e| Failure::words(explain::BUG, format!("the simulator cannot start: {e}"), ""))?;
+        let running = running.map_err(|e| {
+            use std::error::Error as _;
+            let message = explain::with_causes(&format!("the simulator cannot start: {e}"), e.source());
+            match e {
+                simulator::Error::Locked { .. } => Failure::words(
+                    explain::LOCKED,
+                    message,
+                    "wait until the other run on the simulator is done, or use another --state",
+                ),
+                simulator::Error::Folder { .. } => Failure::words(explain::CHANGE, message, "choose another folder with --state"),
+                _ => Failure::words(explain::BUG, message, ""),
+            }
+        })?;
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));
         spec.base_url = running.base_url();
         wishes.apply(&mut spec);
@@ -148,7 +169,7 @@ fn variable(name: &str) -> Option<String> {
 fn environment(error: provider::Error) -> Failure {
     let hint = match &error {
         provider::Error::PlainHttp { .. } => "write ANTHROPIC_BASE_URL with `https://`",
-        provider::Error::BaseUrl { .. } => "mend ANTHROPIC_BASE_URL",
+        provider::Error::BaseUrl { .. } => "correct ANTHROPIC_BASE_URL",
         provider::Error::HeaderLine { .. } => "write ANTHROPIC_CUSTOM_HEADERS as lines of `Name: value`",
         _ => "see the environment variables ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and ANTHROPIC_CUSTOM_HEADERS",
     };

@@ -26,10 +26,11 @@ Examples:
 pub(crate) const RUN: &str = "\
 Examples:
   rowmill run tickets.toml --simulate           the whole way, free, with made-up answers
-  rowmill run tickets.toml --limit 20           a small paid run first
-  rowmill run tickets.toml                      all of it; after Ctrl-C the same command goes on
+  rowmill run tickets.toml --limit 20           a small paid trial first, written beside the output
+  rowmill run tickets.toml                      all of it; after Ctrl-C the same command resumes it
   rowmill run tickets.toml --deadline 2h        leaves with exit code 5 where that is not enough
-A run that is finished stays finished: the same command then begins a new one, which is paid.";
+  rowmill run tickets.toml --again              all rows again, and paid again, though nothing has changed
+A run that is finished stays finished: without --again, an unchanged job has nothing to do.";
 
 pub(crate) const SUBMIT: &str = "\
 Examples:
@@ -45,7 +46,7 @@ pub(crate) const EXPORT: &str = "\
 Examples:
   rowmill export tickets.toml                   after a change to [answer], the schema file or [output]
   rowmill export runs/monday --job other.toml   the same answers, another table
-Answers are kept as they came, so reading them anew costs nothing. What was asked does not change.";
+Answers are kept as they came, so reading them again costs nothing. What was asked does not change.";
 
 pub(crate) const STATUS: &str = "\
 Examples:
@@ -62,7 +63,7 @@ pub(crate) const RETRY: &str = "\
 Examples:
   rowmill retry tickets.toml --class truncated --max-tokens 4x
   rowmill retry tickets.toml --class expired,server_error
-Rows that succeeded are not sent again; the output is written anew with all rows in it.";
+The cost is shown first. Rows that succeeded are not sent again; the output is written again with all rows in it.";
 
 pub(crate) const RESCUE: &str = "\
 Example:

@@ -8,6 +8,7 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use rowmill::join;
 use rowmill::ledger::{self, Scope, Shortage};
@@ -21,13 +22,16 @@ use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
 
 use super::layout::visible;
-use super::screen::{count, plural, usd};
+use super::screen::{count, plural, shown, shown_to, usd};
+
+/// Characters of an error, a cause or a hint that are shown.
+const LONGEST: usize = 2_000;
 
 /// All rows succeeded.
 pub(crate) const DONE: u8 = 0;
 /// A bug.
 pub(crate) const BUG: u8 = 1;
-/// Arguments, job, template or input need a change; nothing was sent.
+/// Arguments, job, template, input or a file of the run need a change; this command sent nothing.
 pub(crate) const CHANGE: u8 = 2;
 /// Finished; some rows did not succeed.
 pub(crate) const PARTLY: u8 = 3;
@@ -45,7 +49,7 @@ pub(crate) const NO_RUN: u8 = 10;
 pub(crate) const LOCKED: u8 = 11;
 /// Credentials.
 pub(crate) const CREDENTIALS: u8 = 12;
-/// Interrupted; batches live on.
+/// Interrupted; submitted batches keep running at the provider.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What a command ends with when it does not get to its end.
@@ -53,10 +57,19 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) enum Failure {
     /// A step of the library stopped.
     Step(Error),
-    /// As [`Failure::Step`], when batches may have been sent: a disk that is full then is no reason to change the job.
-    UnderWay(Error),
     /// Something only the command line knows: message, hint, exit code.
     Words { message: String, hint: Option<String>, code: u8 },
+}
+
+/// What the journal of the run that a command worked on says of sending. Together with the error it decides the exit code.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sent {
+    /// The run's folder.
+    pub(crate) run: Option<PathBuf>,
+    /// Whether anything of the run was sent, or may have been.
+    pub(crate) ever: bool,
+    /// Whether this command sent something, or may have.
+    pub(crate) now: bool,
 }
 
 impl<E: Into<Error>> From<E> for Failure {
@@ -71,31 +84,47 @@ impl Failure {
         Failure::Words { message: message.into(), hint: Some(hint.into()).filter(|hint| !hint.is_empty()), code }
     }
 
-    pub(crate) fn code(&self) -> u8 {
+    /// The exit code: the only place that decides it. That nothing was sent is said of what the journal says so of, never because of the
+    /// kind of an error.
+    pub(crate) fn code(&self, sent: &Sent) -> u8 {
         match self {
+            Failure::Words { code, .. } if *code == CHANGE && sent.now => PROVIDER,
             Failure::Words { code, .. } => *code,
-            Failure::Step(error) => exit_code(error),
-            Failure::UnderWay(error) if is_of_the_disk(error) => PROVIDER,
-            Failure::UnderWay(error) => exit_code(error),
+            Failure::Step(error) => exit_code(error, sent),
         }
     }
 
-    /// The message, its causes and a hint, each on lines of its own.
-    pub(crate) fn text(&self, paint: impl Fn(&str, &str) -> String) -> String {
-        let (message, hint) = match self {
-            Failure::Words { message, hint, .. } => (message.clone(), hint.clone()),
-            Failure::UnderWay(error) if is_of_the_disk(error) => {
-                let hint = "make room or mend the disk, then run the same command again: what was sent is looked up, nothing is sent twice";
-                (told(error), Some(hint.to_owned()))
+    /// The message with its causes, on lines of its own.
+    pub(crate) fn message(&self, sent: &Sent) -> String {
+        match self {
+            Failure::Words { message, .. } => message.clone(),
+            Failure::Step(error) => {
+                let mut text = told(error);
+                if let (Some(run), true, false) = (&sent.run, sent.ever, says_what_was_sent(error)) {
+                    let _ = write!(text, "\n  what was sent is recorded in {}", shown(&run.display().to_string()));
+                }
+                text
             }
-            Failure::Step(error) | Failure::UnderWay(error) => (told(error), hint(error)),
-        };
-        let mut text = format!("{} {message}", paint("error:", "31;1"));
-        if let Some(hint) = hint {
-            let _ = write!(text, "\n{} {hint}", paint("hint:", "36;1"));
         }
-        text
     }
+
+    /// The way out.
+    pub(crate) fn hint(&self, sent: &Sent) -> Option<String> {
+        match self {
+            Failure::Words { hint, .. } => hint.clone(),
+            Failure::Step(error) if is_of_the_disk(error) && sent.ever => Some(
+                "make room or repair the disk, then run the same command again: what was sent is looked up, nothing is sent twice"
+                    .to_owned(),
+            ),
+            Failure::Step(Error::Provider { source, .. }) => Some(provider_hint(source, sent)),
+            Failure::Step(error) => hint(error).map(|hint| shown_to(&hint, LONGEST)),
+        }
+    }
+}
+
+/// Whether the message says already what became of what was sent.
+fn says_what_was_sent(error: &Error) -> bool {
+    matches!(error, Error::Provider { .. } | Error::Budget(_) | Error::Stopped(_) | Error::Changed { .. } | Error::Journal(_))
 }
 
 /// Whether the file system is at fault, and not what is in the files.
@@ -111,9 +140,10 @@ fn is_of_the_disk(error: &Error) -> bool {
     )
 }
 
-fn exit_code(error: &Error) -> u8 {
+fn exit_code(error: &Error, sent: &Sent) -> u8 {
     match error {
         Error::Bug(_) => BUG,
+        Error::Interrupted => INTERRUPTED,
         Error::Provider { source, .. } => match judge(Call::Create, source, u32::MAX, std::time::Duration::MAX, 0.0) {
             Verdict::StopCredentials => CREDENTIALS,
             _ => PROVIDER,
@@ -124,7 +154,40 @@ fn exit_code(error: &Error) -> u8 {
         Error::Stopped(_) | Error::Budget(_) => STOPPED,
         Error::Journal(journal::Error::Locked { .. }) => LOCKED,
         Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
+        // A person has to change something first, and it would not help to run the command again.
+        error if needs_a_change(error) && !sent.now => CHANGE,
+        _ if sent.ever => PROVIDER,
         _ => CHANGE,
+    }
+}
+
+/// Whether the job, its files, its input or a file of the run has to be changed by a person.
+fn needs_a_change(error: &Error) -> bool {
+    match error {
+        Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => true,
+        Error::Journal(error) => !matches!(error, journal::Error::Io { .. } | journal::Error::Broken { .. }),
+        Error::Ledger(error) => {
+            matches!(error, ledger::Error::Newer { .. } | ledger::Error::NotOurs { .. } | ledger::Error::Edited { .. })
+        }
+        Error::Output(error) => !matches!(error, output::Error::Write { .. } | output::Error::Incomplete { .. }),
+        Error::Job(_)
+        | Error::Source(_)
+        | Error::Request(_)
+        | Error::Keys(_)
+        | Error::Answer(_)
+        | Error::UnknownModel { .. }
+        | Error::RetiredModel { .. }
+        | Error::NoPrice(_)
+        | Error::Rows(_)
+        | Error::DuplicateKeys(_)
+        | Error::NotUploaded { .. }
+        | Error::Changed { .. }
+        | Error::SoundJournal { .. }
+        | Error::AlteredResults { .. }
+        | Error::MissingResults { .. }
+        | Error::OutputIsInput { .. }
+        | Error::OtherOrigin { .. } => true,
+        _ => false,
     }
 }
 
@@ -138,15 +201,15 @@ fn told(error: &Error) -> String {
         Error::Changed { what, .. } => {
             let mut text = error.to_string();
             for what in what {
-                let _ = write!(text, "\n  {what}");
+                let _ = write!(text, "\n  {}", shown_to(what, LONGEST));
             }
             text
         }
-        other => other.to_string(),
+        other => said(other),
     };
     text = with_causes(&text, error.source());
     if let Error::Provider { standing, .. } = error {
-        let _ = write!(text, "\n  {standing}");
+        let _ = write!(text, "\n  {}", shown_to(standing, LONGEST));
     }
     if let Error::Refused(refused) = error {
         let _ = write!(text, "\n  {}", if refused.nothing_was_sent { "nothing was sent" } else { &refused.standing });
@@ -158,17 +221,28 @@ fn told(error: &Error) -> String {
 pub(crate) fn with_causes(message: &str, mut cause: Option<&dyn std::error::Error>) -> String {
     let mut text = message.to_owned();
     while let Some(error) = cause {
-        let _ = write!(text, "\n  caused by: {error}");
+        let _ = write!(text, "\n  caused by: {}", said(error));
         cause = error.source();
     }
     text
+}
+
+/// What an error says. What it says on further lines is indented, so that none of them can be taken for a line of ours.
+fn said(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let mut lines = text.trim_end().lines();
+    let first = shown_to(lines.next().unwrap_or_default(), LONGEST);
+    let more: Vec<String> = lines.map(|line| shown_to(line, LONGEST)).collect();
+    // All of them or none, so that what points to a column of another line still does.
+    let indent = if more.iter().all(|line| line.starts_with("  ")) { "" } else { "  " };
+    more.iter().fold(first, |text, line| format!("{text}\n{indent}{line}"))
 }
 
 fn told_rows(faults: &Faults) -> String {
     let mut text = String::new();
     if let Some((row, key, error)) = &faults.first_error {
         // Without key columns the row's number is its key, and said already.
-        let key = if *key == format!("row {}", row + 1) { String::new() } else { format!(" ({key})") };
+        let key = if *key == format!("row {}", row + 1) { String::new() } else { format!(" ({})", shown(key)) };
         text = with_causes(&format!("cannot render row {}{key}", count(row + 1)), Some(error));
         if faults.not_rendered.count > 1 {
             let _ =
@@ -181,7 +255,7 @@ fn told_rows(faults: &Faults) -> String {
             }
         }
     }
-    let column = faults.key_column.as_deref().unwrap_or("key");
+    let column = shown(faults.key_column.as_deref().unwrap_or("key"));
     for (tally, what) in [(&faults.null_keys, "null"), (&faults.empty_keys, "empty text")] {
         if tally.count > 0 {
             let gap = if text.is_empty() { "" } else { "\n  " };
@@ -271,7 +345,7 @@ fn ledger_hint(error: &ledger::Error) -> Option<String> {
 fn told_stopped(stopped: &Stopped) -> String {
     let mut text = stopped.kind.stopped().to_owned();
     for line in stopped.reason.lines() {
-        let _ = write!(text, "\n  {line}");
+        let _ = write!(text, "\n  {}", shown_to(line, LONGEST));
     }
     let requests = super::screen::plural(stopped.requests, "request was", "requests were");
     let _ = write!(text, "\n  {requests} not sent; what came back is in {}", stopped.results.display());
@@ -282,7 +356,7 @@ fn told_shared(shared: &SharedKeys) -> String {
     let mut text = format!("row key is not unique\n  {} keys are shared by several rows", count(shared.keys));
     for (key, rows) in &shared.first {
         let tally = Tally { count: rows.len() as u64, first: rows.clone() };
-        let _ = write!(text, "\n  {key}: {}", named(&tally));
+        let _ = write!(text, "\n  {}: {}", shown(key), named(&tally));
     }
     text
 }
@@ -358,8 +432,6 @@ fn hint(error: &Error) -> Option<String> {
         Error::NotUploaded { .. } => {
             "`rowmill run` uploads them before it plans; a dry run uploads nothing, so it can neither count nor keep such requests".to_owned()
         }
-        Error::NoRows(_) => "look at `source.path`, `source.where` and `source.limit`".to_owned(),
-        Error::Provider { source, .. } => return Some(provider_hint(source)),
         Error::Refused(refused) => refused_hint(refused),
         Error::Journal(journal::Error::Locked { .. }) => {
             "wait until it is done, or end that process; its work is not lost".to_owned()
@@ -381,6 +453,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::OutputIsInput { .. } => "write the output to another place with `output.path`; if it is the output of an earlier run, let \
                                         `source.path` pass it over"
             .to_owned(),
+        Error::Interrupted => "run the same command again; nothing is sent twice".to_owned(),
         Error::OtherOrigin { .. } => "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned(),
         _ => return None,
     };
@@ -513,11 +586,17 @@ fn refused_hint(refused: &RefusedBatch) -> String {
     )
 }
 
-fn provider_hint(error: &rowmill::provider::ApiError) -> String {
+fn provider_hint(error: &rowmill::provider::ApiError, sent: &Sent) -> String {
     match judge(Call::Create, error, 0, std::time::Duration::ZERO, 0.0) {
         Verdict::StopCredentials => "check the key in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and what it may do".to_owned(),
         Verdict::StopSpend => "raise the spend limit or add credit, then run the same command again".to_owned(),
         Verdict::StopAccount => account_hint(error.code.as_deref()).to_owned(),
+        Verdict::Fail if error.status == Some(400) && sent.ever => {
+            "the provider does not take a request as it is; what was accepted before is kept, and not sent again".to_owned()
+        }
+        Verdict::Fail if error.status == Some(400) => {
+            "the provider does not take the request as it is; nothing was sent".to_owned()
+        }
         _ => "run the same command again; what was accepted is not sent again".to_owned(),
     }
 }
@@ -550,10 +629,10 @@ mod tests {
         ] {
             let refused = ApiError::new("create batch", "invalid_request_error", "no", Delivery::Refused);
             let source = ApiError { status: Some(400), code: Some(code.to_owned()), ..refused };
-            let hint = provider_hint(&source);
+            let hint = provider_hint(&source, &Sent::default());
             assert!(hint.contains(words) && !hint.contains("ANTHROPIC_API_KEY"), "{hint}");
             let error = Error::Provider { doing: "x".to_owned(), source: Box::new(source), standing: "y".to_owned() };
-            assert_eq!(exit_code(&error), PROVIDER, "{code}");
+            assert_eq!(exit_code(&error, &Sent::default()), PROVIDER, "{code}");
         }
     }
 

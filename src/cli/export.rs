@@ -25,6 +25,7 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         (None, Target::Run(_)) => None,
     };
     let (mut run, notes) = Run::open(&folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
+    screen.works_on(&run);
     notes.iter().for_each(|note| screen.warn(note));
     if !run.state().is_collected() {
         let message = format!("the run `{}` is not finished: not all of its answers are there", folder.display());
@@ -33,6 +34,9 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
     if let Some(job) = &job {
         let reading = Reading::of_job(run.plan(), job)?;
         run.read_as(reading);
+    }
+    if args.place.replace {
+        run.replace_output();
     }
     // The job learned of the run when it was exported first.
     match export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {

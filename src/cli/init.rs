@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
         }));
         return Ok(explain::DONE);
     }
-    screen.say(profile_table(&look.profile));
+    screen.lines(profile_table(&look.profile));
     screen.data(format!("{}\n{}", job.display(), template.display()));
     screen.say(format!(
         "next: edit the template, then\n  rowmill preview {0} -n 3\n  rowmill check {0}\n  rowmill run {0} --simulate",

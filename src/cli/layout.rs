@@ -6,6 +6,8 @@ use console::{measure_text_width, truncate_str};
 pub(crate) const HEAD: usize = 11;
 /// Between two columns.
 const GAP: usize = 2;
+/// No cell is longer, an id neither: no real one is.
+const LONGEST_CELL: usize = 300;
 /// A column of text is not cut below this.
 const NARROWEST: usize = 8;
 
@@ -101,22 +103,55 @@ fn line(columns: &[Column<'_>], cells: &[String], widths: &[usize]) -> String {
 
 /// A cell as one line that cannot change how the rest of the screen looks.
 fn plain(cell: &str) -> String {
-    cell.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|&c| !is_direction(c)).collect()
+    let clean = |c: char| if c.is_control() || is_line_end(c) { ' ' } else { c };
+    let shown: String = cell.chars().map(clean).filter(|&c| !is_direction(c)).take(LONGEST_CELL + 1).collect();
+    if shown.chars().nth(LONGEST_CELL).is_none() { shown } else { shown.chars().take(LONGEST_CELL).chain(['…']).collect() }
 }
 
-/// A cell's text as it stands, over several lines, with what could act on the screen made visible.
+/// A text as it stands, over several lines, with what could act on the screen made visible.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' | '\t' => shown.push(c),
-            '\u{7f}' => shown.push('␡'),
-            '\0'..='\u{1f}' => shown.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('�')),
-            c if c.is_control() || is_direction(c) => shown.push_str(&format!("<U+{:04X}>", u32::from(c))),
-            c => shown.push(c),
+            c => push_visible(&mut shown, c),
         }
     }
     shown
+}
+
+/// A text in one line, with what could act on the screen made visible, and cut where it has more than `longest` characters.
+pub(crate) fn in_one_line(text: &str, longest: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(4 * longest));
+    for (n, c) in text.chars().enumerate() {
+        if n == longest {
+            let more = text.chars().skip(n).count();
+            shown.push_str(&format!("… ({more} more characters)"));
+            break;
+        }
+        push_visible(&mut shown, c);
+    }
+    shown
+}
+
+/// Whether a character of a text could act on the screen; the mark that ends a run of right-to-left text in a table cannot.
+pub(crate) fn acts(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t')) || is_line_end(c) || (is_direction(c) && c != '\u{200e}')
+}
+
+/// Appends a character, or what stands for one that could act on the screen.
+pub(crate) fn push_visible(shown: &mut String, c: char) {
+    match c {
+        '\u{7f}' => shown.push('␡'),
+        '\0'..='\u{1f}' => shown.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('�')),
+        c if c.is_control() || is_direction(c) || is_line_end(c) => shown.push_str(&format!("<U+{:04X}>", u32::from(c))),
+        c => shown.push(c),
+    }
+}
+
+/// Characters that end a line, beside the control characters that do.
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Characters that only change the reading order of others.
@@ -175,5 +210,7 @@ mod tests {
     #[test]
     fn shows_what_could_act_on_the_screen() {
         assert_eq!(visible("a\tb\nc\u{1b}[31m\u{7f}\u{202e}d\u{9b}é"), "a\tb\nc␛[31m␡<U+202E>d<U+009B>é");
+        assert_eq!(in_one_line("a\nb\u{2028}c\u{85}", 9), "a␊b<U+2028>c<U+0085>");
+        assert_eq!(in_one_line(&"x".repeat(5_000_000), 3), "xxx… (4999997 more characters)");
     }
 }

@@ -21,6 +21,7 @@ mod rescue;
 mod retry;
 mod run;
 mod screen;
+mod signals;
 mod sim;
 mod status;
 mod submit;
@@ -37,29 +38,44 @@ use screen::Screen;
 pub(crate) fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(explain::CHANGE);
-        }
+        Err(error) => return usage_error(&error),
     };
     rowmill::border::install();
     let screen = Screen::new(&cli.common);
     log(&cli.common);
     arm_crash_test();
+    signals::listen(screen.voice());
     let result = command(&cli, &screen);
     screen.finish();
     match result {
         Ok(code) => code,
-        Err(failure) => {
-            screen.failure(&failure);
-            failure.code()
-        }
+        Err(failure) => screen.failure(&failure),
     }
+}
+
+/// What was typed cannot be understood, or was a question for help.
+fn usage_error(error: &clap::Error) -> u8 {
+    let code = u8::try_from(error.exit_code()).unwrap_or(explain::CHANGE);
+    screen::print_usage_error(error);
+    if code != explain::DONE && std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.render().to_string();
+        let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+        let document = screen::error_document(&message, Some("see `rowmill --help`"), code, None);
+        screen::print_json(&document);
+    }
+    code
 }
 
 fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
     let common = &cli.common;
     let catalog = &catalog::read(common.models.as_deref())?;
+    let reads_state = !matches!(
+        cli.command,
+        Command::Init(_) | Command::Check(_) | Command::Preview(_) | Command::Sim(_) | Command::Completions { .. }
+    );
+    if reads_state {
+        target::warn_of_others(&common.state, screen);
+    }
     match &cli.command {
         Command::Init(args) => init::run(args, screen),
         Command::Check(args) => check::run(args, catalog, screen),
@@ -96,7 +112,7 @@ fn log(common: &Common) {
         _ => "rowmill=trace,info",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| screen::LogLines).with_ansi(false);
     match common.log_format {
         LogFormat::Text => builder.compact().init(),
         LogFormat::Json => builder.json().init(),

@@ -15,7 +15,7 @@ use super::connect::{Connection, Wishes};
 use super::explain::{self, Failure};
 use super::layout::Column;
 use super::plan::today;
-use super::screen::{Screen, count, table};
+use super::screen::{Screen, count, shown_to, table};
 
 pub(crate) fn run(args: &Models, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     if args.refresh {
@@ -156,7 +156,12 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
             )
         }
     });
-    lines.join("\n")
+    one_a_line(lines)
+}
+
+/// Lines of a report; a name with a line end in it begins none.
+fn one_a_line(lines: Vec<String>) -> String {
+    lines.iter().map(|line| shown_to(line, 2_000)).collect::<Vec<_>>().join("\n")
 }
 
 fn refresh(args: &Models, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
@@ -229,7 +234,7 @@ fn told(refresh: &Refresh, listed: usize) -> String {
     if !refresh.unlisted.is_empty() {
         lines.push(format!("not listed {}: gone, or not offered to this workspace", refresh.unlisted.join(", ")));
     }
-    lines.join("\n")
+    one_a_line(lines)
 }
 
 fn batch_price(model: &Model, price: fn(&Prices) -> Price) -> Option<String> {

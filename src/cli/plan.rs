@@ -50,18 +50,23 @@ pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: 
             None => foresight.outline(&file, &prepared, connection.as_ref(), screen)?,
         },
         Some(folder) => {
-            let origin = if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { planned_origin() };
-            let plan = NewPlan { folder, origin, simulated, max_cost: None };
+            let origin =
+                if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { super::connect::origin_of_environment()? };
+            let narrowed = args.select.narrows();
+            let plan = NewPlan { folder, origin, simulated, narrowed, max_cost: None };
             super::run::plan_at(&file, &prepared, plan, &foresight, connection.as_ref(), screen)?
         }
     };
     screen.finish();
     let job = &file.job.head.name;
+    let nothing = outline.why_nothing(&file.job.source).map(|why| format!("no rows to send: {why}"));
     if screen.json {
+        let warnings: Vec<&String> = super::check::warnings(&prepared, &outline).into_iter().chain(&nothing).collect();
         screen.json(&serde_json::json!({ "job": job, "model": file.job.request.model, "plan": outline, "run": args.out,
-            "warnings": super::check::warnings(&prepared, &outline) }));
+            "warnings": warnings }));
         return Ok(explain::DONE);
     }
+    nothing.iter().for_each(|nothing| screen.warn(nothing));
     super::check::warnings(&prepared, &outline).into_iter().for_each(|warning| screen.warn(warning));
     screen.data(match args.markdown {
         true => estimate::markdown(job, &outline, &file.job.source),
@@ -182,14 +187,6 @@ fn no_scratch(error: std::io::Error) -> Failure {
         format!("cannot make a temporary folder: {error}"),
         "set TMPDIR to a folder that can be written",
     )
-}
-
-/// Where a run that is planned now will be sent to.
-fn planned_origin() -> String {
-    std::env::var("ANTHROPIC_BASE_URL")
-        .ok()
-        .filter(|url| !url.trim().is_empty())
-        .unwrap_or_else(|| anthropic::BASE_URL.to_owned())
 }
 
 /// What was typed beside the job file counts as if it stood in it.

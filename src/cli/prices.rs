@@ -9,7 +9,7 @@ use serde_json::json;
 use super::args::Prices;
 use super::explain::{self, Failure};
 use super::layout::Column;
-use super::screen::{Screen, count, table};
+use super::screen::{Screen, count, shown, shown_to, table};
 
 /// One line of the table: the five prices of a model, for prompts of some length.
 #[derive(Serialize)]
@@ -126,14 +126,14 @@ fn footer(args: &Prices, catalog: &Catalog, unpriced: &[&str]) -> String {
         format!("as of           {}", catalog.date),
     ];
     for (n, source) in catalog.sources.iter().enumerate() {
-        lines.push(format!("{:<16}{source}", if n == 0 { "sources" } else { "" }));
+        lines.push(format!("{:<16}{}", if n == 0 { "sources" } else { "" }, shown(source)));
     }
     if !unpriced.is_empty() {
-        lines.push(format!("without price   {}", unpriced.join(", ")));
+        lines.push(format!("without price   {}", shown_to(&unpriced.join(", "), 2_000)));
     }
     if !catalog.overridden.is_empty() {
         let ids: Vec<&str> = catalog.overridden.iter().map(String::as_str).collect();
-        lines.push(format!("* your own      {}", ids.join(", ")));
+        lines.push(format!("* your own      {}", shown_to(&ids.join(", "), 2_000)));
     }
     lines.join("\n")
 }

@@ -1,16 +1,19 @@
-//! `rowmill retry`: sends failed rows again, by class, and writes the output anew.
+//! `rowmill retry`: sends failed rows again, by class, and writes the output again.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
+use rowmill::pipeline::Run;
 use rowmill::pipeline::drive::Until;
+use rowmill::pipeline::failures::Failures;
 use rowmill::pipeline::heal::{self, Policy};
 
 use super::args::{Common, Retry};
 use super::explain::{self, Failure};
 use super::run::{Way, carry_on, open, say_healing};
-use super::screen::{Screen, plural};
+use super::screen::{Screen, count, plural, usd};
+use super::summary;
 use super::target::run_of;
 
 pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
@@ -21,19 +24,35 @@ pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen:
         let message = format!("the run `{}` is not finished: which rows failed is not known yet", folder.display());
         return Err(Failure::words(explain::CHANGE, message, format!("`rowmill run {}` finishes it", folder.display())));
     }
+    if args.place.replace {
+        run.replace_output();
+    }
     let policy = Policy::by_hand(args.classes.iter().copied(), args.max_tokens);
     let pieces = heal::all_pieces(&run);
     let healing = heal::heal(&mut run, pieces, &policy, Timestamp::now())?;
-    if healing.rows == 0 && healing.without_room > 0 {
-        let rows = plural(healing.without_room, "row was", "rows were");
-        screen.say(format!("{rows} cut off and cannot get more room, which the same request would be again; nothing is sent"));
-        return Ok(explain::DONE);
-    }
     if healing.rows == 0 {
-        screen.say("no row of the run failed in that way; nothing is sent");
-        return Ok(explain::DONE);
+        return Err(nothing_fits(args, &run, &policy)?);
     }
     say_healing(&healing, screen);
+    let cost = run.left_to_send()?;
+    screen.say(format!("cost of that: expected {}, worst case {}", usd(cost.likely), usd(cost.most)));
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
     carry_on(&mut run, &connection, Until::Collected, deadline, &common.state, screen)
+}
+
+/// That no row failed in such a way, which rows did fail, and what can be done about them.
+fn nothing_fits(args: &Retry, run: &Run, policy: &Policy) -> Result<Failure, Failure> {
+    let failures = Failures::of_run(run, policy)?;
+    let asked: Vec<&str> = args.classes.iter().map(|class| class.as_str()).collect();
+    let mut message = format!("no row of the run is of the class {}: nothing was sent again", asked.join(" or "));
+    let there: Vec<String> = failures.by_class.iter().map(|(class, n)| format!("{} {class}", count(*n))).collect();
+    message += &match (there.as_slice(), failures.for_good) {
+        ([], 0) => "\n  no row of it failed in a way that another try heals".to_owned(),
+        ([], n) => format!("\n  {} for good, which no other try heals", plural(n, "row failed", "rows failed")),
+        (there, _) => format!("\n  classes that there are: {}", there.join(", ")),
+    };
+    if let Some(first) = summary::first_failure(&failures) {
+        message += &format!("\n  {first}");
+    }
+    Ok(Failure::words(explain::CHANGE, message, summary::ways_out(run, &failures).join("\n  ")))
 }

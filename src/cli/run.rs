@@ -12,6 +12,7 @@ use rowmill::journal::{self, Plan};
 use rowmill::ledger::OnLimit;
 use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
 use rowmill::pipeline::export::Export;
+use rowmill::pipeline::finished::{self, Finished};
 use rowmill::pipeline::heal::{self, Policy};
 use rowmill::pipeline::new_run::NewRun;
 use rowmill::pipeline::plan::Outline;
@@ -22,11 +23,12 @@ use rowmill::request::custom_id::Nonce;
 use rowmill::template::prompt::uploads::Uploads;
 
 use super::args::{Common, Run as Args};
-use super::connect::{Connection, Wishes};
+use super::connect::{self, Connection, Wishes};
 use super::estimate;
 use super::explain::{self, Failure};
 use super::plan::{Foresight, outline_table, select, today};
 use super::screen::{Screen, bytes, count, plural};
+use super::signals;
 use super::summary;
 use super::target::Target;
 
@@ -38,14 +40,21 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         select: &args.select,
         max_cost: args.budget.max_cost,
         calibrate: args.calibrate,
+        again: args.again,
         catalog,
     };
-    let (mut run, connection) = start.begin(common, screen)?;
+    let (mut run, connection) = match start.begin(common, screen)? {
+        Begun::Ready(ready) => *ready,
+        Begun::Over(finished) => return nothing_to_do(&finished, Until::Collected, common, catalog, screen),
+    };
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
     }
     if args.ignore_canary {
         run.ignore_canary();
+    }
+    if args.place.replace {
+        run.replace_output();
     }
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
     carry_on(&mut run, &connection, Until::Collected, deadline, &common.state, screen)
@@ -66,7 +75,17 @@ pub(crate) struct Start<'a> {
     pub(crate) select: &'a super::args::Rows,
     pub(crate) max_cost: Option<Money>,
     pub(crate) calibrate: Option<u32>,
+    /// Whether a finished run of the unchanged job is no reason not to send its rows.
+    pub(crate) again: bool,
     pub(crate) catalog: &'a Arc<Catalog>,
+}
+
+/// What came of a start.
+pub(crate) enum Begun {
+    /// There is a run to work on, opened and locked, and the way to its provider.
+    Ready(Box<(Run, Connection)>),
+    /// The job has not changed since a run of it was finished.
+    Over(Box<Finished>),
 }
 
 impl<'a> Start<'a> {
@@ -74,42 +93,79 @@ impl<'a> Start<'a> {
         Way { processing: self.processing, simulate: self.simulate, max_cost: self.max_cost, catalog: self.catalog }
     }
 
-    /// The run to work on, opened and locked, and the way to its provider.
-    pub(crate) fn begin(&self, common: &Common, screen: &Screen) -> Result<(Run, Connection), Failure> {
+    /// The run to work on, or the one that has done everything already.
+    pub(crate) fn begin(&self, common: &Common, screen: &Screen) -> Result<Begun, Failure> {
         match Target::find(self.target, &common.state)? {
-            Target::Run(folder) => open(&folder, &common.state, self.way(), screen),
+            Target::Run(folder) => Ok(ready(open(&folder, &common.state, self.way(), screen)?)),
             Target::Job(mut file) => {
                 select(&mut file, self.select);
                 let job_folder = common.state.join(&file.job.head.name);
                 let _alone = journal::Lock::of_job(&job_folder, &journal::Owner::this_process(Timestamp::now()))?;
                 match unfinished(&file, &common.state, self.simulate)? {
                     Some(folder) => {
-                        screen.say(format!("going on with the unfinished run {}", folder.display()));
+                        screen.say(format!("resuming the unfinished run {}", folder.display()));
                         let mut opened = open(&folder, &common.state, self.way(), screen)?;
                         opened.0.set_budget(&file.job.budget);
                         match opened.0.check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?) {
-                            Ok(()) => Ok(opened),
+                            Ok(()) => Ok(ready(opened)),
                             Err(Error::Changed { .. }) if opened.0.has_sent_nothing() => {
-                                screen.say("the job has changed since, and nothing of that run was sent: it is planned anew");
+                                screen.say("the job has changed since, and nothing of that run was sent: it is planned again");
                                 opened.0.abandon(Timestamp::now(), "the job was changed before anything was sent")?;
                                 drop(opened);
-                                self.anew(&file, common, screen)
+                                self.start(&file, common, screen)
                             }
                             Err(error) => Err(error.into()),
                         }
                     }
-                    None => self.anew(&file, common, screen),
+                    None => self.start(&file, common, screen),
                 }
             }
         }
     }
 
-    fn anew(&self, file: &JobFile, common: &Common, screen: &Screen) -> Result<(Run, Connection), Failure> {
+    /// Starts a run, unless a finished one has done the same.
+    fn start(&self, file: &JobFile, common: &Common, screen: &Screen) -> Result<Begun, Failure> {
+        let finished = if self.again { Vec::new() } else { self.finished(file, common)? };
+        if finished.is_empty() {
+            return Ok(ready(self.plan_and_open(file, None, common, screen)?));
+        }
+        let prepared = Prepared::new(file, today(), self.catalog)?;
+        let alike = |finished: &Finished| finished.has_files_of(&prepared);
+        let finished: Vec<Finished> = finished.into_iter().filter(alike).collect();
+        if let Some(same) = finished.iter().find(|finished| finished.has_source_of(&prepared)) {
+            return Ok(Begun::Over(Box::new(same.clone())));
+        }
+        let (run, connection) = self.plan_and_open(file, Some(prepared), common, screen)?;
+        for finished in finished {
+            if finished.has_rows_of(run.folder())? {
+                let planned = run.folder().to_path_buf();
+                drop(run);
+                // Nobody else knows of it: the job is locked, and nothing was sent.
+                std::fs::remove_dir_all(&planned).map_err(|source| Error::File { doing: "remove", path: planned, source })?;
+                return Ok(Begun::Over(Box::new(finished)));
+            }
+        }
+        Ok(ready((run, connection)))
+    }
+
+    /// Finished runs of the job as it is now.
+    fn finished(&self, file: &JobFile, common: &Common) -> Result<Vec<Finished>, Failure> {
+        let origin = if self.simulate { Plan::IN_PROCESS.to_owned() } else { connect::origin_of_environment()? };
+        Ok(finished::of_job(&common.state, file, self.simulate, &origin)?)
+    }
+
+    fn plan_and_open(
+        &self,
+        file: &JobFile,
+        prepared: Option<Prepared>,
+        common: &Common,
+        screen: &Screen,
+    ) -> Result<(Run, Connection), Failure> {
         let request = &file.job.request;
         let wishes = Wishes { api_version: request.api_version.as_deref(), betas: &request.betas };
         // Credentials and addresses first: they are cheaper to find wrong than a table is to render.
         let connection = if self.simulate { None } else { Some(Connection::real(&wishes)?) };
-        let mut prepared = Prepared::new(file, today(), self.catalog)?;
+        let mut prepared = prepared.map_or_else(|| Prepared::new(file, today(), self.catalog), Ok)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
         let origin = connection.as_ref().map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
         prepared.warnings.iter().for_each(|warning| screen.warn(warning));
@@ -135,15 +191,62 @@ impl<'a> Start<'a> {
             connection = Some(connect(screen)?);
         }
         let foresight = Foresight::new(file, &prepared, &common.state, simulated, self.calibrate, screen);
-        let plan = NewPlan { folder: &folder, origin, simulated, max_cost: self.max_cost };
+        let narrowed = self.select.narrows();
+        let plan = NewPlan { folder: &folder, origin, simulated, narrowed, max_cost: self.max_cost };
         let outline = plan_at(file, &prepared, plan, &foresight, connection.as_ref(), screen)?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
         outline.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
-        screen.say(outline_table(&outline, &file.job.source));
-        screen.say(estimate::in_short(&outline.estimate));
+        screen.lines(outline_table(&outline, &file.job.source));
+        match outline.why_nothing(&file.job.source) {
+            Some(why) => screen.say(format!("no rows to send: {why}")),
+            None => screen.say(estimate::in_short(&outline.estimate)),
+        }
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
+        screen.works_on(&run);
         Ok((run, connection))
     }
+}
+
+fn ready(opened: (Run, Connection)) -> Begun {
+    Begun::Ready(Box::new(opened))
+}
+
+/// Says that a finished run has done what was asked for, and gives its exit code. An output that is gone is written again from what the run
+/// keeps, which is free.
+pub(crate) fn nothing_to_do(
+    finished: &Finished,
+    until: Until,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
+    let folder = finished.folder.display();
+    screen.say(format!("nothing to do: the job has not changed since the run {folder} was finished"));
+    let code = if until == Until::Sent || finished.failed == 0 { explain::DONE } else { explain::PARTLY };
+    if finished.failed > 0 {
+        let rows = plural(finished.failed, "row", "rows");
+        screen.warn(format!("{rows} of it did not succeed; `rowmill status {folder}` and the output say why"));
+    }
+    if until != Until::Sent && !finished.output.exists() {
+        screen.say("its output is gone, and written again from the answers that the run keeps");
+        let (mut run, notes) = Run::open(&finished.folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
+        notes.iter().for_each(|note| screen.warn(note));
+        return match export::export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {
+            Export::Done(done) => summary::show(&run, &done, screen),
+            Export::Healable(_) => Err(Error::Bug("rows were to be sent again, and nobody asked for that".to_owned()).into()),
+        };
+    }
+    let (view, _) = rowmill::pipeline::view::view(&finished.folder, Timestamp::now())?;
+    if screen.json {
+        let mut document = serde_json::to_value(&view.manifest).unwrap_or_default();
+        document["nothing_to_do"] = true.into();
+        screen.json(&document);
+    } else if until != Until::Sent {
+        let output = finished.output.canonicalize().unwrap_or_else(|_| finished.output.clone());
+        screen.data(output.display().to_string());
+    }
+    screen.say("--again sends all rows again, and pays for them again");
+    Ok(code)
 }
 
 /// Uploads the files that the requests name, once all rows have been found good, and compiles the job with their ids.
@@ -196,6 +299,7 @@ pub(crate) struct NewPlan<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) origin: String,
     pub(crate) simulated: bool,
+    pub(crate) narrowed: bool,
     pub(crate) max_cost: Option<Money>,
 }
 
@@ -209,8 +313,9 @@ pub(crate) fn plan_at(
     screen: &Screen,
 ) -> Result<Outline, Failure> {
     let nonce = Nonce::new(fastrand::u64(..));
-    let NewPlan { folder, origin, simulated, max_cost } = plan;
-    let new = NewRun { folder, file, prepared, nonce: &nonce, origin, simulated, max_cost, now: Timestamp::now() };
+    let NewPlan { folder, origin, simulated, narrowed, max_cost } = plan;
+    let now = Timestamp::now();
+    let new = NewRun { folder, file, prepared, nonce: &nonce, origin, simulated, narrowed, max_cost, now };
     let planner = |scratch: PathBuf| foresight.planner(file, prepared, &nonce, scratch, screen);
     Ok(new.plan(planner, |planner, outline| foresight.count(connection, planner, outline))?)
 }
@@ -255,6 +360,7 @@ impl<'a> Way<'a> {
 /// Opens a run and the way to its provider.
 pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
+    screen.works_on(&run);
     notes.iter().for_each(|note| screen.warn(note));
     if run.unsent_batches() > 0 {
         // What was in service when the run was planned may be gone when its rest is sent.
@@ -289,7 +395,11 @@ pub(crate) fn carry_on(
 ) -> Result<u8, Failure> {
     let job_folder = state.join(&run.plan().job_name);
     let (hand, stop) = Stop::new();
-    connection.spawn(listen_for_ctrl_c(hand, screen.voice()));
+    signals::leave_orderly();
+    connection.spawn(async move {
+        signals::wanted().await;
+        let _ = hand.send(true);
+    });
     let driver = Driver {
         api: &connection.api,
         clock: &SystemClock,
@@ -308,17 +418,22 @@ pub(crate) fn carry_on(
             Err(error) => {
                 // What stopped the run is worth more than that its summary cannot be written either.
                 let _ = run.write_manifest(Timestamp::now());
-                return Err(Failure::UnderWay(error));
+                return Err(error.into());
             }
         };
         let is_over = matches!(standing, Standing::Complete | Standing::Short);
-        if !is_over || until == Until::Sent {
+        // Where nothing is to be sent, nothing is to be waited for either.
+        let is_left_to_collect = until == Until::Sent && run.plan().counts.requests > 0;
+        if !is_over || is_left_to_collect {
             run.write_manifest(Timestamp::now())?;
             return Ok(leave(run, standing, screen));
         }
         // What waits to be sent again is not planned a second time, and of a run that was called back nothing is.
         let policy = if run.has_unsent_retries() || run.state().is_canceled() { Policy::none() } else { job_wants.clone() };
-        match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen).map_err(Failure::UnderWay)? {
+        let exported = export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen).inspect_err(|_| {
+            let _ = run.write_manifest(Timestamp::now());
+        });
+        match exported? {
             Export::Done(summary) => {
                 screen.finish();
                 let code = summary::show(run, &summary, screen)?;
@@ -326,7 +441,7 @@ pub(crate) fn carry_on(
             }
             Export::Healable(pieces) => {
                 let healing = heal::heal(run, pieces.into_iter().map(|(piece, _)| piece), &policy, Timestamp::now());
-                let healing = healing.map_err(Failure::UnderWay)?;
+                let healing = healing?;
                 screen.finish();
                 say_healing(&healing, screen);
             }
@@ -372,7 +487,9 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
             explain::DOUBT
         }
         Standing::Interrupted => {
-            screen.say(format!("interrupted; the batches live on. `rowmill run {folder}` goes on"));
+            screen.say(format!(
+                "interrupted; submitted batches keep running at the provider. `rowmill run {folder}` resumes the run"
+            ));
             explain::INTERRUPTED
         }
         Standing::Short => {
@@ -389,18 +506,6 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
             screen.say(format!("`rowmill collect {folder}` fetches what has ended, `rowmill run {folder}` waits for it"));
             explain::UNFINISHED
         }
-    }
-}
-
-/// The first Ctrl-C asks to leave at the next safe place, the second leaves at once: the journal makes that safe too.
-async fn listen_for_ctrl_c(hand: tokio::sync::watch::Sender<bool>, say: impl Fn(&str)) {
-    if tokio::signal::ctrl_c().await.is_err() {
-        return;
-    }
-    let _ = hand.send(true);
-    say("\nleaving at the next safe place; batches live on. Ctrl-C again leaves at once");
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(explain::INTERRUPTED.into());
     }
 }
 

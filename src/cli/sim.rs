@@ -1,11 +1,13 @@
 //! `rowmill sim`: the simulator as a server of its own.
 
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::durable;
-use rowmill::simulator::{Faults, Simulator, SimulatorSpec};
+use rowmill::simulator::{self, Faults, Simulator, SimulatorSpec};
 
 use super::args::Sim;
 use super::explain::{self, Failure};
@@ -26,19 +28,31 @@ pub(crate) fn run(args: &Sim, catalog: &Arc<Catalog>, screen: &Screen) -> Result
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|e| cannot("start the runtime", &e))?;
     runtime.block_on(async {
-        let running = Simulator::start(spec, args.listen)
-            .await
-            .map_err(|e| Failure::words(explain::CHANGE, e.to_string(), "choose another address with --listen"))?;
+        let running = Simulator::start(spec, args.listen).await.map_err(|e| cannot_start(&e))?;
         if screen.json {
             screen.json(&serde_json::json!({ "base_url": running.base_url() }));
         } else {
             screen.data(format!("export ANTHROPIC_BASE_URL={}\nexport ANTHROPIC_API_KEY=simulated", running.base_url()));
         }
         screen.say("SIMULATED: nothing is sent anywhere, nothing is paid, answers are made up. Ctrl-C ends it.");
-        let _ = tokio::signal::ctrl_c().await;
+        super::signals::wanted().await;
         running.stop().await;
         Ok(explain::DONE)
     })
+}
+
+fn cannot_start(error: &simulator::Error) -> Failure {
+    let simulator::Error::Listen { address, cause } = error else {
+        return Failure::words(explain::CHANGE, explain::with_causes(&error.to_string(), error.source()), "");
+    };
+    let why = match cause.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there already".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        io::ErrorKind::PermissionDenied => "ports below 1024 are for privileged programs".to_owned(),
+        _ => cause.to_string(),
+    };
+    let hint = "choose another port with --listen, such as `--listen 127.0.0.1:0` for any that is free";
+    Failure::words(explain::CHANGE, format!("cannot listen on {address}: {why}"), hint)
 }
 
 fn cannot(what: &str, error: &dyn std::error::Error) -> Failure {

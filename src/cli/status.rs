@@ -1,17 +1,19 @@
 //! `rowmill status`: where the runs stand.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rowmill::cost::Money;
 use rowmill::journal::{self, Manifest};
 use rowmill::ledger::{self, Entry, Ledger};
 use rowmill::pipeline::view::{MoneyView, RunView, view};
+use rowmill::pipeline::{Error, in_one_line};
+use serde_json::{Value, json};
 
 use super::args::{Common, Status};
 use super::explain::{self, Failure};
 use super::layout::Column;
-use super::screen::{Screen, count, duration, table, usd};
+use super::screen::{Screen, count, duration, shown, shown_to, table, usd};
 use super::target::run_of;
 
 pub(crate) fn run(args: &Status, common: &Common, screen: &Screen) -> Result<u8, Failure> {
@@ -49,17 +51,17 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
         return Ok(explain::DONE);
     }
     let manifest = &view.manifest;
-    screen.data(format!("job        {}", manifest.job));
-    screen.data(format!("run        {}{}", manifest.run, if manifest.simulated { " (SIMULATED)" } else { "" }));
+    screen.data(format!("job        {}", shown(&manifest.job)));
+    screen.data(format!("run        {}{}", shown(&manifest.run), if manifest.simulated { " (SIMULATED)" } else { "" }));
     screen.data(format!("state      {}", in_words(&manifest.state)));
     screen.data(format!("rows       {}", rows(manifest)));
     if let Some(money) = &view.money {
-        let most = money.most_usd.map(|most| format!("; at the very most {}", usd(most))).unwrap_or_default();
+        let most = money.most_usd.map(|most| format!("; worst case {}", usd(most))).unwrap_or_default();
         let (spent, reserved) = (usd(money.spent_usd), usd(money.reserved_usd));
         screen.data(format!("cost       {spent} spent, {reserved} reserved for batches in flight{most}"));
     }
     if let Some(output) = &manifest.output {
-        screen.data(format!("output     {}", output.display()));
+        screen.data(format!("output     {}", shown_to(&output.display().to_string(), 1_000)));
     }
     let batches = view.batches.iter().map(|batch| {
         vec![
@@ -88,31 +90,28 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
 }
 
 fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
-    let folders = journal::all_runs(state)?;
+    let runs = journal::all_runs(state)?;
     let entries = entries(state, screen);
-    let mut views: Vec<RunView> =
-        folders.iter().filter_map(|run| view(&run.path, Timestamp::now()).ok().map(|(view, _)| view)).collect();
-    views.iter_mut().for_each(|view| view.add_money(&entries));
+    let views = runs.into_iter().map(|run| match view(&run.path, Timestamp::now()) {
+        Ok((mut view, notes)) => {
+            notes.iter().for_each(|note| screen.warn(format!("{}: {note}", view.manifest.run)));
+            view.add_money(&entries);
+            Ok(view)
+        }
+        Err(error) => Err((run.path, error)),
+    });
+    let views: Vec<Result<RunView, (PathBuf, Error)>> = views.collect();
+    // A run that cannot be read may have batches in flight: whoever looks must not take it for none.
+    let code = if views.iter().any(Result::is_err) { explain::CHANGE } else { explain::DONE };
     if screen.json {
-        screen.json(&views);
-        return Ok(explain::DONE);
+        let documents: Vec<Value> = views.iter().map(document).collect();
+        screen.json(&documents);
+        return Ok(code);
     }
     if views.is_empty() {
         screen.say(format!("there are no runs in `{}`", state.display()));
-        return Ok(explain::DONE);
+        return Ok(code);
     }
-    let rows = views.iter().map(|view| {
-        let manifest = &view.manifest;
-        vec![
-            manifest.job.clone(),
-            manifest.run.clone(),
-            in_words(&manifest.state),
-            count(manifest.rows),
-            format!("{} of {} saved", view.collected(), view.batches.len()),
-            money(view.money.as_ref()),
-            if manifest.simulated { "simulated".to_owned() } else { String::new() },
-        ]
-    });
     let columns = [
         Column::Text("job"),
         Column::Id("run"),
@@ -122,8 +121,45 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
         Column::Number("cost"),
         Column::Text(""),
     ];
-    screen.data(table(&columns, rows));
-    Ok(explain::DONE)
+    screen.data(table(&columns, views.iter().map(line)));
+    for (folder, error) in views.iter().filter_map(|view| view.as_ref().err()) {
+        let problem = shown_to(&in_one_line(error), 1_000);
+        screen.warn(format!("the run {} cannot be read: {problem}", shown_to(&folder.display().to_string(), 1_000)));
+    }
+    Ok(code)
+}
+
+/// A run as a line of the table; one that cannot be read has its name and nothing else.
+fn line(view: &Result<RunView, (PathBuf, Error)>) -> Vec<String> {
+    let view = match view {
+        Ok(view) => view,
+        Err((folder, _)) => {
+            let name = |path: Option<&Path>| {
+                path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+            };
+            let mut cells = vec![name(folder.parent()), name(Some(folder)), "cannot be read".to_owned()];
+            cells.resize(7, String::new());
+            return cells;
+        }
+    };
+    let manifest = &view.manifest;
+    vec![
+        manifest.job.clone(),
+        manifest.run.clone(),
+        in_words(&manifest.state),
+        count(manifest.rows),
+        format!("{} of {} saved", view.collected(), view.batches.len()),
+        money(view.money.as_ref()),
+        if manifest.simulated { "simulated".to_owned() } else { String::new() },
+    ]
+}
+
+/// A run as data; one that cannot be read has its folder and its problem.
+fn document(view: &Result<RunView, (PathBuf, Error)>) -> Value {
+    match view {
+        Ok(view) => serde_json::to_value(view).unwrap_or_else(|error| json!({ "problem": error.to_string() })),
+        Err((folder, error)) => json!({ "folder": folder, "problem": in_one_line(error) }),
+    }
 }
 
 /// How many rows the run has, and what became of them where that is known.

@@ -7,7 +7,7 @@ use rowmill::pipeline::drive::Until;
 
 use super::args::{Common, Submit};
 use super::explain::Failure;
-use super::run::{Start, carry_on, resubmit_doubtful};
+use super::run::{Begun, Start, carry_on, nothing_to_do, resubmit_doubtful};
 use super::screen::Screen;
 
 pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
@@ -18,9 +18,13 @@ pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen
         select: &args.select,
         max_cost: args.budget.max_cost,
         calibrate: None,
+        again: args.again,
         catalog,
     };
-    let (mut run, connection) = start.begin(common, screen)?;
+    let (mut run, connection) = match start.begin(common, screen)? {
+        Begun::Ready(ready) => *ready,
+        Begun::Over(finished) => return nothing_to_do(&finished, Until::Sent, common, catalog, screen),
+    };
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
     }

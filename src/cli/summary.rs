@@ -13,13 +13,16 @@ use rowmill::estimate::share;
 use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
-use rowmill::pipeline::{Run, export::Summary};
+use rowmill::pipeline::Run;
+use rowmill::pipeline::export::Summary;
+use rowmill::pipeline::failures::Failures;
+use rowmill::pipeline::standing::{Less, SetAside};
 use rowmill::template::prompt::SystemSpec;
 use serde_json::{Value, json};
 
 use super::explain::{self, Failure};
 use super::layout::Column;
-use super::screen::{Screen, count, plural, table, usd};
+use super::screen::{Screen, count, plural, shown, shown_to, table, usd};
 
 /// Rows shown of an output.
 const ROWS: usize = 5;
@@ -40,6 +43,9 @@ pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, 
     }
     if summary.path.is_none() {
         screen.warn("the output is held back: fewer rows succeeded than `output.min_success` asks for");
+    }
+    if let Some(aside) = &summary.set_aside {
+        tell_set_aside(run, aside, screen);
     }
     tell_empty(run, summary, screen);
     if code == explain::PARTLY {
@@ -161,7 +167,7 @@ fn is_cached(run: &Run) -> bool {
 fn by_status(summary: &Summary) -> String {
     let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
     let statuses: Vec<String> = statuses.map(|s| format!("{} {s}", count(summary.totals.count(*s)))).collect();
-    statuses.join(", ")
+    if statuses.is_empty() { "0".to_owned() } else { statuses.join(", ") }
 }
 
 /// How many answers say nothing: they succeeded, so no exit code tells of them.
@@ -191,7 +197,23 @@ fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// Which rows did not succeed, and what can be done about those that another try may heal.
+/// Why the output is not where the job wants it, and how it gets there.
+fn tell_set_aside(run: &Run, aside: &SetAside, screen: &Screen) {
+    let why = match aside.why {
+        Less::Simulated => "the answers of this run are simulated, and those in it are not".to_owned(),
+        Less::Fewer { ours, theirs } => {
+            format!("{} succeeded in it, and {} in this run", plural(theirs, "row", "rows"), count(ours))
+        }
+        Less::Unfinished => "this run did not come to its end, and what it holds is not known to be less".to_owned(),
+    };
+    screen.warn(format!(
+        "`{}` stays as it is: {why}; this output is written beside it\n  `rowmill export {} --replace` puts it in place",
+        aside.instead_of.display(),
+        run.folder().display()
+    ));
+}
+
+/// Which rows did not succeed, why the first of them did not, and what can be done.
 fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
     let failed = summary.totals.rows - summary.totals.count(Status::Succeeded);
     let prefix = &run.reading().output.prefix;
@@ -200,36 +222,65 @@ fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
         plural(failed, "row did", "rows did"),
         by_status(summary)
     );
-    let rows_of = |class: Class| match class {
-        Class::Truncated => summary.totals.count(Status::Truncated) - summary.without_room,
-        class => summary.totals.count(status_of(class)),
-    };
-    let healable = Class::ALL.iter().filter(|class| rows_of(**class) > 0);
-    let healable: Vec<&str> = healable.map(|class| class.as_str()).collect();
-    if !healable.is_empty() {
-        let folder = run.folder().display();
-        words += &format!("\n  `rowmill retry {folder} --class {}` sends them again", healable.join(","));
-    }
-    if summary.without_room > 0 {
-        words += &format!(
-            "\n  {} cut off with all the room that the model or `retry.truncated` allows: sending them again cannot help; \
-             shorten the prompt or ask for less",
-            plural(summary.without_room, "row was", "rows were")
-        );
+    for line in first_failure(&summary.failures).into_iter().chain(ways_out(run, &summary.failures)) {
+        words += &format!("\n  {line}");
     }
     screen.warn(words);
 }
 
-/// The status that rows of a class have.
-fn status_of(class: Class) -> Status {
-    match class {
-        Class::Expired => Status::Expired,
-        Class::ServerError => Status::Errored,
-        Class::Missing => Status::Missing,
-        Class::Truncated => Status::Truncated,
-        Class::Invalid => Status::Invalid,
-        Class::Canceled => Status::Canceled,
+/// The first row that failed, in the words of who refused it.
+pub(crate) fn first_failure(failures: &Failures) -> Option<String> {
+    let first = failures.first.as_ref()?;
+    let number = format!("row {}", count(first.row + 1));
+    // Without key columns the row's number is its key.
+    let key = if first.key == format!("row {}", first.row + 1) { String::new() } else { format!(" ({})", shown(&first.key)) };
+    let kind = first.error_type.as_ref().map(|kind| format!(" `{}`", shown(kind))).unwrap_or_default();
+    let said = first.error.as_ref().map(|said| format!(": {}", shown_to(said, 500))).unwrap_or_default();
+    Some(format!("the first: {number}{key}, {}{kind}{said}", first.status))
+}
+
+/// What can be done about rows that failed, by cause: what is free first. No command stands here that would send nothing.
+pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
+    let folder = shown_to(&run.folder().display().to_string(), 1_000);
+    let rows = |class| failures.by_class.get(&class).copied().filter(|&rows| rows > 0);
+    let were = |n| plural(n, "row", "rows");
+    let mut ways = Vec::new();
+    if let Some(n) = rows(Class::Missing) {
+        ways.push(format!(
+            "{} without a result line: `rowmill collect {folder}` looks for results that are still to be had, which is free; \
+             `rowmill retry {folder} --class missing` sends them again, and pays twice for those that were billed",
+            were(n)
+        ));
     }
+    if let Some(n) = rows(Class::Invalid) {
+        let job = shown_to(&run.plan().job_path.display().to_string(), 1_000);
+        ways.push(format!(
+            "{} with an answer that does not fit: correct the schema or `[answer]` in the job file, and `rowmill export {job}` reads the \
+             answers again, which is free; `rowmill retry {folder} --class invalid` asks again, which is paid for",
+            were(n)
+        ));
+    }
+    let again = [Class::Expired, Class::ServerError, Class::Truncated, Class::Canceled];
+    let again: Vec<(Class, u64)> = again.into_iter().filter_map(|class| Some((class, rows(class)?))).collect();
+    if !again.is_empty() {
+        let classes: Vec<&str> = again.iter().map(|(class, _)| class.as_str()).collect();
+        let n = again.iter().map(|(_, n)| n).sum();
+        ways.push(format!("`rowmill retry {folder} --class {}` sends {} again", classes.join(","), were(n)));
+    }
+    if failures.without_room > 0 {
+        ways.push(format!(
+            "{} cut off with all the room that the model or `retry.truncated` allows: sending them again cannot help; \
+             shorten the prompt or ask for less",
+            plural(failures.without_room, "row was", "rows were")
+        ));
+    }
+    if failures.for_good > 0 {
+        ways.push(format!(
+            "{} would fail again in the same way: correct the request or the row first",
+            plural(failures.for_good, "request", "requests")
+        ));
+    }
+    ways
 }
 
 /// The first rows of a Parquet output as a table: the key, the text, the answer and the status.

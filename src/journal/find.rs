@@ -19,8 +19,8 @@ pub struct RunSummary {
     pub path: PathBuf,
     /// When it was planned; where the plan cannot be read, when its folder was changed last.
     pub created_at: Timestamp,
-    /// Whether its batches go to the simulator in the process itself; a run whose plan cannot be read counts as one that goes elsewhere.
-    pub in_process: bool,
+    /// Whether its batches go to the simulator in the process itself; `None` if its plan cannot be read, which may hide either.
+    pub in_process: Option<bool>,
     /// Where it stands; `None` if that cannot be read.
     pub stage: Option<Stage>,
     /// Whether nothing is left to do: its output is in its place, and its manifest says so. The manifest is written last, so a process
@@ -56,13 +56,27 @@ pub fn all_runs(state: &Path) -> Result<Vec<RunSummary>, Error> {
 /// # Errors
 /// When the folder cannot be read, or a run in the way cannot: it may have batches under way.
 pub fn latest_unfinished(state: &Path, job_name: &str, in_process: bool) -> Result<Option<RunSummary>, Error> {
-    let Some(mut run) = runs_of(state, job_name)?.into_iter().find(|run| !run.finished && run.in_process == in_process) else {
+    let is_meant = |run: &RunSummary| !run.finished && run.in_process.is_none_or(|own| own == in_process);
+    let Some(mut run) = runs_of(state, job_name)?.into_iter().find(is_meant) else {
         return Ok(None);
     };
     match run.problem.take() {
         Some(problem) => Err(problem),
         None => Ok(Some(run)),
     }
+}
+
+/// The plan of the run in a folder of runs that wrote an output last. Runs that cannot be read are passed over: what they wrote is unknown.
+#[must_use]
+pub fn writer_of(runs: &Path, output: &Path) -> Option<Plan> {
+    let wrote = |folder: PathBuf| {
+        let (run, plan, _) = RunDir::open(&folder).ok()?;
+        let state = Journal::read(&run.journal(), &plan).ok()?.state;
+        let (export, _) = state.export()?;
+        (export.path.as_deref() == Some(output)).then_some((export.at, plan))
+    };
+    let folders = folders_in(runs).unwrap_or_default().into_iter().filter(|folder| is_run(folder));
+    folders.filter_map(wrote).max_by_key(|(at, _)| *at).map(|(_, plan)| plan)
 }
 
 fn newest_first(mut runs: Vec<RunSummary>) -> Vec<RunSummary> {
@@ -88,14 +102,14 @@ fn summary(path: PathBuf) -> RunSummary {
     let mut summary = RunSummary {
         created_at: changed(&path).unwrap_or(Timestamp::UNIX_EPOCH),
         path,
-        in_process: false,
+        in_process: None,
         stage: None,
         finished: false,
         problem: None,
     };
     let plan = RunDir::open(&summary.path).map(|(run, plan, _)| (run, plan));
     if let Ok((_, plan)) = &plan {
-        (summary.created_at, summary.in_process) = (plan.created_at, plan.is_in_process());
+        (summary.created_at, summary.in_process) = (plan.created_at, Some(plan.is_in_process()));
     }
     match plan.and_then(|(run, plan)| state_of(&run, &plan)) {
         Ok((state, is_told)) => (summary.stage, summary.finished) = (Some(state.stage()), state.is_finished() && is_told),

@@ -34,13 +34,13 @@ use std::io;
 use std::path::PathBuf;
 
 pub use event::{Entry, Event};
-pub use find::{RunSummary, all_runs, latest_unfinished, runs_of};
+pub use find::{RunSummary, all_runs, latest_unfinished, runs_of, writer_of};
 pub use gate::{CanaryLimits, Gate, GateKind, Verdict};
 pub use lock::{Lock, Owner};
 pub use log::{History, Journal, LineFault};
 pub use manifest::{BillSummary, CacheSummary, GateSummary, Manifest, Measured};
 pub use plan_file::{HashedFile, HeadFile, Plan, PlanCounts, SourceFile};
-pub use run_dir::{Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
+pub use run_dir::{COLUMNS_NAME, Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
 pub use state::{Batch, BatchState, Export, GateState, Impossible, Remote, Stage, State, Step};
 
 /// Version of the files in a run directory. Older versions are read as long as that is possible, newer ones are refused.
@@ -149,11 +149,11 @@ impl Error {
                 "put the run's own journal back: the one here belongs to another run"
             }
             Error::Line { .. } | Error::Impossible { .. } => {
-                "nothing was sent or changed; put the file back from a copy, or take out by hand what does not belong, \
+                "nothing was sent or changed now; put the file back from a copy, or take out by hand what does not belong, \
                  after comparing it with the batches the provider lists"
             }
             Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
-                "nothing was sent or changed; put the file back from a copy, or move the run's folder away to plan anew \
+                "nothing was sent or changed now; put the file back from a copy, or move the run's folder away to plan anew \
                  (what it has sent is then paid again)"
             }
             Error::Broken { .. } => "make room or mend the disk, then run the same command again: what was sent is looked up",

@@ -65,8 +65,11 @@ pub struct Plan {
     pub counts: PlanCounts,
     /// What one batch may hold.
     pub limits: Limits,
-    /// The output.
+    /// The output that the job names. A trial is written beside it.
     pub output: PathBuf,
+    /// Whether it was typed beside the job which of its rows to take: then it is a trial, whatever comes of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub narrowed: bool,
     /// What it was expected to cost, and the date of the prices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,

@@ -152,6 +152,9 @@ pub fn spool_name(piece: u32) -> String {
     format!("{piece:05}.parquet")
 }
 
+/// The file in the folder of spool files that keeps the columns of the output where a run has no rows, and so no piece.
+pub const COLUMNS_NAME: &str = "columns.parquet";
+
 /// Whether the folder is that of a run, be it damaged. Plans in the making are none.
 #[must_use]
 pub fn is_run(path: &Path) -> bool {

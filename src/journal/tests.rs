@@ -61,6 +61,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         counts: PlanCounts { rows: 6, requests: 4, unsent: BTreeMap::from([("too_large".to_owned(), 2)]), filtered: 1 },
         limits: Limits { max_requests: 2, max_bytes: 1_000 },
         output: "out.parquet".into(),
+        narrowed: false,
         gates: Vec::new(),
         cache: None,
         estimate: None,
@@ -530,6 +531,8 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
     assert!(runs[2].problem.is_some() && !runs[2].finished && runs[2].created_at == z_plan.created_at);
     fs::remove_file(z.plan()).unwrap();
     assert!(latest().unwrap_err().to_string().contains("`plan.json` is missing"));
+    // Without its plan it may be of either kind.
+    assert!(latest_unfinished(state, "job", true).unwrap_err().to_string().contains("`plan.json` is missing"));
 }
 
 #[test]

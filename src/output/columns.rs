@@ -56,7 +56,12 @@ pub(super) enum Value {
     Made(fn(&JoinedRow<'_>) -> Option<String>),
     /// US dollars, counted in millionths of a millionth.
     Money(fn(&JoinedRow<'_>) -> Option<i64>),
+    /// Whether the answers of the run are made up: the same for all rows, so that a row says it wherever it is copied to.
+    Simulated,
 }
+
+/// The name of the column that says whether a row is simulated. A simulated run has it unasked.
+pub(super) const SIMULATED: &str = "simulated";
 
 /// The columns, in the order they have in the output.
 pub const COLUMNS: [Column; 20] = [
@@ -184,7 +189,7 @@ pub const COLUMNS: [Column; 20] = [
 ];
 
 /// The columns that a job can ask for, in the order they have behind the others.
-pub const EXTRA: [ExtraColumn; 13] = [
+pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "thinking",
@@ -302,6 +307,15 @@ pub const EXTRA: [ExtraColumn; 13] = [
         },
         wanted: NOTHING,
     },
+    ExtraColumn {
+        column: Column {
+            name: SIMULATED,
+            meaning: "whether the answers are made up by the simulator; a simulated run has the column unasked, in every format",
+            nullable: false,
+            value: Value::Simulated,
+        },
+        wanted: NOTHING,
+    },
 ];
 
 const NOTHING: Wanted = Wanted { thinking: false, citations: false, tool_calls: false, message: false, words: false };
@@ -352,6 +366,7 @@ impl Column {
             Value::Word(_) | Value::Text(_) | Value::Made(_) => DataType::Utf8,
             Value::Count(_) => DataType::Int64,
             Value::Money(_) => DataType::Decimal128(MONEY.0, MONEY.1),
+            Value::Simulated => DataType::Boolean,
         }
     }
 
@@ -365,6 +380,7 @@ impl Column {
             Value::Word(_) | Value::Text(_) | Value::Made(_) => "text".to_owned(),
             Value::Count(_) => "integer (64 bits)".to_owned(),
             Value::Money(_) => format!("decimal({}, {})", MONEY.0, MONEY.1),
+            Value::Simulated => "boolean".to_owned(),
         }
     }
 }

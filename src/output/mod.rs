@@ -29,7 +29,8 @@
 //! | binary | as is | as is | base64 | base64 |
 //! | lists, structs, maps | as is | as is | JSON | as is |
 //! | NaN and infinities | as is | as is | `NaN`, `inf` | `null` |
-//! | metadata (the input's, run, job, simulated) | in the footer | in the schema | nowhere | nowhere |
+//! | metadata (the input's, run, job) | in the footer | in the schema | nowhere | nowhere |
+//! | simulated | in the footer, and the column `_rm_simulated` | in the schema, and the column | the column | the column |
 //!
 //! Text that a spreadsheet would take for a formula (`=`, `+`, `-`, `@` first) is written as it is: changing it would corrupt data
 //! for every other reader. `output.escape_formulas` puts a `'` before it, for tables that go to a spreadsheet.
@@ -54,7 +55,7 @@ use std::path::PathBuf;
 use ::arrow::datatypes::DataType;
 
 pub use columns::{COLUMNS, Column, EXTRA, ExtraColumn, documentation, extra_documentation, wanted};
-pub use place::check_writable;
+pub use place::{beside, check_writable};
 pub use rows::RowBuilders;
 pub use schema::{Origin, OutputSchema};
 pub use spec::{Compression, Format, KeptColumns, OutputSpec};

@@ -20,6 +20,28 @@ pub fn check_writable(path: &Path) -> Result<(), Error> {
     tempfile::tempfile_in(&folder).map(drop).map_err(|source| Error::Place { folder, source })
 }
 
+/// A name beside an output for what must not take its place: `out.parquet` and `trial` make `out.trial.parquet`.
+///
+/// ```
+/// use std::path::Path;
+/// use rowmill::output::beside;
+///
+/// assert_eq!(beside(Path::new("a/out.parquet"), "trial"), Path::new("a/out.trial.parquet"));
+/// assert_eq!(beside(Path::new("my.out.csv"), "simulated"), Path::new("my.out.simulated.csv"));
+/// assert_eq!(beside(Path::new("out"), "trial"), Path::new("out.trial"));
+/// ```
+#[must_use]
+pub fn beside(path: &Path, word: &str) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(word);
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
 /// The file that will be written: what a link points to, so that the link stays one.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder};
+use arrow::array::{ArrayRef, BooleanBuilder, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder};
 use arrow::datatypes::DataType;
 
 use super::columns::{Column, Value};
@@ -57,6 +57,7 @@ enum Builder {
     Text(StringBuilder),
     Count(Int64Builder),
     Money(Decimal128Builder),
+    Flag(BooleanBuilder),
 }
 
 impl RowBuilders {
@@ -89,7 +90,7 @@ impl RowBuilders {
         let calls = row.outcome().and_then(|outcome| outcome.details.as_ref()).map_or(&[][..], |details| &details.tool_calls);
         self.bytes += calls.iter().map(|call| call.input.len()).sum::<usize>();
         for (column, builder) in &mut self.columns {
-            self.bytes += builder.append(column.value, row);
+            self.bytes += builder.append(column.value, row, self.schema.simulated());
         }
         self.rows += 1;
     }
@@ -137,6 +138,7 @@ impl RowBuilders {
 impl Builder {
     fn new(data_type: &DataType, capacity: usize) -> Builder {
         match data_type {
+            DataType::Boolean => Builder::Flag(BooleanBuilder::with_capacity(capacity)),
             DataType::Int64 => Builder::Count(Int64Builder::with_capacity(capacity)),
             DataType::Decimal128(..) => {
                 Builder::Money(Decimal128Builder::with_capacity(capacity).with_data_type(data_type.clone()))
@@ -146,7 +148,7 @@ impl Builder {
     }
 
     /// Appends a value; gives back the bytes of text it took.
-    fn append(&mut self, value: Value, row: &JoinedRow<'_>) -> usize {
+    fn append(&mut self, value: Value, row: &JoinedRow<'_>, simulated: bool) -> usize {
         match (self, value) {
             (Builder::Text(builder), Value::Word(of) | Value::Text(of)) => {
                 let text = of(row);
@@ -162,6 +164,7 @@ impl Builder {
                 builder.append_option(of(row).map(|count| i64::try_from(count).unwrap_or(i64::MAX)));
             }
             (Builder::Money(builder), Value::Money(of)) => builder.append_option(of(row).map(i128::from)),
+            (Builder::Flag(builder), Value::Simulated) => builder.append_value(simulated),
             _ => unreachable!("the builder was made for the column's type"),
         }
         0
@@ -172,6 +175,7 @@ impl Builder {
             Builder::Text(builder) => Arc::new(builder.finish()),
             Builder::Count(builder) => Arc::new(builder.finish()),
             Builder::Money(builder) => Arc::new(builder.finish()),
+            Builder::Flag(builder) => Arc::new(builder.finish()),
         }
     }
 }

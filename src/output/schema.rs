@@ -59,6 +59,7 @@ pub struct OutputSchema {
     answers: usize,
     /// The columns of the run, those that the job asks for behind the others.
     run: Arc<[&'static Column]>,
+    simulated: bool,
     schema: SchemaRef,
     /// What the input's files say of themselves.
     metadata: Arc<[(String, String)]>,
@@ -94,6 +95,7 @@ impl OutputSchema {
             source: Arc::new(input.clone()),
             answers: answer.len(),
             run,
+            simulated: spec.simulated,
             schema: Arc::new(Schema::new(fields)),
         })
     }
@@ -183,6 +185,11 @@ impl OutputSchema {
 
     pub(super) fn answers(&self) -> usize {
         self.answers
+    }
+
+    /// Whether the answers are made up.
+    pub(super) fn simulated(&self) -> bool {
+        self.simulated
     }
 
     /// The columns of the run.

@@ -45,6 +45,9 @@ pub struct OutputSpec {
     /// How Parquet is compressed; `zstd` (level 1) if left out: a third smaller than snappy for a fifth more time.
     #[serde(default)]
     pub compression: Option<Compression>,
+    /// Whether the answers are made up. That is a fact of the run, which no job can set.
+    #[serde(skip)]
+    pub simulated: bool,
 }
 
 fn default_prefix() -> String {
@@ -70,7 +73,18 @@ impl OutputSpec {
             row_group_rows: default_row_group_rows(),
             escape_formulas: false,
             compression: None,
+            simulated: false,
         }
+    }
+
+    /// The output of a run on the simulator: each row says so, in the column [`SIMULATED`](super::columns::SIMULATED).
+    #[must_use]
+    pub fn of_simulated_run(mut self) -> OutputSpec {
+        self.simulated = true;
+        if !self.extra.iter().any(|extra| extra == columns::SIMULATED) {
+            self.extra.push(columns::SIMULATED.to_owned());
+        }
+        self
     }
 
     /// The format: as said, or as the file's name tells.

@@ -109,9 +109,23 @@ impl OutputWriter {
     /// # Errors
     /// [`Error::Write`], and [`Error::Incomplete`] after a write that failed. What was at the path stays as it was then.
     pub fn finish(self) -> Result<OutputSummary, Error> {
+        let path = self.path.clone();
+        self.finish_as(&path)
+    }
+
+    /// As [`OutputWriter::finish`], under another name in the same folder: where what is written turns out not to be worth the place it
+    /// was meant for.
+    ///
+    /// # Errors
+    /// As [`OutputWriter::finish`].
+    pub fn finish_as(mut self, path: &Path) -> Result<OutputSummary, Error> {
+        if path != self.path {
+            self.target = place::target(path)?;
+            self.path = path.to_path_buf();
+        }
         let Some(sink) = self.sink else { return Err(Error::Incomplete { path: self.path }) };
         let written = guarded(|| sink.finish()).and_then(|pending| {
-            pending.commit()?;
+            pending.commit_as(&self.target)?;
             Ok(std::fs::metadata(&self.target)?.len())
         });
         match written {

@@ -22,9 +22,11 @@ use crate::outcome::{Outcome, Status};
 use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
 use crate::provider::anthropic::result_line::{self, LineError};
 
+use super::failures::Failures;
 use super::heal::{Lengths, Policy};
 use super::learn::{self, Observer};
 use super::progress::{Listener, Progress};
+use super::standing::{self, SetAside};
 use super::{Error, Run, collect};
 
 /// Why a row was not sent whose batch the budget held back.
@@ -41,10 +43,12 @@ pub struct Summary {
     pub totals: Totals,
     /// Rows left out because an earlier row has their key. The job wants that, so they do not count as failures.
     pub left_out: u64,
-    /// Rows whose answers were cut off and cannot get more room, so that no retry helps.
-    pub without_room: u64,
     /// What the run was expected to cost beside what it did.
     pub comparison: Option<Comparison>,
+    /// Rows that did not succeed, by what can be done about them; those left out on purpose are not among them.
+    pub failures: Failures,
+    /// Why the output is not in its place, where something better stands there.
+    pub set_aside: Option<SetAside>,
 }
 
 impl Summary {
@@ -85,8 +89,14 @@ pub fn export(
     let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], Answers::fields), &spec)?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
-    let mut summary =
-        Summary { path: Some(path.clone()), totals: Totals::default(), left_out: 0, without_room: 0, comparison: None };
+    let mut summary = Summary {
+        path: Some(path.clone()),
+        totals: Totals::default(),
+        left_out: 0,
+        comparison: None,
+        failures: Failures::default(),
+        set_aside: None,
+    };
     let mut healable = Vec::new();
     let retries = Retries { policy, lengths: Lengths::of(run, policy) };
     let mut observer = Observer::new(&columns, run.plan().counts.requests);
@@ -117,7 +127,9 @@ pub fn export(
         return Ok(Export::Done(Box::new(summary)));
     }
     writer.note("rowmill.cost_usd", &summary.totals.bill.total().total().to_string());
-    let written = writer.finish()?;
+    let (place, set_aside) = standing::place(run, &summary, &path, &spec);
+    let written = writer.finish_as(&place)?;
+    (summary.path, summary.set_aside) = (Some(written.path.clone()), set_aside);
     run.record(now, Event::Exported { path: written.path, rows: written.rows, by_status: summary.totals.statuses.clone() })?;
     run.keep_summary(&summary);
     run.write_manifest(now)?;
@@ -181,6 +193,9 @@ impl<'a> Piece<'a> {
         let mut healable = 0;
         for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
             let rows = rows?;
+            if listener.is_leaving() {
+                return Err(Error::Interrupted);
+            }
             let mut from = 0;
             let mut observed = observer.rows(&rows.columns);
             for row in 0..rows.len() {
@@ -188,11 +203,14 @@ impl<'a> Piece<'a> {
                 if request.unsent.is_none() && is_held(rows.row_index.value(row)) {
                     request.unsent = Some(HELD);
                 }
-                summary.left_out += u64::from(request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:")));
+                let is_left_out = request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:"));
+                summary.left_out += u64::from(is_left_out);
                 let joined = joiner.row(request)?;
                 let has_room = retries.lengths.has_room(&joined);
+                if joined.status != Status::Succeeded && !is_left_out {
+                    summary.failures.push(&rows, row, &joined, has_room);
+                }
                 healable += u64::from(has_room && retries.policy.wants(&joined));
-                summary.without_room += u64::from(!has_room && joined.status == Status::Truncated);
                 observed.push(row, &joined);
                 builders.append(&joined);
                 if builders.is_full() || row + 1 == rows.len() {

@@ -22,7 +22,9 @@ mod doubt;
 mod downloads;
 pub mod drive;
 pub mod export;
+pub mod failures;
 pub mod faults;
+pub mod finished;
 pub mod gates;
 pub mod heal;
 mod leading;
@@ -41,6 +43,7 @@ pub mod rescue;
 pub mod run;
 pub mod shared;
 mod split;
+pub mod standing;
 pub mod submit;
 mod survey;
 pub mod upload;
@@ -136,9 +139,6 @@ pub enum Error {
         /// How many.
         files: usize,
     },
-    /// The source has no rows to send.
-    #[error("no rows: {0}")]
-    NoRows(String),
     /// The run's job, templates or source are no longer what they were when it was planned.
     #[error("the job has changed since run `{run}` was planned")]
     Changed {
@@ -195,6 +195,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A person wanted to stop while rows were planned or written. Nothing was sent by the step, and nothing of it is left.
+    #[error("interrupted")]
+    Interrupted,
     /// Something that cannot happen did.
     #[error("{0}: this is a bug in rowmill")]
     Bug(String),

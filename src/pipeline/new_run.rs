@@ -40,6 +40,8 @@ pub struct NewRun<'a> {
     pub origin: String,
     /// Whether that is the simulator.
     pub simulated: bool,
+    /// Whether it was typed beside the job which of its rows to take.
+    pub narrowed: bool,
     /// Most that it may cost, where a person typed it.
     pub max_cost: Option<Money>,
     /// When it is planned.
@@ -103,6 +105,7 @@ impl NewRun<'_> {
             },
             limits,
             output: absolute(&self.prepared.output_path),
+            narrowed: self.narrowed,
             estimate: Some(outline.estimate.clone()),
             max_cost: self.max_cost,
             home: PathBuf::new(),

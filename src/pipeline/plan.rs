@@ -26,7 +26,7 @@ use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
 use crate::request::keys::OnDuplicate;
-use crate::source::Rows;
+use crate::source::{Rows, SourceSpec};
 
 use super::Error;
 use super::faults::{Causes, Faults};
@@ -74,6 +74,22 @@ pub struct Outline {
     /// Rows for the provider to count, where they were asked for.
     #[serde(skip)]
     pub sample: Vec<Sampled>,
+}
+
+impl Outline {
+    /// Why there is no row to send, where there is none. That is no error: a night may have no new rows.
+    #[must_use]
+    pub fn why_nothing(&self, source: &SourceSpec) -> Option<String> {
+        if self.requests > 0 {
+            return None;
+        }
+        Some(match (source.limit, self.rows_read) {
+            _ if self.rows > 0 => format!("all {} are set aside", self.rows),
+            (Some(0), _) => "the limit is 0".to_owned(),
+            (_, 0) => "the source has columns and no rows".to_owned(),
+            (_, read) => format!("`where` holds for none of {read}"),
+        })
+    }
 }
 
 /// One batch as it was cut.
@@ -178,6 +194,7 @@ impl Planner<'_> {
         let mut packer = PieceMaker::new(self, &estimator, spool)?;
         let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
         let rows = std::iter::from_fn(|| scan.next()).flat_map(|rows| match rows {
+            Ok(_) if self.listener.is_leaving() => vec![Err(Error::Interrupted)],
             Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(Error::from(error))],
         });
@@ -363,6 +380,9 @@ impl<'a> PieceMaker<'a> {
         self.rows += rendered.lines.len() as u64;
         self.faults.absorb(rendered.faults);
         self.remarks.absorb(rendered.remarks);
+        if self.planner.listener.is_leaving() {
+            return Err(Error::Interrupted);
+        }
         if self.faults.enough() {
             return Err(Error::Rows(Box::new(std::mem::take(&mut self.faults))));
         }
@@ -478,12 +498,10 @@ impl<'a> PieceMaker<'a> {
                 return Err(Error::DuplicateKeys(Box::new(self.planner.shared_keys(&found)?)));
             }
         }
-        if self.rows == 0 {
-            return Err(Error::NoRows(match (self.planner.file.job.source.limit, rows_read) {
-                (Some(0), _) => "the limit is 0".to_owned(),
-                (_, 0) => "the source has a header and nothing below it".to_owned(),
-                (_, read) => format!("`where` holds for none of {read}"),
-            }));
+        if let (0, Some(folder)) = (self.rows, self.spool) {
+            // No piece keeps the columns of the output, and an output without rows has them all the same.
+            let path = folder.join(crate::journal::COLUMNS_NAME);
+            SpoolWriter::create(&path, 0, Arc::clone(&self.head), &self.planner.prepared.kept)?.finish()?;
         }
         let sizes: Vec<u32> = self.cuts.iter().map(|cut| cut.requests).collect();
         let gates = self.leading.gates(&sizes);

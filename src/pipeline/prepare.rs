@@ -72,6 +72,9 @@ impl Prepared {
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();
         let requests = compile(file, &source, catalog, &uploads)?;
+        // Before the columns: a source that reads the job's own output would have all of them twice.
+        let output_path = file.resolve(&job.output.path);
+        check_replaces_nothing(file, &source, &requests, &output_path)?;
         warnings.extend_from_slice(requests.warnings());
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
@@ -84,10 +87,10 @@ impl Prepared {
                  other readers of the output take them for one name"
             )
         }));
+        // A simulated run has one column more, and its name is kept free for it.
+        OutputSchema::new(schema, answers, &job.output_spec().of_simulated_run())?;
         let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
-        let output_path = file.resolve(&job.output.path);
         output::check_writable(&output_path)?;
-        check_replaces_nothing(file, &source, &requests, &output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
         source.check_readable(&read)?;
         let shared = SharedReport::new(catalog, &requests, &job.request);
@@ -154,6 +157,13 @@ fn prefill(messages: &[MessageSpec]) -> Option<String> {
 
 /// Makes sure that the output takes the place of nothing that the job reads.
 fn check_replaces_nothing(file: &JobFile, source: &Source, requests: &Requests, output: &Path) -> Result<(), Error> {
+    // Trials are written beside the output, and are not to be read either.
+    std::iter::once(output.to_path_buf())
+        .chain(super::reading::OWN_NAMES.map(|word| output::beside(output, word)))
+        .try_for_each(|output| check_replaces_nothing_at(file, source, requests, &output))
+}
+
+fn check_replaces_nothing_at(file: &JobFile, source: &Source, requests: &Requests, output: &Path) -> Result<(), Error> {
     // What is not there yet replaces nothing.
     let Ok(real) = output.canonicalize() else { return Ok(()) };
     let is_output = |path: &Path| path.canonicalize().is_ok_and(|path| path == real);

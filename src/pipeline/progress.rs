@@ -178,6 +178,11 @@ pub fn wait_in_words(wait: Duration) -> String {
 pub trait Listener: Sync {
     /// Called from the working threads, often; must be quick.
     fn hear(&self, progress: Progress<'_>);
+
+    /// Whether a person wants to stop. Steps that neither send nor wait look at it between two stretches of rows.
+    fn is_leaving(&self) -> bool {
+        false
+    }
 }
 
 /// Hears nothing.

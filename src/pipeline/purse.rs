@@ -252,7 +252,10 @@ impl Run {
     }
 
     /// What everything that is still to be sent costs.
-    pub(crate) fn left_to_send(&self) -> Result<Bounds, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Batch`] when a spool file cannot be read; [`Error::NoPrice`].
+    pub fn left_to_send(&self) -> Result<Bounds, Error> {
         let mut sum = Bounds::default();
         for batch in self.state().left_to(Step::Submit) {
             let Bounds { low, likely, high, most } = self.expected(batch.number())?;

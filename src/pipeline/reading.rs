@@ -3,16 +3,26 @@
 //! Answers are paid for once and kept as they came. Whoever finds that a pointer, an expression, a schema or a column was wrong reads them
 //! anew, for nothing. What was sent cannot change any more: tools and the beginning of the answer are those of the plan.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::job::JobFile;
 use crate::journal::Plan;
 use crate::outcome::answer::{AnswerPlan, Answers};
-use crate::output::OutputSpec;
+use crate::output::{self, OutputSpec};
 use crate::request::schema;
 
 use super::Error;
 use super::new_run::{KeptJob, absolute};
+
+/// What stands in the name of an output whose answers are made up.
+pub(super) const SIMULATED: &str = "simulated";
+/// What stands in the name of an output of some of the job's rows only.
+const TRIAL: &str = "trial";
+
+/// What stands in the name of an output that tells less than the one in its place.
+pub(super) const INCOMPLETE: &str = "incomplete";
+/// All that can stand in the name of an output which is not in its place.
+pub(super) const OWN_NAMES: [&str; 3] = [SIMULATED, TRIAL, INCOMPLETE];
 
 /// How answers are read, and what is written.
 #[derive(Debug, Clone)]
@@ -28,8 +38,8 @@ pub struct Reading {
 impl Reading {
     /// As the run was planned.
     pub(super) fn of_plan(plan: &Plan, kept: &KeptJob) -> Reading {
-        let output = OutputSpec { columns: crate::output::KeptColumns::All, ..kept.job.output_spec() };
-        Reading { answer: plan.answer.clone(), output, path: plan.output.clone() }
+        let output = OutputSpec { columns: output::KeptColumns::All, ..kept.job.output_spec() };
+        Reading { answer: plan.answer.clone(), output: marked(plan, output), path: place(plan, &plan.output) }
     }
 
     /// Whether answers become columns.
@@ -50,6 +60,22 @@ impl Reading {
         Answers::compile(&answer)?;
         let output = file.job.output_spec();
         output.check()?;
-        Ok(Reading { answer, output, path: absolute(&file.resolve(&file.job.output.path)) })
+        let path = place(plan, &absolute(&file.resolve(&file.job.output.path)));
+        Ok(Reading { answer, output: marked(plan, output), path })
+    }
+}
+
+/// The output with the mark that each row of a simulated run has.
+fn marked(plan: &Plan, output: OutputSpec) -> OutputSpec {
+    if plan.simulated { output.of_simulated_run() } else { output }
+}
+
+/// Where a run is written whose job names an output: a trial never stands in for it. One that is simulated and narrowed is first of all
+/// simulated.
+fn place(plan: &Plan, output: &Path) -> PathBuf {
+    match plan {
+        plan if plan.is_in_process() => output::beside(output, SIMULATED),
+        plan if plan.narrowed => output::beside(output, TRIAL),
+        _ => output.to_path_buf(),
     }
 }

@@ -65,6 +65,8 @@ pub struct Run {
     ignores_canary: bool,
     reading: Reading,
     last_summary: Option<Summary>,
+    /// Whether a person wants the output in its place whatever stands there.
+    replaces: bool,
     _lock: Lock,
 }
 
@@ -76,13 +78,13 @@ impl Run {
     pub fn open(folder: &Path, now: Timestamp, means: &Means) -> Result<(Run, Vec<String>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
-        clear_away_what_a_crash_left(&dir, &plan.output);
         let (journal, more) = Journal::open(&dir.journal(), &plan)?;
         notes.extend(more);
         let kept: KeptJob = serde_json::from_value(plan.job.clone())
             .map_err(|source| crate::journal::Error::Damaged { path: dir.plan(), source })?;
         let head = dir.read_head(&plan.head)?;
         let reading = Reading::of_plan(&plan, &kept);
+        clear_away_what_a_crash_left(&dir, &reading.path);
         let purse = Purse::open(dir.path(), &plan.run, means, kept.job.budget.clone(), plan.max_cost)?;
         let mut run = Run {
             catalog: Arc::clone(&means.catalog),
@@ -97,6 +99,7 @@ impl Run {
             ignores_canary: false,
             reading,
             last_summary: None,
+            replaces: false,
             _lock: lock,
         };
         run.follow_all(now)?;
@@ -117,6 +120,15 @@ impl Run {
     /// Takes note that a person wants everything to be sent, whatever the first rows came to.
     pub fn ignore_canary(&mut self) {
         self.ignores_canary = true;
+    }
+
+    /// Takes note that a person wants the output in its place, even if it tells less than what stands there.
+    pub fn replace_output(&mut self) {
+        self.replaces = true;
+    }
+
+    pub(crate) fn replaces_output(&self) -> bool {
+        self.replaces
     }
 
     pub(crate) fn ignores_canary(&self) -> bool {
@@ -348,6 +360,12 @@ impl Run {
         self.state().batches().iter().all(|batch| batch.remote.is_none() && batch.intents == batch.refusals)
     }
 
+    /// How often a batch was about to be sent, or was.
+    #[must_use]
+    pub fn create_calls(&self) -> u64 {
+        view::calls(self.state())
+    }
+
     /// Whether the provider knows a batch of the run.
     pub(crate) fn has_remotes(&self) -> bool {
         self.state().batches().iter().any(|batch| batch.remote.is_some())
@@ -475,7 +493,7 @@ impl Run {
     pub(crate) fn kept_columns(&self) -> Result<SchemaRef, Error> {
         match self.plan.pieces.first() {
             Some(piece) => Ok(Arc::clone(SpoolReader::open(&self.spool_path(piece.piece))?.columns())),
-            None => Err(Error::NoRows("no row was left to send, so there is no output to write".to_owned())),
+            None => Ok(Arc::clone(SpoolReader::open(&self.dir.spool().join(crate::journal::COLUMNS_NAME))?.columns())),
         }
     }
 
@@ -522,11 +540,16 @@ impl Run {
         let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
         let (spent, reserved) = self.spent_and_reserved();
         (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
-        if let Some(Summary { totals, comparison, .. }) = &self.last_summary {
+        if let Some(Summary { totals, comparison, set_aside, .. }) = &self.last_summary {
             (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
             manifest.empty_answers = Some(totals.empty);
             manifest.cost_usd = Some(totals.bill.total().total());
             manifest.estimate = comparison.clone();
+            manifest.notes.extend(
+                set_aside
+                    .as_ref()
+                    .map(|aside| format!("the output is not at {}, where a better one stands", aside.instead_of.display())),
+            );
             manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
             manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
             manifest.notes.extend(notes_on(totals));

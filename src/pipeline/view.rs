@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cost::Money;
-use crate::journal::{Batch, BatchState, CacheSummary, FORMAT, GateSummary, Journal, Manifest, Plan, RunDir, Stage, State};
+use crate::journal::{Batch, BatchState, CacheSummary, FORMAT, GateSummary, Journal, Manifest, Plan, RunDir, Stage, State, Step};
 use crate::ledger::Entry;
 use crate::outcome::{Status, Usage};
 
@@ -112,7 +112,7 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
             left => format!("the results of batch {} vanish in {} hours: collect them now", b.batch, left.unwrap_or(0) / 3_600),
         })
         .collect();
-    warnings.extend(notes(&state));
+    warnings.extend(notes(&state).into_iter().chain(not_sent(&state)));
     let mut manifest = manifest(&plan, &state, dir.path(), now);
     if let Some(written) = Manifest::read(&dir)? {
         (manifest.usage, manifest.updated_at) = (written.usage, written.updated_at);
@@ -123,6 +123,19 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
         RunView { folder: dir.path().to_path_buf(), manifest, batches, money: most_of(&plan), warnings },
         notes_of_dir.iter().map(ToString::to_string).collect(),
     ))
+}
+
+/// How often a batch of a run was about to be sent, or was; `None` where its journal cannot be read.
+#[must_use]
+pub fn create_calls(folder: &Path) -> Option<u64> {
+    let (dir, plan, _) = RunDir::open(folder).ok()?;
+    let state = Journal::read(&dir.journal(), &plan).ok()?.state;
+    Some(calls(&state))
+}
+
+/// How often a batch was about to be sent, or was.
+pub(super) fn calls(state: &State) -> u64 {
+    state.batches().iter().map(|batch| u64::from(batch.intents).max(u64::from(batch.remote.is_some()))).sum()
 }
 
 fn most_of(plan: &Plan) -> Option<MoneyView> {
@@ -171,8 +184,22 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         next_action: next_action(state.stage(), folder),
         created_at: plan.created_at,
         updated_at: now,
-        notes: notes(state),
+        notes: notes(state).into_iter().chain(no_rows(plan)).chain(not_sent(state)).collect(),
     }
+}
+
+/// That some batches of a run are sent and others are not, be it for the budget or because somebody left.
+fn not_sent(state: &State) -> Option<String> {
+    let left: Vec<&Batch> = state.left_to(Step::Submit).collect();
+    let has_begun = state.batches().iter().any(|batch| batch.remote.is_some());
+    let requests: u64 = left.iter().map(|batch| u64::from(batch.piece.requests)).sum();
+    let batches = if left.len() == 1 { "batch" } else { "batches" };
+    (has_begun && !left.is_empty()).then(|| format!("{} {batches} with {requests} requests not sent yet", left.len()))
+}
+
+/// That a run has nothing to send, which no count of rows by status says.
+fn no_rows(plan: &Plan) -> Option<String> {
+    (plan.counts.requests == 0).then(|| "no rows to send".to_owned())
 }
 
 /// What was decided about the prompt cache, where something is cached.

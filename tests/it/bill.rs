@@ -129,9 +129,9 @@ fn a_model_without_a_price_stops_before_anything_is_sent() {
 fn a_price_file_that_cannot_be_used_names_file_model_and_key() {
     let work = Workdir::new().with_rows(3);
     for (text, said) in [
-        ("[models.claude-haiku-4-5.prices]\ninput = '-1'\n", "`-1` is not a decimal such as `0.125`\nin `prices.input`"),
+        ("[models.claude-haiku-4-5.prices]\ninput = '-1'\n", "`-1` is not a decimal such as `0.125`\n  in `prices.input`"),
         ("[models.claude-haiku-4-5.prices]\ninptu = '1'\n", "unknown field `inptu`"),
-        ("[models.'claude-2.1'.prices]\ninput = '1'\n", "missing field `output`\nin `prices`"),
+        ("[models.'claude-2.1'.prices]\ninput = '1'\n", "missing field `output`\n  in `prices`"),
         ("[models.claude-haiku-4-5.prices]\ninput = 1.5\n", "in `prices.input`"),
         ("[server_tools]\nweb_serach = '1'\n", "`server_tools` cannot be read\n  caused by: unknown field `web_serach`"),
         ("[models.claude-haiku-4-5.prices\n", "line 1"),

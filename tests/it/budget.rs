@@ -109,10 +109,10 @@ fn the_budget_may_be_raised_while_a_run_is_under_way_and_the_job_changed_before(
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("`budget.day_usd` is $0.0001");
     let job = work.read("job.toml");
     work.write("job.toml", job.replace("0.0001", "\"0.0001\"").replace("the text", "this text"));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("it is planned anew").says("`budget.day_usd` is $0.0001");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("it is planned again").says("`budget.day_usd` is $0.0001");
     work.write("job.toml", job.replace("0.0001", "1_000.5").replace("the text", "this text"));
     let done = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    assert!(!done.stderr.contains("planned anew"), "{}", done.stderr);
+    assert!(!done.stderr.contains("planned again"), "{}", done.stderr);
     check_ledger(&work);
 }
 
@@ -147,7 +147,7 @@ fn with_partial_the_batches_that_fit_are_sent_and_the_rest_when_there_is_room() 
 fn with_partial_and_no_room_at_all_nothing_is_written() {
     let (work, sim) = (with_job("[budget]\non_limit = \"partial\"\nrun_usd = 0\n"), Sim::start());
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("does not fit into the budget");
-    assert!(!work.path("out.parquet").exists() && sim.ledger().batches.is_empty());
+    assert!(!work.output("out.parquet").exists() && sim.ledger().batches.is_empty());
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_ledger_that_was_edited_or_is_newer_stops_everything_before_it_is_sent() {
         std::fs::write(work.path(".rowmill/ledger.sqlite"), &whole).unwrap();
         rusqlite::Connection::open(work.path(".rowmill/ledger.sqlite")).unwrap().execute_batch(sql).unwrap();
         for command in ["run", "submit"] {
-            work.rowmill_at(&sim.url(), &[command, "job.toml"]).expect(2).says(said).says("hint: ");
+            work.rowmill_at(&sim.url(), &[command, "job.toml", "--again"]).expect(2).says(said).says("hint: ");
         }
         work.rowmill(&["cost"]).expect(2).says(said);
     }

@@ -43,7 +43,7 @@ fn plan(work: &Workdir, more: &[&str]) -> Value {
 }
 
 fn run(work: &Workdir) -> Value {
-    work.rowmill(&["run", "job.toml", "--simulate", "--json"]).expect(0).json()
+    work.rowmill(&["run", "job.toml", "--simulate", "--again", "--json"]).expect(0).json()
 }
 
 /// Tokens of all prompts as they were billed.

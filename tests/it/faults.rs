@@ -540,7 +540,10 @@ fn ctrl_c_leaves_batches_alive_and_says_how_to_go_on() {
 
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    Finished::from(child.wait_with_output().unwrap()).expect(130).says("batches live on").says("rowmill run");
+    Finished::from(child.wait_with_output().unwrap())
+        .expect(130)
+        .says("submitted batches keep running at the provider")
+        .says("rowmill run");
     assert_eq!(sim.ledger().batches.len(), 3);
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
     check_output(&work, &sim, ROWS);

@@ -46,7 +46,7 @@ fn writes_each_format_by_its_extension() {
     let work = Workdir::new().with_rows(5);
     work.write("job.toml", JOB.replace("out.parquet", "out.arrow"));
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    assert!(std::fs::read(work.path("out.arrow")).unwrap().starts_with(b"ARROW1"));
+    assert!(std::fs::read(work.output("out.arrow")).unwrap().starts_with(b"ARROW1"));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn says_that_it_was_simulated_in_the_output_too() {
     // A simulator that was started for itself is known by what it answers.
     beside.rowmill_at(&Sim::start().url(), &["run", "job.toml"]).expect(0).says("SIMULATED");
     for work in [alone, beside] {
-        let file = std::fs::File::open(work.path("out.parquet")).unwrap();
+        let file = std::fs::File::open(work.output("out.parquet")).unwrap();
         let reader = SerializedFileReader::new(file).unwrap();
         let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap();
         let simulated = metadata.iter().find(|kv| kv.key == "rowmill.simulated").and_then(|kv| kv.value.clone());
@@ -137,7 +137,7 @@ fn sends_in_one_step_and_fetches_in_another() {
     work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 10\n"));
     work.rowmill(&["submit", "job.toml", "--simulate", "--processing", "1h"]).expect(5);
     work.rowmill(&["collect", "job.toml"]).expect(5);
-    assert!(!work.path("out.parquet").exists());
+    assert!(!work.output("out.parquet").exists());
 
     let work = Workdir::new().with_rows(30);
     work.rowmill(&["submit", "job.toml", "--simulate"]).expect(5);

@@ -55,7 +55,7 @@ impl Workdir {
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+        fs::read_to_string(self.output(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
     /// Rows `T-1` … with a text each, and a job over them that asks for a sentence.
@@ -104,13 +104,22 @@ impl Workdir {
         command
     }
 
+    /// The output that the job calls by this name: the file itself, or that of a trial, which is written beside it. Which of them it is to
+    /// be, the tests in `outputs.rs` tell.
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        let trials = ["simulated", "trial"].map(|word| rowmill::output::beside(&path, word));
+        let found = std::iter::once(path.clone()).chain(trials).find(|path| path.exists());
+        found.unwrap_or(path)
+    }
+
     pub(crate) fn parquet(&self, name: &str) -> Table {
-        Table::read(&self.path(name))
+        Table::read(&self.output(name))
     }
 
     /// The key-value metadata in the footer of a Parquet file.
     pub(crate) fn parquet_metadata(&self, name: &str) -> BTreeMap<String, String> {
-        let file = File::open(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let file = File::open(self.output(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
         let pairs = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
         pairs.into_iter().filter_map(|pair| Some((pair.key, pair.value?))).collect()
