@@ -126,11 +126,20 @@ impl Pending {
     /// # Errors
     /// What the file system answers; the target is then as it was before.
     pub fn commit(self) -> io::Result<()> {
+        let target = self.target.clone();
+        self.commit_as(&target)
+    }
+
+    /// As [`Pending::commit`], under another name in the same folder.
+    ///
+    /// # Errors
+    /// As [`Pending::commit`].
+    pub fn commit_as(self, target: &Path) -> io::Result<()> {
         act();
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;
-        file.persist(&self.target).map_err(|e| e.error)?;
-        sync_dir(folder_of(&self.target))
+        file.persist(target).map_err(|e| e.error)?;
+        sync_dir(folder_of(target))
     }
 }
 

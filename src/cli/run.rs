@@ -16,7 +16,7 @@ use rowmill::pipeline::heal::{self, Policy};
 use rowmill::pipeline::new_run::NewRun;
 use rowmill::pipeline::plan::Outline;
 use rowmill::pipeline::upload::{self, Uploader};
-use rowmill::pipeline::{Error, Means, Prepared, Run, export};
+use rowmill::pipeline::{Error, Means, Prepared, Run, export, leftovers};
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
 use rowmill::template::prompt::uploads::Uploads;
@@ -77,7 +77,11 @@ impl<'a> Start<'a> {
     /// The run to work on, opened and locked, and the way to its provider.
     pub(crate) fn begin(&self, common: &Common, screen: &Screen) -> Result<(Run, Connection), Failure> {
         match Target::find(self.target, &common.state)? {
-            Target::Run(folder) => open(&folder, &common.state, self.way(), screen),
+            Target::Run(folder) => {
+                let opened = open(&folder, &common.state, self.way(), screen)?;
+                opened.0.check_not_abandoned()?;
+                Ok(opened)
+            }
             Target::Job(mut file) => {
                 select(&mut file, self.select);
                 let job_folder = common.state.join(&file.job.head.name);
@@ -112,6 +116,9 @@ impl<'a> Start<'a> {
         let mut prepared = Prepared::new(file, today(), self.catalog)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
         let origin = connection.as_ref().map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
+        if !self.simulate {
+            leftovers::check_no_run_is_gone(&common.state, &file.job.head.name, simulated)?;
+        }
         prepared.warnings.iter().for_each(|warning| screen.warn(warning));
         let runs = common.state.join(&file.job.head.name);
         journal::remove_abandoned_plans(&runs)?;
@@ -138,11 +145,12 @@ impl<'a> Start<'a> {
         let plan = NewPlan { folder: &folder, origin, simulated, max_cost: self.max_cost };
         let outline = plan_at(file, &prepared, plan, &foresight, connection.as_ref(), screen)?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
+        settle_given_up(&connection, self.way(), &common.state, screen);
         outline.cache.warning.iter().for_each(|warning| screen.warn(warning));
         screen.say(outline_table(&outline, &file.job.source));
         screen.say(estimate::in_short(&outline.estimate));
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
-        Ok((run, connection))
+        Ok((run.planned_now(), connection))
     }
 }
 
@@ -256,6 +264,12 @@ impl<'a> Way<'a> {
 pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
     notes.iter().for_each(|note| screen.warn(note));
+    let connection = connect(&run, state, way, screen)?;
+    Ok((run, connection))
+}
+
+/// The way to an opened run's provider.
+pub(crate) fn connect(run: &Run, state: &Path, way: Way<'_>, screen: &Screen) -> Result<Connection, Failure> {
     if run.unsent_batches() > 0 {
         // What was in service when the run was planned may be gone when its rest is sent.
         way.catalog.advice(&run.job().request.model, today()).iter().for_each(|advice| screen.warn(advice));
@@ -263,7 +277,7 @@ pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -
     if way.simulate && !run.plan().is_in_process() {
         return Err(Failure::words(
             explain::CHANGE,
-            format!("the run `{}` is not one of the built-in simulator", folder.display()),
+            format!("the run `{}` is not one of the built-in simulator", run.folder().display()),
             "go on with it without --simulate, or start another with the job file",
         ));
     }
@@ -275,7 +289,49 @@ pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -
         Connection::real(&wishes)?
     };
     run.check_origin(&connection.origin())?;
-    Ok((run, connection))
+    Ok(connection)
+}
+
+/// Looks once at what is in flight, and fetches what has ended or was not fetched in full: this costs nothing. Gives where the run stands.
+pub(crate) fn look_once(run: &mut Run, connection: &Connection, screen: &Screen) -> Result<Standing, Error> {
+    look_for(run, connection, Until::LookedOnce, None, screen)
+}
+
+/// Looks at what is in flight until all of it is fetched, or until the deadline.
+pub(crate) fn look_for(
+    run: &mut Run,
+    connection: &Connection,
+    until: Until,
+    deadline: Option<Timestamp>,
+    screen: &Screen,
+) -> Result<Standing, Error> {
+    let (_hand, stop) = Stop::new();
+    let driver = Driver {
+        api: &connection.api,
+        clock: &SystemClock,
+        listener: screen,
+        stop,
+        max_queued_requests: run.max_queued_requests(),
+        settle: run.settle(),
+        deadline,
+    };
+    let standing = connection.block_on(driver.drive(run, until));
+    screen.finish();
+    standing
+}
+
+/// Settles what the ledger holds for runs that were given up, as far as their batches have ended. What cannot be settled now is the next time.
+fn settle_given_up(connection: &Connection, way: Way<'_>, state: &Path, screen: &Screen) {
+    let Ok(holders) = leftovers::holders(state) else { return };
+    for folder in holders.into_iter().filter_map(|holder| holder.folder) {
+        let is_given_up = journal::stage_of(&folder) == Some(journal::Stage::Abandoned);
+        let Some((mut run, _)) = is_given_up.then(|| Run::open(&folder, Timestamp::now(), &way.means(state)).ok()).flatten() else {
+            continue;
+        };
+        if run.check_origin(&connection.origin()).is_ok() && look_once(&mut run, connection, screen).is_ok() {
+            let _ = run.write_manifest(Timestamp::now());
+        }
+    }
 }
 
 /// Drives an opened run as far as told, writes the output when everything is there, and says where it stands.
@@ -311,6 +367,10 @@ pub(crate) fn carry_on(
                 return Err(Failure::UnderWay(error));
             }
         };
+        if run.state().abandoned().is_some() {
+            run.write_manifest(Timestamp::now())?;
+            return Ok(leave_given_up(run, standing, screen));
+        }
         let is_over = matches!(standing, Standing::Complete | Standing::Short);
         if !is_over || until == Until::Sent {
             run.write_manifest(Timestamp::now())?;
@@ -318,7 +378,14 @@ pub(crate) fn carry_on(
         }
         // What waits to be sent again is not planned a second time, and of a run that was called back nothing is.
         let policy = if run.has_unsent_retries() || run.state().is_canceled() { Policy::none() } else { job_wants.clone() };
-        match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen).map_err(Failure::UnderWay)? {
+        let exported = match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen) {
+            Err(error) if run.replace_results(&error) => {
+                screen.warn(format!("{error}: fetching them again, which costs nothing"));
+                continue;
+            }
+            exported => exported,
+        };
+        match exported.map_err(Failure::UnderWay)? {
             Export::Done(summary) => {
                 screen.finish();
                 let code = summary::show(run, &summary, screen)?;
@@ -330,6 +397,27 @@ pub(crate) fn carry_on(
                 screen.finish();
                 say_healing(&healing, screen);
             }
+        }
+    }
+}
+
+/// Says where a run stands that was given up; its output is written on request alone.
+fn leave_given_up(run: &Run, standing: Standing, screen: &Screen) -> u8 {
+    let folder = run.folder().display();
+    if screen.json {
+        screen.json(&summary::of_run(run));
+    }
+    screen.say(run.standing_in_words());
+    match standing {
+        Standing::Complete => {
+            screen.say(format!("the run was given up; all that it sent is fetched, and `rowmill export {folder}` writes it"));
+            explain::DONE
+        }
+        Standing::Interrupted => explain::INTERRUPTED,
+        Standing::InDoubt => explain::DOUBT,
+        Standing::Short | Standing::Unfinished => {
+            screen.say(format!("the run was given up; `rowmill collect {folder}` fetches what it sent"));
+            explain::UNFINISHED
         }
     }
 }

@@ -168,8 +168,15 @@ fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
     );
     let healable = Class::ALL.iter().filter(|class| summary.totals.count(status_of(**class)) > 0);
     let healable: Vec<&str> = healable.map(|class| class.as_str()).collect();
+    let folder = run.folder().display();
+    let can_be_fetched = summary.totals.count(Status::Missing) > 0 && run.may_fetch_more(jiff::Timestamp::now());
+    if can_be_fetched {
+        words += &format!(
+            "\n  the provider may still have results of `missing` rows: `rowmill collect {folder}` asks again, which costs nothing"
+        );
+    }
+    let healable: Vec<&str> = healable.into_iter().filter(|class| !(can_be_fetched && *class == Class::Missing.as_str())).collect();
     if !healable.is_empty() {
-        let folder = run.folder().display();
         words += &format!("\n  `rowmill retry {folder} --class {}` sends them again", healable.join(","));
     }
     screen.warn(words);

@@ -125,6 +125,12 @@ pub enum Event {
         /// Its counters.
         counts: Counts,
     },
+    /// The batch, or its results, was not found after the time for which results are kept. Several of these, well apart, are needed
+    /// before its results are given up.
+    NotFound {
+        /// The batch.
+        batch: u32,
+    },
     /// The batch is over.
     Ended {
         /// The batch.
@@ -177,7 +183,7 @@ pub enum Event {
         /// Rows by what became of them.
         by_status: BTreeMap<Status, u64>,
     },
-    /// A person gave the run up. Nothing follows.
+    /// A person gave the run up. Nothing is sent after it; what was sent can still be fetched.
     Abandoned {
         /// Why.
         reason: String,
@@ -200,6 +206,7 @@ impl Event {
             | Event::Withdrawn { batch }
             | Event::CancelAsked { batch }
             | Event::Seen { batch, .. }
+            | Event::NotFound { batch }
             | Event::Ended { batch, .. }
             | Event::Collected { batch, .. }
             | Event::Lost { batch, .. }

@@ -65,6 +65,12 @@ pub fn latest_unfinished(state: &Path, job_name: &str, in_process: bool) -> Resu
     }
 }
 
+/// Where a run stands; `None` if that cannot be read.
+#[must_use]
+pub fn stage_of(folder: &Path) -> Option<Stage> {
+    summary(folder.to_path_buf()).stage
+}
+
 fn newest_first(mut runs: Vec<RunSummary>) -> Vec<RunSummary> {
     runs.sort_by(|a, b| Reverse(a.created_at).cmp(&Reverse(b.created_at)).then_with(|| b.path.cmp(&a.path)));
     runs

@@ -33,8 +33,11 @@ use super::{Error, Run};
 
 /// How far the provider's own clocks may be apart: batches made so long before what was known before the create call are looked at.
 const PROVIDER_CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
-/// How far our clock may be ahead of the provider's, where only ours tells when the call was made: more than any time zone.
-const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(26);
+/// How far our clock may be ahead of the provider's, where only ours tells when the call was made: longer than the provider keeps results,
+/// so that every batch whose results can tell whose it is is looked into.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(35 * 24);
+/// A batch in doubt for no longer than this cannot have lost its results to their age.
+const TOO_YOUNG_TO_BE_ARCHIVED: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 /// Batches a page: as many as there may be.
 const PAGE: u32 = 1000;
 /// Pages looked through at the most: a hundred thousand batches. A list that goes on settles nothing.
@@ -116,6 +119,7 @@ struct Look {
 /// Lists the batches that may be the lost one: not older than its create call, of its size, not known. `None` if it is time to leave.
 async fn candidates(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<Option<Look>, Error> {
     let oldest = oldest(run, batch);
+    let is_young = between(run.intended_at(batch), driver.clock.now()) < TOO_YOUNG_TO_BE_ARCHIVED;
     let requests = u64::from(run.piece(batch).requests);
     let mut look = Look { candidates: Vec::new(), is_whole: false };
     let mut after: Option<String> = None;
@@ -128,7 +132,9 @@ async fn candidates(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<Option
         let has_size = |b: &RemoteBatch| {
             b.request_counts.total() == requests || (b.request_counts.total() == 0 && b.processing_status != Processing::Ended)
         };
-        let may_be_it = |b: &RemoteBatch| b.created_at >= oldest && has_size(b) && !run.is_not(&b.id, batch);
+        let is_too_old = |b: &RemoteBatch| is_young && b.archived_at.is_some();
+        let may_be_it =
+            |b: &RemoteBatch| b.created_at >= oldest && has_size(b) && !is_too_old(b) && !run.is_not(&b.id, batch);
         look.candidates.extend(page.data.into_iter().filter(may_be_it));
         if is_past || !page.has_more || page.last_id.is_none() || page.last_id == after {
             look.is_whole = is_past || !page.has_more;
@@ -190,7 +196,7 @@ async fn whose(driver: &Driver<'_>, run: &Run, batch: u32, candidate: &RemoteBat
 
 /// The ids of the first result lines.
 #[derive(Debug, Default)]
-struct FirstLines {
+pub(crate) struct FirstLines {
     ids: Vec<String>,
     rest: Vec<u8>,
     bytes: usize,
@@ -198,11 +204,11 @@ struct FirstLines {
 }
 
 impl FirstLines {
-    fn is_enough(&self) -> bool {
+    pub(crate) fn is_enough(&self) -> bool {
         self.ids.len() >= LINES || self.bytes >= MAX_BYTES
     }
 
-    fn take(&mut self, chunk: &[u8]) {
+    pub(crate) fn take(&mut self, chunk: &[u8]) {
         self.bytes += chunk.len();
         let mut chunk = chunk;
         while let Some(end) = memchr::memchr(b'\n', chunk) {
@@ -216,7 +222,11 @@ impl FirstLines {
         self.rest.extend_from_slice(chunk);
     }
 
-    fn end(&mut self) {
+    pub(crate) fn into_ids(self) -> Vec<String> {
+        self.ids
+    }
+
+    pub(crate) fn end(&mut self) {
         let line = std::mem::take(&mut self.rest);
         if let Ok(id) = custom_id_of(line.trim_ascii()) {
             self.ids.push(id.into_owned());

@@ -16,7 +16,7 @@ use crate::provider::BatchApi;
 use crate::provider::retry::Clock;
 
 use super::progress::{Listener, Progress};
-use super::{Error, Run, collect, doubt, gates, purse, submit, watch as look};
+use super::{Error, Run, collect, doubt, gates, purse, resume, submit, watch as look};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and lets a small one end quickly.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -132,6 +132,7 @@ impl Driver<'_> {
             purse::check_before_the_first(run, self.clock.now())?;
             gates::announce(self, run, self.clock.now());
         }
+        resume::look_for_strays(self, run, until).await?;
         loop {
             if self.stop.is_set() {
                 return Ok(Standing::Interrupted);
@@ -152,9 +153,9 @@ impl Driver<'_> {
             if self.is_far_enough(run, until, &memory) {
                 gates::judge(self, run, false)?;
                 gates::check(run)?;
-                return Ok(standing(run));
+                return end(run, &memory);
             }
-            let Some(pause) = self.pause(run, &mut memory) else { return Ok(standing(run)) };
+            let Some(pause) = self.pause(run, &mut memory) else { return end(run, &memory) };
             if self.stop.or(self.clock.sleep(pause)).await.is_none() {
                 return Ok(Standing::Interrupted);
             }
@@ -199,7 +200,7 @@ impl Driver<'_> {
                 let must_leave = run.doubts().next().is_some() || !memory.pace.is_all_there_is(run);
                 (run.next_to_send(|_| true, &memory.pace.short).is_none() || must_leave) && !gates::is_awaited(self, run)
             }
-            Until::LookedOnce => true,
+            Until::LookedOnce => !memory.eyes.downloads.is_quick(run),
             Until::Fetched => {
                 let is_sending = run.next_to_send(|attempt| until.sends(attempt), &memory.pace.short).is_some()
                     || run.doubts().next().is_some();
@@ -232,6 +233,14 @@ impl Driver<'_> {
     pub(crate) fn note(&self, text: &str) {
         self.listener.hear(Progress::Note(text));
     }
+}
+
+/// Where the run stands when it is time to leave.
+///
+/// # Errors
+/// [`Error::Provider`] where results that are there cannot be fetched in full.
+fn end(run: &Run, memory: &Memory) -> Result<Standing, Error> {
+    memory.eyes.downloads.failure(run).map_or_else(|| Ok(standing(run)), Err)
 }
 
 fn standing(run: &Run) -> Standing {

@@ -10,6 +10,7 @@
 //! drive     the last four in a loop, until done or told to stop
 //! gates     leading batches → whether the rest may follow
 //! doubt     a create call without answer → the batch it made, or none      split     a batch too large → two
+//! resume    a run of an earlier process → batches of it that its journal does not know      evidence  what its other files tell of them
 //! ```
 //!
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it. Sending is logged before and
@@ -19,12 +20,15 @@ mod calibrate;
 pub mod collect;
 mod doubt;
 pub mod drive;
+mod evidence;
 pub mod export;
 pub mod faults;
 pub mod gates;
 pub mod heal;
 mod leading;
+pub mod leftovers;
 pub mod learn;
+mod lines;
 pub mod new_run;
 mod ordered;
 pub mod plan;
@@ -34,6 +38,7 @@ pub mod purse;
 pub mod reading;
 mod render;
 pub mod rescue;
+mod resume;
 pub mod run;
 pub mod shared;
 mod split;
@@ -139,6 +144,22 @@ pub enum Error {
         run: PathBuf,
         /// What changed.
         what: Vec<String>,
+    },
+    /// A person gave the run up: nothing more of it is sent.
+    #[error("the run `{}` was given up: nothing more of it is sent", .run.display())]
+    Abandoned {
+        /// The run.
+        run: PathBuf,
+    },
+    /// The ledger holds money for a run whose folder is gone, so what it sent may still be under way.
+    #[error("run {run} of this job is not in `{}`, and the ledger holds {reserved} for batches that it may have sent", .state.display())]
+    RunGone {
+        /// The run's id.
+        run: String,
+        /// The state directory.
+        state: PathBuf,
+        /// What is reserved for its batches.
+        reserved: crate::cost::Money,
     },
     /// A journal is to be rebuilt that is not broken.
     #[error("the journal of the run `{}` can be read: there is nothing to rescue", .run.display())]
