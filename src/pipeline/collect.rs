@@ -81,6 +81,11 @@ impl Downloads {
         run.ended().any(|(batch, _)| self.open.get(&batch).is_some_and(is_quick))
     }
 
+    /// Takes note that a batch was given up: it is looked for again by the next process.
+    pub(crate) fn lost(&mut self, batch: u32) {
+        self.looked_again.insert(batch);
+    }
+
     /// Why a batch that has ended is not collected, if there is one.
     pub(crate) fn failure(&self, run: &Run) -> Option<Error> {
         let failed = run.ended().find_map(|(batch, id)| Some((batch, id, self.open.get(&batch)?.error.clone()?)));
@@ -234,33 +239,38 @@ fn take(
     path: &Path,
     download: Download,
 ) -> Result<bool, Error> {
-    let Download { pending, counts, broke_off } = download;
+    let Download { mut pending, counts, broke_off } = download;
     let expected = run.expected_lines(batch);
     let is_whole = broke_off.is_none() && counts.torn == 0 && counts.lines >= expected;
     if is_whole && counts.missing == 0 {
         return keep(driver, run, batch, path, pending, counts).map(|()| true);
     }
-    let (pending, together, is_more) = tokio::task::block_in_place(|| with_earlier(run, batch, path, pending))?;
+    let (merged, together, is_more) = tokio::task::block_in_place(|| with_earlier(run, batch, path, &mut pending))?;
     if together.missing == 0 {
-        return keep(driver, run, batch, path, pending, together).map(|()| true);
+        return keep(driver, run, batch, path, merged, together).map(|()| true);
     }
     let words = match &broke_off {
         Some(error) => format!("broke off ({error})"),
         None => format!("have {} lines for {expected} requests", counts.lines - counts.torn),
     };
     let in_hand = together.lines;
+    let error = broke_off.unwrap_or_else(|| short(in_hand, expected));
+    let is_first = !run.is_fetched_again(batch);
+    let tries = not_now(driver, run, eyes, batch, Next::Short(error));
+    if is_whole && tries >= TRIES && is_first {
+        // As many lines as the counters tell, time and again, and an id without one: that is how they are.
+        return if counts.missing == together.missing {
+            keep(driver, run, batch, path, pending, counts).map(|()| true)
+        } else {
+            let together = LineCounts { lines: together.lines.max(counts.lines), ..together };
+            keep(driver, run, batch, path, merged, together).map(|()| true)
+        };
+    }
     if is_more {
         let so_far = run.lines_so_far_path(batch);
         // The lines go under another name until they are all.
         let cannot = |source| Error::File { doing: "save result lines in", path: so_far.clone(), source };
-        pending.commit_as(&so_far).map_err(cannot)?;
-    }
-    let error = broke_off.unwrap_or_else(|| short(in_hand, expected));
-    let tries = not_now(driver, run, eyes, batch, Next::Short(error));
-    if is_whole && tries >= TRIES && !run.is_fetched_again(batch) {
-        // As many lines as the counters tell, time and again, and an id without one: that is how they are.
-        let (pending, counts) = from_what_is_in_hand(run, batch, path)?;
-        return keep(driver, run, batch, path, pending, counts).map(|()| true);
+        merged.commit_as(&so_far).map_err(cannot)?;
     }
     driver.note(&format!(
         "the results of batch {batch} {words}; {in_hand} in hand; fetching them again{}",
@@ -276,7 +286,7 @@ fn short(lines: u64, expected: u64) -> ApiError {
 }
 
 /// Results that came, together with those that came before: the file, what its lines are, and whether they are more than before.
-fn with_earlier(run: &Run, batch: u32, path: &Path, mut pending: Pending) -> Result<(Pending, LineCounts, bool), Error> {
+fn with_earlier(run: &Run, batch: u32, path: &Path, pending: &mut Pending) -> Result<(Pending, LineCounts, bool), Error> {
     let cannot = |source| Error::File { doing: "save result lines in", path: path.to_path_buf(), source };
     let new = pending.reopen().map_err(cannot)?;
     let earlier = earlier_files(run, batch);
@@ -347,10 +357,12 @@ async fn missing(
         return Ok(());
     }
     if let Some(reason) = reason {
+        eyes.downloads.lost(batch);
         return lose(driver, run, batch, &reason);
     }
     let is_for_long = eyes.misses(driver, batch, id, "the results of ");
     if eyes.is_gone(driver, run, batch, is_for_long)? {
+        eyes.downloads.lost(batch);
         return lose(driver, run, batch, "the provider keeps results for 29 days, which are over, and does not find these");
     }
     if is_for_long {

@@ -110,7 +110,7 @@ fn adopt(driver: &Driver<'_>, run: &mut Run, batch: u32, found: &RemoteBatch, id
 
 /// What a look at the list shows.
 struct Look {
-    /// The batches that may be the lost one, those that have ended first.
+    /// The batches that may be the lost one, those that have ended first, and of these the oldest.
     candidates: Vec<RemoteBatch>,
     /// Whether the list was seen back to what was there before.
     is_whole: bool,
@@ -142,7 +142,8 @@ async fn candidates(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<Option
         }
         after = page.last_id;
     }
-    look.candidates.sort_by_key(|candidate| candidate.processing_status != Processing::Ended);
+    // The oldest first: rows that are sent again go in later batches, which may have the size and the ids of an earlier one.
+    look.candidates.sort_by_key(|candidate| (candidate.processing_status != Processing::Ended, candidate.created_at));
     Ok(Some(look))
 }
 
@@ -186,10 +187,8 @@ async fn whose(driver: &Driver<'_>, run: &Run, batch: u32, candidate: &RemoteBat
             }
         }
     }
-    for id in &lines.ids {
-        if run.has_id(batch, id)? {
-            return Ok(Whose::Ours(id.clone()));
-        }
+    if let Some(id) = run.proof_of(batch, &lines.ids)? {
+        return Ok(Whose::Ours(id.to_owned()));
     }
     Ok(if lines.ids.is_empty() || lines.is_broken { UNREADABLE } else { Whose::Anothers })
 }

@@ -56,7 +56,7 @@ pub fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> Result<
     }
 }
 
-/// Writes off what is held for a run whose folder is gone, by a person's decision: the money counts as spent, since nobody can tell. Gives
+/// Writes off what is held for a run whose folder is gone, by a person's decision: what it came to cannot be known. Gives
 /// the amount; `None` where the ledger holds nothing for such a run.
 ///
 /// # Errors

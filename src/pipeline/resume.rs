@@ -99,6 +99,8 @@ async fn candidates(driver: &Driver<'_>, run: &Run, targets: &[u32]) -> Result<O
         let others = ids_of_other_runs(run);
         found.retain(|b| !others.contains(&b.id.0));
     }
+    // The oldest first, as in `doubt.rs`.
+    found.sort_by_key(|b| b.created_at);
     Ok(Some(found))
 }
 
@@ -147,11 +149,9 @@ async fn look_into(driver: &Driver<'_>, run: &mut Run, targets: &[u32], candidat
         return Ok(true);
     };
     for batch in same {
-        for id in &ids {
-            if run.has_id(batch, id)? {
-                adopt(driver, run, batch, candidate, id)?;
-                return Ok(true);
-            }
+        if let Some(id) = run.proof_of(batch, &ids)? {
+            adopt(driver, run, batch, candidate, id)?;
+            break;
         }
     }
     Ok(true)

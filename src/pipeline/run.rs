@@ -559,9 +559,16 @@ impl Run {
         self.not_it.insert((batch, id));
     }
 
-    /// Whether a batch sends a request of this id.
-    pub(crate) fn has_id(&self, batch: u32, id: &str) -> Result<bool, Error> {
-        Ok(id.starts_with(self.plan.nonce.as_str()) && self.ids_of(batch)?.iter().flatten().any(|own| own == Some(id)))
+    /// Whether results with these ids are those of a batch, with an id that shows it: all that carry the run's nonce are ids that the batch
+    /// sends. Rows that are sent again keep their ids, so one id alone does not tell the batches of a run apart.
+    pub(crate) fn proof_of<'i>(&self, batch: u32, ids: &'i [String]) -> Result<Option<&'i str>, Error> {
+        let ours = || ids.iter().filter(|id| id.starts_with(self.plan.nonce.as_str()));
+        let Some(first) = ours().next() else { return Ok(None) };
+        let mut left: HashSet<&str> = ours().map(String::as_str).collect();
+        for sent in self.ids_of(batch)?.iter().flat_map(|ids| ids.iter().flatten()) {
+            left.remove(sent);
+        }
+        Ok(left.is_empty().then_some(first.as_str()))
     }
 
     /// The ids that a batch sends, in its order.

@@ -146,6 +146,7 @@ async fn retrieve(
     let is_for_long = eyes.misses(driver, batch, id, "");
     if eyes.is_gone(driver, run, batch, is_for_long)? {
         collect::lose(driver, run, batch, "the provider has not found it since its 29 days were over")?;
+        eyes.downloads.lost(batch);
         return Ok(None);
     }
     if is_for_long { Err(gone(run, error)) } else { Ok(None) }

@@ -56,8 +56,8 @@ fn in_state(state: &str) -> Case {
         }
         "collected" => {
             let (work, sim) = start("", "", Duration::ZERO);
-            std::fs::create_dir_all(work.path("out.parquet/in the way")).unwrap();
             let case = case((work, sim), &[(SUBMIT, 5)]);
+            std::fs::create_dir_all(case.work.path("out.parquet/in the way")).unwrap();
             case.work.rowmill_at(&case.sim.url(), &["collect", "job.toml", "--wait", "30s"]);
             std::fs::remove_dir_all(case.work.path("out.parquet")).unwrap();
             case

@@ -405,7 +405,7 @@ fn keeps_what_later_steps_need() {
     let [first, second, _] = state.batches() else { panic!("three batches") };
     assert_eq!(
         first.remote,
-        Some(Remote { id: BatchId("msgbatch_7".to_owned()), created_at: now(), adopted: true, known_since: now() })
+        Some(Remote { id: BatchId("msgbatch_7".to_owned()), created_at: now(), adopted: true, known_since: now(), sent_at: now() })
     );
     assert!(matches!(first.state, BatchState::Accepted { cancel_asked: Some(_), seen: Some(_) }));
     assert_eq!((second.intents, &second.state), (2, &BatchState::Intended { at: now() }));
