@@ -79,7 +79,7 @@ async fn settle(driver: &Driver<'_>, run: &mut Run, told: &mut Told, batch: u32)
     for candidate in &look.candidates {
         match whose(driver, run, batch, candidate).await? {
             Whose::Ours(id) => return adopt(driver, run, batch, candidate, &id),
-            Whose::Anothers => run.rule_out(candidate.id.clone(), batch),
+            Whose::Anothers(ids) => run.rule_out_by(candidate.id.clone(), batch, &ids),
             Whose::Open(why) => {
                 is_open = true;
                 if told.0.insert(candidate.id.clone()) {
@@ -160,8 +160,8 @@ fn oldest(run: &Run, batch: u32) -> Timestamp {
 enum Whose {
     /// Ours: its results hold this id.
     Ours(String),
-    /// Somebody else's, or another batch of ours.
-    Anothers,
+    /// Somebody else's, or another batch of ours: its first ids.
+    Anothers(Vec<String>),
     /// That cannot be told now: why.
     Open(&'static str),
 }
@@ -190,7 +190,7 @@ async fn whose(driver: &Driver<'_>, run: &Run, batch: u32, candidate: &RemoteBat
     if let Some(id) = run.proof_of(batch, &lines.ids)? {
         return Ok(Whose::Ours(id.to_owned()));
     }
-    Ok(if lines.ids.is_empty() || lines.is_broken { UNREADABLE } else { Whose::Anothers })
+    Ok(if lines.ids.is_empty() || lines.is_broken { UNREADABLE } else { Whose::Anothers(lines.ids) })
 }
 
 /// The ids of the first result lines.

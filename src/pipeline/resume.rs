@@ -6,6 +6,7 @@
 //! ```text
 //!   known to this run, or to another run of the state folder: passed over
 //!   of another number of requests than every batch that is to be sent: passed over
+//!   as many of a size as there are batches of that size in doubt: left to doubt.rs
 //!   ended: the ids in its first results tell whose it is ─▶ adopted, or passed over
 //!   not ended, and created after the run was planned: may be it ─▶ that batch is in doubt, and waits (doubt.rs)
 //! ```
@@ -99,6 +100,14 @@ async fn candidates(driver: &Driver<'_>, run: &Run, targets: &[u32]) -> Result<O
         let others = ids_of_other_runs(run);
         found.retain(|b| !others.contains(&b.id.0));
     }
+    // What a batch in doubt explains is looked into by `doubt.rs`, and holds no other batch of its size.
+    let doubts: Vec<u64> = run.doubts().filter(|b| !targets.contains(b)).map(|b| u64::from(run.piece(b).requests)).collect();
+    let of_size = |sizes: &[u64], size: u64| sizes.iter().filter(|other| **other == size).count();
+    let found_sizes: Vec<u64> = found.iter().map(|b| b.request_counts.total()).collect();
+    found.retain(|b| {
+        let size = b.request_counts.total();
+        of_size(&found_sizes, size) > of_size(&doubts, size)
+    });
     // The oldest first, as in `doubt.rs`.
     found.sort_by_key(|b| b.created_at);
     Ok(Some(found))
@@ -151,7 +160,13 @@ async fn look_into(driver: &Driver<'_>, run: &mut Run, targets: &[u32], candidat
     for batch in same {
         if let Some(id) = run.proof_of(batch, &ids)? {
             adopt(driver, run, batch, candidate, id)?;
-            break;
+            return Ok(true);
+        }
+    }
+    let looked_for: Vec<u32> = run.doubts().collect();
+    for batch in looked_for {
+        if run.proof_of(batch, &ids)?.is_none() {
+            run.rule_out_by(candidate.id.clone(), batch, &ids);
         }
     }
     Ok(true)

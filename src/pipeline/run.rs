@@ -58,6 +58,8 @@ pub struct Run {
     journal: Journal,
     /// Batches of the workspace that were looked into, each with the batch in doubt that it is not.
     not_it: HashSet<(u32, BatchId)>,
+    /// Batches of the workspace that were looked into, and are not of this run.
+    strangers: HashSet<BatchId>,
     /// Batches in doubt that a person wants to be sent again.
     decided: HashSet<u32>,
     /// Batches whose saved results are fetched once more, each with whether what is saved is not to be trusted.
@@ -98,6 +100,7 @@ impl Run {
             head,
             journal,
             not_it: HashSet::new(),
+            strangers: HashSet::new(),
             decided: HashSet::new(),
             again: BTreeMap::new(),
             replaced: HashSet::new(),
@@ -551,12 +554,18 @@ impl Run {
 
     /// Whether a batch of the workspace is known not to be the one in doubt.
     pub(crate) fn is_not(&self, id: &BatchId, batch: u32) -> bool {
-        self.state().batch_of(id).is_some() || self.not_it.contains(&(batch, id.clone()))
+        let is_known = self.state().batch_of(id).is_some() || self.strangers.contains(id);
+        is_known || self.not_it.contains(&(batch, id.clone()))
     }
 
-    /// Takes note that a batch of the workspace is not the one in doubt. It may be another of the run.
-    pub(crate) fn rule_out(&mut self, id: BatchId, batch: u32) {
-        self.not_it.insert((batch, id));
+    /// Takes note of a batch of the workspace that is not the one in doubt, by the ids in its results: where none carries the run's nonce, it
+    /// is no batch of the run.
+    pub(crate) fn rule_out_by(&mut self, id: BatchId, batch: u32, ids: &[String]) {
+        if ids.iter().any(|id| id.starts_with(self.plan.nonce.as_str())) {
+            self.not_it.insert((batch, id));
+        } else {
+            self.strangers.insert(id);
+        }
     }
 
     /// Whether results with these ids are those of a batch, with an id that shows it: all that carry the run's nonce are ids that the batch
