@@ -11,8 +11,8 @@ use rowmill::pipeline::{Run, leftovers, submit};
 use rowmill::provider::retry::SystemClock;
 
 use super::args::{Cancel, Common};
-use super::explain::{self, Failure};
 use super::connect::Connection;
+use super::explain::{self, Failure};
 use super::run::{Way, batches, look_for, open};
 use super::screen::{Screen, usd};
 use super::target::run_of;
@@ -40,7 +40,8 @@ pub(crate) fn run(args: &Cancel, common: &Common, catalog: &Arc<Catalog>, screen
     if args.abandon {
         screen.say(format!("the run {} is given up; `rowmill run` with its job file starts a new one", folder.display()));
         if run.in_flight_or_ended() {
-            screen.say(format!("`rowmill collect {}` fetches what it sent, and settles what is reserved for it", folder.display()));
+            screen
+                .say(format!("`rowmill collect {}` fetches what it sent, and settles what is reserved for it", folder.display()));
         }
     } else if asked > 0 {
         screen.say(format!("`rowmill collect {} --wait 10m` fetches what came back", folder.display()));

@@ -59,6 +59,8 @@ fn fetch_more(run: &mut Run, common: &Common, catalog: &Arc<Catalog>, screen: &S
         .and_then(|connection| look_once(run, &connection, screen).map_err(Failure::UnderWay));
     if fetched.is_err() {
         let folder = run.folder().display();
-        screen.warn(format!("results that the provider may still have could not be fetched; `rowmill collect {folder}` tries again"));
+        screen.warn(format!(
+            "results that the provider may still have could not be fetched; `rowmill collect {folder}` tries again"
+        ));
     }
 }

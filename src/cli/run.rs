@@ -325,7 +325,8 @@ fn settle_given_up(connection: &Connection, way: Way<'_>, state: &Path, screen: 
     let Ok(holders) = leftovers::holders(state) else { return };
     for folder in holders.into_iter().filter_map(|holder| holder.folder) {
         let is_given_up = journal::stage_of(&folder) == Some(journal::Stage::Abandoned);
-        let Some((mut run, _)) = is_given_up.then(|| Run::open(&folder, Timestamp::now(), &way.means(state)).ok()).flatten() else {
+        let Some((mut run, _)) = is_given_up.then(|| Run::open(&folder, Timestamp::now(), &way.means(state)).ok()).flatten()
+        else {
             continue;
         };
         if run.check_origin(&connection.origin()).is_ok() && look_once(&mut run, connection, screen).is_ok() {

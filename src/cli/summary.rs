@@ -175,7 +175,8 @@ fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
             "\n  the provider may still have results of `missing` rows: `rowmill collect {folder}` asks again, which costs nothing"
         );
     }
-    let healable: Vec<&str> = healable.into_iter().filter(|class| !(can_be_fetched && *class == Class::Missing.as_str())).collect();
+    let healable: Vec<&str> =
+        healable.into_iter().filter(|class| !(can_be_fetched && *class == Class::Missing.as_str())).collect();
     if !healable.is_empty() {
         words += &format!("\n  `rowmill retry {folder} --class {}` sends them again", healable.join(","));
     }

@@ -38,14 +38,18 @@ pub fn runs_of(state: &Path, job_name: &str) -> Result<Vec<RunSummary>, Error> {
     Ok(newest_first(runs_in(&state.join(job_name))?))
 }
 
-/// The runs of all jobs, newest first.
+/// The runs of all jobs, newest first. A job's folder that cannot be read is listed like a run with its problem, so that it hides no
+/// other.
 ///
 /// # Errors
-/// When a folder cannot be read.
+/// When the folder of all jobs cannot be read.
 pub fn all_runs(state: &Path) -> Result<Vec<RunSummary>, Error> {
     let mut runs = Vec::new();
     for job in folders_in(state)? {
-        runs.extend(runs_in(&job)?);
+        match runs_in(&job) {
+            Ok(found) => runs.extend(found),
+            Err(problem) => runs.push(RunSummary { problem: Some(problem), ..unread(job) }),
+        }
     }
     Ok(newest_first(runs))
 }
@@ -90,15 +94,20 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths.map_err(cannot("read", folder))?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-fn summary(path: PathBuf) -> RunSummary {
-    let mut summary = RunSummary {
+/// A run of which nothing is known yet.
+fn unread(path: PathBuf) -> RunSummary {
+    RunSummary {
         created_at: changed(&path).unwrap_or(Timestamp::UNIX_EPOCH),
         path,
         in_process: false,
         stage: None,
         finished: false,
         problem: None,
-    };
+    }
+}
+
+fn summary(path: PathBuf) -> RunSummary {
+    let mut summary = unread(path);
     let plan = RunDir::open(&summary.path).map(|(run, plan, _)| (run, plan));
     if let Ok((_, plan)) = &plan {
         (summary.created_at, summary.in_process) = (plan.created_at, plan.is_in_process());

@@ -389,7 +389,8 @@ impl State {
         if entry.seq != expected {
             return Err(format!("event {} follows event {}", entry.seq, self.events));
         }
-        let sends = matches!(entry.event, Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. });
+        let sends =
+            matches!(entry.event, Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. });
         match self.abandoned {
             Some(_) if sends => Err("the run was given up before".to_owned()),
             _ => Ok(()),

@@ -103,7 +103,7 @@ impl Ledger {
     ) -> Result<Result<Entry, Shortage>, Error> {
         let reserved = self.change(|db| {
             if let Some(other) = other_than(db, wanted, known)? {
-                return Ok(Err(other));
+                return Ok(Err(self.conflict(&other)));
             }
             if let Some(shortage) = find_shortage(db, wanted, limits, day_of(now))? {
                 return Ok(Ok(Err(shortage)));
@@ -111,7 +111,7 @@ impl Ledger {
             let entry = reserved(wanted, now);
             put(db, &entry).map(|()| Ok(Ok(entry)))
         });
-        reserved.map_err(|e| told(e, &self.path))?.map_err(|other| self.conflict(&other))
+        reserved.map_err(|e| told(e, &self.path))?
     }
 
     /// What would be short if something were reserved now.
@@ -128,13 +128,13 @@ impl Ledger {
     /// As [`Ledger::reserve`].
     pub fn admit(&self, sent: &Reservation<'_>, known: Option<&Entry>, at: Timestamp) -> Result<Entry, Error> {
         let admitted = self.change(|db| match other_than(db, sent, known)? {
-            Some(other) => Ok(Err(other)),
+            Some(other) => Ok(Err(self.conflict(&other))),
             None => {
                 let entry = reserved(sent, at);
                 put(db, &entry).map(|()| Ok(entry))
             }
         });
-        admitted.map_err(|e| told(e, &self.path))?.map_err(|other| self.conflict(&other))
+        admitted.map_err(|e| told(e, &self.path))?
     }
 
     /// Writes down what a batch came to.
@@ -157,10 +157,10 @@ impl Ledger {
     /// Writes a row in place of the one it was made from.
     fn put(&self, entry: Entry) -> Result<Entry, Error> {
         let written = self.change(|db| match row_of(db, &entry.run, entry.batch)? {
-            Some(row) if row.is_another_than(&entry) => Ok(Err(row)),
+            Some(row) if row.is_another_than(&entry) => Ok(Err(self.conflict(&row))),
             _ => put(db, &entry).map(Ok),
         });
-        written.map_err(|e| told(e, &self.path))?.map_err(|other| self.conflict(&other))?;
+        written.map_err(|e| told(e, &self.path))??;
         Ok(entry)
     }
 

@@ -96,7 +96,8 @@ impl Downloads {
     /// The failure, once there is nothing to do but to fetch what was given up.
     fn dead_end(&self, run: &Run) -> Option<Error> {
         let is_given_up = |batch: u32| self.open.get(&batch).is_some_and(|open| open.is_given_up);
-        let has_more = run.in_flight().next().is_some() || run.doubts().next().is_some() || run.state().to_send().next().is_some();
+        let has_more =
+            run.in_flight().next().is_some() || run.doubts().next().is_some() || run.state().to_send().next().is_some();
         let all = !has_more && run.ended().all(|(batch, _)| is_given_up(batch));
         if all { self.failure(run) } else { None }
     }
@@ -104,8 +105,7 @@ impl Downloads {
     /// Takes note of a try that did not bring everything.
     fn again(&mut self, driver: &Driver<'_>, batch: u32, next: Next) -> u32 {
         let now = driver.clock.elapsed();
-        let open =
-            self.open.entry(batch).or_insert(Open { tries: 0, since: now, next: now, is_given_up: false, error: None });
+        let open = self.open.entry(batch).or_insert(Open { tries: 0, since: now, next: now, is_given_up: false, error: None });
         open.tries += 1;
         let (error, pause) = match next {
             Next::Short(error) => {
@@ -231,14 +231,7 @@ fn not_now(driver: &Driver<'_>, run: &mut Run, eyes: &mut Eyes, batch: u32, next
 }
 
 /// Saves a download if it is all there is, alone or with what came before it; else keeps its lines for the next one.
-fn take(
-    driver: &Driver<'_>,
-    run: &mut Run,
-    eyes: &mut Eyes,
-    batch: u32,
-    path: &Path,
-    download: Download,
-) -> Result<bool, Error> {
+fn take(driver: &Driver<'_>, run: &mut Run, eyes: &mut Eyes, batch: u32, path: &Path, download: Download) -> Result<bool, Error> {
     let Download { mut pending, counts, broke_off } = download;
     let expected = run.expected_lines(batch);
     let is_whole = broke_off.is_none() && counts.torn == 0 && counts.lines >= expected;

@@ -133,8 +133,7 @@ async fn candidates(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<Option
             b.request_counts.total() == requests || (b.request_counts.total() == 0 && b.processing_status != Processing::Ended)
         };
         let is_too_old = |b: &RemoteBatch| is_young && b.archived_at.is_some();
-        let may_be_it =
-            |b: &RemoteBatch| b.created_at >= oldest && has_size(b) && !is_too_old(b) && !run.is_not(&b.id, batch);
+        let may_be_it = |b: &RemoteBatch| b.created_at >= oldest && has_size(b) && !is_too_old(b) && !run.is_not(&b.id, batch);
         look.candidates.extend(page.data.into_iter().filter(may_be_it));
         if is_past || !page.has_more || page.last_id.is_none() || page.last_id == after {
             look.is_whole = is_past || !page.has_more;

@@ -110,7 +110,9 @@ impl<'a> Evidence<'a> {
         let state = self.entries.get(&batch).map(|entry| entry.state);
         match (self.results.contains_key(&batch), state) {
             (true, _) => Some("its results are on disk, and the journal does not tell that it was sent".to_owned()),
-            (_, Some(EntryState::Billed)) => Some("the ledger has its bill, and the journal does not tell that it was sent".to_owned()),
+            (_, Some(EntryState::Billed)) => {
+                Some("the ledger has its bill, and the journal does not tell that it was sent".to_owned())
+            }
             (_, Some(EntryState::Reserved)) => {
                 Some("money is reserved for it, and the journal does not tell whether it was sent".to_owned())
             }
@@ -191,7 +193,8 @@ impl Rebuilding<'_> {
     fn describe(&self, batch: u32, head: Option<&HeadFile>) -> Result<PieceSummary, Error> {
         let path = self.spool_of(batch);
         if !path.is_file() {
-            let what = format!("batch {batch} was sent, by the ledger or its results, and neither the journal nor the spool knows it");
+            let what =
+                format!("batch {batch} was sent, by the ledger or its results, and neither the journal nor the spool knows it");
             return Err(JournalError::Contradiction { path: self.evidence.dir.journal(), what }.into());
         }
         let head: Arc<[u8]> = self.evidence.dir.read_head(head.unwrap_or(&self.evidence.plan.head))?;

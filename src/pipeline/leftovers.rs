@@ -47,9 +47,8 @@ pub fn holders(state: &Path) -> Result<Vec<Holder>, Error> {
 /// # Errors
 /// [`Error::RunGone`]; [`Error::Ledger`].
 pub fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> Result<(), Error> {
-    let is_gone = |holder: &Holder| {
-        holder.job == job && holder.simulated == simulated && holder.folder.is_none() && is_run_id(&holder.run)
-    };
+    let is_gone =
+        |holder: &Holder| holder.job == job && holder.simulated == simulated && holder.folder.is_none() && is_run_id(&holder.run);
     match holders(state)?.into_iter().find(is_gone) {
         Some(Holder { run, reserved, .. }) => Err(Error::RunGone { run, state: state.to_path_buf(), reserved }),
         None => Ok(()),

@@ -35,7 +35,8 @@ pub fn rescue(folder: &Path, now: Timestamp, means: &Means) -> Result<(Run, Opti
     let reason = "the run's journal was lost";
     let judged = |gate: &Gate| Event::Judged { batch: gate.batch, verdict: Verdict::Rescued, reason: reason.to_owned() };
     let mut events: Vec<(Timestamp, Event)> = plan.gates.iter().map(|gate| (now, judged(gate))).collect();
-    let lines: Vec<_> = (1..).zip(&events).map(|(seq, (at, event))| crate::journal::Entry::new(seq, *at, event.clone())).collect();
+    let lines: Vec<_> =
+        (1..).zip(&events).map(|(seq, (at, event))| crate::journal::Entry::new(seq, *at, event.clone())).collect();
     let state = State::from_events(&plan.pieces, &plan.gates, &lines)
         .map_err(|source| crate::journal::Error::Impossible { path: dir.journal(), source })?;
     events.extend(Evidence::read(&dir, &plan, &entries)?.lost_events(&state, Scope::All, now)?.events);

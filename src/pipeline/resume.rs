@@ -200,7 +200,9 @@ fn adopt(driver: &Driver<'_>, run: &mut Run, batch: u32, found: &RemoteBatch, id
 fn intend(driver: &Driver<'_>, run: &mut Run, batch: u32, candidate: &RemoteBatch) -> Result<(), Error> {
     let now = driver.clock.now();
     while run.waits_at_a_gate(batch) {
-        let Some(gate) = run.state().gates().iter().find(|gate| gate.verdict.is_none()).map(|gate| gate.gate.batch) else { break };
+        let Some(gate) = run.state().gates().iter().find(|gate| gate.verdict.is_none()).map(|gate| gate.gate.batch) else {
+            break;
+        };
         let reason = "a batch behind it may have been sent, although the journal does not tell so".to_owned();
         run.record(now, Event::Judged { batch: gate, verdict: Verdict::Rescued, reason })?;
     }

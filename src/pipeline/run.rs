@@ -25,14 +25,14 @@ use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::provider::{BatchId, Counts};
 
+use super::drive::between;
+use super::evidence::{Evidence, Scope};
 use super::export::Summary;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
 use super::prepare::Prepared;
 use super::purse::{Means, Purse};
 use super::reading::Reading;
 use super::submit::HeldByBudget;
-use super::drive::between;
-use super::evidence::{Evidence, Scope};
 use super::{Error, collect, view};
 
 /// Results of one batch that sent rows of a piece.
@@ -395,7 +395,8 @@ impl Run {
     /// that is worth a try. It is not a second time.
     pub fn replace_results(&mut self, error: &Error) -> bool {
         let (Error::AlteredResults { path } | Error::MissingResults { path }) = error else { return false };
-        let is_it = |batch: &&Batch| matches!(&batch.state, BatchState::Collected { file, .. } if self.folder().join(file) == *path);
+        let is_it =
+            |batch: &&Batch| matches!(&batch.state, BatchState::Collected { file, .. } if self.folder().join(file) == *path);
         let Some(batch) = self.state().batches().iter().find(is_it).map(Batch::number) else { return false };
         if !self.replaced.insert(batch) {
             return false;

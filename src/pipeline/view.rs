@@ -100,7 +100,8 @@ impl RunView {
             return;
         }
         let own = entries.iter().filter(|entry| entry.run == plan.run).map(|entry| (entry.batch, entry.clone())).collect();
-        let lost = Evidence::read(&dir, &plan, &own).and_then(|known| known.lost_events(&journal.state, Scope::Told, Timestamp::now()));
+        let lost =
+            Evidence::read(&dir, &plan, &own).and_then(|known| known.lost_events(&journal.state, Scope::Told, Timestamp::now()));
         match lost {
             Ok(lost) if lost.doubts.is_empty() => {}
             Ok(lost) => {
@@ -130,7 +131,9 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
     let vanishing = batches.iter().filter(|b| b.results_vanish_in_seconds.is_some_and(|left| left < WARN_BEFORE.as_secs()));
     let mut warnings: Vec<String> = vanishing
         .map(|b| match b.results_vanish_in_seconds {
-            Some(0) => format!("the results of batch {} are past their 29 days; collect them now if they can still be had", b.batch),
+            Some(0) => {
+                format!("the results of batch {} are past their 29 days; collect them now if they can still be had", b.batch)
+            }
             left => format!("the results of batch {} vanish in {} hours: collect them now", b.batch, left.unwrap_or(0) / 3_600),
         })
         .collect();
@@ -228,7 +231,9 @@ fn next_action(state: &State, folder: &Path) -> String {
     let folder = folder.display();
     match stage {
         Stage::Exported => "none".to_owned(),
-        Stage::Abandoned if is_under_way => format!("rowmill collect {folder} (fetches what was sent before the run was given up)"),
+        Stage::Abandoned if is_under_way => {
+            format!("rowmill collect {folder} (fetches what was sent before the run was given up)")
+        }
         Stage::Abandoned => "none: the run was given up".to_owned(),
         Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
         Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),

@@ -129,8 +129,7 @@ async fn retrieve(
 ) -> Result<Option<RemoteBatch>, Error> {
     let gone = |run: &Run, source| stopped(run, format!("batch {batch} ({id}) cannot be looked after"), source);
     // Not being found is waited out by the loop, which goes on with the other batches meanwhile.
-    let is_missing =
-        |error: &ApiError| matches!(judge(Call::Retrieve, error, 0, Duration::ZERO, 0.0), Verdict::Wait404 { .. });
+    let is_missing = |error: &ApiError| matches!(judge(Call::Retrieve, error, 0, Duration::ZERO, 0.0), Verdict::Wait404 { .. });
     let call = with_retry(Call::Retrieve, driver.clock, || async {
         match driver.api.retrieve(id).await {
             Err(error) if is_missing(&error) => Ok(Err(error)),

@@ -35,7 +35,8 @@ fn statuses(work: &Workdir) -> BTreeMap<String, usize> {
 fn check_all(work: &Workdir, sim: &Sim) {
     crate::crash::check_output(work, sim, ROWS);
     crate::crash::check_ledger(sim, ROWS);
-    let left: Vec<String> = work.files().into_iter().filter(|file| file.contains("so-far") || file.contains(".partial")).collect();
+    let left: Vec<String> =
+        work.files().into_iter().filter(|file| file.contains("so-far") || file.contains(".partial")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 

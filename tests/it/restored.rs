@@ -93,7 +93,10 @@ fn copy(from: &Path, to: &Path) {
 fn a_resumed_run_is_not_held_by_batches_of_other_runs() {
     // Two jobs of the same sizes; the batches of the other are under way for an hour.
     let (work, sim) = (work(), Sim::new("[[batches]]\nnth = [1, 2, 3]\nextra_seconds = 3600", Duration::ZERO));
-    work.write("other.toml", work.read("job.toml").replace("name = \"test\"", "name = \"other\"").replace("out.parquet", "o.parquet"));
+    work.write(
+        "other.toml",
+        work.read("job.toml").replace("name = \"test\"", "name = \"other\"").replace("out.parquet", "o.parquet"),
+    );
     work.rowmill_at(&sim.url(), &["plan", "job.toml", "--out", ".rowmill/test/one"]).expect(0);
     work.rowmill_at(&sim.url(), &["submit", "other.toml"]).expect(5);
     work.rowmill_at(&sim.url(), &["run", ".rowmill/test/one"]).expect(0);

@@ -45,9 +45,7 @@ fn in_state(state: &str) -> Case {
             start("\n[batch]\nmax_requests = 7\nsettle_seconds = 1\nmax_queued_requests = 7\n", "", Duration::ZERO),
             &[(SUBMIT, 5)],
         ),
-        "in_doubt" => {
-            case(start("", "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'", HOUR), &[(SUBMIT, 7)])
-        }
+        "in_doubt" => case(start("", "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'", HOUR), &[(SUBMIT, 7)]),
         "in_flight" => case(start("", "", HOUR), &[(SUBMIT, 5)]),
         "ended" => {
             let case = case(start("", "", Duration::ZERO), &[(SUBMIT, 5)]);
@@ -151,7 +149,8 @@ fn a_run_that_was_given_up_is_fetched_settled_and_sends_nothing() {
     work.rowmill_at(&sim.url(), &["cancel", &run, "--abandon"]).expect(0);
     // What was canceled has ended within moments, and is settled by what it came to.
     assert!(held(&work) < 1e-9, "{}", held(&work));
-    let refused = work.rowmill_at(&sim.url(), &["run", &run, "--deadline", "4s"]).expect(2).says("given up").says("rowmill collect");
+    let refused =
+        work.rowmill_at(&sim.url(), &["run", &run, "--deadline", "4s"]).expect(2).says("given up").says("rowmill collect");
     assert!(!refused.stderr.contains("this is a bug"));
     work.rowmill_at(&sim.url(), &["submit", &run]).expect(2).says("rowmill collect");
     work.rowmill_at(&sim.url(), &["retry", &run, "--class", "canceled"]).expect(2).says("rowmill collect");

@@ -162,7 +162,8 @@ impl Model {
     }
 
     fn takes(&mut self, entry: &Entry) -> bool {
-        let sends = matches!(entry.event, Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. });
+        let sends =
+            matches!(entry.event, Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. });
         if entry.seq != self.events + 1 || (self.is_over && sends) {
             return false;
         }
@@ -405,7 +406,13 @@ fn keeps_what_later_steps_need() {
     let [first, second, _] = state.batches() else { panic!("three batches") };
     assert_eq!(
         first.remote,
-        Some(Remote { id: BatchId("msgbatch_7".to_owned()), created_at: now(), adopted: true, known_since: now(), sent_at: now() })
+        Some(Remote {
+            id: BatchId("msgbatch_7".to_owned()),
+            created_at: now(),
+            adopted: true,
+            known_since: now(),
+            sent_at: now()
+        })
     );
     assert!(matches!(first.state, BatchState::Accepted { cancel_asked: Some(_), seen: Some(_) }));
     assert_eq!((second.intents, &second.state), (2, &BatchState::Intended { at: now() }));
