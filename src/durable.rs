@@ -136,7 +136,7 @@ impl Pending {
         self.commit_as(&target)
     }
 
-    /// As [`Pending::commit`], with another name on the same file system.
+    /// As [`Pending::commit`], under another name in the same folder.
     ///
     /// # Errors
     /// As [`Pending::commit`].

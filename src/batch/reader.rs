@@ -96,7 +96,7 @@ impl Iterator for SpoolReader {
 ///
 /// # Errors
 /// As [`SpoolReader::open`]; the iterator yields what goes wrong while reading.
-pub fn sent_ids(path: &Path) -> Result<impl Iterator<Item = Result<StringArray, Error>>, Error> {
+pub fn sent_ids(path: &Path) -> Result<impl Iterator<Item = Result<StringArray, Error>> + use<>, Error> {
     let groups = RowGroups::open(path, Some(&[CUSTOM_ID, UNSENT]))?;
     let path = path.to_path_buf();
     Ok(groups.map(move |batch| {

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::Assembler;
 use super::rows::{LEADING, SpoolRows, TAG, UNSENT, leading_fields};
-use super::{Error, cells};
+use super::{Error, SpoolReader, cells};
 use crate::border;
 use crate::durable::Pending;
 
@@ -86,6 +86,37 @@ impl std::fmt::Debug for SpoolWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SpoolWriter").field("path", &self.path).field("summary", &self.summary).finish_non_exhaustive()
     }
+}
+
+/// Describes a spool file that is there, as its writer did, where nothing else tells of it any more. `head` is what its requests have in
+/// common.
+///
+/// # Errors
+/// As [`SpoolReader::open`], and what goes wrong while reading.
+pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<PieceSummary, Error> {
+    let mut body = BodyHash::new(head);
+    let (mut rows, mut requests, mut first_row, mut last_row) = (0, 0, 0, 0);
+    for stretch in SpoolReader::open(path)? {
+        let stretch = stretch?;
+        for row in 0..stretch.len() {
+            last_row = stretch.row_index.value(row);
+            if rows == 0 {
+                first_row = last_row;
+            }
+            rows += 1;
+            if stretch.fragment.is_valid(row) {
+                body.push(stretch.custom_id.value(row), stretch.fragment.value(row));
+                requests += 1;
+            }
+        }
+    }
+    let cannot = |source| Error::Io { path: path.to_path_buf(), doing: "read", source };
+    let mut file = std::fs::File::open(path).map_err(cannot)?;
+    let mut hasher = blake3::Hasher::new();
+    let file_bytes = io::copy(&mut file, &mut hasher).map_err(cannot)?;
+    let (body_bytes, body_hash) = body.finish();
+    let file_hash = hasher.finalize().to_hex().to_string();
+    Ok(PieceSummary { piece, rows, requests, body_bytes, first_row, last_row, file_bytes, file_hash, body_hash })
 }
 
 impl SpoolWriter {

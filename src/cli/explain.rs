@@ -167,7 +167,8 @@ fn needs_a_change(error: &Error) -> bool {
         Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => true,
         Error::Journal(error) => !matches!(error, journal::Error::Io { .. } | journal::Error::Broken { .. }),
         Error::Ledger(error) => {
-            matches!(error, ledger::Error::Newer { .. } | ledger::Error::NotOurs { .. } | ledger::Error::Edited { .. })
+            use ledger::Error::{Conflict, Edited, Newer, NotOurs};
+            matches!(error, Newer { .. } | NotOurs { .. } | Edited { .. } | Conflict { .. })
         }
         Error::Output(error) => !matches!(error, output::Error::Write { .. } | output::Error::Incomplete { .. }),
         Error::Job(_)
@@ -182,6 +183,8 @@ fn needs_a_change(error: &Error) -> bool {
         | Error::DuplicateKeys(_)
         | Error::NotUploaded { .. }
         | Error::Changed { .. }
+        | Error::Abandoned { .. }
+        | Error::RunGone { .. }
         | Error::SoundJournal { .. }
         | Error::AlteredResults { .. }
         | Error::MissingResults { .. }
@@ -337,6 +340,9 @@ fn ledger_hint(error: &ledger::Error) -> Option<String> {
              counts what others spent before. Nothing was sent now",
             path.display()
         ),
+        ledger::Error::Conflict { .. } => "a copy of the run has sent it, or the run's journal was put back from a copy: put the newest \
+                                           journal back, or give the run up with `rowmill cancel RUN --abandon`. Nothing was sent now"
+            .to_owned(),
         ledger::Error::Busy { .. } => "run the same command again; nothing was sent now".to_owned(),
         _ => return None,
     })
@@ -445,6 +451,15 @@ fn hint(error: &Error) -> Option<String> {
         Error::Changed { run, .. } => format!(
             "finish the old run with `rowmill run {0}`, or give it up with `rowmill cancel {0} --abandon` and start anew",
             run.display()
+        ),
+        Error::Abandoned { run } => format!(
+            "`rowmill collect {}` fetches what it sent; `rowmill run` with the job file starts a new run",
+            run.display()
+        ),
+        Error::RunGone { run, state, .. } => format!(
+            "put its folder back in `{}` and resume it; if it is gone for good, `rowmill cancel {run} --abandon` gives it up, and the \
+             job can start again, which pays its rows again",
+            state.display()
         ),
         Error::SoundJournal { run } => format!("`rowmill run {}` goes on with it", run.display()),
         Error::AlteredResults { .. } | Error::MissingResults { .. } => {

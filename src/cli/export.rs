@@ -12,7 +12,7 @@ use rowmill::pipeline::{Error, Run};
 
 use super::args::{Common, Export as Args};
 use super::explain::{self, Failure};
-use super::run::Way;
+use super::run::{Way, connect, look_once};
 use super::screen::Screen;
 use super::summary;
 use super::target::{Target, run_of};
@@ -29,7 +29,11 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
     notes.iter().for_each(|note| screen.warn(note));
     if !run.state().is_collected() {
         let message = format!("the run `{}` is not finished: not all of its answers are there", folder.display());
-        return Err(Failure::words(explain::CHANGE, message, format!("`rowmill run {}` finishes it", folder.display())));
+        let verb = if run.state().abandoned().is_some() { "collect" } else { "run" };
+        return Err(Failure::words(explain::CHANGE, message, format!("`rowmill {verb} {}` finishes it", folder.display())));
+    }
+    if run.may_fetch_more(Timestamp::now()) {
+        fetch_more(&mut run, common, catalog, screen);
     }
     if let Some(job) = &job {
         let reading = Reading::of_job(run.plan(), job)?;
@@ -39,8 +43,28 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         run.replace_output();
     }
     // The job learned of the run when it was exported first.
-    match export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {
+    let done = match export(&mut run, &Policy::none(), None, Timestamp::now(), screen) {
+        Err(error) if run.replace_results(&error) => {
+            screen.warn(format!("{error}: fetching them again, which costs nothing"));
+            fetch_more(&mut run, common, catalog, screen);
+            export(&mut run, &Policy::none(), None, Timestamp::now(), screen)
+        }
+        done => done,
+    };
+    match done? {
         Export::Done(done) => summary::show(&run, &done, screen),
         Export::Healable(_) => Err(Error::Bug("rows were to be sent again, and nobody asked for that".to_owned()).into()),
+    }
+}
+
+/// Fetches results that are not all here, where the provider can be reached; what is here is exported in any case.
+fn fetch_more(run: &mut Run, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) {
+    let fetched = connect(run, &common.state, Way::as_it_is(catalog), screen)
+        .and_then(|connection| Ok(look_once(run, &connection, screen)?));
+    if fetched.is_err() {
+        let folder = run.folder().display();
+        screen.warn(format!(
+            "results that the provider may still have could not be fetched; `rowmill collect {folder}` tries again"
+        ));
     }
 }

@@ -11,7 +11,7 @@ use rowmill::pipeline::heal::{self, Policy};
 
 use super::args::{Common, Retry};
 use super::explain::{self, Failure};
-use super::run::{Way, carry_on, open, say_healing};
+use super::run::{Way, carry_on, look_once, open, say_healing};
 use super::screen::{Screen, count, plural, usd};
 use super::summary;
 use super::target::run_of;
@@ -20,6 +20,11 @@ pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen:
     let folder = run_of(&args.target, &common.state)?;
     let (mut run, connection) =
         open(&folder, &common.state, Way { max_cost: args.budget.max_cost, ..Way::as_it_is(catalog) }, screen)?;
+    run.check_not_abandoned()?;
+    if run.may_fetch_more(Timestamp::now()) {
+        // What can be fetched for nothing is not paid again.
+        look_once(&mut run, &connection, screen)?;
+    }
     if !run.state().is_collected() {
         let message = format!("the run `{}` is not finished: which rows failed is not known yet", folder.display());
         return Err(Failure::words(explain::CHANGE, message, format!("`rowmill run {}` finishes it", folder.display())));

@@ -17,7 +17,7 @@ use rowmill::pipeline::heal::{self, Policy};
 use rowmill::pipeline::new_run::NewRun;
 use rowmill::pipeline::plan::Outline;
 use rowmill::pipeline::upload::{self, Uploader};
-use rowmill::pipeline::{Error, Means, Prepared, Run, export};
+use rowmill::pipeline::{Error, Means, Prepared, Run, export, leftovers};
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
 use rowmill::template::prompt::uploads::Uploads;
@@ -96,7 +96,11 @@ impl<'a> Start<'a> {
     /// The run to work on, or the one that has done everything already.
     pub(crate) fn begin(&self, common: &Common, screen: &Screen) -> Result<Begun, Failure> {
         match Target::find(self.target, &common.state)? {
-            Target::Run(folder) => Ok(ready(open(&folder, &common.state, self.way(), screen)?)),
+            Target::Run(folder) => {
+                let opened = open(&folder, &common.state, self.way(), screen)?;
+                opened.0.check_not_abandoned()?;
+                Ok(ready(opened))
+            }
             Target::Job(mut file) => {
                 select(&mut file, self.select);
                 let job_folder = common.state.join(&file.job.head.name);
@@ -168,6 +172,9 @@ impl<'a> Start<'a> {
         let mut prepared = prepared.map_or_else(|| Prepared::new(file, today(), self.catalog), Ok)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
         let origin = connection.as_ref().map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
+        if !self.simulate {
+            leftovers::check_no_run_is_gone(&common.state, &file.job.head.name, simulated)?;
+        }
         prepared.warnings.iter().for_each(|warning| screen.warn(warning));
         let runs = common.state.join(&file.job.head.name);
         journal::remove_abandoned_plans(&runs)?;
@@ -195,6 +202,7 @@ impl<'a> Start<'a> {
         let plan = NewPlan { folder: &folder, origin, simulated, narrowed, max_cost: self.max_cost };
         let outline = plan_at(file, &prepared, plan, &foresight, connection.as_ref(), screen)?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
+        settle_given_up(&connection, self.way(), &common.state, screen);
         outline.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
         screen.lines(outline_table(&outline, &file.job.source));
         match outline.why_nothing(&file.job.source) {
@@ -203,7 +211,7 @@ impl<'a> Start<'a> {
         }
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
         screen.works_on(&run);
-        Ok((run, connection))
+        Ok((run.planned_now(), connection))
     }
 }
 
@@ -362,6 +370,12 @@ pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
     screen.works_on(&run);
     notes.iter().for_each(|note| screen.warn(note));
+    let connection = connect(&run, state, way, screen)?;
+    Ok((run, connection))
+}
+
+/// The way to an opened run's provider.
+pub(crate) fn connect(run: &Run, state: &Path, way: Way<'_>, screen: &Screen) -> Result<Connection, Failure> {
     if run.unsent_batches() > 0 {
         // What was in service when the run was planned may be gone when its rest is sent.
         way.catalog.advice(&run.job().request.model, today()).iter().for_each(|advice| screen.warn(advice));
@@ -369,7 +383,7 @@ pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -
     if way.simulate && !run.plan().is_in_process() {
         return Err(Failure::words(
             explain::CHANGE,
-            format!("the run `{}` is not one of the built-in simulator", folder.display()),
+            format!("the run `{}` is not one of the built-in simulator", run.folder().display()),
             "go on with it without --simulate, or start another with the job file",
         ));
     }
@@ -381,7 +395,50 @@ pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -
         Connection::real(&wishes)?
     };
     run.check_origin(&connection.origin())?;
-    Ok((run, connection))
+    Ok(connection)
+}
+
+/// Looks once at what is in flight, and fetches what has ended or was not fetched in full: this costs nothing. Gives where the run stands.
+pub(crate) fn look_once(run: &mut Run, connection: &Connection, screen: &Screen) -> Result<Standing, Error> {
+    look_for(run, connection, Until::LookedOnce, None, screen)
+}
+
+/// Looks at what is in flight until all of it is fetched, or until the deadline.
+pub(crate) fn look_for(
+    run: &mut Run,
+    connection: &Connection,
+    until: Until,
+    deadline: Option<Timestamp>,
+    screen: &Screen,
+) -> Result<Standing, Error> {
+    let (_hand, stop) = Stop::new();
+    let driver = Driver {
+        api: &connection.api,
+        clock: &SystemClock,
+        listener: screen,
+        stop,
+        max_queued_requests: run.max_queued_requests(),
+        settle: run.settle(),
+        deadline,
+    };
+    let standing = connection.block_on(driver.drive(run, until));
+    screen.finish();
+    standing
+}
+
+/// Settles what the ledger holds for runs that were given up, as far as their batches have ended. What cannot be settled now is the next time.
+fn settle_given_up(connection: &Connection, way: Way<'_>, state: &Path, screen: &Screen) {
+    let Ok(holders) = leftovers::holders(state) else { return };
+    for folder in holders.into_iter().filter_map(|holder| holder.folder) {
+        let is_given_up = journal::stage_of(&folder) == Some(journal::Stage::Abandoned);
+        let Some((mut run, _)) = is_given_up.then(|| Run::open(&folder, Timestamp::now(), &way.means(state)).ok()).flatten()
+        else {
+            continue;
+        };
+        if run.check_origin(&connection.origin()).is_ok() && look_once(&mut run, connection, screen).is_ok() {
+            let _ = run.write_manifest(Timestamp::now());
+        }
+    }
 }
 
 /// Drives an opened run as far as told, writes the output when everything is there, and says where it stands.
@@ -421,6 +478,10 @@ pub(crate) fn carry_on(
                 return Err(error.into());
             }
         };
+        if run.state().abandoned().is_some() {
+            run.write_manifest(Timestamp::now())?;
+            return Ok(leave_given_up(run, standing, screen));
+        }
         let is_over = matches!(standing, Standing::Complete | Standing::Short);
         // Where nothing is to be sent, nothing is to be waited for either.
         let is_left_to_collect = until == Until::Sent && run.plan().counts.requests > 0;
@@ -430,9 +491,15 @@ pub(crate) fn carry_on(
         }
         // What waits to be sent again is not planned a second time, and of a run that was called back nothing is.
         let policy = if run.has_unsent_retries() || run.state().is_canceled() { Policy::none() } else { job_wants.clone() };
-        let exported = export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen).inspect_err(|_| {
-            let _ = run.write_manifest(Timestamp::now());
-        });
+        let exported = match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen) {
+            Err(error) if run.replace_results(&error) => {
+                screen.warn(format!("{error}: fetching them again, which costs nothing"));
+                continue;
+            }
+            exported => exported.inspect_err(|_| {
+                let _ = run.write_manifest(Timestamp::now());
+            }),
+        };
         match exported? {
             Export::Done(summary) => {
                 screen.finish();
@@ -445,6 +512,27 @@ pub(crate) fn carry_on(
                 screen.finish();
                 say_healing(&healing, screen);
             }
+        }
+    }
+}
+
+/// Says where a run stands that was given up; its output is written on request alone.
+fn leave_given_up(run: &Run, standing: Standing, screen: &Screen) -> u8 {
+    let folder = run.folder().display();
+    if screen.json {
+        screen.json(&summary::of_run(run));
+    }
+    screen.say(run.standing_in_words());
+    match standing {
+        Standing::Complete => {
+            screen.say(format!("the run was given up; all that it sent is fetched, and `rowmill export {folder}` writes it"));
+            explain::DONE
+        }
+        Standing::Interrupted => explain::INTERRUPTED,
+        Standing::InDoubt => explain::DOUBT,
+        Standing::Short | Standing::Unfinished => {
+            screen.say(format!("the run was given up; `rowmill collect {folder}` fetches what it sent"));
+            explain::UNFINISHED
         }
     }
 }

@@ -128,6 +128,12 @@ pub enum Event {
         /// Its counters.
         counts: Counts,
     },
+    /// The batch, or its results, was not found after the time for which results are kept. Several of these, well apart, are needed
+    /// before its results are given up.
+    NotFound {
+        /// The batch.
+        batch: u32,
+    },
     /// The batch is over.
     Ended {
         /// The batch.
@@ -180,7 +186,7 @@ pub enum Event {
         /// Rows by what became of them.
         by_status: BTreeMap<Status, u64>,
     },
-    /// A person gave the run up. Nothing follows.
+    /// A person gave the run up. Nothing is sent after it; what was sent can still be fetched.
     Abandoned {
         /// Why.
         reason: String,
@@ -203,6 +209,7 @@ impl Event {
             | Event::Withdrawn { batch }
             | Event::CancelAsked { batch }
             | Event::Seen { batch, .. }
+            | Event::NotFound { batch }
             | Event::Ended { batch, .. }
             | Event::Collected { batch, .. }
             | Event::Lost { batch, .. }

@@ -38,14 +38,18 @@ pub fn runs_of(state: &Path, job_name: &str) -> Result<Vec<RunSummary>, Error> {
     Ok(newest_first(runs_in(&state.join(job_name))?))
 }
 
-/// The runs of all jobs, newest first.
+/// The runs of all jobs, newest first. A job's folder that cannot be read is listed like a run with its problem, so that it hides no
+/// other.
 ///
 /// # Errors
-/// When a folder cannot be read.
+/// When the folder of all jobs cannot be read.
 pub fn all_runs(state: &Path) -> Result<Vec<RunSummary>, Error> {
     let mut runs = Vec::new();
     for job in folders_in(state)? {
-        runs.extend(runs_in(&job)?);
+        match runs_in(&job) {
+            Ok(found) => runs.extend(found),
+            Err(problem) => runs.push(RunSummary { problem: Some(problem), ..unread(job) }),
+        }
     }
     Ok(newest_first(runs))
 }
@@ -79,6 +83,12 @@ pub fn writer_of(runs: &Path, output: &Path) -> Option<Plan> {
     folders.filter_map(wrote).max_by_key(|(at, _)| *at).map(|(_, plan)| plan)
 }
 
+/// Where a run stands; `None` if that cannot be read.
+#[must_use]
+pub fn stage_of(folder: &Path) -> Option<Stage> {
+    summary(folder.to_path_buf()).stage
+}
+
 fn newest_first(mut runs: Vec<RunSummary>) -> Vec<RunSummary> {
     runs.sort_by(|a, b| Reverse(a.created_at).cmp(&Reverse(b.created_at)).then_with(|| b.path.cmp(&a.path)));
     runs
@@ -98,15 +108,20 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths.map_err(cannot("read", folder))?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-fn summary(path: PathBuf) -> RunSummary {
-    let mut summary = RunSummary {
+/// A run of which nothing is known yet.
+fn unread(path: PathBuf) -> RunSummary {
+    RunSummary {
         created_at: changed(&path).unwrap_or(Timestamp::UNIX_EPOCH),
         path,
         in_process: None,
         stage: None,
         finished: false,
         problem: None,
-    };
+    }
+}
+
+fn summary(path: PathBuf) -> RunSummary {
+    let mut summary = unread(path);
     let plan = RunDir::open(&summary.path).map(|(run, plan, _)| (run, plan));
     if let Ok((_, plan)) = &plan {
         (summary.created_at, summary.in_process) = (plan.created_at, Some(plan.is_in_process()));

@@ -34,7 +34,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use event::{Entry, Event};
-pub use find::{RunSummary, all_runs, latest_unfinished, runs_of, writer_of};
+pub use find::{RunSummary, all_runs, latest_unfinished, runs_of, stage_of, writer_of};
 pub use gate::{CanaryLimits, Gate, GateKind, Verdict};
 pub use lock::{Lock, Owner};
 pub use log::{History, Journal, LineFault};

@@ -114,6 +114,12 @@ impl RunDir {
         self.results().join(format!("{batch:05}.{attempt}.jsonl.zst"))
     }
 
+    /// Result lines of a batch that are not all of them, from downloads that ended early.
+    #[must_use]
+    pub fn lines_so_far_file(&self, batch: u32, attempt: u32) -> PathBuf {
+        self.results().join(format!("{batch:05}.{attempt}.so-far.jsonl.zst"))
+    }
+
     /// A file of the run as events name it: relative, with `/`.
     #[must_use]
     pub fn relative(&self, path: &Path) -> String {
@@ -156,10 +162,13 @@ pub fn spool_name(piece: u32) -> String {
 pub const COLUMNS_NAME: &str = "columns.parquet";
 
 /// Whether the folder is that of a run, be it damaged. Plans in the making are none.
+///
+/// One that has lost both its plan and its journal is known by its other files: what it sent would else be paid again.
 #[must_use]
 pub fn is_run(path: &Path) -> bool {
     let run = RunDir { path: path.to_path_buf() };
-    !is_planning(path) && (run.plan().is_file() || run.journal().is_file())
+    let has_rest = || run.spool().is_dir() && (run.manifest().is_file() || run.lock().is_file() || run.results().is_dir());
+    !is_planning(path) && (run.plan().is_file() || run.journal().is_file() || has_rest())
 }
 
 fn is_planning(path: &Path) -> bool {

@@ -6,7 +6,7 @@
 //!  added ─▶ Planned ─ intent ─▶ Intended ─ accepted ─────────▶ Accepted ─ ended ─▶ Ended ─ collected ─▶ Collected
 //!              ▲                    │ doubt                    ▲  ↻ seen,           │                    ↻ again
 //!              │                    ▼                          │    cancel_asked    │
-//!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ Lost
+//!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ Lost ─ ended ─▶ Ended
 //!
 //!  Refused ─ split ─▶ Split, and new batches of the same attempt, Planned       Planned, Refused ─ withdrawn ─▶ Withdrawn
 //!
@@ -16,6 +16,8 @@
 //! ```
 //!
 //! What lies behind a gate is sent when it is open, and an intent before that cannot have happened.
+//!
+//! After `abandoned` nothing is sent; what was sent is still watched, collected and exported.
 //!
 //! A batch that is `Intended` when the journal is opened is as good as in doubt: the process ended between intent and answer, and
 //! may or may not have sent it. A batch without requests is `Empty` and goes nowhere. Pure: no clock, no file.
@@ -214,6 +216,8 @@ pub struct Remote {
     pub adopted: bool,
     /// Since when it has been known, in this machine's time.
     pub known_since: Timestamp,
+    /// When its create call was about to be made, in this machine's time: it is not older.
+    pub sent_at: Timestamp,
 }
 
 /// A batch of the run.
@@ -233,6 +237,8 @@ pub struct Batch {
     pub not_before: Option<Timestamp>,
     /// What the provider knows it as.
     pub remote: Option<Remote>,
+    /// When it was not found, after the time for which its results are kept.
+    pub not_found: Vec<Timestamp>,
     /// Where it stands.
     pub state: BatchState,
 }
@@ -240,13 +246,25 @@ pub struct Batch {
 impl Batch {
     fn new(piece: PieceSummary, attempt: u32, head: Option<HeadFile>) -> Batch {
         let state = if piece.requests == 0 { BatchState::Empty } else { BatchState::Planned };
-        Batch { piece, attempt, head, intents: 0, refusals: 0, not_before: None, remote: None, state }
+        Batch { piece, attempt, head, intents: 0, refusals: 0, not_before: None, remote: None, not_found: Vec::new(), state }
     }
 
     /// Its number, counted from 1.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.piece.piece
+    }
+
+    /// Whether its saved results end before the last line: fewer lines than its counters tell of, so the provider has more. Earlier
+    /// versions saved such results as if they were all.
+    #[must_use]
+    pub fn falls_short(&self) -> bool {
+        match &self.state {
+            BatchState::Collected { counts, lines, .. } => {
+                lines.missing > 0 && lines.lines.saturating_sub(lines.torn) < counts.total()
+            }
+            _ => false,
+        }
     }
 }
 
@@ -375,9 +393,11 @@ impl State {
         if entry.seq != expected {
             return Err(format!("event {} follows event {}", entry.seq, self.events));
         }
+        let sends =
+            matches!(entry.event, Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. });
         match self.abandoned {
-            Some(_) => Err("the run was given up before".to_owned()),
-            None => Ok(()),
+            Some(_) if sends => Err("the run was given up before".to_owned()),
+            _ => Ok(()),
         }
     }
 
@@ -400,7 +420,7 @@ impl State {
                 batch.intents += 1;
                 // The first call counts: what it made may show itself as late as after the second.
                 batch.not_before = match batch.intents {
-                    1 => (*newest_listed).max(newest_known),
+                    1 => newest_listed.or(newest_known),
                     _ => batch.not_before,
                 };
                 batch.state = S::Intended { at };
@@ -414,8 +434,8 @@ impl State {
                 Ok(())
             }
             Event::Accepted { batch, id, created_at } => {
-                self.standing(*batch, "accepted", |state| matches!(state, S::Intended { .. }))?;
-                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: false, known_since: at })
+                let sent_at = sent_at(self.standing(*batch, "accepted", |state| matches!(state, S::Intended { .. }))?, at);
+                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: false, known_since: at, sent_at })
             }
             Event::Doubt { batch, reason } => {
                 let batch = self.standing(*batch, "in doubt", |state| matches!(state, S::Intended { .. }))?;
@@ -425,8 +445,8 @@ impl State {
                 Ok(())
             }
             Event::Adopted { batch, id, created_at, proof: _ } => {
-                self.standing(*batch, "adopted", is_open)?;
-                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: true, known_since: at })
+                let sent_at = sent_at(self.standing(*batch, "adopted", is_open)?, at);
+                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: true, known_since: at, sent_at })
             }
             Event::Absent { batch, checked_until: _, by_person: _ } => {
                 self.standing(*batch, "absent", is_open)?.state = S::Planned;
@@ -455,8 +475,15 @@ impl State {
                 Ok(())
             }
             Event::Ended { batch, counts, ended_at } => {
-                let batch = self.standing(*batch, "ended", |state| matches!(state, S::Accepted { .. }))?;
+                // What was given up may be found again.
+                let batch = self.standing(*batch, "ended", |state| matches!(state, S::Accepted { .. } | S::Lost { .. }))?;
                 batch.state = S::Ended { counts: *counts, ended_at: *ended_at };
+                batch.not_found.clear();
+                Ok(())
+            }
+            Event::NotFound { batch } => {
+                let batch = self.standing(*batch, "not found", |state| matches!(state, S::Accepted { .. } | S::Ended { .. }))?;
+                batch.not_found.push(at);
                 Ok(())
             }
             Event::Collected { batch, file, file_hash, counts: lines } => {
@@ -605,16 +632,19 @@ impl State {
         self.ids.get(id).copied()
     }
 
-    /// What is to be done next for each batch that is not finished; nothing once the run was given up.
+    /// What is to be done next for each batch that is not finished; once the run was given up, nothing is sent.
     pub fn what_is_left(&self) -> impl Iterator<Item = (u32, Step)> {
-        let batches = if self.abandoned.is_some() { &[] } else { self.batches.as_slice() };
-        batches.iter().filter_map(|batch| Some((batch.number(), batch.state.next()?)))
+        self.batches.iter().filter_map(|batch| Some((batch.number(), self.next(batch)?)))
+    }
+
+    /// What is to be done next for a batch.
+    fn next(&self, batch: &Batch) -> Option<Step> {
+        batch.state.next().filter(|step| *step != Step::Submit || self.abandoned.is_none())
     }
 
     /// The batches for which this is to be done next.
     pub fn left_to(&self, step: Step) -> impl Iterator<Item = &Batch> {
-        let batches = if self.abandoned.is_some() { &[] } else { self.batches.as_slice() };
-        batches.iter().filter(move |batch| batch.state.next() == Some(step))
+        self.batches.iter().filter(move |batch| self.next(batch) == Some(step))
     }
 
     /// The gates, in order.
@@ -664,7 +694,7 @@ impl State {
     /// Whether all results that can be had are here.
     #[must_use]
     pub fn is_collected(&self) -> bool {
-        self.batches.iter().all(|batch| batch.state.next().is_none())
+        self.batches.iter().all(|batch| self.next(batch).is_none())
     }
 
     /// Whether a person called the run back: then nothing is sent again by itself.
@@ -732,6 +762,15 @@ impl State {
                 _ => Stage::Collected,
             }
         }
+    }
+}
+
+/// When the create call of a batch was about to be made.
+fn sent_at(batch: &Batch, otherwise: Timestamp) -> Timestamp {
+    match batch.state {
+        BatchState::Intended { at } => at,
+        BatchState::InDoubt { intended_at, .. } => intended_at,
+        _ => otherwise,
     }
 }
 

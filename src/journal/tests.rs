@@ -533,6 +533,10 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
     assert!(latest().unwrap_err().to_string().contains("`plan.json` is missing"));
     // Without its plan it may be of either kind.
     assert!(latest_unfinished(state, "job", true).unwrap_err().to_string().contains("`plan.json` is missing"));
+    // Without its journal too, its spool tells that it was a run.
+    fs::remove_file(z.journal()).unwrap();
+    assert!(latest().unwrap_err().to_string().contains("neither `plan.json` nor `journal.jsonl`"));
+    assert!(all_runs(state).unwrap().iter().any(|run| run.path == z.path() && run.problem.is_some()));
 }
 
 #[test]

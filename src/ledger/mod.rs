@@ -16,6 +16,9 @@
 //! again changes nothing, so the ledger is brought in line with a run's journal whenever the run is opened. Simulated runs are
 //! counted apart from real ones.
 //!
+//! A row belongs to one batch for good: a batch that is reserved under a number whose row is billed, or was reserved by somebody else, is
+//! refused, since a copy of the run, or a journal that lost its end, would else replace what was spent.
+//!
 //! The file is SQLite, so that other programs can read it. Every row is sealed with a hash, and the hashes of all rows with another: a ledger
 //! that was edited by other hands is refused, since a budget could no longer rely on it.
 
@@ -91,6 +94,16 @@ impl Entry {
         if self.state == EntryState::Billed { self.share.total() } else { Money::ZERO }
     }
 
+    /// Whether a row is of another batch than one that is to take its place: what is billed stays so, as what it is.
+    fn is_another_than(&self, new: &Entry) -> bool {
+        let is_same = self.reserved_at == new.reserved_at && self.requests == new.requests;
+        match self.state {
+            EntryState::Billed => !is_same || new.state != EntryState::Billed,
+            EntryState::Reserved => !is_same,
+            EntryState::Released => false,
+        }
+    }
+
     /// What is still held for it: all of what is in flight, and of what is billed the part of the requests whose cost is unknown.
     #[must_use]
     pub fn held(&self) -> Money {
@@ -107,6 +120,15 @@ impl Entry {
 }
 
 impl EntryState {
+    /// What is so of a batch, behind its name.
+    fn in_words(self) -> &'static str {
+        match self {
+            EntryState::Reserved => "may have been sent",
+            EntryState::Billed => "is billed",
+            EntryState::Released => "was not sent",
+        }
+    }
+
     /// The word in the file.
     fn as_str(self) -> &'static str {
         match self {
@@ -221,6 +243,18 @@ pub enum Error {
         path: PathBuf,
         /// What does not hold together.
         what: String,
+    },
+    /// It has a batch of this number that is another one, so the run's journal does not tell all that was sent.
+    #[error("the ledger `{}` knows of another batch {batch} of run `{run}`, which {}", .path.display(), .state.in_words())]
+    Conflict {
+        /// The file.
+        path: PathBuf,
+        /// The run.
+        run: String,
+        /// The batch.
+        batch: u32,
+        /// Where the other one stands.
+        state: EntryState,
     },
     /// Another process holds it, and does not let go.
     #[error("the ledger `{}` is held by another process", .path.display())]

@@ -65,6 +65,22 @@ impl Ledger {
         rows::select(&self.db, "true", []).map_err(|e| told(e, &self.path))
     }
 
+    /// The entries of batches that are in flight, or may be.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
+    pub fn reserved(&self) -> Result<Vec<Entry>, Error> {
+        rows::select(&self.db, "state = 'reserved'", []).map_err(|e| told(e, &self.path))
+    }
+
+    /// Writes down that it is not known what a batch came to, and never will be: all that was reserved stays held for the day it was reserved on.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`].
+    pub fn write_off(&self, entry: &Entry, now: Timestamp) -> Result<Entry, Error> {
+        self.settle(entry, Share { unknown: entry.requests, ..Share::default() }, now)
+    }
+
     /// The entries of a run.
     ///
     /// # Errors
@@ -74,19 +90,28 @@ impl Ledger {
     }
 
     /// Reserves money for a batch, unless that would pass a limit: then nothing changes, and the answer tells which. What was reserved for
-    /// the batch before does not count.
+    /// the batch before does not count. `known` is the batch's row as the run knows it.
     ///
     /// # Errors
-    /// [`Error::Busy`] and [`Error::Sqlite`]; nothing is reserved then.
-    pub fn reserve(&self, wanted: &Reservation<'_>, limits: &Limits, now: Timestamp) -> Result<Result<Entry, Shortage>, Error> {
-        self.change(|db| {
+    /// [`Error::Conflict`] where the row is another one; [`Error::Busy`] and [`Error::Sqlite`]. Nothing is reserved then.
+    pub fn reserve(
+        &self,
+        wanted: &Reservation<'_>,
+        known: Option<&Entry>,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Result<Entry, Shortage>, Error> {
+        let reserved = self.change(|db| {
+            if let Some(other) = other_than(db, wanted, known)? {
+                return Ok(Err(self.conflict(&other)));
+            }
             if let Some(shortage) = find_shortage(db, wanted, limits, day_of(now))? {
-                return Ok(Err(shortage));
+                return Ok(Ok(Err(shortage)));
             }
             let entry = reserved(wanted, now);
-            put(db, &entry).map(|()| Ok(entry))
-        })
-        .map_err(|e| told(e, &self.path))
+            put(db, &entry).map(|()| Ok(Ok(entry)))
+        });
+        reserved.map_err(|e| told(e, &self.path))?
     }
 
     /// What would be short if something were reserved now.
@@ -101,8 +126,15 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn admit(&self, sent: &Reservation<'_>, at: Timestamp) -> Result<Entry, Error> {
-        self.put(reserved(sent, at))
+    pub fn admit(&self, sent: &Reservation<'_>, known: Option<&Entry>, at: Timestamp) -> Result<Entry, Error> {
+        let admitted = self.change(|db| match other_than(db, sent, known)? {
+            Some(other) => Ok(Err(self.conflict(&other))),
+            None => {
+                let entry = reserved(sent, at);
+                put(db, &entry).map(|()| Ok(entry))
+            }
+        });
+        admitted.map_err(|e| told(e, &self.path))?
     }
 
     /// Writes down what a batch came to.
@@ -122,9 +154,18 @@ impl Ledger {
         self.put(Entry { state, share, settled_at: Some(now), ..entry.clone() })
     }
 
+    /// Writes a row in place of the one it was made from.
     fn put(&self, entry: Entry) -> Result<Entry, Error> {
-        self.change(|db| put(db, &entry)).map_err(|e| told(e, &self.path))?;
+        let written = self.change(|db| match row_of(db, &entry.run, entry.batch)? {
+            Some(row) if row.is_another_than(&entry) => Ok(Err(self.conflict(&row))),
+            _ => put(db, &entry).map(Ok),
+        });
+        written.map_err(|e| told(e, &self.path))??;
         Ok(entry)
+    }
+
+    fn conflict(&self, other: &Entry) -> Error {
+        Error::Conflict { path: self.path.clone(), run: other.run.clone(), batch: other.batch, state: other.state }
     }
 
     /// Changes the ledger in one transaction that no other process can come between.
@@ -145,6 +186,22 @@ impl Ledger {
             None => Ok(()),
         }
     }
+}
+
+/// The row of a batch.
+fn row_of(db: &Connection, run: &str, batch: u32) -> rusqlite::Result<Option<Entry>> {
+    Ok(rows::select(db, "run = ?1 AND batch = ?2", params![run, batch])?.pop())
+}
+
+/// The row that stands under a batch's number and is not the one that the run knows.
+fn other_than(db: &Connection, wanted: &Reservation<'_>, known: Option<&Entry>) -> rusqlite::Result<Option<Entry>> {
+    let row = row_of(db, wanted.run, wanted.batch)?;
+    let is_known = |row: &Entry| known.is_some_and(|known| known.reserved_at == row.reserved_at);
+    Ok(row.filter(|row| match row.state {
+        EntryState::Released => false,
+        EntryState::Reserved => !is_known(row),
+        EntryState::Billed => true,
+    }))
 }
 
 /// The day of a moment, in UTC.

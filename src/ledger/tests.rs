@@ -29,7 +29,8 @@ fn limits(run: Option<&str>, day: Option<&str>, month: Option<&str>) -> Limits {
 }
 
 fn reserve(ledger: &Ledger, wanted: &Reservation<'_>, limits: &Limits, now: &str) -> Option<Shortage> {
-    ledger.reserve(wanted, limits, at(now)).expect("the ledger").err()
+    let known = ledger.of_run(wanted.run).unwrap().into_iter().find(|entry| entry.batch == wanted.batch);
+    ledger.reserve(wanted, known.as_ref(), limits, at(now)).expect("the ledger").err()
 }
 
 fn entry(ledger: &Ledger, run: &str, batch: u32) -> Entry {
@@ -48,6 +49,44 @@ fn a_batch_goes_from_reserved_to_billed_and_keeps_its_day() {
     let after = entry(&ledger, "a-1", 1);
     assert_eq!((after.state, after.held(), after.spent()), (EntryState::Billed, Money::ZERO, usd("0.25")));
     assert_eq!((after.day.to_string().as_str(), after.reserved), ("2026-11-25", usd("0.5")));
+}
+
+#[test]
+fn a_billed_row_is_never_replaced_by_another_batch_of_its_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let wanted = batch("a-1", 1, "0.5");
+    assert_eq!(reserve(&ledger, &wanted, &Limits::default(), NOON), None);
+    let reserved = entry(&ledger, "a-1", 1);
+    let is_conflict = |error: Option<Error>| matches!(error, Some(Error::Conflict { batch: 1, .. }));
+    // Reserved by a copy of the run, which this one does not know of.
+    assert!(is_conflict(ledger.reserve(&wanted, None, &Limits::default(), at(NOON)).err()));
+    assert!(is_conflict(ledger.admit(&wanted, None, at(NOON)).err()));
+    let billed = ledger.settle(&reserved, cost("0.25"), at(NOON)).unwrap();
+    for known in [None, Some(&reserved), Some(&billed)] {
+        assert!(is_conflict(ledger.reserve(&wanted, known, &Limits::default(), at(NOON)).err()));
+    }
+    assert!(is_conflict(ledger.release(&reserved, at(NOON)).err()));
+    let another = Entry { reserved_at: at("2026-11-20T12:00:00Z"), ..reserved.clone() };
+    assert!(is_conflict(ledger.settle(&another, cost("9"), at(NOON)).err()));
+    assert_eq!(entry(&ledger, "a-1", 1).spent(), usd("0.25"));
+    // The same batch may be priced again.
+    ledger.settle(&billed, cost("0.3"), at(NOON)).unwrap();
+    assert_eq!(entry(&ledger, "a-1", 1).spent(), usd("0.3"));
+}
+
+#[test]
+fn what_is_written_off_is_held_for_its_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(reserve(&ledger, &batch("a-1", 1, "1"), &Limits::default(), NOON), None);
+    assert_eq!(ledger.reserved().unwrap().len(), 1);
+    ledger.write_off(&entry(&ledger, "a-1", 1), at(NOON)).unwrap();
+    assert!(ledger.reserved().unwrap().is_empty());
+    let day = limits(None, Some("1"), None);
+    let short = reserve(&ledger, &batch("b-1", 1, "0.5"), &day, NOON).expect("a shortage");
+    assert_eq!((short.spent, short.reserved), (Money::ZERO, usd("1")));
+    assert_eq!(reserve(&ledger, &batch("b-1", 1, "0.5"), &day, "2026-11-26T00:00:01Z"), None);
 }
 
 #[test]

@@ -42,8 +42,11 @@ use super::{Error, Run};
 
 /// How far the provider's own clocks may be apart: batches made so long before what was known before the create call are looked at.
 const PROVIDER_CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
-/// How far our clock may be ahead of the provider's, where only ours tells when the call was made: more than any time zone.
-const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(26);
+/// How far our clock may be ahead of the provider's, where only ours tells when the call was made: longer than the provider keeps results,
+/// so that every batch whose results can tell whose it is is looked into.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(35 * 24);
+/// A batch in doubt for no longer than this cannot have lost its results to their age.
+const TOO_YOUNG_TO_BE_ARCHIVED: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 /// Batches a page: as many as there may be.
 const PAGE: u32 = 1000;
 /// Pages looked through at the most: a hundred thousand batches. A list that goes on settles nothing.
@@ -144,12 +147,12 @@ async fn settle_one(
 ) -> Result<bool, Error> {
     let mut is_open = !look.is_whole;
     for candidate in &look.candidates {
-        if !may_be(run, candidate, batch) {
+        if !may_be(driver, run, candidate, batch) {
             continue;
         }
         match whose(driver, run, batch, candidate).await? {
             Whose::Ours(id) => return adopt(driver, run, batch, candidate, &id).map(|()| true),
-            Whose::Anothers => run.rule_out(candidate.id.clone(), batch),
+            Whose::Anothers(ids) => run.rule_out_by(candidate.id.clone(), batch, &ids),
             Whose::Open(why) => {
                 is_open = true;
                 if told.candidates.insert((candidate.id.clone(), why)) {
@@ -188,7 +191,7 @@ fn adopt(driver: &Driver<'_>, run: &mut Run, batch: u32, found: &RemoteBatch, id
 
 /// What a look at the list shows.
 struct Look {
-    /// The batches that may be one of the uncertain ones, those that have ended first.
+    /// The batches that may be one of the uncertain ones, those that have ended first, and of these the oldest.
     candidates: Vec<RemoteBatch>,
     /// Whether the list was seen back to what was there before.
     is_whole: bool,
@@ -209,7 +212,7 @@ async fn candidates(driver: &Driver<'_>, run: &Run, told: &mut Told, open: &[u32
         told.unlisted = None;
         let is_past = page.data.last().is_some_and(|last| last.created_at < oldest);
         let is_empty = page.data.is_empty();
-        let is_wanted = |candidate: &RemoteBatch| open.iter().any(|batch| may_be(run, candidate, *batch));
+        let is_wanted = |candidate: &RemoteBatch| open.iter().any(|batch| may_be(driver, run, candidate, *batch));
         look.candidates.extend(page.data.into_iter().filter(is_wanted));
         // A page that leads nowhere ends the look, and what is behind it was not seen.
         if is_past || !page.has_more || is_empty || page.last_id.is_none() || page.last_id == after {
@@ -218,17 +221,18 @@ async fn candidates(driver: &Driver<'_>, run: &Run, told: &mut Told, open: &[u32
         }
         after = page.last_id;
     }
-    look.candidates.sort_by_key(|candidate| candidate.processing_status != Processing::Ended);
+    // The oldest first: rows that are sent again go in later batches, which may have the size and the ids of an earlier one.
+    look.candidates.sort_by_key(|candidate| (candidate.processing_status != Processing::Ended, candidate.created_at));
     Ok(Some(look))
 }
 
 /// Whether a batch of the workspace may be an uncertain one: not older than its create call, of its size, not known to be another.
-fn may_be(run: &Run, candidate: &RemoteBatch, batch: u32) -> bool {
-    let requests = u64::from(run.piece(batch).requests);
-    let total = candidate.request_counts.total();
-    // A batch that was only just created may not be counted yet.
-    let has_size = total == requests || (total == 0 && candidate.processing_status != Processing::Ended);
-    has_size && candidate.created_at >= oldest(run, batch) && !run.is_not(&candidate.id, batch)
+fn may_be(driver: &Driver<'_>, run: &Run, candidate: &RemoteBatch, batch: u32) -> bool {
+    // A batch that was only just created may not be counted yet, and counts that cannot be read are 0 too.
+    let has_size = [0, u64::from(run.piece(batch).requests)].contains(&candidate.request_counts.total());
+    let is_young = between(run.intended_at(batch), driver.clock.now()) < TOO_YOUNG_TO_BE_ARCHIVED;
+    let is_too_old = candidate.created_at < oldest(run, batch) || (is_young && candidate.archived_at.is_some());
+    has_size && !is_too_old && !run.is_not(&candidate.id, batch)
 }
 
 /// The list does not answer: looked at again later, as long as there is patience for such a call.
@@ -262,8 +266,8 @@ fn oldest(run: &Run, batch: u32) -> Timestamp {
 enum Whose {
     /// Ours: its results hold this id.
     Ours(String),
-    /// Somebody else's, or another batch of ours.
-    Anothers,
+    /// Somebody else's, or another batch of ours: its first ids.
+    Anothers(Vec<String>),
     /// That cannot be told now: why.
     Open(&'static str),
 }
@@ -289,17 +293,15 @@ async fn whose(driver: &Driver<'_>, run: &Run, batch: u32, candidate: &RemoteBat
             }
         }
     }
-    for id in &lines.ids {
-        if run.has_id(batch, id)? {
-            return Ok(Whose::Ours(id.clone()));
-        }
+    if let Some(id) = run.proof_of(batch, &lines.ids)? {
+        return Ok(Whose::Ours(id.to_owned()));
     }
-    Ok(if lines.ids.is_empty() || lines.is_broken { UNREADABLE } else { Whose::Anothers })
+    Ok(if lines.ids.is_empty() || lines.is_broken { UNREADABLE } else { Whose::Anothers(lines.ids) })
 }
 
 /// The ids of the first result lines.
 #[derive(Debug, Default)]
-struct FirstLines {
+pub(crate) struct FirstLines {
     ids: Vec<String>,
     rest: Vec<u8>,
     bytes: usize,
@@ -307,11 +309,11 @@ struct FirstLines {
 }
 
 impl FirstLines {
-    fn is_enough(&self) -> bool {
+    pub(crate) fn is_enough(&self) -> bool {
         self.ids.len() >= LINES || self.bytes >= MAX_BYTES
     }
 
-    fn take(&mut self, chunk: &[u8]) {
+    pub(crate) fn take(&mut self, chunk: &[u8]) {
         self.bytes += chunk.len();
         let mut chunk = chunk;
         while let Some(end) = memchr::memchr(b'\n', chunk) {
@@ -325,7 +327,11 @@ impl FirstLines {
         self.rest.extend_from_slice(chunk);
     }
 
-    fn end(&mut self) {
+    pub(crate) fn into_ids(self) -> Vec<String> {
+        self.ids
+    }
+
+    pub(crate) fn end(&mut self) {
         let line = std::mem::take(&mut self.rest);
         if let Ok(id) = custom_id_of(line.trim_ascii()) {
             self.ids.push(id.into_owned());

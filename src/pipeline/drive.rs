@@ -18,9 +18,8 @@ use crate::journal::Step;
 use crate::provider::retry::{Call, Clock, FailedTry, with_retry_telling};
 use crate::provider::{ApiError, BatchApi};
 
-use super::downloads::Downloads;
 use super::progress::{Listener, Progress, Reason};
-use super::{Error, Run, collect, doubt, gates, purse, submit, watch as look};
+use super::{Error, Run, collect, doubt, gates, purse, resume, submit, watch as look};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and lets a small one end quickly.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -123,7 +122,6 @@ struct Memory {
     eyes: look::Eyes,
     pace: submit::Pace,
     told: doubt::Told,
-    downloads: Downloads,
     /// How many events there were after the last round, and since when there have been no more.
     quiet: (u64, Timestamp),
 }
@@ -141,13 +139,13 @@ impl Driver<'_> {
             eyes: look::Eyes::default(),
             pace: submit::Pace::resumed(run, now),
             told: doubt::Told::new(now),
-            downloads: Downloads::default(),
             quiet: (run.state().events(), now),
         };
         if until.sends(1) {
             purse::check_before_the_first(run, now)?;
             gates::announce(self, run, now);
         }
+        resume::look_for_strays(self, run, until).await?;
         loop {
             if self.stop.is_set() {
                 return Ok(Standing::Interrupted);
@@ -169,16 +167,12 @@ impl Driver<'_> {
             if purse::is_held(run, until, &mut memory.pace.short, self.clock.now())? {
                 return Ok(Standing::Short);
             }
-            let is_last_look = until == Until::LookedOnce || memory.downloads.are_all_that_is_left(run);
-            if is_last_look && let Some(error) = memory.downloads.first_error() {
-                return Err(error);
-            }
             if self.is_far_enough(run, until, &memory) {
                 gates::judge(self, run, false)?;
                 gates::check(run)?;
-                return Ok(standing(run));
+                return end(run, &memory);
             }
-            let Some(pause) = self.pause(run, until, &mut memory) else { return Ok(standing(run)) };
+            let Some(pause) = self.pause(run, until, &mut memory) else { return end(run, &memory) };
             if self.stop.or(self.clock.sleep(pause)).await.is_none() {
                 return Ok(Standing::Interrupted);
             }
@@ -205,7 +199,7 @@ impl Driver<'_> {
 
     async fn look_and_save(&self, run: &mut Run, memory: &mut Memory) -> Result<(), Error> {
         look::look(self, run, &mut memory.eyes).await?;
-        collect::save_what_has_ended(self, run, &mut memory.eyes, &mut memory.downloads).await
+        collect::save_what_has_ended(self, run, &mut memory.eyes).await
     }
 
     /// How long until the next look: a tenth of the time in which nothing happened, so that a short batch is seen at once and a long one
@@ -224,7 +218,7 @@ impl Driver<'_> {
         if let Some(left) = gates::time_left(self, run).filter(|left| !left.is_zero()) {
             pause = pause.min(left.max(SHORTEST_PAUSE));
         }
-        for wait in [memory.pace.wait(now), memory.downloads.wait(now)].into_iter().flatten() {
+        for wait in [memory.pace.wait(now), memory.eyes.downloads.wait(self.clock.elapsed())].into_iter().flatten() {
             pause = pause.min(wait.max(SHORTEST_PAUSE));
         }
         if let Some(deadline) = self.deadline
@@ -254,7 +248,7 @@ impl Driver<'_> {
         if until.sends(1) {
             reasons.extend(gates::reason(self, run));
         }
-        reasons.extend(memory.downloads.reasons(now));
+        reasons.extend(memory.eyes.downloads.reasons(self.clock.elapsed()));
         reasons
     }
 
@@ -267,7 +261,7 @@ impl Driver<'_> {
                     run.next_to_send(|_| true, &memory.pace.short).is_some() && memory.pace.passes(run, self.clock.now());
                 !is_waiting && !gates::is_awaited(self, run)
             }
-            Until::LookedOnce => true,
+            Until::LookedOnce => !memory.eyes.downloads.is_quick(run),
             Until::Fetched => {
                 let is_sending = run.next_to_send(|attempt| until.sends(attempt), &memory.pace.short).is_some()
                     || run.doubts().next().is_some();
@@ -332,6 +326,14 @@ impl Driver<'_> {
     pub(crate) fn note(&self, text: &str) {
         self.listener.hear(Progress::Note(text));
     }
+}
+
+/// Where the run stands when it is time to leave.
+///
+/// # Errors
+/// [`Error::Provider`] where results that are there cannot be fetched in full.
+fn end(run: &Run, memory: &Memory) -> Result<Standing, Error> {
+    memory.eyes.downloads.failure(run).map_or_else(|| Ok(standing(run)), Err)
 }
 
 fn standing(run: &Run) -> Standing {

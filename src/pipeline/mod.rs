@@ -11,6 +11,7 @@
 //! gates     leading batches → whether the rest may follow
 //! doubt     a create call without answer → the batch it created, or none   split     a batch too large → smaller ones
 //! downloads results that cannot be fetched for now, while other batches go on
+//! resume    a run of an earlier process → batches of it that its journal does not know      evidence  what its other files tell of them
 //! ```
 //!
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it. Sending is logged before and
@@ -21,6 +22,7 @@ pub mod collect;
 mod doubt;
 mod downloads;
 pub mod drive;
+mod evidence;
 pub mod export;
 pub mod failures;
 pub mod faults;
@@ -29,6 +31,8 @@ pub mod gates;
 pub mod heal;
 mod leading;
 pub mod learn;
+pub mod leftovers;
+mod lines;
 pub mod new_run;
 mod ordered;
 pub mod plan;
@@ -40,6 +44,7 @@ mod rebalance;
 mod remarks;
 mod render;
 pub mod rescue;
+mod resume;
 pub mod run;
 pub mod shared;
 mod split;
@@ -146,6 +151,22 @@ pub enum Error {
         run: PathBuf,
         /// What changed.
         what: Vec<String>,
+    },
+    /// A person gave the run up: nothing more of it is sent.
+    #[error("the run `{}` was given up: nothing more of it is sent", .run.display())]
+    Abandoned {
+        /// The run.
+        run: PathBuf,
+    },
+    /// The ledger holds money for a run whose folder is gone, so what it sent may still be under way.
+    #[error("run {run} of this job is not in `{}`, and the ledger holds {reserved} for batches that it may have sent", .state.display())]
+    RunGone {
+        /// The run's id.
+        run: String,
+        /// The state directory.
+        state: PathBuf,
+        /// What is reserved for its batches.
+        reserved: crate::cost::Money,
     },
     /// A journal is to be rebuilt that is not broken.
     #[error("the journal of the run `{}` can be read: there is nothing to rescue", .run.display())]

@@ -222,7 +222,7 @@ impl Run {
         let Bounds { high, most, .. } = self.expected(batch)?;
         let limits = self.purse.limits();
         let wanted = self.reservation(batch, high, most);
-        match self.purse.ledger.reserve(&wanted, &limits, now)? {
+        match self.purse.ledger.reserve(&wanted, self.purse.entries.get(&batch), &limits, now)? {
             Ok(entry) => {
                 self.purse.entries.insert(batch, entry);
                 Ok(None)
@@ -293,7 +293,9 @@ impl Run {
         let entry = self.purse.entries.get(&batch);
         match (entry.map(|entry| entry.state), wanted) {
             (None | Some(EntryState::Released), EntryState::Released) => Ok(()),
-            (Some(EntryState::Reserved | EntryState::Billed), EntryState::Released) => self.release(batch, now),
+            (Some(EntryState::Reserved), EntryState::Released) => self.release(batch, now),
+            // What was billed was paid, whatever a journal says that was begun anew.
+            (Some(EntryState::Billed), EntryState::Released) => Ok(()),
             // A bill that was written is worth more than a journal that was begun anew.
             (Some(EntryState::Reserved | EntryState::Billed), EntryState::Reserved) => Ok(()),
             (None | Some(EntryState::Released), EntryState::Reserved) => self.admit(batch),
@@ -329,11 +331,32 @@ impl Run {
     /// Reserves for a batch that was sent without a reservation in this ledger.
     fn admit(&mut self, batch: u32) -> Result<(), Error> {
         let Bounds { high, most, .. } = self.expected(batch)?;
-        let at = self.created_at(batch).unwrap_or_else(|| self.intended_at(batch));
+        // The day of the ledger is this machine's day, whatever the provider's clock says.
+        let at = self.sent_at(batch);
         let sent = self.reservation(batch, high, most);
-        let entry = self.purse.ledger.admit(&sent, at)?;
+        let entry = self.purse.ledger.admit(&sent, self.purse.entries.get(&batch), at)?;
         self.purse.entries.insert(batch, entry);
         Ok(())
+    }
+
+    /// What the ledger has on the run's batches.
+    pub(crate) fn entries(&self) -> &BTreeMap<u32, Entry> {
+        &self.purse.entries
+    }
+
+    /// The state directory whose ledger counts.
+    pub(crate) fn state_folder(&self) -> &Path {
+        self.purse.ledger.path().parent().unwrap_or(Path::new("."))
+    }
+
+    /// Whether the ledger has a bill for a batch.
+    pub(crate) fn is_billed(&self, batch: u32) -> bool {
+        self.purse.entries.get(&batch).is_some_and(|entry| entry.state == EntryState::Billed)
+    }
+
+    /// Writes down what a batch cost whose results were fetched once more.
+    pub(crate) fn settle_again(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {
+        self.settle_by_its_results(batch, now)
     }
 
     fn settle_by_its_results(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 //! Opening takes the run's lock, so that one process works on it at a time, and reads the journal into a state. From then on an
 //! event is on disk before the state takes it in.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +28,15 @@ use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::provider::{BatchId, Counts};
 
+use super::drive::between;
+use super::evidence::{Evidence, Scope};
 use super::export::Summary;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
 use super::prepare::Prepared;
 use super::purse::{Means, Purse};
 use super::reading::Reading;
 use super::submit::HeldByBudget;
-use super::{Error, doubt, view};
+use super::{Error, collect, doubt, view};
 
 /// Results of one batch that sent rows of a piece.
 #[derive(Debug, Clone)]
@@ -59,8 +61,16 @@ pub struct Run {
     journal: Journal,
     /// Batches of the workspace that were looked into, each with the batch in doubt that it is not.
     not_it: HashSet<(u32, BatchId)>,
+    /// Batches of the workspace that were looked into, and are not of this run.
+    strangers: HashSet<BatchId>,
     /// Batches in doubt that a person wants to be sent again.
     decided: HashSet<u32>,
+    /// Batches whose saved results are fetched once more, each with whether what is saved is not to be trusted.
+    again: BTreeMap<u32, bool>,
+    /// Batches whose results were missing or altered, and fetched once more for that.
+    replaced: HashSet<u32>,
+    /// Whether it was planned by this process.
+    is_new: bool,
     /// Whether a person wants the rest to be sent whatever the first rows came to.
     ignores_canary: bool,
     reading: Reading,
@@ -95,15 +105,21 @@ impl Run {
             head,
             journal,
             not_it: HashSet::new(),
+            strangers: HashSet::new(),
             decided: HashSet::new(),
+            again: BTreeMap::new(),
+            replaced: HashSet::new(),
+            is_new: false,
             ignores_canary: false,
             reading,
             last_summary: None,
             replaces: false,
             _lock: lock,
         };
+        let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        notes.extend(run.reconcile(now)?);
         run.follow_all(now)?;
-        Ok((run, notes.iter().map(ToString::to_string).collect()))
+        Ok((run, notes))
     }
 
     /// Takes note that a person wants what is in doubt now to be sent again, and gives the number of such batches. They are looked for once
@@ -148,11 +164,25 @@ impl Run {
         batch.map_or(Ok(()), |batch| self.follow(batch, at))
     }
 
-    /// Gives the run up for good.
+    /// Whether more of the run may be sent.
+    ///
+    /// # Errors
+    /// [`Error::Abandoned`].
+    pub fn check_not_abandoned(&self) -> Result<(), Error> {
+        match self.state().abandoned() {
+            Some(_) => Err(Error::Abandoned { run: self.folder().to_path_buf() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the run up: nothing more of it is sent. What was sent can still be fetched.
     ///
     /// # Errors
     /// [`Error::Journal`] when that cannot be recorded.
     pub fn abandon(&mut self, now: Timestamp, reason: &str) -> Result<(), Error> {
+        if self.state().abandoned().is_some() {
+            return Ok(());
+        }
         self.record(now, Event::Abandoned { reason: reason.to_owned() })
     }
 
@@ -296,6 +326,17 @@ impl Run {
         self.dir.results_file(batch, self.batch(batch).attempt)
     }
 
+    /// Where the lines of downloads that were not complete are kept.
+    pub(crate) fn lines_so_far_path(&self, batch: u32) -> PathBuf {
+        self.dir.lines_so_far_file(batch, self.batch(batch).attempt)
+    }
+
+    /// How many lines the results of a batch have to have.
+    pub(crate) fn expected_lines(&self, batch: u32) -> u64 {
+        let requests = u64::from(self.piece(batch).requests);
+        self.ended_counts(batch).map(|counts| counts.total()).filter(|total| *total > 0).unwrap_or(requests)
+    }
+
     pub(crate) fn relative(&self, path: &Path) -> String {
         self.dir.relative(path)
     }
@@ -345,7 +386,62 @@ impl Run {
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = (u32, BatchId)> {
-        self.state().left_to(Step::Collect).filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+        let again = self.again.keys().filter_map(|batch| self.state().batch(*batch));
+        let ended = self.state().left_to(Step::Collect).chain(again);
+        ended.filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+    }
+
+    /// Batches whose saved results are not all that the provider had: given up, or saved with fewer lines than their counters tell.
+    pub(crate) fn incomplete(&self) -> Vec<u32> {
+        let batches = self.state().batches().iter();
+        let is_incomplete = |batch: &&Batch| batch.falls_short() || matches!(batch.state, BatchState::Lost { .. });
+        batches.filter(is_incomplete).map(Batch::number).collect()
+    }
+
+    /// Whether results that are not all there may still be had from the provider, which costs nothing: rows are not to be sent again for
+    /// them before that was tried.
+    #[must_use]
+    pub fn may_fetch_more(&self, now: Timestamp) -> bool {
+        let is_kept = |batch: &u32| self.known_since(*batch).is_some_and(|(_, since)| between(since, now) <= view::RETENTION);
+        self.incomplete().iter().any(is_kept)
+    }
+
+    /// Has the saved results of a batch fetched once more; what is saved stays until there are better ones.
+    pub(crate) fn fetch_again(&mut self, batch: u32) {
+        self.again.entry(batch).or_insert(false);
+    }
+
+    /// Has results that are missing on this disk, or were altered, fetched once more, where the provider may still have them; tells whether
+    /// that is worth a try. It is not a second time.
+    pub fn replace_results(&mut self, error: &Error) -> bool {
+        let (Error::AlteredResults { path } | Error::MissingResults { path }) = error else { return false };
+        let is_it =
+            |batch: &&Batch| matches!(&batch.state, BatchState::Collected { file, .. } if self.folder().join(file) == *path);
+        let Some(batch) = self.state().batches().iter().find(is_it).map(Batch::number) else { return false };
+        if !self.replaced.insert(batch) {
+            return false;
+        }
+        self.again.insert(batch, true);
+        true
+    }
+
+    pub(crate) fn is_fetched_again(&self, batch: u32) -> bool {
+        self.again.contains_key(&batch)
+    }
+
+    /// Whether the saved results of a batch are not those that were saved.
+    pub(crate) fn is_distrusted(&self, batch: u32) -> bool {
+        self.again.get(&batch) == Some(&true)
+    }
+
+    pub(crate) fn leave_as_it_was(&mut self, batch: u32) {
+        self.again.remove(&batch);
+    }
+
+    /// Whether batches are in flight, may be, or have results that are not fetched.
+    #[must_use]
+    pub fn in_flight_or_ended(&self) -> bool {
+        self.in_flight().next().is_some() || self.ended().next().is_some() || self.doubts().next().is_some()
     }
 
     /// Whether a create call was made, or was about to be.
@@ -375,9 +471,9 @@ impl Run {
         &self.batch(batch).state
     }
 
-    /// When a batch was created, in the provider's time.
-    pub(crate) fn created_at(&self, batch: u32) -> Option<Timestamp> {
-        Some(self.batch(batch).remote.as_ref()?.created_at)
+    /// When the create call of a batch was about to be made, in this machine's time.
+    pub(crate) fn sent_at(&self, batch: u32) -> Timestamp {
+        self.batch(batch).remote.as_ref().map_or_else(|| self.intended_at(batch), |remote| remote.sent_at)
     }
 
     /// No batch that a create call of this one made is older, in the provider's time.
@@ -389,6 +485,66 @@ impl Run {
         self.state().requests_in_flight()
     }
 
+    /// The provider's id of a batch, and since when it has been known, in this machine's time.
+    pub(crate) fn known_since(&self, batch: u32) -> Option<(BatchId, Timestamp)> {
+        let remote = self.batch(batch).remote.as_ref()?;
+        Some((remote.id.clone(), remote.known_since))
+    }
+
+    /// When a batch, or its results, were not found.
+    pub(crate) fn not_found(&self, batch: u32) -> &[Timestamp] {
+        &self.batch(batch).not_found
+    }
+
+    /// Takes note that this process has planned the run, so nobody can have sent anything of it.
+    #[must_use]
+    pub fn planned_now(mut self) -> Run {
+        self.is_new = true;
+        self
+    }
+
+    /// Whether nobody can have sent anything of the run that its journal does not tell: it was planned by this process, or the provider's
+    /// list was searched.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Takes note that the provider's list was searched.
+    pub(crate) fn searched(&mut self) {
+        self.is_new = true;
+    }
+
+    /// Whether there are results on disk that hold a line for each id of a batch.
+    pub(crate) fn has_saved_results(&self, batch: u32) -> bool {
+        let path = self.results_path(batch);
+        path.is_file() && collect::counts_of(self, batch, &path).is_ok_and(|counts| counts.missing == 0)
+    }
+
+    /// Whether a batch waits at a gate.
+    pub(crate) fn waits_at_a_gate(&self, batch: u32) -> bool {
+        self.state().gate_before(self.batch(batch)).is_some()
+    }
+
+    /// Puts in doubt what other files of the run tell of, and its journal does not.
+    fn reconcile(&mut self, now: Timestamp) -> Result<Option<String>, Error> {
+        if self.state().abandoned().is_some() {
+            return Ok(None);
+        }
+        let lost = Evidence::read(&self.dir, &self.plan, self.entries())?.lost_events(self.state(), Scope::Told, now)?;
+        for (at, event) in lost.events {
+            self.journal.append(at, event)?;
+        }
+        let numbers: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
+        let batches = if numbers.len() == 1 { "batch" } else { "batches" };
+        Ok((!numbers.is_empty()).then(|| {
+            format!(
+                "{batches} {} may or may not have been created: {}. The provider's list is searched, and nothing is sent twice",
+                numbers.join(", "),
+                lost.reasons.join("; ")
+            )
+        }))
+    }
+
     /// Batches in flight, and batches that are over.
     pub(crate) fn progress(&self) -> (u32, u32) {
         let of = |wanted: &[&str]| self.state().batches().iter().filter(|batch| wanted.contains(&batch.state.as_str())).count();
@@ -397,7 +553,7 @@ impl Run {
     }
 
     pub(crate) fn is_collected(&self) -> bool {
-        self.state().is_collected()
+        self.state().is_collected() && self.again.is_empty()
     }
 
     pub(crate) fn ended_counts(&self, batch: u32) -> Option<Counts> {
@@ -426,17 +582,30 @@ impl Run {
 
     /// Whether a batch of the workspace is known not to be the one in doubt.
     pub(crate) fn is_not(&self, id: &BatchId, batch: u32) -> bool {
-        self.state().batch_of(id).is_some() || self.not_it.contains(&(batch, id.clone()))
+        let is_known = self.state().batch_of(id).is_some() || self.strangers.contains(id);
+        is_known || self.not_it.contains(&(batch, id.clone()))
     }
 
-    /// Takes note that a batch of the workspace is not the one in doubt. It may be another of the run.
-    pub(crate) fn rule_out(&mut self, id: BatchId, batch: u32) {
-        self.not_it.insert((batch, id));
+    /// Takes note of a batch of the workspace that is not the one in doubt, by the ids in its results: where none carries the run's nonce, it
+    /// is no batch of the run.
+    pub(crate) fn rule_out_by(&mut self, id: BatchId, batch: u32, ids: &[String]) {
+        if ids.iter().any(|id| id.starts_with(self.plan.nonce.as_str())) {
+            self.not_it.insert((batch, id));
+        } else {
+            self.strangers.insert(id);
+        }
     }
 
-    /// Whether a batch sends a request of this id.
-    pub(crate) fn has_id(&self, batch: u32, id: &str) -> Result<bool, Error> {
-        Ok(id.starts_with(self.plan.nonce.as_str()) && self.ids_of(batch)?.iter().flatten().any(|own| own == Some(id)))
+    /// Whether results with these ids are those of a batch, with an id that shows it: all that carry the run's nonce are ids that the batch
+    /// sends. Rows that are sent again keep their ids, so one id alone does not tell the batches of a run apart.
+    pub(crate) fn proof_of<'i>(&self, batch: u32, ids: &'i [String]) -> Result<Option<&'i str>, Error> {
+        let ours = || ids.iter().filter(|id| id.starts_with(self.plan.nonce.as_str()));
+        let Some(first) = ours().next() else { return Ok(None) };
+        let mut left: HashSet<&str> = ours().map(String::as_str).collect();
+        for sent in self.ids_of(batch)?.iter().flat_map(|ids| ids.iter().flatten()) {
+            left.remove(sent);
+        }
+        Ok(left.is_empty().then_some(first.as_str()))
     }
 
     /// The ids that a batch sends, in its order.

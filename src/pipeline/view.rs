@@ -13,6 +13,7 @@ use crate::ledger::Entry;
 use crate::outcome::{Status, Usage};
 
 use super::drive::between;
+use super::evidence::{Evidence, Scope};
 use super::{Error, collect};
 
 /// A run as a reader sees it who does not work on it.
@@ -76,6 +77,7 @@ const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 impl RunView {
     /// Adds what the ledger says of the run.
     pub fn add_money(&mut self, entries: &[Entry]) {
+        self.add_doubts(entries);
         let most_usd = self.money.and_then(|money| money.most_usd);
         let view = |entry: &Entry, most_usd| MoneyView { spent_usd: entry.spent(), reserved_usd: entry.held(), most_usd };
         let mut sum = MoneyView { most_usd, ..MoneyView::default() };
@@ -88,6 +90,27 @@ impl RunView {
             }
         }
         self.money = Some(sum);
+    }
+
+    /// Warns where other files know of batches that were sent, and the journal does not.
+    fn add_doubts(&mut self, entries: &[Entry]) {
+        let Ok((dir, plan, _)) = RunDir::open(&self.folder) else { return };
+        let Ok(journal) = Journal::read(&dir.journal(), &plan) else { return };
+        if journal.state.abandoned().is_some() {
+            return;
+        }
+        let own = entries.iter().filter(|entry| entry.run == plan.run).map(|entry| (entry.batch, entry.clone())).collect();
+        let lost =
+            Evidence::read(&dir, &plan, &own).and_then(|known| known.lost_events(&journal.state, Scope::Told, Timestamp::now()));
+        match lost {
+            Ok(lost) if lost.doubts.is_empty() => {}
+            Ok(lost) => {
+                let batches: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
+                let (batches, why) = (batches.join(", "), lost.reasons.join("; "));
+                self.warnings.push(format!("batches that may have been sent: {batches} ({why}); `rowmill run` looks for them"));
+            }
+            Err(error) => self.warnings.push(super::in_one_line(&error)),
+        }
     }
 
     /// Batches whose results are saved.
@@ -108,13 +131,19 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
     let vanishing = batches.iter().filter(|b| b.results_vanish_in_seconds.is_some_and(|left| left < WARN_BEFORE.as_secs()));
     let mut warnings: Vec<String> = vanishing
         .map(|b| match b.results_vanish_in_seconds {
-            Some(0) => format!("the results of batch {} are past their 29 days and can no longer be fetched", b.batch),
+            Some(0) => {
+                format!("the results of batch {} are past their 29 days; collect them now if they can still be had", b.batch)
+            }
             left => format!("the results of batch {} vanish in {} hours: collect them now", b.batch, left.unwrap_or(0) / 3_600),
         })
         .collect();
     warnings.extend(notes(&state).into_iter().chain(not_sent(&state)));
     let mut manifest = manifest(&plan, &state, dir.path(), now);
-    if let Some(written) = Manifest::read(&dir)? {
+    let written = Manifest::read(&dir).unwrap_or_else(|error| {
+        warnings.push(format!("{}; the next command writes it again", super::in_one_line(&error)));
+        None
+    });
+    if let Some(written) = written {
         (manifest.usage, manifest.updated_at) = (written.usage, written.updated_at);
         (manifest.cost_usd, manifest.reserved_usd, manifest.bill) = (written.cost_usd, written.reserved_usd, written.bill);
         manifest.cache = written.cache.or(manifest.cache);
@@ -145,7 +174,9 @@ fn most_of(plan: &Plan) -> Option<MoneyView> {
 
 fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
     let created_at = batch.remote.as_ref().map(|remote| remote.created_at);
-    let left = |life: Duration| created_at.map(|created| life.saturating_sub(between(created, now)).as_secs());
+    // By this machine's clock alone: it was created after its create call was about to be made.
+    let sent_at = batch.remote.as_ref().map(|remote| remote.sent_at);
+    let left = |life: Duration| sent_at.map(|sent| life.saturating_sub(between(sent, now)).as_secs());
     let in_flight = matches!(batch.state, BatchState::Accepted { .. });
     let uncollected = in_flight || matches!(batch.state, BatchState::Ended { .. });
     BatchView {
@@ -181,7 +212,7 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         gates: state.gates().iter().map(GateSummary::of).collect(),
         estimate: None,
         output: state.export().and_then(|(export, _)| export.path.clone()),
-        next_action: next_action(state.stage(), folder),
+        next_action: next_action(state, folder),
         created_at: plan.created_at,
         updated_at: now,
         notes: notes(state).into_iter().chain(no_rows(plan)).chain(not_sent(state)).collect(),
@@ -222,10 +253,15 @@ fn notes(state: &State) -> Vec<String> {
     unclean.collect()
 }
 
-fn next_action(stage: Stage, folder: &Path) -> String {
+fn next_action(state: &State, folder: &Path) -> String {
+    let stage = state.stage();
+    let is_under_way = state.what_is_left().next().is_some();
     let folder = folder.display();
     match stage {
         Stage::Exported => "none".to_owned(),
+        Stage::Abandoned if is_under_way => {
+            format!("rowmill collect {folder} (fetches what was sent before the run was given up)")
+        }
         Stage::Abandoned => "none: the run was given up".to_owned(),
         Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
         Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),

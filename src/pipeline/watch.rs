@@ -5,6 +5,7 @@
 //! waited for: the API has been seen to answer 404 for batches that all finished.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -12,6 +13,7 @@ use crate::journal::Event;
 use crate::provider::retry::{Call, Verdict, WAIT_404, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
+use super::downloads::Downloads;
 use super::drive::{Driver, between};
 use super::progress::Progress;
 use super::submit::stopped;
@@ -27,18 +29,43 @@ const MAX_PAGES: usize = 5;
 /// What the watching itself remembers between two looks.
 #[derive(Debug, Default)]
 pub(crate) struct Eyes {
-    not_found_since: HashMap<BatchId, Timestamp>,
+    not_found_since: HashMap<BatchId, Duration>,
+    /// The downloads of results that did not bring everything.
+    pub(crate) downloads: Downloads,
 }
 
+/// Over several processes, a batch counts as gone when it was not found so often,
+const SIGHTINGS: usize = 3;
+/// and each time so long after the time before.
+const APART: Duration = Duration::from_secs(30 * 60);
+
 impl Eyes {
-    /// Takes note that a batch, or its results, are not found for now; tells whether that has been so for too long.
+    /// Takes note that a batch, or its results, are not found for now; tells whether that has been so for too long, whatever is done to
+    /// the clock meanwhile.
     pub(crate) fn misses(&mut self, driver: &Driver<'_>, batch: u32, id: &BatchId, what: &str) -> bool {
-        let now = driver.clock.now();
+        let now = driver.clock.elapsed();
         let since = *self.not_found_since.entry(id.clone()).or_insert_with(|| {
             driver.note(&format!("{what}batch {batch} ({id}) cannot be found for now; it was accepted, so rowmill waits"));
             now
         });
-        between(since, now) >= WAIT_404
+        now.saturating_sub(since) >= WAIT_404
+    }
+
+    /// Whether what is not found now is gone for good: its results are past their time, counted from when this machine knew of the batch, and
+    /// it has not been found for an hour, or several times well apart. A clock that was set wrong, and a single answer, prove nothing.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] when that it was not found cannot be recorded.
+    pub(crate) fn is_gone(&self, driver: &Driver<'_>, run: &mut Run, batch: u32, is_for_long: bool) -> Result<bool, Error> {
+        if !collect::is_past_retention(driver, run, batch) {
+            return Ok(false);
+        }
+        let now = driver.clock.now();
+        let last = run.not_found(batch).last().copied();
+        if last.is_none_or(|last: Timestamp| between(last, now) >= APART) {
+            run.record(now, Event::NotFound { batch })?;
+        }
+        Ok(is_for_long || run.not_found(batch).len() >= SIGHTINGS)
     }
 
     /// Takes note that it is found.
@@ -101,10 +128,9 @@ async fn retrieve(
     batch: u32,
     id: &BatchId,
 ) -> Result<Option<RemoteBatch>, Error> {
-    let gone = |source| stopped(run, format!("batch {batch} ({id}) cannot be looked after"), source);
+    let gone = |run: &Run, source| stopped(run, format!("batch {batch} ({id}) cannot be looked after"), source);
     // Not being found is waited out by the loop, which goes on with the other batches meanwhile.
-    let is_missing =
-        |error: &ApiError| matches!(judge(Call::Retrieve, error, 0, std::time::Duration::ZERO, 0.0), Verdict::Wait404 { .. });
+    let is_missing = |error: &ApiError| matches!(judge(Call::Retrieve, error, 0, Duration::ZERO, 0.0), Verdict::Wait404 { .. });
     let call = driver.retrying(Call::Retrieve, None, || async {
         match driver.api.retrieve(id).await {
             Err(error) if is_missing(&error) => Ok(Err(error)),
@@ -113,13 +139,15 @@ async fn retrieve(
         }
     });
     let Some(answer) = driver.unless_leaving(call).await else { return Ok(None) };
-    let error = match answer.map_err(gone)? {
+    let error = match answer.map_err(|error| gone(run, error))? {
         Ok(remote) => return Ok(Some(remote)),
         Err(error) => error,
     };
-    if collect::is_past_retention(driver, run, batch) {
-        collect::lose(driver, run, batch, "the provider has forgotten it, more than 29 days after it was made")?;
+    let is_for_long = eyes.misses(driver, batch, id, "");
+    if eyes.is_gone(driver, run, batch, is_for_long)? {
+        collect::lose(driver, run, batch, "the provider has not found it since its 29 days were over")?;
+        eyes.downloads.lost(batch);
         return Ok(None);
     }
-    if eyes.misses(driver, batch, id, "") { Err(gone(error)) } else { Ok(None) }
+    if is_for_long { Err(gone(run, error)) } else { Ok(None) }
 }

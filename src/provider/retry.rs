@@ -37,7 +37,8 @@
 //! **Source**: statuses and codes from the vendor's error reference, base delay and jitter from its own clients, both read 2026-11; the
 //! lasting 404 from anthropics/anthropic-sdk-python#1432.
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -284,6 +285,10 @@ pub fn asked(error: &ApiError) -> Duration {
 pub trait Clock: Send + Sync {
     /// The time.
     fn now(&self) -> Timestamp;
+    /// The time since some moment, for how long something has lasted: it only moves forward, whatever is done to the clock.
+    fn elapsed(&self) -> Duration {
+        self.now().duration_since(Timestamp::UNIX_EPOCH).try_into().unwrap_or(Duration::ZERO)
+    }
     /// Waits.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
     /// A random number from 0 to 1.
@@ -297,6 +302,10 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+    fn elapsed(&self) -> Duration {
+        static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGUN.elapsed()
     }
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         tokio::time::sleep(duration).boxed()

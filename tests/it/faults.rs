@@ -280,12 +280,17 @@ fn results_are_checked_and_fetched_again() {
         Case { env: SHORT, ..case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'hang_before'\nseconds = 3") },
         Case { says: "another origin", ..case("[[calls]]\non = 'results'\nnth = [1, 2, 3]\ndo = 'redirect'") },
         Case { codes: &[12, 0], ..case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'status'\nstatus = 401") },
-        // A line that never comes: looked for four times, then the row is missing, and nothing is paid for it again.
+        // Fewer lines than the counters tell: the provider has the others, so they are fetched until they are here.
+        Case { says: "in hand", ..case("[[calls]]\non = 'results'\ntimes = 9\ndo = 'missing_line'\nat_line = 2") },
+        // As many lines as the counters tell, and an id without one: looked for four times, then the row is missing, and nothing is
+        // paid for it again.
         Case {
             codes: &[3],
-            failed: &[("missing", 1)],
+            failed: &[("missing", 3)],
             says: "1 missing",
-            ..case("[[calls]]\non = 'results'\ntimes = 4\ndo = 'missing_line'\nat_line = 2")
+            ..case(
+                "[[calls]]\non = 'results'\ndo = 'missing_line'\nat_line = 2\n[[calls]]\non = 'results'\ndo = 'foreign_line'\nat_line = 3",
+            )
         },
     ]);
 }

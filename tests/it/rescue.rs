@@ -70,6 +70,14 @@ fn results_of_another_run_are_refused() {
         work.rowmill_at(&simulator.url(), &["run", run]).expect(0);
     }
     std::fs::copy(work.path("kept/one/results/00001.1.jsonl.zst"), work.path("kept/two/results/00001.1.jsonl.zst")).unwrap();
+    // As long as the provider has them, they are fetched again, which costs nothing.
+    work.rowmill_at(&simulator.url(), &["run", "kept/two"]).expect(0).says("00001.1.jsonl.zst").says("costs nothing");
+    std::fs::remove_file(work.path("kept/two/results/00001.1.jsonl.zst")).unwrap();
+    work.rowmill_at(&simulator.url(), &["export", "kept/two"]).expect(0).says("00001.1.jsonl.zst").says("costs nothing");
+    assert_eq!(work.parquet("out.parquet").column("_rm_status"), ["succeeded"; 5]);
+    assert_eq!(simulator.accepted().values().copied().collect::<Vec<_>>(), [2; 5], "two runs, each paid once");
+    simulator.set_ahead(30 * 86_400);
+    std::fs::copy(work.path("kept/one/results/00001.1.jsonl.zst"), work.path("kept/two/results/00001.1.jsonl.zst")).unwrap();
     work.rowmill_at(&simulator.url(), &["run", "kept/two"]).expect(2).says("00001.1.jsonl.zst").says("hint:");
     std::fs::remove_file(work.path("kept/one/results/00001.1.jsonl.zst")).unwrap();
     work.rowmill_at(&simulator.url(), &["run", "kept/one"]).expect(2).says("00001.1.jsonl.zst").says("hint:");

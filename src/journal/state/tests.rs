@@ -54,6 +54,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
         "ended" => Event::Ended { batch, counts: Counts::default(), ended_at: None },
         "collected" => Event::Collected { batch, file: text(), file_hash: text(), counts: LineCounts::default() },
         "lost" => Event::Lost { batch, reason: text() },
+        "not_found" => Event::NotFound { batch },
         "judged" => {
             let BatchId(id) = id;
             let verdict: usize = id.trim_start_matches("msgbatch_").parse().unwrap();
@@ -66,7 +67,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
     }
 }
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "added",
     "intent",
     "refused",
@@ -79,6 +80,7 @@ const KINDS: [&str; 17] = [
     "ended",
     "collected",
     "lost",
+    "not_found",
     "withdrawn",
     "exported",
     "held_back",
@@ -150,7 +152,9 @@ impl Model {
             ("intended", "doubt") => "doubt",
             ("intended" | "doubt", "absent") => "planned",
             ("intended", "accepted") | ("intended" | "doubt", "adopted") | ("accepted", "seen" | "cancel_asked") => "accepted",
-            ("accepted", "ended") => "ended",
+            ("accepted" | "lost", "ended") => "ended",
+            ("accepted", "not_found") => "accepted",
+            ("ended", "not_found") => "ended",
             ("ended" | "collected", "collected") => "collected",
             ("accepted" | "ended", "lost") => "lost",
             ("planned" | "refused", "withdrawn") => "withdrawn",
@@ -159,7 +163,9 @@ impl Model {
     }
 
     fn takes(&mut self, entry: &Entry) -> bool {
-        if entry.seq != self.events + 1 || self.is_over {
+        let sends =
+            matches!(entry.event, Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. });
+        if entry.seq != self.events + 1 || (self.is_over && sends) {
             return false;
         }
         let kind = serde_json::to_value(&entry.event).unwrap()["event"].as_str().unwrap().to_owned();
@@ -188,7 +194,7 @@ impl Model {
                 }
                 *place = next;
             }
-            (event, None) => self.is_over = matches!(event, Event::Abandoned { .. }),
+            (event, None) => self.is_over |= matches!(event, Event::Abandoned { .. }),
         }
         self.events += 1;
         true
@@ -208,7 +214,7 @@ impl Model {
             _ => None,
         };
         let left = (1..).zip(&self.batches).filter_map(|(number, place)| Some((number, step(place)?)));
-        if self.is_over { Vec::new() } else { left.collect() }
+        left.filter(|(_, step)| !self.is_over || *step != Step::Submit).collect()
     }
 }
 
@@ -223,7 +229,7 @@ fn possible() -> impl Strategy<Value = (Vec<Gate>, Vec<Entry>)> {
         for choice in choices {
             let batches = model.batches.len() as u32;
             let mut events: Vec<Event> = (1..=batches + 1)
-                .flat_map(|batch| KINDS[..13].iter().map(move |kind| event(kind, batch, batch + u32::from(choice) % 3)))
+                .flat_map(|batch| KINDS[..14].iter().map(move |kind| event(kind, batch, batch + u32::from(choice) % 3)))
                 .collect();
             events.extend((1..3).flat_map(|batch| (0..5).map(move |verdict| event("judged", batch, verdict))));
             events.push(event("exported", 0, 0));
@@ -246,7 +252,7 @@ proptest! {
         let state = State::from_events(&led_pieces(), &gates, &story).unwrap();
         let model = Model::takes_all(&gates, &story).unwrap();
         prop_assert_eq!(state.what_is_left().collect::<Vec<_>>(), model.left());
-        prop_assert_eq!(state.is_collected(), model.batches.iter().all(|place| ["empty", "collected", "lost", "withdrawn"].contains(place)));
+        prop_assert_eq!(state.is_collected(), model.left().is_empty());
         prop_assert_eq!(state.stage() == Stage::Abandoned, model.is_over);
         prop_assert_eq!(state.events(), story.len() as u64);
         let may_go: Vec<u32> = model.left().iter().filter(|(batch, step)| *step == Step::Submit && !model.holds(*batch)).map(|left| left.0).collect();
@@ -308,6 +314,7 @@ fn names_the_line_and_the_reason() {
         ("seen 0", "line 2 (batch 0): the run has 3 batches"),
         ("added 5", "line 2 (batch 5): the next new batch is 4"),
         ("abandoned\nintent 1", "line 3 (batch 1): the run was given up before"),
+        ("intent 1\nrefused 1\nabandoned\nadded 4", "line 5 (batch 4): the run was given up before"),
     ];
     for (text, expected) in cases {
         let impossible = State::from_events(&pieces(), &[], &story(text)).unwrap_err();
@@ -343,6 +350,7 @@ fn says_where_the_run_stands() {
         (format!("{here}\nexported\ncollected 1"), Stage::Collected),
         (format!("{here}\nexported\nadded 4"), Stage::Submitting),
         (format!("{here}\nabandoned"), Stage::Abandoned),
+        (format!("{sent}\nabandoned\nended 1\ncollected 1\nexported"), Stage::Abandoned),
     ];
     for (text, stage) in cases {
         let state = after(&text);
@@ -399,7 +407,13 @@ fn keeps_what_later_steps_need() {
     let [first, second, _] = state.batches() else { panic!("three batches") };
     assert_eq!(
         first.remote,
-        Some(Remote { id: BatchId("msgbatch_7".to_owned()), created_at: now(), adopted: true, known_since: now() })
+        Some(Remote {
+            id: BatchId("msgbatch_7".to_owned()),
+            created_at: now(),
+            adopted: true,
+            known_since: now(),
+            sent_at: now()
+        })
     );
     assert!(matches!(first.state, BatchState::Accepted { cancel_asked: Some(_), seen: Some(_) }));
     assert_eq!((second.intents, &second.state), (2, &BatchState::Intended { at: now() }));
