@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::journal::{BatchState, Event, Step, Verdict};
-use crate::provider::retry::{Call, with_retry};
+use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
 use super::doubt::FirstLines;
@@ -80,7 +80,7 @@ async fn candidates(driver: &Driver<'_>, run: &Run, targets: &[u32]) -> Result<O
     let mut found: Vec<RemoteBatch> = Vec::new();
     let mut after: Option<String> = None;
     for _ in 0..MAX_PAGES {
-        let list = with_retry(Call::List, driver.clock, || driver.api.list(PAGE, after.as_deref()));
+        let list = driver.retrying(Call::List, None, || driver.api.list(PAGE, after.as_deref()));
         let Some(page) = driver.unless_leaving(list).await else { return Ok(None) };
         let page = page.map_err(|source| {
             stopped(run, "cannot look for batches of the run that its journal does not know".to_owned(), source)

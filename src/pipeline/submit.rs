@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::batch::SpooledBody;
 use crate::journal::{Batch, BatchState, Event};
 use crate::ledger::Shortage;
 use crate::provider::retry::{Call, Clock, MAX_RETRY_AFTER, Verdict, asked, judge, most_requests, with_retry};
@@ -199,12 +200,14 @@ pub(crate) async fn send_what_fits(
         if driver.is_leaving() || must_wait {
             break;
         }
+        // What takes time or can fail comes before the reservation: one without an intent behind it is a batch that has to be looked for.
+        let call = CreateCall::prepare(driver, run, batch).await?;
         if let Some(shortage) = run.reserve(batch, driver.clock.now())? {
             // By `on_limit`, those behind it wait with it or are sent where they fit.
             pace.short.hold(driver, batch, shortage);
             continue;
         }
-        if !send(driver, run, pace, batch).await? {
+        if !send(driver, run, pace, batch, call).await? {
             break;
         }
     }
@@ -217,14 +220,28 @@ fn has_room(driver: &Driver<'_>, run: &Run, batch: u32) -> bool {
     queued == 0 || queued + u64::from(run.piece(batch).requests) <= driver.max_queued_requests
 }
 
+/// A create call that is about to be made.
+struct CreateCall {
+    body: Arc<SpooledBody>,
+    /// When the newest batch was created that the provider listed, before the first create call of the run.
+    newest_listed: Option<Timestamp>,
+}
+
+impl CreateCall {
+    async fn prepare(driver: &Driver<'_>, run: &Run, batch: u32) -> Result<CreateCall, Error> {
+        let body = Arc::new(run.body(batch)?);
+        let newest_listed = if run.has_remotes() { None } else { newest_listed(driver).await };
+        Ok(CreateCall { body, newest_listed })
+    }
+}
+
 /// Sends one batch; tells whether the next may follow at once.
-async fn send(driver: &Driver<'_>, run: &mut Run, pace: &mut Pace, batch: u32) -> Result<bool, Error> {
+async fn send(driver: &Driver<'_>, run: &mut Run, pace: &mut Pace, batch: u32, call: CreateCall) -> Result<bool, Error> {
+    let CreateCall { body, newest_listed } = call;
     let (begun, attempts) = pace.history(batch, driver.clock.now());
-    let body = Arc::new(run.body(batch)?);
     let piece = run.piece(batch);
     let (requests, bytes, body_hash) = (piece.requests, piece.body_bytes, piece.body_hash.clone());
     driver.listener.hear(Progress::Submitting { batch, of: run.batches(), requests: requests.into(), bytes });
-    let newest_listed = if run.has_remotes() { None } else { newest_listed(driver).await };
     run.record(driver.clock.now(), Event::Intent { batch, requests, bytes, body_hash, newest_listed })?;
     // Not interrupted by a wish to leave: half a create call is uncertain.
     let error = match driver.telling_if_slow(Call::Create, driver.api.create(body)).await {
