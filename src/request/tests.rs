@@ -133,7 +133,8 @@ fn refuses_params_that_the_api_refuses() {
         ("context_hint = 1", "context_hint"),
         ("research_preview_2026_02 = \"active\"", "research_preview_2026_02"),
         ("fallbacks = []", "fallbacks"),
-        ("cache_control = { type = \"ephemeral\" }", "cache_control"),
+        ("cache_control = { type = \"eternal\" }", "cache_control"),
+        ("thread = { type = \"create\" }", "thread"),
         ("betas = []", "betas"),
         ("temperature = 0.0", "temperature"),
         ("top_p = 1.0", "top_p"),
@@ -149,7 +150,10 @@ fn refuses_params_that_the_api_refuses() {
     }
     assert!(compile(&format!("{USER}params = {{ temperature = 0.0 }}\napi_version = \"2023-06-01\"")).is_ok());
     let error = compile(&format!("{USER}params = {{ stream = true }}")).unwrap_err();
-    assert_eq!(error.to_string(), "`request.params.stream` is refused in a batch: results come as a file; leave it out");
+    assert_eq!(
+        error.to_string(),
+        "`request.params.stream` is refused in a batch unless it is `false`: results come as a file; leave it out"
+    );
 }
 
 #[test]
@@ -218,7 +222,7 @@ fn names_unknown_keys_of_the_section() {
         ("modle = \"x\"", "`model`"),
         ("system = [{ fil = \"x\" }]", "`file`"),
         ("messages = [{ role = \"user\", txt = \"x\" }]", "`text`"),
-        ("messages = [{ role = \"system\", text = \"x\" }]", "`user`"),
+        ("messages = [{ role = \"bot\", text = \"x\" }]", "`user`"),
         ("system = [{ text = \"x\", cache = \"2h\" }]", "`1h`"),
         ("system = 3", "a text, or a list of blocks"),
     ] {
