@@ -21,7 +21,8 @@ pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen:
     let (mut run, connection) =
         open(&folder, &common.state, Way { max_cost: args.budget.max_cost, ..Way::as_it_is(catalog) }, screen)?;
     run.check_not_abandoned()?;
-    if run.may_fetch_more(Timestamp::now()) {
+    let lacks_results = run.may_fetch_more(Timestamp::now());
+    if lacks_results {
         // What can be fetched for nothing is not paid again.
         look_once(&mut run, &connection, screen)?;
     }
@@ -35,13 +36,17 @@ pub(crate) fn run(args: &Retry, common: &Common, catalog: &Arc<Catalog>, screen:
     let policy = Policy::by_hand(args.classes.iter().copied(), args.max_tokens);
     let pieces = heal::all_pieces(&run);
     let healing = heal::heal(&mut run, pieces, &policy, Timestamp::now())?;
+    let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
+    if healing.rows == 0 && lacks_results && !run.may_fetch_more(Timestamp::now()) {
+        // The rows have their answers now, and nothing has to be paid for them.
+        return carry_on(&mut run, &connection, Until::Collected, deadline, &common.state, screen);
+    }
     if healing.rows == 0 {
         return Err(nothing_fits(args, &run, &policy)?);
     }
     say_healing(&healing, screen);
     let cost = run.left_to_send()?;
     screen.say(format!("cost of that: expected {}, worst case {}", usd(cost.likely), usd(cost.most)));
-    let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
     carry_on(&mut run, &connection, Until::Collected, deadline, &common.state, screen)
 }
 
@@ -52,6 +57,9 @@ fn nothing_fits(args: &Retry, run: &Run, policy: &Policy) -> Result<Failure, Fai
     let mut message = format!("no row of the run is of the class {}: nothing was sent again", asked.join(" or "));
     let there: Vec<String> = failures.by_class.iter().map(|(class, n)| format!("{} {class}", count(*n))).collect();
     message += &match (there.as_slice(), failures.for_good) {
+        ([], 0) if failures.without_room > 0 => {
+            format!("\n  {} cut off and cannot get more room", plural(failures.without_room, "row was", "rows were"))
+        }
         ([], 0) => "\n  no row of it failed in a way that another try heals".to_owned(),
         ([], n) => format!("\n  {} for good, which no other try heals", plural(n, "row failed", "rows failed")),
         (there, _) => format!("\n  classes that there are: {}", there.join(", ")),

@@ -88,7 +88,8 @@ fn all_attempts_are_paid_and_what_failed_at_the_provider_is_not() {
 
 #[test]
 fn a_row_without_a_line_has_no_known_cost() {
-    let faults = "[[calls]]\non = 'results'\ndo = 'missing_line'\nat_line = 3\n";
+    // As many lines as the counters tell: a line of somebody else's stands in the place of the row's own.
+    let faults = "[[calls]]\non = 'results'\ndo = 'missing_line'\nat_line = 3\n[[calls]]\non = 'results'\ndo = 'foreign_line'\nat_line = 4\n";
     let (work, sim) = (Workdir::new().with_rows(5), Sim::with(faults));
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3).says("the cost of 1 request is unknown");
     let missing = work.parquet("out.parquet").column("_rm_status").iter().position(|status| status == "missing").unwrap();

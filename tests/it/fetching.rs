@@ -165,9 +165,6 @@ fn results_that_an_earlier_version_took_for_all_are_fetched_again_for_nothing() 
         let mut args = vec![command[0], run.as_str()];
         args.extend(&command[1..]);
         work.rowmill_at(&sim.url(), &args).expect(0).says("costs nothing");
-        if command[0] == "retry" {
-            work.rowmill_at(&sim.url(), &["export", &run]).expect(0);
-        }
         check_all(&work, &sim);
         let billed = work.rowmill_at(&sim.url(), &["status", &run, "--json"]).json();
         assert_ne!(billed["money"]["spent_usd"], "0", "{command:?}");
