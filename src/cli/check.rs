@@ -6,7 +6,7 @@ use rowmill::catalog::Catalog;
 use rowmill::job::JobFile;
 use rowmill::pipeline::Prepared;
 use rowmill::pipeline::plan::Outline;
-use rowmill::source::in_words;
+use rowmill::source::{SourceSpec, in_words};
 use rowmill::template::prompt::CacheTtl;
 
 use super::args::Check;
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
     let prepared = Prepared::new(&file, super::plan::today(), catalog)?;
     let outline = Foresight::default().outline(&file, &prepared, None, screen)?;
     screen.finish();
-    let nothing = outline.why_nothing(&file.job.source).map(|why| format!("no rows to send: {why}"));
+    let warnings = warnings(&prepared, &outline, &file.job.source);
     if screen.json {
         screen.json(&serde_json::json!({
             "job": file.job.head.name,
@@ -34,17 +34,16 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
             "shared": prepared.shared,
             "templates": prepared.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
             "output": { "path": prepared.output_path, "columns": prepared.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
-            "warnings": warnings(&prepared, &outline).into_iter().chain(&nothing).collect::<Vec<_>>(),
+            "warnings": warnings,
         }));
         return Ok(explain::DONE);
     }
-    nothing.iter().for_each(|nothing| screen.warn(nothing));
-    warnings(&prepared, &outline).into_iter().for_each(|warning| screen.warn(warning));
-    screen.data(report(&file, &prepared, &outline));
+    warnings.iter().for_each(|warning| screen.warn(warning));
+    screen.data(report(&file, &prepared, &outline, warnings.len() as u64));
     Ok(explain::DONE)
 }
 
-fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
+fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -> String {
     let job = &file.job;
     let mut lines = vec![
         format!("job        {} ({})", job.head.name, shown(&file.path.display().to_string())),
@@ -84,7 +83,7 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
     if aside > 0 {
         verdict += &format!(", {} set aside and not sent", plural(aside, "row", "rows"));
     }
-    match warnings(prepared, outline).len() as u64 {
+    match warned {
         0 => {}
         warned => verdict += &format!(", {}", plural(warned, "warning", "warnings")),
     }
@@ -93,8 +92,9 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline) -> String {
 }
 
 /// All that a person should know before money is spent.
-pub(crate) fn warnings<'a>(prepared: &'a Prepared, outline: &'a Outline) -> Vec<&'a String> {
-    prepared.warnings.iter().chain(&outline.warnings).chain(&outline.cache.warning).collect()
+pub(crate) fn warnings(prepared: &Prepared, outline: &Outline, source: &SourceSpec) -> Vec<String> {
+    let nothing = outline.why_nothing(source).map(|why| format!("no rows to send: {why}"));
+    nothing.iter().chain(&prepared.warnings).chain(&outline.warnings).chain(&outline.cache.warning).cloned().collect()
 }
 
 /// What every request carries, part by part, and whether it can be read from the cache.

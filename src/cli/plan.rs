@@ -59,15 +59,13 @@ pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: 
     };
     screen.finish();
     let job = &file.job.head.name;
-    let nothing = outline.why_nothing(&file.job.source).map(|why| format!("no rows to send: {why}"));
+    let warnings = super::check::warnings(&prepared, &outline, &file.job.source);
     if screen.json {
-        let warnings: Vec<&String> = super::check::warnings(&prepared, &outline).into_iter().chain(&nothing).collect();
         screen.json(&serde_json::json!({ "job": job, "model": file.job.request.model, "plan": outline, "run": args.out,
             "warnings": warnings }));
         return Ok(explain::DONE);
     }
-    nothing.iter().for_each(|nothing| screen.warn(nothing));
-    super::check::warnings(&prepared, &outline).into_iter().for_each(|warning| screen.warn(warning));
+    warnings.iter().for_each(|warning| screen.warn(warning));
     screen.data(match args.markdown {
         true => estimate::markdown(job, &outline, &file.job.source),
         false => estimate::report(&outline, &file.job.source, screen),

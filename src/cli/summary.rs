@@ -86,7 +86,14 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
     tell_bill(&summary.totals.bill, screen);
     tell_cache(&summary.totals.bill.cache, screen);
     if let Some(comparison) = &summary.comparison {
-        screen.say(super::estimate::compared(comparison));
+        screen.say(match summary.totals.bill.unknown() {
+            0 => super::estimate::compared(comparison),
+            n => format!(
+                "estimate   {}; not compared with the bill, which lacks the cost of {}",
+                usd(comparison.likely),
+                plural(n, "request", "requests")
+            ),
+        });
     }
 }
 

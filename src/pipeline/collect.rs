@@ -112,7 +112,7 @@ async fn save(driver: &Driver<'_>, run: &mut Run, eyes: &mut Eyes, batch: u32, i
             {
                 return Err(stopped(run, format!("cannot fetch the results of batch {batch} ({id})"), error));
             }
-            driver.note(&format!("the results of batch {batch} cannot be fetched now ({error})"));
+            driver.note(&format!("the results of batch {batch} cannot be fetched now ({error}); the other batches go on"));
             not_now(driver, run, eyes, batch, Next::Refused(error));
             return Ok(false);
         }

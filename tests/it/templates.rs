@@ -98,12 +98,12 @@ fn says_how_many_rows_are_set_aside_and_why_each() {
 #[test]
 fn says_in_plain_terms_what_stands_where_something_else_is_expected() {
     for (messages, words) in [
-        ("messages = { role = \"user\", text = \"a\" }", "a table stands where a list is expected"),
-        ("messages = [\"a\"]", "the text \"a\" stands where a table is expected"),
-        ("messages = [{ role = \"user\", text = [\"a\"] }]", "a list stands where a text is expected"),
+        ("messages = { role = \"user\", text = \"a\" }", "`request.messages` must be a list, not a table"),
+        ("messages = [\"a\"]", "must be a table, not the text \"a\""),
+        ("messages = [{ role = \"user\", text = [\"a\"] }]", "must be text in quotation marks, not a list"),
         (
             "messages = [{ role = \"user\", text = \"a\" }]\nsystem = 5",
-            "the number 5 stands where a text, or a list of blocks is expected",
+            "`request.system` must be a text, or a list of blocks, not 5",
         ),
     ] {
         let text = job("x", "", "").replace("messages = [{ role = \"user\", text = '''x''' }]", messages);
