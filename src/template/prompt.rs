@@ -622,7 +622,7 @@ fn check_entries(messages: &[MessageSpec]) -> Result<(), Error> {
         None => part_error("`request.messages`", "is empty; a request needs at least one message"),
         Some(first) if first.role == Some(Role::Assistant) => part_error("message 1", "must have the role `user`"),
         Some(first) if first.role == Some(Role::System) => {
-            part_error("message 1", "cannot have the role `system`: what holds from the start belongs into `request.system`")
+            part_error("message 1", "cannot have the role `system`: what holds from the start goes into `request.system`")
         }
         Some(_) => Ok(()),
     }

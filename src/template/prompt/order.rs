@@ -31,7 +31,7 @@ pub(super) enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OrderFault {
     /// The role `system` comes first.
-    #[error("the role `system` cannot come first; what holds from the start belongs into `request.system`")]
+    #[error("the role `system` cannot come first; what holds from the start goes into `request.system`")]
     First,
     /// The role `system` behind an answer.
     #[error("the role `system` has to follow the role `user`, and follows `assistant`")]
