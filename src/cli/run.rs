@@ -412,7 +412,20 @@ pub(crate) fn look_for(
     screen: &Screen,
 ) -> Result<Standing, Error> {
     let (_hand, stop) = Stop::new();
-    let driver = Driver {
+    let driver = driver(run, connection, stop, deadline, screen);
+    let standing = connection.block_on(driver.drive(run, until));
+    screen.finish();
+    standing
+}
+
+fn driver<'a>(
+    run: &Run,
+    connection: &'a Connection,
+    stop: Stop,
+    deadline: Option<Timestamp>,
+    screen: &'a Screen,
+) -> Driver<'a> {
+    Driver {
         api: &connection.api,
         clock: &SystemClock,
         listener: screen,
@@ -420,10 +433,7 @@ pub(crate) fn look_for(
         max_queued_requests: run.max_queued_requests(),
         settle: run.settle(),
         deadline,
-    };
-    let standing = connection.block_on(driver.drive(run, until));
-    screen.finish();
-    standing
+    }
 }
 
 /// Settles what the ledger holds for runs that were given up, as far as their batches have ended. What cannot be settled now is the next time.
@@ -457,15 +467,7 @@ pub(crate) fn carry_on(
         signals::wanted().await;
         let _ = hand.send(true);
     });
-    let driver = Driver {
-        api: &connection.api,
-        clock: &SystemClock,
-        listener: screen,
-        stop,
-        max_queued_requests: run.max_queued_requests(),
-        settle: run.settle(),
-        deadline,
-    };
+    let driver = driver(run, connection, stop, deadline, screen);
     let job_wants = Policy::of_job(run.retry_spec());
     loop {
         let standing = connection.block_on(driver.drive(run, until));
