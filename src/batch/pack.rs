@@ -195,6 +195,34 @@ impl Packer {
     }
 }
 
+/// The most batches whose sizes are worked out beforehand.
+const MOST_EVEN: u64 = 10_000;
+
+impl Limits {
+    /// The same, with no more requests in a batch than so many rows need in as few batches: where it is known beforehand how many rows
+    /// there are, all batches are near-equal, and none has to be cut again. As it is where the sizes could not all differ.
+    #[must_use]
+    pub fn for_rows(self, rows: u64) -> Limits {
+        let most = u64::from(self.max_requests);
+        if rows <= most || rows / most.max(1) >= MOST_EVEN {
+            return self;
+        }
+        // What the packer puts into so many batches: sizes fall by one through the last tenth, and begin again.
+        let holds = |batches: u64, most: u64| (0..batches).map(|batch| most - batch % most.div_ceil(10)).sum::<u64>();
+        let fewest = (rows / most..).find(|&batches| holds(batches, most) >= rows).unwrap_or(1);
+        let (mut least, mut enough) = (1, most);
+        while least < enough {
+            let middle = least + (enough - least) / 2;
+            if holds(fewest, middle) >= rows { enough = middle } else { least = middle + 1 }
+        }
+        // Batches so small that their sizes would repeat are cut as they come: the last ones are made different afterwards.
+        if enough.div_ceil(10) < fewest {
+            return self;
+        }
+        Limits { max_requests: u32::try_from(enough).unwrap_or(self.max_requests), ..self }
+    }
+}
+
 /// Cuts so many requests into so many batches of about the same size, each at least 1 and at most `most`, and as different from each other
 /// and from what is `taken` as that allows: sizes fall by one, and begin where the last one is free too.
 ///
@@ -321,6 +349,28 @@ mod tests {
     }
 
     #[test]
+    fn batches_of_a_known_number_of_rows_are_near_equal_from_the_first_on() {
+        for (rows, max_requests, sizes) in [
+            (20_000, 10_000, vec![6_668, 6_667, 6_665]),
+            (10_000, 10_000, vec![10_000]),
+            (15_000, 10_000, vec![7_501, 7_499]),
+            (8, 7, vec![7, 1]),
+            (0, 7, vec![]),
+        ] {
+            let limits = Limits { max_requests, max_bytes: u64::MAX }.for_rows(rows);
+            let mut packer = Packer::for_head(limits, 10);
+            let mut found = Vec::new();
+            for _ in 0..rows {
+                match packer.offer(1) {
+                    Placement::Here if !found.is_empty() => *found.last_mut().unwrap() += 1,
+                    _ => found.push(1),
+                }
+            }
+            assert_eq!(found, sizes, "{rows} rows");
+        }
+    }
+
+    #[test]
     fn cuts_into_near_equal_and_different_sizes() {
         let free = |_: u32| false;
         assert_eq!(near_equal(20_000, 3, 10_000, free), [6_668, 6_667, 6_665]);
@@ -333,6 +383,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_known_number_of_rows_needs_no_more_batches_and_none_is_cut_again(rows in 1u64..30_000, max_requests in 50u32..3_000) {
+            let whole = Limits { max_requests, max_bytes: u64::MAX };
+            let deal = |limits: Limits| {
+                let mut packer = Packer::for_head(limits, 10);
+                let mut sizes = vec![0_u32];
+                for _ in 0..rows {
+                    if packer.offer(1) == Placement::Next {
+                        sizes.push(0);
+                    }
+                    *sizes.last_mut().unwrap() += 1;
+                }
+                (packer, sizes)
+            };
+            let even = whole.for_rows(rows);
+            prop_assert!(even.max_requests <= max_requests);
+            let ((_, before), (packer, sizes)) = (deal(whole), deal(even));
+            prop_assert_eq!(sizes.len(), before.len());
+            let tail = &sizes[sizes.len().saturating_sub(4)..];
+            let bytes = vec![1; tail.iter().sum::<u32>() as usize];
+            let is_few = sizes.len() < 20 && even.max_requests > 200;
+            prop_assert!(!is_few || packer.rebalanced(tail, &bytes).is_none(), "{:?}", sizes);
+        }
+
         #[test]
         fn near_equal_sizes_add_up_and_fit(requests in 1u32..5_000, parts in 1u32..40, room in 0u32..50, used in prop::collection::hash_set(1u32..3_000, 0..6)) {
             prop_assume!(parts <= requests);

@@ -155,7 +155,7 @@ impl Foresight {
         Planner {
             file,
             prepared,
-            limits: limits(file),
+            limits: limits(file, prepared),
             nonce,
             threads: rowmill::pipeline::plan::threads(),
             known: self.known.clone(),
@@ -201,10 +201,12 @@ pub(crate) fn select(file: &mut JobFile, rows: &Rows) {
     }
 }
 
-/// What one batch may hold: the job's limits, within the provider's.
-pub(crate) fn limits(file: &JobFile) -> Limits {
-    let batch = &file.job.batch;
-    Limits { max_requests: batch.max_requests.min(anthropic::LIMITS.max_requests), max_bytes: batch.max_bytes }
+/// What one batch may hold: the job's limits, within the provider's, and no more requests than make the batches near-equal.
+fn limits(file: &JobFile, prepared: &Prepared) -> Limits {
+    let (batch, source) = (&file.job.batch, &file.job.source);
+    let limits = Limits { max_requests: batch.max_requests.min(anthropic::LIMITS.max_requests), max_bytes: batch.max_bytes };
+    let rows = prepared.source.rows_hint().filter(|_| source.filter.is_none());
+    rows.map_or(limits, |rows| limits.for_rows(source.limit.map_or(rows, |limit| rows.min(limit))))
 }
 
 pub(crate) fn today() -> jiff::civil::Date {

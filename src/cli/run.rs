@@ -418,13 +418,7 @@ pub(crate) fn look_for(
     standing
 }
 
-fn driver<'a>(
-    run: &Run,
-    connection: &'a Connection,
-    stop: Stop,
-    deadline: Option<Timestamp>,
-    screen: &'a Screen,
-) -> Driver<'a> {
+fn driver<'a>(run: &Run, connection: &'a Connection, stop: Stop, deadline: Option<Timestamp>, screen: &'a Screen) -> Driver<'a> {
     Driver {
         api: &connection.api,
         clock: &SystemClock,
