@@ -57,6 +57,7 @@ fn a_uuid_is_read_by_people_and_joins_again() {
     assert!(preview.stdout.contains("12121212-1212-1212-1212-121212121212: a"), "{}", preview.stdout);
     let run = dir.rowmill(&["run", "job.toml", "--simulate"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("\nffffffff-ffff-ffff-ffff-ffffffffffff  b "), "{}", run.stdout);
     let reader = SerializedFileReader::new(File::open(dir.output("out.parquet")).unwrap()).unwrap();
     let column = reader.metadata().file_metadata().schema_descr().column(0);
     assert_eq!(column.logical_type_ref(), Some(&LogicalType::Uuid));
