@@ -288,7 +288,7 @@ fn told_short(short: &Short) -> String {
     );
     let _ = write!(
         text,
-        "\n  {} with {} to be sent: likely {}, if nothing goes well {}",
+        "\n  {} with {} to be sent: expected {}, high {}",
         plural(short.batches, "batch", "batches"),
         plural(short.requests, "request", "requests"),
         usd(short.likely),

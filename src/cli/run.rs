@@ -45,7 +45,10 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
     };
     let (mut run, connection) = match start.begin(common, screen)? {
         Begun::Ready(ready) => *ready,
-        Begun::Over(finished) => return nothing_to_do(&finished, Until::Collected, common, catalog, screen),
+        Begun::Over(finished) => {
+            let until = Until::Collected;
+            return nothing_to_do(&finished, until, args.place.replace, common, catalog, screen);
+        }
     };
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
@@ -220,10 +223,11 @@ fn ready(opened: (Run, Connection)) -> Begun {
 }
 
 /// Says that a finished run has done what was asked for, and gives its exit code. An output that is gone, or that another run has replaced, is
-/// written again from what the run keeps, which is free.
+/// written again from what the run keeps, which is free; so is one that `replace` puts in the place of a better one.
 pub(crate) fn nothing_to_do(
     finished: &Finished,
     until: Until,
+    replace: bool,
     common: &Common,
     catalog: &Arc<Catalog>,
     screen: &Screen,
@@ -236,15 +240,19 @@ pub(crate) fn nothing_to_do(
         screen.warn(format!("{rows} of it did not succeed; `rowmill status {folder}` and the output say why"));
     }
     let lost = finished.lost_output();
-    if let (Some(lost), true) = (lost, until != Until::Sent) {
+    if until != Until::Sent && (lost.is_some() || replace) {
         screen.say(match lost {
-            Lost::Gone => "its output is gone, and written again from the answers that the run keeps",
-            Lost::Replaced => {
+            None => "its output is written again, in its own place, from the answers that the run keeps",
+            Some(Lost::Gone) => "its output is gone, and written again from the answers that the run keeps",
+            Some(Lost::Replaced) => {
                 "another run has replaced its output since; it is written again from the answers that the run keeps"
             }
         });
         let (mut run, notes) = Run::open(&finished.folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
         notes.iter().for_each(|note| screen.warn(note));
+        if replace {
+            run.replace_output();
+        }
         return match export::export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {
             Export::Done(done) => summary::show_nothing_to_do(&run, &done, screen),
             Export::Healable(_) => Err(Error::Bug("rows were to be sent again, and nobody asked for that".to_owned()).into()),
@@ -261,6 +269,9 @@ pub(crate) fn nothing_to_do(
         screen.json(&document);
     } else if until != Until::Sent {
         screen.data(summary::line_of(&finished.output));
+    }
+    if view.manifest.simulated && !screen.json {
+        screen.banner();
     }
     screen.say("--again sends all rows again, and pays for them again");
     Ok(code)

@@ -270,25 +270,31 @@ pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
     let folder = shown_to(&run.folder().display().to_string(), 1_000);
     let rows = |class| failures.by_class.get(&class).copied().filter(|&rows| rows > 0);
     let were = |n| plural(n, "row", "rows");
+    // Of a run that was given up nothing is sent again, and `retry` refuses it.
+    let is_sent_again = run.check_not_abandoned().is_ok();
+    let or_paid = |words: String| if is_sent_again { words } else { String::new() };
     let mut ways = Vec::new();
     if let Some(n) = rows(Class::Missing) {
         ways.push(format!(
-            "{} without a result line: `rowmill collect {folder}` looks for results that are still to be had, which is free; \
-             `rowmill retry {folder} --class missing` sends them again, and pays twice for those that were billed",
-            were(n)
+            "{} without a result line: `rowmill collect {folder}` looks for results that are still to be had, which is free{}",
+            were(n),
+            or_paid(format!(
+                "; `rowmill retry {folder} --class missing` sends them again, and pays twice for those that were billed"
+            ))
         ));
     }
     if let Some(n) = rows(Class::Invalid) {
         let job = shown_to(&run.plan().job_path.display().to_string(), 1_000);
         ways.push(format!(
             "{} with an answer that does not fit: correct the schema or `[answer]` in the job file, and `rowmill export {job}` reads the \
-             answers again, which is free; `rowmill retry {folder} --class invalid` asks again, which is paid for",
-            were(n)
+             answers again, which is free{}",
+            were(n),
+            or_paid(format!("; `rowmill retry {folder} --class invalid` asks again, which is paid for"))
         ));
     }
     let again = [Class::Expired, Class::ServerError, Class::Truncated, Class::Canceled];
     let again: Vec<(Class, u64)> = again.into_iter().filter_map(|class| Some((class, rows(class)?))).collect();
-    if !again.is_empty() {
+    if is_sent_again && !again.is_empty() {
         let classes: Vec<&str> = again.iter().map(|(class, _)| class.as_str()).collect();
         let n = again.iter().map(|(_, n)| n).sum();
         ways.push(format!("`rowmill retry {folder} --class {}` sends {} again", classes.join(","), were(n)));

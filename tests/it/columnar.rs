@@ -67,6 +67,31 @@ fn a_uuid_is_read_by_people_and_joins_again() {
     assert!(ids.ends_with("-ffffffff-ffff-ffff-ffff-ffffffffffff"), "{ids}");
 }
 
+/// Two rows with a number of 77 digits, which no reader here knows, and text.
+fn with_a_wide_decimal() -> Vec<u8> {
+    let wide = FixedSizeBinaryArray::try_from_iter([[0_u8; 33], [1; 33]].into_iter()).unwrap();
+    let text = StringArray::from(vec!["a", "b"]);
+    let rows = RecordBatch::try_from_iter([("wide", Arc::new(wide) as ArrayRef), ("text", Arc::new(text))]).unwrap();
+    let message = "message rows { REQUIRED FIXED_LEN_BYTE_ARRAY(33) wide (DECIMAL(77,38)); REQUIRED BYTE_ARRAY text (UTF8); }";
+    let root = parquet::schema::parser::parse_message_type(message).unwrap();
+    let options =
+        ArrowWriterOptions::new().with_parquet_schema(SchemaDescriptor::new(Arc::new(root))).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options).unwrap();
+    writer.write(&rows).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn init_leaves_a_column_out_that_cannot_be_read() {
+    let dir = Workdir::new();
+    dir.write("in.parquet", with_a_wide_decimal());
+    let init = dir.rowmill(&["init", "in.parquet", "--out", "job.toml"]).expect(0).says("column `wide` cannot be read");
+    assert!(init.stderr.contains("the job leaves it out"), "{}", init.stderr);
+    assert!(dir.read("job.toml").contains("columns = [\"text\"]"), "{}", dir.read("job.toml"));
+    dir.rowmill(&["check", "job.toml"]).expect(0);
+    dir.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+}
+
 #[test]
 fn a_damaged_file_is_an_error_without_a_trace_of_the_build() {
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..50).map(|n| format!("text {n}"))));
