@@ -73,7 +73,7 @@ pub struct Model {
     pub max_batch_output_tokens: Option<u64>,
     /// Shortest prefix that is cached at all, in tokens; a shorter one is silently not cached.
     pub min_cache_tokens: u64,
-    /// Which tokenizer counts: the newer one makes about 30 % more tokens of the same text.
+    /// Which tokenizer counts: the newer one makes about 30% more tokens of the same text.
     pub tokenizer: Tokenizer,
     /// How it thinks.
     pub thinking: Thinking,

@@ -16,7 +16,7 @@ use super::examples;
 #[command(
     after_help = "Exit codes: 0 all rows succeeded or nothing to do, 1 bug, 2 job, input or a file of the run needs a change (this command \
 sent nothing), 3 some rows did not succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget or \
-canary, 7 a submit is in doubt (nothing was sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (submitted batches \
+canary, 7 a batch may or may not have been created (it was not sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (submitted batches \
 keep running at the provider)."
 )]
 pub(crate) struct Cli {
@@ -262,7 +262,7 @@ pub(crate) struct Run {
     /// Send all rows again, and pay for them again, although a run of the unchanged job is finished.
     #[arg(long)]
     pub(crate) again: bool,
-    /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
+    /// Send what is in doubt again, without knowing whether it was created: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
     #[command(flatten)]
@@ -290,7 +290,7 @@ pub(crate) struct Submit {
     /// Send all rows again, and pay for them again, although a run of the unchanged job is finished.
     #[arg(long)]
     pub(crate) again: bool,
-    /// Send what is in doubt again, without knowing whether it was made: if it was, it is paid twice.
+    /// Send what is in doubt again, without knowing whether it was created: if it was, it is paid twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
     #[command(flatten)]

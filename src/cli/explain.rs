@@ -288,7 +288,7 @@ fn told_short(short: &Short) -> String {
     );
     let _ = write!(
         text,
-        "\n  {} with {} to be sent: likely {}, if nothing goes well {}",
+        "\n  {} with {} to be sent: expected {}, high {}",
         plural(short.batches, "batch", "batches"),
         plural(short.requests, "request", "requests"),
         usd(short.likely),
@@ -461,7 +461,7 @@ fn hint(error: &Error) -> Option<String> {
              job can start again, which pays its rows again",
             state.display()
         ),
-        Error::SoundJournal { run } => format!("`rowmill run {}` goes on with it", run.display()),
+        Error::SoundJournal { run } => format!("`rowmill run {}` resumes it", run.display()),
         Error::AlteredResults { .. } | Error::MissingResults { .. } => {
             "put the file back from a copy; what it holds was paid for, and nothing was sent or written now".to_owned()
         }
@@ -500,7 +500,9 @@ fn template_hint(error: &template::Error) -> Option<String> {
 fn source_hint(error: &source::Error) -> Option<&'static str> {
     use source::Error as E;
     Some(match error {
-        E::Empty { path } if path.as_os_str() == "-" => "pipe the rows in again; a run goes on without them by its folder or id",
+        E::Empty { path } if path.as_os_str() == "-" => {
+            "pipe the rows in again; a run is resumed without them by its folder or id"
+        }
         E::CellCount { .. } => {
             "fix the line, or say how the file is written with `source.delimiter`, `source.quote`, `source.escape`, `source.comment` or \
              `source.skip_lines`"

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -36,13 +37,17 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
     }
     let spec = SourceSpec { path: Paths::One(args.data.display().to_string()), limit: Some(ROWS), ..SourceSpec::default() };
     let look = Look::at(spec)?;
+    let mut output = output_spec(&look.schema, &format!("{name}_out.parquet"));
+    if !look.unread.is_empty() && output.columns == KeptColumns::All {
+        output.columns = KeptColumns::Named(look.schema.fields().iter().map(|field| field.name().clone()).collect());
+    }
     let suggestion = look.suggestion();
     let draft = Draft {
         name: &name,
         data: relative(&args.data, &job),
         template: &template,
         model: &args.model,
-        output: output_spec(&look.schema, &format!("{name}_out.parquet")),
+        output,
         suggestion: &suggestion,
         look: &look,
     };
@@ -68,7 +73,10 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
 /// What was found in the data file, and how it has to be read.
 struct Look {
     spec: SourceSpec,
+    /// The columns that can be read.
     schema: SchemaRef,
+    /// The others, and why they cannot; the job leaves them out.
+    unread: Vec<source::Error>,
     profile: Profile,
     notes: Vec<Note>,
     /// Texts that may stand for a missing value, in the order of [`NULLS`].
@@ -109,11 +117,13 @@ impl Look {
 
     fn with(spec: &SourceSpec) -> Result<Look, source::Error> {
         let source = Source::open(spec, Path::new("."))?;
-        let mut profiler = Profiler::new(source.schema());
+        let (schema, unread) = readable(&source)?;
+        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let mut profiler = Profiler::new(&schema);
         let is_csv =
             Source::open(&SourceSpec { null: source::Texts::One("NA".to_owned()), ..spec.clone() }, Path::new(".")).is_ok();
         let mut is_there = [false; NULLS.len()];
-        for rows in source.scan(None)? {
+        for rows in source.scan(Some(&names))? {
             let batch = rows?.batch;
             profiler.add(&batch);
             if is_csv {
@@ -122,7 +132,8 @@ impl Look {
         }
         Ok(Look {
             spec: spec.clone(),
-            schema: source.schema().clone(),
+            schema,
+            unread,
             profile: profiler.finish(),
             notes: source.notes().to_vec(),
             nulls: NULLS.into_iter().zip(is_there).filter(|(_, there)| *there).map(|(text, _)| text).collect(),
@@ -163,8 +174,28 @@ impl Look {
         let names = (!self.spec.names.is_empty()).then(|| {
             "columns without a name, or of the same name, got names in `source.names`; change them as you like".to_owned()
         });
-        self.notes.iter().map(ToString::to_string).chain(marks).chain(names).collect()
+        let unread = self.unread.iter().map(|error| format!("{error}; the job leaves it out"));
+        self.notes.iter().map(ToString::to_string).chain(marks).chain(names).chain(unread).collect()
     }
+}
+
+/// The columns of a source that can be read, and why the others cannot. One column that nobody needs stops no job.
+fn readable(source: &Source) -> Result<(SchemaRef, Vec<source::Error>), source::Error> {
+    let mut kept: Vec<usize> = (0..source.schema().fields().len()).collect();
+    let mut unread = Vec::new();
+    loop {
+        let names: Vec<String> = kept.iter().map(|&n| source.schema().field(n).name().clone()).collect();
+        match source.scan(Some(&names)).map(drop) {
+            Err(source::Error::Unreadable { path, column, reason }) if kept.len() > 1 && names.contains(&column) => {
+                kept.retain(|&n| *source.schema().field(n).name() != column);
+                unread.push(source::Error::Unreadable { path, column, reason });
+            }
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    let fields: Vec<_> = kept.iter().map(|&n| source.schema().fields()[n].clone()).collect();
+    Ok((Arc::new(Schema::new_with_metadata(fields, source.schema().metadata().clone())), unread))
 }
 
 fn without_quotes(spec: &SourceSpec) -> SourceSpec {
@@ -236,8 +267,8 @@ fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
     let mut spec = OutputSpec::new(path);
     let mut left_out: Vec<String> = Vec::new();
     for n in 2.. {
-        match OutputSchema::new(schema, &[], &spec) {
-            Err(output::Error::Clash { .. }) if n < 10 => spec.prefix = format!("_rm{n}_"),
+        match OutputSchema::new(schema, &[], &spec).and_then(|output| output.check_case()) {
+            Err(output::Error::Clash { .. } | output::Error::CaseClash { .. }) if n < 10 => spec.prefix = format!("_rm{n}_"),
             Err(output::Error::Unsupported { column, .. }) if !left_out.contains(&column) => {
                 left_out.push(column);
                 let names = schema.fields().iter().map(|field| field.name().clone());

@@ -59,7 +59,9 @@ fn usage_error(error: &clap::Error) -> u8 {
     screen::print_usage_error(error);
     if code != explain::DONE && std::env::args_os().any(|arg| arg == "--json") {
         let text = error.render().to_string();
-        let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+        // The first paragraph: what is missing stands in lines of its own.
+        let paragraph = text.trim_start_matches("error: ").lines().take_while(|line| !line.trim().is_empty());
+        let message = paragraph.map(str::trim).collect::<Vec<_>>().join(" ");
         let document = screen::error_document(&message, Some("see `rowmill --help`"), code, None);
         screen::print_json(&document);
     }

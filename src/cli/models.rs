@@ -266,7 +266,7 @@ fn lived_until(model: &Model) -> String {
 fn tokenizer(model: &Model) -> &'static str {
     match model.tokenizer {
         Tokenizer::First => "first",
-        Tokenizer::Second => "second, which makes about 30 % more of a text",
+        Tokenizer::Second => "second, which makes about 30% more of a text",
     }
 }
 

@@ -60,8 +60,8 @@ fn nothing_fits(args: &Retry, run: &Run, policy: &Policy) -> Result<Failure, Fai
         ([], 0) if failures.without_room > 0 => {
             format!("\n  {} cut off and cannot get more room", plural(failures.without_room, "row was", "rows were"))
         }
-        ([], 0) => "\n  no row of it failed in a way that another try heals".to_owned(),
-        ([], n) => format!("\n  {} for good, which no other try heals", plural(n, "row failed", "rows failed")),
+        ([], 0) => "\n  sending its rows again would help none of them".to_owned(),
+        ([], n) => format!("\n  {} for good: sending the same again cannot help", plural(n, "row failed", "rows failed")),
         (there, _) => format!("\n  classes that there are: {}", there.join(", ")),
     };
     if let Some(first) = summary::first_failure(&failures) {

@@ -12,7 +12,7 @@ use rowmill::journal::{self, Plan};
 use rowmill::ledger::OnLimit;
 use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
 use rowmill::pipeline::export::Export;
-use rowmill::pipeline::finished::{self, Finished};
+use rowmill::pipeline::finished::{self, Finished, Lost};
 use rowmill::pipeline::heal::{self, Policy};
 use rowmill::pipeline::new_run::NewRun;
 use rowmill::pipeline::plan::Outline;
@@ -45,7 +45,10 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
     };
     let (mut run, connection) = match start.begin(common, screen)? {
         Begun::Ready(ready) => *ready,
-        Begun::Over(finished) => return nothing_to_do(&finished, Until::Collected, common, catalog, screen),
+        Begun::Over(finished) => {
+            let until = Until::Collected;
+            return nothing_to_do(&finished, until, args.place.replace, common, catalog, screen);
+        }
     };
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
@@ -219,11 +222,12 @@ fn ready(opened: (Run, Connection)) -> Begun {
     Begun::Ready(Box::new(opened))
 }
 
-/// Says that a finished run has done what was asked for, and gives its exit code. An output that is gone is written again from what the run
-/// keeps, which is free.
+/// Says that a finished run has done what was asked for, and gives its exit code. An output that is gone, or that another run has replaced, is
+/// written again from what the run keeps, which is free; so is one that `replace` puts in the place of a better one.
 pub(crate) fn nothing_to_do(
     finished: &Finished,
     until: Until,
+    replace: bool,
     common: &Common,
     catalog: &Arc<Catalog>,
     screen: &Screen,
@@ -235,12 +239,22 @@ pub(crate) fn nothing_to_do(
         let rows = plural(finished.failed, "row", "rows");
         screen.warn(format!("{rows} of it did not succeed; `rowmill status {folder}` and the output say why"));
     }
-    if until != Until::Sent && !finished.output.exists() {
-        screen.say("its output is gone, and written again from the answers that the run keeps");
+    let lost = finished.lost_output();
+    if until != Until::Sent && (lost.is_some() || replace) {
+        screen.say(match lost {
+            None => "its output is written again, in its own place, from the answers that the run keeps",
+            Some(Lost::Gone) => "its output is gone, and written again from the answers that the run keeps",
+            Some(Lost::Replaced) => {
+                "another run has replaced its output since; it is written again from the answers that the run keeps"
+            }
+        });
         let (mut run, notes) = Run::open(&finished.folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
         notes.iter().for_each(|note| screen.warn(note));
+        if replace {
+            run.replace_output();
+        }
         return match export::export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {
-            Export::Done(done) => summary::show(&run, &done, screen),
+            Export::Done(done) => summary::show_nothing_to_do(&run, &done, screen),
             Export::Healable(_) => Err(Error::Bug("rows were to be sent again, and nobody asked for that".to_owned()).into()),
         };
     }
@@ -248,10 +262,16 @@ pub(crate) fn nothing_to_do(
     if screen.json {
         let mut document = serde_json::to_value(&view.manifest).unwrap_or_default();
         document["nothing_to_do"] = true.into();
+        if lost.is_some() {
+            // What stands there holds other rows: nobody must read it as this run's.
+            document["output"] = serde_json::Value::Null;
+        }
         screen.json(&document);
     } else if until != Until::Sent {
-        let output = finished.output.canonicalize().unwrap_or_else(|_| finished.output.clone());
-        screen.data(output.display().to_string());
+        screen.data(summary::line_of(&finished.output));
+    }
+    if view.manifest.simulated && !screen.json {
+        screen.banner();
     }
     screen.say("--again sends all rows again, and pays for them again");
     Ok(code)
@@ -578,12 +598,12 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
         }
         Standing::Short => {
             let left = batches(run.unsent_batches());
-            screen.say(format!("the budget has no room for {left}: `rowmill run {folder}` (or submit) goes on when it has"));
+            screen.say(format!("the budget has no room for {left}: `rowmill run {folder}` (or submit) resumes when it has"));
             explain::UNFINISHED
         }
         Standing::Unfinished if run.unsent_batches() > 0 => {
             let left = batches(run.unsent_batches());
-            screen.say(format!("{left} still to be sent: `rowmill run {folder}` (or submit) goes on"));
+            screen.say(format!("{left} still to be sent: `rowmill run {folder}` (or submit) sends the rest"));
             explain::UNFINISHED
         }
         Standing::Complete | Standing::Unfinished => {

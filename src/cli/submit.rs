@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen
     };
     let (mut run, connection) = match start.begin(common, screen)? {
         Begun::Ready(ready) => *ready,
-        Begun::Over(finished) => return nothing_to_do(&finished, Until::Sent, common, catalog, screen),
+        Begun::Over(finished) => return nothing_to_do(&finished, Until::Sent, false, common, catalog, screen),
     };
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);

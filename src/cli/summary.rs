@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, AsArray as _, FixedSizeBinaryArray, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -30,14 +30,27 @@ const ROWS: usize = 5;
 const COLUMNS: usize = 3;
 /// Characters shown of a cell, where the screen is wide enough.
 const CELL: usize = 60;
+/// Characters of a path that stands in a line of its own: more than systems allow.
+const LONGEST_PATH: usize = 32_768;
 /// Tags whose cost is shown, the dearest first.
 const TAGS: usize = 10;
 
 /// Shows what was written, and gives the exit code that tells whether all of it is good.
 pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, Failure> {
+    show_as(run, summary, &of_run(run), screen)
+}
+
+/// The same for the output of a finished run that was written again because there was nothing else to do.
+pub(crate) fn show_nothing_to_do(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, Failure> {
+    let mut document = of_run(run);
+    document["nothing_to_do"] = true.into();
+    show_as(run, summary, &document, screen)
+}
+
+fn show_as(run: &Run, summary: &Summary, document: &Value, screen: &Screen) -> Result<u8, Failure> {
     let code = if summary.all_succeeded() { explain::DONE } else { explain::PARTLY };
     if screen.json {
-        screen.json(&of_run(run));
+        screen.json(document);
     } else {
         tell(run, summary, screen);
     }
@@ -55,12 +68,18 @@ pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, 
         if let (Some(rows), false) = (first_rows(path, run), screen.quiet) {
             screen.data(rows);
         }
-        screen.data(path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string());
+        screen.data(line_of(path));
     }
     if run.is_simulated() && !screen.json {
         screen.banner();
     }
     Ok(code)
+}
+
+/// The whole path of an output, in one line whatever its name holds.
+pub(crate) fn line_of(output: &Path) -> String {
+    let output = output.canonicalize().unwrap_or_else(|_| output.to_path_buf());
+    shown_to(&output.display().to_string(), LONGEST_PATH)
 }
 
 /// A run as data.
@@ -251,25 +270,31 @@ pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
     let folder = shown_to(&run.folder().display().to_string(), 1_000);
     let rows = |class| failures.by_class.get(&class).copied().filter(|&rows| rows > 0);
     let were = |n| plural(n, "row", "rows");
+    // Of a run that was given up nothing is sent again, and `retry` refuses it.
+    let is_sent_again = run.check_not_abandoned().is_ok();
+    let or_paid = |words: String| if is_sent_again { words } else { String::new() };
     let mut ways = Vec::new();
     if let Some(n) = rows(Class::Missing) {
         ways.push(format!(
-            "{} without a result line: `rowmill collect {folder}` looks for results that are still to be had, which is free; \
-             `rowmill retry {folder} --class missing` sends them again, and pays twice for those that were billed",
-            were(n)
+            "{} without a result line: `rowmill collect {folder}` looks for results that are still to be had, which is free{}",
+            were(n),
+            or_paid(format!(
+                "; `rowmill retry {folder} --class missing` sends them again, and pays twice for those that were billed"
+            ))
         ));
     }
     if let Some(n) = rows(Class::Invalid) {
         let job = shown_to(&run.plan().job_path.display().to_string(), 1_000);
         ways.push(format!(
             "{} with an answer that does not fit: correct the schema or `[answer]` in the job file, and `rowmill export {job}` reads the \
-             answers again, which is free; `rowmill retry {folder} --class invalid` asks again, which is paid for",
-            were(n)
+             answers again, which is free{}",
+            were(n),
+            or_paid(format!("; `rowmill retry {folder} --class invalid` asks again, which is paid for"))
         ));
     }
     let again = [Class::Expired, Class::ServerError, Class::Truncated, Class::Canceled];
     let again: Vec<(Class, u64)> = again.into_iter().filter_map(|class| Some((class, rows(class)?))).collect();
-    if !again.is_empty() {
+    if is_sent_again && !again.is_empty() {
         let classes: Vec<&str> = again.iter().map(|(class, _)| class.as_str()).collect();
         let n = again.iter().map(|(_, n)| n).sum();
         ways.push(format!("`rowmill retry {folder} --class {}` sends {} again", classes.join(","), were(n)));
@@ -302,8 +327,27 @@ fn first_rows(path: &Path, run: &Run) -> Option<String> {
     let head: Vec<Column<'_>> = shown.iter().map(|&i| column(schema.field(i).name(), schema.field(i).data_type())).collect();
     let format = FormatOptions::default();
     let cells = shown.iter().map(|&i| ArrayFormatter::try_new(batch.column(i), &format).ok()).collect::<Option<Vec<_>>>()?;
-    let rows = (0..batch.num_rows()).map(|row| cells.iter().map(|cells| cut(&cells.value(row).to_string())).collect());
+    let of_uuids: Vec<Option<&FixedSizeBinaryArray>> = shown.iter().map(|&i| uuids(&batch, i)).collect();
+    let cell = |row: usize, place: usize| match of_uuids[place] {
+        Some(ids) if ids.is_valid(row) => uuid_text(ids.value(row)),
+        _ => cells[place].value(row).to_string(),
+    };
+    let rows = (0..batch.num_rows()).map(|row| (0..cells.len()).map(|place| cut(&cell(row, place))).collect());
     Some(table(&head, rows))
+}
+
+/// A column whose bytes are UUIDs.
+fn uuids(batch: &RecordBatch, column: usize) -> Option<&FixedSizeBinaryArray> {
+    let is_uuid =
+        batch.schema_ref().field(column).metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid");
+    batch.column(column).as_fixed_size_binary_opt().filter(|ids| is_uuid && ids.value_length() == 16)
+}
+
+/// A UUID as people write it.
+fn uuid_text(bytes: &[u8]) -> String {
+    let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [20, 16, 12, 8].into_iter().for_each(|place| text.insert(place, '-'));
+    text
 }
 
 /// The key's columns, the longest text beside them, the answer's first columns or else its text, and the status.

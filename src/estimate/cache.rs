@@ -6,7 +6,7 @@ use super::load::Span;
 use super::shared::Marked;
 use crate::catalog::{Price, Prices};
 
-/// How often requests in batches read what others wrote, in thousandths. **Source**: batch guide: 30 % to 98 %, depending on traffic.
+/// How often requests in batches read what others wrote, in thousandths. **Source**: batch guide: 30% to 98%, depending on traffic.
 pub(super) const DOCUMENTED: (u64, u64) = (300, 980);
 /// How often after one request of the run has written the shared part, alone and before all others, in thousandths. **Source**: reports of
 /// batches that read it in every request after a batch of one (Bike4Mind/bike4mind#2741); the best documented share is taken.

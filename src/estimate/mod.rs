@@ -457,7 +457,7 @@ impl<'a> View<'a> {
             _ => format!(", {} of the requests read the cache{what}", share(thousandths)),
         };
         let likely_reads = match self.cache.basis {
-            ReadsBasis::Documented => " (the middle of what is documented, 30 % to 98 %)",
+            ReadsBasis::Documented => " (the middle of what is documented, 30% to 98%)",
             ReadsBasis::Primed => ", since one request goes first",
             ReadsBasis::Runs { .. } => ", as in earlier runs",
             ReadsBasis::Nothing => "",
@@ -515,13 +515,13 @@ impl<'a> View<'a> {
     }
 }
 
-/// Thousandths in words: `2.5 %`.
+/// Thousandths in words: `2.5%`.
 #[must_use]
 pub fn share(thousandths: u64) -> String {
     if thousandths.is_multiple_of(10) {
-        format!("{} %", thousandths / 10)
+        format!("{}%", thousandths / 10)
     } else {
-        format!("{}.{} %", thousandths / 10, thousandths % 10)
+        format!("{}.{}%", thousandths / 10, thousandths % 10)
     }
 }
 

@@ -4,8 +4,8 @@
 //!  n requests, prefix of t tokens: plain input p, write w, read r (each for t tokens), share h of requests that read
 //!
 //!  unmarked   n · p
-//!  unprimed   n · ((1 − h) · w + h · r)             h: 30 % to 98 % documented, and none where all run at once
-//!  primed     w + (n − 1) · ((1 − H) · w + H · r)   H: 98 %, the best that is documented
+//!  unprimed   n · ((1 − h) · w + h · r)             h: 30% to 98% documented, and none where all run at once
+//!  primed     w + (n − 1) · ((1 − H) · w + H · r)   H: 98%, the best that is documented
 //!  a mark pays from h = (w − p) / (w − r) on
 //! ```
 //!
@@ -374,8 +374,8 @@ mod tests {
 
     #[test]
     fn reckons_as_by_hand() {
-        // 1,000 requests, dollars: unmarked 1,000 × 0.005 = 5; at 98 %: 980 × 0.0005 + 20 × 0.01 = 0.69; at 64 %: 0.32 + 3.6 = 3.92;
-        // at 30 %: 0.15 + 7 = 7.15; primed: 0.01 + 979 × 0.0005 + 20 × 0.01 = 0.6995 (98 % of 999 is 979).
+        // 1,000 requests, dollars: unmarked 1,000 × 0.005 = 5; at 98%: 980 × 0.0005 + 20 × 0.01 = 0.69; at 64%: 0.32 + 3.6 = 3.92;
+        // at 30%: 0.15 + 7 = 7.15; primed: 0.01 + 979 × 0.0005 + 20 × 0.01 = 0.6995 (98% of 999 is 979).
         let bill = exact(Prime::Auto).bill(1_000);
         let dollars = |text: &str| text.parse::<Money>().unwrap();
         assert_eq!(bill.unmarked, dollars("5"));
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn primes_where_it_saves_a_cent() {
-        // Saved with n requests: at 64 % n × 0.00392 on the whole less what is paid primed; from the fifth on it is a cent.
+        // Saved with n requests: at 64% n × 0.00392 on the whole less what is paid primed; from the fifth on it is a cent.
         let auto = exact(Prime::Auto);
         let from = auto.from_requests().unwrap();
         assert!(auto.saves(from) >= WORTH_A_WAIT && auto.saves(from - 1) < WORTH_A_WAIT, "{from}");
@@ -434,8 +434,8 @@ mod tests {
         let why = exact(Prime::Auto).decide(1_000, true).why;
         assert_eq!(
             why,
-            "one request goes first and writes the shared 10,000 tokens for the others to read: $0.70 for 1,000 requests primed (98 % of \
-             them read), $3.92 unprimed ($0.69 to $7.15 at 98 % to 30 %), $5.00 without a mark, which pays from 52.7 % on"
+            "one request goes first and writes the shared 10,000 tokens for the others to read: $0.70 for 1,000 requests primed (98% of \
+             them read), $3.92 unprimed ($0.69 to $7.15 at 98% to 30%), $5.00 without a mark, which pays from 52.7% on"
         );
         let few = exact(Prime::Auto).decide(2, true).why;
         assert!(few.starts_with("not primed, since that would save"), "{few}");
@@ -446,12 +446,12 @@ mod tests {
     #[test]
     fn points_out_marks_that_may_lose_money() {
         let warning = exact(Prime::Off).decide(1_000, true).warning.unwrap();
-        assert!(warning.contains("below 52.7 %") && warning.contains("up to $7.15 instead of $5.00 at 30 %"), "{warning}");
+        assert!(warning.contains("below 52.7%") && warning.contains("up to $7.15 instead of $5.00 at 30%"), "{warning}");
         assert_eq!(exact(Prime::Auto).decide(1_000, true).warning, None);
         assert_eq!(exact(Prime::Off).decide(1, false).warning, None);
         let minutes = priming(Prime::Always, 10_000, Some("5m")).decide(1_000, true);
         assert!(minutes.primes && minutes.warning.unwrap().contains("set `cache = \"1h\"`"));
-        assert_eq!(priming(Prime::Off, 10_000, Some("5m")).decide(1_000, true).warning, None, "a 5 m mark pays at 30 %");
+        assert_eq!(priming(Prime::Off, 10_000, Some("5m")).decide(1_000, true).warning, None, "a 5 m mark pays at 30%");
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn a_primed_cache_is_cheaper_and_no_cache_read_is_dearer() {
     assert!(primed.total.likely < cold.total.likely && cold.total.likely < plain.total.likely);
     assert!(cold.total.high > plain.total.high, "every request writes, for twice the price");
     assert_eq!(cold.cache.basis, ReadsBasis::Documented);
-    assert!(cold.says.likely.contains("64 % of the requests read the cache"), "{:?}", cold.says);
+    assert!(cold.says.likely.contains("64% of the requests read the cache"), "{:?}", cold.says);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_mark_behind_each_rows_own_text_is_paid_by_each_row() {
 
 #[test]
 fn thousandths_read_as_percent() {
-    assert_eq!([share(0), share(25), share(980), share(1_000)], ["0 %", "2.5 %", "98 %", "100 %"]);
+    assert_eq!([share(0), share(25), share(980), share(1_000)], ["0%", "2.5%", "98%", "100%"]);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn searches_and_what_they_find_are_in_what_is_reserved() {
     let context = i64::try_from(Catalog::builtin().model("claude-haiku-4-5").unwrap().1.context_tokens).unwrap();
     let most = 10 * context * 500_000 + 10 * 100 * 2_500_000 + 30 * 10_000_000_000;
     assert_eq!(three.total.most.picodollars(), most);
-    assert!(three.says.likely.contains("50 % of 3 searches a request (assumed)"), "{:?}", three.says);
+    assert!(three.says.likely.contains("50% of 3 searches a request (assumed)"), "{:?}", three.says);
     assert!(three.says.high.contains("3 searches a request, up to 30000 tokens"), "{:?}", three.says);
     assert!(three.says.most.contains("context window"), "{:?}", three.says);
 
@@ -257,7 +257,7 @@ fn an_advisor_is_priced_by_its_own_model_and_by_its_limit() {
     assert!(twice.total.most > twice.total.high && dearer.high > twice.total.high);
     assert!(twice.total.low < twice.total.likely && twice.total.likely < twice.total.high);
     assert!(twice.says.high.contains("2 uses of the advisor `claude-opus-5-5` a request"), "{}", twice.says.high);
-    assert!(twice.says.likely.contains("50 % of 2 uses of the advisor"), "{}", twice.says.likely);
+    assert!(twice.says.likely.contains("50% of 2 uses of the advisor"), "{}", twice.says.likely);
     let unlimited = with("claude-haiku-4-5", &tool("claude-opus-5-5", ""), 3_000);
     assert!(unlimited.total.high > twice.total.high);
     assert!(unlimited.says.most.contains("5 uses of the advisor `claude-opus-5-5` a request, assumed, since nothing limits it"));

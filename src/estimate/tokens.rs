@@ -6,7 +6,7 @@
 //!
 //! **Source** of the constants: the provider's documentation equates a million tokens with 3.4 million characters of English on the
 //! first tokenizer and 2.5 million on the second (read August 2026). `COSTS` spreads these over the kinds of characters that
-//! English is made of (79 % letters, 17.5 % blanks, 3 % marks, 0.5 % digits). What it says of code, numbers and other scripts is an
+//! English is made of (79% letters, 17.5% blanks, 3% marks, 0.5% digits). What it says of code, numbers and other scripts is an
 //! assumption of this program, which no source backs; `benches/estimate.rs` prints how far off it is for real tables, and a sample
 //! that the provider counts puts it right.
 

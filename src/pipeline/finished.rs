@@ -54,7 +54,26 @@ pub fn of_job(state: &Path, file: &JobFile, in_process: bool, origin: &str) -> R
     Ok(over.filter_map(|run| read(run.path)).collect())
 }
 
+/// Why what stands at the place of a finished run's output is not what the run wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Nothing stands there.
+    Gone,
+    /// Another run has written its own output there since: another trial, or other rows.
+    Replaced,
+}
+
 impl Finished {
+    /// Why the output of the run cannot be read at its place; `None` where it can.
+    #[must_use]
+    pub fn lost_output(&self) -> Option<Lost> {
+        if !self.output.exists() {
+            return Some(Lost::Gone);
+        }
+        let writer = journal::writer_of(self.folder.parent()?, &self.output)?;
+        (writer.run != self.plan.run).then_some(Lost::Replaced)
+    }
+
     /// Whether a new run would be made from the same templates and other files, and the same columns.
     #[must_use]
     pub fn has_files_of(&self, prepared: &Prepared) -> bool {

@@ -202,7 +202,7 @@ fn share(rows: u64, of: u64) -> f64 {
 
 fn percent(share: f64) -> String {
     let text = format!("{:.1}", share * 100.0);
-    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// The provider's words.
@@ -310,13 +310,13 @@ mod tests {
             assert_eq!(of_canary(&rows(bad, status, good), LIMITS).0, verdict, "{bad} {status} beside {good}");
         }
         let (_, reason) = of_canary(&rows(5, Status::Errored, 15), LIMITS);
-        let expected = "5 of 20 failed: 25 %, and `canary.max_error` is 10 %\nthe first error: `api_error`: words";
+        let expected = "5 of 20 failed: 25%, and `canary.max_error` is 10%\nthe first error: `api_error`: words";
         assert_eq!(reason, expected);
         let empty = |bad: usize, of: usize| -> Vec<Outcome> {
             let nothing = Outcome { text: Some(" \n".to_owned()), ..Outcome::new(Status::Succeeded) };
             std::iter::repeat_n(nothing, bad).chain(rows(0, Status::Errored, of)).collect()
         };
-        let expected = "20 of 20 were answered with nothing: 100 %, and `canary.max_empty` is 50 %";
+        let expected = "20 of 20 were answered with nothing: 100%, and `canary.max_empty` is 50%";
         assert_eq!(of_canary(&empty(20, 0), LIMITS), (Verdict::Stopped, expected.to_owned()));
         assert_eq!(of_canary(&empty(11, 9), LIMITS).0, Verdict::Stopped);
         let (verdict, reason) = of_canary(&empty(10, 10), LIMITS);

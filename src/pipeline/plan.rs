@@ -84,10 +84,10 @@ impl Outline {
             return None;
         }
         Some(match (source.limit, self.rows_read) {
-            _ if self.rows > 0 => format!("all {} are set aside", self.rows),
+            _ if self.rows > 0 => format!("all {} are set aside", crate::estimate::prime::thousands(self.rows)),
             (Some(0), _) => "the limit is 0".to_owned(),
             (_, 0) => "the source has columns and no rows".to_owned(),
-            (_, read) => format!("`where` holds for none of {read}"),
+            (_, read) => format!("`where` holds for none of {}", crate::estimate::prime::thousands(read)),
         })
     }
 }

@@ -90,7 +90,7 @@ fn a_run_that_does_not_fit_sends_nothing_and_says_what_is_short() {
     for words in [
         "error: the run does not fit into the budget for a run\n  `--max-cost` is $0.0",
         "$0.00 spent, $0.00 reserved for batches in flight",
-        "3 batches with 20 requests to be sent: likely $0.0",
+        "3 batches with 20 requests to be sent: expected $0.0",
         "\n  nothing was sent\nhint: raise `--max-cost`",
     ] {
         assert!(said.stderr.contains(words), "{words} is not in\n{}", said.stderr);

@@ -57,6 +57,7 @@ fn a_uuid_is_read_by_people_and_joins_again() {
     assert!(preview.stdout.contains("12121212-1212-1212-1212-121212121212: a"), "{}", preview.stdout);
     let run = dir.rowmill(&["run", "job.toml", "--simulate"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("\nffffffff-ffff-ffff-ffff-ffffffffffff  b "), "{}", run.stdout);
     let reader = SerializedFileReader::new(File::open(dir.output("out.parquet")).unwrap()).unwrap();
     let column = reader.metadata().file_metadata().schema_descr().column(0);
     assert_eq!(column.logical_type_ref(), Some(&LogicalType::Uuid));
@@ -64,6 +65,31 @@ fn a_uuid_is_read_by_people_and_joins_again() {
     let ids = table.batch.column_by_name("_rm_custom_id").unwrap();
     let ids = arrow::util::display::array_value_to_string(ids, 1).unwrap();
     assert!(ids.ends_with("-ffffffff-ffff-ffff-ffff-ffffffffffff"), "{ids}");
+}
+
+/// Two rows with a number of 77 digits, which no reader here knows, and text.
+fn with_a_wide_decimal() -> Vec<u8> {
+    let wide = FixedSizeBinaryArray::try_from_iter([[0_u8; 33], [1; 33]].into_iter()).unwrap();
+    let text = StringArray::from(vec!["a", "b"]);
+    let rows = RecordBatch::try_from_iter([("wide", Arc::new(wide) as ArrayRef), ("text", Arc::new(text))]).unwrap();
+    let message = "message rows { REQUIRED FIXED_LEN_BYTE_ARRAY(33) wide (DECIMAL(77,38)); REQUIRED BYTE_ARRAY text (UTF8); }";
+    let root = parquet::schema::parser::parse_message_type(message).unwrap();
+    let options =
+        ArrowWriterOptions::new().with_parquet_schema(SchemaDescriptor::new(Arc::new(root))).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options).unwrap();
+    writer.write(&rows).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn init_leaves_a_column_out_that_cannot_be_read() {
+    let dir = Workdir::new();
+    dir.write("in.parquet", with_a_wide_decimal());
+    let init = dir.rowmill(&["init", "in.parquet", "--out", "job.toml"]).expect(0).says("column `wide` cannot be read");
+    assert!(init.stderr.contains("the job leaves it out"), "{}", init.stderr);
+    assert!(dir.read("job.toml").contains("columns = [\"text\"]"), "{}", dir.read("job.toml"));
+    dir.rowmill(&["check", "job.toml"]).expect(0);
+    dir.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
 }
 
 #[test]

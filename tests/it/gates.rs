@@ -89,7 +89,7 @@ fn a_request_that_is_wrong_for_every_row_costs_one_row() {
 fn a_run_that_its_first_rows_stopped_can_be_given_up() {
     let work = work("[canary]\nrows = 10\n");
     let sim = Sim::with("[[rows]]\noutcome = \"refused\"\nshare = 1.0\n");
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("10 of 10 were refused by the model: 100 %");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6).says("10 of 10 were refused by the model: 100%");
     work.rowmill_at(&sim.url(), &["cancel", "job.toml"]).expect(0);
     work.rowmill_at(&sim.url(), &["collect", "job.toml"]).expect(3);
     let statuses = work.parquet("out.parquet").column("_rm_status");
@@ -104,7 +104,7 @@ fn answers_that_are_cut_off_stop_the_canary() {
     let strict = work("[canary]\nrows = 12\n");
     let sim = Sim::with(cut);
     let said = strict.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(6);
-    assert!(said.stderr.contains("12 of 12 were cut off: 100 %, and `canary.max_truncated` is 5 %"), "{}", said.stderr);
+    assert!(said.stderr.contains("12 of 12 were cut off: 100%, and `canary.max_truncated` is 5%"), "{}", said.stderr);
     let lenient = work("[canary]\nrows = 12\nmax_truncated = 1.0\n");
     let sim = Sim::with(cut);
     lenient.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
@@ -247,9 +247,9 @@ fn a_primed_run_reads_what_a_cold_one_writes_again_and_again() {
     for (said, words) in [
         (&said_primed, "one request goes first and writes the shared"),
         (&said_primed, "the priming request is back, the rest follows: it wrote"),
-        (&said_primed, "cache      99 % of the marked tokens read, in 99 of 100 requests; $"),
-        (&said_cold, "the 1 h mark is not primed: below 52.7 %"),
-        (&said_cold, "cache      36 % of the marked tokens read, in 36 of 100 requests; the marks cost $"),
+        (&said_primed, "cache      99% of the marked tokens read, in 99 of 100 requests; $"),
+        (&said_cold, "the 1 h mark is not primed: below 52.7%"),
+        (&said_cold, "cache      36% of the marked tokens read, in 36 of 100 requests; the marks cost $"),
     ] {
         assert!(said.stderr.contains(words), "`{words}` is not in\n{}", said.stderr);
     }

@@ -128,6 +128,7 @@ fn writes_a_job_that_check_takes_whatever_columns_are_called() {
         "new\nline",
         "=1+1",
         "_rm_status",
+        "_RM2_STATUS",
         "日本",
         "a.b",
         "-",

@@ -180,6 +180,60 @@ fn an_output_that_is_gone_is_written_again_and_nothing_is_sent() {
 }
 
 #[test]
+fn an_output_that_another_run_has_replaced_is_written_again_and_nothing_is_sent() {
+    let (work, sim) = (Workdir::new().with_rows(6), Sim::start());
+    let rows = |name: &str| crate::support::Table::read(&work.path(name)).rows();
+    let run = |args: &[&str]| work.rowmill_at(&sim.url(), &[&["run", "job.toml"], args].concat()).expect(0);
+    // Two trials share a place.
+    run(&["--limit", "2"]);
+    run(&["--limit", "3"]);
+    assert_eq!(rows("out.trial.parquet"), 3);
+    let json = work.rowmill_at(&sim.url(), &["submit", "job.toml", "--limit", "2", "--json"]).expect(0).json();
+    assert_eq!(json["output"], serde_json::Value::Null, "what stands there is not its own");
+    let json = run(&["--limit", "2", "--json"]).says("another run has replaced its output").json();
+    assert_eq!((&json["rows"], &json["nothing_to_do"]), (&serde_json::json!(2), &serde_json::json!(true)));
+    assert_eq!(rows("out.trial.parquet"), 2);
+    // A better output gives way to a person's word, also where there is nothing to send.
+    work.write("out.trial.parquet", "paid for");
+    run(&["--limit", "2", "--again"]).says("stays as it is");
+    run(&["--limit", "2"]).says("nothing to do");
+    assert_eq!(work.read("out.trial.parquet"), "paid for");
+    run(&["--limit", "2", "--replace"]).says("nothing to do").says("in its own place");
+    assert_eq!(rows("out.trial.parquet"), 2);
+    let same = run(&["--limit", "2"]).says("nothing to do");
+    assert!(!same.stderr.contains("another run"), "{}", same.stderr);
+    // So do a simulated run of all rows and one of some.
+    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+    work.rowmill(&["run", "job.toml", "--simulate", "--limit", "2"]).expect(0);
+    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0).says("another run has replaced its output");
+    assert_eq!(rows("out.simulated.parquet"), 6);
+    // And runs of a source that changes and changes back.
+    let first = work.read("rows.csv");
+    run(&[]);
+    work.write("rows.csv", "id,body\nT-1,another text\n");
+    run(&[]);
+    work.write("rows.csv", first);
+    run(&[]).says("nothing to do");
+    assert_eq!((rows("out.parquet"), sim.ledger().batches.len()), (6, 5));
+}
+
+#[test]
+fn a_second_night_without_rows_does_not_leave_the_output_of_the_night_before() {
+    for name in FORMATS {
+        let (work, sim) = (Workdir::new(), Sim::start());
+        work.write("job.toml", job_to(name));
+        for (night, rows) in [("T-1,a\n", 1), ("", 0), ("T-2,b\n", 1), ("", 0)].into_iter().enumerate() {
+            work.write("rows.csv", format!("id,body\n{}", rows.0));
+            let done = work.rowmill_at(&sim.url(), &["run", "job.toml", "--json"]).expect(0).json();
+            assert_eq!(done["rows"], rows.1, "{name}, night {night}");
+            let written = fs::read(work.path(name)).unwrap();
+            let has = |id: &str| written.windows(id.len()).any(|part| part == id.as_bytes());
+            assert!(rows.1 == 1 || !(has("T-1") || has("T-2")), "{name}, night {night}");
+        }
+    }
+}
+
+#[test]
 fn an_unchanged_job_with_failed_rows_says_so_and_sends_nothing() {
     let (work, sim) = (
         Workdir::new().with_rows(4),

@@ -156,6 +156,10 @@ fn an_error_is_one_json_document_too() {
         let failed = work.rowmill(args);
         assert_eq!(failed.json()["error"]["exit_code"], failed.code, "{args:?}: {}", failed.stdout);
     }
+    // What is missing stands in lines of its own on the screen, and in the message here.
+    let missing = work.rowmill(&["run", "--json"]).expect(2).json();
+    let message = missing["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("<TARGET>") && !message.contains("Usage"), "{message}");
 }
 
 #[test]
@@ -250,6 +254,13 @@ fn no_text_of_others_acts_on_the_screen() {
         &["run", "job.toml", "--\u{1b}]0;title\u{7}"],
     ] {
         is_clean(&work.rowmill(args));
+    }
+    // The output's path is a line of its own, and stays one.
+    work.write("named.toml", JOB.replace("out.parquet", "o\\u001b[31m\\nforged.csv").replace("name = \"", "name = \"n"));
+    for _ in 0..2 {
+        let done = work.rowmill(&["run", "named.toml", "--simulate"]).expect(0);
+        is_clean(&done);
+        assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
     }
     work.write("models.toml", "[models.\"claude-\\u001b[31mred\\nforged\"]\nlifecycle = 'active'\n");
     for args in [&["prices"][..], &["models"], &["models", "claude-haiku-4-5"]] {

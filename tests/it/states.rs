@@ -156,7 +156,8 @@ fn a_run_that_was_given_up_is_fetched_settled_and_sends_nothing() {
     work.rowmill_at(&sim.url(), &["retry", &run, "--class", "canceled"]).expect(2).says("rowmill collect");
     work.rowmill_at(&sim.url(), &["collect", &run]).expect(0).says("rowmill export");
     assert!(!work.path("out.parquet").exists(), "its output is written on request alone");
-    work.rowmill_at(&sim.url(), &["export", &run]).expect(3);
+    let exported = work.rowmill_at(&sim.url(), &["export", &run]).expect(3).says("did not succeed");
+    assert!(!exported.stderr.contains("rowmill retry"), "which refuses the run: {}", exported.stderr);
     assert_eq!(work.parquet("out.parquet").rows(), ROWS);
     work.rowmill_at(&sim.url(), &["cancel", &run, "--abandon"]).expect(0);
     assert_eq!(sim.calls(Call::Create), 3);

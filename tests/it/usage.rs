@@ -139,7 +139,7 @@ fn a_canary_of_empty_answers_stops_the_run() {
     work.write("job.toml", format!("{JOB}\n[canary]\nrows = 4\n"));
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(6)
-        .says("4 of 4 were answered with nothing: 100 %, and `canary.max_empty` is 50 %");
+        .says("4 of 4 were answered with nothing: 100%, and `canary.max_empty` is 50%");
     let (work, sim) = (Workdir::new().with_rows(12), Sim::with(empty));
     work.write("job.toml", format!("{JOB}\n[canary]\nrows = 4\nmax_empty = 1.0\n"));
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
