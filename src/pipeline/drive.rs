@@ -179,6 +179,14 @@ impl Driver<'_> {
         }
     }
 
+    /// Looks whether the provider has batches of a run that its journal does not know, and records what is found. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] when the list cannot be had; [`Error::Journal`] when what is found cannot be recorded.
+    pub async fn look_for_unknown(&self, run: &mut Run) -> Result<(), Error> {
+        resume::look_for_strays(self, run, Until::Sent).await
+    }
+
     /// Sends what can be sent, then looks for what is uncertain; what that settles is sent too.
     async fn send_and_settle(&self, run: &mut Run, until: Until, memory: &mut Memory) -> Result<(), Error> {
         doubt::admit(self, run)?;

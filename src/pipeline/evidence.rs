@@ -6,6 +6,7 @@
 //! | results of such a batch on disk | it was accepted, and has ended |
 //! | a manifest that counts more accepted batches than the journal | the create calls of all that are planned may have been made |
 //! | a ledger row, or results, of a batch that the journal does not know | it is in its spool file: rows sent again, or a part of a split batch |
+//! | parts of a batch in the spool, and no ledger row of that batch | the ledger is lost too, and the parts may have been sent |
 //!
 //! None of this is ever read as "not sent". What may have been sent is put in doubt, as after a create call without an answer, and looked
 //! for in the provider's list (`doubt.rs`, `resume.rs`). A number that was used once is never used for another batch.
@@ -86,11 +87,16 @@ impl<'a> Evidence<'a> {
             Scope::All => told.chain(self.spools.iter().copied()).max(),
         };
         rebuilding.add_batches(known + 1, last.unwrap_or(0), now)?;
+        let parts = rebuilding.add_forgotten_parts(now)?;
         let knows_more = scope == Scope::Told && self.manifest_knows_more(state);
         let unsent: Vec<u32> = rebuilding.state.batches().iter().filter(|batch| is_unsent(batch)).map(Batch::number).collect();
         for batch in unsent {
             let reason = match self.why_sent(batch) {
                 Some(reason) => reason,
+                None if parts.contains(&batch) => {
+                    "it is part of a batch that was too large, and neither the journal nor the ledger tells whether it was sent"
+                        .to_owned()
+                }
                 None if scope == Scope::All => "the run's journal was lost".to_owned(),
                 None if knows_more => "the run's manifest tells of more batches that were sent than its journal".to_owned(),
                 None => continue,
@@ -177,6 +183,26 @@ impl Rebuilding<'_> {
         Ok(())
     }
 
+    /// Splits batches whose parts only the spool knows, and gives the parts. The ledger has a row of every batch that it saw being sent, so
+    /// one without a row was sent by another ledger, and so may its parts have been.
+    fn add_forgotten_parts(&mut self, now: Timestamp) -> Result<BTreeSet<u32>, Error> {
+        let mut added = BTreeSet::new();
+        loop {
+            let next = u32::try_from(self.state.batches().len()).unwrap_or(u32::MAX).saturating_add(1);
+            if !self.evidence.spools.contains(&next) {
+                return Ok(added);
+            }
+            let first = self.describe(next, None)?;
+            let Some((parent, last)) = self.parts(&first)? else { return Ok(added) };
+            if self.evidence.entries.contains_key(&parent) {
+                return Ok(added);
+            }
+            let parts: Vec<u32> = (next..=last).collect();
+            self.split(parent, &parts, now)?;
+            added.extend(parts);
+        }
+    }
+
     fn spool_of(&self, batch: u32) -> std::path::PathBuf {
         self.evidence.dir.spool_file(batch)
     }
@@ -206,7 +232,7 @@ impl Rebuilding<'_> {
     /// provider, so it was not accepted. Parts that were not sent count too: without them the whole would be sent again.
     fn parts(&self, first: &PieceSummary) -> Result<Option<(u32, u32)>, Error> {
         let may_be_split = |batch: &&Batch| {
-            is_unsent(batch)
+            (is_unsent(batch) || matches!(batch.state, BatchState::Intended { .. }))
                 && batch.piece.requests > first.requests
                 && !self.evidence.results.contains_key(&batch.number())
                 && self.evidence.entries.get(&batch.number()).is_none_or(|entry| entry.state != EntryState::Billed)
@@ -237,7 +263,9 @@ impl Rebuilding<'_> {
         let head = self.evidence.dir.read_head(head.as_ref().unwrap_or(&self.evidence.plan.head))?;
         let describe = |part: &u32| summary_of(&self.spool_of(*part), *part, Arc::clone(&head));
         let into = parts.iter().map(describe).collect::<Result<Vec<_>, _>>()?;
-        self.intend(parent, now)?;
+        if self.state.batch(parent).is_some_and(is_unsent) {
+            self.intend(parent, now)?;
+        }
         let message = "it was split before the run's journal was lost".to_owned();
         self.push(
             now,
