@@ -177,6 +177,7 @@ async fn settle_one(
         return Ok(false);
     }
     run.record(driver.clock.now(), Event::Absent { batch, checked_until: began, by_person })?;
+    run.looked_for(batch);
     driver.note(&if by_person {
         format!("batch {batch} is sent again, as you decided; if it was created, it is paid twice")
     } else {

@@ -48,9 +48,6 @@ const UNMEASURED_UNPROVEN: SignedDuration = SignedDuration::from_hours(2);
 /// # Errors
 /// [`Error::Provider`] when the list cannot be had; [`Error::Journal`] when what is found cannot be recorded.
 pub(crate) async fn look_for_strays(driver: &Driver<'_>, run: &mut Run, until: Until) -> Result<(), Error> {
-    if run.is_searched_for(run.batches()) {
-        return Ok(());
-    }
     let saved: Vec<u32> = run.doubts().filter(|batch| run.has_saved_results(*batch)).collect();
     let is_unknown = |batch: &&Batch| !run.is_searched_for(batch.number());
     let unsent: Vec<u32> = run.state().left_to(Step::Submit).filter(is_unknown).map(Batch::number).collect();

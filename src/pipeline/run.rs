@@ -73,6 +73,8 @@ pub struct Run {
     is_new: bool,
     /// How many batches the run had when the provider's list was searched for them.
     searched: u32,
+    /// Batches that this process looked for one by one, and that do not exist.
+    absent: HashSet<u32>,
     /// Whether a person wants the rest to be sent whatever the first rows came to.
     ignores_canary: bool,
     reading: Reading,
@@ -113,6 +115,7 @@ impl Run {
             replaced: HashSet::new(),
             is_new: false,
             searched: 0,
+            absent: HashSet::new(),
             ignores_canary: false,
             reading,
             last_summary: None,
@@ -509,7 +512,12 @@ impl Run {
     /// Whether nobody can have sent a batch without the journal telling of it: the run was planned by this process, or the provider's list
     /// was searched for that batch. One that was added since holds rows that a copy of the run may have sent.
     pub(crate) fn is_searched_for(&self, batch: u32) -> bool {
-        self.is_new || batch <= self.searched
+        self.is_new || batch <= self.searched || self.absent.contains(&batch)
+    }
+
+    /// Takes note that a batch in doubt was looked for, and is sent again.
+    pub(crate) fn looked_for(&mut self, batch: u32) {
+        self.absent.insert(batch);
     }
 
     /// Takes note that the provider's list was searched for all batches there are.
