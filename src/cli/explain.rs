@@ -608,6 +608,10 @@ fn provider_hint(error: &rowmill::provider::ApiError, sent: &Sent) -> String {
         Verdict::StopCredentials => "check the key in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and what it may do".to_owned(),
         Verdict::StopSpend => "raise the spend limit or add credit, then run the same command again".to_owned(),
         Verdict::StopAccount => account_hint(error.code.as_deref()).to_owned(),
+        // What was asked for without sending anything says nothing of the requests.
+        Verdict::Fail if error.call != Call::Create.name() => {
+            "run the same command again; what was accepted is kept, and not sent again".to_owned()
+        }
         Verdict::Fail if error.status == Some(400) && sent.ever => {
             "the provider does not take a request as it is; what was accepted before is kept, and not sent again".to_owned()
         }

@@ -115,7 +115,12 @@ impl<'a> Start<'a> {
                         opened.0.set_budget(&file.job.budget);
                         match opened.0.check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?) {
                             Ok(()) => Ok(ready(opened)),
-                            Err(Error::Changed { .. }) if opened.0.has_sent_nothing() => {
+                            Err(changed @ Error::Changed { .. }) if opened.0.has_sent_nothing() => {
+                                // A folder that was put back from a copy does not know what was sent since.
+                                look_for_unknown(&mut opened.0, &opened.1, screen)?;
+                                if !opened.0.has_sent_nothing() {
+                                    return Err(changed.into());
+                                }
                                 screen.say("the job has changed since, and nothing of that run was sent: it is planned again");
                                 opened.0.abandon(Timestamp::now(), "the job was changed before anything was sent")?;
                                 drop(opened);
@@ -438,16 +443,16 @@ pub(crate) fn look_for(
     standing
 }
 
+/// Looks whether the provider has batches of a run that its journal does not know.
+fn look_for_unknown(run: &mut Run, connection: &Connection, screen: &Screen) -> Result<(), Error> {
+    let (_hand, stop) = Stop::new();
+    let driver = driver(run, connection, stop, None, screen);
+    connection.block_on(driver.look_for_unknown(run))
+}
+
 fn driver<'a>(run: &Run, connection: &'a Connection, stop: Stop, deadline: Option<Timestamp>, screen: &'a Screen) -> Driver<'a> {
-    Driver {
-        api: &connection.api,
-        clock: &SystemClock,
-        listener: screen,
-        stop,
-        max_queued_requests: run.max_queued_requests(),
-        settle: run.settle(),
-        deadline,
-    }
+    let (max_queued_requests, settle) = (run.max_queued_requests(), run.settle());
+    Driver { api: &connection.api, clock: &SystemClock, listener: screen, stop, max_queued_requests, settle, deadline }
 }
 
 /// Settles what the ledger holds for runs that were given up, as far as their batches have ended. What cannot be settled now is the next time.

@@ -48,7 +48,7 @@ const MORE_LINES: usize = 10_000;
 /// Saves the results of every batch that is over and not saved.
 ///
 /// # Errors
-/// [`Error::Provider`] when no call can work for now (credentials, money), or when nothing is left but results that cannot be had.
+/// [`Error::Provider`] when no call can work for now (credentials, money).
 pub(crate) async fn save_what_has_ended(driver: &Driver<'_>, run: &mut Run, eyes: &mut Eyes) -> Result<(), Error> {
     look_again(driver, run, eyes).await?;
     let ended: Vec<(u32, BatchId)> = run.ended().collect();
@@ -63,10 +63,7 @@ pub(crate) async fn save_what_has_ended(driver: &Driver<'_>, run: &mut Run, eyes
         let (_, done) = run.progress();
         driver.listener.hear(Progress::Collected { batch, done, of: run.batches() });
     }
-    match eyes.downloads.dead_end(run) {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Looks once more, in each process, for what was given up or saved with fewer lines than there are: it is paid, and free to fetch.

@@ -20,9 +20,10 @@
 //!
 //! The settling time counts from when the uncertainty was written to the journal; a batch that was `Intended` when the run was opened is
 //! written down then, since it is unknown how late its call came to its end. Where that was in this process, as much time has to have
-//! passed by the machine's monotonic clock, so that a clock that is set forward settles nothing. The last look begins after the settling
-//! time, and a look that did not see the whole list settles nothing. The time must be longer than a new batch may take to show itself in
-//! the list: what shows itself later was sent, and paid, twice.
+//! passed by the machine's monotonic clock, so that a clock that is set forward settles nothing; and where it was written down by a clock that
+//! has been set back since, that time is enough. The last look begins after the settling time, and a look that did not see the whole list
+//! settles nothing. The time must be longer than a new batch may take to show itself in the list: what shows itself later was sent, and
+//! paid, twice.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -87,7 +88,9 @@ impl Told {
         let since = run.in_doubt_since(batch);
         let is_ours = since >= self.begun;
         let known = self.known.get(&batch).map_or(Duration::ZERO, |known| by.duration_since(*known));
-        between(since, began) >= driver.settle && (!is_ours || known >= driver.settle)
+        // Where it was written down by a clock that was ahead, only what has passed in this process is certain.
+        let passed = if since > began { known } else { between(since, began) };
+        passed >= driver.settle && (!is_ours || known >= driver.settle)
     }
 }
 
@@ -174,6 +177,7 @@ async fn settle_one(
         return Ok(false);
     }
     run.record(driver.clock.now(), Event::Absent { batch, checked_until: began, by_person })?;
+    run.looked_for(batch);
     driver.note(&if by_person {
         format!("batch {batch} is sent again, as you decided; if it was created, it is paid twice")
     } else {

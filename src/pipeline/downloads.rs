@@ -91,11 +91,11 @@ impl Downloads {
         Some(stopped(run, format!("cannot fetch all results of batch {batch} ({id})"), error))
     }
 
-    /// The failure, once there is nothing to do but to fetch what was given up.
-    pub(super) fn dead_end(&self, run: &Run) -> Option<Error> {
+    /// The failure, once there is nothing to do but to fetch what was given up. `sends_more` tells whether the command has batches to send
+    /// that something else than these results holds back.
+    pub(crate) fn dead_end(&self, run: &Run, sends_more: bool) -> Option<Error> {
         let is_given_up = |batch: u32| self.open.get(&batch).is_some_and(|open| open.is_given_up);
-        let has_more =
-            run.in_flight().next().is_some() || run.doubts().next().is_some() || run.state().to_send().next().is_some();
+        let has_more = sends_more || run.in_flight().next().is_some() || run.doubts().next().is_some();
         let all = !has_more && run.ended().all(|(batch, _)| is_given_up(batch));
         if all { self.failure(run) } else { None }
     }

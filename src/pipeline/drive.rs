@@ -160,7 +160,7 @@ impl Driver<'_> {
                 }
             }
             if until != Until::Sent || gates::is_pending(run) {
-                let saved = self.look_and_save(run, &mut memory).await;
+                let saved = self.look_and_save(run, until, &mut memory).await;
                 // What stopped the sending came first, and says more.
                 sent.and(saved)?;
             }
@@ -179,6 +179,14 @@ impl Driver<'_> {
         }
     }
 
+    /// Looks whether the provider has batches of a run that its journal does not know, and records what is found. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] when the list cannot be had; [`Error::Journal`] when what is found cannot be recorded.
+    pub async fn look_for_unknown(&self, run: &mut Run) -> Result<(), Error> {
+        resume::look_for_strays(self, run, Until::Sent).await
+    }
+
     /// Sends what can be sent, then looks for what is uncertain; what that settles is sent too.
     async fn send_and_settle(&self, run: &mut Run, until: Until, memory: &mut Memory) -> Result<(), Error> {
         doubt::admit(self, run)?;
@@ -194,12 +202,28 @@ impl Driver<'_> {
         if until.sends(1) {
             gates::check(run)?;
         }
-        submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await
+        submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await?;
+        // A batch that was too large became others, which a copy of the run may have sent.
+        while submit::waits_for_a_search(run, &memory.pace, |attempt| until.sends(attempt)) && !self.is_leaving() {
+            resume::look_for_strays(self, run, until).await?;
+            submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await?;
+        }
+        Ok(())
     }
 
-    async fn look_and_save(&self, run: &mut Run, memory: &mut Memory) -> Result<(), Error> {
+    /// # Errors
+    /// [`Error::Provider`] also when nothing is left to do but to fetch results that cannot be had.
+    async fn look_and_save(&self, run: &mut Run, until: Until, memory: &mut Memory) -> Result<(), Error> {
         look::look(self, run, &mut memory.eyes).await?;
-        collect::save_what_has_ended(self, run, &mut memory.eyes).await
+        collect::save_what_has_ended(self, run, &mut memory.eyes).await?;
+        // What the budget holds, and what this command does not send, is not waited for: nothing would end the wait.
+        let short = &memory.pace.short;
+        let sends_more = if short.is_current(run) {
+            run.next_to_send(|attempt| until.sends(attempt), short).is_some()
+        } else {
+            run.state().to_send().any(|batch| until.sends(batch.attempt))
+        };
+        memory.eyes.downloads.dead_end(run, sends_more).map_or(Ok(()), Err)
     }
 
     /// How long until the next look: a tenth of the time in which nothing happened, so that a short batch is seen at once and a long one

@@ -5,7 +5,8 @@
 //! | a reservation, or a bill, in the ledger for a batch that the journal calls planned | its create call may have been made |
 //! | results of such a batch on disk | it was accepted, and has ended |
 //! | a manifest that counts more accepted batches than the journal | the create calls of all that are planned may have been made |
-//! | a ledger row, or results, of a batch that the journal does not know | it is in its spool file: rows sent again, or half of a split batch |
+//! | a ledger row, or results, of a batch that the journal does not know | it is in its spool file: rows sent again, or a part of a split batch |
+//! | parts of a batch in the spool, and no ledger row of that batch | the ledger is lost too, and the parts may have been sent |
 //!
 //! None of this is ever read as "not sent". What may have been sent is put in doubt, as after a create call without an answer, and looked
 //! for in the provider's list (`doubt.rs`, `resume.rs`). A number that was used once is never used for another batch.
@@ -86,11 +87,16 @@ impl<'a> Evidence<'a> {
             Scope::All => told.chain(self.spools.iter().copied()).max(),
         };
         rebuilding.add_batches(known + 1, last.unwrap_or(0), now)?;
+        let parts = rebuilding.add_forgotten_parts(now)?;
         let knows_more = scope == Scope::Told && self.manifest_knows_more(state);
         let unsent: Vec<u32> = rebuilding.state.batches().iter().filter(|batch| is_unsent(batch)).map(Batch::number).collect();
         for batch in unsent {
             let reason = match self.why_sent(batch) {
                 Some(reason) => reason,
+                None if parts.contains(&batch) => {
+                    "it is part of a batch that was too large, and neither the journal nor the ledger tells whether it was sent"
+                        .to_owned()
+                }
                 None if scope == Scope::All => "the run's journal was lost".to_owned(),
                 None if knows_more => "the run's manifest tells of more batches that were sent than its journal".to_owned(),
                 None => continue,
@@ -165,15 +171,36 @@ impl Rebuilding<'_> {
         while batch <= last {
             let head = self.head_of(batch)?;
             let piece = self.describe(batch, head.as_ref())?;
-            if let Some((parent, second)) = self.halves(&piece, last)? {
-                self.split(parent, [piece, second], now)?;
-                batch += 2;
+            if let Some((parent, others)) = self.parts(&piece)? {
+                let parts: Vec<u32> = (batch..=others).collect();
+                self.split(parent, &parts, now)?;
+                batch = others + 1;
                 continue;
             }
             self.add(batch, piece, head, now)?;
             batch += 1;
         }
         Ok(())
+    }
+
+    /// Splits batches whose parts only the spool knows, and gives the parts. The ledger has a row of every batch that it saw being sent, so
+    /// one without a row was sent by another ledger, and so may its parts have been.
+    fn add_forgotten_parts(&mut self, now: Timestamp) -> Result<BTreeSet<u32>, Error> {
+        let mut added = BTreeSet::new();
+        loop {
+            let next = u32::try_from(self.state.batches().len()).unwrap_or(u32::MAX).saturating_add(1);
+            if !self.evidence.spools.contains(&next) {
+                return Ok(added);
+            }
+            let first = self.describe(next, None)?;
+            let Some((parent, last)) = self.parts(&first)? else { return Ok(added) };
+            if self.evidence.entries.contains_key(&parent) {
+                return Ok(added);
+            }
+            let parts: Vec<u32> = (next..=last).collect();
+            self.split(parent, &parts, now)?;
+            added.extend(parts);
+        }
     }
 
     fn spool_of(&self, batch: u32) -> std::path::PathBuf {
@@ -201,41 +228,50 @@ impl Rebuilding<'_> {
         Ok(summary_of(&path, batch, head)?)
     }
 
-    /// The batch that this one and the next are the halves of, if they are: it was too large for the provider, so it was not accepted.
-    fn halves(&self, first: &PieceSummary, last: u32) -> Result<Option<(u32, PieceSummary)>, Error> {
-        if first.piece >= last || !self.spool_of(first.piece + 1).is_file() {
-            return Ok(None);
-        }
-        let next = first.piece + 1;
-        let requests = first.requests + requests_in(&self.spool_of(next))?;
+    /// The batch that this one and those up to another are the parts of, if they are, and the last of them: it was too large for the
+    /// provider, so it was not accepted. Parts that were not sent count too: without them the whole would be sent again.
+    fn parts(&self, first: &PieceSummary) -> Result<Option<(u32, u32)>, Error> {
         let may_be_split = |batch: &&Batch| {
-            is_unsent(batch) && batch.piece.requests == requests && !self.evidence.results.contains_key(&batch.number())
+            (is_unsent(batch) || matches!(batch.state, BatchState::Intended { .. }))
+                && batch.piece.requests > first.requests
+                && !self.evidence.results.contains_key(&batch.number())
+                && self.evidence.entries.get(&batch.number()).is_none_or(|entry| entry.state != EntryState::Billed)
         };
-        for parent in self.state.batches().iter().filter(may_be_split) {
-            if self.evidence.entries.get(&parent.number()).is_some_and(|entry| entry.state == EntryState::Billed) {
-                continue;
+        let wholes: Vec<&Batch> = self.state.batches().iter().filter(may_be_split).collect();
+        let most = wholes.iter().map(|batch| batch.piece.requests).max().unwrap_or(0);
+        let mut requests = first.requests;
+        for part in first.piece + 1.. {
+            if requests >= most || !self.evidence.spools.contains(&part) {
+                break;
             }
-            let halves = ids_in(&self.spool_of(first.piece))?.chain(ids_in(&self.spool_of(next))?);
-            if ids_in(&self.spool_of(parent.number()))?.eq(halves) {
-                let head = self.evidence.dir.read_head(parent.head.as_ref().unwrap_or(&self.evidence.plan.head))?;
-                return Ok(Some((parent.number(), summary_of(&self.spool_of(next), next, head)?)));
+            requests = requests.saturating_add(requests_in(&self.spool_of(part))?);
+            for whole in wholes.iter().filter(|batch| batch.piece.requests == requests) {
+                let mut ids = Vec::new();
+                for part in first.piece..=part {
+                    ids.extend(ids_in(&self.spool_of(part))?);
+                }
+                if ids_in(&self.spool_of(whole.number()))?.eq(ids) {
+                    return Ok(Some((whole.number(), part)));
+                }
             }
         }
         Ok(None)
     }
 
-    fn split(&mut self, parent: u32, into: [PieceSummary; 2], now: Timestamp) -> Result<(), Error> {
+    fn split(&mut self, parent: u32, parts: &[u32], now: Timestamp) -> Result<(), Error> {
         let head = self.state.batch(parent).and_then(|batch| batch.head.clone());
         let head = self.evidence.dir.read_head(head.as_ref().unwrap_or(&self.evidence.plan.head))?;
-        let [first, second] = into;
-        let first = summary_of(&self.spool_of(first.piece), first.piece, head)?;
-        self.intend(parent, now)?;
+        let describe = |part: &u32| summary_of(&self.spool_of(*part), *part, Arc::clone(&head));
+        let into = parts.iter().map(describe).collect::<Result<Vec<_>, _>>()?;
+        if self.state.batch(parent).is_some_and(is_unsent) {
+            self.intend(parent, now)?;
+        }
         let message = "it was split before the run's journal was lost".to_owned();
         self.push(
             now,
             Event::Refused { batch: parent, status: Some(413), kind: "request_too_large".to_owned(), message, retry_at: None },
         )?;
-        self.push(now, Event::Split { batch: parent, into: vec![first, second] })
+        self.push(now, Event::Split { batch: parent, into })
     }
 
     /// Adds a batch of rows that were sent before.

@@ -22,7 +22,7 @@ use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::journal::{BatchState, Event, Step, Verdict};
+use crate::journal::{Batch, BatchState, Event, Step, Verdict};
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
@@ -42,17 +42,16 @@ const UNMEASURED: SignedDuration = SignedDuration::from_hours(26);
 /// and for those that have not, which would hold a batch of the run without proof.
 const UNMEASURED_UNPROVEN: SignedDuration = SignedDuration::from_hours(2);
 
-/// Looks for batches of a resumed run that its journal does not know. Once in a process; nothing is sent before it was done.
+/// Looks for batches of a resumed run that its journal does not know: once in a process, and once more for batches that were added since
+/// (rows that are sent again, parts of one that was too large), which a copy of the run may have sent. No batch is sent before.
 ///
 /// # Errors
 /// [`Error::Provider`] when the list cannot be had; [`Error::Journal`] when what is found cannot be recorded.
 pub(crate) async fn look_for_strays(driver: &Driver<'_>, run: &mut Run, until: Until) -> Result<(), Error> {
-    if run.is_new() {
-        return Ok(());
-    }
     let saved: Vec<u32> = run.doubts().filter(|batch| run.has_saved_results(*batch)).collect();
-    let unsent: Vec<u32> = run.state().left_to(Step::Submit).map(crate::journal::Batch::number).collect();
-    let sends = run.state().left_to(Step::Submit).any(|batch| until.sends(batch.attempt));
+    let is_unknown = |batch: &&Batch| !run.is_searched_for(batch.number());
+    let unsent: Vec<u32> = run.state().left_to(Step::Submit).filter(is_unknown).map(Batch::number).collect();
+    let sends = run.state().left_to(Step::Submit).filter(is_unknown).any(|batch| until.sends(batch.attempt));
     if saved.is_empty() && !sends {
         return Ok(());
     }
@@ -100,13 +99,14 @@ async fn candidates(driver: &Driver<'_>, run: &Run, targets: &[u32]) -> Result<O
         let others = ids_of_other_runs(run);
         found.retain(|b| !others.contains(&b.id.0));
     }
-    // What a batch in doubt explains is looked into by `doubt.rs`, and holds no other batch of its size.
+    // What has not ended, and a batch in doubt explains, is looked into by `doubt.rs`, and holds no other batch of its size.
     let doubts: Vec<u64> = run.doubts().filter(|b| !targets.contains(b)).map(|b| u64::from(run.piece(b).requests)).collect();
     let of_size = |sizes: &[u64], size: u64| sizes.iter().filter(|other| **other == size).count();
     let found_sizes: Vec<u64> = found.iter().map(|b| b.request_counts.total()).collect();
     found.retain(|b| {
         let size = b.request_counts.total();
-        of_size(&found_sizes, size) > of_size(&doubts, size)
+        let is_proven = b.processing_status == Processing::Ended;
+        is_proven || of_size(&found_sizes, size) > of_size(&doubts, size)
     });
     // The oldest first, as in `doubt.rs`.
     found.sort_by_key(|b| b.created_at);

@@ -71,6 +71,10 @@ pub struct Run {
     replaced: HashSet<u32>,
     /// Whether it was planned by this process.
     is_new: bool,
+    /// How many batches the run had when the provider's list was searched for them.
+    searched: u32,
+    /// Batches that this process looked for one by one, and that do not exist.
+    absent: HashSet<u32>,
     /// Whether a person wants the rest to be sent whatever the first rows came to.
     ignores_canary: bool,
     reading: Reading,
@@ -110,6 +114,8 @@ impl Run {
             again: BTreeMap::new(),
             replaced: HashSet::new(),
             is_new: false,
+            searched: 0,
+            absent: HashSet::new(),
             ignores_canary: false,
             reading,
             last_summary: None,
@@ -503,15 +509,20 @@ impl Run {
         self
     }
 
-    /// Whether nobody can have sent anything of the run that its journal does not tell: it was planned by this process, or the provider's
-    /// list was searched.
-    pub(crate) fn is_new(&self) -> bool {
-        self.is_new
+    /// Whether nobody can have sent a batch without the journal telling of it: the run was planned by this process, or the provider's list
+    /// was searched for that batch. One that was added since holds rows that a copy of the run may have sent.
+    pub(crate) fn is_searched_for(&self, batch: u32) -> bool {
+        self.is_new || batch <= self.searched || self.absent.contains(&batch)
     }
 
-    /// Takes note that the provider's list was searched.
+    /// Takes note that a batch in doubt was looked for, and is sent again.
+    pub(crate) fn looked_for(&mut self, batch: u32) {
+        self.absent.insert(batch);
+    }
+
+    /// Takes note that the provider's list was searched for all batches there are.
     pub(crate) fn searched(&mut self) {
-        self.is_new = true;
+        self.searched = self.batches();
     }
 
     /// Whether there are results on disk that hold a line for each id of a batch.

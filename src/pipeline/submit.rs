@@ -69,6 +69,11 @@ impl HeldByBudget {
         self.batches.insert(batch, shortage);
     }
 
+    /// Whether nothing has happened to the run since it was looked what fits.
+    pub(crate) fn is_current(&self, run: &Run) -> bool {
+        self.events == run.state().events()
+    }
+
     /// Whether a batch is held.
     pub(crate) fn holds(&self, batch: u32) -> bool {
         self.batches.contains_key(&batch)
@@ -197,7 +202,7 @@ pub(crate) async fn send_what_fits(
     pace.short.begin(run);
     while let Some(batch) = run.next_to_send(&which, &pace.short) {
         let must_wait = pace.wait(driver.clock.now()).is_some() || pace.is_too_uncertain(run) || !has_room(driver, run, batch);
-        if driver.is_leaving() || must_wait {
+        if driver.is_leaving() || must_wait || !run.is_searched_for(batch) {
             break;
         }
         // What takes time or can fail comes before the reservation: one without an intent behind it is a batch that has to be looked for.
@@ -212,6 +217,11 @@ pub(crate) async fn send_what_fits(
         }
     }
     Ok(())
+}
+
+/// Whether the next batch is sent when the provider's list was searched for it.
+pub(crate) fn waits_for_a_search(run: &Run, pace: &Pace, which: impl Fn(u32) -> bool) -> bool {
+    run.next_to_send(which, &pace.short).is_some_and(|batch| !run.is_searched_for(batch))
 }
 
 /// Requests of batches that are uncertain count: they may well be in the queue.

@@ -121,6 +121,26 @@ fn one_batch_that_cannot_be_fetched_does_not_keep_the_others_from_being_fetched(
     check_all(&work, &sim);
 }
 
+#[test]
+fn results_that_cannot_be_had_are_not_waited_for_with_batches_that_are_not_sent() {
+    for (more, command) in [("max_queued_requests = 7", "collect"), ("[budget]\nrun_usd = 0.005\non_limit = 'partial'", "run")] {
+        let work = Workdir::new().with_rows(ROWS);
+        work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 7\n{more}\n"));
+        let sim = Sim::with("[[calls]]\non = 'results'\ndo = 'status'\nstatus = 400");
+        let begun = std::time::Instant::now();
+        if command == "collect" {
+            work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5);
+            sim.settle();
+            work.rowmill_at(&sim.url(), &["collect", &run_folder(&work), "--wait", "40s"]).expect(4);
+        } else {
+            let run = work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "40s"]).expect(4);
+            run.says("held back by the budget");
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{command} waits for what does not come");
+        assert!(sim.calls(Call::Create) < 3);
+    }
+}
+
 /// Makes of a finished run what an earlier version left where results ended early: five lines, taken for all there are.
 fn cut_results(work: &Workdir, lines: usize) {
     let results = file_of(work, "00001.1.jsonl.zst");
@@ -221,6 +241,17 @@ fn age(work: &Workdir, events: &[&str], days: i64) {
         let at: jiff::Timestamp = at.parse().unwrap();
         line["at"] = (at - jiff::SignedDuration::from_hours(24 * days)).to_string().into();
     });
+}
+
+#[test]
+fn a_doubt_that_was_written_down_by_a_clock_that_was_ahead_is_settled_all_the_same() {
+    let work = Workdir::new().with_rows(ROWS);
+    work.write("job.toml", format!("{JOB}\n[batch]\nsettle_seconds = 1\n"));
+    let sim = Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_before'");
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(7);
+    age(&work, &["intent", "doubt"], -300);
+    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "20s"]).expect(0).says("was not created");
+    check_all(&work, &sim);
 }
 
 #[test]

@@ -80,6 +80,54 @@ fn a_folder_put_back_from_before_it_was_sent_finds_its_batches_by_the_list_alone
     }
 }
 
+#[test]
+fn a_folder_put_back_whose_job_has_changed_is_not_planned_again_where_its_batches_were_sent() {
+    for seconds in [0, 3_600] {
+        let (work, sim) = (work(), Sim::new("", Duration::from_secs(seconds)));
+        work.rowmill_at(&sim.url(), &["plan", "job.toml", "--out", ".rowmill/test/one"]).expect(0);
+        copy(&work.path(".rowmill"), &work.path("kept"));
+        work.rowmill_at(&sim.url(), &["submit", ".rowmill/test/one"]).expect(5);
+        sim.settle();
+        fs::remove_dir_all(work.path(".rowmill")).unwrap();
+        copy(&work.path("kept"), &work.path(".rowmill"));
+        // The source is as new as its copy, and the same.
+        std::thread::sleep(Duration::from_millis(20));
+        work.write("rows.csv", work.read("rows.csv"));
+        work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(4).says("has changed");
+        check_once(&sim);
+    }
+}
+
+/// Plans a run, works on it, and then on a copy of its folder that was made before it was sent: nothing more is accepted.
+fn resume_from_a_copy(work: &Workdir, sim: &Sim) {
+    work.rowmill_at(&sim.url(), &["plan", "job.toml", "--out", ".rowmill/test/one"]).expect(0);
+    copy(&work.path(".rowmill"), &work.path("kept"));
+    work.rowmill_at(&sim.url(), &["run", ".rowmill/test/one"]).expect(0);
+    let accepted = sim.accepted();
+    fs::remove_dir_all(work.path(".rowmill")).unwrap();
+    copy(&work.path("kept"), &work.path(".rowmill"));
+    work.rowmill_at(&sim.url(), &["run", ".rowmill/test/one"]).expect(0);
+    assert_eq!(sim.accepted(), accepted);
+    crate::crash::check_output(work, sim, ROWS);
+}
+
+#[test]
+fn a_folder_put_back_finds_the_rows_that_were_sent_again_too() {
+    let work = work();
+    let sim = Sim::with("[[rows]]\noutcome = 'errored'\nshare = 0.4\nerror_type = 'overloaded_error'");
+    resume_from_a_copy(&work, &sim);
+    assert!(sim.accepted().values().any(|times| *times == 2));
+}
+
+#[test]
+fn a_folder_put_back_finds_the_parts_of_a_batch_that_was_too_large() {
+    let work = work();
+    // The first create call of either process.
+    let sim = Sim::with("[[calls]]\non = 'create'\nnth = [1, 6]\ndo = 'status'\nstatus = 413");
+    resume_from_a_copy(&work, &sim);
+    check_once(&sim);
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -175,6 +223,60 @@ fn rescue_knows_of_batches_that_were_split() {
     work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
     check_once(&sim);
     crate::crash::check_output(&work, &sim, ROWS);
+}
+
+#[test]
+fn rescue_knows_of_batches_that_were_split_in_many() {
+    let work = work();
+    let faults = "[[calls]]\non = 'create'\nnth = [1, 7]\ndo = 'status'\nstatus = 400\nerror_type = 'invalid_request_error'\n\
+                  message = 'requests: List should have at most 3 items after validation, not 7'";
+    let sim = Sim::with(faults);
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5);
+    assert_eq!(sim.calls(Call::Create), 6, "one refused in three parts, and two more");
+    let run = run_folder(&work);
+    fs::remove_file(work.path(&format!("{run}/journal.jsonl"))).unwrap();
+    sim.settle();
+    work.rowmill_at(&sim.url(), &["rescue", &run]).expect(5);
+    std::thread::sleep(Duration::from_millis(1_200));
+    work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
+    check_once(&sim);
+    crate::crash::check_output(&work, &sim, ROWS);
+}
+
+#[test]
+fn a_journal_that_lost_its_end_knows_of_a_part_that_was_sent_by_its_ledger_alone() {
+    let work = work();
+    // The first batch is too large, and the second of its halves is not taken for want of money.
+    let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413\n\
+                  [[calls]]\non = 'create'\nnth = [5]\ndo = 'status'\nstatus = 402\nerror_type = 'billing_error'";
+    let sim = Sim::with(faults);
+    assert!(work.rowmill_at(&sim.url(), &["submit", "job.toml"]).code > 2);
+    let run = run_folder(&work);
+    cut_journal(&work, &run, false);
+    fs::remove_file(work.path(&format!("{run}/manifest.json"))).unwrap();
+    work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
+    check_once(&sim);
+    crate::crash::check_output(&work, &sim, ROWS);
+}
+
+#[test]
+fn a_run_that_lost_its_ledger_too_knows_parts_of_a_batch_by_its_spool() {
+    // The journal ends with the intent of the batch that was too large, or with its refusal.
+    for lines in [2, 3] {
+        let work = work();
+        let sim = Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413");
+        work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5);
+        let run = run_folder(&work);
+        let journal = work.read(&format!("{run}/journal.jsonl"));
+        let kept: String = journal.split_inclusive('\n').take(lines).collect();
+        work.write(&format!("{run}/journal.jsonl"), kept);
+        for file in [".rowmill/ledger.sqlite", &format!("{run}/manifest.json")] {
+            fs::remove_file(work.path(file)).unwrap();
+        }
+        work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
+        check_once(&sim);
+        crate::crash::check_output(&work, &sim, ROWS);
+    }
 }
 
 #[test]
