@@ -236,7 +236,7 @@ fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
     let mut spec = OutputSpec::new(path);
     let mut left_out: Vec<String> = Vec::new();
     for n in 2.. {
-        match OutputSchema::new(schema, &[], &spec) {
+        match OutputSchema::new(schema, &[], &spec).and_then(|output| output.check_case()) {
             Err(output::Error::Clash { .. } | output::Error::CaseClash { .. }) if n < 10 => spec.prefix = format!("_rm{n}_"),
             Err(output::Error::Unsupported { column, .. }) if !left_out.contains(&column) => {
                 left_out.push(column);
