@@ -22,7 +22,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
-use super::row::is_null;
+use super::row::{is_null, is_plain_null, plain_null};
 
 /// The filters that stand for operators. Filters have names of their own, so no column can hide one.
 const FILTERS: [(Operator, &str); 8] = [
@@ -35,6 +35,9 @@ const FILTERS: [(Operator, &str); 8] = [
     (Operator::In, "__RmIn"),
     (Operator::NotIn, "__RmNotIn"),
 ];
+
+/// The filter that stands before a slice, `body[:2000]`: of a null, the engine would make an empty list, which prints as `[]`.
+const SLICED: &str = "__RmSliced";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operator {
@@ -56,6 +59,10 @@ impl Operator {
 
 /// Registers what the rewritten operators call, and the tests and filters that compare.
 pub(super) fn add(env: &mut Environment<'static>) {
+    env.add_filter(SLICED, |value: &Value| {
+        defined(value)?;
+        Ok::<Value, Error>(if is_plain_null(value) { Value::from("") } else { value.clone() })
+    });
     env.add_filter("__RmEq", |a: &Value, b: &Value| compare(a, b, |a, b| a == b));
     env.add_filter("__RmNe", |a: &Value, b: &Value| compare(a, b, |a, b| a != b));
     env.add_filter("__RmLt", |a: &Value, b: &Value| compare(a, b, |a, b| a < b));
@@ -88,11 +95,13 @@ pub(super) fn add(env: &mut Environment<'static>) {
     env.add_test("startingwith", |a: &Value, b: &Value| affix(a, b, |text, start| text.starts_with(start)));
     env.add_test("endingwith", |a: &Value, b: &Value| affix(a, b, |text, end| text.ends_with(end)));
     env.add_test("nan", is_nan);
-    env.add_filter("min", |state: &State, items: &Value, kwargs: Kwargs| {
-        filters::min(state, comparable(items, &kwargs)?, kwargs)
+    env.add_filter("min", |state: &State, items: &Value, kwargs: Kwargs| match comparable(items, &kwargs)? {
+        Some(kept) => filters::min(state, kept, kwargs),
+        None => Ok(plain_null()),
     });
-    env.add_filter("max", |state: &State, items: &Value, kwargs: Kwargs| {
-        filters::max(state, comparable(items, &kwargs)?, kwargs)
+    env.add_filter("max", |state: &State, items: &Value, kwargs: Kwargs| match comparable(items, &kwargs)? {
+        Some(kept) => filters::max(state, kept, kwargs),
+        None => Ok(plain_null()),
     });
     env.add_filter("sort", sort);
 }
@@ -152,10 +161,15 @@ fn affix(text: &Value, affix: &Value, holds: fn(&str, &str) -> bool) -> Result<b
 }
 
 /// The items of a list that can be compared: neither null nor NaN, nor is the attribute they are compared by.
-fn comparable(items: &Value, kwargs: &Kwargs) -> Result<Value, Error> {
+///
+/// There are none where the list is null itself, or holds nothing else: the least of these is a null. An empty list stays the engine's.
+fn comparable(items: &Value, kwargs: &Kwargs) -> Result<Option<Value>, Error> {
     let attribute = kwargs.peek::<Option<&str>>("attribute")?;
-    let kept = split(items, attribute)?.0;
-    Ok(Value::from(kept))
+    let (kept, missing) = split(items, attribute)?;
+    if kept.is_empty() && (!missing.is_empty() || is_null(items)) {
+        return Ok(None);
+    }
+    Ok(Some(Value::from(kept)))
 }
 
 /// The engine's order for what can be compared; what cannot stands behind it, or before it where the order is reversed.
@@ -384,8 +398,19 @@ impl Writer<'_> {
     /// Writes an operand: its brackets hold expressions of their own.
     fn operand(&mut self, tokens: &[Spanned<'_>]) {
         let mut at = 0;
+        // Where what a bracket would take an item or a slice of begins.
+        let mut subject = self.text.len();
         while at < tokens.len() {
             let close = closing(tokens, at);
+            self.copy_to(start(&tokens[at]));
+            if !continues(tokens, at) {
+                subject = self.text.len();
+            } else if is_slice(&tokens[at..close.min(tokens.len())]) {
+                self.text.insert(subject, '(');
+                self.text.push('|');
+                self.text.push_str(SLICED);
+                self.text.push(')');
+            }
             self.copy_to(end(&tokens[at]));
             if close > at {
                 self.list(&tokens[at + 1..close]);
@@ -421,6 +446,31 @@ fn chain<'t, 's>(tokens: &'t [Spanned<'s>], from: usize) -> (Vec<&'t [Spanned<'s
         operands.push(&tokens[begin..to]);
     }
     (operands, operators, to)
+}
+
+/// Whether a token belongs to the operand that ends before it: a field, a bracket behind something.
+fn continues(tokens: &[Spanned<'_>], at: usize) -> bool {
+    let Some(before) = at.checked_sub(1).map(|before| &tokens[before]) else { return false };
+    match tokens[at].0 {
+        Token::Dot => true,
+        Token::BracketOpen | Token::ParenOpen => is_operand_end(before),
+        _ => matches!(before.0, Token::Dot),
+    }
+}
+
+/// Whether a bracket and what is in it, without its end, is a slice.
+fn is_slice(tokens: &[Spanned<'_>]) -> bool {
+    if !matches!(tokens.first(), Some((Token::BracketOpen, _))) {
+        return false;
+    }
+    let mut at = 1;
+    while at < tokens.len() {
+        if matches!(tokens[at].0, Token::Colon) {
+            return true;
+        }
+        at = closing(tokens, at) + 1;
+    }
+    false
 }
 
 /// Where the bracket at a place is closed; the place itself, where there is none.
@@ -463,6 +513,11 @@ mod tests {
             ("{{ x.y|f(a==1)+1 != -2 or c }}", "{{ (x.y|f((a)|__RmEq(1))+1) |__RmNe( -2) or c }}"),
             ("{% for x in y if x > 1 recursive %}", "{% for x in y if (x) |__RmGt( 1) recursive %}"),
             ("{{ 'ä' == 'ö' }}", "{{ ('ä') |__RmEq( 'ö') }}"),
+            ("{{ x ~ row['s'].t[:2] }}", "{{ x ~ (row['s'].t|__RmSliced)[:2] }}"),
+            (
+                "{{ -f(a)[1:][::2] == [x[0], {'k': y[{'a':1}.a]}] }}",
+                "{{ (-((f(a)|__RmSliced)[1:]|__RmSliced)[::2]) |__RmEq( [x[0], {'k': y[{'a':1}.a]}]) }}",
+            ),
         ] {
             assert_eq!(rewritten(source), expected, "{source}");
         }
@@ -489,6 +544,9 @@ mod tests {
         "a is divisibleby 3",
         "(c is not none)",
         "d[a > 9:]",
+        "c[:2]",
+        "m['k']",
+        "(c ~ c)[1:][::-1]",
         "a * 2",
     ];
 

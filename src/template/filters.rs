@@ -171,6 +171,7 @@ pub(crate) fn add(env: &mut Environment<'_>) {
         ("string", Value::from_function(filters::string)),
         ("first", Value::from_function(filters::first)),
         ("last", Value::from_function(filters::last)),
+        ("reverse", Value::from_function(filters::reverse)),
     ] {
         env.add_filter(name, move |state: &mut State, value: &Value| match null_or_missing(value)? {
             true => Ok(plain_null()),

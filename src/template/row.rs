@@ -204,6 +204,11 @@ pub(crate) fn is_null(value: &Value) -> bool {
     value.is_none() || value.downcast_object_ref::<Null>().is_some()
 }
 
+/// Whether a value is a null cell of a column whose cells hold no others.
+pub(crate) fn is_plain_null(value: &Value) -> bool {
+    value.downcast_object_ref::<Null>().is_some_and(|null| null.nested.is_none())
+}
+
 /// Whether a value is the row as a whole.
 pub(crate) fn is_row(value: &Value) -> bool {
     value.downcast_object_ref::<WholeRow>().is_some()

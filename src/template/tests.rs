@@ -216,6 +216,11 @@ fn a_comparison_with_a_null_or_nan_is_false_whatever_the_operator_and_the_side()
             "[1,7] [{\"a\":7}]".to_owned(),
         ),
         ("{{ [x, 3, 1, nan]|max }} {{ [x, 3, 1, nan]|min }} {{ [x]|max|default('none') }}", "3 1 none".to_owned()),
+        ("{{ [x, nan]|max is none }} {{ [x]|min > 0 }} {{ x|max }}", "true false ".to_owned()),
+        (
+            "({{ x[:2] }}{{ row['x'][1:] ~ x[::-1] }}{{ (x)[:1]|upper }}{{ x|reverse }}) {{ s[:1] }}{{ x[:2] == '' }}",
+            "() atrue".to_owned(),
+        ),
         ("{{ [x, 3, 1]|sort }} {{ [x, 3, 1]|sort(reverse=true) }}", "[1,3,null] [null,3,1]".to_owned()),
         ("{{ [{'a': x}, {'a': 2}, {'a': 1}]|sort(attribute='a')|map(attribute='a')|list }}", "[1,2,null]".to_owned()),
         ("{{ x|int(4) > 3 }} {{ x|int(default=4) > 3 }} {{ x|default(4) > 3 }}", "true true true".to_owned()),

@@ -163,6 +163,14 @@ fn writes_a_job_that_check_takes_whatever_columns_are_called() {
 }
 
 #[test]
+fn chooses_a_prefix_where_a_column_differs_from_the_runs_own_in_letter_case_only() {
+    let work = Workdir::new();
+    work.write("rows.csv", "id,Text,_RM_STATUS\n1,a text of some length,x\n2,another text of some length,y\n");
+    let (_, job) = init_and_check(&work, "rows.csv");
+    assert!(job.contains("prefix = \"_rm2_\""), "{job}");
+}
+
+#[test]
 fn writes_a_job_that_check_takes_for_keys_that_are_none() {
     for (name, text) in [
         ("a.jsonl", "{\"id\":\"\",\"t\":\"x\"}\n{\"id\":\"1\",\"t\":\"y\"}\n"),
