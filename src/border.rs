@@ -1,6 +1,6 @@
 //! The border around calls into crates that may panic: on a damaged file, or on a type that they do not know.
 //!
-//! What is called through [`guard`] ends in a value or in [`Panicked`], which says what the crate said. Nothing is printed on the way: a
+//! What is called through `guard` ends in a value or in `Panicked`, which says what the crate said. Nothing is printed on the way: a
 //! hook that is silent inside the border (and only there, by thread) stands before the one that was there. Memory that cannot be had
 //! ends the process all the same, so what a file makes of itself in memory is looked at before (see `source`).
 

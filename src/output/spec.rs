@@ -77,7 +77,7 @@ impl OutputSpec {
         }
     }
 
-    /// The output of a run on the simulator: each row says so, in the column [`SIMULATED`](super::columns::SIMULATED).
+    /// The output of a run on the simulator: each row says so, in the column `SIMULATED`.
     #[must_use]
     pub fn of_simulated_run(mut self) -> OutputSpec {
         self.simulated = true;

@@ -5,7 +5,7 @@
 //! since otherwise it is learned of row by row when a batch has ended: names, schemas of strict tools, marks.
 //!
 //! A tool of the job's own has an `input_schema`, and the model answers with a call of it. A tool of the provider's is told by its `type`: of the
-//! versions in [`SERVER_TOOLS`] every setting is checked, of a newer version those settings that are known; a tool that is not known here is
+//! versions in `SERVER_TOOLS` every setting is checked, of a newer version those settings that are known; a tool that is not known here is
 //! passed on as it is written. The simulator asks the same table.
 //!
 //! To add a tool of the provider, or a version: an entry in `SERVER_TOOLS`; a setting: an entry in `FORMS`.

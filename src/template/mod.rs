@@ -8,8 +8,8 @@
 //! * A cell is data. Its text is never expanded, whatever it holds, and nothing is escaped for HTML.
 //! * Nothing is guessed: a name that is neither a column nor set by the template is an error before anything is sent, and so is an
 //!   unknown filter. Only `x is defined` lets a column be absent.
-//! * A null cell renders as nothing, everywhere, holds nothing, and `is none`. A comparison with it is false ([`compare`]), and one that is
-//!   false or true for every row because of types is an error before anything is sent ([`types`]).
+//! * A null cell renders as nothing, everywhere, holds nothing, and `is none`. A comparison with it is false (`compare.rs`), and one that is
+//!   false or true for every row because of types is an error before anything is sent (`types.rs`).
 //! * Booleans are `true` and `false`, floats have their shortest form,
 //!   decimals and dates are exact text, lists and maps print as compact JSON. (Joined by `~` or `join` a boolean is the engine's
 //!   `True`; the filter `json` gives `true`.)
