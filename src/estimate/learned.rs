@@ -26,7 +26,7 @@ const OFF: u64 = 30;
 const OFF_FOLLOWING: u64 = 350;
 /// A fit follows one bill by at most this factor, either way: what is farther off is something else than letters.
 const MOST_FACTOR: u64 = 5;
-/// Runs whose names are kept. Results are to be had for 29 days, and nothing is exported anew after that.
+/// Runs whose names are kept. Results are to be had for 29 days, and nothing is exported again after that.
 const MOST_RUNS: usize = 1_000;
 /// A bill says something of letters where at least one token in so many comes from text.
 const TEXT_ONE_IN: u64 = 5;

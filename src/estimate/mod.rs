@@ -386,7 +386,7 @@ impl<'a> View<'a> {
         Ok(self.price(catalog, &usage, prompts / n.max(1))? + self.side.steps_cost(catalog, steps)?)
     }
 
-    /// Searches of so many requests if nothing goes well; `None` where they are not offered.
+    /// Searches of so many requests in the worst case; `None` where they are not offered.
     fn searches(&self, requests: u64) -> Option<u64> {
         self.side.shared.searches.map(|_| self.side.shared.most_searches().saturating_mul(requests))
     }

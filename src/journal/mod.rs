@@ -153,7 +153,7 @@ impl Error {
                  after comparing it with the batches the provider lists"
             }
             Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
-                "nothing was sent or changed now; put the file back from a copy, or move the run's folder away to plan anew \
+                "nothing was sent or changed now; put the file back from a copy, or move the run's folder away to plan again \
                  (what it has sent is then paid again)"
             }
             Error::Broken { .. } => "make room or mend the disk, then run the same command again: what was sent is looked up",

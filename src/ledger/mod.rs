@@ -8,7 +8,7 @@
 //!                                             released
 //! ```
 //!
-//! One row for each batch of each run. A batch is reserved before its create call is made, with what it costs if nothing goes well, and
+//! One row for each batch of each run. A batch is reserved before its create call is made, with what it costs in the worst case, and
 //! billed with what its results cost once they are saved. It counts for the day, in UTC, on which it was reserved.
 //!
 //! Promises: several processes may use a ledger at once, and what they reserve together never passes a limit, since a limit is checked and
@@ -154,7 +154,7 @@ pub struct Reservation<'a> {
     pub simulated: bool,
     /// Its requests.
     pub requests: u64,
-    /// What it costs if nothing goes well.
+    /// What it costs in the worst case.
     pub amount: Money,
     /// What it can cost at the very most.
     pub most: Money,

@@ -31,7 +31,7 @@ const LONGEST_PAUSE_IN_DOUBT: Duration = Duration::from_secs(15);
 pub(crate) const BRIEFLY: Duration = Duration::from_secs(30);
 /// A call that fails and succeeds within this time is nothing to speak of.
 const NOT_WORTH_TELLING: Duration = Duration::from_millis(1_500);
-/// After so long a call without an answer is told of, and then each time as long again, up to a minute.
+/// How long a call may go without an answer before that is reported; then the time doubles, up to a minute.
 const SLOW: Duration = Duration::from_secs(10);
 /// How long a call may take that is begun after the deadline.
 const A_MOMENT: Duration = Duration::from_secs(5);

@@ -69,7 +69,7 @@ impl<'a> Evidence<'a> {
             Some((batch.parse().ok()?, rest.trim_end_matches(".so-far").parse().ok()?))
         });
         let spools = names_in(&dir.spool())?.into_iter().filter_map(|name| name.strip_suffix(".parquet")?.parse().ok());
-        // A manifest that cannot be read tells nothing; it is written anew.
+        // A manifest that cannot be read tells nothing; it is written again.
         let manifest = Manifest::read(dir).ok().flatten().filter(|manifest| manifest.run == plan.run);
         Ok(Evidence { dir, plan, entries, results: results.collect(), spools: spools.collect(), manifest })
     }

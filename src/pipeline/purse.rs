@@ -67,7 +67,7 @@ pub struct Short {
     pub batches: u64,
     /// Their requests.
     pub requests: u64,
-    /// What all of them cost if nothing goes well.
+    /// What all of them cost in the worst case.
     pub high: Money,
     /// What to reckon with.
     pub likely: Money,
@@ -294,9 +294,9 @@ impl Run {
         match (entry.map(|entry| entry.state), wanted) {
             (None | Some(EntryState::Released), EntryState::Released) => Ok(()),
             (Some(EntryState::Reserved), EntryState::Released) => self.release(batch, now),
-            // What was billed was paid, whatever a journal says that was begun anew.
+            // What was billed was paid, whatever a journal says that was rebuilt.
             (Some(EntryState::Billed), EntryState::Released) => Ok(()),
-            // A bill that was written is worth more than a journal that was begun anew.
+            // A bill that was written is worth more than a journal that was rebuilt.
             (Some(EntryState::Reserved | EntryState::Billed), EntryState::Reserved) => Ok(()),
             (None | Some(EntryState::Released), EntryState::Reserved) => self.admit(batch),
             (Some(EntryState::Billed), EntryState::Billed) => Ok(()),

@@ -33,7 +33,7 @@ use super::reading::{INCOMPLETE, SIMULATED};
 pub struct SetAside {
     /// The place it did not take.
     pub instead_of: PathBuf,
-    /// What was held against it.
+    /// In which way it is less.
     pub why: Less,
 }
 

@@ -222,7 +222,7 @@ enum Value {
     Growing(Expr, Box<Growth>),
 }
 
-/// What is needed to reckon how large a row can become.
+/// What is needed to estimate how large a row can become.
 struct Growth {
     tree: sqlparser::ast::Expr,
     /// The lengths that padding asks for, where they are no literals.

@@ -1,7 +1,7 @@
 //! How large an expression can make a cell, before it is worked out.
 //!
 //! `rpad(text, 2000000000)` is a short expression that makes two gigabytes of each row, and the engine asks for them at once. So the most bytes
-//! that each part of an expression can make are reckoned from the longest cells of the columns it reads. What is too much whatever the rows hold
+//! that each part of an expression can make are estimated from the longest cells of the columns it reads. What is too much whatever the rows hold
 //! is refused when the expression is parsed; else rows are worked out in stretches so small that a stretch is bounded.
 
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -74,19 +74,19 @@ pub(super) fn pad_lengths(expr: &Expr) -> Vec<&Expr> {
 
 /// The most bytes that an expression makes of one row.
 pub(super) fn of(expr: &Expr, longest: &Longest<'_>) -> Weight {
-    let mut reckoning = Reckoning { longest, row: 0, pad: 0 };
-    let cell = reckoning.cell(expr);
-    Weight { cell, row: reckoning.row }
+    let mut estimation = Estimation { longest, row: 0, pad: 0 };
+    let cell = estimation.cell(expr);
+    Weight { cell, row: estimation.row }
 }
 
-struct Reckoning<'a> {
+struct Estimation<'a> {
     longest: &'a Longest<'a>,
     row: u64,
     /// The next length of a pad that is no literal.
     pad: usize,
 }
 
-impl Reckoning<'_> {
+impl Estimation<'_> {
     /// The order of the walk is that of [`each`]: a part before what is in it.
     fn cell(&mut self, expr: &Expr) -> u64 {
         let length = self.pad_length(expr);

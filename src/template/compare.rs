@@ -319,7 +319,7 @@ fn role(tokens: &[Spanned<'_>], at: usize) -> Role {
     }
 }
 
-/// Copies the source, with its comparisons written anew.
+/// Copies the source, with its comparisons rewritten.
 struct Writer<'s> {
     source: &'s str,
     at: usize,

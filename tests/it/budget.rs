@@ -29,7 +29,7 @@ fn with_job(more: &str) -> Workdir {
     work
 }
 
-/// What the plan says that each batch costs if nothing goes well.
+/// What the plan says that each batch costs in the worst case.
 fn high(work: &Workdir) -> Vec<Money> {
     let plan = work.files().into_iter().find(|file| file.ends_with("plan.json")).expect("a plan");
     let plan: serde_json::Value = serde_json::from_str(&work.read(&plan)).expect("JSON");

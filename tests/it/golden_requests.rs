@@ -42,7 +42,7 @@ fn sends_what_the_golden_cases_say() {
     assert!(wrong.is_empty(), "{} of {} cases differ:\n{}", wrong.len(), cases.len(), wrong.join("\n\n"));
 }
 
-/// What differs between a golden file and what was found; with `ROWMILL_BLESS` the file is written anew, and nothing does.
+/// What differs between a golden file and what was found; with `ROWMILL_BLESS` the file is rewritten, and nothing does.
 pub(crate) fn difference(path: &Path, found: &str) -> Option<String> {
     if std::env::var_os("ROWMILL_BLESS").is_some() {
         fs::write(path, found).expect("a golden file");
