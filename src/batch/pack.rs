@@ -117,7 +117,7 @@ impl Packer {
         self.bytes
     }
 
-    /// Bytes of the body of a batch with so many requests, of which so many bytes were offered.
+    /// Bytes of the body of a batch with `requests` requests, for which `offered` bytes were offered in all.
     #[must_use]
     pub fn body_bytes(&self, requests: u32, offered: u64) -> u64 {
         let requests = u64::from(requests);
@@ -199,7 +199,7 @@ impl Packer {
 const MOST_EVEN: u64 = 10_000;
 
 impl Limits {
-    /// The same, with no more requests in a batch than so many rows need in as few batches: where it is known beforehand how many rows
+    /// The same, with the fewest requests in a batch that `rows` rows need without one batch more: where it is known beforehand how many rows
     /// there are, all batches are near-equal, and none has to be cut again. As it is where the sizes could not all differ.
     #[must_use]
     pub fn for_rows(self, rows: u64) -> Limits {
@@ -207,7 +207,7 @@ impl Limits {
         if rows <= most || rows / most.max(1) >= MOST_EVEN {
             return self;
         }
-        // What the packer puts into so many batches: sizes fall by one through the last tenth, and begin again.
+        // How many requests the packer puts into that number of batches: sizes fall by one through the last tenth, and begin again.
         let holds = |batches: u64, most: u64| (0..batches).map(|batch| most - batch % most.div_ceil(10)).sum::<u64>();
         let fewest = (rows / most..).find(|&batches| holds(batches, most) >= rows).unwrap_or(1);
         let (mut least, mut enough) = (1, most);
@@ -223,7 +223,7 @@ impl Limits {
     }
 }
 
-/// Cuts so many requests into so many batches of about the same size, each at least 1 and at most `most`, and as different from each other
+/// Cuts `requests` requests into `parts` batches of about the same size, each at least 1 and at most `most`, and as different from each other
 /// and from what is `taken` as that allows: sizes fall by one, and begin where the last one is free too.
 ///
 /// # Panics

@@ -264,7 +264,7 @@ pub(crate) fn shown(text: &str) -> String {
     shown_to(text, LONGEST_NAME)
 }
 
-/// A text that is not ours, in one line of at most so many characters.
+/// A text that is not ours, in one line of at most `longest` characters.
 pub(crate) fn shown_to(text: &str, longest: usize) -> String {
     layout::in_one_line(text, longest)
 }

@@ -55,7 +55,7 @@ pub struct OfModel {
     pub runs: u64,
     /// The last of them.
     pub last_run: String,
-    /// Those before, the latest first, so that one that is exported again, after a retry for instance, is not taken in twice.
+    /// Those before, the latest first, so that one that is exported again, after a retry for instance, is not counted twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_runs: Vec<String>,
     /// Answered rows it comes from.

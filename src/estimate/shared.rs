@@ -16,10 +16,10 @@ pub const PER_MESSAGE: u64 = 4;
 /// Tokens of the hidden prompt that tells a model about its tools, where the catalog names none: the middle of those it names.
 const TOOL_PROMPT: u64 = 450;
 
-/// How often a request is reckoned to use a tool of the provider's that nothing limits, in the worst case. **Source**: none is published; an
+/// How often a request is expected to use a tool of the provider's that nothing limits, in the worst case. **Source**: none is published; an
 /// assumption for questions of the size of a row. `max_uses` in the job takes its place.
 pub const UNLIMITED_USES: u64 = 5;
-/// Tokens that one use of such a tool is reckoned to put into the prompt, in the worst case. **Source**: as [`UNLIMITED_USES`]; a page of
+/// Tokens that one use of such a tool is expected to put into the prompt, in the worst case. **Source**: as [`UNLIMITED_USES`]; a page of
 /// results or a long article. `max_content_tokens` in the job takes its place.
 pub const FOUND_TOKENS: u64 = 10_000;
 /// Tokens of one piece of advice, its thinking included, in the worst case. **Source**: none is published; an assumption. `max_tokens` of the
@@ -58,7 +58,7 @@ pub struct Shared {
     pub schema: Option<Value>,
     /// How often the provider's search may be used in a request: `None` where it is not offered, [`u64::MAX`] where nothing limits it.
     pub searches: Option<u64>,
-    /// Tokens that tools which the provider runs are reckoned to put into a request in the worst case: `None` where none is offered.
+    /// Tokens that tools which the provider runs are expected to put into a request in the worst case: `None` where none is offered.
     pub found: Option<u64>,
     /// Other models that the model may ask for advice, each billed at its own prices.
     pub advisors: Vec<Advisor>,

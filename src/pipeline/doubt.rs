@@ -282,8 +282,20 @@ async fn whose(driver: &Driver<'_>, run: &Run, batch: u32, candidate: &RemoteBat
     if candidate.processing_status != Processing::Ended {
         return Ok(Whose::Open("has not ended"));
     }
-    let Some(Ok(mut stream)) = driver.unless_leaving(driver.api.results(&candidate.id)).await else { return Ok(UNREADABLE) };
+    let lines = first_lines(driver, &candidate.id).await;
+    if let Some(id) = run.proof_of(batch, &lines.ids)? {
+        return Ok(Whose::Ours(id.to_owned()));
+    }
+    Ok(if lines.ids.is_empty() || lines.is_broken { UNREADABLE } else { Whose::Anothers(lines.ids) })
+}
+
+/// Reads the first result lines of a batch, as far as they can be read before it is time to leave.
+pub(crate) async fn first_lines(driver: &Driver<'_>, id: &BatchId) -> FirstLines {
     let mut lines = FirstLines::default();
+    let Some(Ok(mut stream)) = driver.unless_leaving(driver.api.results(id)).await else {
+        lines.is_broken = true;
+        return lines;
+    };
     while !lines.is_enough() {
         match driver.unless_leaving(stream.next()).await {
             Some(Some(Ok(chunk))) => lines.take(&chunk),
@@ -297,10 +309,7 @@ async fn whose(driver: &Driver<'_>, run: &Run, batch: u32, candidate: &RemoteBat
             }
         }
     }
-    if let Some(id) = run.proof_of(batch, &lines.ids)? {
-        return Ok(Whose::Ours(id.to_owned()));
-    }
-    Ok(if lines.ids.is_empty() || lines.is_broken { UNREADABLE } else { Whose::Anothers(lines.ids) })
+    lines
 }
 
 /// The ids of the first result lines.
@@ -313,11 +322,11 @@ pub(crate) struct FirstLines {
 }
 
 impl FirstLines {
-    pub(crate) fn is_enough(&self) -> bool {
+    fn is_enough(&self) -> bool {
         self.ids.len() >= LINES || self.bytes >= MAX_BYTES
     }
 
-    pub(crate) fn take(&mut self, chunk: &[u8]) {
+    fn take(&mut self, chunk: &[u8]) {
         self.bytes += chunk.len();
         let mut chunk = chunk;
         while let Some(end) = memchr::memchr(b'\n', chunk) {
@@ -331,11 +340,12 @@ impl FirstLines {
         self.rest.extend_from_slice(chunk);
     }
 
-    pub(crate) fn into_ids(self) -> Vec<String> {
-        self.ids
+    /// The ids; `None` where the lines cannot be read.
+    pub(crate) fn into_ids(self) -> Option<Vec<String>> {
+        (!self.is_broken && !self.ids.is_empty()).then_some(self.ids)
     }
 
-    pub(crate) fn end(&mut self) {
+    fn end(&mut self) {
         let line = std::mem::take(&mut self.rest);
         if let Ok(id) = custom_id_of(line.trim_ascii()) {
             self.ids.push(id.into_owned());

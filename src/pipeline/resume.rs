@@ -18,7 +18,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
@@ -26,7 +25,7 @@ use crate::journal::{Batch, BatchState, Event, Step, Verdict};
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
-use super::doubt::FirstLines;
+use super::doubt::first_lines;
 use super::drive::{Driver, Until};
 use super::submit::stopped;
 use super::{Error, Run, collect};
@@ -152,8 +151,10 @@ async fn look_into(driver: &Driver<'_>, run: &mut Run, targets: &[u32], candidat
     if candidate.archived_at.is_some() {
         return Ok(true);
     }
-    let Some(ids) = driver.unless_leaving(first_ids(driver, &candidate.id)).await else { return Ok(false) };
-    let Some(ids) = ids else {
+    let Some(ids) = first_lines(driver, &candidate.id).await.into_ids() else {
+        if driver.is_leaving() {
+            return Ok(false);
+        }
         hold(driver, run, &same, candidate, "its results cannot be read")?;
         return Ok(true);
     };
@@ -227,24 +228,6 @@ fn adopt_saved(driver: &Driver<'_>, run: &mut Run, batch: u32) -> Result<(), Err
     run.record(now, Event::Collected { batch, file, file_hash, counts: lines })?;
     driver.note(&format!("batch {batch} is not in the provider's list; its saved results are whole, and are used"));
     Ok(())
-}
-
-/// The custom_ids of the first results of a batch; `None` where they cannot be read.
-async fn first_ids(driver: &Driver<'_>, id: &BatchId) -> Option<Vec<String>> {
-    let mut stream = driver.api.results(id).await.ok()?;
-    let mut lines = FirstLines::default();
-    while !lines.is_enough() {
-        match stream.next().await {
-            Some(Ok(chunk)) => lines.take(&chunk),
-            Some(Err(_)) => return None,
-            None => {
-                lines.end();
-                break;
-            }
-        }
-    }
-    let ids = lines.into_ids();
-    (!ids.is_empty()).then_some(ids)
 }
 
 /// What tells of a batch in a line of a journal.

@@ -42,11 +42,7 @@ fn with_uuids() -> Vec<u8> {
         leaf("text", Physical::BYTE_ARRAY, -1, LogicalType::String),
     ];
     let root = Type::group_type_builder("schema").with_fields(fields).build().unwrap();
-    let options =
-        ArrowWriterOptions::new().with_parquet_schema(SchemaDescriptor::new(Arc::new(root))).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options).unwrap();
-    writer.write(&rows).unwrap();
-    writer.into_inner().unwrap()
+    parquet_of(&rows, root)
 }
 
 #[test]
@@ -67,6 +63,15 @@ fn a_uuid_is_read_by_people_and_joins_again() {
     assert!(ids.ends_with("-ffffffff-ffff-ffff-ffff-ffffffffffff"), "{ids}");
 }
 
+/// A Parquet file of rows with types that Arrow does not tell.
+fn parquet_of(rows: &RecordBatch, root: Type) -> Vec<u8> {
+    let options =
+        ArrowWriterOptions::new().with_parquet_schema(SchemaDescriptor::new(Arc::new(root))).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options).unwrap();
+    writer.write(rows).unwrap();
+    writer.into_inner().unwrap()
+}
+
 /// Two rows with a number of 77 digits, which no reader here knows, and text.
 fn with_a_wide_decimal() -> Vec<u8> {
     let wide = FixedSizeBinaryArray::try_from_iter([[0_u8; 33], [1; 33]].into_iter()).unwrap();
@@ -74,11 +79,7 @@ fn with_a_wide_decimal() -> Vec<u8> {
     let rows = RecordBatch::try_from_iter([("wide", Arc::new(wide) as ArrayRef), ("text", Arc::new(text))]).unwrap();
     let message = "message rows { REQUIRED FIXED_LEN_BYTE_ARRAY(33) wide (DECIMAL(77,38)); REQUIRED BYTE_ARRAY text (UTF8); }";
     let root = parquet::schema::parser::parse_message_type(message).unwrap();
-    let options =
-        ArrowWriterOptions::new().with_parquet_schema(SchemaDescriptor::new(Arc::new(root))).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options).unwrap();
-    writer.write(&rows).unwrap();
-    writer.into_inner().unwrap()
+    parquet_of(&rows, root)
 }
 
 #[test]
