@@ -1,7 +1,8 @@
-//! Counting tokens by letters: how fast, beside a loop that only counts characters; and how far off what the simulator's own way of
-//! counting says, for every table of the shared data.
+//! Counting tokens by letters: how fast, beside a loop that only counts characters; and how far off
+//! what the simulator's own way of counting says, for every table of the shared data.
 //!
-//! The simulator is not the provider, so these errors say how much the constants depend on what a text is made of, and no more.
+//! The simulator is not the provider, so these errors say how much the constants depend on what a
+//! text is made of, and no more.
 
 #![allow(missing_docs)] // divan's macros make items without
 
@@ -27,8 +28,15 @@ fn bytes(texts: &[String]) -> BytesCount {
 /// What planning does for every row: the row's own part of its request, which is JSON.
 #[divan::bench]
 fn tally_of_fragments(bencher: Bencher) {
-    let fragments: Vec<String> =
-        text::texts(ROWS).iter().map(|text| format!("{}]}}", serde_json::json!({ "role": "user", "content": text }))).collect();
+    let fragments: Vec<String> = text::texts(ROWS)
+        .iter()
+        .map(|text| {
+            format!(
+                "{}]}}",
+                serde_json::json!({ "role": "user", "content": text })
+            )
+        })
+        .collect();
     bencher.counter(bytes(&fragments)).bench(|| {
         let mut tally = Tally::default();
         fragments.iter().for_each(|fragment| {
@@ -43,7 +51,9 @@ fn tally_of_texts(bencher: Bencher) {
     let texts = text::texts(ROWS);
     bencher.counter(bytes(&texts)).bench(|| {
         let mut tally = Tally::default();
-        texts.iter().for_each(|text| tally.add_text(black_box(text)));
+        texts
+            .iter()
+            .for_each(|text| tally.add_text(black_box(text)));
         tally.tokens(Tokenizer::Second)
     });
 }
@@ -52,34 +62,61 @@ fn tally_of_texts(bencher: Bencher) {
 #[divan::bench]
 fn chars_of_texts(bencher: Bencher) {
     let texts = text::texts(ROWS);
-    bencher.counter(bytes(&texts)).bench(|| texts.iter().map(|text| black_box(text).chars().count()).sum::<usize>());
+    bencher.counter(bytes(&texts)).bench(|| {
+        texts
+            .iter()
+            .map(|text| black_box(text).chars().count())
+            .sum::<usize>()
+    });
 }
 
 /// The error of the constants for each table, whole cells as text.
-#[expect(clippy::print_stderr, clippy::cast_precision_loss, reason = "this is what the bench is for")]
+#[expect(
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "this is what the bench is for"
+)]
 fn print_errors() {
     let Some(folder) = text::shared_data() else {
         eprintln!("there is no shared data: no errors to print");
         return;
     };
-    let mut tables: Vec<_> = std::fs::read_dir(folder.join("sample")).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let mut tables: Vec<_> = std::fs::read_dir(folder.join("sample"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .collect();
     tables.retain(|path| path.extension().is_some_and(|extension| extension == "csv"));
     tables.sort();
-    eprintln!("{:<28} {:>10} {:>10} {:>8}", "table", "letters", "simulator", "error");
+    eprintln!(
+        "{:<28} {:>10} {:>10} {:>8}",
+        "table", "letters", "simulator", "error"
+    );
     for table in tables {
         let (mut tally, mut counted) = (Tally::default(), 0.0);
-        let Ok(mut reader) = csv::Reader::from_path(&table) else { continue };
-        for cell in reader.records().flatten().flat_map(|record| record.iter().map(str::to_owned).collect::<Vec<_>>()) {
+        let Ok(mut reader) = csv::Reader::from_path(&table) else {
+            continue;
+        };
+        for cell in reader
+            .records()
+            .flatten()
+            .flat_map(|record| record.iter().map(str::to_owned).collect::<Vec<_>>())
+        {
             tally.add_text(&cell);
             counted += as_the_simulator_counts(&cell);
         }
         let guessed = tally.tokens(Tokenizer::First) as f64;
         let name = table.file_name().unwrap_or_default().to_string_lossy();
-        eprintln!("{name:<28} {guessed:>10.0} {counted:>10.0} {:>7.1} %", (guessed / counted - 1.0) * 100.0);
+        eprintln!(
+            "{name:<28} {guessed:>10.0} {counted:>10.0} {:>7.1} %",
+            (guessed / counted - 1.0) * 100.0
+        );
     }
 }
 
-/// The simulator's weights for the first tokenizer, written down again: its own code is not to be seen from here.
+/// The simulator's weights for the first tokenizer, written down again: its own code is not to be
+/// seen from here.
 fn as_the_simulator_counts(text: &str) -> f64 {
     let weight = |c: char| match u32::from(c) {
         0..0x250 => 0.294,

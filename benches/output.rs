@@ -1,7 +1,8 @@
 //! Joining and writing: rows a second, and bytes a second of result lines or of the table written.
 //!
-//! Result lines have about 1,200 bytes, in an order of their own; answers are checked against a schema of three columns. The table written
-//! has the source's two columns, the three of the answers, and those that a run adds.
+//! Result lines have about 1,200 bytes, in an order of their own; answers are checked against a
+//! schema of three columns. The table written has the source's two columns, the three of the
+//! answers, and those that a run adds.
 
 #![allow(missing_docs)] // divan's macros make items without
 
@@ -52,7 +53,11 @@ struct Line<'l> {
 fn parse(line: &[u8]) -> Result<(Cow<'_, str>, Outcome), String> {
     let text = std::str::from_utf8(line).map_err(|e| e.to_string())?;
     let line: Line<'_> = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let usage = Usage { input_tokens: Some(line.input), output_tokens: Some(line.output), ..Usage::default() };
+    let usage = Usage {
+        input_tokens: Some(line.input),
+        output_tokens: Some(line.output),
+        ..Usage::default()
+    };
     let outcome = Outcome {
         result: "succeeded".to_owned(),
         text: Some(line.text),
@@ -68,7 +73,9 @@ fn parse(line: &[u8]) -> Result<(Cow<'_, str>, Outcome), String> {
 fn custom_id_of(line: &[u8]) -> Result<Cow<'_, str>, String> {
     let head = line.strip_prefix(b"{\"id\":\"").ok_or("no id")?;
     let end = memchr::memchr(b'"', head).ok_or("no end")?;
-    std::str::from_utf8(&head[..end]).map(Cow::Borrowed).map_err(|e| e.to_string())
+    std::str::from_utf8(&head[..end])
+        .map(Cow::Borrowed)
+        .map_err(|e| e.to_string())
 }
 
 fn id(row: usize) -> String {
@@ -80,7 +87,11 @@ fn result_lines() -> Vec<u8> {
     let texts = text::texts(ROWS);
     for row in 0..ROWS {
         let row = row * 5_003 % ROWS; // every row once, out of order
-        let topic = if row.is_multiple_of(2) { "card" } else { "loan" };
+        let topic = if row.is_multiple_of(2) {
+            "card"
+        } else {
+            "loan"
+        };
         let reason = &texts[row];
         let answer = json!({ "topic": topic, "score": row as f64 / 7.0, "reason": reason });
         let line = Line {
@@ -99,43 +110,84 @@ fn result_lines() -> Vec<u8> {
 }
 
 fn source() -> RecordBatch {
-    let columns = vec![Field::new("ticket_id", DataType::Int64, false), Field::new("text", DataType::Utf8, false)];
+    let columns = vec![
+        Field::new("ticket_id", DataType::Int64, false),
+        Field::new("text", DataType::Utf8, false),
+    ];
     RecordBatch::try_new(
         Arc::new(Schema::new(columns)),
-        vec![Arc::new(Int64Array::from_iter_values(0..ROWS as i64)), Arc::new(StringArray::from(text::texts(ROWS)))],
+        vec![
+            Arc::new(Int64Array::from_iter_values(0..ROWS as i64)),
+            Arc::new(StringArray::from(text::texts(ROWS))),
+        ],
     )
     .unwrap()
 }
 
 /// The answers' JSON read by pointers in place of a schema.
 fn pointers() -> Answers {
-    let spec = "columns = { topic = '/topic', score = { pointer = '/score', type = 'float64' }, reason = '/reason' }";
+    let spec = "columns = \
+        { topic = '/topic', score = { pointer = '/score', type = 'float64' }, reason = '/reason' }";
     let spec = toml::from_str(spec).unwrap();
-    Answers::compile(&AnswerPlan { spec, ..AnswerPlan::default() }).unwrap().unwrap()
+    Answers::compile(&AnswerPlan {
+        spec,
+        ..AnswerPlan::default()
+    })
+    .unwrap()
+    .unwrap()
 }
 
 fn answers() -> Answers {
     let schema = json!({ "type": "object", "additionalProperties": false, "required": ["topic", "score", "reason"], "properties": {
         "topic": { "enum": ["card", "loan"] }, "score": { "type": "number" }, "reason": { "type": "string" }
     }});
-    Answers::compile(&AnswerPlan { schema: Some(schema), ..AnswerPlan::default() }).unwrap().unwrap()
+    Answers::compile(&AnswerPlan {
+        schema: Some(schema),
+        ..AnswerPlan::default()
+    })
+    .unwrap()
+    .unwrap()
 }
 
 fn index(lines: &[u8], ids: &[String]) -> ResultIndex {
-    let (index, counts) = ResultIndex::build(Cursor::new(lines), ids, custom_id_of, tempfile::tempfile().unwrap()).unwrap();
+    let (index, counts) = ResultIndex::build(
+        Cursor::new(lines),
+        ids,
+        custom_id_of,
+        tempfile::tempfile().unwrap(),
+    )
+    .unwrap();
     assert!(counts.is_clean());
     index
 }
 
-fn joined<'r>(index: ResultIndex, answers: Option<&Answers>, ids: &'r [String]) -> Vec<JoinedRow<'r>> {
-    let attempt = AttemptResults { attempt: 1, batch_id: "msgbatch_1".into(), index };
+fn joined<'r>(
+    index: ResultIndex,
+    answers: Option<&Answers>,
+    ids: &'r [String],
+) -> Vec<JoinedRow<'r>> {
+    let attempt = AttemptResults {
+        attempt: 1,
+        batch_id: "msgbatch_1".into(),
+        index,
+    };
     let mut joiner = Joiner::new(vec![attempt], answers, parse);
-    let request =
-        |id: &'r String| RequestRow { custom_id: Some(id), request_hash: Some("0123456789abcdef"), unsent: None, tag: None };
-    ids.iter().map(|id| joiner.row(request(id)).unwrap()).collect()
+    let request = |id: &'r String| RequestRow {
+        custom_id: Some(id),
+        request_hash: Some("0123456789abcdef"),
+        unsent: None,
+        tag: None,
+    };
+    ids.iter()
+        .map(|id| joiner.row(request(id)).unwrap())
+        .collect()
 }
 
-fn output_schema(path: &Path, source: &RecordBatch, answers: &Answers) -> (OutputSpec, OutputSchema) {
+fn output_schema(
+    path: &Path,
+    source: &RecordBatch,
+    answers: &Answers,
+) -> (OutputSpec, OutputSchema) {
     let spec = OutputSpec::new(path);
     let schema = OutputSchema::new(&source.schema(), answers.fields(), &spec).unwrap();
     (spec, schema)
@@ -157,7 +209,9 @@ fn write_by_the_crate_alone(path: &Path, batch: &RecordBatch) {
     let batches = std::iter::repeat_n(batch, BATCHES);
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("parquet") => {
-            let zstd = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+            let zstd = WriterProperties::builder()
+                .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                .build();
             let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(zstd)).unwrap();
             batches.for_each(|batch| writer.write(batch).unwrap());
             writer.close().unwrap();
@@ -190,7 +244,11 @@ fn bench_writing(
     let rows = joined(index(&lines, &ids), Some(&answers), &ids);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("a.{format}"));
-    let mut builders = RowBuilders::new(&output_schema(&path, &source, &answers).1, Some(&answers), ROWS);
+    let mut builders = RowBuilders::new(
+        &output_schema(&path, &source, &answers).1,
+        Some(&answers),
+        ROWS,
+    );
     rows.iter().for_each(|row| builders.append(row));
     let batch = builders.finish(&source).unwrap();
     bencher
@@ -203,18 +261,28 @@ fn bench_writing(
 fn index_result_lines(bencher: Bencher<'_, '_>) {
     let lines = result_lines();
     let ids: Vec<_> = (0..ROWS).map(id).collect();
-    bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(lines.len())).bench_local(|| index(black_box(&lines), &ids));
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .counter(BytesCount::new(lines.len()))
+        .bench_local(|| index(black_box(&lines), &ids));
 }
 
-/// The yardstick for joining: every line read and parsed in the order in which they came, and joined to nothing.
+/// The yardstick for joining: every line read and parsed in the order in which they came, and
+/// joined to nothing.
 #[divan::bench]
 fn parse_in_any_order(bencher: Bencher<'_, '_>) {
     let lines = result_lines();
-    bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(lines.len())).bench_local(|| {
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            black_box(parse(line).unwrap());
-        }
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .counter(BytesCount::new(lines.len()))
+        .bench_local(|| {
+            for line in lines
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
+                black_box(parse(line).unwrap());
+            }
+        });
 }
 
 #[divan::bench(args = ["text", "schema", "pointers"])]
@@ -236,11 +304,16 @@ fn join(bencher: Bencher<'_, '_>, answer: &str) {
 /// From joined rows to a file in its place.
 #[divan::bench(args = FORMATS, sample_count = 20)]
 fn write_output(bencher: Bencher<'_, '_>, format: &str) {
-    bench_writing(bencher, format, |path, source, rows, _, answers| write(path, source, answers, rows));
+    bench_writing(bencher, format, |path, source, rows, _, answers| {
+        write(path, source, answers, rows)
+    });
 }
 
-/// The yardstick: batches that are made already, through the crate that writes the format, not synced.
+/// The yardstick: batches that are made already, through the crate that writes the format, not
+/// synced.
 #[divan::bench(args = FORMATS, sample_count = 20)]
 fn by_the_crate_alone(bencher: Bencher<'_, '_>, format: &str) {
-    bench_writing(bencher, format, |path, _, _, batch, _| write_by_the_crate_alone(path, batch));
+    bench_writing(bencher, format, |path, _, _, batch, _| {
+        write_by_the_crate_alone(path, batch)
+    });
 }

@@ -1,4 +1,5 @@
-//! Rows to requests: rendering beside `format!`, escaping beside `serde_json`, keys and the duplicate finder; rows and bytes a second.
+//! Rows to requests: rendering beside `format!`, escaping beside `serde_json`, keys and the
+//! duplicate finder; rows and bytes a second.
 //!
 //! Only ratios within one run mean something.
 
@@ -28,9 +29,22 @@ fn main() {
 /// Rows of about 400 bytes of text, some of it quoted, some not Latin.
 fn rows() -> RecordBatch {
     RecordBatch::try_from_iter([
-        ("id", Arc::new(Int64Array::from_iter_values(0..ROWS as i64)) as ArrayRef),
-        ("category", Arc::new(StringArray::from_iter_values((0..ROWS).map(|i| format!("category {}", i % 20))))),
-        ("rating", Arc::new(Float64Array::from_iter_values((0..ROWS).map(|i| i as f64 / 7.0)))),
+        (
+            "id",
+            Arc::new(Int64Array::from_iter_values(0..ROWS as i64)) as ArrayRef,
+        ),
+        (
+            "category",
+            Arc::new(StringArray::from_iter_values(
+                (0..ROWS).map(|i| format!("category {}", i % 20)),
+            )),
+        ),
+        (
+            "rating",
+            Arc::new(Float64Array::from_iter_values(
+                (0..ROWS).map(|i| i as f64 / 7.0),
+            )),
+        ),
         ("text", Arc::new(StringArray::from(text::texts(ROWS)))),
     ])
     .expect("the columns have one length")
@@ -38,15 +52,19 @@ fn rows() -> RecordBatch {
 
 fn requests(template: &str, rows: &RecordBatch) -> Requests {
     let spec: RequestSpec = serde_json::from_value(serde_json::json!({
-        "model": "claude-haiku-4-5", "max_tokens": 100, "system": "Sort the message into one of: bug, question, praise.",
+        "model": "claude-haiku-4-5", "max_tokens": 100, "system": "Sort the message into one of: \
+            bug, question, praise.",
         "messages": [{"role": "user", "text": template}],
     }))
     .expect("the section is right");
-    Requests::compile(&spec, Path::new("."), &rows.schema(), Catalog::builtin()).expect("the template is right")
+    Requests::compile(&spec, Path::new("."), &rows.schema(), Catalog::builtin())
+        .expect("the template is right")
 }
 
 fn column<'a>(rows: &'a RecordBatch, name: &str) -> &'a StringArray {
-    rows.column_by_name(name).and_then(|column| column.as_any().downcast_ref()).expect("a text column")
+    rows.column_by_name(name)
+        .and_then(|column| column.as_any().downcast_ref())
+        .expect("a text column")
 }
 
 fn text_bytes(rows: &RecordBatch) -> BytesCount {
@@ -56,32 +74,42 @@ fn text_bytes(rows: &RecordBatch) -> BytesCount {
 #[divan::bench]
 fn fragments_from_a_template(bencher: Bencher<'_, '_>) {
     let rows = rows();
-    let requests = requests("Category: {{ category }}\nText:\n{{ text }}\nAnswer with one word.", &rows);
+    let requests = requests(
+        "Category: {{ category }}\nText:\n{{ text }}\nAnswer with one word.",
+        &rows,
+    );
     let mut out = Vec::new();
-    bencher.counter(ItemsCount::new(ROWS)).counter(text_bytes(&rows)).bench_local(|| {
-        out.clear();
-        let rows = requests.rows(&rows);
-        for row in 0..ROWS {
-            rows.render(row, &mut out).expect("the row renders");
-        }
-        black_box(out.len())
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .counter(text_bytes(&rows))
+        .bench_local(|| {
+            out.clear();
+            let rows = requests.rows(&rows);
+            for row in 0..ROWS {
+                rows.render(row, &mut out).expect("the row renders");
+            }
+            black_box(out.len())
+        });
 }
 
 #[divan::bench]
 fn fragments_from_a_template_with_a_loop_and_filters(bencher: Bencher<'_, '_>) {
     let rows = rows();
-    let template = "{% for name, cell in row|items %}{{ name|upper }}: {{ cell|default('?') }}\n{% endfor %}{{ text|oneline|truncate(100) }}";
+    let template = "{% for name, cell in row|items %}{{ name|upper }}: \
+        {{ cell|default('?') }}\n{% endfor %}{{ text|oneline|truncate(100) }}";
     let requests = requests(template, &rows);
     let mut out = Vec::new();
-    bencher.counter(ItemsCount::new(ROWS)).counter(text_bytes(&rows)).bench_local(|| {
-        out.clear();
-        let rows = requests.rows(&rows);
-        for row in 0..ROWS {
-            rows.render(row, &mut out).expect("the row renders");
-        }
-        black_box(out.len())
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .counter(text_bytes(&rows))
+        .bench_local(|| {
+            out.clear();
+            let rows = requests.rows(&rows);
+            for row in 0..ROWS {
+                rows.render(row, &mut out).expect("the row renders");
+            }
+            black_box(out.len())
+        });
 }
 
 /// What [`fragments_from_a_template`] does, written by hand with `format!` and `serde_json`.
@@ -90,18 +118,25 @@ fn fragments_by_hand(bencher: Bencher<'_, '_>) {
     let rows = rows();
     let (category, text) = (column(&rows, "category"), column(&rows, "text"));
     let mut out = Vec::new();
-    bencher.counter(ItemsCount::new(ROWS)).counter(text_bytes(&rows)).bench_local(|| {
-        out.clear();
-        for row in 0..ROWS {
-            let start = out.len();
-            let prompt = format!("Category: {}\nText:\n{}\nAnswer with one word.", category.value(row), text.value(row));
-            out.extend_from_slice(b"{\"role\":\"user\",\"content\":");
-            serde_json::to_writer(&mut out, &prompt).expect("text is JSON");
-            out.extend_from_slice(b"}]");
-            black_box(blake3::hash(&out[start..]));
-        }
-        black_box(out.len())
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .counter(text_bytes(&rows))
+        .bench_local(|| {
+            out.clear();
+            for row in 0..ROWS {
+                let start = out.len();
+                let prompt = format!(
+                    "Category: {}\nText:\n{}\nAnswer with one word.",
+                    category.value(row),
+                    text.value(row)
+                );
+                out.extend_from_slice(b"{\"role\":\"user\",\"content\":");
+                serde_json::to_writer(&mut out, &prompt).expect("text is JSON");
+                out.extend_from_slice(b"}]");
+                black_box(blake3::hash(&out[start..]));
+            }
+            black_box(out.len())
+        });
 }
 
 #[divan::bench]
@@ -135,12 +170,19 @@ fn escaping_by_serde_json(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn keys_and_custom_ids(bencher: Bencher<'_, '_>) {
     let rows = rows();
-    let spec = KeySpec { columns: vec!["id".to_owned(), "category".to_owned()], ..KeySpec::default() };
+    let spec = KeySpec {
+        columns: vec!["id".to_owned(), "category".to_owned()],
+        ..KeySpec::default()
+    };
     let keys = Keys::new(&spec, &rows.schema()).expect("the columns make a key");
     let nonce = Nonce::new(7);
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         for row in 0..ROWS {
-            black_box(keys.key(&rows, row, row as u64).expect("the row has a key").custom_id(&nonce));
+            black_box(
+                keys.key(&rows, row, row as u64)
+                    .expect("the row has a key")
+                    .custom_id(&nonce),
+            );
         }
     });
 }
@@ -154,7 +196,12 @@ fn duplicates_of_a_million_rows(bencher: Bencher<'_, '_>) {
         for row in 0..MANY {
             // Odd multipliers spread the hashes; one in a thousand is there twice.
             let hash = u128::from(if row % 1_000 == 999 { row - 1 } else { row });
-            finder.push(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835), row).expect("the folder takes files");
+            finder
+                .push(
+                    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
+                    row,
+                )
+                .expect("the folder takes files");
         }
         black_box(finder.finish().expect("the files can be read").groups)
     });

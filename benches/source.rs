@@ -1,4 +1,5 @@
-//! Rows and bytes of file a second out of each format: all columns, one, and one row, beside the crate that reads the format alone.
+//! Rows and bytes of file a second out of each format: all columns, one, and one row, beside the
+//! crate that reads the format alone.
 
 #![allow(missing_docs)] // divan's macros make items without
 
@@ -27,7 +28,9 @@ fn main() {
 /// The same rows in every format: a number, a word, and a text of about 400 bytes.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER.get_or_init(|| write_files().expect("the files can be written")).path()
+    FOLDER
+        .get_or_init(|| write_files().expect("the files can be written"))
+        .path()
 }
 
 fn write_files() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
@@ -43,17 +46,28 @@ fn write_files() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
     let rows = Source::open(&spec("jsonl"), folder.path())?;
     let mut table = csv::Writer::from_path(folder.path().join("a.csv"))?;
     table.write_record(["id", "lang", "text"])?;
-    let mut parquet = ArrowWriter::try_new(fs::File::create(folder.path().join("a.parquet"))?, rows.schema().clone(), None)?;
+    let mut parquet = ArrowWriter::try_new(
+        fs::File::create(folder.path().join("a.parquet"))?,
+        rows.schema().clone(),
+        None,
+    )?;
     let arrow = fs::File::create(folder.path().join("a.arrow"))?;
     let mut arrow = arrow::ipc::writer::FileWriter::try_new(arrow, rows.schema())?;
     for rows in rows.scan(None)? {
         let batch = rows?.batch;
         parquet.write(&batch)?;
         arrow.write(&batch)?;
-        let columns = batch.columns().iter().map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8));
+        let columns = batch
+            .columns()
+            .iter()
+            .map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
-            table.write_record(columns.iter().map(|c| arrow::array::AsArray::as_string::<i32>(c).value(row)))?;
+            table.write_record(
+                columns
+                    .iter()
+                    .map(|c| arrow::array::AsArray::as_string::<i32>(c).value(row)),
+            )?;
         }
     }
     table.flush()?;
@@ -63,17 +77,23 @@ fn write_files() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
 }
 
 fn spec(format: &str) -> SourceSpec {
-    SourceSpec { path: format!("a.{format}").as_str().into(), ..SourceSpec::default() }
+    SourceSpec {
+        path: format!("a.{format}").as_str().into(),
+        ..SourceSpec::default()
+    }
 }
 
 fn scan(bencher: Bencher<'_, '_>, spec: &SourceSpec, projection: Option<&[String]>) {
     let source = Source::open(spec, folder()).expect("the source opens");
     let bytes: u64 = source.files().iter().map(|file| file.bytes).sum();
-    bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(bytes)).bench(|| {
-        for rows in source.scan(projection).expect("the columns are there") {
-            black_box(rows.expect("the rows can be read"));
-        }
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .counter(BytesCount::new(bytes))
+        .bench(|| {
+            for rows in source.scan(projection).expect("the columns are there") {
+                black_box(rows.expect("the rows can be read"));
+            }
+        });
 }
 
 #[divan::bench(args = FORMATS, sample_count = 10)]
@@ -81,31 +101,43 @@ fn all_columns(bencher: Bencher<'_, '_>, format: &str) {
     scan(bencher, &spec(format), None);
 }
 
-/// The yardstick: every record once through the crate that reads the format (JSON Lines: every line), and nothing made of it.
+/// The yardstick: every record once through the crate that reads the format (JSON Lines: every
+/// line), and nothing made of it.
 #[divan::bench(args = FORMATS, sample_count = 10)]
 fn by_the_crate_alone(bencher: Bencher<'_, '_>, format: &str) {
     let path = folder().join(format!("a.{format}"));
     let bytes = fs::metadata(&path).expect("it was written").len();
-    bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(bytes)).bench(|| {
-        let file = fs::File::open(&path).expect("it was written");
-        let rows = match format {
-            "csv" => csv_rows(file),
-            "jsonl" => std::io::BufReader::with_capacity(1 << 18, file).split(b'\n').count(),
-            "parquet" => {
-                let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.with_batch_size(8_192).build());
-                reader.expect("Parquet").map(|batch| batch.expect("rows").num_rows()).sum()
-            }
-            _ => {
-                let reader = FileReader::try_new(file, None).expect("Arrow IPC");
-                reader.map(|batch| batch.expect("rows").num_rows()).sum()
-            }
-        };
-        assert_eq!(rows as u64, ROWS);
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .counter(BytesCount::new(bytes))
+        .bench(|| {
+            let file = fs::File::open(&path).expect("it was written");
+            let rows = match format {
+                "csv" => csv_rows(file),
+                "jsonl" => std::io::BufReader::with_capacity(1 << 18, file)
+                    .split(b'\n')
+                    .count(),
+                "parquet" => {
+                    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+                        .and_then(|b| b.with_batch_size(8_192).build());
+                    reader
+                        .expect("Parquet")
+                        .map(|batch| batch.expect("rows").num_rows())
+                        .sum()
+                }
+                _ => {
+                    let reader = FileReader::try_new(file, None).expect("Arrow IPC");
+                    reader.map(|batch| batch.expect("rows").num_rows()).sum()
+                }
+            };
+            assert_eq!(rows as u64, ROWS);
+        });
 }
 
 fn csv_rows(file: fs::File) -> usize {
-    let mut reader = csv::ReaderBuilder::new().buffer_capacity(1 << 18).from_reader(file);
+    let mut reader = csv::ReaderBuilder::new()
+        .buffer_capacity(1 << 18)
+        .from_reader(file);
     let mut record = csv::ByteRecord::new();
     let mut rows = 0;
     while reader.read_byte_record(&mut record).expect("CSV") {
@@ -121,8 +153,15 @@ fn one_column(bencher: Bencher<'_, '_>, format: &str) {
 
 #[divan::bench(args = FORMATS, sample_count = 10)]
 fn where_one_row(bencher: Bencher<'_, '_>, format: &str) {
-    let id = if format == "csv" { "id = '99999'" } else { "id = 99999" };
-    let spec = SourceSpec { filter: Some(id.to_owned()), ..spec(format) };
+    let id = if format == "csv" {
+        "id = '99999'"
+    } else {
+        "id = 99999"
+    };
+    let spec = SourceSpec {
+        filter: Some(id.to_owned()),
+        ..spec(format)
+    };
     scan(bencher, &spec, None);
 }
 

@@ -1,6 +1,7 @@
 //! Packing, spooling and making bodies: rows a second, and bytes of text or body a second.
 //!
-//! A stretch is 8,192 rows of one text column; a request is that text with some words around it, about 500 bytes. The head has 1 KiB.
+//! A stretch is 8,192 rows of one text column; a request is that text with some words around it,
+//! about 500 bytes. The head has 1 KiB.
 
 #![allow(missing_docs)] // divan's macros make items without
 
@@ -16,7 +17,10 @@ use divan::{Bencher, black_box};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use rowmill::batch::{BatchBody as _, Limits, Packer, PieceSummary, SpoolReader, SpoolRows, SpoolRowsBuilder, SpoolWriter};
+use rowmill::batch::{
+    BatchBody as _, Limits, Packer, PieceSummary, SpoolReader, SpoolRows, SpoolRowsBuilder,
+    SpoolWriter,
+};
 use rowmill::batch::{SpooledBody, verify};
 
 const ROWS: usize = 8_192;
@@ -28,7 +32,13 @@ fn main() {
 }
 
 fn head() -> Arc<[u8]> {
-    [b"{\"model\":\"m\",\"max_tokens\":9,\"system\":\"", "s".repeat(1_024).as_bytes(), b"\","].concat().into()
+    [
+        b"{\"model\":\"m\",\"max_tokens\":9,\"system\":\"",
+        "s".repeat(1_024).as_bytes(),
+        b"\",",
+    ]
+    .concat()
+    .into()
 }
 
 fn stretch(first: usize, texts: &[String]) -> SpoolRows {
@@ -36,8 +46,17 @@ fn stretch(first: usize, texts: &[String]) -> SpoolRows {
     for (row, text) in (first..).zip(texts) {
         let text_in_json = serde_json::to_string(text).expect("text is JSON");
         let fragment = format!(r#""messages":[{{"role":"user","content":{text_in_json}}}]}}"#);
-        let hash = format!("{:032x}", (row as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-        builder.push_request(row as u64, &format!("id = {row}"), &format!("k3v9q2-{row}"), &hash, fragment.as_bytes());
+        let hash = format!(
+            "{:032x}",
+            (row as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+        );
+        builder.push_request(
+            row as u64,
+            &format!("id = {row}"),
+            &format!("k3v9q2-{row}"),
+            &hash,
+            fragment.as_bytes(),
+        );
     }
     let column: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
     builder.finish(RecordBatch::try_from_iter([("text", column)]).expect("one column"))
@@ -45,16 +64,26 @@ fn stretch(first: usize, texts: &[String]) -> SpoolRows {
 
 fn stretches() -> Vec<SpoolRows> {
     let texts = text::texts(STRETCHES * ROWS);
-    texts.chunks(ROWS).enumerate().map(|(n, texts)| stretch(n * ROWS, texts)).collect()
+    texts
+        .chunks(ROWS)
+        .enumerate()
+        .map(|(n, texts)| stretch(n * ROWS, texts))
+        .collect()
 }
 
 /// Bytes of the fragments, which are most of what is written.
 fn fragment_bytes(stretches: &[SpoolRows]) -> BytesCount {
-    BytesCount::new(stretches.iter().map(|rows| rows.fragment.value_data().len()).sum::<usize>())
+    BytesCount::new(
+        stretches
+            .iter()
+            .map(|rows| rows.fragment.value_data().len())
+            .sum::<usize>(),
+    )
 }
 
 fn spool(path: &Path, stretches: &[SpoolRows]) -> PieceSummary {
-    let mut writer = SpoolWriter::create(path, 1, head(), stretches[0].columns.schema_ref()).expect("the folder is there");
+    let mut writer = SpoolWriter::create(path, 1, head(), stretches[0].columns.schema_ref())
+        .expect("the folder is there");
     for rows in stretches {
         writer.write(rows).expect("the rows fit");
     }
@@ -66,15 +95,20 @@ fn spool(path: &Path, stretches: &[SpoolRows]) -> PieceSummary {
 fn copy_as_many_bytes(bencher: Bencher) {
     let bytes = vec![7_u8; 98 << 20];
     let mut out = Vec::with_capacity(bytes.len());
-    bencher.counter(BytesCount::of_slice(bytes.as_slice())).bench_local(|| {
-        out.clear();
-        out.extend_from_slice(black_box(&bytes));
-    });
+    bencher
+        .counter(BytesCount::of_slice(bytes.as_slice()))
+        .bench_local(|| {
+            out.clear();
+            out.extend_from_slice(black_box(&bytes));
+        });
 }
 
 #[divan::bench]
 fn pack(bencher: Bencher) {
-    let limits = Limits { max_requests: 10_000, max_bytes: 250_000_000 };
+    let limits = Limits {
+        max_requests: 10_000,
+        max_bytes: 250_000_000,
+    };
     bencher.counter(ItemsCount::new(ROWS * 16)).bench_local(|| {
         let mut packer = Packer::for_head(limits, 1_100);
         for row in 0..ROWS * 16 {
@@ -94,34 +128,50 @@ fn write(bencher: Bencher) {
         .bench_local(|| spool(&path, &stretches));
 }
 
-/// The yardstick for writing: the same columns through the Parquet crate, neither checked nor hashed nor synced.
+/// The yardstick for writing: the same columns through the Parquet crate, neither checked nor
+/// hashed nor synced.
 #[divan::bench(sample_count = 20)]
 fn write_by_the_crate_alone(bencher: Bencher) {
     let stretches = stretches();
     let batch = |rows: &SpoolRows| {
         let text = Arc::clone(rows.columns.column(0));
-        let leading =
-            [&rows.custom_id, &rows.request_hash, &rows.unsent, &rows.key].map(|column| Arc::new(column.clone()) as ArrayRef);
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(rows.row_index.clone()), Arc::new(rows.fragment.clone()), text];
+        let leading = [&rows.custom_id, &rows.request_hash, &rows.unsent, &rows.key]
+            .map(|column| Arc::new(column.clone()) as ArrayRef);
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(rows.row_index.clone()),
+            Arc::new(rows.fragment.clone()),
+            text,
+        ];
         columns.extend(leading);
         let names = (0..).map(|n: usize| n.to_string());
-        RecordBatch::try_from_iter_with_nullable(names.zip(columns).map(|(name, column)| (name, column, true)))
-            .expect("one length")
+        RecordBatch::try_from_iter_with_nullable(
+            names
+                .zip(columns)
+                .map(|(name, column)| (name, column, true)),
+        )
+        .expect("one length")
     };
     let batches: Vec<RecordBatch> = stretches.iter().map(batch).collect();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.parquet");
-    bencher.counter(ItemsCount::new(ROWS * STRETCHES)).counter(fragment_bytes(&stretches)).bench_local(|| {
-        let zstd = Compression::ZSTD(ZstdLevel::default());
-        let properties = WriterProperties::builder().set_compression(zstd).set_dictionary_enabled(false).build();
-        let file = File::create(&path).expect("the folder is there");
-        let mut writer = ArrowWriter::try_new(file, batches[0].schema(), Some(properties)).expect("a writer");
-        for batch in &batches {
-            writer.write(batch).expect("the rows fit");
-            writer.flush().expect("the disk has room");
-        }
-        writer.close().expect("the disk has room");
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS * STRETCHES))
+        .counter(fragment_bytes(&stretches))
+        .bench_local(|| {
+            let zstd = Compression::ZSTD(ZstdLevel::default());
+            let properties = WriterProperties::builder()
+                .set_compression(zstd)
+                .set_dictionary_enabled(false)
+                .build();
+            let file = File::create(&path).expect("the folder is there");
+            let mut writer = ArrowWriter::try_new(file, batches[0].schema(), Some(properties))
+                .expect("a writer");
+            for batch in &batches {
+                writer.write(batch).expect("the rows fit");
+                writer.flush().expect("the disk has room");
+            }
+            writer.close().expect("the disk has room");
+        });
 }
 
 #[divan::bench(sample_count = 20)]
@@ -130,10 +180,15 @@ fn read(bencher: Bencher) {
     let path = folder.path().join("00001.parquet");
     let stretches = stretches();
     spool(&path, &stretches);
-    bencher.counter(ItemsCount::new(ROWS * STRETCHES)).counter(fragment_bytes(&stretches)).bench_local(|| {
-        let rows = SpoolReader::open(&path).expect("it was written").map(|rows| rows.expect("it reads").len());
-        assert_eq!(rows.sum::<usize>(), ROWS * STRETCHES);
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS * STRETCHES))
+        .counter(fragment_bytes(&stretches))
+        .bench_local(|| {
+            let rows = SpoolReader::open(&path)
+                .expect("it was written")
+                .map(|rows| rows.expect("it reads").len());
+            assert_eq!(rows.sum::<usize>(), ROWS * STRETCHES);
+        });
 }
 
 #[divan::bench(sample_count = 20)]
@@ -142,10 +197,18 @@ fn read_without_fragments(bencher: Bencher) {
     let path = folder.path().join("00001.parquet");
     let stretches = stretches();
     spool(&path, &stretches);
-    bencher.counter(ItemsCount::new(ROWS * STRETCHES)).counter(fragment_bytes(&stretches)).bench_local(|| {
-        let reader = SpoolReader::open_without_fragments(&path).expect("it was written");
-        assert_eq!(reader.map(|rows| rows.expect("it reads").len()).sum::<usize>(), ROWS * STRETCHES);
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS * STRETCHES))
+        .counter(fragment_bytes(&stretches))
+        .bench_local(|| {
+            let reader = SpoolReader::open_without_fragments(&path).expect("it was written");
+            assert_eq!(
+                reader
+                    .map(|rows| rows.expect("it reads").len())
+                    .sum::<usize>(),
+                ROWS * STRETCHES
+            );
+        });
 }
 
 #[divan::bench(sample_count = 20)]
@@ -153,10 +216,16 @@ fn make_body(bencher: Bencher) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("00001.parquet");
     let body = SpooledBody::new(&path, head(), &spool(&path, &stretches()));
-    bencher.counter(ItemsCount::new(ROWS * STRETCHES)).counter(BytesCount::new(body.bytes())).bench_local(|| {
-        let chunks = body.chunks().expect("it opens").map(|chunk| chunk.expect("it reads").len() as u64);
-        assert_eq!(chunks.sum::<u64>(), body.bytes());
-    });
+    bencher
+        .counter(ItemsCount::new(ROWS * STRETCHES))
+        .counter(BytesCount::new(body.bytes()))
+        .bench_local(|| {
+            let chunks = body
+                .chunks()
+                .expect("it opens")
+                .map(|chunk| chunk.expect("it reads").len() as u64);
+            assert_eq!(chunks.sum::<u64>(), body.bytes());
+        });
 }
 
 #[divan::bench(sample_count = 20)]
@@ -164,5 +233,7 @@ fn verify_file(bencher: Bencher) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("00001.parquet");
     let piece = spool(&path, &stretches());
-    bencher.counter(BytesCount::new(piece.file_bytes)).bench_local(|| verify(&path, &piece.file_hash).expect("it is the same"));
+    bencher
+        .counter(BytesCount::new(piece.file_bytes))
+        .bench_local(|| verify(&path, &piece.file_hash).expect("it is the same"));
 }

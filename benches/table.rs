@@ -1,10 +1,14 @@
-//! Expressions and profiles over batches of 65,536 rows, each beside the same thing written by hand on arrow kernels.
+//! Expressions and profiles over batches of 65,536 rows, each beside the same thing written by hand
+//! on arrow kernels.
 //!
-//! Compare only within one run: the ratio of an expression to its kernel is the price of the bridge and the planner.
+//! Compare only within one run: the ratio of an expression to its kernel is the price of the bridge
+//! and the planner.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, Scalar, StringArray, StringBuilder};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, Scalar, StringArray, StringBuilder,
+};
 use arrow::compute::kernels::cmp::{eq, gt_eq};
 use arrow::compute::{and, filter_record_batch, prep_null_mask_filter};
 use divan::counter::ItemsCount;
@@ -18,27 +22,56 @@ fn main() {
     divan::main();
 }
 
-/// Reviews as a file gives them: a key, a language, a rating with gaps and a text of some hundred characters.
+/// Reviews as a file gives them: a key, a language, a rating with gaps and a text of some hundred
+/// characters.
 fn batch() -> RecordBatch {
     let languages = ["en", "de", "ko", "fr", "es"];
-    let text = |row: usize| format!("Review {row}: {}", "the plot was thin, the music was not. ".repeat(1 + row % 12));
+    let text = |row: usize| {
+        format!(
+            "Review {row}: {}",
+            "the plot was thin, the music was not. ".repeat(1 + row % 12)
+        )
+    };
     let columns: [(&str, ArrayRef); 4] = [
-        ("id", Arc::new(StringArray::from_iter_values((0..ROWS).map(|row| format!("rec-{row:08}"))))),
-        ("lang", Arc::new(StringArray::from_iter_values((0..ROWS).map(|row| languages[row % languages.len()])))),
-        ("rating", Arc::new(Int32Array::from_iter((0..ROWS).map(|row| (row % 11 != 0).then_some((row % 5) as i32))))),
-        ("text", Arc::new(StringArray::from_iter_values((0..ROWS).map(text)))),
+        (
+            "id",
+            Arc::new(StringArray::from_iter_values(
+                (0..ROWS).map(|row| format!("rec-{row:08}")),
+            )),
+        ),
+        (
+            "lang",
+            Arc::new(StringArray::from_iter_values(
+                (0..ROWS).map(|row| languages[row % languages.len()]),
+            )),
+        ),
+        (
+            "rating",
+            Arc::new(Int32Array::from_iter(
+                (0..ROWS).map(|row| (row % 11 != 0).then_some((row % 5) as i32)),
+            )),
+        ),
+        (
+            "text",
+            Arc::new(StringArray::from_iter_values((0..ROWS).map(text))),
+        ),
     ];
     RecordBatch::try_from_iter(columns).expect("columns of one length")
 }
 
 fn strings(batch: &RecordBatch, column: usize) -> &StringArray {
-    batch.column(column).as_any().downcast_ref().expect("a text column")
+    batch
+        .column(column)
+        .as_any()
+        .downcast_ref()
+        .expect("a text column")
 }
 
 #[divan::bench]
 fn filter_by_expression(bencher: Bencher<'_, '_>) {
     let batch = batch();
-    let condition = Expression::parse_predicate("rating >= 4 AND lang = 'en'", &batch.schema()).expect("a condition");
+    let condition = Expression::parse_predicate("rating >= 4 AND lang = 'en'", &batch.schema())
+        .expect("a condition");
     bencher.counter(ItemsCount::new(ROWS)).bench(|| {
         let mask = condition.mask(black_box(&batch)).expect("a mask");
         filter_record_batch(&batch, &mask)
@@ -48,11 +81,15 @@ fn filter_by_expression(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn filter_by_hand(bencher: Bencher<'_, '_>) {
     let batch = batch();
-    let (four, english) = (Scalar::new(Int32Array::from(vec![4])), Scalar::new(StringArray::from(vec!["en"])));
+    let (four, english) = (
+        Scalar::new(Int32Array::from(vec![4])),
+        Scalar::new(StringArray::from(vec!["en"])),
+    );
     bencher.counter(ItemsCount::new(ROWS)).bench(|| {
         let batch = black_box(&batch);
         let good = gt_eq(batch.column(2), &four).expect("numbers");
-        let mask: BooleanArray = and(&good, &eq(batch.column(1), &english).expect("texts")).expect("one length");
+        let mask: BooleanArray =
+            and(&good, &eq(batch.column(1), &english).expect("texts")).expect("one length");
         filter_record_batch(batch, &prep_null_mask_filter(&mask))
     });
 }
@@ -60,8 +97,11 @@ fn filter_by_hand(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn derive_by_expression(bencher: Bencher<'_, '_>) {
     let batch = batch();
-    let derived = Expression::parse("lang || ': ' || SUBSTR(text, 1, 80)", &batch.schema()).expect("an expression");
-    bencher.counter(ItemsCount::new(ROWS)).bench(|| derived.evaluate(black_box(&batch)));
+    let derived = Expression::parse("lang || ': ' || SUBSTR(text, 1, 80)", &batch.schema())
+        .expect("an expression");
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .bench(|| derived.evaluate(black_box(&batch)));
 }
 
 #[divan::bench]
@@ -72,7 +112,10 @@ fn derive_by_hand(bencher: Bencher<'_, '_>) {
         let mut derived = StringBuilder::with_capacity(ROWS, ROWS * 84);
         for (lang, text) in strings(batch, 1).iter().zip(strings(batch, 3)) {
             let (lang, text) = (lang.unwrap_or(""), text.unwrap_or(""));
-            let end = text.char_indices().nth(80).map_or(text.len(), |(end, _)| end);
+            let end = text
+                .char_indices()
+                .nth(80)
+                .map_or(text.len(), |(end, _)| end);
             derived.append_value(format!("{lang}: {}", &text[..end]));
         }
         derived.finish()

@@ -1,8 +1,10 @@
-//! The border around calls into crates that may panic: on a damaged file, or on a type that they do not know.
+//! The border around calls into crates that may panic: on a damaged file, or on a type that they do
+//! not know.
 //!
-//! What is called through `guard` ends in a value or in `Panicked`, which says what the crate said. Nothing is printed on the way: a
-//! hook that is silent inside the border (and only there, by thread) stands before the one that was there. Memory that cannot be had
-//! ends the process all the same, so what a file makes of itself in memory is looked at before (see `source`).
+//! What is called through `guard` ends in a value or in `Panicked`, which says what the crate said.
+//! Nothing is printed on the way: a hook that is silent inside the border (and only there, by
+//! thread) stands before the one that was there. Memory that cannot be had ends the process all the
+//! same, so what a file makes of itself in memory is looked at before (see `source`).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
@@ -27,8 +29,13 @@ pub(crate) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     let result = catch_unwind(AssertUnwindSafe(call));
     DEPTH.set(DEPTH.get() - 1);
     result.map_err(|panic| {
-        let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-        Panicked { said: without_paths(said.unwrap_or("the reader or writer gave up")) }
+        let said = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or(panic.downcast_ref::<String>().map(String::as_str));
+        Panicked {
+            said: without_paths(said.unwrap_or("the reader or writer gave up")),
+        }
     })
 }
 
@@ -51,36 +58,63 @@ impl From<Panicked> for parquet::errors::ParquetError {
 
 /// Puts the hook before the one that is there, once in the life of the process.
 ///
-/// Outside of a border it says where the program is wrong, but no path of the machine on which it was built.
+/// Outside of a border it says where the program is wrong, but no path of the machine on which it
+/// was built.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |panic| {
             if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
-                if cfg!(debug_assertions) { before(panic) } else { tell(panic) }
+                if cfg!(debug_assertions) {
+                    before(panic)
+                } else {
+                    tell(panic)
+                }
             }
         }));
     });
 }
 
-#[expect(clippy::print_stderr, reason = "a panic outside the border is a bug, and is printed as one")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a panic outside the border is a bug, and is printed as one"
+)]
 fn tell(panic: &PanicHookInfo<'_>) {
-    let place = panic.location().map(|at| format!(" at {}:{}", short(at.file()), at.line())).unwrap_or_default();
-    let said = panic.payload_as_str().map(|said| format!(": {}", without_paths(said))).unwrap_or_default();
+    let place = panic
+        .location()
+        .map(|at| format!(" at {}:{}", short(at.file()), at.line()))
+        .unwrap_or_default();
+    let said = panic
+        .payload_as_str()
+        .map(|said| format!(": {}", without_paths(said)))
+        .unwrap_or_default();
     eprintln!("error: this is a bug in rowmill{place}{said}");
 }
 
 /// A path as it stands in its package: what comes before it belongs to the machine of the build.
 fn short(path: &str) -> &str {
-    let path = path.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(path, |(_, rest)| rest);
+    let path = path
+        .split_once("/registry/src/")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map_or(path, |(_, rest)| rest);
     let path = path.split_once("/library/").map_or(path, |(_, rest)| rest);
-    if path.starts_with('/') { path.rsplit_once("/src/").map_or("?", |(_, rest)| rest) } else { path }
+    if path.starts_with('/') {
+        path.rsplit_once("/src/").map_or("?", |(_, rest)| rest)
+    } else {
+        path
+    }
 }
 
 /// The text without the paths of the build that may stand in it.
 fn without_paths(said: &str) -> String {
-    let shown = |word: &'_ str| if word.contains("/registry/src/") { short(word).to_owned() } else { word.to_owned() };
+    let shown = |word: &'_ str| {
+        if word.contains("/registry/src/") {
+            short(word).to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
     said.split(' ').map(shown).collect::<Vec<_>>().join(" ")
 }
 
@@ -101,13 +135,19 @@ mod tests {
     #[test]
     fn shows_no_path_of_the_machine_of_the_build() {
         for (path, shown) in [
-            ("/home/ci/.cargo/registry/src/registry-1949/parquet-60.1.0/src/a.rs", "parquet-60.1.0/src/a.rs"),
+            (
+                "/home/ci/.cargo/registry/src/registry-1949/parquet-60.1.0/src/a.rs",
+                "parquet-60.1.0/src/a.rs",
+            ),
             ("/rustc/abc/library/core/src/slice.rs", "core/src/slice.rs"),
             ("src/source/mod.rs", "src/source/mod.rs"),
             ("/build/rowmill/src/source/mod.rs", "source/mod.rs"),
         ] {
             assert_eq!(short(path), shown);
         }
-        assert_eq!(without_paths("failed at /x/registry/src/i/arrow-60/src/a.rs now"), "failed at arrow-60/src/a.rs now");
+        assert_eq!(
+            without_paths("failed at /x/registry/src/i/arrow-60/src/a.rs now"),
+            "failed at arrow-60/src/a.rs now"
+        );
     }
 }

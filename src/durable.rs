@@ -1,13 +1,16 @@
 //! Writes that survive a power cut.
 //!
-//! Everything rowmill must not lose passes through this room: a file is written under a temporary name in its own folder,
-//! synced, renamed, and the folder is synced; a line is appended and synced before the caller goes on. So a reader finds the
-//! old bytes or the new bytes, never half of either.
+//! Everything rowmill must not lose passes through this room: a file is written under a temporary
+//! name in its own folder, synced, renamed, and the folder is synced; a line is appended and synced
+//! before the caller goes on. So a reader finds the old bytes or the new bytes, never half of
+//! either.
 //!
-//! Each such write, and each request that leaves the machine, is an *act*. The crash test ends the process at the n-th act,
-//! for every n, and starts it again (see `docs/reliability.md`); [`act`] is where it counts them.
+//! Each such write, and each request that leaves the machine, is an *act*. The crash test ends the
+//! process at the n-th act, for every n, and starts it again (see `docs/reliability.md`); [`act`]
+//! is where it counts them.
 //!
-//! Files that a job or a person names are read through [`open_file`], [`read_bytes`] and [`read_text`]: ordinary files only.
+//! Files that a job or a person names are read through [`open_file`], [`read_bytes`] and
+//! [`read_text`]: ordinary files only.
 
 mod read;
 
@@ -56,7 +59,12 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 /// What the file system answers. Systems that cannot sync a folder are passed over.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()?;
+    File::open(if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    })?
+    .sync_all()?;
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
@@ -72,7 +80,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     pending.commit()
 }
 
-/// A file on its way: written under a temporary name beside its target, there under its own name once committed.
+/// A file on its way: written under a temporary name beside its target, there under its own name
+/// once committed.
 ///
 /// Dropped without [`Pending::commit`], it leaves nothing behind.
 #[derive(Debug)]
@@ -85,12 +94,14 @@ impl Pending {
     /// Opens a temporary file, private to its owner (mode 0600), in the folder of `target`.
     ///
     /// # Errors
-    /// What the file system answers, for instance that the folder does not exist or cannot be written.
+    /// What the file system answers, for instance that the folder does not exist or cannot be
+    /// written.
     pub fn create(target: &Path) -> io::Result<Pending> {
         Self::open(target, true)
     }
 
-    /// As [`Pending::create`], but the finished file has the permissions that new files usually get.
+    /// As [`Pending::create`], but the finished file has the permissions that new files usually
+    /// get.
     ///
     /// # Errors
     /// As [`Pending::create`].
@@ -109,7 +120,10 @@ impl Pending {
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         }
         let file = locked(|| builder.tempfile_in(folder))?;
-        Ok(Pending { file: BufWriter::with_capacity(1 << 16, file), target: target.to_path_buf() })
+        Ok(Pending {
+            file: BufWriter::with_capacity(1 << 16, file),
+            target: target.to_path_buf(),
+        })
     }
 
     /// The name the file will have.
@@ -142,7 +156,10 @@ impl Pending {
     /// As [`Pending::commit`].
     pub fn commit_as(self, target: &Path) -> io::Result<()> {
         act();
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = self
+            .file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;
         file.persist(target).map_err(|e| e.error)?;
         sync_dir(folder_of(target))
@@ -182,7 +199,8 @@ impl Appender {
     /// Appends one line (the line feed is added) and syncs it.
     ///
     /// # Errors
-    /// What the file system answers; part of the line may then be on disk, and a reader must expect that.
+    /// What the file system answers; part of the line may then be on disk, and a reader must expect
+    /// that.
     pub fn append_line(&mut self, line: &str) -> io::Result<()> {
         act();
         let mut bytes = Vec::with_capacity(line.len() + 1);
@@ -194,7 +212,9 @@ impl Appender {
 }
 
 /// Makes a temporary file and locks it, which tells [`remove_leftovers`] that somebody writes it.
-fn locked(make: impl Fn() -> io::Result<tempfile::NamedTempFile>) -> io::Result<tempfile::NamedTempFile> {
+fn locked(
+    make: impl Fn() -> io::Result<tempfile::NamedTempFile>,
+) -> io::Result<tempfile::NamedTempFile> {
     loop {
         let file = make()?;
         // Where the file system has no locks, none can be taken to remove the file either.
@@ -205,12 +225,20 @@ fn locked(make: impl Fn() -> io::Result<tempfile::NamedTempFile>) -> io::Result<
     }
 }
 
-/// Removes files that a process left on their way in a folder when it was killed: those for the target `name`, or for any.
+/// Removes files that a process left on their way in a folder when it was killed: those for the
+/// target `name`, or for any.
 ///
-/// Those that somebody still writes stay. What cannot be removed stays too; no reader takes it for data.
+/// Those that somebody still writes stay. What cannot be removed stays too; no reader takes it for
+/// data.
 pub fn remove_leftovers(folder: &Path, name: Option<&str>) {
     let begins = name.map_or_else(|| ".".to_owned(), |name| format!(".{name}."));
-    let Ok(entries) = fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }) else { return };
+    let Ok(entries) = fs::read_dir(if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    }) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -249,12 +277,25 @@ mod tests {
     #[test]
     fn removes_what_a_killed_process_left_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let names = ["a.txt", ".a.txt.x1.partial", ".b.txt.x2.partial", ".a.txt", "partial"];
-        names.iter().for_each(|name| fs::write(folder.path().join(name), "half").unwrap());
+        let names = [
+            "a.txt",
+            ".a.txt.x1.partial",
+            ".b.txt.x2.partial",
+            ".a.txt",
+            "partial",
+        ];
+        names
+            .iter()
+            .for_each(|name| fs::write(folder.path().join(name), "half").unwrap());
         let pending = Pending::create(&folder.path().join("a.txt")).unwrap();
         let count = || fs::read_dir(folder.path()).unwrap().count();
         remove_leftovers(folder.path(), Some("a.txt"));
-        assert_eq!(count(), 5, "{:?}", fs::read_dir(folder.path()).unwrap().collect::<Vec<_>>());
+        assert_eq!(
+            count(),
+            5,
+            "{:?}",
+            fs::read_dir(folder.path()).unwrap().collect::<Vec<_>>()
+        );
         remove_leftovers(folder.path(), None);
         assert_eq!(count(), 4);
         pending.commit().unwrap();

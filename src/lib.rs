@@ -8,7 +8,8 @@
 //!              ids, pack  journal         (journal before and after)        results/00001…
 //! ```
 //!
-//! The rooms stand in the order a row walks through them; a room uses the rooms above it, never those below.
+//! The rooms stand in the order a row walks through them; a room uses the rooms above it, never
+//! those below.
 
 pub mod batch;
 pub mod border;

@@ -1,6 +1,8 @@
-//! Text for the benches: real film reviews where the folder of shared data stands beside the project, else made-up text.
+//! Text for the benches: real film reviews where the folder of shared data stands beside the
+//! project, else made-up text.
 //!
-//! Figures from real and from made-up text are not comparable, so a bench says on stderr which one it has.
+//! Figures from real and from made-up text are not comparable, so a bench says on stderr which one
+//! it has.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,25 +16,48 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 const BYTES: usize = 400;
 
 /// What made-up text is made of.
-const WORDS: [&str; 12] =
-    ["the", "order", "\"arrived\"", "late,", "änderung", "返品", "and", "was", "broken\n", "🙂", "refund", "again"];
+const WORDS: [&str; 12] = [
+    "the",
+    "order",
+    "\"arrived\"",
+    "late,",
+    "änderung",
+    "返品",
+    "and",
+    "was",
+    "broken\n",
+    "🙂",
+    "refund",
+    "again",
+];
 
 /// Says which text there is, before the first bench runs.
-#[expect(clippy::print_stderr, reason = "figures are worth nothing without what they were measured on")]
+#[expect(
+    clippy::print_stderr,
+    reason = "figures are worth nothing without what they were measured on"
+)]
 pub(crate) fn announce() {
     eprintln!(
         "text: {}",
-        if reviews().is_some() { "film reviews of the shared data" } else { "made up; there is no shared data" }
+        if reviews().is_some() {
+            "film reviews of the shared data"
+        } else {
+            "made up; there is no shared data"
+        }
     );
 }
 
-/// The texts of so many rows, each of about 400 bytes and with quotes, commas, line feeds and more than one script in some of them.
+/// The texts of so many rows, each of about 400 bytes and with quotes, commas, line feeds and more
+/// than one script in some of them.
 pub(crate) fn texts(rows: usize) -> Vec<String> {
     match reviews() {
         Some(reviews) => joined(reviews.iter().cycle().map(String::as_str), rows),
         None => {
             let mut random = fastrand::Rng::with_seed(7);
-            joined(std::iter::repeat_with(|| WORDS[random.usize(..WORDS.len())]), rows)
+            joined(
+                std::iter::repeat_with(|| WORDS[random.usize(..WORDS.len())]),
+                rows,
+            )
         }
     }
 }
@@ -54,7 +79,10 @@ pub(crate) fn shared_data() -> Option<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
     let beside = ["../shared/data", "../../shared/data"].map(|place| project.join(place));
-    named.into_iter().chain(beside).find(|folder| folder.is_dir())
+    named
+        .into_iter()
+        .chain(beside)
+        .find(|folder| folder.is_dir())
 }
 
 fn reviews() -> Option<&'static [String]> {
@@ -70,7 +98,14 @@ fn read_reviews(path: &Path) -> Option<Vec<String>> {
     let mut reviews = Vec::new();
     for batch in builder.with_projection(mask).build().ok()? {
         let batch = batch.ok()?;
-        reviews.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+        reviews.extend(
+            batch
+                .column(0)
+                .as_string::<i32>()
+                .iter()
+                .flatten()
+                .map(str::to_owned),
+        );
     }
     (!reviews.is_empty()).then_some(reviews)
 }

@@ -1,7 +1,7 @@
 //! The body of a create call, put together from the spool while it is sent.
 //!
-//! The bytes are the same on every walk and at every try, so a body can be compared with the hash in the plan. Memory: one row
-//! group of the spool file (about 16 MiB) and one chunk.
+//! The bytes are the same on every walk and at every try, so a body can be compared with the hash
+//! in the plan. Memory: one row group of the spool file (about 16 MiB) and one chunk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,15 @@ const ITEM_OPEN: &[u8] = b"{\"custom_id\":\"";
 const ITEM_PARAMS: &[u8] = b"\",\"params\":";
 const ITEM_CLOSE: &[u8] = b"}";
 
-/// Size of a chunk: large enough that TLS and the socket are busy, small enough that nobody waits for it.
+/// Size of a chunk: large enough that TLS and the socket are busy, small enough that nobody waits
+/// for it.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Bytes of a body without requests.
 pub const ENVELOPE_BYTES: u64 = (OPEN.len() + CLOSE.len()) as u64;
 
-/// Bytes of a request besides its custom_id and its fragment, when all requests share a head of `head_bytes`.
+/// Bytes of a request besides its custom_id and its fragment, when all requests share a head of
+/// `head_bytes`.
 #[must_use]
 pub const fn per_request_overhead(head_bytes: usize) -> u64 {
     (ITEM_OPEN.len() + ITEM_PARAMS.len() + head_bytes + ITEM_CLOSE.len()) as u64
@@ -66,7 +68,8 @@ impl Assembler {
 
 /// The body of a piece's create call.
 ///
-/// **Errors** while reading: when the file is missing or cannot be decoded, or does not hold what the plan announced.
+/// **Errors** while reading: when the file is missing or cannot be decoded, or does not hold what
+/// the plan announced.
 #[derive(Debug, Clone)]
 pub struct SpooledBody {
     path: PathBuf,
@@ -79,7 +82,12 @@ impl SpooledBody {
     /// The body of the piece in the file `path`, with the head it was planned with.
     #[must_use]
     pub fn new(path: &Path, head: Arc<[u8]>, piece: &PieceSummary) -> SpooledBody {
-        SpooledBody { path: path.to_path_buf(), head, requests: piece.requests, bytes: piece.body_bytes }
+        SpooledBody {
+            path: path.to_path_buf(),
+            head,
+            requests: piece.requests,
+            bytes: piece.body_bytes,
+        }
     }
 }
 
@@ -155,7 +163,8 @@ impl Chunks {
                 continue;
             }
             if fragments.is_valid(*next) {
-                self.assembler.push(ids.value(*next), fragments.value(*next), &mut self.buffer);
+                self.assembler
+                    .push(ids.value(*next), fragments.value(*next), &mut self.buffer);
             }
             *next += 1;
         }
@@ -164,15 +173,23 @@ impl Chunks {
 
     /// Reads the next row group; at the end, closes the body and answers `false`.
     fn read_group(&mut self) -> Result<bool, Error> {
-        let Some(groups) = &mut self.groups else { return Ok(false) };
+        let Some(groups) = &mut self.groups else {
+            return Ok(false);
+        };
         if let Some(batch) = groups.next().transpose()? {
-            self.group = Some((batch.column(0).as_string().clone(), batch.column(1).as_binary().clone(), 0));
+            self.group = Some((
+                batch.column(0).as_string().clone(),
+                batch.column(1).as_binary().clone(),
+                0,
+            ));
             return Ok(true);
         }
         self.groups = None;
         self.assembler.close(&mut self.buffer);
         if self.assembler.requests != self.requests || self.buffer.len() as u64 != self.bytes_left {
-            return Err(Error::Altered { path: self.path.clone() });
+            return Err(Error::Altered {
+                path: self.path.clone(),
+            });
         }
         Ok(false)
     }
@@ -180,8 +197,12 @@ impl Chunks {
     /// Hands the buffer out, but never more bytes than were announced.
     fn take(&mut self) -> Result<Bytes, Error> {
         let chunk = std::mem::take(&mut self.buffer);
-        self.bytes_left =
-            self.bytes_left.checked_sub(chunk.len() as u64).ok_or_else(|| Error::Altered { path: self.path.clone() })?;
+        self.bytes_left = self
+            .bytes_left
+            .checked_sub(chunk.len() as u64)
+            .ok_or_else(|| Error::Altered {
+                path: self.path.clone(),
+            })?;
         Ok(Bytes::from(chunk))
     }
 }

@@ -1,57 +1,86 @@
-//! The source's cells on their way through the spool: what Parquet cannot give back exactly, and how much room cells take.
+//! The source's cells on their way through the spool: what Parquet cannot give back exactly, and
+//! how much room cells take.
 //!
-//! Parquet gives most columns back as they were. A column of another type (unions, run ends, intervals of months and
-//! nanoseconds, list views, dictionaries of structs) is *packed*: a binary column whose first value in a write holds the cells of
-//! that write as an Arrow IPC stream, the other values being null. So a spool carries every type that Arrow has.
+//! Parquet gives most columns back as they were. A column of another type (unions, run ends,
+//! intervals of months and nanoseconds, list views, dictionaries of structs) is *packed*: a binary
+//! column whose first value in a write holds the cells of that write as an Arrow IPC stream, the
+//! other values being null. So a spool carries every type that Arrow has.
 
 use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, OffsetSizeTrait, RecordBatch};
-use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, Field, FieldRef, IntervalUnit, Schema, StringViewType};
+use arrow::datatypes::{
+    BinaryViewType, ByteViewType, DataType, Field, FieldRef, IntervalUnit, Schema, StringViewType,
+};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, encode_arrow_schema, parquet_to_arrow_schema};
+use parquet::arrow::{
+    ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, encode_arrow_schema, parquet_to_arrow_schema,
+};
 use parquet::file::metadata::KeyValue;
 
 use crate::border;
 
-/// Whether Parquet gives the column back with the same type, nullability and metadata, and the same cells.
+/// Whether Parquet gives the column back with the same type, nullability and metadata, and the same
+/// cells.
 pub(super) fn survives_parquet(field: &FieldRef) -> bool {
     if !is_known(field.data_type()) {
         return false;
     }
     let schema = Schema::new(vec![Arc::clone(field)]);
-    let Ok(descriptor) = border::guarded(|| ArrowSchemaConverter::new().convert(&schema)) else { return false };
-    let hint = vec![KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&schema))];
-    border::guarded(|| parquet_to_arrow_schema(&descriptor, Some(&hint))).is_ok_and(|read| read.fields() == schema.fields())
+    let Ok(descriptor) = border::guarded(|| ArrowSchemaConverter::new().convert(&schema)) else {
+        return false;
+    };
+    let hint = vec![KeyValue::new(
+        ARROW_SCHEMA_META_KEY.to_owned(),
+        encode_arrow_schema(&schema),
+    )];
+    border::guarded(|| parquet_to_arrow_schema(&descriptor, Some(&hint)))
+        .is_ok_and(|read| read.fields() == schema.fields())
 }
 
-/// Types whose cells the Parquet codec is known to write and read; the rest it refuses, some of it by a panic.
+/// Types whose cells the Parquet codec is known to write and read; the rest it refuses, some of it
+/// by a panic.
 fn is_known(data_type: &DataType) -> bool {
     use DataType as T;
     match data_type {
         T::FixedSizeBinary(width) => *width > 0,
         T::FixedSizeList(item, length) => *length > 0 && is_known(item.data_type()),
         T::List(item) | T::LargeList(item) | T::Map(item, _) => is_known(item.data_type()),
-        T::Struct(fields) => !fields.is_empty() && fields.iter().all(|field| is_known(field.data_type())),
-        T::Dictionary(_, value) => matches!(**value, T::Utf8 | T::LargeUtf8 | T::Binary | T::LargeBinary),
+        T::Struct(fields) => {
+            !fields.is_empty() && fields.iter().all(|field| is_known(field.data_type()))
+        }
+        T::Dictionary(_, value) => {
+            matches!(**value, T::Utf8 | T::LargeUtf8 | T::Binary | T::LargeBinary)
+        }
         T::Interval(unit) => *unit != IntervalUnit::MonthDayNano,
         T::Union(..) | T::RunEndEncoded(..) | T::ListView(_) | T::LargeListView(_) => false,
         _ => true,
     }
 }
 
-/// Whether the type holds a dictionary whose keys are so narrow that two stretches cannot share a dictionary.
+/// Whether the type holds a dictionary whose keys are so narrow that two stretches cannot share a
+/// dictionary.
 pub(super) fn has_narrow_keys(data_type: &DataType) -> bool {
     use DataType as T;
     match data_type {
-        T::Dictionary(key, value) => key.primitive_width().is_some_and(|bytes| bytes <= 2) || has_narrow_keys(value),
-        T::FixedSizeList(item, _) | T::List(item) | T::LargeList(item) | T::Map(item, _) => has_narrow_keys(item.data_type()),
-        T::ListView(item) | T::LargeListView(item) | T::RunEndEncoded(_, item) => has_narrow_keys(item.data_type()),
-        T::Struct(fields) => fields.iter().any(|field| has_narrow_keys(field.data_type())),
-        T::Union(fields, _) => fields.iter().any(|(_, field)| has_narrow_keys(field.data_type())),
+        T::Dictionary(key, value) => {
+            key.primitive_width().is_some_and(|bytes| bytes <= 2) || has_narrow_keys(value)
+        }
+        T::FixedSizeList(item, _) | T::List(item) | T::LargeList(item) | T::Map(item, _) => {
+            has_narrow_keys(item.data_type())
+        }
+        T::ListView(item) | T::LargeListView(item) | T::RunEndEncoded(_, item) => {
+            has_narrow_keys(item.data_type())
+        }
+        T::Struct(fields) => fields
+            .iter()
+            .any(|field| has_narrow_keys(field.data_type())),
+        T::Union(fields, _) => fields
+            .iter()
+            .any(|(_, field)| has_narrow_keys(field.data_type())),
         _ => false,
     }
 }
@@ -102,11 +131,25 @@ pub(super) fn bytes_of(cells: &dyn Array) -> usize {
         T::Utf8View => view_bytes::<StringViewType>(cells),
         T::BinaryView => view_bytes::<BinaryViewType>(cells),
         T::Dictionary(..) => bytes_of(cells.as_any_dictionary().keys()),
-        T::Struct(_) => cells.as_struct().columns().iter().map(|column| bytes_of(column)).sum(),
-        T::List(_) => list_bytes(cells.as_list::<i32>().value_offsets(), cells.as_list::<i32>().values()),
-        T::LargeList(_) => list_bytes(cells.as_list::<i64>().value_offsets(), cells.as_list::<i64>().values()),
+        T::Struct(_) => cells
+            .as_struct()
+            .columns()
+            .iter()
+            .map(|column| bytes_of(column))
+            .sum(),
+        T::List(_) => list_bytes(
+            cells.as_list::<i32>().value_offsets(),
+            cells.as_list::<i32>().values(),
+        ),
+        T::LargeList(_) => list_bytes(
+            cells.as_list::<i64>().value_offsets(),
+            cells.as_list::<i64>().values(),
+        ),
         T::FixedSizeList(..) => bytes_of(cells.as_fixed_size_list().values()),
-        T::Map(..) => list_bytes(cells.as_map().value_offsets(), &(Arc::new(cells.as_map().entries().clone()) as ArrayRef)),
+        T::Map(..) => list_bytes(
+            cells.as_map().value_offsets(),
+            &(Arc::new(cells.as_map().entries().clone()) as ArrayRef),
+        ),
         other => other.primitive_width().unwrap_or(16) * rows,
     }
 }
@@ -119,7 +162,11 @@ fn span<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
 }
 
 fn view_bytes<T: ByteViewType>(cells: &dyn Array) -> usize {
-    cells.as_byte_view::<T>().lengths().map(|bytes| bytes as usize + 16).sum()
+    cells
+        .as_byte_view::<T>()
+        .lengths()
+        .map(|bytes| bytes as usize + 16)
+        .sum()
 }
 
 fn list_bytes<O: OffsetSizeTrait>(offsets: &[O], values: &ArrayRef) -> usize {

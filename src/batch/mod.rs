@@ -1,10 +1,12 @@
 //! Requests → batches on disk.
 //!
-//! In come rendered requests in row order; out go *pieces* of the run: one spool file each, holding a stretch of rows, the
-//! requests made from them, and the source columns the output needs. A piece becomes one batch at the provider.
+//! In come rendered requests in row order; out go *pieces* of the run: one spool file each, holding
+//! a stretch of rows, the requests made from them, and the source columns the output needs. A piece
+//! becomes one batch at the provider.
 //!
-//! Promises: row order is kept; no batch passes the [`Limits`], measured on the exact bytes sent; a row whose request fits no
-//! batch is set aside by itself, with the reason; the bytes of a batch can be produced again, the same to the last one.
+//! Promises: row order is kept; no batch passes the [`Limits`], measured on the exact bytes sent; a
+//! row whose request fits no batch is set aside by itself, with the reason; the bytes of a batch
+//! can be produced again, the same to the last one.
 //!
 //! ```text
 //! body of a create call, put together while it is sent (`body.rs`):
@@ -15,8 +17,9 @@
 //!                       of the run, kept once
 //! ```
 //!
-//! [`pack`] says where a batch ends, [`spool`] writes a piece, [`reader`] reads it, [`body`] puts the bytes of a create call together.
-//! A provider with another envelope gets its own constants in `body.rs`; nothing else knows them.
+//! [`pack`] says where a batch ends, [`spool`] writes a piece, [`reader`] reads it, [`body`] puts
+//! the bytes of a create call together. A provider with another envelope gets its own constants in
+//! `body.rs`; nothing else knows them.
 
 pub mod body;
 mod cells;
@@ -48,7 +51,8 @@ pub struct Limits {
     pub max_bytes: u64,
 }
 
-/// The body of one create call: its exact length is known before, and it can be produced any number of times.
+/// The body of one create call: its exact length is known before, and it can be produced any number
+/// of times.
 pub trait BatchBody: Send + Sync {
     /// Requests in the body.
     fn requests(&self) -> u32;

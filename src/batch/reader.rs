@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow::array::{
+    ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+};
 use arrow::compute::{filter, is_null};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -23,7 +25,8 @@ use crate::border;
 
 /// Reads a piece back, one stretch a row group.
 ///
-/// **Shape**: rows in run order, at most 8,192 and about 16 MiB at a time (a single row may be larger).
+/// **Shape**: rows in run order, at most 8,192 and about 16 MiB at a time (a single row may be
+/// larger).
 #[derive(Debug)]
 pub struct SpoolReader {
     groups: RowGroups,
@@ -36,19 +39,27 @@ impl SpoolReader {
     /// # Errors
     /// When the file is missing, is no spool file, or is one of another version.
     pub fn open(path: &Path) -> Result<SpoolReader, Error> {
-        Ok(SpoolReader { groups: RowGroups::open(path, None)?, with_fragments: true })
+        Ok(SpoolReader {
+            groups: RowGroups::open(path, None)?,
+            with_fragments: true,
+        })
     }
 
-    /// As [`SpoolReader::open`], but passes over the fragments, which are most of the bytes: they read as null.
+    /// As [`SpoolReader::open`], but passes over the fragments, which are most of the bytes: they
+    /// read as null.
     ///
     /// # Errors
     /// As [`SpoolReader::open`].
     pub fn open_without_fragments(path: &Path) -> Result<SpoolReader, Error> {
         let mut groups = RowGroups::open(path, None)?;
-        let wanted: Vec<usize> =
-            (0..LEADING.len() + groups.columns.fields().len()).filter(|&position| position != FRAGMENT).collect();
+        let wanted: Vec<usize> = (0..LEADING.len() + groups.columns.fields().len())
+            .filter(|&position| position != FRAGMENT)
+            .collect();
         groups.project(&wanted);
-        Ok(SpoolReader { groups, with_fragments: false })
+        Ok(SpoolReader {
+            groups,
+            with_fragments: false,
+        })
     }
 
     /// The schema of the source's columns, as they were written.
@@ -60,17 +71,32 @@ impl SpoolReader {
     /// Rows in the file.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.groups.metadata.metadata().file_metadata().num_rows().unsigned_abs()
+        self.groups
+            .metadata
+            .metadata()
+            .file_metadata()
+            .num_rows()
+            .unsigned_abs()
     }
 
     fn stretch(&self, batch: &RecordBatch) -> Result<SpoolRows, Error> {
         let mut columns = batch.columns().to_vec();
         if !self.with_fragments {
-            columns.insert(FRAGMENT, new_null_array(&DataType::Binary, batch.num_rows()));
+            columns.insert(
+                FRAGMENT,
+                new_null_array(&DataType::Binary, batch.num_rows()),
+            );
         }
         let cells = self.source_columns(&columns[LEADING.len()..], batch.num_rows());
         let path = || self.groups.path.clone();
-        Ok(SpoolRows::from_leading(&columns, cells.map_err(|source| Error::Column { path: path(), doing: "read", source })?))
+        Ok(SpoolRows::from_leading(
+            &columns,
+            cells.map_err(|source| Error::Column {
+                path: path(),
+                doing: "read",
+                source,
+            })?,
+        ))
     }
 
     fn source_columns(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch, ArrowError> {
@@ -92,17 +118,24 @@ impl Iterator for SpoolReader {
     }
 }
 
-/// The custom_ids of a piece's requests, in run order, an array a row group. Nothing else of the rows is read.
+/// The custom_ids of a piece's requests, in run order, an array a row group. Nothing else of the
+/// rows is read.
 ///
 /// # Errors
 /// As [`SpoolReader::open`]; the iterator yields what goes wrong while reading.
-pub fn sent_ids(path: &Path) -> Result<impl Iterator<Item = Result<StringArray, Error>> + use<>, Error> {
+pub fn sent_ids(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<StringArray, Error>> + use<>, Error> {
     let groups = RowGroups::open(path, Some(&[CUSTOM_ID, UNSENT]))?;
     let path = path.to_path_buf();
     Ok(groups.map(move |batch| {
         let batch = batch?;
         let ids = is_null(batch.column(1)).and_then(|sent| filter(batch.column(0), &sent));
-        let ids = ids.map_err(|source| Error::Column { path: path.clone(), doing: "read", source })?;
+        let ids = ids.map_err(|source| Error::Column {
+            path: path.clone(),
+            doing: "read",
+            source,
+        })?;
         Ok(ids.as_string().clone())
     }))
 }
@@ -115,7 +148,13 @@ pub fn verify(path: &Path, file_hash: &str) -> Result<(), Error> {
     let mut file = open(path)?;
     let mut hasher = blake3::Hasher::new();
     io::copy(&mut file, &mut hasher).map_err(|source| cannot_read(path, source))?;
-    if hasher.finalize().to_hex().as_str() == file_hash { Ok(()) } else { Err(Error::Altered { path: path.to_path_buf() }) }
+    if hasher.finalize().to_hex().as_str() == file_hash {
+        Ok(())
+    } else {
+        Err(Error::Altered {
+            path: path.to_path_buf(),
+        })
+    }
 }
 
 /// The row groups of a spool file, each as one record batch.
@@ -138,10 +177,20 @@ impl RowGroups {
             .map_err(|source| cannot_decode(path, source))?;
         let (columns, packed) = read_footer(path, metadata.metadata())?;
         if !has_layout(metadata.schema(), &columns, &packed) {
-            return Err(not_a_spool(path, "its columns are not those of a spool file"));
+            return Err(not_a_spool(
+                path,
+                "its columns are not those of a spool file",
+            ));
         }
-        let mut groups =
-            RowGroups { path: path.to_path_buf(), file, metadata, columns, packed, mask: ProjectionMask::all(), next: 0 };
+        let mut groups = RowGroups {
+            path: path.to_path_buf(),
+            file,
+            metadata,
+            columns,
+            packed,
+            mask: ProjectionMask::all(),
+            next: 0,
+        };
         if let Some(wanted) = wanted {
             groups.project(wanted);
         }
@@ -155,14 +204,19 @@ impl RowGroups {
     /// Reads a row group on its own: a reader of the whole file would gather rows across groups.
     fn read(&self, group: usize) -> Result<RecordBatch, ParquetError> {
         let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows())?;
-        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, self.metadata.clone())
-            .with_row_groups(vec![group])
-            .with_projection(self.mask.clone())
-            .with_batch_size(rows)
-            .build()?;
+        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.file.try_clone()?,
+            self.metadata.clone(),
+        )
+        .with_row_groups(vec![group])
+        .with_projection(self.mask.clone())
+        .with_batch_size(rows)
+        .build()?;
         match reader.next().transpose()? {
             Some(batch) if batch.num_rows() == rows => Ok(batch),
-            _ => Err(ParquetError::General(format!("row group {group} does not hold its {rows} rows"))),
+            _ => Err(ParquetError::General(format!(
+                "row group {group} does not hold its {rows} rows"
+            ))),
         }
     }
 }
@@ -174,8 +228,13 @@ impl Iterator for RowGroups {
         if self.next == self.metadata.metadata().num_row_groups() {
             return None;
         }
-        let batch = border::guarded(|| self.read(self.next)).map_err(|source| cannot_decode(&self.path, source));
-        self.next = if batch.is_ok() { self.next + 1 } else { self.metadata.metadata().num_row_groups() };
+        let batch = border::guarded(|| self.read(self.next))
+            .map_err(|source| cannot_decode(&self.path, source));
+        self.next = if batch.is_ok() {
+            self.next + 1
+        } else {
+            self.metadata.metadata().num_row_groups()
+        };
         Some(batch)
     }
 }
@@ -184,8 +243,13 @@ impl Iterator for RowGroups {
 fn has_layout(file: &Schema, columns: &Schema, packed: &[usize]) -> bool {
     let fields = file.fields();
     fields.len() == LEADING.len() + columns.fields().len()
-        && fields.iter().zip(&leading_fields()).all(|(read, leading)| read == leading)
-        && packed.iter().all(|position| *fields[LEADING.len() + position].data_type() == DataType::Binary)
+        && fields
+            .iter()
+            .zip(&leading_fields())
+            .all(|(read, leading)| read == leading)
+        && packed
+            .iter()
+            .all(|position| *fields[LEADING.len() + position].data_type() == DataType::Binary)
 }
 
 fn read_footer(path: &Path, metadata: &ParquetMetaData) -> Result<(SchemaRef, Vec<usize>), Error> {
@@ -193,38 +257,69 @@ fn read_footer(path: &Path, metadata: &ParquetMetaData) -> Result<(SchemaRef, Ve
         let facts = metadata.file_metadata().key_value_metadata()?;
         facts.iter().find(|fact| fact.key == key)?.value.as_deref()
     };
-    let format = fact(FORMAT_KEY).ok_or_else(|| not_a_spool(path, "it lacks the mark of a spool file"))?;
+    let format =
+        fact(FORMAT_KEY).ok_or_else(|| not_a_spool(path, "it lacks the mark of a spool file"))?;
     if format != FORMAT {
-        return Err(not_a_spool(path, &format!("it has the format version {format}, known is {FORMAT}")));
+        return Err(not_a_spool(
+            path,
+            &format!("it has the format version {format}, known is {FORMAT}"),
+        ));
     }
     let columns = fact(COLUMNS_KEY).and_then(|text| {
         let message = BASE64_STANDARD.decode(text).ok()?;
         border::guarded(|| arrow::ipc::convert::try_schema_from_ipc_buffer(&message)).ok()
     });
-    let columns = columns.ok_or_else(|| not_a_spool(path, "the schema of its source columns is unreadable"))?;
-    let packed: Option<Vec<usize>> =
-        fact(PACKED_KEY).unwrap_or("").split(',').filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect();
+    let columns = columns
+        .ok_or_else(|| not_a_spool(path, "the schema of its source columns is unreadable"))?;
+    let packed: Option<Vec<usize>> = fact(PACKED_KEY)
+        .unwrap_or("")
+        .split(',')
+        .filter(|text| !text.is_empty())
+        .map(|text| text.parse().ok())
+        .collect();
     match packed {
-        Some(packed) if packed.iter().all(|&position| position < columns.fields().len()) => Ok((Arc::new(columns), packed)),
-        _ => Err(not_a_spool(path, "its list of packed columns is unreadable")),
+        Some(packed)
+            if packed
+                .iter()
+                .all(|&position| position < columns.fields().len()) =>
+        {
+            Ok((Arc::new(columns), packed))
+        }
+        _ => Err(not_a_spool(
+            path,
+            "its list of packed columns is unreadable",
+        )),
     }
 }
 
 fn open(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::Missing { path: path.to_path_buf() },
+        io::ErrorKind::NotFound => Error::Missing {
+            path: path.to_path_buf(),
+        },
         _ => cannot_read(path, source),
     })
 }
 
 fn not_a_spool(path: &Path, what: &str) -> Error {
-    Error::Format { path: path.to_path_buf(), what: what.to_owned() }
+    Error::Format {
+        path: path.to_path_buf(),
+        what: what.to_owned(),
+    }
 }
 
 fn cannot_read(path: &Path, source: io::Error) -> Error {
-    Error::Io { path: path.to_path_buf(), doing: "read", source }
+    Error::Io {
+        path: path.to_path_buf(),
+        doing: "read",
+        source,
+    }
 }
 
 fn cannot_decode(path: &Path, source: ParquetError) -> Error {
-    Error::Parquet { path: path.to_path_buf(), doing: "read", source }
+    Error::Parquet {
+        path: path.to_path_buf(),
+        doing: "read",
+        source,
+    }
 }

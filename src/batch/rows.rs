@@ -1,10 +1,11 @@
-//! Rows on their way through the spool: seven leading columns of our own, then the source's columns.
+//! Rows on their way through the spool: seven leading columns of our own, then the source's
+//! columns.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringArray,
-    StringBuilder, UInt64Array, UInt64Builder,
+    ArrayBuilder, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch,
+    RecordBatchOptions, StringArray, StringBuilder, UInt64Array, UInt64Builder,
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt64Type};
@@ -12,7 +13,8 @@ use arrow::error::ArrowError;
 
 use super::cells;
 
-/// Names of the leading columns. Columns are found by position, so a source column may well have one of these names.
+/// Names of the leading columns. Columns are found by position, so a source column may well have
+/// one of these names.
 pub(super) const LEADING: [&str; 7] = [
     "rowmill:row_index",
     "rowmill:custom_id",
@@ -84,14 +86,23 @@ impl SpoolRows {
     /// # Errors
     /// When `keep` has another length.
     pub fn filter(&self, keep: &BooleanArray) -> Result<SpoolRows, ArrowError> {
-        let leading = filter_record_batch(&RecordBatch::try_new(Arc::new(Schema::new(leading_fields())), self.leading())?, keep)?;
-        Ok(SpoolRows::from_leading(leading.columns(), filter_record_batch(&self.columns, keep)?))
+        let leading = filter_record_batch(
+            &RecordBatch::try_new(Arc::new(Schema::new(leading_fields())), self.leading())?,
+            keep,
+        )?;
+        Ok(SpoolRows::from_leading(
+            leading.columns(),
+            filter_record_batch(&self.columns, keep)?,
+        ))
     }
 
     /// The same rows without the source's columns.
     #[must_use]
     pub fn without_columns(&self) -> SpoolRows {
-        SpoolRows { columns: no_columns(self.len()), ..self.clone() }
+        SpoolRows {
+            columns: no_columns(self.len()),
+            ..self.clone()
+        }
     }
 
     pub(super) fn leading(&self) -> Vec<ArrayRef> {
@@ -121,8 +132,18 @@ impl SpoolRows {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let leading: usize = self.leading().iter().map(|column| cells::bytes_of(column)).sum();
-        leading + self.columns.columns().iter().map(|column| cells::bytes_of(column)).sum::<usize>()
+        let leading: usize = self
+            .leading()
+            .iter()
+            .map(|column| cells::bytes_of(column))
+            .sum();
+        leading
+            + self
+                .columns
+                .columns()
+                .iter()
+                .map(|column| cells::bytes_of(column))
+                .sum::<usize>()
     }
 }
 
@@ -147,7 +168,14 @@ impl SpoolRowsBuilder {
     }
 
     /// Adds a row that is sent.
-    pub fn push_request(&mut self, row_index: u64, key: &str, custom_id: &str, request_hash: &str, fragment: &[u8]) {
+    pub fn push_request(
+        &mut self,
+        row_index: u64,
+        key: &str,
+        custom_id: &str,
+        request_hash: &str,
+        fragment: &[u8],
+    ) {
         self.row_index.append_value(row_index);
         self.key.append_value(key);
         self.custom_id.append_value(custom_id);
@@ -158,7 +186,13 @@ impl SpoolRowsBuilder {
     }
 
     /// Adds a row that is not sent, with the reason in words.
-    pub fn push_unsent(&mut self, row_index: u64, key: &str, custom_id: Option<&str>, reason: &str) {
+    pub fn push_unsent(
+        &mut self,
+        row_index: u64,
+        key: &str,
+        custom_id: Option<&str>,
+        reason: &str,
+    ) {
         self.row_index.append_value(row_index);
         self.key.append_value(key);
         self.custom_id.append_option(custom_id);
@@ -210,7 +244,15 @@ impl SpoolRowsBuilder {
 }
 
 pub(super) fn leading_fields() -> [FieldRef; 7] {
-    let [row_index, custom_id, request_hash, fragment, unsent, key, tag] = LEADING;
+    let [
+        row_index,
+        custom_id,
+        request_hash,
+        fragment,
+        unsent,
+        key,
+        tag,
+    ] = LEADING;
     [
         Field::new(row_index, DataType::UInt64, false),
         Field::new(custom_id, DataType::Utf8, true),
@@ -225,5 +267,6 @@ pub(super) fn leading_fields() -> [FieldRef; 7] {
 
 fn no_columns(rows: usize) -> RecordBatch {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options).expect("no columns fit no fields")
+    RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)
+        .expect("no columns fit no fields")
 }

@@ -6,9 +6,10 @@
 //!             u64        utf8?      utf8?         binary?   utf8?   utf8  utf8?
 //! ```
 //!
-//! A row has a request when it has a fragment; otherwise `unsent` says why not, in words without row contents. Rows stand in run
-//! order. The source's columns keep names, types, nullability and metadata, whatever they are (see `cells.rs`); a piece made
-//! from rows of other pieces may have none. Row groups hold at most 8,192 rows and about 16 MiB, so reading is bounded.
+//! A row has a request when it has a fragment; otherwise `unsent` says why not, in words without
+//! row contents. Rows stand in run order. The source's columns keep names, types, nullability and
+//! metadata, whatever they are (see `cells.rs`); a piece made from rows of other pieces may have
+//! none. Row groups hold at most 8,192 rows and about 16 MiB, so reading is bounded.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -68,8 +69,8 @@ pub struct PieceSummary {
 
 /// Writes one piece.
 ///
-/// **Shape**: stretches of any number of rows, in run order. Memory: one row group, encoded. Dropped without
-/// [`SpoolWriter::finish`], it leaves nothing behind.
+/// **Shape**: stretches of any number of rows, in run order. Memory: one row group, encoded.
+/// Dropped without [`SpoolWriter::finish`], it leaves nothing behind.
 pub struct SpoolWriter {
     path: PathBuf,
     writer: ArrowWriter<Hashing>,
@@ -84,12 +85,15 @@ pub struct SpoolWriter {
 
 impl std::fmt::Debug for SpoolWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SpoolWriter").field("path", &self.path).field("summary", &self.summary).finish_non_exhaustive()
+        f.debug_struct("SpoolWriter")
+            .field("path", &self.path)
+            .field("summary", &self.summary)
+            .finish_non_exhaustive()
     }
 }
 
-/// Describes a spool file that is there, as its writer did, where nothing else tells of it any more. `head` is what its requests have in
-/// common.
+/// Describes a spool file that is there, as its writer did, where nothing else tells of it any
+/// more. `head` is what its requests have in common.
 ///
 /// # Errors
 /// As [`SpoolReader::open`], and what goes wrong while reading.
@@ -110,34 +114,64 @@ pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<PieceSumma
             }
         }
     }
-    let cannot = |source| Error::Io { path: path.to_path_buf(), doing: "read", source };
+    let cannot = |source| Error::Io {
+        path: path.to_path_buf(),
+        doing: "read",
+        source,
+    };
     let mut file = std::fs::File::open(path).map_err(cannot)?;
     let mut hasher = blake3::Hasher::new();
     let file_bytes = io::copy(&mut file, &mut hasher).map_err(cannot)?;
     let (body_bytes, body_hash) = body.finish();
     let file_hash = hasher.finalize().to_hex().to_string();
-    Ok(PieceSummary { piece, rows, requests, body_bytes, first_row, last_row, file_bytes, file_hash, body_hash })
+    Ok(PieceSummary {
+        piece,
+        rows,
+        requests,
+        body_bytes,
+        first_row,
+        last_row,
+        file_bytes,
+        file_hash,
+        body_hash,
+    })
 }
 
 impl SpoolWriter {
-    /// Begins the file of `piece`. `head` is what all its requests have in common, `columns` the schema of the source's columns.
+    /// Begins the file of `piece`. `head` is what all its requests have in common, `columns` the
+    /// schema of the source's columns.
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn create(path: &Path, piece: u32, head: Arc<[u8]>, columns: &SchemaRef) -> Result<SpoolWriter, Error> {
-        let packed: Vec<usize> =
-            (0..columns.fields().len()).filter(|&position| !cells::survives_parquet(&columns.fields()[position])).collect();
+    pub fn create(
+        path: &Path,
+        piece: u32,
+        head: Arc<[u8]>,
+        columns: &SchemaRef,
+    ) -> Result<SpoolWriter, Error> {
+        let packed: Vec<usize> = (0..columns.fields().len())
+            .filter(|&position| !cells::survives_parquet(&columns.fields()[position]))
+            .collect();
         let file_schema = file_schema(columns, &packed);
         let pending = Pending::create(path).map_err(|source| cannot_write(path, source))?;
         let properties = properties(columns, &packed);
-        let create = || ArrowWriter::try_new(Hashing::new(pending), Arc::clone(&file_schema), Some(properties));
+        let create = || {
+            ArrowWriter::try_new(
+                Hashing::new(pending),
+                Arc::clone(&file_schema),
+                Some(properties),
+            )
+        };
         let writer = border::guarded(create).map_err(|source| cannot_encode(path, source))?;
         Ok(SpoolWriter {
             path: path.to_path_buf(),
             writer,
             file_schema,
             columns: Arc::clone(columns),
-            group_per_stretch: columns.fields().iter().any(|field| cells::has_narrow_keys(field.data_type())),
+            group_per_stretch: columns
+                .fields()
+                .iter()
+                .any(|field| cells::has_narrow_keys(field.data_type())),
             packed,
             group_bytes: 0,
             body: BodyHash::new(head),
@@ -158,14 +192,16 @@ impl SpoolWriter {
     /// Adds a stretch of rows behind those written.
     ///
     /// # Errors
-    /// When rows are not in run order, a request has no usable custom_id, a row has neither request nor reason, the columns have
-    /// another schema, or the file cannot be written. The writer is of no use afterwards.
+    /// When rows are not in run order, a request has no usable custom_id, a row has neither request
+    /// nor reason, the columns have another schema, or the file cannot be written. The writer is of
+    /// no use afterwards.
     pub fn write(&mut self, rows: &SpoolRows) -> Result<(), Error> {
         self.check_shape(rows)?;
         for row in 0..rows.len() {
             self.check_row(rows, row)?;
             if rows.fragment.is_valid(row) {
-                self.body.push(rows.custom_id.value(row), rows.fragment.value(row));
+                self.body
+                    .push(rows.custom_id.value(row), rows.fragment.value(row));
                 self.summary.requests += 1;
             }
             self.summary.rows += 1;
@@ -181,22 +217,39 @@ impl SpoolWriter {
     /// # Errors
     /// When it cannot be written; there is no file of that name then, or the one from before.
     pub fn finish(self) -> Result<PieceSummary, Error> {
-        let SpoolWriter { path, writer, body, mut summary, .. } = self;
-        let file = border::guarded(|| writer.into_inner()).map_err(|source| cannot_encode(&path, source))?;
+        let SpoolWriter {
+            path,
+            writer,
+            body,
+            mut summary,
+            ..
+        } = self;
+        let file = border::guarded(|| writer.into_inner())
+            .map_err(|source| cannot_encode(&path, source))?;
         (summary.body_bytes, summary.body_hash) = body.finish();
-        (summary.file_bytes, summary.file_hash) = file.finish().map_err(|source| cannot_write(&path, source))?;
+        (summary.file_bytes, summary.file_hash) = file
+            .finish()
+            .map_err(|source| cannot_write(&path, source))?;
         Ok(summary)
     }
 
     fn check_shape(&self, rows: &SpoolRows) -> Result<(), Error> {
-        let stretch = |what| Error::Stretch { path: self.path.clone(), what };
+        let stretch = |what| Error::Stretch {
+            path: self.path.clone(),
+            what,
+        };
         let lengths = rows.leading().into_iter().map(|column| column.len());
-        if lengths.chain([rows.columns.num_rows()]).any(|length| length != rows.len()) {
+        if lengths
+            .chain([rows.columns.num_rows()])
+            .any(|length| length != rows.len())
+        {
             return Err(stretch("the columns have different lengths"));
         }
         let schema = rows.columns.schema_ref();
         if !Arc::ptr_eq(schema, &self.columns) && schema.fields() != self.columns.fields() {
-            return Err(stretch("the source columns have another schema than those before"));
+            return Err(stretch(
+                "the source columns have another schema than those before",
+            ));
         }
         if rows.row_index.null_count() + rows.key.null_count() > 0 {
             return Err(stretch("a row has no index or no key"));
@@ -217,7 +270,11 @@ impl SpoolWriter {
             None
         };
         if let Some(what) = problem {
-            return Err(Error::Row { path: self.path.clone(), row_index, what });
+            return Err(Error::Row {
+                path: self.path.clone(),
+                row_index,
+                what,
+            });
         }
         if self.summary.rows == 0 {
             self.summary.first_row = row_index;
@@ -243,8 +300,13 @@ impl SpoolWriter {
             self.end_group()?;
         }
         let batch = self.file_batch(rows)?;
-        border::guarded(|| self.writer.write(&batch)).map_err(|source| cannot_encode(&self.path, source))?;
-        self.group_bytes = if self.writer.in_progress_rows() == 0 { 0 } else { self.group_bytes + bytes };
+        border::guarded(|| self.writer.write(&batch))
+            .map_err(|source| cannot_encode(&self.path, source))?;
+        self.group_bytes = if self.writer.in_progress_rows() == 0 {
+            0
+        } else {
+            self.group_bytes + bytes
+        };
         Ok(())
     }
 
@@ -254,7 +316,11 @@ impl SpoolWriter {
     }
 
     fn file_batch(&self, rows: &SpoolRows) -> Result<RecordBatch, Error> {
-        let failed = |source| Error::Column { path: self.path.clone(), doing: "write", source };
+        let failed = |source| Error::Column {
+            path: self.path.clone(),
+            doing: "write",
+            source,
+        };
         let mut columns = rows.leading();
         columns.extend(rows.columns.columns().iter().cloned());
         for &position in self.packed.iter().filter(|_| !rows.is_empty()) {
@@ -279,7 +345,12 @@ struct BodyHash {
 
 impl BodyHash {
     fn new(head: Arc<[u8]>) -> BodyHash {
-        BodyHash { assembler: Assembler::new(head), buffer: Vec::new(), hasher: blake3::Hasher::new(), bytes: 0 }
+        BodyHash {
+            assembler: Assembler::new(head),
+            buffer: Vec::new(),
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+        }
     }
 
     fn push(&mut self, custom_id: &str, fragment: &[u8]) {
@@ -311,7 +382,11 @@ struct Hashing {
 
 impl Hashing {
     fn new(pending: Pending) -> Hashing {
-        Hashing { pending, hasher: blake3::Hasher::new(), bytes: 0 }
+        Hashing {
+            pending,
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+        }
     }
 
     fn finish(self) -> io::Result<(u64, String)> {
@@ -343,17 +418,30 @@ fn file_schema(columns: &Schema, packed: &[usize]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// zstd at its lowest level (1), no statistics, and no dictionaries on texts that are all different: nobody searches a spool.
+/// zstd at its lowest level (1), no statistics, and no dictionaries on texts that are all
+/// different: nobody searches a spool.
 fn properties(columns: &Schema, packed: &[usize]) -> WriterProperties {
     let positions: Vec<String> = packed.iter().map(usize::to_string).collect();
-    let facts = [(FORMAT_KEY, FORMAT.to_owned()), (COLUMNS_KEY, encode_arrow_schema(columns)), (PACKED_KEY, positions.join(","))];
+    let facts = [
+        (FORMAT_KEY, FORMAT.to_owned()),
+        (COLUMNS_KEY, encode_arrow_schema(columns)),
+        (PACKED_KEY, positions.join(",")),
+    ];
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_enabled(EnabledStatistics::None)
         .set_offset_index_disabled(true)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_key_value_metadata(Some(facts.into_iter().map(|(key, value)| KeyValue::new(key.to_owned(), value)).collect()));
-    for name in LEADING.into_iter().filter(|name| ![LEADING[UNSENT], LEADING[TAG]].contains(name)) {
+        .set_key_value_metadata(Some(
+            facts
+                .into_iter()
+                .map(|(key, value)| KeyValue::new(key.to_owned(), value))
+                .collect(),
+        ));
+    for name in LEADING
+        .into_iter()
+        .filter(|name| ![LEADING[UNSENT], LEADING[TAG]].contains(name))
+    {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
     properties.build()
@@ -366,9 +454,17 @@ fn is_plain_id(ids: &StringArray, row: usize) -> bool {
 }
 
 fn cannot_write(path: &Path, source: io::Error) -> Error {
-    Error::Io { path: path.to_path_buf(), doing: "write", source }
+    Error::Io {
+        path: path.to_path_buf(),
+        doing: "write",
+        source,
+    }
 }
 
 fn cannot_encode(path: &Path, source: ParquetError) -> Error {
-    Error::Parquet { path: path.to_path_buf(), doing: "write", source }
+    Error::Parquet {
+        path: path.to_path_buf(),
+        doing: "write",
+        source,
+    }
 }

@@ -24,7 +24,9 @@ struct Work {
 
 impl Work {
     fn new() -> Work {
-        Work { folder: tempfile::tempdir().unwrap() }
+        Work {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -32,7 +34,9 @@ impl Work {
     }
 
     fn write(&self, stretches: &[SpoolRows]) -> Result<PieceSummary, Error> {
-        let columns = stretches.first().map_or_else(|| Arc::new(Schema::empty()), |rows| rows.columns.schema());
+        let columns = stretches
+            .first()
+            .map_or_else(|| Arc::new(Schema::empty()), |rows| rows.columns.schema());
         let mut writer = SpoolWriter::create(&self.path(), 1, HEAD.into(), &columns)?;
         for rows in stretches {
             writer.write(rows)?;
@@ -41,7 +45,10 @@ impl Work {
     }
 
     fn read(&self) -> Vec<SpoolRows> {
-        SpoolReader::open(&self.path()).unwrap().map(Result::unwrap).collect()
+        SpoolReader::open(&self.path())
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     }
 
     fn body(&self, piece: &PieceSummary) -> Vec<u8> {
@@ -57,10 +64,24 @@ fn rows(first: u64, texts: &[Option<&str>], columns: RecordBatch) -> SpoolRows {
     for (row_index, text) in (first..).zip(texts) {
         match text {
             Some(text) => {
-                let fragment = format!(r#""messages":{}}}"#, json!([{ "role": "user", "content": text }]));
-                builder.push_request(row_index, &format!("key {row_index}"), &format!("n-{row_index}"), "h", fragment.as_bytes());
+                let fragment = format!(
+                    r#""messages":{}}}"#,
+                    json!([{ "role": "user", "content": text }])
+                );
+                builder.push_request(
+                    row_index,
+                    &format!("key {row_index}"),
+                    &format!("n-{row_index}"),
+                    "h",
+                    fragment.as_bytes(),
+                );
             }
-            None => builder.push_unsent(row_index, &format!("key {row_index}"), None, "cannot be rendered"),
+            None => builder.push_unsent(
+                row_index,
+                &format!("key {row_index}"),
+                None,
+                "cannot be rendered",
+            ),
         }
     }
     assert_eq!(builder.len(), texts.len());
@@ -68,16 +89,28 @@ fn rows(first: u64, texts: &[Option<&str>], columns: RecordBatch) -> SpoolRows {
 }
 
 fn plain(first: u64, texts: &[Option<&str>]) -> SpoolRows {
-    let column: StringArray = texts.iter().map(|text| text.map(|text| format!("cell of {text}"))).collect();
-    rows(first, texts, RecordBatch::try_from_iter_with_nullable([("text", Arc::new(column) as ArrayRef, true)]).unwrap())
+    let column: StringArray = texts
+        .iter()
+        .map(|text| text.map(|text| format!("cell of {text}")))
+        .collect();
+    rows(
+        first,
+        texts,
+        RecordBatch::try_from_iter_with_nullable([("text", Arc::new(column) as ArrayRef, true)])
+            .unwrap(),
+    )
 }
 
 /// One column of each kind, four rows each.
 fn zoo() -> RecordBatch {
     let texts = || StringArray::from(vec![Some("a"), None, Some(""), Some("ü\u{0}\"\n")]);
     let ints = || Int32Array::from(vec![Some(1), None, Some(i32::MIN), Some(i32::MAX)]);
-    let large_dictionary: DictionaryArray<Int64Type> = vec![Some("x"), None, Some("y"), Some("x")].into_iter().collect();
-    let narrow_dictionary: DictionaryArray<Int8Type> = vec![Some("x"), None, Some("y"), Some("x")].into_iter().collect();
+    let large_dictionary: DictionaryArray<Int64Type> = vec![Some("x"), None, Some("y"), Some("x")]
+        .into_iter()
+        .collect();
+    let narrow_dictionary: DictionaryArray<Int8Type> = vec![Some("x"), None, Some("y"), Some("x")]
+        .into_iter()
+        .collect();
     let structs_in_dictionary = DictionaryArray::<Int32Type>::new(
         Int32Array::from(vec![Some(0), None, Some(1), Some(0)]),
         Arc::new(StructArray::from(vec![(
@@ -96,14 +129,23 @@ fn zoo() -> RecordBatch {
         Some(vec![Some(3)]),
     ]);
     let renamed_list = ListArray::new(
-        Arc::new(Field::new("element of mine", DataType::Utf8, true).with_metadata([("k".to_owned(), "v".to_owned())])),
+        Arc::new(
+            Field::new("element of mine", DataType::Utf8, true)
+                .with_metadata([("k".to_owned(), "v".to_owned())]),
+        ),
         OffsetBuffer::new(ScalarBuffer::from(vec![0, 1, 1, 2, 4])),
         Arc::new(texts()),
         None,
     );
     let nested = StructArray::from(vec![
-        (Arc::new(Field::new("same", DataType::Int32, true)), Arc::new(ints()) as ArrayRef),
-        (Arc::new(Field::new("same", list.data_type().clone(), true)), Arc::new(list.clone()) as ArrayRef),
+        (
+            Arc::new(Field::new("same", DataType::Int32, true)),
+            Arc::new(ints()) as ArrayRef,
+        ),
+        (
+            Arc::new(Field::new("same", list.data_type().clone(), true)),
+            Arc::new(list.clone()) as ArrayRef,
+        ),
     ]);
     let mut map = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
     for row in 0..4 {
@@ -114,7 +156,14 @@ fn zoo() -> RecordBatch {
     let mut runs = StringRunBuilder::<Int32Type>::new();
     runs.extend([Some("a"), Some("a"), None, Some("b")]);
     let union = UnionArray::try_new(
-        UnionFields::try_new([0, 1], [Field::new("i", DataType::Int32, true), Field::new("t", DataType::Utf8, true)]).unwrap(),
+        UnionFields::try_new(
+            [0, 1],
+            [
+                Field::new("i", DataType::Int32, true),
+                Field::new("t", DataType::Utf8, true),
+            ],
+        )
+        .unwrap(),
         ScalarBuffer::from(vec![0i8, 1, 0, 1]),
         None,
         vec![Arc::new(ints()), Arc::new(texts())],
@@ -128,30 +177,113 @@ fn zoo() -> RecordBatch {
         None,
     );
     let pairs = FixedSizeListArray::from_iter_primitive::<Float64Type, _, _>(
-        vec![Some(vec![Some(1.5), None]), None, Some(vec![Some(f64::NAN), Some(-0.0)]), Some(vec![None, None])],
+        vec![
+            Some(vec![Some(1.5), None]),
+            None,
+            Some(vec![Some(f64::NAN), Some(-0.0)]),
+            Some(vec![None, None]),
+        ],
         2,
     );
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("null", Arc::new(NullArray::new(4))),
-        ("bool", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)]))),
-        ("i8", Arc::new(Int8Array::from(vec![Some(-1), None, Some(i8::MIN), Some(0)]))),
-        ("u16", Arc::new(UInt16Array::from(vec![Some(1), None, Some(u16::MAX), Some(0)]))),
-        ("u64", Arc::new(UInt64Array::from(vec![Some(1), None, Some(u64::MAX), Some(0)]))),
+        (
+            "bool",
+            Arc::new(BooleanArray::from(vec![
+                Some(true),
+                None,
+                Some(false),
+                Some(true),
+            ])),
+        ),
+        (
+            "i8",
+            Arc::new(Int8Array::from(vec![
+                Some(-1),
+                None,
+                Some(i8::MIN),
+                Some(0),
+            ])),
+        ),
+        (
+            "u16",
+            Arc::new(UInt16Array::from(vec![
+                Some(1),
+                None,
+                Some(u16::MAX),
+                Some(0),
+            ])),
+        ),
+        (
+            "u64",
+            Arc::new(UInt64Array::from(vec![
+                Some(1),
+                None,
+                Some(u64::MAX),
+                Some(0),
+            ])),
+        ),
         (
             "f16",
             Arc::new(Float16Array::from_iter(
-                [Some(1.0f32), None, Some(-2.0), Some(0.0)].map(|v| v.map(<Float16Type as ArrowPrimitiveType>::Native::from_f32)),
+                [Some(1.0f32), None, Some(-2.0), Some(0.0)]
+                    .map(|v| v.map(<Float16Type as ArrowPrimitiveType>::Native::from_f32)),
             )),
         ),
-        ("f32", Arc::new(Float32Array::from(vec![Some(1.5), None, Some(f32::INFINITY), Some(-0.0)]))),
+        (
+            "f32",
+            Arc::new(Float32Array::from(vec![
+                Some(1.5),
+                None,
+                Some(f32::INFINITY),
+                Some(-0.0),
+            ])),
+        ),
         ("text", Arc::new(texts())),
-        ("large text", Arc::new(LargeStringArray::from(vec![Some("a"), None, Some(""), Some("b")]))),
-        ("text view", Arc::new(StringViewArray::from(vec![Some("a"), None, Some(""), Some("longer than twelve bytes")]))),
-        ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"\xff\x00"[..]), None, Some(b""), Some(b"x")]))),
-        ("large bytes", Arc::new(LargeBinaryArray::from(vec![Some(&b"\xff\x00"[..]), None, Some(b""), Some(b"x")]))),
+        (
+            "large text",
+            Arc::new(LargeStringArray::from(vec![
+                Some("a"),
+                None,
+                Some(""),
+                Some("b"),
+            ])),
+        ),
+        (
+            "text view",
+            Arc::new(StringViewArray::from(vec![
+                Some("a"),
+                None,
+                Some(""),
+                Some("longer than twelve bytes"),
+            ])),
+        ),
+        (
+            "bytes",
+            Arc::new(BinaryArray::from(vec![
+                Some(&b"\xff\x00"[..]),
+                None,
+                Some(b""),
+                Some(b"x"),
+            ])),
+        ),
+        (
+            "large bytes",
+            Arc::new(LargeBinaryArray::from(vec![
+                Some(&b"\xff\x00"[..]),
+                None,
+                Some(b""),
+                Some(b"x"),
+            ])),
+        ),
         (
             "bytes view",
-            Arc::new(BinaryViewArray::from(vec![Some(&b"\xff\x00"[..]), None, Some(b""), Some(b"longer than twelve bytes")])),
+            Arc::new(BinaryViewArray::from(vec![
+                Some(&b"\xff\x00"[..]),
+                None,
+                Some(b""),
+                Some(b"longer than twelve bytes"),
+            ])),
         ),
         (
             "fixed",
@@ -165,51 +297,147 @@ fn zoo() -> RecordBatch {
         ),
         (
             "decimal 32",
-            Arc::new(Decimal32Array::from(vec![Some(123), None, Some(-1), Some(0)]).with_precision_and_scale(7, 2).unwrap()),
+            Arc::new(
+                Decimal32Array::from(vec![Some(123), None, Some(-1), Some(0)])
+                    .with_precision_and_scale(7, 2)
+                    .unwrap(),
+            ),
         ),
         (
             "decimal 64",
-            Arc::new(Decimal64Array::from(vec![Some(123), None, Some(-1), Some(0)]).with_precision_and_scale(17, 2).unwrap()),
+            Arc::new(
+                Decimal64Array::from(vec![Some(123), None, Some(-1), Some(0)])
+                    .with_precision_and_scale(17, 2)
+                    .unwrap(),
+            ),
         ),
         (
             "decimal 128",
-            Arc::new(Decimal128Array::from(vec![Some(123), None, Some(-1), Some(0)]).with_precision_and_scale(38, 10).unwrap()),
+            Arc::new(
+                Decimal128Array::from(vec![Some(123), None, Some(-1), Some(0)])
+                    .with_precision_and_scale(38, 10)
+                    .unwrap(),
+            ),
         ),
         (
             "decimal 128 of few digits",
-            Arc::new(Decimal128Array::from(vec![Some(123), None, Some(-1), Some(0)]).with_precision_and_scale(5, -2).unwrap()),
+            Arc::new(
+                Decimal128Array::from(vec![Some(123), None, Some(-1), Some(0)])
+                    .with_precision_and_scale(5, -2)
+                    .unwrap(),
+            ),
         ),
         (
             "decimal 256",
             Arc::new(
-                Decimal256Array::from(vec![Some(i256::from(123)), None, Some(i256::from(-1)), Some(i256::from(0))])
-                    .with_precision_and_scale(70, 3)
-                    .unwrap(),
+                Decimal256Array::from(vec![
+                    Some(i256::from(123)),
+                    None,
+                    Some(i256::from(-1)),
+                    Some(i256::from(0)),
+                ])
+                .with_precision_and_scale(70, 3)
+                .unwrap(),
             ),
         ),
-        ("date 32", Arc::new(Date32Array::from(vec![Some(1), None, Some(-1), Some(0)]))),
-        ("date 64", Arc::new(Date64Array::from(vec![Some(86_400_000), None, Some(1), Some(0)]))),
-        ("time s", Arc::new(Time32SecondArray::from(vec![Some(1), None, Some(2), Some(0)]))),
-        ("time ns", Arc::new(Time64NanosecondArray::from(vec![Some(1), None, Some(2), Some(0)]))),
-        ("duration", Arc::new(DurationMicrosecondArray::from(vec![Some(1), None, Some(-2), Some(0)]))),
-        ("timestamp s", Arc::new(TimestampSecondArray::from(vec![Some(1), None, Some(-2), Some(0)]))),
-        ("timestamp ns", Arc::new(TimestampNanosecondArray::from(vec![Some(1), None, Some(-2), Some(0)]))),
+        (
+            "date 32",
+            Arc::new(Date32Array::from(vec![Some(1), None, Some(-1), Some(0)])),
+        ),
+        (
+            "date 64",
+            Arc::new(Date64Array::from(vec![
+                Some(86_400_000),
+                None,
+                Some(1),
+                Some(0),
+            ])),
+        ),
+        (
+            "time s",
+            Arc::new(Time32SecondArray::from(vec![
+                Some(1),
+                None,
+                Some(2),
+                Some(0),
+            ])),
+        ),
+        (
+            "time ns",
+            Arc::new(Time64NanosecondArray::from(vec![
+                Some(1),
+                None,
+                Some(2),
+                Some(0),
+            ])),
+        ),
+        (
+            "duration",
+            Arc::new(DurationMicrosecondArray::from(vec![
+                Some(1),
+                None,
+                Some(-2),
+                Some(0),
+            ])),
+        ),
+        (
+            "timestamp s",
+            Arc::new(TimestampSecondArray::from(vec![
+                Some(1),
+                None,
+                Some(-2),
+                Some(0),
+            ])),
+        ),
+        (
+            "timestamp ns",
+            Arc::new(TimestampNanosecondArray::from(vec![
+                Some(1),
+                None,
+                Some(-2),
+                Some(0),
+            ])),
+        ),
         (
             "timestamp zone",
-            Arc::new(TimestampMicrosecondArray::from(vec![Some(1), None, Some(-2), Some(0)]).with_timezone("Asia/Tokyo")),
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(1), None, Some(-2), Some(0)])
+                    .with_timezone("Asia/Tokyo"),
+            ),
         ),
         (
             "timestamp s zone",
-            Arc::new(TimestampSecondArray::from(vec![Some(1), None, Some(-2), Some(0)]).with_timezone("+02:00")),
+            Arc::new(
+                TimestampSecondArray::from(vec![Some(1), None, Some(-2), Some(0)])
+                    .with_timezone("+02:00"),
+            ),
         ),
-        ("interval ym", Arc::new(IntervalYearMonthArray::from(vec![Some(1), None, Some(-2), Some(0)]))),
+        (
+            "interval ym",
+            Arc::new(IntervalYearMonthArray::from(vec![
+                Some(1),
+                None,
+                Some(-2),
+                Some(0),
+            ])),
+        ),
         (
             "interval dt",
-            Arc::new(IntervalDayTimeArray::from(vec![Some(IntervalDayTime::new(1, 2)), None, None, Some(IntervalDayTime::ZERO)])),
+            Arc::new(IntervalDayTimeArray::from(vec![
+                Some(IntervalDayTime::new(1, 2)),
+                None,
+                None,
+                Some(IntervalDayTime::ZERO),
+            ])),
         ),
         (
             "interval mdn",
-            Arc::new(IntervalMonthDayNanoArray::from(vec![Some(IntervalMonthDayNano::new(1, 2, 3)), None, None, None])),
+            Arc::new(IntervalMonthDayNanoArray::from(vec![
+                Some(IntervalMonthDayNano::new(1, 2, 3)),
+                None,
+                None,
+                None,
+            ])),
         ),
         ("dictionary", Arc::new(large_dictionary)),
         ("narrow dictionary", Arc::new(narrow_dictionary)),
@@ -220,7 +448,10 @@ fn zoo() -> RecordBatch {
         ("list view", Arc::new(list_view)),
         ("pairs", Arc::new(pairs)),
         ("struct", Arc::new(nested)),
-        ("empty struct", Arc::new(StructArray::new_empty_fields(4, None))),
+        (
+            "empty struct",
+            Arc::new(StructArray::new_empty_fields(4, None)),
+        ),
         ("map", Arc::new(map.finish())),
         ("runs", Arc::new(runs.finish())),
         ("union", Arc::new(union)),
@@ -229,32 +460,64 @@ fn zoo() -> RecordBatch {
         ("text", Arc::new(ints())),
         ("rowmill:key", Arc::new(texts())),
     ];
-    let mut fields: Vec<Field> =
-        columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true)).collect();
-    fields[7].set_metadata([("PARQUET:field_id".to_owned(), "12".to_owned()), ("unit".to_owned(), "°C".to_owned())]);
+    let mut fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
+        .collect();
+    fields[7].set_metadata([
+        ("PARQUET:field_id".to_owned(), "12".to_owned()),
+        ("unit".to_owned(), "°C".to_owned()),
+    ]);
     fields.push(Field::new("never null", DataType::Int32, false));
-    let metadata = [("pandas", "{}"), ("rowmill:spool", "mine"), ("ARROW:schema", "mine too")];
+    let metadata = [
+        ("pandas", "{}"),
+        ("rowmill:spool", "mine"),
+        ("ARROW:schema", "mine too"),
+    ];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let columns = columns.into_iter().map(|(_, column)| column).chain([Arc::new(Int32Array::from(vec![1, 2, 3, 4])) as ArrayRef]);
-    RecordBatch::try_new(Arc::new(Schema::new_with_metadata(fields, metadata)), columns.collect()).unwrap()
+    let columns = columns
+        .into_iter()
+        .map(|(_, column)| column)
+        .chain([Arc::new(Int32Array::from(vec![1, 2, 3, 4])) as ArrayRef]);
+    RecordBatch::try_new(
+        Arc::new(Schema::new_with_metadata(fields, metadata)),
+        columns.collect(),
+    )
+    .unwrap()
 }
 
 #[test]
 fn gives_back_columns_of_every_type_exactly() {
     let work = Work::new();
     let written = rows(0, &[Some("a"), None, Some("b"), Some("c")], zoo());
-    work.write(&[written.slice(0, 1), written.slice(1, 3)]).unwrap();
+    work.write(&[written.slice(0, 1), written.slice(1, 3)])
+        .unwrap();
 
     let read = work.read();
-    assert_eq!(SpoolReader::open(&work.path()).unwrap().columns(), written.columns.schema_ref());
+    assert_eq!(
+        SpoolReader::open(&work.path()).unwrap().columns(),
+        written.columns.schema_ref()
+    );
     let columns: Vec<_> = read.iter().map(|rows| rows.columns.clone()).collect();
     let expected = written.columns.columns();
     for (position, field) in written.columns.schema().fields().iter().enumerate() {
-        let parts: Vec<&dyn Array> = columns.iter().map(|batch| batch.column(position).as_ref()).collect();
+        let parts: Vec<&dyn Array> = columns
+            .iter()
+            .map(|batch| batch.column(position).as_ref())
+            .collect();
         let column = arrow::compute::concat(&parts).unwrap();
-        assert_eq!(column.data_type(), field.data_type(), "type of `{}`", field.name());
+        assert_eq!(
+            column.data_type(),
+            field.data_type(),
+            "type of `{}`",
+            field.name()
+        );
         let expected = arrow::compute::concat(&[expected[position].as_ref()]).unwrap();
-        assert!(column.to_data() == expected.to_data(), "cells of `{}`: {column:?}", field.name());
+        assert!(
+            column.to_data() == expected.to_data(),
+            "cells of `{}`: {column:?}",
+            field.name()
+        );
         column.to_data().validate_full().unwrap();
     }
     assert_eq!(read.iter().map(SpoolRows::len).sum::<usize>(), 4);
@@ -267,7 +530,9 @@ fn gives_back_columns_of_every_type_exactly() {
 fn shared_data() -> Option<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let found = named.into_iter().chain(["../shared/data", "../../shared/data"].map(|folder| project.join(folder)));
+    let found = named
+        .into_iter()
+        .chain(["../shared/data", "../../shared/data"].map(|folder| project.join(folder)));
     let found = found.into_iter().find(|folder| folder.is_dir());
     if found.is_none() {
         let _ = writeln!(std::io::stderr(), "skipped: no folder of shared data");
@@ -279,11 +544,26 @@ fn shared_data() -> Option<PathBuf> {
 fn gives_back_real_tables_exactly() {
     let Some(folder) = shared_data() else { return };
     let mut tables = 0;
-    for file in fs::read_dir(folder.join("parquet")).unwrap().map(|entry| entry.unwrap().path()) {
-        let Ok(file) = fs::File::open(&file) else { continue };
-        let Ok(reader) = ParquetRecordBatchReaderBuilder::try_new(file) else { continue };
+    for file in fs::read_dir(folder.join("parquet"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        let Ok(file) = fs::File::open(&file) else {
+            continue;
+        };
+        let Ok(reader) = ParquetRecordBatchReaderBuilder::try_new(file) else {
+            continue;
+        };
         let schema = Arc::clone(reader.schema());
-        let Ok(batches) = reader.with_batch_size(700).build().unwrap().take(20).collect::<Result<Vec<_>, _>>() else { continue };
+        let Ok(batches) = reader
+            .with_batch_size(700)
+            .build()
+            .unwrap()
+            .take(20)
+            .collect::<Result<Vec<_>, _>>()
+        else {
+            continue;
+        };
         let mut first = 0;
         let stretches: Vec<SpoolRows> = batches
             .iter()
@@ -298,12 +578,22 @@ fn gives_back_real_tables_exactly() {
         let read: Vec<RecordBatch> = work.read().into_iter().map(|rows| rows.columns).collect();
         for position in 0..schema.fields().len() {
             let column = |batches: &[RecordBatch]| {
-                let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(position).as_ref()).collect();
+                let parts: Vec<&dyn Array> = batches
+                    .iter()
+                    .map(|batch| batch.column(position).as_ref())
+                    .collect();
                 (!parts.is_empty()).then(|| arrow::compute::concat(&parts).unwrap().to_data())
             };
-            assert!(column(&read) == column(&batches), "`{}` differs", schema.field(position).name());
+            assert!(
+                column(&read) == column(&batches),
+                "`{}` differs",
+                schema.field(position).name()
+            );
         }
-        assert!(read.iter().all(|batch| batch.schema().fields() == schema.fields()));
+        assert!(
+            read.iter()
+                .all(|batch| batch.schema().fields() == schema.fields())
+        );
         tables += 1;
     }
     assert!(tables > 10, "only {tables} tables were readable");
@@ -322,10 +612,19 @@ fn counts_the_cells_of_a_slice_only() {
     let views: ArrayRef = Arc::new(StringViewArray::from(vec![long.as_str(); 10]));
     for (column, row) in [(column, 1_000), (lists, 2_000), (views, 1_000)] {
         let bytes = cells::bytes_of(&column.slice(2, 1));
-        assert!((row..row + 100).contains(&bytes), "{bytes} bytes for {}", column.data_type());
+        assert!(
+            (row..row + 100).contains(&bytes),
+            "{bytes} bytes for {}",
+            column.data_type()
+        );
     }
     for column in zoo().columns() {
-        assert!(cells::bytes_of(column) <= 400, "{} takes {}", column.data_type(), cells::bytes_of(column));
+        assert!(
+            cells::bytes_of(column) <= 400,
+            "{} takes {}",
+            column.data_type(),
+            cells::bytes_of(column)
+        );
     }
 }
 
@@ -335,8 +634,10 @@ fn keeps_narrow_dictionaries_of_many_stretches_apart() {
     let stretches: Vec<SpoolRows> = (0..4u64)
         .map(|stretch| {
             let words: Vec<String> = (0..100).map(|word| format!("{stretch}-{word}")).collect();
-            let column: DictionaryArray<Int8Type> = words.iter().map(|word| Some(word.as_str())).collect();
-            let columns = RecordBatch::try_from_iter([("d", Arc::new(column) as ArrayRef)]).unwrap();
+            let column: DictionaryArray<Int8Type> =
+                words.iter().map(|word| Some(word.as_str())).collect();
+            let columns =
+                RecordBatch::try_from_iter([("d", Arc::new(column) as ArrayRef)]).unwrap();
             rows(stretch * 100, &[Some("text"); 100], columns)
         })
         .collect();
@@ -344,7 +645,10 @@ fn keeps_narrow_dictionaries_of_many_stretches_apart() {
     let read = work.read();
     assert_eq!(read.len(), 4);
     for (read, written) in read.iter().zip(&stretches) {
-        assert_eq!(format!("{:?}", read.columns.column(0)), format!("{:?}", written.columns.column(0)));
+        assert_eq!(
+            format!("{:?}", read.columns.column(0)),
+            format!("{:?}", written.columns.column(0))
+        );
     }
 }
 
@@ -352,8 +656,12 @@ fn keeps_narrow_dictionaries_of_many_stretches_apart() {
 fn cuts_row_groups_by_rows_and_by_bytes() {
     let work = Work::new();
     let texts = vec![Some("t"); 20_000];
-    work.write(&[plain(0, &texts[..5_000]), plain(5_000, &texts[5_000..])]).unwrap();
-    assert_eq!(work.read().iter().map(SpoolRows::len).collect::<Vec<_>>(), [8_192, 8_192, 3_616]);
+    work.write(&[plain(0, &texts[..5_000]), plain(5_000, &texts[5_000..])])
+        .unwrap();
+    assert_eq!(
+        work.read().iter().map(SpoolRows::len).collect::<Vec<_>>(),
+        [8_192, 8_192, 3_616]
+    );
 
     let long = "x".repeat(3 << 20);
     let texts = vec![Some(long.as_str()); 7];
@@ -366,16 +674,35 @@ fn cuts_row_groups_by_rows_and_by_bytes() {
 #[test]
 fn summarises_the_exact_bytes() {
     let work = Work::new();
-    let piece = work.write(&[plain(3, &[Some("a"), None]), plain(9, &[Some("b\"\u{1F600}")])]).unwrap();
+    let piece = work
+        .write(&[
+            plain(3, &[Some("a"), None]),
+            plain(9, &[Some("b\"\u{1F600}")]),
+        ])
+        .unwrap();
     let body = work.body(&piece);
-    assert_eq!((piece.piece, piece.rows, piece.requests, piece.first_row, piece.last_row), (1, 3, 2, 3, 9));
+    assert_eq!(
+        (
+            piece.piece,
+            piece.rows,
+            piece.requests,
+            piece.first_row,
+            piece.last_row
+        ),
+        (1, 3, 2, 3, 9)
+    );
     assert_eq!(piece.body_bytes, body.len() as u64);
     assert_eq!(piece.body_hash, blake3::hash(&body).to_hex().as_str());
     let file = fs::read(work.path()).unwrap();
     assert_eq!(piece.file_bytes, file.len() as u64);
     assert_eq!(piece.file_hash, blake3::hash(&file).to_hex().as_str());
     let overheads = 2 * body::per_request_overhead(HEAD.len());
-    let own: u64 = work.read()[0].fragment.iter().flatten().map(|fragment| fragment.len() as u64 + 3).sum();
+    let own: u64 = work.read()[0]
+        .fragment
+        .iter()
+        .flatten()
+        .map(|fragment| fragment.len() as u64 + 3)
+        .sum();
     assert_eq!(piece.body_bytes, body::ENVELOPE_BYTES + overheads + 1 + own);
 }
 
@@ -387,21 +714,35 @@ fn writes_a_piece_without_requests_or_without_rows() {
         assert_eq!(piece.requests, 0);
         assert_eq!(work.body(&piece), br#"{"requests":[]}"#);
         assert_eq!(SpoolReader::open(&work.path()).unwrap().rows(), piece.rows);
-        assert_eq!(work.read().iter().map(|rows| rows.len() as u64).sum::<u64>(), piece.rows);
+        assert_eq!(
+            work.read()
+                .iter()
+                .map(|rows| rows.len() as u64)
+                .sum::<u64>(),
+            piece.rows
+        );
     }
 }
 
 #[test]
 fn carries_a_selection_of_rows_without_source_columns() {
     let work = Work::new();
-    work.write(&[plain(0, &[Some("a"), Some("b"), None, Some("d")])]).unwrap();
-    let chosen = work.read()[0].filter(&BooleanArray::from(vec![false, true, false, true])).unwrap();
+    work.write(&[plain(0, &[Some("a"), Some("b"), None, Some("d")])])
+        .unwrap();
+    let chosen = work.read()[0]
+        .filter(&BooleanArray::from(vec![false, true, false, true]))
+        .unwrap();
     assert_eq!(chosen.columns.num_rows(), 2);
 
     let retry = Work::new();
     let piece = retry.write(&[chosen.without_columns()]).unwrap();
     let body: Value = serde_json::from_slice(&retry.body(&piece)).unwrap();
-    let ids: Vec<_> = body["requests"].as_array().unwrap().iter().map(|request| request["custom_id"].clone()).collect();
+    let ids: Vec<_> = body["requests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|request| request["custom_id"].clone())
+        .collect();
     assert_eq!(ids, ["n-1", "n-3"]);
     assert_eq!(retry.read()[0], chosen.without_columns());
 }
@@ -411,41 +752,89 @@ fn passes_over_fragments_on_request() {
     let work = Work::new();
     work.write(&[plain(0, &[Some("a"), None])]).unwrap();
     let full = work.read().remove(0);
-    let rows = SpoolReader::open_without_fragments(&work.path()).unwrap().next().unwrap().unwrap();
+    let rows = SpoolReader::open_without_fragments(&work.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     assert_eq!(rows.fragment.null_count(), 2);
-    assert_eq!(SpoolRows { fragment: full.fragment.clone(), ..rows }, full);
+    assert_eq!(
+        SpoolRows {
+            fragment: full.fragment.clone(),
+            ..rows
+        },
+        full
+    );
 }
 
 #[test]
 fn reads_the_ids_that_are_sent_alone() {
     let work = Work::new();
-    work.write(&[plain(0, &[Some("a"), None, Some("c")]), plain(7, &[None, Some("d")])]).unwrap();
-    let ids: Vec<StringArray> = sent_ids(&work.path()).unwrap().map(Result::unwrap).collect();
-    assert_eq!(ids.iter().flatten().flatten().collect::<Vec<_>>(), ["n-0", "n-2", "n-8"]);
+    work.write(&[
+        plain(0, &[Some("a"), None, Some("c")]),
+        plain(7, &[None, Some("d")]),
+    ])
+    .unwrap();
+    let ids: Vec<StringArray> = sent_ids(&work.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        ids.iter().flatten().flatten().collect::<Vec<_>>(),
+        ["n-0", "n-2", "n-8"]
+    );
 }
 
 #[test]
 fn refuses_rows_that_do_not_fit() {
     let good = plain(5, &[Some("a"), Some("b")]);
-    let id = |id: Option<&str>| SpoolRows { custom_id: StringArray::from(vec![Some("n-5"), id]), ..good.clone() };
+    let id = |id: Option<&str>| SpoolRows {
+        custom_id: StringArray::from(vec![Some("n-5"), id]),
+        ..good.clone()
+    };
     let cases = [
-        (vec![good.clone(), good.clone()], "row 6 cannot be written to the spool file", "it does not follow the row before it"),
+        (
+            vec![good.clone(), good.clone()],
+            "row 6 cannot be written to the spool file",
+            "it does not follow the row before it",
+        ),
         (vec![id(None)], "row 7 cannot", "no custom_id"),
         (vec![id(Some("a\"b"))], "row 7 cannot", "no custom_id"),
         (vec![id(Some(""))], "row 7 cannot", "no custom_id"),
         (
-            vec![SpoolRows { unsent: StringArray::from(vec![None, Some("why")]), ..good.clone() }],
+            vec![SpoolRows {
+                unsent: StringArray::from(vec![None, Some("why")]),
+                ..good.clone()
+            }],
             "row 7 cannot",
             "either a request or a reason",
         ),
-        (vec![SpoolRows { columns: good.columns.slice(0, 1), ..good.clone() }], "rows cannot", "different lengths"),
-        (vec![good.clone(), rows(7, &[None; 4], zoo())], "rows cannot", "another schema"),
+        (
+            vec![SpoolRows {
+                columns: good.columns.slice(0, 1),
+                ..good.clone()
+            }],
+            "rows cannot",
+            "different lengths",
+        ),
+        (
+            vec![good.clone(), rows(7, &[None; 4], zoo())],
+            "rows cannot",
+            "another schema",
+        ),
     ];
     for (stretches, start, end) in cases {
         let work = Work::new();
         let message = work.write(&stretches).unwrap_err().to_string();
-        assert!(message.starts_with(start) && message.contains(end), "{message}");
-        assert_eq!(fs::read_dir(work.folder.path()).unwrap().count(), 0, "something was left behind");
+        assert!(
+            message.starts_with(start) && message.contains(end),
+            "{message}"
+        );
+        assert_eq!(
+            fs::read_dir(work.folder.path()).unwrap().count(),
+            0,
+            "something was left behind"
+        );
     }
 }
 
@@ -453,8 +842,14 @@ fn refuses_rows_that_do_not_fit() {
 fn names_a_file_that_is_missing_altered_or_foreign() {
     let work = Work::new();
     let missing = verify(&work.path(), "").unwrap_err();
-    assert!(matches!(missing, Error::Missing { .. }) && missing.to_string().contains("00001.parquet"), "{missing}");
-    assert!(matches!(SpoolReader::open(&work.path()), Err(Error::Missing { .. })));
+    assert!(
+        matches!(missing, Error::Missing { .. }) && missing.to_string().contains("00001.parquet"),
+        "{missing}"
+    );
+    assert!(matches!(
+        SpoolReader::open(&work.path()),
+        Err(Error::Missing { .. })
+    ));
 
     let piece = work.write(&[plain(0, &[Some("a")])]).unwrap();
     verify(&work.path(), &piece.file_hash).unwrap();
@@ -462,15 +857,26 @@ fn names_a_file_that_is_missing_altered_or_foreign() {
     bytes[10] ^= 1;
     fs::write(work.path(), &bytes).unwrap();
     let altered = verify(&work.path(), &piece.file_hash).unwrap_err();
-    assert!(matches!(altered, Error::Altered { .. }) && altered.to_string().contains("00001.parquet"), "{altered}");
+    assert!(
+        matches!(altered, Error::Altered { .. }) && altered.to_string().contains("00001.parquet"),
+        "{altered}"
+    );
 
     fs::write(work.path(), &bytes[..bytes.len() / 2]).unwrap();
-    assert!(matches!(SpoolReader::open(&work.path()), Err(Error::Parquet { .. })));
+    assert!(matches!(
+        SpoolReader::open(&work.path()),
+        Err(Error::Parquet { .. })
+    ));
 
-    let mut foreign = parquet::arrow::ArrowWriter::try_new(Vec::new(), plain(0, &[None]).columns.schema(), None).unwrap();
+    let mut foreign =
+        parquet::arrow::ArrowWriter::try_new(Vec::new(), plain(0, &[None]).columns.schema(), None)
+            .unwrap();
     foreign.write(&plain(0, &[None]).columns).unwrap();
     fs::write(work.path(), foreign.into_inner().unwrap()).unwrap();
-    assert!(matches!(SpoolReader::open(&work.path()), Err(Error::Format { .. })));
+    assert!(matches!(
+        SpoolReader::open(&work.path()),
+        Err(Error::Format { .. })
+    ));
 }
 
 #[test]
@@ -480,16 +886,35 @@ fn stops_a_body_that_is_not_the_announced_one() {
     let texts: Vec<Option<&str>> = texts.iter().map(|text| Some(text.as_str())).collect();
     let piece = work.write(&[plain(0, &texts)]).unwrap();
     for announced in [
-        PieceSummary { body_bytes: piece.body_bytes - 1, ..piece.clone() },
-        PieceSummary { body_bytes: 1, ..piece.clone() },
-        PieceSummary { body_bytes: piece.body_bytes + 1, ..piece.clone() },
-        PieceSummary { requests: piece.requests + 1, ..piece.clone() },
+        PieceSummary {
+            body_bytes: piece.body_bytes - 1,
+            ..piece.clone()
+        },
+        PieceSummary {
+            body_bytes: 1,
+            ..piece.clone()
+        },
+        PieceSummary {
+            body_bytes: piece.body_bytes + 1,
+            ..piece.clone()
+        },
+        PieceSummary {
+            requests: piece.requests + 1,
+            ..piece.clone()
+        },
     ] {
         let body = SpooledBody::new(&work.path(), HEAD.into(), &announced);
         let chunks: Vec<_> = body.chunks().unwrap().collect();
         assert!(chunks.last().unwrap().is_err(), "{announced:?}");
-        let sent: u64 = chunks.iter().flatten().map(|chunk| chunk.len() as u64).sum();
-        assert!(sent <= announced.body_bytes && chunks.iter().filter(|chunk| chunk.is_err()).count() == 1);
+        let sent: u64 = chunks
+            .iter()
+            .flatten()
+            .map(|chunk| chunk.len() as u64)
+            .sum();
+        assert!(
+            sent <= announced.body_bytes
+                && chunks.iter().filter(|chunk| chunk.is_err()).count() == 1
+        );
     }
 }
 
@@ -497,10 +922,21 @@ fn stops_a_body_that_is_not_the_announced_one() {
 fn hands_the_body_out_in_chunks_of_its_size() {
     let work = Work::new();
     let long = "x".repeat(50_000);
-    let piece = work.write(&[plain(0, &vec![Some(long.as_str()); 40])]).unwrap();
+    let piece = work
+        .write(&[plain(0, &vec![Some(long.as_str()); 40])])
+        .unwrap();
     let body = SpooledBody::new(&work.path(), HEAD.into(), &piece);
-    let sizes: Vec<usize> = body.chunks().unwrap().map(|chunk| chunk.unwrap().len()).collect();
-    assert!(sizes[..sizes.len() - 1].iter().all(|size| (256 << 10..320 << 10).contains(size)), "{sizes:?}");
+    let sizes: Vec<usize> = body
+        .chunks()
+        .unwrap()
+        .map(|chunk| chunk.unwrap().len())
+        .collect();
+    assert!(
+        sizes[..sizes.len() - 1]
+            .iter()
+            .all(|size| (256 << 10..320 << 10).contains(size)),
+        "{sizes:?}"
+    );
     assert_eq!(sizes.iter().sum::<usize>() as u64, body.bytes());
 }
 
@@ -510,7 +946,10 @@ fn keeps_the_spool_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let work = Work::new();
     work.write(&[plain(0, &[Some("a")])]).unwrap();
-    assert_eq!(fs::metadata(work.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(work.path()).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 }
 
 proptest! {

@@ -1,8 +1,9 @@
 //! Prices as exact integers: read from decimal strings, never from floating point.
 //!
-//! A price list speaks of dollars per million tokens, a bill of tokens. [`Price`] is the price of one token in whole 10⁻¹² dollars,
-//! so that a sum of tokens × price has no rounding in it; [`Factor`] is what multiplies a price. Both refuse more decimals than they
-//! can hold instead of rounding them away.
+//! A price list speaks of dollars per million tokens, a bill of tokens. [`Price`] is the price of
+//! one token in whole 10⁻¹² dollars, so that a sum of tokens × price has no rounding in it;
+//! [`Factor`] is what multiplies a price. Both refuse more decimals than they can hold instead of
+//! rounding them away.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +21,8 @@ const HOUR_DECIMALS: u32 = 12;
 
 /// The price of one token.
 ///
-/// **Units**: whole 10⁻¹² US dollars a token. It reads and prints as dollars per million tokens: `"0.125"` is 125,000.
+/// **Units**: whole 10⁻¹² US dollars a token. It reads and prints as dollars per million tokens:
+/// `"0.125"` is 125,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Price(u64);
@@ -32,7 +34,8 @@ impl Price {
         self.0
     }
 
-    /// The price multiplied; `None` where the result is not whole in this unit, or too large for it.
+    /// The price multiplied; `None` where the result is not whole in this unit, or too large for
+    /// it.
     #[must_use]
     pub fn times(self, factor: Factor) -> Option<Price> {
         let scale = 10_u64.pow(FACTOR_DECIMALS);
@@ -58,7 +61,8 @@ impl Factor {
 
 /// The price of one use of a tool that runs at the provider.
 ///
-/// **Units**: whole 10⁻¹² US dollars a use. It reads and prints as dollars per thousand uses: `"10"` is 10¹⁰.
+/// **Units**: whole 10⁻¹² US dollars a use. It reads and prints as dollars per thousand uses:
+/// `"10"` is 10¹⁰.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UsePrice(u64);
@@ -84,8 +88,9 @@ pub struct ServerTools {
     pub web_search: UsePrice,
     /// A thousand web pages fetched.
     pub web_fetch: UsePrice,
-    /// An hour of a container that executes code. A bill counts hours over all requests of an organisation, with free ones among them, so
-    /// no request's own share can be told from its usage: it is not part of a row's cost.
+    /// An hour of a container that executes code. A bill counts hours over all requests of an
+    /// organisation, with free ones among them, so no request's own share can be told from its
+    /// usage: it is not part of a row's cost.
     pub code_execution_hour: HourPrice,
     /// Hours of that which are free each month.
     pub code_execution_free_hours: u64,
@@ -107,7 +112,8 @@ pub struct Prices {
     pub cache_read: Price,
     /// What every price is multiplied with in a batch.
     pub batch_factor: Factor,
-    /// What every price is multiplied with where inference is bound to the US; `None` where that cannot be asked for.
+    /// What every price is multiplied with where inference is bound to the US; `None` where that
+    /// cannot be asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub us_factor: Option<Factor>,
     /// Other prices for long prompts, by rising length.
@@ -115,11 +121,13 @@ pub struct Prices {
     pub bands: Vec<Band>,
 }
 
-/// The prices of requests with a long prompt; they hold for every token of such a request, output included.
+/// The prices of requests with a long prompt; they hold for every token of such a request, output
+/// included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Band {
-    /// The band holds for prompts of more tokens than this; uncached input, cache reads and cache writes count together.
+    /// The band holds for prompts of more tokens than this; uncached input, cache reads and cache
+    /// writes count together.
     pub above_prompt_tokens: u64,
     /// As in [`Prices`].
     pub input: Price,
@@ -163,10 +171,15 @@ impl Rates {
 }
 
 impl Prices {
-    /// The standard rates of a request whose whole prompt has this many tokens, cached ones included.
+    /// The standard rates of a request whose whole prompt has this many tokens, cached ones
+    /// included.
     #[must_use]
     pub fn rates(&self, prompt_tokens: u64) -> Rates {
-        match self.bands.iter().rfind(|band| prompt_tokens > band.above_prompt_tokens) {
+        match self
+            .bands
+            .iter()
+            .rfind(|band| prompt_tokens > band.above_prompt_tokens)
+        {
             Some(band) => Rates {
                 input: band.input,
                 output: band.output,
@@ -212,8 +225,12 @@ pub enum DecimalError {
 
 /// Reads a decimal as a whole number of 10^-`decimals`. Zeros at the end may go on past that.
 fn parse_decimal(text: &str, decimals: u32) -> Result<u64, DecimalError> {
-    let not_decimal = || DecimalError::NotDecimal { text: text.to_owned() };
-    let too_large = || DecimalError::TooLarge { text: text.to_owned() };
+    let not_decimal = || DecimalError::NotDecimal {
+        text: text.to_owned(),
+    };
+    let too_large = || DecimalError::TooLarge {
+        text: text.to_owned(),
+    };
     let (whole, fraction) = match text.split_once('.') {
         Some((_, "")) => return Err(not_decimal()),
         Some((whole, fraction)) => (whole, fraction.trim_end_matches('0')),
@@ -224,8 +241,13 @@ fn parse_decimal(text: &str, decimals: u32) -> Result<u64, DecimalError> {
         return Err(not_decimal());
     }
     let missing = decimals.checked_sub(u32::try_from(fraction.len()).unwrap_or(u32::MAX));
-    let missing = missing.ok_or_else(|| DecimalError::TooFine { text: text.to_owned(), decimals })?;
-    let value: u64 = format!("{whole}{fraction}").parse().map_err(|_| too_large())?;
+    let missing = missing.ok_or_else(|| DecimalError::TooFine {
+        text: text.to_owned(),
+        decimals,
+    })?;
+    let value: u64 = format!("{whole}{fraction}")
+        .parse()
+        .map_err(|_| too_large())?;
     value.checked_mul(10_u64.pow(missing)).ok_or_else(too_large)
 }
 
@@ -246,7 +268,12 @@ macro_rules! decimal_unit {
             type Err = DecimalError;
             fn from_str(text: &str) -> Result<Self, DecimalError> {
                 let value = parse_decimal(text, $decimals)?;
-                value.try_into().map($unit).map_err(|_| DecimalError::TooLarge { text: text.to_owned() })
+                value
+                    .try_into()
+                    .map($unit)
+                    .map_err(|_| DecimalError::TooLarge {
+                        text: text.to_owned(),
+                    })
             }
         }
 
@@ -302,19 +329,45 @@ mod tests {
 
     #[test]
     fn refuses_what_it_would_have_to_round_or_guess() {
-        for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", "1.2.3", " 1", "0x1", "٣", "1_000"] {
-            assert!(matches!(text.parse::<Price>(), Err(DecimalError::NotDecimal { .. })), "{text:?}");
+        for text in [
+            "", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", "1.2.3", " 1", "0x1", "٣", "1_000",
+        ] {
+            assert!(
+                matches!(text.parse::<Price>(), Err(DecimalError::NotDecimal { .. })),
+                "{text:?}"
+            );
         }
-        assert!(matches!("0.0000001".parse::<Price>(), Err(DecimalError::TooFine { decimals: 6, .. })));
-        assert!(matches!("0.0001".parse::<Factor>(), Err(DecimalError::TooFine { decimals: 3, .. })));
-        assert!(matches!("18446744073709.551616".parse::<Price>(), Err(DecimalError::TooLarge { .. })));
-        assert!(matches!("99999999999999999999".parse::<Price>(), Err(DecimalError::TooLarge { .. })));
-        assert!(matches!("4294967.296".parse::<Factor>(), Err(DecimalError::TooLarge { .. })));
+        assert!(matches!(
+            "0.0000001".parse::<Price>(),
+            Err(DecimalError::TooFine { decimals: 6, .. })
+        ));
+        assert!(matches!(
+            "0.0001".parse::<Factor>(),
+            Err(DecimalError::TooFine { decimals: 3, .. })
+        ));
+        assert!(matches!(
+            "18446744073709.551616".parse::<Price>(),
+            Err(DecimalError::TooLarge { .. })
+        ));
+        assert!(matches!(
+            "99999999999999999999".parse::<Price>(),
+            Err(DecimalError::TooLarge { .. })
+        ));
+        assert!(matches!(
+            "4294967.296".parse::<Factor>(),
+            Err(DecimalError::TooLarge { .. })
+        ));
     }
 
     #[test]
     fn prints_what_it_read_without_zeros_at_the_end() {
-        for (text, printed) in [("0.20", "0.2"), ("16", "16"), ("0.0625", "0.0625"), ("10.00", "10"), ("0.000001", "0.000001")] {
+        for (text, printed) in [
+            ("0.20", "0.2"),
+            ("16", "16"),
+            ("0.0625", "0.0625"),
+            ("10.00", "10"),
+            ("0.000001", "0.000001"),
+        ] {
             assert_eq!(price(text).to_string(), printed);
             assert_eq!(price(printed), price(text));
         }
@@ -326,7 +379,10 @@ mod tests {
         let half: Factor = "0.5".parse().unwrap();
         let us: Factor = "1.1".parse().unwrap();
         assert_eq!(price("0.01").times(half), Some(price("0.005")));
-        assert_eq!(price("0.01").times(half).unwrap().times(us), Some(price("0.0055")));
+        assert_eq!(
+            price("0.01").times(half).unwrap().times(us),
+            Some(price("0.0055"))
+        );
         assert_eq!(price("0.000001").times(half), None);
         assert_eq!(price("18446744073709.551615").times(us), None);
     }
@@ -334,18 +390,32 @@ mod tests {
     #[test]
     fn takes_the_band_only_above_its_length() {
         let five = |dollars: &str| {
-            ["input", "output", "cache_write_5m", "cache_write_1h", "cache_read"]
-                .map(|kind| format!("{kind} = '{dollars}'\n"))
-                .concat()
+            [
+                "input",
+                "output",
+                "cache_write_5m",
+                "cache_write_1h",
+                "cache_read",
+            ]
+            .map(|kind| format!("{kind} = '{dollars}'\n"))
+            .concat()
         };
         let text = format!(
-            "{}batch_factor = '0.5'\n[[bands]]\nabove_prompt_tokens = 100\n{}[[bands]]\nabove_prompt_tokens = 200\n{}",
+            "{}batch_factor = '0.5'\n[[bands]]\nabove_prompt_tokens = \
+             100\n{}[[bands]]\nabove_prompt_tokens = 200\n{}",
             five("1"),
             five("5"),
             five("9")
         );
         let prices: Prices = toml::from_str(&text).expect("prices");
-        for (tokens, dollars) in [(0, "1"), (100, "1"), (101, "5"), (200, "5"), (201, "9"), (u64::MAX, "9")] {
+        for (tokens, dollars) in [
+            (0, "1"),
+            (100, "1"),
+            (101, "5"),
+            (200, "5"),
+            (201, "9"),
+            (u64::MAX, "9"),
+        ] {
             assert_eq!(prices.rates(tokens).output, price(dollars), "{tokens}");
         }
     }

@@ -12,12 +12,19 @@ use super::examples;
 
 /// A table in, a table out, through Anthropic's Message Batches API.
 #[derive(Debug, Parser)]
-#[command(name = "rowmill", version, propagate_version = true, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 all rows succeeded or nothing to do, 1 bug, 2 job, input or a file of the run needs a change (this command \
-sent nothing), 3 some rows did not succeed, 4 stopped by provider or network (run it again), 5 not finished yet, 6 stopped by budget or \
-canary, 7 a batch may or may not have been created (it was not sent again), 10 no such run, 11 locked, 12 credentials, 130 interrupted (submitted batches \
-keep running at the provider)."
+    name = "rowmill",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Exit codes: 0 all rows succeeded or nothing to do, 1 bug, 2 job, input or a file \
+of the run needs a change (this command sent nothing), 3 some rows did not succeed, 4 stopped by \
+provider or network (run it again), 5 not finished yet, 6 stopped by budget or canary, 7 a batch \
+may or may not have been created (it was not sent again), 10 no such run, 11 locked, 12 \
+credentials, 130 interrupted (submitted batches keep running at the provider)."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -43,10 +50,22 @@ pub(crate) struct Common {
     )]
     pub(crate) state: PathBuf,
     /// A table of models and prices that is laid over the built-in one (docs/models.md).
-    #[arg(long, global = true, value_name = "FILE", env = "ROWMILL_MODELS", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ROWMILL_MODELS",
+        help_heading = "Everywhere"
+    )]
     pub(crate) models: Option<PathBuf>,
     /// Say less: only where the output is, warnings and errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Everywhere"
+    )]
     pub(crate) quiet: bool,
     /// Say more; twice for every call to the provider.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
@@ -103,7 +122,8 @@ pub(crate) enum Command {
     /// Fetch what has ended, and write the output once all of it is there.
     #[command(after_help = examples::COLLECT)]
     Collect(Collect),
-    /// Write the output of a finished run again, with its answers read as the job file says now. Sends nothing.
+    /// Write the output of a finished run again, with its answers read as the job file says now.
+    /// Sends nothing.
     #[command(after_help = examples::EXPORT)]
     Export(Export),
     /// Where the runs stand.
@@ -167,7 +187,8 @@ pub(crate) struct Place {
 /// How much a run may cost.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MaxCost {
-    /// Most that the run may cost, in US dollars, such as `12.50`; the lower of this and `budget.run_usd` holds.
+    /// Most that the run may cost, in US dollars, such as `12.50`; the lower of this and
+    /// `budget.run_usd` holds.
     #[arg(long, value_name = "USD", value_parser = amount)]
     pub(crate) max_cost: Option<Money>,
 }
@@ -177,7 +198,8 @@ pub(crate) struct MaxCost {
 pub(crate) struct Init {
     /// The data file.
     pub(crate) data: PathBuf,
-    /// Where the job file goes; the template goes beside it. Default: `<data file's name>.toml` in the working directory.
+    /// Where the job file goes; the template goes beside it. Default: `<data file's name>.toml` in
+    /// the working directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// The model to ask.
@@ -226,10 +248,12 @@ pub(crate) struct Plan {
     /// Plan for the simulator.
     #[arg(long)]
     pub(crate) simulate: bool,
-    /// Have the shared part and about N rows counted by the provider, which is free, and fit the estimate to them.
+    /// Have the shared part and about N rows counted by the provider, which is free, and fit the
+    /// estimate to them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) calibrate: Option<u32>,
-    /// Render about N rows only, drawn by length, and extrapolate the rest, with a stated error: a quick answer on a huge table.
+    /// Render about N rows only, drawn by length, and extrapolate the rest, with a stated error: a
+    /// quick answer on a huge table.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     pub(crate) sample: Option<u32>,
     /// What the draw of `--sample` depends on, besides the rows.
@@ -250,24 +274,29 @@ pub(crate) struct Run {
     /// Use the built-in simulator: nothing is sent, nothing is paid, the answers are made up.
     #[arg(long)]
     pub(crate) simulate: bool,
-    /// Have the shared part and about N rows counted by the provider first, which is free, and fit the estimate to them.
+    /// Have the shared part and about N rows counted by the provider first, which is free, and fit
+    /// the estimate to them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) calibrate: Option<u32>,
-    /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches keep running, the same command resumes the run.
+    /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches keep running, the
+    /// same command resumes the run.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
-    /// Send all rows again, and pay for them again, although a run of the unchanged job is finished.
+    /// Send all rows again, and pay for them again, although a run of the unchanged job is
+    /// finished.
     #[arg(long)]
     pub(crate) again: bool,
-    /// Send what is in doubt again, without knowing whether it was created: if it was, it is paid twice.
+    /// Send what is in doubt again, without knowing whether it was created: if it was, it is paid
+    /// twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
     #[command(flatten)]
     pub(crate) budget: MaxCost,
-    /// Send the rest although what the first rows came to (priming request, canary) speaks against it.
+    /// Send the rest although what the first rows came to (priming request, canary) speaks against
+    /// it.
     #[arg(long)]
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
@@ -287,15 +316,18 @@ pub(crate) struct Submit {
     /// How long the built-in simulator works on a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
-    /// Send all rows again, and pay for them again, although a run of the unchanged job is finished.
+    /// Send all rows again, and pay for them again, although a run of the unchanged job is
+    /// finished.
     #[arg(long)]
     pub(crate) again: bool,
-    /// Send what is in doubt again, without knowing whether it was created: if it was, it is paid twice.
+    /// Send what is in doubt again, without knowing whether it was created: if it was, it is paid
+    /// twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
     #[command(flatten)]
     pub(crate) budget: MaxCost,
-    /// Send the rest although what the first rows came to (priming request, canary) speaks against it.
+    /// Send the rest although what the first rows came to (priming request, canary) speaks against
+    /// it.
     #[arg(long)]
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
@@ -319,7 +351,8 @@ pub(crate) struct Collect {
 pub(crate) struct Export {
     /// A run's folder or id, or a job file (its newest run, read as the file says now).
     pub(crate) target: PathBuf,
-    /// Read the answers by this job file's `[answer]`, schema and `[output]`. Without it, a run is read as it was planned.
+    /// Read the answers by this job file's `[answer]`, schema and `[output]`. Without it, a run is
+    /// read as it was planned.
     #[arg(long, value_name = "JOB")]
     pub(crate) job: Option<PathBuf>,
     #[command(flatten)]
@@ -338,7 +371,8 @@ pub(crate) struct Status {
 pub(crate) struct Cancel {
     /// A run's folder or id, or a job file (its newest run).
     pub(crate) target: PathBuf,
-    /// Give the run up for good: it is never gone on with, and the job starts anew. What it has sent is paid all the same.
+    /// Give the run up for good: it is never gone on with, and the job starts anew. What it has
+    /// sent is paid all the same.
     #[arg(long)]
     pub(crate) abandon: bool,
 }
@@ -348,12 +382,19 @@ pub(crate) struct Cancel {
 pub(crate) struct Retry {
     /// A run's folder or id, or a job file (its newest run).
     pub(crate) target: PathBuf,
-    /// Which failures: expired, server_error, missing, truncated, invalid, canceled; may be given several times.
-    #[arg(long = "class", value_name = "CLASS", required = true, value_delimiter = ',')]
+    /// Which failures: expired, server_error, missing, truncated, invalid, canceled; may be given
+    /// several times.
+    #[arg(
+        long = "class",
+        value_name = "CLASS",
+        required = true,
+        value_delimiter = ','
+    )]
     pub(crate) classes: Vec<Class>,
     #[command(flatten)]
     pub(crate) budget: MaxCost,
-    /// For cut-off answers: how many tokens they get, as a factor of what they had (`2x`) or a number.
+    /// For cut-off answers: how many tokens they get, as a factor of what they had (`2x`) or a
+    /// number.
     #[arg(long, value_name = "N", default_value = "2x")]
     pub(crate) max_tokens: MoreTokens,
     /// Leave after this long with exit code 5.
@@ -375,11 +416,17 @@ pub(crate) struct Rescue {
 pub(crate) struct Models {
     /// A model id or alias. Default: all of them.
     pub(crate) model: Option<String>,
-    /// Ask the provider for its own list, and write what differs to a table that `--models` lays over the built-in one.
+    /// Ask the provider for its own list, and write what differs to a table that `--models` lays
+    /// over the built-in one.
     #[arg(long, conflicts_with = "model")]
     pub(crate) refresh: bool,
     /// Where that table goes.
-    #[arg(long, value_name = "FILE", default_value = "models.toml", requires = "refresh")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "models.toml",
+        requires = "refresh"
+    )]
     pub(crate) out: PathBuf,
     /// Replace the file if it is there.
     #[arg(long, requires = "refresh")]
@@ -458,12 +505,18 @@ pub(crate) struct Sim {
 /// An amount of dollars, not less than nothing.
 fn amount(text: &str) -> Result<Money, String> {
     let amount: Money = text.parse().map_err(|e: MoneyError| e.to_string())?;
-    if amount.is_negative() { Err("it cannot be less than nothing".to_owned()) } else { Ok(amount) }
+    if amount.is_negative() {
+        Err("it cannot be less than nothing".to_owned())
+    } else {
+        Ok(amount)
+    }
 }
 
 /// A duration such as `90s`, `5m`, `2h 30m`.
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| "write a time such as `90s`, `5m` or `2h 30m`".to_owned())?;
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "write a time such as `90s`, `5m` or `2h 30m`".to_owned())?;
     std::time::Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
 }
 

@@ -9,16 +9,25 @@ use rowmill::durable;
 use super::explain::{self, Failure};
 
 /// What the documentation says of such files.
-const WAY_OUT: &str = "docs/models.md shows how such a file is written; `rowmill prices` shows the table as it is";
+const WAY_OUT: &str =
+    "docs/models.md shows how such a file is written; `rowmill prices` shows the table as it is";
 
 /// Reads the table for this command.
 pub(crate) fn read(file: Option<&Path>) -> Result<Arc<Catalog>, Failure> {
-    let Some(file) = file else { return Ok(Arc::new(Catalog::builtin().clone())) };
+    let Some(file) = file else {
+        return Ok(Arc::new(Catalog::builtin().clone()));
+    };
     let cannot = |what: &str, error: &dyn std::error::Error| {
-        Failure::words(explain::CHANGE, explain::with_causes(&format!("{what} `{}`", file.display()), Some(error)), WAY_OUT)
+        Failure::words(
+            explain::CHANGE,
+            explain::with_causes(&format!("{what} `{}`", file.display()), Some(error)),
+            WAY_OUT,
+        )
     };
     let text = durable::read_text(file, durable::MAX_SETTINGS_BYTES);
     let text = text.map_err(|error| cannot("cannot read the model table", &error))?;
     let catalog = Catalog::builtin().with_overrides(&text);
-    catalog.map(Arc::new).map_err(|error| cannot("cannot use the model table", &error))
+    catalog
+        .map(Arc::new)
+        .map_err(|error| cannot("cannot use the model table", &error))
 }

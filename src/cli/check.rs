@@ -46,8 +46,16 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
 fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -> String {
     let job = &file.job;
     let mut lines = vec![
-        format!("job        {} ({})", job.head.name, shown(&file.path.display().to_string())),
-        format!("model      {}, at most {} tokens an answer", shown(&job.request.model), count(job.request.max_tokens.into())),
+        format!(
+            "job        {} ({})",
+            job.head.name,
+            shown(&file.path.display().to_string())
+        ),
+        format!(
+            "model      {}, at most {} tokens an answer",
+            shown(&job.request.model),
+            count(job.request.max_tokens.into())
+        ),
         format!(
             "source     {}, columns {}",
             plural(prepared.source.files().len() as u64, "file", "files"),
@@ -60,14 +68,23 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -
         shared(prepared, outline),
     ];
     if let Some(answer) = &prepared.answer {
-        let fields: Vec<String> =
-            answer.fields().iter().map(|f| format!("`{}` ({})", shown(f.name()), in_words(f.data_type()))).collect();
+        let fields: Vec<String> = answer
+            .fields()
+            .iter()
+            .map(|f| format!("`{}` ({})", shown(f.name()), in_words(f.data_type())))
+            .collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
     if prepared.answer_plan.sent_schema.is_some() {
-        lines.push("schema     its bounds are sent in words; answers are checked against the file".to_owned());
+        lines.push(
+            "schema     its bounds are sent in words; answers are checked against the file"
+                .to_owned(),
+        );
     }
-    let output = prepared.output_path.strip_prefix(".").unwrap_or(&prepared.output_path);
+    let output = prepared
+        .output_path
+        .strip_prefix(".")
+        .unwrap_or(&prepared.output_path);
     lines.push(format!(
         "output     {} ({} columns)",
         shown(&output.display().to_string()),
@@ -77,7 +94,10 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -
     let aside: u64 = outline.unsent.values().sum();
     if !outline.set_aside.list.is_empty() {
         let reasons = explain::causes(&outline.set_aside).join("\n");
-        lines.push(format!("set aside\n{}", layout::indented(&reasons, layout::HEAD)));
+        lines.push(format!(
+            "set aside\n{}",
+            layout::indented(&reasons, layout::HEAD)
+        ));
     }
     let mut verdict = "OK".to_owned();
     if aside > 0 {
@@ -93,28 +113,60 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -
 
 /// All that a person should know before money is spent.
 pub(crate) fn warnings(prepared: &Prepared, outline: &Outline, source: &SourceSpec) -> Vec<String> {
-    let nothing = outline.why_nothing(source).map(|why| format!("no rows to send: {why}"));
-    nothing.iter().chain(&prepared.warnings).chain(&outline.warnings).chain(&outline.cache.warning).cloned().collect()
+    let nothing = outline
+        .why_nothing(source)
+        .map(|why| format!("no rows to send: {why}"));
+    nothing
+        .iter()
+        .chain(&prepared.warnings)
+        .chain(&outline.warnings)
+        .chain(&outline.cache.warning)
+        .cloned()
+        .collect()
 }
 
 /// What every request carries, part by part, and whether it can be read from the cache.
 fn shared(prepared: &Prepared, outline: &Outline) -> String {
     let report = &prepared.shared;
-    let mut text = format!("shared     {} of each request, about {} tokens", bytes(outline.shared_bytes), count(report.tokens));
+    let mut text = format!(
+        "shared     {} of each request, about {} tokens",
+        bytes(outline.shared_bytes),
+        count(report.tokens)
+    );
     if !report.parts.is_empty() {
-        let columns = [Column::Text("part"), Column::Number("tokens"), Column::Number("up to here"), Column::Id("mark")];
+        let columns = [
+            Column::Text("part"),
+            Column::Number("tokens"),
+            Column::Number("up to here"),
+            Column::Id("mark"),
+        ];
         let mark = |ttl: CacheTtl| ttl.as_str().to_owned();
         let rows = report.parts.iter().map(|part| {
-            let media = if part.has_media { " (without the picture or document)" } else { "" };
+            let media = if part.has_media {
+                " (without the picture or document)"
+            } else {
+                ""
+            };
             let mark = part.cache.map(mark).unwrap_or_default();
-            vec![format!("{}{media}", part.what), count(part.tokens), count(part.up_to_here), mark]
+            vec![
+                format!("{}{media}", part.what),
+                count(part.tokens),
+                count(part.up_to_here),
+                mark,
+            ]
         });
         text += "\n";
-        text += &layout::indented(&layout::table(&columns, rows, width() - layout::HEAD), layout::HEAD);
+        text += &layout::indented(
+            &layout::table(&columns, rows, width() - layout::HEAD),
+            layout::HEAD,
+        );
     }
     for sentence in std::iter::once(&report.sentence).chain(&report.splits) {
         text += "\n";
-        text += &layout::indented(&layout::wrapped(sentence, width() - layout::HEAD), layout::HEAD);
+        text += &layout::indented(
+            &layout::wrapped(sentence, width() - layout::HEAD),
+            layout::HEAD,
+        );
     }
     text
 }

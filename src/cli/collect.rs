@@ -12,7 +12,12 @@ use super::run::{Way, carry_on, open};
 use super::screen::Screen;
 use super::target::run_of;
 
-pub(crate) fn run(args: &Collect, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Collect,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
     let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
     if args.place.replace {
@@ -22,5 +27,12 @@ pub(crate) fn run(args: &Collect, common: &Common, catalog: &Arc<Catalog>, scree
         None => (Until::LookedOnce, None),
         Some(wait) => (Until::Fetched, Some(Timestamp::now() + wait)),
     };
-    carry_on(&mut run, &connection, until, deadline, &common.state, screen)
+    carry_on(
+        &mut run,
+        &connection,
+        until,
+        deadline,
+        &common.state,
+        screen,
+    )
 }

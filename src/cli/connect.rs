@@ -1,4 +1,5 @@
-//! The provider a command talks to: the real one, by the environment, or the simulator in this process.
+//! The provider a command talks to: the real one, by the environment, or the simulator in this
+//! process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -57,13 +58,22 @@ impl Connection {
         if let Some(seconds) = variable("ROWMILL_IDLE_TIMEOUT").and_then(|text| text.parse().ok()) {
             // For the tests: silence that ends a call, in seconds.
             let idle = Duration::try_from_secs_f64(seconds).unwrap_or(spec.timeouts.idle);
-            spec.timeouts = Timeouts { idle, call: idle.min(spec.timeouts.call), ..spec.timeouts };
+            spec.timeouts = Timeouts {
+                idle,
+                call: idle.min(spec.timeouts.call),
+                ..spec.timeouts
+            };
         }
         wishes.apply(&mut spec);
-        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, runtime: Some(runtime()?), simulator: None })
+        Ok(Connection {
+            api: Anthropic::new(spec).map_err(environment)?,
+            runtime: Some(runtime()?),
+            simulator: None,
+        })
     }
 
-    /// Starts the simulator in this process, with its batches kept under `state`, and connects to it.
+    /// Starts the simulator in this process, with its batches kept under `state`, and connects to
+    /// it.
     pub(crate) fn simulator(
         state: &Path,
         processing: Duration,
@@ -82,33 +92,54 @@ impl Connection {
             )
         })?;
         let spec = SimulatorSpec::new(SEED, folder, Arc::new(Timestamp::now));
-        let spec = SimulatorSpec { processing, catalog: Arc::clone(catalog), ..spec };
-        let running = runtime.block_on(Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0))));
+        let spec = SimulatorSpec {
+            processing,
+            catalog: Arc::clone(catalog),
+            ..spec
+        };
+        let running = runtime.block_on(Simulator::start(
+            spec,
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+        ));
         let running = running.map_err(|e| {
             use std::error::Error as _;
-            let message = explain::with_causes(&format!("the simulator cannot start: {e}"), e.source());
+            let message =
+                explain::with_causes(&format!("the simulator cannot start: {e}"), e.source());
             match e {
                 simulator::Error::Locked { .. } => Failure::words(
                     explain::LOCKED,
                     message,
                     "wait until the other run on the simulator is done, or use another --state",
                 ),
-                simulator::Error::Folder { .. } => Failure::words(explain::CHANGE, message, "choose another folder with --state"),
+                simulator::Error::Folder { .. } => Failure::words(
+                    explain::CHANGE,
+                    message,
+                    "choose another folder with --state",
+                ),
                 _ => Failure::words(explain::BUG, message, ""),
             }
         })?;
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));
         spec.base_url = running.base_url();
         wishes.apply(&mut spec);
-        Ok(Connection { api: Anthropic::new(spec).map_err(environment)?, runtime: Some(runtime), simulator: Some(running) })
+        Ok(Connection {
+            api: Anthropic::new(spec).map_err(environment)?,
+            runtime: Some(runtime),
+            simulator: Some(running),
+        })
     }
 
     /// Where the batches are, for the plan: a run goes on only where it began.
     pub(crate) fn origin(&self) -> String {
-        if self.simulator.is_some() { Plan::IN_PROCESS.to_owned() } else { self.api.origin() }
+        if self.simulator.is_some() {
+            Plan::IN_PROCESS.to_owned()
+        } else {
+            self.api.origin()
+        }
     }
 
-    /// Whether the answers are made up: the simulator is in this process, or is what answers on this machine.
+    /// Whether the answers are made up: the simulator is in this process, or is what answers on
+    /// this machine.
     pub(crate) fn is_simulated(&self) -> bool {
         self.simulator.is_some() || self.block_on(self.api.is_simulator())
     }
@@ -124,14 +155,19 @@ impl Connection {
     }
 
     fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().expect("the runtime goes with the connection")
+        self.runtime
+            .as_ref()
+            .expect("the runtime goes with the connection")
     }
 }
 
 impl Drop for Connection {
-    /// Ends the simulator, if there is one, and waits for nothing else: what counts is in the journal.
+    /// Ends the simulator, if there is one, and waits for nothing else: what counts is in the
+    /// journal.
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
         if let Some(simulator) = self.simulator.take() {
             runtime.block_on(simulator.stop());
         }
@@ -156,22 +192,39 @@ fn credential() -> Result<Credential, Failure> {
         return Ok(Credential::AuthToken(SecretString::from(token)));
     }
     let hint = match variable("ANTHROPIC_BASE_URL") {
-        Some(url) => format!("set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) for {url}; `rowmill sim` takes any text"),
-        None => "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or try the job for free with --simulate".to_owned(),
+        Some(url) => format!(
+            "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) for {url}; `rowmill \
+            sim` takes any text"
+        ),
+        None => "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or try the job for free with \
+            --simulate"
+            .to_owned(),
     };
-    Err(Failure::words(explain::CREDENTIALS, "there is no key", hint))
+    Err(Failure::words(
+        explain::CREDENTIALS,
+        "there is no key",
+        hint,
+    ))
 }
 
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    std::env::var(name)
+        .ok()
+        .map(|value| value.trim().to_owned())
+        .filter(|value| !value.is_empty())
 }
 
 fn environment(error: provider::Error) -> Failure {
     let hint = match &error {
         provider::Error::PlainHttp { .. } => "write ANTHROPIC_BASE_URL with `https://`",
         provider::Error::BaseUrl { .. } => "correct ANTHROPIC_BASE_URL",
-        provider::Error::HeaderLine { .. } => "write ANTHROPIC_CUSTOM_HEADERS as lines of `Name: value`",
-        _ => "see the environment variables ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and ANTHROPIC_CUSTOM_HEADERS",
+        provider::Error::HeaderLine { .. } => {
+            "write ANTHROPIC_CUSTOM_HEADERS as lines of `Name: value`"
+        }
+        _ => {
+            "see the environment variables ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and \
+             ANTHROPIC_CUSTOM_HEADERS"
+        }
     };
     Failure::words(explain::CHANGE, error.to_string(), hint)
 }

@@ -1,4 +1,5 @@
-//! `rowmill cost`: what all jobs of a state directory have spent, and what is reserved, by day, job, model or run.
+//! `rowmill cost`: what all jobs of a state directory have spent, and what is reserved, by day,
+//! job, model or run.
 
 use std::collections::BTreeMap;
 
@@ -32,13 +33,26 @@ struct Side {
     total: Group,
 }
 
-pub(crate) fn run(args: &Cost, common: &Common, catalog: &Catalog, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Cost,
+    common: &Common,
+    catalog: &Catalog,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     let ledger = Ledger::open_if_there(&common.state)?;
-    let entries = ledger.as_ref().map(Ledger::entries).transpose()?.unwrap_or_default();
+    let entries = ledger
+        .as_ref()
+        .map(Ledger::entries)
+        .transpose()?
+        .unwrap_or_default();
     let wanted = |entry: &&Entry| {
-        args.since.is_none_or(|since| entry.day >= since) && args.job.as_ref().is_none_or(|job| entry.job == *job)
+        args.since.is_none_or(|since| entry.day >= since)
+            && args.job.as_ref().is_none_or(|job| entry.job == *job)
     };
-    let (simulated, real): (Vec<&Entry>, Vec<&Entry>) = entries.iter().filter(wanted).partition(|entry| entry.simulated);
+    let (simulated, real): (Vec<&Entry>, Vec<&Entry>) = entries
+        .iter()
+        .filter(wanted)
+        .partition(|entry| entry.simulated);
     let by = args.by;
     let (real, simulated) = (side(&real, by, catalog), side(&simulated, by, catalog));
     if screen.json {
@@ -47,7 +61,10 @@ pub(crate) fn run(args: &Cost, common: &Common, catalog: &Catalog, screen: &Scre
         return Ok(explain::DONE);
     }
     if real.groups.is_empty() && simulated.groups.is_empty() {
-        screen.say(format!("the ledger of `{}` has nothing to show", common.state.display()));
+        screen.say(format!(
+            "the ledger of `{}` has nothing to show",
+            common.state.display()
+        ));
         return Ok(explain::DONE);
     }
     if !real.groups.is_empty() {
@@ -55,14 +72,20 @@ pub(crate) fn run(args: &Cost, common: &Common, catalog: &Catalog, screen: &Scre
     }
     if !simulated.groups.is_empty() {
         let gap = if real.groups.is_empty() { "" } else { "\n" };
-        screen.data(format!("{gap}{}", side_table(&simulated, &format!("{}, SIMULATED", by.as_str()))));
+        screen.data(format!(
+            "{gap}{}",
+            side_table(&simulated, &format!("{}, SIMULATED", by.as_str()))
+        ));
     }
     if by == By::Day {
         screen.say("days are those of UTC on which a batch was reserved, right before it was sent");
     }
     let unknown = real.total.unknown + simulated.total.unknown;
     if unknown > 0 {
-        screen.warn(format!("the cost of {} is unknown; it is in no sum", plural(unknown, "request", "requests")));
+        screen.warn(format!(
+            "the cost of {} is unknown; it is in no sum",
+            plural(unknown, "request", "requests")
+        ));
     }
     Ok(explain::DONE)
 }
@@ -95,10 +118,26 @@ impl Side {
 
     /// What was spent by the model that answered, all else by the model that was asked.
     fn by_model(&mut self, entry: &Entry, whole: &Group, catalog: &Catalog) {
-        let own = |id: &str| catalog.model(id).map_or_else(|| id.to_owned(), |(id, _)| id.to_owned());
-        self.group(own(&entry.model), &Group { spent_usd: Money::ZERO, ..whole.clone() });
+        let own = |id: &str| {
+            catalog
+                .model(id)
+                .map_or_else(|| id.to_owned(), |(id, _)| id.to_owned())
+        };
+        self.group(
+            own(&entry.model),
+            &Group {
+                spent_usd: Money::ZERO,
+                ..whole.clone()
+            },
+        );
         for (model, cost) in &entry.share.by_model {
-            self.group(own(model), &Group { spent_usd: cost.total(), ..Group::default() });
+            self.group(
+                own(model),
+                &Group {
+                    spent_usd: cost.total(),
+                    ..Group::default()
+                },
+            );
         }
     }
 }
@@ -127,10 +166,18 @@ fn side_table(side: &Side, name: &str) -> String {
             count(group.batches),
             count(group.requests),
             usd(group.spent_usd),
-            if group.reserved_usd == Money::ZERO { String::new() } else { usd(group.reserved_usd) },
+            if group.reserved_usd == Money::ZERO {
+                String::new()
+            } else {
+                usd(group.reserved_usd)
+            },
         ]
     };
-    let mut rows: Vec<Vec<String>> = side.groups.iter().map(|(name, group)| row(name, group)).collect();
+    let mut rows: Vec<Vec<String>> = side
+        .groups
+        .iter()
+        .map(|(name, group)| row(name, group))
+        .collect();
     if side.groups.len() > 1 {
         rows.push(row("all", &side.total));
     }
@@ -139,5 +186,6 @@ fn side_table(side: &Side, name: &str) -> String {
 
 /// A day as it is typed.
 pub(crate) fn day(text: &str) -> Result<Date, String> {
-    text.parse().map_err(|_| "write a day such as `2026-11-25`".to_owned())
+    text.parse()
+        .map_err(|_| "write a day such as `2026-11-25`".to_owned())
 }

@@ -21,7 +21,12 @@ const BITS_PER_SECOND: u64 = 20_000_000;
 pub(crate) fn report(outline: &Outline, source: &SourceSpec, screen: &Screen) -> String {
     let estimate = &outline.estimate;
     let mut parts = vec![rows_lines(outline, source).join("\n"), upload(outline)];
-    parts.extend(outline.sampled.iter().map(|sampling| labelled("sample", &sampled(sampling))));
+    parts.extend(
+        outline
+            .sampled
+            .iter()
+            .map(|sampling| labelled("sample", &sampled(sampling))),
+    );
     parts.push(String::new());
     parts.push(tokens(estimate));
     if !outline.cache.why.is_empty() {
@@ -31,7 +36,12 @@ pub(crate) fn report(outline: &Outline, source: &SourceSpec, screen: &Screen) ->
     parts.push(money(outline, screen));
     parts.push(String::new());
     let says = &estimate.says;
-    for (label, words) in [("low", &says.low), ("likely", &says.likely), ("high", &says.high), ("at most", &says.most)] {
+    for (label, words) in [
+        ("low", &says.low),
+        ("likely", &says.likely),
+        ("high", &says.high),
+        ("at most", &says.most),
+    ] {
         parts.push(labelled(label, words));
     }
     parts.push(labelled("known", &known(estimate)));
@@ -40,14 +50,29 @@ pub(crate) fn report(outline: &Outline, source: &SourceSpec, screen: &Screen) ->
 
 /// One line, for the beginning of a run.
 pub(crate) fn in_short(estimate: &Estimate) -> String {
-    let Bounds { low, likely, high, most } = estimate.total;
-    format!("cost       likely {} ({} to {}), at most {}", usd(likely), usd(low), usd(high), usd(most))
+    let Bounds {
+        low,
+        likely,
+        high,
+        most,
+    } = estimate.total;
+    format!(
+        "cost       likely {} ({} to {}), at most {}",
+        usd(likely),
+        usd(low),
+        usd(high),
+        usd(most)
+    )
 }
 
 fn upload(outline: &Outline) -> String {
     let batches = plural(outline.batches.len() as u64, "batch", "batches");
     let time = std::time::Duration::from_millis(outline.body_bytes * 8_000 / BITS_PER_SECOND);
-    format!("upload     {} in {batches}, {} at 20 Mbit/s", bytes(outline.body_bytes), duration(time))
+    format!(
+        "upload     {} in {batches}, {} at 20 Mbit/s",
+        bytes(outline.body_bytes),
+        duration(time)
+    )
 }
 
 fn tokens(estimate: &Estimate) -> String {
@@ -55,14 +80,26 @@ fn tokens(estimate: &Estimate) -> String {
     let tokens = &estimate.tokens;
     let shared = tokens.shared * n;
     let own = tokens.prompts.likely.saturating_sub(shared);
-    let line = |label: &str, all: u64| vec![label.to_owned(), count(all.div_ceil(n.max(1))), count(all)];
-    let lines = [line("shared part", shared), line("rows", own), line("answers", tokens.output.likely)];
-    let columns = [Column::Id("tokens"), Column::Number("per request"), Column::Number("in all")];
+    let line =
+        |label: &str, all: u64| vec![label.to_owned(), count(all.div_ceil(n.max(1))), count(all)];
+    let lines = [
+        line("shared part", shared),
+        line("rows", own),
+        line("answers", tokens.output.likely),
+    ];
+    let columns = [
+        Column::Id("tokens"),
+        Column::Number("per request"),
+        Column::Number("in all"),
+    ];
     table(&columns, lines)
 }
 
 fn money(outline: &Outline, screen: &Screen) -> String {
-    let columns = ["batch", "requests", "size", "low", "likely", "high", "at most"].map(Column::Number);
+    let columns = [
+        "batch", "requests", "size", "low", "likely", "high", "at most",
+    ]
+    .map(Column::Number);
     let row = |name: String, cut: &Cut, bounds: &Bounds| {
         let mut cells = vec![name, count(cut.requests.into()), bytes(cut.body_bytes)];
         cells.extend([bounds.low, bounds.likely, bounds.high, bounds.most].map(usd));
@@ -70,11 +107,18 @@ fn money(outline: &Outline, screen: &Screen) -> String {
     };
     let estimate = &outline.estimate;
     // Where rows are sampled, nobody knows which batch a row goes into.
-    let batches = if outline.sampled.is_none() { outline.batches.len() } else { 0 };
+    let batches = if outline.sampled.is_none() {
+        outline.batches.len()
+    } else {
+        0
+    };
     let listed = batches.min(LISTED);
     let pairs = outline.batches.iter().zip(&estimate.pieces).enumerate();
     let mut rows: Vec<Vec<String>> = if batches > 1 {
-        pairs.take(listed).map(|(i, (cut, bounds))| row(count(i as u64 + 1), cut, bounds)).collect()
+        pairs
+            .take(listed)
+            .map(|(i, (cut, bounds))| row(count(i as u64 + 1), cut, bounds))
+            .collect()
     } else {
         Vec::new()
     };
@@ -82,8 +126,17 @@ fn money(outline: &Outline, screen: &Screen) -> String {
     if left > 0 {
         rows.push(vec!["…".to_owned(); 7]);
     }
-    let mut all = vec!["all".to_owned(), count(outline.requests), bytes(outline.body_bytes)];
-    let Bounds { low, likely, high, most } = estimate.total;
+    let mut all = vec![
+        "all".to_owned(),
+        count(outline.requests),
+        bytes(outline.body_bytes),
+    ];
+    let Bounds {
+        low,
+        likely,
+        high,
+        most,
+    } = estimate.total;
     all.extend([low, likely, high, most].map(usd));
     rows.push(all);
     let text = table(&columns, rows);
@@ -95,11 +148,18 @@ fn money(outline: &Outline, screen: &Screen) -> String {
 
 /// What stands for the whole table, and how far that may be off.
 fn sampled(sampling: &Sampling) -> String {
-    let Sampling { rows, of, seed, off, .. } = sampling;
+    let Sampling {
+        rows,
+        of,
+        seed,
+        off,
+        ..
+    } = sampling;
     format!(
-        "{} of {} rows were rendered (seed {seed}), and all other figures are extrapolated from them, \"at most\" too; what all rows would \
-         give differs, in 95 of 100 samples, by no more than {} in prompt tokens, {} in answer tokens, {} in likely cost; all rows \
-         have a key, duplicate keys were not searched for",
+        "{} of {} rows were rendered (seed {seed}), and all other figures are extrapolated from \
+         them, \"at most\" too; what all rows would give differs, in 95 of 100 samples, by no more \
+         than {} in prompt tokens, {} in answer tokens, {} in likely cost; all rows have a key, \
+         duplicate keys were not searched for",
         count(*rows),
         count(*of),
         share(off.prompts),
@@ -111,25 +171,45 @@ fn sampled(sampling: &Sampling) -> String {
 /// What the figures rest on.
 fn known(estimate: &Estimate) -> String {
     let fit = match &estimate.fit.basis {
-        FitBasis::Constants => "tokens are guessed from letters; --calibrate 200 counts some rows, which is free".to_owned(),
+        FitBasis::Constants => {
+            "tokens are guessed from letters; --calibrate 200 counts some rows, which is free"
+                .to_owned()
+        }
         FitBasis::Counted { rows } => format!(
             "tokens were counted for {}, which leaves ±{} for all of them",
             plural(*rows, "row", "rows"),
             share(estimate.fit.off)
         ),
-        FitBasis::Learned { rows } => format!("tokens as billed for {} of earlier runs", plural(*rows, "row", "rows")),
+        FitBasis::Learned { rows } => format!(
+            "tokens as billed for {} of earlier runs",
+            plural(*rows, "row", "rows")
+        ),
     };
     let output = match &estimate.output_basis {
-        OutputBasis::Runs { rows, by_column, by_length, stale } => {
+        OutputBasis::Runs {
+            rows,
+            by_column,
+            by_length,
+            stale,
+        } => {
             let by = match (by_column, by_length) {
                 (Some(column), _) => format!(", by `{column}`"),
                 (None, true) => ", by the length of the prompt".to_owned(),
                 (None, false) => String::new(),
             };
-            let stale = if *stale { " (the prompt has changed since)" } else { "" };
-            format!("answers as in {} of earlier runs{by}{stale}", plural(*rows, "row", "rows"))
+            let stale = if *stale {
+                " (the prompt has changed since)"
+            } else {
+                ""
+            };
+            format!(
+                "answers as in {} of earlier runs{by}{stale}",
+                plural(*rows, "row", "rows")
+            )
         }
-        OutputBasis::Schema | OutputBasis::MaxTokens => "how long answers are is not known before the first run".to_owned(),
+        OutputBasis::Schema | OutputBasis::MaxTokens => {
+            "how long answers are is not known before the first run".to_owned()
+        }
     };
     format!("{fit}; {output}; prices of {}", estimate.priced_at)
 }
@@ -137,7 +217,12 @@ fn known(estimate: &Estimate) -> String {
 /// The report for a pull request.
 pub(crate) fn markdown(job: &str, outline: &Outline, source: &SourceSpec) -> String {
     let estimate = &outline.estimate;
-    let Bounds { low, likely, high, most } = estimate.total;
+    let Bounds {
+        low,
+        likely,
+        high,
+        most,
+    } = estimate.total;
     let mut lines = vec![
         format!("### rowmill plan: `{job}`"),
         String::new(),
@@ -156,9 +241,18 @@ pub(crate) fn markdown(job: &str, outline: &Outline, source: &SourceSpec) -> Str
     ];
     let n = estimate.requests;
     let tokens = &estimate.tokens;
-    let line = |label: &str, all: u64| format!("| {label} | {} | {} |", count(all.div_ceil(n.max(1))), count(all));
+    let line = |label: &str, all: u64| {
+        format!(
+            "| {label} | {} | {} |",
+            count(all.div_ceil(n.max(1))),
+            count(all)
+        )
+    };
     lines.push(line("tokens of the shared part", tokens.shared * n));
-    lines.push(line("tokens of the rows", tokens.prompts.likely.saturating_sub(tokens.shared * n)));
+    lines.push(line(
+        "tokens of the rows",
+        tokens.prompts.likely.saturating_sub(tokens.shared * n),
+    ));
     lines.push(line("tokens of the answers", tokens.output.likely));
     lines.push(format!(
         "| bytes in {} | | {} |",
@@ -167,14 +261,27 @@ pub(crate) fn markdown(job: &str, outline: &Outline, source: &SourceSpec) -> Str
     ));
     lines.push(String::new());
     let rows = rows_lines(outline, source);
-    lines.extend(rows.iter().map(|row| format!("- {}", row.trim_start_matches("rows").trim())));
-    lines.extend(outline.sampled.iter().map(|sampling| format!("- sample: {}", sampled(sampling))));
+    lines.extend(
+        rows.iter()
+            .map(|row| format!("- {}", row.trim_start_matches("rows").trim())),
+    );
+    lines.extend(
+        outline
+            .sampled
+            .iter()
+            .map(|sampling| format!("- sample: {}", sampled(sampling))),
+    );
     if !outline.cache.why.is_empty() {
         lines.push(format!("- cache: {}", outline.cache.why));
     }
     lines.push(format!("- {}", known(estimate)));
     let says = &estimate.says;
-    for (label, words) in [("low", &says.low), ("likely", &says.likely), ("high", &says.high), ("at most", &says.most)] {
+    for (label, words) in [
+        ("low", &says.low),
+        ("likely", &says.likely),
+        ("high", &says.high),
+        ("at most", &says.most),
+    ] {
         lines.push(format!("- {label}: {words}"));
     }
     lines.join("\n")
@@ -192,9 +299,16 @@ pub(crate) fn compared(comparison: &Comparison) -> String {
             format!("{sign}{} {}", usd(*money), cause.as_str())
         })
         .collect();
-    let causes = if causes.is_empty() { String::new() } else { format!(": {}", causes.join(", ")) };
+    let causes = if causes.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", causes.join(", "))
+    };
     match comparison.off {
         0 => format!("estimate   {}, as billed", usd(comparison.likely)),
-        _ => format!("estimate   {}; the bill is {off} {sign}{causes}", usd(comparison.likely)),
+        _ => format!(
+            "estimate   {}; the bill is {off} {sign}{causes}",
+            usd(comparison.likely)
+        ),
     }
 }

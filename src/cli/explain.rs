@@ -58,10 +58,15 @@ pub(crate) enum Failure {
     /// A step of the library stopped.
     Step(Error),
     /// Something only the command line knows: message, hint, exit code.
-    Words { message: String, hint: Option<String>, code: u8 },
+    Words {
+        message: String,
+        hint: Option<String>,
+        code: u8,
+    },
 }
 
-/// What the journal of the run that a command worked on says of sending. Together with the error it decides the exit code.
+/// What the journal of the run that a command worked on says of sending. Together with the error it
+/// decides the exit code.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent {
     /// The run's folder.
@@ -81,11 +86,15 @@ impl<E: Into<Error>> From<E> for Failure {
 impl Failure {
     /// A failure in words.
     pub(crate) fn words(code: u8, message: impl Into<String>, hint: impl Into<String>) -> Failure {
-        Failure::Words { message: message.into(), hint: Some(hint.into()).filter(|hint| !hint.is_empty()), code }
+        Failure::Words {
+            message: message.into(),
+            hint: Some(hint.into()).filter(|hint| !hint.is_empty()),
+            code,
+        }
     }
 
-    /// The exit code: the only place that decides it. That nothing was sent is said of what the journal says so of, never because of the
-    /// kind of an error.
+    /// The exit code: the only place that decides it. That nothing was sent is said of what the
+    /// journal says so of, never because of the kind of an error.
     pub(crate) fn code(&self, sent: &Sent) -> u8 {
         match self {
             Failure::Words { code, .. } if *code == CHANGE && sent.now => PROVIDER,
@@ -100,8 +109,13 @@ impl Failure {
             Failure::Words { message, .. } => message.clone(),
             Failure::Step(error) => {
                 let mut text = told(error);
-                if let (Some(run), true, false) = (&sent.run, sent.ever, says_what_was_sent(error)) {
-                    let _ = write!(text, "\n  what was sent is recorded in {}", shown(&run.display().to_string()));
+                if let (Some(run), true, false) = (&sent.run, sent.ever, says_what_was_sent(error))
+                {
+                    let _ = write!(
+                        text,
+                        "\n  what was sent is recorded in {}",
+                        shown(&run.display().to_string())
+                    );
                 }
                 text
             }
@@ -113,7 +127,8 @@ impl Failure {
         match self {
             Failure::Words { hint, .. } => hint.clone(),
             Failure::Step(error) if is_of_the_disk(error) && sent.ever => Some(
-                "make room or repair the disk, then run the same command again: what was sent is looked up, nothing is sent twice"
+                "make room or repair the disk, then run the same command again: what was sent is \
+                 looked up, nothing is sent twice"
                     .to_owned(),
             ),
             Failure::Step(Error::Provider { source, .. }) => Some(provider_hint(source, sent)),
@@ -124,7 +139,14 @@ impl Failure {
 
 /// Whether the message says already what became of what was sent.
 fn says_what_was_sent(error: &Error) -> bool {
-    matches!(error, Error::Provider { .. } | Error::Budget(_) | Error::Stopped(_) | Error::Changed { .. } | Error::Journal(_))
+    matches!(
+        error,
+        Error::Provider { .. }
+            | Error::Budget(_)
+            | Error::Stopped(_)
+            | Error::Changed { .. }
+            | Error::Journal(_)
+    )
 }
 
 /// Whether the file system is at fault, and not what is in the files.
@@ -136,7 +158,11 @@ fn is_of_the_disk(error: &Error) -> bool {
             | Error::Join(join::Error::Scratch(_) | join::Error::Read { .. })
             | Error::Batch(rowmill::batch::Error::Io { .. })
             | Error::Journal(journal::Error::Io { .. } | journal::Error::Broken { .. })
-            | Error::Ledger(ledger::Error::Sqlite { .. } | ledger::Error::Create { .. } | ledger::Error::Busy { .. })
+            | Error::Ledger(
+                ledger::Error::Sqlite { .. }
+                    | ledger::Error::Create { .. }
+                    | ledger::Error::Busy { .. }
+            )
     )
 }
 
@@ -144,7 +170,13 @@ fn exit_code(error: &Error, sent: &Sent) -> u8 {
     match error {
         Error::Bug(_) => BUG,
         Error::Interrupted => INTERRUPTED,
-        Error::Provider { source, .. } => match judge(Call::Create, source, u32::MAX, std::time::Duration::MAX, 0.0) {
+        Error::Provider { source, .. } => match judge(
+            Call::Create,
+            source,
+            u32::MAX,
+            std::time::Duration::MAX,
+            0.0,
+        ) {
             Verdict::StopCredentials => CREDENTIALS,
             _ => PROVIDER,
         },
@@ -165,12 +197,21 @@ fn exit_code(error: &Error, sent: &Sent) -> u8 {
 fn needs_a_change(error: &Error) -> bool {
     match error {
         Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => true,
-        Error::Journal(error) => !matches!(error, journal::Error::Io { .. } | journal::Error::Broken { .. }),
+        Error::Journal(error) => !matches!(
+            error,
+            journal::Error::Io { .. } | journal::Error::Broken { .. }
+        ),
         Error::Ledger(error) => {
             use ledger::Error::{Conflict, Edited, Newer, NotOurs};
-            matches!(error, Newer { .. } | NotOurs { .. } | Edited { .. } | Conflict { .. })
+            matches!(
+                error,
+                Newer { .. } | NotOurs { .. } | Edited { .. } | Conflict { .. }
+            )
         }
-        Error::Output(error) => !matches!(error, output::Error::Write { .. } | output::Error::Incomplete { .. }),
+        Error::Output(error) => !matches!(
+            error,
+            output::Error::Write { .. } | output::Error::Incomplete { .. }
+        ),
         Error::Job(_)
         | Error::Source(_)
         | Error::Request(_)
@@ -215,7 +256,15 @@ fn told(error: &Error) -> String {
         let _ = write!(text, "\n  {}", shown_to(standing, LONGEST));
     }
     if let Error::Refused(refused) = error {
-        let _ = write!(text, "\n  {}", if refused.nothing_was_sent { "nothing was sent" } else { &refused.standing });
+        let _ = write!(
+            text,
+            "\n  {}",
+            if refused.nothing_was_sent {
+                "nothing was sent"
+            } else {
+                &refused.standing
+            }
+        );
     }
     text
 }
@@ -230,26 +279,43 @@ pub(crate) fn with_causes(message: &str, mut cause: Option<&dyn std::error::Erro
     text
 }
 
-/// What an error says. What it says on further lines is indented, so that none of them can be taken for a line of ours.
+/// What an error says. What it says on further lines is indented, so that none of them can be taken
+/// for a line of ours.
 fn said(error: &dyn std::error::Error) -> String {
     let text = error.to_string();
     let mut lines = text.trim_end().lines();
     let first = shown_to(lines.next().unwrap_or_default(), LONGEST);
     let more: Vec<String> = lines.map(|line| shown_to(line, LONGEST)).collect();
     // All of them or none, so that what points to a column of another line still does.
-    let indent = if more.iter().all(|line| line.starts_with("  ")) { "" } else { "  " };
-    more.iter().fold(first, |text, line| format!("{text}\n{indent}{line}"))
+    let indent = if more.iter().all(|line| line.starts_with("  ")) {
+        ""
+    } else {
+        "  "
+    };
+    more.iter()
+        .fold(first, |text, line| format!("{text}\n{indent}{line}"))
 }
 
 fn told_rows(faults: &Faults) -> String {
     let mut text = String::new();
     if let Some((row, key, error)) = &faults.first_error {
         // Without key columns the row's number is its key, and said already.
-        let key = if *key == format!("row {}", row + 1) { String::new() } else { format!(" ({})", shown(key)) };
-        text = with_causes(&format!("cannot render row {}{key}", count(row + 1)), Some(error));
+        let key = if *key == format!("row {}", row + 1) {
+            String::new()
+        } else {
+            format!(" ({})", shown(key))
+        };
+        text = with_causes(
+            &format!("cannot render row {}{key}", count(row + 1)),
+            Some(error),
+        );
         if faults.not_rendered.count > 1 {
-            let _ =
-                write!(text, "\n  {} rows cannot be rendered: {}", count(faults.not_rendered.count), named(&faults.not_rendered));
+            let _ = write!(
+                text,
+                "\n  {} rows cannot be rendered: {}",
+                count(faults.not_rendered.count),
+                named(&faults.not_rendered)
+            );
             if faults.causes.list.len() > 1 {
                 let _ = write!(text, ", for different reasons");
                 causes(&faults.causes).iter().for_each(|line| {
@@ -259,11 +325,23 @@ fn told_rows(faults: &Faults) -> String {
         }
     }
     let column = shown(faults.key_column.as_deref().unwrap_or("key"));
-    for (tally, what) in [(&faults.null_keys, "null"), (&faults.empty_keys, "empty text")] {
+    for (tally, what) in [
+        (&faults.null_keys, "null"),
+        (&faults.empty_keys, "empty text"),
+    ] {
         if tally.count > 0 {
             let gap = if text.is_empty() { "" } else { "\n  " };
-            let noun = if tally.count == 1 { "row has" } else { "rows have" };
-            let _ = write!(text, "{gap}{} {noun} no key: `{column}` is {what} in {}", count(tally.count), named(tally));
+            let noun = if tally.count == 1 {
+                "row has"
+            } else {
+                "rows have"
+            };
+            let _ = write!(
+                text,
+                "{gap}{} {noun} no key: `{column}` is {what} in {}",
+                count(tally.count),
+                named(tally)
+            );
         }
     }
     text
@@ -271,15 +349,27 @@ fn told_rows(faults: &Faults) -> String {
 
 /// Which limit stands in the way, what is left of it, and who has used it up.
 fn told_short(short: &Short) -> String {
-    let Shortage { scope, limit, spent, reserved, by, .. } = &short.shortage;
-    let head = if short.is_under_way { "the rest of the run does" } else { "the run does" };
+    let Shortage {
+        scope,
+        limit,
+        spent,
+        reserved,
+        by,
+        ..
+    } = &short.shortage;
+    let head = if short.is_under_way {
+        "the rest of the run does"
+    } else {
+        "the run does"
+    };
     let words = match scope {
         Scope::Run => "for a run",
         Scope::Day => "for today, in UTC, over all jobs",
         Scope::Month => "for this month, in UTC, over all jobs",
     };
     let mut text = format!(
-        "{head} not fit into the budget {words}\n  `{}` is {}: {} spent, {} reserved for batches in flight, {} left",
+        "{head} not fit into the budget {words}\n  `{}` is {}: {} spent, {} reserved for batches \
+         in flight, {} left",
         limit_name(short),
         usd(*limit),
         usd(*spent),
@@ -295,12 +385,25 @@ fn told_short(short: &Short) -> String {
         usd(short.high)
     );
     if *scope != Scope::Run && !by.is_empty() {
-        let jobs: Vec<String> =
-            by.iter().map(|by| format!("{} {} spent, {} reserved", by.job, usd(by.spent), usd(by.reserved))).collect();
+        let jobs: Vec<String> = by
+            .iter()
+            .map(|by| {
+                format!(
+                    "{} {} spent, {} reserved",
+                    by.job,
+                    usd(by.spent),
+                    usd(by.reserved)
+                )
+            })
+            .collect();
         let _ = write!(text, "\n  by job: {}", jobs.join("; "));
     }
     if short.is_under_way {
-        let _ = write!(text, "\n  what was sent is recorded in {}", short.run.display());
+        let _ = write!(
+            text,
+            "\n  what was sent is recorded in {}",
+            short.run.display()
+        );
     } else {
         text.push_str("\n  nothing was sent");
     }
@@ -324,8 +427,8 @@ fn short_hint(short: &Short) -> String {
         Scope::Month => ", wait for the next month in UTC",
     };
     format!(
-        "raise `{}`{wait}, take fewer rows with --limit, or have the batches that fit sent with `budget.on_limit = \"partial\"` \
-         and a smaller `batch.max_requests`; then `rowmill run {}`",
+        "raise `{}`{wait}, take fewer rows with --limit, or have the batches that fit sent with \
+         `budget.on_limit = \"partial\"` and a smaller `batch.max_requests`; then `rowmill run {}`",
         limit_name(short),
         short.run.display()
     )
@@ -334,15 +437,22 @@ fn short_hint(short: &Short) -> String {
 /// The way out where a ledger cannot be used.
 fn ledger_hint(error: &ledger::Error) -> Option<String> {
     Some(match error {
-        ledger::Error::Newer { .. } => "use the version of rowmill that wrote it, or a newer one".to_owned(),
+        ledger::Error::Newer { .. } => {
+            "use the version of rowmill that wrote it, or a newer one".to_owned()
+        }
         ledger::Error::NotOurs { path } | ledger::Error::Edited { path, .. } => format!(
-            "put it back from a copy, or move `{}` away: a new one is begun, which knows of the runs that are gone on with, and no budget \
-             counts what others spent before. Nothing was sent now",
+            "put it back from a copy, or move `{}` away: a new one is begun, which knows of the \
+             runs that are gone on with, and no budget counts what others spent before. Nothing \
+             was sent now",
             path.display()
         ),
-        ledger::Error::Conflict { .. } => "a copy of the run has sent it, or the run's journal was put back from a copy: put the newest \
-                                           journal back, or give the run up with `rowmill cancel RUN --abandon`. Nothing was sent now"
-            .to_owned(),
+        ledger::Error::Conflict { .. } => {
+            "a copy of the run has sent it, or the run's journal was \
+                                           put back from a copy: put the newest journal back, or \
+                                           give the run up with `rowmill cancel RUN --abandon`. \
+                                           Nothing was sent now"
+                .to_owned()
+        }
         ledger::Error::Busy { .. } => "run the same command again; nothing was sent now".to_owned(),
         _ => return None,
     })
@@ -354,14 +464,24 @@ fn told_stopped(stopped: &Stopped) -> String {
         let _ = write!(text, "\n  {}", shown_to(line, LONGEST));
     }
     let requests = super::screen::plural(stopped.requests, "request was", "requests were");
-    let _ = write!(text, "\n  {requests} not sent; what came back is in {}", stopped.results.display());
+    let _ = write!(
+        text,
+        "\n  {requests} not sent; what came back is in {}",
+        stopped.results.display()
+    );
     text
 }
 
 fn told_shared(shared: &SharedKeys) -> String {
-    let mut text = format!("row key is not unique\n  {} keys are shared by several rows", count(shared.keys));
+    let mut text = format!(
+        "row key is not unique\n  {} keys are shared by several rows",
+        count(shared.keys)
+    );
     for (key, rows) in &shared.first {
-        let tally = Tally { count: rows.len() as u64, first: rows.clone() };
+        let tally = Tally {
+            count: rows.len() as u64,
+            first: rows.clone(),
+        };
         let _ = write!(text, "\n  {}: {}", shown(key), named(&tally));
     }
     text
@@ -375,11 +495,20 @@ pub(crate) fn causes(causes: &Causes) -> Vec<String> {
         .iter()
         .map(|cause| match cause.rows.count {
             1 => format!("{}: {}", named(&cause.rows), visible(&cause.why)),
-            rows => format!("{} rows, {}: {}", count(rows), named(&cause.rows), visible(&cause.why)),
+            rows => format!(
+                "{} rows, {}: {}",
+                count(rows),
+                named(&cause.rows),
+                visible(&cause.why)
+            ),
         })
         .collect();
     if causes.more.count > 0 {
-        lines.push(format!("{} more rows, {}, for other reasons", count(causes.more.count), named(&causes.more)));
+        lines.push(format!(
+            "{} more rows, {}, for other reasons",
+            count(causes.more.count),
+            named(&causes.more)
+        ));
     }
     lines
 }
@@ -398,78 +527,118 @@ fn named(tally: &Tally) -> String {
 fn hint(error: &Error) -> Option<String> {
     let text = match error {
         Error::Job(job::Error::Parse { nearest, .. }) => did_you_mean(nearest.as_ref()?),
-        Error::UnknownModel { nearest, .. } if !nearest.is_empty() => format!("did you mean `{}`?", nearest.join("`, `")),
-        Error::UnknownModel { .. } => "docs/models.md lists the models this version knows".to_owned(),
+        Error::UnknownModel { nearest, .. } if !nearest.is_empty() => {
+            format!("did you mean `{}`?", nearest.join("`, `"))
+        }
+        Error::UnknownModel { .. } => {
+            "docs/models.md lists the models this version knows".to_owned()
+        }
         Error::RetiredModel { .. } => "change `request.model` in the job file".to_owned(),
         Error::Budget(short) => short_hint(short),
         Error::Ledger(error) => return ledger_hint(error),
         Error::NoPrice(_) => {
-            "give it prices in a file named with --models (docs/models.md), or choose a model that `rowmill prices` lists"
+            "give it prices in a file named with --models (docs/models.md), or choose a model that \
+             `rowmill prices` lists"
                 .to_owned()
         }
         Error::Request(request::Error::Template(error)) => return template_hint(error),
-        Error::Request(request::Error::Schema { path, can_be_lowered: true, .. }) => format!(
-            "`request.schema = {{ file = \"{}\", lower = true }}` sends all of this as words in the descriptions, and checks the answers here",
+        Error::Request(request::Error::Schema {
+            path,
+            can_be_lowered: true,
+            ..
+        }) => format!(
+            "`request.schema = {{ file = \"{}\", lower = true }}` sends all of this as words in \
+             the descriptions, and checks the answers here",
             path.display()
         ),
-        Error::Keys(request::keys::Error::UnknownColumn { columns, .. }) if is_one_line(columns) => ONE_COLUMN.to_owned(),
+        Error::Keys(request::keys::Error::UnknownColumn { columns, .. })
+            if is_one_line(columns) =>
+        {
+            ONE_COLUMN.to_owned()
+        }
         Error::Keys(request::keys::Error::UnknownColumn { nearest, .. })
-        | Error::Source(source::Error::UnknownColumn { nearest, .. }) => did_you_mean(nearest.as_ref()?),
-        Error::Source(source::Error::Unsupported { path, what }) => unsupported_source_hint(path, what),
-        Error::Output(output::Error::NotSupported { what, .. }) => unsupported_output_hint(what).to_owned(),
+        | Error::Source(source::Error::UnknownColumn { nearest, .. }) => {
+            did_you_mean(nearest.as_ref()?)
+        }
+        Error::Source(source::Error::Unsupported { path, what }) => {
+            unsupported_source_hint(path, what)
+        }
+        Error::Output(output::Error::NotSupported { what, .. }) => {
+            unsupported_output_hint(what).to_owned()
+        }
         Error::Source(error) => return source_hint(error).map(str::to_owned),
-        Error::Job(job::Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        Error::Job(job::Error::Read { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
             "`rowmill init DATA` writes a job file for a data file".to_owned()
         }
         Error::DuplicateKeys(shared) => {
             let columns = shared.columns.join("`, `");
-            format!("add a column to `key.columns` (now `{columns}`), or set `key.on_duplicate` to \"number\" or \"first\"")
+            format!(
+                "add a column to `key.columns` (now `{columns}`), or set `key.on_duplicate` to \
+                \"number\" or \"first\""
+            )
         }
         Error::Rows(faults) if faults.first_error.is_some() => {
-            "mend the template, the cell or its file, or set `request.on_row_error = \"skip\"` to set such rows aside as `unsent`"
+            "mend the template, the cell or its file, or set `request.on_row_error = \"skip\"` to \
+             set such rows aside as `unsent`"
                 .to_owned()
         }
         Error::Stopped(stopped) => format!(
-            "mend the job, give this run up with `rowmill cancel {0} --abandon` and start anew; or send the rest all the same: \
-             `rowmill run {0} --ignore-canary`",
+            "mend the job, give this run up with `rowmill cancel {0} --abandon` and start anew; or \
+             send the rest all the same: `rowmill run {0} --ignore-canary`",
             stopped.run.display()
         ),
-        Error::Rows(_) => "choose key columns that every row has, or leave such rows out with `source.where`".to_owned(),
+        Error::Rows(_) => "choose key columns that every row has, or leave such rows out with \
+            `source.where`"
+            .to_owned(),
         Error::NotUploaded { .. } => {
-            "`rowmill run` uploads them before it plans; a dry run uploads nothing, so it can neither count nor keep such requests".to_owned()
+            "`rowmill run` uploads them before it plans; a dry run uploads nothing, so it can \
+             neither count nor keep such requests"
+                .to_owned()
         }
         Error::Refused(refused) => refused_hint(refused),
         Error::Journal(journal::Error::Locked { .. }) => {
             "wait until it is done, or end that process; its work is not lost".to_owned()
         }
-        Error::Journal(journal::Error::NoRun { .. }) => "`rowmill status` lists the runs".to_owned(),
+        Error::Journal(journal::Error::NoRun { .. }) => {
+            "`rowmill status` lists the runs".to_owned()
+        }
         Error::Journal(error) => error.way_out()?.to_owned(),
         Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => {
-            "put the file back from a copy; what was sent from it can still be fetched and joined by hand from `results/`"
+            "put the file back from a copy; what was sent from it can still be fetched and joined \
+             by hand from `results/`"
                 .to_owned()
         }
         Error::Changed { run, .. } => format!(
-            "finish the old run with `rowmill run {0}`, or give it up with `rowmill cancel {0} --abandon` and start anew",
+            "finish the old run with `rowmill run {0}`, or give it up with `rowmill cancel {0} \
+             --abandon` and start anew",
             run.display()
         ),
         Error::Abandoned { run } => format!(
-            "`rowmill collect {}` fetches what it sent; `rowmill run` with the job file starts a new run",
+            "`rowmill collect {}` fetches what it sent; `rowmill run` with the job file starts a \
+             new run",
             run.display()
         ),
         Error::RunGone { run, state, .. } => format!(
-            "put its folder back in `{}` and resume it; if it is gone for good, `rowmill cancel {run} --abandon` gives it up, and the \
-             job can start again, which pays its rows again",
+            "put its folder back in `{}` and resume it; if it is gone for good, `rowmill cancel \
+             {run} --abandon` gives it up, and the job can start again, which pays its rows again",
             state.display()
         ),
         Error::SoundJournal { run } => format!("`rowmill run {}` resumes it", run.display()),
         Error::AlteredResults { .. } | Error::MissingResults { .. } => {
-            "put the file back from a copy; what it holds was paid for, and nothing was sent or written now".to_owned()
+            "put the file back from a copy; what it holds was paid for, and nothing was sent or \
+             written now"
+                .to_owned()
         }
-        Error::OutputIsInput { .. } => "write the output to another place with `output.path`; if it is the output of an earlier run, let \
-                                        `source.path` pass it over"
+        Error::OutputIsInput { .. } => "write the output to another place with `output.path`; if \
+                                        it is the output of an earlier run, let `source.path` pass \
+                                        it over"
             .to_owned(),
         Error::Interrupted => "run the same command again; nothing is sent twice".to_owned(),
-        Error::OtherOrigin { .. } => "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned(),
+        Error::OtherOrigin { .. } => {
+            "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned()
+        }
         _ => return None,
     };
     Some(text)
@@ -479,7 +648,8 @@ fn did_you_mean(name: &str) -> String {
     format!("did you mean `{name}`?")
 }
 
-const ONE_COLUMN: &str = "the whole header was read as one column: tell what stands between the cells with `source.delimiter`";
+const ONE_COLUMN: &str = "the whole header was read as one column: tell what stands between the \
+    cells with `source.delimiter`";
 
 /// Whether the only column looks like a header that was not taken apart.
 fn is_one_line(columns: &[String]) -> bool {
@@ -488,11 +658,15 @@ fn is_one_line(columns: &[String]) -> bool {
 
 fn template_hint(error: &template::Error) -> Option<String> {
     match error {
-        template::Error::UnknownColumn { columns, .. } if is_one_line(columns) => Some(ONE_COLUMN.to_owned()),
+        template::Error::UnknownColumn { columns, .. } if is_one_line(columns) => {
+            Some(ONE_COLUMN.to_owned())
+        }
         template::Error::UnknownColumn { nearest, .. }
         | template::Error::NoColumn { nearest, .. }
         | template::Error::UnknownFilter { nearest, .. } => nearest.as_deref().map(did_you_mean),
-        template::Error::SystemVariable { .. } => Some("move it to a message, which is rendered for each row".to_owned()),
+        template::Error::SystemVariable { .. } => {
+            Some("move it to a message, which is rendered for each row".to_owned())
+        }
         _ => None,
     }
 }
@@ -504,51 +678,70 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
             "pipe the rows in again; a run is resumed without them by its folder or id"
         }
         E::CellCount { .. } => {
-            "fix the line, or say how the file is written with `source.delimiter`, `source.quote`, `source.escape`, `source.comment` or \
-             `source.skip_lines`"
+            "fix the line, or say how the file is written with `source.delimiter`, `source.quote`, \
+             `source.escape`, `source.comment` or `source.skip_lines`"
         }
         E::Quote { escape: true, .. } | E::AfterQuote { escape: true, .. } => {
-            "set `source.escape = \"\\\\\"` where a backslash stands before quotation marks inside cells, as Spark writes them, or \
-             `source.quote = \"\"` where they are ordinary characters"
+            "set `source.escape = \"\\\\\"` where a backslash stands before quotation marks inside \
+             cells, as Spark writes them, or `source.quote = \"\"` where they are ordinary \
+             characters"
         }
-        E::Quote { .. } => "close the quotation mark, or set `source.quote = \"\"` where it is an ordinary character",
+        E::Quote { .. } => {
+            "close the quotation mark, or set `source.quote = \"\"` where it is an ordinary \
+             character"
+        }
         E::AfterQuote { .. } => {
-            "set `source.quote = \"\"` where quotation marks are ordinary characters, or `source.escape = \"\\\\\"` where a backslash \
-             stands before those inside cells; otherwise double them in the file"
+            "set `source.quote = \"\"` where quotation marks are ordinary characters, or \
+             `source.escape = \"\\\\\"` where a backslash stands before those inside cells; \
+             otherwise double them in the file"
         }
         E::ColumnUnnamed { .. } | E::ColumnTwice { .. } | E::NamesCount { .. } => {
-            "in CSV and TSV, `source.names = [\"id\", \"text\"]` names all columns, in the order of the file; in other formats, write the \
-             file with a different name for each column"
+            "in CSV and TSV, `source.names = [\"id\", \"text\"]` names all columns, in the order \
+             of the file; in other formats, write the file with a different name for each column"
         }
         E::HeadersDiffer { .. } => "narrow `source.path` down to files of one header",
         E::CellTooLarge { .. } | E::TooLong { .. } => {
-            "raise `source.max_cell_bytes` if the file is meant to be so (a row may have four times as much), or see whether a quotation \
-             mark or a line break is missing"
+            "raise `source.max_cell_bytes` if the file is meant to be so (a row may have four \
+             times as much), or see whether a quotation mark or a line break is missing"
         }
         E::NotAFile { .. } => {
-            "name an ordinary file; rows from another program are read with `source.path = \"-\"`, as in `program | rowmill run job.toml`"
+            "name an ordinary file; rows from another program are read with `source.path = \"-\"`, \
+             as in `program | rowmill run job.toml`"
         }
-        E::JsonArray { .. } => "write one object a line, as with `jq -c '.[]' rows.json > rows.jsonl`",
-        E::Json { line: 1, problem, .. } if problem.starts_with("EOF while parsing an object") => {
+        E::JsonArray { .. } => {
+            "write one object a line, as with `jq -c '.[]' rows.json > rows.jsonl`"
+        }
+        E::Json {
+            line: 1, problem, ..
+        } if problem.starts_with("EOF while parsing an object") => {
             "write one object a line, as with `jq -c . rows.json > rows.jsonl`"
         }
-        E::NotUtf8 { .. } => "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\"",
+        E::NotUtf8 { .. } => {
+            "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\""
+        }
         E::Corrupt { .. } | E::RowCount { .. } => {
-            "the file is damaged or written wrongly; make it anew, or set `source.format` if it is of another"
+            "the file is damaged or written wrongly; make it anew, or set `source.format` if it is \
+             of another"
         }
         E::TooLarge { .. } => {
-            "raise `source.max_cell_bytes` if the file is meant to be so, or leave the column out: name the columns to keep in \
-             `output.columns`, and use it in no prompt, key or expression"
+            "raise `source.max_cell_bytes` if the file is meant to be so, or leave the column out: \
+             name the columns to keep in `output.columns`, and use it in no prompt, key or \
+             expression"
         }
         E::Unreadable { .. } => {
-            "leave the column out: name the columns to keep in `output.columns`, and use it in no prompt, key or expression"
+            "leave the column out: name the columns to keep in `output.columns`, and use it in no \
+             prompt, key or expression"
         }
         E::UnknownFormat { .. } | E::StdinFormat => {
             "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\""
         }
         E::Changed { .. } => "run it again when nothing writes to the file any more",
-        E::MixedFormats { .. } => "narrow `source.path` down to the files of one format, such as `data/*.csv`",
-        E::Cell { .. } => "mend the cell, or leave the column as text: take it out of `source.columns`",
+        E::MixedFormats { .. } => {
+            "narrow `source.path` down to the files of one format, such as `data/*.csv`"
+        }
+        E::Cell { .. } => {
+            "mend the cell, or leave the column as text: take it out of `source.columns`"
+        }
         _ => return None,
     })
 }
@@ -557,7 +750,9 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
 fn unsupported_source_hint(path: &str, what: &source::Unsupported) -> String {
     use source::Unsupported as U;
     match what {
-        U::Address { scheme } if scheme == "file" => "write the path alone, without `file://`".to_owned(),
+        U::Address { scheme } if scheme == "file" => {
+            "write the path alone, without `file://`".to_owned()
+        }
         U::Address { scheme } => {
             let copy = match scheme.as_str() {
                 "s3" | "s3a" | "s3n" => format!("aws s3 cp {path} -"),
@@ -565,15 +760,22 @@ fn unsupported_source_hint(path: &str, what: &source::Unsupported) -> String {
                 "http" | "https" | "ftp" => format!("curl -fsSL {path}"),
                 _ => "a program that reads it".to_owned(),
             };
-            let copy = if copy.contains(' ') && !copy.starts_with("a program") { format!("`{copy}`") } else { copy };
+            let copy = if copy.contains(' ') && !copy.starts_with("a program") {
+                format!("`{copy}`")
+            } else {
+                copy
+            };
             format!(
-                "copy the file to this machine first, or set `source.path = \"-\"` with `source.format` and pipe it in from {copy}"
+                "copy the file to this machine first, or set `source.path = \"-\"` with \
+                 `source.format` and pipe it in from {copy}"
             )
         }
         U::Spreadsheet => "save the sheet as CSV (UTF-8), and name that file".to_owned(),
         U::Archive => "unpack it, and name the files in it".to_owned(),
         U::Compression => "unpack it, or pack it with gzip or zstd".to_owned(),
-        _ => "write the table as Parquet, CSV or JSON Lines, as DuckDB does with `COPY … TO 'rows.parquet'`".to_owned(),
+        _ => "write the table as Parquet, CSV or JSON Lines, as DuckDB does with `COPY … TO \
+            'rows.parquet'`"
+            .to_owned(),
     }
 }
 
@@ -583,7 +785,9 @@ fn unsupported_output_hint(what: &source::Unsupported) -> &'static str {
     match what {
         U::Address { scheme } if scheme == "file" => "write the path alone, without `file://`",
         U::Address { .. } => "name a file of this machine, and copy it there when the run is done",
-        U::Spreadsheet => "name a `.csv` file, which spreadsheet programs open; see `output.escape_formulas`",
+        U::Spreadsheet => {
+            "name a `.csv` file, which spreadsheet programs open; see `output.escape_formulas`"
+        }
         _ => "name a file that ends in `.parquet`, `.csv`, `.tsv`, `.jsonl` or `.arrow`",
     }
 }
@@ -591,29 +795,42 @@ fn unsupported_output_hint(what: &source::Unsupported) -> &'static str {
 /// The way out where the provider does not take a batch as it is.
 fn refused_hint(refused: &RefusedBatch) -> String {
     let what = match (refused.source.status, refused.requests) {
-        (Some(413), 1) => "shorten this row or leave it out with `source.where`: its request alone is too large for the provider",
+        (Some(413), 1) => {
+            "shorten this row or leave it out with `source.where`: its request alone is too large \
+             for the provider"
+        }
         _ => "change the job as the provider says",
     };
     if refused.nothing_was_sent {
-        return format!("{what}, then run the same command again: the run is planned again, since nothing was sent");
+        return format!(
+            "{what}, then run the same command again: the run is planned again, since nothing was \
+             sent"
+        );
     }
     let run = refused.run.display();
     format!(
-        "{what} for the rows that were not sent: `rowmill cancel {run}` withdraws them here, `rowmill collect {run}` fetches what was accepted"
+        "{what} for the rows that were not sent: `rowmill cancel {run}` withdraws them here, \
+         `rowmill collect {run}` fetches what was accepted"
     )
 }
 
 fn provider_hint(error: &rowmill::provider::ApiError, sent: &Sent) -> String {
     match judge(Call::Create, error, 0, std::time::Duration::ZERO, 0.0) {
-        Verdict::StopCredentials => "check the key in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and what it may do".to_owned(),
-        Verdict::StopSpend => "raise the spend limit or add credit, then run the same command again".to_owned(),
+        Verdict::StopCredentials => "check the key in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, \
+            and what it may do"
+            .to_owned(),
+        Verdict::StopSpend => {
+            "raise the spend limit or add credit, then run the same command again".to_owned()
+        }
         Verdict::StopAccount => account_hint(error.code.as_deref()).to_owned(),
         // What was asked for without sending anything says nothing of the requests.
         Verdict::Fail if error.call != Call::Create.name() => {
             "run the same command again; what was accepted is kept, and not sent again".to_owned()
         }
         Verdict::Fail if error.status == Some(400) && sent.ever => {
-            "the provider does not take a request as it is; what was accepted before is kept, and not sent again".to_owned()
+            "the provider does not take a request as it is; what was accepted before is kept, and \
+             not sent again"
+                .to_owned()
         }
         Verdict::Fail if error.status == Some(400) => {
             "the provider does not take the request as it is; nothing was sent".to_owned()
@@ -622,17 +839,24 @@ fn provider_hint(error: &rowmill::provider::ApiError, sent: &Sent) -> String {
     }
 }
 
-/// What to do about an organization or workspace that is switched off: it is neither the job's fault nor the key's.
+/// What to do about an organization or workspace that is switched off: it is neither the job's
+/// fault nor the key's.
 fn account_hint(code: Option<&str>) -> &'static str {
     match code {
-        Some("cmek_key_disabled") => "enable the workspace's encryption key again, then run the same command again",
+        Some("cmek_key_disabled") => {
+            "enable the workspace's encryption key again, then run the same command again"
+        }
         Some("cmek_key_network_blocked") => {
             "let the provider reach the workspace's encryption key, then run the same command again"
         }
         Some("workspace_human_review_disabled") => {
-            "use a key of a workspace that has Human Review on, or turn it on, then run the same command again"
+            "use a key of a workspace that has Human Review on, or turn it on, then run the same \
+             command again"
         }
-        _ => "the organization is on hold at the provider; appeal there, then run the same command again",
+        _ => {
+            "the organization is on hold at the provider; appeal there, then run the same command \
+             again"
+        }
     }
 }
 
@@ -648,11 +872,27 @@ mod tests {
             ("workspace_human_review_disabled", "Human Review"),
             ("organization_on_hold", "appeal"),
         ] {
-            let refused = ApiError::new("create batch", "invalid_request_error", "no", Delivery::Refused);
-            let source = ApiError { status: Some(400), code: Some(code.to_owned()), ..refused };
+            let refused = ApiError::new(
+                "create batch",
+                "invalid_request_error",
+                "no",
+                Delivery::Refused,
+            );
+            let source = ApiError {
+                status: Some(400),
+                code: Some(code.to_owned()),
+                ..refused
+            };
             let hint = provider_hint(&source, &Sent::default());
-            assert!(hint.contains(words) && !hint.contains("ANTHROPIC_API_KEY"), "{hint}");
-            let error = Error::Provider { doing: "x".to_owned(), source: Box::new(source), standing: "y".to_owned() };
+            assert!(
+                hint.contains(words) && !hint.contains("ANTHROPIC_API_KEY"),
+                "{hint}"
+            );
+            let error = Error::Provider {
+                doing: "x".to_owned(),
+                source: Box::new(source),
+                standing: "y".to_owned(),
+            };
             assert_eq!(exit_code(&error, &Sent::default()), PROVIDER, "{code}");
         }
     }

@@ -17,20 +17,40 @@ use super::screen::Screen;
 use super::summary;
 use super::target::{Target, run_of};
 
-pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Args,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
     let job = match (&args.job, Target::find(&args.target, &common.state)?) {
         (Some(path), _) => Some(JobFile::read(path)?),
         (None, Target::Job(file)) => Some(*file),
         (None, Target::Run(_)) => None,
     };
-    let (mut run, notes) = Run::open(&folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
+    let (mut run, notes) = Run::open(
+        &folder,
+        Timestamp::now(),
+        &Way::as_it_is(catalog).means(&common.state),
+    )?;
     screen.works_on(&run);
     notes.iter().for_each(|note| screen.warn(note));
     if !run.state().is_collected() {
-        let message = format!("the run `{}` is not finished: not all of its answers are there", folder.display());
-        let verb = if run.state().abandoned().is_some() { "collect" } else { "run" };
-        return Err(Failure::words(explain::CHANGE, message, format!("`rowmill {verb} {}` finishes it", folder.display())));
+        let message = format!(
+            "the run `{}` is not finished: not all of its answers are there",
+            folder.display()
+        );
+        let verb = if run.state().abandoned().is_some() {
+            "collect"
+        } else {
+            "run"
+        };
+        return Err(Failure::words(
+            explain::CHANGE,
+            message,
+            format!("`rowmill {verb} {}` finishes it", folder.display()),
+        ));
     }
     if run.may_fetch_more(Timestamp::now()) {
         fetch_more(&mut run, common, catalog, screen);
@@ -53,18 +73,23 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
     };
     match done? {
         Export::Done(done) => summary::show(&run, &done, screen),
-        Export::Healable(_) => Err(Error::Bug("rows were to be sent again, and nobody asked for that".to_owned()).into()),
+        Export::Healable(_) => Err(Error::Bug(
+            "rows were to be sent again, and nobody asked for that".to_owned(),
+        )
+        .into()),
     }
 }
 
-/// Fetches results that are not all here, where the provider can be reached; what is here is exported in any case.
+/// Fetches results that are not all here, where the provider can be reached; what is here is
+/// exported in any case.
 fn fetch_more(run: &mut Run, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) {
     let fetched = connect(run, &common.state, Way::as_it_is(catalog), screen)
         .and_then(|connection| Ok(look_once(run, &connection, screen)?));
     if fetched.is_err() {
         let folder = run.folder().display();
         screen.warn(format!(
-            "results that the provider may still have could not be fetched; `rowmill collect {folder}` tries again"
+            "results that the provider may still have could not be fetched; `rowmill collect \
+             {folder}` tries again"
         ));
     }
 }

@@ -1,4 +1,5 @@
-//! `rowmill init`: looks at a data file, writes a commented job file and a template that run as they are.
+//! `rowmill init`: looks at a data file, writes a commented job file and a template that run as
+//! they are.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,15 +17,21 @@ use super::explain::{self, Failure};
 use super::layout::Column;
 use super::screen::{Screen, count, table};
 
-/// So many rows are looked at: enough to tell a key from a category, few enough to be quick on any table.
+/// So many rows are looked at: enough to tell a key from a category, few enough to be quick on any
+/// table.
 const ROWS: u64 = 200_000;
 
 /// Texts that often stand for a missing value.
-const NULLS: [&str; 10] = ["NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan", "\\N", "#N/A"];
+const NULLS: [&str; 10] = [
+    "NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan", "\\N", "#N/A",
+];
 
 pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
     let name = job_name(&args.data);
-    let job = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.toml")));
+    let job = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("{name}.toml")));
     let template = job.with_extension("j2");
     for file in [&job, &template] {
         if file.exists() && !args.force {
@@ -35,11 +42,21 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
             ));
         }
     }
-    let spec = SourceSpec { path: Paths::One(args.data.display().to_string()), limit: Some(ROWS), ..SourceSpec::default() };
+    let spec = SourceSpec {
+        path: Paths::One(args.data.display().to_string()),
+        limit: Some(ROWS),
+        ..SourceSpec::default()
+    };
     let look = Look::at(spec)?;
     let mut output = output_spec(&look.schema, &format!("{name}_out.parquet"));
     if !look.unread.is_empty() && output.columns == KeptColumns::All {
-        output.columns = KeptColumns::Named(look.schema.fields().iter().map(|field| field.name().clone()).collect());
+        output.columns = KeptColumns::Named(
+            look.schema
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect(),
+        );
     }
     let suggestion = look.suggestion();
     let draft = Draft {
@@ -53,7 +70,9 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
     };
     write(&job, &draft.job_text())?;
     write(&template, &template_text(&suggestion, &look))?;
-    look.warnings().iter().for_each(|warning| screen.warn(warning));
+    look.warnings()
+        .iter()
+        .for_each(|warning| screen.warn(warning));
     if screen.json {
         screen.json(&serde_json::json!({
             "job": job, "template": template, "key": suggestion.key, "text": suggestion.text, "rows": look.profile.rows,
@@ -64,7 +83,8 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
     screen.lines(profile_table(&look.profile));
     screen.data(format!("{}\n{}", job.display(), template.display()));
     screen.say(format!(
-        "next: edit the template, then\n  rowmill preview {0} -n 3\n  rowmill check {0}\n  rowmill run {0} --simulate",
+        "next: edit the template, then\n  rowmill preview {0} -n 3\n  rowmill check {0}\n  rowmill \
+         run {0} --simulate",
         job.display()
     ));
     Ok(explain::DONE)
@@ -90,11 +110,18 @@ impl Look {
     fn at(mut spec: SourceSpec) -> Result<Look, Failure> {
         let here = Path::new(".");
         let mut opened = Source::open(&spec, here);
-        if let Some(delimiter) = opened.as_ref().ok().and_then(|source| delimiter(&spec, source)) {
+        if let Some(delimiter) = opened
+            .as_ref()
+            .ok()
+            .and_then(|source| delimiter(&spec, source))
+        {
             spec.delimiter = Some(delimiter);
             opened = Source::open(&spec, here);
         }
-        if matches!(opened, Err(source::Error::ColumnUnnamed { .. } | source::Error::ColumnTwice { .. })) {
+        if matches!(
+            opened,
+            Err(source::Error::ColumnUnnamed { .. } | source::Error::ColumnTwice { .. })
+        ) {
             spec.names = repaired_names(&spec).unwrap_or_default();
         }
         let error = match Look::with(&spec) {
@@ -102,15 +129,27 @@ impl Look {
             Err(error) => error,
         };
         let tries = match &error {
-            source::Error::AfterQuote { escape: true, .. } | source::Error::Quote { escape: true, .. } => {
-                vec![SourceSpec { escape: Some('\\'), ..spec.clone() }, without_quotes(&spec)]
+            source::Error::AfterQuote { escape: true, .. }
+            | source::Error::Quote { escape: true, .. } => {
+                vec![
+                    SourceSpec {
+                        escape: Some('\\'),
+                        ..spec.clone()
+                    },
+                    without_quotes(&spec),
+                ]
             }
-            source::Error::AfterQuote { .. } | source::Error::Quote { .. } => vec![without_quotes(&spec)],
+            source::Error::AfterQuote { .. } | source::Error::Quote { .. } => {
+                vec![without_quotes(&spec)]
+            }
             _ => Vec::new(),
         };
         // A way of reading counts only if every row fits it.
         match tries.iter().find_map(|other| Look::with(other).ok()) {
-            Some(look) => Ok(Look { marks: Some(error), ..look }),
+            Some(look) => Ok(Look {
+                marks: Some(error),
+                ..look
+            }),
             None => Err(error.into()),
         }
     }
@@ -118,16 +157,29 @@ impl Look {
     fn with(spec: &SourceSpec) -> Result<Look, source::Error> {
         let source = Source::open(spec, Path::new("."))?;
         let (schema, unread) = readable(&source)?;
-        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let names: Vec<String> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         let mut profiler = Profiler::new(&schema);
-        let is_csv =
-            Source::open(&SourceSpec { null: source::Texts::One("NA".to_owned()), ..spec.clone() }, Path::new(".")).is_ok();
+        let is_csv = Source::open(
+            &SourceSpec {
+                null: source::Texts::One("NA".to_owned()),
+                ..spec.clone()
+            },
+            Path::new("."),
+        )
+        .is_ok();
         let mut is_there = [false; NULLS.len()];
         for rows in source.scan(Some(&names))? {
             let batch = rows?.batch;
             profiler.add(&batch);
             if is_csv {
-                batch.columns().iter().for_each(|column| find_nulls(column, &mut is_there));
+                batch
+                    .columns()
+                    .iter()
+                    .for_each(|column| find_nulls(column, &mut is_there));
             }
         }
         Ok(Look {
@@ -136,7 +188,12 @@ impl Look {
             unread,
             profile: profiler.finish(),
             notes: source.notes().to_vec(),
-            nulls: NULLS.into_iter().zip(is_there).filter(|(_, there)| *there).map(|(text, _)| text).collect(),
+            nulls: NULLS
+                .into_iter()
+                .zip(is_there)
+                .filter(|(_, there)| *there)
+                .map(|(text, _)| text)
+                .collect(),
             marks: None,
         })
     }
@@ -144,7 +201,10 @@ impl Look {
     /// What to try first, of columns that can be used for it.
     fn suggestion(&self) -> Suggestion {
         let can_be_key = |name: &str| {
-            let spec = KeySpec { columns: vec![name.to_owned()], ..KeySpec::default() };
+            let spec = KeySpec {
+                columns: vec![name.to_owned()],
+                ..KeySpec::default()
+            };
             Keys::new(&spec, &self.schema).is_ok()
         };
         let mut profile = self.profile.clone();
@@ -154,13 +214,17 @@ impl Look {
             }
         }
         let columns = &profile.columns;
-        profile.unique_pairs.retain(|(one, other)| can_be_key(&columns[*one].name) && can_be_key(&columns[*other].name));
+        profile.unique_pairs.retain(|(one, other)| {
+            can_be_key(&columns[*one].name) && can_be_key(&columns[*other].name)
+        });
         suggest(&profile)
     }
 
     /// Whether a prompt can show a column as it is.
     fn can_be_shown(&self, column: &str) -> bool {
-        self.schema.field_with_name(column).is_ok_and(|field| !cannot_be_shown(field.data_type()))
+        self.schema
+            .field_with_name(column)
+            .is_ok_and(|field| !cannot_be_shown(field.data_type()))
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -169,75 +233,149 @@ impl Look {
                 Some(_) => "`source.escape = \"\\\\\"`",
                 None => "`source.quote = \"\"`",
             };
-            format!("{error}; the job reads the file with {marks}, which fits all rows that were looked at")
+            format!(
+                "{error}; the job reads the file with {marks}, which fits all rows that were \
+                looked at"
+            )
         });
         let names = (!self.spec.names.is_empty()).then(|| {
-            "columns without a name, or of the same name, got names in `source.names`; change them as you like".to_owned()
+            "columns without a name, or of the same name, got names in `source.names`; change them \
+             as you like"
+                .to_owned()
         });
-        let unread = self.unread.iter().map(|error| format!("{error}; the job leaves it out"));
-        self.notes.iter().map(ToString::to_string).chain(marks).chain(names).chain(unread).collect()
+        let unread = self
+            .unread
+            .iter()
+            .map(|error| format!("{error}; the job leaves it out"));
+        self.notes
+            .iter()
+            .map(ToString::to_string)
+            .chain(marks)
+            .chain(names)
+            .chain(unread)
+            .collect()
     }
 }
 
-/// The columns of a source that can be read, and why the others cannot. One column that nobody needs stops no job.
+/// The columns of a source that can be read, and why the others cannot. One column that nobody
+/// needs stops no job.
 fn readable(source: &Source) -> Result<(SchemaRef, Vec<source::Error>), source::Error> {
     let mut kept: Vec<usize> = (0..source.schema().fields().len()).collect();
     let mut unread = Vec::new();
     loop {
-        let names: Vec<String> = kept.iter().map(|&n| source.schema().field(n).name().clone()).collect();
+        let names: Vec<String> = kept
+            .iter()
+            .map(|&n| source.schema().field(n).name().clone())
+            .collect();
         match source.scan(Some(&names)).map(drop) {
-            Err(source::Error::Unreadable { path, column, reason }) if kept.len() > 1 && names.contains(&column) => {
+            Err(source::Error::Unreadable {
+                path,
+                column,
+                reason,
+            }) if kept.len() > 1 && names.contains(&column) => {
                 kept.retain(|&n| *source.schema().field(n).name() != column);
-                unread.push(source::Error::Unreadable { path, column, reason });
+                unread.push(source::Error::Unreadable {
+                    path,
+                    column,
+                    reason,
+                });
             }
             Err(error) => return Err(error),
             Ok(()) => break,
         }
     }
-    let fields: Vec<_> = kept.iter().map(|&n| source.schema().fields()[n].clone()).collect();
-    Ok((Arc::new(Schema::new_with_metadata(fields, source.schema().metadata().clone())), unread))
+    let fields: Vec<_> = kept
+        .iter()
+        .map(|&n| source.schema().fields()[n].clone())
+        .collect();
+    Ok((
+        Arc::new(Schema::new_with_metadata(
+            fields,
+            source.schema().metadata().clone(),
+        )),
+        unread,
+    ))
 }
 
 fn without_quotes(spec: &SourceSpec) -> SourceSpec {
-    SourceSpec { quote: Some(String::new()), ..spec.clone() }
+    SourceSpec {
+        quote: Some(String::new()),
+        ..spec.clone()
+    }
 }
 
-/// What stands between the cells, where it is no comma: a header that reads as one column is taken apart at what is in it.
+/// What stands between the cells, where it is no comma: a header that reads as one column is taken
+/// apart at what is in it.
 fn delimiter(spec: &SourceSpec, source: &Source) -> Option<char> {
-    let [only] = source.schema().fields().as_ref() else { return None };
+    let [only] = source.schema().fields().as_ref() else {
+        return None;
+    };
     let parts = |mark: &char| {
         if !only.name().contains(*mark) {
             return false;
         }
         // Only text files take the setting; for all others it is an error.
-        let spec = SourceSpec { delimiter: Some(*mark), ..spec.clone() };
+        let spec = SourceSpec {
+            delimiter: Some(*mark),
+            ..spec.clone()
+        };
         let opened = Source::open(&spec, Path::new("."));
-        opened.is_ok() || matches!(opened, Err(source::Error::ColumnUnnamed { .. } | source::Error::ColumnTwice { .. }))
+        opened.is_ok()
+            || matches!(
+                opened,
+                Err(source::Error::ColumnUnnamed { .. } | source::Error::ColumnTwice { .. })
+            )
     };
     [';', '\t', '|'].into_iter().find(parts)
 }
 
-/// Names for the columns of a CSV file of which some have none, or the same: those that can stay do.
+/// Names for the columns of a CSV file of which some have none, or the same: those that can stay
+/// do.
 fn repaired_names(spec: &SourceSpec) -> Option<Vec<String>> {
     // The header read as a row, which only CSV can have.
-    let spec = SourceSpec { header: Some(false), limit: Some(1), ..spec.clone() };
-    let row = Source::open(&spec, Path::new(".")).ok()?.scan(None).ok()?.next()?.ok()?.batch;
+    let spec = SourceSpec {
+        header: Some(false),
+        limit: Some(1),
+        ..spec.clone()
+    };
+    let row = Source::open(&spec, Path::new("."))
+        .ok()?
+        .scan(None)
+        .ok()?
+        .next()?
+        .ok()?
+        .batch;
     let mut names: Vec<String> = Vec::with_capacity(row.num_columns());
     for (i, cell) in row.columns().iter().enumerate() {
-        let written = cell.as_string_opt::<i32>().filter(|cell| cell.is_valid(0)).map_or("", |cell| cell.value(0));
-        let name = if written.is_empty() { format!("column_{}", i + 1) } else { written.to_owned() };
+        let written = cell
+            .as_string_opt::<i32>()
+            .filter(|cell| cell.is_valid(0))
+            .map_or("", |cell| cell.value(0));
+        let name = if written.is_empty() {
+            format!("column_{}", i + 1)
+        } else {
+            written.to_owned()
+        };
         let numbered = (2..).map(|n| format!("{name}_{n}"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name))?;
+        let free = std::iter::once(name.clone())
+            .chain(numbered)
+            .find(|name| !names.contains(name))?;
         names.push(free);
     }
     Some(names)
 }
 
-/// Whether values of a type are bytes, or have bytes in them, or times of a zone unknown here: no prompt shows them as they are.
+/// Whether values of a type are bytes, or have bytes in them, or times of a zone unknown here: no
+/// prompt shows them as they are.
 fn cannot_be_shown(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Timestamp(_, Some(zone)) => !zone.starts_with(['+', '-']) && jiff::tz::TimeZone::get(zone).is_err(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
+        DataType::Timestamp(_, Some(zone)) => {
+            !zone.starts_with(['+', '-']) && jiff::tz::TimeZone::get(zone).is_err()
+        }
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => true,
         DataType::Dictionary(_, values) => cannot_be_shown(values),
         DataType::RunEndEncoded(_, field)
         | DataType::List(field)
@@ -246,14 +384,20 @@ fn cannot_be_shown(data_type: &DataType) -> bool {
         | DataType::ListView(field)
         | DataType::LargeListView(field)
         | DataType::Map(field, _) => cannot_be_shown(field.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| cannot_be_shown(field.data_type())),
-        DataType::Union(fields, _) => fields.iter().any(|(_, field)| cannot_be_shown(field.data_type())),
+        DataType::Struct(fields) => fields
+            .iter()
+            .any(|field| cannot_be_shown(field.data_type())),
+        DataType::Union(fields, _) => fields
+            .iter()
+            .any(|(_, field)| cannot_be_shown(field.data_type())),
         _ => false,
     }
 }
 
 fn find_nulls(column: &arrow::array::ArrayRef, is_there: &mut [bool; NULLS.len()]) {
-    let Some(texts) = column.as_string_opt::<i32>() else { return };
+    let Some(texts) = column.as_string_opt::<i32>() else {
+        return;
+    };
     // The longest of them has four bytes.
     for text in texts.iter().flatten().filter(|text| text.len() <= 4) {
         if let Some(at) = NULLS.iter().position(|null| *null == text) {
@@ -262,17 +406,21 @@ fn find_nulls(column: &arrow::array::ArrayRef, is_there: &mut [bool; NULLS.len()
     }
 }
 
-/// The output of the job: a prefix that clashes with no column, and no column that the format cannot hold.
+/// The output of the job: a prefix that clashes with no column, and no column that the format
+/// cannot hold.
 fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
     let mut spec = OutputSpec::new(path);
     let mut left_out: Vec<String> = Vec::new();
     for n in 2.. {
         match OutputSchema::new(schema, &[], &spec).and_then(|output| output.check_case()) {
-            Err(output::Error::Clash { .. } | output::Error::CaseClash { .. }) if n < 10 => spec.prefix = format!("_rm{n}_"),
+            Err(output::Error::Clash { .. } | output::Error::CaseClash { .. }) if n < 10 => {
+                spec.prefix = format!("_rm{n}_")
+            }
             Err(output::Error::Unsupported { column, .. }) if !left_out.contains(&column) => {
                 left_out.push(column);
                 let names = schema.fields().iter().map(|field| field.name().clone());
-                spec.columns = KeptColumns::Named(names.filter(|name| !left_out.contains(name)).collect());
+                spec.columns =
+                    KeptColumns::Named(names.filter(|name| !left_out.contains(name)).collect());
             }
             // Whatever else is wrong, `check` says it.
             _ => break,
@@ -285,10 +433,23 @@ fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
 fn job_name(data: &Path) -> String {
     let name = data.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').next().unwrap_or_default();
-    let plain: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
+    let plain: String = stem
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     // A job's name has at most 100 characters.
     let plain: String = plain.chars().take(100).collect();
-    if plain.trim_matches('_').is_empty() { "job".to_owned() } else { plain }
+    if plain.trim_matches('_').is_empty() {
+        "job".to_owned()
+    } else {
+        plain
+    }
 }
 
 /// The data file as seen from the job file's folder.
@@ -308,7 +469,13 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
         std::io::Write::write_all(&mut file, text.as_bytes())?;
         file.commit()
     });
-    written.map_err(|e| Failure::words(explain::CHANGE, format!("cannot write `{}`: {e}", path.display()), ""))
+    written.map_err(|e| {
+        Failure::words(
+            explain::CHANGE,
+            format!("cannot write `{}`: {e}", path.display()),
+            "",
+        )
+    })
 }
 
 /// What the job file is written from.
@@ -325,26 +492,20 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn job_text(&self) -> String {
-        let template = self.template.file_name().unwrap_or_default().to_string_lossy();
+        let template = self
+            .template
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let data = self.data.replace(char::is_control, " ");
         format!(
-            "# Written by `rowmill init` from {data}. Paths are relative to this file. docs/job-file.md explains every key.\n\
-             [job]\n\
-             name = {}\n\n\
-             [source]\n\
-             path = {}\n\
-             {}\n\
-             [key]\n\
-             {}\n\
-             [request]\n\
-             model = {}\n\
-             max_tokens = 300\n\
-             # Shared by all rows, byte for byte. Mark a long one with cache = \"1h\".\n\
-             system = \"You label rows of a table. Answer with the label alone, without any other word.\"\n\
-             messages = [ {{ role = \"user\", template = {} }} ]\n\
-             # schema = \"answer.schema.json\"       # structured output; becomes typed columns\n\n\
-             [output]\n\
-             {}",
+            "# Written by `rowmill init` from {data}. Paths are relative to this file. \
+             docs/job-file.md explains every key.\n[job]\nname = {}\n\n[source]\npath = \
+             {}\n{}\n[key]\n{}\n[request]\nmodel = {}\nmax_tokens = 300\n# Shared by all rows, \
+             byte for byte. Mark a long one with cache = \"1h\".\nsystem = \"You label rows of a \
+             table. Answer with the label alone, without any other word.\"\nmessages = [ \
+             {{ role = \"user\", template = {} }} ]\n# schema = \"answer.schema.json\"       # \
+             structured output; becomes typed columns\n\n[output]\n{}",
             toml_text(self.name),
             toml_text(&self.data),
             self.source_lines(),
@@ -358,20 +519,36 @@ impl Draft<'_> {
     /// How the file is read, its columns, and what may be added.
     fn source_lines(&self) -> String {
         let (spec, profile) = (&self.look.spec, &self.look.profile);
-        let mark = |key: &str, mark: Option<char>| mark.map(|mark| format!("{key} = {}\n", toml_text(&mark.to_string())));
+        let mark = |key: &str, mark: Option<char>| {
+            mark.map(|mark| format!("{key} = {}\n", toml_text(&mark.to_string())))
+        };
         let mut text: String = [
             mark("delimiter", spec.delimiter),
-            spec.quote.as_deref().map(|quote| format!("quote = {}\n", toml_text(quote))),
+            spec.quote
+                .as_deref()
+                .map(|quote| format!("quote = {}\n", toml_text(quote))),
             mark("escape", spec.escape),
             (!spec.names.is_empty()).then(|| format!("names = {}\n", quoted(&spec.names))),
         ]
         .into_iter()
         .flatten()
         .collect();
-        text += &comment("columns: ", profile.columns.iter().map(|column| column.name.as_str()));
+        text += &comment(
+            "columns: ",
+            profile.columns.iter().map(|column| column.name.as_str()),
+        );
         if !self.look.nulls.is_empty() {
-            let nulls: Vec<String> = self.look.nulls.iter().map(|text| (*text).to_owned()).collect();
-            let _ = writeln!(text, "# null = {}       # texts that are in the file, if they mean \"no value\"", quoted(&nulls));
+            let nulls: Vec<String> = self
+                .look
+                .nulls
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect();
+            let _ = writeln!(
+                text,
+                "# null = {}       # texts that are in the file, if they mean \"no value\"",
+                quoted(&nulls)
+            );
         }
         let filter = toml_text(&filter(self.suggestion, profile));
         if !filter.contains(char::is_control) {
@@ -382,8 +559,8 @@ impl Draft<'_> {
 
     fn key_lines(&self) -> String {
         match self.suggestion.key.as_slice() {
-            [] => "# No column is unique, so the row's number is the key. Better: columns that name a row for good.\n\
-                   # columns = [\"id\"]\n"
+            [] => "# No column is unique, so the row's number is the key. Better: columns that \
+                   name a row for good.\n# columns = [\"id\"]\n"
                 .to_owned(),
             columns => {
                 let so_far = match self.look.profile.rows {
@@ -391,7 +568,8 @@ impl Draft<'_> {
                     _ => String::new(),
                 };
                 format!(
-                    "# What names a row: unique and never empty. Answers are joined by it.{so_far}\ncolumns = {}\n",
+                    "# What names a row: unique and never empty. Answers are joined by \
+                     it.{so_far}\ncolumns = {}\n",
                     quoted(columns)
                 )
             }
@@ -399,7 +577,10 @@ impl Draft<'_> {
     }
 
     fn output_lines(&self) -> String {
-        let mut text = format!("path = {}\n", toml_text(&self.output.path.to_string_lossy()));
+        let mut text = format!(
+            "path = {}\n",
+            toml_text(&self.output.path.to_string_lossy())
+        );
         if self.output.prefix != OutputSpec::new("").prefix {
             let _ = writeln!(text, "prefix = {}", toml_text(&self.output.prefix));
         }
@@ -435,16 +616,32 @@ fn comment<'a>(label: &str, names: impl Iterator<Item = &'a str>) -> String {
 
 /// A condition to begin with: the column, as SQL names it, has something in it.
 fn filter(suggestion: &Suggestion, profile: &Profile) -> String {
-    let first = || profile.columns.first().map_or("id", |column| column.name.as_str());
+    let first = || {
+        profile
+            .columns
+            .first()
+            .map_or("id", |column| column.name.as_str())
+    };
     let name = suggestion.text.as_deref().unwrap_or_else(first);
-    let name = if is_plain(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) };
-    if suggestion.text.is_some() { format!("length({name}) > 0") } else { format!("{name} IS NOT NULL") }
+    let name = if is_plain(name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    };
+    if suggestion.text.is_some() {
+        format!("length({name}) > 0")
+    } else {
+        format!("{name} IS NOT NULL")
+    }
 }
 
 /// Whether a name can stand by itself in an expression.
 fn is_plain(name: &str) -> bool {
     let mut chars = name.chars();
-    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn template_text(suggestion: &Suggestion, look: &Look) -> String {
@@ -456,15 +653,27 @@ fn template_text(suggestion: &Suggestion, look: &Look) -> String {
     let shown: Vec<&str> = match &suggestion.text {
         Some(column) => vec![column],
         None => {
-            let names = || look.profile.columns.iter().map(|column| column.name.as_str()).filter(|name| look.can_be_shown(name));
+            let names = || {
+                look.profile
+                    .columns
+                    .iter()
+                    .map(|column| column.name.as_str())
+                    .filter(|name| look.can_be_shown(name))
+            };
             let is_key = |name: &&str| suggestion.key.iter().any(|key| key == name);
             let values: Vec<&str> = names().filter(|name| !is_key(name)).take(5).collect();
             // Rather the key than nothing of the row.
-            if values.is_empty() { names().filter(is_key).collect() } else { values }
+            if values.is_empty() {
+                names().filter(is_key).collect()
+            } else {
+                values
+            }
         }
     };
     if shown.is_empty() {
-        text.push_str("{#- No column is text as it stands; {{ row[\"name\"] | base64 }} shows bytes. -#}\n");
+        text.push_str(
+            "{#- No column is text as it stands; {{ row[\"name\"] | base64 }} shows bytes. -#}\n",
+        );
     }
     for column in shown {
         let label = column.replace(|c: char| c.is_control() || matches!(c, '{' | '}'), " ");
@@ -475,7 +684,8 @@ fn template_text(suggestion: &Suggestion, look: &Look) -> String {
 
 /// How a template names a column.
 fn variable(column: &str) -> String {
-    // Words of the template language, of which some may be used as variables: `row["…"]` is right for all of them.
+    // Words of the template language, of which some may be used as variables: `row["…"]` is right
+    // for all of them.
     const RESERVED: [&str; 37] = [
         "and",
         "or",
@@ -553,7 +763,11 @@ fn profile_table(profile: &Profile) -> String {
         Column::Text("for example"),
     ];
     // Where the look ended at its limit, the table may go on.
-    let rows_seen = if profile.rows == ROWS { format!("the first {}", count(ROWS)) } else { count(profile.rows) };
+    let rows_seen = if profile.rows == ROWS {
+        format!("the first {}", count(ROWS))
+    } else {
+        count(profile.rows)
+    };
     format!("{rows_seen} rows\n{}", table(&columns, rows))
 }
 
@@ -584,10 +798,17 @@ mod tests {
 
     #[test]
     fn breaks_long_comments_and_leaves_no_line_break_in_a_name() {
-        assert_eq!(comment("columns: ", ["a", "b\nc"].into_iter()), "# columns: a, b c\n");
+        assert_eq!(
+            comment("columns: ", ["a", "b\nc"].into_iter()),
+            "# columns: a, b c\n"
+        );
         let names = ["a rather long name of a column"; 9];
         let text = comment("columns: ", names.into_iter());
-        assert!(text.lines().all(|line| line.starts_with("# ") && line.chars().count() <= 112), "{text}");
+        assert!(
+            text.lines()
+                .all(|line| line.starts_with("# ") && line.chars().count() <= 112),
+            "{text}"
+        );
         assert_eq!(text.matches("long").count(), 9);
     }
 }

@@ -1,4 +1,5 @@
-//! Tables for a screen: one line a row, columns aligned, long cells cut, whatever script they are in.
+//! Tables for a screen: one line a row, columns aligned, long cells cut, whatever script they are
+//! in.
 
 use console::{measure_text_width, truncate_str};
 
@@ -31,12 +32,22 @@ impl<'a> Column<'a> {
 }
 
 /// Lines of a table with a head, at most `width` wide where columns of text can give way.
-pub(crate) fn table<R: AsRef<str>>(columns: &[Column<'_>], rows: impl IntoIterator<Item = Vec<R>>, width: usize) -> String {
+pub(crate) fn table<R: AsRef<str>>(
+    columns: &[Column<'_>],
+    rows: impl IntoIterator<Item = Vec<R>>,
+    width: usize,
+) -> String {
     let head = columns.iter().map(|column| plain(column.name())).collect();
     let mut lines: Vec<Vec<String>> = vec![head];
-    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| plain(cell.as_ref())).collect()));
+    lines.extend(
+        rows.into_iter()
+            .map(|row| row.iter().map(|cell| plain(cell.as_ref())).collect()),
+    );
     let widths = widths(columns, &lines, width);
-    let lines: Vec<String> = lines.iter().map(|cells| line(columns, cells, &widths)).collect();
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|cells| line(columns, cells, &widths))
+        .collect();
     lines.join("\n")
 }
 
@@ -64,17 +75,33 @@ pub(crate) fn labelled(label: &str, sentence: &str, width: usize) -> String {
 /// Lines that begin so many columns to the right.
 pub(crate) fn indented(text: &str, columns: usize) -> String {
     let indent = " ".repeat(columns);
-    text.lines().map(|line| format!("{indent}{line}")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("{indent}{line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
-/// The width of each column: what its cells need, less where all of them together need more than there is.
+/// The width of each column: what its cells need, less where all of them together need more than
+/// there is.
 fn widths(columns: &[Column<'_>], lines: &[Vec<String>], width: usize) -> Vec<usize> {
-    let needs = |i: usize| lines.iter().filter_map(|line| line.get(i)).map(|cell| measure_text_width(cell)).max().unwrap_or(0);
+    let needs = |i: usize| {
+        lines
+            .iter()
+            .filter_map(|line| line.get(i))
+            .map(|cell| measure_text_width(cell))
+            .max()
+            .unwrap_or(0)
+    };
     let mut widths: Vec<usize> = (0..columns.len()).map(needs).collect();
     let gaps = GAP * columns.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > width {
         let can_give = |&i: &usize| matches!(columns[i], Column::Text(_)) && widths[i] > NARROWEST;
-        let Some(widest) = (0..columns.len()).filter(can_give).max_by_key(|&i| widths[i]) else { break };
+        let Some(widest) = (0..columns.len())
+            .filter(can_give)
+            .max_by_key(|&i| widths[i])
+        else {
+            break;
+        };
         widths[widest] -= 1;
     }
     widths
@@ -88,7 +115,11 @@ fn line(columns: &[Column<'_>], cells: &[String], widths: &[usize]) -> String {
         }
         let cut = truncate_str(cell, widths[i], "…");
         let room = " ".repeat(widths[i].saturating_sub(measure_text_width(&cut)));
-        let (before, after) = if matches!(columns[i], Column::Number(_)) { (room.as_str(), "") } else { ("", room.as_str()) };
+        let (before, after) = if matches!(columns[i], Column::Number(_)) {
+            (room.as_str(), "")
+        } else {
+            ("", room.as_str())
+        };
         text.push_str(before);
         text.push_str(&cut);
         if is_right_to_left(&cut) {
@@ -103,9 +134,24 @@ fn line(columns: &[Column<'_>], cells: &[String], widths: &[usize]) -> String {
 
 /// A cell as one line that cannot change how the rest of the screen looks.
 fn plain(cell: &str) -> String {
-    let clean = |c: char| if c.is_control() || is_line_end(c) { ' ' } else { c };
-    let shown: String = cell.chars().map(clean).filter(|&c| !is_direction(c)).take(LONGEST_CELL + 1).collect();
-    if shown.chars().nth(LONGEST_CELL).is_none() { shown } else { shown.chars().take(LONGEST_CELL).chain(['…']).collect() }
+    let clean = |c: char| {
+        if c.is_control() || is_line_end(c) {
+            ' '
+        } else {
+            c
+        }
+    };
+    let shown: String = cell
+        .chars()
+        .map(clean)
+        .filter(|&c| !is_direction(c))
+        .take(LONGEST_CELL + 1)
+        .collect();
+    if shown.chars().nth(LONGEST_CELL).is_none() {
+        shown
+    } else {
+        shown.chars().take(LONGEST_CELL).chain(['…']).collect()
+    }
 }
 
 /// A text as it stands, over several lines, with what could act on the screen made visible.
@@ -120,7 +166,8 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-/// A text in one line, with what could act on the screen made visible, and cut where it has more than `longest` characters.
+/// A text in one line, with what could act on the screen made visible, and cut where it has more
+/// than `longest` characters.
 pub(crate) fn in_one_line(text: &str, longest: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(4 * longest));
     for (n, c) in text.chars().enumerate() {
@@ -134,9 +181,12 @@ pub(crate) fn in_one_line(text: &str, longest: usize) -> String {
     shown
 }
 
-/// Whether a character of a text could act on the screen; the mark that ends a run of right-to-left text in a table cannot.
+/// Whether a character of a text could act on the screen; the mark that ends a run of right-to-left
+/// text in a table cannot.
 pub(crate) fn acts(c: char) -> bool {
-    (c.is_control() && !matches!(c, '\n' | '\t')) || is_line_end(c) || (is_direction(c) && c != '\u{200e}')
+    (c.is_control() && !matches!(c, '\n' | '\t'))
+        || is_line_end(c)
+        || (is_direction(c) && c != '\u{200e}')
 }
 
 /// Appends a character, or what stands for one that could act on the screen.
@@ -144,7 +194,9 @@ pub(crate) fn push_visible(shown: &mut String, c: char) {
     match c {
         '\u{7f}' => shown.push('␡'),
         '\0'..='\u{1f}' => shown.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('�')),
-        c if c.is_control() || is_direction(c) || is_line_end(c) => shown.push_str(&format!("<U+{:04X}>", u32::from(c))),
+        c if c.is_control() || is_direction(c) || is_line_end(c) => {
+            shown.push_str(&format!("<U+{:04X}>", u32::from(c)))
+        }
         c => shown.push(c),
     }
 }
@@ -159,7 +211,8 @@ fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a text has letters that are written from right to left: Hebrew, Arabic and their neighbours.
+/// Whether a text has letters that are written from right to left: Hebrew, Arabic and their
+/// neighbours.
 fn is_right_to_left(text: &str) -> bool {
     text.chars().any(
         |c| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}'),
@@ -170,12 +223,26 @@ fn is_right_to_left(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const COLUMNS: [Column<'_>; 3] = [Column::Id("id"), Column::Text("text"), Column::Number("rows")];
+    const COLUMNS: [Column<'_>; 3] = [
+        Column::Id("id"),
+        Column::Text("text"),
+        Column::Number("rows"),
+    ];
 
     #[test]
     fn aligns_and_ends_no_line_in_blanks() {
-        let text = table(&COLUMNS, [vec!["T-1", "short", "7"], vec!["T-200", "a longer text", "1,540"]], 80);
-        assert_eq!(text, "id     text            rows\nT-1    short              7\nT-200  a longer text  1,540");
+        let text = table(
+            &COLUMNS,
+            [
+                vec!["T-1", "short", "7"],
+                vec!["T-200", "a longer text", "1,540"],
+            ],
+            80,
+        );
+        assert_eq!(
+            text,
+            "id     text            rows\nT-1    short              7\nT-200  a longer text  1,540"
+        );
         let text = table(&COLUMNS[..2], [vec!["T-1", ""]], 80);
         assert_eq!(text, "id   text\nT-1");
     }
@@ -183,23 +250,52 @@ mod tests {
     #[test]
     fn wraps_between_words() {
         assert_eq!(wrapped("one two three four", 8), "one two\nthree\nfour");
-        assert_eq!(labelled("cache", "one two three four, five six", 30), "cache      one two three four,\n           five six");
-        assert_eq!(indented(&wrapped("a verylongword b", 6), 2), "  a\n  verylongword\n  b");
+        assert_eq!(
+            labelled("cache", "one two three four, five six", 30),
+            "cache      one two three four,\n           five six"
+        );
+        assert_eq!(
+            indented(&wrapped("a verylongword b", 6), 2),
+            "  a\n  verylongword\n  b"
+        );
     }
 
     #[test]
     fn cuts_text_and_nothing_else() {
         let long = "word ".repeat(40);
-        let text = table(&COLUMNS, [vec!["T-0000000000000000000001", long.as_str(), "1,540"]], 60);
-        assert!(text.lines().all(|line| measure_text_width(line) <= 60), "{text}");
-        assert!(text.contains("T-0000000000000000000001") && text.contains('…') && text.ends_with("1,540"), "{text}");
-        let narrow = table(&COLUMNS, [vec!["T-0000000000000000000001", long.as_str(), "1,540"]], 10);
-        assert!(narrow.contains("T-0000000000000000000001") && narrow.contains("word wo…"), "{narrow}");
+        let text = table(
+            &COLUMNS,
+            [vec!["T-0000000000000000000001", long.as_str(), "1,540"]],
+            60,
+        );
+        assert!(
+            text.lines().all(|line| measure_text_width(line) <= 60),
+            "{text}"
+        );
+        assert!(
+            text.contains("T-0000000000000000000001")
+                && text.contains('…')
+                && text.ends_with("1,540"),
+            "{text}"
+        );
+        let narrow = table(
+            &COLUMNS,
+            [vec!["T-0000000000000000000001", long.as_str(), "1,540"]],
+            10,
+        );
+        assert!(
+            narrow.contains("T-0000000000000000000001") && narrow.contains("word wo…"),
+            "{narrow}"
+        );
     }
 
     #[test]
     fn measures_wide_letters_and_contains_text_that_runs_the_other_way() {
-        let rows = [vec!["1", "영화가 좋다", "1"], vec!["2", "שלום", "2"], vec!["3", "a\u{202e}b\nc\u{1b}[31m", "3"]];
+        let rows = [
+            vec!["1", "영화가 좋다", "1"],
+            vec!["2", "שלום", "2"],
+            vec!["3", "a\u{202e}b\nc\u{1b}[31m", "3"],
+        ];
         let text = table(&COLUMNS, rows, 80);
         let ends: Vec<usize> = text.lines().map(measure_text_width).collect();
         assert!(ends.iter().all(|&end| end == ends[0]), "{ends:?}\n{text}");
@@ -209,8 +305,17 @@ mod tests {
 
     #[test]
     fn shows_what_could_act_on_the_screen() {
-        assert_eq!(visible("a\tb\nc\u{1b}[31m\u{7f}\u{202e}d\u{9b}é"), "a\tb\nc␛[31m␡<U+202E>d<U+009B>é");
-        assert_eq!(in_one_line("a\nb\u{2028}c\u{85}", 9), "a␊b<U+2028>c<U+0085>");
-        assert_eq!(in_one_line(&"x".repeat(5_000_000), 3), "xxx… (4999997 more characters)");
+        assert_eq!(
+            visible("a\tb\nc\u{1b}[31m\u{7f}\u{202e}d\u{9b}é"),
+            "a\tb\nc␛[31m␡<U+202E>d<U+009B>é"
+        );
+        assert_eq!(
+            in_one_line("a\nb\u{2028}c\u{85}", 9),
+            "a␊b<U+2028>c<U+0085>"
+        );
+        assert_eq!(
+            in_one_line(&"x".repeat(5_000_000), 3),
+            "xxx… (4999997 more characters)"
+        );
     }
 }

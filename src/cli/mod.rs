@@ -1,4 +1,5 @@
-//! Words in, words out: reads what was typed, calls the library, says what happened, ends with an exit code.
+//! Words in, words out: reads what was typed, calls the library, says what happened, ends with an
+//! exit code.
 
 mod args;
 mod cancel;
@@ -60,7 +61,10 @@ fn usage_error(error: &clap::Error) -> u8 {
     if code != explain::DONE && std::env::args_os().any(|arg| arg == "--json") {
         let text = error.render().to_string();
         // The first paragraph: what is missing stands in lines of its own.
-        let paragraph = text.trim_start_matches("error: ").lines().take_while(|line| !line.trim().is_empty());
+        let paragraph = text
+            .trim_start_matches("error: ")
+            .lines()
+            .take_while(|line| !line.trim().is_empty());
         let message = paragraph.map(str::trim).collect::<Vec<_>>().join(" ");
         let document = screen::error_document(&message, Some("see `rowmill --help`"), code, None);
         screen::print_json(&document);
@@ -73,7 +77,11 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
     let catalog = &catalog::read(common.models.as_deref())?;
     let reads_state = !matches!(
         cli.command,
-        Command::Init(_) | Command::Check(_) | Command::Preview(_) | Command::Sim(_) | Command::Completions { .. }
+        Command::Init(_)
+            | Command::Check(_)
+            | Command::Preview(_)
+            | Command::Sim(_)
+            | Command::Completions { .. }
     );
     if reads_state {
         target::warn_of_others(&common.state, screen);
@@ -105,7 +113,8 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
     }
 }
 
-/// Log lines go to stderr: warnings always, calls to the provider with `-v`, everything with `-vv`; `RUST_LOG` overrides.
+/// Log lines go to stderr: warnings always, calls to the provider with `-v`, everything with `-vv`;
+/// `RUST_LOG` overrides.
 fn log(common: &Common) {
     let default = match common.verbose {
         0 if common.quiet => "error",
@@ -113,8 +122,12 @@ fn log(common: &Common) {
         1 => "rowmill=debug",
         _ => "rowmill=trace,info",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| screen::LogLines).with_ansi(false);
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| screen::LogLines)
+        .with_ansi(false);
     match common.log_format {
         LogFormat::Text => builder.compact().init(),
         LogFormat::Json => builder.json().init(),
@@ -123,7 +136,10 @@ fn log(common: &Common) {
 
 /// For the tests: ends the process at the n-th durable write or network act.
 fn arm_crash_test() {
-    if let Some(n) = std::env::var("ROWMILL_CRASH_AT").ok().and_then(|n| n.parse().ok()) {
+    if let Some(n) = std::env::var("ROWMILL_CRASH_AT")
+        .ok()
+        .and_then(|n| n.parse().ok())
+    {
         rowmill::durable::crash_at(n);
     }
 }

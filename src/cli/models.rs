@@ -17,7 +17,12 @@ use super::layout::Column;
 use super::plan::today;
 use super::screen::{Screen, count, shown_to, table};
 
-pub(crate) fn run(args: &Models, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Models,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     if args.refresh {
         return refresh(args, common, catalog, screen);
     }
@@ -52,7 +57,9 @@ fn all(catalog: &Catalog, screen: &Screen) {
         Column::Id("successor"),
     ];
     let row = |(id, model): (&String, &Model)| {
-        let price = |price: fn(&Prices) -> Price| batch_price(model, price).unwrap_or_else(|| "?".to_owned());
+        let price = |price: fn(&Prices) -> Price| {
+            batch_price(model, price).unwrap_or_else(|| "?".to_owned())
+        };
         vec![
             short_id(id, &model.aliases).to_owned(),
             model.lifecycle.as_str().to_owned(),
@@ -68,12 +75,24 @@ fn all(catalog: &Catalog, screen: &Screen) {
     screen.data(table(&columns, catalog.models.iter().map(row)));
     let gone = |(id, model): (&String, &Retired)| {
         let day = model.retires.map(|day| day.to_string()).unwrap_or_default();
-        vec![short_id(id, &model.aliases).to_owned(), day, model.successor.clone().unwrap_or_default()]
+        vec![
+            short_id(id, &model.aliases).to_owned(),
+            day,
+            model.successor.clone().unwrap_or_default(),
+        ]
     };
-    let columns = [Column::Id("retired"), Column::Text("on"), Column::Id("successor")];
-    screen.data(format!("\n{}", table(&columns, catalog.retired.iter().map(gone))));
+    let columns = [
+        Column::Id("retired"),
+        Column::Text("on"),
+        Column::Id("successor"),
+    ];
+    screen.data(format!(
+        "\n{}",
+        table(&columns, catalog.retired.iter().map(gone))
+    ));
     screen.say(format!(
-        "as of {}; tokens, and US dollars per million of them in a batch. `rowmill models MODEL` tells all of one",
+        "as of {}; tokens, and US dollars per million of them in a batch. `rowmill models MODEL` \
+         tells all of one",
         catalog.date
     ));
 }
@@ -91,11 +110,17 @@ fn one(id: &str, catalog: &Catalog, screen: &Screen) -> Result<u8, Failure> {
         }
         let nearest = catalog.nearest(id);
         let hint = if nearest.is_empty() {
-            "`rowmill models` lists the models; `rowmill models --refresh` asks the provider for newer ones".to_owned()
+            "`rowmill models` lists the models; `rowmill models --refresh` asks the provider for \
+             newer ones"
+                .to_owned()
         } else {
             format!("did you mean `{}`?", nearest.join("`, `"))
         };
-        return Err(Failure::words(explain::CHANGE, format!("unknown model `{id}`"), hint));
+        return Err(Failure::words(
+            explain::CHANGE,
+            format!("unknown model `{id}`"),
+            hint,
+        ));
     };
     if screen.json {
         screen.json(&json!({ "id": own, "model": model, "advice": advice, "overridden": catalog.overridden.contains(own) }));
@@ -109,45 +134,95 @@ fn one(id: &str, catalog: &Catalog, screen: &Screen) -> Result<u8, Failure> {
 }
 
 fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
-    let aliases = if model.aliases.is_empty() { String::new() } else { format!(" (also {})", model.aliases.join(", ")) };
-    let overridden = if catalog.overridden.contains(id) { ", with what your own table says" } else { "" };
-    let list = |words: &[String]| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
+    let aliases = if model.aliases.is_empty() {
+        String::new()
+    } else {
+        format!(" (also {})", model.aliases.join(", "))
+    };
+    let overridden = if catalog.overridden.contains(id) {
+        ", with what your own table says"
+    } else {
+        ""
+    };
+    let list = |words: &[String]| {
+        if words.is_empty() {
+            "none".to_owned()
+        } else {
+            words.join(", ")
+        }
+    };
     let mut lines = vec![
-        format!("model      {id}{aliases}, as of {}{overridden}", catalog.date),
-        format!("stage      {}{}", model.lifecycle.as_str(), lived_until(model)),
+        format!(
+            "model      {id}{aliases}, as of {}{overridden}",
+            catalog.date
+        ),
+        format!(
+            "stage      {}{}",
+            model.lifecycle.as_str(),
+            lived_until(model)
+        ),
     ];
     if let Some(successor) = &model.successor {
         lines.push(format!("successor  {successor}"));
     }
-    let beta = model.max_batch_output_tokens.map(|most| format!(", {} with the beta `output-300k-2026-03-24`", count(most)));
+    let beta = model
+        .max_batch_output_tokens
+        .map(|most| format!(", {} with the beta `output-300k-2026-03-24`", count(most)));
     lines.push(format!(
         "prompt     at most {} tokens, counted by the {} tokenizer",
         count(model.context_tokens),
         tokenizer(model)
     ));
-    lines.push(format!("answer     at most {} tokens{}", count(model.max_output_tokens), beta.unwrap_or_default()));
-    lines.push(format!("cache      from {} tokens on", count(model.min_cache_tokens)));
-    lines.push(format!("thinking   {}; refused: {}", thinking(model.thinking), list(&model.thinking_refused)));
+    lines.push(format!(
+        "answer     at most {} tokens{}",
+        count(model.max_output_tokens),
+        beta.unwrap_or_default()
+    ));
+    lines.push(format!(
+        "cache      from {} tokens on",
+        count(model.min_cache_tokens)
+    ));
+    lines.push(format!(
+        "thinking   {}; refused: {}",
+        thinking(model.thinking),
+        list(&model.thinking_refused)
+    ));
     lines.push(format!("effort     {}", list(&model.effort)));
     let takes = [
         (model.structured_output, "a schema for answers"),
         (model.forced_tools, "a forced tool"),
         (model.prefill, "the beginning of an answer (prefill)"),
         (model.system_messages, "messages of the role `system`"),
-        (model.sampling, "sampling parameters, under API version 2023-06-01"),
+        (
+            model.sampling,
+            "sampling parameters, under API version 2023-06-01",
+        ),
     ];
     let words = |wanted: bool| {
-        let words: Vec<&str> = takes.iter().filter(|(takes, _)| *takes == wanted).map(|(_, what)| *what).collect();
-        if words.is_empty() { "nothing of these".to_owned() } else { words.join("; ") }
+        let words: Vec<&str> = takes
+            .iter()
+            .filter(|(takes, _)| *takes == wanted)
+            .map(|(_, what)| *what)
+            .collect();
+        if words.is_empty() {
+            "nothing of these".to_owned()
+        } else {
+            words.join("; ")
+        }
     };
     lines.push(format!("takes      {}", words(true)));
     lines.push(format!("refuses    {}", words(false)));
     lines.push(match &model.prices {
-        None => "prices     not known: a plan with it is refused until a table of your own names them".to_owned(),
+        None => "prices     not known: a plan with it is refused until a table of your own names \
+            them"
+            .to_owned(),
         Some(_) => {
-            let price = |price: fn(&Prices) -> Price| batch_price(model, price).unwrap_or_else(|| "?".to_owned());
+            let price = |price: fn(&Prices) -> Price| {
+                batch_price(model, price).unwrap_or_else(|| "?".to_owned())
+            };
             format!(
-                "prices     in {}, out {}, cache write {} (5 m) and {} (1 h), read {}: US dollars per million tokens in a batch",
+                "prices     in {}, out {}, cache write {} (5 m) and {} (1 h), read {}: US dollars \
+                 per million tokens in a batch",
                 price(|prices| prices.input),
                 price(|prices| prices.output),
                 price(|prices| prices.cache_write_5m),
@@ -161,11 +236,23 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
 
 /// Lines of a report; a name with a line end in it begins none.
 fn one_a_line(lines: Vec<String>) -> String {
-    lines.iter().map(|line| shown_to(line, 2_000)).collect::<Vec<_>>().join("\n")
+    lines
+        .iter()
+        .map(|line| shown_to(line, 2_000))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
-fn refresh(args: &Models, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
-    let wishes = Wishes { api_version: None, betas: &[] };
+fn refresh(
+    args: &Models,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
+    let wishes = Wishes {
+        api_version: None,
+        betas: &[],
+    };
     let connection = Connection::real(&wishes)?;
     let list = connection.block_on(connection.api.models());
     let list = list.map_err(|source| rowmill::pipeline::Error::Provider {
@@ -175,33 +262,55 @@ fn refresh(args: &Models, common: &Common, catalog: &Arc<Catalog>, screen: &Scre
     })?;
     let refresh = Refresh::of(catalog, &list);
     let seen = today();
-    let written = if refresh.is_empty() { None } else { Some(write(args, common, &refresh, seen)?) };
+    let written = if refresh.is_empty() {
+        None
+    } else {
+        Some(write(args, common, &refresh, seen)?)
+    };
     if screen.json {
         screen.json(&json!({ "date": Timestamp::now(), "origin": connection.origin(), "refresh": refresh, "written": written }));
         return Ok(explain::DONE);
     }
     screen.data(told(&refresh, list.len()));
     match written {
-        Some(file) => {
-            screen.say(format!("written to {0}; `--models {0}` or ROWMILL_MODELS lays it over the table", file.display()))
-        }
-        None => screen.say(format!("the table of {} agrees with the list", catalog.date)),
+        Some(file) => screen.say(format!(
+            "written to {0}; `--models {0}` or ROWMILL_MODELS lays it over the table",
+            file.display()
+        )),
+        None => screen.say(format!(
+            "the table of {} agrees with the list",
+            catalog.date
+        )),
     }
     Ok(explain::DONE)
 }
 
-/// Writes what differs. A file that is there stays, unless it is the one in use, whose own words are kept.
-fn write(args: &Models, common: &Common, refresh: &Refresh, seen: Date) -> Result<std::path::PathBuf, Failure> {
+/// Writes what differs. A file that is there stays, unless it is the one in use, whose own words
+/// are kept.
+fn write(
+    args: &Models,
+    common: &Common,
+    refresh: &Refresh,
+    seen: Date,
+) -> Result<std::path::PathBuf, Failure> {
     let file = args.out.clone();
     let cannot = |what: &str, error: &dyn std::error::Error| {
-        Failure::words(explain::CHANGE, explain::with_causes(&format!("cannot {what} `{}`", file.display()), Some(error)), "")
+        Failure::words(
+            explain::CHANGE,
+            explain::with_causes(&format!("cannot {what} `{}`", file.display()), Some(error)),
+            "",
+        )
     };
-    let is_in_use = common.models.as_ref().is_some_and(|own| own.canonicalize().ok() == file.canonicalize().ok());
+    let is_in_use = common
+        .models
+        .as_ref()
+        .is_some_and(|own| own.canonicalize().ok() == file.canonicalize().ok());
     if file.exists() && !is_in_use && !args.force {
         return Err(Failure::words(
             explain::CHANGE,
             format!("`{}` exists already", file.display()),
-            "name another file with --out, lay it over with --models to have it brought up to date, or replace it with --force",
+            "name another file with --out, lay it over with --models to have it brought up to \
+             date, or replace it with --force",
         ));
     }
     let own = common
@@ -210,7 +319,9 @@ fn write(args: &Models, common: &Common, refresh: &Refresh, seen: Date) -> Resul
         .map(|own| durable::read_text(own, durable::MAX_SETTINGS_BYTES))
         .transpose()
         .map_err(|e| cannot("read", &e))?;
-    let text = refresh.overrides(own.as_deref(), seen).map_err(|e| cannot("read", &e))?;
+    let text = refresh
+        .overrides(own.as_deref(), seen)
+        .map_err(|e| cannot("read", &e))?;
     rowmill::durable::write_file(&file, text.as_bytes()).map_err(|e| cannot("write", &e))?;
     Ok(file)
 }
@@ -218,21 +329,41 @@ fn write(args: &Models, common: &Common, refresh: &Refresh, seen: Date) -> Resul
 fn told(refresh: &Refresh, listed: usize) -> String {
     let mut lines = vec![format!("{listed} models are listed")];
     for new in &refresh.new {
-        let like = new.like.as_ref().map(|like| format!(", taken to be like {like}")).unwrap_or_default();
-        lines.push(format!("new        {}{like}; without a price until you name it", new.id));
+        let like = new
+            .like
+            .as_ref()
+            .map(|like| format!(", taken to be like {like}"))
+            .unwrap_or_default();
+        lines.push(format!(
+            "new        {}{like}; without a price until you name it",
+            new.id
+        ));
     }
     for changed in &refresh.changed {
         for fact in &changed.facts {
-            lines.push(format!("changed    {}: {} is {}, was {}", changed.id, fact.key, fact.is, fact.was));
+            lines.push(format!(
+                "changed    {}: {} is {}, was {}",
+                changed.id, fact.key, fact.is, fact.was
+            ));
         }
     }
     for gone in &refresh.retired {
-        let day = gone.retires.map(|day| format!(" on {day}")).unwrap_or_default();
-        let successor = gone.successor.as_ref().map(|id| format!("; its successor is {id}")).unwrap_or_default();
+        let day = gone
+            .retires
+            .map(|day| format!(" on {day}"))
+            .unwrap_or_default();
+        let successor = gone
+            .successor
+            .as_ref()
+            .map(|id| format!("; its successor is {id}"))
+            .unwrap_or_default();
         lines.push(format!("retired    {}{day}{successor}", gone.id));
     }
     if !refresh.unlisted.is_empty() {
-        lines.push(format!("not listed {}: gone, or not offered to this workspace", refresh.unlisted.join(", ")));
+        lines.push(format!(
+            "not listed {}: gone, or not offered to this workspace",
+            refresh.unlisted.join(", ")
+        ));
     }
     one_a_line(lines)
 }
@@ -243,16 +374,27 @@ fn batch_price(model: &Model, price: fn(&Prices) -> Price) -> Option<String> {
 }
 
 fn short_id<'a>(id: &'a str, aliases: &'a [String]) -> &'a str {
-    aliases.iter().map(String::as_str).min_by_key(|alias| alias.len()).unwrap_or(id)
+    aliases
+        .iter()
+        .map(String::as_str)
+        .min_by_key(|alias| alias.len())
+        .unwrap_or(id)
 }
 
 fn most_output(model: &Model) -> u64 {
-    model.max_batch_output_tokens.unwrap_or(0).max(model.max_output_tokens)
+    model
+        .max_batch_output_tokens
+        .unwrap_or(0)
+        .max(model.max_output_tokens)
 }
 
 /// The last day, where it is set.
 fn until(model: &Model) -> String {
-    model.retires.filter(|_| model.lifecycle == Lifecycle::Deprecated).map(|day| day.to_string()).unwrap_or_default()
+    model
+        .retires
+        .filter(|_| model.lifecycle == Lifecycle::Deprecated)
+        .map(|day| day.to_string())
+        .unwrap_or_default()
 }
 
 fn lived_until(model: &Model) -> String {

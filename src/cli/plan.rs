@@ -1,4 +1,5 @@
-//! `rowmill plan`: the dry run. Reads and renders everything, sends nothing, leaves nothing behind unless it is told to.
+//! `rowmill plan`: the dry run. Reads and renders everything, sends nothing, leaves nothing behind
+//! unless it is told to.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,33 +29,74 @@ use super::screen::{Screen, bytes, count, labelled, plural, table};
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
 
-pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Plan,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     refuse_to_mix(args)?;
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
     let request = &file.job.request;
-    let wishes = Wishes { api_version: request.api_version.as_deref(), betas: &request.betas };
-    // A dry run leaves nothing behind, so the simulator that counts for it has a folder that goes with it.
+    let wishes = Wishes {
+        api_version: request.api_version.as_deref(),
+        betas: &request.betas,
+    };
+    // A dry run leaves nothing behind, so the simulator that counts for it has a folder that goes
+    // with it.
     let scratch = tempfile::tempdir().map_err(no_scratch)?;
     let connection = match (args.calibrate, args.simulate) {
         (None, _) => None,
-        (Some(_), true) => Some(Connection::simulator(scratch.path(), Duration::ZERO, &wishes, catalog, screen)?),
+        (Some(_), true) => Some(Connection::simulator(
+            scratch.path(),
+            Duration::ZERO,
+            &wishes,
+            catalog,
+            screen,
+        )?),
         (Some(_), false) => Some(Connection::real(&wishes)?),
     };
     let simulated = args.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
     let prepared = Prepared::new(&file, today(), catalog)?;
-    let foresight = Foresight::new(&file, &prepared, &common.state, simulated, args.calibrate, screen);
+    let foresight = Foresight::new(
+        &file,
+        &prepared,
+        &common.state,
+        simulated,
+        args.calibrate,
+        screen,
+    );
     let outline = match &args.out {
-        None => match args.sample.map(|rows| SampleSpec { rows: rows as usize, seed: args.seed }) {
+        None => match args.sample.map(|rows| SampleSpec {
+            rows: rows as usize,
+            seed: args.seed,
+        }) {
             Some(spec) => foresight.outline_by_sample(&file, &prepared, spec, screen)?,
             None => foresight.outline(&file, &prepared, connection.as_ref(), screen)?,
         },
         Some(folder) => {
-            let origin =
-                if args.simulate { journal::Plan::IN_PROCESS.to_owned() } else { super::connect::origin_of_environment()? };
+            let origin = if args.simulate {
+                journal::Plan::IN_PROCESS.to_owned()
+            } else {
+                super::connect::origin_of_environment()?
+            };
             let narrowed = args.select.narrows();
-            let plan = NewPlan { folder, origin, simulated, narrowed, max_cost: None };
-            super::run::plan_at(&file, &prepared, plan, &foresight, connection.as_ref(), screen)?
+            let plan = NewPlan {
+                folder,
+                origin,
+                simulated,
+                narrowed,
+                max_cost: None,
+            };
+            super::run::plan_at(
+                &file,
+                &prepared,
+                plan,
+                &foresight,
+                connection.as_ref(),
+                screen,
+            )?
         }
     };
     screen.finish();
@@ -71,7 +113,10 @@ pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: 
         false => estimate::report(&outline, &file.job.source, screen),
     });
     match &args.out {
-        Some(folder) => screen.say(format!("nothing was sent; `rowmill run {}` sends this plan", folder.display())),
+        Some(folder) => screen.say(format!(
+            "nothing was sent; `rowmill run {}` sends this plan",
+            folder.display()
+        )),
         None => screen.say("nothing was sent, nothing was written"),
     }
     Ok(explain::DONE)
@@ -80,10 +125,15 @@ pub(crate) fn run(args: &Plan, common: &Common, catalog: &Arc<Catalog>, screen: 
 /// What a sample cannot go together with, and why.
 fn refuse_to_mix(args: &Plan) -> Result<(), Failure> {
     let (with, why) = match (args.sample, &args.out, args.calibrate) {
-        (Some(_), Some(_), _) => ("--out", "a plan that is kept has every request in it, and a sample renders some rows only"),
-        (Some(_), None, Some(_)) => {
-            ("--calibrate", "rows are drawn for counting by the text of every request, and a sample renders some rows only")
-        }
+        (Some(_), Some(_), _) => (
+            "--out",
+            "a plan that is kept has every request in it, and a sample renders some rows only",
+        ),
+        (Some(_), None, Some(_)) => (
+            "--calibrate",
+            "rows are drawn for counting by the text of every request, and a sample renders some \
+             rows only",
+        ),
         _ => return Ok(()),
     };
     Err(Failure::words(
@@ -96,7 +146,8 @@ fn refuse_to_mix(args: &Plan) -> Result<(), Failure> {
 /// The sample that is counted depends on the rows and on this.
 const SEED: u64 = 1;
 
-/// What a plan is made with, besides the job: what earlier runs showed, and how much is to be counted.
+/// What a plan is made with, besides the job: what earlier runs showed, and how much is to be
+/// counted.
 #[derive(Default)]
 pub(crate) struct Foresight {
     pub(crate) known: Known,
@@ -114,7 +165,13 @@ impl Foresight {
     ) -> Foresight {
         let (known, note) = learn::known(state, file, prepared, simulated);
         note.iter().for_each(|note| screen.warn(note));
-        Foresight { known, sample: calibrate.map(|rows| SampleSpec { rows: rows as usize, seed: SEED }) }
+        Foresight {
+            known,
+            sample: calibrate.map(|rows| SampleSpec {
+                rows: rows as usize,
+                seed: SEED,
+            }),
+        }
     }
 
     /// The dry run of a job.
@@ -141,7 +198,9 @@ impl Foresight {
         screen: &Screen,
     ) -> Result<Outline, Failure> {
         let nonce = Nonce::new(0);
-        Ok(self.planner(file, prepared, &nonce, std::env::temp_dir(), screen).outline_by_sample(spec)?)
+        Ok(self
+            .planner(file, prepared, &nonce, std::env::temp_dir(), screen)
+            .outline_by_sample(spec)?)
     }
 
     pub(crate) fn planner<'a>(
@@ -173,7 +232,9 @@ impl Foresight {
         outline: &mut Outline,
     ) -> Result<(), Error> {
         match connection.filter(|_| self.sample.is_some()) {
-            Some(connection) => connection.block_on(calibrate(&connection.api, &SystemClock, planner, outline)),
+            Some(connection) => {
+                connection.block_on(calibrate(&connection.api, &SystemClock, planner, outline))
+            }
             None => Ok(()),
         }
     }
@@ -201,16 +262,27 @@ pub(crate) fn select(file: &mut JobFile, rows: &Rows) {
     }
 }
 
-/// What one batch may hold: the job's limits, within the provider's, and no more requests than make the batches near-equal.
+/// What one batch may hold: the job's limits, within the provider's, and no more requests than make
+/// the batches near-equal.
 fn limits(file: &JobFile, prepared: &Prepared) -> Limits {
     let (batch, source) = (&file.job.batch, &file.job.source);
-    let limits = Limits { max_requests: batch.max_requests.min(anthropic::LIMITS.max_requests), max_bytes: batch.max_bytes };
-    let rows = prepared.source.rows_hint().filter(|_| source.filter.is_none());
-    rows.map_or(limits, |rows| limits.for_rows(source.limit.map_or(rows, |limit| rows.min(limit))))
+    let limits = Limits {
+        max_requests: batch.max_requests.min(anthropic::LIMITS.max_requests),
+        max_bytes: batch.max_bytes,
+    };
+    let rows = prepared
+        .source
+        .rows_hint()
+        .filter(|_| source.filter.is_none());
+    rows.map_or(limits, |rows| {
+        limits.for_rows(source.limit.map_or(rows, |limit| rows.min(limit)))
+    })
 }
 
 pub(crate) fn today() -> jiff::civil::Date {
-    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
+    jiff::Timestamp::now()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date()
 }
 
 /// The rows of a plan by what becomes of them.
@@ -219,16 +291,27 @@ pub(crate) fn rows_lines(outline: &Outline, source: &SourceSpec) -> Vec<String> 
     let sent = count(outline.requests);
     // A source that is read up to a limit says nothing of the rows behind it.
     let mut lines = vec![if source.limit == Some(outline.rows) {
-        let of = if source.filter.is_some() { "the first for which `where` holds" } else { "the first of the source" };
+        let of = if source.filter.is_some() {
+            "the first for which `where` holds"
+        } else {
+            "the first of the source"
+        };
         format!("rows       {sent} to send, {of}")
     } else {
-        format!("rows       {sent} to send of {} read", count(outline.rows_read))
+        format!(
+            "rows       {sent} to send of {} read",
+            count(outline.rows_read)
+        )
     }];
     if skipped > 0 && source.filter.is_some() && source.limit != Some(outline.rows) {
         lines.push(format!("           {} left out by `where`", count(skipped)));
     }
     for (reason, rows) in &outline.unsent {
-        lines.push(format!("           {} not sent: {}", count(*rows), reason.replace('_', " ")));
+        lines.push(format!(
+            "           {} not sent: {}",
+            count(*rows),
+            reason.replace('_', " ")
+        ));
     }
     lines
 }
@@ -246,15 +329,29 @@ pub(crate) fn outline_table(outline: &Outline, source: &SourceSpec) -> String {
         lines.push(labelled("cache", &outline.cache.why));
     }
     let shown = outline.batches.iter().take(LISTED).enumerate();
-    let rows =
-        shown.map(|(i, cut)| vec![format!("{}", i + 1), count(cut.rows), count(cut.requests.into()), bytes(cut.body_bytes)]);
+    let rows = shown.map(|(i, cut)| {
+        vec![
+            format!("{}", i + 1),
+            count(cut.rows),
+            count(cut.requests.into()),
+            bytes(cut.body_bytes),
+        ]
+    });
     if outline.batches.len() > 1 {
-        let columns = [Column::Number("batch"), Column::Number("rows"), Column::Number("requests"), Column::Number("size")];
+        let columns = [
+            Column::Number("batch"),
+            Column::Number("rows"),
+            Column::Number("requests"),
+            Column::Number("size"),
+        ];
         lines.push(table(&columns, rows));
     }
     if outline.batches.len() > LISTED {
         let more = (outline.batches.len() - LISTED) as u64;
-        lines.push(format!("… and {}", plural(more, "more batch", "more batches")));
+        lines.push(format!(
+            "… and {}",
+            plural(more, "more batch", "more batches")
+        ));
     }
     lines.join("\n")
 }

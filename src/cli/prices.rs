@@ -42,7 +42,12 @@ pub(crate) fn run(args: &Prices, catalog: &Catalog, screen: &Screen) -> Result<u
     };
     let unpriced: Vec<&str> = match &args.model {
         Some(_) => Vec::new(),
-        None => catalog.models.iter().filter(|(_, model)| model.prices.is_none()).map(|(id, _)| id.as_str()).collect(),
+        None => catalog
+            .models
+            .iter()
+            .filter(|(_, model)| model.prices.is_none())
+            .map(|(id, _)| id.as_str())
+            .collect(),
     };
     if screen.json {
         screen.json(&json!({
@@ -56,11 +61,14 @@ pub(crate) fn run(args: &Prices, catalog: &Catalog, screen: &Screen) -> Result<u
         }));
         return Ok(explain::DONE);
     }
-    let (live, gone): (Vec<&Line<'_>>, Vec<&Line<'_>>) = lines.iter().partition(|line| !line.is_retired);
+    let (live, gone): (Vec<&Line<'_>>, Vec<&Line<'_>>) =
+        lines.iter().partition(|line| !line.is_retired);
     let both = args.model.is_some();
     let tables = [(live, "model"), (gone, "retired model")];
     let tables = tables.iter().filter(|(lines, _)| !lines.is_empty());
-    let tables: Vec<String> = tables.map(|(lines, name)| price_table(lines, name, both, args.standard)).collect();
+    let tables: Vec<String> = tables
+        .map(|(lines, name)| price_table(lines, name, both, args.standard))
+        .collect();
     screen.data(tables.join("\n\n"));
     screen.data(footer(args, catalog, &unpriced));
     Ok(explain::DONE)
@@ -83,11 +91,22 @@ fn price_table(lines: &[&Line<'_>], name: &str, both: bool, standard: bool) -> S
             Some(tokens) => format!("  prompts above {}", count(tokens)),
             None => format!("{}{mark}", line.model),
         };
-        let us = line.us_factor.map_or_else(String::new, |factor| format!("x {factor}"));
+        let us = line
+            .us_factor
+            .map_or_else(String::new, |factor| format!("x {factor}"));
         let row = |name: String, five: &Five| {
-            let Five { input, output, cache_write_5m, cache_write_1h, cache_read } = five;
+            let Five {
+                input,
+                output,
+                cache_write_5m,
+                cache_write_1h,
+                cache_read,
+            } = five;
             let mut cells = vec![name];
-            cells.extend([input, output, cache_write_5m, cache_write_1h, cache_read].map(|price| cents(price)));
+            cells.extend(
+                [input, output, cache_write_5m, cache_write_1h, cache_read]
+                    .map(|price| cents(price)),
+            );
             cells.push(us.clone());
             cells
         };
@@ -95,7 +114,14 @@ fn price_table(lines: &[&Line<'_>], name: &str, both: bool, standard: bool) -> S
             rows.push(row(format!("{name}, batch"), &line.batch));
             rows.push(row(format!("{name}, standard"), &line.standard));
         } else {
-            rows.push(row(name, if standard { &line.standard } else { &line.batch }));
+            rows.push(row(
+                name,
+                if standard {
+                    &line.standard
+                } else {
+                    &line.batch
+                },
+            ));
         }
     }
     table(&columns, rows)
@@ -105,7 +131,9 @@ fn footer(args: &Prices, catalog: &Catalog, unpriced: &[&str]) -> String {
     let tools = &catalog.server_tools;
     let what = match (&args.model, args.standard) {
         (Some(_), _) => "US dollars per million tokens",
-        (None, false) => "US dollars per million tokens in a batch; --standard shows prices outside of one",
+        (None, false) => {
+            "US dollars per million tokens in a batch; --standard shows prices outside of one"
+        }
         (None, true) => "US dollars per million tokens outside of batches",
     };
     let fetch = match tools.web_fetch.to_string().as_str() {
@@ -115,25 +143,39 @@ fn footer(args: &Prices, catalog: &Catalog, unpriced: &[&str]) -> String {
     let mut lines = vec![
         String::new(),
         what.to_owned(),
-        format!("web search      {} per 1,000, in a batch too", dollars(&tools.web_search.to_string())),
+        format!(
+            "web search      {} per 1,000, in a batch too",
+            dollars(&tools.web_search.to_string())
+        ),
         format!("web fetch       {fetch}"),
         format!(
-            "code execution  {} per hour, after {} free hours a month that are counted\n                \
-             over the whole organisation: it is in no figure of a row or run",
+            "code execution  {} per hour, after {} free hours a month that are \
+             counted\n                over the whole organisation: it is in no figure of a row or \
+             run",
             dollars(&tools.code_execution_hour.to_string()),
             count(tools.code_execution_free_hours)
         ),
         format!("as of           {}", catalog.date),
     ];
     for (n, source) in catalog.sources.iter().enumerate() {
-        lines.push(format!("{:<16}{}", if n == 0 { "sources" } else { "" }, shown(source)));
+        lines.push(format!(
+            "{:<16}{}",
+            if n == 0 { "sources" } else { "" },
+            shown(source)
+        ));
     }
     if !unpriced.is_empty() {
-        lines.push(format!("without price   {}", shown_to(&unpriced.join(", "), 2_000)));
+        lines.push(format!(
+            "without price   {}",
+            shown_to(&unpriced.join(", "), 2_000)
+        ));
     }
     if !catalog.overridden.is_empty() {
         let ids: Vec<&str> = catalog.overridden.iter().map(String::as_str).collect();
-        lines.push(format!("* your own      {}", shown_to(&ids.join(", "), 2_000)));
+        lines.push(format!(
+            "* your own      {}",
+            shown_to(&ids.join(", "), 2_000)
+        ));
     }
     lines.join("\n")
 }
@@ -153,16 +195,30 @@ fn cents(text: &str) -> String {
 }
 
 fn all_lines(catalog: &Catalog) -> Vec<Line<'_>> {
-    let live = catalog.models.iter().map(|(id, model)| (id, &model.prices, false));
-    let gone = catalog.retired.iter().map(|(id, model)| (id, &model.prices, true));
-    let priced = live.chain(gone).filter_map(|(id, prices, is_retired)| Some((id, prices.as_ref()?, is_retired)));
-    priced.flat_map(|(id, prices, is_retired)| lines(id, prices, is_retired, catalog)).collect()
+    let live = catalog
+        .models
+        .iter()
+        .map(|(id, model)| (id, &model.prices, false));
+    let gone = catalog
+        .retired
+        .iter()
+        .map(|(id, model)| (id, &model.prices, true));
+    let priced = live
+        .chain(gone)
+        .filter_map(|(id, prices, is_retired)| Some((id, prices.as_ref()?, is_retired)));
+    priced
+        .flat_map(|(id, prices, is_retired)| lines(id, prices, is_retired, catalog))
+        .collect()
 }
 
 fn lines_of<'c>(model: &str, catalog: &'c Catalog) -> Result<Vec<Line<'c>>, Failure> {
     let unknown = || Error::UnknownModel {
         model: model.to_owned(),
-        nearest: catalog.nearest(model).into_iter().map(str::to_owned).collect(),
+        nearest: catalog
+            .nearest(model)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
     };
     let prices = rowmill::cost::prices(catalog, model).map_err(|error| match error {
         Unpriced::UnknownModel { .. } => unknown(),
@@ -176,8 +232,16 @@ fn lines_of<'c>(model: &str, catalog: &'c Catalog) -> Result<Vec<Line<'c>>, Fail
     Ok(lines(id, prices, is_retired, catalog))
 }
 
-fn lines<'c>(id: &'c str, prices: &ModelPrices, is_retired: bool, catalog: &Catalog) -> Vec<Line<'c>> {
-    let bands = prices.bands.iter().map(|band| Some(band.above_prompt_tokens));
+fn lines<'c>(
+    id: &'c str,
+    prices: &ModelPrices,
+    is_retired: bool,
+    catalog: &Catalog,
+) -> Vec<Line<'c>> {
+    let bands = prices
+        .bands
+        .iter()
+        .map(|band| Some(band.above_prompt_tokens));
     let line = |above: Option<u64>| {
         let rates = prices.rates(above.map_or(0, |tokens| tokens.saturating_add(1)));
         Line {
@@ -196,8 +260,9 @@ fn lines<'c>(id: &'c str, prices: &ModelPrices, is_retired: bool, catalog: &Cata
 fn five(rates: Rates, factor: Option<Factor>) -> Five {
     let rates = factor.map_or(Some(rates), |factor| rates.times(factor));
     // A price of one's own can be too fine to be halved in whole units.
-    let price =
-        |price: fn(Rates) -> rowmill::catalog::Price| rates.map_or_else(|| "?".to_owned(), |rates| price(rates).to_string());
+    let price = |price: fn(Rates) -> rowmill::catalog::Price| {
+        rates.map_or_else(|| "?".to_owned(), |rates| price(rates).to_string())
+    };
     Five {
         input: price(|rates| rates.input),
         output: price(|rates| rates.output),

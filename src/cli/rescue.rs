@@ -13,9 +13,18 @@ use super::run::{Way, carry_on, open};
 use super::screen::Screen;
 use super::target::run_of;
 
-pub(crate) fn run(args: &Rescue, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Rescue,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
-    let (run, kept) = rescue::rescue(&folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
+    let (run, kept) = rescue::rescue(
+        &folder,
+        Timestamp::now(),
+        &Way::as_it_is(catalog).means(&common.state),
+    )?;
     let settle = run.settle();
     // The lock goes with the run; opening it again finds the way to its provider too.
     drop(run);
@@ -23,9 +32,17 @@ pub(crate) fn run(args: &Rescue, common: &Common, catalog: &Arc<Catalog>, screen
         screen.say(format!("the old journal is kept as {}", kept.display()));
     }
     screen.say(format!(
-        "every batch is looked for in the provider's list; one that has not shown itself after {} s counts as not made, and `rowmill run` sends it",
+        "every batch is looked for in the provider's list; one that has not shown itself after {} \
+         s counts as not made, and `rowmill run` sends it",
         settle.as_secs()
     ));
     let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
-    carry_on(&mut run, &connection, Until::Sent, None, &common.state, screen)
+    carry_on(
+        &mut run,
+        &connection,
+        Until::Sent,
+        None,
+        &common.state,
+        screen,
+    )
 }

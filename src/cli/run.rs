@@ -1,4 +1,5 @@
-//! `rowmill run`: plan, submit, watch, collect, export; goes on with an unfinished run of the same job.
+//! `rowmill run`: plan, submit, watch, collect, export; goes on with an unfinished run of the same
+//! job.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +33,12 @@ use super::signals;
 use super::summary;
 use super::target::Target;
 
-pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Args,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     let start = Start {
         target: &args.target,
         simulate: args.simulate,
@@ -47,7 +53,14 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         Begun::Ready(ready) => *ready,
         Begun::Over(finished) => {
             let until = Until::Collected;
-            return nothing_to_do(&finished, until, args.place.replace, common, catalog, screen);
+            return nothing_to_do(
+                &finished,
+                until,
+                args.place.replace,
+                common,
+                catalog,
+                screen,
+            );
         }
     };
     if args.resubmit_doubtful {
@@ -60,7 +73,14 @@ pub(crate) fn run(args: &Args, common: &Common, catalog: &Arc<Catalog>, screen: 
         run.replace_output();
     }
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
-    carry_on(&mut run, &connection, Until::Collected, deadline, &common.state, screen)
+    carry_on(
+        &mut run,
+        &connection,
+        Until::Collected,
+        deadline,
+        &common.state,
+        screen,
+    )
 }
 
 /// Takes note of a person's own decision.
@@ -93,7 +113,12 @@ pub(crate) enum Begun {
 
 impl<'a> Start<'a> {
     fn way(&self) -> Way<'a> {
-        Way { processing: self.processing, simulate: self.simulate, max_cost: self.max_cost, catalog: self.catalog }
+        Way {
+            processing: self.processing,
+            simulate: self.simulate,
+            max_cost: self.max_cost,
+            catalog: self.catalog,
+        }
     }
 
     /// The run to work on, or the one that has done everything already.
@@ -107,22 +132,35 @@ impl<'a> Start<'a> {
             Target::Job(mut file) => {
                 select(&mut file, self.select);
                 let job_folder = common.state.join(&file.job.head.name);
-                let _alone = journal::Lock::of_job(&job_folder, &journal::Owner::this_process(Timestamp::now()))?;
+                let _alone = journal::Lock::of_job(
+                    &job_folder,
+                    &journal::Owner::this_process(Timestamp::now()),
+                )?;
                 match unfinished(&file, &common.state, self.simulate)? {
                     Some(folder) => {
                         screen.say(format!("resuming the unfinished run {}", folder.display()));
                         let mut opened = open(&folder, &common.state, self.way(), screen)?;
                         opened.0.set_budget(&file.job.budget);
-                        match opened.0.check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?) {
+                        match opened
+                            .0
+                            .check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?)
+                        {
                             Ok(()) => Ok(ready(opened)),
                             Err(changed @ Error::Changed { .. }) if opened.0.has_sent_nothing() => {
-                                // A folder that was put back from a copy does not know what was sent since.
+                                // A folder that was put back from a copy does not know what was
+                                // sent since.
                                 look_for_unknown(&mut opened.0, &opened.1, screen)?;
                                 if !opened.0.has_sent_nothing() {
                                     return Err(changed.into());
                                 }
-                                screen.say("the job has changed since, and nothing of that run was sent: it is planned again");
-                                opened.0.abandon(Timestamp::now(), "the job was changed before anything was sent")?;
+                                screen.say(
+                                    "the job has changed since, and nothing of that run was \
+                                    sent: it is planned again",
+                                );
+                                opened.0.abandon(
+                                    Timestamp::now(),
+                                    "the job was changed before anything was sent",
+                                )?;
                                 drop(opened);
                                 self.start(&file, common, screen)
                             }
@@ -137,14 +175,21 @@ impl<'a> Start<'a> {
 
     /// Starts a run, unless a finished one has done the same.
     fn start(&self, file: &JobFile, common: &Common, screen: &Screen) -> Result<Begun, Failure> {
-        let finished = if self.again { Vec::new() } else { self.finished(file, common)? };
+        let finished = if self.again {
+            Vec::new()
+        } else {
+            self.finished(file, common)?
+        };
         if finished.is_empty() {
             return Ok(ready(self.plan_and_open(file, None, common, screen)?));
         }
         let prepared = Prepared::new(file, today(), self.catalog)?;
         let alike = |finished: &Finished| finished.has_files_of(&prepared);
         let finished: Vec<Finished> = finished.into_iter().filter(alike).collect();
-        if let Some(same) = finished.iter().find(|finished| finished.has_source_of(&prepared)) {
+        if let Some(same) = finished
+            .iter()
+            .find(|finished| finished.has_source_of(&prepared))
+        {
             return Ok(Begun::Over(Box::new(same.clone())));
         }
         let (run, connection) = self.plan_and_open(file, Some(prepared), common, screen)?;
@@ -153,7 +198,11 @@ impl<'a> Start<'a> {
                 let planned = run.folder().to_path_buf();
                 drop(run);
                 // Nobody else knows of it: the job is locked, and nothing was sent.
-                std::fs::remove_dir_all(&planned).map_err(|source| Error::File { doing: "remove", path: planned, source })?;
+                std::fs::remove_dir_all(&planned).map_err(|source| Error::File {
+                    doing: "remove",
+                    path: planned,
+                    source,
+                })?;
                 return Ok(Begun::Over(Box::new(finished)));
             }
         }
@@ -162,8 +211,17 @@ impl<'a> Start<'a> {
 
     /// Finished runs of the job as it is now.
     fn finished(&self, file: &JobFile, common: &Common) -> Result<Vec<Finished>, Failure> {
-        let origin = if self.simulate { Plan::IN_PROCESS.to_owned() } else { connect::origin_of_environment()? };
-        Ok(finished::of_job(&common.state, file, self.simulate, &origin)?)
+        let origin = if self.simulate {
+            Plan::IN_PROCESS.to_owned()
+        } else {
+            connect::origin_of_environment()?
+        };
+        Ok(finished::of_job(
+            &common.state,
+            file,
+            self.simulate,
+            &origin,
+        )?)
     }
 
     fn plan_and_open(
@@ -174,21 +232,43 @@ impl<'a> Start<'a> {
         screen: &Screen,
     ) -> Result<(Run, Connection), Failure> {
         let request = &file.job.request;
-        let wishes = Wishes { api_version: request.api_version.as_deref(), betas: &request.betas };
-        // Credentials and addresses first: they are cheaper to find wrong than a table is to render.
-        let connection = if self.simulate { None } else { Some(Connection::real(&wishes)?) };
-        let mut prepared = prepared.map_or_else(|| Prepared::new(file, today(), self.catalog), Ok)?;
+        let wishes = Wishes {
+            api_version: request.api_version.as_deref(),
+            betas: &request.betas,
+        };
+        // Credentials and addresses first: they are cheaper to find wrong than a table is to
+        // render.
+        let connection = if self.simulate {
+            None
+        } else {
+            Some(Connection::real(&wishes)?)
+        };
+        let mut prepared =
+            prepared.map_or_else(|| Prepared::new(file, today(), self.catalog), Ok)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
-        let origin = connection.as_ref().map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
+        let origin = connection
+            .as_ref()
+            .map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
         if !self.simulate {
             leftovers::check_no_run_is_gone(&common.state, &file.job.head.name, simulated)?;
         }
-        prepared.warnings.iter().for_each(|warning| screen.warn(warning));
+        prepared
+            .warnings
+            .iter()
+            .for_each(|warning| screen.warn(warning));
         let runs = common.state.join(&file.job.head.name);
         journal::remove_abandoned_plans(&runs)?;
         let id = run_id();
         let folder = runs.join(&id);
-        let connect = |screen: &Screen| Connection::simulator(&common.state, self.processing, &wishes, self.catalog, screen);
+        let connect = |screen: &Screen| {
+            Connection::simulator(
+                &common.state,
+                self.processing,
+                &wishes,
+                self.catalog,
+                screen,
+            )
+        };
         let mut connection = connection.inspect(|_| {
             if simulated {
                 screen.banner();
@@ -205,13 +285,37 @@ impl<'a> Start<'a> {
         if connection.is_none() && self.calibrate.is_some() {
             connection = Some(connect(screen)?);
         }
-        let foresight = Foresight::new(file, &prepared, &common.state, simulated, self.calibrate, screen);
+        let foresight = Foresight::new(
+            file,
+            &prepared,
+            &common.state,
+            simulated,
+            self.calibrate,
+            screen,
+        );
         let narrowed = self.select.narrows();
-        let plan = NewPlan { folder: &folder, origin, simulated, narrowed, max_cost: self.max_cost };
-        let outline = plan_at(file, &prepared, plan, &foresight, connection.as_ref(), screen)?;
+        let plan = NewPlan {
+            folder: &folder,
+            origin,
+            simulated,
+            narrowed,
+            max_cost: self.max_cost,
+        };
+        let outline = plan_at(
+            file,
+            &prepared,
+            plan,
+            &foresight,
+            connection.as_ref(),
+            screen,
+        )?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
         settle_given_up(&connection, self.way(), &common.state, screen);
-        outline.warnings.iter().chain(&outline.cache.warning).for_each(|warning| screen.warn(warning));
+        outline
+            .warnings
+            .iter()
+            .chain(&outline.cache.warning)
+            .for_each(|warning| screen.warn(warning));
         screen.lines(outline_table(&outline, &file.job.source));
         match outline.why_nothing(&file.job.source) {
             Some(why) => screen.say(format!("no rows to send: {why}")),
@@ -227,8 +331,9 @@ fn ready(opened: (Run, Connection)) -> Begun {
     Begun::Ready(Box::new(opened))
 }
 
-/// Says that a finished run has done what was asked for, and gives its exit code. An output that is gone, or that another run has replaced, is
-/// written again from what the run keeps, which is free; so is one that `replace` puts in the place of a better one.
+/// Says that a finished run has done what was asked for, and gives its exit code. An output that is
+/// gone, or that another run has replaced, is written again from what the run keeps, which is free;
+/// so is one that `replace` puts in the place of a better one.
 pub(crate) fn nothing_to_do(
     finished: &Finished,
     until: Until,
@@ -238,29 +343,51 @@ pub(crate) fn nothing_to_do(
     screen: &Screen,
 ) -> Result<u8, Failure> {
     let folder = finished.folder.display();
-    screen.say(format!("nothing to do: the job has not changed since the run {folder} was finished"));
-    let code = if until == Until::Sent || finished.failed == 0 { explain::DONE } else { explain::PARTLY };
+    screen.say(format!(
+        "nothing to do: the job has not changed since the run {folder} was finished"
+    ));
+    let code = if until == Until::Sent || finished.failed == 0 {
+        explain::DONE
+    } else {
+        explain::PARTLY
+    };
     if finished.failed > 0 {
         let rows = plural(finished.failed, "row", "rows");
-        screen.warn(format!("{rows} of it did not succeed; `rowmill status {folder}` and the output say why"));
+        screen.warn(format!(
+            "{rows} of it did not succeed; `rowmill status {folder}` and the output say why"
+        ));
     }
     let lost = finished.lost_output();
     if until != Until::Sent && (lost.is_some() || replace) {
         screen.say(match lost {
-            None => "its output is written again, in its own place, from the answers that the run keeps",
-            Some(Lost::Gone) => "its output is gone, and written again from the answers that the run keeps",
+            None => {
+                "its output is written again, in its own place, from the answers that the run \
+                keeps"
+            }
+            Some(Lost::Gone) => {
+                "its output is gone, and written again from the answers that the \
+                run keeps"
+            }
             Some(Lost::Replaced) => {
-                "another run has replaced its output since; it is written again from the answers that the run keeps"
+                "another run has replaced its output since; it is written again from the answers \
+                 that the run keeps"
             }
         });
-        let (mut run, notes) = Run::open(&finished.folder, Timestamp::now(), &Way::as_it_is(catalog).means(&common.state))?;
+        let (mut run, notes) = Run::open(
+            &finished.folder,
+            Timestamp::now(),
+            &Way::as_it_is(catalog).means(&common.state),
+        )?;
         notes.iter().for_each(|note| screen.warn(note));
         if replace {
             run.replace_output();
         }
         return match export::export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {
             Export::Done(done) => summary::show_nothing_to_do(&run, &done, screen),
-            Export::Healable(_) => Err(Error::Bug("rows were to be sent again, and nobody asked for that".to_owned()).into()),
+            Export::Healable(_) => Err(Error::Bug(
+                "rows were to be sent again, and nobody asked for that".to_owned(),
+            )
+            .into()),
         };
     }
     let (view, _) = rowmill::pipeline::view::view(&finished.folder, Timestamp::now())?;
@@ -282,7 +409,8 @@ pub(crate) fn nothing_to_do(
     Ok(code)
 }
 
-/// Uploads the files that the requests name, once all rows have been found good, and compiles the job with their ids.
+/// Uploads the files that the requests name, once all rows have been found good, and compiles the
+/// job with their ids.
 fn upload(
     prepared: Prepared,
     file: &JobFile,
@@ -293,7 +421,11 @@ fn upload(
     let copies = state.join(&file.job.head.name).join(COPIES);
     // What a run that was killed left; nobody else works on the job.
     let _ = std::fs::remove_dir_all(&copies);
-    rowmill::durable::create_private_dir(&copies).map_err(|source| Error::File { doing: "use", path: copies.clone(), source })?;
+    rowmill::durable::create_private_dir(&copies).map_err(|source| Error::File {
+        doing: "use",
+        path: copies.clone(),
+        source,
+    })?;
     let uploads = Arc::new(Uploads::keeping_copies(&copies));
     let uploaded = upload_into(&uploads, prepared, file, connection, state, screen);
     let _ = std::fs::remove_dir_all(&copies);
@@ -311,15 +443,32 @@ fn upload_into(
     let prepared = prepared.with_uploads(file, uploads)?;
     Foresight::default().outline(file, &prepared, None, screen)?;
     screen.finish();
-    let pace = if connection.is_simulated() { Duration::ZERO } else { upload::pace() };
+    let pace = if connection.is_simulated() {
+        Duration::ZERO
+    } else {
+        upload::pace()
+    };
     let origin = connection.origin();
-    let uploader = Uploader { api: &connection.api, clock: &SystemClock, origin: &origin, state, pace };
+    let uploader = Uploader {
+        api: &connection.api,
+        clock: &SystemClock,
+        origin: &origin,
+        state,
+        pace,
+    };
     let done = connection.block_on(uploader.upload(uploads))?;
     if done.files > 0 {
-        screen.say(format!("uploaded {} ({})", plural(done.files, "file", "files"), bytes(done.bytes)));
+        screen.say(format!(
+            "uploaded {} ({})",
+            plural(done.files, "file", "files"),
+            bytes(done.bytes)
+        ));
     }
     if done.known > 0 {
-        screen.say(format!("{} uploaded before", plural(done.known, "file was", "files were")));
+        screen.say(format!(
+            "{} uploaded before",
+            plural(done.known, "file was", "files were")
+        ));
     }
     Ok(prepared.with_uploads(file, uploads)?)
 }
@@ -346,11 +495,29 @@ pub(crate) fn plan_at(
     screen: &Screen,
 ) -> Result<Outline, Failure> {
     let nonce = Nonce::new(fastrand::u64(..));
-    let NewPlan { folder, origin, simulated, narrowed, max_cost } = plan;
+    let NewPlan {
+        folder,
+        origin,
+        simulated,
+        narrowed,
+        max_cost,
+    } = plan;
     let now = Timestamp::now();
-    let new = NewRun { folder, file, prepared, nonce: &nonce, origin, simulated, narrowed, max_cost, now };
+    let new = NewRun {
+        folder,
+        file,
+        prepared,
+        nonce: &nonce,
+        origin,
+        simulated,
+        narrowed,
+        max_cost,
+        now,
+    };
     let planner = |scratch: PathBuf| foresight.planner(file, prepared, &nonce, scratch, screen);
-    Ok(new.plan(planner, |planner, outline| foresight.count(connection, planner, outline))?)
+    Ok(new.plan(planner, |planner, outline| {
+        foresight.count(connection, planner, outline)
+    })?)
 }
 
 /// A run's id: when it began, and a few letters so that two of one second differ.
@@ -360,9 +527,11 @@ fn run_id() -> String {
     format!("{now}-{tail}")
 }
 
-/// The newest unfinished run of a job, of the same kind: a simulated run is never taken for a real one, nor the other way round.
+/// The newest unfinished run of a job, of the same kind: a simulated run is never taken for a real
+/// one, nor the other way round.
 fn unfinished(file: &JobFile, state: &Path, simulated: bool) -> Result<Option<PathBuf>, Failure> {
-    let run = journal::latest_unfinished(state, &file.job.head.name, simulated).map_err(rowmill::pipeline::Error::from)?;
+    let run = journal::latest_unfinished(state, &file.job.head.name, simulated)
+        .map_err(rowmill::pipeline::Error::from)?;
     Ok(run.map(|run| run.path))
 }
 
@@ -381,17 +550,31 @@ pub(crate) struct Way<'a> {
 impl<'a> Way<'a> {
     /// What the run can draw on, with its runs in this state directory.
     pub(crate) fn means(&self, state: &Path) -> Means {
-        Means { catalog: Arc::clone(self.catalog), state: state.to_path_buf(), max_cost: self.max_cost }
+        Means {
+            catalog: Arc::clone(self.catalog),
+            state: state.to_path_buf(),
+            max_cost: self.max_cost,
+        }
     }
 
     /// The run as it is.
     pub(crate) fn as_it_is(catalog: &'a Arc<Catalog>) -> Way<'a> {
-        Way { processing: Duration::ZERO, simulate: false, max_cost: None, catalog }
+        Way {
+            processing: Duration::ZERO,
+            simulate: false,
+            max_cost: None,
+            catalog,
+        }
     }
 }
 
 /// Opens a run and the way to its provider.
-pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -> Result<(Run, Connection), Failure> {
+pub(crate) fn open(
+    folder: &Path,
+    state: &Path,
+    way: Way<'_>,
+    screen: &Screen,
+) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
     screen.works_on(&run);
     notes.iter().for_each(|note| screen.warn(note));
@@ -400,20 +583,34 @@ pub(crate) fn open(folder: &Path, state: &Path, way: Way<'_>, screen: &Screen) -
 }
 
 /// The way to an opened run's provider.
-pub(crate) fn connect(run: &Run, state: &Path, way: Way<'_>, screen: &Screen) -> Result<Connection, Failure> {
+pub(crate) fn connect(
+    run: &Run,
+    state: &Path,
+    way: Way<'_>,
+    screen: &Screen,
+) -> Result<Connection, Failure> {
     if run.unsent_batches() > 0 {
         // What was in service when the run was planned may be gone when its rest is sent.
-        way.catalog.advice(&run.job().request.model, today()).iter().for_each(|advice| screen.warn(advice));
+        way.catalog
+            .advice(&run.job().request.model, today())
+            .iter()
+            .for_each(|advice| screen.warn(advice));
     }
     if way.simulate && !run.plan().is_in_process() {
         return Err(Failure::words(
             explain::CHANGE,
-            format!("the run `{}` is not one of the built-in simulator", run.folder().display()),
+            format!(
+                "the run `{}` is not one of the built-in simulator",
+                run.folder().display()
+            ),
             "go on with it without --simulate, or start another with the job file",
         ));
     }
     let (api_version, betas) = run.wishes();
-    let wishes = Wishes { api_version: api_version.as_deref(), betas: &betas };
+    let wishes = Wishes {
+        api_version: api_version.as_deref(),
+        betas: &betas,
+    };
     let connection = if run.plan().is_in_process() {
         Connection::simulator(state, way.processing, &wishes, way.catalog, screen)?
     } else {
@@ -423,8 +620,13 @@ pub(crate) fn connect(run: &Run, state: &Path, way: Way<'_>, screen: &Screen) ->
     Ok(connection)
 }
 
-/// Looks once at what is in flight, and fetches what has ended or was not fetched in full: this costs nothing. Gives where the run stands.
-pub(crate) fn look_once(run: &mut Run, connection: &Connection, screen: &Screen) -> Result<Standing, Error> {
+/// Looks once at what is in flight, and fetches what has ended or was not fetched in full: this
+/// costs nothing. Gives where the run stands.
+pub(crate) fn look_once(
+    run: &mut Run,
+    connection: &Connection,
+    screen: &Screen,
+) -> Result<Standing, Error> {
     look_for(run, connection, Until::LookedOnce, None, screen)
 }
 
@@ -450,27 +652,49 @@ fn look_for_unknown(run: &mut Run, connection: &Connection, screen: &Screen) -> 
     connection.block_on(driver.look_for_unknown(run))
 }
 
-fn driver<'a>(run: &Run, connection: &'a Connection, stop: Stop, deadline: Option<Timestamp>, screen: &'a Screen) -> Driver<'a> {
+fn driver<'a>(
+    run: &Run,
+    connection: &'a Connection,
+    stop: Stop,
+    deadline: Option<Timestamp>,
+    screen: &'a Screen,
+) -> Driver<'a> {
     let (max_queued_requests, settle) = (run.max_queued_requests(), run.settle());
-    Driver { api: &connection.api, clock: &SystemClock, listener: screen, stop, max_queued_requests, settle, deadline }
+    Driver {
+        api: &connection.api,
+        clock: &SystemClock,
+        listener: screen,
+        stop,
+        max_queued_requests,
+        settle,
+        deadline,
+    }
 }
 
-/// Settles what the ledger holds for runs that were given up, as far as their batches have ended. What cannot be settled now is the next time.
+/// Settles what the ledger holds for runs that were given up, as far as their batches have ended.
+/// What cannot be settled now is the next time.
 fn settle_given_up(connection: &Connection, way: Way<'_>, state: &Path, screen: &Screen) {
-    let Ok(holders) = leftovers::holders(state) else { return };
+    let Ok(holders) = leftovers::holders(state) else {
+        return;
+    };
     for folder in holders.into_iter().filter_map(|holder| holder.folder) {
         let is_given_up = journal::stage_of(&folder) == Some(journal::Stage::Abandoned);
-        let Some((mut run, _)) = is_given_up.then(|| Run::open(&folder, Timestamp::now(), &way.means(state)).ok()).flatten()
+        let Some((mut run, _)) = is_given_up
+            .then(|| Run::open(&folder, Timestamp::now(), &way.means(state)).ok())
+            .flatten()
         else {
             continue;
         };
-        if run.check_origin(&connection.origin()).is_ok() && look_once(&mut run, connection, screen).is_ok() {
+        if run.check_origin(&connection.origin()).is_ok()
+            && look_once(&mut run, connection, screen).is_ok()
+        {
             let _ = run.write_manifest(Timestamp::now());
         }
     }
 }
 
-/// Drives an opened run as far as told, writes the output when everything is there, and says where it stands.
+/// Drives an opened run as far as told, writes the output when everything is there, and says where
+/// it stands.
 pub(crate) fn carry_on(
     run: &mut Run,
     connection: &Connection,
@@ -494,7 +718,8 @@ pub(crate) fn carry_on(
         let standing = match standing {
             Ok(standing) => standing,
             Err(error) => {
-                // What stopped the run is worth more than that its summary cannot be written either.
+                // What stopped the run is worth more than that its summary cannot be written
+                // either.
                 let _ = run.write_manifest(Timestamp::now());
                 return Err(error.into());
             }
@@ -510,25 +735,40 @@ pub(crate) fn carry_on(
             run.write_manifest(Timestamp::now())?;
             return Ok(leave(run, standing, screen));
         }
-        // What waits to be sent again is not planned a second time, and of a run that was called back nothing is.
-        let policy = if run.has_unsent_retries() || run.state().is_canceled() { Policy::none() } else { job_wants.clone() };
-        let exported = match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen) {
-            Err(error) if run.replace_results(&error) => {
-                screen.warn(format!("{error}: fetching them again, which costs nothing"));
-                continue;
-            }
-            exported => exported.inspect_err(|_| {
-                let _ = run.write_manifest(Timestamp::now());
-            }),
+        // What waits to be sent again is not planned a second time, and of a run that was called
+        // back nothing is.
+        let policy = if run.has_unsent_retries() || run.state().is_canceled() {
+            Policy::none()
+        } else {
+            job_wants.clone()
         };
+        let exported =
+            match export::export(run, &policy, Some(&job_folder), Timestamp::now(), screen) {
+                Err(error) if run.replace_results(&error) => {
+                    screen.warn(format!("{error}: fetching them again, which costs nothing"));
+                    continue;
+                }
+                exported => exported.inspect_err(|_| {
+                    let _ = run.write_manifest(Timestamp::now());
+                }),
+            };
         match exported? {
             Export::Done(summary) => {
                 screen.finish();
                 let code = summary::show(run, &summary, screen)?;
-                return Ok(if standing == Standing::Short { tell_held(run, code, screen) } else { code });
+                return Ok(if standing == Standing::Short {
+                    tell_held(run, code, screen)
+                } else {
+                    code
+                });
             }
             Export::Healable(pieces) => {
-                let healing = heal::heal(run, pieces.into_iter().map(|(piece, _)| piece), &policy, Timestamp::now());
+                let healing = heal::heal(
+                    run,
+                    pieces.into_iter().map(|(piece, _)| piece),
+                    &policy,
+                    Timestamp::now(),
+                );
                 let healing = healing?;
                 screen.finish();
                 say_healing(&healing, screen);
@@ -546,13 +786,18 @@ fn leave_given_up(run: &Run, standing: Standing, screen: &Screen) -> u8 {
     screen.say(run.standing_in_words());
     match standing {
         Standing::Complete => {
-            screen.say(format!("the run was given up; all that it sent is fetched, and `rowmill export {folder}` writes it"));
+            screen.say(format!(
+                "the run was given up; all that it sent is fetched, and `rowmill \
+                export {folder}` writes it"
+            ));
             explain::DONE
         }
         Standing::Interrupted => explain::INTERRUPTED,
         Standing::InDoubt => explain::DOUBT,
         Standing::Short | Standing::Unfinished => {
-            screen.say(format!("the run was given up; `rowmill collect {folder}` fetches what it sent"));
+            screen.say(format!(
+                "the run was given up; `rowmill collect {folder}` fetches what it sent"
+            ));
             explain::UNFINISHED
         }
     }
@@ -560,8 +805,16 @@ fn leave_given_up(run: &Run, standing: Standing, screen: &Screen) -> u8 {
 
 /// Says which rows are sent again.
 pub(crate) fn say_healing(healing: &heal::Healing, screen: &Screen) {
-    let rows = if healing.rows == 1 { "row that failed is" } else { "rows that failed are" };
-    screen.say(format!("{} {rows} sent again in {}", count(healing.rows), batches(healing.batches.into())));
+    let rows = if healing.rows == 1 {
+        "row that failed is"
+    } else {
+        "rows that failed are"
+    };
+    screen.say(format!(
+        "{} {rows} sent again in {}",
+        count(healing.rows),
+        batches(healing.batches.into())
+    ));
 }
 
 /// Says what the budget held back, and gives the exit code for it.
@@ -585,11 +838,16 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
     screen.say(run.standing_in_words());
     match standing {
         Standing::InDoubt => {
-            let (them, were) = if run.doubts().count() == 1 { ("it", "it was") } else { ("they", "they were") };
+            let (them, were) = if run.doubts().count() == 1 {
+                ("it", "it was")
+            } else {
+                ("they", "they were")
+            };
             screen.warn(format!(
-                "{} may or may not have been created; until that is known, {them} will not be sent again. \
-                 `rowmill run {folder}` looks for {}, and sends what was not created; with --resubmit-doubtful what is not found now is \
-                 sent again, and paid twice if {were} created",
+                "{} may or may not have been created; until that is known, {them} will not be sent \
+                 again. `rowmill run {folder}` looks for {}, and sends what was not created; with \
+                 --resubmit-doubtful what is not found now is sent again, and paid twice if {were} \
+                 created",
                 batches(run.doubts().count() as u64),
                 if them == "it" { "it" } else { "them" },
             ));
@@ -597,22 +855,31 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
         }
         Standing::Interrupted => {
             screen.say(format!(
-                "interrupted; submitted batches keep running at the provider. `rowmill run {folder}` resumes the run"
+                "interrupted; submitted batches keep running at the provider. `rowmill run \
+                 {folder}` resumes the run"
             ));
             explain::INTERRUPTED
         }
         Standing::Short => {
             let left = batches(run.unsent_batches());
-            screen.say(format!("the budget has no room for {left}: `rowmill run {folder}` (or submit) resumes when it has"));
+            screen.say(format!(
+                "the budget has no room for {left}: `rowmill run {folder}` (or \
+                submit) resumes when it has"
+            ));
             explain::UNFINISHED
         }
         Standing::Unfinished if run.unsent_batches() > 0 => {
             let left = batches(run.unsent_batches());
-            screen.say(format!("{left} still to be sent: `rowmill run {folder}` (or submit) sends the rest"));
+            screen.say(format!(
+                "{left} still to be sent: `rowmill run {folder}` (or submit) sends the rest"
+            ));
             explain::UNFINISHED
         }
         Standing::Complete | Standing::Unfinished => {
-            screen.say(format!("`rowmill collect {folder}` fetches what has ended, `rowmill run {folder}` waits for it"));
+            screen.say(format!(
+                "`rowmill collect {folder}` fetches what has ended, `rowmill run \
+                {folder}` waits for it"
+            ));
             explain::UNFINISHED
         }
     }

@@ -1,10 +1,13 @@
 //! Tables, progress, colour: how things look on a terminal, and how they read without one.
 //!
-//! Data goes to stdout, all else to stderr. Progress is a bar on a terminal and a plain line now and then elsewhere.
+//! Data goes to stdout, all else to stderr. Progress is a bar on a terminal and a plain line now
+//! and then elsewhere.
 //!
-//! Whatever is shown passes one gate, on a terminal and in a pipe alike. Text that is not ours (ids, names of columns, files and models, what
-//! a provider says) may hold anything: what could act on the screen is made visible, a line that it forges is not one, and no line is
-//! endless. Our own colours go through because they are marked in a way that nobody outside the process can know.
+//! Whatever is shown passes one gate, on a terminal and in a pipe alike. Text that is not ours
+//! (ids, names of columns, files and models, what a provider says) may hold anything: what could
+//! act on the screen is made visible, a line that it forges is not one, and no line is endless. Our
+//! own colours go through because they are marked in a way that nobody outside the process can
+//! know.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -49,7 +52,10 @@ impl Screen {
             Color::Auto => is_terminal && wanted,
         };
         let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         // Until there is progress to show, nothing is drawn.
         bar.set_draw_target(ProgressDrawTarget::hidden());
         Screen {
@@ -63,7 +69,8 @@ impl Screen {
         }
     }
 
-    /// Notes which run the command works on. If it stops, the run's journal tells whether anything was sent.
+    /// Notes which run the command works on. If it stops, the run's journal tells whether anything
+    /// was sent.
     pub(crate) fn works_on(&self, run: &Run) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         *work = Some((run.folder().to_path_buf(), run.create_calls()));
@@ -72,10 +79,17 @@ impl Screen {
     /// What was sent of the run that the command works on.
     pub(crate) fn sent(&self) -> Sent {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((run, before)) = work.as_ref() else { return Sent::default() };
-        // A journal that cannot be read any more is never taken for one that says that nothing was sent.
+        let Some((run, before)) = work.as_ref() else {
+            return Sent::default();
+        };
+        // A journal that cannot be read any more is never taken for one that says that nothing was
+        // sent.
         let calls = create_calls(run);
-        Sent { run: Some(run.clone()), ever: calls.is_none_or(|calls| calls > 0), now: calls.is_none_or(|calls| calls > *before) }
+        Sent {
+            run: Some(run.clone()),
+            ever: calls.is_none_or(|calls| calls > 0),
+            now: calls.is_none_or(|calls| calls > *before),
+        }
     }
 
     /// A word on what is being done.
@@ -94,7 +108,11 @@ impl Screen {
 
     /// Something a person must not miss.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
-        self.line(&format!("{} {}", self.paint_words("warning:", "33;1"), one_message(text.as_ref())));
+        self.line(&format!(
+            "{} {}",
+            self.paint_words("warning:", "33;1"),
+            one_message(text.as_ref())
+        ));
     }
 
     /// Says that nothing of this is real. Not even `--quiet` hides it.
@@ -106,13 +124,30 @@ impl Screen {
     /// What went wrong: in words, and as data where data was asked for.
     pub(crate) fn failure(&self, failure: &Failure) -> u8 {
         let sent = self.sent();
-        let (message, hint, code) = (failure.message(&sent), failure.hint(&sent), failure.code(&sent));
-        self.line(&format!("{} {}", self.paint_words("error:", "31;1"), one_message(&message)));
+        let (message, hint, code) = (
+            failure.message(&sent),
+            failure.hint(&sent),
+            failure.code(&sent),
+        );
+        self.line(&format!(
+            "{} {}",
+            self.paint_words("error:", "31;1"),
+            one_message(&message)
+        ));
         if let Some(hint) = &hint {
-            self.line(&format!("{} {}", self.paint_words("hint:", "36;1"), one_message(hint)));
+            self.line(&format!(
+                "{} {}",
+                self.paint_words("hint:", "36;1"),
+                one_message(hint)
+            ));
         }
         if self.json {
-            self.json(&error_document(&message, hint.as_deref(), code, sent.run.as_deref()));
+            self.json(&error_document(
+                &message,
+                hint.as_deref(),
+                code,
+                sent.run.as_deref(),
+            ));
         }
         code
     }
@@ -130,7 +165,9 @@ impl Screen {
     fn write_data(&self, text: &str) {
         self.bar.suspend(|| {
             let mut out = std::io::stdout().lock();
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+            let _ = out
+                .write_all(text.as_bytes())
+                .and_then(|()| out.write_all(b"\n"));
         });
     }
 
@@ -183,7 +220,10 @@ impl Screen {
     }
 
     fn line_is_due(&self) -> bool {
-        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self
+            .last_line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match *last {
             // The first is held back too: most work is over before anyone would want to read of it.
             None => {
@@ -206,44 +246,88 @@ impl Listener for Screen {
                 Some(of) => format!("planning: {} of {} rows", count(rows), count(of)),
                 None => format!("planning: {} rows", count(rows)),
             }),
-            Progress::Counting { rows, of } => {
-                self.passing(format!("counting: {} of {} rows of the sample", count(rows), count(of)))
+            Progress::Counting { rows, of } => self.passing(format!(
+                "counting: {} of {} rows of the sample",
+                count(rows),
+                count(of)
+            )),
+            Progress::Submitting {
+                batch,
+                of,
+                requests,
+                bytes: n,
+            } => {
+                self.passing(format!(
+                    "sending batch {batch} of {of}: {} requests, {}",
+                    count(requests),
+                    bytes(n)
+                ));
             }
-            Progress::Submitting { batch, of, requests, bytes: n } => {
-                self.passing(format!("sending batch {batch} of {of}: {} requests, {}", count(requests), bytes(n)));
-            }
-            Progress::Accepted { batch, id } => self.say(format!("batch {batch} accepted as {}", shown(&id.to_string()))),
-            Progress::Waiting { in_flight, ended, of, elapsed, next, reasons } => {
+            Progress::Accepted { batch, id } => self.say(format!(
+                "batch {batch} accepted as {}",
+                shown(&id.to_string())
+            )),
+            Progress::Waiting {
+                in_flight,
+                ended,
+                of,
+                elapsed,
+                next,
+                reasons,
+            } => {
                 let flight = match elapsed {
                     Some(elapsed) => format!(", {in_flight} in flight for {}", duration(elapsed)),
                     None => String::new(),
                 };
-                let reasons: String = reasons.iter().map(|reason| format!("; {}", waits_for(reason))).collect();
+                let reasons: String = reasons
+                    .iter()
+                    .map(|reason| format!("; {}", waits_for(reason)))
+                    .collect();
                 let of = plural(of.into(), "batch", "batches");
-                self.passing(format!("waiting: {ended} of {of} ended{flight}{reasons}; next look in {}", duration(next)));
+                self.passing(format!(
+                    "waiting: {ended} of {of} ended{flight}{reasons}; next look \
+                    in {}",
+                    duration(next)
+                ));
             }
-            Progress::Retrying { error, since, after } => self.say(format!(
+            Progress::Retrying {
+                error,
+                since,
+                after,
+            } => self.say(format!(
                 "{} {error}; for {} now, trying again in {}",
                 self.paint_words("note:", "36"),
                 duration(since),
                 wait_in_words(after)
             )),
             Progress::Slow { call, waited } => {
-                self.say(format!("{} {call}: no answer yet after {}", self.paint_words("note:", "36"), wait_in_words(waited)));
+                self.say(format!(
+                    "{} {call}: no answer yet after {}",
+                    self.paint_words("note:", "36"),
+                    wait_in_words(waited)
+                ));
             }
             Progress::HeldBack { batch, shortage } => self.warn(format!(
-                "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left ({} spent, {} reserved)",
+                "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left \
+                 ({} spent, {} reserved)",
                 usd(shortage.asked),
                 usd(shortage.left()),
                 usd(shortage.limit),
                 usd(shortage.spent),
                 usd(shortage.reserved)
             )),
-            Progress::Ended { batch, counts } => self.say(format!("batch {batch} ended: {}", what_became(&counts))),
-            Progress::Collected { done, of, .. } => {
-                self.passing(format!("results of {done} of {} saved", plural(of.into(), "batch", "batches")));
+            Progress::Ended { batch, counts } => {
+                self.say(format!("batch {batch} ended: {}", what_became(&counts)))
             }
-            Progress::Exporting { rows, of } => self.passing(format!("writing: {} of {} rows", count(rows), count(of))),
+            Progress::Collected { done, of, .. } => {
+                self.passing(format!(
+                    "results of {done} of {} saved",
+                    plural(of.into(), "batch", "batches")
+                ));
+            }
+            Progress::Exporting { rows, of } => {
+                self.passing(format!("writing: {} of {} rows", count(rows), count(of)))
+            }
             Progress::Note(text) => self.say(format!("{} {text}", self.paint_words("note:", "36"))),
             _ => {}
         }
@@ -269,7 +353,8 @@ pub(crate) fn shown_to(text: &str, longest: usize) -> String {
     layout::in_one_line(text, longest)
 }
 
-/// A message: what follows its first line is indented, or belongs to that line and was put there by somebody else.
+/// A message: what follows its first line is indented, or belongs to that line and was put there by
+/// somebody else.
 fn one_message(text: &str) -> String {
     let mut lines = text.split('\n');
     let mut message = lines.next().unwrap_or_default().to_owned();
@@ -281,7 +366,8 @@ fn one_message(text: &str) -> String {
     message
 }
 
-/// Makes visible what could act on the screen, and cuts lines that are longer than `longest`. Lines and our own colours stay.
+/// Makes visible what could act on the screen, and cuts lines that are longer than `longest`. Lines
+/// and our own colours stay.
 fn gate(text: &str, longest: usize) -> String {
     let mark = color_mark();
     let parts = text.split(mark).map(|part| {
@@ -293,7 +379,11 @@ fn gate(text: &str, longest: usize) -> String {
                 shown.push_str("… (cut)");
             }
             if column < longest {
-                if layout::acts(c) { layout::push_visible(&mut shown, c) } else { shown.push(c) }
+                if layout::acts(c) {
+                    layout::push_visible(&mut shown, c)
+                } else {
+                    shown.push(c)
+                }
             }
         }
         shown
@@ -310,7 +400,8 @@ fn color_mark() -> &'static str {
 /// A value as JSON for stdout: always one document, be it that of an error.
 fn as_json(value: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| {
-        let message = format!("the data cannot be written as JSON ({error}): this is a bug in rowmill");
+        let message =
+            format!("the data cannot be written as JSON ({error}): this is a bug in rowmill");
         error_document(&message, None, super::explain::BUG, None).to_string()
     });
     escaped(&text)
@@ -323,7 +414,9 @@ fn escaped(json: &str) -> String {
         // Outside of its strings JSON has nothing but ASCII, and line feeds and blanks between.
         if c == '\u{200e}' || layout::acts(c) {
             let mut units = [0; 2];
-            c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+            c.encode_utf16(&mut units)
+                .iter()
+                .for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
         } else {
             text.push(c);
         }
@@ -332,7 +425,12 @@ fn escaped(json: &str) -> String {
 }
 
 /// An error as data.
-pub(crate) fn error_document(message: &str, hint: Option<&str>, code: u8, run: Option<&Path>) -> serde_json::Value {
+pub(crate) fn error_document(
+    message: &str,
+    hint: Option<&str>,
+    code: u8,
+    run: Option<&Path>,
+) -> serde_json::Value {
     let mut lines = message.lines().map(str::trim);
     serde_json::json!({
         "error": {
@@ -356,7 +454,9 @@ pub(crate) struct LogLines;
 impl Write for LogLines {
     fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
         let text = String::from_utf8_lossy(lines);
-        std::io::stderr().lock().write_all(gate(&text, usize::MAX).as_bytes())?;
+        std::io::stderr()
+            .lock()
+            .write_all(gate(&text, usize::MAX).as_bytes())?;
         Ok(lines.len())
     }
 
@@ -365,7 +465,8 @@ impl Write for LogLines {
     }
 }
 
-/// What the parser of arguments says, through the gate where it repeats something that could act on the screen.
+/// What the parser of arguments says, through the gate where it repeats something that could act on
+/// the screen.
 pub(crate) fn print_usage_error(error: &clap::Error) {
     let text = error.render().to_string();
     if text.chars().any(layout::acts) {
@@ -378,42 +479,78 @@ pub(crate) fn print_usage_error(error: &clap::Error) {
 /// What a run waits for, and until when.
 fn waits_for(reason: &Reason) -> String {
     match reason {
-        Reason::Uncertain { batch, left: Some(left) } if left.is_zero() => {
+        Reason::Uncertain {
+            batch,
+            left: Some(left),
+        } if left.is_zero() => {
             format!("batch {batch} may or may not have been created: the next look decides")
         }
-        Reason::Uncertain { batch, left: Some(left) } => {
-            format!("batch {batch} may or may not have been created: looking for it for {} more", wait_in_words(*left))
+        Reason::Uncertain {
+            batch,
+            left: Some(left),
+        } => {
+            format!(
+                "batch {batch} may or may not have been created: looking for it for {} more",
+                wait_in_words(*left)
+            )
         }
         Reason::Uncertain { batch, left: None } => {
-            format!("batch {batch} may or may not have been created: a batch that may be it has to end first (within 24 h)")
+            format!(
+                "batch {batch} may or may not have been created: a batch that may be it has to end \
+                 first (within 24 h)"
+            )
         }
-        Reason::Refused { batch, status, after } => {
+        Reason::Refused {
+            batch,
+            status,
+            after,
+        } => {
             let why = match status {
                 Some(429) => "at the provider's limit",
                 Some(529) => "the provider is overloaded",
                 Some(_) => "refused for now",
                 None => "the provider cannot be reached",
             };
-            format!("batch {batch} is sent again in {} ({why})", wait_in_words(*after))
+            format!(
+                "batch {batch} is sent again in {} ({why})",
+                wait_in_words(*after)
+            )
         }
-        Reason::QueueFull { batch, queued, limit } => format!(
-            "batch {batch} is sent when others end ({} requests in flight, `batch.max_queued_requests` is {})",
+        Reason::QueueFull {
+            batch,
+            queued,
+            limit,
+        } => format!(
+            "batch {batch} is sent when others end ({} requests in flight, \
+             `batch.max_queued_requests` is {})",
             count(*queued),
             count(*limit)
         ),
         Reason::TooUncertain { calls } => {
             format!(
-                "nothing more is sent until it is known of a batch whether it was created, since {calls} create calls in a row were lost"
+                "nothing more is sent until it is known of a batch whether it was created, since \
+                 {calls} create calls in a row were lost"
             )
         }
-        Reason::Gate { batch, kind: GateKind::Prime, left } => {
-            let left = left.map(|left| format!(", or in {}", wait_in_words(left))).unwrap_or_default();
+        Reason::Gate {
+            batch,
+            kind: GateKind::Prime,
+            left,
+        } => {
+            let left = left
+                .map(|left| format!(", or in {}", wait_in_words(left)))
+                .unwrap_or_default();
             format!("the rest is sent when batch {batch} has written the cache{left}")
         }
-        Reason::Gate { batch, .. } => format!("the rest is sent when batch {batch}, the canary, is back (within 24 h)"),
+        Reason::Gate { batch, .. } => {
+            format!("the rest is sent when batch {batch}, the canary, is back (within 24 h)")
+        }
         Reason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
         Reason::Results { batch, after } => {
-            format!("the results of batch {batch} are fetched again in {}", wait_in_words(*after))
+            format!(
+                "the results of batch {batch} are fetched again in {}",
+                wait_in_words(*after)
+            )
         }
         _ => "for something else".to_owned(),
     }
@@ -428,17 +565,32 @@ fn what_became(counts: &Counts) -> String {
         (counts.expired, "expired"),
         (counts.processing, "not counted yet"),
     ];
-    let told: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{} {kind}", count(*n))).collect();
-    if told.is_empty() { "no requests".to_owned() } else { told.join(", ") }
+    let told: Vec<String> = kinds
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, kind)| format!("{} {kind}", count(*n)))
+        .collect();
+    if told.is_empty() {
+        "no requests".to_owned()
+    } else {
+        told.join(", ")
+    }
 }
 
 fn painted(text: &str, code: &str, color: bool) -> String {
     let mark = color_mark();
-    if color { format!("{mark}{code}m{text}{mark}0m") } else { text.to_owned() }
+    if color {
+        format!("{mark}{code}m{text}{mark}0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A table with a head, as wide as the screen.
-pub(crate) fn table<R: AsRef<str>>(columns: &[Column<'_>], rows: impl IntoIterator<Item = Vec<R>>) -> String {
+pub(crate) fn table<R: AsRef<str>>(
+    columns: &[Column<'_>],
+    rows: impl IntoIterator<Item = Vec<R>>,
+) -> String {
     layout::table(columns, rows, width())
 }
 
@@ -447,11 +599,14 @@ pub(crate) fn labelled(label: &str, sentence: &str) -> String {
     layout::labelled(label, sentence, width())
 }
 
-/// Columns of the screen: those of the terminal, whichever of the two streams is one; 100 where none is.
+/// Columns of the screen: those of the terminal, whichever of the two streams is one; 100 where
+/// none is.
 pub(crate) fn width() -> usize {
     let from_environment = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok());
     let of = |term: console::Term| term.size_checked().map(|(_, columns)| usize::from(columns));
-    let width = from_environment.or_else(|| of(console::Term::stdout())).or_else(|| of(console::Term::stderr()));
+    let width = from_environment
+        .or_else(|| of(console::Term::stdout()))
+        .or_else(|| of(console::Term::stderr()));
     width.unwrap_or(100).clamp(40, 200)
 }
 
@@ -460,7 +615,8 @@ pub(crate) fn count(n: u64) -> String {
     rowmill::estimate::prime::thousands(n)
 }
 
-/// An amount as people read it: dollars and cents, and four digits of what is less than a dollar. `$1,234.50`, `$0.01234`.
+/// An amount as people read it: dollars and cents, and four digits of what is less than a dollar.
+/// `$1,234.50`, `$0.01234`.
 pub(crate) fn usd(amount: Money) -> String {
     let sign = if amount.is_negative() { "-" } else { "" };
     let pico = u128::from(amount.picodollars().unsigned_abs());
@@ -468,7 +624,9 @@ pub(crate) fn usd(amount: Money) -> String {
     let decimals = match pico {
         0 => 2,
         1_000_000_000_000.. => 2,
-        _ => (1..=12).find(|n| pico >= 10_u128.pow(12 - n)).map_or(12, |first| (first + 3).min(12)),
+        _ => (1..=12)
+            .find(|n| pico >= 10_u128.pow(12 - n))
+            .map_or(12, |first| (first + 3).min(12)),
     };
     let unit = 10_u128.pow(12 - decimals);
     let rounded = (pico + unit / 2) / unit;
@@ -514,24 +672,43 @@ mod tests {
     #[test]
     fn lets_nothing_through_that_acts_on_the_screen() {
         let text = "a\u{1b}[31mb\u{7}\u{9b}2J\u{202e}c\u{2066}\u{85}\u{2028}\r";
-        assert_eq!(gate(text, usize::MAX), "a␛[31mb␇<U+009B>2J<U+202E>c<U+2066><U+0085><U+2028>␍");
-        assert_eq!(gate(&painted("ok", "31", true), usize::MAX), "\u{1b}[31mok\u{1b}[0m");
-        assert_eq!(gate("two\nlines\tof 日本語 שלום\u{200e}", usize::MAX), "two\nlines\tof 日本語 שלום\u{200e}");
+        assert_eq!(
+            gate(text, usize::MAX),
+            "a␛[31mb␇<U+009B>2J<U+202E>c<U+2066><U+0085><U+2028>␍"
+        );
+        assert_eq!(
+            gate(&painted("ok", "31", true), usize::MAX),
+            "\u{1b}[31mok\u{1b}[0m"
+        );
+        assert_eq!(
+            gate("two\nlines\tof 日本語 שלום\u{200e}", usize::MAX),
+            "two\nlines\tof 日本語 שלום\u{200e}"
+        );
         assert_eq!(gate("123456\n12", 4), "123… (cut)\n12");
     }
 
     #[test]
     fn keeps_a_forged_line_in_the_line_it_came_in() {
-        assert_eq!(one_message("batch x\nerror: forged"), "batch x␊error: forged");
-        assert_eq!(one_message("3 rows failed\n  `rowmill retry` helps"), "3 rows failed\n  `rowmill retry` helps");
+        assert_eq!(
+            one_message("batch x\nerror: forged"),
+            "batch x␊error: forged"
+        );
+        assert_eq!(
+            one_message("3 rows failed\n  `rowmill retry` helps"),
+            "3 rows failed\n  `rowmill retry` helps"
+        );
         assert_eq!(shown("a\nb\u{200e}"), "a␊b<U+200E>");
     }
 
     #[test]
     fn keeps_json_valid_and_harmless() {
-        let value = serde_json::json!({ "a\u{202e}": "\u{1b}[31m\u{7f}\u{9b}\u{2028}\u{200f}é\n😀" });
+        let value =
+            serde_json::json!({ "a\u{202e}": "\u{1b}[31m\u{7f}\u{9b}\u{2028}\u{200f}é\n😀" });
         let text = escaped(&serde_json::to_string_pretty(&value).unwrap());
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
         assert!(!text.chars().any(layout::acts), "{text}");
     }
 

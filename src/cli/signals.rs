@@ -1,8 +1,9 @@
 //! SIGINT, SIGTERM and SIGHUP: the first asks to stop, the second stops at once.
 //!
-//! The handlers are set for themselves, so that they hold for process 1 of a container too, where what the kernel does by default is
-//! nothing. Whoever works looks at [`is_leaving`], or waits with [`wanted`]; what only reads is ended after a moment. Being ended at any
-//! moment is safe: the journal sees to that.
+//! The handlers are set for themselves, so that they hold for process 1 of a container too, where
+//! what the kernel does by default is nothing. Whoever works looks at [`is_leaving`], or waits with
+//! [`wanted`]; what only reads is ended after a moment. Being ended at any moment is safe: the
+//! journal sees to that.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,9 @@ pub(crate) async fn wanted() {
 /// Listens for signals on a thread of its own. `say` puts a word on the screen.
 pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
     channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     // Without a listener the system does what it does by default, which is safe too.
     let Ok(runtime) = runtime else { return };
     let (ready, is_ready) = std::sync::mpsc::channel();
@@ -58,10 +61,14 @@ pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
             let mut signals = Signals::new();
             let _ = ready.send(());
             signals.next().await;
-            // As long as nobody waits for it there is no receiver, and `send` would keep the old value.
+            // As long as nobody waits for it there is no receiver, and `send` would keep the old
+            // value.
             channel().send_replace(true);
             if IS_ORDERLY.load(Ordering::SeqCst) {
-                say("\nstopping after the current step; submitted batches keep running at the provider. A second signal stops at once");
+                say(
+                    "\nstopping after the current step; submitted batches keep running at the \
+                    provider. A second signal stops at once",
+                );
                 signals.next().await;
             } else {
                 tokio::select! {
@@ -98,13 +105,23 @@ impl Signals {
         if !is_hangup_ignored() {
             kinds.push(SignalKind::hangup());
         }
-        Signals(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
+        Signals(
+            kinds
+                .into_iter()
+                .filter_map(|kind| signal(kind).ok())
+                .collect(),
+        )
     }
 
     async fn next(&mut self) {
         std::future::poll_fn(|context| {
-            let mut is_there = |signal: &mut tokio::signal::unix::Signal| signal.poll_recv(context).is_ready();
-            if self.0.iter_mut().any(&mut is_there) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            let mut is_there =
+                |signal: &mut tokio::signal::unix::Signal| signal.poll_recv(context).is_ready();
+            if self.0.iter_mut().any(&mut is_there) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
         })
         .await;
     }
@@ -115,7 +132,8 @@ impl Signals {
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(not(unix))]

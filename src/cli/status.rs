@@ -23,9 +23,11 @@ pub(crate) fn run(args: &Status, common: &Common, screen: &Screen) -> Result<u8,
     }
 }
 
-/// What the ledger has on all runs. One that cannot be used keeps nobody from seeing where the runs stand.
+/// What the ledger has on all runs. One that cannot be used keeps nobody from seeing where the runs
+/// stand.
 fn entries(state: &Path, screen: &Screen) -> Vec<Entry> {
-    let entries = Ledger::open_if_there(state).and_then(|ledger| ledger.map_or(Ok(Vec::new()), |ledger| ledger.entries()));
+    let entries = Ledger::open_if_there(state)
+        .and_then(|ledger| ledger.map_or(Ok(Vec::new()), |ledger| ledger.entries()));
     entries.unwrap_or_else(|error| {
         screen.warn(error.to_string());
         Vec::new()
@@ -36,9 +38,21 @@ fn entries(state: &Path, screen: &Screen) -> Vec<Entry> {
 fn money(money: Option<&MoneyView>) -> String {
     match money {
         None => String::new(),
-        Some(MoneyView { spent_usd, reserved_usd: Money::ZERO, .. }) => usd(*spent_usd),
-        Some(MoneyView { spent_usd: Money::ZERO, reserved_usd, .. }) => format!("{} reserved", usd(*reserved_usd)),
-        Some(MoneyView { spent_usd, reserved_usd, .. }) => format!("{} + {} reserved", usd(*spent_usd), usd(*reserved_usd)),
+        Some(MoneyView {
+            spent_usd,
+            reserved_usd: Money::ZERO,
+            ..
+        }) => usd(*spent_usd),
+        Some(MoneyView {
+            spent_usd: Money::ZERO,
+            reserved_usd,
+            ..
+        }) => format!("{} reserved", usd(*reserved_usd)),
+        Some(MoneyView {
+            spent_usd,
+            reserved_usd,
+            ..
+        }) => format!("{} + {} reserved", usd(*spent_usd), usd(*reserved_usd)),
     }
 }
 
@@ -52,16 +66,32 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
     }
     let manifest = &view.manifest;
     screen.data(format!("job        {}", shown(&manifest.job)));
-    screen.data(format!("run        {}{}", shown(&manifest.run), if manifest.simulated { " (SIMULATED)" } else { "" }));
+    screen.data(format!(
+        "run        {}{}",
+        shown(&manifest.run),
+        if manifest.simulated {
+            " (SIMULATED)"
+        } else {
+            ""
+        }
+    ));
     screen.data(format!("state      {}", in_words(&manifest.state)));
     screen.data(format!("rows       {}", rows(manifest)));
     if let Some(money) = &view.money {
-        let most = money.most_usd.map(|most| format!("; worst case {}", usd(most))).unwrap_or_default();
+        let most = money
+            .most_usd
+            .map(|most| format!("; worst case {}", usd(most)))
+            .unwrap_or_default();
         let (spent, reserved) = (usd(money.spent_usd), usd(money.reserved_usd));
-        screen.data(format!("cost       {spent} spent, {reserved} reserved for batches in flight{most}"));
+        screen.data(format!(
+            "cost       {spent} spent, {reserved} reserved for batches in flight{most}"
+        ));
     }
     if let Some(output) = &manifest.output {
-        screen.data(format!("output     {}", shown_to(&output.display().to_string(), 1_000)));
+        screen.data(format!(
+            "output     {}",
+            shown_to(&output.display().to_string(), 1_000)
+        ));
     }
     let batches = view.batches.iter().map(|batch| {
         vec![
@@ -69,7 +99,9 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
             count(batch.requests),
             in_words(&batch.state),
             batch.id.clone().unwrap_or_default(),
-            batch.expires_in_seconds.map_or_else(String::new, |s| duration(std::time::Duration::from_secs(s))),
+            batch
+                .expires_in_seconds
+                .map_or_else(String::new, |s| duration(std::time::Duration::from_secs(s))),
             money(batch.money.as_ref()),
         ]
     });
@@ -82,7 +114,9 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
         Column::Number("cost"),
     ];
     screen.data(table(&columns, batches));
-    view.warnings.iter().for_each(|warning| screen.warn(warning));
+    view.warnings
+        .iter()
+        .for_each(|warning| screen.warn(warning));
     if !manifest.next_action.starts_with("none") {
         screen.say(format!("next: {}", manifest.next_action));
     }
@@ -92,17 +126,26 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
 fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
     let runs = journal::all_runs(state)?;
     let entries = entries(state, screen);
-    let views = runs.into_iter().map(|run| match view(&run.path, Timestamp::now()) {
-        Ok((mut view, notes)) => {
-            notes.iter().for_each(|note| screen.warn(format!("{}: {note}", view.manifest.run)));
-            view.add_money(&entries);
-            Ok(view)
-        }
-        Err(error) => Err((run.path, error)),
-    });
+    let views = runs
+        .into_iter()
+        .map(|run| match view(&run.path, Timestamp::now()) {
+            Ok((mut view, notes)) => {
+                notes
+                    .iter()
+                    .for_each(|note| screen.warn(format!("{}: {note}", view.manifest.run)));
+                view.add_money(&entries);
+                Ok(view)
+            }
+            Err(error) => Err((run.path, error)),
+        });
     let views: Vec<Result<RunView, (PathBuf, Error)>> = views.collect();
-    // A run that cannot be read may have batches in flight: whoever looks must not take it for none.
-    let code = if views.iter().any(Result::is_err) { explain::CHANGE } else { explain::DONE };
+    // A run that cannot be read may have batches in flight: whoever looks must not take it for
+    // none.
+    let code = if views.iter().any(Result::is_err) {
+        explain::CHANGE
+    } else {
+        explain::DONE
+    };
     if screen.json {
         let documents: Vec<Value> = views.iter().map(document).collect();
         screen.json(&documents);
@@ -124,7 +167,10 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
     screen.data(table(&columns, views.iter().map(line)));
     for (folder, error) in views.iter().filter_map(|view| view.as_ref().err()) {
         let problem = shown_to(&in_one_line(error), 1_000);
-        screen.warn(format!("the run {} cannot be read: {problem}", shown_to(&folder.display().to_string(), 1_000)));
+        screen.warn(format!(
+            "the run {} cannot be read: {problem}",
+            shown_to(&folder.display().to_string(), 1_000)
+        ));
     }
     Ok(code)
 }
@@ -135,9 +181,15 @@ fn line(view: &Result<RunView, (PathBuf, Error)>) -> Vec<String> {
         Ok(view) => view,
         Err((folder, _)) => {
             let name = |path: Option<&Path>| {
-                path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+                path.and_then(Path::file_name)
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default()
             };
-            let mut cells = vec![name(folder.parent()), name(Some(folder)), "cannot be read".to_owned()];
+            let mut cells = vec![
+                name(folder.parent()),
+                name(Some(folder)),
+                "cannot be read".to_owned(),
+            ];
             cells.resize(7, String::new());
             return cells;
         }
@@ -150,22 +202,35 @@ fn line(view: &Result<RunView, (PathBuf, Error)>) -> Vec<String> {
         count(manifest.rows),
         format!("{} of {} saved", view.collected(), view.batches.len()),
         money(view.money.as_ref()),
-        if manifest.simulated { "simulated".to_owned() } else { String::new() },
+        if manifest.simulated {
+            "simulated".to_owned()
+        } else {
+            String::new()
+        },
     ]
 }
 
 /// A run as data; one that cannot be read has its folder and its problem.
 fn document(view: &Result<RunView, (PathBuf, Error)>) -> Value {
     match view {
-        Ok(view) => serde_json::to_value(view).unwrap_or_else(|error| json!({ "problem": error.to_string() })),
+        Ok(view) => serde_json::to_value(view)
+            .unwrap_or_else(|error| json!({ "problem": error.to_string() })),
         Err((folder, error)) => json!({ "folder": folder, "problem": in_one_line(error) }),
     }
 }
 
 /// How many rows the run has, and what became of them where that is known.
 fn rows(manifest: &Manifest) -> String {
-    let statuses: Vec<String> = manifest.by_status.iter().map(|(status, n)| format!("{} {status}", count(*n))).collect();
-    if statuses.is_empty() { count(manifest.rows) } else { statuses.join(", ") }
+    let statuses: Vec<String> = manifest
+        .by_status
+        .iter()
+        .map(|(status, n)| format!("{} {status}", count(*n)))
+        .collect();
+    if statuses.is_empty() {
+        count(manifest.rows)
+    } else {
+        statuses.join(", ")
+    }
 }
 
 /// A state's word as it is read: `in_flight` is "in flight".

@@ -10,7 +10,12 @@ use super::explain::Failure;
 use super::run::{Begun, Start, carry_on, nothing_to_do, resubmit_doubtful};
 use super::screen::Screen;
 
-pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Submit,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     let start = Start {
         target: &args.target,
         simulate: args.simulate,
@@ -23,7 +28,9 @@ pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen
     };
     let (mut run, connection) = match start.begin(common, screen)? {
         Begun::Ready(ready) => *ready,
-        Begun::Over(finished) => return nothing_to_do(&finished, Until::Sent, false, common, catalog, screen),
+        Begun::Over(finished) => {
+            return nothing_to_do(&finished, Until::Sent, false, common, catalog, screen);
+        }
     };
     if args.resubmit_doubtful {
         resubmit_doubtful(&mut run, screen);
@@ -31,5 +38,12 @@ pub(crate) fn run(args: &Submit, common: &Common, catalog: &Arc<Catalog>, screen
     if args.ignore_canary {
         run.ignore_canary();
     }
-    carry_on(&mut run, &connection, Until::Sent, None, &common.state, screen)
+    carry_on(
+        &mut run,
+        &connection,
+        Until::Sent,
+        None,
+        &common.state,
+        screen,
+    )
 }

@@ -40,22 +40,33 @@ pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, 
     show_as(run, summary, &of_run(run), screen)
 }
 
-/// The same for the output of a finished run that was written again because there was nothing else to do.
-pub(crate) fn show_nothing_to_do(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, Failure> {
+/// The same for the output of a finished run that was written again because there was nothing else
+/// to do.
+pub(crate) fn show_nothing_to_do(
+    run: &Run,
+    summary: &Summary,
+    screen: &Screen,
+) -> Result<u8, Failure> {
     let mut document = of_run(run);
     document["nothing_to_do"] = true.into();
     show_as(run, summary, &document, screen)
 }
 
 fn show_as(run: &Run, summary: &Summary, document: &Value, screen: &Screen) -> Result<u8, Failure> {
-    let code = if summary.all_succeeded() { explain::DONE } else { explain::PARTLY };
+    let code = if summary.all_succeeded() {
+        explain::DONE
+    } else {
+        explain::PARTLY
+    };
     if screen.json {
         screen.json(document);
     } else {
         tell(run, summary, screen);
     }
     if summary.path.is_none() {
-        screen.warn("the output is held back: fewer rows succeeded than `output.min_success` asks for");
+        screen.warn(
+            "the output is held back: fewer rows succeeded than `output.min_success` asks for",
+        );
     }
     if let Some(aside) = &summary.set_aside {
         tell_set_aside(run, aside, screen);
@@ -78,13 +89,16 @@ fn show_as(run: &Run, summary: &Summary, document: &Value, screen: &Screen) -> R
 
 /// The whole path of an output, in one line whatever its name holds.
 pub(crate) fn line_of(output: &Path) -> String {
-    let output = output.canonicalize().unwrap_or_else(|_| output.to_path_buf());
+    let output = output
+        .canonicalize()
+        .unwrap_or_else(|_| output.to_path_buf());
     shown_to(&output.display().to_string(), LONGEST_PATH)
 }
 
 /// A run as data.
 pub(crate) fn of_run(run: &Run) -> Value {
-    serde_json::to_value(run.manifest(jiff::Timestamp::now())).unwrap_or_else(|e| json!({ "error": e.to_string() }))
+    serde_json::to_value(run.manifest(jiff::Timestamp::now()))
+        .unwrap_or_else(|e| json!({ "error": e.to_string() }))
 }
 
 fn tell(run: &Run, summary: &Summary, screen: &Screen) {
@@ -96,9 +110,14 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
     let usage = summary.totals.usage();
     let tokens = |n: Option<u64>| count(n.unwrap_or(0));
     let mut words = format!("tokens     {} in", tokens(usage.input_tokens));
-    let written = usage.cache_creation_5m_input_tokens.unwrap_or(0) + usage.cache_creation_1h_input_tokens.unwrap_or(0);
+    let written = usage.cache_creation_5m_input_tokens.unwrap_or(0)
+        + usage.cache_creation_1h_input_tokens.unwrap_or(0);
     if is_cached(run) || written + usage.cache_read_input_tokens.unwrap_or(0) > 0 {
-        words += &format!(", {} written to the cache, {} read from it", count(written), tokens(usage.cache_read_input_tokens));
+        words += &format!(
+            ", {} written to the cache, {} read from it",
+            count(written),
+            tokens(usage.cache_read_input_tokens)
+        );
     }
     screen.say(format!("{words}, {} out", tokens(usage.output_tokens)));
     tell_server_tools(&usage, screen);
@@ -118,9 +137,14 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
 
 /// What the cache did, and whether marking paid.
 fn tell_cache(cache: &CacheUse, screen: &Screen) {
-    let Some(read) = cache.read_share() else { return };
+    let Some(read) = cache.read_share() else {
+        return;
+    };
     let saved = if cache.saved.is_negative() {
-        format!("the marks cost {} more than none would have", about(Money::ZERO.saturating_sub(cache.saved)))
+        format!(
+            "the marks cost {} more than none would have",
+            about(Money::ZERO.saturating_sub(cache.saved))
+        )
     } else {
         format!("{} saved against no mark", about(cache.saved))
     };
@@ -139,7 +163,9 @@ fn tell_server_tools(usage: &Usage, screen: &Screen) {
         (usage.web_fetch_requests, "page fetched", "pages fetched"),
         (usage.code_execution_requests, "run of code", "runs of code"),
     ];
-    let uses = uses.into_iter().filter_map(|(n, one, many)| Some(plural(n.filter(|&n| n > 0)?, one, many)));
+    let uses = uses
+        .into_iter()
+        .filter_map(|(n, one, many)| Some(plural(n.filter(|&n| n > 0)?, one, many)));
     let uses: Vec<String> = uses.collect();
     if !uses.is_empty() {
         screen.say(format!("tools      {}", uses.join(", ")));
@@ -161,25 +187,41 @@ fn tell_bill(bill: &Bill, screen: &Screen) {
         .filter(|(amount, _)| *amount > Money::ZERO)
         .map(|(amount, kind)| format!("{} {kind}", usd(*amount)))
         .collect();
-    let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+    let kinds = if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", kinds.join(", "))
+    };
     screen.say(format!("cost       {}{kinds}", usd(cost.total())));
     let models = bill.by_model();
     if models.len() > 1 {
-        let models: Vec<String> = models.iter().map(|(model, cost)| format!("{} {model}", usd(cost.total()))).collect();
+        let models: Vec<String> = models
+            .iter()
+            .map(|(model, cost)| format!("{} {model}", usd(cost.total())))
+            .collect();
         screen.say(format!("           {}", models.join(", ")));
     }
     if !bill.by_tag.is_empty() {
         let mut tags: Vec<(&String, &Money)> = bill.by_tag.iter().collect();
         tags.sort_by_key(|(_, cost)| std::cmp::Reverse(**cost));
-        let shown: Vec<String> = tags.iter().take(TAGS).map(|(tag, cost)| format!("{} {tag}", usd(**cost))).collect();
-        let more = if tags.len() > TAGS { format!(" and {} more", tags.len() - TAGS) } else { String::new() };
+        let shown: Vec<String> = tags
+            .iter()
+            .take(TAGS)
+            .map(|(tag, cost)| format!("{} {tag}", usd(**cost)))
+            .collect();
+        let more = if tags.len() > TAGS {
+            format!(" and {} more", tags.len() - TAGS)
+        } else {
+            String::new()
+        };
         screen.say(format!("by tag     {}{more}", shown.join(", ")));
     }
     if bill.unknown() > 0 {
         let requests = plural(bill.unknown(), "request", "requests");
         screen.warn(format!(
-            "the cost of {requests} is unknown: no result line, usage that is missing or cannot be read, or a model without a price; \
-             it is in no sum above, and budgets keep its reservation"
+            "the cost of {requests} is unknown: no result line, usage that is missing or cannot be \
+             read, or a model without a price; it is in no sum above, and budgets keep its \
+             reservation"
         ));
     }
 }
@@ -187,25 +229,39 @@ fn tell_bill(bill: &Bill, screen: &Screen) {
 fn is_cached(run: &Run) -> bool {
     let request = &run.job().request;
     let in_system = matches!(&request.system, SystemSpec::Blocks(blocks) if blocks.iter().any(|block| block.cache.is_some()));
-    in_system || request.messages.iter().any(|message| message.cache.is_some())
+    in_system
+        || request
+            .messages
+            .iter()
+            .any(|message| message.cache.is_some())
 }
 
 fn by_status(summary: &Summary) -> String {
     let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
-    let statuses: Vec<String> = statuses.map(|s| format!("{} {s}", count(summary.totals.count(*s)))).collect();
-    if statuses.is_empty() { "0".to_owned() } else { statuses.join(", ") }
+    let statuses: Vec<String> = statuses
+        .map(|s| format!("{} {s}", count(summary.totals.count(*s))))
+        .collect();
+    if statuses.is_empty() {
+        "0".to_owned()
+    } else {
+        statuses.join(", ")
+    }
 }
 
 /// How many answers say nothing: they succeeded, so no exit code tells of them.
 fn tell_empty(run: &Run, summary: &Summary, screen: &Screen) {
-    let (empty, succeeded) = (summary.totals.empty, summary.totals.count(Status::Succeeded));
+    let (empty, succeeded) = (
+        summary.totals.empty,
+        summary.totals.count(Status::Succeeded),
+    );
     if empty == 0 {
         return;
     }
     let prefix = &run.reading().output.prefix;
     screen.warn(format!(
-        "{} of {} that succeeded {} empty ({}): no text but white space in `{prefix}text`, and no tool call\n  \
-         look at the prompt and at `{prefix}stop_reason`; `[canary]` stops a run whose first answers are empty",
+        "{} of {} that succeeded {} empty ({}): no text but white space in `{prefix}text`, and no \
+         tool call\n  look at the prompt and at `{prefix}stop_reason`; `[canary]` stops a run \
+         whose first answers are empty",
         count(empty),
         plural(succeeded, "answer", "answers"),
         if empty == 1 { "is" } else { "are" },
@@ -226,14 +282,23 @@ fn percent(part: u64, whole: u64) -> String {
 /// Why the output is not where the job wants it, and how it gets there.
 fn tell_set_aside(run: &Run, aside: &SetAside, screen: &Screen) {
     let why = match aside.why {
-        Less::Simulated => "the answers of this run are simulated, and those in it are not".to_owned(),
-        Less::Fewer { ours, theirs } => {
-            format!("{} succeeded in it, and {} in this run", plural(theirs, "row", "rows"), count(ours))
+        Less::Simulated => {
+            "the answers of this run are simulated, and those in it are not".to_owned()
         }
-        Less::Unfinished => "this run did not come to its end, and what it holds is not known to be less".to_owned(),
+        Less::Fewer { ours, theirs } => {
+            format!(
+                "{} succeeded in it, and {} in this run",
+                plural(theirs, "row", "rows"),
+                count(ours)
+            )
+        }
+        Less::Unfinished => {
+            "this run did not come to its end, and what it holds is not known to be less".to_owned()
+        }
     };
     screen.warn(format!(
-        "`{}` stays as it is: {why}; this output is written beside it\n  `rowmill export {} --replace` puts it in place",
+        "`{}` stays as it is: {why}; this output is written beside it\n  `rowmill export {} \
+         --replace` puts it in place",
         aside.instead_of.display(),
         run.folder().display()
     ));
@@ -248,7 +313,10 @@ fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
         plural(failed, "row did", "rows did"),
         by_status(summary)
     );
-    for line in first_failure(&summary.failures).into_iter().chain(ways_out(run, &summary.failures)) {
+    for line in first_failure(&summary.failures)
+        .into_iter()
+        .chain(ways_out(run, &summary.failures))
+    {
         words += &format!("\n  {line}");
     }
     screen.warn(words);
@@ -259,16 +327,38 @@ pub(crate) fn first_failure(failures: &Failures) -> Option<String> {
     let first = failures.first.as_ref()?;
     let number = format!("row {}", count(first.row + 1));
     // Without key columns the row's number is its key.
-    let key = if first.key == format!("row {}", first.row + 1) { String::new() } else { format!(" ({})", shown(&first.key)) };
-    let kind = first.error_type.as_ref().map(|kind| format!(" `{}`", shown(kind))).unwrap_or_default();
-    let said = first.error.as_ref().map(|said| format!(": {}", shown_to(said, 500))).unwrap_or_default();
-    Some(format!("the first: {number}{key}, {}{kind}{said}", first.status))
+    let key = if first.key == format!("row {}", first.row + 1) {
+        String::new()
+    } else {
+        format!(" ({})", shown(&first.key))
+    };
+    let kind = first
+        .error_type
+        .as_ref()
+        .map(|kind| format!(" `{}`", shown(kind)))
+        .unwrap_or_default();
+    let said = first
+        .error
+        .as_ref()
+        .map(|said| format!(": {}", shown_to(said, 500)))
+        .unwrap_or_default();
+    Some(format!(
+        "the first: {number}{key}, {}{kind}{said}",
+        first.status
+    ))
 }
 
-/// What can be done about rows that failed, by cause: what is free first. No command stands here that would send nothing.
+/// What can be done about rows that failed, by cause: what is free first. No command stands here
+/// that would send nothing.
 pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
     let folder = shown_to(&run.folder().display().to_string(), 1_000);
-    let rows = |class| failures.by_class.get(&class).copied().filter(|&rows| rows > 0);
+    let rows = |class| {
+        failures
+            .by_class
+            .get(&class)
+            .copied()
+            .filter(|&rows| rows > 0)
+    };
     let were = |n| plural(n, "row", "rows");
     // Of a run that was given up nothing is sent again, and `retry` refuses it.
     let is_sent_again = run.check_not_abandoned().is_ok();
@@ -276,33 +366,50 @@ pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
     let mut ways = Vec::new();
     if let Some(n) = rows(Class::Missing) {
         ways.push(format!(
-            "{} without a result line: `rowmill collect {folder}` looks for results that are still to be had, which is free{}",
+            "{} without a result line: `rowmill collect {folder}` looks for results that are still \
+             to be had, which is free{}",
             were(n),
             or_paid(format!(
-                "; `rowmill retry {folder} --class missing` sends them again, and pays twice for those that were billed"
+                "; `rowmill retry {folder} --class missing` sends them again, and pays twice for \
+                 those that were billed"
             ))
         ));
     }
     if let Some(n) = rows(Class::Invalid) {
         let job = shown_to(&run.plan().job_path.display().to_string(), 1_000);
         ways.push(format!(
-            "{} with an answer that does not fit: correct the schema or `[answer]` in the job file, and `rowmill export {job}` reads the \
-             answers again, which is free{}",
+            "{} with an answer that does not fit: correct the schema or `[answer]` in the job \
+             file, and `rowmill export {job}` reads the answers again, which is free{}",
             were(n),
-            or_paid(format!("; `rowmill retry {folder} --class invalid` asks again, which is paid for"))
+            or_paid(format!(
+                "; `rowmill retry {folder} --class invalid` asks again, which is paid \
+                for"
+            ))
         ));
     }
-    let again = [Class::Expired, Class::ServerError, Class::Truncated, Class::Canceled];
-    let again: Vec<(Class, u64)> = again.into_iter().filter_map(|class| Some((class, rows(class)?))).collect();
+    let again = [
+        Class::Expired,
+        Class::ServerError,
+        Class::Truncated,
+        Class::Canceled,
+    ];
+    let again: Vec<(Class, u64)> = again
+        .into_iter()
+        .filter_map(|class| Some((class, rows(class)?)))
+        .collect();
     if is_sent_again && !again.is_empty() {
         let classes: Vec<&str> = again.iter().map(|(class, _)| class.as_str()).collect();
         let n = again.iter().map(|(_, n)| n).sum();
-        ways.push(format!("`rowmill retry {folder} --class {}` sends {} again", classes.join(","), were(n)));
+        ways.push(format!(
+            "`rowmill retry {folder} --class {}` sends {} again",
+            classes.join(","),
+            were(n)
+        ));
     }
     if failures.without_room > 0 {
         ways.push(format!(
-            "{} cut off with all the room that the model or `retry.truncated` allows: sending them again cannot help; \
-             shorten the prompt or ask for less",
+            "{} cut off with all the room that the model or `retry.truncated` allows: sending them \
+             again cannot help; shorten the prompt or ask for less",
             plural(failures.without_room, "row was", "rows were")
         ));
     }
@@ -321,45 +428,84 @@ fn first_rows(path: &Path, run: &Run) -> Option<String> {
         return None;
     }
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).ok()?).ok()?;
-    let batch = reader.with_limit(ROWS).with_batch_size(ROWS).build().ok()?.next()?.ok()?;
+    let batch = reader
+        .with_limit(ROWS)
+        .with_batch_size(ROWS)
+        .build()
+        .ok()?
+        .next()?
+        .ok()?;
     let shown = shown_columns(&batch, run)?;
     let schema = batch.schema();
-    let head: Vec<Column<'_>> = shown.iter().map(|&i| column(schema.field(i).name(), schema.field(i).data_type())).collect();
+    let head: Vec<Column<'_>> = shown
+        .iter()
+        .map(|&i| column(schema.field(i).name(), schema.field(i).data_type()))
+        .collect();
     let format = FormatOptions::default();
-    let cells = shown.iter().map(|&i| ArrayFormatter::try_new(batch.column(i), &format).ok()).collect::<Option<Vec<_>>>()?;
-    let of_uuids: Vec<Option<&FixedSizeBinaryArray>> = shown.iter().map(|&i| uuids(&batch, i)).collect();
+    let cells = shown
+        .iter()
+        .map(|&i| ArrayFormatter::try_new(batch.column(i), &format).ok())
+        .collect::<Option<Vec<_>>>()?;
+    let of_uuids: Vec<Option<&FixedSizeBinaryArray>> =
+        shown.iter().map(|&i| uuids(&batch, i)).collect();
     let cell = |row: usize, place: usize| match of_uuids[place] {
         Some(ids) if ids.is_valid(row) => uuid_text(ids.value(row)),
         _ => cells[place].value(row).to_string(),
     };
-    let rows = (0..batch.num_rows()).map(|row| (0..cells.len()).map(|place| cut(&cell(row, place))).collect());
+    let rows = (0..batch.num_rows()).map(|row| {
+        (0..cells.len())
+            .map(|place| cut(&cell(row, place)))
+            .collect()
+    });
     Some(table(&head, rows))
 }
 
 /// A column whose bytes are UUIDs.
 fn uuids(batch: &RecordBatch, column: usize) -> Option<&FixedSizeBinaryArray> {
-    let is_uuid =
-        batch.schema_ref().field(column).metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid");
-    batch.column(column).as_fixed_size_binary_opt().filter(|ids| is_uuid && ids.value_length() == 16)
+    let is_uuid = batch
+        .schema_ref()
+        .field(column)
+        .metadata()
+        .get("ARROW:extension:name")
+        .is_some_and(|name| name == "arrow.uuid");
+    batch
+        .column(column)
+        .as_fixed_size_binary_opt()
+        .filter(|ids| is_uuid && ids.value_length() == 16)
 }
 
 /// A UUID as people write it.
 fn uuid_text(bytes: &[u8]) -> String {
     let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    [20, 16, 12, 8].into_iter().for_each(|place| text.insert(place, '-'));
+    [20, 16, 12, 8]
+        .into_iter()
+        .for_each(|place| text.insert(place, '-'));
     text
 }
 
-/// The key's columns, the longest text beside them, the answer's first columns or else its text, and the status.
+/// The key's columns, the longest text beside them, the answer's first columns or else its text,
+/// and the status.
 fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
     let schema = batch.schema();
     let job = run.job();
-    let own = |name: &str| schema.index_of(&format!("{}{name}", run.reading().output.prefix)).ok();
+    let own = |name: &str| {
+        schema
+            .index_of(&format!("{}{name}", run.reading().output.prefix))
+            .ok()
+    };
     let status = own("status")?;
     let answers = answer_columns(run);
     let inputs = status.checked_sub(answers)?;
-    let mut shown: Vec<usize> = job.key.columns.iter().filter_map(|name| schema.index_of(name).ok()).take(COLUMNS).collect();
-    let text = (0..inputs).filter(|i| !shown.contains(i)).max_by_key(|&i| (bytes_of_text(batch, i), std::cmp::Reverse(i)));
+    let mut shown: Vec<usize> = job
+        .key
+        .columns
+        .iter()
+        .filter_map(|name| schema.index_of(name).ok())
+        .take(COLUMNS)
+        .collect();
+    let text = (0..inputs)
+        .filter(|i| !shown.contains(i))
+        .max_by_key(|&i| (bytes_of_text(batch, i), std::cmp::Reverse(i)));
     shown.extend(text);
     match answers {
         0 => shown.extend(own("text")),
@@ -370,20 +516,38 @@ fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
 }
 
 fn answer_columns(run: &Run) -> usize {
-    Answers::compile(&run.reading().answer).ok().flatten().map_or(0, |answers| answers.fields().len())
+    Answers::compile(&run.reading().answer)
+        .ok()
+        .flatten()
+        .map_or(0, |answers| answers.fields().len())
 }
 
 fn bytes_of_text(batch: &RecordBatch, column: usize) -> usize {
     let column = batch.column(column);
-    let is_text = matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    if is_text { column.to_data().get_slice_memory_size().unwrap_or(0) } else { 0 }
+    let is_text = matches!(
+        column.data_type(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
+    if is_text {
+        column.to_data().get_slice_memory_size().unwrap_or(0)
+    } else {
+        0
+    }
 }
 
 /// How a column of a type stands on a screen.
 fn column<'a>(name: &'a str, data_type: &DataType) -> Column<'a> {
-    if data_type.is_numeric() { Column::Number(name) } else { Column::Text(name) }
+    if data_type.is_numeric() {
+        Column::Number(name)
+    } else {
+        Column::Text(name)
+    }
 }
 
 fn cut(text: &str) -> String {
-    if text.chars().nth(CELL).is_none() { text.to_owned() } else { text.chars().take(CELL - 1).chain(['…']).collect() }
+    if text.chars().nth(CELL).is_none() {
+        text.to_owned()
+    } else {
+        text.chars().take(CELL - 1).chain(['…']).collect()
+    }
 }

@@ -15,8 +15,8 @@ pub struct Bill {
     pub by_batch: BTreeMap<Arc<str>, Share>,
     /// By what became of the row in the end; a row's earlier attempts count where the row does.
     pub by_status: BTreeMap<Status, Money>,
-    /// By the label that the job gives its rows; empty where it gives none. Of more than a thousand, the further ones
-    /// stand together under `(other tags)`.
+    /// By the label that the job gives its rows; empty where it gives none. Of more than a
+    /// thousand, the further ones stand together under `(other tags)`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_tag: BTreeMap<String, Money>,
     /// What the prompt cache did.
@@ -34,7 +34,8 @@ const OTHER_TAGS: &str = "(other tags)";
 pub struct Share {
     /// By the model that answered.
     pub by_model: BTreeMap<String, Cost>,
-    /// Requests of which nobody knows what they cost: no line came, or the model has no price. They are in no sum.
+    /// Requests of which nobody knows what they cost: no line came, or the model has no price. They
+    /// are in no sum.
     #[serde(default)]
     pub unknown: u64,
 }
@@ -54,7 +55,10 @@ impl Share {
     }
 
     fn merge(&mut self, other: &Share) {
-        other.by_model.iter().for_each(|(model, cost)| self.add(model, *cost));
+        other
+            .by_model
+            .iter()
+            .for_each(|(model, cost)| self.add(model, *cost));
         self.unknown += other.unknown;
     }
 }
@@ -65,7 +69,9 @@ impl Bill {
         if !self.by_batch.contains_key(batch) {
             self.by_batch.insert(Arc::clone(batch), Share::default());
         }
-        let Some(share) = self.by_batch.get_mut(batch) else { return };
+        let Some(share) = self.by_batch.get_mut(batch) else {
+            return;
+        };
         match (cost, model) {
             (Err(_), _) => share.unknown += 1,
             (Ok(cost), Some(model)) => share.add(model, *cost),
@@ -86,17 +92,30 @@ impl Bill {
         if let Some(sum) = self.by_tag.get_mut(tag) {
             return *sum += cost;
         }
-        let tag = if self.by_tag.len() < MAX_TAGS { tag } else { OTHER_TAGS };
+        let tag = if self.by_tag.len() < MAX_TAGS {
+            tag
+        } else {
+            OTHER_TAGS
+        };
         *self.by_tag.entry(tag.to_owned()).or_default() += cost;
     }
 
     /// Adds another bill.
     pub fn merge(&mut self, other: &Bill) {
         for (batch, share) in &other.by_batch {
-            self.by_batch.entry(Arc::clone(batch)).or_default().merge(share);
+            self.by_batch
+                .entry(Arc::clone(batch))
+                .or_default()
+                .merge(share);
         }
-        other.by_status.iter().for_each(|(status, cost)| self.add_row(*status, None, *cost));
-        other.by_tag.iter().for_each(|(tag, cost)| self.add_tag(tag, *cost));
+        other
+            .by_status
+            .iter()
+            .for_each(|(status, cost)| self.add_row(*status, None, *cost));
+        other
+            .by_tag
+            .iter()
+            .for_each(|(tag, cost)| self.add_tag(tag, *cost));
         self.cache.merge(&other.cache);
     }
 
@@ -114,7 +133,10 @@ impl Bill {
     #[must_use]
     pub fn total(&self) -> Cost {
         let mut total = Cost::ZERO;
-        self.by_batch.values().flat_map(|share| share.by_model.values()).for_each(|cost| total += *cost);
+        self.by_batch
+            .values()
+            .flat_map(|share| share.by_model.values())
+            .for_each(|cost| total += *cost);
         total
     }
 

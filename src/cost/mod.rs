@@ -6,18 +6,22 @@
 //!   tier `batch` · place `us`                  × batch factor × factor of the place    server tools: whole 10⁻¹² dollars
 //! ```
 //!
-//! In comes what the provider counted ([`Usage`]), or what an estimate expects it to count; out goes a [`Cost`] by kind of token. The
-//! same function serves the plan, the bill and the ledger, so that they cannot disagree.
+//! In comes what the provider counted ([`Usage`]), or what an estimate expects it to count; out
+//! goes a [`Cost`] by kind of token. The same function serves the plan, the bill and the ledger, so
+//! that they cannot disagree.
 //!
-//! **Rules.** The band is chosen by the whole prompt (plain input, cache writes and cache reads together) and holds for every token of the
-//! request, output included. The batch factor applies where the tier is `batch` or not named, any other tier costs the standard price.
-//! The factor of the US applies where `inference_geo` is `us` and the model has one. Both factors multiply every kind of token and
-//! stack. Searches and fetches of the provider's web tools cost the same everywhere. What executing code costs is counted by the hour over a
-//! whole organisation, so it cannot be told for a request, and is in no figure.
+//! **Rules.** The band is chosen by the whole prompt (plain input, cache writes and cache reads
+//! together) and holds for every token of the request, output included. The batch factor applies
+//! where the tier is `batch` or not named, any other tier costs the standard price. The factor of
+//! the US applies where `inference_geo` is `us` and the model has one. Both factors multiply every
+//! kind of token and stack. Searches and fetches of the provider's web tools cost the same
+//! everywhere. What executing code costs is counted by the hour over a whole organisation, so it
+//! cannot be told for a request, and is in no figure.
 //!
-//! **Exactness.** Nothing is rounded with the prices in the catalog: tokens × price × factors is a whole number of 10⁻¹² dollars. Prices of
-//! one's own can be so fine that it is not; then each kind of token of a request is rounded up to the next 10⁻¹² dollar, once, so that
-//! sums over requests stay sums of what the requests cost.
+//! **Exactness.** Nothing is rounded with the prices in the catalog: tokens × price × factors is a
+//! whole number of 10⁻¹² dollars. Prices of one's own can be so fine that it is not; then each kind
+//! of token of a request is rounded up to the next 10⁻¹² dollar, once, so that sums over requests
+//! stay sums of what the requests cost.
 
 mod bill;
 mod cache;
@@ -108,7 +112,8 @@ pub enum Unpriced {
         /// The id.
         model: String,
     },
-    /// Nothing was counted that can be relied on: no result line came, or its usage is missing or cannot be read.
+    /// Nothing was counted that can be relied on: no result line came, or its usage is missing or
+    /// cannot be read.
     #[error("it is not known what was used")]
     NoUsage,
 }
@@ -121,9 +126,15 @@ pub fn prices<'c>(catalog: &'c Catalog, model: &str) -> Result<&'c Prices, Unpri
     let prices = match (catalog.model(model), catalog.retired(model)) {
         (Some((_, model)), _) => model.prices.as_ref(),
         (None, Some((_, retired))) => retired.prices.as_ref(),
-        (None, None) => return Err(Unpriced::UnknownModel { model: model.to_owned() }),
+        (None, None) => {
+            return Err(Unpriced::UnknownModel {
+                model: model.to_owned(),
+            });
+        }
     };
-    prices.ok_or_else(|| Unpriced::NoPrice { model: model.to_owned() })
+    prices.ok_or_else(|| Unpriced::NoPrice {
+        model: model.to_owned(),
+    })
 }
 
 /// What one request costs by its usage, all steps together.
@@ -134,49 +145,85 @@ pub fn of_usage(catalog: &Catalog, model: &str, usage: &Usage) -> Result<Cost, U
     if usage.iterations.is_empty() {
         return of_many(catalog, model, usage, prompt_tokens(usage));
     }
-    let mut total = Cost { server_tools: server_tools(catalog, usage), ..Cost::ZERO };
+    let mut total = Cost {
+        server_tools: server_tools(catalog, usage),
+        ..Cost::ZERO
+    };
     for (_, cost) in of_steps(catalog, model, usage)? {
         total += cost;
     }
     Ok(total)
 }
 
-/// What each step of an answer costs, with the model whose prices hold. Tools of the provider are in none of them.
-fn of_steps<'u>(catalog: &Catalog, model: &'u str, usage: &'u Usage) -> Result<Vec<(&'u str, Cost)>, Unpriced> {
+/// What each step of an answer costs, with the model whose prices hold. Tools of the provider are
+/// in none of them.
+fn of_steps<'u>(
+    catalog: &Catalog,
+    model: &'u str,
+    usage: &'u Usage,
+) -> Result<Vec<(&'u str, Cost)>, Unpriced> {
     let step = |(model, usage): (&'u str, Usage)| {
         let cost = of_many(catalog, model, &usage, prompt_tokens(&usage))?;
-        Ok((model, Cost { server_tools: Money::ZERO, ..cost }))
+        Ok((
+            model,
+            Cost {
+                server_tools: Money::ZERO,
+                ..cost
+            },
+        ))
     };
     steps(model, usage).map(step).collect()
 }
 
 /// The steps of an answer as usages of their own.
 fn steps<'u>(model: &'u str, usage: &'u Usage) -> impl Iterator<Item = (&'u str, Usage)> {
-    usage.iterations.iter().map(move |step| (step.model.as_deref().unwrap_or(model), usage.with_tokens(step.tokens)))
+    usage.iterations.iter().map(move |step| {
+        (
+            step.model.as_deref().unwrap_or(model),
+            usage.with_tokens(step.tokens),
+        )
+    })
 }
 
 /// What came back for a request, by the model whose prices hold; one entry for nearly every answer.
 ///
 /// # Errors
 /// As [`of_outcome`].
-pub fn by_model<'o>(catalog: &Catalog, outcome: &'o Outcome) -> Result<Vec<(&'o str, Cost)>, Unpriced> {
+pub fn by_model<'o>(
+    catalog: &Catalog,
+    outcome: &'o Outcome,
+) -> Result<Vec<(&'o str, Cost)>, Unpriced> {
     let total = of_outcome(catalog, outcome)?;
-    let Some(model) = outcome.model.as_deref() else { return Ok(Vec::new()) };
+    let Some(model) = outcome.model.as_deref() else {
+        return Ok(Vec::new());
+    };
     match &outcome.usage {
         Some(usage) if !usage.iterations.is_empty() && total != Cost::ZERO => {
             let mut shares = of_steps(catalog, model, usage)?;
-            shares.push((model, Cost { server_tools: total.server_tools, ..Cost::ZERO }));
+            shares.push((
+                model,
+                Cost {
+                    server_tools: total.server_tools,
+                    ..Cost::ZERO
+                },
+            ));
             Ok(shares)
         }
         _ => Ok(vec![(model, total)]),
     }
 }
 
-/// What many requests cost together: `usage` is that of all of them, `prompt_tokens` the length of the prompt of each, which decides the band.
+/// What many requests cost together: `usage` is that of all of them, `prompt_tokens` the length of
+/// the prompt of each, which decides the band.
 ///
 /// # Errors
 /// As [`prices`].
-pub fn of_many(catalog: &Catalog, model: &str, usage: &Usage, prompt_tokens: u64) -> Result<Cost, Unpriced> {
+pub fn of_many(
+    catalog: &Catalog,
+    model: &str,
+    usage: &Usage,
+    prompt_tokens: u64,
+) -> Result<Cost, Unpriced> {
     let prices = prices(catalog, model)?;
     let rates = prices.rates(prompt_tokens);
     let factors = Factors::of(prices, usage);
@@ -193,18 +240,23 @@ pub fn of_many(catalog: &Catalog, model: &str, usage: &Usage, prompt_tokens: u64
 
 /// What came back for a request, as it is billed.
 ///
-/// Nothing is billed for what errored, expired or was canceled, and for a refusal before any output, whatever its usage says.
+/// Nothing is billed for what errored, expired or was canceled, and for a refusal before any
+/// output, whatever its usage says.
 ///
 /// **Source**: batch guide and refusals page, read 2026-08.
 ///
 /// # Errors
-/// As [`of_usage`]; [`Unpriced::NoUsage`] where it is unknown what was used: no line came, or its usage is missing, cannot be read, or
-/// names no input or no output tokens.
+/// As [`of_usage`]; [`Unpriced::NoUsage`] where it is unknown what was used: no line came, or its
+/// usage is missing, cannot be read, or names no input or no output tokens.
 pub fn of_outcome(catalog: &Catalog, outcome: &Outcome) -> Result<Cost, Unpriced> {
     if is_never_billed(outcome) {
         return Ok(Cost::ZERO);
     }
-    let usage = outcome.usage.as_ref().filter(|usage| usage.is_readable()).ok_or(Unpriced::NoUsage)?;
+    let usage = outcome
+        .usage
+        .as_ref()
+        .filter(|usage| usage.is_readable())
+        .ok_or(Unpriced::NoUsage)?;
     if outcome.status == Status::Refused && has_no_output(outcome, usage) {
         return Ok(Cost::ZERO);
     }
@@ -216,7 +268,8 @@ fn is_never_billed(outcome: &Outcome) -> bool {
     matches!(outcome.result.as_str(), "errored" | "expired" | "canceled")
 }
 
-/// Whether the model declined before it wrote anything. Its usage may name output tokens all the same.
+/// Whether the model declined before it wrote anything. Its usage may name output tokens all the
+/// same.
 fn has_no_output(outcome: &Outcome, usage: &Usage) -> bool {
     let thought = usage.thinking_tokens.is_some_and(|tokens| tokens > 0);
     let wrote = outcome.text.as_deref().is_some_and(|text| !text.is_empty());
@@ -239,11 +292,14 @@ pub fn prompt_tokens(usage: &Usage) -> u64 {
 
 fn server_tools(catalog: &Catalog, usage: &Usage) -> Money {
     let prices = &catalog.server_tools;
-    [(usage.web_search_requests, prices.web_search), (usage.web_fetch_requests, prices.web_fetch)]
-        .into_iter()
-        .map(|(uses, price)| u128::from(uses.unwrap_or(0)) * u128::from(price.picodollars_per_use()))
-        .map(Money::from_wide)
-        .sum()
+    [
+        (usage.web_search_requests, prices.web_search),
+        (usage.web_fetch_requests, prices.web_fetch),
+    ]
+    .into_iter()
+    .map(|(uses, price)| u128::from(uses.unwrap_or(0)) * u128::from(price.picodollars_per_use()))
+    .map(Money::from_wide)
+    .sum()
 }
 
 /// What the prices of a request are multiplied with: batch and place.
@@ -255,17 +311,27 @@ struct Factors {
 
 impl Factors {
     fn of(prices: &Prices, usage: &Usage) -> Factors {
-        let is_batch = usage.service_tier.as_deref().is_none_or(|tier| tier == BATCH_TIER);
+        let is_batch = usage
+            .service_tier
+            .as_deref()
+            .is_none_or(|tier| tier == BATCH_TIER);
         let is_us = usage.inference_geo.as_deref() == Some(US);
         let batch = Some(prices.batch_factor).filter(|_| is_batch);
         let us = prices.us_factor.filter(|_| is_us);
-        let thousandths = |factor: Option<Factor>| u64::from(factor.map_or(1_000, Factor::thousandths));
-        Factors { millionths: thousandths(batch) * thousandths(us) }
+        let thousandths =
+            |factor: Option<Factor>| u64::from(factor.map_or(1_000, Factor::thousandths));
+        Factors {
+            millionths: thousandths(batch) * thousandths(us),
+        }
     }
 
     /// So many tokens at a price, multiplied; rounded up to a whole 10⁻¹² dollar where it is none.
     fn amount(self, tokens: u64, price: Price) -> Money {
         let standard = u128::from(tokens) * u128::from(price.picodollars_per_token());
-        Money::from_wide(standard.saturating_mul(self.millionths.into()).div_ceil(1_000_000))
+        Money::from_wide(
+            standard
+                .saturating_mul(self.millionths.into())
+                .div_ceil(1_000_000),
+        )
     }
 }

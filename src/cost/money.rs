@@ -14,9 +14,12 @@ const DECIMALS: usize = 12;
 
 /// An amount of money.
 ///
-/// **Units**: whole 10⁻¹² US dollars, so that tokens × price has no rounding in it; up to about nine million dollars. It reads and
-/// prints as a plain decimal of dollars, without zeros at the end: `0.0125`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// **Units**: whole 10⁻¹² US dollars, so that tokens × price has no rounding in it; up to about
+/// nine million dollars. It reads and prints as a plain decimal of dollars, without zeros at the
+/// end: `0.0125`.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Money(i64);
 
@@ -139,8 +142,12 @@ impl FromStr for Money {
     type Err = MoneyError;
 
     fn from_str(text: &str) -> Result<Money, MoneyError> {
-        let not_decimal = || MoneyError::NotDecimal { text: text.to_owned() };
-        let too_large = || MoneyError::TooLarge { text: text.to_owned() };
+        let not_decimal = || MoneyError::NotDecimal {
+            text: text.to_owned(),
+        };
+        let too_large = || MoneyError::TooLarge {
+            text: text.to_owned(),
+        };
         let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
         let (whole, fraction) = match digits.split_once('.') {
             Some((_, "")) => return Err(not_decimal()),
@@ -152,9 +159,13 @@ impl FromStr for Money {
             return Err(not_decimal());
         }
         if fraction.len() > DECIMALS {
-            return Err(MoneyError::TooFine { text: text.to_owned() });
+            return Err(MoneyError::TooFine {
+                text: text.to_owned(),
+            });
         }
-        let units: i64 = format!("{whole}{fraction:0<DECIMALS$}").parse().map_err(|_| too_large())?;
+        let units: i64 = format!("{whole}{fraction:0<DECIMALS$}")
+            .parse()
+            .map_err(|_| too_large())?;
         Ok(Money(sign * units))
     }
 }
@@ -162,7 +173,10 @@ impl FromStr for Money {
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
-        let (whole, fraction) = (self.0.unsigned_abs() / UNITS.unsigned_abs(), self.0.unsigned_abs() % UNITS.unsigned_abs());
+        let (whole, fraction) = (
+            self.0.unsigned_abs() / UNITS.unsigned_abs(),
+            self.0.unsigned_abs() % UNITS.unsigned_abs(),
+        );
         let fraction = format!("{fraction:0DECIMALS$}");
         match fraction.trim_end_matches('0') {
             "" => write!(f, "{sign}{whole}"),
@@ -201,23 +215,40 @@ mod tests {
         ];
         for (text, units, printed) in cases {
             let money: Money = text.parse().unwrap();
-            assert_eq!((money.picodollars(), money.to_string().as_str()), (units, printed));
+            assert_eq!(
+                (money.picodollars(), money.to_string().as_str()),
+                (units, printed)
+            );
         }
     }
 
     #[test]
     fn refuses_what_it_would_have_to_round_or_guess() {
-        for text in ["", ".", "1.", ".5", "+1", "1e3", "1,5", "1.2.3", " 1", "$1", "--1"] {
-            assert!(matches!(text.parse::<Money>(), Err(MoneyError::NotDecimal { .. })), "{text:?}");
+        for text in [
+            "", ".", "1.", ".5", "+1", "1e3", "1,5", "1.2.3", " 1", "$1", "--1",
+        ] {
+            assert!(
+                matches!(text.parse::<Money>(), Err(MoneyError::NotDecimal { .. })),
+                "{text:?}"
+            );
         }
-        assert!(matches!("0.0000000000001".parse::<Money>(), Err(MoneyError::TooFine { .. })));
-        assert!(matches!("9223372.036854775808".parse::<Money>(), Err(MoneyError::TooLarge { .. })));
+        assert!(matches!(
+            "0.0000000000001".parse::<Money>(),
+            Err(MoneyError::TooFine { .. })
+        ));
+        assert!(matches!(
+            "9223372.036854775808".parse::<Money>(),
+            Err(MoneyError::TooLarge { .. })
+        ));
     }
 
     #[test]
     fn does_not_wrap_around() {
         let most = Money::from_picodollars(i64::MAX);
-        assert_eq!((most.saturating_add(most), most.checked_add(most)), (most, None));
+        assert_eq!(
+            (most.saturating_add(most), most.checked_add(most)),
+            (most, None)
+        );
         assert_eq!([most, most].into_iter().sum::<Money>(), most);
         assert_eq!((most.times(2), most + most), (most, most));
     }

@@ -1,7 +1,8 @@
 //! Reads of the files that a job or a person names: ordinary files only, each within a limit.
 //!
-//! A pipe, a socket or a device has no end that can be known, so opening or reading one hangs or fills the memory. [`open_file`]
-//! refuses them before they are opened; [`read_bytes`] and [`read_text`] also bound what is read into memory as a whole:
+//! A pipe, a socket or a device has no end that can be known, so opening or reading one hangs or
+//! fills the memory. [`open_file`] refuses them before they are opened; [`read_bytes`] and
+//! [`read_text`] also bound what is read into memory as a whole:
 //!
 //! | files                                                           | limit                 |
 //! |-----------------------------------------------------------------|-----------------------|
@@ -17,7 +18,8 @@ use std::path::Path;
 /// Most bytes of a file of settings: a job file, a table of models, a list of faults.
 pub const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 
-/// Most bytes of a file that becomes part of a prompt, or says how one is answered. The API takes requests of at most 32 MB.
+/// Most bytes of a file that becomes part of a prompt, or says how one is answered. The API takes
+/// requests of at most 32 MB.
 pub const MAX_TEXT_BYTES: u64 = 32 << 20;
 
 /// Why a file is not read, although it is there.
@@ -40,7 +42,10 @@ impl Unreadable {
     /// The reason in an error of [`open_file`] and its siblings, if it is one of these.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<Unreadable> {
-        error.get_ref().and_then(|inner| inner.downcast_ref::<Unreadable>()).copied()
+        error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Unreadable>())
+            .copied()
     }
 }
 
@@ -53,7 +58,8 @@ impl From<Unreadable> for io::Error {
 /// Opens an ordinary file, or a link to one.
 ///
 /// # Errors
-/// What the file system answers, and [`Unreadable::NotAFile`] for a folder, a pipe, a socket or a device.
+/// What the file system answers, and [`Unreadable::NotAFile`] for a folder, a pipe, a socket or a
+/// device.
 pub fn open_file(path: &Path) -> io::Result<File> {
     // Before it is opened, because opening a pipe waits for its writer.
     refuse_other(&std::fs::metadata(path)?)?;
@@ -87,11 +93,16 @@ pub fn read_bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read_bytes`], and [`io::ErrorKind::InvalidData`] for bytes that are not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    String::from_utf8(read_bytes(path, limit)?).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.utf8_error()))
+    String::from_utf8(read_bytes(path, limit)?)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.utf8_error()))
 }
 
 fn refuse_other(meta: &Metadata) -> io::Result<()> {
-    if meta.is_file() { Ok(()) } else { Err(Unreadable::NotAFile(kind(meta)).into()) }
+    if meta.is_file() {
+        Ok(())
+    } else {
+        Err(Unreadable::NotAFile(kind(meta)).into())
+    }
 }
 
 fn kind(meta: &Metadata) -> &'static str {
@@ -109,7 +120,11 @@ fn kind(meta: &Metadata) -> &'static str {
             return "a device";
         }
     }
-    if meta.is_dir() { "a folder" } else { "something else" }
+    if meta.is_dir() {
+        "a folder"
+    } else {
+        "something else"
+    }
 }
 
 #[cfg(test)]
@@ -123,9 +138,15 @@ mod tests {
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read_text(&path, 5).unwrap(), "12345");
         let why = read_bytes(&path, 4).unwrap_err();
-        assert_eq!(Unreadable::of(&why), Some(Unreadable::TooLarge { bytes: 5, limit: 4 }));
+        assert_eq!(
+            Unreadable::of(&why),
+            Some(Unreadable::TooLarge { bytes: 5, limit: 4 })
+        );
         std::fs::write(&path, b"a\xff").unwrap();
-        assert_eq!(read_text(&path, 5).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            read_text(&path, 5).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 
     #[cfg(unix)]
@@ -133,7 +154,13 @@ mod tests {
     fn refuses_pipes_sockets_devices_and_folders_without_opening_them() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let link = folder.path().join("link");
@@ -146,8 +173,18 @@ mod tests {
             (folder.path(), "a folder"),
         ] {
             let why = read_bytes(path, 10).unwrap_err();
-            assert_eq!(Unreadable::of(&why), Some(Unreadable::NotAFile(kind)), "{}", path.display());
+            assert_eq!(
+                Unreadable::of(&why),
+                Some(Unreadable::NotAFile(kind)),
+                "{}",
+                path.display()
+            );
         }
-        assert_eq!(open_file(&folder.path().join("nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            open_file(&folder.path().join("nowhere"))
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::NotFound
+        );
     }
 }

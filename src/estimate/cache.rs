@@ -1,4 +1,5 @@
-//! What reading the shared part from the cache is worth: how often it will be read, and from how often on it pays.
+//! What reading the shared part from the cache is worth: how often it will be read, and from how
+//! often on it pays.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +7,12 @@ use super::load::Span;
 use super::shared::Marked;
 use crate::catalog::{Price, Prices};
 
-/// How often requests in batches read what others wrote, in thousandths. **Source**: batch guide: 30% to 98%, depending on traffic.
+/// How often requests in batches read what others wrote, in thousandths. **Source**: batch guide:
+/// 30% to 98%, depending on traffic.
 pub(super) const DOCUMENTED: (u64, u64) = (300, 980);
-/// How often after one request of the run has written the shared part, alone and before all others, in thousandths. **Source**: reports of
-/// batches that read it in every request after a batch of one (Bike4Mind/bike4mind#2741); the best documented share is taken.
+/// How often after one request of the run has written the shared part, alone and before all others,
+/// in thousandths. **Source**: reports of batches that read it in every request after a batch of
+/// one (Bike4Mind/bike4mind#2741); the best documented share is taken.
 pub(super) const PRIMED: u64 = 980;
 /// How far the share of an earlier run may be off, in thousandths.
 const LEARNED_OFF: u64 = 50;
@@ -40,27 +43,59 @@ pub struct CacheOutlook {
     pub minutes_tokens: u64,
     /// How it is known how often they will be read.
     pub basis: ReadsBasis,
-    /// Requests that read them, in thousandths of all: the fewer, the dearer, so `low` is the largest of the three.
+    /// Requests that read them, in thousandths of all: the fewer, the dearer, so `low` is the
+    /// largest of the three.
     pub reads: Span,
     /// From so many thousandths on caching costs less than not caching.
     pub pays_from: u64,
 }
 
 impl CacheOutlook {
-    /// What to expect: `learned` is the share that earlier runs read, in thousandths, and of how many rows.
+    /// What to expect: `learned` is the share that earlier runs read, in thousandths, and of how
+    /// many rows.
     #[must_use]
-    pub fn new(marked: Marked, prices: &Prices, primed: bool, learned: Option<(u64, u64)>) -> CacheOutlook {
+    pub fn new(
+        marked: Marked,
+        prices: &Prices,
+        primed: bool,
+        learned: Option<(u64, u64)>,
+    ) -> CacheOutlook {
         let (worst, best) = DOCUMENTED;
         let (basis, reads) = match learned {
             _ if marked.tokens() == 0 => (ReadsBasis::Nothing, Span::default()),
             Some((share, rows)) => {
                 let best = (share + LEARNED_OFF).min(1_000);
-                (ReadsBasis::Runs { rows }, Span { low: best, likely: share, high: 0 })
+                (
+                    ReadsBasis::Runs { rows },
+                    Span {
+                        low: best,
+                        likely: share,
+                        high: 0,
+                    },
+                )
             }
-            None if primed => (ReadsBasis::Primed, Span { low: 1_000, likely: PRIMED, high: 0 }),
-            None => (ReadsBasis::Documented, Span { low: best, likely: (worst + best) / 2, high: 0 }),
+            None if primed => (
+                ReadsBasis::Primed,
+                Span {
+                    low: 1_000,
+                    likely: PRIMED,
+                    high: 0,
+                },
+            ),
+            None => (
+                ReadsBasis::Documented,
+                Span {
+                    low: best,
+                    likely: (worst + best) / 2,
+                    high: 0,
+                },
+            ),
         };
-        let write = if marked.hour > 0 { prices.cache_write_1h } else { prices.cache_write_5m };
+        let write = if marked.hour > 0 {
+            prices.cache_write_1h
+        } else {
+            prices.cache_write_5m
+        };
         CacheOutlook {
             hour_tokens: marked.hour,
             minutes_tokens: marked.minutes,
@@ -77,8 +112,9 @@ impl CacheOutlook {
     }
 }
 
-/// The share of reads, in thousandths, from which on caching costs less than not caching: `(w - 1) / (w - r)`, where a write costs `w` times
-/// and a read `r` times as much as plain input. Rounded up.
+/// The share of reads, in thousandths, from which on caching costs less than not caching:
+/// `(w - 1) / (w - r)`, where a write costs `w` times and a read `r` times as much as plain input.
+/// Rounded up.
 #[must_use]
 pub fn pays_from(input: Price, write: Price, read: Price) -> u64 {
     let [input, write, read] = [input, write, read].map(Price::picodollars_per_token);
@@ -92,27 +128,56 @@ mod tests {
     use crate::catalog::Catalog;
 
     fn prices(model: &str) -> Prices {
-        Catalog::builtin().model(model).unwrap().1.prices.clone().unwrap()
+        Catalog::builtin()
+            .model(model)
+            .unwrap()
+            .1
+            .prices
+            .clone()
+            .unwrap()
     }
 
     #[test]
     fn pays_from_the_shares_that_the_documentation_implies() {
         // (w - 1) / (w - r) for w = 2 and w = 1.25, and r = 0.1, 0.05 and 0.025.
-        for (model, hour, minutes) in
-            [("claude-haiku-4-5", 527, 218), ("claude-opus-5-5", 513, 209), ("claude-fable-5-2", 507, 205)]
-        {
+        for (model, hour, minutes) in [
+            ("claude-haiku-4-5", 527, 218),
+            ("claude-opus-5-5", 513, 209),
+            ("claude-fable-5-2", 507, 205),
+        ] {
             let prices = prices(model);
             let outlook = |marked| CacheOutlook::new(marked, &prices, false, None).pays_from;
-            assert_eq!(outlook(Marked { hour: 5_000, minutes: 0 }), hour, "{model}");
-            assert_eq!(outlook(Marked { hour: 0, minutes: 5_000 }), minutes, "{model}");
+            assert_eq!(
+                outlook(Marked {
+                    hour: 5_000,
+                    minutes: 0
+                }),
+                hour,
+                "{model}"
+            );
+            assert_eq!(
+                outlook(Marked {
+                    hour: 0,
+                    minutes: 5_000
+                }),
+                minutes,
+                "{model}"
+            );
         }
     }
 
     #[test]
     fn what_was_seen_counts_more_than_what_is_documented() {
         let prices = prices("claude-haiku-4-5");
-        let marked = Marked { hour: 5_000, minutes: 0 };
-        let likely = |marked, primed, learned| CacheOutlook::new(marked, &prices, primed, learned).reads.likely;
+        let marked = Marked {
+            hour: 5_000,
+            minutes: 0,
+        };
+        let likely = |marked, primed, learned| {
+            CacheOutlook::new(marked, &prices, primed, learned)
+                .reads
+                .likely
+        };
         assert_eq!(likely(marked, false, None), 640);
         assert_eq!(likely(marked, true, None), 980);
         assert_eq!(likely(marked, true, Some((712, 10_000))), 712);

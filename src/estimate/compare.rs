@@ -1,9 +1,10 @@
 //! Estimate against bill: by how much it was off, and why.
 //!
-//! The likely figure is turned into the bill step by step, each step with one cause: other numbers of requests that were billed, other
-//! lengths of prompts, another share that was read from the cache, other lengths of answers. What each step changes is what its cause
-//! cost; the steps add up to the difference, to the last unit. What is left is prices: another tier, place or band, and tools of the
-//! provider.
+//! The likely figure is turned into the bill step by step, each step with one cause: other numbers
+//! of requests that were billed, other lengths of prompts, another share that was read from the
+//! cache, other lengths of answers. What each step changes is what its cause cost; the steps add up
+//! to the difference, to the last unit. What is left is prices: another tier, place or band, and
+//! tools of the provider.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,8 @@ pub struct Comparison {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// More or fewer requests were billed than planned: rows that failed are free, rows that were sent again are not.
+    /// More or fewer requests were billed than planned: rows that failed are free, rows that were
+    /// sent again are not.
     Requests,
     /// Prompts had other lengths.
     PromptTokens,
@@ -45,7 +47,13 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 5] = [Cause::Requests, Cause::PromptTokens, Cause::CacheShare, Cause::OutputTokens, Cause::Prices];
+    pub const ALL: [Cause; 5] = [
+        Cause::Requests,
+        Cause::PromptTokens,
+        Cause::CacheShare,
+        Cause::OutputTokens,
+        Cause::Prices,
+    ];
 
     /// In words.
     #[must_use]
@@ -61,16 +69,27 @@ impl Cause {
 }
 
 impl Comparison {
-    /// Compares. `usage` is that of all billed requests together, `requests` their number, `billed` what they cost.
+    /// Compares. `usage` is that of all billed requests together, `requests` their number, `billed`
+    /// what they cost.
     ///
     /// `None` where the model of the estimate has no price any more.
     #[must_use]
-    pub fn new(catalog: &Catalog, estimate: &Estimate, requests: u64, usage: &Usage, billed: Money) -> Option<Comparison> {
+    pub fn new(
+        catalog: &Catalog,
+        estimate: &Estimate,
+        requests: u64,
+        usage: &Usage,
+        billed: Money,
+    ) -> Option<Comparison> {
         let prompts = cost::prompt_tokens(usage);
         let output = usage.output_tokens.unwrap_or(0);
         let tokens = &estimate.tokens;
         let planned = Split::expected(estimate, estimate.requests, tokens.prompts.likely);
-        let as_billed = Split::expected(estimate, requests, scale(tokens.prompts.likely, requests, estimate.requests));
+        let as_billed = Split::expected(
+            estimate,
+            requests,
+            scale(tokens.prompts.likely, requests, estimate.requests),
+        );
         let longer = Split::expected(estimate, requests, prompts);
         let expected_output = scale(tokens.output.likely, requests, estimate.requests);
         let steps = [
@@ -82,24 +101,48 @@ impl Comparison {
         ];
         let mean = prompts / requests.max(1);
         let price = |(split, output): &(Split, u64)| {
-            let usage = Usage { inference_geo: usage.inference_geo.clone(), ..split.usage(*output) };
-            Some(cost::of_many(catalog, &estimate.model, &usage, mean).ok()?.total())
+            let usage = Usage {
+                inference_geo: usage.inference_geo.clone(),
+                ..split.usage(*output)
+            };
+            Some(
+                cost::of_many(catalog, &estimate.model, &usage, mean)
+                    .ok()?
+                    .total(),
+            )
         };
         let priced: Vec<Money> = steps.iter().map(price).collect::<Option<_>>()?;
-        let mut causes: Vec<(Cause, Money)> =
-            Cause::ALL.into_iter().zip(priced.windows(2).map(|pair| pair[1].saturating_sub(pair[0]))).collect();
+        let mut causes: Vec<(Cause, Money)> = Cause::ALL
+            .into_iter()
+            .zip(
+                priced
+                    .windows(2)
+                    .map(|pair| pair[1].saturating_sub(pair[0])),
+            )
+            .collect();
         let difference = billed.saturating_sub(estimate.total.likely);
         let explained = causes.iter().map(|(_, money)| *money).sum::<Money>();
         causes.push((Cause::Prices, difference.saturating_sub(explained)));
-        let off = i128::from(difference.picodollars()) * 1_000 / i128::from(estimate.total.likely.picodollars().max(1));
-        Some(Comparison { likely: estimate.total.likely, billed, off: i64::try_from(off).unwrap_or(i64::MAX), causes })
+        let off = i128::from(difference.picodollars()) * 1_000
+            / i128::from(estimate.total.likely.picodollars().max(1));
+        Some(Comparison {
+            likely: estimate.total.likely,
+            billed,
+            off: i64::try_from(off).unwrap_or(i64::MAX),
+            causes,
+        })
     }
 
     /// The causes that made more than a hundredth of the estimate, the largest first.
     #[must_use]
     pub fn main_causes(&self) -> Vec<(Cause, Money)> {
         let least = self.likely.picodollars() / 100;
-        let mut main: Vec<_> = self.causes.iter().copied().filter(|(_, money)| money.picodollars().abs() > least).collect();
+        let mut main: Vec<_> = self
+            .causes
+            .iter()
+            .copied()
+            .filter(|(_, money)| money.picodollars().abs() > least)
+            .collect();
         main.sort_by_key(|(_, money)| std::cmp::Reverse(money.picodollars().abs()));
         main
     }
@@ -128,13 +171,24 @@ impl Split {
     fn expected(estimate: &Estimate, requests: u64, prompts: u64) -> Split {
         let cache = &estimate.cache;
         // The marked part grows with the prompts.
-        let all = |tokens: u64| scale(tokens.saturating_mul(estimate.requests), prompts, estimate.tokens.prompts.likely);
+        let all = |tokens: u64| {
+            scale(
+                tokens.saturating_mul(estimate.requests),
+                prompts,
+                estimate.tokens.prompts.likely,
+            )
+        };
         let (hour, minutes) = (all(cache.hour_tokens), all(cache.minutes_tokens));
         // The first request finds nothing to read; the share is that of the others.
         let reads = scale(requests.saturating_sub(1), cache.reads.likely, 1_000);
         let read = scale(hour + minutes, reads, requests);
         let written = |tokens: u64| tokens - scale(tokens, reads, requests);
-        Split { plain: prompts.saturating_sub(hour + minutes), hour: written(hour), minutes: written(minutes), read }
+        Split {
+            plain: prompts.saturating_sub(hour + minutes),
+            hour: written(hour),
+            minutes: written(minutes),
+            read,
+        }
     }
 
     fn usage(self, output: u64) -> Usage {
@@ -164,20 +218,39 @@ mod tests {
 
     /// Batches of so many requests.
     fn estimate_of(marked: bool, batches: &[usize], primed: bool) -> Estimate {
-        let mark = if marked { r#","cache_control":{"type":"ephemeral","ttl":"1h"}"# } else { "" };
-        let head = format!(r#"{{"system":[{{"type":"text","text":"{}"{mark}}}],"messages":["#, "word ".repeat(2_000));
+        let mark = if marked {
+            r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#
+        } else {
+            ""
+        };
+        let head = format!(
+            r#"{{"system":[{{"type":"text","text":"{}"{mark}}}],"messages":["#,
+            "word ".repeat(2_000)
+        );
         let asked = Asked::text(MODEL, head.as_ref());
         let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
         let mut gathered = estimator.gathered();
         let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();
-        let output = Span { low: 1_000, likely: 10_000, high: 20_000 };
-        let weight =
-            Weight { tally: Tally::of("some text of a row"), messages: 1, output, max_tokens: 100, model, ..Weight::default() };
+        let output = Span {
+            low: 1_000,
+            likely: 10_000,
+            high: 20_000,
+        };
+        let weight = Weight {
+            tally: Tally::of("some text of a row"),
+            messages: 1,
+            output,
+            max_tokens: 100,
+            model,
+            ..Weight::default()
+        };
         for batch in batches {
             (0..*batch).for_each(|_| gathered.push(&weight));
             gathered.close();
         }
-        estimator.estimate(&gathered, estimator.fit(), primed).unwrap()
+        estimator
+            .estimate(&gathered, estimator.fit(), primed)
+            .unwrap()
     }
 
     fn usage(prompts: u64, read: u64, written: u64, output: u64) -> Usage {
@@ -191,10 +264,17 @@ mod tests {
     }
 
     fn compare(estimate: &Estimate, requests: u64, usage: &Usage) -> Comparison {
-        let billed = cost::of_usage(Catalog::builtin(), MODEL, usage).unwrap().total();
-        let comparison = Comparison::new(Catalog::builtin(), estimate, requests, usage, billed).unwrap();
+        let billed = cost::of_usage(Catalog::builtin(), MODEL, usage)
+            .unwrap()
+            .total();
+        let comparison =
+            Comparison::new(Catalog::builtin(), estimate, requests, usage, billed).unwrap();
         let sum: Money = comparison.causes.iter().map(|(_, money)| *money).sum();
-        assert_eq!(comparison.likely.saturating_add(sum), billed, "{comparison:?}");
+        assert_eq!(
+            comparison.likely.saturating_add(sum),
+            billed,
+            "{comparison:?}"
+        );
         comparison
     }
 
@@ -203,27 +283,51 @@ mod tests {
         let plain = estimate(false);
         let (prompts, output) = (plain.tokens.prompts.likely, plain.tokens.output.likely);
         let cases = [
-            (1_000, usage(prompts * 3 / 2, 0, 0, output), Cause::PromptTokens),
+            (
+                1_000,
+                usage(prompts * 3 / 2, 0, 0, output),
+                Cause::PromptTokens,
+            ),
             (1_000, usage(prompts, 0, 0, output * 9), Cause::OutputTokens),
             (500, usage(prompts / 2, 0, 0, output / 2), Cause::Requests),
         ];
         for (requests, usage, cause) in cases {
             let main = compare(&plain, requests, &usage).main_causes();
-            assert_eq!(main.iter().map(|(cause, _)| *cause).collect::<Vec<_>>(), [cause], "{usage:?}");
+            assert_eq!(
+                main.iter().map(|(cause, _)| *cause).collect::<Vec<_>>(),
+                [cause],
+                "{usage:?}"
+            );
         }
         let cached = estimate(true);
         let (prompts, marked) = (cached.tokens.prompts.likely, cached.cache.tokens() * 1_000);
         let cold = compare(&cached, 1_000, &usage(prompts, 0, marked, output));
         assert_eq!(cold.main_causes()[0].0, Cause::CacheShare);
         assert!(cold.off > 500, "{cold:?}");
-        let warm = compare(&cached, 1_000, &usage(prompts, marked * 999 / 1_000, marked / 1_000, output));
-        assert!(warm.main_causes()[0].1.is_negative() && warm.off < 0, "{warm:?}");
+        let warm = compare(
+            &cached,
+            1_000,
+            &usage(prompts, marked * 999 / 1_000, marked / 1_000, output),
+        );
+        assert!(
+            warm.main_causes()[0].1.is_negative() && warm.off < 0,
+            "{warm:?}"
+        );
     }
 
     #[test]
     fn a_right_estimate_has_no_cause() {
         let plain = estimate(false);
-        let comparison = compare(&plain, 1_000, &usage(plain.tokens.prompts.likely, 0, 0, plain.tokens.output.likely));
+        let comparison = compare(
+            &plain,
+            1_000,
+            &usage(
+                plain.tokens.prompts.likely,
+                0,
+                0,
+                plain.tokens.output.likely,
+            ),
+        );
         assert_eq!((comparison.off, comparison.main_causes()), (0, vec![]));
     }
 
@@ -234,15 +338,30 @@ mod tests {
             let requests = cached.requests;
             let split = Split::expected(&cached, requests, cached.tokens.prompts.likely);
             let comparison = compare(&cached, requests, &split.usage(cached.tokens.output.likely));
-            let prices = comparison.causes.iter().find(|(cause, _)| *cause == Cause::Prices).unwrap().1;
-            assert!(prices.picodollars().abs() * 1_000 < cached.total.likely.picodollars(), "{comparison:?}");
+            let prices = comparison
+                .causes
+                .iter()
+                .find(|(cause, _)| *cause == Cause::Prices)
+                .unwrap()
+                .1;
+            assert!(
+                prices.picodollars().abs() * 1_000 < cached.total.likely.picodollars(),
+                "{comparison:?}"
+            );
         }
     }
 
     #[test]
     fn nothing_billed_is_a_difference_of_all() {
         let plain = estimate(false);
-        let comparison = Comparison::new(Catalog::builtin(), &plain, 0, &Usage::default(), Money::ZERO).unwrap();
+        let comparison = Comparison::new(
+            Catalog::builtin(),
+            &plain,
+            0,
+            &Usage::default(),
+            Money::ZERO,
+        )
+        .unwrap();
         assert_eq!(comparison.off, -1_000);
         assert_eq!(comparison.main_causes()[0].0, Cause::Requests);
     }

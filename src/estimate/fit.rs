@@ -1,4 +1,5 @@
-//! How characters become tokens: by the constants, by a sample that the provider counted, or by the bill of an earlier run.
+//! How characters become tokens: by the constants, by a sample that the provider counted, or by the
+//! bill of an earlier run.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,8 @@ use super::shared::Shared;
 use super::tokens::{CLASSES, Class, costs};
 use crate::catalog::Tokenizer;
 
-/// How far the constants may be off, in thousandths of the tokens: an assumption, wider than what the bench prints for real tables.
+/// How far the constants may be off, in thousandths of the tokens: an assumption, wider than what
+/// the bench prints for real tables.
 const CONSTANTS_OFF: u64 = 350;
 
 /// Where a [`Fit`] comes from.
@@ -37,11 +39,13 @@ pub struct Fit {
     pub basis: FitBasis,
     /// Thousandths of a token that a character of each class costs.
     pub costs: [u64; CLASSES],
-    /// Thousandths of a token that a row costs beside its characters, more or less than [`PER_MESSAGE`](super::shared::PER_MESSAGE) for each message.
+    /// Thousandths of a token that a row costs beside its characters, more or less than
+    /// [`PER_MESSAGE`](super::shared::PER_MESSAGE) for each message.
     pub per_row: i64,
     /// Thousandths that the shared part is to be multiplied with.
     pub shared: u64,
-    /// How far the tokens of all prompts may be off, in thousandths: with 95 in 100 certainty where they were counted.
+    /// How far the tokens of all prompts may be off, in thousandths: with 95 in 100 certainty where
+    /// they were counted.
     pub off: u64,
 }
 
@@ -49,7 +53,13 @@ impl Fit {
     /// The constants of this program.
     #[must_use]
     pub fn constants(tokenizer: Tokenizer) -> Fit {
-        Fit { basis: FitBasis::Constants, costs: costs(tokenizer), per_row: 0, shared: 1_000, off: CONSTANTS_OFF }
+        Fit {
+            basis: FitBasis::Constants,
+            costs: costs(tokenizer),
+            per_row: 0,
+            shared: 1_000,
+            off: CONSTANTS_OFF,
+        }
     }
 
     /// Whether it makes tokens of characters and of the shared part at all.
@@ -61,7 +71,9 @@ impl Fit {
     /// Tokens of rows, without what all requests share.
     #[must_use]
     pub fn rows(&self, load: &Load) -> u64 {
-        u64::try_from(self.thousandths(load).max(0)).unwrap_or(u64::MAX).div_ceil(1_000)
+        u64::try_from(self.thousandths(load).max(0))
+            .unwrap_or(u64::MAX)
+            .div_ceil(1_000)
     }
 
     fn thousandths(&self, load: &Load) -> i128 {
@@ -78,16 +90,23 @@ impl Fit {
     /// Tokens of whole prompts.
     #[must_use]
     pub fn prompts(&self, load: &Load, shared: &Shared) -> u64 {
-        self.rows(load).saturating_add(self.shared(shared.tokens).saturating_mul(load.requests))
+        self.rows(load)
+            .saturating_add(self.shared(shared.tokens).saturating_mul(load.requests))
     }
 
-    /// The same fit, with all of it multiplied by `times / of`: what a bill says of the tokens and what an estimate by this fit said, both
-    /// without the tokens that no fit changes.
+    /// The same fit, with all of it multiplied by `times / of`: what a bill says of the tokens and
+    /// what an estimate by this fit said, both without the tokens that no fit changes.
     #[must_use]
     pub fn corrected(&self, times: u64, of: u64) -> Fit {
         let by = |n: u64| scale(n, times, of);
-        let per_row = i64::try_from(by(self.per_row.unsigned_abs())).unwrap_or(i64::MAX) * self.per_row.signum();
-        Fit { costs: self.costs.map(by), per_row, shared: by(self.shared), ..self.clone() }
+        let per_row = i64::try_from(by(self.per_row.unsigned_abs())).unwrap_or(i64::MAX)
+            * self.per_row.signum();
+        Fit {
+            costs: self.costs.map(by),
+            per_row,
+            shared: by(self.shared),
+            ..self.clone()
+        }
     }
 }
 
@@ -110,17 +129,31 @@ const HOLD: f64 = 2.0;
 impl Fit {
     /// Fits the cost of each class to counted rows.
     ///
-    /// First all constants are multiplied with the one factor that fits best; then each class may move away from that, as far as the rows
-    /// give reason to (a ridge regression, so that a class that is rare in the sample stays where it was). What is left over on
-    /// average goes to every row, so that the sum over the table is right whatever the model of it is (a regression estimate). `off` is
-    /// twice the standard error of that sum.
+    /// First all constants are multiplied with the one factor that fits best; then each class may
+    /// move away from that, as far as the rows give reason to (a ridge regression, so that a class
+    /// that is rare in the sample stays where it was). What is left over on average goes to every
+    /// row, so that the sum over the table is right whatever the model of it is (a regression
+    /// estimate). `off` is twice the standard error of that sum.
     ///
     /// `shared_tokens` is the counted length of the shared part, where there is one.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fit")]
-    pub fn counted(tokenizer: Tokenizer, shared: &Shared, shared_tokens: u64, sample: &[Counted], all: &Load) -> Fit {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a fit"
+    )]
+    pub fn counted(
+        tokenizer: Tokenizer,
+        shared: &Shared,
+        shared_tokens: u64,
+        sample: &[Counted],
+        all: &Load,
+    ) -> Fit {
         let mut fit = Fit::constants(tokenizer);
-        fit.basis = FitBasis::Counted { rows: sample.len() as u64 };
+        fit.basis = FitBasis::Counted {
+            rows: sample.len() as u64,
+        };
         fit.shared = scale(shared_tokens, 1_000, shared.tokens);
         let shared_tokens = fit.shared(shared.tokens);
         if sample.is_empty() {
@@ -130,7 +163,10 @@ impl Fit {
         let fixed = |row: &Counted| row.load.fixed() as f64;
         let weights: Vec<f64> = {
             // Long rows count for more in the sum, but their errors are larger too.
-            sample.iter().map(|row| row.stands_for / own(row).max(1.0)).collect()
+            sample
+                .iter()
+                .map(|row| row.stands_for / own(row).max(1.0))
+                .collect()
         };
         let (mut up, mut down) = (0.0, 0.0);
         for (row, weight) in sample.iter().zip(&weights) {
@@ -138,15 +174,27 @@ impl Fit {
             up += weight * guessed * (own(row) - fixed(row));
             down += weight * guessed * guessed;
         }
-        let factor = if down > 0.0 { (up / down).clamp(0.1, 10.0) } else { 1.0 };
-        let base: Vec<f64> = fit.costs.iter().map(|cost| *cost as f64 * factor / 1_000.0).collect();
+        let factor = if down > 0.0 {
+            (up / down).clamp(0.1, 10.0)
+        } else {
+            1.0
+        };
+        let base: Vec<f64> = fit
+            .costs
+            .iter()
+            .map(|cost| *cost as f64 * factor / 1_000.0)
+            .collect();
         let bent = ridge(sample, &weights, &base, |row| own(row) - fixed(row));
         for (cost, fitted) in fit.costs.iter_mut().zip(&bent) {
             *cost = (fitted * 1_000.0).round().max(0.0) as u64;
         }
         let total: f64 = sample.iter().map(|row| row.stands_for).sum();
         let left = |row: &Counted| own(row) - fit.thousandths(&row.load) as f64 / 1_000.0;
-        let mean: f64 = sample.iter().map(|row| left(row) * row.stands_for).sum::<f64>() / total.max(1.0);
+        let mean: f64 = sample
+            .iter()
+            .map(|row| left(row) * row.stands_for)
+            .sum::<f64>()
+            / total.max(1.0);
         fit.per_row = (mean * 1_000.0).round() as i64;
         fit.off = margin(sample, &fit, own, &fit.prompts(all, shared)).max(1);
         fit
@@ -154,13 +202,20 @@ impl Fit {
 }
 
 /// The sum's margin in thousandths of it: two standard errors, stratum by stratum.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a margin")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a margin"
+)]
 fn margin(sample: &[Counted], fit: &Fit, own: impl Fn(&Counted) -> f64, whole: &u64) -> u64 {
     let strata = sample.iter().map(|row| row.stratum + 1).max().unwrap_or(0);
     let mut sum = 0.0;
     for stratum in 0..strata {
         let rows = || sample.iter().filter(|row| row.stratum == stratum);
-        let left: Vec<f64> = rows().map(|row| own(row) - fit.thousandths(&row.load) as f64 / 1_000.0).collect();
+        let left: Vec<f64> = rows()
+            .map(|row| own(row) - fit.thousandths(&row.load) as f64 / 1_000.0)
+            .collect();
         sum += variance(rows().map(|row| row.stands_for).sum(), &left);
     }
     (2_000.0 * sum.sqrt() / (*whole).max(1) as f64).ceil() as u64
@@ -168,12 +223,24 @@ fn margin(sample: &[Counted], fit: &Fit, own: impl Fn(&Counted) -> f64, whole: &
 
 /// Minimises the weighted squares of `own - Σ cost · chars`, each cost held to its base.
 #[expect(clippy::cast_precision_loss, reason = "a fit")]
-fn ridge(sample: &[Counted], weights: &[f64], base: &[f64], own: impl Fn(&Counted) -> f64) -> Vec<f64> {
+fn ridge(
+    sample: &[Counted],
+    weights: &[f64],
+    base: &[f64],
+    own: impl Fn(&Counted) -> f64,
+) -> Vec<f64> {
     let mut matrix = [[0.0; CLASSES]; CLASSES];
     let mut right = [0.0; CLASSES];
     // In units of the base costs, a class that costs what it should has the coefficient 1.
     for (row, weight) in sample.iter().zip(weights) {
-        let x: Vec<f64> = row.load.tally.chars.iter().zip(base).map(|(chars, base)| *chars as f64 * base).collect();
+        let x: Vec<f64> = row
+            .load
+            .tally
+            .chars
+            .iter()
+            .zip(base)
+            .map(|(chars, base)| *chars as f64 * base)
+            .collect();
         let missing = own(row) - x.iter().sum::<f64>();
         for i in 0..CLASSES {
             right[i] += weight * x[i] * missing;
@@ -186,13 +253,18 @@ fn ridge(sample: &[Counted], weights: &[f64], base: &[f64], own: impl Fn(&Counte
     let mean = (0..CLASSES).map(|i| matrix[i][i]).sum::<f64>() / rows.max(1.0);
     (0..CLASSES).for_each(|i| matrix[i][i] += HOLD * mean / CLASSES as f64 + f64::MIN_POSITIVE);
     let moved = solve(matrix, right);
-    base.iter().zip(moved).map(|(base, moved)| base * (1.0 + moved.clamp(-0.9, 4.0))).collect()
+    base.iter()
+        .zip(moved)
+        .map(|(base, moved)| base * (1.0 + moved.clamp(-0.9, 4.0)))
+        .collect()
 }
 
 /// Solves a small system by elimination; a class that nothing is known of moves by nothing.
 fn solve(mut matrix: [[f64; CLASSES]; CLASSES], mut right: [f64; CLASSES]) -> [f64; CLASSES] {
     for pivot in 0..CLASSES {
-        let best = (pivot..CLASSES).max_by(|&a, &b| matrix[a][pivot].abs().total_cmp(&matrix[b][pivot].abs())).unwrap_or(pivot);
+        let best = (pivot..CLASSES)
+            .max_by(|&a, &b| matrix[a][pivot].abs().total_cmp(&matrix[b][pivot].abs()))
+            .unwrap_or(pivot);
         matrix.swap(pivot, best);
         right.swap(pivot, best);
         if matrix[pivot][pivot].abs() < f64::MIN_POSITIVE {
@@ -201,24 +273,37 @@ fn solve(mut matrix: [[f64; CLASSES]; CLASSES], mut right: [f64; CLASSES]) -> [f
         for row in pivot + 1..CLASSES {
             let from = matrix[pivot];
             let factor = matrix[row][pivot] / from[pivot];
-            matrix[row].iter_mut().zip(from).skip(pivot).for_each(|(cell, from)| *cell -= factor * from);
+            matrix[row]
+                .iter_mut()
+                .zip(from)
+                .skip(pivot)
+                .for_each(|(cell, from)| *cell -= factor * from);
             right[row] -= factor * right[pivot];
         }
     }
     let mut found = [0.0; CLASSES];
     for row in (0..CLASSES).rev() {
-        let known: f64 = (row + 1..CLASSES).map(|column| matrix[row][column] * found[column]).sum();
+        let known: f64 = (row + 1..CLASSES)
+            .map(|column| matrix[row][column] * found[column])
+            .sum();
         let pivot = matrix[row][row];
-        found[row] = if pivot.abs() < f64::MIN_POSITIVE { 0.0 } else { (right[row] - known) / pivot };
+        found[row] = if pivot.abs() < f64::MIN_POSITIVE {
+            0.0
+        } else {
+            (right[row] - known) / pivot
+        };
     }
     found
 }
 
 impl Fit {
-    /// The classes that the fit moved away from the constants by more than a tenth, with the factor in thousandths.
+    /// The classes that the fit moved away from the constants by more than a tenth, with the factor
+    /// in thousandths.
     pub fn moved(&self, tokenizer: Tokenizer) -> impl Iterator<Item = (Class, u64)> {
         let pairs = Class::ALL.into_iter().zip(self.costs).zip(costs(tokenizer));
-        pairs.map(|((class, cost), constant)| (class, scale(cost, 1_000, constant))).filter(|(_, by)| !(900..=1_100).contains(by))
+        pairs
+            .map(|((class, cost), constant)| (class, scale(cost, 1_000, constant)))
+            .filter(|(_, by)| !(900..=1_100).contains(by))
     }
 }
 
@@ -228,18 +313,31 @@ mod tests {
     use crate::estimate::load::Weight;
     use crate::estimate::tokens::Tally;
 
-    /// Rows of mixed scripts, counted by a tokenizer of quite other costs, with something on top of each row.
+    /// Rows of mixed scripts, counted by a tokenizer of quite other costs, with something on top of
+    /// each row.
     fn sample(rows: usize, of: u64) -> (Vec<Counted>, Load) {
         let mut all = Load::default();
         let mut counted = Vec::new();
         for n in 0..rows {
-            let text =
-                format!("{} {}", "word ".repeat(5 + n % 40), ["영화가 좋다 ", "12345 ", "мир и труд "][n % 3].repeat(1 + n % 7));
-            let weight = Weight { tally: Tally::of(&text), messages: 1, ..Weight::default() };
+            let text = format!(
+                "{} {}",
+                "word ".repeat(5 + n % 40),
+                ["영화가 좋다 ", "12345 ", "мир и труд "][n % 3].repeat(1 + n % 7)
+            );
+            let weight = Weight {
+                tally: Tally::of(&text),
+                messages: 1,
+                ..Weight::default()
+            };
             let mut load = Load::default();
             load.push(&weight);
             (0..of).for_each(|_| all.push(&weight));
-            counted.push(Counted { load, tokens: truth(&text), stands_for: of as f64, stratum: n % 3 });
+            counted.push(Counted {
+                load,
+                tokens: truth(&text),
+                stands_for: of as f64,
+                stratum: n % 3,
+            });
         }
         (counted, all)
     }
@@ -257,40 +355,73 @@ mod tests {
     #[test]
     fn a_counted_sample_gives_the_sum_of_a_table_that_it_is_like() {
         let (sample, all) = sample(200, 50);
-        let shared = Shared { tokens: 80, ..Shared::default() };
+        let shared = Shared {
+            tokens: 80,
+            ..Shared::default()
+        };
         let fit = Fit::counted(Tokenizer::First, &shared, 100, &sample, &all);
         let bill: u64 = sample.iter().map(|row| row.tokens * 50).sum();
         let estimate = fit.prompts(&all, &shared);
-        assert!(estimate.abs_diff(bill) * 500 < bill, "{estimate} against {bill}: {fit:?}");
+        assert!(
+            estimate.abs_diff(bill) * 500 < bill,
+            "{estimate} against {bill}: {fit:?}"
+        );
         assert!(fit.off < 20, "{fit:?}");
-        assert!(fit.moved(Tokenizer::First).any(|(class, by)| class == Class::Digit && by > 1_300), "{fit:?}");
+        assert!(
+            fit.moved(Tokenizer::First)
+                .any(|(class, by)| class == Class::Digit && by > 1_300),
+            "{fit:?}"
+        );
     }
 
     #[test]
     fn says_so_where_the_rows_do_not_fit() {
         let (mut sample, all) = sample(20, 50);
-        sample.iter_mut().enumerate().for_each(|(n, row)| row.tokens += 300 * (n as u64 % 2));
-        let shared = Shared { tokens: 80, ..Shared::default() };
+        sample
+            .iter_mut()
+            .enumerate()
+            .for_each(|(n, row)| row.tokens += 300 * (n as u64 % 2));
+        let shared = Shared {
+            tokens: 80,
+            ..Shared::default()
+        };
         assert!(Fit::counted(Tokenizer::First, &shared, 100, &sample, &all).off > 50);
     }
 
     #[test]
     fn takes_a_sample_of_one_row_or_none() {
         let (sample, all) = sample(1, 1);
-        let shared = Shared { tokens: 80, ..Shared::default() };
+        let shared = Shared {
+            tokens: 80,
+            ..Shared::default()
+        };
         let fit = Fit::counted(Tokenizer::First, &shared, 100, &sample, &all);
-        assert!(fit.prompts(&all, &shared).abs_diff(sample[0].tokens) <= 1, "{fit:?}");
-        assert_eq!(Fit::counted(Tokenizer::First, &shared, 80, &[], &all).costs, costs(Tokenizer::First));
+        assert!(
+            fit.prompts(&all, &shared).abs_diff(sample[0].tokens) <= 1,
+            "{fit:?}"
+        );
+        assert_eq!(
+            Fit::counted(Tokenizer::First, &shared, 80, &[], &all).costs,
+            costs(Tokenizer::First)
+        );
     }
 
     #[test]
     fn is_corrected_by_a_bill() {
         let (_, all) = sample(30, 1);
-        let shared = Shared { tokens: 80, ..Shared::default() };
+        let shared = Shared {
+            tokens: 80,
+            ..Shared::default()
+        };
         let fit = Fit::constants(Tokenizer::First);
         let before = fit.prompts(&all, &shared);
         let fixed = all.fixed();
-        let after = fit.corrected(before * 13 / 10 - fixed, before - fixed).prompts(&all, &shared);
-        assert!(after.abs_diff(before * 13 / 10) * 50 < before, "{after} after {before}");
+        let after = fit
+            .corrected(before * 13 / 10 - fixed, before - fixed)
+            .prompts(&all, &shared);
+        assert!(
+            after.abs_diff(before * 13 / 10) * 50 < before,
+            "{after} after {before}"
+        );
     }
 }

@@ -5,8 +5,9 @@
 //!  .rowmill/<job>/learned.simulated.json   the same of simulated runs, which say nothing of real ones
 //! ```
 //!
-//! It is knowledge and not state: a file that is missing, broken, of another job or of a newer version is as good as none, with a note.
-//! It grows with the models and the values of one column, not with the rows.
+//! It is knowledge and not state: a file that is missing, broken, of another job or of a newer
+//! version is as good as none, with a note. It grows with the models and the values of one column,
+//! not with the rows.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +21,16 @@ use super::{Estimate, Known};
 
 /// Version of the file. An older or newer one is not used.
 pub const FORMAT: u32 = 1;
-/// How far the tokens of a later run may be off, in thousandths: its rows are not the same. Twice that where its prompt is not either.
+/// How far the tokens of a later run may be off, in thousandths: its rows are not the same. Twice
+/// that where its prompt is not either.
 const OFF: u64 = 30;
 /// The same where a bill was so far from what was expected that the fit follows it only in part.
 const OFF_FOLLOWING: u64 = 350;
-/// A fit follows one bill by at most this factor, either way: what is farther off is something else than letters.
+/// A fit follows one bill by at most this factor, either way: what is farther off is something else
+/// than letters.
 const MOST_FACTOR: u64 = 5;
-/// Runs whose names are kept. Results are to be had for 29 days, and nothing is exported again after that.
+/// Runs whose names are kept. Results are to be had for 29 days, and nothing is exported again
+/// after that.
 const MOST_RUNS: usize = 1_000;
 /// A bill says something of letters where at least one token in so many comes from text.
 const TEXT_ONE_IN: u64 = 5;
@@ -55,19 +59,22 @@ pub struct OfModel {
     pub runs: u64,
     /// The last of them.
     pub last_run: String,
-    /// Those before, the latest first, so that one that is exported again, after a retry for instance, is not counted twice.
+    /// Those before, the latest first, so that one that is exported again, after a retry for
+    /// instance, is not counted twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_runs: Vec<String>,
     /// Answered rows it comes from.
     pub rows: u64,
     /// What the requests were made from, hashed: prompts, schema and parameters.
     pub shape: String,
-    /// How characters became tokens, by the last bill that told it: none where pictures and documents made nearly all of every bill.
+    /// How characters became tokens, by the last bill that told it: none where pictures and
+    /// documents made nearly all of every bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<Fit>,
     /// How long answers were.
     pub lengths: Lengths,
-    /// Share of requests that read the cache in the last run that had something to read, in thousandths.
+    /// Share of requests that read the cache in the last run that had something to read, in
+    /// thousandths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<u64>,
 }
@@ -115,13 +122,23 @@ impl Learned {
     /// Nothing yet.
     #[must_use]
     pub fn new(job: &str, simulated: bool, now: Timestamp) -> Learned {
-        Learned { format: FORMAT, job: job.to_owned(), simulated, updated_at: now, models: BTreeMap::new() }
+        Learned {
+            format: FORMAT,
+            job: job.to_owned(),
+            simulated,
+            updated_at: now,
+            models: BTreeMap::new(),
+        }
     }
 
     /// The name of the file, beside the runs of the job.
     #[must_use]
     pub fn file_name(simulated: bool) -> &'static str {
-        if simulated { "learned.simulated.json" } else { "learned.json" }
+        if simulated {
+            "learned.simulated.json"
+        } else {
+            "learned.json"
+        }
     }
 
     /// Reads what a job learned.
@@ -134,7 +151,10 @@ impl Learned {
             return Err(Error::Version(format));
         }
         let mut learned: Learned = serde_json::from_slice(text).map_err(Error::Damaged)?;
-        learned.models.values_mut().for_each(|model| model.fit = model.fit.take().filter(Fit::is_usable));
+        learned
+            .models
+            .values_mut()
+            .for_each(|model| model.fit = model.fit.take().filter(Fit::is_usable));
         if learned.job != job || learned.simulated != simulated {
             return Err(Error::Foreign);
         }
@@ -144,21 +164,39 @@ impl Learned {
     /// What is known for a plan with this model and these requests.
     #[must_use]
     pub fn known(&self, model: &str, shape: &str) -> Known {
-        let Some(known) = self.models.get(model) else { return Known::default() };
+        let Some(known) = self.models.get(model) else {
+            return Known::default();
+        };
         let stale = known.shape != shape;
         let off = |fit: &Fit| if stale { 2 * fit.off } else { fit.off };
         let fit = known.fit.as_ref();
         Known {
-            fit: fit.map(|fit| Fit { basis: FitBasis::Learned { rows: known.rows }, off: off(fit), ..fit.clone() }),
+            fit: fit.map(|fit| Fit {
+                basis: FitBasis::Learned { rows: known.rows },
+                off: off(fit),
+                ..fit.clone()
+            }),
             lengths: Some((known.lengths.clone(), stale)),
             // Another prompt is another prefix.
-            reads: known.reads.filter(|_| !stale).map(|share| (share, known.rows)),
+            reads: known
+                .reads
+                .filter(|_| !stale)
+                .map(|share| (share, known.rows)),
         }
     }
 
-    /// Takes in what a run showed, beside what was expected of it; `false` where it had been taken in before, or shows nothing.
-    pub fn take_in(&mut self, run: &str, lesson: &Lesson, estimate: &Estimate, now: Timestamp) -> bool {
-        let is_known = |known: &OfModel| known.last_run == run || known.earlier_runs.iter().any(|earlier| earlier == run);
+    /// Takes in what a run showed, beside what was expected of it; `false` where it had been taken
+    /// in before, or shows nothing.
+    pub fn take_in(
+        &mut self,
+        run: &str,
+        lesson: &Lesson,
+        estimate: &Estimate,
+        now: Timestamp,
+    ) -> bool {
+        let is_known = |known: &OfModel| {
+            known.last_run == run || known.earlier_runs.iter().any(|earlier| earlier == run)
+        };
         let repeated = self.models.get(&lesson.model).is_some_and(is_known);
         if repeated || lesson.rows == 0 || estimate.requests == 0 {
             return false;
@@ -169,13 +207,33 @@ impl Learned {
         let reads = cached.then(|| scale(1_000, lesson.read, lesson.read + lesson.written));
         match self.models.get_mut(&lesson.model) {
             None => {
-                let Lesson { model, shape, rows, lengths, .. } = lesson.clone();
+                let Lesson {
+                    model,
+                    shape,
+                    rows,
+                    lengths,
+                    ..
+                } = lesson.clone();
                 let (last_run, earlier_runs) = (run.to_owned(), Vec::new());
-                self.models.insert(model, OfModel { runs: 1, last_run, earlier_runs, rows, shape, fit, lengths, reads });
+                self.models.insert(
+                    model,
+                    OfModel {
+                        runs: 1,
+                        last_run,
+                        earlier_runs,
+                        rows,
+                        shape,
+                        fit,
+                        lengths,
+                        reads,
+                    },
+                );
             }
             Some(known) => {
                 known.runs += 1;
-                known.earlier_runs.insert(0, std::mem::replace(&mut known.last_run, run.to_owned()));
+                known
+                    .earlier_runs
+                    .insert(0, std::mem::replace(&mut known.last_run, run.to_owned()));
                 known.earlier_runs.truncate(MOST_RUNS);
                 if known.shape == lesson.shape {
                     known.rows += lesson.rows;
@@ -197,13 +255,30 @@ impl Learned {
 /// What a bill says of letters: nothing where too little of it comes from text.
 fn fit_of(lesson: &Lesson, estimate: &Estimate) -> Option<Fit> {
     // Not every request was answered: what was expected of those that were.
-    let expected = scale(estimate.tokens.prompts.likely, lesson.rows, estimate.requests);
+    let expected = scale(
+        estimate.tokens.prompts.likely,
+        lesson.rows,
+        estimate.requests,
+    );
     let fixed = scale(estimate.tokens.fixed, lesson.rows, estimate.requests);
-    let text = expected.checked_sub(fixed).filter(|text| *text > 0 && text.saturating_mul(TEXT_ONE_IN) >= expected)?;
-    let billed = lesson.prompts.checked_sub(fixed).filter(|billed| *billed > 0)?;
+    let text = expected
+        .checked_sub(fixed)
+        .filter(|text| *text > 0 && text.saturating_mul(TEXT_ONE_IN) >= expected)?;
+    let billed = lesson
+        .prompts
+        .checked_sub(fixed)
+        .filter(|billed| *billed > 0)?;
     let followed = billed.clamp(text.div_ceil(MOST_FACTOR), text.saturating_mul(MOST_FACTOR));
-    let off = if followed == billed { OFF } else { OFF_FOLLOWING };
-    Some(Fit { off, ..estimate.fit.corrected(followed, text) }).filter(Fit::is_usable)
+    let off = if followed == billed {
+        OFF
+    } else {
+        OFF_FOLLOWING
+    };
+    Some(Fit {
+        off,
+        ..estimate.fit.corrected(followed, text)
+    })
+    .filter(Fit::is_usable)
 }
 
 #[cfg(test)]
@@ -228,20 +303,45 @@ mod tests {
         let mut gathered = estimator.gathered();
         let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();
         let tally = Tally::of("The parcel came late, and the box was open.");
-        let output = Span { low: 1_000, likely: 9_000, high: 20_000 };
-        (0..rows).for_each(|_| gathered.push(&Weight { tally, messages: 1, media, output, max_tokens: 100, model }));
+        let output = Span {
+            low: 1_000,
+            likely: 9_000,
+            high: 20_000,
+        };
+        (0..rows).for_each(|_| {
+            gathered.push(&Weight {
+                tally,
+                messages: 1,
+                media,
+                output,
+                max_tokens: 100,
+                model,
+            })
+        });
         gathered.close();
-        estimator.estimate(&gathered, estimator.fit(), false).unwrap()
+        estimator
+            .estimate(&gathered, estimator.fit(), false)
+            .unwrap()
     }
 
     fn lesson(rows: u64, prompts: u64, shape: &str) -> Lesson {
         let mut watch = lengths::Watch::new(&arrow::datatypes::Schema::empty());
-        let empty = arrow::array::RecordBatch::new_empty(std::sync::Arc::new(arrow::datatypes::Schema::empty()));
+        let empty = arrow::array::RecordBatch::new_empty(std::sync::Arc::new(
+            arrow::datatypes::Schema::empty(),
+        ));
         let mut watched = watch.rows(&empty);
         (0..rows).for_each(|_| watched.push(0, 10, 33));
         drop(watched);
         let (shape, lengths) = (shape.to_owned(), watch.finish());
-        Lesson { model: MODEL.to_owned(), shape, rows, prompts, read: 0, written: 0, lengths }
+        Lesson {
+            model: MODEL.to_owned(),
+            shape,
+            rows,
+            prompts,
+            read: 0,
+            written: 0,
+            lengths,
+        }
     }
 
     fn now() -> Timestamp {
@@ -255,24 +355,52 @@ mod tests {
         let mut learned = Learned::new("a", false, now());
         learned.take_in("run 1", &lesson(100, bill, "s"), &first, now());
         let second = estimate(learned.known(MODEL, "s"), 100);
-        assert!(second.tokens.prompts.likely.abs_diff(bill) * 100 < bill, "{} {bill}", second.tokens.prompts.likely);
+        assert!(
+            second.tokens.prompts.likely.abs_diff(bill) * 100 < bill,
+            "{} {bill}",
+            second.tokens.prompts.likely
+        );
         assert_eq!(second.fit.basis, FitBasis::Learned { rows: 100 });
         // The same bill again changes nothing.
-        learned.take_in("run 2", &lesson(100, second.tokens.prompts.likely, "s"), &second, now());
+        learned.take_in(
+            "run 2",
+            &lesson(100, second.tokens.prompts.likely, "s"),
+            &second,
+            now(),
+        );
         let third = estimate(learned.known(MODEL, "s"), 100);
         assert_eq!(third.tokens.prompts.likely, second.tokens.prompts.likely);
-        assert_eq!((learned.models[MODEL].runs, learned.models[MODEL].rows), (2, 200));
+        assert_eq!(
+            (learned.models[MODEL].runs, learned.models[MODEL].rows),
+            (2, 200)
+        );
     }
 
     #[test]
     fn rows_that_were_not_answered_teach_nothing() {
         let first = estimate(Known::default(), 100);
         let mut learned = Learned::new("a", false, now());
-        learned.take_in("run 3", &lesson(50, first.tokens.prompts.likely / 2, "s"), &first, now());
+        learned.take_in(
+            "run 3",
+            &lesson(50, first.tokens.prompts.likely / 2, "s"),
+            &first,
+            now(),
+        );
         let second = estimate(learned.known(MODEL, "s"), 100);
-        assert!(second.tokens.prompts.likely.abs_diff(first.tokens.prompts.likely) * 200 < first.tokens.prompts.likely);
+        assert!(
+            second
+                .tokens
+                .prompts
+                .likely
+                .abs_diff(first.tokens.prompts.likely)
+                * 200
+                < first.tokens.prompts.likely
+        );
         assert!(!learned.take_in("run 4", &lesson(0, 0, "s"), &first, now()));
-        assert!(!learned.take_in("run 3", &lesson(50, 9_999, "s"), &first, now()), "a repeated export");
+        assert!(
+            !learned.take_in("run 3", &lesson(50, 9_999, "s"), &first, now()),
+            "a repeated export"
+        );
         assert_eq!(learned.models[MODEL].runs, 1);
     }
 
@@ -280,20 +408,49 @@ mod tests {
     fn a_run_that_is_exported_again_after_others_is_taken_in_once() {
         let first = estimate(Known::default(), 100);
         let mut learned = Learned::new("a", false, now());
-        for (run, is_new) in [("1", true), ("2", true), ("1", false), ("3", true), ("2", false), ("1", false), ("3", false)] {
-            assert_eq!(learned.take_in(run, &lesson(100, 5_000, "s"), &first, now()), is_new, "run {run}");
+        for (run, is_new) in [
+            ("1", true),
+            ("2", true),
+            ("1", false),
+            ("3", true),
+            ("2", false),
+            ("1", false),
+            ("3", false),
+        ] {
+            assert_eq!(
+                learned.take_in(run, &lesson(100, 5_000, "s"), &first, now()),
+                is_new,
+                "run {run}"
+            );
         }
-        assert_eq!((learned.models[MODEL].runs, learned.models[MODEL].rows), (3, 300));
-        let older = serde_json::to_string(&learned).unwrap().replace(r#","earlier_runs":["2","1"]"#, "");
+        assert_eq!(
+            (learned.models[MODEL].runs, learned.models[MODEL].rows),
+            (3, 300)
+        );
+        let older = serde_json::to_string(&learned)
+            .unwrap()
+            .replace(r#","earlier_runs":["2","1"]"#, "");
         assert!(!older.contains("earlier_runs"));
-        assert_eq!(Learned::parse(older.as_bytes(), "a", false).unwrap().models[MODEL].runs, 3);
+        assert_eq!(
+            Learned::parse(older.as_bytes(), "a", false).unwrap().models[MODEL].runs,
+            3
+        );
     }
 
     #[test]
     fn a_changed_prompt_keeps_the_tokens_and_doubts_the_answers() {
         let first = estimate(Known::default(), 100);
         let mut learned = Learned::new("a", false, now());
-        learned.take_in("run 5", &Lesson { read: 900, written: 100, ..lesson(100, 5_000, "s") }, &first, now());
+        learned.take_in(
+            "run 5",
+            &Lesson {
+                read: 900,
+                written: 100,
+                ..lesson(100, 5_000, "s")
+            },
+            &first,
+            now(),
+        );
         let known = learned.known(MODEL, "another");
         assert!(known.fit.is_some() && known.reads.is_none());
         assert!(known.lengths.is_some_and(|(_, stale)| stale));
@@ -302,7 +459,10 @@ mod tests {
 
     #[test]
     fn a_bill_of_pictures_teaches_nothing_of_letters() {
-        let media = Media { likely: 1_500, most: 1_568 };
+        let media = Media {
+            likely: 1_500,
+            most: 1_568,
+        };
         let first = estimate_of(Known::default(), 100, media);
         let mut learned = Learned::new("a", false, now());
         // Less than the pictures alone were expected to cost, then far more.
@@ -311,9 +471,18 @@ mod tests {
         assert_eq!(learned.models[MODEL].runs, 2);
         let known = learned.known(MODEL, "s");
         assert!(known.fit.is_none() && known.lengths.is_some());
-        assert_eq!(estimate_of(known, 100, media).fit, first.fit, "nor does the margin become narrow");
+        assert_eq!(
+            estimate_of(known, 100, media).fit,
+            first.fit,
+            "nor does the margin become narrow"
+        );
         // What text taught before is kept.
-        learned.take_in("run 3", &lesson(100, 2_500, "s"), &estimate(Known::default(), 100), now());
+        learned.take_in(
+            "run 3",
+            &lesson(100, 2_500, "s"),
+            &estimate(Known::default(), 100),
+            now(),
+        );
         let taught = learned.models[MODEL].fit.clone();
         assert!(taught.is_some());
         learned.take_in("run 4", &lesson(100, 90_000, "s"), &first, now());
@@ -324,27 +493,46 @@ mod tests {
     fn a_bill_far_off_is_followed_in_part_and_not_trusted() {
         let first = estimate(Known::default(), 100);
         let text = first.tokens.prompts.likely - first.tokens.fixed;
-        for (bill, factor) in [(first.tokens.fixed + 40 * text, 5_000), (first.tokens.fixed + text / 40, 200)] {
+        for (bill, factor) in [
+            (first.tokens.fixed + 40 * text, 5_000),
+            (first.tokens.fixed + text / 40, 200),
+        ] {
             let mut learned = Learned::new("a", false, now());
             learned.take_in("run 1", &lesson(100, bill, "s"), &first, now());
             let fit = learned.known(MODEL, "s").fit.unwrap();
-            assert!(fit.shared.abs_diff(factor) <= 1 && fit.off == OFF_FOLLOWING, "{fit:?}");
+            assert!(
+                fit.shared.abs_diff(factor) <= 1 && fit.off == OFF_FOLLOWING,
+                "{fit:?}"
+            );
         }
     }
 
     #[test]
     fn a_fit_of_nothing_is_not_read() {
         let mut learned = Learned::new("a", false, now());
-        learned.take_in("run 1", &lesson(100, 5_000, "s"), &estimate(Known::default(), 100), now());
+        learned.take_in(
+            "run 1",
+            &lesson(100, 5_000, "s"),
+            &estimate(Known::default(), 100),
+            now(),
+        );
         let written = |fit: Fit| {
             let mut learned = learned.clone();
             learned.models.get_mut(MODEL).unwrap().fit = Some(fit);
             serde_json::to_vec(&learned).unwrap()
         };
         let fit = learned.models[MODEL].fit.clone().unwrap();
-        for (fit, is_read) in
-            [(fit.clone(), true), (Fit { costs: [0; 12], ..fit.clone() }, false), (Fit { shared: 0, ..fit }, false)]
-        {
+        for (fit, is_read) in [
+            (fit.clone(), true),
+            (
+                Fit {
+                    costs: [0; 12],
+                    ..fit.clone()
+                },
+                false,
+            ),
+            (Fit { shared: 0, ..fit }, false),
+        ] {
             let read = Learned::parse(&written(fit), "a", false).unwrap();
             assert_eq!(read.known(MODEL, "s").fit.is_some(), is_read);
         }
@@ -353,15 +541,44 @@ mod tests {
     #[test]
     fn reads_back_what_it_wrote_and_nothing_foreign() {
         let mut learned = Learned::new("a", false, now());
-        learned.take_in("run 6", &lesson(100, 5_000, "s"), &estimate(Known::default(), 100), now());
+        learned.take_in(
+            "run 6",
+            &lesson(100, 5_000, "s"),
+            &estimate(Known::default(), 100),
+            now(),
+        );
         let text = serde_json::to_string_pretty(&learned).unwrap();
-        assert_eq!(Learned::parse(text.as_bytes(), "a", false).unwrap(), learned);
-        assert!(matches!(Learned::parse(text.as_bytes(), "b", false), Err(Error::Foreign)));
-        assert!(matches!(Learned::parse(text.as_bytes(), "a", true), Err(Error::Foreign)));
+        assert_eq!(
+            Learned::parse(text.as_bytes(), "a", false).unwrap(),
+            learned
+        );
+        assert!(matches!(
+            Learned::parse(text.as_bytes(), "b", false),
+            Err(Error::Foreign)
+        ));
+        assert!(matches!(
+            Learned::parse(text.as_bytes(), "a", true),
+            Err(Error::Foreign)
+        ));
         let newer = text.replacen("\"format\": 1", "\"format\": 2", 1);
-        assert!(matches!(Learned::parse(newer.as_bytes(), "a", false), Err(Error::Version(2))));
-        for broken in ["", "{}", "[]", &text[..text.len() / 2], &text.replacen("\"runs\"", "\"walks\"", 1)] {
-            assert!(matches!(Learned::parse(broken.as_bytes(), "a", false), Err(Error::Damaged(_))), "{broken:.40}");
+        assert!(matches!(
+            Learned::parse(newer.as_bytes(), "a", false),
+            Err(Error::Version(2))
+        ));
+        for broken in [
+            "",
+            "{}",
+            "[]",
+            &text[..text.len() / 2],
+            &text.replacen("\"runs\"", "\"walks\"", 1),
+        ] {
+            assert!(
+                matches!(
+                    Learned::parse(broken.as_bytes(), "a", false),
+                    Err(Error::Damaged(_))
+                ),
+                "{broken:.40}"
+            );
         }
     }
 }

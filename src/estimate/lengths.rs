@@ -24,7 +24,8 @@ const LONGEST_VALUE: usize = 60;
 const FEWEST_ROWS: u64 = 30;
 /// A value is told apart from the rest from so many rows on.
 const FEWEST_OF_A_VALUE: u64 = 5;
-/// What has to be explained of the differences between answers for a column or the prompt's length to count: a tenth.
+/// What has to be explained of the differences between answers for a column or the prompt's length
+/// to count: a tenth.
 const WORTH_KNOWING: f64 = 0.1;
 /// How far a later run may drift from an earlier one, in thousandths.
 const DRIFT: u64 = 100;
@@ -56,7 +57,11 @@ pub struct Seen {
 
 impl Seen {
     fn push(&mut self, tokens: u64) {
-        self.shortest = if self.rows == 0 { tokens } else { self.shortest.min(tokens) };
+        self.shortest = if self.rows == 0 {
+            tokens
+        } else {
+            self.shortest.min(tokens)
+        };
         self.longest = self.longest.max(tokens);
         self.rows += 1;
         self.tokens += tokens;
@@ -75,7 +80,9 @@ impl Seen {
         self.shortest = self.shortest.min(later.shortest);
         self.longest = self.longest.max(later.longest);
         (self.rows, self.tokens, self.squares) = (by(self.rows), by(self.tokens), by(self.squares));
-        self.by_octave.values_mut().for_each(|rows| *rows = by(*rows));
+        self.by_octave
+            .values_mut()
+            .for_each(|rows| *rows = by(*rows));
         self.rows += later.rows;
         self.tokens += later.tokens;
         self.squares = self.squares.saturating_add(later.squares);
@@ -95,11 +102,20 @@ impl Seen {
     pub fn span(&self, stale: bool) -> Span {
         let mean = self.mean();
         let off = self.uncertainty() + mean * if stale { STALE_DRIFT } else { DRIFT } / 1_000;
-        Span { low: mean.saturating_sub(off), likely: mean, high: mean + off }
+        Span {
+            low: mean.saturating_sub(off),
+            likely: mean,
+            high: mean + off,
+        }
     }
 
     /// Two standard errors of the mean, in thousandths of tokens.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a margin")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a margin"
+    )]
     fn uncertainty(&self) -> u64 {
         let rows = self.rows.max(1) as f64;
         (2_000.0 * (self.deviations() / rows / rows).sqrt()) as u64
@@ -188,7 +204,12 @@ impl Line {
     }
 
     /// Thousandths of tokens for each answer, and for each token of a prompt.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fit")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a fit"
+    )]
     pub(super) fn spans(&self, all: &Seen, stale: bool) -> (Span, Span) {
         let whole = all.span(stale);
         let rows = all.rows.max(1) as f64;
@@ -196,8 +217,11 @@ impl Line {
         let base = (whole.likely as f64 - slope * 1_000.0 * self.x / rows).max(0.0);
         let each = slope * 1_000.0;
         let by = |end: u64| end as f64 / whole.likely.max(1) as f64;
-        let span =
-            |n: f64| Span { low: (n * by(whole.low)) as u64, likely: n.round() as u64, high: (n * by(whole.high)).ceil() as u64 };
+        let span = |n: f64| Span {
+            low: (n * by(whole.low)) as u64,
+            likely: n.round() as u64,
+            high: (n * by(whole.high)).ceil() as u64,
+        };
         (span(base), span(each))
     }
 }
@@ -209,11 +233,22 @@ impl Lengths {
             return;
         }
         let weighty = later.all.rows >= WEIGHTY && self.all.rows > later.all.rows;
-        let keep = if weighty { Keep { times: later.all.rows, of: self.all.rows } } else { Keep { times: 1, of: 1 } };
+        let keep = if weighty {
+            Keep {
+                times: later.all.rows,
+                of: self.all.rows,
+            }
+        } else {
+            Keep { times: 1, of: 1 }
+        };
         match (&mut self.by_value, &later.by_value) {
             (Some(known), Some(later)) if known.column == later.column => {
                 for (value, seen) in &later.values {
-                    known.values.entry(value.clone()).or_default().merge(seen, keep);
+                    known
+                        .values
+                        .entry(value.clone())
+                        .or_default()
+                        .merge(seen, keep);
                 }
             }
             // Another column, or none: what the later run shows is what counts.
@@ -221,7 +256,8 @@ impl Lengths {
         }
         self.by_prompt = later.by_prompt;
         self.all.merge(&later.all, keep);
-        // A line through the answers of two runs needs the sums of both; the later run's stand for all.
+        // A line through the answers of two runs needs the sums of both; the later run's stand for
+        // all.
         if self.by_prompt.is_some() {
             self.all.clone_from(&later.all);
         }
@@ -240,23 +276,36 @@ impl Watch {
     /// Watches the columns of a run that can hold labels.
     #[must_use]
     pub fn new(columns: &arrow::datatypes::Schema) -> Watch {
-        let labels = columns.fields().iter().filter(|field| can_be_label(field.data_type()));
-        Watch { columns: labels.map(|field| (field.name().clone(), Some(BTreeMap::new()))).collect(), ..Watch::default() }
+        let labels = columns
+            .fields()
+            .iter()
+            .filter(|field| can_be_label(field.data_type()));
+        Watch {
+            columns: labels
+                .map(|field| (field.name().clone(), Some(BTreeMap::new())))
+                .collect(),
+            ..Watch::default()
+        }
     }
 
     /// Prepares a stretch of rows.
     #[must_use]
     pub fn rows<'a>(&'a mut self, rows: &'a RecordBatch) -> WatchedRows<'a> {
         let cells = |(name, values): &(String, Option<_>)| {
-            let cells = values.as_ref().and_then(|_: &BTreeMap<String, Seen>| rows.column_by_name(name))?;
-            Some((cells, ArrayFormatter::try_new(cells.as_ref(), &FORMAT).ok()?))
+            let cells = values
+                .as_ref()
+                .and_then(|_: &BTreeMap<String, Seen>| rows.column_by_name(name))?;
+            Some((
+                cells,
+                ArrayFormatter::try_new(cells.as_ref(), &FORMAT).ok()?,
+            ))
         };
         let cells = self.columns.iter().map(cells).collect();
         WatchedRows { watch: self, cells }
     }
 
-    /// What it showed. Prompts were noted as they were billed, and plans measure them by the letters of the row's own part: for each billed
-    /// token `times`, and `less` for what is shared.
+    /// What it showed. Prompts were noted as they were billed, and plans measure them by the
+    /// letters of the row's own part: for each billed token `times`, and `less` for what is shared.
     #[must_use]
     pub fn finish_by(mut self, times: f64, less: f64) -> Lengths {
         self.line = self.line.rescaled(times, less, &self.all);
@@ -267,7 +316,11 @@ impl Watch {
     #[must_use]
     pub fn finish(self) -> Lengths {
         if self.all.rows < FEWEST_ROWS {
-            return Lengths { all: self.all, by_value: None, by_prompt: None };
+            return Lengths {
+                all: self.all,
+                by_value: None,
+                by_prompt: None,
+            };
         }
         let by_prompt = self.line.slope(&self.all);
         let all = &self.all;
@@ -276,16 +329,26 @@ impl Watch {
             let total = all.deviations();
             if total > 0.0 { 1.0 - left / total } else { 0.0 }
         };
-        let columns = self.columns.into_iter().filter_map(|(name, values)| Some((name, values?)));
+        let columns = self
+            .columns
+            .into_iter()
+            .filter_map(|(name, values)| Some((name, values?)));
         let columns = columns.filter(|(_, values)| values.len() > 1);
         let scored = columns.map(|(name, values)| (explained(&values), name, values));
-        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|best| best.0 > WORTH_KNOWING && best.0 >= by_prompt.1);
+        let best = scored
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .filter(|best| best.0 > WORTH_KNOWING && best.0 >= by_prompt.1);
         let by_value = best.map(|(_, column, mut values)| {
             values.retain(|_, seen| seen.rows >= FEWEST_OF_A_VALUE);
             ByValue { column, values }
         });
-        let line = (by_value.is_none() && by_prompt.0 > 0.0 && by_prompt.1 > WORTH_KNOWING).then_some(self.line);
-        Lengths { all: self.all, by_value, by_prompt: line }
+        let line = (by_value.is_none() && by_prompt.0 > 0.0 && by_prompt.1 > WORTH_KNOWING)
+            .then_some(self.line);
+        Lengths {
+            all: self.all,
+            by_value,
+            by_prompt: line,
+        }
     }
 }
 
@@ -317,8 +380,11 @@ impl WatchedRows<'_> {
         self.watch.all.push(answer);
         self.watch.line.push(prompt as f64, answer as f64);
         for ((_, values), cells) in self.watch.columns.iter_mut().zip(&self.cells) {
-            let (Some(seen), Some(cells)) = (values.as_mut(), cells) else { continue };
-            let known = label(cells.0, &cells.1, row).filter(|label| seen.len() < MOST_VALUES || seen.contains_key(label));
+            let (Some(seen), Some(cells)) = (values.as_mut(), cells) else {
+                continue;
+            };
+            let known = label(cells.0, &cells.1, row)
+                .filter(|label| seen.len() < MOST_VALUES || seen.contains_key(label));
             match known {
                 Some(label) => seen.entry(label).or_default().push(answer),
                 None => *values = None,
@@ -347,41 +413,72 @@ mod tests {
     fn rows(langs: &[&str]) -> RecordBatch {
         let ids = Int64Array::from_iter_values(0..langs.len() as i64);
         let langs = StringArray::from(langs.to_vec());
-        RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef), ("lang", Arc::new(langs) as ArrayRef)]).unwrap()
+        RecordBatch::try_from_iter([
+            ("id", Arc::new(ids) as ArrayRef),
+            ("lang", Arc::new(langs) as ArrayRef),
+        ])
+        .unwrap()
     }
 
     fn watch(answers: &[(&str, u64, u64)]) -> Lengths {
         let batch = rows(&answers.iter().map(|(lang, ..)| *lang).collect::<Vec<_>>());
         let mut watch = Watch::new(&batch.schema());
         let mut watched = watch.rows(&batch);
-        answers.iter().enumerate().for_each(|(row, (_, prompt, answer))| watched.push(row, *prompt, *answer));
+        answers
+            .iter()
+            .enumerate()
+            .for_each(|(row, (_, prompt, answer))| watched.push(row, *prompt, *answer));
         drop(watched);
         watch.finish()
     }
 
     #[test]
     fn finds_the_column_that_tells_long_answers_from_short_ones() {
-        let answers: Vec<_> =
-            (0..100).map(|n| if n % 4 == 0 { ("ja", 10, 200 + n % 7) } else { ("en", 10, 20 + n % 5) }).collect();
+        let answers: Vec<_> = (0..100)
+            .map(|n| {
+                if n % 4 == 0 {
+                    ("ja", 10, 200 + n % 7)
+                } else {
+                    ("en", 10, 20 + n % 5)
+                }
+            })
+            .collect();
         let lengths = watch(&answers);
         let by = lengths.by_value.as_ref().expect("a column");
-        assert_eq!((by.column.as_str(), by.values.len(), by.values["ja"].rows), ("lang", 2, 25));
-        assert!((200_000..210_000).contains(&by.values["ja"].mean()), "{}", by.values["ja"].mean());
+        assert_eq!(
+            (by.column.as_str(), by.values.len(), by.values["ja"].rows),
+            ("lang", 2, 25)
+        );
+        assert!(
+            (200_000..210_000).contains(&by.values["ja"].mean()),
+            "{}",
+            by.values["ja"].mean()
+        );
         assert_eq!(lengths.all.rows, 100);
     }
 
     #[test]
     fn finds_that_long_prompts_get_long_answers() {
-        let answers: Vec<_> = (0..100).map(|n| (if n % 2 == 0 { "a" } else { "b" }, n * 10, 5 + n * 20)).collect();
+        let answers: Vec<_> = (0..100)
+            .map(|n| (if n % 2 == 0 { "a" } else { "b" }, n * 10, 5 + n * 20))
+            .collect();
         let lengths = watch(&answers);
         assert_eq!(lengths.by_value, None);
-        let (base, each) = lengths.by_prompt.expect("a line").spans(&lengths.all, false);
-        assert!((4_900..=5_100).contains(&base.likely) && (1_990..=2_010).contains(&each.likely), "{base:?} {each:?}");
+        let (base, each) = lengths
+            .by_prompt
+            .expect("a line")
+            .spans(&lengths.all, false);
+        assert!(
+            (4_900..=5_100).contains(&base.likely) && (1_990..=2_010).contains(&each.likely),
+            "{base:?} {each:?}"
+        );
     }
 
     #[test]
     fn what_explains_nothing_is_not_kept() {
-        let answers: Vec<_> = (0..100).map(|n| (["a", "b"][n as usize % 2], 100 + n % 3, 50 + n / 2 % 10)).collect();
+        let answers: Vec<_> = (0..100)
+            .map(|n| (["a", "b"][n as usize % 2], 100 + n % 3, 50 + n / 2 % 10))
+            .collect();
         let lengths = watch(&answers);
         assert_eq!((lengths.by_value, lengths.by_prompt), (None, None));
         assert_eq!(watch(&answers[..10]).all.rows, 10);
@@ -390,7 +487,11 @@ mod tests {
     #[test]
     fn a_column_of_many_values_is_no_label() {
         let names: Vec<String> = (0..100).map(|n| format!("name {n}")).collect();
-        let answers: Vec<_> = names.iter().enumerate().map(|(n, name)| (name.as_str(), 10, n as u64)).collect();
+        let answers: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(n, name)| (name.as_str(), 10, n as u64))
+            .collect();
         assert_eq!(watch(&answers).by_value, None);
     }
 
@@ -399,7 +500,10 @@ mod tests {
         let run = |rows: u64, tokens: u64| {
             let mut seen = Seen::default();
             (0..rows).for_each(|_| seen.push(tokens));
-            Lengths { all: seen, ..Lengths::default() }
+            Lengths {
+                all: seen,
+                ..Lengths::default()
+            }
         };
         let mut known = run(5_000, 100);
         known.merge(&run(1_000, 200));

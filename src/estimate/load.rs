@@ -1,7 +1,8 @@
 //! What requests weigh: counted row by row while they are rendered, added up batch by batch.
 //!
-//! A row's [`Weight`] is found where it is rendered, on every core. [`Gathered`] adds the weights up for each batch, as characters by
-//! class and not as tokens, so that what a token is can be decided when the walk is over.
+//! A row's [`Weight`] is found where it is rendered, on every core. [`Gathered`] adds the weights
+//! up for each batch, as characters by class and not as tokens, so that what a token is can be
+//! decided when the walk is over.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,11 @@ impl Span {
     /// Each end through a function.
     #[must_use]
     pub fn map(self, f: impl Fn(u64) -> u64) -> Span {
-        Span { low: f(self.low), likely: f(self.likely), high: f(self.high) }
+        Span {
+            low: f(self.low),
+            likely: f(self.likely),
+            high: f(self.high),
+        }
     }
 }
 
@@ -77,7 +82,11 @@ impl Weigher<'_> {
     /// Prepares a batch of rows.
     #[must_use]
     pub fn rows(&self, rows: &RecordBatch) -> RowWeigher<'_> {
-        RowWeigher { catalog: self.catalog, guess: self.guess.rows(rows), last: None }
+        RowWeigher {
+            catalog: self.catalog,
+            guess: self.guess.rows(rows),
+            last: None,
+        }
     }
 }
 
@@ -91,25 +100,53 @@ pub struct RowWeigher<'a> {
 }
 
 impl RowWeigher<'_> {
-    /// The weight of a row by its own part of the request, its pictures and documents, and its choices.
+    /// The weight of a row by its own part of the request, its pictures and documents, and its
+    /// choices.
     #[must_use]
-    pub fn weigh(&mut self, row: usize, fragment: &[u8], facts: &MediaFacts, model: &str, max_tokens: u32) -> Weight {
+    pub fn weigh(
+        &mut self,
+        row: usize,
+        fragment: &[u8],
+        facts: &MediaFacts,
+        model: &str,
+        max_tokens: u32,
+    ) -> Weight {
         let mut tally = Tally::default();
         let messages = tally.add_json(fragment);
         let max_tokens = u64::from(max_tokens);
         let output = self.guess.of(row, &tally, max_tokens);
         let (place, found) = self.model(model);
-        let media =
-            if facts.is_empty() { Media::default() } else { found.map_or_else(Media::default, |model| Media::of(facts, model)) };
-        Weight { tally, messages, media, model: place, output, max_tokens }
+        let media = if facts.is_empty() {
+            Media::default()
+        } else {
+            found.map_or_else(Media::default, |model| Media::of(facts, model))
+        };
+        Weight {
+            tally,
+            messages,
+            media,
+            model: place,
+            output,
+            max_tokens,
+        }
     }
 
     fn model(&mut self, id: &str) -> (usize, Option<&Model>) {
         if self.last.as_ref().is_none_or(|(last, ..)| last != id) {
             let place = place_of(self.catalog, id);
-            self.last = place.and_then(|place| Some((id.to_owned(), place, self.catalog.models.values().nth(place)?)));
+            self.last = place.and_then(|place| {
+                Some((
+                    id.to_owned(),
+                    place,
+                    self.catalog.models.values().nth(place)?,
+                ))
+            });
         }
-        self.last.as_ref().map_or((usize::MAX, None), |(_, place, model)| (*place, Some(*model)))
+        self.last
+            .as_ref()
+            .map_or((usize::MAX, None), |(_, place, model)| {
+                (*place, Some(*model))
+            })
     }
 }
 
@@ -173,7 +210,8 @@ impl Load {
         self.tally.bytes + self.media.most + self.messages * super::shared::PER_MESSAGE
     }
 
-    /// Tokens of them that do not come from text: what messages cost beside it, pictures and documents.
+    /// Tokens of them that do not come from text: what messages cost beside it, pictures and
+    /// documents.
     #[must_use]
     pub fn fixed(&self) -> u64 {
         self.messages * super::shared::PER_MESSAGE + self.media.likely
@@ -183,13 +221,23 @@ impl Load {
     #[must_use]
     pub fn scaled(&self, requests: u64) -> Load {
         let by = |n: u64| scale(n, requests, self.requests);
-        let mut tally = Tally { bytes: by(self.tally.bytes), ..Tally::default() };
-        tally.chars.iter_mut().zip(self.tally.chars).for_each(|(scaled, chars)| *scaled = by(chars));
+        let mut tally = Tally {
+            bytes: by(self.tally.bytes),
+            ..Tally::default()
+        };
+        tally
+            .chars
+            .iter_mut()
+            .zip(self.tally.chars)
+            .for_each(|(scaled, chars)| *scaled = by(chars));
         Load {
             requests,
             tally,
             messages: by(self.messages),
-            media: Media { likely: by(self.media.likely), most: by(self.media.most) },
+            media: Media {
+                likely: by(self.media.likely),
+                most: by(self.media.most),
+            },
             output: self.output.map(by),
             max_tokens: by(self.max_tokens),
             heaviest: self.heaviest,
@@ -204,7 +252,8 @@ pub fn scale(n: u64, times: u64, of: u64) -> u64 {
     u64::try_from((u128::from(n) * u128::from(times) + of / 2) / of).unwrap_or(u64::MAX)
 }
 
-/// Rows of one model and about one size: where a long prompt has another price, those that cross the line are kept apart from those that do not.
+/// Rows of one model and about one size: where a long prompt has another price, those that cross
+/// the line are kept apart from those that do not.
 pub type Group = (usize, u32);
 
 /// What the rows of each batch weigh.
@@ -217,16 +266,25 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Begins a walk. Rows are kept apart by size where the model has other prices for long prompts.
+    /// Begins a walk. Rows are kept apart by size where the model has other prices for long
+    /// prompts.
     #[must_use]
     pub fn new(by_size: Option<Tokenizer>) -> Gathered {
-        Gathered { by_size, ..Gathered::default() }
+        Gathered {
+            by_size,
+            ..Gathered::default()
+        }
     }
 
     /// Adds a row to the open batch.
     pub fn push(&mut self, weight: &Weight) {
-        let size = self.by_size.map_or(0, |tokenizer| size(weight.tally.tokens(tokenizer) + weight.media.likely));
-        self.open.entry((weight.model, size)).or_default().push(weight);
+        let size = self.by_size.map_or(0, |tokenizer| {
+            size(weight.tally.tokens(tokenizer) + weight.media.likely)
+        });
+        self.open
+            .entry((weight.model, size))
+            .or_default()
+            .push(weight);
     }
 
     /// Ends the open batch.
@@ -238,7 +296,10 @@ impl Gathered {
     #[must_use]
     pub fn total(&self) -> Load {
         let mut total = Load::default();
-        self.pieces.iter().flat_map(BTreeMap::values).for_each(|load| total.merge(load));
+        self.pieces
+            .iter()
+            .flat_map(BTreeMap::values)
+            .for_each(|load| total.merge(load));
         total
     }
 }
@@ -248,7 +309,11 @@ pub(super) fn size(tokens: u64) -> u32 {
     let tokens = tokens.max(1);
     let octave = tokens.ilog2();
     // The three bits behind the first one.
-    let eighth = if octave >= 3 { (tokens >> (octave - 3)) & 7 } else { 0 };
+    let eighth = if octave >= 3 {
+        (tokens >> (octave - 3)) & 7
+    } else {
+        0
+    };
     octave * 8 + u32::try_from(eighth).unwrap_or(0)
 }
 
@@ -262,7 +327,14 @@ mod tests {
         assert!(sizes.is_sorted());
         assert_eq!(size(100_000), size(98_305));
         assert_ne!(size(100_000), size(90_000));
-        assert!((90..200).contains(&sizes.iter().collect::<std::collections::BTreeSet<_>>().len()));
+        assert!(
+            (90..200).contains(
+                &sizes
+                    .iter()
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len()
+            )
+        );
     }
 
     #[test]
@@ -276,14 +348,29 @@ mod tests {
                 tally,
                 messages: 1,
                 media,
-                output: Span { low: 1, likely: 5, high: 9 },
+                output: Span {
+                    low: 1,
+                    likely: 5,
+                    high: 9,
+                },
                 max_tokens: 50,
                 model: 0,
             });
         }
         let scaled = load.scaled(1_000);
-        assert_eq!((scaled.requests, scaled.tally.bytes, scaled.messages, scaled.media.most), (1_000, 9_000, 1_000, 3_000));
-        assert_eq!((scaled.output.likely, scaled.max_tokens, scaled.heaviest), (5_000, 50_000, load.heaviest));
+        assert_eq!(
+            (
+                scaled.requests,
+                scaled.tally.bytes,
+                scaled.messages,
+                scaled.media.most
+            ),
+            (1_000, 9_000, 1_000, 3_000)
+        );
+        assert_eq!(
+            (scaled.output.likely, scaled.max_tokens, scaled.heaviest),
+            (5_000, 50_000, load.heaviest)
+        );
         assert_eq!(scale(u64::MAX, 3, 3), u64::MAX);
     }
 }

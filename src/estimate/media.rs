@@ -1,8 +1,9 @@
 //! Tokens of pictures and documents, by the formulas the provider publishes.
 //!
-//! **Source**: vision and PDF documentation, read August 2026: a picture costs `⌈w/28⌉ · ⌈h/28⌉` tokens after it was made smaller to what
-//! the model takes; a PDF page costs 1,500 to 3,000 tokens of text, and a picture. How large the picture of a page is, how long a
-//! document is that nobody here has seen, and how long an uploaded text: assumptions.
+//! **Source**: vision and PDF documentation, read August 2026: a picture costs `⌈w/28⌉ · ⌈h/28⌉`
+//! tokens after it was made smaller to what the model takes; a PDF page costs 1,500 to 3,000 tokens
+//! of text, and a picture. How large the picture of a page is, how long a document is that nobody
+//! here has seen, and how long an uploaded text: assumptions.
 
 use crate::catalog::{Model, Tokenizer};
 use crate::template::prompt::media::MediaFacts;
@@ -32,21 +33,33 @@ impl Media {
     #[must_use]
     pub fn of(facts: &MediaFacts, model: &Model) -> Media {
         let (edge, cap) = TIERS[usize::from(model.tokenizer == Tokenizer::Second)];
-        let seen: u64 = facts.images.iter().map(|&(width, height)| picture(width, height, edge, cap)).sum();
+        let seen: u64 = facts
+            .images
+            .iter()
+            .map(|&(width, height)| picture(width, height, edge, cap))
+            .sum();
         let unseen = facts.unseen_images as u64 * cap;
         let pages = u64::from(facts.pdf_pages);
         let documents = facts.unseen_documents as u64;
         let likely_page = PAGE_TEXT.0 + PAGE_IMAGE;
         // A document that nobody has seen may fill the prompt.
-        let endless = if documents > 0 { model.context_tokens } else { 0 };
+        let endless = if documents > 0 {
+            model.context_tokens
+        } else {
+            0
+        };
         Media {
-            likely: seen + unseen + (pages + documents * UNSEEN_PAGES) * likely_page + facts.uploaded_text_bytes / 3,
+            likely: seen
+                + unseen
+                + (pages + documents * UNSEEN_PAGES) * likely_page
+                + facts.uploaded_text_bytes / 3,
             most: seen + unseen + pages * (PAGE_TEXT.1 + cap) + endless + facts.uploaded_text_bytes,
         }
     }
 }
 
-/// Tokens of a picture of so many pixels on a model that takes so many at the longest edge, and so many tokens.
+/// Tokens of a picture of so many pixels on a model that takes so many at the longest edge, and so
+/// many tokens.
 fn picture(width: u32, height: u32, edge: u32, cap: u64) -> u64 {
     let patches = |width: f64, height: f64| {
         let along = |side: f64| (side / f64::from(PATCH)).ceil().max(1.0);
@@ -60,7 +73,11 @@ fn picture(width: u32, height: u32, edge: u32, cap: u64) -> u64 {
     while patches(width * scale, height * scale) > most {
         scale *= 0.995;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a few thousand"
+    )]
     let tokens = patches(width * scale, height * scale) as u64;
     tokens
 }
@@ -84,25 +101,59 @@ mod tests {
             // Made smaller: 1,568 at the longest edge are 56 patches, 2,576 are 92.
             ((8_000, 800), 56 * 6, 92 * 10),
         ] {
-            let facts = MediaFacts { images: vec![size], ..MediaFacts::default() };
+            let facts = MediaFacts {
+                images: vec![size],
+                ..MediaFacts::default()
+            };
             assert_eq!(media(&facts, "claude-haiku-4-5").likely, first, "{size:?}");
-            assert_eq!(media(&facts, "claude-sonnet-5-5").likely, second, "{size:?}");
+            assert_eq!(
+                media(&facts, "claude-sonnet-5-5").likely,
+                second,
+                "{size:?}"
+            );
         }
     }
 
     #[test]
     fn no_picture_costs_more_than_its_tier() {
-        let facts = MediaFacts { images: vec![(8_000, 8_000)], ..MediaFacts::default() };
-        let (first, second) = (media(&facts, "claude-haiku-4-5"), media(&facts, "claude-sonnet-5-5"));
-        assert!((1_400..=1_568).contains(&first.likely) && (4_500..=4_784).contains(&second.likely), "{first:?} {second:?}");
+        let facts = MediaFacts {
+            images: vec![(8_000, 8_000)],
+            ..MediaFacts::default()
+        };
+        let (first, second) = (
+            media(&facts, "claude-haiku-4-5"),
+            media(&facts, "claude-sonnet-5-5"),
+        );
+        assert!(
+            (1_400..=1_568).contains(&first.likely) && (4_500..=4_784).contains(&second.likely),
+            "{first:?} {second:?}"
+        );
     }
 
     #[test]
     fn pages_and_what_nobody_has_seen_have_a_range() {
-        let pages = media(&MediaFacts { pdf_pages: 10, ..MediaFacts::default() }, "claude-haiku-4-5");
-        assert!((30_000..45_000).contains(&pages.likely) && pages.most > pages.likely, "{pages:?}");
-        let unseen = media(&MediaFacts { unseen_documents: 1, ..MediaFacts::default() }, "claude-haiku-4-5");
+        let pages = media(
+            &MediaFacts {
+                pdf_pages: 10,
+                ..MediaFacts::default()
+            },
+            "claude-haiku-4-5",
+        );
+        assert!(
+            (30_000..45_000).contains(&pages.likely) && pages.most > pages.likely,
+            "{pages:?}"
+        );
+        let unseen = media(
+            &MediaFacts {
+                unseen_documents: 1,
+                ..MediaFacts::default()
+            },
+            "claude-haiku-4-5",
+        );
         assert!(unseen.most >= 200_000 && unseen.likely < 50_000);
-        assert_eq!(media(&MediaFacts::default(), "claude-haiku-4-5"), Media::default());
+        assert_eq!(
+            media(&MediaFacts::default(), "claude-haiku-4-5"),
+            Media::default()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Whether one request is to go first and write the shared prefix into the cache, for the others to read.
+//! Whether one request is to go first and write the shared prefix into the cache, for the others to
+//! read.
 //!
 //! ```text
 //!  n requests, prefix of t tokens: plain input p, write w, read r (each for t tokens), share h of requests that read
@@ -9,8 +10,9 @@
 //!  a mark pays from h = (w − p) / (w − r) on
 //! ```
 //!
-//! Priming costs the wait for one more batch, of one request. It is worth that where it saves [`WORTH_A_WAIT`] against what is likely
-//! without it. Pure: prices and tokens in, a decision and its reason out.
+//! Priming costs the wait for one more batch, of one request. It is worth that where it saves
+//! [`WORTH_A_WAIT`] against what is likely without it. Pure: prices and tokens in, a decision and
+//! its reason out.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +23,8 @@ use super::{Estimator, share};
 use crate::cost::{self, Money, Unpriced};
 use crate::outcome::Usage;
 
-/// What priming has to save for the wait to be worth it: a cent. Below that, a table is so small that whoever runs it waits for it.
+/// What priming has to save for the wait to be worth it: a cent. Below that, a table is so small
+/// that whoever runs it waits for it.
 pub const WORTH_A_WAIT: Money = Money::from_picodollars(10_000_000_000);
 /// No run has more requests.
 const MOST_REQUESTS: u64 = 1 << 32;
@@ -47,7 +50,8 @@ pub struct CacheBill {
     pub tokens: u64,
     /// Not marked at all.
     pub unmarked: Money,
-    /// Marked, all requests at once: at the best, the middle and the worst of the documented shares of reads.
+    /// Marked, all requests at once: at the best, the middle and the worst of the documented shares
+    /// of reads.
     pub unprimed: Bounded,
     /// Marked, one request first.
     pub primed: Money,
@@ -67,7 +71,8 @@ pub struct Bounded {
 pub struct CacheDecision {
     /// Whether one request goes first.
     pub primes: bool,
-    /// The reason, as a sentence with its figures; empty where there is nothing to cache and nothing to say.
+    /// The reason, as a sentence with its figures; empty where there is nothing to cache and
+    /// nothing to say.
     pub why: String,
     /// What a person should change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,16 +120,30 @@ impl Priming {
         let tokens = if tokens < least_tokens { 0 } else { tokens };
         let geo = shared.inference_geo.clone();
         let price = |usage: Usage| {
-            let usage = Usage { inference_geo: geo.clone(), ..usage };
-            cost::of_many(estimator.catalog, estimator.own.id, &usage, tokens).map(|cost| cost.total())
+            let usage = Usage {
+                inference_geo: geo.clone(),
+                ..usage
+            };
+            cost::of_many(estimator.catalog, estimator.own.id, &usage, tokens)
+                .map(|cost| cost.total())
         };
         let written = if is_hour {
-            Usage { cache_creation_1h_input_tokens: Some(tokens), ..Usage::default() }
+            Usage {
+                cache_creation_1h_input_tokens: Some(tokens),
+                ..Usage::default()
+            }
         } else {
-            Usage { cache_creation_5m_input_tokens: Some(tokens), ..Usage::default() }
+            Usage {
+                cache_creation_5m_input_tokens: Some(tokens),
+                ..Usage::default()
+            }
         };
         let prices = estimator.own.prices;
-        let write = if is_hour { prices.cache_write_1h } else { prices.cache_write_5m };
+        let write = if is_hour {
+            prices.cache_write_1h
+        } else {
+            prices.cache_write_5m
+        };
         Ok(Priming {
             wish,
             model: estimator.own.id.to_owned(),
@@ -132,9 +151,15 @@ impl Priming {
             tokens,
             is_marked,
             is_hour,
-            plain: price(Usage { input_tokens: Some(tokens), ..Usage::default() })?,
+            plain: price(Usage {
+                input_tokens: Some(tokens),
+                ..Usage::default()
+            })?,
             write: price(written)?,
-            read: price(Usage { cache_read_input_tokens: Some(tokens), ..Usage::default() })?,
+            read: price(Usage {
+                cache_read_input_tokens: Some(tokens),
+                ..Usage::default()
+            })?,
             pays_from: pays_from(prices.input, write, prices.cache_read),
             split_by: None,
         })
@@ -143,7 +168,10 @@ impl Priming {
     /// For requests whose cache is split by something that rows choose.
     #[must_use]
     pub fn split_by(self, choice: Option<&'static str>) -> Priming {
-        Priming { split_by: choice, ..self }
+        Priming {
+            split_by: choice,
+            ..self
+        }
     }
 
     /// So many requests a run must have for one to go first; `None` if none ever does.
@@ -153,7 +181,14 @@ impl Priming {
             Prime::Off => None,
             // One goes first, and one at least follows.
             Prime::Always => Some(2),
-            Prime::Auto if !self.is_marked || !self.is_hour || self.tokens == 0 || self.split_by.is_some() => None,
+            Prime::Auto
+                if !self.is_marked
+                    || !self.is_hour
+                    || self.tokens == 0
+                    || self.split_by.is_some() =>
+            {
+                None
+            }
             Prime::Auto => {
                 let mut enough = 2;
                 while !self.pays(enough) {
@@ -165,7 +200,11 @@ impl Priming {
                 let mut too_few = enough / 2;
                 while enough - too_few > 1 {
                     let middle = too_few + (enough - too_few) / 2;
-                    if self.pays(middle) { enough = middle } else { too_few = middle }
+                    if self.pays(middle) {
+                        enough = middle
+                    } else {
+                        too_few = middle
+                    }
                 }
                 Some(enough)
             }
@@ -177,33 +216,53 @@ impl Priming {
     pub fn bill(&self, requests: u64) -> CacheBill {
         let (worst, best) = DOCUMENTED;
         let all = |reads| self.marked(requests, reads);
-        let first = if requests > 0 { self.write } else { Money::ZERO };
+        let first = if requests > 0 {
+            self.write
+        } else {
+            Money::ZERO
+        };
         CacheBill {
             requests,
             tokens: self.tokens,
             unmarked: self.plain.times(requests),
-            unprimed: Bounded { low: all(best), likely: all((worst + best) / 2), high: all(worst) },
+            unprimed: Bounded {
+                low: all(best),
+                likely: all((worst + best) / 2),
+                high: all(worst),
+            },
             primed: first.saturating_add(self.marked(requests.saturating_sub(1), PRIMED)),
         }
     }
 
-    /// What is decided for a run of so many requests, of which some follow behind the first one (`follows`).
+    /// What is decided for a run of so many requests, of which some follow behind the first one
+    /// (`follows`).
     #[must_use]
     pub fn decide(&self, requests: u64, follows: bool) -> CacheDecision {
-        self.told(requests, follows && self.from_requests().is_some_and(|from| requests >= from), follows)
+        self.told(
+            requests,
+            follows && self.from_requests().is_some_and(|from| requests >= from),
+            follows,
+        )
     }
 
     /// What is to be said of a run for which it is settled whether one request goes first.
     #[must_use]
     pub fn told(&self, requests: u64, primes: bool, follows: bool) -> CacheDecision {
         let bill = (self.is_marked && self.tokens > 0).then(|| self.bill(requests));
-        CacheDecision { primes, why: self.why(requests, primes, follows), warning: self.warning(requests, primes), bill }
+        CacheDecision {
+            primes,
+            why: self.why(requests, primes, follows),
+            warning: self.warning(requests, primes),
+            bill,
+        }
     }
 
     /// What `requests` cost of which some thousandths read and the others write.
     fn marked(&self, requests: u64, reads: u64) -> Money {
         let reading = scale(requests, reads, 1_000).min(requests);
-        self.read.times(reading).saturating_add(self.write.times(requests - reading))
+        self.read
+            .times(reading)
+            .saturating_add(self.write.times(requests - reading))
     }
 
     fn saves(&self, requests: u64) -> Money {
@@ -223,23 +282,37 @@ impl Priming {
         let tokens = thousands(self.tokens);
         match (primes, self.wish) {
             (true, wish) => {
-                let because = if wish == Prime::Always { ", as the job says" } else { "" };
-                format!("one request goes first{because} and writes the shared {tokens} tokens for the others to read: {figures}")
+                let because = if wish == Prime::Always {
+                    ", as the job says"
+                } else {
+                    ""
+                };
+                format!(
+                    "one request goes first{because} and writes the shared {tokens} tokens for the \
+                     others to read: {figures}"
+                )
             }
-            _ if !follows => format!("not primed, since nothing follows the first request: {figures}"),
+            _ if !follows => {
+                format!("not primed, since nothing follows the first request: {figures}")
+            }
             (_, Prime::Off) => format!("not primed, as the job says: {figures}"),
             _ if let Some(choice) = self.split_by => {
-                format!("not primed, since rows choose the {choice}, and each has a cache of its own: {figures}")
+                format!(
+                    "not primed, since rows choose the {choice}, and each has a cache of its own: \
+                     {figures}"
+                )
             }
             _ if !self.is_hour => {
                 format!(
-                    "not primed, since the mark lives five minutes and a batch may take longer; `\"1h\"` could be primed: {figures}"
+                    "not primed, since the mark lives five minutes and a batch may take longer; \
+                     `\"1h\"` could be primed: {figures}"
                 )
             }
             _ => {
                 let saved = about(self.saves(requests).max(Money::ZERO));
                 format!(
-                    "not primed, since that would save {saved}, and less than {} is not worth the wait: {figures}",
+                    "not primed, since that would save {saved}, and less than {} is not worth the \
+                     wait: {figures}",
                     about(WORTH_A_WAIT)
                 )
             }
@@ -247,10 +320,15 @@ impl Priming {
     }
 
     fn why_nothing_is_cached(&self, requests: u64, primes: bool) -> String {
-        let first = if primes { "one request goes first, as the job says; " } else { "" };
+        let first = if primes {
+            "one request goes first, as the job says; "
+        } else {
+            ""
+        };
         if self.is_marked {
             return format!(
-                "{first}nothing is cached: what is marked is shorter than the {} tokens from which `{}` caches",
+                "{first}nothing is cached: what is marked is shorter than the {} tokens from which \
+                 `{}` caches",
                 thousands(self.least_tokens),
                 self.model
             );
@@ -258,13 +336,18 @@ impl Priming {
         let bill = self.bill(requests);
         if self.tokens > 0 && bill.unmarked.saturating_sub(bill.primed) >= WORTH_A_WAIT {
             return format!(
-                "{first}nothing is marked: with `cache = \"1h\"` at their end, the {} tokens that all requests share would cost about {} instead of {}",
+                "{first}nothing is marked: with `cache = \"1h\"` at their end, the {} tokens that \
+                 all requests share would cost about {} instead of {}",
                 thousands(self.tokens),
                 about(bill.primed),
                 about(bill.unmarked)
             );
         }
-        if primes { format!("{first}nothing is marked for the cache") } else { String::new() }
+        if primes {
+            format!("{first}nothing is marked for the cache")
+        } else {
+            String::new()
+        }
     }
 
     fn figures(&self, requests: u64) -> String {
@@ -272,7 +355,8 @@ impl Priming {
         let (worst, best) = DOCUMENTED;
         let Bounded { low, likely, high } = bill.unprimed;
         format!(
-            "{} for {} requests primed ({} of them read), {} unprimed ({} to {} at {} to {}), {} without a mark, which pays from {} on",
+            "{} for {} requests primed ({} of them read), {} unprimed ({} to {} at {} to {}), {} \
+             without a mark, which pays from {} on",
             about(bill.primed),
             thousands(requests),
             share(PRIMED),
@@ -292,8 +376,8 @@ impl Priming {
         }
         if primes && !self.is_hour {
             return Some(
-                "the mark lives five minutes from the priming request on, and its batch may take longer: set `cache = \"1h\"`, or the \
-                 others find nothing to read"
+                "the mark lives five minutes from the priming request on, and its batch may take \
+                 longer: set `cache = \"1h\"`, or the others find nothing to read"
                     .to_owned(),
             );
         }
@@ -301,8 +385,9 @@ impl Priming {
         let loss = bill.unprimed.high.saturating_sub(bill.unmarked);
         (!primes && self.is_hour && loss >= WORTH_A_WAIT).then(|| {
             format!(
-                "the 1 h mark is not primed: below {} of the requests that read, it costs more than no mark, up to {} instead of {} at {}; \
-                 set `cache.prime = \"always\"`, or take the mark away",
+                "the 1 h mark is not primed: below {} of the requests that read, it costs more \
+                 than no mark, up to {} instead of {} at {}; set `cache.prime = \"always\"`, or \
+                 take the mark away",
                 share(self.pays_from),
                 about(bill.unprimed.high),
                 about(bill.unmarked),
@@ -317,7 +402,9 @@ impl Priming {
 pub fn about(money: Money) -> String {
     let sign = if money.is_negative() { "-" } else { "" };
     let pico = u128::from(money.picodollars().unsigned_abs());
-    let decimals = (2..12).find(|&decimals| pico >= 10_u128.pow(13 - decimals)).unwrap_or(12);
+    let decimals = (2..12)
+        .find(|&decimals| pico >= 10_u128.pow(13 - decimals))
+        .unwrap_or(12);
     let unit = 10_u128.pow(12 - decimals);
     let rounded = (pico + unit / 2) / unit;
     if rounded == 0 {
@@ -326,7 +413,11 @@ pub fn about(money: Money) -> String {
     let scale = 10_u128.pow(decimals);
     let fraction = format!("{:0width$}", rounded % scale, width = decimals as usize);
     let shown = fraction.trim_end_matches('0').len().max(2);
-    format!("{sign}${}.{}", thousands(u64::try_from(rounded / scale).unwrap_or(u64::MAX)), &fraction[..shown])
+    format!(
+        "{sign}${}.{}",
+        thousands(u64::try_from(rounded / scale).unwrap_or(u64::MAX)),
+        &fraction[..shown]
+    )
 }
 
 /// A number for people: `12,345`.
@@ -349,18 +440,28 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::estimate::{Asked, Known};
 
-    /// A job on Haiku 4.5, which caches from 4,096 tokens on, whose system prompt has about so many tokens and this mark.
+    /// A job on Haiku 4.5, which caches from 4,096 tokens on, whose system prompt has about so many
+    /// tokens and this mark.
     fn priming(wish: Prime, tokens: usize, ttl: Option<&str>) -> Priming {
         let text = "word ".repeat(tokens * 34 / 50);
-        let mark = ttl.map(|ttl| format!(r#","cache_control":{{"type":"ephemeral","ttl":"{ttl}"}}"#)).unwrap_or_default();
-        let head = format!(r#"{{"model":"m","system":[{{"type":"text","text":"{text}"{mark}}}],"messages":["#);
-        let estimator =
-            Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", head.as_bytes()), Known::default()).unwrap();
+        let mark = ttl
+            .map(|ttl| format!(r#","cache_control":{{"type":"ephemeral","ttl":"{ttl}"}}"#))
+            .unwrap_or_default();
+        let head = format!(
+            r#"{{"model":"m","system":[{{"type":"text","text":"{text}"{mark}}}],"messages":["#
+        );
+        let estimator = Estimator::new(
+            Catalog::builtin(),
+            &Asked::text("claude-haiku-4-5", head.as_bytes()),
+            Known::default(),
+        )
+        .unwrap();
         let fit = estimator.fit();
         Priming::new(wish, &estimator, &fit).unwrap()
     }
 
-    /// A prefix of exactly 10,000 tokens at the prices of Haiku 4.5 in a batch: $0.50, $1 and $0.05 a million.
+    /// A prefix of exactly 10,000 tokens at the prices of Haiku 4.5 in a batch: $0.50, $1 and $0.05
+    /// a million.
     fn exact(wish: Prime) -> Priming {
         let micro = |millionths: i64| Money::from_picodollars(millionths * 1_000_000);
         Priming {
@@ -374,12 +475,20 @@ mod tests {
 
     #[test]
     fn reckons_as_by_hand() {
-        // 1,000 requests, dollars: unmarked 1,000 × 0.005 = 5; at 98%: 980 × 0.0005 + 20 × 0.01 = 0.69; at 64%: 0.32 + 3.6 = 3.92;
-        // at 30%: 0.15 + 7 = 7.15; primed: 0.01 + 979 × 0.0005 + 20 × 0.01 = 0.6995 (98% of 999 is 979).
+        // 1,000 requests, dollars: unmarked 1,000 × 0.005 = 5; at 98%: 980 × 0.0005 + 20 × 0.01 =
+        // 0.69; at 64%: 0.32 + 3.6 = 3.92; at 30%: 0.15 + 7 = 7.15; primed: 0.01 + 979 × 0.0005 +
+        // 20 × 0.01 = 0.6995 (98% of 999 is 979).
         let bill = exact(Prime::Auto).bill(1_000);
         let dollars = |text: &str| text.parse::<Money>().unwrap();
         assert_eq!(bill.unmarked, dollars("5"));
-        assert_eq!(bill.unprimed, Bounded { low: dollars("0.69"), likely: dollars("3.92"), high: dollars("7.15") });
+        assert_eq!(
+            bill.unprimed,
+            Bounded {
+                low: dollars("0.69"),
+                likely: dollars("3.92"),
+                high: dollars("7.15")
+            }
+        );
         assert_eq!(bill.primed, dollars("0.6995"));
         assert_eq!(exact(Prime::Auto).bill(0).primed, Money::ZERO);
     }
@@ -387,46 +496,89 @@ mod tests {
     #[test]
     fn the_priced_prefix_is_that_of_the_catalog() {
         let priming = priming(Prime::Auto, 10_000, Some("1h"));
-        assert!((9_000..10_500).contains(&priming.tokens), "{}", priming.tokens);
+        assert!(
+            (9_000..10_500).contains(&priming.tokens),
+            "{}",
+            priming.tokens
+        );
         let per_token = |money: Money| money.picodollars() / i64::try_from(priming.tokens).unwrap();
-        assert_eq!([priming.plain, priming.write, priming.read].map(per_token), [500_000, 1_000_000, 50_000]);
+        assert_eq!(
+            [priming.plain, priming.write, priming.read].map(per_token),
+            [500_000, 1_000_000, 50_000]
+        );
         let minutes = self::priming(Prime::Auto, 10_000, Some("5m"));
-        assert_eq!(minutes.write.picodollars() / i64::try_from(minutes.tokens).unwrap(), 625_000);
+        assert_eq!(
+            minutes.write.picodollars() / i64::try_from(minutes.tokens).unwrap(),
+            625_000
+        );
         assert_eq!((priming.pays_from, minutes.pays_from), (527, 218));
     }
 
     #[test]
     fn primes_where_it_saves_a_cent() {
-        // Saved with n requests: at 64% n × 0.00392 on the whole less what is paid primed; from the fifth on it is a cent.
+        // Saved with n requests: at 64% n × 0.00392 on the whole less what is paid primed; from the
+        // fifth on it is a cent.
         let auto = exact(Prime::Auto);
         let from = auto.from_requests().unwrap();
-        assert!(auto.saves(from) >= WORTH_A_WAIT && auto.saves(from - 1) < WORTH_A_WAIT, "{from}");
+        assert!(
+            auto.saves(from) >= WORTH_A_WAIT && auto.saves(from - 1) < WORTH_A_WAIT,
+            "{from}"
+        );
         assert!((3..10).contains(&from), "{from}");
-        for (requests, primes) in [(1, false), (from - 1, false), (from, true), (1_000_000, true)] {
-            assert_eq!(auto.decide(requests, requests > 1).primes, primes, "{requests}");
+        for (requests, primes) in [
+            (1, false),
+            (from - 1, false),
+            (from, true),
+            (1_000_000, true),
+        ] {
+            assert_eq!(
+                auto.decide(requests, requests > 1).primes,
+                primes,
+                "{requests}"
+            );
         }
-        assert!(exact(Prime::Always).decide(2, true).primes && !exact(Prime::Always).decide(1, false).primes);
+        assert!(
+            exact(Prime::Always).decide(2, true).primes
+                && !exact(Prime::Always).decide(1, false).primes
+        );
         assert!(!exact(Prime::Off).decide(1_000_000, true).primes);
         let small = priming(Prime::Auto, 5_000, Some("1h"));
-        assert!(small.from_requests().unwrap() >= from, "a shorter prefix pays later");
+        assert!(
+            small.from_requests().unwrap() >= from,
+            "a shorter prefix pays later"
+        );
     }
 
     #[test]
     fn does_not_prime_what_is_not_cached_or_does_not_last() {
         for (priming, words) in [
-            (priming(Prime::Auto, 10_000, None), "nothing is marked: with `cache = \"1h\"`"),
+            (
+                priming(Prime::Auto, 10_000, None),
+                "nothing is marked: with `cache = \"1h\"`",
+            ),
             (
                 priming(Prime::Auto, 1_000, Some("1h")),
                 "shorter than the 4,096 tokens from which `claude-haiku-4-5-20251001` caches",
             ),
-            (priming(Prime::Auto, 10_000, Some("5m")), "lives five minutes"),
+            (
+                priming(Prime::Auto, 10_000, Some("5m")),
+                "lives five minutes",
+            ),
         ] {
             assert_eq!(priming.from_requests(), None, "{words}");
             let decision = priming.decide(10_000, true);
-            assert!(!decision.primes && decision.why.contains(words), "{}", decision.why);
+            assert!(
+                !decision.primes && decision.why.contains(words),
+                "{}",
+                decision.why
+            );
             assert_eq!(decision.warning, None);
         }
-        assert_eq!(priming(Prime::Auto, 500, None).decide(10_000, true).why, "", "there is nothing to say");
+        assert_eq!(
+            priming(Prime::Auto, 500, None).decide(10_000, true).why,
+            "",
+            "there is nothing to say"
+        );
     }
 
     #[test]
@@ -434,24 +586,48 @@ mod tests {
         let why = exact(Prime::Auto).decide(1_000, true).why;
         assert_eq!(
             why,
-            "one request goes first and writes the shared 10,000 tokens for the others to read: $0.70 for 1,000 requests primed (98% of \
-             them read), $3.92 unprimed ($0.69 to $7.15 at 98% to 30%), $5.00 without a mark, which pays from 52.7% on"
+            "one request goes first and writes the shared 10,000 tokens for the others to read: \
+             $0.70 for 1,000 requests primed (98% of them read), $3.92 unprimed ($0.69 to $7.15 at \
+             98% to 30%), $5.00 without a mark, which pays from 52.7% on"
         );
         let few = exact(Prime::Auto).decide(2, true).why;
-        assert!(few.starts_with("not primed, since that would save"), "{few}");
-        assert!(exact(Prime::Off).decide(9, true).why.starts_with("not primed, as the job says"));
-        assert!(exact(Prime::Always).decide(2, true).why.starts_with("one request goes first, as the job says"));
+        assert!(
+            few.starts_with("not primed, since that would save"),
+            "{few}"
+        );
+        assert!(
+            exact(Prime::Off)
+                .decide(9, true)
+                .why
+                .starts_with("not primed, as the job says")
+        );
+        assert!(
+            exact(Prime::Always)
+                .decide(2, true)
+                .why
+                .starts_with("one request goes first, as the job says")
+        );
     }
 
     #[test]
     fn points_out_marks_that_may_lose_money() {
         let warning = exact(Prime::Off).decide(1_000, true).warning.unwrap();
-        assert!(warning.contains("below 52.7%") && warning.contains("up to $7.15 instead of $5.00 at 30%"), "{warning}");
+        assert!(
+            warning.contains("below 52.7%")
+                && warning.contains("up to $7.15 instead of $5.00 at 30%"),
+            "{warning}"
+        );
         assert_eq!(exact(Prime::Auto).decide(1_000, true).warning, None);
         assert_eq!(exact(Prime::Off).decide(1, false).warning, None);
         let minutes = priming(Prime::Always, 10_000, Some("5m")).decide(1_000, true);
         assert!(minutes.primes && minutes.warning.unwrap().contains("set `cache = \"1h\"`"));
-        assert_eq!(priming(Prime::Off, 10_000, Some("5m")).decide(1_000, true).warning, None, "a 5 m mark pays at 30%");
+        assert_eq!(
+            priming(Prime::Off, 10_000, Some("5m"))
+                .decide(1_000, true)
+                .warning,
+            None,
+            "a 5 m mark pays at 30%"
+        );
     }
 
     #[test]

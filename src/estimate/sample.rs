@@ -1,11 +1,13 @@
-//! A sample of rows for the provider to count: stratified by length and script, the same for the same rows and seed.
+//! A sample of rows for the provider to count: stratified by length and script, the same for the
+//! same rows and seed.
 //!
-//! Each row draws a number from the seed and its place in the source; in each stratum the rows with the smallest numbers are kept. So the
-//! sample is uniform within a stratum, whatever the order in which rows come and however many there turn out to be. In the end each
-//! stratum gets rows by its share of the tokens, and two at least: where the money is, the count is good.
+//! Each row draws a number from the seed and its place in the source; in each stratum the rows with
+//! the smallest numbers are kept. So the sample is uniform within a stratum, whatever the order in
+//! which rows come and however many there turn out to be. In the end each stratum gets rows by its
+//! share of the tokens, and two at least: where the money is, the count is good.
 //!
-//! **Memory**: the requests' own parts of at most as many rows as are asked for in each stratum, and never more than 64 MiB: then the
-//! strata that hold most keep fewer.
+//! **Memory**: the requests' own parts of at most as many rows as are asked for in each stratum,
+//! and never more than 64 MiB: then the strata that hold most keep fewer.
 
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -44,7 +46,12 @@ impl Sampled {
     /// With the tokens of its whole prompt.
     #[must_use]
     pub fn counted(&self, tokens: u64) -> Counted {
-        Counted { load: self.load, tokens, stands_for: self.stands_for, stratum: self.stratum }
+        Counted {
+            load: self.load,
+            tokens,
+            stands_for: self.stands_for,
+            stratum: self.stratum,
+        }
     }
 }
 
@@ -115,23 +122,39 @@ impl Sampler {
     /// Begins a sample.
     #[must_use]
     pub fn new(spec: SampleSpec) -> Sampler {
-        Sampler { spec, strata: BTreeMap::new(), bytes: 0 }
+        Sampler {
+            spec,
+            strata: BTreeMap::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes note of a row.
     pub fn offer(&mut self, row_index: u64, weight: &Weight, fragment: &[u8]) {
         let tokens = weight.tally.tokens(crate::catalog::Tokenizer::First) + weight.media.likely;
-        let stratum = self.strata.entry((script(weight), tokens.max(1).ilog2())).or_default();
+        let stratum = self
+            .strata
+            .entry((script(weight), tokens.max(1).ilog2()))
+            .or_default();
         if stratum.rows == 0 {
             stratum.most = self.spec.rows.max(1);
         }
         stratum.rows += 1;
         stratum.tokens += tokens;
         let draw = draw(self.spec.seed, row_index);
-        if stratum.kept.len() >= stratum.most && stratum.kept.peek().is_some_and(|largest| draw >= largest.draw) {
+        if stratum.kept.len() >= stratum.most
+            && stratum
+                .kept
+                .peek()
+                .is_some_and(|largest| draw >= largest.draw)
+        {
             return;
         }
-        stratum.kept.push(Kept { draw, weight: *weight, fragment: fragment.to_vec() });
+        stratum.kept.push(Kept {
+            draw,
+            weight: *weight,
+            fragment: fragment.to_vec(),
+        });
         stratum.bytes += fragment.len();
         self.bytes += fragment.len();
         if stratum.kept.len() > stratum.most {
@@ -142,8 +165,14 @@ impl Sampler {
 
     /// Makes the stratum that holds most keep half; `false` where none can.
     fn give_way(&mut self) -> bool {
-        let heaviest = self.strata.values_mut().filter(|stratum| stratum.kept.len() > FEWEST).max_by_key(|stratum| stratum.bytes);
-        let Some(stratum) = heaviest else { return false };
+        let heaviest = self
+            .strata
+            .values_mut()
+            .filter(|stratum| stratum.kept.len() > FEWEST)
+            .max_by_key(|stratum| stratum.bytes);
+        let Some(stratum) = heaviest else {
+            return false;
+        };
         stratum.most = (stratum.kept.len() / 2).max(FEWEST);
         while stratum.kept.len() > stratum.most {
             self.bytes -= stratum.drop_largest();
@@ -154,7 +183,11 @@ impl Sampler {
     /// The sample: in each stratum the rows with the smallest draws.
     #[must_use]
     pub fn finish(self) -> Vec<Sampled> {
-        let sizes: Vec<(u64, usize)> = self.strata.values().map(|stratum| (stratum.tokens, stratum.kept.len())).collect();
+        let sizes: Vec<(u64, usize)> = self
+            .strata
+            .values()
+            .map(|stratum| (stratum.tokens, stratum.kept.len()))
+            .collect();
         let shares = shares(self.spec.rows, &sizes);
         let mut sample = Vec::new();
         for (number, (stratum, rows)) in self.strata.into_values().zip(shares).enumerate() {
@@ -162,7 +195,12 @@ impl Sampler {
             for kept in stratum.kept.into_sorted_vec().into_iter().take(rows) {
                 let mut load = Load::default();
                 load.push(&kept.weight);
-                sample.push(Sampled { fragment: kept.fragment, load, stands_for, stratum: number });
+                sample.push(Sampled {
+                    fragment: kept.fragment,
+                    load,
+                    stands_for,
+                    stratum: number,
+                });
             }
         }
         sample
@@ -177,8 +215,9 @@ impl Stratum {
     }
 }
 
-/// Rows that each stratum gets of so many: [`FEWEST`] where it has them, and of the others each goes where a row would stand for most.
-/// **Shape**: the size of each stratum, and the rows that it has.
+/// Rows that each stratum gets of so many: [`FEWEST`] where it has them, and of the others each
+/// goes where a row would stand for most. **Shape**: the size of each stratum, and the rows that it
+/// has.
 pub(crate) fn shares(rows: usize, strata: &[(u64, usize)]) -> Vec<usize> {
     let mut shares: Vec<usize> = strata.iter().map(|&(_, has)| has.min(FEWEST)).collect();
     for _ in shares.iter().sum()..rows {
@@ -191,7 +230,8 @@ pub(crate) fn shares(rows: usize, strata: &[(u64, usize)]) -> Vec<usize> {
     shares
 }
 
-/// The variance of a sum over the rows of a stratum, by what some of them, drawn without putting back, have.
+/// The variance of a sum over the rows of a stratum, by what some of them, drawn without putting
+/// back, have.
 #[expect(clippy::cast_precision_loss, reason = "a variance")]
 pub(crate) fn variance(population: f64, drawn: &[f64]) -> f64 {
     let n = drawn.len() as f64;
@@ -202,14 +242,24 @@ pub(crate) fn variance(population: f64, drawn: &[f64]) -> f64 {
     // One row says nothing of the spread in its stratum; its own distance from nothing has to do.
     let spread = match drawn {
         [one] => one.powi(2),
-        _ => drawn.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0),
+        _ => {
+            drawn
+                .iter()
+                .map(|value| (value - mean).powi(2))
+                .sum::<f64>()
+                / (n - 1.0)
+        }
     };
     population * population * spread / n * (1.0 - n / population)
 }
 
 /// A row's number in the draw (splitmix64: every bit depends on all).
 pub(crate) fn draw(seed: u64, row_index: u64) -> u64 {
-    let mut z = seed.wrapping_add(row_index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut z = seed.wrapping_add(
+        row_index
+            .wrapping_add(1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15),
+    );
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -226,7 +276,15 @@ mod tests {
     use crate::estimate::tokens::Tally;
 
     fn offer(sampler: &mut Sampler, row: u64, text: &str) {
-        sampler.offer(row, &Weight { tally: Tally::of(text), messages: 1, ..Weight::default() }, text.as_bytes());
+        sampler.offer(
+            row,
+            &Weight {
+                tally: Tally::of(text),
+                messages: 1,
+                ..Weight::default()
+            },
+            text.as_bytes(),
+        );
     }
 
     fn text(row: u64) -> String {
@@ -245,8 +303,14 @@ mod tests {
         assert!((95..=100).contains(&sample.len()), "{}", sample.len());
         let stands_for: f64 = sample.iter().map(|row| row.stands_for).sum();
         assert!((stands_for - 10_000.0).abs() < 0.01, "{stands_for}");
-        let hangul = sample.iter().filter(|row| row.fragment.starts_with("장문".as_bytes())).count();
-        assert!(hangul > 30, "{hangul}: a hundredth of the rows, and most of the tokens");
+        let hangul = sample
+            .iter()
+            .filter(|row| row.fragment.starts_with("장문".as_bytes()))
+            .count();
+        assert!(
+            hangul > 30,
+            "{hangul}: a hundredth of the rows, and most of the tokens"
+        );
     }
 
     #[test]
@@ -254,7 +318,11 @@ mod tests {
         let sample = |rows: &mut dyn Iterator<Item = u64>| {
             let mut sampler = Sampler::new(SampleSpec { rows: 20, seed: 7 });
             rows.for_each(|row| offer(&mut sampler, row, &text(row)));
-            sampler.finish().into_iter().map(|row| row.fragment).collect::<Vec<_>>()
+            sampler
+                .finish()
+                .into_iter()
+                .map(|row| row.fragment)
+                .collect::<Vec<_>>()
         };
         let forwards = sample(&mut (0..1_000));
         assert_eq!(forwards, sample(&mut (0..1_000).rev()));
@@ -267,13 +335,24 @@ mod tests {
         (0..7).for_each(|row| offer(&mut sampler, row, &text(row)));
         let sample = sampler.finish();
         assert_eq!(sample.len(), 7);
-        assert!(sample.iter().all(|row| (row.stands_for - 1.0).abs() < f64::EPSILON));
-        assert!(Sampler::new(SampleSpec { rows: 5, seed: 1 }).finish().is_empty());
+        assert!(
+            sample
+                .iter()
+                .all(|row| (row.stands_for - 1.0).abs() < f64::EPSILON)
+        );
+        assert!(
+            Sampler::new(SampleSpec { rows: 5, seed: 1 })
+                .finish()
+                .is_empty()
+        );
     }
 
     #[test]
     fn long_rows_do_not_fill_the_memory() {
-        let mut sampler = Sampler::new(SampleSpec { rows: 1_000, seed: 7 });
+        let mut sampler = Sampler::new(SampleSpec {
+            rows: 1_000,
+            seed: 7,
+        });
         let long = "x".repeat(1 << 20);
         for row in 0..200 {
             offer(&mut sampler, row, &long);

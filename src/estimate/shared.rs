@@ -1,4 +1,5 @@
-//! What all requests have in common, as far as it costs tokens: read off the head, the very bytes that are sent.
+//! What all requests have in common, as far as it costs tokens: read off the head, the very bytes
+//! that are sent.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,26 +9,31 @@ use super::tokens::Tally;
 use crate::catalog::{Model, Tokenizer, ToolPromptTokens};
 use crate::template::prompt::CacheTtl;
 
-/// Tokens that a request costs beside its messages. **Source**: an assumption; a request of one short word is counted as seven or
-/// eight tokens.
+/// Tokens that a request costs beside its messages. **Source**: an assumption; a request of one
+/// short word is counted as seven or eight tokens.
 pub const PER_REQUEST: u64 = 3;
 /// Tokens that a message costs beside its text. **Source**: as [`PER_REQUEST`].
 pub const PER_MESSAGE: u64 = 4;
-/// Tokens of the hidden prompt that tells a model about its tools, where the catalog names none: the middle of those it names.
+/// Tokens of the hidden prompt that tells a model about its tools, where the catalog names none:
+/// the middle of those it names.
 const TOOL_PROMPT: u64 = 450;
 
-/// How often a request is expected to use a tool of the provider's that nothing limits, in the worst case. **Source**: none is published; an
-/// assumption for questions of the size of a row. `max_uses` in the job takes its place.
+/// How often a request is expected to use a tool of the provider's that nothing limits, in the
+/// worst case. **Source**: none is published; an assumption for questions of the size of a row.
+/// `max_uses` in the job takes its place.
 pub const UNLIMITED_USES: u64 = 5;
-/// Tokens that one use of such a tool is expected to put into the prompt, in the worst case. **Source**: as [`UNLIMITED_USES`]; a page of
-/// results or a long article. `max_content_tokens` in the job takes its place.
+/// Tokens that one use of such a tool is expected to put into the prompt, in the worst case.
+/// **Source**: as [`UNLIMITED_USES`]; a page of results or a long article. `max_content_tokens` in
+/// the job takes its place.
 pub const FOUND_TOKENS: u64 = 10_000;
-/// Tokens of one piece of advice, its thinking included, in the worst case. **Source**: none is published; an assumption. `max_tokens` of the
-/// advisor takes its place.
+/// Tokens of one piece of advice, its thinking included, in the worst case. **Source**: none is
+/// published; an assumption. `max_tokens` of the advisor takes its place.
 pub const ADVICE_TOKENS: u64 = 2_000;
-/// Tokens of the summary that a compaction writes. **Source**: the documentation's own example, 3,500.
+/// Tokens of the summary that a compaction writes. **Source**: the documentation's own example,
+/// 3,500.
 pub const SUMMARY_TOKENS: u64 = 3_500;
-/// The length of a prompt at which it is compacted where the job sets none. **Source**: the vendor's own client, November 2026.
+/// The length of a prompt at which it is compacted where the job sets none. **Source**: the
+/// vendor's own client, November 2026.
 const COMPACTION_TRIGGER: u64 = 150_000;
 /// Tools that the provider defines and does not run: a call of one ends the answer.
 const NOT_RUN: [&str; 4] = ["bash", "text_editor", "computer", "memory"];
@@ -41,12 +47,13 @@ pub struct Shared {
     pub parts: Vec<SharedPart>,
     /// More than its tokens can be.
     pub most: u64,
-    /// Tokens up to the last mark of one hour, then those from there to the last mark of five minutes; none where the model caches
-    /// nothing so short.
+    /// Tokens up to the last mark of one hour, then those from there to the last mark of five
+    /// minutes; none where the model caches nothing so short.
     pub marked: Marked,
     /// Whether there are marks that have no effect, because what they cover is too short.
     pub too_short: bool,
-    /// How long what each request writes at its end lives: the mark that all requests have behind the row's own text, where there is one.
+    /// How long what each request writes at its end lives: the mark that all requests have behind
+    /// the row's own text, where there is one.
     pub each_writes: Option<CacheTtl>,
     /// Where inference is bound to.
     pub inference_geo: Option<String>,
@@ -56,13 +63,16 @@ pub struct Shared {
     pub thinking: Option<Value>,
     /// The schema of the answers.
     pub schema: Option<Value>,
-    /// How often the provider's search may be used in a request: `None` where it is not offered, [`u64::MAX`] where nothing limits it.
+    /// How often the provider's search may be used in a request: `None` where it is not offered,
+    /// [`u64::MAX`] where nothing limits it.
     pub searches: Option<u64>,
-    /// Tokens that tools which the provider runs are expected to put into a request in the worst case: `None` where none is offered.
+    /// Tokens that tools which the provider runs are expected to put into a request in the worst
+    /// case: `None` where none is offered.
     pub found: Option<u64>,
     /// Other models that the model may ask for advice, each billed at its own prices.
     pub advisors: Vec<Advisor>,
-    /// The length of a prompt from which on it is compacted first, which is billed beside the answer; `None` where it never is.
+    /// The length of a prompt from which on it is compacted first, which is billed beside the
+    /// answer; `None` where it never is.
     pub compacted_from: Option<u64>,
 }
 
@@ -89,7 +99,13 @@ impl Shared {
     /// Searches of a request in the worst case.
     #[must_use]
     pub fn most_searches(&self) -> u64 {
-        self.searches.map_or(0, |uses| if uses == u64::MAX { UNLIMITED_USES } else { uses })
+        self.searches.map_or(0, |uses| {
+            if uses == u64::MAX {
+                UNLIMITED_USES
+            } else {
+                uses
+            }
+        })
     }
 }
 
@@ -131,7 +147,10 @@ impl Shared {
     pub fn of(head: &[u8], media: Media, model: &Model) -> Shared {
         // The row goes on with the last message where that is shared in part.
         let ends: [&[u8]; 2] = [b"]}", b"]}]}"];
-        match ends.iter().find_map(|end| serde_json::from_slice::<Value>(&[head, end].concat()).ok()) {
+        match ends
+            .iter()
+            .find_map(|end| serde_json::from_slice::<Value>(&[head, end].concat()).ok())
+        {
             Some(params) => Walk::new(model, media).read(&params),
             None => {
                 let mut tally = Tally::default();
@@ -164,7 +183,11 @@ struct Walk {
 /// The mark at the end of a block, or of a whole request.
 fn mark_of(value: &Value) -> Option<CacheTtl> {
     let mark = Some(&value["cache_control"]).filter(|mark| mark.is_object())?;
-    Some(if mark["ttl"] == "1h" { CacheTtl::OneHour } else { CacheTtl::FiveMinutes })
+    Some(if mark["ttl"] == "1h" {
+        CacheTtl::OneHour
+    } else {
+        CacheTtl::FiveMinutes
+    })
 }
 
 impl Walk {
@@ -186,7 +209,9 @@ impl Walk {
     /// What the provider's own words on tools take: more where the model is forced to call one.
     fn tool_prompt(&self, params: &Value) -> u64 {
         let is_forced = matches!(params["tool_choice"]["type"].as_str(), Some("any" | "tool"));
-        self.tool_prompt.map_or(TOOL_PROMPT, |tokens| if is_forced { tokens.any } else { tokens.auto })
+        self.tool_prompt.map_or(TOOL_PROMPT, |tokens| {
+            if is_forced { tokens.any } else { tokens.auto }
+        })
     }
 
     /// Ends a part that began behind the one before.
@@ -194,7 +219,13 @@ impl Walk {
         let before = self.parts.last().map_or(0, |part| part.up_to_here);
         let cache = mark_of(block);
         let has_media = matches!(block["type"].as_str(), Some("image" | "document"));
-        self.parts.push(SharedPart { what, tokens: self.tokens - before, up_to_here: self.tokens, cache, has_media });
+        self.parts.push(SharedPart {
+            what,
+            tokens: self.tokens - before,
+            up_to_here: self.tokens,
+            cache,
+            has_media,
+        });
     }
 
     fn read(mut self, params: &Value) -> Shared {
@@ -205,7 +236,16 @@ impl Walk {
         }
         for tool in tools {
             self.json(tool);
-            self.part(format!("tool `{}`", tool["name"].as_str().or(tool["type"].as_str()).unwrap_or_default()), tool);
+            self.part(
+                format!(
+                    "tool `{}`",
+                    tool["name"]
+                        .as_str()
+                        .or(tool["type"].as_str())
+                        .unwrap_or_default()
+                ),
+                tool,
+            );
         }
         if let schema @ Value::Object(_) = &params["output_config"]["format"] {
             // It goes to the model as text of its own, before the system prompt.
@@ -225,7 +265,10 @@ impl Walk {
             self.add(PER_MESSAGE);
             self.message(i + 1, &message["content"]);
         }
-        let marked = Marked { hour: self.hour, minutes: self.last - self.hour };
+        let marked = Marked {
+            hour: self.hour,
+            minutes: self.last - self.hour,
+        };
         let too_short = self.marks && self.last < self.least;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Shared {
@@ -241,7 +284,11 @@ impl Walk {
             schema: params["output_config"]["format"].get("schema").cloned(),
             searches: searches(tools),
             found: found(tools),
-            advisors: tools.iter().filter(|tool| is_advisor(tool)).filter_map(advisor).collect(),
+            advisors: tools
+                .iter()
+                .filter(|tool| is_advisor(tool))
+                .filter_map(advisor)
+                .collect(),
             compacted_from: compacted_from(params),
         }
     }
@@ -254,8 +301,11 @@ impl Walk {
         }
         for (i, block) in blocks.iter().enumerate() {
             self.block(block);
-            let what =
-                if blocks.len() > 1 { format!("block {} of message {number}", i + 1) } else { format!("message {number}") };
+            let what = if blocks.len() > 1 {
+                format!("block {} of message {number}", i + 1)
+            } else {
+                format!("message {number}")
+            };
             self.part(what, block);
         }
     }
@@ -317,35 +367,68 @@ fn list(value: &Value) -> &[Value] {
 
 /// How often a request may search: the tool's own limit, if it has one.
 fn searches(tools: &[Value]) -> Option<u64> {
-    let is_search = |tool: &&Value| tool["type"].as_str().is_some_and(|kind| kind.starts_with("web_search"));
-    tools.iter().find(is_search).map(|tool| tool["max_uses"].as_u64().unwrap_or(u64::MAX))
+    let is_search = |tool: &&Value| {
+        tool["type"]
+            .as_str()
+            .is_some_and(|kind| kind.starts_with("web_search"))
+    };
+    tools
+        .iter()
+        .find(is_search)
+        .map(|tool| tool["max_uses"].as_u64().unwrap_or(u64::MAX))
 }
 
 fn is_advisor(tool: &Value) -> bool {
-    tool["type"].as_str().is_some_and(|kind| kind.starts_with("advisor_"))
+    tool["type"]
+        .as_str()
+        .is_some_and(|kind| kind.starts_with("advisor_"))
 }
 
 fn advisor(tool: &Value) -> Option<Advisor> {
     let model = tool["model"].as_str()?.to_owned();
-    Some(Advisor { model, max_uses: tool["max_uses"].as_u64(), max_tokens: tool["max_tokens"].as_u64() })
+    Some(Advisor {
+        model,
+        max_uses: tool["max_uses"].as_u64(),
+        max_tokens: tool["max_tokens"].as_u64(),
+    })
 }
 
-/// From which length on a prompt is compacted by the provider. The parameter `compaction` is not meant: with it the summary is the answer.
+/// From which length on a prompt is compacted by the provider. The parameter `compaction` is not
+/// meant: with it the summary is the answer.
 fn compacted_from(params: &Value) -> Option<u64> {
     let edits = list(&params["context_management"]["edits"]);
-    let edit = edits.iter().find(|edit| edit["type"].as_str().is_some_and(|kind| kind.starts_with("compact_")))?;
-    Some(edit["trigger"]["value"].as_u64().unwrap_or(COMPACTION_TRIGGER))
+    let edit = edits.iter().find(|edit| {
+        edit["type"]
+            .as_str()
+            .is_some_and(|kind| kind.starts_with("compact_"))
+    })?;
+    Some(
+        edit["trigger"]["value"]
+            .as_u64()
+            .unwrap_or(COMPACTION_TRIGGER),
+    )
 }
 
 /// What tools that the provider runs may find, in tokens.
 fn found(tools: &[Value]) -> Option<u64> {
     let is_run = |tool: &&Value| {
-        tool["type"].as_str().is_some_and(|kind| kind != "custom" && !NOT_RUN.iter().any(|known| kind.starts_with(known)))
-            && !is_advisor(tool)
+        tool["type"].as_str().is_some_and(|kind| {
+            kind != "custom" && !NOT_RUN.iter().any(|known| kind.starts_with(known))
+        }) && !is_advisor(tool)
     };
     let number = |tool: &Value, key: &str, assumed| tool[key].as_u64().unwrap_or(assumed);
-    let of = |tool| number(tool, "max_uses", UNLIMITED_USES).saturating_mul(number(tool, "max_content_tokens", FOUND_TOKENS));
-    tools.iter().filter(is_run).map(of).reduce(u64::saturating_add)
+    let of = |tool| {
+        number(tool, "max_uses", UNLIMITED_USES).saturating_mul(number(
+            tool,
+            "max_content_tokens",
+            FOUND_TOKENS,
+        ))
+    };
+    tools
+        .iter()
+        .filter(is_run)
+        .map(of)
+        .reduce(u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -354,7 +437,11 @@ mod tests {
     use crate::catalog::Catalog;
 
     fn shared(head: &str) -> Shared {
-        Shared::of(head.as_bytes(), Media::default(), Catalog::builtin().model("claude-sonnet-5-5").unwrap().1)
+        Shared::of(
+            head.as_bytes(),
+            Media::default(),
+            Catalog::builtin().model("claude-sonnet-5-5").unwrap().1,
+        )
     }
 
     #[test]
@@ -367,8 +454,17 @@ mod tests {
         );
         let found = shared(&head);
         let one = Tally::of(&long).tokens(Tokenizer::Second);
-        assert_eq!(found.marked, Marked { hour: one + PER_REQUEST, minutes: one });
-        assert_eq!(found.tokens, 2 * one + PER_REQUEST + Tally::of("tail").tokens(Tokenizer::Second));
+        assert_eq!(
+            found.marked,
+            Marked {
+                hour: one + PER_REQUEST,
+                minutes: one
+            }
+        );
+        assert_eq!(
+            found.tokens,
+            2 * one + PER_REQUEST + Tally::of("tail").tokens(Tokenizer::Second)
+        );
         assert!(found.most > found.tokens && !found.too_short);
     }
 
@@ -383,22 +479,35 @@ mod tests {
     #[test]
     fn reads_tools_schema_and_shared_messages() {
         let bare = shared(r#"{"model":"m","messages":["#);
-        let tools = shared(r#"{"model":"m","tools":[{"name":"get","input_schema":{"type":"object"}}],"messages":["#);
+        let tools = shared(
+            r#"{"model":"m","tools":[{"name":"get","input_schema":{"type":"object"}}],"messages":["#,
+        );
         let schema = shared(
             r#"{"model":"m","output_config":{"effort":"low","format":{"type":"json_schema","schema":{"type":"object"}}},"messages":["#,
         );
-        let message = shared(r#"{"model":"m","inference_geo":"us","messages":[{"role":"user","content":"Hello there"}"#);
+        let message = shared(
+            r#"{"model":"m","inference_geo":"us","messages":[{"role":"user","content":"Hello there"}"#,
+        );
         assert_eq!(bare.tokens, PER_REQUEST);
         assert!(tools.tokens > TOOL_PROMPT);
-        assert!(schema.tokens > 10 && schema.schema.is_some() && schema.effort.as_deref() == Some("low"));
-        assert_eq!(message.tokens, PER_REQUEST + PER_MESSAGE + Tally::of("Hello there").tokens(Tokenizer::Second));
+        assert!(
+            schema.tokens > 10
+                && schema.schema.is_some()
+                && schema.effort.as_deref() == Some("low")
+        );
+        assert_eq!(
+            message.tokens,
+            PER_REQUEST + PER_MESSAGE + Tally::of("Hello there").tokens(Tokenizer::Second)
+        );
         assert_eq!(message.inference_geo.as_deref(), Some("us"));
     }
 
     #[test]
     fn a_search_is_counted_up_to_its_limit() {
         let with = |uses: &str| {
-            shared(&format!(r#"{{"tools":[{{"type":"web_search_20250305","name":"web_search"{uses}}}],"messages":["#))
+            shared(&format!(
+                r#"{{"tools":[{{"type":"web_search_20250305","name":"web_search"{uses}}}],"messages":["#
+            ))
         };
         assert_eq!(with(r#","max_uses":3"#).searches, Some(3));
         assert_eq!(with("").searches, Some(u64::MAX));
@@ -411,8 +520,14 @@ mod tests {
         let search = r#"{"type":"web_search_20250305","name":"web_search","max_uses":3}"#;
         let fetch = r#"{"type":"web_fetch_20250910","name":"web_fetch","max_uses":2,"max_content_tokens":700}"#;
         let own = r#"{"name":"get","input_schema":{"type":"object"}},{"type":"bash_20250124","name":"bash"}"#;
-        assert_eq!(found(&format!("{search},{fetch},{own}")), Some(3 * FOUND_TOKENS + 1_400));
-        assert_eq!(found(r#"{"type":"code_execution_20250825","name":"code_execution"}"#), Some(UNLIMITED_USES * FOUND_TOKENS));
+        assert_eq!(
+            found(&format!("{search},{fetch},{own}")),
+            Some(3 * FOUND_TOKENS + 1_400)
+        );
+        assert_eq!(
+            found(r#"{"type":"code_execution_20250825","name":"code_execution"}"#),
+            Some(UNLIMITED_USES * FOUND_TOKENS)
+        );
         assert_eq!(found(own), None);
     }
 
@@ -421,11 +536,21 @@ mod tests {
         let head = r#"{"context_management":{"edits":[{"type":"clear_tool_uses_20250919"},{"type":"compact_20260112"}]},
             "tools":[{"type":"advisor_20260301","name":"advisor","model":"claude-opus-5-5","max_uses":2,"max_tokens":900}],"messages":["#;
         let read = shared(head);
-        let advisor = Advisor { model: "claude-opus-5-5".to_owned(), max_uses: Some(2), max_tokens: Some(900) };
-        assert_eq!((read.advisors, read.found, read.compacted_from), (vec![advisor], None, Some(150_000)));
+        let advisor = Advisor {
+            model: "claude-opus-5-5".to_owned(),
+            max_uses: Some(2),
+            max_tokens: Some(900),
+        };
+        assert_eq!(
+            (read.advisors, read.found, read.compacted_from),
+            (vec![advisor], None, Some(150_000))
+        );
         let early = r#"{"context_management":{"edits":[{"type":"compact_20260112","trigger":{"type":"input_tokens","value":60000}}]},"messages":["#;
         assert_eq!(shared(early).compacted_from, Some(60_000));
-        assert_eq!(shared(r#"{"compaction":{"type":"summarize"},"messages":["#).compacted_from, None);
+        assert_eq!(
+            shared(r#"{"compaction":{"type":"summarize"},"messages":["#).compacted_from,
+            None
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What an answer costs that is made in several steps: advice of another model, and compaction.
 //!
-//! Both are billed beside the answer (`usage.iterations`). A use of an advisor is a request of its own, at the advisor's prices, with all that
-//! was said so far; afterwards the model reads its prompt again. A prompt that has reached the length at which it is compacted is read once
-//! more, and a summary is written. How often a model asks is not known before, and a loop of tools may be compacted several times: the
-//! figures say what they assume.
+//! Both are billed beside the answer (`usage.iterations`). A use of an advisor is a request of its
+//! own, at the advisor's prices, with all that was said so far; afterwards the model reads its
+//! prompt again. A prompt that has reached the length at which it is compacted is read once more,
+//! and a summary is written. How often a model asks is not known before, and a loop of tools may be
+//! compacted several times: the figures say what they assume.
 
 use super::load::{Load, scale};
 use super::shared::{ADVICE_TOKENS, Advisor, SUMMARY_TOKENS, Shared};
@@ -27,45 +28,85 @@ pub(super) struct Steps {
 impl Side<'_> {
     /// What the steps beside the answer cost.
     pub(super) fn steps_cost(&self, catalog: &Catalog, steps: Steps) -> Result<Money, Unpriced> {
-        let Steps { requests: n, prompts, output, uses } = steps;
+        let Steps {
+            requests: n,
+            prompts,
+            output,
+            uses,
+        } = steps;
         let prompt = prompts.div_ceil(n.max(1));
         let said = prompt.saturating_add(output.div_ceil(n.max(1)));
         let mut money = Money::ZERO;
         for advisor in &self.shared.advisors {
             let uses = scale(advisor.uses().saturating_mul(n), uses, 1_000);
-            let advice = advisor.max_tokens.map_or(ADVICE_TOKENS, |most| most.min(ADVICE_TOKENS));
+            let advice = advisor
+                .max_tokens
+                .map_or(ADVICE_TOKENS, |most| most.min(ADVICE_TOKENS));
             money += self.advice(catalog, advisor, uses, said, advice)?;
             money += self.read_again(catalog, uses, said)?;
         }
-        if self.shared.compacted_from.is_some_and(|from| prompt >= from) {
+        if self
+            .shared
+            .compacted_from
+            .is_some_and(|from| prompt >= from)
+        {
             money += self.compaction(catalog, n, prompt, SUMMARY_TOKENS)?;
         }
         Ok(money)
     }
 
-    /// What the steps cannot pass, as far as that can be said: one compaction, and advice as often as it is allowed or assumed.
-    pub(super) fn steps_most(&self, catalog: &Catalog, load: &Load, prompts_most: u64) -> Result<Money, Unpriced> {
+    /// What the steps cannot pass, as far as that can be said: one compaction, and advice as often
+    /// as it is allowed or assumed.
+    pub(super) fn steps_most(
+        &self,
+        catalog: &Catalog,
+        load: &Load,
+        prompts_most: u64,
+    ) -> Result<Money, Unpriced> {
         let (n, context) = (load.requests, self.model.context_tokens);
         let mut money = Money::ZERO;
         for advisor in &self.shared.advisors {
             let uses = advisor.uses().saturating_mul(n);
             let (window, longest) = catalog
                 .model(&advisor.model)
-                .map_or((context, ADVICE_TOKENS), |(_, model)| (model.context_tokens, model.max_output_tokens));
-            money += self.advice(catalog, advisor, uses, window, advisor.max_tokens.unwrap_or(longest))?;
+                .map_or((context, ADVICE_TOKENS), |(_, model)| {
+                    (model.context_tokens, model.max_output_tokens)
+                });
+            money += self.advice(
+                catalog,
+                advisor,
+                uses,
+                window,
+                advisor.max_tokens.unwrap_or(longest),
+            )?;
             money += self.read_again(catalog, uses, context)?;
         }
-        let longest = self.shared.most.saturating_add(load.heaviest).max(prompts_most.div_ceil(n.max(1)));
+        let longest = self
+            .shared
+            .most
+            .saturating_add(load.heaviest)
+            .max(prompts_most.div_ceil(n.max(1)));
         // What an advisor or a tool adds counts for the length too.
         let grows = !self.shared.advisors.is_empty() || self.shared.found.is_some();
-        if self.shared.compacted_from.is_some_and(|from| grows || longest >= from) {
+        if self
+            .shared
+            .compacted_from
+            .is_some_and(|from| grows || longest >= from)
+        {
             money += self.compaction(catalog, n, context, self.model.max_output_tokens)?;
         }
         Ok(money)
     }
 
     /// So many requests to an advisor.
-    fn advice(&self, catalog: &Catalog, advisor: &Advisor, uses: u64, prompt: u64, answer: u64) -> Result<Money, Unpriced> {
+    fn advice(
+        &self,
+        catalog: &Catalog,
+        advisor: &Advisor,
+        uses: u64,
+        prompt: u64,
+        answer: u64,
+    ) -> Result<Money, Unpriced> {
         self.requests(catalog, &advisor.model, uses, prompt, answer)
     }
 
@@ -74,11 +115,24 @@ impl Side<'_> {
         self.requests(catalog, self.id, times, prompt, 0)
     }
 
-    fn compaction(&self, catalog: &Catalog, times: u64, prompt: u64, summary: u64) -> Result<Money, Unpriced> {
+    fn compaction(
+        &self,
+        catalog: &Catalog,
+        times: u64,
+        prompt: u64,
+        summary: u64,
+    ) -> Result<Money, Unpriced> {
         self.requests(catalog, self.id, times, prompt, summary)
     }
 
-    fn requests(&self, catalog: &Catalog, model: &str, times: u64, prompt: u64, answer: u64) -> Result<Money, Unpriced> {
+    fn requests(
+        &self,
+        catalog: &Catalog,
+        model: &str,
+        times: u64,
+        prompt: u64,
+        answer: u64,
+    ) -> Result<Money, Unpriced> {
         let usage = Usage {
             input_tokens: Some(prompt.saturating_mul(times)),
             output_tokens: Some(answer.saturating_mul(times)),
@@ -89,13 +143,26 @@ impl Side<'_> {
     }
 }
 
-/// What a figure assumes of the steps, in words that follow others: so many thousandths of the uses that are allowed.
+/// What a figure assumes of the steps, in words that follow others: so many thousandths of the uses
+/// that are allowed.
 pub(super) fn says(shared: &Shared, uses: u64) -> String {
     let mut words = String::new();
     for advisor in &shared.advisors {
-        let assumed = if advisor.max_uses.is_some() { "" } else { ", assumed, since nothing limits it" };
-        let part = if uses < 1_000 { format!("{} of ", share(uses)) } else { String::new() };
-        words += &format!(", {part}{} uses of the advisor `{}` a request{assumed}", advisor.uses(), advisor.model);
+        let assumed = if advisor.max_uses.is_some() {
+            ""
+        } else {
+            ", assumed, since nothing limits it"
+        };
+        let part = if uses < 1_000 {
+            format!("{} of ", share(uses))
+        } else {
+            String::new()
+        };
+        words += &format!(
+            ", {part}{} uses of the advisor `{}` a request{assumed}",
+            advisor.uses(),
+            advisor.model
+        );
     }
     if let Some(from) = shared.compacted_from {
         words += &format!(", one compaction of each prompt of {from} tokens or more");

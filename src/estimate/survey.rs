@@ -1,14 +1,18 @@
-//! A table seen through some of its rows: which are drawn, what all of them weigh by those, and how far that may be off.
+//! A table seen through some of its rows: which are drawn, what all of them weigh by those, and how
+//! far that may be off.
 //!
 //! ```text
 //!  every row: index, bytes ─▶ Survey ─▶ Drawn ─▶ (they are rendered) ─▶ Found ─▶ Whole, Off
 //! ```
 //!
-//! Rows are divided by the bytes of what their templates read, in steps of less than an eighth, since that is what tells long prompts
-//! from short ones. In each stratum the rows with the smallest draws are taken, by its share of the bytes and two at least, so that
-//! every stratum shows a spread. A stratum stands for all its rows; the margins are two standard errors, stratum by stratum.
+//! Rows are divided by the bytes of what their templates read, in steps of less than an eighth,
+//! since that is what tells long prompts from short ones. In each stratum the rows with the
+//! smallest draws are taken, by its share of the bytes and two at least, so that every stratum
+//! shows a spread. A stratum stands for all its rows; the margins are two standard errors, stratum
+//! by stratum.
 //!
-//! Pure and the same for the same rows and seed. **Memory**: 16 bytes for each row asked for in each stratum, and the weights of the drawn.
+//! Pure and the same for the same rows and seed. **Memory**: 16 bytes for each row asked for in
+//! each stratum, and the weights of the drawn.
 
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -74,7 +78,10 @@ impl Survey {
     /// Begins.
     #[must_use]
     pub fn new(spec: SampleSpec) -> Survey {
-        Survey { spec, strata: BTreeMap::new() }
+        Survey {
+            spec,
+            strata: BTreeMap::new(),
+        }
     }
 
     /// Takes note of a row, with the bytes of what its request is made of.
@@ -85,7 +92,9 @@ impl Survey {
         let drawn = (draw(self.spec.seed, row_index), row_index);
         if stratum.kept.len() < self.spec.rows {
             stratum.kept.push(drawn);
-        } else if let Some(mut largest) = stratum.kept.peek_mut().filter(|largest| drawn < **largest) {
+        } else if let Some(mut largest) =
+            stratum.kept.peek_mut().filter(|largest| drawn < **largest)
+        {
             *largest = drawn;
         }
     }
@@ -99,11 +108,27 @@ impl Survey {
     /// Draws.
     #[must_use]
     pub fn finish(self) -> Drawn {
-        let sizes: Vec<(u64, usize)> = self.strata.values().map(|stratum| (stratum.bytes, stratum.kept.len())).collect();
+        let sizes: Vec<(u64, usize)> = self
+            .strata
+            .values()
+            .map(|stratum| (stratum.bytes, stratum.kept.len()))
+            .collect();
         let strata = self.strata.values().map(|stratum| stratum.rows).collect();
         let mut rows = Vec::new();
-        for (number, (stratum, share)) in self.strata.into_values().zip(shares(self.spec.rows, &sizes)).enumerate() {
-            rows.extend(stratum.kept.into_sorted_vec().into_iter().take(share).map(|(_, row_index)| (row_index, number)));
+        for (number, (stratum, share)) in self
+            .strata
+            .into_values()
+            .zip(shares(self.spec.rows, &sizes))
+            .enumerate()
+        {
+            rows.extend(
+                stratum
+                    .kept
+                    .into_sorted_vec()
+                    .into_iter()
+                    .take(share)
+                    .map(|(_, row_index)| (row_index, number)),
+            );
         }
         rows.sort_unstable();
         Drawn { strata, rows }
@@ -146,8 +171,18 @@ impl Found {
     /// Nothing yet of rows that were drawn from these strata.
     #[must_use]
     pub fn new(strata: &[u64], estimator: &Estimator<'_>) -> Found {
-        let strata = strata.iter().map(|&rows| Stratum { rows, ..Stratum::default() }).collect();
-        Found { strata, requests: estimator.gathered(), stratum: Vec::new() }
+        let strata = strata
+            .iter()
+            .map(|&rows| Stratum {
+                rows,
+                ..Stratum::default()
+            })
+            .collect();
+        Found {
+            strata,
+            requests: estimator.gathered(),
+            stratum: Vec::new(),
+        }
     }
 
     /// Adds a row that is sent, with the bytes of its custom_id and its fragment.
@@ -207,10 +242,14 @@ impl Found {
         estimate: &Estimate,
         primed: bool,
     ) -> Result<Sampling, Unpriced> {
-        let mut values: Vec<[Vec<f64>; 3]> = self.strata.iter().map(|_| Default::default()).collect();
+        let mut values: Vec<[Vec<f64>; 3]> =
+            self.strata.iter().map(|_| Default::default()).collect();
         let rows = self.values(estimator, &estimate.fit, primed)?;
         for (stratum, row) in self.stratum.iter().zip(rows) {
-            values[*stratum].iter_mut().zip(row).for_each(|(values, value)| values.push(value));
+            values[*stratum]
+                .iter_mut()
+                .zip(row)
+                .for_each(|(values, value)| values.push(value));
         }
         let mut sums = [0.0; 3];
         for (stratum, values) in self.strata.iter().zip(&mut values) {
@@ -237,19 +276,37 @@ impl Found {
         })
     }
 
-    /// Tokens of the prompt, tokens of the answer and likely cost of each request; those of rows that choose another model in tokens of the job's own.
-    fn values(&self, estimator: &Estimator<'_>, fit: &Fit, primed: bool) -> Result<Vec<[f64; 3]>, Unpriced> {
-        // As a thousand requests of its like: shares of the cache and rounding are then those of many.
+    /// Tokens of the prompt, tokens of the answer and likely cost of each request; those of rows
+    /// that choose another model in tokens of the job's own.
+    fn values(
+        &self,
+        estimator: &Estimator<'_>,
+        fit: &Fit,
+        primed: bool,
+    ) -> Result<Vec<[f64; 3]>, Unpriced> {
+        // As a thousand requests of its like: shares of the cache and rounding are then those of
+        // many.
         let mut thousands = self.requests.clone();
         let loads = thousands.pieces.iter_mut().flat_map(BTreeMap::values_mut);
         loads.for_each(|load| *load = load.scaled(1_000));
         let priced = estimator.estimate(&thousands, fit.clone(), primed)?;
         let value = |(loads, bounds): (&BTreeMap<Group, Load>, &Bounds)| {
-            let sum = |of: &dyn Fn(&Load) -> u64| loads.values().map(|load| number(of(load)) / 1_000.0).sum();
+            let sum = |of: &dyn Fn(&Load) -> u64| {
+                loads.values().map(|load| number(of(load)) / 1_000.0).sum()
+            };
             let prompts = sum(&|load| fit.prompts(load, estimator.shared()));
-            [prompts, sum(&|load| load.output.likely.div_ceil(1_000)), dollars(bounds.likely) / 1_000.0]
+            [
+                prompts,
+                sum(&|load| load.output.likely.div_ceil(1_000)),
+                dollars(bounds.likely) / 1_000.0,
+            ]
         };
-        Ok(thousands.pieces.iter().zip(&priced.pieces).map(value).collect())
+        Ok(thousands
+            .pieces
+            .iter()
+            .zip(&priced.pieces)
+            .map(value)
+            .collect())
     }
 }
 
@@ -263,7 +320,11 @@ fn dollars(money: Money) -> f64 {
     money.picodollars() as f64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a margin")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a margin"
+)]
 fn thousandths(part: f64, whole: f64) -> u64 {
     (1_000.0 * part / whole.max(1.0)).ceil() as u64
 }
@@ -279,18 +340,33 @@ mod tests {
     const HEAD: &[u8] = br#"{"model":"claude-haiku-4-5","max_tokens":50,"messages":["#;
 
     fn estimator() -> Estimator<'static> {
-        Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", HEAD), Known::default()).unwrap()
+        Estimator::new(
+            Catalog::builtin(),
+            &Asked::text("claude-haiku-4-5", HEAD),
+            Known::default(),
+        )
+        .unwrap()
     }
 
     /// Rows of very different lengths, in no order; a few cannot be sent.
     fn text(row: u64) -> Option<String> {
-        let words = [3, 5, 9, 20, 21, 60, 400][usize::try_from(draw(99, row) % 7).unwrap()] + draw(98, row) % 5;
-        (row % 50 != 7).then(|| ["word ", "영화 "][usize::try_from(row % 2).unwrap()].repeat(usize::try_from(words).unwrap()))
+        let words = [3, 5, 9, 20, 21, 60, 400][usize::try_from(draw(99, row) % 7).unwrap()]
+            + draw(98, row) % 5;
+        (row % 50 != 7).then(|| {
+            ["word ", "영화 "][usize::try_from(row % 2).unwrap()]
+                .repeat(usize::try_from(words).unwrap())
+        })
     }
 
     fn weight(text: &str) -> Weight {
         let model = place_of(Catalog::builtin(), "claude-haiku-4-5").unwrap();
-        Weight { tally: Tally::of(text), messages: 1, max_tokens: 50, model, ..Weight::default() }
+        Weight {
+            tally: Tally::of(text),
+            messages: 1,
+            max_tokens: 50,
+            model,
+            ..Weight::default()
+        }
     }
 
     fn drawn(rows: u64, spec: SampleSpec) -> Drawn {
@@ -317,7 +393,11 @@ mod tests {
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1).rows, draw(2).rows);
         let rows = draw(1).rows;
-        assert!((290..=300).contains(&rows.len()) && rows.is_sorted(), "{}", rows.len());
+        assert!(
+            (290..=300).contains(&rows.len()) && rows.is_sorted(),
+            "{}",
+            rows.len()
+        );
         assert_eq!(draw(1).strata.iter().sum::<u64>(), 5_000);
     }
 
@@ -327,26 +407,43 @@ mod tests {
         let found = found(&drawn(200, SampleSpec { rows: 200, seed: 1 }), &estimator);
         let whole = found.whole();
         let mut all = Load::default();
-        (0..200).filter_map(text).for_each(|text| all.push(&weight(&text)));
+        (0..200)
+            .filter_map(text)
+            .for_each(|text| all.push(&weight(&text)));
         assert_eq!(whole.gathered.total(), all);
-        assert_eq!((whole.requests, whole.unsent["not_rendered"], whole.bytes), (196, 4, all.tally.bytes));
-        let estimate = estimator.estimate(&whole.gathered, estimator.fit(), false).unwrap();
-        assert_eq!(found.sampling(1, &estimator, &estimate, false).unwrap().off, Off::default());
+        assert_eq!(
+            (whole.requests, whole.unsent["not_rendered"], whole.bytes),
+            (196, 4, all.tally.bytes)
+        );
+        let estimate = estimator
+            .estimate(&whole.gathered, estimator.fit(), false)
+            .unwrap();
+        assert_eq!(
+            found.sampling(1, &estimator, &estimate, false).unwrap().off,
+            Off::default()
+        );
     }
 
     #[test]
     fn nineteen_of_twenty_samples_are_within_their_margin() {
         let estimator = estimator();
         let mut all = Load::default();
-        (0..5_000).filter_map(text).for_each(|text| all.push(&weight(&text)));
+        (0..5_000)
+            .filter_map(text)
+            .for_each(|text| all.push(&weight(&text)));
         let truth = estimator.fit().prompts(&all, estimator.shared());
         let within = (1..=100).filter(|&seed| {
             let found = found(&drawn(5_000, SampleSpec { rows: 200, seed }), &estimator);
             let whole = found.whole();
             assert_eq!(whole.requests + whole.unsent.values().sum::<u64>(), 5_000);
-            let estimate = estimator.estimate(&whole.gathered, estimator.fit(), false).unwrap();
+            let estimate = estimator
+                .estimate(&whole.gathered, estimator.fit(), false)
+                .unwrap();
             let sampling = found.sampling(seed, &estimator, &estimate, false).unwrap();
-            assert!((1..100).contains(&sampling.off.prompts) && sampling.of == 5_000, "{sampling:?}");
+            assert!(
+                (1..100).contains(&sampling.off.prompts) && sampling.of == 5_000,
+                "{sampling:?}"
+            );
             let likely = estimate.tokens.prompts.likely;
             likely.abs_diff(truth) * 1_000 <= sampling.off.prompts * likely
         });

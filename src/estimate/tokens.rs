@@ -1,14 +1,17 @@
-//! Tokens of a text, by its letters: there is no public tokenizer for current models, so this is a guess that says what it rests on.
+//! Tokens of a text, by its letters: there is no public tokenizer for current models, so this is a
+//! guess that says what it rests on.
 //!
-//! Every character falls into a [`Class`], and a character of a class costs so many thousandths of a token. A [`Tally`] counts the
-//! characters by class in one pass over the bytes; a text that stands in JSON is counted as the model reads it, not as it is escaped.
-//! Tallies add up, so that the tokens of a whole table can be had for any constants after one walk.
+//! Every character falls into a [`Class`], and a character of a class costs so many thousandths of
+//! a token. A [`Tally`] counts the characters by class in one pass over the bytes; a text that
+//! stands in JSON is counted as the model reads it, not as it is escaped. Tallies add up, so that
+//! the tokens of a whole table can be had for any constants after one walk.
 //!
-//! **Source** of the constants: the provider's documentation equates a million tokens with 3.4 million characters of English on the
-//! first tokenizer and 2.5 million on the second (read August 2026). `COSTS` spreads these over the kinds of characters that
-//! English is made of (79% letters, 17.5% blanks, 3% marks, 0.5% digits). What it says of code, numbers and other scripts is an
-//! assumption of this program, which no source backs; `benches/estimate.rs` prints how far off it is for real tables, and a sample
-//! that the provider counts puts it right.
+//! **Source** of the constants: the provider's documentation equates a million tokens with 3.4
+//! million characters of English on the first tokenizer and 2.5 million on the second (read August
+//! 2026). `COSTS` spreads these over the kinds of characters that English is made of (79% letters,
+//! 17.5% blanks, 3% marks, 0.5% digits). What it says of code, numbers and other scripts is an
+//! assumption of this program, which no source backs; `benches/estimate.rs` prints how far off it
+//! is for real tables, and a sample that the provider counts puts it right.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +20,10 @@ use crate::catalog::Tokenizer;
 /// Kinds of characters that differ in what they cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "named like the characters they stand for; see `class`")]
+#[expect(
+    missing_docs,
+    reason = "named like the characters they stand for; see `class`"
+)]
 pub enum Class {
     Letter,
     Digit,
@@ -54,7 +60,8 @@ impl Class {
     ];
 }
 
-/// Thousandths of a token that a character of each class costs, on the first and on the second tokenizer.
+/// Thousandths of a token that a character of each class costs, on the first and on the second
+/// tokenizer.
 ///
 /// Source of the letters, blanks and marks: see the top of this file. All others: assumptions.
 const COSTS: [(Class, u64, u64); CLASSES] = [
@@ -119,12 +126,16 @@ impl Tally {
 
     /// Adds the characters of another tally.
     pub fn add(&mut self, other: &Tally) {
-        self.chars.iter_mut().zip(other.chars).for_each(|(sum, more)| *sum += more);
+        self.chars
+            .iter_mut()
+            .zip(other.chars)
+            .for_each(|(sum, more)| *sum += more);
         self.bytes += other.bytes;
     }
 
-    /// Adds what a model reads of a piece of JSON: its texts, without the names of members, and without what is no text, such as
-    /// types, roles and the bytes of pictures. The piece is compact, as requests are, and begins and ends outside of a text.
+    /// Adds what a model reads of a piece of JSON: its texts, without the names of members, and
+    /// without what is no text, such as types, roles and the bytes of pictures. The piece is
+    /// compact, as requests are, and begins and ends outside of a text.
     ///
     /// Gives the number of messages in it.
     pub fn add_json(&mut self, json: &[u8]) -> u64 {
@@ -169,8 +180,10 @@ impl Tally {
                 // Half of a pair: the pair is one character beyond the first plane.
                 _ => {
                     self.bytes += 2;
-                    self.chars[Class::Emoji as usize] +=
-                        u64::from(matches!(escape.get(1..3), Some([b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B'])));
+                    self.chars[Class::Emoji as usize] += u64::from(matches!(
+                        escape.get(1..3),
+                        Some([b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B'])
+                    ));
                 }
             },
         }
@@ -179,7 +192,9 @@ impl Tally {
     fn add_bytes(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         for chunk in bytes.chunks(LANE_MAX) {
-            let lanes = chunk.iter().fold(0_u128, |lanes, &byte| lanes + LANE_OF[byte as usize]);
+            let lanes = chunk
+                .iter()
+                .fold(0_u128, |lanes, &byte| lanes + LANE_OF[byte as usize]);
             for (chars, lane) in self.chars.iter_mut().zip(lanes.to_le_bytes()) {
                 *chars += u64::from(lane);
             }
@@ -195,14 +210,19 @@ impl Tally {
     /// Thousandths of tokens at some cost of a character of each class.
     #[must_use]
     pub fn thousandths(&self, costs: &[u64; CLASSES]) -> u64 {
-        self.chars.iter().zip(costs).map(|(chars, cost)| chars * cost).sum()
+        self.chars
+            .iter()
+            .zip(costs)
+            .map(|(chars, cost)| chars * cost)
+            .sum()
     }
 
     /// The class that most of the tokens come from.
     #[must_use]
     pub fn main_class(&self) -> Class {
         let costs = costs(Tokenizer::First);
-        let place = (0..CLASSES).max_by_key(|&place| (self.chars[place] * costs[place], CLASSES - place));
+        let place =
+            (0..CLASSES).max_by_key(|&place| (self.chars[place] * costs[place], CLASSES - place));
         Class::ALL[place.unwrap_or(0)]
     }
 }
@@ -210,8 +230,8 @@ impl Tally {
 /// Bytes that fit into a lane without running over.
 const LANE_MAX: usize = 255;
 
-/// What each byte adds to twelve counters of eight bits, side by side in one number: adding that up is one addition a byte. Bytes
-/// that go on with a character add nothing.
+/// What each byte adds to twelve counters of eight bits, side by side in one number: adding that up
+/// is one addition a byte. Bytes that go on with a character add nothing.
 static LANE_OF: [u128; 256] = {
     let mut lanes = [0; 256];
     let mut byte = 0;
@@ -224,8 +244,9 @@ static LANE_OF: [u128; 256] = {
     lanes
 };
 
-/// The class of the character that begins with a byte; `None` for the bytes after its first. The first byte tells scripts apart well
-/// enough: those it mixes up (a few rare scripts with the ones named) cost about the same.
+/// The class of the character that begins with a byte; `None` for the bytes after its first. The
+/// first byte tells scripts apart well enough: those it mixes up (a few rare scripts with the ones
+/// named) cost about the same.
 const fn class(byte: u8) -> Option<Class> {
     Some(match byte {
         b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
@@ -233,7 +254,8 @@ const fn class(byte: u8) -> Option<Class> {
         0..=b' ' | 0x7f => Class::Blank,
         0x21..0x7f => Class::Mark,
         0x80..=0xbf => return None,
-        // Latin letters with accents, up to U+037F; then Greek, Cyrillic, Armenian; then Hebrew, Arabic and their neighbours.
+        // Latin letters with accents, up to U+037F; then Greek, Cyrillic, Armenian; then Hebrew,
+        // Arabic and their neighbours.
         0xc0..=0xcd => Class::Accented,
         0xce..=0xd5 => Class::Cyrillic,
         0xd6..=0xdf => Class::Arabic,
@@ -248,9 +270,20 @@ const fn class(byte: u8) -> Option<Class> {
     })
 }
 
-/// Members of a request that hold no text of the prompt. The text of `data` is one only in a source of the type `text`.
-const NOT_READ: [&[u8]; 10] =
-    [b"type", b"role", b"media_type", b"url", b"file_id", b"id", b"tool_use_id", b"ttl", b"model", b"custom_id"];
+/// Members of a request that hold no text of the prompt. The text of `data` is one only in a source
+/// of the type `text`.
+const NOT_READ: [&[u8]; 10] = [
+    b"type",
+    b"role",
+    b"media_type",
+    b"url",
+    b"file_id",
+    b"id",
+    b"tool_use_id",
+    b"ttl",
+    b"model",
+    b"custom_id",
+];
 
 fn is_read(name: &[u8], kind: &[u8]) -> bool {
     match name {
@@ -279,16 +312,20 @@ mod tests {
 
     use super::*;
 
-    const ENGLISH: &str = "The committee met on the first Tuesday of the month, as it had done for years. Nobody expected much of it; \
-        there was, after all, little to decide. And yet, by the end of the evening, three of its members had left the room without \
-        a word, and the fourth was writing a letter.";
+    const ENGLISH: &str = "The committee met on the first Tuesday of the month, as it had done for \
+        years. Nobody expected much of it; there was, after all, little to decide. And yet, by the \
+        end of the evening, three of its members had left the room without a word, and the fourth \
+        was writing a letter.";
 
     #[test]
     fn counts_english_as_the_documentation_does() {
         let chars = ENGLISH.len() as f64;
         for (tokenizer, documented) in [(Tokenizer::First, 3.4), (Tokenizer::Second, 2.5)] {
             let per_token = chars / text_tokens(ENGLISH, tokenizer) as f64;
-            assert!((per_token / documented - 1.0).abs() < 0.03, "{tokenizer:?}: {per_token:.2} characters a token");
+            assert!(
+                (per_token / documented - 1.0).abs() < 0.03,
+                "{tokenizer:?}: {per_token:.2} characters a token"
+            );
         }
     }
 
@@ -311,7 +348,11 @@ mod tests {
         for (text, class) in cases {
             let tally = Tally::of(text);
             assert!(tally.chars[class as usize] > 0, "{text}: {tally:?}");
-            assert_eq!(tally.chars.iter().sum::<u64>(), text.chars().count() as u64, "{text}");
+            assert_eq!(
+                tally.chars.iter().sum::<u64>(),
+                text.chars().count() as u64,
+                "{text}"
+            );
             assert_eq!(tally.bytes, text.len() as u64);
         }
         assert_eq!(Tally::of("영화가 정말 좋다").main_class(), Class::Hangul);
@@ -321,7 +362,12 @@ mod tests {
     #[test]
     fn the_second_tokenizer_never_makes_fewer_tokens() {
         let all = [Tokenizer::First, Tokenizer::Second].map(costs);
-        assert!(all[0].iter().zip(all[1]).all(|(first, second)| *first <= second));
+        assert!(
+            all[0]
+                .iter()
+                .zip(all[1])
+                .all(|(first, second)| *first <= second)
+        );
         assert_eq!(COSTS.map(|(class, ..)| class), Class::ALL);
     }
 
@@ -339,7 +385,14 @@ mod tests {
         let mut tally = Tally::default();
         assert_eq!(tally.add_json(fragment.to_string().as_bytes()), 2);
         let mut texts = Tally::default();
-        ["A title", "one\ntwo", "He said \"no\".", "Ünïcode: 東京 🙂 \u{1} end"].iter().for_each(|text| texts.add_text(text));
+        [
+            "A title",
+            "one\ntwo",
+            "He said \"no\".",
+            "Ünïcode: 東京 🙂 \u{1} end",
+        ]
+        .iter()
+        .for_each(|text| texts.add_text(text));
         assert_eq!(tally, texts);
     }
 

@@ -1,7 +1,8 @@
 //! How much a provider may send as the results of a batch.
 //!
-//! A stream of results has no length in front, so one that never ends would fill the disk. What was sent says how much can come back:
-//! one line for each request. Repeated, foreign and blank lines are put up with, and a line that is too long is passed over by its reader
+//! A stream of results has no length in front, so one that never ends would fill the disk. What was
+//! sent says how much can come back: one line for each request. Repeated, foreign and blank lines
+//! are put up with, and a line that is too long is passed over by its reader
 //! ([`super::MAX_LINE_BYTES`]); what is beyond that is no stream of results.
 
 use super::MAX_LINE_BYTES;
@@ -53,7 +54,12 @@ impl Ceiling {
     /// For the results of a batch of so many requests.
     #[must_use]
     pub fn of(requests: u64) -> Ceiling {
-        Ceiling { requests, lines: 0, bytes: 0, line: 0 }
+        Ceiling {
+            requests,
+            lines: 0,
+            bytes: 0,
+            line: 0,
+        }
     }
 
     /// Takes note of bytes that came.
@@ -68,17 +74,29 @@ impl Ceiling {
             Some(at) => (bytes.len() - at - 1) as u64,
             None => self.line + bytes.len() as u64,
         };
-        let most_lines = requests.saturating_mul(LINES_A_REQUEST).saturating_add(MORE_LINES);
+        let most_lines = requests
+            .saturating_mul(LINES_A_REQUEST)
+            .saturating_add(MORE_LINES);
         // One line that is too long and passed over is put up with whatever the number of requests.
-        let most_bytes = requests.saturating_mul(MAX_LINE_BYTES).saturating_add(LONGEST_LINE);
+        let most_bytes = requests
+            .saturating_mul(MAX_LINE_BYTES)
+            .saturating_add(LONGEST_LINE);
         if self.lines > most_lines {
-            return Err(Excess::Lines { lines: most_lines, requests });
+            return Err(Excess::Lines {
+                lines: most_lines,
+                requests,
+            });
         }
         if self.line > LONGEST_LINE {
-            return Err(Excess::Line { bytes: LONGEST_LINE });
+            return Err(Excess::Line {
+                bytes: LONGEST_LINE,
+            });
         }
         if self.bytes > most_bytes {
-            return Err(Excess::Bytes { bytes: most_bytes, requests });
+            return Err(Excess::Bytes {
+                bytes: most_bytes,
+                requests,
+            });
         }
         Ok(())
     }
@@ -96,16 +114,40 @@ mod tests {
         }
         let mut blank = Ceiling::of(100);
         let excess = (0..).find_map(|_| blank.take(&[b'\n'; 100]).err());
-        assert_eq!(excess, Some(Excess::Lines { lines: 1_400, requests: 100 }));
+        assert_eq!(
+            excess,
+            Some(Excess::Lines {
+                lines: 1_400,
+                requests: 100
+            })
+        );
     }
 
     #[test]
     fn a_line_without_an_end_and_bytes_without_an_end_are_too_much() {
-        let endless = Ceiling { line: LONGEST_LINE, bytes: LONGEST_LINE, ..Ceiling::of(1_000) };
-        assert_eq!(endless.clone().take(b"x"), Err(Excess::Line { bytes: LONGEST_LINE }));
+        let endless = Ceiling {
+            line: LONGEST_LINE,
+            bytes: LONGEST_LINE,
+            ..Ceiling::of(1_000)
+        };
+        assert_eq!(
+            endless.clone().take(b"x"),
+            Err(Excess::Line {
+                bytes: LONGEST_LINE
+            })
+        );
         assert_eq!(endless.clone().take(b"\n"), Ok(()));
         let most = 3 * MAX_LINE_BYTES + LONGEST_LINE;
-        let many = Ceiling { bytes: most, ..Ceiling::of(3) };
-        assert_eq!(many.clone().take(b"\n"), Err(Excess::Bytes { bytes: most, requests: 3 }));
+        let many = Ceiling {
+            bytes: most,
+            ..Ceiling::of(3)
+        };
+        assert_eq!(
+            many.clone().take(b"\n"),
+            Err(Excess::Bytes {
+                bytes: most,
+                requests: 3
+            })
+        );
     }
 }

@@ -8,19 +8,22 @@
 //!  the piece's rows, in input order   a  b  c ──┴──▶ Joiner::row ──▶ JoinedRow, JoinedRow, …
 //! ```
 //!
-//! In come a piece's rows in order and, for each attempt that sent some of them, a [`ResultIndex`] over its result lines. Out comes
-//! one [`JoinedRow`] a row, which tells what became of it.
+//! In come a piece's rows in order and, for each attempt that sent some of them, a [`ResultIndex`]
+//! over its result lines. Out comes one [`JoinedRow`] a row, which tells what became of it.
 //!
-//! Promises: rows in = rows out; a line is joined by its custom_id and the id is compared again when the line is read, so two rows
-//! are never mixed up; a row without a line is there, as missing; foreign, repeated, torn and unreadable lines are counted and never
-//! taken for an answer, and none of them stops the join. Memory: 32 bytes for each id of a piece and one result line of at most 64 MiB.
+//! Promises: rows in = rows out; a line is joined by its custom_id and the id is compared again
+//! when the line is read, so two rows are never mixed up; a row without a line is there, as
+//! missing; foreign, repeated, torn and unreadable lines are counted and never taken for an answer,
+//! and none of them stops the join. Memory: 32 bytes for each id of a piece and one result line of
+//! at most 64 MiB.
 //!
-//! **Which attempt counts.** The last one whose answer succeeded (and fits the schema), else the last one that sent the row. The
-//! columns show that attempt; the tokens of all attempts are billed, and [`Totals`] adds them all up.
+//! **Which attempt counts.** The last one whose answer succeeded (and fits the schema), else the
+//! last one that sent the row. The columns show that attempt; the tokens of all attempts are
+//! billed, and [`Totals`] adds them all up.
 //!
-//! **What a row cost** is the sum over its attempts, and unknown where it is unknown of one of them (no line came, or its usage cannot be
-//! read). The sums of the bill hold what is known of such a row, so that they are the sums over batches; the bill tells how many requests
-//! are unknown.
+//! **What a row cost** is the sum over its attempts, and unknown where it is unknown of one of them
+//! (no line came, or its usage cannot be read). The sums of the bill hold what is known of such a
+//! row, so that they are the sums over batches; the bill tells how many requests are unknown.
 //!
 //! This room knows no wire format: how to read a line is handed in.
 
@@ -108,7 +111,8 @@ pub struct Attempt {
     pub attempt: u32,
     /// The provider's id of the batch.
     pub batch_id: Arc<str>,
-    /// What came back; [`Status::Invalid`] where the answer does not become columns, [`Status::Missing`] where no line came.
+    /// What came back; [`Status::Invalid`] where the answer does not become columns,
+    /// [`Status::Missing`] where no line came.
     pub outcome: Outcome,
 }
 
@@ -125,7 +129,8 @@ pub struct JoinedRow<'r> {
     pub chosen: Option<usize>,
     /// The answer as values, if the row succeeded and answers become columns.
     pub answer: Option<Value>,
-    /// What all attempts cost, in 10⁻¹² US dollars: nothing if there was none; `None` where it is unknown of one of them.
+    /// What all attempts cost, in 10⁻¹² US dollars: nothing if there was none; `None` where it is
+    /// unknown of one of them.
     pub cost_pico_usd: Option<i64>,
 }
 
@@ -164,7 +169,9 @@ impl JoinedRow<'_> {
     fn unsent(&self) -> (&str, &str) {
         self.request
             .unsent
-            .map_or(("not_sent", "its batch was not sent"), |text| text.split_once(": ").unwrap_or(("not_sent", text)))
+            .map_or(("not_sent", "its batch was not sent"), |text| {
+                text.split_once(": ").unwrap_or(("not_sent", text))
+            })
     }
 }
 
@@ -186,41 +193,72 @@ where
     P: for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), E>,
     E: Display,
 {
-    /// A joiner for a piece: its attempts (in any order), and how answers become columns if they do.
-    pub fn new(mut attempts: Vec<AttemptResults>, answer: Option<&'a Answers>, parse: P) -> Joiner<'a, P> {
+    /// A joiner for a piece: its attempts (in any order), and how answers become columns if they
+    /// do.
+    pub fn new(
+        mut attempts: Vec<AttemptResults>,
+        answer: Option<&'a Answers>,
+        parse: P,
+    ) -> Joiner<'a, P> {
         attempts.sort_by_key(|results| results.attempt);
-        Joiner { attempts, answer, prices: None, parse, line: Vec::new(), totals: Totals::default() }
+        Joiner {
+            attempts,
+            answer,
+            prices: None,
+            parse,
+            line: Vec::new(),
+            totals: Totals::default(),
+        }
     }
 
     /// Has what each row cost worked out by these prices.
     #[must_use]
     pub fn priced_by(self, prices: &'a Catalog) -> Joiner<'a, P> {
-        Joiner { prices: Some(prices), ..self }
+        Joiner {
+            prices: Some(prices),
+            ..self
+        }
     }
 
     /// Joins the next row.
     ///
     /// # Errors
-    /// [`Error::Scratch`] and [`Error::WrongLine`]. A line that cannot be read is no error: the row is missing, with the reason.
+    /// [`Error::Scratch`] and [`Error::WrongLine`]. A line that cannot be read is no error: the row
+    /// is missing, with the reason.
     pub fn row<'r>(&mut self, request: RequestRow<'r>) -> Result<JoinedRow<'r>, Error> {
         let mut attempts = self.outcomes(request)?;
         let mut answers = self.check(&mut attempts);
-        let succeeded = attempts.iter().rposition(|attempt| attempt.outcome.status == Status::Succeeded);
+        let succeeded = attempts
+            .iter()
+            .rposition(|attempt| attempt.outcome.status == Status::Succeeded);
         let chosen = succeeded.or(attempts.len().checked_sub(1));
         let status = chosen.map_or(Status::Unsent, |chosen| attempts[chosen].outcome.status);
         let answer = succeeded.and_then(|chosen| answers.get_mut(chosen)?.take());
-        let cost_pico_usd = self.bill(status, request.tag, &attempts).map(Money::picodollars);
-        let row = JoinedRow { request, status, attempts, chosen, answer, cost_pico_usd };
+        let cost_pico_usd = self
+            .bill(status, request.tag, &attempts)
+            .map(Money::picodollars);
+        let row = JoinedRow {
+            request,
+            status,
+            attempts,
+            chosen,
+            answer,
+            cost_pico_usd,
+        };
         self.totals.add(&row);
         Ok(row)
     }
 
-    /// Puts all attempts at a row on the bill, and gives what they cost; `None` where that is unknown of one of them.
+    /// Puts all attempts at a row on the bill, and gives what they cost; `None` where that is
+    /// unknown of one of them.
     fn bill(&mut self, status: Status, tag: Option<&str>, attempts: &[Attempt]) -> Option<Money> {
         let prices = self.prices?;
         let bill = &mut self.totals.bill;
         let (mut known, mut is_whole) = (Money::ZERO, true);
-        for Attempt { batch_id, outcome, .. } in attempts {
+        for Attempt {
+            batch_id, outcome, ..
+        } in attempts
+        {
             let cost = cost::of_outcome(prices, outcome);
             match &outcome.usage {
                 // Steps by other models have shares of their own.
@@ -249,21 +287,41 @@ where
 
     fn outcomes(&mut self, request: RequestRow<'_>) -> Result<Vec<Attempt>, Error> {
         let mut attempts = Vec::with_capacity(1);
-        let Some(custom_id) = request.custom_id.filter(|_| request.unsent.is_none()) else { return Ok(attempts) };
+        let Some(custom_id) = request.custom_id.filter(|_| request.unsent.is_none()) else {
+            return Ok(attempts);
+        };
         for results in &self.attempts {
-            let Some(places) = results.index.find(custom_id) else { continue };
-            let outcome = best_outcome(&results.index, places, custom_id, &self.parse, &mut self.line)?;
+            let Some(places) = results.index.find(custom_id) else {
+                continue;
+            };
+            let outcome = best_outcome(
+                &results.index,
+                places,
+                custom_id,
+                &self.parse,
+                &mut self.line,
+            )?;
             // The row's own count: it need not have been in every round.
             let attempt = u32::try_from(attempts.len() + 1).unwrap_or(u32::MAX);
-            attempts.push(Attempt { attempt, batch_id: results.batch_id.clone(), outcome });
+            attempts.push(Attempt {
+                attempt,
+                batch_id: results.batch_id.clone(),
+                outcome,
+            });
         }
         Ok(attempts)
     }
 
-    /// Reads the answers, where they become columns; gives back what they say, one entry an attempt.
+    /// Reads the answers, where they become columns; gives back what they say, one entry an
+    /// attempt.
     fn check(&self, attempts: &mut [Attempt]) -> Vec<Option<Value>> {
-        let Some(answers) = self.answer else { return Vec::new() };
-        attempts.iter_mut().map(|attempt| check_answer(answers, &mut attempt.outcome)).collect()
+        let Some(answers) = self.answer else {
+            return Vec::new();
+        };
+        attempts
+            .iter_mut()
+            .map(|attempt| check_answer(answers, &mut attempt.outcome))
+            .collect()
     }
 }
 
@@ -285,7 +343,12 @@ where
         let outcome = match parse(line) {
             _ if place.too_long().is_some() => missing(too_long(place)),
             Ok((found, outcome)) if found == custom_id => outcome,
-            Ok((found, _)) => return Err(Error::WrongLine { expected: custom_id.to_owned(), found: found.into_owned() }),
+            Ok((found, _)) => {
+                return Err(Error::WrongLine {
+                    expected: custom_id.to_owned(),
+                    found: found.into_owned(),
+                });
+            }
             Err(e) => missing(format!("its result line cannot be read: {e}")),
         };
         if outcome.status == Status::Succeeded {
@@ -312,11 +375,17 @@ fn check_answer(answers: &Answers, outcome: &mut Outcome) -> Option<Value> {
 
 fn too_long(place: Place) -> String {
     let bytes = place.too_long().unwrap_or_default();
-    format!("its result line has {bytes} bytes, and at most {MAX_LINE_BYTES} are read; it is kept in the results as it came")
+    format!(
+        "its result line has {bytes} bytes, and at most {MAX_LINE_BYTES} are read; it is kept in \
+         the results as it came"
+    )
 }
 
 fn missing(error: String) -> Outcome {
-    Outcome { error: Some(error), ..Outcome::new(Status::Missing) }
+    Outcome {
+        error: Some(error),
+        ..Outcome::new(Status::Missing)
+    }
 }
 
 #[cfg(test)]

@@ -60,7 +60,9 @@ impl Totals {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let mut total = Usage::default();
-        self.usages.iter().for_each(|(_, usage)| add(&mut total, usage));
+        self.usages
+            .iter()
+            .for_each(|(_, usage)| add(&mut total, usage));
         total
     }
 
@@ -78,22 +80,28 @@ impl Totals {
     // A run has a few kinds at most, so a list does, and a row that fits one allocates nothing.
     fn add_usage(&mut self, model: Option<&str>, usage: &Usage) {
         let fits = |key: &UsageKey| {
-            key.model.as_deref() == model && key.service_tier == usage.service_tier && key.inference_geo == usage.inference_geo
+            key.model.as_deref() == model
+                && key.service_tier == usage.service_tier
+                && key.inference_geo == usage.inference_geo
         };
-        let place = self.usages.iter().position(|(key, _)| fits(key)).unwrap_or_else(|| {
-            let key = UsageKey {
-                model: model.map(str::to_owned),
-                service_tier: usage.service_tier.clone(),
-                inference_geo: usage.inference_geo.clone(),
-            };
-            let first = Usage {
-                service_tier: usage.service_tier.clone(),
-                inference_geo: usage.inference_geo.clone(),
-                ..Usage::default()
-            };
-            self.usages.push((key, first));
-            self.usages.len() - 1
-        });
+        let place = self
+            .usages
+            .iter()
+            .position(|(key, _)| fits(key))
+            .unwrap_or_else(|| {
+                let key = UsageKey {
+                    model: model.map(str::to_owned),
+                    service_tier: usage.service_tier.clone(),
+                    inference_geo: usage.inference_geo.clone(),
+                };
+                let first = Usage {
+                    service_tier: usage.service_tier.clone(),
+                    inference_geo: usage.inference_geo.clone(),
+                    ..Usage::default()
+                };
+                self.usages.push((key, first));
+                self.usages.len() - 1
+            });
         add(&mut self.usages[place].1, usage);
     }
 }
@@ -117,8 +125,14 @@ fn add(total: &mut Usage, usage: &Usage) {
     } = usage;
     for (total, more) in [
         (&mut total.input_tokens, input_tokens),
-        (&mut total.cache_creation_5m_input_tokens, cache_creation_5m_input_tokens),
-        (&mut total.cache_creation_1h_input_tokens, cache_creation_1h_input_tokens),
+        (
+            &mut total.cache_creation_5m_input_tokens,
+            cache_creation_5m_input_tokens,
+        ),
+        (
+            &mut total.cache_creation_1h_input_tokens,
+            cache_creation_1h_input_tokens,
+        ),
         (&mut total.cache_read_input_tokens, cache_read_input_tokens),
         (&mut total.output_tokens, output_tokens),
         (&mut total.thinking_tokens, thinking_tokens),

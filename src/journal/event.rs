@@ -6,7 +6,8 @@
 //! {"v":1,"seq":2,"at":"2026-11-23T03:15:09.1Z","event":"accepted","batch":1,"id":"msgbatch_…","created_at":"…"}
 //! ```
 //!
-//! A reader of this version ignores fields it does not know, and refuses events and versions it does not know.
+//! A reader of this version ignores fields it does not know, and refuses events and versions it
+//! does not know.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,8 +47,9 @@ pub enum Event {
         bytes: u64,
         /// blake3 of the body, in hex.
         body_hash: String,
-        /// When the newest batch of the workspace was made, in the provider's time, as its list told right before; the batch that this
-        /// call makes is not older. The epoch where the list was empty; left out where it was not asked for, or did not answer.
+        /// When the newest batch of the workspace was made, in the provider's time, as its list
+        /// told right before; the batch that this call makes is not older. The epoch where the list
+        /// was empty; left out where it was not asked for, or did not answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         newest_listed: Option<Timestamp>,
     },
@@ -61,7 +63,8 @@ pub enum Event {
         kind: String,
         /// The provider's words.
         message: String,
-        /// Until when the provider asks to wait, in this machine's time; left out where it does not ask.
+        /// Until when the provider asks to wait, in this machine's time; left out where it does not
+        /// ask.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
     },
@@ -102,7 +105,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         by_person: bool,
     },
-    /// The provider takes no body of this size: the batch's requests go in new, smaller batches instead.
+    /// The provider takes no body of this size: the batch's requests go in new, smaller batches
+    /// instead.
     Split {
         /// The batch that is not sent.
         batch: u32,
@@ -128,8 +132,8 @@ pub enum Event {
         /// Its counters.
         counts: Counts,
     },
-    /// The batch, or its results, was not found after the time for which results are kept. Several of these, well apart, are needed
-    /// before its results are given up.
+    /// The batch, or its results, was not found after the time for which results are kept. Several
+    /// of these, well apart, are needed before its results are given up.
     NotFound {
         /// The batch.
         batch: u32,
@@ -244,7 +248,12 @@ impl Entry {
     #[must_use]
     pub fn new(seq: u64, at: Timestamp, event: Event) -> Entry {
         let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
-        Entry { v: FORMAT, seq, at, event }
+        Entry {
+            v: FORMAT,
+            seq,
+            at,
+            event,
+        }
     }
 
     /// The line in the file this is: the first one is the header.

@@ -1,7 +1,7 @@
 //! The runs in a folder of runs.
 //!
-//! A run that cannot be read is listed with its problem and counts as unfinished: batches of it may be under way, and passing it
-//! over could mean to pay for them again.
+//! A run that cannot be read is listed with its problem and counts as unfinished: batches of it may
+//! be under way, and passing it over could mean to pay for them again.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -19,12 +19,14 @@ pub struct RunSummary {
     pub path: PathBuf,
     /// When it was planned; where the plan cannot be read, when its folder was changed last.
     pub created_at: Timestamp,
-    /// Whether its batches go to the simulator in the process itself; `None` if its plan cannot be read, which may hide either.
+    /// Whether its batches go to the simulator in the process itself; `None` if its plan cannot be
+    /// read, which may hide either.
     pub in_process: Option<bool>,
     /// Where it stands; `None` if that cannot be read.
     pub stage: Option<Stage>,
-    /// Whether nothing is left to do: its output is in its place, and its manifest says so. The manifest is written last, so a process
-    /// that ended in between told nobody, and the same command is not to begin a second run.
+    /// Whether nothing is left to do: its output is in its place, and its manifest says so. The
+    /// manifest is written last, so a process that ended in between told nobody, and the same
+    /// command is not to begin a second run.
     pub finished: bool,
     /// Why it cannot be read.
     pub problem: Option<Error>,
@@ -38,8 +40,8 @@ pub fn runs_of(state: &Path, job_name: &str) -> Result<Vec<RunSummary>, Error> {
     Ok(newest_first(runs_in(&state.join(job_name))?))
 }
 
-/// The runs of all jobs, newest first. A job's folder that cannot be read is listed like a run with its problem, so that it hides no
-/// other.
+/// The runs of all jobs, newest first. A job's folder that cannot be read is listed like a run with
+/// its problem, so that it hides no other.
 ///
 /// # Errors
 /// When the folder of all jobs cannot be read.
@@ -48,19 +50,27 @@ pub fn all_runs(state: &Path) -> Result<Vec<RunSummary>, Error> {
     for job in folders_in(state)? {
         match runs_in(&job) {
             Ok(found) => runs.extend(found),
-            Err(problem) => runs.push(RunSummary { problem: Some(problem), ..unread(job) }),
+            Err(problem) => runs.push(RunSummary {
+                problem: Some(problem),
+                ..unread(job)
+            }),
         }
     }
     Ok(newest_first(runs))
 }
 
-/// The newest unfinished run of a job, of the kind asked for: a run on the simulator in the process is never taken for one that goes over a
-/// connection, nor the other way round.
+/// The newest unfinished run of a job, of the kind asked for: a run on the simulator in the process
+/// is never taken for one that goes over a connection, nor the other way round.
 ///
 /// # Errors
 /// When the folder cannot be read, or a run in the way cannot: it may have batches under way.
-pub fn latest_unfinished(state: &Path, job_name: &str, in_process: bool) -> Result<Option<RunSummary>, Error> {
-    let is_meant = |run: &RunSummary| !run.finished && run.in_process.is_none_or(|own| own == in_process);
+pub fn latest_unfinished(
+    state: &Path,
+    job_name: &str,
+    in_process: bool,
+) -> Result<Option<RunSummary>, Error> {
+    let is_meant =
+        |run: &RunSummary| !run.finished && run.in_process.is_none_or(|own| own == in_process);
     let Some(mut run) = runs_of(state, job_name)?.into_iter().find(is_meant) else {
         return Ok(None);
     };
@@ -70,7 +80,8 @@ pub fn latest_unfinished(state: &Path, job_name: &str, in_process: bool) -> Resu
     }
 }
 
-/// The plan of the run in a folder of runs that wrote an output last. Runs that cannot be read are passed over: what they wrote is unknown.
+/// The plan of the run in a folder of runs that wrote an output last. Runs that cannot be read are
+/// passed over: what they wrote is unknown.
 #[must_use]
 pub fn writer_of(runs: &Path, output: &Path) -> Option<Plan> {
     let wrote = |folder: PathBuf| {
@@ -79,8 +90,14 @@ pub fn writer_of(runs: &Path, output: &Path) -> Option<Plan> {
         let (export, _) = state.export()?;
         (export.path.as_deref() == Some(output)).then_some((export.at, plan))
     };
-    let folders = folders_in(runs).unwrap_or_default().into_iter().filter(|folder| is_run(folder));
-    folders.filter_map(wrote).max_by_key(|(at, _)| *at).map(|(_, plan)| plan)
+    let folders = folders_in(runs)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|folder| is_run(folder));
+    folders
+        .filter_map(wrote)
+        .max_by_key(|(at, _)| *at)
+        .map(|(_, plan)| plan)
 }
 
 /// Where a run stands; `None` if that cannot be read.
@@ -90,13 +107,21 @@ pub fn stage_of(folder: &Path) -> Option<Stage> {
 }
 
 fn newest_first(mut runs: Vec<RunSummary>) -> Vec<RunSummary> {
-    runs.sort_by(|a, b| Reverse(a.created_at).cmp(&Reverse(b.created_at)).then_with(|| b.path.cmp(&a.path)));
+    runs.sort_by(|a, b| {
+        Reverse(a.created_at)
+            .cmp(&Reverse(b.created_at))
+            .then_with(|| b.path.cmp(&a.path))
+    });
     runs
 }
 
 fn runs_in(job: &Path) -> Result<Vec<RunSummary>, Error> {
     let folders = folders_in(job)?;
-    Ok(folders.into_iter().filter(|folder| is_run(folder)).map(summary).collect())
+    Ok(folders
+        .into_iter()
+        .filter(|folder| is_run(folder))
+        .map(summary)
+        .collect())
 }
 
 fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -104,8 +129,14 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(cannot("read", folder))?,
     };
-    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
-    Ok(paths.map_err(cannot("read", folder))?.into_iter().filter(|path| path.is_dir()).collect())
+    let paths: io::Result<Vec<PathBuf>> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect();
+    Ok(paths
+        .map_err(cannot("read", folder))?
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .collect())
 }
 
 /// A run of which nothing is known yet.
@@ -127,7 +158,10 @@ fn summary(path: PathBuf) -> RunSummary {
         (summary.created_at, summary.in_process) = (plan.created_at, Some(plan.is_in_process()));
     }
     match plan.and_then(|(run, plan)| state_of(&run, &plan)) {
-        Ok((state, is_told)) => (summary.stage, summary.finished) = (Some(state.stage()), state.is_finished() && is_told),
+        Ok((state, is_told)) => {
+            (summary.stage, summary.finished) =
+                (Some(state.stage()), state.is_finished() && is_told)
+        }
         Err(problem) => summary.problem = Some(problem),
     }
     summary
@@ -137,7 +171,12 @@ fn summary(path: PathBuf) -> RunSummary {
 fn state_of(run: &RunDir, plan: &Plan) -> Result<(State, bool), Error> {
     let state = Journal::read(&run.journal(), plan)?.state;
     let stage = state.stage();
-    let told = || Manifest::read(run).ok().flatten().is_some_and(|manifest| manifest.state == stage.as_str());
+    let told = || {
+        Manifest::read(run)
+            .ok()
+            .flatten()
+            .is_some_and(|manifest| manifest.state == stage.as_str())
+    };
     let is_told = stage != Stage::Exported || told();
     Ok((state, is_told))
 }

@@ -6,9 +6,9 @@
 //!               gate               gate
 //! ```
 //!
-//! The plan says which batches are followed by a gate; what became of a gate is in the journal, as [`Verdict`]s. A batch whose rows
-//! lie behind a gate that is not open is not sent; batches that take the place of the leading one (halves of it, rows of it that are
-//! sent again) lie before it.
+//! The plan says which batches are followed by a gate; what became of a gate is in the journal, as
+//! [`Verdict`]s. A batch whose rows lie behind a gate that is not open is not sent; batches that
+//! take the place of the leading one (halves of it, rows of it that are sent again) lie before it.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,8 @@ pub struct Gate {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "gate", rename_all = "snake_case")]
 pub enum GateKind {
-    /// One request writes the shared prefix into the cache, for the others to read. The rest waits for a time that the job sets.
+    /// One request writes the shared prefix into the cache, for the others to read. The rest waits
+    /// for a time that the job sets.
     Prime,
     /// Some rows show whether the job does what it is meant to.
     Canary {
@@ -49,7 +50,10 @@ impl GateKind {
     #[must_use]
     pub fn stopped(&self) -> &'static str {
         match self {
-            GateKind::Prime => "the request that went first came back with an error that every other would have too",
+            GateKind::Prime => {
+                "the request that went first came back with an error that every other would have \
+                 too"
+            }
             GateKind::Canary { .. } => "too many rows of the canary went wrong",
         }
     }
@@ -66,7 +70,8 @@ pub struct CanaryLimits {
     pub max_refused: f64,
     /// The answer does not fit the schema.
     pub max_invalid: f64,
-    /// The row succeeded with an answer that says nothing. Runs planned before there was such a limit have none.
+    /// The row succeeded with an answer that says nothing. Runs planned before there was such a
+    /// limit have none.
     #[serde(default = "no_limit")]
     pub max_empty: f64,
 }
@@ -95,7 +100,10 @@ impl Verdict {
     /// Whether what lies behind may be sent.
     #[must_use]
     pub fn is_open(self) -> bool {
-        matches!(self, Verdict::Passed | Verdict::TimedOut | Verdict::Overruled)
+        matches!(
+            self,
+            Verdict::Passed | Verdict::TimedOut | Verdict::Overruled
+        )
     }
 
     /// The word in messages and manifests.

@@ -1,7 +1,8 @@
 //! One process at a time on a run.
 //!
-//! The lock is the operating system's, on the file `lock`: it ends with the process, whatever ended it. The text in the file only
-//! names the owner; text without a lock means nothing, and is written over.
+//! The lock is the operating system's, on the file `lock`: it ends with the process, whatever ended
+//! it. The text in the file only names the owner; text without a lock means nothing, and is written
+//! over.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -25,18 +26,37 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// This process on this machine. Reads the environment, so it belongs at the top of the program.
+    /// This process on this machine. Reads the environment, so it belongs at the top of the
+    /// program.
     #[must_use]
     pub fn this_process(started: Timestamp) -> Owner {
-        let told = || std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")).ok();
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
-        Owner { host: host.or_else(told).unwrap_or_else(|| "this machine".to_owned()), pid: std::process::id(), started }
+        let told = || {
+            std::env::var("HOSTNAME")
+                .or_else(|_| std::env::var("COMPUTERNAME"))
+                .ok()
+        };
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .map(|name| name.trim().to_owned());
+        Owner {
+            host: host
+                .or_else(told)
+                .unwrap_or_else(|| "this machine".to_owned()),
+            pid: std::process::id(),
+            started,
+        }
     }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} on {} since {}", self.pid, self.host, self.started.strftime("%Y-%m-%d %H:%M:%S UTC"))
+        write!(
+            f,
+            "process {} on {} since {}",
+            self.pid,
+            self.host,
+            self.started.strftime("%Y-%m-%d %H:%M:%S UTC")
+        )
     }
 }
 
@@ -58,8 +78,9 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Takes the lock of all runs of a job, for the time in which a run is looked for or a new one planned: two processes that began
-    /// at the same moment would both find none, and both send everything.
+    /// Takes the lock of all runs of a job, for the time in which a run is looked for or a new one
+    /// planned: two processes that began at the same moment would both find none, and both send
+    /// everything.
     ///
     /// # Errors
     /// As [`Lock::take`], and when the job's folder cannot be made.
@@ -74,7 +95,10 @@ impl Lock {
         let file = open(&path).map_err(cannot("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: run.path().to_path_buf(), owner: owner_in(file) }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked {
+                path: run.path().to_path_buf(),
+                owner: owner_in(file),
+            }),
             Err(TryLockError::Error(source)) => Err(cannot("lock", &path)(source)),
         }
     }

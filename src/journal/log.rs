@@ -1,7 +1,8 @@
 //! The log on disk: read as a whole, written a line at a time.
 //!
-//! Each line is on disk before the caller goes on, so at most one line is ever under way. A file that ends in half a line is what a
-//! crash leaves: whatever that line was to tell had not been acted upon, or is looked up again. Anything else is damage.
+//! Each line is on disk before the caller goes on, so at most one line is ever under way. A file
+//! that ends in half a line is what a crash leaves: whatever that line was to tell had not been
+//! acted upon, or is looked up again. Anything else is damage.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -80,8 +81,12 @@ impl Journal {
 
     fn write(path: &Path, plan: &Plan, entries: &[Entry]) -> Result<(), Error> {
         let odd = |e| cannot("write", path)(io::Error::other(e));
-        let mut text =
-            serde_json::to_vec(&Header { journal: FORMAT, run: plan.run.clone(), nonce: plan.nonce.clone() }).map_err(odd)?;
+        let mut text = serde_json::to_vec(&Header {
+            journal: FORMAT,
+            run: plan.run.clone(),
+            nonce: plan.nonce.clone(),
+        })
+        .map_err(odd)?;
         text.push(b'\n');
         for entry in entries {
             serde_json::to_writer(&mut text, entry).map_err(odd)?;
@@ -90,27 +95,44 @@ impl Journal {
         durable::write_file(path, &text).map_err(cannot("write", path))
     }
 
-    /// Begins a journal anew, with these events; the old one, if there is one, is kept under another name, which is given back. The new
-    /// one is there as a whole or not at all: with half of the events, the other half would count as never having happened.
+    /// Begins a journal anew, with these events; the old one, if there is one, is kept under
+    /// another name, which is given back. The new one is there as a whole or not at all: with half
+    /// of the events, the other half would count as never having happened.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Impossible`].
-    pub fn renew(run: &RunDir, plan: &Plan, now: Timestamp, events: Vec<(Timestamp, Event)>) -> Result<Option<PathBuf>, Error> {
+    pub fn renew(
+        run: &RunDir,
+        plan: &Plan,
+        now: Timestamp,
+        events: Vec<(Timestamp, Event)>,
+    ) -> Result<Option<PathBuf>, Error> {
         let path = run.journal();
-        let aside = run.path().join(format!("journal.until-{}.jsonl", now.strftime("%Y%m%d-%H%M%S")));
+        let aside = run.path().join(format!(
+            "journal.until-{}.jsonl",
+            now.strftime("%Y%m%d-%H%M%S")
+        ));
         let kept = match fs::rename(&path, &aside) {
             Ok(()) => Some(aside),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(cannot("set aside", &path)(error)),
         };
-        let entries: Vec<Entry> = (1..).zip(events).map(|(seq, (at, event))| Entry::new(seq, at, event)).collect();
-        State::from_events(&plan.pieces, &plan.gates, &entries)
-            .map_err(|source| Error::Impossible { path: path.clone(), source })?;
+        let entries: Vec<Entry> = (1..)
+            .zip(events)
+            .map(|(seq, (at, event))| Entry::new(seq, at, event))
+            .collect();
+        State::from_events(&plan.pieces, &plan.gates, &entries).map_err(|source| {
+            Error::Impossible {
+                path: path.clone(),
+                source,
+            }
+        })?;
         Journal::write(&path, plan, &entries)?;
         Ok(kept)
     }
 
-    /// Reads a journal without touching it, even while another process writes it: half a line at its end is passed over.
+    /// Reads a journal without touching it, even while another process writes it: half a line at
+    /// its end is passed over.
     ///
     /// # Errors
     /// When it cannot be read, belongs to another run, or tells what cannot have happened.
@@ -126,7 +148,12 @@ impl Journal {
         let reading = Reading::of(path, plan)?;
         reading.mend(path).map_err(cannot("mend", path))?;
         let appender = Appender::open(path).map_err(cannot("write", path))?;
-        let journal = Journal { path: path.to_path_buf(), appender, state: reading.history.state, is_broken: false };
+        let journal = Journal {
+            path: path.to_path_buf(),
+            appender,
+            state: reading.history.state,
+            is_broken: false,
+        };
         Ok((journal, reading.torn.into_iter().collect()))
     }
 
@@ -134,7 +161,12 @@ impl Journal {
     #[cfg(test)]
     pub(super) fn onto(path: &Path, plan: &Plan) -> Journal {
         let appender = Appender::open(path).expect("the file opens");
-        Journal { path: path.to_path_buf(), appender, state: State::new(&plan.pieces, &plan.gates), is_broken: false }
+        Journal {
+            path: path.to_path_buf(),
+            appender,
+            state: State::new(&plan.pieces, &plan.gates),
+            is_broken: false,
+        }
     }
 
     /// What the events so far come to.
@@ -146,15 +178,25 @@ impl Journal {
     /// Records an event; it is on disk when this returns.
     ///
     /// # Errors
-    /// [`Error::Impossible`] when it cannot follow the events before it: nothing is written then. [`Error::Io`] when it may or may
-    /// not have reached the disk: the journal takes nothing more then, and is to be opened again.
+    /// [`Error::Impossible`] when it cannot follow the events before it: nothing is written then.
+    /// [`Error::Io`] when it may or may not have reached the disk: the journal takes nothing more
+    /// then, and is to be opened again.
     pub fn append(&mut self, at: Timestamp, event: Event) -> Result<(), Error> {
         if self.is_broken {
-            return Err(Error::Broken { path: self.path.clone() });
+            return Err(Error::Broken {
+                path: self.path.clone(),
+            });
         }
         let entry = Entry::new(self.state.events() + 1, at, event);
-        self.state.apply(&entry).map_err(|source| Error::Impossible { path: self.path.clone(), source })?;
-        let written = serde_json::to_string(&entry).map_err(io::Error::other).and_then(|line| self.appender.append_line(&line));
+        self.state
+            .apply(&entry)
+            .map_err(|source| Error::Impossible {
+                path: self.path.clone(),
+                source,
+            })?;
+        let written = serde_json::to_string(&entry)
+            .map_err(io::Error::other)
+            .and_then(|line| self.appender.append_line(&line));
         self.is_broken = written.is_err();
         written.map_err(cannot("write", &self.path))
     }
@@ -172,33 +214,57 @@ struct Reading {
 impl Reading {
     fn of(path: &Path, plan: &Plan) -> Result<Reading, Error> {
         let bytes = fs::read(path).map_err(cannot("read", path))?;
-        let at_line = |line| move |source| Error::Line { path: path.to_path_buf(), line, source };
-        let whole = memchr::memrchr(b'\n', &bytes).ok_or(LineFault::NoHeader).map_err(at_line(1))?;
+        let at_line = |line| {
+            move |source| Error::Line {
+                path: path.to_path_buf(),
+                line,
+                source,
+            }
+        };
+        let whole = memchr::memrchr(b'\n', &bytes)
+            .ok_or(LineFault::NoHeader)
+            .map_err(at_line(1))?;
         let mut lines = (1..).zip(bytes[..whole].split(|byte| *byte == b'\n'));
         let (_, header) = lines.next().unwrap_or_default();
         check_header(header, plan).map_err(at_line(1))?;
 
-        let mut history = History { state: State::new(&plan.pieces, &plan.gates), entries: Vec::new() };
+        let mut history = History {
+            state: State::new(&plan.pieces, &plan.gates),
+            entries: Vec::new(),
+        };
         for (number, line) in lines {
             let entry = Entry::parse(line).map_err(at_line(number))?;
             history.take(path, entry)?;
         }
-        let mut reading = Reading { history, length: whole as u64 + 1, lacks_line_feed: false, torn: None };
+        let mut reading = Reading {
+            history,
+            length: whole as u64 + 1,
+            lacks_line_feed: false,
+            torn: None,
+        };
         reading.take_tail(path, &bytes[whole + 1..])?;
         Ok(reading)
     }
 
-    /// Takes what follows the last line feed: nothing, a line that only lacks its line feed, or half a line.
+    /// Takes what follows the last line feed: nothing, a line that only lacks its line feed, or
+    /// half a line.
     fn take_tail(&mut self, path: &Path, tail: &[u8]) -> Result<(), Error> {
         if tail.is_empty() {
             return Ok(());
         }
         let line = self.history.state.events() + 2;
         if serde_json::from_slice::<serde::de::IgnoredAny>(tail).is_err() {
-            self.torn = Some(Note::TornLine { line, bytes: tail.len() as u64 });
+            self.torn = Some(Note::TornLine {
+                line,
+                bytes: tail.len() as u64,
+            });
             return Ok(());
         }
-        let entry = Entry::parse(tail).map_err(|source| Error::Line { path: path.to_path_buf(), line, source })?;
+        let entry = Entry::parse(tail).map_err(|source| Error::Line {
+            path: path.to_path_buf(),
+            line,
+            source,
+        })?;
         self.history.take(path, entry)?;
         self.length += tail.len() as u64;
         self.lacks_line_feed = true;
@@ -224,7 +290,12 @@ impl Reading {
 
 impl History {
     fn take(&mut self, path: &Path, entry: Entry) -> Result<(), Error> {
-        self.state.apply(&entry).map_err(|source| Error::Impossible { path: path.to_path_buf(), source })?;
+        self.state
+            .apply(&entry)
+            .map_err(|source| Error::Impossible {
+                path: path.to_path_buf(),
+                source,
+            })?;
         self.entries.push(entry);
         Ok(())
     }

@@ -15,7 +15,8 @@ use crate::durable;
 use crate::estimate::compare::Comparison;
 use crate::outcome::{Status, Usage};
 
-/// What an orchestrator needs to know of a run. Nothing reads it back to decide anything: the journal does that.
+/// What an orchestrator needs to know of a run. Nothing reads it back to decide anything: the
+/// journal does that.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the run directory.
@@ -121,9 +122,22 @@ impl Measured {
     /// What a run's requests show; `None` where nothing was written or read.
     #[must_use]
     pub fn new(cache: &CacheUse) -> Option<Measured> {
-        let CacheUse { requests, reading, read_tokens, written_tokens, saved } = *cache;
+        let CacheUse {
+            requests,
+            reading,
+            read_tokens,
+            written_tokens,
+            saved,
+        } = *cache;
         let read_share_thousandths = cache.read_share()?;
-        Some(Measured { requests, reading, read_tokens, written_tokens, read_share_thousandths, saved_usd: saved })
+        Some(Measured {
+            requests,
+            reading,
+            read_tokens,
+            written_tokens,
+            read_share_thousandths,
+            saved_usd: saved,
+        })
     }
 }
 
@@ -147,7 +161,12 @@ impl GateSummary {
             None => ("waiting", String::new()),
         };
         let gate = &gate.gate;
-        GateSummary { batch: gate.batch, gate: gate.kind.as_str().to_owned(), verdict: verdict.to_owned(), reason }
+        GateSummary {
+            batch: gate.batch,
+            gate: gate.kind.as_str().to_owned(),
+            verdict: verdict.to_owned(),
+            reason,
+        }
     }
 }
 
@@ -158,9 +177,17 @@ impl BillSummary {
         BillSummary {
             priced_at,
             by_kind: bill.total(),
-            by_model: bill.by_model().into_iter().map(|(model, cost)| (model.to_owned(), cost.total())).collect(),
+            by_model: bill
+                .by_model()
+                .into_iter()
+                .map(|(model, cost)| (model.to_owned(), cost.total()))
+                .collect(),
             by_status: bill.by_status.clone(),
-            by_batch: bill.by_batch.iter().map(|(batch, share)| (batch.to_string(), share.total())).collect(),
+            by_batch: bill
+                .by_batch
+                .iter()
+                .map(|(batch, share)| (batch.to_string(), share.total()))
+                .collect(),
             by_tag: bill.by_tag.clone(),
             unknown: bill.unknown(),
         }
@@ -174,7 +201,8 @@ impl Manifest {
     /// When it cannot be written; the old one is then still there.
     pub fn write(&self, run: &RunDir) -> Result<(), Error> {
         let path = run.manifest();
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| cannot("write", &path)(io::Error::other(e)))?;
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|e| cannot("write", &path)(io::Error::other(e)))?;
         text.push(b'\n');
         durable::write_file(&path, &text).map_err(cannot("write", &path))
     }
@@ -188,7 +216,9 @@ impl Manifest {
         match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(cannot("read", &path)(error)),
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|source| Error::Damaged { path, source }),
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|source| Error::Damaged { path, source }),
         }
     }
 }

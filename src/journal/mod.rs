@@ -11,13 +11,14 @@
 //!    lock                         who works on the run                                  lock.rs
 //! ```
 //!
-//! A run is planned in `<run id>.planning` and gets its name when the plan is whole, so a folder that has the name of a run holds
-//! all it takes to send it. The journal is the only memory of what happened: [`State`] is made from its lines and nothing else, and
-//! a sequence that cannot have happened is an error that names the line. Damage is never taken for "nothing happened", because
+//! A run is planned in `<run id>.planning` and gets its name when the plan is whole, so a folder
+//! that has the name of a run holds all it takes to send it. The journal is the only memory of what
+//! happened: [`State`] is made from its lines and nothing else, and a sequence that cannot have
+//! happened is an error that names the line. Damage is never taken for "nothing happened", because
 //! what was sent would be paid again.
 //!
-//! To record something new: a variant in `event.rs`, and what it does to a batch in `state.rs`. Formats carry a version
-//! ([`FORMAT`]); a reader refuses newer ones.
+//! To record something new: a variant in `event.rs`, and what it does to a batch in `state.rs`.
+//! Formats carry a version ([`FORMAT`]); a reader refuses newer ones.
 
 mod event;
 mod find;
@@ -43,7 +44,8 @@ pub use plan_file::{HashedFile, HeadFile, Plan, PlanCounts, SourceFile};
 pub use run_dir::{COLUMNS_NAME, Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
 pub use state::{Batch, BatchState, Export, GateState, Impossible, Remote, Stage, State, Step};
 
-/// Version of the files in a run directory. Older versions are read as long as that is possible, newer ones are refused.
+/// Version of the files in a run directory. Older versions are read as long as that is possible,
+/// newer ones are refused.
 pub const FORMAT: u32 = 1;
 
 /// Why a run cannot be used.
@@ -142,22 +144,33 @@ impl Error {
     #[must_use]
     pub fn way_out(&self) -> Option<&'static str> {
         Some(match self {
-            Error::Line { source: LineFault::Version { .. }, .. } | Error::Newer { .. } => {
+            Error::Line {
+                source: LineFault::Version { .. },
+                ..
+            }
+            | Error::Newer { .. } => {
                 "use the version of rowmill that wrote the run, or a newer one"
             }
-            Error::Line { source: LineFault::OtherRun { .. }, .. } => {
-                "put the run's own journal back: the one here belongs to another run"
-            }
+            Error::Line {
+                source: LineFault::OtherRun { .. },
+                ..
+            } => "put the run's own journal back: the one here belongs to another run",
             Error::Line { .. } | Error::Impossible { .. } => {
-                "nothing was sent or changed now; put the file back from a copy, or take out by hand what does not belong, \
-                 after comparing it with the batches the provider lists"
+                "nothing was sent or changed now; put the file back from a copy, or take out by \
+                 hand what does not belong, after comparing it with the batches the provider lists"
             }
             Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
-                "nothing was sent or changed now; put the file back from a copy, or move the run's folder away to plan again \
-                 (what it has sent is then paid again)"
+                "nothing was sent or changed now; put the file back from a copy, or move the run's \
+                 folder away to plan again (what it has sent is then paid again)"
             }
-            Error::Broken { .. } => "make room or mend the disk, then run the same command again: what was sent is looked up",
-            Error::Io { .. } | Error::NoRun { .. } | Error::Exists { .. } | Error::Locked { .. } => return None,
+            Error::Broken { .. } => {
+                "make room or mend the disk, then run the same command again: what was sent is \
+                 looked up"
+            }
+            Error::Io { .. }
+            | Error::NoRun { .. }
+            | Error::Exists { .. }
+            | Error::Locked { .. } => return None,
         })
     }
 }
@@ -194,12 +207,18 @@ impl fmt::Display for Note {
         match self {
             Note::TornLine { line, bytes } => write!(
                 f,
-                "line {line} of the journal was torn by a crash ({bytes} bytes) and is left out; what it would have told is looked up"
+                "line {line} of the journal was torn by a crash ({bytes} bytes) and is left out; \
+                 what it would have told is looked up"
             ),
-            Note::Moved { from } => write!(f, "the run was planned in `{}` and moved here", from.display()),
+            Note::Moved { from } => write!(
+                f,
+                "the run was planned in `{}` and moved here",
+                from.display()
+            ),
             Note::Copied { from } => write!(
                 f,
-                "this run is a copy of `{}`, which is still there; going on with both would send and pay everything twice",
+                "this run is a copy of `{}`, which is still there; going on with both would send \
+                 and pay everything twice",
                 from.display()
             ),
         }
@@ -208,7 +227,11 @@ impl fmt::Display for Note {
 
 fn cannot(doing: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_path_buf();
-    move |source| Error::Io { doing, path, source }
+    move |source| Error::Io {
+        doing,
+        path,
+        source,
+    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ pub struct Plan {
     pub run: String,
     /// The run's mark in every custom_id.
     pub nonce: Nonce,
-    /// Whether the provider is the simulator, in this process or beside it: then nothing in the run is a real answer.
+    /// Whether the provider is the simulator, in this process or beside it: then nothing in the run
+    /// is a real answer.
     pub simulated: bool,
     /// The job's name.
     pub job_name: String,
@@ -67,7 +68,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The output that the job names. A trial is written beside it.
     pub output: PathBuf,
-    /// Whether it was typed beside the job which of its rows to take: then it is a trial, whatever comes of it.
+    /// Whether it was typed beside the job which of its rows to take: then it is a trial, whatever
+    /// comes of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub narrowed: bool,
     /// What it was expected to cost, and the date of the prices.
@@ -135,13 +137,21 @@ impl HeadFile {
     /// The head of the planned batches (`None`), or one that an added batch has for itself.
     #[must_use]
     pub fn describe(batch: Option<u32>, bytes: &[u8]) -> HeadFile {
-        let file = batch.map_or_else(|| "head.bin".to_owned(), |batch| format!("head.{batch:05}.bin"));
-        HeadFile { file, bytes: bytes.len() as u64, hash: blake3::hash(bytes).to_hex().to_string() }
+        let file = batch.map_or_else(
+            || "head.bin".to_owned(),
+            |batch| format!("head.{batch:05}.bin"),
+        );
+        HeadFile {
+            file,
+            bytes: bytes.len() as u64,
+            hash: blake3::hash(bytes).to_hex().to_string(),
+        }
     }
 }
 
 impl Plan {
-    /// The origin of a run whose batches go to the simulator in the process itself, and so to no URL.
+    /// The origin of a run whose batches go to the simulator in the process itself, and so to no
+    /// URL.
     pub const IN_PROCESS: &str = "the built-in simulator";
 
     /// Whether the batches go to the simulator in the process itself.
@@ -158,10 +168,16 @@ impl Plan {
 
     pub(super) fn read(path: &Path) -> Result<Plan, Error> {
         let bytes = fs::read(path).map_err(cannot("read", path))?;
-        let damaged = |source| Error::Damaged { path: path.to_path_buf(), source };
+        let damaged = |source| Error::Damaged {
+            path: path.to_path_buf(),
+            source,
+        };
         let Version { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
         if format > FORMAT {
-            return Err(Error::Newer { path: path.to_path_buf(), found: format });
+            return Err(Error::Newer {
+                path: path.to_path_buf(),
+                found: format,
+            });
         }
         let plan: Plan = serde_json::from_slice(&bytes).map_err(damaged)?;
         plan.check(path)?;
@@ -170,25 +186,37 @@ impl Plan {
 
     pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
         self.check(path)?;
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| cannot("write", path)(io::Error::other(e)))?;
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|e| cannot("write", path)(io::Error::other(e)))?;
         text.push(b'\n');
         durable::write_file(path, &text).map_err(cannot("write", path))
     }
 
     /// Whether the batches make up the run.
     fn check(&self, path: &Path) -> Result<(), Error> {
-        let contradiction = |what| Err(Error::Contradiction { path: path.to_path_buf(), what });
-        if let Some((number, piece)) = (1..).zip(&self.pieces).find(|(number, piece)| piece.piece != *number) {
+        let contradiction = |what| {
+            Err(Error::Contradiction {
+                path: path.to_path_buf(),
+                what,
+            })
+        };
+        if let Some((number, piece)) = (1..)
+            .zip(&self.pieces)
+            .find(|(number, piece)| piece.piece != *number)
+        {
             return contradiction(format!("batch {} stands in place {number}", piece.piece));
         }
         let mut leading = self.gates.iter().map(|gate| gate.batch);
         if !self.gates.is_sorted_by(|a, b| a.batch < b.batch)
             || leading.any(|batch| batch == 0 || batch as usize > self.pieces.len())
         {
-            return contradiction("a gate stands behind a batch that does not lead the run".to_owned());
+            return contradiction(
+                "a gate stands behind a batch that does not lead the run".to_owned(),
+            );
         }
-        let sums =
-            self.pieces.iter().fold((0, 0), |(rows, requests), piece| (rows + piece.rows, requests + u64::from(piece.requests)));
+        let sums = self.pieces.iter().fold((0, 0), |(rows, requests), piece| {
+            (rows + piece.rows, requests + u64::from(piece.requests))
+        });
         if sums != (self.counts.rows, self.counts.requests) {
             let PlanCounts { rows, requests, .. } = self.counts;
             return contradiction(format!(

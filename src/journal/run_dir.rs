@@ -18,22 +18,35 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Opens a run for reading: checks that it is one, and reads its plan. Working on it takes a [`Lock`] too.
+    /// Opens a run for reading: checks that it is one, and reads its plan. Working on it takes a
+    /// [`Lock`] too.
     ///
     /// # Errors
-    /// When there is no run, its plan is missing, damaged or of a newer version, or its journal is missing.
+    /// When there is no run, its plan is missing, damaged or of a newer version, or its journal is
+    /// missing.
     pub fn open(path: &Path) -> Result<(RunDir, Plan, Vec<Note>), Error> {
-        let run = RunDir { path: path.to_path_buf() };
+        let run = RunDir {
+            path: path.to_path_buf(),
+        };
         if !path.is_dir() {
-            return Err(Error::NoRun { path: path.to_path_buf() });
+            return Err(Error::NoRun {
+                path: path.to_path_buf(),
+            });
         }
-        let lacks = |what| Err(Error::NotARun { path: path.to_path_buf(), what });
+        let lacks = |what| {
+            Err(Error::NotARun {
+                path: path.to_path_buf(),
+                what,
+            })
+        };
         if is_planning(path) {
             return lacks("its plan was never finished");
         }
         match (run.plan().is_file(), run.journal().is_file()) {
             (true, true) => {}
-            (true, false) => return lacks("its `journal.jsonl`, which tells what was sent, is missing"),
+            (true, false) => {
+                return lacks("its `journal.jsonl`, which tells what was sent, is missing");
+            }
             (false, true) => return lacks("its `plan.json` is missing"),
             (false, false) => return lacks("it has neither `plan.json` nor `journal.jsonl`"),
         }
@@ -44,7 +57,9 @@ impl RunDir {
 
     /// Any folder, for its lock.
     pub(super) fn at(path: &Path) -> RunDir {
-        RunDir { path: path.to_path_buf() }
+        RunDir {
+            path: path.to_path_buf(),
+        }
     }
 
     /// Opens a run whose journal is lost or cannot be read: only the plan is looked at.
@@ -52,9 +67,13 @@ impl RunDir {
     /// # Errors
     /// [`Error::NoRun`], or that the plan is missing or damaged: without it nothing can be rebuilt.
     pub fn open_without_journal(path: &Path) -> Result<(RunDir, Plan), Error> {
-        let run = RunDir { path: path.to_path_buf() };
+        let run = RunDir {
+            path: path.to_path_buf(),
+        };
         if !path.is_dir() || is_planning(path) {
-            return Err(Error::NoRun { path: path.to_path_buf() });
+            return Err(Error::NoRun {
+                path: path.to_path_buf(),
+            });
         }
         let plan = Plan::read(&run.plan())?;
         Ok((run, plan))
@@ -111,20 +130,26 @@ impl RunDir {
     /// The raw results of a batch.
     #[must_use]
     pub fn results_file(&self, batch: u32, attempt: u32) -> PathBuf {
-        self.results().join(format!("{batch:05}.{attempt}.jsonl.zst"))
+        self.results()
+            .join(format!("{batch:05}.{attempt}.jsonl.zst"))
     }
 
     /// Result lines of a batch that are not all of them, from downloads that ended early.
     #[must_use]
     pub fn lines_so_far_file(&self, batch: u32, attempt: u32) -> PathBuf {
-        self.results().join(format!("{batch:05}.{attempt}.so-far.jsonl.zst"))
+        self.results()
+            .join(format!("{batch:05}.{attempt}.so-far.jsonl.zst"))
     }
 
     /// A file of the run as events name it: relative, with `/`.
     #[must_use]
     pub fn relative(&self, path: &Path) -> String {
         let inner = path.strip_prefix(&self.path).unwrap_or(path);
-        inner.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+        inner
+            .components()
+            .map(|part| part.as_os_str().to_string_lossy())
+            .collect::<Vec<_>>()
+            .join("/")
     }
 
     /// What requests have in common.
@@ -135,12 +160,16 @@ impl RunDir {
         let path = self.path.join(&head.file);
         let bytes = fs::read(&path).map_err(cannot("read", &path))?;
         if blake3::hash(&bytes).to_hex().as_str() != head.hash {
-            return Err(Error::Contradiction { path, what: "it was altered after it was planned".to_owned() });
+            return Err(Error::Contradiction {
+                path,
+                what: "it was altered after it was planned".to_owned(),
+            });
         }
         Ok(bytes.into())
     }
 
-    /// Keeps what requests have in common: of all planned batches (`None`), or of one that is added.
+    /// Keeps what requests have in common: of all planned batches (`None`), or of one that is
+    /// added.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -158,21 +187,29 @@ pub fn spool_name(piece: u32) -> String {
     format!("{piece:05}.parquet")
 }
 
-/// The file in the folder of spool files that keeps the columns of the output where a run has no rows, and so no piece.
+/// The file in the folder of spool files that keeps the columns of the output where a run has no
+/// rows, and so no piece.
 pub const COLUMNS_NAME: &str = "columns.parquet";
 
 /// Whether the folder is that of a run, be it damaged. Plans in the making are none.
 ///
-/// One that has lost both its plan and its journal is known by its other files: what it sent would else be paid again.
+/// One that has lost both its plan and its journal is known by its other files: what it sent would
+/// else be paid again.
 #[must_use]
 pub fn is_run(path: &Path) -> bool {
-    let run = RunDir { path: path.to_path_buf() };
-    let has_rest = || run.spool().is_dir() && (run.manifest().is_file() || run.lock().is_file() || run.results().is_dir());
+    let run = RunDir {
+        path: path.to_path_buf(),
+    };
+    let has_rest = || {
+        run.spool().is_dir()
+            && (run.manifest().is_file() || run.lock().is_file() || run.results().is_dir())
+    };
     !is_planning(path) && (run.plan().is_file() || run.journal().is_file() || has_rest())
 }
 
 fn is_planning(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(PLANNING))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().ends_with(PLANNING))
 }
 
 /// A run in the making, under a name that is not its own yet.
@@ -191,14 +228,24 @@ impl Planning {
     /// # Errors
     /// When something is there already, somebody else is planning it, or the folder cannot be made.
     pub fn begin(path: &Path, owner: &Owner) -> Result<Planning, Error> {
-        let run = RunDir { path: path.to_path_buf() };
+        let run = RunDir {
+            path: path.to_path_buf(),
+        };
         if !is_free(path)? {
-            return Err(Error::Exists { path: path.to_path_buf() });
+            return Err(Error::Exists {
+                path: path.to_path_buf(),
+            });
         }
-        let Some(name) = path.file_name() else { return Err(Error::Exists { path: path.to_path_buf() }) };
+        let Some(name) = path.file_name() else {
+            return Err(Error::Exists {
+                path: path.to_path_buf(),
+            });
+        };
         let mut name = name.to_owned();
         name.push(PLANNING);
-        let making = RunDir { path: path.with_file_name(name) };
+        let making = RunDir {
+            path: path.with_file_name(name),
+        };
         if making.path.is_dir() {
             remove_if_abandoned(&making)?;
         }
@@ -208,7 +255,11 @@ impl Planning {
         for folder in [making.spool(), making.results()] {
             durable::create_private_dir(&folder).map_err(cannot("create", &folder))?;
         }
-        Ok(Planning { making, run, lock: Some(lock) })
+        Ok(Planning {
+            making,
+            run,
+            lock: Some(lock),
+        })
     }
 
     /// Where the files are while the plan is made. The spool goes to [`RunDir::spool`] of it.
@@ -217,13 +268,16 @@ impl Planning {
         &self.making
     }
 
-    /// Writes the head, an empty journal and the plan, and gives the run its name. The lock stays taken.
+    /// Writes the head, an empty journal and the plan, and gives the run its name. The lock stays
+    /// taken.
     ///
     /// # Errors
     /// When the plan does not hold together, or something cannot be written. There is no run then.
     pub fn finish(mut self, mut plan: Plan, head: &[u8]) -> Result<(RunDir, Plan, Lock), Error> {
         let parent = parent_of(&self.run.path);
-        plan.home = fs::canonicalize(parent).map_err(cannot("find", parent))?.join(self.run.path.file_name().unwrap_or_default());
+        plan.home = fs::canonicalize(parent)
+            .map_err(cannot("find", parent))?
+            .join(self.run.path.file_name().unwrap_or_default());
         plan.head = self.making.write_head(None, head)?;
         Journal::create(&self.making.journal(), &plan)?;
         plan.write(&self.making.plan())?;
@@ -234,7 +288,11 @@ impl Planning {
         fs::rename(&self.making.path, &self.run.path).map_err(cannot("create", &self.run.path))?;
         let lock = self.lock.take();
         durable::sync_dir(parent).map_err(cannot("write", parent))?;
-        Ok((self.run.clone(), plan, lock.expect("the lock is held until here")))
+        Ok((
+            self.run.clone(),
+            plan,
+            lock.expect("the lock is held until here"),
+        ))
     }
 }
 
@@ -247,7 +305,8 @@ impl Drop for Planning {
     }
 }
 
-/// Removes plans in the making that nobody works on any more from a folder of runs, as a crash leaves them.
+/// Removes plans in the making that nobody works on any more from a folder of runs, as a crash
+/// leaves them.
 ///
 /// # Errors
 /// When one cannot be removed.
@@ -258,7 +317,9 @@ pub fn remove_abandoned_plans(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         entries => entries.map_err(cannot("read", folder))?,
     };
     for entry in entries {
-        let making = RunDir { path: entry.map_err(cannot("read", folder))?.path() };
+        let making = RunDir {
+            path: entry.map_err(cannot("read", folder))?.path(),
+        };
         if !is_planning(&making.path) {
             continue;
         }
@@ -283,7 +344,8 @@ fn remove_if_abandoned(making: &RunDir) -> Result<(), Error> {
     remove_lock_last(making).map_err(cannot("remove", &making.path))
 }
 
-/// Removes a plan in the making. Its lock goes last: ended in between, what is left can still be told from what somebody works on.
+/// Removes a plan in the making. Its lock goes last: ended in between, what is left can still be
+/// told from what somebody works on.
 fn remove_lock_last(making: &RunDir) -> io::Result<()> {
     for entry in fs::read_dir(&making.path)? {
         let path = entry?.path();
@@ -321,6 +383,11 @@ fn moved(path: &Path, plan: &Plan) -> Option<Note> {
         return None;
     }
     let from = plan.home.clone();
-    let is_original = Plan::read(&from.join("plan.json")).is_ok_and(|original| original.nonce == plan.nonce);
-    Some(if is_original { Note::Copied { from } } else { Note::Moved { from } })
+    let is_original =
+        Plan::read(&from.join("plan.json")).is_ok_and(|original| original.nonce == plan.nonce);
+    Some(if is_original {
+        Note::Copied { from }
+    } else {
+        Note::Moved { from }
+    })
 }

@@ -19,8 +19,9 @@
 //!
 //! After `abandoned` nothing is sent; what was sent is still watched, collected and exported.
 //!
-//! A batch that is `Intended` when the journal is opened is as good as in doubt: the process ended between intent and answer, and
-//! may or may not have sent it. A batch without requests is `Empty` and goes nowhere. Pure: no clock, no file.
+//! A batch that is `Intended` when the journal is opened is as good as in doubt: the process ended
+//! between intent and answer, and may or may not have sent it. A batch without requests is `Empty`
+//! and goes nowhere. Pure: no clock, no file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -233,7 +234,8 @@ pub struct Batch {
     pub intents: u32,
     /// How many of them certainly had no effect.
     pub refusals: u32,
-    /// No batch that one of these calls made can be older than this, in the provider's time; `None` where that is not known.
+    /// No batch that one of these calls made can be older than this, in the provider's time; `None`
+    /// where that is not known.
     pub not_before: Option<Timestamp>,
     /// What the provider knows it as.
     pub remote: Option<Remote>,
@@ -245,8 +247,22 @@ pub struct Batch {
 
 impl Batch {
     fn new(piece: PieceSummary, attempt: u32, head: Option<HeadFile>) -> Batch {
-        let state = if piece.requests == 0 { BatchState::Empty } else { BatchState::Planned };
-        Batch { piece, attempt, head, intents: 0, refusals: 0, not_before: None, remote: None, not_found: Vec::new(), state }
+        let state = if piece.requests == 0 {
+            BatchState::Empty
+        } else {
+            BatchState::Planned
+        };
+        Batch {
+            piece,
+            attempt,
+            head,
+            intents: 0,
+            refusals: 0,
+            not_before: None,
+            remote: None,
+            not_found: Vec::new(),
+            state,
+        }
     }
 
     /// Its number, counted from 1.
@@ -255,8 +271,8 @@ impl Batch {
         self.piece.piece
     }
 
-    /// Whether its saved results end before the last line: fewer lines than its counters tell of, so the provider has more. Earlier
-    /// versions saved such results as if they were all.
+    /// Whether its saved results end before the last line: fewer lines than its counters tell of,
+    /// so the provider has more. Earlier versions saved such results as if they were all.
     #[must_use]
     pub fn falls_short(&self) -> bool {
         match &self.state {
@@ -303,7 +319,9 @@ impl GateState {
 
     /// Whether a batch is the leading one, or a part of it.
     fn is_led_by(&self, batch: &Batch) -> bool {
-        let is_part = || batch.piece.requests > 0 && (self.rows.0..=self.rows.1).contains(&batch.piece.first_row);
+        let is_part = || {
+            batch.piece.requests > 0 && (self.rows.0..=self.rows.1).contains(&batch.piece.first_row)
+        };
         batch.number() == self.gate.batch || (batch.attempt == 1 && is_part())
     }
 }
@@ -352,10 +370,21 @@ impl State {
     #[must_use]
     pub fn new(pieces: &[PieceSummary], gates: &[Gate]) -> State {
         let piece = |gate: &Gate| pieces.get((gate.batch as usize).wrapping_sub(1));
-        let rows = |gate: &Gate| piece(gate).map_or((u64::MAX, u64::MAX), |piece| (piece.first_row, piece.last_row));
-        let gate = |gate: &Gate| GateState { gate: gate.clone(), rows: rows(gate), verdict: None };
+        let rows = |gate: &Gate| {
+            piece(gate).map_or((u64::MAX, u64::MAX), |piece| {
+                (piece.first_row, piece.last_row)
+            })
+        };
+        let gate = |gate: &Gate| GateState {
+            gate: gate.clone(),
+            rows: rows(gate),
+            verdict: None,
+        };
         State {
-            batches: pieces.iter().map(|piece| Batch::new(piece.clone(), 1, None)).collect(),
+            batches: pieces
+                .iter()
+                .map(|piece| Batch::new(piece.clone(), 1, None))
+                .collect(),
             gates: gates.iter().map(gate).collect(),
             ids: HashMap::new(),
             events: 0,
@@ -370,7 +399,11 @@ impl State {
     ///
     /// # Errors
     /// The first event that cannot follow those before it.
-    pub fn from_events(pieces: &[PieceSummary], gates: &[Gate], entries: &[Entry]) -> Result<State, Impossible> {
+    pub fn from_events(
+        pieces: &[PieceSummary],
+        gates: &[Gate],
+        entries: &[Entry],
+    ) -> Result<State, Impossible> {
         let mut state = State::new(pieces, gates);
         entries.iter().try_for_each(|entry| state.apply(entry))?;
         Ok(state)
@@ -381,7 +414,11 @@ impl State {
     /// # Errors
     /// When it cannot follow those before it; the state is then as it was.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Impossible> {
-        let impossible = |reason| Impossible { line: entry.line(), batch: entry.event.batch(), reason };
+        let impossible = |reason| Impossible {
+            line: entry.line(),
+            batch: entry.event.batch(),
+            reason,
+        };
         self.check_order(entry).map_err(impossible)?;
         self.take(entry.at, &entry.event).map_err(impossible)?;
         self.events = entry.seq;
@@ -393,8 +430,10 @@ impl State {
         if entry.seq != expected {
             return Err(format!("event {} follows event {}", entry.seq, self.events));
         }
-        let sends =
-            matches!(entry.event, Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. });
+        let sends = matches!(
+            entry.event,
+            Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. }
+        );
         match self.abandoned {
             Some(_) if sends => Err("the run was given up before".to_owned()),
             _ => Ok(()),
@@ -404,16 +443,38 @@ impl State {
     fn take(&mut self, at: Timestamp, event: &Event) -> Result<(), String> {
         use BatchState as S;
         match event {
-            Event::Added { batch, attempt, piece, head } => {
+            Event::Added {
+                batch,
+                attempt,
+                piece,
+                head,
+            } => {
                 self.is_canceled = false;
                 self.add(*batch, *attempt, piece, head.as_ref())
             }
-            Event::Intent { batch, requests, bytes, body_hash, newest_listed } => {
-                // Batches are made one after the other, so those that are known are older than the one to come.
-                let newest_known = self.batches.iter().filter_map(|batch| Some(batch.remote.as_ref()?.created_at)).max();
+            Event::Intent {
+                batch,
+                requests,
+                bytes,
+                body_hash,
+                newest_listed,
+            } => {
+                // Batches are made one after the other, so those that are known are older than the
+                // one to come.
+                let newest_known = self
+                    .batches
+                    .iter()
+                    .filter_map(|batch| Some(batch.remote.as_ref()?.created_at))
+                    .max();
                 self.check_gates(*batch)?;
-                let batch = self.standing(*batch, "sent", |state| matches!(state, S::Planned | S::Refused { .. }))?;
-                let planned = (batch.piece.requests, batch.piece.body_bytes, &batch.piece.body_hash);
+                let batch = self.standing(*batch, "sent", |state| {
+                    matches!(state, S::Planned | S::Refused { .. })
+                })?;
+                let planned = (
+                    batch.piece.requests,
+                    batch.piece.body_bytes,
+                    &batch.piece.body_hash,
+                );
                 if planned != (*requests, *bytes, body_hash) {
                     return Err("its body is not the planned one".to_owned());
                 }
@@ -426,87 +487,197 @@ impl State {
                 batch.state = S::Intended { at };
                 Ok(())
             }
-            Event::Refused { batch, status, kind, message, retry_at } => {
-                let batch = self.standing(*batch, "refused", |state| matches!(state, S::Intended { .. }))?;
+            Event::Refused {
+                batch,
+                status,
+                kind,
+                message,
+                retry_at,
+            } => {
+                let batch = self.standing(*batch, "refused", |state| {
+                    matches!(state, S::Intended { .. })
+                })?;
                 batch.refusals += 1;
                 let (kind, message) = (kind.clone(), message.clone());
-                batch.state = S::Refused { at, status: *status, kind, message, retry_at: *retry_at };
+                batch.state = S::Refused {
+                    at,
+                    status: *status,
+                    kind,
+                    message,
+                    retry_at: *retry_at,
+                };
                 Ok(())
             }
-            Event::Accepted { batch, id, created_at } => {
-                let sent_at = sent_at(self.standing(*batch, "accepted", |state| matches!(state, S::Intended { .. }))?, at);
-                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: false, known_since: at, sent_at })
+            Event::Accepted {
+                batch,
+                id,
+                created_at,
+            } => {
+                let sent_at = sent_at(
+                    self.standing(*batch, "accepted", |state| {
+                        matches!(state, S::Intended { .. })
+                    })?,
+                    at,
+                );
+                self.claim(
+                    *batch,
+                    Remote {
+                        id: id.clone(),
+                        created_at: *created_at,
+                        adopted: false,
+                        known_since: at,
+                        sent_at,
+                    },
+                )
             }
             Event::Doubt { batch, reason } => {
-                let batch = self.standing(*batch, "in doubt", |state| matches!(state, S::Intended { .. }))?;
+                let batch = self.standing(*batch, "in doubt", |state| {
+                    matches!(state, S::Intended { .. })
+                })?;
                 if let S::Intended { at: intended_at } = batch.state {
-                    batch.state = S::InDoubt { intended_at, since: at, reason: reason.clone() };
+                    batch.state = S::InDoubt {
+                        intended_at,
+                        since: at,
+                        reason: reason.clone(),
+                    };
                 }
                 Ok(())
             }
-            Event::Adopted { batch, id, created_at, proof: _ } => {
+            Event::Adopted {
+                batch,
+                id,
+                created_at,
+                proof: _,
+            } => {
                 let sent_at = sent_at(self.standing(*batch, "adopted", is_open)?, at);
-                self.claim(*batch, Remote { id: id.clone(), created_at: *created_at, adopted: true, known_since: at, sent_at })
+                self.claim(
+                    *batch,
+                    Remote {
+                        id: id.clone(),
+                        created_at: *created_at,
+                        adopted: true,
+                        known_since: at,
+                        sent_at,
+                    },
+                )
             }
-            Event::Absent { batch, checked_until: _, by_person: _ } => {
+            Event::Absent {
+                batch,
+                checked_until: _,
+                by_person: _,
+            } => {
                 self.standing(*batch, "absent", is_open)?.state = S::Planned;
                 Ok(())
             }
             Event::Split { batch, into } => self.split(*batch, into),
             Event::Withdrawn { batch } => {
-                let batch = self.standing(*batch, "withdrawn", |state| matches!(state, S::Planned | S::Refused { .. }))?;
+                let batch = self.standing(*batch, "withdrawn", |state| {
+                    matches!(state, S::Planned | S::Refused { .. })
+                })?;
                 batch.state = S::Withdrawn;
                 (self.is_export_current, self.is_canceled) = (false, true);
                 Ok(())
             }
             Event::CancelAsked { batch } => {
-                let batch = self.standing(*batch, "canceled", |state| matches!(state, S::Accepted { .. }))?;
+                let batch = self.standing(*batch, "canceled", |state| {
+                    matches!(state, S::Accepted { .. })
+                })?;
                 if let S::Accepted { cancel_asked, .. } = &mut batch.state {
                     cancel_asked.get_or_insert(at);
                 }
                 self.is_canceled = true;
                 Ok(())
             }
-            Event::Seen { batch, status, counts } => {
-                let batch = self.standing(*batch, "seen", |state| matches!(state, S::Accepted { .. }))?;
+            Event::Seen {
+                batch,
+                status,
+                counts,
+            } => {
+                let batch =
+                    self.standing(*batch, "seen", |state| matches!(state, S::Accepted { .. }))?;
                 if let S::Accepted { seen, .. } = &mut batch.state {
                     *seen = Some((at, status.clone(), *counts));
                 }
                 Ok(())
             }
-            Event::Ended { batch, counts, ended_at } => {
+            Event::Ended {
+                batch,
+                counts,
+                ended_at,
+            } => {
                 // What was given up may be found again.
-                let batch = self.standing(*batch, "ended", |state| matches!(state, S::Accepted { .. } | S::Lost { .. }))?;
-                batch.state = S::Ended { counts: *counts, ended_at: *ended_at };
+                let batch = self.standing(*batch, "ended", |state| {
+                    matches!(state, S::Accepted { .. } | S::Lost { .. })
+                })?;
+                batch.state = S::Ended {
+                    counts: *counts,
+                    ended_at: *ended_at,
+                };
                 batch.not_found.clear();
                 Ok(())
             }
             Event::NotFound { batch } => {
-                let batch = self.standing(*batch, "not found", |state| matches!(state, S::Accepted { .. } | S::Ended { .. }))?;
+                let batch = self.standing(*batch, "not found", |state| {
+                    matches!(state, S::Accepted { .. } | S::Ended { .. })
+                })?;
                 batch.not_found.push(at);
                 Ok(())
             }
-            Event::Collected { batch, file, file_hash, counts: lines } => {
-                let batch = self.standing(*batch, "collected", |state| matches!(state, S::Ended { .. } | S::Collected { .. }))?;
+            Event::Collected {
+                batch,
+                file,
+                file_hash,
+                counts: lines,
+            } => {
+                let batch = self.standing(*batch, "collected", |state| {
+                    matches!(state, S::Ended { .. } | S::Collected { .. })
+                })?;
                 if let S::Ended { counts, .. } | S::Collected { counts, .. } = batch.state {
-                    batch.state = S::Collected { counts, file: file.clone(), file_hash: file_hash.clone(), lines: *lines };
+                    batch.state = S::Collected {
+                        counts,
+                        file: file.clone(),
+                        file_hash: file_hash.clone(),
+                        lines: *lines,
+                    };
                 }
                 self.is_export_current = false;
                 Ok(())
             }
             Event::Lost { batch, reason } => {
-                let batch = self.standing(*batch, "lost", |state| matches!(state, S::Accepted { .. } | S::Ended { .. }))?;
-                batch.state = S::Lost { reason: reason.clone() };
+                let batch = self.standing(*batch, "lost", |state| {
+                    matches!(state, S::Accepted { .. } | S::Ended { .. })
+                })?;
+                batch.state = S::Lost {
+                    reason: reason.clone(),
+                };
                 self.is_export_current = false;
                 Ok(())
             }
-            Event::Judged { batch, verdict, reason } => self.judge(at, *batch, *verdict, reason),
-            Event::Exported { path, rows, by_status } => {
-                self.exported(Export { at, path: Some(path.clone()), rows: *rows, by_status: by_status.clone() });
+            Event::Judged {
+                batch,
+                verdict,
+                reason,
+            } => self.judge(at, *batch, *verdict, reason),
+            Event::Exported {
+                path,
+                rows,
+                by_status,
+            } => {
+                self.exported(Export {
+                    at,
+                    path: Some(path.clone()),
+                    rows: *rows,
+                    by_status: by_status.clone(),
+                });
                 Ok(())
             }
             Event::HeldBack { rows, by_status } => {
-                self.exported(Export { at, path: None, rows: *rows, by_status: by_status.clone() });
+                self.exported(Export {
+                    at,
+                    path: None,
+                    rows: *rows,
+                    by_status: by_status.clone(),
+                });
                 Ok(())
             }
             Event::Abandoned { reason } => {
@@ -516,7 +687,13 @@ impl State {
         }
     }
 
-    fn add(&mut self, batch: u32, attempt: u32, piece: &PieceSummary, head: Option<&HeadFile>) -> Result<(), String> {
+    fn add(
+        &mut self,
+        batch: u32,
+        attempt: u32,
+        piece: &PieceSummary,
+        head: Option<&HeadFile>,
+    ) -> Result<(), String> {
         let next = self.batches.len() + 1;
         if batch as usize != next || piece.piece != batch {
             return Err(format!("the next new batch is {next}"));
@@ -524,7 +701,8 @@ impl State {
         if attempt < 2 {
             return Err("an added batch is at least the second try for its rows".to_owned());
         }
-        self.batches.push(Batch::new(piece.clone(), attempt, head.cloned()));
+        self.batches
+            .push(Batch::new(piece.clone(), attempt, head.cloned()));
         self.is_export_current = false;
         Ok(())
     }
@@ -532,30 +710,62 @@ impl State {
     /// The requests of a refused batch go in new ones.
     fn split(&mut self, number: u32, into: &[PieceSummary]) -> Result<(), String> {
         let next = self.batches.len() + 1;
-        if into.len() < 2 || (next..).zip(into).any(|(next, piece)| piece.piece as usize != next) {
-            return Err(format!("it is split in {}, and the next new batch is {next}", into.len()));
+        if into.len() < 2
+            || (next..)
+                .zip(into)
+                .any(|(next, piece)| piece.piece as usize != next)
+        {
+            return Err(format!(
+                "it is split in {}, and the next new batch is {next}",
+                into.len()
+            ));
         }
-        let batch = self.standing(number, "split", |state| matches!(state, BatchState::Refused { .. }))?;
+        let batch = self.standing(number, "split", |state| {
+            matches!(state, BatchState::Refused { .. })
+        })?;
         let requests: u64 = into.iter().map(|piece| u64::from(piece.requests)).sum();
         if requests != u64::from(batch.piece.requests) {
-            return Err(format!("its {} requests became {requests}", batch.piece.requests));
+            return Err(format!(
+                "its {} requests became {requests}",
+                batch.piece.requests
+            ));
         }
-        batch.state = BatchState::Split { into: into.iter().map(|piece| piece.piece).collect() };
+        batch.state = BatchState::Split {
+            into: into.iter().map(|piece| piece.piece).collect(),
+        };
         let (attempt, head) = (batch.attempt, batch.head.clone());
-        self.batches.extend(into.iter().map(|piece| Batch::new(piece.clone(), attempt, head.clone())));
+        self.batches.extend(
+            into.iter()
+                .map(|piece| Batch::new(piece.clone(), attempt, head.clone())),
+        );
         self.is_export_current = false;
         Ok(())
     }
 
     /// The batch, if it stands where it can become what the event says.
-    fn standing(&mut self, number: u32, becomes: &str, can: impl Fn(&BatchState) -> bool) -> Result<&mut Batch, String> {
+    fn standing(
+        &mut self,
+        number: u32,
+        becomes: &str,
+        can: impl Fn(&BatchState) -> bool,
+    ) -> Result<&mut Batch, String> {
         let batches = self.batches.len();
-        let batch = (number as usize).checked_sub(1).and_then(|index| self.batches.get_mut(index));
+        let batch = (number as usize)
+            .checked_sub(1)
+            .and_then(|index| self.batches.get_mut(index));
         let batch = batch.ok_or_else(|| format!("the run has {batches} batches"))?;
-        if can(&batch.state) { Ok(batch) } else { Err(format!("it cannot be {becomes}, since it is {}", batch.state.as_str())) }
+        if can(&batch.state) {
+            Ok(batch)
+        } else {
+            Err(format!(
+                "it cannot be {becomes}, since it is {}",
+                batch.state.as_str()
+            ))
+        }
     }
 
-    /// The batch is the one the provider knows by an id. No two batches have one id, no batch has two.
+    /// The batch is the one the provider knows by an id. No two batches have one id, no batch has
+    /// two.
     fn claim(&mut self, number: u32, remote: Remote) -> Result<(), String> {
         if let Some(other) = self.ids.get(&remote.id) {
             return Err(format!("the id `{}` is that of batch {other}", remote.id));
@@ -563,23 +773,45 @@ impl State {
         self.ids.insert(remote.id.clone(), number);
         let batch = &mut self.batches[number as usize - 1];
         batch.remote = Some(remote);
-        batch.state = BatchState::Accepted { cancel_asked: None, seen: None };
+        batch.state = BatchState::Accepted {
+            cancel_asked: None,
+            seen: None,
+        };
         Ok(())
     }
 
-    /// Whether a batch may be about to be sent. A gate that was rescued says nothing of the time before.
+    /// Whether a batch may be about to be sent. A gate that was rescued says nothing of the time
+    /// before.
     fn check_gates(&self, number: u32) -> Result<(), String> {
-        let Some(batch) = self.batch(number) else { return Ok(()) };
-        let is_shut =
-            |gate: &&GateState| !gate.is_open() && gate.last_verdict() != Some(Verdict::Rescued) && gate.lies_before(batch);
+        let Some(batch) = self.batch(number) else {
+            return Ok(());
+        };
+        let is_shut = |gate: &&GateState| {
+            !gate.is_open()
+                && gate.last_verdict() != Some(Verdict::Rescued)
+                && gate.lies_before(batch)
+        };
         match self.gates.iter().find(is_shut) {
-            Some(gate) => Err(format!("it cannot be sent before batch {} is judged", gate.gate.batch)),
+            Some(gate) => Err(format!(
+                "it cannot be sent before batch {} is judged",
+                gate.gate.batch
+            )),
             None => Ok(()),
         }
     }
 
-    fn judge(&mut self, at: Timestamp, batch: u32, verdict: Verdict, reason: &str) -> Result<(), String> {
-        let place = self.gates.iter().position(|gate| gate.gate.batch == batch).ok_or("nothing waits for it")?;
+    fn judge(
+        &mut self,
+        at: Timestamp,
+        batch: u32,
+        verdict: Verdict,
+        reason: &str,
+    ) -> Result<(), String> {
+        let place = self
+            .gates
+            .iter()
+            .position(|gate| gate.gate.batch == batch)
+            .ok_or("nothing waits for it")?;
         let gate = &self.gates[place];
         let can = match (gate.last_verdict(), verdict) {
             (None, Verdict::Rescued) => true,
@@ -632,19 +864,27 @@ impl State {
         self.ids.get(id).copied()
     }
 
-    /// What is to be done next for each batch that is not finished; once the run was given up, nothing is sent.
+    /// What is to be done next for each batch that is not finished; once the run was given up,
+    /// nothing is sent.
     pub fn what_is_left(&self) -> impl Iterator<Item = (u32, Step)> {
-        self.batches.iter().filter_map(|batch| Some((batch.number(), self.next(batch)?)))
+        self.batches
+            .iter()
+            .filter_map(|batch| Some((batch.number(), self.next(batch)?)))
     }
 
     /// What is to be done next for a batch.
     fn next(&self, batch: &Batch) -> Option<Step> {
-        batch.state.next().filter(|step| *step != Step::Submit || self.abandoned.is_none())
+        batch
+            .state
+            .next()
+            .filter(|step| *step != Step::Submit || self.abandoned.is_none())
     }
 
     /// The batches for which this is to be done next.
     pub fn left_to(&self, step: Step) -> impl Iterator<Item = &Batch> {
-        self.batches.iter().filter(move |batch| self.next(batch) == Some(step))
+        self.batches
+            .iter()
+            .filter(move |batch| self.next(batch) == Some(step))
     }
 
     /// The gates, in order.
@@ -656,38 +896,52 @@ impl State {
     /// Whether everything of a gate's leading batch is back that can come back.
     #[must_use]
     pub fn is_back(&self, gate: &GateState) -> bool {
-        self.batches.iter().filter(|batch| gate.is_led_by(batch)).all(|batch| batch.state.next().is_none())
+        self.batches
+            .iter()
+            .filter(|batch| gate.is_led_by(batch))
+            .all(|batch| batch.state.next().is_none())
     }
 
-    /// Since when the provider has had a gate's leading batch, or a part of it, in this machine's time.
+    /// Since when the provider has had a gate's leading batch, or a part of it, in this machine's
+    /// time.
     #[must_use]
     pub fn known_since(&self, gate: &GateState) -> Option<Timestamp> {
         let parts = self.batches.iter().filter(|batch| gate.is_led_by(batch));
-        parts.filter_map(|batch| Some(batch.remote.as_ref()?.known_since)).min()
+        parts
+            .filter_map(|batch| Some(batch.remote.as_ref()?.known_since))
+            .min()
     }
 
     /// The gate that a batch waits at.
     #[must_use]
     pub fn gate_before(&self, batch: &Batch) -> Option<&GateState> {
-        self.gates.iter().find(|gate| !gate.is_open() && gate.lies_before(batch))
+        self.gates
+            .iter()
+            .find(|gate| !gate.is_open() && gate.lies_before(batch))
     }
 
     /// The first gate that is not open and has batches behind it that are to be sent.
     #[must_use]
     pub fn next_gate(&self) -> Option<&GateState> {
-        let waiting = self.left_to(Step::Submit).filter_map(|batch| self.gate_before(batch));
+        let waiting = self
+            .left_to(Step::Submit)
+            .filter_map(|batch| self.gate_before(batch));
         waiting.min_by_key(|gate| gate.gate.batch)
     }
 
     /// The batches that may be sent next: planned, and behind no gate that is not open.
     pub fn to_send(&self) -> impl Iterator<Item = &Batch> {
-        self.left_to(Step::Submit).filter(|batch| self.gate_before(batch).is_none())
+        self.left_to(Step::Submit)
+            .filter(|batch| self.gate_before(batch).is_none())
     }
 
     /// Requests the provider is working on, or may be.
     #[must_use]
     pub fn requests_in_flight(&self) -> u64 {
-        let in_flight = self.batches.iter().filter(|batch| matches!(batch.state.next(), Some(Step::Settle | Step::Watch)));
+        let in_flight = self
+            .batches
+            .iter()
+            .filter(|batch| matches!(batch.state.next(), Some(Step::Settle | Step::Watch)));
         in_flight.map(|batch| u64::from(batch.piece.requests)).sum()
     }
 
@@ -709,9 +963,11 @@ impl State {
         self.next_gate().is_some_and(GateState::is_stopped) && self.to_send().next().is_none()
     }
 
-    /// Whether nothing is left to do: the output is in its place and tells everything, or the run was given up.
+    /// Whether nothing is left to do: the output is in its place and tells everything, or the run
+    /// was given up.
     ///
-    /// A run whose output was held back is *not* finished: planned anew, its rows would be paid again.
+    /// A run whose output was held back is *not* finished: planned anew, its rows would be paid
+    /// again.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self.stage(), Stage::Exported | Stage::Abandoned)
@@ -750,7 +1006,11 @@ impl State {
         } else if self.is_stopped() && !left(Step::Watch) && !left(Step::Collect) {
             Stage::Stopped
         } else if left(Step::Submit) {
-            if self.events == 0 { Stage::Planned } else { Stage::Submitting }
+            if self.events == 0 {
+                Stage::Planned
+            } else {
+                Stage::Submitting
+            }
         } else if left(Step::Watch) {
             Stage::InFlight
         } else if left(Step::Collect) {
@@ -776,7 +1036,10 @@ fn sent_at(batch: &Batch, otherwise: Timestamp) -> Timestamp {
 
 /// Whether it is open what became of the create call.
 fn is_open(state: &BatchState) -> bool {
-    matches!(state, BatchState::Intended { .. } | BatchState::InDoubt { .. })
+    matches!(
+        state,
+        BatchState::Intended { .. } | BatchState::InDoubt { .. }
+    )
 }
 
 #[cfg(test)]

@@ -22,7 +22,11 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn owner() -> Owner {
-    Owner { host: "here".to_owned(), pid: 42, started: at(0) }
+    Owner {
+        host: "here".to_owned(),
+        pid: 42,
+        started: at(0),
+    }
 }
 
 fn piece(number: u32) -> PieceSummary {
@@ -51,15 +55,30 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         job: serde_json::json!({ "job": { "name": "job" } }),
         job_path: "job.toml".into(),
         job_hash: "j".to_owned(),
-        templates: vec![HashedFile { path: "a.j2".into(), hash: "t".to_owned() }],
-        sources: vec![SourceFile { path: "a.csv".to_owned(), bytes: 7, modified: Some(created_at) }],
+        templates: vec![HashedFile {
+            path: "a.j2".into(),
+            hash: "t".to_owned(),
+        }],
+        sources: vec![SourceFile {
+            path: "a.csv".to_owned(),
+            bytes: 7,
+            modified: Some(created_at),
+        }],
         source_schema: "a: Utf8".to_owned(),
         answer: crate::outcome::answer::AnswerPlan::default(),
         origin: "https://api.example".to_owned(),
         head: HeadFile::describe(None, HEAD),
         pieces: vec![piece(1), piece(2)],
-        counts: PlanCounts { rows: 6, requests: 4, unsent: BTreeMap::from([("too_large".to_owned(), 2)]), filtered: 1 },
-        limits: Limits { max_requests: 2, max_bytes: 1_000 },
+        counts: PlanCounts {
+            rows: 6,
+            requests: 4,
+            unsent: BTreeMap::from([("too_large".to_owned(), 2)]),
+            filtered: 1,
+        },
+        limits: Limits {
+            max_requests: 2,
+            max_bytes: 1_000,
+        },
         output: "out.parquet".into(),
         narrowed: false,
         gates: Vec::new(),
@@ -90,19 +109,38 @@ impl Work {
 }
 
 fn intent(batch: u32) -> Event {
-    Event::Intent { batch, requests: 2, bytes: 99, body_hash: "b".to_owned(), newest_listed: None }
+    Event::Intent {
+        batch,
+        requests: 2,
+        bytes: 99,
+        body_hash: "b".to_owned(),
+        newest_listed: None,
+    }
 }
 
 fn accepted(batch: u32) -> Event {
-    Event::Accepted { batch, id: BatchId(format!("id {batch}")), created_at: at(3) }
+    Event::Accepted {
+        batch,
+        id: BatchId(format!("id {batch}")),
+        created_at: at(3),
+    }
 }
 
 /// Everything that can happen to the two batches until the output is there.
 fn whole_story() -> Vec<Event> {
-    let counts = Counts { succeeded: 2, ..Counts::default() };
-    let lines = crate::join::LineCounts { lines: 2, ..Default::default() };
+    let counts = Counts {
+        succeeded: 2,
+        ..Counts::default()
+    };
+    let lines = crate::join::LineCounts {
+        lines: 2,
+        ..Default::default()
+    };
     let statuses = BTreeMap::from([(Status::Succeeded, 4), (Status::Unsent, 2)]);
-    let doubt = || Event::Doubt { batch: 2, reason: "no answer \u{e9}\n".to_owned() };
+    let doubt = || Event::Doubt {
+        batch: 2,
+        reason: "no answer \u{e9}\n".to_owned(),
+    };
     let collected = |batch| Event::Collected {
         batch,
         file: format!("results/{batch:05}.1.jsonl.zst"),
@@ -122,23 +160,61 @@ fn whole_story() -> Vec<Event> {
         accepted(1),
         intent(2),
         doubt(),
-        Event::Absent { batch: 2, checked_until: at(60), by_person: false },
+        Event::Absent {
+            batch: 2,
+            checked_until: at(60),
+            by_person: false,
+        },
         intent(2),
         doubt(),
-        Event::Adopted { batch: 2, id: BatchId("id 2".to_owned()), created_at: at(61), proof: "its first id".to_owned() },
+        Event::Adopted {
+            batch: 2,
+            id: BatchId("id 2".to_owned()),
+            created_at: at(61),
+            proof: "its first id".to_owned(),
+        },
         Event::CancelAsked { batch: 2 },
-        Event::Seen { batch: 1, status: crate::provider::Processing::Other("resting".to_owned()), counts },
-        Event::Ended { batch: 1, counts, ended_at: None },
+        Event::Seen {
+            batch: 1,
+            status: crate::provider::Processing::Other("resting".to_owned()),
+            counts,
+        },
+        Event::Ended {
+            batch: 1,
+            counts,
+            ended_at: None,
+        },
         collected(1),
-        Event::Ended { batch: 2, counts, ended_at: Some(at(90)) },
+        Event::Ended {
+            batch: 2,
+            counts,
+            ended_at: Some(at(90)),
+        },
         collected(2),
-        Event::HeldBack { rows: 6, by_status: statuses.clone() },
-        Event::Added { batch: 3, attempt: 2, piece: piece(3), head: Some(HeadFile::describe(Some(3), b"x")) },
+        Event::HeldBack {
+            rows: 6,
+            by_status: statuses.clone(),
+        },
+        Event::Added {
+            batch: 3,
+            attempt: 2,
+            piece: piece(3),
+            head: Some(HeadFile::describe(Some(3), b"x")),
+        },
         intent(3),
         accepted(3),
-        Event::Lost { batch: 3, reason: "gone".to_owned() },
-        Event::Exported { path: "out.parquet".into(), rows: 6, by_status: statuses },
-        Event::Abandoned { reason: "enough".to_owned() },
+        Event::Lost {
+            batch: 3,
+            reason: "gone".to_owned(),
+        },
+        Event::Exported {
+            path: "out.parquet".into(),
+            rows: 6,
+            by_status: statuses,
+        },
+        Event::Abandoned {
+            reason: "enough".to_owned(),
+        },
     ]
 }
 
@@ -180,7 +256,10 @@ fn makes_a_run_under_its_own_name_only_when_it_is_whole() {
     assert_eq!((&read, notes), (&written, vec![]));
     assert_eq!(&*run.read_head(&read.head).unwrap(), HEAD);
     assert_eq!(fs::read_to_string(run.spool_file(1)).unwrap(), "spooled");
-    assert!(matches!(Planning::begin(&path, &owner()), Err(Error::Exists { .. })));
+    assert!(matches!(
+        Planning::begin(&path, &owner()),
+        Err(Error::Exists { .. })
+    ));
     assert_eq!(fs::read_dir(work.job()).unwrap().count(), 1);
 }
 
@@ -192,7 +271,10 @@ fn leaves_nothing_behind_when_the_plan_does_not_hold_together() {
         let mut plan = plan("a", at(0));
         plan.counts.rows = rows;
         plan.pieces[0].piece = first;
-        assert!(matches!(planning.finish(plan, HEAD), Err(Error::Contradiction { .. })));
+        assert!(matches!(
+            planning.finish(plan, HEAD),
+            Err(Error::Contradiction { .. })
+        ));
         assert_eq!(fs::read_dir(work.job()).unwrap().count(), 0);
     }
 }
@@ -204,7 +286,10 @@ fn clears_away_what_a_crash_left_of_a_plan() {
     fs::create_dir_all(abandoned.join("spool")).unwrap();
     fs::write(abandoned.join("lock"), "").unwrap();
     let planning = Planning::begin(&work.job().join("b"), &owner()).unwrap();
-    assert_eq!(remove_abandoned_plans(&work.job()).unwrap(), std::slice::from_ref(&abandoned));
+    assert_eq!(
+        remove_abandoned_plans(&work.job()).unwrap(),
+        std::slice::from_ref(&abandoned)
+    );
     assert!(!abandoned.exists() && planning.dir().path().exists());
 
     // Left before it was locked, or after all but the folder was removed.
@@ -215,7 +300,10 @@ fn clears_away_what_a_crash_left_of_a_plan() {
     fs::create_dir_all(&abandoned).unwrap();
     work.make("a", at(0));
     assert!(!abandoned.exists());
-    assert_eq!(remove_abandoned_plans(&work.0.path().join("nowhere")).unwrap(), [] as [PathBuf; 0]);
+    assert_eq!(
+        remove_abandoned_plans(&work.0.path().join("nowhere")).unwrap(),
+        [] as [PathBuf; 0]
+    );
 }
 
 #[cfg(unix)]
@@ -226,10 +314,18 @@ fn keeps_everything_private() {
     run.write_head(Some(3), b"x").unwrap();
     manifest(&plan).write(&run).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    for folder in [work.job(), run.path().to_path_buf(), run.spool(), run.results()] {
+    for folder in [
+        work.job(),
+        run.path().to_path_buf(),
+        run.spool(),
+        run.results(),
+    ] {
         assert_eq!(mode(&folder), 0o700, "{}", folder.display());
     }
-    let files = fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let files = fs::read_dir(run.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file());
     let files: Vec<PathBuf> = files.collect();
     assert_eq!(files.len(), 6);
     for file in files {
@@ -244,20 +340,30 @@ fn names_the_owner_to_a_second_process() {
     let locked = Lock::take(&run, &owner()).unwrap_err();
     assert_eq!(
         locked.to_string(),
-        format!("the run `{}` is being worked on by process 42 on here since 2026-11-18 11:06:40 UTC", run.path().display())
+        format!(
+            "the run `{}` is being worked on by process 42 on here since 2026-11-18 11:06:40 UTC",
+            run.path().display()
+        )
     );
     drop(lock);
 
     fs::write(
         run.lock(),
-        "text that a process left when it was killed, and that is longer than the next one's name and time and all",
+        "text that a process left when it was killed, and that is longer than the next one's name \
+         and time and all",
     )
     .unwrap();
     let other = Owner { pid: 43, ..owner() };
     let lock = Lock::take(&run, &other).unwrap();
-    assert_eq!(serde_json::from_slice::<Owner>(&fs::read(run.lock()).unwrap()).unwrap(), other);
+    assert_eq!(
+        serde_json::from_slice::<Owner>(&fs::read(run.lock()).unwrap()).unwrap(),
+        other
+    );
     fs::write(run.lock(), "").unwrap();
-    assert!(matches!(Lock::take(&run, &owner()), Err(Error::Locked { owner: None, .. })));
+    assert!(matches!(
+        Lock::take(&run, &owner()),
+        Err(Error::Locked { owner: None, .. })
+    ));
     drop(lock);
 }
 
@@ -266,7 +372,11 @@ fn locks_out_other_processes_not_only_other_handles() {
     let work = Work::new();
     let (run, _, lock) = work.make("a", at(0));
     let try_elsewhere = || {
-        let status = std::process::Command::new("flock").args(["--nonblock"]).arg(run.lock()).arg("true").status();
+        let status = std::process::Command::new("flock")
+            .args(["--nonblock"])
+            .arg(run.lock())
+            .arg("true")
+            .status();
         status.ok().map(|status| status.success())
     };
     let Some(while_locked) = try_elsewhere() else {
@@ -284,20 +394,37 @@ type Damage<'a> = Box<dyn Fn() + 'a>;
 fn refuses_folders_that_are_no_whole_runs() {
     let work = Work::new();
     let (run, _, _lock) = work.make("a", at(0));
-    let (plan, journal) = (fs::read_to_string(run.plan()).unwrap(), fs::read(run.journal()).unwrap());
+    let (plan, journal) = (
+        fs::read_to_string(run.plan()).unwrap(),
+        fs::read(run.journal()).unwrap(),
+    );
     let open = || RunDir::open(run.path()).unwrap_err();
     let cases: Vec<(&str, Damage<'_>)> = vec![
-        ("is not a run that can be used: its `journal.jsonl`", Box::new(|| fs::remove_file(run.journal()).unwrap())),
-        ("is not a run that can be used: its `plan.json` is missing", Box::new(|| fs::remove_file(run.plan()).unwrap())),
-        ("plan.json` is damaged: EOF while parsing", Box::new(|| fs::write(run.plan(), &plan[..plan.len() / 2]).unwrap())),
-        ("plan.json` is damaged: EOF while parsing", Box::new(|| fs::write(run.plan(), "").unwrap())),
+        (
+            "is not a run that can be used: its `journal.jsonl`",
+            Box::new(|| fs::remove_file(run.journal()).unwrap()),
+        ),
+        (
+            "is not a run that can be used: its `plan.json` is missing",
+            Box::new(|| fs::remove_file(run.plan()).unwrap()),
+        ),
+        (
+            "plan.json` is damaged: EOF while parsing",
+            Box::new(|| fs::write(run.plan(), &plan[..plan.len() / 2]).unwrap()),
+        ),
+        (
+            "plan.json` is damaged: EOF while parsing",
+            Box::new(|| fs::write(run.plan(), "").unwrap()),
+        ),
         (
             "plan.json` has the format version 2, and this program reads versions up to 1",
             Box::new(|| fs::write(run.plan(), r#"{"format":2,"pieces":"other"}"#).unwrap()),
         ),
         (
             "6 rows with 4 requests are planned, the batches hold 7 with 4",
-            Box::new(|| fs::write(run.plan(), plan.replacen(r#""rows": 3"#, r#""rows": 4"#, 1)).unwrap()),
+            Box::new(|| {
+                fs::write(run.plan(), plan.replacen(r#""rows": 3"#, r#""rows": 4"#, 1)).unwrap()
+            }),
         ),
     ];
     for (expected, damage) in cases {
@@ -309,10 +436,21 @@ fn refuses_folders_that_are_no_whole_runs() {
         assert!(chain(&error).contains(expected), "{}", chain(&error));
         assert!(error.way_out().is_some());
     }
-    assert!(matches!(RunDir::open(&work.job().join("b")), Err(Error::NoRun { .. })));
-    assert!(matches!(RunDir::open(&work.job()), Err(Error::NotARun { .. })));
+    assert!(matches!(
+        RunDir::open(&work.job().join("b")),
+        Err(Error::NoRun { .. })
+    ));
+    assert!(matches!(
+        RunDir::open(&work.job()),
+        Err(Error::NotARun { .. })
+    ));
     let planning = Planning::begin(&work.job().join("b"), &owner()).unwrap();
-    assert!(RunDir::open(planning.dir().path()).unwrap_err().to_string().contains("never finished"));
+    assert!(
+        RunDir::open(planning.dir().path())
+            .unwrap_err()
+            .to_string()
+            .contains("never finished")
+    );
 }
 
 #[test]
@@ -325,7 +463,12 @@ fn tells_a_moved_run_from_a_copied_one() {
         fs::copy(&file, elsewhere.join(file.file_name().unwrap())).unwrap();
     }
     let notes = || RunDir::open(&elsewhere).unwrap().2;
-    assert_eq!(notes(), [Note::Copied { from: plan.home.clone() }]);
+    assert_eq!(
+        notes(),
+        [Note::Copied {
+            from: plan.home.clone()
+        }]
+    );
     fs::remove_dir_all(run.path()).unwrap();
     assert_eq!(notes(), [Note::Moved { from: plan.home }]);
 }
@@ -335,20 +478,44 @@ fn refuses_a_head_that_was_altered() {
     let work = Work::new();
     let (run, plan, _lock) = work.make("a", at(0));
     fs::write(run.path().join("head.bin"), "other").unwrap();
-    assert!(run.read_head(&plan.head).unwrap_err().to_string().contains("head.bin"));
+    assert!(
+        run.read_head(&plan.head)
+            .unwrap_err()
+            .to_string()
+            .contains("head.bin")
+    );
 }
 
 #[test]
 fn gives_back_every_event_as_it_was() {
     let (_work, run, plan) = told();
     let history = Journal::read(&run.journal(), &plan).unwrap();
-    let events: Vec<Event> = history.entries.iter().map(|entry| entry.event.clone()).collect();
+    let events: Vec<Event> = history
+        .entries
+        .iter()
+        .map(|entry| entry.event.clone())
+        .collect();
     assert_eq!(events, whole_story());
-    assert!(history.entries.iter().zip(1..).all(|(entry, second)| entry.at == at(second)));
+    assert!(
+        history
+            .entries
+            .iter()
+            .zip(1..)
+            .all(|(entry, second)| entry.at == at(second))
+    );
     assert_eq!(history.state.stage(), Stage::Abandoned);
     let text = fs::read_to_string(run.journal()).unwrap();
-    assert!(text.lines().nth(1).unwrap().starts_with(r#"{"v":1,"seq":1,"at":"2026-11-"#), "{text}");
-    assert!(text.contains(r#""event":"intent","batch":1,"requests":2,"bytes":99,"body_hash":"b"}"#), "{text}");
+    assert!(
+        text.lines()
+            .nth(1)
+            .unwrap()
+            .starts_with(r#"{"v":1,"seq":1,"at":"2026-11-"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#""event":"intent","batch":1,"requests":2,"bytes":99,"body_hash":"b"}"#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -359,18 +526,40 @@ fn takes_every_beginning_of_a_journal() {
     for length in 0..=header {
         fs::write(run.journal(), &whole[..length]).unwrap();
         let error = Journal::open(&run.journal(), &plan).unwrap_err();
-        assert!(matches!(error, Error::Line { line: 1, source: LineFault::NoHeader, .. }), "{}", chain(&error));
+        assert!(
+            matches!(
+                error,
+                Error::Line {
+                    line: 1,
+                    source: LineFault::NoHeader,
+                    ..
+                }
+            ),
+            "{}",
+            chain(&error)
+        );
     }
     // Every length near the end of a line, and some in the middle.
-    let is_near_an_end = |length: usize| whole[length - 1..(length + 2).min(whole.len())].contains(&b'\n');
-    for length in (header + 1..=whole.len()).filter(|length| length % 41 == 0 || is_near_an_end(*length)) {
+    let is_near_an_end =
+        |length: usize| whole[length - 1..(length + 2).min(whole.len())].contains(&b'\n');
+    for length in
+        (header + 1..=whole.len()).filter(|length| length % 41 == 0 || is_near_an_end(*length))
+    {
         fs::write(run.journal(), &whole[..length]).unwrap();
         let read = Journal::read(&run.journal(), &plan).unwrap();
-        assert_eq!(fs::read(run.journal()).unwrap().len(), length, "reading changed the file");
+        assert_eq!(
+            fs::read(run.journal()).unwrap().len(),
+            length,
+            "reading changed the file"
+        );
         let (mut journal, notes) = Journal::open(&run.journal(), &plan).unwrap();
         assert_eq!(journal.state(), &read.state);
 
-        let line_start = whole[..length].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        let line_start = whole[..length]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .unwrap()
+            + 1;
         let (kept, torn) = if length == line_start {
             (length, 0)
         } else if whole[length] == b'\n' {
@@ -397,7 +586,13 @@ fn drops_nul_bytes_only_where_a_line_was_under_way() {
     let header = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     fs::write(run.journal(), [&whole[..header], &[0; 300]].concat()).unwrap();
     let (_, notes) = Journal::open(&run.journal(), &plan).unwrap();
-    assert_eq!(notes, [Note::TornLine { line: 2, bytes: 300 }]);
+    assert_eq!(
+        notes,
+        [Note::TornLine {
+            line: 2,
+            bytes: 300
+        }]
+    );
     assert_eq!(fs::read(run.journal()).unwrap(), &whole[..header]);
 }
 
@@ -413,24 +608,74 @@ fn names_file_line_and_way_out_of_a_damaged_journal() {
     };
     let newer = lines[2].replacen(r#"{"v":1"#, r#"{"v":2"#, 1);
     let cases = [
-        (replaced(1, &lines[0].replacen("1", "2", 1)), "line 1 of the journal", "it has the format version 2"),
-        (replaced(1, lines[1]), "line 1 of the journal", "missing field `journal`"),
-        (replaced(1, &lines[0].replace(&plan.nonce.to_string(), "zzzzzz")), "line 1 of the journal", "it belongs to the run `a`"),
-        (replaced(3, "{\"v\":1,\"seq\":2,"), "line 3 of the journal", "EOF while parsing"),
-        (replaced(3, ""), "line 3 of the journal", "EOF while parsing"),
-        (replaced(3, &"\0".repeat(40)), "line 3 of the journal", "it holds NUL bytes"),
-        (replaced(3, &newer), "line 3 of the journal", "it has the format version 2, and this program reads version 1"),
-        (replaced(3, &lines[2].replace("refused", "rejoiced")), "line 3 of the journal", "unknown variant `rejoiced`"),
-        (replaced(3, lines[3]), "tells what cannot have happened", "line 4 (batch 1): event 3 follows event 1"),
-        (format!("{whole}{}", newer.replace("\"seq\":2", "\"seq\":24")), "line 25 of the journal", "version 2"),
+        (
+            replaced(1, &lines[0].replacen("1", "2", 1)),
+            "line 1 of the journal",
+            "it has the format version 2",
+        ),
+        (
+            replaced(1, lines[1]),
+            "line 1 of the journal",
+            "missing field `journal`",
+        ),
+        (
+            replaced(1, &lines[0].replace(&plan.nonce.to_string(), "zzzzzz")),
+            "line 1 of the journal",
+            "it belongs to the run `a`",
+        ),
+        (
+            replaced(3, "{\"v\":1,\"seq\":2,"),
+            "line 3 of the journal",
+            "EOF while parsing",
+        ),
+        (
+            replaced(3, ""),
+            "line 3 of the journal",
+            "EOF while parsing",
+        ),
+        (
+            replaced(3, &"\0".repeat(40)),
+            "line 3 of the journal",
+            "it holds NUL bytes",
+        ),
+        (
+            replaced(3, &newer),
+            "line 3 of the journal",
+            "it has the format version 2, and this program reads version 1",
+        ),
+        (
+            replaced(3, &lines[2].replace("refused", "rejoiced")),
+            "line 3 of the journal",
+            "unknown variant `rejoiced`",
+        ),
+        (
+            replaced(3, lines[3]),
+            "tells what cannot have happened",
+            "line 4 (batch 1): event 3 follows event 1",
+        ),
+        (
+            format!("{whole}{}", newer.replace("\"seq\":2", "\"seq\":24")),
+            "line 25 of the journal",
+            "version 2",
+        ),
     ];
     for (text, first, second) in cases {
         fs::write(run.journal(), &text).unwrap();
         let error = Journal::open(&run.journal(), &plan).unwrap_err();
         let message = chain(&error);
-        assert!(message.contains(first) && message.contains(second), "{message}");
-        assert!(message.contains("journal.jsonl") && error.way_out().is_some(), "{message}");
-        assert_eq!(fs::read_to_string(run.journal()).unwrap(), text, "the damaged file was changed");
+        assert!(
+            message.contains(first) && message.contains(second),
+            "{message}"
+        );
+        assert!(
+            message.contains("journal.jsonl") && error.way_out().is_some(),
+            "{message}"
+        );
+        assert_eq!(
+            fs::read_to_string(run.journal()).unwrap(),
+            text,
+            "the damaged file was changed"
+        );
     }
 }
 
@@ -440,7 +685,10 @@ fn refuses_an_impossible_event_before_it_is_written() {
     let (run, plan, _lock) = work.make("a", at(0));
     let (mut journal, _) = Journal::open(&run.journal(), &plan).unwrap();
     let before = fs::read(run.journal()).unwrap();
-    assert!(matches!(journal.append(at(1), accepted(1)), Err(Error::Impossible { .. })));
+    assert!(matches!(
+        journal.append(at(1), accepted(1)),
+        Err(Error::Impossible { .. })
+    ));
     assert_eq!(fs::read(run.journal()).unwrap(), before);
     journal.append(at(1), intent(1)).unwrap();
     assert_eq!(journal.state().left_to(Step::Settle).count(), 1);
@@ -453,8 +701,14 @@ fn takes_nothing_more_once_a_write_has_failed() {
     let full = run.path().join("full");
     std::os::unix::fs::symlink("/dev/full", &full).unwrap();
     let mut journal = Journal::onto(&full, &plan);
-    assert!(matches!(journal.append(at(1), intent(1)), Err(Error::Io { doing: "write", .. })));
-    assert!(matches!(journal.append(at(1), intent(2)), Err(Error::Broken { .. })));
+    assert!(matches!(
+        journal.append(at(1), intent(1)),
+        Err(Error::Io { doing: "write", .. })
+    ));
+    assert!(matches!(
+        journal.append(at(1), intent(2)),
+        Err(Error::Broken { .. })
+    ));
 }
 
 fn manifest(plan: &Plan) -> Manifest {
@@ -468,7 +722,10 @@ fn manifest(plan: &Plan) -> Manifest {
         by_status: BTreeMap::from([(Status::Succeeded, 4), (Status::Unsent, 2)]),
         empty_answers: None,
         batches: BTreeMap::from([("collected".to_owned(), 2)]),
-        usage: Usage { input_tokens: Some(7), ..Usage::default() },
+        usage: Usage {
+            input_tokens: Some(7),
+            ..Usage::default()
+        },
         cost_usd: Some("0.000125".parse().unwrap()),
         reserved_usd: None,
         bill: None,
@@ -500,12 +757,22 @@ fn replaces_the_manifest_as_a_whole() {
 fn finds_runs_newest_first_and_the_unfinished_one() {
     let work = Work::new();
     let state = work.0.path();
-    assert!(runs_of(state, "job").unwrap().is_empty() && all_runs(&state.join("nowhere")).unwrap().is_empty());
+    assert!(
+        runs_of(state, "job").unwrap().is_empty()
+            && all_runs(&state.join("nowhere")).unwrap().is_empty()
+    );
     assert!(latest_unfinished(state, "job", false).unwrap().is_none());
 
     let finish = |run: &RunDir, plan: &Plan| {
         let (mut journal, _) = Journal::open(&run.journal(), plan).unwrap();
-        journal.append(at(9), Event::Abandoned { reason: "enough".to_owned() }).unwrap();
+        journal
+            .append(
+                at(9),
+                Event::Abandoned {
+                    reason: "enough".to_owned(),
+                },
+            )
+            .unwrap();
     };
     let (z, z_plan, _) = work.make("z", at(10));
     let (b, b_plan, _) = work.make("b", at(20));
@@ -513,30 +780,62 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
     fs::create_dir(work.job().join("not a run")).unwrap();
     let _planning = Planning::begin(&work.job().join("c"), &owner()).unwrap();
     let names = |runs: Vec<RunSummary>| -> Vec<String> {
-        runs.iter().map(|run| run.path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+        runs.iter()
+            .map(|run| run.path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect()
     };
     assert_eq!(names(runs_of(state, "job").unwrap()), ["a", "b", "z"]);
     assert_eq!(names(all_runs(state).unwrap()), ["a", "b", "z"]);
 
     let latest = || latest_unfinished(state, "job", false).map(|run| run.map(|run| run.path));
     assert_eq!(latest().unwrap(), Some(a.path().to_path_buf()));
-    assert!(latest_unfinished(state, "job", true).unwrap().is_none(), "none of the simulator in the process");
+    assert!(
+        latest_unfinished(state, "job", true).unwrap().is_none(),
+        "none of the simulator in the process"
+    );
     finish(&a, &a_plan);
     assert_eq!(latest().unwrap(), Some(b.path().to_path_buf()));
     finish(&b, &b_plan);
 
     fs::write(z.journal(), "{}\n").unwrap();
-    assert!(latest().unwrap_err().to_string().contains("line 1 of the journal"));
+    assert!(
+        latest()
+            .unwrap_err()
+            .to_string()
+            .contains("line 1 of the journal")
+    );
     let runs = runs_of(state, "job").unwrap();
-    assert!(runs[2].problem.is_some() && !runs[2].finished && runs[2].created_at == z_plan.created_at);
+    assert!(
+        runs[2].problem.is_some() && !runs[2].finished && runs[2].created_at == z_plan.created_at
+    );
     fs::remove_file(z.plan()).unwrap();
-    assert!(latest().unwrap_err().to_string().contains("`plan.json` is missing"));
+    assert!(
+        latest()
+            .unwrap_err()
+            .to_string()
+            .contains("`plan.json` is missing")
+    );
     // Without its plan it may be of either kind.
-    assert!(latest_unfinished(state, "job", true).unwrap_err().to_string().contains("`plan.json` is missing"));
+    assert!(
+        latest_unfinished(state, "job", true)
+            .unwrap_err()
+            .to_string()
+            .contains("`plan.json` is missing")
+    );
     // Without its journal too, its spool tells that it was a run.
     fs::remove_file(z.journal()).unwrap();
-    assert!(latest().unwrap_err().to_string().contains("neither `plan.json` nor `journal.jsonl`"));
-    assert!(all_runs(state).unwrap().iter().any(|run| run.path == z.path() && run.problem.is_some()));
+    assert!(
+        latest()
+            .unwrap_err()
+            .to_string()
+            .contains("neither `plan.json` nor `journal.jsonl`")
+    );
+    assert!(
+        all_runs(state)
+            .unwrap()
+            .iter()
+            .any(|run| run.path == z.path() && run.problem.is_some())
+    );
 }
 
 #[test]
@@ -549,10 +848,14 @@ fn never_takes_a_journal_with_a_damaged_byte_for_an_empty_one() {
             let mut bytes = whole.clone();
             bytes[place] = byte;
             fs::write(run.journal(), &bytes).unwrap();
-            // A changed letter in a message is not seen; but whatever is taken has all its events, save for a torn last one.
+            // A changed letter in a message is not seen; but whatever is taken has all its events,
+            // save for a torn last one.
             if let Ok(history) = Journal::read(&run.journal(), &plan) {
                 let is_torn = !bytes.ends_with(b"\n");
-                assert!((events - u64::from(is_torn)..=events).contains(&history.state.events()), "byte {place} made {byte}");
+                assert!(
+                    (events - u64::from(is_torn)..=events).contains(&history.state.events()),
+                    "byte {place} made {byte}"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The ledger: what all jobs of a state directory have spent, and what is reserved for batches that are in flight.
+//! The ledger: what all jobs of a state directory have spent, and what is reserved for batches that
+//! are in flight.
 //!
 //! ```text
 //!              reserve: checked against the budget        settle: what its results cost
@@ -8,19 +9,23 @@
 //!                                             released
 //! ```
 //!
-//! One row for each batch of each run. A batch is reserved before its create call is made, with what it costs in the worst case, and
-//! billed with what its results cost once they are saved. It counts for the day, in UTC, on which it was reserved.
+//! One row for each batch of each run. A batch is reserved before its create call is made, with
+//! what it costs in the worst case, and billed with what its results cost once they are saved. It
+//! counts for the day, in UTC, on which it was reserved.
 //!
-//! Promises: several processes may use a ledger at once, and what they reserve together never passes a limit, since a limit is checked and
-//! the reservation made in one transaction; a row is written whole or not at all, whatever ends the process; writing the same row
-//! again changes nothing, so the ledger is brought in line with a run's journal whenever the run is opened. Simulated runs are
-//! counted apart from real ones.
+//! Promises: several processes may use a ledger at once, and what they reserve together never
+//! passes a limit, since a limit is checked and the reservation made in one transaction; a row is
+//! written whole or not at all, whatever ends the process; writing the same row again changes
+//! nothing, so the ledger is brought in line with a run's journal whenever the run is opened.
+//! Simulated runs are counted apart from real ones.
 //!
-//! A row belongs to one batch for good: a batch that is reserved under a number whose row is billed, or was reserved by somebody else, is
-//! refused, since a copy of the run, or a journal that lost its end, would else replace what was spent.
+//! A row belongs to one batch for good: a batch that is reserved under a number whose row is
+//! billed, or was reserved by somebody else, is refused, since a copy of the run, or a journal that
+//! lost its end, would else replace what was spent.
 //!
-//! The file is SQLite, so that other programs can read it. Every row is sealed with a hash, and the hashes of all rows with another: a ledger
-//! that was edited by other hands is refused, since a budget could no longer rely on it.
+//! The file is SQLite, so that other programs can read it. Every row is sealed with a hash, and the
+//! hashes of all rows with another: a ledger that was edited by other hands is refused, since a
+//! budget could no longer rely on it.
 
 mod rows;
 mod spec;
@@ -91,10 +96,15 @@ impl Entry {
     /// What it has cost so far.
     #[must_use]
     pub fn spent(&self) -> Money {
-        if self.state == EntryState::Billed { self.share.total() } else { Money::ZERO }
+        if self.state == EntryState::Billed {
+            self.share.total()
+        } else {
+            Money::ZERO
+        }
     }
 
-    /// Whether a row is of another batch than one that is to take its place: what is billed stays so, as what it is.
+    /// Whether a row is of another batch than one that is to take its place: what is billed stays
+    /// so, as what it is.
     fn is_another_than(&self, new: &Entry) -> bool {
         let is_same = self.reserved_at == new.reserved_at && self.requests == new.requests;
         match self.state {
@@ -104,14 +114,16 @@ impl Entry {
         }
     }
 
-    /// What is still held for it: all of what is in flight, and of what is billed the part of the requests whose cost is unknown.
+    /// What is still held for it: all of what is in flight, and of what is billed the part of the
+    /// requests whose cost is unknown.
     #[must_use]
     pub fn held(&self) -> Money {
         match self.state {
             EntryState::Reserved => self.reserved,
             // As `RESERVED` in the store has it.
             EntryState::Billed => {
-                let each = self.reserved.picodollars() / i64::try_from(self.requests.max(1)).unwrap_or(i64::MAX);
+                let each = self.reserved.picodollars()
+                    / i64::try_from(self.requests.max(1)).unwrap_or(i64::MAX);
                 Money::from_picodollars(each).times(self.share.unknown)
             }
             EntryState::Released => Money::ZERO,
@@ -244,7 +256,8 @@ pub enum Error {
         /// What does not hold together.
         what: String,
     },
-    /// It has a batch of this number that is another one, so the run's journal does not tell all that was sent.
+    /// It has a batch of this number that is another one, so the run's journal does not tell all
+    /// that was sent.
     #[error("the ledger `{}` knows of another batch {batch} of run `{run}`, which {}", .path.display(), .state.in_words())]
     Conflict {
         /// The file.
@@ -282,9 +295,13 @@ pub enum Error {
     },
 }
 
-/// The folder whose ledger counts for a run: the state directory that the run lies in, where that has a ledger, else the one that is set.
+/// The folder whose ledger counts for a run: the state directory that the run lies in, where that
+/// has a ledger, else the one that is set.
 #[must_use]
 pub fn folder_of<'a>(run: &'a Path, state: &'a Path) -> &'a Path {
-    let own = run.parent().and_then(Path::parent).filter(|own| own.join(FILE).is_file());
+    let own = run
+        .parent()
+        .and_then(Path::parent)
+        .filter(|own| own.join(FILE).is_file());
     own.unwrap_or(state)
 }

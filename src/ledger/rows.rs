@@ -32,17 +32,31 @@ CREATE TABLE seals (id INTEGER PRIMARY KEY CHECK (id = 1), entries INTEGER NOT N
 INSERT INTO seals VALUES (1, 0, '0000000000000000000000000000000000000000000000000000000000000000');
 ";
 
-const COLUMNS: &str =
-    "run, batch, job, model, simulated, requests, state, reserved, most, billed, share, day, reserved_at, settled_at, seal";
+const COLUMNS: &str = "run, batch, job, model, simulated, requests, state, reserved, most, billed, \
+    share, day, reserved_at, settled_at, seal";
 
-/// A seal: 256 bits of blake3. The seal over all rows is the sum of theirs without carry, so that one row can be replaced in it.
+/// A seal: 256 bits of blake3. The seal over all rows is the sum of theirs without carry, so that
+/// one row can be replaced in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Seal([u8; 32]);
 
 impl Seal {
     fn of(entry: &Entry) -> Seal {
-        let Entry { run, batch, job, model, simulated, requests, state, reserved, most, share, day, reserved_at, settled_at } =
-            entry;
+        let Entry {
+            run,
+            batch,
+            job,
+            model,
+            simulated,
+            requests,
+            state,
+            reserved,
+            most,
+            share,
+            day,
+            reserved_at,
+            settled_at,
+        } = entry;
         // JSON tells where one field ends and the next begins.
         let fields = serde_json::json!([
             run,
@@ -59,17 +73,25 @@ impl Seal {
             reserved_at,
             settled_at
         ]);
-        Seal(blake3::derive_key("rowmill ledger 2026-11-25 row", fields.to_string().as_bytes()))
+        Seal(blake3::derive_key(
+            "rowmill ledger 2026-11-25 row",
+            fields.to_string().as_bytes(),
+        ))
     }
 
     fn with(self, other: Seal) -> Seal {
         let mut bytes = self.0;
-        bytes.iter_mut().zip(other.0).for_each(|(byte, other)| *byte ^= other);
+        bytes
+            .iter_mut()
+            .zip(other.0)
+            .for_each(|(byte, other)| *byte ^= other);
         Seal(bytes)
     }
 
     fn read(text: &str) -> Option<Seal> {
-        blake3::Hash::from_hex(text).ok().map(|hash| Seal(*hash.as_bytes()))
+        blake3::Hash::from_hex(text)
+            .ok()
+            .map(|hash| Seal(*hash.as_bytes()))
     }
 
     fn text(self) -> String {
@@ -82,7 +104,11 @@ type Sealed = (Option<Entry>, String, String);
 
 /// Reads a row; the entry is `None` where a field does not hold what it should.
 fn read(row: &Row<'_>) -> rusqlite::Result<Sealed> {
-    let name = format!("batch {} of run `{}`", row.get::<_, i64>("batch")?, row.get::<_, String>("run")?);
+    let name = format!(
+        "batch {} of run `{}`",
+        row.get::<_, i64>("batch")?,
+        row.get::<_, String>("run")?
+    );
     let seal = row.get("seal")?;
     let entry = (|| {
         let text = |column: &str| row.get::<_, String>(column).ok();
@@ -106,7 +132,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Sealed> {
             share,
             day: text("day")?.parse::<Date>().ok()?,
             reserved_at: text("reserved_at")?.parse::<Timestamp>().ok()?,
-            settled_at: row.get::<_, Option<String>>("settled_at").ok()?.map(|at| at.parse()).transpose().ok()?,
+            settled_at: row
+                .get::<_, Option<String>>("settled_at")
+                .ok()?
+                .map(|at| at.parse())
+                .transpose()
+                .ok()?,
         };
         // What is summed up must be what is sealed.
         (Money::from_picodollars(number("billed")?) == entry.share.total()).then_some(entry)
@@ -115,26 +146,43 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Sealed> {
 }
 
 /// Reads the rows for which a condition holds, in the order they were reserved.
-pub(super) fn select(db: &Connection, condition: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Entry>> {
-    let mut query =
-        db.prepare_cached(&format!("SELECT {COLUMNS} FROM batches WHERE {condition} ORDER BY reserved_at, run, batch"))?;
+pub(super) fn select(
+    db: &Connection,
+    condition: &str,
+    values: impl rusqlite::Params,
+) -> rusqlite::Result<Vec<Entry>> {
+    let mut query = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM batches WHERE {condition} ORDER BY reserved_at, run, batch"
+    ))?;
     let rows = query.query_map(values, read)?;
-    rows.filter_map(|row| row.map(|(entry, ..)| entry).transpose()).collect()
+    rows.filter_map(|row| row.map(|(entry, ..)| entry).transpose())
+        .collect()
 }
 
 /// Writes an entry in place of the one of its batch, and seals both the row and the whole.
 pub(super) fn put(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
     let key = params![entry.run, entry.batch];
-    let old: Option<String> =
-        db.query_row("SELECT seal FROM batches WHERE run = ?1 AND batch = ?2", key, |row| row.get(0)).optional()?;
+    let old: Option<String> = db
+        .query_row(
+            "SELECT seal FROM batches WHERE run = ?1 AND batch = ?2",
+            key,
+            |row| row.get(0),
+        )
+        .optional()?;
     let (entries, whole): (i64, String) =
-        db.query_row("SELECT entries, seal FROM seals", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        db.query_row("SELECT entries, seal FROM seals", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
     let seal = Seal::of(entry);
     let before = old.as_deref().and_then(Seal::read).unwrap_or_default();
-    let whole = Seal::read(&whole).unwrap_or_default().with(before).with(seal);
+    let whole = Seal::read(&whole)
+        .unwrap_or_default()
+        .with(before)
+        .with(seal);
     db.execute(
         &format!(
-            "INSERT OR REPLACE INTO batches ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+            "INSERT OR REPLACE INTO batches ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+             ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
         ),
         params![
             entry.run,
@@ -154,14 +202,19 @@ pub(super) fn put(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             seal.text(),
         ],
     )?;
-    db.execute("UPDATE seals SET entries = ?1, seal = ?2", params![entries + i64::from(old.is_none()), whole.text()])?;
+    db.execute(
+        "UPDATE seals SET entries = ?1, seal = ?2",
+        params![entries + i64::from(old.is_none()), whole.text()],
+    )?;
     Ok(())
 }
 
 /// What does not hold together, if anything does not.
 pub(super) fn find_edits(db: &Connection) -> rusqlite::Result<Option<String>> {
     let (entries, whole): (i64, String) =
-        db.query_row("SELECT entries, seal FROM seals", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        db.query_row("SELECT entries, seal FROM seals", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
     let mut query = db.prepare(&format!("SELECT {COLUMNS} FROM batches"))?;
     let (mut found, mut seal) = (0, Seal::default());
     for row in query.query_map([], read)? {
@@ -173,7 +226,9 @@ pub(super) fn find_edits(db: &Connection) -> rusqlite::Result<Option<String>> {
         found += 1;
     }
     if found != entries {
-        return Ok(Some(format!("it holds {found} batches, and {entries} were written")));
+        return Ok(Some(format!(
+            "it holds {found} batches, and {entries} were written"
+        )));
     }
     Ok((seal.text() != whole).then(|| "batches were taken out or put in".to_owned()))
 }

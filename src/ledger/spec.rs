@@ -37,21 +37,30 @@ pub enum OnLimit {
 }
 
 impl BudgetSpec {
-    /// The limits, with another one for the run where a person typed one: the lower of the two holds.
+    /// The limits, with another one for the run where a person typed one: the lower of the two
+    /// holds.
     #[must_use]
     pub fn limits(&self, typed: Option<Money>) -> Limits {
         let run = [self.run_usd, typed].into_iter().flatten().min();
-        Limits { run, day: self.day_usd, month: self.month_usd }
+        Limits {
+            run,
+            day: self.day_usd,
+            month: self.month_usd,
+        }
     }
 
     /// The amounts, by their keys.
     pub fn amounts_mut(&mut self) -> [(&'static str, &mut Option<Money>); 3] {
-        [("run_usd", &mut self.run_usd), ("day_usd", &mut self.day_usd), ("month_usd", &mut self.month_usd)]
+        [
+            ("run_usd", &mut self.run_usd),
+            ("day_usd", &mut self.day_usd),
+            ("month_usd", &mut self.month_usd),
+        ]
     }
 }
 
-/// An amount as text or as a number. A number with a point has been through floating point by now: who has the text it was written as takes
-/// the amount from there (see `job.rs`).
+/// An amount as text or as a number. A number with a point has been through floating point by now:
+/// who has the text it was written as takes the amount from there (see `job.rs`).
 fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Money>, D::Error> {
     deserializer.deserialize_any(AmountVisitor)
 }

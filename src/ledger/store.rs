@@ -9,7 +9,9 @@ use jiff::tz::TimeZone;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, SCHEMA, find_edits, put};
-use super::{Entry, EntryState, Error, FILE, Limits, Reservation, Scope, Shortage, Spender, VERSION};
+use super::{
+    Entry, EntryState, Error, FILE, Limits, Reservation, Scope, Shortage, Spender, VERSION,
+};
 use crate::cost::{Money, Share};
 use crate::durable;
 
@@ -28,13 +30,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger of a state directory, and makes it if there is none. The directory has to be there.
+    /// Opens the ledger of a state directory, and makes it if there is none. The directory has to
+    /// be there.
     ///
     /// # Errors
     /// [`Error`]: it is something else, newer, edited, or cannot be used.
     pub fn open(state: &Path) -> Result<Ledger, Error> {
         let path = state.join(FILE);
-        make_private(&path).map_err(|source| Error::Create { path: path.clone(), source })?;
+        make_private(&path).map_err(|source| Error::Create {
+            path: path.clone(),
+            source,
+        })?;
         let cannot = |source| told(source, &path);
         let mut db = Connection::open(&path).map_err(cannot)?;
         prepare(&mut db, &path)?;
@@ -48,7 +54,11 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::open`].
     pub fn open_if_there(state: &Path) -> Result<Option<Ledger>, Error> {
-        if state.join(FILE).is_file() { Ledger::open(state).map(Some) } else { Ok(None) }
+        if state.join(FILE).is_file() {
+            Ledger::open(state).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Where it is.
@@ -73,12 +83,20 @@ impl Ledger {
         rows::select(&self.db, "state = 'reserved'", []).map_err(|e| told(e, &self.path))
     }
 
-    /// Writes down that it is not known what a batch came to, and never will be: all that was reserved stays held for the day it was reserved on.
+    /// Writes down that it is not known what a batch came to, and never will be: all that was
+    /// reserved stays held for the day it was reserved on.
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
     pub fn write_off(&self, entry: &Entry, now: Timestamp) -> Result<Entry, Error> {
-        self.settle(entry, Share { unknown: entry.requests, ..Share::default() }, now)
+        self.settle(
+            entry,
+            Share {
+                unknown: entry.requests,
+                ..Share::default()
+            },
+            now,
+        )
     }
 
     /// The entries of a run.
@@ -89,11 +107,13 @@ impl Ledger {
         rows::select(&self.db, "run = ?1", [run]).map_err(|e| told(e, &self.path))
     }
 
-    /// Reserves money for a batch, unless that would pass a limit: then nothing changes, and the answer tells which. What was reserved for
-    /// the batch before does not count. `known` is the batch's row as the run knows it.
+    /// Reserves money for a batch, unless that would pass a limit: then nothing changes, and the
+    /// answer tells which. What was reserved for the batch before does not count. `known` is the
+    /// batch's row as the run knows it.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where the row is another one; [`Error::Busy`] and [`Error::Sqlite`]. Nothing is reserved then.
+    /// [`Error::Conflict`] where the row is another one; [`Error::Busy`] and [`Error::Sqlite`].
+    /// Nothing is reserved then.
     pub fn reserve(
         &self,
         wanted: &Reservation<'_>,
@@ -118,7 +138,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Sqlite`].
-    pub fn shortage(&self, wanted: &Reservation<'_>, limits: &Limits, now: Timestamp) -> Result<Option<Shortage>, Error> {
+    pub fn shortage(
+        &self,
+        wanted: &Reservation<'_>,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Option<Shortage>, Error> {
         find_shortage(&self.db, wanted, limits, day_of(now)).map_err(|e| told(e, &self.path))
     }
 
@@ -126,7 +151,12 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn admit(&self, sent: &Reservation<'_>, known: Option<&Entry>, at: Timestamp) -> Result<Entry, Error> {
+    pub fn admit(
+        &self,
+        sent: &Reservation<'_>,
+        known: Option<&Entry>,
+        at: Timestamp,
+    ) -> Result<Entry, Error> {
         let admitted = self.change(|db| match other_than(db, sent, known)? {
             Some(other) => Ok(Err(self.conflict(&other))),
             None => {
@@ -142,7 +172,12 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::reserve`].
     pub fn settle(&self, entry: &Entry, share: Share, now: Timestamp) -> Result<Entry, Error> {
-        self.put(Entry { state: EntryState::Billed, share, settled_at: Some(now), ..entry.clone() })
+        self.put(Entry {
+            state: EntryState::Billed,
+            share,
+            settled_at: Some(now),
+            ..entry.clone()
+        })
     }
 
     /// Gives back what was reserved for a batch that was not made.
@@ -151,7 +186,12 @@ impl Ledger {
     /// As [`Ledger::reserve`].
     pub fn release(&self, entry: &Entry, now: Timestamp) -> Result<Entry, Error> {
         let (state, share) = (EntryState::Released, Share::default());
-        self.put(Entry { state, share, settled_at: Some(now), ..entry.clone() })
+        self.put(Entry {
+            state,
+            share,
+            settled_at: Some(now),
+            ..entry.clone()
+        })
     }
 
     /// Writes a row in place of the one it was made from.
@@ -165,12 +205,21 @@ impl Ledger {
     }
 
     fn conflict(&self, other: &Entry) -> Error {
-        Error::Conflict { path: self.path.clone(), run: other.run.clone(), batch: other.batch, state: other.state }
+        Error::Conflict {
+            path: self.path.clone(),
+            run: other.run.clone(),
+            batch: other.batch,
+            state: other.state,
+        }
     }
 
     /// Changes the ledger in one transaction that no other process can come between.
-    fn change<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        // Nothing in here begins a transaction inside another, which is what the unchecked way would not notice.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        // Nothing in here begins a transaction inside another, which is what the unchecked way
+        // would not notice.
         let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let done = change(&transaction)?;
         durable::act();
@@ -180,9 +229,13 @@ impl Ledger {
 
     fn check(&self) -> Result<(), Error> {
         // The rows and their seals are read as of one moment, whoever writes meanwhile.
-        let found = Transaction::new_unchecked(&self.db, TransactionBehavior::Deferred).and_then(|moment| find_edits(&moment));
+        let found = Transaction::new_unchecked(&self.db, TransactionBehavior::Deferred)
+            .and_then(|moment| find_edits(&moment));
         match found.map_err(|e| told(e, &self.path))? {
-            Some(what) => Err(Error::Edited { path: self.path.clone(), what }),
+            Some(what) => Err(Error::Edited {
+                path: self.path.clone(),
+                what,
+            }),
             None => Ok(()),
         }
     }
@@ -194,7 +247,11 @@ fn row_of(db: &Connection, run: &str, batch: u32) -> rusqlite::Result<Option<Ent
 }
 
 /// The row that stands under a batch's number and is not the one that the run knows.
-fn other_than(db: &Connection, wanted: &Reservation<'_>, known: Option<&Entry>) -> rusqlite::Result<Option<Entry>> {
+fn other_than(
+    db: &Connection,
+    wanted: &Reservation<'_>,
+    known: Option<&Entry>,
+) -> rusqlite::Result<Option<Entry>> {
     let row = row_of(db, wanted.run, wanted.batch)?;
     let is_known = |row: &Entry| known.is_some_and(|known| known.reserved_at == row.reserved_at);
     Ok(row.filter(|row| match row.state {
@@ -243,27 +300,47 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 fn prepare(db: &mut Connection, path: &Path) -> Result<(), Error> {
     let cannot = |source| told(source, path);
     db.busy_timeout(PATIENCE).map_err(cannot)?;
-    let (application, version) = db.transaction().and_then(|moment| marks(&moment)).map_err(cannot)?;
+    let (application, version) = db
+        .transaction()
+        .and_then(|moment| marks(&moment))
+        .map_err(cannot)?;
     if (application, version) != (0, 0) {
         return match (application, version) {
             (APPLICATION, VERSION) => durably(db).map_err(cannot),
-            (APPLICATION, found) if found > VERSION => Err(Error::Newer { path: path.to_path_buf(), found }),
-            _ => Err(Error::NotOurs { path: path.to_path_buf() }),
+            (APPLICATION, found) if found > VERSION => Err(Error::Newer {
+                path: path.to_path_buf(),
+                found,
+            }),
+            _ => Err(Error::NotOurs {
+                path: path.to_path_buf(),
+            }),
         };
     }
     with_log(db).map_err(cannot)?;
     durably(db).map_err(cannot)?;
-    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot)?;
-    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(cannot)?;
+    let transaction = db
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(cannot)?;
+    let tables: i64 = transaction
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(cannot)?;
     match (tables, marks(&transaction).map_err(cannot)?) {
         // Another process was quicker.
         (_, (APPLICATION, VERSION)) => return Ok(()),
         (0, _) => {}
-        _ => return Err(Error::NotOurs { path: path.to_path_buf() }),
+        _ => {
+            return Err(Error::NotOurs {
+                path: path.to_path_buf(),
+            });
+        }
     }
     transaction.execute_batch(SCHEMA).map_err(cannot)?;
-    transaction.pragma_update(None, "application_id", APPLICATION).map_err(cannot)?;
-    transaction.pragma_update(None, "user_version", VERSION).map_err(cannot)?;
+    transaction
+        .pragma_update(None, "application_id", APPLICATION)
+        .map_err(cannot)?;
+    transaction
+        .pragma_update(None, "user_version", VERSION)
+        .map_err(cannot)?;
     durable::act();
     transaction.commit().map_err(cannot)
 }
@@ -278,19 +355,25 @@ fn durably(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "FULL")
 }
 
-/// Readers and a writer do not wait for each other. Two processes that switch to it at once do, and SQLite does not always wait by itself.
+/// Readers and a writer do not wait for each other. Two processes that switch to it at once do, and
+/// SQLite does not always wait by itself.
 fn with_log(db: &Connection) -> rusqlite::Result<()> {
     let begun = Instant::now();
     loop {
         match db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
-            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
             done => return done,
         }
     }
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 fn told(source: rusqlite::Error, path: &Path) -> Error {
@@ -303,7 +386,12 @@ fn told(source: rusqlite::Error, path: &Path) -> Error {
 }
 
 /// The first limit that would be passed.
-fn find_shortage(db: &Connection, wanted: &Reservation<'_>, limits: &Limits, today: Date) -> rusqlite::Result<Option<Shortage>> {
+fn find_shortage(
+    db: &Connection,
+    wanted: &Reservation<'_>,
+    limits: &Limits,
+    today: Date,
+) -> rusqlite::Result<Option<Shortage>> {
     let month = today.strftime("%Y-%m").to_string();
     let scopes = [
         (Scope::Run, limits.run, "run = ?4", wanted.run.to_owned()),
@@ -317,31 +405,60 @@ fn find_shortage(db: &Connection, wanted: &Reservation<'_>, limits: &Limits, tod
         let (spent, reserved) = sums(db, &condition, values)?;
         if spent + reserved + wanted.amount > limit {
             let by = spenders(db, &condition, values)?;
-            return Ok(Some(Shortage { scope, limit, asked: wanted.amount, spent, reserved, by }));
+            return Ok(Some(Shortage {
+                scope,
+                limit,
+                asked: wanted.amount,
+                spent,
+                reserved,
+                by,
+            }));
         }
     }
     Ok(None)
 }
 
 const SPENT: &str = "coalesce(sum(CASE state WHEN 'billed' THEN billed END), 0)";
-/// What is held back: all of what is in flight, and of a batch that is billed the part of the requests whose cost nobody knows.
-const RESERVED: &str = "coalesce(sum(CASE state WHEN 'reserved' THEN reserved \
-                        WHEN 'billed' THEN reserved / max(requests, 1) * coalesce(json_extract(share, '$.unknown'), 0) END), 0)";
+/// What is held back: all of what is in flight, and of a batch that is billed the part of the
+/// requests whose cost nobody knows.
+const RESERVED: &str = "coalesce(sum(CASE state WHEN 'reserved' THEN reserved WHEN 'billed' THEN \
+                        reserved / max(requests, 1) * coalesce(json_extract(share, '$.unknown'), \
+                        0) END), 0)";
 
-fn sums(db: &Connection, condition: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<(Money, Money)> {
-    db.query_row(&format!("SELECT {SPENT}, {RESERVED} FROM batches WHERE {condition}"), values, |row| {
-        Ok((Money::from_picodollars(row.get(0)?), Money::from_picodollars(row.get(1)?)))
-    })
+fn sums(
+    db: &Connection,
+    condition: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> rusqlite::Result<(Money, Money)> {
+    db.query_row(
+        &format!("SELECT {SPENT}, {RESERVED} FROM batches WHERE {condition}"),
+        values,
+        |row| {
+            Ok((
+                Money::from_picodollars(row.get(0)?),
+                Money::from_picodollars(row.get(1)?),
+            ))
+        },
+    )
 }
 
-fn spenders(db: &Connection, condition: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<Spender>> {
+fn spenders(
+    db: &Connection,
+    condition: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> rusqlite::Result<Vec<Spender>> {
     let mut query = db.prepare(&format!(
-        "SELECT job, {SPENT} AS spent, {RESERVED} AS reserved FROM batches WHERE {condition} GROUP BY job \
-         HAVING spent + reserved > 0 ORDER BY spent + reserved DESC, job LIMIT {MOST_SPENDERS}"
+        "SELECT job, {SPENT} AS spent, {RESERVED} AS reserved FROM batches WHERE {condition} GROUP \
+         BY job HAVING spent + reserved > 0 ORDER BY spent + reserved DESC, job LIMIT \
+         {MOST_SPENDERS}"
     ))?;
     let read = |row: &rusqlite::Row<'_>| {
         let amount = |column: usize| row.get(column).map(Money::from_picodollars);
-        Ok(Spender { job: row.get(0)?, spent: amount(1)?, reserved: amount(2)? })
+        Ok(Spender {
+            job: row.get(0)?,
+            spent: amount(1)?,
+            reserved: amount(2)?,
+        })
     };
     query.query_map(values, read)?.collect()
 }

@@ -16,39 +16,94 @@ const NOON: &str = "2026-11-25T12:00:00Z";
 fn batch<'a>(run: &'a str, batch: u32, amount: &str) -> Reservation<'a> {
     let job = run.split('-').next().unwrap_or(run);
     let (model, amount) = ("claude-haiku-4-5", usd(amount));
-    Reservation { run, batch, job, model, simulated: false, requests: 10, amount, most: amount.times(3) }
+    Reservation {
+        run,
+        batch,
+        job,
+        model,
+        simulated: false,
+        requests: 10,
+        amount,
+        most: amount.times(3),
+    }
 }
 
 fn cost(amount: &str) -> Share {
-    let cost = Cost { input: usd(amount), ..Cost::ZERO };
-    Share { by_model: [("claude-haiku-4-5-20251001".to_owned(), cost)].into(), unknown: 0 }
+    let cost = Cost {
+        input: usd(amount),
+        ..Cost::ZERO
+    };
+    Share {
+        by_model: [("claude-haiku-4-5-20251001".to_owned(), cost)].into(),
+        unknown: 0,
+    }
 }
 
 fn limits(run: Option<&str>, day: Option<&str>, month: Option<&str>) -> Limits {
-    Limits { run: run.map(usd), day: day.map(usd), month: month.map(usd) }
+    Limits {
+        run: run.map(usd),
+        day: day.map(usd),
+        month: month.map(usd),
+    }
 }
 
-fn reserve(ledger: &Ledger, wanted: &Reservation<'_>, limits: &Limits, now: &str) -> Option<Shortage> {
-    let known = ledger.of_run(wanted.run).unwrap().into_iter().find(|entry| entry.batch == wanted.batch);
-    ledger.reserve(wanted, known.as_ref(), limits, at(now)).expect("the ledger").err()
+fn reserve(
+    ledger: &Ledger,
+    wanted: &Reservation<'_>,
+    limits: &Limits,
+    now: &str,
+) -> Option<Shortage> {
+    let known = ledger
+        .of_run(wanted.run)
+        .unwrap()
+        .into_iter()
+        .find(|entry| entry.batch == wanted.batch);
+    ledger
+        .reserve(wanted, known.as_ref(), limits, at(now))
+        .expect("the ledger")
+        .err()
 }
 
 fn entry(ledger: &Ledger, run: &str, batch: u32) -> Entry {
-    ledger.of_run(run).unwrap().into_iter().find(|entry| entry.batch == batch).expect("an entry")
+    ledger
+        .of_run(run)
+        .unwrap()
+        .into_iter()
+        .find(|entry| entry.batch == batch)
+        .expect("an entry")
 }
 
 #[test]
 fn a_batch_goes_from_reserved_to_billed_and_keeps_its_day() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
-    assert_eq!(reserve(&ledger, &batch("a-1", 1, "0.5"), &Limits::default(), "2026-11-25T23:59:59Z"), None);
+    assert_eq!(
+        reserve(
+            &ledger,
+            &batch("a-1", 1, "0.5"),
+            &Limits::default(),
+            "2026-11-25T23:59:59Z"
+        ),
+        None
+    );
     let before = entry(&ledger, "a-1", 1);
-    assert_eq!((before.state, before.held(), before.spent()), (EntryState::Reserved, usd("0.5"), Money::ZERO));
-    ledger.settle(&before, cost("0.25"), at("2026-11-26T01:00:00Z")).unwrap();
+    assert_eq!(
+        (before.state, before.held(), before.spent()),
+        (EntryState::Reserved, usd("0.5"), Money::ZERO)
+    );
+    ledger
+        .settle(&before, cost("0.25"), at("2026-11-26T01:00:00Z"))
+        .unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let after = entry(&ledger, "a-1", 1);
-    assert_eq!((after.state, after.held(), after.spent()), (EntryState::Billed, Money::ZERO, usd("0.25")));
-    assert_eq!((after.day.to_string().as_str(), after.reserved), ("2026-11-25", usd("0.5")));
+    assert_eq!(
+        (after.state, after.held(), after.spent()),
+        (EntryState::Billed, Money::ZERO, usd("0.25"))
+    );
+    assert_eq!(
+        (after.day.to_string().as_str(), after.reserved),
+        ("2026-11-25", usd("0.5"))
+    );
 }
 
 #[test]
@@ -58,17 +113,31 @@ fn a_billed_row_is_never_replaced_by_another_batch_of_its_number() {
     let wanted = batch("a-1", 1, "0.5");
     assert_eq!(reserve(&ledger, &wanted, &Limits::default(), NOON), None);
     let reserved = entry(&ledger, "a-1", 1);
-    let is_conflict = |error: Option<Error>| matches!(error, Some(Error::Conflict { batch: 1, .. }));
+    let is_conflict =
+        |error: Option<Error>| matches!(error, Some(Error::Conflict { batch: 1, .. }));
     // Reserved by a copy of the run, which this one does not know of.
-    assert!(is_conflict(ledger.reserve(&wanted, None, &Limits::default(), at(NOON)).err()));
+    assert!(is_conflict(
+        ledger
+            .reserve(&wanted, None, &Limits::default(), at(NOON))
+            .err()
+    ));
     assert!(is_conflict(ledger.admit(&wanted, None, at(NOON)).err()));
     let billed = ledger.settle(&reserved, cost("0.25"), at(NOON)).unwrap();
     for known in [None, Some(&reserved), Some(&billed)] {
-        assert!(is_conflict(ledger.reserve(&wanted, known, &Limits::default(), at(NOON)).err()));
+        assert!(is_conflict(
+            ledger
+                .reserve(&wanted, known, &Limits::default(), at(NOON))
+                .err()
+        ));
     }
     assert!(is_conflict(ledger.release(&reserved, at(NOON)).err()));
-    let another = Entry { reserved_at: at("2026-11-20T12:00:00Z"), ..reserved.clone() };
-    assert!(is_conflict(ledger.settle(&another, cost("9"), at(NOON)).err()));
+    let another = Entry {
+        reserved_at: at("2026-11-20T12:00:00Z"),
+        ..reserved.clone()
+    };
+    assert!(is_conflict(
+        ledger.settle(&another, cost("9"), at(NOON)).err()
+    ));
     assert_eq!(entry(&ledger, "a-1", 1).spent(), usd("0.25"));
     // The same batch may be priced again.
     ledger.settle(&billed, cost("0.3"), at(NOON)).unwrap();
@@ -79,14 +148,27 @@ fn a_billed_row_is_never_replaced_by_another_batch_of_its_number() {
 fn what_is_written_off_is_held_for_its_day() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
-    assert_eq!(reserve(&ledger, &batch("a-1", 1, "1"), &Limits::default(), NOON), None);
+    assert_eq!(
+        reserve(&ledger, &batch("a-1", 1, "1"), &Limits::default(), NOON),
+        None
+    );
     assert_eq!(ledger.reserved().unwrap().len(), 1);
-    ledger.write_off(&entry(&ledger, "a-1", 1), at(NOON)).unwrap();
+    ledger
+        .write_off(&entry(&ledger, "a-1", 1), at(NOON))
+        .unwrap();
     assert!(ledger.reserved().unwrap().is_empty());
     let day = limits(None, Some("1"), None);
     let short = reserve(&ledger, &batch("b-1", 1, "0.5"), &day, NOON).expect("a shortage");
     assert_eq!((short.spent, short.reserved), (Money::ZERO, usd("1")));
-    assert_eq!(reserve(&ledger, &batch("b-1", 1, "0.5"), &day, "2026-11-26T00:00:01Z"), None);
+    assert_eq!(
+        reserve(
+            &ledger,
+            &batch("b-1", 1, "0.5"),
+            &day,
+            "2026-11-26T00:00:01Z"
+        ),
+        None
+    );
 }
 
 #[test]
@@ -95,31 +177,64 @@ fn each_limit_counts_what_is_spent_and_what_is_reserved() {
     let ledger = Ledger::open(folder.path()).unwrap();
     let none = Limits::default();
     // Yesterday, the month before, another run today, and this run: 1 + 2 + 4 + 8.
-    for (run, day, amount) in
-        [("a-1", "2026-11-24T12:00:00Z", "1"), ("a-0", "2026-10-31T23:59:59Z", "2"), ("b-1", NOON, "4"), ("c-1", NOON, "8")]
-    {
+    for (run, day, amount) in [
+        ("a-1", "2026-11-24T12:00:00Z", "1"),
+        ("a-0", "2026-10-31T23:59:59Z", "2"),
+        ("b-1", NOON, "4"),
+        ("c-1", NOON, "8"),
+    ] {
         assert_eq!(reserve(&ledger, &batch(run, 1, amount), &none, day), None);
     }
     // b's batch came to 3 in the end, and one of c's was not made.
-    ledger.settle(&entry(&ledger, "b-1", 1), cost("3"), at(NOON)).unwrap();
+    ledger
+        .settle(&entry(&ledger, "b-1", 1), cost("3"), at(NOON))
+        .unwrap();
     assert_eq!(reserve(&ledger, &batch("c-1", 2, "100"), &none, NOON), None);
     ledger.release(&entry(&ledger, "c-1", 2), at(NOON)).unwrap();
     let wanted = batch("c-1", 3, "1");
     for (limits, short) in [
         (limits(Some("9"), Some("12"), Some("13")), None),
-        (limits(Some("8.999999999999"), None, None), Some((Scope::Run, "0", "8"))),
-        (limits(None, Some("11.999999999999"), None), Some((Scope::Day, "3", "8"))),
-        (limits(None, None, Some("12.999999999999")), Some((Scope::Month, "3", "9"))),
+        (
+            limits(Some("8.999999999999"), None, None),
+            Some((Scope::Run, "0", "8")),
+        ),
+        (
+            limits(None, Some("11.999999999999"), None),
+            Some((Scope::Day, "3", "8")),
+        ),
+        (
+            limits(None, None, Some("12.999999999999")),
+            Some((Scope::Month, "3", "9")),
+        ),
     ] {
         let found = ledger.shortage(&wanted, &limits, at(NOON)).unwrap();
         let short = short.map(|(scope, spent, reserved)| (scope, usd(spent), usd(reserved)));
-        assert_eq!(found.map(|found| (found.scope, found.spent, found.reserved)), short, "{limits:?}");
+        assert_eq!(
+            found.map(|found| (found.scope, found.spent, found.reserved)),
+            short,
+            "{limits:?}"
+        );
     }
-    let short = ledger.shortage(&wanted, &limits(None, Some("11"), None), at(NOON)).unwrap().unwrap();
-    let jobs: Vec<&str> = short.by.iter().map(|spender| spender.job.as_str()).collect();
+    let short = ledger
+        .shortage(&wanted, &limits(None, Some("11"), None), at(NOON))
+        .unwrap()
+        .unwrap();
+    let jobs: Vec<&str> = short
+        .by
+        .iter()
+        .map(|spender| spender.job.as_str())
+        .collect();
     assert_eq!((jobs, short.left()), (vec!["c", "b"], Money::ZERO));
     // A batch that is reserved again does not count against itself.
-    assert_eq!(reserve(&ledger, &batch("c-1", 1, "9"), &limits(Some("9"), None, None), NOON), None);
+    assert_eq!(
+        reserve(
+            &ledger,
+            &batch("c-1", 1, "9"),
+            &limits(Some("9"), None, None),
+            NOON
+        ),
+        None
+    );
 }
 
 #[test]
@@ -127,10 +242,24 @@ fn simulated_runs_are_counted_apart() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let day = limits(None, Some("1"), None);
-    let simulated = Reservation { simulated: true, ..batch("sim-1", 1, "1") };
+    let simulated = Reservation {
+        simulated: true,
+        ..batch("sim-1", 1, "1")
+    };
     assert_eq!(reserve(&ledger, &simulated, &day, NOON), None);
     assert_eq!(reserve(&ledger, &batch("real-1", 1, "1"), &day, NOON), None);
-    assert!(reserve(&ledger, &Reservation { batch: 2, ..simulated }, &day, NOON).is_some());
+    assert!(
+        reserve(
+            &ledger,
+            &Reservation {
+                batch: 2,
+                ..simulated
+            },
+            &day,
+            NOON
+        )
+        .is_some()
+    );
     assert!(reserve(&ledger, &batch("real-1", 2, "0.1"), &day, NOON).is_some());
 }
 
@@ -150,7 +279,9 @@ fn many_that_race_for_the_last_dollar_never_pass_the_limit() {
         got
     };
     let got: u32 = std::thread::scope(|scope| {
-        let racers: Vec<_> = (0..4).map(|racer| scope.spawn(move || race(racer))).collect();
+        let racers: Vec<_> = (0..4)
+            .map(|racer| scope.spawn(move || race(racer)))
+            .collect();
         racers.into_iter().map(|racer| racer.join().unwrap()).sum()
     });
     assert_eq!(got, 10);
@@ -162,13 +293,39 @@ fn many_that_race_for_the_last_dollar_never_pass_the_limit() {
 fn what_nobody_knows_the_cost_of_is_held_back() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
-    let lost = Reservation { requests: 4, ..batch("a-1", 1, "4") };
+    let lost = Reservation {
+        requests: 4,
+        ..batch("a-1", 1, "4")
+    };
     assert_eq!(reserve(&ledger, &lost, &Limits::default(), NOON), None);
     // One of its four requests came back without a line.
-    ledger.settle(&entry(&ledger, "a-1", 1), Share { unknown: 1, ..cost("0.5") }, at(NOON)).unwrap();
-    let short = reserve(&ledger, &batch("a-1", 2, "1"), &limits(Some("2"), None, None), NOON).expect("a shortage");
+    ledger
+        .settle(
+            &entry(&ledger, "a-1", 1),
+            Share {
+                unknown: 1,
+                ..cost("0.5")
+            },
+            at(NOON),
+        )
+        .unwrap();
+    let short = reserve(
+        &ledger,
+        &batch("a-1", 2, "1"),
+        &limits(Some("2"), None, None),
+        NOON,
+    )
+    .expect("a shortage");
     assert_eq!((short.spent, short.reserved), (usd("0.5"), usd("1")));
-    assert_eq!(reserve(&ledger, &batch("a-1", 2, "1"), &limits(Some("2.5"), None, None), NOON), None);
+    assert_eq!(
+        reserve(
+            &ledger,
+            &batch("a-1", 2, "1"),
+            &limits(Some("2.5"), None, None),
+            NOON
+        ),
+        None
+    );
 }
 
 #[test]
@@ -178,27 +335,56 @@ fn a_ledger_is_not_taken_for_edited_while_others_write() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let ledger = Ledger::open(folder.path()).unwrap();
-            (0..written).for_each(|n| assert_eq!(reserve(&ledger, &batch("a-1", n, "1"), &Limits::default(), NOON), None));
+            (0..written).for_each(|n| {
+                assert_eq!(
+                    reserve(&ledger, &batch("a-1", n, "1"), &Limits::default(), NOON),
+                    None
+                )
+            });
         });
-        scope.spawn(|| (0..looked).for_each(|_| drop(Ledger::open(folder.path()).expect("as it was written"))));
+        scope.spawn(|| {
+            (0..looked).for_each(|_| drop(Ledger::open(folder.path()).expect("as it was written")))
+        });
     });
 }
 
 #[test]
 fn refuses_a_ledger_that_was_edited() {
     let ways = [
-        ("UPDATE batches SET billed = billed - 1 WHERE run = 'a-1'", "batch 1 of run `a-1` is not as it was written"),
-        ("UPDATE batches SET reserved = 0 WHERE run = 'b-1'", "batch 1 of run `b-1` is not as it was written"),
-        ("UPDATE batches SET day = '2026-10-01' WHERE run = 'a-1'", "is not as it was written"),
-        ("UPDATE batches SET state = 'released' WHERE run = 'b-1'", "is not as it was written"),
-        ("UPDATE batches SET share = '{}' WHERE run = 'a-1'", "is not as it was written"),
-        ("DELETE FROM batches WHERE run = 'b-1'", "it holds 1 batches, and 2 were written"),
         (
-            "INSERT INTO batches SELECT 'c-1', batch, job, model, simulated, requests, state, reserved, most, billed, share, day, \
-          reserved_at, settled_at, seal FROM batches WHERE run = 'a-1'",
+            "UPDATE batches SET billed = billed - 1 WHERE run = 'a-1'",
+            "batch 1 of run `a-1` is not as it was written",
+        ),
+        (
+            "UPDATE batches SET reserved = 0 WHERE run = 'b-1'",
+            "batch 1 of run `b-1` is not as it was written",
+        ),
+        (
+            "UPDATE batches SET day = '2026-10-01' WHERE run = 'a-1'",
+            "is not as it was written",
+        ),
+        (
+            "UPDATE batches SET state = 'released' WHERE run = 'b-1'",
+            "is not as it was written",
+        ),
+        (
+            "UPDATE batches SET share = '{}' WHERE run = 'a-1'",
+            "is not as it was written",
+        ),
+        (
+            "DELETE FROM batches WHERE run = 'b-1'",
+            "it holds 1 batches, and 2 were written",
+        ),
+        (
+            "INSERT INTO batches SELECT 'c-1', batch, job, model, simulated, requests, state, \
+          reserved, most, billed, share, day, reserved_at, settled_at, seal FROM batches WHERE run \
+          = 'a-1'",
             "batch 1 of run `c-1` is not as it was written",
         ),
-        ("DELETE FROM batches WHERE run = 'b-1'; UPDATE seals SET entries = 1", "batches were taken out or put in"),
+        (
+            "DELETE FROM batches WHERE run = 'b-1'; UPDATE seals SET entries = 1",
+            "batches were taken out or put in",
+        ),
     ];
     for (sql, expected) in ways {
         let folder = tempfile::tempdir().unwrap();
@@ -206,12 +392,20 @@ fn refuses_a_ledger_that_was_edited() {
         for run in ["a-1", "b-1"] {
             reserve(&ledger, &batch(run, 1, "1"), &Limits::default(), NOON);
         }
-        ledger.settle(&entry(&ledger, "a-1", 1), cost("0.5"), at(NOON)).unwrap();
+        ledger
+            .settle(&entry(&ledger, "a-1", 1), cost("0.5"), at(NOON))
+            .unwrap();
         drop(ledger);
         Ledger::open(folder.path()).expect("it is whole");
-        rusqlite::Connection::open(folder.path().join(FILE)).unwrap().execute_batch(sql).unwrap();
+        rusqlite::Connection::open(folder.path().join(FILE))
+            .unwrap()
+            .execute_batch(sql)
+            .unwrap();
         let error = Ledger::open(folder.path()).expect_err(sql);
-        assert!(matches!(error, Error::Edited { .. }) && error.to_string().contains(expected), "{sql}: {error}");
+        assert!(
+            matches!(error, Error::Edited { .. }) && error.to_string().contains(expected),
+            "{sql}: {error}"
+        );
     }
 }
 
@@ -222,17 +416,40 @@ fn refuses_what_is_newer_or_something_else() {
     let db = rusqlite::Connection::open(newer.path().join(FILE)).unwrap();
     db.pragma_update(None, "user_version", 2).unwrap();
     drop(db);
-    assert!(matches!(Ledger::open(newer.path()), Err(Error::Newer { found: 2, .. })));
+    assert!(matches!(
+        Ledger::open(newer.path()),
+        Err(Error::Newer { found: 2, .. })
+    ));
 
     let other = tempfile::tempdir().unwrap();
-    rusqlite::Connection::open(other.path().join(FILE)).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
-    assert!(matches!(Ledger::open(other.path()), Err(Error::NotOurs { .. })));
+    rusqlite::Connection::open(other.path().join(FILE))
+        .unwrap()
+        .execute_batch("CREATE TABLE a (b)")
+        .unwrap();
+    assert!(matches!(
+        Ledger::open(other.path()),
+        Err(Error::NotOurs { .. })
+    ));
 
     let text = tempfile::tempdir().unwrap();
-    std::fs::write(text.path().join(FILE), "this is no database, but long enough to be taken for one ".repeat(20)).unwrap();
-    assert!(matches!(Ledger::open(text.path()), Err(Error::NotOurs { .. })));
-    assert!(matches!(Ledger::open(&text.path().join("nowhere")), Err(Error::Create { .. })));
-    assert!(Ledger::open_if_there(&text.path().join("nowhere")).unwrap().is_none());
+    std::fs::write(
+        text.path().join(FILE),
+        "this is no database, but long enough to be taken for one ".repeat(20),
+    )
+    .unwrap();
+    assert!(matches!(
+        Ledger::open(text.path()),
+        Err(Error::NotOurs { .. })
+    ));
+    assert!(matches!(
+        Ledger::open(&text.path().join("nowhere")),
+        Err(Error::Create { .. })
+    ));
+    assert!(
+        Ledger::open_if_there(&text.path().join("nowhere"))
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[cfg(unix)]
@@ -244,6 +461,11 @@ fn only_its_owner_can_read_it() {
     reserve(&ledger, &batch("a-1", 1, "1"), &Limits::default(), NOON);
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let file = file.unwrap();
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.path());
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o077,
+            0,
+            "{:?}",
+            file.path()
+        );
     }
 }

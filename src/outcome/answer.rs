@@ -1,8 +1,9 @@
 //! What a model answered → typed columns.
 //!
-//! An answer can be read in three ways, which may be used together: by the job's JSON schema ([`schema`]), by picking single values out
-//! of its text ([`picks`]), and by the calls of the job's tools ([`tools`]). All is decided once, when the [`AnswerPlan`] is compiled: the
-//! columns, their types, and what does not fit.
+//! An answer can be read in three ways, which may be used together: by the job's JSON schema
+//! ([`schema`]), by picking single values out of its text ([`picks`]), and by the calls of the
+//! job's tools ([`tools`]). All is decided once, when the [`AnswerPlan`] is compiled: the columns,
+//! their types, and what does not fit.
 //!
 //! ```text
 //!  [answer], schema, tools ──▶ AnswerPlan (kept in the run's plan) ── compile ──▶ Answers ── fields ──▶ the columns
@@ -10,11 +11,13 @@
 //!  an outcome's text and tool calls ───────────────────────── read ──────┴──▶ value ── builders().append ──▶ arrays
 //! ```
 //!
-//! Promises: an answer either fits as a whole or is refused with a reason that names the place and quotes nothing of it; what is accepted
-//! reads back from the columns as it was said. An answer that calls tools is read by its calls alone: what it says beside them is not
-//! the answer, and its text columns are null.
+//! Promises: an answer either fits as a whole or is refused with a reason that names the place and
+//! quotes nothing of it; what is accepted reads back from the columns as it was said. An answer
+//! that calls tools is read by its calls alone: what it says beside them is not the answer, and its
+//! text columns are null.
 //!
-//! To add another way of reading answers: a file beside these, a field of [`Answers`], and its columns in [`Answers::compile`].
+//! To add another way of reading answers: a file beside these, a field of [`Answers`], and its
+//! columns in [`Answers::compile`].
 
 mod builders;
 mod json_in_text;
@@ -43,7 +46,8 @@ use picks::Picks;
 use shape::Shape;
 use tools::Tools;
 
-/// Longest reason given for an answer that does not fit, in bytes: an enum may name thousands of words.
+/// Longest reason given for an answer that does not fit, in bytes: an enum may name thousands of
+/// words.
 const MAX_REASON_BYTES: usize = 300;
 
 /// The section `[answer]` of a job: how answers become columns, besides by a schema.
@@ -61,7 +65,8 @@ pub struct AnswerSpec {
     pub require_tool_call: bool,
 }
 
-/// Everything that decides what columns answers become; kept in the run's plan, so that the job and its files are not needed any more.
+/// Everything that decides what columns answers become; kept in the run's plan, so that the job and
+/// its files are not needed any more.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AnswerPlan {
@@ -111,7 +116,9 @@ pub enum Error {
         problem: String,
     },
     /// Two ways of reading the answer give a column of the same name.
-    #[error("the answer would have two columns `{column}`: {first} and {second}; rename one of them")]
+    #[error(
+        "the answer would have two columns `{column}`: {first} and {second}; rename one of them"
+    )]
     Clash {
         /// The name.
         column: String,
@@ -158,8 +165,15 @@ impl Answers {
     /// # Errors
     /// [`Error`]: what cannot be, or would clash.
     pub fn compile(plan: &AnswerPlan) -> Result<Option<Answers>, Error> {
-        let AnswerPlan { schema, sent_schema, spec, tools, prefill } = plan;
-        let compile = |schema| AnswerSchema::compile_lowered(schema, sent_schema.as_ref().unwrap_or(schema));
+        let AnswerPlan {
+            schema,
+            sent_schema,
+            spec,
+            tools,
+            prefill,
+        } = plan;
+        let compile =
+            |schema| AnswerSchema::compile_lowered(schema, sent_schema.as_ref().unwrap_or(schema));
         let schema = schema.as_ref().map(compile).transpose()?;
         let picks = Picks::compile(&spec.columns)?;
         let tools = Tools::compile(tools, spec)?;
@@ -174,10 +188,22 @@ impl Answers {
         if members.shapes.is_empty() {
             return Ok(None);
         }
-        let fields = members.shapes.iter().map(|(name, shape)| Field::new(name, shape.data_type(), true)).collect();
+        let fields = members
+            .shapes
+            .iter()
+            .map(|(name, shape)| Field::new(name, shape.data_type(), true))
+            .collect();
         let shape = Shape::Object(members.shapes);
         let (require_tool_call, prefill) = (spec.require_tool_call, prefill.clone());
-        Ok(Some(Answers { schema, picks, tools, require_tool_call, prefill, shape, fields }))
+        Ok(Some(Answers {
+            schema,
+            picks,
+            tools,
+            require_tool_call,
+            prefill,
+            shape,
+            fields,
+        }))
     }
 
     /// The columns, all nullable: the schema's, then those of `answer.columns`, then the tools'.
@@ -189,15 +215,22 @@ impl Answers {
     /// What has to be read from a result line besides its text.
     #[must_use]
     pub fn wanted(&self) -> Wanted {
-        Wanted { tool_calls: self.tools.is_some(), ..Wanted::default() }
+        Wanted {
+            tool_calls: self.tools.is_some(),
+            ..Wanted::default()
+        }
     }
 
     /// Reads what a model answered: an object with a member for each column that has a value.
     ///
     /// # Errors
-    /// The reason why it does not fit, in a few words that name the place and never quote the answer.
+    /// The reason why it does not fit, in a few words that name the place and never quote the
+    /// answer.
     pub fn read(&self, outcome: &Outcome) -> Result<Value, String> {
-        let calls = outcome.details.as_ref().map_or(&[][..], |details| &details.tool_calls);
+        let calls = outcome
+            .details
+            .as_ref()
+            .map_or(&[][..], |details| &details.tool_calls);
         match &self.tools {
             Some(tools) if !calls.is_empty() => tools.read(calls, self.require_tool_call),
             _ if self.require_tool_call => Err("the answer calls no tool".to_owned()),
@@ -212,11 +245,16 @@ impl Answers {
             (None, _) => Value::Object(Map::new()),
         };
         if let Value::Object(members) = &mut answer {
-            match self.prefill.as_ref().and_then(|prefill| Some(format!("{prefill}{}", text?))) {
+            match self
+                .prefill
+                .as_ref()
+                .and_then(|prefill| Some(format!("{prefill}{}", text?)))
+            {
                 // Now and then a model begins anew.
-                Some(whole) => {
-                    self.picks.read(Some(&whole), members).or_else(|why| self.picks.read(text, members).map_err(|_| why))?
-                }
+                Some(whole) => self
+                    .picks
+                    .read(Some(&whole), members)
+                    .or_else(|why| self.picks.read(text, members).map_err(|_| why))?,
                 None => self.picks.read(text, members)?,
             }
         }
@@ -240,10 +278,18 @@ struct Members {
 }
 
 impl Members {
-    fn add_all(&mut self, origin: &str, members: impl IntoIterator<Item = (String, Shape)>) -> Result<(), Error> {
+    fn add_all(
+        &mut self,
+        origin: &str,
+        members: impl IntoIterator<Item = (String, Shape)>,
+    ) -> Result<(), Error> {
         for (name, shape) in members {
             if let Some(first) = self.origins.insert(name.clone(), origin.to_owned()) {
-                return Err(Error::Clash { column: name, first, second: origin.to_owned() });
+                return Err(Error::Clash {
+                    column: name,
+                    first,
+                    second: origin.to_owned(),
+                });
             }
             self.shapes.push((name, shape));
         }
@@ -253,14 +299,21 @@ impl Members {
 
 /// A reason: where, and what is wrong there.
 fn at(pointer: &str, problem: &str) -> String {
-    if pointer.is_empty() { cut(&format!("the answer: {problem}")) } else { cut(&format!("at `{pointer}`: {problem}")) }
+    if pointer.is_empty() {
+        cut(&format!("the answer: {problem}"))
+    } else {
+        cut(&format!("at `{pointer}`: {problem}"))
+    }
 }
 
 fn cut(reason: &str) -> String {
     if reason.len() <= MAX_REASON_BYTES {
         return reason.to_owned();
     }
-    format!("{}…", &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)])
+    format!(
+        "{}…",
+        &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
+    )
 }
 
 #[cfg(test)]

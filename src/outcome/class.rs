@@ -9,7 +9,8 @@
 //! | `invalid` | the answer does not fit the schema | yes | if the job says so |
 //! | `canceled` | canceled before it was processed | no | never; by hand |
 //!
-//! Everything else is for good: a request the API refuses is refused again, and so is what a model declines.
+//! Everything else is for good: a request the API refuses is refused again, and so is what a model
+//! declines.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,12 +20,20 @@ use serde::{Deserialize, Serialize};
 use super::{Outcome, Status};
 
 /// Kinds of error that may be gone next time.
-const SERVER_ERRORS: [&str; 4] = ["api_error", "overloaded_error", "timeout_error", "rate_limit_error"];
+const SERVER_ERRORS: [&str; 4] = [
+    "api_error",
+    "overloaded_error",
+    "timeout_error",
+    "rate_limit_error",
+];
 
 /// A class of failures that another try can heal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the table in the head of the file says what each means")]
+#[expect(
+    missing_docs,
+    reason = "the table in the head of the file says what each means"
+)]
 pub enum Class {
     Expired,
     ServerError,
@@ -36,8 +45,14 @@ pub enum Class {
 
 impl Class {
     /// All six.
-    pub const ALL: [Class; 6] =
-        [Class::Expired, Class::ServerError, Class::Missing, Class::Truncated, Class::Invalid, Class::Canceled];
+    pub const ALL: [Class; 6] = [
+        Class::Expired,
+        Class::ServerError,
+        Class::Missing,
+        Class::Truncated,
+        Class::Invalid,
+        Class::Canceled,
+    ];
 
     /// The class of an outcome; `None` if it succeeded or failed for good.
     #[must_use]
@@ -48,8 +63,14 @@ impl Class {
             Status::Truncated => Class::Truncated,
             Status::Invalid => Class::Invalid,
             Status::Canceled => Class::Canceled,
-            Status::Errored if SERVER_ERRORS.contains(&outcome.error_type.as_deref()?) => Class::ServerError,
-            Status::Errored | Status::Succeeded | Status::Refused | Status::Paused | Status::Unsent => return None,
+            Status::Errored if SERVER_ERRORS.contains(&outcome.error_type.as_deref()?) => {
+                Class::ServerError
+            }
+            Status::Errored
+            | Status::Succeeded
+            | Status::Refused
+            | Status::Paused
+            | Status::Unsent => return None,
         })
     }
 
@@ -77,10 +98,13 @@ impl FromStr for Class {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Class, String> {
-        Class::ALL.into_iter().find(|class| class.as_str() == word).ok_or_else(|| {
-            let known = Class::ALL.map(Class::as_str).join(", ");
-            format!("no such class; there are {known}")
-        })
+        Class::ALL
+            .into_iter()
+            .find(|class| class.as_str() == word)
+            .ok_or_else(|| {
+                let known = Class::ALL.map(Class::as_str).join(", ");
+                format!("no such class; there are {known}")
+            })
     }
 }
 
@@ -102,7 +126,13 @@ pub struct RetrySpec {
 
 impl Default for RetrySpec {
     fn default() -> RetrySpec {
-        RetrySpec { expired: 2, server_error: 3, missing: 0, invalid: 0, truncated: TruncatedSpec::default() }
+        RetrySpec {
+            expired: 2,
+            server_error: 3,
+            missing: 0,
+            invalid: 0,
+            truncated: TruncatedSpec::default(),
+        }
     }
 }
 
@@ -133,7 +163,10 @@ pub struct TruncatedSpec {
 
 impl Default for TruncatedSpec {
     fn default() -> TruncatedSpec {
-        TruncatedSpec { times: 0, max_tokens: MoreTokens::Factor(2) }
+        TruncatedSpec {
+            times: 0,
+            max_tokens: MoreTokens::Factor(2),
+        }
     }
 }
 
@@ -160,7 +193,10 @@ impl MoreTokens {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a factor such as \"2x\", or a number of tokens")]
+#[serde(
+    untagged,
+    expecting = "expected a factor such as \"2x\", or a number of tokens"
+)]
 enum Written {
     Text(String),
     Tokens(u32),
@@ -172,7 +208,9 @@ impl TryFrom<Written> for MoreTokens {
     fn try_from(written: Written) -> Result<MoreTokens, String> {
         match written {
             Written::Tokens(tokens) if tokens > 0 => Ok(MoreTokens::Fixed(tokens)),
-            Written::Tokens(_) => Err("a limit of 0 tokens leaves no room for an answer".to_owned()),
+            Written::Tokens(_) => {
+                Err("a limit of 0 tokens leaves no room for an answer".to_owned())
+            }
             Written::Text(text) => text.parse(),
         }
     }
@@ -193,10 +231,16 @@ impl FromStr for MoreTokens {
     fn from_str(text: &str) -> Result<MoreTokens, String> {
         let number = |text: &str| text.replace('_', "").parse().ok();
         match text.strip_suffix('x') {
-            Some(factor) => number(factor).filter(|&factor| factor >= 2).map(MoreTokens::Factor),
-            None => number(text).filter(|&tokens| tokens > 0).map(MoreTokens::Fixed),
+            Some(factor) => number(factor)
+                .filter(|&factor| factor >= 2)
+                .map(MoreTokens::Factor),
+            None => number(text)
+                .filter(|&tokens| tokens > 0)
+                .map(MoreTokens::Fixed),
         }
-        .ok_or_else(|| "write a factor of at least 2 such as `2x`, or a number of tokens".to_owned())
+        .ok_or_else(|| {
+            "write a factor of at least 2 such as `2x`, or a number of tokens".to_owned()
+        })
     }
 }
 
@@ -206,10 +250,18 @@ mod tests {
 
     #[test]
     fn reads_the_section_as_people_write_it() {
-        let spec: RetrySpec = toml::from_str("expired = 1\ntruncated = { times = 1, max_tokens = \"3x\" }").unwrap();
+        let spec: RetrySpec =
+            toml::from_str("expired = 1\ntruncated = { times = 1, max_tokens = \"3x\" }").unwrap();
         assert_eq!((spec.expired, spec.server_error), (1, 3));
-        assert_eq!(spec.truncated, TruncatedSpec { times: 1, max_tokens: MoreTokens::Factor(3) });
-        let fixed: RetrySpec = toml::from_str("truncated = { times = 2, max_tokens = 4000 }").unwrap();
+        assert_eq!(
+            spec.truncated,
+            TruncatedSpec {
+                times: 1,
+                max_tokens: MoreTokens::Factor(3)
+            }
+        );
+        let fixed: RetrySpec =
+            toml::from_str("truncated = { times = 2, max_tokens = 4000 }").unwrap();
         assert_eq!(fixed.truncated.max_tokens, MoreTokens::Fixed(4_000));
         for wrong in [
             "truncated = { max_tokens = \"1x\" }",
@@ -223,17 +275,29 @@ mod tests {
 
     #[test]
     fn gives_more_tokens_each_time() {
-        assert_eq!([0, 1, 2].map(|cuts| MoreTokens::Factor(2).after(100, cuts)), [100, 200, 400]);
-        assert_eq!([0, 1, 2].map(|cuts| MoreTokens::Fixed(900).after(100, cuts)), [100, 900, 900]);
+        assert_eq!(
+            [0, 1, 2].map(|cuts| MoreTokens::Factor(2).after(100, cuts)),
+            [100, 200, 400]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|cuts| MoreTokens::Fixed(900).after(100, cuts)),
+            [100, 900, 900]
+        );
         assert_eq!(MoreTokens::Factor(10).after(u32::MAX, 40), u32::MAX);
     }
 
     #[test]
     fn heals_only_what_can_be_healed() {
-        let outcome =
-            |status, error_type: Option<&str>| Outcome { error_type: error_type.map(str::to_owned), ..Outcome::new(status) };
+        let outcome = |status, error_type: Option<&str>| Outcome {
+            error_type: error_type.map(str::to_owned),
+            ..Outcome::new(status)
+        };
         for (status, error_type, class) in [
-            (Status::Errored, Some("overloaded_error"), Some(Class::ServerError)),
+            (
+                Status::Errored,
+                Some("overloaded_error"),
+                Some(Class::ServerError),
+            ),
             (Status::Errored, Some("invalid_request_error"), None),
             (Status::Errored, Some("billing_error"), None),
             (Status::Errored, None, None),
@@ -242,7 +306,11 @@ mod tests {
             (Status::Succeeded, None, None),
             (Status::Canceled, None, Some(Class::Canceled)),
         ] {
-            assert_eq!(Class::of(&outcome(status, error_type)), class, "{status} {error_type:?}");
+            assert_eq!(
+                Class::of(&outcome(status, error_type)),
+                class,
+                "{status} {error_type:?}"
+            );
         }
     }
 }

@@ -42,7 +42,8 @@ impl Wanted {
 pub struct Details {
     /// The text of the thinking; `None` where the model did not think, or the text was left out.
     pub thinking: Option<String>,
-    /// A JSON array: each text block that cites, with its citations as they came; `None` where nothing is cited.
+    /// A JSON array: each text block that cites, with its citations as they came; `None` where
+    /// nothing is cited.
     pub citations: Option<String>,
     /// The calls of the job's own tools, in the order of the answer.
     pub tool_calls: Vec<ToolCall>,

@@ -1,7 +1,8 @@
 //! What came back for one request.
 //!
-//! A provider's result line becomes an [`Outcome`]: the API's own word, a [`Status`] that tells the truth about it, the text, and
-//! the [`Usage`] that will be billed. An outcome belongs to one request and one attempt.
+//! A provider's result line becomes an [`Outcome`]: the API's own word, a [`Status`] that tells the
+//! truth about it, the text, and the [`Usage`] that will be billed. An outcome belongs to one
+//! request and one attempt.
 
 pub mod answer;
 pub mod class;
@@ -25,9 +26,11 @@ pub enum Status {
     Truncated,
     /// The model declined.
     Refused,
-    /// A server-tool loop stopped at its cap, or the conversation was compacted and nothing said after it; the answer is unfinished.
+    /// A server-tool loop stopped at its cap, or the conversation was compacted and nothing said
+    /// after it; the answer is unfinished.
     Paused,
-    /// A whole answer that does not become the job's columns: by its schema, its picked columns, or its tools.
+    /// A whole answer that does not become the job's columns: by its schema, its picked columns, or
+    /// its tools.
     Invalid,
     /// The provider reports an error for this request.
     Errored,
@@ -83,9 +86,11 @@ impl fmt::Display for Status {
 /// What came back for one request in one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// What became of the row, as far as the line alone tells it ([`Status::Invalid`] is decided against the schema later).
+    /// What became of the row, as far as the line alone tells it ([`Status::Invalid`] is decided
+    /// against the schema later).
     pub status: Status,
-    /// The API's own word: `succeeded`, `errored`, `canceled`, `expired`, or one that did not exist when this was written.
+    /// The API's own word: `succeeded`, `errored`, `canceled`, `expired`, or one that did not exist
+    /// when this was written.
     pub result: String,
     /// The text blocks of the answer, joined; `None` where there is no answer.
     pub text: Option<String>,
@@ -126,11 +131,15 @@ impl Outcome {
         }
     }
 
-    /// Whether the row succeeded with an answer that says nothing: no text but white space, and no call of a tool. One that only thinks
-    /// is empty too.
+    /// Whether the row succeeded with an answer that says nothing: no text but white space, and no
+    /// call of a tool. One that only thinks is empty too.
     #[must_use]
     pub fn is_empty_answer(&self) -> bool {
-        let says_nothing = || self.text.as_deref().is_none_or(|text| text.trim().is_empty());
+        let says_nothing = || {
+            self.text
+                .as_deref()
+                .is_none_or(|text| text.trim().is_empty())
+        };
         self.status == Status::Succeeded && !self.calls_tools && says_nothing()
     }
 }

@@ -1,15 +1,19 @@
 //! Tokens of one request by kind, as the provider counted them.
 //!
-//! An answer that was made in several steps (server-side compaction, an advisor, a model that stepped in) lists them in `iterations`. The
-//! top-level fields of such an answer leave some of them out, so the counts here are the **sums over the list**, which is what is billed;
-//! [`Usage::iterations`] keeps the steps, since each has prices of its own. Without the list they are the top-level fields.
+//! An answer that was made in several steps (server-side compaction, an advisor, a model that
+//! stepped in) lists them in `iterations`. The top-level fields of such an answer leave some of
+//! them out, so the counts here are the **sums over the list**, which is what is billed;
+//! [`Usage::iterations`] keeps the steps, since each has prices of its own. Without the list they
+//! are the top-level fields.
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens by kind, and uses of the provider's own tools. A kind the provider did not name is `None`, which is not the same as 0.
+/// Tokens by kind, and uses of the provider's own tools. A kind the provider did not name is
+/// `None`, which is not the same as 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Input tokens that were neither written to nor read from a cache: *not* the size of the prompt.
+    /// Input tokens that were neither written to nor read from a cache: *not* the size of the
+    /// prompt.
     pub input_tokens: Option<u64>,
     /// Input tokens written to the five-minute cache.
     pub cache_creation_5m_input_tokens: Option<u64>,
@@ -33,10 +37,12 @@ pub struct Usage {
     /// Runs of the provider's code execution tool.
     #[serde(default)]
     pub code_execution_requests: Option<u64>,
-    /// The steps that the counts are the sums of; empty where there was one step, by the model that answered.
+    /// The steps that the counts are the sums of; empty where there was one step, by the model that
+    /// answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub iterations: Vec<Iteration>,
-    /// Whether something that decides the price is there and cannot be read, or contradicts itself. What the request cost is then unknown.
+    /// Whether something that decides the price is there and cannot be read, or contradicts itself.
+    /// What the request cost is then unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreadable: bool,
 }
@@ -62,14 +68,17 @@ pub struct TokenCounts {
 }
 
 impl Usage {
-    /// Whether what the request cost follows from it: what is plain input and what is output was named, in every step, and all of it can
-    /// be read.
+    /// Whether what the request cost follows from it: what is plain input and what is output was
+    /// named, in every step, and all of it can be read.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         let named = |input: Option<u64>, output: Option<u64>| input.is_some() && output.is_some();
         !self.unreadable
             && named(self.input_tokens, self.output_tokens)
-            && self.iterations.iter().all(|step| named(step.tokens.input_tokens, step.tokens.output_tokens))
+            && self
+                .iterations
+                .iter()
+                .all(|step| named(step.tokens.input_tokens, step.tokens.output_tokens))
     }
 
     /// The same with other counts of tokens, for one step of it.
@@ -92,9 +101,18 @@ impl TokenCounts {
     pub fn add(&mut self, more: TokenCounts) {
         for (sum, more) in [
             (&mut self.input_tokens, more.input_tokens),
-            (&mut self.cache_creation_5m_input_tokens, more.cache_creation_5m_input_tokens),
-            (&mut self.cache_creation_1h_input_tokens, more.cache_creation_1h_input_tokens),
-            (&mut self.cache_read_input_tokens, more.cache_read_input_tokens),
+            (
+                &mut self.cache_creation_5m_input_tokens,
+                more.cache_creation_5m_input_tokens,
+            ),
+            (
+                &mut self.cache_creation_1h_input_tokens,
+                more.cache_creation_1h_input_tokens,
+            ),
+            (
+                &mut self.cache_read_input_tokens,
+                more.cache_read_input_tokens,
+            ),
             (&mut self.output_tokens, more.output_tokens),
         ] {
             if let Some(more) = more {

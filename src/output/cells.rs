@@ -1,7 +1,8 @@
 //! Cells as text, exact: what CSV writes into its cells and JSON Lines into its strings.
 //!
-//! Decimals keep all their digits, times are RFC 3339, bytes are base64. A time that lies outside the calendar (some
-//! databases write infinity so) is told as the number it is stored as, rather than lost.
+//! Decimals keep all their digits, times are RFC 3339, bytes are base64. A time that lies outside
+//! the calendar (some databases write infinity so) is told as the number it is stored as, rather
+//! than lost.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -34,7 +35,9 @@ pub(super) fn exact() -> Arc<dyn EncoderFactory> {
 }
 
 pub(super) fn encoder_options() -> EncoderOptions {
-    EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(exact())
+    EncoderOptions::default()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(exact())
 }
 
 /// The cells of one column as text.
@@ -51,7 +54,11 @@ enum Cells<'a> {
 }
 
 impl<'a> CellText<'a> {
-    pub(super) fn new(field: &'a FieldRef, array: &'a ArrayRef, options: &'a EncoderOptions) -> Result<CellText<'a>, ArrowError> {
+    pub(super) fn new(
+        field: &'a FieldRef,
+        array: &'a ArrayRef,
+        options: &'a EncoderOptions,
+    ) -> Result<CellText<'a>, ArrowError> {
         let cells = match array.data_type() {
             DataType::Utf8 => Cells::Text(array.as_string::<i32>()),
             DataType::LargeUtf8 => Cells::Text(array.as_string::<i64>()),
@@ -62,11 +69,18 @@ impl<'a> CellText<'a> {
                 None => Cells::Formatted(Formatted::new(array)?),
             },
         };
-        Ok(CellText { nulls: array.logical_nulls(), cells })
+        Ok(CellText {
+            nulls: array.logical_nulls(),
+            cells,
+        })
     }
 
     /// The text of a cell, perhaps put together in `buffer`; `None` for a null.
-    pub(super) fn text<'b>(&'b mut self, row: usize, buffer: &'b mut Vec<u8>) -> Result<Option<&'b [u8]>, ArrowError> {
+    pub(super) fn text<'b>(
+        &'b mut self,
+        row: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Option<&'b [u8]>, ArrowError> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return Ok(None);
         }
@@ -134,7 +148,9 @@ fn bytes_of<'a>(array: &'a dyn Array) -> Option<Box<dyn Bytes + 'a>> {
 fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let from = out.len();
     out.resize(from + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(bytes, &mut out[from..]).expect("base64 takes four bytes for each three");
+    let written = STANDARD
+        .encode_slice(bytes, &mut out[from..])
+        .expect("base64 takes four bytes for each three");
     out.truncate(from + written);
 }
 
@@ -147,7 +163,11 @@ struct Formatted<'a> {
 
 impl<'a> Formatted<'a> {
     fn new(array: &'a dyn Array) -> Result<Formatted<'a>, ArrowError> {
-        Ok(Formatted { array, formatter: ArrayFormatter::try_new(array, &FORMAT)?, text: String::new() })
+        Ok(Formatted {
+            array,
+            formatter: ArrayFormatter::try_new(array, &FORMAT)?,
+            text: String::new(),
+        })
     }
 
     fn text(&mut self, row: usize) -> Result<&str, ArrowError> {
@@ -161,7 +181,9 @@ impl<'a> Formatted<'a> {
 
     fn outside_the_calendar(&mut self, row: usize) -> Option<()> {
         let number = cast(&self.array.slice(row, 1), &DataType::Int64).ok()?;
-        let number = number.as_primitive_opt::<arrow::datatypes::Int64Type>().filter(|number| number.is_valid(0))?;
+        let number = number
+            .as_primitive_opt::<arrow::datatypes::Int64Type>()
+            .filter(|number| number.is_valid(0))?;
         write!(self.text, "{}", number.value(0)).ok()
     }
 }
@@ -179,7 +201,9 @@ impl EncoderFactory for Exact {
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
             DataType::Map(..) => Box::new(AnyKeys::new(field, array.as_map(), options)?),
-            kind if kind.is_temporal() || kind.is_decimal() => Box::new(Quoted(Formatted::new(array)?)),
+            kind if kind.is_temporal() || kind.is_decimal() => {
+                Box::new(Quoted(Formatted::new(array)?))
+            }
             _ => match bytes_of(array) {
                 Some(bytes) => Box::new(Base64(bytes)),
                 None => return Ok(None),
@@ -209,7 +233,8 @@ impl Encoder for Quoted<'_> {
                 out.extend_from_slice(text.as_bytes());
                 out.push(b'"');
             }
-            // Not reached: what has no form as a time has one as a number. An encoder has no way to fail.
+            // Not reached: what has no form as a time has one as a number. An encoder has no way to
+            // fail.
             Err(_) => out.extend_from_slice(b"null"),
         }
     }
@@ -224,10 +249,19 @@ struct AnyKeys<'a> {
 }
 
 impl<'a> AnyKeys<'a> {
-    fn new(field: &'a FieldRef, map: &'a MapArray, options: &'a EncoderOptions) -> Result<AnyKeys<'a>, ArrowError> {
+    fn new(
+        field: &'a FieldRef,
+        map: &'a MapArray,
+        options: &'a EncoderOptions,
+    ) -> Result<AnyKeys<'a>, ArrowError> {
         let keys = make_encoder(field, map.keys(), options)?;
         let values = make_encoder(field, map.values(), options)?;
-        Ok(AnyKeys { offsets: map.offsets().clone(), keys, values, key: Vec::new() })
+        Ok(AnyKeys {
+            offsets: map.offsets().clone(),
+            keys,
+            values,
+            key: Vec::new(),
+        })
     }
 
     fn push_key(&mut self, entry: usize, out: &mut Vec<u8>) {
@@ -248,7 +282,8 @@ impl<'a> AnyKeys<'a> {
 impl Encoder for AnyKeys<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         out.push(b'{');
-        let entries = usize::try_from(self.offsets[row]).unwrap_or(0)..usize::try_from(self.offsets[row + 1]).unwrap_or(0);
+        let entries = usize::try_from(self.offsets[row]).unwrap_or(0)
+            ..usize::try_from(self.offsets[row + 1]).unwrap_or(0);
         for entry in entries.clone() {
             if entry > entries.start {
                 out.push(b',');

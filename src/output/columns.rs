@@ -1,16 +1,19 @@
 //! The table of columns that every run adds to its rows.
 //!
-//! One entry a column. What it holds decides its type, its builder and how Parquet encodes it, so an entry is all there is to add;
-//! the schema, the writers and the README's table follow. A column that only some jobs ask for is an entry of [`EXTRA`].
+//! One entry a column. What it holds decides its type, its builder and how Parquet encodes it, so
+//! an entry is all there is to add; the schema, the writers and the README's table follow. A column
+//! that only some jobs ask for is an entry of [`EXTRA`].
 //!
-//! Types are those that readers take without a second thought (pyarrow, DuckDB, polars, pandas, Spark):
+//! Types are those that readers take without a second thought (pyarrow, DuckDB, polars, pandas,
+//! Spark):
 //!
-//! - Words are plain text, not an Arrow dictionary. Parquet stores them as a dictionary all the same, so nothing is gained in size; and
-//!   a dictionary comes back as a categorical, which polars refuses to compare or join with text, and pandas groups by all its
-//!   values, used or not.
+//! - Words are plain text, not an Arrow dictionary. Parquet stores them as a dictionary all the
+//!   same, so nothing is gained in size; and a dictionary comes back as a categorical, which polars
+//!   refuses to compare or join with text, and pandas groups by all its values, used or not.
 //! - Counts are signed 64-bit integers: Spark and many databases know no unsigned ones.
-//! - Money is a decimal, exact: a price of a few dollars per million tokens, times a cache factor and the batch factor, ends at the twelfth
-//!   decimal place, and 18 digits are what readers hold in a plain integer.
+//! - Money is a decimal, exact: a price of a few dollars per million tokens, times a cache factor
+//!   and the batch factor, ends at the twelfth decimal place, and 18 digits are what readers hold
+//!   in a plain integer.
 
 use arrow::datatypes::DataType;
 
@@ -56,7 +59,8 @@ pub(super) enum Value {
     Made(fn(&JoinedRow<'_>) -> Option<String>),
     /// US dollars, counted in millionths of a millionth.
     Money(fn(&JoinedRow<'_>) -> Option<i64>),
-    /// Whether the answers of the run are made up: the same for all rows, so that a row says it wherever it is copied to.
+    /// Whether the answers of the run are made up: the same for all rows, so that a row says it
+    /// wherever it is copied to.
     Simulated,
 }
 
@@ -67,8 +71,8 @@ pub(super) const SIMULATED: &str = "simulated";
 pub const COLUMNS: [Column; 20] = [
     Column {
         name: "status",
-        meaning: "what became of the row: `succeeded`, `truncated`, `refused`, `paused`, `invalid`, `errored`, `expired`, `canceled`, \
-                  `missing` or `unsent`",
+        meaning: "what became of the row: `succeeded`, `truncated`, `refused`, `paused`, \
+                  `invalid`, `errored`, `expired`, `canceled`, `missing` or `unsent`",
         nullable: false,
         value: Value::Word(|row| Some(row.status.as_str())),
     },
@@ -76,11 +80,14 @@ pub const COLUMNS: [Column; 20] = [
         name: "result",
         meaning: "the API's own word for it; null where no result line came",
         nullable: true,
-        value: Value::Word(|row| Some(row.outcome()?.result.as_str()).filter(|word| !word.is_empty())),
+        value: Value::Word(|row| {
+            Some(row.outcome()?.result.as_str()).filter(|word| !word.is_empty())
+        }),
     },
     Column {
         name: "text",
-        meaning: "the answer's text, as it came, also where it is cut off or does not fit the schema",
+        meaning: "the answer's text, as it came, also where it is cut off or does not fit the \
+            schema",
         nullable: true,
         value: Value::Text(|row| row.outcome()?.text.as_deref()),
     },
@@ -92,13 +99,15 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "error_type",
-        meaning: "the provider's kind of error, such as `invalid_request_error`, or why the row was not sent, such as `too_large`",
+        meaning: "the provider's kind of error, such as `invalid_request_error`, or why the row \
+            was not sent, such as `too_large`",
         nullable: true,
         value: Value::Word(|row| row.error_type()),
     },
     Column {
         name: "error",
-        meaning: "what went wrong, in words: the provider's, why the answer does not fit the schema, or why the row was not sent",
+        meaning: "what went wrong, in words: the provider's, why the answer does not fit the \
+            schema, or why the row was not sent",
         nullable: true,
         value: Value::Text(|row| row.error()),
     },
@@ -110,7 +119,9 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "input_tokens",
-        meaning: "input tokens neither written to nor read from a cache: not the size of the prompt; token columns hold what was billed: of an answer in several steps (compaction, advisor) the sum over them",
+        meaning: "input tokens neither written to nor read from a cache: not the size of the \
+            prompt; token columns hold what was billed: of an answer in several steps (compaction, \
+            advisor) the sum over them",
         nullable: true,
         value: Value::Count(|row| usage(row)?.input_tokens),
     },
@@ -152,13 +163,15 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "cost_usd",
-        meaning: "what all attempts at the row cost, in US dollars, exactly; 0 where nothing was billed, null where the cost of one of them is unknown",
+        meaning: "what all attempts at the row cost, in US dollars, exactly; 0 where nothing was \
+            billed, null where the cost of one of them is unknown",
         nullable: true,
         value: Value::Money(|row| row.cost_pico_usd),
     },
     Column {
         name: "attempt",
-        meaning: "which attempt the row shows, from 1: the last that succeeded, else the last; tokens are those of this attempt",
+        meaning: "which attempt the row shows, from 1: the last that succeeded, else the last; \
+            tokens are those of this attempt",
         nullable: true,
         value: Value::Count(|row| Some(row.attempt()?.attempt.into())),
     },
@@ -193,38 +206,54 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "thinking",
-            meaning: "the text of the thinking, where the API shows it (`thinking.display = \"summarized\"`)",
+            meaning: "the text of the thinking, where the API shows it (`thinking.display = \
+                \"summarized\"`)",
             nullable: true,
             value: Value::Text(|row| details(row)?.thinking.as_deref()),
         },
-        wanted: Wanted { thinking: true, ..NOTHING },
+        wanted: Wanted {
+            thinking: true,
+            ..NOTHING
+        },
     },
     ExtraColumn {
         column: Column {
             name: "citations",
-            meaning: "JSON: each piece of the text that cites, with its citations as they came: `[{\"text\": …, \"citations\": […]}]`",
+            meaning: "JSON: each piece of the text that cites, with its citations as they came: \
+                `[{\"text\": …, \"citations\": […]}]`",
             nullable: true,
             value: Value::Text(|row| details(row)?.citations.as_deref()),
         },
-        wanted: Wanted { citations: true, ..NOTHING },
+        wanted: Wanted {
+            citations: true,
+            ..NOTHING
+        },
     },
     ExtraColumn {
         column: Column {
             name: "tool_calls",
-            meaning: "JSON: all calls of the job's own tools, as they came: `[{\"id\": …, \"name\": …, \"input\": {…}}]`",
+            meaning: "JSON: all calls of the job's own tools, as they came: \
+                `[{\"id\": …, \"name\": …, \"input\": {…}}]`",
             nullable: true,
             value: Value::Made(tool_calls),
         },
-        wanted: Wanted { tool_calls: true, ..NOTHING },
+        wanted: Wanted {
+            tool_calls: true,
+            ..NOTHING
+        },
     },
     ExtraColumn {
         column: Column {
             name: "refusal_category",
-            meaning: "what kind of refusal it is, such as `cyber`; why the model declined stands in `_rm_error`",
+            meaning: "what kind of refusal it is, such as `cyber`; why the model declined stands \
+                in `_rm_error`",
             nullable: true,
             value: Value::Word(|row| details(row)?.refusal_category.as_deref()),
         },
-        wanted: Wanted { words: true, ..NOTHING },
+        wanted: Wanted {
+            words: true,
+            ..NOTHING
+        },
     },
     ExtraColumn {
         column: Column {
@@ -233,7 +262,10 @@ pub const EXTRA: [ExtraColumn; 14] = [
             nullable: true,
             value: Value::Word(|row| details(row)?.stop_sequence.as_deref()),
         },
-        wanted: Wanted { words: true, ..NOTHING },
+        wanted: Wanted {
+            words: true,
+            ..NOTHING
+        },
     },
     ExtraColumn {
         column: Column {
@@ -278,7 +310,10 @@ pub const EXTRA: [ExtraColumn; 14] = [
             nullable: true,
             value: Value::Word(|row| details(row)?.error_code.as_deref()),
         },
-        wanted: Wanted { words: true, ..NOTHING },
+        wanted: Wanted {
+            words: true,
+            ..NOTHING
+        },
     },
     ExtraColumn {
         column: Column {
@@ -287,7 +322,10 @@ pub const EXTRA: [ExtraColumn; 14] = [
             nullable: true,
             value: Value::Text(|row| details(row)?.request_id.as_deref()),
         },
-        wanted: Wanted { words: true, ..NOTHING },
+        wanted: Wanted {
+            words: true,
+            ..NOTHING
+        },
     },
     ExtraColumn {
         column: Column {
@@ -296,12 +334,16 @@ pub const EXTRA: [ExtraColumn; 14] = [
             nullable: true,
             value: Value::Text(|row| details(row)?.message.as_deref()),
         },
-        wanted: Wanted { message: true, ..NOTHING },
+        wanted: Wanted {
+            message: true,
+            ..NOTHING
+        },
     },
     ExtraColumn {
         column: Column {
             name: "tag",
-            meaning: "the row's label by `request.per_row.tag`; the column is there by itself where the job has it",
+            meaning: "the row's label by `request.per_row.tag`; the column is there by itself \
+                where the job has it",
             nullable: true,
             value: Value::Word(|row| row.request.tag),
         },
@@ -310,7 +352,8 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: SIMULATED,
-            meaning: "whether the answers are made up by the simulator; a simulated run has the column unasked, in every format",
+            meaning: "whether the answers are made up by the simulator; a simulated run has the \
+                column unasked, in every format",
             nullable: false,
             value: Value::Simulated,
         },
@@ -318,23 +361,38 @@ pub const EXTRA: [ExtraColumn; 14] = [
     },
 ];
 
-const NOTHING: Wanted = Wanted { thinking: false, citations: false, tool_calls: false, message: false, words: false };
+const NOTHING: Wanted = Wanted {
+    thinking: false,
+    citations: false,
+    tool_calls: false,
+    message: false,
+    words: false,
+};
 
 /// The extra columns of these names, in the order of the table.
 ///
 /// # Errors
 /// The first name for which there is no column.
 pub(super) fn extra(names: &[String]) -> Result<Vec<&'static ExtraColumn>, &str> {
-    match names.iter().find(|name| !EXTRA.iter().any(|extra| extra.column.name == name.as_str())) {
+    match names
+        .iter()
+        .find(|name| !EXTRA.iter().any(|extra| extra.column.name == name.as_str()))
+    {
         Some(unknown) => Err(unknown),
-        None => Ok(EXTRA.iter().filter(|extra| names.iter().any(|name| name == extra.column.name)).collect()),
+        None => Ok(EXTRA
+            .iter()
+            .filter(|extra| names.iter().any(|name| name == extra.column.name))
+            .collect()),
     }
 }
 
 /// What has to be read from each result line for the extra columns of these names.
 #[must_use]
 pub fn wanted(names: &[String]) -> Wanted {
-    extra(names).unwrap_or_default().into_iter().fold(NOTHING, |wanted, extra| wanted.or(extra.wanted))
+    extra(names)
+        .unwrap_or_default()
+        .into_iter()
+        .fold(NOTHING, |wanted, extra| wanted.or(extra.wanted))
 }
 
 fn details<'r>(row: &'r JoinedRow<'_>) -> Option<&'r Details> {
@@ -349,13 +407,21 @@ fn tool_calls(row: &JoinedRow<'_>) -> Option<String> {
     let call = |call: &ToolCall| {
         let text = |text: &str| serde_json::Value::from(text).to_string();
         let id = call.id.as_deref().map_or_else(|| "null".to_owned(), text);
-        format!("{{\"id\":{id},\"name\":{},\"input\":{}}}", text(&call.name), call.input)
+        format!(
+            "{{\"id\":{id},\"name\":{},\"input\":{}}}",
+            text(&call.name),
+            call.input
+        )
     };
-    Some(format!("[{}]", calls.iter().map(call).collect::<Vec<_>>().join(",")))
+    Some(format!(
+        "[{}]",
+        calls.iter().map(call).collect::<Vec<_>>().join(",")
+    ))
 }
 
 fn usage<'r>(row: &'r JoinedRow<'_>) -> Option<&'r Usage> {
-    row.outcome().and_then(|outcome: &Outcome| outcome.usage.as_ref())
+    row.outcome()
+        .and_then(|outcome: &Outcome| outcome.usage.as_ref())
 }
 
 impl Column {
@@ -390,16 +456,29 @@ impl Column {
 pub fn documentation() -> String {
     let line = |column: &Column| {
         let null = if column.nullable { "" } else { ", never null" };
-        format!("| `_rm_{}` | {}{null} | {} |\n", column.name, column.type_in_words(), column.meaning)
+        format!(
+            "| `_rm_{}` | {}{null} | {} |\n",
+            column.name,
+            column.type_in_words(),
+            column.meaning
+        )
     };
-    format!("| column | type | what it says |\n|---|---|---|\n{}", COLUMNS.iter().map(line).collect::<String>())
+    format!(
+        "| column | type | what it says |\n|---|---|---|\n{}",
+        COLUMNS.iter().map(line).collect::<String>()
+    )
 }
 
 /// The table of the columns that a job can ask for, in Markdown.
 #[must_use]
 pub fn extra_documentation() -> String {
     let line = |ExtraColumn { column, .. }: &ExtraColumn| {
-        format!("| `\"{0}\"` | `_rm_{0}` | {1} | {2} |\n", column.name, column.type_in_words(), column.meaning)
+        format!(
+            "| `\"{0}\"` | `_rm_{0}` | {1} | {2} |\n",
+            column.name,
+            column.type_in_words(),
+            column.meaning
+        )
     };
     format!(
         "| `output.extra` | column | type | what it says |\n|---|---|---|---|\n{}",

@@ -1,10 +1,12 @@
 //! CSV and TSV: UTF-8, a header line, lines that end in a line feed.
 //!
-//! A cell is quoted when it must be (it holds the delimiter, a quote, a line end), and when it is an empty text: a null is nothing at
-//! all, so the two can be told apart by readers that care, this crate's own among them.
+//! A cell is quoted when it must be (it holds the delimiter, a quote, a line end), and when it is
+//! an empty text: a null is nothing at all, so the two can be told apart by readers that care, this
+//! crate's own among them.
 //!
-//! Where the job asks for it, a text that a spreadsheet would run as a formula gets a `'` before it, as OWASP advises: one that begins
-//! with `=`, `+`, `-`, `@`, a tab or a carriage return, unless it is a plain number.
+//! Where the job asks for it, a text that a spreadsheet would run as a formula gets a `'` before
+//! it, as OWASP advises: one that begins with `=`, `+`, `-`, `@`, a tab or a carriage return,
+//! unless it is a plain number.
 
 use std::io::Write;
 
@@ -32,7 +34,12 @@ pub(super) struct CsvFile {
 const LINES_BYTES: usize = 1 << 18;
 
 impl CsvFile {
-    pub(super) fn create(file: Pending, delimiter: u8, escape_formulas: bool, schema: &SchemaRef) -> Result<CsvFile, Cause> {
+    pub(super) fn create(
+        file: Pending,
+        delimiter: u8,
+        escape_formulas: bool,
+        schema: &SchemaRef,
+    ) -> Result<CsvFile, Cause> {
         let mut csv = CsvFile {
             file,
             delimiter,
@@ -109,23 +116,32 @@ fn is_written_as_text(data_type: &DataType) -> bool {
         DataType::RunEndEncoded(_, values) => is_written_as_text(values.data_type()),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         // Base64 may begin with a plus.
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => true,
         _ => false,
     }
 }
 
 /// Whether a spreadsheet would run a text as a formula.
 fn is_formula(text: &[u8]) -> bool {
-    let (Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'), Ok(text)) = (text.first(), std::str::from_utf8(text)) else {
+    let (Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'), Ok(text)) =
+        (text.first(), std::str::from_utf8(text))
+    else {
         return false;
     };
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) && text.parse::<f64>().is_ok();
+    let is_number = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+        && text.parse::<f64>().is_ok();
     !is_number
 }
 
 /// Appends a cell that is not null, quoted if need be.
 fn push_cell(lines: &mut Vec<u8>, text: &[u8], delimiter: u8) {
-    let plain = memchr::memchr3(b'"', b'\n', delimiter, text).is_none() && memchr::memchr(b'\r', text).is_none();
+    let plain = memchr::memchr3(b'"', b'\n', delimiter, text).is_none()
+        && memchr::memchr(b'\r', text).is_none();
     if plain && !text.is_empty() {
         lines.extend_from_slice(text);
         return;
@@ -147,7 +163,17 @@ mod tests {
 
     #[test]
     fn tells_formulas_from_numbers_and_text() {
-        for text in ["=1+1", "+49 30 1234", "-1+1|cmd", "@SUM(A1)", "\t=1", "\r=1", "-", "=", "+e"] {
+        for text in [
+            "=1+1",
+            "+49 30 1234",
+            "-1+1|cmd",
+            "@SUM(A1)",
+            "\t=1",
+            "\r=1",
+            "-",
+            "=",
+            "+e",
+        ] {
             assert!(is_formula(text.as_bytes()), "{text:?}");
         }
         for text in ["", "a=1", "-12.5", "+3", "-1e5", " =1", "'=1", "1-1"] {

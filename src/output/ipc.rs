@@ -17,16 +17,25 @@ pub(super) struct IpcFile {
 }
 
 impl IpcFile {
-    pub(super) fn create(file: Pending, schema: &OutputSchema, metadata: Vec<(String, String)>) -> Result<IpcFile, Cause> {
+    pub(super) fn create(
+        file: Pending,
+        schema: &OutputSchema,
+        metadata: Vec<(String, String)>,
+    ) -> Result<IpcFile, Cause> {
         let metadata: BTreeMap<String, String> = schema.metadata(metadata).into_iter().collect();
         let schema = schema.schema().as_ref().clone().with_metadata(metadata);
-        Ok(IpcFile { writer: FileWriter::try_new(file, &schema)?, schema: schema.into() })
+        Ok(IpcFile {
+            writer: FileWriter::try_new(file, &schema)?,
+            schema: schema.into(),
+        })
     }
 }
 
 impl Sink for IpcFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause> {
-        Ok(self.writer.write(&batch.clone().with_schema(self.schema.clone())?)?)
+        Ok(self
+            .writer
+            .write(&batch.clone().with_schema(self.schema.clone())?)?)
     }
 
     fn note(&mut self, key: &str, value: &str) {

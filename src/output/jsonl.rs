@@ -14,8 +14,12 @@ pub(super) struct JsonlFile {
 
 impl JsonlFile {
     pub(super) fn create(file: Pending) -> JsonlFile {
-        let builder = WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(cells::exact());
-        JsonlFile { writer: builder.build(file) }
+        let builder = WriterBuilder::new()
+            .with_explicit_nulls(true)
+            .with_encoder_factory(cells::exact());
+        JsonlFile {
+            writer: builder.build(file),
+        }
     }
 }
 

@@ -6,17 +6,20 @@
 //!  └─ unchanged ─┘ └─ by schema ─┘  └─ the same twenty in every run ─┘
 //! ```
 //!
-//! In comes a piece's input columns and its [`JoinedRow`](crate::join::JoinedRow)s, a few thousand at a time; out comes one file,
-//! Parquet, CSV, TSV, JSON Lines or Arrow IPC:
+//! In comes a piece's input columns and its [`JoinedRow`](crate::join::JoinedRow)s, a few thousand
+//! at a time; out comes one file, Parquet, CSV, TSV, JSON Lines or Arrow IPC:
 //!
-//! 1. [`OutputSchema::new`] fixes the columns before anything is sent, so that a clash of names or a type the format cannot hold is an
-//!    error when it costs nothing; [`check_writable`] does the same for the place.
+//! 1. [`OutputSchema::new`] fixes the columns before anything is sent, so that a clash of names or
+//!    a type the format cannot hold is an error when it costs nothing; [`check_writable`] does the
+//!    same for the place.
 //! 2. [`RowBuilders`] turn joined rows into record batches of that schema.
-//! 3. [`OutputWriter`] writes them under a temporary name beside the target and renames when complete. Whatever goes wrong, what was
-//!    at the target stays as it was, and nothing is left beside it.
+//! 3. [`OutputWriter`] writes them under a temporary name beside the target and renames when
+//!    complete. Whatever goes wrong, what was at the target stays as it was, and nothing is left
+//!    beside it.
 //!
-//! Promises: rows are written in the order they come, each once; input columns keep order, type and values. Memory: one batch, and in
-//! Parquet the encoded pages of one row group (65,536 rows or 64 MiB, whatever is less).
+//! Promises: rows are written in the order they come, each once; input columns keep order, type and
+//! values. Memory: one batch, and in Parquet the encoded pages of one row group (65,536 rows or 64
+//! MiB, whatever is less).
 //!
 //! What the formats keep:
 //!
@@ -32,10 +35,12 @@
 //! | metadata (the input's, run, job) | in the footer | in the schema | nowhere | nowhere |
 //! | simulated | in the footer, and the column `_rm_simulated` | in the schema, and the column | the column | the column |
 //!
-//! Text that a spreadsheet would take for a formula (`=`, `+`, `-`, `@` first) is written as it is: changing it would corrupt data
-//! for every other reader. `output.escape_formulas` puts a `'` before it, for tables that go to a spreadsheet.
+//! Text that a spreadsheet would take for a formula (`=`, `+`, `-`, `@` first) is written as it is:
+//! changing it would corrupt data for every other reader. `output.escape_formulas` puts a `'`
+//! before it, for tables that go to a spreadsheet.
 //!
-//! To add a column: one entry in `columns.rs`. To add a format: its file here, its variant in [`Format`], its arm in [`OutputWriter`].
+//! To add a column: one entry in `columns.rs`. To add a format: its file here, its variant in
+//! [`Format`], its arm in [`OutputWriter`].
 
 mod cells;
 mod columns;
@@ -54,7 +59,9 @@ use std::path::PathBuf;
 
 use ::arrow::datatypes::DataType;
 
-pub use columns::{COLUMNS, Column, EXTRA, ExtraColumn, documentation, extra_documentation, wanted};
+pub use columns::{
+    COLUMNS, Column, EXTRA, ExtraColumn, documentation, extra_documentation, wanted,
+};
 pub use place::{beside, check_writable};
 pub use rows::RowBuilders;
 pub use schema::{Origin, OutputSchema};
@@ -111,8 +118,8 @@ pub enum Error {
     },
     /// Columns whose names differ in letter case only, one of which the answer or the run adds.
     #[error(
-        "the output would have the columns `{}` and `{}`{}, which differ only in letter case: {first} and {second}; \
-         most readers take them for one name: {}",
+        "the output would have the columns `{}` and `{}`{}, which differ only in letter case: \
+         {first} and {second}; most readers take them for one name: {}",
         .names[0].0,
         .names[0].1,
         schema::and_more(.names.len()),
@@ -128,7 +135,8 @@ pub enum Error {
     },
     /// A column of a type that the format cannot hold.
     #[error(
-        "{format} cannot hold the column `{column}` of type `{data_type}`: leave it out with `output.columns`, or choose another format"
+        "{format} cannot hold the column `{column}` of type `{data_type}`: leave it out with \
+         `output.columns`, or choose another format"
     )]
     Unsupported {
         /// The column.
@@ -141,7 +149,8 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// Rows and input columns that do not belong together, or are not those the output was made for.
+    /// Rows and input columns that do not belong together, or are not those the output was made
+    /// for.
     #[error("the rows do not fit the output: {problem}")]
     Mismatch {
         /// What does not fit.

@@ -1,8 +1,9 @@
 //! Parquet.
 //!
-//! Pages are encoded as batches come, so an open row group is held in its compressed form; a group is closed at the row limit
-//! or at 64 MiB. Row groups do not depend on each other: to encode several at a time, `write` would hand slices of whole groups
-//! to column writers of parquet's `ArrowRowGroupWriterFactory` and append them in order. Nothing outside this file would notice.
+//! Pages are encoded as batches come, so an open row group is held in its compressed form; a group
+//! is closed at the row limit or at 64 MiB. Row groups do not depend on each other: to encode
+//! several at a time, `write` would hand slices of whole groups to column writers of parquet's
+//! `ArrowRowGroupWriterFactory` and append them in order. Nothing outside this file would notice.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +25,8 @@ use crate::border;
 use crate::durable::Pending;
 use crate::source::logical;
 
-/// Most encoded bytes in a row group: what a reader of one column must at most skip, and what the writer holds.
+/// Most encoded bytes in a row group: what a reader of one column must at most skip, and what the
+/// writer holds.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// A Parquet file on its way.
@@ -39,14 +41,17 @@ impl ParquetFile {
         schema: &OutputSchema,
         metadata: Vec<(String, String)>,
     ) -> Result<ParquetFile, Cause> {
-        // Into the Arrow schema in the footer too: pyarrow shows that one's metadata and not the file's own.
+        // Into the Arrow schema in the footer too: pyarrow shows that one's metadata and not the
+        // file's own.
         let metadata = schema.metadata(metadata);
         let known: BTreeMap<String, String> = metadata.iter().cloned().collect();
         let arrow_schema = schema.schema().as_ref().clone().with_metadata(known);
         let options = ArrowWriterOptions::new()
             .with_properties(properties(spec, schema, metadata))
             .with_parquet_schema(parquet_schema(&arrow_schema)?);
-        Ok(ParquetFile { writer: ArrowWriter::try_new_with_options(file, arrow_schema.into(), options)? })
+        Ok(ParquetFile {
+            writer: ArrowWriter::try_new_with_options(file, arrow_schema.into(), options)?,
+        })
     }
 }
 
@@ -56,7 +61,8 @@ impl Sink for ParquetFile {
     }
 
     fn note(&mut self, key: &str, value: &str) {
-        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_owned()));
+        self.writer
+            .append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_owned()));
     }
 
     fn finish(self: Box<Self>) -> Result<Pending, Cause> {
@@ -64,8 +70,15 @@ impl Sink for ParquetFile {
     }
 }
 
-fn properties(spec: &OutputSpec, schema: &OutputSchema, metadata: Vec<(String, String)>) -> WriterProperties {
-    let metadata = metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+fn properties(
+    spec: &OutputSpec,
+    schema: &OutputSchema,
+    metadata: Vec<(String, String)>,
+) -> WriterProperties {
+    let metadata = metadata
+        .into_iter()
+        .map(|(key, value)| KeyValue::new(key, value))
+        .collect();
     let codec = match spec.compression.unwrap_or_default() {
         Compression::Zstd => Codec::ZSTD(ZstdLevel::default()),
         Compression::Snappy => Codec::SNAPPY,
@@ -80,22 +93,31 @@ fn properties(spec: &OutputSpec, schema: &OutputSchema, metadata: Vec<(String, S
     for (name, repeats) in schema.run_column_names() {
         // Where every row has its own text, a dictionary is filled up for nothing.
         if !repeats {
-            properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![name.to_owned()]), false);
+            properties = properties
+                .set_column_dictionary_enabled(ColumnPath::new(vec![name.to_owned()]), false);
         }
     }
     properties.build()
 }
 
-/// The Parquet types of the columns: those of the crate, and for columns with a mark the logical type that their source has.
+/// The Parquet types of the columns: those of the crate, and for columns with a mark the logical
+/// type that their source has.
 fn parquet_schema(schema: &Schema) -> Result<SchemaDescriptor, Cause> {
     let converted = ArrowSchemaConverter::new().convert(schema)?;
     let root = converted.root_schema();
-    let fields = schema.fields().iter().zip(root.get_fields()).map(|(field, of_file)| with_mark(field, of_file));
-    let root = Type::group_type_builder(root.name()).with_fields(fields.collect::<Result<_, _>>()?).build()?;
+    let fields = schema
+        .fields()
+        .iter()
+        .zip(root.get_fields())
+        .map(|(field, of_file)| with_mark(field, of_file));
+    let root = Type::group_type_builder(root.name())
+        .with_fields(fields.collect::<Result<_, _>>()?)
+        .build()?;
     Ok(SchemaDescriptor::new(Arc::new(root)))
 }
 
-/// The Parquet type of a field with the logical type of its mark, at any depth. The crate has built it after the field.
+/// The Parquet type of a field with the logical type of its mark, at any depth. The crate has built
+/// it after the field.
 fn with_mark(field: &FieldRef, of_file: &TypePtr) -> Result<TypePtr, ParquetError> {
     let inner = match field.data_type() {
         DataType::Struct(members) => members.iter().collect(),
@@ -104,15 +126,26 @@ fn with_mark(field: &FieldRef, of_file: &TypePtr) -> Result<TypePtr, ParquetErro
     };
     let mark = logical::mark(field).filter(|mark| mark.fits(field.data_type()));
     if of_file.is_primitive() {
-        return mark.map_or_else(|| Ok(Arc::clone(of_file)), |mark| leaf(of_file, mark.in_parquet()));
+        return mark.map_or_else(
+            || Ok(Arc::clone(of_file)),
+            |mark| leaf(of_file, mark.in_parquet()),
+        );
     }
     let below = of_file.get_fields();
     let changed = match (field.data_type(), below) {
-        (DataType::Struct(_) | DataType::Map(..), _) if below.len() == inner.len() => {
-            inner.into_iter().zip(below).map(|(field, of_file)| with_mark(field, of_file)).collect::<Result<Vec<_>, _>>()?
-        }
-        (_, [repeated]) if inner.len() == 1 && repeated.is_group() && repeated.get_fields().len() == 1 => {
-            vec![group(repeated, vec![with_mark(inner[0], &repeated.get_fields()[0])?], None)?]
+        (DataType::Struct(_) | DataType::Map(..), _) if below.len() == inner.len() => inner
+            .into_iter()
+            .zip(below)
+            .map(|(field, of_file)| with_mark(field, of_file))
+            .collect::<Result<Vec<_>, _>>()?,
+        (_, [repeated])
+            if inner.len() == 1 && repeated.is_group() && repeated.get_fields().len() == 1 =>
+        {
+            vec![group(
+                repeated,
+                vec![with_mark(inner[0], &repeated.get_fields()[0])?],
+                None,
+            )?]
         }
         _ => return Ok(Arc::clone(of_file)),
     };
@@ -121,7 +154,11 @@ fn with_mark(field: &FieldRef, of_file: &TypePtr) -> Result<TypePtr, ParquetErro
 
 fn leaf(of_file: &Type, logical: LogicalType) -> Result<TypePtr, ParquetError> {
     let info = of_file.get_basic_info();
-    let length = if let Type::PrimitiveType { type_length, .. } = of_file { *type_length } else { -1 };
+    let length = if let Type::PrimitiveType { type_length, .. } = of_file {
+        *type_length
+    } else {
+        -1
+    };
     let new = Type::primitive_type_builder(of_file.name(), of_file.get_physical_type())
         .with_repetition(info.repetition())
         .with_id(info.has_id().then(|| info.id()))
@@ -131,7 +168,11 @@ fn leaf(of_file: &Type, logical: LogicalType) -> Result<TypePtr, ParquetError> {
     Ok(Arc::new(new))
 }
 
-fn group(of_file: &Type, fields: Vec<TypePtr>, logical: Option<LogicalType>) -> Result<TypePtr, ParquetError> {
+fn group(
+    of_file: &Type,
+    fields: Vec<TypePtr>,
+    logical: Option<LogicalType>,
+) -> Result<TypePtr, ParquetError> {
     let info = of_file.get_basic_info();
     let new = Type::group_type_builder(of_file.name())
         .with_fields(fields)
@@ -153,7 +194,9 @@ fn check_here(field: &FieldRef) -> Result<(), Cause> {
         return Err("Parquet knows no unions".into());
     }
     let column = new_null_array(field.data_type(), 1);
-    let schema = Arc::new(Schema::new(vec![field.as_ref().clone().with_nullable(true)]));
+    let schema = Arc::new(Schema::new(vec![
+        field.as_ref().clone().with_nullable(true),
+    ]));
     let options = ArrowWriterOptions::new().with_parquet_schema(parquet_schema(&schema)?);
     let mut writer = ArrowWriter::try_new_with_options(io::sink(), schema.clone(), options)?;
     writer.write(&RecordBatch::try_new(schema, vec![column])?)?;

@@ -8,19 +8,24 @@ use super::Error;
 
 /// Checks that an output could be written at a path, without writing anything there.
 ///
-/// The folder need not exist, as [`OutputWriter::create`](super::OutputWriter::create) makes it; then the nearest folder above it must be
-/// one in which it can be made. An ordinary file at the path is fine: it will be replaced when the output is complete.
+/// The folder need not exist, as [`OutputWriter::create`](super::OutputWriter::create) makes it;
+/// then the nearest folder above it must be one in which it can be made. An ordinary file at the
+/// path is fine: it will be replaced when the output is complete.
 ///
 /// # Errors
 /// [`Error::Folder`], [`Error::NotAFile`], [`Error::Place`].
 pub fn check_writable(path: &Path) -> Result<(), Error> {
     let target = target(path)?;
     let folder = nearest_folder(&target);
-    // A file without a name is the one test that tells everything: permissions, a read-only disk, a full one.
-    tempfile::tempfile_in(&folder).map(drop).map_err(|source| Error::Place { folder, source })
+    // A file without a name is the one test that tells everything: permissions, a read-only disk, a
+    // full one.
+    tempfile::tempfile_in(&folder)
+        .map(drop)
+        .map_err(|source| Error::Place { folder, source })
 }
 
-/// A name beside an output for what must not take its place: `out.parquet` and `trial` make `out.trial.parquet`.
+/// A name beside an output for what must not take its place: `out.parquet` and `trial` make
+/// `out.trial.parquet`.
 ///
 /// ```
 /// use std::path::Path;
@@ -47,18 +52,31 @@ pub fn beside(path: &Path, word: &str) -> PathBuf {
 /// # Errors
 /// [`Error::Folder`], [`Error::NotAFile`], [`Error::Place`].
 pub(super) fn target(path: &Path) -> Result<PathBuf, Error> {
-    let names_a_folder = path.file_name().is_none() || path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+    let names_a_folder = path.file_name().is_none()
+        || path
+            .as_os_str()
+            .to_string_lossy()
+            .ends_with(std::path::is_separator);
     if names_a_folder {
-        return Err(Error::Folder { path: path.to_path_buf() });
+        return Err(Error::Folder {
+            path: path.to_path_buf(),
+        });
     }
-    let place = |source| Error::Place { folder: folder_of(path), source };
+    let place = |source| Error::Place {
+        folder: folder_of(path),
+        source,
+    };
     let target = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_symlink() => fs::canonicalize(path).map_err(place)?,
         _ => path.to_path_buf(),
     };
     match fs::metadata(&target) {
-        Ok(meta) if meta.is_dir() => Err(Error::Folder { path: path.to_path_buf() }),
-        Ok(meta) if !meta.is_file() => Err(Error::NotAFile { path: path.to_path_buf() }),
+        Ok(meta) if meta.is_dir() => Err(Error::Folder {
+            path: path.to_path_buf(),
+        }),
+        Ok(meta) if !meta.is_file() => Err(Error::NotAFile {
+            path: path.to_path_buf(),
+        }),
         Ok(_) => Ok(target),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(target),
         Err(e) => Err(place(e)),

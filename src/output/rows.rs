@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanBuilder, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder};
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder,
+};
 use arrow::datatypes::DataType;
 
 use super::columns::{Column, Value};
@@ -11,13 +13,14 @@ use crate::join::JoinedRow;
 use crate::outcome::answer::{AnswerBuilders, Answers};
 use crate::source::logical;
 
-/// Text after which a batch is full. An Arrow text column ends at 2 GiB, and a batch is held in memory as a whole.
+/// Text after which a batch is full. An Arrow text column ends at 2 GiB, and a batch is held in
+/// memory as a whole.
 const FULL_BYTES: usize = 64 << 20;
 
 /// Builders for the columns that a run adds to its rows.
 ///
-/// **Shape**: joined rows in, in input order; a batch of the output out, whenever the caller asks. Memory: the texts of the rows since
-/// the last batch.
+/// **Shape**: joined rows in, in input order; a batch of the output out, whenever the caller asks.
+/// Memory: the texts of the rows since the last batch.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -61,18 +64,27 @@ enum Builder {
 }
 
 impl RowBuilders {
-    /// Builders for batches of about `capacity` rows. `answer` has the fields that the output's schema was made with.
+    /// Builders for batches of about `capacity` rows. `answer` has the fields that the output's
+    /// schema was made with.
     ///
     /// # Panics
     /// When it is another one.
     #[must_use]
     pub fn new(schema: &OutputSchema, answer: Option<&Answers>, capacity: usize) -> RowBuilders {
         let answers = answer.map_or(0, |answer| answer.fields().len());
-        assert_eq!(answers, schema.answers(), "the output's schema was made with other columns of the answer");
+        assert_eq!(
+            answers,
+            schema.answers(),
+            "the output's schema was made with other columns of the answer"
+        );
         RowBuilders {
             schema: schema.clone(),
             answers: answer.map(|answer| answer.builders(capacity)),
-            columns: schema.run_columns().iter().map(|column| (*column, Builder::new(&column.data_type(), capacity))).collect(),
+            columns: schema
+                .run_columns()
+                .iter()
+                .map(|column| (*column, Builder::new(&column.data_type(), capacity)))
+                .collect(),
             rows: 0,
             bytes: 0,
         }
@@ -87,7 +99,10 @@ impl RowBuilders {
             }
         }
         // Arguments of tools fill columns as the text does that other answers are.
-        let calls = row.outcome().and_then(|outcome| outcome.details.as_ref()).map_or(&[][..], |details| &details.tool_calls);
+        let calls = row
+            .outcome()
+            .and_then(|outcome| outcome.details.as_ref())
+            .map_or(&[][..], |details| &details.tool_calls);
         self.bytes += calls.iter().map(|call| call.input.len()).sum::<usize>();
         for (column, builder) in &mut self.columns {
             self.bytes += builder.append(column.value, row, self.schema.simulated());
@@ -109,18 +124,33 @@ impl RowBuilders {
 
     /// Makes a batch of the rows appended and their input columns; the builders are empty again.
     ///
-    /// `source` holds exactly these rows, with the columns of the input that the output's schema was made for.
+    /// `source` holds exactly these rows, with the columns of the input that the output's schema
+    /// was made for.
     ///
     /// # Errors
     /// [`Error::Mismatch`].
     pub fn finish(&mut self, source: &RecordBatch) -> Result<RecordBatch, Error> {
         let mismatch = |problem: String| Error::Mismatch { problem };
         if source.num_rows() != self.rows {
-            return Err(mismatch(format!("{} joined rows for {} input rows", self.rows, source.num_rows())));
+            return Err(mismatch(format!(
+                "{} joined rows for {} input rows",
+                self.rows,
+                source.num_rows()
+            )));
         }
         check_source(&self.schema, source)?;
-        let mut columns: Vec<ArrayRef> = self.schema.input_columns().iter().map(|&i| source.column(i).clone()).collect();
-        columns.extend(self.answers.as_mut().map(AnswerBuilders::finish).unwrap_or_default());
+        let mut columns: Vec<ArrayRef> = self
+            .schema
+            .input_columns()
+            .iter()
+            .map(|&i| source.column(i).clone())
+            .collect();
+        columns.extend(
+            self.answers
+                .as_mut()
+                .map(AnswerBuilders::finish)
+                .unwrap_or_default(),
+        );
         columns.extend(self.columns.iter_mut().map(|(_, builder)| builder.finish()));
         (self.rows, self.bytes) = (0, 0);
         let fields = self.schema.schema().fields();
@@ -140,9 +170,9 @@ impl Builder {
         match data_type {
             DataType::Boolean => Builder::Flag(BooleanBuilder::with_capacity(capacity)),
             DataType::Int64 => Builder::Count(Int64Builder::with_capacity(capacity)),
-            DataType::Decimal128(..) => {
-                Builder::Money(Decimal128Builder::with_capacity(capacity).with_data_type(data_type.clone()))
-            }
+            DataType::Decimal128(..) => Builder::Money(
+                Decimal128Builder::with_capacity(capacity).with_data_type(data_type.clone()),
+            ),
             _ => Builder::Text(StringBuilder::with_capacity(capacity, capacity * 16)),
         }
     }
@@ -161,9 +191,12 @@ impl Builder {
                 return text.map_or(0, |text| text.len());
             }
             (Builder::Count(builder), Value::Count(of)) => {
-                builder.append_option(of(row).map(|count| i64::try_from(count).unwrap_or(i64::MAX)));
+                builder
+                    .append_option(of(row).map(|count| i64::try_from(count).unwrap_or(i64::MAX)));
             }
-            (Builder::Money(builder), Value::Money(of)) => builder.append_option(of(row).map(i128::from)),
+            (Builder::Money(builder), Value::Money(of)) => {
+                builder.append_option(of(row).map(i128::from))
+            }
             (Builder::Flag(builder), Value::Simulated) => builder.append_value(simulated),
             _ => unreachable!("the builder was made for the column's type"),
         }
@@ -187,8 +220,14 @@ fn check_source(schema: &OutputSchema, source: &RecordBatch) -> Result<(), Error
     }
     for &i in schema.input_columns() {
         let name = expected.field(i).name();
-        if found.fields().get(i).is_none_or(|field| field.name() != name) {
-            return Err(Error::Mismatch { problem: format!("the input column `{name}` is not where it was") });
+        if found
+            .fields()
+            .get(i)
+            .is_none_or(|field| field.name() != name)
+        {
+            return Err(Error::Mismatch {
+                problem: format!("the input column `{name}` is not where it was"),
+            });
         }
     }
     Ok(())

@@ -35,7 +35,11 @@ impl fmt::Display for Origin {
 
 /// " and 19 more", for a message about several names.
 pub(super) fn and_more(names: usize) -> String {
-    if names > 1 { format!(" (and {} more)", names - 1) } else { String::new() }
+    if names > 1 {
+        format!(" (and {} more)", names - 1)
+    } else {
+        String::new()
+    }
 }
 
 /// The settings that end a clash.
@@ -45,7 +49,11 @@ pub(super) fn ways_out(first: Origin, second: Origin) -> String {
         Origin::Answer => "rename the one of the answer with `output.answer_prefix`",
         Origin::Run => "rename the one of the run with `output.prefix`",
     };
-    if first == second { "rename one of them".to_owned() } else { format!("{}, or {}", way(second), way(first)) }
+    if first == second {
+        "rename one of them".to_owned()
+    } else {
+        format!("{}, or {}", way(second), way(first))
+    }
 }
 
 /// The columns of an output: kept input columns, then the answer's, then the run's own.
@@ -67,26 +75,47 @@ pub struct OutputSchema {
 
 impl OutputSchema {
     /// Fixes the columns for an input, the columns of its answers
-    /// ([`Answers::fields`](crate::outcome::answer::Answers::fields); none where answers stay text), and what the job says.
+    /// ([`Answers::fields`](crate::outcome::answer::Answers::fields); none where answers stay
+    /// text), and what the job says.
     ///
     /// # Errors
-    /// [`Error::UnknownColumn`], [`Error::Clash`], [`Error::Unsupported`], and those of [`OutputSpec::check`].
+    /// [`Error::UnknownColumn`], [`Error::Clash`], [`Error::Unsupported`], and those of
+    /// [`OutputSpec::check`].
     pub fn new(input: &Schema, answer: &[Field], spec: &OutputSpec) -> Result<OutputSchema, Error> {
         spec.check()?;
         let format = spec.format()?;
         let kept = kept(input, &spec.columns)?;
-        let mut fields: Vec<(Origin, FieldRef)> = kept.iter().map(|&i| (Origin::Input, input.fields()[i].clone())).collect();
-        let prefixed = |field: &Field| field.clone().with_name(format!("{}{}", spec.answer_prefix, field.name()));
-        fields.extend(answer.iter().map(|field| (Origin::Answer, Arc::new(prefixed(field)))));
+        let mut fields: Vec<(Origin, FieldRef)> = kept
+            .iter()
+            .map(|&i| (Origin::Input, input.fields()[i].clone()))
+            .collect();
+        let prefixed = |field: &Field| {
+            field
+                .clone()
+                .with_name(format!("{}{}", spec.answer_prefix, field.name()))
+        };
+        fields.extend(
+            answer
+                .iter()
+                .map(|field| (Origin::Answer, Arc::new(prefixed(field)))),
+        );
         let extra = columns::extra(&spec.extra).unwrap_or_default();
-        let run: Arc<[&Column]> = COLUMNS.iter().chain(extra.into_iter().map(|extra| &extra.column)).collect();
+        let run: Arc<[&Column]> = COLUMNS
+            .iter()
+            .chain(extra.into_iter().map(|extra| &extra.column))
+            .collect();
         fields.extend(run.iter().map(|column| {
             let name = format!("{}{}", spec.prefix, column.name);
-            (Origin::Run, Arc::new(Field::new(name, column.data_type(), column.nullable)))
+            (
+                Origin::Run,
+                Arc::new(Field::new(name, column.data_type(), column.nullable)),
+            )
         }));
         check_names(&fields)?;
-        let fields: Vec<FieldRef> =
-            fields.into_iter().map(|(origin, field)| in_file(format, origin, &field)).collect::<Result<_, _>>()?;
+        let fields: Vec<FieldRef> = fields
+            .into_iter()
+            .map(|(origin, field)| in_file(format, origin, &field))
+            .collect::<Result<_, _>>()?;
         let metadata = kept_metadata(input, &kept);
         Ok(OutputSchema {
             format,
@@ -100,10 +129,11 @@ impl OutputSchema {
         })
     }
 
-    /// Looks for names that differ in letter case only, which most readers take for one name (DuckDB, Spark, Hive, Snowflake, BigQuery).
+    /// Looks for names that differ in letter case only, which most readers take for one name
+    /// (DuckDB, Spark, Hive, Snowflake, BigQuery).
     ///
-    /// Gives the pairs within the input, nested fields by their path: the table came with them, so they are worth a warning and no
-    /// more.
+    /// Gives the pairs within the input, nested fields by their path: the table came with them, so
+    /// they are worth a warning and no more.
     ///
     /// # Errors
     /// [`Error::CaseClash`] where one of the two is a column that the answer or the run adds.
@@ -113,7 +143,11 @@ impl OutputSchema {
         for (place, field) in self.schema.fields().iter().enumerate() {
             let origin = self.origin(place);
             each_path(field, "", &mut |path| {
-                let Some((first, earlier)) = seen.insert(path.to_lowercase(), (origin, path.to_owned())) else { return };
+                let Some((first, earlier)) =
+                    seen.insert(path.to_lowercase(), (origin, path.to_owned()))
+                else {
+                    return;
+                };
                 match (first, origin) {
                     _ if earlier == path => {}
                     (Origin::Input, Origin::Input) => within_input.push((earlier, path.to_owned())),
@@ -121,9 +155,17 @@ impl OutputSchema {
                 }
             });
         }
-        let Some(&(first, second, _)) = clashes.first() else { return Ok(within_input) };
-        let between = clashes.into_iter().filter(|clash| (clash.0, clash.1) == (first, second));
-        Err(Error::CaseClash { names: between.map(|(.., names)| names).collect(), first, second })
+        let Some(&(first, second, _)) = clashes.first() else {
+            return Ok(within_input);
+        };
+        let between = clashes
+            .into_iter()
+            .filter(|clash| (clash.0, clash.1) == (first, second));
+        Err(Error::CaseClash {
+            names: between.map(|(.., names)| names).collect(),
+            first,
+            second,
+        })
     }
 
     /// What the format does not keep of the input, each in a sentence.
@@ -133,7 +175,8 @@ impl OutputSchema {
         for field in &self.schema.fields()[..self.input.len()] {
             if self.format == Format::Parquet && holds_duration(field.data_type()) {
                 losses.push(format!(
-                    "column `{}` is a duration, which Parquet holds as a plain integer: only readers that know Arrow see the unit",
+                    "column `{}` is a duration, which Parquet holds as a plain integer: only \
+                     readers that know Arrow see the unit",
                     field.name()
                 ));
             }
@@ -141,9 +184,19 @@ impl OutputSchema {
         // What a writer notes for itself says nothing to the readers of a text.
         let of_writers = ["pandas", "org.apache.spark", "parquet.", "writer."];
         let own = |key: &&str| !of_writers.iter().any(|start| key.starts_with(start));
-        let keys: Vec<_> = self.metadata.iter().map(|(key, _)| key.as_str()).filter(own).map(|key| format!("`{key}`")).collect();
+        let keys: Vec<_> = self
+            .metadata
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .filter(own)
+            .map(|key| format!("`{key}`"))
+            .collect();
         if self.format.is_text() && !keys.is_empty() {
-            losses.push(format!("{} keeps no metadata of the input's files: {}", self.format, keys.join(", ")));
+            losses.push(format!(
+                "{} keeps no metadata of the input's files: {}",
+                self.format,
+                keys.join(", ")
+            ));
         }
         losses
     }
@@ -200,40 +253,63 @@ impl OutputSchema {
     /// The name of each column of the run as the file has it, and whether its values repeat.
     pub(super) fn run_column_names(&self) -> impl Iterator<Item = (&str, bool)> {
         let from = self.schema.fields().len() - self.run.len();
-        self.schema.fields()[from..].iter().zip(self.run.iter()).map(|(field, column)| (field.name().as_str(), column.repeats()))
+        self.schema.fields()[from..]
+            .iter()
+            .zip(self.run.iter())
+            .map(|(field, column)| (field.name().as_str(), column.repeats()))
     }
 }
 
 fn kept(input: &Schema, columns: &KeptColumns) -> Result<Vec<usize>, Error> {
-    let KeptColumns::Named(names) = columns else { return Ok((0..input.fields().len()).collect()) };
+    let KeptColumns::Named(names) = columns else {
+        return Ok((0..input.fields().len()).collect());
+    };
     let known = |name: &String| input.fields().iter().any(|field| field.name() == name);
     if let Some(column) = names.iter().find(|name| !known(name)) {
         let distance = |field: &&FieldRef| strsim::damerau_levenshtein(column, field.name());
-        let nearest = input.fields().iter().min_by_key(distance).map(|field| field.name().clone());
-        return Err(Error::UnknownColumn { column: column.clone(), nearest });
+        let nearest = input
+            .fields()
+            .iter()
+            .min_by_key(distance)
+            .map(|field| field.name().clone());
+        return Err(Error::UnknownColumn {
+            column: column.clone(),
+            nearest,
+        });
     }
-    Ok((0..input.fields().len()).filter(|&i| names.contains(input.field(i).name())).collect())
+    Ok((0..input.fields().len())
+        .filter(|&i| names.contains(input.field(i).name()))
+        .collect())
 }
 
 fn holds_duration(data_type: &DataType) -> bool {
     match data_type {
         DataType::Duration(_) => true,
-        DataType::Struct(members) => members.iter().any(|member| holds_duration(member.data_type())),
+        DataType::Struct(members) => members
+            .iter()
+            .any(|member| holds_duration(member.data_type())),
         DataType::Map(entries, _) => holds_duration(entries.data_type()),
         list => logical::item(list).is_some_and(|item| holds_duration(item.data_type())),
     }
 }
 
-/// The metadata of the input that is still true of the output: `geo` names columns, all of which must be there.
+/// The metadata of the input that is still true of the output: `geo` names columns, all of which
+/// must be there.
 fn kept_metadata(input: &Schema, kept: &[usize]) -> Vec<(String, String)> {
     let is_kept = |name: &String| kept.iter().any(|&i| input.field(i).name() == name);
     let is_true = |key: &str, value: &str| {
-        let geo: Option<serde_json::Value> = (key == "geo").then(|| serde_json::from_str(value).ok()).flatten();
+        let geo: Option<serde_json::Value> = (key == "geo")
+            .then(|| serde_json::from_str(value).ok())
+            .flatten();
         let columns = geo.as_ref().and_then(|geo| geo.get("columns")?.as_object());
         columns.is_none_or(|columns| columns.keys().all(is_kept))
     };
-    let all = input.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
-    let mut metadata: Vec<(String, String)> = all.filter(|(key, value)| is_true(key, value)).collect();
+    let all = input
+        .metadata()
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
+    let mut metadata: Vec<(String, String)> =
+        all.filter(|(key, value)| is_true(key, value)).collect();
     metadata.sort_unstable();
     metadata
 }
@@ -246,13 +322,21 @@ fn check_names(fields: &[(Origin, FieldRef)]) -> Result<(), Error> {
             clashes.push((first, *second, field.name()));
         }
     }
-    let Some(&(first, second, _)) = clashes.first() else { return Ok(()) };
-    let between = clashes.iter().filter(|clash| (clash.0, clash.1) == (first, second));
-    Err(Error::Clash { names: between.map(|(.., name)| (*name).to_owned()).collect(), first, second })
+    let Some(&(first, second, _)) = clashes.first() else {
+        return Ok(());
+    };
+    let between = clashes
+        .iter()
+        .filter(|clash| (clash.0, clash.1) == (first, second));
+    Err(Error::Clash {
+        names: between.map(|(.., name)| (*name).to_owned()).collect(),
+        first,
+        second,
+    })
 }
 
-/// Calls with the name of a column and the paths of the fields within it: `address`, `address.city`. Items of lists have the path of
-/// their list.
+/// Calls with the name of a column and the paths of the fields within it: `address`,
+/// `address.city`. Items of lists have the path of their list.
 fn each_path(field: &Field, above: &str, call: &mut impl FnMut(&str)) {
     let path = format!("{above}{}", field.name());
     call(&path);
@@ -261,7 +345,9 @@ fn each_path(field: &Field, above: &str, call: &mut impl FnMut(&str)) {
 
 fn each_member(data_type: &DataType, path: &str, call: &mut impl FnMut(&str)) {
     match data_type {
-        DataType::Struct(members) => members.iter().for_each(|member| each_path(member, &format!("{path}."), call)),
+        DataType::Struct(members) => members
+            .iter()
+            .for_each(|member| each_path(member, &format!("{path}."), call)),
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::ListView(item)
@@ -271,7 +357,8 @@ fn each_member(data_type: &DataType, path: &str, call: &mut impl FnMut(&str)) {
         DataType::Map(entries, _) => {
             // The names of key and value are no names that a reader asks for.
             if let DataType::Struct(pair) = entries.data_type() {
-                pair.iter().for_each(|side| each_member(side.data_type(), path, call));
+                pair.iter()
+                    .for_each(|side| each_member(side.data_type(), path, call));
             }
         }
         DataType::Dictionary(_, values) => each_member(values, path, call),
@@ -281,9 +368,17 @@ fn each_member(data_type: &DataType, path: &str, call: &mut impl FnMut(&str)) {
 
 /// The field as the format holds it.
 fn in_file(format: Format, origin: Origin, field: &FieldRef) -> Result<FieldRef, Error> {
-    let field = &if origin == Origin::Input && !format.is_text() { logical::stored(field) } else { Arc::clone(field) };
-    let unsupported =
-        |source| Error::Unsupported { column: field.name().clone(), data_type: field.data_type().clone(), format, source };
+    let field = &if origin == Origin::Input && !format.is_text() {
+        logical::stored(field)
+    } else {
+        Arc::clone(field)
+    };
+    let unsupported = |source| Error::Unsupported {
+        column: field.name().clone(),
+        data_type: field.data_type().clone(),
+        format,
+        source,
+    };
     let data_type = match origin {
         // Its dictionaries are the same in every batch, and so an IPC file can hold them.
         Origin::Answer if format == Format::Ipc => field.data_type().clone(),
@@ -292,12 +387,18 @@ fn in_file(format: Format, origin: Origin, field: &FieldRef) -> Result<FieldRef,
     if data_type != *field.data_type() && !can_cast_types(field.data_type(), &data_type) {
         return Err(unsupported(None));
     }
-    let field =
-        if data_type == *field.data_type() { field.clone() } else { Arc::new(field.as_ref().clone().with_data_type(data_type)) };
+    let field = if data_type == *field.data_type() {
+        field.clone()
+    } else {
+        Arc::new(field.as_ref().clone().with_data_type(data_type))
+    };
     match format {
         Format::Parquet => parquet::check(&field).map_err(|e| unsupported(Some(e)))?,
         Format::Csv | Format::Tsv | Format::Jsonl => {
-            border::guard(|| cells::check(&field)).map_err(Into::into).flatten().map_err(|e| unsupported(Some(e)))?;
+            border::guard(|| cells::check(&field))
+                .map_err(Into::into)
+                .flatten()
+                .map_err(|e| unsupported(Some(e)))?;
         }
         Format::Ipc => {}
     }
@@ -306,24 +407,41 @@ fn in_file(format: Format, origin: Origin, field: &FieldRef) -> Result<FieldRef,
 
 /// The type a column has in a format, where it cannot stay what it is.
 ///
-/// An IPC file holds one dictionary a column, while every batch of the input may bring another, so those of the input are unpacked there (a
-/// growing dictionary is allowed by the format, but not read by all). Parquet remembers dictionaries, but not runs. As text, all that
-/// counts are the values; and a time with a named zone is told in UTC, because the names are not known here.
+/// An IPC file holds one dictionary a column, while every batch of the input may bring another, so
+/// those of the input are unpacked there (a growing dictionary is allowed by the format, but not
+/// read by all). Parquet remembers dictionaries, but not runs. As text, all that counts are the
+/// values; and a time with a named zone is told in UTC, because the names are not known here.
 fn file_type(format: Format, data_type: &DataType) -> DataType {
-    let inner = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(file_type(format, field.data_type())));
+    let inner = |field: &FieldRef| {
+        Arc::new(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(file_type(format, field.data_type())),
+        )
+    };
     match data_type {
         DataType::Dictionary(_, values) if format != Format::Parquet => file_type(format, values),
-        DataType::RunEndEncoded(_, values) if format != Format::Ipc => file_type(format, values.data_type()),
-        DataType::Timestamp(unit, Some(zone)) if format.is_text() && !zone.starts_with(['+', '-']) => {
+        DataType::RunEndEncoded(_, values) if format != Format::Ipc => {
+            file_type(format, values.data_type())
+        }
+        DataType::Timestamp(unit, Some(zone))
+            if format.is_text() && !zone.starts_with(['+', '-']) =>
+        {
             DataType::Timestamp(*unit, Some("+00:00".into()))
         }
-        // Parquet counts neither seconds nor days in 64 bits: without Arrow's own schema they would be bare numbers.
+        // Parquet counts neither seconds nor days in 64 bits: without Arrow's own schema they would
+        // be bare numbers.
         DataType::Timestamp(TimeUnit::Second, zone) if format == Format::Parquet => {
             DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
         }
-        DataType::Time32(TimeUnit::Second) if format == Format::Parquet => DataType::Time32(TimeUnit::Millisecond),
+        DataType::Time32(TimeUnit::Second) if format == Format::Parquet => {
+            DataType::Time32(TimeUnit::Millisecond)
+        }
         DataType::Date64 if format == Format::Parquet => DataType::Date32,
-        DataType::Dictionary(_, values) if file_type(format, values) != **values => file_type(format, values),
+        DataType::Dictionary(_, values) if file_type(format, values) != **values => {
+            file_type(format, values)
+        }
         DataType::List(item) => DataType::List(inner(item)),
         DataType::LargeList(item) => DataType::LargeList(inner(item)),
         DataType::ListView(item) => DataType::ListView(inner(item)),

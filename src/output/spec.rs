@@ -34,15 +34,16 @@ pub struct OutputSpec {
     /// The share of rows that must succeed, from 0 to 1; below it the output is held back.
     #[serde(default)]
     pub min_success: Option<f64>,
-    /// Most rows in a Parquet row group. The default is small enough for two groups in memory and large enough that bigger ones gain
-    /// nothing in size or speed.
+    /// Most rows in a Parquet row group. The default is small enough for two groups in memory and
+    /// large enough that bigger ones gain nothing in size or speed.
     #[serde(default = "default_row_group_rows")]
     pub row_group_rows: u32,
-    /// CSV and TSV: whether texts that a spreadsheet would run as a formula get a `'` before them. Off, since that is another text to
-    /// every other reader.
+    /// CSV and TSV: whether texts that a spreadsheet would run as a formula get a `'` before them.
+    /// Off, since that is another text to every other reader.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escape_formulas: bool,
-    /// How Parquet is compressed; `zstd` (level 1) if left out: a third smaller than snappy for a fifth more time.
+    /// How Parquet is compressed; `zstd` (level 1) if left out: a third smaller than snappy for a
+    /// fifth more time.
     #[serde(default)]
     pub compression: Option<Compression>,
     /// Whether the answers are made up. That is a fact of the run, which no job can set.
@@ -94,8 +95,13 @@ impl OutputSpec {
     pub fn format(&self) -> Result<Format, Error> {
         let format = self.format.or_else(|| Format::of(&self.path));
         format.ok_or_else(|| match Unsupported::of_name(&self.path) {
-            Some(what) => Error::NotSupported { path: self.path.display().to_string(), what },
-            None => Error::Format { path: self.path.clone() },
+            Some(what) => Error::NotSupported {
+                path: self.path.display().to_string(),
+                what,
+            },
+            None => Error::Format {
+                path: self.path.clone(),
+            },
         })
     }
 
@@ -104,22 +110,44 @@ impl OutputSpec {
     /// # Errors
     /// [`Error::Format`], [`Error::Setting`], [`Error::NotSupported`].
     pub fn check(&self) -> Result<(), Error> {
-        let wrong = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        let wrong = |key, problem: &str| {
+            Err(Error::Setting {
+                key,
+                problem: problem.to_owned(),
+            })
+        };
         let path = self.path.to_string_lossy();
         if path == "-" {
-            return wrong("output.path", "names a file: rows do not go to standard output, where the words of the run go");
+            return wrong(
+                "output.path",
+                "names a file: rows do not go to standard output, where the words of the run go",
+            );
         }
         if let Some(what) = Unsupported::of_address(&path) {
-            return Err(Error::NotSupported { path: without_credentials(&path), what });
+            return Err(Error::NotSupported {
+                path: without_credentials(&path),
+                what,
+            });
         }
         let format = self.format()?;
-        if self.min_success.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+        if self
+            .min_success
+            .is_some_and(|share| !(0.0..=1.0).contains(&share))
+        {
             return wrong("output.min_success", "must be a share from 0 to 1");
         }
         if let Err(unknown) = columns::extra(&self.extra) {
-            let known: Vec<&str> = columns::EXTRA.iter().map(|extra| extra.column.name).collect();
-            let meant = nearest(unknown, known.iter().copied()).map(|name| format!("; did you mean `{name}`?"));
-            let problem = format!("names `{unknown}`, and there are `{}`{}", known.join("`, `"), meant.unwrap_or_default());
+            let known: Vec<&str> = columns::EXTRA
+                .iter()
+                .map(|extra| extra.column.name)
+                .collect();
+            let meant = nearest(unknown, known.iter().copied())
+                .map(|name| format!("; did you mean `{name}`?"));
+            let problem = format!(
+                "names `{unknown}`, and there are `{}`{}",
+                known.join("`, `"),
+                meant.unwrap_or_default()
+            );
             return wrong("output.extra", &problem);
         }
         if self.row_group_rows == 0 {
@@ -173,7 +201,10 @@ impl Format {
     #[must_use]
     pub fn of(path: &Path) -> Option<Format> {
         let extension = path.extension()?.to_str()?;
-        EXTENSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension)).map(|(_, format)| *format)
+        EXTENSIONS
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(extension))
+            .map(|(_, format)| *format)
     }
 
     /// The word for the format in the job file.
@@ -194,7 +225,15 @@ impl Format {
     }
 
     pub(super) fn words() -> String {
-        [Format::Parquet, Format::Csv, Format::Tsv, Format::Jsonl, Format::Ipc].map(|f| format!("`{}`", f.word())).join(", ")
+        [
+            Format::Parquet,
+            Format::Csv,
+            Format::Tsv,
+            Format::Jsonl,
+            Format::Ipc,
+        ]
+        .map(|f| format!("`{}`", f.word()))
+        .join(", ")
     }
 }
 

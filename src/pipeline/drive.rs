@@ -5,9 +5,10 @@
 //!   └───────────────────────────────── wait, longer each time ◀───────────────────────────────────────────────────────┘
 //! ```
 //!
-//! What stops the sending (a spend limit, a batch that is refused for good) ends the loop only after what has ended was saved; results that
-//! cannot be fetched end it only when nothing else is left. The loop holds nothing that is not in the journal: ended at any point and
-//! started again, it resumes.
+//! What stops the sending (a spend limit, a batch that is refused for good) ends the loop only
+//! after what has ended was saved; results that cannot be fetched end it only when nothing else is
+//! left. The loop holds nothing that is not in the journal: ended at any point and started again,
+//! it resumes.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use crate::provider::{ApiError, BatchApi};
 use super::progress::{Listener, Progress, Reason};
 use super::{Error, Run, collect, doubt, gates, purse, resume, submit, watch as look};
 
-/// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and lets a small one end quickly.
+/// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and
+/// lets a small one end quickly.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at the most: the batch guide polls once a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -31,7 +33,8 @@ const LONGEST_PAUSE_IN_DOUBT: Duration = Duration::from_secs(15);
 pub(crate) const BRIEFLY: Duration = Duration::from_secs(30);
 /// A call that fails and succeeds within this time is nothing to speak of.
 const NOT_WORTH_TELLING: Duration = Duration::from_millis(1_500);
-/// How long a call may go without an answer before that is reported; then the time doubles, up to a minute.
+/// How long a call may go without an answer before that is reported; then the time doubles, up to a
+/// minute.
 const SLOW: Duration = Duration::from_secs(10);
 /// How long a call may take that is begun after the deadline.
 const A_MOMENT: Duration = Duration::from_secs(5);
@@ -48,7 +51,8 @@ pub struct Driver<'a> {
     pub stop: Stop,
     /// How many requests may be in flight over all batches.
     pub max_queued_requests: u64,
-    /// How long to look for a batch that may or may not have been created before it counts as not created.
+    /// How long to look for a batch that may or may not have been created before it counts as not
+    /// created.
     pub settle: Duration,
     /// When to leave, finished or not.
     pub deadline: Option<Timestamp>,
@@ -59,7 +63,8 @@ pub struct Driver<'a> {
 pub enum Until {
     /// Everything that fits is sent.
     Sent,
-    /// One look at what is in flight; what has ended is saved. Nothing is sent but rows that are sent again.
+    /// One look at what is in flight; what has ended is saved. Nothing is sent but rows that are
+    /// sent again.
     LookedOnce,
     /// Everything that was sent is saved. Nothing is sent but rows that are sent again.
     Fetched,
@@ -68,7 +73,8 @@ pub enum Until {
 }
 
 impl Until {
-    /// Whether a batch of this attempt is sent: who only fetches spends no more than was decided when the run was submitted.
+    /// Whether a batch of this attempt is sent: who only fetches spends no more than was decided
+    /// when the run was submitted.
     pub(crate) fn sends(self, attempt: u32) -> bool {
         attempt > 1 || matches!(self, Until::Sent | Until::Collected)
     }
@@ -85,7 +91,8 @@ pub enum Standing {
     InDoubt,
     /// A person wanted to leave.
     Interrupted,
-    /// What is still to be sent does not fit into the budget, and nothing is in flight whose end would make room.
+    /// What is still to be sent does not fit into the budget, and nothing is in flight whose end
+    /// would make room.
     Short,
 }
 
@@ -130,9 +137,11 @@ impl Driver<'_> {
     /// Resumes a run, as far as it is told to.
     ///
     /// # Errors
-    /// [`Error::Provider`] when the provider refuses or cannot be reached for long; [`Error::Refused`] when it does not take a batch as it
-    /// is; [`Error::Stopped`] when what the first rows came to speaks against sending the rest; [`Error::Budget`] when it does not fit into
-    /// its budget; [`Error::Journal`] and [`Error::File`] when what must be kept cannot be written. Everything accepted until then is recorded.
+    /// [`Error::Provider`] when the provider refuses or cannot be reached for long;
+    /// [`Error::Refused`] when it does not take a batch as it is; [`Error::Stopped`] when what the
+    /// first rows came to speaks against sending the rest; [`Error::Budget`] when it does not fit
+    /// into its budget; [`Error::Journal`] and [`Error::File`] when what must be kept cannot be
+    /// written. Everything accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<Standing, Error> {
         let now = self.clock.now();
         let mut memory = Memory {
@@ -152,7 +161,9 @@ impl Driver<'_> {
             }
             let sent = self.send_and_settle(run, until, &mut memory).await;
             if let Err(error) = &sent {
-                if until == Until::Sent || !matches!(error, Error::Provider { .. } | Error::Refused(_)) {
+                if until == Until::Sent
+                    || !matches!(error, Error::Provider { .. } | Error::Refused(_))
+                {
                     return sent.map(|()| standing(run));
                 }
                 if run.in_flight().next().is_some() || run.ended().next().is_some() {
@@ -172,23 +183,32 @@ impl Driver<'_> {
                 gates::check(run)?;
                 return end(run, &memory);
             }
-            let Some(pause) = self.pause(run, until, &mut memory) else { return end(run, &memory) };
+            let Some(pause) = self.pause(run, until, &mut memory) else {
+                return end(run, &memory);
+            };
             if self.stop.or(self.clock.sleep(pause)).await.is_none() {
                 return Ok(Standing::Interrupted);
             }
         }
     }
 
-    /// Looks whether the provider has batches of a run that its journal does not know, and records what is found. Nothing is sent.
+    /// Looks whether the provider has batches of a run that its journal does not know, and records
+    /// what is found. Nothing is sent.
     ///
     /// # Errors
-    /// [`Error::Provider`] when the list cannot be had; [`Error::Journal`] when what is found cannot be recorded.
+    /// [`Error::Provider`] when the list cannot be had; [`Error::Journal`] when what is found
+    /// cannot be recorded.
     pub async fn look_for_unknown(&self, run: &mut Run) -> Result<(), Error> {
         resume::look_for_strays(self, run, Until::Sent).await
     }
 
     /// Sends what can be sent, then looks for what is uncertain; what that settles is sent too.
-    async fn send_and_settle(&self, run: &mut Run, until: Until, memory: &mut Memory) -> Result<(), Error> {
+    async fn send_and_settle(
+        &self,
+        run: &mut Run,
+        until: Until,
+        memory: &mut Memory,
+    ) -> Result<(), Error> {
         doubt::admit(self, run)?;
         self.send(run, until, memory).await?;
         if doubt::settle(self, run, &mut memory.told).await? {
@@ -204,30 +224,46 @@ impl Driver<'_> {
         }
         submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await?;
         // A batch that was too large became others, which a copy of the run may have sent.
-        while submit::waits_for_a_search(run, &memory.pace, |attempt| until.sends(attempt)) && !self.is_leaving() {
+        while submit::waits_for_a_search(run, &memory.pace, |attempt| until.sends(attempt))
+            && !self.is_leaving()
+        {
             resume::look_for_strays(self, run, until).await?;
-            submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt)).await?;
+            submit::send_what_fits(self, run, &mut memory.pace, |attempt| until.sends(attempt))
+                .await?;
         }
         Ok(())
     }
 
     /// # Errors
     /// [`Error::Provider`] also when nothing is left to do but to fetch results that cannot be had.
-    async fn look_and_save(&self, run: &mut Run, until: Until, memory: &mut Memory) -> Result<(), Error> {
+    async fn look_and_save(
+        &self,
+        run: &mut Run,
+        until: Until,
+        memory: &mut Memory,
+    ) -> Result<(), Error> {
         look::look(self, run, &mut memory.eyes).await?;
         collect::save_what_has_ended(self, run, &mut memory.eyes).await?;
-        // What the budget holds, and what this command does not send, is not waited for: nothing would end the wait.
+        // What the budget holds, and what this command does not send, is not waited for: nothing
+        // would end the wait.
         let short = &memory.pace.short;
         let sends_more = if short.is_current(run) {
-            run.next_to_send(|attempt| until.sends(attempt), short).is_some()
+            run.next_to_send(|attempt| until.sends(attempt), short)
+                .is_some()
         } else {
-            run.state().to_send().any(|batch| until.sends(batch.attempt))
+            run.state()
+                .to_send()
+                .any(|batch| until.sends(batch.attempt))
         };
-        memory.eyes.downloads.dead_end(run, sends_more).map_or(Ok(()), Err)
+        memory
+            .eyes
+            .downloads
+            .dead_end(run, sends_more)
+            .map_or(Ok(()), Err)
     }
 
-    /// How long until the next look: a tenth of the time in which nothing happened, so that a short batch is seen at once and a long one
-    /// costs few calls. `None` when the deadline comes first.
+    /// How long until the next look: a tenth of the time in which nothing happened, so that a short
+    /// batch is seen at once and a long one costs few calls. `None` when the deadline comes first.
     fn pause(&self, run: &Run, until: Until, memory: &mut Memory) -> Option<Duration> {
         let now = self.clock.now();
         if run.state().events() != memory.quiet.0 {
@@ -236,13 +272,23 @@ impl Driver<'_> {
         let mut pause = (between(memory.quiet.1, now) / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         if let Some(left) = doubt::time_left(self, run) {
             // The look that settles a batch begins when it can.
-            let longest = if left.is_zero() { LONGEST_PAUSE_IN_DOUBT } else { left.min(LONGEST_PAUSE_IN_DOUBT) };
+            let longest = if left.is_zero() {
+                LONGEST_PAUSE_IN_DOUBT
+            } else {
+                left.min(LONGEST_PAUSE_IN_DOUBT)
+            };
             pause = pause.clamp(SHORTEST_PAUSE, longest.max(SHORTEST_PAUSE));
         }
         if let Some(left) = gates::time_left(self, run).filter(|left| !left.is_zero()) {
             pause = pause.min(left.max(SHORTEST_PAUSE));
         }
-        for wait in [memory.pace.wait(now), memory.eyes.downloads.wait(self.clock.elapsed())].into_iter().flatten() {
+        for wait in [
+            memory.pace.wait(now),
+            memory.eyes.downloads.wait(self.clock.elapsed()),
+        ]
+        .into_iter()
+        .flatten()
+        {
             pause = pause.min(wait.max(SHORTEST_PAUSE));
         }
         if let Some(deadline) = self.deadline
@@ -251,13 +297,19 @@ impl Driver<'_> {
             return None;
         }
         let (_, ended) = run.progress();
-        let known_since = |batch: &crate::journal::Batch| batch.remote.as_ref().map(|remote| remote.known_since);
+        let known_since =
+            |batch: &crate::journal::Batch| batch.remote.as_ref().map(|remote| remote.known_since);
         let in_flight = run.state().left_to(Step::Watch).count();
         self.listener.hear(Progress::Waiting {
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             ended,
             of: run.batches(),
-            elapsed: run.state().left_to(Step::Watch).filter_map(known_since).min().map(|since| between(since, now)),
+            elapsed: run
+                .state()
+                .left_to(Step::Watch)
+                .filter_map(known_since)
+                .min()
+                .map(|since| between(since, now)),
             next: pause,
             reasons: &self.reasons(run, until, memory, now),
         });
@@ -280,14 +332,17 @@ impl Driver<'_> {
     fn is_far_enough(&self, run: &Run, until: Until, memory: &Memory) -> bool {
         match until {
             Until::Sent => {
-                // A batch that only time holds back is waited for, whatever is uncertain besides; one that waits for others to end is not.
-                let is_waiting =
-                    run.next_to_send(|_| true, &memory.pace.short).is_some() && memory.pace.passes(run, self.clock.now());
+                // A batch that only time holds back is waited for, whatever is uncertain besides;
+                // one that waits for others to end is not.
+                let is_waiting = run.next_to_send(|_| true, &memory.pace.short).is_some()
+                    && memory.pace.passes(run, self.clock.now());
                 !is_waiting && !gates::is_awaited(self, run)
             }
             Until::LookedOnce => !memory.eyes.downloads.is_quick(run),
             Until::Fetched => {
-                let is_sending = run.next_to_send(|attempt| until.sends(attempt), &memory.pace.short).is_some()
+                let is_sending = run
+                    .next_to_send(|attempt| until.sends(attempt), &memory.pace.short)
+                    .is_some()
                     || run.doubts().next().is_some();
                 !is_sending && run.in_flight().next().is_none() && run.ended().next().is_none()
             }
@@ -297,13 +352,18 @@ impl Driver<'_> {
 
     /// Whether a person wants to leave, or the deadline has come.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.stop.is_set() || self.deadline.is_some_and(|deadline| deadline <= self.clock.now())
+        self.stop.is_set()
+            || self
+                .deadline
+                .is_some_and(|deadline| deadline <= self.clock.now())
     }
 
-    /// Waits for a call that can be broken off, until it is time to leave. A call that is begun after the deadline has a moment yet, so that
-    /// one look is always had.
+    /// Waits for a call that can be broken off, until it is time to leave. A call that is begun
+    /// after the deadline has a moment yet, so that one look is always had.
     pub(crate) async fn unless_leaving<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let Some(deadline) = self.deadline else { return self.stop.or(work).await };
+        let Some(deadline) = self.deadline else {
+            return self.stop.or(work).await;
+        };
         let left = between(self.clock.now(), deadline).max(A_MOMENT);
         let in_time = async {
             tokio::select! {
@@ -314,19 +374,37 @@ impl Driver<'_> {
         self.stop.or(in_time).await.flatten()
     }
 
-    /// Makes a call until it succeeds or the verdict is something else than to wait, at most for `longest`, and tells of it meanwhile.
-    pub(crate) async fn retrying<T, F, R>(&self, call: Call, longest: Option<Duration>, mut make: F) -> Result<T, ApiError>
+    /// Makes a call until it succeeds or the verdict is something else than to wait, at most for
+    /// `longest`, and tells of it meanwhile.
+    pub(crate) async fn retrying<T, F, R>(
+        &self,
+        call: Call,
+        longest: Option<Duration>,
+        mut make: F,
+    ) -> Result<T, ApiError>
     where
         F: FnMut() -> R,
         R: Future<Output = Result<T, ApiError>>,
     {
         let tell = |failed: FailedTry<'_>| {
-            let FailedTry { error, since, after, .. } = failed;
+            let FailedTry {
+                error,
+                since,
+                after,
+                ..
+            } = failed;
             if since.saturating_add(after) > NOT_WORTH_TELLING {
-                self.listener.hear(Progress::Retrying { error, since, after });
+                self.listener.hear(Progress::Retrying {
+                    error,
+                    since,
+                    after,
+                });
             }
         };
-        with_retry_telling(call, self.clock, longest, tell, || self.telling_if_slow(call, make())).await
+        with_retry_telling(call, self.clock, longest, tell, || {
+            self.telling_if_slow(call, make())
+        })
+        .await
     }
 
     /// Waits for a call, and tells from time to time that it has not been answered.
@@ -357,7 +435,11 @@ impl Driver<'_> {
 /// # Errors
 /// [`Error::Provider`] where results that are there cannot be fetched in full.
 fn end(run: &Run, memory: &Memory) -> Result<Standing, Error> {
-    memory.eyes.downloads.failure(run).map_or_else(|| Ok(standing(run)), Err)
+    memory
+        .eyes
+        .downloads
+        .failure(run)
+        .map_or_else(|| Ok(standing(run)), Err)
 }
 
 fn standing(run: &Run) -> Standing {

@@ -1,9 +1,11 @@
 //! Saved lines → outcomes → joined rows → output file.
 //!
-//! Works piece by piece in row order: a piece's rows and source columns come from its spool file, their outcomes from the results
-//! of the batches that sent them. The output appears under its name only when every row is in it.
+//! Works piece by piece in row order: a piece's rows and source columns come from its spool file,
+//! their outcomes from the results of the batches that sent them. The output appears under its name
+//! only when every row is in it.
 //!
-//! **Memory:** one row group of the spool, the places of one piece's result lines (32 bytes each), and one row group of the output.
+//! **Memory:** one row group of the spool, the places of one piece's result lines (32 bytes each),
+//! and one row group of the output.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -41,11 +43,13 @@ pub struct Summary {
     pub path: Option<PathBuf>,
     /// Rows by status, and tokens of all attempts.
     pub totals: Totals,
-    /// Rows left out because an earlier row has their key. The job wants that, so they do not count as failures.
+    /// Rows left out because an earlier row has their key. The job wants that, so they do not count
+    /// as failures.
     pub left_out: u64,
     /// What the run was expected to cost beside what it did.
     pub comparison: Option<Comparison>,
-    /// Rows that did not succeed, by what can be done about them; those left out on purpose are not among them.
+    /// Rows that did not succeed, by what can be done about them; those left out on purpose are not
+    /// among them.
     pub failures: Failures,
     /// Why the output is not in its place, where something better stands there.
     pub set_aside: Option<SetAside>,
@@ -68,13 +72,15 @@ pub enum Export {
     Healable(Vec<(u32, u64)>),
 }
 
-/// Joins everything that came back to its rows, and writes the output, unless `policy` wants rows sent again first.
+/// Joins everything that came back to its rows, and writes the output, unless `policy` wants rows
+/// sent again first.
 ///
-/// What the run showed is kept in `job_folder`, where its job keeps what it learned; without one, nothing is.
+/// What the run showed is kept in `job_folder`, where its job keeps what it learned; without one,
+/// nothing is.
 ///
 /// # Errors
-/// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were; [`Error::Output`] when the output cannot be written.
-/// What was at its place is then as it was.
+/// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were;
+/// [`Error::Output`] when the output cannot be written. What was at its place is then as it was.
 pub fn export(
     run: &mut Run,
     policy: &Policy,
@@ -86,7 +92,11 @@ pub fn export(
     let spec = run.output_spec();
     let wanted = output::wanted(&spec.extra);
     let columns = run.kept_columns()?;
-    let schema = OutputSchema::new(&columns, answer.as_ref().map_or(&[], Answers::fields), &spec)?;
+    let schema = OutputSchema::new(
+        &columns,
+        answer.as_ref().map_or(&[], Answers::fields),
+        &spec,
+    )?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
     let mut summary = Summary {
@@ -98,11 +108,26 @@ pub fn export(
         set_aside: None,
     };
     let mut healable = Vec::new();
-    let retries = Retries { policy, lengths: Lengths::of(run, policy) };
+    let retries = Retries {
+        policy,
+        lengths: Lengths::of(run, policy),
+    };
     let mut observer = Observer::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
-        let piece = Piece { run, piece, answer: answer.as_ref(), wanted };
-        let rows = piece.export(&schema, &retries, &mut writer, &mut summary, &mut observer, listener)?;
+        let piece = Piece {
+            run,
+            piece,
+            answer: answer.as_ref(),
+            wanted,
+        };
+        let rows = piece.export(
+            &schema,
+            &retries,
+            &mut writer,
+            &mut summary,
+            &mut observer,
+            listener,
+        )?;
         if rows > 0 {
             healable.push((piece.piece, rows));
         }
@@ -111,36 +136,65 @@ pub fn export(
         return Ok(Export::Healable(healable));
     }
     if summary.totals.rows != run.plan().rows() {
-        return Err(Error::Bug(format!("{} rows were planned and {} joined", run.plan().rows(), summary.totals.rows)));
+        return Err(Error::Bug(format!(
+            "{} rows were planned and {} joined",
+            run.plan().rows(),
+            summary.totals.rows
+        )));
     }
     run.settle_by(&summary.totals.bill, now)?;
     summary.comparison = observer.compare(run, &summary.totals);
     let lesson = observer.finish(run).zip(job_folder);
-    if let Some(note) = lesson.and_then(|(lesson, folder)| learn::learn(run, &lesson, folder, now)) {
+    if let Some(note) = lesson.and_then(|(lesson, folder)| learn::learn(run, &lesson, folder, now))
+    {
         listener.hear(Progress::Note(&note));
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
-        run.record(now, Event::HeldBack { rows: summary.totals.rows, by_status: summary.totals.statuses.clone() })?;
+        run.record(
+            now,
+            Event::HeldBack {
+                rows: summary.totals.rows,
+                by_status: summary.totals.statuses.clone(),
+            },
+        )?;
         run.keep_summary(&summary);
         run.write_manifest(now)?;
         return Ok(Export::Done(Box::new(summary)));
     }
-    writer.note("rowmill.cost_usd", &summary.totals.bill.total().total().to_string());
+    writer.note(
+        "rowmill.cost_usd",
+        &summary.totals.bill.total().total().to_string(),
+    );
     let (place, set_aside) = standing::place(run, &summary, &path, &spec);
     let written = writer.finish_as(&place)?;
     (summary.path, summary.set_aside) = (Some(written.path.clone()), set_aside);
-    run.record(now, Event::Exported { path: written.path, rows: written.rows, by_status: summary.totals.statuses.clone() })?;
+    run.record(
+        now,
+        Event::Exported {
+            path: written.path,
+            rows: written.rows,
+            by_status: summary.totals.statuses.clone(),
+        },
+    )?;
     run.keep_summary(&summary);
     run.write_manifest(now)?;
     Ok(Export::Done(Box::new(summary)))
 }
 
-/// Whether too few rows succeeded for the output to be shown. Rows left out on purpose count for neither side.
-#[expect(clippy::cast_precision_loss, reason = "a share of rows is compared with a share somebody typed")]
+/// Whether too few rows succeeded for the output to be shown. Rows left out on purpose count for
+/// neither side.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of rows is compared with a share somebody typed"
+)]
 fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
     let wanted = summary.totals.rows - summary.left_out;
-    let share = if wanted == 0 { 1.0 } else { summary.totals.count(Status::Succeeded) as f64 / wanted as f64 };
+    let share = if wanted == 0 {
+        1.0
+    } else {
+        summary.totals.count(Status::Succeeded) as f64 / wanted as f64
+    };
     min_success.is_some_and(|least| share < least)
 }
 
@@ -149,7 +203,9 @@ pub(crate) type Parse = Box<dyn for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Ou
 
 /// Reads result lines, with the details that are wanted.
 pub(crate) fn parser(wanted: Wanted) -> Parse {
-    Box::new(move |line| result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome)))
+    Box::new(move |line| {
+        result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome))
+    })
 }
 
 /// Which rows are to be sent again, and with how much room.
@@ -170,8 +226,13 @@ pub(crate) struct Piece<'a> {
 impl<'a> Piece<'a> {
     /// A joiner over everything that came back for the piece.
     pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
-        let wanted = self.answer.map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
-        Ok(Joiner::new(self.attempts()?, self.answer, parser(wanted)).priced_by(self.run.catalog()))
+        let wanted = self
+            .answer
+            .map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
+        Ok(
+            Joiner::new(self.attempts()?, self.answer, parser(wanted))
+                .priced_by(self.run.catalog()),
+        )
     }
 
     /// Writes the piece's rows, and tells how many of them are to be sent again first.
@@ -187,7 +248,10 @@ impl<'a> Piece<'a> {
         let file_hash = &self.run.piece(self.piece).file_hash;
         verify(&self.run.spool_path(self.piece), file_hash)?;
         let held = self.run.unsent_rows(self.piece);
-        let is_held = |row: u64| held.iter().any(|(first, last)| (*first..=*last).contains(&row));
+        let is_held = |row: u64| {
+            held.iter()
+                .any(|(first, last)| (*first..=*last).contains(&row))
+        };
         let mut joiner = self.joiner()?;
         let mut builders = RowBuilders::new(schema, self.answer, ROWS);
         let mut healable = 0;
@@ -203,7 +267,9 @@ impl<'a> Piece<'a> {
                 if request.unsent.is_none() && is_held(rows.row_index.value(row)) {
                     request.unsent = Some(HELD);
                 }
-                let is_left_out = request.unsent.is_some_and(|reason| reason.starts_with("duplicate_key:"));
+                let is_left_out = request
+                    .unsent
+                    .is_some_and(|reason| reason.starts_with("duplicate_key:"));
                 summary.left_out += u64::from(is_left_out);
                 let joined = joiner.row(request)?;
                 let has_room = retries.lengths.has_room(&joined);
@@ -218,7 +284,10 @@ impl<'a> Piece<'a> {
                     from = row + 1;
                 }
             }
-            listener.hear(Progress::Exporting { rows: summary.totals.rows + joiner.totals().rows, of: self.run.plan().rows() });
+            listener.hear(Progress::Exporting {
+                rows: summary.totals.rows + joiner.totals().rows,
+                of: self.run.plan().rows(),
+            });
         }
         summary.totals.merge(joiner.totals());
         Ok(healable)
@@ -238,7 +307,11 @@ impl<'a> Piece<'a> {
             })?;
             let ids = self.run.ids_of(sent.batch)?;
             let (index, _) = collect::index(self.run, &ids, file)?;
-            attempts.push(AttemptResults { attempt: sent.attempt, batch_id: Arc::from(sent.id.0.as_str()), index });
+            attempts.push(AttemptResults {
+                attempt: sent.attempt,
+                batch_id: Arc::from(sent.id.0.as_str()),
+                index,
+            });
         }
         Ok(attempts)
     }
@@ -247,10 +320,14 @@ impl<'a> Piece<'a> {
 /// Checks that saved results are there, and are those that were saved.
 fn check_results(path: &Path, hash: &str) -> Result<(), Error> {
     if !path.exists() {
-        return Err(Error::MissingResults { path: path.to_path_buf() });
+        return Err(Error::MissingResults {
+            path: path.to_path_buf(),
+        });
     }
     if collect::hash_of(path)? != hash {
-        return Err(Error::AlteredResults { path: path.to_path_buf() });
+        return Err(Error::AlteredResults {
+            path: path.to_path_buf(),
+        });
     }
     Ok(())
 }

@@ -20,7 +20,8 @@ pub struct Failures {
     pub by_class: BTreeMap<Class, u64>,
     /// Rows that were sent and whose request would fail again in the same way.
     pub for_good: u64,
-    /// Rows whose answers were cut off and cannot get more room, so that sending them again cannot help.
+    /// Rows whose answers were cut off and cannot get more room, so that sending them again cannot
+    /// help.
     pub without_room: u64,
     /// Rows that were never sent.
     pub unsent: u64,
@@ -45,9 +46,19 @@ pub struct FirstFailure {
 }
 
 impl Failures {
-    /// Takes note of a row that did not succeed. `has_room` says whether a longer answer can be asked for, where the last was cut off.
-    pub(super) fn push(&mut self, rows: &SpoolRows, row: usize, joined: &JoinedRow<'_>, has_room: bool) {
-        let class = joined.attempts.last().map(|attempt| Class::of(&attempt.outcome));
+    /// Takes note of a row that did not succeed. `has_room` says whether a longer answer can be
+    /// asked for, where the last was cut off.
+    pub(super) fn push(
+        &mut self,
+        rows: &SpoolRows,
+        row: usize,
+        joined: &JoinedRow<'_>,
+        has_room: bool,
+    ) {
+        let class = joined
+            .attempts
+            .last()
+            .map(|attempt| Class::of(&attempt.outcome));
         match class {
             Some(Some(_)) if !has_room => self.without_room += 1,
             None => self.unsent += 1,
@@ -55,7 +66,11 @@ impl Failures {
             Some(Some(class)) => *self.by_class.entry(class).or_default() += 1,
         }
         let is_for_good = class == Some(None);
-        if self.first.as_ref().is_none_or(|first| is_for_good && !first.is_for_good) {
+        if self
+            .first
+            .as_ref()
+            .is_none_or(|first| is_for_good && !first.is_for_good)
+        {
             self.first = Some(FirstFailure {
                 row: rows.row_index.value(row),
                 key: rows.key.value(row).to_owned(),
@@ -67,7 +82,8 @@ impl Failures {
         }
     }
 
-    /// The failures of a run whose results are all here; `policy` says how much longer an answer may get.
+    /// The failures of a run whose results are all here; `policy` says how much longer an answer
+    /// may get.
     ///
     /// # Errors
     /// [`Error::Batch`] and [`Error::Join`] when the run's files cannot be read.
@@ -76,7 +92,12 @@ impl Failures {
         let answer = Answers::compile(&run.reading().answer)?;
         let mut failures = Failures::default();
         for piece in 1..=run.pieces() {
-            let piece = Piece { run, piece, answer: answer.as_ref(), wanted: Wanted::default() };
+            let piece = Piece {
+                run,
+                piece,
+                answer: answer.as_ref(),
+                wanted: Wanted::default(),
+            };
             let mut joiner = piece.joiner()?;
             for rows in SpoolReader::open_without_fragments(&run.spool_path(piece.piece))? {
                 let rows = rows?;

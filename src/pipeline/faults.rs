@@ -7,7 +7,8 @@ use crate::request::keys::KeyFault;
 
 /// How many rows are named.
 const NAMED: usize = 5;
-/// After so many rows that cannot be rendered nobody learns from one more, and an error costs more than a row.
+/// After so many rows that cannot be rendered nobody learns from one more, and an error costs more
+/// than a row.
 const ENOUGH: u64 = 1_000;
 
 /// A count of rows with one fault, and the first of them.
@@ -67,20 +68,29 @@ impl Causes {
         }
     }
 
-    /// The cause with these words, numbers aside: two pictures too large are too large for the same reason.
+    /// The cause with these words, numbers aside: two pictures too large are too large for the same
+    /// reason.
     fn find(&mut self, why: &str) -> Option<&mut Cause> {
         fn letters(text: &str) -> impl Iterator<Item = char> + '_ {
             text.chars().filter(|c| !c.is_ascii_digit() && *c != ',')
         }
         // A place of a template is a number, too, and of another cause.
         fn place(text: &str) -> Option<&str> {
-            text.split_once(" line ").and_then(|(_, rest)| rest.split_once(':')).map(|(line, _)| line)
+            text.split_once(" line ")
+                .and_then(|(_, rest)| rest.split_once(':'))
+                .map(|(line, _)| line)
         }
-        let known = |cause: &Cause| cause.why == why || (place(&cause.why) == place(why) && letters(&cause.why).eq(letters(why)));
+        let known = |cause: &Cause| {
+            cause.why == why
+                || (place(&cause.why) == place(why) && letters(&cause.why).eq(letters(why)))
+        };
         let at = match self.list.iter().position(known) {
             Some(at) => at,
             None if self.list.len() < MOST_CAUSES => {
-                self.list.push(Cause { why: why.to_owned(), rows: Tally::default() });
+                self.list.push(Cause {
+                    why: why.to_owned(),
+                    rows: Tally::default(),
+                });
                 self.list.len() - 1
             }
             None => return None,
@@ -173,7 +183,8 @@ mod tests {
     #[test]
     fn tells_causes_apart_and_counts_each() {
         let mut causes = Causes::default();
-        let picture = |bytes: u64| format!("block 1 cannot be made for this row: it has {bytes} bytes");
+        let picture =
+            |bytes: u64| format!("block 1 cannot be made for this row: it has {bytes} bytes");
         for row in 0..6 {
             causes.add(row, &picture(row * 1_000));
         }
@@ -182,11 +193,18 @@ mod tests {
         later.add(7, "`t` line 4: `a.b` is undefined");
         later.add(8, "`t` line 3: `a.b` is undefined");
         causes.absorb(later);
-        let found: Vec<(u64, &[u64])> = causes.list.iter().map(|cause| (cause.rows.count, &cause.rows.first[..])).collect();
+        let found: Vec<(u64, &[u64])> = causes
+            .list
+            .iter()
+            .map(|cause| (cause.rows.count, &cause.rows.first[..]))
+            .collect();
         assert_eq!(found, [(6, &[0, 1, 2, 3, 4][..]), (2, &[6, 8]), (1, &[7])]);
         for row in 0..100_u64 {
             causes.add(row, &"x".repeat(row as usize));
         }
-        assert_eq!((causes.list.len(), causes.more.count), (MOST_CAUSES, 100 - (MOST_CAUSES as u64 - 3)));
+        assert_eq!(
+            (causes.list.len(), causes.more.count),
+            (MOST_CAUSES, 100 - (MOST_CAUSES as u64 - 3))
+        );
     }
 }

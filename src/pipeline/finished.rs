@@ -1,9 +1,10 @@
 //! A job, and its runs that are over → the one that has done already what a new run would do.
 //!
-//! Runs are compared by what they send and by what they write: the job with what was typed beside it, its templates and other files, and
-//! the source. The source is known by its files, their sizes and when they were changed last. Where that does not tell (a pipe, a file
-//! that was written again, rows that name pictures) the planned rows of both runs are compared, one by one: the keys, the hashes of the
-//! requests and the columns kept for the output.
+//! Runs are compared by what they send and by what they write: the job with what was typed beside
+//! it, its templates and other files, and the source. The source is known by its files, their sizes
+//! and when they were changed last. Where that does not tell (a pipe, a file that was written
+//! again, rows that name pictures) the planned rows of both runs are compared, one by one: the
+//! keys, the hashes of the requests and the columns kept for the output.
 
 use std::path::{Path, PathBuf};
 
@@ -31,14 +32,22 @@ pub struct Finished {
     pub failed: u64,
 }
 
-/// The finished runs of a job as it is now, newest first: of the same kind and the same provider, neither canceled nor given up.
+/// The finished runs of a job as it is now, newest first: of the same kind and the same provider,
+/// neither canceled nor given up.
 ///
 /// # Errors
 /// [`Error::Journal`] when the job's folder cannot be read. A run that cannot be read is none.
-pub fn of_job(state: &Path, file: &JobFile, in_process: bool, origin: &str) -> Result<Vec<Finished>, Error> {
+pub fn of_job(
+    state: &Path,
+    file: &JobFile,
+    in_process: bool,
+    origin: &str,
+) -> Result<Vec<Finished>, Error> {
     let hash = hash_of_job(&file.job);
     let runs = journal::runs_of(state, &file.job.head.name)?.into_iter();
-    let over = runs.filter(|run| run.finished && run.stage == Some(Stage::Exported) && run.in_process == Some(in_process));
+    let over = runs.filter(|run| {
+        run.finished && run.stage == Some(Stage::Exported) && run.in_process == Some(in_process)
+    });
     let read = |folder: PathBuf| {
         let (dir, plan, _) = RunDir::open(&folder).ok()?;
         if plan.job_hash != hash || plan.origin != origin {
@@ -46,10 +55,26 @@ pub fn of_job(state: &Path, file: &JobFile, in_process: bool, origin: &str) -> R
         }
         let state = Journal::read(&dir.journal(), &plan).ok()?.state;
         let (export, _) = state.export()?;
-        let left_out = plan.counts.unsent.get("duplicate_key").copied().unwrap_or(0);
-        let done = export.by_status.get(&Status::Succeeded).copied().unwrap_or(0) + left_out;
+        let left_out = plan
+            .counts
+            .unsent
+            .get("duplicate_key")
+            .copied()
+            .unwrap_or(0);
+        let done = export
+            .by_status
+            .get(&Status::Succeeded)
+            .copied()
+            .unwrap_or(0)
+            + left_out;
         let (rows, output) = (export.rows, export.path.clone()?);
-        (!state.is_canceled()).then(|| Finished { folder, plan, output, rows, failed: rows.saturating_sub(done) })
+        (!state.is_canceled()).then(|| Finished {
+            folder,
+            plan,
+            output,
+            rows,
+            failed: rows.saturating_sub(done),
+        })
     };
     Ok(over.filter_map(|run| read(run.path)).collect())
 }
@@ -74,7 +99,8 @@ impl Finished {
         (writer.run != self.plan.run).then_some(Lost::Replaced)
     }
 
-    /// Whether a new run would be made from the same templates and other files, and the same columns.
+    /// Whether a new run would be made from the same templates and other files, and the same
+    /// columns.
     #[must_use]
     pub fn has_files_of(&self, prepared: &Prepared) -> bool {
         self.plan.templates == hashed_files(prepared)
@@ -90,30 +116,40 @@ impl Finished {
         is_dated && sources == self.plan.sources && !prepared.requests.has_row_media()
     }
 
-    /// Whether a run that is planned, and not sent, has the same rows: the same requests under the same keys, and the same columns to be
-    /// written beside their answers.
+    /// Whether a run that is planned, and not sent, has the same rows: the same requests under the
+    /// same keys, and the same columns to be written beside their answers.
     ///
     /// # Errors
-    /// [`Error::Journal`] and [`Error::Batch`] when the planned run cannot be read. If that happens with the finished one, it is another.
+    /// [`Error::Journal`] and [`Error::Batch`] when the planned run cannot be read. If that happens
+    /// with the finished one, it is another.
     pub fn has_rows_of(&self, planned: &Path) -> Result<bool, Error> {
         let (dir, plan, _) = RunDir::open(planned)?;
         let same_size = |(a, b): (&crate::batch::PieceSummary, &crate::batch::PieceSummary)| {
-            (a.rows, a.requests, a.first_row, a.last_row) == (b.rows, b.requests, b.first_row, b.last_row)
+            (a.rows, a.requests, a.first_row, a.last_row)
+                == (b.rows, b.requests, b.first_row, b.last_row)
         };
-        if plan.pieces.len() != self.plan.pieces.len() || !plan.pieces.iter().zip(&self.plan.pieces).all(same_size) {
+        if plan.pieces.len() != self.plan.pieces.len()
+            || !plan.pieces.iter().zip(&self.plan.pieces).all(same_size)
+        {
             return Ok(false);
         }
-        let Ok((own, ..)) = RunDir::open(&self.folder) else { return Ok(false) };
+        let Ok((own, ..)) = RunDir::open(&self.folder) else {
+            return Ok(false);
+        };
         for piece in &plan.pieces {
             let theirs = SpoolReader::open_without_fragments(&dir.spool_file(piece.piece))?;
-            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(piece.piece)) else { return Ok(false) };
+            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(piece.piece)) else {
+                return Ok(false);
+            };
             if theirs.columns() != ours.columns() {
                 return Ok(false);
             }
             let mut ours = ours.into_iter();
             for theirs in theirs {
                 let theirs = theirs?;
-                let Some(Ok(ours)) = ours.next() else { return Ok(false) };
+                let Some(Ok(ours)) = ours.next() else {
+                    return Ok(false);
+                };
                 let is_same = ours.row_index == theirs.row_index
                     && ours.key == theirs.key
                     && ours.request_hash == theirs.request_hash

@@ -6,8 +6,8 @@
 //!  it is not back in time (priming only) ─────────────────────────────────────────────▶ timed out
 //! ```
 //!
-//! What is found is recorded before anything acts upon it. First results count: whether a row that failed is sent again later says
-//! nothing of the rows that were to follow.
+//! What is found is recorded before anything acts upon it. First results count: whether a row that
+//! failed is sent again later says nothing of the rows that were to follow.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,13 +42,22 @@ pub struct Stopped {
     pub run: std::path::PathBuf,
 }
 
-/// Judges the gates whose leading batches are back, one after the other. Where nothing more is sent anyway (`sends` is false), time does
-/// not run out.
+/// Judges the gates whose leading batches are back, one after the other. Where nothing more is sent
+/// anyway (`sends` is false), time does not run out.
 pub(crate) fn judge(driver: &Driver<'_>, run: &mut Run, sends: bool) -> Result<(), Error> {
     while let Some(gate) = run.state().next_gate().cloned() {
-        let Some((verdict, reason)) = verdict(driver, run, &gate, sends)? else { return Ok(()) };
+        let Some((verdict, reason)) = verdict(driver, run, &gate, sends)? else {
+            return Ok(());
+        };
         let batch = gate.gate.batch;
-        run.record(driver.clock.now(), Event::Judged { batch, verdict, reason: reason.clone() })?;
+        run.record(
+            driver.clock.now(),
+            Event::Judged {
+                batch,
+                verdict,
+                reason: reason.clone(),
+            },
+        )?;
         if verdict != Verdict::Stopped {
             driver.note(&told(&gate, verdict, &reason));
         }
@@ -61,9 +70,18 @@ pub(crate) fn judge(driver: &Driver<'_>, run: &mut Run, sends: bool) -> Result<(
 /// # Errors
 /// [`Error::Stopped`] if so.
 pub(crate) fn check(run: &Run) -> Result<(), Error> {
-    let Some(gate) = run.state().next_gate().filter(|gate| gate.is_stopped()) else { return Ok(()) };
-    let reason = gate.verdict.as_ref().map(|(_, _, reason)| reason.clone()).unwrap_or_default();
-    let waiting = run.state().left_to(Step::Submit).map(|batch| u64::from(batch.piece.requests));
+    let Some(gate) = run.state().next_gate().filter(|gate| gate.is_stopped()) else {
+        return Ok(());
+    };
+    let reason = gate
+        .verdict
+        .as_ref()
+        .map(|(_, _, reason)| reason.clone())
+        .unwrap_or_default();
+    let waiting = run
+        .state()
+        .left_to(Step::Submit)
+        .map(|batch| u64::from(batch.piece.requests));
     Err(Error::Stopped(Box::new(Stopped {
         kind: gate.gate.kind,
         reason,
@@ -73,21 +91,34 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
     })))
 }
 
-/// Whether what leads the run is still to be judged, so that it is looked after even by who only sends.
+/// Whether what leads the run is still to be judged, so that it is looked after even by who only
+/// sends.
 pub(crate) fn is_pending(run: &Run) -> bool {
-    run.state().next_gate().is_some_and(|gate| !gate.is_stopped()) && run.doubts().next().is_none()
+    run.state()
+        .next_gate()
+        .is_some_and(|gate| !gate.is_stopped())
+        && run.doubts().next().is_none()
 }
 
-/// Whether the next gate is waited for: its leading batch is back, or on its way and its time not over.
+/// Whether the next gate is waited for: its leading batch is back, or on its way and its time not
+/// over.
 pub(crate) fn is_awaited(driver: &Driver<'_>, run: &Run) -> bool {
-    let is_back = || run.state().next_gate().is_some_and(|gate| run.state().is_back(gate));
+    let is_back = || {
+        run.state()
+            .next_gate()
+            .is_some_and(|gate| run.state().is_back(gate))
+    };
     is_pending(run) && (is_back() || time_left(driver, run).is_some_and(|left| !left.is_zero()))
 }
 
-/// How long yet the next gate is waited for; `None` where none is, or its leading batch was not sent.
+/// How long yet the next gate is waited for; `None` where none is, or its leading batch was not
+/// sent.
 pub(crate) fn time_left(driver: &Driver<'_>, run: &Run) -> Option<Duration> {
     let since = run.state().known_since(run.state().next_gate()?)?;
-    Some(run.prime_wait().saturating_sub(between(since, driver.clock.now())))
+    Some(
+        run.prime_wait()
+            .saturating_sub(between(since, driver.clock.now())),
+    )
 }
 
 /// The gate that the rest of the run waits at, for people; `None` where nothing waits at one.
@@ -97,13 +128,25 @@ pub(crate) fn reason(driver: &Driver<'_>, run: &Run) -> Option<Reason> {
         GateKind::Prime => time_left(driver, run),
         GateKind::Canary { .. } => None,
     };
-    Some(Reason::Gate { batch: gate.gate.batch, kind: gate.gate.kind, left })
+    Some(Reason::Gate {
+        batch: gate.gate.batch,
+        kind: gate.gate.kind,
+        left,
+    })
 }
 
 /// What is to be said of a gate now; `None` if that is not known yet, or was said.
-fn verdict(driver: &Driver<'_>, run: &Run, gate: &GateState, sends: bool) -> Result<Option<(Verdict, String)>, Error> {
+fn verdict(
+    driver: &Driver<'_>,
+    run: &Run,
+    gate: &GateState,
+    sends: bool,
+) -> Result<Option<(Verdict, String)>, Error> {
     if gate.is_stopped() {
-        let overruled = (Verdict::Overruled, "the rest is sent all the same".to_owned());
+        let overruled = (
+            Verdict::Overruled,
+            "the rest is sent all the same".to_owned(),
+        );
         return Ok((sends && run.ignores_canary()).then_some(overruled));
     }
     if run.state().is_back(gate) {
@@ -115,20 +158,37 @@ fn verdict(driver: &Driver<'_>, run: &Run, gate: &GateState, sends: bool) -> Res
     }
     let is_late = time_left(driver, run).is_some_and(|left| left.is_zero());
     let waited = super::in_words(run.prime_wait());
-    let late = || (Verdict::TimedOut, format!("it is not back after {waited}, so the rest goes without it"));
+    let late = || {
+        (
+            Verdict::TimedOut,
+            format!("it is not back after {waited}, so the rest goes without it"),
+        )
+    };
     Ok((gate.gate.kind == GateKind::Prime && sends && is_late).then(late))
 }
 
 /// What came back for each request of a piece when it was sent first.
 fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
     let answer = Answers::compile(&run.reading().answer)?;
-    let mut joiner = Piece { run, piece, answer: answer.as_ref(), wanted: Wanted::default() }.joiner()?;
+    let mut joiner = Piece {
+        run,
+        piece,
+        answer: answer.as_ref(),
+        wanted: Wanted::default(),
+    }
+    .joiner()?;
     let mut outcomes = Vec::new();
     for rows in SpoolReader::open_without_fragments(&run.spool_path(piece))? {
         let rows = rows?;
         for row in 0..rows.len() {
             let joined = joiner.row(request_row(&rows, row))?;
-            outcomes.extend(joined.attempts.into_iter().find(|attempt| attempt.attempt == 1).map(|attempt| attempt.outcome));
+            outcomes.extend(
+                joined
+                    .attempts
+                    .into_iter()
+                    .find(|attempt| attempt.attempt == 1)
+                    .map(|attempt| attempt.outcome),
+            );
         }
     }
     Ok(outcomes)
@@ -136,23 +196,36 @@ fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
 
 /// Whether the request that went first shows that every other would be refused.
 fn of_priming(outcomes: &[Outcome]) -> (Verdict, String) {
-    let Some(outcome) = outcomes.first() else { return (Verdict::Passed, "nothing came back for it".to_owned()) };
+    let Some(outcome) = outcomes.first() else {
+        return (Verdict::Passed, "nothing came back for it".to_owned());
+    };
     match outcome.status {
         Status::Errored if Class::of(outcome).is_none() => (Verdict::Stopped, words_of(outcome)),
         Status::Canceled => (Verdict::Stopped, "it was canceled".to_owned()),
-        Status::Errored => {
-            (Verdict::Passed, format!("it failed on the provider's side, so nothing is cached: {}", words_of(outcome)))
-        }
-        Status::Expired | Status::Missing => (Verdict::Passed, "nothing came back for it, so nothing is cached".to_owned()),
+        Status::Errored => (
+            Verdict::Passed,
+            format!(
+                "it failed on the provider's side, so nothing is cached: {}",
+                words_of(outcome)
+            ),
+        ),
+        Status::Expired | Status::Missing => (
+            Verdict::Passed,
+            "nothing came back for it, so nothing is cached".to_owned(),
+        ),
         _ => (Verdict::Passed, cached_by(outcome.usage.as_ref())),
     }
 }
 
 fn cached_by(usage: Option<&Usage>) -> String {
     let of = |tokens: fn(&Usage) -> Option<u64>| usage.and_then(tokens).unwrap_or(0);
-    let written = of(|usage| usage.cache_creation_5m_input_tokens) + of(|usage| usage.cache_creation_1h_input_tokens);
+    let written = of(|usage| usage.cache_creation_5m_input_tokens)
+        + of(|usage| usage.cache_creation_1h_input_tokens);
     match (written, of(|usage| usage.cache_read_input_tokens)) {
-        (0, 0) => "it wrote nothing to the cache: what is marked may be shorter than the model caches".to_owned(),
+        (0, 0) => {
+            "it wrote nothing to the cache: what is marked may be shorter than the model caches"
+                .to_owned()
+        }
         (0, read) => format!("the cache held its {} tokens already", thousands(read)),
         (written, _) => format!("it wrote {} tokens to the cache", thousands(written)),
     }
@@ -161,23 +234,70 @@ fn cached_by(usage: Option<&Usage>) -> String {
 /// Whether too many of the rows that went first went wrong.
 fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
     let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
-    outcomes.iter().for_each(|outcome| *counts.entry(outcome.status).or_default() += 1);
-    let count = |statuses: &[Status]| statuses.iter().filter_map(|status| counts.get(status)).sum::<u64>();
-    let empty = outcomes.iter().filter(|outcome| outcome.is_empty_answer()).count() as u64;
+    outcomes
+        .iter()
+        .for_each(|outcome| *counts.entry(outcome.status).or_default() += 1);
+    let count = |statuses: &[Status]| {
+        statuses
+            .iter()
+            .filter_map(|status| counts.get(status))
+            .sum::<u64>()
+    };
+    let empty = outcomes
+        .iter()
+        .filter(|outcome| outcome.is_empty_answer())
+        .count() as u64;
     // Rows that nobody looked at say nothing of the others.
     let judged = outcomes.len() as u64 - count(&[Status::Canceled, Status::Expired]);
     if judged == 0 {
-        let all: Vec<String> = counts.iter().map(|(status, n)| format!("{n} {status}")).collect();
-        return (Verdict::Stopped, format!("none of its {} rows was answered ({})", outcomes.len(), all.join(", ")));
+        let all: Vec<String> = counts
+            .iter()
+            .map(|(status, n)| format!("{n} {status}"))
+            .collect();
+        return (
+            Verdict::Stopped,
+            format!(
+                "none of its {} rows was answered ({})",
+                outcomes.len(),
+                all.join(", ")
+            ),
+        );
     }
     let limits = [
-        ("failed", count(&[Status::Errored, Status::Missing]), limits.max_error, "canary.max_error"),
-        ("were cut off", count(&[Status::Truncated]), limits.max_truncated, "canary.max_truncated"),
-        ("were refused by the model", count(&[Status::Refused]), limits.max_refused, "canary.max_refused"),
-        ("do not fit the schema", count(&[Status::Invalid]), limits.max_invalid, "canary.max_invalid"),
-        ("were answered with nothing", empty, limits.max_empty, "canary.max_empty"),
+        (
+            "failed",
+            count(&[Status::Errored, Status::Missing]),
+            limits.max_error,
+            "canary.max_error",
+        ),
+        (
+            "were cut off",
+            count(&[Status::Truncated]),
+            limits.max_truncated,
+            "canary.max_truncated",
+        ),
+        (
+            "were refused by the model",
+            count(&[Status::Refused]),
+            limits.max_refused,
+            "canary.max_refused",
+        ),
+        (
+            "do not fit the schema",
+            count(&[Status::Invalid]),
+            limits.max_invalid,
+            "canary.max_invalid",
+        ),
+        (
+            "were answered with nothing",
+            empty,
+            limits.max_empty,
+            "canary.max_empty",
+        ),
     ];
-    let above = limits.iter().filter(|(_, rows, most, _)| share(*rows, judged) > *most);
+    let above = limits
+        .iter()
+        .filter(|(_, rows, most, _)| share(*rows, judged) > *most);
     let mut found: Vec<String> = above
         .map(|(what, rows, most, key)| {
             let (share, most) = (percent(share(*rows, judged)), percent(*most));
@@ -186,16 +306,29 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
         .collect();
     if found.is_empty() {
         let good = count(&[Status::Succeeded]);
-        let said = if empty > 0 { format!(", {empty} of them with an empty answer") } else { String::new() };
-        return (Verdict::Passed, format!("{good} of {judged} rows succeeded{said}, within the limits"));
+        let said = if empty > 0 {
+            format!(", {empty} of them with an empty answer")
+        } else {
+            String::new()
+        };
+        return (
+            Verdict::Passed,
+            format!("{good} of {judged} rows succeeded{said}, within the limits"),
+        );
     }
     found.extend(
-        outcomes.iter().find(|outcome| outcome.error.is_some()).map(|first| format!("the first error: {}", words_of(first))),
+        outcomes
+            .iter()
+            .find(|outcome| outcome.error.is_some())
+            .map(|first| format!("the first error: {}", words_of(first))),
     );
     (Verdict::Stopped, found.join("\n"))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share of rows is compared with a share somebody typed")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of rows is compared with a share somebody typed"
+)]
 fn share(rows: u64, of: u64) -> f64 {
     rows as f64 / of as f64
 }
@@ -208,7 +341,10 @@ fn percent(share: f64) -> String {
 /// The provider's words.
 fn words_of(outcome: &Outcome) -> String {
     let kind = outcome.error_type.as_deref().unwrap_or("error");
-    format!("`{kind}`: {}", outcome.error.as_deref().unwrap_or("without words"))
+    format!(
+        "`{kind}`: {}",
+        outcome.error.as_deref().unwrap_or("without words")
+    )
 }
 
 fn told(gate: &GateState, verdict: Verdict, reason: &str) -> String {
@@ -224,17 +360,29 @@ fn told(gate: &GateState, verdict: Verdict, reason: &str) -> String {
 
 /// Since when, and until when at the most, the run waits at its next gate; for people.
 pub(crate) fn announce(driver: &Driver<'_>, run: &Run, now: Timestamp) {
-    let Some(gate) = run.state().next_gate().filter(|gate| !gate.is_open() && !gate.is_stopped()) else { return };
+    let Some(gate) = run
+        .state()
+        .next_gate()
+        .filter(|gate| !gate.is_open() && !gate.is_stopped())
+    else {
+        return;
+    };
     let batch = gate.gate.batch;
-    let since = run.state().known_since(gate).map(|since| format!(" (sent {} ago)", super::in_words(between(since, now))));
+    let since = run
+        .state()
+        .known_since(gate)
+        .map(|since| format!(" (sent {} ago)", super::in_words(between(since, now))));
     let since = since.unwrap_or_default();
     driver.note(&match gate.gate.kind {
         GateKind::Prime => format!(
-            "batch {batch}{since} goes first, so that the others read the shared prefix from the cache; they follow when it is back, \
-             or {} after it was accepted",
+            "batch {batch}{since} goes first, so that the others read the shared prefix from the \
+             cache; they follow when it is back, or {} after it was accepted",
             super::in_words(run.prime_wait())
         ),
-        GateKind::Canary { .. } => format!("batch {batch}{since} is the canary; the others follow when its results are fine"),
+        GateKind::Canary { .. } => format!(
+            "batch {batch}{since} is the canary; the others follow \
+            when its results are fine"
+        ),
     });
 }
 
@@ -257,7 +405,11 @@ mod tests {
             (Status::Succeeded, None, Verdict::Passed),
             (Status::Truncated, None, Verdict::Passed),
             (Status::Refused, None, Verdict::Passed),
-            (Status::Errored, Some("invalid_request_error"), Verdict::Stopped),
+            (
+                Status::Errored,
+                Some("invalid_request_error"),
+                Verdict::Stopped,
+            ),
             (Status::Errored, Some("not_found_error"), Verdict::Stopped),
             (Status::Errored, Some("permission_error"), Verdict::Stopped),
             (Status::Errored, Some("overloaded_error"), Verdict::Passed),
@@ -280,19 +432,34 @@ mod tests {
             cache_read_input_tokens: Some(read),
             ..Usage::default()
         };
-        assert_eq!(cached_by(Some(&usage(5_000, 0))), "it wrote 5,000 tokens to the cache");
-        assert_eq!(cached_by(Some(&usage(0, 5_000))), "the cache held its 5,000 tokens already");
-        assert!(cached_by(Some(&usage(0, 0))).contains("wrote nothing") && cached_by(None).contains("wrote nothing"));
+        assert_eq!(
+            cached_by(Some(&usage(5_000, 0))),
+            "it wrote 5,000 tokens to the cache"
+        );
+        assert_eq!(
+            cached_by(Some(&usage(0, 5_000))),
+            "the cache held its 5,000 tokens already"
+        );
+        assert!(
+            cached_by(Some(&usage(0, 0))).contains("wrote nothing")
+                && cached_by(None).contains("wrote nothing")
+        );
     }
 
     #[test]
     fn holds_the_shares_of_a_canary_against_their_limits() {
-        const LIMITS: CanaryLimits =
-            CanaryLimits { max_error: 0.1, max_truncated: 0.05, max_refused: 0.1, max_invalid: 0.1, max_empty: 0.5 };
+        const LIMITS: CanaryLimits = CanaryLimits {
+            max_error: 0.1,
+            max_truncated: 0.05,
+            max_refused: 0.1,
+            max_invalid: 0.1,
+            max_empty: 0.5,
+        };
         let rows = |bad: usize, status: Status, of: usize| -> Vec<Outcome> {
             let error = (status == Status::Errored).then_some("api_error");
             let bad = std::iter::repeat_n(outcome(status, error), bad);
-            bad.chain(std::iter::repeat_n(outcome(Status::Succeeded, None), of)).collect()
+            bad.chain(std::iter::repeat_n(outcome(Status::Succeeded, None), of))
+                .collect()
         };
         for (bad, status, good, verdict) in [
             (0, Status::Errored, 20, Verdict::Passed),
@@ -307,23 +474,55 @@ mod tests {
             (20, Status::Expired, 0, Verdict::Stopped),
             (20, Status::Canceled, 0, Verdict::Stopped),
         ] {
-            assert_eq!(of_canary(&rows(bad, status, good), LIMITS).0, verdict, "{bad} {status} beside {good}");
+            assert_eq!(
+                of_canary(&rows(bad, status, good), LIMITS).0,
+                verdict,
+                "{bad} {status} beside {good}"
+            );
         }
         let (_, reason) = of_canary(&rows(5, Status::Errored, 15), LIMITS);
-        let expected = "5 of 20 failed: 25%, and `canary.max_error` is 10%\nthe first error: `api_error`: words";
+        let expected = "5 of 20 failed: 25%, and `canary.max_error` is 10%\nthe first error: \
+            `api_error`: words";
         assert_eq!(reason, expected);
         let empty = |bad: usize, of: usize| -> Vec<Outcome> {
-            let nothing = Outcome { text: Some(" \n".to_owned()), ..Outcome::new(Status::Succeeded) };
-            std::iter::repeat_n(nothing, bad).chain(rows(0, Status::Errored, of)).collect()
+            let nothing = Outcome {
+                text: Some(" \n".to_owned()),
+                ..Outcome::new(Status::Succeeded)
+            };
+            std::iter::repeat_n(nothing, bad)
+                .chain(rows(0, Status::Errored, of))
+                .collect()
         };
         let expected = "20 of 20 were answered with nothing: 100%, and `canary.max_empty` is 50%";
-        assert_eq!(of_canary(&empty(20, 0), LIMITS), (Verdict::Stopped, expected.to_owned()));
+        assert_eq!(
+            of_canary(&empty(20, 0), LIMITS),
+            (Verdict::Stopped, expected.to_owned())
+        );
         assert_eq!(of_canary(&empty(11, 9), LIMITS).0, Verdict::Stopped);
         let (verdict, reason) = of_canary(&empty(10, 10), LIMITS);
         assert_eq!(verdict, Verdict::Passed);
-        assert!(reason.contains("20 of 20 rows succeeded, 10 of them with an empty answer"), "{reason}");
-        assert_eq!(of_canary(&empty(20, 0), CanaryLimits { max_empty: 1.0, ..LIMITS }).0, Verdict::Passed);
-        let none = CanaryLimits { max_error: 0.0, ..LIMITS };
-        assert_eq!(of_canary(&rows(1, Status::Errored, 999), none).0, Verdict::Stopped);
+        assert!(
+            reason.contains("20 of 20 rows succeeded, 10 of them with an empty answer"),
+            "{reason}"
+        );
+        assert_eq!(
+            of_canary(
+                &empty(20, 0),
+                CanaryLimits {
+                    max_empty: 1.0,
+                    ..LIMITS
+                }
+            )
+            .0,
+            Verdict::Passed
+        );
+        let none = CanaryLimits {
+            max_error: 0.0,
+            ..LIMITS
+        };
+        assert_eq!(
+            of_canary(&rows(1, Status::Errored, 999), none).0,
+            Verdict::Stopped
+        );
     }
 }

@@ -1,13 +1,16 @@
 //! Failed rows → new batches with only those rows.
 //!
-//! After everything is collected, a row whose outcome failed in a way that another try can heal is sent again, as often as the job's
-//! `[retry]` allows or a person asks. The failed rows of all pieces are pooled, in row order, into as few batches as they fit. A new
-//! batch has a spool file without source columns, its own number, and its own head where the answer gets more tokens.
+//! After everything is collected, a row whose outcome failed in a way that another try can heal is
+//! sent again, as often as the job's `[retry]` allows or a person asks. The failed rows of all
+//! pieces are pooled, in row order, into as few batches as they fit. A new batch has a spool file
+//! without source columns, its own number, and its own head where the answer gets more tokens.
 //!
-//! What is sent again has been paid for only where the class says so (see [`Class`]). Every attempt's results are kept.
+//! What is sent again has been paid for only where the class says so (see [`Class`]). Every
+//! attempt's results are kept.
 //!
-//! An answer that was cut off is sent again only with more room than it had: at the most its model can write, or with the context window
-//! full, the same request would be paid again to be cut off again.
+//! An answer that was cut off is sent again only with more room than it had: at the most its model
+//! can write, or with the context window full, the same request would be paid again to be cut off
+//! again.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,14 +59,25 @@ impl Policy {
     /// What the job allows.
     #[must_use]
     pub fn of_job(spec: &RetrySpec) -> Policy {
-        let times = Class::ALL.into_iter().map(|class| (class, spec.times(class))).collect();
-        Policy { times, by_hand: BTreeSet::new(), more_tokens: Some(spec.truncated.max_tokens) }
+        let times = Class::ALL
+            .into_iter()
+            .map(|class| (class, spec.times(class)))
+            .collect();
+        Policy {
+            times,
+            by_hand: BTreeSet::new(),
+            more_tokens: Some(spec.truncated.max_tokens),
+        }
     }
 
     /// What a person asks for: every row of these classes, once, however often it was sent before.
     #[must_use]
     pub fn by_hand(classes: impl IntoIterator<Item = Class>, more_tokens: MoreTokens) -> Policy {
-        Policy { times: BTreeMap::new(), by_hand: classes.into_iter().collect(), more_tokens: Some(more_tokens) }
+        Policy {
+            times: BTreeMap::new(),
+            by_hand: classes.into_iter().collect(),
+            more_tokens: Some(more_tokens),
+        }
     }
 
     /// Whether a row is to be sent again.
@@ -73,9 +87,23 @@ impl Policy {
             return false;
         }
         // What counts is the last try: an older failure has been answered by the tries since.
-        let Some(class) = row.attempts.last().and_then(|attempt| Class::of(&attempt.outcome)) else { return false };
-        let failures = row.attempts.iter().filter(|attempt| Class::of(&attempt.outcome) == Some(class)).count();
-        self.by_hand.contains(&class) || self.times.get(&class).is_some_and(|&times| failures <= times as usize)
+        let Some(class) = row
+            .attempts
+            .last()
+            .and_then(|attempt| Class::of(&attempt.outcome))
+        else {
+            return false;
+        };
+        let failures = row
+            .attempts
+            .iter()
+            .filter(|attempt| Class::of(&attempt.outcome) == Some(class))
+            .count();
+        self.by_hand.contains(&class)
+            || self
+                .times
+                .get(&class)
+                .is_some_and(|&times| failures <= times as usize)
     }
 }
 
@@ -86,29 +114,58 @@ pub struct Healing {
     pub rows: u64,
     /// New batches.
     pub batches: u32,
-    /// Rows that were wanted and are not sent: their answers were cut off, and cannot get more room.
+    /// Rows that were wanted and are not sent: their answers were cut off, and cannot get more
+    /// room.
     pub without_room: u64,
 }
 
 /// Plans new batches with the rows of `pieces` that `policy` wants sent again. Nothing is sent yet.
 ///
 /// # Errors
-/// [`Error::Batch`], [`Error::Join`] and [`Error::Journal`] when the run's files cannot be read or written. Batches recorded before that
-/// stay, and are sent.
-pub fn heal(run: &mut Run, pieces: impl IntoIterator<Item = u32>, policy: &Policy, now: Timestamp) -> Result<Healing, Error> {
+/// [`Error::Batch`], [`Error::Join`] and [`Error::Journal`] when the run's files cannot be read or
+/// written. Batches recorded before that stay, and are sent.
+pub fn heal(
+    run: &mut Run,
+    pieces: impl IntoIterator<Item = u32>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Healing, Error> {
     let answer = Answers::compile(&run.reading().answer)?;
     let mut pools = Pools::new(run, policy)?;
     for piece in pieces {
-        pools.take(&Piece { run, piece, answer: answer.as_ref(), wanted: Wanted::default() }, policy)?;
+        pools.take(
+            &Piece {
+                run,
+                piece,
+                answer: answer.as_ref(),
+                wanted: Wanted::default(),
+            },
+            policy,
+        )?;
     }
     let without_room = pools.without_room;
     let planned = pools.finish()?;
-    let mut healing = Healing { without_room, ..Healing::default() };
+    let mut healing = Healing {
+        without_room,
+        ..Healing::default()
+    };
     for batch in planned {
         healing.rows += batch.piece.rows;
         healing.batches += 1;
-        let Planned { attempt, piece, head } = batch;
-        run.record(now, Event::Added { batch: piece.piece, attempt, piece, head })?;
+        let Planned {
+            attempt,
+            piece,
+            head,
+        } = batch;
+        run.record(
+            now,
+            Event::Added {
+                batch: piece.piece,
+                attempt,
+                piece,
+                head,
+            },
+        )?;
     }
     Ok(healing)
 }
@@ -157,9 +214,19 @@ impl Lengths {
 
     /// Whether a row gets more room than it had, or was not cut off.
     pub(super) fn has_room(&self, row: &JoinedRow<'_>) -> bool {
-        let cut = || row.attempts.iter().map(|attempt| &attempt.outcome).filter(|outcome| outcome.status == Status::Truncated);
-        let is_cut = row.attempts.last().is_some_and(|last| last.outcome.status == Status::Truncated);
-        let (Some(first), Some(last), true) = (cut().next(), cut().next_back(), is_cut) else { return true };
+        let cut = || {
+            row.attempts
+                .iter()
+                .map(|attempt| &attempt.outcome)
+                .filter(|outcome| outcome.status == Status::Truncated)
+        };
+        let is_cut = row
+            .attempts
+            .last()
+            .is_some_and(|last| last.outcome.status == Status::Truncated);
+        let (Some(first), Some(last), true) = (cut().next(), cut().next_back(), is_cut) else {
+            return true;
+        };
         if last.stop_reason.as_deref() == Some(WINDOW_FULL) {
             return false;
         }
@@ -168,33 +235,49 @@ impl Lengths {
         let used = |outcome: &Outcome| outcome.usage.as_ref()?.output_tokens?.try_into().ok();
         let (first, before) = if self.has_max_tokens {
             // What the row chose is not at hand, but what it used up: all of it.
-            let (Some(first), Some(before)) = (used(first), used(last)) else { return true };
+            let (Some(first), Some(before)) = (used(first), used(last)) else {
+                return true;
+            };
             (first, before)
         } else {
-            (self.max_tokens, self.grown(self.max_tokens, model, cuts - 1))
+            (
+                self.max_tokens,
+                self.grown(self.max_tokens, model, cuts - 1),
+            )
         };
         self.grown(first, model, cuts) > before
     }
 
-    /// The limit in the head and the fragment that a row is sent with after `cuts` of its answers were cut off.
+    /// The limit in the head and the fragment that a row is sent with after `cuts` of its answers
+    /// were cut off.
     fn after<'f>(&self, fragment: &'f [u8], cuts: u32) -> Result<(u32, Cow<'f, [u8]>), Error> {
         if !self.has_model && !self.has_max_tokens {
-            return Ok((self.grown(self.max_tokens, &self.model, cuts), Cow::Borrowed(fragment)));
+            return Ok((
+                self.grown(self.max_tokens, &self.model, cuts),
+                Cow::Borrowed(fragment),
+            ));
         }
         let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
-        let tail = tail.ok_or_else(|| Error::Bug("a request does not end with what its row chose".to_owned()))?;
+        let tail = tail.ok_or_else(|| {
+            Error::Bug("a request does not end with what its row chose".to_owned())
+        })?;
         let model = tail.model.unwrap_or(&self.model);
         match tail.max_tokens {
-            None => Ok((self.grown(self.max_tokens, model, cuts), Cow::Borrowed(fragment))),
-            Some(first) => Ok((self.max_tokens, Cow::Owned(tail.with_max_tokens(self.grown(first, model, cuts))))),
+            None => Ok((
+                self.grown(self.max_tokens, model, cuts),
+                Cow::Borrowed(fragment),
+            )),
+            Some(first) => Ok((
+                self.max_tokens,
+                Cow::Owned(tail.with_max_tokens(self.grown(first, model, cuts))),
+            )),
         }
     }
 
     fn grown(&self, first: u32, model: &str, cuts: u32) -> u32 {
-        let most = self
-            .catalog
-            .model(model)
-            .map_or(u32::MAX, |(_, model)| u32::try_from(most_tokens(model, &self.betas)).unwrap_or(u32::MAX));
+        let most = self.catalog.model(model).map_or(u32::MAX, |(_, model)| {
+            u32::try_from(most_tokens(model, &self.betas)).unwrap_or(u32::MAX)
+        });
         self.more_tokens.after(first, cuts).min(most)
     }
 }
@@ -229,7 +312,14 @@ fn no_columns() -> SchemaRef {
 
 impl Pools {
     fn new(run: &Run, policy: &Policy) -> Result<Pools, Error> {
-        let attempt = run.state().batches().iter().map(|batch| batch.attempt).max().unwrap_or(1) + 1;
+        let attempt = run
+            .state()
+            .batches()
+            .iter()
+            .map(|batch| batch.attempt)
+            .max()
+            .unwrap_or(1)
+            + 1;
         Ok(Pools {
             first_max_tokens: run.job().request.max_tokens,
             lengths: Lengths::of(run, policy),
@@ -241,7 +331,12 @@ impl Pools {
             next_batch: run.batches() + 1,
             folder: run.dir().clone(),
             limits: run.plan().limits,
-            sizes: run.state().batches().iter().map(|batch| batch.piece.requests).collect(),
+            sizes: run
+                .state()
+                .batches()
+                .iter()
+                .map(|batch| batch.piece.requests)
+                .collect(),
         })
     }
 
@@ -257,7 +352,11 @@ impl Pools {
                         self.without_room += 1;
                         continue;
                     }
-                    let cuts = joined.attempts.iter().filter(|attempt| attempt.outcome.status == Status::Truncated).count();
+                    let cuts = joined
+                        .attempts
+                        .iter()
+                        .filter(|attempt| attempt.outcome.status == Status::Truncated)
+                        .count();
                     self.push(&rows, row, u32::try_from(cuts).unwrap_or(u32::MAX))?;
                 }
             }
@@ -278,8 +377,15 @@ impl Pools {
             pool.packer.offer((id.len() + fragment.len()) as u64);
         }
         let hash = RequestHash::of(&pool.head, &fragment).to_string();
-        pool.builder.tag_next(rows.tag.is_valid(row).then(|| rows.tag.value(row)));
-        pool.builder.push_request(rows.row_index.value(row), rows.key.value(row), id, &hash, &fragment);
+        pool.builder
+            .tag_next(rows.tag.is_valid(row).then(|| rows.tag.value(row)));
+        pool.builder.push_request(
+            rows.row_index.value(row),
+            rows.key.value(row),
+            id,
+            &hash,
+            &fragment,
+        );
         if pool.builder.len() >= STRETCH || pool.builder.fragment_bytes() >= STRETCH_BYTES {
             self.write(&mut pool)?;
         }
@@ -292,12 +398,19 @@ impl Pools {
             Arc::clone(&self.base_head)
         } else {
             let head = with_max_tokens(&self.base_head, max_tokens);
-            head.ok_or_else(|| Error::Bug("the run's head names no `max_tokens`".to_owned()))?.into()
+            head.ok_or_else(|| Error::Bug("the run's head names no `max_tokens`".to_owned()))?
+                .into()
         };
         let packer = Packer::for_head(self.limits, head.len()).avoiding(self.sizes.iter().copied());
         let batch = self.next_batch;
         self.next_batch += 1;
-        Ok(Pool { batch, writer: None, builder: SpoolRowsBuilder::default(), packer, head })
+        Ok(Pool {
+            batch,
+            writer: None,
+            builder: SpoolRowsBuilder::default(),
+            packer,
+            head,
+        })
     }
 
     fn write(&self, pool: &mut Pool) -> Result<(), Error> {
@@ -307,19 +420,33 @@ impl Pools {
         let path = self.folder.spool_file(pool.batch);
         let writer = match &mut pool.writer {
             Some(writer) => writer,
-            None => pool.writer.insert(SpoolWriter::create(&path, pool.batch, Arc::clone(&pool.head), &no_columns())?),
+            None => pool.writer.insert(SpoolWriter::create(
+                &path,
+                pool.batch,
+                Arc::clone(&pool.head),
+                &no_columns(),
+            )?),
         };
         Ok(writer.write(&pool.builder.finish_without_columns())?)
     }
 
     fn close(&mut self, max_tokens: u32, mut pool: Pool) -> Result<(), Error> {
         self.write(&mut pool)?;
-        let Some(writer) = pool.writer else { return Ok(()) };
+        let Some(writer) = pool.writer else {
+            return Ok(());
+        };
         let piece = writer.finish()?;
         self.sizes.push(piece.requests);
-        let head =
-            if max_tokens == self.first_max_tokens { None } else { Some(self.folder.write_head(Some(pool.batch), &pool.head)?) };
-        self.closed.push(Planned { attempt: self.attempt, piece, head });
+        let head = if max_tokens == self.first_max_tokens {
+            None
+        } else {
+            Some(self.folder.write_head(Some(pool.batch), &pool.head)?)
+        };
+        self.closed.push(Planned {
+            attempt: self.attempt,
+            piece,
+            head,
+        });
         Ok(())
     }
 
@@ -351,13 +478,24 @@ mod tests {
         let attempts: Vec<_> = statuses.iter().enumerate().map(attempt).collect();
         let status = *statuses.last().unwrap();
         let chosen = attempts.len().checked_sub(1);
-        JoinedRow { request: RequestRow::default(), status, attempts, chosen, answer: None, cost_pico_usd: None }
+        JoinedRow {
+            request: RequestRow::default(),
+            status,
+            attempts,
+            chosen,
+            answer: None,
+            cost_pico_usd: None,
+        }
     }
 
     #[test]
     fn sends_each_class_again_as_often_as_the_job_says() {
         use Status::{Canceled, Errored, Expired, Refused, Succeeded, Truncated};
-        let policy = Policy::of_job(&RetrySpec { expired: 1, server_error: 2, ..RetrySpec::default() });
+        let policy = Policy::of_job(&RetrySpec {
+            expired: 1,
+            server_error: 2,
+            ..RetrySpec::default()
+        });
         for (statuses, wanted) in [
             (&[Succeeded][..], false),
             (&[Expired], true),
@@ -373,7 +511,10 @@ mod tests {
             assert_eq!(policy.wants(&row(statuses)), wanted, "{statuses:?}");
         }
         let by_hand = Policy::by_hand([Class::Truncated, Class::Canceled], MoreTokens::Factor(2));
-        assert!(by_hand.wants(&row(&[Truncated, Truncated, Truncated])) && by_hand.wants(&row(&[Canceled])));
+        assert!(
+            by_hand.wants(&row(&[Truncated, Truncated, Truncated]))
+                && by_hand.wants(&row(&[Canceled]))
+        );
         assert!(!by_hand.wants(&row(&[Expired])) && !by_hand.wants(&row(&[Truncated, Succeeded])));
         assert!(!Policy::none().wants(&row(&[Expired])));
     }
@@ -382,7 +523,10 @@ mod tests {
         for (attempt, &tokens) in row.attempts.iter_mut().zip(at) {
             attempt.outcome.model = Some(model.to_owned());
             attempt.outcome.stop_reason = Some(stop_reason.to_owned());
-            attempt.outcome.usage = Some(Usage { output_tokens: Some(tokens), ..Usage::default() });
+            attempt.outcome.usage = Some(Usage {
+                output_tokens: Some(tokens),
+                ..Usage::default()
+            });
         }
         row
     }
@@ -390,7 +534,8 @@ mod tests {
     #[test]
     fn an_answer_is_sent_again_only_where_it_can_get_more_room() {
         let model = "claude-haiku-4-5";
-        let most = u32::try_from(most_tokens(Catalog::builtin().model(model).unwrap().1, &[])).unwrap();
+        let most =
+            u32::try_from(most_tokens(Catalog::builtin().model(model).unwrap().1, &[])).unwrap();
         let lengths = |max_tokens: u32, more_tokens: MoreTokens, has_max_tokens: bool| Lengths {
             max_tokens,
             model: model.to_owned(),
@@ -403,18 +548,78 @@ mod tests {
         let twice = MoreTokens::Factor(2);
         let all = u64::from(most);
         for (what, lengths, row, has_room) in [
-            ("more", lengths(100, twice, false), cut_off(model, &[100], "max_tokens"), true),
-            ("more again", lengths(100, twice, false), cut_off(model, &[100, 200], "max_tokens"), true),
-            ("the rest of the way", lengths(most - 1, twice, false), cut_off(model, &[all - 1], "max_tokens"), true),
-            ("at the cap", lengths(most, twice, false), cut_off(model, &[all], "max_tokens"), false),
-            ("at the cap since", lengths(most - 1, twice, false), cut_off(model, &[all - 1, all], "max_tokens"), false),
-            ("a fixed limit", lengths(100, MoreTokens::Fixed(900), false), cut_off(model, &[100], "max_tokens"), true),
-            ("the same once more", lengths(100, MoreTokens::Fixed(900), false), cut_off(model, &[100, 900], "max_tokens"), false),
-            ("a lower limit", lengths(100, MoreTokens::Fixed(50), false), cut_off(model, &[100], "max_tokens"), false),
-            ("the row's own", lengths(100, twice, true), cut_off(model, &[500], "max_tokens"), true),
-            ("the row's own, at the cap", lengths(100, twice, true), cut_off(model, &[all], "max_tokens"), false),
-            ("a full window", lengths(100, twice, false), cut_off(model, &[70], WINDOW_FULL), false),
-            ("not cut off", lengths(most, twice, false), row(&[Status::Truncated, Status::Expired]), true),
+            (
+                "more",
+                lengths(100, twice, false),
+                cut_off(model, &[100], "max_tokens"),
+                true,
+            ),
+            (
+                "more again",
+                lengths(100, twice, false),
+                cut_off(model, &[100, 200], "max_tokens"),
+                true,
+            ),
+            (
+                "the rest of the way",
+                lengths(most - 1, twice, false),
+                cut_off(model, &[all - 1], "max_tokens"),
+                true,
+            ),
+            (
+                "at the cap",
+                lengths(most, twice, false),
+                cut_off(model, &[all], "max_tokens"),
+                false,
+            ),
+            (
+                "at the cap since",
+                lengths(most - 1, twice, false),
+                cut_off(model, &[all - 1, all], "max_tokens"),
+                false,
+            ),
+            (
+                "a fixed limit",
+                lengths(100, MoreTokens::Fixed(900), false),
+                cut_off(model, &[100], "max_tokens"),
+                true,
+            ),
+            (
+                "the same once more",
+                lengths(100, MoreTokens::Fixed(900), false),
+                cut_off(model, &[100, 900], "max_tokens"),
+                false,
+            ),
+            (
+                "a lower limit",
+                lengths(100, MoreTokens::Fixed(50), false),
+                cut_off(model, &[100], "max_tokens"),
+                false,
+            ),
+            (
+                "the row's own",
+                lengths(100, twice, true),
+                cut_off(model, &[500], "max_tokens"),
+                true,
+            ),
+            (
+                "the row's own, at the cap",
+                lengths(100, twice, true),
+                cut_off(model, &[all], "max_tokens"),
+                false,
+            ),
+            (
+                "a full window",
+                lengths(100, twice, false),
+                cut_off(model, &[70], WINDOW_FULL),
+                false,
+            ),
+            (
+                "not cut off",
+                lengths(most, twice, false),
+                row(&[Status::Truncated, Status::Expired]),
+                true,
+            ),
         ] {
             assert_eq!(lengths.has_room(&row), has_room, "{what}");
         }

@@ -1,7 +1,8 @@
 //! Which batches lead a run, and how many requests they have.
 //!
-//! A priming batch has one request, the run's first, so that nothing is sent for its own sake; a canary has as many as the job says.
-//! Row order stays what it is: what leads is the beginning of the run.
+//! A priming batch has one request, the run's first, so that nothing is sent for its own sake; a
+//! canary has as many as the job says. Row order stays what it is: what leads is the beginning of
+//! the run.
 
 use crate::estimate::prime::Priming;
 use crate::job::{CanarySpec, JobFile};
@@ -21,7 +22,11 @@ impl Leading {
     pub(crate) fn of(file: &JobFile, priming: &Priming) -> Leading {
         let prime_from = priming.from_requests().unwrap_or(u64::MAX);
         let primes = (prime_from == u64::MAX).then_some(false);
-        Leading { prime_from, canary: file.job.canary.clone(), primes }
+        Leading {
+            prime_from,
+            canary: file.job.canary.clone(),
+            primes,
+        }
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -41,17 +46,25 @@ impl Leading {
     /// The sizes of the leading batches.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = u32> {
         let prime = (self.primes == Some(true)).then_some(1);
-        prime.into_iter().chain(self.canary.as_ref().map(|canary| canary.rows))
+        prime
+            .into_iter()
+            .chain(self.canary.as_ref().map(|canary| canary.rows))
     }
 
-    /// The gates of a run that was cut into batches of these many requests: none behind which nothing follows, and none for a cache that
-    /// turned out not to be worth the wait.
+    /// The gates of a run that was cut into batches of these many requests: none behind which
+    /// nothing follows, and none for a cache that turned out not to be worth the wait.
     pub(crate) fn gates(&self, sizes: &[u32]) -> Vec<Gate> {
         let requests: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
         let primes = self.primes == Some(true);
         let prime = primes.then_some(GateKind::Prime);
-        let canary = self.canary.as_ref().map(|canary| GateKind::Canary { limits: canary.limits() });
-        let kinds = prime.into_iter().chain(canary).zip(1..).map(|(kind, batch)| Gate { batch, kind });
+        let canary = self.canary.as_ref().map(|canary| GateKind::Canary {
+            limits: canary.limits(),
+        });
+        let kinds = prime
+            .into_iter()
+            .chain(canary)
+            .zip(1..)
+            .map(|(kind, batch)| Gate { batch, kind });
         let follows = |gate: &Gate| sizes.iter().skip(gate.batch as usize).any(|&size| size > 0);
         let pays = |gate: &Gate| gate.kind != GateKind::Prime || requests >= self.prime_from;
         kinds.filter(follows).filter(pays).collect()
@@ -73,13 +86,25 @@ mod tests {
         );
         let file = JobFile::parse(Path::new("a.toml"), text).unwrap();
         let head = br#"{"model":"m","messages":["#;
-        let estimator = Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", head), Known::default()).unwrap();
-        Leading::of(&file, &Priming::new(file.job.cache.prime, &estimator, &estimator.fit()).unwrap())
+        let estimator = Estimator::new(
+            Catalog::builtin(),
+            &Asked::text("claude-haiku-4-5", head),
+            Known::default(),
+        )
+        .unwrap();
+        Leading::of(
+            &file,
+            &Priming::new(file.job.cache.prime, &estimator, &estimator.fit()).unwrap(),
+        )
     }
 
     fn gates(mut leading: Leading, requests: u64, sizes: &[u32]) -> Vec<(u32, &'static str)> {
         leading.settle(requests);
-        leading.gates(sizes).iter().map(|gate| (gate.batch, gate.kind.as_str())).collect()
+        leading
+            .gates(sizes)
+            .iter()
+            .map(|gate| (gate.batch, gate.kind.as_str()))
+            .collect()
     }
 
     #[test]
@@ -89,7 +114,10 @@ mod tests {
         assert!(!settled.is_settled() && settled.wants_more_than(1) && !settled.wants_more_than(2));
         settled.settle(100);
         assert_eq!(settled.sizes().collect::<Vec<_>>(), [1, 20]);
-        assert_eq!(gates(leading(both), 100, &[1, 20, 79]), [(1, "prime"), (2, "canary")]);
+        assert_eq!(
+            gates(leading(both), 100, &[1, 20, 79]),
+            [(1, "prime"), (2, "canary")]
+        );
         let canary = leading("[canary]\nrows = 20\n[cache]\nprime = 'off'\n");
         assert!(canary.is_settled());
         assert_eq!(canary.sizes().collect::<Vec<_>>(), [20]);
@@ -100,8 +128,15 @@ mod tests {
     fn has_no_gate_behind_which_nothing_follows() {
         let both = "[cache]\nprime = 'always'\n[canary]\nrows = 20\n";
         assert_eq!(gates(leading(both), 15, &[1, 14]), [(1, "prime")]);
-        assert_eq!(gates(leading(both), 21, &[1, 20, 0]), [(1, "prime")], "the last batch has rows, and no request");
+        assert_eq!(
+            gates(leading(both), 21, &[1, 20, 0]),
+            [(1, "prime")],
+            "the last batch has rows, and no request"
+        );
         assert_eq!(gates(leading(both), 1, &[1]), []);
-        assert_eq!(gates(leading("[cache]\nprime = 'off'\n"), 100, &[60, 40]), []);
+        assert_eq!(
+            gates(leading("[cache]\nprime = 'off'\n"), 100, &[60, 40]),
+            []
+        );
     }
 }

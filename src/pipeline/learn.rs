@@ -1,7 +1,8 @@
 //! What a run showed → what the job knows, for its next plan.
 //!
-//! The export sees every row beside its answer, so it watches on the way (`Observer`); what it saw goes into the job's file of
-//! things learned ([`Learned`]) before the run counts as over, and once for each run however often the export is repeated.
+//! The export sees every row beside its answer, so it watches on the way (`Observer`); what it saw
+//! goes into the job's file of things learned ([`Learned`]) before the run counts as over, and once
+//! for each run however often the export is repeated.
 
 use std::fs;
 use std::io;
@@ -32,15 +33,29 @@ const WATCHED_ROWS: u64 = 200_000;
 /// How often, and how long, the lock of the job is waited for.
 const PATIENCE: (u32, Duration) = (50, Duration::from_millis(100));
 
-/// What earlier runs of a job showed, and why it is not used where there is something that cannot be.
+/// What earlier runs of a job showed, and why it is not used where there is something that cannot
+/// be.
 #[must_use]
-pub fn known(state: &Path, file: &JobFile, prepared: &Prepared, simulated: bool) -> (Known, Option<String>) {
+pub fn known(
+    state: &Path,
+    file: &JobFile,
+    prepared: &Prepared,
+    simulated: bool,
+) -> (Known, Option<String>) {
     let job = &file.job;
     let path = place(&state.join(&job.head.name), simulated);
     let (learned, note) = read(&path, &job.head.name, simulated);
-    let model = prepared.catalog.model(&job.request.model).map_or(job.request.model.as_str(), |(id, _)| id);
+    let model = prepared
+        .catalog
+        .model(&job.request.model)
+        .map_or(job.request.model.as_str(), |(id, _)| id);
     let shape = shape(&job.request, &hashed_files(prepared));
-    (learned.map(|learned| learned.known(model, &shape)).unwrap_or_default(), note)
+    (
+        learned
+            .map(|learned| learned.known(model, &shape))
+            .unwrap_or_default(),
+        note,
+    )
 }
 
 fn place(folder: &Path, simulated: bool) -> PathBuf {
@@ -48,7 +63,12 @@ fn place(folder: &Path, simulated: bool) -> PathBuf {
 }
 
 fn read(path: &Path, job: &str, simulated: bool) -> (Option<Learned>, Option<String>) {
-    let unused = |why: String| Some(format!("what earlier runs learned is not used: {why} (`{}`)", path.display()));
+    let unused = |why: String| {
+        Some(format!(
+            "what earlier runs learned is not used: {why} (`{}`)",
+            path.display()
+        ))
+    };
     match fs::read(path) {
         Ok(text) => match Learned::parse(&text, job, simulated) {
             Ok(learned) => (Some(learned), None),
@@ -59,11 +79,19 @@ fn read(path: &Path, job: &str, simulated: bool) -> (Option<Learned>, Option<Str
     }
 }
 
-/// What the requests are made from, hashed; how long an answer may be does not change how long it is.
+/// What the requests are made from, hashed; how long an answer may be does not change how long it
+/// is.
 fn shape(request: &crate::request::RequestSpec, files: &[HashedFile]) -> String {
-    let request = crate::request::RequestSpec { max_tokens: 0, ..request.clone() };
+    let request = crate::request::RequestSpec {
+        max_tokens: 0,
+        ..request.clone()
+    };
     let mut hasher = blake3::Hasher::new();
-    hasher.update(serde_json::to_string(&request).unwrap_or_default().as_bytes());
+    hasher.update(
+        serde_json::to_string(&request)
+            .unwrap_or_default()
+            .as_bytes(),
+    );
     files.iter().for_each(|file| {
         hasher.update(file.hash.as_bytes());
     });
@@ -93,35 +121,79 @@ struct Sums {
 impl Observer {
     pub(crate) fn new(columns: &Schema, rows: u64) -> Observer {
         let stride = rows.div_ceil(WATCHED_ROWS).max(1);
-        Observer { watch: Watch::new(columns), stride, seen: 0, sums: Sums::default() }
+        Observer {
+            watch: Watch::new(columns),
+            stride,
+            seen: 0,
+            sums: Sums::default(),
+        }
     }
 
     /// Prepares a stretch of rows by their source columns.
-    pub(crate) fn rows<'a>(&'a mut self, columns: &'a arrow::array::RecordBatch) -> ObservedRows<'a> {
-        let Observer { watch, stride, seen, sums } = self;
-        ObservedRows { watched: watch.rows(columns), stride: *stride, seen, sums }
+    pub(crate) fn rows<'a>(
+        &'a mut self,
+        columns: &'a arrow::array::RecordBatch,
+    ) -> ObservedRows<'a> {
+        let Observer {
+            watch,
+            stride,
+            seen,
+            sums,
+        } = self;
+        ObservedRows {
+            watched: watch.rows(columns),
+            stride: *stride,
+            seen,
+            sums,
+        }
     }
 
     /// The run's estimate beside its bill.
     pub(crate) fn compare(&self, run: &Run, totals: &Totals) -> Option<Comparison> {
         let estimate = run.plan().estimate.as_ref()?;
         let billed = totals.bill.total().total();
-        Comparison::new(run.catalog(), estimate, self.sums.requests, &totals.usage(), billed)
+        Comparison::new(
+            run.catalog(),
+            estimate,
+            self.sums.requests,
+            &totals.usage(),
+            billed,
+        )
     }
 
     /// What the run showed; nothing where it had no estimate, or no answer came back.
     pub(crate) fn finish(self, run: &Run) -> Option<Lesson> {
-        let Sums { answered: rows, prompts, read, written, .. } = self.sums;
-        let estimate = run.plan().estimate.as_ref().filter(|estimate| estimate.requests > 0)?;
+        let Sums {
+            answered: rows,
+            prompts,
+            read,
+            written,
+            ..
+        } = self.sums;
+        let estimate = run
+            .plan()
+            .estimate
+            .as_ref()
+            .filter(|estimate| estimate.requests > 0)?;
         if rows == 0 || prompts == 0 {
             return None;
         }
         let by_letters = scale(estimate.tokens.prompts_by_letters, rows, estimate.requests);
         let shared = scale(estimate.tokens.shared, 1_000, estimate.fit.shared);
         #[expect(clippy::cast_precision_loss, reason = "a fit")]
-        let lengths = self.watch.finish_by(by_letters as f64 / prompts as f64, shared as f64);
+        let lengths = self
+            .watch
+            .finish_by(by_letters as f64 / prompts as f64, shared as f64);
         let shape = shape(&run.job().request, &run.plan().templates);
-        Some(Lesson { model: estimate.model.clone(), shape, rows, prompts, read, written, lengths })
+        Some(Lesson {
+            model: estimate.model.clone(),
+            shape,
+            rows,
+            prompts,
+            read,
+            written,
+            lengths,
+        })
     }
 }
 
@@ -136,17 +208,28 @@ pub(crate) struct ObservedRows<'a> {
 impl ObservedRows<'_> {
     /// Takes note of a row by the first answer that was counted.
     pub(crate) fn push(&mut self, row: usize, joined: &JoinedRow<'_>) {
-        let usages = || joined.attempts.iter().filter_map(|attempt| attempt.outcome.usage.as_ref());
+        let usages = || {
+            joined
+                .attempts
+                .iter()
+                .filter_map(|attempt| attempt.outcome.usage.as_ref())
+        };
         self.sums.requests += usages().filter(|usage| usage.is_readable()).count() as u64;
-        // An answer made in several steps was asked for several times: its tokens say nothing of the prompt's letters.
-        let Some(usage) = usages().find(|usage| usage.is_readable() && usage.iterations.is_empty()) else { return };
+        // An answer made in several steps was asked for several times: its tokens say nothing of
+        // the prompt's letters.
+        let Some(usage) = usages().find(|usage| usage.is_readable() && usage.iterations.is_empty())
+        else {
+            return;
+        };
         let prompt = cost::prompt_tokens(usage);
-        let Some(answer) = usage.output_tokens.filter(|_| prompt > 0) else { return };
+        let Some(answer) = usage.output_tokens.filter(|_| prompt > 0) else {
+            return;
+        };
         self.sums.answered += 1;
         self.sums.prompts += prompt;
         self.sums.read += usage.cache_read_input_tokens.unwrap_or(0);
-        self.sums.written +=
-            usage.cache_creation_5m_input_tokens.unwrap_or(0) + usage.cache_creation_1h_input_tokens.unwrap_or(0);
+        self.sums.written += usage.cache_creation_5m_input_tokens.unwrap_or(0)
+            + usage.cache_creation_1h_input_tokens.unwrap_or(0);
         if crate::estimate::sample::draw(0, *self.seen).is_multiple_of(self.stride) {
             self.watched.push(row, prompt, answer);
         }
@@ -154,7 +237,8 @@ impl ObservedRows<'_> {
     }
 }
 
-/// Puts what a run showed into what its job knows. Gives a note where that was not possible: nothing of the run depends on it.
+/// Puts what a run showed into what its job knows. Gives a note where that was not possible:
+/// nothing of the run depends on it.
 pub(crate) fn learn(run: &Run, lesson: &Lesson, folder: &Path, now: Timestamp) -> Option<String> {
     let estimate = run.plan().estimate.as_ref()?;
     let simulated = run.is_simulated();
@@ -163,15 +247,19 @@ pub(crate) fn learn(run: &Run, lesson: &Lesson, folder: &Path, now: Timestamp) -
         let _alone = lock(folder, now)?;
         durable::remove_leftovers(folder, path.file_name().and_then(|name| name.to_str()));
         let (learned, _) = read(&path, &run.plan().job_name, simulated);
-        let mut learned = learned.unwrap_or_else(|| Learned::new(&run.plan().job_name, simulated, now));
+        let mut learned =
+            learned.unwrap_or_else(|| Learned::new(&run.plan().job_name, simulated, now));
         if learned.take_in(&run.plan().run, lesson, estimate, now) {
-            let mut text = serde_json::to_vec_pretty(&learned).map_err(|error| error.to_string())?;
+            let mut text =
+                serde_json::to_vec_pretty(&learned).map_err(|error| error.to_string())?;
             text.push(b'\n');
             durable::write_file(&path, &text).map_err(|error| error.to_string())?;
         }
         Ok(())
     };
-    keep().err().map(|why| format!("the next plan of the job will not know of this run: {why}"))
+    keep()
+        .err()
+        .map(|why| format!("the next plan of the job will not know of this run: {why}"))
 }
 
 fn lock(folder: &Path, now: Timestamp) -> Result<Lock, String> {

@@ -1,4 +1,5 @@
-//! Money that the ledger holds for runs nobody works on: those that were given up, and those whose folder is gone.
+//! Money that the ledger holds for runs nobody works on: those that were given up, and those whose
+//! folder is gone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,38 +31,56 @@ pub struct Holder {
 /// # Errors
 /// [`Error::Ledger`].
 pub fn holders(state: &Path) -> Result<Vec<Holder>, Error> {
-    let Some(ledger) = Ledger::open_if_there(state)? else { return Ok(Vec::new()) };
+    let Some(ledger) = Ledger::open_if_there(state)? else {
+        return Ok(Vec::new());
+    };
     let mut holders: BTreeMap<String, Holder> = BTreeMap::new();
     for entry in ledger.reserved()? {
         let folder = Some(state.join(&entry.job).join(&entry.run)).filter(|folder| folder.is_dir());
         let (run, job, simulated) = (entry.run.clone(), entry.job.clone(), entry.simulated);
-        let holder = Holder { run, job, simulated, folder, reserved: Money::ZERO };
+        let holder = Holder {
+            run,
+            job,
+            simulated,
+            folder,
+            reserved: Money::ZERO,
+        };
         holders.entry(entry.run).or_insert(holder).reserved += entry.reserved;
     }
     Ok(holders.into_values().collect())
 }
 
-/// Refuses to start a job again of which a run may have sent batches and is gone: its rows could be paid twice. A run that was kept in a
-/// folder of a person's own choice is not looked for.
+/// Refuses to start a job again of which a run may have sent batches and is gone: its rows could be
+/// paid twice. A run that was kept in a folder of a person's own choice is not looked for.
 ///
 /// # Errors
 /// [`Error::RunGone`]; [`Error::Ledger`].
 pub fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> Result<(), Error> {
-    let is_gone =
-        |holder: &Holder| holder.job == job && holder.simulated == simulated && holder.folder.is_none() && is_run_id(&holder.run);
+    let is_gone = |holder: &Holder| {
+        holder.job == job
+            && holder.simulated == simulated
+            && holder.folder.is_none()
+            && is_run_id(&holder.run)
+    };
     match holders(state)?.into_iter().find(is_gone) {
-        Some(Holder { run, reserved, .. }) => Err(Error::RunGone { run, state: state.to_path_buf(), reserved }),
+        Some(Holder { run, reserved, .. }) => Err(Error::RunGone {
+            run,
+            state: state.to_path_buf(),
+            reserved,
+        }),
         None => Ok(()),
     }
 }
 
-/// Writes off what is held for a run whose folder is gone, by a person's decision: what it came to cannot be known. Gives
-/// the amount; `None` where the ledger holds nothing for such a run.
+/// Writes off what is held for a run whose folder is gone, by a person's decision: what it came to
+/// cannot be known. Gives the amount; `None` where the ledger holds nothing for such a run.
 ///
 /// # Errors
 /// [`Error::Ledger`].
 pub fn write_off(state: &Path, run: &str, now: Timestamp) -> Result<Option<Money>, Error> {
-    let Some(ledger) = Ledger::open_if_there(state)? else { return Ok(None) };
+    let Some(ledger) = Ledger::open_if_there(state)? else {
+        return Ok(None);
+    };
     let mut sum = None;
     for entry in ledger.reserved()?.iter().filter(|entry| entry.run == run) {
         ledger.write_off(entry, now)?;
@@ -73,6 +92,7 @@ pub fn write_off(state: &Path, run: &str, now: Timestamp) -> Result<Option<Money
 /// Whether it is an id that rowmill gave, such as `20261123-031500-abcd`.
 fn is_run_id(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
-    let is_number = |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number =
+        |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());
     matches!(parts.as_slice(), [day, time, tail] if is_number(day, 8) && is_number(time, 6) && tail.len() == 4)
 }

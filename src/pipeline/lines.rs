@@ -1,8 +1,9 @@
 //! Result lines of several downloads of one batch → each line once.
 //!
-//! A download that ends early is worth what it brought: another one may end elsewhere, or bring the lines in another order. A line
-//! that came twice, byte for byte, is one line; lines of the same id that differ are all kept, and counted as repeated later. Half a
-//! line, at the end of a download, is left out.
+//! A download that ends early is worth what it brought: another one may end elsewhere, or bring the
+//! lines in another order. A line that came twice, byte for byte, is one line; lines of the same id
+//! that differ are all kept, and counted as repeated later. Half a line, at the end of a download,
+//! is left out.
 //!
 //! **Memory**: 16 bytes a line, and one line.
 
@@ -11,9 +12,14 @@ use std::io::{self, BufRead, Read as _, Write};
 
 use crate::join::MAX_LINE_BYTES;
 
-/// Writes the lines of all inputs, each once, in the order they come, at most `most` of them; an input that cannot be read to its end
-/// counts as far as it can. Gives the number of lines that each input adds.
-pub(crate) fn merge<R: BufRead>(inputs: Vec<R>, out: &mut impl Write, most: usize) -> io::Result<Vec<u64>> {
+/// Writes the lines of all inputs, each once, in the order they come, at most `most` of them; an
+/// input that cannot be read to its end counts as far as it can. Gives the number of lines that
+/// each input adds.
+pub(crate) fn merge<R: BufRead>(
+    inputs: Vec<R>,
+    out: &mut impl Write,
+    most: usize,
+) -> io::Result<Vec<u64>> {
     let mut seen: HashSet<[u8; 16]> = HashSet::new();
     let mut line = Vec::new();
     let mut added = Vec::with_capacity(inputs.len());
@@ -21,7 +27,8 @@ pub(crate) fn merge<R: BufRead>(inputs: Vec<R>, out: &mut impl Write, most: usiz
         let mut new = 0;
         while seen.len() < most && next_line(&mut input, &mut line) {
             let text = line.trim_ascii();
-            let is_half = !line.ends_with(b"\n") && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err();
+            let is_half = !line.ends_with(b"\n")
+                && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err();
             if text.is_empty() || is_half || !seen.insert(hash(text)) {
                 continue;
             }
@@ -34,7 +41,8 @@ pub(crate) fn merge<R: BufRead>(inputs: Vec<R>, out: &mut impl Write, most: usiz
     Ok(added)
 }
 
-/// Reads the next line that a result can have; `false` at the end, or where nothing more can be read.
+/// Reads the next line that a result can have; `false` at the end, or where nothing more can be
+/// read.
 fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> bool {
     loop {
         line.clear();
@@ -63,13 +71,22 @@ mod tests {
 
     fn merged(inputs: &[&str], most: usize) -> (String, Vec<u64>) {
         let mut out = Vec::new();
-        let added = merge(inputs.iter().map(|input| input.as_bytes()).collect(), &mut out, most).unwrap();
+        let added = merge(
+            inputs.iter().map(|input| input.as_bytes()).collect(),
+            &mut out,
+            most,
+        )
+        .unwrap();
         (String::from_utf8(out).unwrap(), added)
     }
 
     #[test]
     fn keeps_each_line_of_all_inputs_once_and_no_half_line() {
-        let inputs = ["{\"a\":1}\n{\"b\":2}\r\n\n{\"c\":", "{\"b\":2}\n{\"a\":9}\n", "{\"a\":1}\n{\"c\":3}"];
+        let inputs = [
+            "{\"a\":1}\n{\"b\":2}\r\n\n{\"c\":",
+            "{\"b\":2}\n{\"a\":9}\n",
+            "{\"a\":1}\n{\"c\":3}",
+        ];
         let (text, added) = merged(&inputs, 100);
         assert_eq!(text, "{\"a\":1}\n{\"b\":2}\n{\"a\":9}\n{\"c\":3}\n");
         assert_eq!(added, [2, 1, 1]);
@@ -86,11 +103,18 @@ mod tests {
         struct Broken(&'static [u8]);
         impl io::Read for Broken {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                if self.0.is_empty() { Err(io::ErrorKind::InvalidData.into()) } else { self.0.read(buffer) }
+                if self.0.is_empty() {
+                    Err(io::ErrorKind::InvalidData.into())
+                } else {
+                    self.0.read(buffer)
+                }
             }
         }
         let mut out = Vec::new();
-        let inputs = vec![io::BufReader::new(Broken(b"1\n2\n")), io::BufReader::new(Broken(b"2\n3\n"))];
+        let inputs = vec![
+            io::BufReader::new(Broken(b"1\n2\n")),
+            io::BufReader::new(Broken(b"2\n3\n")),
+        ];
         assert_eq!(merge(inputs, &mut out, 100).unwrap(), [2, 1]);
         assert_eq!(out, b"1\n2\n3\n");
     }

@@ -14,8 +14,9 @@
 //! resume    a run of an earlier process → batches of it that its journal does not know      evidence  what its other files tell of them
 //! ```
 //!
-//! Every step can be run again: it reads the run's journal, does what is missing, and records it. Sending is logged before and
-//! after; a batch whose fate is unknown is looked up before anything is sent again.
+//! Every step can be run again: it reads the run's journal, does what is missing, and records it.
+//! Sending is logged before and after; a batch whose fate is unknown is looked up before anything
+//! is sent again.
 
 mod calibrate;
 pub mod collect;
@@ -158,8 +159,10 @@ pub enum Error {
         /// The run.
         run: PathBuf,
     },
-    /// The ledger holds money for a run whose folder is gone, so what it sent may still be under way.
-    #[error("run {run} of this job is not in `{}`, and the ledger holds {reserved} for batches that it may have sent", .state.display())]
+    /// The ledger holds money for a run whose folder is gone, so what it sent may still be under
+    /// way.
+    #[error("run {run} of this job is not in `{}`, and the ledger holds {reserved} for batches \
+        that it may have sent", .state.display())]
     RunGone {
         /// The run's id.
         run: String,
@@ -216,7 +219,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A person wanted to stop while rows were planned or written. Nothing was sent by the step, and nothing of it is left.
+    /// A person wanted to stop while rows were planned or written. Nothing was sent by the step,
+    /// and nothing of it is left.
     #[error("interrupted")]
     Interrupted,
     /// Something that cannot happen did.
@@ -256,10 +260,21 @@ fn in_words(time: std::time::Duration) -> String {
 }
 
 /// The columns of a record batch that a schema names, in its order.
-fn project(batch: &arrow::array::RecordBatch, schema: &arrow::datatypes::SchemaRef) -> Result<arrow::array::RecordBatch, Error> {
-    let bug = |e: arrow::error::ArrowError| Error::Bug(format!("a column that was asked for was not read ({e})"));
-    let places: Result<Vec<usize>, _> = schema.fields().iter().map(|f| batch.schema_ref().index_of(f.name())).collect();
+fn project(
+    batch: &arrow::array::RecordBatch,
+    schema: &arrow::datatypes::SchemaRef,
+) -> Result<arrow::array::RecordBatch, Error> {
+    let bug = |e: arrow::error::ArrowError| {
+        Error::Bug(format!("a column that was asked for was not read ({e})"))
+    };
+    let places: Result<Vec<usize>, _> = schema
+        .fields()
+        .iter()
+        .map(|f| batch.schema_ref().index_of(f.name()))
+        .collect();
     let projected = batch.project(&places.map_err(bug)?).map_err(bug)?;
     // The reader may say less of the whole table than the source did when it was opened.
-    projected.with_schema(std::sync::Arc::clone(schema)).map_err(bug)
+    projected
+        .with_schema(std::sync::Arc::clone(schema))
+        .map_err(bug)
 }

@@ -1,7 +1,7 @@
 //! A planned job → a run's folder.
 //!
-//! The plan keeps everything that is needed once the job file, the templates or the source are gone or have changed, and the hashes
-//! that tell whether they have.
+//! The plan keeps everything that is needed once the job file, the templates or the source are gone
+//! or have changed, and the hashes that tell whether they have.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,8 @@ use super::Error;
 use super::plan::{Outline, Planner};
 use super::prepare::Prepared;
 
-/// What a plan keeps of the job: everything that is needed once the job file is gone or has changed.
+/// What a plan keeps of the job: everything that is needed once the job file is gone or has
+/// changed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct KeptJob {
     pub(super) job: Job,
@@ -49,12 +50,14 @@ pub struct NewRun<'a> {
 }
 
 impl NewRun<'_> {
-    /// Plans the run: spools every batch and writes the plan. The folder appears under its name when all of it is there.
+    /// Plans the run: spools every batch and writes the plan. The folder appears under its name
+    /// when all of it is there.
     ///
     /// `count` may have rows of the sample counted, and the estimate made anew by that.
     ///
     /// # Errors
-    /// As [`Planner::spool`], what `count` gives, and when the folder cannot be written. Nothing is left behind then.
+    /// As [`Planner::spool`], what `count` gives, and when the folder cannot be written. Nothing is
+    /// left behind then.
     pub fn plan<'p>(
         &self,
         planner: impl FnOnce(PathBuf) -> Planner<'p>,
@@ -75,13 +78,27 @@ impl NewRun<'_> {
         Ok(outline)
     }
 
-    fn describe(&self, outline: &Outline, pieces: Vec<PieceSummary>, limits: crate::batch::Limits, head: &[u8]) -> Plan {
-        let kept = KeptJob { job: self.file.job.clone(), text: self.file.text.clone() };
+    fn describe(
+        &self,
+        outline: &Outline,
+        pieces: Vec<PieceSummary>,
+        limits: crate::batch::Limits,
+        head: &[u8],
+    ) -> Plan {
+        let kept = KeptJob {
+            job: self.file.job.clone(),
+            text: self.file.text.clone(),
+        };
         Plan {
             format: crate::journal::FORMAT,
             tool: concat!("rowmill ", env!("CARGO_PKG_VERSION")).to_owned(),
             created_at: self.now,
-            run: self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            run: self
+                .folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             nonce: self.nonce.clone(),
             simulated: self.simulated,
             job_name: self.file.job.head.name.clone(),
@@ -117,18 +134,38 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// What was typed beside the job file counts as part of it, so the hash is over the job as it was read and not over its text. The budget
-/// does not: it may be raised while a run is under way, and changes nothing of what is sent.
+/// What was typed beside the job file counts as part of it, so the hash is over the job as it was
+/// read and not over its text. The budget does not: it may be raised while a run is under way, and
+/// changes nothing of what is sent.
 pub(super) fn hash_of_job(job: &Job) -> String {
-    let job = Job { budget: BudgetSpec::default(), ..job.clone() };
-    blake3::hash(serde_json::to_string(&job).unwrap_or_default().as_bytes()).to_hex().to_string()
+    let job = Job {
+        budget: BudgetSpec::default(),
+        ..job.clone()
+    };
+    blake3::hash(serde_json::to_string(&job).unwrap_or_default().as_bytes())
+        .to_hex()
+        .to_string()
 }
 
 pub(super) fn hashed_files(prepared: &Prepared) -> Vec<HashedFile> {
-    prepared.requests.template_files().iter().map(|(path, hash)| HashedFile { path: path.clone(), hash: hash.clone() }).collect()
+    prepared
+        .requests
+        .template_files()
+        .iter()
+        .map(|(path, hash)| HashedFile {
+            path: path.clone(),
+            hash: hash.clone(),
+        })
+        .collect()
 }
 
 pub(super) fn source_files(prepared: &Prepared) -> Vec<SourceFile> {
     let files = prepared.source.files().iter();
-    files.map(|file| SourceFile { path: file.path.display().to_string(), bytes: file.bytes, modified: file.modified }).collect()
+    files
+        .map(|file| SourceFile {
+            path: file.path.display().to_string(),
+            bytes: file.bytes,
+            modified: file.modified,
+        })
+        .collect()
 }

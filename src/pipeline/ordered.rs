@@ -1,7 +1,8 @@
 //! The same loop on every core, with the results in order.
 //!
-//! Each thread takes the next item under a lock, works on it alone, waits for its turn, and hands its product on. There is no queue
-//! and no pool: memory is one item and one product a thread, and the work balances itself whatever an item costs.
+//! Each thread takes the next item under a lock, works on it alone, waits for its turn, and hands
+//! its product on. There is no queue and no pool: memory is one item and one product a thread, and
+//! the work balances itself whatever an item costs.
 
 use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,12 +22,15 @@ struct Turn<S, E> {
     broken: bool,
 }
 
-/// Takes every item through `work` on `threads` threads, and hands the products to `sink` in the order of the items.
+/// Takes every item through `work` on `threads` threads, and hands the products to `sink` in the
+/// order of the items.
 ///
-/// **Order:** `sink` sees product 0, 1, 2 …, one at a time. **Memory:** `threads` items and products at a time.
+/// **Order:** `sink` sees product 0, 1, 2 …, one at a time. **Memory:** `threads` items and
+/// products at a time.
 ///
 /// # Errors
-/// The first error, in item order, of `items`, `work` or `sink`; what came before it has been handed on.
+/// The first error, in item order, of `items`, `work` or `sink`; what came before it has been
+/// handed on.
 pub(crate) fn in_order<T, P, E>(
     threads: usize,
     items: impl Iterator<Item = Result<T, E>> + Send,
@@ -38,11 +42,22 @@ where
     P: Send,
     E: Send,
 {
-    let intake = Mutex::new(Intake { items, next: 0, over: false });
-    let turn = Mutex::new(Turn { next: 0, sink, failed: None, broken: false });
+    let intake = Mutex::new(Intake {
+        items,
+        next: 0,
+        over: false,
+    });
+    let turn = Mutex::new(Turn {
+        next: 0,
+        sink,
+        failed: None,
+        broken: false,
+    });
     let turned = Condvar::new();
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(|| one_thread(&intake, &work, &turn, &turned))).collect();
+        let threads: Vec<_> = (0..threads.max(1))
+            .map(|_| scope.spawn(|| one_thread(&intake, &work, &turn, &turned)))
+            .collect();
         for thread in threads {
             if let Err(panic) = thread.join() {
                 resume_unwind(panic);
@@ -59,7 +74,10 @@ fn one_thread<T, P, E>(
     turn: &Mutex<Turn<impl FnMut(P) -> Result<(), E>, E>>,
     turned: &Condvar,
 ) {
-    let alarm = Alarm { ring: || hold(turn).broken = true, turned };
+    let alarm = Alarm {
+        ring: || hold(turn).broken = true,
+        turned,
+    };
     while let Some((number, item)) = take(intake) {
         let product = item.and_then(work);
         let mut now = hold(turn);
@@ -80,7 +98,9 @@ fn one_thread<T, P, E>(
     std::mem::forget(alarm);
 }
 
-fn take<T, E>(intake: &Mutex<Intake<impl Iterator<Item = Result<T, E>>>>) -> Option<(u64, Result<T, E>)> {
+fn take<T, E>(
+    intake: &Mutex<Intake<impl Iterator<Item = Result<T, E>>>>,
+) -> Option<(u64, Result<T, E>)> {
     let mut intake = hold(intake);
     if intake.over {
         return None;
@@ -116,12 +136,22 @@ impl<F: Fn()> Drop for Alarm<'_, F> {
 mod tests {
     use super::*;
 
-    fn run(threads: usize, items: Vec<Result<u64, String>>, bad: u64) -> (Result<(), String>, Vec<u64>) {
+    fn run(
+        threads: usize,
+        items: Vec<Result<u64, String>>,
+        bad: u64,
+    ) -> (Result<(), String>, Vec<u64>) {
         let mut seen = Vec::new();
         let work = |n: u64| {
             // Later items are quicker, so that order is not kept by chance.
-            std::thread::sleep(std::time::Duration::from_micros(200u64.saturating_sub(n * 3)));
-            if n == bad { Err(format!("bad {n}")) } else { Ok(n * 10) }
+            std::thread::sleep(std::time::Duration::from_micros(
+                200u64.saturating_sub(n * 3),
+            ));
+            if n == bad {
+                Err(format!("bad {n}"))
+            } else {
+                Ok(n * 10)
+            }
         };
         let result = in_order(threads, items.into_iter(), work, |product| {
             seen.push(product);
@@ -152,7 +182,13 @@ mod tests {
     #[test]
     #[should_panic(expected = "on purpose")]
     fn passes_a_panic_on_instead_of_waiting_for_ever() {
-        let work = |n: u64| if n == 3 { panic!("on purpose") } else { Ok::<_, ()>(n) };
+        let work = |n: u64| {
+            if n == 3 {
+                panic!("on purpose")
+            } else {
+                Ok::<_, ()>(n)
+            }
+        };
         let _ = in_order(4, (0..100).map(Ok), work, |_| Ok(()));
     }
 }

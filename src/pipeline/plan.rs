@@ -1,10 +1,12 @@
 //! Job → run directory with spooled batches. Nothing is sent.
 //!
-//! Rows are rendered on every core and packed in row order, so the same job over the same rows makes the same batches. The dry run
-//! is the same walk without the spool: what it reports is what a run would do, and it leaves nothing behind.
+//! Rows are rendered on every core and packed in row order, so the same job over the same rows
+//! makes the same batches. The dry run is the same walk without the spool: what it reports is what
+//! a run would do, and it leaves nothing behind.
 //!
-//! **Memory:** one record batch and about 16 MiB of its requests a core, one row group of the spool, and the duplicate finder's buffers; 24 bytes a
-//! row go to a temporary file for the search for duplicates.
+//! **Memory:** one record batch and about 16 MiB of its requests a core, one row group of the
+//! spool, and the duplicate finder's buffers; 24 bytes a row go to a temporary file for the search
+//! for duplicates.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -77,17 +79,24 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// Why there is no row to send, where there is none. That is no error: a night may have no new rows.
+    /// Why there is no row to send, where there is none. That is no error: a night may have no new
+    /// rows.
     #[must_use]
     pub fn why_nothing(&self, source: &SourceSpec) -> Option<String> {
         if self.requests > 0 {
             return None;
         }
         Some(match (source.limit, self.rows_read) {
-            _ if self.rows > 0 => format!("all {} are set aside", crate::estimate::prime::thousands(self.rows)),
+            _ if self.rows > 0 => format!(
+                "all {} are set aside",
+                crate::estimate::prime::thousands(self.rows)
+            ),
             (Some(0), _) => "the limit is 0".to_owned(),
             (_, 0) => "the source has columns and no rows".to_owned(),
-            (_, read) => format!("`where` holds for none of {}", crate::estimate::prime::thousands(read)),
+            (_, read) => format!(
+                "`where` holds for none of {}",
+                crate::estimate::prime::thousands(read)
+            ),
         })
     }
 }
@@ -139,10 +148,12 @@ pub struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The dry run: reads, renders and packs everything; writes nothing but temporary files that are gone afterwards.
+    /// The dry run: reads, renders and packs everything; writes nothing but temporary files that
+    /// are gone afterwards.
     ///
     /// # Errors
-    /// Whatever would stop a run before anything is sent: unreadable rows, rows without key, rows that cannot be rendered, shared keys.
+    /// Whatever would stop a run before anything is sent: unreadable rows, rows without key, rows
+    /// that cannot be rendered, shared keys.
     pub fn outline(&self) -> Result<Outline, Error> {
         self.walk(None).map(|(outline, _)| outline)
     }
@@ -150,7 +161,8 @@ impl Planner<'_> {
     /// Writes the spool into `folder`, one file a batch, and tells what was found.
     ///
     /// # Errors
-    /// As [`Planner::outline`], and when the spool cannot be written; `folder` is then for the caller to remove.
+    /// As [`Planner::outline`], and when the spool cannot be written; `folder` is then for the
+    /// caller to remove.
     pub fn spool(&self, folder: &Path) -> Result<(Outline, Vec<PieceSummary>), Error> {
         self.walk(Some(folder))
     }
@@ -161,14 +173,24 @@ impl Planner<'_> {
     /// [`Error::NoPrice`].
     pub fn estimator(&self) -> Result<Estimator<'_>, Error> {
         let (request, requests) = (&self.file.job.request, &self.prepared.requests);
-        let asked = Asked { model: &request.model, head: requests.head(), media: requests.shared_media() };
-        Ok(Estimator::new(&self.prepared.catalog, &asked, self.known.clone())?)
+        let asked = Asked {
+            model: &request.model,
+            head: requests.head(),
+            media: requests.shared_media(),
+        };
+        Ok(Estimator::new(
+            &self.prepared.catalog,
+            &asked,
+            self.known.clone(),
+        )?)
     }
 
     /// The arithmetic of the cache.
     pub(super) fn priming(&self, estimator: &Estimator<'_>, fit: &Fit) -> Result<Priming, Error> {
         let choices = self.prepared.requests.choices();
-        let split = [(choices.model, "model"), (choices.effort, "effort")].into_iter().find(|(is_chosen, _)| *is_chosen);
+        let split = [(choices.model, "model"), (choices.effort, "effort")]
+            .into_iter()
+            .find(|(is_chosen, _)| *is_chosen);
         let priming = Priming::new(self.file.job.cache.prime, estimator, fit)?;
         Ok(priming.split_by(split.map(|(_, choice)| choice)))
     }
@@ -177,12 +199,22 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// [`Error::NoPrice`].
-    pub(super) fn estimate_anew(&self, outline: &mut Outline, shared_tokens: u64, counted: &[Counted]) -> Result<(), Error> {
+    pub(super) fn estimate_anew(
+        &self,
+        outline: &mut Outline,
+        shared_tokens: u64,
+        counted: &[Counted],
+    ) -> Result<(), Error> {
         let estimator = self.estimator()?;
         let fit = estimator.counted(shared_tokens, counted, &outline.gathered.total());
-        // What leads the run was settled when it was cut; what is said of it is told by what was counted.
+        // What leads the run was settled when it was cut; what is said of it is told by what was
+        // counted.
         let priming = self.priming(&estimator, &fit)?;
-        outline.cache = priming.told(outline.requests, primes(&outline.gates), outline.requests > 1);
+        outline.cache = priming.told(
+            outline.requests,
+            primes(&outline.gates),
+            outline.requests > 1,
+        );
         outline.estimate = estimator.estimate(&outline.gathered, fit, primes(&outline.gates))?;
         Ok(())
     }
@@ -198,12 +230,21 @@ impl Planner<'_> {
             Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(Error::from(error))],
         });
-        in_order(self.threads, rows, |rows: Rows| Ok(renderer.render(rows)), |rendered| packer.take(rendered))?;
+        in_order(
+            self.threads,
+            rows,
+            |rows: Rows| Ok(renderer.render(rows)),
+            |rendered| packer.take(rendered),
+        )?;
         let read = scan.counts().read;
         packer.finish(read)
     }
 
-    pub(super) fn renderer<'a>(&'a self, estimator: &'a Estimator<'_>, repeated: &'a [(u64, u32)]) -> Renderer<'a> {
+    pub(super) fn renderer<'a>(
+        &'a self,
+        estimator: &'a Estimator<'_>,
+        repeated: &'a [(u64, u32)],
+    ) -> Renderer<'a> {
         Renderer {
             keys: &self.prepared.keys,
             requests: &self.prepared.requests,
@@ -218,22 +259,33 @@ impl Planner<'_> {
 
     /// How long a prompt may be.
     pub(super) fn window(&self, estimator: &Estimator<'_>) -> Window<'_> {
-        Window::new(&self.prepared.catalog, estimator, self.file.job.request.on_too_large)
+        Window::new(
+            &self.prepared.catalog,
+            estimator,
+            self.file.job.request.on_too_large,
+        )
     }
 
-    /// The rows whose key an earlier row has, where the job wants them treated and not refused: a walk of its own over the key columns.
+    /// The rows whose key an earlier row has, where the job wants them treated and not refused: a
+    /// walk of its own over the key columns.
     fn repeated_rows(&self) -> Result<Vec<(u64, u32)>, Error> {
         let key = &self.file.job.key;
         if key.on_duplicate == OnDuplicate::Error || key.columns.is_empty() {
             return Ok(Vec::new());
         }
         let mut finder = DuplicateFinder::new(&self.scratch, key.on_duplicate);
-        for rows in self.prepared.source.scan(Some(self.prepared.keys.columns()))? {
+        for rows in self
+            .prepared
+            .source
+            .scan(Some(self.prepared.keys.columns()))?
+        {
             let rows = rows?;
             for (row, &index) in rows.row_index.iter().enumerate() {
                 // A row without a key is found, and told of, in the main walk.
                 if let Ok(key) = self.prepared.keys.key(&rows.batch, row, index) {
-                    finder.push(key.hash(), index).map_err(|e| self.no_scratch(e))?;
+                    finder
+                        .push(key.hash(), index)
+                        .map_err(|e| self.no_scratch(e))?;
                 }
             }
         }
@@ -241,25 +293,43 @@ impl Planner<'_> {
     }
 
     fn no_scratch(&self, source: std::io::Error) -> Error {
-        Error::File { doing: "use a temporary file in", path: self.scratch.clone(), source }
+        Error::File {
+            doing: "use a temporary file in",
+            path: self.scratch.clone(),
+            source,
+        }
     }
 
     /// Puts the first shared keys into words, by reading their first rows again.
     fn shared_keys(&self, found: &Duplicates) -> Result<SharedKeys, Error> {
         let mut first = Vec::new();
-        let mut wanted: Vec<&Vec<u64>> = found.first.iter().filter(|rows| !rows.is_empty()).collect();
+        let mut wanted: Vec<&Vec<u64>> =
+            found.first.iter().filter(|rows| !rows.is_empty()).collect();
         wanted.sort_by_key(|rows| rows[0]);
-        let mut scan = self.prepared.source.scan(Some(self.prepared.keys.columns()))?;
+        let mut scan = self
+            .prepared
+            .source
+            .scan(Some(self.prepared.keys.columns()))?;
         while first.len() < wanted.len() {
             let Some(rows) = scan.next() else { break };
             let rows = rows?;
             while let Some(group) = wanted.get(first.len()) {
-                let Ok(row) = rows.row_index.binary_search(&group[0]) else { break };
+                let Ok(row) = rows.row_index.binary_search(&group[0]) else {
+                    break;
+                };
                 let key = self.prepared.keys.key(&rows.batch, row, group[0]);
-                first.push((key.map_or_else(|_| String::new(), |key| key.describe()), (*group).clone()));
+                first.push((
+                    key.map_or_else(|_| String::new(), |key| key.describe()),
+                    (*group).clone(),
+                ));
             }
         }
-        Ok(SharedKeys { columns: self.prepared.keys.columns().to_vec(), rows: found.rows, keys: found.groups, first })
+        Ok(SharedKeys {
+            columns: self.prepared.keys.columns().to_vec(),
+            rows: found.rows,
+            keys: found.groups,
+            first,
+        })
     }
 }
 
@@ -302,18 +372,24 @@ struct PieceMaker<'a> {
 }
 
 impl<'a> PieceMaker<'a> {
-    fn new(planner: &'a Planner<'a>, estimator: &'a Estimator<'a>, spool: Option<&'a Path>) -> Result<PieceMaker<'a>, Error> {
+    fn new(
+        planner: &'a Planner<'a>,
+        estimator: &'a Estimator<'a>,
+        spool: Option<&'a Path>,
+    ) -> Result<PieceMaker<'a>, Error> {
         let head: Arc<[u8]> = planner.prepared.requests.head().into();
         let priming = planner.priming(estimator, &estimator.fit())?;
         let leading = Leading::of(planner.file, &priming);
         let by_row_number = planner.prepared.keys.columns().is_empty();
-        let must_be_unique = planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
+        let must_be_unique =
+            planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(PieceMaker {
             packer: Packer::for_head(planner.limits, head.len()).led_by(leading.sizes()),
             priming,
             leading,
             first: None,
-            finder: must_be_unique.then(|| DuplicateFinder::new(&planner.scratch, OnDuplicate::Error)),
+            finder: must_be_unique
+                .then(|| DuplicateFinder::new(&planner.scratch, OnDuplicate::Error)),
             planner,
             estimator,
             gathered: estimator.gathered(),
@@ -337,8 +413,15 @@ impl<'a> PieceMaker<'a> {
         if self.leading.is_settled() {
             return self.cut(rendered);
         }
-        // A small table is seen as a whole before it is decided; of a large one, that there is more.
-        let requests = |rendered: &Rendered| rendered.lines.iter().filter(|line| line.request.is_ok()).count() as u64;
+        // A small table is seen as a whole before it is decided; of a large one, that there is
+        // more.
+        let requests = |rendered: &Rendered| {
+            rendered
+                .lines
+                .iter()
+                .filter(|line| line.request.is_ok())
+                .count() as u64
+        };
         match self.first.take() {
             None if self.leading.wants_more_than(requests(&rendered)) => {
                 self.first = Some(rendered);
@@ -359,14 +442,17 @@ impl<'a> PieceMaker<'a> {
     /// Settles which batches lead the run, if it has so many requests.
     fn lead(&mut self, requests: u64) {
         self.leading.settle(requests);
-        self.packer = Packer::for_head(self.planner.limits, self.head.len()).led_by(self.leading.sizes());
+        self.packer =
+            Packer::for_head(self.planner.limits, self.head.len()).led_by(self.leading.sizes());
     }
 
     fn cut(&mut self, rendered: Rendered) -> Result<(), Error> {
         let mut begun = 0;
         for (row, line) in rendered.lines.iter().enumerate() {
             if let (Some(finder), Some(hash)) = (&mut self.finder, line.key_hash) {
-                finder.push(hash, rendered.row_index[row]).map_err(|e| self.planner.no_scratch(e))?;
+                finder
+                    .push(hash, rendered.row_index[row])
+                    .map_err(|e| self.planner.no_scratch(e))?;
             }
             let placement = self.place(line);
             if placement == Placement::Next {
@@ -386,14 +472,19 @@ impl<'a> PieceMaker<'a> {
         if self.faults.enough() {
             return Err(Error::Rows(Box::new(std::mem::take(&mut self.faults))));
         }
-        self.planner.listener.hear(Progress::Planning { rows: self.rows, of: self.planner.prepared.source.rows_hint() });
+        self.planner.listener.hear(Progress::Planning {
+            rows: self.rows,
+            of: self.planner.prepared.source.rows_hint(),
+        });
         Ok(())
     }
 
     /// Where a row goes; a row without a request goes along with the open piece.
     fn place(&mut self, line: &Line) -> Placement {
         match &line.request {
-            Ok(request) => self.packer.offer((request.custom_id.as_str().len() + request.part.len()) as u64),
+            Ok(request) => self
+                .packer
+                .offer((request.custom_id.as_str().len() + request.part.len()) as u64),
             Err(_) => Placement::Here,
         }
     }
@@ -407,17 +498,35 @@ impl<'a> PieceMaker<'a> {
                 self.open.requests += 1;
                 self.open.body_bytes = self.packer.bytes();
                 let part = &rendered.text[request.part.clone()];
-                self.tail.push((request.custom_id.as_str().len() + request.part.len()) as u64, request.weight);
+                self.tail.push(
+                    (request.custom_id.as_str().len() + request.part.len()) as u64,
+                    request.weight,
+                );
                 if let Some(sampler) = &mut self.sampler {
                     sampler.offer(index, &request.weight, part);
                 }
-                self.builder.push_request(index, &line.key, request.custom_id.as_str(), &request.hash.to_string(), part);
+                self.builder.push_request(
+                    index,
+                    &line.key,
+                    request.custom_id.as_str(),
+                    &request.hash.to_string(),
+                    part,
+                );
             }
             Ok(request) => {
                 let bytes = self.head.len() + request.part.len();
-                let reason =
-                    format!("its request has {bytes} bytes, and a batch takes at most {}", self.planner.limits.max_bytes);
-                self.set_aside(index, &line.key, &Unsent { kind: "too_large", reason });
+                let reason = format!(
+                    "its request has {bytes} bytes, and a batch takes at most {}",
+                    self.planner.limits.max_bytes
+                );
+                self.set_aside(
+                    index,
+                    &line.key,
+                    &Unsent {
+                        kind: "too_large",
+                        reason,
+                    },
+                );
             }
             Err(unsent) => self.set_aside(index, &line.key, unsent),
         }
@@ -426,7 +535,12 @@ impl<'a> PieceMaker<'a> {
     fn set_aside(&mut self, index: u64, key: &str, unsent: &Unsent) {
         *self.unsent.entry(unsent.kind.to_owned()).or_default() += 1;
         self.tail.push_unsent();
-        self.builder.push_unsent(index, key, None, &format!("{}: {}", unsent.kind, unsent.reason));
+        self.builder.push_unsent(
+            index,
+            key,
+            None,
+            &format!("{}: {}", unsent.kind, unsent.reason),
+        );
     }
 
     /// Writes the rows pushed so far, which are rows `from..to` of the rendered ones.
@@ -443,10 +557,15 @@ impl<'a> PieceMaker<'a> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => {
-                let piece =
-                    u32::try_from(self.pieces.len() + 1).map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
+                let piece = u32::try_from(self.pieces.len() + 1)
+                    .map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
                 let path = folder.join(crate::journal::spool_name(piece));
-                self.writer.insert(SpoolWriter::create(&path, piece, Arc::clone(&self.head), kept)?)
+                self.writer.insert(SpoolWriter::create(
+                    &path,
+                    piece,
+                    Arc::clone(&self.head),
+                    kept,
+                )?)
             }
         };
         writer.write(&self.builder.finish(columns))?;
@@ -470,10 +589,17 @@ impl<'a> PieceMaker<'a> {
         if let Some(new) = self.tail.rebalance(&self.packer) {
             let kept = self.cuts.len() - new.len();
             if let Some(folder) = self.spool {
-                let first = u32::try_from(kept + 1).map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
+                let first = u32::try_from(kept + 1)
+                    .map_err(|_| Error::Bug("more batches than can be numbered".into()))?;
                 let rows: Vec<u64> = new.iter().map(|cut| cut.rows).collect();
                 self.pieces.truncate(kept);
-                self.pieces.extend(respool(folder, first, &rows, &self.head, &self.planner.prepared.kept)?);
+                self.pieces.extend(respool(
+                    folder,
+                    first,
+                    &rows,
+                    &self.head,
+                    &self.planner.prepared.kept,
+                )?);
             }
             self.cuts.truncate(kept);
             self.cuts.extend(new);
@@ -484,7 +610,13 @@ impl<'a> PieceMaker<'a> {
 
     fn finish(mut self, rows_read: u64) -> Result<(Outline, Vec<PieceSummary>), Error> {
         if let Some(first) = self.first.take() {
-            self.lead(first.lines.iter().filter(|line| line.request.is_ok()).count() as u64);
+            self.lead(
+                first
+                    .lines
+                    .iter()
+                    .filter(|line| line.request.is_ok())
+                    .count() as u64,
+            );
             self.cut(first)?;
         }
         self.close()?;
@@ -495,22 +627,35 @@ impl<'a> PieceMaker<'a> {
         if let Some(finder) = self.finder {
             let found = finder.finish().map_err(|e| self.planner.no_scratch(e))?;
             if !found.is_empty() {
-                return Err(Error::DuplicateKeys(Box::new(self.planner.shared_keys(&found)?)));
+                return Err(Error::DuplicateKeys(Box::new(
+                    self.planner.shared_keys(&found)?,
+                )));
             }
         }
         if let (0, Some(folder)) = (self.rows, self.spool) {
-            // No piece keeps the columns of the output, and an output without rows has them all the same.
+            // No piece keeps the columns of the output, and an output without rows has them all the
+            // same.
             let path = folder.join(crate::journal::COLUMNS_NAME);
-            SpoolWriter::create(&path, 0, Arc::clone(&self.head), &self.planner.prepared.kept)?.finish()?;
+            SpoolWriter::create(
+                &path,
+                0,
+                Arc::clone(&self.head),
+                &self.planner.prepared.kept,
+            )?
+            .finish()?;
         }
         let sizes: Vec<u32> = self.cuts.iter().map(|cut| cut.requests).collect();
         let gates = self.leading.gates(&sizes);
-        let estimate = self.estimator.estimate(&self.gathered, self.estimator.fit(), primes(&gates))?;
+        let estimate =
+            self.estimator
+                .estimate(&self.gathered, self.estimator.fit(), primes(&gates))?;
         let requests = sizes.iter().map(|&size| u64::from(size)).sum();
         let cache = self.priming.decide(requests, requests > 1);
         let conditions = self.planner.prepared.requests.conditions();
         let outline = Outline {
-            warnings: self.remarks.warnings(conditions, &self.planner.window(self.estimator)),
+            warnings: self
+                .remarks
+                .warnings(conditions, &self.planner.window(self.estimator)),
             set_aside: self.remarks.set_aside,
             gates,
             cache,

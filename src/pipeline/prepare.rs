@@ -1,8 +1,9 @@
 //! Job → the compiled rooms, before any row is read.
 //!
-//! Whatever can be known without rows is found out here: the source opens, the templates compile and name columns that exist, the
-//! key has columns of a kind that can be one, the schema is one the API takes, the output's columns do not clash and its folder can
-//! be written. A plan, a check and a preview all begin with this, so that they cannot disagree.
+//! Whatever can be known without rows is found out here: the source opens, the templates compile
+//! and name columns that exist, the key has columns of a kind that can be one, the schema is one
+//! the API takes, the output's columns do not clash and its folder can be written. A plan, a check
+//! and a preview all begin with this, so that they cannot disagree.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,8 @@ pub struct Prepared {
     pub output: OutputSchema,
     /// Where the output goes, seen from the working directory.
     pub output_path: PathBuf,
-    /// Source columns to read: those that the key, the templates or the output need, in source order.
+    /// Source columns to read: those that the key, the templates or the output need, in source
+    /// order.
     pub read: Vec<String>,
     /// Source columns kept for the output, in source order.
     pub kept: SchemaRef,
@@ -58,7 +60,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Compiles a job. `today` decides what is said of models that retire; `catalog` knows them and their prices.
+    /// Compiles a job. `today` decides what is said of models that retire; `catalog` knows them and
+    /// their prices.
     ///
     /// # Errors
     /// The first room that cannot be compiled; nothing has been written.
@@ -72,7 +75,8 @@ impl Prepared {
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();
         let requests = compile(file, &source, catalog, &uploads)?;
-        // Before the columns: a source that reads the job's own output would have all of them twice.
+        // Before the columns: a source that reads the job's own output would have all of them
+        // twice.
         let output_path = file.resolve(&job.output.path);
         check_replaces_nothing(file, &source, &requests, &output_path)?;
         warnings.extend_from_slice(requests.warnings());
@@ -83,13 +87,17 @@ impl Prepared {
         warnings.extend(output.losses());
         warnings.extend(output.check_case()?.iter().map(|(first, second)| {
             format!(
-                "the input columns `{first}` and `{second}` differ only in letter case; DuckDB, Spark, Snowflake, BigQuery and \
-                 other readers of the output take them for one name"
+                "the input columns `{first}` and `{second}` differ only in letter case; DuckDB, \
+                 Spark, Snowflake, BigQuery and other readers of the output take them for one name"
             )
         }));
         // A simulated run has one column more, and its name is kept free for it.
         OutputSchema::new(schema, answers, &job.output_spec().of_simulated_run())?;
-        let kept = Arc::new(schema.project(output.input_columns()).map_err(|e| Error::Bug(e.to_string()))?);
+        let kept = Arc::new(
+            schema
+                .project(output.input_columns())
+                .map_err(|e| Error::Bug(e.to_string()))?,
+        );
         output::check_writable(&output_path)?;
         let read = columns_to_read(schema, &keys, &requests, &kept);
         source.check_readable(&read)?;
@@ -97,7 +105,8 @@ impl Prepared {
         warnings.extend(shared.warning());
         if job.key.columns.is_empty() {
             warnings.push(
-                "no `key.columns`: a row is known by its number alone, so answers cannot be matched after the source changes"
+                "no `key.columns`: a row is known by its number alone, so answers cannot be \
+                 matched after the source changes"
                     .into(),
             );
         }
@@ -118,26 +127,53 @@ impl Prepared {
         })
     }
 
-    /// Compiles the requests again, now that files have ids, or with another place to note those that have none.
+    /// Compiles the requests again, now that files have ids, or with another place to note those
+    /// that have none.
     ///
     /// # Errors
     /// As [`Prepared::new`]: a file may have changed.
-    pub fn with_uploads(mut self, file: &JobFile, uploads: &Arc<Uploads>) -> Result<Prepared, Error> {
+    pub fn with_uploads(
+        mut self,
+        file: &JobFile,
+        uploads: &Arc<Uploads>,
+    ) -> Result<Prepared, Error> {
         self.requests = compile(file, &self.source, &self.catalog, uploads)?;
         self.uploads = Arc::clone(uploads);
         Ok(self)
     }
 }
 
-fn compile(file: &JobFile, source: &Source, catalog: &Catalog, uploads: &Arc<Uploads>) -> Result<Requests, Error> {
-    let setting = Setting { table: source.folder(), uploads: Arc::clone(uploads), ..Setting::in_folder(&file.folder) };
-    Ok(Requests::compile_in(&file.job.request, &setting, source.schema(), catalog)?)
+fn compile(
+    file: &JobFile,
+    source: &Source,
+    catalog: &Catalog,
+    uploads: &Arc<Uploads>,
+) -> Result<Requests, Error> {
+    let setting = Setting {
+        table: source.folder(),
+        uploads: Arc::clone(uploads),
+        ..Setting::in_folder(&file.folder)
+    };
+    Ok(Requests::compile_in(
+        &file.job.request,
+        &setting,
+        source.schema(),
+        catalog,
+    )?)
 }
 
 /// What the job, its schema and its tools say of answers.
 fn answer_plan(job: &Job, requests: &Requests) -> AnswerPlan {
-    let tool = |tool: &Tool| Some(ToolSchema { name: tool.name.clone(), input_schema: tool.input_schema.clone()? });
-    let (schema, sent_schema) = requests.answer_schema().map(|schema| (schema.written.clone(), schema.lowered.clone())).unzip();
+    let tool = |tool: &Tool| {
+        Some(ToolSchema {
+            name: tool.name.clone(),
+            input_schema: tool.input_schema.clone()?,
+        })
+    };
+    let (schema, sent_schema) = requests
+        .answer_schema()
+        .map(|schema| (schema.written.clone(), schema.lowered.clone()))
+        .unzip();
     AnswerPlan {
         schema,
         sent_schema: sent_schema.flatten(),
@@ -147,44 +183,74 @@ fn answer_plan(job: &Job, requests: &Requests) -> AnswerPlan {
     }
 }
 
-/// The beginning of every answer, where the last message is one and the same for all rows; white space at its end is not sent.
+/// The beginning of every answer, where the last message is one and the same for all rows; white
+/// space at its end is not sent.
 fn prefill(messages: &[MessageSpec]) -> Option<String> {
-    let last = messages.last().filter(|message| message.role == Some(Role::Assistant))?;
+    let last = messages
+        .last()
+        .filter(|message| message.role == Some(Role::Assistant))?;
     let text = last.text.as_deref()?;
     let is_plain = last.raw || !["{{", "{%", "{#"].iter().any(|sign| text.contains(sign));
     is_plain.then(|| text.trim_end().to_owned())
 }
 
 /// Makes sure that the output takes the place of nothing that the job reads.
-fn check_replaces_nothing(file: &JobFile, source: &Source, requests: &Requests, output: &Path) -> Result<(), Error> {
+fn check_replaces_nothing(
+    file: &JobFile,
+    source: &Source,
+    requests: &Requests,
+    output: &Path,
+) -> Result<(), Error> {
     // Trials are written beside the output, and are not to be read either.
     std::iter::once(output.to_path_buf())
         .chain(super::reading::OWN_NAMES.map(|word| output::beside(output, word)))
         .try_for_each(|output| check_replaces_nothing_at(file, source, requests, &output))
 }
 
-fn check_replaces_nothing_at(file: &JobFile, source: &Source, requests: &Requests, output: &Path) -> Result<(), Error> {
+fn check_replaces_nothing_at(
+    file: &JobFile,
+    source: &Source,
+    requests: &Requests,
+    output: &Path,
+) -> Result<(), Error> {
     // What is not there yet replaces nothing.
-    let Ok(real) = output.canonicalize() else { return Ok(()) };
+    let Ok(real) = output.canonicalize() else {
+        return Ok(());
+    };
     let is_output = |path: &Path| path.canonicalize().is_ok_and(|path| path == real);
     let what = if source.files().iter().any(|file| is_output(&file.path)) {
         "a file of the source"
     } else if is_output(&file.path) {
         "the job file"
-    } else if requests.template_files().iter().any(|(path, _)| is_output(&file.resolve(path))) {
+    } else if requests
+        .template_files()
+        .iter()
+        .any(|(path, _)| is_output(&file.resolve(path)))
+    {
         "a template, a schema or another file of the job"
     } else {
         return Ok(());
     };
-    Err(Error::OutputIsInput { path: output.to_path_buf(), what })
+    Err(Error::OutputIsInput {
+        path: output.to_path_buf(),
+        what,
+    })
 }
 
-fn check_model(catalog: &Catalog, id: &str, today: Date, warnings: &mut Vec<String>) -> Result<(), Error> {
+fn check_model(
+    catalog: &Catalog,
+    id: &str,
+    today: Date,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
     if catalog.model(id).is_none() {
         let nearest = || catalog.nearest(id).into_iter().map(str::to_owned).collect();
         return Err(match catalog.advice(id, today) {
             Some(advice) => Error::RetiredModel { advice },
-            None => Error::UnknownModel { model: id.to_owned(), nearest: nearest() },
+            None => Error::UnknownModel {
+                model: id.to_owned(),
+                nearest: nearest(),
+            },
         });
     }
     cost::prices(catalog, id)?;
@@ -192,7 +258,12 @@ fn check_model(catalog: &Catalog, id: &str, today: Date, warnings: &mut Vec<Stri
     Ok(())
 }
 
-fn columns_to_read(schema: &Schema, keys: &Keys, requests: &Requests, kept: &Schema) -> Vec<String> {
+fn columns_to_read(
+    schema: &Schema,
+    keys: &Keys,
+    requests: &Requests,
+    kept: &Schema,
+) -> Vec<String> {
     let mut wanted: BTreeSet<&str> = keys.columns().iter().map(String::as_str).collect();
     let used = requests.columns();
     match &used {
@@ -200,5 +271,10 @@ fn columns_to_read(schema: &Schema, keys: &Keys, requests: &Requests, kept: &Sch
         Columns::Named(names) => wanted.extend(names.iter().map(String::as_str)),
     }
     wanted.extend(kept.fields().iter().map(|f| f.name().as_str()));
-    schema.fields().iter().filter(|f| wanted.contains(f.name().as_str())).map(|f| f.name().clone()).collect()
+    schema
+        .fields()
+        .iter()
+        .filter(|f| wanted.contains(f.name().as_str()))
+        .map(|f| f.name().clone())
+        .collect()
 }

@@ -57,7 +57,8 @@ pub enum Progress<'a> {
         /// What else the run waits for.
         reasons: &'a [Reason],
     },
-    /// A call failed and is made again. Told once it has been so for a moment, and from then on for each try.
+    /// A call failed and is made again. Told once it has been so for a moment, and from then on for
+    /// each try.
     Retrying {
         /// What failed.
         error: &'a ApiError,
@@ -115,7 +116,8 @@ pub enum Reason {
     Uncertain {
         /// The batch, from 1.
         batch: u32,
-        /// Until it counts as not created, if it does not show itself; `None` where a batch was found that may be it and has not ended.
+        /// Until it counts as not created, if it does not show itself; `None` where a batch was
+        /// found that may be it and has not ended.
         left: Option<Duration>,
     },
     /// The provider refused a batch for now.
@@ -136,7 +138,8 @@ pub enum Reason {
         /// Most that may be.
         limit: u64,
     },
-    /// Several create calls in a row had no certain result: nothing is sent until it is known of one of their batches.
+    /// Several create calls in a row had no certain result: nothing is sent until it is known of
+    /// one of their batches.
     TooUncertain {
         /// How many.
         calls: u32,
@@ -179,7 +182,8 @@ pub trait Listener: Sync {
     /// Called from the working threads, often; must be quick.
     fn hear(&self, progress: Progress<'_>);
 
-    /// Whether a person wants to stop. Steps that neither send nor wait look at it between two stretches of rows.
+    /// Whether a person wants to stop. Steps that neither send nor wait look at it between two
+    /// stretches of rows.
     fn is_leaving(&self) -> bool {
         false
     }
@@ -199,8 +203,14 @@ mod tests {
 
     #[test]
     fn says_short_waits_exactly() {
-        for (millis, text) in [(0, "0 s"), (300, "0.3 s"), (1_000, "1 s"), (9_400, "9.4 s"), (12_000, "12 s"), (300_000, "5 min")]
-        {
+        for (millis, text) in [
+            (0, "0 s"),
+            (300, "0.3 s"),
+            (1_000, "1 s"),
+            (9_400, "9.4 s"),
+            (12_000, "12 s"),
+            (300_000, "5 min"),
+        ] {
             assert_eq!(wait_in_words(Duration::from_millis(millis)), text);
         }
     }

@@ -7,9 +7,10 @@
 //!  nothing, or released                 reserved                             billed: what its result lines cost
 //! ```
 //!
-//! The one step that comes before the journal is the reservation: it is made right before the intent, so that no batch is ever sent without.
-//! Everything else is written after the journal, and again whenever the run is opened: a process that ended between the two is made up
-//! for. What is written is the same each time, since it follows from the run's own files.
+//! The one step that comes before the journal is the reservation: it is made right before the
+//! intent, so that no batch is ever sent without. Everything else is written after the journal, and
+//! again whenever the run is opened: a process that ended between the two is made up for. What is
+//! written is the same each time, since it follows from the run's own files.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,7 +27,9 @@ use crate::cost::{Bill, Money, Share};
 use crate::estimate::{Asked, Bounds, Estimator, Known};
 use crate::join::{AttemptResults, Joiner, RequestRow};
 use crate::journal::{BatchState, Step};
-use crate::ledger::{self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage};
+use crate::ledger::{
+    self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage,
+};
 use crate::outcome::details::Wanted;
 use crate::request::per_row::Tail;
 use crate::template::prompt::media::MediaFacts;
@@ -43,7 +46,8 @@ pub struct Means {
     pub catalog: Arc<Catalog>,
     /// The state directory, whose ledger counts.
     pub state: PathBuf,
-    /// Most that the run may cost, where a person typed it; it takes the place of what was typed when the run was planned.
+    /// Most that the run may cost, where a person typed it; it takes the place of what was typed
+    /// when the run was planned.
     pub max_cost: Option<Money>,
 }
 
@@ -95,9 +99,19 @@ impl Purse {
             source,
         })?;
         let ledger = Ledger::open(state)?;
-        let entries = ledger.of_run(run)?.into_iter().map(|entry| (entry.batch, entry)).collect();
+        let entries = ledger
+            .of_run(run)?
+            .into_iter()
+            .map(|entry| (entry.batch, entry))
+            .collect();
         let max_cost = means.max_cost.or(planned);
-        Ok(Purse { ledger, entries, budget, max_cost, estimated: RefCell::default() })
+        Ok(Purse {
+            ledger,
+            entries,
+            budget,
+            max_cost,
+            estimated: RefCell::default(),
+        })
     }
 
     fn limits(&self) -> Limits {
@@ -120,17 +134,31 @@ impl Choices<'_> {
             return Ok((self.model, self.max_tokens));
         }
         let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
-        let tail = tail.ok_or_else(|| Error::Bug("a request does not end with what its row chose".to_owned()))?;
-        Ok((tail.model.unwrap_or(self.model), tail.max_tokens.unwrap_or(self.max_tokens)))
+        let tail = tail.ok_or_else(|| {
+            Error::Bug("a request does not end with what its row chose".to_owned())
+        })?;
+        Ok((
+            tail.model.unwrap_or(self.model),
+            tail.max_tokens.unwrap_or(self.max_tokens),
+        ))
     }
 }
 
-/// The pictures and documents of a part of a request, as if nobody had looked at them: they cost the most they can. Blocks of a conversation
-/// stand there as somebody wrote them, with blanks or without; a name in a text has its quotation marks escaped.
+/// The pictures and documents of a part of a request, as if nobody had looked at them: they cost
+/// the most they can. Blocks of a conversation stand there as somebody wrote them, with blanks or
+/// without; a name in a text has its quotation marks escaped.
 fn media_of(part: &[u8]) -> MediaFacts {
     let count = |name: &[u8], value: &[u8]| {
-        let behind = |at: usize| part.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
-        let has = |at: &usize| behind(*at).strip_prefix(b":").is_some_and(|rest| rest.trim_ascii_start().starts_with(value));
+        let behind = |at: usize| {
+            part.get(at + name.len()..)
+                .unwrap_or_default()
+                .trim_ascii_start()
+        };
+        let has = |at: &usize| {
+            behind(*at)
+                .strip_prefix(b":")
+                .is_some_and(|rest| rest.trim_ascii_start().starts_with(value))
+        };
         memchr::memmem::find_iter(part, name).filter(has).count()
     };
     // A document whose text stands in the request is part of that text.
@@ -143,7 +171,8 @@ fn media_of(part: &[u8]) -> MediaFacts {
 }
 
 impl Run {
-    /// Takes the budget of the job file as it is now: a limit may be raised while a run is under way.
+    /// Takes the budget of the job file as it is now: a limit may be raised while a run is under
+    /// way.
     pub fn set_budget(&mut self, budget: &BudgetSpec) {
         self.purse.budget = budget.clone();
     }
@@ -158,12 +187,20 @@ impl Run {
     #[must_use]
     pub fn spent_and_reserved(&self) -> (Money, Money) {
         let entries = self.purse.entries.values();
-        (entries.clone().map(Entry::spent).sum(), entries.map(Entry::held).sum())
+        (
+            entries.clone().map(Entry::spent).sum(),
+            entries.map(Entry::held).sum(),
+        )
     }
 
-    /// What a batch is expected to cost: what the plan says, or for one that was not in the plan, what an estimate of its requests says.
+    /// What a batch is expected to cost: what the plan says, or for one that was not in the plan,
+    /// what an estimate of its requests says.
     pub(crate) fn expected(&self, batch: u32) -> Result<Bounds, Error> {
-        let planned = self.plan().estimate.as_ref().and_then(|estimate| estimate.pieces.get(batch as usize - 1));
+        let planned = self
+            .plan()
+            .estimate
+            .as_ref()
+            .and_then(|estimate| estimate.pieces.get(batch as usize - 1));
         if let Some(planned) = planned {
             return Ok(*planned);
         }
@@ -185,7 +222,11 @@ impl Run {
             has_model: request.per_row.model.is_some(),
             has_max_tokens: request.per_row.max_tokens.is_some(),
         };
-        let asked = Asked { model: &request.model, head: &head, media: &media_of(&head) };
+        let asked = Asked {
+            model: &request.model,
+            head: &head,
+            media: &media_of(&head),
+        };
         let estimator = Estimator::new(self.catalog(), &asked, Known::default())?;
         let mut gathered = estimator.gathered();
         for rows in SpoolReader::open(&self.spool_path(batch))? {
@@ -198,7 +239,11 @@ impl Run {
             }
         }
         gathered.close();
-        let fit = self.plan().estimate.as_ref().map_or_else(|| estimator.fit(), |estimate| estimate.fit.clone());
+        let fit = self
+            .plan()
+            .estimate
+            .as_ref()
+            .map_or_else(|| estimator.fit(), |estimate| estimate.fit.clone());
         let pieces = estimator.estimate(&gathered, fit, false)?.pieces;
         Ok(pieces.first().copied().unwrap_or_default())
     }
@@ -218,11 +263,19 @@ impl Run {
     }
 
     /// Reserves money for a batch that is about to be sent, or tells what is short.
-    pub(crate) fn reserve(&mut self, batch: u32, now: Timestamp) -> Result<Option<Shortage>, Error> {
+    pub(crate) fn reserve(
+        &mut self,
+        batch: u32,
+        now: Timestamp,
+    ) -> Result<Option<Shortage>, Error> {
         let Bounds { high, most, .. } = self.expected(batch)?;
         let limits = self.purse.limits();
         let wanted = self.reservation(batch, high, most);
-        match self.purse.ledger.reserve(&wanted, self.purse.entries.get(&batch), &limits, now)? {
+        match self
+            .purse
+            .ledger
+            .reserve(&wanted, self.purse.entries.get(&batch), &limits, now)?
+        {
             Ok(entry) => {
                 self.purse.entries.insert(batch, entry);
                 Ok(None)
@@ -236,10 +289,16 @@ impl Run {
     /// # Errors
     /// [`Error::Budget`] if it does not.
     pub(crate) fn check_budget(&self, now: Timestamp) -> Result<(), Error> {
-        let Some(first) = self.state().left_to(Step::Submit).next() else { return Ok(()) };
+        let Some(first) = self.state().left_to(Step::Submit).next() else {
+            return Ok(());
+        };
         let Bounds { high, most, .. } = self.left_to_send()?;
         let wanted = self.reservation(first.number(), high, most);
-        match self.purse.ledger.shortage(&wanted, &self.purse.limits(), now)? {
+        match self
+            .purse
+            .ledger
+            .shortage(&wanted, &self.purse.limits(), now)?
+        {
             Some(shortage) => Err(self.short(shortage)?),
             None => Ok(()),
         }
@@ -248,7 +307,11 @@ impl Run {
     /// What is short for a batch now; nothing is reserved.
     pub(crate) fn shortage(&self, batch: u32, now: Timestamp) -> Result<Option<Shortage>, Error> {
         let Bounds { high, most, .. } = self.expected(batch)?;
-        Ok(self.purse.ledger.shortage(&self.reservation(batch, high, most), &self.purse.limits(), now)?)
+        Ok(self.purse.ledger.shortage(
+            &self.reservation(batch, high, most),
+            &self.purse.limits(),
+            now,
+        )?)
     }
 
     /// What everything that is still to be sent costs.
@@ -258,7 +321,12 @@ impl Run {
     pub fn left_to_send(&self) -> Result<Bounds, Error> {
         let mut sum = Bounds::default();
         for batch in self.state().left_to(Step::Submit) {
-            let Bounds { low, likely, high, most } = self.expected(batch.number())?;
+            let Bounds {
+                low,
+                likely,
+                high,
+                most,
+            } = self.expected(batch.number())?;
             sum.low += low;
             sum.likely += likely;
             sum.high += high;
@@ -271,10 +339,17 @@ impl Run {
     pub(crate) fn short(&self, shortage: Shortage) -> Result<Error, Error> {
         let left = self.left_to_send()?;
         Ok(Error::Budget(Box::new(Short {
-            typed: self.purse.max_cost.is_some_and(|typed| typed == shortage.limit),
+            typed: self
+                .purse
+                .max_cost
+                .is_some_and(|typed| typed == shortage.limit),
             shortage,
             batches: self.unsent_batches(),
-            requests: self.state().left_to(Step::Submit).map(|batch| u64::from(batch.piece.requests)).sum(),
+            requests: self
+                .state()
+                .left_to(Step::Submit)
+                .map(|batch| u64::from(batch.piece.requests))
+                .sum(),
             high: left.high,
             likely: left.likely,
             is_under_way: self.has_remotes(),
@@ -300,7 +375,9 @@ impl Run {
             (Some(EntryState::Reserved | EntryState::Billed), EntryState::Reserved) => Ok(()),
             (None | Some(EntryState::Released), EntryState::Reserved) => self.admit(batch),
             (Some(EntryState::Billed), EntryState::Billed) => Ok(()),
-            (Some(EntryState::Reserved), EntryState::Billed) => self.settle_by_its_results(batch, now),
+            (Some(EntryState::Reserved), EntryState::Billed) => {
+                self.settle_by_its_results(batch, now)
+            }
             (None | Some(EntryState::Released), EntryState::Billed) => {
                 self.admit(batch)?;
                 self.settle_by_its_results(batch, now)
@@ -308,11 +385,16 @@ impl Run {
         }
     }
 
-    /// Writes down what the rows of an output cost, where prices have changed since the results came.
+    /// Writes down what the rows of an output cost, where prices have changed since the results
+    /// came.
     pub(crate) fn settle_by(&mut self, bill: &Bill, now: Timestamp) -> Result<(), Error> {
         for (id, share) in &bill.by_batch {
-            let batch = self.state().batch_of(&crate::provider::BatchId(id.to_string()));
-            let Some(entry) = batch.and_then(|batch| self.purse.entries.get(&batch)) else { continue };
+            let batch = self
+                .state()
+                .batch_of(&crate::provider::BatchId(id.to_string()));
+            let Some(entry) = batch.and_then(|batch| self.purse.entries.get(&batch)) else {
+                continue;
+            };
             if entry.state != EntryState::Billed || entry.share != *share {
                 let entry = self.purse.ledger.settle(entry, share.clone(), now)?;
                 self.purse.entries.insert(entry.batch, entry);
@@ -322,7 +404,9 @@ impl Run {
     }
 
     fn release(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {
-        let Some(entry) = self.purse.entries.get(&batch) else { return Ok(()) };
+        let Some(entry) = self.purse.entries.get(&batch) else {
+            return Ok(());
+        };
         let entry = self.purse.ledger.release(entry, now)?;
         self.purse.entries.insert(batch, entry);
         Ok(())
@@ -334,7 +418,10 @@ impl Run {
         // The day of the ledger is this machine's day, whatever the provider's clock says.
         let at = self.sent_at(batch);
         let sent = self.reservation(batch, high, most);
-        let entry = self.purse.ledger.admit(&sent, self.purse.entries.get(&batch), at)?;
+        let entry = self
+            .purse
+            .ledger
+            .admit(&sent, self.purse.entries.get(&batch), at)?;
         self.purse.entries.insert(batch, entry);
         Ok(())
     }
@@ -351,7 +438,10 @@ impl Run {
 
     /// Whether the ledger has a bill for a batch.
     pub(crate) fn is_billed(&self, batch: u32) -> bool {
-        self.purse.entries.get(&batch).is_some_and(|entry| entry.state == EntryState::Billed)
+        self.purse
+            .entries
+            .get(&batch)
+            .is_some_and(|entry| entry.state == EntryState::Billed)
     }
 
     /// Writes down what a batch cost whose results were fetched once more.
@@ -361,56 +451,111 @@ impl Run {
 
     fn settle_by_its_results(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {
         // What is lost on this disk is told by the export; until then the batch stays reserved.
-        let Some(share) = self.share_of(batch)? else { return Ok(()) };
-        let Some(entry) = self.purse.entries.get(&batch) else { return Ok(()) };
+        let Some(share) = self.share_of(batch)? else {
+            return Ok(());
+        };
+        let Some(entry) = self.purse.entries.get(&batch) else {
+            return Ok(());
+        };
         let entry = self.purse.ledger.settle(entry, share, now)?;
         self.purse.entries.insert(batch, entry);
         Ok(())
     }
 
-    /// What the saved results of a batch cost, by the very rule by which its rows are priced. `None` if they are not there.
+    /// What the saved results of a batch cost, by the very rule by which its rows are priced.
+    /// `None` if they are not there.
     fn share_of(&self, batch: u32) -> Result<Option<Share>, Error> {
         let path = self.results_path(batch);
-        let (Some(remote), true) = (self.state().batch(batch).and_then(|batch| batch.remote.as_ref()), path.is_file()) else {
+        let (Some(remote), true) = (
+            self.state()
+                .batch(batch)
+                .and_then(|batch| batch.remote.as_ref()),
+            path.is_file(),
+        ) else {
             return Ok(None);
         };
-        let file = File::open(&path).map_err(|source| Error::File { doing: "read results in", path: path.clone(), source })?;
+        let file = File::open(&path).map_err(|source| Error::File {
+            doing: "read results in",
+            path: path.clone(),
+            source,
+        })?;
         let ids = self.ids_of(batch)?;
         let (index, _) = collect::index(self, &ids, file)?;
-        let attempt = AttemptResults { attempt: 1, batch_id: Arc::from(remote.id.0.as_str()), index };
-        let mut joiner = Joiner::new(vec![attempt], None, parser(Wanted::default())).priced_by(self.catalog());
+        let attempt = AttemptResults {
+            attempt: 1,
+            batch_id: Arc::from(remote.id.0.as_str()),
+            index,
+        };
+        let mut joiner =
+            Joiner::new(vec![attempt], None, parser(Wanted::default())).priced_by(self.catalog());
         for custom_id in ids.iter().flatten() {
-            joiner.row(RequestRow { custom_id, ..RequestRow::default() })?;
+            joiner.row(RequestRow {
+                custom_id,
+                ..RequestRow::default()
+            })?;
         }
-        Ok(Some(joiner.totals().bill.by_batch.values().next().cloned().unwrap_or_default()))
+        Ok(Some(
+            joiner
+                .totals()
+                .bill
+                .by_batch
+                .values()
+                .next()
+                .cloned()
+                .unwrap_or_default(),
+        ))
     }
 }
 
-/// Stops a run before its first batch if not all of them fit into the budget, unless the job wants those that fit to be sent.
+/// Stops a run before its first batch if not all of them fit into the budget, unless the job wants
+/// those that fit to be sent.
 pub(crate) fn check_before_the_first(run: &Run, now: Timestamp) -> Result<(), Error> {
-    if run.has_begun() || run.on_limit() == OnLimit::Partial { Ok(()) } else { run.check_budget(now) }
+    if run.has_begun() || run.on_limit() == OnLimit::Partial {
+        Ok(())
+    } else {
+        run.check_budget(now)
+    }
 }
 
-/// Whether the budget holds everything that could be sent now, and no batch is in flight whose end would make room.
+/// Whether the budget holds everything that could be sent now, and no batch is in flight whose end
+/// would make room.
 ///
 /// # Errors
-/// [`Error::Budget`] where that is the end of it: the job says so, or nothing of the run was sent. Rows that were answered once are worth
-/// an output even if others cannot be sent again.
-pub(crate) fn is_held(run: &Run, until: Until, held: &mut HeldByBudget, now: Timestamp) -> Result<bool, Error> {
-    let is_under_way = run.doubts().next().is_some() || run.in_flight().next().is_some() || run.ended().next().is_some();
+/// [`Error::Budget`] where that is the end of it: the job says so, or nothing of the run was sent.
+/// Rows that were answered once are worth an output even if others cannot be sent again.
+pub(crate) fn is_held(
+    run: &Run,
+    until: Until,
+    held: &mut HeldByBudget,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let is_under_way = run.doubts().next().is_some()
+        || run.in_flight().next().is_some()
+        || run.ended().next().is_some();
     if is_under_way && until != Until::Sent {
         return Ok(false);
     }
-    let Some((batch, shortage)) = held.first().map(|(batch, shortage)| (batch, shortage.clone())) else {
-        return Ok(!until.sends(1) && run.on_limit() == OnLimit::Partial && has_no_room_for_the_rest(run, now)?);
+    let Some((batch, shortage)) = held
+        .first()
+        .map(|(batch, shortage)| (batch, shortage.clone()))
+    else {
+        return Ok(!until.sends(1)
+            && run.on_limit() == OnLimit::Partial
+            && has_no_room_for_the_rest(run, now)?);
     };
-    // While a batch was in flight, others may have been settled: only what does not fit now is held.
+    // While a batch was in flight, others may have been settled: only what does not fit now is
+    // held.
     if !is_under_way && has_room_for_one_of(run, held, now)? {
         held.clear();
         return Ok(false);
     }
-    let is_first_try = run.state().batch(batch).is_some_and(|batch| batch.attempt == 1);
-    let is_stuck = run.next_to_send(|attempt| until.sends(attempt), held).is_none();
+    let is_first_try = run
+        .state()
+        .batch(batch)
+        .is_some_and(|batch| batch.attempt == 1);
+    let is_stuck = run
+        .next_to_send(|attempt| until.sends(attempt), held)
+        .is_none();
     if (is_first_try && run.on_limit() == OnLimit::Stop) || (is_stuck && !run.has_remotes()) {
         return Err(run.short(shortage)?);
     }
@@ -426,7 +571,8 @@ fn has_room_for_one_of(run: &Run, held: &HeldByBudget, now: Timestamp) -> Result
     Ok(false)
 }
 
-/// Whether what an earlier command left unsent is still held by the budget, so that who fetches need not wait for it.
+/// Whether what an earlier command left unsent is still held by the budget, so that who fetches
+/// need not wait for it.
 fn has_no_room_for_the_rest(run: &Run, now: Timestamp) -> Result<bool, Error> {
     match run.first_unsent() {
         Some(batch) if run.has_remotes() => Ok(run.shortage(batch, now)?.is_some()),
@@ -442,9 +588,10 @@ fn worth(state: &BatchState) -> EntryState {
         | BatchState::Refused { .. }
         | BatchState::Split { .. }
         | BatchState::Withdrawn => EntryState::Released,
-        BatchState::Intended { .. } | BatchState::InDoubt { .. } | BatchState::Accepted { .. } | BatchState::Ended { .. } => {
-            EntryState::Reserved
-        }
+        BatchState::Intended { .. }
+        | BatchState::InDoubt { .. }
+        | BatchState::Accepted { .. }
+        | BatchState::Ended { .. } => EntryState::Reserved,
         BatchState::Collected { .. } | BatchState::Lost { .. } => EntryState::Billed,
     }
 }
@@ -453,7 +600,11 @@ fn worth(state: &BatchState) -> EntryState {
 fn max_tokens_of(head: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b"\"max_tokens\":";
     let at = memchr::memmem::find(head, KEY)? + KEY.len();
-    let digits: Vec<u8> = head[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
+    let digits: Vec<u8> = head[at..]
+        .iter()
+        .copied()
+        .take_while(u8::is_ascii_digit)
+        .collect();
     std::str::from_utf8(&digits).ok()?.parse().ok()
 }
 
@@ -463,23 +614,41 @@ mod tests {
     use crate::estimate::Bounds;
 
     fn choices(has_model: bool, has_max_tokens: bool) -> Choices<'static> {
-        Choices { model: "the job's", max_tokens: 100, has_model, has_max_tokens }
+        Choices {
+            model: "the job's",
+            max_tokens: 100,
+            has_model,
+            has_max_tokens,
+        }
     }
 
     #[test]
     fn what_a_row_chose_is_read_behind_a_schema_too() {
-        let config =
-            r#""output_config":{"effort":"low","format":{"type":"json_schema","schema":{"enum":["a"],"required":["b"]}}}"#;
-        let fragment = |tail: &str| format!(r#"{{"role":"user","content":"],\"max_tokens\":7}}"}}],{config}{tail}}}"#);
+        let config = r#""output_config":{"effort":"low","format":{"type":"json_schema","schema":{"enum":["a"],"required":["b"]}}}"#;
+        let fragment = |tail: &str| {
+            format!(r#"{{"role":"user","content":"],\"max_tokens\":7}}"}}],{config}{tail}}}"#)
+        };
         for (tail, (model, max_tokens), chosen) in [
             ("", (false, false), ("the job's", 100)),
-            (r#","model":"other","max_tokens":9000"#, (true, true), ("other", 9_000)),
+            (
+                r#","model":"other","max_tokens":9000"#,
+                (true, true),
+                ("other", 9_000),
+            ),
             (r#","model":"other""#, (true, false), ("other", 100)),
             (r#","max_tokens":9000"#, (false, true), ("the job's", 9_000)),
         ] {
-            assert_eq!(choices(model, max_tokens).of(fragment(tail).as_bytes()).unwrap(), chosen);
+            assert_eq!(
+                choices(model, max_tokens)
+                    .of(fragment(tail).as_bytes())
+                    .unwrap(),
+                chosen
+            );
         }
-        assert!(matches!(choices(false, true).of(fragment("").as_bytes()), Err(Error::Bug(_))));
+        assert!(matches!(
+            choices(false, true).of(fragment("").as_bytes()),
+            Err(Error::Bug(_))
+        ));
     }
 
     #[test]
@@ -499,21 +668,44 @@ mod tests {
                 r#"{{"model":"m","max_tokens":9,"system":[{{"type":"text","text":"Sort."}}],"messages":[{{"role":"user","content":[{block}"#
             );
             let media = media_of(head.as_bytes());
-            let asked = Asked { model: "claude-haiku-4-5", head: head.as_bytes(), media: &media };
+            let asked = Asked {
+                model: "claude-haiku-4-5",
+                head: head.as_bytes(),
+                media: &media,
+            };
             let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
             let mut gathered = estimator.gathered();
-            let none = arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
+            let none =
+                arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
             let fragment = br#",{"type":"text","text":"a row"}]}]}"#;
-            gathered.push(&estimator.weigher().rows(&none).weigh(0, fragment, &media_of(fragment), "claude-haiku-4-5", 9));
+            gathered.push(&estimator.weigher().rows(&none).weigh(
+                0,
+                fragment,
+                &media_of(fragment),
+                "claude-haiku-4-5",
+                9,
+            ));
             gathered.close();
-            let Bounds { likely, high, most, .. } = estimator.estimate(&gathered, estimator.fit(), false).unwrap().total;
+            let Bounds {
+                likely, high, most, ..
+            } = estimator
+                .estimate(&gathered, estimator.fit(), false)
+                .unwrap()
+                .total;
             assert!(likely < high && high <= most);
             likely
         };
         let text = likely(r#"{"type":"text","text":"Look."}"#);
         let uploaded = likely(r#"{"type":"document","source":{"type":"file","file_id":"file_1"}}"#);
-        let picture = likely(r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"aGVsbG8="}}"#);
-        let note = likely(r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"Look."}}"#);
-        assert!(uploaded > picture && picture > text.times(10) && note < text.times(2), "{text} {note} {picture} {uploaded}");
+        let picture = likely(
+            r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"aGVsbG8="}}"#,
+        );
+        let note = likely(
+            r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"Look."}}"#,
+        );
+        assert!(
+            uploaded > picture && picture > text.times(10) && note < text.times(2),
+            "{text} {note} {picture} {uploaded}"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! How the answers of a run become its output: as it was planned, or as a job file says now.
 //!
-//! Answers are paid for once and kept as they came. Whoever finds that a pointer, an expression, a schema or a column was wrong reads them
-//! anew, for nothing. What was sent cannot change any more: tools and the beginning of the answer are those of the plan.
+//! Answers are paid for once and kept as they came. Whoever finds that a pointer, an expression, a
+//! schema or a column was wrong reads them anew, for nothing. What was sent cannot change any more:
+//! tools and the beginning of the answer are those of the plan.
 
 use std::path::{Path, PathBuf};
 
@@ -38,8 +39,15 @@ pub struct Reading {
 impl Reading {
     /// As the run was planned.
     pub(super) fn of_plan(plan: &Plan, kept: &KeptJob) -> Reading {
-        let output = OutputSpec { columns: output::KeptColumns::All, ..kept.job.output_spec() };
-        Reading { answer: plan.answer.clone(), output: marked(plan, output), path: place(plan, &plan.output) }
+        let output = OutputSpec {
+            columns: output::KeptColumns::All,
+            ..kept.job.output_spec()
+        };
+        Reading {
+            answer: plan.answer.clone(),
+            output: marked(plan, output),
+            path: place(plan, &plan.output),
+        }
     }
 
     /// Whether answers become columns.
@@ -52,26 +60,45 @@ impl Reading {
     /// # Errors
     /// [`Error::Request`] and [`Error::Answer`]: the schema cannot be read, or the columns make no sense.
     pub fn of_job(plan: &Plan, file: &JobFile) -> Result<Reading, Error> {
-        let schema =
-            file.job.request.schema.as_ref().map(|spec| schema::read(spec, &file.folder, &mut Vec::new())).transpose()?;
-        let (schema, sent_schema) = schema.map(|schema| (schema.written, schema.lowered)).unzip();
-        let answer =
-            AnswerPlan { schema, sent_schema: sent_schema.flatten(), spec: file.job.answer.clone(), ..plan.answer.clone() };
+        let schema = file
+            .job
+            .request
+            .schema
+            .as_ref()
+            .map(|spec| schema::read(spec, &file.folder, &mut Vec::new()))
+            .transpose()?;
+        let (schema, sent_schema) = schema
+            .map(|schema| (schema.written, schema.lowered))
+            .unzip();
+        let answer = AnswerPlan {
+            schema,
+            sent_schema: sent_schema.flatten(),
+            spec: file.job.answer.clone(),
+            ..plan.answer.clone()
+        };
         Answers::compile(&answer)?;
         let output = file.job.output_spec();
         output.check()?;
         let path = place(plan, &absolute(&file.resolve(&file.job.output.path)));
-        Ok(Reading { answer, output: marked(plan, output), path })
+        Ok(Reading {
+            answer,
+            output: marked(plan, output),
+            path,
+        })
     }
 }
 
 /// The output with the mark that each row of a simulated run has.
 fn marked(plan: &Plan, output: OutputSpec) -> OutputSpec {
-    if plan.simulated { output.of_simulated_run() } else { output }
+    if plan.simulated {
+        output.of_simulated_run()
+    } else {
+        output
+    }
 }
 
-/// Where a run is written whose job names an output: a trial never stands in for it. One that is simulated and narrowed is first of all
-/// simulated.
+/// Where a run is written whose job names an output: a trial never stands in for it. One that is
+/// simulated and narrowed is first of all simulated.
 fn place(plan: &Plan, output: &Path) -> PathBuf {
     match plan {
         plan if plan.is_in_process() => output::beside(output, SIMULATED),

@@ -1,5 +1,5 @@
-//! What a person should know of the rows although it stops nothing: rows beyond the context window, text that reads as booleans, and
-//! rows that are set aside, by cause.
+//! What a person should know of the rows although it stops nothing: rows beyond the context window,
+//! text that reads as booleans, and rows that are set aside, by cause.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
@@ -77,7 +77,12 @@ impl Reads {
             for text in cells.flatten() {
                 match as_boolean(text) {
                     Some(yes) => reads.no |= !yes,
-                    None => return Reads { other: true, ..reads },
+                    None => {
+                        return Reads {
+                            other: true,
+                            ..reads
+                        };
+                    }
                 }
             }
             reads
@@ -88,7 +93,10 @@ impl Reads {
             DataType::Utf8View => all(cells.as_string_view().iter()),
             _ => match arrow::compute::cast(cells, &DataType::Utf8) {
                 Ok(text) => all(text.as_string::<i32>().iter()),
-                Err(_) => Reads { other: true, no: false },
+                Err(_) => Reads {
+                    other: true,
+                    no: false,
+                },
             },
         }
     }
@@ -133,18 +141,37 @@ pub(crate) enum Fits {
 }
 
 impl<'a> Window<'a> {
-    pub(crate) fn new(catalog: &'a Catalog, estimator: &Estimator<'_>, on_too_large: OnTooLarge) -> Window<'a> {
+    pub(crate) fn new(
+        catalog: &'a Catalog,
+        estimator: &Estimator<'_>,
+        on_too_large: OnTooLarge,
+    ) -> Window<'a> {
         let (fit, shared) = (estimator.fit(), estimator.shared());
-        let fits_all = catalog.models.values().map(|model| model.context_tokens).min().unwrap_or(u64::MAX);
-        Window { catalog, shared: fit.shared(shared.tokens), shared_most: shared.most, fit, fits_all, on_too_large }
+        let fits_all = catalog
+            .models
+            .values()
+            .map(|model| model.context_tokens)
+            .min()
+            .unwrap_or(u64::MAX);
+        Window {
+            catalog,
+            shared: fit.shared(shared.tokens),
+            shared_most: shared.most,
+            fit,
+            fits_all,
+            on_too_large,
+        }
     }
 
-    /// Whether a row's prompt fits its model. Most rows have fewer bytes than the window has tokens, and that is all that is asked.
+    /// Whether a row's prompt fits its model. Most rows have fewer bytes than the window has
+    /// tokens, and that is all that is asked.
     pub(crate) fn fits(&self, weight: &Weight) -> Fits {
         if self.shared_most + weight.most() + weight.max_tokens <= self.fits_all {
             return Fits::Yes;
         }
-        let Some(model) = self.catalog.models.values().nth(weight.model) else { return Fits::Yes };
+        let Some(model) = self.catalog.models.values().nth(weight.model) else {
+            return Fits::Yes;
+        };
         let mut load = Load::default();
         load.push(weight);
         let tokens = self.shared + self.fit.rows(&load);
@@ -156,23 +183,38 @@ impl<'a> Window<'a> {
     }
 
     fn model(&self, place: usize) -> (&str, u64) {
-        self.catalog.models.iter().nth(place).map_or(("", 0), |(id, model)| (id, model.context_tokens))
+        self.catalog
+            .models
+            .iter()
+            .nth(place)
+            .map_or(("", 0), |(id, model)| (id, model.context_tokens))
     }
 }
 
 impl Remarks {
     /// Looks at the columns that templates use as conditions.
     pub(crate) fn look(&mut self, conditions: &[TextCondition], rows: &RecordBatch) {
-        let read = conditions.iter().map(|condition| match rows.column_by_name(&condition.column) {
-            Some(cells) => Reads::of(cells),
-            None => Reads { other: true, no: false },
-        });
+        let read =
+            conditions
+                .iter()
+                .map(|condition| match rows.column_by_name(&condition.column) {
+                    Some(cells) => Reads::of(cells),
+                    None => Reads {
+                        other: true,
+                        no: false,
+                    },
+                });
         self.reads = read.collect();
     }
 
     /// Notes how a row fits its model.
     pub(crate) fn fits(&mut self, fits: Fits, row_index: u64, key: &str, model: usize) {
-        let row = |tokens| LongRow { row_index, key: key.to_owned(), tokens, model };
+        let row = |tokens| LongRow {
+            row_index,
+            key: key.to_owned(),
+            tokens,
+            model,
+        };
         match fits {
             Fits::Yes => {}
             Fits::Barely { tokens } => self.near.add(row(tokens)),
@@ -185,10 +227,13 @@ impl Remarks {
         if self.reads.is_empty() {
             self.reads = later.reads;
         } else {
-            self.reads.iter_mut().zip(later.reads).for_each(|(reads, later)| {
-                reads.other |= later.other;
-                reads.no |= later.no;
-            });
+            self.reads
+                .iter_mut()
+                .zip(later.reads)
+                .for_each(|(reads, later)| {
+                    reads.other |= later.other;
+                    reads.no |= later.no;
+                });
         }
         self.beyond.absorb(later.beyond);
         self.near.absorb(later.near);
@@ -196,22 +241,34 @@ impl Remarks {
     }
 
     /// What is to be said of it, a sentence each.
-    pub(crate) fn warnings(&self, conditions: &[TextCondition], window: &Window<'_>) -> Vec<String> {
-        let mut warnings: Vec<String> =
-            conditions.iter().zip(&self.reads).filter(|(_, reads)| reads.no && !reads.other).map(|(c, _)| condition(c)).collect();
+    pub(crate) fn warnings(
+        &self,
+        conditions: &[TextCondition],
+        window: &Window<'_>,
+    ) -> Vec<String> {
+        let mut warnings: Vec<String> = conditions
+            .iter()
+            .zip(&self.reads)
+            .filter(|(_, reads)| reads.no && !reads.other)
+            .map(|(c, _)| condition(c))
+            .collect();
         if let Some(first) = self.beyond.first.first() {
             let (id, tokens) = window.model(first.model);
             let what = match window.on_too_large {
                 OnTooLarge::Send => {
-                    "the provider refuses such a request: the row comes back as `errored`, which is not billed. Shorten the prompt, \
-                     use a model with a larger context window, or set `request.on_too_large = \"unsent\"` to set such rows aside before \
+                    "the provider refuses such a request: the row comes back as `errored`, which \
+                     is not billed. Shorten the prompt, use a model with a larger context window, \
+                     or set `request.on_too_large = \"unsent\"` to set such rows aside before \
                      anything is sent"
                 }
-                OnTooLarge::Unsent => "they are set aside as `unsent` (`too_large`), as `request.on_too_large` says",
+                OnTooLarge::Unsent => {
+                    "they are set aside as `unsent` (`too_large`), as `request.on_too_large` says"
+                }
             };
             let verb = if self.beyond.count == 1 { "is" } else { "are" };
             warnings.push(format!(
-                "{} {verb} longer than the context window of `{id}` ({} tokens), by estimate: {}; {what}",
+                "{} {verb} longer than the context window of `{id}` ({} tokens), by estimate: {}; \
+                 {what}",
                 prompts(self.beyond.count),
                 grouped(tokens),
                 rows_in_words(&self.beyond, window)
@@ -221,8 +278,9 @@ impl Remarks {
             let (id, tokens) = window.model(first.model);
             let verb = if self.near.count == 1 { "fits" } else { "fit" };
             warnings.push(format!(
-                "{} {verb} the context window of `{id}` ({} tokens) only without the longest answer (`max_tokens`), by estimate: {}; such \
-                 a request may be refused, or its answer may end at the window, which is `truncated`",
+                "{} {verb} the context window of `{id}` ({} tokens) only without the longest \
+                 answer (`max_tokens`), by estimate: {}; such a request may be refused, or its \
+                 answer may end at the window, which is `truncated`",
                 prompts(self.near.count),
                 grouped(tokens),
                 rows_in_words(&self.near, window)
@@ -233,12 +291,19 @@ impl Remarks {
 }
 
 fn condition(condition: &TextCondition) -> String {
-    let TextCondition { template, line, column } = condition;
+    let TextCondition {
+        template,
+        line,
+        column,
+    } = condition;
     format!(
-        "`{template}` line {line}: the column `{column}` is text and is used as a condition; all its values read as booleans, but the \
-         text `false` is true like any other text: set `columns.{} = \"bool\"` under `[source]`, or compare it with text, such as \
-         `== \"true\"`",
-        if column.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        "`{template}` line {line}: the column `{column}` is text and is used as a condition; all \
+         its values read as booleans, but the text `false` is true like any other text: set \
+         `columns.{} = \"bool\"` under `[source]`, or compare it with text, such as `== \"true\"`",
+        if column
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        {
             column.clone()
         } else {
             format!("{column:?}")
@@ -247,24 +312,46 @@ fn condition(condition: &TextCondition) -> String {
 }
 
 fn prompts(count: u64) -> String {
-    if count == 1 { "1 prompt".to_owned() } else { format!("{} prompts", grouped(count)) }
+    if count == 1 {
+        "1 prompt".to_owned()
+    } else {
+        format!("{} prompts", grouped(count))
+    }
 }
 
 /// The first of some rows, with their keys and estimates, and how many more there are.
 fn rows_in_words(long: &Long, window: &Window<'_>) -> String {
-    let differ = long.first.iter().any(|row| row.model != long.first[0].model);
+    let differ = long
+        .first
+        .iter()
+        .any(|row| row.model != long.first[0].model);
     let named: Vec<String> = long
         .first
         .iter()
         .map(|row| {
             let number = format!("row {}", row.row_index + 1);
-            let key = if row.key == number { String::new() } else { format!("{}, ", row.key) };
-            let model = if differ { format!(" for `{}`", window.model(row.model).0) } else { String::new() };
-            format!("{number} ({key}about {} tokens{model})", grouped(row.tokens))
+            let key = if row.key == number {
+                String::new()
+            } else {
+                format!("{}, ", row.key)
+            };
+            let model = if differ {
+                format!(" for `{}`", window.model(row.model).0)
+            } else {
+                String::new()
+            };
+            format!(
+                "{number} ({key}about {} tokens{model})",
+                grouped(row.tokens)
+            )
         })
         .collect();
     let more = long.count - named.len() as u64;
-    let more = if more > 0 { format!(" and {} more", grouped(more)) } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {} more", grouped(more))
+    } else {
+        String::new()
+    };
     format!("{}{more}", named.join(", "))
 }
 
@@ -294,14 +381,25 @@ mod tests {
     fn reads_text_as_booleans_until_a_cell_is_none() {
         let reads = |cells: &[Option<&str>]| {
             let plain: ArrayRef = Arc::new(StringArray::from(cells.to_vec()));
-            let coded: ArrayRef = Arc::new(cells.iter().copied().collect::<DictionaryArray<Int32Type>>());
+            let coded: ArrayRef = Arc::new(
+                cells
+                    .iter()
+                    .copied()
+                    .collect::<DictionaryArray<Int32Type>>(),
+            );
             let (plain, coded) = (Reads::of(&plain), Reads::of(&coded));
             assert_eq!((plain.other, plain.no), (coded.other, coded.no));
             (plain.other, plain.no)
         };
-        assert_eq!(reads(&[Some("true"), Some(" False "), Some("0"), None, Some("")]), (false, true));
+        assert_eq!(
+            reads(&[Some("true"), Some(" False "), Some("0"), None, Some("")]),
+            (false, true)
+        );
         assert_eq!(reads(&[Some("yes"), Some("Y"), Some("1")]), (false, false));
-        assert_eq!(reads(&[Some("no"), Some("n"), Some("off"), Some("f")]), (false, true));
+        assert_eq!(
+            reads(&[Some("no"), Some("n"), Some("off"), Some("f")]),
+            (false, true)
+        );
         assert!(reads(&[Some("no"), Some("maybe"), Some("no")]).0);
     }
 
@@ -318,12 +416,31 @@ mod tests {
         let mut remarks = Remarks::default();
         for row in 0..7_u64 {
             let key = format!("id = {row}");
-            remarks.fits(Fits::No { tokens: 330_000 + row, window: 200_000 }, row, &key, 0);
+            remarks.fits(
+                Fits::No {
+                    tokens: 330_000 + row,
+                    window: 200_000,
+                },
+                row,
+                &key,
+                0,
+            );
         }
         let warning = &remarks.warnings(&[], &window)[0];
         let (id, tokens) = window.model(0);
-        let head = format!("7 prompts are longer than the context window of `{id}` ({} tokens), by estimate: ", grouped(tokens));
-        assert!(warning.starts_with(&format!("{head}row 1 (id = 0, about 330,000 tokens), row 2 (id = 1, ")), "{warning}");
-        assert!(warning.contains("about 330,004 tokens) and 2 more; the provider refuses"), "{warning}");
+        let head = format!(
+            "7 prompts are longer than the context window of `{id}` ({} tokens), by estimate: ",
+            grouped(tokens)
+        );
+        assert!(
+            warning.starts_with(&format!(
+                "{head}row 1 (id = 0, about 330,000 tokens), row 2 (id = 1, "
+            )),
+            "{warning}"
+        );
+        assert!(
+            warning.contains("about 330,004 tokens) and 2 more; the provider refuses"),
+            "{warning}"
+        );
     }
 }

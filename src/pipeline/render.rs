@@ -1,6 +1,7 @@
 //! Rows → rendered rows: each row's key, custom_id and request, or why it has none.
 //!
-//! Pure but for the templates it was given: record batches in, bytes out; no clock, no file, no network.
+//! Pure but for the templates it was given: record batches in, bytes out; no clock, no file, no
+//! network.
 
 use std::ops::Range;
 
@@ -75,7 +76,8 @@ pub(crate) struct Renderer<'a> {
     pub(crate) weigher: &'a Weigher<'a>,
     pub(crate) nonce: &'a Nonce,
     pub(crate) on_duplicate: OnDuplicate,
-    /// Rows whose key an earlier row has, sorted, with their number among the rows of that key (from 1; the first is not listed).
+    /// Rows whose key an earlier row has, sorted, with their number among the rows of that key
+    /// (from 1; the first is not listed).
     pub(crate) repeated: &'a [(u64, u32)],
     /// Whether a row that cannot be rendered is set aside instead of stopping the job.
     pub(crate) skip_bad_rows: bool,
@@ -84,24 +86,33 @@ pub(crate) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Cuts the rows of a record batch into stretches whose requests take about 16 MiB: a long template makes much of small rows, and
-    /// a path may stand for a large picture.
+    /// Cuts the rows of a record batch into stretches whose requests take about 16 MiB: a long
+    /// template makes much of small rows, and a path may stand for a large picture.
     ///
-    /// Where it cuts depends on the rows alone (and on the files they name), so the same job over the same rows is cut in the same places.
+    /// Where it cuts depends on the rows alone (and on the files they name), so the same job over
+    /// the same rows is cut in the same places.
     pub(crate) fn stretches(&self, rows: &Rows) -> Vec<Rows> {
         let requests = self.requests.rows(&rows.batch);
         let count = rows.row_index.len();
         let mean = mean_text_bytes(&requests, count).max(1);
         let ends = if self.requests.has_row_media() {
-            ends_by_weight(count, |row| mean + usize::try_from(requests.media_weight(row)).unwrap_or(MAX_BYTES))
+            ends_by_weight(count, |row| {
+                mean + usize::try_from(requests.media_weight(row)).unwrap_or(MAX_BYTES)
+            })
         } else {
             let most = (MAX_BYTES / mean).clamp(1, count.max(1));
-            (0..count).step_by(most).map(|from| count.min(from + most)).collect()
+            (0..count)
+                .step_by(most)
+                .map(|from| count.min(from + most))
+                .collect()
         };
         let mut from = 0;
         let stretch = |to: usize| {
             let (begin, rows_of) = (std::mem::replace(&mut from, to), &rows.row_index);
-            Rows { batch: rows.batch.slice(begin, to - begin), row_index: rows_of[begin..to].to_vec() }
+            Rows {
+                batch: rows.batch.slice(begin, to - begin),
+                row_index: rows_of[begin..to].to_vec(),
+            }
         };
         ends.into_iter().map(stretch).collect()
     }
@@ -148,16 +159,32 @@ impl Renderer<'_> {
                     key: format!("row {}", index + 1),
                     key_hash: None,
                     tag,
-                    request: Err(Unsent { kind: "no_key", reason }),
+                    request: Err(Unsent {
+                        kind: "no_key",
+                        reason,
+                    }),
                 };
             }
         };
         let named = key.describe();
-        let repeated = self.repeated.binary_search_by_key(&index, |&(row, _)| row).ok().map(|at| self.repeated[at].1);
+        let repeated = self
+            .repeated
+            .binary_search_by_key(&index, |&(row, _)| row)
+            .ok()
+            .map(|at| self.repeated[at].1);
         let custom_id = match (repeated, self.on_duplicate) {
             (Some(_), OnDuplicate::First) => {
-                let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\"".to_owned();
-                return Line { key: named, key_hash: None, tag, request: Err(Unsent { kind: "duplicate_key", reason }) };
+                let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\""
+                    .to_owned();
+                return Line {
+                    key: named,
+                    key_hash: None,
+                    tag,
+                    request: Err(Unsent {
+                        kind: "duplicate_key",
+                        reason,
+                    }),
+                };
             }
             (Some(number), OnDuplicate::Number) => key.custom_id_numbered(self.nonce, number),
             _ => key.custom_id(self.nonce),
@@ -170,13 +197,25 @@ impl Renderer<'_> {
                 let fits = self.window.fits(&weight);
                 out.remarks.fits(fits, index, &named, weight.model);
                 match fits {
-                    Fits::No { tokens, window } if self.window.on_too_large == OnTooLarge::Unsent => {
+                    Fits::No { tokens, window }
+                        if self.window.on_too_large == OnTooLarge::Unsent =>
+                    {
                         out.text.truncate(start);
-                        let reason =
-                            format!("its prompt has about {tokens} tokens, and the context window of `{model}` {window}");
-                        Err(Unsent { kind: "too_large", reason })
+                        let reason = format!(
+                            "its prompt has about {tokens} tokens, and the context window of \
+                             `{model}` {window}"
+                        );
+                        Err(Unsent {
+                            kind: "too_large",
+                            reason,
+                        })
                     }
-                    _ => Ok(Request { custom_id, hash, part: start..out.text.len(), weight }),
+                    _ => Ok(Request {
+                        custom_id,
+                        hash,
+                        part: start..out.text.len(),
+                        weight,
+                    }),
                 }
             }
             Err(error) => {
@@ -187,14 +226,23 @@ impl Renderer<'_> {
                 } else {
                     out.faults.render(index, &named, error);
                 }
-                Err(Unsent { kind: "not_rendered", reason })
+                Err(Unsent {
+                    kind: "not_rendered",
+                    reason,
+                })
             }
         };
-        Line { key_hash: Some(key.hash()), key: named, tag, request }
+        Line {
+            key_hash: Some(key.hash()),
+            key: named,
+            tag,
+            request,
+        }
     }
 }
 
-/// What a request of these rows takes beside pictures and documents, by some of them that lie evenly apart.
+/// What a request of these rows takes beside pictures and documents, by some of them that lie
+/// evenly apart.
 fn mean_text_bytes(requests: &request::Rows<'_>, count: usize) -> usize {
     let (mut text, mut facts) = (Vec::new(), MediaFacts::default());
     let mut bytes = 0;
@@ -202,7 +250,9 @@ fn mean_text_bytes(requests: &request::Rows<'_>, count: usize) -> usize {
         text.clear();
         // A row that cannot be rendered takes nothing; it is told of when its turn comes.
         if requests.render_with(row, &mut text, &mut facts).is_ok() {
-            bytes += text.len().saturating_sub(usize::try_from(facts.base64_bytes).unwrap_or(0));
+            bytes += text
+                .len()
+                .saturating_sub(usize::try_from(facts.base64_bytes).unwrap_or(0));
         }
     }
     bytes / count.clamp(1, PROBES)
@@ -236,16 +286,24 @@ mod tests {
     use crate::request::RequestSpec;
     use crate::request::keys::KeySpec;
 
-    /// How many rows are rendered at a time: 1,000 rows of a short cell, with so many bytes of template around each.
+    /// How many rows are rendered at a time: 1,000 rows of a short cell, with so many bytes of
+    /// template around each.
     fn stretches(template_bytes: usize) -> Vec<usize> {
-        let cells: ArrayRef = Arc::new(StringArray::from_iter_values((0..1_000).map(|row| row.to_string())));
+        let cells: ArrayRef = Arc::new(StringArray::from_iter_values(
+            (0..1_000).map(|row| row.to_string()),
+        ));
         let batch = RecordBatch::try_from_iter([("a", cells)]).unwrap();
         let text = format!("{{{{ a }}}} {}", "x".repeat(template_bytes));
         let message = serde_json::json!({ "role": "user", "text": text });
         let spec = serde_json::json!({ "model": "m", "max_tokens": 1, "messages": [message] });
         let spec: RequestSpec = serde_json::from_value(spec).unwrap();
-        let requests = Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap();
-        let estimator = Estimator::new(Catalog::builtin(), &Asked::text("claude-haiku-4-5", requests.head()), Known::default());
+        let requests =
+            Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap();
+        let estimator = Estimator::new(
+            Catalog::builtin(),
+            &Asked::text("claude-haiku-4-5", requests.head()),
+            Known::default(),
+        );
         let renderer = Renderer {
             keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
             requests: &requests,
@@ -254,16 +312,29 @@ mod tests {
             on_duplicate: OnDuplicate::Error,
             repeated: &[],
             skip_bad_rows: false,
-            window: Window::new(Catalog::builtin(), estimator.as_ref().unwrap(), OnTooLarge::Send),
+            window: Window::new(
+                Catalog::builtin(),
+                estimator.as_ref().unwrap(),
+                OnTooLarge::Send,
+            ),
         };
-        let rows = Rows { batch, row_index: (7..1_007).collect() };
+        let rows = Rows {
+            batch,
+            row_index: (7..1_007).collect(),
+        };
         let stretches = renderer.stretches(&rows);
-        let indexes: Vec<u64> = stretches.iter().flat_map(|rows| rows.row_index.iter().copied()).collect();
+        let indexes: Vec<u64> = stretches
+            .iter()
+            .flat_map(|rows| rows.row_index.iter().copied())
+            .collect();
         assert_eq!(indexes, rows.row_index);
         for stretch in &stretches {
             let rendered = renderer.render(stretch.clone());
             assert!(rendered.text.len() <= MAX_BYTES + MAX_BYTES / 8);
-            assert_eq!(rendered.lines[0].key, format!("row {}", stretch.row_index[0] + 1));
+            assert_eq!(
+                rendered.lines[0].key,
+                format!("row {}", stretch.row_index[0] + 1)
+            );
         }
         stretches.iter().map(|rows| rows.row_index.len()).collect()
     }
@@ -271,7 +342,10 @@ mod tests {
     #[test]
     fn cuts_stretches_by_what_their_files_weigh() {
         let weights = [1, 1, MAX_BYTES - 2, 1, MAX_BYTES * 3, 5, 5];
-        assert_eq!(ends_by_weight(weights.len(), |row| weights[row]), [3, 4, 5, 7]);
+        assert_eq!(
+            ends_by_weight(weights.len(), |row| weights[row]),
+            [3, 4, 5, 7]
+        );
         assert_eq!(ends_by_weight(0, |_| 1), Vec::<usize>::new());
     }
 

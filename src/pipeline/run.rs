@@ -1,7 +1,7 @@
 //! An opened run: its folder, its plan, its journal, and what they say about each batch.
 //!
-//! Opening takes the run's lock, so that one process works on it at a time, and reads the journal into a state. From then on an
-//! event is on disk before the state takes it in.
+//! Opening takes the run's lock, so that one process works on it at a time, and reads the journal
+//! into a state. From then on an event is on disk before the state takes it in.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ use crate::durable;
 use crate::job::{Job, JobFile};
 use crate::join::Totals;
 use crate::journal::{
-    Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest, Measured, Owner, Plan, RunDir,
-    State, Step,
+    Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest,
+    Measured, Owner, Plan, RunDir, State, Step,
 };
 use crate::ledger::OnLimit;
 use crate::outcome::Status;
@@ -65,7 +65,8 @@ pub struct Run {
     strangers: HashSet<BatchId>,
     /// Batches in doubt that a person wants to be sent again.
     decided: HashSet<u32>,
-    /// Batches whose saved results are fetched once more, each with whether what is saved is not to be trusted.
+    /// Batches whose saved results are fetched once more, each with whether what is saved is not to
+    /// be trusted.
     again: BTreeMap<u32, bool>,
     /// Batches whose results were missing or altered, and fetched once more for that.
     replaced: HashSet<u32>,
@@ -85,7 +86,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens a run, takes its lock, and brings the ledger in line with it. Also gives what a person should know of it, such as a torn last line.
+    /// Opens a run, takes its lock, and brings the ledger in line with it. Also gives what a person
+    /// should know of it, such as a torn last line.
     ///
     /// # Errors
     /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together; [`Error::Ledger`].
@@ -94,12 +96,22 @@ impl Run {
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
         let (journal, more) = Journal::open(&dir.journal(), &plan)?;
         notes.extend(more);
-        let kept: KeptJob = serde_json::from_value(plan.job.clone())
-            .map_err(|source| crate::journal::Error::Damaged { path: dir.plan(), source })?;
+        let kept: KeptJob = serde_json::from_value(plan.job.clone()).map_err(|source| {
+            crate::journal::Error::Damaged {
+                path: dir.plan(),
+                source,
+            }
+        })?;
         let head = dir.read_head(&plan.head)?;
         let reading = Reading::of_plan(&plan, &kept);
         clear_away_what_a_crash_left(&dir, &reading.path);
-        let purse = Purse::open(dir.path(), &plan.run, means, kept.job.budget.clone(), plan.max_cost)?;
+        let purse = Purse::open(
+            dir.path(),
+            &plan.run,
+            means,
+            kept.job.budget.clone(),
+            plan.max_cost,
+        )?;
         let mut run = Run {
             catalog: Arc::clone(&means.catalog),
             dir,
@@ -128,8 +140,8 @@ impl Run {
         Ok((run, notes))
     }
 
-    /// Takes note that a person wants what is in doubt now to be sent again, and gives the number of such batches. They are looked for once
-    /// more, and adopted if they are found.
+    /// Takes note that a person wants what is in doubt now to be sent again, and gives the number
+    /// of such batches. They are looked for once more, and adopted if they are found.
     pub fn resubmit_doubtful(&mut self) -> usize {
         self.decided = self.doubts().collect();
         self.decided.len()
@@ -144,7 +156,8 @@ impl Run {
         self.ignores_canary = true;
     }
 
-    /// Takes note that a person wants the output in its place, even if it tells less than what stands there.
+    /// Takes note that a person wants the output in its place, even if it tells less than what
+    /// stands there.
     pub fn replace_output(&mut self) {
         self.replaces = true;
     }
@@ -176,7 +189,9 @@ impl Run {
     /// [`Error::Abandoned`].
     pub fn check_not_abandoned(&self) -> Result<(), Error> {
         match self.state().abandoned() {
-            Some(_) => Err(Error::Abandoned { run: self.folder().to_path_buf() }),
+            Some(_) => Err(Error::Abandoned {
+                run: self.folder().to_path_buf(),
+            }),
             None => Ok(()),
         }
     }
@@ -189,7 +204,12 @@ impl Run {
         if self.state().abandoned().is_some() {
             return Ok(());
         }
-        self.record(now, Event::Abandoned { reason: reason.to_owned() })
+        self.record(
+            now,
+            Event::Abandoned {
+                reason: reason.to_owned(),
+            },
+        )
     }
 
     /// The plan.
@@ -268,7 +288,10 @@ impl Run {
     pub fn check_unchanged(&self, file: &JobFile, prepared: &Prepared) -> Result<(), Error> {
         let mut what = Vec::new();
         if hash_of_job(&file.job) != self.plan.job_hash {
-            what.push(format!("the job file `{}`, or what was typed beside it", file.path.display()));
+            what.push(format!(
+                "the job file `{}`, or what was typed beside it",
+                file.path.display()
+            ));
         }
         for file in changed_files(&self.plan.templates, &hashed_files(prepared)) {
             what.push(format!("the file `{}`", file.display()));
@@ -276,7 +299,14 @@ impl Run {
         if source_files(prepared) != self.plan.sources {
             what.push("the source".to_owned());
         }
-        if what.is_empty() { Ok(()) } else { Err(Error::Changed { run: self.folder().to_path_buf(), what }) }
+        if what.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Changed {
+                run: self.folder().to_path_buf(),
+                what,
+            })
+        }
     }
 
     /// Whether the batches of the run are where the connection leads.
@@ -287,7 +317,10 @@ impl Run {
         if self.plan.origin == origin {
             return Ok(());
         }
-        Err(Error::OtherOrigin { planned: self.plan.origin.clone(), given: origin.to_owned() })
+        Err(Error::OtherOrigin {
+            planned: self.plan.origin.clone(),
+            given: origin.to_owned(),
+        })
     }
 
     /// Checks that a batch's spool file is the one that was planned.
@@ -306,7 +339,9 @@ impl Run {
     }
 
     fn batch(&self, batch: u32) -> &Batch {
-        self.state().batch(batch).expect("batch numbers come from the state")
+        self.state()
+            .batch(batch)
+            .expect("batch numbers come from the state")
     }
 
     /// Batches of the run.
@@ -340,35 +375,56 @@ impl Run {
     /// How many lines the results of a batch have to have.
     pub(crate) fn expected_lines(&self, batch: u32) -> u64 {
         let requests = u64::from(self.piece(batch).requests);
-        self.ended_counts(batch).map(|counts| counts.total()).filter(|total| *total > 0).unwrap_or(requests)
+        self.ended_counts(batch)
+            .map(|counts| counts.total())
+            .filter(|total| *total > 0)
+            .unwrap_or(requests)
     }
 
     pub(crate) fn relative(&self, path: &Path) -> String {
         self.dir.relative(path)
     }
 
-    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate, none whose rows an uncertain batch may carry,
-    /// and none that the budget holds: with `on_limit = "stop"` that is every batch once one does not fit.
-    pub(crate) fn next_to_send(&self, which: impl Fn(u32) -> bool, held: &HeldByBudget) -> Option<u32> {
+    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate, none
+    /// whose rows an uncertain batch may carry, and none that the budget holds: with
+    /// `on_limit = "stop"` that is every batch once one does not fit.
+    pub(crate) fn next_to_send(
+        &self,
+        which: impl Fn(u32) -> bool,
+        held: &HeldByBudget,
+    ) -> Option<u32> {
         if self.on_limit() == OnLimit::Stop && held.first().is_some() {
             return None;
         }
-        let can_go = |batch: &&Batch| which(batch.attempt) && !held.holds(batch.number()) && !doubt::holds(self.state(), batch);
+        let can_go = |batch: &&Batch| {
+            which(batch.attempt)
+                && !held.holds(batch.number())
+                && !doubt::holds(self.state(), batch)
+        };
         self.state().to_send().find(can_go).map(Batch::number)
     }
 
     /// Batches that wait to be sent, of rows that were sent before.
     #[must_use]
     pub fn has_unsent_retries(&self) -> bool {
-        self.state().left_to(Step::Submit).any(|batch| batch.attempt > 1)
+        self.state()
+            .left_to(Step::Submit)
+            .any(|batch| batch.attempt > 1)
     }
 
     /// Rows of a piece whose batch waits to be sent, by their first and last `row_index`.
     pub(crate) fn unsent_rows(&self, piece: u32) -> Vec<(u64, u64)> {
         let rows = &self.plan.pieces[piece as usize - 1];
-        let unsent = self.state().left_to(Step::Submit).filter(|batch| batch.attempt == 1).map(|batch| &batch.piece);
-        let overlap = unsent.filter(|piece| piece.first_row <= rows.last_row && rows.first_row <= piece.last_row);
-        overlap.map(|piece| (piece.first_row, piece.last_row)).collect()
+        let unsent = self
+            .state()
+            .left_to(Step::Submit)
+            .filter(|batch| batch.attempt == 1)
+            .map(|batch| &batch.piece);
+        let overlap = unsent
+            .filter(|piece| piece.first_row <= rows.last_row && rows.first_row <= piece.last_row);
+        overlap
+            .map(|piece| (piece.first_row, piece.last_row))
+            .collect()
     }
 
     /// A batch that was not sent, whatever it waits for.
@@ -388,42 +444,56 @@ impl Run {
     }
 
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (u32, BatchId)> {
-        self.state().left_to(Step::Watch).filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+        self.state()
+            .left_to(Step::Watch)
+            .filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = (u32, BatchId)> {
-        let again = self.again.keys().filter_map(|batch| self.state().batch(*batch));
+        let again = self
+            .again
+            .keys()
+            .filter_map(|batch| self.state().batch(*batch));
         let ended = self.state().left_to(Step::Collect).chain(again);
         ended.filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
     }
 
-    /// Batches whose saved results are not all that the provider had: given up, or saved with fewer lines than their counters tell.
+    /// Batches whose saved results are not all that the provider had: given up, or saved with fewer
+    /// lines than their counters tell.
     pub(crate) fn incomplete(&self) -> Vec<u32> {
         let batches = self.state().batches().iter();
-        let is_incomplete = |batch: &&Batch| batch.falls_short() || matches!(batch.state, BatchState::Lost { .. });
+        let is_incomplete =
+            |batch: &&Batch| batch.falls_short() || matches!(batch.state, BatchState::Lost { .. });
         batches.filter(is_incomplete).map(Batch::number).collect()
     }
 
-    /// Whether results that are not all there may still be had from the provider, which costs nothing: rows are not to be sent again for
-    /// them before that was tried.
+    /// Whether results that are not all there may still be had from the provider, which costs
+    /// nothing: rows are not to be sent again for them before that was tried.
     #[must_use]
     pub fn may_fetch_more(&self, now: Timestamp) -> bool {
-        let is_kept = |batch: &u32| self.known_since(*batch).is_some_and(|(_, since)| between(since, now) <= view::RETENTION);
+        let is_kept = |batch: &u32| {
+            self.known_since(*batch)
+                .is_some_and(|(_, since)| between(since, now) <= view::RETENTION)
+        };
         self.incomplete().iter().any(is_kept)
     }
 
-    /// Has the saved results of a batch fetched once more; what is saved stays until there are better ones.
+    /// Has the saved results of a batch fetched once more; what is saved stays until there are
+    /// better ones.
     pub(crate) fn fetch_again(&mut self, batch: u32) {
         self.again.entry(batch).or_insert(false);
     }
 
-    /// Has results that are missing on this disk, or were altered, fetched once more, where the provider may still have them; tells whether
-    /// that is worth a try. It is not a second time.
+    /// Has results that are missing on this disk, or were altered, fetched once more, where the
+    /// provider may still have them; tells whether that is worth a try. It is not a second time.
     pub fn replace_results(&mut self, error: &Error) -> bool {
-        let (Error::AlteredResults { path } | Error::MissingResults { path }) = error else { return false };
-        let is_it =
-            |batch: &&Batch| matches!(&batch.state, BatchState::Collected { file, .. } if self.folder().join(file) == *path);
-        let Some(batch) = self.state().batches().iter().find(is_it).map(Batch::number) else { return false };
+        let (Error::AlteredResults { path } | Error::MissingResults { path }) = error else {
+            return false;
+        };
+        let is_it = |batch: &&Batch| matches!(&batch.state, BatchState::Collected { file, .. } if self.folder().join(file) == *path);
+        let Some(batch) = self.state().batches().iter().find(is_it).map(Batch::number) else {
+            return false;
+        };
         if !self.replaced.insert(batch) {
             return false;
         }
@@ -447,7 +517,9 @@ impl Run {
     /// Whether batches are in flight, may be, or have results that are not fetched.
     #[must_use]
     pub fn in_flight_or_ended(&self) -> bool {
-        self.in_flight().next().is_some() || self.ended().next().is_some() || self.doubts().next().is_some()
+        self.in_flight().next().is_some()
+            || self.ended().next().is_some()
+            || self.doubts().next().is_some()
     }
 
     /// Whether a create call was made, or was about to be.
@@ -456,10 +528,14 @@ impl Run {
         self.state().batches().iter().any(|batch| batch.intents > 0)
     }
 
-    /// Whether it is certain that the provider holds no batch of the run: no create call was made, or each had certainly no effect.
+    /// Whether it is certain that the provider holds no batch of the run: no create call was made,
+    /// or each had certainly no effect.
     #[must_use]
     pub fn has_sent_nothing(&self) -> bool {
-        self.state().batches().iter().all(|batch| batch.remote.is_none() && batch.intents == batch.refusals)
+        self.state()
+            .batches()
+            .iter()
+            .all(|batch| batch.remote.is_none() && batch.intents == batch.refusals)
     }
 
     /// How often a batch was about to be sent, or was.
@@ -470,7 +546,10 @@ impl Run {
 
     /// Whether the provider knows a batch of the run.
     pub(crate) fn has_remotes(&self) -> bool {
-        self.state().batches().iter().any(|batch| batch.remote.is_some())
+        self.state()
+            .batches()
+            .iter()
+            .any(|batch| batch.remote.is_some())
     }
 
     pub(crate) fn standing_of(&self, batch: u32) -> &BatchState {
@@ -479,7 +558,10 @@ impl Run {
 
     /// When the create call of a batch was about to be made, in this machine's time.
     pub(crate) fn sent_at(&self, batch: u32) -> Timestamp {
-        self.batch(batch).remote.as_ref().map_or_else(|| self.intended_at(batch), |remote| remote.sent_at)
+        self.batch(batch)
+            .remote
+            .as_ref()
+            .map_or_else(|| self.intended_at(batch), |remote| remote.sent_at)
     }
 
     /// No batch that a create call of this one made is older, in the provider's time.
@@ -509,8 +591,9 @@ impl Run {
         self
     }
 
-    /// Whether nobody can have sent a batch without the journal telling of it: the run was planned by this process, or the provider's list
-    /// was searched for that batch. One that was added since holds rows that a copy of the run may have sent.
+    /// Whether nobody can have sent a batch without the journal telling of it: the run was planned
+    /// by this process, or the provider's list was searched for that batch. One that was added
+    /// since holds rows that a copy of the run may have sent.
     pub(crate) fn is_searched_for(&self, batch: u32) -> bool {
         self.is_new || batch <= self.searched || self.absent.contains(&batch)
     }
@@ -528,7 +611,8 @@ impl Run {
     /// Whether there are results on disk that hold a line for each id of a batch.
     pub(crate) fn has_saved_results(&self, batch: u32) -> bool {
         let path = self.results_path(batch);
-        path.is_file() && collect::counts_of(self, batch, &path).is_ok_and(|counts| counts.missing == 0)
+        path.is_file()
+            && collect::counts_of(self, batch, &path).is_ok_and(|counts| counts.missing == 0)
     }
 
     /// Whether a batch waits at a gate.
@@ -541,15 +625,24 @@ impl Run {
         if self.state().abandoned().is_some() {
             return Ok(None);
         }
-        let lost = Evidence::read(&self.dir, &self.plan, self.entries())?.lost_events(self.state(), Scope::Told, now)?;
+        let lost = Evidence::read(&self.dir, &self.plan, self.entries())?.lost_events(
+            self.state(),
+            Scope::Told,
+            now,
+        )?;
         for (at, event) in lost.events {
             self.journal.append(at, event)?;
         }
         let numbers: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
-        let batches = if numbers.len() == 1 { "batch" } else { "batches" };
+        let batches = if numbers.len() == 1 {
+            "batch"
+        } else {
+            "batches"
+        };
         Ok((!numbers.is_empty()).then(|| {
             format!(
-                "{batches} {} may or may not have been created: {}. The provider's list is searched, and nothing is sent twice",
+                "{batches} {} may or may not have been created: {}. The provider's list is \
+                 searched, and nothing is sent twice",
                 numbers.join(", "),
                 lost.reasons.join("; ")
             )
@@ -558,9 +651,25 @@ impl Run {
 
     /// Batches in flight, and batches that are over.
     pub(crate) fn progress(&self) -> (u32, u32) {
-        let of = |wanted: &[&str]| self.state().batches().iter().filter(|batch| wanted.contains(&batch.state.as_str())).count();
+        let of = |wanted: &[&str]| {
+            self.state()
+                .batches()
+                .iter()
+                .filter(|batch| wanted.contains(&batch.state.as_str()))
+                .count()
+        };
         let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
-        (count(of(&["in_flight", "in_doubt"])), count(of(&["ended", "collected", "empty", "lost", "split", "withdrawn"])))
+        (
+            count(of(&["in_flight", "in_doubt"])),
+            count(of(&[
+                "ended",
+                "collected",
+                "empty",
+                "lost",
+                "split",
+                "withdrawn",
+            ])),
+        )
     }
 
     pub(crate) fn is_collected(&self) -> bool {
@@ -569,7 +678,9 @@ impl Run {
 
     pub(crate) fn ended_counts(&self, batch: u32) -> Option<Counts> {
         match &self.batch(batch).state {
-            BatchState::Ended { counts, .. } | BatchState::Collected { counts, .. } => Some(*counts),
+            BatchState::Ended { counts, .. } | BatchState::Collected { counts, .. } => {
+                Some(*counts)
+            }
             _ => None,
         }
     }
@@ -597,23 +708,40 @@ impl Run {
         is_known || self.not_it.contains(&(batch, id.clone()))
     }
 
-    /// Takes note of a batch of the workspace that is not the one in doubt, by the ids in its results: where none carries the run's nonce, it
-    /// is no batch of the run.
+    /// Takes note of a batch of the workspace that is not the one in doubt, by the ids in its
+    /// results: where none carries the run's nonce, it is no batch of the run.
     pub(crate) fn rule_out_by(&mut self, id: BatchId, batch: u32, ids: &[String]) {
-        if ids.iter().any(|id| id.starts_with(self.plan.nonce.as_str())) {
+        if ids
+            .iter()
+            .any(|id| id.starts_with(self.plan.nonce.as_str()))
+        {
             self.not_it.insert((batch, id));
         } else {
             self.strangers.insert(id);
         }
     }
 
-    /// Whether results with these ids are those of a batch, with an id that shows it: all that carry the run's nonce are ids that the batch
-    /// sends. Rows that are sent again keep their ids, so one id alone does not tell the batches of a run apart.
-    pub(crate) fn proof_of<'i>(&self, batch: u32, ids: &'i [String]) -> Result<Option<&'i str>, Error> {
-        let ours = || ids.iter().filter(|id| id.starts_with(self.plan.nonce.as_str()));
-        let Some(first) = ours().next() else { return Ok(None) };
+    /// Whether results with these ids are those of a batch, with an id that shows it: all that
+    /// carry the run's nonce are ids that the batch sends. Rows that are sent again keep their ids,
+    /// so one id alone does not tell the batches of a run apart.
+    pub(crate) fn proof_of<'i>(
+        &self,
+        batch: u32,
+        ids: &'i [String],
+    ) -> Result<Option<&'i str>, Error> {
+        let ours = || {
+            ids.iter()
+                .filter(|id| id.starts_with(self.plan.nonce.as_str()))
+        };
+        let Some(first) = ours().next() else {
+            return Ok(None);
+        };
         let mut left: HashSet<&str> = ours().map(String::as_str).collect();
-        for sent in self.ids_of(batch)?.iter().flat_map(|ids| ids.iter().flatten()) {
+        for sent in self
+            .ids_of(batch)?
+            .iter()
+            .flat_map(|ids| ids.iter().flatten())
+        {
             left.remove(sent);
         }
         Ok(left.is_empty().then_some(first.as_str()))
@@ -634,7 +762,9 @@ impl Run {
                     && rows.first_row <= batch.piece.last_row)
         };
         let file = |batch: &Batch| match &batch.state {
-            BatchState::Collected { file, file_hash, .. } => Some((self.folder().join(file), Some(file_hash.clone()))),
+            BatchState::Collected {
+                file, file_hash, ..
+            } => Some((self.folder().join(file), Some(file_hash.clone()))),
             // Its rows were sent, and nothing came back: an empty file says so.
             BatchState::Lost { .. } => Some((self.results_path(batch.number()), None)),
             _ => None,
@@ -642,9 +772,20 @@ impl Run {
         let sent = |batch: &Batch| {
             let id = batch.remote.as_ref()?.id.clone();
             let (file, file_hash) = file(batch)?;
-            Some(Sent { batch: batch.number(), attempt: batch.attempt, id, file, file_hash })
+            Some(Sent {
+                batch: batch.number(),
+                attempt: batch.attempt,
+                id,
+                file,
+                file_hash,
+            })
         };
-        self.state().batches().iter().filter(overlaps).filter_map(sent).collect()
+        self.state()
+            .batches()
+            .iter()
+            .filter(overlaps)
+            .filter_map(sent)
+            .collect()
     }
 
     /// Where the output goes.
@@ -672,8 +813,12 @@ impl Run {
     /// The source columns that were kept for the output.
     pub(crate) fn kept_columns(&self) -> Result<SchemaRef, Error> {
         match self.plan.pieces.first() {
-            Some(piece) => Ok(Arc::clone(SpoolReader::open(&self.spool_path(piece.piece))?.columns())),
-            None => Ok(Arc::clone(SpoolReader::open(&self.dir.spool().join(crate::journal::COLUMNS_NAME))?.columns())),
+            Some(piece) => Ok(Arc::clone(
+                SpoolReader::open(&self.spool_path(piece.piece))?.columns(),
+            )),
+            None => Ok(Arc::clone(
+                SpoolReader::open(&self.dir.spool().join(crate::journal::COLUMNS_NAME))?.columns(),
+            )),
         }
     }
 
@@ -688,7 +833,10 @@ impl Run {
             ("rowmill.planned_at", self.plan.created_at.to_string()),
             ("rowmill.priced_at", self.catalog.date.to_string()),
             ("rowmill.tool", self.plan.tool.clone()),
-            ("rowmill.answer_columns", self.reading.has_answer_columns().to_string()),
+            (
+                "rowmill.answer_columns",
+                self.reading.has_answer_columns().to_string(),
+            ),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
@@ -702,8 +850,12 @@ impl Run {
     #[must_use]
     pub fn standing_in_words(&self) -> String {
         let of = self.batches();
-        let mut parts: Vec<String> =
-            self.state().batches_by_state().iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+        let mut parts: Vec<String> = self
+            .state()
+            .batches_by_state()
+            .iter()
+            .map(|(state, n)| format!("{n} {}", state.replace('_', " ")))
+            .collect();
         parts.sort();
         format!(
             "run {}: {} of {of} {}; all of it is recorded in {}",
@@ -720,16 +872,23 @@ impl Run {
         let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
         let (spent, reserved) = self.spent_and_reserved();
         (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
-        if let Some(Summary { totals, comparison, set_aside, .. }) = &self.last_summary {
+        if let Some(Summary {
+            totals,
+            comparison,
+            set_aside,
+            ..
+        }) = &self.last_summary
+        {
             (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
             manifest.empty_answers = Some(totals.empty);
             manifest.cost_usd = Some(totals.bill.total().total());
             manifest.estimate = comparison.clone();
-            manifest.notes.extend(
-                set_aside
-                    .as_ref()
-                    .map(|aside| format!("the output is not at {}, where a better one stands", aside.instead_of.display())),
-            );
+            manifest.notes.extend(set_aside.as_ref().map(|aside| {
+                format!(
+                    "the output is not at {}, where a better one stands",
+                    aside.instead_of.display()
+                )
+            }));
             manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
             manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
             manifest.notes.extend(notes_on(totals));
@@ -740,8 +899,16 @@ impl Run {
     /// What was decided about the prompt cache, and what it did; `None` where it did nothing.
     fn cache_summary(&self, cache: &CacheUse) -> Option<CacheSummary> {
         let measured = Measured::new(cache)?;
-        let (primes, why) = self.plan.cache.as_ref().map_or((false, String::new()), |d| (d.primes, d.why.clone()));
-        Some(CacheSummary { primes, why, measured: Some(measured) })
+        let (primes, why) = self
+            .plan
+            .cache
+            .as_ref()
+            .map_or((false, String::new()), |d| (d.primes, d.why.clone()));
+        Some(CacheSummary {
+            primes,
+            why,
+            measured: Some(measured),
+        })
     }
 
     /// Replaces the manifest.
@@ -753,19 +920,28 @@ impl Run {
     }
 }
 
-/// What a person should know of rows that succeeded all the same: answers that say nothing, and costs that are unknown.
+/// What a person should know of rows that succeeded all the same: answers that say nothing, and
+/// costs that are unknown.
 fn notes_on(totals: &Totals) -> Vec<String> {
     let mut notes = Vec::new();
     if totals.empty > 0 {
-        notes.push(format!("{} of {} answers are empty", totals.empty, totals.count(Status::Succeeded)));
+        notes.push(format!(
+            "{} of {} answers are empty",
+            totals.empty,
+            totals.count(Status::Succeeded)
+        ));
     }
     if totals.bill.unknown() > 0 {
-        notes.push(format!("the cost of {} requests is unknown; it is not in `cost_usd`", totals.bill.unknown()));
+        notes.push(format!(
+            "the cost of {} requests is unknown; it is not in `cost_usd`",
+            totals.bill.unknown()
+        ));
     }
     notes
 }
 
-/// Removes files that were on their way when a process that worked on the run was killed. Called with the run's lock.
+/// Removes files that were on their way when a process that worked on the run was killed. Called
+/// with the run's lock.
 fn clear_away_what_a_crash_left(dir: &RunDir, output: &Path) {
     for folder in [dir.path(), &dir.spool(), &dir.results()] {
         durable::remove_leftovers(folder, None);
@@ -778,9 +954,14 @@ fn clear_away_what_a_crash_left(dir: &RunDir, output: &Path) {
 }
 
 /// Files whose content differs from what was planned, is gone, or is new.
-fn changed_files<'f>(planned: &'f [HashedFile], now: &'f [HashedFile]) -> impl Iterator<Item = &'f Path> {
+fn changed_files<'f>(
+    planned: &'f [HashedFile],
+    now: &'f [HashedFile],
+) -> impl Iterator<Item = &'f Path> {
     let differs = |file: &&HashedFile, others: &[HashedFile]| !others.contains(file);
     let gone = planned.iter().filter(move |file| differs(file, now));
-    let new = now.iter().filter(move |file| !planned.iter().any(|old| old.path == file.path));
+    let new = now
+        .iter()
+        .filter(move |file| !planned.iter().any(|old| old.path == file.path));
     gone.chain(new).map(|file| file.path.as_path())
 }

@@ -1,8 +1,10 @@
-//! What all requests of a job share, part by part, and whether it can be read from the prompt cache.
+//! What all requests of a job share, part by part, and whether it can be read from the prompt
+//! cache.
 //!
-//! The API says nothing of marks that have no effect, and nothing of a cache that is split, so it is said here: how long the shared part is
-//! against the shortest prefix that the model caches, and which choices of rows give them caches of their own. Tokens are estimated, so
-//! between "can hit" and "cannot" there is a "perhaps".
+//! The API says nothing of marks that have no effect, and nothing of a cache that is split, so it
+//! is said here: how long the shared part is against the shortest prefix that the model caches, and
+//! which choices of rows give them caches of their own. Tokens are estimated, so between "can hit"
+//! and "cannot" there is a "perhaps".
 //!
 //! What it costs, and whether it pays, is told by the plan.
 
@@ -52,15 +54,23 @@ impl SharedReport {
     /// Looks at the requests of a job.
     #[must_use]
     pub fn new(catalog: &Catalog, requests: &Requests, job: &RequestSpec) -> SharedReport {
-        let Some((_, model)) = catalog.model(&job.model) else { return SharedReport::unknown(&job.model) };
-        let shared = Shared::of(requests.head(), Media::of(requests.shared_media(), model), model);
+        let Some((_, model)) = catalog.model(&job.model) else {
+            return SharedReport::unknown(&job.model);
+        };
+        let shared = Shared::of(
+            requests.head(),
+            Media::of(requests.shared_media(), model),
+            model,
+        );
         let last_mark = shared.parts.iter().rposition(|part| part.cache.is_some());
         let marked = last_mark.map_or(&[][..], |last| &shared.parts[..=last]);
         let marked_tokens = marked.last().map_or(0, |part| part.up_to_here);
         let least = model.min_cache_tokens;
         let verdict = match marked_tokens {
             0 => Verdict::NoMark,
-            _ if marked.iter().any(|part| part.has_media) && marked_tokens < least => Verdict::Perhaps,
+            _ if marked.iter().any(|part| part.has_media) && marked_tokens < least => {
+                Verdict::Perhaps
+            }
             // The estimate is good to a fifth or so.
             tokens if tokens * 5 < least * 4 => Verdict::TooShort,
             tokens if tokens * 4 < least * 5 => Verdict::Perhaps,
@@ -98,30 +108,38 @@ impl SharedReport {
         let (marked, least, all) = (self.marked_tokens, self.min_cache_tokens, self.tokens);
         match self.verdict {
             Verdict::CanHit if self.splits.is_empty() => format!(
-                "can hit: about {marked} tokens can be read from the cache once a request has written them ({model} caches from {least} on); \
-                 model, tools, thinking, effort and schema are the same in every request"
+                "can hit: about {marked} tokens can be read from the cache once a request has \
+                 written them ({model} caches from {least} on); model, tools, thinking, effort and \
+                 schema are the same in every request"
             ),
             Verdict::CanHit => {
                 format!(
-                    "can hit among requests of one kind: about {marked} tokens ({model} caches from {least} on), but the cache is split"
+                    "can hit among requests of one kind: about {marked} tokens ({model} caches \
+                     from {least} on), but the cache is split"
                 )
             }
             Verdict::Perhaps => {
                 format!(
-                    "may hit: about {marked} tokens are marked, {model} caches from {least} on, and the estimate does not tell"
+                    "may hit: about {marked} tokens are marked, {model} caches from {least} on, \
+                     and the estimate does not tell"
                 )
             }
             Verdict::TooShort => {
                 format!(
-                    "cannot hit: about {marked} tokens are marked, and {model} caches from {least} on; the mark has no effect"
+                    "cannot hit: about {marked} tokens are marked, and {model} caches from {least} \
+                     on; the mark has no effect"
                 )
             }
             Verdict::NoMark if all >= least => format!(
-                "nothing is marked for the cache, so every request pays for all of it; `cache = \"1h\"` on the last shared part would do, \
-                 since {model} caches from {least} tokens on"
+                "nothing is marked for the cache, so every request pays for all of it; `cache = \
+                 \"1h\"` on the last shared part would do, since {model} caches from {least} \
+                 tokens on"
             ),
             Verdict::NoMark => {
-                format!("nothing is marked for the cache, and there is too little: {model} caches from {least} tokens on")
+                format!(
+                    "nothing is marked for the cache, and there is too little: {model} caches from \
+                     {least} tokens on"
+                )
             }
         }
     }
@@ -132,29 +150,41 @@ impl SharedReport {
         let (marked, least) = (self.marked_tokens, self.min_cache_tokens);
         let effect = match self.verdict {
             Verdict::TooShort => "has no effect",
-            Verdict::Perhaps if marked < least && !self.parts.iter().any(|part| part.has_media) => "may have no effect",
+            Verdict::Perhaps if marked < least && !self.parts.iter().any(|part| part.has_media) => {
+                "may have no effect"
+            }
             Verdict::CanHit | Verdict::Perhaps => return self.splits.first().cloned(),
             Verdict::NoMark => return None,
         };
         Some(format!(
-            "the cache mark {effect}: what it covers is about {marked} tokens long, and the model caches from {least} on"
+            "the cache mark {effect}: what it covers is about {marked} tokens long, and the model \
+             caches from {least} on"
         ))
     }
 }
 
-/// What splits the cache: the provider keeps what it cached by model, and by what stands in front of the text.
+/// What splits the cache: the provider keeps what it cached by model, and by what stands in front
+/// of the text.
 ///
 /// **Source**: prompt caching documentation, read 2026-08-22.
 fn splits(choices: Choices) -> Vec<String> {
     let table = [
-        (choices.model, "rows choose their model, and each model has a cache of its own, with a shortest prefix of its own"),
+        (
+            choices.model,
+            "rows choose their model, and each model has a cache of its own, with a shortest \
+             prefix of its own",
+        ),
         (
             choices.effort,
-            "rows choose their effort, which is part of what is cached: shared messages have an entry for each level, and with some models \
-             tools and system blocks too",
+            "rows choose their effort, which is part of what is cached: shared messages have an \
+             entry for each level, and with some models tools and system blocks too",
         ),
     ];
-    table.into_iter().filter(|(is_so, _)| *is_so).map(|(_, sentence)| sentence.to_owned()).collect()
+    table
+        .into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .map(|(_, sentence)| sentence.to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -168,12 +198,14 @@ mod tests {
     fn report(model: &str, words: usize, rest: &str) -> SharedReport {
         let text = "policy ".repeat(words);
         let job = format!(
-            "model = \"{model}\"\nmax_tokens = 2000\nmessages = [{{ role = \"user\", text = \"{{{{ body }}}}\" }}]\n\
-             system = [{{ text = \"{text}\", cache = \"1h\" }}, {{ text = \"Be brief.\" }}]\n{rest}"
+            "model = \"{model}\"\nmax_tokens = 2000\nmessages = \
+             [{{ role = \"user\", text = \"{{{{ body }}}}\" }}]\nsystem = \
+             [{{ text = \"{text}\", cache = \"1h\" }}, {{ text = \"Be brief.\" }}]\n{rest}"
         );
         let columns = Schema::new(vec![Field::new("body", DataType::Utf8, true)]);
         let spec: RequestSpec = toml::from_str(&job).unwrap();
-        let requests = Requests::compile(&spec, Path::new("."), &columns, Catalog::builtin()).unwrap();
+        let requests =
+            Requests::compile(&spec, Path::new("."), &columns, Catalog::builtin()).unwrap();
         SharedReport::new(Catalog::builtin(), &requests, &spec)
     }
 
@@ -187,7 +219,10 @@ mod tests {
         ] {
             let found = report(model, words, "");
             assert_eq!(found.verdict, verdict, "{found:?}");
-            assert_eq!(found.warning().is_some(), verdict != Verdict::CanHit && found.marked_tokens < found.min_cache_tokens);
+            assert_eq!(
+                found.warning().is_some(),
+                verdict != Verdict::CanHit && found.marked_tokens < found.min_cache_tokens
+            );
         }
     }
 
@@ -195,24 +230,62 @@ mod tests {
     fn shows_the_parts_in_the_order_in_which_the_model_reads_them() {
         let tools = "tools = [{ name = \"f\", input_schema = { type = \"object\" } }]";
         let found = report("claude-opus-5", 300, tools);
-        let parts: Vec<_> = found.parts.iter().map(|part| (part.what.as_str(), part.cache.is_some())).collect();
-        let expected =
-            [("the provider's words on tools", false), ("tool `f`", false), ("system block 1", true), ("system block 2", false)];
+        let parts: Vec<_> = found
+            .parts
+            .iter()
+            .map(|part| (part.what.as_str(), part.cache.is_some()))
+            .collect();
+        let expected = [
+            ("the provider's words on tools", false),
+            ("tool `f`", false),
+            ("system block 1", true),
+            ("system block 2", false),
+        ];
         assert_eq!(parts, expected);
-        assert_eq!(found.parts[0].tokens, 286 + crate::estimate::shared::PER_REQUEST);
-        assert_eq!(found.parts.iter().map(|part| part.tokens).sum::<u64>(), found.tokens);
+        assert_eq!(
+            found.parts[0].tokens,
+            286 + crate::estimate::shared::PER_REQUEST
+        );
+        assert_eq!(
+            found.parts.iter().map(|part| part.tokens).sum::<u64>(),
+            found.tokens
+        );
         assert_eq!(found.marked_tokens, found.parts[2].up_to_here);
-        let forced = report("claude-opus-5", 300, &format!("{tools}\ntool_choice = \"any\""));
-        assert_eq!(forced.parts[0].tokens, 406 + crate::estimate::shared::PER_REQUEST);
+        let forced = report(
+            "claude-opus-5",
+            300,
+            &format!("{tools}\ntool_choice = \"any\""),
+        );
+        assert_eq!(
+            forced.parts[0].tokens,
+            406 + crate::estimate::shared::PER_REQUEST
+        );
     }
 
     #[test]
     fn points_out_what_splits_the_cache() {
         assert!(report("claude-opus-5", 300, "").splits.is_empty());
-        let split =
-            report("claude-opus-5", 300, "per_row = { model = \"body\", effort = \"body\", max_tokens = \"length(body)\" }");
+        let split = report(
+            "claude-opus-5",
+            300,
+            "per_row = { model = \"body\", effort = \"body\", max_tokens = \"length(body)\" }",
+        );
         assert_eq!(split.splits.len(), 2, "{split:?}");
-        assert!(split.sentence.contains("split") && split.warning().unwrap().contains("each model has a cache of its own"));
-        assert!(report("claude-opus-5", 300, "per_row = { max_tokens = \"length(body)\", tag = \"body\" }").splits.is_empty());
+        assert!(
+            split.sentence.contains("split")
+                && split
+                    .warning()
+                    .unwrap()
+                    .contains("each model has a cache of its own")
+        );
+        assert!(
+            report(
+                "claude-opus-5",
+                300,
+                "per_row = { max_tokens = \"length(body)\", tag = \"body\" }"
+            )
+            .splits
+            .is_empty()
+        );
     }
 }

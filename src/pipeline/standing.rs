@@ -1,7 +1,8 @@
 //! What stands at the place of an output, and whether something less would replace it.
 //!
-//! An output says of itself what it is worth: how many of its rows succeeded stands in its own column, in every format. So nothing
-//! beside the file has to be trusted, or to be there, to know that it is worth more than what a run came to.
+//! An output says of itself what it is worth: how many of its rows succeeded stands in its own
+//! column, in every format. So nothing beside the file has to be trusted, or to be there, to know
+//! that it is worth more than what a run came to.
 //!
 //! | the run | takes the place of |
 //! |---|---|
@@ -49,18 +50,34 @@ pub enum Less {
         /// Rows that succeeded in the one that stands there.
         theirs: u64,
     },
-    /// The run was canceled, or not all of it was sent, and the file that stands there is not known to be less.
+    /// The run was canceled, or not all of it was sent, and the file that stands there is not known
+    /// to be less.
     Unfinished,
 }
 
 /// Where the output of a run goes that is meant for `path`, and why it is not that place.
-pub(super) fn place(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> (PathBuf, Option<SetAside>) {
+pub(super) fn place(
+    run: &Run,
+    summary: &Summary,
+    path: &Path,
+    spec: &OutputSpec,
+) -> (PathBuf, Option<SetAside>) {
     let is_free = run.replaces_output() || !path.exists() || is_own(run, path);
     match (!is_free).then(|| less(run, summary, path, spec)).flatten() {
         None => (path.to_path_buf(), None),
         Some(why) => {
-            let word = if why == Less::Simulated { SIMULATED } else { INCOMPLETE };
-            (output::beside(path, word), Some(SetAside { instead_of: path.to_path_buf(), why }))
+            let word = if why == Less::Simulated {
+                SIMULATED
+            } else {
+                INCOMPLETE
+            };
+            (
+                output::beside(path, word),
+                Some(SetAside {
+                    instead_of: path.to_path_buf(),
+                    why,
+                }),
+            )
         }
     }
 }
@@ -77,25 +94,36 @@ fn less(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> Option<
     if is_rehearsal && !is_simulated {
         return Some(Less::Simulated);
     }
-    if summary.all_succeeded() || spec.min_success.is_some() || (is_simulated && !run.is_simulated()) {
+    if summary.all_succeeded()
+        || spec.min_success.is_some()
+        || (is_simulated && !run.is_simulated())
+    {
         return None;
     }
     let is_cut_short = run.state().is_canceled() || run.unsent_batches() > 0;
     if run.plan().is_in_process() && !is_cut_short {
-        // Whoever tries a job out wants to see what it came to now, and answers that are made up are worth nothing.
+        // Whoever tries a job out wants to see what it came to now, and answers that are made up
+        // are worth nothing.
         return None;
     }
-    let ours = Share { of: summary.totals.rows, succeeded: summary.totals.count(Status::Succeeded) };
+    let ours = Share {
+        of: summary.totals.rows,
+        succeeded: summary.totals.count(Status::Succeeded),
+    };
     let Some(theirs) = standing.and_then(|standing| standing.share) else {
         return (is_cut_short || ours.succeeded == 0).then_some(Less::Unfinished);
     };
-    let is_same_source = || writer_of(run, path).is_none_or(|plan| plan.sources == run.plan().sources);
+    let is_same_source =
+        || writer_of(run, path).is_none_or(|plan| plan.sources == run.plan().sources);
     let is_less = if is_cut_short {
         ours.is_fewer_than(theirs) || ours.is_worse_than(theirs)
     } else {
         ours.is_fewer_than(theirs) && (ours.succeeded == 0 || is_same_source())
     };
-    is_less.then_some(Less::Fewer { ours: ours.succeeded, theirs: theirs.succeeded })
+    is_less.then_some(Less::Fewer {
+        ours: ours.succeeded,
+        theirs: theirs.succeeded,
+    })
 }
 
 /// Rows, and how many of them succeeded.
@@ -135,12 +163,24 @@ fn look(path: &Path, spec: &OutputSpec) -> Option<Standing> {
         output::Format::Ipc => source::Format::Ipc,
     };
     let path = std::path::absolute(path).ok()?;
-    let spec_of_file = SourceSpec { path: Paths::One(path.to_str()?.to_owned()), format: Some(format), ..SourceSpec::default() };
+    let spec_of_file = SourceSpec {
+        path: Paths::One(path.to_str()?.to_owned()),
+        format: Some(format),
+        ..SourceSpec::default()
+    };
     let source = Source::open(&spec_of_file, Path::new("")).ok()?;
-    let named = |name: &str| Some(format!("{}{name}", spec.prefix)).filter(|n| source.schema().index_of(n).is_ok());
+    let named = |name: &str| {
+        Some(format!("{}{name}", spec.prefix)).filter(|n| source.schema().index_of(n).is_ok())
+    };
     let simulated = named(SIMULATED);
-    let wanted: Vec<String> = named("status").into_iter().chain(simulated.clone()).collect();
-    let mut share = Share { of: 0, succeeded: 0 };
+    let wanted: Vec<String> = named("status")
+        .into_iter()
+        .chain(simulated.clone())
+        .collect();
+    let mut share = Share {
+        of: 0,
+        succeeded: 0,
+    };
     let mut is_simulated = simulated.is_some();
     for rows in source.scan(Some(&wanted)).ok()? {
         let batch = rows.ok()?.batch;
@@ -151,16 +191,25 @@ fn look(path: &Path, spec: &OutputSpec) -> Option<Standing> {
             if Some(field.name()) == simulated.as_ref() {
                 is_simulated &= words.flatten().all(|word| word == "true");
             } else {
-                share.succeeded += words.flatten().filter(|word| *word == Status::Succeeded.as_str()).count() as u64;
+                share.succeeded += words
+                    .flatten()
+                    .filter(|word| *word == Status::Succeeded.as_str())
+                    .count() as u64;
             }
         }
     }
-    Some(Standing { simulated: is_simulated, share: named("status").map(|_| share) })
+    Some(Standing {
+        simulated: is_simulated,
+        share: named("status").map(|_| share),
+    })
 }
 
 /// Whether the run itself wrote what stands at a place.
 fn is_own(run: &Run, path: &Path) -> bool {
-    let wrote_it = run.state().export().is_some_and(|(export, _)| export.path.as_deref() == Some(path));
+    let wrote_it = run
+        .state()
+        .export()
+        .is_some_and(|(export, _)| export.path.as_deref() == Some(path));
     wrote_it && writer_of(run, path).is_none_or(|plan| plan.run == run.plan().run)
 }
 

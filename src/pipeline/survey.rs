@@ -1,7 +1,9 @@
-//! The dry run of a huge table by some of its rows: all are read, a drawn part is rendered, the rest is extrapolated.
+//! The dry run of a huge table by some of its rows: all are read, a drawn part is rendered, the
+//! rest is extrapolated.
 //!
-//! The source is read twice: to see how long rows are and whether each has a key, and then for the drawn rows, up to the last of them.
-//! Nothing is kept of the first walk but the draw, so memory is bounded as in a whole plan.
+//! The source is read twice: to see how long rows are and whether each has a key, and then for the
+//! drawn rows, up to the last of them. Nothing is kept of the first walk but the draw, so memory is
+//! bounded as in a whole plan.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
@@ -33,11 +35,12 @@ struct Seen {
 }
 
 impl Planner<'_> {
-    /// The dry run by a sample: [`Outline::sampled`] says how far it may be off. A table that has no more rows than are asked for is
-    /// planned whole, and nothing is sampled.
+    /// The dry run by a sample: [`Outline::sampled`] says how far it may be off. A table that has
+    /// no more rows than are asked for is planned whole, and nothing is sampled.
     ///
-    /// **What is exact**: rows read, rows of the run, rows without a key. Everything else is extrapolated; keys that several rows have are
-    /// not searched for. In [`Outline::batches`] all requests have the mean size, and the estimate has one piece for all of them.
+    /// **What is exact**: rows read, rows of the run, rows without a key. Everything else is
+    /// extrapolated; keys that several rows have are not searched for. In [`Outline::batches`] all
+    /// requests have the mean size, and the estimate has one piece for all of them.
     ///
     /// # Errors
     /// As [`Planner::outline`], as far as the sample shows it.
@@ -51,7 +54,10 @@ impl Planner<'_> {
         let (found, remarks) = self.render_drawn(&drawn, &estimator)?;
         let mut outline = self.extrapolate(&found, &estimator, spec.seed, rows_read)?;
         // Rows that were not drawn may have more to say; what is said is of the drawn ones.
-        outline.warnings = remarks.warnings(self.prepared.requests.conditions(), &self.window(&estimator));
+        outline.warnings = remarks.warnings(
+            self.prepared.requests.conditions(),
+            &self.window(&estimator),
+        );
         outline.set_aside = remarks.set_aside;
         Ok(outline)
     }
@@ -66,9 +72,15 @@ impl Planner<'_> {
             rows,
             |rows: Rows| Ok(self.see(rows)),
             |seen| {
-                seen.row_index.iter().zip(seen.bytes).for_each(|(index, bytes)| survey.note(*index, bytes));
+                seen.row_index
+                    .iter()
+                    .zip(seen.bytes)
+                    .for_each(|(index, bytes)| survey.note(*index, bytes));
                 faults.absorb(seen.faults);
-                self.listener.hear(Progress::Planning { rows: survey.rows(), of: self.prepared.source.rows_hint() });
+                self.listener.hear(Progress::Planning {
+                    rows: survey.rows(),
+                    of: self.prepared.source.rows_hint(),
+                });
                 Ok(())
             },
         )?;
@@ -86,21 +98,33 @@ impl Planner<'_> {
             }
         }
         let bytes = row_bytes(&rows.batch, &self.prepared.requests.columns());
-        Seen { row_index: rows.row_index, bytes, faults }
+        Seen {
+            row_index: rows.row_index,
+            bytes,
+            faults,
+        }
     }
 
-    fn render_drawn(&self, drawn: &Drawn, estimator: &Estimator<'_>) -> Result<(Found, Remarks), Error> {
+    fn render_drawn(
+        &self,
+        drawn: &Drawn,
+        estimator: &Estimator<'_>,
+    ) -> Result<(Found, Remarks), Error> {
         let renderer = self.renderer(estimator, &[]);
         let mut found = Found::new(&drawn.strata, estimator);
         let (mut faults, mut remarks, mut placed) = (Faults::default(), Remarks::default(), 0);
         let mut left = &drawn.rows[..];
         let mut scan = self.prepared.source.scan(Some(&self.prepared.read))?;
-        let rows = std::iter::from_fn(|| if left.is_empty() { None } else { scan.next() }).flat_map(|rows| {
-            match rows.map_err(Error::from).and_then(|rows| taken(&rows, &mut left)) {
-                Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            }
-        });
+        let rows = std::iter::from_fn(|| if left.is_empty() { None } else { scan.next() })
+            .flat_map(|rows| {
+                match rows
+                    .map_err(Error::from)
+                    .and_then(|rows| taken(&rows, &mut left))
+                {
+                    Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(error)],
+                }
+            });
         in_order(
             self.threads,
             rows,
@@ -111,7 +135,8 @@ impl Planner<'_> {
                     let stratum = drawn.rows[placed].1;
                     match &line.request {
                         Ok(request) => {
-                            let bytes = (request.custom_id.as_str().len() + request.part.len()) as u64;
+                            let bytes =
+                                (request.custom_id.as_str().len() + request.part.len()) as u64;
                             match self.packer(&[]).offer(bytes) {
                                 Placement::TooLarge => found.push_unsent(stratum, "too_large"),
                                 _ => found.push(stratum, &request.weight, bytes),
@@ -122,19 +147,39 @@ impl Planner<'_> {
                 }
                 faults.absorb(rendered.faults);
                 remarks.absorb(rendered.remarks);
-                if faults.enough() { Err(Error::Rows(Box::new(std::mem::take(&mut faults)))) } else { Ok(()) }
+                if faults.enough() {
+                    Err(Error::Rows(Box::new(std::mem::take(&mut faults))))
+                } else {
+                    Ok(())
+                }
             },
         )?;
-        if faults.any() { Err(Error::Rows(Box::new(faults))) } else { Ok((found, remarks)) }
+        if faults.any() {
+            Err(Error::Rows(Box::new(faults)))
+        } else {
+            Ok((found, remarks))
+        }
     }
 
-    fn extrapolate(&self, found: &Found, estimator: &Estimator<'_>, seed: u64, rows_read: u64) -> Result<Outline, Error> {
+    fn extrapolate(
+        &self,
+        found: &Found,
+        estimator: &Estimator<'_>,
+        seed: u64,
+        rows_read: u64,
+    ) -> Result<Outline, Error> {
         let whole = found.whole();
         let priming = self.priming(estimator, &estimator.fit())?;
         let mut leading = Leading::of(self.file, &priming);
         leading.settle(whole.requests);
         let sizes: Vec<u32> = leading.sizes().collect();
-        let batches = deal(self.packer(&sizes), sizes.len(), self.limits.max_requests, whole.requests, whole.bytes);
+        let batches = deal(
+            self.packer(&sizes),
+            sizes.len(),
+            self.limits.max_requests,
+            whole.requests,
+            whole.bytes,
+        );
         let gates = leading.gates(&batches.iter().map(|cut| cut.requests).collect::<Vec<_>>());
         let estimate = estimator.estimate(&whole.gathered, estimator.fit(), primes(&gates))?;
         let sampling = found.sampling(seed, estimator, &estimate, primes(&gates))?;
@@ -158,16 +203,24 @@ impl Planner<'_> {
     }
 
     fn packer(&self, leading: &[u32]) -> Packer {
-        Packer::for_head(self.limits, self.prepared.requests.head().len()).led_by(leading.iter().copied())
+        Packer::for_head(self.limits, self.prepared.requests.head().len())
+            .led_by(leading.iter().copied())
     }
 }
 
-/// Those of the rows that were drawn; `left` are the drawn rows from the first of these on, and then behind the last.
+/// Those of the rows that were drawn; `left` are the drawn rows from the first of these on, and
+/// then behind the last.
 fn taken(rows: &Rows, left: &mut &[(u64, usize)]) -> Result<Rows, Error> {
-    let end = rows.row_index.last().map_or(0, |last| left.partition_point(|(index, _)| index <= last));
+    let end = rows
+        .row_index
+        .last()
+        .map_or(0, |last| left.partition_point(|(index, _)| index <= last));
     let (drawn, behind) = left.split_at(end);
     *left = behind;
-    let places: Vec<usize> = drawn.iter().filter_map(|(index, _)| rows.row_index.binary_search(index).ok()).collect();
+    let places: Vec<usize> = drawn
+        .iter()
+        .filter_map(|(index, _)| rows.row_index.binary_search(index).ok())
+        .collect();
     let row_index = places.iter().map(|&place| rows.row_index[place]).collect();
     let places: UInt64Array = places.into_iter().map(|place| place as u64).collect();
     let batch = take_record_batch(&rows.batch, &places).map_err(|e| Error::Bug(e.to_string()))?;
@@ -175,18 +228,31 @@ fn taken(rows: &Rows, left: &mut &[(u64, usize)]) -> Result<Rows, Error> {
 }
 
 /// Batches of so many requests, each of the mean size, so that their bytes add up to all of them.
-fn deal(mut packer: Packer, leading: usize, max_requests: u32, requests: u64, bytes: u64) -> Vec<Cut> {
+fn deal(
+    mut packer: Packer,
+    leading: usize,
+    max_requests: u32,
+    requests: u64,
+    bytes: u64,
+) -> Vec<Cut> {
     let (mut cuts, mut open) = (Vec::new(), Cut::default());
     let own = |n: u64| scale(bytes, n + 1, requests) - scale(bytes, n, requests);
     for n in 0..requests {
         if packer.offer(own(n)) == Placement::Next {
             cuts.push(std::mem::take(&mut open));
         }
-        open = Cut { rows: open.rows + 1, requests: open.requests + 1, body_bytes: packer.bytes() };
+        open = Cut {
+            rows: open.rows + 1,
+            requests: open.requests + 1,
+            body_bytes: packer.bytes(),
+        };
     }
     cuts.extend((open.requests > 0).then_some(open));
     // The last ones are near-equal, as in a whole plan.
-    let tail = cuts.len().saturating_sub(leading).min(batches_kept(max_requests) + 1);
+    let tail = cuts
+        .len()
+        .saturating_sub(leading)
+        .min(batches_kept(max_requests) + 1);
     let kept = cuts.len() - tail;
     let sizes: Vec<u32> = cuts[kept..].iter().map(|cut| cut.requests).collect();
     let begun = requests - sizes.iter().map(|&size| u64::from(size)).sum::<u64>();
@@ -198,7 +264,11 @@ fn deal(mut packer: Packer, leading: usize, max_requests: u32, requests: u64, by
             let (batch, rest) = left.split_at(requests as usize);
             left = rest;
             let body_bytes = packer.body_bytes(requests, batch.iter().sum());
-            cuts.push(Cut { rows: requests.into(), requests, body_bytes });
+            cuts.push(Cut {
+                rows: requests.into(),
+                requests,
+                body_bytes,
+            });
         }
     }
     cuts
@@ -214,23 +284,40 @@ fn row_bytes(rows: &RecordBatch, columns: &Columns) -> Vec<u64> {
             Columns::Named(names) => names.contains(field.name()),
         };
         if is_read {
-            bytes.iter_mut().enumerate().for_each(|(row, bytes)| *bytes += cell_bytes(column, row));
+            bytes
+                .iter_mut()
+                .enumerate()
+                .for_each(|(row, bytes)| *bytes += cell_bytes(column, row));
         }
     }
     bytes
 }
 
-/// Bytes of the text in a cell; of anything but text and what is made of it, about what it has in words.
+/// Bytes of the text in a cell; of anything but text and what is made of it, about what it has in
+/// words.
 fn cell_bytes(cells: &ArrayRef, row: usize) -> u64 {
-    let all = |values: ArrayRef| (0..values.len()).map(|value| cell_bytes(&values, value)).sum();
+    let all = |values: ArrayRef| {
+        (0..values.len())
+            .map(|value| cell_bytes(&values, value))
+            .sum()
+    };
     match cells.data_type() {
         _ if cells.is_null(row) => 0,
-        DataType::Utf8 => cells.as_string::<i32>().value_length(row).unsigned_abs().into(),
+        DataType::Utf8 => cells
+            .as_string::<i32>()
+            .value_length(row)
+            .unsigned_abs()
+            .into(),
         DataType::LargeUtf8 => cells.as_string::<i64>().value_length(row).unsigned_abs(),
         DataType::Utf8View => cells.as_string_view().value(row).len() as u64,
         DataType::List(_) => all(cells.as_list::<i32>().value(row)),
         DataType::LargeList(_) => all(cells.as_list::<i64>().value(row)),
-        DataType::Struct(_) => cells.as_struct().columns().iter().map(|column| cell_bytes(column, row)).sum(),
+        DataType::Struct(_) => cells
+            .as_struct()
+            .columns()
+            .iter()
+            .map(|column| cell_bytes(column, row))
+            .sum(),
         _ => 8,
     }
 }
@@ -248,14 +335,20 @@ mod tests {
         let text: ArrayRef = Arc::new(texts.iter().copied().collect::<StringArray>());
         let number: ArrayRef = Arc::new(Int64Array::from_iter_values(0..texts.len() as i64));
         let batch = RecordBatch::try_from_iter([("text", text), ("number", number)]).unwrap();
-        Rows { batch, row_index: (0..texts.len() as u64).map(|row| row * 10).collect() }
+        Rows {
+            batch,
+            row_index: (0..texts.len() as u64).map(|row| row * 10).collect(),
+        }
     }
 
     #[test]
     fn rows_are_as_long_as_what_templates_read_of_them() {
         let rows = rows(&[Some("four"), None, Some("영화")]);
         assert_eq!(row_bytes(&rows.batch, &Columns::All), [12, 8, 14]);
-        assert_eq!(row_bytes(&rows.batch, &Columns::Named(["text".to_owned()].into())), [4, 0, 6]);
+        assert_eq!(
+            row_bytes(&rows.batch, &Columns::Named(["text".to_owned()].into())),
+            [4, 0, 6]
+        );
     }
 
     #[test]
@@ -270,18 +363,38 @@ mod tests {
 
     #[test]
     fn deals_all_requests_and_bytes_to_batches_within_the_limits() {
-        let limits = Limits { max_requests: 100, max_bytes: 2_000 };
+        let limits = Limits {
+            max_requests: 100,
+            max_bytes: 2_000,
+        };
         let alone = |bytes| {
             let mut packer = Packer::for_head(limits, 10);
             packer.offer(bytes);
             packer.bytes()
         };
-        let cuts = deal(Packer::for_head(limits, 10).led_by([1]), 1, limits.max_requests, 200, 2_001);
-        assert_eq!(cuts.iter().map(|cut| u64::from(cut.requests)).sum::<u64>(), 200);
-        assert!(cuts.iter().all(|cut| cut.requests <= 100 && cut.body_bytes <= 2_000) && cuts[0].requests == 1, "{cuts:?}");
+        let cuts = deal(
+            Packer::for_head(limits, 10).led_by([1]),
+            1,
+            limits.max_requests,
+            200,
+            2_001,
+        );
+        assert_eq!(
+            cuts.iter().map(|cut| u64::from(cut.requests)).sum::<u64>(),
+            200
+        );
+        assert!(
+            cuts.iter()
+                .all(|cut| cut.requests <= 100 && cut.body_bytes <= 2_000)
+                && cuts[0].requests == 1,
+            "{cuts:?}"
+        );
         // Each further request of a batch also takes a comma.
         let envelopes = alone(0) * 200 + 200 - cuts.len() as u64;
         let shared = (200 - cuts.len() as u64) * body::ENVELOPE_BYTES;
-        assert_eq!(cuts.iter().map(|cut| cut.body_bytes).sum::<u64>() + shared, envelopes + 2_001);
+        assert_eq!(
+            cuts.iter().map(|cut| cut.body_bytes).sum::<u64>() + shared,
+            envelopes + 2_001
+        );
     }
 }

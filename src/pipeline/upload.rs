@@ -5,9 +5,11 @@
 //!  (nothing is sent)                                                           └─ no ──▶ uploaded, remembered
 //! ```
 //!
-//! What was uploaded is remembered by the hash of its bytes and the provider's origin in one file of the state directory, so that the next run
-//! uploads only what is new. The memory is a convenience: an id is asked for before it is used, and a file of which an upload was lost
-//! is uploaded again, which costs nothing. A file expires after [`LIFE`], so that nothing of a job stays with the provider for ever.
+//! What was uploaded is remembered by the hash of its bytes and the provider's origin in one file
+//! of the state directory, so that the next run uploads only what is new. The memory is a
+//! convenience: an id is asked for before it is used, and a file of which an upload was lost is
+//! uploaded again, which costs nothing. A file expires after [`LIFE`], so that nothing of a job
+//! stays with the provider for ever.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,9 +31,11 @@ use crate::template::prompt::uploads::{Upload, Uploads};
 
 /// The memory's name in the state directory.
 pub const MEMORY: &str = "files.json";
-/// How long an uploaded file lives: longer than the 29 days for which a batch's results can be fetched, and its rows be sent again.
+/// How long an uploaded file lives: longer than the 29 days for which a batch's results can be
+/// fetched, and its rows be sent again.
 pub const LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// An id is used only if its file lives so much longer: a batch takes up to a day, and rows may be sent again after it.
+/// An id is used only if its file lives so much longer: a batch takes up to a day, and rows may be
+/// sent again after it.
 const LEAST_LIFE: SignedDuration = SignedDuration::from_hours(3 * 24);
 /// Version of the memory.
 const FORMAT: u32 = 1;
@@ -73,13 +77,16 @@ impl Uploader<'_> {
     /// Finds an id for every file that was asked for: remembered, or uploaded now.
     ///
     /// # Errors
-    /// [`Error::Provider`] when a file cannot be uploaded; what was uploaded before is remembered. [`Error::File`] when the memory cannot be
-    /// read or written.
+    /// [`Error::Provider`] when a file cannot be uploaded; what was uploaded before is remembered.
+    /// [`Error::File`] when the memory cannot be read or written.
     pub async fn upload(&self, uploads: &Uploads) -> Result<Uploaded, Error> {
         let mut memory = Memory::read(self.state)?;
         let wanted = uploads.wanted();
         let known = self.still_there(&mut memory, &wanted).await?;
-        let mut done = Uploaded { known: known.len() as u64, ..Uploaded::default() };
+        let mut done = Uploaded {
+            known: known.len() as u64,
+            ..Uploaded::default()
+        };
         uploads.know(known);
         let wanted = uploads.wanted();
         let mut uploaded = Vec::new();
@@ -91,14 +98,29 @@ impl Uploader<'_> {
                 memory.remember(self.origin, upload, file);
             }
             memory.write(self.state)?;
-            uploads.know(uploaded.into_iter().map(|(upload, file)| (upload.hash.clone(), file.id)));
+            uploads.know(
+                uploaded
+                    .into_iter()
+                    .map(|(upload, file)| (upload.hash.clone(), file.id)),
+            );
         }
-        sent.map_err(|source| failed("cannot upload the files that requests name", source, done.files))?;
+        sent.map_err(|source| {
+            failed(
+                "cannot upload the files that requests name",
+                source,
+                done.files,
+            )
+        })?;
         Ok(done)
     }
 
-    /// Uploads files, a few at a time; after a failure no other begins, and those under way come to their end.
-    async fn send<'w>(&self, wanted: &'w [Upload], uploaded: &mut Vec<(&'w Upload, RemoteFile)>) -> Result<(), ApiError> {
+    /// Uploads files, a few at a time; after a failure no other begins, and those under way come to
+    /// their end.
+    async fn send<'w>(
+        &self,
+        wanted: &'w [Upload],
+        uploaded: &mut Vec<(&'w Upload, RemoteFile)>,
+    ) -> Result<(), ApiError> {
         let begun = self.clock.now();
         let stopped = &AtomicBool::new(false);
         let mut calls = stream::iter(wanted.iter().enumerate())
@@ -106,8 +128,11 @@ impl Uploader<'_> {
                 if stopped.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
-                let turn = self.pace.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
-                let passed = Duration::try_from(self.clock.now().duration_since(begun)).unwrap_or(Duration::ZERO);
+                let turn = self
+                    .pace
+                    .saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
+                let passed = Duration::try_from(self.clock.now().duration_since(begun))
+                    .unwrap_or(Duration::ZERO);
                 if let Some(wait) = turn.checked_sub(passed).filter(|wait| !wait.is_zero()) {
                     self.clock.sleep(wait).await;
                 }
@@ -136,20 +161,40 @@ impl Uploader<'_> {
     }
 
     /// The remembered ids of these files that the provider still knows and that live long enough.
-    async fn still_there(&self, memory: &mut Memory, wanted: &[Upload]) -> Result<Vec<(String, String)>, Error> {
+    async fn still_there(
+        &self,
+        memory: &mut Memory,
+        wanted: &[Upload],
+    ) -> Result<Vec<(String, String)>, Error> {
         let enough = self.clock.now() + LEAST_LIFE;
         let lives = |expires: Option<Timestamp>| expires.is_none_or(|at| at > enough);
         let files = memory.origins.entry(self.origin.to_owned()).or_default();
         files.retain(|_, file| lives(file.expires_at));
-        let remembered: Vec<(&String, String)> =
-            wanted.iter().filter_map(|upload| Some((&upload.hash, files.get(&upload.hash)?.id.clone()))).collect();
+        let remembered: Vec<(&String, String)> = wanted
+            .iter()
+            .filter_map(|upload| Some((&upload.hash, files.get(&upload.hash)?.id.clone())))
+            .collect();
         let mut there = Vec::new();
         for some in remembered.chunks(MAX_IDS) {
             let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
             let found = with_retry(Call::Files, self.clock, || self.api.files(&ids)).await;
-            let found = found.map_err(|source| failed("cannot look for the files that were uploaded before", source, 0))?;
-            let is_there = |id: &String| found.iter().any(|file| file.id == *id && lives(file.expires_at));
-            there.extend(some.iter().filter(|(_, id)| is_there(id)).map(|(hash, id)| ((*hash).clone(), id.clone())));
+            let found = found.map_err(|source| {
+                failed(
+                    "cannot look for the files that were uploaded before",
+                    source,
+                    0,
+                )
+            })?;
+            let is_there = |id: &String| {
+                found
+                    .iter()
+                    .any(|file| file.id == *id && lives(file.expires_at))
+            };
+            there.extend(
+                some.iter()
+                    .filter(|(_, id)| is_there(id))
+                    .map(|(hash, id)| ((*hash).clone(), id.clone())),
+            );
         }
         Ok(there)
     }
@@ -161,7 +206,11 @@ fn failed(doing: &str, source: ApiError, files: u64) -> Error {
         1 => "no request was sent; 1 file is uploaded and remembered".to_owned(),
         n => format!("no request was sent; {n} files are uploaded and remembered"),
     };
-    Error::Provider { doing: doing.to_owned(), source: Box::new(source), standing }
+    Error::Provider {
+        doing: doing.to_owned(),
+        source: Box::new(source),
+        standing,
+    }
 }
 
 /// What was uploaded, by provider and by the hash of the bytes.
@@ -180,21 +229,34 @@ struct Known {
 }
 
 impl Memory {
-    /// Reads the memory; one that cannot be understood is no memory, since everything in it can be made anew.
+    /// Reads the memory; one that cannot be understood is no memory, since everything in it can be
+    /// made anew.
     fn read(state: &Path) -> Result<Memory, Error> {
         let path = state.join(MEMORY);
         match fs::read(&path) {
-            Ok(bytes) => {
-                Ok(serde_json::from_slice(&bytes).ok().filter(|memory: &Memory| memory.format == FORMAT).unwrap_or_default())
-            }
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)
+                .ok()
+                .filter(|memory: &Memory| memory.format == FORMAT)
+                .unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Memory::default()),
-            Err(source) => Err(Error::File { doing: "read", path, source }),
+            Err(source) => Err(Error::File {
+                doing: "read",
+                path,
+                source,
+            }),
         }
     }
 
     fn remember(&mut self, origin: &str, upload: &Upload, file: &RemoteFile) {
-        let known = Known { id: file.id.clone(), uploaded_at: file.created_at, expires_at: file.expires_at };
-        self.origins.entry(origin.to_owned()).or_default().insert(upload.hash.clone(), known);
+        let known = Known {
+            id: file.id.clone(),
+            uploaded_at: file.created_at,
+            expires_at: file.expires_at,
+        };
+        self.origins
+            .entry(origin.to_owned())
+            .or_default()
+            .insert(upload.hash.clone(), known);
     }
 
     /// Writes the memory, with what another process may have remembered meanwhile.
@@ -210,6 +272,10 @@ impl Memory {
         let written = durable::create_private_dir(state)
             .and_then(|()| serde_json::to_vec_pretty(self).map_err(io::Error::from))
             .and_then(|bytes| durable::write_file(&path, &bytes));
-        written.map_err(|source| Error::File { doing: "write", path, source })
+        written.map_err(|source| Error::File {
+            doing: "write",
+            path,
+            source,
+        })
     }
 }

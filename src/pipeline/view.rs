@@ -1,4 +1,5 @@
-//! A run as a reader sees it who does not work on it: where its batches stand, how long they have, what to do next.
+//! A run as a reader sees it who does not work on it: where its batches stand, how long they have,
+//! what to do next.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cost::Money;
-use crate::journal::{Batch, BatchState, CacheSummary, FORMAT, GateSummary, Journal, Manifest, Plan, RunDir, Stage, State, Step};
+use crate::journal::{
+    Batch, BatchState, CacheSummary, FORMAT, GateSummary, Journal, Manifest, Plan, RunDir, Stage,
+    State, Step,
+};
 use crate::ledger::Entry;
 use crate::outcome::{Status, Usage};
 
@@ -79,13 +83,27 @@ impl RunView {
     pub fn add_money(&mut self, entries: &[Entry]) {
         self.add_doubts(entries);
         let most_usd = self.money.and_then(|money| money.most_usd);
-        let view = |entry: &Entry, most_usd| MoneyView { spent_usd: entry.spent(), reserved_usd: entry.held(), most_usd };
-        let mut sum = MoneyView { most_usd, ..MoneyView::default() };
-        for entry in entries.iter().filter(|entry| entry.run == self.manifest.run) {
+        let view = |entry: &Entry, most_usd| MoneyView {
+            spent_usd: entry.spent(),
+            reserved_usd: entry.held(),
+            most_usd,
+        };
+        let mut sum = MoneyView {
+            most_usd,
+            ..MoneyView::default()
+        };
+        for entry in entries
+            .iter()
+            .filter(|entry| entry.run == self.manifest.run)
+        {
             let money = view(entry, Some(entry.most));
             sum.spent_usd += money.spent_usd;
             sum.reserved_usd += money.reserved_usd;
-            if let Some(batch) = self.batches.iter_mut().find(|batch| batch.batch == entry.batch) {
+            if let Some(batch) = self
+                .batches
+                .iter_mut()
+                .find(|batch| batch.batch == entry.batch)
+            {
                 batch.money = Some(money);
             }
         }
@@ -94,20 +112,31 @@ impl RunView {
 
     /// Warns where other files know of batches that were sent, and the journal does not.
     fn add_doubts(&mut self, entries: &[Entry]) {
-        let Ok((dir, plan, _)) = RunDir::open(&self.folder) else { return };
-        let Ok(journal) = Journal::read(&dir.journal(), &plan) else { return };
+        let Ok((dir, plan, _)) = RunDir::open(&self.folder) else {
+            return;
+        };
+        let Ok(journal) = Journal::read(&dir.journal(), &plan) else {
+            return;
+        };
         if journal.state.abandoned().is_some() {
             return;
         }
-        let own = entries.iter().filter(|entry| entry.run == plan.run).map(|entry| (entry.batch, entry.clone())).collect();
-        let lost =
-            Evidence::read(&dir, &plan, &own).and_then(|known| known.lost_events(&journal.state, Scope::Told, Timestamp::now()));
+        let own = entries
+            .iter()
+            .filter(|entry| entry.run == plan.run)
+            .map(|entry| (entry.batch, entry.clone()))
+            .collect();
+        let lost = Evidence::read(&dir, &plan, &own)
+            .and_then(|known| known.lost_events(&journal.state, Scope::Told, Timestamp::now()));
         match lost {
             Ok(lost) if lost.doubts.is_empty() => {}
             Ok(lost) => {
                 let batches: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
                 let (batches, why) = (batches.join(", "), lost.reasons.join("; "));
-                self.warnings.push(format!("batches that may have been sent: {batches} ({why}); `rowmill run` looks for them"));
+                self.warnings.push(format!(
+                    "batches that may have been sent: {batches} ({why}); \
+                    `rowmill run` looks for them"
+                ));
             }
             Err(error) => self.warnings.push(super::in_one_line(&error)),
         }
@@ -116,7 +145,10 @@ impl RunView {
     /// Batches whose results are saved.
     #[must_use]
     pub fn collected(&self) -> usize {
-        self.batches.iter().filter(|batch| batch.state == "collected" || batch.state == "empty").count()
+        self.batches
+            .iter()
+            .filter(|batch| batch.state == "collected" || batch.state == "empty")
+            .count()
     }
 }
 
@@ -127,34 +159,60 @@ impl RunView {
 pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Error> {
     let (dir, plan, notes_of_dir) = RunDir::open(folder)?;
     let state = Journal::read(&dir.journal(), &plan)?.state;
-    let batches: Vec<BatchView> = state.batches().iter().map(|batch| batch_view(batch, now)).collect();
-    let vanishing = batches.iter().filter(|b| b.results_vanish_in_seconds.is_some_and(|left| left < WARN_BEFORE.as_secs()));
+    let batches: Vec<BatchView> = state
+        .batches()
+        .iter()
+        .map(|batch| batch_view(batch, now))
+        .collect();
+    let vanishing = batches.iter().filter(|b| {
+        b.results_vanish_in_seconds
+            .is_some_and(|left| left < WARN_BEFORE.as_secs())
+    });
     let mut warnings: Vec<String> = vanishing
         .map(|b| match b.results_vanish_in_seconds {
             Some(0) => {
-                format!("the results of batch {} are past their 29 days; collect them now if they can still be had", b.batch)
+                format!(
+                    "the results of batch {} are past their 29 days; collect them now if they \
+                    can still be had",
+                    b.batch
+                )
             }
-            left => format!("the results of batch {} vanish in {} hours: collect them now", b.batch, left.unwrap_or(0) / 3_600),
+            left => format!(
+                "the results of batch {} vanish in {} hours: collect them now",
+                b.batch,
+                left.unwrap_or(0) / 3_600
+            ),
         })
         .collect();
     warnings.extend(notes(&state).into_iter().chain(not_sent(&state)));
     let mut manifest = manifest(&plan, &state, dir.path(), now);
     let written = Manifest::read(&dir).unwrap_or_else(|error| {
-        warnings.push(format!("{}; the next command writes it again", super::in_one_line(&error)));
+        warnings.push(format!(
+            "{}; the next command writes it again",
+            super::in_one_line(&error)
+        ));
         None
     });
     if let Some(written) = written {
         (manifest.usage, manifest.updated_at) = (written.usage, written.updated_at);
-        (manifest.cost_usd, manifest.reserved_usd, manifest.bill) = (written.cost_usd, written.reserved_usd, written.bill);
+        (manifest.cost_usd, manifest.reserved_usd, manifest.bill) =
+            (written.cost_usd, written.reserved_usd, written.bill);
         manifest.cache = written.cache.or(manifest.cache);
     }
     Ok((
-        RunView { folder: dir.path().to_path_buf(), manifest, batches, money: most_of(&plan), warnings },
+        RunView {
+            folder: dir.path().to_path_buf(),
+            manifest,
+            batches,
+            money: most_of(&plan),
+            warnings,
+        },
         notes_of_dir.iter().map(ToString::to_string).collect(),
     ))
 }
 
-/// How often a batch of a run was about to be sent, or was; `None` where its journal cannot be read.
+/// How often a batch of a run was about to be sent, or was; `None` where its journal cannot be
+/// read.
 #[must_use]
 pub fn create_calls(folder: &Path) -> Option<u64> {
     let (dir, plan, _) = RunDir::open(folder).ok()?;
@@ -164,19 +222,27 @@ pub fn create_calls(folder: &Path) -> Option<u64> {
 
 /// How often a batch was about to be sent, or was.
 pub(super) fn calls(state: &State) -> u64 {
-    state.batches().iter().map(|batch| u64::from(batch.intents).max(u64::from(batch.remote.is_some()))).sum()
+    state
+        .batches()
+        .iter()
+        .map(|batch| u64::from(batch.intents).max(u64::from(batch.remote.is_some())))
+        .sum()
 }
 
 fn most_of(plan: &Plan) -> Option<MoneyView> {
     let most_usd = Some(plan.estimate.as_ref()?.total.most);
-    Some(MoneyView { most_usd, ..MoneyView::default() })
+    Some(MoneyView {
+        most_usd,
+        ..MoneyView::default()
+    })
 }
 
 fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
     let created_at = batch.remote.as_ref().map(|remote| remote.created_at);
     // By this machine's clock alone: it was created after its create call was about to be made.
     let sent_at = batch.remote.as_ref().map(|remote| remote.sent_at);
-    let left = |life: Duration| sent_at.map(|sent| life.saturating_sub(between(sent, now)).as_secs());
+    let left =
+        |life: Duration| sent_at.map(|sent| life.saturating_sub(between(sent, now)).as_secs());
     let in_flight = matches!(batch.state, BatchState::Accepted { .. });
     let uncollected = in_flight || matches!(batch.state, BatchState::Ended { .. });
     BatchView {
@@ -192,7 +258,8 @@ fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
     }
 }
 
-/// The summary of a run as its plan and its journal tell it. Tokens are known only to who joined the results last.
+/// The summary of a run as its plan and its journal tell it. Tokens are known only to who joined
+/// the results last.
 pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp) -> Manifest {
     Manifest {
         format: FORMAT,
@@ -215,17 +282,30 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         next_action: next_action(state, folder),
         created_at: plan.created_at,
         updated_at: now,
-        notes: notes(state).into_iter().chain(no_rows(plan)).chain(not_sent(state)).collect(),
+        notes: notes(state)
+            .into_iter()
+            .chain(no_rows(plan))
+            .chain(not_sent(state))
+            .collect(),
     }
 }
 
-/// That some batches of a run are sent and others are not, be it for the budget or because somebody left.
+/// That some batches of a run are sent and others are not, be it for the budget or because somebody
+/// left.
 fn not_sent(state: &State) -> Option<String> {
     let left: Vec<&Batch> = state.left_to(Step::Submit).collect();
     let has_begun = state.batches().iter().any(|batch| batch.remote.is_some());
-    let requests: u64 = left.iter().map(|batch| u64::from(batch.piece.requests)).sum();
+    let requests: u64 = left
+        .iter()
+        .map(|batch| u64::from(batch.piece.requests))
+        .sum();
     let batches = if left.len() == 1 { "batch" } else { "batches" };
-    (has_begun && !left.is_empty()).then(|| format!("{} {batches} with {requests} requests not sent yet", left.len()))
+    (has_begun && !left.is_empty()).then(|| {
+        format!(
+            "{} {batches} with {requests} requests not sent yet",
+            left.len()
+        )
+    })
 }
 
 /// That a run has nothing to send, which no count of rows by status says.
@@ -235,21 +315,39 @@ fn no_rows(plan: &Plan) -> Option<String> {
 
 /// What was decided about the prompt cache, where something is cached.
 fn cache_of(plan: &Plan) -> Option<CacheSummary> {
-    let decision = plan.cache.as_ref().filter(|decision| decision.bill.is_some())?;
-    Some(CacheSummary { primes: decision.primes, why: decision.why.clone(), measured: None })
+    let decision = plan
+        .cache
+        .as_ref()
+        .filter(|decision| decision.bill.is_some())?;
+    Some(CacheSummary {
+        primes: decision.primes,
+        why: decision.why.clone(),
+        measured: None,
+    })
 }
 
 fn by_status(state: &State) -> BTreeMap<Status, u64> {
-    state.export().map(|(export, _)| export.by_status.clone()).unwrap_or_default()
+    state
+        .export()
+        .map(|(export, _)| export.by_status.clone())
+        .unwrap_or_default()
 }
 
 /// What is out of order in the results that were saved.
 fn notes(state: &State) -> Vec<String> {
-    let unclean = state.batches().iter().filter_map(|batch| match &batch.state {
-        BatchState::Collected { lines, .. } if !lines.is_clean() => Some(collect::unclean(batch.number(), lines)),
-        BatchState::Lost { reason } => Some(format!("the results of batch {} are lost: {reason}", batch.number())),
-        _ => None,
-    });
+    let unclean = state
+        .batches()
+        .iter()
+        .filter_map(|batch| match &batch.state {
+            BatchState::Collected { lines, .. } if !lines.is_clean() => {
+                Some(collect::unclean(batch.number(), lines))
+            }
+            BatchState::Lost { reason } => Some(format!(
+                "the results of batch {} are lost: {reason}",
+                batch.number()
+            )),
+            _ => None,
+        });
     unclean.collect()
 }
 
@@ -265,12 +363,18 @@ fn next_action(state: &State, folder: &Path) -> String {
         Stage::Abandoned => "none: the run was given up".to_owned(),
         Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
         Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),
-        Stage::InFlight | Stage::Ended | Stage::Collected => format!("rowmill collect {folder} (or run)"),
+        Stage::InFlight | Stage::Ended | Stage::Collected => {
+            format!("rowmill collect {folder} (or run)")
+        }
         Stage::Stopped => {
             format!(
-                "look at the first results; rowmill run {folder} --ignore-canary sends the rest, rowmill cancel {folder} does not"
+                "look at the first results; rowmill run {folder} --ignore-canary sends the rest, \
+                 rowmill cancel {folder} does not"
             )
         }
-        Stage::HeldBack => format!("look at the failures; lower `output.min_success` or retry, then rowmill collect {folder}"),
+        Stage::HeldBack => format!(
+            "look at the failures; lower `output.min_success` or retry, then rowmill collect \
+             {folder}"
+        ),
     }
 }

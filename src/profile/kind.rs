@@ -7,7 +7,8 @@ use super::Distinct;
 
 /// The texts of a column that are looked at one by one.
 const LOOKED_AT: u64 = 10_000;
-/// The share of texts that must be of a kind for the column to look like it; numbers and booleans must be all.
+/// The share of texts that must be of a kind for the column to look like it; numbers and booleans
+/// must be all.
 const MOST: f64 = 0.98;
 /// More distinct values than this are not a category.
 const MAX_CATEGORIES: u64 = 200;
@@ -88,7 +89,10 @@ impl Shapes {
             (&mut self.urls, is_word && is_url(text)),
             (&mut self.jsons, is_json(text)),
             (&mut self.words, is_word),
-            (&mut self.codes, is_word && has_digit && text.is_ascii() && text.len() <= 64),
+            (
+                &mut self.codes,
+                is_word && has_digit && text.is_ascii() && text.len() <= 64,
+            ),
             (&mut self.leading_zeros, has_leading_zero(text)),
         ];
         for (count, holds) in counts {
@@ -98,7 +102,12 @@ impl Shapes {
 }
 
 /// What a column looks like, all in all.
-pub(super) fn of(data_type: &DataType, shapes: &Shapes, distinct: Distinct, mean_characters: f64) -> Option<Kind> {
+pub(super) fn of(
+    data_type: &DataType,
+    shapes: &Shapes,
+    distinct: Distinct,
+    mean_characters: f64,
+) -> Option<Kind> {
     match data_type {
         DataType::Boolean => return Some(Kind::Boolean),
         number if number.is_integer() => return Some(Kind::Integer),
@@ -111,11 +120,18 @@ pub(super) fn of(data_type: &DataType, shapes: &Shapes, distinct: Distinct, mean
         return None;
     }
     let most = |count: u64| count as f64 >= MOST * texts as f64;
-    let few = matches!(distinct, Distinct::Exact(count) if count <= MAX_CATEGORIES && 2 * count <= texts);
+    let few =
+        matches!(distinct, Distinct::Exact(count) if count <= MAX_CATEGORIES && 2 * count <= texts);
     let kinds = [
         (Kind::Boolean, shapes.booleans == texts),
-        (Kind::Integer, shapes.integers == texts && shapes.leading_zeros == 0),
-        (Kind::Decimal, shapes.numbers == texts && shapes.leading_zeros == 0),
+        (
+            Kind::Integer,
+            shapes.integers == texts && shapes.leading_zeros == 0,
+        ),
+        (
+            Kind::Decimal,
+            shapes.numbers == texts && shapes.leading_zeros == 0,
+        ),
         (Kind::Date, most(shapes.dates)),
         (Kind::Email, most(shapes.emails)),
         (Kind::Url, most(shapes.urls)),
@@ -124,9 +140,15 @@ pub(super) fn of(data_type: &DataType, shapes: &Shapes, distinct: Distinct, mean
         (Kind::Category, few && mean_characters <= 60.0),
         (Kind::Id, shapes.words == texts && most(shapes.codes)),
         // Some scripts put no space between words.
-        (Kind::Prose, mean_characters >= 40.0 || (mean_characters >= 20.0 && 2 * shapes.words <= texts)),
+        (
+            Kind::Prose,
+            mean_characters >= 40.0 || (mean_characters >= 20.0 && 2 * shapes.words <= texts),
+        ),
     ];
-    kinds.into_iter().find(|(_, holds)| *holds).map(|(kind, _)| kind)
+    kinds
+        .into_iter()
+        .find(|(_, holds)| *holds)
+        .map(|(kind, _)| kind)
 }
 
 fn is_integer(text: &str) -> bool {
@@ -142,17 +164,26 @@ fn has_leading_zero(text: &str) -> bool {
 
 fn is_number(text: &str) -> bool {
     // Rust also reads words like `nan` and `infinity`.
-    text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) && text.parse::<f64>().is_ok()
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+        && text.parse::<f64>().is_ok()
 }
 
 fn is_boolean(text: &str) -> bool {
-    ["true", "false", "yes", "no", "t", "f", "y", "n"].iter().any(|word| text.eq_ignore_ascii_case(word))
+    ["true", "false", "yes", "no", "t", "f", "y", "n"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// `2024-01-31`, `31.1.2024`, `1/31/2024`, with or without a time behind.
 fn is_date(text: &str) -> bool {
     let day = text.split([' ', 'T']).next().unwrap_or(text);
-    let Some(separator) = ['-', '/', '.'].into_iter().find(|&separator| day.contains(separator)) else { return false };
+    let Some(separator) = ['-', '/', '.']
+        .into_iter()
+        .find(|&separator| day.contains(separator))
+    else {
+        return false;
+    };
     let within = |part: &str, digits: usize, low: u32, high: u32| {
         part.len() <= digits
             && part.bytes().all(|byte| byte.is_ascii_digit())
@@ -163,7 +194,8 @@ fn is_date(text: &str) -> bool {
     match day.split(separator).collect::<Vec<_>>().as_slice() {
         [first, second, third] => {
             let short_year = third.len() == 2 && within(third, 2, 0, 99);
-            small(second) && ((year(first) && small(third)) || (small(first) && (year(third) || short_year)))
+            small(second)
+                && ((year(first) && small(third)) || (small(first) && (year(third) || short_year)))
         }
         _ => false,
     }
@@ -171,13 +203,21 @@ fn is_date(text: &str) -> bool {
 
 fn is_email(text: &str) -> bool {
     match text.split_once('@') {
-        Some((user, host)) => !user.is_empty() && !host.contains('@') && host.split('.').count() > 1 && !host.starts_with('.'),
+        Some((user, host)) => {
+            !user.is_empty()
+                && !host.contains('@')
+                && host.split('.').count() > 1
+                && !host.starts_with('.')
+        }
         None => false,
     }
 }
 
 fn is_url(text: &str) -> bool {
-    text.starts_with("www.") || text.split_once("://").is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty())
+    text.starts_with("www.")
+        || text
+            .split_once("://")
+            .is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty())
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -196,7 +236,12 @@ mod tests {
         let mut shapes = Shapes::default();
         texts.iter().for_each(|text| shapes.add(text));
         let characters: usize = texts.iter().map(|text| text.chars().count()).sum();
-        of(&DataType::Utf8, &shapes, Distinct::Exact(distinct), characters as f64 / texts.len() as f64)
+        of(
+            &DataType::Utf8,
+            &shapes,
+            Distinct::Exact(distinct),
+            characters as f64 / texts.len() as f64,
+        )
     }
 
     #[test]
@@ -208,7 +253,10 @@ mod tests {
             (&["1.50", "2", "-1e3"], Some(Kind::Decimal)),
             (&["nan", "inf"], None),
             (&["2024-01-31", "2024-02-01"], Some(Kind::Date)),
-            (&["2024-01-31T10:00:00Z", "2024-01-31 10:00"], Some(Kind::Date)),
+            (
+                &["2024-01-31T10:00:00Z", "2024-01-31 10:00"],
+                Some(Kind::Date),
+            ),
             (&["1/5/2011", "12/31/99"], Some(Kind::Date)),
             (&["31.12.2024"], Some(Kind::Date)),
             (&["1.2.3", "10.0.1"], Some(Kind::Id)),
@@ -220,9 +268,17 @@ mod tests {
             (&["{\"a\": 1}", "[1, 2]"], Some(Kind::Json)),
             (&["te-00004", "te-00006"], Some(Kind::Id)),
             (&["550e8400-e29b-41d4-a716-446655440000"], Some(Kind::Id)),
-            (&["I see a direct debit that is not mine", "who charged my card"], Some(Kind::Prose)),
             (
-                &["最後まで読んで本当に良かったと思える一冊でした。また読み返したいと思います、きっと何度でも。"],
+                &[
+                    "I see a direct debit that is not mine",
+                    "who charged my card",
+                ],
+                Some(Kind::Prose),
+            ),
+            (
+                &[
+                    "最後まで読んで本当に良かったと思える一冊でした。また読み返したいと思います、きっと何度でも。",
+                ],
                 Some(Kind::Prose),
             ),
             (&["red", "green", "blue"], None),
@@ -235,7 +291,10 @@ mod tests {
 
     #[test]
     fn a_few_values_that_come_often_are_a_category() {
-        assert_eq!(kind(&["new", "done", "new", "done"], 2), Some(Kind::Category));
+        assert_eq!(
+            kind(&["new", "done", "new", "done"], 2),
+            Some(Kind::Category)
+        );
         assert_eq!(kind(&["new", "done", "open", "done"], 3), None);
     }
 

@@ -1,15 +1,18 @@
-//! What the columns of a table look like: the profile that is shown before a job is written, and what it suggests.
+//! What the columns of a table look like: the profile that is shown before a job is written, and
+//! what it suggests.
 //!
-//! In come record batches, in any order and number; out comes a [`Profile`] with one [`ColumnProfile`] a column: nulls, distinct
-//! values, whether the column can be a key, length of texts, examples, and what its values look like. [`suggest`] then proposes
-//! the key, the text for the prompt and the columns to group by.
+//! In come record batches, in any order and number; out comes a [`Profile`] with one
+//! [`ColumnProfile`] a column: nulls, distinct values, whether the column can be a key, length of
+//! texts, examples, and what its values look like. [`suggest`] then proposes the key, the text for
+//! the prompt and the columns to group by.
 //!
-//! **Memory** is bounded whatever the table: at most [`MAX_HASHES`] hashes for all columns together (about 70 MB) and
-//! [`MAX_DISTINCT`] a column that is known not to be unique. A value of up to 15 bytes is its own hash, longer ones are hashed to
-//! 128 bits, so "unique" is exact. When the room is used up, the widest column gives up: its uniqueness is then unknown.
+//! **Memory** is bounded whatever the table: at most [`MAX_HASHES`] hashes for all columns together
+//! (about 70 MB) and [`MAX_DISTINCT`] a column that is known not to be unique. A value of up to 15
+//! bytes is its own hash, longer ones are hashed to 128 bits, so "unique" is exact. When the room
+//! is used up, the widest column gives up: its uniqueness is then unknown.
 //!
-//! Numbers, dates, booleans and text are looked into; lists, structs, maps and binary are only counted. To recognise another
-//! kind of text, add it to `kind.rs`.
+//! Numbers, dates, booleans and text are looked into; lists, structs, maps and binary are only
+//! counted. To recognise another kind of text, add it to `kind.rs`.
 
 mod kind;
 mod suggest;
@@ -44,7 +47,8 @@ pub struct Profile {
     pub rows: u64,
     /// The columns, in the table's order.
     pub columns: Vec<ColumnProfile>,
-    /// Pairs of columns (by their place) that are unique only together, best first; empty where a column is unique by itself.
+    /// Pairs of columns (by their place) that are unique only together, best first; empty where a
+    /// column is unique by itself.
     pub unique_pairs: Vec<(usize, usize)>,
 }
 
@@ -65,7 +69,8 @@ pub struct ColumnProfile {
     pub unique: Unique,
     /// The length of its texts; none where it holds no text.
     pub characters: Option<Characters>,
-    /// Up to three different values, cut short; to be shown to the person whose table it is, and nowhere else.
+    /// Up to three different values, cut short; to be shown to the person whose table it is, and
+    /// nowhere else.
     pub examples: Vec<String>,
     /// What its values look like.
     pub looks_like: Option<Kind>,
@@ -178,13 +183,23 @@ impl Profiler {
     /// Starts a profile of tables with this schema.
     #[must_use]
     pub fn new(schema: &Schema) -> Self {
-        let columns = schema.fields().iter().map(|field| Column::new(field.name(), field.data_type())).collect();
-        Self { rows: 0, columns, pairs: None, max_hashes: MAX_HASHES }
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| Column::new(field.name(), field.data_type()))
+            .collect();
+        Self {
+            rows: 0,
+            columns,
+            pairs: None,
+            max_hashes: MAX_HASHES,
+        }
     }
 
     /// Looks at some more rows.
     ///
-    /// **Shape.** The columns of the batch stand in the order of the schema. Holds no reference to the batch.
+    /// **Shape.** The columns of the batch stand in the order of the schema. Holds no reference to
+    /// the batch.
     pub fn add(&mut self, batch: &RecordBatch) {
         let values: Vec<Values> = batch.columns().iter().map(Values::of).collect();
         for ((column, array), values) in self.columns.iter_mut().zip(batch.columns()).zip(&values) {
@@ -198,7 +213,9 @@ impl Profiler {
             pair.add(&values, batch.num_rows());
         }
         // A pair that came twice is no key.
-        self.pairs.iter_mut().for_each(|pairs| pairs.retain(|pair| !pair.seen.is_empty()));
+        self.pairs
+            .iter_mut()
+            .for_each(|pairs| pairs.retain(|pair| !pair.seen.is_empty()));
         self.make_room();
     }
 
@@ -206,27 +223,60 @@ impl Profiler {
     #[must_use]
     pub fn finish(self) -> Profile {
         let rows = self.rows;
-        let columns: Vec<ColumnProfile> = self.columns.into_iter().map(|column| column.finish(rows)).collect();
+        let columns: Vec<ColumnProfile> = self
+            .columns
+            .into_iter()
+            .map(|column| column.finish(rows))
+            .collect();
         let alone = columns.iter().any(|column| column.unique == Unique::Yes);
-        let pairs = self.pairs.unwrap_or_default().into_iter().filter(|_| !alone).map(|pair| pair.columns);
-        Profile { rows, unique_pairs: pairs.collect(), columns }
+        let pairs = self
+            .pairs
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|_| !alone)
+            .map(|pair| pair.columns);
+        Profile {
+            rows,
+            unique_pairs: pairs.collect(),
+            columns,
+        }
     }
 
-    /// The pairs of columns that could be a key together: short, without nulls, and each with repeats in the first rows.
+    /// The pairs of columns that could be a key together: short, without nulls, and each with
+    /// repeats in the first rows.
     fn promising_pairs(&self) -> Vec<Pair> {
-        let mut columns: Vec<usize> = (0..self.columns.len()).filter(|&column| self.columns[column].can_be_paired()).collect();
+        let mut columns: Vec<usize> = (0..self.columns.len())
+            .filter(|&column| self.columns[column].can_be_paired())
+            .collect();
         columns.sort_by_key(|&column| !suggest::is_named_like_a_key(&self.columns[column].name));
         columns.truncate(MAX_PAIRED);
-        let pairs =
-            columns.iter().enumerate().flat_map(|(place, &one)| columns[place + 1..].iter().map(move |&other| (one, other)));
-        pairs.map(|(one, other)| Pair { columns: (one.min(other), one.max(other)), seen: HashSet::new() }).collect()
+        let pairs = columns
+            .iter()
+            .enumerate()
+            .flat_map(|(place, &one)| columns[place + 1..].iter().map(move |&other| (one, other)));
+        pairs
+            .map(|(one, other)| Pair {
+                columns: (one.min(other), one.max(other)),
+                seen: HashSet::new(),
+            })
+            .collect()
     }
 
     /// Lets the widest columns give up until the hashes fit.
     fn make_room(&mut self) {
         loop {
-            let paired: usize = self.pairs.iter().flatten().map(|pair| pair.seen.len()).sum();
-            let held: usize = paired + self.columns.iter().map(|column| column.seen.unique_len()).sum::<usize>();
+            let paired: usize = self
+                .pairs
+                .iter()
+                .flatten()
+                .map(|pair| pair.seen.len())
+                .sum();
+            let held: usize = paired
+                + self
+                    .columns
+                    .iter()
+                    .map(|column| column.seen.unique_len())
+                    .sum::<usize>();
             if held <= self.max_hashes {
                 return;
             }
@@ -234,8 +284,11 @@ impl Profiler {
                 self.pairs = Some(Vec::new());
                 continue;
             }
-            let widest =
-                self.columns.iter_mut().filter(|column| column.seen.unique_len() > 0).max_by_key(|column| column.width());
+            let widest = self
+                .columns
+                .iter_mut()
+                .filter(|column| column.seen.unique_len() > 0)
+                .max_by_key(|column| column.width());
             match widest {
                 Some(column) => column.seen.give_up(Unique::Unknown),
                 None => return,
@@ -255,7 +308,11 @@ impl Column {
             characters: 0,
             shortest: u64::MAX,
             longest: 0,
-            seen: if values::are_looked_into(data_type) { Seen::Unique(HashSet::new()) } else { Seen::Nothing },
+            seen: if values::are_looked_into(data_type) {
+                Seen::Unique(HashSet::new())
+            } else {
+                Seen::Nothing
+            },
             shapes: Shapes::default(),
             examples: Vec::new(),
         }
@@ -297,7 +354,9 @@ impl Column {
             if self.examples.len() == MAX_EXAMPLES {
                 return;
             }
-            let Some(example) = values.shown(row).map(|text| shortened(&text)) else { continue };
+            let Some(example) = values.shown(row).map(|text| shortened(&text)) else {
+                continue;
+            };
             if !example.is_empty() && !self.examples.contains(&example) {
                 self.examples.push(example);
             }
@@ -305,7 +364,10 @@ impl Column {
     }
 
     fn can_be_paired(&self) -> bool {
-        self.nulls == 0 && self.blanks == 0 && self.width() <= 64 && matches!(self.seen, Seen::Repeated(_))
+        self.nulls == 0
+            && self.blanks == 0
+            && self.width() <= 64
+            && matches!(self.seen, Seen::Repeated(_))
     }
 
     /// Its mean length; numbers and dates are narrow.
@@ -316,7 +378,11 @@ impl Column {
     fn finish(self, rows: u64) -> ColumnProfile {
         let (distinct, unique) = self.seen.counted();
         let mean = self.characters as f64 / self.texts as f64;
-        let characters = (self.texts > 0).then_some(Characters { min: self.shortest, mean, max: self.longest });
+        let characters = (self.texts > 0).then_some(Characters {
+            min: self.shortest,
+            mean,
+            max: self.longest,
+        });
         let looks_like = kind::of(&self.data_type, &self.shapes, distinct, mean);
         ColumnProfile {
             name: self.name,
@@ -380,7 +446,10 @@ impl Seen {
     /// Stops counting and frees the memory.
     fn give_up(&mut self, unique: Unique) {
         if let Self::Unique(hashes) | Self::Repeated(hashes) = self {
-            *self = Self::Many { at_least: hashes.len() as u64, unique };
+            *self = Self::Many {
+                at_least: hashes.len() as u64,
+                unique,
+            };
         }
     }
 

@@ -12,7 +12,8 @@ const MAX_RATINGS: u64 = 12;
 /// What to try first; the person who writes the job decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suggestion {
-    /// The columns of the key: one, or two that are unique together; empty where only the number of the row is unique.
+    /// The columns of the key: one, or two that are unique together; empty where only the number of
+    /// the row is unique.
     pub key: Vec<String>,
     /// The column to put into the prompt: the longest prose, else the longest text.
     pub text: Option<String>,
@@ -26,23 +27,41 @@ pub struct Suggestion {
 pub fn suggest(profile: &Profile) -> Suggestion {
     let key = key(profile);
     let text = text(profile, &key);
-    let free = profile.columns.iter().filter(|column| !key.contains(&column.name));
-    let mut categories: Vec<_> = free.filter_map(|column| Some((groups(column, profile.rows)?, column))).collect();
-    categories.sort_by_key(|&(groups, column)| (column.looks_like == Some(Kind::Integer), Reverse(groups)));
+    let free = profile
+        .columns
+        .iter()
+        .filter(|column| !key.contains(&column.name));
+    let mut categories: Vec<_> = free
+        .filter_map(|column| Some((groups(column, profile.rows)?, column)))
+        .collect();
+    categories.sort_by_key(|&(groups, column)| {
+        (column.looks_like == Some(Kind::Integer), Reverse(groups))
+    });
     Suggestion {
         text: text.map(|column| column.name.clone()),
-        categories: categories.into_iter().map(|(_, column)| column.name.clone()).collect(),
+        categories: categories
+            .into_iter()
+            .map(|(_, column)| column.name.clone())
+            .collect(),
         key,
     }
 }
 
 fn key(profile: &Profile) -> Vec<String> {
-    let unique = profile.columns.iter().enumerate().filter(|(_, column)| column.unique == Unique::Yes);
+    let unique = profile
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| column.unique == Unique::Yes);
     let candidates = unique.filter_map(|(place, column)| Some((key_rank(column)?, place, column)));
     if let Some((.., column)) = candidates.min_by_key(|&(rank, place, _)| (rank, place)) {
         return vec![column.name.clone()];
     }
-    let names = |&(one, other): &(usize, usize)| [one, other].map(|place| profile.columns[place].name.clone()).to_vec();
+    let names = |&(one, other): &(usize, usize)| {
+        [one, other]
+            .map(|place| profile.columns[place].name.clone())
+            .to_vec()
+    };
     profile.unique_pairs.first().map(names).unwrap_or_default()
 }
 
@@ -66,15 +85,23 @@ fn key_rank(column: &ColumnProfile) -> Option<u8> {
 }
 
 fn is_narrow(column: &ColumnProfile) -> bool {
-    column.characters.is_none_or(|characters| characters.max <= 64)
+    column
+        .characters
+        .is_none_or(|characters| characters.max <= 64)
 }
 
-/// Whether a name ends like that of a key: `id`, `ticket_id`, `ticketId`, `event_no`, `uuid`, `order key`.
+/// Whether a name ends like that of a key: `id`, `ticket_id`, `ticketId`, `event_no`, `uuid`,
+/// `order key`.
 pub(super) fn is_named_like_a_key(name: &str) -> bool {
-    const ENDINGS: &[&str] = &["id", "key", "uuid", "guid", "no", "nr", "number", "code", "pk"];
+    const ENDINGS: &[&str] = &[
+        "id", "key", "uuid", "guid", "no", "nr", "number", "code", "pk",
+    ];
     let lower = name.to_lowercase();
     let camel = name.ends_with("Id") || name.ends_with("ID") || name.ends_with("Key");
-    let last = lower.rsplit(|letter: char| !letter.is_alphanumeric()).find(|word| !word.is_empty()).unwrap_or("");
+    let last = lower
+        .rsplit(|letter: char| !letter.is_alphanumeric())
+        .find(|word| !word.is_empty())
+        .unwrap_or("");
     camel || ENDINGS.contains(&last)
 }
 
@@ -85,12 +112,25 @@ fn text<'a>(profile: &'a Profile, key: &[String]) -> Option<&'a ColumnProfile> {
         column.characters.map_or(0.0, |characters| characters.mean) * texts
     };
     let longest = |fits: &dyn Fn(&ColumnProfile) -> bool| {
-        let texts = profile.columns.iter().filter(|column| column.characters.is_some() && fits(column));
+        let texts = profile
+            .columns
+            .iter()
+            .filter(|column| column.characters.is_some() && fits(column));
         // The first of equals.
         texts.rev().max_by(|a, b| length(a).total_cmp(&length(b)))
     };
     let is_value = |column: &ColumnProfile| {
-        matches!(column.looks_like, Some(Kind::Integer | Kind::Decimal | Kind::Date | Kind::Boolean | Kind::Email | Kind::Url))
+        matches!(
+            column.looks_like,
+            Some(
+                Kind::Integer
+                    | Kind::Decimal
+                    | Kind::Date
+                    | Kind::Boolean
+                    | Kind::Email
+                    | Kind::Url
+            )
+        )
     };
     longest(&|column| column.looks_like == Some(Kind::Prose) && !key.contains(&column.name))
         .or_else(|| longest(&|column| column.looks_like.is_none() && !key.contains(&column.name)))
@@ -108,7 +148,9 @@ fn groups(column: &ColumnProfile, rows: u64) -> Option<u64> {
     };
     let values = rows.saturating_sub(column.nulls);
     match column.distinct {
-        Distinct::Exact(groups) if (2..=most).contains(&groups) && 5 * groups <= values => Some(groups),
+        Distinct::Exact(groups) if (2..=most).contains(&groups) && 5 * groups <= values => {
+            Some(groups)
+        }
         _ => None,
     }
 }
@@ -119,7 +161,17 @@ mod tests {
 
     #[test]
     fn knows_the_names_of_keys() {
-        for name in ["id", "ID", "ticket_id", "ticketId", "event_no", "uuid", "Order Key", "entry_id", "zip code"] {
+        for name in [
+            "id",
+            "ID",
+            "ticket_id",
+            "ticketId",
+            "event_no",
+            "uuid",
+            "Order Key",
+            "entry_id",
+            "zip code",
+        ] {
             assert!(is_named_like_a_key(name), "{name}");
         }
         for name in ["paid", "valid", "text", "monkey", "note", "nobody", ""] {

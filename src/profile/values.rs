@@ -24,7 +24,10 @@ pub(super) fn are_looked_into(data_type: &DataType) -> bool {
 fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => is_text(values),
-        other => matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
+        other => matches!(
+            other,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+        ),
     }
 }
 
@@ -40,7 +43,9 @@ impl Values {
     pub(super) fn of(array: &ArrayRef) -> Self {
         if is_text(array.data_type()) {
             // The views share the text with the original.
-            return cast(array, &DataType::Utf8View).map_or(Self::Opaque, |text| Self::Text(text.as_string_view().clone()));
+            return cast(array, &DataType::Utf8View).map_or(Self::Opaque, |text| {
+                Self::Text(text.as_string_view().clone())
+            });
         }
         if !is_fixed(array.data_type()) {
             return Self::Opaque;
@@ -60,8 +65,12 @@ impl Values {
     /// A number that two values share only if they are equal.
     pub(super) fn hash(&self, row: usize) -> Option<u128> {
         match self {
-            Self::Text(texts) => texts.is_valid(row).then(|| hash(texts.value(row).as_bytes())),
-            Self::Fixed(array, rows) => (!is_null(array, row)).then(|| hash(rows.row(row).as_ref())),
+            Self::Text(texts) => texts
+                .is_valid(row)
+                .then(|| hash(texts.value(row).as_bytes())),
+            Self::Fixed(array, rows) => {
+                (!is_null(array, row)).then(|| hash(rows.row(row).as_ref()))
+            }
             Self::Opaque => None,
         }
     }
@@ -71,7 +80,8 @@ impl Values {
         match self {
             Self::Text(_) => self.text(row).map(str::to_owned),
             Self::Fixed(array, _) if !is_null(array, row) => {
-                let formatter = ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default()).ok()?;
+                let formatter =
+                    ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default()).ok()?;
                 formatter.value(row).try_to_string().ok()
             }
             _ => None,
@@ -82,12 +92,15 @@ impl Values {
 /// A dictionary holds its nulls among its values, too.
 fn is_null(array: &ArrayRef, row: usize) -> bool {
     match array.data_type() {
-        DataType::Dictionary(..) => array.logical_nulls().is_some_and(|nulls| nulls.is_null(row)),
+        DataType::Dictionary(..) => array
+            .logical_nulls()
+            .is_some_and(|nulls| nulls.is_null(row)),
         _ => array.is_null(row),
     }
 }
 
-/// Up to 15 bytes are their own hash, with their number in the last byte; beyond, 128 bits of blake3.
+/// Up to 15 bytes are their own hash, with their number in the last byte; beyond, 128 bits of
+/// blake3.
 fn hash(bytes: &[u8]) -> u128 {
     let mut number = [0; 16];
     if bytes.len() < number.len() {

@@ -1,10 +1,11 @@
-//! The provider's file store: files that are uploaded once and named by their id in any number of requests.
+//! The provider's file store: files that are uploaded once and named by their id in any number of
+//! requests.
 //!
-//! An upload can be made again without harm: it costs nothing, and a file nobody names hurts nobody. So there is no journal of it, only
-//! a memory of ids (see [`crate::pipeline::upload`]).
+//! An upload can be made again without harm: it costs nothing, and a file nobody names hurts
+//! nobody. So there is no journal of it, only a memory of ids (see [`crate::pipeline::upload`]).
 //!
-//! **Source**: the vendor's reference and clients of 2026-11: 500 MB a file, about 500 calls a minute, at most 100 ids in one look, a life of an
-//! hour to ninety days where one is set.
+//! **Source**: the vendor's reference and clients of 2026-11: 500 MB a file, about 500 calls a
+//! minute, at most 100 ids in one look, a life of an hour to ninety days where one is set.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -77,7 +78,11 @@ pub trait FileApi: Send + Sync {
     /// Looks for files by at most [`MAX_IDS`] ids; those that do not exist are left out.
     fn files<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<Vec<RemoteFile>, ApiError>>;
     /// One page of all files of the workspace; `page` from [`FilePage::next_page`].
-    fn file_page<'a>(&'a self, limit: u32, page: Option<&'a str>) -> BoxFuture<'a, Result<FilePage, ApiError>>;
+    fn file_page<'a>(
+        &'a self,
+        limit: u32,
+        page: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<FilePage, ApiError>>;
     /// Deletes a file; requests that name it fail from then on.
     fn delete_file<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), ApiError>>;
 }
@@ -98,11 +103,15 @@ impl FileForm {
     /// A form for a file; `boundary` must not occur in it, which a random one does not.
     pub(super) fn new(file: &NewFile, boundary: &str) -> FileForm {
         let life = file.expires_in_seconds.map_or_else(String::new, |seconds| {
-            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"expires_in_seconds\"\r\n\r\n{seconds}\r\n")
+            format!(
+                "--{boundary}\r\nContent-Disposition: form-data; \
+                name=\"expires_in_seconds\"\r\n\r\n{seconds}\r\n"
+            )
         });
         let name = quoted(&file.name);
         let before = format!(
-            "{life}--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: {}\r\n\r\n",
+            "{life}--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; \
+             filename=\"{name}\"\r\nContent-Type: {}\r\n\r\n",
             file.media_type
         );
         FileForm {
@@ -116,7 +125,15 @@ impl FileForm {
 
 /// A name as it may stand between quotation marks in a header.
 fn quoted(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() || matches!(c, '"' | '\\') { '_' } else { c }).collect()
+    name.chars()
+        .map(|c| {
+            if c.is_control() || matches!(c, '"' | '\\') {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 impl BatchBody for FileForm {
@@ -131,7 +148,11 @@ impl BatchBody for FileForm {
     fn chunks(&self) -> io::Result<Box<dyn Iterator<Item = io::Result<Bytes>> + Send>> {
         let file = pieces(&self.path)?;
         let (before, after) = (self.before.clone(), self.after.clone());
-        Ok(Box::new(std::iter::once(Ok(before)).chain(file).chain(std::iter::once(Ok(after)))))
+        Ok(Box::new(
+            std::iter::once(Ok(before))
+                .chain(file)
+                .chain(std::iter::once(Ok(after))),
+        ))
     }
 }
 
@@ -139,7 +160,11 @@ fn pieces(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Bytes>> + u
     let mut file = crate::durable::open_file(path)?;
     Ok(std::iter::from_fn(move || {
         let mut piece = Vec::with_capacity(CHUNK_BYTES);
-        match file.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut piece) {
+        match file
+            .by_ref()
+            .take(CHUNK_BYTES as u64)
+            .read_to_end(&mut piece)
+        {
             Ok(0) => None,
             Ok(_) => Some(Ok(piece.into())),
             Err(error) => Some(Err(error)),
@@ -165,12 +190,22 @@ mod tests {
                 expires_in_seconds: life,
             };
             let form = FileForm::new(&file, "BOUND");
-            let body: Vec<u8> = form.chunks().unwrap().flat_map(|piece| piece.unwrap().to_vec()).collect();
+            let body: Vec<u8> = form
+                .chunks()
+                .unwrap()
+                .flat_map(|piece| piece.unwrap().to_vec())
+                .collect();
             assert_eq!(body.len() as u64, form.bytes());
             let text = String::from_utf8(body).unwrap();
-            assert!(text.contains("filename=\"a _b___.png\"\r\nContent-Type: image/png\r\n\r\n"), "{text:.200}");
+            assert!(
+                text.contains("filename=\"a _b___.png\"\r\nContent-Type: image/png\r\n\r\n"),
+                "{text:.200}"
+            );
             assert!(text.ends_with("\r\n--BOUND--\r\n"));
-            assert_eq!(text.contains("name=\"expires_in_seconds\"\r\n\r\n3600\r\n"), life.is_some());
+            assert_eq!(
+                text.contains("name=\"expires_in_seconds\"\r\n\r\n3600\r\n"),
+                life.is_some()
+            );
         }
     }
 }

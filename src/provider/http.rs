@@ -1,9 +1,11 @@
 //! Connection, headers, redirects, timeouts: HTTP as every provider here speaks it.
 //!
-//! HTTP/1.1 over rustls, because the flow control of HTTP/2 makes bodies of this size several times slower. Proxies are taken from the
-//! environment, but never for this machine. A call is sent once; a redirect within the origin is followed with a body made anew.
+//! HTTP/1.1 over rustls, because the flow control of HTTP/2 makes bodies of this size several times
+//! slower. Proxies are taken from the environment, but never for this machine. A call is sent once;
+//! a redirect within the origin is followed with a body made anew.
 //!
-//! There is no limit on the whole of a bulk call. What ends one is silence: no byte handed out and none received for [`Timeouts::idle`].
+//! There is no limit on the whole of a bulk call. What ends one is silence: no byte handed out and
+//! none received for [`Timeouts::idle`].
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -36,13 +38,18 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Timeouts {
-        Timeouts { connect: Duration::from_secs(10), idle: Duration::from_secs(600), call: Duration::from_secs(120) }
+        Timeouts {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(600),
+            call: Duration::from_secs(120),
+        }
     }
 }
 
 const USER_AGENT: &str = concat!("rowmill/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 5;
-/// Below the idle time of the usual front ends, so that a call rarely meets a connection that is just being closed.
+/// Below the idle time of the usual front ends, so that a call rarely meets a connection that is
+/// just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 /// Longest answer that is read into memory; a list of 1000 batches has less than one megabyte.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -82,8 +89,14 @@ pub(super) enum Payload {
 }
 
 impl Http {
-    /// Makes a client for one base URL; `headers` go with every call, `secrets` are kept out of every message.
-    pub(super) fn new(base_url: &str, headers: HeaderMap, secrets: Vec<SecretString>, timeouts: Timeouts) -> Result<Http, Error> {
+    /// Makes a client for one base URL; `headers` go with every call, `secrets` are kept out of
+    /// every message.
+    pub(super) fn new(
+        base_url: &str,
+        headers: HeaderMap,
+        secrets: Vec<SecretString>,
+        timeouts: Timeouts,
+    ) -> Result<Http, Error> {
         let base = base(base_url)?;
         let mut builder = reqwest::Client::builder()
             .http1_only()
@@ -101,7 +114,13 @@ impl Http {
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(Error::Client)?;
-        Ok(Http { client, base, headers, secrets: Arc::new(Secrets(secrets)), timeouts })
+        Ok(Http {
+            client,
+            base,
+            headers,
+            secrets: Arc::new(Secrets(secrets)),
+            timeouts,
+        })
     }
 
     /// Whether the calls stay on this machine.
@@ -123,23 +142,44 @@ impl Http {
         self.secrets.clean(text)
     }
 
-    /// Sends a call, follows redirects within the origin, and gives back the answer whatever its status.
+    /// Sends a call, follows redirects within the origin, and gives back the answer whatever its
+    /// status.
     pub(super) async fn send(&self, outgoing: &Outgoing<'_>) -> Result<Answer, ApiError> {
         let mut url = self.url(outgoing)?;
         for _ in 0..=MAX_REDIRECTS {
             let answer = self.exchange(outgoing, url.clone()).await?;
-            let Some(next) = self.redirect(outgoing, &url, &answer)? else { return Ok(answer) };
+            let Some(next) = self.redirect(outgoing, &url, &answer)? else {
+                return Ok(answer);
+            };
             answer.whole();
             url = next;
         }
-        let message = format!("more than {MAX_REDIRECTS} redirects within {}", self.origin());
-        Err(ApiError::new(outgoing.call, ApiError::REDIRECT, message, Delivery::Refused))
+        let message = format!(
+            "more than {MAX_REDIRECTS} redirects within {}",
+            self.origin()
+        );
+        Err(ApiError::new(
+            outgoing.call,
+            ApiError::REDIRECT,
+            message,
+            Delivery::Refused,
+        ))
     }
 
     fn url(&self, outgoing: &Outgoing<'_>) -> Result<Url, ApiError> {
-        let text = format!("{}{}", self.base.as_str().trim_end_matches('/'), outgoing.path);
-        let mut url =
-            Url::parse(&text).map_err(|e| ApiError::new(outgoing.call, ApiError::BODY, e.to_string(), Delivery::NotSent))?;
+        let text = format!(
+            "{}{}",
+            self.base.as_str().trim_end_matches('/'),
+            outgoing.path
+        );
+        let mut url = Url::parse(&text).map_err(|e| {
+            ApiError::new(
+                outgoing.call,
+                ApiError::BODY,
+                e.to_string(),
+                Delivery::NotSent,
+            )
+        })?;
         if !outgoing.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&outgoing.query);
         }
@@ -151,41 +191,85 @@ impl Http {
         *request.headers_mut() = self.headers.clone();
         for (name, value) in &outgoing.headers {
             // A header the user set for all calls stands.
-            request.headers_mut().entry(name).or_insert_with(|| value.clone());
+            request
+                .headers_mut()
+                .entry(name)
+                .or_insert_with(|| value.clone());
         }
         let tally = attach(&mut request, &outgoing.payload);
-        let answer = unless_idle(self.client.execute(request), self.timeouts.idle, tally.as_deref()).await;
-        let wire = Wire { call: outgoing.call, idle: self.timeouts.idle, secrets: Arc::clone(&self.secrets) };
+        let answer = unless_idle(
+            self.client.execute(request),
+            self.timeouts.idle,
+            tally.as_deref(),
+        )
+        .await;
+        let wire = Wire {
+            call: outgoing.call,
+            idle: self.timeouts.idle,
+            secrets: Arc::clone(&self.secrets),
+        };
         match answer {
-            Ok(Ok(response)) => Ok(Answer { response, tally, wire }),
+            Ok(Ok(response)) => Ok(Answer {
+                response,
+                tally,
+                wire,
+            }),
             Ok(Err(error)) => Err(wire.lost(&error, tally.as_deref())),
             Err(Idle) => Err(wire.idle(tally.as_deref())),
         }
     }
 
     /// Where an answer sends the call, if it does and may.
-    fn redirect(&self, outgoing: &Outgoing<'_>, from: &Url, answer: &Answer) -> Result<Option<Url>, ApiError> {
+    fn redirect(
+        &self,
+        outgoing: &Outgoing<'_>,
+        from: &Url,
+        answer: &Answer,
+    ) -> Result<Option<Url>, ApiError> {
         let status = answer.status();
         let keeps_method = matches!(status.as_u16(), 307 | 308);
         if !keeps_method && !matches!(status.as_u16(), 301..=303) {
             return Ok(None);
         }
-        let Some(location) = answer.header(&header::LOCATION) else { return Ok(None) };
+        let Some(location) = answer.header(&header::LOCATION) else {
+            return Ok(None);
+        };
         let refuse = |message: String, delivery| {
-            let error = ApiError::new(outgoing.call, ApiError::REDIRECT, self.clean(&message), delivery);
-            Err(ApiError { status: Some(status.as_u16()), ..error })
+            let error = ApiError::new(
+                outgoing.call,
+                ApiError::REDIRECT,
+                self.clean(&message),
+                delivery,
+            );
+            Err(ApiError {
+                status: Some(status.as_u16()),
+                ..error
+            })
         };
         let Ok(mut next) = from.join(location) else {
-            return refuse("the answer redirects to something that is no URL".to_owned(), Delivery::Refused);
+            return refuse(
+                "the answer redirects to something that is no URL".to_owned(),
+                Delivery::Refused,
+            );
         };
         if next.origin() != from.origin() {
-            let (from, to) = (from.origin().ascii_serialization(), next.origin().ascii_serialization());
-            return refuse(format!("{from} redirects to another origin, {to}, which is not followed"), Delivery::Refused);
+            let (from, to) = (
+                from.origin().ascii_serialization(),
+                next.origin().ascii_serialization(),
+            );
+            return refuse(
+                format!("{from} redirects to another origin, {to}, which is not followed"),
+                Delivery::Refused,
+            );
         }
         if outgoing.method != Method::GET && !keeps_method {
             // "See other" may mean that it has been done.
             return refuse(
-                format!("{} redirects a {}, which is not followed", self.origin(), outgoing.method),
+                format!(
+                    "{} redirects a {}, which is not followed",
+                    self.origin(),
+                    outgoing.method
+                ),
                 Delivery::Unknown,
             );
         }
@@ -201,7 +285,9 @@ fn attach(request: &mut reqwest::Request, payload: &Payload) -> Option<Arc<Tally
         Payload::None => {
             if *request.method() == Method::POST {
                 // Some front ends refuse a POST that does not say it has no body.
-                request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+                request
+                    .headers_mut()
+                    .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
             None
         }
@@ -215,7 +301,11 @@ fn attach(request: &mut reqwest::Request, payload: &Payload) -> Option<Arc<Tally
     }
 }
 
-fn stream(request: &mut reqwest::Request, kind: HeaderValue, body: &Arc<dyn BatchBody>) -> Arc<Tally> {
+fn stream(
+    request: &mut reqwest::Request,
+    kind: HeaderValue,
+    body: &Arc<dyn BatchBody>,
+) -> Arc<Tally> {
     request.headers_mut().insert(header::CONTENT_TYPE, kind);
     let (upload, tally) = Upload::start(Arc::clone(body));
     *request.body_mut() = Some(reqwest::Body::wrap(upload));
@@ -224,9 +314,13 @@ fn stream(request: &mut reqwest::Request, kind: HeaderValue, body: &Arc<dyn Batc
 
 struct Idle;
 
-/// Waits for the answer as long as the body moves. (The client's own read timeout runs from the start of the request, so a long upload
-/// would meet it.)
-async fn unless_idle<T>(pending: impl Future<Output = T>, idle: Duration, tally: Option<&Tally>) -> Result<T, Idle> {
+/// Waits for the answer as long as the body moves. (The client's own read timeout runs from the
+/// start of the request, so a long upload would meet it.)
+async fn unless_idle<T>(
+    pending: impl Future<Output = T>,
+    idle: Duration,
+    tally: Option<&Tally>,
+) -> Result<T, Idle> {
     let mut pending = pin!(pending);
     let mut deadline = Instant::now() + idle;
     loop {
@@ -280,7 +374,12 @@ impl Answer {
         while let Some(piece) = self.piece().await? {
             if bytes.len() + piece.len() > MAX_ANSWER_BYTES {
                 let message = format!("the answer is longer than {MAX_ANSWER_BYTES} bytes");
-                return Err(ApiError::new(self.wire.call, ApiError::UNREADABLE, message, Delivery::Unknown));
+                return Err(ApiError::new(
+                    self.wire.call,
+                    ApiError::UNREADABLE,
+                    message,
+                    Delivery::Unknown,
+                ));
             }
             bytes.extend_from_slice(&piece);
         }
@@ -308,7 +407,8 @@ impl Answer {
         }
     }
 
-    /// The body as it comes, but for secrets, which [`SecretFilter`] replaces. An error ends the stream; an end without error is where the other side said it would be.
+    /// The body as it comes, but for secrets, which [`SecretFilter`] replaces. An error ends the
+    /// stream; an end without error is where the other side said it would be.
     pub(super) fn stream(self) -> ResultStream {
         let Answer { response, wire, .. } = self;
         let filter = SecretFilter::of(&wire.secrets);
@@ -317,7 +417,8 @@ impl Answer {
             let (mut pieces, wire, mut filter) = state?;
             let item = match timeout(wire.idle, pieces.next()).await {
                 Ok(None) => {
-                    return Some((Ok(filter.rest()), None)).filter(|(rest, _)| !matches!(rest, Ok(rest) if rest.is_empty()));
+                    return Some((Ok(filter.rest()), None))
+                        .filter(|(rest, _)| !matches!(rest, Ok(rest) if rest.is_empty()));
                 }
                 Ok(Some(Ok(piece))) => {
                     let piece = filter.pass(piece);
@@ -343,7 +444,12 @@ impl Wire {
     fn lost(&self, error: &reqwest::Error, tally: Option<&Tally>) -> ApiError {
         let in_part = tally.is_some_and(|tally| !tally.stop());
         if let Some(fault) = tally.and_then(Tally::fault) {
-            return ApiError::new(self.call, ApiError::BODY, self.secrets.clean(&fault), Delivery::NotSent);
+            return ApiError::new(
+                self.call,
+                ApiError::BODY,
+                self.secrets.clean(&fault),
+                Delivery::NotSent,
+            );
         }
         let unsent = in_part || error.is_connect() || error.is_builder();
         let words = causes(error);
@@ -354,18 +460,36 @@ impl Wire {
         } else {
             ApiError::CONNECTION
         };
-        ApiError::new(self.call, kind, self.secrets.clean(&words), if unsent { Delivery::NotSent } else { Delivery::Unknown })
+        ApiError::new(
+            self.call,
+            kind,
+            self.secrets.clean(&words),
+            if unsent {
+                Delivery::NotSent
+            } else {
+                Delivery::Unknown
+            },
+        )
     }
 
     fn idle(&self, tally: Option<&Tally>) -> ApiError {
         let unsent = tally.is_some_and(|tally| !tally.stop());
         let message = format!("nothing moved for {} s", self.idle.as_secs_f32());
-        ApiError::new(self.call, ApiError::TIMEOUT, message, if unsent { Delivery::NotSent } else { Delivery::Unknown })
+        ApiError::new(
+            self.call,
+            ApiError::TIMEOUT,
+            message,
+            if unsent {
+                Delivery::NotSent
+            } else {
+                Delivery::Unknown
+            },
+        )
     }
 }
 
-/// The causes of an error in one line. The outermost says nothing but that a request failed, and may name the URL; the next one
-/// says nothing but in which layer.
+/// The causes of an error in one line. The outermost says nothing but that a request failed, and
+/// may name the URL; the next one says nothing but in which layer.
 fn causes(error: &reqwest::Error) -> String {
     let mut words = String::new();
     let mut source = std::error::Error::source(error);
@@ -376,7 +500,11 @@ fn causes(error: &reqwest::Error) -> String {
         }
         source = cause.source();
     }
-    if words.is_empty() { "the connection failed".to_owned() } else { words }
+    if words.is_empty() {
+        "the connection failed".to_owned()
+    } else {
+        words
+    }
 }
 
 /// Checks a base URL; a path in front of the API's own is kept.
@@ -387,7 +515,10 @@ fn base(text: &str) -> Result<Url, Error> {
         Err(error) => return fail(format!("it is not a URL: {error}")),
     };
     if !matches!(url.scheme(), "http" | "https") {
-        return fail(format!("it begins with `{}:` instead of `https:`", url.scheme()));
+        return fail(format!(
+            "it begins with `{}:` instead of `https:`",
+            url.scheme()
+        ));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return fail("it holds a user name or a password".to_owned());
@@ -396,7 +527,9 @@ fn base(text: &str) -> Result<Url, Error> {
         return fail("it holds a `?` or a `#`".to_owned());
     }
     if url.scheme() == "http" && !is_loopback(&url) {
-        return Err(Error::PlainHttp { host: url.host_str().unwrap_or_default().to_owned() });
+        return Err(Error::PlainHttp {
+            host: url.host_str().unwrap_or_default().to_owned(),
+        });
     }
     Ok(url)
 }
@@ -404,7 +537,10 @@ fn base(text: &str) -> Result<Url, Error> {
 /// Whether a URL names this machine: 127.0.0.0/8, ::1 or `localhost`.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     address.map_or(host == "localhost", |address| address.is_loopback())
 }
 
@@ -413,7 +549,9 @@ pub(super) struct Secrets(pub(super) Vec<SecretString>);
 
 impl Secrets {
     fn clean(&self, text: &str) -> String {
-        let cleaned = self.0.iter().fold(text.to_owned(), |text, secret| redact(text, secret.expose_secret()));
+        let cleaned = self.0.iter().fold(text.to_owned(), |text, secret| {
+            redact(text, secret.expose_secret())
+        });
         one_line(&cleaned)
     }
 }
@@ -421,7 +559,10 @@ impl Secrets {
 /// Cuts a text to one line of at most 300 characters, without control characters.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
         let _ = write!(line, "{}{word}", if line.is_empty() { "" } else { " " });
         if line.len() > 4 * MAX_MESSAGE_CHARS {
             break;
@@ -434,7 +575,12 @@ fn one_line(text: &str) -> String {
 }
 
 fn facts(headers: &HeaderMap, secrets: &Secrets) -> Facts {
-    let word = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let word = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
     Facts {
         request_id: word("request-id").map(|id| secrets.clean(id)),
         retry_after: retry_after(word("retry-after-ms"), word("retry-after"), word("date")),
@@ -446,8 +592,8 @@ fn facts(headers: &HeaderMap, secrets: &Secrets) -> Facts {
     }
 }
 
-/// How long to wait: milliseconds, else seconds, else a date, which is measured against the other side's own clock. More than can be
-/// counted is as long as can be, less than nothing says nothing.
+/// How long to wait: milliseconds, else seconds, else a date, which is measured against the other
+/// side's own clock. More than can be counted is as long as can be, less than nothing says nothing.
 fn retry_after(millis: Option<&str>, after: Option<&str>, date: Option<&str>) -> Option<Duration> {
     let seconds = |seconds: f64| match Duration::try_from_secs_f64(seconds) {
         Ok(wait) => Some(wait),
@@ -469,7 +615,9 @@ fn instant(text: &str) -> Option<jiff::Timestamp> {
     const OLD: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
     let modern = || Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
     let old = || {
-        let time = OLD.iter().find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
+        let time = OLD
+            .iter()
+            .find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
         Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
     };
     modern().or_else(old).or_else(|| text.parse().ok())
@@ -483,7 +631,10 @@ mod tests {
     fn takes_base_urls_that_keep_the_key_safe() {
         for (text, kept) in [
             ("https://api.anthropic.com", "https://api.anthropic.com/"),
-            (" https://gateway.example/anthropic/ ", "https://gateway.example/anthropic/"),
+            (
+                " https://gateway.example/anthropic/ ",
+                "https://gateway.example/anthropic/",
+            ),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
             ("http://127.255.3.4", "http://127.255.3.4/"),
             ("http://[::1]:9", "http://[::1]:9/"),
@@ -502,7 +653,10 @@ mod tests {
             ("https://user:hunter2@host", "user name or a password"),
             ("https://host/?key=hunter2", "holds a `?`"),
             ("https://host/#x", "holds a `?` or a `#`"),
-            ("http://api.anthropic.com", "plain http to `api.anthropic.com`"),
+            (
+                "http://api.anthropic.com",
+                "plain http to `api.anthropic.com`",
+            ),
             ("http://128.0.0.1", "plain http to `128.0.0.1`"),
             ("http://localhost.example", "plain http"),
             ("http://127.0.0.1.example", "plain http"),
@@ -535,11 +689,19 @@ mod tests {
             (None, Some("1994-11-06T08:50:07Z"), Some(30.0)),
             (None, None, None),
         ] {
-            assert_eq!(retry_after(millis, after, date), expected.map(Duration::from_secs_f64), "{millis:?} {after:?}");
+            assert_eq!(
+                retry_after(millis, after, date),
+                expected.map(Duration::from_secs_f64),
+                "{millis:?} {after:?}"
+            );
         }
         assert_eq!(retry_after(None, date, None), None);
         for endless in ["1e300", "inf", "99999999999999999999999"] {
-            assert_eq!(retry_after(None, Some(endless), None), Some(Duration::MAX), "{endless}");
+            assert_eq!(
+                retry_after(None, Some(endless), None),
+                Some(Duration::MAX),
+                "{endless}"
+            );
         }
     }
 

@@ -1,14 +1,17 @@
 //! Where batches go and results come from: the only room that knows a wire format.
 //!
-//! [`BatchApi`] is the door; [`anthropic`] stands behind it. A provider takes a [`BatchBody`] (bytes it does not look into) and gives
-//! back [`RemoteBatch`]es and a stream of result bytes, exactly as they came. Every fault is an [`ApiError`] that says whether the
-//! request can have reached the provider, because a create that may have arrived must never be sent again blindly.
+//! [`BatchApi`] is the door; [`anthropic`] stands behind it. A provider takes a [`BatchBody`]
+//! (bytes it does not look into) and gives back [`RemoteBatch`]es and a stream of result bytes,
+//! exactly as they came. Every fault is an [`ApiError`] that says whether the request can have
+//! reached the provider, because a create that may have arrived must never be sent again blindly.
 //!
-//! A call is made once. [`retry`] is the one place that says what may be tried again, and after how long.
+//! A call is made once. [`retry`] is the one place that says what may be tried again, and after how
+//! long.
 //!
-//! Promises: the credential goes to the origin of the base URL and nowhere else, over TLS or to this machine; it stands in no error,
-//! log line or `Debug` output; redirects to another origin are refused; a body goes out with its exact length or not in full; a stream
-//! of results that breaks off says so.
+//! Promises: the credential goes to the origin of the base URL and nowhere else, over TLS or to
+//! this machine; it stands in no error, log line or `Debug` output; redirects to another origin are
+//! refused; a body goes out with its exact length or not in full; a stream of results that breaks
+//! off says so.
 //!
 //! ```text
 //! anthropic/mod.rs          the calls                    anthropic/wire.rs         the JSON shapes
@@ -53,7 +56,9 @@ pub enum Error {
         reason: String,
     },
     /// The base URL would send the credential in the clear.
-    #[error("plain http to `{host}` would send the key in the clear; it is allowed to this machine only")]
+    #[error(
+        "plain http to `{host}` would send the key in the clear; it is allowed to this machine only"
+    )]
     PlainHttp {
         /// The host in the base URL.
         host: String,
@@ -109,7 +114,8 @@ pub enum Processing {
     Other(String),
 }
 
-/// Requests of a batch by what became of them. All but `processing` stay 0 until the whole batch has ended.
+/// Requests of a batch by what became of them. All but `processing` stay 0 until the whole batch
+/// has ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -129,8 +135,16 @@ impl Counts {
     /// All requests of the batch; `u64::MAX` where that is no number a provider can mean.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Counts { processing, succeeded, errored, canceled, expired } = *self;
-        [processing, succeeded, errored, canceled, expired].into_iter().fold(0, u64::saturating_add)
+        let Counts {
+            processing,
+            succeeded,
+            errored,
+            canceled,
+            expired,
+        } = *self;
+        [processing, succeeded, errored, canceled, expired]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -188,7 +202,8 @@ pub type ResultStream = Pin<Box<dyn Stream<Item = Result<Bytes, ApiError>> + Sen
 /// Whether a request can have had an effect at the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Certainly not: no connection, or the body never left in full, so that no one can have read a whole request.
+    /// Certainly not: no connection, or the body never left in full, so that no one can have read a
+    /// whole request.
     NotSent,
     /// Perhaps: it was on its way, or the answer was lost, or the answer was a server error.
     Unknown,
@@ -203,7 +218,8 @@ pub struct ApiError {
     pub call: &'static str,
     /// HTTP status, where there was an answer.
     pub status: Option<u16>,
-    /// The provider's kind of error, such as `rate_limit_error`; for faults on our side of the wire one of the constants of this type.
+    /// The provider's kind of error, such as `rate_limit_error`; for faults on our side of the wire
+    /// one of the constants of this type.
     pub kind: String,
     /// The machine code in `error.details.error_code`.
     pub code: Option<String>,
@@ -213,7 +229,8 @@ pub struct ApiError {
     pub request_id: Option<String>,
     /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
-    /// What the provider says of trying again (`x-should-retry`), which counts more than the status.
+    /// What the provider says of trying again (`x-should-retry`), which counts more than the
+    /// status.
     pub should_retry: Option<bool>,
     /// Whether the call can have had an effect.
     pub delivery: Delivery,
@@ -235,7 +252,12 @@ impl ApiError {
 
     /// An error without an answer from the provider.
     #[must_use]
-    pub fn new(call: &'static str, kind: &str, message: impl Into<String>, delivery: Delivery) -> ApiError {
+    pub fn new(
+        call: &'static str,
+        kind: &str,
+        message: impl Into<String>,
+        delivery: Delivery,
+    ) -> ApiError {
         ApiError {
             call,
             status: None,
@@ -267,7 +289,8 @@ impl fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// A batch API. Calls are made once: what may be tried again, and when, is decided by the caller with [`retry`]'s policy.
+/// A batch API. Calls are made once: what may be tried again, and when, is decided by the caller
+/// with [`retry`]'s policy.
 pub trait BatchApi: Send + Sync {
     /// What one batch may hold.
     fn limits(&self) -> Limits;
@@ -277,16 +300,25 @@ pub trait BatchApi: Send + Sync {
     fn create(&self, body: Arc<dyn BatchBody>) -> BoxFuture<'_, Result<RemoteBatch, ApiError>>;
     /// Looks at a batch.
     fn retrieve<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<RemoteBatch, ApiError>>;
-    /// One page of all batches of the workspace, newest first; `limit` 1 to 1000, `after` from [`Page::last_id`].
-    fn list<'a>(&'a self, limit: u32, after: Option<&'a str>) -> BoxFuture<'a, Result<Page<RemoteBatch>, ApiError>>;
+    /// One page of all batches of the workspace, newest first; `limit` 1 to 1000, `after` from
+    /// [`Page::last_id`].
+    fn list<'a>(
+        &'a self,
+        limit: u32,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Page<RemoteBatch>, ApiError>>;
     /// The results of an ended batch, from the base URL, as raw bytes.
     fn results<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<ResultStream, ApiError>>;
     /// Asks for a batch to be canceled.
     fn cancel<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<RemoteBatch, ApiError>>;
     /// Deletes an ended batch and its results.
     fn delete<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<(), ApiError>>;
-    /// One request, answered at once and at full price: `params` as in a batch; the whole message as JSON.
-    fn message<'a>(&'a self, params: &'a [u8]) -> BoxFuture<'a, Result<serde_json::Value, ApiError>>;
+    /// One request, answered at once and at full price: `params` as in a batch; the whole message
+    /// as JSON.
+    fn message<'a>(
+        &'a self,
+        params: &'a [u8],
+    ) -> BoxFuture<'a, Result<serde_json::Value, ApiError>>;
     /// Counts the input tokens of a request, free of charge.
     fn count_tokens<'a>(&'a self, params: &'a [u8]) -> BoxFuture<'a, Result<u64, ApiError>>;
     /// All models the provider lists, retired ones too.

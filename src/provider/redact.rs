@@ -1,8 +1,9 @@
 //! Secrets are kept out of what comes from the other side.
 //!
-//! A message is cleaned as a whole ([`redact`]). A body that is handed on as it comes, such as the results of a batch, is cleaned on its way
-//! ([`SecretFilter`]): a provider, or a gateway in front of it, that repeats the key in a result line would otherwise put it into the saved
-//! results, the output and whatever reads them. Everything else of a body stays as it came, byte for byte.
+//! A message is cleaned as a whole ([`redact`]). A body that is handed on as it comes, such as the
+//! results of a batch, is cleaned on its way ([`SecretFilter`]): a provider, or a gateway in front
+//! of it, that repeats the key in a result line would otherwise put it into the saved results, the
+//! output and whatever reads them. Everything else of a body stays as it came, byte for byte.
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
@@ -13,7 +14,8 @@ use super::http::Secrets;
 /// What stands in the place of a secret; whole as JSON text.
 const REDACTED: &str = "[redacted]";
 
-/// Replaces a secret, in capitals or not: a host name, for one, is made small before it stands in a message.
+/// Replaces a secret, in capitals or not: a host name, for one, is made small before it stands in a
+/// message.
 pub(super) fn redact(text: String, secret: &str) -> String {
     let (lower, secret) = (text.to_ascii_lowercase(), secret.to_ascii_lowercase());
     let mut cleaned = String::with_capacity(text.len());
@@ -28,7 +30,8 @@ pub(super) fn redact(text: String, secret: &str) -> String {
 
 /// Replaces secrets in a body that comes piece by piece, also where one lies across two pieces.
 ///
-/// **Memory**: less than the longest secret is held back; a piece without any is handed on as it is.
+/// **Memory**: less than the longest secret is held back; a piece without any is handed on as it
+/// is.
 pub(super) struct SecretFilter(Vec<OneSecret>);
 
 struct OneSecret {
@@ -39,14 +42,27 @@ struct OneSecret {
 
 impl SecretFilter {
     pub(super) fn of(secrets: &Secrets) -> SecretFilter {
-        let one = |secret: &[u8]| OneSecret { finder: Finder::new(secret).into_owned(), held: Vec::new() };
-        let secrets = secrets.0.iter().map(|secret| secret.expose_secret().as_bytes());
-        SecretFilter(secrets.filter(|secret| !secret.is_empty()).map(one).collect())
+        let one = |secret: &[u8]| OneSecret {
+            finder: Finder::new(secret).into_owned(),
+            held: Vec::new(),
+        };
+        let secrets = secrets
+            .0
+            .iter()
+            .map(|secret| secret.expose_secret().as_bytes());
+        SecretFilter(
+            secrets
+                .filter(|secret| !secret.is_empty())
+                .map(one)
+                .collect(),
+        )
     }
 
     /// What can be handed on of what has come so far.
     pub(super) fn pass(&mut self, piece: Bytes) -> Bytes {
-        self.0.iter_mut().fold(piece, |piece, secret| secret.pass(piece))
+        self.0
+            .iter_mut()
+            .fold(piece, |piece, secret| secret.pass(piece))
     }
 
     /// What was held back, at the end of the body.
@@ -93,7 +109,10 @@ impl OneSecret {
 /// How many bytes at the end of a body are the beginning of a secret.
 fn begun(body: &[u8], secret: &[u8]) -> usize {
     let most = body.len().min(secret.len() - 1);
-    (1..=most).rev().find(|&n| body[body.len() - n..] == secret[..n]).unwrap_or(0)
+    (1..=most)
+        .rev()
+        .find(|&n| body[body.len() - n..] == secret[..n])
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -103,7 +122,12 @@ mod tests {
     use super::*;
 
     fn filtered(body: &str, piece: usize, secrets: &[&str]) -> String {
-        let secrets = Secrets(secrets.iter().map(|secret| SecretString::from(*secret)).collect());
+        let secrets = Secrets(
+            secrets
+                .iter()
+                .map(|secret| SecretString::from(*secret))
+                .collect(),
+        );
         let mut filter = SecretFilter::of(&secrets);
         let mut out: Vec<u8> = Vec::new();
         for piece in body.as_bytes().chunks(piece) {
@@ -115,10 +139,16 @@ mod tests {
 
     #[test]
     fn replaces_a_secret_wherever_the_pieces_end() {
-        let body = "{\"error\":\"the key sk-ant-sk-ant-abc is wrong\"} sk-ant-ab sk-ant-abcsk-ant-abc sk-ant-a";
-        let expected = "{\"error\":\"the key sk-ant-[redacted] is wrong\"} sk-ant-ab [redacted][redacted] sk-ant-a";
+        let body = "{\"error\":\"the key sk-ant-sk-ant-abc is wrong\"} sk-ant-ab \
+            sk-ant-abcsk-ant-abc sk-ant-a";
+        let expected = "{\"error\":\"the key sk-ant-[redacted] is wrong\"} sk-ant-ab \
+            [redacted][redacted] sk-ant-a";
         for piece in 1..body.len() + 1 {
-            assert_eq!(filtered(body, piece, &["sk-ant-abc"]), expected, "pieces of {piece}");
+            assert_eq!(
+                filtered(body, piece, &["sk-ant-abc"]),
+                expected,
+                "pieces of {piece}"
+            );
             assert_eq!(filtered(body, piece, &["no-such-secret"]), body);
             assert_eq!(filtered(body, piece, &[]), body);
         }
@@ -127,7 +157,11 @@ mod tests {
     #[test]
     fn replaces_each_of_several_secrets() {
         for piece in 1..30 {
-            let cleaned = filtered("a first-secret, other-secret; first-secre", piece, &["first-secret", "other-secret"]);
+            let cleaned = filtered(
+                "a first-secret, other-secret; first-secre",
+                piece,
+                &["first-secret", "other-secret"],
+            );
             assert_eq!(cleaned, "a [redacted], [redacted]; first-secre");
         }
     }

@@ -1,7 +1,7 @@
 //! What may be tried again, and after how long: the one place that decides it.
 //!
-//! [`judge`] looks at one failed call and gives a [`Verdict`]; it is pure. [`with_retry`] drives a call whose verdict is to wait.
-//! Rules are tried from the top; the first that fits holds.
+//! [`judge`] looks at one failed call and gives a [`Verdict`]; it is pure. [`with_retry`] drives a
+//! call whose verdict is to wait. Rules are tried from the top; the first that fits holds.
 //!
 //! | what came back | calls | verdict |
 //! |---|---|---|
@@ -21,21 +21,26 @@
 //! | no connection, lost connection, silence, 408, 409, 429, 499, 5xx, 529, `x-should-retry: true` | all | `Again` for the call's patience, then `Fail` |
 //! | anything else: 400, 404, 413, 422 … | all | `Fail` |
 //!
-//! A create that the API refuses with 529 in its own error envelope, with a request id, is [`Delivery::Refused`] and tried again like any
-//! other call: the API has read the request and says that it did not act on it. The same status without that envelope may come from
-//! something in between that gave up waiting, and stays `Unknown`. So do 500, 503 and 504 with an envelope: the API documents them as
-//! faults on its side or as its own time-out, and a fault can strike after the batch was created.
+//! A create that the API refuses with 529 in its own error envelope, with a request id, is
+//! [`Delivery::Refused`] and tried again like any other call: the API has read the request and says
+//! that it did not act on it. The same status without that envelope may come from something in
+//! between that gave up waiting, and stays `Unknown`. So do 500, 503 and 504 with an envelope: the
+//! API documents them as faults on its side or as its own time-out, and a fault can strike after
+//! the batch was created.
 //!
-//! Patience, counted from the first try: create 15 minutes without a connection, an hour against 529, 24 hours against 429 (the queue of the
-//! workspace empties as its batches end, and none lives longer); message, count tokens and models two minutes, since somebody waits; all
-//! others one hour.
+//! Patience, counted from the first try: create 15 minutes without a connection, an hour against
+//! 529, 24 hours against 429 (the queue of the workspace empties as its batches end, and none lives
+//! longer); message, count tokens and models two minutes, since somebody waits; all others one
+//! hour.
 //!
-//! How long to wait: `min(0.5 · 2ⁿ, 60)` seconds less up to a quarter, n tries having failed before (five minutes instead of 60 seconds for a
-//! create against 429, because each try sends the whole body); longer where the server asks for it (`retry-after`), at most ten minutes.
-//! What the server asks never shortens the wait: a tiny `retry-after` would send a body of 250 MB ten times a second.
+//! How long to wait: `min(0.5 · 2ⁿ, 60)` seconds less up to a quarter, n tries having failed before
+//! (five minutes instead of 60 seconds for a create against 429, because each try sends the whole
+//! body); longer where the server asks for it (`retry-after`), at most ten minutes. What the server
+//! asks never shortens the wait: a tiny `retry-after` would send a body of 250 MB ten times a
+//! second.
 //!
-//! **Source**: statuses and codes from the vendor's error reference, base delay and jitter from its own clients, both read 2026-11; the
-//! lasting 404 from anthropics/anthropic-sdk-python#1432.
+//! **Source**: statuses and codes from the vendor's error reference, base delay and jitter from its
+//! own clients, both read 2026-11; the lasting 404 from anthropics/anthropic-sdk-python#1432.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -56,7 +61,8 @@ pub const UNREADABLE_TRIES: u32 = 4;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Codes in `error.details.error_code` that mean: no money, and none until somebody acts or the month ends.
+/// Codes in `error.details.error_code` that mean: no money, and none until somebody acts or the
+/// month ends.
 const SPEND_CODES: [&str; 4] = [
     "enforced_spend_limit_reached",
     "contract_spend_limit_reached",
@@ -64,13 +70,23 @@ const SPEND_CODES: [&str; 4] = [
     "linked_organization_billing_unavailable",
 ];
 /// Words in messages that mean the same where there is no code.
-const SPEND_WORDS: [&str; 4] = ["usage limits", "usage limit", "spend limit", "credit balance"];
+const SPEND_WORDS: [&str; 4] = [
+    "usage limits",
+    "usage limit",
+    "spend limit",
+    "credit balance",
+];
 /// Codes that concern the key and not the call.
 const ACCOUNT_CODES: [&str; 1] = ["claude_code_key_creator_not_member"];
-/// Codes that concern the organization or its workspace, and neither the call nor the key: the same call works when somebody has changed a
-/// setting there. **Source**: error classes of the provider's Python SDK 2.14.0, read 2026-11-30.
-pub const WORKSPACE_CODES: [&str; 4] =
-    ["organization_on_hold", "cmek_key_disabled", "cmek_key_network_blocked", "workspace_human_review_disabled"];
+/// Codes that concern the organization or its workspace, and neither the call nor the key: the same
+/// call works when somebody has changed a setting there. **Source**: error classes of the
+/// provider's Python SDK 2.14.0, read 2026-11-30.
+pub const WORKSPACE_CODES: [&str; 4] = [
+    "organization_on_hold",
+    "cmek_key_disabled",
+    "cmek_key_network_blocked",
+    "workspace_human_review_disabled",
+];
 
 /// The calls of [`super::BatchApi`] and [`super::files::FileApi`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -145,7 +161,8 @@ pub enum Verdict {
     StopCredentials,
     /// A spend limit is reached, or there is no money; nothing will work until somebody acts.
     StopSpend,
-    /// The organization or its workspace is switched off for such calls; nothing will work until somebody acts. The key is accepted.
+    /// The organization or its workspace is switched off for such calls; nothing will work until
+    /// somebody acts. The key is accepted.
     StopAccount,
     /// It will not get better by trying.
     Fail,
@@ -153,8 +170,8 @@ pub enum Verdict {
 
 /// Decides about a failed call by the table above.
 ///
-/// `attempt` counts the tries that failed before this one, `since` is the time since the first of them began, and `jitter` is a random
-/// number from 0 to 1.
+/// `attempt` counts the tries that failed before this one, `since` is the time since the first of
+/// them began, and `jitter` is a random number from 0 to 1.
 #[must_use]
 pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter: f64) -> Verdict {
     if call == Call::Create && error.delivery == Delivery::Unknown {
@@ -163,7 +180,11 @@ pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter
     if is_spend(error) {
         return Verdict::StopSpend;
     }
-    if error.code.as_deref().is_some_and(|code| WORKSPACE_CODES.contains(&code)) {
+    if error
+        .code
+        .as_deref()
+        .is_some_and(|code| WORKSPACE_CODES.contains(&code))
+    {
         return Verdict::StopAccount;
     }
     if is_account(error) {
@@ -174,7 +195,9 @@ pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter
         (Some(400 | 422), Call::Create) if most_requests(error).is_some() => return Verdict::Split,
         (Some(404), Call::Retrieve | Call::Results | Call::Cancel) => {
             return if since < WAIT_404 {
-                Verdict::Wait404 { after: delay(call, error, attempt, jitter) }
+                Verdict::Wait404 {
+                    after: delay(call, error, attempt, jitter),
+                }
             } else {
                 Verdict::Fail
             };
@@ -182,13 +205,19 @@ pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter
         _ => {}
     }
     if passes(call, error, attempt) && since < patience(call, error) {
-        return Verdict::Again { after: delay(call, error, attempt, jitter) };
+        return Verdict::Again {
+            after: delay(call, error, attempt, jitter),
+        };
     }
     Verdict::Fail
 }
 
 fn is_spend(error: &ApiError) -> bool {
-    let told = |words: &[&str]| words.iter().any(|words| error.message.to_ascii_lowercase().contains(words));
+    let told = |words: &[&str]| {
+        words
+            .iter()
+            .any(|words| error.message.to_ascii_lowercase().contains(words))
+    };
     match (error.status, error.code.as_deref()) {
         (Some(402), _) => true,
         (_, Some(code)) => SPEND_CODES.contains(&code),
@@ -198,8 +227,9 @@ fn is_spend(error: &ApiError) -> bool {
     }
 }
 
-/// What a provider says of a batch that it finds too large, in another way than 413: how many requests it takes, where it names a number.
-/// `None` where the message speaks of something else, such as the length of a text.
+/// What a provider says of a batch that it finds too large, in another way than 413: how many
+/// requests it takes, where it names a number. `None` where the message speaks of something else,
+/// such as the length of a text.
 #[must_use]
 pub fn most_requests(error: &ApiError) -> Option<Option<u32>> {
     const BOUNDS: [&str; 12] = [
@@ -217,28 +247,46 @@ pub fn most_requests(error: &ApiError) -> Option<Option<u32>> {
         "less than",
     ];
     const OF_BATCHES: [&str; 5] = ["requests", "items", "entries", "elements", "rows"];
-    const LARGE: [&str; 4] = ["batch is too large", "batch too large", "body is too large", "body too large"];
+    const LARGE: [&str; 4] = [
+        "batch is too large",
+        "batch too large",
+        "body is too large",
+        "body too large",
+    ];
     let text = error.message.to_ascii_lowercase();
     if LARGE.iter().any(|words| text.contains(words)) {
         return Some(None);
     }
     // Of one request's own parts, such as `requests.3.params.messages`, no smaller batch has fewer.
-    let is_inside =
-        text.match_indices("requests.").any(|(at, found)| text[at + found.len()..].starts_with(|c: char| c.is_ascii_digit()));
-    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != ',').filter(|word| !word.is_empty()).collect();
+    let is_inside = text
+        .match_indices("requests.")
+        .any(|(at, found)| text[at + found.len()..].starts_with(|c: char| c.is_ascii_digit()));
+    let words: Vec<&str> = text
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != ',')
+        .filter(|word| !word.is_empty())
+        .collect();
     let is_of_batches = words.iter().any(|word| OF_BATCHES.contains(word));
     if is_inside || !is_of_batches || !BOUNDS.iter().any(|bound| text.contains(bound)) {
         return None;
     }
     // The number stands before its noun: "at most 1000 items", "up to 1,000 requests".
-    let number =
-        words.windows(2).find(|pair| OF_BATCHES.contains(&pair[1])).and_then(|pair| pair[0].replace(',', "").parse().ok());
-    let last = words.iter().rev().find_map(|word| word.replace(',', "").parse::<u32>().ok());
+    let number = words
+        .windows(2)
+        .find(|pair| OF_BATCHES.contains(&pair[1]))
+        .and_then(|pair| pair[0].replace(',', "").parse().ok());
+    let last = words
+        .iter()
+        .rev()
+        .find_map(|word| word.replace(',', "").parse::<u32>().ok());
     Some(number.or(last).filter(|&most| most > 0))
 }
 
 fn is_account(error: &ApiError) -> bool {
-    matches!(error.status, Some(401 | 403)) || error.code.as_deref().is_some_and(|code| ACCOUNT_CODES.contains(&code))
+    matches!(error.status, Some(401 | 403))
+        || error
+            .code
+            .as_deref()
+            .is_some_and(|code| ACCOUNT_CODES.contains(&code))
 }
 
 /// Whether the fault may pass.
@@ -264,12 +312,22 @@ fn patience(call: Call, error: &ApiError) -> Duration {
         Call::Create if error.status == Some(529) => HOUR,
         Call::Create => 15 * MINUTE,
         Call::Message | Call::CountTokens | Call::Models => 2 * MINUTE,
-        Call::Retrieve | Call::List | Call::Results | Call::Cancel | Call::Delete | Call::Upload | Call::Files => HOUR,
+        Call::Retrieve
+        | Call::List
+        | Call::Results
+        | Call::Cancel
+        | Call::Delete
+        | Call::Upload
+        | Call::Files => HOUR,
     }
 }
 
 fn delay(call: Call, error: &ApiError, attempt: u32, jitter: f64) -> Duration {
-    let longest: f64 = if call == Call::Create && error.status == Some(429) { 300.0 } else { 60.0 };
+    let longest: f64 = if call == Call::Create && error.status == Some(429) {
+        300.0
+    } else {
+        60.0
+    };
     let seconds = longest.min(0.5 * 2_f64.powi(attempt.min(20).cast_signed()));
     let own = Duration::from_secs_f64(seconds * (1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
     own.max(asked(error))
@@ -278,16 +336,23 @@ fn delay(call: Call, error: &ApiError, attempt: u32, jitter: f64) -> Duration {
 /// How long the provider asks to wait, as far as it is granted.
 #[must_use]
 pub fn asked(error: &ApiError) -> Duration {
-    error.retry_after.unwrap_or(Duration::ZERO).min(MAX_RETRY_AFTER)
+    error
+        .retry_after
+        .unwrap_or(Duration::ZERO)
+        .min(MAX_RETRY_AFTER)
 }
 
 /// Time and chance, handed down so that tests have them in hand.
 pub trait Clock: Send + Sync {
     /// The time.
     fn now(&self) -> Timestamp;
-    /// The time since some moment, for how long something has lasted: it only moves forward, whatever is done to the clock.
+    /// The time since some moment, for how long something has lasted: it only moves forward,
+    /// whatever is done to the clock.
     fn elapsed(&self) -> Duration {
-        self.now().duration_since(Timestamp::UNIX_EPOCH).try_into().unwrap_or(Duration::ZERO)
+        self.now()
+            .duration_since(Timestamp::UNIX_EPOCH)
+            .try_into()
+            .unwrap_or(Duration::ZERO)
     }
     /// Waits.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
@@ -328,7 +393,8 @@ pub struct FailedTry<'a> {
     pub after: Duration,
 }
 
-/// Makes a call until it succeeds or the verdict is something else than to wait. `make` makes it once more each time.
+/// Makes a call until it succeeds or the verdict is something else than to wait. `make` makes it
+/// once more each time.
 ///
 /// # Errors
 /// The last error; [`judge`] says what it means.
@@ -340,8 +406,8 @@ where
     with_retry_telling(call, clock, None, |_| {}, make).await
 }
 
-/// As [`with_retry`]; `tell` hears of each failed try before the wait, and no wait begins that would end later than `longest` after the
-/// first try.
+/// As [`with_retry`]; `tell` hears of each failed try before the wait, and no wait begins that
+/// would end later than `longest` after the first try.
 ///
 /// # Errors
 /// As [`with_retry`].
@@ -362,14 +428,23 @@ where
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let since = clock.now().duration_since(begun).try_into().unwrap_or(Duration::ZERO);
+        let since = clock
+            .now()
+            .duration_since(begun)
+            .try_into()
+            .unwrap_or(Duration::ZERO);
         match judge(call, &error, attempt, since, clock.jitter()) {
             Verdict::Again { after } | Verdict::Wait404 { after } => {
                 if longest.is_some_and(|longest| since.saturating_add(after) > longest) {
                     return Err(error);
                 }
                 announce(&error, attempt, after);
-                tell(FailedTry { error: &error, attempt, since, after });
+                tell(FailedTry {
+                    error: &error,
+                    attempt,
+                    since,
+                    after,
+                });
                 clock.sleep(after).await;
             }
             Verdict::Split
@@ -387,7 +462,11 @@ fn announce(error: &ApiError, attempt: u32, after: Duration) {
     let seconds = after.as_secs_f32();
     match error.retry_after {
         Some(asked) if asked > after => {
-            tracing::warn!(attempt, "{error}; the provider asks for {} s, trying again in {seconds} s", asked.as_secs());
+            tracing::warn!(
+                attempt,
+                "{error}; the provider asks for {} s, trying again in {seconds} s",
+                asked.as_secs()
+            );
         }
         _ => tracing::info!(attempt, "{error}; trying again in {seconds:.1} s"),
     }
@@ -406,11 +485,17 @@ mod tests {
             408 | 409 | 499 | 500.. => Delivery::Unknown,
             _ => Delivery::Refused,
         };
-        ApiError { status: Some(status), ..ApiError::new("", "some_error", "", delivery) }
+        ApiError {
+            status: Some(status),
+            ..ApiError::new("", "some_error", "", delivery)
+        }
     }
 
     fn coded(status: u16, code: &str) -> ApiError {
-        ApiError { code: Some(code.to_owned()), ..answered(status) }
+        ApiError {
+            code: Some(code.to_owned()),
+            ..answered(status)
+        }
     }
 
     fn lost(kind: &str, delivery: Delivery) -> ApiError {
@@ -442,7 +527,11 @@ mod tests {
             lost("connection", Delivery::Unknown),
         ] {
             for call in [Call::Upload, Call::Files] {
-                assert_eq!(word(judge(call, &error, 0, NOW, 0.0)), word(judge(Call::List, &error, 0, NOW, 0.0)), "{error}");
+                assert_eq!(
+                    word(judge(call, &error, 0, NOW, 0.0)),
+                    word(judge(Call::List, &error, 0, NOW, 0.0)),
+                    "{error}"
+                );
             }
         }
     }
@@ -450,8 +539,14 @@ mod tests {
     #[test]
     fn judges_every_call_by_the_table() {
         use Delivery::{NotSent, Unknown};
-        let should = |error: ApiError, yes| ApiError { should_retry: Some(yes), ..error };
-        let told = |status, message: &str| ApiError { message: message.to_owned(), ..answered(status) };
+        let should = |error: ApiError, yes| ApiError {
+            should_retry: Some(yes),
+            ..error
+        };
+        let told = |status, message: &str| ApiError {
+            message: message.to_owned(),
+            ..answered(status)
+        };
         #[rustfmt::skip]
         let table: Vec<(&str, ApiError, [&str; 9])> = vec![
             //                                                        create   retrieve list     results  cancel   delete   message  count    models
@@ -464,7 +559,8 @@ mod tests {
             ("400 cmek", coded(400, "cmek_key_disabled"),            ["account"; 9]),
             ("403 review", coded(403, "workspace_human_review_disabled"), ["account"; 9]),
             ("400 member", coded(400, "claude_code_key_creator_not_member"), ["key"; 9]),
-            ("400 items", told(400, "requests: List should have at most 1000 items after validation, not 5000"),
+            ("400 items", told(400, "requests: List should have at most 1000 items after \
+                validation, not 5000"),
                                                                      ["split", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
             ("422 requests", told(422, "Too many requests in batch"),
                                                                      ["split", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
@@ -529,7 +625,11 @@ mod tests {
                         retry_after: Some(Duration::from_secs(1)),
                         ..lost("x", Delivery::Unknown)
                     };
-                    assert_eq!(judge(Call::Create, &error, 0, NOW, 0.5), Verdict::Doubt, "{error:?}");
+                    assert_eq!(
+                        judge(Call::Create, &error, 0, NOW, 0.5),
+                        Verdict::Doubt,
+                        "{error:?}"
+                    );
                 }
             }
         }
@@ -539,71 +639,144 @@ mod tests {
     fn loses_patience() {
         let waits = [
             (Call::Create, answered(429), 24 * HOUR),
-            (Call::Create, ApiError { delivery: Delivery::Refused, ..answered(529) }, HOUR),
-            (Call::Create, lost(ApiError::CONNECTION, Delivery::NotSent), 15 * MINUTE),
+            (
+                Call::Create,
+                ApiError {
+                    delivery: Delivery::Refused,
+                    ..answered(529)
+                },
+                HOUR,
+            ),
+            (
+                Call::Create,
+                lost(ApiError::CONNECTION, Delivery::NotSent),
+                15 * MINUTE,
+            ),
             (Call::Retrieve, answered(503), HOUR),
-            (Call::Results, lost(ApiError::CONNECTION, Delivery::Unknown), HOUR),
+            (
+                Call::Results,
+                lost(ApiError::CONNECTION, Delivery::Unknown),
+                HOUR,
+            ),
             (Call::CountTokens, answered(529), 2 * MINUTE),
             (Call::Retrieve, answered(404), WAIT_404),
         ];
         for (call, error, patience) in waits {
             let just_before = patience - Duration::from_millis(1);
-            assert!(matches!(judge(call, &error, 9, just_before, 0.0), Verdict::Again { .. } | Verdict::Wait404 { .. }));
+            assert!(matches!(
+                judge(call, &error, 9, just_before, 0.0),
+                Verdict::Again { .. } | Verdict::Wait404 { .. }
+            ));
             assert_eq!(judge(call, &error, 9, patience, 0.0), Verdict::Fail);
         }
         let unreadable = lost(ApiError::UNREADABLE, Delivery::Unknown);
-        assert_eq!(judge(Call::List, &unreadable, UNREADABLE_TRIES - 1, NOW, 0.0), Verdict::Fail);
+        assert_eq!(
+            judge(Call::List, &unreadable, UNREADABLE_TRIES - 1, NOW, 0.0),
+            Verdict::Fail
+        );
     }
 
     #[test]
     fn waits_longer_each_time_and_as_long_as_the_server_asks() {
-        let after = |call, error: &ApiError, attempt, jitter| match judge(call, error, attempt, NOW, jitter) {
+        let after = |call, error: &ApiError, attempt, jitter| match judge(
+            call, error, attempt, NOW, jitter,
+        ) {
             Verdict::Again { after } => after.as_secs_f64(),
             other => panic!("{other:?}"),
         };
-        for (attempt, jitter, expected) in
-            [(0, 0.0, 0.5), (1, 0.0, 1.0), (2, 1.0, 1.5), (7, 0.0, 60.0), (u32::MAX, 0.0, 60.0), (9, 7.0, 45.0)]
-        {
-            assert!((after(Call::Retrieve, &answered(503), attempt, jitter) - expected).abs() < 1e-9, "{attempt} {jitter}");
+        for (attempt, jitter, expected) in [
+            (0, 0.0, 0.5),
+            (1, 0.0, 1.0),
+            (2, 1.0, 1.5),
+            (7, 0.0, 60.0),
+            (u32::MAX, 0.0, 60.0),
+            (9, 7.0, 45.0),
+        ] {
+            assert!(
+                (after(Call::Retrieve, &answered(503), attempt, jitter) - expected).abs() < 1e-9,
+                "{attempt} {jitter}"
+            );
         }
         assert!((after(Call::Create, &answered(429), 30, 0.0) - 300.0).abs() < 1e-9);
-        for (asked, expected) in [(7.0, 7.0), (0.0, 0.5), (599.0, 599.0), (86_400.0, 600.0), (0.000_001, 0.5), (0.3, 0.5)] {
-            let error = ApiError { retry_after: Some(Duration::from_secs_f64(asked)), ..answered(429) };
-            assert!((after(Call::Create, &error, 0, 0.0) - expected).abs() < 1e-9, "{asked}");
+        for (asked, expected) in [
+            (7.0, 7.0),
+            (0.0, 0.5),
+            (599.0, 599.0),
+            (86_400.0, 600.0),
+            (0.000_001, 0.5),
+            (0.3, 0.5),
+        ] {
+            let error = ApiError {
+                retry_after: Some(Duration::from_secs_f64(asked)),
+                ..answered(429)
+            };
+            assert!(
+                (after(Call::Create, &error, 0, 0.0) - expected).abs() < 1e-9,
+                "{asked}"
+            );
         }
-        let endless = ApiError { retry_after: Some(Duration::MAX), ..answered(429) };
+        let endless = ApiError {
+            retry_after: Some(Duration::MAX),
+            ..answered(429)
+        };
         assert!((after(Call::Create, &endless, 0, 0.0) - 600.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_tiny_retry_after_never_shortens_the_own_wait() {
-        let tiny = ApiError { retry_after: Some(Duration::from_micros(1)), ..answered(429) };
+        let tiny = ApiError {
+            retry_after: Some(Duration::from_micros(1)),
+            ..answered(429)
+        };
         let mut waited = Duration::ZERO;
         for attempt in 0..12 {
-            let Verdict::Again { after } = judge(Call::Create, &tiny, attempt, waited, 1.0) else { panic!("{attempt}") };
+            let Verdict::Again { after } = judge(Call::Create, &tiny, attempt, waited, 1.0) else {
+                panic!("{attempt}")
+            };
             waited += after;
         }
-        assert!(waited > Duration::from_secs(13 * 60), "twelve creates in {waited:?}");
+        assert!(
+            waited > Duration::from_secs(13 * 60),
+            "twelve creates in {waited:?}"
+        );
     }
 
     #[test]
     fn reads_how_many_requests_a_batch_may_have_from_the_words_of_a_refusal() {
         for (message, expected) in [
-            ("requests: List should have at most 1000 items after validation, not 5000", Some(Some(1_000))),
+            (
+                "requests: List should have at most 1000 items after validation, not 5000",
+                Some(Some(1_000)),
+            ),
             ("Too many requests in batch", Some(None)),
             ("too many requests in batch (max 500)", Some(Some(500))),
             ("A batch may have up to 10,000 requests", Some(Some(10_000))),
-            ("requests must NOT have more than 250 items", Some(Some(250))),
-            ("the number of requests exceeds the limit of 100", Some(Some(100))),
+            (
+                "requests must NOT have more than 250 items",
+                Some(Some(250)),
+            ),
+            (
+                "the number of requests exceeds the limit of 100",
+                Some(Some(100)),
+            ),
             ("batch is too large", Some(None)),
-            ("requests.3.params.messages.0.content: List should have at most 20 items", None),
-            ("requests.0.custom_id: String should have at most 64 characters", None),
+            (
+                "requests.3.params.messages.0.content: List should have at most 20 items",
+                None,
+            ),
+            (
+                "requests.0.custom_id: String should have at most 64 characters",
+                None,
+            ),
             ("max_tokens: must be at most 64000", None),
             ("custom_id must be unique over all requests", None),
             ("requests: field required", None),
             ("", None),
         ] {
-            let error = ApiError { message: message.to_owned(), ..answered(400) };
+            let error = ApiError {
+                message: message.to_owned(),
+                ..answered(400)
+            };
             assert_eq!(most_requests(&error), expected, "{message}");
         }
     }
@@ -631,16 +804,26 @@ mod tests {
         let mut left = 3;
         let answer = with_retry(Call::Retrieve, &clock, || {
             left -= 1;
-            let answer = if left == 0 { Ok("seen") } else { Err(answered(404)) };
+            let answer = if left == 0 {
+                Ok("seen")
+            } else {
+                Err(answered(404))
+            };
             async move { answer }
         });
         assert_eq!(answer.await.unwrap(), "seen");
         assert_eq!(clock.now().as_millisecond(), 1500);
 
         let clock = Fast(Mutex::new(Timestamp::UNIX_EPOCH));
-        let error = with_retry(Call::Retrieve, &clock, async || Err::<(), _>(answered(404))).await.unwrap_err();
+        let error = with_retry(Call::Retrieve, &clock, async || Err::<(), _>(answered(404)))
+            .await
+            .unwrap_err();
         assert_eq!(error.status, Some(404));
-        assert!((3600..3720).contains(&clock.now().as_second()), "{}", clock.now());
+        assert!(
+            (3600..3720).contains(&clock.now().as_second()),
+            "{}",
+            clock.now()
+        );
     }
 
     #[tokio::test]

@@ -1,12 +1,14 @@
 //! The body of a create call on its way out.
 //!
-//! [`BatchBody`]'s pieces are produced on a thread that may block (they are read from disk and compressed) and handed to the connection
-//! through a short channel, so a body of any length takes about a megabyte of memory. The length is announced before, so the request
-//! carries `Content-Length`.
+//! [`BatchBody`]'s pieces are produced on a thread that may block (they are read from disk and
+//! compressed) and handed to the connection through a short channel, so a body of any length takes
+//! about a megabyte of memory. The length is announced before, so the request carries
+//! `Content-Length`.
 //!
-//! The [`Tally`] knows how much was handed out, and can stop the rest. That is what tells a body that cannot have arrived from one
-//! that may have: as long as the last piece is here, nobody has a whole request. The last piece is held back until the producer has
-//! said that nothing follows, so a body of the wrong length is never complete either.
+//! The [`Tally`] knows how much was handed out, and can stop the rest. That is what tells a body
+//! that cannot have arrived from one that may have: as long as the last piece is here, nobody has a
+//! whole request. The last piece is held back until the producer has said that nothing follows, so
+//! a body of the wrong length is never complete either.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +25,8 @@ use crate::batch::BatchBody;
 /// Pieces that wait between producer and connection.
 const PIECES_WAITING: usize = 4;
 
-/// How far a body has come; shared by the body, which is deep in the connection, and the call that waits for the answer.
+/// How far a body has come; shared by the body, which is deep in the connection, and the call that
+/// waits for the answer.
 #[derive(Debug)]
 pub(super) struct Tally {
     announced: u64,
@@ -40,8 +43,16 @@ struct State {
 
 impl Tally {
     fn new(announced: u64) -> Tally {
-        let state = State { handed_out: 0, stopped: false, moved: Instant::now(), fault: None };
-        Tally { announced, state: Mutex::new(state) }
+        let state = State {
+            handed_out: 0,
+            stopped: false,
+            moved: Instant::now(),
+            fault: None,
+        };
+        Tally {
+            announced,
+            state: Mutex::new(state),
+        }
     }
 
     /// Stops the body for good, and says whether all of it had been handed out before.
@@ -108,12 +119,23 @@ impl Upload {
                 let _ = sender.blocking_send(Err(error));
             }
         });
-        (Upload { pieces, tally: Arc::clone(&tally) }, tally)
+        (
+            Upload {
+                pieces,
+                tally: Arc::clone(&tally),
+            },
+            tally,
+        )
     }
 }
 
-/// Sends all pieces, each one after the next is there, the last one after the length is known to be right.
-fn produce(body: &dyn BatchBody, announced: u64, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+/// Sends all pieces, each one after the next is there, the last one after the length is known to be
+/// right.
+fn produce(
+    body: &dyn BatchBody,
+    announced: u64,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
     let mut produced = 0;
     let mut held: Option<Bytes> = None;
     for piece in body.chunks()? {
@@ -138,7 +160,11 @@ fn produce(body: &dyn BatchBody, announced: u64, sender: &mpsc::Sender<io::Resul
 }
 
 fn wrong_length(produced: u64, announced: u64) -> String {
-    let than = if produced > announced { "more" } else { "fewer" };
+    let than = if produced > announced {
+        "more"
+    } else {
+        "fewer"
+    };
     format!("the body has {than} bytes than announced ({produced} against {announced})")
 }
 
@@ -146,7 +172,10 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = ready!(self.pieces.poll_recv(cx));
         Poll::Ready(match piece {
             Some(Ok(piece)) => Some(self.tally.hand_out(piece).map(Frame::data)),
@@ -173,7 +202,10 @@ pub(super) mod tests {
     impl Pieces {
         pub(in crate::provider) fn honest(pieces: Vec<Bytes>) -> Arc<Pieces> {
             let announced = pieces.iter().map(|p| p.len() as u64).sum();
-            Arc::new(Pieces { pieces: pieces.into_iter().map(Ok).collect(), announced })
+            Arc::new(Pieces {
+                pieces: pieces.into_iter().map(Ok).collect(),
+                announced,
+            })
         }
     }
 
@@ -186,7 +218,11 @@ pub(super) mod tests {
         }
         fn chunks(&self) -> io::Result<Box<dyn Iterator<Item = io::Result<Bytes>> + Send>> {
             let pieces = self.pieces.clone();
-            Ok(Box::new(pieces.into_iter().map(|piece| piece.map_err(io::Error::other))))
+            Ok(Box::new(
+                pieces
+                    .into_iter()
+                    .map(|piece| piece.map_err(io::Error::other)),
+            ))
         }
     }
 
@@ -203,19 +239,35 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn hands_out_every_byte_in_order() {
-        let (upload, tally) = Upload::start(Pieces::honest(vec!["ab".into(), Bytes::new(), "c".into()]));
+        let (upload, tally) =
+            Upload::start(Pieces::honest(vec!["ab".into(), Bytes::new(), "c".into()]));
         assert_eq!(upload.size_hint().exact(), Some(3));
         let (bytes, error) = drain(upload).await;
-        assert_eq!((bytes.as_slice(), error.is_none(), tally.stop()), (&b"abc"[..], true, true));
+        assert_eq!(
+            (bytes.as_slice(), error.is_none(), tally.stop()),
+            (&b"abc"[..], true, true)
+        );
     }
 
     #[tokio::test]
     async fn never_completes_a_body_of_the_wrong_length() {
         let piece = |text: &'static str| Ok(Bytes::from(text));
         for (pieces, announced, said) in [
-            (vec![piece("abc"), piece("def")], 5, "more bytes than announced (6 against 5)"),
-            (vec![piece("abc"), piece("de"), piece("f")], 5, "more bytes than announced"),
-            (vec![piece("abc")], 5, "fewer bytes than announced (3 against 5)"),
+            (
+                vec![piece("abc"), piece("def")],
+                5,
+                "more bytes than announced (6 against 5)",
+            ),
+            (
+                vec![piece("abc"), piece("de"), piece("f")],
+                5,
+                "more bytes than announced",
+            ),
+            (
+                vec![piece("abc")],
+                5,
+                "fewer bytes than announced (3 against 5)",
+            ),
             (vec![], 5, "fewer bytes than announced"),
             (vec![piece("abc"), Err("disk gone")], 3, "disk gone"),
         ] {

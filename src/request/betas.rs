@@ -1,7 +1,9 @@
-//! The beta features that exist, so that a name with a typing mistake is found before the whole batch is refused for it.
+//! The beta features that exist, so that a name with a typing mistake is found before the whole
+//! batch is refused for it.
 //!
-//! **Source**: the list in the provider's Python SDK 2.14.0 (November 2026), read 2026-11-30; which of them do nothing any more is told by the
-//! changelog of its TypeScript SDK 1.9.0 and by the release notes, read 2026-11-22.
+//! **Source**: the list in the provider's Python SDK 2.14.0 (November 2026), read 2026-11-30; which
+//! of them do nothing any more is told by the changelog of its TypeScript SDK 1.9.0 and by the
+//! release notes, read 2026-11-22.
 
 use crate::template::nearest;
 
@@ -69,7 +71,8 @@ pub(crate) const LONG_OUTPUT: &str = "output-300k-2026-03-24";
 /// With tools, the budget for thinking may pass `max_tokens`: it is for all turns between them.
 pub(crate) const INTERLEAVED_THINKING: &str = "interleaved-thinking-2025-05-14";
 
-/// A context of a million tokens, for models that had one only with it; the last of them lost it on 2026-04-30.
+/// A context of a million tokens, for models that had one only with it; the last of them lost it on
+/// 2026-04-30.
 pub(super) const LONG_CONTEXT: &str = "context-1m-2025-08-07";
 
 /// The names that do something, the older version of a feature before the newer one.
@@ -80,22 +83,33 @@ pub(super) fn known() -> impl DoubleEndedIterator<Item = &'static str> {
 /// Checks the names of a job; gives back what is worth a word.
 ///
 /// # Errors
-/// A name that cannot stand in the header, stands there twice, or, unless `take_unknown`, is not known.
+/// A name that cannot stand in the header, stands there twice, or, unless `take_unknown`, is not
+/// known.
 pub(super) fn check(betas: &[String], take_unknown: bool) -> Result<Vec<String>, Error> {
-    let wrong = |problem: String| Err(Error::Value { key: "betas", problem });
+    let wrong = |problem: String| {
+        Err(Error::Value {
+            key: "betas",
+            problem,
+        })
+    };
     let mut warnings = Vec::new();
     for (i, name) in betas.iter().enumerate() {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b',') {
-            return wrong(format!("must be names such as `{LONG_OUTPUT}`, one in each text"));
+            return wrong(format!(
+                "must be names such as `{LONG_OUTPUT}`, one in each text"
+            ));
         }
         if betas[..i].contains(name) {
             return wrong(format!("has `{name}` twice"));
         }
         let name = name.as_str();
         if OBSOLETE.contains(&name) {
-            warnings.push(format!("the beta `{name}` does nothing any more: what it was for works without it"));
+            warnings.push(format!(
+                "the beta `{name}` does nothing any more: what it was for works without it"
+            ));
         } else if !KNOWN.contains(&name) && !take_unknown {
-            const NEWER: &str = "`request.unknown_betas = true` takes names that are newer than this version of rowmill";
+            const NEWER: &str = "`request.unknown_betas = true` takes names that are newer than \
+                this version of rowmill";
             let way_out = match nearest(name, KNOWN.iter().chain(OBSOLETE).copied()) {
                 Some(near) => format!("did you mean `{near}`? ({NEWER})"),
                 None => NEWER.to_owned(),
@@ -117,7 +131,10 @@ mod tests {
 
     #[test]
     fn knows_names_and_points_out_those_that_do_nothing() {
-        assert_eq!(checked(&[LONG_OUTPUT, "mcp-client-2025-11-20"], false), Ok(vec![]));
+        assert_eq!(
+            checked(&[LONG_OUTPUT, "mcp-client-2025-11-20"], false),
+            Ok(vec![])
+        );
         let warned = checked(&["prompt-caching-2024-07-31"], false).unwrap();
         assert!(warned[0].contains("does nothing any more"), "{warned:?}");
         assert!(KNOWN.is_sorted() && OBSOLETE.is_sorted());
@@ -126,13 +143,22 @@ mod tests {
     #[test]
     fn refuses_names_that_would_fail_the_batch() {
         for (names, words) in [
-            (&["output-300k-2026-03-25"][..], "unknown beta `output-300k-2026-03-25`; did you mean `output-300k-2026-03-24`?"),
-            (&["qqqqqqqqqqqqqqqqqqqq"], "unknown beta `qqqqqqqqqqqqqqqqqqqq`"),
+            (
+                &["output-300k-2026-03-25"][..],
+                "unknown beta `output-300k-2026-03-25`; did you mean `output-300k-2026-03-24`?",
+            ),
+            (
+                &["qqqqqqqqqqqqqqqqqqqq"],
+                "unknown beta `qqqqqqqqqqqqqqqqqqqq`",
+            ),
             (&["a,b"], "one in each text"),
             (&[""], "one in each text"),
             (&[LONG_OUTPUT, LONG_OUTPUT], "twice"),
         ] {
-            assert!(checked(names, false).unwrap_err().contains(words), "{names:?}");
+            assert!(
+                checked(names, false).unwrap_err().contains(words),
+                "{names:?}"
+            );
         }
         assert_eq!(checked(&["brand-new-2027-01-01"], true), Ok(vec![]));
     }

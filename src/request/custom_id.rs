@@ -5,8 +5,9 @@
 //!   k3v9x0aa-9f86d081884c7d659a2feaa0c55ad015    nonce of the run, 128 bits of BLAKE3 of the typed key
 //! ```
 //!
-//! The API takes 1 to 64 of `[a-zA-Z0-9_-]`. A key that fits is readable; any other is hashed. A key that itself looks like a hash
-//! (32 hexadecimal digits in lower case) is hashed too, so that no key can pass for the hash of another one.
+//! The API takes 1 to 64 of `[a-zA-Z0-9_-]`. A key that fits is readable; any other is hashed. A
+//! key that itself looks like a hash (32 hexadecimal digits in lower case) is hashed too, so that
+//! no key can pass for the hash of another one.
 
 use std::fmt;
 
@@ -18,8 +19,8 @@ pub const MAX_LEN: usize = 64;
 const NONCE_LEN: usize = 8;
 const NONCE_ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// The mark of a run, 6 to 8 of `[a-z0-9]`: every custom_id of the run begins with it, so a batch found at the provider can be
-/// proven to be the run's own.
+/// The mark of a run, 6 to 8 of `[a-z0-9]`: every custom_id of the run begins with it, so a batch
+/// found at the provider can be proven to be the run's own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Nonce(String);
@@ -60,8 +61,15 @@ impl TryFrom<String> for Nonce {
     type Error = NotAnId;
 
     fn try_from(text: String) -> Result<Nonce, NotAnId> {
-        let fits = (6..=NONCE_LEN).contains(&text.len()) && text.bytes().all(|b| NONCE_ALPHABET.contains(&b));
-        if fits { Ok(Nonce(text)) } else { Err(NotAnId { what: "a run's nonce" }) }
+        let fits = (6..=NONCE_LEN).contains(&text.len())
+            && text.bytes().all(|b| NONCE_ALPHABET.contains(&b));
+        if fits {
+            Ok(Nonce(text))
+        } else {
+            Err(NotAnId {
+                what: "a run's nonce",
+            })
+        }
     }
 }
 
@@ -100,7 +108,8 @@ impl CustomId {
     /// Whether an id that came back from the provider is of the run with this nonce.
     #[must_use]
     pub fn is_of(text: &str, nonce: &Nonce) -> bool {
-        text.strip_prefix(nonce.as_str()).is_some_and(|rest| rest.starts_with('-'))
+        text.strip_prefix(nonce.as_str())
+            .is_some_and(|rest| rest.starts_with('-'))
     }
 }
 
@@ -121,7 +130,13 @@ impl TryFrom<String> for CustomId {
 
     fn try_from(text: String) -> Result<CustomId, NotAnId> {
         let fits = (1..=MAX_LEN).contains(&text.len()) && text.bytes().all(in_alphabet);
-        if fits { Ok(CustomId(text)) } else { Err(NotAnId { what: "a custom_id: 1 to 64 of `[a-zA-Z0-9_-]`" }) }
+        if fits {
+            Ok(CustomId(text))
+        } else {
+            Err(NotAnId {
+                what: "a custom_id: 1 to 64 of `[a-zA-Z0-9_-]`",
+            })
+        }
     }
 }
 
@@ -131,11 +146,17 @@ pub(crate) fn in_alphabet(byte: u8) -> bool {
 }
 
 fn fits(nonce: &Nonce, key: &str) -> bool {
-    !key.is_empty() && nonce.0.len() + 1 + key.len() <= MAX_LEN && key.bytes().all(in_alphabet) && !looks_like_a_hash(key)
+    !key.is_empty()
+        && nonce.0.len() + 1 + key.len() <= MAX_LEN
+        && key.bytes().all(in_alphabet)
+        && !looks_like_a_hash(key)
 }
 
 fn looks_like_a_hash(key: &str) -> bool {
-    key.len() == 32 && key.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    key.len() == 32
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! Finds rows that share a key, over any number of rows.
 //!
-//! Each row leaves 24 bytes: the 128-bit hash of its key and its row index. The first `IN_MEMORY` rows stay in memory; after that
-//! all records go to 64 unnamed temporary files, chosen by the hash's top 6 bits, so equal hashes meet in one file. At the end the
-//! files are sorted one after the other; one too large to sort in `MAX_SORT_BYTES` is first split again by the next 6 bits.
+//! Each row leaves 24 bytes: the 128-bit hash of its key and its row index. The first `IN_MEMORY`
+//! rows stay in memory; after that all records go to 64 unnamed temporary files, chosen by the
+//! hash's top 6 bits, so equal hashes meet in one file. At the end the files are sorted one after
+//! the other; one too large to sort in `MAX_SORT_BYTES` is first split again by the next 6 bits.
 //!
 //! ```text
 //! record:   hash (16 bytes, big-endian) · row index (8 bytes, big-endian)
 //! ```
 //!
-//! **Memory**: 1.5 MiB while rows come in (half a MiB of write buffers once there are files), at most about 64 MiB while sorting; and
-//! for [`OnDuplicate::First`] and [`OnDuplicate::Number`] 16 bytes for each row that repeats a key. **Disk**: 24 bytes a row, twice
-//! that while a file is split.
+//! **Memory**: 1.5 MiB while rows come in (half a MiB of write buffers once there are files), at
+//! most about 64 MiB while sorting; and for [`OnDuplicate::First`] and [`OnDuplicate::Number`] 16
+//! bytes for each row that repeats a key. **Disk**: 24 bytes a row, twice that while a file is
+//! split.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -57,8 +59,8 @@ pub struct Duplicates {
     pub groups: u64,
     /// The first few groups, by their first row; of each the first few row indexes.
     pub first: Vec<Vec<u64>>,
-    /// For each row that repeats an earlier row's key, in row order: its index, and the how-manieth repetition it is, from 1. Only
-    /// kept where the job lets duplicates pass.
+    /// For each row that repeats an earlier row's key, in row order: its index, and the how-manieth
+    /// repetition it is, from 1. Only kept where the job lets duplicates pass.
     pub ordinals: Vec<(u64, u32)>,
 }
 
@@ -72,7 +74,9 @@ impl Duplicates {
     /// The how-manieth repetition of its key a row is; 0 for the first row of each key.
     #[must_use]
     pub fn ordinal(&self, row_index: u64) -> u32 {
-        self.ordinals.binary_search_by_key(&row_index, |(row, _)| *row).map_or(0, |place| self.ordinals[place].1)
+        self.ordinals
+            .binary_search_by_key(&row_index, |(row, _)| *row)
+            .map_or(0, |place| self.ordinals[place].1)
     }
 }
 
@@ -89,7 +93,8 @@ pub struct DuplicateFinder {
 }
 
 impl DuplicateFinder {
-    /// Begins; temporary files, should there be many rows, go to `folder` and are gone when the finder is.
+    /// Begins; temporary files, should there be many rows, go to `folder` and are gone when the
+    /// finder is.
     #[must_use]
     pub fn new(folder: &Path, on_duplicate: OnDuplicate) -> DuplicateFinder {
         DuplicateFinder {
@@ -136,7 +141,10 @@ impl DuplicateFinder {
     /// # Errors
     /// What the file system answers when a temporary file cannot be made, written or read.
     pub fn finish(mut self) -> io::Result<Duplicates> {
-        let mut found = Found { keeps_ordinals: self.keeps_ordinals, ..Found::default() };
+        let mut found = Found {
+            keeps_ordinals: self.keeps_ordinals,
+            ..Found::default()
+        };
         match self.buckets.take() {
             None => {
                 self.records.sort_unstable();
@@ -205,7 +213,12 @@ struct Bucket {
 impl Bucket {
     fn new(folder: &Path) -> io::Result<Bucket> {
         let file = BufWriter::with_capacity(8 << 10, tempfile::tempfile_in(folder)?);
-        Ok(Bucket { file, records: 0, first: 0, same_hash: true })
+        Ok(Bucket {
+            file,
+            records: 0,
+            first: 0,
+            same_hash: true,
+        })
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
@@ -219,7 +232,10 @@ impl Bucket {
     }
 
     fn read(self) -> io::Result<BufReader<File>> {
-        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut file = self
+            .file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         file.seek(SeekFrom::Start(0))?;
         Ok(BufReader::with_capacity(64 << 10, file))
     }
@@ -251,7 +267,10 @@ struct Found {
 impl Found {
     /// Takes records sorted by hash and row.
     fn take_sorted(&mut self, records: &[Record]) {
-        for group in records.chunk_by(|a, b| hash_of(a) == hash_of(b)).filter(|group| group.len() > 1) {
+        for group in records
+            .chunk_by(|a, b| hash_of(a) == hash_of(b))
+            .filter(|group| group.len() > 1)
+        {
             self.begin_group();
             let mut shown = Vec::new();
             for (ordinal, record) in group.iter().enumerate() {
@@ -282,7 +301,9 @@ impl Found {
             shown.push(row);
         }
         if ordinal > 0 && self.keeps_ordinals {
-            self.duplicates.ordinals.push((row, u32::try_from(ordinal).unwrap_or(u32::MAX)));
+            self.duplicates
+                .ordinals
+                .push((row, u32::try_from(ordinal).unwrap_or(u32::MAX)));
         }
     }
 
@@ -308,9 +329,18 @@ mod tests {
     use proptest::test_runner::RngSeed;
     use std::collections::HashMap;
 
-    fn find(hashes: &[u128], on_duplicate: OnDuplicate, in_memory: usize, max_sort_bytes: u64) -> Duplicates {
+    fn find(
+        hashes: &[u128],
+        on_duplicate: OnDuplicate,
+        in_memory: usize,
+        max_sort_bytes: u64,
+    ) -> Duplicates {
         let folder = tempfile::tempdir().unwrap();
-        let mut finder = DuplicateFinder { in_memory, max_sort_bytes, ..DuplicateFinder::new(folder.path(), on_duplicate) };
+        let mut finder = DuplicateFinder {
+            in_memory,
+            max_sort_bytes,
+            ..DuplicateFinder::new(folder.path(), on_duplicate)
+        };
         for (row, hash) in hashes.iter().enumerate() {
             finder.push(*hash, row as u64 * 3).unwrap();
         }
@@ -327,12 +357,19 @@ mod tests {
         }
         let mut groups: Vec<Vec<u64>> = rows.into_values().filter(|rows| rows.len() > 1).collect();
         groups.sort();
-        let mut ordinals: Vec<(u64, u32)> = groups.iter().flat_map(|rows| rows.iter().copied().zip(0..).skip(1)).collect();
+        let mut ordinals: Vec<(u64, u32)> = groups
+            .iter()
+            .flat_map(|rows| rows.iter().copied().zip(0..).skip(1))
+            .collect();
         ordinals.sort_unstable();
         Duplicates {
             rows: groups.iter().map(|rows| rows.len() as u64).sum(),
             groups: groups.len() as u64,
-            first: groups.iter().take(SHOWN).map(|rows| rows.iter().copied().take(SHOWN).collect()).collect(),
+            first: groups
+                .iter()
+                .take(SHOWN)
+                .map(|rows| rows.iter().copied().take(SHOWN).collect())
+                .collect(),
             ordinals,
         }
     }
@@ -363,13 +400,24 @@ mod tests {
     fn numbers_the_repetitions_of_a_key() {
         let found = find(&[7, 8, 7, 7], OnDuplicate::First, IN_MEMORY, MAX_SORT_BYTES);
         assert_eq!([0, 3, 6, 9].map(|row| found.ordinal(row)), [0, 0, 1, 2]);
-        assert_eq!((found.rows, found.groups, found.first), (3, 1, vec![vec![0, 6, 9]]));
+        assert_eq!(
+            (found.rows, found.groups, found.first),
+            (3, 1, vec![vec![0, 6, 9]])
+        );
         assert!(find(&[1, 2, 3], OnDuplicate::Error, IN_MEMORY, MAX_SORT_BYTES).is_empty());
     }
 
     #[test]
     fn does_not_split_what_is_all_the_same() {
-        let found = find(&vec![u128::MAX; 5_000], OnDuplicate::Number, 10, RECORD as u64);
-        assert_eq!((found.rows, found.groups, found.ordinals.len()), (5_000, 1, 4_999));
+        let found = find(
+            &vec![u128::MAX; 5_000],
+            OnDuplicate::Number,
+            10,
+            RECORD as u64,
+        );
+        assert_eq!(
+            (found.rows, found.groups, found.ordinals.len()),
+            (5_000, 1, 4_999)
+        );
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! What rows choose by themselves leaves the head and closes the fragment: see `per_row.rs`.
 //!
-//! The order of keys is fixed, and so are the bytes: the provider's prompt cache and the request hash both depend on them.
+//! The order of keys is fixed, and so are the bytes: the provider's prompt cache and the request
+//! hash both depend on them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -47,7 +48,11 @@ pub(crate) struct Messages<'o> {
 impl Messages<'_> {
     /// Begins behind a head; `follows` where it holds messages.
     pub(crate) fn new(out: &mut Vec<u8>, follows: bool) -> Messages<'_> {
-        Messages { out, follows, block_follows: false }
+        Messages {
+            out,
+            follows,
+            block_follows: false,
+        }
     }
 
     pub(crate) fn part(&mut self, part: &Part<'_>) {
@@ -63,7 +68,10 @@ impl Messages<'_> {
                 self.out.push(b'}');
             }
             Part::Begin { opened: true, .. } => self.block_follows = true,
-            Part::Begin { role, opened: false } => {
+            Part::Begin {
+                role,
+                opened: false,
+            } => {
                 self.next_message();
                 begin(self.out, *role);
                 self.out.push(b'[');
@@ -94,11 +102,22 @@ impl Messages<'_> {
     }
 }
 
-/// A head with another limit for the answer's tokens. The limit stands first, or right behind the model.
+/// A head with another limit for the answer's tokens. The limit stands first, or right behind the
+/// model.
 pub(crate) fn with_max_tokens(head: &[u8], max_tokens: u32) -> Option<Vec<u8>> {
     let start = limit_at(head)?;
-    let digits = head[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    (digits > 0).then(|| [&head[..start], max_tokens.to_string().as_bytes(), &head[start + digits..]].concat())
+    let digits = head[start..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    (digits > 0).then(|| {
+        [
+            &head[..start],
+            max_tokens.to_string().as_bytes(),
+            &head[start + digits..],
+        ]
+        .concat()
+    })
 }
 
 /// Where the digits of the limit begin.
@@ -110,13 +129,21 @@ fn limit_at(head: &[u8]) -> Option<usize> {
         Some(behind) => MODEL.len() + memchr::memchr(b'"', behind)? + 2,
         None => 1,
     };
-    head.get(before..)?.starts_with(KEY).then_some(before + KEY.len())
+    head.get(before..)?
+        .starts_with(KEY)
+        .then_some(before + KEY.len())
 }
 
 /// The members of `output_config`, with the schema where there is one.
-pub(crate) fn output_config(mut config: Map<String, Value>, schema: Option<&Value>) -> Map<String, Value> {
+pub(crate) fn output_config(
+    mut config: Map<String, Value>,
+    schema: Option<&Value>,
+) -> Map<String, Value> {
     if let Some(schema) = schema {
-        config.insert("format".to_owned(), serde_json::json!({ "type": "json_schema", "schema": schema }));
+        config.insert(
+            "format".to_owned(),
+            serde_json::json!({ "type": "json_schema", "schema": schema }),
+        );
     }
     config
 }
@@ -165,12 +192,24 @@ impl Head<'_> {
 
     fn tools(&self, out: &mut Vec<u8>) {
         if !self.tools.is_empty() {
-            member(out, "tools", &self.tools.iter().map(|tool| tool.definition.clone()).collect());
+            member(
+                out,
+                "tools",
+                &self
+                    .tools
+                    .iter()
+                    .map(|tool| tool.definition.clone())
+                    .collect(),
+            );
         }
     }
 
     fn system(&self, out: &mut Vec<u8>) {
-        let mut blocks = self.shared.iter().filter(|block| block.role.is_none()).peekable();
+        let mut blocks = self
+            .shared
+            .iter()
+            .filter(|block| block.role.is_none())
+            .peekable();
         if blocks.peek().is_none() {
             return;
         }
@@ -186,7 +225,11 @@ impl Head<'_> {
     }
 
     fn messages(&self, out: &mut Vec<u8>) {
-        let shared: Vec<(&SharedBlock, Role)> = self.shared.iter().filter_map(|block| Some((block, block.role?))).collect();
+        let shared: Vec<(&SharedBlock, Role)> = self
+            .shared
+            .iter()
+            .filter_map(|block| Some((block, block.role?)))
+            .collect();
         let messages = shared.chunk_by(|(a, _), (b, _)| a.message == b.message);
         let last = messages.clone().count();
         for (i, blocks) in messages.enumerate() {
@@ -194,7 +237,9 @@ impl Head<'_> {
                 out.push(b',');
             }
             match blocks {
-                [(block, role)] if block.body == SharedBody::Whole && block.cache.is_none() => message(out, *role, &block.text),
+                [(block, role)] if block.body == SharedBody::Whole && block.cache.is_none() => {
+                    message(out, *role, &block.text)
+                }
                 [(block, role)] if block.body == SharedBody::Blocks => {
                     begin(out, *role);
                     out.extend_from_slice(block.text.as_bytes());
@@ -330,10 +375,17 @@ mod tests {
             "\u{ffff}",
         ] {
             for padding in 0..70 {
-                let awkward = format!("{}{awkward}{}", "x".repeat(padding), "é".repeat(padding % 5));
+                let awkward = format!(
+                    "{}{awkward}{}",
+                    "x".repeat(padding),
+                    "é".repeat(padding % 5)
+                );
                 let mut out = Vec::new();
                 text(&mut out, &awkward);
-                assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&awkward).unwrap());
+                assert_eq!(
+                    String::from_utf8(out).unwrap(),
+                    serde_json::to_string(&awkward).unwrap()
+                );
             }
         }
     }

@@ -1,14 +1,16 @@
 //! Row keys: what tells a row from all others, from the columns the job names.
 //!
-//! A key is the tuple of the row's key cells, each with its type, so that the text `1` and the number 1 are two keys, and so are
-//! `("a", "b-c")` and `("a-b", "c")`. Its 128-bit hash is what duplicates are found by, over any number of rows
+//! A key is the tuple of the row's key cells, each with its type, so that the text `1` and the
+//! number 1 are two keys, and so are `("a", "b-c")` and `("a-b", "c")`. Its 128-bit hash is what
+//! duplicates are found by, over any number of rows
 //! ([`DuplicateFinder`](super::duplicates::DuplicateFinder)).
 //!
 //! ```text
 //! one part of the tuple, before it is hashed:   type (1 byte) · length of the text (4 bytes, little-endian) · text
 //! ```
 //!
-//! The text of a part does not depend on how the column is stored (dictionary, width of an integer, unit or zone of a time).
+//! The text of a part does not depend on how the column is stored (dictionary, width of an integer,
+//! unit or zone of a time).
 
 use std::sync::Arc;
 
@@ -47,7 +49,10 @@ pub enum OnDuplicate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The source lacks the column.
-    #[error("the input has no column `{column}`, which `key.columns` names; it has {}", crate::template::listed(columns))]
+    #[error(
+        "the input has no column `{column}`, which `key.columns` names; it has {}",
+        crate::template::listed(columns)
+    )]
     UnknownColumn {
         /// The column.
         column: String,
@@ -110,19 +115,35 @@ impl Keys {
         for column in &spec.columns {
             let place = schema.index_of(column).map_err(|_| Error::UnknownColumn {
                 column: column.clone(),
-                nearest: nearest(column, schema.fields().iter().map(|field| field.name().as_str())),
-                columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
+                nearest: nearest(
+                    column,
+                    schema.fields().iter().map(|field| field.name().as_str()),
+                ),
+                columns: schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone())
+                    .collect(),
             })?;
             if places.contains(&place) {
-                return Err(Error::Twice { column: column.clone() });
+                return Err(Error::Twice {
+                    column: column.clone(),
+                });
             }
             let data_type = schema.field(place).data_type();
             if let Some(why) = no_key(data_type) {
-                return Err(Error::Type { column: column.clone(), data_type: data_type.clone(), why });
+                return Err(Error::Type {
+                    column: column.clone(),
+                    data_type: data_type.clone(),
+                    why,
+                });
             }
             places.push(place);
         }
-        Ok(Keys { columns: spec.columns.clone().into(), places })
+        Ok(Keys {
+            columns: spec.columns.clone().into(),
+            places,
+        })
     }
 
     /// The key columns, in the order of the job.
@@ -133,17 +154,27 @@ impl Keys {
 
     /// The key of a row. `row` counts within the batch, `row_index` within the whole source.
     ///
-    /// The batch may hold the columns in another order, or only some of them, as long as the key's are there.
+    /// The batch may hold the columns in another order, or only some of them, as long as the key's
+    /// are there.
     ///
     /// # Errors
     /// [`KeyFault`]: a key cell is null (or its column is not there) or an empty text.
     pub fn key(&self, batch: &RecordBatch, row: usize, row_index: u64) -> Result<RowKey, KeyFault> {
-        let mut key = RowKey { columns: Arc::clone(&self.columns), typed: Vec::with_capacity(32), row_index };
+        let mut key = RowKey {
+            columns: Arc::clone(&self.columns),
+            typed: Vec::with_capacity(32),
+            row_index,
+        };
         if self.columns.is_empty() {
             key.push(b'r', &(row_index + 1).to_string());
         }
         for (column, &place) in self.columns.iter().zip(&self.places) {
-            let in_place = batch.schema_ref().fields().get(place).filter(|field| field.name() == column).map(|_| place);
+            let in_place = batch
+                .schema_ref()
+                .fields()
+                .get(place)
+                .filter(|field| field.name() == column)
+                .map(|_| place);
             let place = in_place.or_else(|| batch.schema_ref().index_of(column).ok());
             let cell = place.map_or(Cell::Null, |place| cell(batch.column(place), row));
             key.push_cell(column, &cell)?;
@@ -157,12 +188,15 @@ fn no_key(data_type: &DataType) -> Option<&'static str> {
     match data_type {
         DataType::Dictionary(_, values) => no_key(values),
         DataType::RunEndEncoded(_, values) => no_key(values.data_type()),
-        _ if data_type.is_floating() => Some("equal numbers can differ in their last digit; round it, or read it as text"),
+        _ if data_type.is_floating() => {
+            Some("equal numbers can differ in their last digit; round it, or read it as text")
+        }
         _ if data_type.is_nested() => Some("it holds several values; take one of them"),
         DataType::Null => Some("it holds nothing but nulls"),
-        DataType::Time32(_) | DataType::Time64(_) | DataType::Duration(_) | DataType::Interval(_) => {
-            Some("it names no point in time")
-        }
+        DataType::Time32(_)
+        | DataType::Time64(_)
+        | DataType::Duration(_)
+        | DataType::Interval(_) => Some("it names no point in time"),
         _ => None,
     }
 }
@@ -184,14 +218,23 @@ impl RowKey {
     fn push_bytes(&mut self, kind: u8, bytes: &[u8]) {
         self.typed.push(kind);
         // Arrow's cells are shorter than 4 GiB.
-        self.typed.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        self.typed
+            .extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         self.typed.extend_from_slice(bytes);
     }
 
     fn push_cell(&mut self, column: &str, cell: &Cell<'_>) -> Result<(), KeyFault> {
         match cell {
-            Cell::Null | Cell::Nested => return Err(KeyFault::Null { column: column.to_owned() }),
-            Cell::Text("") | Cell::Bytes([]) => return Err(KeyFault::Empty { column: column.to_owned() }),
+            Cell::Null | Cell::Nested => {
+                return Err(KeyFault::Null {
+                    column: column.to_owned(),
+                });
+            }
+            Cell::Text("") | Cell::Bytes([]) => {
+                return Err(KeyFault::Empty {
+                    column: column.to_owned(),
+                });
+            }
             Cell::Text(text) => self.push(b't', text),
             Cell::Bytes(bytes) => self.push_bytes(b'y', bytes),
             Cell::Bool(value) => self.push(b'b', if *value { "true" } else { "false" }),
@@ -227,17 +270,22 @@ impl RowKey {
         hash128(&self.typed)
     }
 
-    /// The key as a person knows it: `tenant = "acme", ticket_id = "T-0042"`, or `row 17`. Long values are shortened.
+    /// The key as a person knows it: `tenant = "acme", ticket_id = "T-0042"`, or `row 17`. Long
+    /// values are shortened.
     #[must_use]
     pub fn describe(&self) -> String {
         if self.columns.is_empty() {
             return format!("row {}", self.row_index + 1);
         }
         let parts = self.columns.iter().zip(self.parts());
-        parts.map(|(column, (kind, part))| format!("{column} = {}", shown(kind, part))).collect::<Vec<_>>().join(", ")
+        parts
+            .map(|(column, (kind, part))| format!("{column} = {}", shown(kind, part)))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
-    /// The key's values alone, joined by a comma, as a person types them; bytes in hexadecimal digits.
+    /// The key's values alone, joined by a comma, as a person types them; bytes in hexadecimal
+    /// digits.
     #[must_use]
     pub fn plain(&self) -> String {
         let value = |(_, part): (u8, &[u8])| match std::str::from_utf8(part) {
@@ -284,7 +332,9 @@ impl RowKey {
 fn hash128(bytes: &[u8]) -> u128 {
     let hash = blake3::hash(bytes);
     let (first, _) = hash.as_bytes().split_at(16);
-    first.iter().fold(0, |sum, &byte| sum << 8 | u128::from(byte))
+    first
+        .iter()
+        .fold(0, |sum, &byte| sum << 8 | u128::from(byte))
 }
 
 fn shown(kind: u8, part: &[u8]) -> String {
@@ -295,7 +345,11 @@ fn shown(kind: u8, part: &[u8]) -> String {
     };
     match (kind, std::str::from_utf8(part)) {
         (b'y', _) | (_, Err(_)) => {
-            let hex: String = part.iter().take(MOST / 2).map(|byte| format!("{byte:02x}")).collect();
+            let hex: String = part
+                .iter()
+                .take(MOST / 2)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             format!("0x{hex}{}", if part.len() > MOST / 2 { "…" } else { "" })
         }
         // As a Rust string, so that quotes and line feeds in a key cannot break a message apart.
@@ -308,18 +362,25 @@ fn shown(kind: u8, part: &[u8]) -> String {
 mod tests {
     use super::*;
     use arrow::array::{
-        ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array, Int64Array,
-        LargeStringArray, StringArray, TimestampMillisecondArray, TimestampSecondArray, UInt64Array,
+        ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
+        Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray,
+        TimestampMillisecondArray, TimestampSecondArray, UInt64Array,
     };
     use arrow::datatypes::Int8Type;
     use std::collections::HashMap;
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+        RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, array)| (name, array, true)),
+        )
+        .unwrap()
     }
 
     fn keys(columns: &[&str], batch: &RecordBatch) -> Result<Keys, Error> {
-        let spec = KeySpec { columns: columns.iter().map(|&name| name.to_owned()).collect(), ..KeySpec::default() };
+        let spec = KeySpec {
+            columns: columns.iter().map(|&name| name.to_owned()).collect(),
+            ..KeySpec::default()
+        };
         Keys::new(&spec, &batch.schema())
     }
 
@@ -332,12 +393,28 @@ mod tests {
     fn writes_single_keys_as_they_are() {
         let nonce = Nonce::new(0);
         let arrays: Vec<(ArrayRef, &str, &str)> = vec![
-            (Arc::new(StringArray::from(vec!["T-0042"])), "T-0042", "k = \"T-0042\""),
-            (Arc::new(StringArray::from(vec!["007"])), "007", "k = \"007\""),
+            (
+                Arc::new(StringArray::from(vec!["T-0042"])),
+                "T-0042",
+                "k = \"T-0042\"",
+            ),
+            (
+                Arc::new(StringArray::from(vec!["007"])),
+                "007",
+                "k = \"007\"",
+            ),
             (Arc::new(Int64Array::from(vec![-7])), "-7", "k = -7"),
-            (Arc::new(UInt64Array::from(vec![u64::MAX])), "18446744073709551615", "k = 18446744073709551615"),
+            (
+                Arc::new(UInt64Array::from(vec![u64::MAX])),
+                "18446744073709551615",
+                "k = 18446744073709551615",
+            ),
             (Arc::new(BooleanArray::from(vec![true])), "true", "k = true"),
-            (Arc::new(Date32Array::from(vec![0])), "1970-01-01", "k = 1970-01-01"),
+            (
+                Arc::new(Date32Array::from(vec![0])),
+                "1970-01-01",
+                "k = 1970-01-01",
+            ),
         ];
         for (array, id, description) in arrays {
             let key = key_of(array);
@@ -353,11 +430,18 @@ mod tests {
             Arc::new(StringArray::from(vec!["Zürich"])),
             Arc::new(BinaryArray::from_vec(vec![b"abc"])),
             Arc::new(TimestampSecondArray::from(vec![0])),
-            Arc::new(Decimal128Array::from(vec![150]).with_precision_and_scale(5, 2).unwrap()),
+            Arc::new(
+                Decimal128Array::from(vec![150])
+                    .with_precision_and_scale(5, 2)
+                    .unwrap(),
+            ),
         ];
         for array in arrays {
             let key = key_of(array);
-            assert_eq!(key.custom_id(&Nonce::new(0)).as_str(), format!("00000000-{:032x}", key.hash()));
+            assert_eq!(
+                key.custom_id(&Nonce::new(0)).as_str(),
+                format!("00000000-{:032x}", key.hash())
+            );
         }
     }
 
@@ -368,8 +452,11 @@ mod tests {
             Arc::new(LargeStringArray::from(vec!["a"])),
             Arc::new(DictionaryArray::<Int8Type>::from_iter(["a"])),
         ];
-        let int: [ArrayRef; 3] =
-            [Arc::new(Int32Array::from(vec![1])), Arc::new(Int64Array::from(vec![1])), Arc::new(UInt64Array::from(vec![1]))];
+        let int: [ArrayRef; 3] = [
+            Arc::new(Int32Array::from(vec![1])),
+            Arc::new(Int64Array::from(vec![1])),
+            Arc::new(UInt64Array::from(vec![1])),
+        ];
         let time: [ArrayRef; 3] = [
             Arc::new(TimestampSecondArray::from(vec![1]).with_timezone("UTC")),
             Arc::new(TimestampMillisecondArray::from(vec![1000]).with_timezone("+00:00")),
@@ -384,9 +471,14 @@ mod tests {
     #[test]
     fn tells_types_and_tuples_apart() {
         let columns = |a: &str, b: &str| {
-            let batch =
-                batch(vec![("a", Arc::new(StringArray::from(vec![a])) as ArrayRef), ("b", Arc::new(StringArray::from(vec![b])))]);
-            keys(&["a", "b"], &batch).unwrap().key(&batch, 0, 0).unwrap()
+            let batch = batch(vec![
+                ("a", Arc::new(StringArray::from(vec![a])) as ArrayRef),
+                ("b", Arc::new(StringArray::from(vec![b]))),
+            ]);
+            keys(&["a", "b"], &batch)
+                .unwrap()
+                .key(&batch, 0, 0)
+                .unwrap()
         };
         let mut seen = HashMap::new();
         for key in [
@@ -394,7 +486,9 @@ mod tests {
             key_of(Arc::new(Int64Array::from(vec![1]))),
             key_of(Arc::new(BinaryArray::from_vec(vec![b"1"]))),
             key_of(Arc::new(TimestampSecondArray::from(vec![1]))),
-            key_of(Arc::new(TimestampSecondArray::from(vec![1]).with_timezone("UTC"))),
+            key_of(Arc::new(
+                TimestampSecondArray::from(vec![1]).with_timezone("UTC"),
+            )),
             columns("a", "b-c"),
             columns("a-b", "c"),
             columns("ab", "c"),
@@ -403,35 +497,70 @@ mod tests {
             assert_eq!(seen.insert(key.hash(), key.describe()), None);
         }
         let nonce = Nonce::new(0);
-        assert_eq!(columns("acme", "T_1").custom_id(&nonce).as_str(), "00000000-acme-T_1");
-        assert_ne!(columns("a", "b-c").custom_id(&nonce), columns("a-b", "c").custom_id(&nonce));
-        assert_eq!(columns("acme", "T_1").describe(), "a = \"acme\", b = \"T_1\"");
+        assert_eq!(
+            columns("acme", "T_1").custom_id(&nonce).as_str(),
+            "00000000-acme-T_1"
+        );
+        assert_ne!(
+            columns("a", "b-c").custom_id(&nonce),
+            columns("a-b", "c").custom_id(&nonce)
+        );
+        assert_eq!(
+            columns("acme", "T_1").describe(),
+            "a = \"acme\", b = \"T_1\""
+        );
     }
 
     #[test]
     fn numbers_repeated_keys() {
         let key = key_of(Arc::new(StringArray::from(vec!["a"])));
         let nonce = Nonce::new(0);
-        let ids = [key.custom_id(&nonce), key.custom_id_numbered(&nonce, 1), key.custom_id_numbered(&nonce, 2)];
+        let ids = [
+            key.custom_id(&nonce),
+            key.custom_id_numbered(&nonce, 1),
+            key.custom_id_numbered(&nonce, 2),
+        ];
         assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
         assert_eq!(ids[1].as_str().len(), 8 + 1 + 32);
     }
 
     #[test]
     fn takes_the_row_number_where_no_column_is_named() {
-        let batch = batch(vec![("k", Arc::new(StringArray::from(vec!["x", "x"])) as ArrayRef)]);
+        let batch = batch(vec![(
+            "k",
+            Arc::new(StringArray::from(vec!["x", "x"])) as ArrayRef,
+        )]);
         let keys = keys(&[], &batch).unwrap();
         let key = keys.key(&batch, 1, 16).unwrap();
-        assert_eq!((key.describe().as_str(), key.custom_id(&Nonce::new(0)).as_str()), ("row 17", "00000000-17"));
+        assert_eq!(
+            (
+                key.describe().as_str(),
+                key.custom_id(&Nonce::new(0)).as_str()
+            ),
+            ("row 17", "00000000-17")
+        );
         assert_ne!(key.hash(), keys.key(&batch, 0, 15).unwrap().hash());
     }
 
     #[test]
     fn refuses_null_and_empty_cells() {
-        let batch = batch(vec![("k", Arc::new(StringArray::from(vec![None, Some("")])) as ArrayRef)]);
+        let batch = batch(vec![(
+            "k",
+            Arc::new(StringArray::from(vec![None, Some("")])) as ArrayRef,
+        )]);
         let keys = keys(&["k"], &batch).unwrap();
-        assert_eq!(keys.key(&batch, 0, 0), Err(KeyFault::Null { column: "k".to_owned() }));
-        assert_eq!(keys.key(&batch, 1, 1), Err(KeyFault::Empty { column: "k".to_owned() }));
+        assert_eq!(
+            keys.key(&batch, 0, 0),
+            Err(KeyFault::Null {
+                column: "k".to_owned()
+            })
+        );
+        assert_eq!(
+            keys.key(&batch, 1, 1),
+            Err(KeyFault::Empty {
+                column: "k".to_owned()
+            })
+        );
     }
 
     #[test]
@@ -448,27 +577,54 @@ mod tests {
     #[test]
     fn refuses_columns_that_make_no_key() {
         let batch = batch(vec![
-            ("ticket_id", Arc::new(StringArray::from(vec!["a"])) as ArrayRef),
+            (
+                "ticket_id",
+                Arc::new(StringArray::from(vec!["a"])) as ArrayRef,
+            ),
             ("f", Arc::new(Float64Array::from(vec![1.0]))),
         ]);
         assert!(matches!(keys(&["f"], &batch), Err(Error::Type { .. })));
-        assert!(matches!(keys(&["f", "ticket_id"], &batch), Err(Error::Type { .. })));
-        assert_eq!(keys(&["ticket_id", "ticket_id"], &batch).err(), Some(Error::Twice { column: "ticket_id".to_owned() }));
+        assert!(matches!(
+            keys(&["f", "ticket_id"], &batch),
+            Err(Error::Type { .. })
+        ));
+        assert_eq!(
+            keys(&["ticket_id", "ticket_id"], &batch).err(),
+            Some(Error::Twice {
+                column: "ticket_id".to_owned()
+            })
+        );
         let nearest = Some("ticket_id".to_owned());
-        let columns = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let columns = batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         assert_eq!(
             keys(&["ticketid"], &batch).err(),
-            Some(Error::UnknownColumn { column: "ticketid".to_owned(), nearest, columns })
+            Some(Error::UnknownColumn {
+                column: "ticketid".to_owned(),
+                nearest,
+                columns
+            })
         );
     }
 
     #[test]
     fn describes_awkward_keys_on_one_line() {
-        for (text, shown) in
-            [("a\n\"b\"", "k = \"a\\n\\\"b\\\"\"".to_owned()), (&"é".repeat(90), format!("k = \"{}…\"", "é".repeat(80)))]
-        {
-            assert_eq!(key_of(Arc::new(StringArray::from(vec![text]))).describe(), shown);
+        for (text, shown) in [
+            ("a\n\"b\"", "k = \"a\\n\\\"b\\\"\"".to_owned()),
+            (&"é".repeat(90), format!("k = \"{}…\"", "é".repeat(80))),
+        ] {
+            assert_eq!(
+                key_of(Arc::new(StringArray::from(vec![text]))).describe(),
+                shown
+            );
         }
-        assert_eq!(key_of(Arc::new(BinaryArray::from_vec(vec![&[0, 255]]))).describe(), "k = 0x00ff");
+        assert_eq!(
+            key_of(Arc::new(BinaryArray::from_vec(vec![&[0, 255]]))).describe(),
+            "k = 0x00ff"
+        );
     }
 }

@@ -1,18 +1,23 @@
 //! Prompt → request.
 //!
-//! In come the job's `[request]` section, the columns of its source, and then rows; out goes, for each row, a *fragment*: the row's
-//! own part of the `params` of a Messages request. The rest, the *head*, is the same in every request and kept once:
-//! head + fragment are the exact bytes sent. The row's key becomes the request's custom_id ([`keys`], [`custom_id`]).
+//! In come the job's `[request]` section, the columns of its source, and then rows; out goes, for
+//! each row, a *fragment*: the row's own part of the `params` of a Messages request. The rest, the
+//! *head*, is the same in every request and kept once: head + fragment are the exact bytes sent.
+//! The row's key becomes the request's custom_id ([`keys`], [`custom_id`]).
 //!
 //! Promises:
-//! * The same job, files and row give the same bytes, and the [`RequestHash`] is over exactly these.
+//! * The same job, files and row give the same bytes, and the [`RequestHash`] is over exactly
+//!   these.
 //! * What is the same for all rows comes first, byte for byte, so that a prompt cache can hit.
-//! * What the API would refuse for every row is an error of the job, with the way out, before anything is sent: refused parameters,
-//!   schemas outside of its subset ([`schema`]), tools ([`tools`]), what the model does not take, cache marks that cannot hit. Where rows
-//!   choose by themselves ([`per_row`]), the row is at fault.
-//! * custom_ids are unique over the run: [`duplicates`] finds rows that share a key, over any number of rows.
+//! * What the API would refuse for every row is an error of the job, with the way out, before
+//!   anything is sent: refused parameters, schemas outside of its subset ([`schema`]), tools
+//!   ([`tools`]), what the model does not take, cache marks that cannot hit. Where rows choose by
+//!   themselves ([`per_row`]), the row is at fault.
+//! * custom_ids are unique over the run: [`duplicates`] finds rows that share a key, over any
+//!   number of rows.
 //!
-//! Everything here is pure but for the files read by [`Requests::compile`]; rows can be rendered from several threads.
+//! Everything here is pure but for the files read by [`Requests::compile`]; rows can be rendered
+//! from several threads.
 //!
 //! To add a parameter, see `parameters.rs` and `options.rs`; a rule about models, `rules.rs`.
 
@@ -40,7 +45,8 @@ use serde_json::{Map, Number, Value};
 use crate::catalog::{Catalog, Model, Thinking};
 use crate::template::prompt::media::{MediaFacts, PromptLimits};
 use crate::template::prompt::{
-    CacheTtl, ContentSpec, MessageSpec, Prompt, RowFault, Setting, SharedBlock, SystemSpec, check_marks,
+    CacheTtl, ContentSpec, MessageSpec, Prompt, RowFault, Setting, SharedBlock, SystemSpec,
+    check_marks,
 };
 use crate::template::row::Table;
 use crate::template::{self, Columns};
@@ -118,7 +124,8 @@ pub struct RequestSpec {
     /// What happens to a row that cannot be rendered.
     #[serde(default)]
     pub on_row_error: OnRowError,
-    /// What happens to a row whose prompt is longer than the context window of its model, by the estimate of its tokens.
+    /// What happens to a row whose prompt is longer than the context window of its model, by the
+    /// estimate of its tokens.
     #[serde(default, skip_serializing_if = "OnTooLarge::is_send")]
     pub on_too_large: OnTooLarge,
 }
@@ -144,7 +151,8 @@ impl OnTooLarge {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnRowError {
-    /// The job stops before anything is sent: a template that fails for one row is most often wrong for many.
+    /// The job stops before anything is sent: a template that fails for one row is most often wrong
+    /// for many.
     #[default]
     Error,
     /// The row is set aside as `unsent`, with the reason.
@@ -155,10 +163,16 @@ impl RequestSpec {
     /// Whether requests name files that are uploaded before.
     #[must_use]
     pub fn uploads(&self) -> bool {
-        let blocks = self.messages.iter().flat_map(|message| message.content.iter().flatten());
+        let blocks = self
+            .messages
+            .iter()
+            .flat_map(|message| message.content.iter().flatten());
         let uploads = |block: &ContentSpec| {
             block.image.as_ref().is_some_and(|image| image.upload)
-                || block.document.as_ref().is_some_and(|document| document.upload)
+                || block
+                    .document
+                    .as_ref()
+                    .is_some_and(|document| document.upload)
         };
         blocks.into_iter().any(uploads)
     }
@@ -242,7 +256,11 @@ pub enum Error {
 
 fn findings_listed(findings: &[Finding]) -> String {
     let line = |f: &Finding| {
-        let place = if f.pointer.is_empty() { "the top level" } else { &f.pointer };
+        let place = if f.pointer.is_empty() {
+            "the top level"
+        } else {
+            &f.pointer
+        };
         format!("\n  at {place}, `{}`: {}; {}", f.keyword, f.why, f.way_out)
     };
     findings.iter().map(line).collect()
@@ -276,11 +294,16 @@ impl RequestHash {
     fn finish(hasher: &blake3::Hasher) -> RequestHash {
         let hash = hasher.finalize();
         let (first, _) = hash.as_bytes().split_at(16);
-        RequestHash(first.iter().fold(0, |sum, &byte| sum << 8 | u128::from(byte)))
+        RequestHash(
+            first
+                .iter()
+                .fold(0, |sum, &byte| sum << 8 | u128::from(byte)),
+        )
     }
 }
 
-/// A request's head with another limit for the tokens of the answer; `None` where the head has none, because rows choose theirs.
+/// A request's head with another limit for the tokens of the answer; `None` where the head has
+/// none, because rows choose theirs.
 #[must_use]
 pub fn with_max_tokens(head: &[u8], max_tokens: u32) -> Option<Vec<u8>> {
     encode::with_max_tokens(head, max_tokens)
@@ -336,16 +359,25 @@ pub struct Requests {
 
 impl fmt::Debug for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests").field("head_bytes", &self.head.len()).field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Requests")
+            .field("head_bytes", &self.head.len())
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 
 impl Requests {
-    /// Compiles the requests of a job against the columns of its source; paths start from `folder`, the job's own.
+    /// Compiles the requests of a job against the columns of its source; paths start from `folder`,
+    /// the job's own.
     ///
     /// # Errors
     /// [`Error`]: everything that would fail for every row.
-    pub fn compile(spec: &RequestSpec, folder: &Path, columns: &Schema, catalog: &Catalog) -> Result<Requests, Error> {
+    pub fn compile(
+        spec: &RequestSpec,
+        folder: &Path,
+        columns: &Schema,
+        catalog: &Catalog,
+    ) -> Result<Requests, Error> {
         Requests::compile_in(spec, &Setting::in_folder(folder), columns, catalog)
     }
 
@@ -353,7 +385,12 @@ impl Requests {
     ///
     /// # Errors
     /// As there.
-    pub fn compile_in(spec: &RequestSpec, setting: &Setting<'_>, columns: &Schema, catalog: &Catalog) -> Result<Requests, Error> {
+    pub fn compile_in(
+        spec: &RequestSpec,
+        setting: &Setting<'_>,
+        columns: &Schema,
+        catalog: &Catalog,
+    ) -> Result<Requests, Error> {
         let folder = setting.folder;
         // Where rows choose their model, what all share is checked for each row by its own model.
         let limits = match catalog.model(&spec.model) {
@@ -361,36 +398,73 @@ impl Requests {
             Some((_, model)) => limits_of(model),
             None => setting.limits,
         };
-        let prompt = Prompt::compile(&spec.system, &spec.messages, &Setting { limits, ..setting.clone() }, columns)?;
+        let prompt = Prompt::compile(
+            &spec.system,
+            &spec.messages,
+            &Setting {
+                limits,
+                ..setting.clone()
+            },
+            columns,
+        )?;
         let mut files = prompt.files().to_vec();
-        let newest_tools = catalog.model(&spec.model).is_none_or(|(_, model)| model.thinking != Thinking::Extended);
-        let Options { params, output_config, tools, mut asked, mut warnings } =
-            Options::compile(spec, newest_tools, folder, &mut files)?;
+        let newest_tools = catalog
+            .model(&spec.model)
+            .is_none_or(|(_, model)| model.thinking != Thinking::Extended);
+        let Options {
+            params,
+            output_config,
+            tools,
+            mut asked,
+            mut warnings,
+        } = Options::compile(spec, newest_tools, folder, &mut files)?;
         warnings.extend(prompt.shared().iter().filter_map(travels));
         check_marks(&marks(&tools, prompt.shared(), params.get("cache_control")))?;
         check_advisors(&tools, catalog)?;
-        let schema = spec.schema.as_ref().map(|spec| schema::read(spec, folder, &mut files)).transpose()?;
+        let schema = spec
+            .schema
+            .as_ref()
+            .map(|spec| schema::read(spec, folder, &mut files))
+            .transpose()?;
         if schema.is_some() && prompt.ends_with_prefill() {
-            let problem = "cannot be used with a last message of the role `assistant`: the API does not take both".to_owned();
-            return Err(Error::Value { key: "schema", problem });
+            let problem = "cannot be used with a last message of the role `assistant`: the API \
+                does not take both"
+                .to_owned();
+            return Err(Error::Value {
+                key: "schema",
+                problem,
+            });
         }
         if schema.is_some() && prompt.cites() {
-            let problem = "cannot be used with a document that has `citations`: the API does not take both".to_owned();
-            return Err(Error::Value { key: "schema", problem });
+            let problem =
+                "cannot be used with a document that has `citations`: the API does not take both"
+                    .to_owned();
+            return Err(Error::Value {
+                key: "schema",
+                problem,
+            });
         }
         check_schemas(&tools, schema.as_ref())?;
         asked.prefill = prompt.ends_with_prefill();
         asked.system_messages = prompt.has_system_messages();
-        let job = JobsOwn { model: spec.model.clone(), max_tokens: spec.max_tokens, asked };
+        let job = JobsOwn {
+            model: spec.model.clone(),
+            max_tokens: spec.max_tokens,
+            asked,
+        };
         warnings.extend(check_model(spec, &job, catalog)?);
-        let output_config = encode::output_config(output_config, schema.as_ref().map(schema::AnswerSchema::sent));
+        let output_config = encode::output_config(
+            output_config,
+            schema.as_ref().map(schema::AnswerSchema::sent),
+        );
         let per_row = PerRow::compile(spec, columns, &output_config, catalog)?;
         let head = encode::Head {
             model: (!per_row.has_model()).then_some(spec.model.as_str()),
             max_tokens: (!per_row.has_max_tokens()).then_some(spec.max_tokens),
             params: &params,
             tools: &tools,
-            output_config: Some(&output_config).filter(|config| !config.is_empty() && !per_row.has_effort()),
+            output_config: Some(&output_config)
+                .filter(|config| !config.is_empty() && !per_row.has_effort()),
             shared: prompt.shared(),
             is_open: prompt.is_open(),
         }
@@ -398,13 +472,28 @@ impl Requests {
         let mut head_hash = blake3::Hasher::new();
         head_hash.update(&head);
         let has_shared_messages = prompt.shared().iter().any(|block| block.role.is_some());
-        Ok(Requests { prompt, limits, head, head_hash, has_shared_messages, schema, tools, job, per_row, warnings, files })
+        Ok(Requests {
+            prompt,
+            limits,
+            head,
+            head_hash,
+            has_shared_messages,
+            schema,
+            tools,
+            job,
+            per_row,
+            warnings,
+            files,
+        })
     }
 
     /// The columns that the templates and the rows' own choices read.
     #[must_use]
     pub fn columns(&self) -> Columns {
-        self.prompt.columns().clone().union(Columns::Named(self.per_row.columns()))
+        self.prompt
+            .columns()
+            .clone()
+            .union(Columns::Named(self.per_row.columns()))
     }
 
     /// Text columns that templates use as conditions.
@@ -412,21 +501,24 @@ impl Requests {
         self.prompt.conditions()
     }
 
-    /// The start of `params`, the same in every request: everything up to the first message that depends on the row.
+    /// The start of `params`, the same in every request: everything up to the first message that
+    /// depends on the row.
     #[must_use]
     pub fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// The head with no message left open, so that another message may follow it: the shared part may end in the middle of one.
+    /// The head with no message left open, so that another message may follow it: the shared part
+    /// may end in the middle of one.
     #[must_use]
     pub fn closed_head(&self) -> Vec<u8> {
         let end: &[u8] = if self.prompt.is_open() { b"]}" } else { b"" };
         [&self.head, end].concat()
     }
 
-    /// What all requests share, in the order the model reads it: system blocks, then the blocks of leading messages. Tools, which the
-    /// model reads before, are not among them. A block is text or, where [`SharedBlock::media`] is not empty, a picture or document.
+    /// What all requests share, in the order the model reads it: system blocks, then the blocks of
+    /// leading messages. Tools, which the model reads before, are not among them. A block is text
+    /// or, where [`SharedBlock::media`] is not empty, a picture or document.
     #[must_use]
     pub fn shared_text(&self) -> &[SharedBlock] {
         self.prompt.shared()
@@ -444,7 +536,8 @@ impl Requests {
         self.prompt.has_row_media()
     }
 
-    /// Every template, system file and schema that was read, as the job names it, with its blake3 in hex.
+    /// Every template, system file and schema that was read, as the job names it, with its blake3
+    /// in hex.
     #[must_use]
     pub fn template_files(&self) -> &[(PathBuf, String)] {
         &self.files
@@ -480,23 +573,34 @@ impl Requests {
         &self.warnings
     }
 
-    /// Whether the last message is the beginning of the answer (a prefill), which newer models refuse.
+    /// Whether the last message is the beginning of the answer (a prefill), which newer models
+    /// refuse.
     #[must_use]
     pub fn ends_with_prefill(&self) -> bool {
         self.prompt.ends_with_prefill()
     }
 
-    /// Prepares a batch for rendering; cheaper than [`Requests::render`] where several rows of it are rendered.
+    /// Prepares a batch for rendering; cheaper than [`Requests::render`] where several rows of it
+    /// are rendered.
     #[must_use]
     pub fn rows(&self, batch: &RecordBatch) -> Rows<'_> {
-        Rows { requests: self, table: self.prompt.table(batch), values: self.per_row.values(batch) }
+        Rows {
+            requests: self,
+            table: self.prompt.table(batch),
+            values: self.per_row.values(batch),
+        }
     }
 
     /// Appends the fragment of one row to `out`.
     ///
     /// # Errors
     /// [`RowError`]: the row cannot be rendered, or a message is empty. `out` is then as it was.
-    pub fn render(&self, batch: &RecordBatch, row: usize, out: &mut Vec<u8>) -> Result<RequestHash, RowError> {
+    pub fn render(
+        &self,
+        batch: &RecordBatch,
+        row: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<RequestHash, RowError> {
         self.rows(batch).render(row, out)
     }
 
@@ -541,9 +645,16 @@ impl Choices {
     /// The members of `params` that differ from row to row because rows choose them.
     #[must_use]
     pub fn members(&self) -> Vec<&'static str> {
-        let all =
-            [(self.model, "model"), (self.max_tokens, "max_tokens"), (self.effort, "output_config"), (self.user_id, "metadata")];
-        all.into_iter().filter(|(is_chosen, _)| *is_chosen).map(|(_, member)| member).collect()
+        let all = [
+            (self.model, "model"),
+            (self.max_tokens, "max_tokens"),
+            (self.effort, "output_config"),
+            (self.user_id, "metadata"),
+        ];
+        all.into_iter()
+            .filter(|(is_chosen, _)| *is_chosen)
+            .map(|(_, member)| member)
+            .collect()
     }
 }
 
@@ -562,17 +673,32 @@ impl Rows<'_> {
         self.render_with(row, out, &mut MediaFacts::default())
     }
 
-    /// As [`Requests::render`]; also tells which pictures and documents the row itself brings, in place of what `facts` held.
+    /// As [`Requests::render`]; also tells which pictures and documents the row itself brings, in
+    /// place of what `facts` held.
     ///
     /// # Errors
     /// As there.
-    pub fn render_with(&self, row: usize, out: &mut Vec<u8>, facts: &mut MediaFacts) -> Result<RequestHash, RowError> {
+    pub fn render_with(
+        &self,
+        row: usize,
+        out: &mut Vec<u8>,
+        facts: &mut MediaFacts,
+    ) -> Result<RequestHash, RowError> {
         let start = out.len();
         let choice = self.choice(row)?;
         facts.clear();
         let mut messages = encode::Messages::new(out, self.requests.has_shared_messages);
-        let limits = self.requests.per_row.limits(choice.model).unwrap_or(self.requests.limits);
-        let rendered = self.requests.prompt.render(&self.table, row, &limits, facts, |part| messages.part(&part));
+        let limits = self
+            .requests
+            .per_row
+            .limits(choice.model)
+            .unwrap_or(self.requests.limits);
+        let rendered = self
+            .requests
+            .prompt
+            .render(&self.table, row, &limits, facts, |part| {
+                messages.part(&part)
+            });
         if let Err(fault) = rendered {
             out.truncate(start);
             return Err(fault.into());
@@ -581,7 +707,8 @@ impl Rows<'_> {
         Ok(self.requests.hash(&out[start..]))
     }
 
-    /// About the bytes that a row's pictures and documents take in its request, told without reading them.
+    /// About the bytes that a row's pictures and documents take in its request, told without
+    /// reading them.
     #[must_use]
     pub fn media_weight(&self, row: usize) -> u64 {
         self.requests.prompt.media_weight(&self.table, row)
@@ -593,13 +720,16 @@ impl Rows<'_> {
         self.values.tag(row)
     }
 
-    /// The model and the limit of the answer that a row is sent with, where both can be worked out; else the job's own.
+    /// The model and the limit of the answer that a row is sent with, where both can be worked out;
+    /// else the job's own.
     #[must_use]
     pub fn model_and_max_tokens(&self, row: usize) -> (&str, u32) {
         let job = &self.requests.job;
         let own = (job.model.as_str(), job.max_tokens);
         if self.requests.per_row.has_model() || self.requests.per_row.has_max_tokens() {
-            return self.choice(row).map_or(own, |choice| (choice.model, choice.max_tokens));
+            return self
+                .choice(row)
+                .map_or(own, |choice| (choice.model, choice.max_tokens));
         }
         own
     }
@@ -609,19 +739,29 @@ impl Rows<'_> {
     /// # Errors
     /// A choice that cannot be worked out, or that the row's model does not take.
     pub fn choice(&self, row: usize) -> Result<Choice<'_>, ChoiceFault> {
-        self.requests.per_row.choice(&self.values, row, &self.requests.job)
+        self.requests
+            .per_row
+            .choice(&self.values, row, &self.requests.job)
     }
 }
 
 /// The limits that hold over all schemas of a request: those of strict tools, and of the answer.
 fn check_schemas(tools: &[Tool], answer: Option<&schema::AnswerSchema>) -> Result<(), Error> {
-    let strict = tools.iter().filter(|tool| tool.strict).filter_map(|tool| tool.input_schema.as_ref());
+    let strict = tools
+        .iter()
+        .filter(|tool| tool.strict)
+        .filter_map(|tool| tool.input_schema.as_ref());
     match schema::too_much(strict.chain(answer.map(schema::AnswerSchema::sent))) {
         None => Ok(()),
         Some(what) => {
             let why = format!("and the schema of the answer have {what}");
-            let way_out = "put more properties into `required`, give them one type each, or leave `strict` out";
-            Err(Error::Param { key: "tools".to_owned(), why, way_out: way_out.to_owned() })
+            let way_out = "put more properties into `required`, give them one type each, or leave \
+                `strict` out";
+            Err(Error::Param {
+                key: "tools".to_owned(),
+                why,
+                way_out: way_out.to_owned(),
+            })
         }
     }
 }
@@ -631,18 +771,33 @@ fn limits_of(model: &Model) -> PromptLimits {
     PromptLimits::of_context(model.context_tokens, model.prefill, model.system_messages)
 }
 
-/// Asks the rules of the job's model, and gives back what is worth a word. A model that is not in the catalog has no rules here; where rows
-/// choose their model, each row is checked by its own, and the job's model is only for rows that choose none.
+/// Asks the rules of the job's model, and gives back what is worth a word. A model that is not in
+/// the catalog has no rules here; where rows choose their model, each row is checked by its own,
+/// and the job's model is only for rows that choose none.
 fn check_model(spec: &RequestSpec, job: &JobsOwn, catalog: &Catalog) -> Result<Vec<String>, Error> {
-    let Some((_, model)) = catalog.model(&job.model) else { return Ok(Vec::new()) };
+    let Some((_, model)) = catalog.model(&job.model) else {
+        return Ok(Vec::new());
+    };
     let effort = job.asked.effort.as_deref();
-    let case = Case { id: &job.model, model, max_tokens: job.max_tokens.into(), effort, asked: &job.asked };
-    let Some(refusal) = case.refusal().filter(|_| spec.per_row.model.is_none()) else { return Ok(case.advice()) };
+    let case = Case {
+        id: &job.model,
+        model,
+        max_tokens: job.max_tokens.into(),
+        effort,
+        asked: &job.asked,
+    };
+    let Some(refusal) = case.refusal().filter(|_| spec.per_row.model.is_none()) else {
+        return Ok(case.advice());
+    };
     let in_params = match refusal.key {
         "effort" => spec.effort.is_none(),
         key => spec.params.contains_key(key),
     };
-    Err(Error::Param { key: place(refusal.key, in_params), why: refusal.why, way_out: refusal.way_out })
+    Err(Error::Param {
+        key: place(refusal.key, in_params),
+        why: refusal.why,
+        way_out: refusal.way_out,
+    })
 }
 
 /// A picture or document of this many bytes is worth an upload: 10,000 requests make 2 GB of it.
@@ -650,15 +805,29 @@ const WORTH_AN_UPLOAD: usize = 200_000;
 
 fn travels(block: &SharedBlock) -> Option<String> {
     let bytes = block.carried_bytes();
-    let what = format!("{} has {bytes} bytes and travels with every request; `upload = true` sends it once", block.part);
+    let what = format!(
+        "{} has {bytes} bytes and travels with every request; `upload = true` sends it once",
+        block.part
+    );
     (bytes >= WORTH_AN_UPLOAD).then_some(what)
 }
 
-/// All cache marks, in the order in which the model reads them: tools, system blocks, messages, and the automatic one at their end.
-fn marks(tools: &[Tool], shared: &[SharedBlock], automatic: Option<&Value>) -> Vec<(String, CacheTtl)> {
-    let tools = tools.iter().filter_map(|tool| Some((format!("tool `{}`", tool.name), tool.cache?)));
-    let shared = shared.iter().filter_map(|block| Some((block.part.clone(), block.cache?)));
-    let automatic = automatic.and_then(tools::mark_of).map(|ttl| ("`request.params.cache_control`".to_owned(), ttl));
+/// All cache marks, in the order in which the model reads them: tools, system blocks, messages, and
+/// the automatic one at their end.
+fn marks(
+    tools: &[Tool],
+    shared: &[SharedBlock],
+    automatic: Option<&Value>,
+) -> Vec<(String, CacheTtl)> {
+    let tools = tools
+        .iter()
+        .filter_map(|tool| Some((format!("tool `{}`", tool.name), tool.cache?)));
+    let shared = shared
+        .iter()
+        .filter_map(|block| Some((block.part.clone(), block.cache?)));
+    let automatic = automatic
+        .and_then(tools::mark_of)
+        .map(|ttl| ("`request.params.cache_control`".to_owned(), ttl));
     tools.chain(shared).chain(automatic).collect()
 }
 
@@ -671,14 +840,24 @@ fn check_advisors(tools: &[Tool], catalog: &Catalog) -> Result<(), Error> {
         let (why, way_out) = match (catalog.retired(id), catalog.nearest(id).first()) {
             (Some((_, gone)), _) => {
                 let successor = gone.successor.as_deref().unwrap_or("another model");
-                (format!("has the advisor `{id}`, which is retired"), format!("use `{successor}`"))
+                (
+                    format!("has the advisor `{id}`, which is retired"),
+                    format!("use `{successor}`"),
+                )
             }
             (None, near) => {
                 let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-                (format!("has the unknown advisor `{id}`"), format!("{near}`--models FILE` adds models that are newer"))
+                (
+                    format!("has the unknown advisor `{id}`"),
+                    format!("{near}`--models FILE` adds models that are newer"),
+                )
             }
         };
-        return Err(Error::Param { key: "tools".to_owned(), why, way_out });
+        return Err(Error::Param {
+            key: "tools".to_owned(),
+            why,
+            way_out,
+        });
     }
     Ok(())
 }

@@ -1,17 +1,19 @@
 //! What a row chooses by itself: its model, its `max_tokens`, its effort, its user and its tag.
 //!
-//! In come SQL expressions over the columns of the source, worked out for a batch of rows at a time; out goes a [`Choice`] for each row, checked
-//! against the rules of its model. What rows choose leaves the head and closes the fragment:
+//! In come SQL expressions over the columns of the source, worked out for a batch of rows at a
+//! time; out goes a [`Choice`] for each row, checked against the rules of its model. What rows
+//! choose leaves the head and closes the fragment:
 //!
 //! ```text
 //!  {"tools":[…],"system":[…],"messages":[   {row message}],"output_config":{…},"metadata":{…},"model":"…","max_tokens":…}
 //!  └ head ───────────────────────────────┘ └ fragment ──────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Model and limit come last, so that both can be found from the end of a fragment whatever the row's own text is ([`Tail`]): a row that
-//! was cut off is sent again with more tokens.
+//! Model and limit come last, so that both can be found from the end of a fragment whatever the
+//! row's own text is ([`Tail`]): a row that was cut off is sent again with more tokens.
 //!
-//! To let rows choose another parameter: a key of [`PerRowSpec`], an entry in `PerRow::compile` and its member in `PerRow::close`.
+//! To let rows choose another parameter: a key of [`PerRowSpec`], an entry in `PerRow::compile` and
+//! its member in `PerRow::close`.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +30,8 @@ use crate::template::prompt::media::PromptLimits;
 use super::rules::{Asked, Case};
 use super::{Error, RequestSpec, encode};
 
-/// The section `[request.per_row]`: for each parameter a column, or an SQL expression. Where it is null, the job's own value holds.
+/// The section `[request.per_row]`: for each parameter a column, or an SQL expression. Where it is
+/// null, the job's own value holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PerRowSpec {
@@ -65,7 +68,8 @@ pub(super) struct PerRow {
     effort: Option<Expression>,
     user_id: Option<Expression>,
     tag: Option<Expression>,
-    /// The members of `output_config` that all rows have, where rows choose the effort: `"format":{…}`.
+    /// The members of `output_config` that all rows have, where rows choose the effort:
+    /// `"format":{…}`.
     config: Vec<u8>,
     /// The models, where the rules of a row's own have to be asked.
     catalog: Option<Catalog>,
@@ -102,7 +106,8 @@ impl PerRow {
     /// Compiles the section against the columns of the source.
     ///
     /// # Errors
-    /// An expression that does not fit the columns, or makes values of another kind than the parameter has.
+    /// An expression that does not fit the columns, or makes values of another kind than the
+    /// parameter has.
     pub(super) fn compile(
         spec: &RequestSpec,
         columns: &Schema,
@@ -113,24 +118,58 @@ impl PerRow {
         let spec = &spec.per_row;
         if spec.user_id.is_some() && metadata {
             let why = "stands in `request.params.metadata` too".to_owned();
-            return Err(Error::Param { key: "per_row.user_id".to_owned(), why, way_out: "keep one of the two".to_owned() });
+            return Err(Error::Param {
+                key: "per_row.user_id".to_owned(),
+                why,
+                way_out: "keep one of the two".to_owned(),
+            });
         }
-        let name = |key, sql: &Option<String>| expression(key, sql.as_deref(), columns, "texts", |t| *t == DataType::Utf8);
-        let number = |key, sql: &Option<String>| expression(key, sql.as_deref(), columns, "numbers", DataType::is_numeric);
-        let label = |key, sql: &Option<String>| {
-            expression(key, sql.as_deref(), columns, "texts, numbers or dates", |t| !t.is_nested() && !t.is_binary())
+        let name = |key, sql: &Option<String>| {
+            expression(key, sql.as_deref(), columns, "texts", |t| {
+                *t == DataType::Utf8
+            })
         };
-        let needs_rules = spec.model.is_some() || spec.max_tokens.is_some() || spec.effort.is_some();
+        let number = |key, sql: &Option<String>| {
+            expression(
+                key,
+                sql.as_deref(),
+                columns,
+                "numbers",
+                DataType::is_numeric,
+            )
+        };
+        let label = |key, sql: &Option<String>| {
+            expression(
+                key,
+                sql.as_deref(),
+                columns,
+                "texts, numbers or dates",
+                |t| !t.is_nested() && !t.is_binary(),
+            )
+        };
+        let needs_rules =
+            spec.model.is_some() || spec.max_tokens.is_some() || spec.effort.is_some();
         let rest = config.iter().filter(|(key, _)| *key != "effort");
-        let rest: Map<String, Value> = rest.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let rest = if rest.is_empty() { String::new() } else { Value::Object(rest).to_string() };
+        let rest: Map<String, Value> = rest
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let rest = if rest.is_empty() {
+            String::new()
+        } else {
+            Value::Object(rest).to_string()
+        };
         Ok(PerRow {
             model: name("model", &spec.model)?,
             max_tokens: number("max_tokens", &spec.max_tokens)?,
             effort: name("effort", &spec.effort)?,
             user_id: label("user_id", &spec.user_id)?,
             tag: label("tag", &spec.tag)?,
-            config: rest.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().as_bytes().to_vec(),
+            config: rest
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'))
+                .unwrap_or_default()
+                .as_bytes()
+                .to_vec(),
             catalog: needs_rules.then(|| catalog.clone()),
         })
     }
@@ -169,8 +208,17 @@ impl PerRow {
 
     /// The columns that the expressions read.
     pub(super) fn columns(&self) -> BTreeSet<String> {
-        let all = [&self.model, &self.max_tokens, &self.effort, &self.user_id, &self.tag];
-        all.into_iter().flatten().flat_map(|expression| expression.columns().iter().cloned()).collect()
+        let all = [
+            &self.model,
+            &self.max_tokens,
+            &self.effort,
+            &self.user_id,
+            &self.tag,
+        ];
+        all.into_iter()
+            .flatten()
+            .flat_map(|expression| expression.columns().iter().cloned())
+            .collect()
     }
 
     /// Works the expressions out for a batch.
@@ -185,17 +233,36 @@ impl PerRow {
     }
 
     /// What a row is sent with, checked against what its model takes.
-    pub(super) fn choice<'a>(&self, values: &'a Values, row: usize, job: &'a JobsOwn) -> Result<Choice<'a>, ChoiceFault> {
+    pub(super) fn choice<'a>(
+        &self,
+        values: &'a Values,
+        row: usize,
+        job: &'a JobsOwn,
+    ) -> Result<Choice<'a>, ChoiceFault> {
         let text = |key, column: &'a Column<StringArray>| {
-            let cell = column.at(row).map_err(|problem| not_worked_out(key, problem))?;
-            Ok::<_, ChoiceFault>(cell.map(|(array, row)| array.value(row)).filter(|text| !text.is_empty()))
+            let cell = column
+                .at(row)
+                .map_err(|problem| not_worked_out(key, problem))?;
+            Ok::<_, ChoiceFault>(
+                cell.map(|(array, row)| array.value(row))
+                    .filter(|text| !text.is_empty()),
+            )
         };
-        let wanted = values.max_tokens.at(row).map_err(|problem| not_worked_out("max_tokens", problem))?;
+        let wanted = values
+            .max_tokens
+            .at(row)
+            .map_err(|problem| not_worked_out("max_tokens", problem))?;
         let max_tokens = match wanted.map(|(array, row)| array.value(row)) {
             None => job.max_tokens,
             Some(wanted) => match u32::try_from(wanted) {
                 Ok(wanted @ 1..) => wanted,
-                _ => return Err(fault("per_row.max_tokens", format!("is {wanted}"), "an answer has at least 1 token")),
+                _ => {
+                    return Err(fault(
+                        "per_row.max_tokens",
+                        format!("is {wanted}"),
+                        "an answer has at least 1 token",
+                    ));
+                }
             },
         };
         let effort = text("effort", &values.effort)?;
@@ -207,7 +274,13 @@ impl PerRow {
             tag: text("tag", &values.tag)?,
         };
         match &self.catalog {
-            Some(catalog) => check(&choice, (wanted.is_some(), effort.is_some()), catalog, &job.asked).map(|()| choice),
+            Some(catalog) => check(
+                &choice,
+                (wanted.is_some(), effort.is_some()),
+                catalog,
+                &job.asked,
+            )
+            .map(|()| choice),
             None => Ok(choice),
         }
     }
@@ -245,28 +318,59 @@ impl PerRow {
 }
 
 /// Asks the rules of a row's model; `own` says whether limit and effort are the row's own.
-fn check(choice: &Choice<'_>, own: (bool, bool), catalog: &Catalog, asked: &Asked) -> Result<(), ChoiceFault> {
-    let Some((_, model)) = catalog.model(choice.model) else { return Err(unknown_model(choice.model, catalog)) };
+fn check(
+    choice: &Choice<'_>,
+    own: (bool, bool),
+    catalog: &Catalog,
+    asked: &Asked,
+) -> Result<(), ChoiceFault> {
+    let Some((_, model)) = catalog.model(choice.model) else {
+        return Err(unknown_model(choice.model, catalog));
+    };
     if model.prices.is_none() {
         let why = format!("is `{}`, whose price is not known", choice.model);
-        return Err(fault("per_row.model", why, "give it one in a model table of your own, or use another model"));
+        return Err(fault(
+            "per_row.model",
+            why,
+            "give it one in a model table of your own, or use another model",
+        ));
     }
-    let case = Case { id: choice.model, model, max_tokens: choice.max_tokens.into(), effort: choice.effort, asked };
-    let Some(refusal) = case.refusal() else { return Ok(()) };
+    let case = Case {
+        id: choice.model,
+        model,
+        max_tokens: choice.max_tokens.into(),
+        effort: choice.effort,
+        asked,
+    };
+    let Some(refusal) = case.refusal() else {
+        return Ok(());
+    };
     let is_rows = match refusal.key {
         "max_tokens" => own.0,
         "effort" => own.1,
         _ => false,
     };
-    let key = if is_rows { format!("per_row.{}", refusal.key) } else { refusal.key.to_owned() };
+    let key = if is_rows {
+        format!("per_row.{}", refusal.key)
+    } else {
+        refusal.key.to_owned()
+    };
     // A value that no model has is a cell, and cells stay out of messages.
-    let is_known =
-        choice.effort.is_none_or(|effort| catalog.models.values().any(|model| model.effort.iter().any(|l| l == effort)));
+    let is_known = choice.effort.is_none_or(|effort| {
+        catalog
+            .models
+            .values()
+            .any(|model| model.effort.iter().any(|l| l == effort))
+    });
     let why = match refusal.key {
         "effort" if is_rows && !is_known => "is none of the levels of effort".to_owned(),
         _ => refusal.why,
     };
-    Err(ChoiceFault { key, why, way_out: refusal.way_out })
+    Err(ChoiceFault {
+        key,
+        why,
+        way_out: refusal.way_out,
+    })
 }
 
 /// What the job says, for rows that do not choose.
@@ -302,18 +406,33 @@ enum Column<A> {
     Absent,
     /// A value a row.
     Whole(A),
-    /// A value a row, each by itself: some row of the batch makes the expression fail, and the others shall not suffer for it.
+    /// A value a row, each by itself: some row of the batch makes the expression fail, and the
+    /// others shall not suffer for it.
     Single(Vec<Result<A, String>>),
 }
 
 impl<A: Array> Column<A> {
-    fn of(expression: Option<&Expression>, batch: &RecordBatch, convert: fn(&ArrayRef) -> Result<A, String>) -> Column<A> {
-        let Some(expression) = expression else { return Column::Absent };
-        let evaluate =
-            |batch: &RecordBatch| expression.evaluate(batch).map_err(|e| e.to_string()).and_then(|values| convert(&values));
+    fn of(
+        expression: Option<&Expression>,
+        batch: &RecordBatch,
+        convert: fn(&ArrayRef) -> Result<A, String>,
+    ) -> Column<A> {
+        let Some(expression) = expression else {
+            return Column::Absent;
+        };
+        let evaluate = |batch: &RecordBatch| {
+            expression
+                .evaluate(batch)
+                .map_err(|e| e.to_string())
+                .and_then(|values| convert(&values))
+        };
         match evaluate(batch) {
             Ok(values) => Column::Whole(values),
-            Err(_) => Column::Single((0..batch.num_rows()).map(|row| evaluate(&batch.slice(row, 1))).collect()),
+            Err(_) => Column::Single(
+                (0..batch.num_rows())
+                    .map(|row| evaluate(&batch.slice(row, 1)))
+                    .collect(),
+            ),
         }
     }
 
@@ -337,52 +456,109 @@ fn expression(
 ) -> Result<Option<Expression>, Error> {
     let Some(sql) = sql else { return Ok(None) };
     // The name of a column is an expression, also where it would have to stand in quotes.
-    let quoted = columns.field_with_name(sql).ok().map(|field| format!("\"{}\"", field.name().replace('"', "\"\"")));
-    let expression = Expression::parse(quoted.as_deref().unwrap_or(sql), columns)
-        .map_err(|source| Error::Expression { key, source: Box::new(source) })?;
+    let quoted = columns
+        .field_with_name(sql)
+        .ok()
+        .map(|field| format!("\"{}\"", field.name().replace('"', "\"\"")));
+    let expression =
+        Expression::parse(quoted.as_deref().unwrap_or(sql), columns).map_err(|source| {
+            Error::Expression {
+                key,
+                source: Box::new(source),
+            }
+        })?;
     let made = expression.data_type();
     if fits(made) || *made == DataType::Null {
         return Ok(Some(expression));
     }
     let why = format!("makes values of the type {made} by `{sql}`");
-    Err(Error::Param { key: format!("per_row.{key}"), why, way_out: format!("it takes {kind}") })
+    Err(Error::Param {
+        key: format!("per_row.{key}"),
+        why,
+        way_out: format!("it takes {kind}"),
+    })
 }
 
 fn to_text(values: &ArrayRef) -> Result<StringArray, String> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(values, &DataType::Utf8, &options).map(|texts| texts.as_string().clone()).map_err(|e| e.to_string())
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(values, &DataType::Utf8, &options)
+        .map(|texts| texts.as_string().clone())
+        .map_err(|e| e.to_string())
 }
 
 /// Numbers as whole ones, rounded up: tokens are not counted in parts.
 fn to_whole(values: &ArrayRef) -> Result<Int64Array, String> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    let cast = |values: &ArrayRef, to: &DataType| cast_with_options(values, to, &options).map_err(|e| e.to_string());
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let cast = |values: &ArrayRef, to: &DataType| {
+        cast_with_options(values, to, &options).map_err(|e| e.to_string())
+    };
     if values.data_type().is_integer() || *values.data_type() == DataType::Null {
-        return Ok(cast(values, &DataType::Int64)?.as_primitive::<Int64Type>().clone());
+        return Ok(cast(values, &DataType::Int64)?
+            .as_primitive::<Int64Type>()
+            .clone());
     }
     let floats = cast(values, &DataType::Float64)?;
-    let ceiled: ArrayRef = std::sync::Arc::new(floats.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::ceil));
-    Ok(cast(&ceiled, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+    let ceiled: ArrayRef = std::sync::Arc::new(
+        floats
+            .as_primitive::<Float64Type>()
+            .unary::<_, Float64Type>(f64::ceil),
+    );
+    Ok(cast(&ceiled, &DataType::Int64)?
+        .as_primitive::<Int64Type>()
+        .clone())
 }
 
 fn fault(key: &str, why: impl Into<String>, way_out: impl Into<String>) -> ChoiceFault {
-    ChoiceFault { key: key.to_owned(), why: why.into(), way_out: way_out.into() }
+    ChoiceFault {
+        key: key.to_owned(),
+        why: why.into(),
+        way_out: way_out.into(),
+    }
 }
 
 fn not_worked_out(key: &str, problem: &str) -> ChoiceFault {
-    fault(&format!("per_row.{key}"), format!("cannot be worked out: {problem}"), "mend the cell or the expression")
+    fault(
+        &format!("per_row.{key}"),
+        format!("cannot be worked out: {problem}"),
+        "mend the cell or the expression",
+    )
 }
 
-/// A model that no one knows. What is no model's name by its looks is a cell of another column, and is not repeated.
+/// A model that no one knows. What is no model's name by its looks is a cell of another column, and
+/// is not repeated.
 fn unknown_model(name: &str, catalog: &Catalog) -> ChoiceFault {
-    let is_name = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if let Some(advice) = catalog.advice(name, catalog.date).filter(|_| catalog.retired(name).is_some()) {
-        return fault("per_row.model", format!("is a model that is gone: {advice}"), "use another one");
+    let is_name = name.len() <= 64
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if let Some(advice) = catalog
+        .advice(name, catalog.date)
+        .filter(|_| catalog.retired(name).is_some())
+    {
+        return fault(
+            "per_row.model",
+            format!("is a model that is gone: {advice}"),
+            "use another one",
+        );
     }
-    let why = if is_name { format!("is the unknown model `{name}`") } else { "is no name of a model".to_owned() };
+    let why = if is_name {
+        format!("is the unknown model `{name}`")
+    } else {
+        "is no name of a model".to_owned()
+    };
     match catalog.nearest(name).first().filter(|_| is_name) {
         Some(near) => fault("per_row.model", why, format!("did you mean `{near}`?")),
-        None => fault("per_row.model", why, "docs/models.md lists the models that are known"),
+        None => fault(
+            "per_row.model",
+            why,
+            "docs/models.md lists the models that are known",
+        ),
     }
 }
 
@@ -409,7 +585,11 @@ impl<'f> Tail<'f> {
         let mut before = fragment.strip_suffix(b"}")?;
         let mut max_tokens = None;
         if has_max_tokens {
-            let digits = before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+            let digits = before
+                .iter()
+                .rev()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
             let (rest, number) = before.split_at(before.len() - digits);
             before = rest.strip_suffix(MAX_TOKENS)?;
             max_tokens = Some(std::str::from_utf8(number).ok()?.parse().ok()?);
@@ -421,7 +601,11 @@ impl<'f> Tail<'f> {
             before = closed[..open].strip_suffix(MODEL)?;
             model = Some(std::str::from_utf8(&closed[open + 1..]).ok()?);
         }
-        Some(Tail { before, model, max_tokens })
+        Some(Tail {
+            before,
+            model,
+            max_tokens,
+        })
     }
 
     /// The same fragment with another limit.
@@ -450,22 +634,38 @@ mod tests {
     use crate::request::{RequestHash, Requests, with_max_tokens};
 
     fn rows() -> RecordBatch {
-        let text = |values: [Option<&str>; 3]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
+        let text =
+            |values: [Option<&str>; 3]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
         RecordBatch::try_from_iter([
-            ("body", text([Some("a\",\"max_tokens\":7}"), Some("bb"), Some("c")])),
-            ("which model", text([Some("claude-haiku-5-5"), None, Some("claude-sonnet-4-6")])),
+            (
+                "body",
+                text([Some("a\",\"max_tokens\":7}"), Some("bb"), Some("c")]),
+            ),
+            (
+                "which model",
+                text([Some("claude-haiku-5-5"), None, Some("claude-sonnet-4-6")]),
+            ),
             ("effort", text([Some("max"), None, Some("max")])),
             ("number", text([Some("12"), Some("x"), Some("3")])),
-            ("length", Arc::new(Int64Array::from(vec![Some(300), None, Some(0)])) as ArrayRef),
+            (
+                "length",
+                Arc::new(Int64Array::from(vec![Some(300), None, Some(0)])) as ArrayRef,
+            ),
         ])
         .unwrap()
     }
 
     fn compile(per_row: &str) -> Result<Requests, Error> {
         let job = format!(
-            "model = \"claude-opus-5-5\"\nmax_tokens = 2000\nmessages = [{{ role = \"user\", text = \"{{{{ body }}}}\" }}]\n{per_row}"
+            "model = \"claude-opus-5-5\"\nmax_tokens = 2000\nmessages = \
+             [{{ role = \"user\", text = \"{{{{ body }}}}\" }}]\n{per_row}"
         );
-        Requests::compile(&toml::from_str(&job).unwrap(), Path::new("."), &rows().schema(), Catalog::builtin())
+        Requests::compile(
+            &toml::from_str(&job).unwrap(),
+            Path::new("."),
+            &rows().schema(),
+            Catalog::builtin(),
+        )
     }
 
     fn rendered(requests: &Requests) -> Vec<Result<String, String>> {
@@ -477,7 +677,10 @@ mod tests {
             assert!(hash.is_ok() || out == b"before");
             let fragment = out[6..].to_vec();
             let params = requests.params_json(&fragment);
-            assert!(hash.as_ref().is_err() || RequestHash::of(requests.head(), &fragment) == *hash.as_ref().unwrap());
+            assert!(
+                hash.as_ref().is_err()
+                    || RequestHash::of(requests.head(), &fragment) == *hash.as_ref().unwrap()
+            );
             hash.map(|_| String::from_utf8(params).unwrap())
         };
         (0..3).map(row).collect()
@@ -485,10 +688,15 @@ mod tests {
 
     #[test]
     fn rows_choose_and_leave_the_rest_to_the_job() {
-        let requests =
-            compile("[per_row]\nmodel = \"which model\"\nmax_tokens = \"length / 7\"\nuser_id = \"length\"\ntag = \"effort\"")
-                .unwrap();
-        assert_eq!(std::str::from_utf8(requests.head()).unwrap(), r#"{"messages":["#);
+        let requests = compile(
+            "[per_row]\nmodel = \"which model\"\nmax_tokens = \"length / 7\"\nuser_id = \
+                \"length\"\ntag = \"effort\"",
+        )
+        .unwrap();
+        assert_eq!(
+            std::str::from_utf8(requests.head()).unwrap(),
+            r#"{"messages":["#
+        );
         let sent = rendered(&requests);
         let first = r#"{"messages":[{"role":"user","content":"a\",\"max_tokens\":7}"}],"metadata":{"user_id":"300"},"model":"claude-haiku-5-5","max_tokens":43}"#;
         assert_eq!(sent[0].as_deref().unwrap(), first);
@@ -499,112 +707,218 @@ mod tests {
         let batch = rows();
         let values = requests.rows(&batch);
         let choice = values.choice(0).unwrap();
-        assert_eq!((choice.tag, choice.user_id, choice.effort), (Some("max"), Some("300"), None));
+        assert_eq!(
+            (choice.tag, choice.user_id, choice.effort),
+            (Some("max"), Some("300"), None)
+        );
         let columns = ["body", "effort", "length", "which model"].map(str::to_owned);
-        assert_eq!(requests.columns(), crate::template::Columns::Named(columns.into()));
+        assert_eq!(
+            requests.columns(),
+            crate::template::Columns::Named(columns.into())
+        );
     }
 
     #[test]
     fn the_effort_takes_what_stands_beside_it_along() {
         let requests = compile(
-            "effort = \"low\"\nparams = { output_config = { other = { a = 1 } } }\nper_row = { effort = \"effort\", model = \"'claude-opus-5'\" }",
+            "effort = \"low\"\nparams = { output_config = { other = { a = 1 } } }\nper_row = \
+             { effort = \"effort\", model = \"'claude-opus-5'\" }",
         );
         let requests = requests.unwrap();
-        let sent: Vec<serde_json::Value> =
-            rendered(&requests).iter().map(|sent| serde_json::from_str(sent.as_ref().unwrap()).unwrap()).collect();
-        assert_eq!(sent[0]["output_config"], json!({"effort": "max", "other": {"a": 1}}));
-        assert_eq!(sent[1]["output_config"], json!({"effort": "low", "other": {"a": 1}}));
-        assert!(requests.head().starts_with(br#"{"max_tokens":2000,"messages""#));
+        let sent: Vec<serde_json::Value> = rendered(&requests)
+            .iter()
+            .map(|sent| serde_json::from_str(sent.as_ref().unwrap()).unwrap())
+            .collect();
+        assert_eq!(
+            sent[0]["output_config"],
+            json!({"effort": "max", "other": {"a": 1}})
+        );
+        assert_eq!(
+            sent[1]["output_config"],
+            json!({"effort": "low", "other": {"a": 1}})
+        );
+        assert!(
+            requests
+                .head()
+                .starts_with(br#"{"max_tokens":2000,"messages""#)
+        );
     }
 
     #[test]
     fn a_row_is_at_fault_for_what_its_model_does_not_take() {
-        let sent =
-            rendered(&compile("thinking = \"adaptive\"\nper_row = { model = \"which model\", effort = \"effort\" }").unwrap());
-        assert!(sent[0].is_ok() && sent[1].is_ok() && sent[2].is_ok(), "{sent:?}");
+        let sent = rendered(
+            &compile(
+                "thinking = \"adaptive\"\nper_row = \
+                { model = \"which model\", effort = \"effort\" }",
+            )
+            .unwrap(),
+        );
+        assert!(
+            sent[0].is_ok() && sent[1].is_ok() && sent[2].is_ok(),
+            "{sent:?}"
+        );
         for (per_row, row, words) in [
             (
                 "model = \"'claude-haiku-4-6'\"",
                 0,
-                "`request.per_row.model` is the unknown model `claude-haiku-4-6`; did you mean `claude-haiku-4-5`?",
+                "`request.per_row.model` is the unknown model `claude-haiku-4-6`; did you mean \
+                 `claude-haiku-4-5`?",
             ),
-            ("model = \"body\"", 0, "`request.per_row.model` is no name of a model; docs/models.md"),
-            ("model = \"'claude-3-opus-20240229'\"", 0, "is a model that is gone: model `claude-3-opus-20240229` was retired"),
+            (
+                "model = \"body\"",
+                0,
+                "`request.per_row.model` is no name of a model; docs/models.md",
+            ),
+            (
+                "model = \"'claude-3-opus-20240229'\"",
+                0,
+                "is a model that is gone: model `claude-3-opus-20240229` was retired",
+            ),
             (
                 "model = \"'claude-haiku-4-5'\", effort = \"effort\"",
                 0,
                 "is \"max\", but `claude-haiku-4-5` has no levels of effort; leave it out",
             ),
-            ("effort = \"body\"", 1, "`request.per_row.effort` is none of the levels of effort; it takes \"low\""),
+            (
+                "effort = \"body\"",
+                1,
+                "`request.per_row.effort` is none of the levels of effort; it takes \"low\"",
+            ),
             (
                 "max_tokens = \"length * 1000\"",
                 0,
                 "`request.per_row.max_tokens` is 300000, but `claude-opus-5-5` makes at most 128000",
             ),
-            ("max_tokens = \"CAST(number AS INT)\"", 1, "`request.per_row.max_tokens` cannot be worked out: "),
+            (
+                "max_tokens = \"CAST(number AS INT)\"",
+                1,
+                "`request.per_row.max_tokens` cannot be worked out: ",
+            ),
         ] {
             let found = rendered(&compile(&format!("per_row = {{ {per_row} }}")).unwrap());
-            assert!(found[row].as_ref().unwrap_err().contains(words), "{per_row}\n  expected {words}\n  found    {found:?}");
+            assert!(
+                found[row].as_ref().unwrap_err().contains(words),
+                "{per_row}\n  expected {words}\n  found    {found:?}"
+            );
         }
-        let found = rendered(&compile("per_row = { max_tokens = \"CAST(number AS INT)\" }").unwrap());
-        assert!(found[0].is_ok() && found[2].is_ok(), "one bad cell is no fault of other rows: {found:?}");
+        let found =
+            rendered(&compile("per_row = { max_tokens = \"CAST(number AS INT)\" }").unwrap());
+        assert!(
+            found[0].is_ok() && found[2].is_ok(),
+            "one bad cell is no fault of other rows: {found:?}"
+        );
     }
 
     #[test]
     fn the_limits_are_those_of_a_rows_own_model() {
         // The job's model has no effort; a row that chooses another one has.
         let job = |model: &str, rest: &str| {
-            let messages =
-                if rest.contains("messages") { "" } else { "messages = [{ role = \"user\", text = \"{{ body }}\" }]\n" };
-            let job =
-                format!("model = \"{model}\"\nmax_tokens = 2000\n{messages}{rest}\nper_row = {{ model = \"which model\" }}");
+            let messages = if rest.contains("messages") {
+                ""
+            } else {
+                "messages = [{ role = \"user\", text = \"{{ body }}\" }]\n"
+            };
+            let job = format!(
+                "model = \"{model}\"\nmax_tokens = 2000\n{messages}{rest}\nper_row = \
+                 {{ model = \"which model\" }}"
+            );
             let spec = toml::from_str(&job).unwrap();
-            rendered(&Requests::compile(&spec, Path::new("."), &rows().schema(), Catalog::builtin()).unwrap())
+            rendered(
+                &Requests::compile(&spec, Path::new("."), &rows().schema(), Catalog::builtin())
+                    .unwrap(),
+            )
         };
         let sent = job("claude-haiku-4-5", "effort = \"high\"");
         assert!(sent[0].is_ok() && sent[2].is_ok(), "{sent:?}");
-        assert!(sent[1].as_ref().unwrap_err().contains("`claude-haiku-4-5` has no levels of effort"), "{sent:?}");
+        assert!(
+            sent[1]
+                .as_ref()
+                .unwrap_err()
+                .contains("`claude-haiku-4-5` has no levels of effort"),
+            "{sent:?}"
+        );
         // A version of a tool that the job's model takes and a row's does not.
         let old = "[per_row]\nmodel = \"CASE WHEN body = 'bb' THEN 'claude-haiku-4-5' END\"";
-        let found = rendered(&compile(&format!("tools = [{{ server = \"web_search\" }}]\n{old}")).unwrap());
+        let found =
+            rendered(&compile(&format!("tools = [{{ server = \"web_search\" }}]\n{old}")).unwrap());
         assert!(found[0].is_ok() && found[2].is_ok(), "{found:?}");
         assert!(
-            found[1].as_ref().unwrap_err().contains("not for `claude-haiku-4-5`; write `{ server = \"web_search\""),
+            found[1]
+                .as_ref()
+                .unwrap_err()
+                .contains("not for `claude-haiku-4-5`; write `{ server = \"web_search\""),
             "{found:?}"
         );
         // A message of the role `system`, by the job and in a conversation.
-        let system = "messages = [{ role = \"user\", text = \"{{ body }}\" }, { role = \"system\", text = \"Be brief.\" }]";
+        let system = "messages = [{ role = \"user\", text = \"{{ body }}\" }, \
+            { role = \"system\", text = \"Be brief.\" }]";
         let found = job("claude-opus-5", system);
         assert!(found[0].is_ok() && found[1].is_ok(), "{found:?}");
-        assert!(found[2].as_ref().unwrap_err().contains("`claude-sonnet-4-6` does not take"), "{found:?}");
+        assert!(
+            found[2]
+                .as_ref()
+                .unwrap_err()
+                .contains("`claude-sonnet-4-6` does not take"),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn refuses_expressions_that_fit_no_row() {
         for (per_row, words) in [
-            ("model = \"length\"", "`request.per_row.model` makes values of the type Int64 by `length`; it takes texts"),
-            ("max_tokens = \"body\"", "`request.per_row.max_tokens` makes values of the type Utf8 by `body`; it takes numbers"),
-            ("effort = \"efort\"", "`request.per_row.effort` does not fit the table"),
+            (
+                "model = \"length\"",
+                "`request.per_row.model` makes values of the type Int64 by `length`; it takes texts",
+            ),
+            (
+                "max_tokens = \"body\"",
+                "`request.per_row.max_tokens` makes values of the type Utf8 by `body`; it takes \
+                 numbers",
+            ),
+            (
+                "effort = \"efort\"",
+                "`request.per_row.effort` does not fit the table",
+            ),
         ] {
-            let found = compile(&format!("per_row = {{ {per_row} }}")).unwrap_err().to_string();
+            let found = compile(&format!("per_row = {{ {per_row} }}"))
+                .unwrap_err()
+                .to_string();
             assert!(found.contains(words), "{found}");
         }
-        let both = compile("params = { metadata = { user_id = \"u\" } }\nper_row = { user_id = \"body\" }").unwrap_err();
-        assert!(both.to_string().contains("`request.per_row.user_id` stands in `request.params.metadata` too"));
+        let both = compile(
+            "params = { metadata = { user_id = \"u\" } }\nper_row = { user_id = \"body\" }",
+        )
+        .unwrap_err();
+        assert!(
+            both.to_string()
+                .contains("`request.per_row.user_id` stands in `request.params.metadata` too")
+        );
     }
 
     #[test]
     fn finds_the_limit_wherever_it_stands() {
         let head = br#"{"model":"claude-haiku-4-5","max_tokens":10,"tools":[{"max_tokens":5}]"#;
         let longer = with_max_tokens(head, 20).unwrap();
-        assert_eq!(longer, br#"{"model":"claude-haiku-4-5","max_tokens":20,"tools":[{"max_tokens":5}]"#);
-        assert_eq!(with_max_tokens(br#"{"max_tokens":10,"system""#, 7).unwrap(), br#"{"max_tokens":7,"system""#);
+        assert_eq!(
+            longer,
+            br#"{"model":"claude-haiku-4-5","max_tokens":20,"tools":[{"max_tokens":5}]"#
+        );
+        assert_eq!(
+            with_max_tokens(br#"{"max_tokens":10,"system""#, 7).unwrap(),
+            br#"{"max_tokens":7,"system""#
+        );
         assert_eq!(with_max_tokens(br#"{"tools":[{"max_tokens":5}]"#, 7), None);
-        assert_eq!(with_max_tokens(br#"{"model":"m","tools":[{"max_tokens":5}]"#, 7), None);
+        assert_eq!(
+            with_max_tokens(br#"{"model":"m","tools":[{"max_tokens":5}]"#, 7),
+            None
+        );
         let fragment = br#"{"role":"user","content":"x"}],"model":"m","max_tokens":12}"#;
         let tail = Tail::of(fragment, true, true).unwrap();
         assert_eq!((tail.model, tail.max_tokens), (Some("m"), Some(12)));
-        assert_eq!(tail.with_max_tokens(24), br#"{"role":"user","content":"x"}],"model":"m","max_tokens":24}"#);
+        assert_eq!(
+            tail.with_max_tokens(24),
+            br#"{"role":"user","content":"x"}],"model":"m","max_tokens":24}"#
+        );
         let tail = Tail::of(br#"{"a":1}],"max_tokens":3}"#, false, true).unwrap();
         assert_eq!(tail.with_max_tokens(4), br#"{"a":1}],"max_tokens":4}"#);
         assert_eq!(Tail::of(br#"{"a":1}]}"#, false, true), None);

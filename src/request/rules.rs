@@ -1,9 +1,11 @@
 //! What a model takes: one table of rules, against the facts of the catalog.
 //!
-//! A request that its model refuses costs a row of the batch each, and is learned of when the batch has ended. So the same rules are asked
-//! three times: for the job as it stands, for each row that chooses by itself, and by `check`, which tells what is worth a word.
+//! A request that its model refuses costs a row of the batch each, and is learned of when the batch
+//! has ended. So the same rules are asked three times: for the job as it stands, for each row that
+//! chooses by itself, and by `check`, which tells what is worth a word.
 //!
-//! In comes a [`Case`]: what is asked, and of which model; out goes the first [`Refusal`], with the way out, or what [`advice`] there is.
+//! In comes a [`Case`]: what is asked, and of which model; out goes the first [`Refusal`], with the
+//! way out, or what [`advice`] there is.
 //!
 //! To add a rule: an entry in [`RULES`] or [`ADVICE`]; a fact about models: in the catalog.
 
@@ -15,7 +17,8 @@ use super::betas::{INTERLEAVED_THINKING, LONG_CONTEXT, LONG_OUTPUT};
 use super::options::{SAMPLING, has_no_sampling};
 use super::{NEWEST_API_VERSION, RequestSpec, Tool, parameters, tools};
 
-/// Below this, an answer may be thought away: the smallest budget that thinking can be given, where it can be given one.
+/// Below this, an answer may be thought away: the smallest budget that thinking can be given, where
+/// it can be given one.
 ///
 /// **Source**: documentation of extended thinking, read 2026-08-22.
 const ROOM_TO_THINK: u64 = 1_024;
@@ -52,26 +55,51 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(spec: &RequestSpec, params: &Map<String, Value>, config: &Map<String, Value>, tools: &[Tool]) -> Asked {
-        let kind = |key: &str| params.get(key).and_then(|value| value.get("type")).and_then(Value::as_str);
-        let budget = params.get("thinking").and_then(|thinking| thinking.get("budget_tokens")).and_then(Value::as_u64);
-        let forced = kind("tool_choice").filter(|kind| matches!(*kind, "any" | "tool") && !tools.is_empty());
-        let sampling = SAMPLING.iter().filter_map(|(key, ..)| Some((*key, params.get(*key)?.as_f64()?)));
+    pub(super) fn new(
+        spec: &RequestSpec,
+        params: &Map<String, Value>,
+        config: &Map<String, Value>,
+        tools: &[Tool],
+    ) -> Asked {
+        let kind = |key: &str| {
+            params
+                .get(key)
+                .and_then(|value| value.get("type"))
+                .and_then(Value::as_str)
+        };
+        let budget = params
+            .get("thinking")
+            .and_then(|thinking| thinking.get("budget_tokens"))
+            .and_then(Value::as_u64);
+        let forced =
+            kind("tool_choice").filter(|kind| matches!(*kind, "any" | "tool") && !tools.is_empty());
+        let sampling = SAMPLING
+            .iter()
+            .filter_map(|(key, ..)| Some((*key, params.get(*key)?.as_f64()?)));
         let has_beta = |name: &str| spec.betas.iter().any(|beta| beta == name);
         let of_the_provider = tools.iter().filter(|tool| tool.input_schema.is_none());
         Asked {
             thinking: kind("thinking").map(|kind| (kind.to_owned(), budget)),
             forced_tool: forced.map(str::to_owned),
-            effort: config.get("effort").and_then(Value::as_str).map(str::to_owned),
+            effort: config
+                .get("effort")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             sampling: sampling.collect(),
             is_old_version: !has_no_sampling(spec),
-            geo: params.get("inference_geo").is_some_and(|geo| !geo.is_null()),
+            geo: params
+                .get("inference_geo")
+                .is_some_and(|geo| !geo.is_null()),
             long_output: has_beta(LONG_OUTPUT),
             long_context: has_beta(LONG_CONTEXT),
             is_interleaved: has_beta(INTERLEAVED_THINKING) && !tools.is_empty(),
             system_messages: false,
-            tools: of_the_provider.map(|tool| tool.definition.clone()).collect(),
-            schema: spec.schema.is_some() || config.contains_key("format") || params.contains_key("output_format"),
+            tools: of_the_provider
+                .map(|tool| tool.definition.clone())
+                .collect(),
+            schema: spec.schema.is_some()
+                || config.contains_key("format")
+                || params.contains_key("output_format"),
             prefill: false,
         }
     }
@@ -130,12 +158,18 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 /// What is taken and may not be meant.
-const ADVICE: &[fn(&Case<'_>) -> Option<String>] = &[room_to_think, long_output_without_effect, long_context_without_effect];
+const ADVICE: &[fn(&Case<'_>) -> Option<String>] = &[
+    room_to_think,
+    long_output_without_effect,
+    long_context_without_effect,
+];
 
 impl Case<'_> {
     /// The first rule that does not hold.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        RULES.iter().find_map(|(key, rule)| rule(self).map(|(why, way_out)| Refusal { key, why, way_out }))
+        RULES
+            .iter()
+            .find_map(|(key, rule)| rule(self).map(|(why, way_out)| Refusal { key, why, way_out }))
     }
 
     /// What is worth a word, though the API takes it.
@@ -160,58 +194,97 @@ pub(super) fn most_tokens(model: &Model, betas: &[String]) -> u64 {
 
 fn longest(model: &Model, long_output: bool) -> u64 {
     let longer = model.max_batch_output_tokens.filter(|_| long_output);
-    longer.map_or(model.max_output_tokens, |longer| longer.max(model.max_output_tokens))
+    longer.map_or(model.max_output_tokens, |longer| {
+        longer.max(model.max_output_tokens)
+    })
 }
 
 fn longest_answer(case: &Case<'_>) -> Option<(String, String)> {
-    let Case { id, model, max_tokens, asked, .. } = case;
-    let longer = model.max_batch_output_tokens.filter(|longer| *longer > model.max_output_tokens);
+    let Case {
+        id,
+        model,
+        max_tokens,
+        asked,
+        ..
+    } = case;
+    let longer = model
+        .max_batch_output_tokens
+        .filter(|longer| *longer > model.max_output_tokens);
     let most = longest(model, asked.long_output);
     if *max_tokens <= most {
         return None;
     }
     let way_out = match longer {
         Some(longer) if !asked.long_output && *max_tokens <= longer => {
-            format!("lower it, or add \"{LONG_OUTPUT}\" to `request.betas`, with which it makes {longer}")
+            format!(
+                "lower it, or add \"{LONG_OUTPUT}\" to `request.betas`, with which it makes \
+                 {longer}"
+            )
         }
         _ => "lower it".to_owned(),
     };
-    Some((format!("is {max_tokens}, but `{id}` makes at most {most} tokens an answer"), way_out))
+    Some((
+        format!("is {max_tokens}, but `{id}` makes at most {most} tokens an answer"),
+        way_out,
+    ))
 }
 
 fn effort(case: &Case<'_>) -> Option<(String, String)> {
     let effort = case.effort?;
     let Case { id, model, .. } = case;
     if model.effort.is_empty() {
-        return Some((format!("is \"{effort}\", but `{id}` has no levels of effort"), "leave it out".to_owned()));
+        return Some((
+            format!("is \"{effort}\", but `{id}` has no levels of effort"),
+            "leave it out".to_owned(),
+        ));
     }
     if model.effort.iter().any(|level| level == effort) {
         return None;
     }
     let why = format!("is \"{effort}\", which `{id}` does not take");
-    Some((why, format!("it takes {}", listed(model.effort.iter().map(String::as_str)))))
+    Some((
+        why,
+        format!(
+            "it takes {}",
+            listed(model.effort.iter().map(String::as_str))
+        ),
+    ))
 }
 
 fn thinking_type(case: &Case<'_>) -> Option<(String, String)> {
     let kind = case.asked.thinking()?;
     let Case { id, model, .. } = case;
-    let is_refused =
-        model.thinking_refused.iter().any(|refused| refused == kind) || (kind == "between_tools" && !model.between_tools);
+    let is_refused = model.thinking_refused.iter().any(|refused| refused == kind)
+        || (kind == "between_tools" && !model.between_tools);
     if !is_refused {
         return None;
     }
-    let takes_off = !model.thinking_refused.iter().any(|refused| refused == "disabled");
+    let takes_off = !model
+        .thinking_refused
+        .iter()
+        .any(|refused| refused == "disabled");
     let way_out = match (kind, model.thinking) {
         ("between_tools", _) if takes_off => "use \"off\"",
-        ("between_tools", _) => "leave it out: the model always thinks, and less at a lower `request.effort`",
-        ("disabled", _) if model.between_tools => "use \"between_tools\", which leaves out the thinking before the answer",
-        ("disabled", _) => "leave it out: the model always thinks, and less at a lower `request.effort`",
-        ("enabled", Thinking::AdaptiveOptional) => "use \"adaptive\", and `request.effort` for how much",
+        ("between_tools", _) => {
+            "leave it out: the model always thinks, and less at a lower `request.effort`"
+        }
+        ("disabled", _) if model.between_tools => {
+            "use \"between_tools\", which leaves out the thinking before the answer"
+        }
+        ("disabled", _) => {
+            "leave it out: the model always thinks, and less at a lower `request.effort`"
+        }
+        ("enabled", Thinking::AdaptiveOptional) => {
+            "use \"adaptive\", and `request.effort` for how much"
+        }
         ("enabled", _) => "leave it out: the model thinks by itself; `request.effort` is how much",
         (_, Thinking::Extended) => "give it a budget, `{ budget_tokens = 2048 }`, or leave it out",
         _ => "leave it out",
     };
-    Some((format!("is of the type \"{kind}\", which `{id}` does not take"), way_out.to_owned()))
+    Some((
+        format!("is of the type \"{kind}\", which `{id}` does not take"),
+        way_out.to_owned(),
+    ))
 }
 
 fn thinking_off(case: &Case<'_>) -> Option<(String, String)> {
@@ -220,22 +293,48 @@ fn thinking_off(case: &Case<'_>) -> Option<(String, String)> {
     if !is_off || levels.is_empty() || levels.iter().any(|level| level == effort) {
         return None;
     }
-    let why = format!("is off, which `{}` does not take at the effort \"{effort}\"", case.id);
-    Some((why, format!("lower the effort to {}, or let it think", listed(levels.iter().map(String::as_str)))))
+    let why = format!(
+        "is off, which `{}` does not take at the effort \"{effort}\"",
+        case.id
+    );
+    Some((
+        why,
+        format!(
+            "lower the effort to {}, or let it think",
+            listed(levels.iter().map(String::as_str))
+        ),
+    ))
 }
 
 fn thinking_budget(case: &Case<'_>) -> Option<(String, String)> {
-    let budget = case.asked.budget().filter(|budget| *budget >= case.max_tokens && !case.asked.is_interleaved)?;
-    let why = format!("has a budget of {budget} tokens, and the whole answer has {}", case.max_tokens);
-    Some((why, "raise `request.max_tokens` above it, or lower the budget".to_owned()))
+    let budget = case
+        .asked
+        .budget()
+        .filter(|budget| *budget >= case.max_tokens && !case.asked.is_interleaved)?;
+    let why = format!(
+        "has a budget of {budget} tokens, and the whole answer has {}",
+        case.max_tokens
+    );
+    Some((
+        why,
+        "raise `request.max_tokens` above it, or lower the budget".to_owned(),
+    ))
 }
 
 fn server_tools(case: &Case<'_>) -> Option<(String, String)> {
-    case.asked.tools.iter().find_map(|tool| tools::refused_by(case.id, case.model, tool))
+    case.asked
+        .tools
+        .iter()
+        .find_map(|tool| tools::refused_by(case.id, case.model, tool))
 }
 
 fn system_messages(case: &Case<'_>) -> Option<(String, String)> {
-    let why = || format!("has a message of the role `system`, which `{}` does not take", case.id);
+    let why = || {
+        format!(
+            "has a message of the role `system`, which `{}` does not take",
+            case.id
+        )
+    };
     let way_out = "put it into `request.system`, or give it the role `user`";
     (case.asked.system_messages && !case.model.system_messages).then(|| (why(), way_out.to_owned()))
 }
@@ -243,34 +342,61 @@ fn system_messages(case: &Case<'_>) -> Option<(String, String)> {
 fn forced_tool(case: &Case<'_>) -> Option<(String, String)> {
     let kind = case.asked.forced_tool.as_deref()?;
     if !case.model.forced_tools {
-        let way_out =
-            "use \"auto\" and say in the prompt that the tool is to be called, or ask for the answer with `request.schema`";
-        return Some((format!("is \"{kind}\", and `{}` cannot be forced to call a tool", case.id), way_out.to_owned()));
+        let way_out = "use \"auto\" and say in the prompt that the tool is to be called, or ask \
+            for the answer with `request.schema`";
+        return Some((
+            format!(
+                "is \"{kind}\", and `{}` cannot be forced to call a tool",
+                case.id
+            ),
+            way_out.to_owned(),
+        ));
     }
     let why = || format!("is \"{kind}\", which does not go together with a budget for thinking");
-    case.asked.budget().map(|_| (why(), "use \"auto\", or leave the budget out".to_owned()))
+    case.asked
+        .budget()
+        .map(|_| (why(), "use \"auto\", or leave the budget out".to_owned()))
 }
 
 /// The default of `temperature`, which models without sampling still take under the old version.
 const DEFAULT_TEMPERATURE: f64 = 1.0;
 
 fn sampling(case: &Case<'_>, key: &str) -> Option<(String, String)> {
-    let (_, value) = case.asked.sampling.iter().find(|(asked, _)| *asked == key)?;
+    let (_, value) = case
+        .asked
+        .sampling
+        .iter()
+        .find(|(asked, _)| *asked == key)?;
     if !case.model.sampling {
         let is_default = key == "temperature" && (value - DEFAULT_TEMPERATURE).abs() < f64::EPSILON;
-        let why = format!("is not taken by `{}`, which has no sampling parameters", case.id);
-        return (!is_default || !case.asked.is_old_version).then(|| (why, "leave it out".to_owned()));
+        let why = format!(
+            "is not taken by `{}`, which has no sampling parameters",
+            case.id
+        );
+        return (!is_default || !case.asked.is_old_version)
+            .then(|| (why, "leave it out".to_owned()));
     }
     if case.asked.is_old_version {
         return None;
     }
     let why = format!("is refused under API version {NEWEST_API_VERSION}, even at its default");
-    Some((why, format!("leave it out, or set `request.api_version = \"2023-06-01\"`, under which `{}` takes it", case.id)))
+    Some((
+        why,
+        format!(
+            "leave it out, or set `request.api_version = \"2023-06-01\"`, under which `{}` takes it",
+            case.id
+        ),
+    ))
 }
 
 fn one_way_of_sampling(case: &Case<'_>) -> Option<(String, String)> {
     let has = |key: &str| case.asked.sampling.iter().any(|(asked, _)| *asked == key);
-    let why = || format!("stands beside `temperature`, and `{}` takes one of the two", case.id);
+    let why = || {
+        format!(
+            "stands beside `temperature`, and `{}` takes one of the two",
+            case.id
+        )
+    };
     (has("temperature") && has("top_p")).then(|| (why(), "leave one out".to_owned()))
 }
 
@@ -281,9 +407,18 @@ fn geo(case: &Case<'_>) -> Option<(String, String)> {
 }
 
 fn schema(case: &Case<'_>) -> Option<(String, String)> {
-    let why = || format!("is not taken by `{}`, which has no structured output", case.id);
-    (case.asked.schema && !case.model.structured_output)
-        .then(|| (why(), "say in the prompt what the answer looks like".to_owned()))
+    let why = || {
+        format!(
+            "is not taken by `{}`, which has no structured output",
+            case.id
+        )
+    };
+    (case.asked.schema && !case.model.structured_output).then(|| {
+        (
+            why(),
+            "say in the prompt what the answer looks like".to_owned(),
+        )
+    })
 }
 
 fn prefill(case: &Case<'_>) -> Option<(String, String)> {
@@ -291,41 +426,63 @@ fn prefill(case: &Case<'_>) -> Option<(String, String)> {
         let what = "ends with a message of the role `assistant`, the beginning of an answer";
         format!("{what}, which `{}` does not go on from", case.id)
     };
-    let way_out = "leave it out, and say in the prompt how the answer begins, or use `request.schema`";
+    let way_out =
+        "leave it out, and say in the prompt how the answer begins, or use `request.schema`";
     (case.asked.prefill && !case.model.prefill).then(|| (why(), way_out.to_owned()))
 }
 
 fn room_to_think(case: &Case<'_>) -> Option<String> {
-    let Case { id, max_tokens, model, .. } = case;
+    let Case {
+        id,
+        max_tokens,
+        model,
+        ..
+    } = case;
     if !case.thinks() || *max_tokens >= ROOM_TO_THINK {
         return None;
     }
-    let off = if model.thinking == Thinking::AdaptiveDefault { ", or set `request.thinking = \"off\"`" } else { "" };
+    let off = if model.thinking == Thinking::AdaptiveDefault {
+        ", or set `request.thinking = \"off\"`"
+    } else {
+        ""
+    };
     Some(format!(
-        "`{id}` thinks before it answers, and thinking counts against `max_tokens`: {max_tokens} may be used up before the answer comes; \
-         {ROOM_TO_THINK} and more leave room{off}"
+        "`{id}` thinks before it answers, and thinking counts against `max_tokens`: {max_tokens} \
+         may be used up before the answer comes; {ROOM_TO_THINK} and more leave room{off}"
     ))
 }
 
 fn long_output_without_effect(case: &Case<'_>) -> Option<String> {
     let is_vain = case.asked.long_output && case.model.max_batch_output_tokens.is_none();
     is_vain.then(|| {
-        format!("the beta `{LONG_OUTPUT}` has no effect: `{}` makes at most {} tokens", case.id, case.model.max_output_tokens)
+        format!(
+            "the beta `{LONG_OUTPUT}` has no effect: `{}` makes at most {} tokens",
+            case.id, case.model.max_output_tokens
+        )
     })
 }
 
 fn long_context_without_effect(case: &Case<'_>) -> Option<String> {
     let (id, most) = (case.id, case.model.context_tokens);
     case.asked.long_context.then(|| match most {
-        1_000_000.. => format!("the beta `{LONG_CONTEXT}` has no effect: `{id}` takes prompts of {most} tokens without it"),
+        1_000_000.. => format!(
+            "the beta `{LONG_CONTEXT}` has no effect: `{id}` takes prompts of \
+            {most} tokens without it"
+        ),
         _ => {
-            format!("the beta `{LONG_CONTEXT}` has no effect: it ended on 2026-04-30, and `{id}` takes prompts of {most} tokens")
+            format!(
+                "the beta `{LONG_CONTEXT}` has no effect: it ended on 2026-04-30, and `{id}` \
+                takes prompts of {most} tokens"
+            )
         }
     })
 }
 
 fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    words.map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+    words
+        .map(|word| format!("\"{word}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -339,20 +496,33 @@ mod tests {
 
     /// What is said of a job: the error, or the warnings.
     fn said(model: &str, options: &str) -> Result<String, String> {
-        let messages = if options.contains("messages") { "" } else { "messages = [{ role = \"user\", text = \"x\" }]\n" };
+        let messages = if options.contains("messages") {
+            ""
+        } else {
+            "messages = [{ role = \"user\", text = \"x\" }]\n"
+        };
         let job = format!("model = \"{model}\"\n{messages}{options}");
-        let job = if options.contains("max_tokens") { job } else { format!("max_tokens = 4000\n{job}") };
+        let job = if options.contains("max_tokens") {
+            job
+        } else {
+            format!("max_tokens = 4000\n{job}")
+        };
         let spec = toml::from_str(&job).map_err(|e| e.to_string())?;
-        let requests = Requests::compile(&spec, Path::new("."), &Schema::empty(), Catalog::builtin());
-        requests.map(|requests| requests.warnings().join("\n")).map_err(|e| e.to_string())
+        let requests =
+            Requests::compile(&spec, Path::new("."), &Schema::empty(), Catalog::builtin());
+        requests
+            .map(|requests| requests.warnings().join("\n"))
+            .map_err(|e| e.to_string())
     }
 
     const TOOL: &str = "tools = [{ name = \"f\", input_schema = { type = \"object\" } }]\n";
 
-    const SYSTEM: &str = "messages = [{ role = \"user\", text = \"x\" }, { role = \"system\", text = \"Be brief.\" }]";
+    const SYSTEM: &str = "messages = [{ role = \"user\", text = \"x\" }, \
+        { role = \"system\", text = \"Be brief.\" }]";
 
     fn advised_by(model: &str) -> String {
-        let tool = format!("{{ type = \"advisor_20260301\", name = \"advisor\", model = \"{model}\" }}");
+        let tool =
+            format!("{{ type = \"advisor_20260301\", name = \"advisor\", model = \"{model}\" }}");
         format!("tools = [{tool}]\nbetas = [\"advisor-tool-2026-03-01\"]")
     }
 
@@ -364,12 +534,14 @@ mod tests {
             (
                 "claude-opus-4-6",
                 "effort = \"xhigh\"",
-                "`request.effort` is \"xhigh\", which `claude-opus-4-6` does not take; it takes \"low\", \"medium\", \"high\", \"max\"",
+                "`request.effort` is \"xhigh\", which `claude-opus-4-6` does not take; it takes \
+                 \"low\", \"medium\", \"high\", \"max\"",
             ),
             (
                 "claude-haiku-4-5",
                 "effort = \"low\"",
-                "`request.effort` is \"low\", but `claude-haiku-4-5` has no levels of effort; leave it out",
+                "`request.effort` is \"low\", but `claude-haiku-4-5` has no levels of effort; \
+                 leave it out",
             ),
             (
                 "claude-haiku-4-5",
@@ -380,41 +552,66 @@ mod tests {
             (
                 "claude-opus-5-5",
                 "thinking = \"off\"",
-                "`request.thinking` is of the type \"disabled\", which `claude-opus-5-5` does not take; leave it out: the model always thinks",
+                "`request.thinking` is of the type \"disabled\", which `claude-opus-5-5` does not \
+                 take; leave it out: the model always thinks",
             ),
             (
                 "claude-sonnet-5-5",
                 "params = { thinking = { type = \"disabled\" } }",
-                "`request.params.thinking` is of the type \"disabled\", which `claude-sonnet-5-5` does not take; use \"between_tools\"",
+                "`request.params.thinking` is of the type \"disabled\", which `claude-sonnet-5-5` \
+                 does not take; use \"between_tools\"",
             ),
             ("claude-sonnet-5-5", "thinking = \"between_tools\"", ""),
             ("claude-opus-5", "thinking = \"off\"\neffort = \"high\"", ""),
             (
                 "claude-opus-5",
                 "thinking = \"off\"\neffort = \"max\"",
-                "`request.thinking` is off, which `claude-opus-5` does not take at the effort \"max\"; lower the effort to \"low\"",
+                "`request.thinking` is off, which `claude-opus-5` does not take at the effort \
+                 \"max\"; lower the effort to \"low\"",
             ),
-            ("claude-haiku-5-5", "thinking = \"off\"\neffort = \"high\"", ""),
+            (
+                "claude-haiku-5-5",
+                "thinking = \"off\"\neffort = \"high\"",
+                "",
+            ),
             (
                 "claude-haiku-5-5",
                 "thinking = \"off\"\neffort = \"xhigh\"",
                 "`request.thinking` is off, which `claude-haiku-5-5` does not take",
             ),
-            ("claude-sonnet-5-5", "thinking = \"between_tools\"\neffort = \"high\"", ""),
+            (
+                "claude-sonnet-5-5",
+                "thinking = \"between_tools\"\neffort = \"high\"",
+                "",
+            ),
             (
                 "claude-sonnet-5-5",
                 "thinking = \"between_tools\"\nparams = { output_config = { effort = \"max\" } }",
-                "`request.thinking` is off, which `claude-sonnet-5-5` does not take at the effort \"max\"",
+                "`request.thinking` is off, which `claude-sonnet-5-5` does not take at the effort \
+                 \"max\"",
             ),
             (
                 "claude-haiku-5-5",
                 "thinking = \"between_tools\"",
-                "`request.thinking` is of the type \"between_tools\", which `claude-haiku-5-5` does not take; use \"off\"",
+                "`request.thinking` is of the type \"between_tools\", which `claude-haiku-5-5` \
+                 does not take; use \"off\"",
             ),
-            ("claude-opus-5-5", "thinking = \"between_tools\"", "does not take; leave it out: the model always thinks"),
-            ("claude-opus-4-8", "thinking = { budget_tokens = 2000 }", "which `claude-opus-4-8` does not take; use \"adaptive\""),
+            (
+                "claude-opus-5-5",
+                "thinking = \"between_tools\"",
+                "does not take; leave it out: the model always thinks",
+            ),
+            (
+                "claude-opus-4-8",
+                "thinking = { budget_tokens = 2000 }",
+                "which `claude-opus-4-8` does not take; use \"adaptive\"",
+            ),
             ("claude-opus-4-6", "thinking = { budget_tokens = 2000 }", ""),
-            ("claude-sonnet-4-5", "thinking = \"adaptive\"", "give it a budget"),
+            (
+                "claude-sonnet-4-5",
+                "thinking = \"adaptive\"",
+                "give it a budget",
+            ),
             (
                 "claude-haiku-4-5",
                 "thinking = { budget_tokens = 4000 }",
@@ -422,7 +619,10 @@ mod tests {
             ),
             (
                 "claude-haiku-4-5",
-                &format!("{TOOL}thinking = {{ budget_tokens = 4000 }}\nbetas = [\"interleaved-thinking-2025-05-14\"]"),
+                &format!(
+                    "{TOOL}thinking = {{ budget_tokens = 4000 }}\nbetas = \
+                     [\"interleaved-thinking-2025-05-14\"]"
+                ),
                 "",
             ),
             (
@@ -432,124 +632,218 @@ mod tests {
             ),
             (
                 "claude-sonnet-5-5",
-                "tools = [{ type = \"computer_20251124\", name = \"computer\", display_width_px = 8, display_height_px = 8 }]",
-                "`request.tools` has a tool of the type `computer_20251124`, which `claude-sonnet-5-5` does not take; \
-                 use `{ type = \"computer_toolset_20260801\" }`",
+                "tools = \
+                 [{ type = \"computer_20251124\", name = \"computer\", display_width_px = 8, display_height_px = 8 }]",
+                "`request.tools` has a tool of the type `computer_20251124`, which \
+                 `claude-sonnet-5-5` does not take; use `{ type = \"computer_toolset_20260801\" }`",
             ),
-            ("claude-sonnet-5-5", "tools = [{ type = \"computer_toolset_20260801\" }]", ""),
+            (
+                "claude-sonnet-5-5",
+                "tools = [{ type = \"computer_toolset_20260801\" }]",
+                "",
+            ),
             (
                 "claude-haiku-4-5",
                 "tools = [{ server = \"web_search\", type = \"web_search_20260318\" }]",
-                "`request.tools` has `web_search_20260318`, which is for models from Claude 4.6 on and not for `claude-haiku-4-5`; \
-                 write `{ server = \"web_search\", type = \"web_search_20250305\" }`",
+                "`request.tools` has `web_search_20260318`, which is for models from Claude 4.6 on \
+                 and not for `claude-haiku-4-5`; write \
+                 `{ server = \"web_search\", type = \"web_search_20250305\" }`",
             ),
             (
                 "claude-haiku-4-5",
-                "tools = [{ server = \"web_search\", type = \"web_search_20260318\", allowed_callers = [\"direct\"] }]",
+                "tools = \
+                 [{ server = \"web_search\", type = \"web_search_20260318\", allowed_callers = [\"direct\"] }]",
                 "",
             ),
             (
                 "claude-sonnet-5-5",
                 &advised_by("claude-opus-4-8"),
-                "`request.tools` has `claude-opus-4-8` as advisor, which `claude-sonnet-5-5` does not take",
+                "`request.tools` has `claude-opus-4-8` as advisor, which `claude-sonnet-5-5` does \
+                 not take",
             ),
             ("claude-sonnet-5-5", &advised_by("claude-opus-5-5"), ""),
-            ("claude-fable-5-2", &advised_by("claude-opus-5-5"), "use `claude-fable-5-2` or `claude-mythos-5-2`"),
+            (
+                "claude-fable-5-2",
+                &advised_by("claude-opus-5-5"),
+                "use `claude-fable-5-2` or `claude-mythos-5-2`",
+            ),
             ("claude-fable-5-2", &advised_by("claude-mythos-5-2"), ""),
             (
                 "claude-opus-5",
                 &advised_by("claude-opus-4-1"),
                 "has the advisor `claude-opus-4-1`, which is retired; use `claude-opus-5-5`",
             ),
-            ("claude-opus-5", &advised_by("claude-opus-55"), "has the unknown advisor `claude-opus-55`; did you mean"),
+            (
+                "claude-opus-5",
+                &advised_by("claude-opus-55"),
+                "has the unknown advisor `claude-opus-55`; did you mean",
+            ),
             ("claude-opus-5", SYSTEM, ""),
             (
                 "claude-opus-4-7",
                 SYSTEM,
-                "`request.messages` has a message of the role `system`, which `claude-opus-4-7` does not take; put it into `request.system`",
+                "`request.messages` has a message of the role `system`, which `claude-opus-4-7` \
+                 does not take; put it into `request.system`",
             ),
             ("claude-opus-5", &format!("{TOOL}tool_choice = \"any\""), ""),
             (
                 "claude-opus-5-5",
                 &format!("{TOOL}tool_choice = \"any\""),
-                "`request.tool_choice` is \"any\", and `claude-opus-5-5` cannot be forced to call a tool",
+                "`request.tool_choice` is \"any\", and `claude-opus-5-5` cannot be forced to call \
+                 a tool",
             ),
-            ("claude-opus-5-5", &format!("{TOOL}tool_choice = \"auto\""), ""),
+            (
+                "claude-opus-5-5",
+                &format!("{TOOL}tool_choice = \"auto\""),
+                "",
+            ),
             (
                 "claude-haiku-4-5",
-                &format!("{TOOL}thinking = {{ budget_tokens = 2000 }}\ntool_choice = {{ type = \"tool\", name = \"f\" }}"),
+                &format!(
+                    "{TOOL}thinking = {{ budget_tokens = 2000 }}\ntool_choice = \
+                     {{ type = \"tool\", name = \"f\" }}"
+                ),
                 "does not go together with a budget",
             ),
             (
                 "claude-haiku-4-5",
                 "temperature = 0.0",
-                "`request.temperature` is refused under API version 2026-10-21, even at its default; leave it out, or set `request.api_version",
+                "`request.temperature` is refused under API version 2026-10-21, even at its \
+                 default; leave it out, or set `request.api_version",
             ),
-            ("claude-haiku-4-5", &format!("{old}temperature = 0.0\ntop_k = 5"), ""),
-            ("claude-haiku-4-5", &format!("{old}temperature = 0.0\ntop_p = 0.5"), "`request.top_p` stands beside `temperature`"),
+            (
+                "claude-haiku-4-5",
+                &format!("{old}temperature = 0.0\ntop_k = 5"),
+                "",
+            ),
+            (
+                "claude-haiku-4-5",
+                &format!("{old}temperature = 0.0\ntop_p = 0.5"),
+                "`request.top_p` stands beside `temperature`",
+            ),
             (
                 "claude-opus-5",
                 &format!("{old}temperature = 0.0"),
-                "`request.temperature` is not taken by `claude-opus-5`, which has no sampling parameters",
+                "`request.temperature` is not taken by `claude-opus-5`, which has no sampling \
+                 parameters",
             ),
             ("claude-opus-5", &format!("{old}temperature = 1"), ""),
-            ("claude-opus-5", "params = { temperature = 1 }", "`request.params.temperature` is not taken"),
+            (
+                "claude-opus-5",
+                "params = { temperature = 1 }",
+                "`request.params.temperature` is not taken",
+            ),
             (
                 "claude-haiku-4-5",
                 "inference_geo = \"us\"",
-                "`request.inference_geo` is not taken by `claude-haiku-4-5`; it came with Claude 4.6",
+                "`request.inference_geo` is not taken by `claude-haiku-4-5`; it came with Claude \
+                 4.6",
             ),
             ("claude-opus-4-6", "inference_geo = \"us\"", ""),
             (
                 "claude-haiku-4-5",
                 "max_tokens = 64001",
-                "`request.max_tokens` is 64001, but `claude-haiku-4-5` makes at most 64000 tokens an answer; lower it",
+                "`request.max_tokens` is 64001, but `claude-haiku-4-5` makes at most 64000 tokens \
+                 an answer; lower it",
             ),
             (
                 "claude-opus-5",
                 "max_tokens = 200000",
                 "add \"output-300k-2026-03-24\" to `request.betas`, with which it makes 300000",
             ),
-            ("claude-opus-5", "max_tokens = 200000\nbetas = [\"output-300k-2026-03-24\"]", ""),
             (
                 "claude-opus-5",
-                "messages = [{ role = \"user\", text = \"x\" }, { role = \"assistant\", text = \"{\" }]",
+                "max_tokens = 200000\nbetas = [\"output-300k-2026-03-24\"]",
+                "",
+            ),
+            (
+                "claude-opus-5",
+                "messages = [{ role = \"user\", text = \"x\" }, \
+                 { role = \"assistant\", text = \"{\" }]",
                 "`request.messages` ends with a message of the role `assistant`",
             ),
-            ("claude-haiku-4-5", "messages = [{ role = \"user\", text = \"x\" }, { role = \"assistant\", text = \"{\" }]", ""),
+            (
+                "claude-haiku-4-5",
+                "messages = [{ role = \"user\", text = \"x\" }, \
+                 { role = \"assistant\", text = \"{\" }]",
+                "",
+            ),
         ] {
             let found = said(model, options);
-            let expected =
-                if words.is_empty() { found == Ok(String::new()) } else { matches!(&found, Err(e) if e.contains(words)) };
-            assert!(expected, "{model}: {options}\n  expected {words}\n  found    {found:?}");
+            let expected = if words.is_empty() {
+                found == Ok(String::new())
+            } else {
+                matches!(&found, Err(e) if e.contains(words))
+            };
+            assert!(
+                expected,
+                "{model}: {options}\n  expected {words}\n  found    {found:?}"
+            );
         }
     }
 
     #[test]
     fn advises_where_thinking_may_leave_no_answer() {
         for (model, options, words) in [
-            ("claude-opus-5-5", "max_tokens = 50", "`claude-opus-5-5` thinks before it answers"),
-            ("claude-haiku-5-5", "max_tokens = 50", "or set `request.thinking = \"off\"`"),
-            ("claude-haiku-5-5", "max_tokens = 50\nthinking = \"off\"", ""),
-            ("claude-sonnet-5-5", "max_tokens = 50\nthinking = \"between_tools\"", ""),
+            (
+                "claude-opus-5-5",
+                "max_tokens = 50",
+                "`claude-opus-5-5` thinks before it answers",
+            ),
+            (
+                "claude-haiku-5-5",
+                "max_tokens = 50",
+                "or set `request.thinking = \"off\"`",
+            ),
+            (
+                "claude-haiku-5-5",
+                "max_tokens = 50\nthinking = \"off\"",
+                "",
+            ),
+            (
+                "claude-sonnet-5-5",
+                "max_tokens = 50\nthinking = \"between_tools\"",
+                "",
+            ),
             ("claude-opus-4-8", "max_tokens = 50", ""),
-            ("claude-opus-4-8", "max_tokens = 50\nthinking = \"adaptive\"", "`claude-opus-4-8` thinks before it answers"),
+            (
+                "claude-opus-4-8",
+                "max_tokens = 50\nthinking = \"adaptive\"",
+                "`claude-opus-4-8` thinks before it answers",
+            ),
             ("claude-haiku-4-5", "max_tokens = 50", ""),
             (
                 "claude-sonnet-4-5",
                 "betas = [\"context-1m-2025-08-07\"]",
-                "the beta `context-1m-2025-08-07` has no effect: it ended on 2026-04-30, and `claude-sonnet-4-5` takes prompts of 200000",
+                "the beta `context-1m-2025-08-07` has no effect: it ended on 2026-04-30, and \
+                 `claude-sonnet-4-5` takes prompts of 200000",
             ),
-            ("claude-opus-4-8", "betas = [\"context-1m-2025-08-07\"]", "takes prompts of 1000000 tokens without it"),
+            (
+                "claude-opus-4-8",
+                "betas = [\"context-1m-2025-08-07\"]",
+                "takes prompts of 1000000 tokens without it",
+            ),
             (
                 "claude-opus-4-8",
                 "tools = [{ type = \"mcp_toolset\", mcp_server_name = \"desk\" }]",
-                "the tool `desk` belongs to a beta: without \"mcp-client-2026-09-15\" in `request.betas` every row may fail",
+                "the tool `desk` belongs to a beta: without \"mcp-client-2026-09-15\" in \
+                 `request.betas` every row may fail",
             ),
-            ("claude-haiku-4-5", "betas = [\"output-300k-2026-03-24\"]", "the beta `output-300k-2026-03-24` has no effect"),
+            (
+                "claude-haiku-4-5",
+                "betas = [\"output-300k-2026-03-24\"]",
+                "the beta `output-300k-2026-03-24` has no effect",
+            ),
         ] {
             let found = said(model, options).unwrap();
-            assert!(if words.is_empty() { found.is_empty() } else { found.contains(words) }, "{model}: {options}\n{found}");
+            assert!(
+                if words.is_empty() {
+                    found.is_empty()
+                } else {
+                    found.contains(words)
+                },
+                "{model}: {options}\n{found}"
+            );
         }
     }
 }

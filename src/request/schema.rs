@@ -1,12 +1,14 @@
 //! The JSON Schema of the answer, within what the API takes.
 //!
-//! A schema the API refuses is otherwise learned of when the whole batch has ended, once for each row. [`check`] finds everything
-//! that is known to be refused, and says what to write instead.
+//! A schema the API refuses is otherwise learned of when the whole batch has ended, once for each
+//! row. [`check`] finds everything that is known to be refused, and says what to write instead.
 //!
-//! **Source**: structured output documentation, read 2026-08-22: the subset of JSON Schema, and the limits of 24 optional parameters
-//! and 16 parameters of several types over all schemas of a request. Parts reached through `$ref` are counted once.
+//! **Source**: structured output documentation, read 2026-08-22: the subset of JSON Schema, and the
+//! limits of 24 optional parameters and 16 parameters of several types over all schemas of a
+//! request. Parts reached through `$ref` are counted once.
 //!
-//! A job may let what is refused be [lowered](fn@lower) into words. The schema as written then still checks the answers.
+//! A job may let what is refused be [lowered](fn@lower) into words. The schema as written then
+//! still checks the answers.
 //!
 //! To follow a change of the subset: the tables below, and in `lower.rs`.
 
@@ -73,13 +75,29 @@ const IN_WORDS: &str = "say it in the `description`, and check the answers after
 /// Keywords the API refuses, and what to do instead.
 const REFUSED: &[(&[&str], &str, &str)] = &[
     (
-        &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
+        &[
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+        ],
         "bounds of numbers are not enforced",
         IN_WORDS,
     ),
-    (&["minLength", "maxLength"], "lengths of texts are not enforced", IN_WORDS),
     (
-        &["maxItems", "uniqueItems", "contains", "minContains", "maxContains"],
+        &["minLength", "maxLength"],
+        "lengths of texts are not enforced",
+        IN_WORDS,
+    ),
+    (
+        &[
+            "maxItems",
+            "uniqueItems",
+            "contains",
+            "minContains",
+            "maxContains",
+        ],
         "of the bounds of arrays only `minItems` 0 and 1 are enforced",
         IN_WORDS,
     ),
@@ -89,36 +107,91 @@ const REFUSED: &[(&[&str], &str, &str)] = &[
         "use an object with one property for each place",
     ),
     (
-        &["patternProperties", "propertyNames", "unevaluatedProperties", "minProperties", "maxProperties"],
+        &[
+            "patternProperties",
+            "propertyNames",
+            "unevaluatedProperties",
+            "minProperties",
+            "maxProperties",
+        ],
         "an object has exactly the properties it names",
         "name each property, or use an array of objects with a name and a value",
     ),
     (&["oneOf"], "only `anyOf` is taken", "use `anyOf`"),
     (
-        &["not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies"],
+        &[
+            "not",
+            "if",
+            "then",
+            "else",
+            "dependentRequired",
+            "dependentSchemas",
+            "dependencies",
+        ],
         "conditions are not enforced",
         IN_WORDS,
     ),
     (
-        &["$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$anchor"],
+        &[
+            "$dynamicRef",
+            "$dynamicAnchor",
+            "$recursiveRef",
+            "$recursiveAnchor",
+            "$anchor",
+        ],
         "only `$ref` to a `$defs` entry is taken",
         "use `$ref`",
     ),
-    (&["contentEncoding", "contentMediaType", "contentSchema"], "contents of texts are not enforced", IN_WORDS),
+    (
+        &["contentEncoding", "contentMediaType", "contentSchema"],
+        "contents of texts are not enforced",
+        IN_WORDS,
+    ),
 ];
 
-const TYPES: &[&str] = &["object", "array", "string", "integer", "number", "boolean", "null"];
+const TYPES: &[&str] = &[
+    "object", "array", "string", "integer", "number", "boolean", "null",
+];
 
-const FORMATS: &[&str] = &["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+const FORMATS: &[&str] = &[
+    "date-time",
+    "time",
+    "date",
+    "duration",
+    "email",
+    "hostname",
+    "uri",
+    "ipv4",
+    "ipv6",
+    "uuid",
+];
 
-/// Everything in a schema that the API would refuse, in the order in which it stands; nothing if it can be sent.
+/// Everything in a schema that the API would refuse, in the order in which it stands; nothing if it
+/// can be sent.
 #[must_use]
 pub fn check(schema: &Value) -> Vec<Finding> {
-    let mut check = Check { root: schema, findings: Vec::new(), optional: 0, unions: 0 };
+    let mut check = Check {
+        root: schema,
+        findings: Vec::new(),
+        optional: 0,
+        unions: 0,
+    };
     check.schema("", schema);
     check.recursion();
-    check.limit("required", check.optional, MAX_OPTIONAL, "optional properties", "put more of them into `required`");
-    check.limit("anyOf", check.unions, MAX_UNIONS, "properties of several types", "give more of them one type");
+    check.limit(
+        "required",
+        check.optional,
+        MAX_OPTIONAL,
+        "optional properties",
+        "put more of them into `required`",
+    );
+    check.limit(
+        "anyOf",
+        check.unions,
+        MAX_UNIONS,
+        "properties of several types",
+        "give more of them one type",
+    );
     check.findings
 }
 
@@ -127,13 +200,23 @@ pub fn check(schema: &Value) -> Vec<Finding> {
 pub(crate) fn too_much<'s>(schemas: impl IntoIterator<Item = &'s Value>) -> Option<String> {
     let (mut optional, mut unions) = (0, 0);
     for root in schemas {
-        let mut check = Check { root, findings: Vec::new(), optional: 0, unions: 0 };
+        let mut check = Check {
+            root,
+            findings: Vec::new(),
+            optional: 0,
+            unions: 0,
+        };
         check.schema("", root);
         (optional, unions) = (optional + check.optional, unions + check.unions);
     }
-    let limits = [(optional, MAX_OPTIONAL, "optional properties"), (unions, MAX_UNIONS, "properties of several types")];
+    let limits = [
+        (optional, MAX_OPTIONAL, "optional properties"),
+        (unions, MAX_UNIONS, "properties of several types"),
+    ];
     let (count, most, what) = limits.into_iter().find(|(count, most, _)| count > most)?;
-    Some(format!("{count} {what} in all; the API takes {most} in a request"))
+    Some(format!(
+        "{count} {what} in all; the API takes {most} in a request"
+    ))
 }
 
 struct Check<'s> {
@@ -144,7 +227,13 @@ struct Check<'s> {
 }
 
 impl Check<'_> {
-    fn find(&mut self, pointer: &str, keyword: &str, why: impl Into<String>, way_out: impl Into<String>) {
+    fn find(
+        &mut self,
+        pointer: &str,
+        keyword: &str,
+        why: impl Into<String>,
+        way_out: impl Into<String>,
+    ) {
         self.findings.push(Finding {
             pointer: pointer.to_owned(),
             keyword: keyword.to_owned(),
@@ -155,13 +244,22 @@ impl Check<'_> {
 
     fn limit(&mut self, keyword: &str, count: usize, most: usize, what: &str, way_out: &str) {
         if count > most {
-            self.find("", keyword, format!("the schema has {count} {what}; the API takes {most}"), way_out);
+            self.find(
+                "",
+                keyword,
+                format!("the schema has {count} {what}; the API takes {most}"),
+                way_out,
+            );
         }
     }
 
     fn schema(&mut self, pointer: &str, schema: &Value) {
         let Value::Object(map) = schema else {
-            let what = if schema.is_boolean() { "`true` and `false` are no schemas here" } else { "a schema is an object" };
+            let what = if schema.is_boolean() {
+                "`true` and `false` are no schemas here"
+            } else {
+                "a schema is an object"
+            };
             return self.find(pointer, "", what, "write a schema with a `type`");
         };
         for (keyword, value) in map {
@@ -171,7 +269,12 @@ impl Check<'_> {
             self.object(pointer, map);
         }
         if has_type(map, "array") && !map.contains_key("items") {
-            self.find(pointer, "items", "an array without `items` can hold anything", "say what it holds in `items`");
+            self.find(
+                pointer,
+                "items",
+                "an array without `items` can hold anything",
+                "say what it holds in `items`",
+            );
         }
     }
 
@@ -181,7 +284,12 @@ impl Check<'_> {
             "type" => self.types(pointer, value),
             "enum" => self.enumeration(pointer, value),
             "const" if value.is_array() || value.is_object() => {
-                self.find(pointer, keyword, "only texts, numbers, booleans and null are taken", "use a scalar value");
+                self.find(
+                    pointer,
+                    keyword,
+                    "only texts, numbers, booleans and null are taken",
+                    "use a scalar value",
+                );
             }
             "format" => self.format(pointer, value),
             "pattern" => self.pattern(pointer, value),
@@ -190,7 +298,9 @@ impl Check<'_> {
             }
             "$ref" => self.reference(pointer, value),
             "anyOf" | "allOf" => self.branches(pointer, keyword, value),
-            "properties" | "$defs" | "definitions" => self.named_schemas(&below(keyword), keyword, value),
+            "properties" | "$defs" | "definitions" => {
+                self.named_schemas(&below(keyword), keyword, value)
+            }
             "items" => self.schema(&below(keyword), value),
             "required" => self.required(pointer, value, map),
             _ if KNOWN.contains(&keyword) => {}
@@ -199,14 +309,22 @@ impl Check<'_> {
     }
 
     fn unknown(&mut self, pointer: &str, keyword: &str) {
-        if let Some((_, why, way_out)) = REFUSED.iter().find(|(keywords, ..)| keywords.contains(&keyword)) {
+        if let Some((_, why, way_out)) = REFUSED
+            .iter()
+            .find(|(keywords, ..)| keywords.contains(&keyword))
+        {
             return self.find(pointer, keyword, *why, *way_out);
         }
         let way_out = match nearest(keyword, KNOWN.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
             None => "leave it out".to_owned(),
         };
-        self.find(pointer, keyword, "the keyword is not among those the API takes", way_out);
+        self.find(
+            pointer,
+            keyword,
+            "the keyword is not among those the API takes",
+            way_out,
+        );
     }
 
     fn types(&mut self, pointer: &str, value: &Value) {
@@ -217,14 +335,24 @@ impl Check<'_> {
         if names.len() > 1 {
             self.unions += 1;
         }
-        if names.is_empty() || !names.iter().all(|name| name.as_str().is_some_and(|name| TYPES.contains(&name))) {
-            self.find(pointer, "type", format!("types are {}", listed(TYPES)), "use one of them, or a list of them");
+        if names.is_empty()
+            || !names
+                .iter()
+                .all(|name| name.as_str().is_some_and(|name| TYPES.contains(&name)))
+        {
+            self.find(
+                pointer,
+                "type",
+                format!("types are {}", listed(TYPES)),
+                "use one of them, or a list of them",
+            );
         }
     }
 
     fn enumeration(&mut self, pointer: &str, value: &Value) {
         match value.as_array() {
-            Some(values) if !values.is_empty() && !values.iter().any(|v| v.is_array() || v.is_object()) => {}
+            Some(values)
+                if !values.is_empty() && !values.iter().any(|v| v.is_array() || v.is_object()) => {}
             _ => self.find(
                 pointer,
                 "enum",
@@ -235,7 +363,10 @@ impl Check<'_> {
     }
 
     fn format(&mut self, pointer: &str, value: &Value) {
-        if !value.as_str().is_some_and(|format| FORMATS.contains(&format)) {
+        if !value
+            .as_str()
+            .is_some_and(|format| FORMATS.contains(&format))
+        {
             self.find(
                 pointer,
                 "format",
@@ -254,13 +385,23 @@ impl Check<'_> {
                 format!("{what} are not taken in a pattern"),
                 "write it without, or say it in the `description`",
             ),
-            None => self.find(pointer, "pattern", "a pattern is a text", "write a regular expression"),
+            None => self.find(
+                pointer,
+                "pattern",
+                "a pattern is a text",
+                "write a regular expression",
+            ),
         }
     }
 
     fn reference(&mut self, pointer: &str, value: &Value) {
         let Some(target) = value.as_str() else {
-            return self.find(pointer, "$ref", "a reference is a text", "write `#/$defs/<name>`");
+            return self.find(
+                pointer,
+                "$ref",
+                "a reference is a text",
+                "write `#/$defs/<name>`",
+            );
         };
         match target.strip_prefix('#') {
             None => self.find(
@@ -270,7 +411,12 @@ impl Check<'_> {
                 "put the definition under `$defs` and write `#/$defs/<name>`",
             ),
             Some(local) if self.root.pointer(local).is_none() => {
-                self.find(pointer, "$ref", format!("`{target}` is not there"), "add the definition under `$defs`");
+                self.find(
+                    pointer,
+                    "$ref",
+                    format!("`{target}` is not there"),
+                    "add the definition under `$defs`",
+                );
             }
             Some(_) => {}
         }
@@ -278,7 +424,12 @@ impl Check<'_> {
 
     fn branches(&mut self, pointer: &str, keyword: &str, value: &Value) {
         let Some(branches) = value.as_array().filter(|branches| !branches.is_empty()) else {
-            return self.find(pointer, keyword, "needs a list of schemas", "list at least one schema");
+            return self.find(
+                pointer,
+                keyword,
+                "needs a list of schemas",
+                "list at least one schema",
+            );
         };
         if keyword == "anyOf" && branches.len() > 1 {
             self.unions += 1;
@@ -286,7 +437,12 @@ impl Check<'_> {
         for (i, branch) in branches.iter().enumerate() {
             let below = format!("{pointer}/{keyword}/{i}");
             if keyword == "allOf" && branch.get("$ref").is_some() {
-                self.find(&below, "$ref", "`allOf` does not take references", "write the referenced schema in its place");
+                self.find(
+                    &below,
+                    "$ref",
+                    "`allOf` does not take references",
+                    "write the referenced schema in its place",
+                );
             }
             self.schema(&below, branch);
         }
@@ -294,7 +450,12 @@ impl Check<'_> {
 
     fn named_schemas(&mut self, pointer: &str, keyword: &str, value: &Value) {
         let Some(schemas) = value.as_object() else {
-            return self.find(pointer, keyword, "needs an object of schemas", "write `{\"name\": {…}}`");
+            return self.find(
+                pointer,
+                keyword,
+                "needs an object of schemas",
+                "write `{\"name\": {…}}`",
+            );
         };
         for (name, schema) in schemas {
             self.schema(&format!("{pointer}/{}", escaped(name)), schema);
@@ -302,8 +463,16 @@ impl Check<'_> {
     }
 
     fn required(&mut self, pointer: &str, value: &Value, map: &Map<String, Value>) {
-        let Some(names) = value.as_array().filter(|names| names.iter().all(Value::is_string)) else {
-            return self.find(pointer, "required", "needs a list of property names", "list the names");
+        let Some(names) = value
+            .as_array()
+            .filter(|names| names.iter().all(Value::is_string))
+        else {
+            return self.find(
+                pointer,
+                "required",
+                "needs a list of property names",
+                "list the names",
+            );
         };
         let properties = map.get("properties").and_then(Value::as_object);
         for name in names.iter().filter_map(Value::as_str) {
@@ -332,7 +501,11 @@ impl Check<'_> {
             None => BTreeSet::new(),
         };
         let properties = map.get("properties").and_then(Value::as_object);
-        self.optional += properties.map_or(0, |p| p.keys().filter(|name| !required.contains(name.as_str())).count());
+        self.optional += properties.map_or(0, |p| {
+            p.keys()
+                .filter(|name| !required.contains(name.as_str()))
+                .count()
+        });
     }
 
     /// Finds references that lead back to a place they are part of.
@@ -349,8 +522,14 @@ impl Check<'_> {
         }
     }
 
-    /// Walks from a definition through its references; gives the first one on the way back to where the walk came from.
-    fn cycle(&self, definition: &str, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> Option<String> {
+    /// Walks from a definition through its references; gives the first one on the way back to where
+    /// the walk came from.
+    fn cycle(
+        &self,
+        definition: &str,
+        path: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> Option<String> {
         if path.iter().any(|open| open == definition) {
             return Some(definition.to_owned());
         }
@@ -359,12 +538,14 @@ impl Check<'_> {
         }
         path.push(definition.to_owned());
         let mut targets = Vec::new();
-        // Definitions are reached through references only; seen from the root they are no part of the schema itself.
+        // Definitions are reached through references only; seen from the root they are no part of
+        // the schema itself.
         references(self.root.pointer(definition)?, &mut targets);
         for target in targets {
             // A reference to something that holds the place it is made from leads back as well.
-            let leads_back =
-                path.iter().any(|open| *open == target || open.starts_with(&format!("{target}/")) || target.is_empty());
+            let leads_back = path.iter().any(|open| {
+                *open == target || open.starts_with(&format!("{target}/")) || target.is_empty()
+            });
             if leads_back {
                 return Some(target);
             }
@@ -383,12 +564,16 @@ fn references(schema: &Value, targets: &mut Vec<String>) {
         Value::Object(map) => {
             for (keyword, value) in map {
                 match (keyword.as_str(), value.as_str()) {
-                    ("$ref", Some(target)) => targets.extend(target.strip_prefix('#').map(str::to_owned)),
+                    ("$ref", Some(target)) => {
+                        targets.extend(target.strip_prefix('#').map(str::to_owned))
+                    }
                     ("$defs" | "definitions" | "enum" | "const" | "default" | "examples", _) => {}
                     // What stands below are names, not keywords.
-                    ("properties", None) => {
-                        value.as_object().into_iter().flat_map(Map::values).for_each(|below| references(below, targets))
-                    }
+                    ("properties", None) => value
+                        .as_object()
+                        .into_iter()
+                        .flat_map(Map::values)
+                        .for_each(|below| references(below, targets)),
                     _ => references(value, targets),
                 }
             }
@@ -418,7 +603,9 @@ fn refused_in_pattern(pattern: &str) -> Option<&'static str> {
         match c {
             '\\' => match chars.next() {
                 Some('1'..='9') if !in_class => return Some("references to groups"),
-                Some('k') if !in_class && chars.peek() == Some(&'<') => return Some("references to groups"),
+                Some('k') if !in_class && chars.peek() == Some(&'<') => {
+                    return Some("references to groups");
+                }
                 Some('b' | 'B') if !in_class => return Some("word boundaries"),
                 _ => {}
             },
@@ -426,7 +613,10 @@ fn refused_in_pattern(pattern: &str) -> Option<&'static str> {
             ']' => in_class = false,
             '(' if !in_class => {
                 let rest: String = chars.clone().take(3).collect();
-                if ["?=", "?!", "?<=", "?<!"].iter().any(|mark| rest.starts_with(mark)) {
+                if ["?=", "?!", "?<=", "?<!"]
+                    .iter()
+                    .any(|mark| rest.starts_with(mark))
+                {
                     return Some("looks ahead and behind");
                 }
             }
@@ -437,7 +627,11 @@ fn refused_in_pattern(pattern: &str) -> Option<&'static str> {
 }
 
 fn listed(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A name as a part of a JSON pointer.
@@ -456,7 +650,10 @@ mod tests {
     }
 
     fn found(schema: &Value) -> Vec<(String, String)> {
-        check(schema).into_iter().map(|finding| (finding.pointer, finding.keyword)).collect()
+        check(schema)
+            .into_iter()
+            .map(|finding| (finding.pointer, finding.keyword))
+            .collect()
     }
 
     #[test]
@@ -487,7 +684,11 @@ mod tests {
             let mut property = json!({"type": "string"});
             property[*keyword] = json!(3);
             let schema = object(json!({"p/q": property}));
-            assert_eq!(found(&schema), [("/properties/p~1q".to_owned(), (*keyword).to_owned())], "{keyword}");
+            assert_eq!(
+                found(&schema),
+                [("/properties/p~1q".to_owned(), (*keyword).to_owned())],
+                "{keyword}"
+            );
         }
     }
 
@@ -504,22 +705,39 @@ mod tests {
             (json!({"type": "string", "pattern": "(a)\\1"}), "pattern"),
             (json!({"type": "string", "pattern": "\\bword"}), "pattern"),
             (json!({"type": "string", "pattern": "(?<!a)b"}), "pattern"),
-            (json!({"type": "array", "items": {"type": "string"}, "minItems": 2}), "minItems"),
+            (
+                json!({"type": "array", "items": {"type": "string"}, "minItems": 2}),
+                "minItems",
+            ),
             (json!({"type": "array"}), "items"),
             (json!({"anyOf": []}), "anyOf"),
             (json!({"$ref": "other.json#/a"}), "$ref"),
             (json!({"$ref": "#/$defs/none"}), "$ref"),
-            (json!({"type": "object", "properties": {}}), "additionalProperties"),
-            (json!({"properties": {}, "additionalProperties": {"type": "string"}}), "additionalProperties"),
-            (json!({"type": "object", "properties": {}, "additionalProperties": false, "required": ["x"]}), "required"),
+            (
+                json!({"type": "object", "properties": {}}),
+                "additionalProperties",
+            ),
+            (
+                json!({"properties": {}, "additionalProperties": {"type": "string"}}),
+                "additionalProperties",
+            ),
+            (
+                json!({"type": "object", "properties": {}, "additionalProperties": false, "required": ["x"]}),
+                "required",
+            ),
             (json!({"type": "string", "descripton": "x"}), "descripton"),
         ] {
             let schema = object(json!({"p": property}));
-            assert_eq!(found(&schema), [("/properties/p".to_owned(), keyword.to_owned())], "{schema}");
+            assert_eq!(
+                found(&schema),
+                [("/properties/p".to_owned(), keyword.to_owned())],
+                "{schema}"
+            );
         }
         let all_of = json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "string"}}});
         assert_eq!(found(&all_of), [("/allOf/0".to_owned(), "$ref".to_owned())]);
-        let way_out = &check(&object(json!({"p": {"type": "string", "descripton": "x"}})))[0].way_out;
+        let way_out =
+            &check(&object(json!({"p": {"type": "string", "descripton": "x"}})))[0].way_out;
         assert_eq!(way_out, "did you mean `description`?");
     }
 
@@ -528,9 +746,18 @@ mod tests {
         let node = |next: &str| object(json!({"next": {"$ref": next}}));
         for (schema, at) in [
             (node("#"), Some("")),
-            (json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/a")}}), Some("/$defs/a")),
-            (json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/b"), "b": node("#/$defs/a")}}), Some("/$defs/a")),
-            (json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/b"), "b": {"type": "string"}}}), None),
+            (
+                json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/a")}}),
+                Some("/$defs/a"),
+            ),
+            (
+                json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/b"), "b": node("#/$defs/a")}}),
+                Some("/$defs/a"),
+            ),
+            (
+                json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/b"), "b": {"type": "string"}}}),
+                None,
+            ),
             (
                 object(json!({"x": {"$ref": "#/$defs/a"}, "y": {"$ref": "#/$defs/a"}}))
                     .as_object()
@@ -543,21 +770,39 @@ mod tests {
                 None,
             ),
         ] {
-            let at: Vec<_> = at.map(|at| (at.to_owned(), "$ref".to_owned())).into_iter().collect();
+            let at: Vec<_> = at
+                .map(|at| (at.to_owned(), "$ref".to_owned()))
+                .into_iter()
+                .collect();
             assert_eq!(found(&schema), at, "{schema}");
         }
     }
 
     #[test]
     fn counts_optional_and_union_properties() {
-        let many = |n: usize, property: Value| (0..n).map(|i| (format!("p{i}"), property.clone())).collect::<Map<_, _>>();
-        for (n, expected) in [(24, vec![]), (25, vec![(String::new(), "required".to_owned())])] {
-            let schema =
-                json!({"type": "object", "additionalProperties": false, "properties": many(n, json!({"type": "string"}))});
+        let many = |n: usize, property: Value| {
+            (0..n)
+                .map(|i| (format!("p{i}"), property.clone()))
+                .collect::<Map<_, _>>()
+        };
+        for (n, expected) in [
+            (24, vec![]),
+            (25, vec![(String::new(), "required".to_owned())]),
+        ] {
+            let schema = json!({"type": "object", "additionalProperties": false, "properties": many(n, json!({"type": "string"}))});
             assert_eq!(found(&schema), expected);
         }
-        for (n, expected) in [(16, vec![]), (17, vec![(String::new(), "anyOf".to_owned())])] {
-            assert_eq!(found(&object(Value::Object(many(n, json!({"type": ["string", "null"]}))))), expected);
+        for (n, expected) in [
+            (16, vec![]),
+            (17, vec![(String::new(), "anyOf".to_owned())]),
+        ] {
+            assert_eq!(
+                found(&object(Value::Object(many(
+                    n,
+                    json!({"type": ["string", "null"]})
+                )))),
+                expected
+            );
         }
     }
 }

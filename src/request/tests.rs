@@ -9,17 +9,26 @@ use serde_json::json;
 use super::*;
 
 fn spec(toml: &str) -> RequestSpec {
-    toml::from_str(&format!("model = \"claude-haiku-4-5\"\nmax_tokens = 10\n{toml}")).unwrap()
+    toml::from_str(&format!(
+        "model = \"claude-haiku-4-5\"\nmax_tokens = 10\n{toml}"
+    ))
+    .unwrap()
 }
 
 const USER: &str = "messages = [{ role = \"user\", text = \"{{ a }}\" }]\n";
 
 fn rows(cells: &[&str]) -> RecordBatch {
-    RecordBatch::try_from_iter([("a", Arc::new(StringArray::from(cells.to_vec())) as ArrayRef)]).unwrap()
+    RecordBatch::try_from_iter([("a", Arc::new(StringArray::from(cells.to_vec())) as ArrayRef)])
+        .unwrap()
 }
 
 fn compile(toml: &str) -> Result<Requests, Error> {
-    Requests::compile(&spec(toml), Path::new("."), &rows(&[]).schema(), Catalog::builtin())
+    Requests::compile(
+        &spec(toml),
+        Path::new("."),
+        &rows(&[]).schema(),
+        Catalog::builtin(),
+    )
 }
 
 /// The whole params of the first row.
@@ -51,7 +60,13 @@ fn puts_everything_shared_into_the_head() {
          params = { thinking = { type = \"disabled\" }, output_config = { effort = \"low\" }, stop_sequences = [\"END\"] }",
     );
     spec.model = "claude-haiku-5-5".to_owned();
-    let requests = Requests::compile(&spec, folder.path(), &rows(&[]).schema(), Catalog::builtin()).unwrap();
+    let requests = Requests::compile(
+        &spec,
+        folder.path(),
+        &rows(&[]).schema(),
+        Catalog::builtin(),
+    )
+    .unwrap();
     let head = concat!(
         r#"{"model":"claude-haiku-5-5","max_tokens":10,"thinking":{"type":"disabled"},"stop_sequences":["END"],"#,
         r#""system":[{"type":"text","text":"Policy","cache_control":{"type":"ephemeral","ttl":"1h"}},{"type":"text","text":"Answer."}],"#,
@@ -61,21 +76,38 @@ fn puts_everything_shared_into_the_head() {
         r#"{"role":"assistant","content":"ok"}"#
     );
     assert_eq!(std::str::from_utf8(requests.head()).unwrap(), head);
-    assert_eq!(params(&requests, &rows(&["x"])), format!("{head},{{\"role\":\"user\",\"content\":\"x\"}}]}}"));
-    let files: Vec<_> = requests.template_files().iter().map(|(path, _)| path.to_str().unwrap()).collect();
+    assert_eq!(
+        params(&requests, &rows(&["x"])),
+        format!("{head},{{\"role\":\"user\",\"content\":\"x\"}}]}}")
+    );
+    let files: Vec<_> = requests
+        .template_files()
+        .iter()
+        .map(|(path, _)| path.to_str().unwrap())
+        .collect();
     assert_eq!(files, ["policy.md", "s.json"]);
-    assert_eq!(requests.template_files()[0].1, blake3::hash(b"Policy\n").to_hex().to_string());
+    assert_eq!(
+        requests.template_files()[0].1,
+        blake3::hash(b"Policy\n").to_hex().to_string()
+    );
     assert_eq!(requests.shared_text().len(), 4);
-    assert_eq!(requests.answer_schema().unwrap().written["required"], json!(["z", "b"]));
+    assert_eq!(
+        requests.answer_schema().unwrap().written["required"],
+        json!(["z", "b"])
+    );
     assert_eq!(requests.columns(), Columns::Named(["a".to_owned()].into()));
 }
 
 #[test]
 fn closes_params_that_are_all_shared() {
-    let requests = compile("messages = [{ role = \"user\", text = \"Write a limerick.\" }]").unwrap();
+    let requests =
+        compile("messages = [{ role = \"user\", text = \"Write a limerick.\" }]").unwrap();
     assert_eq!(requests.columns(), Columns::none());
     let params: Value = serde_json::from_str(&params(&requests, &rows(&["x"]))).unwrap();
-    assert_eq!(params["messages"], json!([{"role": "user", "content": "Write a limerick."}]));
+    assert_eq!(
+        params["messages"],
+        json!([{"role": "user", "content": "Write a limerick."}])
+    );
 }
 
 #[test]
@@ -83,7 +115,9 @@ fn hashes_the_exact_params() {
     let requests = compile(USER).unwrap();
     let batch = rows(&["x", "y", "x"]);
     let mut out = b"before".to_vec();
-    let hashes: Vec<RequestHash> = (0..3).map(|row| requests.render(&batch, row, &mut out).unwrap()).collect();
+    let hashes: Vec<RequestHash> = (0..3)
+        .map(|row| requests.render(&batch, row, &mut out).unwrap())
+        .collect();
     assert_eq!(hashes[0], hashes[2]);
     assert_ne!(hashes[0], hashes[1]);
     let mut fragment = Vec::new();
@@ -96,11 +130,20 @@ fn hashes_the_exact_params() {
 
 #[test]
 fn leaves_the_buffer_alone_when_a_row_fails() {
-    let requests =
-        compile("messages = [{ role = \"user\", text = \"{{ a }}\" }, { role = \"user\", text = \"{{ a|number }}\" }]").unwrap();
+    let requests = compile(
+        "messages = [{ role = \"user\", text = \"{{ a }}\" }, \
+            { role = \"user\", text = \"{{ a|number }}\" }]",
+    )
+    .unwrap();
     let mut out = b"before".to_vec();
-    assert!(matches!(requests.render(&rows(&["x"]), 0, &mut out), Err(RowError::Prompt(RowFault::Render(_)))));
-    assert!(matches!(requests.render(&rows(&[" "]), 0, &mut out), Err(RowError::Prompt(RowFault::Empty { message: 1 }))));
+    assert!(matches!(
+        requests.render(&rows(&["x"]), 0, &mut out),
+        Err(RowError::Prompt(RowFault::Render(_)))
+    ));
+    assert!(matches!(
+        requests.render(&rows(&[" "]), 0, &mut out),
+        Err(RowError::Prompt(RowFault::Empty { message: 1 }))
+    ));
     assert_eq!(out, b"before");
 }
 
@@ -111,10 +154,15 @@ fn renders_from_several_threads() {
     let render = || {
         let rows = requests.rows(&batch);
         let mut out = Vec::new();
-        (0..100).map(|row| rows.render(row, &mut out).unwrap()).collect::<Vec<_>>()
+        (0..100)
+            .map(|row| rows.render(row, &mut out).unwrap())
+            .collect::<Vec<_>>()
     };
-    let results: Vec<_> =
-        std::thread::scope(|scope| [scope.spawn(render), scope.spawn(render)].map(|t| t.join().unwrap()).into());
+    let results: Vec<_> = std::thread::scope(|scope| {
+        [scope.spawn(render), scope.spawn(render)]
+            .map(|t| t.join().unwrap())
+            .into()
+    });
     assert_eq!(results[0], results[1]);
 }
 
@@ -128,10 +176,16 @@ fn refuses_params_that_the_api_refuses() {
         ("stream = true", "stream"),
         ("speed = \"fast\"", "speed"),
         ("store = true", "store"),
-        ("previous_thread_event_id = \"x\"", "previous_thread_event_id"),
+        (
+            "previous_thread_event_id = \"x\"",
+            "previous_thread_event_id",
+        ),
         ("cache_hint = 1", "cache_hint"),
         ("context_hint = 1", "context_hint"),
-        ("research_preview_2026_02 = \"active\"", "research_preview_2026_02"),
+        (
+            "research_preview_2026_02 = \"active\"",
+            "research_preview_2026_02",
+        ),
         ("fallbacks = []", "fallbacks"),
         ("cache_control = { type = \"eternal\" }", "cache_control"),
         ("thread = { type = \"create\" }", "thread"),
@@ -139,7 +193,10 @@ fn refuses_params_that_the_api_refuses() {
         ("temperature = 0.0", "temperature"),
         ("top_p = 1.0", "top_p"),
         ("top_k = 1", "top_k"),
-        ("billing_policy = { bill_to = \"user_profile\" }", "billing_policy"),
+        (
+            "billing_policy = { bill_to = \"user_profile\" }",
+            "billing_policy",
+        ),
         ("metadata = { user_id = 2024-01-01 }", "metadata"),
         ("output_config = \"low\"", "output_config"),
     ] {
@@ -148,11 +205,17 @@ fn refuses_params_that_the_api_refuses() {
             other => panic!("{params}: {other:?}"),
         }
     }
-    assert!(compile(&format!("{USER}params = {{ temperature = 0.0 }}\napi_version = \"2023-06-01\"")).is_ok());
+    assert!(
+        compile(&format!(
+            "{USER}params = {{ temperature = 0.0 }}\napi_version = \"2023-06-01\""
+        ))
+        .is_ok()
+    );
     let error = compile(&format!("{USER}params = {{ stream = true }}")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`request.params.stream` is refused in a batch unless it is `false`: results come as a file; leave it out"
+        "`request.params.stream` is refused in a batch unless it is `false`: results come as a \
+         file; leave it out"
     );
 }
 
@@ -161,11 +224,19 @@ fn refuses_values_out_of_range() {
     for (text, key) in [
         ("model = \"\"\nmax_tokens = 1", "model"),
         ("model = \"m\"\nmax_tokens = 0", "max_tokens"),
-        ("model = \"m\"\nmax_tokens = 1\napi_version = \"2024-01-01\"", "api_version"),
+        (
+            "model = \"m\"\nmax_tokens = 1\napi_version = \"2024-01-01\"",
+            "api_version",
+        ),
         ("model = \"m\"\nmax_tokens = 1\nbetas = [\"a,b\"]", "betas"),
     ] {
         let spec: RequestSpec = toml::from_str(&format!("{text}\n{USER}")).unwrap();
-        match Requests::compile(&spec, Path::new("."), &rows(&[]).schema(), Catalog::builtin()) {
+        match Requests::compile(
+            &spec,
+            Path::new("."),
+            &rows(&[]).schema(),
+            Catalog::builtin(),
+        ) {
             Err(Error::Value { key: found, .. }) => assert_eq!(found, key),
             other => panic!("{text}: {other:?}"),
         }
@@ -179,9 +250,15 @@ fn counts_the_cache_marks_of_tools() {
             "{{ name = \"f\", input_schema = {{ type = \"object\" }}, cache_control = {{ type = \"ephemeral\", ttl = \"{ttl}\" }} }}"
         )
     };
-    let job = |ttl: &str| format!("{USER}system = [{{ text = \"a\", cache = \"1h\" }}]\nparams = {{ tools = [{}] }}", tool(ttl));
+    let job = |ttl: &str| {
+        format!(
+            "{USER}system = [{{ text = \"a\", cache = \"1h\" }}]\nparams = {{ tools = [{}] }}",
+            tool(ttl)
+        )
+    };
     assert!(compile(&job("1h")).is_ok());
-    let message = "system block 1 is cached for 1h behind tool `f`, which is cached for 5m; the API wants the longer life first";
+    let message = "system block 1 is cached for 1h behind tool `f`, which is cached for 5m; the \
+        API wants the longer life first";
     assert_eq!(compile(&job("5m")).unwrap_err().to_string(), message);
 }
 
@@ -200,18 +277,35 @@ fn refuses_schemas_with_all_findings() {
     let good = r#"{"type":"object","additionalProperties":false,"properties":{}}"#;
     assert!(compile(good, "").is_ok());
     assert!(matches!(compile("{", ""), Err(Error::SchemaJson { .. })));
-    assert!(matches!(compile(good, "params = { output_config = { format = {} } }"), Err(Error::Param { .. })));
-    assert!(matches!(compile(good, "params = { output_format = {} }"), Err(Error::Param { .. })));
-    let error = compile(r#"{"type":"object","properties":{"n":{"type":"integer","minimum":1}}}"#, "").unwrap_err();
+    assert!(matches!(
+        compile(good, "params = { output_config = { format = {} } }"),
+        Err(Error::Param { .. })
+    ));
+    assert!(matches!(
+        compile(good, "params = { output_format = {} }"),
+        Err(Error::Param { .. })
+    ));
+    let error = compile(
+        r#"{"type":"object","properties":{"n":{"type":"integer","minimum":1}}}"#,
+        "",
+    )
+    .unwrap_err();
     let message = "the API does not take the schema `s.json`
   at /properties/n, `minimum`: bounds of numbers are not enforced; say it in the `description`, and check the answers afterwards
   at the top level, `additionalProperties`: every object must rule out further properties; write `\"additionalProperties\": false`";
     assert_eq!(error.to_string(), message);
-    let prefill =
-        spec("messages = [{ role = \"user\", text = \"{{ a }}\" }, { role = \"assistant\", text = \"{\" }]\nschema = \"s.json\"");
+    let prefill = spec(
+        "messages = [{ role = \"user\", text = \"{{ a }}\" }, \
+         { role = \"assistant\", text = \"{\" }]\nschema = \"s.json\"",
+    );
     fs::write(folder.path().join("s.json"), good).unwrap();
     assert!(matches!(
-        Requests::compile(&prefill, folder.path(), &rows(&[]).schema(), Catalog::builtin()),
+        Requests::compile(
+            &prefill,
+            folder.path(),
+            &rows(&[]).schema(),
+            Catalog::builtin()
+        ),
         Err(Error::Value { key: "schema", .. })
     ));
 }
@@ -234,12 +328,19 @@ fn names_unknown_keys_of_the_section() {
 #[test]
 fn reads_back_the_section_it_writes() {
     let spec = spec(&format!(
-        "{USER}system = [{{ text = \"a\", cache = \"5m\" }}]\nbetas = [\"x\"]\nparams = {{ thinking = {{ type = \"adaptive\" }} }}"
+        "{USER}system = [{{ text = \"a\", cache = \"5m\" }}]\nbetas = [\"x\"]\nparams = \
+         {{ thinking = {{ type = \"adaptive\" }} }}"
     ));
     let written = serde_json::to_string(&spec).unwrap();
     assert_eq!(serde_json::from_str::<RequestSpec>(&written).unwrap(), spec);
-    let plain = RequestSpec { system: SystemSpec::Text("x".to_owned()), ..spec };
-    assert_eq!(serde_json::from_str::<RequestSpec>(&serde_json::to_string(&plain).unwrap()).unwrap(), plain);
+    let plain = RequestSpec {
+        system: SystemSpec::Text("x".to_owned()),
+        ..spec
+    };
+    assert_eq!(
+        serde_json::from_str::<RequestSpec>(&serde_json::to_string(&plain).unwrap()).unwrap(),
+        plain
+    );
 }
 
 proptest! {
@@ -258,7 +359,9 @@ proptest! {
 fn the_limits_of_schemas_hold_over_all_of_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let schema = |n: usize| {
-        let properties: Map<String, Value> = (0..n).map(|i| (format!("p{i}"), json!({"type": "string"}))).collect();
+        let properties: Map<String, Value> = (0..n)
+            .map(|i| (format!("p{i}"), json!({"type": "string"})))
+            .collect();
         json!({"type": "object", "additionalProperties": false, "properties": properties})
     };
     fs::write(folder.path().join("s.json"), schema(14).to_string()).unwrap();
@@ -266,13 +369,23 @@ fn the_limits_of_schemas_hold_over_all_of_a_request() {
         let tool = json!({"name": "f", "strict": strict, "input_schema": schema(n)});
         fs::write(folder.path().join("t.json"), tool.to_string()).unwrap();
         let spec = spec(&format!("{USER}schema = \"s.json\"\ntools = [\"t.json\"]"));
-        Requests::compile(&spec, folder.path(), &rows(&[]).schema(), Catalog::builtin()).map(|_| ()).map_err(|e| e.to_string())
+        Requests::compile(
+            &spec,
+            folder.path(),
+            &rows(&[]).schema(),
+            Catalog::builtin(),
+        )
+        .map(|_| ())
+        .map_err(|e| e.to_string())
     };
     assert_eq!(compile(10, true), Ok(()));
     assert_eq!(compile(11, false), Ok(()));
     let error = compile(11, true).unwrap_err();
     assert!(
-        error.contains("`request.tools` and the schema of the answer have 25 optional properties in all; the API takes 24"),
+        error.contains(
+            "`request.tools` and the schema of the answer have 25 optional properties \
+            in all; the API takes 24"
+        ),
         "{error}"
     );
 }

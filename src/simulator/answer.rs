@@ -1,8 +1,9 @@
 //! What the simulated model says, and the message it says it in.
 //!
-//! The answer fits the request: a value of the schema, a call of the tool, one of the labels the prompt names, or a short sentence from
-//! the prompt's own words. It depends on the seed, the custom_id and the bytes of `params` alone, so the same request gets the same
-//! answer in every batch and every process.
+//! The answer fits the request: a value of the schema, a call of the tool, one of the labels the
+//! prompt names, or a short sentence from the prompt's own words. It depends on the seed, the
+//! custom_id and the bytes of `params` alone, so the same request gets the same answer in every
+//! batch and every process.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -139,10 +140,15 @@ pub(super) fn message<'a>(
             ephemeral_1h_input_tokens: charge.written_1h,
         },
         output_tokens: said.output_tokens,
-        output_tokens_details: OutputDetails { thinking_tokens: said.thinking_tokens },
+        output_tokens_details: OutputDetails {
+            thinking_tokens: said.thinking_tokens,
+        },
         server_tool_use: said.server_tool_use,
         service_tier: tier,
-        inference_geo: head.inference_geo.clone().unwrap_or_else(|| "global".to_owned()),
+        inference_geo: head
+            .inference_geo
+            .clone()
+            .unwrap_or_else(|| "global".to_owned()),
     };
     let refused = flaw == Some(Flaw::Refused);
     Message {
@@ -172,8 +178,13 @@ impl Drawn {
     pub(super) fn new(seed: u64, custom_id: &str, params: &str) -> Drawn {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
-        hasher.update(&(custom_id.len() as u64).to_le_bytes()).update(custom_id.as_bytes()).update(params.as_bytes());
-        Drawn { key: *hasher.finalize().as_bytes() }
+        hasher
+            .update(&(custom_id.len() as u64).to_le_bytes())
+            .update(custom_id.as_bytes())
+            .update(params.as_bytes());
+        Drawn {
+            key: *hasher.finalize().as_bytes(),
+        }
     }
 
     fn rng(&self) -> fastrand::Rng {
@@ -211,7 +222,13 @@ impl Said {
             said.stop_reason = room.full;
             return said;
         }
-        let spelled = |text: String| if flaw == Some(Flaw::Recased) { recased(&text) } else { text };
+        let spelled = |text: String| {
+            if flaw == Some(Flaw::Recased) {
+                recased(&text)
+            } else {
+                text
+            }
+        };
         match speak(request, &mut rng) {
             Speech::Calls(calls) => {
                 for (n, (name, input)) in (0..).zip(calls) {
@@ -249,7 +266,9 @@ impl Said {
 
     /// Thinks as much as the effort suggests; it counts against `max_tokens`.
     fn think(&mut self, request: &Request, rng: &mut fastrand::Rng, most: u64) {
-        let Some(thought) = request.head.thought else { return };
+        let Some(thought) = request.head.thought else {
+            return;
+        };
         let factor = match request.head.effort.as_deref() {
             Some("low") => 1,
             Some("medium") => 2,
@@ -261,12 +280,20 @@ impl Said {
         let tokens = wanted.min(thought.budget.unwrap_or(u64::MAX)).min(most);
         let signature = format!("sim{:032x}{:032x}", rng.u128(..), rng.u128(..));
         let thinking = if thought.shown {
-            let phrase = Draw { root: &Value::Null, words: &words(&request.row.text), rng }.phrase(2, 8);
+            let phrase = Draw {
+                root: &Value::Null,
+                words: &words(&request.row.text),
+                rng,
+            }
+            .phrase(2, 8);
             format!("The prompt speaks of \"{phrase}\". The answer follows from that.")
         } else {
             String::new()
         };
-        self.content.push(Block::Thinking { thinking, signature });
+        self.content.push(Block::Thinking {
+            thinking,
+            signature,
+        });
         self.thinking_tokens = tokens;
         self.output_tokens = tokens;
     }
@@ -279,7 +306,15 @@ impl Said {
         let tokens = tokens::count(request.head.model.tokenizer, &input.to_string()) + 12;
         let fits = tokens <= left;
         let id = opaque_id("toolu_", key);
-        self.content.push(Block::ToolUse { id, name, input: if fits { input } else { Value::Object(serde_json::Map::new()) } });
+        self.content.push(Block::ToolUse {
+            id,
+            name,
+            input: if fits {
+                input
+            } else {
+                Value::Object(serde_json::Map::new())
+            },
+        });
         self.stop_reason = if fits { "tool_use" } else { room.full };
         self.output_tokens += tokens.min(left);
     }
@@ -287,22 +322,34 @@ impl Said {
     /// Cuts the text where the API would: what cites a document is a block of its own.
     fn cite(&mut self, request: &Request, rng: &mut fastrand::Rng) {
         let documents = &request.row.cited;
-        let Some(Block::Text { text, .. }) = self.content.last_mut() else { return };
+        let Some(Block::Text { text, .. }) = self.content.last_mut() else {
+            return;
+        };
         if documents.is_empty() {
             return;
         }
-        let half = (text.len() / 2..text.len()).find(|&at| text.as_bytes()[at] == b' ').unwrap_or(0);
+        let half = (text.len() / 2..text.len())
+            .find(|&at| text.as_bytes()[at] == b' ')
+            .unwrap_or(0);
         let cited = text.split_off(half);
         if text.is_empty() {
             self.content.pop();
         }
         let citations = vec![documents[rng.usize(..documents.len())].citation(rng)];
-        self.content.push(Block::Text { text: cited, citations });
+        self.content.push(Block::Text {
+            text: cited,
+            citations,
+        });
     }
 
     fn say(&mut self, mut text: String, left: u64, full: &'static str, request: &Request) {
         let tokenizer = request.head.model.tokenizer;
-        let first_stop = request.head.stop_sequences.iter().filter_map(|stop| Some((text.find(stop.as_str())?, stop))).min();
+        let first_stop = request
+            .head
+            .stop_sequences
+            .iter()
+            .filter_map(|stop| Some((text.find(stop.as_str())?, stop)))
+            .min();
         if let Some((at, stop)) = first_stop {
             self.stop_sequence = Some(stop.clone());
             self.stop_reason = "stop_sequence";
@@ -318,7 +365,10 @@ impl Said {
             self.output_tokens += tokens::count(tokenizer, &text).max(1);
         }
         if !text.is_empty() {
-            self.content.push(Block::Text { text, citations: Vec::new() });
+            self.content.push(Block::Text {
+                text,
+                citations: Vec::new(),
+            });
         }
     }
 
@@ -358,7 +408,10 @@ impl Said {
     fn halve(&mut self) {
         match self.content.last_mut() {
             Some(Block::Text { text, .. }) => {
-                let half = (0..=text.len() / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+                let half = (0..=text.len() / 2)
+                    .rev()
+                    .find(|at| text.is_char_boundary(*at))
+                    .unwrap_or(0);
                 text.truncate(half);
             }
             Some(Block::ToolUse { input, .. }) => *input = Value::Object(serde_json::Map::new()),
@@ -375,11 +428,21 @@ struct Room {
 
 impl Room {
     fn of(request: &Request) -> Room {
-        let window = request.head.model.context_tokens.saturating_sub(request.row.input_tokens);
+        let window = request
+            .head
+            .model
+            .context_tokens
+            .saturating_sub(request.row.input_tokens);
         if window < request.head.max_tokens {
-            Room { tokens: window, full: "model_context_window_exceeded" }
+            Room {
+                tokens: window,
+                full: "model_context_window_exceeded",
+            }
         } else {
-            Room { tokens: request.head.max_tokens, full: "max_tokens" }
+            Room {
+                tokens: request.head.max_tokens,
+                full: "max_tokens",
+            }
         }
     }
 }
@@ -393,13 +456,29 @@ enum Speech {
 fn speak(request: &Request, rng: &mut fastrand::Rng) -> Speech {
     let words = words(&request.row.text);
     match &request.head.shape {
-        Shape::Json(schema) => Speech::Text(Draw { root: schema, words: &words, rng }.instance().to_string()),
+        Shape::Json(schema) => Speech::Text(
+            Draw {
+                root: schema,
+                words: &words,
+                rng,
+            }
+            .instance()
+            .to_string(),
+        ),
         Shape::Tools(Callable { tools, parallel }) => {
             // One call as a rule; where the request allows more, now and then two.
             let calls = if *parallel && rng.u8(..6) == 0 { 2 } else { 1 };
             let call = |rng: &mut fastrand::Rng| {
                 let (name, input_schema) = &tools[rng.usize(..tools.len())];
-                (name.clone(), Draw { root: input_schema, words: &words, rng }.instance())
+                (
+                    name.clone(),
+                    Draw {
+                        root: input_schema,
+                        words: &words,
+                        rng,
+                    }
+                    .instance(),
+                )
             };
             Speech::Calls((0..calls).map(|_| call(rng)).collect())
         }
@@ -409,7 +488,12 @@ fn speak(request: &Request, rng: &mut fastrand::Rng) -> Speech {
 
 /// What a tool of the provider is asked, and what it gives back.
 fn server_tool_use(name: &str, words: &[&str], rng: &mut fastrand::Rng) -> (Value, Value) {
-    let phrase = Draw { root: &Value::Null, words, rng }.phrase(2, 6);
+    let phrase = Draw {
+        root: &Value::Null,
+        words,
+        rng,
+    }
+    .phrase(2, 6);
     let url = format!("https://example.com/{}", rng.u16(..));
     match name {
         "web_search" => (
@@ -432,8 +516,20 @@ fn server_tool_use(name: &str, words: &[&str], rng: &mut fastrand::Rng) -> (Valu
 }
 
 fn free(request: &Request, words: &[&str], rng: &mut fastrand::Rng) -> String {
-    if let Some(form) = request.head.form.clone().or_else(|| forms::find(&request.row.text)) {
-        return forms::fill(&form, rng, |rng| Draw { root: &Value::Null, words, rng }.phrase(1, 6));
+    if let Some(form) = request
+        .head
+        .form
+        .clone()
+        .or_else(|| forms::find(&request.row.text))
+    {
+        return forms::fill(&form, rng, |rng| {
+            Draw {
+                root: &Value::Null,
+                words,
+                rng,
+            }
+            .phrase(1, 6)
+        });
     }
     let found = match &request.head.labels {
         Some(labels) => Some(labels.clone()),
@@ -442,7 +538,12 @@ fn free(request: &Request, words: &[&str], rng: &mut fastrand::Rng) -> String {
     if let Some(labels) = found {
         return labels[rng.usize(..labels.len())].clone();
     }
-    let mut sentence = Draw { root: &Value::Null, words, rng }.phrase(6, 24);
+    let mut sentence = Draw {
+        root: &Value::Null,
+        words,
+        rng,
+    }
+    .phrase(6, 24);
     if let Some(first) = sentence.chars().next() {
         sentence.replace_range(..first.len_utf8(), &first.to_uppercase().to_string());
     }
@@ -453,9 +554,19 @@ fn free(request: &Request, words: &[&str], rng: &mut fastrand::Rng) -> String {
 /// The words of a text, without marks around them.
 fn words(text: &str) -> Vec<&str> {
     let bare = |word| str::trim_matches(word, |c: char| !c.is_alphanumeric());
-    let words = text.split_whitespace().map(bare).filter(|word| !word.is_empty());
+    let words = text
+        .split_whitespace()
+        .map(bare)
+        .filter(|word| !word.is_empty());
     // Text without spaces, such as Chinese, is one long word.
-    words.map(|word| word.char_indices().nth(40).map_or(word, |(end, _)| &word[..end])).take(MAX_WORDS).collect()
+    words
+        .map(|word| {
+            word.char_indices()
+                .nth(40)
+                .map_or(word, |(end, _)| &word[..end])
+        })
+        .take(MAX_WORDS)
+        .collect()
 }
 
 /// The same JSON with its texts in capitals: a documented liberty of the API with enum values.
@@ -487,7 +598,11 @@ mod tests {
     use crate::catalog::{Catalog, Thinking};
     use crate::simulator::params::{Purpose, Reader, Terms};
 
-    const TERMS: Terms<'_> = Terms { purpose: Purpose::Batch, new_version: true, betas: &[] };
+    const TERMS: Terms<'_> = Terms {
+        purpose: Purpose::Batch,
+        new_version: true,
+        betas: &[],
+    };
 
     /// The message to a request with these members, as JSON.
     fn answer(id: &str, changes: &Value, flaw: Option<Flaw>) -> Value {
@@ -498,44 +613,66 @@ mod tests {
         catalog.models.insert("thinker".to_owned(), thinker);
         let mut params = json!({
             "model": "claude-haiku-4-5", "max_tokens": 500,
-            "messages": [{"role": "user", "content": "The printer on the third floor is out of paper again."}]
+            "messages": [{"role": "user", "content": "The printer on the third floor is out of \
+                paper again."}]
         });
-        params.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        params
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
         let params = params.to_string();
         let request = Reader::new(Arc::new(catalog), crate::simulator::files::Files::nowhere())
             .read(&params, TERMS)
             .map_err(|e| e.message)
             .unwrap();
-        let message = message(&request, &Drawn::new(1, id, &params), Charge::default(), "batch", flaw);
+        let message = message(
+            &request,
+            &Drawn::new(1, id, &params),
+            Charge::default(),
+            "batch",
+            flaw,
+        );
         serde_json::to_value(message).unwrap()
     }
 
     fn text(message: &Value) -> &str {
         let blocks = message["content"].as_array().unwrap();
-        blocks.iter().find(|b| b["type"] == "text").map_or("", |b| b["text"].as_str().unwrap())
+        blocks
+            .iter()
+            .find(|b| b["type"] == "text")
+            .map_or("", |b| b["text"].as_str().unwrap())
     }
 
     #[test]
     fn says_the_same_to_the_same_request_and_something_else_to_others() {
         let free = json!({});
         assert_eq!(answer("a", &free, None), answer("a", &free, None));
-        assert_ne!(answer("a", &free, None)["id"], answer("b", &free, None)["id"]);
+        assert_ne!(
+            answer("a", &free, None)["id"],
+            answer("b", &free, None)["id"]
+        );
         assert!(text(&answer("a", &free, None)).ends_with('.'));
     }
 
     #[test]
     fn chooses_among_the_labels_of_the_prompt() {
-        let system = json!({"system": "Classify the ticket. Answer with one of: hardware, software, other."});
-        let said: std::collections::BTreeSet<String> =
-            (0..60).map(|n| text(&answer(&n.to_string(), &system, None)).to_owned()).collect();
-        assert_eq!(said.into_iter().collect::<Vec<_>>(), ["hardware", "other", "software"]);
+        let system = json!({"system": "Classify the ticket. Answer with one of: hardware, \
+            software, other."});
+        let said: std::collections::BTreeSet<String> = (0..60)
+            .map(|n| text(&answer(&n.to_string(), &system, None)).to_owned())
+            .collect();
+        assert_eq!(
+            said.into_iter().collect::<Vec<_>>(),
+            ["hardware", "other", "software"]
+        );
     }
 
     #[test]
     fn fits_the_schema_or_calls_the_tool() {
         let schema = json!({"type": "object", "additionalProperties": false, "required": ["label", "why"],
             "properties": {"label": {"enum": ["a", "b"]}, "why": {"type": "string"}}});
-        let format = json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
+        let format =
+            json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
         let validator = jsonschema::validator_for(&schema).unwrap();
         let message = answer("a", &format, None);
         assert!(validator.is_valid(&serde_json::from_str(text(&message)).unwrap()));
@@ -551,15 +688,23 @@ mod tests {
 
     #[test]
     fn calls_any_of_the_tools_and_now_and_then_two() {
-        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+        let schema =
+            json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
         let tools = json!({"tools": [{"name": "a", "input_schema": schema}, {"name": "b", "input_schema": schema}]});
         let one = json!({"tools": tools["tools"], "tool_choice": {"type": "auto", "disable_parallel_tool_use": true}});
         let calls = |message: &Value| {
             let blocks = message["content"].as_array().unwrap();
-            blocks.iter().map(|block| block["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+            blocks
+                .iter()
+                .map(|block| block["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
         };
-        let said: Vec<_> = (0..60).map(|n| calls(&answer(&n.to_string(), &tools, None))).collect();
-        assert!(said.iter().any(|calls| calls.len() == 2) && said.iter().any(|calls| calls == &["a"]));
+        let said: Vec<_> = (0..60)
+            .map(|n| calls(&answer(&n.to_string(), &tools, None)))
+            .collect();
+        assert!(
+            said.iter().any(|calls| calls.len() == 2) && said.iter().any(|calls| calls == &["a"])
+        );
         assert!(said.iter().any(|calls| calls == &["b"]));
         assert!((0..60).all(|n| calls(&answer(&n.to_string(), &one, None)).len() == 1));
     }
@@ -570,20 +715,46 @@ mod tests {
             {"type": "code_execution_20250825", "name": "code_execution"}]});
         let message = answer("a", &tools, None);
         let uses = &message["usage"]["server_tool_use"];
-        assert_eq!((&uses["web_search_requests"], &uses["web_fetch_requests"]), (&json!(1), &json!(0)));
-        let kinds: Vec<_> = message["content"].as_array().unwrap().iter().map(|block| block["type"].as_str().unwrap()).collect();
-        assert_eq!(kinds[..3], ["server_tool_use", "web_search_tool_result", "server_tool_use"]);
+        assert_eq!(
+            (&uses["web_search_requests"], &uses["web_fetch_requests"]),
+            (&json!(1), &json!(0))
+        );
+        let kinds: Vec<_> = message["content"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|block| block["type"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            kinds[..3],
+            [
+                "server_tool_use",
+                "web_search_tool_result",
+                "server_tool_use"
+            ]
+        );
         assert_eq!(kinds.last(), Some(&"text"));
         let code = uses["code_execution_requests"].as_u64().unwrap();
-        assert_eq!(kinds.iter().filter(|kind| **kind == "server_tool_use").count() as u64, code + 1);
-        assert_eq!(answer("a", &json!({}), None)["usage"].get("server_tool_use"), None);
+        assert_eq!(
+            kinds
+                .iter()
+                .filter(|kind| **kind == "server_tool_use")
+                .count() as u64,
+            code + 1
+        );
+        assert_eq!(
+            answer("a", &json!({}), None)["usage"].get("server_tool_use"),
+            None
+        );
     }
 
     #[test]
     fn cites_the_documents_that_may_be_cited() {
-        let document = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Green is the colour of hope."},
+        let document = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Green is the \
+            colour of hope."},
             "citations": {"enabled": true}});
-        let asked = json!({"messages": [{"role": "user", "content": [document, {"type": "text", "text": "What is green, and why is it so?"}]}]});
+        let asked = json!({"messages": [{"role": "user", "content": [document, {"type": "text", "text": "What is green, and why is \
+            it so?"}]}]});
         let message = answer("a", &asked, None);
         let cited = message["content"].as_array().unwrap().last().unwrap();
         let citation = &cited["citations"][0];
@@ -593,9 +764,12 @@ mod tests {
 
     #[test]
     fn fills_in_the_form_of_the_prompt() {
-        let system = json!({"system": "Sort it. Answer in this form:\n{\"label\": \"<spam | ham>\", \"score\": <number>}"});
+        let system = json!({"system": "Sort it. Answer in this \
+            form:\n{\"label\": \"<spam | ham>\", \"score\": <number>}"});
         let said: Value = serde_json::from_str(text(&answer("a", &system, None))).unwrap();
-        assert!(["spam", "ham"].contains(&said["label"].as_str().unwrap()) && said["score"].is_f64());
+        assert!(
+            ["spam", "ham"].contains(&said["label"].as_str().unwrap()) && said["score"].is_f64()
+        );
     }
 
     #[test]
@@ -603,12 +777,26 @@ mod tests {
         let message = answer("a", &json!({"model": "thinker"}), None);
         assert_eq!(message["content"][0]["type"], "thinking");
         assert_eq!(message["content"][0]["thinking"], "");
-        let thought = message["usage"]["output_tokens_details"]["thinking_tokens"].as_u64().unwrap();
+        let thought = message["usage"]["output_tokens_details"]["thinking_tokens"]
+            .as_u64()
+            .unwrap();
         assert!(thought > 0 && thought < message["usage"]["output_tokens"].as_u64().unwrap());
-        let shown = answer("a", &json!({"max_tokens": 3_000, "thinking": {"type": "enabled", "budget_tokens": 1_024}}), None);
-        assert!(shown["content"][0]["thinking"].as_str().unwrap().starts_with("The prompt speaks of "));
+        let shown = answer(
+            "a",
+            &json!({"max_tokens": 3_000, "thinking": {"type": "enabled", "budget_tokens": 1_024}}),
+            None,
+        );
+        assert!(
+            shown["content"][0]["thinking"]
+                .as_str()
+                .unwrap()
+                .starts_with("The prompt speaks of ")
+        );
         let starved = answer("a", &json!({"model": "thinker", "max_tokens": 10}), None);
-        assert_eq!((text(&starved), &starved["stop_reason"]), ("", &json!("max_tokens")));
+        assert_eq!(
+            (text(&starved), &starved["stop_reason"]),
+            ("", &json!("max_tokens"))
+        );
         assert_eq!(starved["usage"]["output_tokens"], 10);
     }
 
@@ -616,17 +804,23 @@ mod tests {
     fn is_cut_at_max_tokens_and_at_a_stop_sequence() {
         let whole = answer("a", &json!({}), None);
         let cut = answer("a", &json!({"max_tokens": 2}), None);
-        assert_eq!((&cut["stop_reason"], &cut["usage"]["output_tokens"]), (&json!("max_tokens"), &json!(2)));
+        assert_eq!(
+            (&cut["stop_reason"], &cut["usage"]["output_tokens"]),
+            (&json!("max_tokens"), &json!(2))
+        );
         assert!(text(&cut).len() < text(&whole).len());
         let stopped = answer("a", &json!({"stop_sequences": ["."]}), None);
-        assert_eq!((&stopped["stop_reason"], &stopped["stop_sequence"]), (&json!("stop_sequence"), &json!(".")));
+        assert_eq!(
+            (&stopped["stop_reason"], &stopped["stop_sequence"]),
+            (&json!("stop_sequence"), &json!("."))
+        );
     }
 
     #[test]
     fn goes_wrong_as_asked() {
-        let schema =
-            json!({"type": "object", "additionalProperties": false, "required": ["l"], "properties": {"l": {"const": "abc"}}});
-        let format = json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
+        let schema = json!({"type": "object", "additionalProperties": false, "required": ["l"], "properties": {"l": {"const": "abc"}}});
+        let format =
+            json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
         let cases = [
             (Flaw::Refused, "refusal", ""),
             (Flaw::Truncated, "max_tokens", r#"{"l":"#),
@@ -637,9 +831,19 @@ mod tests {
         ];
         for (flaw, reason, expected) in cases {
             let message = answer("a", &format, Some(flaw));
-            assert_eq!((message["stop_reason"].as_str().unwrap(), text(&message)), (reason, expected), "{flaw:?}");
+            assert_eq!(
+                (message["stop_reason"].as_str().unwrap(), text(&message)),
+                (reason, expected),
+                "{flaw:?}"
+            );
         }
-        assert_eq!(answer("a", &format, Some(Flaw::Refused))["stop_details"]["type"], "refusal");
-        assert_eq!(answer("a", &format, Some(Flaw::Truncated))["usage"]["output_tokens"], 500);
+        assert_eq!(
+            answer("a", &format, Some(Flaw::Refused))["stop_details"]["type"],
+            "refusal"
+        );
+        assert_eq!(
+            answer("a", &format, Some(Flaw::Truncated))["usage"]["output_tokens"],
+            500
+        );
     }
 }

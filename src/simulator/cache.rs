@@ -7,10 +7,11 @@
 //!  A: the longest beginning that an earlier request has written   B: the last 1h mark   C: the last mark
 //! ```
 //!
-//! A [`Prefix`] is built block by block while a request is read: at each block, what the beginning up to there hashes to and how many
-//! tokens it has. [`Caches::charge`] compares it with what earlier requests wrote. Writes happen at marks only; a read looks back at
-//! most 20 blocks from each mark; an entry can be read once the answer of its writer has begun, so requests that run at the same
-//! time all write.
+//! A [`Prefix`] is built block by block while a request is read: at each block, what the beginning
+//! up to there hashes to and how many tokens it has. [`Caches::charge`] compares it with what
+//! earlier requests wrote. Writes happen at marks only; a read looks back at most 20 blocks from
+//! each mark; an entry can be read once the answer of its writer has begun, so requests that run at
+//! the same time all write.
 //!
 //! Source: the provider's documentation on prompt caching, read in August 2026.
 
@@ -55,18 +56,31 @@ impl Ttl {
         let fields = match value {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::Object(fields)) => fields,
-            Some(_) => return Err(Refusal::invalid(format!("{path}cache_control: Input should be a valid dictionary"))),
+            Some(_) => {
+                return Err(Refusal::invalid(format!(
+                    "{path}cache_control: Input should be a valid dictionary"
+                )));
+            }
         };
         if fields.get("type").and_then(Value::as_str) != Some("ephemeral") {
-            return Err(Refusal::invalid(format!("{path}cache_control.type: Input should be 'ephemeral'")));
+            return Err(Refusal::invalid(format!(
+                "{path}cache_control.type: Input should be 'ephemeral'"
+            )));
         }
-        if let Some(extra) = fields.keys().find(|key| !["type", "ttl"].contains(&key.as_str())) {
-            return Err(Refusal::invalid(format!("{path}cache_control.{extra}: Extra inputs are not permitted")));
+        if let Some(extra) = fields
+            .keys()
+            .find(|key| !["type", "ttl"].contains(&key.as_str()))
+        {
+            return Err(Refusal::invalid(format!(
+                "{path}cache_control.{extra}: Extra inputs are not permitted"
+            )));
         }
         match fields.get("ttl").map(Value::as_str) {
             None | Some(Some("5m")) => Ok(Some(Ttl::Minutes)),
             Some(Some("1h")) => Ok(Some(Ttl::Hour)),
-            Some(_) => Err(Refusal::invalid(format!("{path}cache_control.ttl: Input should be '5m' or '1h'"))),
+            Some(_) => Err(Refusal::invalid(format!(
+                "{path}cache_control.ttl: Input should be '5m' or '1h'"
+            ))),
         }
     }
 }
@@ -93,7 +107,14 @@ pub(super) struct Prefix {
 impl Prefix {
     /// An empty prompt for a model that caches nothing shorter than `least_tokens`.
     pub(super) fn new(least_tokens: u64) -> Prefix {
-        Prefix { hasher: blake3::Hasher::new(), tokens: 0, least_tokens, positions: Vec::new(), marks: 0, after_minutes: false }
+        Prefix {
+            hasher: blake3::Hasher::new(),
+            tokens: 0,
+            least_tokens,
+            positions: Vec::new(),
+            marks: 0,
+            after_minutes: false,
+        }
     }
 
     /// Tokens up to here.
@@ -114,16 +135,33 @@ impl Prefix {
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        self.hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        self.hasher
+            .update(&(bytes.len() as u64).to_le_bytes())
+            .update(bytes);
     }
 
     /// Adds a block; marks are checked for their order.
-    pub(super) fn block(&mut self, kind: &str, bytes: &[u8], tokens: u64, mark: Option<Ttl>, path: &str) -> Result<(), Refusal> {
+    pub(super) fn block(
+        &mut self,
+        kind: &str,
+        bytes: &[u8],
+        tokens: u64,
+        mark: Option<Ttl>,
+        path: &str,
+    ) -> Result<(), Refusal> {
         self.update(kind.as_bytes());
         self.update(bytes);
         self.tokens += tokens;
-        let hash = if mark.is_some() || self.positions.len() < 10_000 { *self.hasher.finalize().as_bytes() } else { [0; 32] };
-        self.positions.push(Position { hash, tokens: self.tokens, mark: None });
+        let hash = if mark.is_some() || self.positions.len() < 10_000 {
+            *self.hasher.finalize().as_bytes()
+        } else {
+            [0; 32]
+        };
+        self.positions.push(Position {
+            hash,
+            tokens: self.tokens,
+            mark: None,
+        });
         match mark {
             Some(ttl) => self.mark_last(ttl, path),
             None => Ok(()),
@@ -150,8 +188,9 @@ impl Prefix {
     fn mark_last(&mut self, ttl: Ttl, path: &str) -> Result<(), Refusal> {
         if ttl == Ttl::Hour && self.after_minutes {
             return Err(Refusal::invalid(format!(
-                "{path}.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. \
-                 Note that blocks are processed in the following order: `tools`, `system`, `messages`."
+                "{path}.cache_control.ttl: a ttl='1h' cache_control block must not come after a \
+                 ttl='5m' cache_control block. Note that blocks are processed in the following \
+                 order: `tools`, `system`, `messages`."
             )));
         }
         self.after_minutes |= ttl == Ttl::Minutes;
@@ -166,7 +205,9 @@ impl Prefix {
     pub(super) fn mark_automatically(&mut self, ttl: Ttl) -> Result<(), Refusal> {
         match self.positions.last().and_then(|last| last.mark) {
             Some(other) if other == ttl => Ok(()),
-            Some(_) => Err(Refusal::invalid("cache_control: the last block already has a cache_control with another ttl")),
+            Some(_) => Err(Refusal::invalid(
+                "cache_control: the last block already has a cache_control with another ttl",
+            )),
             None => self.mark_last(ttl, ""),
         }
     }
@@ -176,7 +217,10 @@ impl Prefix {
         if self.marks <= MAX_MARKS {
             return Ok(());
         }
-        Err(Refusal::invalid(format!("A maximum of 4 blocks with cache_control may be provided. Found {}.", self.marks)))
+        Err(Refusal::invalid(format!(
+            "A maximum of 4 blocks with cache_control may be provided. Found {}.",
+            self.marks
+        )))
     }
 }
 
@@ -235,9 +279,14 @@ impl Caches {
         };
         let saved: Vec<(Scope, String, Entry)> = serde_json::from_slice(&text)?;
         let read = |(scope, hash, entry): (Scope, String, Entry)| {
-            blake3::Hash::from_hex(hash).ok().map(|hash| ((scope, *hash.as_bytes()), entry))
+            blake3::Hash::from_hex(hash)
+                .ok()
+                .map(|hash| ((scope, *hash.as_bytes()), entry))
         };
-        Ok(Caches { entries: saved.into_iter().filter_map(read).collect(), changed: false })
+        Ok(Caches {
+            entries: saved.into_iter().filter_map(read).collect(),
+            changed: false,
+        })
     }
 
     /// Writes the entries that live at `now`, if there is anything new.
@@ -249,7 +298,13 @@ impl Caches {
         let mut saved: Vec<_> = self
             .entries
             .iter()
-            .map(|((scope, hash), entry)| (*scope, blake3::Hash::from_bytes(*hash).to_hex().to_string(), *entry))
+            .map(|((scope, hash), entry)| {
+                (
+                    *scope,
+                    blake3::Hash::from_bytes(*hash).to_hex().to_string(),
+                    *entry,
+                )
+            })
             .collect();
         saved.sort_by(|a, b| a.1.cmp(&b.1));
         super::store::replace(path, &serde_json::to_vec(&saved)?)
@@ -280,8 +335,17 @@ impl Caches {
 
     /// The tokens of the longest beginning that can be read; reading refreshes it.
     fn read(&mut self, prefix: &Prefix, moment: Moment) -> u64 {
-        for (n, _) in prefix.positions.iter().enumerate().rev().filter(|(_, p)| p.mark.is_some()) {
-            for position in prefix.positions[n.saturating_sub(LOOK_BACK)..=n].iter().rev() {
+        for (n, _) in prefix
+            .positions
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, p)| p.mark.is_some())
+        {
+            for position in prefix.positions[n.saturating_sub(LOOK_BACK)..=n]
+                .iter()
+                .rev()
+            {
                 if let Some(entry) = self.entries.get_mut(&(moment.scope, position.hash))
                     && entry.readable <= moment.at
                     && entry.expires > moment.at
@@ -304,7 +368,12 @@ impl Caches {
             }
         }
         self.changed = true;
-        let fresh = Entry { ttl, readable: moment.answered, expires: moment.at + ttl.micros(), wave: moment.wave };
+        let fresh = Entry {
+            ttl,
+            readable: moment.answered,
+            expires: moment.at + ttl.micros(),
+            wave: moment.wave,
+        };
         let entry = self.entries.entry(key).or_insert(fresh);
         if entry.expires <= moment.at {
             *entry = fresh;
@@ -323,21 +392,34 @@ mod tests {
     fn prompt(blocks: &[(&str, u64, Option<Ttl>)]) -> Prefix {
         let mut prefix = Prefix::new(100);
         for (text, tokens, mark) in blocks {
-            prefix.block("system", text.as_bytes(), *tokens, *mark, "system").unwrap();
+            prefix
+                .block("system", text.as_bytes(), *tokens, *mark, "system")
+                .unwrap();
         }
         prefix
     }
 
     fn at(minute: i64, wave: u64) -> Moment {
-        Moment { scope: Scope::Batches, at: minute * MINUTE, answered: minute * MINUTE, wave: (1, wave) }
+        Moment {
+            scope: Scope::Batches,
+            at: minute * MINUTE,
+            answered: minute * MINUTE,
+            wave: (1, wave),
+        }
     }
 
     #[test]
     fn requests_of_one_wave_all_write_and_the_next_wave_reads() {
         let mut caches = Caches::default();
         let row = |text| prompt(&[("shared", 1_000, Some(Ttl::Minutes)), (text, 50, None)]);
-        let write = Charge { written_5m: 1_000, ..Charge::default() };
-        let read = Charge { read: 1_000, ..Charge::default() };
+        let write = Charge {
+            written_5m: 1_000,
+            ..Charge::default()
+        };
+        let read = Charge {
+            read: 1_000,
+            ..Charge::default()
+        };
         assert_eq!(caches.charge(&row("a"), at(0, 0)), write);
         assert_eq!(caches.charge(&row("b"), at(0, 0)), write);
         assert_eq!(caches.charge(&row("c"), at(0, 1)), read);
@@ -356,10 +438,21 @@ mod tests {
     #[test]
     fn bills_the_read_part_then_the_hour_then_the_minutes() {
         let mut caches = Caches::default();
-        let (a, b, c) = (("a", 200, Some(Ttl::Hour)), ("b", 300, Some(Ttl::Hour)), ("c", 400, Some(Ttl::Minutes)));
+        let (a, b, c) = (
+            ("a", 200, Some(Ttl::Hour)),
+            ("b", 300, Some(Ttl::Hour)),
+            ("c", 400, Some(Ttl::Minutes)),
+        );
         caches.charge(&prompt(&[a]), at(0, 0));
         let charge = caches.charge(&prompt(&[a, b, c, ("row", 10, None)]), at(30, 1));
-        assert_eq!(charge, Charge { read: 200, written_1h: 300, written_5m: 400 });
+        assert_eq!(
+            charge,
+            Charge {
+                read: 200,
+                written_1h: 300,
+                written_5m: 400
+            }
+        );
     }
 
     #[test]
@@ -375,9 +468,22 @@ mod tests {
     fn one_other_byte_or_another_scope_does_not_read() {
         let mut caches = Caches::default();
         caches.charge(&prompt(&[("shared", 500, Some(Ttl::Hour))]), at(0, 0));
-        assert_eq!(caches.charge(&prompt(&[("Shared", 500, Some(Ttl::Hour))]), at(1, 1)).read, 0);
-        let elsewhere = Moment { scope: Scope::Messages, ..at(1, 2) };
-        assert_eq!(caches.charge(&prompt(&[("shared", 500, Some(Ttl::Hour))]), elsewhere).read, 0);
+        assert_eq!(
+            caches
+                .charge(&prompt(&[("Shared", 500, Some(Ttl::Hour))]), at(1, 1))
+                .read,
+            0
+        );
+        let elsewhere = Moment {
+            scope: Scope::Messages,
+            ..at(1, 2)
+        };
+        assert_eq!(
+            caches
+                .charge(&prompt(&[("shared", 500, Some(Ttl::Hour))]), elsewhere)
+                .read,
+            0
+        );
     }
 
     #[test]
@@ -388,7 +494,11 @@ mod tests {
             let mut blocks = vec![("shared", 500, None)];
             blocks.extend((1..between).map(|_| ("x", 1, None)));
             blocks.push(("end", 1, Some(Ttl::Hour)));
-            assert_eq!(caches.charge(&prompt(&blocks), at(1, 1)).read, found, "{between} blocks on");
+            assert_eq!(
+                caches.charge(&prompt(&blocks), at(1, 1)).read,
+                found,
+                "{between} blocks on"
+            );
         }
     }
 
@@ -400,16 +510,32 @@ mod tests {
         let mut caches = Caches::load(&path).unwrap();
         caches.charge(&row, at(0, 0));
         caches.save(&path, MINUTE).unwrap();
-        assert_eq!(Caches::load(&path).unwrap().charge(&row, at(2, 0)).read, 0, "the writer's own wave");
-        assert_eq!(Caches::load(&path).unwrap().charge(&row, at(2, 1)).read, 500);
+        assert_eq!(
+            Caches::load(&path).unwrap().charge(&row, at(2, 0)).read,
+            0,
+            "the writer's own wave"
+        );
+        assert_eq!(
+            Caches::load(&path).unwrap().charge(&row, at(2, 1)).read,
+            500
+        );
     }
 
     #[test]
     fn refuses_an_hour_after_minutes_and_a_fifth_mark() {
         let mut prefix = prompt(&[("a", 1, Some(Ttl::Minutes))]);
-        let late = prefix.block("system", b"b", 1, Some(Ttl::Hour), "system.1").unwrap_err().message;
-        assert!(late.starts_with("system.1.cache_control.ttl: a ttl='1h'"), "{late}");
-        let many = prompt(&[("a", 1, Some(Ttl::Hour)); 5]).check_marks().unwrap_err().message;
+        let late = prefix
+            .block("system", b"b", 1, Some(Ttl::Hour), "system.1")
+            .unwrap_err()
+            .message;
+        assert!(
+            late.starts_with("system.1.cache_control.ttl: a ttl='1h'"),
+            "{late}"
+        );
+        let many = prompt(&[("a", 1, Some(Ttl::Hour)); 5])
+            .check_marks()
+            .unwrap_err()
+            .message;
         assert!(many.ends_with("Found 5."), "{many}");
     }
 }

@@ -35,12 +35,20 @@ impl Cited {
         let source = match (source["type"].as_str()?, &source["content"]) {
             ("text", _) => Source::Text(beginning(source["data"].as_str().unwrap_or_default())),
             ("content", Value::String(text)) => Source::Blocks(vec![beginning(text)]),
-            ("content", Value::Array(blocks)) => {
-                Source::Blocks(blocks.iter().filter_map(|block| block["text"].as_str()).map(beginning).collect())
-            }
+            ("content", Value::Array(blocks)) => Source::Blocks(
+                blocks
+                    .iter()
+                    .filter_map(|block| block["text"].as_str())
+                    .map(beginning)
+                    .collect(),
+            ),
             _ => Source::Pages,
         };
-        Some(Cited { index, title: block["title"].as_str().map(str::to_owned), source })
+        Some(Cited {
+            index,
+            title: block["title"].as_str().map(str::to_owned),
+            source,
+        })
     }
 
     /// A citation of some place in the document.
@@ -55,7 +63,9 @@ impl Cited {
                 let n = rng.usize(..blocks.len().max(1));
                 json!({"type": "content_block_location", "cited_text": blocks.get(n), "start_block_index": n, "end_block_index": n + 1})
             }
-            Source::Pages => json!({"type": "page_location", "cited_text": "", "start_page_number": 1, "end_page_number": 2}),
+            Source::Pages => {
+                json!({"type": "page_location", "cited_text": "", "start_page_number": 1, "end_page_number": 2})
+            }
         };
         citation["document_index"] = json!(self.index);
         citation["document_title"] = json!(self.title);
@@ -70,7 +80,10 @@ fn beginning(text: &str) -> String {
 
 /// Up to a dozen words of a text, and the character at which they begin.
 fn some_words<'t>(text: &'t str, rng: &mut fastrand::Rng) -> (usize, &'t str) {
-    let starts: Vec<usize> = text.split_whitespace().map(|word| word.as_ptr() as usize - text.as_ptr() as usize).collect();
+    let starts: Vec<usize> = text
+        .split_whitespace()
+        .map(|word| word.as_ptr() as usize - text.as_ptr() as usize)
+        .collect();
     if starts.is_empty() {
         return (0, text);
     }
@@ -92,15 +105,28 @@ mod tests {
         for seed in 0..50 {
             let citation = document.citation(&mut fastrand::Rng::with_seed(seed));
             let at = |key: &str| usize::try_from(citation[key].as_u64().unwrap()).unwrap();
-            let cited: String =
-                text.chars().skip(at("start_char_index")).take(at("end_char_index") - at("start_char_index")).collect();
+            let cited: String = text
+                .chars()
+                .skip(at("start_char_index"))
+                .take(at("end_char_index") - at("start_char_index"))
+                .collect();
             assert_eq!(citation["cited_text"], cited.as_str());
-            assert_eq!((&citation["document_index"], &citation["document_title"]), (&json!(2), &json!("Book")));
+            assert_eq!(
+                (&citation["document_index"], &citation["document_title"]),
+                (&json!(2), &json!("Book"))
+            );
         }
-        let blocks =
-            json!({"source": {"type": "content", "content": [{"type": "text", "text": "a"}]}, "citations": {"enabled": true}});
-        let citation = Cited::of(&blocks, 0).unwrap().citation(&mut fastrand::Rng::with_seed(1));
-        assert_eq!((&citation["cited_text"], &citation["end_block_index"]), (&json!("a"), &json!(1)));
-        assert_eq!(Cited::of(&json!({"source": {"type": "text", "data": "x"}}), 0), None);
+        let blocks = json!({"source": {"type": "content", "content": [{"type": "text", "text": "a"}]}, "citations": {"enabled": true}});
+        let citation = Cited::of(&blocks, 0)
+            .unwrap()
+            .citation(&mut fastrand::Rng::with_seed(1));
+        assert_eq!(
+            (&citation["cited_text"], &citation["end_block_index"]),
+            (&json!("a"), &json!(1))
+        );
+        assert_eq!(
+            Cited::of(&json!({"source": {"type": "text", "data": "x"}}), 0),
+            None
+        );
     }
 }

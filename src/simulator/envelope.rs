@@ -5,8 +5,9 @@
 //!               └────────── one element ──────┘   handed on as bytes; the rest is never kept
 //! ```
 //!
-//! [`Splitter`] is fed the body piece by piece and hands out whole elements; [`Element::parse`] checks one of them. What is inside
-//! `params` is only required to be a JSON object here: the API looks at it after the batch was accepted.
+//! [`Splitter`] is fed the body piece by piece and hands out whole elements; [`Element::parse`]
+//! checks one of them. What is inside `params` is only required to be a JSON object here: the API
+//! looks at it after the batch was accepted.
 //!
 //! Memory: the longest single element.
 
@@ -23,7 +24,8 @@ use super::reply::Refusal;
 
 /// Most requests in one batch.
 pub(super) const MAX_REQUESTS: u64 = 100_000;
-/// Most bytes in the body of a create call. Whether the API's 256 MB are decimal is not documented; this is the smaller reading.
+/// Most bytes in the body of a create call. Whether the API's 256 MB are decimal is not documented;
+/// this is the smaller reading.
 pub(super) const MAX_BYTES: u64 = 256_000_000;
 /// Longest custom_id, in characters.
 const MAX_CUSTOM_ID: usize = 64;
@@ -57,11 +59,22 @@ pub(super) struct Splitter {
 
 impl Splitter {
     pub(super) fn new() -> Splitter {
-        Splitter { place: Place::Open, seen_requests: false, held: Vec::new(), depth: 0, in_string: false, escaped: false }
+        Splitter {
+            place: Place::Open,
+            seen_requests: false,
+            held: Vec::new(),
+            depth: 0,
+            in_string: false,
+            escaped: false,
+        }
     }
 
     /// Takes the next piece of the body, calling `element` for each one that it completes.
-    pub(super) fn feed(&mut self, piece: &[u8], element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    pub(super) fn feed(
+        &mut self,
+        piece: &[u8],
+        element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let mut at = 0;
         while at < piece.len() {
             at += match self.place {
@@ -95,13 +108,17 @@ impl Splitter {
             (Place::KeyOrClose, b'"') => Place::Key,
             (Place::Colon, b':') => Place::List,
             (Place::List, b'[') => Place::ElementOrEnd,
-            (Place::List, _) => return Err(Refusal::invalid("requests: Input should be a valid list")),
+            (Place::List, _) => {
+                return Err(Refusal::invalid("requests: Input should be a valid list"));
+            }
             (Place::ElementOrEnd, b']') => Place::AfterList,
             (Place::ElementOrEnd | Place::Element, b'{' | b'[' | b'"') => {
                 used = 0;
                 Place::InElement
             }
-            (Place::ElementOrEnd | Place::Element, b',' | b']' | b'}' | b':') => return Err(not_json("a value is missing")),
+            (Place::ElementOrEnd | Place::Element, b',' | b']' | b'}' | b':') => {
+                return Err(not_json("a value is missing"));
+            }
             (Place::ElementOrEnd | Place::Element, _) => {
                 used = 0;
                 Place::InScalar
@@ -119,12 +136,21 @@ impl Splitter {
     fn inside_key(&mut self, piece: &[u8]) -> Result<usize, Refusal> {
         let Some(end) = piece.iter().position(|b| *b == b'"') else {
             self.held.extend_from_slice(piece);
-            return if self.held.len() > 1_000 { Err(not_json("a key is too long")) } else { Ok(piece.len()) };
+            return if self.held.len() > 1_000 {
+                Err(not_json("a key is too long"))
+            } else {
+                Ok(piece.len())
+            };
         };
         self.held.extend_from_slice(&piece[..end]);
         if self.held != b"requests" {
-            let key: String = String::from_utf8_lossy(&self.held).chars().take(60).collect();
-            return Err(Refusal::invalid(format!("{key}: Extra inputs are not permitted")));
+            let key: String = String::from_utf8_lossy(&self.held)
+                .chars()
+                .take(60)
+                .collect();
+            return Err(Refusal::invalid(format!(
+                "{key}: Extra inputs are not permitted"
+            )));
         }
         if self.seen_requests {
             return Err(not_json("`requests` is there twice"));
@@ -136,15 +162,28 @@ impl Splitter {
     }
 
     /// A number or word where an object belongs: its end is the next mark or space.
-    fn inside_scalar(&mut self, piece: &[u8], element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>) -> Result<usize, Refusal> {
-        let end = piece.iter().position(|b| matches!(b, b',' | b']' | b'}') || b.is_ascii_whitespace());
-        self.held.extend_from_slice(&piece[..end.unwrap_or(piece.len())]);
-        let Some(end) = end else { return Ok(piece.len()) };
+    fn inside_scalar(
+        &mut self,
+        piece: &[u8],
+        element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
+    ) -> Result<usize, Refusal> {
+        let end = piece
+            .iter()
+            .position(|b| matches!(b, b',' | b']' | b'}') || b.is_ascii_whitespace());
+        self.held
+            .extend_from_slice(&piece[..end.unwrap_or(piece.len())]);
+        let Some(end) = end else {
+            return Ok(piece.len());
+        };
         self.hand_on(element)?;
         Ok(end)
     }
 
-    fn inside_element(&mut self, piece: &[u8], element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>) -> Result<usize, Refusal> {
+    fn inside_element(
+        &mut self,
+        piece: &[u8],
+        element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
+    ) -> Result<usize, Refusal> {
         let Some(end) = self.end_of_element(piece)? else {
             self.held.extend_from_slice(piece);
             return Ok(piece.len());
@@ -159,7 +198,10 @@ impl Splitter {
         Ok(end)
     }
 
-    fn hand_on(&mut self, element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn hand_on(
+        &mut self,
+        element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         element(&self.held)?;
         self.held.clear();
         self.place = Place::CommaOrEnd;
@@ -174,7 +216,9 @@ impl Splitter {
                 self.escaped = false;
                 at += 1;
             } else if self.in_string {
-                let Some(jump) = memchr2(b'"', b'\\', &piece[at..]) else { return Ok(None) };
+                let Some(jump) = memchr2(b'"', b'\\', &piece[at..]) else {
+                    return Ok(None);
+                };
                 at += jump + 1;
                 match piece[at - 1] {
                     b'"' => self.in_string = false,
@@ -188,7 +232,10 @@ impl Splitter {
                     b'"' => self.in_string = true,
                     b'{' | b'[' => self.depth += 1,
                     b'}' | b']' => {
-                        self.depth = self.depth.checked_sub(1).ok_or_else(|| not_json("brackets do not match"))?;
+                        self.depth = self
+                            .depth
+                            .checked_sub(1)
+                            .ok_or_else(|| not_json("brackets do not match"))?;
                     }
                     _ => {}
                 }
@@ -216,20 +263,39 @@ impl<'a> Element<'a> {
     /// Reads and checks the `n`-th element, counted from 0.
     pub(super) fn parse(bytes: &'a [u8], n: u64) -> Result<Element<'a>, Refusal> {
         if bytes.first() != Some(&b'{') {
-            return Err(at(n, "", "Input should be a valid dictionary or object to extract fields from"));
+            return Err(at(
+                n,
+                "",
+                "Input should be a valid dictionary or object to extract fields from",
+            ));
         }
         let fields: ElementFields<'_> = serde_json::from_slice(bytes).map_err(|e| {
-            let place = if e.is_data() { format!("requests.{n}: ") } else { String::new() };
-            Refusal::invalid(format!("{place}The request body is not valid JSON: {}", without_position(&e)))
+            let place = if e.is_data() {
+                format!("requests.{n}: ")
+            } else {
+                String::new()
+            };
+            Refusal::invalid(format!(
+                "{place}The request body is not valid JSON: {}",
+                without_position(&e)
+            ))
         })?;
         if let Some(extra) = fields.extra {
-            return Err(at(n, &format!(".{extra}"), "Extra inputs are not permitted"));
+            return Err(at(
+                n,
+                &format!(".{extra}"),
+                "Extra inputs are not permitted",
+            ));
         }
-        let custom_id = fields.custom_id.ok_or_else(|| at(n, ".custom_id", "Field required"))?;
+        let custom_id = fields
+            .custom_id
+            .ok_or_else(|| at(n, ".custom_id", "Field required"))?;
         let custom_id = check_custom_id(custom_id, n)?;
         match fields.params {
             None => Err(at(n, ".params", "Field required")),
-            Some(raw) if !raw.get().starts_with('{') => Err(at(n, ".params", "Input should be a valid dictionary")),
+            Some(raw) if !raw.get().starts_with('{') => {
+                Err(at(n, ".params", "Input should be a valid dictionary"))
+            }
             Some(_) => Ok(Element { custom_id }),
         }
     }
@@ -240,13 +306,28 @@ fn check_custom_id(raw: &RawValue, n: u64) -> Result<Cow<'_, str>, Refusal> {
         return Err(at(n, ".custom_id", "Input should be a valid string"));
     };
     if id.is_empty() {
-        return Err(at(n, ".custom_id", "String should have at least 1 character"));
+        return Err(at(
+            n,
+            ".custom_id",
+            "String should have at least 1 character",
+        ));
     }
     if id.chars().count() > MAX_CUSTOM_ID {
-        return Err(at(n, ".custom_id", "String should have at most 64 characters"));
+        return Err(at(
+            n,
+            ".custom_id",
+            "String should have at most 64 characters",
+        ));
     }
-    if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
-        return Err(at(n, ".custom_id", "String should match pattern '^[a-zA-Z0-9_-]{1,64}$'"));
+    if !id
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    {
+        return Err(at(
+            n,
+            ".custom_id",
+            "String should match pattern '^[a-zA-Z0-9_-]{1,64}$'",
+        ));
     }
     Ok(id)
 }
@@ -258,7 +339,10 @@ fn at(n: u64, path: &str, what: &str) -> Refusal {
 /// A parser's message without the line and column, which mean nothing inside one element.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+    text.split(" at line ")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[derive(Deserialize)]
@@ -279,7 +363,11 @@ impl<'de> Deserialize<'de> for ElementFields<'de> {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = ElementFields { custom_id: None, params: None, extra: None };
+                let mut fields = ElementFields {
+                    custom_id: None,
+                    params: None,
+                    extra: None,
+                };
                 while let Some(Text(key)) = map.next_key()? {
                     let value: &RawValue = map.next_value()?;
                     match &*key {
@@ -307,7 +395,11 @@ impl SeenIds {
         if self.0.insert(u128::from_le_bytes(short)) {
             return Ok(());
         }
-        Err(at(n, ".custom_id", &format!("custom_id must be unique within a batch; `{custom_id}` is there twice")))
+        Err(at(
+            n,
+            ".custom_id",
+            &format!("custom_id must be unique within a batch; `{custom_id}` is there twice"),
+        ))
     }
 }
 
@@ -338,28 +430,76 @@ mod tests {
         let ok = r#"{"custom_id":"a","params":{}}"#;
         let cases = [
             ("", "The request body is not valid JSON: it ends too early"),
-            ("[]", "The request body is not valid JSON: it is not an object"),
+            (
+                "[]",
+                "The request body is not valid JSON: it is not an object",
+            ),
             ("{}", "requests: Field required"),
-            (r#"{"requests":{}}"#, "requests: Input should be a valid list"),
-            (r#"{"name":"x","requests":[]}"#, "name: Extra inputs are not permitted"),
-            (&format!(r#"{{"requests":[{ok}],"betas":[]}}"#), "betas: Extra inputs are not permitted"),
-            (&format!(r#"{{"requests":[{ok}]"#), "The request body is not valid JSON: it ends too early"),
-            (&format!(r#"{{"requests":[{ok},]}}"#), "The request body is not valid JSON: a value is missing"),
-            (&format!(r#"{{"requests":[{ok} {ok}]}}"#), "The request body is not valid JSON: a character stands where none may"),
-            (&format!(r#"{{"requests":[{ok}]}} x"#), "The request body is not valid JSON: a character stands where none may"),
-            (r#"{"requests":[17]}"#, "requests.0: Input should be a valid dictionary or object to extract fields from"),
-            (r#"{"requests":["x"]}"#, "requests.0: Input should be a valid dictionary or object to extract fields from"),
-            (r#"{"requests":[{"params":{}}]}"#, "requests.0.custom_id: Field required"),
-            (r#"{"requests":[{"custom_id":"a"}]}"#, "requests.0.params: Field required"),
-            (r#"{"requests":[{"custom_id":"a","params":[]}]}"#, "requests.0.params: Input should be a valid dictionary"),
-            (r#"{"requests":[{"custom_id":7,"params":{}}]}"#, "requests.0.custom_id: Input should be a valid string"),
-            (r#"{"requests":[{"custom_id":"","params":{}}]}"#, "requests.0.custom_id: String should have at least 1 character"),
+            (
+                r#"{"requests":{}}"#,
+                "requests: Input should be a valid list",
+            ),
+            (
+                r#"{"name":"x","requests":[]}"#,
+                "name: Extra inputs are not permitted",
+            ),
+            (
+                &format!(r#"{{"requests":[{ok}],"betas":[]}}"#),
+                "betas: Extra inputs are not permitted",
+            ),
+            (
+                &format!(r#"{{"requests":[{ok}]"#),
+                "The request body is not valid JSON: it ends too early",
+            ),
+            (
+                &format!(r#"{{"requests":[{ok},]}}"#),
+                "The request body is not valid JSON: a value is missing",
+            ),
+            (
+                &format!(r#"{{"requests":[{ok} {ok}]}}"#),
+                "The request body is not valid JSON: a character stands where none may",
+            ),
+            (
+                &format!(r#"{{"requests":[{ok}]}} x"#),
+                "The request body is not valid JSON: a character stands where none may",
+            ),
+            (
+                r#"{"requests":[17]}"#,
+                "requests.0: Input should be a valid dictionary or object to extract fields from",
+            ),
+            (
+                r#"{"requests":["x"]}"#,
+                "requests.0: Input should be a valid dictionary or object to extract fields from",
+            ),
+            (
+                r#"{"requests":[{"params":{}}]}"#,
+                "requests.0.custom_id: Field required",
+            ),
+            (
+                r#"{"requests":[{"custom_id":"a"}]}"#,
+                "requests.0.params: Field required",
+            ),
+            (
+                r#"{"requests":[{"custom_id":"a","params":[]}]}"#,
+                "requests.0.params: Input should be a valid dictionary",
+            ),
+            (
+                r#"{"requests":[{"custom_id":7,"params":{}}]}"#,
+                "requests.0.custom_id: Input should be a valid string",
+            ),
+            (
+                r#"{"requests":[{"custom_id":"","params":{}}]}"#,
+                "requests.0.custom_id: String should have at least 1 character",
+            ),
             (
                 r#"{"requests":[{"custom_id":"a.b","params":{}}]}"#,
                 "requests.0.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'",
             ),
             (
-                &format!(r#"{{"requests":[{ok},{{"custom_id":"{}","params":{{}}}}]}}"#, "x".repeat(65)),
+                &format!(
+                    r#"{{"requests":[{ok},{{"custom_id":"{}","params":{{}}}}]}}"#,
+                    "x".repeat(65)
+                ),
                 "requests.1.custom_id: String should have at most 64 characters",
             ),
             (
@@ -369,16 +509,22 @@ mod tests {
         ];
         for (body, message) in cases {
             for step in [1, 7, 100_000] {
-                assert_eq!(split(body.as_bytes(), step).unwrap_err(), message, "{body} in steps of {step}");
+                assert_eq!(
+                    split(body.as_bytes(), step).unwrap_err(),
+                    message,
+                    "{body} in steps of {step}"
+                );
             }
         }
     }
 
     #[test]
     fn refuses_json_that_is_broken_inside_an_element() {
-        for bad in
-            [r#"{"custom_id":"a","params":{"x":}}"#, r#"{"custom_id":"a","params":{"x":01}}"#, "{\"custom_id\":\"a\u{1}\"}"]
-        {
+        for bad in [
+            r#"{"custom_id":"a","params":{"x":}}"#,
+            r#"{"custom_id":"a","params":{"x":01}}"#,
+            "{\"custom_id\":\"a\u{1}\"}",
+        ] {
             let message = split(format!(r#"{{"requests":[{bad}]}}"#).as_bytes(), 64).unwrap_err();
             assert!(message.contains("not valid JSON"), "{message}");
         }
@@ -389,7 +535,12 @@ mod tests {
         let mut seen = SeenIds::default();
         seen.add("a", 0).unwrap();
         seen.add("b", 1).unwrap();
-        assert!(seen.add("a", 2).unwrap_err().message.starts_with("requests.2.custom_id: "));
+        assert!(
+            seen.add("a", 2)
+                .unwrap_err()
+                .message
+                .starts_with("requests.2.custom_id: ")
+        );
     }
 
     proptest! {

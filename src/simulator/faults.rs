@@ -18,10 +18,11 @@
 //! extra_seconds = 30
 //! ```
 //!
-//! A fault fires by count, and the counts are kept on disk: a server that is started again goes on where the last one stopped.
+//! A fault fires by count, and the counts are kept on disk: a server that is started again goes on
+//! where the last one stopped.
 //!
-//! To add a fault on the wire: an [`Act`], and its arm in `gate.rs` (any call) or `results.rs` (the results file). To add a fate of
-//! rows: a [`RowOutcome`], and its arm in `process.rs`.
+//! To add a fault on the wire: an [`Act`], and its arm in `gate.rs` (any call) or `results.rs` (the
+//! results file). To add a fate of rows: a [`RowOutcome`], and its arm in `process.rs`.
 
 use std::collections::HashMap;
 use std::io;
@@ -72,7 +73,8 @@ pub struct RowFault {
     /// These custom_ids in any case.
     #[serde(default)]
     pub ids: Vec<String>,
-    /// How many times it meets the same custom_id before it leaves it alone; 0: always. By default 1 for fates that another try heals.
+    /// How many times it meets the same custom_id before it leaves it alone; 0: always. By default
+    /// 1 for fates that another try heals.
     pub times: Option<u32>,
     /// For `errored`: the kind of error, by default `api_error`.
     pub error_type: Option<String>,
@@ -97,7 +99,9 @@ impl TryFrom<String> for JsonText {
     fn try_from(text: String) -> Result<JsonText, String> {
         // On one line, since it becomes part of a result line.
         let text = text.replace(['\r', '\n'], " ");
-        RawValue::from_string(text).map(JsonText).map_err(|error| format!("is not JSON: {error}"))
+        RawValue::from_string(text)
+            .map(JsonText)
+            .map_err(|error| format!("is not JSON: {error}"))
     }
 }
 
@@ -144,7 +148,10 @@ impl RowFault {
             return false;
         }
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&seed.to_le_bytes()).update(&(rule as u64).to_le_bytes()).update(custom_id.as_bytes());
+        hasher
+            .update(&seed.to_le_bytes())
+            .update(&(rule as u64).to_le_bytes())
+            .update(custom_id.as_bytes());
         let mut first = [0; 4];
         first.copy_from_slice(&hasher.finalize().as_bytes()[..4]);
         f64::from(u32::from_le_bytes(first)) / f64::from(u32::MAX) < self.share
@@ -196,8 +203,8 @@ pub struct CallFault {
     pub abrupt: bool,
     /// For `redirect` and `foreign_results_url`: where to.
     pub url: Option<String>,
-    /// For `content_type`, `unknown_status` and `batch_id`: the word. For `huge_line`: `last` for what makes it long to stand behind everything
-    /// else.
+    /// For `content_type`, `unknown_status` and `batch_id`: the word. For `huge_line`: `last` for
+    /// what makes it long to stand behind everything else.
     pub value: Option<String>,
     /// For `huge_line`: how long.
     pub bytes: Option<u64>,
@@ -296,7 +303,9 @@ impl Call {
             ("POST", ["v1", "messages", "batches", _, "cancel"]) => Call::Cancel,
             ("GET", ["v1", "models"] | ["v1", "models", _]) => Call::Models,
             ("POST", ["v1", "files"]) => Call::Upload,
-            ("GET", ["v1", "files"] | ["v1", "files", _]) | ("DELETE", ["v1", "files", _]) => Call::Files,
+            ("GET", ["v1", "files"] | ["v1", "files", _]) | ("DELETE", ["v1", "files", _]) => {
+                Call::Files
+            }
             _ => return None,
         })
     }
@@ -347,15 +356,29 @@ struct Saved<T> {
 impl FaultBook {
     pub(super) fn open(faults: Faults, seed: u64, folder: &Path) -> io::Result<FaultBook> {
         let key = key_of(&faults);
-        let calls = load::<Vec<u64>>(&folder.join(CALLS), &key)?.unwrap_or_else(|| vec![0; faults.calls.len()]);
-        let rows = load::<Vec<(usize, String, Vec<u64>)>>(&folder.join(ROWS), &key)?.unwrap_or_default();
-        let rows = rows.into_iter().map(|(rule, id, batches)| ((rule, id), batches)).collect();
-        Ok(FaultBook { faults, seed, folder: folder.to_owned(), calls: Mutex::new(calls), rows: Mutex::new(rows) })
+        let calls = load::<Vec<u64>>(&folder.join(CALLS), &key)?
+            .unwrap_or_else(|| vec![0; faults.calls.len()]);
+        let rows =
+            load::<Vec<(usize, String, Vec<u64>)>>(&folder.join(ROWS), &key)?.unwrap_or_default();
+        let rows = rows
+            .into_iter()
+            .map(|(rule, id, batches)| ((rule, id), batches))
+            .collect();
+        Ok(FaultBook {
+            faults,
+            seed,
+            folder: folder.to_owned(),
+            calls: Mutex::new(calls),
+            rows: Mutex::new(rows),
+        })
     }
 
     /// Counts a call, and says what happens to it.
     pub(super) fn call(&self, call: Call) -> io::Result<Vec<CallFault>> {
-        let mut counts = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut counts = self
+            .calls
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut fired = Vec::new();
         let mut counted = false;
         for (fault, count) in self.faults.calls.iter().zip(counts.iter_mut()) {
@@ -371,7 +394,10 @@ impl FaultBook {
             }
         }
         if counted {
-            let saved = Saved { faults: key_of(&self.faults), counts: &*counts };
+            let saved = Saved {
+                faults: key_of(&self.faults),
+                counts: &*counts,
+            };
             store::replace(&self.folder.join(CALLS), &serde_json::to_vec(&saved)?)?;
         }
         Ok(fired)
@@ -380,32 +406,44 @@ impl FaultBook {
     /// What happens to the `nth` batch, counted from 1.
     pub(super) fn batch(&self, nth: u64) -> BatchFate {
         let meets = |fault: &&BatchFault| fault.nth.is_empty() || fault.nth.contains(&nth);
-        self.faults.batches.iter().filter(meets).fold(BatchFate::default(), |fate, fault| BatchFate {
-            extra_seconds: fate.extra_seconds + fault.extra_seconds.max(0.0),
-            hidden_seconds: fate.hidden_seconds.max(fault.hidden_seconds),
-            unlisted_seconds: fate.unlisted_seconds.max(fault.unlisted_seconds),
-        })
+        self.faults
+            .batches
+            .iter()
+            .filter(meets)
+            .fold(BatchFate::default(), |fate, fault| BatchFate {
+                extra_seconds: fate.extra_seconds + fault.extra_seconds.max(0.0),
+                hidden_seconds: fate.hidden_seconds.max(fault.hidden_seconds),
+                unlisted_seconds: fate.unlisted_seconds.max(fault.unlisted_seconds),
+            })
     }
 
-    /// What happens to a request of the batch with this number: the first rule that meets it and has not met it too often.
+    /// What happens to a request of the batch with this number: the first rule that meets it and
+    /// has not met it too often.
     pub(super) fn row(&self, custom_id: &str, batch: u64) -> Option<RowFate<'_>> {
-        self.faults.rows.iter().enumerate().find_map(|(rule, fault)| {
-            if !fault.meets(self.seed, rule, custom_id) {
-                return None;
-            }
-            let times = fault.times();
-            if times > 0 {
-                let mut rows = self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let met = rows.entry((rule, custom_id.to_owned())).or_default();
-                if !met.contains(&batch) {
-                    if met.len() >= times as usize {
-                        return None;
-                    }
-                    met.push(batch);
+        self.faults
+            .rows
+            .iter()
+            .enumerate()
+            .find_map(|(rule, fault)| {
+                if !fault.meets(self.seed, rule, custom_id) {
+                    return None;
                 }
-            }
-            Some(RowFate(fault))
-        })
+                let times = fault.times();
+                if times > 0 {
+                    let mut rows = self
+                        .rows
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let met = rows.entry((rule, custom_id.to_owned())).or_default();
+                    if !met.contains(&batch) {
+                        if met.len() >= times as usize {
+                            return None;
+                        }
+                        met.push(batch);
+                    }
+                }
+                Some(RowFate(fault))
+            })
     }
 
     /// Keeps the counts of rows; called when a batch has ended.
@@ -413,9 +451,18 @@ impl FaultBook {
         if self.faults.rows.is_empty() {
             return Ok(());
         }
-        let rows = self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let counts: Vec<_> = rows.iter().map(|((rule, id), batches)| (rule, id, batches)).collect();
-        let saved = Saved { faults: key_of(&self.faults), counts };
+        let rows = self
+            .rows
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let counts: Vec<_> = rows
+            .iter()
+            .map(|((rule, id), batches)| (rule, id, batches))
+            .collect();
+        let saved = Saved {
+            faults: key_of(&self.faults),
+            counts,
+        };
         store::replace(&self.folder.join(ROWS), &serde_json::to_vec(&saved)?)
     }
 
@@ -428,7 +475,9 @@ const CALLS: &str = "fault-calls.json";
 const ROWS: &str = "fault-rows.json";
 
 fn key_of(faults: &Faults) -> String {
-    blake3::hash(format!("{faults:?}").as_bytes()).to_hex().to_string()
+    blake3::hash(format!("{faults:?}").as_bytes())
+        .to_hex()
+        .to_string()
 }
 
 fn load<T: serde::de::DeserializeOwned>(path: &Path, key: &str) -> io::Result<Option<T>> {
@@ -456,41 +505,65 @@ mod tests {
         let text = "[[calls]]\non = 'create'\nnth = [2, 4]\ndo = 'status'\nstatus = 500";
         let fired = |n: usize| -> Vec<bool> {
             let book = book(text, folder.path());
-            (0..n).map(|_| !book.call(Call::Create).unwrap().is_empty()).collect()
+            (0..n)
+                .map(|_| !book.call(Call::Create).unwrap().is_empty())
+                .collect()
         };
         assert_eq!(fired(3), [false, true, false]);
         assert_eq!(fired(2), [true, false]);
-        assert!(book(text, folder.path()).call(Call::Retrieve).unwrap().is_empty());
+        assert!(
+            book(text, folder.path())
+                .call(Call::Retrieve)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn fires_for_a_stretch() {
         let folder = tempfile::tempdir().unwrap();
-        let book = book("[[calls]]\non = 'any'\nfrom = 2\ntimes = 2\ndo = 'reset_before'", folder.path());
-        let fired: Vec<bool> = (0..5).map(|_| !book.call(Call::List).unwrap().is_empty()).collect();
+        let book = book(
+            "[[calls]]\non = 'any'\nfrom = 2\ntimes = 2\ndo = 'reset_before'",
+            folder.path(),
+        );
+        let fired: Vec<bool> = (0..5)
+            .map(|_| !book.call(Call::List).unwrap().is_empty())
+            .collect();
         assert_eq!(fired, [false, true, true, false, false]);
     }
 
     #[test]
     fn meets_about_the_asked_share_of_rows_and_leaves_them_alone_the_next_time() {
         let folder = tempfile::tempdir().unwrap();
-        let text = "[[rows]]\noutcome = 'errored'\nshare = 0.1\n[[rows]]\noutcome = 'refused'\nids = ['r7']";
+        let text = "[[rows]]\noutcome = 'errored'\nshare = 0.1\n[[rows]]\noutcome = 'refused'\nids \
+            = ['r7']";
         let met = |batch| -> Vec<String> {
             let book = book(text, folder.path());
-            let met = (0..2_000).map(|n| format!("r{n}")).filter(|id| book.row(id, batch).is_some()).collect();
+            let met = (0..2_000)
+                .map(|n| format!("r{n}"))
+                .filter(|id| book.row(id, batch).is_some())
+                .collect();
             book.save_rows().unwrap();
             met
         };
         let first = met(1);
         assert!((150..260).contains(&first.len()), "{}", first.len());
-        assert_eq!(met(1), first, "a batch that is processed again meets the same fate");
+        assert_eq!(
+            met(1),
+            first,
+            "a batch that is processed again meets the same fate"
+        );
         assert_eq!(met(2), ["r7"], "only what lasts");
     }
 
     #[test]
     fn the_documented_examples_are_read() {
         let page = include_str!("../../docs/simulator.md");
-        let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        let examples: Vec<&str> = page
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
         assert!(!examples.is_empty());
         for example in examples {
             Faults::from_toml(example).unwrap();
@@ -499,7 +572,11 @@ mod tests {
 
     #[test]
     fn a_faults_file_with_a_slip_says_where() {
-        for text in ["[[calls]]\non = 'create'\ndo = 'explode'", "[[rows]]\noutcome = 'errored'\nchare = 1.0", "[[call]]"] {
+        for text in [
+            "[[calls]]\non = 'create'\ndo = 'explode'",
+            "[[rows]]\noutcome = 'errored'\nchare = 1.0",
+            "[[call]]",
+        ] {
             assert!(Faults::from_toml(text).is_err(), "{text}");
         }
     }

@@ -49,31 +49,59 @@ impl Files {
     pub(super) fn open(folder: &Path, seed: u64, clock: Clock) -> io::Result<Files> {
         let folder = folder.join("files");
         fs::create_dir_all(&folder)?;
-        Ok(Files { folder, clock, seed, uploads: AtomicU64::new(0) })
+        Ok(Files {
+            folder,
+            clock,
+            seed,
+            uploads: AtomicU64::new(0),
+        })
     }
 
     /// A store that holds nothing and takes nothing.
     #[cfg(test)]
     pub(super) fn nowhere() -> std::sync::Arc<Files> {
         let clock: Clock = std::sync::Arc::new(|| Timestamp::UNIX_EPOCH);
-        std::sync::Arc::new(Files { folder: PathBuf::from("no such folder"), clock, seed: 0, uploads: AtomicU64::new(0) })
+        std::sync::Arc::new(Files {
+            folder: PathBuf::from("no such folder"),
+            clock,
+            seed: 0,
+            uploads: AtomicU64::new(0),
+        })
     }
 
     /// Keeps a file.
-    pub(super) fn add(&self, name: &str, mime_type: Option<&str>, bytes: &[u8], life: Option<i64>) -> Result<Value, Refusal> {
+    pub(super) fn add(
+        &self,
+        name: &str,
+        mime_type: Option<&str>,
+        bytes: &[u8],
+        life: Option<i64>,
+    ) -> Result<Value, Refusal> {
         if bytes.is_empty() {
             return Err(Refusal::invalid("file: File must not be empty"));
         }
         if let Some(life) = life.filter(|life| !LIFE.contains(life)) {
             let (least, most) = LIFE.into_inner();
-            return Err(Refusal::invalid(format!("expires_in_seconds: Input should be from {least} to {most}, not {life}")));
+            return Err(Refusal::invalid(format!(
+                "expires_in_seconds: Input should be from {least} to {most}, not {life}"
+            )));
         }
         let now = (self.clock)();
         let count = self.uploads.fetch_add(1, Ordering::Relaxed);
-        let parts = [&self.seed.to_le_bytes()[..], &now.as_nanosecond().to_le_bytes(), &count.to_le_bytes(), bytes];
+        let parts = [
+            &self.seed.to_le_bytes()[..],
+            &now.as_nanosecond().to_le_bytes(),
+            &count.to_le_bytes(),
+            bytes,
+        ];
         let stored = Stored {
             id: opaque_id("file_", &parts),
-            filename: name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or("unnamed").to_owned(),
+            filename: name
+                .rsplit(['/', '\\'])
+                .next()
+                .filter(|name| !name.is_empty())
+                .unwrap_or("unnamed")
+                .to_owned(),
             mime_type: mime_type.unwrap_or("application/octet-stream").to_owned(),
             size_bytes: bytes.len() as u64,
             created_at: now,
@@ -81,14 +109,25 @@ impl Files {
             facts: look_at(bytes),
         };
         fs::write(self.path(&stored.id, "bin"), bytes)?;
-        replace(&self.path(&stored.id, "json"), &serde_json::to_vec(&stored).map_err(io::Error::from)?)?;
+        replace(
+            &self.path(&stored.id, "json"),
+            &serde_json::to_vec(&stored).map_err(io::Error::from)?,
+        )?;
         Ok(stored.shown())
     }
 
     /// What is known of a file that has not expired.
     pub(super) fn find(&self, id: &str) -> Result<Stored, Refusal> {
-        let missing = || Refusal::not_found(format!("File not found: {}", id.chars().take(80).collect::<String>()));
-        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        let missing = || {
+            Refusal::not_found(format!(
+                "File not found: {}",
+                id.chars().take(80).collect::<String>()
+            ))
+        };
+        if !id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
             return Err(missing());
         }
         let text = fs::read(self.path(id, "json")).map_err(|_| missing())?;
@@ -107,10 +146,18 @@ impl Files {
         Ok(self.find(id)?.shown())
     }
 
-    /// Files of these ids, those left out that do not exist; or, without ids, one page, newest first.
-    pub(super) fn list(&self, ids: &[String], limit: usize, page: Option<&str>) -> Result<Value, Refusal> {
+    /// Files of these ids, those left out that do not exist; or, without ids, one page, newest
+    /// first.
+    pub(super) fn list(
+        &self,
+        ids: &[String],
+        limit: usize,
+        page: Option<&str>,
+    ) -> Result<Value, Refusal> {
         if ids.len() > MAX_IDS {
-            return Err(Refusal::invalid("ids: List should have at most 100 items after validation"));
+            return Err(Refusal::invalid(
+                "ids: List should have at most 100 items after validation",
+            ));
         }
         if !ids.is_empty() {
             let found: Vec<Value> = ids.iter().filter_map(|id| self.one(id).ok()).collect();
@@ -120,12 +167,23 @@ impl Files {
             Some(page) => page
                 .strip_prefix("page_")
                 .and_then(|n| n.parse().ok())
-                .ok_or_else(|| Refusal::invalid("page: Input should be a page of an earlier answer"))?,
+                .ok_or_else(|| {
+                    Refusal::invalid("page: Input should be a page of an earlier answer")
+                })?,
             None => 0,
         };
         let mut all = self.all()?;
-        all.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
-        let shown: Vec<Value> = all.iter().skip(from).take(limit).map(Stored::shown).collect();
+        all.sort_by(|a, b| {
+            b.created_at
+                .cmp(&a.created_at)
+                .then_with(|| a.id.cmp(&b.id))
+        });
+        let shown: Vec<Value> = all
+            .iter()
+            .skip(from)
+            .take(limit)
+            .map(Stored::shown)
+            .collect();
         let next = (from + shown.len() < all.len()).then(|| format!("page_{}", from + shown.len()));
         Ok(json!({ "data": shown, "next_page": next }))
     }

@@ -1,4 +1,5 @@
-//! What every call passes: faults on the wire, the checks of headers, the request id, the log of calls.
+//! What every call passes: faults on the wire, the checks of headers, the request id, the log of
+//! calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,10 +51,23 @@ pub(super) async fn pass(
     let request_id = sim.request_id();
     let faults = match call.map(|call| sim.faults.call(call)) {
         Some(Ok(faults)) => faults,
-        Some(Err(cause)) => return finish(&sim, Refusal::from(cause).answer(&request_id), &request_id, &line, call, &[]),
+        Some(Err(cause)) => {
+            return finish(
+                &sim,
+                Refusal::from(cause).answer(&request_id),
+                &request_id,
+                &line,
+                call,
+                &[],
+            );
+        }
         None => Vec::new(),
     };
-    let passage = Passage { sim: &sim, scissors, faults };
+    let passage = Passage {
+        sim: &sim,
+        scissors,
+        faults,
+    };
     let response = passage.go(request, next, &request_id).await;
     finish(&sim, response, &request_id, &line, call, &passage.faults)
 }
@@ -70,10 +84,15 @@ fn finish(
         response = refusal.answer(id);
     }
     let status = response.status();
-    let is_of_a_gateway = faults.iter().any(|fault| fault.act == Act::Status && fault.gateway);
+    let is_of_a_gateway = faults
+        .iter()
+        .any(|fault| fault.act == Act::Status && fault.gateway);
     if is_of_a_gateway {
-        *response.body_mut() = Body::from(format!("<html><head><title>{status}</title></head></html>"));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        *response.body_mut() =
+            Body::from(format!("<html><head><title>{status}</title></head></html>"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     let headers = response.headers_mut();
@@ -81,7 +100,10 @@ fn finish(
         headers.insert("request-id", id);
     }
     headers.insert(HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
-    headers.insert("anthropic-organization-id", HeaderValue::from_static("00000000-0000-4000-8000-000000000000"));
+    headers.insert(
+        "anthropic-organization-id",
+        HeaderValue::from_static("00000000-0000-4000-8000-000000000000"),
+    );
     sim.log_call(line, call, response.status().as_u16(), id, faults);
     response
 }
@@ -105,7 +127,13 @@ impl Passage<'_> {
             drain(std::mem::take(request.body_mut())).await;
             return refusal.answer(request_id);
         }
-        request.extensions_mut().insert(ResultFaults(self.faults.iter().filter(|f| is_of_results(f.act)).cloned().collect()));
+        request.extensions_mut().insert(ResultFaults(
+            self.faults
+                .iter()
+                .filter(|f| is_of_results(f.act))
+                .cloned()
+                .collect(),
+        ));
         let response = next.run(request).await;
         self.after(response).await
     }
@@ -187,7 +215,9 @@ impl Passage<'_> {
     /// Waits as long as the fault says, or until the server stops.
     async fn wait(&self, fault: &CallFault) {
         let seconds = fault.seconds.unwrap_or(30.0);
-        let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(MAX_HANG).min(MAX_HANG);
+        let time = Duration::try_from_secs_f64(seconds.max(0.0))
+            .unwrap_or(MAX_HANG)
+            .min(MAX_HANG);
         let mut stopped = self.sim.stopped.clone();
         tokio::select! {
             () = tokio::time::sleep(time) => {}
@@ -214,14 +244,20 @@ fn is_of_results(act: Act) -> bool {
 fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
     let sent = |name: &str| headers.get(name).is_some_and(|value| !value.is_empty());
     if !sent("x-api-key") && !sent("authorization") {
-        return Err(Refusal::new(401, "authentication_error", "x-api-key header is required"));
+        return Err(Refusal::new(
+            401,
+            "authentication_error",
+            "x-api-key header is required",
+        ));
     }
     match headers.get("anthropic-version").map(HeaderValue::to_str) {
         None => Err(Refusal::invalid("anthropic-version: header is required")),
         Some(Ok("2023-06-01" | super::NEW_VERSION)) => Ok(()),
         Some(other) => {
             let version: String = other.unwrap_or("?").chars().take(40).collect();
-            Err(Refusal::invalid(format!("anthropic-version: \"{version}\" is not a valid version")))
+            Err(Refusal::invalid(format!(
+                "anthropic-version: \"{version}\" is not a valid version"
+            )))
         }
     }
 }
@@ -231,18 +267,30 @@ fn refusal_of(fault: &CallFault) -> Refusal {
     let (kind, message) = match status {
         401 => ("authentication_error", "invalid x-api-key"),
         402 => ("billing_error", "Your credit balance is too low"),
-        403 => ("permission_error", "Your API key does not have permission to use the specified resource."),
+        403 => (
+            "permission_error",
+            "Your API key does not have permission to use the specified resource.",
+        ),
         404 => ("not_found_error", "Not found"),
         409 => ("conflict_error", "Conflict"),
         413 => ("request_too_large", "Request exceeds the maximum size"),
-        429 => ("rate_limit_error", "This request would exceed your organization's rate limit."),
+        429 => (
+            "rate_limit_error",
+            "This request would exceed your organization's rate limit.",
+        ),
         504 => ("timeout_error", "The request timed out"),
         529 => ("overloaded_error", "Overloaded"),
-        400..500 => ("invalid_request_error", "The simulator was asked to refuse this call"),
+        400..500 => (
+            "invalid_request_error",
+            "The simulator was asked to refuse this call",
+        ),
         _ => ("api_error", "Internal server error"),
     };
-    let mut refusal =
-        Refusal::new(status, fault.error_type.as_deref().unwrap_or(kind), fault.message.as_deref().unwrap_or(message));
+    let mut refusal = Refusal::new(
+        status,
+        fault.error_type.as_deref().unwrap_or(kind),
+        fault.message.as_deref().unwrap_or(message),
+    );
     if let Some(code) = &fault.error_code {
         refusal = refusal.code(code);
     }
@@ -257,7 +305,10 @@ fn refusal_of(fault: &CallFault) -> Refusal {
 
 fn redirect(fault: &CallFault, path: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = fault.status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(StatusCode::TEMPORARY_REDIRECT);
+    *response.status_mut() = fault
+        .status
+        .and_then(|s| StatusCode::from_u16(s).ok())
+        .unwrap_or(StatusCode::TEMPORARY_REDIRECT);
     let target = format!("{}{path}", fault.url.as_deref().unwrap_or(NOWHERE));
     if let Ok(target) = HeaderValue::try_from(target) {
         response.headers_mut().insert(header::LOCATION, target);
@@ -288,8 +339,12 @@ async fn read_some(body: Body, bytes: u64) {
 /// Changes the batch, or each batch of a list, in an answer.
 async fn edit(response: Response<Body>, change: impl Fn(&mut Value)) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    let Ok(bytes) = to_bytes(body, usize::MAX).await else { return Response::from_parts(parts, Body::empty()) };
-    let Ok(mut value) = serde_json::from_slice::<Value>(&bytes) else { return Response::from_parts(parts, Body::from(bytes)) };
+    let Ok(bytes) = to_bytes(body, usize::MAX).await else {
+        return Response::from_parts(parts, Body::empty());
+    };
+    let Ok(mut value) = serde_json::from_slice::<Value>(&bytes) else {
+        return Response::from_parts(parts, Body::from(bytes));
+    };
     match value.get_mut("data").and_then(Value::as_array_mut) {
         Some(entries) => entries.iter_mut().for_each(&change),
         None => change(&mut value),
@@ -306,17 +361,24 @@ fn move_results_url(object: &mut Value, host: &str) {
     }
 }
 
-/// The first bytes of an answer: as if that were all, or with the announced length and a broken connection.
+/// The first bytes of an answer: as if that were all, or with the announced length and a broken
+/// connection.
 async fn truncated(response: Response<Body>, fault: &CallFault) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    let Ok(bytes) = to_bytes(body, usize::MAX).await else { return Response::from_parts(parts, Body::empty()) };
-    let end = fault.at_byte.map_or(bytes.len() / 2, |at| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len()));
+    let Ok(bytes) = to_bytes(body, usize::MAX).await else {
+        return Response::from_parts(parts, Body::empty());
+    };
+    let end = fault.at_byte.map_or(bytes.len() / 2, |at| {
+        usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len())
+    });
     let head = bytes.slice(..end);
     if !fault.abrupt {
         parts.headers.remove(header::CONTENT_LENGTH);
         return Response::from_parts(parts, Body::from(head));
     }
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     let pieces = futures_util::stream::iter([Ok(head)]).chain(futures_util::stream::once(async {
         // What was sent before has to be on the wire before the connection breaks.
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,4 +1,5 @@
-//! A value that fits a JSON schema, drawn at random, with the prompt's own words where text is free.
+//! A value that fits a JSON schema, drawn at random, with the prompt's own words where text is
+//! free.
 
 use std::borrow::Cow;
 
@@ -24,7 +25,9 @@ impl Draw<'_> {
     }
 
     fn value(&mut self, schema: &Value, name: &str, depth: usize) -> Value {
-        let Value::Object(fields) = schema else { return Value::Null };
+        let Value::Object(fields) = schema else {
+            return Value::Null;
+        };
         if depth > MAX_DEPTH {
             return Value::Null;
         }
@@ -36,7 +39,8 @@ impl Draw<'_> {
         }
         if let Some(target) = fields.get("$ref").and_then(Value::as_str) {
             let root = self.root;
-            return resolve(target, root).map_or(Value::Null, |found| self.value(found, name, depth + 1));
+            return resolve(target, root)
+                .map_or(Value::Null, |found| self.value(found, name, depth + 1));
         }
         if let Some(Value::Array(parts)) = fields.get("allOf") {
             let merged = self.merge(fields, parts);
@@ -61,7 +65,13 @@ impl Draw<'_> {
         self.of_kind(&kind, fields, name, depth)
     }
 
-    fn of_kind(&mut self, kind: &str, fields: &Map<String, Value>, name: &str, depth: usize) -> Value {
+    fn of_kind(
+        &mut self,
+        kind: &str,
+        fields: &Map<String, Value>,
+        name: &str,
+        depth: usize,
+    ) -> Value {
         let fields = &said_in_words(fields);
         match kind {
             "object" => self.object(fields, depth),
@@ -77,10 +87,20 @@ impl Draw<'_> {
     /// Required properties first, both groups in the schema's order, as the API writes them.
     fn object(&mut self, fields: &Map<String, Value>, depth: usize) -> Value {
         let mut object = Map::new();
-        let Some(Value::Object(properties)) = fields.get("properties") else { return Value::Object(object) };
-        let required = |name: &str| fields.get("required").and_then(Value::as_array).is_some_and(|r| r.iter().any(|n| n == name));
+        let Some(Value::Object(properties)) = fields.get("properties") else {
+            return Value::Object(object);
+        };
+        let required = |name: &str| {
+            fields
+                .get("required")
+                .and_then(Value::as_array)
+                .is_some_and(|r| r.iter().any(|n| n == name))
+        };
         for wanted in [true, false] {
-            for (name, schema) in properties.iter().filter(|(name, _)| required(name) == wanted) {
+            for (name, schema) in properties
+                .iter()
+                .filter(|(name, _)| required(name) == wanted)
+            {
                 if wanted || self.rng.u8(..) < 205 {
                     let value = self.value(schema, name, depth + 1);
                     object.insert(name.clone(), value);
@@ -93,14 +113,18 @@ impl Draw<'_> {
     fn array(&mut self, fields: &Map<String, Value>, name: &str, depth: usize) -> Value {
         let bound = |key: &str| fields.get(key).and_then(Value::as_u64);
         let least = bound("minItems").unwrap_or(0).min(1_000);
-        let most = bound("maxItems").unwrap_or(least + 3).max(least).min(least + 3);
+        let most = bound("maxItems")
+            .unwrap_or(least + 3)
+            .max(least)
+            .min(least + 3);
         let count = self.rng.u64(least..=most);
         let any = json!({"type": "string"});
         let items = fields.get("items").unwrap_or(&any);
         let mut values: Vec<Value> = Vec::new();
         for _ in 0..count {
             let value = self.value(items, name, depth + 1);
-            // The same label twice in a list is nothing a model would say, where the list may as well be shorter.
+            // The same label twice in a list is nothing a model would say, where the list may as
+            // well be shorter.
             if values.len() as u64 >= least && values.contains(&value) {
                 continue;
             }
@@ -121,7 +145,12 @@ impl Draw<'_> {
             return text;
         }
         let mut text = self.phrase(1, 6);
-        let bound = |key: &str| fields.get(key).and_then(Value::as_u64).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let bound = |key: &str| {
+            fields
+                .get(key)
+                .and_then(Value::as_u64)
+                .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+        };
         while text.chars().count() < bound("minLength").unwrap_or(0).min(10_000) {
             text.push_str(" more");
         }
@@ -133,7 +162,8 @@ impl Draw<'_> {
 
     fn formatted(&mut self, format: &str) -> Option<String> {
         let rng = &mut *self.rng;
-        let (month, day, hour, minute) = (rng.u8(1..=12), rng.u8(1..=28), rng.u8(0..24), rng.u8(0..60));
+        let (month, day, hour, minute) =
+            (rng.u8(1..=12), rng.u8(1..=28), rng.u8(0..24), rng.u8(0..60));
         let year = rng.u16(2019..=2026);
         Some(match format {
             "date" => format!("{year}-{month:02}-{day:02}"),
@@ -148,7 +178,14 @@ impl Draw<'_> {
             "uuid" => {
                 let bytes = rng.u128(..);
                 let hex = format!("{bytes:032x}");
-                format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+                format!(
+                    "{}-{}-4{}-8{}-{}",
+                    &hex[..8],
+                    &hex[8..12],
+                    &hex[13..16],
+                    &hex[17..20],
+                    &hex[20..]
+                )
             }
             _ => return None,
         })
@@ -166,7 +203,9 @@ impl Draw<'_> {
 
     fn integer(&mut self, fields: &Map<String, Value>) -> Value {
         let bound = |key: &str| fields.get(key).and_then(Value::as_i64);
-        let least = bound("minimum").or(bound("exclusiveMinimum").map(|n| n.saturating_add(1))).unwrap_or(0);
+        let least = bound("minimum")
+            .or(bound("exclusiveMinimum").map(|n| n.saturating_add(1)))
+            .unwrap_or(0);
         let most = bound("maximum").or(bound("exclusiveMaximum").map(|n| n.saturating_sub(1)));
         let most = most.unwrap_or(least.saturating_add(100)).max(least);
         json!(self.rng.i64(least..=most))
@@ -175,22 +214,38 @@ impl Draw<'_> {
     /// Two decimals; between 0 and 1 for what is called a score.
     fn number(&mut self, fields: &Map<String, Value>, name: &str) -> Value {
         let name = name.to_ascii_lowercase();
-        let share = ["confidence", "score", "probability", "share", "ratio"].iter().any(|word| name.contains(word));
+        let share = ["confidence", "score", "probability", "share", "ratio"]
+            .iter()
+            .any(|word| name.contains(word));
         let bound = |key: &str| fields.get(key).and_then(Value::as_f64);
         let least = bound("minimum").unwrap_or(0.0);
-        let most = bound("maximum").unwrap_or(least + if share { 1.0 } else { 100.0 }).max(least);
+        let most = bound("maximum")
+            .unwrap_or(least + if share { 1.0 } else { 100.0 })
+            .max(least);
         let drawn = least + self.rng.f64() * (most - least);
         json!(((drawn * 100.0).round() / 100.0).clamp(least, most))
     }
 
     fn one<'v>(&mut self, values: &'v [Value]) -> Option<&'v Value> {
-        if values.is_empty() { None } else { Some(&values[self.rng.usize(..values.len())]) }
+        if values.is_empty() {
+            None
+        } else {
+            Some(&values[self.rng.usize(..values.len())])
+        }
     }
 
     /// One of the values, mostly one that is preferred.
-    fn preferring(&mut self, values: &[Value], preferred: impl Fn(&Value) -> bool) -> Option<Value> {
+    fn preferring(
+        &mut self,
+        values: &[Value],
+        preferred: impl Fn(&Value) -> bool,
+    ) -> Option<Value> {
         let liked: Vec<Value> = values.iter().filter(|v| preferred(v)).cloned().collect();
-        if !liked.is_empty() && self.rng.u8(..) < 215 { self.one(&liked).cloned() } else { self.one(values).cloned() }
+        if !liked.is_empty() && self.rng.u8(..) < 215 {
+            self.one(&liked).cloned()
+        } else {
+            self.one(values).cloned()
+        }
     }
 
     /// One schema out of several that hold at once: properties and requirements are put together.
@@ -205,7 +260,9 @@ impl Draw<'_> {
             for (key, value) in part.as_object().into_iter().flatten() {
                 match (merged.get_mut(key), value) {
                     (Some(Value::Object(known)), Value::Object(more)) => known.extend(more.clone()),
-                    (Some(Value::Array(known)), Value::Array(more)) if key == "required" => known.extend(more.clone()),
+                    (Some(Value::Array(known)), Value::Array(more)) if key == "required" => {
+                        known.extend(more.clone())
+                    }
                     _ => {
                         merged.insert(key.clone(), value.clone());
                     }
@@ -216,11 +273,16 @@ impl Draw<'_> {
     }
 }
 
-/// A schema with the bounds that its description says, as a client writes them that has lowered them: `{minimum: 1, maximum: 10}`. A
-/// model mostly keeps to them.
+/// A schema with the bounds that its description says, as a client writes them that has lowered
+/// them: `{minimum: 1, maximum: 10}`. A model mostly keeps to them.
 fn said_in_words(fields: &Map<String, Value>) -> Cow<'_, Map<String, Value>> {
-    let words = fields.get("description").and_then(Value::as_str).and_then(|text| text.strip_suffix('}')?.rsplit_once('{'));
-    let Some((_, words)) = words else { return Cow::Borrowed(fields) };
+    let words = fields
+        .get("description")
+        .and_then(Value::as_str)
+        .and_then(|text| text.strip_suffix('}')?.rsplit_once('{'));
+    let Some((_, words)) = words else {
+        return Cow::Borrowed(fields);
+    };
     let mut all = fields.clone();
     for (keyword, bound) in words.split(", ").filter_map(|word| word.split_once(": ")) {
         if let Ok(bound @ Value::Number(_)) = serde_json::from_str(bound) {
@@ -272,22 +334,54 @@ mod tests {
             let validator = jsonschema::validator_for(schema).unwrap();
             for seed in 0..200 {
                 let mut rng = fastrand::Rng::with_seed(seed);
-                let value = Draw { root: schema, words: &words, rng: &mut rng }.instance();
+                let value = Draw {
+                    root: schema,
+                    words: &words,
+                    rng: &mut rng,
+                }
+                .instance();
                 assert!(validator.is_valid(&value), "{schema}\n{value}");
                 let lowered = crate::request::schema::lower(schema);
-                let value = Draw { root: &lowered, words: &words, rng: &mut rng }.instance();
-                assert!(validator.is_valid(&value), "bounds in words: {lowered}\n{value}");
+                let value = Draw {
+                    root: &lowered,
+                    words: &words,
+                    rng: &mut rng,
+                }
+                .instance();
+                assert!(
+                    validator.is_valid(&value),
+                    "bounds in words: {lowered}\n{value}"
+                );
             }
         }
     }
 
     #[test]
     fn formats_are_valid() {
-        for format in ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"] {
+        for format in [
+            "date-time",
+            "time",
+            "date",
+            "duration",
+            "email",
+            "hostname",
+            "uri",
+            "ipv4",
+            "ipv6",
+            "uuid",
+        ] {
             let schema = json!({"type": "string", "format": format});
-            let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+            let validator = jsonschema::options()
+                .should_validate_formats(true)
+                .build(&schema)
+                .unwrap();
             for seed in 0..50 {
-                let value = Draw { root: &schema, words: &[], rng: &mut fastrand::Rng::with_seed(seed) }.instance();
+                let value = Draw {
+                    root: &schema,
+                    words: &[],
+                    rng: &mut fastrand::Rng::with_seed(seed),
+                }
+                .instance();
                 assert!(validator.is_valid(&value), "{format}: {value}");
             }
         }
@@ -296,7 +390,12 @@ mod tests {
     #[test]
     fn required_properties_come_first() {
         let schema = json!({"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}, "required": ["b"]});
-        let value = Draw { root: &schema, words: &[], rng: &mut fastrand::Rng::with_seed(3) }.instance();
+        let value = Draw {
+            root: &schema,
+            words: &[],
+            rng: &mut fastrand::Rng::with_seed(3),
+        }
+        .instance();
         assert_eq!(value.as_object().unwrap().keys().next().unwrap(), "b");
     }
 }

@@ -1,13 +1,17 @@
-//! Finds the labels a prompt asks to choose from, so that a simulated classification looks like one.
+//! Finds the labels a prompt asks to choose from, so that a simulated classification looks like
+//! one.
 //!
-//! Three ways of writing them are known: `one of: a, b, c` · `"a", "b" or "c"` · a list with a label at the start of each line.
+//! Three ways of writing them are known: `one of: a, b, c` · `"a", "b" or "c"` · a list with a
+//! label at the start of each line.
 
 /// Longest label, in characters and in words.
 const LONGEST: (usize, usize) = (40, 4);
 
 /// The labels of a prompt, in its order; `None` where it names fewer than two.
 pub(super) fn find(text: &str) -> Option<Vec<String>> {
-    one_of(text).or_else(|| some_quoted(text)).or_else(|| list(text))
+    one_of(text)
+        .or_else(|| some_quoted(text))
+        .or_else(|| list(text))
 }
 
 /// `one of: billing, technical or other`, with or without words before the colon.
@@ -21,7 +25,10 @@ fn one_of(text: &str) -> Option<Vec<String>> {
 }
 
 fn alternatives(text: &str) -> Vec<String> {
-    let text = text.replace(" or ", ",").replace(" and ", ",").replace(" | ", ",");
+    let text = text
+        .replace(" or ", ",")
+        .replace(" and ", ",")
+        .replace(" | ", ",");
     let separator = if text.contains(',') {
         ','
     } else if text.contains('|') {
@@ -29,7 +36,11 @@ fn alternatives(text: &str) -> Vec<String> {
     } else {
         '/'
     };
-    text.split(separator).map(clean).filter(|label| !label.is_empty()).map(str::to_owned).collect()
+    text.split(separator)
+        .map(clean)
+        .filter(|label| !label.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn some_quoted(text: &str) -> Option<Vec<String>> {
@@ -48,8 +59,14 @@ fn quoted(line: &str) -> Option<Vec<String>> {
         let close = if quote == '“' { '”' } else { quote };
         let after = &rest[open + quote.len_utf8()..];
         let Some(end) = after.find(close) else { break };
-        between = if labels.is_empty() { between } else { rest[..open].trim() };
-        if !labels.is_empty() && !matches!(between, "," | "or" | "and" | ", or" | ", and" | "|" | "/") {
+        between = if labels.is_empty() {
+            between
+        } else {
+            rest[..open].trim()
+        };
+        if !labels.is_empty()
+            && !matches!(between, "," | "or" | "and" | ", or" | ", and" | "|" | "/")
+        {
             if labels.len() > 1 {
                 break;
             }
@@ -81,20 +98,34 @@ fn item(line: &str) -> Option<&str> {
     let line = line.trim();
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
     let rest = match digits {
-        0 => ["- ", "* ", "• "].iter().find_map(|bullet| line.strip_prefix(bullet))?,
-        _ => [". ", ") "].iter().find_map(|dot| line[digits..].strip_prefix(dot))?,
+        0 => ["- ", "* ", "• "]
+            .iter()
+            .find_map(|bullet| line.strip_prefix(bullet))?,
+        _ => [". ", ") "]
+            .iter()
+            .find_map(|dot| line[digits..].strip_prefix(dot))?,
     };
-    let end = [": ", " - ", " – ", " — ", " ("].iter().filter_map(|mark| rest.find(mark)).min();
+    let end = [": ", " - ", " – ", " — ", " ("]
+        .iter()
+        .filter_map(|mark| rest.find(mark))
+        .min();
     Some(clean(end.map_or(rest, |end| &rest[..end])))
 }
 
 fn clean(label: &str) -> &str {
-    label.trim().trim_end_matches([':', ';', '.', ',']).trim_matches(['"', '`', '\'', '*', '“', '”', '(', ')']).trim()
+    label
+        .trim()
+        .trim_end_matches([':', ';', '.', ','])
+        .trim_matches(['"', '`', '\'', '*', '“', '”', '(', ')'])
+        .trim()
 }
 
 fn enough(labels: Vec<String>) -> Option<Vec<String>> {
-    let fits =
-        |label: &String| !label.is_empty() && label.chars().count() <= LONGEST.0 && label.split_whitespace().count() <= LONGEST.1;
+    let fits = |label: &String| {
+        !label.is_empty()
+            && label.chars().count() <= LONGEST.0
+            && label.split_whitespace().count() <= LONGEST.1
+    };
     (labels.len() > 1 && labels.iter().all(fits)).then_some(labels)
 }
 
@@ -105,15 +136,30 @@ mod tests {
     #[test]
     fn finds_labels_however_they_are_written() {
         let cases: [(&str, &[&str]); 9] = [
-            ("Answer with one of: billing, bug, other.", &["billing", "bug", "other"]),
-            ("Choose One of these labels: `a`, `b` or `c`", &["a", "b", "c"]),
-            ("Reply with one of positive, neutral, negative. Nothing else.", &["positive", "neutral", "negative"]),
+            (
+                "Answer with one of: billing, bug, other.",
+                &["billing", "bug", "other"],
+            ),
+            (
+                "Choose One of these labels: `a`, `b` or `c`",
+                &["a", "b", "c"],
+            ),
+            (
+                "Reply with one of positive, neutral, negative. Nothing else.",
+                &["positive", "neutral", "negative"],
+            ),
             ("one of: yes|no", &["yes", "no"]),
             ("Say \"spam\" or \"ham\" and stop.", &["spam", "ham"]),
-            ("Classes:\n- billing: money\n- bug: broken\n- other\n\nText", &["billing", "bug", "other"]),
+            (
+                "Classes:\n- billing: money\n- bug: broken\n- other\n\nText",
+                &["billing", "bug", "other"],
+            ),
             ("1. **Red** (warm)\n2. **Blue** (cold)", &["Red", "Blue"]),
             ("Summarise this text in one sentence.", &[]),
-            ("- Read the whole message before you answer it\n- Be kind", &[]),
+            (
+                "- Read the whole message before you answer it\n- Be kind",
+                &[],
+            ),
         ];
         for (text, labels) in cases {
             assert_eq!(find(text).unwrap_or_default(), labels, "{text}");

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::store;
 
-/// All batches that were ever accepted in one folder, in the order of their creation, deleted ones included.
+/// All batches that were ever accepted in one folder, in the order of their creation, deleted ones
+/// included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// The batches.
@@ -52,7 +53,9 @@ impl Ledger {
             body_blake3: record.body_blake3,
             deleted: record.deleted_at.is_some(),
         };
-        Ok(Ledger { batches: records.into_iter().map(accepted).collect() })
+        Ok(Ledger {
+            batches: records.into_iter().map(accepted).collect(),
+        })
     }
 
     /// The custom_ids of one batch, in the order they were sent.
@@ -77,7 +80,8 @@ impl Ledger {
         Ok(tally)
     }
 
-    /// The hash of a set of custom_ids: blake3 over the sorted ids, each with a line feed after it, in hex.
+    /// The hash of a set of custom_ids: blake3 over the sorted ids, each with a line feed after it,
+    /// in hex.
     #[must_use]
     pub fn fingerprint(ids: impl IntoIterator<Item = String>) -> String {
         store::fingerprint(ids.into_iter().collect())

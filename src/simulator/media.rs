@@ -1,12 +1,14 @@
 //! Pictures and documents in a request: whether the API would take them, and what they cost.
 //!
-//! A picture costs `ceil(w/28) * ceil(h/28)` tokens after it was made small enough for the model; a page of a PDF costs its text and a
-//! picture of itself. Of what stands elsewhere (a URL) nothing is fetched: it costs the most that one can.
+//! A picture costs `ceil(w/28) * ceil(h/28)` tokens after it was made small enough for the model; a
+//! page of a PDF costs its text and a picture of itself. Of what stands elsewhere (a URL) nothing
+//! is fetched: it costs the most that one can.
 //!
 //! What was looked at is remembered by its bytes: a run sends the same document with every request.
 //!
-//! **Source**: the provider's documentation on vision and PDF support, read in August 2026. How many tokens the text of a PDF page has
-//! is not looked at: 2,250, the middle of the published range; its picture costs what a page of print does at the smaller size.
+//! **Source**: the provider's documentation on vision and PDF support, read in August 2026. How
+//! many tokens the text of a PDF page has is not looked at: 2,250, the middle of the published
+//! range; its picture costs what a page of print does at the smaller size.
 
 use std::collections::HashMap;
 
@@ -60,31 +62,49 @@ pub(super) struct Media {
 
 impl Media {
     pub(super) fn new(files: std::sync::Arc<Files>) -> Media {
-        Media { files, known: HashMap::new(), texts: HashMap::new() }
+        Media {
+            files,
+            known: HashMap::new(),
+            texts: HashMap::new(),
+        }
     }
 
     /// Checks a picture; gives its tokens.
-    pub(super) fn image(&mut self, block: &Value, path: &str, model: &Model, holds: &mut Holds) -> Result<u64, Refusal> {
+    pub(super) fn image(
+        &mut self,
+        block: &Value,
+        path: &str,
+        model: &Model,
+        holds: &mut Holds,
+    ) -> Result<u64, Refusal> {
         holds.images += 1;
         let source = source(block, &["base64", "url", "file"], path)?;
         match source.get("type").and_then(Value::as_str) {
             Some("base64") => {
-                let declared = media_type(source, &["image/jpeg", "image/png", "image/gif", "image/webp"], path)?;
+                let declared = media_type(
+                    source,
+                    &["image/jpeg", "image/png", "image/gif", "image/webp"],
+                    path,
+                )?;
                 let data = data(source, path)?;
                 if data.len() > MAX_BASE64 {
                     let text = format!(
-                        "{path}.image.source.base64: image exceeds 10 MB maximum: {} bytes > {MAX_BASE64} bytes",
+                        "{path}.image.source.base64: image exceeds 10 MB maximum: {} bytes > \
+                         {MAX_BASE64} bytes",
                         data.len()
                     );
                     return Err(Refusal::invalid(text));
                 }
                 let (facts, found) = self.look(data, path)?;
                 let Facts::Image { width, height } = facts else {
-                    return Err(Refusal::invalid(format!("{path}.image.source.base64.data: Could not process image")));
+                    return Err(Refusal::invalid(format!(
+                        "{path}.image.source.base64.data: Could not process image"
+                    )));
                 };
                 if found != declared {
                     let text = format!(
-                        "{path}.image.source.base64: The image was specified using the {declared} media type, but the image appears to be a {found} image"
+                        "{path}.image.source.base64: The image was specified using the {declared} \
+                         media type, but the image appears to be a {found} image"
                     );
                     return Err(Refusal::invalid(text));
                 }
@@ -96,14 +116,22 @@ impl Media {
                     holds.see(width.max(height), path)?;
                     Ok(image_tokens(width, height, model))
                 }
-                _ => Err(Refusal::invalid(format!("{path}.image.source.file_id: the file is not an image"))),
+                _ => Err(Refusal::invalid(format!(
+                    "{path}.image.source.file_id: the file is not an image"
+                ))),
             },
             _ => Ok(image_tokens(u64::MAX >> 32, u64::MAX >> 32, model)),
         }
     }
 
     /// Checks a document; gives its tokens.
-    pub(super) fn document(&mut self, block: &Value, path: &str, model: &Model, holds: &mut Holds) -> Result<u64, Refusal> {
+    pub(super) fn document(
+        &mut self,
+        block: &Value,
+        path: &str,
+        model: &Model,
+        holds: &mut Holds,
+    ) -> Result<u64, Refusal> {
         let source = source(block, &["base64", "text", "content", "url", "file"], path)?;
         let beside: u64 = ["title", "context"]
             .iter()
@@ -113,9 +141,14 @@ impl Media {
         let own = match source.get("type").and_then(Value::as_str) {
             Some("text") => {
                 media_type(source, &["text/plain"], path)?;
-                let text = source.get("data").and_then(Value::as_str).unwrap_or_default();
+                let text = source
+                    .get("data")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 if text.is_empty() {
-                    return Err(Refusal::invalid(format!("{path}.document.source.text.data: document text must be non-empty")));
+                    return Err(Refusal::invalid(format!(
+                        "{path}.document.source.text.data: document text must be non-empty"
+                    )));
                 }
                 tokens::count(model.tokenizer, text)
             }
@@ -137,7 +170,13 @@ impl Media {
         Ok(own + beside)
     }
 
-    fn file(&mut self, source: &Value, path: &str, model: &Model, holds: &mut Holds) -> Result<u64, Refusal> {
+    fn file(
+        &mut self,
+        source: &Value,
+        path: &str,
+        model: &Model,
+        holds: &mut Holds,
+    ) -> Result<u64, Refusal> {
         let stored = self.stored(source, path)?;
         match stored.facts {
             Facts::Pdf { pages } => Ok(holds.read(pages)),
@@ -146,27 +185,39 @@ impl Media {
                 if let Some(count) = self.texts.get(&key) {
                     return Ok(*count);
                 }
-                let count = tokens::count(model.tokenizer, &String::from_utf8_lossy(&self.files.bytes(&stored.id)?));
+                let count = tokens::count(
+                    model.tokenizer,
+                    &String::from_utf8_lossy(&self.files.bytes(&stored.id)?),
+                );
                 self.texts.insert(key, count);
                 Ok(count)
             }
-            _ => Err(Refusal::invalid(format!("{path}.document.source.file_id: the file is neither a PDF nor text"))),
+            _ => Err(Refusal::invalid(format!(
+                "{path}.document.source.file_id: the file is neither a PDF nor text"
+            ))),
         }
     }
 
     fn stored(&self, source: &Value, path: &str) -> Result<Stored, Refusal> {
         let id = source.get("file_id").and_then(Value::as_str);
-        self.files.find(id.ok_or_else(|| Refusal::invalid(format!("{path}.source.file.file_id: Field required")))?)
+        self.files.find(id.ok_or_else(|| {
+            Refusal::invalid(format!("{path}.source.file.file_id: Field required"))
+        })?)
     }
 
     /// What base64 holds, and its type by its first bytes.
     fn look(&mut self, data: &str, path: &str) -> Result<(Facts, &'static str), Refusal> {
         let hash = *blake3::hash(data.as_bytes()).as_bytes();
-        let start = STANDARD.decode(&data[..data.len().min(64) / 4 * 4]).unwrap_or_default();
+        let start = STANDARD
+            .decode(&data[..data.len().min(64) / 4 * 4])
+            .unwrap_or_default();
         let looked = match self.known.get(&hash) {
             Some(looked) => *looked,
             None => {
-                let looked = STANDARD.decode(data).map_err(|_| "Input should be valid base64").map(|bytes| look_at(&bytes));
+                let looked = STANDARD
+                    .decode(data)
+                    .map_err(|_| "Input should be valid base64")
+                    .map(|bytes| look_at(&bytes));
                 if self.known.len() >= MAX_KNOWN {
                     self.known.clear();
                 }
@@ -174,7 +225,8 @@ impl Media {
                 looked
             }
         };
-        let facts = looked.map_err(|what| Refusal::invalid(format!("{path}.source.base64.data: {what}")))?;
+        let facts = looked
+            .map_err(|what| Refusal::invalid(format!("{path}.source.base64.data: {what}")))?;
         Ok((facts, image_type(&start).unwrap_or("other")))
     }
 }
@@ -200,7 +252,10 @@ impl Holds {
         let small = model.context_tokens < 1_000_000;
         let most = if small { 100 } else { 600 };
         if self.images > most {
-            return Err(Refusal::invalid(format!("messages: Too many images: {} > {most} maximum", self.images)));
+            return Err(Refusal::invalid(format!(
+                "messages: Too many images: {} > {most} maximum",
+                self.images
+            )));
         }
         if self.images > MANY && self.largest.0 > MAX_SIDE_OF_MANY {
             return Err(too_large(&self.largest.1, MAX_SIDE_OF_MANY));
@@ -217,7 +272,10 @@ impl Holds {
 }
 
 fn too_large(path: &str, most: u64) -> Refusal {
-    let text = format!("{path}.image.source: At least one of the image dimensions exceed max allowed size: {most} pixels");
+    let text = format!(
+        "{path}.image.source: At least one of the image dimensions exceed max allowed size: {most} \
+         pixels"
+    );
     Refusal::invalid(text).code("image_dimensions_too_large")
 }
 
@@ -229,7 +287,9 @@ fn image_tokens(width: u64, height: u64, model: &Model) -> u64 {
     };
     let patches = |width: u64, height: u64| width.div_ceil(PATCH) * height.div_ceil(PATCH);
     let longest = width.max(height).max(1);
-    let scaled = |side: u64, to: u64| (u128::from(side) * u128::from(to) / u128::from(longest)).max(1) as u64;
+    let scaled = |side: u64, to: u64| {
+        (u128::from(side) * u128::from(to) / u128::from(longest)).max(1) as u64
+    };
     let fits = |to: &u64| patches(scaled(width, *to), scaled(height, *to)) <= most_tokens;
     let to = (1..=longest.min(most_side)).rev().find(fits).unwrap_or(1);
     patches(scaled(width, to), scaled(height, to))
@@ -239,19 +299,28 @@ fn image_tokens(width: u64, height: u64, model: &Model) -> u64 {
 pub(super) fn look_at(bytes: &[u8]) -> Facts {
     if image_type(bytes).is_some() {
         return match imagesize::blob_size(bytes) {
-            Ok(size) => Facts::Image { width: size.width as u64, height: size.height as u64 },
+            Ok(size) => Facts::Image {
+                width: size.width as u64,
+                height: size.height as u64,
+            },
             Err(_) => Facts::Other,
         };
     }
     if bytes.starts_with(b"%PDF-") {
         return match lopdf::Document::load_mem(bytes) {
             Ok(document) if !document.is_encrypted() && !document.get_pages().is_empty() => {
-                Facts::Pdf { pages: document.get_pages().len() as u64 }
+                Facts::Pdf {
+                    pages: document.get_pages().len() as u64,
+                }
             }
             _ => Facts::Other,
         };
     }
-    if std::str::from_utf8(bytes).is_ok() { Facts::Text } else { Facts::Other }
+    if std::str::from_utf8(bytes).is_ok() {
+        Facts::Text
+    } else {
+        Facts::Other
+    }
 }
 
 fn image_type(bytes: &[u8]) -> Option<&'static str> {
@@ -259,21 +328,45 @@ fn image_type(bytes: &[u8]) -> Option<&'static str> {
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
         [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => Some("image/webp"),
         _ => None,
     }
 }
 
 fn source<'b>(block: &'b Value, kinds: &[&str], path: &str) -> Result<&'b Value, Refusal> {
-    let source = block.get("source").ok_or_else(|| Refusal::invalid(format!("{path}.source: Field required")))?;
+    let source = block
+        .get("source")
+        .ok_or_else(|| Refusal::invalid(format!("{path}.source: Field required")))?;
     let kind = source.get("type").and_then(Value::as_str);
     if !kind.is_some_and(|kind| kinds.contains(&kind)) {
-        return Err(Refusal::invalid(format!("{path}.source.type: Input should be one of '{}'", kinds.join("', '"))));
+        return Err(Refusal::invalid(format!(
+            "{path}.source.type: Input should be one of '{}'",
+            kinds.join("', '")
+        )));
     }
     if kind == Some("url") {
-        let url = source.get("url").and_then(Value::as_str).unwrap_or_default();
+        let url = source
+            .get("url")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if !url.starts_with("https://") && !url.starts_with("http://") {
-            return Err(Refusal::invalid(format!("{path}.source.url.url: Only HTTP and HTTPS URLs are supported")));
+            return Err(Refusal::invalid(format!(
+                "{path}.source.url.url: Only HTTP and HTTPS URLs are supported"
+            )));
         }
     }
     Ok(source)
@@ -282,13 +375,23 @@ fn source<'b>(block: &'b Value, kinds: &[&str], path: &str) -> Result<&'b Value,
 fn media_type<'b>(source: &'b Value, types: &[&str], path: &str) -> Result<&'b str, Refusal> {
     match source.get("media_type").and_then(Value::as_str) {
         Some(found) if types.contains(&found) => Ok(found),
-        _ => Err(Refusal::invalid(format!("{path}.source.media_type: Input should be '{}'", types.join("' or '")))),
+        _ => Err(Refusal::invalid(format!(
+            "{path}.source.media_type: Input should be '{}'",
+            types.join("' or '")
+        ))),
     }
 }
 
 fn data<'b>(source: &'b Value, path: &str) -> Result<&'b str, Refusal> {
-    let data = source.get("data").and_then(Value::as_str).filter(|data| !data.is_empty());
-    data.ok_or_else(|| Refusal::invalid(format!("{path}.source.base64.data: Input should be valid base64")))
+    let data = source
+        .get("data")
+        .and_then(Value::as_str)
+        .filter(|data| !data.is_empty());
+    data.ok_or_else(|| {
+        Refusal::invalid(format!(
+            "{path}.source.base64.data: Input should be valid base64"
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -310,9 +413,17 @@ mod tests {
             (5_152, 2_912, 0, 92 * 52),
         ] {
             if on_small > 0 {
-                assert_eq!(image_tokens(width, height, &small), on_small, "{width}x{height}");
+                assert_eq!(
+                    image_tokens(width, height, &small),
+                    on_small,
+                    "{width}x{height}"
+                );
             }
-            assert_eq!(image_tokens(width, height, &large), on_large, "{width}x{height}");
+            assert_eq!(
+                image_tokens(width, height, &large),
+                on_large,
+                "{width}x{height}"
+            );
         }
         for (width, height) in [(8_000, 8_000), (8_000, 1), (3_000, 2_000)] {
             assert!(image_tokens(width, height, &small) <= 1_568);

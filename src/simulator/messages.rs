@@ -1,4 +1,5 @@
-//! The messages of one request: their order, their blocks, their tokens, and the text an answer is made from.
+//! The messages of one request: their order, their blocks, their tokens, and the text an answer is
+//! made from.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -25,16 +26,23 @@ pub(super) struct Row {
 }
 
 /// Reads and checks the messages that belong to a head.
-pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms<'_>, media: &mut Media) -> Result<Row, Refusal> {
+pub(super) fn read(
+    head: &Head,
+    raw: &RawValue,
+    terms: Terms<'_>,
+    media: &mut Media,
+) -> Result<Row, Refusal> {
     let bad = |what: &str| Refusal::invalid(format!("messages: {what}"));
-    let messages: Vec<Value> = serde_json::from_str(raw.get()).map_err(|_| bad("Input should be a valid list"))?;
+    let messages: Vec<Value> =
+        serde_json::from_str(raw.get()).map_err(|_| bad("Input should be a valid list"))?;
     if messages.is_empty() {
         return Err(bad("at least one message is required"));
     }
     if messages.len() > MAX_MESSAGES {
         return Err(bad("at most 100000 messages are allowed"));
     }
-    let marked = head.automatic_mark.is_some() || memchr::memmem::find(raw.get().as_bytes(), b"\"cache_control\"").is_some();
+    let marked = head.automatic_mark.is_some()
+        || memchr::memmem::find(raw.get().as_bytes(), b"\"cache_control\"").is_some();
     let mut walk = Walk {
         head,
         terms,
@@ -56,8 +64,14 @@ pub(super) fn read(head: &Head, raw: &RawValue, terms: Terms<'_>, media: &mut Me
 
 /// Refuses keys that a block does not have.
 pub(super) fn only_keys(block: &Value, keys: &[&str], path: &str) -> Result<(), Refusal> {
-    let extra = block.as_object().and_then(|fields| fields.keys().find(|key| !keys.contains(&key.as_str())));
-    extra.map_or(Ok(()), |key| Err(Refusal::invalid(format!("{path}.{key}: Extra inputs are not permitted"))))
+    let extra = block
+        .as_object()
+        .and_then(|fields| fields.keys().find(|key| !keys.contains(&key.as_str())));
+    extra.map_or(Ok(()), |key| {
+        Err(Refusal::invalid(format!(
+            "{path}.{key}: Extra inputs are not permitted"
+        )))
+    })
 }
 
 /// What stands before a message, as far as the role `system` depends on it.
@@ -72,10 +86,15 @@ enum Before {
 
 impl Before {
     fn of(role: &str, message: &Value) -> Before {
-        let last = message.get("content").and_then(Value::as_array).and_then(|blocks| blocks.last()?.get("type")?.as_str());
+        let last = message
+            .get("content")
+            .and_then(Value::as_array)
+            .and_then(|blocks| blocks.last()?.get("type")?.as_str());
         match role {
             "system" => Before::System,
-            "assistant" if !last.is_some_and(|kind| kind.ends_with("_tool_result")) => Before::Assistant,
+            "assistant" if !last.is_some_and(|kind| kind.ends_with("_tool_result")) => {
+                Before::Assistant
+            }
             _ => Before::User,
         }
     }
@@ -101,7 +120,9 @@ impl Walk<'_> {
     fn message(&mut self, n: usize, message: &Value, last: bool) -> Result<(), Refusal> {
         let path = format!("messages.{n}");
         if !message.is_object() {
-            return Err(Refusal::invalid(format!("{path}: Input should be a valid dictionary")));
+            return Err(Refusal::invalid(format!(
+                "{path}: Input should be a valid dictionary"
+            )));
         }
         only_keys(message, &["role", "content"], &path)?;
         let role = message.get("role").and_then(Value::as_str);
@@ -120,37 +141,60 @@ impl Walk<'_> {
         match message.get("content") {
             Some(Value::String(text)) => self.plain(n, role, text, last),
             Some(Value::Array(blocks)) if blocks.is_empty() => self.empty(n, role, last),
-            Some(Value::Array(blocks)) => {
-                blocks.iter().enumerate().try_for_each(|(b, block)| self.block(role, block, &format!("{path}.content.{b}")))
-            }
-            Some(_) => Err(Refusal::invalid(format!("{path}.content: Input should be a valid string or list"))),
+            Some(Value::Array(blocks)) => blocks
+                .iter()
+                .enumerate()
+                .try_for_each(|(b, block)| self.block(role, block, &format!("{path}.content.{b}"))),
+            Some(_) => Err(Refusal::invalid(format!(
+                "{path}.content: Input should be a valid string or list"
+            ))),
             None => Err(Refusal::invalid(format!("{path}.content: Field required"))),
         }
     }
 
     fn check_role(&self, n: usize, role: &str, last: bool) -> Result<(), Refusal> {
-        let misplaced = |n: usize, what: &str| Err(Refusal::invalid(format!("messages.{n}: role 'system' {what}")));
+        let misplaced = |n: usize, what: &str| {
+            Err(Refusal::invalid(format!(
+                "messages.{n}: role 'system' {what}"
+            )))
+        };
         match role {
-            "user" if self.before == Before::System => misplaced(n - 1, "must precede an 'assistant' message or end the array"),
+            "user" if self.before == Before::System => misplaced(
+                n - 1,
+                "must precede an 'assistant' message or end the array",
+            ),
             "user" => Ok(()),
-            "assistant" if n == 0 => Err(Refusal::invalid("messages: first message must use the \"user\" role")),
+            "assistant" if n == 0 => Err(Refusal::invalid(
+                "messages: first message must use the \"user\" role",
+            )),
             "assistant" if last && !self.head.model.prefill => Err(Refusal::invalid(
-                "This model does not support assistant message prefill. The conversation must end with a user message.",
+                "This model does not support assistant message prefill. The conversation must end \
+                 with a user message.",
             )),
             "assistant" if last && matches!(self.head.shape, Shape::Json(_)) => {
-                Err(Refusal::invalid("messages: prefill cannot be used together with `output_config.format`"))
+                Err(Refusal::invalid(
+                    "messages: prefill cannot be used together with `output_config.format`",
+                ))
             }
             "assistant" => Ok(()),
-            "system" if n == 0 => {
-                misplaced(n, "cannot come first; use the top-level 'system' parameter for the initial system prompt")
+            "system" if n == 0 => misplaced(
+                n,
+                "cannot come first; use the top-level 'system' parameter for the initial system \
+                 prompt",
+            ),
+            "system" if !self.head.model.system_messages => {
+                misplaced(n, "is not supported on this model")
             }
-            "system" if !self.head.model.system_messages => misplaced(n, "is not supported on this model"),
-            "system" if self.before == Before::Assistant => misplaced(n, "must follow a 'user' message"),
+            "system" if self.before == Before::Assistant => {
+                misplaced(n, "must follow a 'user' message")
+            }
             "system" => Ok(()),
             _ => {
                 let short: String = role.chars().take(40).collect();
-                let text =
-                    format!("messages: Unexpected role \"{short}\". Allowed roles are \"user\", \"assistant\" or \"system\"");
+                let text = format!(
+                    "messages: Unexpected role \"{short}\". Allowed roles are \"user\", \
+                     \"assistant\" or \"system\""
+                );
                 Err(Refusal::invalid(text))
             }
         }
@@ -167,15 +211,29 @@ impl Walk<'_> {
         if role == "assistant" && last {
             return Ok(());
         }
-        let text =
-            format!("messages.{n}: all messages must have non-empty content except for the optional final assistant message");
+        let text = format!(
+            "messages.{n}: all messages must have non-empty content except for the optional final \
+             assistant message"
+        );
         Err(Refusal::invalid(text))
     }
 
-    fn text_block(&mut self, role: &str, text: &str, mark: Option<Ttl>, path: &str) -> Result<(), Refusal> {
+    fn text_block(
+        &mut self,
+        role: &str,
+        text: &str,
+        mark: Option<Ttl>,
+        path: &str,
+    ) -> Result<(), Refusal> {
         if text.trim().is_empty() {
-            let what = if text.is_empty() { "be non-empty" } else { "contain non-whitespace text" };
-            return Err(Refusal::invalid(format!("messages: text content blocks must {what}")));
+            let what = if text.is_empty() {
+                "be non-empty"
+            } else {
+                "contain non-whitespace text"
+            };
+            return Err(Refusal::invalid(format!(
+                "messages: text content blocks must {what}"
+            )));
         }
         let count = tokens::count(self.head.model.tokenizer, text);
         self.tokens += count;
@@ -197,17 +255,32 @@ impl Walk<'_> {
         let tokenizer = self.head.model.tokenizer;
         let cost = match block.get("type").and_then(Value::as_str) {
             Some("text") => return self.typed_text(role, block, mark, path),
-            Some(_) if role == "system" => return bad("type", "Input should be 'text' in a message of the role 'system'"),
+            Some(_) if role == "system" => {
+                return bad(
+                    "type",
+                    "Input should be 'text' in a message of the role 'system'",
+                );
+            }
             Some("thinking" | "redacted_thinking") => 0,
             Some("image") if role == "user" => {
-                only_keys(block, &["type", "source", "cache_control", "transformations"], path)?;
-                self.media.image(block, path, &self.head.model, &mut self.holds)?
+                only_keys(
+                    block,
+                    &["type", "source", "cache_control", "transformations"],
+                    path,
+                )?;
+                self.media
+                    .image(block, path, &self.head.model, &mut self.holds)?
             }
             Some("document") if role == "assistant" && self.terms.new_version => {
-                return bad("type", "document blocks are not permitted in assistant messages");
+                return bad(
+                    "type",
+                    "document blocks are not permitted in assistant messages",
+                );
             }
             Some("document") => self.document(block, path)?,
-            Some("tool_use") if role == "assistant" => tokens::count(tokenizer, &block["input"].to_string()) + 20,
+            Some("tool_use") if role == "assistant" => {
+                tokens::count(tokenizer, &block["input"].to_string()) + 20
+            }
             Some("tool_result") if role == "user" => {
                 if !block.get("tool_use_id").is_some_and(Value::is_string) {
                     return bad("tool_use_id", "Field required");
@@ -225,7 +298,12 @@ impl Walk<'_> {
                 | "tool_search_tool_result"
                 | "container_upload",
             ) => tokens::count(tokenizer, &block.to_string()),
-            Some(_) => return bad("type", "Input tag does not match any of the expected tags for this role"),
+            Some(_) => {
+                return bad(
+                    "type",
+                    "Input tag does not match any of the expected tags for this role",
+                );
+            }
             None => return bad("type", "Field required"),
         };
         self.tokens += cost;
@@ -235,7 +313,13 @@ impl Walk<'_> {
         }
     }
 
-    fn typed_text(&mut self, role: &str, block: &Value, mark: Option<Ttl>, path: &str) -> Result<(), Refusal> {
+    fn typed_text(
+        &mut self,
+        role: &str,
+        block: &Value,
+        mark: Option<Ttl>,
+        path: &str,
+    ) -> Result<(), Refusal> {
         only_keys(block, &["type", "text", "cache_control", "citations"], path)?;
         let Some(text) = block.get("text").and_then(Value::as_str) else {
             return Err(Refusal::invalid(format!("{path}.text: Field required")));
@@ -244,22 +328,42 @@ impl Walk<'_> {
             let what = "cache_control cannot be set for empty text blocks";
             return Err(Refusal::invalid(format!("{path}.cache_control: {what}")));
         }
-        let cited = block.get("citations").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+        let cited = block
+            .get("citations")
+            .and_then(Value::as_array)
+            .is_some_and(|list| !list.is_empty());
         if cited && role == "user" && self.terms.new_version {
-            return Err(Refusal::invalid(format!("{path}.citations: citations are not permitted in user messages")));
+            return Err(Refusal::invalid(format!(
+                "{path}.citations: citations are not permitted in user messages"
+            )));
         }
         self.text_block(role, text, mark, path)
     }
 
     fn document(&mut self, block: &Value, path: &str) -> Result<u64, Refusal> {
-        only_keys(block, &["type", "source", "title", "context", "citations", "cache_control"], path)?;
-        let cites = block.get("citations").and_then(|c| c.get("enabled")) == Some(&Value::Bool(true));
+        only_keys(
+            block,
+            &[
+                "type",
+                "source",
+                "title",
+                "context",
+                "citations",
+                "cache_control",
+            ],
+            path,
+        )?;
+        let cites =
+            block.get("citations").and_then(|c| c.get("enabled")) == Some(&Value::Bool(true));
         if cites && matches!(self.head.shape, Shape::Json(_)) {
-            return Err(Refusal::invalid("output_config.format: structured output cannot be used together with citations"));
+            return Err(Refusal::invalid(
+                "output_config.format: structured output cannot be used together with citations",
+            ));
         }
         self.cited.extend(Cited::of(block, self.documents));
         self.documents += 1;
-        self.media.document(block, path, &self.head.model, &mut self.holds)
+        self.media
+            .document(block, path, &self.head.model, &mut self.holds)
     }
 
     fn finish(mut self, messages: &[Value]) -> Result<Row, Refusal> {
@@ -267,14 +371,27 @@ impl Walk<'_> {
         if let (Some(ttl), Some(prefix)) = (self.head.automatic_mark, &mut self.prefix) {
             prefix.mark_automatically(ttl)?;
         }
-        self.prefix.as_ref().unwrap_or(&self.head.prefix).check_marks()?;
+        self.prefix
+            .as_ref()
+            .unwrap_or(&self.head.prefix)
+            .check_marks()?;
         if let Some(Value::Object(last)) = messages.last()
             && last.get("role").and_then(Value::as_str) == Some("assistant")
-            && last.get("content").and_then(Value::as_str).is_some_and(|text| text.ends_with(char::is_whitespace))
+            && last
+                .get("content")
+                .and_then(Value::as_str)
+                .is_some_and(|text| text.ends_with(char::is_whitespace))
             && self.terms.purpose != Purpose::Count
         {
-            return Err(Refusal::invalid("messages: final assistant content cannot end with trailing whitespace"));
+            return Err(Refusal::invalid(
+                "messages: final assistant content cannot end with trailing whitespace",
+            ));
         }
-        Ok(Row { text: self.text, input_tokens: self.tokens, prefix: self.prefix, cited: self.cited })
+        Ok(Row {
+            text: self.text,
+            input_tokens: self.tokens,
+            prefix: self.prefix,
+            cited: self.cited,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! A local server that speaks the wire of the Message Batches API: for samples, tests, and the first run without a key.
+//! A local server that speaks the wire of the Message Batches API: for samples, tests, and the
+//! first run without a key.
 //!
 //! ```text
 //!  create ─▶ envelope ─▶ store (one folder a batch)          retrieve, list, cancel, delete ─▶ store
@@ -12,14 +13,17 @@
 //!  every call passes the gate: faults, headers, request id, log
 //! ```
 //!
-//! In come HTTP calls; out go answers in the API's shapes, with answers of a "model" that fit the request. Promises: the same seed, the
-//! same custom_id and the same `params` give the same answer; a batch that was answered with an id survives the process; every request of
-//! an ended batch has exactly one result line; the memory does not grow with the rows. It listens on loopback only and never looks at
-//! credentials beyond their being there.
+//! In come HTTP calls; out go answers in the API's shapes, with answers of a "model" that fit the
+//! request. Promises: the same seed, the same custom_id and the same `params` give the same answer;
+//! a batch that was answered with an id survives the process; every request of an ended batch has
+//! exactly one result line; the memory does not grow with the rows. It listens on loopback only and
+//! never looks at credentials beyond their being there.
 //!
-//! Where the API's behaviour is not known, the simulator's is a guess, and `docs/simulator.md` says so.
+//! Where the API's behaviour is not known, the simulator's is a guess, and `docs/simulator.md` says
+//! so.
 //!
-//! To add an endpoint: `server.rs`. A rule about parameters: `params.rs`, `messages.rs`, `media.rs`. A fault: `faults.rs`.
+//! To add an endpoint: `server.rs`. A rule about parameters: `params.rs`, `messages.rs`,
+//! `media.rs`. A fault: `faults.rs`.
 
 mod answer;
 mod cache;
@@ -66,7 +70,8 @@ pub use ledger::{Accepted, Ledger};
 
 use crate::catalog::Catalog;
 
-/// The header by which a client can tell, from any answer, that it does not speak with a real provider.
+/// The header by which a client can tell, from any answer, that it does not speak with a real
+/// provider.
 const HEADER: &str = crate::provider::anthropic::SIMULATOR_HEADER;
 /// The API version without sampling parameters.
 const NEW_VERSION: &str = "2026-10-21";
@@ -93,7 +98,8 @@ pub struct SimulatorSpec {
     pub processing: Duration,
     /// How long a cancel takes.
     pub canceling: Duration,
-    /// Requests of a batch that run at the same time, and so cannot read what the others write to the prompt cache.
+    /// Requests of a batch that run at the same time, and so cannot read what the others write to
+    /// the prompt cache.
     pub concurrency: u64,
     /// Most requests of all batches that have not ended. The API's first tier has 200,000.
     pub queue_limit: u64,
@@ -182,17 +188,24 @@ impl Simulator {
         if !listen.ip().is_loopback() {
             return Err(Error::NotLoopback { address: listen });
         }
-        let cannot_listen = |cause| Error::Listen { address: listen, cause };
+        let cannot_listen = |cause| Error::Listen {
+            address: listen,
+            cause,
+        };
         let listener = TcpListener::bind(listen).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let (stop, stopped) = watch::channel(false);
         let sim = Arc::new(Sim::open(spec, address, stopped)?);
         let worker = {
             let sim = sim.clone();
-            thread::Builder::new().name("simulator".to_owned()).spawn(move || process::work(&sim)).map_err(cannot_listen)?
+            thread::Builder::new()
+                .name("simulator".to_owned())
+                .spawn(move || process::work(&sim))
+                .map_err(cannot_listen)?
         };
         let server = {
-            let app = server::routes(sim.clone()).into_make_service_with_connect_info::<wire::Scissors>();
+            let app =
+                server::routes(sim.clone()).into_make_service_with_connect_info::<wire::Scissors>();
             let mut stopped = stop.subscribe();
             let until = async move {
                 // An error means that nobody can ever say stop: the handle is gone.
@@ -200,10 +213,18 @@ impl Simulator {
             };
             tokio::spawn(async move {
                 // The listener retries by itself; there is no error to hand on.
-                let _ = axum::serve(wire::Door(listener), app).with_graceful_shutdown(until).await;
+                let _ = axum::serve(wire::Door(listener), app)
+                    .with_graceful_shutdown(until)
+                    .await;
             })
         };
-        Ok(Running { sim, address, stop, server: Some(server), worker: Some(worker) })
+        Ok(Running {
+            sim,
+            address,
+            stop,
+            server: Some(server),
+            worker: Some(worker),
+        })
     }
 }
 
@@ -251,7 +272,8 @@ impl Running {
         }
     }
 
-    /// Stops: calls under way may finish, a batch in processing is left as it was before. The folder is free afterwards.
+    /// Stops: calls under way may finish, a batch in processing is left as it was before. The
+    /// folder is free afterwards.
     pub async fn stop(mut self) {
         self.tell();
         if let Some(mut server) = self.server.take()
@@ -260,7 +282,8 @@ impl Running {
             server.abort();
         }
         if let Some(worker) = self.worker.take() {
-            // A worker that panicked has nothing more to say; the folder is given back all the same.
+            // A worker that panicked has nothing more to say; the folder is given back all the
+            // same.
             let _ = tokio::task::spawn_blocking(move || worker.join()).await;
         }
         self.sim.store.release();
@@ -310,19 +333,36 @@ struct Calls {
 
 impl fmt::Debug for Sim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sim").field("base_url", &self.base_url).finish_non_exhaustive()
+        f.debug_struct("Sim")
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
     }
 }
 
 impl Sim {
-    fn open(spec: SimulatorSpec, address: SocketAddr, stopped: watch::Receiver<bool>) -> Result<Sim, Error> {
+    fn open(
+        spec: SimulatorSpec,
+        address: SocketAddr,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<Sim, Error> {
         let broken = |cause: io::Error| match cause.kind() {
-            io::ErrorKind::WouldBlock => Error::Locked { folder: spec.folder.clone() },
-            _ => Error::Folder { folder: spec.folder.clone(), cause },
+            io::ErrorKind::WouldBlock => Error::Locked {
+                folder: spec.folder.clone(),
+            },
+            _ => Error::Folder {
+                folder: spec.folder.clone(),
+                cause,
+            },
         };
         let store = store::Store::open(&spec.folder, spec.seed).map_err(broken)?;
-        let files = Arc::new(files::Files::open(&spec.folder, spec.seed, spec.clock.clone()).map_err(broken)?);
-        let log = std::fs::File::options().create(true).append(true).open(spec.folder.join("calls.jsonl")).map_err(broken)?;
+        let files = Arc::new(
+            files::Files::open(&spec.folder, spec.seed, spec.clock.clone()).map_err(broken)?,
+        );
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(spec.folder.join("calls.jsonl"))
+            .map_err(broken)?;
         Ok(Sim {
             seed: spec.seed,
             base_url: format!("http://{address}"),
@@ -330,8 +370,11 @@ impl Sim {
             canceling: spec.canceling,
             concurrency: spec.concurrency.max(1),
             queue_limit: spec.faults.queue_limit.unwrap_or(spec.queue_limit),
-            faults: faults::FaultBook::open(spec.faults, spec.seed, &spec.folder).map_err(broken)?,
-            caches: Mutex::new(cache::Caches::load(&spec.folder.join("cache.json")).map_err(broken)?),
+            faults: faults::FaultBook::open(spec.faults, spec.seed, &spec.folder)
+                .map_err(broken)?,
+            caches: Mutex::new(
+                cache::Caches::load(&spec.folder.join("cache.json")).map_err(broken)?,
+            ),
             reader: Mutex::new(params::Reader::new(spec.catalog.clone(), files.clone())),
             catalog: spec.catalog,
             files,
@@ -340,7 +383,10 @@ impl Sim {
             requests: AtomicU64::new(0),
             started: (spec.clock)().as_microsecond(),
             clock: spec.clock,
-            calls: Mutex::new(Calls { log, counts: BTreeMap::new() }),
+            calls: Mutex::new(Calls {
+                log,
+                counts: BTreeMap::new(),
+            }),
             stopping: AtomicBool::new(false),
             stopped,
         })
@@ -357,16 +403,33 @@ impl Sim {
     /// The id of a call; another one for each, in each process.
     fn request_id(&self) -> String {
         let n = self.requests.fetch_add(1, Ordering::Relaxed);
-        reply::opaque_id("req_", &[&self.seed.to_le_bytes(), &self.started.to_le_bytes(), &n.to_le_bytes()])
+        reply::opaque_id(
+            "req_",
+            &[
+                &self.seed.to_le_bytes(),
+                &self.started.to_le_bytes(),
+                &n.to_le_bytes(),
+            ],
+        )
     }
 
     /// Counts a call and writes it to `calls.jsonl`. Headers and bodies are not looked at.
-    fn log_call(&self, line: &str, call: Option<Call>, status: u16, request_id: &str, faults: &[CallFault]) {
+    fn log_call(
+        &self,
+        line: &str,
+        call: Option<Call>,
+        status: u16,
+        request_id: &str,
+        faults: &[CallFault],
+    ) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(call) = call {
             *calls.counts.entry(call).or_default() += 1;
         }
-        let faults: Vec<String> = faults.iter().map(|fault| format!("{:?}", fault.act)).collect();
+        let faults: Vec<String> = faults
+            .iter()
+            .map(|fault| format!("{:?}", fault.act))
+            .collect();
         let entry = serde_json::json!({
             "at": store::wire_time((self.clock)()), "call": line, "status": status, "request_id": request_id, "faults": faults,
         });
@@ -375,6 +438,10 @@ impl Sim {
     }
 
     fn call_counts(&self) -> BTreeMap<Call, u64> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).counts.clone()
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .counts
+            .clone()
     }
 }

@@ -18,14 +18,28 @@ pub(super) struct Wanted {
 /// One page of models, the newest first.
 pub(super) fn page(catalog: &Catalog, wanted: &Wanted) -> Result<Value, Refusal> {
     let mut all: Vec<Entry<'_>> = Vec::new();
-    all.extend(catalog.models.iter().filter(|(_, model)| wanted.lists(stage(model))).map(|(id, model)| Entry::Alive(id, model)));
-    all.extend(catalog.retired.iter().filter(|_| wanted.lists("retired")).map(|(id, model)| Entry::Gone(id, model)));
+    all.extend(
+        catalog
+            .models
+            .iter()
+            .filter(|(_, model)| wanted.lists(stage(model)))
+            .map(|(id, model)| Entry::Alive(id, model)),
+    );
+    all.extend(
+        catalog
+            .retired
+            .iter()
+            .filter(|_| wanted.lists("retired"))
+            .map(|(id, model)| Entry::Gone(id, model)),
+    );
     all.sort_by_key(|entry| std::cmp::Reverse((created_at(entry.id()), entry.id())));
     let place = |cursor: &Option<String>| match cursor {
         None => Ok(None),
         Some(cursor) => match all.iter().position(|entry| entry.id() == cursor) {
             Some(at) => Ok(Some(at)),
-            None => Err(Refusal::invalid("after_id or before_id: no model with this id")),
+            None => Err(Refusal::invalid(
+                "after_id or before_id: no model with this id",
+            )),
         },
     };
     let (after, before) = (place(&wanted.after_id)?, place(&wanted.before_id)?);
@@ -36,7 +50,11 @@ pub(super) fn page(catalog: &Catalog, wanted: &Wanted) -> Result<Value, Refusal>
             (from, (from + wanted.limit).min(all.len()))
         }
     };
-    let has_more = if before.is_some() { from > 0 } else { to < all.len() };
+    let has_more = if before.is_some() {
+        from > 0
+    } else {
+        to < all.len()
+    };
     let shown = &all[from..to];
     Ok(json!({
         "data": shown.iter().map(Entry::object).collect::<Vec<_>>(),
@@ -77,7 +95,11 @@ impl<'a> Entry<'a> {
 
 impl Wanted {
     fn lists(&self, stage: &str) -> bool {
-        if self.lifecycle.is_empty() { stage != "retired" } else { self.lifecycle.iter().any(|wanted| wanted == stage) }
+        if self.lifecycle.is_empty() {
+            stage != "retired"
+        } else {
+            self.lifecycle.iter().any(|wanted| wanted == stage)
+        }
     }
 }
 
@@ -89,9 +111,13 @@ fn stage(model: &Model) -> &'static str {
     }
 }
 
-/// The catalog has no dates of birth: the date in the id, or the epoch, which the API uses where it does not know one either.
+/// The catalog has no dates of birth: the date in the id, or the epoch, which the API uses where it
+/// does not know one either.
 fn created_at(id: &str) -> String {
-    let date = id.rsplit('-').next().filter(|part| part.len() == 8 && part.bytes().all(|b| b.is_ascii_digit()));
+    let date = id
+        .rsplit('-')
+        .next()
+        .filter(|part| part.len() == 8 && part.bytes().all(|b| b.is_ascii_digit()));
     match date {
         Some(date) => format!("{}-{}-{}T00:00:00Z", &date[..4], &date[4..6], &date[6..]),
         None => "1970-01-01T00:00:00Z".to_owned(),
@@ -103,9 +129,16 @@ fn display_name(id: &str) -> String {
     let mut name = String::new();
     let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     let mut after_number = false;
-    for part in id.split('-').filter(|part| !(part.len() == 8 && is_number(part))) {
+    for part in id
+        .split('-')
+        .filter(|part| !(part.len() == 8 && is_number(part)))
+    {
         if !name.is_empty() {
-            name.push(if after_number && is_number(part) { '.' } else { ' ' });
+            name.push(if after_number && is_number(part) {
+                '.'
+            } else {
+                ' '
+            });
         }
         after_number = is_number(part);
         let mut chars = part.chars();
@@ -118,7 +151,9 @@ fn display_name(id: &str) -> String {
 fn object(id: &str, model: &Model) -> Value {
     let yes = |supported: bool| json!({"supported": supported});
     let effort = |level: &str| yes(model.effort.iter().any(|known| known == level));
-    let retires = model.retires.filter(|_| matches!(model.lifecycle, Lifecycle::Deprecated | Lifecycle::Retired));
+    let retires = model
+        .retires
+        .filter(|_| matches!(model.lifecycle, Lifecycle::Deprecated | Lifecycle::Retired));
     let thinks = |kind: &str| yes(!model.thinking_refused.iter().any(|refused| refused == kind));
     let newer = !model.effort.is_empty();
     json!({
@@ -157,7 +192,9 @@ fn object(id: &str, model: &Model) -> Value {
 }
 
 fn line(id: &str) -> Option<&'static str> {
-    ["haiku", "sonnet", "opus", "fable", "mythos"].into_iter().find(|line| id.contains(line))
+    ["haiku", "sonnet", "opus", "fable", "mythos"]
+        .into_iter()
+        .find(|line| id.contains(line))
 }
 
 /// A model of which only the end is known.
@@ -193,10 +230,19 @@ mod tests {
             catalog.models.insert(format!("m-{n}"), model.clone());
         }
         let mut seen = Vec::new();
-        let mut wanted = Wanted { limit: 3, ..Wanted::default() };
+        let mut wanted = Wanted {
+            limit: 3,
+            ..Wanted::default()
+        };
         loop {
             let page = page(&catalog, &wanted).unwrap();
-            seen.extend(page["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap().to_owned()));
+            seen.extend(
+                page["data"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|m| m["id"].as_str().unwrap().to_owned()),
+            );
             wanted.after_id = page["last_id"].as_str().map(str::to_owned);
             if page["has_more"] == false {
                 break;
@@ -207,10 +253,26 @@ mod tests {
         wanted.before_id = Some("m-0".to_owned());
         wanted.limit = 2;
         let before = page(&catalog, &wanted).unwrap();
-        assert_eq!((before["first_id"].as_str(), before["has_more"].as_bool()), (Some("m-2"), Some(true)));
-        let retired = Wanted { limit: 1_000, lifecycle: vec!["retired".to_owned()], ..Wanted::default() };
+        assert_eq!(
+            (before["first_id"].as_str(), before["has_more"].as_bool()),
+            (Some("m-2"), Some(true))
+        );
+        let retired = Wanted {
+            limit: 1_000,
+            lifecycle: vec!["retired".to_owned()],
+            ..Wanted::default()
+        };
         let retired = super::page(&catalog, &retired).unwrap();
-        assert!(retired["data"].as_array().unwrap().iter().all(|m| m["lifecycle"] == "retired"));
-        assert_eq!(retired["data"].as_array().unwrap().len(), catalog.retired.len());
+        assert!(
+            retired["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|m| m["lifecycle"] == "retired")
+        );
+        assert_eq!(
+            retired["data"].as_array().unwrap().len(),
+            catalog.retired.len()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Makes a text that matches a simple regular expression: literals, classes, groups, alternatives and counts.
+//! Makes a text that matches a simple regular expression: literals, classes, groups, alternatives
+//! and counts.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -35,7 +36,9 @@ fn write(node: &Node, rng: &mut fastrand::Rng, text: &mut String) {
         }
         Node::Row(nodes) => nodes.iter().for_each(|node| write(node, rng, text)),
         Node::Either(nodes) => write(&nodes[rng.usize(..nodes.len())], rng, text),
-        Node::Times(node, least, most) => (0..rng.u32(*least..=*most)).for_each(|_| write(node, rng, text)),
+        Node::Times(node, least, most) => {
+            (0..rng.u32(*least..=*most)).for_each(|_| write(node, rng, text))
+        }
     }
 }
 
@@ -122,7 +125,10 @@ fn class(chars: &mut Peekable<Chars<'_>>) -> Option<Node> {
     }
     if negated {
         let inside = |c: char| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c));
-        ranges = (' '..='~').filter(|c| !inside(*c)).map(|c| (c, c)).collect();
+        ranges = (' '..='~')
+            .filter(|c| !inside(*c))
+            .map(|c| (c, c))
+            .collect();
     }
     (!ranges.is_empty()).then_some(Node::One(ranges))
 }
@@ -136,9 +142,14 @@ fn times(node: Node, chars: &mut Peekable<Chars<'_>>) -> Option<Node> {
             let text: String = chars.by_ref().skip(1).take_while(|c| *c != '}').collect();
             let (least, most) = text.split_once(',').unwrap_or((&text, &text));
             let least: u32 = least.parse().ok()?;
-            let most = if most.is_empty() { least + EXTRA } else { most.parse().ok()? };
+            let most = if most.is_empty() {
+                least + EXTRA
+            } else {
+                most.parse().ok()?
+            };
             chars.next_if_eq(&'?');
-            return (least <= most && most <= MOST).then(|| Node::Times(Box::new(node), least, most));
+            return (least <= most && most <= MOST)
+                .then(|| Node::Times(Box::new(node), least, most));
         }
         _ => return Some(node),
     };
@@ -166,7 +177,10 @@ mod tests {
             let validator = jsonschema::validator_for(&schema).unwrap();
             for _ in 0..50 {
                 let text = generate(pattern, &mut rng).unwrap();
-                assert!(validator.is_valid(&serde_json::json!(text)), "{pattern}: {text}");
+                assert!(
+                    validator.is_valid(&serde_json::json!(text)),
+                    "{pattern}: {text}"
+                );
             }
         }
     }
@@ -174,7 +188,11 @@ mod tests {
     #[test]
     fn gives_up_on_what_it_does_not_know() {
         for pattern in [r"(?=a)b", r"\bword", "a{2000}", "[z-a]", "(", "[", "*"] {
-            assert_eq!(generate(pattern, &mut fastrand::Rng::with_seed(1)), None, "{pattern}");
+            assert_eq!(
+                generate(pattern, &mut fastrand::Rng::with_seed(1)),
+                None,
+                "{pattern}"
+            );
         }
     }
 }

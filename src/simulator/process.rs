@@ -1,9 +1,10 @@
 //! Batches whose time is over: their requests become result lines.
 //!
-//! One thread works them off, in the order in which they fall due, so that the simulated prompt cache sees them in a sensible order and
-//! a look at a batch never has to wait. What happens to a request depends on *when* it would have run: requests are spread evenly
-//! over the processing time of their batch, in the order they were sent; what comes after a cancel is `canceled`, what comes after the
-//! window is `expired`. For the prompt cache they run in waves of `concurrency`.
+//! One thread works them off, in the order in which they fall due, so that the simulated prompt
+//! cache sees them in a sensible order and a look at a batch never has to wait. What happens to a
+//! request depends on *when* it would have run: requests are spread evenly over the processing time
+//! of their batch, in the order they were sent; what comes after a cancel is `canceled`, what comes
+//! after the window is `expired`. For the prompt cache they run in waves of `concurrency`.
 //!
 //! The lines are shuffled by the seed before they get their name.
 //!
@@ -58,11 +59,21 @@ pub(super) fn work(sim: &Sim) {
 }
 
 /// Answers a single message.
-pub(super) fn message(sim: &Sim, reader: &mut Reader, params: &str, terms: Terms<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn message(
+    sim: &Sim,
+    reader: &mut Reader,
+    params: &str,
+    terms: Terms<'_>,
+) -> Result<Vec<u8>, Refusal> {
     let request = reader.read(params, terms)?;
     let at = (sim.clock)().as_microsecond();
     let call = sim.messages.fetch_add(1, Ordering::Relaxed);
-    let moment = Moment { scope: Scope::Messages, at, answered: at, wave: (u64::MAX, call) };
+    let moment = Moment {
+        scope: Scope::Messages,
+        at,
+        answered: at,
+        wave: (u64::MAX, call),
+    };
     let mut caches = sim.caches.lock().unwrap_or_else(PoisonError::into_inner);
     let prefix = request.row.prefix.as_ref().unwrap_or(&request.head.prefix);
     let charge = caches.charge(prefix, moment);
@@ -115,28 +126,57 @@ enum Fate<'a> {
 impl<'a> Batch<'a> {
     fn new(sim: &'a Sim, record: &'a Record) -> Batch<'a> {
         let new_version = super::is_new_version(&record.version);
-        let terms = Terms { purpose: Purpose::Batch, new_version, betas: &record.betas };
-        Batch { sim, record, terms, counts: Counts::default() }
+        let terms = Terms {
+            purpose: Purpose::Batch,
+            new_version,
+            betas: &record.betas,
+        };
+        Batch {
+            sim,
+            record,
+            terms,
+            counts: Counts::default(),
+        }
     }
 
     /// Makes the results; `false` when the server stops meanwhile.
     fn run(mut self, reader: &mut Reader) -> io::Result<bool> {
-        let ordered = self.sim.store.requests_path(&self.record.id).with_extension("ordered");
+        let ordered = self
+            .sim
+            .store
+            .requests_path(&self.record.id)
+            .with_extension("ordered");
         let results = self.sim.store.results_path(&self.record.id);
-        let Some(lines) = self.write_lines(&ordered, reader)? else { return Ok(false) };
+        let Some(lines) = self.write_lines(&ordered, reader)? else {
+            return Ok(false);
+        };
         self.shuffle(&ordered, lines, &results)?;
         fs::remove_file(&ordered)?;
         self.sim.faults.save_rows()?;
         let now = (self.sim.clock)();
-        self.sim.caches.lock().unwrap_or_else(PoisonError::into_inner).save(&self.sim.cache_path(), now.as_microsecond())?;
+        self.sim
+            .caches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .save(&self.sim.cache_path(), now.as_microsecond())?;
         let ended_at = now.max(self.record.due());
-        self.sim.store.end(self.record.ordinal, self.counts, ended_at).map_err(|e| io::Error::other(e.message))?;
+        self.sim
+            .store
+            .end(self.record.ordinal, self.counts, ended_at)
+            .map_err(|e| io::Error::other(e.message))?;
         Ok(true)
     }
 
     /// One result line for each request, in the order of the requests; where each begins and ends.
-    fn write_lines(&mut self, path: &Path, reader: &mut Reader) -> io::Result<Option<Vec<(u64, u64)>>> {
-        let mut requests = BufReader::with_capacity(1 << 18, File::open(self.sim.store.requests_path(&self.record.id))?);
+    fn write_lines(
+        &mut self,
+        path: &Path,
+        reader: &mut Reader,
+    ) -> io::Result<Option<Vec<(u64, u64)>>> {
+        let mut requests = BufReader::with_capacity(
+            1 << 18,
+            File::open(self.sim.store.requests_path(&self.record.id))?,
+        );
         let mut out = BufWriter::with_capacity(1 << 18, File::create(path)?);
         let mut lines = Vec::with_capacity(usize::try_from(self.record.requests).unwrap_or(0));
         let (mut line, mut result) = (Vec::new(), Vec::new());
@@ -161,16 +201,26 @@ impl<'a> Batch<'a> {
         Ok(Some(lines))
     }
 
-    fn write_result(&mut self, n: u64, line: &RequestLine<'_>, reader: &mut Reader, out: &mut Vec<u8>) -> io::Result<()> {
+    fn write_result(
+        &mut self,
+        n: u64,
+        line: &RequestLine<'_>,
+        reader: &mut Reader,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
         if let Some(fate) = self.fate_by_time(n) {
             return write_line(&line.custom_id, fate, out);
         }
         let rule = self.sim.faults.row(&line.custom_id, self.record.ordinal);
-        let replaced = rule.map(|RowFate(fault)| fault).filter(|fault| fault.outcome == RowOutcome::Replaced);
+        let replaced = rule
+            .map(|RowFate(fault)| fault)
+            .filter(|fault| fault.outcome == RowOutcome::Replaced);
         let flaw = match rule.map(|RowFate(fault)| self.fate_by_rule(fault, &line.custom_id)) {
             Some(Spoiled::Nothing) => None,
             Some(Spoiled::Fate(fate)) => return write_line(&line.custom_id, fate, out),
-            Some(Spoiled::Error(refusal)) => return self.write_error(&line.custom_id, &refusal, out),
+            Some(Spoiled::Error(refusal)) => {
+                return self.write_error(&line.custom_id, &refusal, out);
+            }
             Some(Spoiled::Answer(flaw)) => Some(flaw),
             None => None,
         };
@@ -186,20 +236,41 @@ impl<'a> Batch<'a> {
         self.counts.succeeded += 1;
         match replaced {
             None => write_line(&line.custom_id, Fate::Succeeded { message }, out),
-            Some(fault) => write_line(&line.custom_id, Fate::Replaced { message: replace(&message, fault)? }, out),
+            Some(fault) => write_line(
+                &line.custom_id,
+                Fate::Replaced {
+                    message: replace(&message, fault)?,
+                },
+                out,
+            ),
         }
     }
 
-    fn write_error(&mut self, custom_id: &str, refusal: &Refusal, out: &mut Vec<u8>) -> io::Result<()> {
+    fn write_error(
+        &mut self,
+        custom_id: &str,
+        refusal: &Refusal,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
         self.counts.errored += 1;
         let request_id = opaque_id("req_", &[self.record.id.as_bytes(), custom_id.as_bytes()]);
-        write_line(custom_id, Fate::Errored { error: refusal.envelope(Some(&request_id)) }, out)
+        write_line(
+            custom_id,
+            Fate::Errored {
+                error: refusal.envelope(Some(&request_id)),
+            },
+            out,
+        )
     }
 
     /// What the clock does to the `n`-th request.
     fn fate_by_time<'f>(&mut self, n: u64) -> Option<Fate<'f>> {
         let begins = self.moment(n, self.record.requests);
-        if self.record.cancel_initiated_at.is_some_and(|canceled| begins >= canceled) {
+        if self
+            .record
+            .cancel_initiated_at
+            .is_some_and(|canceled| begins >= canceled)
+        {
             self.counts.canceled += 1;
             return Some(Fate::Canceled);
         }
@@ -214,14 +285,20 @@ impl<'a> Batch<'a> {
     /// When `part` of `whole` of the processing time is over.
     fn moment(&self, part: u64, whole: u64) -> Timestamp {
         let share = part as f64 / whole.max(1) as f64;
-        later(self.record.created_at, self.record.processing.mul_f64(share.min(1.0)))
+        later(
+            self.record.created_at,
+            self.record.processing.mul_f64(share.min(1.0)),
+        )
     }
 
     fn fate_by_rule(&mut self, fault: &RowFault, custom_id: &str) -> Spoiled {
         match fault.outcome {
             RowOutcome::Errored => {
                 let kind = fault.error_type.as_deref().unwrap_or("api_error");
-                let text = fault.message.clone().unwrap_or_else(|| format!("The simulator was asked to fail `{custom_id}`"));
+                let text = fault
+                    .message
+                    .clone()
+                    .unwrap_or_else(|| format!("The simulator was asked to fail `{custom_id}`"));
                 Spoiled::Error(Refusal::new(500, kind, text))
             }
             RowOutcome::Expired => {
@@ -248,12 +325,26 @@ impl<'a> Batch<'a> {
         let (at, next) = (self.moment(wave, waves), self.moment(wave + 1, waves));
         let answered = next.min(later(at, FIRST_TOKEN)).as_microsecond();
         let wave = (self.record.ordinal, wave);
-        let moment = Moment { scope: Scope::Batches, at: at.as_microsecond(), answered, wave };
-        self.sim.caches.lock().unwrap_or_else(PoisonError::into_inner).charge(prefix, moment)
+        let moment = Moment {
+            scope: Scope::Batches,
+            at: at.as_microsecond(),
+            answered,
+            wave,
+        };
+        self.sim
+            .caches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .charge(prefix, moment)
     }
 
     /// Copies the lines into another order.
-    fn shuffle(&self, ordered: &Path, mut lines: Vec<(u64, u64)>, results: &Path) -> io::Result<()> {
+    fn shuffle(
+        &self,
+        ordered: &Path,
+        mut lines: Vec<(u64, u64)>,
+        results: &Path,
+    ) -> io::Result<()> {
         fastrand::Rng::with_seed(self.sim.seed ^ self.record.ordinal).shuffle(&mut lines);
         let partial = results.with_extension("partial");
         let mut out = BufWriter::with_capacity(1 << 18, File::create(&partial)?);
@@ -272,11 +363,24 @@ impl<'a> Batch<'a> {
 
 /// A message with the parts that a fault names in the place of its own.
 fn replace(message: &Message<'_>, fault: &RowFault) -> io::Result<IndexMap<String, Box<RawValue>>> {
-    let mut parts: IndexMap<String, Box<RawValue>> = serde_json::from_str(&serde_json::to_string(message)?)?;
-    let mut put = |name: &str, part: Option<Box<RawValue>>| part.and_then(|part| parts.insert(name.to_owned(), part));
+    let mut parts: IndexMap<String, Box<RawValue>> =
+        serde_json::from_str(&serde_json::to_string(message)?)?;
+    let mut put = |name: &str, part: Option<Box<RawValue>>| {
+        part.and_then(|part| parts.insert(name.to_owned(), part))
+    };
     put("usage", fault.usage.as_ref().map(|usage| usage.0.clone()));
-    put("content", fault.content.as_ref().map(|content| content.0.clone()));
-    put("stop_reason", fault.stop_reason.as_ref().map(serde_json::value::to_raw_value).transpose()?);
+    put(
+        "content",
+        fault.content.as_ref().map(|content| content.0.clone()),
+    );
+    put(
+        "stop_reason",
+        fault
+            .stop_reason
+            .as_ref()
+            .map(serde_json::value::to_raw_value)
+            .transpose()?,
+    );
     Ok(parts)
 }
 

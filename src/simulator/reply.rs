@@ -16,7 +16,13 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: u16, kind: &str, message: impl Into<String>) -> Refusal {
-        Refusal { status, kind: kind.to_owned(), message: message.into(), code: None, headers: Vec::new() }
+        Refusal {
+            status,
+            kind: kind.to_owned(),
+            message: message.into(),
+            code: None,
+            headers: Vec::new(),
+        }
     }
 
     /// 400: something about the request is wrong.
@@ -51,24 +57,43 @@ impl Refusal {
 
     /// The envelope around an error, on the wire and in a result line.
     pub(super) fn envelope<'a>(&'a self, request_id: Option<&'a str>) -> Envelope<'a> {
-        Envelope { kind: Some("error"), error: self.inner(), request_id }
+        Envelope {
+            kind: Some("error"),
+            error: self.inner(),
+            request_id,
+        }
     }
 
     fn inner(&self) -> Inner<'_> {
-        let details = self.code.as_deref().map(|error_code| Details { error_code });
-        Inner { kind: &self.kind, message: &self.message, details }
+        let details = self
+            .code
+            .as_deref()
+            .map(|error_code| Details { error_code });
+        Inner {
+            kind: &self.kind,
+            message: &self.message,
+            details,
+        }
     }
 
     pub(super) fn answer(self, request_id: &str) -> Response<Body> {
         // The 413 is made by the network in front of the API, which knows nothing of its envelope.
         let envelope = match self.status {
-            413 => Envelope { kind: None, error: self.inner(), request_id: None },
+            413 => Envelope {
+                kind: None,
+                error: self.inner(),
+                request_id: None,
+            },
             _ => self.envelope(Some(request_id)),
         };
         let mut response = json(&envelope);
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in &self.headers {
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::try_from(name.as_str()),
+                HeaderValue::try_from(value.as_str()),
+            ) {
                 response.headers_mut().insert(name, value);
             }
         }
@@ -109,7 +134,10 @@ struct Details<'a> {
 pub(super) fn json(value: &impl Serialize) -> Response<Body> {
     let bytes = serde_json::to_vec(value).expect("the wire's shapes have only text keys");
     let mut response = Response::new(Body::from(bytes));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -124,7 +152,14 @@ pub(super) fn opaque_id(prefix: &str, parts: &[&[u8]]) -> String {
     let mut id = String::with_capacity(prefix.len() + 24);
     id.push_str(prefix);
     id.push_str("01");
-    id.extend(hasher.finalize().as_bytes().iter().take(22).map(|b| char::from(ALPHABET[usize::from(*b) % 62])));
+    id.extend(
+        hasher
+            .finalize()
+            .as_bytes()
+            .iter()
+            .take(22)
+            .map(|b| char::from(ALPHABET[usize::from(*b) % 62])),
+    );
     id
 }
 
@@ -134,7 +169,8 @@ mod tests {
 
     #[test]
     fn an_error_has_the_apis_envelope() {
-        let refusal = Refusal::new(429, "rate_limit_error", "slow down").code("enforced_spend_limit_reached");
+        let refusal =
+            Refusal::new(429, "rate_limit_error", "slow down").code("enforced_spend_limit_reached");
         let text = serde_json::to_string(&refusal.envelope(Some("req_1"))).unwrap();
         let expected = concat!(
             r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down","#,
@@ -145,7 +181,10 @@ mod tests {
 
     #[test]
     fn ids_have_the_apis_length_and_differ() {
-        let (a, b) = (opaque_id("msg_", &[b"a", b"b"]), opaque_id("msg_", &[b"ab", b""]));
+        let (a, b) = (
+            opaque_id("msg_", &[b"a", b"b"]),
+            opaque_id("msg_", &[b"ab", b""]),
+        );
         assert_eq!(a.len(), "msg_013Zva2CMHLNnXjNJJKqJ2EF".len());
         assert_ne!(a, b);
     }

@@ -31,7 +31,9 @@ pub(super) async fn stream(path: PathBuf, faults: Vec<CallFault>) -> io::Result<
             Err(Stop::Io(cause)) => out.send_error(cause),
         }
     });
-    Ok(Body::from_stream(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))))
+    Ok(Body::from_stream(futures_util::stream::poll_fn(
+        move |context| receiver.poll_recv(context),
+    )))
 }
 
 enum Stop {
@@ -53,8 +55,18 @@ struct Spoiler {
 
 impl Spoiler {
     fn new(faults: Vec<CallFault>, sender: Sender<io::Result<Bytes>>) -> Spoiler {
-        let cut_at = faults.iter().filter(|f| f.act == Act::Cut).filter_map(|f| f.at_byte).min();
-        Spoiler { faults, sender, held: Vec::new(), sent: 0, cut_at }
+        let cut_at = faults
+            .iter()
+            .filter(|f| f.act == Act::Cut)
+            .filter_map(|f| f.at_byte)
+            .min();
+        Spoiler {
+            faults,
+            sender,
+            held: Vec::new(),
+            sent: 0,
+            cut_at,
+        }
     }
 
     fn has(&self, act: Act) -> bool {
@@ -63,7 +75,9 @@ impl Spoiler {
 
     /// Whether a fault of one line meets this one, counted from 1.
     fn meets(&self, act: Act, line: u64) -> Option<&CallFault> {
-        self.faults.iter().find(|fault| fault.act == act && fault.at_line.unwrap_or(1) == line)
+        self.faults
+            .iter()
+            .find(|fault| fault.act == act && fault.at_line.unwrap_or(1) == line)
     }
 
     fn copy(&mut self, mut file: impl BufRead) -> Result<(), Stop> {
@@ -77,7 +91,11 @@ impl Spoiler {
             if line.ends_with(b"\n") {
                 line.pop();
             }
-            if self.faults.iter().any(|f| f.act == Act::Cut && f.at_line == Some(n - 1)) {
+            if self
+                .faults
+                .iter()
+                .any(|f| f.act == Act::Cut && f.at_line == Some(n - 1))
+            {
                 self.flush()?;
                 return Err(Stop::Cut);
             }
@@ -102,8 +120,12 @@ impl Spoiler {
         if self.meets(Act::MissingLine, n).is_some() {
             return Ok(());
         }
-        let Some(fault) = self.meets(Act::HugeLine, n) else { return self.write_line(line) };
-        let length = usize::try_from(fault.bytes.unwrap_or(1 << 20)).unwrap_or(usize::MAX).min(1 << 30);
+        let Some(fault) = self.meets(Act::HugeLine, n) else {
+            return self.write_line(line);
+        };
+        let length = usize::try_from(fault.bytes.unwrap_or(1 << 20))
+            .unwrap_or(usize::MAX)
+            .min(1 << 30);
         if fault.value.as_deref() == Some("last") {
             let mut huge = line.strip_suffix(b"}").unwrap_or(line).to_vec();
             huge.extend_from_slice(br#","padding":""#);
@@ -122,24 +144,36 @@ impl Spoiler {
         self.write(line)?;
         let (crlf, blank) = (self.has(Act::Crlf), self.has(Act::BlankLines));
         self.write(if crlf { b"\r\n" } else { b"\n" })?;
-        if blank { self.write(if crlf { b"\r\n" } else { b"\n" }) } else { Ok(()) }
+        if blank {
+            self.write(if crlf { b"\r\n" } else { b"\n" })
+        } else {
+            Ok(())
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        let left = self.cut_at.map(|at| usize::try_from(at - self.sent - self.held.len() as u64).unwrap_or(usize::MAX));
+        let left = self.cut_at.map(|at| {
+            usize::try_from(at - self.sent - self.held.len() as u64).unwrap_or(usize::MAX)
+        });
         if let Some(left) = left.filter(|left| *left < bytes.len()) {
             self.held.extend_from_slice(&bytes[..left]);
             self.flush()?;
             return Err(Stop::Cut);
         }
         self.held.extend_from_slice(bytes);
-        if self.held.len() >= PIECE { self.flush() } else { Ok(()) }
+        if self.held.len() >= PIECE {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), Stop> {
         let piece = std::mem::take(&mut self.held);
         self.sent += piece.len() as u64;
-        self.sender.blocking_send(Ok(Bytes::from(piece))).map_err(|_| Stop::Gone)
+        self.sender
+            .blocking_send(Ok(Bytes::from(piece)))
+            .map_err(|_| Stop::Gone)
     }
 
     /// Ends a cut stream as if it were whole, or with a broken connection.
@@ -164,7 +198,9 @@ mod tests {
 
     /// What a fault makes of three lines: the bytes, and whether they ended in an error.
     fn spoil(fault: &str) -> (String, bool) {
-        let faults = Faults::from_toml(&format!("[[calls]]\non = 'results'\n{fault}")).unwrap().calls;
+        let faults = Faults::from_toml(&format!("[[calls]]\non = 'results'\n{fault}"))
+            .unwrap()
+            .calls;
         let (sender, mut receiver) = channel(100);
         let mut out = Spoiler::new(faults, sender);
         match out.copy(&b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n"[..]) {
@@ -189,16 +225,48 @@ mod tests {
         let cases = [
             ("do = 'cut'\nat_byte = 11", format!("{a}\n{{\"b"), false),
             ("do = 'cut'\nat_byte = 8", format!("{a}\n"), false),
-            ("do = 'cut'\nat_byte = 8\nabrupt = true", format!("{a}\n"), true),
+            (
+                "do = 'cut'\nat_byte = 8\nabrupt = true",
+                format!("{a}\n"),
+                true,
+            ),
             ("do = 'cut'\nat_line = 2", format!("{a}\n{b}\n"), false),
-            ("do = 'cut'\nat_byte = 999", format!("{a}\n{b}\n{c}\n"), false),
-            ("do = 'duplicate_line'\nat_line = 2", format!("{a}\n{b}\n{c}\n{b}\n"), false),
-            ("do = 'missing_line'\nat_line = 3", format!("{a}\n{b}\n"), false),
+            (
+                "do = 'cut'\nat_byte = 999",
+                format!("{a}\n{b}\n{c}\n"),
+                false,
+            ),
+            (
+                "do = 'duplicate_line'\nat_line = 2",
+                format!("{a}\n{b}\n{c}\n{b}\n"),
+                false,
+            ),
+            (
+                "do = 'missing_line'\nat_line = 3",
+                format!("{a}\n{b}\n"),
+                false,
+            ),
             ("do = 'crlf'", format!("{a}\r\n{b}\r\n{c}\r\n"), false),
-            ("do = 'blank_lines'", format!("{a}\n\n{b}\n\n{c}\n\n"), false),
-            ("do = 'huge_line'\nbytes = 3", format!("{{\"padding\":\"xxx\",\"a\":1}}\n{b}\n{c}\n"), false),
-            ("do = 'huge_line'\nvalue = 'last'\nbytes = 3", format!("{{\"a\":1,\"padding\":\"xxx\"}}\n{b}\n{c}\n"), false),
-            ("do = 'garbage_line'\nat_line = 2", format!("{a}\n<html>upstream timed out</html>\n{b}\n{c}\n"), false),
+            (
+                "do = 'blank_lines'",
+                format!("{a}\n\n{b}\n\n{c}\n\n"),
+                false,
+            ),
+            (
+                "do = 'huge_line'\nbytes = 3",
+                format!("{{\"padding\":\"xxx\",\"a\":1}}\n{b}\n{c}\n"),
+                false,
+            ),
+            (
+                "do = 'huge_line'\nvalue = 'last'\nbytes = 3",
+                format!("{{\"a\":1,\"padding\":\"xxx\"}}\n{b}\n{c}\n"),
+                false,
+            ),
+            (
+                "do = 'garbage_line'\nat_line = 2",
+                format!("{a}\n<html>upstream timed out</html>\n{b}\n{c}\n"),
+                false,
+            ),
         ];
         for (fault, text, broken) in cases {
             assert_eq!(spoil(fault), (text, broken), "{fault}");

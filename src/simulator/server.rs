@@ -23,7 +23,8 @@ use super::reply::{Refusal, json};
 use super::store::{self, BatchObject, Load, PageOf, Record, later};
 use super::{Ledger, is_new_version, models, process, results};
 
-/// Most bytes in the body of a message or a count. Source: the provider's documentation, August 2026.
+/// Most bytes in the body of a message or a count. Source: the provider's documentation, August
+/// 2026.
 const MAX_MESSAGE_BYTES: usize = 32_000_000;
 
 type Reply = Result<Response<Body>, Refusal>;
@@ -44,7 +45,9 @@ pub(super) fn routes(sim: Arc<Sim>) -> Router {
         .route("/v1/models/{id}", get(model))
         .route("/_sim/ledger", get(ledger))
         .fallback(async || Refusal::not_found("Not found"))
-        .method_not_allowed_fallback(async || Refusal::new(405, "invalid_request_error", "Method Not Allowed"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(405, "invalid_request_error", "Method Not Allowed")
+        })
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(sim.clone(), gate::pass))
         .with_state(sim)
@@ -61,7 +64,10 @@ async fn create(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Body) -> 
         gate::drain(body).await;
         return Err(refusal);
     }
-    let said = Said { version: header_text(&headers, "anthropic-version"), betas: betas(&headers) };
+    let said = Said {
+        version: header_text(&headers, "anthropic-version"),
+        betas: betas(&headers),
+    };
     let (pieces, receiver) = channel(16);
     let taker = {
         let sim = sim.clone();
@@ -108,7 +114,8 @@ struct Said {
     betas: Vec<String>,
 }
 
-/// Takes a body apart, keeps it, and accepts the batch: from then on it exists, whether or not anyone hears of it.
+/// Takes a body apart, keeps it, and accepts the batch: from then on it exists, whether or not
+/// anyone hears of it.
 fn take_in(sim: &Sim, mut pieces: Receiver<Piece>, said: Said) -> Result<Record, Refusal> {
     let mut incoming = sim.store.incoming()?;
     let mut splitter = Splitter::new();
@@ -120,7 +127,8 @@ fn take_in(sim: &Sim, mut pieces: Receiver<Piece>, said: Said) -> Result<Record,
                 splitter.feed(&piece, &mut |bytes| {
                     let n = incoming.requests();
                     if n == MAX_REQUESTS {
-                        let text = "requests: List should have at most 100000 items after validation, not 100001";
+                        let text = "requests: List should have at most 100000 items after \
+                            validation, not 100001";
                         return Err(Refusal::invalid(text));
                     }
                     let element = Element::parse(bytes, n)?;
@@ -135,23 +143,39 @@ fn take_in(sim: &Sim, mut pieces: Receiver<Piece>, said: Said) -> Result<Record,
     splitter.finish()?;
     let requests = incoming.requests();
     if requests == 0 {
-        return Err(Refusal::invalid("requests: List should have at least 1 item after validation, not 0"));
+        return Err(Refusal::invalid(
+            "requests: List should have at least 1 item after validation, not 0",
+        ));
     }
-    sim.store.accept(incoming, |load| admit(sim, load, requests), |ordinal| terms(sim, ordinal, said))
+    sim.store.accept(
+        incoming,
+        |load| admit(sim, load, requests),
+        |ordinal| terms(sim, ordinal, said),
+    )
 }
 
 fn admit(sim: &Sim, load: Load, requests: u64) -> Result<(), Refusal> {
-    if sim.faults.spend_cap_requests().is_some_and(|cap| load.ever + requests > cap) {
-        let text = "Your organization has reached its enforced monthly spend limit. Access returns on the first of next month at 00:00 UTC.";
-        return Err(Refusal::new(429, "rate_limit_error", text).code("enforced_spend_limit_reached"));
+    if sim
+        .faults
+        .spend_cap_requests()
+        .is_some_and(|cap| load.ever + requests > cap)
+    {
+        let text = "Your organization has reached its enforced monthly spend limit. Access returns \
+            on the first of next month at 00:00 UTC.";
+        return Err(
+            Refusal::new(429, "rate_limit_error", text).code("enforced_spend_limit_reached")
+        );
     }
     if load.queued + requests > sim.queue_limit {
         let text = format!(
-            "This request would exceed the limit of {} batch requests in the processing queue ({} are queued)",
+            "This request would exceed the limit of {} batch requests in the processing queue ({} \
+             are queued)",
             sim.queue_limit, load.queued
         );
         let wait = sim.processing.as_secs().clamp(1, 60);
-        return Err(Refusal::new(429, "rate_limit_error", text).header("retry-after", wait.to_string()));
+        return Err(
+            Refusal::new(429, "rate_limit_error", text).header("retry-after", wait.to_string())
+        );
     }
     Ok(())
 }
@@ -177,7 +201,11 @@ async fn retrieve(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply 
 }
 
 async fn list(State(sim): State<Arc<Sim>>, Query(pairs): Pairs) -> Reply {
-    let page = PageOf { limit: limit(&pairs)?, after_id: value(&pairs, "after_id"), before_id: value(&pairs, "before_id") };
+    let page = PageOf {
+        limit: limit(&pairs)?,
+        after_id: value(&pairs, "after_id"),
+        before_id: value(&pairs, "before_id"),
+    };
     let now = (sim.clock)();
     let (records, has_more) = sim.store.page(&page, now)?;
     Ok(json(&json!({
@@ -188,18 +216,29 @@ async fn list(State(sim): State<Arc<Sim>>, Query(pairs): Pairs) -> Reply {
     })))
 }
 
-async fn results(State(sim): State<Arc<Sim>>, Path(id): Path<String>, Extension(faults): Extension<ResultFaults>) -> Reply {
+async fn results(
+    State(sim): State<Arc<Sim>>,
+    Path(id): Path<String>,
+    Extension(faults): Extension<ResultFaults>,
+) -> Reply {
     let now = (sim.clock)();
     let record = sim.store.get(&id, now)?;
     if record.ended_at.is_none() {
-        return Err(Refusal::invalid(format!("Batch {id} has not ended; its results are not available yet")));
+        return Err(Refusal::invalid(format!(
+            "Batch {id} has not ended; its results are not available yet"
+        )));
     }
     if record.archived_at(now).is_some() {
-        return Err(Refusal::not_found(format!("The results of batch {id} are no longer available")));
+        return Err(Refusal::not_found(format!(
+            "The results of batch {id} are no longer available"
+        )));
     }
     let body = results::stream(sim.store.results_path(&id), faults.0).await?;
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-jsonl"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-jsonl"),
+    );
     Ok(response)
 }
 
@@ -235,16 +274,27 @@ async fn read_params(headers: &HeaderMap, body: Body) -> Result<String, Refusal>
         gate::drain(body).await;
         return Err(refusal);
     }
-    let bytes = to_bytes(body, MAX_MESSAGE_BYTES).await.map_err(|_| Refusal::too_large())?;
-    String::from_utf8(bytes.into()).map_err(|_| Refusal::invalid("The request body is not valid JSON: it is not UTF-8"))
+    let bytes = to_bytes(body, MAX_MESSAGE_BYTES)
+        .await
+        .map_err(|_| Refusal::too_large())?;
+    String::from_utf8(bytes.into())
+        .map_err(|_| Refusal::invalid("The request body is not valid JSON: it is not UTF-8"))
 }
 
 async fn list_models(State(sim): State<Arc<Sim>>, Query(pairs): Pairs) -> Reply {
-    let lifecycle: Vec<String> =
-        pairs.iter().filter(|(key, _)| key.trim_end_matches("[]") == "lifecycle").map(|(_, value)| value.clone()).collect();
-    if let Some(odd) = lifecycle.iter().find(|stage| !["active", "deprecated", "retired"].contains(&stage.as_str())) {
+    let lifecycle: Vec<String> = pairs
+        .iter()
+        .filter(|(key, _)| key.trim_end_matches("[]") == "lifecycle")
+        .map(|(_, value)| value.clone())
+        .collect();
+    if let Some(odd) = lifecycle
+        .iter()
+        .find(|stage| !["active", "deprecated", "retired"].contains(&stage.as_str()))
+    {
         let short: String = odd.chars().take(40).collect();
-        return Err(Refusal::invalid(format!("lifecycle: `{short}` is not one of 'active', 'deprecated', 'retired'")));
+        return Err(Refusal::invalid(format!(
+            "lifecycle: `{short}` is not one of 'active', 'deprecated', 'retired'"
+        )));
     }
     let wanted = models::Wanted {
         limit: limit(&pairs)?,
@@ -261,7 +311,8 @@ async fn model(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
 
 /// Takes a file in; the form's parts may come in any order.
 async fn upload(State(sim): State<Arc<Sim>>, form: Result<Multipart, MultipartRejection>) -> Reply {
-    let bad = |what: &str| Refusal::invalid(format!("The request body is not a valid form: {what}"));
+    let bad =
+        |what: &str| Refusal::invalid(format!("The request body is not a valid form: {what}"));
     let mut form = form.map_err(|_| bad("its content type is not multipart/form-data"))?;
     let (mut file, mut life) = (None, None);
     while let Some(part) = form.next_field().await.map_err(|e| bad(&e.body_text()))? {
@@ -277,26 +328,38 @@ async fn upload(State(sim): State<Arc<Sim>>, form: Result<Multipart, MultipartRe
             }
             Some("expires_in_seconds") => {
                 let text = part.text().await.map_err(|e| bad(&e.body_text()))?;
-                let seconds =
-                    text.trim().parse().map_err(|_| Refusal::invalid("expires_in_seconds: Input should be a valid integer"))?;
+                let seconds = text.trim().parse().map_err(|_| {
+                    Refusal::invalid("expires_in_seconds: Input should be a valid integer")
+                })?;
                 life = Some(seconds);
             }
             other => {
                 let name: String = other.unwrap_or_default().chars().take(40).collect();
-                return Err(Refusal::invalid(format!("{name}: Extra inputs are not permitted")));
+                return Err(Refusal::invalid(format!(
+                    "{name}: Extra inputs are not permitted"
+                )));
             }
         }
     }
     let (name, kind, bytes) = file.ok_or_else(|| Refusal::invalid("file: Field required"))?;
-    let added = tokio::task::spawn_blocking(move || sim.files.add(&name, kind.as_deref(), &bytes, life)).await;
+    let added =
+        tokio::task::spawn_blocking(move || sim.files.add(&name, kind.as_deref(), &bytes, life))
+            .await;
     Ok(json(&added.map_err(|e| Refusal::broken(&e))??))
 }
 
 async fn list_files(State(sim): State<Arc<Sim>>, Query(pairs): Pairs) -> Reply {
     let named = |key: &str| key.trim_end_matches("[]") == "ids";
-    let ids: Vec<String> =
-        pairs.iter().filter(|(key, _)| named(key)).flat_map(|(_, ids)| ids.split(',').map(str::to_owned)).collect();
-    Ok(json(&sim.files.list(&ids, limit(&pairs)?, value(&pairs, "page").as_deref())?))
+    let ids: Vec<String> = pairs
+        .iter()
+        .filter(|(key, _)| named(key))
+        .flat_map(|(_, ids)| ids.split(',').map(str::to_owned))
+        .collect();
+    Ok(json(&sim.files.list(
+        &ids,
+        limit(&pairs)?,
+        value(&pairs, "page").as_deref(),
+    )?))
 }
 
 async fn file(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Reply {
@@ -310,46 +373,81 @@ async fn delete_file(State(sim): State<Arc<Sim>>, Path(id): Path<String>) -> Rep
 /// Not of the API: what was accepted, for tests.
 async fn ledger(State(sim): State<Arc<Sim>>) -> Reply {
     let ledger = Ledger::read(sim.store.folder()).map_err(|e| Refusal::broken(&e))?;
-    Ok(json(&json!({"batches": ledger.batches, "calls": sim.call_counts()})))
+    Ok(json(
+        &json!({"batches": ledger.batches, "calls": sim.call_counts()}),
+    ))
 }
 
 fn value(pairs: &[(String, String)], name: &str) -> Option<String> {
-    pairs.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.clone())
+    pairs
+        .iter()
+        .find(|(key, value)| key == name && !value.is_empty())
+        .map(|(_, value)| value.clone())
 }
 
 fn limit(pairs: &[(String, String)]) -> Result<usize, Refusal> {
-    let Some(text) = value(pairs, "limit") else { return Ok(20) };
+    let Some(text) = value(pairs, "limit") else {
+        return Ok(20);
+    };
     match text.parse::<i64>() {
-        Ok(n) if n < 1 => Err(Refusal::invalid("limit: Input should be greater than or equal to 1")),
-        Ok(n) if n > 1_000 => Err(Refusal::invalid("limit: Input should be less than or equal to 1000")),
+        Ok(n) if n < 1 => Err(Refusal::invalid(
+            "limit: Input should be greater than or equal to 1",
+        )),
+        Ok(n) if n > 1_000 => Err(Refusal::invalid(
+            "limit: Input should be less than or equal to 1000",
+        )),
         Ok(n) => Ok(usize::try_from(n).unwrap_or(1_000)),
         Err(_) => Err(Refusal::invalid("limit: Input should be a valid integer")),
     }
 }
 
 fn header_text(headers: &HeaderMap, name: &str) -> String {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn betas(headers: &HeaderMap) -> Vec<String> {
-    let lines = headers.get_all("anthropic-beta").iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(|beta| beta.trim().to_owned()).filter(|beta| !beta.is_empty()).collect()
+    let lines = headers
+        .get_all("anthropic-beta")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(|beta| beta.trim().to_owned())
+        .filter(|beta| !beta.is_empty())
+        .collect()
 }
 
 fn message_terms<'b>(headers: &HeaderMap, betas: &'b [String], purpose: Purpose) -> Terms<'b> {
-    Terms { purpose, new_version: is_new_version(&header_text(headers, "anthropic-version")), betas }
+    Terms {
+        purpose,
+        new_version: is_new_version(&header_text(headers, "anthropic-version")),
+        betas,
+    }
 }
 
 fn check_length(headers: &HeaderMap) -> Option<Refusal> {
-    let length: u64 = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
+    let length: u64 = headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
     (length > MAX_BYTES).then(Refusal::too_large)
 }
 
 /// Compressed bodies are not taken: whether the API takes them for batches is not documented.
 fn check_encoding(headers: &HeaderMap) -> Option<Refusal> {
-    let encoding = headers.get(header::CONTENT_ENCODING)?.to_str().unwrap_or("?");
+    let encoding = headers
+        .get(header::CONTENT_ENCODING)?
+        .to_str()
+        .unwrap_or("?");
     let short: String = encoding.chars().take(40).collect();
     (encoding != "identity").then(|| {
-        Refusal::invalid(format!("content-encoding: `{short}` is not supported")).code("request_body_encoding_unsupported")
+        Refusal::invalid(format!("content-encoding: `{short}` is not supported"))
+            .code("request_body_encoding_unsupported")
     })
 }

@@ -1,4 +1,5 @@
-//! Batches on disk: everything the simulator knows, so that it can be stopped and a later process finds it again.
+//! Batches on disk: everything the simulator knows, so that it can be stopped and a later process
+//! finds it again.
 //!
 //! ```text
 //!  folder/
@@ -11,8 +12,9 @@
 //!    cache.json, fault-*.json  the simulated prompt cache; counts of faults
 //! ```
 //!
-//! A batch exists from the moment its folder is renamed from `incoming` into `batches`: there is no half-accepted batch. A batch has
-//! ended from the moment its `meta.json` says so, which is after its results are in place; results without that are made again.
+//! A batch exists from the moment its folder is renamed from `incoming` into `batches`: there is no
+//! half-accepted batch. A batch has ended from the moment its `meta.json` says so, which is after
+//! its results are in place; results without that are made again.
 //!
 //! Memory: one small record a batch. Rows stay on disk.
 
@@ -73,7 +75,8 @@ impl Record {
     /// When its processing is over.
     pub(super) fn due(&self) -> Timestamp {
         let whole = later(self.created_at, self.processing).min(self.expires_at());
-        self.cancel_initiated_at.map_or(whole, |at| whole.min(later(at, self.canceling)))
+        self.cancel_initiated_at
+            .map_or(whole, |at| whole.min(later(at, self.canceling)))
     }
 
     pub(super) fn archived_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -122,14 +125,18 @@ impl BatchObject {
             },
             request_counts: match record.ended_at {
                 Some(_) => record.counts,
-                None => Counts { processing: record.requests, ..Counts::default() },
+                None => Counts {
+                    processing: record.requests,
+                    ..Counts::default()
+                },
             },
             ended_at: record.ended_at.map(wire_time),
             created_at: wire_time(record.created_at),
             expires_at: wire_time(record.expires_at()),
             archived_at: archived_at.map(wire_time),
             cancel_initiated_at: record.cancel_initiated_at.map(wire_time),
-            results_url: has_results.then(|| format!("{base_url}/v1/messages/batches/{}/results", record.id)),
+            results_url: has_results
+                .then(|| format!("{base_url}/v1/messages/batches/{}/results", record.id)),
         }
     }
 }
@@ -163,7 +170,11 @@ impl Store {
     /// `WouldBlock` when another server holds the folder; else what the file system answers.
     pub(super) fn open(folder: &Path, seed: u64) -> io::Result<Store> {
         fs::create_dir_all(folder.join("batches"))?;
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join("lock"))?;
         lock.try_lock().map_err(io::Error::from)?;
         match fs::remove_dir_all(folder.join("incoming")) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -172,13 +183,24 @@ impl Store {
         let mut batches = Batches::default();
         for record in records(folder)? {
             if record.ended_at.is_some() {
-                // A process that was killed right after a batch had ended leaves its requests behind.
-                remove(&folder.join("batches").join(&record.id).join("requests.jsonl"))?;
+                // A process that was killed right after a batch had ended leaves its requests
+                // behind.
+                remove(
+                    &folder
+                        .join("batches")
+                        .join(&record.id)
+                        .join("requests.jsonl"),
+                )?;
             }
             batches.ordinals.insert(record.id.clone(), record.ordinal);
             batches.records.insert(record.ordinal, record);
         }
-        Ok(Store { folder: folder.to_owned(), seed, batches: Mutex::new(batches), lock })
+        Ok(Store {
+            folder: folder.to_owned(),
+            seed,
+            batches: Mutex::new(batches),
+            lock,
+        })
     }
 
     /// Gives the folder back, even while a call still holds on to the store.
@@ -204,8 +226,8 @@ impl Store {
         Incoming::begin(&self.folder.join("incoming"))
     }
 
-    /// Accepts a batch that has arrived whole. `admit` looks at the number of requests that are queued or were ever accepted and may
-    /// refuse; `complete` fills in what only the server knows.
+    /// Accepts a batch that has arrived whole. `admit` looks at the number of requests that are
+    /// queued or were ever accepted and may refuse; `complete` fills in what only the server knows.
     pub(super) fn accept(
         &self,
         incoming: Incoming,
@@ -215,10 +237,17 @@ impl Store {
         let (folder, arrived) = incoming.finish()?;
         let mut batches = self.batches();
         admit(batches.load())?;
-        let ordinal = batches.records.last_key_value().map_or(0, |(last, _)| *last) + 1;
+        let ordinal = batches
+            .records
+            .last_key_value()
+            .map_or(0, |(last, _)| *last)
+            + 1;
         let terms = complete(ordinal);
         let record = Record {
-            id: opaque_id("msgbatch_", &[&self.seed.to_le_bytes(), &ordinal.to_le_bytes()]),
+            id: opaque_id(
+                "msgbatch_",
+                &[&self.seed.to_le_bytes(), &ordinal.to_le_bytes()],
+            ),
             ordinal,
             created_at: terms.created_at,
             requests: arrived.requests,
@@ -236,8 +265,12 @@ impl Store {
             counts: Counts::default(),
             deleted_at: None,
         };
-        replace(&folder.path().join("meta.json"), &serde_json::to_vec_pretty(&record).map_err(io::Error::from)?)?;
-        // The rename is the acceptance; the temporary folder has nothing left to throw away after it.
+        replace(
+            &folder.path().join("meta.json"),
+            &serde_json::to_vec_pretty(&record).map_err(io::Error::from)?,
+        )?;
+        // The rename is the acceptance; the temporary folder has nothing left to throw away after
+        // it.
         fs::rename(folder.path(), self.batch_folder(&record.id))?;
         batches.ordinals.insert(record.id.clone(), ordinal);
         batches.records.insert(ordinal, record.clone());
@@ -246,11 +279,18 @@ impl Store {
 
     /// A batch that can be seen.
     pub(super) fn get(&self, id: &str, now: Timestamp) -> Result<Record, Refusal> {
-        self.batches().find(id, now).cloned().ok_or_else(|| no_such(id))
+        self.batches()
+            .find(id, now)
+            .cloned()
+            .ok_or_else(|| no_such(id))
     }
 
     /// One page, newest first, and whether there is more behind it.
-    pub(super) fn page(&self, page: &PageOf, now: Timestamp) -> Result<(Vec<Record>, bool), Refusal> {
+    pub(super) fn page(
+        &self,
+        page: &PageOf,
+        now: Timestamp,
+    ) -> Result<(Vec<Record>, bool), Refusal> {
         let batches = self.batches();
         let cursor = |id: &Option<String>, name: &str| match id {
             None => Ok(None),
@@ -261,15 +301,30 @@ impl Store {
         };
         let listed = |record: &Record| record.unlisted_until.is_none_or(|until| until <= now);
         let visible = |record: &&Record| batches.is_visible(record, now) && listed(record);
-        let (after, before) = (cursor(&page.after_id, "after_id")?, cursor(&page.before_id, "before_id")?);
+        let (after, before) = (
+            cursor(&page.after_id, "after_id")?,
+            cursor(&page.before_id, "before_id")?,
+        );
         let mut found: Vec<Record> = match before {
-            // The page right before an entry of a list that runs from new to old: the next newer ones.
-            Some(before) => {
-                batches.records.range(before + 1..).map(|(_, r)| r).filter(visible).take(page.limit + 1).cloned().collect()
-            }
+            // The page right before an entry of a list that runs from new to old: the next newer
+            // ones.
+            Some(before) => batches
+                .records
+                .range(before + 1..)
+                .map(|(_, r)| r)
+                .filter(visible)
+                .take(page.limit + 1)
+                .cloned()
+                .collect(),
             None => {
                 let older = batches.records.range(..after.unwrap_or(u64::MAX));
-                older.rev().map(|(_, r)| r).filter(visible).take(page.limit + 1).cloned().collect()
+                older
+                    .rev()
+                    .map(|(_, r)| r)
+                    .filter(visible)
+                    .take(page.limit + 1)
+                    .cloned()
+                    .collect()
             }
         };
         let has_more = found.len() > page.limit;
@@ -281,7 +336,12 @@ impl Store {
     }
 
     /// Changes a record, on disk first.
-    fn change(&self, batches: &mut Batches, mut record: Record, change: impl FnOnce(&mut Record)) -> Result<Record, Refusal> {
+    fn change(
+        &self,
+        batches: &mut Batches,
+        mut record: Record,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<Record, Refusal> {
         change(&mut record);
         let text = serde_json::to_vec_pretty(&record).map_err(io::Error::from)?;
         replace(&self.batch_folder(&record.id).join("meta.json"), &text)?;
@@ -293,19 +353,25 @@ impl Store {
         let mut batches = self.batches();
         let record = batches.find(id, now).cloned().ok_or_else(|| no_such(id))?;
         if record.ended_at.is_some() {
-            return Err(Refusal::not_found(format!("Batch {id} has already ended and cannot be canceled")));
+            return Err(Refusal::not_found(format!(
+                "Batch {id} has already ended and cannot be canceled"
+            )));
         }
         if record.cancel_initiated_at.is_some() {
             return Ok(record);
         }
-        self.change(&mut batches, record, |record| record.cancel_initiated_at = Some(now))
+        self.change(&mut batches, record, |record| {
+            record.cancel_initiated_at = Some(now)
+        })
     }
 
     pub(super) fn delete(&self, id: &str, now: Timestamp) -> Result<(), Refusal> {
         let mut batches = self.batches();
         let record = batches.find(id, now).cloned().ok_or_else(|| no_such(id))?;
         if record.ended_at.is_none() {
-            return Err(Refusal::invalid(format!("Batch {id} is still in progress; cancel it before deleting it")));
+            return Err(Refusal::invalid(format!(
+                "Batch {id} is still in progress; cancel it before deleting it"
+            )));
         }
         self.change(&mut batches, record, |record| record.deleted_at = Some(now))?;
         remove(&self.results_path(id))?;
@@ -324,15 +390,25 @@ impl Store {
     /// The batch whose processing was over first, of those that have not ended.
     pub(super) fn next_due(&self, now: Timestamp) -> Option<Record> {
         let batches = self.batches();
-        let due = batches.records.values().filter(|r| r.ended_at.is_none() && r.due() <= now);
+        let due = batches
+            .records
+            .values()
+            .filter(|r| r.ended_at.is_none() && r.due() <= now);
         due.min_by_key(|r| (r.due(), r.ordinal)).cloned()
     }
 
     /// Marks a batch as ended, its results being in place, and throws its requests away.
-    pub(super) fn end(&self, ordinal: u64, counts: Counts, ended_at: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn end(
+        &self,
+        ordinal: u64,
+        counts: Counts,
+        ended_at: Timestamp,
+    ) -> Result<(), Refusal> {
         let mut batches = self.batches();
         // Read anew: it may have been canceled while its results were made.
-        let Some(record) = batches.records.get(&ordinal).cloned() else { return Ok(()) };
+        let Some(record) = batches.records.get(&ordinal).cloned() else {
+            return Ok(());
+        };
         let record = self.change(&mut batches, record, |record| {
             record.counts = counts;
             record.ended_at = Some(ended_at);
@@ -363,8 +439,16 @@ pub(super) struct Load {
 
 impl Batches {
     fn load(&self) -> Load {
-        let queued = self.records.values().filter(|r| r.ended_at.is_none()).map(|r| r.requests).sum();
-        Load { queued, ever: self.records.values().map(|r| r.requests).sum() }
+        let queued = self
+            .records
+            .values()
+            .filter(|r| r.ended_at.is_none())
+            .map(|r| r.requests)
+            .sum();
+        Load {
+            queued,
+            ever: self.records.values().map(|r| r.requests).sum(),
+        }
     }
 
     fn is_visible(&self, record: &Record, now: Timestamp) -> bool {
@@ -408,7 +492,8 @@ pub(super) fn fingerprint(mut ids: Vec<String>) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// Replaces a small file as a whole. A power cut may lose it, a killed process cannot: more than that is not asked of a simulator.
+/// Replaces a small file as a whole. A power cut may lose it, a killed process cannot: more than
+/// that is not asked of a simulator.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;
@@ -444,9 +529,18 @@ struct Arrived {
 impl Incoming {
     fn begin(parent: &Path) -> io::Result<Incoming> {
         let folder = tempfile::tempdir_in(parent)?;
-        let open = |name: &str| File::create_new(folder.path().join(name)).map(|file| BufWriter::with_capacity(1 << 18, file));
+        let open = |name: &str| {
+            File::create_new(folder.path().join(name))
+                .map(|file| BufWriter::with_capacity(1 << 18, file))
+        };
         let (requests, ids) = (open("requests.jsonl")?, open("ids.txt")?);
-        Ok(Incoming { folder, requests, ids, hasher: blake3::Hasher::new(), arrived: Arrived::default() })
+        Ok(Incoming {
+            folder,
+            requests,
+            ids,
+            hasher: blake3::Hasher::new(),
+            arrived: Arrived::default(),
+        })
     }
 
     /// Requests so far.
@@ -462,7 +556,8 @@ impl Incoming {
 
     /// Keeps one element of the body.
     pub(super) fn push(&mut self, bytes: &[u8], element: &Element<'_>) -> io::Result<()> {
-        // Outside of strings a line feed is only space, and inside of them JSON has none: so a space does as well.
+        // Outside of strings a line feed is only space, and inside of them JSON has none: so a
+        // space does as well.
         for line in bytes.split(|b| matches!(b, b'\n' | b'\r')) {
             self.requests.write_all(line)?;
             self.requests.write_all(b" ")?;

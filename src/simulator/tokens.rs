@@ -1,4 +1,5 @@
-//! Counts tokens the way the simulator bills them: a plain estimate from characters, the same everywhere.
+//! Counts tokens the way the simulator bills them: a plain estimate from characters, the same
+//! everywhere.
 //!
 //! `count_tokens` and the `usage` of an answer both come from here, so they agree to the token.
 
@@ -19,12 +20,21 @@ struct Weights {
     wide: u64,
 }
 
-/// Source: the provider's documentation equates a million tokens with 3.4 million characters on the first tokenizer and 2.5
-/// million on the second; Chinese and Japanese text costs about a token a character on both.
+/// Source: the provider's documentation equates a million tokens with 3.4 million characters on the
+/// first tokenizer and 2.5 million on the second; Chinese and Japanese text costs about a token a
+/// character on both.
 fn weights(tokenizer: Tokenizer) -> Weights {
     match tokenizer {
-        Tokenizer::First => Weights { latin: 294, other: 500, wide: 1_000 },
-        Tokenizer::Second => Weights { latin: 400, other: 650, wide: 1_000 },
+        Tokenizer::First => Weights {
+            latin: 294,
+            other: 500,
+            wide: 1_000,
+        },
+        Tokenizer::Second => Weights {
+            latin: 400,
+            other: 650,
+            wide: 1_000,
+        },
     }
 }
 
@@ -41,7 +51,11 @@ impl Weights {
 /// Tokens of a text; an empty text has none.
 pub(super) fn count(tokenizer: Tokenizer, text: &str) -> u64 {
     let weights = weights(tokenizer);
-    let thousandths = if text.is_ascii() { text.len() as u64 * weights.latin } else { text.chars().map(|c| weights.of(c)).sum() };
+    let thousandths = if text.is_ascii() {
+        text.len() as u64 * weights.latin
+    } else {
+        text.chars().map(|c| weights.of(c)).sum()
+    };
     thousandths.div_ceil(1_000)
 }
 
@@ -80,7 +94,10 @@ mod tests {
 
     #[test]
     fn a_cut_text_fits_its_budget_and_one_more_character_does_not() {
-        for text in ["plain words, plain words, plain words", "mixed 東京 и слова 🙂🙂 tail"] {
+        for text in [
+            "plain words, plain words, plain words",
+            "mixed 東京 и слова 🙂🙂 tail",
+        ] {
             for budget in 0..12 {
                 let head = cut(Tokenizer::Second, text, budget);
                 assert!(count(Tokenizer::Second, head) <= budget);

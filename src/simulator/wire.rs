@@ -26,7 +26,13 @@ impl Listener for Door {
                 Ok((stream, peer)) => {
                     // Small answers go out at once; a system that cannot do that is only slower.
                     let _ = stream.set_nodelay(true);
-                    return (Wire { stream, scissors: Scissors::default() }, peer);
+                    return (
+                        Wire {
+                            stream,
+                            scissors: Scissors::default(),
+                        },
+                        peer,
+                    );
                 }
                 // Too many open files, for instance: it passes.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -67,21 +73,30 @@ impl Wire {
         if !self.scissors.0.load(Ordering::SeqCst) {
             return Ok(());
         }
-        // Closing with a zero linger sends a reset; where the system refuses, the other side sees an early end instead.
+        // Closing with a zero linger sends a reset; where the system refuses, the other side sees
+        // an early end instead.
         let _ = self.stream.set_zero_linger();
         Err(io::Error::from(io::ErrorKind::ConnectionReset))
     }
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_write(context, buffer)
     }

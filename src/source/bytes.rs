@@ -32,7 +32,8 @@ pub struct SourceFile {
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) file: SourceFile,
-    /// A private copy to read instead: of standard input, or of a compressed file that must be read from its end.
+    /// A private copy to read instead: of standard input, or of a compressed file that must be read
+    /// from its end.
     copy: Option<TempPath>,
     compression: Compression,
     /// How the old timestamps of a Parquet file are read, found out once.
@@ -43,29 +44,55 @@ impl Input {
     /// Looks at a file and how it is compressed.
     ///
     /// # Errors
-    /// [`Error::NotAFile`] for a pipe, a socket or a device: a source is read more than once, and ends.
+    /// [`Error::NotAFile`] for a pipe, a socket or a device: a source is read more than once, and
+    /// ends.
     pub(super) fn of_file(path: &Path, compression: Option<Compression>) -> Result<Input, Error> {
         let failed = |source| unopened(path, source);
         let mut file = durable::open_file(path).map_err(failed)?;
         let (bytes, modified) = stamp(&file).map_err(failed)?;
-        let compression = compression.map_or_else(|| guess_compression(path, &mut file), Ok).map_err(failed)?;
+        let compression = compression
+            .map_or_else(|| guess_compression(path, &mut file), Ok)
+            .map_err(failed)?;
         Ok(Input {
-            file: SourceFile { path: path.to_path_buf(), bytes, modified },
+            file: SourceFile {
+                path: path.to_path_buf(),
+                bytes,
+                modified,
+            },
             copy: None,
             compression,
             old_times: OnceLock::new(),
         })
     }
 
-    /// Copies what can be read only once to a private temporary file, since a source is read more than once.
-    pub(super) fn of_stream(path: &Path, stream: &mut dyn Read, compression: Option<Compression>) -> Result<Input, Error> {
-        let failed = |source| Error::Io { path: path.to_path_buf(), source };
+    /// Copies what can be read only once to a private temporary file, since a source is read more
+    /// than once.
+    pub(super) fn of_stream(
+        path: &Path,
+        stream: &mut dyn Read,
+        compression: Option<Compression>,
+    ) -> Result<Input, Error> {
+        let failed = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
         let mut copy = NamedTempFile::new().map_err(failed)?;
         let bytes = io::copy(stream, &mut copy).map_err(failed)?;
         copy.flush().map_err(failed)?;
-        let compression = compression.map_or_else(|| guess_compression(path, copy.as_file_mut()), Ok).map_err(failed)?;
-        let file = SourceFile { path: path.to_path_buf(), bytes, modified: None };
-        Ok(Input { file, copy: Some(copy.into_temp_path()), compression, old_times: OnceLock::new() })
+        let compression = compression
+            .map_or_else(|| guess_compression(path, copy.as_file_mut()), Ok)
+            .map_err(failed)?;
+        let file = SourceFile {
+            path: path.to_path_buf(),
+            bytes,
+            modified: None,
+        };
+        Ok(Input {
+            file,
+            copy: Some(copy.into_temp_path()),
+            compression,
+            old_times: OnceLock::new(),
+        })
     }
 
     /// Makes a file seekable: a compressed one is decompressed to a private temporary file.
@@ -78,7 +105,12 @@ impl Input {
         io::copy(&mut bytes, &mut copy).map_err(|source| self.failed(source))?;
         copy.flush().map_err(|source| self.failed(source))?;
         let (file, copy, compression) = (self.file, Some(copy.into_temp_path()), Compression::None);
-        Ok(Input { file, copy, compression, old_times: OnceLock::new() })
+        Ok(Input {
+            file,
+            copy,
+            compression,
+            old_times: OnceLock::new(),
+        })
     }
 
     /// The name for messages.
@@ -94,10 +126,13 @@ impl Input {
         if let Some(copy) = &self.copy {
             return File::open(copy).map_err(|source| self.failed(source));
         }
-        let file = durable::open_file(&self.file.path).map_err(|source| unopened(&self.file.path, source))?;
+        let file = durable::open_file(&self.file.path)
+            .map_err(|source| unopened(&self.file.path, source))?;
         let (bytes, modified) = stamp(&file).map_err(|source| self.failed(source))?;
         if bytes != self.file.bytes || modified != self.file.modified {
-            return Err(Error::Changed { path: self.file.path.clone() });
+            return Err(Error::Changed {
+                path: self.file.path.clone(),
+            });
         }
         Ok(file)
     }
@@ -107,8 +142,12 @@ impl Input {
         let file = self.open()?;
         Ok(match self.compression {
             Compression::None => Box::new(file),
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file))),
-            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file).map_err(|source| self.failed(source))?),
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(
+                BufReader::with_capacity(BUFFER_BYTES, file),
+            )),
+            Compression::Zstd => Box::new(
+                zstd::stream::read::Decoder::new(file).map_err(|source| self.failed(source))?,
+            ),
         })
     }
 
@@ -116,18 +155,29 @@ impl Input {
     pub(super) fn head(&self) -> Result<Vec<u8>, Error> {
         let mut head = Vec::with_capacity(16);
         if self.file.bytes > 0 {
-            self.bytes()?.take(16).read_to_end(&mut head).map_err(|source| self.failed(source))?;
+            self.bytes()?
+                .take(16)
+                .read_to_end(&mut head)
+                .map_err(|source| self.failed(source))?;
         }
         Ok(head)
     }
 
-    /// The text of the file: decompressed, without a byte order mark, as UTF-8 where the file has another encoding.
+    /// The text of the file: decompressed, without a byte order mark, as UTF-8 where the file has
+    /// another encoding.
     ///
     /// A file that is said to be UTF-8 passes as it is; the formats check it and know the line.
-    pub(super) fn text(&self, encoding: Option<&'static Encoding>) -> Result<Box<dyn Read + Send>, Error> {
+    pub(super) fn text(
+        &self,
+        encoding: Option<&'static Encoding>,
+    ) -> Result<Box<dyn Read + Send>, Error> {
         let mut bytes = self.bytes()?;
         let mut head = Vec::with_capacity(3);
-        bytes.by_ref().take(3).read_to_end(&mut head).map_err(|source| self.failed(source))?;
+        bytes
+            .by_ref()
+            .take(3)
+            .read_to_end(&mut head)
+            .map_err(|source| self.failed(source))?;
         let mark = Encoding::for_bom(&head);
         // A mark is sure; a label such as `utf-16` leaves the order of bytes open.
         let (encoding, mark_bytes) = mark.unwrap_or((encoding.unwrap_or(encoding_rs::UTF_8), 0));
@@ -141,8 +191,15 @@ impl Input {
     /// Names what went wrong while this file was read.
     pub(super) fn failed(&self, source: io::Error) -> Error {
         let path = self.file.path.clone();
-        if let Some(bad) = source.get_ref().and_then(|inner| inner.downcast_ref::<NotEncoded>()) {
-            return Error::NotEncoded { path, encoding: bad.encoding, byte: bad.byte };
+        if let Some(bad) = source
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<NotEncoded>())
+        {
+            return Error::NotEncoded {
+                path,
+                encoding: bad.encoding,
+                byte: bad.byte,
+            };
         }
         // Errors of the system carry its number; without one, the decompressor speaks.
         if self.compression != Compression::None && source.raw_os_error().is_none() {
@@ -155,8 +212,14 @@ impl Input {
 /// Why a file could not be opened.
 fn unopened(path: &Path, source: io::Error) -> Error {
     match Unreadable::of(&source) {
-        Some(Unreadable::NotAFile(kind)) => Error::NotAFile { path: path.to_path_buf(), kind },
-        _ => Error::Io { path: path.to_path_buf(), source },
+        Some(Unreadable::NotAFile(kind)) => Error::NotAFile {
+            path: path.to_path_buf(),
+            kind,
+        },
+        _ => Error::Io {
+            path: path.to_path_buf(),
+            source,
+        },
     }
 }
 
@@ -166,7 +229,8 @@ fn stamp(file: &File) -> io::Result<(u64, Option<jiff::Timestamp>)> {
     Ok((meta.len(), jiff::Timestamp::try_from(modified).ok()))
 }
 
-/// The ending of the name tells, else the first bytes: no text, Parquet or Arrow file begins like these.
+/// The ending of the name tells, else the first bytes: no text, Parquet or Arrow file begins like
+/// these.
 fn guess_compression(path: &Path, file: &mut File) -> io::Result<Compression> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => return Ok(Compression::Gzip),
@@ -183,7 +247,8 @@ fn guess_compression(path: &Path, file: &mut File) -> io::Result<Compression> {
     })
 }
 
-/// Turns another encoding to UTF-8 and refuses bytes that the encoding does not have, rather than replace them.
+/// Turns another encoding to UTF-8 and refuses bytes that the encoding does not have, rather than
+/// replace them.
 struct Transcoder<R> {
     inner: R,
     encoding: &'static Encoding,
@@ -226,13 +291,20 @@ impl<R: Read> Transcoder<R> {
             self.ended = length == 0;
         }
         let raw = &self.raw[self.raw_pending.clone()];
-        let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(raw, &mut self.text, self.ended);
+        let (result, read, written) =
+            self.decoder
+                .decode_to_utf8_without_replacement(raw, &mut self.text, self.ended);
         self.raw_pending.start += read;
         self.passed += read as u64;
         self.text_pending = 0..written;
         if let DecoderResult::Malformed(length, after) = result {
-            let byte = self.passed.saturating_sub(u64::from(length) + u64::from(after));
-            let bad = NotEncoded { encoding: self.encoding.name(), byte };
+            let byte = self
+                .passed
+                .saturating_sub(u64::from(length) + u64::from(after));
+            let bad = NotEncoded {
+                encoding: self.encoding.name(),
+                byte,
+            };
             return Err(io::Error::new(io::ErrorKind::InvalidData, bad));
         }
         Ok(())
@@ -262,12 +334,19 @@ mod tests {
         let input = Input::of_file(&path, None)?;
         let encoding = encoding.map(|label| Encoding::for_label(label.as_bytes()).unwrap());
         let mut text = String::new();
-        input.text(encoding)?.read_to_string(&mut text).map_err(|e| input.failed(e))?;
+        input
+            .text(encoding)?
+            .read_to_string(&mut text)
+            .map_err(|e| input.failed(e))?;
         Ok(text)
     }
 
     fn utf16(text: &str) -> Vec<u8> {
-        [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+        [0xfeff]
+            .into_iter()
+            .chain(text.encode_utf16())
+            .flat_map(u16::to_le_bytes)
+            .collect()
     }
 
     #[test]
@@ -278,10 +357,19 @@ mod tests {
         assert_eq!(text_of(b"\xef\xbb\xbfa", "a", None).unwrap(), "a");
         assert_eq!(text_of(b"\xef\xbb\xbfa", "a", Some("utf-8")).unwrap(), "a");
         assert_eq!(text_of(b"\xe4\x80", "a", Some("latin1")).unwrap(), "ä€");
-        assert_eq!(text_of(b"\x93\xfa\x96\x7b", "a", Some("shift_jis")).unwrap(), "日本");
+        assert_eq!(
+            text_of(b"\x93\xfa\x96\x7b", "a", Some("shift_jis")).unwrap(),
+            "日本"
+        );
         assert_eq!(text_of(&utf16("a😀ä"), "a", None).unwrap(), "a😀ä");
-        assert_eq!(text_of(&utf16("a😀ä"), "a", Some("utf-16le")).unwrap(), "a😀ä");
-        assert_eq!(text_of(&utf16("a😀ä")[2..], "a", Some("utf-16")).unwrap(), "a😀ä");
+        assert_eq!(
+            text_of(&utf16("a😀ä"), "a", Some("utf-16le")).unwrap(),
+            "a😀ä"
+        );
+        assert_eq!(
+            text_of(&utf16("a😀ä")[2..], "a", Some("utf-16")).unwrap(),
+            "a😀ä"
+        );
         assert_eq!(text_of(b"\xfe\xff\x00a", "a", Some("utf-16")).unwrap(), "a");
         let long = "ü😀".repeat(100_000);
         assert_eq!(text_of(&utf16(&long), "a", None).unwrap(), long);
@@ -291,15 +379,25 @@ mod tests {
     fn refuses_bytes_that_the_encoding_does_not_have() {
         let mut half = utf16("abc");
         half.pop();
-        assert!(matches!(text_of(&half, "a", None), Err(Error::NotEncoded { encoding: "UTF-16LE", .. })));
-        assert!(matches!(text_of(b"ab\xff\xff", "a", Some("shift_jis")), Err(Error::NotEncoded { byte: 2, .. })));
+        assert!(matches!(
+            text_of(&half, "a", None),
+            Err(Error::NotEncoded {
+                encoding: "UTF-16LE",
+                ..
+            })
+        ));
+        assert!(matches!(
+            text_of(b"ab\xff\xff", "a", Some("shift_jis")),
+            Err(Error::NotEncoded { byte: 2, .. })
+        ));
     }
 
     #[test]
     fn decompresses_by_name_and_by_first_bytes() {
         let text = "a,b\n".repeat(1000);
         let gzip = |text: &str| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(text.as_bytes()).unwrap();
             encoder.finish().unwrap()
         };
@@ -314,9 +412,15 @@ mod tests {
         }
         for (name, bytes) in [("a.gz", gzip(&text)), ("a.zst", zstd)] {
             let cut = &bytes[..bytes.len() - 5];
-            assert!(matches!(text_of(cut, name, None), Err(Error::Compressed { .. })), "{name}");
+            assert!(
+                matches!(text_of(cut, name, None), Err(Error::Compressed { .. })),
+                "{name}"
+            );
         }
-        assert!(matches!(text_of(b"plain", "a.gz", None), Err(Error::Compressed { .. })));
+        assert!(matches!(
+            text_of(b"plain", "a.gz", None),
+            Err(Error::Compressed { .. })
+        ));
     }
 
     #[test]

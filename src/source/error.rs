@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::{Format, Unsupported};
 
-/// What the source answers when it cannot be read as asked. Rows and columns in messages count from 1.
+/// What the source answers when it cannot be read as asked. Rows and columns in messages count from
+/// 1.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -181,7 +182,8 @@ pub enum Error {
         columns: usize,
     },
     /// Headers that differ where the job names the columns by their place.
-    #[error("column {column} of `{}` has another name than in `{}`, and `source.names` names columns by their place", path.display(), first.display())]
+    #[error("column {column} of `{}` has another name than in `{}`, and `source.names` names \
+        columns by their place", path.display(), first.display())]
     HeadersDiffer {
         /// The file that differs.
         path: PathBuf,
@@ -300,7 +302,8 @@ pub enum Error {
     },
     /// Text where a quoted cell has been closed.
     #[error(
-        "`{}` line {line}, byte {byte}: text follows the closing quotation mark of column {column}{}",
+        "`{}` line {line}, byte {byte}: text follows the closing quotation mark of column \
+         {column}{}",
         path.display(),
         begins_in(*begins, *line)
     )]
@@ -349,7 +352,8 @@ pub enum Error {
         path: PathBuf,
         /// The line where the record begins.
         line: u64,
-        /// The column by name, or by number where it has no name; the byte of the line in JSON Lines.
+        /// The column by name, or by number where it has no name; the byte of the line in JSON
+        /// Lines.
         column: String,
     },
     /// Bytes that the encoding does not have.
@@ -470,7 +474,11 @@ pub enum Error {
 }
 
 fn begins_in(begins: u64, line: u64) -> String {
-    if begins == line { String::new() } else { format!(" (the record begins in line {begins})") }
+    if begins == line {
+        String::new()
+    } else {
+        format!(" (the record begins in line {begins})")
+    }
 }
 
 fn place_of(row: Option<u64>, line: Option<u64>) -> String {
@@ -509,7 +517,11 @@ impl std::fmt::Display for Held {
 }
 
 fn of_column(column: &str) -> String {
-    if column.is_empty() { String::new() } else { format!(" of column `{column}`") }
+    if column.is_empty() {
+        String::new()
+    } else {
+        format!(" of column `{column}`")
+    }
 }
 
 fn at_row(row: Option<u64>) -> String {
@@ -527,7 +539,11 @@ fn place(row: u64, line: Option<u64>) -> String {
 pub(super) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
     let more = names.len().saturating_sub(SHOWN);
-    let mut text = names.take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .take(SHOWN)
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     if text.is_empty() {
         text.push_str("none");
     }
@@ -540,7 +556,12 @@ pub(super) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Strin
 /// The known name nearest to a wrong one, if one is near.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
-        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate.to_owned())

@@ -38,7 +38,8 @@ impl Found {
     }
 }
 
-/// Finds the files in the order in which they are read: lists as written, globs and folders by name.
+/// Finds the files in the order in which they are read: lists as written, globs and folders by
+/// name.
 pub(super) fn find(paths: &Paths, base: &Path) -> Result<Vec<Found>, Error> {
     let mut found: Vec<Found> = Vec::new();
     for path in paths.as_slice() {
@@ -54,9 +55,9 @@ pub(super) fn find(paths: &Paths, base: &Path) -> Result<Vec<Found>, Error> {
     Ok(found)
 }
 
-/// The folder that the paths of a source have in common: where paths in its cells start. It depends on what the job says alone, not on
-/// which files there are: the folder of a file, a folder itself, of a glob the part before its first pattern; of a list what is
-/// common to all.
+/// The folder that the paths of a source have in common: where paths in its cells start. It depends
+/// on what the job says alone, not on which files there are: the folder of a file, a folder itself,
+/// of a glob the part before its first pattern; of a list what is common to all.
 pub(super) fn folder_of(paths: &Paths, base: &Path) -> PathBuf {
     let of_one = |path: &String| -> PathBuf {
         let whole = base.join(path);
@@ -70,23 +71,40 @@ pub(super) fn folder_of(paths: &Paths, base: &Path) -> PathBuf {
     let mut folders = paths.as_slice().iter().map(of_one);
     let first = folders.next().unwrap_or_else(|| base.to_path_buf());
     folders.fold(first, |common, folder| {
-        common.components().zip(folder.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+        common
+            .components()
+            .zip(folder.components())
+            .take_while(|(a, b)| a == b)
+            .map(|(a, _)| a)
+            .collect()
     })
 }
 
 fn find_one(path: &str, base: &Path) -> Result<Vec<Found>, Error> {
     if path == STDIN {
-        return Ok(vec![Found { path: PathBuf::from(STDIN), keys: Vec::new() }]);
+        return Ok(vec![Found {
+            path: PathBuf::from(STDIN),
+            keys: Vec::new(),
+        }]);
     }
     if let Some(what) = Unsupported::of_address(path) {
-        return Err(Error::Unsupported { path: without_credentials(path), what });
+        return Err(Error::Unsupported {
+            path: without_credentials(path),
+            what,
+        });
     }
     let whole = base.join(path);
     // A name that exists is that name, even where its brackets would make it a glob.
     match fs::metadata(&whole) {
         Ok(meta) if meta.is_dir() => in_folder(&whole, path),
-        Ok(_) => Ok(vec![Found { path: whole, keys: Vec::new() }]),
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: whole, source }),
+        Ok(_) => Ok(vec![Found {
+            path: whole,
+            keys: Vec::new(),
+        }]),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io {
+            path: whole,
+            source,
+        }),
         Err(_) if path.contains(['*', '?', '[']) => matching(path, base),
         Err(_) => Err(Error::NotFound { path: whole }),
     }
@@ -96,27 +114,43 @@ fn in_folder(folder: &Path, pattern: &str) -> Result<Vec<Found>, Error> {
     let mut files = Vec::new();
     walk(folder, folder, 0, &mut files)?;
     if files.is_empty() {
-        return Err(Error::NoFiles { pattern: pattern.to_owned() });
+        return Err(Error::NoFiles {
+            pattern: pattern.to_owned(),
+        });
     }
     files.sort();
-    Ok(files.into_iter().map(|path| with_keys(path, folder)).collect())
+    Ok(files
+        .into_iter()
+        .map(|path| with_keys(path, folder))
+        .collect())
 }
 
 fn walk(root: &Path, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
     if depth > MAX_DEPTH {
-        return Err(Error::TooDeep { path: root.to_path_buf(), limit: MAX_DEPTH });
+        return Err(Error::TooDeep {
+            path: root.to_path_buf(),
+            limit: MAX_DEPTH,
+        });
     }
     if folder.join("_delta_log").is_dir() {
-        return Err(Error::DeltaTable { path: folder.to_path_buf() });
+        return Err(Error::DeltaTable {
+            path: folder.to_path_buf(),
+        });
     }
-    let failed = |source| Error::Io { path: folder.to_path_buf(), source };
+    let failed = |source| Error::Io {
+        path: folder.to_path_buf(),
+        source,
+    };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_string_lossy().starts_with(['.', '_']) {
             continue;
         }
         let path = entry.path();
-        let meta = fs::metadata(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let meta = fs::metadata(&path).map_err(|source| Error::Io {
+            path: path.clone(),
+            source,
+        })?;
         if meta.is_dir() {
             walk(root, &path, depth + 1, files)?;
         } else {
@@ -132,14 +166,32 @@ fn matching(pattern: &str, base: &Path) -> Result<Vec<Found>, Error> {
         pattern.to_owned()
     } else {
         let base = glob::Pattern::escape(&base.to_string_lossy());
-        if base.is_empty() { pattern.to_owned() } else { format!("{base}/{pattern}") }
+        if base.is_empty() {
+            pattern.to_owned()
+        } else {
+            format!("{base}/{pattern}")
+        }
     };
-    let options = glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
-    let matches = glob::glob_with(&whole, options).map_err(|source| Error::BadGlob { pattern: pattern.to_owned(), source })?;
+    let options = glob::MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let matches = glob::glob_with(&whole, options).map_err(|source| Error::BadGlob {
+        pattern: pattern.to_owned(),
+        source,
+    })?;
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for path in matches {
-        let path = path.map_err(|e| Error::Io { path: e.path().to_path_buf(), source: e.into() })?;
-        if path.is_dir() { folders.push(path) } else { files.push(path) }
+        let path = path.map_err(|e| Error::Io {
+            path: e.path().to_path_buf(),
+            source: e.into(),
+        })?;
+        if path.is_dir() {
+            folders.push(path)
+        } else {
+            files.push(path)
+        }
     }
     if files.is_empty() {
         for folder in &folders {
@@ -147,18 +199,26 @@ fn matching(pattern: &str, base: &Path) -> Result<Vec<Found>, Error> {
         }
     }
     if files.is_empty() {
-        return Err(Error::NoFiles { pattern: pattern.to_owned() });
+        return Err(Error::NoFiles {
+            pattern: pattern.to_owned(),
+        });
     }
     files.sort();
     let root = literal_part(pattern, base);
-    Ok(files.into_iter().map(|path| with_keys(path, &root)).collect())
+    Ok(files
+        .into_iter()
+        .map(|path| with_keys(path, &root))
+        .collect())
 }
 
 /// The folder of a glob before its first component that is a pattern: keys are looked for below it.
 fn literal_part(pattern: &str, base: &Path) -> PathBuf {
-    let literal = Path::new(pattern)
-        .components()
-        .take_while(|component| !component.as_os_str().to_string_lossy().contains(['*', '?', '[']));
+    let literal = Path::new(pattern).components().take_while(|component| {
+        !component
+            .as_os_str()
+            .to_string_lossy()
+            .contains(['*', '?', '['])
+    });
     base.join(literal.collect::<PathBuf>())
 }
 
@@ -189,7 +249,10 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         if let [b'%', high, low, tail @ ..] = rest
-            && let (Some(high), Some(low)) = (char::from(*high).to_digit(16), char::from(*low).to_digit(16))
+            && let (Some(high), Some(low)) = (
+                char::from(*high).to_digit(16),
+                char::from(*low).to_digit(16),
+            )
         {
             bytes.push((high * 16 + low) as u8);
             rest = tail;
@@ -205,7 +268,9 @@ fn percent_decoded(text: &str) -> String {
 fn refuse_repeats(found: &[Found]) -> Result<(), Error> {
     let mut seen = std::collections::HashSet::new();
     match found.iter().find(|file| !seen.insert(file.path.as_path())) {
-        Some(file) => Err(Error::FileTwice { path: file.path.clone() }),
+        Some(file) => Err(Error::FileTwice {
+            path: file.path.clone(),
+        }),
         None => Ok(()),
     }
 }
@@ -238,14 +303,22 @@ pub(super) fn format_of(asked: Option<Format>, found: &[Found]) -> Result<Option
 
 fn unknown_format(path: &Path) -> Error {
     match Unsupported::of_name(path) {
-        Some(what) => Error::Unsupported { path: path.display().to_string(), what },
-        None => Error::UnknownFormat { path: path.to_path_buf() },
+        Some(what) => Error::Unsupported {
+            path: path.display().to_string(),
+            what,
+        },
+        None => Error::UnknownFormat {
+            path: path.to_path_buf(),
+        },
     }
 }
 
 fn format_by_name(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_str()?.to_lowercase();
-    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    let name = name
+        .strip_suffix(".gz")
+        .or_else(|| name.strip_suffix(".zst"))
+        .unwrap_or(&name);
     Format::of_extension(name.rsplit_once('.')?.1)
 }
 
@@ -265,30 +338,64 @@ mod tests {
 
     fn names(paths: impl Into<Paths>, base: &Path) -> Vec<String> {
         let found = find(&paths.into(), base).unwrap();
-        found.iter().map(|file| file.path.strip_prefix(base).unwrap().to_string_lossy().into_owned()).collect()
+        found
+            .iter()
+            .map(|file| {
+                file.path
+                    .strip_prefix(base)
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
     }
 
     #[test]
     fn reads_folders_and_globs_by_name_and_lists_as_written() {
-        let folder = folder_with(&["b.csv", "a.csv", "sub/c.csv", ".hidden.csv", "_SUCCESS", "_temporary/d.csv"]);
+        let folder = folder_with(&[
+            "b.csv",
+            "a.csv",
+            "sub/c.csv",
+            ".hidden.csv",
+            "_SUCCESS",
+            "_temporary/d.csv",
+        ]);
         let base = folder.path();
         assert_eq!(names(".", base), ["a.csv", "b.csv", "sub/c.csv"]);
         assert_eq!(names("*.csv", base), ["a.csv", "b.csv"]);
-        assert_eq!(names("**/*.csv", base), ["_temporary/d.csv", "a.csv", "b.csv", "sub/c.csv"]);
-        assert_eq!(names(Paths::Many(vec!["b.csv".into(), "a.csv".into()]), base), ["b.csv", "a.csv"]);
+        assert_eq!(
+            names("**/*.csv", base),
+            ["_temporary/d.csv", "a.csv", "b.csv", "sub/c.csv"]
+        );
+        assert_eq!(
+            names(Paths::Many(vec!["b.csv".into(), "a.csv".into()]), base),
+            ["b.csv", "a.csv"]
+        );
     }
 
     #[test]
     fn the_folder_of_a_table_depends_on_the_job_alone() {
         let folder = folder_with(&["t/a.csv", "t/k=1/b.csv", "u/c.csv"]);
         let base = folder.path();
-        let of = |paths: Paths| folder_of(&paths, base).strip_prefix(base).unwrap().to_string_lossy().into_owned();
+        let of = |paths: Paths| {
+            folder_of(&paths, base)
+                .strip_prefix(base)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        };
         assert_eq!(of("t/a.csv".into()), "t");
         assert_eq!(of("t".into()), "t");
         assert_eq!(of("t/*/*.csv".into()), "t");
         assert_eq!(of("t/k=1/*.csv".into()), "t/k=1");
-        assert_eq!(of(Paths::Many(vec!["t/a.csv".into(), "t/k=1/b.csv".into()])), "t");
-        assert_eq!(of(Paths::Many(vec!["t/a.csv".into(), "u/c.csv".into()])), "");
+        assert_eq!(
+            of(Paths::Many(vec!["t/a.csv".into(), "t/k=1/b.csv".into()])),
+            "t"
+        );
+        assert_eq!(
+            of(Paths::Many(vec!["t/a.csv".into(), "u/c.csv".into()])),
+            ""
+        );
         assert_eq!(of("-".into()), "");
     }
 
@@ -306,11 +413,22 @@ mod tests {
 
     #[test]
     fn reads_keys_from_folders_below_the_path() {
-        let folder = folder_with(&["t=0/k=a%2Fb/day=1/x.csv", "t=0/k=__HIVE_DEFAULT_PARTITION__/day=%zz/x.csv"]);
-        let keys = |path: &str| find(&path.into(), folder.path()).unwrap().into_iter().map(|f| f.keys).collect::<Vec<_>>();
+        let folder = folder_with(&[
+            "t=0/k=a%2Fb/day=1/x.csv",
+            "t=0/k=__HIVE_DEFAULT_PARTITION__/day=%zz/x.csv",
+        ]);
+        let keys = |path: &str| {
+            find(&path.into(), folder.path())
+                .unwrap()
+                .into_iter()
+                .map(|f| f.keys)
+                .collect::<Vec<_>>()
+        };
         let pair = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
-        let expected =
-            vec![vec![pair("k", None), pair("day", Some("%zz"))], vec![pair("k", Some("a/b")), pair("day", Some("1"))]];
+        let expected = vec![
+            vec![pair("k", None), pair("day", Some("%zz"))],
+            vec![pair("k", Some("a/b")), pair("day", Some("1"))],
+        ];
         assert_eq!(keys("t=0"), expected);
         assert_eq!(keys("t=0/*/*/x.csv"), expected);
         assert_eq!(keys("t=0/k=*"), expected);
@@ -319,9 +437,21 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be_a_source() {
-        let folder = folder_with(&["a.csv", "b.parquet", "delta/_delta_log/0.json", "empty/_x", "c.csv.gz", "d.txt"]);
+        let folder = folder_with(&[
+            "a.csv",
+            "b.parquet",
+            "delta/_delta_log/0.json",
+            "empty/_x",
+            "c.csv.gz",
+            "d.txt",
+        ]);
         let base = folder.path();
-        let fails = |paths: Paths| find(&paths, base).map(|found| format_of(None, &found)).and_then(|r| r).unwrap_err();
+        let fails = |paths: Paths| {
+            find(&paths, base)
+                .map(|found| format_of(None, &found))
+                .and_then(|r| r)
+                .unwrap_err()
+        };
         assert!(matches!(fails("no.csv".into()), Error::NotFound { .. }));
         assert!(matches!(fails("no*.csv".into()), Error::NoFiles { .. }));
         assert!(matches!(fails("empty".into()), Error::NoFiles { .. }));
@@ -329,8 +459,14 @@ mod tests {
         assert!(matches!(fails("delta".into()), Error::DeltaTable { .. }));
         assert!(matches!(fails("".into()), Error::NoPath));
         assert!(matches!(fails(Paths::default()), Error::NoPath));
-        assert!(matches!(fails(Paths::Many(vec!["a.csv".into(), "*.csv".into()])), Error::FileTwice { .. }));
-        assert!(matches!(fails(Paths::Many(vec!["a.csv".into(), "b.parquet".into()])), Error::MixedFormats { .. }));
+        assert!(matches!(
+            fails(Paths::Many(vec!["a.csv".into(), "*.csv".into()])),
+            Error::FileTwice { .. }
+        ));
+        assert!(matches!(
+            fails(Paths::Many(vec!["a.csv".into(), "b.parquet".into()])),
+            Error::MixedFormats { .. }
+        ));
         assert!(matches!(fails("d.txt".into()), Error::UnknownFormat { .. }));
         let found = find(&Paths::Many(vec!["a.csv".into(), "c.csv.gz".into()]), base).unwrap();
         assert_eq!(format_of(None, &found).unwrap(), Some(Format::Csv));

@@ -6,9 +6,10 @@
 //!   batch   FFFFFFFF │ length │ header: rows, length of the body │ body
 //! ```
 //!
-//! Rows are counted from the headers before anything is read, so that a stream that breaks off is noticed; for the same reason a
-//! stream must have its end mark, which the format leaves to the writer. A batch of the file is in memory as a whole while its rows
-//! are handed out in smaller ones.
+//! Rows are counted from the headers before anything is read, so that a stream that breaks off is
+//! noticed; for the same reason a stream must have its end mark, which the format leaves to the
+//! writer. A batch of the file is in memory as a whole while its rows are handed out in smaller
+//! ones.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -53,12 +54,21 @@ fn open_reader(input: &Input, projection: Option<Vec<usize>>) -> Result<Batches,
 fn open_file(input: &Input) -> Result<(bool, File), Error> {
     let mut file = input.open()?;
     let mut head = Vec::with_capacity(6);
-    file.by_ref().take(6).read_to_end(&mut head).map_err(|e| input.failed(e))?;
+    file.by_ref()
+        .take(6)
+        .read_to_end(&mut head)
+        .map_err(|e| input.failed(e))?;
     if head.is_empty() {
-        return Err(Error::Empty { path: input.path().to_path_buf() });
+        return Err(Error::Empty {
+            path: input.path().to_path_buf(),
+        });
     }
     if head.starts_with(FEATHER_1_MAGIC) {
-        return Err(corrupt(input.path(), Format::Ipc, "it is a Feather file of version 1, which is not Arrow IPC"));
+        return Err(corrupt(
+            input.path(),
+            Format::Ipc,
+            "it is a Feather file of version 1, which is not Arrow IPC",
+        ));
     }
     file.seek(SeekFrom::Start(0)).map_err(|e| input.failed(e))?;
     Ok((head == FILE_MAGIC, file))
@@ -68,16 +78,32 @@ fn open_file(input: &Input) -> Result<(bool, File), Error> {
 const BATCH_CELLS: u64 = 8;
 const BATCH_RATIO: u64 = 100;
 
-/// Counts rows by the headers of the batches, and checks that every batch lies within the file and unpacks to no more than it may.
+/// Counts rows by the headers of the batches, and checks that every batch lies within the file and
+/// unpacks to no more than it may.
 fn count(input: &Input, max_cell_bytes: u64) -> Result<u64, Error> {
     let (is_file, file) = open_file(input)?;
-    let batches = guarded(input.path(), Format::Ipc, || if is_file { count_file(file) } else { count_stream(file) })?;
+    let batches = guarded(input.path(), Format::Ipc, || {
+        if is_file {
+            count_file(file)
+        } else {
+            count_stream(file)
+        }
+    })?;
     let mut rows = 0;
     for header in batches {
-        let limit = max_cell_bytes.saturating_mul(BATCH_CELLS).max(header.body_bytes.saturating_mul(BATCH_RATIO));
+        let limit = max_cell_bytes
+            .saturating_mul(BATCH_CELLS)
+            .max(header.body_bytes.saturating_mul(BATCH_RATIO));
         if header.unpacked > limit {
             let (path, column, what) = (input.path().to_path_buf(), String::new(), Held::Batch);
-            return Err(Error::TooLarge { path, row: Some(rows + 1), column, what, bytes: header.unpacked, limit });
+            return Err(Error::TooLarge {
+                path,
+                row: Some(rows + 1),
+                column,
+                what,
+                bytes: header.unpacked,
+                limit,
+            });
         }
         rows += header.rows;
     }
@@ -93,13 +119,20 @@ fn count_file(mut file: File) -> io::Result<Vec<Header>> {
         return Err(damaged("it breaks off before its footer"));
     }
     let footer_bytes = i32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]);
-    let footer_bytes = u64::try_from(footer_bytes).ok().filter(|bytes| bytes + 10 <= length);
+    let footer_bytes = u64::try_from(footer_bytes)
+        .ok()
+        .filter(|bytes| bytes + 10 <= length);
     let footer_bytes = footer_bytes.ok_or_else(|| damaged("its footer is longer than the file"))?;
     file.seek(SeekFrom::Start(length - 10 - footer_bytes))?;
     let footer = read_bytes(&mut file, footer_bytes)?;
     let footer = root_as_footer(&footer).map_err(|e| damaged(&e.to_string()))?;
     let mut batches = Vec::new();
-    for block in footer.dictionaries().into_iter().flatten().chain(footer.recordBatches().into_iter().flatten()) {
+    for block in footer
+        .dictionaries()
+        .into_iter()
+        .flatten()
+        .chain(footer.recordBatches().into_iter().flatten())
+    {
         file.seek(SeekFrom::Start(inside(block, length)?))?;
         batches.push(read_header(&mut file, length)?.ok_or_else(|| damaged("a batch is missing"))?);
     }
@@ -108,10 +141,18 @@ fn count_file(mut file: File) -> io::Result<Vec<Header>> {
 
 /// Where a block begins, once it is known to end within the file.
 fn inside(block: &Block, length: u64) -> io::Result<u64> {
-    let parts = [block.offset(), i64::from(block.metaDataLength()), block.bodyLength()].map(u64::try_from);
+    let parts = [
+        block.offset(),
+        i64::from(block.metaDataLength()),
+        block.bodyLength(),
+    ]
+    .map(u64::try_from);
     match parts {
         [Ok(offset), Ok(header), Ok(body)]
-            if offset.checked_add(header).and_then(|end| end.checked_add(body)).is_some_and(|end| end <= length) =>
+            if offset
+                .checked_add(header)
+                .and_then(|end| end.checked_add(body))
+                .is_some_and(|end| end <= length) =>
         {
             Ok(offset)
         }
@@ -125,7 +166,9 @@ fn count_stream(file: File) -> io::Result<Vec<Header>> {
     let mut batches = Vec::new();
     while let Some(header) = read_header(&mut reader, length)? {
         let end = header.body.checked_add(header.body_bytes);
-        let end = end.filter(|end| *end <= length).ok_or_else(|| damaged("it breaks off inside a batch"))?;
+        let end = end
+            .filter(|end| *end <= length)
+            .ok_or_else(|| damaged("it breaks off inside a batch"))?;
         batches.push(header);
         reader.seek(SeekFrom::Start(end))?;
     }
@@ -153,17 +196,22 @@ fn read_header(reader: &mut (impl Read + Seek), length: u64) -> io::Result<Optio
         reader.by_ref().take(4).read_to_end(&mut word)?;
     }
     let word = <[u8; 4]>::try_from(word).map_err(|_| damaged("it breaks off inside a header"))?;
-    let bytes = u64::try_from(i32::from_le_bytes(word)).ok().filter(|bytes| *bytes <= length);
+    let bytes = u64::try_from(i32::from_le_bytes(word))
+        .ok()
+        .filter(|bytes| *bytes <= length);
     let bytes = bytes.ok_or_else(|| damaged("it is neither an Arrow file nor an Arrow stream"))?;
     if bytes == 0 {
         return Ok(None);
     }
     let header = read_bytes(reader, bytes)?;
     let message = root_as_message(&header).map_err(|e| damaged(&e.to_string()))?;
-    let of_dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
+    let of_dictionary = message
+        .header_as_dictionary_batch()
+        .and_then(|dictionary| dictionary.data());
     let batch = message.header_as_record_batch();
     let rows = batch.map_or(0, |batch| batch.length());
-    let (Ok(rows), Ok(body_bytes)) = (u64::try_from(rows), u64::try_from(message.bodyLength())) else {
+    let (Ok(rows), Ok(body_bytes)) = (u64::try_from(rows), u64::try_from(message.bodyLength()))
+    else {
         return Err(damaged("a batch has a negative length"));
     };
     if rows > i32::MAX as u64 {
@@ -171,24 +219,46 @@ fn read_header(reader: &mut (impl Read + Seek), length: u64) -> io::Result<Optio
     }
     let body = reader.stream_position()?;
     let mut unpacked = 0_u64;
-    if let Some(packed) = batch.or(of_dictionary).filter(|batch| batch.compression().is_some()) {
-        for buffer in packed.buffers().into_iter().flatten().filter(|buffer| buffer.length() >= 8) {
-            let at = u64::try_from(buffer.offset()).ok().and_then(|offset| body.checked_add(offset));
-            let at = at.filter(|at| *at < length).ok_or_else(|| damaged("a buffer lies outside of the file"))?;
+    if let Some(packed) = batch
+        .or(of_dictionary)
+        .filter(|batch| batch.compression().is_some())
+    {
+        for buffer in packed
+            .buffers()
+            .into_iter()
+            .flatten()
+            .filter(|buffer| buffer.length() >= 8)
+        {
+            let at = u64::try_from(buffer.offset())
+                .ok()
+                .and_then(|offset| body.checked_add(offset));
+            let at = at
+                .filter(|at| *at < length)
+                .ok_or_else(|| damaged("a buffer lies outside of the file"))?;
             reader.seek(SeekFrom::Start(at))?;
             let mut bytes = [0; 8];
             reader.read_exact(&mut bytes)?;
             // -1 says that the buffer is not packed.
-            unpacked = unpacked.saturating_add(u64::try_from(i64::from_le_bytes(bytes)).unwrap_or(0));
+            unpacked =
+                unpacked.saturating_add(u64::try_from(i64::from_le_bytes(bytes)).unwrap_or(0));
         }
     }
-    Ok(Some(Header { rows, body, body_bytes, unpacked }))
+    Ok(Some(Header {
+        rows,
+        body,
+        body_bytes,
+        unpacked,
+    }))
 }
 
 fn read_bytes(reader: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
     let mut buffer = Vec::new();
     reader.take(bytes).read_to_end(&mut buffer)?;
-    if buffer.len() as u64 == bytes { Ok(buffer) } else { Err(damaged("it breaks off inside a header")) }
+    if buffer.len() as u64 == bytes {
+        Ok(buffer)
+    } else {
+        Err(damaged("it breaks off inside a header"))
+    }
 }
 
 fn damaged(problem: &str) -> io::Error {
@@ -208,17 +278,30 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Opens a file for the columns of `schema`, each of which it has.
-    pub(super) fn open(input: Arc<Input>, schema: SchemaRef, max_cell_bytes: u64) -> Result<Rows, Error> {
+    pub(super) fn open(
+        input: Arc<Input>,
+        schema: SchemaRef,
+        max_cell_bytes: u64,
+    ) -> Result<Rows, Error> {
         let rows = count(&input, max_cell_bytes)?;
         let of_file = open_reader(&input, None)?.schema();
-        let mut wanted: Vec<usize> =
-            (0..of_file.fields().len()).filter(|i| schema.index_of(of_file.field(*i).name()).is_ok()).collect();
+        let mut wanted: Vec<usize> = (0..of_file.fields().len())
+            .filter(|i| schema.index_of(of_file.field(*i).name()).is_ok())
+            .collect();
         if wanted.is_empty() {
             // One column carries the number of rows.
             wanted.push(0);
         }
         let batches = open_reader(&input, Some(wanted))?;
-        Ok(Rows { input, batches, schema, rows, given: 0, max_cell_bytes, ended: false })
+        Ok(Rows {
+            input,
+            batches,
+            schema,
+            rows,
+            given: 0,
+            max_cell_bytes,
+            ended: false,
+        })
     }
 
     fn read(&mut self) -> Result<Option<Piece>, Error> {
@@ -226,13 +309,18 @@ impl Rows {
         let batch = guarded(path, Format::Ipc, || self.batches.next().transpose())?;
         let Some(batch) = batch else {
             if self.given != self.rows {
-                return Err(Error::RowCount { path: path.to_path_buf(), expected: self.rows, found: self.given });
+                return Err(Error::RowCount {
+                    path: path.to_path_buf(),
+                    expected: self.rows,
+                    found: self.given,
+                });
             }
             return Ok(None);
         };
         let (schema, given) = (&self.schema, self.given);
         let fitted = border::guard(|| fit(path, &batch, schema, given));
-        let fitted = fitted.map_err(|panicked| corrupt(path, Format::Ipc, &panicked.to_string()))??;
+        let fitted =
+            fitted.map_err(|panicked| corrupt(path, Format::Ipc, &panicked.to_string()))??;
         check_cells(path, &fitted, self.given, self.max_cell_bytes)?;
         self.given += batch.num_rows() as u64;
         Ok(Some(Piece::Rows(fitted)))

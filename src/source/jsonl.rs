@@ -1,8 +1,9 @@
 //! JSON Lines: one object a line, columns by the union of all their keys.
 //!
-//! The columns are known after one pass over the whole file ([`super::shape`]), so a type that changes in the last line is seen.
-//! Columns whose values agree are decoded by arrow-json. Those that do not agree, and those to which the job gives a type, are
-//! read here as text: a string's own characters, anything else as it is written in the file, so no digit is lost on the way.
+//! The columns are known after one pass over the whole file ([`super::shape`]), so a type that
+//! changes in the last line is seen. Columns whose values agree are decoded by arrow-json. Those
+//! that do not agree, and those to which the job gives a type, are read here as text: a string's
+//! own characters, anything else as it is written in the file, so no digit is lost on the way.
 //! Blank lines are passed over; a key that a line lacks is null.
 
 use std::collections::HashMap;
@@ -37,9 +38,19 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Opens a file of which no line may have more than `limit` bytes.
-    pub(super) fn open(input: Arc<Input>, encoding: Option<&'static Encoding>, limit: usize) -> Result<Lines, Error> {
+    pub(super) fn open(
+        input: Arc<Input>,
+        encoding: Option<&'static Encoding>,
+        limit: usize,
+    ) -> Result<Lines, Error> {
         let reader = BufReader::with_capacity(1 << 17, input.text(encoding)?);
-        Ok(Lines { input, reader, line: Vec::new(), limit, number: 0 })
+        Ok(Lines {
+            input,
+            reader,
+            line: Vec::new(),
+            limit,
+            number: 0,
+        })
     }
 
     /// The next line that is not blank, without its line break.
@@ -48,13 +59,19 @@ impl Lines {
             self.line.clear();
             self.number += 1;
             let mut limited = self.reader.by_ref().take(self.limit as u64 + 1);
-            let length = limited.read_until(b'\n', &mut self.line).map_err(|e| self.input.failed(e))?;
+            let length = limited
+                .read_until(b'\n', &mut self.line)
+                .map_err(|e| self.input.failed(e))?;
             if length == 0 {
                 return Ok(None);
             }
             if length > self.limit {
                 let path = self.input.path().to_path_buf();
-                return Err(Error::TooLong { path, line: self.number, limit: self.limit });
+                return Err(Error::TooLong {
+                    path,
+                    line: self.number,
+                    limit: self.limit,
+                });
             }
             if !self.line.trim_ascii().is_empty() {
                 break;
@@ -72,10 +89,16 @@ impl Lines {
 
     /// Names a line that is not what it should be.
     pub(super) fn bad(&self, byte: usize, problem: impl Into<String>) -> Error {
-        Error::Json { path: self.input.path().to_path_buf(), line: self.number, byte, problem: problem.into() }
+        Error::Json {
+            path: self.input.path().to_path_buf(),
+            line: self.number,
+            byte,
+            problem: problem.into(),
+        }
     }
 
-    /// Names a line that is not JSON. The parser's own place counts from the line, so its "line 1" would mislead.
+    /// Names a line that is not JSON. The parser's own place counts from the line, so its "line 1"
+    /// would mislead.
     pub(super) fn not_json(&self, e: &serde_json::Error) -> Error {
         let said = e.to_string();
         let problem = said.split(" at line ").next().unwrap_or(&said);
@@ -100,7 +123,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Opens a file for the columns of `schema`; `as_text` says which of them are read as text first.
+    /// Opens a file for the columns of `schema`; `as_text` says which of them are read as text
+    /// first.
     pub(super) fn open(
         input: Arc<Input>,
         encoding: Option<&'static Encoding>,
@@ -108,17 +132,32 @@ impl Rows {
         as_text: impl Fn(&str) -> bool,
         limit: usize,
     ) -> Result<Rows, Error> {
-        let (texts, agreed): (Vec<_>, Vec<_>) = schema.fields().iter().cloned().partition(|field| as_text(field.name()));
+        let (texts, agreed): (Vec<_>, Vec<_>) = schema
+            .fields()
+            .iter()
+            .cloned()
+            .partition(|field| as_text(field.name()));
         let agreed = (!agreed.is_empty())
             .then(|| {
                 let builder = ReaderBuilder::new(Arc::new(Schema::new(agreed)));
-                builder.with_batch_size(MAX_ROWS).with_coerce_primitive(true).build_decoder()
+                builder
+                    .with_batch_size(MAX_ROWS)
+                    .with_coerce_primitive(true)
+                    .build_decoder()
             })
             .transpose()
             .map_err(Error::Batch)?;
         let lines = Lines::open(input, encoding, limit)?;
         let texts = Texts::new(&texts);
-        Ok(Rows { lines, schema, agreed, texts, rows_before: 0, numbers: Vec::new(), ended: false })
+        Ok(Rows {
+            lines,
+            schema,
+            agreed,
+            texts,
+            rows_before: 0,
+            numbers: Vec::new(),
+            ended: false,
+        })
     }
 
     fn read_batch(&mut self) -> Result<Option<RecordBatch>, Error> {
@@ -138,17 +177,30 @@ impl Rows {
     }
 
     fn read_line(&mut self, bytes: &mut usize) -> Result<bool, Error> {
-        let Some(line) = self.lines.next()? else { return Ok(false) };
+        let Some(line) = self.lines.next()? else {
+            return Ok(false);
+        };
         *bytes += line.len();
-        let textual = if self.texts.is_empty() { Ok(()) } else { self.texts.read(line) };
+        let textual = if self.texts.is_empty() {
+            Ok(())
+        } else {
+            self.texts.read(line)
+        };
         let decoded = match &mut self.agreed {
             // The line break ends a number that would otherwise go on in the next line.
-            Some(decoder) => decoder.decode(line.as_bytes()).and_then(|_| decoder.decode(b"\n")).map(|_| decoder),
+            Some(decoder) => decoder
+                .decode(line.as_bytes())
+                .and_then(|_| decoder.decode(b"\n"))
+                .map(|_| decoder),
             None => return textual.map(|()| true).map_err(|e| self.lines.not_json(&e)),
         };
         textual.map_err(|e| self.lines.not_json(&e))?;
         match decoded {
-            Ok(decoder) if decoder.len() == self.numbers.len() + 1 && !decoder.has_partial_record() => Ok(true),
+            Ok(decoder)
+                if decoder.len() == self.numbers.len() + 1 && !decoder.has_partial_record() =>
+            {
+                Ok(true)
+            }
             _ => Err(self.lines.bad(1, "not one JSON object")),
         }
     }
@@ -166,7 +218,9 @@ impl Rows {
         let mut texts = self.texts.finish().into_iter();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
-            let decoded = agreed.as_ref().and_then(|batch| batch.column_by_name(field.name()));
+            let decoded = agreed
+                .as_ref()
+                .and_then(|batch| batch.column_by_name(field.name()));
             let column = match decoded {
                 Some(column) => column.clone(),
                 None => texts.next().expect("a column is decoded or text"),
@@ -175,7 +229,8 @@ impl Rows {
         }
         self.rows_before += rows as u64;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(Error::Batch)
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(Error::Batch)
     }
 
     fn converted(&self, column: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, Error> {
@@ -213,8 +268,16 @@ struct Texts {
 
 impl Texts {
     fn new(fields: &[FieldRef]) -> Texts {
-        let by_name = fields.iter().enumerate().map(|(i, field)| (field.name().clone(), i)).collect();
-        Texts { by_name, columns: fields.iter().map(|_| StringBuilder::new()).collect(), rows: 0 }
+        let by_name = fields
+            .iter()
+            .enumerate()
+            .map(|(i, field)| (field.name().clone(), i))
+            .collect();
+        Texts {
+            by_name,
+            columns: fields.iter().map(|_| StringBuilder::new()).collect(),
+            rows: 0,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -237,7 +300,10 @@ impl Texts {
 
     fn finish(&mut self) -> Vec<ArrayRef> {
         self.rows = 0;
-        self.columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect()
+        self.columns
+            .iter_mut()
+            .map(|column| Arc::new(column.finish()) as ArrayRef)
+            .collect()
     }
 }
 
@@ -276,7 +342,10 @@ pub(super) struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
     type Value = std::borrow::Cow<'de, str>;
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }

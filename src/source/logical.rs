@@ -1,4 +1,5 @@
-//! What a column means beside its Arrow type: UUID, JSON, ENUM, BSON, VARIANT, GEOMETRY and GEOGRAPHY.
+//! What a column means beside its Arrow type: UUID, JSON, ENUM, BSON, VARIANT, GEOMETRY and
+//! GEOGRAPHY.
 //!
 //! ```text
 //!  file (Parquet, Arrow IPC)            rows of a source                       output (Parquet, Arrow IPC)
@@ -7,14 +8,15 @@
 //!  bytes, GEOMETRY(EPSG:4326)  ──▶      bytes, marked                   ──▶    bytes, GEOMETRY(EPSG:4326)
 //! ```
 //!
-//! The mark is metadata of the field ([`KEY`]), so it survives the spool and every step that keeps fields. A UUID is text on the way, so that
-//! templates, keys, expressions and text formats read what people read; [`uuid_bytes`] turns it back.
+//! The mark is metadata of the field ([`KEY`]), so it survives the spool and every step that keeps
+//! fields. A UUID is text on the way, so that templates, keys, expressions and text formats read
+//! what people read; [`uuid_bytes`] turns it back.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, FixedSizeListArray, GenericListArray, MapArray,
-    OffsetSizeTrait, StringBuilder, StructArray,
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, FixedSizeListArray,
+    GenericListArray, MapArray, OffsetSizeTrait, StringBuilder, StructArray,
 };
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
@@ -38,9 +40,16 @@ pub(crate) enum Mark {
     Json,
     Bson,
     Enum,
-    Variant { version: Option<i8> },
-    Geometry { crs: Option<String> },
-    Geography { crs: Option<String>, edges: Option<String> },
+    Variant {
+        version: Option<i8>,
+    },
+    Geometry {
+        crs: Option<String>,
+    },
+    Geography {
+        crs: Option<String>,
+        edges: Option<String>,
+    },
 }
 
 /// The mark of a field, if it has one.
@@ -61,11 +70,16 @@ impl Mark {
             (Some(LogicalType::Json), _) | (None, ConvertedType::JSON) => Mark::Json,
             (Some(LogicalType::Bson), _) | (None, ConvertedType::BSON) => Mark::Bson,
             (Some(LogicalType::Enum), _) | (None, ConvertedType::ENUM) => Mark::Enum,
-            (Some(LogicalType::Variant(of)), _) => Mark::Variant { version: of.specification_version },
-            (Some(LogicalType::Geometry(of)), _) => Mark::Geometry { crs: of.crs.clone() },
-            (Some(LogicalType::Geography(of)), _) => {
-                Mark::Geography { crs: of.crs.clone(), edges: of.algorithm.map(|edges| edges.to_string()) }
-            }
+            (Some(LogicalType::Variant(of)), _) => Mark::Variant {
+                version: of.specification_version,
+            },
+            (Some(LogicalType::Geometry(of)), _) => Mark::Geometry {
+                crs: of.crs.clone(),
+            },
+            (Some(LogicalType::Geography(of)), _) => Mark::Geography {
+                crs: of.crs.clone(),
+                edges: of.algorithm.map(|edges| edges.to_string()),
+            },
             _ => return None,
         })
     }
@@ -76,8 +90,12 @@ impl Mark {
         Some(match field.metadata().get(EXTENSION_NAME)?.as_str() {
             "arrow.uuid" if is_uuid_bytes(data_type) => Mark::Uuid,
             "arrow.json" if values_of(data_type).is_string() => Mark::Json,
-            "arrow.parquet.variant" if matches!(data_type, DataType::Struct(_)) => Mark::Variant { version: None },
-            "geoarrow.wkb" if values_of(data_type).is_binary() => geometry(field.metadata().get(EXTENSION_METADATA)),
+            "arrow.parquet.variant" if matches!(data_type, DataType::Struct(_)) => {
+                Mark::Variant { version: None }
+            }
+            "geoarrow.wkb" if values_of(data_type).is_binary() => {
+                geometry(field.metadata().get(EXTENSION_METADATA))
+            }
             _ => return None,
         })
     }
@@ -91,7 +109,9 @@ impl Mark {
             Mark::Enum => LogicalType::Enum,
             Mark::Variant { version } => LogicalType::variant(*version),
             Mark::Geometry { crs } => LogicalType::geometry(crs.clone()),
-            Mark::Geography { crs, edges } => LogicalType::geography(crs.clone(), edges.as_deref().and_then(algorithm)),
+            Mark::Geography { crs, edges } => {
+                LogicalType::geography(crs.clone(), edges.as_deref().and_then(algorithm))
+            }
         }
     }
 
@@ -102,9 +122,13 @@ impl Mark {
             Mark::Json => ("arrow.json", String::new()),
             Mark::Variant { .. } => ("arrow.parquet.variant", String::new()),
             Mark::Geometry { crs } => ("geoarrow.wkb", wkb_metadata(crs.as_deref(), None)),
-            Mark::Geography { crs, edges } => {
-                ("geoarrow.wkb", wkb_metadata(crs.as_deref(), Some(edges.as_deref().unwrap_or("SPHERICAL"))))
-            }
+            Mark::Geography { crs, edges } => (
+                "geoarrow.wkb",
+                wkb_metadata(
+                    crs.as_deref(),
+                    Some(edges.as_deref().unwrap_or("SPHERICAL")),
+                ),
+            ),
             Mark::Bson | Mark::Enum => return None,
         })
     }
@@ -123,13 +147,24 @@ impl Mark {
 
 fn algorithm(name: &str) -> Option<EdgeInterpolationAlgorithm> {
     use EdgeInterpolationAlgorithm as Edges;
-    let known = [Edges::SPHERICAL, Edges::VINCENTY, Edges::THOMAS, Edges::ANDOYER, Edges::KARNEY];
-    known.into_iter().find(|known| known.to_string().eq_ignore_ascii_case(name))
+    let known = [
+        Edges::SPHERICAL,
+        Edges::VINCENTY,
+        Edges::THOMAS,
+        Edges::ANDOYER,
+        Edges::KARNEY,
+    ];
+    known
+        .into_iter()
+        .find(|known| known.to_string().eq_ignore_ascii_case(name))
 }
 
-/// The mark by the metadata of GeoArrow: no coordinate system there is `srid:0` in Parquet, none in Parquet is `OGC:CRS84`.
+/// The mark by the metadata of GeoArrow: no coordinate system there is `srid:0` in Parquet, none in
+/// Parquet is `OGC:CRS84`.
 fn geometry(metadata: Option<&String>) -> Mark {
-    let metadata: serde_json::Value = metadata.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let metadata: serde_json::Value = metadata
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
     let crs = match metadata.get("crs") {
         None | Some(serde_json::Value::Null) => Some("srid:0".to_owned()),
         Some(serde_json::Value::String(text)) if text == "OGC:CRS84" => None,
@@ -138,7 +173,10 @@ fn geometry(metadata: Option<&String>) -> Mark {
     };
     match metadata.get("edges").and_then(serde_json::Value::as_str) {
         None | Some("planar") => Mark::Geometry { crs },
-        Some(edges) => Mark::Geography { crs, edges: Some(edges.to_uppercase()).filter(|edges| edges != "SPHERICAL") },
+        Some(edges) => Mark::Geography {
+            crs,
+            edges: Some(edges.to_uppercase()).filter(|edges| edges != "SPHERICAL"),
+        },
     }
 }
 
@@ -147,7 +185,9 @@ fn wkb_metadata(crs: Option<&str>, edges: Option<&str>) -> String {
     match crs {
         Some("srid:0") => {}
         Some(text) => {
-            let object = serde_json::from_str::<serde_json::Value>(text).ok().filter(serde_json::Value::is_object);
+            let object = serde_json::from_str::<serde_json::Value>(text)
+                .ok()
+                .filter(serde_json::Value::is_object);
             metadata.insert("crs".to_owned(), object.unwrap_or_else(|| text.into()));
         }
         None => drop(metadata.insert("crs".to_owned(), "OGC:CRS84".into())),
@@ -170,20 +210,36 @@ fn is_uuid_bytes(data_type: &DataType) -> bool {
     matches!(values_of(data_type), DataType::FixedSizeBinary(16))
 }
 
-/// The fields of a Parquet file with the marks that its own schema gives them, nested ones too; `None` where nothing is to mark.
+/// The fields of a Parquet file with the marks that its own schema gives them, nested ones too;
+/// `None` where nothing is to mark.
 pub(super) fn marked(fields: &Fields, root: &Type) -> Option<Fields> {
-    let marked: Fields = fields.iter().zip(root.get_fields()).map(|(field, of_file)| by_parquet(field, of_file)).collect();
+    let marked: Fields = fields
+        .iter()
+        .zip(root.get_fields())
+        .map(|(field, of_file)| by_parquet(field, of_file))
+        .collect();
     (fields.len() == root.get_fields().len() && marked != *fields).then_some(marked)
 }
 
-/// A field with what its Parquet type says. Where the two are not built alike, as in lists of the oldest kind, it stays as it is.
+/// A field with what its Parquet type says. Where the two are not built alike, as in lists of the
+/// oldest kind, it stays as it is.
 fn by_parquet(field: &FieldRef, of_file: &Type) -> FieldRef {
     let inner = |item: &FieldRef, of_file: &Type| by_parquet(item, of_file);
     let data_type = match field.data_type() {
-        DataType::Struct(members) if of_file.is_group() && members.len() == of_file.get_fields().len() => {
-            DataType::Struct(members.iter().zip(of_file.get_fields()).map(|(member, of_file)| inner(member, of_file)).collect())
+        DataType::Struct(members)
+            if of_file.is_group() && members.len() == of_file.get_fields().len() =>
+        {
+            DataType::Struct(
+                members
+                    .iter()
+                    .zip(of_file.get_fields())
+                    .map(|(member, of_file)| inner(member, of_file))
+                    .collect(),
+            )
         }
-        DataType::Map(entries, sorted) if of_file.is_group() && !of_file.get_fields().is_empty() => {
+        DataType::Map(entries, sorted)
+            if of_file.is_group() && !of_file.get_fields().is_empty() =>
+        {
             DataType::Map(inner(entries, &of_file.get_fields()[0]), *sorted)
         }
         data_type => match (item(data_type), item_of_file(field, of_file)) {
@@ -200,23 +256,31 @@ fn by_parquet(field: &FieldRef, of_file: &Type) -> FieldRef {
     if let Some(LogicalType::Time(time)) = of_file.get_basic_info().logical_type_ref()
         && time.is_adjusted_to_u_t_c
     {
-        marked.metadata_mut().insert(TIME_IN_UTC.to_owned(), "true".to_owned());
+        marked
+            .metadata_mut()
+            .insert(TIME_IN_UTC.to_owned(), "true".to_owned());
     }
     Arc::new(marked)
 }
 
 fn is_date(of_file: &Type) -> bool {
     let info = of_file.get_basic_info();
-    info.logical_type_ref() == Some(&LogicalType::Date) || info.converted_type() == ConvertedType::DATE
+    info.logical_type_ref() == Some(&LogicalType::Date)
+        || info.converted_type() == ConvertedType::DATE
 }
 
-/// The Parquet type of the items of a list: below the group that repeats, or that group itself in older files.
+/// The Parquet type of the items of a list: below the group that repeats, or that group itself in
+/// older files.
 fn item_of_file<'t>(list: &Field, of_file: &'t Type) -> Option<&'t Type> {
     let item = item(list.data_type())?;
-    if of_file.get_basic_info().has_repetition() && of_file.get_basic_info().repetition() == Repetition::REPEATED {
+    if of_file.get_basic_info().has_repetition()
+        && of_file.get_basic_info().repetition() == Repetition::REPEATED
+    {
         return Some(of_file).filter(|of_file| of_file.is_primitive());
     }
-    let [repeated] = of_file.is_group().then(|| of_file.get_fields())? else { return None };
+    let [repeated] = of_file.is_group().then(|| of_file.get_fields())? else {
+        return None;
+    };
     if repeated.is_primitive() {
         return Some(repeated);
     }
@@ -256,13 +320,21 @@ fn put(field: &mut Field, mark: &Mark) {
     if let Ok(text) = serde_json::to_string(mark) {
         field.metadata_mut().insert(KEY.to_owned(), text);
     }
-    if let Some((name, about)) = mark.extension().filter(|_| !field.metadata().contains_key(EXTENSION_NAME)) {
-        field.metadata_mut().insert(EXTENSION_NAME.to_owned(), name.to_owned());
-        field.metadata_mut().insert(EXTENSION_METADATA.to_owned(), about);
+    if let Some((name, about)) = mark
+        .extension()
+        .filter(|_| !field.metadata().contains_key(EXTENSION_NAME))
+    {
+        field
+            .metadata_mut()
+            .insert(EXTENSION_NAME.to_owned(), name.to_owned());
+        field
+            .metadata_mut()
+            .insert(EXTENSION_METADATA.to_owned(), about);
     }
 }
 
-/// A field of a file as the rows of a source have it: marked also by what Arrow says, and UUIDs as text.
+/// A field of a file as the rows of a source have it: marked also by what Arrow says, and UUIDs as
+/// text.
 pub(super) fn shown(field: &FieldRef) -> FieldRef {
     let mut new = with_inner(field, &shown);
     if mark(&new).is_none()
@@ -301,7 +373,9 @@ pub(super) fn unmarked(field: &FieldRef) -> FieldRef {
 /// Whether two fields of the same type bear the same marks, nested ones too.
 pub(super) fn marked_alike(a: &Field, b: &Field) -> bool {
     let inner = match (a.data_type(), b.data_type()) {
-        (DataType::Struct(a), DataType::Struct(b)) => a.iter().zip(b).all(|(a, b)| marked_alike(a, b)),
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.iter().zip(b).all(|(a, b)| marked_alike(a, b))
+        }
         (DataType::Map(a, _), DataType::Map(b, _)) => marked_alike(a, b),
         (a, b) => match (item(a), item(b)) {
             (Some(a), Some(b)) => marked_alike(a, b),
@@ -327,7 +401,11 @@ fn with_inner(field: &Field, change: &dyn Fn(&FieldRef) -> FieldRef) -> Field {
 /// The cells of a column of a file as the rows of a source have them; `field` is that of the file.
 pub(super) fn shown_cells(cells: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, ArrowError> {
     let to = shown(field);
-    if to.data_type() == field.data_type() { Ok(Arc::clone(cells)) } else { changed(cells, &to, &uuid_text) }
+    if to.data_type() == field.data_type() {
+        Ok(Arc::clone(cells))
+    } else {
+        changed(cells, &to, &uuid_text)
+    }
 }
 
 /// The cells of a column of the rows as a file holds them, whose field is `to`.
@@ -335,7 +413,8 @@ pub(crate) fn stored_cells(cells: &ArrayRef, to: &FieldRef) -> Result<ArrayRef, 
     changed(cells, to, &uuid_bytes)
 }
 
-/// Brings an array to the type of a field: the leaves where that is a UUID (or was one) by `leaf`, all else by Arrow's casts.
+/// Brings an array to the type of a field: the leaves where that is a UUID (or was one) by `leaf`,
+/// all else by Arrow's casts.
 fn changed(
     cells: &ArrayRef,
     to: &FieldRef,
@@ -345,7 +424,14 @@ fn changed(
         return Ok(Arc::clone(cells));
     }
     if cells.data_type().is_nested() != to.data_type().is_nested() {
-        return cast_with_options(cells, to.data_type(), &CastOptions { safe: false, ..CastOptions::default() });
+        return cast_with_options(
+            cells,
+            to.data_type(),
+            &CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            },
+        );
     }
     if mark(to) == Some(Mark::Uuid) {
         return leaf(cells);
@@ -353,9 +439,18 @@ fn changed(
     Ok(match (cells.data_type(), to.data_type()) {
         (DataType::Struct(_), DataType::Struct(members)) => {
             let from = cells.as_struct();
-            let columns = from.columns().iter().zip(members).map(|(column, to)| changed(column, to, leaf));
+            let columns = from
+                .columns()
+                .iter()
+                .zip(members)
+                .map(|(column, to)| changed(column, to, leaf));
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
-            Arc::new(StructArray::try_new_with_length(members.clone(), columns, from.nulls().cloned(), from.len())?)
+            Arc::new(StructArray::try_new_with_length(
+                members.clone(),
+                columns,
+                from.nulls().cloned(),
+                from.len(),
+            )?)
         }
         (DataType::List(_), DataType::List(item)) => list::<i32>(cells, item, leaf)?,
         (DataType::LargeList(_), DataType::LargeList(item)) => list::<i64>(cells, item, leaf)?,
@@ -363,16 +458,35 @@ fn changed(
             let from = cells.as_fixed_size_list();
             let values = changed(from.values(), item, leaf)?;
             let nulls = from.nulls().cloned();
-            Arc::new(FixedSizeListArray::try_new_with_length(Arc::clone(item), *length, values, nulls, from.len())?)
+            Arc::new(FixedSizeListArray::try_new_with_length(
+                Arc::clone(item),
+                *length,
+                values,
+                nulls,
+                from.len(),
+            )?)
         }
         (DataType::Map(..), DataType::Map(entries, sorted)) => {
             let from = cells.as_map();
             let pairs: ArrayRef = Arc::new(from.entries().clone());
             let pairs = changed(&pairs, entries, leaf)?.as_struct().clone();
-            Arc::new(MapArray::try_new(Arc::clone(entries), from.offsets().clone(), pairs, from.nulls().cloned(), *sorted)?)
+            Arc::new(MapArray::try_new(
+                Arc::clone(entries),
+                from.offsets().clone(),
+                pairs,
+                from.nulls().cloned(),
+                *sorted,
+            )?)
         }
         // A value that does not fit must be an error, never a null.
-        _ => cast_with_options(cells, to.data_type(), &CastOptions { safe: false, ..CastOptions::default() })?,
+        _ => cast_with_options(
+            cells,
+            to.data_type(),
+            &CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            },
+        )?,
     })
 }
 
@@ -383,7 +497,12 @@ fn list<O: OffsetSizeTrait>(
 ) -> Result<ArrayRef, ArrowError> {
     let from = cells.as_list::<O>();
     let values = changed(from.values(), item, leaf)?;
-    Ok(Arc::new(GenericListArray::try_new(Arc::clone(item), from.offsets().clone(), values, from.nulls().cloned())?))
+    Ok(Arc::new(GenericListArray::try_new(
+        Arc::clone(item),
+        from.offsets().clone(),
+        values,
+        from.nulls().cloned(),
+    )?))
 }
 
 /// 16 bytes as the text that people know.
@@ -421,7 +540,11 @@ fn uuid_bytes(cells: &ArrayRef) -> Result<ArrayRef, ArrowError> {
             None => bytes.append_null(),
             Some(text) => match parsed(text) {
                 Some(value) => bytes.append_value(value)?,
-                None => return Err(ArrowError::CastError("a text of a UUID column is no UUID".to_owned())),
+                None => {
+                    return Err(ArrowError::CastError(
+                        "a text of a UUID column is no UUID".to_owned(),
+                    ));
+                }
             },
         }
     }
@@ -430,7 +553,10 @@ fn uuid_bytes(cells: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 }
 
 fn parsed(text: &str) -> Option<[u8; 16]> {
-    let mut digits = text.bytes().filter(|byte| *byte != b'-').map(|byte| char::from(byte).to_digit(16));
+    let mut digits = text
+        .bytes()
+        .filter(|byte| *byte != b'-')
+        .map(|byte| char::from(byte).to_digit(16));
     let mut bytes = [0; 16];
     for byte in &mut bytes {
         *byte = u8::try_from(digits.next()?? * 16 + digits.next()??).ok()?;
@@ -453,18 +579,35 @@ mod tests {
 
     fn uuids() -> ArrayRef {
         let mut bytes = FixedSizeBinaryBuilder::new(16);
-        bytes.append_value([0x12, 0x34, 0x56, 0x78, 0x90, 0xab, 0xcd, 0xef, 0, 0, 0, 0, 0, 0, 0, 1]).unwrap();
+        bytes
+            .append_value([
+                0x12, 0x34, 0x56, 0x78, 0x90, 0xab, 0xcd, 0xef, 0, 0, 0, 0, 0, 0, 0, 1,
+            ])
+            .unwrap();
         bytes.append_null();
         Arc::new(bytes.finish())
     }
 
     #[test]
     fn shows_uuids_as_text_at_any_depth_and_stores_them_as_bytes() {
-        let members: Fields = vec![uuid_field("u"), Arc::new(Field::new("n", DataType::Int32, true))].into();
+        let members: Fields = vec![
+            uuid_field("u"),
+            Arc::new(Field::new("n", DataType::Int32, true)),
+        ]
+        .into();
         let numbers: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
-        let pair: ArrayRef = Arc::new(StructArray::new(members.clone(), vec![uuids(), numbers], None));
+        let pair: ArrayRef = Arc::new(StructArray::new(
+            members.clone(),
+            vec![uuids(), numbers],
+            None,
+        ));
         let item: FieldRef = Arc::new(Field::new("item", DataType::Struct(members), true));
-        let list: ArrayRef = Arc::new(GenericListArray::<i32>::new(item.clone(), OffsetBuffer::from_lengths([1, 1]), pair, None));
+        let list: ArrayRef = Arc::new(GenericListArray::<i32>::new(
+            item.clone(),
+            OffsetBuffer::from_lengths([1, 1]),
+            pair,
+            None,
+        ));
         let field: FieldRef = Arc::new(Field::new("l", DataType::List(item), true));
         let text = shown_cells(&list, &field).unwrap();
         assert_eq!(text.data_type(), shown(&field).data_type());
@@ -481,22 +624,47 @@ mod tests {
         for (name, about, data_type, expected) in [
             ("arrow.uuid", "", DataType::FixedSizeBinary(16), Mark::Uuid),
             ("arrow.json", "", DataType::LargeUtf8, Mark::Json),
-            ("geoarrow.wkb", "{}", DataType::Binary, Mark::Geometry { crs: Some("srid:0".to_owned()) }),
-            ("geoarrow.wkb", r#"{"crs":"OGC:CRS84"}"#, DataType::Binary, Mark::Geometry { crs: None }),
+            (
+                "geoarrow.wkb",
+                "{}",
+                DataType::Binary,
+                Mark::Geometry {
+                    crs: Some("srid:0".to_owned()),
+                },
+            ),
+            (
+                "geoarrow.wkb",
+                r#"{"crs":"OGC:CRS84"}"#,
+                DataType::Binary,
+                Mark::Geometry { crs: None },
+            ),
             (
                 "geoarrow.wkb",
                 r#"{"crs":"EPSG:3857","edges":"vincenty"}"#,
                 DataType::Binary,
-                Mark::Geography { crs: Some("EPSG:3857".to_owned()), edges: Some("VINCENTY".to_owned()) },
+                Mark::Geography {
+                    crs: Some("EPSG:3857".to_owned()),
+                    edges: Some("VINCENTY".to_owned()),
+                },
             ),
         ] {
             let mut field = Field::new("a", data_type, true);
-            field.metadata_mut().insert(EXTENSION_NAME.to_owned(), name.to_owned());
-            field.metadata_mut().insert(EXTENSION_METADATA.to_owned(), about.to_owned());
-            assert_eq!(mark(&shown(&Arc::new(field))), Some(expected), "{name} {about}");
+            field
+                .metadata_mut()
+                .insert(EXTENSION_NAME.to_owned(), name.to_owned());
+            field
+                .metadata_mut()
+                .insert(EXTENSION_METADATA.to_owned(), about.to_owned());
+            assert_eq!(
+                mark(&shown(&Arc::new(field))),
+                Some(expected),
+                "{name} {about}"
+            );
         }
         let mut other = Field::new("a", DataType::FixedSizeBinary(8), true);
-        other.metadata_mut().insert(EXTENSION_NAME.to_owned(), "arrow.uuid".to_owned());
+        other
+            .metadata_mut()
+            .insert(EXTENSION_NAME.to_owned(), "arrow.uuid".to_owned());
         assert_eq!(mark(&shown(&Arc::new(other))), None);
     }
 

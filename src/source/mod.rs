@@ -1,20 +1,23 @@
-//! Rows in: CSV, TSV, Parquet, JSON Lines and Arrow IPC, from files, globs, folders and standard input.
+//! Rows in: CSV, TSV, Parquet, JSON Lines and Arrow IPC, from files, globs, folders and standard
+//! input.
 //!
-//! What comes in is the `[source]` section of a job; what goes out is record batches with the position of each row. The order is
-//! that of the files and their rows. On the way:
+//! What comes in is the `[source]` section of a job; what goes out is record batches with the
+//! position of each row. The order is that of the files and their rows. On the way:
 //!
 //! ```text
 //!   files ── read ──▶ derive ──▶ where ──▶ limit ──▶ batches of at most 8192 rows, about 16 MiB
 //!            only the columns and row groups that are needed
 //! ```
 //!
-//! The columns are those of the files, then those that folder names give (`country=DE/`), then the derived ones. Promised are:
-//! the same rows in the same order on every scan, or an error (a file that changed is noticed); memory for a few batches,
-//! whatever the size of a file; no value that is not in the file (text of CSV stays as written, a cell that does not fit its type
-//! is an error, no number is rounded); and an end only where the file ends: an unterminated quote, a cut stream or a
-//! damaged row group is an error, not a shorter table.
+//! The columns are those of the files, then those that folder names give (`country=DE/`), then the
+//! derived ones. Promised are: the same rows in the same order on every scan, or an error (a file
+//! that changed is noticed); memory for a few batches, whatever the size of a file; no value that
+//! is not in the file (text of CSV stays as written, a cell that does not fit its type is an error,
+//! no number is rounded); and an end only where the file ends: an unterminated quote, a cut stream
+//! or a damaged row group is an error, not a shorter table.
 //!
-//! A format is a file of this room with an iterator of pieces, its variant in [`Format`] and its arm in `Reading`.
+//! A format is a file of this room with an iterator of pieces, its variant in [`Format`] and its
+//! arm in `Reading`.
 
 mod bytes;
 mod csv;
@@ -108,8 +111,16 @@ impl Table {
         for name in names {
             let field = self.columns.iter().find(|field| field.name() == name);
             if let Some(reason) = field.and_then(|field| unreadable::reason(field)) {
-                let path = self.parts.first().map(|part| part.input.path().to_path_buf()).unwrap_or_default();
-                return Err(Error::Unreadable { path, column: name.to_owned(), reason: reason.to_owned() });
+                let path = self
+                    .parts
+                    .first()
+                    .map(|part| part.input.path().to_path_buf())
+                    .unwrap_or_default();
+                return Err(Error::Unreadable {
+                    path,
+                    column: name.to_owned(),
+                    reason: reason.to_owned(),
+                });
             }
         }
         Ok(())
@@ -149,23 +160,31 @@ struct Derived {
 
 impl Derived {
     fn failed(&self, source: table::Error) -> Error {
-        Error::Expression { setting: format!("derive.{}", self.name), source: source.into() }
+        Error::Expression {
+            setting: format!("derive.{}", self.name),
+            source: source.into(),
+        }
     }
 }
 
 fn where_failed(source: table::Error) -> Error {
-    Error::Expression { setting: "where".to_owned(), source: source.into() }
+    Error::Expression {
+        setting: "where".to_owned(),
+        source: source.into(),
+    }
 }
 
 impl Source {
-    /// Finds the files, reads what they say of their columns, and checks the expressions. Relative paths start from `base`.
+    /// Finds the files, reads what they say of their columns, and checks the expressions. Relative
+    /// paths start from `base`.
     ///
-    /// JSON Lines are read once as a whole to know their types. Standard input is copied to a private temporary file, since a
-    /// source is read more than once; so is a compressed Parquet or Arrow file, which is read from its end.
+    /// JSON Lines are read once as a whole to know their types. Standard input is copied to a
+    /// private temporary file, since a source is read more than once; so is a compressed Parquet or
+    /// Arrow file, which is read from its end.
     ///
     /// # Errors
-    /// Everything that can be known before rows are read: files that are missing, unreadable or do not agree, settings, types and
-    /// expressions that cannot be.
+    /// Everything that can be known before rows are read: files that are missing, unreadable or do
+    /// not agree, settings, types and expressions that cannot be.
     pub fn open(spec: &SourceSpec, base: &Path) -> Result<Source, Error> {
         Self::open_with(spec, base, &mut std::io::stdin())
     }
@@ -174,26 +193,52 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::open`].
-    pub fn open_with(spec: &SourceSpec, base: &Path, stdin: &mut dyn Read) -> Result<Source, Error> {
+    pub fn open_with(
+        spec: &SourceSpec,
+        base: &Path,
+        stdin: &mut dyn Read,
+    ) -> Result<Source, Error> {
         check_limits(spec)?;
         let mut found = files::find(&spec.path, base)?;
         let format = files::format_of(spec.format, &found)?;
-        let inputs = found.iter().map(|file| input(file, spec, stdin)).collect::<Result<Vec<_>, Error>>()?;
+        let inputs = found
+            .iter()
+            .map(|file| input(file, spec, stdin))
+            .collect::<Result<Vec<_>, Error>>()?;
         let format = format.map_or_else(|| format_by_content(&inputs), Ok)?;
         refuse_unused(spec, format)?;
-        let inputs = if format.is_text() { inputs } else { seekable(inputs)? };
+        let inputs = if format.is_text() {
+            inputs
+        } else {
+            seekable(inputs)?
+        };
         let mut inputs: Vec<Arc<Input>> = inputs.into_iter().map(Arc::new).collect();
         let files = inputs.iter().map(|input| input.file.clone()).collect();
         let mut notes = Vec::new();
         leave_out_empty(format, &mut found, &mut inputs, &mut notes)?;
 
-        let Columns { mut reading, fields, rows, metadata, notes: of_columns } = columns(spec, format, &inputs)?;
+        let Columns {
+            mut reading,
+            fields,
+            rows,
+            metadata,
+            notes: of_columns,
+        } = columns(spec, format, &inputs)?;
         notes.extend(of_columns);
         let keys = key_names(&found)?;
-        if let Some(name) = keys.iter().find(|key| fields.iter().any(|field| field.name() == *key)) {
-            return Err(Error::Clash { what: "folder key", name: name.clone() });
+        if let Some(name) = keys
+            .iter()
+            .find(|key| fields.iter().any(|field| field.name() == *key))
+        {
+            return Err(Error::Clash {
+                what: "folder key",
+                name: name.clone(),
+            });
         }
-        let known = fields.iter().map(|field| field.name().as_str()).chain(keys.iter().map(String::as_str));
+        let known = fields
+            .iter()
+            .map(|field| field.name().as_str())
+            .chain(keys.iter().map(String::as_str));
         let asked = schema::asked_types(&spec.columns, known)?;
         let columns = retyped(&mut reading, &fields, &asked)?;
         let parts = parts(&inputs, &found, rows, &keys, &asked)?;
@@ -202,8 +247,12 @@ impl Source {
         let mut all: Vec<FieldRef> = columns.iter().chain(&keys).cloned().collect();
         let derived = derive(&spec.derive, &mut all)?;
         let schema = Arc::new(Schema::new_with_metadata(all, metadata));
-        let filter =
-            spec.filter.as_deref().map(|sql| Expression::parse_predicate(sql, &schema)).transpose().map_err(where_failed)?;
+        let filter = spec
+            .filter
+            .as_deref()
+            .map(|sql| Expression::parse_predicate(sql, &schema))
+            .transpose()
+            .map_err(where_failed)?;
         let retyped = asked.into_keys().collect();
         let (limit, max_cell_bytes) = (spec.limit, spec.max_cell_bytes);
         let folder = files::folder_of(&spec.path, base);
@@ -226,8 +275,9 @@ impl Source {
         })
     }
 
-    /// The columns: of the files in their order, then of the folders, then derived. Its metadata is what Parquet and Arrow files say of
-    /// themselves by keys of their own (`pandas`, `geo`), as far as all files say the same.
+    /// The columns: of the files in their order, then of the folders, then derived. Its metadata is
+    /// what Parquet and Arrow files say of themselves by keys of their own (`pandas`, `geo`), as
+    /// far as all files say the same.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.table.schema
@@ -245,7 +295,8 @@ impl Source {
         &self.notes
     }
 
-    /// Where paths in cells start: the folder that the paths of the source have in common, whichever files there are.
+    /// Where paths in cells start: the folder that the paths of the source have in common,
+    /// whichever files there are.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -257,7 +308,8 @@ impl Source {
         self.table.parts.iter().map(|part| part.rows).sum()
     }
 
-    /// Makes sure that the named columns can be read. Others may be of types that are not known: they stop nothing.
+    /// Makes sure that the named columns can be read. Others may be of types that are not known:
+    /// they stop nothing.
     ///
     /// # Errors
     /// [`Error::Unreadable`].
@@ -265,7 +317,8 @@ impl Source {
         self.table.check_readable(names.iter().map(String::as_str))
     }
 
-    /// Begins a pass over the rows. `projection` names the columns to hand out, in any order; they come in the order of the schema.
+    /// Begins a pass over the rows. `projection` names the columns to hand out, in any order; they
+    /// come in the order of the schema.
     ///
     /// Only the columns that are handed out, or read by an expression, are decoded.
     ///
@@ -290,9 +343,15 @@ fn seekable(inputs: Vec<Input>) -> Result<Vec<Input>, Error> {
 
 /// The format of standard input, where its first bytes leave no doubt; text could be anything.
 fn format_by_content(inputs: &[Input]) -> Result<Format, Error> {
-    let Some(input) = inputs.first() else { return Err(Error::NoPath) };
+    let Some(input) = inputs.first() else {
+        return Err(Error::NoPath);
+    };
     let mut head = Vec::with_capacity(6);
-    input.bytes()?.take(6).read_to_end(&mut head).map_err(|e| input.failed(e))?;
+    input
+        .bytes()?
+        .take(6)
+        .read_to_end(&mut head)
+        .map_err(|e| input.failed(e))?;
     match head.as_slice() {
         [b'P', b'A', b'R', b'1', ..] => Ok(Format::Parquet),
         b"ARROW1" => Ok(Format::Ipc),
@@ -308,7 +367,11 @@ fn check_limits(spec: &SourceSpec) -> Result<(), Error> {
         return Ok(());
     }
     let (setting, value) = ("max_cell_bytes", spec.max_cell_bytes.to_string());
-    Err(Error::Setting { setting, value, expected: "from 1 to 1,073,741,824" })
+    Err(Error::Setting {
+        setting,
+        value,
+        expected: "from 1 to 1,073,741,824",
+    })
 }
 
 /// Most bytes of a cell.
@@ -336,7 +399,10 @@ fn leave_out_empty(
         }
         let head = input.head()?;
         if let Some(what) = Unsupported::of_head(&head) {
-            return Err(Error::Unsupported { path: input.path().display().to_string(), what });
+            return Err(Error::Unsupported {
+                path: input.path().display().to_string(),
+                what,
+            });
         }
         // A byte order mark alone is no text either.
         let mark = Encoding::for_bom(&head).map_or(0, |(_, length)| length);
@@ -346,8 +412,15 @@ fn leave_out_empty(
         return Ok(());
     }
     let files = inputs.len();
-    let paths = inputs.iter().zip(&is_empty).filter(|(_, empty)| **empty).map(|(input, _)| input.path().to_path_buf());
-    notes.push(Note::EmptyFiles { paths: paths.collect(), files });
+    let paths = inputs
+        .iter()
+        .zip(&is_empty)
+        .filter(|(_, empty)| **empty)
+        .map(|(input, _)| input.path().to_path_buf());
+    notes.push(Note::EmptyFiles {
+        paths: paths.collect(),
+        files,
+    });
     let mut stays = is_empty.iter().map(|empty| !empty);
     found.retain(|_| stays.next().unwrap_or(true));
     let mut stays = is_empty.iter().map(|empty| !empty);
@@ -388,7 +461,8 @@ struct Columns {
     metadata: Metadata,
 }
 
-/// What all files of a source have: their columns, the rows of each, and what they say of themselves.
+/// What all files of a source have: their columns, the rows of each, and what they say of
+/// themselves.
 type Agreed = (Vec<FieldRef>, Vec<Option<u64>>, Metadata);
 
 /// Keys and values of a file.
@@ -403,55 +477,115 @@ fn columns(spec: &SourceSpec, format: Format, inputs: &[Arc<Input>]) -> Result<C
             let describe = |input: &Input| {
                 let header = csv::header(input, &dialect)?;
                 match &first {
-                    Some(first) if !spec.names.is_empty() => same_header(inputs[0].path(), first, input.path(), &header)?,
+                    Some(first) if !spec.names.is_empty() => {
+                        same_header(inputs[0].path(), first, input.path(), &header)?
+                    }
                     _ => {}
                 }
-                let fields = header.names.iter().map(|name| Field::new(name, DataType::Utf8, true));
+                let fields = header
+                    .names
+                    .iter()
+                    .map(|name| Field::new(name, DataType::Utf8, true));
                 let schema = Schema::new(fields.collect::<Vec<_>>());
                 first.get_or_insert(header);
                 Ok((Arc::new(schema), None))
             };
             let (fields, rows, metadata) = agreed(inputs, describe)?;
-            Ok(Columns { reading: Reading::Csv(dialect), fields, rows, metadata, notes: Vec::new() })
+            Ok(Columns {
+                reading: Reading::Csv(dialect),
+                fields,
+                rows,
+                metadata,
+                notes: Vec::new(),
+            })
         }
         Format::Jsonl => {
             let (columns, mut notes) = shape::infer(inputs, encoding, cell_limit(spec))?;
             // A type by the job is an answer to the note.
             notes.retain(|note| !matches!(note, Note::ReadAsText { column, .. } if spec.columns.contains_key(column)));
-            schema::check_names(inputs[0].path(), columns.iter().map(|column| column.name.as_str()))?;
-            let as_text = columns.iter().filter(|column| column.is_mixed).map(|column| column.name.clone()).collect();
-            let field = |column: &shape::JsonColumn| Field::new(&column.name, column.data_type.clone(), true).into();
+            schema::check_names(
+                inputs[0].path(),
+                columns.iter().map(|column| column.name.as_str()),
+            )?;
+            let as_text = columns
+                .iter()
+                .filter(|column| column.is_mixed)
+                .map(|column| column.name.clone())
+                .collect();
+            let field = |column: &shape::JsonColumn| {
+                Field::new(&column.name, column.data_type.clone(), true).into()
+            };
             let fields = columns.iter().map(field).collect();
-            let reading = Reading::Jsonl { encoding, as_text, max_line_bytes: row_limit(cell_limit(spec)) };
-            Ok(Columns { reading, fields, rows: vec![None; inputs.len()], metadata: Metadata::new(), notes })
+            let reading = Reading::Jsonl {
+                encoding,
+                as_text,
+                max_line_bytes: row_limit(cell_limit(spec)),
+            };
+            Ok(Columns {
+                reading,
+                fields,
+                rows: vec![None; inputs.len()],
+                metadata: Metadata::new(),
+                notes,
+            })
         }
         Format::Parquet => {
-            let describe = |input: &Input| parquet::describe(input).map(|(schema, rows)| (schema, Some(rows)));
+            let describe =
+                |input: &Input| parquet::describe(input).map(|(schema, rows)| (schema, Some(rows)));
             let (fields, rows, metadata) = agreed(inputs, describe)?;
-            Ok(Columns { reading: Reading::Parquet, fields, rows, metadata, notes: Vec::new() })
+            Ok(Columns {
+                reading: Reading::Parquet,
+                fields,
+                rows,
+                metadata,
+                notes: Vec::new(),
+            })
         }
         Format::Ipc => {
-            let describe = |input: &Input| ipc::describe(input, spec.max_cell_bytes).map(|(schema, rows)| (schema, Some(rows)));
+            let describe = |input: &Input| {
+                ipc::describe(input, spec.max_cell_bytes).map(|(schema, rows)| (schema, Some(rows)))
+            };
             let (fields, rows, metadata) = agreed(inputs, describe)?;
-            Ok(Columns { reading: Reading::Ipc, fields, rows, metadata, notes: Vec::new() })
+            Ok(Columns {
+                reading: Reading::Ipc,
+                fields,
+                rows,
+                metadata,
+                notes: Vec::new(),
+            })
         }
     }
 }
 
 /// Names by place are right for every file only if every file has the same header.
-fn same_header(first_path: &Path, first: &csv::Header, path: &Path, other: &csv::Header) -> Result<(), Error> {
-    let (Some(a), Some(b)) = (&first.written, &other.written) else { return Ok(()) };
+fn same_header(
+    first_path: &Path,
+    first: &csv::Header,
+    path: &Path,
+    other: &csv::Header,
+) -> Result<(), Error> {
+    let (Some(a), Some(b)) = (&first.written, &other.written) else {
+        return Ok(());
+    };
     match a.iter().zip(b).position(|(a, b)| a != b) {
-        Some(at) => Err(Error::HeadersDiffer { path: path.to_path_buf(), first: first_path.to_path_buf(), column: at + 1 }),
+        Some(at) => Err(Error::HeadersDiffer {
+            path: path.to_path_buf(),
+            first: first_path.to_path_buf(),
+            column: at + 1,
+        }),
         None => Ok(()),
     }
 }
 
 fn encoding(spec: &SourceSpec) -> Result<Option<&'static Encoding>, Error> {
-    let Some(label) = &spec.encoding else { return Ok(None) };
+    let Some(label) = &spec.encoding else {
+        return Ok(None);
+    };
     match Encoding::for_label_no_replacement(label.as_bytes()) {
         Some(encoding) => Ok(Some(encoding)),
-        None => Err(Error::UnknownEncoding { label: label.clone() }),
+        None => Err(Error::UnknownEncoding {
+            label: label.clone(),
+        }),
     }
 }
 
@@ -465,14 +599,28 @@ fn agreed(
     let mut rows = Vec::with_capacity(inputs.len());
     for (i, input) in inputs.iter().enumerate() {
         let (schema, rows_of_file) = describe(input)?;
-        schema::check_names(input.path(), schema.fields().iter().map(|field| field.name().as_str()))?;
+        schema::check_names(
+            input.path(),
+            schema.fields().iter().map(|field| field.name().as_str()),
+        )?;
         rows.push(rows_of_file);
-        let shown = Schema::new(schema.fields().iter().map(logical::shown).collect::<Vec<_>>());
+        let shown = Schema::new(
+            schema
+                .fields()
+                .iter()
+                .map(logical::shown)
+                .collect::<Vec<_>>(),
+        );
         if i == 0 {
             fields = shown.fields().to_vec();
-            let said = schema.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
+            let said = schema
+                .metadata()
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()));
             // Those of an earlier run are not true of the next one.
-            metadata = said.filter(|(key, _)| !key.starts_with("rowmill")).collect();
+            metadata = said
+                .filter(|(key, _)| !key.starts_with("rowmill"))
+                .collect();
         } else {
             schema::agree((inputs[0].path(), &mut fields), (input.path(), &shown))?;
             metadata.retain(|key, value| schema.metadata().get(key) == Some(&*value));
@@ -482,11 +630,16 @@ fn agreed(
 }
 
 /// The fields of the files with the types that the job gives them.
-fn retyped(reading: &mut Reading, fields: &[FieldRef], asked: &IndexMap<String, DataType>) -> Result<Vec<FieldRef>, Error> {
+fn retyped(
+    reading: &mut Reading,
+    fields: &[FieldRef],
+    asked: &IndexMap<String, DataType>,
+) -> Result<Vec<FieldRef>, Error> {
     let mut columns = Vec::with_capacity(fields.len());
     for field in fields {
         let to = asked.get(field.name());
-        // JSON is read as text before it takes the type asked for: a number as it stands in the file, not as a float of it.
+        // JSON is read as text before it takes the type asked for: a number as it stands in the
+        // file, not as a float of it.
         if let (Reading::Jsonl { as_text, .. }, Some(_)) = (&mut *reading, to) {
             as_text.insert(field.name().clone());
             let text = Field::new(field.name(), DataType::Utf8, true).into();
@@ -500,8 +653,15 @@ fn retyped(reading: &mut Reading, fields: &[FieldRef], asked: &IndexMap<String, 
 
 /// The keys of the folders, which every file must have in the same order.
 fn key_names(found: &[Found]) -> Result<Vec<String>, Error> {
-    let names = |file: &Found| file.keys.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
-    let Some(first) = found.first() else { return Ok(Vec::new()) };
+    let names = |file: &Found| {
+        file.keys
+            .iter()
+            .map(|(key, _)| key.clone())
+            .collect::<Vec<_>>()
+    };
+    let Some(first) = found.first() else {
+        return Ok(Vec::new());
+    };
     let keys = names(first);
     if let Some(other) = found.iter().find(|file| names(file) != keys) {
         return Err(Error::FoldersDiffer {
@@ -511,8 +671,15 @@ fn key_names(found: &[Found]) -> Result<Vec<String>, Error> {
             expected: error::listed(keys.iter().map(String::as_str)),
         });
     }
-    match keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key)) {
-        Some((_, name)) => Err(Error::Clash { what: "folder key", name: name.clone() }),
+    match keys
+        .iter()
+        .enumerate()
+        .find(|(i, key)| keys[..*i].contains(key))
+    {
+        Some((_, name)) => Err(Error::Clash {
+            what: "folder key",
+            name: name.clone(),
+        }),
         None => Ok(keys),
     }
 }
@@ -540,22 +707,40 @@ fn parts(
             })?;
             Ok(Scalar::new(value))
         });
-        parts.push(Part { input: input.clone(), rows, keys: values.collect::<Result<Vec<_>, Error>>()? });
+        parts.push(Part {
+            input: input.clone(),
+            rows,
+            keys: values.collect::<Result<Vec<_>, Error>>()?,
+        });
     }
     Ok(parts)
 }
 
 /// Parses the derived columns; each may read those before it.
-fn derive(expressions: &IndexMap<String, String>, fields: &mut Vec<FieldRef>) -> Result<Vec<Derived>, Error> {
+fn derive(
+    expressions: &IndexMap<String, String>,
+    fields: &mut Vec<FieldRef>,
+) -> Result<Vec<Derived>, Error> {
     let mut derived = Vec::with_capacity(expressions.len());
     for (name, sql) in expressions {
         if fields.iter().any(|field| field.name() == name) {
-            return Err(Error::Clash { what: "derived column", name: name.clone() });
+            return Err(Error::Clash {
+                what: "derived column",
+                name: name.clone(),
+            });
         }
-        let expression = Expression::parse(sql, &Schema::new(fields.clone()))
-            .map_err(|source| Error::Expression { setting: format!("derive.{name}"), source: source.into() })?;
+        let expression =
+            Expression::parse(sql, &Schema::new(fields.clone())).map_err(|source| {
+                Error::Expression {
+                    setting: format!("derive.{name}"),
+                    source: source.into(),
+                }
+            })?;
         fields.push(Field::new(name, expression.data_type().clone(), true).into());
-        derived.push(Derived { name: name.clone(), expression });
+        derived.push(Derived {
+            name: name.clone(),
+            expression,
+        });
     }
     Ok(derived)
 }

@@ -17,7 +17,8 @@ pub enum Note {
         /// The files of the source, these among them.
         files: usize,
     },
-    /// A column of JSON Lines that holds something else than text, and is read as text all the same.
+    /// A column of JSON Lines that holds something else than text, and is read as text all the
+    /// same.
     ReadAsText {
         /// The column.
         column: String,
@@ -49,7 +50,9 @@ impl fmt::Display for TextReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TextReason::OutOfRange => "a number that neither 64-bit integers nor floats hold",
-            TextReason::WouldBeRounded => "an integer that a float would round, among numbers with decimals",
+            TextReason::WouldBeRounded => {
+                "an integer that a float would round, among numbers with decimals"
+            }
             TextReason::Kinds => "a value of another kind than before",
             TextReason::Depth => "a value that is nested too deeply for a column",
             TextReason::Keys => "an object with too many different keys for a column",
@@ -61,16 +64,38 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Note::EmptyFiles { paths, files } => {
-                let names: Vec<String> = paths.iter().take(SHOWN).map(|path| format!("`{}`", path.display())).collect();
+                let names: Vec<String> = paths
+                    .iter()
+                    .take(SHOWN)
+                    .map(|path| format!("`{}`", path.display()))
+                    .collect();
                 let more = paths.len().saturating_sub(SHOWN);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let verb = if paths.len() == 1 { "is empty and is" } else { "are empty and are" };
-                write!(f, "{} of {files} files {verb} skipped: {}{more}", paths.len(), names.join(", "))
+                let more = if more > 0 {
+                    format!(" and {more} more")
+                } else {
+                    String::new()
+                };
+                let verb = if paths.len() == 1 {
+                    "is empty and is"
+                } else {
+                    "are empty and are"
+                };
+                write!(
+                    f,
+                    "{} of {files} files {verb} skipped: {}{more}",
+                    paths.len(),
+                    names.join(", ")
+                )
             }
-            Note::ReadAsText { column, path, line, why } => write!(
+            Note::ReadAsText {
+                column,
+                path,
+                line,
+                why,
+            } => write!(
                 f,
-                "column `{column}` is read as text: `{}` line {line} has {why}; give it a type with `source.columns`, where \"string\" \
-                 keeps it so",
+                "column `{column}` is read as text: `{}` line {line} has {why}; give it a type \
+                 with `source.columns`, where \"string\" keeps it so",
                 path.display()
             ),
         }

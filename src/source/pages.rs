@@ -5,10 +5,12 @@
 //!                   └ bytes as packed and as unpacked, number of values
 //! ```
 //!
-//! The headers are read by themselves: one short read a page. They say how many bytes a page unpacks to, so a page, a cell or a row beyond the
-//! limits is an error before anything is unpacked; and they bound how much one row can take, by which the rows of a batch are chosen. A
-//! dictionary is unpacked for it where its longest value matters, and all pages of a column of lists only where their number of values
-//! is suspicious. Pages whose packing does not keep to the size in the header are tried first (gzip, brotli).
+//! The headers are read by themselves: one short read a page. They say how many bytes a page
+//! unpacks to, so a page, a cell or a row beyond the limits is an error before anything is
+//! unpacked; and they bound how much one row can take, by which the rows of a batch are chosen. A
+//! dictionary is unpacked for it where its longest value matters, and all pages of a column of
+//! lists only where their number of values is suspicious. Pages whose packing does not keep to the
+//! size in the header are tried first (gzip, brotli).
 //!
 //! **Units**: bytes, except where a name says rows.
 
@@ -55,11 +57,26 @@ pub(super) struct Look<'a> {
     pub(super) rows_before: u64,
 }
 
-/// Looks through the chosen columns of a row group, and gives the most bytes that a row of it takes, as far as can be known.
-pub(super) fn most_row_bytes(look: &Look<'_>, group: &RowGroupMetaData, wanted: impl Fn(usize) -> bool) -> Result<u64, Error> {
+/// Looks through the chosen columns of a row group, and gives the most bytes that a row of it
+/// takes, as far as can be known.
+pub(super) fn most_row_bytes(
+    look: &Look<'_>,
+    group: &RowGroupMetaData,
+    wanted: impl Fn(usize) -> bool,
+) -> Result<u64, Error> {
     let mut most = 0_u64;
-    for (_, chunk) in group.columns().iter().enumerate().filter(|(leaf, _)| wanted(*leaf)) {
-        let column = Column { look, chunk, name: &chunk.column_path().parts()[0], rows: group.num_rows().max(0) as u64 };
+    for (_, chunk) in group
+        .columns()
+        .iter()
+        .enumerate()
+        .filter(|(leaf, _)| wanted(*leaf))
+    {
+        let column = Column {
+            look,
+            chunk,
+            name: &chunk.column_path().parts()[0],
+            rows: group.num_rows().max(0) as u64,
+        };
         most = most.saturating_add(column.most_row_bytes()?);
     }
     Ok(most)
@@ -81,14 +98,32 @@ const JULIAN_EPOCH: i64 = 2_440_588;
 /// The days that nanoseconds in 64 bits reach on either side of 1970, whole ones.
 const NANOSECOND_DAYS: i64 = 106_751;
 
-/// Looks at the old timestamps of a column: at dictionaries, and at the pages whose values are not in one.
-pub(super) fn old_times(file: &File, path: &Path, groups: &[RowGroupMetaData], leaf: usize) -> OldTimes {
-    let look = Look { path, file, max_cell_bytes: super::MAX_CELL_BYTES, rows_before: 0 };
+/// Looks at the old timestamps of a column: at dictionaries, and at the pages whose values are not
+/// in one.
+pub(super) fn old_times(
+    file: &File,
+    path: &Path,
+    groups: &[RowGroupMetaData],
+    leaf: usize,
+) -> OldTimes {
+    let look = Look {
+        path,
+        file,
+        max_cell_bytes: super::MAX_CELL_BYTES,
+        rows_before: 0,
+    };
     let (mut is_fine, mut is_far) = (false, false);
     for group in groups {
         let chunk = group.column(leaf);
-        let column = Column { look: &look, chunk, name: "", rows: group.num_rows().max(0) as u64 };
-        let Ok(mut pages) = column.page_reader() else { continue };
+        let column = Column {
+            look: &look,
+            chunk,
+            name: "",
+            rows: group.num_rows().max(0) as u64,
+        };
+        let Ok(mut pages) = column.page_reader() else {
+            continue;
+        };
         for header in column.headers() {
             let is_whole = header.is_dictionary || header.encoding == Encoding::PLAIN as i64;
             if !is_whole || column.check_page(&header, None).is_err() {
@@ -97,8 +132,14 @@ pub(super) fn old_times(file: &File, path: &Path, groups: &[RowGroupMetaData], l
                 }
                 continue;
             }
-            let Ok(Some(page)) = pages.get_next_page() else { break };
-            let values = if let Page::DictionaryPage { buf, .. } = &page { &buf[..] } else { after_levels(&page, chunk) };
+            let Ok(Some(page)) = pages.get_next_page() else {
+                break;
+            };
+            let values = if let Page::DictionaryPage { buf, .. } = &page {
+                &buf[..]
+            } else {
+                after_levels(&page, chunk)
+            };
             for value in values.as_chunks::<12>().0 {
                 let (nanoseconds, day) = value.split_at(8);
                 let nanoseconds = nanoseconds.try_into().map_or(0, u64::from_le_bytes);
@@ -117,7 +158,9 @@ pub(super) fn old_times(file: &File, path: &Path, groups: &[RowGroupMetaData], l
 
 /// The rows of a batch that stay bounded whatever the rows are.
 pub(super) fn safe_rows(most_row_bytes: u64) -> usize {
-    usize::try_from(WORST_BATCH / most_row_bytes.max(1)).unwrap_or(usize::MAX).max(1)
+    usize::try_from(WORST_BATCH / most_row_bytes.max(1))
+        .unwrap_or(usize::MAX)
+        .max(1)
 }
 
 /// A column chunk.
@@ -157,7 +200,8 @@ impl Column<'_> {
         self.most_in_lists(longest)
     }
 
-    /// The longest value that can stand in many rows: of the dictionary, or of values that share what they begin with.
+    /// The longest value that can stand in many rows: of the dictionary, or of values that share
+    /// what they begin with.
     fn longest_value(&self, dictionary: u64, pages: &[Header]) -> Result<u64, Error> {
         match self.chunk.column_type() {
             Type::BYTE_ARRAY => {}
@@ -169,9 +213,14 @@ impl Column<'_> {
             Type::INT96 => return Ok(12),
             _ => return Ok(8),
         }
-        let shared = pages.iter().filter(|page| page.encoding == Encoding::DELTA_BYTE_ARRAY as i64);
-        let shared =
-            if self.chunk.column_descr().max_rep_level() > 0 { 0 } else { shared.map(|page| page.unpacked).max().unwrap_or(0) };
+        let shared = pages
+            .iter()
+            .filter(|page| page.encoding == Encoding::DELTA_BYTE_ARRAY as i64);
+        let shared = if self.chunk.column_descr().max_rep_level() > 0 {
+            0
+        } else {
+            shared.map(|page| page.unpacked).max().unwrap_or(0)
+        };
         if dictionary <= SMALL_DICTIONARY {
             return Ok(dictionary.max(shared));
         }
@@ -182,7 +231,10 @@ impl Column<'_> {
     }
 
     fn dictionary_lengths(&self) -> Result<Vec<u32>, Error> {
-        match self.page_reader().and_then(|mut pages| pages.get_next_page()) {
+        match self
+            .page_reader()
+            .and_then(|mut pages| pages.get_next_page())
+        {
             Ok(Some(Page::DictionaryPage { buf, .. })) => Ok(lengths(&buf)),
             // What is wrong shows when the rows are read.
             _ => Ok(Vec::new()),
@@ -191,7 +243,12 @@ impl Column<'_> {
 
     fn page_reader(&self) -> ParquetResult<SerializedPageReader<File>> {
         let file = Arc::new(self.look.file.try_clone()?);
-        SerializedPageReader::new(file, self.chunk, usize::try_from(self.rows).unwrap_or(usize::MAX), None)
+        SerializedPageReader::new(
+            file,
+            self.chunk,
+            usize::try_from(self.rows).unwrap_or(usize::MAX),
+            None,
+        )
     }
 
     /// Refuses a page that is too large to unpack; one with a single value is named as a cell.
@@ -201,17 +258,34 @@ impl Column<'_> {
             return self.refuse(Held::Cell, page.unpacked, most, row);
         }
         let most = most.saturating_mul(PAGE_CELLS);
-        let unpacked = page.unpacked.max(self.really_unpacked(page, most).unwrap_or(0));
-        // In lists, each value takes two levels in memory, of which a few bytes in the file can make any number.
-        let levels = if row.is_none() && !page.is_dictionary { page.values.saturating_mul(4) } else { 0 };
+        let unpacked = page
+            .unpacked
+            .max(self.really_unpacked(page, most).unwrap_or(0));
+        // In lists, each value takes two levels in memory, of which a few bytes in the file can
+        // make any number.
+        let levels = if row.is_none() && !page.is_dictionary {
+            page.values.saturating_mul(4)
+        } else {
+            0
+        };
         let unpacked = unpacked.max(levels);
         if unpacked <= most {
             return Ok(());
         }
-        self.refuse(if page.is_dictionary { Held::Dictionary } else { Held::Page }, unpacked, most, row)
+        self.refuse(
+            if page.is_dictionary {
+                Held::Dictionary
+            } else {
+                Held::Page
+            },
+            unpacked,
+            most,
+            row,
+        )
     }
 
-    /// What a page unpacks to where that may be more than its header says: the unpacker does not stop at that size by itself.
+    /// What a page unpacks to where that may be more than its header says: the unpacker does not
+    /// stop at that size by itself.
     fn really_unpacked(&self, page: &Header, most: u64) -> io::Result<u64> {
         let ends_by_itself = match self.chunk.compression() {
             Compression::GZIP(_) => page.packed.saturating_mul(GZIP_RATIO) <= most,
@@ -231,7 +305,8 @@ impl Column<'_> {
         let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
         loop {
             match unpacked.read(&mut buffer) {
-                // A page of the second version begins with levels that are not packed: the reader says what is wrong.
+                // A page of the second version begins with levels that are not packed: the reader
+                // says what is wrong.
                 Ok(0) | Err(_) => return Ok(bytes),
                 Ok(read) => bytes += read as u64,
             }
@@ -243,36 +318,61 @@ impl Column<'_> {
 
     fn check_cell(&self, bytes: u64, row: Option<u64>) -> Result<(), Error> {
         let most = self.look.max_cell_bytes;
-        if bytes <= most { Ok(()) } else { self.refuse(Held::Cell, bytes, most, row) }
+        if bytes <= most {
+            Ok(())
+        } else {
+            self.refuse(Held::Cell, bytes, most, row)
+        }
     }
 
     fn refuse(&self, what: Held, bytes: u64, limit: u64, row: Option<u64>) -> Result<(), Error> {
         let (path, column) = (self.look.path.to_path_buf(), self.name.to_owned());
-        Err(Error::TooLarge { path, row: row.map(|row| row + 1), column, what, bytes, limit })
+        Err(Error::TooLarge {
+            path,
+            row: row.map(|row| row + 1),
+            column,
+            what,
+            bytes,
+            limit,
+        })
     }
 
-    /// Looks for a cell beyond the limit in the pages that could hold one, where values stand one behind the other.
+    /// Looks for a cell beyond the limit in the pages that could hold one, where values stand one
+    /// behind the other.
     fn check_plain_cells(&self, headers: &[Header]) -> Result<(), Error> {
-        let is_large = |page: &Header| !page.is_dictionary && page.unpacked > self.look.max_cell_bytes;
+        let is_large =
+            |page: &Header| !page.is_dictionary && page.unpacked > self.look.max_cell_bytes;
         if self.chunk.column_type() != Type::BYTE_ARRAY || !headers.iter().any(is_large) {
             return Ok(());
         }
-        let Ok(mut pages) = self.page_reader() else { return Ok(()) };
+        let Ok(mut pages) = self.page_reader() else {
+            return Ok(());
+        };
         let mut row = self.look.rows_before;
         for header in headers {
             if !is_large(header) || header.encoding != Encoding::PLAIN as i64 {
-                row += if header.is_dictionary { 0 } else { header.values };
+                row += if header.is_dictionary {
+                    0
+                } else {
+                    header.values
+                };
                 if pages.skip_next_page().is_err() {
                     return Ok(());
                 }
                 continue;
             }
-            let Ok(Some(page)) = pages.get_next_page() else { return Ok(()) };
+            let Ok(Some(page)) = pages.get_next_page() else {
+                return Ok(());
+            };
             let values = lengths(after_levels(&page, self.chunk));
             let most = self.look.max_cell_bytes;
             if let Some(place) = values.iter().position(|length| u64::from(*length) > most) {
                 let levels = Levels::of(&page, self.chunk);
-                let among_nulls = levels.defined.enumerate().filter(|(_, level)| *level == levels.whole).nth(place);
+                let among_nulls = levels
+                    .defined
+                    .enumerate()
+                    .filter(|(_, level)| *level == levels.whole)
+                    .nth(place);
                 let at = among_nulls.map_or(place, |(at, _)| at) as u64;
                 return self.refuse(Held::Cell, values[place].into(), most, Some(row + at));
             }
@@ -284,23 +384,36 @@ impl Column<'_> {
     /// The largest row of a column of lists, by a walk through all its pages.
     fn most_in_lists(&self, longest: u64) -> Result<u64, Error> {
         let most = self.look.max_cell_bytes.saturating_mul(ROW_CELLS);
-        let Ok(mut pages) = self.page_reader() else { return Ok(0) };
+        let Ok(mut pages) = self.page_reader() else {
+            return Ok(0);
+        };
         let (mut row, mut bytes, mut largest) = (self.look.rows_before, 0_u64, 0_u64);
         let mut dictionary = Vec::new();
         while let Ok(Some(page)) = pages.get_next_page() {
             if let Page::DictionaryPage { buf, .. } = &page {
-                dictionary = if self.chunk.column_type() == Type::BYTE_ARRAY { lengths(buf) } else { Vec::new() };
+                dictionary = if self.chunk.column_type() == Type::BYTE_ARRAY {
+                    lengths(buf)
+                } else {
+                    Vec::new()
+                };
                 continue;
             }
             let mut values = self.value_bytes(&page, &dictionary, longest);
             let levels = Levels::of(&page, self.chunk);
             let defined = levels.defined.chain(std::iter::repeat(levels.whole));
-            let levels = levels.repeated.chain(std::iter::repeat(1)).zip(defined.map(|level| level == levels.whole));
+            let levels = levels
+                .repeated
+                .chain(std::iter::repeat(1))
+                .zip(defined.map(|level| level == levels.whole));
             for (repeated, is_value) in levels.take(page.num_values() as usize) {
                 if repeated == 0 {
                     (row, bytes) = (row + 1, 0);
                 }
-                bytes += 4 + if is_value { values.next().unwrap_or(0) } else { 0 };
+                bytes += 4 + if is_value {
+                    values.next().unwrap_or(0)
+                } else {
+                    0
+                };
                 largest = largest.max(bytes);
                 if bytes > most {
                     self.refuse(Held::Row, bytes, most, row.checked_sub(1))?;
@@ -311,33 +424,61 @@ impl Column<'_> {
     }
 
     /// What each value of a page takes unpacked.
-    fn value_bytes<'p>(&self, page: &'p Page, dictionary: &'p [u32], longest: u64) -> Box<dyn Iterator<Item = u64> + 'p> {
+    fn value_bytes<'p>(
+        &self,
+        page: &'p Page,
+        dictionary: &'p [u32],
+        longest: u64,
+    ) -> Box<dyn Iterator<Item = u64> + 'p> {
         let data = after_levels(page, self.chunk);
         let is_text = self.chunk.column_type() == Type::BYTE_ARRAY;
         match page.encoding() {
             _ if !is_text => Box::new(std::iter::repeat(longest)),
             Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
-                let (width, runs) = data.split_first().map_or((0, data), |(width, runs)| (*width, runs));
-                let length = |index| usize::try_from(index).ok().and_then(|index: usize| dictionary.get(index)).copied();
-                Box::new(Hybrid::new(runs, width).map(move |index| 4 + u64::from(length(index).unwrap_or(0))))
+                let (width, runs) = data
+                    .split_first()
+                    .map_or((0, data), |(width, runs)| (*width, runs));
+                let length = |index| {
+                    usize::try_from(index)
+                        .ok()
+                        .and_then(|index: usize| dictionary.get(index))
+                        .copied()
+                };
+                Box::new(
+                    Hybrid::new(runs, width)
+                        .map(move |index| 4 + u64::from(length(index).unwrap_or(0))),
+                )
             }
             Encoding::PLAIN => Box::new(Lengths(data).map(|length| 4 + u64::from(length))),
             // The lengths stand packed; on the average they take what the page takes.
-            _ => Box::new(std::iter::repeat(4 + data.len() as u64 / u64::from(page.num_values()).max(1))),
+            _ => Box::new(std::iter::repeat(
+                4 + data.len() as u64 / u64::from(page.num_values()).max(1),
+            )),
         }
     }
 
-    /// The headers of the pages, up to where one cannot be read: the reader then stumbles there too.
+    /// The headers of the pages, up to where one cannot be read: the reader then stumbles there
+    /// too.
     fn headers(&self) -> Vec<Header> {
         let mut headers = Vec::new();
-        let offset = self.chunk.dictionary_page_offset().filter(|offset| *offset > 0);
-        let first = offset.unwrap_or(i64::MAX).min(self.chunk.data_page_offset());
-        let (Ok(mut at), Ok(length)) = (u64::try_from(first), u64::try_from(self.chunk.compressed_size())) else {
+        let offset = self
+            .chunk
+            .dictionary_page_offset()
+            .filter(|offset| *offset > 0);
+        let first = offset
+            .unwrap_or(i64::MAX)
+            .min(self.chunk.data_page_offset());
+        let (Ok(mut at), Ok(length)) = (
+            u64::try_from(first),
+            u64::try_from(self.chunk.compressed_size()),
+        ) else {
             return headers;
         };
         let end = at.saturating_add(length);
         while at < end {
-            let Ok(Some(header)) = read_header(self.look.file, at, end) else { break };
+            let Ok(Some(header)) = read_header(self.look.file, at, end) else {
+                break;
+            };
             at = header.start.saturating_add(header.packed);
             headers.push(header);
         }
@@ -365,9 +506,15 @@ fn read_header(mut file: &File, at: u64, end: u64) -> io::Result<Option<Header>>
         bytes.clear();
         let room = usize::try_from(end - at).unwrap_or(usize::MAX).min(most);
         file.take(room as u64).read_to_end(&mut bytes)?;
-        let mut thrift = Thrift { bytes: &bytes, at: 0 };
+        let mut thrift = Thrift {
+            bytes: &bytes,
+            at: 0,
+        };
         if let Some(header) = thrift.page_header() {
-            return Ok(Some(Header { start: at + thrift.at as u64, ..header }));
+            return Ok(Some(Header {
+                start: at + thrift.at as u64,
+                ..header
+            }));
         }
         if bytes.len() < most || most >= MOST_HEADER_BYTES {
             return Ok(None);
@@ -406,7 +553,11 @@ impl Thrift<'_> {
     }
 
     /// Calls with each field of a struct, which must be read or skipped.
-    fn fields(&mut self, depth: u8, each: &mut dyn FnMut(&mut Self, i16, u8) -> Option<()>) -> Option<()> {
+    fn fields(
+        &mut self,
+        depth: u8,
+        each: &mut dyn FnMut(&mut Self, i16, u8) -> Option<()>,
+    ) -> Option<()> {
         let mut id = 0_i16;
         loop {
             let byte = self.byte()?;
@@ -436,16 +587,31 @@ impl Thrift<'_> {
             }
             9 | 10 => {
                 let byte = self.byte()?;
-                let count = if byte >> 4 == 15 { self.varint()? } else { u64::from(byte >> 4) };
-                (0..count).try_for_each(|_| if byte & 15 < 3 { self.byte().map(drop) } else { self.skip(byte & 15, depth + 1) })
+                let count = if byte >> 4 == 15 {
+                    self.varint()?
+                } else {
+                    u64::from(byte >> 4)
+                };
+                (0..count).try_for_each(|_| {
+                    if byte & 15 < 3 {
+                        self.byte().map(drop)
+                    } else {
+                        self.skip(byte & 15, depth + 1)
+                    }
+                })
             }
-            12 if depth < 8 => self.fields(depth + 1, &mut |thrift, _, wire| thrift.skip(wire, depth + 1)),
+            12 if depth < 8 => self.fields(depth + 1, &mut |thrift, _, wire| {
+                thrift.skip(wire, depth + 1)
+            }),
             _ => None,
         }
     }
 
     fn forward(&mut self, bytes: usize) -> Option<()> {
-        self.at = self.at.checked_add(bytes).filter(|at| *at <= self.bytes.len())?;
+        self.at = self
+            .at
+            .checked_add(bytes)
+            .filter(|at| *at <= self.bytes.len())?;
         Some(())
     }
 
@@ -499,12 +665,24 @@ impl Iterator for Lengths<'_> {
 fn after_levels<'p>(page: &'p Page, chunk: &ColumnChunkMetaData) -> &'p [u8] {
     match page {
         Page::DataPage { buf, .. } => {
-            let levels = [chunk.column_descr().max_rep_level(), chunk.column_descr().max_def_level()];
-            levels.iter().filter(|level| **level > 0).try_fold(&buf[..], |bytes, _| Some(prefixed(bytes)?.1)).unwrap_or(&[])
+            let levels = [
+                chunk.column_descr().max_rep_level(),
+                chunk.column_descr().max_def_level(),
+            ];
+            levels
+                .iter()
+                .filter(|level| **level > 0)
+                .try_fold(&buf[..], |bytes, _| Some(prefixed(bytes)?.1))
+                .unwrap_or(&[])
         }
-        Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. } => {
-            buf.get((*def_levels_byte_len as usize).saturating_add(*rep_levels_byte_len as usize)..).unwrap_or(&[])
-        }
+        Page::DataPageV2 {
+            buf,
+            def_levels_byte_len,
+            rep_levels_byte_len,
+            ..
+        } => buf
+            .get((*def_levels_byte_len as usize).saturating_add(*rep_levels_byte_len as usize)..)
+            .unwrap_or(&[]),
         Page::DictionaryPage { .. } => &[],
     }
 }
@@ -527,20 +705,49 @@ struct Levels<'p> {
 impl<'p> Levels<'p> {
     fn of(page: &'p Page, chunk: &ColumnChunkMetaData) -> Levels<'p> {
         let most = |level: i16| u16::try_from(level).unwrap_or(0);
-        let (rep, def) = (most(chunk.column_descr().max_rep_level()), most(chunk.column_descr().max_def_level()));
+        let (rep, def) = (
+            most(chunk.column_descr().max_rep_level()),
+            most(chunk.column_descr().max_def_level()),
+        );
         let (repeated, defined): (&[u8], &[u8]) = match page {
             Page::DataPage { buf, .. } => {
-                let (repeated, rest) = if rep > 0 { prefixed(buf).unwrap_or_default() } else { (&[][..], &buf[..]) };
-                (repeated, if def > 0 { prefixed(rest).unwrap_or_default().0 } else { &[] })
+                let (repeated, rest) = if rep > 0 {
+                    prefixed(buf).unwrap_or_default()
+                } else {
+                    (&[][..], &buf[..])
+                };
+                (
+                    repeated,
+                    if def > 0 {
+                        prefixed(rest).unwrap_or_default().0
+                    } else {
+                        &[]
+                    },
+                )
             }
-            Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. } => {
-                let (repeated, rest) = buf.split_at_checked(*rep_levels_byte_len as usize).unwrap_or_default();
-                (repeated, rest.get(..*def_levels_byte_len as usize).unwrap_or_default())
+            Page::DataPageV2 {
+                buf,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                ..
+            } => {
+                let (repeated, rest) = buf
+                    .split_at_checked(*rep_levels_byte_len as usize)
+                    .unwrap_or_default();
+                (
+                    repeated,
+                    rest.get(..*def_levels_byte_len as usize)
+                        .unwrap_or_default(),
+                )
             }
             Page::DictionaryPage { .. } => (&[], &[]),
         };
         let bits = |most: u16| u8::try_from(u16::BITS - most.leading_zeros()).unwrap_or(0);
-        Levels { repeated: Hybrid::new(repeated, bits(rep)), defined: Hybrid::new(defined, bits(def)), whole: def.into() }
+        Levels {
+            repeated: Hybrid::new(repeated, bits(rep)),
+            defined: Hybrid::new(defined, bits(def)),
+            whole: def.into(),
+        }
     }
 }
 
@@ -559,7 +766,14 @@ impl<'a> Hybrid<'a> {
     fn new(bytes: &'a [u8], width: u8) -> Hybrid<'a> {
         // Wider than any index: nothing is read of it.
         let bytes = if width > 32 { &[] } else { bytes };
-        Hybrid { thrift: Thrift { bytes, at: 0 }, width, left: 0, same: None, bits: 0, held: 0 }
+        Hybrid {
+            thrift: Thrift { bytes, at: 0 },
+            width,
+            left: 0,
+            same: None,
+            bits: 0,
+            held: 0,
+        }
     }
 
     fn begin_run(&mut self) -> Option<()> {
@@ -607,13 +821,35 @@ mod tests {
     #[test]
     fn reads_the_header_of_a_page() {
         // type 0, unpacked 300, packed 200, crc -1, data page: 7 values, encoding 0, levels 3 and 3
-        let bytes = [0x15, 0, 0x15, 0xd8, 4, 0x15, 0x90, 3, 0x15, 1, 0x1c, 0x15, 14, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0, 99];
-        let mut thrift = Thrift { bytes: &bytes, at: 0 };
+        let bytes = [
+            0x15, 0, 0x15, 0xd8, 4, 0x15, 0x90, 3, 0x15, 1, 0x1c, 0x15, 14, 0x15, 0, 0x15, 6, 0x15,
+            6, 0, 0, 99,
+        ];
+        let mut thrift = Thrift {
+            bytes: &bytes,
+            at: 0,
+        };
         let header = thrift.page_header().unwrap();
-        assert_eq!((header.unpacked, header.packed, header.values, header.encoding), (300, 200, 7, 0));
+        assert_eq!(
+            (
+                header.unpacked,
+                header.packed,
+                header.values,
+                header.encoding
+            ),
+            (300, 200, 7, 0)
+        );
         assert_eq!(thrift.at, bytes.len() - 1);
         for cut in 0..bytes.len() - 1 {
-            assert_eq!(Thrift { bytes: &bytes[..cut], at: 0 }.page_header(), None, "{cut}");
+            assert_eq!(
+                Thrift {
+                    bytes: &bytes[..cut],
+                    at: 0
+                }
+                .page_header(),
+                None,
+                "{cut}"
+            );
         }
     }
 
@@ -622,7 +858,8 @@ mod tests {
         // Five times 1, then eight packed values.
         let values: Vec<u64> = Hybrid::new(&[10, 1, 3, 0b1010_0110], 1).collect();
         assert_eq!(values, [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 1]);
-        let values: Vec<u64> = Hybrid::new(&[3, 0b1000_1000, 0b1100_0110, 0b1111_1010], 3).collect();
+        let values: Vec<u64> =
+            Hybrid::new(&[3, 0b1000_1000, 0b1100_0110, 0b1111_1010], 3).collect();
         assert_eq!(values, [0, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(Hybrid::new(&[0xff; 20], 33).count(), 0);
         // Runs of nothing end with the bytes.

@@ -1,44 +1,66 @@
 //! What a range of values says about a predicate: whether no row of a stretch can match.
 //!
-//! A stretch is passed over only when that is certain. So nothing is concluded from missing, truncated or deprecated statistics
-//! beyond what they promise, from values of another type, or from an upper bound of floats: NaN is left out of statistics, yet it
-//! compares as greater than every number.
+//! A stretch is passed over only when that is certain. So nothing is concluded from missing,
+//! truncated or deprecated statistics beyond what they promise, from values of another type, or
+//! from an upper bound of floats: NaN is left out of statistics, yet it compares as greater than
+//! every number.
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 
 use crate::table::{Bound, BoundOp, BoundValue};
 
-/// Whether no row between the `i`-th values of `least` and `greatest` can fulfil the bound. A null there means unknown.
+/// Whether no row between the `i`-th values of `least` and `greatest` can fulfil the bound. A null
+/// there means unknown.
 pub(super) fn excludes(bound: &Bound, least: &dyn Array, greatest: &dyn Array, i: usize) -> bool {
     match &bound.value {
         BoundValue::Int(value) => {
             if is_float(least.data_type()) {
                 floats_exclude(bound.op, *value as f64, least, greatest, i)
             } else {
-                outside(bound.op, &i128::from(*value), integer(least, i).as_ref(), integer(greatest, i).as_ref())
+                outside(
+                    bound.op,
+                    &i128::from(*value),
+                    integer(least, i).as_ref(),
+                    integer(greatest, i).as_ref(),
+                )
             }
         }
-        BoundValue::Float(value) if is_float(least.data_type()) => floats_exclude(bound.op, *value, least, greatest, i),
+        BoundValue::Float(value) if is_float(least.data_type()) => {
+            floats_exclude(bound.op, *value, least, greatest, i)
+        }
         BoundValue::Float(value) => {
-            // Whoever compares an integer with a float may round the integer, which can only make them equal.
-            let (least, greatest) = (integer(least, i).map(|n| n as f64), integer(greatest, i).map(|n| n as f64));
+            // Whoever compares an integer with a float may round the integer, which can only make
+            // them equal.
+            let (least, greatest) = (
+                integer(least, i).map(|n| n as f64),
+                integer(greatest, i).map(|n| n as f64),
+            );
             !value.is_nan() && outside(or_equal(bound.op), value, least.as_ref(), greatest.as_ref())
         }
         BoundValue::Text(value) => {
             let (least, greatest) = (text(least, i), text(greatest, i));
             // A cut upper bound that was not raised would lie below the values that begin with it.
-            let cut = greatest.as_ref().is_some_and(|greatest| value.starts_with(greatest.as_str()));
+            let cut = greatest
+                .as_ref()
+                .is_some_and(|greatest| value.starts_with(greatest.as_str()));
             let greatest = greatest.filter(|_| !cut);
             outside(bound.op, value, least.as_ref(), greatest.as_ref())
         }
-        BoundValue::Bool(value) => outside(bound.op, value, boolean(least, i).as_ref(), boolean(greatest, i).as_ref()),
+        BoundValue::Bool(value) => outside(
+            bound.op,
+            value,
+            boolean(least, i).as_ref(),
+            boolean(greatest, i).as_ref(),
+        ),
     }
 }
 
-/// Whether every value from `least` to `greatest` fails `x op value`; an unknown end excludes nothing.
+/// Whether every value from `least` to `greatest` fails `x op value`; an unknown end excludes
+/// nothing.
 fn outside<T: PartialOrd>(op: BoundOp, value: &T, least: Option<&T>, greatest: Option<&T>) -> bool {
     let all_below = greatest.is_some_and(|greatest| greatest < value);
     let all_above = least.is_some_and(|least| least > value);
@@ -59,16 +81,29 @@ fn or_equal(op: BoundOp) -> BoundOp {
     }
 }
 
-fn floats_exclude(op: BoundOp, value: f64, least: &dyn Array, greatest: &dyn Array, i: usize) -> bool {
+fn floats_exclude(
+    op: BoundOp,
+    value: f64,
+    least: &dyn Array,
+    greatest: &dyn Array,
+    i: usize,
+) -> bool {
     // A NaN among the rows is above the upper bound that the statistics give.
     if value.is_nan() || matches!(op, BoundOp::Gt | BoundOp::GtEq) {
         return false;
     }
-    let (Some(least), Some(greatest)) = (float(least, i), float(greatest, i)) else { return false };
+    let (Some(least), Some(greatest)) = (float(least, i), float(greatest, i)) else {
+        return false;
+    };
     let op = or_equal(op);
     let wide = outside(op, &value, Some(&least), Some(&greatest));
     // A comparison with 32-bit floats may round the value to one of them.
-    wide && outside(op, &(value as f32), Some(&(least as f32)), Some(&(greatest as f32)))
+    wide && outside(
+        op,
+        &(value as f32),
+        Some(&(least as f32)),
+        Some(&(greatest as f32)),
+    )
 }
 
 fn is_float(data_type: &DataType) -> bool {
@@ -125,25 +160,50 @@ fn boolean(array: &dyn Array, i: usize) -> Option<bool> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array};
+    use arrow::array::{
+        ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array,
+    };
 
     use super::*;
 
     fn check(range: (ArrayRef, ArrayRef), value: &BoundValue, excluding: &[BoundOp]) {
-        for op in [BoundOp::Eq, BoundOp::Lt, BoundOp::LtEq, BoundOp::Gt, BoundOp::GtEq] {
-            let bound = Bound { column: "a".to_owned(), op, value: value.clone() };
-            assert_eq!(excludes(&bound, &range.0, &range.1, 0), excluding.contains(&op), "{op:?} {value:?} {range:?}");
+        for op in [
+            BoundOp::Eq,
+            BoundOp::Lt,
+            BoundOp::LtEq,
+            BoundOp::Gt,
+            BoundOp::GtEq,
+        ] {
+            let bound = Bound {
+                column: "a".to_owned(),
+                op,
+                value: value.clone(),
+            };
+            assert_eq!(
+                excludes(&bound, &range.0, &range.1, 0),
+                excluding.contains(&op),
+                "{op:?} {value:?} {range:?}"
+            );
         }
     }
 
     fn ints(least: Option<i64>, greatest: Option<i64>) -> (ArrayRef, ArrayRef) {
-        (Arc::new(Int64Array::from(vec![least])), Arc::new(Int64Array::from(vec![greatest])))
+        (
+            Arc::new(Int64Array::from(vec![least])),
+            Arc::new(Int64Array::from(vec![greatest])),
+        )
     }
     fn texts(least: &str, greatest: &str) -> (ArrayRef, ArrayRef) {
-        (Arc::new(StringArray::from(vec![least])), Arc::new(StringArray::from(vec![greatest])))
+        (
+            Arc::new(StringArray::from(vec![least])),
+            Arc::new(StringArray::from(vec![greatest])),
+        )
     }
     fn floats(least: f64, greatest: f64) -> (ArrayRef, ArrayRef) {
-        (Arc::new(Float64Array::from(vec![least])), Arc::new(Float64Array::from(vec![greatest])))
+        (
+            Arc::new(Float64Array::from(vec![least])),
+            Arc::new(Float64Array::from(vec![greatest])),
+        )
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Keys that come twice in one JSON object, at whatever depth: most readers keep the last of them without a word.
+//! Keys that come twice in one JSON object, at whatever depth: most readers keep the last of them
+//! without a word.
 
 use std::borrow::Cow;
 
 /// The first key that comes twice in one object of a JSON value. The value is valid JSON.
 ///
-/// It is looked through once, without recursion, so that no nesting is too deep; an object's keys are compared when it ends.
+/// It is looked through once, without recursion, so that no nesting is too deep; an object's keys
+/// are compared when it ends.
 pub(super) fn repeated_key(json: &str) -> Option<String> {
     let bytes = json.as_bytes();
     if !matches!(bytes.first(), Some(b'{' | b'[')) {
@@ -90,7 +92,11 @@ mod tests {
         ] {
             assert_eq!(repeated_key(json).as_deref(), expected, "{json}");
         }
-        let deep = format!("{}{{\"k\":1,\"k\":1}}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!(
+            "{}{{\"k\":1,\"k\":1}}{}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
         assert_eq!(repeated_key(&deep).as_deref(), Some("k"));
     }
 }

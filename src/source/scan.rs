@@ -48,8 +48,9 @@ pub struct ScanCounts {
 
 /// One pass over a source.
 ///
-/// **Shape**: batches of at most [`MAX_ROWS`] rows and about [`MAX_BYTES`], in the order of the source; batches from which nothing
-/// is kept are not handed out. A few batches are in memory, whatever the size of the source.
+/// **Shape**: batches of at most [`MAX_ROWS`] rows and about [`MAX_BYTES`], in the order of the
+/// source; batches from which nothing is kept are not handed out. A few batches are in memory,
+/// whatever the size of the source.
 ///
 /// **Errors**: the first error ends the scan.
 pub struct Scan {
@@ -72,7 +73,10 @@ pub struct Scan {
 
 impl std::fmt::Debug for Scan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scan").field("schema", &self.schema).field("counts", &self.counts).finish_non_exhaustive()
+        f.debug_struct("Scan")
+            .field("schema", &self.schema)
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,19 +84,49 @@ impl Scan {
     pub(super) fn new(table: Arc<Table>, projection: Option<&[String]>) -> Result<Scan, Error> {
         let names: HashSet<&str> = match projection {
             Some(names) => names.iter().map(String::as_str).collect(),
-            None => table.schema.fields().iter().map(|field| field.name().as_str()).collect(),
+            None => table
+                .schema
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str())
+                .collect(),
         };
-        if let Some(unknown) = names.iter().find(|name| table.schema.index_of(name).is_err()) {
-            let known = table.schema.fields().iter().map(|field| field.name().as_str());
+        if let Some(unknown) = names
+            .iter()
+            .find(|name| table.schema.index_of(name).is_err())
+        {
+            let known = table
+                .schema
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str());
             return Err(unknown_column(unknown, "the projection", known));
         }
-        let schema = of_fields(table.schema.fields().iter().filter(|field| names.contains(field.name().as_str())));
+        let schema = of_fields(
+            table
+                .schema
+                .fields()
+                .iter()
+                .filter(|field| names.contains(field.name().as_str())),
+        );
         let wanted = needed(&table, &schema);
-        let read = of_fields(table.columns.iter().filter(|field| wanted.contains(field.name())));
+        let read = of_fields(
+            table
+                .columns
+                .iter()
+                .filter(|field| wanted.contains(field.name())),
+        );
         table.check_readable(read.fields().iter().map(|field| field.name().as_str()))?;
-        let keys = (0..table.keys.len()).filter(|i| wanted.contains(table.keys[*i].name())).collect();
-        let derived = (0..table.derived.len()).filter(|i| wanted.contains(&table.derived[*i].name)).collect();
-        let bounds = table.filter.as_ref().map_or_else(Vec::new, |filter| filter.bounds());
+        let keys = (0..table.keys.len())
+            .filter(|i| wanted.contains(table.keys[*i].name()))
+            .collect();
+        let derived = (0..table.derived.len())
+            .filter(|i| wanted.contains(&table.derived[*i].name))
+            .collect();
+        let bounds = table
+            .filter
+            .as_ref()
+            .map_or_else(Vec::new, |filter| filter.bounds());
         Ok(Scan {
             table,
             read,
@@ -138,7 +172,9 @@ impl Scan {
     }
 
     fn left(&self) -> u64 {
-        self.table.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.counts.kept))
+        self.table
+            .limit
+            .map_or(u64::MAX, |limit| limit.saturating_sub(self.counts.kept))
     }
 
     fn next_piece(&mut self) -> Result<Option<Piece>, Error> {
@@ -154,18 +190,24 @@ impl Scan {
             }
             let part = self.next_part;
             self.next_part += 1;
-            if let (Some(rows), true) = (self.table.parts[part].rows, self.excluded_by_folder(part)) {
+            if let (Some(rows), true) = (self.table.parts[part].rows, self.excluded_by_folder(part))
+            {
                 return Ok(Some(Piece::Skipped(rows)));
             }
             self.pieces = Some(self.open(part)?);
         }
     }
 
-    /// Whether the folders of a file exclude all its rows. A key that is null compares true with nothing.
+    /// Whether the folders of a file exclude all its rows. A key that is null compares true with
+    /// nothing.
     fn excluded_by_folder(&self, part: usize) -> bool {
         let values = &self.table.parts[part].keys;
         self.bounds.iter().any(|bound| {
-            let key = self.table.keys.iter().position(|key| *key.name() == bound.column);
+            let key = self
+                .table
+                .keys
+                .iter()
+                .position(|key| *key.name() == bound.column);
             key.is_some_and(|key| {
                 let value = values[key].get().0;
                 value.is_null(0) || prune::excludes(bound, value, value, 0)
@@ -177,18 +219,35 @@ impl Scan {
         let (input, read) = (self.table.parts[part].input.clone(), self.read.clone());
         Ok(match &self.table.reading {
             Reading::Csv(dialect) => Box::new(csv::Rows::open(input, dialect, read)?),
-            Reading::Jsonl { encoding, as_text, max_line_bytes } => {
-                Box::new(jsonl::Rows::open(input, *encoding, read, |name| as_text.contains(name), *max_line_bytes)?)
-            }
+            Reading::Jsonl {
+                encoding,
+                as_text,
+                max_line_bytes,
+            } => Box::new(jsonl::Rows::open(
+                input,
+                *encoding,
+                read,
+                |name| as_text.contains(name),
+                *max_line_bytes,
+            )?),
             Reading::Ipc => Box::new(ipc::Rows::open(input, read, self.table.max_cell_bytes)?),
-            Reading::Parquet => Box::new(parquet::Rows::open(input, read, &self.bounds_of_file(), self.table.max_cell_bytes)?),
+            Reading::Parquet => Box::new(parquet::Rows::open(
+                input,
+                read,
+                &self.bounds_of_file(),
+                self.table.max_cell_bytes,
+            )?),
         })
     }
 
     /// The bounds that speak of values as they are in the file.
     fn bounds_of_file(&self) -> Vec<Bound> {
         let in_file = |bound: &&Bound| {
-            self.table.columns.iter().any(|field| *field.name() == bound.column) && !self.table.retyped.contains(&bound.column)
+            self.table
+                .columns
+                .iter()
+                .any(|field| *field.name() == bound.column)
+                && !self.table.retyped.contains(&bound.column)
         };
         self.bounds.iter().filter(in_file).cloned().collect()
     }
@@ -205,7 +264,10 @@ impl Scan {
         if row_index.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Rows { batch: self.projected(&batch)?, row_index }))
+        Ok(Some(Rows {
+            batch: self.projected(&batch)?,
+            row_index,
+        }))
     }
 
     fn with_keys(&self, batch: RecordBatch) -> Result<RecordBatch, Error> {
@@ -214,7 +276,8 @@ impl Scan {
         }
         let part = &self.table.parts[self.next_part - 1];
         let added = self.keys.iter().map(|key| {
-            let column = types::repeated(&part.keys[*key], batch.num_rows()).map_err(Error::Batch)?;
+            let column =
+                types::repeated(&part.keys[*key], batch.num_rows()).map_err(Error::Batch)?;
             Ok((self.table.keys[*key].clone(), column))
         });
         let added = added.collect::<Result<Vec<_>, Error>>()?;
@@ -223,7 +286,10 @@ impl Scan {
 
     fn with_derived(&self, mut batch: RecordBatch) -> Result<RecordBatch, Error> {
         for derived in self.derived.iter().map(|i| &self.table.derived[*i]) {
-            let column = derived.expression.evaluate(&batch).map_err(|source| derived.failed(source))?;
+            let column = derived
+                .expression
+                .evaluate(&batch)
+                .map_err(|source| derived.failed(source))?;
             let field = Field::new(&derived.name, derived.expression.data_type().clone(), true);
             batch = with_columns(&batch, vec![(field.into(), column)])?;
         }
@@ -232,9 +298,15 @@ impl Scan {
 
     fn filtered(&self, batch: RecordBatch, first: u64) -> Result<(RecordBatch, Vec<u64>), Error> {
         let positions = first..first + batch.num_rows() as u64;
-        let Some(filter) = &self.table.filter else { return Ok((batch, positions.collect())) };
+        let Some(filter) = &self.table.filter else {
+            return Ok((batch, positions.collect()));
+        };
         let mask = filter.mask(&batch).map_err(super::where_failed)?;
-        let row_index = positions.zip(mask.iter()).filter(|(_, keep)| *keep == Some(true)).map(|(at, _)| at).collect();
+        let row_index = positions
+            .zip(mask.iter())
+            .filter(|(_, keep)| *keep == Some(true))
+            .map(|(at, _)| at)
+            .collect();
         Ok((keep(&batch, &mask)?, row_index))
     }
 
@@ -249,10 +321,17 @@ impl Scan {
 
     fn projected(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
         let columns = self.schema.fields().iter().map(|field| {
-            let at = batch.schema_ref().index_of(field.name()).map_err(Error::Batch)?;
+            let at = batch
+                .schema_ref()
+                .index_of(field.name())
+                .map_err(Error::Batch)?;
             Ok(batch.column(at).clone())
         });
-        made(self.schema.clone(), columns.collect::<Result<Vec<_>, Error>>()?, batch.num_rows())
+        made(
+            self.schema.clone(),
+            columns.collect::<Result<Vec<_>, Error>>()?,
+            batch.num_rows(),
+        )
     }
 }
 
@@ -268,10 +347,20 @@ impl Iterator for Scan {
     }
 }
 
-/// The columns that must be there to hand out those of `schema`: these, and what `where` and the derived columns read.
+/// The columns that must be there to hand out those of `schema`: these, and what `where` and the
+/// derived columns read.
 fn needed(table: &Table, schema: &Schema) -> HashSet<String> {
-    let mut wanted: HashSet<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    wanted.extend(table.filter.iter().flat_map(|filter| filter.columns().iter().cloned()));
+    let mut wanted: HashSet<String> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    wanted.extend(
+        table
+            .filter
+            .iter()
+            .flat_map(|filter| filter.columns().iter().cloned()),
+    );
     // A derived column may read those before it.
     for derived in table.derived.iter().rev() {
         if wanted.contains(&derived.name) {
@@ -285,7 +374,10 @@ fn of_fields<'a>(fields: impl Iterator<Item = &'a FieldRef>) -> SchemaRef {
     Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
 }
 
-fn with_columns(batch: &RecordBatch, added: Vec<(FieldRef, ArrayRef)>) -> Result<RecordBatch, Error> {
+fn with_columns(
+    batch: &RecordBatch,
+    added: Vec<(FieldRef, ArrayRef)>,
+) -> Result<RecordBatch, Error> {
     let mut fields = batch.schema_ref().fields().to_vec();
     let mut columns = batch.columns().to_vec();
     for (field, column) in added {
@@ -309,7 +401,10 @@ fn split(batch: &RecordBatch) -> Vec<RecordBatch> {
     let rows = batch.num_rows();
     let by_bytes = row_bytes(batch).div_ceil(MAX_BYTES).max(1);
     let size = rows.div_ceil(by_bytes).clamp(1, MAX_ROWS);
-    (0..rows).step_by(size).map(|start| batch.slice(start, size.min(rows - start))).collect()
+    (0..rows)
+        .step_by(size)
+        .map(|start| batch.slice(start, size.min(rows - start)))
+        .collect()
 }
 
 /// About how many bytes the rows of a batch take, without what all its rows share.
@@ -320,10 +415,17 @@ pub(super) fn row_bytes(batch: &RecordBatch) -> usize {
 fn column_bytes(column: &ArrayRef) -> usize {
     match column.data_type() {
         // The entries are shared by every slice.
-        DataType::Dictionary(..) => column.as_any_dictionary().keys().to_data().get_slice_memory_size().unwrap_or(0),
+        DataType::Dictionary(..) => column
+            .as_any_dictionary()
+            .keys()
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or(0),
         // Views count what they show, since a slice keeps every buffer.
         DataType::Utf8View => column.len() * 16 + column.as_string_view().total_buffer_bytes_used(),
-        DataType::BinaryView => column.len() * 16 + column.as_binary_view().total_buffer_bytes_used(),
+        DataType::BinaryView => {
+            column.len() * 16 + column.as_binary_view().total_buffer_bytes_used()
+        }
         DataType::Struct(_) => column.as_struct().columns().iter().map(column_bytes).sum(),
         _ => column.to_data().get_slice_memory_size().unwrap_or(0),
     }

@@ -44,7 +44,8 @@ pub(super) struct JsonColumn {
     pub(super) is_mixed: bool,
 }
 
-/// Finds the columns of all files, in the order in which they first appear, and what is odd about them.
+/// Finds the columns of all files, in the order in which they first appear, and what is odd about
+/// them.
 pub(super) fn infer(
     inputs: &[Arc<Input>],
     encoding: Option<&'static Encoding>,
@@ -54,20 +55,34 @@ pub(super) fn infer(
     let mut notes = Vec::new();
     for input in inputs {
         let mut lines = Lines::open(input.clone(), encoding, super::row_limit(max_cell_bytes))?;
-        let mut stamp = Stamp { max_cell_bytes, ..Stamp::default() };
+        let mut stamp = Stamp {
+            max_cell_bytes,
+            ..Stamp::default()
+        };
         while let Some(line) = lines.next()? {
             stamp.line += 1;
             let problem = look_at(line, &mut columns, &mut stamp);
             problem.map_err(|problem| problem.named(&lines))?;
             notes.extend(stamp.turned.drain(..).map(|(column, why)| {
                 let path = input.path().to_path_buf();
-                Note::ReadAsText { column, path, line: lines.number, why }
+                Note::ReadAsText {
+                    column,
+                    path,
+                    line: lines.number,
+                    why,
+                }
             }));
         }
         // Lines are numbered from 1 in the next file.
         columns.values_mut().for_each(|seen| seen.in_line = 0);
     }
-    Ok((columns.into_iter().map(|(name, seen)| seen.kind.column(name)).collect(), notes))
+    Ok((
+        columns
+            .into_iter()
+            .map(|(name, seen)| seen.kind.column(name))
+            .collect(),
+        notes,
+    ))
 }
 
 struct Seen {
@@ -104,12 +119,17 @@ impl Problem {
     fn named(self, lines: &Lines) -> Error {
         match self {
             Problem::Json(e) => lines.not_json(&e),
-            Problem::NoObject => lines.bad(1, "not a JSON object; JSON Lines has one object a line"),
-            Problem::Array => Error::JsonArray { path: lines.input().path().to_path_buf() },
-            Problem::KeyTwice(key, None) => lines.bad(1, format!("key `{key}` comes twice")),
-            Problem::KeyTwice(key, Some(column)) => {
-                lines.bad(1, format!("key `{key}` comes twice in one object of column `{column}`"))
+            Problem::NoObject => {
+                lines.bad(1, "not a JSON object; JSON Lines has one object a line")
             }
+            Problem::Array => Error::JsonArray {
+                path: lines.input().path().to_path_buf(),
+            },
+            Problem::KeyTwice(key, None) => lines.bad(1, format!("key `{key}` comes twice")),
+            Problem::KeyTwice(key, Some(column)) => lines.bad(
+                1,
+                format!("key `{key}` comes twice in one object of column `{column}`"),
+            ),
             Problem::TooLarge(column, limit) => Error::CellTooLarge {
                 path: lines.input().path().to_path_buf(),
                 row: None,
@@ -117,21 +137,28 @@ impl Problem {
                 column: format!("`{column}`"),
                 limit: limit as u64,
             },
-            Problem::TooManyColumns => {
-                Error::TooManyColumns { path: lines.input().path().to_path_buf(), line: lines.number, limit: MAX_COLUMNS }
-            }
+            Problem::TooManyColumns => Error::TooManyColumns {
+                path: lines.input().path().to_path_buf(),
+                line: lines.number,
+                limit: MAX_COLUMNS,
+            },
         }
     }
 }
 
-fn look_at(line: &str, columns: &mut IndexMap<String, Seen>, stamp: &mut Stamp) -> Result<(), Problem> {
+fn look_at(
+    line: &str,
+    columns: &mut IndexMap<String, Seen>,
+    stamp: &mut Stamp,
+) -> Result<(), Problem> {
     match line.trim_ascii_start().as_bytes().first() {
         Some(b'{') => {}
         Some(b'[') if stamp.line == 1 => return Err(Problem::Array),
         _ => return Err(Problem::NoObject),
     }
     let mut parser = serde_json::Deserializer::from_str(line);
-    serde::Deserializer::deserialize_map(&mut parser, Columns { columns, stamp }).map_err(Problem::Json)?;
+    serde::Deserializer::deserialize_map(&mut parser, Columns { columns, stamp })
+        .map_err(Problem::Json)?;
     parser.end().map_err(Problem::Json)?;
     if let Some((key, column)) = stamp.twice.take() {
         return Err(Problem::KeyTwice(key, column));
@@ -139,7 +166,11 @@ fn look_at(line: &str, columns: &mut IndexMap<String, Seen>, stamp: &mut Stamp) 
     if let Some(column) = stamp.too_large.take() {
         return Err(Problem::TooLarge(column, stamp.max_cell_bytes));
     }
-    if stamp.too_many { Err(Problem::TooManyColumns) } else { Ok(()) }
+    if stamp.too_many {
+        Err(Problem::TooManyColumns)
+    } else {
+        Ok(())
+    }
 }
 
 struct Columns<'a> {
@@ -163,7 +194,11 @@ impl<'de> Visitor<'de> for Columns<'_> {
                     continue;
                 }
                 None => {
-                    let new = Seen { kind: Kind::Null, in_line: 0, is_noted: false };
+                    let new = Seen {
+                        kind: Kind::Null,
+                        in_line: 0,
+                        is_noted: false,
+                    };
                     self.columns.entry(key.clone().into_owned()).or_insert(new)
                 }
             };
@@ -208,7 +243,8 @@ enum Kind {
 }
 
 impl Kind {
-    /// Takes another value into account. The value is valid JSON. Tells why something of it is read as text from now on.
+    /// Takes another value into account. The value is valid JSON. Tells why something of it is read
+    /// as text from now on.
     fn see(&mut self, raw: &str, depth: usize) -> serde_json::Result<Option<TextReason>> {
         if *self == Kind::Mixed {
             return Ok(None);
@@ -228,18 +264,38 @@ impl Kind {
                 if *self == Kind::Null {
                     *self = Kind::List(Box::new(Kind::Null));
                 }
-                let Kind::List(items) = self else { return Ok(self.mix(TextReason::Kinds)) };
+                let Kind::List(items) = self else {
+                    return Ok(self.mix(TextReason::Kinds));
+                };
                 let mut parser = serde_json::Deserializer::from_str(raw);
-                serde::Deserializer::deserialize_seq(&mut parser, Items { kind: items, depth: depth + 1 })?
+                serde::Deserializer::deserialize_seq(
+                    &mut parser,
+                    Items {
+                        kind: items,
+                        depth: depth + 1,
+                    },
+                )?
             }
             Some(b'{') => {
                 if *self == Kind::Null {
                     *self = Kind::Object(IndexMap::new());
                 }
-                let Kind::Object(keys) = self else { return Ok(self.mix(TextReason::Kinds)) };
+                let Kind::Object(keys) = self else {
+                    return Ok(self.mix(TextReason::Kinds));
+                };
                 let mut parser = serde_json::Deserializer::from_str(raw);
-                let turned = serde::Deserializer::deserialize_map(&mut parser, Keys { keys, depth: depth + 1 })?;
-                if keys.len() > MAX_KEYS { self.mix(TextReason::Keys) } else { turned }
+                let turned = serde::Deserializer::deserialize_map(
+                    &mut parser,
+                    Keys {
+                        keys,
+                        depth: depth + 1,
+                    },
+                )?;
+                if keys.len() > MAX_KEYS {
+                    self.mix(TextReason::Keys)
+                } else {
+                    turned
+                }
             }
             _ => self.merge(number(raw)),
         })
@@ -251,7 +307,15 @@ impl Kind {
     }
 
     fn merge(&mut self, other: Kind) -> Option<TextReason> {
-        let exact = |kind: &Kind| matches!(kind, Kind::Float | Kind::Int { exact_in_float: true });
+        let exact = |kind: &Kind| {
+            matches!(
+                kind,
+                Kind::Float
+                    | Kind::Int {
+                        exact_in_float: true
+                    }
+            )
+        };
         let is_number = |kind: &Kind| matches!(kind, Kind::Null | Kind::Float | Kind::Int { .. });
         let before = std::mem::replace(self, Kind::Null);
         let was_text = matches!(before, Kind::Scalars | Kind::Mixed);
@@ -263,7 +327,9 @@ impl Kind {
         };
         *self = match (before, other) {
             (Kind::Null, other) => other,
-            (Kind::Int { exact_in_float: a }, Kind::Int { exact_in_float: b }) => Kind::Int { exact_in_float: a && b },
+            (Kind::Int { exact_in_float: a }, Kind::Int { exact_in_float: b }) => Kind::Int {
+                exact_in_float: a && b,
+            },
             (a, b) if a == b => a,
             (a, b) if exact(&a) && exact(&b) => Kind::Float,
             (Kind::List(_) | Kind::Object(_) | Kind::Mixed, _) => Kind::Mixed,
@@ -274,8 +340,16 @@ impl Kind {
 
     fn column(self, name: String) -> JsonColumn {
         match (&self, self.data_type()) {
-            (Kind::Scalars, _) | (_, None) => JsonColumn { name, data_type: DataType::Utf8, is_mixed: true },
-            (_, Some(data_type)) => JsonColumn { name, data_type, is_mixed: false },
+            (Kind::Scalars, _) | (_, None) => JsonColumn {
+                name,
+                data_type: DataType::Utf8,
+                is_mixed: true,
+            },
+            (_, Some(data_type)) => JsonColumn {
+                name,
+                data_type,
+                is_mixed: false,
+            },
         }
     }
 
@@ -286,11 +360,15 @@ impl Kind {
             Kind::Bool => DataType::Boolean,
             Kind::Int { .. } => DataType::Int64,
             Kind::Float => DataType::Float64,
-            Kind::List(items) => DataType::List(Arc::new(Field::new_list_field(items.data_type()?, true))),
+            Kind::List(items) => {
+                DataType::List(Arc::new(Field::new_list_field(items.data_type()?, true)))
+            }
             // A struct needs a field.
             Kind::Object(keys) if keys.is_empty() => return None,
             Kind::Object(keys) => {
-                let fields = keys.iter().map(|(key, kind)| Some(Field::new(key, kind.data_type()?, true)));
+                let fields = keys
+                    .iter()
+                    .map(|(key, kind)| Some(Field::new(key, kind.data_type()?, true)));
                 DataType::Struct(fields.collect::<Option<Vec<_>>>()?.into())
             }
             Kind::Mixed => return None,
@@ -301,10 +379,16 @@ impl Kind {
 fn number(raw: &str) -> Kind {
     if raw.contains(['.', 'e', 'E']) {
         // A number beyond all floats would become infinite.
-        return if raw.parse::<f64>().is_ok_and(f64::is_finite) { Kind::Float } else { Kind::Scalars };
+        return if raw.parse::<f64>().is_ok_and(f64::is_finite) {
+            Kind::Float
+        } else {
+            Kind::Scalars
+        };
     }
     match raw.parse::<i64>() {
-        Ok(value) => Kind::Int { exact_in_float: value.unsigned_abs() <= EXACT_IN_FLOAT },
+        Ok(value) => Kind::Int {
+            exact_in_float: value.unsigned_abs() <= EXACT_IN_FLOAT,
+        },
         Err(_) => Kind::Scalars,
     }
 }
@@ -322,7 +406,10 @@ impl<'de> Visitor<'de> for Items<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut turned = None;
         while let Some(item) = items.next_element::<&RawValue>()? {
-            turned = turned.or(self.kind.see(item.get(), self.depth).map_err(serde::de::Error::custom)?);
+            turned = turned.or(self
+                .kind
+                .see(item.get(), self.depth)
+                .map_err(serde::de::Error::custom)?);
         }
         Ok(turned)
     }
@@ -349,7 +436,9 @@ impl<'de> Visitor<'de> for Keys<'_> {
                 None if is_full => continue,
                 None => self.keys.entry(key.into_owned()).or_insert(Kind::Null),
             };
-            turned = turned.or(kind.see(value, self.depth).map_err(serde::de::Error::custom)?);
+            turned = turned.or(kind
+                .see(value, self.depth)
+                .map_err(serde::de::Error::custom)?);
         }
         Ok(turned)
     }

@@ -18,32 +18,35 @@ pub struct SourceSpec {
     /// The quotation mark of a CSV file: `"` unless said otherwise; empty for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
-    /// What stands before a quotation mark inside a quoted cell of a CSV file, such as `\`; also before itself. Without it a
-    /// quotation mark is doubled, which is read with it, too.
+    /// What stands before a quotation mark inside a quoted cell of a CSV file, such as `\`; also
+    /// before itself. Without it a quotation mark is doubled, which is read with it, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escape: Option<char>,
-    /// Whether the first record of a CSV file names the columns, which is so unless said otherwise. Without a header the columns
-    /// are `column_1`, `column_2` and so on.
+    /// Whether the first record of a CSV file names the columns, which is so unless said otherwise.
+    /// Without a header the columns are `column_1`, `column_2` and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// The names of a CSV file's columns, in place of those of its header: for columns whose names are missing or repeated.
+    /// The names of a CSV file's columns, in place of those of its header: for columns whose names
+    /// are missing or repeated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// What a line of a CSV file begins with that is passed over, such as `#`. Only between records.
+    /// What a line of a CSV file begins with that is passed over, such as `#`. Only between
+    /// records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<char>,
     /// How many lines of each CSV file are passed over before the header.
     #[serde(skip_serializing_if = "is_default")]
     pub skip_lines: u64,
-    /// What stands before the decimals of numbers in a CSV file: `.` unless said otherwise, or `,`. It counts in columns to which
-    /// `columns` gives a type of such numbers.
+    /// What stands before the decimals of numbers in a CSV file: `.` unless said otherwise, or `,`.
+    /// It counts in columns to which `columns` gives a type of such numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimal: Option<char>,
-    /// The encoding of a text file by its web label (`latin1`, `windows-1252`, `shift_jis`, `utf-16le`); without it a byte order
-    /// mark tells, else it is UTF-8.
+    /// The encoding of a text file by its web label (`latin1`, `windows-1252`, `shift_jis`,
+    /// `utf-16le`); without it a byte order mark tells, else it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// How the files are compressed as a whole; without it the ending of the name and the first bytes tell.
+    /// How the files are compressed as a whole; without it the ending of the name and the first
+    /// bytes tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// What an empty cell of a CSV file is.
@@ -52,7 +55,8 @@ pub struct SourceSpec {
     /// Texts that are a null in a CSV file, beside an empty cell.
     #[serde(skip_serializing_if = "is_default")]
     pub null: Texts,
-    /// Most bytes of one cell. A row may have four times as many; a file with larger ones takes memory that nobody expects.
+    /// Most bytes of one cell. A row may have four times as many; a file with larger ones takes
+    /// memory that nobody expects.
     #[serde(skip_serializing_if = "is_default_cell")]
     pub max_cell_bytes: u64,
     /// A predicate: only rows where it is true are kept.
@@ -224,7 +228,8 @@ pub enum Compression {
     Zstd,
 }
 
-/// What an empty cell of a CSV file is. CSV cannot tell a missing value from an empty text; a quoted empty cell counts as empty.
+/// What an empty cell of a CSV file is. CSV cannot tell a missing value from an empty text; a
+/// quoted empty cell counts as empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EmptyCells {

@@ -1,7 +1,9 @@
-//! Columns of a Parquet file that the reader crate does not know how to read, such as decimals of more than 76 digits.
+//! Columns of a Parquet file that the reader crate does not know how to read, such as decimals of
+//! more than 76 digits.
 //!
-//! One such column would stop the whole file. So its annotation is taken off: the crate sees bytes or plain numbers, which it can at least
-//! pass over, and the field is marked with the reason. Only a job that needs the column stops, and says which one it is.
+//! One such column would stop the whole file. So its annotation is taken off: the crate sees bytes
+//! or plain numbers, which it can at least pass over, and the field is marked with the reason. Only
+//! a job that needs the column stops, and says which one it is.
 
 use std::sync::Arc;
 
@@ -26,7 +28,9 @@ pub(super) fn reason(field: &Field) -> Option<&str> {
 /// The field, marked with a reason.
 pub(super) fn marked(field: &Field, reason: &str) -> Field {
     let mut field = field.clone();
-    field.metadata_mut().insert(KEY.to_owned(), reason.to_owned());
+    field
+        .metadata_mut()
+        .insert(KEY.to_owned(), reason.to_owned());
     field
 }
 
@@ -40,21 +44,37 @@ pub(super) fn inherit(field: &mut Field, from: &Field) {
 /// The columns of a file, with those marked that cannot be read.
 pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMetadata> {
     let metadata = Arc::new(metadata);
-    let read = border::guarded(|| ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::default()));
+    let read = border::guarded(|| {
+        ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::default())
+    });
     if let Ok(read) = &read
-        && read.schema().fields().iter().all(|field| too_precise(field.data_type()).is_none())
+        && read
+            .schema()
+            .fields()
+            .iter()
+            .all(|field| too_precise(field.data_type()).is_none())
     {
         return Ok(read.clone());
     }
     let columns = metadata.file_metadata().schema_descr();
     let root = columns.root_schema();
-    let reasons: Vec<Option<String>> = (0..root.get_fields().len()).map(|place| problem(&metadata, place)).collect();
+    let reasons: Vec<Option<String>> = (0..root.get_fields().len())
+        .map(|place| problem(&metadata, place))
+        .collect();
     if reasons.iter().all(Option::is_none) {
         return read;
     }
     let fields = root.get_fields().iter().zip(&reasons);
-    let fields = fields.map(|(field, reason)| if reason.is_some() { plain(field) } else { Ok(Arc::clone(field)) });
-    let root = Type::group_type_builder(root.name()).with_fields(fields.collect::<Result<_>>()?).build()?;
+    let fields = fields.map(|(field, reason)| {
+        if reason.is_some() {
+            plain(field)
+        } else {
+            Ok(Arc::clone(field))
+        }
+    });
+    let root = Type::group_type_builder(root.name())
+        .with_fields(fields.collect::<Result<_>>()?)
+        .build()?;
     let told = metadata.file_metadata();
     let told = FileMetaData::new(
         told.version(),
@@ -71,8 +91,11 @@ pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMe
         .fields()
         .iter()
         .zip(reasons)
-        .map(|(field, reason)| reason.map_or_else(|| field.as_ref().clone(), |reason| marked(field, &reason)));
-    let schema = Schema::new(fields.collect::<Vec<_>>()).with_metadata(read.schema().metadata().clone());
+        .map(|(field, reason)| {
+            reason.map_or_else(|| field.as_ref().clone(), |reason| marked(field, &reason))
+        });
+    let schema =
+        Schema::new(fields.collect::<Vec<_>>()).with_metadata(read.schema().metadata().clone());
     let options = ArrowReaderOptions::default().with_schema(Arc::new(schema));
     ArrowReaderMetadata::try_new(Arc::clone(read.metadata()), options)
 }
@@ -82,9 +105,14 @@ fn problem(metadata: &ParquetMetaData, place: usize) -> Option<String> {
     let told = metadata.file_metadata();
     let columns = told.schema_descr();
     let mask = ProjectionMask::roots(columns, [place]);
-    let schema = border::guarded(|| parquet_to_arrow_schema_by_columns(columns, mask, told.key_value_metadata()));
+    let schema = border::guarded(|| {
+        parquet_to_arrow_schema_by_columns(columns, mask, told.key_value_metadata())
+    });
     match schema {
-        Ok(schema) => schema.fields().first().and_then(|field| too_precise(field.data_type())),
+        Ok(schema) => schema
+            .fields()
+            .first()
+            .and_then(|field| too_precise(field.data_type())),
         Err(e) => Some(e.to_string()),
     }
 }
@@ -93,9 +121,14 @@ fn problem(metadata: &ParquetMetaData, place: usize) -> Option<String> {
 fn too_precise(data_type: &DataType) -> Option<String> {
     match data_type {
         DataType::Decimal256(precision, scale) if *precision > DECIMAL256_MAX_PRECISION => {
-            Some(format!("a decimal({precision},{scale}), and decimals have at most {DECIMAL256_MAX_PRECISION} digits"))
+            Some(format!(
+                "a decimal({precision},{scale}), and decimals have at most \
+                 {DECIMAL256_MAX_PRECISION} digits"
+            ))
         }
-        DataType::Struct(members) => members.iter().find_map(|member| too_precise(member.data_type())),
+        DataType::Struct(members) => members
+            .iter()
+            .find_map(|member| too_precise(member.data_type())),
         DataType::Map(entries, _) => too_precise(entries.data_type()),
         DataType::Dictionary(_, values) => too_precise(values),
         list => logical::item(list).and_then(|item| too_precise(item.data_type())),
@@ -107,7 +140,11 @@ fn plain(of_file: &TypePtr) -> Result<TypePtr> {
     let info = of_file.get_basic_info();
     let id = info.has_id().then(|| info.id());
     Ok(Arc::new(match of_file.as_ref() {
-        Type::PrimitiveType { physical_type, type_length, .. } => Type::primitive_type_builder(of_file.name(), *physical_type)
+        Type::PrimitiveType {
+            physical_type,
+            type_length,
+            ..
+        } => Type::primitive_type_builder(of_file.name(), *physical_type)
             .with_repetition(info.repetition())
             .with_length(*type_length)
             .with_id(id)

@@ -1,4 +1,5 @@
-//! What rowmill neither reads nor writes, told by its name or its first bytes, so that a message can say more than "unknown".
+//! What rowmill neither reads nor writes, told by its name or its first bytes, so that a message
+//! can say more than "unknown".
 
 use std::fmt;
 use std::path::Path;
@@ -7,7 +8,8 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// An address with a scheme, such as `s3`, `gs`, `az` or `https`: only files of this machine are read and written.
+    /// An address with a scheme, such as `s3`, `gs`, `az` or `https`: only files of this machine
+    /// are read and written.
     Address {
         /// The scheme.
         scheme: String,
@@ -28,7 +30,9 @@ impl fmt::Display for Unsupported {
             Unsupported::Address { scheme } => write!(f, "an address (`{scheme}://`)"),
             Unsupported::Spreadsheet => f.write_str("a spreadsheet"),
             Unsupported::Archive => f.write_str("an archive"),
-            Unsupported::Compression => f.write_str("compressed in another way than gzip or Zstandard"),
+            Unsupported::Compression => {
+                f.write_str("compressed in another way than gzip or Zstandard")
+            }
             Unsupported::Other(kind) => f.write_str(kind),
         }
     }
@@ -41,19 +45,30 @@ impl Unsupported {
         let (scheme, _) = path.split_once("://")?;
         let is_scheme = scheme.len() > 1
             && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-        is_scheme.then(|| Unsupported::Address { scheme: scheme.to_ascii_lowercase() })
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+        is_scheme.then(|| Unsupported::Address {
+            scheme: scheme.to_ascii_lowercase(),
+        })
     }
 
     /// What a file is by the ending of its name.
     #[must_use]
     pub fn of_name(path: &Path) -> Option<Unsupported> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+        let name = name
+            .strip_suffix(".gz")
+            .or_else(|| name.strip_suffix(".zst"))
+            .unwrap_or(&name);
         Some(match name.rsplit_once('.')?.1 {
-            "xlsx" | "xlsm" | "xlsb" | "xls" | "xltx" | "ods" | "numbers" => Unsupported::Spreadsheet,
+            "xlsx" | "xlsm" | "xlsb" | "xls" | "xltx" | "ods" | "numbers" => {
+                Unsupported::Spreadsheet
+            }
             "zip" | "tar" | "tgz" | "tzst" | "7z" | "rar" => Unsupported::Archive,
-            "bz2" | "xz" | "lz4" | "lzma" | "br" | "sz" | "snappy" | "z" => Unsupported::Compression,
+            "bz2" | "xz" | "lz4" | "lzma" | "br" | "sz" | "snappy" | "z" => {
+                Unsupported::Compression
+            }
             "avro" => Unsupported::Other("an Avro file"),
             "orc" => Unsupported::Other("an ORC file"),
             "sqlite" | "sqlite3" | "db" | "duckdb" => Unsupported::Other("a database"),
@@ -71,7 +86,9 @@ impl Unsupported {
             // Spreadsheets are ZIP archives, too.
             [b'P', b'K', 3, 4, ..] => Unsupported::Other("a ZIP archive or a spreadsheet"),
             [0xd0, 0xcf, 0x11, 0xe0, ..] => Unsupported::Spreadsheet,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] | [0x04, 0x22, 0x4d, 0x18, ..] => Unsupported::Compression,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] | [0x04, 0x22, 0x4d, 0x18, ..] => {
+                Unsupported::Compression
+            }
             [b'7', b'z', 0xbc, 0xaf, ..] => Unsupported::Archive,
             [b'O', b'b', b'j', 1, ..] => Unsupported::Other("an Avro file"),
             head if head.starts_with(b"SQLite format 3\0") => Unsupported::Other("a database"),
@@ -83,7 +100,9 @@ impl Unsupported {
 /// An address as it may be shown: without user, password and query, which may be credentials.
 #[must_use]
 pub fn without_credentials(path: &str) -> String {
-    let Some((scheme, rest)) = path.split_once("://") else { return path.to_owned() };
+    let Some((scheme, rest)) = path.split_once("://") else {
+        return path.to_owned();
+    };
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (host, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
@@ -103,7 +122,12 @@ mod tests {
             ("https://h/a.csv", "https"),
             ("file:///a", "file"),
         ] {
-            assert_eq!(Unsupported::of_address(path), Some(Unsupported::Address { scheme: scheme.to_owned() }));
+            assert_eq!(
+                Unsupported::of_address(path),
+                Some(Unsupported::Address {
+                    scheme: scheme.to_owned()
+                })
+            );
         }
         for path in ["a.csv", "c://windows", "a b://c", "://x", "data/s3:/x"] {
             assert_eq!(Unsupported::of_address(path), None, "{path}");
@@ -123,7 +147,10 @@ mod tests {
 
     #[test]
     fn shows_no_credentials_of_an_address() {
-        assert_eq!(without_credentials("https://me:secret@h.org/a/b.csv?X-Sig=secret#x"), "https://h.org/a/b.csv");
+        assert_eq!(
+            without_credentials("https://me:secret@h.org/a/b.csv?X-Sig=secret#x"),
+            "https://h.org/a/b.csv"
+        );
         assert_eq!(without_credentials("s3://bucket/key"), "s3://bucket/key");
         assert_eq!(without_credentials("a?b.csv"), "a?b.csv");
     }

@@ -7,8 +7,9 @@ use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value, ValueWithSpan};
 ///
 /// A whole number may be outside the range of the column's type (`small = 300`, `unsigned > -1`).
 ///
-/// It is about the column as it was in the schema the expression was parsed for: where a file stores another type (because the
-/// job reads a number as text), the statistics of the file do not answer it.
+/// It is about the column as it was in the schema the expression was parsed for: where a file
+/// stores another type (because the job reads a number as text), the statistics of the file do not
+/// answer it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
     /// The column on the left.
@@ -34,8 +35,8 @@ pub enum BoundOp {
     GtEq,
 }
 
-/// A literal of the column's kind: text for a text column (compared by its bytes), a whole number for any integer column, a
-/// float for a column of 64-bit floats, a boolean for a boolean column.
+/// A literal of the column's kind: text for a text column (compared by its bytes), a whole number
+/// for any integer column, a float for a column of 64-bit floats, a boolean for a boolean column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BoundValue {
     /// A whole number.
@@ -58,7 +59,11 @@ pub(super) fn of(tree: &Expr, schema: &Schema) -> Vec<Bound> {
 fn collect(expr: &Expr, schema: &Schema, bounds: &mut Vec<Bound>) {
     match expr {
         Expr::Nested(inner) => collect(inner, schema, bounds),
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::And,
+            right,
+        } => {
             collect(left, schema, bounds);
             collect(right, schema, bounds);
         }
@@ -66,11 +71,18 @@ fn collect(expr: &Expr, schema: &Schema, bounds: &mut Vec<Bound>) {
             let Some(op) = comparison(op) else { return };
             match (column(left), literal(right), literal(left), column(right)) {
                 (Some(column), Some(value), _, _) => push(column, op, value, schema, bounds),
-                (_, _, Some(value), Some(column)) => push(column, turned(op), value, schema, bounds),
+                (_, _, Some(value), Some(column)) => {
+                    push(column, turned(op), value, schema, bounds)
+                }
                 _ => {}
             }
         }
-        Expr::Between { expr, negated: false, low, high } => {
+        Expr::Between {
+            expr,
+            negated: false,
+            low,
+            high,
+        } => {
             let Some(column) = column(expr) else { return };
             if let Some(low) = literal(low) {
                 push(column, BoundOp::GtEq, low, schema, bounds);
@@ -79,8 +91,14 @@ fn collect(expr: &Expr, schema: &Schema, bounds: &mut Vec<Bound>) {
                 push(column, BoundOp::LtEq, high, schema, bounds);
             }
         }
-        Expr::InList { expr, list, negated: false } => {
-            let (Some(column), [only]) = (column(expr), list.as_slice()) else { return };
+        Expr::InList {
+            expr,
+            list,
+            negated: false,
+        } => {
+            let (Some(column), [only]) = (column(expr), list.as_slice()) else {
+                return;
+            };
             if let Some(value) = literal(only) {
                 push(column, BoundOp::Eq, value, schema, bounds);
             }
@@ -122,13 +140,18 @@ fn column(expr: &Expr) -> Option<&str> {
 fn literal(expr: &Expr) -> Option<BoundValue> {
     match expr {
         Expr::Nested(inner) => literal(inner),
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match literal(expr)? {
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => match literal(expr)? {
             BoundValue::Int(n) => n.checked_neg().map(BoundValue::Int),
             BoundValue::Float(n) => Some(BoundValue::Float(-n)),
             _ => None,
         },
         Expr::Value(ValueWithSpan { value, .. }) => match value {
-            Value::Number(text, _) if text.contains(['.', 'e', 'E']) => text.parse().ok().map(BoundValue::Float),
+            Value::Number(text, _) if text.contains(['.', 'e', 'E']) => {
+                text.parse().ok().map(BoundValue::Float)
+            }
             Value::Number(text, _) => text.parse().ok().map(BoundValue::Int),
             Value::SingleQuotedString(text) => Some(BoundValue::Text(text.clone())),
             Value::Boolean(value) => Some(BoundValue::Bool(*value)),
@@ -140,25 +163,39 @@ fn literal(expr: &Expr) -> Option<BoundValue> {
 
 /// Adds a bound where the column's own order is that of the literal.
 fn push(column: &str, op: BoundOp, value: BoundValue, schema: &Schema, bounds: &mut Vec<Bound>) {
-    let Ok(field) = schema.field_with_name(column) else { return };
+    let Ok(field) = schema.field_with_name(column) else {
+        return;
+    };
     if let Some((op, value)) = fitted(field.data_type(), op, value) {
-        bounds.push(Bound { column: column.to_owned(), op, value });
+        bounds.push(Bound {
+            column: column.to_owned(),
+            op,
+            value,
+        });
     }
 }
 
-/// Up to here, turning a whole number into a float neither joins two numbers nor changes their order.
+/// Up to here, turning a whole number into a float neither joins two numbers nor changes their
+/// order.
 const EXACT: f64 = (1_i64 << 53) as f64;
 
 /// The bound as a comparison within the column's own type.
 fn fitted(data_type: &DataType, op: BoundOp, value: BoundValue) -> Option<(BoundOp, BoundValue)> {
     match (data_type, value) {
         (DataType::Dictionary(_, values), value) => fitted(values, op, value),
-        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, value @ BoundValue::Text(_)) => Some((op, value)),
+        (
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View,
+            value @ BoundValue::Text(_),
+        ) => Some((op, value)),
         (DataType::Boolean, value @ BoundValue::Bool(_)) => Some((op, value)),
         // A value that is not a number is the greatest for the engine, and absent from statistics.
         (DataType::Float64, _) if matches!(op, BoundOp::Gt | BoundOp::GtEq) => None,
-        (DataType::Float64, BoundValue::Int(n)) => fitted(data_type, op, BoundValue::Float(n as f64)),
-        (DataType::Float64, BoundValue::Float(n)) => (n.abs() < EXACT).then_some((op, BoundValue::Float(n))),
+        (DataType::Float64, BoundValue::Int(n)) => {
+            fitted(data_type, op, BoundValue::Float(n as f64))
+        }
+        (DataType::Float64, BoundValue::Float(n)) => {
+            (n.abs() < EXACT).then_some((op, BoundValue::Float(n)))
+        }
         (integer, value @ BoundValue::Int(_)) if integer.is_integer() => Some((op, value)),
         (integer, BoundValue::Float(n)) if integer.is_integer() && n.abs() < EXACT => whole(op, n),
         _ => None,
@@ -181,7 +218,9 @@ mod tests {
     use std::cmp::Ordering;
     use std::sync::Arc;
 
-    use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int8Array, RecordBatch, StringArray};
+    use arrow::array::{
+        Array, ArrayRef, AsArray, Float64Array, Int8Array, RecordBatch, StringArray,
+    };
     use arrow::datatypes::{Float64Type, Int8Type};
     use proptest::prelude::*;
     use proptest::sample::select;
@@ -192,45 +231,89 @@ mod tests {
 
     /// All combinations of a few values that tend to cause trouble.
     fn rows() -> RecordBatch {
-        let floats = [Some(f64::NAN), Some(f64::INFINITY), Some(-0.0), Some(5.5), Some(-7.0), None];
+        let floats = [
+            Some(f64::NAN),
+            Some(f64::INFINITY),
+            Some(-0.0),
+            Some(5.5),
+            Some(-7.0),
+            None,
+        ];
         let numbers = [Some(i8::MIN), Some(-1), Some(0), Some(5), Some(44), None];
         let texts = [Some(""), Some("5"), Some("é"), Some("zz"), None];
         let every = |place: usize| (place % 6, (place / 6) % 6, place / 36);
         let columns: [(&str, ArrayRef); 3] = [
-            ("f", Arc::new(Float64Array::from_iter((0..180).map(|place| floats[every(place).0])))),
-            ("n", Arc::new(Int8Array::from_iter((0..180).map(|place| numbers[every(place).1])))),
-            ("t", Arc::new(StringArray::from_iter((0..180).map(|place| texts[every(place).2])))),
+            (
+                "f",
+                Arc::new(Float64Array::from_iter(
+                    (0..180).map(|place| floats[every(place).0]),
+                )),
+            ),
+            (
+                "n",
+                Arc::new(Int8Array::from_iter(
+                    (0..180).map(|place| numbers[every(place).1]),
+                )),
+            ),
+            (
+                "t",
+                Arc::new(StringArray::from_iter(
+                    (0..180).map(|place| texts[every(place).2]),
+                )),
+            ),
         ];
         RecordBatch::try_from_iter(columns).unwrap()
     }
 
     fn comparison() -> impl Strategy<Value = String> {
         let op = || select(vec!["=", "<", "<=", ">", ">=", "!="]);
-        let number = || select(vec!["0", "5", "-1", "5.5", "-7.0", "300", "-128", "1e1", "0.0"]);
+        let number = || {
+            select(vec![
+                "0", "5", "-1", "5.5", "-7.0", "300", "-128", "1e1", "0.0",
+            ])
+        };
         let text = || select(vec!["''", "'5'", "'e'", "'zz'", "'é'"]);
         let column = || select(vec!["f", "n"]);
         prop_oneof![
-            (column(), op(), number()).prop_map(|(column, op, number)| format!("{column} {op} {number}")),
-            (column(), op(), number()).prop_map(|(column, op, number)| format!("{number} {op} ({column})")),
+            (column(), op(), number())
+                .prop_map(|(column, op, number)| format!("{column} {op} {number}")),
+            (column(), op(), number())
+                .prop_map(|(column, op, number)| format!("{number} {op} ({column})")),
             (op(), text()).prop_map(|(op, text)| format!("t {op} {text}")),
-            (column(), number(), number()).prop_map(|(column, low, high)| format!("{column} BETWEEN {low} AND {high}")),
+            (column(), number(), number())
+                .prop_map(|(column, low, high)| format!("{column} BETWEEN {low} AND {high}")),
             (column(), number()).prop_map(|(column, number)| format!("{column} IN ({number})")),
         ]
     }
 
     fn condition() -> impl Strategy<Value = String> {
         comparison().prop_recursive(3, 6, 2, |inner| {
-            let joined = (inner.clone(), select(vec!["AND", "AND", "OR"]), inner.clone());
-            prop_oneof![joined.prop_map(|(a, op, b)| format!("({a} {op} {b})")), inner.prop_map(|a| format!("NOT ({a})"))]
+            let joined = (
+                inner.clone(),
+                select(vec!["AND", "AND", "OR"]),
+                inner.clone(),
+            );
+            prop_oneof![
+                joined.prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+                inner.prop_map(|a| format!("NOT ({a})"))
+            ]
         })
     }
 
     fn order(array: &ArrayRef, row: usize, value: &BoundValue) -> Option<Ordering> {
         match value {
             _ if array.is_null(row) => None,
-            BoundValue::Int(n) => i64::from(array.as_primitive::<Int8Type>().value(row)).partial_cmp(n),
-            BoundValue::Float(n) => array.as_primitive::<Float64Type>().value(row).partial_cmp(n),
-            BoundValue::Text(text) => array.as_string::<i32>().value(row).partial_cmp(text.as_str()),
+            BoundValue::Int(n) => {
+                i64::from(array.as_primitive::<Int8Type>().value(row)).partial_cmp(n)
+            }
+            BoundValue::Float(n) => array
+                .as_primitive::<Float64Type>()
+                .value(row)
+                .partial_cmp(n),
+            BoundValue::Text(text) => array
+                .as_string::<i32>()
+                .value(row)
+                .partial_cmp(text.as_str()),
             BoundValue::Bool(_) => None,
         }
     }
@@ -238,7 +321,12 @@ mod tests {
     #[test]
     fn hold_for_every_row_where_the_expression_is_true() {
         let rows = rows();
-        let config = Config { cases: 200, rng_seed: RngSeed::Fixed(11), failure_persistence: None, ..Config::default() };
+        let config = Config {
+            cases: 200,
+            rng_seed: RngSeed::Fixed(11),
+            failure_persistence: None,
+            ..Config::default()
+        };
         let found = std::cell::Cell::new(0);
         TestRunner::new(config)
             .run(&condition(), |sql| {
@@ -262,6 +350,10 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        assert!(found.get() > 1_000, "the property was hardly tried: {}", found.get());
+        assert!(
+            found.get() > 1_000,
+            "the property was hardly tried: {}",
+            found.get()
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! The bridge between arrow-rs and polars: the Arrow C data interface, both ways.
 //!
-//! The two libraries hold the same bytes behind different Rust types, so a column crosses by handing over pointers and the
-//! function that frees them. polars knows fewer types: [`crossing`] says what a column becomes before it crosses, [`plain`] what
-//! it becomes after it came back.
+//! The two libraries hold the same bytes behind different Rust types, so a column crosses by
+//! handing over pointers and the function that frees them. polars knows fewer types: [`crossing`]
+//! says what a column becomes before it crosses, [`plain`] what it becomes after it came back.
 
 use std::sync::Arc;
 
@@ -30,10 +30,16 @@ pub(super) fn crossing(data_type: &DataType) -> Option<DataType> {
         T::Date64 => T::Date32,
         T::Time32(_) | T::Time64(_) => T::Time64(TimeUnit::Nanosecond),
         T::Duration(unit) => T::Duration(at_least_milliseconds(*unit)),
-        T::Timestamp(unit, zone) => T::Timestamp(at_least_milliseconds(*unit), zone.as_ref().map(named_zone)),
+        T::Timestamp(unit, zone) => {
+            T::Timestamp(at_least_milliseconds(*unit), zone.as_ref().map(named_zone))
+        }
         T::Dictionary(_, values) => crossing(values)?,
-        T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => T::LargeList(crossing_field(item)?),
-        T::Struct(fields) if !fields.is_empty() => T::Struct(fields.iter().map(crossing_field).collect::<Option<_>>()?),
+        T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => {
+            T::LargeList(crossing_field(item)?)
+        }
+        T::Struct(fields) if !fields.is_empty() => {
+            T::Struct(fields.iter().map(crossing_field).collect::<Option<_>>()?)
+        }
         _ => return None,
     })
 }
@@ -43,27 +49,42 @@ fn crossing_field(field: &FieldRef) -> Option<FieldRef> {
     if field.data_type().is_null() {
         return None;
     }
-    Some(Arc::new(Field::new(field.name(), crossing(field.data_type())?, true)))
+    Some(Arc::new(Field::new(
+        field.name(),
+        crossing(field.data_type())?,
+        true,
+    )))
 }
 
 /// polars has no seconds.
 fn at_least_milliseconds(unit: TimeUnit) -> TimeUnit {
-    if unit == TimeUnit::Second { TimeUnit::Millisecond } else { unit }
+    if unit == TimeUnit::Second {
+        TimeUnit::Millisecond
+    } else {
+        unit
+    }
 }
 
 /// polars knows zones by name only; an offset says nothing about the instants, so UTC is the same.
 fn named_zone(zone: &Arc<str>) -> Arc<str> {
-    if zone.starts_with(['+', '-']) { "UTC".into() } else { Arc::clone(zone) }
+    if zone.starts_with(['+', '-']) {
+        "UTC".into()
+    } else {
+        Arc::clone(zone)
+    }
 }
 
 /// The type a column has after it came back: the same whatever the engine used inside.
 pub(super) fn plain(data_type: &DataType) -> DataType {
     use DataType as T;
-    let plain_field = |field: &FieldRef| Arc::new(Field::new(field.name(), plain(field.data_type()), true));
+    let plain_field =
+        |field: &FieldRef| Arc::new(Field::new(field.name(), plain(field.data_type()), true));
     match data_type {
         T::Utf8View | T::LargeUtf8 => T::Utf8,
         T::BinaryView | T::LargeBinary => T::Binary,
-        T::List(item) | T::LargeList(item) => T::List(plain_field(&Arc::new(item.as_ref().clone().with_name("item")))),
+        T::List(item) | T::LargeList(item) => T::List(plain_field(&Arc::new(
+            item.as_ref().clone().with_name("item"),
+        ))),
         T::FixedSizeList(item, size) => T::FixedSizeList(plain_field(item), *size),
         T::Struct(fields) => T::Struct(fields.iter().map(plain_field).collect()),
         other => other.clone(),
@@ -75,14 +96,17 @@ pub(super) fn plain(data_type: &DataType) -> DataType {
 pub(super) fn to_polars(name: &str, array: &ArrayRef) -> Option<Series> {
     let array = cast(array, &crossing(array.data_type())?).ok()?;
     let (array, schema) = arrow::ffi::to_ffi(&array.to_data()).ok()?;
-    // SAFETY: both structs are the `ArrowArray` of the C data interface, `#[repr(C)]` with the same fields in the same order, and
-    // transmute checks that they are of one size. Moving it moves the duty to call `release` with it, once.
+    // SAFETY: both structs are the `ArrowArray` of the C data interface, `#[repr(C)]` with the same
+    // fields in the same order, and transmute checks that they are of one size. Moving it moves the
+    // duty to call `release` with it, once.
     let array = unsafe { std::mem::transmute::<FFI_ArrowArray, ArrowArray>(array) };
     // SAFETY: as above, for `ArrowSchema`.
     let schema = unsafe { std::mem::transmute::<FFI_ArrowSchema, ArrowSchema>(schema) };
-    // SAFETY: the schema was just exported by arrow-rs, so it is valid, and it lives until the end of this function.
+    // SAFETY: the schema was just exported by arrow-rs, so it is valid, and it lives until the end
+    // of this function.
     let field = unsafe { ffi::import_field_from_c(&schema) }.ok()?;
-    // SAFETY: the array was exported together with that schema, so its buffers are those that the type asks for.
+    // SAFETY: the array was exported together with that schema, so its buffers are those that the
+    // type asks for.
     let array = unsafe { ffi::import_array_from_c(array, field.dtype) }.ok()?;
     Series::from_arrow(name.into(), array).ok()
 }
@@ -95,18 +119,23 @@ pub(super) fn to_arrow(series: &Series) -> Result<ArrayRef, PolarsError> {
         return Ok(Arc::new(NullArray::new(series.len())));
     }
     let array = series.rechunk().to_arrow(0, CompatLevel::newest());
-    let field = polars_arrow::datatypes::Field::new(series.name().clone(), array.dtype().clone(), true);
+    let field =
+        polars_arrow::datatypes::Field::new(series.name().clone(), array.dtype().clone(), true);
     let schema = ffi::export_field_to_c(&field);
     let array = ffi::export_array_to_c(array);
-    // SAFETY: both structs are the `ArrowArray` of the C data interface, `#[repr(C)]` with the same fields in the same order, and
-    // transmute checks that they are of one size. Moving it moves the duty to call `release` with it, once.
+    // SAFETY: both structs are the `ArrowArray` of the C data interface, `#[repr(C)]` with the same
+    // fields in the same order, and transmute checks that they are of one size. Moving it moves the
+    // duty to call `release` with it, once.
     let array = unsafe { std::mem::transmute::<ArrowArray, FFI_ArrowArray>(array) };
     // SAFETY: as above, for `ArrowSchema`.
     let schema = unsafe { std::mem::transmute::<ArrowSchema, FFI_ArrowSchema>(schema) };
-    // SAFETY: polars exported the array and its schema together just now, so the buffers are those that the type asks for.
+    // SAFETY: polars exported the array and its schema together just now, so the buffers are those
+    // that the type asks for.
     let data = unsafe { arrow::ffi::from_ffi(array, &schema) };
-    let array = make_array(data.map_err(|fault| PolarsError::InvalidOperation(fault.to_string().into()))?);
-    cast(&array, &plain(array.data_type())).map_err(|fault| PolarsError::InvalidOperation(fault.to_string().into()))
+    let array =
+        make_array(data.map_err(|fault| PolarsError::InvalidOperation(fault.to_string().into()))?);
+    cast(&array, &plain(array.data_type()))
+        .map_err(|fault| PolarsError::InvalidOperation(fault.to_string().into()))
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
-//! polars at work: translating an expression, working it out on a frame, and what it says when it cannot.
+//! polars at work: translating an expression, working it out on a frame, and what it says when it
+//! cannot.
 //!
-//! Whatever is called in here may panic or overflow a small stack for an odd enough expression; nothing of that gets out.
+//! Whatever is called in here may panic or overflow a small stack for an odd enough expression;
+//! nothing of that gets out.
 
 use std::sync::Once;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
 use polars::error::set_warning_function;
-use polars::prelude::{Column, DataFrame, DslPlan, Expr, IntoColumn, IntoLazy, PolarsError, col, lit};
+use polars::prelude::{
+    Column, DataFrame, DslPlan, Expr, IntoColumn, IntoLazy, PolarsError, col, lit,
+};
 use polars::sql::{SQLContext, sql_expr};
 
 use super::{Error, bridge, times};
@@ -25,12 +29,17 @@ impl Context<'_> {
     pub(super) fn frame(&self, arrays: &[ArrayRef], rows: usize) -> Result<DataFrame, Error> {
         let mut columns: Vec<Column> = Vec::with_capacity(arrays.len());
         for (name, array) in self.columns.iter().zip(arrays) {
-            let unsupported = || Error::UnsupportedType { column: name.clone(), data_type: array.data_type().clone() };
+            let unsupported = || Error::UnsupportedType {
+                column: name.clone(),
+                data_type: array.data_type().clone(),
+            };
             let series = border::guard(|| bridge::to_polars(name, array));
             columns.push(series.ok().flatten().ok_or_else(unsupported)?.into_column());
         }
-        DataFrame::new(rows, columns)
-            .map_err(|fault| Error::Evaluate { sql: self.sql.to_owned(), reason: without_values(&fault) })
+        DataFrame::new(rows, columns).map_err(|fault| Error::Evaluate {
+            sql: self.sql.to_owned(),
+            reason: without_values(&fault),
+        })
     }
 
     /// Does something before any row is known, so that what the engine says can be shown whole.
@@ -40,8 +49,16 @@ impl Context<'_> {
             Ok(Err(fault)) => in_short(&fault),
             Err(_) => "the engine cannot work this out".to_owned(),
         };
-        let types = self.columns.iter().zip(self.types).map(|(name, data_type)| format!("`{name}`: {data_type}"));
-        Err(Error::Type { sql: self.sql.to_owned(), columns: types.collect(), reason })
+        let types = self
+            .columns
+            .iter()
+            .zip(self.types)
+            .map(|(name, data_type)| format!("`{name}`: {data_type}"));
+        Err(Error::Type {
+            sql: self.sql.to_owned(),
+            columns: types.collect(),
+            reason,
+        })
     }
 
     /// Does something on rows, whose values must not get into a message.
@@ -51,33 +68,47 @@ impl Context<'_> {
             Ok(Err(fault)) => without_values(&fault),
             Err(_) => "the engine cannot work this out".to_owned(),
         };
-        Err(Error::Evaluate { sql: self.sql.to_owned(), reason })
+        Err(Error::Evaluate {
+            sql: self.sql.to_owned(),
+            reason,
+        })
     }
 
-    /// Tries a regular expression on nothing: the engine would look at it only when the first row comes.
+    /// Tries a regular expression on nothing: the engine would look at it only when the first row
+    /// comes.
     pub(super) fn check_pattern(&self, pattern: &str) -> Result<(), Error> {
         let text = Column::new("text".into(), [""]);
         let matches = col("text").str().contains(lit(pattern), true);
-        self.checked(|| evaluate(&matches, &DataFrame::new(1, vec![text.clone()])?)).map(drop)
+        self.checked(|| evaluate(&matches, &DataFrame::new(1, vec![text.clone()])?))
+            .map(drop)
     }
 
-    /// Refuses what stands beside `AND`, `OR` or `NOT` and is neither true nor false: the engine would work on its bits.
+    /// Refuses what stands beside `AND`, `OR` or `NOT` and is neither true nor false: the engine
+    /// would work on its bits.
     pub(super) fn check_condition(&self, sql: &str, empty: &DataFrame) -> Result<(), Error> {
-        match self.checked(|| evaluate(&plan(sql, empty)?, empty))?.data_type() {
+        match self
+            .checked(|| evaluate(&plan(sql, empty)?, empty))?
+            .data_type()
+        {
             DataType::Boolean | DataType::Null => Ok(()),
-            other => self.checked(|| Err(invalid(format!("`{sql}` is {other}, not true or false")))),
+            other => {
+                self.checked(|| Err(invalid(format!("`{sql}` is {other}, not true or false"))))
+            }
         }
     }
 }
 
-/// Has polars translate the expression, with the types of the columns at hand (so that `day >= '2024-01-01'` is a date).
+/// Has polars translate the expression, with the types of the columns at hand (so that
+/// `day >= '2024-01-01'` is a date).
 pub(super) fn plan(sql: &str, frame: &DataFrame) -> Result<Expr, PolarsError> {
     let expr = if frame.width() == 0 {
         sql_expr(sql)?
     } else {
         let mut context = SQLContext::new();
         context.register("rows of the table", frame.clone().lazy());
-        let selected = context.execute(&format!("SELECT ({sql}) AS value FROM \"rows of the table\""))?;
+        let selected = context.execute(&format!(
+            "SELECT ({sql}) AS value FROM \"rows of the table\""
+        ))?;
         match selected.logical_plan {
             DslPlan::Select { mut expr, .. } if expr.len() == 1 => match expr.remove(0) {
                 // What reads no column is added to the frame before it is selected by its name.
@@ -92,9 +123,16 @@ pub(super) fn plan(sql: &str, frame: &DataFrame) -> Result<Expr, PolarsError> {
 
 /// Works an expression out on a frame; on a frame without columns, one value.
 pub(super) fn evaluate(expr: &Expr, frame: &DataFrame) -> Result<ArrayRef, PolarsError> {
-    let frame = if frame.width() == 0 { DataFrame::new(1, vec![Column::new("nothing".into(), [false])])? } else { frame.clone() };
+    let frame = if frame.width() == 0 {
+        DataFrame::new(1, vec![Column::new("nothing".into(), [false])])?
+    } else {
+        frame.clone()
+    };
     let made = frame.lazy().select([expr.clone()]).collect()?;
-    let values = made.columns().first().ok_or_else(|| invalid("it makes no value".to_owned()))?;
+    let values = made
+        .columns()
+        .first()
+        .ok_or_else(|| invalid("it makes no value".to_owned()))?;
     bridge::to_arrow(values.as_materialized_series())
 }
 
@@ -102,14 +140,21 @@ pub(super) fn invalid(reason: String) -> PolarsError {
     PolarsError::InvalidOperation(reason.into())
 }
 
-/// Does something on a stack of its own: the engine's translator takes tens of kilobytes for each level of an expression.
+/// Does something on a stack of its own: the engine's translator takes tens of kilobytes for each
+/// level of an expression.
 ///
 /// `None` where it panics or no thread can be had.
 pub(super) fn with_room<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
     const STACK_BYTES: usize = 64 << 20;
     let act = || border::guard(act).ok();
     std::thread::scope(|scope| {
-        std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, act).ok()?.join().ok().flatten()
+        std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, act)
+            .ok()?
+            .join()
+            .ok()
+            .flatten()
     })
 }
 
@@ -119,15 +164,20 @@ pub(super) fn quiet() {
     ONCE.call_once(|| set_warning_function(|text, _| tracing::debug!("polars: {text}")));
 }
 
-/// What the engine says, without the plan that it prints below, and what to do about the commonest fault.
+/// What the engine says, without the plan that it prints below, and what to do about the commonest
+/// fault.
 fn in_short(fault: &PolarsError) -> String {
     let text = match fault {
-        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => return in_short(error),
+        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => {
+            return in_short(error);
+        }
         other => other.to_string(),
     };
     let first = text.split("\n\n").next().unwrap_or(&text);
     let mut words = first.split_whitespace().collect::<Vec<_>>().join(" ");
-    if words.contains("cannot compare string with numeric") || words.ends_with("values in String data") {
+    if words.contains("cannot compare string with numeric")
+        || words.ends_with("values in String data")
+    {
         words += "; text is compared with text, like '7', or first cast, like CAST(x AS BIGINT)";
     }
     words

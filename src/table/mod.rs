@@ -1,7 +1,8 @@
 //! SQL expressions over record batches: the one place where polars frames and arrow batches meet.
 //!
-//! In comes the text of an expression (`where`, `derive`) and the schema of the rows; out comes an [`Expression`] that has been
-//! parsed and type-checked before the first row, and then makes one array per record batch.
+//! In comes the text of an expression (`where`, `derive`) and the schema of the rows; out comes an
+//! [`Expression`] that has been parsed and type-checked before the first row, and then makes one
+//! array per record batch.
 //!
 //! ```text
 //!  text ── syntax.rs ──▶ parsed, row by row only ──▶ polars expression ──▶ data type, known before any row
@@ -9,23 +10,28 @@
 //!  batch ── only the columns it reads ── bridge.rs ───────┘        └── bridge.rs ──▶ one array, a value a row
 //! ```
 //!
-//! **Promises.** One value a row, in row order: aggregates, windows, subqueries and everything else that changes the number of
-//! rows or looks at other rows is refused by [`Expression::parse`]. The data type is the same in every batch. Text stays text:
-//! `zip = '007'` compares text, and comparing a text column with a number is an error, never a guess. Messages hold the
-//! expression and names of columns, never a cell. Nothing panics: what the engine may do is caught at the border. A text of more than
-//! 64 MiB is an error, seen before it is made (`weight.rs`).
+//! **Promises.** One value a row, in row order: aggregates, windows, subqueries and everything else
+//! that changes the number of rows or looks at other rows is refused by [`Expression::parse`]. The
+//! data type is the same in every batch. Text stays text: `zip = '007'` compares text, and
+//! comparing a text column with a number is an error, never a guess. Messages hold the expression
+//! and names of columns, never a cell. Nothing panics: what the engine may do is caught at the
+//! border. A text of more than 64 MiB is an error, seen before it is made (`weight.rs`).
 //!
-//! **What crosses.** Booleans, integers, floats, text, dates, times, timestamps, durations, binary, and lists and structs of
-//! these. On the way in, dictionaries are unpacked, unsigned integers of 8 and 16 bits become 32-bit, floats of 16 bits become
-//! 32-bit, decimals become 64-bit floats (exact up to 15 digits), seconds become milliseconds, and time zones that are an offset
-//! become UTC (the same instants). On the way out text is plain `Utf8`, lists are `List`, times of day are nanoseconds. Maps,
-//! unions and intervals do not cross: a clear error. A value out of the range of what it becomes (a time before midnight) is null.
+//! **What crosses.** Booleans, integers, floats, text, dates, times, timestamps, durations, binary,
+//! and lists and structs of these. On the way in, dictionaries are unpacked, unsigned integers of 8
+//! and 16 bits become 32-bit, floats of 16 bits become 32-bit, decimals become 64-bit floats (exact
+//! up to 15 digits), seconds become milliseconds, and time zones that are an offset become UTC (the
+//! same instants). On the way out text is plain `Utf8`, lists are `List`, times of day are
+//! nanoseconds. Maps, unions and intervals do not cross: a clear error. A value out of the range of
+//! what it becomes (a time before midnight) is null.
 //!
-//! **SQL.** The dialect is that of polars: comparison, `AND`, `OR`, `NOT`, `IN`, `BETWEEN`, `LIKE`, `ILIKE`, `~`, `CASE`, `CAST`,
-//! `TRY_CAST`, `||`, arithmetic, `EXTRACT`, and the functions listed in `syntax.rs`; to allow another one, add it there. A float
-//! that is not a number equals itself and is greater than all others; text compares by its bytes; integers wrap around; a
-//! division by zero of integers is null. A text that is compared with a date or timestamp column, or cast to one, is read as
-//! ISO 8601 (`2024-01-31`, `2024-01-31 10:00`), value by value: unlike polars, which guesses a format from the first row.
+//! **SQL.** The dialect is that of polars: comparison, `AND`, `OR`, `NOT`, `IN`, `BETWEEN`, `LIKE`,
+//! `ILIKE`, `~`, `CASE`, `CAST`, `TRY_CAST`, `||`, arithmetic, `EXTRACT`, and the functions listed
+//! in `syntax.rs`; to allow another one, add it there. A float that is not a number equals itself
+//! and is greater than all others; text compares by its bytes; integers wrap around; a division by
+//! zero of integers is null. A text that is compared with a date or timestamp column, or cast to
+//! one, is read as ISO 8601 (`2024-01-31`, `2024-01-31 10:00`), value by value: unlike polars,
+//! which guesses a format from the first row.
 
 mod bounds;
 mod bridge;
@@ -36,7 +42,9 @@ mod weight;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_empty_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_empty_array,
+};
 use arrow::compute::{cast, concat, prep_null_mask_filter, take};
 use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
@@ -117,7 +125,9 @@ pub enum Error {
         data_type: DataType,
     },
     /// A batch whose columns are not those the expression was parsed for.
-    #[error("`{sql}` was parsed for column `{column}` of type {expected}, but the rows have {found}")]
+    #[error(
+        "`{sql}` was parsed for column `{column}` of type {expected}, but the rows have {found}"
+    )]
     ChangedColumn {
         /// The expression.
         sql: String,
@@ -138,7 +148,8 @@ pub enum Error {
         /// Most bytes.
         limit: u64,
     },
-    /// A value in the rows cannot be worked on, for example a text that is cast to a number but holds none.
+    /// A value in the rows cannot be worked on, for example a text that is cast to a number but
+    /// holds none.
     #[error("`{sql}` fails on a value in the rows: {reason}")]
     Evaluate {
         /// The expression.
@@ -154,7 +165,11 @@ fn in_words(nearest: &[String], columns: &[String], quoted: bool) -> String {
     if columns.is_empty() {
         return words + "; there are no columns";
     }
-    let names: Vec<String> = columns.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let names: Vec<String> = columns
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{name}`"))
+        .collect();
     words = format!("{words}; the columns are {}", names.join(", "));
     if columns.len() > SHOWN {
         words = format!("{words} and {} more", columns.len() - SHOWN);
@@ -166,23 +181,39 @@ fn in_words(nearest: &[String], columns: &[String], quoted: bool) -> String {
 }
 
 fn in_brackets(columns: &[String]) -> String {
-    if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) }
+    if columns.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", columns.join(", "))
+    }
 }
 
 fn nearest_in_words(nearest: &[String]) -> String {
     match nearest {
         [] => String::new(),
-        names => format!(" (nearest: {})", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        names => format!(
+            " (nearest: {})",
+            names
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
     }
 }
 
 /// The names that look like `wanted`, best first, at most three.
 fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let lower = wanted.to_lowercase();
-    let mut near: Vec<(f64, &str)> =
-        names.map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name)).filter(|(score, _)| *score > 0.8).collect();
+    let mut near: Vec<(f64, &str)> = names
+        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name))
+        .filter(|(score, _)| *score > 0.8)
+        .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
-    near.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+    near.into_iter()
+        .take(3)
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 /// An SQL expression, parsed and type-checked against a schema; makes one value for each row.
@@ -231,28 +262,49 @@ struct Growth {
 
 impl std::fmt::Debug for Expression {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Expression").field("sql", &self.inner.sql).field("data_type", &self.inner.data_type).finish()
+        f.debug_struct("Expression")
+            .field("sql", &self.inner.sql)
+            .field("data_type", &self.inner.data_type)
+            .finish()
     }
 }
 
 impl Expression {
-    /// Parses an expression and checks its columns and types, so that what can be wrong is said before the first row.
+    /// Parses an expression and checks its columns and types, so that what can be wrong is said
+    /// before the first row.
     ///
     /// # Errors
-    /// All of [`Error`] but those that need rows: not an expression, unknown column or function, a type that cannot cross,
-    /// types that do not fit each other. None is worth another try.
+    /// All of [`Error`] but those that need rows: not an expression, unknown column or function, a
+    /// type that cannot cross, types that do not fit each other. None is worth another try.
     pub fn parse(sql: &str, schema: &Schema) -> Result<Self, Error> {
         engine::quiet();
-        engine::with_room(|| Self::parse_here(sql, schema))
-            .unwrap_or_else(|| Err(Error::Syntax { sql: sql.to_owned(), reason: "it cannot be worked on".to_owned() }))
+        engine::with_room(|| Self::parse_here(sql, schema)).unwrap_or_else(|| {
+            Err(Error::Syntax {
+                sql: sql.to_owned(),
+                reason: "it cannot be worked on".to_owned(),
+            })
+        })
     }
 
     fn parse_here(sql: &str, schema: &Schema) -> Result<Self, Error> {
         let parsed = syntax::parse(sql, schema)?;
         // Before the engine sees it, which works out what is the same in all rows.
-        check_weight(&parsed.sql, weight::of(&parsed.tree, &weight::Longest { columns: &|_| 0, pads: &[] }))?;
+        check_weight(
+            &parsed.sql,
+            weight::of(
+                &parsed.tree,
+                &weight::Longest {
+                    columns: &|_| 0,
+                    pads: &[],
+                },
+            ),
+        )?;
         let types = crossing_types(&parsed.columns, schema)?;
-        let context = Context { sql: &parsed.sql, columns: &parsed.columns, types: &types };
+        let context = Context {
+            sql: &parsed.sql,
+            columns: &parsed.columns,
+            types: &types,
+        };
         let empty = context.frame(&types.iter().map(new_empty_array).collect::<Vec<_>>(), 0)?;
         for pattern in &parsed.patterns {
             context.check_pattern(pattern)?;
@@ -268,18 +320,42 @@ impl Expression {
             Value::Constant(example)
         } else if weight::grows(&parsed.tree) {
             let lengths = weight::pad_lengths(&parsed.tree);
-            if let Some(length) = lengths.iter().find(|length| !weight::pad_lengths(length).is_empty()) {
-                let what = format!("the length `{length}` pads a text by a length that is not known");
-                return Err(Error::NotByRow { sql: parsed.sql, what });
+            if let Some(length) = lengths
+                .iter()
+                .find(|length| !weight::pad_lengths(length).is_empty())
+            {
+                let what =
+                    format!("the length `{length}` pads a text by a length that is not known");
+                return Err(Error::NotByRow {
+                    sql: parsed.sql,
+                    what,
+                });
             }
-            let pads = lengths.into_iter().map(|length| context.checked(|| engine::plan(&syntax::rewritten(length), &empty)));
+            let pads = lengths
+                .into_iter()
+                .map(|length| context.checked(|| engine::plan(&syntax::rewritten(length), &empty)));
             let pads = pads.collect::<Result<_, _>>()?;
-            Value::Growing(expr, Box::new(Growth { tree: parsed.tree, pads }))
+            Value::Growing(
+                expr,
+                Box::new(Growth {
+                    tree: parsed.tree,
+                    pads,
+                }),
+            )
         } else {
             Value::PerRow(expr)
         };
-        let inner = Inner { sql: parsed.sql, columns: parsed.columns, types, data_type, value, bounds };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            sql: parsed.sql,
+            columns: parsed.columns,
+            types,
+            data_type,
+            value,
+            bounds,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Parses an expression that must be true or false for each row.
@@ -298,7 +374,8 @@ impl Expression {
         &self.inner.sql
     }
 
-    /// The columns it reads, each once, in the order they are named; only these cross to the engine.
+    /// The columns it reads, each once, in the order they are named; only these cross to the
+    /// engine.
     #[must_use]
     pub fn columns(&self) -> &[String] {
         &self.inner.columns
@@ -310,10 +387,12 @@ impl Expression {
         &self.inner.data_type
     }
 
-    /// The simple comparisons that must all hold where the expression is true, for skipping row groups by their statistics.
+    /// The simple comparisons that must all hold where the expression is true, for skipping row
+    /// groups by their statistics.
     ///
-    /// Conservative: what is not `column op literal`, joined by `AND`, contributes nothing, nor does a column whose statistics
-    /// could mislead (32-bit floats, decimals, dates, and floats from below, since a value that is not a number is the greatest).
+    /// Conservative: what is not `column op literal`, joined by `AND`, contributes nothing, nor
+    /// does a column whose statistics could mislead (32-bit floats, decimals, dates, and floats
+    /// from below, since a value that is not a number is the greatest).
     #[must_use]
     pub fn bounds(&self) -> Vec<Bound> {
         self.inner.bounds.clone()
@@ -321,30 +400,45 @@ impl Expression {
 
     /// Works the expression out for each row of a batch.
     ///
-    /// **Shape.** One value a row, in row order, of [`Expression::data_type`]; a constant is repeated. Copies the columns it
-    /// reads where their layout differs, so holds at most these columns and the result.
+    /// **Shape.** One value a row, in row order, of [`Expression::data_type`]; a constant is
+    /// repeated. Copies the columns it reads where their layout differs, so holds at most these
+    /// columns and the result.
     ///
     /// # Errors
-    /// [`Error::ChangedColumn`] when the batch is not of the schema the expression was parsed for; [`Error::Evaluate`] when a
-    /// value cannot be worked on. None is worth another try.
+    /// [`Error::ChangedColumn`] when the batch is not of the schema the expression was parsed for;
+    /// [`Error::Evaluate`] when a value cannot be worked on. None is worth another try.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, Error> {
         match &self.inner.value {
             Value::Constant(one_row) => Ok(repeated(one_row, batch.num_rows())),
             Value::PerRow(expr) => self.evaluate_rows(expr, &self.arrays(batch)?, batch.num_rows()),
             Value::Growing(expr, growth) => {
                 let mut made = Vec::new();
-                self.evaluate_bounded(expr, growth, &self.arrays(batch)?, batch.num_rows(), &mut made)?;
+                self.evaluate_bounded(
+                    expr,
+                    growth,
+                    &self.arrays(batch)?,
+                    batch.num_rows(),
+                    &mut made,
+                )?;
                 if let [only] = made.as_slice() {
                     return Ok(Arc::clone(only));
                 }
                 let parts: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
-                let too_much = |e: ArrowError| Error::Evaluate { sql: self.inner.sql.clone(), reason: e.to_string() };
+                let too_much = |e: ArrowError| Error::Evaluate {
+                    sql: self.inner.sql.clone(),
+                    reason: e.to_string(),
+                };
                 concat(&parts).map_err(too_much)
             }
         }
     }
 
-    fn evaluate_rows(&self, expr: &Expr, arrays: &[ArrayRef], rows: usize) -> Result<ArrayRef, Error> {
+    fn evaluate_rows(
+        &self,
+        expr: &Expr,
+        arrays: &[ArrayRef],
+        rows: usize,
+    ) -> Result<ArrayRef, Error> {
         let context = self.context();
         let frame = context.frame(arrays, rows)?;
         let values = context.on_rows(|| engine::evaluate(expr, &frame))?;
@@ -365,22 +459,39 @@ impl Expression {
         let columns = |name: &str| place(name).map_or(0, |place| longest[place]);
         let frame = self.context().frame(arrays, rows)?;
         let largest = |length: &Expr| {
-            let lengths = self.context().on_rows(|| engine::evaluate(length, &frame))?;
+            let lengths = self
+                .context()
+                .on_rows(|| engine::evaluate(length, &frame))?;
             Ok(weight::largest(&lengths))
         };
-        let pads = growth.pads.iter().map(largest).collect::<Result<Vec<_>, Error>>()?;
-        let weight = weight::of(&growth.tree, &weight::Longest { columns: &columns, pads: &pads });
+        let pads = growth
+            .pads
+            .iter()
+            .map(largest)
+            .collect::<Result<Vec<_>, Error>>()?;
+        let weight = weight::of(
+            &growth.tree,
+            &weight::Longest {
+                columns: &columns,
+                pads: &pads,
+            },
+        );
         if rows > 1 && weight.row.saturating_mul(rows as u64) > weight::MAX_STRETCH_BYTES {
             let half = rows / 2;
             for (from, rows) in [(0, half), (half, rows - half)] {
-                let slices: Vec<ArrayRef> = arrays.iter().map(|array| array.slice(from, rows)).collect();
+                let slices: Vec<ArrayRef> =
+                    arrays.iter().map(|array| array.slice(from, rows)).collect();
                 self.evaluate_bounded(expr, growth, &slices, rows, made)?;
             }
             return Ok(());
         }
         if weight.row > weight::MAX_ROW_BYTES {
             let (bytes, limit) = (weight.row, weight::MAX_ROW_BYTES);
-            return Err(Error::TooLarge { sql: self.inner.sql.clone(), bytes, limit });
+            return Err(Error::TooLarge {
+                sql: self.inner.sql.clone(),
+                bytes,
+                limit,
+            });
         }
         let values = self.evaluate_rows(expr, arrays, rows)?;
         if weight.cell > weight::MAX_CELL_BYTES {
@@ -391,7 +502,8 @@ impl Expression {
         Ok(())
     }
 
-    /// Works a condition out for each row of a batch; where it is neither true nor false (null), it counts as false.
+    /// Works a condition out for each row of a batch; where it is neither true nor false (null), it
+    /// counts as false.
     ///
     /// # Errors
     /// Those of [`Expression::evaluate`], and [`Error::NotBoolean`].
@@ -399,18 +511,29 @@ impl Expression {
         self.check_predicate()?;
         let values = self.evaluate(batch)?;
         let mask = values.as_boolean();
-        Ok(if mask.null_count() == 0 { mask.clone() } else { prep_null_mask_filter(mask) })
+        Ok(if mask.null_count() == 0 {
+            mask.clone()
+        } else {
+            prep_null_mask_filter(mask)
+        })
     }
 
     fn check_predicate(&self) -> Result<(), Error> {
         match &self.inner.data_type {
             DataType::Boolean => Ok(()),
-            other => Err(Error::NotBoolean { sql: self.inner.sql.clone(), data_type: other.clone() }),
+            other => Err(Error::NotBoolean {
+                sql: self.inner.sql.clone(),
+                data_type: other.clone(),
+            }),
         }
     }
 
     fn context(&self) -> Context<'_> {
-        Context { sql: &self.inner.sql, columns: &self.inner.columns, types: &self.inner.types }
+        Context {
+            sql: &self.inner.sql,
+            columns: &self.inner.columns,
+            types: &self.inner.types,
+        }
     }
 
     /// The columns the expression reads, which must be as they were when it was parsed.
@@ -422,7 +545,10 @@ impl Expression {
                 sql: self.inner.sql.clone(),
                 column: column.clone(),
                 expected: expected.clone(),
-                found: other.map_or_else(|| "no such column".to_owned(), |array| array.data_type().to_string()),
+                found: other.map_or_else(
+                    || "no such column".to_owned(),
+                    |array| array.data_type().to_string(),
+                ),
             }),
         })
         .collect()
@@ -430,8 +556,12 @@ impl Expression {
 
     /// The values as promised: as many as rows, and of the type known since parsing.
     fn fitted(&self, values: ArrayRef, rows: usize) -> Result<ArrayRef, Error> {
-        let fault = |reason: String| Error::Evaluate { sql: self.inner.sql.clone(), reason };
-        // The optimizer may find that the columns do not matter (`x = 1 OR TRUE`) and leave one value.
+        let fault = |reason: String| Error::Evaluate {
+            sql: self.inner.sql.clone(),
+            reason,
+        };
+        // The optimizer may find that the columns do not matter (`x = 1 OR TRUE`) and leave one
+        // value.
         let values = match values.len() {
             n if n == rows => values,
             1 => repeated(&values, rows),
@@ -440,27 +570,47 @@ impl Expression {
         if *values.data_type() == self.inner.data_type {
             return Ok(values);
         }
-        cast(&values, &self.inner.data_type)
-            .map_err(|_| fault(format!("it made {}, not {}", values.data_type(), self.inner.data_type)))
+        cast(&values, &self.inner.data_type).map_err(|_| {
+            fault(format!(
+                "it made {}, not {}",
+                values.data_type(),
+                self.inner.data_type
+            ))
+        })
     }
 }
 
 /// Refuses an expression that makes too much of a row whatever the row holds.
 fn check_weight(sql: &str, weight: weight::Weight) -> Result<(), Error> {
-    let sizes = [(weight.cell, weight::MAX_CELL_BYTES), (weight.row, weight::MAX_ROW_BYTES)];
+    let sizes = [
+        (weight.cell, weight::MAX_CELL_BYTES),
+        (weight.row, weight::MAX_ROW_BYTES),
+    ];
     match sizes.into_iter().find(|(bytes, limit)| bytes > limit) {
-        Some((bytes, limit)) => Err(Error::TooLarge { sql: sql.to_owned(), bytes, limit }),
+        Some((bytes, limit)) => Err(Error::TooLarge {
+            sql: sql.to_owned(),
+            bytes,
+            limit,
+        }),
         None => Ok(()),
     }
 }
 
 /// The types of the columns that are read, all of which can cross.
 fn crossing_types(columns: &[String], schema: &Schema) -> Result<Vec<DataType>, Error> {
-    let types = columns.iter().filter_map(|name| schema.field_with_name(name).ok().map(|field| (name, field.data_type())));
+    let types = columns.iter().filter_map(|name| {
+        schema
+            .field_with_name(name)
+            .ok()
+            .map(|field| (name, field.data_type()))
+    });
     types
         .map(|(name, data_type)| match bridge::crossing(data_type) {
             Some(_) => Ok(data_type.clone()),
-            None => Err(Error::UnsupportedType { column: name.clone(), data_type: data_type.clone() }),
+            None => Err(Error::UnsupportedType {
+                column: name.clone(),
+                data_type: data_type.clone(),
+            }),
         })
         .collect()
 }

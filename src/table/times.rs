@@ -1,7 +1,8 @@
 //! Text that is cast to a date, a time or a timestamp.
 //!
-//! polars reads such text by a format that it guesses from the first value of each batch, so the same cell could be read in two
-//! ways. Here every value is read by itself, as ISO 8601, by arrow-rs; an offset (`Z`, `+02:00`) is brought to UTC.
+//! polars reads such text by a format that it guesses from the first value of each batch, so the
+//! same cell could be read in two ways. Here every value is read by itself, as ISO 8601, by
+//! arrow-rs; an offset (`Z`, `+02:00`) is brought to UTC.
 
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::cast;
@@ -14,8 +15,20 @@ use super::engine::invalid;
 
 /// Replaces the cast of a text to a date, time or timestamp; leaves everything else as it is.
 pub(super) fn read_text(part: Expr, frame: &DataFrame) -> Result<Expr, PolarsError> {
-    let Expr::Cast { expr, dtype, options } = &part else { return Ok(part) };
-    let Some((target, made)) = dtype.as_literal().and_then(|made| Some((target(made)?, made.clone()))) else { return Ok(part) };
+    let Expr::Cast {
+        expr,
+        dtype,
+        options,
+    } = &part
+    else {
+        return Ok(part);
+    };
+    let Some((target, made)) = dtype
+        .as_literal()
+        .and_then(|made| Some((target(made)?, made.clone())))
+    else {
+        return Ok(part);
+    };
     // A literal is the same in every batch, and the engine works it out once.
     if matches!(**expr, Expr::Literal(_)) || !is_text(expr, frame)? {
         return Ok(part);
@@ -30,16 +43,28 @@ fn target(data_type: &PolarsType) -> Option<DataType> {
     Some(match data_type {
         PolarsType::Date => DataType::Date32,
         PolarsType::Time => DataType::Time64(TimeUnit::Nanosecond),
-        PolarsType::Datetime(PolarsUnit::Milliseconds, None) => DataType::Timestamp(TimeUnit::Millisecond, None),
-        PolarsType::Datetime(PolarsUnit::Microseconds, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
-        PolarsType::Datetime(PolarsUnit::Nanoseconds, None) => DataType::Timestamp(TimeUnit::Nanosecond, None),
+        PolarsType::Datetime(PolarsUnit::Milliseconds, None) => {
+            DataType::Timestamp(TimeUnit::Millisecond, None)
+        }
+        PolarsType::Datetime(PolarsUnit::Microseconds, None) => {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        }
+        PolarsType::Datetime(PolarsUnit::Nanoseconds, None) => {
+            DataType::Timestamp(TimeUnit::Nanosecond, None)
+        }
         _ => return None,
     })
 }
 
 fn is_text(expr: &Expr, frame: &DataFrame) -> Result<bool, PolarsError> {
-    let schema = frame.clone().lazy().select([expr.clone()]).collect_schema()?;
-    Ok(schema.iter_values().all(|data_type| *data_type == PolarsType::String))
+    let schema = frame
+        .clone()
+        .lazy()
+        .select([expr.clone()])
+        .collect_schema()?;
+    Ok(schema
+        .iter_values()
+        .all(|data_type| *data_type == PolarsType::String))
 }
 
 fn read(column: &Column, target: &DataType, strict: bool) -> Result<Column, PolarsError> {
@@ -49,10 +74,13 @@ fn read(column: &Column, target: &DataType, strict: bool) -> Result<Column, Pola
     if strict && failed > 0 {
         let (name, rows) = (column.name(), text.len());
         // Worded as the engine does, for `without_values`.
-        let reason =
-            format!("conversion from `str` to `{target}` failed in column '{name}' for {failed} out of {rows} values: []");
+        let reason = format!(
+            "conversion from `str` to `{target}` failed in column '{name}' for {failed} out of \
+             {rows} values: []"
+        );
         return Err(invalid(reason));
     }
-    let series = bridge::to_polars(column.name(), &times).ok_or_else(|| invalid(format!("cannot take {target}")))?;
+    let series = bridge::to_polars(column.name(), &times)
+        .ok_or_else(|| invalid(format!("cannot take {target}")))?;
     Ok(series.into_column())
 }

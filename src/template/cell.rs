@@ -1,15 +1,18 @@
 //! One cell of a table, whatever Arrow type its column has.
 //!
-//! [`cell`] looks through dictionaries and run ends and gives what stands there as one of few kinds; templates and row keys both
-//! start from it, so that a cell reads the same in a prompt and in a key.
+//! [`cell`] looks through dictionaries and run ends and gives what stands there as one of few
+//! kinds; templates and row keys both start from it, so that a cell reads the same in a prompt and
+//! in a key.
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    ArrowPrimitiveType, ArrowTemporalType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
-    Decimal256Type, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float16Type,
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
-    Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, ArrowTemporalType, DataType, Date32Type, Date64Type, Decimal32Type,
+    Decimal64Type, Decimal128Type, Decimal256Type, DurationMicrosecondType,
+    DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float16Type, Float32Type,
+    Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
+    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::civil::{Date, DateTime, Time};
@@ -42,7 +45,8 @@ pub(crate) enum Cell<'a> {
     Other(String),
 }
 
-/// Looks through dictionaries and run ends to the array and the place where the cell's value stands; `None` is null.
+/// Looks through dictionaries and run ends to the array and the place where the cell's value
+/// stands; `None` is null.
 pub(crate) fn resolve(mut array: &ArrayRef, mut row: usize) -> Option<(&ArrayRef, usize)> {
     macro_rules! dictionary {
         ($($key:ty),*) => { $(if let Some(dictionary) = array.as_dictionary_opt::<$key>() {
@@ -64,7 +68,10 @@ pub(crate) fn resolve(mut array: &ArrayRef, mut row: usize) -> Option<(&ArrayRef
         }
         match array.data_type() {
             DataType::Dictionary(..) => {
-                dictionary!(Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type);
+                dictionary!(
+                    Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+                    UInt64Type
+                );
             }
             DataType::RunEndEncoded(..) => {
                 runs!(Int16Type, Int32Type, Int64Type);
@@ -103,19 +110,33 @@ fn plain(array: &ArrayRef, row: usize) -> Cell<'_> {
             let value = get::<UInt64Type>(array, row);
             Some(i64::try_from(value).map_or(Cell::UInt(value), Cell::Int))
         }
-        DataType::Float16 => Some(Cell::Float(shortest(get::<Float16Type>(array, row).to_f32()))),
+        DataType::Float16 => Some(Cell::Float(shortest(
+            get::<Float16Type>(array, row).to_f32(),
+        ))),
         DataType::Float32 => Some(Cell::Float(shortest(get::<Float32Type>(array, row)))),
         DataType::Float64 => Some(Cell::Float(get::<Float64Type>(array, row))),
         DataType::Binary => Some(Cell::Bytes(array.as_binary::<i32>().value(row))),
         DataType::LargeBinary => Some(Cell::Bytes(array.as_binary::<i64>().value(row))),
         DataType::BinaryView => Some(Cell::Bytes(array.as_binary_view().value(row))),
         DataType::FixedSizeBinary(_) => Some(Cell::Bytes(array.as_fixed_size_binary().value(row))),
-        DataType::Decimal32(..) => Some(Cell::Decimal(array.as_primitive::<Decimal32Type>().value_as_string(row))),
-        DataType::Decimal64(..) => Some(Cell::Decimal(array.as_primitive::<Decimal64Type>().value_as_string(row))),
-        DataType::Decimal128(..) => Some(Cell::Decimal(array.as_primitive::<Decimal128Type>().value_as_string(row))),
-        DataType::Decimal256(..) => Some(Cell::Decimal(array.as_primitive::<Decimal256Type>().value_as_string(row))),
-        DataType::Date32 => date(i64::from(get::<Date32Type>(array, row)) * 86_400).map(|at| Cell::Date(at.date())),
-        DataType::Date64 => date(get::<Date64Type>(array, row).div_euclid(1_000)).map(|at| Cell::Date(at.date())),
+        DataType::Decimal32(..) => Some(Cell::Decimal(
+            array.as_primitive::<Decimal32Type>().value_as_string(row),
+        )),
+        DataType::Decimal64(..) => Some(Cell::Decimal(
+            array.as_primitive::<Decimal64Type>().value_as_string(row),
+        )),
+        DataType::Decimal128(..) => Some(Cell::Decimal(
+            array.as_primitive::<Decimal128Type>().value_as_string(row),
+        )),
+        DataType::Decimal256(..) => Some(Cell::Decimal(
+            array.as_primitive::<Decimal256Type>().value_as_string(row),
+        )),
+        DataType::Date32 => {
+            date(i64::from(get::<Date32Type>(array, row)) * 86_400).map(|at| Cell::Date(at.date()))
+        }
+        DataType::Date64 => {
+            date(get::<Date64Type>(array, row).div_euclid(1_000)).map(|at| Cell::Date(at.date()))
+        }
         DataType::Time32(_) | DataType::Time64(_) => time_of_day(array, row).map(Cell::Time),
         DataType::Timestamp(unit, zone) => timestamp(array, row, *unit).map(|at| match zone {
             Some(zone) => Cell::Instant(at, zone),
@@ -134,34 +155,53 @@ fn plain(array: &ArrayRef, row: usize) -> Cell<'_> {
     known.unwrap_or_else(|| as_arrow_writes_it(array, row))
 }
 
-/// A single-precision number as the double with the same shortest decimal text: 0.1, not 0.10000000149.
+/// A single-precision number as the double with the same shortest decimal text: 0.1, not
+/// 0.10000000149.
 fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+    value
+        .to_string()
+        .parse()
+        .unwrap_or_else(|_| f64::from(value))
 }
 
 fn date(seconds: i64) -> Option<DateTime> {
-    Timestamp::from_second(seconds).ok().map(|at| TimeZone::UTC.to_datetime(at))
+    Timestamp::from_second(seconds)
+        .ok()
+        .map(|at| TimeZone::UTC.to_datetime(at))
 }
 
 fn time_of_day(array: &ArrayRef, row: usize) -> Option<Time> {
     let nanos = match array.data_type() {
         DataType::Time32(TimeUnit::Second) => {
-            i64::from(array.as_primitive::<Time32SecondType>().value(row)).checked_mul(1_000_000_000)
+            i64::from(array.as_primitive::<Time32SecondType>().value(row))
+                .checked_mul(1_000_000_000)
         }
-        DataType::Time32(_) => i64::from(array.as_primitive::<Time32MillisecondType>().value(row)).checked_mul(1_000_000),
-        DataType::Time64(TimeUnit::Microsecond) => array.as_primitive::<Time64MicrosecondType>().value(row).checked_mul(1_000),
+        DataType::Time32(_) => i64::from(array.as_primitive::<Time32MillisecondType>().value(row))
+            .checked_mul(1_000_000),
+        DataType::Time64(TimeUnit::Microsecond) => array
+            .as_primitive::<Time64MicrosecondType>()
+            .value(row)
+            .checked_mul(1_000),
         _ => Some(array.as_primitive::<Time64NanosecondType>().value(row)),
     }?;
     // 24:00:00 and negative times exist in files and are no time of a day.
-    (0..86_400_000_000_000).contains(&nanos).then(|| Time::midnight().wrapping_add(SignedDuration::from_nanos(nanos)))
+    (0..86_400_000_000_000)
+        .contains(&nanos)
+        .then(|| Time::midnight().wrapping_add(SignedDuration::from_nanos(nanos)))
 }
 
 fn timestamp(array: &ArrayRef, row: usize, unit: TimeUnit) -> Option<Timestamp> {
     match unit {
         TimeUnit::Second => Timestamp::from_second(raw::<TimestampSecondType>(array, row)),
-        TimeUnit::Millisecond => Timestamp::from_millisecond(raw::<TimestampMillisecondType>(array, row)),
-        TimeUnit::Microsecond => Timestamp::from_microsecond(raw::<TimestampMicrosecondType>(array, row)),
-        TimeUnit::Nanosecond => Timestamp::from_nanosecond(raw::<TimestampNanosecondType>(array, row).into()),
+        TimeUnit::Millisecond => {
+            Timestamp::from_millisecond(raw::<TimestampMillisecondType>(array, row))
+        }
+        TimeUnit::Microsecond => {
+            Timestamp::from_microsecond(raw::<TimestampMicrosecondType>(array, row))
+        }
+        TimeUnit::Nanosecond => {
+            Timestamp::from_nanosecond(raw::<TimestampNanosecondType>(array, row).into())
+        }
     }
     .ok()
 }
@@ -169,9 +209,15 @@ fn timestamp(array: &ArrayRef, row: usize, unit: TimeUnit) -> Option<Timestamp> 
 fn duration(array: &ArrayRef, row: usize, unit: TimeUnit) -> SignedDuration {
     match unit {
         TimeUnit::Second => SignedDuration::from_secs(raw::<DurationSecondType>(array, row)),
-        TimeUnit::Millisecond => SignedDuration::from_millis(raw::<DurationMillisecondType>(array, row)),
-        TimeUnit::Microsecond => SignedDuration::from_micros(raw::<DurationMicrosecondType>(array, row)),
-        TimeUnit::Nanosecond => SignedDuration::from_nanos(raw::<DurationNanosecondType>(array, row)),
+        TimeUnit::Millisecond => {
+            SignedDuration::from_millis(raw::<DurationMillisecondType>(array, row))
+        }
+        TimeUnit::Microsecond => {
+            SignedDuration::from_micros(raw::<DurationMicrosecondType>(array, row))
+        }
+        TimeUnit::Nanosecond => {
+            SignedDuration::from_nanos(raw::<DurationNanosecondType>(array, row))
+        }
     }
 }
 
@@ -188,17 +234,23 @@ fn as_arrow_writes_it(array: &ArrayRef, row: usize) -> Cell<'_> {
     }
 }
 
-/// The text of a point in time in its zone, after RFC 3339; in UTC, with `Z`, where the zone is UTC or not known here.
+/// The text of a point in time in its zone, after RFC 3339; in UTC, with `Z`, where the zone is UTC
+/// or not known here.
 pub(crate) fn instant_text(at: Timestamp, zone_name: &str) -> String {
     match zone(zone_name) {
-        Some(zone) if zone != TimeZone::UTC => at.display_with_offset(zone.to_offset(at)).to_string(),
+        Some(zone) if zone != TimeZone::UTC => {
+            at.display_with_offset(zone.to_offset(at)).to_string()
+        }
         _ => at.to_string(),
     }
 }
 
 /// The zone of a name or an offset such as `+02:00`.
 pub(crate) fn zone(name: &str) -> Option<TimeZone> {
-    if matches!(name, "UTC" | "utc" | "Z" | "Etc/UTC" | "+00:00" | "-00:00" | "+0000") {
+    if matches!(
+        name,
+        "UTC" | "utc" | "Z" | "Etc/UTC" | "+00:00" | "-00:00" | "+0000"
+    ) {
         return Some(TimeZone::UTC);
     }
     match fixed_offset(name) {
@@ -230,7 +282,9 @@ pub(crate) fn unknown_zone(data_type: &DataType) -> Option<&str> {
         | DataType::ListView(field)
         | DataType::LargeListView(field)
         | DataType::Map(field, _) => unknown_zone(field.data_type()),
-        DataType::Struct(fields) => fields.iter().find_map(|field| unknown_zone(field.data_type())),
+        DataType::Struct(fields) => fields
+            .iter()
+            .find_map(|field| unknown_zone(field.data_type())),
         _ => None,
     }
 }
@@ -239,8 +293,8 @@ pub(crate) fn unknown_zone(data_type: &DataType) -> Option<&str> {
 mod tests {
     use super::*;
     use arrow::array::{
-        Date32Array, DictionaryArray, Float32Array, NullArray, RunArray, StringArray, Time32SecondArray, TimestampSecondArray,
-        UInt64Array,
+        Date32Array, DictionaryArray, Float32Array, NullArray, RunArray, StringArray,
+        Time32SecondArray, TimestampSecondArray, UInt64Array,
     };
     use std::sync::Arc;
 
@@ -248,11 +302,22 @@ mod tests {
     fn looks_through_dictionaries_and_run_ends() {
         let values = StringArray::from(vec![Some("a"), None]);
         let dictionary: ArrayRef = Arc::new(
-            DictionaryArray::<Int32Type>::try_new(vec![Some(0), Some(1), None].into(), Arc::new(values.clone())).unwrap(),
+            DictionaryArray::<Int32Type>::try_new(
+                vec![Some(0), Some(1), None].into(),
+                Arc::new(values.clone()),
+            )
+            .unwrap(),
         );
-        assert_eq!([0, 1, 2].map(|row| cell(&dictionary, row)), [Cell::Text("a"), Cell::Null, Cell::Null]);
-        let runs: ArrayRef = Arc::new(RunArray::<Int32Type>::try_new(&vec![2, 3].into(), &values).unwrap());
-        assert_eq!([0, 1, 2].map(|row| cell(&runs, row)), [Cell::Text("a"), Cell::Text("a"), Cell::Null]);
+        assert_eq!(
+            [0, 1, 2].map(|row| cell(&dictionary, row)),
+            [Cell::Text("a"), Cell::Null, Cell::Null]
+        );
+        let runs: ArrayRef =
+            Arc::new(RunArray::<Int32Type>::try_new(&vec![2, 3].into(), &values).unwrap());
+        assert_eq!(
+            [0, 1, 2].map(|row| cell(&runs, row)),
+            [Cell::Text("a"), Cell::Text("a"), Cell::Null]
+        );
         let nulls: ArrayRef = Arc::new(NullArray::new(1));
         assert_eq!(cell(&nulls, 0), Cell::Null);
     }
@@ -260,7 +325,10 @@ mod tests {
     #[test]
     fn keeps_numbers_exact() {
         let big: ArrayRef = Arc::new(UInt64Array::from(vec![1, u64::MAX]));
-        assert_eq!([cell(&big, 0), cell(&big, 1)], [Cell::Int(1), Cell::UInt(u64::MAX)]);
+        assert_eq!(
+            [cell(&big, 0), cell(&big, 1)],
+            [Cell::Int(1), Cell::UInt(u64::MAX)]
+        );
         let single: ArrayRef = Arc::new(Float32Array::from(vec![0.1]));
         assert_eq!(cell(&single, 0), Cell::Float(0.1));
     }
@@ -270,11 +338,18 @@ mod tests {
         let dates: ArrayRef = Arc::new(Date32Array::from(vec![0, i32::MAX, i32::MIN]));
         assert_eq!(cell(&dates, 0), Cell::Date(jiff::civil::date(1970, 1, 1)));
         let times: ArrayRef = Arc::new(Time32SecondArray::from(vec![86_399, 86_400, -1]));
-        assert_eq!(cell(&times, 0), Cell::Time(jiff::civil::time(23, 59, 59, 0)));
+        assert_eq!(
+            cell(&times, 0),
+            Cell::Time(jiff::civil::time(23, 59, 59, 0))
+        );
         let stamps: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MIN, i64::MAX]));
         for (array, rows) in [(&dates, 1..3), (&times, 1..3), (&stamps, 0..2)] {
             for row in rows {
-                assert!(matches!(cell(array, row), Cell::Other(_)), "{} {row}", array.data_type());
+                assert!(
+                    matches!(cell(array, row), Cell::Other(_)),
+                    "{} {row}",
+                    array.data_type()
+                );
             }
         }
     }

@@ -1,20 +1,23 @@
-//! Comparisons as SQL has them: one with a null, or with a NaN, is false, whatever the operator and the side.
+//! Comparisons as SQL has them: one with a null, or with a NaN, is false, whatever the operator and
+//! the side.
 //!
-//! The engine orders values of different kinds by their kind, so that a null is greater than every number, text and date. Its
-//! operators cannot be replaced, but filters and tests can. So the operators of a template are written as filters of this room before
-//! it is compiled, operator by operator, in place:
+//! The engine orders values of different kinds by their kind, so that a null is greater than every
+//! number, text and date. Its operators cannot be replaced, but filters and tests can. So the
+//! operators of a template are written as filters of this room before it is compiled, operator by
+//! operator, in place:
 //!
 //! ```text
 //!   {% if score > 5 and x not in y %}   ──▶  {% if (score) |__RmGt( 5) and (x) |__RmNotIn( y) %}
 //!   {{ 0 < a <= 9 }}                    ──▶  {{ ((0) |__RmLt( a) and ( a) |__RmLe( 9)) }}
 //! ```
 //!
-//! Nothing else of the text changes, line ends included, so that errors name the lines of the file. The tokens are the engine's own.
+//! Nothing else of the text changes, line ends included, so that errors name the lines of the file.
+//! The tokens are the engine's own.
 //!
 //! * `!=` and `not in` are false for a null, too: `not (x == 5)` is how to ask for everything else.
 //! * Whether a cell is null is asked with `is none`; whether a number is NaN, with `is nan`.
-//! * The tests `eq`, `ne`, `lt`, `le`, `gt`, `ge`, `in`, `startingwith`, `endingwith` and their other names follow the same rule, so
-//!   `select` and `selectattr` do.
+//! * The tests `eq`, `ne`, `lt`, `le`, `gt`, `ge`, `in`, `startingwith`, `endingwith` and their
+//!   other names follow the same rule, so `select` and `selectattr` do.
 //! * `min` and `max` pass over nulls and NaN; `sort` puts them last (first, where it is reversed).
 
 use minijinja::machinery::{Span, Token, tokenize};
@@ -24,7 +27,8 @@ use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
 use super::row::{is_null, is_plain_null, plain_null};
 
-/// The filters that stand for operators. Filters have names of their own, so no column can hide one.
+/// The filters that stand for operators. Filters have names of their own, so no column can hide
+/// one.
 const FILTERS: [(Operator, &str); 8] = [
     (Operator::Eq, "__RmEq"),
     (Operator::Ne, "__RmNe"),
@@ -36,7 +40,8 @@ const FILTERS: [(Operator, &str); 8] = [
     (Operator::NotIn, "__RmNotIn"),
 ];
 
-/// The filter that stands before a slice, `body[:2000]`: of a null, the engine would make an empty list, which prints as `[]`.
+/// The filter that stands before a slice, `body[:2000]`: of a null, the engine would make an empty
+/// list, which prints as `[]`.
 const SLICED: &str = "__RmSliced";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +58,10 @@ enum Operator {
 
 impl Operator {
     fn filter(self) -> &'static str {
-        FILTERS.iter().find(|(operator, _)| *operator == self).map_or("", |(_, name)| name)
+        FILTERS
+            .iter()
+            .find(|(operator, _)| *operator == self)
+            .map_or("", |(_, name)| name)
     }
 }
 
@@ -61,15 +69,29 @@ impl Operator {
 pub(super) fn add(env: &mut Environment<'static>) {
     env.add_filter(SLICED, |value: &Value| {
         defined(value)?;
-        Ok::<Value, Error>(if is_plain_null(value) { Value::from("") } else { value.clone() })
+        Ok::<Value, Error>(if is_plain_null(value) {
+            Value::from("")
+        } else {
+            value.clone()
+        })
     });
-    env.add_filter("__RmEq", |a: &Value, b: &Value| compare(a, b, |a, b| a == b));
-    env.add_filter("__RmNe", |a: &Value, b: &Value| compare(a, b, |a, b| a != b));
+    env.add_filter("__RmEq", |a: &Value, b: &Value| {
+        compare(a, b, |a, b| a == b)
+    });
+    env.add_filter("__RmNe", |a: &Value, b: &Value| {
+        compare(a, b, |a, b| a != b)
+    });
     env.add_filter("__RmLt", |a: &Value, b: &Value| compare(a, b, |a, b| a < b));
-    env.add_filter("__RmLe", |a: &Value, b: &Value| compare(a, b, |a, b| a <= b));
+    env.add_filter("__RmLe", |a: &Value, b: &Value| {
+        compare(a, b, |a, b| a <= b)
+    });
     env.add_filter("__RmGt", |a: &Value, b: &Value| compare(a, b, |a, b| a > b));
-    env.add_filter("__RmGe", |a: &Value, b: &Value| compare(a, b, |a, b| a >= b));
-    env.add_filter("__RmIn", |state: &State, a: &Value, b: &Value| is_in(state, a, b));
+    env.add_filter("__RmGe", |a: &Value, b: &Value| {
+        compare(a, b, |a, b| a >= b)
+    });
+    env.add_filter("__RmIn", |state: &State, a: &Value, b: &Value| {
+        is_in(state, a, b)
+    });
     env.add_filter("__RmNotIn", |state: &State, a: &Value, b: &Value| {
         Ok::<bool, Error>(!is_in(state, a, b)? && !is_missing(a) && !is_missing(b))
     });
@@ -91,18 +113,30 @@ pub(super) fn add(env: &mut Environment<'static>) {
     for name in ["ge", ">="] {
         env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a >= b));
     }
-    env.add_test("in", |state: &State, a: &Value, b: &Value| is_in(state, a, b));
-    env.add_test("startingwith", |a: &Value, b: &Value| affix(a, b, |text, start| text.starts_with(start)));
-    env.add_test("endingwith", |a: &Value, b: &Value| affix(a, b, |text, end| text.ends_with(end)));
+    env.add_test("in", |state: &State, a: &Value, b: &Value| {
+        is_in(state, a, b)
+    });
+    env.add_test("startingwith", |a: &Value, b: &Value| {
+        affix(a, b, |text, start| text.starts_with(start))
+    });
+    env.add_test("endingwith", |a: &Value, b: &Value| {
+        affix(a, b, |text, end| text.ends_with(end))
+    });
     env.add_test("nan", is_nan);
-    env.add_filter("min", |state: &State, items: &Value, kwargs: Kwargs| match comparable(items, &kwargs)? {
-        Some(kept) => filters::min(state, kept, kwargs),
-        None => Ok(plain_null()),
-    });
-    env.add_filter("max", |state: &State, items: &Value, kwargs: Kwargs| match comparable(items, &kwargs)? {
-        Some(kept) => filters::max(state, kept, kwargs),
-        None => Ok(plain_null()),
-    });
+    env.add_filter(
+        "min",
+        |state: &State, items: &Value, kwargs: Kwargs| match comparable(items, &kwargs)? {
+            Some(kept) => filters::min(state, kept, kwargs),
+            None => Ok(plain_null()),
+        },
+    );
+    env.add_filter(
+        "max",
+        |state: &State, items: &Value, kwargs: Kwargs| match comparable(items, &kwargs)? {
+            Some(kept) => filters::max(state, kept, kwargs),
+            None => Ok(plain_null()),
+        },
+    );
     env.add_filter("sort", sort);
 }
 
@@ -116,7 +150,9 @@ pub(super) fn is_missing(value: &Value) -> bool {
 }
 
 fn is_nan(value: &Value) -> bool {
-    value.kind() == ValueKind::Number && !value.is_integer() && f64::try_from(value.clone()).is_ok_and(f64::is_nan)
+    value.kind() == ValueKind::Number
+        && !value.is_integer()
+        && f64::try_from(value.clone()).is_ok_and(f64::is_nan)
 }
 
 #[inline]
@@ -130,7 +166,11 @@ fn compare(a: &Value, b: &Value, holds: fn(&Value, &Value) -> bool) -> Result<bo
 /// The engine's own error for a name that stands for nothing.
 #[inline]
 fn defined(value: &Value) -> Result<(), Error> {
-    if value.is_undefined() { value.get_attr("").map(|_| ()) } else { Ok(()) }
+    if value.is_undefined() {
+        value.get_attr("").map(|_| ())
+    } else {
+        Ok(())
+    }
 }
 
 fn is_in(state: &State, item: &Value, container: &Value) -> Result<bool, Error> {
@@ -140,9 +180,11 @@ fn is_in(state: &State, item: &Value, container: &Value) -> Result<bool, Error> 
         return Ok(false);
     }
     match container.kind() {
-        ValueKind::String | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map | ValueKind::Plain => {
-            minijinja::tests::is_in(state, item, container)
-        }
+        ValueKind::String
+        | ValueKind::Seq
+        | ValueKind::Iterable
+        | ValueKind::Map
+        | ValueKind::Plain => minijinja::tests::is_in(state, item, container),
         other => {
             let message = format!("`in` looks into a list, an object or a text, and got a {other}");
             Err(Error::new(ErrorKind::InvalidOperation, message))
@@ -156,13 +198,19 @@ fn affix(text: &Value, affix: &Value, holds: fn(&str, &str) -> bool) -> Result<b
     if is_missing(text) || is_missing(affix) {
         return Ok(false);
     }
-    let words = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let words = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
     Ok(holds(&words(text), &words(affix)))
 }
 
-/// The items of a list that can be compared: neither null nor NaN, nor is the attribute they are compared by.
+/// The items of a list that can be compared: neither null nor NaN, nor is the attribute they are
+/// compared by.
 ///
-/// There are none where the list is null itself, or holds nothing else: the least of these is a null. An empty list stays the engine's.
+/// There are none where the list is null itself, or holds nothing else: the least of these is a
+/// null. An empty list stays the engine's.
 fn comparable(items: &Value, kwargs: &Kwargs) -> Result<Option<Value>, Error> {
     let attribute = kwargs.peek::<Option<&str>>("attribute")?;
     let (kept, missing) = split(items, attribute)?;
@@ -172,7 +220,8 @@ fn comparable(items: &Value, kwargs: &Kwargs) -> Result<Option<Value>, Error> {
     Ok(Some(Value::from(kept)))
 }
 
-/// The engine's order for what can be compared; what cannot stands behind it, or before it where the order is reversed.
+/// The engine's order for what can be compared; what cannot stands behind it, or before it where
+/// the order is reversed.
 fn sort(state: &State, items: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     let attribute = kwargs.peek::<Option<&str>>("attribute")?;
     // By several attributes the engine's order, in which nulls come last, is the only one there is.
@@ -186,12 +235,17 @@ fn sort(state: &State, items: &Value, kwargs: Kwargs) -> Result<Value, Error> {
         return Ok(sorted);
     }
     let sorted = list(&sorted)?.into_iter();
-    let all: Vec<Value> = if reverse { missing.into_iter().chain(sorted).collect() } else { sorted.chain(missing).collect() };
+    let all: Vec<Value> = if reverse {
+        missing.into_iter().chain(sorted).collect()
+    } else {
+        sorted.chain(missing).collect()
+    };
     Ok(Value::from(all))
 }
 
 fn list(items: &Value) -> Result<Vec<Value>, Error> {
-    let not_a_list = |e| Error::new(ErrorKind::InvalidOperation, "cannot convert value to list").with_source(e);
+    let not_a_list =
+        |e| Error::new(ErrorKind::InvalidOperation, "cannot convert value to list").with_source(e);
     items.try_iter().map_err(not_a_list)?.checked().collect()
 }
 
@@ -204,7 +258,12 @@ fn split(items: &Value, attribute: Option<&str>) -> Result<(Vec<Value>, Vec<Valu
             Some(path) => at_path(&item, path),
             None => item.clone(),
         };
-        if is_missing(&by) { &mut missing } else { &mut kept }.push(item);
+        if is_missing(&by) {
+            &mut missing
+        } else {
+            &mut kept
+        }
+        .push(item);
     }
     Ok((kept, missing))
 }
@@ -214,7 +273,9 @@ fn at_path(item: &Value, path: &str) -> Value {
         Ok(place) => value.get_item(&Value::from(place)),
         Err(_) => value.get_attr(part),
     };
-    path.split('.').try_fold(item.clone(), step).unwrap_or(Value::UNDEFINED)
+    path.split('.')
+        .try_fold(item.clone(), step)
+        .unwrap_or(Value::UNDEFINED)
 }
 
 /// Writes the comparisons of a template as filters. The template is one that the engine takes.
@@ -223,13 +284,27 @@ fn at_path(item: &Value, path: &str) -> Value {
 /// The engine's, where it does not.
 pub(super) fn rewrite(source: &str, syntax: &SyntaxConfig) -> Result<String, Error> {
     let tokens = tokenize(source, false, syntax.clone()).collect::<Result<Vec<_>, _>>()?;
-    let mut out = Writer { source, at: 0, text: String::with_capacity(source.len() + 64) };
+    let mut out = Writer {
+        source,
+        at: 0,
+        text: String::with_capacity(source.len() + 64),
+    };
     let mut rest = &tokens[..];
-    while let Some(start) = rest.iter().position(|(t, _)| matches!(t, Token::VariableStart | Token::BlockStart)) {
+    while let Some(start) = rest
+        .iter()
+        .position(|(t, _)| matches!(t, Token::VariableStart | Token::BlockStart))
+    {
         let is_block = matches!(rest[start].0, Token::BlockStart);
         let body = &rest[start + 1..];
-        let end = body.iter().position(|(t, _)| matches!(t, Token::VariableEnd | Token::BlockEnd)).unwrap_or(body.len());
-        out.list(if is_block { expressions(&body[..end]) } else { &body[..end] });
+        let end = body
+            .iter()
+            .position(|(t, _)| matches!(t, Token::VariableEnd | Token::BlockEnd))
+            .unwrap_or(body.len());
+        out.list(if is_block {
+            expressions(&body[..end])
+        } else {
+            &body[..end]
+        });
         rest = &body[end..];
     }
     out.copy_to(source.len());
@@ -250,23 +325,45 @@ fn is_word(token: Option<&Spanned<'_>>, word: &str) -> bool {
     matches!(token, Some((Token::Ident(name), _)) if *name == word)
 }
 
-/// The part of a statement that holds expressions: without its first word, the names a loop sets, and the words behind it.
+/// The part of a statement that holds expressions: without its first word, the names a loop sets,
+/// and the words behind it.
 fn expressions<'t, 's>(tag: &'t [Spanned<'s>]) -> &'t [Spanned<'s>] {
-    let Some((Token::Ident(keyword), _)) = tag.first() else { return tag };
+    let Some((Token::Ident(keyword), _)) = tag.first() else {
+        return tag;
+    };
     let body = &tag[1..];
     let ends = |words: &[&str]| {
         let from = body.len().checked_sub(words.len());
-        from.filter(|&from| from > 0 && words.iter().zip(&body[from..]).all(|(word, token)| is_word(Some(token), word)))
+        from.filter(|&from| {
+            from > 0
+                && words
+                    .iter()
+                    .zip(&body[from..])
+                    .all(|(word, token)| is_word(Some(token), word))
+        })
     };
     match *keyword {
         "for" => {
-            let from = body.iter().position(|token| is_word(Some(token), "in")).map_or(0, |at| at + 1);
-            let to = ends(&["recursive"]).filter(|&to| to > from && is_operand_end(&body[to - 1])).unwrap_or(body.len());
+            let from = body
+                .iter()
+                .position(|token| is_word(Some(token), "in"))
+                .map_or(0, |at| at + 1);
+            let to = ends(&["recursive"])
+                .filter(|&to| to > from && is_operand_end(&body[to - 1]))
+                .unwrap_or(body.len());
             &body[from..to]
         }
         "include" | "import" => {
-            let words = [&["ignore", "missing"][..], &["with", "context"], &["without", "context"]];
-            let to = words.into_iter().filter_map(ends).min().unwrap_or(body.len());
+            let words = [
+                &["ignore", "missing"][..],
+                &["with", "context"],
+                &["without", "context"],
+            ];
+            let to = words
+                .into_iter()
+                .filter_map(ends)
+                .min()
+                .unwrap_or(body.len());
             &body[..to]
         }
         _ => body,
@@ -277,7 +374,9 @@ fn expressions<'t, 's>(tag: &'t [Spanned<'s>]) -> &'t [Spanned<'s>] {
 fn is_operand_end(token: &Spanned<'_>) -> bool {
     match token.0 {
         Token::Ident(name) => !matches!(name, "and" | "or" | "not" | "if" | "else" | "in" | "is"),
-        Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Int128(_) | Token::Float(_) => true,
+        Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Int128(_) | Token::Float(_) => {
+            true
+        }
         Token::ParenClose | Token::BracketClose | Token::BraceClose => true,
         _ => false,
     }
@@ -307,13 +406,24 @@ fn role(tokens: &[Spanned<'_>], at: usize) -> Role {
         Token::Mul | Token::Pow if !follows_operand => Role::Separator,
         Token::Ident(_) if matches!(before, Some((Token::Dot | Token::Pipe, _))) => Role::Operand,
         // The name of a test.
-        Token::Ident(name) if is_word(before, "is") && at > 1 && is_operand_end(&tokens[at - 2]) && *name != "not" => {
+        Token::Ident(name)
+            if is_word(before, "is")
+                && at > 1
+                && is_operand_end(&tokens[at - 2])
+                && *name != "not" =>
+        {
             Role::Operand
         }
         Token::Ident("not") if is_word(before, "is") => Role::Operand,
-        Token::Ident(_) if is_word(before, "not") && at > 1 && is_word(tokens.get(at - 2), "is") => Role::Operand,
+        Token::Ident(_)
+            if is_word(before, "not") && at > 1 && is_word(tokens.get(at - 2), "is") =>
+        {
+            Role::Operand
+        }
         Token::Ident("in") if follows_operand => Role::Operator(Operator::In, 1),
-        Token::Ident("not") if follows_operand && is_word(tokens.get(at + 1), "in") => Role::Operator(Operator::NotIn, 2),
+        Token::Ident("not") if follows_operand && is_word(tokens.get(at + 1), "in") => {
+            Role::Operator(Operator::NotIn, 2)
+        }
         Token::Ident("and" | "or" | "not" | "if" | "else") => Role::Separator,
         _ => Role::Operand,
     }
@@ -355,7 +465,11 @@ impl Writer<'_> {
         }
     }
 
-    fn comparison(&mut self, operands: &[&[Spanned<'_>]], operators: &[(Operator, &[Spanned<'_>])]) {
+    fn comparison(
+        &mut self,
+        operands: &[&[Spanned<'_>]],
+        operators: &[(Operator, &[Spanned<'_>])],
+    ) {
         let is_whole = |operand: &&[Spanned<'_>]| !operand.is_empty();
         if operands.len() != operators.len() + 1 || !operands.iter().all(is_whole) {
             return;
@@ -380,7 +494,9 @@ impl Writer<'_> {
             self.text.push_str(operator.filter());
             self.text.push('(');
             // An operator of two words may stand on two lines.
-            let lines = self.source[start(&tokens[0])..end(&tokens[tokens.len() - 1])].matches('\n').count();
+            let lines = self.source[start(&tokens[0])..end(&tokens[tokens.len() - 1])]
+                .matches('\n')
+                .count();
             self.text.extend(std::iter::repeat_n('\n', lines));
             self.at = end(&tokens[tokens.len() - 1]);
             let right = &operands[i + 1];
@@ -425,7 +541,14 @@ impl Writer<'_> {
 
 /// The operands and operators from a token on, up to what binds less than a comparison.
 #[expect(clippy::type_complexity, reason = "two lists of slices and a place")]
-fn chain<'t, 's>(tokens: &'t [Spanned<'s>], from: usize) -> (Vec<&'t [Spanned<'s>]>, Vec<(Operator, &'t [Spanned<'s>])>, usize) {
+fn chain<'t, 's>(
+    tokens: &'t [Spanned<'s>],
+    from: usize,
+) -> (
+    Vec<&'t [Spanned<'s>]>,
+    Vec<(Operator, &'t [Spanned<'s>])>,
+    usize,
+) {
     let (mut operands, mut operators) = (Vec::new(), Vec::new());
     let (mut at, mut begin) = (from, from);
     while at < tokens.len() {
@@ -450,7 +573,9 @@ fn chain<'t, 's>(tokens: &'t [Spanned<'s>], from: usize) -> (Vec<&'t [Spanned<'s
 
 /// Whether a token belongs to the operand that ends before it: a field, a bracket behind something.
 fn continues(tokens: &[Spanned<'_>], at: usize) -> bool {
-    let Some(before) = at.checked_sub(1).map(|before| &tokens[before]) else { return false };
+    let Some(before) = at.checked_sub(1).map(|before| &tokens[before]) else {
+        return false;
+    };
     match tokens[at].0 {
         Token::Dot => true,
         Token::BracketOpen | Token::ParenOpen => is_operand_end(before),
@@ -479,7 +604,9 @@ fn closing(tokens: &[Spanned<'_>], at: usize) -> usize {
     for (i, (token, _)) in tokens.iter().enumerate().skip(at) {
         match token {
             Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => depth += 1,
-            Token::ParenClose | Token::BracketClose | Token::BraceClose => depth = depth.saturating_sub(1),
+            Token::ParenClose | Token::BracketClose | Token::BraceClose => {
+                depth = depth.saturating_sub(1)
+            }
             _ => {}
         }
         if depth == 0 {
@@ -506,14 +633,29 @@ mod tests {
                 "a < b {% raw %}{{ a < b }}{% endraw %}{# {{ a < b }} #}",
                 "a < b {% raw %}{{ a < b }}{% endraw %}{# {{ a < b }} #}",
             ),
-            ("{{ a }} {%- if a -%}x{% endif %}", "{{ a }} {%- if a -%}x{% endif %}"),
-            ("{{ a is not none and b is in [1] }}", "{{ a is not none and b is in [1] }}"),
+            (
+                "{{ a }} {%- if a -%}x{% endif %}",
+                "{{ a }} {%- if a -%}x{% endif %}",
+            ),
+            (
+                "{{ a is not none and b is in [1] }}",
+                "{{ a is not none and b is in [1] }}",
+            ),
             ("{% if a > 5 %}", "{% if (a) |__RmGt( 5) %}"),
             ("{{ a\n  not\n in b -}}", "{{ (a)\n  |__RmNotIn(\n b) -}}"),
-            ("{{ x.y|f(a==1)+1 != -2 or c }}", "{{ (x.y|f((a)|__RmEq(1))+1) |__RmNe( -2) or c }}"),
-            ("{% for x in y if x > 1 recursive %}", "{% for x in y if (x) |__RmGt( 1) recursive %}"),
+            (
+                "{{ x.y|f(a==1)+1 != -2 or c }}",
+                "{{ (x.y|f((a)|__RmEq(1))+1) |__RmNe( -2) or c }}",
+            ),
+            (
+                "{% for x in y if x > 1 recursive %}",
+                "{% for x in y if (x) |__RmGt( 1) recursive %}",
+            ),
             ("{{ 'ä' == 'ö' }}", "{{ ('ä') |__RmEq( 'ö') }}"),
-            ("{{ x ~ row['s'].t[:2] }}", "{{ x ~ (row['s'].t|__RmSliced)[:2] }}"),
+            (
+                "{{ x ~ row['s'].t[:2] }}",
+                "{{ x ~ (row['s'].t|__RmSliced)[:2] }}",
+            ),
             (
                 "{{ -f(a)[1:][::2] == [x[0], {'k': y[{'a':1}.a]}] }}",
                 "{{ (-((f(a)|__RmSliced)[1:]|__RmSliced)[::2]) |__RmEq( [x[0], {'k': y[{'a':1}.a]}]) }}",

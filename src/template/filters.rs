@@ -1,8 +1,9 @@
 //! The filters of prompts.
 //!
-//! The engine's own filters are there as well (`trim`, `upper`, `lower`, `replace`, `join`, `length`, `first`, `last`, `items`,
-//! `int`, `float`, `round`, …). Two of them are replaced: `default` also stands in for null cells, and `tojson` writes plain JSON
-//! where the engine's own escapes `<`, `>`, `&` and `'` for HTML, which a model would read as noise.
+//! The engine's own filters are there as well (`trim`, `upper`, `lower`, `replace`, `join`,
+//! `length`, `first`, `last`, `items`, `int`, `float`, `round`, …). Two of them are replaced:
+//! `default` also stands in for null cells, and `tojson` writes plain JSON where the engine's own
+//! escapes `<`, `>`, `&` and `'` for HTML, which a model would read as noise.
 //!
 //! To add a filter: a function below, its entry in [`FILTERS`], and its line in `add`.
 
@@ -39,15 +40,16 @@ pub static FILTERS: &[Filter] = &[
         usage: "json(indent=none)",
         example: r#"{{ {"name": "Ann & Bo", "tags": ["a", "b"]}|json }}"#,
         renders: r#"{"name":"Ann & Bo","tags":["a","b"]}"#,
-        meaning: "Compact JSON, not escaped for HTML; `json(2)` puts each item on its own line. Null cells are `null`, dates and decimals are \
-                  text. `row|json` is the whole row. `tojson` is the same.",
+        meaning: "Compact JSON, not escaped for HTML; `json(2)` puts each item on its own line. \
+                  Null cells are `null`, dates and decimals are text. `row|json` is the whole row. \
+                  `tojson` is the same.",
     },
     Filter {
         usage: "default(other=\"\", falsy=false)",
         example: r#"{{ none|default("unknown") }}"#,
         renders: "unknown",
-        meaning: "Another value where a cell is null or a field does not exist; with `falsy=true` also for empty text, 0 and false. `d` is \
-                  the same.",
+        meaning: "Another value where a cell is null or a field does not exist; with `falsy=true` \
+                  also for empty text, 0 and false. `d` is the same.",
     },
     Filter {
         usage: "truncate(n, end=\"…\")",
@@ -71,26 +73,29 @@ pub static FILTERS: &[Filter] = &[
         usage: "date(format)",
         example: r#"{{ "2024-02-29T18:30:00Z"|date("%d %B %Y, %H:%M") }}"#,
         renders: "29 February 2024, 18:30",
-        meaning: "A date, or a date and time, written by a strftime format; text that is neither is an error of the row, null stays null.",
+        meaning: "A date, or a date and time, written by a strftime format; text that is neither \
+            is an error of the row, null stays null.",
     },
     Filter {
         usage: "number(decimals=none, thousands=\"\")",
         example: r#"{{ "1234567.895"|number(2, ",") }}"#,
         renders: "1,234,567.90",
-        meaning: "A number, or text that is one, with so many decimals (rounded half away from zero, on the decimal text) and marks between \
-                  thousands; null stays null.",
+        meaning: "A number, or text that is one, with so many decimals (rounded half away from \
+                  zero, on the decimal text) and marks between thousands; null stays null.",
     },
     Filter {
         usage: "base64",
         example: r#"{{ "héllo"|base64 }}"#,
         renders: "aMOpbGxv",
-        meaning: "Standard base64 of a binary cell, or of text as UTF-8. A binary cell can only be rendered through it.",
+        meaning: "Standard base64 of a binary cell, or of text as UTF-8. A binary cell can only be \
+            rendered through it.",
     },
     Filter {
         usage: "hash",
         example: r#"{{ "ann@example.com"|hash }}"#,
         renders: "70e881aa833cb2b3971702cab47d07ec",
-        meaning: "128 bits of BLAKE3 in hexadecimal: the same for the same text, for names that should not be sent as they are.",
+        meaning: "128 bits of BLAKE3 in hexadecimal: the same for the same text, for names that \
+            should not be sent as they are.",
     },
     Filter {
         usage: "slug",
@@ -173,10 +178,13 @@ pub(crate) fn add(env: &mut Environment<'_>) {
         ("last", Value::from_function(filters::last)),
         ("reverse", Value::from_function(filters::reverse)),
     ] {
-        env.add_filter(name, move |state: &mut State, value: &Value| match null_or_missing(value)? {
-            true => Ok(plain_null()),
-            false => filter.call(state, std::slice::from_ref(value)),
-        });
+        env.add_filter(
+            name,
+            move |state: &mut State, value: &Value| match null_or_missing(value)? {
+                true => Ok(plain_null()),
+                false => filter.call(state, std::slice::from_ref(value)),
+            },
+        );
     }
     for (name, filter, has_default) in [
         ("trim", Value::from_function(filters::trim), false),
@@ -186,10 +194,21 @@ pub(crate) fn add(env: &mut Environment<'_>) {
     ] {
         env.add_filter(
             name,
-            move |state: &mut State, value: &Value, first: Option<Value>, second: Option<Value>, named: Kwargs| {
+            move |state: &mut State,
+                  value: &Value,
+                  first: Option<Value>,
+                  second: Option<Value>,
+                  named: Kwargs| {
                 if null_or_missing(value)? {
-                    let default: Option<Value> = if has_default { named.get("default")? } else { None };
-                    return Ok(first.filter(|_| has_default).or(default).unwrap_or_else(plain_null));
+                    let default: Option<Value> = if has_default {
+                        named.get("default")?
+                    } else {
+                        None
+                    };
+                    return Ok(first
+                        .filter(|_| has_default)
+                        .or(default)
+                        .unwrap_or_else(plain_null));
                 }
                 let mut all = vec![value.clone()];
                 all.extend(first.into_iter().chain(second));
@@ -226,14 +245,23 @@ fn json(value: &Value, indent: Option<usize>, kwargs: Kwargs) -> Result<String, 
     if value.is_undefined() {
         return Err(Error::from(ErrorKind::UndefinedError));
     }
-    let mut writer = JsonWriter { out: String::new(), indent: indent.filter(|&indent| indent > 0).map(|indent| indent.min(16)) };
+    let mut writer = JsonWriter {
+        out: String::new(),
+        indent: indent
+            .filter(|&indent| indent > 0)
+            .map(|indent| indent.min(16)),
+    };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
 
-/// A value as compact JSON; also how a list or a map is rendered when a template prints it as it is.
+/// A value as compact JSON; also how a list or a map is rendered when a template prints it as it
+/// is.
 pub(crate) fn compact_json(value: &Value) -> Result<String, Error> {
-    let mut writer = JsonWriter { out: String::new(), indent: None };
+    let mut writer = JsonWriter {
+        out: String::new(),
+        indent: None,
+    };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
@@ -249,11 +277,15 @@ struct JsonWriter {
 impl JsonWriter {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
-            return Err(wrong("a value nested more than 100 deep cannot be written as JSON"));
+            return Err(wrong(
+                "a value nested more than 100 deep cannot be written as JSON",
+            ));
         }
         match value.kind() {
             ValueKind::Undefined | ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Bool => self
+                .out
+                .push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => self.number(value),
             ValueKind::String => self.text(value.as_str().unwrap_or_default())?,
             ValueKind::Bytes => return Err(bytes_need_base64()),
@@ -269,7 +301,12 @@ impl JsonWriter {
         match f64::try_from(value.clone()) {
             Ok(float) if !value.is_integer() => {
                 // JSON has no word for these.
-                if float.is_finite() { write!(self.out, "{float:?}") } else { write!(self.out, "null") }.ok();
+                if float.is_finite() {
+                    write!(self.out, "{float:?}")
+                } else {
+                    write!(self.out, "null")
+                }
+                .ok();
             }
             _ => {
                 write!(self.out, "{value}").ok();
@@ -278,7 +315,8 @@ impl JsonWriter {
     }
 
     fn text(&mut self, text: &str) -> Result<(), Error> {
-        let quoted = serde_json::to_string(text).map_err(|e| wrong("text cannot be written as JSON").with_source(e))?;
+        let quoted = serde_json::to_string(text)
+            .map_err(|e| wrong("text cannot be written as JSON").with_source(e))?;
         self.out.push_str(&quoted);
         Ok(())
     }
@@ -304,13 +342,15 @@ impl JsonWriter {
                 Some(text) => self.text(text)?,
                 None => self.text(&printed(&key)?)?,
             }
-            self.out.push_str(if self.indent.is_some() { ": " } else { ":" });
+            self.out
+                .push_str(if self.indent.is_some() { ": " } else { ":" });
             let item = value.get_item(&key)?;
             if item.kind() == ValueKind::Bytes && is_row(value) {
                 // The name of a column may be told; the key of a map is a row's contents.
                 let column = key.as_str().unwrap_or_default();
                 return Err(wrong(format!(
-                    "the column `{column}` is binary; name the other columns, or use the filter `base64` for it"
+                    "the column `{column}` is binary; name the other columns, or use the filter \
+                     `base64` for it"
                 )));
             }
             self.value(&item, depth + 1)?;
@@ -346,8 +386,8 @@ fn bytes_need_base64() -> Error {
     wrong("a binary cell cannot be rendered as text; use the filter `base64`")
 }
 
-/// Writes a value into a prompt: null as nothing, booleans as `true` and `false`, floats in their shortest form, lists and maps as
-/// compact JSON.
+/// Writes a value into a prompt: null as nothing, booleans as `true` and `false`, floats in their
+/// shortest form, lists and maps as compact JSON.
 pub(crate) fn print(out: &mut dyn std::fmt::Write, value: &Value) -> Result<(), Error> {
     // The engine would take bytes that happen to be UTF-8 for text.
     match value.as_str().filter(|_| value.kind() != ValueKind::Bytes) {
@@ -366,21 +406,32 @@ fn printed(value: &Value) -> Result<String, Error> {
             _ => Ok(value.to_string()),
         },
         ValueKind::Bytes => Err(bytes_need_base64()),
-        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if is_null(value) => Ok(String::new()),
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if is_null(value) => {
+            Ok(String::new())
+        }
         ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => compact_json(value),
         ValueKind::Invalid => Err(wrong("an invalid value cannot be rendered")),
         _ => Ok(value.to_string()),
     }
 }
 
-fn default(value: &Value, other: Option<Value>, falsy: Option<bool>, kwargs: Kwargs) -> Result<Value, Error> {
+fn default(
+    value: &Value,
+    other: Option<Value>,
+    falsy: Option<bool>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let falsy = match falsy {
         Some(falsy) => falsy,
         None => kwargs.get::<Option<bool>>("falsy")?.unwrap_or(false),
     };
     kwargs.assert_all_used()?;
     let stands_in = value.is_undefined() || is_null(value) || (falsy && !value.is_true());
-    Ok(if stands_in { other.unwrap_or_else(|| Value::from("")) } else { value.clone() })
+    Ok(if stands_in {
+        other.unwrap_or_else(|| Value::from(""))
+    } else {
+        value.clone()
+    })
 }
 
 /// The ending of a truncated text, given by place or by name.
@@ -393,7 +444,12 @@ fn ending<'a>(end: Option<Cow<'a, str>>, kwargs: &'a Kwargs) -> Result<Cow<'a, s
     Ok(end)
 }
 
-fn truncate(text: Cow<'_, str>, n: usize, end: Option<Cow<'_, str>>, kwargs: Kwargs) -> Result<String, Error> {
+fn truncate(
+    text: Cow<'_, str>,
+    n: usize,
+    end: Option<Cow<'_, str>>,
+    kwargs: Kwargs,
+) -> Result<String, Error> {
     let end = ending(end, &kwargs)?;
     // Fewer bytes than that are certainly not more characters.
     if text.len() <= n || text.chars().nth(n).is_none() {
@@ -405,7 +461,12 @@ fn truncate(text: Cow<'_, str>, n: usize, end: Option<Cow<'_, str>>, kwargs: Kwa
     }
 }
 
-fn truncate_words(text: Cow<'_, str>, n: usize, end: Option<Cow<'_, str>>, kwargs: Kwargs) -> Result<String, Error> {
+fn truncate_words(
+    text: Cow<'_, str>,
+    n: usize,
+    end: Option<Cow<'_, str>>,
+    kwargs: Kwargs,
+) -> Result<String, Error> {
     let end = ending(end, &kwargs)?;
     let mut words = 0;
     let mut in_word = false;
@@ -440,19 +501,35 @@ fn date(value: &Value, format: &str) -> Result<Value, Error> {
     if is_null(value) {
         return Ok(plain_null());
     }
-    let text = value.as_str().ok_or_else(|| wrong("`date` takes a date or its text"))?;
+    let text = value
+        .as_str()
+        .ok_or_else(|| wrong("`date` takes a date or its text"))?;
     let pieces = DateTimeParser::new()
         .parse_pieces(text.trim())
-        .map_err(|_| wrong("`date` got text that is no date or date and time, such as `2024-01-31` or `2024-01-31T18:30:00Z`"))?;
+        .map_err(|_| {
+            wrong(
+                "`date` got text that is no date or date and time, such as `2024-01-31` \
+            or `2024-01-31T18:30:00Z`",
+            )
+        })?;
     let at = DateTime::from_parts(pieces.date(), pieces.time().unwrap_or_default());
     let written = match pieces.to_numeric_offset() {
-        Some(offset) => TimeZone::fixed(offset).to_zoned(at).and_then(|zoned| strtime::format(format, &zoned)),
+        Some(offset) => TimeZone::fixed(offset)
+            .to_zoned(at)
+            .and_then(|zoned| strtime::format(format, &zoned)),
         None => strtime::format(format, at),
     };
-    written.map(Value::from).map_err(|_| wrong("`date` cannot write this value by its format"))
+    written
+        .map(Value::from)
+        .map_err(|_| wrong("`date` cannot write this value by its format"))
 }
 
-fn number(value: &Value, decimals: Option<usize>, thousands: Option<Cow<'_, str>>, kwargs: Kwargs) -> Result<Value, Error> {
+fn number(
+    value: &Value,
+    decimals: Option<usize>,
+    thousands: Option<Cow<'_, str>>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let decimals = match decimals {
         Some(decimals) => Some(decimals),
         None => kwargs.get("decimals")?,
@@ -465,7 +542,8 @@ fn number(value: &Value, decimals: Option<usize>, thousands: Option<Cow<'_, str>
     if is_null(value) {
         return Ok(plain_null());
     }
-    let digits = Digits::of(value).ok_or_else(|| wrong("`number` got a value that is no number"))?;
+    let digits =
+        Digits::of(value).ok_or_else(|| wrong("`number` got a value that is no number"))?;
     let rounded = match decimals {
         Some(decimals) => digits.round(decimals.min(100)),
         None => digits,
@@ -473,7 +551,8 @@ fn number(value: &Value, decimals: Option<usize>, thousands: Option<Cow<'_, str>
     Ok(Value::from(rounded.write(thousands)))
 }
 
-/// A decimal number as text, so that nothing is lost and rounding is what a person expects of the digits.
+/// A decimal number as text, so that nothing is lost and rounding is what a person expects of the
+/// digits.
 struct Digits {
     negative: bool,
     whole: String,
@@ -486,12 +565,21 @@ impl Digits {
             ValueKind::String => value.as_str()?.trim().to_owned(),
             ValueKind::Number if value.is_integer() => value.to_string(),
             // `Display` of floats is the shortest text, without an exponent.
-            ValueKind::Number => f64::try_from(value.clone()).ok().filter(|v| v.is_finite())?.to_string(),
+            ValueKind::Number => f64::try_from(value.clone())
+                .ok()
+                .filter(|v| v.is_finite())?
+                .to_string(),
             _ => return None,
         };
         match Digits::parse(&text) {
             Some(digits) => Some(digits),
-            None => Digits::parse(&text.parse::<f64>().ok().filter(|v| v.is_finite())?.to_string()),
+            None => Digits::parse(
+                &text
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|v| v.is_finite())?
+                    .to_string(),
+            ),
         }
     }
 
@@ -506,12 +594,17 @@ impl Digits {
             "" => "0",
             whole => whole,
         };
-        Some(Digits { negative: text.starts_with('-'), whole: whole.to_owned(), fraction: fraction.to_owned() })
+        Some(Digits {
+            negative: text.starts_with('-'),
+            whole: whole.to_owned(),
+            fraction: fraction.to_owned(),
+        })
     }
 
     fn round(mut self, decimals: usize) -> Digits {
         if self.fraction.len() <= decimals {
-            self.fraction.extend(std::iter::repeat_n('0', decimals - self.fraction.len()));
+            self.fraction
+                .extend(std::iter::repeat_n('0', decimals - self.fraction.len()));
             return self;
         }
         let up = self.fraction.as_bytes()[decimals] >= b'5';

@@ -11,8 +11,8 @@
 //!   assistant: "{"                       (a prefill, where the model takes one)
 //! ```
 //!
-//! A block belongs to the shared part if neither it nor anything before it reads a column; so the shared part may end in the middle
-//! of a message.
+//! A block belongs to the shared part if neither it nor anything before it reads a column; so the
+//! shared part may end in the middle of a message.
 //!
 //! ```text
 //! spec.rs    what the job file says           attach.rs   pictures and documents: from cell or file to block
@@ -20,7 +20,8 @@
 //!                                             uploads.rs  files that are named by an id
 //! ```
 //!
-//! To add a kind of block: its spec in [`spec`], a variant of `Block`, and its bytes in `request/encode.rs`.
+//! To add a kind of block: its spec in [`spec`], a variant of `Block`, and its bytes in
+//! `request/encode.rs`.
 
 mod attach;
 pub mod media;
@@ -47,7 +48,10 @@ use uploads::Uploads;
 
 pub(crate) use attach::{Media, Source};
 pub use order::OrderFault;
-pub use spec::{BlockSpec, CacheTtl, CellForm, ContentSpec, DocumentSpec, ImageSpec, MessageSpec, Role, SystemSpec};
+pub use spec::{
+    BlockSpec, CacheTtl, CellForm, ContentSpec, DocumentSpec, ImageSpec, MessageSpec, Role,
+    SystemSpec,
+};
 pub use turns::TurnFault;
 
 /// What a prompt is compiled in.
@@ -64,10 +68,16 @@ pub struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    /// A job whose table lies in its own folder, for a model that takes the most, without uploaded files.
+    /// A job whose table lies in its own folder, for a model that takes the most, without uploaded
+    /// files.
     #[must_use]
     pub fn in_folder(folder: &'a Path) -> Setting<'a> {
-        Setting { folder, table: folder, limits: PromptLimits::WIDEST, uploads: Arc::default() }
+        Setting {
+            folder,
+            table: folder,
+            limits: PromptLimits::WIDEST,
+            uploads: Arc::default(),
+        }
     }
 }
 
@@ -78,24 +88,33 @@ pub struct SharedBlock {
     pub part: String,
     /// `None` for a system block, the role for (a block of) a leading message.
     pub role: Option<Role>,
-    /// Which message of the request it belongs to, from 0; blocks of one message have the same. Of no meaning for a system block.
+    /// Which message of the request it belongs to, from 0; blocks of one message have the same. Of
+    /// no meaning for a system block.
     pub message: usize,
     /// The text, also of a text document; empty for pictures, and for documents that are no text.
     pub text: String,
     /// The cache mark on it.
     pub cache: Option<CacheTtl>,
-    /// The picture or document it is, for limits and for counting tokens; empty for a block of text.
+    /// The picture or document it is, for limits and for counting tokens; empty for a block of
+    /// text.
     pub media: MediaFacts,
     pub(crate) body: SharedBody,
 }
 
 impl SharedBlock {
-    /// Bytes of the picture or document that it carries in each request; 0 for other blocks, and for one that is only named.
+    /// Bytes of the picture or document that it carries in each request; 0 for other blocks, and
+    /// for one that is only named.
     #[must_use]
     pub fn carried_bytes(&self) -> usize {
         match &self.body {
-            SharedBody::Media(Media { source: Source::Bytes(_, bytes), .. }) => bytes.len(),
-            SharedBody::Media(Media { source: Source::Text(text), .. }) => text.len(),
+            SharedBody::Media(Media {
+                source: Source::Bytes(_, bytes),
+                ..
+            }) => bytes.len(),
+            SharedBody::Media(Media {
+                source: Source::Text(text),
+                ..
+            }) => text.len(),
             _ => 0,
         }
     }
@@ -119,7 +138,8 @@ pub(crate) enum Part<'a> {
     Text(Role, &'a str),
     /// A whole message whose content is this JSON list of blocks.
     Blocks(Role, &'a str),
-    /// The blocks of a message begin; the message itself has begun in the shared part where `opened`.
+    /// The blocks of a message begin; the message itself has begun in the shared part where
+    /// `opened`.
     Begin { role: Role, opened: bool },
     /// A block of text.
     TextBlock(&'a str),
@@ -179,14 +199,16 @@ pub(crate) struct Prompt {
     ends_with_prefill: bool,
     has_system_messages: bool,
     cites: bool,
-    /// What stands before the row's own messages, where their order can be at fault: behind a conversation.
+    /// What stands before the row's own messages, where their order can be at fault: behind a
+    /// conversation.
     order: Option<Order>,
     conditions: Vec<TextCondition>,
     uploads: Arc<Uploads>,
 }
 
 impl Prompt {
-    /// Compiles all templates, checks them against the columns, and renders what all requests share.
+    /// Compiles all templates, checks them against the columns, and renders what all requests
+    /// share.
     pub(crate) fn compile(
         system: &SystemSpec,
         messages: &[MessageSpec],
@@ -213,19 +235,36 @@ impl Prompt {
         for (i, message) in messages.iter().enumerate() {
             making.entry(i + 1, message)?;
         }
-        let Making { shared, turns, columns, cites, ends_with_prefill, has_system_messages, .. } = making;
+        let Making {
+            shared,
+            turns,
+            columns,
+            cites,
+            ends_with_prefill,
+            has_system_messages,
+            ..
+        } = making;
         check_zones(&columns, schema)?;
         let used = match &columns {
             Columns::All => None,
-            Columns::Named(names) => Some(names.iter().map(|name| Arc::from(name.as_str())).collect()),
+            Columns::Named(names) => {
+                Some(names.iter().map(|name| Arc::from(name.as_str())).collect())
+            }
         };
         let mut shared_media = MediaFacts::default();
-        shared.iter().for_each(|block| shared_media.add(&block.media));
-        setting.limits.check(&shared_media, &MediaFacts::default()).map_err(|fault| Error::Part {
-            part: "what all requests share".to_owned(),
-            problem: format!("cannot be sent: {fault}"),
-        })?;
-        let has_conversation = turns.iter().any(|turn| matches!(turn.kind, TurnKind::Conversation { .. }));
+        shared
+            .iter()
+            .for_each(|block| shared_media.add(&block.media));
+        setting
+            .limits
+            .check(&shared_media, &MediaFacts::default())
+            .map_err(|fault| Error::Part {
+                part: "what all requests share".to_owned(),
+                problem: format!("cannot be sent: {fault}"),
+            })?;
+        let has_conversation = turns
+            .iter()
+            .any(|turn| matches!(turn.kind, TurnKind::Conversation { .. }));
         let order = has_conversation.then(|| order_of(&shared));
         let uploads = Arc::clone(&setting.uploads);
         let conditions = conditions(&turns, &templates, schema);
@@ -257,7 +296,9 @@ impl Prompt {
 
     /// Whether the shared part ends in the middle of a message.
     pub(crate) fn is_open(&self) -> bool {
-        self.turns.first().is_some_and(|turn| matches!(turn.kind, TurnKind::Blocks { opened: true, .. }))
+        self.turns
+            .first()
+            .is_some_and(|turn| matches!(turn.kind, TurnKind::Blocks { opened: true, .. }))
     }
 
     pub(crate) fn columns(&self) -> &Columns {
@@ -268,7 +309,8 @@ impl Prompt {
         self.ends_with_prefill
     }
 
-    /// Whether a message of the job or its examples has the role `system`; one of a conversation is a row's own.
+    /// Whether a message of the job or its examples has the role `system`; one of a conversation is
+    /// a row's own.
     pub(crate) fn has_system_messages(&self) -> bool {
         self.has_system_messages
     }
@@ -297,9 +339,12 @@ impl Prompt {
         self.attachments().any(|attach| attach.column().is_some())
     }
 
-    /// About the bytes that a row's pictures and documents take in its request, told without reading them.
+    /// About the bytes that a row's pictures and documents take in its request, told without
+    /// reading them.
     pub(crate) fn media_weight(&self, table: &Table, row: usize) -> u64 {
-        self.attachments().map(|attach| attach.weight(table, row)).sum()
+        self.attachments()
+            .map(|attach| attach.weight(table, row))
+            .sum()
     }
 
     fn attachments(&self) -> impl Iterator<Item = &Attach> {
@@ -313,8 +358,8 @@ impl Prompt {
         })
     }
 
-    /// Renders the messages of a row and hands them on, part by part. `facts` takes in what pictures and documents there are, `limits` are
-    /// those of the row's model.
+    /// Renders the messages of a row and hands them on, part by part. `facts` takes in what
+    /// pictures and documents there are, `limits` are those of the row's model.
     ///
     /// # Errors
     /// The first part that cannot be rendered, that is empty, or that the API would refuse.
@@ -326,8 +371,13 @@ impl Prompt {
         facts: &mut MediaFacts,
         mut each: impl FnMut(Part<'_>),
     ) -> Result<(), RowFault> {
-        let mut rendering =
-            Rendering { templates: &self.templates, table: Some(table), row, values: None, uploads: &self.uploads };
+        let mut rendering = Rendering {
+            templates: &self.templates,
+            table: Some(table),
+            row,
+            values: None,
+            uploads: &self.uploads,
+        };
         let begins = !self.shared.iter().any(|block| block.role.is_some());
         let mut messages = 0_usize;
         // Without a conversation, all roles are known and were checked once.
@@ -335,9 +385,16 @@ impl Prompt {
         for (i, turn) in self.turns.iter().enumerate() {
             let is_last = i + 1 == self.turns.len();
             if let (Some(order), Some((role, is_blocks))) = (&mut order, turn.kind.begins()) {
-                order.next(role, is_blocks).map_err(|fault| RowFault::Order { message: turn.number, fault })?;
+                order
+                    .next(role, is_blocks)
+                    .map_err(|fault| RowFault::Order {
+                        message: turn.number,
+                        fault,
+                    })?;
             }
-            let empty = || RowFault::Empty { message: turn.number };
+            let empty = || RowFault::Empty {
+                message: turn.number,
+            };
             messages += match &turn.kind {
                 TurnKind::Text(role, body) => {
                     let text = body.text(&mut rendering)?;
@@ -356,9 +413,16 @@ impl Prompt {
                     each(turn.as_part());
                     1
                 }
-                TurnKind::Blocks { role, blocks, opened } => {
+                TurnKind::Blocks {
+                    role,
+                    blocks,
+                    opened,
+                } => {
                     let mut count = usize::from(*opened);
-                    each(Part::Begin { role: *role, opened: *opened });
+                    each(Part::Begin {
+                        role: *role,
+                        opened: *opened,
+                    });
                     for block in blocks {
                         block.render(&mut rendering, facts, &mut |part| {
                             count += 1;
@@ -372,7 +436,11 @@ impl Prompt {
                     1
                 }
                 TurnKind::Conversation { column } => {
-                    let place = Place { is_first: begins && messages == 0, is_last, limits };
+                    let place = Place {
+                        is_first: begins && messages == 0,
+                        is_last,
+                        limits,
+                    };
                     let order = order.get_or_insert(Order::Unknown);
                     let said = conversation(table, row, column, &place, order, &mut |part| {
                         if let Part::Blocks(_, json) = &part {
@@ -380,14 +448,19 @@ impl Prompt {
                         }
                         each(part);
                     });
-                    said.map_err(|fault| RowFault::Conversation { column: column.clone(), fault })?
+                    said.map_err(|fault| RowFault::Conversation {
+                        column: column.clone(),
+                        fault,
+                    })?
                 }
             };
         }
         if begins && messages == 0 {
             return Err(RowFault::Nothing);
         }
-        limits.check(&self.shared_media, facts).map_err(|fault| RowFault::Request { fault })
+        limits
+            .check(&self.shared_media, facts)
+            .map_err(|fault| RowFault::Request { fault })
     }
 }
 
@@ -396,9 +469,16 @@ fn conditions(turns: &[RowTurn], templates: &Templates, schema: &Schema) -> Vec<
     for turn in turns {
         let bodies: Vec<&Body> = match &turn.kind {
             TurnKind::Text(_, body) => vec![body],
-            TurnKind::Blocks { blocks, .. } => {
-                blocks.iter().filter_map(|block| if let RowBody::Text(body) = &block.body { Some(body) } else { None }).collect()
-            }
+            TurnKind::Blocks { blocks, .. } => blocks
+                .iter()
+                .filter_map(|block| {
+                    if let RowBody::Text(body) = &block.body {
+                        Some(body)
+                    } else {
+                        None
+                    }
+                })
+                .collect(),
             TurnKind::Fixed(_) | TurnKind::Conversation { .. } => Vec::new(),
         };
         for body in bodies {
@@ -423,7 +503,9 @@ struct Place<'a> {
 /// What the shared messages leave the row's own to follow.
 fn order_of(shared: &[SharedBlock]) -> Order {
     let mut order = Order::default();
-    for blocks in shared.chunk_by(|a, b| a.message == b.message && a.role.is_some() == b.role.is_some()) {
+    for blocks in
+        shared.chunk_by(|a, b| a.message == b.message && a.role.is_some() == b.role.is_some())
+    {
         if let Some(role) = blocks[0].role {
             // What is wrong within the shared part was found when it was compiled.
             let _ = order.next(role, blocks[0].body == SharedBody::Blocks);
@@ -433,11 +515,16 @@ fn order_of(shared: &[SharedBlock]) -> Order {
 }
 
 impl TurnKind {
-    /// The role of the message that begins here, and whether it is blocks that are not looked into; `None` where another one goes on, and for
-    /// conversations, which have their own.
+    /// The role of the message that begins here, and whether it is blocks that are not looked into;
+    /// `None` where another one goes on, and for conversations, which have their own.
     fn begins(&self) -> Option<(Role, bool)> {
         match self {
-            TurnKind::Text(role, _) | TurnKind::Blocks { role, opened: false, .. } => Some((*role, false)),
+            TurnKind::Text(role, _)
+            | TurnKind::Blocks {
+                role,
+                opened: false,
+                ..
+            } => Some((*role, false)),
             TurnKind::Fixed(turn) => Some((turn.role, matches!(turn.content, Content::Blocks(_)))),
             TurnKind::Blocks { opened: true, .. } | TurnKind::Conversation { .. } => None,
         }
@@ -452,7 +539,9 @@ fn conversation(
     order: &mut Order,
     each: &mut impl FnMut(Part<'_>),
 ) -> Result<usize, TurnFault> {
-    let Some(array) = table.column(column) else { return Ok(0) };
+    let Some(array) = table.column(column) else {
+        return Ok(0);
+    };
     // One turn is held back, because the last one may be the beginning of the answer.
     let mut held: Option<Turn<'static>> = None;
     let mut is_first = place.is_first;
@@ -463,7 +552,12 @@ fn conversation(
             return Err(TurnFault::System { turn: number });
         }
         let is_blocks = matches!(turn.content, Content::Blocks(_));
-        order.next(turn.role, is_blocks).map_err(|fault| TurnFault::Order { turn: number, fault })?;
+        order
+            .next(turn.role, is_blocks)
+            .map_err(|fault| TurnFault::Order {
+                turn: number,
+                fault,
+            })?;
         if std::mem::take(&mut is_first) && turn.role == Role::Assistant {
             return Err(TurnFault::First);
         }
@@ -498,12 +592,18 @@ impl RowBlock {
         each: &mut dyn FnMut(Part<'_>),
     ) -> Result<(), RowFault> {
         match &self.body {
-            RowBody::Media(attach) => attach.each(rendering, facts, &mut |media| each(Part::Media(media))),
+            RowBody::Media(attach) => {
+                attach.each(rendering, facts, &mut |media| each(Part::Media(media)))
+            }
             RowBody::Text(body) => {
                 let text = body.text(rendering)?;
                 match (text.trim().is_empty(), self.optional) {
                     (true, true) => {}
-                    (true, false) => return Err(RowFault::EmptyBlock { part: self.part.clone() }),
+                    (true, false) => {
+                        return Err(RowFault::EmptyBlock {
+                            part: self.part.clone(),
+                        });
+                    }
                     (false, _) => each(Part::TextBlock(&text)),
                 }
                 Ok(())
@@ -545,7 +645,10 @@ pub enum RowFault {
         message: usize,
     },
     /// A block of text comes out empty.
-    #[error("{part} is empty for this row, which the API refuses; `optional = true` leaves it out for such rows")]
+    #[error(
+        "{part} is empty for this row, which the API refuses; `optional = true` leaves it out for \
+         such rows"
+    )]
     EmptyBlock {
         /// Which block.
         part: String,
@@ -586,52 +689,84 @@ pub enum RowFault {
 }
 
 fn part_error<T>(part: &str, problem: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Part { part: part.to_owned(), problem: problem.into() })
+    Err(Error::Part {
+        part: part.to_owned(),
+        problem: problem.into(),
+    })
 }
 
 /// Checks which of its keys an entry of the messages has.
 fn check_entries(messages: &[MessageSpec]) -> Result<(), Error> {
     for (i, message) in messages.iter().enumerate() {
         let part = format!("message {}", i + 1);
-        let has_text = message.text.is_some() || message.file.is_some() || message.template.is_some();
+        let has_text =
+            message.text.is_some() || message.file.is_some() || message.template.is_some();
         let whole = message.examples.is_some() || message.conversation.is_some();
-        let kinds = [has_text, message.content.is_some(), message.examples.is_some(), message.conversation.is_some()];
+        let kinds = [
+            has_text,
+            message.content.is_some(),
+            message.examples.is_some(),
+            message.conversation.is_some(),
+        ];
         match kinds.iter().filter(|has| **has).count() {
-            0 => return part_error(&part, "needs one of `text`, `file`, `template`, `content`, `examples` and `conversation`"),
+            0 => {
+                return part_error(
+                    &part,
+                    "needs one of `text`, `file`, `template`, `content`, `examples` and \
+                     `conversation`",
+                );
+            }
             1 => {}
             _ => {
                 return part_error(
                     &part,
-                    "has more than one of `text`, `content`, `examples` and `conversation`; make several messages of it",
+                    "has more than one of `text`, `content`, `examples` and `conversation`; make \
+                     several messages of it",
                 );
             }
         }
         match message.role {
-            Some(_) if whole => return part_error(&part, "has a `role`, but its turns bring their own"),
-            None if !whole => return part_error(&part, "needs a `role`, `user`, `assistant` or `system`"),
+            Some(_) if whole => {
+                return part_error(&part, "has a `role`, but its turns bring their own");
+            }
+            None if !whole => {
+                return part_error(&part, "needs a `role`, `user`, `assistant` or `system`");
+            }
             _ => {}
         }
         if message.raw && !has_text {
             return part_error(&part, "has `raw` without a text of its own");
         }
         if message.cache.is_some() && message.content.is_some() {
-            return part_error(&part, "has `cache` beside `content`; put it on the block where the cached part ends");
+            return part_error(
+                &part,
+                "has `cache` beside `content`; put it on the block where the cached part ends",
+            );
         }
     }
     match messages.first() {
-        None => part_error("`request.messages`", "is empty; a request needs at least one message"),
-        Some(first) if first.role == Some(Role::Assistant) => part_error("message 1", "must have the role `user`"),
-        Some(first) if first.role == Some(Role::System) => {
-            part_error("message 1", "cannot have the role `system`: what holds from the start goes into `request.system`")
+        None => part_error(
+            "`request.messages`",
+            "is empty; a request needs at least one message",
+        ),
+        Some(first) if first.role == Some(Role::Assistant) => {
+            part_error("message 1", "must have the role `user`")
         }
+        Some(first) if first.role == Some(Role::System) => part_error(
+            "message 1",
+            "cannot have the role `system`: what holds from the start goes into `request.system`",
+        ),
         Some(_) => Ok(()),
     }
 }
 
-const MARK_ON_A_ROW: &str = "has a cache mark but is not the same for all rows: every row would pay for writing it and none would read it; \
-                             mark a system block, or a leading message that names no column";
-const MARK_BEHIND_A_ROW: &str = "has a cache mark behind something that is not the same for all rows: what is cached is everything up to the mark, \
-                                 so every row would pay for writing it and none would read it; mark a system block, or move what all rows share to the front";
+const MARK_ON_A_ROW: &str = "has a cache mark but is not the same for all rows: every row would \
+                             pay for writing it and none would read it; mark a system block, or a \
+                             leading message that names no column";
+const MARK_BEHIND_A_ROW: &str = "has a cache mark behind something that is not the same for all \
+                                 rows: what is cached is everything up to the mark, so every row \
+                                 would pay for writing it and none would read it; mark a system \
+                                 block, or move what all rows share to the front";
 
 /// A prompt that is being compiled, entry by entry.
 struct Making<'a, 's> {
@@ -677,28 +812,62 @@ impl Making<'_, '_> {
     /// Goes past a message, and checks that it may stand there.
     fn pass(&mut self, part: &str, role: Role, is_blocks: bool) -> Result<(), Error> {
         self.has_system_messages |= role == Role::System;
-        self.order.next(role, is_blocks).or_else(|fault| part_error(part, format!("is out of order: {fault}")))
+        self.order
+            .next(role, is_blocks)
+            .or_else(|fault| part_error(part, format!("is out of order: {fault}")))
     }
 
-    fn text(&mut self, number: usize, part: &str, role: Role, message: &MessageSpec) -> Result<(), Error> {
+    fn text(
+        &mut self,
+        number: usize,
+        part: &str,
+        role: Role,
+        message: &MessageSpec,
+    ) -> Result<(), Error> {
         let body = body(part, message, self.templates)?;
         let read = body.columns(self.templates, self.schema)?;
         if read.is_empty() && self.leads() {
             let text = render_shared(self.templates, part, &body)?;
-            let text = if self.ends_with_prefill { end_prefill(text) } else { text };
-            self.share(part, role, not_empty(part, text)?, message.cache, SharedBody::Whole);
+            let text = if self.ends_with_prefill {
+                end_prefill(text)
+            } else {
+                text
+            };
+            self.share(
+                part,
+                role,
+                not_empty(part, text)?,
+                message.cache,
+                SharedBody::Whole,
+            );
             self.messages += 1;
             return Ok(());
         }
         if message.cache.is_some() {
-            return part_error(part, if read.is_empty() { MARK_BEHIND_A_ROW } else { MARK_ON_A_ROW });
+            return part_error(
+                part,
+                if read.is_empty() {
+                    MARK_BEHIND_A_ROW
+                } else {
+                    MARK_ON_A_ROW
+                },
+            );
         }
         self.read(read);
-        self.turns.push(RowTurn { number, kind: TurnKind::Text(role, body) });
+        self.turns.push(RowTurn {
+            number,
+            kind: TurnKind::Text(role, body),
+        });
         Ok(())
     }
 
-    fn blocks(&mut self, number: usize, part: &str, role: Role, specs: &[ContentSpec]) -> Result<(), Error> {
+    fn blocks(
+        &mut self,
+        number: usize,
+        part: &str,
+        role: Role,
+        specs: &[ContentSpec],
+    ) -> Result<(), Error> {
         if specs.is_empty() {
             return part_error(part, "has no blocks, which the API refuses");
         }
@@ -713,23 +882,50 @@ impl Making<'_, '_> {
                 continue;
             }
             if spec.cache.is_some() {
-                return part_error(&part, if read.is_empty() { MARK_BEHIND_A_ROW } else { MARK_ON_A_ROW });
+                return part_error(
+                    &part,
+                    if read.is_empty() {
+                        MARK_BEHIND_A_ROW
+                    } else {
+                        MARK_ON_A_ROW
+                    },
+                );
             }
             self.read(read);
-            own.push(RowBlock { part, body, optional: spec.optional });
+            own.push(RowBlock {
+                part,
+                body,
+                optional: spec.optional,
+            });
         }
         self.messages += usize::from(opened);
         if !own.is_empty() {
-            self.turns.push(RowTurn { number, kind: TurnKind::Blocks { role, blocks: own, opened } });
+            self.turns.push(RowTurn {
+                number,
+                kind: TurnKind::Blocks {
+                    role,
+                    blocks: own,
+                    opened,
+                },
+            });
         }
         Ok(())
     }
 
     /// Compiles a block; gives the columns it reads.
-    fn block(&mut self, part: &str, role: Role, spec: &ContentSpec) -> Result<(RowBody, Columns), Error> {
+    fn block(
+        &mut self,
+        part: &str,
+        role: Role,
+        spec: &ContentSpec,
+    ) -> Result<(RowBody, Columns), Error> {
         let has_text = spec.text.is_some() || spec.file.is_some() || spec.template.is_some();
-        let mut compiling =
-            Compiling { part: part.to_owned(), templates: self.templates, schema: self.schema, setting: self.setting };
+        let mut compiling = Compiling {
+            part: part.to_owned(),
+            templates: self.templates,
+            schema: self.schema,
+            setting: self.setting,
+        };
         let attach = match (&spec.image, &spec.document) {
             (None, None) => {
                 let body = body(part, spec, self.templates)?;
@@ -738,10 +934,18 @@ impl Making<'_, '_> {
             }
             (Some(image), None) if !has_text => compiling.image(image, spec.optional)?,
             (None, Some(document)) if !has_text => compiling.document(document, spec.optional)?,
-            _ => return part_error(part, "needs exactly one of `text`, `file`, `template`, `image` and `document`"),
+            _ => {
+                return part_error(
+                    part,
+                    "needs exactly one of `text`, `file`, `template`, `image` and `document`",
+                );
+            }
         };
         if role != Role::User {
-            let problem = format!("is a picture or document in a message of the role `{}`, which the API refuses", role.as_str());
+            let problem = format!(
+                "is a picture or document in a message of the role `{}`, which the API refuses",
+                role.as_str()
+            );
             return part_error(part, problem);
         }
         if spec.raw {
@@ -752,7 +956,13 @@ impl Making<'_, '_> {
         Ok((RowBody::Media(Box::new(attach)), read))
     }
 
-    fn share_block(&mut self, part: &str, role: Role, body: &RowBody, cache: Option<CacheTtl>) -> Result<(), Error> {
+    fn share_block(
+        &mut self,
+        part: &str,
+        role: Role,
+        body: &RowBody,
+        cache: Option<CacheTtl>,
+    ) -> Result<(), Error> {
         match body {
             RowBody::Text(body) => {
                 let text = not_empty(part, render_shared(self.templates, part, body)?)?;
@@ -760,7 +970,11 @@ impl Making<'_, '_> {
             }
             RowBody::Media(attach) => {
                 let (media, facts) = attach.render_shared(self.templates, &self.setting.uploads)?;
-                let text = if let Source::Text(text) = &media.source { text.to_string() } else { String::new() };
+                let text = if let Source::Text(text) = &media.source {
+                    text.to_string()
+                } else {
+                    String::new()
+                };
                 self.share(part, role, text, cache, SharedBody::Media(media));
                 if let Some(block) = self.shared.last_mut() {
                     block.media = facts;
@@ -770,36 +984,74 @@ impl Making<'_, '_> {
         Ok(())
     }
 
-    fn share(&mut self, part: &str, role: Role, text: String, cache: Option<CacheTtl>, body: SharedBody) {
+    fn share(
+        &mut self,
+        part: &str,
+        role: Role,
+        text: String,
+        cache: Option<CacheTtl>,
+        body: SharedBody,
+    ) {
         let (part, role, media) = (part.to_owned(), Some(role), MediaFacts::default());
-        self.shared.push(SharedBlock { part, role, message: self.messages, text, cache, media, body });
+        self.shared.push(SharedBlock {
+            part,
+            role,
+            message: self.messages,
+            text,
+            cache,
+            media,
+            body,
+        });
     }
 
-    fn examples(&mut self, number: usize, part: &str, path: &Path, cache: Option<CacheTtl>) -> Result<(), Error> {
+    fn examples(
+        &mut self,
+        number: usize,
+        part: &str,
+        path: &Path,
+        cache: Option<CacheTtl>,
+    ) -> Result<(), Error> {
         let turns = turns::examples(part, path, self.templates)?;
         if number == 1 && turns[0].role != Role::User {
-            return part_error(part, format!("must begin with the role `user`, and `{}` does not", path.display()));
+            return part_error(
+                part,
+                format!(
+                    "must begin with the role `user`, and `{}` does not",
+                    path.display()
+                ),
+            );
         }
         for turn in &turns {
             self.pass(part, turn.role, matches!(turn.content, Content::Blocks(_)))?;
         }
         if number == self.last {
-            return part_error(part, "holds examples, and nothing is asked behind them; add a message");
+            return part_error(
+                part,
+                "holds examples, and nothing is asked behind them; add a message",
+            );
         }
         if !self.leads() {
             if cache.is_some() {
                 return part_error(part, MARK_BEHIND_A_ROW);
             }
-            self.turns.extend(turns.into_iter().map(|turn| RowTurn { number, kind: TurnKind::Fixed(turn) }));
+            self.turns.extend(turns.into_iter().map(|turn| RowTurn {
+                number,
+                kind: TurnKind::Fixed(turn),
+            }));
             return Ok(());
         }
         let last = turns.len() - 1;
         for (i, turn) in turns.into_iter().enumerate() {
             let cache = cache.filter(|_| i == last);
             match turn.content {
-                Content::Text(text) => self.share(part, turn.role, text.into_owned(), cache, SharedBody::Whole),
+                Content::Text(text) => {
+                    self.share(part, turn.role, text.into_owned(), cache, SharedBody::Whole)
+                }
                 Content::Blocks(_) if cache.is_some() => {
-                    return part_error(part, "has a cache mark, and the last example is a list of blocks; make it a text");
+                    return part_error(
+                        part,
+                        "has a cache mark, and the last example is a list of blocks; make it a text",
+                    );
                 }
                 Content::Blocks(json) => {
                     let media = MediaFacts::of_blocks(&json);
@@ -814,15 +1066,27 @@ impl Making<'_, '_> {
         Ok(())
     }
 
-    fn conversation(&mut self, number: usize, part: &str, column: &str, cache: Option<CacheTtl>) -> Result<(), Error> {
+    fn conversation(
+        &mut self,
+        number: usize,
+        part: &str,
+        column: &str,
+        cache: Option<CacheTtl>,
+    ) -> Result<(), Error> {
         turns::check_column(part, column, self.schema)?;
         if cache.is_some() {
             return part_error(part, MARK_ON_A_ROW);
         }
-        // It may be empty, and what stands behind it then follows what stands before it: each row is checked.
+        // It may be empty, and what stands behind it then follows what stands before it: each row
+        // is checked.
         self.order = Order::Unknown;
         self.read(Columns::Named([column.to_owned()].into()));
-        self.turns.push(RowTurn { number, kind: TurnKind::Conversation { column: column.to_owned() } });
+        self.turns.push(RowTurn {
+            number,
+            kind: TurnKind::Conversation {
+                column: column.to_owned(),
+            },
+        });
         Ok(())
     }
 
@@ -831,12 +1095,19 @@ impl Making<'_, '_> {
     }
 }
 
-fn compile_system(system: &SystemSpec, templates: &mut Templates, schema: &Schema) -> Result<Vec<SharedBlock>, Error> {
+fn compile_system(
+    system: &SystemSpec,
+    templates: &mut Templates,
+    schema: &Schema,
+) -> Result<Vec<SharedBlock>, Error> {
     let written;
     let blocks = match system {
         SystemSpec::Blocks(blocks) => blocks.as_slice(),
         SystemSpec::Text(text) => {
-            written = [BlockSpec { text: Some(text.clone()), ..BlockSpec::default() }];
+            written = [BlockSpec {
+                text: Some(text.clone()),
+                ..BlockSpec::default()
+            }];
             &written
         }
     };
@@ -844,19 +1115,33 @@ fn compile_system(system: &SystemSpec, templates: &mut Templates, schema: &Schem
     for (i, block) in blocks.iter().enumerate() {
         let part = format!("system block {}", i + 1);
         if block.image.is_some() || block.document.is_some() {
-            let problem = "is a picture or document, and the API takes only text there; \
-                           make it the first block of the first message, which is shared and cached just the same";
+            let problem = "is a picture or document, and the API takes only text there; make it \
+                           the first block of the first message, which is shared and cached just \
+                           the same";
             return part_error(&part, problem);
         }
         let body = body(&part, block, templates)?;
         if let Body::Template(name) = &body
             && let Some((template, line, name)) = templates.variables(name, schema)
         {
-            return Err(Error::SystemVariable { part, template, line, name });
+            return Err(Error::SystemVariable {
+                part,
+                template,
+                line,
+                name,
+            });
         }
         let text = not_empty(&part, render_shared(templates, &part, &body)?)?;
         let (cache, media) = (block.cache, MediaFacts::default());
-        shared.push(SharedBlock { part, role: None, message: 0, text, cache, media, body: SharedBody::Whole });
+        shared.push(SharedBlock {
+            part,
+            role: None,
+            message: 0,
+            text,
+            cache,
+            media,
+            body: SharedBody::Whole,
+        });
     }
     Ok(shared)
 }
@@ -885,8 +1170,12 @@ fn body(part: &str, spec: &impl TextSpec, templates: &mut Templates) -> Result<B
             templates.add_text(&name, text.clone())?;
             Ok(Body::Template(name))
         }
-        (None, Some(path), None, true) | (None, None, Some(path), true) => Ok(Body::Verbatim(templates.read(path)?)),
-        (None, Some(path), None, false) | (None, None, Some(path), false) => Ok(Body::Template(templates.add_file(path)?)),
+        (None, Some(path), None, true) | (None, None, Some(path), true) => {
+            Ok(Body::Verbatim(templates.read(path)?))
+        }
+        (None, Some(path), None, false) | (None, None, Some(path), false) => {
+            Ok(Body::Template(templates.add_file(path)?))
+        }
         _ => part_error(part, "needs exactly one of `text`, `file` and `template`"),
     }
 }
@@ -896,7 +1185,10 @@ fn render_shared(templates: &Templates, part: &str, body: &Body) -> Result<Strin
         Body::Verbatim(text) => Ok(text.clone()),
         Body::Template(name) => templates
             .render(name, Value::from_pairs(std::iter::empty::<(&str, Value)>()))
-            .map_err(|source| Error::Shared { part: part.to_owned(), source }),
+            .map_err(|source| Error::Shared {
+                part: part.to_owned(),
+                source,
+            }),
     }
 }
 
@@ -920,28 +1212,48 @@ fn check_zones(columns: &Columns, schema: &Schema) -> Result<(), Error> {
             Columns::Named(names) => names.contains(field.name()),
         };
         if let Some(zone) = cell::unknown_zone(field.data_type()).filter(|_| is_read) {
-            return Err(Error::UnknownZone { column: field.name().clone(), zone: zone.to_owned() });
+            return Err(Error::UnknownZone {
+                column: field.name().clone(),
+                zone: zone.to_owned(),
+            });
         }
     }
     Ok(())
 }
 
-/// Checks cache marks, given in the order in which the model reads them: what is marked, and for how long.
+/// Checks cache marks, given in the order in which the model reads them: what is marked, and for
+/// how long.
 ///
 /// # Errors
 /// More marks than the API takes, or a longer life behind a shorter one.
 ///
-/// **Source**: prompt caching documentation, read 2026-08-22: at most 4 marks; every `1h` mark before any `5m` one.
+/// **Source**: prompt caching documentation, read 2026-08-22: at most 4 marks; every `1h` mark
+/// before any `5m` one.
 pub(crate) fn check_marks(marks: &[(String, CacheTtl)]) -> Result<(), Error> {
     if let Some((part, _)) = marks.get(4) {
-        return Err(Error::Part { part: part.clone(), problem: "has the fifth cache mark; the API takes four".to_owned() });
+        return Err(Error::Part {
+            part: part.clone(),
+            problem: "has the fifth cache mark; the API takes four".to_owned(),
+        });
     }
-    let shorter = marks.iter().position(|(_, ttl)| *ttl == CacheTtl::FiveMinutes);
-    match shorter.and_then(|at| marks[at..].iter().find(|(_, ttl)| *ttl == CacheTtl::OneHour).map(|late| (&marks[at].0, &late.0)))
-    {
+    let shorter = marks
+        .iter()
+        .position(|(_, ttl)| *ttl == CacheTtl::FiveMinutes);
+    match shorter.and_then(|at| {
+        marks[at..]
+            .iter()
+            .find(|(_, ttl)| *ttl == CacheTtl::OneHour)
+            .map(|late| (&marks[at].0, &late.0))
+    }) {
         Some((early, late)) => {
-            let problem = format!("is cached for 1h behind {early}, which is cached for 5m; the API wants the longer life first");
-            Err(Error::Part { part: late.clone(), problem })
+            let problem = format!(
+                "is cached for 1h behind {early}, which is cached for 5m; the API wants the longer \
+                 life first"
+            );
+            Err(Error::Part {
+                part: late.clone(),
+                problem,
+            })
         }
         None => Ok(()),
     }

@@ -1,7 +1,9 @@
-//! A row of a record batch as the engine's variables: column names at the top level, and `row` for the row as a whole.
+//! A row of a record batch as the engine's variables: column names at the top level, and `row` for
+//! the row as a whole.
 //!
-//! Only what a template asks for becomes a value. A null cell is not the engine's own `none`, which turns into the text `None` as
-//! soon as it is joined to something (`"a" ~ x`, `x|upper`), but [`Null`], whose text is empty everywhere.
+//! Only what a template asks for becomes a value. A null cell is not the engine's own `none`, which
+//! turns into the text `None` as soon as it is joined to something (`"a" ~ x`, `x|upper`), but
+//! [`Null`], whose text is empty everywhere.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -22,30 +24,48 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Takes the named columns, or all. A name the batch does not have is left out; using it is then an error of the row.
+    /// Takes the named columns, or all. A name the batch does not have is left out; using it is
+    /// then an error of the row.
     pub(crate) fn new(batch: &RecordBatch, used: Option<&[Arc<str>]>) -> Arc<Table> {
         let schema = batch.schema_ref();
         let mut columns: Vec<(usize, Arc<str>)> = match used {
-            Some(names) => names.iter().filter_map(|name| Some((schema.index_of(name).ok()?, Arc::clone(name)))).collect(),
-            None => schema.fields().iter().enumerate().map(|(i, field)| (i, Arc::from(field.name().as_str()))).collect(),
+            Some(names) => names
+                .iter()
+                .filter_map(|name| Some((schema.index_of(name).ok()?, Arc::clone(name))))
+                .collect(),
+            None => schema
+                .fields()
+                .iter()
+                .enumerate()
+                .map(|(i, field)| (i, Arc::from(field.name().as_str())))
+                .collect(),
         };
         // Of columns with the same name the first counts.
         columns.sort_by(|a, b| a.1.cmp(&b.1).then(a.0.cmp(&b.0)));
         columns.dedup_by(|later, first| later.1 == first.1);
         let mut order: Vec<usize> = (0..columns.len()).collect();
         order.sort_by_key(|&place| columns[place].0);
-        let columns = columns.into_iter().map(|(i, name)| (name, Arc::clone(batch.column(i)))).collect();
+        let columns = columns
+            .into_iter()
+            .map(|(i, name)| (name, Arc::clone(batch.column(i))))
+            .collect();
         Arc::new(Table { columns, order })
     }
 
     /// The variables of a row.
     pub(crate) fn row(self: &Arc<Table>, row: usize) -> Value {
-        Value::from_object(Row { table: Arc::clone(self), row })
+        Value::from_object(Row {
+            table: Arc::clone(self),
+            row,
+        })
     }
 
     /// A column by its name.
     pub(crate) fn column(&self, name: &str) -> Option<&ArrayRef> {
-        let place = self.columns.binary_search_by(|(column, _)| (**column).cmp(name)).ok()?;
+        let place = self
+            .columns
+            .binary_search_by(|(column, _)| (**column).cmp(name))
+            .ok()?;
         Some(&self.columns[place].1)
     }
 
@@ -67,7 +87,10 @@ impl Object for Row {
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         if key == "row" {
-            return Some(Value::from_object(WholeRow { table: Arc::clone(&self.table), row: self.row }));
+            return Some(Value::from_object(WholeRow {
+                table: Arc::clone(&self.table),
+                row: self.row,
+            }));
         }
         self.table.value(key, self.row)
     }
@@ -90,7 +113,8 @@ impl Object for WholeRow {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         let row = Arc::clone(self);
-        let names = (0..row.table.order.len()).map(move |i| Value::from(&*row.table.columns[row.table.order[i]].0));
+        let names = (0..row.table.order.len())
+            .map(move |i| Value::from(&*row.table.columns[row.table.order[i]].0));
         Enumerator::Iter(Box::new(names))
     }
 }
@@ -116,15 +140,22 @@ pub(crate) fn value(array: &ArrayRef, row: usize) -> Value {
 }
 
 fn nested(array: &ArrayRef, row: usize) -> Value {
-    let Some((array, row)) = cell::resolve(array, row) else { return null(array.data_type()) };
+    let Some((array, row)) = cell::resolve(array, row) else {
+        return null(array.data_type());
+    };
     match array.data_type() {
         DataType::List(_) => list(array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => list(array.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => list(array.as_fixed_size_list().value(row)),
         DataType::ListView(_) => list(array.as_list_view::<i32>().value(row)),
         DataType::LargeListView(_) => list(array.as_list_view::<i64>().value(row)),
-        DataType::Map(..) => Value::from_object(MapCell { entries: array.as_map().value(row) }),
-        _ => Value::from_object(StructCell { fields: array.as_struct().clone(), row }),
+        DataType::Map(..) => Value::from_object(MapCell {
+            entries: array.as_map().value(row),
+        }),
+        _ => Value::from_object(StructCell {
+            fields: array.as_struct().clone(),
+            row,
+        }),
     }
 }
 
@@ -134,8 +165,9 @@ fn list(items: ArrayRef) -> Value {
 
 /// A null cell: renders as nothing, is false, `is none`, and holds nothing.
 ///
-/// It is iterated like an empty list, and a null struct like an object without fields, so that `{% for tag in tags %}` and `tags|length`
-/// are right for a row without tags. Its fields are null themselves, if the column has them.
+/// It is iterated like an empty list, and a null struct like an object without fields, so that
+/// `{% for tag in tags %}` and `tags|length` are right for a row without tags. Its fields are null
+/// themselves, if the column has them.
 #[derive(Clone, Default)]
 pub(crate) struct Null {
     /// The type of the column, where its cells hold others.
@@ -147,7 +179,9 @@ fn null(data_type: &DataType) -> Value {
     match data_type {
         DataType::Dictionary(_, values) => null(values),
         DataType::RunEndEncoded(_, values) => null(values.data_type()),
-        _ if data_type.is_nested() => Value::from_object(Null { nested: Some(data_type.clone()) }),
+        _ if data_type.is_nested() => Value::from_object(Null {
+            nested: Some(data_type.clone()),
+        }),
         _ => plain_null(),
     }
 }
@@ -171,7 +205,9 @@ impl Object for Null {
     }
 
     fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<std::cmp::Ordering> {
-        other.downcast_ref::<Null>().map(|_| std::cmp::Ordering::Equal)
+        other
+            .downcast_ref::<Null>()
+            .map(|_| std::cmp::Ordering::Equal)
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -206,7 +242,9 @@ pub(crate) fn is_null(value: &Value) -> bool {
 
 /// Whether a value is a null cell of a column whose cells hold no others.
 pub(crate) fn is_plain_null(value: &Value) -> bool {
-    value.downcast_object_ref::<Null>().is_some_and(|null| null.nested.is_none())
+    value
+        .downcast_object_ref::<Null>()
+        .is_some_and(|null| null.nested.is_none())
 }
 
 /// Whether a value is the row as a whole.
@@ -249,7 +287,8 @@ impl Object for StructCell {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         let this = Arc::clone(self);
-        let names = (0..this.fields.num_columns()).map(move |i| Value::from(this.fields.fields()[i].name().as_str()));
+        let names = (0..this.fields.num_columns())
+            .map(move |i| Value::from(this.fields.fields()[i].name().as_str()));
         Enumerator::Iter(Box::new(names))
     }
 }
@@ -268,13 +307,17 @@ impl MapCell {
 impl Object for MapCell {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         // Of keys that are there twice the last counts, as in JSON.
-        let place = (0..self.entries.len()).rev().find(|&place| self.key(place) == *key)?;
+        let place = (0..self.entries.len())
+            .rev()
+            .find(|&place| self.key(place) == *key)?;
         Some(value(self.entries.column(1), place))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         let this = Arc::clone(self);
-        Enumerator::Iter(Box::new((0..this.entries.len()).map(move |place| this.key(place))))
+        Enumerator::Iter(Box::new(
+            (0..this.entries.len()).map(move |place| this.key(place)),
+        ))
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a template's text names, found without rendering it.
 //!
-//! The engine itself tells which variables a template leaves undeclared, but not what it reads through `row["x"]`, nor which other
-//! templates it loads, and it overlooks a column in `{% set x = x|trim %}`. So the tags are cut into tokens here, by the engine's own
-//! rules. The names found are a *superset* of what the template can read: taking too many only costs a column that is read in vain,
-//! taking too few would leave a row without its text. The text is known to be valid; the engine has compiled it before.
+//! The engine itself tells which variables a template leaves undeclared, but not what it reads
+//! through `row["x"]`, nor which other templates it loads, and it overlooks a column in
+//! `{% set x = x|trim %}`. So the tags are cut into tokens here, by the engine's own rules. The
+//! names found are a *superset* of what the template can read: taking too many only costs a column
+//! that is read in vain, taking too few would leave a row without its text. The text is known to be
+//! valid; the engine has compiled it before.
 
 use std::collections::BTreeSet;
 
@@ -61,7 +63,11 @@ type Line = usize;
 /// Reads a template's tags.
 pub(crate) fn scan(source: &str) -> Facts {
     let mut facts = Facts::default();
-    let mut cursor = Cursor { source, at: 0, line: 1 };
+    let mut cursor = Cursor {
+        source,
+        at: 0,
+        line: 1,
+    };
     while let Some((is_block, tag)) = cursor.next_tag() {
         facts.read_tag(is_block, &tag);
     }
@@ -81,7 +87,10 @@ impl<'s> Cursor<'s> {
 
     fn advance(&mut self, bytes: usize) {
         let end = (self.at + bytes).min(self.source.len());
-        self.line += self.source.as_bytes()[self.at..end].iter().filter(|&&b| b == b'\n').count();
+        self.line += self.source.as_bytes()[self.at..end]
+            .iter()
+            .filter(|&&b| b == b'\n')
+            .count();
         self.at = end;
     }
 
@@ -92,7 +101,10 @@ impl<'s> Cursor<'s> {
             self.advance(start);
             match self.rest().as_bytes().get(1) {
                 Some(b'#') => {
-                    let end = self.rest().find("#}").map_or(self.rest().len(), |end| end + 2);
+                    let end = self
+                        .rest()
+                        .find("#}")
+                        .map_or(self.rest().len(), |end| end + 2);
                     self.advance(end);
                 }
                 Some(b'%') => {
@@ -133,7 +145,9 @@ impl<'s> Cursor<'s> {
         }
         loop {
             let rest = self.rest();
-            let Some(first) = rest.chars().next() else { return tokens };
+            let Some(first) = rest.chars().next() else {
+                return tokens;
+            };
             if first.is_whitespace() {
                 self.advance(first.len_utf8());
                 continue;
@@ -164,7 +178,10 @@ impl<'s> Cursor<'s> {
 /// The length of `{% word %}` with its white-space marks, if the text begins with it.
 fn basic_tag(text: &str, word: &str) -> Option<usize> {
     let inner = text.strip_prefix("{%")?;
-    let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner).trim_ascii_start();
+    let inner = inner
+        .strip_prefix(['-', '+'])
+        .unwrap_or(inner)
+        .trim_ascii_start();
     let inner = inner.strip_prefix(word)?.trim_ascii_start();
     let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
     Some(text.len() - inner.strip_prefix("%}")?.len())
@@ -173,7 +190,9 @@ fn basic_tag(text: &str, word: &str) -> Option<usize> {
 fn token(rest: &str, first: char) -> (Token<'_>, usize) {
     // As the engine has it, by Unicode: `Größe` is a name.
     if is_xid_start(first) || first == '_' {
-        let len = rest.find(|c: char| !is_xid_continue(c) && c != '_').unwrap_or(rest.len());
+        let len = rest
+            .find(|c: char| !is_xid_continue(c) && c != '_')
+            .unwrap_or(rest.len());
         return (Token::Ident(&rest[..len]), len);
     }
     if first.is_ascii_digit() {
@@ -182,15 +201,28 @@ fn token(rest: &str, first: char) -> (Token<'_>, usize) {
     if first == '"' || first == '\'' {
         return string(rest, first as u8);
     }
-    let len = if ["==", "!=", ">=", "<=", "//", "**"].iter().any(|op| rest.starts_with(op)) { 2 } else { first.len_utf8() };
+    let len = if ["==", "!=", ">=", "<=", "//", "**"]
+        .iter()
+        .any(|op| rest.starts_with(op))
+    {
+        2
+    } else {
+        first.len_utf8()
+    };
     (Token::Op(&rest[..len]), len)
 }
 
 fn number_len(bytes: &[u8]) -> usize {
-    let mut len = bytes.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let mut len = bytes
+        .iter()
+        .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+        .count();
     if bytes.get(len) == Some(&b'.') && bytes.get(len + 1).is_some_and(u8::is_ascii_digit) {
         len += 1;
-        len += bytes[len..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+        len += bytes[len..]
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+            .count();
     }
     len
 }
@@ -206,8 +238,12 @@ fn string(rest: &str, quote: u8) -> (Token<'_>, usize) {
         at += 1;
     }
     let end = at.min(bytes.len());
-    // An escape can end inside a character only where the text is cut off, which the engine has refused.
-    (Token::Text(rest.get(1..end).unwrap_or(""), escapes), end + 1)
+    // An escape can end inside a character only where the text is cut off, which the engine has
+    // refused.
+    (
+        Token::Text(rest.get(1..end).unwrap_or(""), escapes),
+        end + 1,
+    )
 }
 
 impl Facts {
@@ -222,7 +258,10 @@ impl Facts {
             "block" | "endblock" => return,
             "filter" => {
                 if let Some((Token::Ident(name), line)) = body.first() {
-                    self.filters.push(Named { name: (*name).to_owned(), line: *line });
+                    self.filters.push(Named {
+                        name: (*name).to_owned(),
+                        line: *line,
+                    });
                     return self.read_expression(&body[1..]);
                 }
             }
@@ -238,8 +277,12 @@ impl Facts {
             "import" => &["as"],
             _ => &["ignore", "with", "without"],
         };
-        let is_end = |token: &Token<'_>| matches!(token, Token::Ident(word) if end_words.contains(word));
-        let end = body.iter().position(|(token, _)| is_end(token)).unwrap_or(body.len());
+        let is_end =
+            |token: &Token<'_>| matches!(token, Token::Ident(word) if end_words.contains(word));
+        let end = body
+            .iter()
+            .position(|(token, _)| is_end(token))
+            .unwrap_or(body.len());
         let (name, after) = body.split_at(end);
         // Where names are put together, no part of them is a name.
         let is_whole = |token: &Token<'_>| !matches!(token, Token::Op(op) if !["[", "]", "(", ")", ","].contains(op));
@@ -250,12 +293,18 @@ impl Facts {
             }
             return;
         }
-        let ignores = after.iter().any(|(token, _)| *token == Token::Ident("missing"));
+        let ignores = after
+            .iter()
+            .any(|(token, _)| *token == Token::Ident("missing"));
         let is_list = name.len() > 1;
         for (token, line) in name {
             match token {
                 Token::Text(text, false) => {
-                    self.references.push(Reference { name: (*text).to_owned(), line: *line, optional: ignores || is_list });
+                    self.references.push(Reference {
+                        name: (*text).to_owned(),
+                        line: *line,
+                        optional: ignores || is_list,
+                    });
                 }
                 Token::Op("[" | "]" | "(" | ")" | ",") => {}
                 _ => self.dynamic_reference = true,
@@ -267,7 +316,9 @@ impl Facts {
     }
 
     fn read_assignments(&mut self, keyword: &str, body: &[(Token<'_>, Line)]) {
-        let until = |stop: fn(&Token<'_>) -> bool| &body[..body.iter().position(|(t, _)| stop(t)).unwrap_or(body.len())];
+        let until = |stop: fn(&Token<'_>) -> bool| {
+            &body[..body.iter().position(|(t, _)| stop(t)).unwrap_or(body.len())]
+        };
         match keyword {
             "set" => self.assign_all(until(|t| matches!(t, Token::Op("=" | "|")))),
             "for" => self.assign_all(until(|t| *t == Token::Ident("in"))),
@@ -300,7 +351,10 @@ impl Facts {
         for (i, (token, line)) in tokens.iter().enumerate() {
             let before = i.checked_sub(1).and_then(at);
             let Token::Ident(name) = *token else { continue };
-            let named = || Named { name: name.to_owned(), line: *line };
+            let named = || Named {
+                name: name.to_owned(),
+                line: *line,
+            };
             match before {
                 Some(Token::Op(".")) => continue,
                 Some(Token::Op("|")) => {
@@ -320,7 +374,11 @@ impl Facts {
             if matches!(name, "none" | "None") {
                 continue;
             }
-            let (column, end) = if name == "row" { self.read_row(tokens, i) } else { (Some(name), i + 1) };
+            let (column, end) = if name == "row" {
+                self.read_row(tokens, i)
+            } else {
+                (Some(name), i + 1)
+            };
             self.names.push(named());
             if asks_defined(&at, end) {
                 self.guarded.insert(column.unwrap_or(name).to_owned());
@@ -328,18 +386,29 @@ impl Facts {
         }
     }
 
-    /// Reads `row.x` and `row["x"]`; gives the column, if it is constant, and where the expression ends.
+    /// Reads `row.x` and `row["x"]`; gives the column, if it is constant, and where the expression
+    /// ends.
     fn read_row<'s>(&mut self, tokens: &[(Token<'s>, Line)], i: usize) -> (Option<&'s str>, usize) {
         let at = |i: usize| tokens.get(i).map(|(token, _)| *token);
         let line = tokens[i].1;
         let (column, end) = match (at(i + 1), at(i + 2), at(i + 3)) {
-            (Some(Token::Op(".")), Some(Token::Ident(name)), next) if next != Some(Token::Op("(")) => (Some(name), i + 3),
-            (Some(Token::Op("[")), Some(Token::Text(name, false)), Some(Token::Op("]"))) => (Some(name), i + 4),
+            (Some(Token::Op(".")), Some(Token::Ident(name)), next)
+                if next != Some(Token::Op("(")) =>
+            {
+                (Some(name), i + 3)
+            }
+            (Some(Token::Op("[")), Some(Token::Text(name, false)), Some(Token::Op("]"))) => {
+                (Some(name), i + 4)
+            }
             _ => (None, i + 1),
         };
         match column {
-            Some(name) => self.row_names.push(Named { name: name.to_owned(), line }),
-            // A tag may give the name `row` another meaning; taking it for the row only reads too much.
+            Some(name) => self.row_names.push(Named {
+                name: name.to_owned(),
+                line,
+            }),
+            // A tag may give the name `row` another meaning; taking it for the row only reads too
+            // much.
             None => self.row_dynamic = true,
         }
         (column, end)
@@ -367,7 +436,10 @@ mod tests {
     #[test]
     fn finds_the_names_of_variables() {
         for (source, expected) in [
-            ("{{ a }} {{- b -}} {%- if c %}{% endif %}", vec!["a", "b", "c"]),
+            (
+                "{{ a }} {{- b -}} {%- if c %}{% endif %}",
+                vec!["a", "b", "c"],
+            ),
             ("{{ a.b.c }}", vec!["a"]),
             ("{{ a|upper|default(b) }}", vec!["a", "b"]),
             ("{{ a is string }}", vec!["a", "is"]),
@@ -400,7 +472,11 @@ mod tests {
             ("{{ x.row }}", vec![], false),
         ] {
             let facts = scan(source);
-            assert_eq!((names(&facts.row_names), facts.row_dynamic), (columns, dynamic), "{source}");
+            assert_eq!(
+                (names(&facts.row_names), facts.row_dynamic),
+                (columns, dynamic),
+                "{source}"
+            );
         }
     }
 
@@ -413,10 +489,17 @@ mod tests {
             ("{% with a = b, c = d %}{% endwith %}", vec!["a", "c"]),
             ("{% macro m(a, b) %}{% endmacro %}", vec!["a", "b", "m"]),
             ("{% import \"f\" as g %}", vec!["as", "g"]),
-            ("{% from \"f\" import g as h %}", vec!["as", "g", "h", "import"]),
+            (
+                "{% from \"f\" import g as h %}",
+                vec!["as", "g", "h", "import"],
+            ),
             ("{% call(x) m() %}{% endcall %}", vec!["x"]),
         ] {
-            assert_eq!(scan(source).assigned.into_iter().collect::<Vec<_>>(), expected, "{source}");
+            assert_eq!(
+                scan(source).assigned.into_iter().collect::<Vec<_>>(),
+                expected,
+                "{source}"
+            );
         }
     }
 
@@ -424,19 +507,43 @@ mod tests {
     fn finds_templates_that_are_loaded() {
         for (source, expected, dynamic) in [
             ("{% include \"a.j2\" %}", vec![("a.j2", false)], false),
-            ("{% include 'a.j2' ignore missing %}", vec![("a.j2", true)], false),
-            ("{% include [\"a\", \"b\"] %}", vec![("a", true), ("b", true)], false),
+            (
+                "{% include 'a.j2' ignore missing %}",
+                vec![("a.j2", true)],
+                false,
+            ),
+            (
+                "{% include [\"a\", \"b\"] %}",
+                vec![("a", true), ("b", true)],
+                false,
+            ),
             ("{% extends \"a\" %}", vec![("a", false)], false),
             ("{% import \"a\" as b %}", vec![("a", false)], false),
-            ("{% from \"a\" import b with context %}", vec![("a", false)], false),
+            (
+                "{% from \"a\" import b with context %}",
+                vec![("a", false)],
+                false,
+            ),
             ("{% include x %}", vec![], true),
             ("{% include \"a\" ~ x %}", vec![], true),
-            ("{% include \"a\" if x else \"b\" %}", vec![("a", true), ("b", true)], true),
+            (
+                "{% include \"a\" if x else \"b\" %}",
+                vec![("a", true), ("b", true)],
+                true,
+            ),
             ("{% import \"a\" ~ x as b %}", vec![], true),
         ] {
             let facts = scan(source);
-            let found: Vec<_> = facts.references.iter().map(|r| (r.name.as_str(), r.optional)).collect();
-            assert_eq!((found, facts.dynamic_reference), (expected, dynamic), "{source}");
+            let found: Vec<_> = facts
+                .references
+                .iter()
+                .map(|r| (r.name.as_str(), r.optional))
+                .collect();
+            assert_eq!(
+                (found, facts.dynamic_reference),
+                (expected, dynamic),
+                "{source}"
+            );
         }
     }
 
@@ -444,12 +551,29 @@ mod tests {
     fn finds_guards_and_lines() {
         let facts = scan("\n{% if a is defined and row.b is not undefined %}\n{{ c }}{% endif %}");
         assert_eq!(facts.guarded.into_iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(facts.names.last(), Some(&Named { name: "c".to_owned(), line: 3 }));
+        assert_eq!(
+            facts.names.last(),
+            Some(&Named {
+                name: "c".to_owned(),
+                line: 3
+            })
+        );
     }
 
     #[test]
     fn ends_on_any_text() {
-        for source in ["{{", "{%", "{#", "{{ 'a", "{{ \"\\", "{% raw %}", "{{ a", "{{ 'ä\\", "{{ ü }}", "{% raw"] {
+        for source in [
+            "{{",
+            "{%",
+            "{#",
+            "{{ 'a",
+            "{{ \"\\",
+            "{% raw %}",
+            "{{ a",
+            "{{ 'ä\\",
+            "{{ ü }}",
+            "{% raw",
+        ] {
             scan(source);
         }
     }
@@ -473,7 +597,8 @@ mod tests {
             let mut env = minijinja::Environment::new();
             env.add_template("t", &source).unwrap_or_else(|e| panic!("{source}: {e}"));
             for name in env.get_template("t").unwrap().undeclared_variables(false) {
-                proptest::prop_assert!(facts.names.iter().any(|named| named.name == name), "{name} in {source}");
+                proptest::prop_assert!(facts.names.iter().any(|named| named.name == name), "{name} \
+                    in {source}");
             }
         }
 

@@ -2,19 +2,25 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, DurationSecondArray, FixedSizeListArray,
-    Float32Array, Float64Array, Int64Array, LargeStringArray, ListArray, MapBuilder, NullArray, RecordBatch, StringArray,
-    StringBuilder, StringViewArray, StructArray, Time32SecondArray, TimestampMillisecondArray, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
+    DurationSecondArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array,
+    LargeStringArray, ListArray, MapBuilder, NullArray, RecordBatch, StringArray, StringBuilder,
+    StringViewArray, StructArray, Time32SecondArray, TimestampMillisecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 
 use super::prompt::media::{MediaFacts, PromptLimits};
-use super::prompt::{BlockSpec, CacheTtl, MessageSpec, Part, Prompt, Role, RowFault, Setting, SystemSpec};
+use super::prompt::{
+    BlockSpec, CacheTtl, MessageSpec, Part, Prompt, Role, RowFault, Setting, SystemSpec,
+};
 use super::row::Table;
 use super::*;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap()
 }
 
 fn text(value: &str) -> ArrayRef {
@@ -22,7 +28,12 @@ fn text(value: &str) -> ArrayRef {
 }
 
 fn schema(names: &[&str]) -> Schema {
-    Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>())
+    Schema::new(
+        names
+            .iter()
+            .map(|name| Field::new(*name, DataType::Utf8, true))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// Renders a template for the first row.
@@ -55,28 +66,54 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn user(text: &str) -> MessageSpec {
-    MessageSpec { role: Some(Role::User), text: Some(text.to_owned()), ..MessageSpec::default() }
+    MessageSpec {
+        role: Some(Role::User),
+        text: Some(text.to_owned()),
+        ..MessageSpec::default()
+    }
 }
 
 fn assistant(text: &str) -> MessageSpec {
-    MessageSpec { role: Some(Role::Assistant), ..user(text) }
+    MessageSpec {
+        role: Some(Role::Assistant),
+        ..user(text)
+    }
 }
 
-fn prompt(system: &[BlockSpec], messages: &[MessageSpec], columns: &[&str]) -> Result<Prompt, Error> {
-    Prompt::compile(&SystemSpec::Blocks(system.to_vec()), messages, &Setting::in_folder(Path::new(".")), &schema(columns))
+fn prompt(
+    system: &[BlockSpec],
+    messages: &[MessageSpec],
+    columns: &[&str],
+) -> Result<Prompt, Error> {
+    Prompt::compile(
+        &SystemSpec::Blocks(system.to_vec()),
+        messages,
+        &Setting::in_folder(Path::new(".")),
+        &schema(columns),
+    )
 }
 
 fn block(text: &str) -> BlockSpec {
-    BlockSpec { text: Some(text.to_owned()), ..BlockSpec::default() }
+    BlockSpec {
+        text: Some(text.to_owned()),
+        ..BlockSpec::default()
+    }
 }
 
 #[test]
 fn renders_cells_of_every_type() {
     let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None])]);
-    let fixed = FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), Some(2)])], 2);
+    let fixed =
+        FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), Some(2)])], 2);
     let fields: Vec<(Arc<Field>, ArrayRef)> = vec![
-        (Arc::new(Field::new("z", DataType::Utf8, true)), text("\"q\"")),
-        (Arc::new(Field::new("a", DataType::Boolean, true)), Arc::new(BooleanArray::from(vec![Some(false)]))),
+        (
+            Arc::new(Field::new("z", DataType::Utf8, true)),
+            text("\"q\""),
+        ),
+        (
+            Arc::new(Field::new("a", DataType::Boolean, true)),
+            Arc::new(BooleanArray::from(vec![Some(false)])),
+        ),
     ];
     let structure = StructArray::from(fields);
     let mut map = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
@@ -86,10 +123,21 @@ fn renders_cells_of_every_type() {
     let cases: Vec<(ArrayRef, &str)> = vec![
         (text("a <b> & 'c'"), "a <b> & 'c'"),
         (Arc::new(LargeStringArray::from(vec!["x"])), "x"),
-        (Arc::new(StringViewArray::from(vec!["a string view that is not inlined"])), "a string view that is not inlined"),
-        (Arc::new(DictionaryArray::<Int32Type>::from_iter(["d"])), "d"),
+        (
+            Arc::new(StringViewArray::from(vec![
+                "a string view that is not inlined",
+            ])),
+            "a string view that is not inlined",
+        ),
+        (
+            Arc::new(DictionaryArray::<Int32Type>::from_iter(["d"])),
+            "d",
+        ),
         (Arc::new(Int64Array::from(vec![-5])), "-5"),
-        (Arc::new(UInt64Array::from(vec![u64::MAX])), "18446744073709551615"),
+        (
+            Arc::new(UInt64Array::from(vec![u64::MAX])),
+            "18446744073709551615",
+        ),
         (Arc::new(Float64Array::from(vec![0.1])), "0.1"),
         (Arc::new(Float64Array::from(vec![5.0])), "5.0"),
         (Arc::new(Float64Array::from(vec![1e300])), "1e300"),
@@ -99,12 +147,28 @@ fn renders_cells_of_every_type() {
         (Arc::new(BooleanArray::from(vec![None])), ""),
         (Arc::new(NullArray::new(1)), ""),
         (Arc::new(Date32Array::from(vec![19_723])), "2024-01-01"),
-        (Arc::new(TimestampMillisecondArray::from(vec![1_500])), "1970-01-01T00:00:01.5"),
-        (Arc::new(TimestampMillisecondArray::from(vec![0]).with_timezone("UTC")), "1970-01-01T00:00:00Z"),
-        (Arc::new(TimestampMillisecondArray::from(vec![0]).with_timezone("+01:30")), "1970-01-01T01:30:00+01:30"),
+        (
+            Arc::new(TimestampMillisecondArray::from(vec![1_500])),
+            "1970-01-01T00:00:01.5",
+        ),
+        (
+            Arc::new(TimestampMillisecondArray::from(vec![0]).with_timezone("UTC")),
+            "1970-01-01T00:00:00Z",
+        ),
+        (
+            Arc::new(TimestampMillisecondArray::from(vec![0]).with_timezone("+01:30")),
+            "1970-01-01T01:30:00+01:30",
+        ),
         (Arc::new(Time32SecondArray::from(vec![3_661])), "01:01:01"),
         (Arc::new(DurationSecondArray::from(vec![5_400])), "PT1H30M"),
-        (Arc::new(Decimal128Array::from(vec![1_250]).with_precision_and_scale(10, 2).unwrap()), "12.50"),
+        (
+            Arc::new(
+                Decimal128Array::from(vec![1_250])
+                    .with_precision_and_scale(10, 2)
+                    .unwrap(),
+            ),
+            "12.50",
+        ),
         (Arc::new(list), "[1,null]"),
         (Arc::new(fixed), "[1,2]"),
         (Arc::new(structure), "{\"z\":\"\\\"q\\\"\",\"a\":false}"),
@@ -112,19 +176,39 @@ fn renders_cells_of_every_type() {
     ];
     for (array, expected) in cases {
         let data_type = array.data_type().clone();
-        assert_eq!(render("{{ x }}", &batch(vec![("x", array)])).unwrap(), expected, "{data_type}");
+        assert_eq!(
+            render("{{ x }}", &batch(vec![("x", array)])).unwrap(),
+            expected,
+            "{data_type}"
+        );
     }
 }
 
 #[test]
 fn reaches_into_nested_cells() {
     let tags = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(3), Some(4)])]);
-    let fields: Vec<(Arc<Field>, ArrayRef)> = vec![(Arc::new(Field::new("name", DataType::Utf8, true)), text("Ann"))];
-    let rows = batch(vec![("tags", Arc::new(tags)), ("who", Arc::new(StructArray::from(fields)))]);
+    let fields: Vec<(Arc<Field>, ArrayRef)> = vec![(
+        Arc::new(Field::new("name", DataType::Utf8, true)),
+        text("Ann"),
+    )];
+    let rows = batch(vec![
+        ("tags", Arc::new(tags)),
+        ("who", Arc::new(StructArray::from(fields))),
+    ]);
     for (template, expected) in [
-        ("{{ tags[1] }} {{ tags|length }} {{ tags|first }} {{ tags|join('/') }}", "4 2 3 3/4"),
-        ("{% for t in tags %}{{ loop.index }}:{{ t }} {% endfor %}", "1:3 2:4 "),
-        ("{{ who.name }} {{ who['name'] }} {% for k, v in who|items %}{{ k }}={{ v }}{% endfor %}", "Ann Ann name=Ann"),
+        (
+            "{{ tags[1] }} {{ tags|length }} {{ tags|first }} {{ tags|join('/') }}",
+            "4 2 3 3/4",
+        ),
+        (
+            "{% for t in tags %}{{ loop.index }}:{{ t }} {% endfor %}",
+            "1:3 2:4 ",
+        ),
+        (
+            "{{ who.name }} {{ who['name'] }} \
+             {% for k, v in who|items %}{{ k }}={{ v }}{% endfor %}",
+            "Ann Ann name=Ann",
+        ),
         ("{{ who.age|default('?') }} {{ 3 in tags }}", "? true"),
     ] {
         assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
@@ -133,16 +217,31 @@ fn reaches_into_nested_cells() {
 
 #[test]
 fn renders_null_as_nothing_everywhere() {
-    let rows = batch(vec![("x", Arc::new(StringArray::from(vec![None::<&str>]))), ("y", text("y"))]);
+    let rows = batch(vec![
+        ("x", Arc::new(StringArray::from(vec![None::<&str>]))),
+        ("y", text("y")),
+    ]);
     for (template, expected) in [
         ("[{{ x }}]", "[]"),
         ("[{{ 'a' ~ x ~ 'b' }}]", "[ab]"),
-        ("[{{ x|upper }}{{ x|trim }}{{ x|replace('a', 'b') }}{{ x|truncate(3) }}{{ x|oneline }}]", "[]"),
+        (
+            "[{{ x|upper }}{{ x|trim }}{{ x|replace('a', 'b') }}{{ x|truncate(3) }}{{ x|oneline }}]",
+            "[]",
+        ),
         ("[{{ [x, y]|join('-') }}]", "[-y]"),
-        ("{{ x is none }} {{ x is null }} {{ x is not none }} {{ x is defined }} {{ y is none }}", "true true false true false"),
+        (
+            "{{ x is none }} {{ x is null }} {{ x is not none }} {{ x is defined }} {{ y is none }}",
+            "true true false true false",
+        ),
         ("{{ 'yes' if x else 'no' }}", "no"),
-        ("{{ x|default('d') }} {{ x|d('e') }} {{ y|default('d') }}", "d e y"),
-        ("{{ x|json }} {{ [x]|json }} {{ row|json }}", "null [null] {\"x\":null,\"y\":\"y\"}"),
+        (
+            "{{ x|default('d') }} {{ x|d('e') }} {{ y|default('d') }}",
+            "d e y",
+        ),
+        (
+            "{{ x|json }} {{ [x]|json }} {{ row|json }}",
+            "null [null] {\"x\":null,\"y\":\"y\"}",
+        ),
         ("{{ [x, none] }}{{ none }}", "[null,null]"),
         ("{{ x|date('%Y') }}{{ x|number(2) }}", ""),
     ] {
@@ -153,10 +252,16 @@ fn renders_null_as_nothing_everywhere() {
 /// A row with a null, a NaN and ordinary values.
 fn row_with_a_null() -> RecordBatch {
     let tags = ListArray::from_iter_primitive::<Int64Type, _, _>([None::<Vec<Option<i64>>>]);
-    let inner: Vec<(Arc<Field>, ArrayRef)> =
-        vec![(Arc::new(Field::new("score", DataType::Int64, true)), Arc::new(Int64Array::from(vec![None])))];
+    let inner: Vec<(Arc<Field>, ArrayRef)> = vec![(
+        Arc::new(Field::new("score", DataType::Int64, true)),
+        Arc::new(Int64Array::from(vec![None])),
+    )];
     let meta = StructArray::from(inner);
-    let Ok(gone) = StructArray::try_new(meta.fields().clone(), meta.columns().to_vec(), Some(vec![false].into())) else {
+    let Ok(gone) = StructArray::try_new(
+        meta.fields().clone(),
+        meta.columns().to_vec(),
+        Some(vec![false].into()),
+    ) else {
         unreachable!("a null struct of one row")
     };
     batch(vec![
@@ -176,14 +281,30 @@ fn row_with_a_null() -> RecordBatch {
 #[test]
 fn a_comparison_with_a_null_or_nan_is_false_whatever_the_operator_and_the_side() {
     let rows = row_with_a_null();
-    let values = ["x", "nan", "meta.score", "gone.score", "row.x", "row['nan']", "(x)", "x|int", "x|float|round(1)", "[x]|first"];
+    let values = [
+        "x",
+        "nan",
+        "meta.score",
+        "gone.score",
+        "row.x",
+        "row['nan']",
+        "(x)",
+        "x|int",
+        "x|float|round(1)",
+        "[x]|first",
+    ];
     for value in values {
         for operator in ["==", "!=", "<", "<=", ">", ">=", "in", "not in"] {
-            let others: &[&str] = if operator.ends_with("in") { &["[1, 2]", "'a'", "tags"] } else { &["5", "0", "n", value] };
+            let others: &[&str] = if operator.ends_with("in") {
+                &["[1, 2]", "'a'", "tags"]
+            } else {
+                &["5", "0", "n", value]
+            };
             for other in others {
-                for template in
-                    [format!("{{{{ {value} {operator} {other} }}}}"), format!("{{{{ {other} {operator} [{value}][0] }}}}")]
-                {
+                for template in [
+                    format!("{{{{ {value} {operator} {other} }}}}"),
+                    format!("{{{{ {other} {operator} [{value}][0] }}}}"),
+                ] {
                     if operator.ends_with("in") && template.starts_with(&format!("{{{{ {other}")) {
                         continue;
                     }
@@ -191,40 +312,89 @@ fn a_comparison_with_a_null_or_nan_is_false_whatever_the_operator_and_the_side()
                 }
             }
         }
-        for test in ["eq(5)", "ne(5)", "lt(5)", "le(5)", "gt(5)", "ge(5)", "lessthan 5", "greaterthan 5", "equalto 5", "in [1]"] {
+        for test in [
+            "eq(5)",
+            "ne(5)",
+            "lt(5)",
+            "le(5)",
+            "gt(5)",
+            "ge(5)",
+            "lessthan 5",
+            "greaterthan 5",
+            "equalto 5",
+            "in [1]",
+        ] {
             let template = format!("{{{{ {value} is {test} }}}}");
             assert_eq!(render(&template, &rows).unwrap(), "false", "{template}");
         }
     }
     for (template, expected) in [
-        ("{{ t == 'a' }}{{ t != 'a' }}{{ t < 'a' }}{{ t > 'a' }}{{ 'a' > t }}{{ t in 'abc' }}{{ 'a' in t }}", "false".repeat(7)),
+        (
+            "{{ t == 'a' }}{{ t != 'a' }}{{ t < 'a' }}{{ t > 'a' }}{{ 'a' > t }}{{ t in 'abc' }}{{ 'a' in t }}",
+            "false".repeat(7),
+        ),
         (
             "{{ t|upper != 'A' }}{{ t|trim == '' }}{{ t|lower > '' }}{{ t is startingwith 'a' }}{{ s is endingwith t }}",
             "false".repeat(5),
         ),
-        ("{{ flag == true }}{{ flag == false }}{{ flag != true }}{{ flag > false }}{{ due > '2026-01-01' }}", "false".repeat(5)),
-        ("{% set v = x %}{{ v > 5 }}{% for v in [x, 7] %} {{ v > 5 }}{% endfor %}", "false false true".to_owned()),
-        ("{% macro m(v) %}{{ v >= 0 }}{% endmacro %}{{ m(x) }} {{ m(n) }}", "false true".to_owned()),
-        ("{{ 0 < x < 9 }} {{ 0 < n < 9 }} {{ 0 < n < x }} {{ 9 > n > 0 > -1 }}", "false true false true".to_owned()),
-        ("{{ not (x > 5) }} {{ not x > 5 }} {{ not (x == 5) }}", "true true true".to_owned()),
+        (
+            "{{ flag == true }}{{ flag == false }}{{ flag != true }}{{ flag > false }}{{ due > '2026-01-01' }}",
+            "false".repeat(5),
+        ),
+        (
+            "{% set v = x %}{{ v > 5 }}{% for v in [x, 7] %} {{ v > 5 }}{% endfor %}",
+            "false false true".to_owned(),
+        ),
+        (
+            "{% macro m(v) %}{{ v >= 0 }}{% endmacro %}{{ m(x) }} {{ m(n) }}",
+            "false true".to_owned(),
+        ),
+        (
+            "{{ 0 < x < 9 }} {{ 0 < n < 9 }} {{ 0 < n < x }} {{ 9 > n > 0 > -1 }}",
+            "false true false true".to_owned(),
+        ),
+        (
+            "{{ not (x > 5) }} {{ not x > 5 }} {{ not (x == 5) }}",
+            "true true true".to_owned(),
+        ),
         (
             "{{ x is none }} {{ n is none }} {{ nan is nan }} {{ n is nan }} {{ x is nan }}",
             "true false true false false".to_owned(),
         ),
         (
-            "{{ [1, x, nan, 7]|select('gt', 0)|list }} {{ [{'a': x}, {'a': 7}]|selectattr('a', '>', 5)|list }}",
+            "{{ [1, x, nan, 7]|select('gt', 0)|list }} \
+             {{ [{'a': x}, {'a': 7}]|selectattr('a', '>', 5)|list }}",
             "[1,7] [{\"a\":7}]".to_owned(),
         ),
-        ("{{ [x, 3, 1, nan]|max }} {{ [x, 3, 1, nan]|min }} {{ [x]|max|default('none') }}", "3 1 none".to_owned()),
-        ("{{ [x, nan]|max is none }} {{ [x]|min > 0 }} {{ x|max }}", "true false ".to_owned()),
         (
-            "({{ x[:2] }}{{ row['x'][1:] ~ x[::-1] }}{{ (x)[:1]|upper }}{{ x|reverse }}) {{ s[:1] }}{{ x[:2] == '' }}",
+            "{{ [x, 3, 1, nan]|max }} {{ [x, 3, 1, nan]|min }} {{ [x]|max|default('none') }}",
+            "3 1 none".to_owned(),
+        ),
+        (
+            "{{ [x, nan]|max is none }} {{ [x]|min > 0 }} {{ x|max }}",
+            "true false ".to_owned(),
+        ),
+        (
+            "({{ x[:2] }}{{ row['x'][1:] ~ x[::-1] }}{{ (x)[:1]|upper }}{{ x|reverse }}) \
+             {{ s[:1] }}{{ x[:2] == '' }}",
             "() atrue".to_owned(),
         ),
-        ("{{ [x, 3, 1]|sort }} {{ [x, 3, 1]|sort(reverse=true) }}", "[1,3,null] [null,3,1]".to_owned()),
-        ("{{ [{'a': x}, {'a': 2}, {'a': 1}]|sort(attribute='a')|map(attribute='a')|list }}", "[1,2,null]".to_owned()),
-        ("{{ x|int(4) > 3 }} {{ x|int(default=4) > 3 }} {{ x|default(4) > 3 }}", "true true true".to_owned()),
-        ("{{ 'HIGH' if x > 5 else 'low' }} {{ [n > 5, x > 5] }} {{ {'k': x > 5} }}", "low [true,false] {\"k\":false}".to_owned()),
+        (
+            "{{ [x, 3, 1]|sort }} {{ [x, 3, 1]|sort(reverse=true) }}",
+            "[1,3,null] [null,3,1]".to_owned(),
+        ),
+        (
+            "{{ [{'a': x}, {'a': 2}, {'a': 1}]|sort(attribute='a')|map(attribute='a')|list }}",
+            "[1,2,null]".to_owned(),
+        ),
+        (
+            "{{ x|int(4) > 3 }} {{ x|int(default=4) > 3 }} {{ x|default(4) > 3 }}",
+            "true true true".to_owned(),
+        ),
+        (
+            "{{ 'HIGH' if x > 5 else 'low' }} {{ [n > 5, x > 5] }} {{ {'k': x > 5} }}",
+            "low [true,false] {\"k\":false}".to_owned(),
+        ),
         (
             "{% for v in [1, x, 9] if v > 0 %}{{ v }}{% endfor %}{% if s == 'x' %}{% elif x > 5 %}a{% else %}b{% endif %}",
             "19b".to_owned(),
@@ -238,29 +408,67 @@ fn a_comparison_with_a_null_or_nan_is_false_whatever_the_operator_and_the_side()
 fn renders_nothing_of_a_null_struct_or_list_and_finds_nothing_in_it() {
     let rows = row_with_a_null();
     for (template, expected) in [
-        ("[{{ gone }}{{ gone.score }}{{ gone['score'] }}{{ row.gone.score }}{{ tags }}{{ tags[0] }}]", "[]"),
-        ("{% for tag in tags %}[{{ tag }}]{% else %}none{% endfor %}{% for k, v in gone|items %}{{ k }}{% endfor %}", "none"),
-        ("{{ tags|length }} {{ gone|length }} {{ t|length }} {{ tags|join(',') }}", "0 0 0 "),
-        ("{{ tags|first }}{{ tags|last }}{{ tags|sort|json }} {{ tags|json }} {{ gone|json }}", "[] null null"),
-        ("{{ 'yes' if gone else 'no' }} {{ tags is none }} {{ gone.score is none }} {{ tags|default([1]) }}", "no true true [1]"),
+        (
+            "[{{ gone }}{{ gone.score }}{{ gone['score'] }}{{ row.gone.score }}{{ tags }}{{ tags[0] }}]",
+            "[]",
+        ),
+        (
+            "{% for tag in tags %}[{{ tag }}]{% else %}none{% endfor %}{% for k, v in gone|items %}{{ k }}{% endfor %}",
+            "none",
+        ),
+        (
+            "{{ tags|length }} {{ gone|length }} {{ t|length }} {{ tags|join(',') }}",
+            "0 0 0 ",
+        ),
+        (
+            "{{ tags|first }}{{ tags|last }}{{ tags|sort|json }} {{ tags|json }} {{ gone|json }}",
+            "[] null null",
+        ),
+        (
+            "{{ 'yes' if gone else 'no' }} {{ tags is none }} {{ gone.score is none }} \
+             {{ tags|default([1]) }}",
+            "no true true [1]",
+        ),
         ("{{ 1 in tags }} {{ 'score' in gone }}", "false false"),
     ] {
         assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
     }
     for template in ["{{ gone.other }}", "{{ meta.other }}"] {
-        assert!(render(template, &rows).unwrap_err().message.contains("is undefined"), "{template}");
+        assert!(
+            render(template, &rows)
+                .unwrap_err()
+                .message
+                .contains("is undefined"),
+            "{template}"
+        );
     }
 }
 
 #[test]
 fn gives_the_whole_row_as_row() {
-    let rows = batch(vec![("Customer name", text("Ann")), ("b", text("2")), ("row", text("r"))]);
+    let rows = batch(vec![
+        ("Customer name", text("Ann")),
+        ("b", text("2")),
+        ("row", text("r")),
+    ]);
     for (template, expected) in [
         ("{{ row['Customer name'] }}", "Ann"),
-        ("{{ row.b }} {{ b }} {{ row['row'] }} {{ row.row }}", "2 2 r r"),
-        ("{% for name in row %}{{ name }}={{ row[name] }};{% endfor %}", "Customer name=Ann;b=2;row=r;"),
-        ("{% for name, cell in row|items %}{{ cell }};{% endfor %}{{ row|length }}", "Ann;2;r;3"),
-        ("{{ row|json }}", "{\"Customer name\":\"Ann\",\"b\":\"2\",\"row\":\"r\"}"),
+        (
+            "{{ row.b }} {{ b }} {{ row['row'] }} {{ row.row }}",
+            "2 2 r r",
+        ),
+        (
+            "{% for name in row %}{{ name }}={{ row[name] }};{% endfor %}",
+            "Customer name=Ann;b=2;row=r;",
+        ),
+        (
+            "{% for name, cell in row|items %}{{ cell }};{% endfor %}{{ row|length }}",
+            "Ann;2;r;3",
+        ),
+        (
+            "{{ row|json }}",
+            "{\"Customer name\":\"Ann\",\"b\":\"2\",\"row\":\"r\"}",
+        ),
         ("{{ 'b' in row }} {{ 'c' in row }}", "true false"),
     ] {
         assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
@@ -271,7 +479,12 @@ fn gives_the_whole_row_as_row() {
 fn never_expands_a_cell() {
     let hostile = "{{ y }}{% include 'secret' %}{# x #}{% raw %}";
     let rows = batch(vec![("x", text(hostile)), ("y", text("secret"))]);
-    for template in ["{{ x }}", "{{ x|trim }}", "{% set z = x %}{{ z }}", "{% filter trim %}{{ x }}{% endfilter %}"] {
+    for template in [
+        "{{ x }}",
+        "{{ x|trim }}",
+        "{% set z = x %}{{ z }}",
+        "{% filter trim %}{{ x }}{% endfilter %}",
+    ] {
         assert_eq!(render(template, &rows).unwrap(), hostile, "{template}");
     }
 }
@@ -298,10 +511,25 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
         ("z", Arc::new(Int64Array::from(vec![None]))),
     ]);
     for (template, line, kind, message) in [
-        ("a\n{{ row.y }}", 2, "undefined value", "`row.y` is undefined"),
+        (
+            "a\n{{ row.y }}",
+            2,
+            "undefined value",
+            "`row.y` is undefined",
+        ),
         ("{{ x.a.b }}", 1, "undefined value", "`x.a` is undefined"),
-        ("{{ b }}", 1, "invalid operation", "a binary cell cannot be rendered as text; use the filter `base64`"),
-        ("{{ b|json }}", 1, "invalid operation", "a binary cell cannot be rendered as text; use the filter `base64`"),
+        (
+            "{{ b }}",
+            1,
+            "invalid operation",
+            "a binary cell cannot be rendered as text; use the filter `base64`",
+        ),
+        (
+            "{{ b|json }}",
+            1,
+            "invalid operation",
+            "a binary cell cannot be rendered as text; use the filter `base64`",
+        ),
         (
             "{{ row|json }}",
             1,
@@ -312,20 +540,46 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
             "{{ x|date('%Y') }}",
             1,
             "invalid operation",
-            "`date` got text that is no date or date and time, such as `2024-01-31` or `2024-01-31T18:30:00Z`",
+            "`date` got text that is no date or date and time, such as `2024-01-31` or \
+             `2024-01-31T18:30:00Z`",
         ),
-        ("{{ x|number(2) }}", 1, "invalid operation", "`number` got a value that is no number"),
-        ("\n\n{{ n ** 3 }}", 3, "invalid operation", "a calculation overflows"),
-        ("{{ 7 + x }}", 1, "invalid operation", "tried to use + operator on unsupported types number and string"),
+        (
+            "{{ x|number(2) }}",
+            1,
+            "invalid operation",
+            "`number` got a value that is no number",
+        ),
+        (
+            "\n\n{{ n ** 3 }}",
+            3,
+            "invalid operation",
+            "a calculation overflows",
+        ),
+        (
+            "{{ 7 + x }}",
+            1,
+            "invalid operation",
+            "tried to use + operator on unsupported types number and string",
+        ),
         (
             "{{ z + 7 }}",
             1,
             "invalid operation",
-            "tried to use + operator on unsupported types null and number; `|default(0)` stands in for a null, and \
-             `{% if … is not none %}` asks for one",
+            "tried to use + operator on unsupported types null and number; `|default(0)` stands in \
+             for a null, and `{% if … is not none %}` asks for one",
         ),
-        ("{% include x %}", 1, "template not found", "the row chooses a template that does not exist in the job's folder"),
-        ("{% include '../' ~ x %}", 1, "invalid operation", "the row chooses a template outside of the job's folder"),
+        (
+            "{% include x %}",
+            1,
+            "template not found",
+            "the row chooses a template that does not exist in the job's folder",
+        ),
+        (
+            "{% include '../' ~ x %}",
+            1,
+            "invalid operation",
+            "the row chooses a template outside of the job's folder",
+        ),
         (
             "{% for i in range(100000) %}{% for j in range(100000) %}{{ i }}{% endfor %}{% endfor %}",
             1,
@@ -334,10 +588,17 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
         ),
     ] {
         let error = render(template, &rows).unwrap_err();
-        let expected =
-            RenderError { template: "t".to_owned(), line: Some(line), kind: kind.to_owned(), message: message.to_owned() };
+        let expected = RenderError {
+            template: "t".to_owned(),
+            line: Some(line),
+            kind: kind.to_owned(),
+            message: message.to_owned(),
+        };
         assert_eq!(error, expected, "{template}");
-        assert!(!format!("{error} {error:?}").contains("private"), "{template}");
+        assert!(
+            !format!("{error} {error:?}").contains("private"),
+            "{template}"
+        );
     }
 }
 
@@ -364,12 +625,21 @@ fn finds_the_columns_that_a_template_reads() {
         ("{{ a|title }}", named(&["a"])),
         ("{% set a = a|trim %}{{ a }}", named(&["a"])),
         ("{% with b = b %}{{ b }}{% endwith %}", named(&["b"])),
-        ("{{ row.a }}{{ row['Customer name'] }}", named(&["a", "Customer name"])),
+        (
+            "{{ row.a }}{{ row['Customer name'] }}",
+            named(&["a", "Customer name"]),
+        ),
         ("{{ row[a] }}", Columns::All),
         ("{{ row|json }}", Columns::All),
         ("{% set r = row %}{{ r.a }}", Columns::All),
-        ("{% macro m(x) %}{{ x }}{{ b }}{% endmacro %}{{ m(a) }}", named(&["a", "b"])),
-        ("{% for a in range(3) %}{{ b }}{% endfor %}", named(&["a", "b"])),
+        (
+            "{% macro m(x) %}{{ x }}{{ b }}{% endmacro %}{{ m(a) }}",
+            named(&["a", "b"]),
+        ),
+        (
+            "{% for a in range(3) %}{{ b }}{% endfor %}",
+            named(&["a", "b"]),
+        ),
     ] {
         assert_eq!(check(template, &columns).unwrap(), expected, "{template}");
     }
@@ -378,8 +648,13 @@ fn finds_the_columns_that_a_template_reads() {
 #[test]
 fn names_the_nearest_column_and_the_line() {
     let error = check("a\n{{ body }}\n{{ text }}", &["id", "bodies", "text"]).unwrap_err();
-    assert_eq!(error.to_string(), "`t` line 2: the input has no column `body`; it has `id`, `bodies`, `text`");
-    let Error::UnknownColumn { nearest, .. } = error else { panic!("{error}") };
+    assert_eq!(
+        error.to_string(),
+        "`t` line 2: the input has no column `body`; it has `id`, `bodies`, `text`"
+    );
+    let Error::UnknownColumn { nearest, .. } = error else {
+        panic!("{error}")
+    };
     assert_eq!(nearest.as_deref(), Some("bodies"));
     for (template, line, name) in [
         ("{{ row.x }}", 1, "x"),
@@ -387,10 +662,18 @@ fn names_the_nearest_column_and_the_line() {
         ("{{ a|default(x) }}", 1, "x"),
         ("{{ x|default('') }}", 1, "x"),
         ("{{ x(1) }}", 1, "x"),
-        ("{% if a %}\n{% for b in x %}{% endfor %}{% endif %}", 2, "x"),
+        (
+            "{% if a %}\n{% for b in x %}{% endfor %}{% endif %}",
+            2,
+            "x",
+        ),
     ] {
         match check(template, &["a"]) {
-            Err(Error::UnknownColumn { line: found_line, name: found, .. }) => {
+            Err(Error::UnknownColumn {
+                line: found_line,
+                name: found,
+                ..
+            }) => {
                 assert_eq!((found_line, found.as_str()), (line, name), "{template}")
             }
             other => panic!("{template}: {other:?}"),
@@ -417,16 +700,31 @@ fn lets_templates_use_names_of_their_own() {
 fn refuses_words_and_comparisons_that_cannot_work() {
     for (template, message) in [
         ("{{ a|uper }}", "`t` line 1: there is no filter `uper`"),
-        ("\n{% filter nope %}{% endfilter %}", "`t` line 2: there is no filter `nope`"),
+        (
+            "\n{% filter nope %}{% endfilter %}",
+            "`t` line 2: there is no filter `nope`",
+        ),
         ("{{ a is nonne }}", "`t` line 1: there is no test `nonne`"),
-        ("{{ a == none }}", "`t` line 1: a null cell is not equal to `none`; write `is none` or `is not none`"),
-        ("{{ a", "`t` line 1: unexpected end of input, expected end of variable block"),
+        (
+            "{{ a == none }}",
+            "`t` line 1: a null cell is not equal to `none`; write `is none` or `is not none`",
+        ),
+        (
+            "{{ a",
+            "`t` line 1: unexpected end of input, expected end of variable block",
+        ),
         (
             "{% if a >= 4 %}{% endif %}",
-            "`t` line 1: the column `a` is text and is compared with a number, which is the same for every row; write `|int` or `|float` behind the column, or set `columns.a = \"int64\"` under `[source]`",
+            "`t` line 1: the column `a` is text and is compared with a number, which is the same \
+             for every row; write `|int` or `|float` behind the column, or set `columns.a = \
+             \"int64\"` under `[source]`",
         ),
     ] {
-        assert_eq!(check(template, &["a"]).unwrap_err().to_string(), message, "{template}");
+        assert_eq!(
+            check(template, &["a"]).unwrap_err().to_string(),
+            message,
+            "{template}"
+        );
     }
     let Err(Error::UnknownFilter { nearest, .. }) = check("{{ a|truncat(3) }}", &["a"]) else {
         panic!("an unknown filter was taken")
@@ -445,17 +743,28 @@ fn refuses_words_and_comparisons_that_cannot_work() {
 #[test]
 fn counts_what_loaded_templates_read() {
     let folder = folder(&[
-        ("main.j2", "{% from 'macros/m.j2' import card %}{{ card(a) }}{% include 'part.j2' %}"),
+        (
+            "main.j2",
+            "{% from 'macros/m.j2' import card %}{{ card(a) }}{% include 'part.j2' %}",
+        ),
         ("part.j2", "{{ b }}{% include 'main.j2' ignore missing %}"),
-        ("macros/m.j2", "{% macro card(x) %}[{{ x }}{{ c }}]{% endmacro %}"),
-        ("child.j2", "{% extends 'base.j2' %}{% block body %}{{ b }}{% endblock %}"),
+        (
+            "macros/m.j2",
+            "{% macro card(x) %}[{{ x }}{{ c }}]{% endmacro %}",
+        ),
+        (
+            "child.j2",
+            "{% extends 'base.j2' %}{% block body %}{{ b }}{% endblock %}",
+        ),
         ("base.j2", "{{ a }}{% block body %}{% endblock %}"),
         ("dynamic.j2", "{% include a %}"),
     ]);
     let schema = schema(&["a", "b", "c"]);
-    for (file, expected, files) in
-        [("main.j2", named(&["a", "b", "c"]), 3), ("child.j2", named(&["a", "b"]), 2), ("dynamic.j2", Columns::All, 1)]
-    {
+    for (file, expected, files) in [
+        ("main.j2", named(&["a", "b", "c"]), 3),
+        ("child.j2", named(&["a", "b"]), 2),
+        ("dynamic.j2", Columns::All, 1),
+    ] {
         let mut templates = Templates::new(folder.path());
         let name = templates.add_file(Path::new(file)).unwrap();
         templates.check(&name, &schema).unwrap();
@@ -465,21 +774,43 @@ fn counts_what_loaded_templates_read() {
     let rows = batch(vec![("a", text("1")), ("b", text("2")), ("c", text("3"))]);
     let mut templates = Templates::new(folder.path());
     templates.add_file(Path::new("child.j2")).unwrap();
-    assert_eq!(templates.render("child.j2", Table::new(&rows, None).row(0)).unwrap(), "12");
+    assert_eq!(
+        templates
+            .render("child.j2", Table::new(&rows, None).row(0))
+            .unwrap(),
+        "12"
+    );
 }
 
 #[test]
 fn names_the_fields_that_a_column_has() {
     let rows = row_with_a_null();
     for (template, message) in [
-        ("{{ meta.other }}", "`meta.other` is undefined; `meta` has `score`"),
-        ("{{ row.gone.other }}", "`row.gone.other` is undefined; `gone` has `score`"),
+        (
+            "{{ meta.other }}",
+            "`meta.other` is undefined; `meta` has `score`",
+        ),
+        (
+            "{{ row.gone.other }}",
+            "`row.gone.other` is undefined; `gone` has `score`",
+        ),
     ] {
         let messages = [user(template)];
-        let prompt =
-            Prompt::compile(&SystemSpec::default(), &messages, &Setting::in_folder(Path::new(".")), &rows.schema()).unwrap();
+        let prompt = Prompt::compile(
+            &SystemSpec::default(),
+            &messages,
+            &Setting::in_folder(Path::new(".")),
+            &rows.schema(),
+        )
+        .unwrap();
         let table = prompt.table(&rows);
-        match prompt.render(&table, 0, &PromptLimits::WIDEST, &mut MediaFacts::default(), |_| {}) {
+        match prompt.render(
+            &table,
+            0,
+            &PromptLimits::WIDEST,
+            &mut MediaFacts::default(),
+            |_| {},
+        ) {
             Err(RowFault::Render(error)) => assert_eq!(error.message, message),
             other => panic!("{template}: {other:?}"),
         }
@@ -489,64 +820,140 @@ fn names_the_fields_that_a_column_has() {
 #[test]
 fn takes_names_in_any_script() {
     let rows = batch(vec![("Größe", text("XL")), ("名前", text("Ann"))]);
-    assert_eq!(render("{{ Größe }} {{ row.Größe }} {{ row['Größe'] }} {{ 名前|upper }}", &rows).unwrap(), "XL XL XL ANN");
-    assert_eq!(check("{{ Größe }}{% if größe is defined %}{% endif %}", &["Größe"]).unwrap(), named(&["Größe"]));
+    assert_eq!(
+        render(
+            "{{ Größe }} {{ row.Größe }} {{ row['Größe'] }} {{ 名前|upper }}",
+            &rows
+        )
+        .unwrap(),
+        "XL XL XL ANN"
+    );
+    assert_eq!(
+        check(
+            "{{ Größe }}{% if größe is defined %}{% endif %}",
+            &["Größe"]
+        )
+        .unwrap(),
+        named(&["Größe"])
+    );
     let error = check("{{ Grösse }}", &["Größe"]).unwrap_err();
-    assert!(matches!(&error, Error::UnknownColumn { nearest: Some(name), .. } if name == "Größe"), "{error}");
+    assert!(
+        matches!(&error, Error::UnknownColumn { nearest: Some(name), .. } if name == "Größe"),
+        "{error}"
+    );
 }
 
 #[cfg(unix)]
 #[test]
 fn follows_no_link_out_of_the_jobs_folder() {
     use std::os::unix::fs::symlink;
-    let folder = folder(&[("job/a.j2", "ok"), ("secret.j2", "secret"), ("outside/b.j2", "secret")]);
+    let folder = folder(&[
+        ("job/a.j2", "ok"),
+        ("secret.j2", "secret"),
+        ("outside/b.j2", "secret"),
+    ]);
     let job = folder.path().join("job");
     symlink("../secret.j2", job.join("link.j2")).unwrap();
     symlink("../outside", job.join("dir")).unwrap();
     symlink("a.j2", job.join("inside.j2")).unwrap();
-    for (name, tag) in [("link.j2", "include"), ("dir/b.j2", "include"), ("link.j2", "extends"), ("link.j2", "import")] {
-        let text = if tag == "import" { format!("{{% import '{name}' as x %}}") } else { format!("{{% {tag} '{name}' %}}") };
+    for (name, tag) in [
+        ("link.j2", "include"),
+        ("dir/b.j2", "include"),
+        ("link.j2", "extends"),
+        ("link.j2", "import"),
+    ] {
+        let text = if tag == "import" {
+            format!("{{% import '{name}' as x %}}")
+        } else {
+            format!("{{% {tag} '{name}' %}}")
+        };
         let mut templates = Templates::new(&job);
         let error = templates.add_text("t", text.clone()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("`t` line 1: `{name}` is a link that leads out of the job's folder, and templates load only what is in it"),
+            format!(
+                "`t` line 1: `{name}` is a link that leads out of the job's folder, and templates \
+                 load only what is in it"
+            ),
             "{text}"
         );
     }
     let rows = batch(vec![("x", text("link.j2"))]);
     let mut templates = Templates::new(&job);
-    templates.add_text("t", "{% include x %}".to_owned()).unwrap();
-    let error = templates.render("t", Table::new(&rows, None).row(0)).unwrap_err();
-    assert_eq!(error.message, "the row chooses a template outside of the job's folder");
+    templates
+        .add_text("t", "{% include x %}".to_owned())
+        .unwrap();
+    let error = templates
+        .render("t", Table::new(&rows, None).row(0))
+        .unwrap_err();
+    assert_eq!(
+        error.message,
+        "the row chooses a template outside of the job's folder"
+    );
     let mut templates = Templates::new(&job);
-    templates.add_text("t", "{% include 'inside.j2' %}".to_owned()).unwrap();
+    templates
+        .add_text("t", "{% include 'inside.j2' %}".to_owned())
+        .unwrap();
     assert_eq!(templates.render("t", Value::UNDEFINED).unwrap(), "ok");
 }
 
 #[test]
 fn compares_in_loaded_templates_by_the_same_rules() {
-    let folder = folder(&[("part.j2", "{{ x > 5 }}"), ("m.j2", "{% macro m(v) %}{{ v != 5 }}{% endmacro %}")]);
-    let rows = batch(vec![("x", Arc::new(Int64Array::from(vec![None]))), ("name", text("part.j2"))]);
-    for template in ["{% include 'part.j2' %}", "{% include name %}", "{% from 'm.j2' import m %}{{ m(x) }}"] {
+    let folder = folder(&[
+        ("part.j2", "{{ x > 5 }}"),
+        ("m.j2", "{% macro m(v) %}{{ v != 5 }}{% endmacro %}"),
+    ]);
+    let rows = batch(vec![
+        ("x", Arc::new(Int64Array::from(vec![None]))),
+        ("name", text("part.j2")),
+    ]);
+    for template in [
+        "{% include 'part.j2' %}",
+        "{% include name %}",
+        "{% from 'm.j2' import m %}{{ m(x) }}",
+    ] {
         let mut templates = Templates::new(folder.path());
         templates.add_text("t", template.to_owned()).unwrap();
-        assert_eq!(templates.render("t", Table::new(&rows, None).row(0)).unwrap(), "false", "{template}");
+        assert_eq!(
+            templates
+                .render("t", Table::new(&rows, None).row(0))
+                .unwrap(),
+            "false",
+            "{template}"
+        );
     }
     let mut templates = Templates::new(folder.path());
-    templates.add_text("t", "{% include 'part.j2' %}".to_owned()).unwrap();
+    templates
+        .add_text("t", "{% include 'part.j2' %}".to_owned())
+        .unwrap();
     let error = templates.check("t", &schema(&["x"])).unwrap_err();
-    assert!(error.to_string().starts_with("`part.j2` line 1: the column `x` is text and is compared with a number"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("`part.j2` line 1: the column `x` is text and is compared with a number"),
+        "{error}"
+    );
 }
 
 #[test]
 fn loads_only_from_the_jobs_folder() {
-    let folder = folder(&[("job/a.j2", "ok"), ("secret.j2", "secret"), ("job/sub/b.j2", "{% include 'sub/../a.j2' %}")]);
+    let folder = folder(&[
+        ("job/a.j2", "ok"),
+        ("secret.j2", "secret"),
+        ("job/sub/b.j2", "{% include 'sub/../a.j2' %}"),
+    ]);
     let job = folder.path().join("job");
     let absolute = folder.path().join("secret.j2");
-    for name in ["../secret.j2", "sub/../../secret.j2", absolute.to_str().unwrap(), "..\\\\secret.j2", ""] {
+    for name in [
+        "../secret.j2",
+        "sub/../../secret.j2",
+        absolute.to_str().unwrap(),
+        "..\\\\secret.j2",
+        "",
+    ] {
         let mut templates = Templates::new(&job);
-        let result = templates.add_text("t", format!("\n{{% include \"{name}\" ignore missing %}}"));
+        let result =
+            templates.add_text("t", format!("\n{{% include \"{name}\" ignore missing %}}"));
         // A name with escapes is only looked at while rendering.
         let refused = match result {
             Err(Error::Outside { line: 2, .. }) => true,
@@ -558,28 +965,46 @@ fn loads_only_from_the_jobs_folder() {
     let mut templates = Templates::new(&job);
     templates.add_file(Path::new("sub/b.j2")).unwrap();
     assert_eq!(templates.render("sub/b.j2", Value::from(())).unwrap(), "ok");
-    let error = templates.add_text("t", "{% include 'none.j2' %}".to_owned()).unwrap_err();
-    assert_eq!(error.to_string(), "`t` line 1: cannot read `none.j2` in the job's folder");
+    let error = templates
+        .add_text("t", "{% include 'none.j2' %}".to_owned())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`t` line 1: cannot read `none.j2` in the job's folder"
+    );
 }
 
 #[test]
 fn renders_system_blocks_once_and_refuses_columns_in_them() {
     let prompt_of = |text: &str| prompt(&[block(text)], &[user("{{ a }}")], &["a"]);
-    assert_eq!(prompt_of("{% set n = 2 %}Rule {{ n }}.").unwrap().shared()[0].text, "Rule 2.");
-    for (text, name) in
-        [("x\n{{ a }}", "a"), ("\n{{ row.a }}", "row"), ("\n{{ b }}", "b"), ("\n{% if a is defined %}{% endif %}", "a")]
-    {
+    assert_eq!(
+        prompt_of("{% set n = 2 %}Rule {{ n }}.").unwrap().shared()[0].text,
+        "Rule 2."
+    );
+    for (text, name) in [
+        ("x\n{{ a }}", "a"),
+        ("\n{{ row.a }}", "row"),
+        ("\n{{ b }}", "b"),
+        ("\n{% if a is defined %}{% endif %}", "a"),
+    ] {
         let error = prompt_of(text).err().unwrap();
         let expected = format!(
-            "`text of system block 1` line 2: system block 1 names `{name}`, but system blocks are shared by all requests of the run so that the \
-             prompt cache can hit; move the column to a message"
+            "`text of system block 1` line 2: system block 1 names `{name}`, but system blocks are \
+             shared by all requests of the run so that the prompt cache can hit; move the column \
+             to a message"
         );
         assert_eq!(error.to_string(), expected);
     }
-    assert!(matches!(prompt_of("{% set a = a|trim %}{{ a }}"), Err(Error::Shared { .. })));
+    assert!(matches!(
+        prompt_of("{% set a = a|trim %}{{ a }}"),
+        Err(Error::Shared { .. })
+    ));
     for (text, problem) in [
         ("", "system block 1 is empty, which the API refuses"),
-        (" {# nothing #}\n", "system block 1 is empty, which the API refuses"),
+        (
+            " {# nothing #}\n",
+            "system block 1 is empty, which the API refuses",
+        ),
     ] {
         assert_eq!(prompt_of(text).err().unwrap().to_string(), problem);
     }
@@ -588,50 +1013,122 @@ fn renders_system_blocks_once_and_refuses_columns_in_them() {
 #[test]
 fn takes_raw_text_as_it_stands() {
     let folder = folder(&[("policy.md", "\u{feff}{{ not a template }}\n")]);
-    let spec = BlockSpec { file: Some("policy.md".into()), raw: true, ..BlockSpec::default() };
-    let prompt =
-        Prompt::compile(&SystemSpec::Blocks(vec![spec]), &[user("{{ a }}")], &Setting::in_folder(folder.path()), &schema(&["a"]))
-            .unwrap();
+    let spec = BlockSpec {
+        file: Some("policy.md".into()),
+        raw: true,
+        ..BlockSpec::default()
+    };
+    let prompt = Prompt::compile(
+        &SystemSpec::Blocks(vec![spec]),
+        &[user("{{ a }}")],
+        &Setting::in_folder(folder.path()),
+        &schema(&["a"]),
+    )
+    .unwrap();
     assert_eq!(prompt.shared()[0].text, "{{ not a template }}\n");
     assert_eq!(prompt.files()[0].0, Path::new("policy.md"));
 }
 
 #[test]
 fn shares_leading_messages_that_read_no_column() {
-    let messages = [user("Example"), assistant("Answer"), user("{{ a }}"), user("Go on."), assistant("{ \n")];
+    let messages = [
+        user("Example"),
+        assistant("Answer"),
+        user("{{ a }}"),
+        user("Go on."),
+        assistant("{ \n"),
+    ];
     let prompt = prompt(&[], &messages, &["a"]).unwrap();
-    let shared: Vec<_> = prompt.shared().iter().map(|block| (block.role, block.text.as_str())).collect();
-    assert_eq!(shared, [(Some(Role::User), "Example"), (Some(Role::Assistant), "Answer")]);
+    let shared: Vec<_> = prompt
+        .shared()
+        .iter()
+        .map(|block| (block.role, block.text.as_str()))
+        .collect();
+    assert_eq!(
+        shared,
+        [
+            (Some(Role::User), "Example"),
+            (Some(Role::Assistant), "Answer")
+        ]
+    );
     let rows = batch(vec![("a", text("1"))]);
     let mut rendered = Vec::new();
     let mut take = |part: Part<'_>| match part {
         Part::Text(role, text) => rendered.push((role, text.to_owned())),
         _ => panic!("only messages of one text"),
     };
-    prompt.render(&prompt.table(&rows), 0, &PromptLimits::WIDEST, &mut MediaFacts::default(), &mut take).unwrap();
-    let expected = [(Role::User, "1"), (Role::User, "Go on."), (Role::Assistant, "{")];
-    assert_eq!(rendered, expected.map(|(role, text)| (role, text.to_owned())));
+    prompt
+        .render(
+            &prompt.table(&rows),
+            0,
+            &PromptLimits::WIDEST,
+            &mut MediaFacts::default(),
+            &mut take,
+        )
+        .unwrap();
+    let expected = [
+        (Role::User, "1"),
+        (Role::User, "Go on."),
+        (Role::Assistant, "{"),
+    ];
+    assert_eq!(
+        rendered,
+        expected.map(|(role, text)| (role, text.to_owned()))
+    );
     assert!(prompt.ends_with_prefill());
 }
 
 #[test]
 fn refuses_prompts_that_cannot_be_sent() {
-    let marked = |text: &str| MessageSpec { cache: Some(CacheTtl::OneHour), ..user(text) };
-    let both = BlockSpec { file: Some("a".into()), ..block("b") };
+    let marked = |text: &str| MessageSpec {
+        cache: Some(CacheTtl::OneHour),
+        ..user(text)
+    };
+    let both = BlockSpec {
+        file: Some("a".into()),
+        ..block("b")
+    };
     for (system, messages, problem) in [
-        (vec![], vec![], "`request.messages` is empty; a request needs at least one message"),
-        (vec![], vec![assistant("a"), user("{{ a }}")], "message 1 must have the role `user`"),
-        (vec![both], vec![user("{{ a }}")], "system block 1 needs exactly one of `text`, `file` and `template`"),
-        (vec![BlockSpec::default()], vec![user("{{ a }}")], "system block 1 needs exactly one of `text`, `file` and `template`"),
-        (vec![], vec![user(" ")], "message 1 is empty, which the API refuses"),
+        (
+            vec![],
+            vec![],
+            "`request.messages` is empty; a request needs at least one message",
+        ),
+        (
+            vec![],
+            vec![assistant("a"), user("{{ a }}")],
+            "message 1 must have the role `user`",
+        ),
+        (
+            vec![both],
+            vec![user("{{ a }}")],
+            "system block 1 needs exactly one of `text`, `file` and `template`",
+        ),
+        (
+            vec![BlockSpec::default()],
+            vec![user("{{ a }}")],
+            "system block 1 needs exactly one of `text`, `file` and `template`",
+        ),
+        (
+            vec![],
+            vec![user(" ")],
+            "message 1 is empty, which the API refuses",
+        ),
         (
             vec![],
             vec![user("{{ a }}"), marked("shared")],
-            "message 2 has a cache mark behind something that is not the same for all rows: what is cached is everything up to the mark, so every \
-             row would pay for writing it and none would read it; mark a system block, or move what all rows share to the front",
+            "message 2 has a cache mark behind something that is not the same for all rows: what \
+             is cached is everything up to the mark, so every row would pay for writing it and \
+             none would read it; mark a system block, or move what all rows share to the front",
         ),
     ] {
-        assert_eq!(prompt(&system, &messages, &["a"]).err().unwrap().to_string(), problem);
+        assert_eq!(
+            prompt(&system, &messages, &["a"])
+                .err()
+                .unwrap()
+                .to_string(),
+            problem
+        );
     }
 }
 
@@ -640,37 +1137,74 @@ fn reports_empty_messages_by_row() {
     let prompt = prompt(&[], &[user("{{ a }}")], &["a"]).unwrap();
     for cell in [None, Some(""), Some(" \n")] {
         let rows = batch(vec![("a", Arc::new(StringArray::from(vec![cell])))]);
-        let fault = prompt.render(&prompt.table(&rows), 0, &PromptLimits::WIDEST, &mut MediaFacts::default(), |_| {});
+        let fault = prompt.render(
+            &prompt.table(&rows),
+            0,
+            &PromptLimits::WIDEST,
+            &mut MediaFacts::default(),
+            |_| {},
+        );
         assert_eq!(fault, Err(RowFault::Empty { message: 1 }));
     }
 }
 
 #[test]
 fn refuses_zones_that_are_not_known_here() {
-    let field = Field::new("at", DataType::Timestamp(arrow::datatypes::TimeUnit::Second, Some("Mars/Olympus".into())), true);
+    let field = Field::new(
+        "at",
+        DataType::Timestamp(
+            arrow::datatypes::TimeUnit::Second,
+            Some("Mars/Olympus".into()),
+        ),
+        true,
+    );
     let schema = Schema::new(vec![field, Field::new("a", DataType::Utf8, true)]);
-    let compile =
-        |text: &str| Prompt::compile(&SystemSpec::default(), &[user(text)], &Setting::in_folder(Path::new(".")), &schema);
-    assert!(matches!(compile("{{ at }}"), Err(Error::UnknownZone { .. })));
+    let compile = |text: &str| {
+        Prompt::compile(
+            &SystemSpec::default(),
+            &[user(text)],
+            &Setting::in_folder(Path::new(".")),
+            &schema,
+        )
+    };
+    assert!(matches!(
+        compile("{{ at }}"),
+        Err(Error::UnknownZone { .. })
+    ));
     assert!(compile("{{ a }}").is_ok());
 }
 
 #[test]
 fn counts_cache_marks_and_their_order() {
     use CacheTtl::{FiveMinutes, OneHour};
-    let marks =
-        |ttls: &[CacheTtl]| ttls.iter().enumerate().map(|(i, ttl)| (format!("block {}", i + 1), *ttl)).collect::<Vec<_>>();
-    for good in [vec![], vec![OneHour, OneHour, FiveMinutes, FiveMinutes], vec![FiveMinutes]] {
+    let marks = |ttls: &[CacheTtl]| {
+        ttls.iter()
+            .enumerate()
+            .map(|(i, ttl)| (format!("block {}", i + 1), *ttl))
+            .collect::<Vec<_>>()
+    };
+    for good in [
+        vec![],
+        vec![OneHour, OneHour, FiveMinutes, FiveMinutes],
+        vec![FiveMinutes],
+    ] {
         assert!(prompt::check_marks(&marks(&good)).is_ok());
     }
     for (bad, message) in [
-        (vec![OneHour; 5], "block 5 has the fifth cache mark; the API takes four"),
+        (
+            vec![OneHour; 5],
+            "block 5 has the fifth cache mark; the API takes four",
+        ),
         (
             vec![OneHour, FiveMinutes, OneHour],
-            "block 3 is cached for 1h behind block 2, which is cached for 5m; the API wants the longer life first",
+            "block 3 is cached for 1h behind block 2, which is cached for 5m; the API wants the \
+             longer life first",
         ),
     ] {
-        assert_eq!(prompt::check_marks(&marks(&bad)).unwrap_err().to_string(), message);
+        assert_eq!(
+            prompt::check_marks(&marks(&bad)).unwrap_err().to_string(),
+            message
+        );
     }
 }
 
@@ -684,26 +1218,54 @@ fn renders_the_example_of_every_filter() {
 
 #[test]
 fn filters_keep_to_their_edges() {
-    let rows = batch(vec![("x", text("naïve 😀 text")), ("b", Arc::new(BinaryArray::from_vec(vec![&[0, 255]])))]);
+    let rows = batch(vec![
+        ("x", text("naïve 😀 text")),
+        ("b", Arc::new(BinaryArray::from_vec(vec![&[0, 255]]))),
+    ]);
     for (template, expected) in [
         ("{{ x|truncate(7) }}", "naïve …"),
         ("{{ x|truncate(7, end='') }}", "naïve 😀"),
         ("{{ x|truncate(12) }}", "naïve 😀 text"),
         ("{{ x|truncate(2, '...') }}", "na"),
         ("{{ x|truncate(0) }}", ""),
-        ("{{ ' a  b\nc'|truncate_words(2, '') }}|{{ 'a'|truncate_words(0) }}|{{ ' a '|truncate_words(1) }}", " a  b|…| a "),
+        (
+            "{{ ' a  b\nc'|truncate_words(2, '') }}|{{ 'a'|truncate_words(0) }}|{{ ' a '|truncate_words(1) }}",
+            " a  b|…| a ",
+        ),
         ("{{ b|base64 }} {{ ''|base64 }}", "AP8= "),
         ("{{ '2024-01-31'|date('%d.%m.%Y') }}", "31.01.2024"),
         ("{{ '2024-01-31 08:09'|date('%H:%M') }}", "08:09"),
-        ("{{ '2024-01-31T08:09:10+02:00'|date('%H:%M %z') }}", "08:09 +0200"),
-        ("{{ 2.675|number(2) }} {{ 0.125|number(2) }} {{ 999.995|number(2) }} {{ -0.001|number(2) }}", "2.68 0.13 1000.00 0.00"),
-        ("{{ 12|number(2) }} {{ '007'|number }} {{ 1e21|number(0, ',') }}", "12.00 7 1,000,000,000,000,000,000,000"),
-        ("{{ -1234567|number(thousands=' ') }} {{ '1e3'|number(decimals=1) }}", "-1 234 567 1000.0"),
-        ("{{ {'a': [1, 2.0, true, none, {}], 'b': []}|json }}", "{\"a\":[1,2.0,true,null,{}],\"b\":[]}"),
-        ("{{ {'a': [1]}|tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}"),
+        (
+            "{{ '2024-01-31T08:09:10+02:00'|date('%H:%M %z') }}",
+            "08:09 +0200",
+        ),
+        (
+            "{{ 2.675|number(2) }} {{ 0.125|number(2) }} {{ 999.995|number(2) }} \
+             {{ -0.001|number(2) }}",
+            "2.68 0.13 1000.00 0.00",
+        ),
+        (
+            "{{ 12|number(2) }} {{ '007'|number }} {{ 1e21|number(0, ',') }}",
+            "12.00 7 1,000,000,000,000,000,000,000",
+        ),
+        (
+            "{{ -1234567|number(thousands=' ') }} {{ '1e3'|number(decimals=1) }}",
+            "-1 234 567 1000.0",
+        ),
+        (
+            "{{ {'a': [1, 2.0, true, none, {}], 'b': []}|json }}",
+            "{\"a\":[1,2.0,true,null,{}],\"b\":[]}",
+        ),
+        (
+            "{{ {'a': [1]}|tojson(indent=2) }}",
+            "{\n  \"a\": [\n    1\n  ]\n}",
+        ),
         ("{{ x|hash == x|hash }} {{ x|hash|length }}", "true 32"),
         ("{{ '--A  b--'|slug }}{{ '!?'|slug }}", "a-b"),
-        ("{{ ''|default('d') }}{{ ''|default('d', true) }}{{ 0|default('d', falsy=true) }}", "dd"),
+        (
+            "{{ ''|default('d') }}{{ ''|default('d', true) }}{{ 0|default('d', falsy=true) }}",
+            "dd",
+        ),
     ] {
         assert_eq!(render(template, &rows).unwrap(), expected, "{template}");
     }
@@ -724,7 +1286,9 @@ fn proposes_only_filters_of_the_engine_that_exist() {
     let templates = Templates::new(Path::new("."));
     let mut state = templates.env.empty_state();
     for name in filters::ENGINE_FILTERS {
-        let unknown = state.apply_filter(name, &[]).is_err_and(|e| e.kind() == ErrorKind::UnknownFilter);
+        let unknown = state
+            .apply_filter(name, &[])
+            .is_err_and(|e| e.kind() == ErrorKind::UnknownFilter);
         assert!(!unknown, "{name}");
     }
 }
@@ -732,7 +1296,8 @@ fn proposes_only_filters_of_the_engine_that_exist() {
 /// The Parquet files that developers keep beside the project, if they are there.
 #[expect(clippy::print_stderr, reason = "a test that does not run says so")]
 fn parquet_files() -> Vec<PathBuf> {
-    let beside = ["../shared/data", "../../shared/data"].map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    let beside = ["../shared/data", "../../shared/data"]
+        .map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
     let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
     let Some(data) = named.into_iter().chain(beside).find(|path| path.is_dir()) else {
         eprintln!("skipped: there is no folder of shared data");
@@ -742,7 +1307,10 @@ fn parquet_files() -> Vec<PathBuf> {
         .iter()
         .flat_map(|folder| fs::read_dir(data.join(folder)).into_iter().flatten())
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "parquet")
+        })
         .collect();
     files.sort();
     files
@@ -752,22 +1320,41 @@ fn parquet_files() -> Vec<PathBuf> {
 fn renders_rows_of_real_parquet_files() {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     let mut templates = Templates::new(Path::new("."));
-    templates.add_text("t", "{{ row|json }}".to_owned()).unwrap();
+    templates
+        .add_text("t", "{{ row|json }}".to_owned())
+        .unwrap();
     for path in parquet_files() {
-        let reader =
-            ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap().with_limit(300).build().unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap())
+            .unwrap()
+            .with_limit(300)
+            .build()
+            .unwrap();
         for batch in reader {
             let batch = batch.unwrap();
             let table = Table::new(&batch, None);
-            let columns = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+            let columns = batch
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect::<Vec<_>>();
             for row in 0..batch.num_rows() {
                 match templates.render("t", table.row(row)) {
                     Ok(text) => {
-                        let value: serde_json::Value =
-                            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}: {text}", path.display()));
-                        assert_eq!(value.as_object().unwrap().len(), columns.len(), "{}", path.display());
+                        let value: serde_json::Value = serde_json::from_str(&text)
+                            .unwrap_or_else(|e| panic!("{}: {e}: {text}", path.display()));
+                        assert_eq!(
+                            value.as_object().unwrap().len(),
+                            columns.len(),
+                            "{}",
+                            path.display()
+                        );
                     }
-                    Err(error) => assert!(error.message.contains("base64"), "{}: {error}", path.display()),
+                    Err(error) => assert!(
+                        error.message.contains("base64"),
+                        "{}: {error}",
+                        path.display()
+                    ),
                 }
             }
         }

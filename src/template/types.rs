@@ -1,11 +1,13 @@
 //! What a template compares, by the types of the columns, found without rendering it.
 //!
-//! A comparison of a text with a number or with `true` gives the same for every row: every row would get the wrong prompt, and be
-//! paid for. So each expression of the engine's own syntax tree gets a type as far as it can be told: columns, fields of structs,
-//! items of lists, `{% set %}`, loops, filters, macros by what they are called with. What cannot be told is [`Kind::Unknown`] and
-//! passes: there are no false alarms.
+//! A comparison of a text with a number or with `true` gives the same for every row: every row
+//! would get the wrong prompt, and be paid for. So each expression of the engine's own syntax tree
+//! gets a type as far as it can be told: columns, fields of structs, items of lists, `{% set %}`,
+//! loops, filters, macros by what they are called with. What cannot be told is [`Kind::Unknown`]
+//! and passes: there are no false alarms.
 //!
-//! Text columns that are used as a condition are collected as well: the text `false` is true. Whether it is there, the rows tell.
+//! Text columns that are used as a condition are collected as well: the text `false` is true.
+//! Whether it is there, the rows tell.
 //!
 //! To teach it a filter of the engine, see [`Checker::filter`].
 
@@ -32,7 +34,13 @@ pub(super) enum Clash {
     /// With `none`, which no cell is equal to.
     None { line: usize },
     /// Of a column with something of another type.
-    Types { line: usize, column: String, is: String, with: String, way_out: String },
+    Types {
+        line: usize,
+        column: String,
+        is: String,
+        with: String,
+        way_out: String,
+    },
 }
 
 impl Clash {
@@ -48,13 +56,21 @@ pub(super) struct Place<'a> {
     pub(super) schema: &'a Schema,
     /// Names that one of the templates sets.
     pub(super) assigned: &'a BTreeSet<&'a str>,
-    /// Whether it is the one that is rendered, not one that is loaded: what it has not set yet has no value of another's.
+    /// Whether it is the one that is rendered, not one that is loaded: what it has not set yet has
+    /// no value of another's.
     pub(super) is_root: bool,
 }
 
 /// Looks through the comparisons of a template, which the engine takes.
-pub(super) fn check(source: &str, name: &str, syntax: &SyntaxConfig, place: &Place<'_>) -> Findings {
-    let Ok(template) = parse(source, name, syntax.clone()) else { return Findings::default() };
+pub(super) fn check(
+    source: &str,
+    name: &str,
+    syntax: &SyntaxConfig,
+    place: &Place<'_>,
+) -> Findings {
+    let Ok(template) = parse(source, name, syntax.clone()) else {
+        return Findings::default();
+    };
     let mut checker = Checker {
         place,
         opaque: !place.is_root,
@@ -69,7 +85,8 @@ pub(super) fn check(source: &str, name: &str, syntax: &SyntaxConfig, place: &Pla
     checker.findings
 }
 
-/// Macros are looked through again for what they are called with, so many times in all, and so deep.
+/// Macros are looked through again for what they are called with, so many times in all, and so
+/// deep.
 const MOST_CALLS: usize = 200;
 const MOST_DEPTH: usize = 4;
 
@@ -117,7 +134,10 @@ struct From {
 }
 
 impl Typed {
-    const UNKNOWN: Typed = Typed { kind: Kind::Unknown, from: None };
+    const UNKNOWN: Typed = Typed {
+        kind: Kind::Unknown,
+        from: None,
+    };
 
     fn of(kind: Kind) -> Typed {
         Typed { kind, from: None }
@@ -125,7 +145,13 @@ impl Typed {
 
     /// Of another kind, made of the same column.
     fn become_kind(&self, kind: Kind) -> Typed {
-        Typed { kind, from: self.from.clone().map(|from| From { is_itself: false, ..from }) }
+        Typed {
+            kind,
+            from: self.from.clone().map(|from| From {
+                is_itself: false,
+                ..from
+            }),
+        }
     }
 
     fn class(&self) -> Option<Class> {
@@ -146,41 +172,67 @@ impl Typed {
             (_, Kind::None) => self,
             _ if self == other => self,
             (a, b) if a == b => {
-                let from = self.from.or(other.from).map(|from| From { is_itself: false, ..from });
-                Typed { kind: self.kind, from }
+                let from = self.from.or(other.from).map(|from| From {
+                    is_itself: false,
+                    ..from
+                });
+                Typed {
+                    kind: self.kind,
+                    from,
+                }
             }
             _ => Typed::UNKNOWN,
         }
     }
 
     fn cell(path: String, is_top: bool, data_type: &DataType) -> Typed {
-        let kind = match data_type {
-            DataType::Dictionary(_, values) => return Typed::cell(path, is_top, values),
-            DataType::RunEndEncoded(_, values) => return Typed::cell(path, is_top, values.data_type()),
-            DataType::Boolean => Kind::Bool,
-            DataType::List(item)
-            | DataType::LargeList(item)
-            | DataType::FixedSizeList(item, _)
-            | DataType::ListView(item)
-            | DataType::LargeListView(item) => Kind::List(vec![Typed::cell(format!("{path}[…]"), false, item.data_type())]),
-            DataType::Struct(fields) => Kind::Struct(fields.clone()),
-            DataType::Map(entries, _) => match entries.data_type() {
-                DataType::Struct(fields) if fields.len() == 2 => {
-                    Kind::Map(Box::new(Typed::cell(format!("{path}[…]"), false, fields[1].data_type())))
+        let kind =
+            match data_type {
+                DataType::Dictionary(_, values) => return Typed::cell(path, is_top, values),
+                DataType::RunEndEncoded(_, values) => {
+                    return Typed::cell(path, is_top, values.data_type());
+                }
+                DataType::Boolean => Kind::Bool,
+                DataType::List(item)
+                | DataType::LargeList(item)
+                | DataType::FixedSizeList(item, _)
+                | DataType::ListView(item)
+                | DataType::LargeListView(item) => Kind::List(vec![Typed::cell(
+                    format!("{path}[…]"),
+                    false,
+                    item.data_type(),
+                )]),
+                DataType::Struct(fields) => Kind::Struct(fields.clone()),
+                DataType::Map(entries, _) => match entries.data_type() {
+                    DataType::Struct(fields) if fields.len() == 2 => Kind::Map(Box::new(
+                        Typed::cell(format!("{path}[…]"), false, fields[1].data_type()),
+                    )),
+                    _ => Kind::Unknown,
+                },
+                _ if data_type.is_integer() || data_type.is_floating() => Kind::Number,
+                DataType::Interval(_) => Kind::Unknown,
+                _ if data_type.is_string() || data_type.is_temporal() || data_type.is_decimal() => {
+                    Kind::Text
                 }
                 _ => Kind::Unknown,
-            },
-            _ if data_type.is_integer() || data_type.is_floating() => Kind::Number,
-            DataType::Interval(_) => Kind::Unknown,
-            _ if data_type.is_string() || data_type.is_temporal() || data_type.is_decimal() => Kind::Text,
-            _ => Kind::Unknown,
-        };
+            };
         let is_itself = data_type.is_string();
-        Typed { kind, from: Some(From { path, is_top, data_type: data_type.clone(), is_itself }) }
+        Typed {
+            kind,
+            from: Some(From {
+                path,
+                is_top,
+                data_type: data_type.clone(),
+                is_itself,
+            }),
+        }
     }
 
     fn field(&self, name: &str) -> Typed {
-        let path = self.from.as_ref().map_or_else(String::new, |from| format!("{}.{name}", from.path));
+        let path = self
+            .from
+            .as_ref()
+            .map_or_else(String::new, |from| format!("{}.{name}", from.path));
         match &self.kind {
             Kind::Struct(fields) => match fields.find(name) {
                 Some((_, field)) => Typed::cell(path, false, field.data_type()),
@@ -188,7 +240,9 @@ impl Typed {
             },
             Kind::Map(value) => (**value).clone(),
             Kind::Loop => match name {
-                "index" | "index0" | "revindex" | "revindex0" | "length" | "depth" | "depth0" => Typed::of(Kind::Number),
+                "index" | "index0" | "revindex" | "revindex0" | "length" | "depth" | "depth0" => {
+                    Typed::of(Kind::Number)
+                }
                 "first" | "last" => Typed::of(Kind::Bool),
                 _ => Typed::UNKNOWN,
             },
@@ -199,14 +253,19 @@ impl Typed {
     /// An item of a list, or what a loop over it goes through.
     fn item(&self) -> Typed {
         match &self.kind {
-            Kind::List(items) => items.iter().cloned().reduce(Typed::or).unwrap_or(Typed::UNKNOWN),
+            Kind::List(items) => items
+                .iter()
+                .cloned()
+                .reduce(Typed::or)
+                .unwrap_or(Typed::UNKNOWN),
             Kind::Struct(_) | Kind::Row | Kind::Map(_) => Typed::of(Kind::Text),
             _ => Typed::UNKNOWN,
         }
     }
 }
 
-/// An argument: its name, if it has one; what it is, and its line; and the text that it is, where it is a constant.
+/// An argument: its name, if it has one; what it is, and its line; and the text that it is, where
+/// it is a constant.
 type Argument<'a> = (Option<&'a str>, (Typed, usize), Option<String>);
 
 struct Checker<'a> {
@@ -248,8 +307,14 @@ impl<'a> Checker<'a> {
     fn assign(&mut self, target: &Expr<'_>, typed: &Typed) {
         match target {
             Expr::Var(var) => self.set(var.id, typed.clone()),
-            Expr::List(list) => list.items.iter().for_each(|item| self.assign(item, &Typed::UNKNOWN)),
-            Expr::Tuple(tuple) => tuple.items.iter().for_each(|item| self.assign(item, &Typed::UNKNOWN)),
+            Expr::List(list) => list
+                .items
+                .iter()
+                .for_each(|item| self.assign(item, &Typed::UNKNOWN)),
+            Expr::Tuple(tuple) => tuple
+                .items
+                .iter()
+                .for_each(|item| self.assign(item, &Typed::UNKNOWN)),
             // A field of a namespace is looked up in it, and that is not known.
             _ => {}
         }
@@ -263,7 +328,12 @@ impl<'a> Checker<'a> {
 
     /// A body with names of its own.
     fn scoped<'t: 'a>(&mut self, names: Vec<(&str, Typed)>, body: &'t [Stmt<'a>]) {
-        self.scopes.push(names.into_iter().map(|(name, typed)| (name.to_owned(), typed)).collect());
+        self.scopes.push(
+            names
+                .into_iter()
+                .map(|(name, typed)| (name.to_owned(), typed))
+                .collect(),
+        );
         self.statements(body);
         self.scopes.pop();
     }
@@ -345,7 +415,9 @@ impl<'a> Checker<'a> {
         // A later round sees what an earlier one has set.
         let mut names = Vec::new();
         assigned_in(&each.body, &mut names);
-        names.into_iter().for_each(|name| self.set(name, Typed::UNKNOWN));
+        names
+            .into_iter()
+            .for_each(|name| self.set(name, Typed::UNKNOWN));
         self.assign(&each.target, &over.item());
         self.set("loop", Typed::of(Kind::Loop));
         if let Some(filter) = &each.filter_expr {
@@ -359,10 +431,15 @@ impl<'a> Checker<'a> {
     /// The names after a branch, of which either may have been taken.
     fn merge(&mut self, other: Vec<BTreeMap<String, Typed>>) {
         for (depth, theirs) in other.into_iter().enumerate() {
-            let Some(ours) = self.scopes.get(depth) else { continue };
+            let Some(ours) = self.scopes.get(depth) else {
+                continue;
+            };
             let names: BTreeSet<String> = ours.keys().chain(theirs.keys()).cloned().collect();
             for name in names {
-                let (a, b) = (self.scopes[depth].get(&name).cloned(), theirs.get(&name).cloned());
+                let (a, b) = (
+                    self.scopes[depth].get(&name).cloned(),
+                    theirs.get(&name).cloned(),
+                );
                 let unset = || match self.opaque && self.place.assigned.contains(name.as_str()) {
                     true => Typed::UNKNOWN,
                     // A name that is not set at all is an error when it is used.
@@ -409,8 +486,15 @@ impl<'a> Checker<'a> {
     }
 
     fn note_condition(&mut self, typed: &Typed, line: usize) {
-        if let Some(from) = typed.from.as_ref().filter(|from| from.is_itself && from.is_top)
-            && self.findings.conditions.iter().all(|(_, known)| *known != from.path)
+        if let Some(from) = typed
+            .from
+            .as_ref()
+            .filter(|from| from.is_itself && from.is_top)
+            && self
+                .findings
+                .conditions
+                .iter()
+                .all(|(_, known)| *known != from.path)
         {
             self.findings.conditions.push((line, from.path.clone()));
         }
@@ -428,7 +512,10 @@ impl<'a> Checker<'a> {
             }),
             Expr::Slice(slice) => {
                 let typed = self.infer(&slice.expr);
-                for bound in [&slice.start, &slice.stop, &slice.step].into_iter().flatten() {
+                for bound in [&slice.start, &slice.stop, &slice.step]
+                    .into_iter()
+                    .flatten()
+                {
                     self.infer(bound);
                 }
                 match &typed.kind {
@@ -444,7 +531,11 @@ impl<'a> Checker<'a> {
                 }
                 UnaryOpKind::Neg => {
                     let typed = self.infer(&op.expr);
-                    if typed.kind == Kind::Number { typed } else { Typed::UNKNOWN }
+                    if typed.kind == Kind::Number {
+                        typed
+                    } else {
+                        Typed::UNKNOWN
+                    }
                 }
             },
             Expr::BinOp(op) => self.binary(op),
@@ -511,7 +602,12 @@ impl<'a> Checker<'a> {
             Expr::Map(map) => {
                 self.all(&map.keys);
                 let values = self.all(&map.values);
-                Typed::of(Kind::Map(Box::new(values.into_iter().reduce(Typed::or).unwrap_or(Typed::UNKNOWN))))
+                Typed::of(Kind::Map(Box::new(
+                    values
+                        .into_iter()
+                        .reduce(Typed::or)
+                        .unwrap_or(Typed::UNKNOWN),
+                )))
             }
         }
     }
@@ -532,7 +628,9 @@ impl<'a> Checker<'a> {
                     continue;
                 }
             };
-            let word = expr.as_const().and_then(|value| value.as_str().map(str::to_owned));
+            let word = expr
+                .as_const()
+                .and_then(|value| value.as_str().map(str::to_owned));
             found.push((name, (self.infer(expr), line_of(expr)), word));
         }
         found
@@ -542,7 +640,12 @@ impl<'a> Checker<'a> {
         let left = (self.infer(&op.left), line_of(&op.left));
         let right = (self.infer(&op.right), line_of(&op.right));
         match op.op {
-            BinOpKind::Eq | BinOpKind::Ne | BinOpKind::Lt | BinOpKind::Lte | BinOpKind::Gt | BinOpKind::Gte => {
+            BinOpKind::Eq
+            | BinOpKind::Ne
+            | BinOpKind::Lt
+            | BinOpKind::Lte
+            | BinOpKind::Gt
+            | BinOpKind::Gte => {
                 self.compare(&left, &right);
                 Typed::of(Kind::Bool)
             }
@@ -551,13 +654,18 @@ impl<'a> Checker<'a> {
                 Typed::of(Kind::Bool)
             }
             BinOpKind::ScAnd | BinOpKind::ScOr => left.0.or(right.0),
-            BinOpKind::Concat => Typed { kind: Kind::Text, ..made_of(&left.0, &right.0) },
-            BinOpKind::Add if left.0.kind == Kind::Text && right.0.kind == Kind::Text => {
-                Typed { kind: Kind::Text, ..made_of(&left.0, &right.0) }
-            }
-            _ if left.0.kind == Kind::Number && right.0.kind == Kind::Number => {
-                Typed { kind: Kind::Number, ..made_of(&left.0, &right.0) }
-            }
+            BinOpKind::Concat => Typed {
+                kind: Kind::Text,
+                ..made_of(&left.0, &right.0)
+            },
+            BinOpKind::Add if left.0.kind == Kind::Text && right.0.kind == Kind::Text => Typed {
+                kind: Kind::Text,
+                ..made_of(&left.0, &right.0)
+            },
+            _ if left.0.kind == Kind::Number && right.0.kind == Kind::Number => Typed {
+                kind: Kind::Number,
+                ..made_of(&left.0, &right.0)
+            },
             _ => Typed::UNKNOWN,
         }
     }
@@ -573,16 +681,36 @@ impl<'a> Checker<'a> {
         if var.id == "range" {
             return Typed::of(Kind::List(vec![Typed::of(Kind::Number)]));
         }
-        let Some(&declared) = self.macros.get(var.id) else { return Typed::UNKNOWN };
+        let Some(&declared) = self.macros.get(var.id) else {
+            return Typed::UNKNOWN;
+        };
         if self.calls < MOST_CALLS && self.depth < MOST_DEPTH {
             (self.calls, self.depth) = (self.calls + 1, self.depth + 1);
-            let by_place: Vec<&Typed> = args.iter().filter(|arg| arg.0.is_none()).map(|arg| &arg.1.0).collect();
+            let by_place: Vec<&Typed> = args
+                .iter()
+                .filter(|arg| arg.0.is_none())
+                .map(|arg| &arg.1.0)
+                .collect();
             let is_plain = args.len() == call.args.len();
-            let names: Vec<&str> = declared.args.iter().map(|arg| if let Expr::Var(var) = arg { var.id } else { "" }).collect();
+            let names: Vec<&str> = declared
+                .args
+                .iter()
+                .map(|arg| if let Expr::Var(var) = arg { var.id } else { "" })
+                .collect();
             self.body(declared, |name| {
-                let named = args.iter().find(|arg| arg.0 == Some(name)).map(|arg| &arg.1.0);
-                let placed = names.iter().position(|known| *known == name).and_then(|at| by_place.get(at).copied());
-                named.or(placed).filter(|_| is_plain).cloned().unwrap_or(Typed::UNKNOWN)
+                let named = args
+                    .iter()
+                    .find(|arg| arg.0 == Some(name))
+                    .map(|arg| &arg.1.0);
+                let placed = names
+                    .iter()
+                    .position(|known| *known == name)
+                    .and_then(|at| by_place.get(at).copied());
+                named
+                    .or(placed)
+                    .filter(|_| is_plain)
+                    .cloned()
+                    .unwrap_or(Typed::UNKNOWN)
             });
             self.depth -= 1;
         }
@@ -593,13 +721,23 @@ impl<'a> Checker<'a> {
     fn filter(&mut self, name: &str, line: usize, input: Typed, args: &[Argument<'a>]) -> Typed {
         let word = |at: usize| args.get(at).and_then(|arg| arg.2.as_deref());
         match name {
-            "trim" | "lower" | "upper" | "title" | "capitalize" | "string" | "safe" if input.kind == Kind::Text => input,
-            "default" | "d" => match args.iter().find(|arg| !matches!(arg.0, Some("boolean" | "falsy"))) {
+            "trim" | "lower" | "upper" | "title" | "capitalize" | "string" | "safe"
+                if input.kind == Kind::Text =>
+            {
+                input
+            }
+            "default" | "d" => match args
+                .iter()
+                .find(|arg| !matches!(arg.0, Some("boolean" | "falsy")))
+            {
                 Some(other) => {
                     let is_itself = input.from.as_ref().is_some_and(|from| from.is_itself);
                     let mut either = input.or(other.1.0.clone());
                     // The text that stands in for a null takes nothing from the text that is there.
-                    either.from.iter_mut().for_each(|from| from.is_itself = is_itself && from.data_type.is_string());
+                    either
+                        .from
+                        .iter_mut()
+                        .for_each(|from| from.is_itself = is_itself && from.data_type.is_string());
                     either
                 }
                 None => input.or(Typed::of(Kind::Text)),
@@ -608,9 +746,10 @@ impl<'a> Checker<'a> {
                 self.note_condition(&input, line);
                 input.become_kind(Kind::Bool)
             }
-            "upper" | "lower" | "title" | "capitalize" | "trim" | "replace" | "join" | "string" | "truncate"
-            | "truncate_words" | "oneline" | "slug" | "hash" | "base64" | "json" | "tojson" | "date" | "number" | "urlencode"
-            | "indent" | "escape" | "e" | "format" | "pprint" | "safe" => input.become_kind(Kind::Text),
+            "upper" | "lower" | "title" | "capitalize" | "trim" | "replace" | "join" | "string"
+            | "truncate" | "truncate_words" | "oneline" | "slug" | "hash" | "base64" | "json"
+            | "tojson" | "date" | "number" | "urlencode" | "indent" | "escape" | "e" | "format"
+            | "pprint" | "safe" => input.become_kind(Kind::Text),
             "length" | "count" => Typed::of(Kind::Number),
             "int" | "float" => match args.first().map(|arg| arg.1.0.kind.clone()) {
                 None | Some(Kind::Number) => input.become_kind(Kind::Number),
@@ -628,9 +767,16 @@ impl<'a> Checker<'a> {
                 Some(field) => input.field(field),
                 None => Typed::UNKNOWN,
             },
-            "map" => match (word(0), args.iter().find(|arg| arg.0 == Some("attribute")).and_then(|arg| arg.2.as_deref())) {
+            "map" => match (
+                word(0),
+                args.iter()
+                    .find(|arg| arg.0 == Some("attribute"))
+                    .and_then(|arg| arg.2.as_deref()),
+            ) {
                 (_, Some(path)) => {
-                    let item = path.split('.').fold(input.item(), |item, part| item.field(part));
+                    let item = path
+                        .split('.')
+                        .fold(input.item(), |item, part| item.field(part));
                     Typed::of(Kind::List(vec![item]))
                 }
                 (Some(filter), None) if args.len() == 1 => {
@@ -643,14 +789,24 @@ impl<'a> Checker<'a> {
                 if let Some(test) = word(0) {
                     self.test(test, &(input.item(), line), args.get(1).map(|arg| &arg.1));
                 }
-                if matches!(input.kind, Kind::List(_)) { input } else { Typed::UNKNOWN }
+                if matches!(input.kind, Kind::List(_)) {
+                    input
+                } else {
+                    Typed::UNKNOWN
+                }
             }
             "selectattr" | "rejectattr" => {
                 if let (Some(path), Some(test)) = (word(0), word(1)) {
-                    let item = path.split('.').fold(input.item(), |item, part| item.field(part));
+                    let item = path
+                        .split('.')
+                        .fold(input.item(), |item, part| item.field(part));
                     self.test(test, &(item, line), args.get(2).map(|arg| &arg.1));
                 }
-                if matches!(input.kind, Kind::List(_)) { input } else { Typed::UNKNOWN }
+                if matches!(input.kind, Kind::List(_)) {
+                    input
+                } else {
+                    Typed::UNKNOWN
+                }
             }
             _ => Typed::UNKNOWN,
         }
@@ -659,8 +815,8 @@ impl<'a> Checker<'a> {
     fn test(&mut self, name: &str, left: &(Typed, usize), right: Option<&(Typed, usize)>) {
         match (name, right) {
             (
-                "eq" | "equalto" | "==" | "ne" | "!=" | "lt" | "lessthan" | "<" | "le" | "<=" | "gt" | "greaterthan" | ">" | "ge"
-                | ">=" | "sameas",
+                "eq" | "equalto" | "==" | "ne" | "!=" | "lt" | "lessthan" | "<" | "le" | "<="
+                | "gt" | "greaterthan" | ">" | "ge" | ">=" | "sameas",
                 Some(right),
             ) => self.compare(left, right),
             ("in", Some(right)) => self.contains(left, right),
@@ -683,7 +839,9 @@ impl<'a> Checker<'a> {
 
     fn contains(&mut self, item: &(Typed, usize), container: &(Typed, usize)) {
         match &container.0.kind {
-            Kind::List(items) if !items.is_empty() && items.iter().all(|other| are_foreign(&item.0, other)) => {
+            Kind::List(items)
+                if !items.is_empty() && items.iter().all(|other| are_foreign(&item.0, other)) =>
+            {
                 self.clash(item, &(items[0].clone(), container.1));
             }
             Kind::Struct(_) | Kind::Row if are_foreign(&item.0, &Typed::of(Kind::Text)) => {
@@ -696,20 +854,33 @@ impl<'a> Checker<'a> {
     /// Notes a comparison, if a column takes part in it.
     fn clash(&mut self, left: &(Typed, usize), right: &(Typed, usize)) {
         // Of two columns the text is the one that may have got the wrong type.
-        let is_text = |side: &(Typed, usize)| side.0.from.as_ref().is_some_and(|from| from.data_type.is_string());
+        let is_text = |side: &(Typed, usize)| {
+            side.0
+                .from
+                .as_ref()
+                .is_some_and(|from| from.data_type.is_string())
+        };
         let (subject, other) = match (&left.0.from, &right.0.from) {
             (None, None) => return,
             (None, Some(_)) => (right, left),
             (Some(_), Some(_)) if is_text(right) && !is_text(left) => (right, left),
             _ => (left, right),
         };
-        let (Some(from), Some(class), Some(with)) = (&subject.0.from, subject.0.class(), other.0.class()) else { return };
+        let (Some(from), Some(class), Some(with)) =
+            (&subject.0.from, subject.0.class(), other.0.class())
+        else {
+            return;
+        };
         let clash = Clash::Types {
             line: subject.1,
             column: from.path.clone(),
             is: subject.0.words(class),
             with: match &other.0.from {
-                Some(column) => format!("the column `{}`, which is {}", column.path, other.0.words(with)),
+                Some(column) => format!(
+                    "the column `{}`, which is {}",
+                    column.path,
+                    other.0.words(with)
+                ),
                 None => words(with).to_owned(),
             },
             way_out: way_out(from, class, with, other.0.from.is_some()),
@@ -722,14 +893,27 @@ impl<'a> Checker<'a> {
 
 /// Made of the column of the one or the other.
 fn made_of(left: &Typed, right: &Typed) -> Typed {
-    let from = left.from.clone().or_else(|| right.from.clone()).map(|from| From { is_itself: false, ..from });
-    Typed { kind: Kind::Unknown, from }
+    let from = left
+        .from
+        .clone()
+        .or_else(|| right.from.clone())
+        .map(|from| From {
+            is_itself: false,
+            ..from
+        });
+    Typed {
+        kind: Kind::Unknown,
+        from,
+    }
 }
 
-/// Whether a comparison of two types cannot depend on their values. The engine takes booleans for the numbers 0 and 1.
+/// Whether a comparison of two types cannot depend on their values. The engine takes booleans for
+/// the numbers 0 and 1.
 fn are_foreign(left: &Typed, right: &Typed) -> bool {
     match (left.class(), right.class()) {
-        (Some(Class::Bool), Some(Class::Number)) | (Some(Class::Number), Some(Class::Bool)) => false,
+        (Some(Class::Bool), Some(Class::Number)) | (Some(Class::Number), Some(Class::Bool)) => {
+            false
+        }
         (Some(left), Some(right)) => left != right,
         _ => false,
     }
@@ -781,13 +965,19 @@ fn words(class: Class) -> &'static str {
 impl Typed {
     /// What it is in words, by its column's type where that is what is compared.
     fn words(&self, class: Class) -> String {
-        let Some(from) = &self.from else { return words(class).to_owned() };
+        let Some(from) = &self.from else {
+            return words(class).to_owned();
+        };
         let own = Typed::cell(String::new(), from.is_top, &from.data_type).class();
         match &from.data_type {
             _ if own != Some(class) => format!("{}, as it is written here,", words(class)),
-            DataType::Date32 | DataType::Date64 => "a date, which is text to a template,".to_owned(),
+            DataType::Date32 | DataType::Date64 => {
+                "a date, which is text to a template,".to_owned()
+            }
             other if other.is_temporal() => "a time, which is text to a template,".to_owned(),
-            other if other.is_decimal() => "a decimal, which is text to a template so that it keeps its digits,".to_owned(),
+            other if other.is_decimal() => {
+                "a decimal, which is text to a template so that it keeps its digits,".to_owned()
+            }
             _ => words(class).to_owned(),
         }
     }
@@ -796,7 +986,11 @@ impl Typed {
 /// What to write instead.
 fn way_out(from: &From, is: Class, with: Class, is_column: bool) -> String {
     let setting = |data_type: &str| {
-        let key = match from.path.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        let key = match from
+            .path
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        {
             true => from.path.clone(),
             false => format!("{:?}", from.path),
         };
@@ -805,18 +999,28 @@ fn way_out(from: &From, is: Class, with: Class, is_column: bool) -> String {
     let can_be_set = from.is_top && from.data_type.is_string();
     match (is, with) {
         (Class::Text, Class::Number) if can_be_set => {
-            format!("write `|int` or `|float` behind the column, or set {}", setting("int64"))
+            format!(
+                "write `|int` or `|float` behind the column, or set {}",
+                setting("int64")
+            )
         }
         (Class::Text, Class::Number) if from.data_type.is_temporal() => {
             "compare it with text, such as `\"2026-01-31\"`".to_owned()
         }
-        (Class::Text, Class::Number) if from.data_type.is_numeric() => "write `|float` behind the column".to_owned(),
+        (Class::Text, Class::Number) if from.data_type.is_numeric() => {
+            "write `|float` behind the column".to_owned()
+        }
         (Class::Text, Class::Number) => "write `|int` or `|float` behind it".to_owned(),
         (Class::Text, Class::Bool) if can_be_set => {
-            format!("set {}, or compare it with text, such as `\"true\"`", setting("bool"))
+            format!(
+                "set {}, or compare it with text, such as `\"true\"`",
+                setting("bool")
+            )
         }
         (Class::Text, Class::Bool) => "compare it with text, such as `\"true\"`".to_owned(),
-        (Class::Number, Class::Text) if is_column => "write `|int` or `|float` behind the text".to_owned(),
+        (Class::Number, Class::Text) if is_column => {
+            "write `|int` or `|float` behind the text".to_owned()
+        }
         (Class::Number, Class::Text) => "write the number without quotes".to_owned(),
         (Class::Number, Class::Bool) => "compare it with a number, such as `1`".to_owned(),
         (Class::Bool, Class::Text) => "write `true` or `false` without quotes".to_owned(),
@@ -840,7 +1044,10 @@ mod tests {
             field("score", DataType::Int64),
             field("name", DataType::Utf8),
             field("ok", DataType::Boolean),
-            field("deep", DataType::Struct(vec![field("n", DataType::Float64)].into())),
+            field(
+                "deep",
+                DataType::Struct(vec![field("n", DataType::Float64)].into()),
+            ),
         ];
         Schema::new(vec![
             field("active", DataType::Utf8),
@@ -854,9 +1061,15 @@ mod tests {
             field("meta", DataType::Struct(meta.into())),
             field("tags", list(DataType::Utf8)),
             field("nums", list(DataType::Int64)),
-            field("people", list(DataType::Struct(vec![field("age", DataType::Int64)].into()))),
+            field(
+                "people",
+                list(DataType::Struct(vec![field("age", DataType::Int64)].into())),
+            ),
             field("void", DataType::Null),
-            field("kind", DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))),
+            field(
+                "kind",
+                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+            ),
         ])
     }
 
@@ -865,7 +1078,16 @@ mod tests {
         let facts = super::super::scan::scan(source);
         let assigned = facts.assigned.iter().map(String::as_str).collect();
         parse(source, "t", SyntaxConfig::default()).unwrap_or_else(|e| panic!("{source}: {e}"));
-        check(source, "t", &SyntaxConfig::default(), &Place { schema: &schema, assigned: &assigned, is_root: true })
+        check(
+            source,
+            "t",
+            &SyntaxConfig::default(),
+            &Place {
+                schema: &schema,
+                assigned: &assigned,
+                is_root: true,
+            },
+        )
     }
 
     #[test]
@@ -901,9 +1123,15 @@ mod tests {
             ("{{ zip == flag }}", "zip"),
             ("{{ zip == meta.score }}", "zip"),
             ("{% set v = zip %}{{ v == 1 }}", "zip"),
-            ("{% set v = zip|lower %}{% set w = v %}{% if w == 1 %}{% endif %}", "zip"),
+            (
+                "{% set v = zip|lower %}{% set w = v %}{% if w == 1 %}{% endif %}",
+                "zip",
+            ),
             ("{% set one = 1 %}{{ zip == one }}", "zip"),
-            ("{% if n %}{% set v = zip %}{% else %}{% set v = zip %}{% endif %}{{ v == 1 }}", "zip"),
+            (
+                "{% if n %}{% set v = zip %}{% else %}{% set v = zip %}{% endif %}{{ v == 1 }}",
+                "zip",
+            ),
             ("{% with v = zip %}{{ v > 3 }}{% endwith %}", "zip"),
             ("{{ due > 20260101 }}", "due"),
             ("{{ due == n }}", "due"),
@@ -919,29 +1147,55 @@ mod tests {
             ("{% if n %}{% elif zip == 1 %}{% endif %}", "zip"),
             ("{% for t in tags %}{{ t == 1 }}{% endfor %}", "tags[…]"),
             ("{% for t in nums if t == '1' %}{% endfor %}", "nums[…]"),
-            ("{% for p in people %}{{ p.age > '3' }}{% endfor %}", "people[…].age"),
-            ("{{ people|selectattr('age', 'gt', '3')|list }}", "people[…].age"),
+            (
+                "{% for p in people %}{{ p.age > '3' }}{% endfor %}",
+                "people[…].age",
+            ),
+            (
+                "{{ people|selectattr('age', 'gt', '3')|list }}",
+                "people[…].age",
+            ),
             ("{{ tags|select('eq', 1)|list }}", "tags[…]"),
             ("{{ tags[0] == 1 }}{{ tags|first == 1 }}", "tags[…]"),
             ("{{ 1 in tags }}", "tags[…]"),
             ("{{ n in tags }}", "tags[…]"),
             ("{{ tags == 'a' }}", "tags"),
             ("{{ meta == 'a' }}", "meta"),
-            ("{% for i in range(3) %}{{ loop.index == zip }}{{ i == zip }}{% endfor %}", "zip"),
-            ("{% macro m(x) %}{{ x == true }}{% endmacro %}{{ m(active) }}", "active"),
-            ("{% macro m(x, y='a') %}{{ y == 1 }}{% endmacro %}{{ m(1, y=zip) }}", "zip"),
+            (
+                "{% for i in range(3) %}{{ loop.index == zip }}{{ i == zip }}{% endfor %}",
+                "zip",
+            ),
+            (
+                "{% macro m(x) %}{{ x == true }}{% endmacro %}{{ m(active) }}",
+                "active",
+            ),
+            (
+                "{% macro m(x, y='a') %}{{ y == 1 }}{% endmacro %}{{ m(1, y=zip) }}",
+                "zip",
+            ),
             ("{% macro m() %}{{ zip == 1 }}{% endmacro %}", "zip"),
             ("{{ (zip if n else zip) == 1 }}", "zip"),
             ("{{ n|string == 5 }}", "n"),
             ("{{ zip|int == '5' }}", "zip"),
             ("{{ tags|length == '5' or zip == 1 }}", "zip"),
-            ("{{ [zip == 1] }}{{ {'a': zip == 1}.a }}{{ f(zip == 1) }}", "zip"),
+            (
+                "{{ [zip == 1] }}{{ {'a': zip == 1}.a }}{{ f(zip == 1) }}",
+                "zip",
+            ),
             ("{{ not zip == 1 }}", "zip"),
             ("{% filter replace(zip == 1, 'a') %}{% endfilter %}", "zip"),
             ("{% block b %}{{ zip == 1 }}{% endblock %}", "zip"),
         ] {
             let found = findings(source);
-            let [Clash::Types { line: 1, column: named, .. }, ..] = found.clashes.as_slice() else {
+            let [
+                Clash::Types {
+                    line: 1,
+                    column: named,
+                    ..
+                },
+                ..,
+            ] = found.clashes.as_slice()
+            else {
                 panic!("{source}: {found:?}")
             };
             assert_eq!(named, column, "{source}");
@@ -950,13 +1204,32 @@ mod tests {
 
     #[test]
     fn finds_comparisons_with_none_and_the_lines_of_all() {
-        for source in
-            ["{{ a == none }}", "{{ None != n }}", "{{ n is eq(none) }}", "{% set x = none %}{{ n == x }}", "{{ n > none }}"]
-        {
-            assert_eq!(findings(source).clashes, [Clash::None { line: 1 }], "{source}");
+        for source in [
+            "{{ a == none }}",
+            "{{ None != n }}",
+            "{{ n is eq(none) }}",
+            "{% set x = none %}{{ n == x }}",
+            "{{ n > none }}",
+        ] {
+            assert_eq!(
+                findings(source).clashes,
+                [Clash::None { line: 1 }],
+                "{source}"
+            );
         }
-        let lines = |source: &str| findings(source).clashes.iter().map(Clash::line).collect::<Vec<_>>();
-        assert_eq!(lines("a\n{% if n\n and\n zip == 1 %}\n{{ 1 ==\nzip }}{% endif %}{{ 3 }}\n{{ n == '1' }}"), [4, 6, 7]);
+        let lines = |source: &str| {
+            findings(source)
+                .clashes
+                .iter()
+                .map(Clash::line)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            lines(
+                "a\n{% if n\n and\n zip == 1 %}\n{{ 1 ==\nzip }}{% endif %}{{ 3 }}\n{{ n == '1' }}"
+            ),
+            [4, 6, 7]
+        );
     }
 
     #[test]
@@ -996,21 +1269,34 @@ mod tests {
                 "{{ active == true }}",
                 "text",
                 "a boolean",
-                "set `columns.active = \"bool\"` under `[source]`, or compare it with text, such as `\"true\"`",
+                "set `columns.active = \"bool\"` under `[source]`, or compare it with text, such \
+                 as `\"true\"`",
             ),
             (
                 "{{ row['Customer name'] > 1 }}",
                 "text",
                 "a number",
-                "write `|int` or `|float` behind the column, or set `columns.\"Customer name\" = \"int64\"` under `[source]`",
+                "write `|int` or `|float` behind the column, or set `columns.\"Customer name\" = \
+                 \"int64\"` under `[source]`",
             ),
-            ("{{ n == '1' }}", "a number", "text", "write the number without quotes"),
-            ("{{ flag == 'a' }}", "a boolean", "text", "write `true` or `false` without quotes"),
+            (
+                "{{ n == '1' }}",
+                "a number",
+                "text",
+                "write the number without quotes",
+            ),
+            (
+                "{{ flag == 'a' }}",
+                "a boolean",
+                "text",
+                "write `true` or `false` without quotes",
+            ),
             (
                 "{{ zip == n }}",
                 "text",
                 "the column `n`, which is a number",
-                "write `|int` or `|float` behind the column, or set `columns.zip = \"int64\"` under `[source]`",
+                "write `|int` or `|float` behind the column, or set `columns.zip = \"int64\"` \
+                 under `[source]`",
             ),
             (
                 "{{ due > 5 }}",
@@ -1024,14 +1310,22 @@ mod tests {
                 "a number",
                 "write `|float` behind the column",
             ),
-            ("{{ n|string == 5 }}", "text, as it is written here,", "a number", "write `|float` behind the column"),
+            (
+                "{{ n|string == 5 }}",
+                "text, as it is written here,",
+                "a number",
+                "write `|float` behind the column",
+            ),
         ] {
             let expected = Clash::Types {
                 line: 1,
-                column: findings(source).clashes.first().map_or_else(String::new, |clash| match clash {
-                    Clash::Types { column, .. } => column.clone(),
-                    Clash::None { .. } => String::new(),
-                }),
+                column: findings(source)
+                    .clashes
+                    .first()
+                    .map_or_else(String::new, |clash| match clash {
+                        Clash::Types { column, .. } => column.clone(),
+                        Clash::None { .. } => String::new(),
+                    }),
                 is: is.to_owned(),
                 with: with.to_owned(),
                 way_out: way_out.to_owned(),
@@ -1044,17 +1338,36 @@ mod tests {
     fn collects_text_columns_that_are_conditions() {
         for (source, columns) in [
             ("{% if active %}{% endif %}", vec!["active"]),
-            ("{% if not active and n or zip %}{% endif %}", vec!["active", "zip"]),
+            (
+                "{% if not active and n or zip %}{% endif %}",
+                vec!["active", "zip"],
+            ),
             ("{{ 'a' if active else 'b' }}", vec!["active"]),
             ("{% if n %}{% elif row.active %}{% endif %}", vec!["active"]),
             ("{{ not active }}", vec!["active"]),
-            ("{% set v = active|lower|trim %}{% if v %}{% endif %}", vec!["active"]),
-            ("{% if active|default('false') %}{% endif %}{{ zip|bool }}", vec!["active", "zip"]),
+            (
+                "{% set v = active|lower|trim %}{% if v %}{% endif %}",
+                vec!["active"],
+            ),
+            (
+                "{% if active|default('false') %}{% endif %}{{ zip|bool }}",
+                vec!["active", "zip"],
+            ),
             ("{% for t in tags if active %}{% endfor %}", vec!["active"]),
-            ("{% macro m(x) %}{% if x %}{% endif %}{% endmacro %}{{ m(active) }}", vec!["active"]),
-            ("{% if active == 'true' or flag or n or due or zip|length %}{% endif %}{{ zip or 'x' }}", vec![]),
+            (
+                "{% macro m(x) %}{% if x %}{% endif %}{% endmacro %}{{ m(active) }}",
+                vec!["active"],
+            ),
+            (
+                "{% if active == 'true' or flag or n or due or zip|length %}{% endif %}{{ zip or 'x' }}",
+                vec![],
+            ),
         ] {
-            let found: Vec<String> = findings(source).conditions.into_iter().map(|(_, column)| column).collect();
+            let found: Vec<String> = findings(source)
+                .conditions
+                .into_iter()
+                .map(|(_, column)| column)
+                .collect();
             assert_eq!(found, columns, "{source}");
         }
     }

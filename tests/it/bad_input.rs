@@ -8,11 +8,28 @@ fn refuses(work: &Workdir, words: &[&str]) {
     let before = work.files();
     let finished = work.rowmill(&["run", "job.toml", "--simulate"]).expect(2);
     for word in words {
-        assert!(finished.stderr.contains(word), "`{word}` is not in\n{}", finished.stderr);
+        assert!(
+            finished.stderr.contains(word),
+            "`{word}` is not in\n{}",
+            finished.stderr
+        );
     }
-    assert_eq!(finished.stderr.lines().filter(|line| line.starts_with("error:")).count(), 1, "{}", finished.stderr);
+    assert_eq!(
+        finished
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error:"))
+            .count(),
+        1,
+        "{}",
+        finished.stderr
+    );
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
-    let left: Vec<_> = work.files().into_iter().filter(|f| !before.contains(f) && !f.contains("/.simulator/")).collect();
+    let left: Vec<_> = work
+        .files()
+        .into_iter()
+        .filter(|f| !before.contains(f) && !f.contains("/.simulator/"))
+        .collect();
     assert!(left.is_empty(), "left behind: {left:?}");
 }
 
@@ -25,8 +42,12 @@ fn refuses_an_output_that_would_replace_what_the_job_reads() {
         (templated.as_str(), "ask.j2", "a template"),
     ] {
         let work = Workdir::new().with_rows(3);
-        let job = job.replace("path = \"out.parquet\"", &format!("path = \"{output}\"\nformat = \"csv\""));
-        work.write("ask.j2", "About {{ body }}").write("job.toml", &job);
+        let job = job.replace(
+            "path = \"out.parquet\"",
+            &format!("path = \"{output}\"\nformat = \"csv\""),
+        );
+        work.write("ask.j2", "About {{ body }}")
+            .write("job.toml", &job);
         let kept = work.read(output);
         refuses(&work, &[words, "output.path"]);
         assert_eq!(work.read(output), kept);
@@ -37,17 +58,42 @@ fn refuses_an_output_that_would_replace_what_the_job_reads() {
 fn refuses_sources_that_cannot_be_read() {
     let cases: &[(&str, &[u8], &[&str])] = &[
         ("empty.csv", b"", &["empty.csv", "empty"]),
-        ("ragged.csv", b"id,body\na,b\nc\n", &["ragged.csv", "line 3"]),
-        ("long.csv", b"id,body\na,b\nc,d,e\n", &["long.csv", "line 3"]),
-        ("quote.csv", b"id,body\na,b\nc,\"d\ne,f\n", &["quote.csv", "line 3", "quote"]),
-        ("latin.csv", b"id,body\na,caf\xe9\n", &["latin.csv", "line 2", "UTF-8"]),
+        (
+            "ragged.csv",
+            b"id,body\na,b\nc\n",
+            &["ragged.csv", "line 3"],
+        ),
+        (
+            "long.csv",
+            b"id,body\na,b\nc,d,e\n",
+            &["long.csv", "line 3"],
+        ),
+        (
+            "quote.csv",
+            b"id,body\na,b\nc,\"d\ne,f\n",
+            &["quote.csv", "line 3", "quote"],
+        ),
+        (
+            "latin.csv",
+            b"id,body\na,caf\xe9\n",
+            &["latin.csv", "line 2", "UTF-8"],
+        ),
         ("twice.csv", b"id,body,id\na,b,c\n", &["twice.csv", "`id`"]),
-        ("corrupt.parquet", b"PAR1 not really PAR1", &["corrupt.parquet"]),
-        ("bad.jsonl", b"{\"id\": \"a\", \"body\": \"b\"}\n{\"id\": \n", &["bad.jsonl", "line 2"]),
+        (
+            "corrupt.parquet",
+            b"PAR1 not really PAR1",
+            &["corrupt.parquet"],
+        ),
+        (
+            "bad.jsonl",
+            b"{\"id\": \"a\", \"body\": \"b\"}\n{\"id\": \n",
+            &["bad.jsonl", "line 2"],
+        ),
     ];
     for (name, bytes, words) in cases {
         let work = Workdir::new();
-        work.write(name, bytes).write("job.toml", JOB.replace("rows.csv", name));
+        work.write(name, bytes)
+            .write("job.toml", JOB.replace("rows.csv", name));
         refuses(&work, words);
     }
     let work = Workdir::new();
@@ -57,7 +103,9 @@ fn refuses_sources_that_cannot_be_read() {
 
 #[test]
 fn refuses_every_hostile_file() {
-    let Some(data) = shared_data("refuses_every_hostile_file") else { return };
+    let Some(data) = shared_data("refuses_every_hostile_file") else {
+        return;
+    };
     let mut seen = 0;
     for entry in std::fs::read_dir(data.join("hostile")).unwrap() {
         let path = entry.unwrap().path();
@@ -67,7 +115,9 @@ fn refuses_every_hostile_file() {
         let work = Workdir::new();
         work.write(
             "job.toml",
-            JOB.replace("rows.csv", path.to_str().unwrap()).replace("[\"id\"]", "[]").replace("{{ body }}", "{{ row | json }}"),
+            JOB.replace("rows.csv", path.to_str().unwrap())
+                .replace("[\"id\"]", "[]")
+                .replace("{{ body }}", "{{ row | json }}"),
         );
         refuses(&work, &[path.file_name().unwrap().to_str().unwrap()]);
         seen += 1;
@@ -82,7 +132,8 @@ fn refuses_truncated_parquet() {
     let bytes = std::fs::read(whole.output("out.parquet")).unwrap();
     for keep in [bytes.len() / 3, bytes.len() - 9] {
         let work = Workdir::new();
-        work.write("cut.parquet", &bytes[..keep]).write("job.toml", JOB.replace("rows.csv", "cut.parquet"));
+        work.write("cut.parquet", &bytes[..keep])
+            .write("job.toml", JOB.replace("rows.csv", "cut.parquet"));
         refuses(&work, &["cut.parquet"]);
     }
 }
@@ -91,19 +142,51 @@ fn refuses_truncated_parquet() {
 fn refuses_jobs_that_do_not_fit_together() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("[output]", "[outptu]", &["outptu", "did you mean `output`"]),
-        ("max_tokens", "max_token", &["line 12", "did you mean `max_tokens`"]),
-        ("{{ body }}", "{{ boddy }}", &["boddy", "did you mean `body`"]),
+        (
+            "max_tokens",
+            "max_token",
+            &["line 12", "did you mean `max_tokens`"],
+        ),
+        (
+            "{{ body }}",
+            "{{ boddy }}",
+            &["boddy", "did you mean `body`"],
+        ),
         ("{{ body }}", "{{ body", &["message"]),
-        ("Say what the text is about.", "About {{ body }}", &["body", "cache"]),
-        ("claude-haiku-4-5", "claude-haiku-4-6", &["unknown model", "claude-haiku-4-5"]),
-        ("\"claude-haiku-4-5\"", "\"claude-3-opus-20240229\"", &["retired"]),
+        (
+            "Say what the text is about.",
+            "About {{ body }}",
+            &["body", "cache"],
+        ),
+        (
+            "claude-haiku-4-5",
+            "claude-haiku-4-6",
+            &["unknown model", "claude-haiku-4-5"],
+        ),
+        (
+            "\"claude-haiku-4-5\"",
+            "\"claude-3-opus-20240229\"",
+            &["retired"],
+        ),
         ("max_tokens = 200", "max_tokens = 0", &["max_tokens"]),
         ("max_tokens = 200", "max_tokens = 900000", &["max_tokens"]),
-        ("columns = [\"id\"]", "columns = [\"ide\"]", &["`ide`", "id"]),
+        (
+            "columns = [\"id\"]",
+            "columns = [\"ide\"]",
+            &["`ide`", "id"],
+        ),
         ("out.parquet", "nowhere/\\u0000/out.parquet", &["output"]),
         ("out.parquet", "out.xlsx", &["xlsx"]),
-        ("max_tokens = 200", "max_tokens = 200\nparams = { temperature = 0.1 }", &["temperature"]),
-        ("max_tokens = 200", "max_tokens = 200\nparams = { stream = true }", &["stream"]),
+        (
+            "max_tokens = 200",
+            "max_tokens = 200\nparams = { temperature = 0.1 }",
+            &["temperature"],
+        ),
+        (
+            "max_tokens = 200",
+            "max_tokens = 200\nparams = { stream = true }",
+            &["stream"],
+        ),
     ];
     for (from, to, words) in cases {
         let work = Workdir::new().with_rows(3);
@@ -120,13 +203,25 @@ fn refuses_a_schema_that_the_api_refuses() {
             r#"{"type":"object","properties":{"a":{"type":"integer","minimum":1}},"required":["a"],"additionalProperties":false}"#,
             "minimum",
         ),
-        (r#"{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}"#, "additionalProperties"),
-        (r#"{"type":"object","properties":{"id":{"type":"string"}},"required":["id"],"additionalProperties":false}"#, "`id`"),
+        (
+            r#"{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}"#,
+            "additionalProperties",
+        ),
+        (
+            r#"{"type":"object","properties":{"id":{"type":"string"}},"required":["id"],"additionalProperties":false}"#,
+            "`id`",
+        ),
         (r#"{"type":"#, "answer.json"),
     ] {
         let work = Workdir::new().with_rows(3);
         work.write("answer.json", schema);
-        work.write("job.toml", JOB.replace("max_tokens = 200", "max_tokens = 200\nschema = \"answer.json\""));
+        work.write(
+            "job.toml",
+            JOB.replace(
+                "max_tokens = 200",
+                "max_tokens = 200\nschema = \"answer.json\"",
+            ),
+        );
         refuses(&work, &[word]);
     }
 }
@@ -142,17 +237,22 @@ fn names_rows_whose_key_is_missing() {
 fn names_the_row_that_cannot_be_rendered() {
     let work = Workdir::new().with_rows(1);
     work.write("rows.csv", "id,body\na,2024-01-01\nb,yesterday\n");
-    work.write("job.toml", JOB.replace("{{ body }}", "{{ body | date('%Y') }}"));
+    work.write(
+        "job.toml",
+        JOB.replace("{{ body }}", "{{ body | date('%Y') }}"),
+    );
     refuses(&work, &["row 2", "id = \"b\""]);
 }
 
 #[test]
 fn refuses_an_output_that_cannot_be_written() {
     let work = Workdir::new().with_rows(3);
-    work.write("folder/file", "").write("job.toml", JOB.replace("out.parquet", "folder"));
+    work.write("folder/file", "")
+        .write("job.toml", JOB.replace("out.parquet", "folder"));
     refuses(&work, &["folder"]);
     let work = Workdir::new().with_rows(3);
-    work.write("folder", "").write("job.toml", JOB.replace("out.parquet", "folder/out.parquet"));
+    work.write("folder", "")
+        .write("job.toml", JOB.replace("out.parquet", "folder/out.parquet"));
     refuses(&work, &["folder"]);
 }
 
@@ -160,29 +260,40 @@ fn refuses_an_output_that_cannot_be_written() {
 fn tells_that_there_is_no_such_run_or_job() {
     let work = Workdir::new();
     work.rowmill(&["status", "nowhere"]).expect(10);
-    work.rowmill(&["collect", "20260101-000000-abcdef"]).expect(10);
-    work.rowmill(&["run", "missing.toml"]).expect(2).says("missing.toml");
+    work.rowmill(&["collect", "20260101-000000-abcdef"])
+        .expect(10);
+    work.rowmill(&["run", "missing.toml"])
+        .expect(2)
+        .says("missing.toml");
     work.rowmill(&["run"]).expect(2);
 }
 
 #[test]
 fn asks_for_a_key_before_it_plans() {
     let work = Workdir::new().with_rows(3);
-    work.rowmill(&["run", "job.toml"]).expect(12).says("ANTHROPIC_API_KEY");
+    work.rowmill(&["run", "job.toml"])
+        .expect(12)
+        .says("ANTHROPIC_API_KEY");
     assert_eq!(work.files(), ["job.toml", "rows.csv"]);
 }
 
 #[test]
 fn sends_a_key_over_plain_http_to_this_machine_only() {
     let work = Workdir::new().with_rows(3);
-    work.rowmill_at("http://198.51.100.7:9", &["run", "job.toml"]).expect(2).says("https");
+    work.rowmill_at("http://198.51.100.7:9", &["run", "job.toml"])
+        .expect(2)
+        .says("https");
     assert_eq!(work.files(), ["job.toml", "rows.csv"]);
 }
 
 #[test]
 fn hints_at_the_setting_that_may_help() {
     for (name, bytes, hint) in [
-        ("ragged.csv", &b"id,body\na;b;c\nd,e\n"[..], "source.delimiter"),
+        (
+            "ragged.csv",
+            &b"id,body\na;b;c\nd,e\n"[..],
+            "source.delimiter",
+        ),
         ("semicolons.csv", b"id;body\na;b\n", "source.delimiter"),
         ("latin.csv", b"id,body\na,caf\xe9\n", "source.encoding"),
         ("quote.csv", b"id,body\na,\"b\n", "source.quote"),
@@ -190,10 +301,18 @@ fn hints_at_the_setting_that_may_help() {
         ("rows.parquet", b"id,body\na,b\n", "source.format"),
     ] {
         let work = Workdir::new();
-        work.write(name, bytes).write("job.toml", JOB.replace("rows.csv", name));
+        work.write(name, bytes)
+            .write("job.toml", JOB.replace("rows.csv", name));
         let refused = work.rowmill(&["check", "job.toml"]).expect(2);
-        let line = refused.stderr.lines().find(|line| line.starts_with("hint:")).unwrap_or_default();
+        let line = refused
+            .stderr
+            .lines()
+            .find(|line| line.starts_with("hint:"))
+            .unwrap_or_default();
         assert!(line.contains(hint), "{name}: {}", refused.stderr);
     }
-    Workdir::new().rowmill(&["check", "missing.toml"]).expect(2).says("rowmill init");
+    Workdir::new()
+        .rowmill(&["check", "missing.toml"])
+        .expect(2)
+        .says("rowmill init");
 }

@@ -1,4 +1,5 @@
-//! A full disk and folders that cannot be written: a clear error, nothing lost, and the same command goes on once there is room.
+//! A full disk and folders that cannot be written: a clear error, nothing lost, and the same
+//! command goes on once there is room.
 
 #![cfg(unix)]
 
@@ -13,7 +14,10 @@ const ROWS: usize = 20;
 
 fn work() -> Workdir {
     let work = Workdir::new().with_rows(ROWS);
-    work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n"));
+    work.write(
+        "job.toml",
+        format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n"),
+    );
     work
 }
 
@@ -28,11 +32,19 @@ fn until_done(work: &Workdir, sim: &Sim, args: &[&str]) {
     work.rowmill_at(&sim.url(), args).expect(0);
 }
 
-/// No file may grow beyond some size: writes fail in their middle, in every file that is long enough.
+/// No file may grow beyond some size: writes fail in their middle, in every file that is long
+/// enough.
 fn with_short_files(work: &Workdir, sim: &Sim, bytes: u32, args: &[&str]) -> Finished {
     let mut command = Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_rowmill");
-    command.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512)).arg(binary).args(args);
+    command
+        .arg("-c")
+        .arg(format!(
+            "trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"",
+            bytes / 512
+        ))
+        .arg(binary)
+        .args(args);
     let like = work.command_at(&sim.url(), &[]);
     command.current_dir(like.get_current_dir().expect("a folder"));
     for (name, value) in like.get_envs() {
@@ -46,9 +58,25 @@ fn with_short_files(work: &Workdir, sim: &Sim, bytes: u32, args: &[&str]) -> Fin
 
 /// What a command may say when a write fails: that, and never that it is a bug.
 fn is_clear(finished: &Finished) {
-    assert!([2, 4].contains(&finished.code), "exit code {}\n{}", finished.code, finished.stderr);
-    let words = ["cannot write", "cannot save", "cannot use", "cannot be written", "cannot create", "cannot open"];
-    assert!(words.iter().any(|words| finished.stderr.contains(words)), "{}", finished.stderr);
+    assert!(
+        [2, 4].contains(&finished.code),
+        "exit code {}\n{}",
+        finished.code,
+        finished.stderr
+    );
+    let words = [
+        "cannot write",
+        "cannot save",
+        "cannot use",
+        "cannot be written",
+        "cannot create",
+        "cannot open",
+    ];
+    assert!(
+        words.iter().any(|words| finished.stderr.contains(words)),
+        "{}",
+        finished.stderr
+    );
     assert!(!finished.stderr.contains("bug"), "{}", finished.stderr);
 }
 
@@ -57,7 +85,8 @@ fn a_write_that_fails_anywhere_loses_nothing() {
     let mut failed = 0;
     for bytes in (512..8_192).step_by(512) {
         let (work, sim) = (work(), Sim::start());
-        work.rowmill_at(&sim.url(), &["plan", "job.toml", "--out", "planned"]).expect(0);
+        work.rowmill_at(&sim.url(), &["plan", "job.toml", "--out", "planned"])
+            .expect(0);
         let finished = with_short_files(&work, &sim, bytes, &["run", "planned"]);
         if finished.code == 0 {
             break;
@@ -90,12 +119,20 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: PathBuf, bytes: u32) -> Option<SmallDisk> {
         std::fs::create_dir_all(&at).ok()?;
-        let is_there = run("mount", &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"], &at);
+        let is_there = run(
+            "mount",
+            &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"],
+            &at,
+        );
         is_there.then_some(SmallDisk(at))
     }
 
     fn grow(&self, bytes: u32) {
-        assert!(run("mount", &["-o", &format!("remount,size={bytes}")], &self.0));
+        assert!(run(
+            "mount",
+            &["-o", &format!("remount,size={bytes}")],
+            &self.0
+        ));
     }
 
     fn set(&self, how: &str) {
@@ -110,19 +147,32 @@ impl Drop for SmallDisk {
 }
 
 fn run(program: &str, args: &[&str], last: &Path) -> bool {
-    Command::new(program).args(args).arg(last).output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .args(args)
+        .arg(last)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 #[test]
 fn a_full_disk_is_said_and_loses_nothing() {
     let mut codes = Vec::new();
-    for bytes in (8_192..200_000).step_by(8_192).chain((200_000..2_000_000).step_by(65_536)) {
+    for bytes in (8_192..200_000)
+        .step_by(8_192)
+        .chain((200_000..2_000_000).step_by(65_536))
+    {
         let (work, sim) = (work(), Sim::start());
         let Some(disk) = SmallDisk::mount(work.path("disk"), bytes) else {
-            eprintln!("skipped: a_full_disk_is_said_and_loses_nothing: a disk cannot be mounted here");
+            eprintln!(
+                "skipped: a_full_disk_is_said_and_loses_nothing: a disk cannot be mounted here"
+            );
             return;
         };
-        work.write("job.toml", work.read("job.toml").replace("out.parquet", "disk/out.parquet"));
+        work.write(
+            "job.toml",
+            work.read("job.toml")
+                .replace("out.parquet", "disk/out.parquet"),
+        );
         let args = ["run", "job.toml", "--state", "disk/state"];
         let finished = work.rowmill_at(&sim.url(), &args);
         codes.push(finished.code);
@@ -136,33 +186,58 @@ fn a_full_disk_is_said_and_loses_nothing() {
         check_output(&work, &sim, ROWS);
         check_ledger(&sim, ROWS);
     }
-    assert!(codes.contains(&2) && codes.contains(&4) && codes.last() == Some(&0), "{codes:?}");
+    assert!(
+        codes.contains(&2) && codes.contains(&4) && codes.last() == Some(&0),
+        "{codes:?}"
+    );
 }
 
 #[test]
 fn a_folder_that_cannot_be_written_is_said_before_anything_is_sent() {
     let (work, sim) = (work(), Sim::start());
     let Some(disk) = SmallDisk::mount(work.path("disk"), 1_000_000) else {
-        eprintln!("skipped: a_folder_that_cannot_be_written_is_said_before_anything_is_sent: a disk cannot be mounted here");
+        eprintln!(
+            "skipped: a_folder_that_cannot_be_written_is_said_before_anything_is_sent: a disk \
+             cannot be mounted here"
+        );
         return;
     };
     let job = work.read("job.toml");
     // The state.
     disk.set("ro");
     let args = ["run", "job.toml", "--state", "disk/state"];
-    is_clear(&work.rowmill_at(&sim.url(), &args).expect(2).says("disk/state"));
+    is_clear(
+        &work
+            .rowmill_at(&sim.url(), &args)
+            .expect(2)
+            .says("disk/state"),
+    );
     // The output.
     work.write("job.toml", job.replace("out.parquet", "disk/out.parquet"));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(2).says("disk");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(2)
+        .says("disk");
     assert!(sim.ledger().batches.is_empty());
     // The state, after everything was sent.
     work.write("job.toml", &job);
     disk.set("rw");
-    work.rowmill_at(&sim.url(), &["submit", "job.toml", "--state", "disk/state"]).expect(5);
+    work.rowmill_at(&sim.url(), &["submit", "job.toml", "--state", "disk/state"])
+        .expect(5);
     disk.set("ro");
-    is_clear(&work.rowmill_at(&sim.url(), &["collect", "job.toml", "--state", "disk/state"]).says("disk/state"));
+    is_clear(
+        &work
+            .rowmill_at(
+                &sim.url(),
+                &["collect", "job.toml", "--state", "disk/state"],
+            )
+            .says("disk/state"),
+    );
     disk.set("rw");
-    work.rowmill_at(&sim.url(), &["collect", "job.toml", "--state", "disk/state"]).expect(0);
+    work.rowmill_at(
+        &sim.url(),
+        &["collect", "job.toml", "--state", "disk/state"],
+    )
+    .expect(0);
     check_output(&work, &sim, ROWS);
     check_ledger(&sim, ROWS);
 }

@@ -1,4 +1,5 @@
-//! What a plan says a run will cost, held against what the simulator bills: it counts tokens in a way of its own.
+//! What a plan says a run will cost, held against what the simulator bills: it counts tokens in a
+//! way of its own.
 
 use std::path::Path;
 
@@ -8,32 +9,75 @@ use crate::support::{Workdir, shared_data};
 
 /// Tables of the shared data: the file, the key, what is asked.
 const TABLES: [(&str, &str, &str); 8] = [
-    ("art_texts.csv", "entry_id", "{{ artist }}, {{ year }}: {{ text }}"),
-    ("castle_reasons.csv", "submission_id", "Is this a strategy? {{ reason }} ({{ castle_1 }}, {{ castle_2 }}, {{ castle_10 }})"),
-    ("country_codes.csv", "", "{% for name, value in row | items %}{{ name }}: {{ value }}\\n{% endfor %}"),
-    ("inaugural_addresses.parquet", "", "Summarise: {{ address }}"),
-    ("movie_reviews_ko.csv", "review_id", "Is this review good or bad?\\n{{ review }}"),
-    ("nuclear_event_reports.csv", "event_no", "{{ category }} in {{ state }}: {{ event_text }}"),
-    ("sentences_multilang.csv", "sentence_id", "Translate from {{ lang }}: {{ sentence }}"),
-    ("support_queries.csv", "query_id", "What is it about? {{ text }}"),
+    (
+        "art_texts.csv",
+        "entry_id",
+        "{{ artist }}, {{ year }}: {{ text }}",
+    ),
+    (
+        "castle_reasons.csv",
+        "submission_id",
+        "Is this a strategy? {{ reason }} ({{ castle_1 }}, {{ castle_2 }}, {{ castle_10 }})",
+    ),
+    (
+        "country_codes.csv",
+        "",
+        "{% for name, value in row | items %}{{ name }}: {{ value }}\\n{% endfor %}",
+    ),
+    (
+        "inaugural_addresses.parquet",
+        "",
+        "Summarise: {{ address }}",
+    ),
+    (
+        "movie_reviews_ko.csv",
+        "review_id",
+        "Is this review good or bad?\\n{{ review }}",
+    ),
+    (
+        "nuclear_event_reports.csv",
+        "event_no",
+        "{{ category }} in {{ state }}: {{ event_text }}",
+    ),
+    (
+        "sentences_multilang.csv",
+        "sentence_id",
+        "Translate from {{ lang }}: {{ sentence }}",
+    ),
+    (
+        "support_queries.csv",
+        "query_id",
+        "What is it about? {{ text }}",
+    ),
 ];
 
 fn job(table: &Path, key: &str, template: &str) -> String {
-    let key = if key.is_empty() { String::new() } else { format!("[key]\ncolumns = [\"{key}\"]\n") };
+    let key = if key.is_empty() {
+        String::new()
+    } else {
+        format!("[key]\ncolumns = [\"{key}\"]\n")
+    };
     format!(
-        "[job]\nname = \"test\"\n[source]\npath = \"{}\"\n{key}[request]\nmodel = \"claude-sonnet-4-6\"\nmax_tokens = 300\n\
-         system = \"Answer in one short sentence.\"\nmessages = [{{ role = \"user\", text = \"{template}\" }}]\n\
-         [output]\npath = \"out.parquet\"\n",
+        "[job]\nname = \"test\"\n[source]\npath = \"{}\"\n{key}[request]\nmodel = \
+         \"claude-sonnet-4-6\"\nmax_tokens = 300\nsystem = \"Answer in one short \
+         sentence.\"\nmessages = [{{ role = \"user\", text = \"{template}\" }}]\n[output]\npath = \
+         \"out.parquet\"\n",
         table.display()
     )
 }
 
 fn at(value: &Value, pointer: &str) -> u64 {
-    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {value}"))
+    value
+        .pointer(pointer)
+        .and_then(Value::as_u64)
+        .unwrap_or_else(|| panic!("no {pointer} in {value}"))
 }
 
 fn dollars(value: &Value, pointer: &str) -> f64 {
-    let text = value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {value}"));
+    let text = value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("no {pointer} in {value}"));
     text.parse().expect("dollars")
 }
 
@@ -43,13 +87,23 @@ fn plan(work: &Workdir, more: &[&str]) -> Value {
 }
 
 fn run(work: &Workdir) -> Value {
-    work.rowmill(&["run", "job.toml", "--simulate", "--again", "--json"]).expect(0).json()
+    work.rowmill(&["run", "job.toml", "--simulate", "--again", "--json"])
+        .expect(0)
+        .json()
 }
 
 /// Tokens of all prompts as they were billed.
 fn billed(manifest: &Value) -> u64 {
-    let kinds = ["input_tokens", "cache_creation_5m_input_tokens", "cache_creation_1h_input_tokens", "cache_read_input_tokens"];
-    kinds.iter().filter_map(|kind| manifest["usage"][kind].as_u64()).sum()
+    let kinds = [
+        "input_tokens",
+        "cache_creation_5m_input_tokens",
+        "cache_creation_1h_input_tokens",
+        "cache_read_input_tokens",
+    ];
+    kinds
+        .iter()
+        .filter_map(|kind| manifest["usage"][kind].as_u64())
+        .sum()
 }
 
 /// The difference of two numbers, in thousandths of the second.
@@ -59,17 +113,32 @@ fn off(estimate: u64, bill: u64) -> u64 {
 
 #[test]
 fn a_counted_sample_is_within_two_percent_of_the_bill_on_every_table() {
-    let Some(data) = shared_data("estimates of real tables") else { return };
+    let Some(data) = shared_data("estimates of real tables") else {
+        return;
+    };
     for (table, key, template) in TABLES {
         let work = Workdir::new();
-        work.write("job.toml", job(&data.join("sample").join(table), key, template));
+        work.write(
+            "job.toml",
+            job(&data.join("sample").join(table), key, template),
+        );
         let guessed = at(&plan(&work, &[]), "/plan/estimate/tokens/prompts/likely");
         let counted = plan(&work, &["--calibrate", "200"]);
-        assert_eq!(counted["plan"]["estimate"]["fit"]["basis"]["from"], "counted", "{table}");
+        assert_eq!(
+            counted["plan"]["estimate"]["fit"]["basis"]["from"], "counted",
+            "{table}"
+        );
         let counted = at(&counted, "/plan/estimate/tokens/prompts/likely");
         let bill = billed(&run(&work));
-        eprintln!("{table}: {bill} tokens billed; off by {} ‰ counted, {} ‰ guessed", off(counted, bill), off(guessed, bill));
-        assert!(off(counted, bill) <= 20, "{table}: {counted} estimated, {bill} billed");
+        eprintln!(
+            "{table}: {bill} tokens billed; off by {} ‰ counted, {} ‰ guessed",
+            off(counted, bill),
+            off(guessed, bill)
+        );
+        assert!(
+            off(counted, bill) <= 20,
+            "{table}: {counted} estimated, {bill} billed"
+        );
     }
 }
 
@@ -77,37 +146,64 @@ fn a_counted_sample_is_within_two_percent_of_the_bill_on_every_table() {
 fn the_second_plan_is_within_five_percent_of_its_bill() {
     let work = Workdir::new().with_rows(300);
     let first = plan(&work, &[]);
-    assert_eq!(first["plan"]["estimate"]["fit"]["basis"]["from"], "constants");
+    assert_eq!(
+        first["plan"]["estimate"]["fit"]["basis"]["from"],
+        "constants"
+    );
     run(&work);
     let second = plan(&work, &[]);
-    assert_eq!(second["plan"]["estimate"]["fit"]["basis"]["from"], "learned");
+    assert_eq!(
+        second["plan"]["estimate"]["fit"]["basis"]["from"],
+        "learned"
+    );
     assert_eq!(at(&second, "/plan/estimate/output_basis/rows"), 300);
     let manifest = run(&work);
-    let (likely, bill) = (dollars(&second, "/plan/estimate/total/likely"), dollars(&manifest, "/cost_usd"));
-    assert!((likely / bill - 1.0).abs() < 0.05, "{likely} estimated, {bill} billed");
+    let (likely, bill) = (
+        dollars(&second, "/plan/estimate/total/likely"),
+        dollars(&manifest, "/cost_usd"),
+    );
+    assert!(
+        (likely / bill - 1.0).abs() < 0.05,
+        "{likely} estimated, {bill} billed"
+    );
     // What the run was planned with stands beside its bill.
     assert_eq!(dollars(&manifest, "/estimate/billed"), bill);
     assert!((dollars(&manifest, "/estimate/likely") / bill - 1.0).abs() < 0.05);
     let said = work.rowmill(&["plan", "job.toml", "--simulate"]).expect(0);
-    assert!(said.stdout.contains("600 rows of earlier runs"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("600 rows of earlier runs"),
+        "{}",
+        said.stdout
+    );
 }
 
 #[test]
 fn a_dry_run_leaves_nothing_behind_and_says_the_same_twice() {
     let work = Workdir::new().with_rows(40);
     let before = work.files();
-    let plans: Vec<Value> = (0..2).map(|_| plan(&work, &["--calibrate", "10"])).collect();
+    let plans: Vec<Value> = (0..2)
+        .map(|_| plan(&work, &["--calibrate", "10"]))
+        .collect();
     assert_eq!(plans[0], plans[1]);
     work.rowmill(&["plan", "job.toml"]).expect(0);
-    let markdown = work.rowmill(&["plan", "job.toml", "--markdown"]).expect(0).stdout;
-    assert!(markdown.starts_with("### rowmill plan: `test`") && markdown.contains("| tokens of the rows |"), "{markdown}");
+    let markdown = work
+        .rowmill(&["plan", "job.toml", "--markdown"])
+        .expect(0)
+        .stdout;
+    assert!(
+        markdown.starts_with("### rowmill plan: `test`")
+            && markdown.contains("| tokens of the rows |"),
+        "{markdown}"
+    );
     assert_eq!(work.files(), before);
 }
 
 #[test]
 fn counting_needs_a_key() {
     let work = Workdir::new().with_rows(3);
-    work.rowmill(&["plan", "job.toml", "--calibrate", "2"]).expect(12).says("there is no key");
+    work.rowmill(&["plan", "job.toml", "--calibrate", "2"])
+        .expect(12)
+        .says("there is no key");
 }
 
 #[test]
@@ -116,23 +212,42 @@ fn what_cannot_be_read_of_what_was_learned_is_told_and_left_aside() {
     run(&work);
     let file = ".rowmill/test/learned.simulated.json";
     let learned = work.read(file);
-    for broken in ["{", "[]", r#"{"format":99}"#, &learned.replace("\"test\"", "\"another\"")] {
+    for broken in [
+        "{",
+        "[]",
+        r#"{"format":99}"#,
+        &learned.replace("\"test\"", "\"another\""),
+    ] {
         work.write(file, broken);
-        let said =
-            work.rowmill(&["plan", "job.toml", "--simulate", "--json"]).expect(0).says("what earlier runs learned is not used");
-        assert_eq!(said.json()["plan"]["estimate"]["fit"]["basis"]["from"], "constants");
+        let said = work
+            .rowmill(&["plan", "job.toml", "--simulate", "--json"])
+            .expect(0)
+            .says("what earlier runs learned is not used");
+        assert_eq!(
+            said.json()["plan"]["estimate"]["fit"]["basis"]["from"],
+            "constants"
+        );
     }
     // The next run writes a good one over it.
     run(&work);
-    assert_eq!(plan(&work, &[])["plan"]["estimate"]["fit"]["basis"]["from"], "learned");
+    assert_eq!(
+        plan(&work, &[])["plan"]["estimate"]["fit"]["basis"]["from"],
+        "learned"
+    );
 }
 
 #[test]
 fn a_real_plan_knows_nothing_of_simulated_runs() {
     let work = Workdir::new().with_rows(40);
     run(&work);
-    let real: Value = work.rowmill(&["plan", "job.toml", "--json"]).expect(0).json();
-    assert_eq!(real["plan"]["estimate"]["fit"]["basis"]["from"], "constants");
+    let real: Value = work
+        .rowmill(&["plan", "job.toml", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(
+        real["plan"]["estimate"]["fit"]["basis"]["from"],
+        "constants"
+    );
 }
 
 /// A job over so many rows of very different lengths.
@@ -142,19 +257,27 @@ fn long_and_short(rows: usize) -> Workdir {
     for n in 0..rows {
         text.push_str(&format!(
             "T-{n},\"{}\"\n",
-            ["word ", "영화 ", "12345 "][n % 3].repeat(1 + n * n % 97 + 900 * usize::from(n % 101 == 0))
+            ["word ", "영화 ", "12345 "][n % 3]
+                .repeat(1 + n * n % 97 + 900 * usize::from(n % 101 == 0))
         ));
     }
     work.write("rows.csv", text);
     work
 }
 
-/// How far a sample's figures are off the whole plan's, and how far it says they may be, both in thousandths of the sample's.
+/// How far a sample's figures are off the whole plan's, and how far it says they may be, both in
+/// thousandths of the sample's.
 fn held_against(whole: &Value, sample: &Value) -> [(u64, u64); 2] {
-    let [tokens, money] = ["/plan/estimate/tokens/prompts/likely", "/plan/estimate/total/likely"];
+    let [tokens, money] = [
+        "/plan/estimate/tokens/prompts/likely",
+        "/plan/estimate/total/likely",
+    ];
     let money_off = (dollars(whole, money) / dollars(sample, money) - 1.0).abs() * 1_000.0;
     [
-        (off(at(whole, tokens), at(sample, tokens)), at(sample, "/plan/sampled/off/prompts")),
+        (
+            off(at(whole, tokens), at(sample, tokens)),
+            at(sample, "/plan/sampled/off/prompts"),
+        ),
         (money_off as u64, at(sample, "/plan/sampled/off/cost")),
     ]
 }
@@ -166,37 +289,69 @@ fn a_sample_is_as_near_to_the_whole_plan_as_it_says() {
     for seed in ["1", "2", "3", "4", "5"] {
         let sample = plan(&work, &["--sample", "300", "--seed", seed]);
         assert_eq!(at(&sample, "/plan/sampled/seed").to_string(), seed);
-        assert!((200..=300).contains(&at(&sample, "/plan/sampled/rows")), "{sample}");
-        for pointer in ["/plan/rows_read", "/plan/rows", "/plan/requests", "/plan/sampled/of"] {
+        assert!(
+            (200..=300).contains(&at(&sample, "/plan/sampled/rows")),
+            "{sample}"
+        );
+        for pointer in [
+            "/plan/rows_read",
+            "/plan/rows",
+            "/plan/requests",
+            "/plan/sampled/of",
+        ] {
             assert_eq!(at(&sample, pointer), 5_000, "{pointer}");
         }
         for (off, margin) in held_against(&whole, &sample) {
-            assert!(off <= margin && (1..100).contains(&margin), "seed {seed}: off by {off} ‰, said to be within {margin} ‰");
+            assert!(
+                off <= margin && (1..100).contains(&margin),
+                "seed {seed}: off by {off} ‰, said to be within {margin} ‰"
+            );
         }
-        let bytes = off(at(&sample, "/plan/body_bytes"), at(&whole, "/plan/body_bytes"));
+        let bytes = off(
+            at(&sample, "/plan/body_bytes"),
+            at(&whole, "/plan/body_bytes"),
+        );
         assert!(bytes < 50, "{bytes} ‰ of the bytes");
-        assert_eq!(sample, plan(&work, &["--sample", "300", "--seed", seed]), "the same seed, the same answer");
+        assert_eq!(
+            sample,
+            plan(&work, &["--sample", "300", "--seed", seed]),
+            "the same seed, the same answer"
+        );
     }
-    assert_ne!(plan(&work, &["--sample", "300"])["plan"], plan(&work, &["--sample", "300", "--seed", "2"])["plan"]);
+    assert_ne!(
+        plan(&work, &["--sample", "300"])["plan"],
+        plan(&work, &["--sample", "300", "--seed", "2"])["plan"]
+    );
 }
 
 #[test]
 fn a_sample_of_a_real_table_is_as_near_as_it_says() {
-    let Some(data) = shared_data("samples of a real table") else { return };
+    let Some(data) = shared_data("samples of a real table") else {
+        return;
+    };
     let work = Workdir::new();
     let table = data.join("bench/movie_reviews_ko_300k.parquet");
     work.write(
         "job.toml",
-        job(&table, "", "Is this review good or bad?\\n{{ review }}").replace("[source]", "[source]\nlimit = 60000"),
+        job(&table, "", "Is this review good or bad?\\n{{ review }}")
+            .replace("[source]", "[source]\nlimit = 60000"),
     );
     let whole = plan(&work, &[]);
     let sample = plan(&work, &["--sample", "2000"]);
     for (off, margin) in held_against(&whole, &sample) {
-        eprintln!("movie_reviews_ko, 2,000 of 60,000 rows: off by {off} ‰, said to be within {margin} ‰");
-        assert!(off <= margin && margin < 20, "off by {off} ‰, said to be within {margin} ‰");
+        eprintln!(
+            "movie_reviews_ko, 2,000 of 60,000 rows: off by {off} ‰, said to be within {margin} ‰"
+        );
+        assert!(
+            off <= margin && margin < 20,
+            "off by {off} ‰, said to be within {margin} ‰"
+        );
     }
     assert_eq!(sample["plan"]["requests"], whole["plan"]["requests"]);
-    assert_eq!(sample["plan"]["batches"].as_array().map(Vec::len), whole["plan"]["batches"].as_array().map(Vec::len));
+    assert_eq!(
+        sample["plan"]["batches"].as_array().map(Vec::len),
+        whole["plan"]["batches"].as_array().map(Vec::len)
+    );
 }
 
 #[test]
@@ -211,7 +366,10 @@ fn a_sample_of_requests_that_share_a_cached_prompt_is_as_near_as_it_says() {
     assert_eq!(sample["plan"]["gates"], whole["plan"]["gates"]);
     assert_eq!(sample["plan"]["cache"], whole["plan"]["cache"]);
     for (off, margin) in held_against(&whole, &sample) {
-        assert!(off <= margin && margin < 10, "off by {off} ‰, said to be within {margin} ‰");
+        assert!(
+            off <= margin && margin < 10,
+            "off by {off} ‰, said to be within {margin} ‰"
+        );
     }
 }
 
@@ -222,25 +380,53 @@ fn a_sample_of_all_rows_is_the_whole_plan() {
     assert!(whole["plan"].get("sampled").is_none());
     assert_eq!(plan(&work, &["--sample", "200"]), whole);
     assert_eq!(plan(&work, &["--sample", "9999"]), whole);
-    assert_eq!(at(&plan(&work, &["--sample", "199"]), "/plan/sampled/of"), 200);
+    assert_eq!(
+        at(&plan(&work, &["--sample", "199"]), "/plan/sampled/of"),
+        200
+    );
 }
 
 #[test]
 fn a_sample_says_what_it_is_and_what_it_does_not_know() {
     let work = long_and_short(2_000);
     let before = work.files();
-    for form in [&["plan", "job.toml", "--sample", "300"][..], &["plan", "job.toml", "--sample", "300", "--markdown"]] {
-        let said = work.rowmill(form).expect(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(said.contains("of 2,000 rows were rendered (seed 1)"), "{said}");
-        assert!(said.contains("duplicate keys were not searched for"), "{said}");
+    for form in [
+        &["plan", "job.toml", "--sample", "300"][..],
+        &["plan", "job.toml", "--sample", "300", "--markdown"],
+    ] {
+        let said = work
+            .rowmill(form)
+            .expect(0)
+            .stdout
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(
+            said.contains("of 2,000 rows were rendered (seed 1)"),
+            "{said}"
+        );
+        assert!(
+            said.contains("duplicate keys were not searched for"),
+            "{said}"
+        );
     }
-    for (with, why) in
-        [(["--out", "runs/kept"], "has every request in it"), (["--calibrate", "20"], "by the text of every request")]
-    {
-        let args = [&["plan", "job.toml", "--simulate", "--sample", "300"][..], &with].concat();
-        work.rowmill(&args).expect(2).says(&format!("`--sample` cannot go together with `{}`", with[0])).says(why);
+    for (with, why) in [
+        (["--out", "runs/kept"], "has every request in it"),
+        (["--calibrate", "20"], "by the text of every request"),
+    ] {
+        let args = [
+            &["plan", "job.toml", "--simulate", "--sample", "300"][..],
+            &with,
+        ]
+        .concat();
+        work.rowmill(&args)
+            .expect(2)
+            .says(&format!("`--sample` cannot go together with `{}`", with[0]))
+            .says(why);
     }
-    work.rowmill(&["plan", "job.toml", "--seed", "3"]).expect(2).says("--sample");
+    work.rowmill(&["plan", "job.toml", "--seed", "3"])
+        .expect(2)
+        .says("--sample");
     assert_eq!(work.files(), before);
 }
 
@@ -249,19 +435,31 @@ fn a_sample_finds_every_row_without_a_key_and_extrapolates_those_that_cannot_be_
     let work = long_and_short(2_000);
     let rows = work.read("rows.csv");
     work.write("rows.csv", rows.replace("T-1234,", ","));
-    work.rowmill(&["plan", "job.toml", "--sample", "100"]).expect(2).says("row 1,235");
+    work.rowmill(&["plan", "job.toml", "--sample", "100"])
+        .expect(2)
+        .says("row 1,235");
     work.write("rows.csv", rows);
     let broken = work
         .read("job.toml")
-        .replace("{{ body }}", "{% if id is endingwith('7') %}{{ body.nothing.at_all }}{% endif %}{{ body }}")
-        .replace("max_tokens = 200", "max_tokens = 200\non_row_error = 'skip'");
+        .replace(
+            "{{ body }}",
+            "{% if id is endingwith('7') %}{{ body.nothing.at_all }}{% endif %}{{ body }}",
+        )
+        .replace(
+            "max_tokens = 200",
+            "max_tokens = 200\non_row_error = 'skip'",
+        );
     work.write("job.toml", broken);
     let (whole, sample) = (plan(&work, &[]), plan(&work, &["--sample", "400"]));
     assert_eq!(at(&whole, "/plan/unsent/not_rendered"), 200);
-    let [sent, unsent] = ["/plan/requests", "/plan/unsent/not_rendered"].map(|pointer| at(&sample, pointer));
+    let [sent, unsent] =
+        ["/plan/requests", "/plan/unsent/not_rendered"].map(|pointer| at(&sample, pointer));
     assert_eq!(sent + unsent, 2_000);
     assert!((100..300).contains(&unsent), "{unsent}");
     for (off, margin) in held_against(&whole, &sample) {
-        assert!(off <= margin, "off by {off} ‰, said to be within {margin} ‰");
+        assert!(
+            off <= margin,
+            "off by {off} ‰, said to be within {margin} ‰"
+        );
     }
 }

@@ -11,7 +11,8 @@
 //!  refused.txt     in place of the three, for bad input: everything that `rowmill check` says on stderr
 //! ```
 //!
-//! `ROWMILL_BLESS=1 cargo test --test it golden_answers` writes the files anew; read the difference before it is committed.
+//! `ROWMILL_BLESS=1 cargo test --test it golden_answers` writes the files anew; read the difference
+//! before it is committed.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -40,28 +41,52 @@ fn reads_what_the_golden_cases_say() {
             true => vec![("refused.txt", refusal(&case))],
             false => table(&case),
         };
-        wrong.extend(found.iter().filter_map(|(name, found)| difference(&case.join(name), found)));
+        wrong.extend(
+            found
+                .iter()
+                .filter_map(|(name, found)| difference(&case.join(name), found)),
+        );
         checked += 1;
     }
     assert!(checked >= 2, "there are golden cases");
-    assert!(wrong.is_empty(), "{} files differ:\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} files differ:\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
 
 /// Joins the case's rows with its results, writes the output, and reads it back.
 fn table(case: &Path) -> Vec<(&'static str, String)> {
     let work = copy(case);
-    let job = JobFile::read(&work.path("job.toml")).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
+    let job =
+        JobFile::read(&work.path("job.toml")).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
     let today = jiff::civil::date(2026, 11, 1);
     let prepared = Prepared::new(&job, today, &Arc::new(Catalog::builtin().clone()));
     let prepared = prepared.unwrap_or_else(|e| panic!("{}: {e}", case.display()));
     let source = source(&prepared);
-    let ids: Vec<String> =
-        (0..source.num_rows()).map(|row| prepared.keys.key(&source, row, row as u64).expect("a key").plain()).collect();
+    let ids: Vec<String> = (0..source.num_rows())
+        .map(|row| {
+            prepared
+                .keys
+                .key(&source, row, row as u64)
+                .expect("a key")
+                .plain()
+        })
+        .collect();
     write(&job, &prepared, &source, &ids, &work);
     let path = &prepared.output_path;
-    let batch = if path.extension().is_some_and(|e| e == "arrow") { ipc(path) } else { crate::support::Table::read(path).batch };
+    let batch = if path.extension().is_some_and(|e| e == "arrow") {
+        ipc(path)
+    } else {
+        crate::support::Table::read(path).batch
+    };
     let prefix = &job.job.output.prefix;
-    vec![("columns.txt", columns(&batch, &source, prefix)), ("table.jsonl", lines(&batch, prefix))]
+    vec![
+        ("columns.txt", columns(&batch, &source, prefix)),
+        ("table.jsonl", lines(&batch, prefix)),
+    ]
 }
 
 fn source(prepared: &Prepared) -> RecordBatch {
@@ -73,33 +98,60 @@ fn source(prepared: &Prepared) -> RecordBatch {
 fn write(job: &JobFile, prepared: &Prepared, source: &RecordBatch, ids: &[String], work: &Workdir) {
     let results = fs::read(work.path("results.jsonl")).expect("results.jsonl");
     let scratch = tempfile::tempfile().expect("a scratch file");
-    let (index, _) = ResultIndex::build(results.as_slice(), ids, custom_id_of, scratch).expect("an index");
-    let attempt = AttemptResults { attempt: 1, batch_id: "batch".into(), index };
+    let (index, _) =
+        ResultIndex::build(results.as_slice(), ids, custom_id_of, scratch).expect("an index");
+    let attempt = AttemptResults {
+        attempt: 1,
+        batch_id: "batch".into(),
+        index,
+    };
     let answer = prepared.answer.as_ref();
-    let wanted = output::wanted(&job.job.output.extra).or(answer.map(Answers::wanted).unwrap_or_default());
-    let mut joiner =
-        Joiner::new(vec![attempt], answer, |line| parse_with(line, wanted).map(|line| (line.custom_id, line.outcome)));
+    let wanted =
+        output::wanted(&job.job.output.extra).or(answer.map(Answers::wanted).unwrap_or_default());
+    let mut joiner = Joiner::new(vec![attempt], answer, |line| {
+        parse_with(line, wanted).map(|line| (line.custom_id, line.outcome))
+    });
     let mut rows = RowBuilders::new(&prepared.output, answer, ids.len());
     for id in ids {
-        let request = RequestRow { custom_id: Some(id), request_hash: None, unsent: None, tag: None };
+        let request = RequestRow {
+            custom_id: Some(id),
+            request_hash: None,
+            unsent: None,
+            tag: None,
+        };
         rows.append(&joiner.row(request).expect("a joined row"));
     }
     let spec = &job.job.output;
-    let mut writer = OutputWriter::create(spec, &prepared.output_path, &prepared.output, vec![]).expect("a writer");
-    writer.write(&rows.finish(source).expect("a batch")).expect("written");
+    let mut writer = OutputWriter::create(spec, &prepared.output_path, &prepared.output, vec![])
+        .expect("a writer");
+    writer
+        .write(&rows.finish(source).expect("a batch"))
+        .expect("written");
     writer.finish().expect("finished");
 }
 
 fn ipc(path: &Path) -> RecordBatch {
-    let reader = arrow::ipc::reader::FileReader::try_new(File::open(path).expect("a file"), None).expect("Arrow IPC");
-    reader.map(|batch| batch.expect("a batch")).next().expect("one batch")
+    let reader = arrow::ipc::reader::FileReader::try_new(File::open(path).expect("a file"), None)
+        .expect("Arrow IPC");
+    reader
+        .map(|batch| batch.expect("a batch"))
+        .next()
+        .expect("one batch")
 }
 
 fn columns(batch: &RecordBatch, source: &RecordBatch, prefix: &str) -> String {
-    let usual = |name: &str| COLUMNS.iter().any(|column| format!("{prefix}{}", column.name) == name);
+    let usual = |name: &str| {
+        COLUMNS
+            .iter()
+            .any(|column| format!("{prefix}{}", column.name) == name)
+    };
     let fields = batch.schema();
-    let told = fields.fields().iter().filter(|field| source.column_by_name(field.name()).is_none() && !usual(field.name()));
-    told.map(|field| format!("{}: {}\n", field.name(), in_words(field.data_type()))).collect()
+    let told = fields
+        .fields()
+        .iter()
+        .filter(|field| source.column_by_name(field.name()).is_none() && !usual(field.name()));
+    told.map(|field| format!("{}: {}\n", field.name(), in_words(field.data_type())))
+        .collect()
 }
 
 /// A type with everything in it, and nothing about which of its parts may be null.
@@ -108,7 +160,10 @@ fn in_words(data_type: &DataType) -> String {
     match data_type {
         DataType::List(item) => format!("list({})", inner(item)),
         DataType::Struct(members) => {
-            let members: Vec<String> = members.iter().map(|field| format!("{}: {}", field.name(), inner(field))).collect();
+            let members: Vec<String> = members
+                .iter()
+                .map(|field| format!("{}: {}", field.name(), inner(field)))
+                .collect();
             format!("struct({})", members.join(", "))
         }
         DataType::Dictionary(_, values) => format!("dictionary({})", in_words(values)),
@@ -117,13 +172,17 @@ fn in_words(data_type: &DataType) -> String {
 }
 
 fn lines(batch: &RecordBatch, prefix: &str) -> String {
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    let mut writer = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(Vec::new());
     writer.write(batch).expect("JSON");
     let text = String::from_utf8(writer.into_inner()).expect("UTF-8");
     let quiet = ["request_hash", "batch_id", "attempt"].map(|name| format!("{prefix}{name}"));
     let told = |line: &str| {
         let mut row: Map<String, Value> = serde_json::from_str(line).expect("an object");
-        row.retain(|name, value| !(quiet.contains(name) || (name.starts_with(prefix) && value.is_null())));
+        row.retain(|name, value| {
+            !(quiet.contains(name) || (name.starts_with(prefix) && value.is_null()))
+        });
         format!("{}\n", Value::Object(row))
     };
     text.lines().map(told).collect()

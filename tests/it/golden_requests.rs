@@ -8,7 +8,8 @@
 //!  refused.txt      in place of it, for bad input: everything that `rowmill check` says on stderr
 //! ```
 //!
-//! `ROWMILL_BLESS=1 cargo test --test it golden_requests` writes the files anew; read the difference before it is committed.
+//! `ROWMILL_BLESS=1 cargo test --test it golden_requests` writes the files anew; read the
+//! difference before it is committed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,23 +40,40 @@ fn sends_what_the_golden_cases_say() {
         wrong.extend(difference(&case.join(name), &found));
     }
     assert!(cases.len() >= 2, "there are golden cases");
-    assert!(wrong.is_empty(), "{} of {} cases differ:\n{}", wrong.len(), cases.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases differ:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n\n")
+    );
 }
 
-/// What differs between a golden file and what was found; with `ROWMILL_BLESS` the file is rewritten, and nothing does.
+/// What differs between a golden file and what was found; with `ROWMILL_BLESS` the file is
+/// rewritten, and nothing does.
 pub(crate) fn difference(path: &Path, found: &str) -> Option<String> {
     if std::env::var_os("ROWMILL_BLESS").is_some() {
         fs::write(path, found).expect("a golden file");
     }
     let expected = fs::read_to_string(path).unwrap_or_default();
-    (found != expected).then(|| format!("{}\n--- expected\n{expected}\n--- found\n{found}", path.display()))
+    (found != expected).then(|| {
+        format!(
+            "{}\n--- expected\n{expected}\n--- found\n{found}",
+            path.display()
+        )
+    })
 }
 
 /// The folders of all cases of a kind, by name.
 pub(crate) fn cases(kind: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(kind);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/golden")
+        .join(kind);
     let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
-    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
+    let mut cases: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .collect();
     cases.sort();
     cases
 }
@@ -91,7 +109,11 @@ fn requests(case: &Path) -> String {
             (Some(params), _) => format!("\"params\":{params}"),
             (None, unsent) => format!("\"unsent\":{}", serde_json::json!(unsent)),
         };
-        format!("{{\"row\":{},\"key\":{},{rest}}}\n", row.row, serde_json::json!(row.key))
+        format!(
+            "{{\"row\":{},\"key\":{},{rest}}}\n",
+            row.row,
+            serde_json::json!(row.key)
+        )
     };
     shown.into_iter().map(line).collect()
 }

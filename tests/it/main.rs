@@ -1,4 +1,5 @@
-//! All integration tests in one binary, one file a subject: each test binary links the table engine again.
+//! All integration tests in one binary, one file a subject: each test binary links the table engine
+//! again.
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod answers;

@@ -40,9 +40,22 @@ path = "out.parquet"
 
 /// A PNG of one colour; its pixels are nowhere looked at.
 fn png(width: u32, height: u32) -> Vec<u8> {
-    let chunk = |name: &[u8], data: &[u8]| [&(data.len() as u32).to_be_bytes()[..], name, data, &[0; 4]].concat();
-    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
-    [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR", &header), &chunk(b"IDAT", &[0; 9]), &chunk(b"IEND", &[])].concat()
+    let chunk = |name: &[u8], data: &[u8]| {
+        [&(data.len() as u32).to_be_bytes()[..], name, data, &[0; 4]].concat()
+    };
+    let header = [
+        &width.to_be_bytes()[..],
+        &height.to_be_bytes(),
+        &[8, 2, 0, 0, 0],
+    ]
+    .concat();
+    [
+        &b"\x89PNG\r\n\x1a\n"[..],
+        &chunk(b"IHDR", &header),
+        &chunk(b"IDAT", &[0; 9]),
+        &chunk(b"IEND", &[]),
+    ]
+    .concat()
 }
 
 /// Tokens of a picture by the published formula, for one that needs no scaling.
@@ -52,104 +65,188 @@ fn patches(width: u64, height: u64) -> u64 {
 
 #[test]
 fn runs_over_real_pictures_by_path_and_by_bytes() {
-    let Some(data) = shared_data("runs_over_real_pictures_by_path_and_by_bytes") else { return };
-    let ask = |image: &str| {
-        format!("messages = [{{ role = \"user\", content = [{{ image = {image} }}, {{ text = \"What is on it?\" }}] }}]")
+    let Some(data) = shared_data("runs_over_real_pictures_by_path_and_by_bytes") else {
+        return;
     };
-    let (csv, parquet) = (data.join("sample/images.csv"), data.join("sample/images.parquet"));
+    let ask = |image: &str| {
+        format!(
+            "messages = \
+             [{{ role = \"user\", content = [{{ image = {image} }}, {{ text = \"What is on it?\" }}] }}]"
+        )
+    };
+    let (csv, parquet) = (
+        data.join("sample/images.csv"),
+        data.join("sample/images.parquet"),
+    );
     let mut tokens = Vec::new();
-    for (source, image) in
-        [(&csv, r#"{ column = "path", media_type = "{{ media_type }}" }"#), (&parquet, r#"{ column = "image" }"#)]
-    {
+    for (source, image) in [
+        (
+            &csv,
+            r#"{ column = "path", media_type = "{{ media_type }}" }"#,
+        ),
+        (&parquet, r#"{ column = "image" }"#),
+    ] {
         let work = Workdir::new();
         let image = if source == &parquet {
             image.replace("image\"", &format!("{}\"", binary_column(&parquet)))
         } else {
             image.to_owned()
         };
-        work.write("job.toml", job(&source.display().to_string(), "image_id", &ask(&image)));
+        work.write(
+            "job.toml",
+            job(&source.display().to_string(), "image_id", &ask(&image)),
+        );
         work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
         let table = work.parquet("out.parquet");
         assert_eq!(table.rows(), 12);
-        assert!(table.column("_rm_status").iter().all(|status| status == "succeeded"));
-        let by_key: BTreeMap<String, String> =
-            table.column("image_id").into_iter().zip(table.column("_rm_input_tokens")).collect();
+        assert!(
+            table
+                .column("_rm_status")
+                .iter()
+                .all(|status| status == "succeeded")
+        );
+        let by_key: BTreeMap<String, String> = table
+            .column("image_id")
+            .into_iter()
+            .zip(table.column("_rm_input_tokens"))
+            .collect();
         tokens.push(by_key);
     }
-    assert_eq!(tokens[0], tokens[1], "the same pictures cost the same, however they came");
+    assert_eq!(
+        tokens[0], tokens[1],
+        "the same pictures cost the same, however they came"
+    );
     // The rocket is 640 x 427; the text of the prompt costs the same for all.
     let of = |key: &str| tokens[0][key].parse::<u64>().unwrap();
-    assert_eq!(of("rocket") - of("microaneurysms"), patches(640, 427) - patches(102, 102));
+    assert_eq!(
+        of("rocket") - of("microaneurysms"),
+        patches(640, 427) - patches(102, 102)
+    );
 }
 
 /// The name of the binary column of a table.
 fn binary_column(path: &std::path::Path) -> String {
     let table = crate::support::Table::read(path);
     let schema = table.batch.schema();
-    let found = schema.fields().iter().find(|field| field.data_type().is_binary());
+    let found = schema
+        .fields()
+        .iter()
+        .find(|field| field.data_type().is_binary());
     found.expect("a binary column").name().clone()
 }
 
 #[test]
 fn sends_a_long_document_with_every_row_or_once() {
-    let Some(data) = shared_data("sends_a_long_document_with_every_row_or_once") else { return };
+    let Some(data) = shared_data("sends_a_long_document_with_every_row_or_once") else {
+        return;
+    };
     let novel = std::fs::read_to_string(data.join("sample/pride_and_prejudice.txt")).unwrap();
     let part: String = novel.chars().take(250_000).collect();
     let mut sizes = Vec::new();
     for upload in ["false", "true"] {
         let work = Workdir::new();
         let request = format!(
-            "messages = [{{ role = \"user\", content = [\n\
-             {{ document = {{ file = \"novel.txt\", title = \"Pride and Prejudice\", upload = {upload} }}, cache = \"1h\" }},\n\
-             {{ text = \"Who is {{{{ name }}}}?\" }} ] }}]"
+            "messages = \
+             [{{ role = \"user\", content = [\n{{ document = {{ file = \"novel.txt\", title = \"Pride and Prejudice\", upload = {upload} }}, cache = \"1h\" }},\n{{ text = \"Who is {{{{ name }}}}?\" }} ] }}]"
         );
-        work.write("novel.txt", &part).write("job.toml", job("rows.csv", "name", &request));
+        work.write("novel.txt", &part)
+            .write("job.toml", job("rows.csv", "name", &request));
         work.write("rows.csv", "name\nLizzy\nJane\nMr. Collins\n");
         let run = work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-        assert_eq!(run.stderr.contains("travels with every request; `upload = true` sends it once"), upload == "false");
+        assert_eq!(
+            run.stderr
+                .contains("travels with every request; `upload = true` sends it once"),
+            upload == "false"
+        );
         let table = work.parquet("out.parquet");
-        assert!(table.column("_rm_status").iter().all(|status| status == "succeeded"));
+        assert!(
+            table
+                .column("_rm_status")
+                .iter()
+                .all(|status| status == "succeeded")
+        );
         let cached = |row: usize| {
-            let written = table.column("_rm_cache_creation_1h_input_tokens")[row].parse::<u64>().unwrap();
-            written + table.column("_rm_cache_read_input_tokens")[row].parse::<u64>().unwrap()
+            let written = table.column("_rm_cache_creation_1h_input_tokens")[row]
+                .parse::<u64>()
+                .unwrap();
+            written
+                + table.column("_rm_cache_read_input_tokens")[row]
+                    .parse::<u64>()
+                    .unwrap()
         };
-        assert!((0..3).all(|row| cached(row) > 10_000), "the document stands in the cached prefix");
-        let plan = work.rowmill(&["check", "job.toml", "--json"]).expect(0).json();
+        assert!(
+            (0..3).all(|row| cached(row) > 10_000),
+            "the document stands in the cached prefix"
+        );
+        let plan = work
+            .rowmill(&["check", "job.toml", "--json"])
+            .expect(0)
+            .json();
         sizes.push((cached(0), plan["rows"]["body_bytes"].as_u64().unwrap()));
     }
     assert_eq!(sizes[0].0, sizes[1].0, "it costs the same tokens");
-    assert!(sizes[0].1 > 3 * 250_000 && sizes[1].1 < 3_000, "but travels once: {sizes:?}");
+    assert!(
+        sizes[0].1 > 3 * 250_000 && sizes[1].1 < 3_000,
+        "but travels once: {sizes:?}"
+    );
 }
 
 #[test]
 fn counts_the_tokens_of_a_shared_document_that_a_message_goes_on_behind() {
     let (work, sim) = (Workdir::new(), Sim::start());
     let document = "{ document = { file = \"guide.txt\", upload = UPLOAD } }";
-    let request = format!("messages = [{{ role = \"user\", content = [{document}, {{ text = \"{{{{ id }}}}\" }}] }}]");
-    work.write("rows.csv", "id\na\nb\n").write("guide.txt", "Water it. ".repeat(500));
-    work.write("job.toml", job("rows.csv", "id", &request.replace("UPLOAD", "false")));
-    work.rowmill_at(&sim.url(), &["plan", "job.toml", "--calibrate", "2"]).expect(0);
+    let request = format!(
+        "messages = [{{ role = \"user\", content = [{document}, {{ text = \"{{{{ id }}}}\" }}] }}]"
+    );
+    work.write("rows.csv", "id\na\nb\n")
+        .write("guide.txt", "Water it. ".repeat(500));
+    work.write(
+        "job.toml",
+        job("rows.csv", "id", &request.replace("UPLOAD", "false")),
+    );
+    work.rowmill_at(&sim.url(), &["plan", "job.toml", "--calibrate", "2"])
+        .expect(0);
     assert!(sim.calls(Call::CountTokens) > 2);
-    work.write("job.toml", job("rows.csv", "id", &request.replace("UPLOAD", "true")));
-    let refused = work.rowmill_at(&sim.url(), &["plan", "job.toml", "--calibrate", "2"]).expect(2);
+    work.write(
+        "job.toml",
+        job("rows.csv", "id", &request.replace("UPLOAD", "true")),
+    );
+    let refused = work
+        .rowmill_at(&sim.url(), &["plan", "job.toml", "--calibrate", "2"])
+        .expect(2);
     refused.says("1 file that requests name is not uploaded");
 }
 
 #[test]
 fn the_job_of_the_requests_page_runs() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/requests.md")).unwrap();
-    let blocks = |fence: &str| page.split(fence).skip(1).map(|block| block.split("```").next().unwrap()).collect::<Vec<_>>();
+    let page =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/requests.md")).unwrap();
+    let blocks = |fence: &str| {
+        page.split(fence)
+            .skip(1)
+            .map(|block| block.split("```").next().unwrap())
+            .collect::<Vec<_>>()
+    };
     let (tomls, commands) = (blocks("```toml\n"), blocks("```sh\n"));
     let work = crate::readme::with_samples();
     work.write("leaves.toml", tomls[0]);
     let mut ran = 0;
     for command in commands[0].lines() {
-        let words: Vec<&str> = command.split('#').next().unwrap().split_whitespace().skip(1).collect();
+        let words: Vec<&str> = command
+            .split('#')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .skip(1)
+            .collect();
         work.rowmill(&words).expect(0);
         ran += 1;
     }
     assert_eq!(ran, 4);
-    assert_eq!(work.parquet("leaves.parquet").column("_rm_status"), ["succeeded"; 8]);
+    assert_eq!(
+        work.parquet("leaves.parquet").column("_rm_status"),
+        ["succeeded"; 8]
+    );
     // The other examples are what they are said to be: keys of `[request]` that can be read.
     for example in &tomls[1..] {
         let messages = if example.starts_with("content") {
@@ -158,7 +255,8 @@ fn the_job_of_the_requests_page_runs() {
             (*example).to_owned()
         };
         let request = format!("model = \"m\"\nmax_tokens = 1\n{messages}");
-        toml::from_str::<rowmill::request::RequestSpec>(&request).unwrap_or_else(|error| panic!("{error} in\n{example}"));
+        toml::from_str::<rowmill::request::RequestSpec>(&request)
+            .unwrap_or_else(|error| panic!("{error} in\n{example}"));
     }
 }
 
@@ -169,7 +267,9 @@ const UPLOADS: &str = "messages = [{ role = \"user\", content = [\n\
 fn uploading() -> Workdir {
     let work = Workdir::new();
     work.write("rows.csv", "id,photo\na,one.png\nb,two.png\nc,one.png\n");
-    work.write("one.png", png(10, 20)).write("two.png", png(30, 40)).write("guide.txt", "The guide.\n");
+    work.write("one.png", png(10, 20))
+        .write("two.png", png(30, 40))
+        .write("guide.txt", "The guide.\n");
     work.write("job.toml", job("rows.csv", "id", UPLOADS));
     work
 }
@@ -181,48 +281,77 @@ fn statuses(work: &Workdir) -> Vec<String> {
 #[test]
 fn uploads_each_file_once_and_remembers_it() {
     let (work, sim) = (uploading(), Sim::start());
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 3 files");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("uploaded 3 files");
     assert_eq!(sim.calls(Call::Upload), 3, "two rows have the same picture");
     assert_eq!(statuses(&work), ["succeeded"; 3]);
     let memory = work.read(".rowmill/files.json");
-    assert!(!memory.contains("guide"), "names say nothing of the job: {memory}");
+    assert!(
+        !memory.contains("guide"),
+        "names say nothing of the job: {memory}"
+    );
 
     work.write("two.png", png(31, 40));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 1 file").says("2 files were uploaded before");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("uploaded 1 file")
+        .says("2 files were uploaded before");
     assert_eq!(sim.calls(Call::Upload), 4, "only what is new");
     assert!(!work.path(".rowmill/media/.uploads").exists());
 
     // A month later the files have expired, and so has what is remembered.
     sim.set_ahead(31 * 24 * 3_600);
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 3 files");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("uploaded 3 files");
     assert_eq!(statuses(&work), ["succeeded"; 3]);
 
     // Another provider knows nothing of them.
     let other = Sim::start();
-    work.rowmill_at(&other.url(), &["run", "job.toml"]).expect(0).says("uploaded 3 files");
+    work.rowmill_at(&other.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("uploaded 3 files");
 }
 
 #[test]
 fn uploads_bytes_of_cells_and_leaves_no_copy() {
     let (work, sim) = (uploading(), Sim::start());
     let base64 = "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR42mP4z8AAQQxwFgBB0gX7b/EWxwAAAABJRU5ErkJggg==";
-    work.write("rows.csv", format!("id,photo\na,\"data:image/png;base64,{base64}\"\n"));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 2 files");
+    work.write(
+        "rows.csv",
+        format!("id,photo\na,\"data:image/png;base64,{base64}\"\n"),
+    );
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("uploaded 2 files");
     assert_eq!(statuses(&work), ["succeeded"]);
-    assert!(work.files().iter().all(|file| !file.contains(".uploads")), "{:?}", work.files());
+    assert!(
+        work.files().iter().all(|file| !file.contains(".uploads")),
+        "{:?}",
+        work.files()
+    );
 }
 
 #[test]
 fn uploads_nothing_unless_every_row_is_good() {
     let (work, sim) = (uploading(), Sim::start());
     work.write("two.png", &png(30, 40)[..30]);
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(2).says("row 2").says("broken");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(2)
+        .says("row 2")
+        .says("broken");
     assert_eq!(sim.calls(Call::Upload), 0);
     for command in ["plan", "check", "preview"] {
         work.write("two.png", png(30, 40));
-        work.rowmill_at(&sim.url(), &[command, "job.toml"]).expect(0);
+        work.rowmill_at(&sim.url(), &[command, "job.toml"])
+            .expect(0);
     }
-    assert_eq!(sim.calls(Call::Upload) + sim.calls(Call::Files), 0, "a dry run uploads nothing");
+    assert_eq!(
+        sim.calls(Call::Upload) + sim.calls(Call::Files),
+        0,
+        "a dry run uploads nothing"
+    );
     work.rowmill_at(&sim.url(), &["plan", "job.toml", "--out", "run"])
         .expect(2)
         .says("3 files that requests name are not uploaded");
@@ -232,28 +361,47 @@ fn uploads_nothing_unless_every_row_is_good() {
 #[test]
 fn tries_an_upload_again_and_remembers_what_got_through() {
     let work = uploading();
-    let again = "[[calls]]\non = 'upload'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = 'upload'\nnth = [2]\ndo = 'status'\nstatus = 529";
+    let again = "[[calls]]\non = 'upload'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = \
+        'upload'\nnth = [2]\ndo = 'status'\nstatus = 529";
     let sim = Sim::with(again);
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded 3 files");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("uploaded 3 files");
     assert_eq!(sim.calls(Call::Upload), 5);
     assert_eq!(statuses(&work), ["succeeded"; 3]);
 
     let work = uploading();
-    let sim =
-        Sim::with("[[calls]]\non = 'upload'\nfrom = 3\ntimes = 1\ndo = 'status'\nstatus = 400\nmessage = 'no more of this'");
+    let sim = Sim::with(
+        "[[calls]]\non = 'upload'\nfrom = 3\ntimes = 1\ndo = 'status'\nstatus = 400\nmessage = 'no \
+         more of this'",
+    );
     let failed = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(4);
-    let failed = failed.says("cannot upload the files").says("no more of this").says("no request was sent");
-    assert!(failed.stderr.contains("uploaded and remembered"), "{}", failed.stderr);
+    let failed = failed
+        .says("cannot upload the files")
+        .says("no more of this")
+        .says("no request was sent");
+    assert!(
+        failed.stderr.contains("uploaded and remembered"),
+        "{}",
+        failed.stderr
+    );
     assert_eq!(sim.calls(Call::Create), 0);
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("uploaded before");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("uploaded before");
     assert_eq!(sim.calls(Call::Upload), 4);
 }
 
 #[test]
 fn a_file_id_that_does_not_exist_fails_its_row_alone() {
     let (work, sim) = (Workdir::new(), Sim::start());
-    let request = "messages = [{ role = \"user\", content = [{ image = { column = \"photo\" } }, { text = \"What is it?\" }] }]";
-    work.write("rows.csv", "id,photo\na,file_011CNha8iCJcU1wXNR6q4V8w\nb,one.png\n").write("one.png", png(10, 10));
+    let request = "messages = \
+        [{ role = \"user\", content = [{ image = { column = \"photo\" } }, { text = \"What is it?\" }] }]";
+    work.write(
+        "rows.csv",
+        "id,photo\na,file_011CNha8iCJcU1wXNR6q4V8w\nb,one.png\n",
+    )
+    .write("one.png", png(10, 10));
     work.write("job.toml", job("rows.csv", "id", request));
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
     let table = work.parquet("out.parquet");
@@ -264,9 +412,8 @@ fn a_file_id_that_does_not_exist_fails_its_row_alone() {
 #[test]
 fn preview_shows_pictures_and_documents_as_a_person_reads_them() {
     let work = Workdir::new();
-    let request = "messages = [{ role = \"user\", content = [\n\
-        { document = { text = \"Body of {{ id }}\", title = \"T\", context = \"C\", citations = true } },\n\
-        { image = { column = \"photo\" } }, { image = { url = \"https://example.com/a.png\" } }, { text = \"What is it?\" } ] }]";
+    let request = "messages = \
+        [{ role = \"user\", content = [\n{ document = { text = \"Body of {{ id }}\", title = \"T\", context = \"C\", citations = true } },\n{ image = { column = \"photo\" } }, { image = { url = \"https://example.com/a.png\" } }, { text = \"What is it?\" } ] }]";
     work.write("rows.csv", "id,photo\na,one.png\n")
         .write("one.png", png(640, 427))
         .write("job.toml", job("rows.csv", "id", request));
@@ -285,30 +432,48 @@ fn preview_shows_pictures_and_documents_as_a_person_reads_them() {
 #[test]
 fn follows_no_link_out_of_the_folder_of_the_table() {
     let work = Workdir::new();
-    let request = "messages = [{ role = \"user\", content = [{ image = { column = \"photo\" } }] }]\non_row_error = \"skip\"";
-    work.write("data/rows.csv", "id,photo\nlink,out.png\nin,in.png\nabove,pics/../../secret.png\n")
-        .write("secret.png", png(10, 10));
-    work.write("data/real.png", png(10, 10)).write("job.toml", job("data/rows.csv", "id", request));
+    let request = "messages = \
+        [{ role = \"user\", content = [{ image = { column = \"photo\" } }] }]\non_row_error = \
+        \"skip\"";
+    work.write(
+        "data/rows.csv",
+        "id,photo\nlink,out.png\nin,in.png\nabove,pics/../../secret.png\n",
+    )
+    .write("secret.png", png(10, 10));
+    work.write("data/real.png", png(10, 10))
+        .write("job.toml", job("data/rows.csv", "id", request));
     std::os::unix::fs::symlink("../secret.png", work.path("data/out.png")).unwrap();
     std::os::unix::fs::symlink("real.png", work.path("data/in.png")).unwrap();
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(3);
     let table = work.parquet("out.parquet");
-    assert_eq!(table.column("_rm_status"), ["unsent", "succeeded", "unsent"]);
+    assert_eq!(
+        table.column("_rm_status"),
+        ["unsent", "succeeded", "unsent"]
+    );
     for row in [0, 2] {
-        assert!(table.column("_rm_error")[row].contains("lies outside of"), "{}", table.column("_rm_error")[row]);
+        assert!(
+            table.column("_rm_error")[row].contains("lies outside of"),
+            "{}",
+            table.column("_rm_error")[row]
+        );
     }
 }
 
-/// The issue's figure: 10,000 rows of 150 KB pictures (1.5 GB) under 1 GiB resident. `ROWMILL_PICTURES=500` for a quick look.
+/// The issue's figure: 10,000 rows of 150 KB pictures (1.5 GB) under 1 GiB resident.
+/// `ROWMILL_PICTURES=500` for a quick look.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "writes 8 GB and takes minutes"]
 fn plans_and_sends_many_pictures_in_bounded_memory() {
     const PICTURE_BYTES: usize = 150_000;
     const MOST_RESIDENT_KB: u64 = 1 << 20;
-    let rows = std::env::var("ROWMILL_PICTURES").ok().and_then(|rows| rows.parse().ok()).unwrap_or(10_000_u64);
+    let rows = std::env::var("ROWMILL_PICTURES")
+        .ok()
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(10_000_u64);
     let (work, sim) = (Workdir::new(), Sim::start());
-    let request = "messages = [{ role = \"user\", content = [{ image = { column = \"photo\" } }, { text = \"What is it?\" }] }]";
+    let request = "messages = \
+        [{ role = \"user\", content = [{ image = { column = \"photo\" } }, { text = \"What is it?\" }] }]";
     work.write("job.toml", job("pictures.parquet", "id", request));
     let mut writer = None;
     for from in (0..rows).step_by(100) {
@@ -326,7 +491,10 @@ fn plans_and_sends_many_pictures_in_bounded_memory() {
     writer.unwrap().close().unwrap();
     for words in [&["submit", "job.toml"][..], &["collect", "job.toml"]] {
         let (code, peak) = watched(work.command_at(&sim.url(), words));
-        eprintln!("{rows} pictures of {PICTURE_BYTES} bytes: `{}` had at most {peak} kB resident", words[0]);
+        eprintln!(
+            "{rows} pictures of {PICTURE_BYTES} bytes: `{}` had at most {peak} kB resident",
+            words[0]
+        );
         assert!(code == 0 || code == 5, "{words:?} ended with {code}");
         assert!(peak < MOST_RESIDENT_KB, "{words:?}: {peak} kB");
         sim.settle();
@@ -352,13 +520,19 @@ fn noise(bytes: usize) -> Vec<u8> {
 /// Runs a command to its end; gives its exit code and the most memory it had resident, in kB.
 #[cfg(target_os = "linux")]
 fn watched(mut command: Command) -> (i32, u64) {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     loop {
         let text = fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(peak);
+        peak = line
+            .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+            .unwrap_or(peak);
         if let Some(status) = child.try_wait().unwrap() {
             return (status.code().unwrap_or(-1), peak);
         }

@@ -1,4 +1,5 @@
-//! Any faults together, drawn at random: the same command, given again and again, comes to its end; no row is lost, none is paid twice.
+//! Any faults together, drawn at random: the same command, given again and again, comes to its end;
+//! no row is lost, none is paid twice.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -11,7 +12,8 @@ use crate::crash::check_folder;
 use crate::support::{Finished, JOB, Sim, Workdir};
 
 const ROWS: usize = 20;
-/// So often is a command given before it counts as one that never ends: each fault ends at most one of them.
+/// So often is a command given before it counts as one that never ends: each fault ends at most one
+/// of them.
 const AGAIN: usize = 24;
 
 /// What goes wrong in one case.
@@ -31,16 +33,35 @@ struct Plan {
 
 impl Plan {
     fn faults(&self) -> String {
-        let lists = [("calls", &self.calls), ("rows", &self.rows), ("batches", &self.batches)];
-        lists.iter().flat_map(|(list, faults)| faults.iter().map(move |fault| format!("[[{list}]]\n{fault}\n"))).collect()
+        let lists = [
+            ("calls", &self.calls),
+            ("rows", &self.rows),
+            ("batches", &self.batches),
+        ];
+        lists
+            .iter()
+            .flat_map(|(list, faults)| {
+                faults
+                    .iter()
+                    .map(move |fault| format!("[[{list}]]\n{fault}\n"))
+            })
+            .collect()
     }
 
     fn job(&self) -> String {
-        let Plan { max_requests, max_queued_requests, .. } = self;
-        let leading =
-            if self.is_led { "[cache]\nprime = 'always'\nprime_wait = '2s'\n[canary]\nrows = 3\nmax_error = 1.0\n" } else { "" };
+        let Plan {
+            max_requests,
+            max_queued_requests,
+            ..
+        } = self;
+        let leading = if self.is_led {
+            "[cache]\nprime = 'always'\nprime_wait = '2s'\n[canary]\nrows = 3\nmax_error = 1.0\n"
+        } else {
+            ""
+        };
         format!(
-            "{JOB}\n[batch]\nmax_requests = {max_requests}\nmax_queued_requests = {max_queued_requests}\nsettle_seconds = 1\n{leading}"
+            "{JOB}\n[batch]\nmax_requests = {max_requests}\nmax_queued_requests = \
+             {max_queued_requests}\nsettle_seconds = 1\n{leading}"
         )
     }
 }
@@ -58,14 +79,34 @@ fn call() -> impl Strategy<Value = String> {
     ];
     let create = [
         &any[..],
-        &["do = 'reset_after'", "do = 'reset_after'", "do = 'reset_during'\nat_byte = 200", "do = 'status'\nstatus = 413"],
-        &["do = 'status'\nstatus = 529", "do = 'status'\nstatus = 400", "do = 'status'\nstatus = 401", "do = 'redirect'"],
-        &["do = 'status'\nstatus = 429\nretry_after = '1'", "do = 'truncated_json'\nat_byte = 50\nabrupt = true"],
+        &[
+            "do = 'reset_after'",
+            "do = 'reset_after'",
+            "do = 'reset_during'\nat_byte = 200",
+            "do = 'status'\nstatus = 413",
+        ],
+        &[
+            "do = 'status'\nstatus = 529",
+            "do = 'status'\nstatus = 400",
+            "do = 'status'\nstatus = 401",
+            "do = 'redirect'",
+        ],
+        &[
+            "do = 'status'\nstatus = 429\nretry_after = '1'",
+            "do = 'truncated_json'\nat_byte = 50\nabrupt = true",
+        ],
     ]
     .concat();
-    let look =
-        [&any[..], &["do = 'status'\nstatus = 404", "do = 'unknown_status'", "do = 'foreign_results_url'", "do = 'redirect'"]]
-            .concat();
+    let look = [
+        &any[..],
+        &[
+            "do = 'status'\nstatus = 404",
+            "do = 'unknown_status'",
+            "do = 'foreign_results_url'",
+            "do = 'redirect'",
+        ],
+    ]
+    .concat();
     let results = [
         &[
             "do = 'cut'\nat_line = 2",
@@ -73,19 +114,34 @@ fn call() -> impl Strategy<Value = String> {
             "do = 'cut'\nat_byte = 900\nabrupt = true",
             "do = 'missing_line'",
         ][..],
-        &["do = 'duplicate_line'", "do = 'foreign_line'", "do = 'garbage_line'", "do = 'crlf'", "do = 'blank_lines'"],
-        &["do = 'status'\nstatus = 404", "do = 'status'\nstatus = 503", "do = 'reset_before'", "do = 'status'\nstatus = 401"],
+        &[
+            "do = 'duplicate_line'",
+            "do = 'foreign_line'",
+            "do = 'garbage_line'",
+            "do = 'crlf'",
+            "do = 'blank_lines'",
+        ],
+        &[
+            "do = 'status'\nstatus = 404",
+            "do = 'status'\nstatus = 503",
+            "do = 'reset_before'",
+            "do = 'status'\nstatus = 401",
+        ],
     ]
     .concat();
     let list = [&any[..], &["do = 'status'\nstatus = 403"]].concat();
     let on = |call: &'static str, acts: &[&'static str]| {
-        (words(acts), 1..7_u32).prop_map(move |(act, nth)| format!("on = '{call}'\nnth = [{nth}]\n{act}"))
+        (words(acts), 1..7_u32)
+            .prop_map(move |(act, nth)| format!("on = '{call}'\nnth = [{nth}]\n{act}"))
     };
     prop_oneof![4 => on("create", &create), 2 => on("retrieve", &look), 2 => on("list", &list), 3 => on("results", &results)]
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let rows = words(&["outcome = 'errored'\nshare = 0.2\nerror_type = 'overloaded_error'", "outcome = 'expired'\nshare = 0.2"]);
+    let rows = words(&[
+        "outcome = 'errored'\nshare = 0.2\nerror_type = 'overloaded_error'",
+        "outcome = 'expired'\nshare = 0.2",
+    ]);
     let batches = words(&[
         "nth = [2]\nhidden_seconds = 0.5",
         "unlisted_seconds = 0.5",
@@ -102,29 +158,44 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop_oneof![Just(4_usize), Just(7), Just(20)],
         prop_oneof![Just(20_usize), Just(1_000)],
     );
-    parts.prop_map(|(calls, rows, batches, crash_at, is_in_halves, is_led, max_requests, max_queued_requests)| Plan {
-        calls,
-        rows,
-        batches,
-        crash_at,
-        is_in_halves,
-        is_led,
-        max_requests,
-        max_queued_requests,
-    })
+    parts.prop_map(
+        |(
+            calls,
+            rows,
+            batches,
+            crash_at,
+            is_in_halves,
+            is_led,
+            max_requests,
+            max_queued_requests,
+        )| Plan {
+            calls,
+            rows,
+            batches,
+            crash_at,
+            is_in_halves,
+            is_led,
+            max_requests,
+            max_queued_requests,
+        },
+    )
 }
 
 /// Gives the command until it ends for good.
 fn drive(work: &Workdir, sim: &Sim, plan: &Plan) -> i32 {
     let halves: &[&[&str]] = if plan.is_in_halves {
-        &[&["submit", "job.toml", "--ignore-canary"], &["collect", "job.toml"]]
+        &[
+            &["submit", "job.toml", "--ignore-canary"],
+            &["collect", "job.toml"],
+        ]
     } else {
         &[&["run", "job.toml", "--ignore-canary"]]
     };
     let mut said = Vec::new();
     for round in 0..AGAIN {
         // In halves, the first is given until there is nothing left to send.
-        let half = halves[usize::from(plan.is_in_halves && said.last().is_some_and(|(_, code)| *code == 5))];
+        let half = halves
+            [usize::from(plan.is_in_halves && said.last().is_some_and(|(_, code)| *code == 5))];
         let mut command = work.command_at(&sim.url(), half);
         if let (0, Some(n)) = (round, plan.crash_at) {
             command.env("ROWMILL_CRASH_AT", n.to_string());
@@ -132,7 +203,10 @@ fn drive(work: &Workdir, sim: &Sim, plan: &Plan) -> i32 {
         let finished = Finished::from(command.output().expect("the binary runs"));
         let Finished { code, stderr, .. } = finished;
         let is_crash = round == 0 && plan.crash_at.is_some() && code == -1;
-        assert!(is_crash || [0, 2, 3, 4, 5, 7, 12].contains(&code), "exit code {code}\n{stderr}");
+        assert!(
+            is_crash || [0, 2, 3, 4, 5, 7, 12].contains(&code),
+            "exit code {code}\n{stderr}"
+        );
         if [0, 3].contains(&code) {
             return code;
         }
@@ -140,7 +214,13 @@ fn drive(work: &Workdir, sim: &Sim, plan: &Plan) -> i32 {
         said.push((stderr, if is_left_to_send { 7 } else { code }));
         thread::sleep(Duration::from_millis(300));
     }
-    panic!("it never ends:\n{}", said.iter().map(|(stderr, _)| stderr.as_str()).collect::<Vec<_>>().join("\n--\n"));
+    panic!(
+        "it never ends:\n{}",
+        said.iter()
+            .map(|(stderr, _)| stderr.as_str())
+            .collect::<Vec<_>>()
+            .join("\n--\n")
+    );
 }
 
 fn keeps_its_promises(plan: &Plan) {
@@ -152,16 +232,30 @@ fn keeps_its_promises(plan: &Plan) {
     let keys: Vec<String> = (1..=ROWS).map(|n| format!("T-{n}")).collect();
     assert_eq!(out.column("id"), keys, "rows in are rows out");
     let statuses = out.column("_rm_status");
-    assert_eq!(code == 0, statuses.iter().all(|status| status == "succeeded"), "{statuses:?}");
-    let (ids, texts, answers) = (out.column("_rm_custom_id"), out.column("_rm_text"), sim.answers());
+    assert_eq!(
+        code == 0,
+        statuses.iter().all(|status| status == "succeeded"),
+        "{statuses:?}"
+    );
+    let (ids, texts, answers) = (
+        out.column("_rm_custom_id"),
+        out.column("_rm_text"),
+        sim.answers(),
+    );
     for ((id, text), status) in ids.iter().zip(&texts).zip(&statuses) {
-        assert!(status != "succeeded" || answers.get(id) == Some(text), "{id}");
+        assert!(
+            status != "succeeded" || answers.get(id) == Some(text),
+            "{id}"
+        );
     }
     // Each rule meets a row once, and is answered by one more try.
     let most = 1 + plan.rows.len() as u64;
     let accepted: BTreeMap<String, u64> = sim.accepted();
     assert_eq!(accepted.len(), ROWS);
-    assert!(accepted.values().all(|times| *times <= most), "{accepted:?}");
+    assert!(
+        accepted.values().all(|times| *times <= most),
+        "{accepted:?}"
+    );
     check_folder(&work);
 }
 
@@ -183,7 +277,9 @@ fn any_faults_together_lose_no_row_and_pay_none_twice() {
     thread::scope(|scope| {
         let seeds = [1_u64, 2, 3, 4].map(|seed| scope.spawn(move || cases_of(seed)));
         for cases in seeds {
-            let outcome = cases.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let outcome = cases
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             outcome.unwrap_or_else(|failure| panic!("{failure}"));
         }
     });

@@ -11,9 +11,15 @@ fn readme() -> String {
 /// The commands of a `sh` block under a heading, without remarks.
 fn commands(heading: &str) -> Vec<String> {
     let text = readme();
-    let section = text.split(&format!("## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no heading {heading}"));
+    let section = text
+        .split(&format!("## {heading}\n"))
+        .nth(1)
+        .unwrap_or_else(|| panic!("no heading {heading}"));
     let section = section.split("\n## ").next().unwrap();
-    let blocks = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let blocks = section
+        .split("```sh\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap());
     blocks
         .flat_map(str::lines)
         .map(|line| line.split('#').next().unwrap().trim().to_owned())
@@ -36,7 +42,10 @@ fn copy_folder(from: &Path, to: &Path) {
 /// A copy of the samples, so that a test writes nothing into the checkout.
 pub(crate) fn with_samples() -> Workdir {
     let work = Workdir::new();
-    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data"), &work.path("sample_data"));
+    copy_folder(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data"),
+        &work.path("sample_data"),
+    );
     work
 }
 
@@ -44,23 +53,38 @@ pub(crate) fn with_samples() -> Workdir {
 fn first_command_does_the_main_job() {
     let commands = commands("Two commands");
     assert_eq!(commands[1], "cargo test");
-    let args: Vec<&str> = commands[0].strip_prefix("cargo run -- ").expect("the first command runs rowmill").split(' ').collect();
+    let args: Vec<&str> = commands[0]
+        .strip_prefix("cargo run -- ")
+        .expect("the first command runs rowmill")
+        .split(' ')
+        .collect();
     let work = with_samples();
     let done = work.rowmill(&args).expect(0).says("SIMULATED");
     assert!(done.stdout.contains(".parquet"), "{}", done.stdout);
-    assert!(done.stdout.contains("T-0001"), "a few joined rows are shown\n{}", done.stdout);
+    assert!(
+        done.stdout.contains("T-0001"),
+        "a few joined rows are shown\n{}",
+        done.stdout
+    );
 }
 
 #[test]
 fn commands_for_a_first_job_work_in_their_order() {
     let work = with_samples();
-    std::fs::copy(work.path("sample_data/tickets/tickets.csv"), work.path("tickets.csv")).unwrap();
+    std::fs::copy(
+        work.path("sample_data/tickets/tickets.csv"),
+        work.path("tickets.csv"),
+    )
+    .unwrap();
     let mut ran = 0;
     for command in commands("A first job of your own") {
-        let Some(args) = command.strip_prefix("rowmill ") else { continue };
+        let Some(args) = command.strip_prefix("rowmill ") else {
+            continue;
+        };
         let args: Vec<&str> = args.split(' ').collect();
         // Without `--simulate` these need a key; that they ask for one is tested elsewhere.
-        let is_offline = matches!(args[0], "init" | "preview" | "check" | "plan") && !args.contains(&"--calibrate");
+        let is_offline = matches!(args[0], "init" | "preview" | "check" | "plan")
+            && !args.contains(&"--calibrate");
         if is_offline || args.contains(&"--simulate") {
             work.rowmill(&args).expect(0);
             ran += 1;
@@ -72,10 +96,18 @@ fn commands_for_a_first_job_work_in_their_order() {
 #[test]
 fn every_sample_job_runs() {
     let mut ran = 0;
-    for job in ["hello/hello.toml", "tickets/triage.toml", "products/extract.toml", "plants/look.toml", "manual/answer.toml"] {
+    for job in [
+        "hello/hello.toml",
+        "tickets/triage.toml",
+        "products/extract.toml",
+        "plants/look.toml",
+        "manual/answer.toml",
+    ] {
         let work = with_samples();
-        work.rowmill(&["check", &format!("sample_data/{job}")]).expect(0);
-        work.rowmill(&["run", &format!("sample_data/{job}"), "--simulate"]).expect(0);
+        work.rowmill(&["check", &format!("sample_data/{job}")])
+            .expect(0);
+        work.rowmill(&["run", &format!("sample_data/{job}"), "--simulate"])
+            .expect(0);
         ran += 1;
     }
     assert_eq!(ran, 5);
@@ -84,7 +116,10 @@ fn every_sample_job_runs() {
 #[test]
 fn lists_the_columns_that_are_written() {
     let text = readme();
-    let listed = text.split("<!-- columns: written from the table in src/output/columns.rs; a test compares -->").nth(1).unwrap();
+    let listed = text
+        .split("<!-- columns: written from the table in src/output/columns.rs; a test compares -->")
+        .nth(1)
+        .unwrap();
     let listed = listed.split("<!-- /columns -->").next().unwrap();
     assert_eq!(listed.trim(), rowmill::output::documentation().trim());
 }
@@ -100,15 +135,35 @@ fn lists_the_exit_codes_that_are_used() {
 #[test]
 fn shows_a_job_file_and_a_schema_that_are_right() {
     let text = readme();
-    let block = |fence: &str, nth: usize| text.split(fence).nth(nth).unwrap().split("```").next().unwrap().to_owned();
+    let block = |fence: &str, nth: usize| {
+        text.split(fence)
+            .nth(nth)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap()
+            .to_owned()
+    };
     let job = format!("{}\n{}", block("```toml\n", 2), block("```toml\n", 1));
-    let job = rowmill::job::JobFile::parse(Path::new("tickets.toml"), job).unwrap_or_else(|e| panic!("{e}"));
+    let job = rowmill::job::JobFile::parse(Path::new("tickets.toml"), job)
+        .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(job.job.head.name, "ticket_triage");
     let work = with_samples();
     work.write("answer.schema.json", block("```json\n", 1));
     let hello = work.read("sample_data/hello/hello.toml");
-    work.write("sample_data/hello/hello.toml", hello.replace("[request]", "[request]\nschema = \"../../answer.schema.json\""));
-    work.rowmill(&["run", "sample_data/hello/hello.toml", "--simulate"]).expect(0);
+    work.write(
+        "sample_data/hello/hello.toml",
+        hello.replace(
+            "[request]",
+            "[request]\nschema = \"../../answer.schema.json\"",
+        ),
+    );
+    work.rowmill(&["run", "sample_data/hello/hello.toml", "--simulate"])
+        .expect(0);
     let out = work.parquet("sample_data/hello/hello_answered.parquet");
-    assert!(out.column("topic").iter().all(|topic| ["billing", "delivery", "other"].contains(&topic.as_str())));
+    assert!(
+        out.column("topic")
+            .iter()
+            .all(|topic| ["billing", "delivery", "other"].contains(&topic.as_str()))
+    );
 }

@@ -1,4 +1,5 @@
-//! Runs whose files are not what they were: a lost journal is rebuilt, everything else is refused by name.
+//! Runs whose files are not what they were: a lost journal is rebuilt, everything else is refused
+//! by name.
 
 use crate::support::{JOB, Sim, Workdir};
 
@@ -6,12 +7,22 @@ use crate::support::{JOB, Sim, Workdir};
 fn finds_every_batch_again_and_sends_none_twice() {
     for damage in ["lost", "garbage"] {
         let work = Workdir::new().with_rows(30);
-        work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 12\nsettle_seconds = 60\n"));
+        work.write(
+            "job.toml",
+            format!("{JOB}\n[batch]\nmax_requests = 12\nsettle_seconds = 60\n"),
+        );
         let simulator = Sim::start();
-        work.rowmill_at(&simulator.url(), &["submit", "job.toml"]).expect(5);
-        let journal = work.files().into_iter().find(|file| file.ends_with("journal.jsonl")).unwrap();
+        work.rowmill_at(&simulator.url(), &["submit", "job.toml"])
+            .expect(5);
+        let journal = work
+            .files()
+            .into_iter()
+            .find(|file| file.ends_with("journal.jsonl"))
+            .unwrap();
         let run = journal.strip_suffix("/journal.jsonl").unwrap().to_owned();
-        work.rowmill_at(&simulator.url(), &["rescue", &run]).expect(2).says("nothing to rescue");
+        work.rowmill_at(&simulator.url(), &["rescue", &run])
+            .expect(2)
+            .says("nothing to rescue");
         if damage == "lost" {
             std::fs::remove_file(work.path(&journal)).unwrap();
         } else {
@@ -19,19 +30,35 @@ fn finds_every_batch_again_and_sends_none_twice() {
         }
         let refused = work.rowmill_at(&simulator.url(), &["run", &run]).expect(2);
         assert!(refused.stderr.contains("journal"), "{}", refused.stderr);
-        assert_eq!(work.rowmill_at(&simulator.url(), &["run", "job.toml"]).code, 2, "a broken run is never passed over");
+        assert_eq!(
+            work.rowmill_at(&simulator.url(), &["run", "job.toml"]).code,
+            2,
+            "a broken run is never passed over"
+        );
 
         simulator.settle();
-        work.rowmill_at(&simulator.url(), &["rescue", &run]).expect(5).says("was found");
+        work.rowmill_at(&simulator.url(), &["rescue", &run])
+            .expect(5)
+            .says("was found");
         work.rowmill_at(&simulator.url(), &["run", &run]).expect(0);
-        assert_eq!(work.parquet("out.parquet").column("id"), (1..=30).map(|n| format!("T-{n}")).collect::<Vec<_>>());
-        assert!(simulator.accepted().values().all(|&times| times == 1), "{damage}: {:?}", simulator.accepted());
+        assert_eq!(
+            work.parquet("out.parquet").column("id"),
+            (1..=30).map(|n| format!("T-{n}")).collect::<Vec<_>>()
+        );
+        assert!(
+            simulator.accepted().values().all(|&times| times == 1),
+            "{damage}: {:?}",
+            simulator.accepted()
+        );
     }
 }
 
 /// The one file of the run whose path ends so.
 fn file_of(work: &Workdir, ending: &str) -> String {
-    work.files().into_iter().find(|file| file.ends_with(ending)).unwrap_or_else(|| panic!("no {ending} in {:?}", work.files()))
+    work.files()
+        .into_iter()
+        .find(|file| file.ends_with(ending))
+        .unwrap_or_else(|| panic!("no {ending} in {:?}", work.files()))
 }
 
 #[test]
@@ -44,7 +71,8 @@ fn altered_files_are_refused_by_name_and_nothing_is_sent() {
     ] {
         let work = Workdir::new().with_rows(5);
         let simulator = Sim::start();
-        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", "kept/run"]).expect(0);
+        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", "kept/run"])
+            .expect(0);
         let name = file_of(&work, ending);
         let mut bytes = std::fs::read(work.path(&name)).unwrap();
         let middle = bytes.len() / 2;
@@ -55,7 +83,10 @@ fn altered_files_are_refused_by_name_and_nothing_is_sent() {
             bytes[middle] ^= 0x10
         }
         work.write(&name, bytes);
-        let refused = work.rowmill_at(&simulator.url(), &["run", "kept/run"]).expect(2).says(words);
+        let refused = work
+            .rowmill_at(&simulator.url(), &["run", "kept/run"])
+            .expect(2)
+            .says(words);
         assert!(refused.stderr.contains("hint:"), "{}", refused.stderr);
         assert_eq!(simulator.ledger().batches.len(), 0, "{ending}");
     }
@@ -66,21 +97,49 @@ fn results_of_another_run_are_refused() {
     let work = Workdir::new().with_rows(5);
     let simulator = Sim::start();
     for run in ["kept/one", "kept/two"] {
-        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", run]).expect(0);
+        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", run])
+            .expect(0);
         work.rowmill_at(&simulator.url(), &["run", run]).expect(0);
     }
-    std::fs::copy(work.path("kept/one/results/00001.1.jsonl.zst"), work.path("kept/two/results/00001.1.jsonl.zst")).unwrap();
+    std::fs::copy(
+        work.path("kept/one/results/00001.1.jsonl.zst"),
+        work.path("kept/two/results/00001.1.jsonl.zst"),
+    )
+    .unwrap();
     // As long as the provider has them, they are fetched again, which costs nothing.
-    work.rowmill_at(&simulator.url(), &["run", "kept/two"]).expect(0).says("00001.1.jsonl.zst").says("costs nothing");
+    work.rowmill_at(&simulator.url(), &["run", "kept/two"])
+        .expect(0)
+        .says("00001.1.jsonl.zst")
+        .says("costs nothing");
     std::fs::remove_file(work.path("kept/two/results/00001.1.jsonl.zst")).unwrap();
-    work.rowmill_at(&simulator.url(), &["export", "kept/two"]).expect(0).says("00001.1.jsonl.zst").says("costs nothing");
-    assert_eq!(work.parquet("out.parquet").column("_rm_status"), ["succeeded"; 5]);
-    assert_eq!(simulator.accepted().values().copied().collect::<Vec<_>>(), [2; 5], "two runs, each paid once");
+    work.rowmill_at(&simulator.url(), &["export", "kept/two"])
+        .expect(0)
+        .says("00001.1.jsonl.zst")
+        .says("costs nothing");
+    assert_eq!(
+        work.parquet("out.parquet").column("_rm_status"),
+        ["succeeded"; 5]
+    );
+    assert_eq!(
+        simulator.accepted().values().copied().collect::<Vec<_>>(),
+        [2; 5],
+        "two runs, each paid once"
+    );
     simulator.set_ahead(30 * 86_400);
-    std::fs::copy(work.path("kept/one/results/00001.1.jsonl.zst"), work.path("kept/two/results/00001.1.jsonl.zst")).unwrap();
-    work.rowmill_at(&simulator.url(), &["run", "kept/two"]).expect(2).says("00001.1.jsonl.zst").says("hint:");
+    std::fs::copy(
+        work.path("kept/one/results/00001.1.jsonl.zst"),
+        work.path("kept/two/results/00001.1.jsonl.zst"),
+    )
+    .unwrap();
+    work.rowmill_at(&simulator.url(), &["run", "kept/two"])
+        .expect(2)
+        .says("00001.1.jsonl.zst")
+        .says("hint:");
     std::fs::remove_file(work.path("kept/one/results/00001.1.jsonl.zst")).unwrap();
-    work.rowmill_at(&simulator.url(), &["run", "kept/one"]).expect(2).says("00001.1.jsonl.zst").says("hint:");
+    work.rowmill_at(&simulator.url(), &["run", "kept/one"])
+        .expect(2)
+        .says("00001.1.jsonl.zst")
+        .says("hint:");
 }
 
 #[test]
@@ -88,13 +147,22 @@ fn a_journal_of_a_newer_version_or_of_another_run_is_refused() {
     let work = Workdir::new().with_rows(5);
     let simulator = Sim::start();
     for run in ["kept/one", "kept/two"] {
-        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", run]).expect(0);
+        work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", run])
+            .expect(0);
     }
     let journal = work.read("kept/one/journal.jsonl");
     work.write("kept/two/journal.jsonl", &journal);
-    work.rowmill_at(&simulator.url(), &["run", "kept/two"]).expect(2).says("another nonce");
-    work.write("kept/one/journal.jsonl", journal.replace("\"journal\":1", "\"journal\":99"));
-    work.rowmill_at(&simulator.url(), &["run", "kept/one"]).expect(2).says("99").says("hint:");
+    work.rowmill_at(&simulator.url(), &["run", "kept/two"])
+        .expect(2)
+        .says("another nonce");
+    work.write(
+        "kept/one/journal.jsonl",
+        journal.replace("\"journal\":1", "\"journal\":99"),
+    );
+    work.rowmill_at(&simulator.url(), &["run", "kept/one"])
+        .expect(2)
+        .says("99")
+        .says("hint:");
     assert_eq!(simulator.ledger().batches.len(), 0);
 }
 
@@ -102,31 +170,53 @@ fn a_journal_of_a_newer_version_or_of_another_run_is_refused() {
 fn a_run_copied_elsewhere_goes_on_and_says_so() {
     let work = Workdir::new().with_rows(5);
     let simulator = Sim::start();
-    work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", "kept/one"]).expect(0);
+    work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", "kept/one"])
+        .expect(0);
     std::fs::rename(work.path("kept"), work.path("moved")).unwrap();
-    work.rowmill_at(&simulator.url(), &["run", "moved/one"]).expect(0).says("kept/one");
+    work.rowmill_at(&simulator.url(), &["run", "moved/one"])
+        .expect(0)
+        .says("kept/one");
     assert_eq!(work.parquet("out.parquet").rows(), 5);
 }
 
 #[test]
 fn tells_batches_of_one_size_apart() {
     let work = Workdir::new().with_rows(28);
-    work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n"));
+    work.write(
+        "job.toml",
+        format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n"),
+    );
     let sim = Sim::start();
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"]).expect(5);
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
+        .expect(5);
     sim.take_foreign_batch(7);
     sim.settle();
-    let journal = work.files().into_iter().find(|file| file.ends_with("journal.jsonl")).unwrap();
+    let journal = work
+        .files()
+        .into_iter()
+        .find(|file| file.ends_with("journal.jsonl"))
+        .unwrap();
     std::fs::remove_file(work.path(&journal)).unwrap();
     let run = journal.strip_suffix("/journal.jsonl").unwrap();
     // Ended in its middle, it is as if it had not begun.
     for n in 1..4 {
         let mut command = work.command_at(&sim.url(), &["rescue", run]);
-        command.env("ROWMILL_CRASH_AT", n.to_string()).output().unwrap();
+        command
+            .env("ROWMILL_CRASH_AT", n.to_string())
+            .output()
+            .unwrap();
         work.rowmill_at(&sim.url(), &["submit", "job.toml"]);
-        assert!(sim.accepted().values().all(|&times| times == 1), "act {n}: {:?}", sim.accepted());
+        assert!(
+            sim.accepted().values().all(|&times| times == 1),
+            "act {n}: {:?}",
+            sim.accepted()
+        );
     }
     work.rowmill_at(&sim.url(), &["rescue", run]);
     work.rowmill_at(&sim.url(), &["run", run]).expect(0);
-    assert!(sim.accepted().values().all(|&times| times == 1), "{:?}", sim.accepted());
+    assert!(
+        sim.accepted().values().all(|&times| times == 1),
+        "{:?}",
+        sim.accepted()
+    );
 }

@@ -7,15 +7,26 @@ use crate::support::{JOB, Sim, Table, Workdir};
 #[test]
 fn gives_every_row_back_once_and_in_order() {
     let work = Workdir::new().with_rows(250);
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0).says("SIMULATED");
+    work.rowmill(&["run", "job.toml", "--simulate"])
+        .expect(0)
+        .says("SIMULATED");
     let out = work.parquet("out.parquet");
     let ids: Vec<String> = (1..=250).map(|n| format!("T-{n}")).collect();
     assert_eq!(out.column("id"), ids);
     assert_eq!(out.column("body")[6], "the 7th text, with a comma");
     assert!(out.column("_rm_status").iter().all(|s| s == "succeeded"));
     assert!(out.column("_rm_text").iter().all(|text| !text.is_empty()));
-    assert!(out.column("_rm_custom_id").iter().zip(&ids).all(|(custom, id)| custom.ends_with(&format!("-{id}"))));
-    assert!(out.column("_rm_output_tokens").iter().all(|n| n.parse::<u64>().unwrap() > 0));
+    assert!(
+        out.column("_rm_custom_id")
+            .iter()
+            .zip(&ids)
+            .all(|(custom, id)| custom.ends_with(&format!("-{id}")))
+    );
+    assert!(
+        out.column("_rm_output_tokens")
+            .iter()
+            .all(|n| n.parse::<u64>().unwrap() > 0)
+    );
 }
 
 #[test]
@@ -33,20 +44,29 @@ fn gives_the_same_rows_whatever_the_batch_size() {
 
 #[test]
 fn writes_each_format_by_its_extension() {
-    for (name, first) in
-        [("out.csv", "id,body,_rm_status"), ("out.tsv", "id\tbody\t_rm_status"), ("out.jsonl", "{\"id\":\"T-1\"")]
-    {
+    for (name, first) in [
+        ("out.csv", "id,body,_rm_status"),
+        ("out.tsv", "id\tbody\t_rm_status"),
+        ("out.jsonl", "{\"id\":\"T-1\""),
+    ] {
         let work = Workdir::new().with_rows(5);
         work.write("job.toml", JOB.replace("out.parquet", name));
         work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
         let text = work.read(name);
         assert!(text.starts_with(first), "{name}: {}", &text[..80]);
-        assert_eq!(text.lines().count(), if name == "out.jsonl" { 5 } else { 6 });
+        assert_eq!(
+            text.lines().count(),
+            if name == "out.jsonl" { 5 } else { 6 }
+        );
     }
     let work = Workdir::new().with_rows(5);
     work.write("job.toml", JOB.replace("out.parquet", "out.arrow"));
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    assert!(std::fs::read(work.output("out.arrow")).unwrap().starts_with(b"ARROW1"));
+    assert!(
+        std::fs::read(work.output("out.arrow"))
+            .unwrap()
+            .starts_with(b"ARROW1")
+    );
 }
 
 #[test]
@@ -58,27 +78,61 @@ fn makes_typed_columns_of_a_schema() {
             "sure":{"type":"boolean"},"words":{"type":"array","items":{"type":"string"}}},
             "required":["mood","score","sure","words"],"additionalProperties":false}"#,
     );
-    work.write("job.toml", JOB.replace("max_tokens = 200", "max_tokens = 2000\nschema = \"answer.json\""));
+    work.write(
+        "job.toml",
+        JOB.replace(
+            "max_tokens = 200",
+            "max_tokens = 2000\nschema = \"answer.json\"",
+        ),
+    );
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
     let out = work.parquet("out.parquet");
-    assert_eq!(&out.names()[..7], ["id", "body", "mood", "score", "sure", "words", "_rm_status"]);
-    assert!(out.column("mood").iter().all(|mood| mood == "good" || mood == "bad"));
-    assert!(out.column("score").iter().all(|score| score.parse::<i64>().is_ok()));
+    assert_eq!(
+        &out.names()[..7],
+        ["id", "body", "mood", "score", "sure", "words", "_rm_status"]
+    );
+    assert!(
+        out.column("mood")
+            .iter()
+            .all(|mood| mood == "good" || mood == "bad")
+    );
+    assert!(
+        out.column("score")
+            .iter()
+            .all(|score| score.parse::<i64>().is_ok())
+    );
 }
 
 #[test]
 fn says_that_it_was_simulated_in_the_output_too() {
     let (alone, beside) = (Workdir::new().with_rows(3), Workdir::new().with_rows(3));
-    alone.rowmill(&["run", "job.toml", "--simulate"]).expect(0).says("SIMULATED");
+    alone
+        .rowmill(&["run", "job.toml", "--simulate"])
+        .expect(0)
+        .says("SIMULATED");
     // A simulator that was started for itself is known by what it answers.
-    beside.rowmill_at(&Sim::start().url(), &["run", "job.toml"]).expect(0).says("SIMULATED");
+    beside
+        .rowmill_at(&Sim::start().url(), &["run", "job.toml"])
+        .expect(0)
+        .says("SIMULATED");
     for work in [alone, beside] {
         let file = std::fs::File::open(work.output("out.parquet")).unwrap();
         let reader = SerializedFileReader::new(file).unwrap();
-        let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap();
-        let simulated = metadata.iter().find(|kv| kv.key == "rowmill.simulated").and_then(|kv| kv.value.clone());
+        let metadata = reader
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()
+            .unwrap();
+        let simulated = metadata
+            .iter()
+            .find(|kv| kv.key == "rowmill.simulated")
+            .and_then(|kv| kv.value.clone());
         assert_eq!(simulated.as_deref(), Some("true"));
-        let manifest = work.files().into_iter().find(|file| file.ends_with("manifest.json")).unwrap();
+        let manifest = work
+            .files()
+            .into_iter()
+            .find(|file| file.ends_with("manifest.json"))
+            .unwrap();
         assert!(work.read(&manifest).contains("\"simulated\": true"));
     }
 }
@@ -91,7 +145,10 @@ fn sets_one_row_that_fits_no_batch_aside_and_sends_the_others() {
     work.write("job.toml", format!("{JOB}\n[batch]\nmax_bytes = 4000\n"));
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(3);
     let out = work.parquet("out.parquet");
-    assert_eq!(out.column("_rm_status"), ["succeeded", "unsent", "succeeded"]);
+    assert_eq!(
+        out.column("_rm_status"),
+        ["succeeded", "unsent", "succeeded"]
+    );
     assert_eq!(out.column("_rm_error_type")[1], "too_large");
 }
 
@@ -100,7 +157,11 @@ fn keeps_a_cell_that_looks_like_a_template_as_it_is() {
     let work = Workdir::new().with_rows(1);
     work.write("rows.csv", "id,body\na,{{ 7 * 7 }}{% raise %}\n");
     let shown = work.rowmill(&["preview", "job.toml"]).expect(0);
-    assert!(shown.stdout.contains("{{ 7 * 7 }}{% raise %}"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("{{ 7 * 7 }}{% raise %}"),
+        "{}",
+        shown.stdout
+    );
 }
 
 #[test]
@@ -108,18 +169,36 @@ fn treats_duplicate_keys_as_the_job_says() {
     let rows = "id,body\na,one\nb,two\na,three\n";
     let work = Workdir::new().with_rows(1);
     work.write("rows.csv", rows);
-    let refused = work.rowmill(&["run", "job.toml", "--simulate"]).expect(2).says("row key is not unique");
-    assert!(refused.stderr.contains("rows 1 and 3"), "{}", refused.stderr);
+    let refused = work
+        .rowmill(&["run", "job.toml", "--simulate"])
+        .expect(2)
+        .says("row key is not unique");
+    assert!(
+        refused.stderr.contains("rows 1 and 3"),
+        "{}",
+        refused.stderr
+    );
 
-    let job = |how: &str| JOB.replace("columns = [\"id\"]", &format!("columns = [\"id\"]\non_duplicate = \"{how}\""));
+    let job = |how: &str| {
+        JOB.replace(
+            "columns = [\"id\"]",
+            &format!("columns = [\"id\"]\non_duplicate = \"{how}\""),
+        )
+    };
     work.write("job.toml", job("first"));
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    assert_eq!(work.parquet("out.parquet").column("_rm_status"), ["succeeded", "succeeded", "unsent"]);
+    assert_eq!(
+        work.parquet("out.parquet").column("_rm_status"),
+        ["succeeded", "succeeded", "unsent"]
+    );
 
     work.write("job.toml", job("number"));
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
     let out = work.parquet("out.parquet");
-    assert_eq!(out.column("_rm_status"), ["succeeded", "succeeded", "succeeded"]);
+    assert_eq!(
+        out.column("_rm_status"),
+        ["succeeded", "succeeded", "succeeded"]
+    );
     let ids: std::collections::BTreeSet<_> = out.column("_rm_custom_id").into_iter().collect();
     assert_eq!(ids.len(), 3);
 }
@@ -127,7 +206,16 @@ fn treats_duplicate_keys_as_the_job_says() {
 #[test]
 fn takes_only_the_rows_that_are_asked_for() {
     let work = Workdir::new().with_rows(50);
-    work.rowmill(&["run", "job.toml", "--simulate", "--where", "id IN ('T-3', 'T-30', 'T-33')", "--limit", "2"]).expect(0);
+    work.rowmill(&[
+        "run",
+        "job.toml",
+        "--simulate",
+        "--where",
+        "id IN ('T-3', 'T-30', 'T-33')",
+        "--limit",
+        "2",
+    ])
+    .expect(0);
     assert_eq!(work.parquet("out.parquet").column("id"), ["T-3", "T-30"]);
 }
 
@@ -135,22 +223,30 @@ fn takes_only_the_rows_that_are_asked_for() {
 fn sends_in_one_step_and_fetches_in_another() {
     let work = Workdir::new().with_rows(30);
     work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 10\n"));
-    work.rowmill(&["submit", "job.toml", "--simulate", "--processing", "1h"]).expect(5);
+    work.rowmill(&["submit", "job.toml", "--simulate", "--processing", "1h"])
+        .expect(5);
     work.rowmill(&["collect", "job.toml"]).expect(5);
     assert!(!work.output("out.parquet").exists());
 
     let work = Workdir::new().with_rows(30);
-    work.rowmill(&["submit", "job.toml", "--simulate"]).expect(5);
-    work.rowmill(&["collect", "job.toml", "--wait", "30s"]).expect(0);
+    work.rowmill(&["submit", "job.toml", "--simulate"])
+        .expect(5);
+    work.rowmill(&["collect", "job.toml", "--wait", "30s"])
+        .expect(0);
     assert_eq!(work.parquet("out.parquet").rows(), 30);
 }
 
 #[test]
 fn goes_on_with_an_unfinished_run_instead_of_paying_again() {
     let work = Workdir::new().with_rows(30);
-    work.rowmill(&["submit", "job.toml", "--simulate"]).expect(5);
+    work.rowmill(&["submit", "job.toml", "--simulate"])
+        .expect(5);
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let runs = work.files().into_iter().filter(|f| f.ends_with("plan.json")).count();
+    let runs = work
+        .files()
+        .into_iter()
+        .filter(|f| f.ends_with("plan.json"))
+        .count();
     assert_eq!(runs, 1);
     assert_eq!(work.parquet("out.parquet").rows(), 30);
 }
@@ -158,20 +254,27 @@ fn goes_on_with_an_unfinished_run_instead_of_paying_again() {
 #[test]
 fn cancels_what_is_in_flight_and_keeps_the_rows() {
     let work = Workdir::new().with_rows(12);
-    work.rowmill(&["submit", "job.toml", "--simulate", "--processing", "1h"]).expect(5);
+    work.rowmill(&["submit", "job.toml", "--simulate", "--processing", "1h"])
+        .expect(5);
     work.rowmill(&["cancel", "job.toml"]).expect(0);
-    work.rowmill(&["collect", "job.toml", "--wait", "30s"]).expect(3);
+    work.rowmill(&["collect", "job.toml", "--wait", "30s"])
+        .expect(3);
     let out = work.parquet("out.parquet");
     assert_eq!(out.rows(), 12);
     let statuses = out.column("_rm_status");
     // What was being worked on when the cancel came is finished, and billed.
-    assert!(statuses.iter().all(|s| s == "canceled" || s == "succeeded"), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|s| s == "canceled" || s == "succeeded"),
+        "{statuses:?}"
+    );
     assert!(statuses.iter().any(|s| s == "canceled"), "{statuses:?}");
 }
 
 #[test]
 fn passes_nested_columns_through_unchanged() {
-    let Some(data) = crate::support::shared_data("passes_nested_columns_through_unchanged") else { return };
+    let Some(data) = crate::support::shared_data("passes_nested_columns_through_unchanged") else {
+        return;
+    };
     let source = data.join("sample/country_codes_nested.parquet");
     let work = Workdir::new();
     let job = JOB

@@ -1,11 +1,13 @@
-//! The official Python SDK's own types take every request that the golden cases produce, and its tables of models, parameters and tools are
-//! those that the catalog and the checks go by.
+//! The official Python SDK's own types take every request that the golden cases produce, and its
+//! tables of models, parameters and tools are those that the catalog and the checks go by.
 //!
-//! What the SDK says is kept in `tests/data/sdk_facts.json`, with which the table of parameters and the table of tools are compared offline;
-//! here the file is compared with the newest release. `ROWMILL_BLESS=1 cargo test --test it sdk_types` writes it anew.
+//! What the SDK says is kept in `tests/data/sdk_facts.json`, with which the table of parameters and
+//! the table of tools are compared offline; here the file is compared with the newest release.
+//! `ROWMILL_BLESS=1 cargo test --test it sdk_types` writes it anew.
 //!
-//! The SDK comes from PyPI into a virtual environment under the target directory, and is brought up to date once a day; where there is no Python or no PyPI the test says so
-//! and passes. What fails it is a request that the types refuse.
+//! The SDK comes from PyPI into a virtual environment under the target directory, and is brought up
+//! to date once a day; where there is no Python or no PyPI the test says so and passes. What fails
+//! it is a request that the types refuse.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +22,8 @@ use serde_json::Value;
 
 use crate::golden_requests::cases;
 
-/// Reads lines `case<tab>custom_id<tab>params` and prints those whose params the SDK's types refuse.
+/// Reads lines `case<tab>custom_id<tab>params` and prints those whose params the SDK's types
+/// refuse.
 const CHECK: &str = r#"
 import json, sys
 from typing import get_type_hints
@@ -53,25 +56,48 @@ print("refused", refused)
 #[test]
 fn the_sdk_takes_every_golden_request() {
     let Some(python) = python() else {
-        eprintln!("skipped: the_sdk_takes_every_golden_request: there is no Python with the SDK, and none could be made");
+        eprintln!(
+            "skipped: the_sdk_takes_every_golden_request: there is no Python with the SDK, and \
+             none could be made"
+        );
         return;
     };
     let mut lines = String::new();
     for case in cases("requests") {
-        let name = case.file_name().expect("a name").to_string_lossy().into_owned();
+        let name = case
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
         let text = fs::read_to_string(case.join("requests.jsonl")).unwrap_or_default();
         for (n, line) in text.lines().enumerate() {
-            let Some((_, params)) = line.split_once("\"params\":") else { continue };
-            let _ = writeln!(lines, "{name}\trow-{n}\t{}", params.strip_suffix('}').expect("the line's own brace"));
+            let Some((_, params)) = line.split_once("\"params\":") else {
+                continue;
+            };
+            let _ = writeln!(
+                lines,
+                "{name}\trow-{n}\t{}",
+                params.strip_suffix('}').expect("the line's own brace")
+            );
         }
     }
     assert!(lines.lines().count() > 20);
     let folder = tempfile::tempdir().expect("a folder");
-    let (requests, check) = (folder.path().join("requests.tsv"), folder.path().join("check.py"));
+    let (requests, check) = (
+        folder.path().join("requests.tsv"),
+        folder.path().join("check.py"),
+    );
     fs::write(&requests, &lines).expect("a file");
     fs::write(&check, CHECK).expect("a file");
-    let output = Command::new(python).arg(&check).arg(&requests).output().expect("Python runs");
-    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(python)
+        .arg(&check)
+        .arg(&requests)
+        .output()
+        .expect("Python runs");
+    let (said, wrong) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{said}\n{wrong}");
     assert!(said.ends_with("refused 0\n"), "{said}");
 }
@@ -82,8 +108,16 @@ fn day(text: &str) -> Date {
     let mut words = text.split([' ', ',']).filter(|word| !word.is_empty());
     let mut word = || words.next().unwrap_or_else(|| panic!("a day: {text}"));
     let month = MONTHS.find(&word()[..3]).expect("a month") / 3 + 1;
-    let day: i8 = word().trim_end_matches(|c: char| c.is_alphabetic()).parse().expect("a day");
-    Date::new(word().parse().expect("a year"), i8::try_from(month).expect("a month"), day).expect("a day that exists")
+    let day: i8 = word()
+        .trim_end_matches(|c: char| c.is_alphabetic())
+        .parse()
+        .expect("a day");
+    Date::new(
+        word().parse().expect("a year"),
+        i8::try_from(month).expect("a month"),
+        day,
+    )
+    .expect("a day that exists")
 }
 
 fn facts() -> PathBuf {
@@ -92,23 +126,43 @@ fn facts() -> PathBuf {
 
 #[test]
 fn the_catalog_agrees_with_the_sdks_tables_of_models_and_their_ends() {
-    let facts: Value = serde_json::from_str(&fs::read_to_string(facts()).expect("the facts")).expect("JSON");
+    let facts: Value =
+        serde_json::from_str(&fs::read_to_string(facts()).expect("the facts")).expect("JSON");
     let catalog = Catalog::builtin();
-    let texts = |key: &str| facts[key].as_array().expect("a list").iter().map(|text| text.as_str().expect("a text"));
+    let texts = |key: &str| {
+        facts[key]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|text| text.as_str().expect("a text"))
+    };
     for id in texts("models") {
-        assert!(catalog.model(id).is_some() || catalog.retired(id).is_some(), "the catalog has no `{id}`");
+        assert!(
+            catalog.model(id).is_some() || catalog.retired(id).is_some(),
+            "the catalog has no `{id}`"
+        );
     }
     let deprecated = facts["deprecated"].as_object().expect("a table");
     for (id, end) in deprecated {
         let end = Some(day(end.as_str().expect("a text")));
         match (catalog.model(id), catalog.retired(id)) {
-            (Some((_, model)), _) => assert_eq!((model.lifecycle, model.retires), (Lifecycle::Deprecated, end), "{id}"),
+            (Some((_, model)), _) => assert_eq!(
+                (model.lifecycle, model.retires),
+                (Lifecycle::Deprecated, end),
+                "{id}"
+            ),
             (None, Some((_, gone))) => assert_eq!(gone.retires, end, "{id}"),
             (None, None) => panic!("the catalog has no `{id}`"),
         }
     }
-    for (id, model) in catalog.models.iter().filter(|(_, model)| model.lifecycle == Lifecycle::Deprecated) {
-        let is_known = std::iter::once(id).chain(&model.aliases).all(|name| deprecated.contains_key(name));
+    for (id, model) in catalog
+        .models
+        .iter()
+        .filter(|(_, model)| model.lifecycle == Lifecycle::Deprecated)
+    {
+        let is_known = std::iter::once(id)
+            .chain(&model.aliases)
+            .all(|name| deprecated.contains_key(name));
         assert!(is_known, "the SDK does not call `{id}` deprecated");
     }
 }
@@ -116,12 +170,22 @@ fn the_catalog_agrees_with_the_sdks_tables_of_models_and_their_ends() {
 #[test]
 fn the_facts_of_the_sdk_are_those_of_its_newest_release() {
     let Some(python) = python() else {
-        eprintln!("skipped: the_facts_of_the_sdk_are_those_of_its_newest_release: there is no Python with the SDK");
+        eprintln!(
+            "skipped: the_facts_of_the_sdk_are_those_of_its_newest_release: there is no Python \
+             with the SDK"
+        );
         return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sdk_facts.py");
-    let output = Command::new(python).arg(&script).output().expect("Python runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(python)
+        .arg(&script)
+        .output()
+        .expect("Python runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let found = String::from_utf8(output.stdout).expect("UTF-8");
     let without_version = |text: &str| {
         let mut facts: Value = serde_json::from_str(text).expect("JSON");
@@ -130,7 +194,11 @@ fn the_facts_of_the_sdk_are_those_of_its_newest_release() {
     };
     if let Some(difference) = crate::golden_requests::difference(&facts(), &found) {
         let kept = fs::read_to_string(facts()).expect("the facts");
-        assert_eq!(without_version(&kept), without_version(&found), "{difference}");
+        assert_eq!(
+            without_version(&kept),
+            without_version(&found),
+            "{difference}"
+        );
     }
 }
 
@@ -140,18 +208,35 @@ fn python() -> Option<PathBuf> {
     PYTHON.get_or_init(find_python).clone()
 }
 
-/// A Python that has the SDK: made once, kept under the target directory, and brought up to date once a day.
+/// A Python that has the SDK: made once, kept under the target directory, and brought up to date
+/// once a day.
 fn find_python() -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk-types");
-    let python = home.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let has_sdk = |python: &Path| runs(Command::new(python).args(["-c", "import anthropic, pydantic"]));
+    let python = home.join(if cfg!(windows) {
+        "Scripts/python.exe"
+    } else {
+        "bin/python"
+    });
+    let has_sdk =
+        |python: &Path| runs(Command::new(python).args(["-c", "import anthropic, pydantic"]));
     let stamp = home.join("updated");
-    let is_fresh = || stamp.metadata().ok()?.modified().ok()?.elapsed().ok().map(|age| age < Duration::from_secs(24 * 60 * 60));
+    let is_fresh = || {
+        stamp
+            .metadata()
+            .ok()?
+            .modified()
+            .ok()?
+            .elapsed()
+            .ok()
+            .map(|age| age < Duration::from_secs(24 * 60 * 60))
+    };
     if has_sdk(&python) && is_fresh() == Some(true) {
         return Some(python);
     }
-    let made =
-        has_sdk(&python) || ["python3", "python"].iter().any(|python| runs(Command::new(python).args(["-m", "venv"]).arg(&home)));
+    let made = has_sdk(&python)
+        || ["python3", "python"]
+            .iter()
+            .any(|python| runs(Command::new(python).args(["-m", "venv"]).arg(&home)));
     let pip = [
         "-m",
         "pip",

@@ -1,4 +1,5 @@
-//! One builder for all tests: makes a work directory, rows and a job, runs the binary, reads the output.
+//! One builder for all tests: makes a work directory, rows and a job, runs the binary, reads the
+//! output.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -36,7 +37,9 @@ pub(crate) struct Table {
 
 impl Workdir {
     pub(crate) fn new() -> Workdir {
-        Workdir { folder: tempfile::tempdir().expect("a temporary folder") }
+        Workdir {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -94,22 +97,30 @@ impl Workdir {
 
     /// As [`Workdir::rowmill`], against a simulator that runs elsewhere.
     pub(crate) fn rowmill_at(&self, base_url: &str, args: &[&str]) -> Finished {
-        Finished::from(self.command_at(base_url, args).output().expect("the binary runs"))
+        Finished::from(
+            self.command_at(base_url, args)
+                .output()
+                .expect("the binary runs"),
+        )
     }
 
     /// As [`Workdir::command`], against a simulator that runs elsewhere.
     pub(crate) fn command_at(&self, base_url: &str, args: &[&str]) -> Command {
         let mut command = self.command(args);
-        command.env("ANTHROPIC_BASE_URL", base_url).env("ANTHROPIC_API_KEY", KEY);
+        command
+            .env("ANTHROPIC_BASE_URL", base_url)
+            .env("ANTHROPIC_API_KEY", KEY);
         command
     }
 
-    /// The output that the job calls by this name: the file itself, or that of a trial, which is written beside it. Which of them it is to
-    /// be, the tests in `outputs.rs` tell.
+    /// The output that the job calls by this name: the file itself, or that of a trial, which is
+    /// written beside it. Which of them it is to be, the tests in `outputs.rs` tell.
     pub(crate) fn output(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         let trials = ["simulated", "trial"].map(|word| rowmill::output::beside(&path, word));
-        let found = std::iter::once(path.clone()).chain(trials).find(|path| path.exists());
+        let found = std::iter::once(path.clone())
+            .chain(trials)
+            .find(|path| path.exists());
         found.unwrap_or(path)
     }
 
@@ -121,16 +132,29 @@ impl Workdir {
     pub(crate) fn parquet_metadata(&self, name: &str) -> BTreeMap<String, String> {
         let file = File::open(self.output(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
-        let pairs = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
-        pairs.into_iter().filter_map(|pair| Some((pair.key, pair.value?))).collect()
+        let pairs = reader
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()
+            .cloned()
+            .unwrap_or_default();
+        pairs
+            .into_iter()
+            .filter_map(|pair| Some((pair.key, pair.value?)))
+            .collect()
     }
 
-    /// Everything in the folder, to see that nothing was left behind; but for the job's own lock file, which holds no lock by itself
-    /// and is never removed, since that could take it from under another process.
+    /// Everything in the folder, to see that nothing was left behind; but for the job's own lock
+    /// file, which holds no lock by itself and is never removed, since that could take it from
+    /// under another process.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         walk(self.folder.path(), self.folder.path(), &mut found);
-        found.retain(|file| !(file.starts_with(".rowmill/") && file.ends_with("/lock") && file.matches('/').count() == 2));
+        found.retain(|file| {
+            !(file.starts_with(".rowmill/")
+                && file.ends_with("/lock")
+                && file.matches('/').count() == 2)
+        });
         found.sort();
         found
     }
@@ -173,14 +197,22 @@ impl Finished {
     /// Panics with everything that was said unless the command ended with this code.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Finished {
-        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
     /// Panics unless stderr says this.
     #[track_caller]
     pub(crate) fn says(self, words: &str) -> Finished {
-        assert!(self.stderr.contains(words), "`{words}` is not in\n--- stderr\n{}", self.stderr);
+        assert!(
+            self.stderr.contains(words),
+            "`{words}` is not in\n--- stderr\n{}",
+            self.stderr
+        );
         self
     }
 
@@ -193,10 +225,15 @@ impl Finished {
 impl Table {
     pub(crate) fn read(path: &Path) -> Table {
         let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file").build().expect("a reader");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .expect("a Parquet file")
+            .build()
+            .expect("a reader");
         let schema = arrow::array::RecordBatchReader::schema(&reader);
         let batches: Vec<_> = reader.map(|batch| batch.expect("a batch")).collect();
-        Table { batch: concat_batches(&schema, &batches).expect("one table") }
+        Table {
+            batch: concat_batches(&schema, &batches).expect("one table"),
+        }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -204,26 +241,41 @@ impl Table {
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.batch.schema().fields().iter().map(|f| f.name().clone()).collect()
+        self.batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| f.name().clone())
+            .collect()
     }
 
     /// A column as text; null is the empty text.
     #[track_caller]
     pub(crate) fn column(&self, name: &str) -> Vec<String> {
-        let column = self.batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name} in {:?}", self.names()));
-        let format = ArrayFormatter::try_new(column, &FormatOptions::default()).expect("a printable column");
-        (0..column.len()).map(|row| format.value(row).to_string()).collect()
+        let column = self
+            .batch
+            .column_by_name(name)
+            .unwrap_or_else(|| panic!("no column {name} in {:?}", self.names()));
+        let format =
+            ArrayFormatter::try_new(column, &FormatOptions::default()).expect("a printable column");
+        (0..column.len())
+            .map(|row| format.value(row).to_string())
+            .collect()
     }
 }
 
-/// The folder of real tables, where it stands beside the project; tests that need it say so and pass without it.
+/// The folder of real tables, where it stands beside the project; tests that need it say so and
+/// pass without it.
 pub(crate) fn shared_data(test: &str) -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let folder = std::env::var_os("ROWMILL_SHARED_DATA").map_or(beside, PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: {test}: there is no folder of shared data ({})", folder.display());
+    eprintln!(
+        "skipped: {test}: there is no folder of shared data ({})",
+        folder.display()
+    );
     None
 }
 
@@ -233,12 +285,18 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
         if path.is_dir() {
             walk(root, &path, found);
         } else {
-            found.push(path.strip_prefix(root).expect("below the root").display().to_string());
+            found.push(
+                path.strip_prefix(root)
+                    .expect("below the root")
+                    .display()
+                    .to_string(),
+            );
         }
     }
 }
 
-/// A simulator in the test's own process, with a folder and a clock of its own. What it accepted is the proof of what was sent.
+/// A simulator in the test's own process, with a folder and a clock of its own. What it accepted is
+/// the proof of what was sent.
 pub(crate) struct Sim {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
@@ -266,14 +324,30 @@ impl Sim {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ahead = Arc::new(AtomicI64::new(0));
         let seconds = Arc::clone(&ahead);
-        let clock = Arc::new(move || Timestamp::now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst)));
+        let clock = Arc::new(move || {
+            Timestamp::now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst))
+        });
         let faults = Faults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}"));
         let catalog = Arc::new(catalog);
-        let spec = SimulatorSpec { faults, processing, catalog, ..SimulatorSpec::new(1, folder.path().to_path_buf(), clock) };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let spec = SimulatorSpec {
+            faults,
+            processing,
+            catalog,
+            ..SimulatorSpec::new(1, folder.path().to_path_buf(), clock)
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let start = Simulator::start(spec, SocketAddr::from(([127, 0, 0, 1], 0)));
         let running = Some(runtime.block_on(start).expect("the simulator starts"));
-        Sim { runtime, running, folder, ahead }
+        Sim {
+            runtime,
+            running,
+            folder,
+            ahead,
+        }
     }
 
     fn running(&self) -> &Running {
@@ -314,10 +388,24 @@ impl Sim {
 
     /// Every result line of every batch, as it stands in the simulator's own results.
     pub(crate) fn result_lines(&self) -> Vec<serde_json::Value> {
-        let file = |id: String| self.folder.path().join("batches").join(id).join("results.jsonl");
-        let texts = self.ledger().batches.into_iter().map(|batch| fs::read_to_string(file(batch.id)).unwrap_or_default());
+        let file = |id: String| {
+            self.folder
+                .path()
+                .join("batches")
+                .join(id)
+                .join("results.jsonl")
+        };
+        let texts = self
+            .ledger()
+            .batches
+            .into_iter()
+            .map(|batch| fs::read_to_string(file(batch.id)).unwrap_or_default());
         texts
-            .flat_map(|text| text.lines().map(|line| serde_json::from_str(line).expect("a result line")).collect::<Vec<_>>())
+            .flat_map(|text| {
+                text.lines()
+                    .map(|line| serde_json::from_str(line).expect("a result line"))
+                    .collect::<Vec<_>>()
+            })
             .collect()
     }
 
@@ -325,8 +413,14 @@ impl Sim {
     pub(crate) fn answers(&self) -> BTreeMap<String, String> {
         let mut answers = BTreeMap::new();
         for line in self.result_lines() {
-            let blocks = line["result"]["message"]["content"].as_array().cloned().unwrap_or_default();
-            let text: String = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
+            let blocks = line["result"]["message"]["content"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let text: String = blocks
+                .iter()
+                .filter_map(|block| block["text"].as_str())
+                .collect();
             answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
         }
         answers
@@ -339,10 +433,22 @@ impl Sim {
                 r#"{{"custom_id":"other-{n}","params":{{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{{"role":"user","content":"a"}}]}}}}"#
             )
         };
-        let body = format!(r#"{{"requests":[{}]}}"#, (0..requests).map(one).collect::<Vec<_>>().join(","));
-        let post = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
-        let post = post.post(format!("{}/v1/messages/batches", self.url())).header("x-api-key", "other");
-        let post = post.header("anthropic-version", "2026-10-21").header("content-type", "application/json").body(body);
+        let body = format!(
+            r#"{{"requests":[{}]}}"#,
+            (0..requests).map(one).collect::<Vec<_>>().join(",")
+        );
+        let post = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .expect("a client");
+        let post = post
+            .post(format!("{}/v1/messages/batches", self.url()))
+            .header("x-api-key", "other");
+        let post = post
+            .header("anthropic-version", "2026-10-21")
+            .header("content-type", "application/json")
+            .body(body);
         let answer = self.runtime.block_on(post.send()).expect("an answer");
         assert!(answer.status().is_success());
     }

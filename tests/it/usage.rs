@@ -1,4 +1,5 @@
-//! What answers say of their usage, or fail to say, and what that does to the bill; answers that say nothing; lines that are no lines.
+//! What answers say of their usage, or fail to say, and what that does to the bill; answers that
+//! say nothing; lines that are no lines.
 
 use rowmill::cost::Money;
 use rowmill::ledger::{EntryState, Ledger};
@@ -12,27 +13,49 @@ fn usage(json: &str) -> String {
 }
 
 fn entries(work: &Workdir) -> Vec<rowmill::ledger::Entry> {
-    Ledger::open(&work.path(".rowmill")).expect("the ledger").entries().expect("its entries")
+    Ledger::open(&work.path(".rowmill"))
+        .expect("the ledger")
+        .entries()
+        .expect("its entries")
 }
 
 #[test]
 fn the_bill_is_the_sum_over_the_steps_of_an_answer() {
-    // The documentation's own example: 203,000 in and 4,500 out are due, and the top level names 23,000 and 1,000.
+    // The documentation's own example: 203,000 in and 4,500 out are due, and the top level names
+    // 23,000 and 1,000.
     let compacted = r#"{"input_tokens":23000,"output_tokens":1000,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,
         "service_tier":"batch","iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500},
         {"type":"message","input_tokens":23000,"output_tokens":1000}]}"#;
     let (work, sim) = (Workdir::new().with_rows(2), Sim::with(&usage(compacted)));
-    work.write("job.toml", JOB.replace("claude-haiku-4-5", "claude-sonnet-4-6"));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("406,000 in, 9,000 out").says("cost       $0.676");
+    work.write(
+        "job.toml",
+        JOB.replace("claude-haiku-4-5", "claude-sonnet-4-6"),
+    );
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("406,000 in, 9,000 out")
+        .says("cost       $0.676");
     let each: Money = "0.33825".parse().unwrap();
     assert_eq!(costs(&work), [Some(each), Some(each)]);
     let out = work.parquet("out.parquet");
     assert_eq!(out.column("_rm_input_tokens"), ["203000"; 2]);
     assert_eq!(out.column("_rm_output_tokens"), ["4500"; 2]);
     let manifest = manifest(&work);
-    assert_eq!((manifest["cost_usd"].as_str(), manifest["usage"]["input_tokens"].as_u64()), (Some("0.6765"), Some(406_000)));
+    assert_eq!(
+        (
+            manifest["cost_usd"].as_str(),
+            manifest["usage"]["input_tokens"].as_u64()
+        ),
+        (Some("0.6765"), Some(406_000))
+    );
     assert_eq!(manifest["bill"]["by_kind"]["input"], "0.609");
-    assert_eq!(entries(&work).iter().map(rowmill::ledger::Entry::spent).sum::<Money>(), each.times(2));
+    assert_eq!(
+        entries(&work)
+            .iter()
+            .map(rowmill::ledger::Entry::spent)
+            .sum::<Money>(),
+        each.times(2)
+    );
 }
 
 #[test]
@@ -43,7 +66,13 @@ fn advice_is_billed_at_the_advisors_prices() {
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
     assert_eq!(sum(&work), "0.00875".parse().unwrap());
     let bill = &manifest(&work)["bill"]["by_model"];
-    assert_eq!((bill["claude-haiku-4-5-20251001"].as_str(), bill["claude-opus-5-5"].as_str()), (Some("0.00075"), Some("0.008")));
+    assert_eq!(
+        (
+            bill["claude-haiku-4-5-20251001"].as_str(),
+            bill["claude-opus-5-5"].as_str()
+        ),
+        (Some("0.00075"), Some("0.008"))
+    );
 }
 
 #[test]
@@ -61,15 +90,34 @@ fn usage_that_cannot_be_read_is_unknown_and_stays_reserved() {
         "[1000, 500]",
     ] {
         let (work, sim) = (Workdir::new().with_rows(3), Sim::with(&usage(odd)));
-        work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0).says("the cost of 3 requests is unknown");
+        work.rowmill_at(&sim.url(), &["run", "job.toml"])
+            .expect(0)
+            .says("the cost of 3 requests is unknown");
         assert_eq!(costs(&work), [None; 3], "{odd}");
         let manifest = manifest(&work);
-        assert_eq!((manifest["bill"]["unknown"].as_u64(), manifest["cost_usd"].as_str()), (Some(3), Some("0")), "{odd}");
-        assert!(manifest["notes"].to_string().contains("the cost of 3 requests is unknown"), "{}", manifest["notes"]);
+        assert_eq!(
+            (
+                manifest["bill"]["unknown"].as_u64(),
+                manifest["cost_usd"].as_str()
+            ),
+            (Some(3), Some("0")),
+            "{odd}"
+        );
+        assert!(
+            manifest["notes"]
+                .to_string()
+                .contains("the cost of 3 requests is unknown"),
+            "{}",
+            manifest["notes"]
+        );
         let entry = entries(&work).remove(0);
         assert_eq!((entry.state, entry.share.unknown), (EntryState::Billed, 3));
         // All but what does not divide by three.
-        assert!(entry.held() > Money::ZERO && entry.reserved - entry.held() < Money::from_picodollars(3), "{entry:?}");
+        assert!(
+            entry.held() > Money::ZERO
+                && entry.reserved - entry.held() < Money::from_picodollars(3),
+            "{entry:?}"
+        );
         assert_eq!(manifest["reserved_usd"], entry.held().to_string(), "{odd}");
     }
 }
@@ -78,7 +126,10 @@ fn usage_that_cannot_be_read_is_unknown_and_stays_reserved() {
 fn a_budget_goes_on_protecting_where_costs_are_unknown() {
     let (work, sim) = (Workdir::new().with_rows(3), Sim::with(&usage(r#"{"x":1}"#)));
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    let held: Money = entries(&work).iter().map(rowmill::ledger::Entry::held).sum();
+    let held: Money = entries(&work)
+        .iter()
+        .map(rowmill::ledger::Entry::held)
+        .sum();
     // Room for one such run and a half: the first one still counts in full.
     let limit = Money::from_picodollars(held.picodollars() / 2 * 3);
     work.write(
@@ -118,16 +169,25 @@ content = '[{"type":"thinking","thinking":"Let me see.","signature":"s"}]'"#,
         r#"outcome = 'replaced'
 content = '[{"type":"text","text":" \n\t"}]'"#,
     ] {
-        let (work, sim) = (Workdir::new().with_rows(4), Sim::with(&format!("[[rows]]\nshare = 1.0\n{fault}\n")));
+        let (work, sim) = (
+            Workdir::new().with_rows(4),
+            Sim::with(&format!("[[rows]]\nshare = 1.0\n{fault}\n")),
+        );
         work.rowmill_at(&sim.url(), &["run", "job.toml"])
             .expect(0)
             .says("4 succeeded (4 with an empty answer)")
             .says("4 of 4 answers that succeeded are empty (100%)");
         assert_eq!(manifest(&work)["empty_answers"], 4, "{fault}");
-        assert!(manifest(&work)["notes"].to_string().contains("4 of 4 answers are empty"));
+        assert!(
+            manifest(&work)["notes"]
+                .to_string()
+                .contains("4 of 4 answers are empty")
+        );
     }
     let (work, sim) = (Workdir::new().with_rows(4), Sim::start());
-    let said = work.rowmill_at(&sim.url(), &["run", "job.toml", "--json"]).expect(0);
+    let said = work
+        .rowmill_at(&sim.url(), &["run", "job.toml", "--json"])
+        .expect(0);
     assert_eq!(said.json()["empty_answers"], 0);
     assert!(!said.stderr.contains("empty"), "{}", said.stderr);
 }
@@ -141,20 +201,40 @@ fn a_canary_of_empty_answers_stops_the_run() {
         .expect(6)
         .says("4 of 4 were answered with nothing: 100%, and `canary.max_empty` is 50%");
     let (work, sim) = (Workdir::new().with_rows(12), Sim::with(empty));
-    work.write("job.toml", format!("{JOB}\n[canary]\nrows = 4\nmax_empty = 1.0\n"));
+    work.write(
+        "job.toml",
+        format!("{JOB}\n[canary]\nrows = 4\nmax_empty = 1.0\n"),
+    );
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
 }
 
 #[test]
 fn a_result_line_beyond_all_size_is_the_fault_of_its_row() {
-    let huge = "[[calls]]\non = 'results'\ndo = 'huge_line'\nat_line = 2\nvalue = 'last'\nbytes = 70000000\n";
+    let huge = "[[calls]]\non = 'results'\ndo = 'huge_line'\nat_line = 2\nvalue = 'last'\nbytes = \
+        70000000\n";
     let (work, sim) = (Workdir::new().with_rows(3), Sim::with(huge));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3).says("1 too long to be read");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(3)
+        .says("1 too long to be read");
     let out = work.parquet("out.parquet");
     let statuses = out.column("_rm_status");
-    assert_eq!(statuses.iter().filter(|status| *status == "succeeded").count(), 2, "{statuses:?}");
-    let row = statuses.iter().position(|status| status == "missing").expect("a row without an answer");
-    assert!(out.column("_rm_error")[row].contains("and at most 67108864 are read"), "{:?}", out.column("_rm_error"));
+    assert_eq!(
+        statuses
+            .iter()
+            .filter(|status| *status == "succeeded")
+            .count(),
+        2,
+        "{statuses:?}"
+    );
+    let row = statuses
+        .iter()
+        .position(|status| status == "missing")
+        .expect("a row without an answer");
+    assert!(
+        out.column("_rm_error")[row].contains("and at most 67108864 are read"),
+        "{:?}",
+        out.column("_rm_error")
+    );
     assert_eq!(costs(&work)[row], None);
 }
 
@@ -162,23 +242,42 @@ fn a_result_line_beyond_all_size_is_the_fault_of_its_row() {
 fn the_key_does_not_come_back_in_a_result_line() {
     let key = "sk-ant-test-0123456789-abcdef";
     let faults = format!(
-        "[[rows]]\nshare = 0.5\noutcome = 'errored'\nerror_type = 'invalid_request_error'\nmessage = 'the key {key} may not do that'\n\
-         [[rows]]\nshare = 1.0\noutcome = 'replaced'\ncontent = '''[{{\"type\":\"text\",\"text\":\"it is {key}\"}}]'''\n"
+        "[[rows]]\nshare = 0.5\noutcome = 'errored'\nerror_type = 'invalid_request_error'\nmessage \
+         = 'the key {key} may not do that'\n[[rows]]\nshare = 1.0\noutcome = 'replaced'\ncontent = \
+         '''[{{\"type\":\"text\",\"text\":\"it is {key}\"}}]'''\n"
     );
     let (work, sim) = (Workdir::new().with_rows(12), Sim::with(&faults));
     let mut command = work.command_at(&sim.url(), &["run", "job.toml"]);
     command.env("ANTHROPIC_API_KEY", key);
     let output = command.output().expect("it runs");
-    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!String::from_utf8_lossy(&output.stderr).contains(key) && !String::from_utf8_lossy(&output.stdout).contains(key));
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        !String::from_utf8_lossy(&output.stderr).contains(key)
+            && !String::from_utf8_lossy(&output.stdout).contains(key)
+    );
     let out = work.parquet("out.parquet");
     let (texts, errors) = (out.column("_rm_text"), out.column("_rm_error"));
     assert!(texts.contains(&"it is [redacted]".to_owned()), "{texts:?}");
-    assert!(errors.contains(&"the key [redacted] may not do that".to_owned()), "{errors:?}");
+    assert!(
+        errors.contains(&"the key [redacted] may not do that".to_owned()),
+        "{errors:?}"
+    );
     for file in work.files() {
         let bytes = std::fs::read(work.path(&file)).unwrap();
-        let bytes = if file.ends_with(".zst") { zstd::decode_all(bytes.as_slice()).unwrap() } else { bytes };
-        assert!(memchr::memmem::find(&bytes, key.as_bytes()).is_none(), "the key is in {file}");
+        let bytes = if file.ends_with(".zst") {
+            zstd::decode_all(bytes.as_slice()).unwrap()
+        } else {
+            bytes
+        };
+        assert!(
+            memchr::memmem::find(&bytes, key.as_bytes()).is_none(),
+            "the key is in {file}"
+        );
     }
 }
 
@@ -189,12 +288,35 @@ fn an_answer_cut_off_with_all_the_room_there_is_is_not_sent_again() {
     let retry = "[retry]\ntruncated = { times = 5, max_tokens = 64000 }\n";
     work.write("job.toml", format!("{JOB}\n{retry}"));
     let said = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
-    assert!(sim.accepted().values().all(|&times| times == 2), "once with more room, and not once more: {:?}", sim.accepted());
-    assert!(said.stderr.contains("3 rows were cut off with all the room"), "{}", said.stderr);
-    assert!(!said.stderr.contains("--class truncated"), "{}", said.stderr);
-    work.rowmill_at(&sim.url(), &["retry", "job.toml", "--class", "truncated", "--max-tokens", "64000"])
-        .expect(2)
-        .says("3 rows were cut off and cannot get more room");
+    assert!(
+        sim.accepted().values().all(|&times| times == 2),
+        "once with more room, and not once more: {:?}",
+        sim.accepted()
+    );
+    assert!(
+        said.stderr
+            .contains("3 rows were cut off with all the room"),
+        "{}",
+        said.stderr
+    );
+    assert!(
+        !said.stderr.contains("--class truncated"),
+        "{}",
+        said.stderr
+    );
+    work.rowmill_at(
+        &sim.url(),
+        &[
+            "retry",
+            "job.toml",
+            "--class",
+            "truncated",
+            "--max-tokens",
+            "64000",
+        ],
+    )
+    .expect(2)
+    .says("3 rows were cut off and cannot get more room");
     assert!(sim.accepted().values().all(|&times| times == 2));
 }
 
@@ -206,27 +328,46 @@ share = 1.0
 content = '[{"type":"text","text":"{\"a\":{\"x\":1,\"x\":2}}"}]'
 "#;
     let (work, sim) = (Workdir::new().with_rows(1), Sim::with(faults));
-    work.write("job.toml", format!("{JOB}\n[answer]\ncolumns.x = {{ pointer = \"/a/x\", required = false }}\n"));
+    work.write(
+        "job.toml",
+        format!("{JOB}\n[answer]\ncolumns.x = {{ pointer = \"/a/x\", required = false }}\n"),
+    );
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
     let out = work.parquet("out.parquet");
     assert_eq!(out.column("_rm_status"), ["invalid"]);
-    assert!(out.column("_rm_error")[0].contains("an object names `x` twice"), "{:?}", out.column("_rm_error"));
+    assert!(
+        out.column("_rm_error")[0].contains("an object names `x` twice"),
+        "{:?}",
+        out.column("_rm_error")
+    );
 }
 
 #[test]
 fn pictures_in_a_conversation_are_in_the_plan() {
     let work = Workdir::new();
-    let turns = |blocks: &str| format!(r#"[{{"role": "user", "content": [{{"type": "text", "text": "What is it?"}}{blocks}]}}]"#);
-    let picture = r#", {"source": {"type": "url", "url": "https://a.example/b.png"}, "type": "image"}"#;
+    let turns = |blocks: &str| {
+        format!(
+            r#"[{{"role": "user", "content": [{{"type": "text", "text": "What is it?"}}{blocks}]}}]"#
+        )
+    };
+    let picture =
+        r#", {"source": {"type": "url", "url": "https://a.example/b.png"}, "type": "image"}"#;
     let line = |talk: String| serde_json::json!({ "id": "1", "talk": talk }).to_string() + "\n";
-    work.write("plain.jsonl", line(turns(""))).write("picture.jsonl", line(turns(picture)));
+    work.write("plain.jsonl", line(turns("")))
+        .write("picture.jsonl", line(turns(picture)));
     let tokens = |rows: &str| {
-        let job = JOB
-            .replace("rows.csv", rows)
-            .replace(r#"messages = [{ role = "user", text = "Text: {{ body }}" }]"#, r#"messages = [{ conversation = "talk" }]"#);
+        let job = JOB.replace("rows.csv", rows).replace(
+            r#"messages = [{ role = "user", text = "Text: {{ body }}" }]"#,
+            r#"messages = [{ conversation = "talk" }]"#,
+        );
         work.write("job.toml", job);
-        let plan = work.rowmill(&["plan", "job.toml", "--json"]).expect(0).json();
-        plan["plan"]["estimate"]["tokens"]["prompts"]["likely"].as_u64().expect("a number")
+        let plan = work
+            .rowmill(&["plan", "job.toml", "--json"])
+            .expect(0)
+            .json();
+        plan["plan"]["estimate"]["tokens"]["prompts"]["likely"]
+            .as_u64()
+            .expect("a number")
     };
     let (plain, picture) = (tokens("plain.jsonl"), tokens("picture.jsonl"));
     assert!(picture > plain + 1_500, "{plain} {picture}");

@@ -14,7 +14,8 @@
 use serde::de::IgnoredAny;
 
 const NONE: &str = "the answer holds no JSON";
-const SEVERAL: &str = "the answer holds several pieces of JSON, and which one was meant cannot be told";
+const SEVERAL: &str =
+    "the answer holds several pieces of JSON, and which one was meant cannot be told";
 const BROKEN: &str = "the JSON in the answer is broken or cut off";
 
 /// The text of the only JSON value in an answer.
@@ -38,7 +39,8 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// What stands between fences of three backticks on lines of their own, without the word behind the first.
+/// What stands between fences of three backticks on lines of their own, without the word behind the
+/// first.
 fn fences(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -66,7 +68,9 @@ fn embedded_object(text: &str) -> Result<&str, &'static str> {
             continue;
         }
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
-        let Some(Ok(_)) = values.next() else { return Err(BROKEN) };
+        let Some(Ok(_)) = values.next() else {
+            return Err(BROKEN);
+        };
         let end = start + values.byte_offset();
         if found.replace(&text[start..end]).is_some() {
             return Err(SEVERAL);
@@ -93,8 +97,14 @@ mod tests {
             ("\"word\"", Ok("\"word\"")),
             ("```json\n{\"a\": 1}\n```", Ok("{\"a\": 1}")),
             ("Sure!\n```\n[1]\n```\nBye.", Ok("[1]")),
-            ("```python\nprint()\n```\n```json\n{\"a\": \"`b`\"}\n```", Ok("{\"a\": \"`b`\"}")),
-            ("Use ```x``` here: {\"a\": {\"b\": 1}}. Done {really}.", Ok("{\"a\": {\"b\": 1}}")),
+            (
+                "```python\nprint()\n```\n```json\n{\"a\": \"`b`\"}\n```",
+                Ok("{\"a\": \"`b`\"}"),
+            ),
+            (
+                "Use ```x``` here: {\"a\": {\"b\": 1}}. Done {really}.",
+                Ok("{\"a\": {\"b\": 1}}"),
+            ),
             ("Nothing {here}", Err(NONE)),
             ("", Err(NONE)),
             ("plain", Err(NONE)),

@@ -4,13 +4,15 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
-/// Replacing a word may bring a branch of a union into play whose own words were not looked at before.
+/// Replacing a word may bring a branch of a union into play whose own words were not looked at
+/// before.
 const ROUNDS: usize = 4;
 
 /// One word to replace: where it stands, and the schema's spelling.
 type Spelling = (String, String);
 
-/// Gives a value that does not fit the schema the schema's own spelling of words, if that is all it takes.
+/// Gives a value that does not fit the schema the schema's own spelling of words, if that is all it
+/// takes.
 ///
 /// # Errors
 /// The reason why the value does not fit.
@@ -25,7 +27,10 @@ pub(super) fn respell(validator: &Validator, value: &mut Value) -> Result<(), St
             return Ok(());
         }
     }
-    Err(validator.validate(value).err().map_or_else(|| "does not fit the schema".to_owned(), |e| reason(&e)))
+    Err(validator
+        .validate(value)
+        .err()
+        .map_or_else(|| "does not fit the schema".to_owned(), |e| reason(&e)))
 }
 
 fn spellings(validator: &Validator, value: &Value) -> Result<Vec<Spelling>, String> {
@@ -50,10 +55,15 @@ fn of(error: &ValidationError<'_>) -> Option<Vec<Spelling>> {
         _ => return None,
     };
     let written = error.instance().as_str()?.to_lowercase();
-    let mut same = words.iter().filter_map(Value::as_str).filter(|word| word.to_lowercase() == written);
+    let mut same = words
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|word| word.to_lowercase() == written);
     let word = same.next()?;
     // Two words that differ in case only: nobody can say which one was meant.
-    same.next().is_none().then(|| vec![(error.instance_path().as_str().to_owned(), word.to_owned())])
+    same.next()
+        .is_none()
+        .then(|| vec![(error.instance_path().as_str().to_owned(), word.to_owned())])
 }
 
 fn of_branch(errors: &[ValidationError<'_>]) -> Option<Vec<Spelling>> {
@@ -65,5 +75,8 @@ fn of_branch(errors: &[ValidationError<'_>]) -> Option<Vec<Spelling>> {
 }
 
 fn reason(error: &ValidationError<'_>) -> String {
-    super::at(error.instance_path().as_str(), &error.masked_with("the value").to_string())
+    super::at(
+        error.instance_path().as_str(),
+        &error.masked_with("the value").to_string(),
+    )
 }

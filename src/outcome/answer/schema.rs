@@ -10,9 +10,10 @@
 //! | local `$ref`, `allOf`, unions that are one type after all | what they come to |
 //! | everything else: real unions, objects of any members, recursion | `Utf8` holding JSON |
 //!
-//! An answer either fits the whole schema or is refused with a reason; what is accepted reads back from the columns as the same JSON
-//! (a member left out reads as null; members no property names stay in the answer's text only). No network: a reference to another
-//! document is an error. To teach it another kind of schema: `shape.rs`, then `builders.rs`.
+//! An answer either fits the whole schema or is refused with a reason; what is accepted reads back
+//! from the columns as the same JSON (a member left out reads as null; members no property names
+//! stay in the answer's text only). No network: a reference to another document is an error. To
+//! teach it another kind of schema: `shape.rs`, then `builders.rs`.
 
 use arrow::datatypes::Field;
 use serde_json::{Map, Value};
@@ -58,37 +59,52 @@ impl AnswerSchema {
         AnswerSchema::compile_lowered(schema, schema)
     }
 
-    /// Compiles a JSON schema in whose place a looser one was sent: answers must fit `schema`, and become the columns of `sent`.
+    /// Compiles a JSON schema in whose place a looser one was sent: answers must fit `schema`, and
+    /// become the columns of `sent`.
     ///
     /// # Errors
     /// As [`AnswerSchema::compile`].
     pub fn compile_lowered(schema: &Value, sent: &Value) -> Result<AnswerSchema, Error> {
-        let validator = jsonschema::options().offline().build(schema).map_err(|e| Error::Schema {
-            pointer: e.instance_path().as_str().to_owned(),
-            problem: cut(&e.masked_with("this").to_string()),
-        })?;
+        let validator =
+            jsonschema::options()
+                .offline()
+                .build(schema)
+                .map_err(|e| Error::Schema {
+                    pointer: e.instance_path().as_str().to_owned(),
+                    problem: cut(&e.masked_with("this").to_string()),
+                })?;
         let shape = shape::of(sent);
         let fields = match &shape {
-            Shape::Object(members) => members.iter().map(|(name, shape)| Field::new(name, shape.data_type(), true)).collect(),
+            Shape::Object(members) => members
+                .iter()
+                .map(|(name, shape)| Field::new(name, shape.data_type(), true))
+                .collect(),
             whole => vec![Field::new(WHOLE_ANSWER, whole.data_type(), true)],
         };
-        Ok(AnswerSchema { validator, shape, fields })
+        Ok(AnswerSchema {
+            validator,
+            shape,
+            fields,
+        })
     }
 
-    /// The columns of an answer, all nullable: the members of the schema's object in its order, or one column
-    /// [`WHOLE_ANSWER`] where the schema is not an object.
+    /// The columns of an answer, all nullable: the members of the schema's object in its order, or
+    /// one column [`WHOLE_ANSWER`] where the schema is not an object.
     #[must_use]
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
-    /// Reads an answer: strict JSON (white space around it is allowed) that fits the schema. No object of it may name a member twice.
+    /// Reads an answer: strict JSON (white space around it is allowed) that fits the schema. No
+    /// object of it may name a member twice.
     ///
-    /// A word of an `enum` or `const` in other letter case is replaced by the schema's own spelling, because models are known to
-    /// change it. `3.0` is an integer, as JSON Schema has it; one outside of 64 bits does not fit.
+    /// A word of an `enum` or `const` in other letter case is replaced by the schema's own
+    /// spelling, because models are known to change it. `3.0` is an integer, as JSON Schema has it;
+    /// one outside of 64 bits does not fit.
     ///
     /// # Errors
-    /// The reason why it does not fit, in a few words that name the place and never quote the answer.
+    /// The reason why it does not fit, in a few words that name the place and never quote the
+    /// answer.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         let mut value: Value = unique::parse(text)?;
         if !self.validator.is_valid(&value) {
@@ -118,7 +134,10 @@ impl AnswerSchema {
         let answer = self.parse(text)?;
         match self.shape {
             Shape::Object(_) => Ok(answer),
-            _ => Ok(Value::Object(Map::from_iter([(WHOLE_ANSWER.to_owned(), answer)]))),
+            _ => Ok(Value::Object(Map::from_iter([(
+                WHOLE_ANSWER.to_owned(),
+                answer,
+            )]))),
         }
     }
 

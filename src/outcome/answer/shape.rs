@@ -1,7 +1,8 @@
 //! JSON schema → the shape of a column.
 //!
-//! A schema is first made flat (references followed, `allOf` merged), then looked at as a whole. What does not come to one plain
-//! type becomes [`Shape::Json`]: a wrong guess would lose values, JSON text never does.
+//! A schema is first made flat (references followed, `allOf` merged), then looked at as a whole.
+//! What does not come to one plain type becomes [`Shape::Json`]: a wrong guess would lose values,
+//! JSON text never does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,10 +40,14 @@ pub(super) struct Choices {
 
 impl Choices {
     fn new<'a>(words: impl Iterator<Item = &'a str>) -> Choices {
-        let mut choices = Choices { words: Vec::new(), places: HashMap::new() };
+        let mut choices = Choices {
+            words: Vec::new(),
+            places: HashMap::new(),
+        };
         for word in words {
             if !choices.places.contains_key(word) {
-                let place = i32::try_from(choices.words.len()).expect("an enum has fewer than 2^31 words");
+                let place =
+                    i32::try_from(choices.words.len()).expect("an enum has fewer than 2^31 words");
                 choices.places.insert(word.to_owned(), place);
                 choices.words.push(word.to_owned());
             }
@@ -56,19 +61,27 @@ impl Shape {
     pub(super) fn data_type(&self) -> DataType {
         match self {
             Shape::Text | Shape::Null | Shape::Json => DataType::Utf8,
-            Shape::Choice(_) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+            Shape::Choice(_) => {
+                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+            }
             Shape::Integer => DataType::Int64,
             Shape::Number => DataType::Float64,
             Shape::Boolean => DataType::Boolean,
             Shape::Typed(data_type) => data_type.clone(),
-            Shape::Object(members) => {
-                DataType::Struct(members.iter().map(|(name, shape)| Field::new(name, shape.data_type(), true)).collect())
+            Shape::Object(members) => DataType::Struct(
+                members
+                    .iter()
+                    .map(|(name, shape)| Field::new(name, shape.data_type(), true))
+                    .collect(),
+            ),
+            Shape::List(item) => {
+                DataType::List(Arc::new(Field::new_list_field(item.data_type(), true)))
             }
-            Shape::List(item) => DataType::List(Arc::new(Field::new_list_field(item.data_type(), true))),
         }
     }
 
-    /// The first place where a value does not fit the column, as a JSON pointer, and what is wrong there.
+    /// The first place where a value does not fit the column, as a JSON pointer, and what is wrong
+    /// there.
     ///
     /// The validator has seen the value already; this is about what Arrow cannot hold.
     pub(super) fn misfit(&self, value: &Value) -> Option<(String, String)> {
@@ -77,19 +90,30 @@ impl Shape {
         }
         let here = |problem: &str| Some((String::new(), problem.to_owned()));
         match (self, value) {
-            (Shape::Json, _) | (Shape::Text | Shape::Typed(_), Value::String(_)) | (Shape::Boolean, Value::Bool(_)) => None,
-            (Shape::Choice(choices), Value::String(word)) if choices.places.contains_key(word) => None,
+            (Shape::Json, _)
+            | (Shape::Text | Shape::Typed(_), Value::String(_))
+            | (Shape::Boolean, Value::Bool(_)) => None,
+            (Shape::Choice(choices), Value::String(word)) if choices.places.contains_key(word) => {
+                None
+            }
             (Shape::Integer, Value::Number(_)) if integer(value).is_some() => None,
             (Shape::Integer, Value::Number(_)) => here("the number is not an integer of 64 bits"),
             (Shape::Number, Value::Number(_)) => None,
-            (Shape::Object(members), Value::Object(object)) => members.iter().find_map(|(name, shape)| {
-                let (pointer, problem) = shape.misfit(object.get(name)?)?;
-                Some((format!("/{}{pointer}", name.replace('~', "~0").replace('/', "~1")), problem))
-            }),
-            (Shape::List(item), Value::Array(items)) => items.iter().enumerate().find_map(|(i, value)| {
-                let (pointer, problem) = item.misfit(value)?;
-                Some((format!("/{i}{pointer}"), problem))
-            }),
+            (Shape::Object(members), Value::Object(object)) => {
+                members.iter().find_map(|(name, shape)| {
+                    let (pointer, problem) = shape.misfit(object.get(name)?)?;
+                    Some((
+                        format!("/{}{pointer}", name.replace('~', "~0").replace('/', "~1")),
+                        problem,
+                    ))
+                })
+            }
+            (Shape::List(item), Value::Array(items)) => {
+                items.iter().enumerate().find_map(|(i, value)| {
+                    let (pointer, problem) = item.misfit(value)?;
+                    Some((format!("/{i}{pointer}"), problem))
+                })
+            }
             _ => here("the value is of another type than its column"),
         }
     }
@@ -99,8 +123,13 @@ impl Shape {
 pub(super) fn integer(value: &Value) -> Option<i64> {
     const BOUND: f64 = 9_223_372_036_854_775_808.0; // 2^63, exact
     value.as_i64().or_else(|| {
-        let number = value.as_f64().filter(|n| !value.is_u64() && n.fract() == 0.0 && (-BOUND..BOUND).contains(n))?;
-        #[expect(clippy::cast_possible_truncation, reason = "whole and within the bounds, both just checked")]
+        let number = value
+            .as_f64()
+            .filter(|n| !value.is_u64() && n.fract() == 0.0 && (-BOUND..BOUND).contains(n))?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole and within the bounds, both just checked"
+        )]
         Some(number as i64)
     })
 }
@@ -109,7 +138,10 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
 ///
 /// An object at the top always becomes columns, even where it allows members of other names.
 pub(super) fn of(schema: &Value) -> Shape {
-    let mut unfolder = Unfolder { root: schema, nodes: 0 };
+    let mut unfolder = Unfolder {
+        root: schema,
+        nodes: 0,
+    };
     match unfolder.shape(schema, &[], true) {
         Shape::Null => Shape::Json,
         shape => shape,
@@ -151,7 +183,9 @@ impl Unfolder<'_> {
         }
         match self.type_of(&flat) {
             Some("string") => match &flat.values {
-                Some(values) => Shape::Choice(Arc::new(Choices::new(values.iter().filter_map(Value::as_str)))),
+                Some(values) => Shape::Choice(Arc::new(Choices::new(
+                    values.iter().filter_map(Value::as_str),
+                ))),
                 None => Shape::Text,
             },
             Some("integer") => Shape::Integer,
@@ -160,7 +194,9 @@ impl Unfolder<'_> {
             Some("null") => Shape::Null,
             Some("object") if !flat.open || top => self.object(flat.properties, followed),
             Some("array") if !flat.open => match flat.items {
-                Some(items) if items.is_object() => Shape::List(Box::new(self.shape(&items, followed, false).or_json())),
+                Some(items) if items.is_object() => {
+                    Shape::List(Box::new(self.shape(&items, followed, false).or_json()))
+                }
                 _ => Shape::Json,
             },
             _ => Shape::Json,
@@ -174,13 +210,22 @@ impl Unfolder<'_> {
             .map(|(name, schema)| (name, self.shape(&schema, followed, false).or_json()))
             .collect();
         // Parquet knows no struct without members.
-        if members.is_empty() { Shape::Json } else { Shape::Object(members) }
+        if members.is_empty() {
+            Shape::Json
+        } else {
+            Shape::Object(members)
+        }
     }
 
-    /// The one type besides null, declared or told by what else the schema says; `None` if there are several or any.
+    /// The one type besides null, declared or told by what else the schema says; `None` if there
+    /// are several or any.
     fn type_of(&self, flat: &Flat) -> Option<&'static str> {
         let declared = flat.types.as_ref().map(|types| {
-            let mut types: Vec<_> = types.iter().map(String::as_str).filter(|t| *t != "null").collect();
+            let mut types: Vec<_> = types
+                .iter()
+                .map(String::as_str)
+                .filter(|t| *t != "null")
+                .collect();
             types.sort_unstable();
             match types[..] {
                 [] => Some("null"),
@@ -191,19 +236,31 @@ impl Unfolder<'_> {
         });
         match declared {
             Some(kind) => kind,
-            None if flat.values.is_some() => type_of_values(flat.values.as_deref().unwrap_or_default()),
+            None if flat.values.is_some() => {
+                type_of_values(flat.values.as_deref().unwrap_or_default())
+            }
             None if flat.properties.is_some() => Some("object"),
             None if flat.items.is_some() => Some("array"),
             None => None,
         }
     }
 
-    fn union_shape(&mut self, base: &Flat, branches: &[Value], followed: &[String], top: bool) -> Shape {
+    fn union_shape(
+        &mut self,
+        base: &Flat,
+        branches: &[Value],
+        followed: &[String],
+        top: bool,
+    ) -> Shape {
         let mut shape = Shape::Null;
         for branch in branches {
             let mut followed = followed.to_vec();
-            let merged = self.flat(branch, &mut followed).and_then(|branch| merge(base.clone(), branch));
-            let Some(merged) = merged else { return Shape::Json };
+            let merged = self
+                .flat(branch, &mut followed)
+                .and_then(|branch| merge(base.clone(), branch));
+            let Some(merged) = merged else {
+                return Shape::Json;
+            };
             shape = unify(shape, self.flat_shape(merged, &followed, top));
         }
         shape
@@ -216,7 +273,12 @@ impl Unfolder<'_> {
         if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
             flat = merge(flat, self.follow(reference, followed)?)?;
         }
-        for part in object.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        for part in object
+            .get("allOf")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             flat = merge(flat, self.flat(part, followed)?)?;
         }
         Some(flat)
@@ -249,7 +311,11 @@ fn type_of_values(values: &[Value]) -> Option<&'static str> {
 
 impl Shape {
     fn or_json(self) -> Shape {
-        if self == Shape::Null { Shape::Json } else { self }
+        if self == Shape::Null {
+            Shape::Json
+        } else {
+            self
+        }
     }
 }
 
@@ -259,14 +325,31 @@ impl Flat {
         let flag = |key: &str| object.get(key).is_some_and(|v| *v != Value::Bool(false));
         let types = match object.get("type") {
             Some(Value::String(one)) => Some(vec![one.clone()]),
-            Some(Value::Array(types)) => Some(types.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+            Some(Value::Array(types)) => Some(
+                types
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
+            ),
             _ => None,
         };
-        let pairs = |members: &Map<String, Value>| members.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let pairs = |members: &Map<String, Value>| {
+            members
+                .iter()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect()
+        };
         Flat {
             types,
-            values: object.get("const").map(|word| vec![word.clone()]).or_else(|| list("enum")),
-            properties: object.get("properties").and_then(Value::as_object).map(pairs),
+            values: object
+                .get("const")
+                .map(|word| vec![word.clone()])
+                .or_else(|| list("enum")),
+            properties: object
+                .get("properties")
+                .and_then(Value::as_object)
+                .map(pairs),
             items: object.get("items").cloned(),
             open: flag("additionalProperties") || flag("patternProperties") || flag("prefixItems"),
             union: match (list("anyOf"), list("oneOf")) {
@@ -285,7 +368,9 @@ fn merge(a: Flat, b: Flat) -> Option<Flat> {
     }
     Some(Flat {
         types: both(a.types, b.types, |a, b| common_types(&a, &b)),
-        values: both(a.values, b.values, |a, b| a.into_iter().filter(|v| b.contains(v)).collect()),
+        values: both(a.values, b.values, |a, b| {
+            a.into_iter().filter(|v| b.contains(v)).collect()
+        }),
         properties: both(a.properties, b.properties, merge_properties),
         items: both(a.items, b.items, all_of),
         open: a.open || b.open,
@@ -302,7 +387,9 @@ fn both<T>(a: Option<T>, b: Option<T>, merge: impl FnOnce(T, T) -> T) -> Option<
 
 fn common_types(a: &[String], b: &[String]) -> Vec<String> {
     let has = |types: &[String], kind: &str| types.iter().any(|t| t == kind);
-    let allows = |types: &[String], kind: &str| has(types, kind) || (kind == "integer" && has(types, "number"));
+    let allows = |types: &[String], kind: &str| {
+        has(types, kind) || (kind == "integer" && has(types, "number"))
+    };
     let mut common: Vec<String> = a.iter().filter(|t| allows(b, t)).cloned().collect();
     common.extend(b.iter().filter(|t| !has(a, t) && allows(a, t)).cloned());
     common
@@ -319,7 +406,11 @@ fn merge_properties(mut a: Vec<(String, Value)>, b: Vec<(String, Value)>) -> Vec
 }
 
 fn all_of(a: Value, b: Value) -> Value {
-    if a == b { a } else { serde_json::json!({ "allOf": [a, b] }) }
+    if a == b {
+        a
+    } else {
+        serde_json::json!({ "allOf": [a, b] })
+    }
 }
 
 /// One shape for two branches of a union.
@@ -329,9 +420,9 @@ fn unify(a: Shape, b: Shape) -> Shape {
         (a, b) if a == b => a,
         (Shape::Integer, Shape::Number) | (Shape::Number, Shape::Integer) => Shape::Number,
         (Shape::Text, Shape::Choice(_)) | (Shape::Choice(_), Shape::Text) => Shape::Text,
-        (Shape::Choice(a), Shape::Choice(b)) => {
-            Shape::Choice(Arc::new(Choices::new(a.words.iter().chain(&b.words).map(String::as_str))))
-        }
+        (Shape::Choice(a), Shape::Choice(b)) => Shape::Choice(Arc::new(Choices::new(
+            a.words.iter().chain(&b.words).map(String::as_str),
+        ))),
         _ => Shape::Json,
     }
 }

@@ -1,7 +1,8 @@
 //! JSON in which a name stands twice in one object.
 //!
-//! Readers of JSON take the last of two members of one name, or the first, without a word: an answer like that has no value that can be
-//! told. So it does not fit, however deep the object lies. Everything else is read as `serde_json` reads it.
+//! Readers of JSON take the last of two members of one name, or the first, without a word: an
+//! answer like that has no value that can be told. So it does not fit, however deep the object
+//! lies. Everything else is read as `serde_json` reads it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -22,20 +23,34 @@ const NAME_CHARS: usize = 40;
 /// Why it cannot be read.
 pub(super) fn parse(json: &str) -> Result<Value, String> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let value = UniqueValue.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    value.map_err(|error| if error.is_data() { error.to_string() } else { format!("not JSON: {error}") })
+    let value = UniqueValue
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value));
+    value.map_err(|error| {
+        if error.is_data() {
+            error.to_string()
+        } else {
+            format!("not JSON: {error}")
+        }
+    })
 }
 
 /// Says which name stands twice in an object of some JSON, if one does.
 pub(super) fn repeated_name(json: &str) -> Option<String> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     // What is no JSON at all is told by who reads it.
-    UniqueNames.deserialize(&mut deserializer).err().filter(serde_json::Error::is_data).map(|error| error.to_string())
+    UniqueNames
+        .deserialize(&mut deserializer)
+        .err()
+        .filter(serde_json::Error::is_data)
+        .map(|error| error.to_string())
 }
 
 fn twice<E: serde::de::Error>(name: &str) -> E {
     let short: String = name.chars().take(NAME_CHARS).collect();
-    E::custom(format_args!("an object names `{short}` twice, so which value is meant cannot be told"))
+    E::custom(format_args!(
+        "an object names `{short}` twice, so which value is meant cannot be told"
+    ))
 }
 
 #[derive(Clone, Copy)]
@@ -143,7 +158,8 @@ impl<'de> Visitor<'de> for UniqueNames {
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let (mut few, mut many): (Vec<Name<'de>>, HashSet<Name<'de>>) = (Vec::new(), HashSet::new());
+        let (mut few, mut many): (Vec<Name<'de>>, HashSet<Name<'de>>) =
+            (Vec::new(), HashSet::new());
         while let Some(name) = map.next_key::<Name<'de>>()? {
             if few.contains(&name) || many.contains(&name) {
                 return Err(twice(&name.0));
@@ -174,7 +190,10 @@ mod tests {
             (many.as_str(), "n33"),
         ] {
             let said = format!("an object names `{name}` twice");
-            assert!(repeated_name(json).is_some_and(|why| why.contains(&said)), "{json}");
+            assert!(
+                repeated_name(json).is_some_and(|why| why.contains(&said)),
+                "{json}"
+            );
             assert!(parse(json).unwrap_err().contains(&said), "{json}");
         }
     }
@@ -188,10 +207,18 @@ mod tests {
             " \"x\" ",
         ] {
             assert_eq!(repeated_name(json), None, "{json}");
-            assert_eq!(parse(json).unwrap(), serde_json::from_str::<Value>(json).unwrap(), "{json}");
+            assert_eq!(
+                parse(json).unwrap(),
+                serde_json::from_str::<Value>(json).unwrap(),
+                "{json}"
+            );
         }
         for broken in ["", "{", "{\"a\":1,}", "{} {}", "[1"] {
-            assert_eq!(repeated_name(broken).filter(|_| broken != "{} {}"), None, "{broken}");
+            assert_eq!(
+                repeated_name(broken).filter(|_| broken != "{} {}"),
+                None,
+                "{broken}"
+            );
             let same = serde_json::from_str::<Value>(broken).unwrap_err();
             assert_eq!(parse(broken).unwrap_err(), format!("not JSON: {same}"));
         }

@@ -21,20 +21,46 @@ use crate::outcome::{Outcome, Status, Usage};
 
 /// A record batch of named columns.
 fn table(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    let fields: Vec<_> = columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array)| array).collect()).unwrap()
+    let fields: Vec<_> = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
+        .collect();
+    RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns.into_iter().map(|(_, array)| array).collect(),
+    )
+    .unwrap()
 }
 
 fn outcome(status: Status) -> Outcome {
-    Outcome { result: "succeeded".to_owned(), ..Outcome::new(status) }
+    Outcome {
+        result: "succeeded".to_owned(),
+        ..Outcome::new(status)
+    }
 }
 
 /// A row with one attempt.
 fn joined(custom_id: &str, outcome: Outcome) -> JoinedRow<'_> {
-    let request = RequestRow { custom_id: Some(custom_id), request_hash: Some("hash"), unsent: None, tag: None };
+    let request = RequestRow {
+        custom_id: Some(custom_id),
+        request_hash: Some("hash"),
+        unsent: None,
+        tag: None,
+    };
     let status = outcome.status;
-    let attempts = vec![Attempt { attempt: 1, batch_id: "batch".into(), outcome }];
-    JoinedRow { request, status, attempts, chosen: Some(0), answer: None, cost_pico_usd: None }
+    let attempts = vec![Attempt {
+        attempt: 1,
+        batch_id: "batch".into(),
+        outcome,
+    }];
+    JoinedRow {
+        request,
+        status,
+        attempts,
+        chosen: Some(0),
+        answer: None,
+        cost_pico_usd: None,
+    }
 }
 
 /// A row in which every column of the run has a value.
@@ -61,19 +87,43 @@ fn full_row() -> JoinedRow<'static> {
         calls_tools: false,
         details: None,
     };
-    JoinedRow { cost_pico_usd: Some(1_234_500_000_000), ..joined("id-1", outcome) }
+    JoinedRow {
+        cost_pico_usd: Some(1_234_500_000_000),
+        ..joined("id-1", outcome)
+    }
 }
 
 fn unsent_row() -> JoinedRow<'static> {
-    let request = RequestRow { custom_id: None, request_hash: None, unsent: Some("too_large: too large"), tag: None };
-    JoinedRow { request, status: Status::Unsent, attempts: Vec::new(), chosen: None, answer: None, cost_pico_usd: None }
+    let request = RequestRow {
+        custom_id: None,
+        request_hash: None,
+        unsent: Some("too_large: too large"),
+        tag: None,
+    };
+    JoinedRow {
+        request,
+        status: Status::Unsent,
+        attempts: Vec::new(),
+        chosen: None,
+        answer: None,
+        cost_pico_usd: None,
+    }
 }
 
 /// Writes input rows, each with the same joined row, in batches of a few rows; gives back the file.
-fn write(folder: &Path, spec: &OutputSpec, source: &RecordBatch, row: &JoinedRow<'_>, step: usize) -> PathBuf {
+fn write(
+    folder: &Path,
+    spec: &OutputSpec,
+    source: &RecordBatch,
+    row: &JoinedRow<'_>,
+    step: usize,
+) -> PathBuf {
     let schema = OutputSchema::new(&source.schema(), &[], spec).unwrap();
     let path = folder.join(&spec.path);
-    let metadata = vec![("rowmill.run".to_owned(), "r1".to_owned()), ("rowmill.simulated".to_owned(), "true".to_owned())];
+    let metadata = vec![
+        ("rowmill.run".to_owned(), "r1".to_owned()),
+        ("rowmill.simulated".to_owned(), "true".to_owned()),
+    ];
     let mut writer = OutputWriter::create(spec, &path, &schema, metadata).unwrap();
     let mut rows = RowBuilders::new(&schema, None, step);
     for from in (0..source.num_rows()).step_by(step) {
@@ -82,14 +132,27 @@ fn write(folder: &Path, spec: &OutputSpec, source: &RecordBatch, row: &JoinedRow
         writer.write(&rows.finish(&piece).unwrap()).unwrap();
     }
     let summary = writer.finish().unwrap();
-    assert_eq!((summary.rows, summary.bytes), (source.num_rows() as u64, std::fs::metadata(&path).unwrap().len()));
+    assert_eq!(
+        (summary.rows, summary.bytes),
+        (
+            source.num_rows() as u64,
+            std::fs::metadata(&path).unwrap().len()
+        )
+    );
     path
 }
 
 /// Writes one table with a format told by the name, and gives back the text.
 fn written_text(name: &str, source: &RecordBatch) -> String {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::read_to_string(write(folder.path(), &OutputSpec::new(name), source, &unsent_row(), 100)).unwrap()
+    std::fs::read_to_string(write(
+        folder.path(),
+        &OutputSpec::new(name),
+        source,
+        &unsent_row(),
+        100,
+    ))
+    .unwrap()
 }
 
 fn read_parquet(path: &Path) -> RecordBatch {
@@ -110,5 +173,10 @@ fn read_ipc(path: &Path) -> RecordBatch {
 fn input_part(output: &RecordBatch, columns: usize) -> RecordBatch {
     let fields: Vec<_> = output.schema().fields()[..columns].to_vec();
     let options = RecordBatchOptions::new().with_row_count(Some(output.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), output.columns()[..columns].to_vec(), &options).unwrap()
+    RecordBatch::try_new_with_options(
+        Arc::new(Schema::new(fields)),
+        output.columns()[..columns].to_vec(),
+        &options,
+    )
+    .unwrap()
 }

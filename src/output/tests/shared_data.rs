@@ -1,4 +1,5 @@
-//! Real Parquet files in, every format out. The files are not part of the project; without them these tests say so and pass.
+//! Real Parquet files in, every format out. The files are not part of the project; without them
+//! these tests say so and pass.
 
 use arrow::array::Array;
 
@@ -6,8 +7,15 @@ use super::*;
 
 fn shared_files() -> Vec<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places = [manifest.join("../shared/data"), manifest.join("../../shared/data")];
-    let place = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from).into_iter().chain(places).find(|place| place.is_dir());
+    let places = [
+        manifest.join("../shared/data"),
+        manifest.join("../../shared/data"),
+    ];
+    let place = std::env::var_os("ROWMILL_SHARED_DATA")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(places)
+        .find(|place| place.is_dir());
     let Some(place) = place else {
         #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
         {
@@ -37,9 +45,20 @@ fn passes_every_shared_file_through_parquet_unchanged() {
     for file in shared_files() {
         let source = read_parquet(&file);
         let folder = tempfile::tempdir().unwrap();
-        let written = read_parquet(&write(folder.path(), &OutputSpec::new("a.parquet"), &source, &full_row(), 1000));
+        let written = read_parquet(&write(
+            folder.path(),
+            &OutputSpec::new("a.parquet"),
+            &source,
+            &full_row(),
+            1000,
+        ));
         let read = input_part(&written, source.num_columns());
-        assert_eq!(read.schema().fields(), source.schema().fields(), "{}", name(&file));
+        assert_eq!(
+            read.schema().fields(),
+            source.schema().fields(),
+            "{}",
+            name(&file)
+        );
         assert_eq!(read.columns(), source.columns(), "{}", name(&file));
     }
 }
@@ -49,11 +68,19 @@ fn passes_every_shared_file_through_ipc_unchanged() {
     for file in shared_files() {
         let source = read_parquet(&file);
         let folder = tempfile::tempdir().unwrap();
-        let written = read_ipc(&write(folder.path(), &OutputSpec::new("a.arrow"), &source, &full_row(), 1000));
+        let written = read_ipc(&write(
+            folder.path(),
+            &OutputSpec::new("a.arrow"),
+            &source,
+            &full_row(),
+            1000,
+        ));
         let read = input_part(&written, source.num_columns());
         for (i, field) in source.schema().fields().iter().enumerate() {
             let expected = match field.data_type() {
-                arrow::datatypes::DataType::Dictionary(_, values) => arrow::compute::cast(source.column(i), values).unwrap(),
+                arrow::datatypes::DataType::Dictionary(_, values) => {
+                    arrow::compute::cast(source.column(i), values).unwrap()
+                }
                 _ => source.column(i).clone(),
             };
             assert_eq!(read.column(i), &expected, "{}: {field}", name(&file));
@@ -66,24 +93,56 @@ fn tells_every_shared_file_as_text() {
     for file in shared_files() {
         let source = read_parquet(&file);
         let folder = tempfile::tempdir().unwrap();
-        let csv = write(folder.path(), &OutputSpec::new("a.csv"), &source, &full_row(), 1000);
+        let csv = write(
+            folder.path(),
+            &OutputSpec::new("a.csv"),
+            &source,
+            &full_row(),
+            1000,
+        );
         let mut reader = ::csv::Reader::from_path(csv).unwrap();
-        let nulls = |i: usize| source.column(i).logical_nulls().map_or(0, |nulls| nulls.null_count());
+        let nulls = |i: usize| {
+            source
+                .column(i)
+                .logical_nulls()
+                .map_or(0, |nulls| nulls.null_count())
+        };
         let mut empty = vec![0; source.num_columns()];
         let mut rows = 0;
         for record in reader.records() {
             let record = record.unwrap();
             rows += 1;
-            empty.iter_mut().enumerate().for_each(|(i, empty)| *empty += usize::from(record[i].is_empty()));
+            empty
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, empty)| *empty += usize::from(record[i].is_empty()));
         }
         assert_eq!(rows, source.num_rows(), "{}", name(&file));
-        assert!((0..empty.len()).all(|i| empty[i] >= nulls(i)), "{}", name(&file));
+        assert!(
+            (0..empty.len()).all(|i| empty[i] >= nulls(i)),
+            "{}",
+            name(&file)
+        );
 
-        let lines =
-            std::fs::read_to_string(write(folder.path(), &OutputSpec::new("a.jsonl"), &source, &full_row(), 1000)).unwrap();
-        let read: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines = std::fs::read_to_string(write(
+            folder.path(),
+            &OutputSpec::new("a.jsonl"),
+            &source,
+            &full_row(),
+            1000,
+        ))
+        .unwrap();
+        let read: Vec<serde_json::Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(read.len(), source.num_rows(), "{}", name(&file));
         let members = source.num_columns() + COLUMNS.len();
-        assert!(read.iter().all(|row| row.as_object().unwrap().len() == members), "{}", name(&file));
+        assert!(
+            read.iter()
+                .all(|row| row.as_object().unwrap().len() == members),
+            "{}",
+            name(&file)
+        );
     }
 }

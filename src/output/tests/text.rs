@@ -7,7 +7,8 @@ use super::*;
 
 /// Columns that text formats have no plain form of; a value and a null each.
 fn hard_columns() -> RecordBatch {
-    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None]);
+    let lists =
+        ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None]);
     let mut map = MapBuilder::new(None, Int32Builder::new(), BinaryBuilder::new());
     map.keys().append_value(7);
     map.values().append_value([255, 0]);
@@ -16,11 +17,17 @@ fn hard_columns() -> RecordBatch {
     map.append(true).unwrap();
     map.append(false).unwrap();
     let members: Vec<(Arc<Field>, ArrayRef)> = vec![
-        (Arc::new(Field::new("d", DataType::Decimal128(20, 3), true)), {
-            let numbers = Decimal128Array::from(vec![Some(-1_500), None]);
-            Arc::new(numbers.with_precision_and_scale(20, 3).unwrap())
-        }),
-        (Arc::new(Field::new("s", DataType::Utf8, true)), Arc::new(StringArray::from(vec![Some("a \"b\""), None]))),
+        (
+            Arc::new(Field::new("d", DataType::Decimal128(20, 3), true)),
+            {
+                let numbers = Decimal128Array::from(vec![Some(-1_500), None]);
+                Arc::new(numbers.with_precision_and_scale(20, 3).unwrap())
+            },
+        ),
+        (
+            Arc::new(Field::new("s", DataType::Utf8, true)),
+            Arc::new(StringArray::from(vec![Some("a \"b\""), None])),
+        ),
     ];
     let number = Decimal256Array::from(vec![Some(arrow::datatypes::i256::from_i128(100)), None]);
     let micros = |values: [i64; 2]| TimestampMicrosecondArray::from(values.to_vec());
@@ -28,17 +35,47 @@ fn hard_columns() -> RecordBatch {
         ("list", Arc::new(lists)),
         ("map", Arc::new(map.finish())),
         ("struct", Arc::new(StructArray::from(members))),
-        ("decimal", Arc::new(number.with_precision_and_scale(40, 2).unwrap())),
-        ("bytes", Arc::new(BinaryArray::from_opt_vec(vec![Some(&[0xff, 0xfe, 0x00, 0x01]), None]))),
-        ("fixed", Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size([Some([1, 2]), None].into_iter(), 2).unwrap())),
-        ("date", Arc::new(Date32Array::from(vec![Some(19_000), None]))),
-        ("time", Arc::new(Time64NanosecondArray::from(vec![Some(1), None]))),
-        ("zoned", Arc::new(micros([0, 1_700_000_000_123_456]).with_timezone("Europe/Berlin"))),
+        (
+            "decimal",
+            Arc::new(number.with_precision_and_scale(40, 2).unwrap()),
+        ),
+        (
+            "bytes",
+            Arc::new(BinaryArray::from_opt_vec(vec![
+                Some(&[0xff, 0xfe, 0x00, 0x01]),
+                None,
+            ])),
+        ),
+        (
+            "fixed",
+            Arc::new(
+                FixedSizeBinaryArray::try_from_sparse_iter_with_size(
+                    [Some([1, 2]), None].into_iter(),
+                    2,
+                )
+                .unwrap(),
+            ),
+        ),
+        (
+            "date",
+            Arc::new(Date32Array::from(vec![Some(19_000), None])),
+        ),
+        (
+            "time",
+            Arc::new(Time64NanosecondArray::from(vec![Some(1), None])),
+        ),
+        (
+            "zoned",
+            Arc::new(micros([0, 1_700_000_000_123_456]).with_timezone("Europe/Berlin")),
+        ),
         ("offset", Arc::new(micros([0, 0]).with_timezone("+05:30"))),
         ("outside", Arc::new(micros([i64::MAX, i64::MIN]))),
         ("float", Arc::new(Float64Array::from(vec![0.1, f64::NAN]))),
         ("big", Arc::new(UInt64Array::from(vec![u64::MAX, 0]))),
-        ("view", Arc::new(StringViewArray::from(vec![Some(""), None]))),
+        (
+            "view",
+            Arc::new(StringViewArray::from(vec![Some(""), None])),
+        ),
         ("bool", Arc::new(BooleanArray::from(vec![Some(true), None]))),
         ("null", Arc::new(NullArray::new(2))),
     ])
@@ -47,24 +84,66 @@ fn hard_columns() -> RecordBatch {
 #[test]
 fn writes_formulas_as_text_where_the_job_asks() {
     let texts = StringArray::from(vec![Some("=1+1"), Some("-5"), Some("@a,b"), None]);
-    let words: DictionaryArray<Int32Type> = vec![Some("+x"), Some("y"), Some("-z"), Some("")].into_iter().collect();
+    let words: DictionaryArray<Int32Type> = vec![Some("+x"), Some("y"), Some("-z"), Some("")]
+        .into_iter()
+        .collect();
     let numbers = Int64Array::from(vec![-1, 2, -3, 4]);
-    let source = table(vec![("=h", Arc::new(texts) as ArrayRef), ("words", Arc::new(words)), ("n", Arc::new(numbers))]);
+    let source = table(vec![
+        ("=h", Arc::new(texts) as ArrayRef),
+        ("words", Arc::new(words)),
+        ("n", Arc::new(numbers)),
+    ]);
     let cells = |spec: OutputSpec| -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
-        let text = std::fs::read_to_string(write(folder.path(), &spec, &source, &unsent_row(), 100)).unwrap();
-        text.lines().map(|line| line.split(",unsent").next().unwrap().split(",_rm").next().unwrap().to_owned()).collect()
+        let text =
+            std::fs::read_to_string(write(folder.path(), &spec, &source, &unsent_row(), 100))
+                .unwrap();
+        text.lines()
+            .map(|line| {
+                line.split(",unsent")
+                    .next()
+                    .unwrap()
+                    .split(",_rm")
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
     };
     let plain = OutputSpec::new("a.csv");
-    assert_eq!(cells(plain.clone()), ["=h,words,n", "=1+1,+x,-1", "-5,y,2", "\"@a,b\",-z,-3", ",\"\",4"]);
-    let escaped = OutputSpec { escape_formulas: true, ..plain };
-    assert_eq!(cells(escaped), ["'=h,words,n", "'=1+1,'+x,-1", "-5,y,2", "\"'@a,b\",'-z,-3", ",\"\",4"]);
+    assert_eq!(
+        cells(plain.clone()),
+        [
+            "=h,words,n",
+            "=1+1,+x,-1",
+            "-5,y,2",
+            "\"@a,b\",-z,-3",
+            ",\"\",4"
+        ]
+    );
+    let escaped = OutputSpec {
+        escape_formulas: true,
+        ..plain
+    };
+    assert_eq!(
+        cells(escaped),
+        [
+            "'=h,words,n",
+            "'=1+1,'+x,-1",
+            "-5,y,2",
+            "\"'@a,b\",'-z,-3",
+            ",\"\",4"
+        ]
+    );
 }
 
 #[test]
 fn writes_hard_columns_as_csv() {
     let text = written_text("a.csv", &hard_columns());
-    let lines: Vec<_> = text.lines().map(|line| line.split(",unsent").next().unwrap()).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| line.split(",unsent").next().unwrap())
+        .collect();
     assert_eq!(
         lines[1..],
         [
@@ -77,7 +156,10 @@ fn writes_hard_columns_as_csv() {
 #[test]
 fn writes_hard_columns_as_json_lines() {
     let text = written_text("a.jsonl", &hard_columns());
-    let lines: Vec<_> = text.lines().map(|line| line.split(",\"_rm_").next().unwrap()).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| line.split(",\"_rm_").next().unwrap())
+        .collect();
     assert_eq!(
         lines,
         [
@@ -89,9 +171,22 @@ fn writes_hard_columns_as_json_lines() {
 
 #[test]
 fn separates_tsv_by_tabs() {
-    let source = table(vec![("a\tb", Arc::new(StringArray::from(vec!["x,y", "tab\there"])))]);
+    let source = table(vec![(
+        "a\tb",
+        Arc::new(StringArray::from(vec!["x,y", "tab\there"])),
+    )]);
     let text = written_text("a.tsv", &source);
-    let cells: Vec<_> = text.lines().map(|line| line.split("\tunsent").next().unwrap().split("\t_rm").next().unwrap()).collect();
+    let cells: Vec<_> = text
+        .lines()
+        .map(|line| {
+            line.split("\tunsent")
+                .next()
+                .unwrap()
+                .split("\t_rm")
+                .next()
+                .unwrap()
+        })
+        .collect();
     assert_eq!(cells, ["\"a\tb\"", "x,y", "\"tab\there\""]);
 }
 
@@ -99,7 +194,8 @@ proptest! {
     #![proptest_config(Config { cases: 150, rng_seed: RngSeed::Fixed(13), failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn reads_any_text_back(cells in prop::collection::vec(prop::option::of("[ -~\\r\\n\\t\"',;é中\u{0}\u{2028}🎉]{0,12}"), 1..20)) {
+    fn reads_any_text_back(cells in prop::collection::vec(prop::option::of("[ \
+        -~\\r\\n\\t\"',;é中\u{0}\u{2028}🎉]{0,12}"), 1..20)) {
         let source = table(vec![("t", Arc::new(StringArray::from(cells.clone())))]);
         let csv = written_text("a.csv", &source);
         let mut reader = ::csv::ReaderBuilder::new().from_reader(csv.as_bytes());
@@ -119,43 +215,116 @@ fn reads_every_arrow_type_back_from_parquet_and_ipc() {
     let more = table(vec![
         ("dictionary", Arc::new(dictionary)),
         ("runs", Arc::new(runs)),
-        ("large", Arc::new(LargeStringArray::from(vec![Some("x"), None]))),
-        ("large_bytes", Arc::new(LargeBinaryArray::from_opt_vec(vec![Some(b"x"), None]))),
-        ("view_bytes", Arc::new(BinaryViewArray::from(vec![Some(&b"x"[..]), None]))),
+        (
+            "large",
+            Arc::new(LargeStringArray::from(vec![Some("x"), None])),
+        ),
+        (
+            "large_bytes",
+            Arc::new(LargeBinaryArray::from_opt_vec(vec![Some(b"x"), None])),
+        ),
+        (
+            "view_bytes",
+            Arc::new(BinaryViewArray::from(vec![Some(&b"x"[..]), None])),
+        ),
         ("i8", Arc::new(Int8Array::from(vec![Some(i8::MIN), None]))),
-        ("u16", Arc::new(UInt16Array::from(vec![Some(u16::MAX), None]))),
-        ("u32", Arc::new(UInt32Array::from(vec![Some(u32::MAX), None]))),
-        ("f16", Arc::new(Float16Array::from(vec![Some(half_one()), None]))),
-        ("d32", Arc::new(Decimal32Array::from(vec![Some(5), None]).with_precision_and_scale(5, 2).unwrap())),
-        ("d64", Arc::new(Decimal64Array::from(vec![Some(5), None]).with_precision_and_scale(15, 2).unwrap())),
-        ("date64", Arc::new(Date64Array::from(vec![Some(86_400_000), None]))),
-        ("seconds", Arc::new(Time32SecondArray::from(vec![Some(1), None]))),
-        ("at_seconds", Arc::new(TimestampSecondArray::from(vec![Some(1), None]))),
-        ("at_nanos", Arc::new(TimestampNanosecondArray::from(vec![Some(1), None]).with_timezone("UTC"))),
-        ("duration", Arc::new(DurationMillisecondArray::from(vec![Some(1), None]))),
-        ("months", Arc::new(IntervalYearMonthArray::from(vec![Some(1), None]))),
+        (
+            "u16",
+            Arc::new(UInt16Array::from(vec![Some(u16::MAX), None])),
+        ),
+        (
+            "u32",
+            Arc::new(UInt32Array::from(vec![Some(u32::MAX), None])),
+        ),
+        (
+            "f16",
+            Arc::new(Float16Array::from(vec![Some(half_one()), None])),
+        ),
+        (
+            "d32",
+            Arc::new(
+                Decimal32Array::from(vec![Some(5), None])
+                    .with_precision_and_scale(5, 2)
+                    .unwrap(),
+            ),
+        ),
+        (
+            "d64",
+            Arc::new(
+                Decimal64Array::from(vec![Some(5), None])
+                    .with_precision_and_scale(15, 2)
+                    .unwrap(),
+            ),
+        ),
+        (
+            "date64",
+            Arc::new(Date64Array::from(vec![Some(86_400_000), None])),
+        ),
+        (
+            "seconds",
+            Arc::new(Time32SecondArray::from(vec![Some(1), None])),
+        ),
+        (
+            "at_seconds",
+            Arc::new(TimestampSecondArray::from(vec![Some(1), None])),
+        ),
+        (
+            "at_nanos",
+            Arc::new(TimestampNanosecondArray::from(vec![Some(1), None]).with_timezone("UTC")),
+        ),
+        (
+            "duration",
+            Arc::new(DurationMillisecondArray::from(vec![Some(1), None])),
+        ),
+        (
+            "months",
+            Arc::new(IntervalYearMonthArray::from(vec![Some(1), None])),
+        ),
     ]);
     for source in [more, hard_columns()] {
         let columns = source.num_columns();
         let folder = tempfile::tempdir().unwrap();
-        let parquet = read_parquet(&write(folder.path(), &OutputSpec::new("a.parquet"), &source, &full_row(), 2));
-        let ipc = read_ipc(&write(folder.path(), &OutputSpec::new("a.arrow"), &source, &full_row(), 2));
+        let parquet = read_parquet(&write(
+            folder.path(),
+            &OutputSpec::new("a.parquet"),
+            &source,
+            &full_row(),
+            2,
+        ));
+        let ipc = read_ipc(&write(
+            folder.path(),
+            &OutputSpec::new("a.arrow"),
+            &source,
+            &full_row(),
+            2,
+        ));
         for i in 0..columns {
             let (field, column) = (source.schema().field(i).clone(), source.column(i));
             let unpacked = || match field.data_type() {
                 DataType::Dictionary(_, values) => arrow::compute::cast(column, values).unwrap(),
-                DataType::RunEndEncoded(_, values) => arrow::compute::cast(column, values.data_type()).unwrap(),
+                DataType::RunEndEncoded(_, values) => {
+                    arrow::compute::cast(column, values.data_type()).unwrap()
+                }
                 _ => column.clone(),
             };
             let (in_parquet, in_ipc) = match field.name().as_str() {
                 "dictionary" => (column.clone(), unpacked()),
                 "runs" => (unpacked(), column.clone()),
                 // Parquet has no days and no seconds in 64 bits, so these become what it has.
-                "date64" => (arrow::compute::cast(column, &DataType::Date32).unwrap(), column.clone()),
-                "seconds" => (arrow::compute::cast(column, &DataType::Time32(TimeUnit::Millisecond)).unwrap(), column.clone()),
+                "date64" => (
+                    arrow::compute::cast(column, &DataType::Date32).unwrap(),
+                    column.clone(),
+                ),
+                "seconds" => (
+                    arrow::compute::cast(column, &DataType::Time32(TimeUnit::Millisecond)).unwrap(),
+                    column.clone(),
+                ),
                 "at_seconds" => {
                     let milliseconds = DataType::Timestamp(TimeUnit::Millisecond, None);
-                    (arrow::compute::cast(column, &milliseconds).unwrap(), column.clone())
+                    (
+                        arrow::compute::cast(column, &milliseconds).unwrap(),
+                        column.clone(),
+                    )
                 }
                 _ => (column.clone(), column.clone()),
             };

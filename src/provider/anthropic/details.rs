@@ -1,8 +1,9 @@
 //! A second look at a result line, for what only some jobs ask for.
 //!
-//! The message is found as raw text and read into flat structs that borrow from it; tool arguments, citations and the message itself
-//! are never taken apart, but handed on as the JSON they came as. A line that cannot be read this way has no details: what became of
-//! the row was decided by the first look.
+//! The message is found as raw text and read into flat structs that borrow from it; tool arguments,
+//! citations and the message itself are never taken apart, but handed on as the JSON they came as.
+//! A line that cannot be read this way has no details: what became of the row was decided by the
+//! first look.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -67,12 +68,16 @@ pub(super) fn read(line: &[u8], wanted: Wanted, read: &ResultLine<'_>) -> Detail
         details.request_id.clone_from(&read.request_id);
         details.refusal_category.clone_from(&read.refusal_category);
     }
-    let Some(raw) = std::str::from_utf8(line).ok().and_then(message_of) else { return details };
+    let Some(raw) = std::str::from_utf8(line).ok().and_then(message_of) else {
+        return details;
+    };
     if wanted.message {
         details.message = Some(raw.to_owned());
     }
     let mended = mend_surrogates(raw);
-    let Ok(message) = serde_json::from_str::<Message<'_>>(mended.as_deref().unwrap_or(raw)) else { return details };
+    let Ok(message) = serde_json::from_str::<Message<'_>>(mended.as_deref().unwrap_or(raw)) else {
+        return details;
+    };
     if wanted.thinking {
         details.thinking = thinking(&message.content);
     }
@@ -89,23 +94,41 @@ pub(super) fn read(line: &[u8], wanted: Wanted, read: &ResultLine<'_>) -> Detail
 }
 
 fn message_of(line: &str) -> Option<&str> {
-    serde_json::from_str::<Line<'_>>(line).ok()?.result?.message.map(RawValue::get)
+    serde_json::from_str::<Line<'_>>(line)
+        .ok()?
+        .result?
+        .message
+        .map(RawValue::get)
 }
 
 /// The text of all thinking blocks, a blank line between them: unlike text, each is a whole.
 fn thinking(content: &[Block<'_>]) -> Option<String> {
-    let blocks = content.iter().filter(|block| block.kind.0.as_deref() == Some("thinking"));
-    let texts: Vec<&str> = blocks.filter_map(|block| block.thinking.0.as_deref()).filter(|text| !text.is_empty()).collect();
+    let blocks = content
+        .iter()
+        .filter(|block| block.kind.0.as_deref() == Some("thinking"));
+    let texts: Vec<&str> = blocks
+        .filter_map(|block| block.thinking.0.as_deref())
+        .filter(|text| !text.is_empty())
+        .collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
 fn citations(content: &[Block<'_>]) -> Option<String> {
     let cited = content.iter().filter_map(|block| {
-        let citations = block.citations.filter(|citations| citations.get() != "[]")?;
-        Some(Cited { text: block.text.0.as_deref().unwrap_or_default(), citations })
+        let citations = block
+            .citations
+            .filter(|citations| citations.get() != "[]")?;
+        Some(Cited {
+            text: block.text.0.as_deref().unwrap_or_default(),
+            citations,
+        })
     });
     let cited: Vec<Cited<'_>> = cited.collect();
-    if cited.is_empty() { None } else { serde_json::to_string(&cited).ok() }
+    if cited.is_empty() {
+        None
+    } else {
+        serde_json::to_string(&cited).ok()
+    }
 }
 
 fn call(block: &Block<'_>) -> Option<ToolCall> {
@@ -124,10 +147,20 @@ mod tests {
     use super::super::result_line::parse_with;
     use super::*;
 
-    const ALL: Wanted = Wanted { thinking: true, citations: true, tool_calls: true, message: true, words: true };
+    const ALL: Wanted = Wanted {
+        thinking: true,
+        citations: true,
+        tool_calls: true,
+        message: true,
+        words: true,
+    };
 
     fn details(line: &str, wanted: Wanted) -> Option<Details> {
-        parse_with(line.as_bytes(), wanted).unwrap().outcome.details.map(|details| *details)
+        parse_with(line.as_bytes(), wanted)
+            .unwrap()
+            .outcome
+            .details
+            .map(|details| *details)
     }
 
     fn succeeded(message: &str) -> String {
@@ -145,13 +178,35 @@ mod tests {
         let all = details(&line, ALL).unwrap();
         assert_eq!(all.thinking.as_deref(), Some("First\n\n\nsecond"));
         assert_eq!(all.message.as_deref(), Some(message));
-        assert_eq!((all.citations.as_deref(), all.stop_sequence.as_deref()), (None, Some("END")));
-        let calls: Vec<_> = all.tool_calls.iter().map(|c| (c.id.as_deref(), c.name.as_str(), c.input.as_str())).collect();
-        assert_eq!(calls, [(Some("toolu_1"), "look_up", r#"{"a": [1, 2.50]}"#), (None, "look_up", "{}")]);
+        assert_eq!(
+            (all.citations.as_deref(), all.stop_sequence.as_deref()),
+            (None, Some("END"))
+        );
+        let calls: Vec<_> = all
+            .tool_calls
+            .iter()
+            .map(|c| (c.id.as_deref(), c.name.as_str(), c.input.as_str()))
+            .collect();
+        assert_eq!(
+            calls,
+            [
+                (Some("toolu_1"), "look_up", r#"{"a": [1, 2.50]}"#),
+                (None, "look_up", "{}")
+            ]
+        );
 
         assert_eq!(details(&line, Wanted::default()), None);
-        let thinking = Wanted { thinking: true, ..Wanted::default() };
-        assert_eq!(details(&line, thinking), Some(Details { thinking: all.thinking, ..Details::default() }));
+        let thinking = Wanted {
+            thinking: true,
+            ..Wanted::default()
+        };
+        assert_eq!(
+            details(&line, thinking),
+            Some(Details {
+                thinking: all.thinking,
+                ..Details::default()
+            })
+        );
     }
 
     #[test]
@@ -173,17 +228,39 @@ mod tests {
         let error = r#"{"custom_id":"a","result":{"type":"errored","error":{"type":"error","request_id":"req_1","error":{
             "type":"api_error","message":"m","details":{"error_code":"c"}}}}}"#;
         let words = details(error, ALL).unwrap();
-        assert_eq!((words.request_id.as_deref(), words.error_code.as_deref()), (Some("req_1"), Some("c")));
-        let refused = succeeded(r#"{"content":[],"stop_reason":"refusal","stop_details":{"type":"refusal","category":"bio"}}"#);
-        let words = details(&refused, Wanted { words: true, ..Wanted::default() }).unwrap();
-        assert_eq!(words, Details { refusal_category: Some("bio".to_owned()), ..Details::default() });
+        assert_eq!(
+            (words.request_id.as_deref(), words.error_code.as_deref()),
+            (Some("req_1"), Some("c"))
+        );
+        let refused = succeeded(
+            r#"{"content":[],"stop_reason":"refusal","stop_details":{"type":"refusal","category":"bio"}}"#,
+        );
+        let words = details(
+            &refused,
+            Wanted {
+                words: true,
+                ..Wanted::default()
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            words,
+            Details {
+                refusal_category: Some("bio".to_owned()),
+                ..Details::default()
+            }
+        );
     }
 
     #[test]
     fn reads_halves_of_surrogate_pairs_as_replacement_characters() {
-        let line = succeeded(r#"{"content":[{"type":"tool_use","name":"t","input":{"a":"\ud83d"}}]}"#);
+        let line =
+            succeeded(r#"{"content":[{"type":"tool_use","name":"t","input":{"a":"\ud83d"}}]}"#);
         let details = details(&line, ALL).unwrap();
         assert_eq!(details.tool_calls[0].input, "{\"a\":\"\\ufffd\"}");
-        assert!(details.message.unwrap().contains("\\ud83d"), "the message stays as it came");
+        assert!(
+            details.message.unwrap().contains("\\ud83d"),
+            "the message stays as it came"
+        );
     }
 }

@@ -22,15 +22,25 @@ impl FileApi for Anthropic {
             durable::act();
             let boundary = format!("rowmill-{:032x}", fastrand::u128(..));
             let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"));
-            let Ok(kind) = kind else { return Err(ours("the form has no name")) };
+            let Ok(kind) = kind else {
+                return Err(ours("the form has no name"));
+            };
             let payload = Payload::Form(kind, Arc::new(FileForm::new(file, &boundary)));
-            self.read(Self::outgoing(Call::Upload, Method::POST, FILES.to_owned(), payload), checked).await
+            self.read(
+                Self::outgoing(Call::Upload, Method::POST, FILES.to_owned(), payload),
+                checked,
+            )
+            .await
         }
         .boxed()
     }
 
     fn file<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<RemoteFile, ApiError>> {
-        async move { self.read_soon(Self::get(Call::Files, path(id)?), checked).await }.boxed()
+        async move {
+            self.read_soon(Self::get(Call::Files, path(id)?), checked)
+                .await
+        }
+        .boxed()
     }
 
     fn files<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<Vec<RemoteFile>, ApiError>> {
@@ -42,17 +52,26 @@ impl FileApi for Anthropic {
                 return Err(ours("more ids than one look takes"));
             }
             let mut outgoing = Self::get(Call::Files, FILES.to_owned());
-            outgoing.query.extend(ids.iter().map(|id| ("ids[]", id.clone())));
-            self.read_soon(outgoing, |page: FilePage| Ok(page.data)).await
+            outgoing
+                .query
+                .extend(ids.iter().map(|id| ("ids[]", id.clone())));
+            self.read_soon(outgoing, |page: FilePage| Ok(page.data))
+                .await
         }
         .boxed()
     }
 
-    fn file_page<'a>(&'a self, limit: u32, page: Option<&'a str>) -> BoxFuture<'a, Result<FilePage, ApiError>> {
+    fn file_page<'a>(
+        &'a self,
+        limit: u32,
+        page: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<FilePage, ApiError>> {
         async move {
             let mut outgoing = Self::get(Call::Files, FILES.to_owned());
             outgoing.query.push(("limit", limit.to_string()));
-            outgoing.query.extend(page.map(|page| ("page", page.to_owned())));
+            outgoing
+                .query
+                .extend(page.map(|page| ("page", page.to_owned())));
             self.read_soon(outgoing, Ok::<FilePage, _>).await
         }
         .boxed()
@@ -62,7 +81,9 @@ impl FileApi for Anthropic {
         async move {
             durable::act();
             let outgoing = Self::outgoing(Call::Files, Method::DELETE, path(id)?, Payload::None);
-            self.soon(outgoing.call, self.send(&outgoing)).await.map(drop)
+            self.soon(outgoing.call, self.send(&outgoing))
+                .await
+                .map(drop)
         }
         .boxed()
     }
@@ -70,17 +91,30 @@ impl FileApi for Anthropic {
 
 /// An answer without an id names no file.
 fn checked(file: RemoteFile) -> Result<RemoteFile, &'static str> {
-    if file.id.is_empty() { Err("the file has no id") } else { Ok(file) }
+    if file.id.is_empty() {
+        Err("the file has no id")
+    } else {
+        Ok(file)
+    }
 }
 
 /// The path of one file. An id that would name another path is not sent.
 fn path(id: &str) -> Result<String, ApiError> {
-    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+    if id.is_empty()
+        || !id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    {
         return Err(ours("it is no id of a file"));
     }
     Ok(format!("{FILES}/{id}"))
 }
 
 fn ours(message: &str) -> ApiError {
-    ApiError::new(Call::Files.name(), ApiError::BODY, message, Delivery::NotSent)
+    ApiError::new(
+        Call::Files.name(),
+        ApiError::BODY,
+        message,
+        Delivery::NotSent,
+    )
 }

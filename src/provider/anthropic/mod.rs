@@ -1,11 +1,14 @@
 //! The Anthropic Message Batches API.
 //!
-//! [`Anthropic`] speaks it to the API itself or to a gateway with the same paths. Every URL is built from the base URL, the one of the
-//! results too: what `results_url` names is never followed, since behind a gateway it may name another host.
+//! [`Anthropic`] speaks it to the API itself or to a gateway with the same paths. Every URL is
+//! built from the base URL, the one of the results too: what `results_url` names is never followed,
+//! since behind a gateway it may name another host.
 //!
-//! A create whose answer is good but cannot be read is an error of [`Delivery::Unknown`]: the batch may exist.
+//! A create whose answer is good but cannot be read is an error of [`Delivery::Unknown`]: the batch
+//! may exist.
 //!
-//! **Source**: the vendor's reference and clients of 2026-11; what the API does beyond them is noted where the code depends on it.
+//! **Source**: the vendor's reference and clients of 2026-11; what the API does beyond them is
+//! noted where the code depends on it.
 
 mod details;
 mod file_store;
@@ -26,7 +29,10 @@ use serde_json::{Map, Value};
 
 use super::http::{Answer, Http, Outgoing, Payload};
 use super::retry::Call;
-use super::{ApiError, BatchApi, BatchId, Delivery, Error, ModelInfo, Page, RemoteBatch, ResultStream, Timeouts};
+use super::{
+    ApiError, BatchApi, BatchId, Delivery, Error, ModelInfo, Page, RemoteBatch, ResultStream,
+    Timeouts,
+};
 use crate::batch::{BatchBody, Limits};
 use crate::durable;
 
@@ -36,8 +42,12 @@ pub const BASE_URL: &str = "https://api.anthropic.com";
 pub const API_VERSION: &str = "2026-10-21";
 /// The header with which the simulator says what it is, in every answer.
 pub const SIMULATOR_HEADER: &str = "rowmill-simulator";
-/// 100,000 requests and 256 MB. Whether decimal or binary megabytes is not said, so the decimal ones less a margin.
-pub const LIMITS: Limits = Limits { max_requests: 100_000, max_bytes: 250_000_000 };
+/// 100,000 requests and 256 MB. Whether decimal or binary megabytes is not said, so the decimal
+/// ones less a margin.
+pub const LIMITS: Limits = Limits {
+    max_requests: 100_000,
+    max_bytes: 250_000_000,
+};
 
 const BATCHES: &str = "/v1/messages/batches";
 /// Models of these stages are listed; retired ones only on request.
@@ -48,10 +58,16 @@ const MAX_COUNTED_TOKENS: u64 = 1_000_000_000;
 const MODELS_A_PAGE: u32 = 1000;
 const MAX_MODEL_PAGES: usize = 20;
 /// Headers that describe the message itself and are set by the connection.
-const NOT_CUSTOM: [HeaderName; 5] =
-    [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::ACCEPT_ENCODING];
-/// A key, a token or a custom header's value of at least this length is kept out of messages; a shorter one is a word (`test`, `unused`), not
-/// a secret, and would take ordinary words out of them.
+const NOT_CUSTOM: [HeaderName; 5] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::ACCEPT_ENCODING,
+];
+/// A key, a token or a custom header's value of at least this length is kept out of messages; a
+/// shorter one is a word (`test`, `unused`), not a secret, and would take ordinary words out of
+/// them.
 const MIN_SECRET_CHARS: usize = 8;
 
 /// What proves who calls. `Debug` shows its kind only.
@@ -81,7 +97,8 @@ pub struct AnthropicSpec {
     pub credential: Credential,
     /// The `anthropic-version`.
     pub api_version: String,
-    /// Names for `anthropic-beta`, which goes with create, message and count tokens, for all their requests.
+    /// Names for `anthropic-beta`, which goes with create, message and count tokens, for all their
+    /// requests.
     pub betas: Vec<String>,
     /// The workspace, for credentials that can act on several.
     pub workspace_id: Option<String>,
@@ -112,7 +129,11 @@ impl AnthropicSpec {
 
 impl fmt::Debug for AnthropicSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.custom_headers.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = self
+            .custom_headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         // The base URL is left out too: unchecked as it is, it may hold a password.
         f.debug_struct("AnthropicSpec")
             .field("credential", &self.credential)
@@ -129,12 +150,18 @@ impl fmt::Debug for AnthropicSpec {
 /// Reads custom headers, one `Name: value` a line; empty lines are passed over.
 ///
 /// # Errors
-/// A line without a colon, or with nothing before it. The error has the line's number and nothing of its text.
+/// A line without a colon, or with nothing before it. The error has the line's number and nothing
+/// of its text.
 pub fn custom_headers(text: &str) -> Result<Vec<(String, String)>, Error> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| match line.split_once(':') {
-            Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+            Some((name, value)) if !name.trim().is_empty() => {
+                Ok((name.trim().to_owned(), value.trim().to_owned()))
+            }
             _ => Err(Error::HeaderLine { line: index + 1 }),
         })
         .collect()
@@ -149,7 +176,10 @@ pub struct Anthropic {
 
 impl fmt::Debug for Anthropic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Anthropic").field("origin", &self.http.origin()).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Anthropic")
+            .field("origin", &self.http.origin())
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -157,8 +187,8 @@ impl Anthropic {
     /// Makes a client. Nothing is sent.
     ///
     /// # Errors
-    /// A base URL that is none or would send the credential in the clear, a credential or header that cannot be sent, a machine
-    /// without certificates.
+    /// A base URL that is none or would send the credential in the clear, a credential or header
+    /// that cannot be sent, a machine without certificates.
     pub fn new(spec: AnthropicSpec) -> Result<Anthropic, Error> {
         let headers = headers(&spec)?;
         let secrets = secrets(&spec);
@@ -167,7 +197,11 @@ impl Anthropic {
             names => Some(header_value("anthropic-beta", &names)?),
         };
         let http = Http::new(&spec.base_url, headers, secrets, spec.timeouts)?;
-        Ok(Anthropic { http, betas, limits: spec.limits })
+        Ok(Anthropic {
+            http,
+            betas,
+            limits: spec.limits,
+        })
     }
 
     /// Makes a client of a base URL and a credential, everything else as in [`AnthropicSpec::new`].
@@ -175,18 +209,26 @@ impl Anthropic {
     /// # Errors
     /// As [`Anthropic::new`].
     pub fn from_parts(base_url: &str, credential: Credential) -> Result<Anthropic, Error> {
-        Anthropic::new(AnthropicSpec { base_url: base_url.to_owned(), ..AnthropicSpec::new(credential) })
+        Anthropic::new(AnthropicSpec {
+            base_url: base_url.to_owned(),
+            ..AnthropicSpec::new(credential)
+        })
     }
 
-    /// Whether the other side is the simulator, running on this machine: then nothing that comes back is a real answer. Asks for one page of
-    /// models; any fault counts as no. A provider elsewhere is not asked.
+    /// Whether the other side is the simulator, running on this machine: then nothing that comes
+    /// back is a real answer. Asks for one page of models; any fault counts as no. A provider
+    /// elsewhere is not asked.
     pub async fn is_simulator(&self) -> bool {
         if !self.http.is_loopback() {
             return false;
         }
         let outgoing = Self::get(Call::Models, "/v1/models".to_owned());
         let answer = self.soon(outgoing.call, self.http.send(&outgoing)).await;
-        answer.is_ok_and(|answer| answer.header(&HeaderName::from_static(SIMULATOR_HEADER)).is_some())
+        answer.is_ok_and(|answer| {
+            answer
+                .header(&HeaderName::from_static(SIMULATOR_HEADER))
+                .is_some()
+        })
     }
 
     fn get(call: Call, path: String) -> Outgoing<'static> {
@@ -194,13 +236,24 @@ impl Anthropic {
     }
 
     fn outgoing(call: Call, method: Method, path: String, payload: Payload) -> Outgoing<'static> {
-        Outgoing { call: call.name(), method, path, query: Vec::new(), headers: Vec::new(), payload }
+        Outgoing {
+            call: call.name(),
+            method,
+            path,
+            query: Vec::new(),
+            headers: Vec::new(),
+            payload,
+        }
     }
 
     /// A call that makes a request, or counts one, and so may need a beta.
     fn post(&self, call: Call, path: &str, payload: Payload) -> Outgoing<'static> {
         let mut outgoing = Self::outgoing(call, Method::POST, path.to_owned(), payload);
-        outgoing.headers = self.betas.iter().map(|betas| (HeaderName::from_static("anthropic-beta"), betas.clone())).collect();
+        outgoing.headers = self
+            .betas
+            .iter()
+            .map(|betas| (HeaderName::from_static("anthropic-beta"), betas.clone()))
+            .collect();
         outgoing
     }
 
@@ -214,12 +267,18 @@ impl Anthropic {
             return Ok(answer);
         }
         let said = wire::error(&answer.error_body(self.http.timeouts().call).await);
-        // Whatever of the request has not left by now never will, so the provider has nothing more to answer to.
+        // Whatever of the request has not left by now never will, so the provider has nothing more
+        // to answer to.
         let whole = answer.whole();
-        let request_id = facts.request_id.or_else(|| said.request_id.as_ref().map(|id| self.http.clean(id)));
-        // The API itself says that it turned the request away. Anything else of 5xx may have happened after it was carried out.
-        let is_overloaded =
-            status == 529 && said.is_enveloped && said.kind.as_deref() == Some("overloaded_error") && request_id.is_some();
+        let request_id = facts
+            .request_id
+            .or_else(|| said.request_id.as_ref().map(|id| self.http.clean(id)));
+        // The API itself says that it turned the request away. Anything else of 5xx may have
+        // happened after it was carried out.
+        let is_overloaded = status == 529
+            && said.is_enveloped
+            && said.kind.as_deref() == Some("overloaded_error")
+            && request_id.is_some();
         let delivery = match status {
             307 | 308 => Delivery::Refused,
             400..=499 if !matches!(status, 408 | 409 | 499) => Delivery::Refused,
@@ -230,7 +289,10 @@ impl Anthropic {
         Err(ApiError {
             call: outgoing.call,
             status: Some(status),
-            kind: said.kind.map_or_else(|| wire::kind_of(status).to_owned(), |kind| self.http.clean(&kind)),
+            kind: said.kind.map_or_else(
+                || wire::kind_of(status).to_owned(),
+                |kind| self.http.clean(&kind),
+            ),
             code: said.code.map(|code| self.http.clean(&code)),
             message: self.http.clean(&said.message),
             request_id,
@@ -240,28 +302,61 @@ impl Anthropic {
         })
     }
 
-    /// Sends a call and reads its answer as JSON; `check` makes the product of it, or says what is missing.
-    async fn read<W, T>(&self, outgoing: Outgoing<'_>, check: impl FnOnce(W) -> Result<T, &'static str>) -> Result<T, ApiError>
+    /// Sends a call and reads its answer as JSON; `check` makes the product of it, or says what is
+    /// missing.
+    async fn read<W, T>(
+        &self,
+        outgoing: Outgoing<'_>,
+        check: impl FnOnce(W) -> Result<T, &'static str>,
+    ) -> Result<T, ApiError>
     where
         W: DeserializeOwned,
     {
         let mut answer = self.send(&outgoing).await?;
         let (request_id, status) = (answer.facts().request_id, answer.status().as_u16());
-        let kind_of_body = answer.header(&header::CONTENT_TYPE).unwrap_or("no content type").to_owned();
+        let kind_of_body = answer
+            .header(&header::CONTENT_TYPE)
+            .unwrap_or("no content type")
+            .to_owned();
         // The answer is small, whatever the request was: one that never ends is lost.
         let body = match self.soon(outgoing.call, answer.body()).await {
             Ok(body) => body,
-            Err(error) => return Err(ApiError { request_id, ..error }),
+            Err(error) => {
+                return Err(ApiError {
+                    request_id,
+                    ..error
+                });
+            }
         };
         let unreadable = |reason: &str| {
-            let message = format!("the answer is not what the API describes: {reason} ({} bytes, {kind_of_body})", body.len());
-            let error = ApiError::new(outgoing.call, ApiError::UNREADABLE, self.http.clean(&message), Delivery::Unknown);
-            ApiError { status: Some(status), request_id: request_id.clone(), ..error }
+            let message = format!(
+                "the answer is not what the API describes: {reason} ({} bytes, {kind_of_body})",
+                body.len()
+            );
+            let error = ApiError::new(
+                outgoing.call,
+                ApiError::UNREADABLE,
+                self.http.clean(&message),
+                Delivery::Unknown,
+            );
+            ApiError {
+                status: Some(status),
+                request_id: request_id.clone(),
+                ..error
+            }
         };
         let wire = serde_json::from_slice(&body).map_err(|error| {
             // The parser's own words may quote the answer.
-            let reason = if error.is_data() { "it has another shape" } else { "it is not JSON" };
-            unreadable(&format!("{reason}, line {} column {}", error.line(), error.column()))
+            let reason = if error.is_data() {
+                "it has another shape"
+            } else {
+                "it is not JSON"
+            };
+            unreadable(&format!(
+                "{reason}, line {} column {}",
+                error.line(),
+                error.column()
+            ))
         })?;
         check(wire).map_err(unreadable)
     }
@@ -278,12 +373,23 @@ impl Anthropic {
         self.soon(outgoing.call, self.read(outgoing, check)).await
     }
 
-    async fn soon<T>(&self, call: &'static str, pending: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    async fn soon<T>(
+        &self,
+        call: &'static str,
+        pending: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
         let limit = self.http.timeouts().call;
-        tokio::time::timeout(limit, pending).await.unwrap_or_else(|_| {
-            let message = format!("no answer within {} s", limit.as_secs_f32());
-            Err(ApiError::new(call, ApiError::TIMEOUT, message, Delivery::Unknown))
-        })
+        tokio::time::timeout(limit, pending)
+            .await
+            .unwrap_or_else(|_| {
+                let message = format!("no answer within {} s", limit.as_secs_f32());
+                Err(ApiError::new(
+                    call,
+                    ApiError::TIMEOUT,
+                    message,
+                    Delivery::Unknown,
+                ))
+            })
     }
 }
 
@@ -299,7 +405,11 @@ impl BatchApi for Anthropic {
     fn create(&self, body: Arc<dyn BatchBody>) -> BoxFuture<'_, Result<RemoteBatch, ApiError>> {
         async move {
             durable::act();
-            self.read(self.post(Call::Create, BATCHES, Payload::Batch(body)), wire::WireBatch::batch).await
+            self.read(
+                self.post(Call::Create, BATCHES, Payload::Batch(body)),
+                wire::WireBatch::batch,
+            )
+            .await
         }
         .boxed()
     }
@@ -307,17 +417,27 @@ impl BatchApi for Anthropic {
     fn retrieve<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<RemoteBatch, ApiError>> {
         async move {
             let path = batch_path(Call::Retrieve, id, "")?;
-            self.read_soon(Self::get(Call::Retrieve, path), wire::WireBatch::batch).await
+            self.read_soon(Self::get(Call::Retrieve, path), wire::WireBatch::batch)
+                .await
         }
         .boxed()
     }
 
-    fn list<'a>(&'a self, limit: u32, after: Option<&'a str>) -> BoxFuture<'a, Result<Page<RemoteBatch>, ApiError>> {
+    fn list<'a>(
+        &'a self,
+        limit: u32,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Page<RemoteBatch>, ApiError>> {
         async move {
             let mut outgoing = Self::get(Call::List, BATCHES.to_owned());
             outgoing.query.push(("limit", limit.to_string()));
-            outgoing.query.extend(after.map(|after| ("after_id", after.to_owned())));
-            self.read_soon(outgoing, |page: wire::WirePage<wire::WireBatch>| page.page(wire::WireBatch::entry)).await
+            outgoing
+                .query
+                .extend(after.map(|after| ("after_id", after.to_owned())));
+            self.read_soon(outgoing, |page: wire::WirePage<wire::WireBatch>| {
+                page.page(wire::WireBatch::entry)
+            })
+            .await
         }
         .boxed()
     }
@@ -325,12 +445,20 @@ impl BatchApi for Anthropic {
     fn results<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<ResultStream, ApiError>> {
         async move {
             let mut outgoing = Self::get(Call::Results, batch_path(Call::Results, id, "/results")?);
-            outgoing.headers.push((header::ACCEPT, HeaderValue::from_static("application/binary")));
+            outgoing.headers.push((
+                header::ACCEPT,
+                HeaderValue::from_static("application/binary"),
+            ));
             let answer = self.send(&outgoing).await?;
             match answer.header(&header::CONTENT_TYPE) {
                 Some(kind) if kind.starts_with("text/html") => {
                     let message = "the answer is a web page instead of results";
-                    Err(ApiError::new(outgoing.call, ApiError::UNREADABLE, message, Delivery::Unknown))
+                    Err(ApiError::new(
+                        outgoing.call,
+                        ApiError::UNREADABLE,
+                        message,
+                        Delivery::Unknown,
+                    ))
                 }
                 _ => Ok(answer.stream()),
             }
@@ -342,7 +470,11 @@ impl BatchApi for Anthropic {
         async move {
             let path = batch_path(Call::Cancel, id, "/cancel")?;
             durable::act();
-            self.read_soon(Self::outgoing(Call::Cancel, Method::POST, path, Payload::None), wire::WireBatch::batch).await
+            self.read_soon(
+                Self::outgoing(Call::Cancel, Method::POST, path, Payload::None),
+                wire::WireBatch::batch,
+            )
+            .await
         }
         .boxed()
     }
@@ -352,23 +484,38 @@ impl BatchApi for Anthropic {
             let path = batch_path(Call::Delete, id, "")?;
             durable::act();
             let outgoing = Self::outgoing(Call::Delete, Method::DELETE, path, Payload::None);
-            self.soon(outgoing.call, self.send(&outgoing)).await.map(drop)
+            self.soon(outgoing.call, self.send(&outgoing))
+                .await
+                .map(drop)
         }
         .boxed()
     }
 
     fn message<'a>(&'a self, params: &'a [u8]) -> BoxFuture<'a, Result<Value, ApiError>> {
         let payload = Payload::Json(Bytes::copy_from_slice(params));
-        self.read(self.post(Call::Message, "/v1/messages", payload), Ok::<Value, _>).boxed()
+        self.read(
+            self.post(Call::Message, "/v1/messages", payload),
+            Ok::<Value, _>,
+        )
+        .boxed()
     }
 
     fn count_tokens<'a>(&'a self, params: &'a [u8]) -> BoxFuture<'a, Result<u64, ApiError>> {
         async move {
             let call = Call::CountTokens;
             let params = wire::countable(params).map_err(|_| {
-                ApiError::new(call.name(), ApiError::BODY, "the parameters are not a JSON object", Delivery::NotSent)
+                ApiError::new(
+                    call.name(),
+                    ApiError::BODY,
+                    "the parameters are not a JSON object",
+                    Delivery::NotSent,
+                )
             })?;
-            let outgoing = self.post(call, "/v1/messages/count_tokens", Payload::Json(params.into()));
+            let outgoing = self.post(
+                call,
+                "/v1/messages/count_tokens",
+                Payload::Json(params.into()),
+            );
             let check = |count: wire::WireCount| match count.input_tokens {
                 tokens if tokens <= MAX_COUNTED_TOKENS => Ok(tokens),
                 _ => Err("it counts more tokens than a request can have"),
@@ -385,9 +532,19 @@ impl BatchApi for Anthropic {
             for _ in 0..MAX_MODEL_PAGES {
                 let mut outgoing = Self::get(Call::Models, "/v1/models".to_owned());
                 outgoing.query.push(("limit", MODELS_A_PAGE.to_string()));
-                outgoing.query.extend(LIFECYCLES.map(|stage| ("lifecycle[]", stage.to_owned())));
-                outgoing.query.extend(after.iter().map(|after: &String| ("after_id", after.clone())));
-                let page = self.read_soon(outgoing, |page: wire::WirePage<Map<String, Value>>| page.page(wire::model)).await?;
+                outgoing
+                    .query
+                    .extend(LIFECYCLES.map(|stage| ("lifecycle[]", stage.to_owned())));
+                outgoing.query.extend(
+                    after
+                        .iter()
+                        .map(|after: &String| ("after_id", after.clone())),
+                );
+                let page = self
+                    .read_soon(outgoing, |page: wire::WirePage<Map<String, Value>>| {
+                        page.page(wire::model)
+                    })
+                    .await?;
                 models.extend(page.data);
                 // A page that leads nowhere new ends the list.
                 if !page.has_more || page.last_id.is_none() || page.last_id == after {
@@ -406,12 +563,19 @@ fn batch_path(call: Call, id: &BatchId, end: &str) -> Result<String, ApiError> {
     // An id from a journal of an older version may be any text.
     if matches!(id.0.as_str(), "" | "." | "..") {
         let message = format!("`{id}` is no id of a batch");
-        return Err(ApiError::new(call.name(), ApiError::BODY, message, Delivery::NotSent));
+        return Err(ApiError::new(
+            call.name(),
+            ApiError::BODY,
+            message,
+            Delivery::NotSent,
+        ));
     }
     let mut path = format!("{BATCHES}/");
     for byte in id.0.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => path.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                path.push(char::from(byte))
+            }
             _ => path.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -423,12 +587,23 @@ fn headers(spec: &AnthropicSpec) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     let (name, value) = credential_header(&spec.credential)?;
     headers.insert(name, value);
-    headers.insert("anthropic-version", header_value("anthropic-version", &spec.api_version)?);
+    headers.insert(
+        "anthropic-version",
+        header_value("anthropic-version", &spec.api_version)?,
+    );
     if let Some(id) = &spec.workspace_id {
-        headers.insert("anthropic-workspace-id", header_value("anthropic-workspace-id", id)?);
+        headers.insert(
+            "anthropic-workspace-id",
+            header_value("anthropic-workspace-id", id)?,
+        );
     }
     for (name, value) in &spec.custom_headers {
-        let fail = |reason| Err(Error::Header { name: name.clone(), reason });
+        let fail = |reason| {
+            Err(Error::Header {
+                name: name.clone(),
+                reason,
+            })
+        };
         let Ok(header) = HeaderName::try_from(name.as_str()) else {
             return fail("its name has characters that no name may have");
         };
@@ -449,18 +624,24 @@ fn credential_header(credential: &Credential) -> Result<(HeaderName, HeaderValue
     };
     let secret = secret.expose_secret().trim();
     if secret.is_empty() {
-        return Err(Error::Credential { reason: "it is empty" });
+        return Err(Error::Credential {
+            reason: "it is empty",
+        });
     }
     let Ok(mut value) = HeaderValue::from_str(&format!("{prefix}{secret}")) else {
-        return Err(Error::Credential { reason: "it has characters that no header may have" });
+        return Err(Error::Credential {
+            reason: "it has characters that no header may have",
+        });
     };
     value.set_sensitive(true);
     Ok((name, value))
 }
 
 fn header_value(name: &str, value: &str) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(value)
-        .map_err(|_| Error::Header { name: name.to_owned(), reason: "its value has characters that no header may have" })
+    HeaderValue::from_str(value).map_err(|_| Error::Header {
+        name: name.to_owned(),
+        reason: "its value has characters that no header may have",
+    })
 }
 
 /// What must not stand in any message.
@@ -470,7 +651,9 @@ fn secrets(spec: &AnthropicSpec) -> Vec<SecretString> {
     // A scheme in front, as in `Bearer xyz`, is not part of the secret.
     let custom = custom.map(|value| value.rsplit(' ').next().unwrap_or(value));
     let all = std::iter::once(secret.expose_secret().trim()).chain(custom);
-    all.filter(|value| value.len() >= MIN_SECRET_CHARS).map(SecretString::from).collect()
+    all.filter(|value| value.len() >= MIN_SECRET_CHARS)
+        .map(SecretString::from)
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,21 +6,25 @@
 //! {"custom_id":"…","result":{"type":"canceled"}}      {"custom_id":"…","result":{"type":"expired"}}
 //! ```
 //!
-//! The line is read into flat structs that borrow from it and take the fields they name, whatever the order and whatever else there is;
-//! tagged enums and JSON values would take twice the time. Words that did not exist when this was written survive: an unknown stop reason
-//! counts as success, an unknown kind of block is passed over, an unknown type of result is an error of the row that keeps the word.
-//! A line that is JSON and has a `custom_id` always gives an outcome.
+//! The line is read into flat structs that borrow from it and take the fields they name, whatever
+//! the order and whatever else there is; tagged enums and JSON values would take twice the time.
+//! Words that did not exist when this was written survive: an unknown stop reason counts as
+//! success, an unknown kind of block is passed over, an unknown type of result is an error of the
+//! row that keeps the word. A line that is JSON and has a `custom_id` always gives an outcome.
 //!
-//! **Usage** is read the other way round: what decides the price and is there, but cannot be read as a count, makes the cost of the row
-//! unknown ([`Usage::unreadable`]); it is never passed over, since what is left would look like an exact bill. So do counts that contradict
-//! each other: `cache_creation` that does not add up, `iterations` that hold less than the top level. A count that is missing or null is no
-//! count; input and output have to be named.
+//! **Usage** is read the other way round: what decides the price and is there, but cannot be read
+//! as a count, makes the cost of the row unknown ([`Usage::unreadable`]); it is never passed over,
+//! since what is left would look like an exact bill. So do counts that contradict each other:
+//! `cache_creation` that does not add up, `iterations` that hold less than the top level. A count
+//! that is missing or null is no count; input and output have to be named.
 //!
-//! Text is chosen by the type of block, since an answer may begin with thinking. Blocks follow each other without a separator: where
-//! the API cites a source it cuts one sentence into several blocks.
+//! Text is chosen by the type of block, since an answer may begin with thinking. Blocks follow each
+//! other without a separator: where the API cites a source it cuts one sentence into several
+//! blocks.
 //!
-//! What only some jobs ask for (tool calls, thinking, citations) is read by a second look at the line, in `details.rs`, so that the others
-//! do not pay for it. To take up another fact that every job wants: a field in the struct of its place below, and in [`ResultLine`].
+//! What only some jobs ask for (tool calls, thinking, citations) is read by a second look at the
+//! line, in `details.rs`, so that the others do not pay for it. To take up another fact that every
+//! job wants: a field in the struct of its place below, and in [`ResultLine`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -71,7 +75,8 @@ pub struct ResultLine<'a> {
 
 /// The error type of a row whose result has a type that did not exist when this was written.
 pub const UNKNOWN_RESULT: &str = "unknown_result";
-/// The error type of a row whose line has a `custom_id` and otherwise another shape than any known one.
+/// The error type of a row whose line has a `custom_id` and otherwise another shape than any known
+/// one.
 pub const UNREADABLE_RESULT: &str = "unreadable_result";
 
 /// Reads one line, without its line feed.
@@ -100,7 +105,8 @@ pub fn parse_with(line: &[u8], wanted: Wanted) -> Result<ResultLine<'_>, LineErr
 
 /// Reads only the `custom_id` of a line.
 ///
-/// Quick where it stands first, as the API writes it: the rest of the line is then not looked at, but for its closing brace.
+/// Quick where it stands first, as the API writes it: the rest of the line is then not looked at,
+/// but for its closing brace.
 ///
 /// # Errors
 /// As [`parse`], as far as it reads.
@@ -108,10 +114,13 @@ pub fn custom_id_of(line: &[u8]) -> Result<Cow<'_, str>, LineError> {
     if let Some(id) = leading_custom_id(line) {
         return Ok(Cow::Borrowed(id));
     }
-    let line: Head<'_> = serde_json::from_str(utf8(line)?).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => LineError::NoCustomId,
-        _ => LineError::NotJson { column: error.column() },
-    })?;
+    let line: Head<'_> =
+        serde_json::from_str(utf8(line)?).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => LineError::NoCustomId,
+            _ => LineError::NotJson {
+                column: error.column(),
+            },
+        })?;
     line.custom_id.0.ok_or(LineError::NoCustomId)
 }
 
@@ -124,28 +133,40 @@ fn leading_custom_id(line: &[u8]) -> Option<&str> {
     let end = memchr::memchr2(b'"', b'\\', rest)?;
     let id = &rest[..end];
     let plain = rest[end] == b'"' && id.iter().all(|&byte| byte >= b' ');
-    if plain { std::str::from_utf8(id).ok() } else { None }
+    if plain {
+        std::str::from_utf8(id).ok()
+    } else {
+        None
+    }
 }
 
 fn utf8(line: &[u8]) -> Result<&str, LineError> {
-    std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })
+    std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 {
+        at: error.valid_up_to(),
+    })
 }
 
 /// Reads a line that has not the expected shape.
 #[cold]
 fn parse_odd(text: &str) -> Result<ResultLine<'_>, LineError> {
-    serde_json::from_str::<IgnoredAny>(text).map_err(|error| LineError::NotJson { column: error.column() })?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| LineError::NotJson {
+        column: error.column(),
+    })?;
     if let Some(mended) = mend_surrogates(text)
         && let Ok(line) = serde_json::from_str::<Line<'_>>(&mended)
     {
         let line = line.read()?;
-        return Ok(ResultLine { custom_id: Cow::Owned(line.custom_id.into_owned()), ..line });
+        return Ok(ResultLine {
+            custom_id: Cow::Owned(line.custom_id.into_owned()),
+            ..line
+        });
     }
     let custom_id = custom_id_of(text.as_bytes())?;
     Ok(plain(custom_id, unreadable(String::new())))
 }
 
-/// Replaces halves of surrogate pairs, which JSON can spell and no text can hold, by U+FFFD. `None` where there are none.
+/// Replaces halves of surrogate pairs, which JSON can spell and no text can hold, by U+FFFD. `None`
+/// where there are none.
 pub(super) fn mend_surrogates(text: &str) -> Option<String> {
     let unit = |at: usize| {
         let escape = text.as_bytes().get(at..at + 6)?;
@@ -177,7 +198,8 @@ pub(super) fn mend_surrogates(text: &str) -> Option<String> {
 
 // ---- the shapes ----
 
-/// A string, or nothing where another kind of value stands. Borrows where the string has no escapes.
+/// A string, or nothing where another kind of value stands. Borrows where the string has no
+/// escapes.
 ///
 /// `Option<Cow<str>>` would always copy, and would fail the line for a value of another kind.
 #[derive(Default)]
@@ -211,8 +233,8 @@ impl<T> Found<T> {
 /// A number of tokens.
 type Count = Found<u64>;
 
-/// More tokens than a step of an answer can have: a thousand times the largest context window. A larger number is no count, and sums of
-/// such would not fit into an amount of money.
+/// More tokens than a step of an answer can have: a thousand times the largest context window. A
+/// larger number is no count, and sums of such would not fit into an amount of money.
 const MAX_TOKENS: u64 = 1_000_000_000;
 /// More uses of a tool than a request can have, for the same reason.
 const MAX_USES: u64 = 1_000_000;
@@ -383,8 +405,11 @@ impl<'a> Line<'a> {
             ("succeeded" | "errored", ..) => plain(custom_id, unreadable(word)),
             _ => {
                 let error = "the result has a type that is not known".to_owned();
-                let outcome =
-                    Outcome { error_type: Some(UNKNOWN_RESULT.to_owned()), error: Some(error), ..bare(Status::Errored, word) };
+                let outcome = Outcome {
+                    error_type: Some(UNKNOWN_RESULT.to_owned()),
+                    error: Some(error),
+                    ..bare(Status::Errored, word)
+                };
                 plain(custom_id, outcome)
             }
         })
@@ -395,7 +420,9 @@ fn succeeded<'a>(custom_id: Cow<'a, str>, result: String, message: Message<'_>) 
     let details = message.stop_details.unwrap_or_default();
     let stop_reason = message.stop_reason.owned();
     let content = message.content.unwrap_or_default();
-    let calls_tools = content.iter().any(|block| block.kind.0.as_deref() == Some("tool_use"));
+    let calls_tools = content
+        .iter()
+        .any(|block| block.kind.0.as_deref() == Some("tool_use"));
     let outcome = Outcome {
         text: joined_text(content),
         calls_tools,
@@ -405,26 +432,43 @@ fn succeeded<'a>(custom_id: Cow<'a, str>, result: String, message: Message<'_>) 
         usage: match message.usage {
             Found::Absent => None,
             Found::Is(usage) => Some(usage.read()),
-            Found::Odd => Some(Usage { unreadable: true, ..Usage::default() }),
+            Found::Odd => Some(Usage {
+                unreadable: true,
+                ..Usage::default()
+            }),
         },
         ..bare(status_of(stop_reason.as_deref()), result)
     };
-    ResultLine { refusal_category: details.category.owned(), ..plain(custom_id, Outcome { stop_reason, ..outcome }) }
+    ResultLine {
+        refusal_category: details.category.owned(),
+        ..plain(
+            custom_id,
+            Outcome {
+                stop_reason,
+                ..outcome
+            },
+        )
+    }
 }
 
-/// What a stop reason says of the answer. One that is not known does not make a paid answer worthless.
+/// What a stop reason says of the answer. One that is not known does not make a paid answer
+/// worthless.
 fn status_of(stop_reason: Option<&str>) -> Status {
     match stop_reason {
         Some("max_tokens" | "model_context_window_exceeded") => Status::Truncated,
         Some("refusal") => Status::Refused,
-        // What was said before a compaction is in a block of its own, to be sent back; there is no answer yet.
+        // What was said before a compaction is in a block of its own, to be sent back; there is no
+        // answer yet.
         Some("pause_turn" | "compaction") => Status::Paused,
         _ => Status::Succeeded,
     }
 }
 
 fn joined_text(content: Vec<Block<'_>>) -> Option<String> {
-    let mut texts = content.into_iter().filter(|block| block.kind.0.as_deref() == Some("text")).filter_map(|block| block.text.0);
+    let mut texts = content
+        .into_iter()
+        .filter(|block| block.kind.0.as_deref() == Some("text"))
+        .filter_map(|block| block.text.0);
     let mut joined = texts.next()?.into_owned();
     texts.for_each(|text| joined.push_str(&text));
     Some(joined)
@@ -432,9 +476,17 @@ fn joined_text(content: Vec<Block<'_>>) -> Option<String> {
 
 fn errored<'a>(custom_id: Cow<'a, str>, result: String, envelope: Envelope<'_>) -> ResultLine<'a> {
     // Without the inner part, a gateway has flattened the envelope.
-    let flat = ErrorPart { kind: envelope.kind, message: envelope.message, details: None };
+    let flat = ErrorPart {
+        kind: envelope.kind,
+        message: envelope.message,
+        details: None,
+    };
     let error = envelope.error.unwrap_or(flat);
-    let outcome = Outcome { error_type: error.kind.owned(), error: error.message.owned(), ..bare(Status::Errored, result) };
+    let outcome = Outcome {
+        error_type: error.kind.owned(),
+        error: error.message.owned(),
+        ..bare(Status::Errored, result)
+    };
     ResultLine {
         error_code: error.details.and_then(|details| details.error_code.owned()),
         request_id: envelope.request_id.owned(),
@@ -444,31 +496,56 @@ fn errored<'a>(custom_id: Cow<'a, str>, result: String, envelope: Envelope<'_>) 
 
 fn unreadable(result: String) -> Outcome {
     let error = "the result line has another shape than the API describes".to_owned();
-    Outcome { error_type: Some(UNREADABLE_RESULT.to_owned()), error: Some(error), ..bare(Status::Errored, result) }
+    Outcome {
+        error_type: Some(UNREADABLE_RESULT.to_owned()),
+        error: Some(error),
+        ..bare(Status::Errored, result)
+    }
 }
 
 fn bare(status: Status, result: String) -> Outcome {
-    Outcome { result, ..Outcome::new(status) }
+    Outcome {
+        result,
+        ..Outcome::new(status)
+    }
 }
 
 fn plain(custom_id: Cow<'_, str>, outcome: Outcome) -> ResultLine<'_> {
-    ResultLine { custom_id, outcome, error_code: None, request_id: None, refusal_category: None }
+    ResultLine {
+        custom_id,
+        outcome,
+        error_code: None,
+        request_id: None,
+        refusal_category: None,
+    }
 }
 
 impl UsagePart<'_> {
     fn read(self) -> Usage {
         let written = (self.cache_creation_input_tokens, self.cache_creation);
-        let (mut tokens, mut is_odd) = counts([self.input_tokens, self.cache_read_input_tokens, self.output_tokens], written);
+        let (mut tokens, mut is_odd) = counts(
+            [
+                self.input_tokens,
+                self.cache_read_input_tokens,
+                self.output_tokens,
+            ],
+            written,
+        );
         let mut iterations = Vec::new();
         match self.iterations {
             Found::Absent => {}
             Found::Odd => is_odd = true,
             Found::Is(steps) if steps.is_empty() => {}
             Found::Is(steps) => {
-                let steps: Option<Vec<Iteration>> = steps.into_iter().map(|step| step.value()?.read()).collect();
+                let steps: Option<Vec<Iteration>> =
+                    steps.into_iter().map(|step| step.value()?.read()).collect();
                 let mut sums = TokenCounts::default();
-                steps.iter().flatten().for_each(|step| sums.add(step.tokens));
-                // What the top level names is part of the list; a list that holds less has lost something.
+                steps
+                    .iter()
+                    .flatten()
+                    .for_each(|step| sums.add(step.tokens));
+                // What the top level names is part of the list; a list that holds less has lost
+                // something.
                 match steps.filter(|_| !holds_less(sums, tokens)) {
                     Some(steps) => (tokens, iterations) = (sums, steps),
                     None => is_odd = true,
@@ -492,15 +569,24 @@ impl UsagePart<'_> {
             is_odd |= count.is_odd() || !is_use;
             count.value().filter(|_| is_use)
         };
-        let (searches, fetches) = (uses(tools.web_search_requests), uses(tools.web_fetch_requests));
+        let (searches, fetches) = (
+            uses(tools.web_search_requests),
+            uses(tools.web_fetch_requests),
+        );
         Usage {
             input_tokens: tokens.input_tokens,
             cache_creation_5m_input_tokens: tokens.cache_creation_5m_input_tokens,
             cache_creation_1h_input_tokens: tokens.cache_creation_1h_input_tokens,
             cache_read_input_tokens: tokens.cache_read_input_tokens,
             output_tokens: tokens.output_tokens,
-            // Neither thinking nor runs of code have a price of their own here, so what cannot be read of them costs nothing.
-            thinking_tokens: self.output_tokens_details.value().unwrap_or_default().thinking_tokens.value(),
+            // Neither thinking nor runs of code have a price of their own here, so what cannot be
+            // read of them costs nothing.
+            thinking_tokens: self
+                .output_tokens_details
+                .value()
+                .unwrap_or_default()
+                .thinking_tokens
+                .value(),
             service_tier: self.service_tier.owned(),
             inference_geo: self.inference_geo.owned(),
             web_search_requests: searches,
@@ -516,7 +602,14 @@ impl StepPart<'_> {
     /// The step; `None` where its price cannot be told.
     fn read(self) -> Option<Iteration> {
         let written = (self.cache_creation_input_tokens, self.cache_creation);
-        let (tokens, is_odd) = counts([self.input_tokens, self.cache_read_input_tokens, self.output_tokens], written);
+        let (tokens, is_odd) = counts(
+            [
+                self.input_tokens,
+                self.cache_read_input_tokens,
+                self.output_tokens,
+            ],
+            written,
+        );
         // Only these are by the model that answered where they name none.
         let is_own = matches!(self.kind.0.as_deref(), Some("message" | "compaction"));
         let has_model = matches!(self.model, Found::Is(_)) || (is_own && !self.model.is_odd());
@@ -526,18 +619,30 @@ impl StepPart<'_> {
     }
 }
 
-/// Counts of tokens, and whether one of them cannot be read. Plain input, read from a cache, output; written to caches as a sum and by
-/// lifetime.
-fn counts([input, read, output]: [Count; 3], (sum, split): (Count, Found<CacheCreation>)) -> (TokenCounts, bool) {
-    let mut is_odd = [&input, &read, &output, &sum].iter().any(|count| count.is_odd()) || split.is_odd();
-    let CacheCreation { minutes, hour, has_others } = split.value().unwrap_or_default();
+/// Counts of tokens, and whether one of them cannot be read. Plain input, read from a cache,
+/// output; written to caches as a sum and by lifetime.
+fn counts(
+    [input, read, output]: [Count; 3],
+    (sum, split): (Count, Found<CacheCreation>),
+) -> (TokenCounts, bool) {
+    let mut is_odd = [&input, &read, &output, &sum]
+        .iter()
+        .any(|count| count.is_odd())
+        || split.is_odd();
+    let CacheCreation {
+        minutes,
+        hour,
+        has_others,
+    } = split.value().unwrap_or_default();
     is_odd |= minutes.is_odd() || hour.is_odd() || has_others;
     let (sum, mut written_5m, written_1h) = (sum.value(), minutes.value(), hour.value());
     if written_5m.is_none() && written_1h.is_none() {
         // Before there were two kinds of cache, there was the one of five minutes.
         written_5m = sum;
     } else {
-        let split = written_5m.unwrap_or(0).saturating_add(written_1h.unwrap_or(0));
+        let split = written_5m
+            .unwrap_or(0)
+            .saturating_add(written_1h.unwrap_or(0));
         is_odd |= sum.is_some_and(|sum| sum != split);
     }
     let tokens = TokenCounts {
@@ -560,10 +665,15 @@ fn holds_less(sums: TokenCounts, top: TokenCounts) -> bool {
             cache_read_input_tokens,
             output_tokens: _,
         } = tokens;
-        [input_tokens, cache_creation_5m_input_tokens, cache_creation_1h_input_tokens, cache_read_input_tokens]
-            .into_iter()
-            .flatten()
-            .fold(0, u64::saturating_add)
+        [
+            input_tokens,
+            cache_creation_5m_input_tokens,
+            cache_creation_1h_input_tokens,
+            cache_read_input_tokens,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(0, u64::saturating_add)
     };
     prompt(sums) < prompt(top) || sums.output_tokens.unwrap_or(0) < top.output_tokens.unwrap_or(0)
 }
@@ -594,7 +704,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Found<Cow<'a, str>> {
     }
 }
 
-/// Takes a struct from an object, and from nothing else: a derived one would take a list too, by the order of its members.
+/// Takes a struct from an object, and from nothing else: a derived one would take a list too, by
+/// the order of its members.
 macro_rules! from_object {
     ($($part:ty),*) => {$(
         impl<'de: 'a, 'a> Deserialize<'de> for Found<$part> {
@@ -672,7 +783,13 @@ macro_rules! forgive_objects {
     };
 }
 
-from_object!(UsagePart<'a>, StepPart<'a>, OutputDetails, ServerToolUse, CacheCreation);
+from_object!(
+    UsagePart<'a>,
+    StepPart<'a>,
+    OutputDetails,
+    ServerToolUse,
+    CacheCreation
+);
 
 struct WordVisitor;
 
@@ -715,14 +832,26 @@ impl<'de> Visitor<'de> for CountVisitor {
     forgive_objects!(Found::Odd);
     forgive_texts!(Found::Odd);
     fn visit_u64<E>(self, count: u64) -> Result<Self::Value, E> {
-        Ok(if count <= MAX_TOKENS { Found::Is(count) } else { Found::Odd })
+        Ok(if count <= MAX_TOKENS {
+            Found::Is(count)
+        } else {
+            Found::Odd
+        })
     }
     fn visit_f64<E>(self, count: f64) -> Result<Self::Value, E> {
         // Gateways in other languages write 12.0.
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let is_count = count.fract() == 0.0 && (0.0..=MAX_TOKENS as f64).contains(&count);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and in range")]
-        Ok(if is_count { Found::Is(count as u64) } else { Found::Odd })
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be whole and in range"
+        )]
+        Ok(if is_count {
+            Found::Is(count as u64)
+        } else {
+            Found::Odd
+        })
     }
 }
 
@@ -748,7 +877,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Found<Vec<Found<StepPart<'a>>>> {
                 while seq.next_element::<IgnoredAny>()?.is_some() {
                     is_longer = true;
                 }
-                Ok(if is_longer { Found::Odd } else { Found::Is(steps) })
+                Ok(if is_longer {
+                    Found::Odd
+                } else {
+                    Found::Is(steps)
+                })
             }
         }
         deserializer.deserialize_any(StepsVisitor(PhantomData))
@@ -782,7 +915,9 @@ impl<'de> Deserialize<'de> for CacheCreation {
                     match lifetime {
                         Lifetime::Minutes => found.minutes = count,
                         Lifetime::Hour => found.hour = count,
-                        Lifetime::Other => found.has_others |= matches!(count, Found::Is(tokens) if tokens > 0),
+                        Lifetime::Other => {
+                            found.has_others |= matches!(count, Found::Is(tokens) if tokens > 0)
+                        }
                     }
                 }
                 Ok(found)

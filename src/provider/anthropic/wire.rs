@@ -1,7 +1,8 @@
 //! The JSON shapes of the Message Batches API, read leniently.
 //!
-//! Fields that are unknown are ignored and fields that are missing are tolerated wherever the rest still means something, because
-//! gateways answer in their own way and the API grows. Result lines have a file of their own, [`super::result_line`].
+//! Fields that are unknown are ignored and fields that are missing are tolerated wherever the rest
+//! still means something, because gateways answer in their own way and the API grows. Result lines
+//! have a file of their own, [`super::result_line`].
 
 use std::collections::BTreeMap;
 
@@ -36,18 +37,23 @@ struct WireCounts {
     expired: Option<u64>,
 }
 
-/// More requests than this are in no batch of any provider, so an answer with more is damaged. The largest batches take a million.
+/// More requests than this are in no batch of any provider, so an answer with more is damaged. The
+/// largest batches take a million.
 const MOST_REQUESTS: u64 = 1_000_000_000;
 
 impl WireBatch {
-    /// As [`Self::batch`], for an entry of a list: one whose id is impossible is kept with an empty id, with which no call is made. It is
-    /// there, so it may be a batch that is looked for, and nothing can be proven of it.
+    /// As [`Self::batch`], for an entry of a list: one whose id is impossible is kept with an empty
+    /// id, with which no call is made. It is there, so it may be a batch that is looked for, and
+    /// nothing can be proven of it.
     pub(super) fn entry(mut self) -> Result<RemoteBatch, &'static str> {
         if is_possible_id(&self.id) {
             return self.batch();
         }
         "-".clone_into(&mut self.id);
-        Ok(RemoteBatch { id: BatchId(String::new()), ..self.batch()? })
+        Ok(RemoteBatch {
+            id: BatchId(String::new()),
+            ..self.batch()?
+        })
     }
 
     /// The batch, or what is missing of it.
@@ -55,7 +61,8 @@ impl WireBatch {
         let time = |text: Option<String>| text?.parse::<Timestamp>().ok();
         let expires_at = time(self.expires_at);
         // The window is 24 hours, so one of the two is enough.
-        let created_at = time(self.created_at).or_else(|| expires_at?.checked_sub(SignedDuration::from_hours(24)).ok());
+        let created_at = time(self.created_at)
+            .or_else(|| expires_at?.checked_sub(SignedDuration::from_hours(24)).ok());
         if self.id.is_empty() {
             return Err("it has no `id`");
         }
@@ -87,7 +94,8 @@ impl WireBatch {
     }
 }
 
-/// Longest id that is taken for one; the API's own have 33 characters, and gateways pack a few facts into theirs.
+/// Longest id that is taken for one; the API's own have 33 characters, and gateways pack a few
+/// facts into theirs.
 const MAX_ID_CHARS: usize = 512;
 
 /// Whether a text can be the id of a batch: it will stand in paths, in the journal and on screens.
@@ -115,7 +123,10 @@ pub(super) struct WirePage<T> {
 
 impl<T> WirePage<T> {
     /// The page with each entry checked.
-    pub(super) fn page<U>(self, check: impl Fn(T) -> Result<U, &'static str>) -> Result<Page<U>, &'static str> {
+    pub(super) fn page<U>(
+        self,
+        check: impl Fn(T) -> Result<U, &'static str>,
+    ) -> Result<Page<U>, &'static str> {
         Ok(Page {
             data: self.data.into_iter().map(check).collect::<Result<_, _>>()?,
             has_more: self.has_more.unwrap_or(false),
@@ -133,7 +144,11 @@ pub(super) fn model(mut fields: Map<String, Value>) -> Result<ModelInfo, &'stati
     };
     let id = word("id").ok_or("a model has no `id`")?;
     let display_name = word("display_name").unwrap_or_default();
-    Ok(ModelInfo { id, display_name, more: fields })
+    Ok(ModelInfo {
+        id,
+        display_name,
+        more: fields,
+    })
 }
 
 /// The answer of the token counter.
@@ -142,7 +157,8 @@ pub(super) struct WireCount {
     pub(super) input_tokens: u64,
 }
 
-/// The `params` of a request as the token counter takes them: without what only matters when an answer is made.
+/// The `params` of a request as the token counter takes them: without what only matters when an
+/// answer is made.
 pub(super) fn countable(params: &[u8]) -> serde_json::Result<Vec<u8>> {
     let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(params)?;
     // What the table does not have may be newer than it, and is passed on here as elsewhere.
@@ -161,11 +177,15 @@ pub(super) struct WireError {
     pub(super) request_id: Option<String>,
 }
 
-/// Reads the body of an error, whatever it is: the API's envelope, the envelope's inside, a gateway's JSON, HTML, text or nothing.
+/// Reads the body of an error, whatever it is: the API's envelope, the envelope's inside, a
+/// gateway's JSON, HTML, text or nothing.
 pub(super) fn error(body: &[u8]) -> WireError {
     match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(envelope)) => envelope_error(&envelope),
-        _ => WireError { message: plain(&String::from_utf8_lossy(body)), ..WireError::default() },
+        _ => WireError {
+            message: plain(&String::from_utf8_lossy(body)),
+            ..WireError::default()
+        },
     }
 }
 
@@ -175,14 +195,20 @@ fn envelope_error(envelope: &Map<String, Value>) -> WireError {
         Some(Value::Object(inner)) => inner,
         _ => envelope,
     };
-    let message = ["message", "error", "detail", "title"].into_iter().find_map(|name| word(inner.get(name)));
+    let message = ["message", "error", "detail", "title"]
+        .into_iter()
+        .find_map(|name| word(inner.get(name)));
     let kind = word(inner.get("type")).filter(|kind| kind != "error");
     WireError {
         is_enveloped: word(envelope.get("type")).as_deref() == Some("error")
             && envelope.get("error").is_some_and(Value::is_object)
             && kind.is_some(),
         kind,
-        code: word(inner.get("details").and_then(|details| details.get("error_code"))),
+        code: word(
+            inner
+                .get("details")
+                .and_then(|details| details.get("error_code")),
+        ),
         message: message.unwrap_or_else(|| "the answer gives no reason".to_owned()),
         request_id: word(envelope.get("request_id")),
     }
@@ -226,7 +252,9 @@ mod tests {
     use super::*;
 
     fn batch(json: &str) -> Result<RemoteBatch, &'static str> {
-        serde_json::from_str::<WireBatch>(json).map_err(|_| "not the shape")?.batch()
+        serde_json::from_str::<WireBatch>(json)
+            .map_err(|_| "not the shape")?
+            .batch()
     }
 
     #[test]
@@ -247,47 +275,113 @@ mod tests {
 
     #[test]
     fn reads_what_there_is_of_a_batch() {
-        let sparse =
-            batch(r#"{"id":"b","expires_at":"2026-08-21T00:00:00Z","ended_at":"soon","request_counts":{"processing":null}}"#);
+        let sparse = batch(
+            r#"{"id":"b","expires_at":"2026-08-21T00:00:00Z","ended_at":"soon","request_counts":{"processing":null}}"#,
+        );
         let sparse = sparse.unwrap();
         assert_eq!(sparse.created_at.to_string(), "2026-08-20T00:00:00Z");
-        assert_eq!((sparse.processing_status, sparse.ended_at), (Processing::Other(String::new()), None));
-        let new = batch(r#"{"id":"b","processing_status":"paused","created_at":"2026-08-21T00:00:00Z"}"#).unwrap();
-        assert_eq!(new.processing_status, Processing::Other("paused".to_owned()));
+        assert_eq!(
+            (sparse.processing_status, sparse.ended_at),
+            (Processing::Other(String::new()), None)
+        );
+        let new =
+            batch(r#"{"id":"b","processing_status":"paused","created_at":"2026-08-21T00:00:00Z"}"#)
+                .unwrap();
+        assert_eq!(
+            new.processing_status,
+            Processing::Other("paused".to_owned())
+        );
         assert_eq!(new.request_counts, Counts::default());
     }
 
     #[test]
     fn says_what_is_missing_of_a_batch() {
-        assert_eq!(batch(r#"{"id":"b"}"#).unwrap_err(), "it has no `created_at`");
-        assert_eq!(batch(r#"{"id":"","created_at":"2026-08-21T00:00:00Z"}"#).unwrap_err(), "it has no `id`");
+        assert_eq!(
+            batch(r#"{"id":"b"}"#).unwrap_err(),
+            "it has no `created_at`"
+        );
+        assert_eq!(
+            batch(r#"{"id":"","created_at":"2026-08-21T00:00:00Z"}"#).unwrap_err(),
+            "it has no `id`"
+        );
         assert_eq!(batch("{}").unwrap_err(), "not the shape");
     }
 
     #[test]
     fn takes_no_id_that_could_name_something_else() {
         let long = "x".repeat(MAX_ID_CHARS + 1);
-        let odd = ["a/b", "..", ".", "a\\b", "a b", "a\0", "a\n", "ü", "a?b", "a#b", "a%2f", "\u{202e}abc", "<b>", long.as_str()];
+        let odd = [
+            "a/b",
+            "..",
+            ".",
+            "a\\b",
+            "a b",
+            "a\0",
+            "a\n",
+            "ü",
+            "a?b",
+            "a#b",
+            "a%2f",
+            "\u{202e}abc",
+            "<b>",
+            long.as_str(),
+        ];
         for id in odd {
-            let json = serde_json::json!({"id": id, "created_at": "2026-08-21T00:00:00Z"}).to_string();
-            assert_eq!(batch(&json).unwrap_err(), "its `id` is none that a batch can have", "{id}");
-            let listed = serde_json::from_str::<WireBatch>(&json).unwrap().entry().unwrap();
-            assert_eq!(listed.id.0, "", "it is there, and cannot be called for: {id}");
+            let json =
+                serde_json::json!({"id": id, "created_at": "2026-08-21T00:00:00Z"}).to_string();
+            assert_eq!(
+                batch(&json).unwrap_err(),
+                "its `id` is none that a batch can have",
+                "{id}"
+            );
+            let listed = serde_json::from_str::<WireBatch>(&json)
+                .unwrap()
+                .entry()
+                .unwrap();
+            assert_eq!(
+                listed.id.0, "",
+                "it is there, and cannot be called for: {id}"
+            );
         }
-        for id in ["msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", "batch:eu-1:abc", "YWJj+ZGVm==", "a.b~c;d,e"] {
+        for id in [
+            "msgbatch_013Zva2CMHLNnXjNJJKqJ2EF",
+            "batch:eu-1:abc",
+            "YWJj+ZGVm==",
+            "a.b~c;d,e",
+        ] {
             let json = format!(r#"{{"id":"{id}","created_at":"2026-08-21T00:00:00Z"}}"#);
             assert_eq!(batch(&json).unwrap().id.0, id);
-            assert_eq!(serde_json::from_str::<WireBatch>(&json).unwrap().entry().unwrap().id.0, id);
+            assert_eq!(
+                serde_json::from_str::<WireBatch>(&json)
+                    .unwrap()
+                    .entry()
+                    .unwrap()
+                    .id
+                    .0,
+                id
+            );
         }
     }
 
     #[test]
     fn knows_the_envelope_of_the_api() {
         for (body, is_enveloped) in [
-            (r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#, true),
-            (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, true),
-            (r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#, false),
-            (r#"{"type":"error","error":{"message":"Overloaded"}}"#, false),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#,
+                true,
+            ),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
+                true,
+            ),
+            (
+                r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+                false,
+            ),
+            (
+                r#"{"type":"error","error":{"message":"Overloaded"}}"#,
+                false,
+            ),
             (r#"{"type":"error","message":"flat"}"#, false),
             (r#"{"type":"error","error":"overloaded_error"}"#, false),
             (r#"{"type":"error","error":{"type":"overloaded_er"#, false),
@@ -302,7 +396,12 @@ mod tests {
     fn reads_every_shape_of_error() {
         let read = |body: &str| {
             let error = error(body.as_bytes());
-            (error.kind.unwrap_or_default(), error.code.unwrap_or_default(), error.message, error.request_id.unwrap_or_default())
+            (
+                error.kind.unwrap_or_default(),
+                error.code.unwrap_or_default(),
+                error.message,
+                error.request_id.unwrap_or_default(),
+            )
         };
         #[rustfmt::skip]
         let table = [
@@ -310,7 +409,8 @@ mod tests {
              ["invalid_request_error", "c", "m", "req_1"]),
             (r#"{"error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#,
              ["request_too_large", "", "Request exceeds the maximum size", ""]),
-            (r#"{"type":"error","error":{"type":"x","message":null,"details":null},"request_id":null}"#, ["x", "", "the answer gives no reason", ""]),
+            (r#"{"type":"error","error":{"type":"x","message":null,"details":null},"request_id":null}"#, ["x", "", "the answer \
+                gives no reason", ""]),
             (r#"{"error":"no route"}"#, ["", "", "no route", ""]),
             (r#"{"detail":"Not Found"}"#, ["", "", "Not Found", ""]),
             (r#"{"type":"error","message":"flat"}"#, ["", "", "flat", ""]),
@@ -321,7 +421,16 @@ mod tests {
             ("[1]", ["", "", "[1]", ""]),
         ];
         for (body, [kind, code, message, request_id]) in table {
-            assert_eq!(read(body), (kind.to_owned(), code.to_owned(), message.to_owned(), request_id.to_owned()), "{body}");
+            assert_eq!(
+                read(body),
+                (
+                    kind.to_owned(),
+                    code.to_owned(),
+                    message.to_owned(),
+                    request_id.to_owned()
+                ),
+                "{body}"
+            );
         }
         assert_eq!(error(b"\xff\xfe").message, "\u{fffd}\u{fffd}");
     }
@@ -329,12 +438,24 @@ mod tests {
     #[test]
     fn counts_that_no_batch_has_are_unreadable() {
         let most = u64::MAX;
-        for counts in [format!("\"succeeded\":{most}"), format!("\"succeeded\":{most},\"errored\":{most},\"expired\":1")] {
-            let text = format!("{{\"id\":\"b\",\"created_at\":\"2026-08-21T00:00:00Z\",\"request_counts\":{{{counts}}}}}");
+        for counts in [
+            format!("\"succeeded\":{most}"),
+            format!("\"succeeded\":{most},\"errored\":{most},\"expired\":1"),
+        ] {
+            let text = format!(
+                "{{\"id\":\"b\",\"created_at\":\"2026-08-21T00:00:00Z\",\"request_counts\":{{{counts}}}}}"
+            );
             let batch: WireBatch = serde_json::from_str(&text).unwrap();
-            assert_eq!(batch.batch().unwrap_err(), "its `request_counts` are larger than those of any batch");
+            assert_eq!(
+                batch.batch().unwrap_err(),
+                "its `request_counts` are larger than those of any batch"
+            );
         }
-        let saturated = Counts { succeeded: most, errored: most, ..Counts::default() };
+        let saturated = Counts {
+            succeeded: most,
+            errored: most,
+            ..Counts::default()
+        };
         assert_eq!(saturated.total(), most);
     }
 
@@ -342,14 +463,50 @@ mod tests {
     fn counts_what_can_be_counted() {
         let counted =
             countable(br#"{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"max_tokens"}],"metadata":{}}"#);
-        assert_eq!(counted.unwrap(), br#"{"messages":[{"role":"user","content":"max_tokens"}],"model":"m"}"#);
+        assert_eq!(
+            counted.unwrap(),
+            br#"{"messages":[{"role":"user","content":"max_tokens"}],"model":"m"}"#
+        );
         // As the official client's type of the call has them, less the headers.
-        let left_out = ["container", "diagnostics", "metadata", "fallback_credit_token", "fallbacks", "thread", "max_tokens"];
-        let left_out = left_out.iter().chain(&["stream", "stop_sequences", "service_tier", "inference_geo", "temperature"]);
-        let taken = ["tools", "tool_choice", "thinking", "system", "output_config", "cache_control", "mcp_servers"];
-        let taken = taken.iter().chain(&["compaction", "context_management", "speed", "billing_policy", "newer_than_this"]);
-        let all = left_out.chain(taken.clone()).map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(",");
-        let counted: Map<String, Value> = serde_json::from_slice(&countable(format!("{{{all}}}").as_bytes()).unwrap()).unwrap();
+        let left_out = [
+            "container",
+            "diagnostics",
+            "metadata",
+            "fallback_credit_token",
+            "fallbacks",
+            "thread",
+            "max_tokens",
+        ];
+        let left_out = left_out.iter().chain(&[
+            "stream",
+            "stop_sequences",
+            "service_tier",
+            "inference_geo",
+            "temperature",
+        ]);
+        let taken = [
+            "tools",
+            "tool_choice",
+            "thinking",
+            "system",
+            "output_config",
+            "cache_control",
+            "mcp_servers",
+        ];
+        let taken = taken.iter().chain(&[
+            "compaction",
+            "context_management",
+            "speed",
+            "billing_policy",
+            "newer_than_this",
+        ]);
+        let all = left_out
+            .chain(taken.clone())
+            .map(|name| format!("\"{name}\":1"))
+            .collect::<Vec<_>>()
+            .join(",");
+        let counted: Map<String, Value> =
+            serde_json::from_slice(&countable(format!("{{{all}}}").as_bytes()).unwrap()).unwrap();
         let mut taken: Vec<&str> = taken.copied().collect();
         taken.sort_unstable();
         let mut counted: Vec<&str> = counted.keys().map(String::as_str).collect();

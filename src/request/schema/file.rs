@@ -35,7 +35,11 @@ impl Serialize for SchemaSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             SchemaSpec { file, lower: false } => file.serialize(serializer),
-            SchemaSpec { file, lower } => Table { file: file.clone(), lower: *lower }.serialize(serializer),
+            SchemaSpec { file, lower } => Table {
+                file: file.clone(),
+                lower: *lower,
+            }
+            .serialize(serializer),
         }
     }
 }
@@ -49,7 +53,10 @@ impl<'de> Deserialize<'de> for SchemaSpec {
                 f.write_str("the name of a file, or `{ file = …, lower = true }`")
             }
             fn visit_str<E>(self, file: &str) -> Result<SchemaSpec, E> {
-                Ok(SchemaSpec { file: file.into(), lower: false })
+                Ok(SchemaSpec {
+                    file: file.into(),
+                    lower: false,
+                })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SchemaSpec, A::Error> {
                 let Table { file, lower } = Table::deserialize(MapAccessDeserializer::new(map))?;
@@ -77,20 +84,42 @@ impl AnswerSchema {
     }
 }
 
-/// Reads the schema of a job; the file is added to `files`, as the job names it, with its blake3 in hex.
-pub(crate) fn read(spec: &SchemaSpec, folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<AnswerSchema, Error> {
+/// Reads the schema of a job; the file is added to `files`, as the job names it, with its blake3 in
+/// hex.
+pub(crate) fn read(
+    spec: &SchemaSpec,
+    folder: &Path,
+    files: &mut Vec<(PathBuf, String)>,
+) -> Result<AnswerSchema, Error> {
     let path = &spec.file;
-    let text = durable::read_text(&folder.join(path), durable::MAX_TEXT_BYTES)
-        .map_err(|source| template::Error::Read { path: path.clone(), source })?;
-    let written: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|source| Error::SchemaJson { path: path.clone(), source })?;
+    let text =
+        durable::read_text(&folder.join(path), durable::MAX_TEXT_BYTES).map_err(|source| {
+            template::Error::Read {
+                path: path.clone(),
+                source,
+            }
+        })?;
+    let written: Value =
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|source| {
+            Error::SchemaJson {
+                path: path.clone(),
+                source,
+            }
+        })?;
     let lowered = lower(&written);
     let findings = check(if spec.lower { &lowered } else { &written });
     if !findings.is_empty() {
         let can_be_lowered = !spec.lower && check(&lowered).is_empty();
-        return Err(Error::Schema { path: path.clone(), findings, can_be_lowered });
+        return Err(Error::Schema {
+            path: path.clone(),
+            findings,
+            can_be_lowered,
+        });
     }
-    files.push((path.clone(), blake3::hash(text.as_bytes()).to_hex().to_string()));
+    files.push((
+        path.clone(),
+        blake3::hash(text.as_bytes()).to_hex().to_string(),
+    ));
     let lowered = Some(lowered).filter(|lowered| spec.lower && *lowered != written);
     Ok(AnswerSchema { written, lowered })
 }

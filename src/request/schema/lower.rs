@@ -1,8 +1,9 @@
 //! A schema → one that the API takes, with what it cannot enforce said in words.
 //!
-//! Bounds and the like move into the `description` next to them, where the model reads them, and the answers are checked against the
-//! schema as it was written. What would change the shape of answers, or what cannot be said (recursion, maps, references to other
-//! documents), stays as it is, for [`check`](super::check) to find.
+//! Bounds and the like move into the `description` next to them, where the model reads them, and
+//! the answers are checked against the schema as it was written. What would change the shape of
+//! answers, or what cannot be said (recursion, maps, references to other documents), stays as it
+//! is, for [`check`](super::check) to find.
 //!
 //! | written | sent |
 //! |---|---|
@@ -12,8 +13,9 @@
 //! | `oneOf` | `anyOf` |
 //! | an object without `additionalProperties`, or with `true` | `false` |
 //!
-//! **Source**: what the provider's Python SDK 2.12.0 does with a schema before it sends it, November 2026. It drops maps to `false` too,
-//! after which an answer could hold nothing; here they stay an error.
+//! **Source**: what the provider's Python SDK 2.12.0 does with a schema before it sends it,
+//! November 2026. It drops maps to `false` too, after which an answer could hold nothing; here they
+//! stay an error.
 
 use serde_json::{Map, Value};
 
@@ -51,7 +53,9 @@ const IN_WORDS: &[&str] = &[
 /// The schema as it can be sent, as far as it can be.
 #[must_use]
 pub fn lower(schema: &Value) -> Value {
-    let Value::Object(map) = schema else { return schema.clone() };
+    let Value::Object(map) = schema else {
+        return schema.clone();
+    };
     let mut lowered = Map::new();
     let mut words = Vec::new();
     for (keyword, value) in map {
@@ -61,16 +65,32 @@ pub fn lower(schema: &Value) -> Value {
                 words.push(in_words(keyword, value));
                 lowered.insert(keyword.clone(), Value::from(1));
             }
-            "format" if value.as_str().is_some_and(|format| !FORMATS.contains(&format)) => words.push(in_words(keyword, value)),
-            "pattern" if value.as_str().and_then(refused_in_pattern).is_some() => words.push(in_words(keyword, value)),
-            "oneOf" if !map.contains_key("anyOf") => drop(lowered.insert("anyOf".to_owned(), each(value))),
+            "format"
+                if value
+                    .as_str()
+                    .is_some_and(|format| !FORMATS.contains(&format)) =>
+            {
+                words.push(in_words(keyword, value))
+            }
+            "pattern" if value.as_str().and_then(refused_in_pattern).is_some() => {
+                words.push(in_words(keyword, value))
+            }
+            "oneOf" if !map.contains_key("anyOf") => {
+                drop(lowered.insert("anyOf".to_owned(), each(value)))
+            }
             "anyOf" | "allOf" => drop(lowered.insert(keyword.clone(), each(value))),
             "items" => drop(lowered.insert(keyword.clone(), lower(value))),
-            "properties" | "$defs" | "definitions" => drop(lowered.insert(keyword.clone(), each_named(value))),
+            "properties" | "$defs" | "definitions" => {
+                drop(lowered.insert(keyword.clone(), each_named(value)))
+            }
             _ => drop(lowered.insert(keyword.clone(), value.clone())),
         }
     }
-    if is_object(map) && lowered.get("additionalProperties").is_none_or(|value| *value == Value::Bool(true)) {
+    if is_object(map)
+        && lowered
+            .get("additionalProperties")
+            .is_none_or(|value| *value == Value::Bool(true))
+    {
         lowered.insert("additionalProperties".to_owned(), Value::Bool(false));
     }
     if !words.is_empty() {
@@ -88,13 +108,18 @@ fn each(schemas: &Value) -> Value {
 
 fn each_named(schemas: &Value) -> Value {
     match schemas {
-        Value::Object(schemas) => schemas.iter().map(|(name, schema)| (name.clone(), lower(schema))).collect(),
+        Value::Object(schemas) => schemas
+            .iter()
+            .map(|(name, schema)| (name.clone(), lower(schema)))
+            .collect(),
         other => other.clone(),
     }
 }
 
 fn in_words(keyword: &str, value: &Value) -> String {
-    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let value = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
     format!("{keyword}: {value}")
 }
 
@@ -153,7 +178,11 @@ mod tests {
             let lowered = lower(&schema);
             assert_eq!(lowered, expected);
             assert_eq!(check(&lowered), [], "{lowered}");
-            assert_eq!(lower(&lowered), lowered, "a schema that can be sent stays as it is");
+            assert_eq!(
+                lower(&lowered),
+                lowered,
+                "a schema that can be sent stays as it is"
+            );
         }
     }
 
@@ -175,8 +204,7 @@ mod tests {
 
     #[test]
     fn keeps_the_order_of_keywords() {
-        let schema =
-            json!({"type": "object", "required": ["b"], "properties": {"b": {"type": "string"}, "a": {"type": "string"}}});
+        let schema = json!({"type": "object", "required": ["b"], "properties": {"b": {"type": "string"}, "a": {"type": "string"}}});
         let lowered = lower(&schema).to_string();
         let expected = r#"{"type":"object","required":["b"],"properties":{"b":{"type":"string"},"a":{"type":"string"}},"additionalProperties":false}"#;
         assert_eq!(lowered, expected);

@@ -5,12 +5,13 @@
 //!   cell    = plain | quote (text | quote quote | escape quote | escape escape)* quote
 //! ```
 //!
-//! A quotation mark opens a quoted cell only as its first byte; inside an unquoted cell it is text. After the closing mark only a
-//! delimiter, a line break or the end of the file may follow: anything else means that the marks inside cells are not doubled, and
-//! that cells and rows would run into each other without a word.
+//! A quotation mark opens a quoted cell only as its first byte; inside an unquoted cell it is text.
+//! After the closing mark only a delimiter, a line break or the end of the file may follow:
+//! anything else means that the marks inside cells are not doubled, and that cells and rows would
+//! run into each other without a word.
 //!
-//! Text is looked through for marks with `memchr`, and copied once. Lines are those that an editor counts: broken by line feeds, or
-//! by carriage returns in a file whose first line ends in one.
+//! Text is looked through for marks with `memchr`, and copied once. Lines are those that an editor
+//! counts: broken by line feeds, or by carriage returns in a file whose first line ends in one.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -51,18 +52,27 @@ impl Record {
     /// The cells as text; the number of the first that is none, from 0.
     pub(super) fn texts(&self) -> Result<impl Iterator<Item = &str>, usize> {
         let text = std::str::from_utf8(&self.text).map_err(|e| self.cell_at(e.valid_up_to()))?;
-        // Half a character at the end of one cell and half at the start of the next would look like a whole one.
+        // Half a character at the end of one cell and half at the start of the next would look like
+        // a whole one.
         if !text.is_ascii()
-            && let Some(cell) = self.ends.iter().position(|end| !text.is_char_boundary(*end))
+            && let Some(cell) = self
+                .ends
+                .iter()
+                .position(|end| !text.is_char_boundary(*end))
         {
             return Err(cell);
         }
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        Ok(starts.zip(&self.ends).map(move |(start, end)| &text[start..*end]))
+        Ok(starts
+            .zip(&self.ends)
+            .map(move |(start, end)| &text[start..*end]))
     }
 
     fn cell_at(&self, byte: usize) -> usize {
-        self.ends.iter().position(|end| byte < *end).unwrap_or(self.ends.len().saturating_sub(1))
+        self.ends
+            .iter()
+            .position(|end| byte < *end)
+            .unwrap_or(self.ends.len().saturating_sub(1))
     }
 
     fn start_of_cell(&self) -> usize {
@@ -86,7 +96,8 @@ pub(super) struct Records {
     /// Bytes that end an unquoted cell.
     ends_cell: Box<[bool; 256]>,
     max_cell_bytes: usize,
-    /// The names of the columns, for messages; their number is that of the cells expected, once it is known.
+    /// The names of the columns, for messages; their number is that of the cells expected, once it
+    /// is known.
     names: Vec<String>,
     lines: Lines,
 }
@@ -143,7 +154,8 @@ impl Records {
         }
     }
 
-    /// The first byte of the next record, behind blank lines and comments; `None` where there is no record any more.
+    /// The first byte of the next record, behind blank lines and comments; `None` where there is no
+    /// record any more.
     fn first_byte(&mut self, input: &Input) -> Result<Option<u8>, Error> {
         loop {
             match self.peek(input)? {
@@ -192,7 +204,10 @@ impl Records {
             let end = short
                 .iter()
                 .position(|byte| self.ends_cell[usize::from(*byte)])
-                .or_else(|| memchr::memchr3(self.delimiter, b'\n', b'\r', &chunk[short.len()..]).map(|at| at + short.len()));
+                .or_else(|| {
+                    memchr::memchr3(self.delimiter, b'\n', b'\r', &chunk[short.len()..])
+                        .map(|at| at + short.len())
+                });
             let Some(at) = end else {
                 record.text.extend_from_slice(chunk);
                 let length = chunk.len();
@@ -224,7 +239,11 @@ impl Records {
             let chunk = self.reader.fill_buf().map_err(|e| input.failed(e))?;
             if chunk.is_empty() {
                 let escape = self.looks_escaped(record);
-                return Err(Error::Quote { path: input.path().to_path_buf(), line: record.line, escape });
+                return Err(Error::Quote {
+                    path: input.path().to_path_buf(),
+                    line: record.line,
+                    escape,
+                });
             }
             let mark = memchr::memchr2(quote, escape, chunk);
             let text = &chunk[..mark.unwrap_or(chunk.len())];
@@ -265,7 +284,8 @@ impl Records {
 
     /// Whether a backslash stands before a quotation mark in the record, or before where it ended.
     fn looks_escaped(&self, record: &Record) -> bool {
-        self.escape.is_none() && (record.text.ends_with(b"\\") || record.text.windows(2).any(|pair| pair == b"\\\""))
+        self.escape.is_none()
+            && (record.text.ends_with(b"\\") || record.text.windows(2).any(|pair| pair == b"\\\""))
     }
 
     fn end_cell(&self, input: &Input, record: &mut Record) -> Result<(), Error> {
@@ -273,7 +293,11 @@ impl Records {
         record.cells += 1;
         let (expected, path) = (self.names.len(), || input.path().to_path_buf());
         if expected == 0 && record.cells > MAX_CELLS {
-            return Err(Error::TooManyColumns { path: path(), line: record.line, limit: MAX_CELLS });
+            return Err(Error::TooManyColumns {
+                path: path(),
+                line: record.line,
+                limit: MAX_CELLS,
+            });
         }
         // Of cells that are too many only the number is told.
         if expected == 0 || record.cells <= expected {
@@ -292,17 +316,30 @@ impl Records {
         let path = input.path().to_path_buf();
         if whole - record.start_of_cell() > limit {
             let column = self.column(record.cells);
-            return Err(Error::CellTooLarge { path, row: None, line: Some(record.line), column, limit: limit as u64 });
+            return Err(Error::CellTooLarge {
+                path,
+                row: None,
+                line: Some(record.line),
+                column,
+                limit: limit as u64,
+            });
         }
         match super::super::row_limit(limit) {
-            limit if whole > limit => Err(Error::TooLong { path, line: record.line, limit }),
+            limit if whole > limit => Err(Error::TooLong {
+                path,
+                line: record.line,
+                limit,
+            }),
             _ => Ok(()),
         }
     }
 
     /// The next byte, which stays.
     fn peek(&mut self, input: &Input) -> Result<Option<u8>, Error> {
-        self.reader.fill_buf().map(|chunk| chunk.first().copied()).map_err(|e| input.failed(e))
+        self.reader
+            .fill_buf()
+            .map(|chunk| chunk.first().copied())
+            .map_err(|e| input.failed(e))
     }
 
     fn consume(&mut self, bytes: usize) {
@@ -312,7 +349,9 @@ impl Records {
 
     /// A column for messages: by its name, or by its number where it has none.
     pub(super) fn column(&self, cell: usize) -> String {
-        self.names.get(cell).map_or_else(|| (cell + 1).to_string(), |name| format!("`{name}`"))
+        self.names
+            .get(cell)
+            .map_or_else(|| (cell + 1).to_string(), |name| format!("`{name}`"))
     }
 }
 
@@ -325,7 +364,8 @@ struct Lines {
     before_line: u64,
     breaks: Breaks,
     line_feeds: u64,
-    /// Carriage returns that no line feed follows; counted only while they may be what breaks lines.
+    /// Carriage returns that no line feed follows; counted only while they may be what breaks
+    /// lines.
     returns: u64,
     /// The last byte counted was a carriage return, which ends at this place of the file.
     return_at: Option<u64>,
@@ -387,14 +427,23 @@ impl Lines {
         }
         if self.breaks == Breaks::Unknown {
             // A return before that was the break of an earlier line, unless it belongs to this one.
-            self.breaks = if self.returns > 0 { Breaks::Return } else { Breaks::LineFeed };
+            self.breaks = if self.returns > 0 {
+                Breaks::Return
+            } else {
+                Breaks::LineFeed
+            };
         }
         self.return_at = None;
     }
 
     /// The line that is being read, from 1.
     fn line(&self) -> u64 {
-        1 + self.line_feeds + if self.breaks == Breaks::LineFeed { 0 } else { self.returns }
+        1 + self.line_feeds
+            + if self.breaks == Breaks::LineFeed {
+                0
+            } else {
+                self.returns
+            }
     }
 
     /// The byte of the line that is next, from 1.

@@ -7,19 +7,42 @@ use super::*;
 fn refuses_pipes_devices_and_sockets() {
     let folder = Folder::new();
     let pipe = folder.path().join("a.csv");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("b.csv")).unwrap();
     std::os::unix::fs::symlink("/dev/urandom", folder.path().join("c.csv")).unwrap();
-    for (name, kind) in [("a.csv", "a named pipe"), ("b.csv", "a socket"), ("c.csv", "a device"), ("/dev/zero", "a device")] {
-        let error = folder.open(&with(name, |s| s.format = Some(Format::Csv))).unwrap_err();
-        assert!(matches!(error, Error::NotAFile { kind: found, .. } if found == kind), "{name}: {error}");
+    for (name, kind) in [
+        ("a.csv", "a named pipe"),
+        ("b.csv", "a socket"),
+        ("c.csv", "a device"),
+        ("/dev/zero", "a device"),
+    ] {
+        let error = folder
+            .open(&with(name, |s| s.format = Some(Format::Csv)))
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::NotAFile { kind: found, .. } if found == kind),
+            "{name}: {error}"
+        );
     }
-    assert!(matches!(folder.open(&spec("*.csv")), Err(Error::NotAFile { .. })));
+    assert!(matches!(
+        folder.open(&spec("*.csv")),
+        Err(Error::NotAFile { .. })
+    ));
 }
 
 #[test]
 fn passes_over_empty_files_among_others_with_a_note() {
-    let rows = parquet_bytes(&batch(vec![("a", Arc::new(Int64Array::from(vec![1])))]), 10, EnabledStatistics::None);
+    let rows = parquet_bytes(
+        &batch(vec![("a", Arc::new(Int64Array::from(vec![1])))]),
+        10,
+        EnabledStatistics::None,
+    );
     let folder = Folder::new()
         .with("c/1.csv", "")
         .with("c/2.csv", "a\n1\n")
@@ -38,17 +61,29 @@ fn passes_over_empty_files_among_others_with_a_note() {
         .with("e/2.csv", "");
     let source = folder.open(&spec("c")).unwrap();
     assert_eq!(cells(&source), [["1"]]);
-    let [note @ Note::EmptyFiles { paths, files: 5 }] = source.notes() else { panic!("{:?}", source.notes()) };
+    let [note @ Note::EmptyFiles { paths, files: 5 }] = source.notes() else {
+        panic!("{:?}", source.notes())
+    };
     assert_eq!(paths.len(), 3);
-    assert!(note.to_string().starts_with("3 of 5 files are empty and are skipped: `"), "{note}");
+    assert!(
+        note.to_string()
+            .starts_with("3 of 5 files are empty and are skipped: `"),
+        "{note}"
+    );
     // A file that is empty now and not later is a file that changed.
     assert_eq!(source.files().len(), 5);
     for (path, expected) in [("p", vec![vec!["1", "1"]]), ("j/*.jsonl", vec![vec!["1"]])] {
         let source = folder.open(&spec(path)).unwrap();
         assert_eq!(cells(&source), expected, "{path}");
-        assert!(matches!(source.notes(), [Note::EmptyFiles { .. }]), "{path}");
+        assert!(
+            matches!(source.notes(), [Note::EmptyFiles { .. }]),
+            "{path}"
+        );
     }
-    assert!(matches!(folder.open(&spec("alone.csv")), Err(Error::Empty { .. })));
+    assert!(matches!(
+        folder.open(&spec("alone.csv")),
+        Err(Error::Empty { .. })
+    ));
     assert!(matches!(folder.open(&spec("e")), Err(Error::Empty { .. })));
     assert!(folder.open(&spec("c/2.csv")).unwrap().notes().is_empty());
 }
@@ -66,18 +101,44 @@ fn names_what_makes_a_column_of_json_text() {
         (&["{\"b\":1}", "{\"b\":1e999}"], TextReason::OutOfRange),
         (&["[{\"b\":1}]", "[{\"b\":[]}]"], TextReason::Kinds),
     ] {
-        let text: String = values.iter().map(|value| format!("\n{{\"a\":{value}}}\n")).collect();
+        let text: String = values
+            .iter()
+            .map(|value| format!("\n{{\"a\":{value}}}\n"))
+            .collect();
         let folder = Folder::new().with("a.jsonl", &text);
         let source = folder.open(&spec("a.jsonl")).unwrap();
-        let [Note::ReadAsText { column, line: 4, why: found, .. }] = source.notes() else {
+        let [
+            Note::ReadAsText {
+                column,
+                line: 4,
+                why: found,
+                ..
+            },
+        ] = source.notes()
+        else {
             panic!("{values:?}: {:?}", source.notes())
         };
         assert_eq!((column.as_str(), *found), ("a", why), "{values:?}");
-        let typed = folder.open(&with("a.jsonl", |s| s.columns = map(&[("a", "string")]))).unwrap();
+        let typed = folder
+            .open(&with("a.jsonl", |s| s.columns = map(&[("a", "string")])))
+            .unwrap();
         assert!(typed.notes().is_empty());
     }
-    for text in ["{\"a\":1}\n{\"a\":1.5}\n", "{\"a\":\"x\"}\n", "{\"a\":{}}\n", "{\"a\":null}\n{\"b\":[1]}\n"] {
-        assert!(Folder::new().with("a.jsonl", text).open(&spec("a.jsonl")).unwrap().notes().is_empty(), "{text}");
+    for text in [
+        "{\"a\":1}\n{\"a\":1.5}\n",
+        "{\"a\":\"x\"}\n",
+        "{\"a\":{}}\n",
+        "{\"a\":null}\n{\"b\":[1]}\n",
+    ] {
+        assert!(
+            Folder::new()
+                .with("a.jsonl", text)
+                .open(&spec("a.jsonl"))
+                .unwrap()
+                .notes()
+                .is_empty(),
+            "{text}"
+        );
     }
 }
 
@@ -88,9 +149,15 @@ fn refuses_a_key_that_comes_twice_at_every_depth() {
         "[1,{\"b\":[{\"x\":1,\"b\":{}},{\"b\":1,\"b\":2}]}]",
         "{\"c\":\"text\",\"d\":{\"e\":{\"b\":1,\"\\u0062\":2}}}",
     ] {
-        for text in [format!("{{\"a\":1}}\n{{\"a\":{value}}}\n"), format!("{{\"z\":1}}\n{{\"a\":{value}}}\n")] {
+        for text in [
+            format!("{{\"a\":1}}\n{{\"a\":{value}}}\n"),
+            format!("{{\"z\":1}}\n{{\"a\":{value}}}\n"),
+        ] {
             let error = read("a.jsonl", &text).unwrap_err().to_string();
-            assert!(error.ends_with("line 2, byte 1: key `b` comes twice in one object of column `a`"), "{text}: {error}");
+            assert!(
+                error.ends_with("line 2, byte 1: key `b` comes twice in one object of column `a`"),
+                "{text}: {error}"
+            );
         }
     }
 }
@@ -106,16 +173,28 @@ fn says_what_is_not_supported() {
         .with("lines.json", "{\"a\":1}\n{\"a\":2}\n");
     for (path, expected) in [
         ("a.xlsx", "is a spreadsheet, which is not supported"),
-        ("zip.csv", "is a ZIP archive or a spreadsheet, which is not supported"),
+        (
+            "zip.csv",
+            "is a ZIP archive or a spreadsheet, which is not supported",
+        ),
         ("a.csv.bz2", "is compressed in another way"),
         ("a.orc", "is an ORC file"),
-        ("s3://me:secret@bucket/key/*.csv?sig=secret", "`s3://bucket/key/*.csv` is an address (`s3://`), which is not supported"),
+        (
+            "s3://me:secret@bucket/key/*.csv?sig=secret",
+            "`s3://bucket/key/*.csv` is an address (`s3://`), which is not supported",
+        ),
         ("https://example.org/a.csv", "is an address (`https://`)"),
         ("array.json", "is one JSON array"),
     ] {
         let said = words(&folder.open(&spec(path)).unwrap_err());
-        assert!(said.contains(expected) && !said.contains("secret"), "{said}");
+        assert!(
+            said.contains(expected) && !said.contains("secret"),
+            "{said}"
+        );
     }
     // Lines of JSON are often called so.
-    assert_eq!(cells(&folder.open(&spec("lines.json")).unwrap()), [["1"], ["2"]]);
+    assert_eq!(
+        cells(&folder.open(&spec("lines.json")).unwrap()),
+        [["1"], ["2"]]
+    );
 }

@@ -15,8 +15,8 @@ use ::parquet::arrow::ArrowWriter;
 use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
-    StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int32Array,
+    Int64Array, ListArray, StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
@@ -49,7 +49,10 @@ impl Folder {
 }
 
 fn spec(path: &str) -> SourceSpec {
-    SourceSpec { path: path.into(), ..SourceSpec::default() }
+    SourceSpec {
+        path: path.into(),
+        ..SourceSpec::default()
+    }
 }
 
 fn with(path: &str, change: impl FnOnce(&mut SourceSpec)) -> SourceSpec {
@@ -59,7 +62,10 @@ fn with(path: &str, change: impl FnOnce(&mut SourceSpec)) -> SourceSpec {
 }
 
 fn map(entries: &[(&str, &str)]) -> IndexMap<String, String> {
-    entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// All rows as text, null as `-`, and their positions.
@@ -77,8 +83,19 @@ fn rows_of(source: &Source) -> Result<(Vec<Vec<String>>, Vec<u64>), Error> {
 
 fn shown(batch: &RecordBatch) -> Vec<Vec<String>> {
     let options = FormatOptions::new().with_null("-");
-    let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
-    (0..batch.num_rows()).map(|row| columns.iter().map(|column| column.value(row).to_string()).collect()).collect()
+    let columns: Vec<_> = batch
+        .columns()
+        .iter()
+        .map(|c| ArrayFormatter::try_new(c, &options).unwrap())
+        .collect();
+    (0..batch.num_rows())
+        .map(|row| {
+            columns
+                .iter()
+                .map(|column| column.value(row).to_string())
+                .collect()
+        })
+        .collect()
 }
 
 fn cells(source: &Source) -> Vec<Vec<String>> {
@@ -89,10 +106,17 @@ fn read(name: &str, bytes: impl AsRef<[u8]>) -> Result<Vec<Vec<String>>, Error> 
     read_with(name, bytes, |_| ())
 }
 
-fn read_with(name: &str, bytes: impl AsRef<[u8]>, change: impl FnOnce(&mut SourceSpec)) -> Result<Vec<Vec<String>>, Error> {
+fn read_with(
+    name: &str,
+    bytes: impl AsRef<[u8]>,
+    change: impl FnOnce(&mut SourceSpec),
+) -> Result<Vec<Vec<String>>, Error> {
     let source = Folder::new().with(name, bytes);
     let source_spec = with(name, change);
-    source.open(&source_spec).and_then(|source| rows_of(&source)).map(|(cells, _)| cells)
+    source
+        .open(&source_spec)
+        .and_then(|source| rows_of(&source))
+        .map(|(cells, _)| cells)
 }
 
 fn words(error: &Error) -> String {
@@ -109,8 +133,12 @@ fn words(error: &Error) -> String {
 fn shared(name: &str) -> Option<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let places = named.into_iter().chain([here.join("../shared/data"), here.join("../../shared/data")]);
-    let found = places.map(|place| place.join(name)).find(|place| place.exists());
+    let places = named
+        .into_iter()
+        .chain([here.join("../shared/data"), here.join("../../shared/data")]);
+    let found = places
+        .map(|place| place.join(name))
+        .find(|place| place.exists());
     if found.is_none() {
         skipped(name);
     }
@@ -128,21 +156,35 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-fn parquet_bytes(batch: &RecordBatch, rows_of_group: usize, statistics: EnabledStatistics) -> Vec<u8> {
-    let properties =
-        WriterProperties::builder().set_max_row_group_row_count(Some(rows_of_group)).set_statistics_enabled(statistics).build();
+fn parquet_bytes(
+    batch: &RecordBatch,
+    rows_of_group: usize,
+    statistics: EnabledStatistics,
+) -> Vec<u8> {
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(rows_of_group))
+        .set_statistics_enabled(statistics)
+        .build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(batch).unwrap();
     writer.into_inner().unwrap()
 }
 
-/// Ten row groups of ten rows: id 0..100, text t00..t99, number id / 2, nulls in every 7th row, all nulls in the third group.
+/// Ten row groups of ten rows: id 0..100, text t00..t99, number id / 2, nulls in every 7th row, all
+/// nulls in the third group.
 fn hundred_rows(first: i64) -> RecordBatch {
     let ids = first..first + 100;
-    let numbers = ids.clone().map(|id| (id % 7 != 0 && !(20..30).contains(&(id - first))).then_some(id as f64 / 2.0));
+    let numbers = ids
+        .clone()
+        .map(|id| (id % 7 != 0 && !(20..30).contains(&(id - first))).then_some(id as f64 / 2.0));
     batch(vec![
         ("id", Arc::new(Int64Array::from_iter_values(ids.clone()))),
-        ("text", Arc::new(StringArray::from_iter_values(ids.map(|id| format!("t{id:03}"))))),
+        (
+            "text",
+            Arc::new(StringArray::from_iter_values(
+                ids.map(|id| format!("t{id:03}")),
+            )),
+        ),
         ("number", Arc::new(Float64Array::from_iter(numbers))),
     ])
 }

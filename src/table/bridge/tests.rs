@@ -1,9 +1,10 @@
 //! Whatever crosses the bridge and comes back is what it was.
 
 use arrow::array::{
-    Array, BinaryArray, BooleanArray, BooleanBuilder, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
-    Int16Array, Int32Array, Int64Array, ListArray, ListBuilder, StringArray, StringBuilder, StructArray, Time32SecondArray,
-    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    Array, BinaryArray, BooleanArray, BooleanBuilder, Date32Array, Decimal128Array, Float32Array,
+    Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, ListArray, ListBuilder,
+    StringArray, StringBuilder, StructArray, Time32SecondArray, UInt8Array, UInt16Array,
+    UInt32Array, UInt64Array,
 };
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -15,21 +16,40 @@ use super::*;
 
 const ROWS: usize = 130;
 
-fn column<T, A>(value: impl Strategy<Value = T> + 'static, build: fn(Vec<Option<T>>) -> A) -> BoxedStrategy<ArrayRef>
+fn column<T, A>(
+    value: impl Strategy<Value = T> + 'static,
+    build: fn(Vec<Option<T>>) -> A,
+) -> BoxedStrategy<ArrayRef>
 where
     T: std::fmt::Debug + 'static,
     A: Array + 'static,
 {
-    vec(weighted(0.8, value), 0..ROWS).prop_map(move |values| Arc::new(build(values)) as ArrayRef).boxed()
+    vec(weighted(0.8, value), 0..ROWS)
+        .prop_map(move |values| Arc::new(build(values)) as ArrayRef)
+        .boxed()
 }
 
 fn text() -> BoxedStrategy<String> {
     // Short texts stand inside a view, longer ones beside it.
-    prop_oneof![Just(String::new()), Just("👩‍👩‍👧".to_owned()), "\\PC{0,12}", "\\PC{13,60}", "[a-z]{12,13}"].boxed()
+    prop_oneof![
+        Just(String::new()),
+        Just("👩‍👩‍👧".to_owned()),
+        "\\PC{0,12}",
+        "\\PC{13,60}",
+        "[a-z]{12,13}"
+    ]
+    .boxed()
 }
 
 fn floats() -> BoxedStrategy<f64> {
-    prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(f64::NEG_INFINITY), Just(-0.0)].boxed()
+    prop_oneof![
+        any::<f64>(),
+        Just(f64::NAN),
+        Just(f64::INFINITY),
+        Just(f64::NEG_INFINITY),
+        Just(-0.0)
+    ]
+    .boxed()
 }
 
 fn timestamps(unit: TimeUnit, zone: Option<&'static str>) -> BoxedStrategy<ArrayRef> {
@@ -45,19 +65,33 @@ fn lists() -> BoxedStrategy<ArrayRef> {
         rows.into_iter().for_each(|row| builder.append_option(row));
         Arc::new(builder.finish()) as ArrayRef
     };
-    vec(weighted(0.8, vec(weighted(0.8, text()), 0..4)), 0..ROWS).prop_map(build).boxed()
+    vec(weighted(0.8, vec(weighted(0.8, text()), 0..4)), 0..ROWS)
+        .prop_map(build)
+        .boxed()
 }
 
 fn structs() -> BoxedStrategy<ArrayRef> {
     let row = weighted(0.8, (weighted(0.8, text()), weighted(0.8, any::<i64>())));
     let build = |rows: Vec<Option<(Option<String>, Option<i64>)>>| {
         let mut valid = BooleanBuilder::new();
-        rows.iter().for_each(|row| valid.append_value(row.is_some()));
-        let (names, numbers): (Vec<_>, Vec<_>) = rows.into_iter().map(Option::unwrap_or_default).unzip();
-        let fields = [Field::new("name", DataType::Utf8, true), Field::new("n", DataType::Int64, true)];
-        let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(names)), Arc::new(Int64Array::from(numbers))];
+        rows.iter()
+            .for_each(|row| valid.append_value(row.is_some()));
+        let (names, numbers): (Vec<_>, Vec<_>) =
+            rows.into_iter().map(Option::unwrap_or_default).unzip();
+        let fields = [
+            Field::new("name", DataType::Utf8, true),
+            Field::new("n", DataType::Int64, true),
+        ];
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(names)),
+            Arc::new(Int64Array::from(numbers)),
+        ];
         let nulls = arrow::buffer::NullBuffer::new(valid.finish().values().clone());
-        Arc::new(StructArray::new(fields.to_vec().into(), columns, Some(nulls))) as ArrayRef
+        Arc::new(StructArray::new(
+            fields.to_vec().into(),
+            columns,
+            Some(nulls),
+        )) as ArrayRef
     };
     vec(row, 0..ROWS).prop_map(build).boxed()
 }
@@ -82,7 +116,11 @@ fn unchanged() -> Vec<BoxedStrategy<ArrayRef>> {
         lists(),
         structs(),
     ];
-    for unit in [TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
+    for unit in [
+        TimeUnit::Millisecond,
+        TimeUnit::Microsecond,
+        TimeUnit::Nanosecond,
+    ] {
         all.extend([None, Some("UTC"), Some("Asia/Tokyo")].map(|zone| timestamps(unit, zone)));
     }
     all
@@ -91,15 +129,23 @@ fn unchanged() -> Vec<BoxedStrategy<ArrayRef>> {
 /// Types that come back as another that holds the same values.
 fn unpacked() -> Vec<BoxedStrategy<ArrayRef>> {
     let dictionary = DataType::Dictionary(Box::new(DataType::Int16), Box::new(DataType::Utf8));
-    let as_type = |to: DataType| column(text(), StringArray::from).prop_map(move |text| cast(&text, &to).unwrap()).boxed();
+    let as_type = |to: DataType| {
+        column(text(), StringArray::from)
+            .prop_map(move |text| cast(&text, &to).unwrap())
+            .boxed()
+    };
     vec![
         column(any::<u8>(), UInt8Array::from),
         column(any::<u16>(), UInt16Array::from),
         column(0..86_400, Time32SecondArray::from),
         column(-999_999_999_999_i128..999_999_999_999, |values| {
-            Decimal128Array::from(values).with_precision_and_scale(12, 2).unwrap()
+            Decimal128Array::from(values)
+                .with_precision_and_scale(12, 2)
+                .unwrap()
         }),
-        (0..ROWS).prop_map(|rows| Arc::new(NullArray::new(rows)) as ArrayRef).boxed(),
+        (0..ROWS)
+            .prop_map(|rows| Arc::new(NullArray::new(rows)) as ArrayRef)
+            .boxed(),
         timestamps(TimeUnit::Second, None),
         timestamps(TimeUnit::Microsecond, Some("-03:30")),
         as_type(dictionary),
@@ -110,9 +156,18 @@ fn unpacked() -> Vec<BoxedStrategy<ArrayRef>> {
 
 /// Each column, cut anywhere, must be as it was after the way there and back.
 fn check(strategies: Vec<BoxedStrategy<ArrayRef>>, cases: u32, same_type: bool) {
-    let config = Config { cases, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases,
+        rng_seed: RngSeed::Fixed(7),
+        failure_persistence: None,
+        ..Config::default()
+    };
     for strategy in strategies {
-        let cut = (strategy, any::<prop::sample::Index>(), any::<prop::sample::Index>());
+        let cut = (
+            strategy,
+            any::<prop::sample::Index>(),
+            any::<prop::sample::Index>(),
+        );
         TestRunner::new(config.clone())
             .run(&cut, |(whole, from, to)| {
                 let (from, to) = (from.index(whole.len() + 1), to.index(whole.len() + 1));
@@ -120,7 +175,11 @@ fn check(strategies: Vec<BoxedStrategy<ArrayRef>>, cases: u32, same_type: bool) 
                 let back = to_arrow(&to_polars("column", &array).unwrap()).unwrap();
                 let expected = plain(&crossing(array.data_type()).unwrap());
                 prop_assert_eq!(back.data_type(), &expected);
-                prop_assert!(!same_type || back.data_type() == array.data_type(), "{}", back.data_type());
+                prop_assert!(
+                    !same_type || back.data_type() == array.data_type(),
+                    "{}",
+                    back.data_type()
+                );
                 prop_assert_eq!(&back, &cast(&array, &expected).unwrap());
                 Ok(())
             })
@@ -141,7 +200,9 @@ fn what_polars_does_not_know_comes_back_unpacked_with_the_same_values() {
 #[test]
 fn a_large_slice_from_the_middle_keeps_its_values() {
     let text: ArrayRef =
-        Arc::new(StringArray::from_iter((0..200_000).map(|n| (n % 7 != 0).then(|| format!("row {n} of a long text 👍")))));
+        Arc::new(StringArray::from_iter((0..200_000).map(|n| {
+            (n % 7 != 0).then(|| format!("row {n} of a long text 👍"))
+        })));
     let list = ListArray::new(
         Arc::new(Field::new("item", DataType::Utf8, true)),
         arrow::buffer::OffsetBuffer::from_repeated_length(2, 100_000),

@@ -8,10 +8,12 @@
 //!   user  system  user           no: it has to precede an answer, or come last
 //! ```
 //!
-//! Several messages of the role `system` in a row count as one. Messages of the same role are merged by the API.
+//! Several messages of the role `system` in a row count as one. Messages of the same role are
+//! merged by the API.
 //!
-//! **Source**: type `MessageParam` of the provider's Python SDK 2.14.0; the places from the API's own words, as public clients keep them
-//! (October 2026: "role 'system' must precede an 'assistant' message or end the array").
+//! **Source**: type `MessageParam` of the provider's Python SDK 2.14.0; the places from the API's
+//! own words, as public clients keep them (October 2026: "role 'system' must precede an 'assistant'
+//! message or end the array").
 
 use super::Role;
 
@@ -23,7 +25,8 @@ pub(super) enum Order {
     Start,
     /// A message of this role.
     Behind(Role),
-    /// Something that depends on the row, or the blocks of an assistant, which may end with the result of a tool.
+    /// Something that depends on the row, or the blocks of an assistant, which may end with the
+    /// result of a tool.
     Unknown,
 }
 
@@ -31,21 +34,30 @@ pub(super) enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OrderFault {
     /// The role `system` comes first.
-    #[error("the role `system` cannot come first; what holds from the start goes into `request.system`")]
+    #[error(
+        "the role `system` cannot come first; what holds from the start goes into `request.system`"
+    )]
     First,
     /// The role `system` behind an answer.
     #[error("the role `system` has to follow the role `user`, and follows `assistant`")]
     BehindAssistant,
     /// The role `user` behind `system`.
-    #[error("the role `user` follows `system`, which has to come last or before the role `assistant`")]
+    #[error(
+        "the role `user` follows `system`, which has to come last or before the role `assistant`"
+    )]
     UserBehindSystem,
 }
 
 impl Order {
-    /// Goes past a message; `is_blocks` where its content is a list of blocks that is not looked into.
+    /// Goes past a message; `is_blocks` where its content is a list of blocks that is not looked
+    /// into.
     pub(super) fn next(&mut self, role: Role, is_blocks: bool) -> Result<(), OrderFault> {
         let before = *self;
-        *self = if role == Role::Assistant && is_blocks { Order::Unknown } else { Order::Behind(role) };
+        *self = if role == Role::Assistant && is_blocks {
+            Order::Unknown
+        } else {
+            Order::Behind(role)
+        };
         match (before, role) {
             (Order::Start, Role::System) => Err(OrderFault::First),
             (Order::Behind(Role::Assistant), Role::System) => Err(OrderFault::BehindAssistant),

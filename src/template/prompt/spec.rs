@@ -46,7 +46,8 @@ impl<'de> Deserialize<'de> for SystemSpec {
     }
 }
 
-/// One system block: exactly one of `text`, `file` and `template`, all of them templates unless `raw`.
+/// One system block: exactly one of `text`, `file` and `template`, all of them templates unless
+/// `raw`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockSpec {
@@ -73,8 +74,8 @@ pub struct BlockSpec {
     pub document: Option<DocumentSpec>,
 }
 
-/// One entry of `request.messages`: a message of one text (as [`BlockSpec`]) or of several blocks, with a role; or in its place the turns
-/// of a file of examples, or of a column.
+/// One entry of `request.messages`: a message of one text (as [`BlockSpec`]) or of several blocks,
+/// with a role; or in its place the turns of a file of examples, or of a column.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MessageSpec {
@@ -99,7 +100,8 @@ pub struct MessageSpec {
     /// The blocks of the message, in place of one text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Vec<ContentSpec>>,
-    /// A file of turns that all requests begin with: one JSON object a line, `{"user": …, "assistant": …}` or `{"role": …, "content": …}`.
+    /// A file of turns that all requests begin with: one JSON object a line,
+    /// `{"user": …, "assistant": …}` or `{"role": …, "content": …}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<PathBuf>,
     /// A column with the row's own turns: a list of `{role, content}`, or the same as JSON text.
@@ -212,8 +214,27 @@ pub struct DocumentSpec {
 impl From<&ImageSpec> for DocumentSpec {
     /// What a picture has in common with a document, which is all of it.
     fn from(image: &ImageSpec) -> DocumentSpec {
-        let ImageSpec { column, file, url, file_id, from, folder, media_type, upload } = image.clone();
-        DocumentSpec { column, file, url, file_id, from, folder, media_type, upload, ..DocumentSpec::default() }
+        let ImageSpec {
+            column,
+            file,
+            url,
+            file_id,
+            from,
+            folder,
+            media_type,
+            upload,
+        } = image.clone();
+        DocumentSpec {
+            column,
+            file,
+            url,
+            file_id,
+            from,
+            folder,
+            media_type,
+            upload,
+            ..DocumentSpec::default()
+        }
     }
 }
 
@@ -221,7 +242,8 @@ impl From<&ImageSpec> for DocumentSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CellForm {
-    /// Told by the column's type and each cell: bytes; or a text that is a `data:` URL, a URL, a file id, or else a path.
+    /// Told by the column's type and each cell: bytes; or a text that is a `data:` URL, a URL, a
+    /// file id, or else a path.
     #[default]
     Auto,
     /// The file itself, in a binary column.

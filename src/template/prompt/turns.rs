@@ -1,4 +1,5 @@
-//! Turns that are not written in the job file: examples from a file, and conversations from a column.
+//! Turns that are not written in the job file: examples from a file, and conversations from a
+//! column.
 //!
 //! ```text
 //!  examples.jsonl   {"user": "Where is my parcel?", "assistant": "delivery"}         two turns
@@ -6,7 +7,8 @@
 //!  a column         [{"role": "user", "content": "…"}, {"role": "assistant", …}]     a list of structs, or this as JSON text
 //! ```
 //!
-//! The `content` of a turn is a text, or, where it is JSON, a list of blocks as the API takes them, which pass through as they are.
+//! The `content` of a turn is a text, or, where it is JSON, a list of blocks as the API takes them,
+//! which pass through as they are.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -62,7 +64,9 @@ pub enum TurnFault {
         turn: usize,
     },
     /// Not a conversation.
-    #[error("the cell is not a JSON list of turns such as `[{{\"role\": \"user\", \"content\": \"…\"}}]`{}", .line.map(|line| format!(" (line {line} of it)")).unwrap_or_default())]
+    #[error("the cell is not a JSON list of turns such as \
+        `[{{\"role\": \"user\", \"content\": \"…\"}}]`{}", .line.map(|line| format!(" (line {line} \
+            of it)")).unwrap_or_default())]
     Json {
         /// Where reading failed, by the cell's own lines.
         line: Option<usize>,
@@ -79,7 +83,10 @@ pub enum TurnFault {
     #[error("the conversation begins with the role `assistant`, and the API wants `user` first")]
     First,
     /// The answer would have begun already.
-    #[error("the conversation ends with the role `assistant`, and the model does not go on from the beginning of an answer")]
+    #[error(
+        "the conversation ends with the role `assistant`, and the model does not go on from the \
+         beginning of an answer"
+    )]
     Prefill,
     /// The model takes no such message.
     #[error("turn {turn} has the role `system`, which the model does not take among messages")]
@@ -100,7 +107,10 @@ pub enum TurnFault {
 impl Turn<'_> {
     /// The same, kept.
     pub(super) fn into_owned(self) -> Turn<'static> {
-        Turn { role: self.role, content: owned(self.content) }
+        Turn {
+            role: self.role,
+            content: owned(self.content),
+        }
     }
 }
 
@@ -133,7 +143,10 @@ fn role(turn: usize, word: &str) -> Result<Role, TurnFault> {
         "user" => Ok(Role::User),
         "assistant" => Ok(Role::Assistant),
         "system" => Ok(Role::System),
-        other => Err(TurnFault::Role { turn, role: other.chars().take(40).collect() }),
+        other => Err(TurnFault::Role {
+            turn,
+            role: other.chars().take(40).collect(),
+        }),
     }
 }
 
@@ -142,25 +155,45 @@ fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnF
     if json.starts_with('"') {
         let text: Cow<'_, str> = match serde_json::from_str::<&str>(json) {
             Ok(text) => Cow::Borrowed(text),
-            Err(_) => Cow::Owned(serde_json::from_str(json).map_err(|_| TurnFault::Missing { turn, what: "content" })?),
+            Err(_) => Cow::Owned(serde_json::from_str(json).map_err(|_| TurnFault::Missing {
+                turn,
+                what: "content",
+            })?),
         };
-        return if text.trim().is_empty() { Err(TurnFault::Empty { turn }) } else { Ok(Content::Text(text)) };
+        return if text.trim().is_empty() {
+            Err(TurnFault::Empty { turn })
+        } else {
+            Ok(Content::Text(text))
+        };
     }
     let blocks: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(json)
-        .map_err(|_| TurnFault::Blocks { turn, problem: "has a `content` that is neither a text nor a list of blocks" })?;
+        .map_err(|_| TurnFault::Blocks {
+            turn,
+            problem: "has a `content` that is neither a text nor a list of blocks",
+        })?;
     if blocks.is_empty() {
         return Err(TurnFault::Empty { turn });
     }
-    if !blocks.iter().all(|block| block.get("type").is_some_and(serde_json::Value::is_string)) {
-        return Err(TurnFault::Blocks { turn, problem: "has a block without `type`" });
+    if !blocks
+        .iter()
+        .all(|block| block.get("type").is_some_and(serde_json::Value::is_string))
+    {
+        return Err(TurnFault::Blocks {
+            turn,
+            problem: "has a block without `type`",
+        });
     }
     if role == Role::System && blocks.iter().any(|block| block["type"] != "text") {
-        return Err(TurnFault::Blocks { turn, problem: "has the role `system` and a block that is not text" });
+        return Err(TurnFault::Blocks {
+            turn,
+            problem: "has the role `system` and a block that is not text",
+        });
     }
     if blocks.iter().any(is_marked) {
         return Err(TurnFault::Blocks {
             turn,
-            problem: "has a block with a cache mark; marks stand in the job file, on what all rows share",
+            problem: "has a block with a cache mark; marks stand in the job file, on what all rows \
+                share",
         });
     }
     Ok(Content::Blocks(Cow::Borrowed(json)))
@@ -169,106 +202,193 @@ fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnF
 /// Whether a block, or one inside it such as those of a tool's result, has a cache mark.
 fn is_marked(block: &serde_json::Map<String, serde_json::Value>) -> bool {
     let inside = block.get("content").and_then(serde_json::Value::as_array);
-    let mut inside = inside.into_iter().flatten().filter_map(serde_json::Value::as_object);
+    let mut inside = inside
+        .into_iter()
+        .flatten()
+        .filter_map(serde_json::Value::as_object);
     block.contains_key("cache_control") || inside.any(is_marked)
 }
 
-/// Hands on the turns of a cell, and gives how many there were; a null cell or an empty list has none.
+/// Hands on the turns of a cell, and gives how many there were; a null cell or an empty list has
+/// none.
 pub(super) fn of_cell(
     array: &ArrayRef,
     row: usize,
     mut take: impl FnMut(Turn<'_>) -> Result<(), TurnFault>,
 ) -> Result<usize, TurnFault> {
-    let Some((array, row)) = resolve(array, row) else { return Ok(0) };
+    let Some((array, row)) = resolve(array, row) else {
+        return Ok(0);
+    };
     if let Some(items) = items(array, row) {
         for item in 0..items.len() {
             struct_turn(&items, item, &mut take)?;
         }
         return Ok(items.len());
     }
-    let Cell::Text(text) = cell(array, row) else { return Err(TurnFault::Json { line: None }) };
+    let Cell::Text(text) = cell(array, row) else {
+        return Err(TurnFault::Json { line: None });
+    };
     if text.trim().is_empty() {
         return Ok(0);
     }
-    let turns: Vec<JsonTurn<'_>> = serde_json::from_str(text).map_err(|error| TurnFault::Json { line: Some(error.line()) })?;
+    let turns: Vec<JsonTurn<'_>> = serde_json::from_str(text).map_err(|error| TurnFault::Json {
+        line: Some(error.line()),
+    })?;
     for (i, turn) in turns.iter().enumerate() {
         let number = i + 1;
-        let word = turn.role.as_deref().ok_or(TurnFault::Missing { turn: number, what: "role" })?;
-        let said = turn.content.ok_or(TurnFault::Missing { turn: number, what: "content" })?;
+        let word = turn.role.as_deref().ok_or(TurnFault::Missing {
+            turn: number,
+            what: "role",
+        })?;
+        let said = turn.content.ok_or(TurnFault::Missing {
+            turn: number,
+            what: "content",
+        })?;
         let role = role(number, word)?;
-        take(Turn { role, content: content(number, role, said)? })?;
+        take(Turn {
+            role,
+            content: content(number, role, said)?,
+        })?;
     }
     Ok(turns.len())
 }
 
-fn struct_turn(items: &ArrayRef, item: usize, take: &mut impl FnMut(Turn<'_>) -> Result<(), TurnFault>) -> Result<(), TurnFault> {
+fn struct_turn(
+    items: &ArrayRef,
+    item: usize,
+    take: &mut impl FnMut(Turn<'_>) -> Result<(), TurnFault>,
+) -> Result<(), TurnFault> {
     let turn = item + 1;
     let missing = |what| TurnFault::Missing { turn, what };
     let (fields, row) = resolve(items, item).ok_or(missing("role"))?;
     let fields: &StructArray = fields.as_struct_opt().ok_or(missing("role"))?;
-    let word = fields.column_by_name("role").map_or(Cell::Null, |column| cell(column, row));
-    let said = fields.column_by_name("content").map_or(Cell::Null, |column| cell(column, row));
-    let Cell::Text(word) = word else { return Err(missing("role")) };
-    let Cell::Text(said) = said else { return Err(missing("content")) };
+    let word = fields
+        .column_by_name("role")
+        .map_or(Cell::Null, |column| cell(column, row));
+    let said = fields
+        .column_by_name("content")
+        .map_or(Cell::Null, |column| cell(column, row));
+    let Cell::Text(word) = word else {
+        return Err(missing("role"));
+    };
+    let Cell::Text(said) = said else {
+        return Err(missing("content"));
+    };
     if said.trim().is_empty() {
         return Err(TurnFault::Empty { turn });
     }
-    take(Turn { role: role(turn, word)?, content: Content::Text(Cow::Borrowed(said)) })
+    take(Turn {
+        role: role(turn, word)?,
+        content: Content::Text(Cow::Borrowed(said)),
+    })
 }
 
 /// Checks that a column can hold conversations.
 pub(super) fn check_column(part: &str, column: &str, schema: &Schema) -> Result<(), Error> {
-    let Ok(field) = schema.field_with_name(column) else { return Err(super::super::no_column(part, column, schema)) };
+    let Ok(field) = schema.field_with_name(column) else {
+        return Err(super::super::no_column(part, column, schema));
+    };
     if holds_turns(field.data_type()) {
         return Ok(());
     }
     let problem = format!(
-        "reads a conversation from the column `{column}`, which is of the type {}; it has to be a list of structs with the fields `role` and `content`, or text with the same as JSON",
+        "reads a conversation from the column `{column}`, which is of the type {}; it has to be a \
+         list of structs with the fields `role` and `content`, or text with the same as JSON",
         field.data_type()
     );
-    Err(Error::Part { part: part.to_owned(), problem })
+    Err(Error::Part {
+        part: part.to_owned(),
+        problem,
+    })
 }
 
 fn holds_turns(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
         DataType::Dictionary(_, values) => holds_turns(values),
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
-            let DataType::Struct(fields) = item.data_type() else { return false };
-            ["role", "content"].iter().all(|name| fields.iter().any(|field| field.name() == name))
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => {
+            let DataType::Struct(fields) = item.data_type() else {
+                return false;
+            };
+            ["role", "content"]
+                .iter()
+                .all(|name| fields.iter().any(|field| field.name() == name))
         }
         _ => false,
     }
 }
 
 /// Reads a file of examples.
-pub(super) fn examples(part: &str, path: &Path, templates: &mut Templates) -> Result<Vec<Turn<'static>>, Error> {
+pub(super) fn examples(
+    part: &str,
+    path: &Path,
+    templates: &mut Templates,
+) -> Result<Vec<Turn<'static>>, Error> {
     let text = templates.read(path)?;
     let fails = |line: usize, problem: String| Error::Part {
         part: part.to_owned(),
-        problem: format!("cannot use the examples `{}`: line {line} {problem}", path.display()),
+        problem: format!(
+            "cannot use the examples `{}`: line {line} {problem}",
+            path.display()
+        ),
     };
     let mut turns = Vec::new();
-    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (i, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let number = i + 1;
-        let example: JsonExample<'_> = serde_json::from_str(line)
-            .map_err(|_| fails(number, "is not an object such as `{\"user\": \"…\", \"assistant\": \"…\"}`".to_owned()))?;
-        let said =
-            |role: Role, raw: &RawValue| content(number, role, raw).map(owned).map_err(|fault| fails(number, of_line(&fault)));
-        match (example.user, example.assistant, &example.role, example.content) {
+        let example: JsonExample<'_> = serde_json::from_str(line).map_err(|_| {
+            fails(
+                number,
+                "is not an object such as `{\"user\": \"…\", \"assistant\": \"…\"}`".to_owned(),
+            )
+        })?;
+        let said = |role: Role, raw: &RawValue| {
+            content(number, role, raw)
+                .map(owned)
+                .map_err(|fault| fails(number, of_line(&fault)))
+        };
+        match (
+            example.user,
+            example.assistant,
+            &example.role,
+            example.content,
+        ) {
             (Some(user), Some(assistant), None, None) => {
-                turns.push(Turn { role: Role::User, content: said(Role::User, user)? });
-                turns.push(Turn { role: Role::Assistant, content: said(Role::Assistant, assistant)? });
+                turns.push(Turn {
+                    role: Role::User,
+                    content: said(Role::User, user)?,
+                });
+                turns.push(Turn {
+                    role: Role::Assistant,
+                    content: said(Role::Assistant, assistant)?,
+                });
             }
             (None, None, Some(word), Some(raw)) => {
                 let role = role(number, word).map_err(|fault| fails(number, of_line(&fault)))?;
-                turns.push(Turn { role, content: said(role, raw)? });
+                turns.push(Turn {
+                    role,
+                    content: said(role, raw)?,
+                });
             }
-            _ => return Err(fails(number, "needs `user` and `assistant`, or `role` and `content`".to_owned())),
+            _ => {
+                return Err(fails(
+                    number,
+                    "needs `user` and `assistant`, or `role` and `content`".to_owned(),
+                ));
+            }
         }
     }
     match turns.is_empty() {
-        true => Err(Error::Part { part: part.to_owned(), problem: format!("finds no example in `{}`", path.display()) }),
+        true => Err(Error::Part {
+            part: part.to_owned(),
+            problem: format!("finds no example in `{}`", path.display()),
+        }),
         false => Ok(turns),
     }
 }
@@ -283,7 +403,9 @@ fn owned(content: Content<'_>) -> Content<'static> {
 /// A fault without the number of its turn: the line says where it is.
 fn of_line(fault: &TurnFault) -> String {
     match fault {
-        TurnFault::Role { role, .. } => format!("has the role `{role}`; the roles are `user`, `assistant` and `system`"),
+        TurnFault::Role { role, .. } => {
+            format!("has the role `{role}`; the roles are `user`, `assistant` and `system`")
+        }
         TurnFault::Missing { what, .. } => format!("has no `{what}`"),
         TurnFault::Empty { .. } => "holds an empty text, which the API refuses".to_owned(),
         TurnFault::Blocks { problem, .. } => (*problem).to_owned(),

@@ -1,8 +1,9 @@
 //! Files that go to the provider's file store once, and are named by their id from then on.
 //!
-//! Rendering uploads nothing. A file that has an id is named by it; one that has none is noted here, and a stand-in of the same length
-//! takes the id's place, so that a dry run reports the exact bytes. Who plans for real walks the rows once, uploads what
-//! was noted, and compiles the job again with the ids.
+//! Rendering uploads nothing. A file that has an id is named by it; one that has none is noted
+//! here, and a stand-in of the same length takes the id's place, so that a dry run reports the
+//! exact bytes. Who plans for real walks the rows once, uploads what was noted, and compiles the
+//! job again with the ids.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -36,7 +37,8 @@ pub struct Upload {
 pub struct Uploads {
     ids: RwLock<HashMap<String, String>>,
     wanted: Mutex<BTreeMap<String, Option<Upload>>>,
-    /// Where bytes that stand in no file of their own are copied to; without it files are only counted.
+    /// Where bytes that stand in no file of their own are copied to; without it files are only
+    /// counted.
     copies: Option<PathBuf>,
 }
 
@@ -44,45 +46,81 @@ impl Uploads {
     /// Knows no ids, and keeps copies of cells that are to be uploaded in a folder.
     #[must_use]
     pub fn keeping_copies(folder: &Path) -> Uploads {
-        Uploads { copies: Some(folder.to_path_buf()), ..Uploads::default() }
+        Uploads {
+            copies: Some(folder.to_path_buf()),
+            ..Uploads::default()
+        }
     }
 
     /// Takes note of ids, by the hash of the contents.
     pub fn know(&self, ids: impl IntoIterator<Item = (String, String)>) {
-        self.ids.write().unwrap_or_else(PoisonError::into_inner).extend(ids);
+        self.ids
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(ids);
     }
 
     /// How many different files have been asked for that have no id.
     #[must_use]
     pub fn missing(&self) -> usize {
         let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).keys().filter(|hash| !ids.contains_key(*hash)).count()
+        self.wanted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .filter(|hash| !ids.contains_key(*hash))
+            .count()
     }
 
-    /// Every file that was asked for and has no id, in the order of their hashes; none where copies are not kept.
+    /// Every file that was asked for and has no id, in the order of their hashes; none where copies
+    /// are not kept.
     #[must_use]
     pub fn wanted(&self) -> Vec<Upload> {
         let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
         let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.iter().filter(|(hash, _)| !ids.contains_key(*hash)).filter_map(|(_, upload)| upload.clone()).collect()
+        wanted
+            .iter()
+            .filter(|(hash, _)| !ids.contains_key(*hash))
+            .filter_map(|(_, upload)| upload.clone())
+            .collect()
     }
 
     /// The id of a file with these bytes, or the stand-in.
-    pub(super) fn id(&self, bytes: &[u8], kind: Kind, path: Option<&Path>) -> Result<String, MediaFault> {
+    pub(super) fn id(
+        &self,
+        bytes: &[u8],
+        kind: Kind,
+        path: Option<&Path>,
+    ) -> Result<String, MediaFault> {
         let hash = blake3::hash(bytes).to_hex().to_string();
-        if let Some(id) = self.ids.read().unwrap_or_else(PoisonError::into_inner).get(&hash) {
+        if let Some(id) = self
+            .ids
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&hash)
+        {
             return Ok(id.clone());
         }
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entry::Vacant(entry) = wanted.entry(hash) {
-            let upload = self.note(entry.key(), bytes, kind, path).map_err(|error| MediaFault::Copy(error.to_string()))?;
+            let upload = self
+                .note(entry.key(), bytes, kind, path)
+                .map_err(|error| MediaFault::Copy(error.to_string()))?;
             entry.insert(upload);
         }
         Ok(STAND_IN.to_owned())
     }
 
-    fn note(&self, hash: &str, bytes: &[u8], kind: Kind, path: Option<&Path>) -> io::Result<Option<Upload>> {
-        let Some(copies) = &self.copies else { return Ok(None) };
+    fn note(
+        &self,
+        hash: &str,
+        bytes: &[u8],
+        kind: Kind,
+        path: Option<&Path>,
+    ) -> io::Result<Option<Upload>> {
+        let Some(copies) = &self.copies else {
+            return Ok(None);
+        };
         // The name says nothing of the row: it is shown to whoever lists the workspace's files.
         let name = format!("rowmill-{}.{}", &hash[..16], kind.extension());
         let path = match path {
@@ -93,7 +131,13 @@ impl Uploads {
                 copy
             }
         };
-        Ok(Some(Upload { hash: hash.to_owned(), path, name, media_type: kind.media_type(), bytes: bytes.len() as u64 }))
+        Ok(Some(Upload {
+            hash: hash.to_owned(),
+            path,
+            name,
+            media_type: kind.media_type(),
+            bytes: bytes.len() as u64,
+        }))
     }
 }
 
@@ -111,9 +155,18 @@ mod tests {
         let wanted = uploads.wanted();
         assert_eq!((wanted.len(), uploads.missing()), (2, 2));
         for upload in &wanted {
-            assert_eq!(blake3::hash(&fs::read(&upload.path).unwrap()).to_hex().to_string(), upload.hash);
+            assert_eq!(
+                blake3::hash(&fs::read(&upload.path).unwrap())
+                    .to_hex()
+                    .to_string(),
+                upload.hash
+            );
         }
-        uploads.know(wanted.iter().map(|upload| (upload.hash.clone(), "file_1".to_owned())));
+        uploads.know(
+            wanted
+                .iter()
+                .map(|upload| (upload.hash.clone(), "file_1".to_owned())),
+        );
         assert_eq!(uploads.id(b"one", Kind::Text, None).unwrap(), "file_1");
         assert_eq!((uploads.wanted().len(), uploads.missing()), (0, 0));
     }

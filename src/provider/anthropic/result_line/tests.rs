@@ -56,13 +56,30 @@ fn reads_the_kind_of_error_where_it_stands() {
         r#"{"custom_id":"a","result":{"type":"errored","error":{"type":"error","request_id":"req_1","error":{
         "type":"invalid_request_error","message":"max_tokens: too large","details":{"error_code":"c","paths":["x"]}}}}}"#,
     );
-    assert_eq!((line.outcome.status, line.outcome.result.as_str()), (Status::Errored, "errored"));
-    assert_eq!(line.outcome.error_type.as_deref(), Some("invalid_request_error"));
+    assert_eq!(
+        (line.outcome.status, line.outcome.result.as_str()),
+        (Status::Errored, "errored")
+    );
+    assert_eq!(
+        line.outcome.error_type.as_deref(),
+        Some("invalid_request_error")
+    );
     assert_eq!(line.outcome.error.as_deref(), Some("max_tokens: too large"));
-    assert_eq!((line.error_code.as_deref(), line.request_id.as_deref()), (Some("c"), Some("req_1")));
+    assert_eq!(
+        (line.error_code.as_deref(), line.request_id.as_deref()),
+        (Some("c"), Some("req_1"))
+    );
 
-    let flat = read(r#"{"custom_id":"a","result":{"type":"errored","error":{"type":"api_error","message":"m"}}}"#);
-    assert_eq!((flat.outcome.error_type.as_deref(), flat.outcome.error.as_deref()), (Some("api_error"), Some("m")));
+    let flat = read(
+        r#"{"custom_id":"a","result":{"type":"errored","error":{"type":"api_error","message":"m"}}}"#,
+    );
+    assert_eq!(
+        (
+            flat.outcome.error_type.as_deref(),
+            flat.outcome.error.as_deref()
+        ),
+        (Some("api_error"), Some("m"))
+    );
 }
 
 #[test]
@@ -80,23 +97,50 @@ fn tells_the_status_from_result_and_stop_reason() {
     ] {
         let text = succeeded_with(&json!({"stop_reason": stop_reason}));
         let outcome = read(&text).outcome;
-        assert_eq!((outcome.status, outcome.stop_reason.as_deref()), (status, Some(stop_reason)));
+        assert_eq!(
+            (outcome.status, outcome.stop_reason.as_deref()),
+            (status, Some(stop_reason))
+        );
     }
     for (result, status, error_type) in [
         (r#"{"type":"canceled"}"#, Status::Canceled, None),
         (r#"{"type":"expired"}"#, Status::Expired, None),
-        (r#"{"type":"postponed","until":1}"#, Status::Errored, Some(UNKNOWN_RESULT)),
+        (
+            r#"{"type":"postponed","until":1}"#,
+            Status::Errored,
+            Some(UNKNOWN_RESULT),
+        ),
         (r#"{"type":null}"#, Status::Errored, Some(UNKNOWN_RESULT)),
         ("null", Status::Errored, Some(UNKNOWN_RESULT)),
-        (r#"{"type":"succeeded"}"#, Status::Errored, Some(UNREADABLE_RESULT)),
-        (r#"{"type":"errored","error":null}"#, Status::Errored, Some(UNREADABLE_RESULT)),
-        (r#"{"type":"succeeded","message":"words"}"#, Status::Errored, Some(UNREADABLE_RESULT)),
+        (
+            r#"{"type":"succeeded"}"#,
+            Status::Errored,
+            Some(UNREADABLE_RESULT),
+        ),
+        (
+            r#"{"type":"errored","error":null}"#,
+            Status::Errored,
+            Some(UNREADABLE_RESULT),
+        ),
+        (
+            r#"{"type":"succeeded","message":"words"}"#,
+            Status::Errored,
+            Some(UNREADABLE_RESULT),
+        ),
         (r#"["succeeded"]"#, Status::Errored, Some(UNREADABLE_RESULT)),
-        (r#"{"type":"expired","type":"expired"}"#, Status::Errored, Some(UNREADABLE_RESULT)),
+        (
+            r#"{"type":"expired","type":"expired"}"#,
+            Status::Errored,
+            Some(UNREADABLE_RESULT),
+        ),
     ] {
         let text = format!(r#"{{"custom_id":"a","result":{result}}}"#);
         let outcome = read(&text).outcome;
-        assert_eq!((outcome.status, outcome.error_type.as_deref()), (status, error_type), "{result}");
+        assert_eq!(
+            (outcome.status, outcome.error_type.as_deref()),
+            (status, error_type),
+            "{result}"
+        );
     }
     let postponed = read(r#"{"result":{"type":"postponed"},"custom_id":"a"}"#).outcome;
     assert_eq!(postponed.result, "postponed");
@@ -109,8 +153,17 @@ fn keeps_what_a_refusal_says() {
         "stop_details": {"type": "refusal", "category": "cyber", "explanation": "not this"},
     }));
     let line = read(&text);
-    assert_eq!((line.outcome.status, line.outcome.text), (Status::Refused, None));
-    assert_eq!((line.refusal_category.as_deref(), line.outcome.error.as_deref()), (Some("cyber"), Some("not this")));
+    assert_eq!(
+        (line.outcome.status, line.outcome.text),
+        (Status::Refused, None)
+    );
+    assert_eq!(
+        (
+            line.refusal_category.as_deref(),
+            line.outcome.error.as_deref()
+        ),
+        (Some("cyber"), Some("not this"))
+    );
 }
 
 #[test]
@@ -118,7 +171,10 @@ fn joins_text_blocks_and_passes_over_others() {
     for (content, text) in [
         (json!([]), None),
         (json!(null), None),
-        (json!([{"type": "tool_use", "id": "t", "name": "n", "input": {"text": "no", "type": "text"}}]), None),
+        (
+            json!([{"type": "tool_use", "id": "t", "name": "n", "input": {"text": "no", "type": "text"}}]),
+            None,
+        ),
         (json!([{"type": "text", "text": ""}]), Some("")),
         (
             json!([{"type": "text", "text": "a", "citations": [{"type": "text", "text": "no"}]}, {"type": "text", "text": "b"}]),
@@ -143,22 +199,54 @@ fn reads_usage_in_every_dress() {
     };
     assert_eq!(of(json!(null)), None);
     assert_eq!(of(json!({})), Some(Usage::default()));
-    let old = Usage { cache_creation_5m_input_tokens: Some(5), ..Usage::default() };
-    assert_eq!(of(json!({"cache_creation_input_tokens": 5})), Some(old.clone()));
-    assert_eq!(of(json!({"cache_creation_input_tokens": 5, "cache_creation": null})), Some(old.clone()));
-    assert_eq!(of(json!({"cache_creation_input_tokens": 5.0, "cache_creation": {}})), Some(old));
-    let one_hour = Usage { cache_creation_1h_input_tokens: Some(5), ..Usage::default() };
-    assert_eq!(of(json!({"cache_creation_input_tokens": 5, "cache_creation": {"ephemeral_1h_input_tokens": 5}})), Some(one_hour));
+    let old = Usage {
+        cache_creation_5m_input_tokens: Some(5),
+        ..Usage::default()
+    };
+    assert_eq!(
+        of(json!({"cache_creation_input_tokens": 5})),
+        Some(old.clone())
+    );
+    assert_eq!(
+        of(json!({"cache_creation_input_tokens": 5, "cache_creation": null})),
+        Some(old.clone())
+    );
+    assert_eq!(
+        of(json!({"cache_creation_input_tokens": 5.0, "cache_creation": {}})),
+        Some(old)
+    );
+    let one_hour = Usage {
+        cache_creation_1h_input_tokens: Some(5),
+        ..Usage::default()
+    };
+    assert_eq!(
+        of(
+            json!({"cache_creation_input_tokens": 5, "cache_creation": {"ephemeral_1h_input_tokens": 5}})
+        ),
+        Some(one_hour)
+    );
     let odd = json!({"input_tokens": "3", "output_tokens": -1, "cache_read_input_tokens": 1.5, "service_tier": {"x": [1]}});
-    assert_eq!(of(odd), Some(Usage { unreadable: true, ..Usage::default() }));
+    assert_eq!(
+        of(odd),
+        Some(Usage {
+            unreadable: true,
+            ..Usage::default()
+        })
+    );
 }
 
 #[test]
 fn usage_that_cannot_be_read_is_unreadable_and_never_a_number() {
     let read = |usage: &str| {
-        let line = format!(r#"{{"custom_id":"a","result":{{"type":"succeeded","message":{{"content":[],"usage":{usage}}}}}}}"#);
+        let line = format!(
+            r#"{{"custom_id":"a","result":{{"type":"succeeded","message":{{"content":[],"usage":{usage}}}}}}}"#
+        );
         let outcome = read(&line).outcome;
-        assert_eq!(outcome.status, Status::Succeeded, "the answer is kept: {usage}");
+        assert_eq!(
+            outcome.status,
+            Status::Succeeded,
+            "the answer is kept: {usage}"
+        );
         outcome.usage
     };
     for usage in [
@@ -208,47 +296,102 @@ fn usage_that_cannot_be_read_is_unreadable_and_never_a_number() {
 fn cache_writes_that_do_not_add_up_are_unreadable() {
     for (split, is_readable) in [
         (json!({"ephemeral_5m_input_tokens": 600}), false),
-        (json!({"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 0}), false),
-        (json!({"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 500}), false),
-        (json!({"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}), false),
+        (
+            json!({"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 0}),
+            false,
+        ),
+        (
+            json!({"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 500}),
+            false,
+        ),
+        (
+            json!({"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}),
+            false,
+        ),
         (json!({"ephemeral_24h_input_tokens": 1_000}), false),
-        (json!({"ephemeral_5m_input_tokens": 600, "ephemeral_24h_input_tokens": 400}), false),
-        (json!({"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 400}), true),
-        (json!({"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 400, "ephemeral_24h_input_tokens": 0}), true),
+        (
+            json!({"ephemeral_5m_input_tokens": 600, "ephemeral_24h_input_tokens": 400}),
+            false,
+        ),
+        (
+            json!({"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 400}),
+            true,
+        ),
+        (
+            json!({"ephemeral_5m_input_tokens": 600, "ephemeral_1h_input_tokens": 400, "ephemeral_24h_input_tokens": 0}),
+            true,
+        ),
         (json!({"ephemeral_1h_input_tokens": 1_000}), true),
         (json!({"note": "none"}), true),
         (json!(null), true),
     ] {
         let usage = json!({"input_tokens": 1, "output_tokens": 1, "cache_creation_input_tokens": 1_000, "cache_creation": split});
         let line = succeeded_with(&json!({"usage": usage}));
-        assert_eq!(read(&line).outcome.usage.unwrap().is_readable(), is_readable, "{split}");
+        assert_eq!(
+            read(&line).outcome.usage.unwrap().is_readable(),
+            is_readable,
+            "{split}"
+        );
     }
 }
 
 #[test]
 fn counts_of_an_answer_in_several_steps_are_the_sums_over_them() {
-    let of = |usage: Value| read(&succeeded_with(&json!({"usage": usage}))).outcome.usage.unwrap();
+    let of = |usage: Value| {
+        read(&succeeded_with(&json!({"usage": usage})))
+            .outcome
+            .usage
+            .unwrap()
+    };
     // The documentation's own example.
-    let compacted = of(json!({"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [
-        {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500},
-        {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000},
-    ]}));
-    assert_eq!((compacted.input_tokens, compacted.output_tokens), (Some(203_000), Some(4_500)));
+    let compacted = of(
+        json!({"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [
+            {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500},
+            {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000},
+        ]}),
+    );
+    assert_eq!(
+        (compacted.input_tokens, compacted.output_tokens),
+        (Some(203_000), Some(4_500))
+    );
     assert!(compacted.is_readable() && compacted.iterations.len() == 2);
-    let advised = of(json!({"input_tokens": 500, "output_tokens": 60, "iterations": [
-        {"type": "message", "input_tokens": 200, "output_tokens": 30},
-        {"type": "advisor_message", "model": "claude-opus-5-5", "input_tokens": 900, "output_tokens": 400,
-            "cache_creation_input_tokens": 100, "cache_creation": {"ephemeral_1h_input_tokens": 100}},
-        {"type": "message", "input_tokens": 300, "output_tokens": 30, "cache_read_input_tokens": 7},
-    ]}));
-    assert_eq!((advised.input_tokens, advised.output_tokens), (Some(1_400), Some(460)));
-    assert_eq!((advised.cache_creation_1h_input_tokens, advised.cache_read_input_tokens), (Some(100), Some(7)));
-    assert_eq!(advised.iterations[1].model.as_deref(), Some("claude-opus-5-5"));
+    let advised = of(
+        json!({"input_tokens": 500, "output_tokens": 60, "iterations": [
+            {"type": "message", "input_tokens": 200, "output_tokens": 30},
+            {"type": "advisor_message", "model": "claude-opus-5-5", "input_tokens": 900, "output_tokens": 400,
+                "cache_creation_input_tokens": 100, "cache_creation": {"ephemeral_1h_input_tokens": 100}},
+            {"type": "message", "input_tokens": 300, "output_tokens": 30, "cache_read_input_tokens": 7},
+        ]}),
+    );
+    assert_eq!(
+        (advised.input_tokens, advised.output_tokens),
+        (Some(1_400), Some(460))
+    );
+    assert_eq!(
+        (
+            advised.cache_creation_1h_input_tokens,
+            advised.cache_read_input_tokens
+        ),
+        (Some(100), Some(7))
+    );
+    assert_eq!(
+        advised.iterations[1].model.as_deref(),
+        Some("claude-opus-5-5")
+    );
     assert!(advised.is_readable());
-    let one = of(json!({"input_tokens": 5, "output_tokens": 6, "iterations": [
-        {"type": "message", "input_tokens": 5, "output_tokens": 6},
-    ]}));
-    assert_eq!(one, Usage { input_tokens: Some(5), output_tokens: Some(6), ..Usage::default() });
+    let one = of(
+        json!({"input_tokens": 5, "output_tokens": 6, "iterations": [
+            {"type": "message", "input_tokens": 5, "output_tokens": 6},
+        ]}),
+    );
+    assert_eq!(
+        one,
+        Usage {
+            input_tokens: Some(5),
+            output_tokens: Some(6),
+            ..Usage::default()
+        }
+    );
 }
 
 #[test]
@@ -269,7 +412,9 @@ fn a_list_of_steps_with_a_hole_is_unreadable() {
         json!(10),
         json!([10, 1]),
     ] {
-        let line = succeeded_with(&json!({"usage": {"input_tokens": 10, "output_tokens": 10, "iterations": [whole, step]}}));
+        let line = succeeded_with(
+            &json!({"usage": {"input_tokens": 10, "output_tokens": 10, "iterations": [whole, step]}}),
+        );
         assert!(!read(&line).outcome.usage.unwrap().is_readable(), "{step}");
     }
     // The top level names more than the list holds: the answer's own step is lost.
@@ -280,11 +425,15 @@ fn a_list_of_steps_with_a_hole_is_unreadable() {
         json!({"type": "message"}),
         json!(2),
     ] {
-        let line = succeeded_with(&json!({"usage": {"input_tokens": 10, "output_tokens": 10, "iterations": steps}}));
+        let line = succeeded_with(
+            &json!({"usage": {"input_tokens": 10, "output_tokens": 10, "iterations": steps}}),
+        );
         assert!(!read(&line).outcome.usage.unwrap().is_readable(), "{steps}");
     }
     let many = vec![whole; 1_001];
-    let line = succeeded_with(&json!({"usage": {"input_tokens": 10, "output_tokens": 10, "iterations": many}}));
+    let line = succeeded_with(
+        &json!({"usage": {"input_tokens": 10, "output_tokens": 10, "iterations": many}}),
+    );
     assert!(!read(&line).outcome.usage.unwrap().is_readable());
 }
 
@@ -295,11 +444,26 @@ fn tells_answers_that_say_nothing() {
         (json!(null), true),
         (json!([{"type": "text", "text": ""}]), true),
         (json!([{"type": "text", "text": " \n\t\u{a0}"}]), true),
-        (json!([{"type": "thinking", "thinking": "Let me see.", "signature": "s"}]), true),
-        (json!([{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "\n"}]), true),
-        (json!([{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}]), true),
-        (json!([{"type": "tool_use", "id": "t", "name": "n", "input": {}}]), false),
-        (json!([{"type": "thinking", "thinking": ""}, {"type": "text", "text": "0"}]), false),
+        (
+            json!([{"type": "thinking", "thinking": "Let me see.", "signature": "s"}]),
+            true,
+        ),
+        (
+            json!([{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "\n"}]),
+            true,
+        ),
+        (
+            json!([{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}]),
+            true,
+        ),
+        (
+            json!([{"type": "tool_use", "id": "t", "name": "n", "input": {}}]),
+            false,
+        ),
+        (
+            json!([{"type": "thinking", "thinking": ""}, {"type": "text", "text": "0"}]),
+            false,
+        ),
     ] {
         let line = succeeded_with(&json!({"content": content, "stop_reason": "end_turn"}));
         assert_eq!(read(&line).outcome.is_empty_answer(), is_empty, "{content}");
@@ -326,7 +490,10 @@ fn keeps_an_answer_with_half_a_surrogate_pair() {
         read(&line).outcome.text.unwrap()
     };
     assert_eq!(text(r"a\ud83d"), "a\u{fffd}");
-    assert_eq!(text(r"\ude00\ud83d\ude00\ud83dx\\ud83d\t"), "\u{fffd}😀\u{fffd}x\\ud83d\t");
+    assert_eq!(
+        text(r"\ude00\ud83d\ude00\ud83dx\\ud83d\t"),
+        "\u{fffd}😀\u{fffd}x\\ud83d\t"
+    );
 }
 
 #[test]
@@ -334,7 +501,11 @@ fn reads_a_line_of_many_megabytes_and_deep_nesting() {
     let long = "ü".repeat(8 << 20);
     let line = succeeded_with(&json!({"content": [{"type": "text", "text": long}]}));
     assert_eq!(read(&line).outcome.text.as_deref(), Some(long.as_str()));
-    let deep = format!(r#"{{"x":{}{},"custom_id":"a","result":{{"type":"expired"}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!(
+        r#"{{"x":{}{},"custom_id":"a","result":{{"type":"expired"}}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
     assert_eq!(read(&deep).outcome.status, Status::Expired);
 }
 
@@ -344,11 +515,20 @@ fn says_why_a_line_is_none() {
     for (line, said) in [
         (b"".as_slice(), "not JSON from byte 0"),
         (b"\xef\xbb\xbf{}", "not JSON"),
-        (br#"{"custom_id":"hunter2","result":{"type":"expired""#, "not JSON"),
-        (br#"{"custom_id":"hunter2","result":{"type":"expired"}}}"#, "not JSON from byte 52"),
+        (
+            br#"{"custom_id":"hunter2","result":{"type":"expired""#,
+            "not JSON",
+        ),
+        (
+            br#"{"custom_id":"hunter2","result":{"type":"expired"}}}"#,
+            "not JSON from byte 52",
+        ),
         (b"<html>hunter2</html>", "not JSON from byte 1"),
         (b"{\"custom_id\":\"\xff\"}", "not UTF-8 from byte 14"),
-        (br#"{"id":"hunter2","result":{"type":"expired"}}"#, "no `custom_id`"),
+        (
+            br#"{"id":"hunter2","result":{"type":"expired"}}"#,
+            "no `custom_id`",
+        ),
         (br#"{"custom_id":["hunter2"]}"#, "no `custom_id`"),
         (br#"{"custom_id":null,"result":null}"#, "no `custom_id`"),
         (b"[]", "no `custom_id`"),
@@ -383,14 +563,18 @@ fn finds_the_custom_id_wherever_it_stands() {
 fn shuffled(value: Value, seed: &mut u64) -> Value {
     match value {
         Value::Object(members) => {
-            let mut members: Vec<(String, Value)> =
-                members.into_iter().map(|(name, value)| (name, shuffled(value, seed))).collect();
+            let mut members: Vec<(String, Value)> = members
+                .into_iter()
+                .map(|(name, value)| (name, shuffled(value, seed)))
+                .collect();
             *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let turn = usize::try_from(*seed >> 33).unwrap() % members.len().max(1);
             members.rotate_left(turn);
             Value::Object(members.into_iter().collect::<Map<_, _>>())
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| shuffled(item, seed)).collect()),
+        Value::Array(items) => {
+            Value::Array(items.into_iter().map(|item| shuffled(item, seed)).collect())
+        }
         other => other,
     }
 }
@@ -400,7 +584,12 @@ fn count() -> impl Strategy<Value = Option<u64>> {
 }
 
 fn fixed(cases: u32) -> Config {
-    Config { cases, rng_seed: RngSeed::Fixed(20_261_122), failure_persistence: None, ..Config::default() }
+    Config {
+        cases,
+        rng_seed: RngSeed::Fixed(20_261_122),
+        failure_persistence: None,
+        ..Config::default()
+    }
 }
 
 proptest! {
