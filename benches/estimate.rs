@@ -11,7 +11,7 @@ mod text;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use rowmill::catalog::Tokenizer;
-use rowmill::estimate::tokens::Tally;
+use rowmill::estimate::tokens::CharacterCounts;
 
 const ROWS: usize = 8_192;
 
@@ -38,7 +38,7 @@ fn tally_of_fragments(bencher: Bencher) {
         })
         .collect();
     bencher.counter(bytes(&fragments)).bench(|| {
-        let mut tally = Tally::default();
+        let mut tally = CharacterCounts::default();
         fragments.iter().for_each(|fragment| {
             tally.add_json(black_box(fragment.as_bytes()));
         });
@@ -50,7 +50,7 @@ fn tally_of_fragments(bencher: Bencher) {
 fn tally_of_texts(bencher: Bencher) {
     let texts = text::texts(ROWS);
     bencher.counter(bytes(&texts)).bench(|| {
-        let mut tally = Tally::default();
+        let mut tally = CharacterCounts::default();
         texts
             .iter()
             .for_each(|text| tally.add_text(black_box(text)));
@@ -94,7 +94,7 @@ fn print_errors() {
         "table", "letters", "simulator", "error"
     );
     for table in tables {
-        let (mut tally, mut counted) = (Tally::default(), 0.0);
+        let (mut tally, mut counted) = (CharacterCounts::default(), 0.0);
         let Ok(mut reader) = csv::Reader::from_path(&table) else {
             continue;
         };

@@ -18,8 +18,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use rowmill::batch::{
-    BatchBody as _, Limits, Packer, PieceSummary, SpoolReader, SpoolRows, SpoolRowsBuilder,
-    SpoolWriter,
+    BatchBody as _, Limits, Packer, SpoolReader, SpoolRows, SpoolRowsBuilder, SpoolWriter,
+    SpooledBatch,
 };
 use rowmill::batch::{SpooledBody, verify};
 
@@ -81,7 +81,7 @@ fn fragment_bytes(stretches: &[SpoolRows]) -> BytesCount {
     )
 }
 
-fn spool(path: &Path, stretches: &[SpoolRows]) -> PieceSummary {
+fn spool(path: &Path, stretches: &[SpoolRows]) -> SpooledBatch {
     let mut writer = SpoolWriter::create(path, 1, head(), stretches[0].columns.schema_ref())
         .expect("the folder is there");
     for rows in stretches {

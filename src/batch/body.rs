@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::reader::RowGroups;
 use super::rows::{CUSTOM_ID, FRAGMENT};
-use super::spool::PieceSummary;
+use super::spool::SpooledBatch;
 use super::{BatchBody, Error};
 
 const OPEN: &[u8] = b"{\"requests\":[";
@@ -81,7 +81,7 @@ pub struct SpooledBody {
 impl SpooledBody {
     /// The body of the piece in the file `path`, with the head it was planned with.
     #[must_use]
-    pub fn new(path: &Path, head: Arc<[u8]>, piece: &PieceSummary) -> SpooledBody {
+    pub fn new(path: &Path, head: Arc<[u8]>, piece: &SpooledBatch) -> SpooledBody {
         SpooledBody {
             path: path.to_path_buf(),
             head,

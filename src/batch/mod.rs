@@ -40,7 +40,7 @@ pub use body::SpooledBody;
 pub use pack::{Packer, Placement};
 pub use reader::{SpoolReader, sent_ids, verify};
 pub use rows::{SpoolRows, SpoolRowsBuilder};
-pub use spool::{PieceSummary, SpoolWriter, summary_of};
+pub use spool::{SpoolWriter, SpooledBatch, summary_of};
 
 /// What a provider takes in one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

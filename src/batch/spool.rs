@@ -46,7 +46,7 @@ const HASH_BYTES: usize = 1 << 20;
 
 /// What a piece holds, for the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PieceSummary {
+pub struct SpooledBatch {
     /// Number of the piece, which is the number of its batch, counted from 1.
     pub piece: u32,
     /// Rows.
@@ -80,7 +80,7 @@ pub struct SpoolWriter {
     group_per_stretch: bool,
     group_bytes: usize,
     body: BodyHash,
-    summary: PieceSummary,
+    summary: SpooledBatch,
 }
 
 impl std::fmt::Debug for SpoolWriter {
@@ -97,7 +97,7 @@ impl std::fmt::Debug for SpoolWriter {
 ///
 /// # Errors
 /// As [`SpoolReader::open`], and what goes wrong while reading.
-pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<PieceSummary, Error> {
+pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<SpooledBatch, Error> {
     let mut body = BodyHash::new(head);
     let (mut rows, mut requests, mut first_row, mut last_row) = (0, 0, 0, 0);
     for stretch in SpoolReader::open(path)? {
@@ -124,7 +124,7 @@ pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<PieceSumma
     let file_bytes = io::copy(&mut file, &mut hasher).map_err(cannot)?;
     let (body_bytes, body_hash) = body.finish();
     let file_hash = hasher.finalize().to_hex().to_string();
-    Ok(PieceSummary {
+    Ok(SpooledBatch {
         piece,
         rows,
         requests,
@@ -175,7 +175,7 @@ impl SpoolWriter {
             packed,
             group_bytes: 0,
             body: BodyHash::new(head),
-            summary: PieceSummary {
+            summary: SpooledBatch {
                 piece,
                 rows: 0,
                 requests: 0,
@@ -216,7 +216,7 @@ impl SpoolWriter {
     ///
     /// # Errors
     /// When it cannot be written; there is no file of that name then, or the one from before.
-    pub fn finish(self) -> Result<PieceSummary, Error> {
+    pub fn finish(self) -> Result<SpooledBatch, Error> {
         let SpoolWriter {
             path,
             writer,

@@ -33,7 +33,7 @@ impl Work {
         self.folder.path().join("00001.parquet")
     }
 
-    fn write(&self, stretches: &[SpoolRows]) -> Result<PieceSummary, Error> {
+    fn write(&self, stretches: &[SpoolRows]) -> Result<SpooledBatch, Error> {
         let columns = stretches
             .first()
             .map_or_else(|| Arc::new(Schema::empty()), |rows| rows.columns.schema());
@@ -51,7 +51,7 @@ impl Work {
             .collect()
     }
 
-    fn body(&self, piece: &PieceSummary) -> Vec<u8> {
+    fn body(&self, piece: &SpooledBatch) -> Vec<u8> {
         let body = SpooledBody::new(&self.path(), HEAD.into(), piece);
         let chunks: Vec<Bytes> = body.chunks().unwrap().map(Result::unwrap).collect();
         chunks.concat()
@@ -886,19 +886,19 @@ fn stops_a_body_that_is_not_the_announced_one() {
     let texts: Vec<Option<&str>> = texts.iter().map(|text| Some(text.as_str())).collect();
     let piece = work.write(&[plain(0, &texts)]).unwrap();
     for announced in [
-        PieceSummary {
+        SpooledBatch {
             body_bytes: piece.body_bytes - 1,
             ..piece.clone()
         },
-        PieceSummary {
+        SpooledBatch {
             body_bytes: 1,
             ..piece.clone()
         },
-        PieceSummary {
+        SpooledBatch {
             body_bytes: piece.body_bytes + 1,
             ..piece.clone()
         },
-        PieceSummary {
+        SpooledBatch {
             requests: piece.requests + 1,
             ..piece.clone()
         },

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
-use rowmill::pipeline::drive::Until;
-use rowmill::pipeline::{Run, leftovers, submit};
+use rowmill::engine::drive::Until;
+use rowmill::engine::{Run, leftovers, submit};
 use rowmill::provider::retry::SystemClock;
 
 use super::args::{Cancel, Common};
 use super::connect::Connection;
 use super::explain::{self, Failure};
-use super::run::{Way, batches, look_for, open};
+use super::run::{OpenOptions, batches, look_for, open};
 use super::screen::{Screen, usd};
 use super::target::run_of;
 
@@ -29,7 +29,12 @@ pub(crate) fn run(
         }
         folder => folder?,
     };
-    let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
+    let (mut run, connection) = open(
+        &folder,
+        &common.state,
+        OpenOptions::as_it_is(catalog),
+        screen,
+    )?;
     let asked = connection.block_on(submit::cancel(&connection.api, &SystemClock, &mut run));
     if asked.is_ok() && args.abandon {
         run.abandon(Timestamp::now(), "given up by a person")?;

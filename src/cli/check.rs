@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use rowmill::catalog::Catalog;
+use rowmill::engine::CompiledJob;
+use rowmill::engine::plan::PlanReport;
 use rowmill::job::JobFile;
-use rowmill::pipeline::Prepared;
-use rowmill::pipeline::plan::Outline;
 use rowmill::source::{SourceSpec, in_words};
 use rowmill::template::prompt::CacheTtl;
 
 use super::args::Check;
 use super::explain::{self, Failure};
 use super::layout::{self, Column};
-use super::plan::{Foresight, outline_table, select};
+use super::plan::{PlanInputs, outline_table, select};
 use super::screen::{Screen, bytes, count, plural, shown, width};
 
 pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
@@ -21,29 +21,29 @@ pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Resu
     if let Some(rows) = args.rows {
         file.job.source.limit = Some(file.job.source.limit.map_or(rows, |limit| limit.min(rows)));
     }
-    let prepared = Prepared::new(&file, super::plan::today(), catalog)?;
-    let outline = Foresight::default().outline(&file, &prepared, None, screen)?;
+    let compiled = CompiledJob::new(&file, super::plan::today(), catalog)?;
+    let outline = PlanInputs::default().outline(&file, &compiled, None, screen)?;
     screen.finish();
-    let warnings = warnings(&prepared, &outline, &file.job.source);
+    let warnings = warnings(&compiled, &outline, &file.job.source);
     if screen.json {
         screen.json(&serde_json::json!({
             "job": file.job.head.name,
             "model": file.job.request.model,
             "rows": outline,
             "key": file.job.key.columns,
-            "shared": prepared.shared,
-            "templates": prepared.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
-            "output": { "path": prepared.output_path, "columns": prepared.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
+            "shared": compiled.shared,
+            "templates": compiled.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
+            "output": { "path": compiled.output_path, "columns": compiled.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
             "warnings": warnings,
         }));
         return Ok(explain::DONE);
     }
     warnings.iter().for_each(|warning| screen.warn(warning));
-    screen.data(report(&file, &prepared, &outline, warnings.len() as u64));
+    screen.data(report(&file, &compiled, &outline, warnings.len() as u64));
     Ok(explain::DONE)
 }
 
-fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -> String {
+fn report(file: &JobFile, compiled: &CompiledJob, outline: &PlanReport, warned: u64) -> String {
     let job = &file.job;
     let mut lines = vec![
         format!(
@@ -58,16 +58,16 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -
         ),
         format!(
             "source     {}, columns {}",
-            plural(prepared.source.files().len() as u64, "file", "files"),
-            names(&prepared.read)
+            plural(compiled.source.files().len() as u64, "file", "files"),
+            names(&compiled.read)
         ),
         match job.key.columns.as_slice() {
             [] => "key        the row's number".to_owned(),
             columns => format!("key        {}, unique over all rows", names(columns)),
         },
-        shared(prepared, outline),
+        shared(compiled, outline),
     ];
-    if let Some(answer) = &prepared.answer {
+    if let Some(answer) = &compiled.answer {
         let fields: Vec<String> = answer
             .fields()
             .iter()
@@ -75,20 +75,20 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -
             .collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
-    if prepared.answer_plan.sent_schema.is_some() {
+    if compiled.answer_plan.sent_schema.is_some() {
         lines.push(
             "schema     its bounds are sent in words; answers are checked against the file"
                 .to_owned(),
         );
     }
-    let output = prepared
+    let output = compiled
         .output_path
         .strip_prefix(".")
-        .unwrap_or(&prepared.output_path);
+        .unwrap_or(&compiled.output_path);
     lines.push(format!(
         "output     {} ({} columns)",
         shown(&output.display().to_string()),
-        prepared.output.schema().fields().len()
+        compiled.output.schema().fields().len()
     ));
     lines.push(outline_table(outline, &job.source));
     let aside: u64 = outline.unsent.values().sum();
@@ -112,13 +112,17 @@ fn report(file: &JobFile, prepared: &Prepared, outline: &Outline, warned: u64) -
 }
 
 /// All that a person should know before money is spent.
-pub(crate) fn warnings(prepared: &Prepared, outline: &Outline, source: &SourceSpec) -> Vec<String> {
+pub(crate) fn warnings(
+    compiled: &CompiledJob,
+    outline: &PlanReport,
+    source: &SourceSpec,
+) -> Vec<String> {
     let nothing = outline
         .why_nothing(source)
         .map(|why| format!("no rows to send: {why}"));
     nothing
         .iter()
-        .chain(&prepared.warnings)
+        .chain(&compiled.warnings)
         .chain(&outline.warnings)
         .chain(&outline.cache.warning)
         .cloned()
@@ -126,8 +130,8 @@ pub(crate) fn warnings(prepared: &Prepared, outline: &Outline, source: &SourceSp
 }
 
 /// What every request carries, part by part, and whether it can be read from the cache.
-fn shared(prepared: &Prepared, outline: &Outline) -> String {
-    let report = &prepared.shared;
+fn shared(compiled: &CompiledJob, outline: &PlanReport) -> String {
+    let report = &compiled.shared;
     let mut text = format!(
         "shared     {} of each request, about {} tokens",
         bytes(outline.shared_bytes),

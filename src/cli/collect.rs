@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
-use rowmill::pipeline::drive::Until;
+use rowmill::engine::drive::Until;
 
 use super::args::{Collect, Common};
 use super::explain::Failure;
-use super::run::{Way, carry_on, open};
+use super::run::{OpenOptions, carry_on, open};
 use super::screen::Screen;
 use super::target::run_of;
 
@@ -19,7 +19,12 @@ pub(crate) fn run(
     screen: &Screen,
 ) -> Result<u8, Failure> {
     let folder = run_of(&args.target, &common.state)?;
-    let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
+    let (mut run, connection) = open(
+        &folder,
+        &common.state,
+        OpenOptions::as_it_is(catalog),
+        screen,
+    )?;
     if args.place.replace {
         run.replace_output();
     }

@@ -39,14 +39,14 @@ pub(crate) fn origin_of_environment() -> Result<String, Failure> {
 }
 
 /// What the connection must know of the job.
-pub(crate) struct Wishes<'a> {
+pub(crate) struct ApiOptions<'a> {
     pub(crate) api_version: Option<&'a str>,
     pub(crate) betas: &'a [String],
 }
 
 impl Connection {
     /// Connects to the provider that the environment names. Nothing is sent yet.
-    pub(crate) fn real(wishes: &Wishes<'_>) -> Result<Connection, Failure> {
+    pub(crate) fn real(api_options: &ApiOptions<'_>) -> Result<Connection, Failure> {
         let mut spec = AnthropicSpec::new(credential()?);
         if let Some(url) = variable("ANTHROPIC_BASE_URL") {
             spec.base_url = url;
@@ -64,7 +64,7 @@ impl Connection {
                 ..spec.timeouts
             };
         }
-        wishes.apply(&mut spec);
+        api_options.apply(&mut spec);
         Ok(Connection {
             api: Anthropic::new(spec).map_err(environment)?,
             runtime: Some(runtime()?),
@@ -77,7 +77,7 @@ impl Connection {
     pub(crate) fn simulator(
         state: &Path,
         processing: Duration,
-        wishes: &Wishes<'_>,
+        api_options: &ApiOptions<'_>,
         catalog: &Arc<Catalog>,
         screen: &Screen,
     ) -> Result<Connection, Failure> {
@@ -121,7 +121,7 @@ impl Connection {
         })?;
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("simulated")));
         spec.base_url = running.base_url();
-        wishes.apply(&mut spec);
+        api_options.apply(&mut spec);
         Ok(Connection {
             api: Anthropic::new(spec).map_err(environment)?,
             runtime: Some(runtime),
@@ -175,7 +175,7 @@ impl Drop for Connection {
     }
 }
 
-impl Wishes<'_> {
+impl ApiOptions<'_> {
     fn apply(&self, spec: &mut AnthropicSpec) {
         if let Some(version) = self.api_version {
             version.clone_into(&mut spec.api_version);

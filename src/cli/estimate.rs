@@ -1,11 +1,11 @@
 //! What a plan will cost, as a person reads it and as a pull request shows it.
 
+use rowmill::engine::plan::{PlanReport, PlannedBatch};
 use rowmill::estimate::compare::Comparison;
 use rowmill::estimate::fit::FitBasis;
 use rowmill::estimate::output::OutputBasis;
-use rowmill::estimate::survey::Sampling;
+use rowmill::estimate::sample_plan::Sampling;
 use rowmill::estimate::{Bounds, Estimate, share};
-use rowmill::pipeline::plan::{Cut, Outline};
 use rowmill::source::SourceSpec;
 
 use super::layout::Column;
@@ -18,7 +18,7 @@ const LISTED: usize = 12;
 const BITS_PER_SECOND: u64 = 20_000_000;
 
 /// The whole report, for a terminal.
-pub(crate) fn report(outline: &Outline, source: &SourceSpec, screen: &Screen) -> String {
+pub(crate) fn report(outline: &PlanReport, source: &SourceSpec, screen: &Screen) -> String {
     let estimate = &outline.estimate;
     let mut parts = vec![rows_lines(outline, source).join("\n"), upload(outline)];
     parts.extend(
@@ -65,7 +65,7 @@ pub(crate) fn in_short(estimate: &Estimate) -> String {
     )
 }
 
-fn upload(outline: &Outline) -> String {
+fn upload(outline: &PlanReport) -> String {
     let batches = plural(outline.batches.len() as u64, "batch", "batches");
     let time = std::time::Duration::from_millis(outline.body_bytes * 8_000 / BITS_PER_SECOND);
     format!(
@@ -95,12 +95,12 @@ fn tokens(estimate: &Estimate) -> String {
     table(&columns, lines)
 }
 
-fn money(outline: &Outline, screen: &Screen) -> String {
+fn money(outline: &PlanReport, screen: &Screen) -> String {
     let columns = [
         "batch", "requests", "size", "low", "likely", "high", "at most",
     ]
     .map(Column::Number);
-    let row = |name: String, cut: &Cut, bounds: &Bounds| {
+    let row = |name: String, cut: &PlannedBatch, bounds: &Bounds| {
         let mut cells = vec![name, count(cut.requests.into()), bytes(cut.body_bytes)];
         cells.extend([bounds.low, bounds.likely, bounds.high, bounds.most].map(usd));
         cells
@@ -215,7 +215,7 @@ fn known(estimate: &Estimate) -> String {
 }
 
 /// The report for a pull request.
-pub(crate) fn markdown(job: &str, outline: &Outline, source: &SourceSpec) -> String {
+pub(crate) fn markdown(job: &str, outline: &PlanReport, source: &SourceSpec) -> String {
     let estimate = &outline.estimate;
     let Bounds {
         low,

@@ -46,7 +46,7 @@ pub(crate) const EXPORT: &str = "\
 Examples:
   rowmill export tickets.toml                   after a change to [answer], the schema file or [output]
   rowmill export runs/monday --job other.toml   the same answers, another table
-Answers are kept as they came, so reading them again costs nothing. What was asked does not change.";
+Answers are kept as they came, so options them again costs nothing. What was asked does not change.";
 
 pub(crate) const STATUS: &str = "\
 Examples:

@@ -10,14 +10,14 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use rowmill::engine::Error;
+use rowmill::engine::budget::OverBudget;
+use rowmill::engine::checkpoints::StoppedAtCheckpoint;
+use rowmill::engine::faults::{Causes, FaultCount, Faults};
+use rowmill::engine::plan::SharedKeys;
+use rowmill::engine::submit::RefusedBatch;
 use rowmill::join;
 use rowmill::ledger::{self, Scope, Shortage};
-use rowmill::pipeline::Error;
-use rowmill::pipeline::faults::{Causes, Faults, Tally};
-use rowmill::pipeline::gates::Stopped;
-use rowmill::pipeline::plan::SharedKeys;
-use rowmill::pipeline::purse::Short;
-use rowmill::pipeline::submit::RefusedBatch;
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
 
@@ -143,7 +143,7 @@ fn says_what_was_sent(error: &Error) -> bool {
         error,
         Error::Provider { .. }
             | Error::Budget(_)
-            | Error::Stopped(_)
+            | Error::StoppedAtCheckpoint(_)
             | Error::Changed { .. }
             | Error::Journal(_)
     )
@@ -183,7 +183,7 @@ fn exit_code(error: &Error, sent: &Sent) -> u8 {
         // Where nothing was sent, the job needs a change; else what was sent can still be fetched.
         Error::Refused(refused) if refused.nothing_was_sent => CHANGE,
         Error::Refused(_) => PROVIDER,
-        Error::Stopped(_) | Error::Budget(_) => STOPPED,
+        Error::StoppedAtCheckpoint(_) | Error::Budget(_) => STOPPED,
         Error::Journal(journal::Error::Locked { .. }) => LOCKED,
         Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
         // A person has to change something first, and it would not help to run the command again.
@@ -240,7 +240,7 @@ fn told(error: &Error) -> String {
     let mut text = match error {
         Error::Rows(faults) => told_rows(faults),
         Error::DuplicateKeys(shared) => told_shared(shared),
-        Error::Stopped(stopped) => told_stopped(stopped),
+        Error::StoppedAtCheckpoint(stopped) => told_stopped(stopped),
         Error::Budget(short) => told_short(short),
         Error::Changed { what, .. } => {
             let mut text = error.to_string();
@@ -348,7 +348,7 @@ fn told_rows(faults: &Faults) -> String {
 }
 
 /// Which limit stands in the way, what is left of it, and who has used it up.
-fn told_short(short: &Short) -> String {
+fn told_short(short: &OverBudget) -> String {
     let Shortage {
         scope,
         limit,
@@ -411,7 +411,7 @@ fn told_short(short: &Short) -> String {
 }
 
 /// Where the limit was set.
-fn limit_name(short: &Short) -> &'static str {
+fn limit_name(short: &OverBudget) -> &'static str {
     match short.shortage.scope {
         Scope::Run if short.typed => "--max-cost",
         Scope::Run => "budget.run_usd",
@@ -420,7 +420,7 @@ fn limit_name(short: &Short) -> &'static str {
     }
 }
 
-fn short_hint(short: &Short) -> String {
+fn short_hint(short: &OverBudget) -> String {
     let wait = match short.shortage.scope {
         Scope::Run => "",
         Scope::Day => ", wait for the next day in UTC",
@@ -458,7 +458,7 @@ fn ledger_hint(error: &ledger::Error) -> Option<String> {
     })
 }
 
-fn told_stopped(stopped: &Stopped) -> String {
+fn told_stopped(stopped: &StoppedAtCheckpoint) -> String {
     let mut text = stopped.kind.stopped().to_owned();
     for line in stopped.reason.lines() {
         let _ = write!(text, "\n  {}", shown_to(line, LONGEST));
@@ -478,7 +478,7 @@ fn told_shared(shared: &SharedKeys) -> String {
         count(shared.keys)
     );
     for (key, rows) in &shared.first {
-        let tally = Tally {
+        let tally = FaultCount {
             count: rows.len() as u64,
             first: rows.clone(),
         };
@@ -513,7 +513,7 @@ pub(crate) fn causes(causes: &Causes) -> Vec<String> {
     lines
 }
 
-fn named(tally: &Tally) -> String {
+fn named(tally: &FaultCount) -> String {
     let rows: Vec<String> = tally.first.iter().map(|row| count(row + 1)).collect();
     let more = tally.count.saturating_sub(rows.len() as u64);
     match (rows.as_slice(), more) {
@@ -584,7 +584,7 @@ fn hint(error: &Error) -> Option<String> {
              set such rows aside as `unsent`"
                 .to_owned()
         }
-        Error::Stopped(stopped) => format!(
+        Error::StoppedAtCheckpoint(stopped) => format!(
             "mend the job, give this run up with `rowmill cancel {0} --abandon` and start anew; or \
              send the rest all the same: `rowmill run {0} --ignore-canary`",
             stopped.run.display()
@@ -905,7 +905,7 @@ mod tests {
             (vec![0, 1, 2], 3, "rows 1, 2 and 3"),
             (vec![0, 1, 999], 15, "rows 1, 2, 1,000 and 12 more"),
         ] {
-            assert_eq!(named(&Tally { count, first: rows }), text);
+            assert_eq!(named(&FaultCount { count, first: rows }), text);
         }
     }
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
+use rowmill::engine::export::{Export, export};
+use rowmill::engine::export_options::ExportOptions;
+use rowmill::engine::retry::RetryPolicy;
+use rowmill::engine::{Error, Run};
 use rowmill::job::JobFile;
-use rowmill::pipeline::export::{Export, export};
-use rowmill::pipeline::heal::Policy;
-use rowmill::pipeline::reading::Reading;
-use rowmill::pipeline::{Error, Run};
 
 use super::args::{Common, Export as Args};
 use super::explain::{self, Failure};
-use super::run::{Way, connect, look_once};
+use super::run::{OpenOptions, connect, look_once};
 use super::screen::Screen;
 use super::summary;
 use super::target::{Target, run_of};
@@ -32,7 +32,7 @@ pub(crate) fn run(
     let (mut run, notes) = Run::open(
         &folder,
         Timestamp::now(),
-        &Way::as_it_is(catalog).means(&common.state),
+        &OpenOptions::as_it_is(catalog).means(&common.state),
     )?;
     screen.works_on(&run);
     notes.iter().for_each(|note| screen.warn(note));
@@ -56,24 +56,36 @@ pub(crate) fn run(
         fetch_more(&mut run, common, catalog, screen);
     }
     if let Some(job) = &job {
-        let reading = Reading::of_job(run.plan(), job)?;
-        run.read_as(reading);
+        let options = ExportOptions::of_job(run.plan(), job)?;
+        run.read_as(options);
     }
     if args.place.replace {
         run.replace_output();
     }
     // The job learned of the run when it was exported first.
-    let done = match export(&mut run, &Policy::none(), None, Timestamp::now(), screen) {
+    let done = match export(
+        &mut run,
+        &RetryPolicy::none(),
+        None,
+        Timestamp::now(),
+        screen,
+    ) {
         Err(error) if run.replace_results(&error) => {
             screen.warn(format!("{error}: fetching them again, which costs nothing"));
             fetch_more(&mut run, common, catalog, screen);
-            export(&mut run, &Policy::none(), None, Timestamp::now(), screen)
+            export(
+                &mut run,
+                &RetryPolicy::none(),
+                None,
+                Timestamp::now(),
+                screen,
+            )
         }
         done => done,
     };
     match done? {
         Export::Done(done) => summary::show(&run, &done, screen),
-        Export::Healable(_) => Err(Error::Bug(
+        Export::Retriable(_) => Err(Error::Bug(
             "rows were to be sent again, and nobody asked for that".to_owned(),
         )
         .into()),
@@ -83,7 +95,7 @@ pub(crate) fn run(
 /// Fetches results that are not all here, where the provider can be reached; what is here is
 /// exported in any case.
 fn fetch_more(run: &mut Run, common: &Common, catalog: &Arc<Catalog>, screen: &Screen) {
-    let fetched = connect(run, &common.state, Way::as_it_is(catalog), screen)
+    let fetched = connect(run, &common.state, OpenOptions::as_it_is(catalog), screen)
         .and_then(|connection| Ok(look_once(run, &connection, screen)?));
     if fetched.is_err() {
         let folder = run.folder().display();

@@ -11,7 +11,7 @@ use rowmill::provider::refresh::Refresh;
 use serde_json::json;
 
 use super::args::{Common, Models};
-use super::connect::{Connection, Wishes};
+use super::connect::{ApiOptions, Connection};
 use super::explain::{self, Failure};
 use super::layout::Column;
 use super::plan::today;
@@ -249,13 +249,13 @@ fn refresh(
     catalog: &Arc<Catalog>,
     screen: &Screen,
 ) -> Result<u8, Failure> {
-    let wishes = Wishes {
+    let api_options = ApiOptions {
         api_version: None,
         betas: &[],
     };
-    let connection = Connection::real(&wishes)?;
+    let connection = Connection::real(&api_options)?;
     let list = connection.block_on(connection.api.models());
-    let list = list.map_err(|source| rowmill::pipeline::Error::Provider {
+    let list = list.map_err(|source| rowmill::engine::Error::Provider {
         doing: "the list of models cannot be read".to_owned(),
         source: Box::new(source),
         standing: "the table stays as it is".to_owned(),

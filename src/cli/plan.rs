@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use rowmill::batch::Limits;
 use rowmill::catalog::Catalog;
+use rowmill::engine::plan::{PlanReport, Planner};
+use rowmill::engine::{CompiledJob, Error, calibrate, learn};
 use rowmill::estimate::Known;
 use rowmill::estimate::sample::SampleSpec;
 use rowmill::job::JobFile;
 use rowmill::journal;
-use rowmill::pipeline::plan::{Outline, Planner};
-use rowmill::pipeline::{Error, Prepared, calibrate, learn};
 use rowmill::provider::anthropic;
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
 use rowmill::source::SourceSpec;
 
 use super::args::{Common, Plan, Rows};
-use super::connect::{Connection, Wishes};
+use super::connect::{ApiOptions, Connection};
 use super::estimate;
 use super::explain::{self, Failure};
 use super::layout::Column;
@@ -39,7 +39,7 @@ pub(crate) fn run(
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
     let request = &file.job.request;
-    let wishes = Wishes {
+    let api_options = ApiOptions {
         api_version: request.api_version.as_deref(),
         betas: &request.betas,
     };
@@ -51,17 +51,17 @@ pub(crate) fn run(
         (Some(_), true) => Some(Connection::simulator(
             scratch.path(),
             Duration::ZERO,
-            &wishes,
+            &api_options,
             catalog,
             screen,
         )?),
-        (Some(_), false) => Some(Connection::real(&wishes)?),
+        (Some(_), false) => Some(Connection::real(&api_options)?),
     };
     let simulated = args.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
-    let prepared = Prepared::new(&file, today(), catalog)?;
-    let foresight = Foresight::new(
+    let compiled = CompiledJob::new(&file, today(), catalog)?;
+    let inputs = PlanInputs::new(
         &file,
-        &prepared,
+        &compiled,
         &common.state,
         simulated,
         args.calibrate,
@@ -72,8 +72,8 @@ pub(crate) fn run(
             rows: rows as usize,
             seed: args.seed,
         }) {
-            Some(spec) => foresight.outline_by_sample(&file, &prepared, spec, screen)?,
-            None => foresight.outline(&file, &prepared, connection.as_ref(), screen)?,
+            Some(spec) => inputs.outline_by_sample(&file, &compiled, spec, screen)?,
+            None => inputs.outline(&file, &compiled, connection.as_ref(), screen)?,
         },
         Some(folder) => {
             let origin = if args.simulate {
@@ -89,19 +89,12 @@ pub(crate) fn run(
                 narrowed,
                 max_cost: None,
             };
-            super::run::plan_at(
-                &file,
-                &prepared,
-                plan,
-                &foresight,
-                connection.as_ref(),
-                screen,
-            )?
+            super::run::plan_at(&file, &compiled, plan, &inputs, connection.as_ref(), screen)?
         }
     };
     screen.finish();
     let job = &file.job.head.name;
-    let warnings = super::check::warnings(&prepared, &outline, &file.job.source);
+    let warnings = super::check::warnings(&compiled, &outline, &file.job.source);
     if screen.json {
         screen.json(&serde_json::json!({ "job": job, "model": file.job.request.model, "plan": outline, "run": args.out,
             "warnings": warnings }));
@@ -149,23 +142,23 @@ const SEED: u64 = 1;
 /// What a plan is made with, besides the job: what earlier runs showed, and how much is to be
 /// counted.
 #[derive(Default)]
-pub(crate) struct Foresight {
+pub(crate) struct PlanInputs {
     pub(crate) known: Known,
     pub(crate) sample: Option<SampleSpec>,
 }
 
-impl Foresight {
+impl PlanInputs {
     pub(crate) fn new(
         file: &JobFile,
-        prepared: &Prepared,
+        compiled: &CompiledJob,
         state: &Path,
         simulated: bool,
         calibrate: Option<u32>,
         screen: &Screen,
-    ) -> Foresight {
-        let (known, note) = learn::known(state, file, prepared, simulated);
+    ) -> PlanInputs {
+        let (known, note) = learn::known(state, file, compiled, simulated);
         note.iter().for_each(|note| screen.warn(note));
-        Foresight {
+        PlanInputs {
             known,
             sample: calibrate.map(|rows| SampleSpec {
                 rows: rows as usize,
@@ -178,12 +171,12 @@ impl Foresight {
     pub(crate) fn outline(
         &self,
         file: &JobFile,
-        prepared: &Prepared,
+        compiled: &CompiledJob,
         connection: Option<&Connection>,
         screen: &Screen,
-    ) -> Result<Outline, Failure> {
+    ) -> Result<PlanReport, Failure> {
         let nonce = Nonce::new(0);
-        let planner = self.planner(file, prepared, &nonce, std::env::temp_dir(), screen);
+        let planner = self.planner(file, compiled, &nonce, std::env::temp_dir(), screen);
         let mut outline = planner.outline()?;
         self.count(connection, &planner, &mut outline)?;
         Ok(outline)
@@ -193,30 +186,30 @@ impl Foresight {
     fn outline_by_sample(
         &self,
         file: &JobFile,
-        prepared: &Prepared,
+        compiled: &CompiledJob,
         spec: SampleSpec,
         screen: &Screen,
-    ) -> Result<Outline, Failure> {
+    ) -> Result<PlanReport, Failure> {
         let nonce = Nonce::new(0);
         Ok(self
-            .planner(file, prepared, &nonce, std::env::temp_dir(), screen)
+            .planner(file, compiled, &nonce, std::env::temp_dir(), screen)
             .outline_by_sample(spec)?)
     }
 
     pub(crate) fn planner<'a>(
         &self,
         file: &'a JobFile,
-        prepared: &'a Prepared,
+        compiled: &'a CompiledJob,
         nonce: &'a Nonce,
         scratch: PathBuf,
         screen: &'a Screen,
     ) -> Planner<'a> {
         Planner {
             file,
-            prepared,
-            limits: limits(file, prepared),
+            compiled,
+            limits: limits(file, compiled),
             nonce,
-            threads: rowmill::pipeline::plan::threads(),
+            threads: rowmill::engine::plan::threads(),
             known: self.known.clone(),
             sample: self.sample,
             scratch,
@@ -229,7 +222,7 @@ impl Foresight {
         &self,
         connection: Option<&Connection>,
         planner: &Planner<'_>,
-        outline: &mut Outline,
+        outline: &mut PlanReport,
     ) -> Result<(), Error> {
         match connection.filter(|_| self.sample.is_some()) {
             Some(connection) => {
@@ -264,13 +257,13 @@ pub(crate) fn select(file: &mut JobFile, rows: &Rows) {
 
 /// What one batch may hold: the job's limits, within the provider's, and no more requests than make
 /// the batches near-equal.
-fn limits(file: &JobFile, prepared: &Prepared) -> Limits {
+fn limits(file: &JobFile, compiled: &CompiledJob) -> Limits {
     let (batch, source) = (&file.job.batch, &file.job.source);
     let limits = Limits {
         max_requests: batch.max_requests.min(anthropic::LIMITS.max_requests),
         max_bytes: batch.max_bytes,
     };
-    let rows = prepared
+    let rows = compiled
         .source
         .rows_hint()
         .filter(|_| source.filter.is_none());
@@ -286,7 +279,7 @@ pub(crate) fn today() -> jiff::civil::Date {
 }
 
 /// The rows of a plan by what becomes of them.
-pub(crate) fn rows_lines(outline: &Outline, source: &SourceSpec) -> Vec<String> {
+pub(crate) fn rows_lines(outline: &PlanReport, source: &SourceSpec) -> Vec<String> {
     let skipped = outline.rows_read - outline.rows;
     let sent = count(outline.requests);
     // A source that is read up to a limit says nothing of the rows behind it.
@@ -317,7 +310,7 @@ pub(crate) fn rows_lines(outline: &Outline, source: &SourceSpec) -> Vec<String> 
 }
 
 /// Rows and batches, as a check shows them.
-pub(crate) fn outline_table(outline: &Outline, source: &SourceSpec) -> String {
+pub(crate) fn outline_table(outline: &PlanReport, source: &SourceSpec) -> String {
     let mut lines = rows_lines(outline, source);
     lines.push(format!(
         "batches    {}, {} to upload, {} of it text that all requests share",

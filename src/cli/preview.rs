@@ -6,9 +6,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rowmill::catalog::Catalog;
+use rowmill::engine::faults::Faults;
+use rowmill::engine::{CompiledJob, Error, in_one_line};
 use rowmill::job::JobFile;
-use rowmill::pipeline::faults::Faults;
-use rowmill::pipeline::{Error, Prepared, in_one_line};
 use rowmill::request::OnRowError;
 use rowmill::request::keys::RowKey;
 use rowmill::template::prompt::media::in_words;
@@ -25,16 +25,16 @@ use super::screen::{Screen, bytes, count, width};
 pub(crate) fn run(args: &Preview, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
     select(&mut file, &args.select);
-    let prepared = Prepared::new(&file, today(), catalog)?;
-    prepared
+    let compiled = CompiledJob::new(&file, today(), catalog)?;
+    compiled
         .warnings
         .iter()
         .for_each(|warning| screen.warn(warning));
     let mut shown = Vec::new();
     let mut rows = 0_u64;
     let skip = file.job.request.on_row_error == OnRowError::Skip;
-    let own = prepared.requests.choices().members();
-    each(&prepared, args, skip, |row| {
+    let own = compiled.requests.choices().members();
+    each(&compiled, args, skip, |row| {
         if screen.json {
             shown.push(row);
         } else {
@@ -91,7 +91,7 @@ struct Row {
 
 /// Hands on the rows that are asked for, in their order.
 fn each(
-    prepared: &Prepared,
+    compiled: &CompiledJob,
     args: &Preview,
     skip_bad_rows: bool,
     mut take: impl FnMut(Row),
@@ -102,18 +102,18 @@ fn each(
         args.rows
     };
     let mut text = Vec::new();
-    for rows in prepared
+    for rows in compiled
         .source
-        .scan(Some(&prepared.read))
+        .scan(Some(&compiled.read))
         .map_err(Error::from)?
     {
         let rows = rows?;
-        let requests = prepared.requests.rows(&rows.batch);
+        let requests = compiled.requests.rows(&rows.batch);
         for (row, &index) in rows.row_index.iter().enumerate() {
             if left == 0 {
                 return Ok(());
             }
-            let key = prepared.keys.key(&rows.batch, row, index).ok();
+            let key = compiled.keys.key(&rows.batch, row, index).ok();
             let plain = key.as_ref().map(RowKey::plain);
             if args.key.is_some() && plain != args.key {
                 continue;
@@ -123,7 +123,7 @@ fn each(
                 .map_or_else(|| "no key".to_owned(), RowKey::describe);
             text.clear();
             let (params, unsent) = match requests.render(row, &mut text) {
-                Ok(_) => (Some(exact(prepared.requests.params_json(&text))?), None),
+                Ok(_) => (Some(exact(compiled.requests.params_json(&text))?), None),
                 Err(error) if skip_bad_rows => (None, Some(in_one_line(&error))),
                 Err(error) => {
                     return Err(Failure::Step(Error::Rows(Box::new(Faults::one(

@@ -2,7 +2,7 @@
 
 use rowmill::catalog::{Catalog, Factor, Prices as ModelPrices, Rates};
 use rowmill::cost::Unpriced;
-use rowmill::pipeline::Error;
+use rowmill::engine::Error;
 use serde::Serialize;
 use serde_json::json;
 

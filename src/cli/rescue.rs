@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
-use rowmill::pipeline::drive::Until;
-use rowmill::pipeline::rescue;
+use rowmill::engine::drive::Until;
+use rowmill::engine::rescue;
 
 use super::args::{Common, Rescue};
 use super::explain::Failure;
-use super::run::{Way, carry_on, open};
+use super::run::{OpenOptions, carry_on, open};
 use super::screen::Screen;
 use super::target::run_of;
 
@@ -23,7 +23,7 @@ pub(crate) fn run(
     let (run, kept) = rescue::rescue(
         &folder,
         Timestamp::now(),
-        &Way::as_it_is(catalog).means(&common.state),
+        &OpenOptions::as_it_is(catalog).means(&common.state),
     )?;
     let settle = run.settle();
     // The lock goes with the run; opening it again finds the way to its provider too.
@@ -36,7 +36,12 @@ pub(crate) fn run(
          s counts as not made, and `rowmill run` sends it",
         settle.as_secs()
     ));
-    let (mut run, connection) = open(&folder, &common.state, Way::as_it_is(catalog), screen)?;
+    let (mut run, connection) = open(
+        &folder,
+        &common.state,
+        OpenOptions::as_it_is(catalog),
+        screen,
+    )?;
     carry_on(
         &mut run,
         &connection,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
-use rowmill::pipeline::Run;
-use rowmill::pipeline::drive::Until;
-use rowmill::pipeline::failures::Failures;
-use rowmill::pipeline::heal::{self, Policy};
+use rowmill::engine::Run;
+use rowmill::engine::drive::Until;
+use rowmill::engine::failures::Failures;
+use rowmill::engine::retry::{self, RetryPolicy};
 
 use super::args::{Common, Retry};
 use super::explain::{self, Failure};
-use super::run::{Way, carry_on, look_once, open, say_healing};
+use super::run::{OpenOptions, carry_on, look_once, open, say_healing};
 use super::screen::{Screen, count, plural, usd};
 use super::summary;
 use super::target::run_of;
@@ -26,9 +26,9 @@ pub(crate) fn run(
     let (mut run, connection) = open(
         &folder,
         &common.state,
-        Way {
+        OpenOptions {
             max_cost: args.budget.max_cost,
-            ..Way::as_it_is(catalog)
+            ..OpenOptions::as_it_is(catalog)
         },
         screen,
     )?;
@@ -52,9 +52,9 @@ pub(crate) fn run(
     if args.place.replace {
         run.replace_output();
     }
-    let policy = Policy::by_hand(args.classes.iter().copied(), args.max_tokens);
-    let pieces = heal::all_pieces(&run);
-    let healing = heal::heal(&mut run, pieces, &policy, Timestamp::now())?;
+    let policy = RetryPolicy::by_hand(args.classes.iter().copied(), args.max_tokens);
+    let pieces = retry::all_pieces(&run);
+    let healing = retry::plan_retries(&mut run, pieces, &policy, Timestamp::now())?;
     let deadline = args.deadline.map(|deadline| Timestamp::now() + deadline);
     if healing.rows == 0 && lacks_results && !run.may_fetch_more(Timestamp::now()) {
         // The rows have their answers now, and nothing has to be paid for them.
@@ -88,7 +88,7 @@ pub(crate) fn run(
 }
 
 /// That no row failed in such a way, which rows did fail, and what can be done about them.
-fn nothing_fits(args: &Retry, run: &Run, policy: &Policy) -> Result<Failure, Failure> {
+fn nothing_fits(args: &Retry, run: &Run, policy: &RetryPolicy) -> Result<Failure, Failure> {
     let failures = Failures::of_run(run, policy)?;
     let asked: Vec<&str> = args.classes.iter().map(|class| class.as_str()).collect();
     let mut message = format!(

@@ -8,26 +8,26 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
+use rowmill::engine::drive::{Context, RunOutcome, StopSignal, Until};
+use rowmill::engine::export::Export;
+use rowmill::engine::finished::{self, Finished, OutputChange};
+use rowmill::engine::new_run::NewRun;
+use rowmill::engine::plan::PlanReport;
+use rowmill::engine::retry::{self, RetryPolicy};
+use rowmill::engine::upload::{self, Uploader};
+use rowmill::engine::{CompiledJob, Error, Means, Run, export, leftovers};
 use rowmill::job::JobFile;
 use rowmill::journal::{self, Plan};
 use rowmill::ledger::OnLimit;
-use rowmill::pipeline::drive::{Driver, Standing, Stop, Until};
-use rowmill::pipeline::export::Export;
-use rowmill::pipeline::finished::{self, Finished, Lost};
-use rowmill::pipeline::heal::{self, Policy};
-use rowmill::pipeline::new_run::NewRun;
-use rowmill::pipeline::plan::Outline;
-use rowmill::pipeline::upload::{self, Uploader};
-use rowmill::pipeline::{Error, Means, Prepared, Run, export, leftovers};
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
 use rowmill::template::prompt::uploads::Uploads;
 
 use super::args::{Common, Run as Args};
-use super::connect::{self, Connection, Wishes};
+use super::connect::{self, ApiOptions, Connection};
 use super::estimate;
 use super::explain::{self, Failure};
-use super::plan::{Foresight, outline_table, select, today};
+use super::plan::{PlanInputs, outline_table, select, today};
 use super::screen::{Screen, bytes, count, plural};
 use super::signals;
 use super::summary;
@@ -112,8 +112,8 @@ pub(crate) enum Begun {
 }
 
 impl<'a> Start<'a> {
-    fn way(&self) -> Way<'a> {
-        Way {
+    fn way(&self) -> OpenOptions<'a> {
+        OpenOptions {
             processing: self.processing,
             simulate: self.simulate,
             max_cost: self.max_cost,
@@ -141,10 +141,10 @@ impl<'a> Start<'a> {
                         screen.say(format!("resuming the unfinished run {}", folder.display()));
                         let mut opened = open(&folder, &common.state, self.way(), screen)?;
                         opened.0.set_budget(&file.job.budget);
-                        match opened
-                            .0
-                            .check_unchanged(&file, &Prepared::new(&file, today(), self.catalog)?)
-                        {
+                        match opened.0.check_unchanged(
+                            &file,
+                            &CompiledJob::new(&file, today(), self.catalog)?,
+                        ) {
                             Ok(()) => Ok(ready(opened)),
                             Err(changed @ Error::Changed { .. }) if opened.0.has_sent_nothing() => {
                                 // A folder that was put back from a copy does not know what was
@@ -183,16 +183,16 @@ impl<'a> Start<'a> {
         if finished.is_empty() {
             return Ok(ready(self.plan_and_open(file, None, common, screen)?));
         }
-        let prepared = Prepared::new(file, today(), self.catalog)?;
-        let alike = |finished: &Finished| finished.has_files_of(&prepared);
+        let compiled = CompiledJob::new(file, today(), self.catalog)?;
+        let alike = |finished: &Finished| finished.has_files_of(&compiled);
         let finished: Vec<Finished> = finished.into_iter().filter(alike).collect();
         if let Some(same) = finished
             .iter()
-            .find(|finished| finished.has_source_of(&prepared))
+            .find(|finished| finished.has_source_of(&compiled))
         {
             return Ok(Begun::Over(Box::new(same.clone())));
         }
-        let (run, connection) = self.plan_and_open(file, Some(prepared), common, screen)?;
+        let (run, connection) = self.plan_and_open(file, Some(compiled), common, screen)?;
         for finished in finished {
             if finished.has_rows_of(run.folder())? {
                 let planned = run.folder().to_path_buf();
@@ -227,12 +227,12 @@ impl<'a> Start<'a> {
     fn plan_and_open(
         &self,
         file: &JobFile,
-        prepared: Option<Prepared>,
+        compiled: Option<CompiledJob>,
         common: &Common,
         screen: &Screen,
     ) -> Result<(Run, Connection), Failure> {
         let request = &file.job.request;
-        let wishes = Wishes {
+        let api_options = ApiOptions {
             api_version: request.api_version.as_deref(),
             betas: &request.betas,
         };
@@ -241,10 +241,10 @@ impl<'a> Start<'a> {
         let connection = if self.simulate {
             None
         } else {
-            Some(Connection::real(&wishes)?)
+            Some(Connection::real(&api_options)?)
         };
-        let mut prepared =
-            prepared.map_or_else(|| Prepared::new(file, today(), self.catalog), Ok)?;
+        let mut compiled =
+            compiled.map_or_else(|| CompiledJob::new(file, today(), self.catalog), Ok)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
         let origin = connection
             .as_ref()
@@ -252,7 +252,7 @@ impl<'a> Start<'a> {
         if !self.simulate {
             leftovers::check_no_run_is_gone(&common.state, &file.job.head.name, simulated)?;
         }
-        prepared
+        compiled
             .warnings
             .iter()
             .for_each(|warning| screen.warn(warning));
@@ -264,7 +264,7 @@ impl<'a> Start<'a> {
             Connection::simulator(
                 &common.state,
                 self.processing,
-                &wishes,
+                &api_options,
                 self.catalog,
                 screen,
             )
@@ -279,15 +279,15 @@ impl<'a> Start<'a> {
                 Some(connection) => connection,
                 none => none.insert(connect(screen)?),
             };
-            prepared = upload(prepared, file, connection, &common.state, screen)?;
+            compiled = upload(compiled, file, connection, &common.state, screen)?;
         }
         // The sample is counted before the plan is written, and by the same provider.
         if connection.is_none() && self.calibrate.is_some() {
             connection = Some(connect(screen)?);
         }
-        let foresight = Foresight::new(
+        let inputs = PlanInputs::new(
             file,
-            &prepared,
+            &compiled,
             &common.state,
             simulated,
             self.calibrate,
@@ -301,14 +301,7 @@ impl<'a> Start<'a> {
             narrowed,
             max_cost: self.max_cost,
         };
-        let outline = plan_at(
-            file,
-            &prepared,
-            plan,
-            &foresight,
-            connection.as_ref(),
-            screen,
-        )?;
+        let outline = plan_at(file, &compiled, plan, &inputs, connection.as_ref(), screen)?;
         let connection = connection.map_or_else(|| connect(screen), Ok)?;
         settle_given_up(&connection, self.way(), &common.state, screen);
         outline
@@ -364,11 +357,11 @@ pub(crate) fn nothing_to_do(
                 "its output is written again, in its own place, from the answers that the run \
                 keeps"
             }
-            Some(Lost::Gone) => {
+            Some(OutputChange::Gone) => {
                 "its output is gone, and written again from the answers that the \
                 run keeps"
             }
-            Some(Lost::Replaced) => {
+            Some(OutputChange::Replaced) => {
                 "another run has replaced its output since; it is written again from the answers \
                  that the run keeps"
             }
@@ -376,21 +369,27 @@ pub(crate) fn nothing_to_do(
         let (mut run, notes) = Run::open(
             &finished.folder,
             Timestamp::now(),
-            &Way::as_it_is(catalog).means(&common.state),
+            &OpenOptions::as_it_is(catalog).means(&common.state),
         )?;
         notes.iter().for_each(|note| screen.warn(note));
         if replace {
             run.replace_output();
         }
-        return match export::export(&mut run, &Policy::none(), None, Timestamp::now(), screen)? {
+        return match export::export(
+            &mut run,
+            &RetryPolicy::none(),
+            None,
+            Timestamp::now(),
+            screen,
+        )? {
             Export::Done(done) => summary::show_nothing_to_do(&run, &done, screen),
-            Export::Healable(_) => Err(Error::Bug(
+            Export::Retriable(_) => Err(Error::Bug(
                 "rows were to be sent again, and nobody asked for that".to_owned(),
             )
             .into()),
         };
     }
-    let (view, _) = rowmill::pipeline::view::view(&finished.folder, Timestamp::now())?;
+    let (view, _) = rowmill::engine::view::view(&finished.folder, Timestamp::now())?;
     if screen.json {
         let mut document = serde_json::to_value(&view.manifest).unwrap_or_default();
         document["nothing_to_do"] = true.into();
@@ -412,12 +411,12 @@ pub(crate) fn nothing_to_do(
 /// Uploads the files that the requests name, once all rows have been found good, and compiles the
 /// job with their ids.
 fn upload(
-    prepared: Prepared,
+    compiled: CompiledJob,
     file: &JobFile,
     connection: &Connection,
     state: &Path,
     screen: &Screen,
-) -> Result<Prepared, Failure> {
+) -> Result<CompiledJob, Failure> {
     let copies = state.join(&file.job.head.name).join(COPIES);
     // What a run that was killed left; nobody else works on the job.
     let _ = std::fs::remove_dir_all(&copies);
@@ -427,21 +426,21 @@ fn upload(
         source,
     })?;
     let uploads = Arc::new(Uploads::keeping_copies(&copies));
-    let uploaded = upload_into(&uploads, prepared, file, connection, state, screen);
+    let uploaded = upload_into(&uploads, compiled, file, connection, state, screen);
     let _ = std::fs::remove_dir_all(&copies);
     uploaded
 }
 
 fn upload_into(
     uploads: &Arc<Uploads>,
-    prepared: Prepared,
+    compiled: CompiledJob,
     file: &JobFile,
     connection: &Connection,
     state: &Path,
     screen: &Screen,
-) -> Result<Prepared, Failure> {
-    let prepared = prepared.with_uploads(file, uploads)?;
-    Foresight::default().outline(file, &prepared, None, screen)?;
+) -> Result<CompiledJob, Failure> {
+    let compiled = compiled.with_uploads(file, uploads)?;
+    PlanInputs::default().outline(file, &compiled, None, screen)?;
     screen.finish();
     let pace = if connection.is_simulated() {
         Duration::ZERO
@@ -470,7 +469,7 @@ fn upload_into(
             plural(done.known, "file was", "files were")
         ));
     }
-    Ok(prepared.with_uploads(file, uploads)?)
+    Ok(compiled.with_uploads(file, uploads)?)
 }
 
 /// The folder of a job where cells are copied to that are about to be uploaded.
@@ -488,12 +487,12 @@ pub(crate) struct NewPlan<'a> {
 /// Plans a job into a new run's folder.
 pub(crate) fn plan_at(
     file: &JobFile,
-    prepared: &Prepared,
+    compiled: &CompiledJob,
     plan: NewPlan<'_>,
-    foresight: &Foresight,
+    inputs: &PlanInputs,
     connection: Option<&Connection>,
     screen: &Screen,
-) -> Result<Outline, Failure> {
+) -> Result<PlanReport, Failure> {
     let nonce = Nonce::new(fastrand::u64(..));
     let NewPlan {
         folder,
@@ -506,7 +505,7 @@ pub(crate) fn plan_at(
     let new = NewRun {
         folder,
         file,
-        prepared,
+        compiled,
         nonce: &nonce,
         origin,
         simulated,
@@ -514,9 +513,9 @@ pub(crate) fn plan_at(
         max_cost,
         now,
     };
-    let planner = |scratch: PathBuf| foresight.planner(file, prepared, &nonce, scratch, screen);
+    let planner = |scratch: PathBuf| inputs.planner(file, compiled, &nonce, scratch, screen);
     Ok(new.plan(planner, |planner, outline| {
-        foresight.count(connection, planner, outline)
+        inputs.count(connection, planner, outline)
     })?)
 }
 
@@ -531,13 +530,13 @@ fn run_id() -> String {
 /// one, nor the other way round.
 fn unfinished(file: &JobFile, state: &Path, simulated: bool) -> Result<Option<PathBuf>, Failure> {
     let run = journal::latest_unfinished(state, &file.job.head.name, simulated)
-        .map_err(rowmill::pipeline::Error::from)?;
+        .map_err(rowmill::engine::Error::from)?;
     Ok(run.map(|run| run.path))
 }
 
 /// How a run that is there already is opened.
 #[derive(Clone, Copy)]
-pub(crate) struct Way<'a> {
+pub(crate) struct OpenOptions<'a> {
     /// How long the built-in simulator works on a batch.
     pub(crate) processing: Duration,
     /// Whether the run has to be a simulated one.
@@ -547,7 +546,7 @@ pub(crate) struct Way<'a> {
     pub(crate) catalog: &'a Arc<Catalog>,
 }
 
-impl<'a> Way<'a> {
+impl<'a> OpenOptions<'a> {
     /// What the run can draw on, with its runs in this state directory.
     pub(crate) fn means(&self, state: &Path) -> Means {
         Means {
@@ -558,8 +557,8 @@ impl<'a> Way<'a> {
     }
 
     /// The run as it is.
-    pub(crate) fn as_it_is(catalog: &'a Arc<Catalog>) -> Way<'a> {
-        Way {
+    pub(crate) fn as_it_is(catalog: &'a Arc<Catalog>) -> OpenOptions<'a> {
+        OpenOptions {
             processing: Duration::ZERO,
             simulate: false,
             max_cost: None,
@@ -572,7 +571,7 @@ impl<'a> Way<'a> {
 pub(crate) fn open(
     folder: &Path,
     state: &Path,
-    way: Way<'_>,
+    way: OpenOptions<'_>,
     screen: &Screen,
 ) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
@@ -586,7 +585,7 @@ pub(crate) fn open(
 pub(crate) fn connect(
     run: &Run,
     state: &Path,
-    way: Way<'_>,
+    way: OpenOptions<'_>,
     screen: &Screen,
 ) -> Result<Connection, Failure> {
     if run.unsent_batches() > 0 {
@@ -606,15 +605,15 @@ pub(crate) fn connect(
             "go on with it without --simulate, or start another with the job file",
         ));
     }
-    let (api_version, betas) = run.wishes();
-    let wishes = Wishes {
+    let (api_version, betas) = run.api_options();
+    let api_options = ApiOptions {
         api_version: api_version.as_deref(),
         betas: &betas,
     };
     let connection = if run.plan().is_in_process() {
-        Connection::simulator(state, way.processing, &wishes, way.catalog, screen)?
+        Connection::simulator(state, way.processing, &api_options, way.catalog, screen)?
     } else {
-        Connection::real(&wishes)?
+        Connection::real(&api_options)?
     };
     run.check_origin(&connection.origin())?;
     Ok(connection)
@@ -626,7 +625,7 @@ pub(crate) fn look_once(
     run: &mut Run,
     connection: &Connection,
     screen: &Screen,
-) -> Result<Standing, Error> {
+) -> Result<RunOutcome, Error> {
     look_for(run, connection, Until::LookedOnce, None, screen)
 }
 
@@ -637,8 +636,8 @@ pub(crate) fn look_for(
     until: Until,
     deadline: Option<Timestamp>,
     screen: &Screen,
-) -> Result<Standing, Error> {
-    let (_hand, stop) = Stop::new();
+) -> Result<RunOutcome, Error> {
+    let (_hand, stop) = StopSignal::new();
     let driver = driver(run, connection, stop, deadline, screen);
     let standing = connection.block_on(driver.drive(run, until));
     screen.finish();
@@ -647,7 +646,7 @@ pub(crate) fn look_for(
 
 /// Looks whether the provider has batches of a run that its journal does not know.
 fn look_for_unknown(run: &mut Run, connection: &Connection, screen: &Screen) -> Result<(), Error> {
-    let (_hand, stop) = Stop::new();
+    let (_hand, stop) = StopSignal::new();
     let driver = driver(run, connection, stop, None, screen);
     connection.block_on(driver.look_for_unknown(run))
 }
@@ -655,12 +654,12 @@ fn look_for_unknown(run: &mut Run, connection: &Connection, screen: &Screen) -> 
 fn driver<'a>(
     run: &Run,
     connection: &'a Connection,
-    stop: Stop,
+    stop: StopSignal,
     deadline: Option<Timestamp>,
     screen: &'a Screen,
-) -> Driver<'a> {
+) -> Context<'a> {
     let (max_queued_requests, settle) = (run.max_queued_requests(), run.settle());
-    Driver {
+    Context {
         api: &connection.api,
         clock: &SystemClock,
         listener: screen,
@@ -673,7 +672,7 @@ fn driver<'a>(
 
 /// Settles what the ledger holds for runs that were given up, as far as their batches have ended.
 /// What cannot be settled now is the next time.
-fn settle_given_up(connection: &Connection, way: Way<'_>, state: &Path, screen: &Screen) {
+fn settle_given_up(connection: &Connection, way: OpenOptions<'_>, state: &Path, screen: &Screen) {
     let Ok(holders) = leftovers::holders(state) else {
         return;
     };
@@ -704,14 +703,14 @@ pub(crate) fn carry_on(
     screen: &Screen,
 ) -> Result<u8, Failure> {
     let job_folder = state.join(&run.plan().job_name);
-    let (hand, stop) = Stop::new();
+    let (hand, stop) = StopSignal::new();
     signals::leave_orderly();
     connection.spawn(async move {
         signals::wanted().await;
         let _ = hand.send(true);
     });
     let driver = driver(run, connection, stop, deadline, screen);
-    let job_wants = Policy::of_job(run.retry_spec());
+    let job_wants = RetryPolicy::of_job(run.retry_spec());
     loop {
         let standing = connection.block_on(driver.drive(run, until));
         screen.finish();
@@ -728,7 +727,7 @@ pub(crate) fn carry_on(
             run.write_manifest(Timestamp::now())?;
             return Ok(leave_given_up(run, standing, screen));
         }
-        let is_over = matches!(standing, Standing::Complete | Standing::Short);
+        let is_over = matches!(standing, RunOutcome::Complete | RunOutcome::OverBudget);
         // Where nothing is to be sent, nothing is to be waited for either.
         let is_left_to_collect = until == Until::Sent && run.plan().counts.requests > 0;
         if !is_over || is_left_to_collect {
@@ -738,7 +737,7 @@ pub(crate) fn carry_on(
         // What waits to be sent again is not planned a second time, and of a run that was called
         // back nothing is.
         let policy = if run.has_unsent_retries() || run.state().is_canceled() {
-            Policy::none()
+            RetryPolicy::none()
         } else {
             job_wants.clone()
         };
@@ -756,14 +755,14 @@ pub(crate) fn carry_on(
             Export::Done(summary) => {
                 screen.finish();
                 let code = summary::show(run, &summary, screen)?;
-                return Ok(if standing == Standing::Short {
+                return Ok(if standing == RunOutcome::OverBudget {
                     tell_held(run, code, screen)
                 } else {
                     code
                 });
             }
-            Export::Healable(pieces) => {
-                let healing = heal::heal(
+            Export::Retriable(pieces) => {
+                let healing = retry::plan_retries(
                     run,
                     pieces.into_iter().map(|(piece, _)| piece),
                     &policy,
@@ -778,23 +777,23 @@ pub(crate) fn carry_on(
 }
 
 /// Says where a run stands that was given up; its output is written on request alone.
-fn leave_given_up(run: &Run, standing: Standing, screen: &Screen) -> u8 {
+fn leave_given_up(run: &Run, standing: RunOutcome, screen: &Screen) -> u8 {
     let folder = run.folder().display();
     if screen.json {
         screen.json(&summary::of_run(run));
     }
     screen.say(run.standing_in_words());
     match standing {
-        Standing::Complete => {
+        RunOutcome::Complete => {
             screen.say(format!(
                 "the run was given up; all that it sent is fetched, and `rowmill \
                 export {folder}` writes it"
             ));
             explain::DONE
         }
-        Standing::Interrupted => explain::INTERRUPTED,
-        Standing::InDoubt => explain::DOUBT,
-        Standing::Short | Standing::Unfinished => {
+        RunOutcome::Interrupted => explain::INTERRUPTED,
+        RunOutcome::InDoubt => explain::DOUBT,
+        RunOutcome::OverBudget | RunOutcome::Unfinished => {
             screen.say(format!(
                 "the run was given up; `rowmill collect {folder}` fetches what it sent"
             ));
@@ -804,7 +803,7 @@ fn leave_given_up(run: &Run, standing: Standing, screen: &Screen) -> u8 {
 }
 
 /// Says which rows are sent again.
-pub(crate) fn say_healing(healing: &heal::Healing, screen: &Screen) {
+pub(crate) fn say_healing(healing: &retry::RetriesPlanned, screen: &Screen) {
     let rows = if healing.rows == 1 {
         "row that failed is"
     } else {
@@ -830,14 +829,14 @@ fn tell_held(run: &Run, code: u8, screen: &Screen) -> u8 {
     }
 }
 
-fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
+fn leave(run: &Run, standing: RunOutcome, screen: &Screen) -> u8 {
     let folder = run.folder().display();
     if screen.json {
         screen.json(&summary::of_run(run));
     }
     screen.say(run.standing_in_words());
     match standing {
-        Standing::InDoubt => {
+        RunOutcome::InDoubt => {
             let (them, were) = if run.doubts().count() == 1 {
                 ("it", "it was")
             } else {
@@ -853,14 +852,14 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
             ));
             explain::DOUBT
         }
-        Standing::Interrupted => {
+        RunOutcome::Interrupted => {
             screen.say(format!(
                 "interrupted; submitted batches keep running at the provider. `rowmill run \
                  {folder}` resumes the run"
             ));
             explain::INTERRUPTED
         }
-        Standing::Short => {
+        RunOutcome::OverBudget => {
             let left = batches(run.unsent_batches());
             screen.say(format!(
                 "the budget has no room for {left}: `rowmill run {folder}` (or \
@@ -868,14 +867,14 @@ fn leave(run: &Run, standing: Standing, screen: &Screen) -> u8 {
             ));
             explain::UNFINISHED
         }
-        Standing::Unfinished if run.unsent_batches() > 0 => {
+        RunOutcome::Unfinished if run.unsent_batches() > 0 => {
             let left = batches(run.unsent_batches());
             screen.say(format!(
                 "{left} still to be sent: `rowmill run {folder}` (or submit) sends the rest"
             ));
             explain::UNFINISHED
         }
-        Standing::Complete | Standing::Unfinished => {
+        RunOutcome::Complete | RunOutcome::Unfinished => {
             screen.say(format!(
                 "`rowmill collect {folder}` fetches what has ended, `rowmill run \
                 {folder}` waits for it"

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rowmill::cost::Money;
-use rowmill::journal::GateKind;
-use rowmill::pipeline::Run;
-use rowmill::pipeline::progress::{Listener, Progress, Reason, wait_in_words};
-use rowmill::pipeline::view::create_calls;
+use rowmill::engine::Run;
+use rowmill::engine::progress::{Listener, Progress, Reason, wait_in_words};
+use rowmill::engine::view::create_calls;
+use rowmill::journal::CheckpointKind;
 use rowmill::provider::Counts;
 
 use super::args::{Color, Common};
@@ -532,9 +532,9 @@ fn waits_for(reason: &Reason) -> String {
                  {calls} create calls in a row were lost"
             )
         }
-        Reason::Gate {
+        Reason::Checkpoint {
             batch,
-            kind: GateKind::Prime,
+            kind: CheckpointKind::Prime,
             left,
         } => {
             let left = left
@@ -542,7 +542,7 @@ fn waits_for(reason: &Reason) -> String {
                 .unwrap_or_default();
             format!("the rest is sent when batch {batch} has written the cache{left}")
         }
-        Reason::Gate { batch, .. } => {
+        Reason::Checkpoint { batch, .. } => {
             format!("the rest is sent when batch {batch}, the canary, is back (within 24 h)")
         }
         Reason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
@@ -612,7 +612,7 @@ pub(crate) fn width() -> usize {
 
 /// A number in groups of three: `12,345`.
 pub(crate) fn count(n: u64) -> String {
-    rowmill::estimate::prime::thousands(n)
+    rowmill::estimate::warm_up::thousands(n)
 }
 
 /// An amount as people read it: dollars and cents, and four digits of what is less than a dollar.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rowmill::cost::Money;
+use rowmill::engine::view::{MoneyView, RunView, view};
+use rowmill::engine::{Error, in_one_line};
 use rowmill::journal::{self, Manifest};
 use rowmill::ledger::{self, Entry, Ledger};
-use rowmill::pipeline::view::{MoneyView, RunView, view};
-use rowmill::pipeline::{Error, in_one_line};
 use serde_json::{Value, json};
 
 use super::args::{Common, Status};

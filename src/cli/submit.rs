@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rowmill::catalog::Catalog;
-use rowmill::pipeline::drive::Until;
+use rowmill::engine::drive::Until;
 
 use super::args::{Common, Submit};
 use super::explain::Failure;

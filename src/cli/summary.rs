@@ -8,15 +8,15 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::cost::{Bill, CacheUse, Money};
-use rowmill::estimate::prime::about;
+use rowmill::engine::Run;
+use rowmill::engine::export::Summary;
+use rowmill::engine::failures::Failures;
+use rowmill::engine::previous_output::{SetAside, WorseOutput};
 use rowmill::estimate::share;
+use rowmill::estimate::warm_up::about;
 use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
-use rowmill::pipeline::Run;
-use rowmill::pipeline::export::Summary;
-use rowmill::pipeline::failures::Failures;
-use rowmill::pipeline::standing::{Less, SetAside};
 use rowmill::template::prompt::SystemSpec;
 use serde_json::{Value, json};
 
@@ -257,7 +257,7 @@ fn tell_empty(run: &Run, summary: &Summary, screen: &Screen) {
     if empty == 0 {
         return;
     }
-    let prefix = &run.reading().output.prefix;
+    let prefix = &run.options().output.prefix;
     screen.warn(format!(
         "{} of {} that succeeded {} empty ({}): no text but white space in `{prefix}text`, and no \
          tool call\n  look at the prompt and at `{prefix}stop_reason`; `[canary]` stops a run \
@@ -282,17 +282,17 @@ fn percent(part: u64, whole: u64) -> String {
 /// Why the output is not where the job wants it, and how it gets there.
 fn tell_set_aside(run: &Run, aside: &SetAside, screen: &Screen) {
     let why = match aside.why {
-        Less::Simulated => {
+        WorseOutput::Simulated => {
             "the answers of this run are simulated, and those in it are not".to_owned()
         }
-        Less::Fewer { ours, theirs } => {
+        WorseOutput::Fewer { ours, theirs } => {
             format!(
                 "{} succeeded in it, and {} in this run",
                 plural(theirs, "row", "rows"),
                 count(ours)
             )
         }
-        Less::Unfinished => {
+        WorseOutput::Unfinished => {
             "this run did not come to its end, and what it holds is not known to be less".to_owned()
         }
     };
@@ -307,7 +307,7 @@ fn tell_set_aside(run: &Run, aside: &SetAside, screen: &Screen) {
 /// Which rows did not succeed, why the first of them did not, and what can be done.
 fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
     let failed = summary.totals.rows - summary.totals.count(Status::Succeeded);
-    let prefix = &run.reading().output.prefix;
+    let prefix = &run.options().output.prefix;
     let mut words = format!(
         "{} not succeed ({}); `{prefix}status` and `{prefix}error` say why",
         plural(failed, "row did", "rows did"),
@@ -490,7 +490,7 @@ fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
     let job = run.job();
     let own = |name: &str| {
         schema
-            .index_of(&format!("{}{name}", run.reading().output.prefix))
+            .index_of(&format!("{}{name}", run.options().output.prefix))
             .ok()
     };
     let status = own("status")?;
@@ -516,7 +516,7 @@ fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
 }
 
 fn answer_columns(run: &Run) -> usize {
-    Answers::compile(&run.reading().answer)
+    Answers::compile(&run.options().answer)
         .ok()
         .flatten()
         .map_or(0, |answers| answers.fields().len())

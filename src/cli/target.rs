@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rowmill::engine::Error;
 use rowmill::job::JobFile;
 use rowmill::journal;
-use rowmill::pipeline::Error;
 
 use super::explain::{self, Failure};
 use super::screen::{Screen, shown_to};

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::load::Span;
+use super::rows::Span;
 use super::shared::Marked;
 use crate::catalog::{Price, Prices};
 

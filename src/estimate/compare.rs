@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Estimate;
-use super::load::scale;
+use super::rows::scale;
 use crate::catalog::Catalog;
 use crate::cost::{self, Money};
 use crate::outcome::Usage;
@@ -206,8 +206,8 @@ impl Split {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::estimate::load::{Span, Weight};
-    use crate::estimate::tokens::Tally;
+    use crate::estimate::rows::{RowEstimate, Span};
+    use crate::estimate::tokens::CharacterCounts;
     use crate::estimate::{Asked, Estimator, Known};
 
     const MODEL: &str = "claude-sonnet-5-5";
@@ -230,19 +230,19 @@ mod tests {
         let asked = Asked::text(MODEL, head.as_ref());
         let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
         let mut gathered = estimator.gathered();
-        let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();
+        let model = crate::estimate::rows::place_of(Catalog::builtin(), MODEL).unwrap();
         let output = Span {
             low: 1_000,
             likely: 10_000,
             high: 20_000,
         };
-        let weight = Weight {
-            tally: Tally::of("some text of a row"),
+        let weight = RowEstimate {
+            tally: CharacterCounts::of("some text of a row"),
             messages: 1,
             output,
             max_tokens: 100,
             model,
-            ..Weight::default()
+            ..RowEstimate::default()
         };
         for batch in batches {
             (0..*batch).for_each(|_| gathered.push(&weight));

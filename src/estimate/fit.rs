@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::load::{Load, scale};
+use super::rows::{Load, scale};
 use super::sample::variance;
 use super::shared::Shared;
 use super::tokens::{CLASSES, Class, costs};
@@ -310,8 +310,8 @@ impl Fit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::estimate::load::Weight;
-    use crate::estimate::tokens::Tally;
+    use crate::estimate::rows::RowEstimate;
+    use crate::estimate::tokens::CharacterCounts;
 
     /// Rows of mixed scripts, counted by a tokenizer of quite other costs, with something on top of
     /// each row.
@@ -324,10 +324,10 @@ mod tests {
                 "word ".repeat(5 + n % 40),
                 ["영화가 좋다 ", "12345 ", "мир и труд "][n % 3].repeat(1 + n % 7)
             );
-            let weight = Weight {
-                tally: Tally::of(&text),
+            let weight = RowEstimate {
+                tally: CharacterCounts::of(&text),
                 messages: 1,
-                ..Weight::default()
+                ..RowEstimate::default()
             };
             let mut load = Load::default();
             load.push(&weight);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, FitBasis};
 use super::lengths::Lengths;
-use super::load::scale;
+use super::rows::scale;
 use super::{Estimate, Known};
 
 /// Version of the file. An older or newer one is not used.
@@ -81,7 +81,7 @@ pub struct OfModel {
 
 /// What one run showed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lesson {
+pub struct RunStatistics {
     /// The model.
     pub model: String,
     /// As [`OfModel::shape`].
@@ -190,30 +190,31 @@ impl Learned {
     pub fn take_in(
         &mut self,
         run: &str,
-        lesson: &Lesson,
+        statistics: &RunStatistics,
         estimate: &Estimate,
         now: Timestamp,
     ) -> bool {
         let is_known = |known: &OfModel| {
             known.last_run == run || known.earlier_runs.iter().any(|earlier| earlier == run)
         };
-        let repeated = self.models.get(&lesson.model).is_some_and(is_known);
-        if repeated || lesson.rows == 0 || estimate.requests == 0 {
+        let repeated = self.models.get(&statistics.model).is_some_and(is_known);
+        if repeated || statistics.rows == 0 || estimate.requests == 0 {
             return false;
         }
         self.updated_at = now;
-        let fit = fit_of(lesson, estimate);
-        let cached = estimate.cache.tokens() > 0 && lesson.read + lesson.written > 0;
-        let reads = cached.then(|| scale(1_000, lesson.read, lesson.read + lesson.written));
-        match self.models.get_mut(&lesson.model) {
+        let fit = fit_of(statistics, estimate);
+        let cached = estimate.cache.tokens() > 0 && statistics.read + statistics.written > 0;
+        let reads =
+            cached.then(|| scale(1_000, statistics.read, statistics.read + statistics.written));
+        match self.models.get_mut(&statistics.model) {
             None => {
-                let Lesson {
+                let RunStatistics {
                     model,
                     shape,
                     rows,
                     lengths,
                     ..
-                } = lesson.clone();
+                } = statistics.clone();
                 let (last_run, earlier_runs) = (run.to_owned(), Vec::new());
                 self.models.insert(
                     model,
@@ -235,14 +236,14 @@ impl Learned {
                     .earlier_runs
                     .insert(0, std::mem::replace(&mut known.last_run, run.to_owned()));
                 known.earlier_runs.truncate(MOST_RUNS);
-                if known.shape == lesson.shape {
-                    known.rows += lesson.rows;
-                    known.lengths.merge(&lesson.lengths);
+                if known.shape == statistics.shape {
+                    known.rows += statistics.rows;
+                    known.lengths.merge(&statistics.lengths);
                 } else {
                     // Answers to another prompt say nothing of those to this one.
-                    known.shape.clone_from(&lesson.shape);
-                    known.rows = lesson.rows;
-                    known.lengths.clone_from(&lesson.lengths);
+                    known.shape.clone_from(&statistics.shape);
+                    known.rows = statistics.rows;
+                    known.lengths.clone_from(&statistics.lengths);
                 }
                 known.fit = fit.or_else(|| known.fit.take());
                 known.reads = reads.or(known.reads);
@@ -253,18 +254,18 @@ impl Learned {
 }
 
 /// What a bill says of letters: nothing where too little of it comes from text.
-fn fit_of(lesson: &Lesson, estimate: &Estimate) -> Option<Fit> {
+fn fit_of(statistics: &RunStatistics, estimate: &Estimate) -> Option<Fit> {
     // Not every request was answered: what was expected of those that were.
     let expected = scale(
         estimate.tokens.prompts.likely,
-        lesson.rows,
+        statistics.rows,
         estimate.requests,
     );
-    let fixed = scale(estimate.tokens.fixed, lesson.rows, estimate.requests);
+    let fixed = scale(estimate.tokens.fixed, statistics.rows, estimate.requests);
     let text = expected
         .checked_sub(fixed)
         .filter(|text| *text > 0 && text.saturating_mul(TEXT_ONE_IN) >= expected)?;
-    let billed = lesson
+    let billed = statistics
         .prompts
         .checked_sub(fixed)
         .filter(|billed| *billed > 0)?;
@@ -285,9 +286,9 @@ fn fit_of(lesson: &Lesson, estimate: &Estimate) -> Option<Fit> {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::estimate::load::{Span, Weight};
     use crate::estimate::media::Media;
-    use crate::estimate::tokens::Tally;
+    use crate::estimate::rows::{RowEstimate, Span};
+    use crate::estimate::tokens::CharacterCounts;
     use crate::estimate::{Asked, Estimator, lengths};
 
     const MODEL: &str = "claude-haiku-4-5-20251001";
@@ -301,15 +302,15 @@ mod tests {
         let asked = Asked::text(MODEL, head.as_ref());
         let estimator = Estimator::new(Catalog::builtin(), &asked, known).unwrap();
         let mut gathered = estimator.gathered();
-        let model = crate::estimate::load::place_of(Catalog::builtin(), MODEL).unwrap();
-        let tally = Tally::of("The parcel came late, and the box was open.");
+        let model = crate::estimate::rows::place_of(Catalog::builtin(), MODEL).unwrap();
+        let tally = CharacterCounts::of("The parcel came late, and the box was open.");
         let output = Span {
             low: 1_000,
             likely: 9_000,
             high: 20_000,
         };
         (0..rows).for_each(|_| {
-            gathered.push(&Weight {
+            gathered.push(&RowEstimate {
                 tally,
                 messages: 1,
                 media,
@@ -324,7 +325,7 @@ mod tests {
             .unwrap()
     }
 
-    fn lesson(rows: u64, prompts: u64, shape: &str) -> Lesson {
+    fn statistics(rows: u64, prompts: u64, shape: &str) -> RunStatistics {
         let mut watch = lengths::Watch::new(&arrow::datatypes::Schema::empty());
         let empty = arrow::array::RecordBatch::new_empty(std::sync::Arc::new(
             arrow::datatypes::Schema::empty(),
@@ -333,7 +334,7 @@ mod tests {
         (0..rows).for_each(|_| watched.push(0, 10, 33));
         drop(watched);
         let (shape, lengths) = (shape.to_owned(), watch.finish());
-        Lesson {
+        RunStatistics {
             model: MODEL.to_owned(),
             shape,
             rows,
@@ -353,7 +354,7 @@ mod tests {
         let first = estimate(Known::default(), 100);
         let bill = first.tokens.prompts.likely * 137 / 100;
         let mut learned = Learned::new("a", false, now());
-        learned.take_in("run 1", &lesson(100, bill, "s"), &first, now());
+        learned.take_in("run 1", &statistics(100, bill, "s"), &first, now());
         let second = estimate(learned.known(MODEL, "s"), 100);
         assert!(
             second.tokens.prompts.likely.abs_diff(bill) * 100 < bill,
@@ -364,7 +365,7 @@ mod tests {
         // The same bill again changes nothing.
         learned.take_in(
             "run 2",
-            &lesson(100, second.tokens.prompts.likely, "s"),
+            &statistics(100, second.tokens.prompts.likely, "s"),
             &second,
             now(),
         );
@@ -382,7 +383,7 @@ mod tests {
         let mut learned = Learned::new("a", false, now());
         learned.take_in(
             "run 3",
-            &lesson(50, first.tokens.prompts.likely / 2, "s"),
+            &statistics(50, first.tokens.prompts.likely / 2, "s"),
             &first,
             now(),
         );
@@ -396,9 +397,9 @@ mod tests {
                 * 200
                 < first.tokens.prompts.likely
         );
-        assert!(!learned.take_in("run 4", &lesson(0, 0, "s"), &first, now()));
+        assert!(!learned.take_in("run 4", &statistics(0, 0, "s"), &first, now()));
         assert!(
-            !learned.take_in("run 3", &lesson(50, 9_999, "s"), &first, now()),
+            !learned.take_in("run 3", &statistics(50, 9_999, "s"), &first, now()),
             "a repeated export"
         );
         assert_eq!(learned.models[MODEL].runs, 1);
@@ -418,7 +419,7 @@ mod tests {
             ("3", false),
         ] {
             assert_eq!(
-                learned.take_in(run, &lesson(100, 5_000, "s"), &first, now()),
+                learned.take_in(run, &statistics(100, 5_000, "s"), &first, now()),
                 is_new,
                 "run {run}"
             );
@@ -443,10 +444,10 @@ mod tests {
         let mut learned = Learned::new("a", false, now());
         learned.take_in(
             "run 5",
-            &Lesson {
+            &RunStatistics {
                 read: 900,
                 written: 100,
-                ..lesson(100, 5_000, "s")
+                ..statistics(100, 5_000, "s")
             },
             &first,
             now(),
@@ -466,8 +467,8 @@ mod tests {
         let first = estimate_of(Known::default(), 100, media);
         let mut learned = Learned::new("a", false, now());
         // Less than the pictures alone were expected to cost, then far more.
-        learned.take_in("run 1", &lesson(100, 90_000, "s"), &first, now());
-        learned.take_in("run 2", &lesson(100, 900_000, "s"), &first, now());
+        learned.take_in("run 1", &statistics(100, 90_000, "s"), &first, now());
+        learned.take_in("run 2", &statistics(100, 900_000, "s"), &first, now());
         assert_eq!(learned.models[MODEL].runs, 2);
         let known = learned.known(MODEL, "s");
         assert!(known.fit.is_none() && known.lengths.is_some());
@@ -479,13 +480,13 @@ mod tests {
         // What text taught before is kept.
         learned.take_in(
             "run 3",
-            &lesson(100, 2_500, "s"),
+            &statistics(100, 2_500, "s"),
             &estimate(Known::default(), 100),
             now(),
         );
         let taught = learned.models[MODEL].fit.clone();
         assert!(taught.is_some());
-        learned.take_in("run 4", &lesson(100, 90_000, "s"), &first, now());
+        learned.take_in("run 4", &statistics(100, 90_000, "s"), &first, now());
         assert_eq!(learned.models[MODEL].fit, taught);
     }
 
@@ -498,7 +499,7 @@ mod tests {
             (first.tokens.fixed + text / 40, 200),
         ] {
             let mut learned = Learned::new("a", false, now());
-            learned.take_in("run 1", &lesson(100, bill, "s"), &first, now());
+            learned.take_in("run 1", &statistics(100, bill, "s"), &first, now());
             let fit = learned.known(MODEL, "s").fit.unwrap();
             assert!(
                 fit.shared.abs_diff(factor) <= 1 && fit.off == OFF_FOLLOWING,
@@ -512,7 +513,7 @@ mod tests {
         let mut learned = Learned::new("a", false, now());
         learned.take_in(
             "run 1",
-            &lesson(100, 5_000, "s"),
+            &statistics(100, 5_000, "s"),
             &estimate(Known::default(), 100),
             now(),
         );
@@ -543,7 +544,7 @@ mod tests {
         let mut learned = Learned::new("a", false, now());
         learned.take_in(
             "run 6",
-            &lesson(100, 5_000, "s"),
+            &statistics(100, 5_000, "s"),
             &estimate(Known::default(), 100),
             now(),
         );

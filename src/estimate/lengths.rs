@@ -14,7 +14,7 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::{Deserialize, Serialize};
 
-use super::load::Span;
+use super::rows::Span;
 
 /// A column with more values than this explains nothing that lasts.
 const MOST_VALUES: usize = 40;
@@ -76,7 +76,7 @@ impl Seen {
             return;
         }
         let Keep { times, of } = keep;
-        let by = |n: u64| super::load::scale(n, times, of);
+        let by = |n: u64| super::rows::scale(n, times, of);
         self.shortest = self.shortest.min(later.shortest);
         self.longest = self.longest.max(later.longest);
         (self.rows, self.tokens, self.squares) = (by(self.rows), by(self.tokens), by(self.squares));
@@ -94,7 +94,7 @@ impl Seen {
     /// Mean length in thousandths of tokens.
     #[must_use]
     pub fn mean(&self) -> u64 {
-        super::load::scale(self.tokens, 1_000, self.rows)
+        super::rows::scale(self.tokens, 1_000, self.rows)
     }
 
     /// What to expect of the mean of many more, in thousandths of tokens.

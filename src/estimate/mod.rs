@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  head ──▶ Shared ───┐                     prices, cache outlook ─┐
-//!  fragment ─▶ Weight ─┴▶ Gathered ── Fit ──▶ tokens ──────────────┴▶ Estimate: low, likely, high, most
+//!  fragment ─▶ RowEstimate ─┴▶ BatchStatistics ── Fit ──▶ tokens ──────────────┴▶ Estimate: low, likely, high, most
 //!           (by every core)      constants, a counted sample,
 //!                                or the bill of an earlier run
 //! ```
@@ -22,22 +22,23 @@
 //! [`Estimate::says`] has these in words, with the figures that were assumed.
 //!
 //! Everything here is pure: no clock, no file, no network. To add a kind of thing that costs
-//! tokens: a field of [`load::Weight`] if it belongs to a row, of [`shared::Shared`] if to all.
+//! tokens: a field of [`rows::RowEstimate`] if it belongs to a row, of [`shared::Shared`] if to
+//! all.
 
 pub mod cache;
 pub mod compare;
 pub mod fit;
 pub mod learned;
 pub mod lengths;
-pub mod load;
 pub mod media;
 pub mod output;
-pub mod prime;
+pub mod rows;
 pub mod sample;
+pub mod sample_plan;
 pub mod shared;
 mod steps;
-pub mod survey;
 pub mod tokens;
+pub mod warm_up;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,9 +53,9 @@ use crate::template::prompt::media::MediaFacts;
 use cache::{CacheOutlook, ReadsBasis};
 use fit::{Fit, FitBasis};
 use lengths::Lengths;
-use load::{Gathered, Load, Span, Weigher, scale};
 use media::Media;
 use output::{Guess, OutputBasis};
+use rows::{BatchStatistics, Load, RowEstimator, Span, scale};
 use shared::{Marked, Shared};
 use steps::Steps;
 
@@ -173,7 +174,7 @@ pub struct Estimator<'c> {
     own: Side<'c>,
     place: usize,
     known: Known,
-    weigher: Weigher<'c>,
+    estimator: RowEstimator<'c>,
 }
 
 /// A model, and what all requests share as it counts it.
@@ -227,8 +228,8 @@ impl<'c> Estimator<'c> {
             .as_ref()
             .map(|(lengths, stale)| (lengths, *stale));
         let guess = Guess::new(own.id, own.model, &own.shared, lengths);
-        let place = load::place_of(catalog, own.id).unwrap_or(usize::MAX);
-        let weigher = Weigher { catalog, guess };
+        let place = rows::place_of(catalog, own.id).unwrap_or(usize::MAX);
+        let estimator = RowEstimator { catalog, guess };
         Ok(Estimator {
             catalog,
             head: asked.head.to_vec(),
@@ -236,14 +237,14 @@ impl<'c> Estimator<'c> {
             own,
             place,
             known,
-            weigher,
+            estimator,
         })
     }
 
     /// What weighs rows.
     #[must_use]
-    pub fn weigher(&self) -> &Weigher<'c> {
-        &self.weigher
+    pub fn estimator(&self) -> &RowEstimator<'c> {
+        &self.estimator
     }
 
     /// What requests share.
@@ -254,14 +255,14 @@ impl<'c> Estimator<'c> {
 
     /// A place for the weights of rows.
     #[must_use]
-    pub fn gathered(&self) -> Gathered {
+    pub fn gathered(&self) -> BatchStatistics {
         let banded = self
             .catalog
             .models
             .values()
             .filter_map(|model| model.prices.as_ref())
             .any(|prices| !prices.bands.is_empty());
-        Gathered::new(banded.then_some(self.own.model.tokenizer))
+        BatchStatistics::new(banded.then_some(self.own.model.tokenizer))
     }
 
     /// The fit where nothing is counted: what earlier runs showed, else the constants.
@@ -292,7 +293,7 @@ impl<'c> Estimator<'c> {
     /// [`Unpriced`].
     pub fn estimate(
         &self,
-        gathered: &Gathered,
+        gathered: &BatchStatistics,
         fit: Fit,
         primed: bool,
     ) -> Result<Estimate, Unpriced> {
@@ -349,7 +350,7 @@ impl<'c> Estimator<'c> {
         let view = views
             .remove(&self.place)
             .expect("the job's own model has a view");
-        let says = view.says(&self.weigher.guess, &tokens, requests);
+        let says = view.says(&self.estimator.guess, &tokens, requests);
         Ok(Estimate {
             priced_at: self.catalog.date,
             model: own.id.to_owned(),
@@ -358,7 +359,7 @@ impl<'c> Estimator<'c> {
             pieces,
             tokens,
             says,
-            output_basis: self.weigher.guess.basis.clone(),
+            output_basis: self.estimator.guess.basis.clone(),
             cache: view.cache,
             fit,
         })

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::lengths::Lengths;
-use super::load::Span;
+use super::rows::Span;
 use super::shared::Shared;
-use super::tokens::{Tally, text_tokens};
+use super::tokens::{CharacterCounts, text_tokens};
 use crate::catalog::{Model, Thinking, Tokenizer};
 
 /// Tokens of thinking by effort. An assumption for tasks of the size of a row.
@@ -229,12 +229,12 @@ impl RowGuess<'_> {
     /// Thousandths of tokens of the answer to a row that allows it so many tokens: never more than
     /// those.
     #[must_use]
-    pub fn of(&self, row: usize, tally: &Tally, max_tokens: u64) -> Span {
+    pub fn of(&self, row: usize, tally: &CharacterCounts, max_tokens: u64) -> Span {
         self.unbounded(row, tally, max_tokens)
             .map(|thousandths| thousandths.min(max_tokens * 1_000))
     }
 
-    fn unbounded(&self, row: usize, tally: &Tally, max_tokens: u64) -> Span {
+    fn unbounded(&self, row: usize, tally: &CharacterCounts, max_tokens: u64) -> Span {
         match self.how {
             How::Flat(span) => *span,
             How::OfLimit(thought) => {
@@ -546,7 +546,7 @@ mod tests {
                 .rows(&RecordBatch::new_empty(
                     arrow::datatypes::Schema::empty().into(),
                 ))
-                .of(0, &Tally::default(), max_tokens)
+                .of(0, &CharacterCounts::default(), max_tokens)
         };
         assert_eq!(
             span("claude-haiku-4-5", 400),

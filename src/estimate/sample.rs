@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::fit::Counted;
-use super::load::{Load, Weight};
+use super::rows::{Load, RowEstimate};
 use super::tokens::Class;
 
 /// Most bytes of requests that are held.
@@ -76,7 +76,7 @@ struct Stratum {
 #[derive(Debug)]
 struct Kept {
     draw: u64,
-    weight: Weight,
+    weight: RowEstimate,
     fragment: Vec<u8>,
 }
 
@@ -109,7 +109,7 @@ enum Script {
     Wide,
 }
 
-fn script(weight: &Weight) -> Script {
+fn script(weight: &RowEstimate) -> Script {
     match weight.tally.main_class() {
         Class::Letter | Class::Blank | Class::Accented => Script::Latin,
         Class::Digit | Class::Mark | Class::Symbol | Class::Emoji => Script::Digits,
@@ -130,7 +130,7 @@ impl Sampler {
     }
 
     /// Takes note of a row.
-    pub fn offer(&mut self, row_index: u64, weight: &Weight, fragment: &[u8]) {
+    pub fn offer(&mut self, row_index: u64, weight: &RowEstimate, fragment: &[u8]) {
         let tokens = weight.tally.tokens(crate::catalog::Tokenizer::First) + weight.media.likely;
         let stratum = self
             .strata
@@ -273,15 +273,15 @@ fn as_number(rows: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::estimate::tokens::Tally;
+    use crate::estimate::tokens::CharacterCounts;
 
     fn offer(sampler: &mut Sampler, row: u64, text: &str) {
         sampler.offer(
             row,
-            &Weight {
-                tally: Tally::of(text),
+            &RowEstimate {
+                tally: CharacterCounts::of(text),
                 messages: 1,
-                ..Weight::default()
+                ..RowEstimate::default()
             },
             text.as_bytes(),
         );

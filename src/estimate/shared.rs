@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::media::Media;
-use super::tokens::Tally;
+use super::tokens::CharacterCounts;
 use crate::catalog::{Model, Tokenizer, ToolPromptTokens};
 use crate::template::prompt::CacheTtl;
 
@@ -153,7 +153,7 @@ impl Shared {
         {
             Some(params) => Walk::new(model, media).read(&params),
             None => {
-                let mut tally = Tally::default();
+                let mut tally = CharacterCounts::default();
                 tally.add_json(head);
                 Shared {
                     tokens: PER_REQUEST + tally.tokens(model.tokenizer) + media.likely,
@@ -316,10 +316,10 @@ impl Walk {
     }
 
     fn text(&mut self, text: &str) {
-        self.tally(&Tally::of(text));
+        self.tally(&CharacterCounts::of(text));
     }
 
-    fn tally(&mut self, tally: &Tally) {
+    fn tally(&mut self, tally: &CharacterCounts) {
         self.tokens += tally.tokens(self.tokenizer);
         self.most += tally.bytes;
     }
@@ -338,7 +338,7 @@ impl Walk {
         match (block["type"].as_str(), block["text"].as_str()) {
             (Some("text") | None, Some(text)) => self.text(text),
             _ => {
-                let mut tally = Tally::default();
+                let mut tally = CharacterCounts::default();
                 tally.add_json(block.to_string().as_bytes());
                 self.tally(&tally);
                 let Media { likely, most } = std::mem::take(&mut self.media);
@@ -453,7 +453,7 @@ mod tests {
             "messages":["#
         );
         let found = shared(&head);
-        let one = Tally::of(&long).tokens(Tokenizer::Second);
+        let one = CharacterCounts::of(&long).tokens(Tokenizer::Second);
         assert_eq!(
             found.marked,
             Marked {
@@ -463,7 +463,7 @@ mod tests {
         );
         assert_eq!(
             found.tokens,
-            2 * one + PER_REQUEST + Tally::of("tail").tokens(Tokenizer::Second)
+            2 * one + PER_REQUEST + CharacterCounts::of("tail").tokens(Tokenizer::Second)
         );
         assert!(found.most > found.tokens && !found.too_short);
     }
@@ -497,7 +497,9 @@ mod tests {
         );
         assert_eq!(
             message.tokens,
-            PER_REQUEST + PER_MESSAGE + Tally::of("Hello there").tokens(Tokenizer::Second)
+            PER_REQUEST
+                + PER_MESSAGE
+                + CharacterCounts::of("Hello there").tokens(Tokenizer::Second)
         );
         assert_eq!(message.inference_geo.as_deref(), Some("us"));
     }

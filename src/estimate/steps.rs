@@ -6,7 +6,7 @@
 //! and a summary is written. How often a model asks is not known before, and a loop of tools may be
 //! compacted several times: the figures say what they assume.
 
-use super::load::{Load, scale};
+use super::rows::{Load, scale};
 use super::shared::{ADVICE_TOKENS, Advisor, SUMMARY_TOKENS, Shared};
 use super::{Side, share};
 use crate::catalog::Catalog;

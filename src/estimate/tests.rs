@@ -1,8 +1,8 @@
 //! Estimates against figures worked out by hand.
 
-use super::load::Weight;
+use super::rows::RowEstimate;
 use super::shared::PER_MESSAGE;
-use super::tokens::Tally;
+use super::tokens::CharacterCounts;
 use super::*;
 
 const SHORT: &str =
@@ -21,9 +21,9 @@ fn estimator(model: &str, head: &str, known: Known) -> Estimator<'static> {
 }
 
 /// So many rows of such a text, in batches of 100.
-fn gathered(estimator: &Estimator<'_>, rows: u64, text: &str) -> Gathered {
+fn gathered(estimator: &Estimator<'_>, rows: u64, text: &str) -> BatchStatistics {
     let mut gathered = estimator.gathered();
-    let tally = Tally::of(text);
+    let tally = CharacterCounts::of(text);
     for row in 0..rows {
         if row > 0 && row % 100 == 0 {
             gathered.close();
@@ -33,13 +33,13 @@ fn gathered(estimator: &Estimator<'_>, rows: u64, text: &str) -> Gathered {
             likely: 10_000,
             high: 20_000,
         };
-        gathered.push(&Weight {
+        gathered.push(&RowEstimate {
             tally,
             messages: 1,
             output,
             max_tokens: 100,
             model: estimator.place,
-            ..Weight::default()
+            ..RowEstimate::default()
         });
     }
     gathered.close();
@@ -179,7 +179,7 @@ fn shares_of_the_cache_are_rounded_over_all_requests_not_for_each_few() {
     apart.pieces = (0..20)
         .map(|_| gathered(&estimator, 5, "a row").pieces.remove(0))
         .collect();
-    let likely = |rows: &Gathered| {
+    let likely = |rows: &BatchStatistics| {
         estimator
             .estimate(rows, estimator.fit(), true)
             .unwrap()
@@ -201,12 +201,12 @@ fn a_prompt_above_the_line_has_the_price_behind_it() {
     let estimator = estimator("claude-haiku-5-5", SHORT, Known::default());
     let mut gathered = estimator.gathered();
     let model = estimator.place;
-    let row = |letters: usize| Weight {
+    let row = |letters: usize| RowEstimate {
         model,
-        tally: Tally::of(&"a".repeat(letters)),
+        tally: CharacterCounts::of(&"a".repeat(letters)),
         messages: 1,
         max_tokens: 1,
-        ..Weight::default()
+        ..RowEstimate::default()
     };
     // 419 thousandths a letter: 90,000 and 110,000 tokens or so.
     gathered.push(&row(215_000));
@@ -306,14 +306,14 @@ fn a_mark_behind_each_rows_own_text_is_paid_by_each_row() {
             high: 0,
         };
         let mut gathered = estimator.gathered();
-        let tally = Tally::of(&"word ".repeat(words));
-        let weight = Weight {
+        let tally = CharacterCounts::of(&"word ".repeat(words));
+        let weight = RowEstimate {
             tally,
             messages: 1,
             output,
             max_tokens: 0,
             model: estimator.place,
-            ..Weight::default()
+            ..RowEstimate::default()
         };
         (0..100).for_each(|_| gathered.push(&weight));
         gathered.close();
@@ -352,14 +352,14 @@ fn thousandths_read_as_percent() {
 #[test]
 fn a_row_that_chooses_another_model_has_its_price() {
     let estimator = estimator("claude-haiku-4-5", SHORT, Known::default());
-    let other = load::place_of(estimator.catalog, "claude-opus-5").unwrap();
+    let other = rows::place_of(estimator.catalog, "claude-opus-5").unwrap();
     let mut gathered = estimator.gathered();
-    let weight = Weight {
-        tally: Tally::of(&"a".repeat(1_000)),
+    let weight = RowEstimate {
+        tally: CharacterCounts::of(&"a".repeat(1_000)),
         messages: 1,
         max_tokens: 1,
         model: other,
-        ..Weight::default()
+        ..RowEstimate::default()
     };
     gathered.push(&weight);
     gathered.close();

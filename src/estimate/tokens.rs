@@ -2,9 +2,9 @@
 //! guess that says what it rests on.
 //!
 //! Every character falls into a [`Class`], and a character of a class costs so many thousandths of
-//! a token. A [`Tally`] counts the characters by class in one pass over the bytes; a text that
-//! stands in JSON is counted as the model reads it, not as it is escaped. Tallies add up, so that
-//! the tokens of a whole table can be had for any constants after one walk.
+//! a token. A [`CharacterCounts`] counts the characters by class in one pass over the bytes; a text
+//! that stands in JSON is counted as the model reads it, not as it is escaped. Tallies add up, so
+//! that the tokens of a whole table can be had for any constants after one walk.
 //!
 //! **Source** of the constants: the provider's documentation equates a million tokens with 3.4
 //! million characters of English on the first tokenizer and 2.5 million on the second (read August
@@ -43,7 +43,7 @@ pub enum Class {
 pub const CLASSES: usize = 12;
 
 impl Class {
-    /// All of them, in the order of their counts in a [`Tally`].
+    /// All of them, in the order of their counts in a [`CharacterCounts`].
     pub const ALL: [Class; CLASSES] = [
         Class::Letter,
         Class::Digit,
@@ -98,23 +98,23 @@ pub fn costs(tokenizer: Tokenizer) -> [u64; CLASSES] {
 /// ```
 #[must_use]
 pub fn text_tokens(text: &str, tokenizer: Tokenizer) -> u64 {
-    Tally::of(text).tokens(tokenizer)
+    CharacterCounts::of(text).tokens(tokenizer)
 }
 
 /// Characters by class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct CharacterCounts {
     /// Characters of each class, in the order of [`Class::ALL`].
     pub chars: [u64; CLASSES],
     /// Bytes of all of them: no tokenizer makes more tokens of a text than it has bytes.
     pub bytes: u64,
 }
 
-impl Tally {
+impl CharacterCounts {
     /// Of a text.
     #[must_use]
-    pub fn of(text: &str) -> Tally {
-        let mut tally = Tally::default();
+    pub fn of(text: &str) -> CharacterCounts {
+        let mut tally = CharacterCounts::default();
         tally.add_text(text);
         tally
     }
@@ -125,7 +125,7 @@ impl Tally {
     }
 
     /// Adds the characters of another tally.
-    pub fn add(&mut self, other: &Tally) {
+    pub fn add(&mut self, other: &CharacterCounts) {
         self.chars
             .iter_mut()
             .zip(other.chars)
@@ -346,7 +346,7 @@ mod tests {
             ("{}[]();", Class::Mark),
         ];
         for (text, class) in cases {
-            let tally = Tally::of(text);
+            let tally = CharacterCounts::of(text);
             assert!(tally.chars[class as usize] > 0, "{text}: {tally:?}");
             assert_eq!(
                 tally.chars.iter().sum::<u64>(),
@@ -355,8 +355,11 @@ mod tests {
             );
             assert_eq!(tally.bytes, text.len() as u64);
         }
-        assert_eq!(Tally::of("영화가 정말 좋다").main_class(), Class::Hangul);
-        assert_eq!(Tally::of("").main_class(), Class::Letter);
+        assert_eq!(
+            CharacterCounts::of("영화가 정말 좋다").main_class(),
+            Class::Hangul
+        );
+        assert_eq!(CharacterCounts::of("").main_class(), Class::Letter);
     }
 
     #[test]
@@ -382,9 +385,9 @@ mod tests {
             ] },
             { "role": "assistant", "content": "Ünïcode: 東京 🙂 \u{1} end" },
         ]);
-        let mut tally = Tally::default();
+        let mut tally = CharacterCounts::default();
         assert_eq!(tally.add_json(fragment.to_string().as_bytes()), 2);
-        let mut texts = Tally::default();
+        let mut texts = CharacterCounts::default();
         [
             "A title",
             "one\ntwo",
@@ -398,9 +401,9 @@ mod tests {
 
     #[test]
     fn counts_characters_beyond_the_first_plane_once_however_they_are_escaped() {
-        let mut tally = Tally::default();
+        let mut tally = CharacterCounts::default();
         tally.add_json(br#"{"text":"a\ud83d\ude42\u00e9\n"}"#);
-        assert_eq!(tally, Tally::of("a🙂é\n"));
+        assert_eq!(tally, CharacterCounts::of("a🙂é\n"));
     }
 
     proptest! {
@@ -408,14 +411,14 @@ mod tests {
 
         #[test]
         fn escapes_change_nothing(text in "(?s:.){0,300}") {
-            let mut tally = Tally::default();
+            let mut tally = CharacterCounts::default();
             tally.add_json(json!({ "role": "user", "content": text }).to_string().as_bytes());
-            prop_assert_eq!(tally, Tally::of(&text));
+            prop_assert_eq!(tally, CharacterCounts::of(&text));
         }
 
         #[test]
         fn any_bytes_are_taken(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            Tally::default().add_json(&bytes);
+            CharacterCounts::default().add_json(&bytes);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::estimate::prime::Prime;
+use crate::estimate::warm_up::Prime;
 use crate::journal::CanaryLimits;
 
 /// The section `[cache]`.

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, HeadFile, LineFault, Verdict};
-use crate::batch::PieceSummary;
+use crate::batch::SpooledBatch;
 use crate::join::LineCounts;
 use crate::outcome::Status;
 use crate::provider::{BatchId, Counts, Processing};
@@ -32,7 +32,7 @@ pub enum Event {
         /// Which try this is for its rows: 2 or more.
         attempt: u32,
         /// Its spool file.
-        piece: PieceSummary,
+        piece: SpooledBatch,
         /// What its requests have in common, where that is not the plan's head.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         head: Option<HeadFile>,
@@ -111,7 +111,7 @@ pub enum Event {
         /// The batch that is not sent.
         batch: u32,
         /// The spool files of the new batches, with the next free numbers.
-        into: Vec<PieceSummary>,
+        into: Vec<SpooledBatch>,
     },
     /// A person canceled the run before the batch was sent; it stays unsent.
     Withdrawn {
@@ -159,7 +159,7 @@ pub enum Event {
         counts: LineCounts,
     },
     /// The batch's results can never be fetched: its rows stay without an answer.
-    Lost {
+    OutputChange {
         /// The batch.
         batch: u32,
         /// Why.
@@ -216,7 +216,7 @@ impl Event {
             | Event::NotFound { batch }
             | Event::Ended { batch, .. }
             | Event::Collected { batch, .. }
-            | Event::Lost { batch, .. }
+            | Event::OutputChange { batch, .. }
             | Event::Judged { batch, .. } => Some(*batch),
             Event::Exported { .. } | Event::HeldBack { .. } | Event::Abandoned { .. } => None,
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, GateState, RunDir, cannot};
+use super::{CheckpointState, Error, RunDir, cannot};
 use crate::cost::{Bill, CacheUse, Cost, Money};
 use crate::durable;
 use crate::estimate::compare::Comparison;
@@ -53,7 +53,7 @@ pub struct Manifest {
     pub cache: Option<CacheSummary>,
     /// What became of the batches that lead the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gates: Vec<GateSummary>,
+    pub gates: Vec<CheckpointSummary>,
     /// What it was expected to cost, and why it cost something else; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Comparison>,
@@ -143,7 +143,7 @@ impl Measured {
 
 /// A batch that leads the run, and what was found of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GateSummary {
+pub struct CheckpointSummary {
     /// The batch.
     pub batch: u32,
     /// `prime` or `canary`.
@@ -154,14 +154,14 @@ pub struct GateSummary {
     pub reason: String,
 }
 
-impl GateSummary {
-    pub(crate) fn of(gate: &GateState) -> GateSummary {
+impl CheckpointSummary {
+    pub(crate) fn of(gate: &CheckpointState) -> CheckpointSummary {
         let (verdict, reason) = match &gate.verdict {
             Some((_, verdict, reason)) => (verdict.as_str(), reason.clone()),
             None => ("waiting", String::new()),
         };
         let gate = &gate.gate;
-        GateSummary {
+        CheckpointSummary {
             batch: gate.batch,
             gate: gate.kind.as_str().to_owned(),
             verdict: verdict.to_owned(),

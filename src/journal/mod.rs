@@ -20,9 +20,9 @@
 //! To record something new: a variant in `event.rs`, and what it does to a batch in `state.rs`.
 //! Formats carry a version ([`FORMAT`]); a reader refuses newer ones.
 
+mod checkpoint;
 mod event;
 mod find;
-mod gate;
 mod lock;
 mod log;
 mod manifest;
@@ -34,15 +34,17 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+pub use checkpoint::{CanaryLimits, Checkpoint, CheckpointKind, Verdict};
 pub use event::{Entry, Event};
 pub use find::{RunSummary, all_runs, latest_unfinished, runs_of, stage_of, writer_of};
-pub use gate::{CanaryLimits, Gate, GateKind, Verdict};
 pub use lock::{Lock, Owner};
 pub use log::{History, Journal, LineFault};
-pub use manifest::{BillSummary, CacheSummary, GateSummary, Manifest, Measured};
+pub use manifest::{BillSummary, CacheSummary, CheckpointSummary, Manifest, Measured};
 pub use plan_file::{HashedFile, HeadFile, Plan, PlanCounts, SourceFile};
 pub use run_dir::{COLUMNS_NAME, Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
-pub use state::{Batch, BatchState, Export, GateState, Impossible, Remote, Stage, State, Step};
+pub use state::{
+    Batch, BatchState, CheckpointState, Export, Impossible, Remote, Stage, State, Step,
+};
 
 /// Version of the files in a run directory. Older versions are read as long as that is possible,
 /// newer ones are refused.

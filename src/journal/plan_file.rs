@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, FORMAT, Gate, cannot};
-use crate::batch::{Limits, PieceSummary};
+use super::{Checkpoint, Error, FORMAT, cannot};
+use crate::batch::{Limits, SpooledBatch};
 use crate::cost::Money;
 use crate::durable;
 use crate::estimate::Estimate;
-use crate::estimate::prime::CacheDecision;
+use crate::estimate::warm_up::CacheDecision;
 use crate::outcome::answer::AnswerPlan;
 use crate::request::custom_id::Nonce;
 
@@ -55,10 +55,10 @@ pub struct Plan {
     /// What all requests have in common.
     pub head: HeadFile,
     /// The batches, numbered from 1 without gaps.
-    pub pieces: Vec<PieceSummary>,
+    pub pieces: Vec<SpooledBatch>,
     /// The leading batches that have to be back before those behind them are sent, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gates: Vec<Gate>,
+    pub gates: Vec<Checkpoint>,
     /// Whether one request goes first and writes the cache, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheDecision>,

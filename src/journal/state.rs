@@ -6,7 +6,7 @@
 //!  added ─▶ Planned ─ intent ─▶ Intended ─ accepted ─────────▶ Accepted ─ ended ─▶ Ended ─ collected ─▶ Collected
 //!              ▲                    │ doubt                    ▲  ↻ seen,           │                    ↻ again
 //!              │                    ▼                          │    cancel_asked    │
-//!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ Lost ─ ended ─▶ Ended
+//!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ OutputChange ─ ended ─▶ Ended
 //!
 //!  Refused ─ split ─▶ Split, and new batches of the same attempt, Planned       Planned, Refused ─ withdrawn ─▶ Withdrawn
 //!
@@ -29,8 +29,8 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::{Entry, Event, Gate, GateKind, HeadFile, Verdict};
-use crate::batch::PieceSummary;
+use super::{Checkpoint, CheckpointKind, Entry, Event, HeadFile, Verdict};
+use crate::batch::SpooledBatch;
 use crate::join::LineCounts;
 use crate::outcome::Status;
 use crate::provider::{BatchId, Counts, Processing};
@@ -95,7 +95,7 @@ pub enum BatchState {
         lines: LineCounts,
     },
     /// Its results can never be fetched.
-    Lost {
+    OutputChange {
         /// Why.
         reason: String,
     },
@@ -120,7 +120,7 @@ impl BatchState {
             BatchState::Accepted { .. } => "in_flight",
             BatchState::Ended { .. } => "ended",
             BatchState::Collected { .. } => "collected",
-            BatchState::Lost { .. } => "lost",
+            BatchState::OutputChange { .. } => "lost",
             BatchState::Split { .. } => "split",
             BatchState::Withdrawn => "withdrawn",
         }
@@ -136,7 +136,7 @@ impl BatchState {
             BatchState::Ended { .. } => Some(Step::Collect),
             BatchState::Empty
             | BatchState::Collected { .. }
-            | BatchState::Lost { .. }
+            | BatchState::OutputChange { .. }
             | BatchState::Split { .. }
             | BatchState::Withdrawn => None,
         }
@@ -224,8 +224,8 @@ pub struct Remote {
 /// A batch of the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// What it holds; its number is [`PieceSummary::piece`].
-    pub piece: PieceSummary,
+    /// What it holds; its number is [`SpooledBatch::piece`].
+    pub piece: SpooledBatch,
     /// Which try this is for its rows, counted from 1.
     pub attempt: u32,
     /// What its requests have in common, where that is not the plan's head.
@@ -246,7 +246,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    fn new(piece: PieceSummary, attempt: u32, head: Option<HeadFile>) -> Batch {
+    fn new(piece: SpooledBatch, attempt: u32, head: Option<HeadFile>) -> Batch {
         let state = if piece.requests == 0 {
             BatchState::Empty
         } else {
@@ -286,16 +286,16 @@ impl Batch {
 
 /// A gate, and what became of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GateState {
+pub struct CheckpointState {
     /// The gate.
-    pub gate: Gate,
+    pub gate: Checkpoint,
     /// The first and the last row of its leading batch, by `row_index`.
     rows: (u64, u64),
     /// When it was judged last, how, and why.
     pub verdict: Option<(Timestamp, Verdict, String)>,
 }
 
-impl GateState {
+impl CheckpointState {
     /// Whether what lies behind it may be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -355,7 +355,7 @@ pub struct Impossible {
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     batches: Vec<Batch>,
-    gates: Vec<GateState>,
+    gates: Vec<CheckpointState>,
     ids: HashMap<BatchId, u32>,
     events: u64,
     export: Option<Export>,
@@ -368,14 +368,14 @@ pub struct State {
 impl State {
     /// A run of the planned batches, of which nothing has happened.
     #[must_use]
-    pub fn new(pieces: &[PieceSummary], gates: &[Gate]) -> State {
-        let piece = |gate: &Gate| pieces.get((gate.batch as usize).wrapping_sub(1));
-        let rows = |gate: &Gate| {
+    pub fn new(pieces: &[SpooledBatch], gates: &[Checkpoint]) -> State {
+        let piece = |gate: &Checkpoint| pieces.get((gate.batch as usize).wrapping_sub(1));
+        let rows = |gate: &Checkpoint| {
             piece(gate).map_or((u64::MAX, u64::MAX), |piece| {
                 (piece.first_row, piece.last_row)
             })
         };
-        let gate = |gate: &Gate| GateState {
+        let gate = |gate: &Checkpoint| CheckpointState {
             gate: gate.clone(),
             rows: rows(gate),
             verdict: None,
@@ -400,8 +400,8 @@ impl State {
     /// # Errors
     /// The first event that cannot follow those before it.
     pub fn from_events(
-        pieces: &[PieceSummary],
-        gates: &[Gate],
+        pieces: &[SpooledBatch],
+        gates: &[Checkpoint],
         entries: &[Entry],
     ) -> Result<State, Impossible> {
         let mut state = State::new(pieces, gates);
@@ -607,7 +607,7 @@ impl State {
             } => {
                 // What was given up may be found again.
                 let batch = self.standing(*batch, "ended", |state| {
-                    matches!(state, S::Accepted { .. } | S::Lost { .. })
+                    matches!(state, S::Accepted { .. } | S::OutputChange { .. })
                 })?;
                 batch.state = S::Ended {
                     counts: *counts,
@@ -643,11 +643,11 @@ impl State {
                 self.is_export_current = false;
                 Ok(())
             }
-            Event::Lost { batch, reason } => {
+            Event::OutputChange { batch, reason } => {
                 let batch = self.standing(*batch, "lost", |state| {
                     matches!(state, S::Accepted { .. } | S::Ended { .. })
                 })?;
-                batch.state = S::Lost {
+                batch.state = S::OutputChange {
                     reason: reason.clone(),
                 };
                 self.is_export_current = false;
@@ -691,7 +691,7 @@ impl State {
         &mut self,
         batch: u32,
         attempt: u32,
-        piece: &PieceSummary,
+        piece: &SpooledBatch,
         head: Option<&HeadFile>,
     ) -> Result<(), String> {
         let next = self.batches.len() + 1;
@@ -708,7 +708,7 @@ impl State {
     }
 
     /// The requests of a refused batch go in new ones.
-    fn split(&mut self, number: u32, into: &[PieceSummary]) -> Result<(), String> {
+    fn split(&mut self, number: u32, into: &[SpooledBatch]) -> Result<(), String> {
         let next = self.batches.len() + 1;
         if into.len() < 2
             || (next..)
@@ -786,7 +786,7 @@ impl State {
         let Some(batch) = self.batch(number) else {
             return Ok(());
         };
-        let is_shut = |gate: &&GateState| {
+        let is_shut = |gate: &&CheckpointState| {
             !gate.is_open()
                 && gate.last_verdict() != Some(Verdict::Rescued)
                 && gate.lies_before(batch)
@@ -817,12 +817,12 @@ impl State {
             (None, Verdict::Rescued) => true,
             (Some(Verdict::Stopped), Verdict::Overruled) => true,
             (None | Some(Verdict::Rescued), verdict) => {
-                let is_next = self.gates[..place].iter().all(GateState::is_open);
+                let is_next = self.gates[..place].iter().all(CheckpointState::is_open);
                 let is_back = self.is_back(gate);
                 is_next
                     && match verdict {
                         Verdict::Passed | Verdict::Stopped => is_back,
-                        Verdict::TimedOut => gate.gate.kind == GateKind::Prime && !is_back,
+                        Verdict::TimedOut => gate.gate.kind == CheckpointKind::Prime && !is_back,
                         Verdict::Overruled | Verdict::Rescued => false,
                     }
             }
@@ -889,13 +889,13 @@ impl State {
 
     /// The gates, in order.
     #[must_use]
-    pub fn gates(&self) -> &[GateState] {
+    pub fn gates(&self) -> &[CheckpointState] {
         &self.gates
     }
 
     /// Whether everything of a gate's leading batch is back that can come back.
     #[must_use]
-    pub fn is_back(&self, gate: &GateState) -> bool {
+    pub fn is_back(&self, gate: &CheckpointState) -> bool {
         self.batches
             .iter()
             .filter(|batch| gate.is_led_by(batch))
@@ -905,7 +905,7 @@ impl State {
     /// Since when the provider has had a gate's leading batch, or a part of it, in this machine's
     /// time.
     #[must_use]
-    pub fn known_since(&self, gate: &GateState) -> Option<Timestamp> {
+    pub fn known_since(&self, gate: &CheckpointState) -> Option<Timestamp> {
         let parts = self.batches.iter().filter(|batch| gate.is_led_by(batch));
         parts
             .filter_map(|batch| Some(batch.remote.as_ref()?.known_since))
@@ -914,7 +914,7 @@ impl State {
 
     /// The gate that a batch waits at.
     #[must_use]
-    pub fn gate_before(&self, batch: &Batch) -> Option<&GateState> {
+    pub fn gate_before(&self, batch: &Batch) -> Option<&CheckpointState> {
         self.gates
             .iter()
             .find(|gate| !gate.is_open() && gate.lies_before(batch))
@@ -922,7 +922,7 @@ impl State {
 
     /// The first gate that is not open and has batches behind it that are to be sent.
     #[must_use]
-    pub fn next_gate(&self) -> Option<&GateState> {
+    pub fn next_gate(&self) -> Option<&CheckpointState> {
         let waiting = self
             .left_to(Step::Submit)
             .filter_map(|batch| self.gate_before(batch));
@@ -960,7 +960,7 @@ impl State {
     /// Whether nothing more is sent until a person has decided.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.next_gate().is_some_and(GateState::is_stopped) && self.to_send().next().is_none()
+        self.next_gate().is_some_and(CheckpointState::is_stopped) && self.to_send().next().is_none()
     }
 
     /// Whether nothing is left to do: the output is in its place and tells everything, or the run

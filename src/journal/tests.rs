@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::batch::{Limits, PieceSummary};
+use crate::batch::{Limits, SpooledBatch};
 use crate::outcome::{Status, Usage};
 use crate::provider::{BatchId, Counts};
 use crate::request::custom_id::Nonce;
@@ -29,8 +29,8 @@ fn owner() -> Owner {
     }
 }
 
-fn piece(number: u32) -> PieceSummary {
-    PieceSummary {
+fn piece(number: u32) -> SpooledBatch {
+    SpooledBatch {
         piece: number,
         rows: 3,
         requests: 2,
@@ -203,7 +203,7 @@ fn whole_story() -> Vec<Event> {
         },
         intent(3),
         accepted(3),
-        Event::Lost {
+        Event::OutputChange {
             batch: 3,
             reason: "gone".to_owned(),
         },

@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::redact::{SecretFilter, redact};
-use super::upload::{Tally, Upload};
+use super::upload::{Upload, UploadProgress};
 use super::{ApiError, Delivery, Error, ResultStream};
 use crate::batch::BatchBody;
 
@@ -196,11 +196,11 @@ impl Http {
                 .entry(name)
                 .or_insert_with(|| value.clone());
         }
-        let tally = attach(&mut request, &outgoing.payload);
+        let progress = attach(&mut request, &outgoing.payload);
         let answer = unless_idle(
             self.client.execute(request),
             self.timeouts.idle,
-            tally.as_deref(),
+            progress.as_deref(),
         )
         .await;
         let wire = Wire {
@@ -211,11 +211,11 @@ impl Http {
         match answer {
             Ok(Ok(response)) => Ok(Answer {
                 response,
-                tally,
+                progress,
                 wire,
             }),
-            Ok(Err(error)) => Err(wire.lost(&error, tally.as_deref())),
-            Err(Idle) => Err(wire.idle(tally.as_deref())),
+            Ok(Err(error)) => Err(wire.lost(&error, progress.as_deref())),
+            Err(Idle) => Err(wire.idle(progress.as_deref())),
         }
     }
 
@@ -279,7 +279,7 @@ impl Http {
 }
 
 /// Puts the payload on a request; the body of a batch is made anew each time.
-fn attach(request: &mut reqwest::Request, payload: &Payload) -> Option<Arc<Tally>> {
+fn attach(request: &mut reqwest::Request, payload: &Payload) -> Option<Arc<UploadProgress>> {
     let json = HeaderValue::from_static("application/json");
     match payload {
         Payload::None => {
@@ -305,11 +305,11 @@ fn stream(
     request: &mut reqwest::Request,
     kind: HeaderValue,
     body: &Arc<dyn BatchBody>,
-) -> Arc<Tally> {
+) -> Arc<UploadProgress> {
     request.headers_mut().insert(header::CONTENT_TYPE, kind);
-    let (upload, tally) = Upload::start(Arc::clone(body));
+    let (upload, progress) = Upload::start(Arc::clone(body));
     *request.body_mut() = Some(reqwest::Body::wrap(upload));
-    tally
+    progress
 }
 
 struct Idle;
@@ -319,7 +319,7 @@ struct Idle;
 async fn unless_idle<T>(
     pending: impl Future<Output = T>,
     idle: Duration,
-    tally: Option<&Tally>,
+    progress: Option<&UploadProgress>,
 ) -> Result<T, Idle> {
     let mut pending = pin!(pending);
     let mut deadline = Instant::now() + idle;
@@ -327,7 +327,7 @@ async fn unless_idle<T>(
         tokio::select! {
             biased;
             answer = &mut pending => return Ok(answer),
-            () = sleep_until(deadline) => match tally.map(|tally| tally.moved() + idle) {
+            () = sleep_until(deadline) => match progress.map(|progress| progress.moved() + idle) {
                 Some(later) if later > deadline => deadline = later,
                 _ => return Err(Idle),
             },
@@ -338,7 +338,7 @@ async fn unless_idle<T>(
 /// An answer whose body is still to be read.
 pub(super) struct Answer {
     response: reqwest::Response,
-    tally: Option<Arc<Tally>>,
+    progress: Option<Arc<UploadProgress>>,
     wire: Wire,
 }
 
@@ -365,7 +365,9 @@ impl Answer {
 
     /// Whether the whole request had left; if not, the rest never will.
     pub(super) fn whole(&self) -> bool {
-        self.tally.as_ref().is_none_or(|tally| tally.stop())
+        self.progress
+            .as_ref()
+            .is_none_or(|progress| progress.stop())
     }
 
     /// Reads the body of a good answer.
@@ -441,9 +443,9 @@ struct Wire {
 }
 
 impl Wire {
-    fn lost(&self, error: &reqwest::Error, tally: Option<&Tally>) -> ApiError {
-        let in_part = tally.is_some_and(|tally| !tally.stop());
-        if let Some(fault) = tally.and_then(Tally::fault) {
+    fn lost(&self, error: &reqwest::Error, progress: Option<&UploadProgress>) -> ApiError {
+        let in_part = progress.is_some_and(|progress| !progress.stop());
+        if let Some(fault) = progress.and_then(UploadProgress::fault) {
             return ApiError::new(
                 self.call,
                 ApiError::BODY,
@@ -472,8 +474,8 @@ impl Wire {
         )
     }
 
-    fn idle(&self, tally: Option<&Tally>) -> ApiError {
-        let unsent = tally.is_some_and(|tally| !tally.stop());
+    fn idle(&self, progress: Option<&UploadProgress>) -> ApiError {
+        let unsent = progress.is_some_and(|progress| !progress.stop());
         let message = format!("nothing moved for {} s", self.idle.as_secs_f32());
         ApiError::new(
             self.call,

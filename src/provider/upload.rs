@@ -5,10 +5,10 @@
 //! about a megabyte of memory. The length is announced before, so the request carries
 //! `Content-Length`.
 //!
-//! The [`Tally`] knows how much was handed out, and can stop the rest. That is what tells a body
-//! that cannot have arrived from one that may have: as long as the last piece is here, nobody has a
-//! whole request. The last piece is held back until the producer has said that nothing follows, so
-//! a body of the wrong length is never complete either.
+//! The [`UploadProgress`] knows how much was handed out, and can stop the rest. That is what tells
+//! a body that cannot have arrived from one that may have: as long as the last piece is here,
+//! nobody has a whole request. The last piece is held back until the producer has said that nothing
+//! follows, so a body of the wrong length is never complete either.
 
 use std::io;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ const PIECES_WAITING: usize = 4;
 /// How far a body has come; shared by the body, which is deep in the connection, and the call that
 /// waits for the answer.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct UploadProgress {
     announced: u64,
     state: Mutex<State>,
 }
@@ -41,15 +41,15 @@ struct State {
     fault: Option<String>,
 }
 
-impl Tally {
-    fn new(announced: u64) -> Tally {
+impl UploadProgress {
+    fn new(announced: u64) -> UploadProgress {
         let state = State {
             handed_out: 0,
             stopped: false,
             moved: Instant::now(),
             fault: None,
         };
-        Tally {
+        UploadProgress {
             announced,
             state: Mutex::new(state),
         }
@@ -104,14 +104,14 @@ impl Tally {
 #[derive(Debug)]
 pub(super) struct Upload {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
-    tally: Arc<Tally>,
+    progress: Arc<UploadProgress>,
 }
 
 impl Upload {
     /// Starts producing the body from its first byte. Must be called within a tokio runtime.
-    pub(super) fn start(body: Arc<dyn BatchBody>) -> (Upload, Arc<Tally>) {
+    pub(super) fn start(body: Arc<dyn BatchBody>) -> (Upload, Arc<UploadProgress>) {
         let announced = body.bytes();
-        let tally = Arc::new(Tally::new(announced));
+        let progress = Arc::new(UploadProgress::new(announced));
         let (sender, pieces) = mpsc::channel(PIECES_WAITING);
         tokio::task::spawn_blocking(move || {
             if let Err(error) = produce(&*body, announced, &sender) {
@@ -122,9 +122,9 @@ impl Upload {
         (
             Upload {
                 pieces,
-                tally: Arc::clone(&tally),
+                progress: Arc::clone(&progress),
             },
-            tally,
+            progress,
         )
     }
 }
@@ -178,14 +178,14 @@ impl Body for Upload {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = ready!(self.pieces.poll_recv(cx));
         Poll::Ready(match piece {
-            Some(Ok(piece)) => Some(self.tally.hand_out(piece).map(Frame::data)),
-            Some(Err(error)) => Some(Err(self.tally.fail(error))),
-            None => self.tally.end().err().map(Err),
+            Some(Ok(piece)) => Some(self.progress.hand_out(piece).map(Frame::data)),
+            Some(Err(error)) => Some(Err(self.progress.fail(error))),
+            None => self.progress.end().err().map(Err),
         })
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.tally.announced - self.tally.lock().handed_out)
+        SizeHint::with_exact(self.progress.announced - self.progress.lock().handed_out)
     }
 }
 
@@ -239,12 +239,12 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn hands_out_every_byte_in_order() {
-        let (upload, tally) =
+        let (upload, progress) =
             Upload::start(Pieces::honest(vec!["ab".into(), Bytes::new(), "c".into()]));
         assert_eq!(upload.size_hint().exact(), Some(3));
         let (bytes, error) = drain(upload).await;
         assert_eq!(
-            (bytes.as_slice(), error.is_none(), tally.stop()),
+            (bytes.as_slice(), error.is_none(), progress.stop()),
             (&b"abc"[..], true, true)
         );
     }
@@ -271,21 +271,21 @@ pub(super) mod tests {
             (vec![], 5, "fewer bytes than announced"),
             (vec![piece("abc"), Err("disk gone")], 3, "disk gone"),
         ] {
-            let (upload, tally) = Upload::start(Arc::new(Pieces { pieces, announced }));
+            let (upload, progress) = Upload::start(Arc::new(Pieces { pieces, announced }));
             let (bytes, error) = drain(upload).await;
             assert!((bytes.len() as u64) < announced);
             assert!(error.unwrap().to_string().contains(said));
-            assert!(tally.fault().unwrap().contains(said));
-            assert!(!tally.stop());
+            assert!(progress.fault().unwrap().contains(said));
+            assert!(!progress.stop());
         }
     }
 
     #[tokio::test]
     async fn hands_out_nothing_once_it_is_stopped() {
-        let (upload, tally) = Upload::start(Pieces::honest(vec!["ab".into(), "c".into()]));
-        assert!(!tally.stop());
+        let (upload, progress) = Upload::start(Pieces::honest(vec!["ab".into(), "c".into()]));
+        assert!(!progress.stop());
         let (bytes, error) = drain(upload).await;
         assert!(bytes.is_empty() && error.is_some());
-        assert_eq!(tally.fault(), None);
+        assert_eq!(progress.fault(), None);
     }
 }

@@ -52,7 +52,7 @@ fn puts_everything_shared_into_the_head() {
     let folder = tempfile::tempdir().unwrap();
     let schema = r#"{"type":"object","additionalProperties":false,"required":["z","b"],"properties":{"z":{"type":"string"},"b":{"type":"integer"}}}"#;
     fs::write(folder.path().join("s.json"), schema).unwrap();
-    fs::write(folder.path().join("policy.md"), "Policy\n").unwrap();
+    fs::write(folder.path().join("policy.md"), "RetryPolicy\n").unwrap();
     let mut spec = spec(
         "system = [{ file = \"policy.md\", cache = \"1h\" }, { text = \"Answer.\" }]
          messages = [{ role = \"user\", text = \"Example\", cache = \"5m\" }, { role = \"assistant\", text = \"ok\" }, { role = \"user\", text = \"{{ a }}\" }]
@@ -69,7 +69,7 @@ fn puts_everything_shared_into_the_head() {
     .unwrap();
     let head = concat!(
         r#"{"model":"claude-haiku-5-5","max_tokens":10,"thinking":{"type":"disabled"},"stop_sequences":["END"],"#,
-        r#""system":[{"type":"text","text":"Policy","cache_control":{"type":"ephemeral","ttl":"1h"}},{"type":"text","text":"Answer."}],"#,
+        r#""system":[{"type":"text","text":"RetryPolicy","cache_control":{"type":"ephemeral","ttl":"1h"}},{"type":"text","text":"Answer."}],"#,
         r#""output_config":{"effort":"low","format":{"type":"json_schema","schema":{"type":"object","additionalProperties":false,"#,
         r#""required":["z","b"],"properties":{"z":{"type":"string"},"b":{"type":"integer"}}}}},"#,
         r#""messages":[{"role":"user","content":[{"type":"text","text":"Example","cache_control":{"type":"ephemeral","ttl":"5m"}}]},"#,
@@ -88,7 +88,7 @@ fn puts_everything_shared_into_the_head() {
     assert_eq!(files, ["policy.md", "s.json"]);
     assert_eq!(
         requests.template_files()[0].1,
-        blake3::hash(b"Policy\n").to_hex().to_string()
+        blake3::hash(b"RetryPolicy\n").to_hex().to_string()
     );
     assert_eq!(requests.shared_text().len(), 4);
     assert_eq!(

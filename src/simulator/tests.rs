@@ -157,7 +157,7 @@ fn request(id: &str, changes: Value) -> Value {
 /// A system prompt long enough to be cached by every model, marked.
 fn shared(ttl: &str) -> Value {
     json!({"system": [
-        {"type": "text", "text": "Policy of the house. ".repeat(1_000), "cache_control": {"type": "ephemeral", "ttl": ttl}}
+        {"type": "text", "text": "RetryPolicy of the house. ".repeat(1_000), "cache_control": {"type": "ephemeral", "ttl": ttl}}
     ]})
 }
 

@@ -22,11 +22,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field};
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use rowmill::catalog::Catalog;
+use rowmill::engine::CompiledJob;
 use rowmill::job::JobFile;
 use rowmill::join::{AttemptResults, Joiner, RequestRow, ResultIndex};
 use rowmill::outcome::answer::Answers;
 use rowmill::output::{self, COLUMNS, OutputWriter, RowBuilders};
-use rowmill::pipeline::Prepared;
 use rowmill::provider::anthropic::result_line::{custom_id_of, parse_with};
 use serde_json::{Map, Value};
 
@@ -63,20 +63,20 @@ fn table(case: &Path) -> Vec<(&'static str, String)> {
     let job =
         JobFile::read(&work.path("job.toml")).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
     let today = jiff::civil::date(2026, 11, 1);
-    let prepared = Prepared::new(&job, today, &Arc::new(Catalog::builtin().clone()));
-    let prepared = prepared.unwrap_or_else(|e| panic!("{}: {e}", case.display()));
-    let source = source(&prepared);
+    let compiled = CompiledJob::new(&job, today, &Arc::new(Catalog::builtin().clone()));
+    let compiled = compiled.unwrap_or_else(|e| panic!("{}: {e}", case.display()));
+    let source = source(&compiled);
     let ids: Vec<String> = (0..source.num_rows())
         .map(|row| {
-            prepared
+            compiled
                 .keys
                 .key(&source, row, row as u64)
                 .expect("a key")
                 .plain()
         })
         .collect();
-    write(&job, &prepared, &source, &ids, &work);
-    let path = &prepared.output_path;
+    write(&job, &compiled, &source, &ids, &work);
+    let path = &compiled.output_path;
     let batch = if path.extension().is_some_and(|e| e == "arrow") {
         ipc(path)
     } else {
@@ -89,13 +89,19 @@ fn table(case: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn source(prepared: &Prepared) -> RecordBatch {
-    let rows = prepared.source.scan(Some(&prepared.read)).expect("a scan");
+fn source(compiled: &CompiledJob) -> RecordBatch {
+    let rows = compiled.source.scan(Some(&compiled.read)).expect("a scan");
     let batches: Vec<RecordBatch> = rows.map(|rows| rows.expect("rows").batch).collect();
     arrow::compute::concat_batches(&batches[0].schema(), &batches).expect("one batch")
 }
 
-fn write(job: &JobFile, prepared: &Prepared, source: &RecordBatch, ids: &[String], work: &Workdir) {
+fn write(
+    job: &JobFile,
+    compiled: &CompiledJob,
+    source: &RecordBatch,
+    ids: &[String],
+    work: &Workdir,
+) {
     let results = fs::read(work.path("results.jsonl")).expect("results.jsonl");
     let scratch = tempfile::tempfile().expect("a scratch file");
     let (index, _) =
@@ -105,13 +111,13 @@ fn write(job: &JobFile, prepared: &Prepared, source: &RecordBatch, ids: &[String
         batch_id: "batch".into(),
         index,
     };
-    let answer = prepared.answer.as_ref();
+    let answer = compiled.answer.as_ref();
     let wanted =
         output::wanted(&job.job.output.extra).or(answer.map(Answers::wanted).unwrap_or_default());
     let mut joiner = Joiner::new(vec![attempt], answer, |line| {
         parse_with(line, wanted).map(|line| (line.custom_id, line.outcome))
     });
-    let mut rows = RowBuilders::new(&prepared.output, answer, ids.len());
+    let mut rows = RowBuilders::new(&compiled.output, answer, ids.len());
     for id in ids {
         let request = RequestRow {
             custom_id: Some(id),
@@ -122,7 +128,7 @@ fn write(job: &JobFile, prepared: &Prepared, source: &RecordBatch, ids: &[String
         rows.append(&joiner.row(request).expect("a joined row"));
     }
     let spec = &job.job.output;
-    let mut writer = OutputWriter::create(spec, &prepared.output_path, &prepared.output, vec![])
+    let mut writer = OutputWriter::create(spec, &compiled.output_path, &compiled.output, vec![])
         .expect("a writer");
     writer
         .write(&rows.finish(source).expect("a batch"))

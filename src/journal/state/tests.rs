@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::journal::CanaryLimits;
 
-fn piece(number: u32, requests: u32) -> PieceSummary {
-    PieceSummary {
+fn piece(number: u32, requests: u32) -> SpooledBatch {
+    SpooledBatch {
         piece: number,
         rows: 5,
         requests,
@@ -18,13 +18,13 @@ fn piece(number: u32, requests: u32) -> PieceSummary {
 }
 
 /// Two batches to send and one without requests.
-fn pieces() -> Vec<PieceSummary> {
+fn pieces() -> Vec<SpooledBatch> {
     vec![piece(1, 3), piece(2, 4), piece(3, 0)]
 }
 
 /// The same in row order, so that what lies behind the first batch can be told.
-fn led_pieces() -> Vec<PieceSummary> {
-    let at = |piece: PieceSummary, first_row| PieceSummary {
+fn led_pieces() -> Vec<SpooledBatch> {
+    let at = |piece: SpooledBatch, first_row| SpooledBatch {
         first_row,
         last_row: first_row + 4,
         ..piece
@@ -58,7 +58,7 @@ fn now() -> Timestamp {
 fn event(kind: &str, batch: u32, id: u32) -> Event {
     let text = || "words".to_owned();
     let id = BatchId(format!("msgbatch_{id}"));
-    let PieceSummary {
+    let SpooledBatch {
         requests,
         body_bytes: bytes,
         body_hash,
@@ -123,7 +123,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
             file_hash: text(),
             counts: LineCounts::default(),
         },
-        "lost" => Event::Lost {
+        "lost" => Event::OutputChange {
             batch,
             reason: text(),
         },
@@ -212,7 +212,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(gates: &[Gate]) -> Model {
+    fn new(gates: &[Checkpoint]) -> Model {
         let gate = gates.first().map(|gate| (gate.kind.as_str(), None));
         Model {
             batches: vec!["planned", "planned", "empty"],
@@ -319,7 +319,7 @@ impl Model {
         true
     }
 
-    fn takes_all(gates: &[Gate], entries: &[Entry]) -> Option<Model> {
+    fn takes_all(gates: &[Checkpoint], entries: &[Entry]) -> Option<Model> {
         let mut model = Model::new(gates);
         entries
             .iter()
@@ -345,19 +345,19 @@ impl Model {
 
 /// No gate, or one of each kind, and a sequence that can happen: at each step one of the events
 /// that may follow.
-fn possible() -> impl Strategy<Value = (Vec<Gate>, Vec<Entry>)> {
+fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<Entry>)> {
     let kinds = [
         None,
-        Some(GateKind::Prime),
-        Some(GateKind::Canary { limits: LIMITS }),
+        Some(CheckpointKind::Prime),
+        Some(CheckpointKind::Canary { limits: LIMITS }),
     ];
     let gates = prop::sample::select(kinds.to_vec()).prop_map(|kind| {
-        kind.map(|kind| Gate { batch: 1, kind })
+        kind.map(|kind| Checkpoint { batch: 1, kind })
             .into_iter()
             .collect()
     });
     (gates, prop::collection::vec(any::<u16>(), 0..45)).prop_map(
-        |(gates, choices): (Vec<Gate>, Vec<u16>)| {
+        |(gates, choices): (Vec<Checkpoint>, Vec<u16>)| {
             let mut model = Model::new(&gates);
             let mut story = Vec::new();
             for choice in choices {
@@ -565,7 +565,7 @@ fn says_where_the_run_stands() {
 #[test]
 fn puts_the_requests_of_a_split_batch_into_new_ones() {
     let refused = after("intent 2\nrefused 2");
-    let split = |into: Vec<PieceSummary>| Entry::new(3, now(), Event::Split { batch: 2, into });
+    let split = |into: Vec<SpooledBatch>| Entry::new(3, now(), Event::Split { batch: 2, into });
     for (into, reason) in [
         (
             vec![piece(4, 4)],
@@ -702,32 +702,32 @@ fn keeps_what_later_steps_need() {
 
 #[test]
 fn holds_what_lies_behind_a_gate_until_it_is_judged() {
-    let pieces: Vec<PieceSummary> = (1..)
+    let pieces: Vec<SpooledBatch> = (1..)
         .zip([1, 3, 4])
         .map(|(number, requests)| piece(number, requests))
         .collect();
     let rows = [(0, 2), (3, 6), (7, 11)];
-    let pieces: Vec<PieceSummary> = pieces
+    let pieces: Vec<SpooledBatch> = pieces
         .into_iter()
         .zip(rows)
-        .map(|(piece, (first_row, last_row))| PieceSummary {
+        .map(|(piece, (first_row, last_row))| SpooledBatch {
             first_row,
             last_row,
             ..piece
         })
         .collect();
     let gates = [
-        Gate {
+        Checkpoint {
             batch: 1,
-            kind: GateKind::Prime,
+            kind: CheckpointKind::Prime,
         },
-        Gate {
+        Checkpoint {
             batch: 2,
-            kind: GateKind::Canary { limits: LIMITS },
+            kind: CheckpointKind::Canary { limits: LIMITS },
         },
     ];
     let intent = |batch: u32| {
-        let PieceSummary {
+        let SpooledBatch {
             requests,
             body_bytes: bytes,
             body_hash,

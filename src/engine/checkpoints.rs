@@ -1,0 +1,528 @@
+//! WarmUpBatches batches → whether the rest may follow.
+//!
+//! ```text
+//!  the leading batch is saved ─▶ its first results are looked at ─┬─ nothing speaks against the rest ─▶ passed
+//!                                                                 └─ something does ─▶ stopped ─▶ a person: overruled
+//!  it is not back in time (priming only) ─────────────────────────────────────────────▶ timed out
+//! ```
+//!
+//! What is found is recorded before anything acts upon it. First results count: whether a row that
+//! failed is sent again later says nothing of the rows that were to follow.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::batch::SpoolReader;
+use crate::estimate::warm_up::thousands;
+use crate::journal::{CanaryLimits, CheckpointKind, CheckpointState, Event, Step, Verdict};
+use crate::outcome::answer::Answers;
+use crate::outcome::class::Class;
+use crate::outcome::details::Wanted;
+use crate::outcome::{Outcome, Status, Usage};
+
+use super::drive::{Context, between};
+use super::export::{Piece, request_row};
+use super::progress::Reason;
+use super::{Error, Run};
+
+/// What stopped a run before its rest was sent.
+#[derive(Debug, Clone)]
+pub struct StoppedAtCheckpoint {
+    /// What was looked at.
+    pub kind: CheckpointKind,
+    /// What was found, a line each.
+    pub reason: String,
+    /// Requests that were not sent.
+    pub requests: u64,
+    /// The results that were looked at.
+    pub results: std::path::PathBuf,
+    /// The run.
+    pub run: std::path::PathBuf,
+}
+
+/// Judges the gates whose leading batches are back, one after the other. Where nothing more is sent
+/// anyway (`sends` is false), time does not run out.
+pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<(), Error> {
+    while let Some(gate) = run.state().next_gate().cloned() {
+        let Some((verdict, reason)) = verdict(driver, run, &gate, sends)? else {
+            return Ok(());
+        };
+        let batch = gate.gate.batch;
+        run.record(
+            driver.clock.now(),
+            Event::Judged {
+                batch,
+                verdict,
+                reason: reason.clone(),
+            },
+        )?;
+        if verdict != Verdict::Stopped {
+            driver.note(&told(&gate, verdict, &reason));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a person has to decide before more is sent.
+///
+/// # Errors
+/// [`Error::StoppedAtCheckpoint`] if so.
+pub(crate) fn check(run: &Run) -> Result<(), Error> {
+    let Some(gate) = run.state().next_gate().filter(|gate| gate.is_stopped()) else {
+        return Ok(());
+    };
+    let reason = gate
+        .verdict
+        .as_ref()
+        .map(|(_, _, reason)| reason.clone())
+        .unwrap_or_default();
+    let waiting = run
+        .state()
+        .left_to(Step::Submit)
+        .map(|batch| u64::from(batch.piece.requests));
+    Err(Error::StoppedAtCheckpoint(Box::new(StoppedAtCheckpoint {
+        kind: gate.gate.kind,
+        reason,
+        requests: waiting.sum(),
+        results: run.results_path(gate.gate.batch),
+        run: run.folder().to_path_buf(),
+    })))
+}
+
+/// Whether what leads the run is still to be judged, so that it is looked after even by who only
+/// sends.
+pub(crate) fn is_pending(run: &Run) -> bool {
+    run.state()
+        .next_gate()
+        .is_some_and(|gate| !gate.is_stopped())
+        && run.doubts().next().is_none()
+}
+
+/// Whether the next gate is waited for: its leading batch is back, or on its way and its time not
+/// over.
+pub(crate) fn is_awaited(driver: &Context<'_>, run: &Run) -> bool {
+    let is_back = || {
+        run.state()
+            .next_gate()
+            .is_some_and(|gate| run.state().is_back(gate))
+    };
+    is_pending(run) && (is_back() || time_left(driver, run).is_some_and(|left| !left.is_zero()))
+}
+
+/// How long yet the next gate is waited for; `None` where none is, or its leading batch was not
+/// sent.
+pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
+    let since = run.state().known_since(run.state().next_gate()?)?;
+    Some(
+        run.prime_wait()
+            .saturating_sub(between(since, driver.clock.now())),
+    )
+}
+
+/// The gate that the rest of the run waits at, for people; `None` where nothing waits at one.
+pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<Reason> {
+    let gate = run.state().next_gate().filter(|gate| !gate.is_stopped())?;
+    let left = match gate.gate.kind {
+        CheckpointKind::Prime => time_left(driver, run),
+        CheckpointKind::Canary { .. } => None,
+    };
+    Some(Reason::Checkpoint {
+        batch: gate.gate.batch,
+        kind: gate.gate.kind,
+        left,
+    })
+}
+
+/// What is to be said of a gate now; `None` if that is not known yet, or was said.
+fn verdict(
+    driver: &Context<'_>,
+    run: &Run,
+    gate: &CheckpointState,
+    sends: bool,
+) -> Result<Option<(Verdict, String)>, Error> {
+    if gate.is_stopped() {
+        let overruled = (
+            Verdict::Overruled,
+            "the rest is sent all the same".to_owned(),
+        );
+        return Ok((sends && run.ignores_canary()).then_some(overruled));
+    }
+    if run.state().is_back(gate) {
+        let outcomes = first_outcomes(run, gate.gate.batch)?;
+        return Ok(Some(match gate.gate.kind {
+            CheckpointKind::Prime => of_priming(&outcomes),
+            CheckpointKind::Canary { limits } => of_canary(&outcomes, limits),
+        }));
+    }
+    let is_late = time_left(driver, run).is_some_and(|left| left.is_zero());
+    let waited = super::in_words(run.prime_wait());
+    let late = || {
+        (
+            Verdict::TimedOut,
+            format!("it is not back after {waited}, so the rest goes without it"),
+        )
+    };
+    Ok((gate.gate.kind == CheckpointKind::Prime && sends && is_late).then(late))
+}
+
+/// What came back for each request of a piece when it was sent first.
+fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
+    let answer = Answers::compile(&run.options().answer)?;
+    let mut joiner = Piece {
+        run,
+        piece,
+        answer: answer.as_ref(),
+        wanted: Wanted::default(),
+    }
+    .joiner()?;
+    let mut outcomes = Vec::new();
+    for rows in SpoolReader::open_without_fragments(&run.spool_path(piece))? {
+        let rows = rows?;
+        for row in 0..rows.len() {
+            let joined = joiner.row(request_row(&rows, row))?;
+            outcomes.extend(
+                joined
+                    .attempts
+                    .into_iter()
+                    .find(|attempt| attempt.attempt == 1)
+                    .map(|attempt| attempt.outcome),
+            );
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Whether the request that went first shows that every other would be refused.
+fn of_priming(outcomes: &[Outcome]) -> (Verdict, String) {
+    let Some(outcome) = outcomes.first() else {
+        return (Verdict::Passed, "nothing came back for it".to_owned());
+    };
+    match outcome.status {
+        Status::Errored if Class::of(outcome).is_none() => (Verdict::Stopped, words_of(outcome)),
+        Status::Canceled => (Verdict::Stopped, "it was canceled".to_owned()),
+        Status::Errored => (
+            Verdict::Passed,
+            format!(
+                "it failed on the provider's side, so nothing is cached: {}",
+                words_of(outcome)
+            ),
+        ),
+        Status::Expired | Status::Missing => (
+            Verdict::Passed,
+            "nothing came back for it, so nothing is cached".to_owned(),
+        ),
+        _ => (Verdict::Passed, cached_by(outcome.usage.as_ref())),
+    }
+}
+
+fn cached_by(usage: Option<&Usage>) -> String {
+    let of = |tokens: fn(&Usage) -> Option<u64>| usage.and_then(tokens).unwrap_or(0);
+    let written = of(|usage| usage.cache_creation_5m_input_tokens)
+        + of(|usage| usage.cache_creation_1h_input_tokens);
+    match (written, of(|usage| usage.cache_read_input_tokens)) {
+        (0, 0) => {
+            "it wrote nothing to the cache: what is marked may be shorter than the model caches"
+                .to_owned()
+        }
+        (0, read) => format!("the cache held its {} tokens already", thousands(read)),
+        (written, _) => format!("it wrote {} tokens to the cache", thousands(written)),
+    }
+}
+
+/// Whether too many of the rows that went first went wrong.
+fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
+    let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
+    outcomes
+        .iter()
+        .for_each(|outcome| *counts.entry(outcome.status).or_default() += 1);
+    let count = |statuses: &[Status]| {
+        statuses
+            .iter()
+            .filter_map(|status| counts.get(status))
+            .sum::<u64>()
+    };
+    let empty = outcomes
+        .iter()
+        .filter(|outcome| outcome.is_empty_answer())
+        .count() as u64;
+    // Rows that nobody looked at say nothing of the others.
+    let judged = outcomes.len() as u64 - count(&[Status::Canceled, Status::Expired]);
+    if judged == 0 {
+        let all: Vec<String> = counts
+            .iter()
+            .map(|(status, n)| format!("{n} {status}"))
+            .collect();
+        return (
+            Verdict::Stopped,
+            format!(
+                "none of its {} rows was answered ({})",
+                outcomes.len(),
+                all.join(", ")
+            ),
+        );
+    }
+    let limits = [
+        (
+            "failed",
+            count(&[Status::Errored, Status::Missing]),
+            limits.max_error,
+            "canary.max_error",
+        ),
+        (
+            "were cut off",
+            count(&[Status::Truncated]),
+            limits.max_truncated,
+            "canary.max_truncated",
+        ),
+        (
+            "were refused by the model",
+            count(&[Status::Refused]),
+            limits.max_refused,
+            "canary.max_refused",
+        ),
+        (
+            "do not fit the schema",
+            count(&[Status::Invalid]),
+            limits.max_invalid,
+            "canary.max_invalid",
+        ),
+        (
+            "were answered with nothing",
+            empty,
+            limits.max_empty,
+            "canary.max_empty",
+        ),
+    ];
+    let above = limits
+        .iter()
+        .filter(|(_, rows, most, _)| share(*rows, judged) > *most);
+    let mut found: Vec<String> = above
+        .map(|(what, rows, most, key)| {
+            let (share, most) = (percent(share(*rows, judged)), percent(*most));
+            format!("{rows} of {judged} {what}: {share}, and `{key}` is {most}")
+        })
+        .collect();
+    if found.is_empty() {
+        let good = count(&[Status::Succeeded]);
+        let said = if empty > 0 {
+            format!(", {empty} of them with an empty answer")
+        } else {
+            String::new()
+        };
+        return (
+            Verdict::Passed,
+            format!("{good} of {judged} rows succeeded{said}, within the limits"),
+        );
+    }
+    found.extend(
+        outcomes
+            .iter()
+            .find(|outcome| outcome.error.is_some())
+            .map(|first| format!("the first error: {}", words_of(first))),
+    );
+    (Verdict::Stopped, found.join("\n"))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of rows is compared with a share somebody typed"
+)]
+fn share(rows: u64, of: u64) -> f64 {
+    rows as f64 / of as f64
+}
+
+fn percent(share: f64) -> String {
+    let text = format!("{:.1}", share * 100.0);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// The provider's words.
+fn words_of(outcome: &Outcome) -> String {
+    let kind = outcome.error_type.as_deref().unwrap_or("error");
+    format!(
+        "`{kind}`: {}",
+        outcome.error.as_deref().unwrap_or("without words")
+    )
+}
+
+fn told(gate: &CheckpointState, verdict: Verdict, reason: &str) -> String {
+    let batch = match gate.gate.kind {
+        CheckpointKind::Prime => "the priming request",
+        CheckpointKind::Canary { .. } => "the canary",
+    };
+    match verdict {
+        Verdict::Passed => format!("{batch} is back, the rest follows: {reason}"),
+        _ => format!("{batch}: {reason}"),
+    }
+}
+
+/// Since when, and until when at the most, the run waits at its next gate; for people.
+pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
+    let Some(gate) = run
+        .state()
+        .next_gate()
+        .filter(|gate| !gate.is_open() && !gate.is_stopped())
+    else {
+        return;
+    };
+    let batch = gate.gate.batch;
+    let since = run
+        .state()
+        .known_since(gate)
+        .map(|since| format!(" (sent {} ago)", super::in_words(between(since, now))));
+    let since = since.unwrap_or_default();
+    driver.note(&match gate.gate.kind {
+        CheckpointKind::Prime => format!(
+            "batch {batch}{since} goes first, so that the others read the shared prefix from the \
+             cache; they follow when it is back, or {} after it was accepted",
+            super::in_words(run.prime_wait())
+        ),
+        CheckpointKind::Canary { .. } => format!(
+            "batch {batch}{since} is the canary; the others follow \
+            when its results are fine"
+        ),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: Status, error_type: Option<&str>) -> Outcome {
+        Outcome {
+            text: (status == Status::Succeeded).then(|| "an answer".to_owned()),
+            error_type: error_type.map(str::to_owned),
+            error: error_type.map(|_| "words".to_owned()),
+            ..Outcome::new(status)
+        }
+    }
+
+    #[test]
+    fn stops_where_every_other_request_would_be_refused_too() {
+        for (status, error_type, verdict) in [
+            (Status::Succeeded, None, Verdict::Passed),
+            (Status::Truncated, None, Verdict::Passed),
+            (Status::Refused, None, Verdict::Passed),
+            (
+                Status::Errored,
+                Some("invalid_request_error"),
+                Verdict::Stopped,
+            ),
+            (Status::Errored, Some("not_found_error"), Verdict::Stopped),
+            (Status::Errored, Some("permission_error"), Verdict::Stopped),
+            (Status::Errored, Some("overloaded_error"), Verdict::Passed),
+            (Status::Errored, Some("api_error"), Verdict::Passed),
+            (Status::Expired, None, Verdict::Passed),
+            (Status::Missing, None, Verdict::Passed),
+            (Status::Canceled, None, Verdict::Stopped),
+        ] {
+            let (found, reason) = of_priming(&[outcome(status, error_type)]);
+            assert_eq!(found, verdict, "{status} {error_type:?}");
+            assert_eq!(reason.contains("words"), error_type.is_some(), "{reason}");
+        }
+        assert_eq!(of_priming(&[]).0, Verdict::Passed);
+    }
+
+    #[test]
+    fn says_what_the_priming_request_did_to_the_cache() {
+        let usage = |written, read| Usage {
+            cache_creation_1h_input_tokens: Some(written),
+            cache_read_input_tokens: Some(read),
+            ..Usage::default()
+        };
+        assert_eq!(
+            cached_by(Some(&usage(5_000, 0))),
+            "it wrote 5,000 tokens to the cache"
+        );
+        assert_eq!(
+            cached_by(Some(&usage(0, 5_000))),
+            "the cache held its 5,000 tokens already"
+        );
+        assert!(
+            cached_by(Some(&usage(0, 0))).contains("wrote nothing")
+                && cached_by(None).contains("wrote nothing")
+        );
+    }
+
+    #[test]
+    fn holds_the_shares_of_a_canary_against_their_limits() {
+        const LIMITS: CanaryLimits = CanaryLimits {
+            max_error: 0.1,
+            max_truncated: 0.05,
+            max_refused: 0.1,
+            max_invalid: 0.1,
+            max_empty: 0.5,
+        };
+        let rows = |bad: usize, status: Status, of: usize| -> Vec<Outcome> {
+            let error = (status == Status::Errored).then_some("api_error");
+            let bad = std::iter::repeat_n(outcome(status, error), bad);
+            bad.chain(std::iter::repeat_n(outcome(Status::Succeeded, None), of))
+                .collect()
+        };
+        for (bad, status, good, verdict) in [
+            (0, Status::Errored, 20, Verdict::Passed),
+            (2, Status::Errored, 18, Verdict::Passed),
+            (3, Status::Errored, 17, Verdict::Stopped),
+            (3, Status::Missing, 17, Verdict::Stopped),
+            (1, Status::Truncated, 19, Verdict::Passed),
+            (2, Status::Truncated, 18, Verdict::Stopped),
+            (3, Status::Refused, 17, Verdict::Stopped),
+            (3, Status::Invalid, 17, Verdict::Stopped),
+            (19, Status::Expired, 1, Verdict::Passed),
+            (20, Status::Expired, 0, Verdict::Stopped),
+            (20, Status::Canceled, 0, Verdict::Stopped),
+        ] {
+            assert_eq!(
+                of_canary(&rows(bad, status, good), LIMITS).0,
+                verdict,
+                "{bad} {status} beside {good}"
+            );
+        }
+        let (_, reason) = of_canary(&rows(5, Status::Errored, 15), LIMITS);
+        let expected = "5 of 20 failed: 25%, and `canary.max_error` is 10%\nthe first error: \
+            `api_error`: words";
+        assert_eq!(reason, expected);
+        let empty = |bad: usize, of: usize| -> Vec<Outcome> {
+            let nothing = Outcome {
+                text: Some(" \n".to_owned()),
+                ..Outcome::new(Status::Succeeded)
+            };
+            std::iter::repeat_n(nothing, bad)
+                .chain(rows(0, Status::Errored, of))
+                .collect()
+        };
+        let expected = "20 of 20 were answered with nothing: 100%, and `canary.max_empty` is 50%";
+        assert_eq!(
+            of_canary(&empty(20, 0), LIMITS),
+            (Verdict::Stopped, expected.to_owned())
+        );
+        assert_eq!(of_canary(&empty(11, 9), LIMITS).0, Verdict::Stopped);
+        let (verdict, reason) = of_canary(&empty(10, 10), LIMITS);
+        assert_eq!(verdict, Verdict::Passed);
+        assert!(
+            reason.contains("20 of 20 rows succeeded, 10 of them with an empty answer"),
+            "{reason}"
+        );
+        assert_eq!(
+            of_canary(
+                &empty(20, 0),
+                CanaryLimits {
+                    max_empty: 1.0,
+                    ..LIMITS
+                }
+            )
+            .0,
+            Verdict::Passed
+        );
+        let none = CanaryLimits {
+            max_error: 0.0,
+            ..LIMITS
+        };
+        assert_eq!(
+            of_canary(&rows(1, Status::Errored, 999), none).0,
+            Verdict::Stopped
+        );
+    }
+}

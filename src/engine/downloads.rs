@@ -1,0 +1,180 @@
+//! Results that cannot be fetched for now → fetched later, while the other batches go on.
+//!
+//! Each batch has its own time for the next try, longer each time. What is given up here is asked
+//! for again by the next command.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::provider::ApiError;
+use crate::provider::retry::{Call, Verdict, judge};
+
+use super::collect::TRIES;
+use super::drive::Context;
+use super::progress::Reason;
+use super::submit::stopped;
+use super::{Error, Run};
+
+/// How long results that end early, or break off, are fetched again in one process.
+const PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
+/// Longest pause between two downloads of the same results.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// Downloads that did not bring everything, and when each is tried again. All of it can be lost.
+#[derive(Debug, Default)]
+pub(crate) struct Downloads {
+    open: HashMap<u32, Open>,
+    /// Batches whose results were looked for a second time in this process.
+    looked_again: HashSet<u32>,
+}
+
+/// A batch whose results are still to be had.
+#[derive(Debug)]
+struct Open {
+    tries: u32,
+    /// Since when, and when the next try is due.
+    since: Duration,
+    next: Duration,
+    /// Whether trying again does not help, or has gone on for too long.
+    is_given_up: bool,
+    /// What was wrong the last time; `None` where they were not found, which is waited for.
+    error: Option<ApiError>,
+}
+
+impl Downloads {
+    pub(super) fn is_due(&self, batch: u32, now: Duration) -> bool {
+        self.open
+            .get(&batch)
+            .is_none_or(|open| !open.is_given_up && open.next <= now)
+    }
+
+    /// Whether a download is tried again within moments, so that even who looks once stays for it.
+    pub(crate) fn is_quick(&self, run: &Run) -> bool {
+        let is_quick =
+            |open: &Open| open.error.is_some() && !open.is_given_up && open.tries < TRIES;
+        run.ended()
+            .any(|(batch, _)| self.open.get(&batch).is_some_and(is_quick))
+    }
+
+    /// Takes note that a batch's results were saved, or are left as they were.
+    pub(super) fn is_over(&mut self, batch: u32) {
+        self.open.remove(&batch);
+    }
+
+    /// Whether a batch's results are not asked for any more in this process, or were not found.
+    pub(super) fn is_hopeless(&self, batch: u32) -> bool {
+        self.open
+            .get(&batch)
+            .is_some_and(|open| open.is_given_up || open.error.is_none())
+    }
+
+    /// Takes note that a batch's results are looked for a second time; whether that is the first
+    /// such look of this process.
+    pub(super) fn looks_again(&mut self, batch: u32) -> bool {
+        self.looked_again.insert(batch)
+    }
+
+    /// How long until the next batch is fetched again.
+    pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
+        self.open
+            .values()
+            .filter(|open| !open.is_given_up)
+            .map(|open| open.next.saturating_sub(now))
+            .min()
+    }
+
+    /// The batches that are fetched again, and when.
+    pub(super) fn reasons(&self, now: Duration) -> impl Iterator<Item = Reason> {
+        let waiting = self.open.iter().filter(|(_, open)| !open.is_given_up);
+        let mut waiting: Vec<_> = waiting
+            .map(|(batch, open)| (*batch, open.next.saturating_sub(now)))
+            .collect();
+        waiting.sort_unstable();
+        waiting
+            .into_iter()
+            .map(|(batch, after)| Reason::Results { batch, after })
+    }
+
+    /// Takes note that a batch was given up: it is looked for again by the next process.
+    pub(crate) fn lost(&mut self, batch: u32) {
+        self.looked_again.insert(batch);
+    }
+
+    /// Why a batch that has ended is not collected, if there is one.
+    pub(crate) fn failure(&self, run: &Run) -> Option<Error> {
+        let failed = run
+            .ended()
+            .find_map(|(batch, id)| Some((batch, id, self.open.get(&batch)?.error.clone()?)));
+        let (batch, id, error) = failed?;
+        Some(stopped(
+            run,
+            format!("cannot fetch all results of batch {batch} ({id})"),
+            error,
+        ))
+    }
+
+    /// The failure, once there is nothing to do but to fetch what was given up. `sends_more` tells
+    /// whether the command has batches to send that something else than these results holds back.
+    pub(crate) fn dead_end(&self, run: &Run, sends_more: bool) -> Option<Error> {
+        let is_given_up = |batch: u32| self.open.get(&batch).is_some_and(|open| open.is_given_up);
+        let has_more =
+            sends_more || run.in_flight().next().is_some() || run.doubts().next().is_some();
+        let all = !has_more && run.ended().all(|(batch, _)| is_given_up(batch));
+        if all { self.failure(run) } else { None }
+    }
+
+    /// Takes note of a try that did not bring everything.
+    pub(super) fn again(&mut self, driver: &Context<'_>, batch: u32, next: Next) -> u32 {
+        let now = driver.clock.elapsed();
+        let open = self.open.entry(batch).or_insert(Open {
+            tries: 0,
+            since: now,
+            next: now,
+            is_given_up: false,
+            error: None,
+        });
+        open.tries += 1;
+        let (error, pause) = match next {
+            Next::Short(error) => {
+                open.is_given_up = now.saturating_sub(open.since) >= PATIENCE;
+                let pause =
+                    Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(open.tries - 1));
+                (Some(error), pause.min(LONGEST_PAUSE))
+            }
+            Next::Refused(error) => {
+                let since = now.saturating_sub(open.since);
+                match judge(
+                    Call::Results,
+                    &error,
+                    open.tries - 1,
+                    since,
+                    driver.clock.jitter(),
+                ) {
+                    Verdict::Again { after } | Verdict::Wait404 { after } => (Some(error), after),
+                    _ => {
+                        open.is_given_up = true;
+                        (Some(error), Duration::ZERO)
+                    }
+                }
+            }
+            Next::NotFound => {
+                let pause =
+                    Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(open.tries - 1));
+                (None, pause.min(LONGEST_PAUSE))
+            }
+        };
+        open.error = error;
+        open.next = now + pause;
+        open.tries
+    }
+}
+
+/// Why a download is tried again.
+pub(super) enum Next {
+    /// It ended early, or broke off.
+    Short(ApiError),
+    /// The provider refused it, or could not be reached.
+    Refused(ApiError),
+    /// The provider does not find the results.
+    NotFound,
+}

@@ -1,0 +1,345 @@
+//! Saved lines → outcomes → joined rows → output file.
+//!
+//! Works piece by piece in row order: a piece's rows and source columns come from its spool file,
+//! their outcomes from the results of the batches that sent them. The output appears under its name
+//! only when every row is in it.
+//!
+//! **Memory:** one row group of the spool, the places of one piece's result lines (32 bytes each),
+//! and one row group of the output.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::batch::{SpoolReader, SpoolRows, verify};
+use crate::estimate::compare::Comparison;
+use crate::join::{AttemptResults, Joiner, RequestRow, Totals};
+use crate::journal::Event;
+use crate::outcome::answer::Answers;
+use crate::outcome::details::Wanted;
+use crate::outcome::{Outcome, Status};
+use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
+use crate::provider::anthropic::result_line::{self, LineError};
+
+use super::failures::Failures;
+use super::learn::{self, Observer};
+use super::previous_output::{self, SetAside};
+use super::progress::{Listener, Progress};
+use super::retry::{Lengths, RetryPolicy};
+use super::{Error, Run, collect};
+
+/// Why a row was not sent whose batch the budget held back.
+const HELD: &str = "budget: its batch did not fit into the budget";
+/// Rows handed to the writer at a time.
+const ROWS: usize = 8_192;
+
+/// What an export came to.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// The output; `None` where it is held back because too few rows succeeded.
+    pub path: Option<PathBuf>,
+    /// Rows by status, and tokens of all attempts.
+    pub totals: Totals,
+    /// Rows left out because an earlier row has their key. The job wants that, so they do not count
+    /// as failures.
+    pub left_out: u64,
+    /// What the run was expected to cost beside what it did.
+    pub comparison: Option<Comparison>,
+    /// Rows that did not succeed, by what can be done about them; those left out on purpose are not
+    /// among them.
+    pub failures: Failures,
+    /// Why the output is not in its place, where something better stands there.
+    pub set_aside: Option<SetAside>,
+}
+
+impl Summary {
+    /// Whether every row that was to be answered was.
+    #[must_use]
+    pub fn all_succeeded(&self) -> bool {
+        self.totals.count(Status::Succeeded) + self.left_out == self.totals.rows
+    }
+}
+
+/// How an export ended.
+#[derive(Debug, Clone)]
+pub enum Export {
+    /// All rows are joined; the output is there, or held back.
+    Done(Box<Summary>),
+    /// Some rows are to be sent again first: their pieces, with how many. Nothing was written.
+    Retriable(Vec<(u32, u64)>),
+}
+
+/// Joins everything that came back to its rows, and writes the output, unless `policy` wants rows
+/// sent again first.
+///
+/// What the run showed is kept in `job_folder`, where its job keeps what it learned; without one,
+/// nothing is.
+///
+/// # Errors
+/// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were;
+/// [`Error::Output`] when the output cannot be written. What was at its place is then as it was.
+pub fn export(
+    run: &mut Run,
+    policy: &RetryPolicy,
+    job_folder: Option<&Path>,
+    now: Timestamp,
+    listener: &dyn Listener,
+) -> Result<Export, Error> {
+    let answer = Answers::compile(&run.options().answer)?;
+    let spec = run.output_spec();
+    let wanted = output::wanted(&spec.extra);
+    let columns = run.kept_columns()?;
+    let schema = OutputSchema::new(
+        &columns,
+        answer.as_ref().map_or(&[], Answers::fields),
+        &spec,
+    )?;
+    let path = run.output_path();
+    let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
+    let mut summary = Summary {
+        path: Some(path.clone()),
+        totals: Totals::default(),
+        left_out: 0,
+        comparison: None,
+        failures: Failures::default(),
+        set_aside: None,
+    };
+    let mut healable = Vec::new();
+    let retries = Retries {
+        policy,
+        lengths: Lengths::of(run, policy),
+    };
+    let mut observer = Observer::new(&columns, run.plan().counts.requests);
+    for piece in 1..=run.pieces() {
+        let piece = Piece {
+            run,
+            piece,
+            answer: answer.as_ref(),
+            wanted,
+        };
+        let rows = piece.export(
+            &schema,
+            &retries,
+            &mut writer,
+            &mut summary,
+            &mut observer,
+            listener,
+        )?;
+        if rows > 0 {
+            healable.push((piece.piece, rows));
+        }
+    }
+    if !healable.is_empty() {
+        return Ok(Export::Retriable(healable));
+    }
+    if summary.totals.rows != run.plan().rows() {
+        return Err(Error::Bug(format!(
+            "{} rows were planned and {} joined",
+            run.plan().rows(),
+            summary.totals.rows
+        )));
+    }
+    run.settle_by(&summary.totals.bill, now)?;
+    summary.comparison = observer.compare(run, &summary.totals);
+    let statistics = observer.finish(run).zip(job_folder);
+    if let Some(note) =
+        statistics.and_then(|(statistics, folder)| learn::learn(run, &statistics, folder, now))
+    {
+        listener.hear(Progress::Note(&note));
+    }
+    if is_held_back(&summary, spec.min_success) {
+        summary.path = None;
+        run.record(
+            now,
+            Event::HeldBack {
+                rows: summary.totals.rows,
+                by_status: summary.totals.statuses.clone(),
+            },
+        )?;
+        run.keep_summary(&summary);
+        run.write_manifest(now)?;
+        return Ok(Export::Done(Box::new(summary)));
+    }
+    writer.note(
+        "rowmill.cost_usd",
+        &summary.totals.bill.total().total().to_string(),
+    );
+    let (place, set_aside) = previous_output::place(run, &summary, &path, &spec);
+    let written = writer.finish_as(&place)?;
+    (summary.path, summary.set_aside) = (Some(written.path.clone()), set_aside);
+    run.record(
+        now,
+        Event::Exported {
+            path: written.path,
+            rows: written.rows,
+            by_status: summary.totals.statuses.clone(),
+        },
+    )?;
+    run.keep_summary(&summary);
+    run.write_manifest(now)?;
+    Ok(Export::Done(Box::new(summary)))
+}
+
+/// Whether too few rows succeeded for the output to be shown. Rows left out on purpose count for
+/// neither side.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of rows is compared with a share somebody typed"
+)]
+fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
+    let wanted = summary.totals.rows - summary.left_out;
+    let share = if wanted == 0 {
+        1.0
+    } else {
+        summary.totals.count(Status::Succeeded) as f64 / wanted as f64
+    };
+    min_success.is_some_and(|least| share < least)
+}
+
+/// What reads a result line.
+pub(crate) type Parse = Box<dyn for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), LineError>>;
+
+/// Reads result lines, with the details that are wanted.
+pub(crate) fn parser(wanted: Wanted) -> Parse {
+    Box::new(move |line| {
+        result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome))
+    })
+}
+
+/// Which rows are to be sent again, and with how much room.
+struct Retries<'p> {
+    policy: &'p RetryPolicy,
+    lengths: Lengths,
+}
+
+/// One piece of the run, to be joined.
+pub(crate) struct Piece<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) piece: u32,
+    pub(crate) answer: Option<&'a Answers>,
+    /// What the output needs of each result line beside what every output does.
+    pub(crate) wanted: Wanted,
+}
+
+impl<'a> Piece<'a> {
+    /// A joiner over everything that came back for the piece.
+    pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
+        let wanted = self
+            .answer
+            .map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
+        Ok(
+            Joiner::new(self.attempts()?, self.answer, parser(wanted))
+                .priced_by(self.run.catalog()),
+        )
+    }
+
+    /// Writes the piece's rows, and tells how many of them are to be sent again first.
+    fn export(
+        &self,
+        schema: &OutputSchema,
+        retries: &Retries<'_>,
+        writer: &mut OutputWriter,
+        summary: &mut Summary,
+        observer: &mut Observer,
+        listener: &dyn Listener,
+    ) -> Result<u64, Error> {
+        let file_hash = &self.run.piece(self.piece).file_hash;
+        verify(&self.run.spool_path(self.piece), file_hash)?;
+        let held = self.run.unsent_rows(self.piece);
+        let is_held = |row: u64| {
+            held.iter()
+                .any(|(first, last)| (*first..=*last).contains(&row))
+        };
+        let mut joiner = self.joiner()?;
+        let mut builders = RowBuilders::new(schema, self.answer, ROWS);
+        let mut healable = 0;
+        for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
+            let rows = rows?;
+            if listener.is_leaving() {
+                return Err(Error::Interrupted);
+            }
+            let mut from = 0;
+            let mut observed = observer.rows(&rows.columns);
+            for row in 0..rows.len() {
+                let mut request = request_row(&rows, row);
+                if request.unsent.is_none() && is_held(rows.row_index.value(row)) {
+                    request.unsent = Some(HELD);
+                }
+                let is_left_out = request
+                    .unsent
+                    .is_some_and(|reason| reason.starts_with("duplicate_key:"));
+                summary.left_out += u64::from(is_left_out);
+                let joined = joiner.row(request)?;
+                let has_room = retries.lengths.has_room(&joined);
+                if joined.status != Status::Succeeded && !is_left_out {
+                    summary.failures.push(&rows, row, &joined, has_room);
+                }
+                healable += u64::from(has_room && retries.policy.wants(&joined));
+                observed.push(row, &joined);
+                builders.append(&joined);
+                if builders.is_full() || row + 1 == rows.len() {
+                    writer.write(&builders.finish(&rows.columns.slice(from, row + 1 - from))?)?;
+                    from = row + 1;
+                }
+            }
+            listener.hear(Progress::Exporting {
+                rows: summary.totals.rows + joiner.totals().rows,
+                of: self.run.plan().rows(),
+            });
+        }
+        summary.totals.merge(joiner.totals());
+        Ok(healable)
+    }
+
+    /// The results of every batch that sent rows of the piece.
+    fn attempts(&self) -> Result<Vec<AttemptResults>, Error> {
+        let mut attempts = Vec::new();
+        for sent in self.run.results_of(self.piece) {
+            if let Some(hash) = &sent.file_hash {
+                check_results(&sent.file, hash)?;
+            }
+            let file = File::open(&sent.file).map_err(|source| Error::File {
+                doing: "read results in",
+                path: sent.file.clone(),
+                source,
+            })?;
+            let ids = self.run.ids_of(sent.batch)?;
+            let (index, _) = collect::index(self.run, &ids, file)?;
+            attempts.push(AttemptResults {
+                attempt: sent.attempt,
+                batch_id: Arc::from(sent.id.0.as_str()),
+                index,
+            });
+        }
+        Ok(attempts)
+    }
+}
+
+/// Checks that saved results are there, and are those that were saved.
+fn check_results(path: &Path, hash: &str) -> Result<(), Error> {
+    if !path.exists() {
+        return Err(Error::MissingResults {
+            path: path.to_path_buf(),
+        });
+    }
+    if collect::hash_of(path)? != hash {
+        return Err(Error::AlteredResults {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(())
+}
+
+pub(crate) fn request_row(rows: &SpoolRows, row: usize) -> RequestRow<'_> {
+    use arrow::array::Array as _;
+    let text = |column: &'_ arrow::array::StringArray| column.is_valid(row).then_some(row);
+    RequestRow {
+        custom_id: text(&rows.custom_id).map(|row| rows.custom_id.value(row)),
+        request_hash: text(&rows.request_hash).map(|row| rows.request_hash.value(row)),
+        unsent: text(&rows.unsent).map(|row| rows.unsent.value(row)),
+        tag: text(&rows.tag).map(|row| rows.tag.value(row)),
+    }
+}

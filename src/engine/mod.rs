@@ -1,0 +1,280 @@
+//! The only place where rooms meet; one file a step.
+//!
+//! ```text
+//! compile   job → compiled rooms                      plan      → run directory with spooled batches, nothing sent
+//! sample_plan some rows of a huge table → about what all of them will come to
+//! calibrate a sample of rows, counted by the provider → a better estimate
+//! submit    spooled batches → accepted batches        watch     accepted → ended
+//! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
+//! upload    files that requests name → their ids
+//! drive     the last four in a loop, until done or told to stop
+//! checkpoints a warm-up or canary batch → whether the rest may follow
+//! doubt     a create call without answer → the batch it created, or none   split     a batch too large → smaller ones
+//! downloads results that cannot be fetched for now, while other batches go on
+//! resume    a run of an earlier process → batches of it that its journal does not know      evidence  what its other files tell of them
+//! ```
+//!
+//! Every step can be run again: it reads the run's journal, does what is missing, and records it.
+//! Sending is logged before and after; a batch whose fate is unknown is looked up before anything
+//! is sent again.
+
+pub mod budget;
+mod calibrate;
+pub mod checkpoints;
+pub mod collect;
+pub mod compile;
+mod doubt;
+mod downloads;
+pub mod drive;
+mod evidence;
+pub mod export;
+pub mod export_options;
+pub mod failures;
+pub mod faults;
+pub mod finished;
+mod in_order;
+pub mod learn;
+pub mod leftovers;
+mod lines;
+pub mod new_run;
+pub mod plan;
+pub mod previous_output;
+pub mod progress;
+mod rebalance;
+mod render;
+pub mod rescue;
+mod resume;
+pub mod retry;
+mod row_warnings;
+pub mod run;
+mod sample_plan;
+pub mod shared;
+mod split;
+pub mod submit;
+pub mod upload;
+pub mod view;
+mod warm_up;
+pub mod watch;
+
+use std::path::PathBuf;
+
+use crate::provider::ApiError;
+
+pub use budget::Means;
+pub use calibrate::calibrate;
+pub use compile::CompiledJob;
+pub use run::Run;
+
+/// Why a step stopped. What a person can do about it is said by the command line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The job file cannot be used.
+    #[error(transparent)]
+    Job(#[from] crate::job::Error),
+    /// The source cannot be read.
+    #[error(transparent)]
+    Source(#[from] crate::source::Error),
+    /// The prompts or the request cannot be compiled.
+    #[error(transparent)]
+    Request(#[from] crate::request::Error),
+    /// The key cannot make custom_ids.
+    #[error(transparent)]
+    Keys(#[from] crate::request::keys::Error),
+    /// The job's schema cannot become columns.
+    #[error(transparent)]
+    Answer(#[from] crate::outcome::answer::Error),
+    /// The output cannot be written as the job says.
+    #[error(transparent)]
+    Output(#[from] crate::output::Error),
+    /// The spool cannot be written or read.
+    #[error(transparent)]
+    Batch(#[from] crate::batch::Error),
+    /// The run directory or its journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] crate::journal::Error),
+    /// Results cannot be joined to their rows.
+    #[error(transparent)]
+    Join(#[from] crate::join::Error),
+    /// The provider refused, or cannot be reached.
+    #[error("{doing}")]
+    Provider {
+        /// What could not be done.
+        doing: String,
+        /// Why.
+        #[source]
+        source: Box<ApiError>,
+        /// What of the run is safe.
+        standing: String,
+    },
+    /// The provider does not take a batch as it is, and sending it again changes nothing.
+    #[error("batch {} of {} was refused", .0.batch, .0.of)]
+    Refused(#[source] Box<submit::RefusedBatch>),
+    /// No such model.
+    #[error("unknown model `{model}`")]
+    UnknownModel {
+        /// The id in the job.
+        model: String,
+        /// Known ids that come near.
+        nearest: Vec<String>,
+    },
+    /// The model is gone.
+    #[error("{advice}")]
+    RetiredModel {
+        /// When, and what to use instead.
+        advice: String,
+    },
+    /// The run does not fit into its budget.
+    #[error("the budget does not allow it")]
+    Budget(Box<budget::OverBudget>),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::Error),
+    /// What the model costs is not known, so neither plan nor bill could be trusted.
+    #[error(transparent)]
+    NoPrice(#[from] crate::cost::Unpriced),
+    /// Rows have no key, or cannot be rendered.
+    #[error("some rows cannot be sent")]
+    Rows(Box<faults::Faults>),
+    /// Several rows share a key.
+    #[error("row key is not unique")]
+    DuplicateKeys(Box<plan::SharedKeys>),
+    /// Requests name files that have not been uploaded.
+    #[error("{}", not_uploaded(*.files))]
+    NotUploaded {
+        /// How many.
+        files: usize,
+    },
+    /// The run's job, templates or source are no longer what they were when it was planned.
+    #[error("the job has changed since run `{run}` was planned")]
+    Changed {
+        /// The unfinished run.
+        run: PathBuf,
+        /// What changed.
+        what: Vec<String>,
+    },
+    /// A person gave the run up: nothing more of it is sent.
+    #[error("the run `{}` was given up: nothing more of it is sent", .run.display())]
+    Abandoned {
+        /// The run.
+        run: PathBuf,
+    },
+    /// The ledger holds money for a run whose folder is gone, so what it sent may still be under
+    /// way.
+    #[error("run {run} of this job is not in `{}`, and the ledger holds {reserved} for batches \
+        that it may have sent", .state.display())]
+    RunGone {
+        /// The run's id.
+        run: String,
+        /// The state directory.
+        state: PathBuf,
+        /// What is reserved for its batches.
+        reserved: crate::cost::Money,
+    },
+    /// A journal is to be rebuilt that is not broken.
+    #[error("the journal of the run `{}` can be read: there is nothing to rescue", .run.display())]
+    SoundJournal {
+        /// The run.
+        run: PathBuf,
+    },
+    /// Saved results are not what they were.
+    #[error("the results `{}` were altered after they were saved", .path.display())]
+    AlteredResults {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Saved results are gone.
+    #[error("the results `{}` are missing", .path.display())]
+    MissingResults {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The output would take the place of something the job is made of.
+    #[error("the output `{}` is {what}, and would replace it", .path.display())]
+    OutputIsInput {
+        /// The output.
+        path: PathBuf,
+        /// What it is to the job.
+        what: &'static str,
+    },
+    /// The run belongs to another provider than the one that is set.
+    #[error("this run was planned for {planned}, not for {given}")]
+    OtherOrigin {
+        /// Where the run's batches are.
+        planned: String,
+        /// What is set now.
+        given: String,
+    },
+    /// What the first rows came to speaks against sending the rest.
+    #[error("{}", .0.kind.stopped())]
+    StoppedAtCheckpoint(Box<checkpoints::StoppedAtCheckpoint>),
+    /// Files around the steps.
+    #[error("cannot {doing} `{}`", .path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A person wanted to stop while rows were planned or written. Nothing was sent by the step,
+    /// and nothing of it is left.
+    #[error("interrupted")]
+    Interrupted,
+    /// Something that cannot happen did.
+    #[error("{0}: this is a bug in rowmill")]
+    Bug(String),
+}
+
+fn not_uploaded(files: usize) -> String {
+    match files {
+        1 => "1 file that requests name is not uploaded".to_owned(),
+        n => format!("{n} files that requests name are not uploaded"),
+    }
+}
+
+/// An error and its causes in one line, for `_rm_error`.
+#[must_use]
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A time as people say it: `90 s`, `20 min`, `1 h 30 min`.
+fn in_words(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3_600, seconds % 3_600 / 60, seconds % 60) {
+        (0, minutes, _) if minutes < 2 => format!("{seconds} s"),
+        (0, minutes, _) => format!("{minutes} min"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// The columns of a record batch that a schema names, in its order.
+fn project(
+    batch: &arrow::array::RecordBatch,
+    schema: &arrow::datatypes::SchemaRef,
+) -> Result<arrow::array::RecordBatch, Error> {
+    let bug = |e: arrow::error::ArrowError| {
+        Error::Bug(format!("a column that was asked for was not read ({e})"))
+    };
+    let places: Result<Vec<usize>, _> = schema
+        .fields()
+        .iter()
+        .map(|f| batch.schema_ref().index_of(f.name()))
+        .collect();
+    let projected = batch.project(&places.map_err(bug)?).map_err(bug)?;
+    // The reader may say less of the whole table than the source did when it was opened.
+    projected
+        .with_schema(std::sync::Arc::clone(schema))
+        .map_err(bug)
+}

@@ -1,0 +1,171 @@
+//! A planned job → a run's folder.
+//!
+//! The plan keeps everything that is needed once the job file, the templates or the source are gone
+//! or have changed, and the hashes that tell whether they have.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::SpooledBatch;
+use crate::cost::Money;
+use crate::job::{Job, JobFile};
+use crate::journal::{HashedFile, HeadFile, Owner, Plan, PlanCounts, Planning, SourceFile};
+use crate::ledger::BudgetSpec;
+use crate::request::custom_id::Nonce;
+
+use super::Error;
+use super::compile::CompiledJob;
+use super::plan::{PlanReport, Planner};
+
+/// What a plan keeps of the job: everything that is needed once the job file is gone or has
+/// changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct KeptJob {
+    pub(super) job: Job,
+    text: String,
+}
+
+/// A run that is about to be planned.
+pub struct NewRun<'a> {
+    /// The folder it will have.
+    pub folder: &'a Path,
+    /// The job.
+    pub file: &'a JobFile,
+    /// Its rooms.
+    pub compiled: &'a CompiledJob,
+    /// Its mark in every custom_id.
+    pub nonce: &'a Nonce,
+    /// Where its batches will be.
+    pub origin: String,
+    /// Whether that is the simulator.
+    pub simulated: bool,
+    /// Whether it was typed beside the job which of its rows to take.
+    pub narrowed: bool,
+    /// Most that it may cost, where a person typed it.
+    pub max_cost: Option<Money>,
+    /// When it is planned.
+    pub now: Timestamp,
+}
+
+impl NewRun<'_> {
+    /// Plans the run: spools every batch and writes the plan. The folder appears under its name
+    /// when all of it is there.
+    ///
+    /// `count` may have rows of the sample counted, and the estimate made anew by that.
+    ///
+    /// # Errors
+    /// As [`Planner::spool`], what `count` gives, and when the folder cannot be written. Nothing is
+    /// left behind then.
+    pub fn plan<'p>(
+        &self,
+        planner: impl FnOnce(PathBuf) -> Planner<'p>,
+        count: impl FnOnce(&Planner<'p>, &mut PlanReport) -> Result<(), Error>,
+    ) -> Result<PlanReport, Error> {
+        let planning = Planning::begin(self.folder, &Owner::this_process(self.now))?;
+        let planner = planner(planning.dir().path().to_path_buf());
+        let limits = planner.limits;
+        let (mut outline, pieces) = planner.spool(&planning.dir().spool())?;
+        let files = self.compiled.uploads.missing();
+        if files > 0 {
+            return Err(Error::NotUploaded { files });
+        }
+        count(&planner, &mut outline)?;
+        let head = self.compiled.requests.head();
+        let plan = self.describe(&outline, pieces, limits, head);
+        planning.finish(plan, head)?;
+        Ok(outline)
+    }
+
+    fn describe(
+        &self,
+        outline: &PlanReport,
+        pieces: Vec<SpooledBatch>,
+        limits: crate::batch::Limits,
+        head: &[u8],
+    ) -> Plan {
+        let kept = KeptJob {
+            job: self.file.job.clone(),
+            text: self.file.text.clone(),
+        };
+        Plan {
+            format: crate::journal::FORMAT,
+            tool: concat!("rowmill ", env!("CARGO_PKG_VERSION")).to_owned(),
+            created_at: self.now,
+            run: self
+                .folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            nonce: self.nonce.clone(),
+            simulated: self.simulated,
+            job_name: self.file.job.head.name.clone(),
+            job: serde_json::to_value(kept).unwrap_or_default(),
+            job_path: absolute(&self.file.path),
+            job_hash: hash_of_job(&self.file.job),
+            templates: hashed_files(self.compiled),
+            sources: source_files(self.compiled),
+            source_schema: format!("{:?}", self.compiled.source.schema()),
+            answer: self.compiled.answer_plan.clone(),
+            origin: self.origin.clone(),
+            head: HeadFile::describe(None, head),
+            pieces,
+            gates: outline.gates.clone(),
+            cache: Some(outline.cache.clone()),
+            counts: PlanCounts {
+                rows: outline.rows,
+                requests: outline.requests,
+                unsent: outline.unsent.clone(),
+                filtered: outline.rows_read - outline.rows,
+            },
+            limits,
+            output: absolute(&self.compiled.output_path),
+            narrowed: self.narrowed,
+            estimate: Some(outline.estimate.clone()),
+            max_cost: self.max_cost,
+            home: PathBuf::new(),
+        }
+    }
+}
+
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// What was typed beside the job file counts as part of it, so the hash is over the job as it was
+/// read and not over its text. The budget does not: it may be raised while a run is under way, and
+/// changes nothing of what is sent.
+pub(super) fn hash_of_job(job: &Job) -> String {
+    let job = Job {
+        budget: BudgetSpec::default(),
+        ..job.clone()
+    };
+    blake3::hash(serde_json::to_string(&job).unwrap_or_default().as_bytes())
+        .to_hex()
+        .to_string()
+}
+
+pub(super) fn hashed_files(compiled: &CompiledJob) -> Vec<HashedFile> {
+    compiled
+        .requests
+        .template_files()
+        .iter()
+        .map(|(path, hash)| HashedFile {
+            path: path.clone(),
+            hash: hash.clone(),
+        })
+        .collect()
+}
+
+pub(super) fn source_files(compiled: &CompiledJob) -> Vec<SourceFile> {
+    let files = compiled.source.files().iter();
+    files
+        .map(|file| SourceFile {
+            path: file.path.display().to_string(),
+            bytes: file.bytes,
+            modified: file.modified,
+        })
+        .collect()
+}

@@ -1,0 +1,219 @@
+//! What stands at the place of an output, and whether something less would replace it.
+//!
+//! An output says of itself what it is worth: how many of its rows succeeded stands in its own
+//! column, in every format. So nothing beside the file has to be trusted, or to be there, to know
+//! that it is worth more than what a run came to.
+//!
+//! | the run | takes the place of |
+//! |---|---|
+//! | all rows succeeded, or as many as `output.min_success` asks for | whatever stands there |
+//! | it wrote what stands there | that |
+//! | on a simulator | what is simulated too |
+//! | canceled, or some batches were not sent | an output in which no more rows succeeded, and no larger share of them |
+//! | no row succeeded | an output in which none did either |
+//! | some rows failed, and the source is the same | an output in which no more rows succeeded |
+//! | some rows failed, and the source is another | whatever stands there: other rows are no measure |
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::AsArray as _;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+
+use crate::journal;
+use crate::outcome::Status;
+use crate::output::{self, OutputSpec};
+use crate::source::{self, Paths, Source, SourceSpec};
+
+use super::Run;
+use super::export::Summary;
+use super::export_options::{INCOMPLETE, SIMULATED};
+
+/// An output that was written beside its place, because something better stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// The place it did not take.
+    pub instead_of: PathBuf,
+    /// In which way it is less.
+    pub why: WorseOutput,
+}
+
+/// In which way an output is less than the one that stands at its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorseOutput {
+    /// Its answers are made up, those of the other are not.
+    Simulated,
+    /// Fewer of its rows succeeded.
+    Fewer {
+        /// Rows of it that succeeded.
+        ours: u64,
+        /// Rows that succeeded in the one that stands there.
+        theirs: u64,
+    },
+    /// The run was canceled, or not all of it was sent, and the file that stands there is not known
+    /// to be less.
+    Unfinished,
+}
+
+/// Where the output of a run goes that is meant for `path`, and why it is not that place.
+pub(super) fn place(
+    run: &Run,
+    summary: &Summary,
+    path: &Path,
+    spec: &OutputSpec,
+) -> (PathBuf, Option<SetAside>) {
+    let is_free = run.replaces_output() || !path.exists() || is_own(run, path);
+    match (!is_free).then(|| less(run, summary, path, spec)).flatten() {
+        None => (path.to_path_buf(), None),
+        Some(why) => {
+            let word = if why == WorseOutput::Simulated {
+                SIMULATED
+            } else {
+                INCOMPLETE
+            };
+            (
+                output::beside(path, word),
+                Some(SetAside {
+                    instead_of: path.to_path_buf(),
+                    why,
+                }),
+            )
+        }
+    }
+}
+
+/// In which way what a run came to is less than what stands at a place.
+fn less(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> Option<WorseOutput> {
+    // What is simulated in this process has a name of its own, and so replaces nothing else.
+    let is_rehearsal = run.is_simulated() && !run.plan().is_in_process();
+    if !is_rehearsal && (summary.all_succeeded() || spec.min_success.is_some()) {
+        return None;
+    }
+    let standing = look(path, spec);
+    let is_simulated = standing.as_ref().is_some_and(|standing| standing.simulated);
+    if is_rehearsal && !is_simulated {
+        return Some(WorseOutput::Simulated);
+    }
+    if summary.all_succeeded()
+        || spec.min_success.is_some()
+        || (is_simulated && !run.is_simulated())
+    {
+        return None;
+    }
+    let is_cut_short = run.state().is_canceled() || run.unsent_batches() > 0;
+    if run.plan().is_in_process() && !is_cut_short {
+        // Whoever tries a job out wants to see what it came to now, and answers that are made up
+        // are worth nothing.
+        return None;
+    }
+    let ours = SuccessCount {
+        of: summary.totals.rows,
+        succeeded: summary.totals.count(Status::Succeeded),
+    };
+    let Some(theirs) = standing.and_then(|standing| standing.share) else {
+        return (is_cut_short || ours.succeeded == 0).then_some(WorseOutput::Unfinished);
+    };
+    let is_same_source =
+        || writer_of(run, path).is_none_or(|plan| plan.sources == run.plan().sources);
+    let is_less = if is_cut_short {
+        ours.is_fewer_than(theirs) || ours.is_worse_than(theirs)
+    } else {
+        ours.is_fewer_than(theirs) && (ours.succeeded == 0 || is_same_source())
+    };
+    is_less.then_some(WorseOutput::Fewer {
+        ours: ours.succeeded,
+        theirs: theirs.succeeded,
+    })
+}
+
+/// Rows, and how many of them succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SuccessCount {
+    of: u64,
+    succeeded: u64,
+}
+
+impl SuccessCount {
+    fn is_fewer_than(self, other: SuccessCount) -> bool {
+        self.succeeded < other.succeeded
+    }
+
+    fn is_worse_than(self, other: SuccessCount) -> bool {
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        product(self.succeeded, other.of) < product(other.succeeded, self.of)
+    }
+}
+
+/// What a file says of itself.
+#[derive(Debug, PartialEq, Eq)]
+struct OutputInfo {
+    /// Whether its answers are made up.
+    simulated: bool,
+    /// Its rows; `None` where it has no column that tells what became of them.
+    share: Option<SuccessCount>,
+}
+
+/// Reads what a file says of itself; `None` where it cannot be read as a table.
+fn look(path: &Path, spec: &OutputSpec) -> Option<OutputInfo> {
+    let format = match spec.format().ok()? {
+        output::Format::Parquet => source::Format::Parquet,
+        output::Format::Csv => source::Format::Csv,
+        output::Format::Tsv => source::Format::Tsv,
+        output::Format::Jsonl => source::Format::Jsonl,
+        output::Format::Ipc => source::Format::Ipc,
+    };
+    let path = std::path::absolute(path).ok()?;
+    let spec_of_file = SourceSpec {
+        path: Paths::One(path.to_str()?.to_owned()),
+        format: Some(format),
+        ..SourceSpec::default()
+    };
+    let source = Source::open(&spec_of_file, Path::new("")).ok()?;
+    let named = |name: &str| {
+        Some(format!("{}{name}", spec.prefix)).filter(|n| source.schema().index_of(n).is_ok())
+    };
+    let simulated = named(SIMULATED);
+    let wanted: Vec<String> = named("status")
+        .into_iter()
+        .chain(simulated.clone())
+        .collect();
+    let mut share = SuccessCount {
+        of: 0,
+        succeeded: 0,
+    };
+    let mut is_simulated = simulated.is_some();
+    for rows in source.scan(Some(&wanted)).ok()? {
+        let batch = rows.ok()?.batch;
+        share.of += batch.num_rows() as u64;
+        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            let words = cast(column, &DataType::Utf8).ok()?;
+            let words = words.as_string::<i32>().iter();
+            if Some(field.name()) == simulated.as_ref() {
+                is_simulated &= words.flatten().all(|word| word == "true");
+            } else {
+                share.succeeded += words
+                    .flatten()
+                    .filter(|word| *word == Status::Succeeded.as_str())
+                    .count() as u64;
+            }
+        }
+    }
+    Some(OutputInfo {
+        simulated: is_simulated,
+        share: named("status").map(|_| share),
+    })
+}
+
+/// Whether the run itself wrote what stands at a place.
+fn is_own(run: &Run, path: &Path) -> bool {
+    let wrote_it = run
+        .state()
+        .export()
+        .is_some_and(|(export, _)| export.path.as_deref() == Some(path));
+    wrote_it && writer_of(run, path).is_none_or(|plan| plan.run == run.plan().run)
+}
+
+/// The plan of the run that wrote what stands at a place, where it is beside this one.
+fn writer_of(run: &Run, path: &Path) -> Option<journal::Plan> {
+    journal::writer_of(run.folder().parent()?, path)
+}

@@ -1,0 +1,358 @@
+//! Rows → rendered rows: each row's key, custom_id and request, or why it has none.
+//!
+//! Pure but for the templates it was given: record batches in, bytes out; no clock, no file, no
+//! network.
+
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
+
+use crate::estimate::rows::{BatchRowEstimator, RowEstimate, RowEstimator};
+use crate::request::RequestHash;
+use crate::request::custom_id::{CustomId, Nonce};
+use crate::request::keys::{KeyFault, Keys, OnDuplicate};
+use crate::request::{self, OnTooLarge, Requests};
+use crate::source::Rows;
+use crate::template::prompt::media::MediaFacts;
+
+use super::faults::Faults;
+use super::row_warnings::{Fits, RowWarnings, Window};
+
+/// About the most bytes of requests that are rendered at a time.
+const MAX_BYTES: usize = 16 << 20;
+
+/// So many rows of a record batch are rendered to learn what the others will weigh.
+const PROBES: usize = 16;
+
+/// The rendered rows of a stretch.
+pub(crate) struct Rendered {
+    /// The source rows.
+    pub(crate) rows: RecordBatch,
+    /// Each row's place in the source.
+    pub(crate) row_index: Vec<u64>,
+    /// Each row's key in words and what was made of it.
+    pub(crate) lines: Vec<Line>,
+    /// The requests' own parts, one behind the other.
+    pub(crate) text: Vec<u8>,
+    /// Rows that cannot be sent as the job stands.
+    pub(crate) faults: Faults,
+    /// What a person should know of the rows.
+    pub(crate) row_warnings: RowWarnings,
+}
+
+/// One rendered row.
+pub(crate) struct Line {
+    /// The key in words, such as `ticket_id = "T-0042"`.
+    pub(crate) key: String,
+    /// 128 bits of the typed key, by which duplicates are found.
+    pub(crate) key_hash: Option<u128>,
+    /// The row's label, where the job gives it one.
+    pub(crate) tag: Option<String>,
+    /// The request, or why there is none.
+    pub(crate) request: Result<Request, Unsent>,
+}
+
+/// A row's request.
+pub(crate) struct Request {
+    pub(crate) custom_id: CustomId,
+    pub(crate) hash: RequestHash,
+    /// Where its part stands in [`Rendered::text`].
+    pub(crate) part: Range<usize>,
+    /// What it will cost, as far as its own part decides it.
+    pub(crate) weight: RowEstimate,
+}
+
+/// Why a row is not sent, in a word for `_rm_error_type` and in words for `_rm_error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    pub(crate) kind: &'static str,
+    pub(crate) reason: String,
+}
+
+/// What rendering needs to know.
+pub(crate) struct Renderer<'a> {
+    pub(crate) keys: &'a Keys,
+    pub(crate) requests: &'a Requests,
+    pub(crate) estimator: &'a RowEstimator<'a>,
+    pub(crate) nonce: &'a Nonce,
+    pub(crate) on_duplicate: OnDuplicate,
+    /// Rows whose key an earlier row has, sorted, with their number among the rows of that key
+    /// (from 1; the first is not listed).
+    pub(crate) repeated: &'a [(u64, u32)],
+    /// Whether a row that cannot be rendered is set aside instead of stopping the job.
+    pub(crate) skip_bad_rows: bool,
+    /// How long a prompt may be.
+    pub(crate) window: Window<'a>,
+}
+
+impl Renderer<'_> {
+    /// Cuts the rows of a record batch into stretches whose requests take about 16 MiB: a long
+    /// template makes much of small rows, and a path may stand for a large picture.
+    ///
+    /// Where it cuts depends on the rows alone (and on the files they name), so the same job over
+    /// the same rows is cut in the same places.
+    pub(crate) fn stretches(&self, rows: &Rows) -> Vec<Rows> {
+        let requests = self.requests.rows(&rows.batch);
+        let count = rows.row_index.len();
+        let mean = mean_text_bytes(&requests, count).max(1);
+        let ends = if self.requests.has_row_media() {
+            ends_by_weight(count, |row| {
+                mean + usize::try_from(requests.media_weight(row)).unwrap_or(MAX_BYTES)
+            })
+        } else {
+            let most = (MAX_BYTES / mean).clamp(1, count.max(1));
+            (0..count)
+                .step_by(most)
+                .map(|from| count.min(from + most))
+                .collect()
+        };
+        let mut from = 0;
+        let stretch = |to: usize| {
+            let (begin, rows_of) = (std::mem::replace(&mut from, to), &rows.row_index);
+            Rows {
+                batch: rows.batch.slice(begin, to - begin),
+                row_index: rows_of[begin..to].to_vec(),
+            }
+        };
+        ends.into_iter().map(stretch).collect()
+    }
+
+    /// Renders the rows of a stretch, in order.
+    pub(crate) fn render(&self, rows: Rows) -> Rendered {
+        let count = rows.batch.num_rows();
+        let mut out = Rendered {
+            lines: Vec::with_capacity(count),
+            text: Vec::with_capacity(count * 256),
+            faults: Faults::default(),
+            row_warnings: RowWarnings::default(),
+            row_index: rows.row_index,
+            rows: rows.batch,
+        };
+        out.row_warnings.look(self.requests.conditions(), &out.rows);
+        let requests = self.requests.rows(&out.rows);
+        let mut estimator = self.estimator.rows(&out.rows);
+        let mut facts = MediaFacts::default();
+        for row in 0..count {
+            let line = self.line(&requests, &mut estimator, &mut facts, &mut out, row);
+            out.lines.push(line);
+        }
+        out
+    }
+
+    fn line(
+        &self,
+        requests: &request::Rows<'_>,
+        estimator: &mut BatchRowEstimator<'_>,
+        facts: &mut MediaFacts,
+        out: &mut Rendered,
+        row: usize,
+    ) -> Line {
+        let index = out.row_index[row];
+        let tag = requests.tag(row).map(str::to_owned);
+        let key = match self.keys.key(&out.rows, row, index) {
+            Ok(key) => key,
+            Err(fault) => {
+                out.faults.key(index, &fault);
+                let (KeyFault::Null { column } | KeyFault::Empty { column }) = &fault;
+                let reason = format!("the key column `{column}` is empty");
+                return Line {
+                    key: format!("row {}", index + 1),
+                    key_hash: None,
+                    tag,
+                    request: Err(Unsent {
+                        kind: "no_key",
+                        reason,
+                    }),
+                };
+            }
+        };
+        let named = key.describe();
+        let repeated = self
+            .repeated
+            .binary_search_by_key(&index, |&(row, _)| row)
+            .ok()
+            .map(|at| self.repeated[at].1);
+        let custom_id = match (repeated, self.on_duplicate) {
+            (Some(_), OnDuplicate::First) => {
+                let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\""
+                    .to_owned();
+                return Line {
+                    key: named,
+                    key_hash: None,
+                    tag,
+                    request: Err(Unsent {
+                        kind: "duplicate_key",
+                        reason,
+                    }),
+                };
+            }
+            (Some(number), OnDuplicate::Number) => key.custom_id_numbered(self.nonce, number),
+            _ => key.custom_id(self.nonce),
+        };
+        let start = out.text.len();
+        let request = match requests.render_with(row, &mut out.text, facts) {
+            Ok(hash) => {
+                let (model, max_tokens) = requests.model_and_max_tokens(row);
+                let weight = estimator.weigh(row, &out.text[start..], facts, model, max_tokens);
+                let fits = self.window.fits(&weight);
+                out.row_warnings.fits(fits, index, &named, weight.model);
+                match fits {
+                    Fits::No { tokens, window }
+                        if self.window.on_too_large == OnTooLarge::Unsent =>
+                    {
+                        out.text.truncate(start);
+                        let reason = format!(
+                            "its prompt has about {tokens} tokens, and the context window of \
+                             `{model}` {window}"
+                        );
+                        Err(Unsent {
+                            kind: "too_large",
+                            reason,
+                        })
+                    }
+                    _ => Ok(Request {
+                        custom_id,
+                        hash,
+                        part: start..out.text.len(),
+                        weight,
+                    }),
+                }
+            }
+            Err(error) => {
+                out.text.truncate(start);
+                let reason = super::in_one_line(&error);
+                if self.skip_bad_rows {
+                    out.row_warnings.set_aside.add(index, &reason);
+                } else {
+                    out.faults.render(index, &named, error);
+                }
+                Err(Unsent {
+                    kind: "not_rendered",
+                    reason,
+                })
+            }
+        };
+        Line {
+            key_hash: Some(key.hash()),
+            key: named,
+            tag,
+            request,
+        }
+    }
+}
+
+/// What a request of these rows takes beside pictures and documents, by some of them that lie
+/// evenly apart.
+fn mean_text_bytes(requests: &request::Rows<'_>, count: usize) -> usize {
+    let (mut text, mut facts) = (Vec::new(), MediaFacts::default());
+    let mut bytes = 0;
+    for row in (0..count).step_by(count.div_ceil(PROBES).max(1)) {
+        text.clear();
+        // A row that cannot be rendered takes nothing; it is told of when its turn comes.
+        if requests.render_with(row, &mut text, &mut facts).is_ok() {
+            bytes += text
+                .len()
+                .saturating_sub(usize::try_from(facts.base64_bytes).unwrap_or(0));
+        }
+    }
+    bytes / count.clamp(1, PROBES)
+}
+
+/// Where stretches end that take at most so much, or one row.
+fn ends_by_weight(count: usize, weight: impl Fn(usize) -> usize) -> Vec<usize> {
+    let (mut ends, mut sum) = (Vec::new(), 0_usize);
+    for row in 0..count {
+        let own = weight(row);
+        if sum > 0 && sum + own > MAX_BYTES {
+            ends.push(row);
+            sum = 0;
+        }
+        sum += own;
+    }
+    ends.extend((count > 0).then_some(count));
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::estimate::{Asked, Estimator, Known};
+    use crate::request::RequestSpec;
+    use crate::request::keys::KeySpec;
+
+    /// How many rows are rendered at a time: 1,000 rows of a short cell, with so many bytes of
+    /// template around each.
+    fn stretches(template_bytes: usize) -> Vec<usize> {
+        let cells: ArrayRef = Arc::new(StringArray::from_iter_values(
+            (0..1_000).map(|row| row.to_string()),
+        ));
+        let batch = RecordBatch::try_from_iter([("a", cells)]).unwrap();
+        let text = format!("{{{{ a }}}} {}", "x".repeat(template_bytes));
+        let message = serde_json::json!({ "role": "user", "text": text });
+        let spec = serde_json::json!({ "model": "m", "max_tokens": 1, "messages": [message] });
+        let spec: RequestSpec = serde_json::from_value(spec).unwrap();
+        let requests =
+            Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap();
+        let estimator = Estimator::new(
+            Catalog::builtin(),
+            &Asked::text("claude-haiku-4-5", requests.head()),
+            Known::default(),
+        );
+        let renderer = Renderer {
+            keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
+            requests: &requests,
+            estimator: estimator.as_ref().unwrap().estimator(),
+            nonce: &Nonce::new(0),
+            on_duplicate: OnDuplicate::Error,
+            repeated: &[],
+            skip_bad_rows: false,
+            window: Window::new(
+                Catalog::builtin(),
+                estimator.as_ref().unwrap(),
+                OnTooLarge::Send,
+            ),
+        };
+        let rows = Rows {
+            batch,
+            row_index: (7..1_007).collect(),
+        };
+        let stretches = renderer.stretches(&rows);
+        let indexes: Vec<u64> = stretches
+            .iter()
+            .flat_map(|rows| rows.row_index.iter().copied())
+            .collect();
+        assert_eq!(indexes, rows.row_index);
+        for stretch in &stretches {
+            let rendered = renderer.render(stretch.clone());
+            assert!(rendered.text.len() <= MAX_BYTES + MAX_BYTES / 8);
+            assert_eq!(
+                rendered.lines[0].key,
+                format!("row {}", stretch.row_index[0] + 1)
+            );
+        }
+        stretches.iter().map(|rows| rows.row_index.len()).collect()
+    }
+
+    #[test]
+    fn cuts_stretches_by_what_their_files_weigh() {
+        let weights = [1, 1, MAX_BYTES - 2, 1, MAX_BYTES * 3, 5, 5];
+        assert_eq!(
+            ends_by_weight(weights.len(), |row| weights[row]),
+            [3, 4, 5, 7]
+        );
+        assert_eq!(ends_by_weight(0, |_| 1), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn renders_fewer_rows_at_a_time_the_longer_the_template_is() {
+        assert_eq!(stretches(100), [1_000]);
+        let few = stretches(100_000);
+        assert!((150..170).contains(&few[0]), "{few:?}");
+    }
+}

@@ -1,0 +1,74 @@
+//! A run whose journal is lost → the same run, with every batch to be looked for.
+//!
+//! Without its journal it is not known which batches of a run were sent, so all of them are in
+//! doubt: those of the plan, and those that only the spool knows, which hold rows that were sent
+//! again or the halves of a batch that was too large (`evidence.rs`). That is how the journal is
+//! begun again, and from there the way is the usual one: the provider's list is searched for
+//! batches of their sizes, and what is found is proven by the ids in its results (`doubt.rs`).
+//! Results on disk that hold all ids of a batch are used where the provider no longer has it. What
+//! cannot be found within the settling time, and the ledger has no bill for, counts as not created.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::journal::{Checkpoint, Event, Journal, Lock, Owner, RunDir, State, Verdict};
+use crate::ledger::{self, Entry, Ledger};
+
+use super::evidence::{Evidence, Scope};
+use super::{Error, Means, Run};
+
+/// Begins the journal of a run again, with every batch in doubt. Gives the run, and where the old
+/// journal is kept, if there was one.
+///
+/// # Errors
+/// [`Error::SoundJournal`] if the journal can be read, for a sound one knows more;
+/// [`Error::Journal`] if the run is locked, or its plan is lost too.
+pub fn rescue(
+    folder: &Path,
+    now: Timestamp,
+    means: &Means,
+) -> Result<(Run, Option<PathBuf>), Error> {
+    let (dir, plan) = RunDir::open_without_journal(folder)?;
+    let lock = Lock::take(&dir, &Owner::this_process(now))?;
+    if Journal::read(&dir.journal(), &plan).is_ok() {
+        return Err(Error::SoundJournal {
+            run: folder.to_path_buf(),
+        });
+    }
+    let ledger = Ledger::open_if_there(ledger::folder_of(folder, &means.state))?;
+    let entries = ledger.map_or(Ok(Vec::new()), |ledger| ledger.of_run(&plan.run))?;
+    let entries: BTreeMap<u32, Entry> = entries
+        .into_iter()
+        .map(|entry| (entry.batch, entry))
+        .collect();
+    // Nor is it known whether a gate was open; it is judged again.
+    let reason = "the run's journal was lost";
+    let judged = |gate: &Checkpoint| Event::Judged {
+        batch: gate.batch,
+        verdict: Verdict::Rescued,
+        reason: reason.to_owned(),
+    };
+    let mut events: Vec<(Timestamp, Event)> =
+        plan.gates.iter().map(|gate| (now, judged(gate))).collect();
+    let lines: Vec<_> = (1..)
+        .zip(&events)
+        .map(|(seq, (at, event))| crate::journal::Entry::new(seq, *at, event.clone()))
+        .collect();
+    let state = State::from_events(&plan.pieces, &plan.gates, &lines).map_err(|source| {
+        crate::journal::Error::Impossible {
+            path: dir.journal(),
+            source,
+        }
+    })?;
+    events.extend(
+        Evidence::read(&dir, &plan, &entries)?
+            .lost_events(&state, Scope::All, now)?
+            .events,
+    );
+    let kept = Journal::renew(&dir, &plan, now, events)?;
+    drop(lock);
+    let (run, _) = Run::open(folder, now, means)?;
+    Ok((run, kept))
+}

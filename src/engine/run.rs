@@ -1,0 +1,968 @@
+//! An opened run: its folder, its plan, its journal, and what they say about each batch.
+//!
+//! Opening takes the run's lock, so that one process works on it at a time, and reads the journal
+//! into a state. From then on an event is on disk before the state takes it in.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::StringArray;
+use arrow::datatypes::SchemaRef;
+use jiff::Timestamp;
+
+use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, sent_ids, verify};
+use crate::catalog::Catalog;
+use crate::cost::CacheUse;
+use crate::durable;
+use crate::job::{Job, JobFile};
+use crate::join::Totals;
+use crate::journal::{
+    Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest,
+    Measured, Owner, Plan, RunDir, State, Step,
+};
+use crate::ledger::OnLimit;
+use crate::outcome::Status;
+use crate::outcome::class::RetrySpec;
+use crate::output::OutputSpec;
+use crate::provider::{BatchId, Counts};
+
+use super::budget::{Means, RunBudget};
+use super::compile::CompiledJob;
+use super::drive::between;
+use super::evidence::{Evidence, Scope};
+use super::export::Summary;
+use super::export_options::ExportOptions;
+use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
+use super::submit::HeldByBudget;
+use super::{Error, collect, doubt, view};
+
+/// Results of one batch that sent rows of a piece.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) batch: u32,
+    pub(crate) attempt: u32,
+    pub(crate) id: BatchId,
+    pub(crate) file: PathBuf,
+    /// blake3 of the file when it was saved; `None` where nothing came back.
+    pub(crate) file_hash: Option<String>,
+}
+
+/// An opened run.
+#[derive(Debug)]
+pub struct Run {
+    catalog: Arc<Catalog>,
+    dir: RunDir,
+    pub(super) plan: Plan,
+    kept: KeptJob,
+    pub(super) budget: RunBudget,
+    head: Arc<[u8]>,
+    journal: Journal,
+    /// Batches of the workspace that were looked into, each with the batch in doubt that it is not.
+    not_it: HashSet<(u32, BatchId)>,
+    /// Batches of the workspace that were looked into, and are not of this run.
+    strangers: HashSet<BatchId>,
+    /// Batches in doubt that a person wants to be sent again.
+    decided: HashSet<u32>,
+    /// Batches whose saved results are fetched once more, each with whether what is saved is not to
+    /// be trusted.
+    again: BTreeMap<u32, bool>,
+    /// Batches whose results were missing or altered, and fetched once more for that.
+    replaced: HashSet<u32>,
+    /// Whether it was planned by this process.
+    is_new: bool,
+    /// How many batches the run had when the provider's list was searched for them.
+    searched: u32,
+    /// Batches that this process looked for one by one, and that do not exist.
+    absent: HashSet<u32>,
+    /// Whether a person wants the rest to be sent whatever the first rows came to.
+    ignores_canary: bool,
+    options: ExportOptions,
+    last_summary: Option<Summary>,
+    /// Whether a person wants the output in its place whatever stands there.
+    replaces: bool,
+    _lock: Lock,
+}
+
+impl Run {
+    /// Opens a run, takes its lock, and brings the ledger in line with it. Also gives what a person
+    /// should know of it, such as a torn last line.
+    ///
+    /// # Errors
+    /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together; [`Error::Ledger`].
+    pub fn open(folder: &Path, now: Timestamp, means: &Means) -> Result<(Run, Vec<String>), Error> {
+        let (dir, plan, mut notes) = RunDir::open(folder)?;
+        let lock = Lock::take(&dir, &Owner::this_process(now))?;
+        let (journal, more) = Journal::open(&dir.journal(), &plan)?;
+        notes.extend(more);
+        let kept: KeptJob = serde_json::from_value(plan.job.clone()).map_err(|source| {
+            crate::journal::Error::Damaged {
+                path: dir.plan(),
+                source,
+            }
+        })?;
+        let head = dir.read_head(&plan.head)?;
+        let options = ExportOptions::of_plan(&plan, &kept);
+        clear_away_what_a_crash_left(&dir, &options.path);
+        let budget = RunBudget::open(
+            dir.path(),
+            &plan.run,
+            means,
+            kept.job.budget.clone(),
+            plan.max_cost,
+        )?;
+        let mut run = Run {
+            catalog: Arc::clone(&means.catalog),
+            dir,
+            plan,
+            kept,
+            budget,
+            head,
+            journal,
+            not_it: HashSet::new(),
+            strangers: HashSet::new(),
+            decided: HashSet::new(),
+            again: BTreeMap::new(),
+            replaced: HashSet::new(),
+            is_new: false,
+            searched: 0,
+            absent: HashSet::new(),
+            ignores_canary: false,
+            options,
+            last_summary: None,
+            replaces: false,
+            _lock: lock,
+        };
+        let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        notes.extend(run.reconcile(now)?);
+        run.follow_all(now)?;
+        Ok((run, notes))
+    }
+
+    /// Takes note that a person wants what is in doubt now to be sent again, and gives the number
+    /// of such batches. They are looked for once more, and adopted if they are found.
+    pub fn resubmit_doubtful(&mut self) -> usize {
+        self.decided = self.doubts().collect();
+        self.decided.len()
+    }
+
+    pub(crate) fn is_decided(&self, batch: u32) -> bool {
+        self.decided.contains(&batch)
+    }
+
+    /// Takes note that a person wants everything to be sent, whatever the first rows came to.
+    pub fn ignore_canary(&mut self) {
+        self.ignores_canary = true;
+    }
+
+    /// Takes note that a person wants the output in its place, even if it tells less than what
+    /// stands there.
+    pub fn replace_output(&mut self) {
+        self.replaces = true;
+    }
+
+    pub(crate) fn replaces_output(&self) -> bool {
+        self.replaces
+    }
+
+    pub(crate) fn ignores_canary(&self) -> bool {
+        self.ignores_canary
+    }
+
+    /// How long a leading batch is waited for.
+    #[must_use]
+    pub fn prime_wait(&self) -> Duration {
+        self.kept.job.cache.prime_wait
+    }
+
+    /// Records an event on disk, then in the state; the ledger follows.
+    pub(crate) fn record(&mut self, at: Timestamp, event: Event) -> Result<(), Error> {
+        let batch = event.batch();
+        self.journal.append(at, event)?;
+        batch.map_or(Ok(()), |batch| self.follow(batch, at))
+    }
+
+    /// Whether more of the run may be sent.
+    ///
+    /// # Errors
+    /// [`Error::Abandoned`].
+    pub fn check_not_abandoned(&self) -> Result<(), Error> {
+        match self.state().abandoned() {
+            Some(_) => Err(Error::Abandoned {
+                run: self.folder().to_path_buf(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the run up: nothing more of it is sent. What was sent can still be fetched.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] when that cannot be recorded.
+    pub fn abandon(&mut self, now: Timestamp, reason: &str) -> Result<(), Error> {
+        if self.state().abandoned().is_some() {
+            return Ok(());
+        }
+        self.record(
+            now,
+            Event::Abandoned {
+                reason: reason.to_owned(),
+            },
+        )
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What the journal says.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        self.journal.state()
+    }
+
+    /// The run's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What is known of models, and what they cost.
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(crate) fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// What all planned requests share.
+    pub(crate) fn head(&self) -> Arc<[u8]> {
+        Arc::clone(&self.head)
+    }
+
+    /// The job as it was planned.
+    #[must_use]
+    pub fn job(&self) -> &Job {
+        &self.kept.job
+    }
+
+    /// Which failures the job wants sent again.
+    #[must_use]
+    pub fn retry_spec(&self) -> &RetrySpec {
+        &self.kept.job.retry
+    }
+
+    /// Whether its answers are made up.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.plan.simulated
+    }
+
+    /// The API version and betas its requests were made for.
+    #[must_use]
+    pub fn api_options(&self) -> (Option<String>, Vec<String>) {
+        let request = &self.kept.job.request;
+        (request.api_version.clone(), request.betas.clone())
+    }
+
+    /// Most requests in flight over all its batches.
+    #[must_use]
+    pub fn max_queued_requests(&self) -> u64 {
+        self.kept.job.batch.max_queued_requests
+    }
+
+    /// How long a lost batch is looked for.
+    #[must_use]
+    pub fn settle(&self) -> Duration {
+        Duration::from_secs(self.kept.job.batch.settle_seconds)
+    }
+
+    /// Whether the run can still be the one a job file means.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] that says what changed since the plan.
+    pub fn check_unchanged(&self, file: &JobFile, compiled: &CompiledJob) -> Result<(), Error> {
+        let mut what = Vec::new();
+        if hash_of_job(&file.job) != self.plan.job_hash {
+            what.push(format!(
+                "the job file `{}`, or what was typed beside it",
+                file.path.display()
+            ));
+        }
+        for file in changed_files(&self.plan.templates, &hashed_files(compiled)) {
+            what.push(format!("the file `{}`", file.display()));
+        }
+        if source_files(compiled) != self.plan.sources {
+            what.push("the source".to_owned());
+        }
+        if what.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Changed {
+                run: self.folder().to_path_buf(),
+                what,
+            })
+        }
+    }
+
+    /// Whether the batches of the run are where the connection leads.
+    ///
+    /// # Errors
+    /// [`Error::OtherOrigin`].
+    pub fn check_origin(&self, origin: &str) -> Result<(), Error> {
+        if self.plan.origin == origin {
+            return Ok(());
+        }
+        Err(Error::OtherOrigin {
+            planned: self.plan.origin.clone(),
+            given: origin.to_owned(),
+        })
+    }
+
+    /// Checks that a batch's spool file is the one that was planned.
+    pub(crate) fn body(&self, batch: u32) -> Result<SpooledBody, Error> {
+        let (path, entry) = (self.spool_path(batch), self.batch(batch));
+        verify(&path, &entry.piece.file_hash)?;
+        Ok(SpooledBody::new(&path, self.head_of(batch)?, &entry.piece))
+    }
+
+    /// What the requests of a batch have in common.
+    pub(crate) fn head_of(&self, batch: u32) -> Result<Arc<[u8]>, Error> {
+        match &self.batch(batch).head {
+            Some(head) => Ok(self.dir.read_head(head)?),
+            None => Ok(Arc::clone(&self.head)),
+        }
+    }
+
+    fn batch(&self, batch: u32) -> &Batch {
+        self.state()
+            .batch(batch)
+            .expect("batch numbers come from the state")
+    }
+
+    /// Batches of the run.
+    #[must_use]
+    pub fn batches(&self) -> u32 {
+        u32::try_from(self.state().batches().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Pieces of the run: the batches it was planned with, which hold its rows.
+    pub(crate) fn pieces(&self) -> u32 {
+        u32::try_from(self.plan.pieces.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn piece(&self, batch: u32) -> &SpooledBatch {
+        &self.batch(batch).piece
+    }
+
+    pub(crate) fn spool_path(&self, batch: u32) -> PathBuf {
+        self.dir.spool_file(batch)
+    }
+
+    pub(crate) fn results_path(&self, batch: u32) -> PathBuf {
+        self.dir.results_file(batch, self.batch(batch).attempt)
+    }
+
+    /// Where the lines of downloads that were not complete are kept.
+    pub(crate) fn lines_so_far_path(&self, batch: u32) -> PathBuf {
+        self.dir.lines_so_far_file(batch, self.batch(batch).attempt)
+    }
+
+    /// How many lines the results of a batch have to have.
+    pub(crate) fn expected_lines(&self, batch: u32) -> u64 {
+        let requests = u64::from(self.piece(batch).requests);
+        self.ended_counts(batch)
+            .map(|counts| counts.total())
+            .filter(|total| *total > 0)
+            .unwrap_or(requests)
+    }
+
+    pub(crate) fn relative(&self, path: &Path) -> String {
+        self.dir.relative(path)
+    }
+
+    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate, none
+    /// whose rows an uncertain batch may carry, and none that the budget holds: with
+    /// `on_limit = "stop"` that is every batch once one does not fit.
+    pub(crate) fn next_to_send(
+        &self,
+        which: impl Fn(u32) -> bool,
+        held: &HeldByBudget,
+    ) -> Option<u32> {
+        if self.on_limit() == OnLimit::Stop && held.first().is_some() {
+            return None;
+        }
+        let can_go = |batch: &&Batch| {
+            which(batch.attempt)
+                && !held.holds(batch.number())
+                && !doubt::holds(self.state(), batch)
+        };
+        self.state().to_send().find(can_go).map(Batch::number)
+    }
+
+    /// Batches that wait to be sent, of rows that were sent before.
+    #[must_use]
+    pub fn has_unsent_retries(&self) -> bool {
+        self.state()
+            .left_to(Step::Submit)
+            .any(|batch| batch.attempt > 1)
+    }
+
+    /// Rows of a piece whose batch waits to be sent, by their first and last `row_index`.
+    pub(crate) fn unsent_rows(&self, piece: u32) -> Vec<(u64, u64)> {
+        let rows = &self.plan.pieces[piece as usize - 1];
+        let unsent = self
+            .state()
+            .left_to(Step::Submit)
+            .filter(|batch| batch.attempt == 1)
+            .map(|batch| &batch.piece);
+        let overlap = unsent
+            .filter(|piece| piece.first_row <= rows.last_row && rows.first_row <= piece.last_row);
+        overlap
+            .map(|piece| (piece.first_row, piece.last_row))
+            .collect()
+    }
+
+    /// A batch that was not sent, whatever it waits for.
+    pub(crate) fn first_unsent(&self) -> Option<u32> {
+        self.state().left_to(Step::Submit).next().map(Batch::number)
+    }
+
+    /// Batches that wait to be sent.
+    #[must_use]
+    pub fn unsent_batches(&self) -> u64 {
+        self.state().left_to(Step::Submit).count() as u64
+    }
+
+    /// Batches of which it is not known whether they were made.
+    pub fn doubts(&self) -> impl Iterator<Item = u32> {
+        self.state().left_to(Step::Settle).map(Batch::number)
+    }
+
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = (u32, BatchId)> {
+        self.state()
+            .left_to(Step::Watch)
+            .filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+    }
+
+    pub(crate) fn ended(&self) -> impl Iterator<Item = (u32, BatchId)> {
+        let again = self
+            .again
+            .keys()
+            .filter_map(|batch| self.state().batch(*batch));
+        let ended = self.state().left_to(Step::Collect).chain(again);
+        ended.filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+    }
+
+    /// Batches whose saved results are not all that the provider had: given up, or saved with fewer
+    /// lines than their counters tell.
+    pub(crate) fn incomplete(&self) -> Vec<u32> {
+        let batches = self.state().batches().iter();
+        let is_incomplete = |batch: &&Batch| {
+            batch.falls_short() || matches!(batch.state, BatchState::OutputChange { .. })
+        };
+        batches.filter(is_incomplete).map(Batch::number).collect()
+    }
+
+    /// Whether results that are not all there may still be had from the provider, which costs
+    /// nothing: rows are not to be sent again for them before that was tried.
+    #[must_use]
+    pub fn may_fetch_more(&self, now: Timestamp) -> bool {
+        let is_kept = |batch: &u32| {
+            self.known_since(*batch)
+                .is_some_and(|(_, since)| between(since, now) <= view::RETENTION)
+        };
+        self.incomplete().iter().any(is_kept)
+    }
+
+    /// Has the saved results of a batch fetched once more; what is saved stays until there are
+    /// better ones.
+    pub(crate) fn fetch_again(&mut self, batch: u32) {
+        self.again.entry(batch).or_insert(false);
+    }
+
+    /// Has results that are missing on this disk, or were altered, fetched once more, where the
+    /// provider may still have them; tells whether that is worth a try. It is not a second time.
+    pub fn replace_results(&mut self, error: &Error) -> bool {
+        let (Error::AlteredResults { path } | Error::MissingResults { path }) = error else {
+            return false;
+        };
+        let is_it = |batch: &&Batch| matches!(&batch.state, BatchState::Collected { file, .. } if self.folder().join(file) == *path);
+        let Some(batch) = self.state().batches().iter().find(is_it).map(Batch::number) else {
+            return false;
+        };
+        if !self.replaced.insert(batch) {
+            return false;
+        }
+        self.again.insert(batch, true);
+        true
+    }
+
+    pub(crate) fn is_fetched_again(&self, batch: u32) -> bool {
+        self.again.contains_key(&batch)
+    }
+
+    /// Whether the saved results of a batch are not those that were saved.
+    pub(crate) fn is_distrusted(&self, batch: u32) -> bool {
+        self.again.get(&batch) == Some(&true)
+    }
+
+    pub(crate) fn leave_as_it_was(&mut self, batch: u32) {
+        self.again.remove(&batch);
+    }
+
+    /// Whether batches are in flight, may be, or have results that are not fetched.
+    #[must_use]
+    pub fn in_flight_or_ended(&self) -> bool {
+        self.in_flight().next().is_some()
+            || self.ended().next().is_some()
+            || self.doubts().next().is_some()
+    }
+
+    /// Whether a create call was made, or was about to be.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.state().batches().iter().any(|batch| batch.intents > 0)
+    }
+
+    /// Whether it is certain that the provider holds no batch of the run: no create call was made,
+    /// or each had certainly no effect.
+    #[must_use]
+    pub fn has_sent_nothing(&self) -> bool {
+        self.state()
+            .batches()
+            .iter()
+            .all(|batch| batch.remote.is_none() && batch.intents == batch.refusals)
+    }
+
+    /// How often a batch was about to be sent, or was.
+    #[must_use]
+    pub fn create_calls(&self) -> u64 {
+        view::calls(self.state())
+    }
+
+    /// Whether the provider knows a batch of the run.
+    pub(crate) fn has_remotes(&self) -> bool {
+        self.state()
+            .batches()
+            .iter()
+            .any(|batch| batch.remote.is_some())
+    }
+
+    pub(crate) fn standing_of(&self, batch: u32) -> &BatchState {
+        &self.batch(batch).state
+    }
+
+    /// When the create call of a batch was about to be made, in this machine's time.
+    pub(crate) fn sent_at(&self, batch: u32) -> Timestamp {
+        self.batch(batch)
+            .remote
+            .as_ref()
+            .map_or_else(|| self.intended_at(batch), |remote| remote.sent_at)
+    }
+
+    /// No batch that a create call of this one made is older, in the provider's time.
+    pub(crate) fn not_before(&self, batch: u32) -> Option<Timestamp> {
+        self.batch(batch).not_before
+    }
+
+    pub(crate) fn requests_in_flight(&self) -> u64 {
+        self.state().requests_in_flight()
+    }
+
+    /// The provider's id of a batch, and since when it has been known, in this machine's time.
+    pub(crate) fn known_since(&self, batch: u32) -> Option<(BatchId, Timestamp)> {
+        let remote = self.batch(batch).remote.as_ref()?;
+        Some((remote.id.clone(), remote.known_since))
+    }
+
+    /// When a batch, or its results, were not found.
+    pub(crate) fn not_found(&self, batch: u32) -> &[Timestamp] {
+        &self.batch(batch).not_found
+    }
+
+    /// Takes note that this process has planned the run, so nobody can have sent anything of it.
+    #[must_use]
+    pub fn planned_now(mut self) -> Run {
+        self.is_new = true;
+        self
+    }
+
+    /// Whether nobody can have sent a batch without the journal telling of it: the run was planned
+    /// by this process, or the provider's list was searched for that batch. One that was added
+    /// since holds rows that a copy of the run may have sent.
+    pub(crate) fn is_searched_for(&self, batch: u32) -> bool {
+        self.is_new || batch <= self.searched || self.absent.contains(&batch)
+    }
+
+    /// Takes note that a batch in doubt was looked for, and is sent again.
+    pub(crate) fn looked_for(&mut self, batch: u32) {
+        self.absent.insert(batch);
+    }
+
+    /// Takes note that the provider's list was searched for all batches there are.
+    pub(crate) fn searched(&mut self) {
+        self.searched = self.batches();
+    }
+
+    /// Whether there are results on disk that hold a line for each id of a batch.
+    pub(crate) fn has_saved_results(&self, batch: u32) -> bool {
+        let path = self.results_path(batch);
+        path.is_file()
+            && collect::counts_of(self, batch, &path).is_ok_and(|counts| counts.missing == 0)
+    }
+
+    /// Whether a batch waits at a gate.
+    pub(crate) fn waits_at_a_gate(&self, batch: u32) -> bool {
+        self.state().gate_before(self.batch(batch)).is_some()
+    }
+
+    /// Puts in doubt what other files of the run tell of, and its journal does not.
+    fn reconcile(&mut self, now: Timestamp) -> Result<Option<String>, Error> {
+        if self.state().abandoned().is_some() {
+            return Ok(None);
+        }
+        let lost = Evidence::read(&self.dir, &self.plan, self.entries())?.lost_events(
+            self.state(),
+            Scope::DoubtSearch,
+            now,
+        )?;
+        for (at, event) in lost.events {
+            self.journal.append(at, event)?;
+        }
+        let numbers: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
+        let batches = if numbers.len() == 1 {
+            "batch"
+        } else {
+            "batches"
+        };
+        Ok((!numbers.is_empty()).then(|| {
+            format!(
+                "{batches} {} may or may not have been created: {}. The provider's list is \
+                 searched, and nothing is sent twice",
+                numbers.join(", "),
+                lost.reasons.join("; ")
+            )
+        }))
+    }
+
+    /// Batches in flight, and batches that are over.
+    pub(crate) fn progress(&self) -> (u32, u32) {
+        let of = |wanted: &[&str]| {
+            self.state()
+                .batches()
+                .iter()
+                .filter(|batch| wanted.contains(&batch.state.as_str()))
+                .count()
+        };
+        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        (
+            count(of(&["in_flight", "in_doubt"])),
+            count(of(&[
+                "ended",
+                "collected",
+                "empty",
+                "lost",
+                "split",
+                "withdrawn",
+            ])),
+        )
+    }
+
+    pub(crate) fn is_collected(&self) -> bool {
+        self.state().is_collected() && self.again.is_empty()
+    }
+
+    pub(crate) fn ended_counts(&self, batch: u32) -> Option<Counts> {
+        match &self.batch(batch).state {
+            BatchState::Ended { counts, .. } | BatchState::Collected { counts, .. } => {
+                Some(*counts)
+            }
+            _ => None,
+        }
+    }
+
+    /// When a batch in doubt was meant to be sent.
+    pub(crate) fn intended_at(&self, batch: u32) -> Timestamp {
+        match self.batch(batch).state {
+            BatchState::Intended { at } => at,
+            BatchState::InDoubt { intended_at, .. } => intended_at,
+            _ => self.plan.created_at,
+        }
+    }
+
+    /// Since when it has been unknown whether a batch was made.
+    pub(crate) fn in_doubt_since(&self, batch: u32) -> Timestamp {
+        match self.batch(batch).state {
+            BatchState::InDoubt { since, .. } => since,
+            _ => self.intended_at(batch),
+        }
+    }
+
+    /// Whether a batch of the workspace is known not to be the one in doubt.
+    pub(crate) fn is_not(&self, id: &BatchId, batch: u32) -> bool {
+        let is_known = self.state().batch_of(id).is_some() || self.strangers.contains(id);
+        is_known || self.not_it.contains(&(batch, id.clone()))
+    }
+
+    /// Takes note of a batch of the workspace that is not the one in doubt, by the ids in its
+    /// results: where none carries the run's nonce, it is no batch of the run.
+    pub(crate) fn rule_out_by(&mut self, id: BatchId, batch: u32, ids: &[String]) {
+        if ids
+            .iter()
+            .any(|id| id.starts_with(self.plan.nonce.as_str()))
+        {
+            self.not_it.insert((batch, id));
+        } else {
+            self.strangers.insert(id);
+        }
+    }
+
+    /// Whether results with these ids are those of a batch, with an id that shows it: all that
+    /// carry the run's nonce are ids that the batch sends. Rows that are sent again keep their ids,
+    /// so one id alone does not tell the batches of a run apart.
+    pub(crate) fn proof_of<'i>(
+        &self,
+        batch: u32,
+        ids: &'i [String],
+    ) -> Result<Option<&'i str>, Error> {
+        let ours = || {
+            ids.iter()
+                .filter(|id| id.starts_with(self.plan.nonce.as_str()))
+        };
+        let Some(first) = ours().next() else {
+            return Ok(None);
+        };
+        let mut left: HashSet<&str> = ours().map(String::as_str).collect();
+        for sent in self
+            .ids_of(batch)?
+            .iter()
+            .flat_map(|ids| ids.iter().flatten())
+        {
+            left.remove(sent);
+        }
+        Ok(left.is_empty().then_some(first.as_str()))
+    }
+
+    /// The ids that a batch sends, in its order.
+    pub(crate) fn ids_of(&self, batch: u32) -> Result<Vec<StringArray>, Error> {
+        Ok(sent_ids(&self.spool_path(batch))?.collect::<Result<_, _>>()?)
+    }
+
+    /// The saved results of every batch that sent rows of a piece.
+    pub(crate) fn results_of(&self, piece: u32) -> Vec<Sent> {
+        let rows = &self.plan.pieces[piece as usize - 1];
+        let overlaps = |batch: &&Batch| {
+            batch.number() == piece
+                || (batch.number() > self.pieces()
+                    && batch.piece.first_row <= rows.last_row
+                    && rows.first_row <= batch.piece.last_row)
+        };
+        let file = |batch: &Batch| match &batch.state {
+            BatchState::Collected {
+                file, file_hash, ..
+            } => Some((self.folder().join(file), Some(file_hash.clone()))),
+            // Its rows were sent, and nothing came back: an empty file says so.
+            BatchState::OutputChange { .. } => Some((self.results_path(batch.number()), None)),
+            _ => None,
+        };
+        let sent = |batch: &Batch| {
+            let id = batch.remote.as_ref()?.id.clone();
+            let (file, file_hash) = file(batch)?;
+            Some(Sent {
+                batch: batch.number(),
+                attempt: batch.attempt,
+                id,
+                file,
+                file_hash,
+            })
+        };
+        self.state()
+            .batches()
+            .iter()
+            .filter(overlaps)
+            .filter_map(sent)
+            .collect()
+    }
+
+    /// Where the output goes.
+    #[must_use]
+    pub fn output_path(&self) -> PathBuf {
+        self.options.path.clone()
+    }
+
+    /// Takes note that the answers are to be read in another way than was planned.
+    pub fn read_as(&mut self, options: ExportOptions) {
+        self.options = options;
+    }
+
+    /// How the answers are read, and what is written.
+    #[must_use]
+    pub fn options(&self) -> &ExportOptions {
+        &self.options
+    }
+
+    /// How the output is written; its input columns were chosen when the run was planned.
+    pub(crate) fn output_spec(&self) -> OutputSpec {
+        self.options.output.clone()
+    }
+
+    /// The source columns that were kept for the output.
+    pub(crate) fn kept_columns(&self) -> Result<SchemaRef, Error> {
+        match self.plan.pieces.first() {
+            Some(piece) => Ok(Arc::clone(
+                SpoolReader::open(&self.spool_path(piece.piece))?.columns(),
+            )),
+            None => Ok(Arc::clone(
+                SpoolReader::open(&self.dir.spool().join(crate::journal::COLUMNS_NAME))?.columns(),
+            )),
+        }
+    }
+
+    pub(crate) fn output_metadata(&self) -> Vec<(String, String)> {
+        let request = &self.kept.job.request;
+        [
+            ("rowmill.run", self.plan.run.clone()),
+            ("rowmill.job", self.plan.job_name.clone()),
+            ("rowmill.model", request.model.clone()),
+            ("rowmill.simulated", self.plan.simulated.to_string()),
+            ("rowmill.origin", self.plan.origin.clone()),
+            ("rowmill.planned_at", self.plan.created_at.to_string()),
+            ("rowmill.priced_at", self.catalog.date.to_string()),
+            ("rowmill.tool", self.plan.tool.clone()),
+            (
+                "rowmill.answer_columns",
+                self.options.has_answer_columns().to_string(),
+            ),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
+    pub(crate) fn keep_summary(&mut self, summary: &Summary) {
+        self.last_summary = Some(summary.clone());
+    }
+
+    /// Where the run stands, in a sentence.
+    #[must_use]
+    pub fn standing_in_words(&self) -> String {
+        let of = self.batches();
+        let mut parts: Vec<String> = self
+            .state()
+            .batches_by_state()
+            .iter()
+            .map(|(state, n)| format!("{n} {}", state.replace('_', " ")))
+            .collect();
+        parts.sort();
+        format!(
+            "run {}: {} of {of} {}; all of it is recorded in {}",
+            self.plan.run,
+            parts.join(", "),
+            if of == 1 { "batch" } else { "batches" },
+            self.folder().display()
+        )
+    }
+
+    /// The summary for other programs, as it is now.
+    #[must_use]
+    pub fn manifest(&self, now: Timestamp) -> Manifest {
+        let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
+        let (spent, reserved) = self.spent_and_reserved();
+        (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
+        if let Some(Summary {
+            totals,
+            comparison,
+            set_aside,
+            ..
+        }) = &self.last_summary
+        {
+            (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
+            manifest.empty_answers = Some(totals.empty);
+            manifest.cost_usd = Some(totals.bill.total().total());
+            manifest.estimate = comparison.clone();
+            manifest.notes.extend(set_aside.as_ref().map(|aside| {
+                format!(
+                    "the output is not at {}, where a better one stands",
+                    aside.instead_of.display()
+                )
+            }));
+            manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
+            manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
+            manifest.notes.extend(notes_on(totals));
+        }
+        manifest
+    }
+
+    /// What was decided about the prompt cache, and what it did; `None` where it did nothing.
+    fn cache_summary(&self, cache: &CacheUse) -> Option<CacheSummary> {
+        let measured = Measured::new(cache)?;
+        let (primes, why) = self
+            .plan
+            .cache
+            .as_ref()
+            .map_or((false, String::new()), |d| (d.primes, d.why.clone()));
+        Some(CacheSummary {
+            primes,
+            why,
+            measured: Some(measured),
+        })
+    }
+
+    /// Replaces the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] when it cannot be written.
+    pub fn write_manifest(&self, now: Timestamp) -> Result<(), Error> {
+        Ok(self.manifest(now).write(&self.dir)?)
+    }
+}
+
+/// What a person should know of rows that succeeded all the same: answers that say nothing, and
+/// costs that are unknown.
+fn notes_on(totals: &Totals) -> Vec<String> {
+    let mut notes = Vec::new();
+    if totals.empty > 0 {
+        notes.push(format!(
+            "{} of {} answers are empty",
+            totals.empty,
+            totals.count(Status::Succeeded)
+        ));
+    }
+    if totals.bill.unknown() > 0 {
+        notes.push(format!(
+            "the cost of {} requests is unknown; it is not in `cost_usd`",
+            totals.bill.unknown()
+        ));
+    }
+    notes
+}
+
+/// Removes files that were on their way when a process that worked on the run was killed. Called
+/// with the run's lock.
+fn clear_away_what_a_crash_left(dir: &RunDir, output: &Path) {
+    for folder in [dir.path(), &dir.spool(), &dir.results()] {
+        durable::remove_leftovers(folder, None);
+    }
+    // The output may be a link, and is written beside what it leads to.
+    let output = std::fs::canonicalize(output).unwrap_or_else(|_| output.to_path_buf());
+    if let (Some(folder), Some(name)) = (output.parent(), output.file_name()) {
+        durable::remove_leftovers(folder, Some(&name.to_string_lossy()));
+    }
+}
+
+/// Files whose content differs from what was planned, is gone, or is new.
+fn changed_files<'f>(
+    planned: &'f [HashedFile],
+    now: &'f [HashedFile],
+) -> impl Iterator<Item = &'f Path> {
+    let differs = |file: &&HashedFile, others: &[HashedFile]| !others.contains(file);
+    let gone = planned.iter().filter(move |file| differs(file, now));
+    let new = now
+        .iter()
+        .filter(move |file| !planned.iter().any(|old| old.path == file.path));
+    gone.chain(new).map(|file| file.path.as_path())
+}

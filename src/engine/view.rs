@@ -1,0 +1,381 @@
+//! A run as a reader sees it who does not work on it: where its batches stand, how long they have,
+//! what to do next.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cost::Money;
+use crate::journal::{
+    Batch, BatchState, CacheSummary, CheckpointSummary, FORMAT, Journal, Manifest, Plan, RunDir,
+    Stage, State, Step,
+};
+use crate::ledger::Entry;
+use crate::outcome::{Status, Usage};
+
+use super::drive::between;
+use super::evidence::{Evidence, Scope};
+use super::{Error, collect};
+
+/// A run as a reader sees it who does not work on it.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunView {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The summary as last written, or made now where there is none.
+    pub manifest: Manifest,
+    /// Its batches.
+    pub batches: Vec<BatchView>,
+    /// What is spent and reserved, where the ledger knows of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money: Option<MoneyView>,
+    /// What a person should act on.
+    pub warnings: Vec<String>,
+}
+
+/// The money of a run, or of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MoneyView {
+    /// What it has cost so far.
+    pub spent_usd: Money,
+    /// What is reserved for what is in flight.
+    pub reserved_usd: Money,
+    /// What it can cost at the very most, retries aside; `None` where the plan does not tell.
+    pub most_usd: Option<Money>,
+}
+
+/// A batch as a reader sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct BatchView {
+    /// Its number, from 1.
+    pub batch: u32,
+    /// Which attempt for its rows, from 1.
+    pub attempt: u32,
+    /// Its requests.
+    pub requests: u64,
+    /// What it has cost, or what is reserved for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money: Option<MoneyView>,
+    /// Where it stands.
+    pub state: String,
+    /// The provider's id.
+    pub id: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// Until what is unfinished expires, in seconds; only while it is in flight.
+    pub expires_in_seconds: Option<u64>,
+    /// Until its results can no longer be fetched, in seconds; only until they are saved.
+    pub results_vanish_in_seconds: Option<u64>,
+}
+
+/// Batches live this long. **Source**: batch API guide, read 2026-08-22.
+const BATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Results can be fetched this long, counted from the batch's creation. **Source**: as above.
+pub(crate) const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
+/// This long before results vanish, a person is warned.
+const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+impl RunView {
+    /// Adds what the ledger says of the run.
+    pub fn add_money(&mut self, entries: &[Entry]) {
+        self.add_doubts(entries);
+        let most_usd = self.money.and_then(|money| money.most_usd);
+        let view = |entry: &Entry, most_usd| MoneyView {
+            spent_usd: entry.spent(),
+            reserved_usd: entry.held(),
+            most_usd,
+        };
+        let mut sum = MoneyView {
+            most_usd,
+            ..MoneyView::default()
+        };
+        for entry in entries
+            .iter()
+            .filter(|entry| entry.run == self.manifest.run)
+        {
+            let money = view(entry, Some(entry.most));
+            sum.spent_usd += money.spent_usd;
+            sum.reserved_usd += money.reserved_usd;
+            if let Some(batch) = self
+                .batches
+                .iter_mut()
+                .find(|batch| batch.batch == entry.batch)
+            {
+                batch.money = Some(money);
+            }
+        }
+        self.money = Some(sum);
+    }
+
+    /// Warns where other files know of batches that were sent, and the journal does not.
+    fn add_doubts(&mut self, entries: &[Entry]) {
+        let Ok((dir, plan, _)) = RunDir::open(&self.folder) else {
+            return;
+        };
+        let Ok(journal) = Journal::read(&dir.journal(), &plan) else {
+            return;
+        };
+        if journal.state.abandoned().is_some() {
+            return;
+        }
+        let own = entries
+            .iter()
+            .filter(|entry| entry.run == plan.run)
+            .map(|entry| (entry.batch, entry.clone()))
+            .collect();
+        let lost = Evidence::read(&dir, &plan, &own).and_then(|known| {
+            known.lost_events(&journal.state, Scope::DoubtSearch, Timestamp::now())
+        });
+        match lost {
+            Ok(lost) if lost.doubts.is_empty() => {}
+            Ok(lost) => {
+                let batches: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
+                let (batches, why) = (batches.join(", "), lost.reasons.join("; "));
+                self.warnings.push(format!(
+                    "batches that may have been sent: {batches} ({why}); \
+                    `rowmill run` looks for them"
+                ));
+            }
+            Err(error) => self.warnings.push(super::in_one_line(&error)),
+        }
+    }
+
+    /// Batches whose results are saved.
+    #[must_use]
+    pub fn collected(&self) -> usize {
+        self.batches
+            .iter()
+            .filter(|batch| batch.state == "collected" || batch.state == "empty")
+            .count()
+    }
+}
+
+/// Looks at a run without taking its lock; another process may be working on it.
+///
+/// # Errors
+/// As [`super::Run::open`], but for the lock.
+pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Error> {
+    let (dir, plan, notes_of_dir) = RunDir::open(folder)?;
+    let state = Journal::read(&dir.journal(), &plan)?.state;
+    let batches: Vec<BatchView> = state
+        .batches()
+        .iter()
+        .map(|batch| batch_view(batch, now))
+        .collect();
+    let vanishing = batches.iter().filter(|b| {
+        b.results_vanish_in_seconds
+            .is_some_and(|left| left < WARN_BEFORE.as_secs())
+    });
+    let mut warnings: Vec<String> = vanishing
+        .map(|b| match b.results_vanish_in_seconds {
+            Some(0) => {
+                format!(
+                    "the results of batch {} are past their 29 days; collect them now if they \
+                    can still be had",
+                    b.batch
+                )
+            }
+            left => format!(
+                "the results of batch {} vanish in {} hours: collect them now",
+                b.batch,
+                left.unwrap_or(0) / 3_600
+            ),
+        })
+        .collect();
+    warnings.extend(notes(&state).into_iter().chain(not_sent(&state)));
+    let mut manifest = manifest(&plan, &state, dir.path(), now);
+    let written = Manifest::read(&dir).unwrap_or_else(|error| {
+        warnings.push(format!(
+            "{}; the next command writes it again",
+            super::in_one_line(&error)
+        ));
+        None
+    });
+    if let Some(written) = written {
+        (manifest.usage, manifest.updated_at) = (written.usage, written.updated_at);
+        (manifest.cost_usd, manifest.reserved_usd, manifest.bill) =
+            (written.cost_usd, written.reserved_usd, written.bill);
+        manifest.cache = written.cache.or(manifest.cache);
+    }
+    Ok((
+        RunView {
+            folder: dir.path().to_path_buf(),
+            manifest,
+            batches,
+            money: most_of(&plan),
+            warnings,
+        },
+        notes_of_dir.iter().map(ToString::to_string).collect(),
+    ))
+}
+
+/// How often a batch of a run was about to be sent, or was; `None` where its journal cannot be
+/// read.
+#[must_use]
+pub fn create_calls(folder: &Path) -> Option<u64> {
+    let (dir, plan, _) = RunDir::open(folder).ok()?;
+    let state = Journal::read(&dir.journal(), &plan).ok()?.state;
+    Some(calls(&state))
+}
+
+/// How often a batch was about to be sent, or was.
+pub(super) fn calls(state: &State) -> u64 {
+    state
+        .batches()
+        .iter()
+        .map(|batch| u64::from(batch.intents).max(u64::from(batch.remote.is_some())))
+        .sum()
+}
+
+fn most_of(plan: &Plan) -> Option<MoneyView> {
+    let most_usd = Some(plan.estimate.as_ref()?.total.most);
+    Some(MoneyView {
+        most_usd,
+        ..MoneyView::default()
+    })
+}
+
+fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
+    let created_at = batch.remote.as_ref().map(|remote| remote.created_at);
+    // By this machine's clock alone: it was created after its create call was about to be made.
+    let sent_at = batch.remote.as_ref().map(|remote| remote.sent_at);
+    let left =
+        |life: Duration| sent_at.map(|sent| life.saturating_sub(between(sent, now)).as_secs());
+    let in_flight = matches!(batch.state, BatchState::Accepted { .. });
+    let uncollected = in_flight || matches!(batch.state, BatchState::Ended { .. });
+    BatchView {
+        batch: batch.number(),
+        attempt: batch.attempt,
+        requests: batch.piece.requests.into(),
+        money: None,
+        state: batch.state.as_str().to_owned(),
+        id: batch.remote.as_ref().map(|remote| remote.id.0.clone()),
+        created_at,
+        expires_in_seconds: left(BATCH_LIFE).filter(|_| in_flight),
+        results_vanish_in_seconds: left(RETENTION).filter(|_| uncollected),
+    }
+}
+
+/// The summary of a run as its plan and its journal tell it. Tokens are known only to who joined
+/// the results last.
+pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        run: plan.run.clone(),
+        job: plan.job_name.clone(),
+        simulated: plan.simulated,
+        state: state.stage().as_str().to_owned(),
+        rows: plan.rows(),
+        by_status: by_status(state),
+        empty_answers: None,
+        batches: state.batches_by_state(),
+        usage: Usage::default(),
+        cost_usd: None,
+        reserved_usd: None,
+        bill: None,
+        cache: cache_of(plan),
+        gates: state.gates().iter().map(CheckpointSummary::of).collect(),
+        estimate: None,
+        output: state.export().and_then(|(export, _)| export.path.clone()),
+        next_action: next_action(state, folder),
+        created_at: plan.created_at,
+        updated_at: now,
+        notes: notes(state)
+            .into_iter()
+            .chain(no_rows(plan))
+            .chain(not_sent(state))
+            .collect(),
+    }
+}
+
+/// That some batches of a run are sent and others are not, be it for the budget or because somebody
+/// left.
+fn not_sent(state: &State) -> Option<String> {
+    let left: Vec<&Batch> = state.left_to(Step::Submit).collect();
+    let has_begun = state.batches().iter().any(|batch| batch.remote.is_some());
+    let requests: u64 = left
+        .iter()
+        .map(|batch| u64::from(batch.piece.requests))
+        .sum();
+    let batches = if left.len() == 1 { "batch" } else { "batches" };
+    (has_begun && !left.is_empty()).then(|| {
+        format!(
+            "{} {batches} with {requests} requests not sent yet",
+            left.len()
+        )
+    })
+}
+
+/// That a run has nothing to send, which no count of rows by status says.
+fn no_rows(plan: &Plan) -> Option<String> {
+    (plan.counts.requests == 0).then(|| "no rows to send".to_owned())
+}
+
+/// What was decided about the prompt cache, where something is cached.
+fn cache_of(plan: &Plan) -> Option<CacheSummary> {
+    let decision = plan
+        .cache
+        .as_ref()
+        .filter(|decision| decision.bill.is_some())?;
+    Some(CacheSummary {
+        primes: decision.primes,
+        why: decision.why.clone(),
+        measured: None,
+    })
+}
+
+fn by_status(state: &State) -> BTreeMap<Status, u64> {
+    state
+        .export()
+        .map(|(export, _)| export.by_status.clone())
+        .unwrap_or_default()
+}
+
+/// What is out of order in the results that were saved.
+fn notes(state: &State) -> Vec<String> {
+    let unclean = state
+        .batches()
+        .iter()
+        .filter_map(|batch| match &batch.state {
+            BatchState::Collected { lines, .. } if !lines.is_clean() => {
+                Some(collect::unclean(batch.number(), lines))
+            }
+            BatchState::OutputChange { reason } => Some(format!(
+                "the results of batch {} are lost: {reason}",
+                batch.number()
+            )),
+            _ => None,
+        });
+    unclean.collect()
+}
+
+fn next_action(state: &State, folder: &Path) -> String {
+    let stage = state.stage();
+    let is_under_way = state.what_is_left().next().is_some();
+    let folder = folder.display();
+    match stage {
+        Stage::Exported => "none".to_owned(),
+        Stage::Abandoned if is_under_way => {
+            format!("rowmill collect {folder} (fetches what was sent before the run was given up)")
+        }
+        Stage::Abandoned => "none: the run was given up".to_owned(),
+        Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
+        Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),
+        Stage::InFlight | Stage::Ended | Stage::Collected => {
+            format!("rowmill collect {folder} (or run)")
+        }
+        Stage::Stopped => {
+            format!(
+                "look at the first results; rowmill run {folder} --ignore-canary sends the rest, \
+                 rowmill cancel {folder} does not"
+            )
+        }
+        Stage::HeldBack => format!(
+            "look at the failures; lower `output.min_success` or retry, then rowmill collect \
+             {folder}"
+        ),
+    }
+}

@@ -1,0 +1,144 @@
+//! Which batches lead a run, and how many requests they have.
+//!
+//! A priming batch has one request, the run's first, so that nothing is sent for its own sake; a
+//! canary has as many as the job says. Row order stays what it is: what leads is the beginning of
+//! the run.
+
+use crate::estimate::warm_up::WarmUpDecision;
+use crate::job::{CanarySpec, JobFile};
+use crate::journal::{Checkpoint, CheckpointKind};
+
+/// Which batches lead a run.
+#[derive(Debug)]
+pub(crate) struct WarmUpBatches {
+    /// So many requests the run must have for one to go first.
+    prime_from: u64,
+    canary: Option<CanarySpec>,
+    /// Whether one goes first; `None` until that is settled.
+    primes: Option<bool>,
+}
+
+impl WarmUpBatches {
+    pub(crate) fn of(file: &JobFile, priming: &WarmUpDecision) -> WarmUpBatches {
+        let prime_from = priming.from_requests().unwrap_or(u64::MAX);
+        let primes = (prime_from == u64::MAX).then_some(false);
+        WarmUpBatches {
+            prime_from,
+            canary: file.job.canary.clone(),
+            primes,
+        }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.primes.is_some()
+    }
+
+    /// Whether it takes more requests than these to settle it.
+    pub(crate) fn wants_more_than(&self, requests: u64) -> bool {
+        requests < self.prime_from
+    }
+
+    /// Settles it for a run of so many requests.
+    pub(crate) fn settle(&mut self, requests: u64) {
+        self.primes = Some(requests >= self.prime_from);
+    }
+
+    /// The sizes of the leading batches.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = u32> {
+        let prime = (self.primes == Some(true)).then_some(1);
+        prime
+            .into_iter()
+            .chain(self.canary.as_ref().map(|canary| canary.rows))
+    }
+
+    /// The gates of a run that was cut into batches of these many requests: none behind which
+    /// nothing follows, and none for a cache that turned out not to be worth the wait.
+    pub(crate) fn gates(&self, sizes: &[u32]) -> Vec<Checkpoint> {
+        let requests: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
+        let primes = self.primes == Some(true);
+        let prime = primes.then_some(CheckpointKind::Prime);
+        let canary = self.canary.as_ref().map(|canary| CheckpointKind::Canary {
+            limits: canary.limits(),
+        });
+        let kinds = prime
+            .into_iter()
+            .chain(canary)
+            .zip(1..)
+            .map(|(kind, batch)| Checkpoint { batch, kind });
+        let follows =
+            |gate: &Checkpoint| sizes.iter().skip(gate.batch as usize).any(|&size| size > 0);
+        let pays =
+            |gate: &Checkpoint| gate.kind != CheckpointKind::Prime || requests >= self.prime_from;
+        kinds.filter(follows).filter(pays).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::estimate::{Asked, Estimator, Known};
+
+    fn leading(sections: &str) -> WarmUpBatches {
+        let text = format!(
+            "[job]\nname = 'a'\n[source]\npath = 'a.csv'\n[request]\nmodel = 'm'\nmax_tokens = 1\n\
+             messages = [{{ role = 'user', text = 'a' }}]\n[output]\npath = 'b.csv'\n{sections}"
+        );
+        let file = JobFile::parse(Path::new("a.toml"), text).unwrap();
+        let head = br#"{"model":"m","messages":["#;
+        let estimator = Estimator::new(
+            Catalog::builtin(),
+            &Asked::text("claude-haiku-4-5", head),
+            Known::default(),
+        )
+        .unwrap();
+        WarmUpBatches::of(
+            &file,
+            &WarmUpDecision::new(file.job.cache.prime, &estimator, &estimator.fit()).unwrap(),
+        )
+    }
+
+    fn gates(mut leading: WarmUpBatches, requests: u64, sizes: &[u32]) -> Vec<(u32, &'static str)> {
+        leading.settle(requests);
+        leading
+            .gates(sizes)
+            .iter()
+            .map(|gate| (gate.batch, gate.kind.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn lets_one_request_and_a_canary_go_first() {
+        let both = "[cache]\nprime = 'always'\n[canary]\nrows = 20\n";
+        let mut settled = leading(both);
+        assert!(!settled.is_settled() && settled.wants_more_than(1) && !settled.wants_more_than(2));
+        settled.settle(100);
+        assert_eq!(settled.sizes().collect::<Vec<_>>(), [1, 20]);
+        assert_eq!(
+            gates(leading(both), 100, &[1, 20, 79]),
+            [(1, "prime"), (2, "canary")]
+        );
+        let canary = leading("[canary]\nrows = 20\n[cache]\nprime = 'off'\n");
+        assert!(canary.is_settled());
+        assert_eq!(canary.sizes().collect::<Vec<_>>(), [20]);
+        assert_eq!(gates(canary, 100, &[20, 80]), [(1, "canary")]);
+    }
+
+    #[test]
+    fn has_no_gate_behind_which_nothing_follows() {
+        let both = "[cache]\nprime = 'always'\n[canary]\nrows = 20\n";
+        assert_eq!(gates(leading(both), 15, &[1, 14]), [(1, "prime")]);
+        assert_eq!(
+            gates(leading(both), 21, &[1, 20, 0]),
+            [(1, "prime")],
+            "the last batch has rows, and no request"
+        );
+        assert_eq!(gates(leading(both), 1, &[1]), []);
+        assert_eq!(
+            gates(leading("[cache]\nprime = 'off'\n"), 100, &[60, 40]),
+            []
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! Accepted → ended.
+//!
+//! A batch tells nothing until it is over: its counters stay 0, so there is no progress to show but
+//! time. A few batches are asked for one by one; many are found by listing, which is one call a
+//! page. A batch that is not found although it was accepted is waited for: the API has been seen to
+//! answer 404 for batches that all finished.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::journal::Event;
+use crate::provider::retry::{Call, Verdict, WAIT_404, judge};
+use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
+
+use super::downloads::Downloads;
+use super::drive::{Context, between};
+use super::progress::Progress;
+use super::submit::stopped;
+use super::{Error, Run, collect};
+
+/// So many batches are asked for one by one; more are listed.
+const ONE_BY_ONE: usize = 4;
+/// Batches a page when listing.
+const PAGE: u32 = 1000;
+/// Pages listed at the most; what is not on them is asked for.
+const MAX_PAGES: usize = 5;
+
+/// What the watching itself remembers between two looks.
+#[derive(Debug, Default)]
+pub(crate) struct NotFoundTracker {
+    not_found_since: HashMap<BatchId, Duration>,
+    /// The downloads of results that did not bring everything.
+    pub(crate) downloads: Downloads,
+}
+
+/// Over several processes, a batch counts as gone when it was not found so often,
+const SIGHTINGS: usize = 3;
+/// and each time so long after the time before.
+const APART: Duration = Duration::from_secs(30 * 60);
+
+impl NotFoundTracker {
+    /// Takes note that a batch, or its results, are not found for now; tells whether that has been
+    /// so for too long, whatever is done to the clock meanwhile.
+    pub(crate) fn misses(
+        &mut self,
+        driver: &Context<'_>,
+        batch: u32,
+        id: &BatchId,
+        what: &str,
+    ) -> bool {
+        let now = driver.clock.elapsed();
+        let since = *self.not_found_since.entry(id.clone()).or_insert_with(|| {
+            driver.note(&format!(
+                "{what}batch {batch} ({id}) cannot be found for now; it was \
+                accepted, so rowmill waits"
+            ));
+            now
+        });
+        now.saturating_sub(since) >= WAIT_404
+    }
+
+    /// Whether what is not found now is gone for good: its results are past their time, counted
+    /// from when this machine knew of the batch, and it has not been found for an hour, or several
+    /// times well apart. A clock that was set wrong, and a single answer, prove nothing.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] when that it was not found cannot be recorded.
+    pub(crate) fn is_gone(
+        &self,
+        driver: &Context<'_>,
+        run: &mut Run,
+        batch: u32,
+        is_for_long: bool,
+    ) -> Result<bool, Error> {
+        if !collect::is_past_retention(driver, run, batch) {
+            return Ok(false);
+        }
+        let now = driver.clock.now();
+        let last = run.not_found(batch).last().copied();
+        if last.is_none_or(|last: Timestamp| between(last, now) >= APART) {
+            run.record(now, Event::NotFound { batch })?;
+        }
+        Ok(is_for_long || run.not_found(batch).len() >= SIGHTINGS)
+    }
+
+    /// Takes note that it is found.
+    pub(crate) fn finds(&mut self, id: &BatchId) {
+        self.not_found_since.remove(id);
+    }
+}
+
+/// Looks once at every batch in flight, and records those that are over.
+pub(crate) async fn look(
+    driver: &Context<'_>,
+    run: &mut Run,
+    not_found: &mut NotFoundTracker,
+) -> Result<(), Error> {
+    let in_flight: BTreeMap<u32, BatchId> = run.in_flight().collect();
+    let mut listed = if in_flight.len() > ONE_BY_ONE {
+        list(driver, run, &in_flight).await?
+    } else {
+        HashMap::new()
+    };
+    for (batch, id) in in_flight {
+        let remote = match listed.remove(&id) {
+            Some(remote) => remote,
+            None => match retrieve(driver, run, not_found, batch, &id).await? {
+                Some(remote) => remote,
+                None => continue,
+            },
+        };
+        not_found.finds(&id);
+        note_end(driver, run, batch, &remote)?;
+    }
+    Ok(())
+}
+
+fn note_end(
+    driver: &Context<'_>,
+    run: &mut Run,
+    batch: u32,
+    remote: &RemoteBatch,
+) -> Result<(), Error> {
+    if remote.processing_status != Processing::Ended {
+        return Ok(());
+    }
+    let counts = remote.request_counts;
+    run.record(
+        driver.clock.now(),
+        Event::Ended {
+            batch,
+            counts,
+            ended_at: remote.ended_at,
+        },
+    )?;
+    driver.listener.hear(Progress::Ended { batch, counts });
+    Ok(())
+}
+
+/// The batches in flight that a listing shows; newest first, until all are found.
+async fn list(
+    driver: &Context<'_>,
+    run: &Run,
+    wanted: &BTreeMap<u32, BatchId>,
+) -> Result<HashMap<BatchId, RemoteBatch>, Error> {
+    let mut found = HashMap::new();
+    let mut after: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let call = driver.retrying(Call::List, None, || driver.api.list(PAGE, after.as_deref()));
+        let Some(page) = driver.unless_leaving(call).await else {
+            break;
+        };
+        let page = page.map_err(|source| {
+            stopped(
+                run,
+                "cannot look after the batches in flight".to_owned(),
+                source,
+            )
+        })?;
+        let more = page.has_more;
+        found.extend(
+            page.data
+                .into_iter()
+                .filter(|b| wanted.values().any(|id| *id == b.id))
+                .map(|b| (b.id.clone(), b)),
+        );
+        if !more || found.len() == wanted.len() || page.last_id.is_none() {
+            break;
+        }
+        after = page.last_id;
+    }
+    Ok(found)
+}
+
+/// Asks for one batch; `None` if it is not found for now, or a person wants to leave.
+async fn retrieve(
+    driver: &Context<'_>,
+    run: &mut Run,
+    not_found: &mut NotFoundTracker,
+    batch: u32,
+    id: &BatchId,
+) -> Result<Option<RemoteBatch>, Error> {
+    let gone = |run: &Run, source| {
+        stopped(
+            run,
+            format!("batch {batch} ({id}) cannot be looked after"),
+            source,
+        )
+    };
+    // Not being found is waited out by the loop, which goes on with the other batches meanwhile.
+    let is_missing = |error: &ApiError| {
+        matches!(
+            judge(Call::Retrieve, error, 0, Duration::ZERO, 0.0),
+            Verdict::Wait404 { .. }
+        )
+    };
+    let call = driver.retrying(Call::Retrieve, None, || async {
+        match driver.api.retrieve(id).await {
+            Err(error) if is_missing(&error) => Ok(Err(error)),
+            Err(error) => Err(error),
+            Ok(remote) => Ok(Ok(remote)),
+        }
+    });
+    let Some(answer) = driver.unless_leaving(call).await else {
+        return Ok(None);
+    };
+    let error = match answer.map_err(|error| gone(run, error))? {
+        Ok(remote) => return Ok(Some(remote)),
+        Err(error) => error,
+    };
+    let is_for_long = not_found.misses(driver, batch, id, "");
+    if not_found.is_gone(driver, run, batch, is_for_long)? {
+        collect::lose(
+            driver,
+            run,
+            batch,
+            "the provider has not found it since its 29 days were over",
+        )?;
+        not_found.downloads.lost(batch);
+        return Ok(None);
+    }
+    if is_for_long {
+        Err(gone(run, error))
+    } else {
+        Ok(None)
+    }
+}
