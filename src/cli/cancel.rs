@@ -13,8 +13,9 @@ use rowmill::provider::retry::SystemClock;
 use super::args::{Cancel, Common};
 use super::connect::Connection;
 use super::explain::{self, Failure};
+use super::format::usd;
 use super::run::{OpenOptions, batches, look_for, open};
-use super::screen::{Screen, usd};
+use super::screen::Screen;
 use super::target::run_of;
 
 pub(crate) fn run(

@@ -11,9 +11,11 @@ use rowmill::template::prompt::CacheTtl;
 
 use super::args::Check;
 use super::explain::{self, Failure};
+use super::format::{bytes, count, plural};
 use super::layout::{self, Column};
 use super::plan::{PlanInputs, outline_table, select};
-use super::screen::{Screen, bytes, count, plural, shown, width};
+use super::screen::{Screen, shown, width};
+use super::words;
 
 pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
@@ -122,10 +124,10 @@ pub(crate) fn warnings(
         .map(|why| format!("no rows to send: {why}"));
     nothing
         .iter()
-        .chain(&compiled.warnings)
-        .chain(&outline.warnings)
-        .chain(&outline.cache.warning)
         .cloned()
+        .chain(compiled.warnings.iter().map(words::engine::warning))
+        .chain(outline.warnings.iter().map(words::engine::warning))
+        .chain(outline.cache.warning.clone())
         .collect()
 }
 

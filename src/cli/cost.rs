@@ -12,8 +12,9 @@ use serde_json::json;
 
 use super::args::{By, Common, Cost};
 use super::explain::{self, Failure};
+use super::format::{count, plural, usd};
 use super::layout::Column;
-use super::screen::{Screen, count, plural, table, usd};
+use super::screen::{Screen, table};
 
 /// What belongs together.
 #[derive(Debug, Default, Clone, Serialize)]

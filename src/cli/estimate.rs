@@ -8,9 +8,10 @@ use rowmill::estimate::sample_plan::Sampling;
 use rowmill::estimate::{Bounds, Estimate, share};
 use rowmill::source::SourceSpec;
 
+use super::format::{bytes, count, duration, plural, usd};
 use super::layout::Column;
 use super::plan::rows_lines;
-use super::screen::{Screen, bytes, count, duration, labelled, plural, table, usd};
+use super::screen::{Screen, labelled, table};
 
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;

@@ -21,8 +21,9 @@ use rowmill::ledger::{self, Scope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
 
+use super::format::{count, plural, usd};
 use super::layout::visible;
-use super::screen::{count, plural, shown, shown_to, usd};
+use super::screen::{shown, shown_to};
 
 /// Characters of an error, a cause or a hint that are shown.
 const LONGEST: usize = 2_000;
@@ -463,7 +464,7 @@ fn told_stopped(stopped: &StoppedAtCheckpoint) -> String {
     for line in stopped.reason.lines() {
         let _ = write!(text, "\n  {}", shown_to(line, LONGEST));
     }
-    let requests = super::screen::plural(stopped.requests, "request was", "requests were");
+    let requests = super::format::plural(stopped.requests, "request was", "requests were");
     let _ = write!(
         text,
         "\n  {requests} not sent; what came back is in {}",

@@ -14,8 +14,9 @@ use rowmill::source::{self, Note, Paths, Source, SourceSpec};
 
 use super::args::Init;
 use super::explain::{self, Failure};
+use super::format::count;
 use super::layout::Column;
-use super::screen::{Screen, count, table};
+use super::screen::{Screen, table};
 
 /// So many rows are looked at: enough to tell a key from a category, few enough to be quick on any
 /// table.

@@ -12,6 +12,7 @@ mod estimate;
 mod examples;
 mod explain;
 mod export;
+mod format;
 mod init;
 mod layout;
 mod models;
@@ -28,6 +29,7 @@ mod status;
 mod submit;
 mod summary;
 mod target;
+mod words;
 
 use clap::{CommandFactory as _, Parser as _};
 

@@ -13,9 +13,10 @@ use serde_json::json;
 use super::args::{Common, Models};
 use super::connect::{ApiOptions, Connection};
 use super::explain::{self, Failure};
+use super::format::count;
 use super::layout::Column;
 use super::plan::today;
-use super::screen::{Screen, count, shown_to, table};
+use super::screen::{Screen, shown_to, table};
 
 pub(crate) fn run(
     args: &Models,

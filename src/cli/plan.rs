@@ -22,9 +22,10 @@ use super::args::{Common, Plan, Rows};
 use super::connect::{ApiOptions, Connection};
 use super::estimate;
 use super::explain::{self, Failure};
+use super::format::{bytes, count, plural};
 use super::layout::Column;
 use super::run::NewPlan;
-use super::screen::{Screen, bytes, count, labelled, plural, table};
+use super::screen::{Screen, labelled, table};
 
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;

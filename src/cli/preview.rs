@@ -18,9 +18,11 @@ use serde_json::value::RawValue;
 
 use super::args::Preview;
 use super::explain::{self, Failure};
+use super::format::{bytes, count};
 use super::layout::visible;
 use super::plan::{select, today};
-use super::screen::{Screen, bytes, count, width};
+use super::screen::{Screen, width};
+use super::words;
 
 pub(crate) fn run(args: &Preview, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
     let mut file = JobFile::read(&args.job)?;
@@ -29,7 +31,7 @@ pub(crate) fn run(args: &Preview, catalog: &Arc<Catalog>, screen: &Screen) -> Re
     compiled
         .warnings
         .iter()
-        .for_each(|warning| screen.warn(warning));
+        .for_each(|warning| screen.warn(words::engine::warning(warning)));
     let mut shown = Vec::new();
     let mut rows = 0_u64;
     let skip = file.job.request.on_row_error == OnRowError::Skip;

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::args::Prices;
 use super::explain::{self, Failure};
+use super::format::count;
 use super::layout::Column;
-use super::screen::{Screen, count, shown, shown_to, table};
+use super::screen::{Screen, shown, shown_to, table};
 
 /// One line of the table: the five prices of a model, for prompts of some length.
 #[derive(Serialize)]

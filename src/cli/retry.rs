@@ -11,8 +11,9 @@ use rowmill::engine::retry::{self, RetryPolicy};
 
 use super::args::{Common, Retry};
 use super::explain::{self, Failure};
+use super::format::{count, plural, usd};
 use super::run::{OpenOptions, carry_on, look_once, open, say_healing};
-use super::screen::{Screen, count, plural, usd};
+use super::screen::Screen;
 use super::summary;
 use super::target::run_of;
 

@@ -27,11 +27,13 @@ use super::args::{Common, Run as Args};
 use super::connect::{self, ApiOptions, Connection};
 use super::estimate;
 use super::explain::{self, Failure};
+use super::format::{bytes, count, plural};
 use super::plan::{PlanInputs, outline_table, select, today};
-use super::screen::{Screen, bytes, count, plural};
+use super::screen::Screen;
 use super::signals;
 use super::summary;
 use super::target::Target;
+use super::words;
 
 pub(crate) fn run(
     args: &Args,
@@ -255,7 +257,7 @@ impl<'a> Start<'a> {
         compiled
             .warnings
             .iter()
-            .for_each(|warning| screen.warn(warning));
+            .for_each(|warning| screen.warn(words::engine::warning(warning)));
         let runs = common.state.join(&file.job.head.name);
         journal::remove_abandoned_plans(&runs)?;
         let id = run_id();
@@ -307,7 +309,8 @@ impl<'a> Start<'a> {
         outline
             .warnings
             .iter()
-            .chain(&outline.cache.warning)
+            .map(words::engine::warning)
+            .chain(outline.cache.warning.clone())
             .for_each(|warning| screen.warn(warning));
         screen.lines(outline_table(&outline, &file.job.source));
         match outline.why_nothing(&file.job.source) {

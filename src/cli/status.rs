@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use super::args::{Common, Status};
 use super::explain::{self, Failure};
+use super::format::{count, duration, usd};
 use super::layout::Column;
-use super::screen::{Screen, count, duration, shown, shown_to, table, usd};
+use super::screen::{Screen, shown, shown_to, table};
 use super::target::run_of;
 
 pub(crate) fn run(args: &Status, common: &Common, screen: &Screen) -> Result<u8, Failure> {

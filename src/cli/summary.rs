@@ -21,8 +21,9 @@ use rowmill::template::prompt::SystemSpec;
 use serde_json::{Value, json};
 
 use super::explain::{self, Failure};
+use super::format::{count, plural, usd};
 use super::layout::Column;
-use super::screen::{Screen, count, plural, shown, shown_to, table, usd};
+use super::screen::{Screen, shown, shown_to, table};
 
 /// Rows shown of an output.
 const ROWS: usize = 5;

@@ -25,8 +25,8 @@ use crate::template::prompt::Setting;
 use crate::template::prompt::uploads::Uploads;
 use crate::template::prompt::{MessageSpec, Role};
 
-use super::Error;
 use super::shared::SharedReport;
+use super::{Error, Warning};
 
 /// A job whose rooms are compiled.
 pub struct CompiledJob {
@@ -56,7 +56,7 @@ pub struct CompiledJob {
     /// What all requests share, and whether it can be read from the cache.
     pub shared: SharedReport,
     /// What a person should know before money is spent; none of it stops the job.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl CompiledJob {
@@ -70,7 +70,12 @@ impl CompiledJob {
         let mut warnings = Vec::new();
         check_model(catalog, &job.request.model, today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
-        warnings.extend(source.notes().iter().map(ToString::to_string));
+        warnings.extend(
+            source
+                .notes()
+                .iter()
+                .map(|note| Warning::from(note.to_string())),
+        );
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();
@@ -79,17 +84,17 @@ impl CompiledJob {
         // twice.
         let output_path = file.resolve(&job.output.path);
         check_replaces_nothing(file, &source, &requests, &output_path)?;
-        warnings.extend_from_slice(requests.warnings());
+        warnings.extend(requests.warnings().iter().cloned().map(Warning::from));
         let answer_plan = answer_plan(job, &requests);
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
         let output = OutputSchema::new(schema, answers, &job.output_spec())?;
-        warnings.extend(output.losses());
+        warnings.extend(output.losses().into_iter().map(Warning::from));
         warnings.extend(output.check_case()?.iter().map(|(first, second)| {
-            format!(
+            Warning::from(format!(
                 "the input columns `{first}` and `{second}` differ only in letter case; DuckDB, \
                  Spark, Snowflake, BigQuery and other readers of the output take them for one name"
-            )
+            ))
         }));
         // A simulated run has one column more, and its name is kept free for it.
         OutputSchema::new(schema, answers, &job.output_spec().of_simulated_run())?;
@@ -102,11 +107,12 @@ impl CompiledJob {
         let read = columns_to_read(schema, &keys, &requests, &kept);
         source.check_readable(&read)?;
         let shared = SharedReport::new(catalog, &requests, &job.request);
-        warnings.extend(shared.warning());
+        warnings.extend(shared.warning().map(Warning::from));
         if job.key.columns.is_empty() {
             warnings.push(
                 "no `key.columns`: a row is known by its number alone, so answers cannot be \
                  matched after the source changes"
+                    .to_owned()
                     .into(),
             );
         }
@@ -241,7 +247,7 @@ fn check_model(
     catalog: &Catalog,
     id: &str,
     today: Date,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(), Error> {
     if catalog.model(id).is_none() {
         let nearest = || catalog.nearest(id).into_iter().map(str::to_owned).collect();
@@ -254,7 +260,7 @@ fn check_model(
         });
     }
     cost::prices(catalog, id)?;
-    warnings.extend(catalog.advice(id, today));
+    warnings.extend(catalog.advice(id, today).map(Warning::from));
     Ok(())
 }
 

@@ -54,6 +54,7 @@ pub mod submit;
 pub mod upload;
 pub mod view;
 mod warm_up;
+mod warning;
 pub mod watch;
 
 use std::path::PathBuf;
@@ -64,6 +65,7 @@ pub use budget::Means;
 pub use calibrate::calibrate;
 pub use compile::CompiledJob;
 pub use run::Run;
+pub use warning::Warning;
 
 /// Why a step stopped. What a person can do about it is said by the command line.
 #[derive(Debug, thiserror::Error)]

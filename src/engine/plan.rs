@@ -30,7 +30,6 @@ use crate::request::duplicates::{DuplicateFinder, Duplicates};
 use crate::request::keys::OnDuplicate;
 use crate::source::{Rows, SourceSpec};
 
-use super::Error;
 use super::compile::CompiledJob;
 use super::faults::{Causes, Faults};
 use super::in_order::in_order;
@@ -39,6 +38,7 @@ use super::rebalance::{Tail, respool};
 use super::render::{Line, Rendered, Renderer, Unsent};
 use super::row_warnings::{RowWarnings, Window};
 use super::warm_up::WarmUpBatches;
+use super::{Error, Warning};
 
 /// What planning found.
 #[derive(Debug, Clone, Serialize)]
@@ -54,7 +54,7 @@ pub struct PlanReport {
     /// Rows that are set aside because they cannot be rendered, by why.
     pub set_aside: Causes,
     /// What a person should know of the rows; none of it stops the job.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// The batches, in order.
     pub batches: Vec<PlannedBatch>,
     /// Bytes of all create bodies.

@@ -11,6 +11,7 @@ use crate::estimate::rows::{Load, RowEstimate};
 use crate::request::OnTooLarge;
 use crate::template::TextCondition;
 
+use super::Warning;
 use super::faults::Causes;
 
 /// How many rows are named.
@@ -245,7 +246,7 @@ impl RowWarnings {
         &self,
         conditions: &[TextCondition],
         window: &Window<'_>,
-    ) -> Vec<String> {
+    ) -> Vec<Warning> {
         let mut warnings: Vec<String> = conditions
             .iter()
             .zip(&self.reads)
@@ -286,7 +287,7 @@ impl RowWarnings {
                 rows_in_words(&self.near, window)
             ));
         }
-        warnings
+        warnings.into_iter().map(Warning::from).collect()
     }
 }
 
@@ -426,7 +427,7 @@ mod tests {
                 0,
             );
         }
-        let warning = &row_warnings.warnings(&[], &window)[0];
+        let Warning::Text(warning) = &row_warnings.warnings(&[], &window)[0];
         let (id, tokens) = window.model(0);
         let head = format!(
             "7 prompts are longer than the context window of `{id}` ({} tokens), by estimate: ",

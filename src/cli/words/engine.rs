@@ -1,0 +1,11 @@
+//! Sentences about the steps of a run.
+
+use rowmill::engine::Warning;
+
+/// A warning about a job, its source or its rows.
+pub(crate) fn warning(warning: &Warning) -> String {
+    match warning {
+        Warning::Text(text) => text.clone(),
+        _ => format!("{warning:?}"),
+    }
+}

@@ -1,0 +1,1 @@
+//! Sentences about estimates, prices and the ledger.

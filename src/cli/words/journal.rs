@@ -1,0 +1,1 @@
+//! Sentences about runs, their journals, results and outputs.

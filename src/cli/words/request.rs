@@ -1,0 +1,1 @@
+//! Sentences about requests and their options.

@@ -1,0 +1,1 @@
+//! Sentences about sources, tables and profiles of columns.
