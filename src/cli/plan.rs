@@ -214,7 +214,7 @@ impl PlanInputs {
             known: self.known.clone(),
             sample: self.sample,
             scratch,
-            listener: screen,
+            observer: screen,
         }
     }
 

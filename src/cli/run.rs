@@ -665,7 +665,7 @@ fn driver<'a>(
     Context {
         api: &connection.api,
         clock: &SystemClock,
-        listener: screen,
+        observer: screen,
         stop,
         max_queued_requests,
         settle,

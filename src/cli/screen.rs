@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rowmill::engine::Run;
-use rowmill::engine::progress::{Listener, Progress, Reason, wait_in_words};
+use rowmill::engine::notice::{Notice, Observer, WaitReason, wait_in_words};
 use rowmill::engine::view::create_calls;
 use rowmill::journal::CheckpointKind;
 use rowmill::provider::Counts;
@@ -239,19 +239,19 @@ impl Screen {
     }
 }
 
-impl Listener for Screen {
-    fn hear(&self, progress: Progress<'_>) {
-        match progress {
-            Progress::Planning { rows, of } => self.passing(match of {
+impl Observer for Screen {
+    fn notice(&self, notice: Notice<'_>) {
+        match notice {
+            Notice::Planning { rows, of } => self.passing(match of {
                 Some(of) => format!("planning: {} of {} rows", count(rows), count(of)),
                 None => format!("planning: {} rows", count(rows)),
             }),
-            Progress::Counting { rows, of } => self.passing(format!(
+            Notice::Counting { rows, of } => self.passing(format!(
                 "counting: {} of {} rows of the sample",
                 count(rows),
                 count(of)
             )),
-            Progress::Submitting {
+            Notice::Submitting {
                 batch,
                 of,
                 requests,
@@ -263,11 +263,11 @@ impl Listener for Screen {
                     bytes(n)
                 ));
             }
-            Progress::Accepted { batch, id } => self.say(format!(
+            Notice::Accepted { batch, id } => self.say(format!(
                 "batch {batch} accepted as {}",
                 shown(&id.to_string())
             )),
-            Progress::Waiting {
+            Notice::Waiting {
                 in_flight,
                 ended,
                 of,
@@ -290,7 +290,7 @@ impl Listener for Screen {
                     duration(next)
                 ));
             }
-            Progress::Retrying {
+            Notice::Retrying {
                 error,
                 since,
                 after,
@@ -300,14 +300,14 @@ impl Listener for Screen {
                 duration(since),
                 wait_in_words(after)
             )),
-            Progress::Slow { call, waited } => {
+            Notice::Slow { call, waited } => {
                 self.say(format!(
                     "{} {call}: no answer yet after {}",
                     self.paint_words("note:", "36"),
                     wait_in_words(waited)
                 ));
             }
-            Progress::HeldBack { batch, shortage } => self.warn(format!(
+            Notice::HeldBack { batch, shortage } => self.warn(format!(
                 "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left \
                  ({} spent, {} reserved)",
                 usd(shortage.asked),
@@ -316,24 +316,26 @@ impl Listener for Screen {
                 usd(shortage.spent),
                 usd(shortage.reserved)
             )),
-            Progress::Ended { batch, counts } => {
+            Notice::Ended { batch, counts } => {
                 self.say(format!("batch {batch} ended: {}", what_became(&counts)))
             }
-            Progress::Collected { done, of, .. } => {
+            Notice::Collected { done, of, .. } => {
                 self.passing(format!(
                     "results of {done} of {} saved",
                     plural(of.into(), "batch", "batches")
                 ));
             }
-            Progress::Exporting { rows, of } => {
+            Notice::Exporting { rows, of } => {
                 self.passing(format!("writing: {} of {} rows", count(rows), count(of)))
             }
-            Progress::Note(text) => self.say(format!("{} {text}", self.paint_words("note:", "36"))),
+            Notice::Note { text } => {
+                self.say(format!("{} {text}", self.paint_words("note:", "36")))
+            }
             _ => {}
         }
     }
 
-    fn is_leaving(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         super::signals::is_leaving()
     }
 }
@@ -477,15 +479,15 @@ pub(crate) fn print_usage_error(error: &clap::Error) {
 }
 
 /// What a run waits for, and until when.
-fn waits_for(reason: &Reason) -> String {
+fn waits_for(reason: &WaitReason) -> String {
     match reason {
-        Reason::Uncertain {
+        WaitReason::Uncertain {
             batch,
             left: Some(left),
         } if left.is_zero() => {
             format!("batch {batch} may or may not have been created: the next look decides")
         }
-        Reason::Uncertain {
+        WaitReason::Uncertain {
             batch,
             left: Some(left),
         } => {
@@ -494,13 +496,13 @@ fn waits_for(reason: &Reason) -> String {
                 wait_in_words(*left)
             )
         }
-        Reason::Uncertain { batch, left: None } => {
+        WaitReason::Uncertain { batch, left: None } => {
             format!(
                 "batch {batch} may or may not have been created: a batch that may be it has to end \
                  first (within 24 h)"
             )
         }
-        Reason::Refused {
+        WaitReason::Refused {
             batch,
             status,
             after,
@@ -516,7 +518,7 @@ fn waits_for(reason: &Reason) -> String {
                 wait_in_words(*after)
             )
         }
-        Reason::QueueFull {
+        WaitReason::QueueFull {
             batch,
             queued,
             limit,
@@ -526,13 +528,13 @@ fn waits_for(reason: &Reason) -> String {
             count(*queued),
             count(*limit)
         ),
-        Reason::TooUncertain { calls } => {
+        WaitReason::TooUncertain { calls } => {
             format!(
                 "nothing more is sent until it is known of a batch whether it was created, since \
                  {calls} create calls in a row were lost"
             )
         }
-        Reason::Checkpoint {
+        WaitReason::Checkpoint {
             batch,
             kind: CheckpointKind::Prime,
             left,
@@ -542,11 +544,11 @@ fn waits_for(reason: &Reason) -> String {
                 .unwrap_or_default();
             format!("the rest is sent when batch {batch} has written the cache{left}")
         }
-        Reason::Checkpoint { batch, .. } => {
+        WaitReason::Checkpoint { batch, .. } => {
             format!("the rest is sent when batch {batch}, the canary, is back (within 24 h)")
         }
-        Reason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
-        Reason::Results { batch, after } => {
+        WaitReason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
+        WaitReason::Results { batch, after } => {
             format!(
                 "the results of batch {batch} are fetched again in {}",
                 wait_in_words(*after)

@@ -24,7 +24,7 @@ use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Context, between};
 use super::export::{Piece, request_row};
-use super::progress::Reason;
+use super::notice::WaitReason;
 use super::{Error, Run};
 
 /// What stopped a run before its rest was sent.
@@ -122,13 +122,13 @@ pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
 }
 
 /// The gate that the rest of the run waits at, for people; `None` where nothing waits at one.
-pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<Reason> {
+pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<WaitReason> {
     let gate = run.state().next_gate().filter(|gate| !gate.is_stopped())?;
     let left = match gate.gate.kind {
         CheckpointKind::Prime => time_left(driver, run),
         CheckpointKind::Canary { .. } => None,
     };
-    Some(Reason::Checkpoint {
+    Some(WaitReason::Checkpoint {
         batch: gate.gate.batch,
         kind: gate.gate.kind,
         left,

@@ -33,7 +33,7 @@ use crate::provider::{ApiError, BatchId, Delivery, Processing};
 
 use super::downloads::Next;
 use super::drive::{Context, between};
-use super::progress::Progress;
+use super::notice::Notice;
 use super::submit::stopped;
 use super::view::RETENTION;
 use super::watch::NotFoundTracker;
@@ -69,7 +69,7 @@ pub(crate) async fn save_what_has_ended(
         }
         not_found.downloads.is_over(batch);
         let (_, done) = run.progress();
-        driver.listener.hear(Progress::Collected {
+        driver.observer.notice(Notice::Collected {
             batch,
             done,
             of: run.batches(),

@@ -19,7 +19,7 @@ use crate::journal::Step;
 use crate::provider::retry::{Call, Clock, FailedTry, with_retry_telling};
 use crate::provider::{ApiError, BatchApi};
 
-use super::progress::{Listener, Progress, Reason};
+use super::notice::{Notice, Observer, WaitReason};
 use super::{Error, Run, budget, checkpoints, collect, doubt, resume, submit, watch as look};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and
@@ -46,7 +46,7 @@ pub struct Context<'a> {
     /// Time and chance.
     pub clock: &'a dyn Clock,
     /// Who hears of progress.
-    pub listener: &'a dyn Listener,
+    pub observer: &'a dyn Observer,
     /// Set when a person wants to leave.
     pub stop: StopSignal,
     /// How many requests may be in flight over all batches.
@@ -300,7 +300,7 @@ impl Context<'_> {
         let known_since =
             |batch: &crate::journal::Batch| batch.remote.as_ref().map(|remote| remote.known_since);
         let in_flight = run.state().left_to(Step::Watch).count();
-        self.listener.hear(Progress::Waiting {
+        self.observer.notice(Notice::Waiting {
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             ended,
             of: run.batches(),
@@ -317,7 +317,7 @@ impl Context<'_> {
     }
 
     /// What the run waits for besides the batches in flight.
-    fn reasons(&self, run: &Run, until: Until, memory: &Memory, now: Timestamp) -> Vec<Reason> {
+    fn reasons(&self, run: &Run, until: Until, memory: &Memory, now: Timestamp) -> Vec<WaitReason> {
         let next = run.next_to_send(|attempt| until.sends(attempt), &memory.pace.short);
         let mut reasons = memory.told.reasons(self, run, now);
         reasons.extend(memory.pace.reasons(self, run, next, now));
@@ -394,7 +394,7 @@ impl Context<'_> {
                 ..
             } = failed;
             if since.saturating_add(after) > NOT_WORTH_TELLING {
-                self.listener.hear(Progress::Retrying {
+                self.observer.notice(Notice::Retrying {
                     error,
                     since,
                     after,
@@ -418,7 +418,7 @@ impl Context<'_> {
                 done = &mut work => return done,
                 () = self.clock.sleep(step) => {
                     waited += step;
-                    self.listener.hear(Progress::Slow { call: call.name(), waited });
+                    self.observer.notice(Notice::Slow { call: call.name(), waited });
                 }
             }
         }
@@ -426,7 +426,7 @@ impl Context<'_> {
 
     /// Tells a person something.
     pub(crate) fn note(&self, text: &str) {
-        self.listener.hear(Progress::Note(text));
+        self.observer.notice(Notice::Note { text });
     }
 }
 

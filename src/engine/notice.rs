@@ -1,20 +1,26 @@
-//! What a step tells while it works; who listens decides how it looks.
+//! What a step reports while it works, as data; the observer decides how it looks.
+//!
+//! Every notice is a fact with numbers, ids and errors. It serializes as one JSON object with its
+//! kind in `notice`; durations are seconds.
 
 use std::time::Duration;
+
+use serde::{Serialize, Serializer};
 
 use crate::journal::CheckpointKind;
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
 
-/// Something that happened.
-#[derive(Debug, Clone)]
+/// Something that happened while a step worked.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Progress<'a> {
-    /// Rows are being read and rendered.
+pub enum Notice<'a> {
+    /// Rows are read and rendered.
     Planning {
         /// Rows done.
         rows: u64,
-        /// Rows in the source, where that is known before.
+        /// Rows in the source, where that is known before the end.
         of: Option<u64>,
     },
     /// The provider counts the tokens of a sample.
@@ -24,7 +30,7 @@ pub enum Progress<'a> {
         /// Rows of the sample.
         of: u64,
     },
-    /// A batch is on its way to the provider.
+    /// A batch is being sent to the provider.
     Submitting {
         /// The batch, from 1.
         batch: u32,
@@ -35,57 +41,63 @@ pub enum Progress<'a> {
         /// Its bytes.
         bytes: u64,
     },
-    /// The provider has accepted a batch.
+    /// The provider accepted a batch.
     Accepted {
         /// The batch, from 1.
         batch: u32,
         /// The provider's id of it.
         id: &'a BatchId,
     },
-    /// Nothing to do but wait.
+    /// The run waits.
     Waiting {
         /// Batches in flight.
         in_flight: u32,
-        /// Batches over.
+        /// Batches that have ended.
         ended: u32,
         /// Batches of the run.
         of: u32,
         /// Since the oldest batch in flight was accepted; `None` where none is in flight.
+        #[serde(rename = "elapsed_seconds", serialize_with = "maybe_seconds")]
         elapsed: Option<Duration>,
-        /// Until the next look.
+        /// Until the provider is asked again.
+        #[serde(rename = "next_seconds", serialize_with = "seconds")]
         next: Duration,
         /// What else the run waits for.
-        reasons: &'a [Reason],
+        reasons: &'a [WaitReason],
     },
-    /// A call failed and is made again. DoubtSearch once it has been so for a moment, and from then
-    /// on for each try.
+    /// A call failed and is made again. Reported once it has failed for a moment, and from then on
+    /// for each attempt.
     Retrying {
-        /// What failed.
+        /// Why it failed.
+        #[serde(serialize_with = "api_error")]
         error: &'a ApiError,
-        /// Since the first try.
+        /// Since the first attempt.
+        #[serde(rename = "since_seconds", serialize_with = "seconds")]
         since: Duration,
-        /// Until the next try.
+        /// Until the next attempt.
+        #[serde(rename = "after_seconds", serialize_with = "seconds")]
         after: Duration,
     },
     /// A call has had no answer for a while.
     Slow {
-        /// What is being done, such as `list batches`.
+        /// The call, such as `list batches`.
         call: &'static str,
         /// Since the call began.
+        #[serde(rename = "waited_seconds", serialize_with = "seconds")]
         waited: Duration,
     },
     /// The budget has no room for a batch: it is sent when there is.
     HeldBack {
         /// The batch, from 1.
         batch: u32,
-        /// Which limit stands in the way.
+        /// Which limit it would exceed.
         shortage: &'a Shortage,
     },
-    /// A batch is over.
+    /// A batch has ended.
     Ended {
         /// The batch, from 1.
         batch: u32,
-        /// Its requests by what became of them.
+        /// Its requests by result.
         counts: Counts,
     },
     /// A batch's results are saved.
@@ -97,7 +109,7 @@ pub enum Progress<'a> {
         /// Batches of the run.
         of: u32,
     },
-    /// Rows are being written to the output.
+    /// Rows are written to the output.
     Exporting {
         /// Rows done.
         rows: u64,
@@ -105,19 +117,24 @@ pub enum Progress<'a> {
         of: u64,
     },
     /// Something a person should know, and need not act on.
-    Note(&'a str),
+    Note {
+        /// The sentence.
+        text: &'a str,
+    },
 }
 
 /// What a run waits for besides the batches in flight, and until when.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Reason {
+pub enum WaitReason {
     /// It is not known whether a batch was created, and it is looked for.
     Uncertain {
         /// The batch, from 1.
         batch: u32,
         /// Until it counts as not created, if it does not show itself; `None` where a batch was
         /// found that may be it and has not ended.
+        #[serde(rename = "left_seconds", serialize_with = "maybe_seconds")]
         left: Option<Duration>,
     },
     /// The provider refused a batch for now.
@@ -127,6 +144,7 @@ pub enum Reason {
         /// The status it answered with.
         status: Option<u16>,
         /// Until the next try.
+        #[serde(rename = "after_seconds", serialize_with = "seconds")]
         after: Duration,
     },
     /// As many requests are in flight as `batch.max_queued_requests` allows.
@@ -151,6 +169,7 @@ pub enum Reason {
         /// Why it goes first.
         kind: CheckpointKind,
         /// Until the rest is sent without it; `None` where it is waited for as long as it takes.
+        #[serde(rename = "left_seconds", serialize_with = "maybe_seconds")]
         left: Option<Duration>,
     },
     /// The budget has no room for a batch.
@@ -163,6 +182,7 @@ pub enum Reason {
         /// The batch, from 1.
         batch: u32,
         /// Until the next try.
+        #[serde(rename = "after_seconds", serialize_with = "seconds")]
         after: Duration,
     },
 }
@@ -177,24 +197,69 @@ pub fn wait_in_words(wait: Duration) -> String {
     super::in_words(wait)
 }
 
-/// Hears what a step tells.
-pub trait Listener: Sync {
-    /// Called from the working threads, often; must be quick.
-    fn hear(&self, progress: Progress<'_>);
+/// Receives what steps report, and tells them when to stop.
+///
+/// ```
+/// use rowmill::engine::notice::{Notice, Observer};
+///
+/// struct Log;
+///
+/// impl Observer for Log {
+///     fn notice(&self, notice: Notice<'_>) {
+///         if let Notice::Accepted { batch, id } = notice {
+///             println!("batch {batch} is {id}");
+///         }
+///     }
+/// }
+/// ```
+pub trait Observer: Sync {
+    /// Receives a notice. Called from the working threads, often; must be quick.
+    fn notice(&self, notice: Notice<'_>);
 
-    /// Whether a person wants to stop. Steps that neither send nor wait look at it between two
-    /// stretches of rows.
-    fn is_leaving(&self) -> bool {
+    /// Whether the step is to stop. Steps that neither send nor wait ask between two stretches of
+    /// rows.
+    fn is_stopping(&self) -> bool {
         false
     }
 }
 
-/// Hears nothing.
+/// Ignores every notice, and never stops a step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Listener for Silent {
-    fn hear(&self, _: Progress<'_>) {}
+impl Observer for Silent {
+    fn notice(&self, _: Notice<'_>) {}
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+fn maybe_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    duration.map(|d| d.as_secs_f64()).serialize(serializer)
+}
+
+/// The facts of an error that a log keeps.
+fn api_error<S: Serializer>(error: &ApiError, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Facts<'a> {
+        call: &'a str,
+        status: Option<u16>,
+        kind: &'a str,
+        message: &'a str,
+        request_id: Option<&'a str>,
+    }
+    Facts {
+        call: error.call,
+        status: error.status,
+        kind: &error.kind,
+        message: &error.message,
+        request_id: error.request_id.as_deref(),
+    }
+    .serialize(serializer)
 }
 
 #[cfg(test)]
