@@ -24,6 +24,7 @@ use rowmill::{batch, job, journal, output, request, source, template};
 use super::format::{count, plural, usd};
 use super::layout::visible;
 use super::screen::{shown, shown_to};
+use super::words;
 
 /// Characters of an error, a cause or a hint that are shown.
 const LONGEST: usize = 2_000;
@@ -168,6 +169,11 @@ fn is_of_the_disk(error: &Error) -> bool {
 }
 
 fn exit_code(error: &Error, sent: &Sent) -> u8 {
+    match words::call::code(error) {
+        Some(CHANGE) if sent.now => return PROVIDER,
+        Some(code) => return code,
+        None => {}
+    }
     match error {
         Error::Bug(_) => BUG,
         Error::Interrupted => INTERRUPTED,
@@ -238,6 +244,9 @@ fn needs_a_change(error: &Error) -> bool {
 
 /// The error, what belongs under it, and its causes.
 fn told(error: &Error) -> String {
+    if let Some(text) = words::call::message(error) {
+        return text;
+    }
     let mut text = match error {
         Error::Rows(faults) => told_rows(faults),
         Error::DuplicateKeys(shared) => told_shared(shared),
@@ -526,6 +535,9 @@ fn named(tally: &FaultCount) -> String {
 }
 
 fn hint(error: &Error) -> Option<String> {
+    if let Some(hint) = words::call::hint(error) {
+        return Some(hint);
+    }
     let text = match error {
         Error::Job(job::Error::Parse { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::UnknownModel { nearest, .. } if !nearest.is_empty() => {

@@ -15,7 +15,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rowmill::engine::Run;
 use rowmill::engine::notice::{Notice, Observer, WaitReason, wait_in_words};
 use rowmill::engine::view::create_calls;
 use rowmill::journal::CheckpointKind;
@@ -25,6 +24,7 @@ use super::args::{Color, Common};
 use super::explain::{Failure, Sent};
 use super::format::{bytes, count, duration, plural, usd};
 use super::layout::{self, Column};
+use super::words;
 
 /// How long a log without a terminal stays silent before it hears of progress again.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -71,9 +71,9 @@ impl Screen {
 
     /// Notes which run the command works on. If it stops, the run's journal tells whether anything
     /// was sent.
-    pub(crate) fn works_on(&self, run: &Run) {
+    fn works_on(&self, run: &Path, create_calls: u64) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        *work = Some((run.folder().to_path_buf(), run.create_calls()));
+        *work = Some((run.to_path_buf(), create_calls));
     }
 
     /// What was sent of the run that the command works on.
@@ -239,6 +239,42 @@ impl Screen {
     }
 }
 
+impl Screen {
+    /// What concerns the run as a whole.
+    fn notice_of_run(&self, notice: Notice<'_>) {
+        self.finish();
+        match notice {
+            Notice::Simulated => self.banner(),
+            Notice::Driving => super::signals::leave_orderly(),
+            Notice::Opened { run, create_calls } => self.works_on(run, create_calls),
+            Notice::Warning(warning) => self.warn(words::engine::warning(warning)),
+            Notice::Planned { report, source } => {
+                for warning in &report.warnings {
+                    self.warn(words::engine::warning(warning));
+                }
+                if let Some(warning) = &report.cache.warning {
+                    self.warn(warning);
+                }
+                self.lines(super::plan::outline_table(report, source));
+                self.say(match report.why_nothing(source) {
+                    Some(why) => format!("no rows to send: {why}"),
+                    None => super::estimate::in_short(&report.estimate),
+                });
+            }
+            Notice::ResultsNotFetched { .. }
+            | Notice::NothingUncertain
+            | Notice::ResultsFetchedAgain { .. } => {
+                words::run::notice(&notice)
+                    .iter()
+                    .for_each(|text| self.warn(text));
+            }
+            _ => words::run::notice(&notice)
+                .iter()
+                .for_each(|text| self.say(text)),
+        }
+    }
+}
+
 impl Observer for Screen {
     fn notice(&self, notice: Notice<'_>) {
         match notice {
@@ -331,7 +367,7 @@ impl Observer for Screen {
             Notice::Note { text } => {
                 self.say(format!("{} {text}", self.paint_words("note:", "36")))
             }
-            _ => {}
+            other => self.notice_of_run(other),
         }
     }
 

@@ -3,13 +3,21 @@
 //! Every notice is a fact with numbers, ids and errors. It serializes as one JSON object with its
 //! kind in `notice`; durations are seconds.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::estimate::Bounds;
 use crate::journal::CheckpointKind;
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
+use crate::source::SourceSpec;
+
+use super::Warning;
+use super::finished::OutputChange;
+use super::plan::PlanReport;
+use super::upload::Uploaded;
 
 /// Something that happened while a step worked.
 #[derive(Debug, Clone, Serialize)]
@@ -115,6 +123,81 @@ pub enum Notice<'a> {
         rows: u64,
         /// Rows of the run.
         of: u64,
+    },
+    /// The answers of this call are made up by the simulator.
+    Simulated,
+    /// An unfinished run of the job is resumed.
+    Resuming {
+        /// Its folder.
+        run: &'a Path,
+    },
+    /// The job has changed since the run was planned, and nothing of it was sent: it is planned
+    /// again.
+    PlannedAgain {
+        /// The folder of the run that is abandoned.
+        run: &'a Path,
+    },
+    /// A run is open, and the call works on it.
+    Opened {
+        /// Its folder.
+        run: &'a Path,
+        /// How often a batch of it had been sent before, or was about to be.
+        create_calls: u64,
+    },
+    /// Something about the job, its source or its rows that does not stop it.
+    Warning(&'a Warning),
+    /// Files that requests name have ids.
+    Uploaded(Uploaded),
+    /// A new run is planned; nothing of it is sent yet.
+    Planned {
+        /// What planning found.
+        report: &'a PlanReport,
+        /// The source, with the rows that were selected.
+        #[serde(skip)]
+        source: &'a SourceSpec,
+    },
+    /// From here on the call stops after its current step when it is asked to.
+    Driving,
+    /// Uncertain batches were to be sent again, and there are none.
+    NothingUncertain,
+    /// A finished run of the unchanged job has all answers: nothing is sent.
+    NothingToDo {
+        /// Its folder.
+        run: &'a Path,
+        /// Its rows that did not succeed.
+        failed: u64,
+    },
+    /// The output of a finished run is written again from the answers that the run keeps.
+    OutputWrittenAgain {
+        /// Why; `None` where it only takes its own place.
+        change: Option<OutputChange>,
+    },
+    /// Saved results are missing or were altered, and are fetched again, which costs nothing.
+    ResultsFetchedAgain {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// Results that the provider may still have could not be fetched.
+    ResultsNotFetched {
+        /// Why.
+        reason: String,
+    },
+    /// Rows that failed are sent again.
+    RetriesPlanned {
+        /// The rows.
+        rows: u64,
+        /// The batches that carry them.
+        batches: u32,
+        /// What they cost, where a person asked for the retry.
+        cost: Option<Bounds>,
+    },
+    /// The journal of a run was begun again.
+    Rescued {
+        /// Where the old journal is kept, if there was one.
+        old_journal: Option<&'a Path>,
+        /// A batch that has not shown itself after this time counts as not created.
+        #[serde(rename = "settle_seconds", serialize_with = "seconds")]
+        settle: Duration,
     },
     /// Something a person should know, and need not act on.
     Note {
@@ -260,6 +343,16 @@ fn api_error<S: Serializer>(error: &ApiError, serializer: S) -> Result<S::Ok, S:
         request_id: error.request_id.as_deref(),
     }
     .serialize(serializer)
+}
+
+impl<T: Observer + ?Sized + Send> Observer for std::sync::Arc<T> {
+    fn notice(&self, notice: Notice<'_>) {
+        self.as_ref().notice(notice);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.as_ref().is_stopping()
+    }
 }
 
 #[cfg(test)]

@@ -121,13 +121,29 @@ pub struct RetryOptions {
     /// The classes of failures.
     pub classes: Vec<Class>,
     /// How much more room an answer has that was cut off.
-    pub max_tokens: Option<MoreTokens>,
+    pub more_tokens: Option<MoreTokens>,
     /// The most that the run may cost in all.
     pub max_cost: Option<Money>,
     /// Return after this time, finished or not.
     pub deadline: Option<Duration>,
     /// Replace the output even where it holds more than the new one.
     pub replace_output: bool,
+}
+
+/// How a job is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckOptions {
+    /// Which rows are used.
+    pub rows: RowSelection,
+}
+
+/// How a run is canceled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CancelOptions {
+    /// Abandon the run: nothing more of it is ever sent, and its job starts a new one.
+    pub abandon: bool,
 }
 
 /// How the output of a run is written again.
@@ -146,7 +162,7 @@ pub struct PreviewOptions {
     /// Which rows are used.
     pub rows: RowSelection,
     /// The number of rows shown.
-    pub count: usize,
+    pub count: u64,
     /// Show the rows with this key: its values, joined by a comma.
     pub key: Option<String>,
 }

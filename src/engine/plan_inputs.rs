@@ -37,7 +37,7 @@ impl PlanInputs {
     ) -> PlanInputs {
         let (known, note) = learn::known(state, file, compiled, simulated);
         if let Some(note) = &note {
-            observer.notice(Notice::Note(note));
+            observer.notice(Notice::Note { text: note });
         }
         let sample = calibrate.map(|rows| SampleSpec {
             rows: rows as usize,

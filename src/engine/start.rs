@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use crate::job::JobFile;
 use crate::journal::{self, Plan};
-use crate::provider::BatchApi;
 use crate::request::custom_id::Nonce;
 use crate::template::prompt::uploads::Uploads;
 
@@ -76,11 +75,8 @@ impl Engine {
         // Two starts at once would plan two runs of the same rows, and both would be paid.
         let _alone =
             journal::Lock::of_job(&job_folder, &journal::Owner::this_process(self.clock.now()))?;
-        let unfinished = journal::latest_unfinished(
-            self.state.path(),
-            &file.job.head.name,
-            options.simulate,
-        )?;
+        let unfinished =
+            journal::latest_unfinished(self.state.path(), &file.job.head.name, options.simulate)?;
         match unfinished {
             Some(unfinished) => self.resume(&file, &unfinished.path, options),
             None => self.start_new(&file, options),
@@ -181,10 +177,8 @@ impl Engine {
         } else {
             Some(self.connect(&api_options)?)
         };
-        let mut compiled = compiled.map_or_else(
-            || CompiledJob::new(file, self.today(), &self.catalog),
-            Ok,
-        )?;
+        let mut compiled =
+            compiled.map_or_else(|| CompiledJob::new(file, self.today(), &self.catalog), Ok)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
         let origin = connection
             .as_ref()
