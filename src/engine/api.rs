@@ -12,8 +12,8 @@ use crate::catalog::Catalog;
 use crate::cost::Money;
 use crate::job::JobFile;
 use crate::journal::{self, Plan, Stage};
-use crate::provider::anthropic;
 use crate::provider::retry::{Clock, SystemClock};
+use crate::provider::{BatchFormat, Formats, anthropic};
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
@@ -215,12 +215,12 @@ impl Engine {
         let state = self.state.path();
         let calibrate = options.calibrate;
         let inputs = PlanInputs::new(file, compiled, state, simulated, calibrate, observer);
-        let limits = batch_limits(file, compiled, self.limits(connection));
+        let limits = batch_limits(file, compiled, self.limits());
         if let Some(spec) = options.sample {
-            return inputs.plan_by_sample(file, compiled, limits, spec, observer);
+            return inputs.plan_by_sample(file, compiled, self.format(), limits, spec, observer);
         }
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
-        inputs.plan(file, compiled, limits, counted_by, observer)
+        inputs.plan(file, compiled, self.format(), limits, counted_by, observer)
     }
 
     /// Takes a job to its output: plans it, submits, watches, collects and exports; resumes an
@@ -500,9 +500,14 @@ impl Engine {
         runtime.expect("taken when the engine is dropped").handle()
     }
 
+    /// How the provider writes batches and results.
+    pub(super) fn format(&self) -> &'static dyn BatchFormat {
+        self.provider.format()
+    }
+
     /// What one batch of the provider may hold.
-    pub(super) fn limits(&self, connection: Option<&Connection>) -> Limits {
-        connection.map_or(anthropic::LIMITS, |connection| connection.api().limits())
+    pub(super) fn limits(&self) -> Limits {
+        self.format().limits()
     }
 
     pub(super) fn means(&self, max_cost: Option<Money>) -> Means {
@@ -510,6 +515,7 @@ impl Engine {
             catalog: Arc::clone(&self.catalog),
             state: self.state.path().to_path_buf(),
             max_cost,
+            formats: Formats::default().with(self.format()),
         }
     }
 
@@ -633,6 +639,10 @@ impl Drop for Engine {
 struct NoProvider;
 
 impl Provider for NoProvider {
+    fn format(&self) -> &'static dyn BatchFormat {
+        anthropic::FORMAT
+    }
+
     fn origin(&self) -> Result<String, Error> {
         Err(Error::NoProvider)
     }

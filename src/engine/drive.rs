@@ -162,6 +162,7 @@ impl Context<'_> {
     /// does not fit into its budget; [`Error::Journal`] and [`Error::File`] when what must be kept
     /// cannot be written. Everything accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<RunOutcome, Error> {
+        run.check_provider(self.api.format())?;
         let now = self.clock.now();
         let mut memory = Memory {
             not_found: look::NotFoundTracker::default(),
@@ -387,7 +388,7 @@ impl Context<'_> {
         let in_time = async {
             tokio::select! {
                 done = work => Some(done),
-                () = self.clock.sleep(left) => None,
+                () = self.clock.alarm(left) => None,
             }
         };
         self.stop.or(in_time).await.flatten()
@@ -435,7 +436,7 @@ impl Context<'_> {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = self.clock.sleep(step) => {
+                () = self.clock.alarm(step) => {
                     waited += step;
                     self.observer.notice(Notice::Slow { call: call.name(), waited });
                 }

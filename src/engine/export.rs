@@ -22,7 +22,7 @@ use crate::outcome::answer::Answers;
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status};
 use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
-use crate::provider::anthropic::result_line::{self, LineError};
+use crate::provider::{BatchFormat, LineError};
 
 use super::failures::Failures;
 use super::learn::{self, RunObserver};
@@ -203,9 +203,11 @@ fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
 pub(crate) type Parse = Box<dyn for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), LineError>>;
 
 /// Reads result lines, with the details that are wanted.
-pub(crate) fn parser(wanted: Wanted) -> Parse {
+pub(crate) fn parser(format: &'static dyn BatchFormat, wanted: Wanted) -> Parse {
     Box::new(move |line| {
-        result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome))
+        format
+            .result(line, wanted)
+            .map(|line| (line.custom_id, line.outcome))
     })
 }
 
@@ -230,10 +232,12 @@ impl<'a> Piece<'a> {
         let wanted = self
             .answer
             .map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
-        Ok(
-            Joiner::new(self.attempts()?, self.answer, parser(wanted))
-                .priced_by(self.run.catalog()),
+        Ok(Joiner::new(
+            self.attempts()?,
+            self.answer,
+            parser(self.run.format(), wanted),
         )
+        .priced_by(self.run.catalog()))
     }
 
     /// Writes the piece's rows, and tells how many of them are to be sent again first.

@@ -336,9 +336,9 @@ fn api_error<S: Serializer>(error: &ApiError, serializer: S) -> Result<S::Ok, S:
         request_id: Option<&'a str>,
     }
     Facts {
-        call: error.call,
+        call: error.call.name(),
         status: error.status,
-        kind: &error.kind,
+        kind: error.kind.as_str(),
         message: &error.message,
         request_id: error.request_id.as_deref(),
     }

@@ -6,6 +6,7 @@ use crate::batch::Limits;
 use crate::estimate::Known;
 use crate::estimate::sample::SampleSpec;
 use crate::job::JobFile;
+use crate::provider::BatchFormat;
 use crate::provider::retry::Clock;
 use crate::request::custom_id::Nonce;
 
@@ -51,6 +52,7 @@ impl PlanInputs {
         &self,
         file: &JobFile,
         compiled: &CompiledJob,
+        format: &'static dyn BatchFormat,
         limits: Limits,
         counted_by: Option<(&Connection, &dyn Clock)>,
         observer: &dyn Observer,
@@ -59,6 +61,7 @@ impl PlanInputs {
         let planner = self.planner(
             file,
             compiled,
+            format,
             limits,
             &nonce,
             std::env::temp_dir(),
@@ -74,13 +77,14 @@ impl PlanInputs {
         &self,
         file: &JobFile,
         compiled: &CompiledJob,
+        format: &'static dyn BatchFormat,
         limits: Limits,
         spec: SampleSpec,
         observer: &dyn Observer,
     ) -> Result<PlanReport, Error> {
         let nonce = Nonce::new(0);
         let scratch = std::env::temp_dir();
-        self.planner(file, compiled, limits, &nonce, scratch, observer)
+        self.planner(file, compiled, format, limits, &nonce, scratch, observer)
             .outline_by_sample(spec)
     }
 
@@ -88,6 +92,7 @@ impl PlanInputs {
         &self,
         file: &'a JobFile,
         compiled: &'a CompiledJob,
+        format: &'static dyn BatchFormat,
         limits: Limits,
         nonce: &'a Nonce,
         scratch: PathBuf,
@@ -96,6 +101,7 @@ impl PlanInputs {
         Planner {
             file,
             compiled,
+            format,
             limits,
             nonce,
             threads: plan::threads(),

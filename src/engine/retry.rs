@@ -28,6 +28,7 @@ use crate::outcome::answer::Answers;
 use crate::outcome::class::{Class, MoreTokens, RetrySpec};
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status};
+use crate::provider::BatchFormat;
 use crate::request::per_row::Tail;
 use crate::request::{RequestHash, most_tokens, with_max_tokens};
 
@@ -297,6 +298,7 @@ struct Pools {
     next_batch: u32,
     folder: crate::journal::RunDir,
     limits: crate::batch::Limits,
+    format: &'static dyn BatchFormat,
     sizes: Vec<u32>,
 }
 
@@ -334,6 +336,7 @@ impl Pools {
             next_batch: run.batches() + 1,
             folder: run.dir().clone(),
             limits: run.plan().limits,
+            format: run.format(),
             sizes: run
                 .state()
                 .batches()
@@ -404,7 +407,8 @@ impl Pools {
             head.ok_or_else(|| Error::Bug("the run's head names no `max_tokens`".to_owned()))?
                 .into()
         };
-        let packer = Packer::for_head(self.limits, head.len()).avoiding(self.sizes.iter().copied());
+        let packer = Packer::for_head(self.limits, &self.format.envelope(), head.len())
+            .avoiding(self.sizes.iter().copied());
         let batch = self.next_batch;
         self.next_batch += 1;
         Ok(RetryBatch {
@@ -426,6 +430,7 @@ impl Pools {
             None => pool.writer.insert(SpoolWriter::create(
                 &path,
                 pool.batch,
+                self.format.envelope(),
                 Arc::clone(&pool.head),
                 &no_columns(),
             )?),

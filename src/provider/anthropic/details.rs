@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::result_line::{ResultLine, Word, mend_surrogates};
+use super::result_line::{ParsedLine, Word, mend_surrogates};
 use crate::outcome::Details;
 use crate::outcome::details::{ToolCall, Wanted};
 
@@ -61,7 +61,7 @@ struct Cited<'a> {
 }
 
 /// The details of a line that was read already.
-pub(super) fn read(line: &[u8], wanted: Wanted, read: &ResultLine<'_>) -> Details {
+pub(super) fn read(line: &[u8], wanted: Wanted, read: &ParsedLine<'_>) -> Details {
     let mut details = Details::default();
     if wanted.words {
         details.error_code.clone_from(&read.error_code);

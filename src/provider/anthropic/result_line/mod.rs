@@ -24,7 +24,7 @@
 //!
 //! What only some jobs ask for (tool calls, thinking, citations) is read by a second look at the
 //! line, in `details.rs`, so that the others do not pay for it. To take up another fact that every
-//! job wants: a field in the struct of its place below, and in [`ResultLine`].
+//! job wants: a field in the struct of its place below, and in [`ParsedLine`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,30 +37,11 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use super::details;
 use crate::outcome::details::Wanted;
 use crate::outcome::{Iteration, Outcome, Status, TokenCounts, Usage};
-
-/// Why a line is no result line.
-#[derive(Debug, thiserror::Error)]
-pub enum LineError {
-    /// It is not UTF-8.
-    #[error("the line is not UTF-8 from byte {at}")]
-    NotUtf8 {
-        /// The first byte that is wrong, from 0.
-        at: usize,
-    },
-    /// It is not JSON; an empty or a cut line too.
-    #[error("the line is not JSON from byte {column}")]
-    NotJson {
-        /// Where it stops being JSON, from 1.
-        column: usize,
-    },
-    /// It has no `custom_id` that is a string.
-    #[error("the line has no `custom_id`")]
-    NoCustomId,
-}
+use crate::provider::{LineError, ResultLine};
 
 /// What one line says.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ResultLine<'a> {
+pub struct ParsedLine<'a> {
     /// Which request it answers.
     pub custom_id: Cow<'a, str>,
     /// What became of it.
@@ -83,7 +64,7 @@ pub const UNREADABLE_RESULT: &str = "unreadable_result";
 ///
 /// # Errors
 /// It is not UTF-8, not JSON, or has no `custom_id`. Errors hold nothing of the line.
-pub fn parse(line: &[u8]) -> Result<ResultLine<'_>, LineError> {
+pub fn parse(line: &[u8]) -> Result<ParsedLine<'_>, LineError> {
     let text = utf8(line)?;
     match serde_json::from_str::<Line<'_>>(text) {
         Ok(line) => line.read(),
@@ -96,11 +77,14 @@ pub fn parse(line: &[u8]) -> Result<ResultLine<'_>, LineError> {
 /// # Errors
 /// As there.
 pub fn parse_with(line: &[u8], wanted: Wanted) -> Result<ResultLine<'_>, LineError> {
-    let mut read = parse(line)?;
+    let mut parsed = parse(line)?;
     if wanted.any() {
-        read.outcome.details = Some(Box::new(details::read(line, wanted, &read)));
+        parsed.outcome.details = Some(Box::new(details::read(line, wanted, &parsed)));
     }
-    Ok(read)
+    Ok(ResultLine {
+        custom_id: parsed.custom_id,
+        outcome: parsed.outcome,
+    })
 }
 
 /// Reads only the `custom_id` of a line.
@@ -148,7 +132,7 @@ fn utf8(line: &[u8]) -> Result<&str, LineError> {
 
 /// Reads a line that has not the expected shape.
 #[cold]
-fn parse_odd(text: &str) -> Result<ResultLine<'_>, LineError> {
+fn parse_odd(text: &str) -> Result<ParsedLine<'_>, LineError> {
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| LineError::NotJson {
         column: error.column(),
     })?;
@@ -156,7 +140,7 @@ fn parse_odd(text: &str) -> Result<ResultLine<'_>, LineError> {
         && let Ok(line) = serde_json::from_str::<Line<'_>>(&mended)
     {
         let line = line.read()?;
-        return Ok(ResultLine {
+        return Ok(ParsedLine {
             custom_id: Cow::Owned(line.custom_id.into_owned()),
             ..line
         });
@@ -393,7 +377,7 @@ struct ErrorDetails<'a> {
 // ---- from the shapes to the facts ----
 
 impl<'a> Line<'a> {
-    fn read(self) -> Result<ResultLine<'a>, LineError> {
+    fn read(self) -> Result<ParsedLine<'a>, LineError> {
         let custom_id = self.custom_id.0.ok_or(LineError::NoCustomId)?;
         let result = self.result.unwrap_or_default();
         let word = result.word.owned().unwrap_or_default();
@@ -416,7 +400,7 @@ impl<'a> Line<'a> {
     }
 }
 
-fn succeeded<'a>(custom_id: Cow<'a, str>, result: String, message: Message<'_>) -> ResultLine<'a> {
+fn succeeded<'a>(custom_id: Cow<'a, str>, result: String, message: Message<'_>) -> ParsedLine<'a> {
     let details = message.stop_details.unwrap_or_default();
     let stop_reason = message.stop_reason.owned();
     let content = message.content.unwrap_or_default();
@@ -439,7 +423,7 @@ fn succeeded<'a>(custom_id: Cow<'a, str>, result: String, message: Message<'_>) 
         },
         ..bare(status_of(stop_reason.as_deref()), result)
     };
-    ResultLine {
+    ParsedLine {
         refusal_category: details.category.owned(),
         ..plain(
             custom_id,
@@ -474,7 +458,7 @@ fn joined_text(content: Vec<Block<'_>>) -> Option<String> {
     Some(joined)
 }
 
-fn errored<'a>(custom_id: Cow<'a, str>, result: String, envelope: Envelope<'_>) -> ResultLine<'a> {
+fn errored<'a>(custom_id: Cow<'a, str>, result: String, envelope: Envelope<'_>) -> ParsedLine<'a> {
     // Without the inner part, a gateway has flattened the envelope.
     let flat = ErrorPart {
         kind: envelope.kind,
@@ -487,7 +471,7 @@ fn errored<'a>(custom_id: Cow<'a, str>, result: String, envelope: Envelope<'_>) 
         error: error.message.owned(),
         ..bare(Status::Errored, result)
     };
-    ResultLine {
+    ParsedLine {
         error_code: error.details.and_then(|details| details.error_code.owned()),
         request_id: envelope.request_id.owned(),
         ..plain(custom_id, outcome)
@@ -510,8 +494,8 @@ fn bare(status: Status, result: String) -> Outcome {
     }
 }
 
-fn plain(custom_id: Cow<'_, str>, outcome: Outcome) -> ResultLine<'_> {
-    ResultLine {
+fn plain(custom_id: Cow<'_, str>, outcome: Outcome) -> ParsedLine<'_> {
+    ParsedLine {
         custom_id,
         outcome,
         error_code: None,
