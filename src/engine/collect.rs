@@ -346,7 +346,10 @@ fn merge(
     let most = run.piece(batch).requests as usize * 2 + MORE_LINES;
     let mut encoder =
         zstd::Encoder::new(Pending::create(path).map_err(cannot)?, 1).map_err(cannot)?;
-    let added = lines::merge(inputs, &mut encoder, most).map_err(cannot)?;
+    let added = lines::merge(inputs, &mut encoder, most, |line| {
+        run.format().is_whole(line)
+    })
+    .map_err(cannot)?;
     Ok((encoder.finish().map_err(cannot)?, added))
 }
 

@@ -132,7 +132,9 @@ pub fn export(
             healable.push((piece.piece, rows));
         }
     }
-    if !healable.is_empty() {
+    // Fewer rows than one batch of the provider needs cannot be sent again: they stay failed.
+    let wanted: u64 = healable.iter().map(|(_, rows)| rows).sum();
+    if wanted >= u64::from(run.format().rules().min_requests.max(1)) {
         return Ok(Export::Retriable(healable));
     }
     if summary.totals.rows != run.plan().rows() {

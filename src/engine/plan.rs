@@ -294,10 +294,15 @@ impl Planner<'_> {
         }
     }
 
-    /// Deals the job's requests to batches.
-    pub(super) fn empty_packer(&self) -> Packer {
-        let head = self.compiled.requests.head();
+    /// Deals the job's requests to batches, of which the first have these sizes, or the fewest that
+    /// the provider takes.
+    pub(super) fn packer(&self, leading: impl IntoIterator<Item = u32>) -> Packer {
+        let (head, min) = (
+            self.compiled.requests.head(),
+            self.format.rules().min_requests,
+        );
         Packer::for_head(self.limits, &self.format.envelope(), head.len())
+            .led_by(leading.into_iter().map(|size| size.max(min)))
     }
 
     /// How long a prompt may be.
@@ -427,7 +432,7 @@ impl<'a> BatchMaker<'a> {
         let must_be_unique =
             planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(BatchMaker {
-            packer: planner.empty_packer().led_by(leading.sizes()),
+            packer: planner.packer(leading.sizes()),
             priming,
             leading,
             first: None,
@@ -485,7 +490,7 @@ impl<'a> BatchMaker<'a> {
     /// Settles which batches lead the run, if it has so many requests.
     fn lead(&mut self, requests: u64) {
         self.leading.settle(requests);
-        self.packer = self.planner.empty_packer().led_by(self.leading.sizes());
+        self.packer = self.planner.packer(self.leading.sizes());
     }
 
     fn cut(&mut self, rendered: Rendered) -> Result<(), Error> {

@@ -149,6 +149,7 @@ pub fn plan_retries(
     }
     let without_room = pools.without_room;
     let planned = pools.finish()?;
+    check_sizes(run, &planned)?;
     let mut healing = RetriesPlanned {
         without_room,
         ..RetriesPlanned::default()
@@ -172,6 +173,31 @@ pub fn plan_retries(
         )?;
     }
     Ok(healing)
+}
+
+/// Checks that every new batch has enough requests for the provider; otherwise none is kept.
+fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
+    let rules = run.format().rules();
+    let sizes = planned.iter().map(|planned| planned.piece.requests);
+    let Some((at, requests)) = rules.too_small(sizes) else {
+        return Ok(());
+    };
+    for Planned { piece, head, .. } in planned {
+        // A spool file that the journal does not name would count as evidence of a batch.
+        let head = head.iter().map(|head| run.dir().path().join(&head.file));
+        for path in head.chain([run.spool_path(piece.piece)]) {
+            std::fs::remove_file(&path).map_err(|source| Error::File {
+                doing: "remove",
+                path,
+                source,
+            })?;
+        }
+    }
+    Err(Error::BatchTooSmall {
+        batch: planned[at as usize - 1].piece.piece,
+        requests,
+        min: rules.min_requests,
+    })
 }
 
 /// The first run of a job's pieces, as [`heal`] takes them when all are to be looked at.

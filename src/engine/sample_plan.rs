@@ -139,7 +139,7 @@ impl Planner<'_> {
                         Ok(request) => {
                             let bytes =
                                 (request.custom_id.as_str().len() + request.part.len()) as u64;
-                            match self.packer(&[]).offer(bytes) {
+                            match self.packer([]).offer(bytes) {
                                 Placement::TooLarge => found.push_unsent(stratum, "too_large"),
                                 _ => found.push(stratum, &request.weight, bytes),
                             }
@@ -176,7 +176,7 @@ impl Planner<'_> {
         leading.settle(whole.requests);
         let sizes: Vec<u32> = leading.sizes().collect();
         let batches = deal(
-            self.packer(&sizes),
+            self.packer(sizes.iter().copied()),
             sizes.len(),
             self.limits.max_requests,
             whole.requests,
@@ -202,10 +202,6 @@ impl Planner<'_> {
             batches,
             shared_bytes: self.compiled.requests.head().len() as u64,
         })
-    }
-
-    fn packer(&self, leading: &[u32]) -> Packer {
-        self.empty_packer().led_by(leading.iter().copied())
     }
 }
 

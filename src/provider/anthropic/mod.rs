@@ -10,7 +10,6 @@
 //! **Source**: the vendor's reference and clients of 2026-11; what the API does beyond them is
 //! noted where the code depends on it.
 
-mod details;
 mod files;
 mod format;
 pub mod result_line;
