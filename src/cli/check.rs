@@ -95,7 +95,7 @@ fn report(file: &JobFile, compiled: &CompiledJob, outline: &PlanReport, warned: 
     lines.push(outline_table(outline, &job.source));
     let aside: u64 = outline.unsent.values().sum();
     if !outline.set_aside.list.is_empty() {
-        let reasons = explain::causes(&outline.set_aside).join("\n");
+        let reasons = words::engine::causes(&outline.set_aside).join("\n");
         lines.push(format!(
             "set aside\n{}",
             layout::indented(&reasons, layout::HEAD)
@@ -167,10 +167,10 @@ fn shared(compiled: &CompiledJob, outline: &PlanReport) -> String {
             layout::HEAD,
         );
     }
-    for sentence in std::iter::once(&report.sentence).chain(&report.splits) {
+    for sentence in words::engine::cache_verdict(report) {
         text += "\n";
         text += &layout::indented(
-            &layout::wrapped(sentence, width() - layout::HEAD),
+            &layout::wrapped(&sentence, width() - layout::HEAD),
             layout::HEAD,
         );
     }

@@ -35,7 +35,9 @@ pub(crate) fn run(
         &OpenOptions::as_it_is(catalog).means(&common.state),
     )?;
     screen.works_on(&run);
-    notes.iter().for_each(|note| screen.warn(note));
+    notes
+        .iter()
+        .for_each(|note| screen.warn(super::words::engine::note(note)));
     if !run.state().is_collected() {
         let message = format!(
             "the run `{}` is not finished: not all of its answers are there",

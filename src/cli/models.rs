@@ -257,9 +257,9 @@ fn refresh(
     let connection = Connection::real(&api_options)?;
     let list = connection.block_on(connection.api.models());
     let list = list.map_err(|source| rowmill::engine::Error::Provider {
-        doing: "the list of models cannot be read".to_owned(),
+        action: rowmill::engine::Action::ListModels,
         source: Box::new(source),
-        standing: "the table stays as it is".to_owned(),
+        kept: rowmill::engine::Kept::Nothing,
     })?;
     let refresh = Refresh::of(catalog, &list);
     let seen = today();

@@ -374,7 +374,9 @@ pub(crate) fn nothing_to_do(
             Timestamp::now(),
             &OpenOptions::as_it_is(catalog).means(&common.state),
         )?;
-        notes.iter().for_each(|note| screen.warn(note));
+        notes
+            .iter()
+            .for_each(|note| screen.warn(words::engine::note(note)));
         if replace {
             run.replace_output();
         }
@@ -579,7 +581,9 @@ pub(crate) fn open(
 ) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
     screen.works_on(&run);
-    notes.iter().for_each(|note| screen.warn(note));
+    notes
+        .iter()
+        .for_each(|note| screen.warn(words::engine::note(note)));
     let connection = connect(&run, state, way, screen)?;
     Ok((run, connection))
 }
@@ -785,7 +789,7 @@ fn leave_given_up(run: &Run, standing: RunOutcome, screen: &Screen) -> u8 {
     if screen.json {
         screen.json(&summary::of_run(run));
     }
-    screen.say(run.standing_in_words());
+    screen.say(words::engine::standing(&run.standing()));
     match standing {
         RunOutcome::Complete => {
             screen.say(format!(
@@ -837,7 +841,7 @@ fn leave(run: &Run, standing: RunOutcome, screen: &Screen) -> u8 {
     if screen.json {
         screen.json(&summary::of_run(run));
     }
-    screen.say(run.standing_in_words());
+    screen.say(words::engine::standing(&run.standing()));
     match standing {
         RunOutcome::InDoubt => {
             let (them, were) = if run.doubts().count() == 1 {

@@ -24,6 +24,7 @@ use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Context, between};
 use super::export::{Piece, request_row};
+use super::note::RunNote;
 use super::notice::WaitReason;
 use super::{Error, Run};
 
@@ -59,7 +60,12 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
             },
         )?;
         if verdict != Verdict::Stopped {
-            driver.note(&told(&gate, verdict, &reason));
+            driver.note(RunNote::CheckpointDecided {
+                batch,
+                kind: gate.gate.kind,
+                verdict,
+                reason,
+            });
         }
     }
     Ok(())
@@ -157,11 +163,11 @@ fn verdict(
         }));
     }
     let is_late = time_left(driver, run).is_some_and(|left| left.is_zero());
-    let waited = super::in_words(run.prime_wait());
     let late = || {
+        let waited = run.prime_wait().as_secs();
         (
             Verdict::TimedOut,
-            format!("it is not back after {waited}, so the rest goes without it"),
+            format!("it has not ended after {waited} s, so the rest is sent without it"),
         )
     };
     Ok((gate.gate.kind == CheckpointKind::Prime && sends && is_late).then(late))
@@ -347,17 +353,6 @@ fn words_of(outcome: &Outcome) -> String {
     )
 }
 
-fn told(gate: &CheckpointState, verdict: Verdict, reason: &str) -> String {
-    let batch = match gate.gate.kind {
-        CheckpointKind::Prime => "the priming request",
-        CheckpointKind::Canary { .. } => "the canary",
-    };
-    match verdict {
-        Verdict::Passed => format!("{batch} is back, the rest follows: {reason}"),
-        _ => format!("{batch}: {reason}"),
-    }
-}
-
 /// Since when, and until when at the most, the run waits at its next gate; for people.
 pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
     let Some(gate) = run
@@ -367,22 +362,14 @@ pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
     else {
         return;
     };
-    let batch = gate.gate.batch;
-    let since = run
-        .state()
-        .known_since(gate)
-        .map(|since| format!(" (sent {} ago)", super::in_words(between(since, now))));
-    let since = since.unwrap_or_default();
-    driver.note(&match gate.gate.kind {
-        CheckpointKind::Prime => format!(
-            "batch {batch}{since} goes first, so that the others read the shared prefix from the \
-             cache; they follow when it is back, or {} after it was accepted",
-            super::in_words(run.prime_wait())
-        ),
-        CheckpointKind::Canary { .. } => format!(
-            "batch {batch}{since} is the canary; the others follow \
-            when its results are fine"
-        ),
+    driver.note(RunNote::CheckpointWaits {
+        batch: gate.gate.batch,
+        kind: gate.gate.kind,
+        sent_ago: run
+            .state()
+            .known_since(gate)
+            .map(|since| between(since, now)),
+        limit: run.prime_wait(),
     });
 }
 

@@ -43,7 +43,9 @@ use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::drive::{BRIEFLY, Context, between};
-use super::notice::{WaitReason, wait_in_words};
+use super::note::{RunNote, UncertainCause, Unproven};
+use super::notice::WaitReason;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run};
 
@@ -71,7 +73,7 @@ const MAX_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct DoubtSearch {
     /// Batches of the workspace that a person was told of, and what.
-    candidates: HashSet<(BatchId, &'static str)>,
+    candidates: HashSet<(BatchId, Unproven)>,
     /// Uncertain batches that something found may be, or of which the last look saw too little.
     open: HashSet<u32>,
     /// When this process began, and since when it has known each uncertain batch.
@@ -147,12 +149,12 @@ pub(crate) fn holds(state: &State, batch: &Batch) -> bool {
 }
 
 /// Says that a batch is uncertain, why, and for how long it is looked for.
-pub(crate) fn announce(driver: &Context<'_>, batch: u32, why: &str) {
-    driver.note(&format!(
-        "batch {batch} may or may not have been created ({why}); it is looked for, up to {}, and \
-         the other batches are sent meanwhile",
-        wait_in_words(driver.settle)
-    ));
+pub(crate) fn announce(driver: &Context<'_>, batch: u32, cause: UncertainCause) {
+    driver.note(RunNote::Uncertain {
+        batch,
+        cause,
+        settle: driver.settle,
+    });
 }
 
 /// Writes down what is uncertain: each batch that was about to be sent when the last process ended.
@@ -162,7 +164,7 @@ pub(crate) fn admit(driver: &Context<'_>, run: &mut Run) -> Result<(), Error> {
     for batch in batches {
         let reason = "rowmill ended between the intent and the answer".to_owned();
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
-        announce(driver, batch, "rowmill ended while it was sent");
+        announce(driver, batch, UncertainCause::ProcessEnded);
     }
     Ok(())
 }
@@ -213,11 +215,8 @@ async fn settle_one(
             BatchOwner::Open(why) => {
                 is_open = true;
                 if told.candidates.insert((candidate.id.clone(), why)) {
-                    driver.note(&format!(
-                        "{} may be batch {batch}: it has its size and {why}; batch {batch} is not \
-                         sent again until that is known",
-                        candidate.id
-                    ));
+                    let id = candidate.id.clone();
+                    driver.note(RunNote::PossibleMatch { batch, id, why });
                 }
             }
         }
@@ -240,13 +239,7 @@ async fn settle_one(
         },
     )?;
     run.looked_for(batch);
-    driver.note(&if by_person {
-        format!("batch {batch} is sent again, as you decided; if it was created, it is paid twice")
-    } else {
-        format!(
-            "batch {batch} was not created: nothing of its size has shown itself; it is sent again"
-        )
-    });
+    driver.note(RunNote::SentAgain { batch, by_person });
     Ok(true)
 }
 
@@ -267,7 +260,8 @@ fn adopt(
             proof,
         },
     )?;
-    driver.note(&format!("batch {batch} was found: it is {}", found.id));
+    let id = found.id.clone();
+    driver.note(RunNote::Found { batch, id });
     Ok(())
 }
 
@@ -372,12 +366,8 @@ fn unlisted(
     match judge(Call::List, &error, 0, between(since, now), 0.0) {
         Verdict::Again { .. } => Ok(()),
         _ => {
-            let which: Vec<String> = open.iter().map(u32::to_string).collect();
-            let doing = format!(
-                "cannot look for batch {}, which may or may not have been created",
-                which.join(", ")
-            );
-            Err(stopped(run, doing, error))
+            let batches = open.to_vec();
+            Err(stopped(run, Action::FindUncertain { batches }, error))
         }
     }
 }
@@ -398,7 +388,7 @@ enum BatchOwner {
     /// Somebody else's, or another batch of ours: its first ids.
     Anothers(Vec<String>),
     /// That cannot be told now: why.
-    Open(&'static str),
+    Open(Unproven),
 }
 
 /// Tells whose a batch is by the ids in its first results. What cannot be read proves nothing: to
@@ -409,9 +399,9 @@ async fn whose(
     batch: u32,
     candidate: &RemoteBatch,
 ) -> Result<BatchOwner, Error> {
-    const UNREADABLE: BatchOwner = BatchOwner::Open("its results cannot be read");
+    const UNREADABLE: BatchOwner = BatchOwner::Open(Unproven::ResultsUnreadable);
     if candidate.processing_status != Processing::Ended {
-        return Ok(BatchOwner::Open("has not ended"));
+        return Ok(BatchOwner::Open(Unproven::NotEnded));
     }
     let lines = first_lines(driver, &candidate.id).await;
     if let Some(id) = run.proof_of(batch, &lines.ids)? {

@@ -19,6 +19,7 @@ use crate::journal::Step;
 use crate::provider::retry::{Call, Clock, FailedTry, with_retry_telling};
 use crate::provider::{ApiError, BatchApi};
 
+use super::note::RunNote;
 use super::notice::{Notice, Observer, WaitReason};
 use super::{Error, Run, budget, checkpoints, collect, doubt, resume, submit, watch as look};
 
@@ -167,7 +168,7 @@ impl Context<'_> {
                     return sent.map(|()| standing(run));
                 }
                 if run.in_flight().next().is_some() || run.ended().next().is_some() {
-                    self.note("nothing more is sent; what has ended is fetched first");
+                    self.note(RunNote::SendingStopped);
                 }
             }
             if until != Until::Sent || checkpoints::is_pending(run) {
@@ -425,8 +426,8 @@ impl Context<'_> {
     }
 
     /// Tells a person something.
-    pub(crate) fn note(&self, text: &str) {
-        self.observer.notice(Notice::Note { text });
+    pub(crate) fn note(&self, note: RunNote) {
+        self.observer.notice(Notice::Note(&note));
     }
 }
 

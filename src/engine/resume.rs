@@ -29,6 +29,8 @@ use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
 use super::doubt::first_lines;
 use super::drive::{Context, Until};
+use super::note::{RunNote, Unproven};
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run, collect};
 
@@ -116,13 +118,7 @@ async fn candidates(
         let Some(page) = driver.unless_leaving(list).await else {
             return Ok(None);
         };
-        let page = page.map_err(|source| {
-            stopped(
-                run,
-                "cannot look for batches of the run that its journal does not know".to_owned(),
-                source,
-            )
-        })?;
+        let page = page.map_err(|source| stopped(run, Action::FindUnrecorded, source))?;
         let is_past = page
             .data
             .last()
@@ -222,7 +218,7 @@ async fn look_into(
         .filter(|batch| is_open(run, *batch))
         .collect();
     if candidate.processing_status != Processing::Ended {
-        hold(driver, run, &same, candidate, "has not ended")?;
+        hold(driver, run, &same, candidate, Unproven::NotEnded)?;
         return Ok(true);
     }
     // Where the provider has thrown the results away, a batch of this run would be of no use, and
@@ -234,7 +230,7 @@ async fn look_into(
         if driver.is_leaving() {
             return Ok(false);
         }
-        hold(driver, run, &same, candidate, "its results cannot be read")?;
+        hold(driver, run, &same, candidate, Unproven::ResultsUnreadable)?;
         return Ok(true);
     };
     for batch in same {
@@ -258,7 +254,7 @@ fn hold(
     run: &mut Run,
     batches: &[u32],
     candidate: &RemoteBatch,
-    why: &str,
+    why: Unproven,
 ) -> Result<(), Error> {
     for &batch in batches {
         if !matches!(
@@ -268,13 +264,15 @@ fn hold(
             continue;
         }
         intend(driver, run, batch, candidate)?;
+        let id = candidate.id.clone();
         let reason = format!(
-            "{} has its size, was created after the run was planned, and {why}",
-            candidate.id
+            "{id} has its size, was created after the run was planned, and {}",
+            match why {
+                Unproven::NotEnded => "has not ended",
+                Unproven::ResultsUnreadable => "its results cannot be read",
+            }
         );
-        driver.note(&format!(
-            "{reason}: batch {batch} may have been sent before, and waits until that is known"
-        ));
+        driver.note(RunNote::PossiblyUnrecorded { batch, id, why });
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
     }
     Ok(())
@@ -303,10 +301,8 @@ fn adopt(
             proof,
         },
     )?;
-    driver.note(&format!(
-        "batch {batch} was sent before, although the journal does not tell so: it is {}",
-        found.id
-    ));
+    let id = found.id.clone();
+    driver.note(RunNote::FoundUnrecorded { batch, id });
     Ok(())
 }
 
@@ -395,9 +391,7 @@ fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Er
             counts: lines,
         },
     )?;
-    driver.note(&format!(
-        "batch {batch} is not in the provider's list; its saved results are whole, and are used"
-    ));
+    driver.note(RunNote::SavedResultsUsed { batch });
     Ok(())
 }
 

@@ -27,7 +27,9 @@ use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
 use super::doubt;
 use super::drive::{Context, between};
-use super::notice::{Notice, WaitReason, wait_in_words};
+use super::note::{RunNote, UncertainCause};
+use super::notice::{Notice, WaitReason};
+use super::provider_error::{Action, Kept, RunStanding};
 use super::split::split;
 use super::{Error, Run};
 
@@ -384,16 +386,17 @@ async fn send(
                 },
             )?;
             pace.lost(now);
-            doubt::announce(driver, batch, &error.to_string());
+            doubt::announce(driver, batch, UncertainCause::Call { error });
             Ok(false)
         }
         Verdict::Again { after } => {
             refused(run, now, batch, &error)?;
             pace.later(batch, now, after, &error);
-            driver.note(&format!(
-                "batch {batch} was not accepted ({error}); trying again in {}",
-                wait_in_words(after)
-            ));
+            driver.note(RunNote::NotAccepted {
+                batch,
+                error,
+                after,
+            });
             Ok(false)
         }
         Verdict::Split if requests > 1 => {
@@ -401,14 +404,7 @@ async fn send(
             pace.refused = None;
             pace.answered();
             let into = split(run, now, batch, most_requests(&error).flatten())?;
-            driver.note(&format!(
-                "batch {batch} is too large for the provider ({}); its requests are sent in {} \
-                 batches, {} to {}",
-                error.message,
-                into.len(),
-                into.first().copied().unwrap_or_default(),
-                into.last().copied().unwrap_or_default()
-            ));
+            driver.note(RunNote::SplitUp { batch, error, into });
             Ok(true)
         }
         verdict => {
@@ -422,16 +418,13 @@ async fn send(
                     of: run.batches(),
                     requests,
                     source: error,
-                    standing: run.standing_in_words(),
+                    standing: run.standing(),
                     run: run.folder().to_path_buf(),
                     nothing_was_sent: run.has_sent_nothing(),
                 })));
             }
-            Err(stopped(
-                run,
-                format!("batch {batch} of {} was not accepted", run.batches()),
-                error,
-            ))
+            let of = run.batches();
+            Err(stopped(run, Action::CreateBatch { batch, of }, error))
         }
     }
 }
@@ -447,8 +440,8 @@ pub struct RefusedBatch {
     pub requests: u32,
     /// What the provider says.
     pub source: ApiError,
-    /// What of the run is safe.
-    pub standing: String,
+    /// How far the run is.
+    pub standing: RunStanding,
     /// The run.
     pub run: PathBuf,
     /// Whether the provider holds no batch of the run, so that it can be planned again.
@@ -513,12 +506,12 @@ fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Resul
     )
 }
 
-/// A provider's error, with what of the run is safe.
-pub(crate) fn stopped(run: &Run, doing: String, source: ApiError) -> Error {
+/// A provider's error, with how far the run is.
+pub(crate) fn stopped(run: &Run, action: Action, source: ApiError) -> Error {
     Error::Provider {
-        doing,
+        action,
         source: Box::new(source),
-        standing: run.standing_in_words(),
+        kept: Kept::Run(run.standing()),
     }
 }
 
@@ -549,7 +542,8 @@ pub async fn cancel(api: &dyn BatchApi, clock: &dyn Clock, run: &mut Run) -> Res
             }
         });
         asked += u64::from(call.await.map_err(|source| {
-            stopped(run, format!("cannot cancel batch {batch} ({id})"), source)
+            let id = id.clone();
+            stopped(run, Action::CancelBatch { batch, id }, source)
         })?);
     }
     Ok(asked)

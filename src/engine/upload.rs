@@ -23,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::provider_error::{Action, Kept};
 use crate::durable;
 use crate::provider::ApiError;
 use crate::provider::files::{CALLS_A_MINUTE, FileApi, MAX_IDS, NewFile, RemoteFile};
@@ -104,13 +105,7 @@ impl Uploader<'_> {
                     .map(|(upload, file)| (upload.hash.clone(), file.id)),
             );
         }
-        sent.map_err(|source| {
-            failed(
-                "cannot upload the files that requests name",
-                source,
-                done.files,
-            )
-        })?;
+        sent.map_err(|source| failed(Action::UploadFiles, source, done.files))?;
         Ok(done)
     }
 
@@ -178,13 +173,7 @@ impl Uploader<'_> {
         for some in remembered.chunks(MAX_IDS) {
             let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
             let found = with_retry(Call::Files, self.clock, || self.api.files(&ids)).await;
-            let found = found.map_err(|source| {
-                failed(
-                    "cannot look for the files that were uploaded before",
-                    source,
-                    0,
-                )
-            })?;
+            let found = found.map_err(|source| failed(Action::FindFiles, source, 0))?;
             let is_there = |id: &String| {
                 found
                     .iter()
@@ -200,16 +189,11 @@ impl Uploader<'_> {
     }
 }
 
-fn failed(doing: &str, source: ApiError, files: u64) -> Error {
-    let standing = match files {
-        0 => "no request was sent".to_owned(),
-        1 => "no request was sent; 1 file is uploaded and remembered".to_owned(),
-        n => format!("no request was sent; {n} files are uploaded and remembered"),
-    };
+fn failed(action: Action, source: ApiError, files: u64) -> Error {
     Error::Provider {
-        doing: doing.to_owned(),
+        action,
         source: Box::new(source),
-        standing,
+        kept: Kept::Files { files },
     }
 }
 
