@@ -680,10 +680,13 @@ fn driver<'a>(
 /// Settles what the ledger holds for runs that were given up, as far as their batches have ended.
 /// What cannot be settled now is the next time.
 fn settle_given_up(connection: &Connection, way: OpenOptions<'_>, state: &Path, screen: &Screen) {
-    let Ok(holders) = leftovers::holders(state) else {
+    let Ok(reservations) = leftovers::reservations(state) else {
         return;
     };
-    for folder in holders.into_iter().filter_map(|holder| holder.folder) {
+    for folder in reservations
+        .into_iter()
+        .filter_map(|reservation| reservation.folder)
+    {
         let is_given_up = journal::stage_of(&folder) == Some(journal::Stage::Abandoned);
         let Some((mut run, _)) = is_given_up
             .then(|| Run::open(&folder, Timestamp::now(), &way.means(state)).ok())

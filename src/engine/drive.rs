@@ -21,7 +21,7 @@ use crate::provider::{ApiError, BatchApi};
 
 use super::note::RunNote;
 use super::notice::{Notice, Observer, WaitReason};
-use super::{Error, Run, budget, checkpoints, collect, doubt, resume, submit, watch as look};
+use super::{Error, Run, budget, checkpoints, collect, doubt, pace, resume, submit, watch as look};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and
 /// lets a small one end quickly.
@@ -128,7 +128,7 @@ impl StopSignal {
 /// What the loop remembers from one round to the next. All of it can be lost.
 struct Memory {
     not_found: look::NotFoundTracker,
-    pace: submit::Pace,
+    pace: pace::Pace,
     told: doubt::DoubtSearch,
     /// How many events there were after the last round, and since when there have been no more.
     quiet: (u64, Timestamp),
@@ -147,7 +147,7 @@ impl Context<'_> {
         let now = self.clock.now();
         let mut memory = Memory {
             not_found: look::NotFoundTracker::default(),
-            pace: submit::Pace::resumed(run, now),
+            pace: pace::Pace::resumed(run, now),
             told: doubt::DoubtSearch::new(now),
             quiet: (run.state().events(), now),
         };

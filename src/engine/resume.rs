@@ -27,8 +27,8 @@ use crate::journal::{Batch, BatchState, Event, Step, Verdict};
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
-use super::doubt::first_lines;
 use super::drive::{Context, Until};
+use super::first_lines::first_lines;
 use super::note::{RunNote, Unproven};
 use super::provider_error::Action;
 use super::submit::stopped;

@@ -37,8 +37,8 @@ use super::export::Summary;
 use super::export_options::ExportOptions;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
 use super::note::RunNote;
+use super::pace::HeldByBudget;
 use super::provider_error::RunStanding;
-use super::submit::HeldByBudget;
 use super::{Error, collect, doubt, view};
 
 /// What of a job is no longer what a run was planned from.

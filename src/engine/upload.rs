@@ -81,7 +81,7 @@ impl Uploader<'_> {
     /// [`Error::Provider`] when a file cannot be uploaded; what was uploaded before is remembered.
     /// [`Error::File`] when the memory cannot be read or written.
     pub async fn upload(&self, uploads: &Uploads) -> Result<Uploaded, Error> {
-        let mut memory = Memory::read(self.state)?;
+        let mut memory = UploadedFiles::read(self.state)?;
         let wanted = uploads.wanted();
         let known = self.still_there(&mut memory, &wanted).await?;
         let mut done = Uploaded {
@@ -158,7 +158,7 @@ impl Uploader<'_> {
     /// The remembered ids of these files that the provider still knows and that live long enough.
     async fn still_there(
         &self,
-        memory: &mut Memory,
+        memory: &mut UploadedFiles,
         wanted: &[Upload],
     ) -> Result<Vec<(String, String)>, Error> {
         let enough = self.clock.now() + LEAST_LIFE;
@@ -197,32 +197,32 @@ fn failed(action: Action, source: ApiError, files: u64) -> Error {
     }
 }
 
-/// What was uploaded, by provider and by the hash of the bytes.
+/// Files that were uploaded, by provider and by the hash of their bytes.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Memory {
+struct UploadedFiles {
     format: u32,
-    origins: BTreeMap<String, BTreeMap<String, Known>>,
+    origins: BTreeMap<String, BTreeMap<String, RememberedFile>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Known {
+struct RememberedFile {
     id: String,
     uploaded_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
 }
 
-impl Memory {
+impl UploadedFiles {
     /// Reads the memory; one that cannot be understood is no memory, since everything in it can be
     /// made anew.
-    fn read(state: &Path) -> Result<Memory, Error> {
+    fn read(state: &Path) -> Result<UploadedFiles, Error> {
         let path = state.join(MEMORY);
         match fs::read(&path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)
                 .ok()
-                .filter(|memory: &Memory| memory.format == FORMAT)
+                .filter(|memory: &UploadedFiles| memory.format == FORMAT)
                 .unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Memory::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(UploadedFiles::default()),
             Err(source) => Err(Error::File {
                 doing: "read",
                 path,
@@ -232,7 +232,7 @@ impl Memory {
     }
 
     fn remember(&mut self, origin: &str, upload: &Upload, file: &RemoteFile) {
-        let known = Known {
+        let known = RememberedFile {
             id: file.id.clone(),
             uploaded_at: file.created_at,
             expires_at: file.expires_at,
@@ -245,7 +245,7 @@ impl Memory {
 
     /// Writes the memory, with what another process may have remembered meanwhile.
     fn write(&mut self, state: &Path) -> Result<(), Error> {
-        for (origin, files) in Memory::read(state)?.origins {
+        for (origin, files) in UploadedFiles::read(state)?.origins {
             let own = self.origins.entry(origin).or_default();
             for (hash, file) in files {
                 own.entry(hash).or_insert(file);

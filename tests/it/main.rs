@@ -20,6 +20,7 @@ mod golden_requests;
 mod heal;
 mod init;
 mod media;
+mod messages;
 mod model;
 mod models;
 mod options;
