@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rowmill::engine::Error;
 use rowmill::provider::retry::{Call, Verdict, judge};
-use rowmill::{batch, join, journal, ledger, output};
+use rowmill::{batch, join, journal, ledger, output, simulator};
 
 /// All rows succeeded.
 pub(crate) const DONE: u8 = 0;
@@ -63,6 +63,11 @@ pub(crate) fn is_of_the_disk(error: &Error) -> bool {
 }
 
 pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
+    match of_call(error) {
+        Some(CHANGE) if sent.now => return PROVIDER,
+        Some(code) => return code,
+        None => {}
+    }
     match error {
         Error::Bug(_) => BUG,
         Error::Interrupted => INTERRUPTED,
@@ -87,6 +92,26 @@ pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
         _ if sent.ever => PROVIDER,
         _ => CHANGE,
     }
+}
+
+/// The exit code of a call that cannot be made as it was typed; `None` for all other errors.
+fn of_call(error: &Error) -> Option<u8> {
+    Some(match error {
+        Error::NoRun { .. } | Error::JobHasNoRun { .. } => NO_RUN,
+        Error::NoCredential { .. } => CREDENTIALS,
+        Error::Simulator(simulator::Error::Locked { .. }) => LOCKED,
+        Error::Simulator(simulator::Error::Folder { .. }) => CHANGE,
+        Error::Simulator(_) | Error::Runtime(_) => BUG,
+        Error::NotSimulated { .. }
+        | Error::NotFinished { .. }
+        | Error::NothingToRetry(_)
+        | Error::NoProvider
+        | Error::NoFileStore
+        | Error::Connect(_)
+        | Error::NoRow { .. }
+        | Error::SampleWith { .. } => CHANGE,
+        _ => return None,
+    })
 }
 
 /// Whether the job, its files, its input or a file of the run has to be changed by a person.

@@ -237,6 +237,18 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::StoppedAtCheckpoint(_) => "stopped_at_checkpoint",
         Error::File { .. } => "file",
         Error::Interrupted => "interrupted",
+        Error::NotSimulated { .. } => "run_not_simulated",
+        Error::NotFinished { .. } => "run_not_finished",
+        Error::NothingToRetry(_) => "nothing_to_retry",
+        Error::NoRun { .. } | Error::JobHasNoRun { .. } => "run_not_found",
+        Error::NoProvider => "no_provider",
+        Error::NoFileStore => "no_file_store",
+        Error::NoCredential { .. } => "credentials",
+        Error::Connect(_) => "connection_settings",
+        Error::Simulator(_) => "simulator",
+        Error::Runtime(_) => "runtime",
+        Error::NoRow { .. } => "no_row",
+        Error::SampleWith { .. } => "option_conflict",
         Error::Bug(_) => "bug",
         _ => "other",
     }
@@ -256,6 +268,9 @@ fn says_what_was_sent(error: &Error) -> bool {
 
 /// What failed, what belongs to it, its causes, and what of the work is kept.
 fn describe(error: &Error, sent: &Sent) -> Explanation {
+    if let Some(text) = words::call::message(error) {
+        return in_lines(&text);
+    }
     let mut text = match error {
         Error::Rows(faults) => bad_rows(faults),
         Error::DuplicateKeys(shared) => duplicate_keys(shared),
@@ -306,7 +321,11 @@ fn describe(error: &Error, sent: &Sent) -> Explanation {
 
 /// The error's own words; further lines of it are details.
 fn plain(error: &Error) -> Explanation {
-    let text = said(error);
+    in_lines(&said(error))
+}
+
+/// A message whose further lines are details.
+fn in_lines(text: &str) -> Explanation {
     let mut lines = text.lines();
     Explanation {
         message: lines.next().unwrap_or_default().to_owned(),
@@ -540,6 +559,9 @@ fn duplicate_keys(shared: &SharedKeys) -> Explanation {
 }
 
 fn hint(error: &Error) -> Option<String> {
+    if let Some(hint) = words::call::hint(error) {
+        return Some(hint);
+    }
     let text = match error {
         Error::Job(job::Error::Parse { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::UnknownModel { nearest, .. } if !nearest.is_empty() => {

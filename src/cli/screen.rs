@@ -5,13 +5,12 @@
 //! [`sanitize`](super::sanitize), on a terminal and in a pipe alike.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rowmill::engine::Run;
 use rowmill::engine::notice::{Notice, Observer};
 use rowmill::engine::view::create_calls;
 use serde_json::{Map, Value};
@@ -94,10 +93,11 @@ impl Screen {
 
     /// Notes which run the command works on. If it stops, the run's journal tells whether anything
     /// was sent.
-    pub(crate) fn works_on(&self, run: &Run) {
+    fn works_on(&self, run: &Path, create_calls: u64) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        *work = Some((run.folder().to_path_buf(), run.create_calls()));
-        self.log.set_run(&run.plan().run);
+        *work = Some((run.to_path_buf(), create_calls));
+        let id = run.file_name().unwrap_or(run.as_os_str());
+        self.log.set_run(&id.to_string_lossy());
     }
 
     /// What was sent of the run that the command works on.
@@ -255,6 +255,47 @@ impl Screen {
     }
 }
 
+impl Screen {
+    /// What concerns the run as a whole.
+    fn notice_of_run(&self, notice: Notice<'_>) {
+        self.finish();
+        match notice {
+            Notice::Simulated => self.banner(),
+            Notice::Driving => super::signals::leave_orderly(),
+            Notice::Opened { run, create_calls } => self.works_on(run, create_calls),
+            Notice::Warning(warning) => self.warn(words::engine::warning(warning)),
+            Notice::Planned { report, source } => {
+                for warning in &report.warnings {
+                    self.warn(words::engine::warning(warning));
+                }
+                if let Some(warning) = &report.cache.warning {
+                    self.warn(warning);
+                }
+                self.lines(super::plan::outline_table(report, source));
+                self.say(match report.why_nothing(source) {
+                    Some(why) => format!("no rows to send: {why}"),
+                    None => super::estimate::in_short(&report.estimate),
+                });
+            }
+            Notice::ResultsNotFetched { .. }
+            | Notice::NothingUncertain
+            | Notice::ResultsFetchedAgain { .. } => {
+                for text in words::run::notice(&notice) {
+                    self.log
+                        .message(Level::Warn, Some(WARNING), &text, || fields_of(&notice));
+                }
+            }
+            _ if self.quiet => {}
+            _ => {
+                for text in words::run::notice(&notice) {
+                    self.log
+                        .message(Level::Info, None, &text, || fields_of(&notice));
+                }
+            }
+        }
+    }
+}
+
 impl Observer for Screen {
     fn notice(&self, notice: Notice<'_>) {
         match notice {
@@ -271,7 +312,12 @@ impl Observer for Screen {
             | Notice::Waiting { .. }
             | Notice::Collected { .. }
             | Notice::Exporting { .. } => self.passing(&notice),
-            _ => {}
+            Notice::Accepted { .. }
+            | Notice::Ended { .. }
+            | Notice::Retrying { .. }
+            | Notice::Slow { .. }
+            | Notice::Note(_) => {}
+            other => self.notice_of_run(other),
         }
     }
 

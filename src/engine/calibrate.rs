@@ -29,7 +29,7 @@ const ONE_TOKEN: &str = r#"{"role":"user","content":"."}]"#;
 /// # Errors
 /// [`Error::Provider`] where the provider refuses, or cannot be reached; [`Error::NotUploaded`]
 /// where requests name files it does not have.
-pub async fn calibrate(
+pub(crate) async fn calibrate(
     api: &dyn BatchApi,
     clock: &dyn Clock,
     planner: &Planner<'_>,

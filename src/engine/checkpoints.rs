@@ -24,7 +24,7 @@ use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Context, between};
 use super::export::{Piece, request_row};
-use super::note::RunNote;
+use super::note::StepNote;
 use super::notice::WaitReason;
 use super::{Error, Run};
 
@@ -60,7 +60,7 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
             },
         )?;
         if verdict != Verdict::Stopped {
-            driver.note(RunNote::CheckpointDecided {
+            driver.note(StepNote::CheckpointDecided {
                 batch,
                 kind: gate.gate.kind,
                 verdict,
@@ -362,7 +362,7 @@ pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
     else {
         return;
     };
-    driver.note(RunNote::CheckpointWaits {
+    driver.note(StepNote::CheckpointWaits {
         batch: gate.gate.batch,
         kind: gate.gate.kind,
         sent_ago: run

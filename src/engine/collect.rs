@@ -33,7 +33,7 @@ use crate::provider::{ApiError, BatchId, Delivery, Processing};
 
 use super::downloads::Next;
 use super::drive::{Context, between};
-use super::note::RunNote;
+use super::note::StepNote;
 use super::notice::Notice;
 use super::provider_error::Action;
 use super::submit::stopped;
@@ -105,7 +105,7 @@ async fn look_again(
         if remote.processing_status != Processing::Ended || remote.archived_at.is_some() {
             continue;
         }
-        driver.note(RunNote::ResultsStillThere { batch });
+        driver.note(StepNote::ResultsStillThere { batch });
         if matches!(run.standing_of(batch), BatchState::OutputChange { .. }) {
             run.record(
                 driver.clock.now(),
@@ -156,7 +156,7 @@ async fn save(
             {
                 return Err(stopped(run, fetching(batch, id), error));
             }
-            driver.note(RunNote::ResultsRefused {
+            driver.note(StepNote::ResultsRefused {
                 batch,
                 error: error.clone(),
             });
@@ -189,7 +189,7 @@ fn not_now(
     if run.is_fetched_again(batch) && (tries >= TRIES || not_found.downloads.is_hopeless(batch)) {
         run.leave_as_it_was(batch);
         not_found.downloads.is_over(batch);
-        driver.note(RunNote::ResultsIncomplete { batch });
+        driver.note(StepNote::ResultsIncomplete { batch });
     }
     tries
 }
@@ -248,7 +248,7 @@ fn take(
         };
         merged.commit_as(&so_far).map_err(cannot)?;
     }
-    driver.note(RunNote::DownloadShort {
+    driver.note(StepNote::DownloadShort {
         batch,
         error: broke_off,
         lines: counts.lines - counts.torn,
@@ -380,7 +380,7 @@ fn keep(
     // Best effort: the next download of the batch would find the same lines there.
     let _ = std::fs::remove_file(run.lines_so_far_path(batch));
     if !counts.is_clean() {
-        driver.note(RunNote::ResultsIrregular {
+        driver.note(StepNote::ResultsIrregular {
             batch,
             lines: counts,
         });
@@ -447,7 +447,7 @@ pub(crate) fn lose(
     reason: &str,
 ) -> Result<(), Error> {
     let path = run.results_path(batch);
-    let lost = |rows| RunNote::ResultsLost {
+    let lost = |rows| StepNote::ResultsLost {
         batch,
         reason: reason.to_owned(),
         rows,

@@ -42,7 +42,7 @@ use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::drive::{BRIEFLY, Context, between};
 use super::first_lines::first_lines;
-use super::note::{RunNote, UncertainCause, Unproven};
+use super::note::{StepNote, UncertainCause, Unproven};
 use super::notice::WaitReason;
 use super::provider_error::Action;
 use super::submit::stopped;
@@ -143,7 +143,7 @@ pub(crate) fn holds(state: &State, batch: &Batch) -> bool {
 
 /// Says that a batch is uncertain, why, and for how long it is looked for.
 pub(crate) fn announce(driver: &Context<'_>, batch: u32, cause: UncertainCause) {
-    driver.note(RunNote::Uncertain {
+    driver.note(StepNote::Uncertain {
         batch,
         cause,
         settle: driver.settle,
@@ -209,7 +209,7 @@ async fn settle_one(
                 is_open = true;
                 if search.candidates.insert((candidate.id.clone(), why)) {
                     let id = candidate.id.clone();
-                    driver.note(RunNote::PossibleMatch { batch, id, why });
+                    driver.note(StepNote::PossibleMatch { batch, id, why });
                 }
             }
         }
@@ -232,7 +232,7 @@ async fn settle_one(
         },
     )?;
     run.looked_for(batch);
-    driver.note(RunNote::SentAgain { batch, by_person });
+    driver.note(StepNote::SentAgain { batch, by_person });
     Ok(true)
 }
 
@@ -254,7 +254,7 @@ fn adopt(
         },
     )?;
     let id = found.id.clone();
-    driver.note(RunNote::Found { batch, id });
+    driver.note(StepNote::Found { batch, id });
     Ok(())
 }
 

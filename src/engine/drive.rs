@@ -19,7 +19,7 @@ use crate::journal::Step;
 use crate::provider::retry::{Call, Clock, FailedTry, with_retry_telling};
 use crate::provider::{ApiError, BatchApi};
 
-use super::note::RunNote;
+use super::note::StepNote;
 use super::notice::{Notice, Observer, WaitReason};
 use super::{Error, Run, budget, checkpoints, collect, doubt, pace, resume, submit, watch as look};
 
@@ -82,7 +82,8 @@ impl Until {
 }
 
 /// How far it got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// All results are saved.
     Complete,
@@ -97,25 +98,43 @@ pub enum RunOutcome {
     OverBudget,
 }
 
-/// A wish to leave, made known to everything that waits.
+/// Sets a [`StopSignal`].
+#[derive(Debug, Clone)]
+pub struct StopHandle(watch::Sender<bool>);
+
+impl StopHandle {
+    /// Asks everything that waits for the signal to stop after its current step.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Asks a call of the engine to stop after its current step.
 #[derive(Debug, Clone)]
 pub struct StopSignal(watch::Receiver<bool>);
 
 impl StopSignal {
-    /// A wish, and the hand that makes it.
+    /// Makes a signal, and the handle that sets it.
     #[must_use]
-    pub fn new() -> (watch::Sender<bool>, StopSignal) {
+    pub fn new() -> (StopHandle, StopSignal) {
         let (sender, receiver) = watch::channel(false);
-        (sender, StopSignal(receiver))
+        (StopHandle(sender), StopSignal(receiver))
     }
 
-    /// Whether it was made.
+    /// Makes a signal that is never set.
+    #[must_use]
+    pub fn never() -> StopSignal {
+        // A signal whose handle is gone keeps the value it has.
+        StopSignal::new().1
+    }
+
+    /// Whether it is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits for something, or until the wish is made.
+    /// Waits for something, or until the signal is set.
     async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut wish = self.0.clone();
         tokio::select! {
@@ -168,7 +187,7 @@ impl Context<'_> {
                     return sent.map(|()| standing(run));
                 }
                 if run.in_flight().next().is_some() || run.ended().next().is_some() {
-                    self.note(RunNote::SendingStopped);
+                    self.note(StepNote::SendingStopped);
                 }
             }
             if until != Until::Sent || checkpoints::is_pending(run) {
@@ -426,7 +445,7 @@ impl Context<'_> {
     }
 
     /// Tells a person something.
-    pub(crate) fn note(&self, note: RunNote) {
+    pub(crate) fn note(&self, note: StepNote) {
         self.observer.notice(Notice::Note(&note));
     }
 }

@@ -16,7 +16,7 @@ use super::notice::{api_error, maybe_api_error, maybe_seconds, seconds};
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "note", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum RunNote {
+pub enum StepNote {
     /// Opening the run's files showed something unusual.
     RunFiles {
         /// What.

@@ -3,15 +3,23 @@
 //! Every notice is a fact with numbers, ids and errors. It serializes as one JSON object with its
 //! kind in `notice`; durations are seconds.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::estimate::Bounds;
 use crate::journal::CheckpointKind;
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
+use crate::source::SourceSpec;
 
-use super::note::RunNote;
+use super::Warning;
+use super::finished::OutputChange;
+use super::plan::PlanReport;
+use super::upload::Uploaded;
+
+use super::note::StepNote;
 
 /// Something that happened while a step worked.
 #[derive(Debug, Clone, Serialize)]
@@ -118,8 +126,83 @@ pub enum Notice<'a> {
         /// Rows of the run.
         of: u64,
     },
+    /// The answers of this call are made up by the simulator.
+    Simulated,
+    /// An unfinished run of the job is resumed.
+    Resuming {
+        /// Its folder.
+        run: &'a Path,
+    },
+    /// The job has changed since the run was planned, and nothing of it was sent: it is planned
+    /// again.
+    PlannedAgain {
+        /// The folder of the run that is abandoned.
+        run: &'a Path,
+    },
+    /// A run is open, and the call works on it.
+    Opened {
+        /// Its folder.
+        run: &'a Path,
+        /// How often a batch of it had been sent before, or was about to be.
+        create_calls: u64,
+    },
+    /// Something about the job, its source or its rows that does not stop it.
+    Warning(&'a Warning),
+    /// Files that requests name have ids.
+    Uploaded(Uploaded),
+    /// A new run is planned; nothing of it is sent yet.
+    Planned {
+        /// What planning found.
+        report: &'a PlanReport,
+        /// The source, with the rows that were selected.
+        #[serde(skip)]
+        source: &'a SourceSpec,
+    },
+    /// From here on the call stops after its current step when it is asked to.
+    Driving,
+    /// Uncertain batches were to be sent again, and there are none.
+    NothingUncertain,
+    /// A finished run of the unchanged job has all answers: nothing is sent.
+    NothingToDo {
+        /// Its folder.
+        run: &'a Path,
+        /// Its rows that did not succeed.
+        failed: u64,
+    },
+    /// The output of a finished run is written again from the answers that the run keeps.
+    OutputWrittenAgain {
+        /// Why; `None` where it only takes its own place.
+        change: Option<OutputChange>,
+    },
+    /// Saved results are missing or were altered, and are fetched again, which costs nothing.
+    ResultsFetchedAgain {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// Results that the provider may still have could not be fetched.
+    ResultsNotFetched {
+        /// Why.
+        reason: String,
+    },
+    /// Rows that failed are sent again.
+    RetriesPlanned {
+        /// The rows.
+        rows: u64,
+        /// The batches that carry them.
+        batches: u32,
+        /// What they cost, where a person asked for the retry.
+        cost: Option<Bounds>,
+    },
+    /// The journal of a run was begun again.
+    Rescued {
+        /// Where the old journal is kept, if there was one.
+        old_journal: Option<&'a Path>,
+        /// A batch that has not shown itself after this time counts as not created.
+        #[serde(rename = "settle_seconds", serialize_with = "seconds")]
+        settle: Duration,
+    },
     /// Something a person should know, and need not act on.
-    Note(&'a RunNote),
+    Note(&'a StepNote),
 }
 
 /// What a run waits for besides the batches in flight, and until when.
@@ -264,6 +347,16 @@ pub(super) fn maybe_api_error<S: Serializer>(
     }
 }
 
+impl<T: Observer + ?Sized + Send> Observer for std::sync::Arc<T> {
+    fn notice(&self, notice: Notice<'_>) {
+        self.as_ref().notice(notice);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.as_ref().is_stopping()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -301,7 +394,7 @@ mod tests {
                     "left_seconds": 1.5 }],
             })
         );
-        let match_found = RunNote::PossibleMatch {
+        let match_found = StepNote::PossibleMatch {
             batch: 3,
             id: id.clone(),
             why: Unproven::NotEnded,
@@ -312,7 +405,7 @@ mod tests {
                 "why": "not_ended" })
         );
         let error = ApiError::new("create batch", ApiError::TIMEOUT, "late", Delivery::Unknown);
-        let uncertain = RunNote::Uncertain {
+        let uncertain = StepNote::Uncertain {
             batch: 1,
             cause: UncertainCause::Call { error },
             settle: Duration::from_secs(300),

@@ -29,7 +29,7 @@ use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
 use super::drive::{Context, Until};
 use super::first_lines::first_lines;
-use super::note::{RunNote, Unproven};
+use super::note::{StepNote, Unproven};
 use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run, collect};
@@ -272,7 +272,7 @@ fn hold(
                 Unproven::ResultsUnreadable => "its results cannot be read",
             }
         );
-        driver.note(RunNote::PossiblyUnrecorded { batch, id, why });
+        driver.note(StepNote::PossiblyUnrecorded { batch, id, why });
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
     }
     Ok(())
@@ -302,7 +302,7 @@ fn adopt(
         },
     )?;
     let id = found.id.clone();
-    driver.note(RunNote::FoundUnrecorded { batch, id });
+    driver.note(StepNote::FoundUnrecorded { batch, id });
     Ok(())
 }
 
@@ -391,7 +391,7 @@ fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Er
             counts: lines,
         },
     )?;
-    driver.note(RunNote::SavedResultsUsed { batch });
+    driver.note(StepNote::SavedResultsUsed { batch });
     Ok(())
 }
 

@@ -36,7 +36,7 @@ use super::evidence::{Evidence, Scope};
 use super::export::Summary;
 use super::export_options::ExportOptions;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
-use super::note::RunNote;
+use super::note::StepNote;
 use super::pace::HeldByBudget;
 use super::provider_error::RunStanding;
 use super::{Error, collect, doubt, view};
@@ -117,7 +117,7 @@ impl Run {
         folder: &Path,
         now: Timestamp,
         means: &Means,
-    ) -> Result<(Run, Vec<RunNote>), Error> {
+    ) -> Result<(Run, Vec<StepNote>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
         let (journal, more) = Journal::open(&dir.journal(), &plan)?;
@@ -160,9 +160,9 @@ impl Run {
             replaces: false,
             _lock: lock,
         };
-        let mut notes: Vec<RunNote> = notes
+        let mut notes: Vec<StepNote> = notes
             .into_iter()
-            .map(|found| RunNote::RunFiles { found })
+            .map(|found| StepNote::RunFiles { found })
             .collect();
         notes.extend(run.reconcile(now)?);
         run.follow_all(now)?;
@@ -652,7 +652,7 @@ impl Run {
     }
 
     /// Puts in doubt what other files of the run tell of, and its journal does not.
-    fn reconcile(&mut self, now: Timestamp) -> Result<Option<RunNote>, Error> {
+    fn reconcile(&mut self, now: Timestamp) -> Result<Option<StepNote>, Error> {
         if self.state().abandoned().is_some() {
             return Ok(None);
         }
@@ -665,7 +665,7 @@ impl Run {
             self.journal.append(at, event)?;
         }
         let (batches, reasons) = (lost.doubts, lost.reasons);
-        Ok((!batches.is_empty()).then_some(RunNote::PossiblySent { batches, reasons }))
+        Ok((!batches.is_empty()).then_some(StepNote::PossiblySent { batches, reasons }))
     }
 
     /// Batches in flight, and batches that are over.

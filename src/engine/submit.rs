@@ -22,7 +22,7 @@ use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
 use super::doubt;
 use super::drive::{Context, between};
-use super::note::{RunNote, UncertainCause};
+use super::note::{StepNote, UncertainCause};
 use super::notice::Notice;
 use super::pace::{Pace, has_room};
 use super::provider_error::{Action, Kept, RunStanding};
@@ -158,7 +158,7 @@ async fn send(
         Verdict::Again { after } => {
             refused(run, now, batch, &error)?;
             pace.later(batch, now, after, &error);
-            driver.note(RunNote::NotAccepted {
+            driver.note(StepNote::NotAccepted {
                 batch,
                 error,
                 after,
@@ -171,7 +171,7 @@ async fn send(
             pace.refused = None;
             pace.answered();
             let into = split(run, now, batch, most_requests(&error).flatten())?;
-            driver.note(RunNote::SplitUp { batch, error, into });
+            driver.note(StepNote::SplitUp { batch, error, into });
             Ok(true)
         }
         verdict => {

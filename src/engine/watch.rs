@@ -16,7 +16,7 @@ use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::downloads::Downloads;
 use super::drive::{Context, between};
-use super::note::RunNote;
+use super::note::StepNote;
 use super::notice::Notice;
 use super::provider_error::Action;
 use super::submit::stopped;
@@ -55,7 +55,7 @@ impl NotFoundTracker {
         let now = driver.clock.elapsed();
         let since = *self.not_found_since.entry(id.clone()).or_insert_with(|| {
             let id = id.clone();
-            driver.note(RunNote::NotFound { batch, id, results });
+            driver.note(StepNote::NotFound { batch, id, results });
             now
         });
         now.saturating_sub(since) >= WAIT_404

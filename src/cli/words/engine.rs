@@ -2,7 +2,7 @@
 
 use rowmill::engine::checkpoints::StoppedAtCheckpoint;
 use rowmill::engine::faults::{Causes, FaultCount};
-use rowmill::engine::note::{RunNote, UncertainCause, Unproven};
+use rowmill::engine::note::{StepNote, UncertainCause, Unproven};
 use rowmill::engine::notice::{Notice, WaitReason};
 use rowmill::engine::shared::{CacheSplit, CacheVerdict, SharedReport};
 use rowmill::engine::{Action, JobChange, Kept, LongPrompts, RunStanding, Warning};
@@ -190,19 +190,19 @@ fn wait_reason(reason: &WaitReason) -> String {
 }
 
 /// Something a person should know of a run.
-pub(crate) fn note(note: &RunNote) -> String {
+pub(crate) fn note(note: &StepNote) -> String {
     match note {
-        RunNote::RunFiles { found } => found.to_string(),
-        RunNote::PossiblySent { batches, reasons } => format!(
+        StepNote::RunFiles { found } => found.to_string(),
+        StepNote::PossiblySent { batches, reasons } => format!(
             "{} may or may not have been created: {}. The provider's list is searched, and nothing \
              is sent twice",
             numbered("batch", "batches", batches),
             reasons.join("; ")
         ),
-        RunNote::SendingStopped => {
+        StepNote::SendingStopped => {
             "sending stopped; batches that have ended are fetched first".to_owned()
         }
-        RunNote::Uncertain {
+        StepNote::Uncertain {
             batch,
             cause,
             settle,
@@ -218,37 +218,37 @@ pub(crate) fn note(note: &RunNote) -> String {
                 duration(*settle)
             )
         }
-        RunNote::PossibleMatch { batch, id, why } => format!(
+        StepNote::PossibleMatch { batch, id, why } => format!(
             "{id} may be batch {batch}: it has the same size and {}; batch {batch} is not sent \
              again until that is known",
             unproven(*why)
         ),
-        RunNote::Found { batch, id } => {
+        StepNote::Found { batch, id } => {
             format!("batch {batch} was found at the provider: it is {id}")
         }
-        RunNote::SentAgain {
+        StepNote::SentAgain {
             batch,
             by_person: true,
         } => format!(
             "batch {batch} is sent again, as requested; if it was created before, it is billed twice"
         ),
-        RunNote::SentAgain { batch, .. } => format!(
+        StepNote::SentAgain { batch, .. } => format!(
             "batch {batch} was not created: the provider lists no batch of its size; it is sent \
              again"
         ),
-        RunNote::PossiblyUnrecorded { batch, id, why } => format!(
+        StepNote::PossiblyUnrecorded { batch, id, why } => format!(
             "{id} has the size of batch {batch}, was created after the run was planned, and {}: \
              batch {batch} may have been sent before, and waits until that is known",
             unproven(*why)
         ),
-        RunNote::FoundUnrecorded { batch, id } => format!(
+        StepNote::FoundUnrecorded { batch, id } => format!(
             "batch {batch} was sent before, although the journal has no record of it: it is {id}"
         ),
-        RunNote::SavedResultsUsed { batch } => format!(
+        StepNote::SavedResultsUsed { batch } => format!(
             "batch {batch} is not in the provider's list; its saved results are complete, and are \
              used"
         ),
-        RunNote::NotAccepted {
+        StepNote::NotAccepted {
             batch,
             error,
             after,
@@ -256,12 +256,12 @@ pub(crate) fn note(note: &RunNote) -> String {
             "batch {batch} was not accepted ({error}); trying again in {}",
             duration(*after)
         ),
-        RunNote::SplitUp { batch, error, into } => format!(
+        StepNote::SplitUp { batch, error, into } => format!(
             "batch {batch} is too large for the provider ({}); its requests are sent in {}",
             error.message,
             numbered("batch", "batches", into)
         ),
-        RunNote::CheckpointWaits { .. } | RunNote::CheckpointDecided { .. } => {
+        StepNote::CheckpointWaits { .. } | StepNote::CheckpointDecided { .. } => {
             checkpoint_note(note)
         }
         other => results_note(other),
@@ -277,9 +277,9 @@ fn unproven(why: Unproven) -> &'static str {
 }
 
 /// A note on a batch that goes first.
-fn checkpoint_note(note: &RunNote) -> String {
+fn checkpoint_note(note: &StepNote) -> String {
     match note {
-        RunNote::CheckpointWaits {
+        StepNote::CheckpointWaits {
             batch,
             kind,
             sent_ago,
@@ -300,7 +300,7 @@ fn checkpoint_note(note: &RunNote) -> String {
                 ),
             }
         }
-        RunNote::CheckpointDecided {
+        StepNote::CheckpointDecided {
             kind,
             verdict,
             reason,
@@ -320,25 +320,25 @@ fn checkpoint_note(note: &RunNote) -> String {
 }
 
 /// A note on results, and on what else is left of a run that was sent.
-fn results_note(note: &RunNote) -> String {
+fn results_note(note: &StepNote) -> String {
     match note {
-        RunNote::NotFound { batch, id, results } => format!(
+        StepNote::NotFound { batch, id, results } => format!(
             "{}batch {batch} ({id}) cannot be found for now; the provider accepted it, so rowmill \
              keeps asking",
             if *results { "the results of " } else { "" }
         ),
-        RunNote::ResultsStillThere { batch } => format!(
+        StepNote::ResultsStillThere { batch } => format!(
             "the provider still has the results of batch {batch}: fetching them again, which costs \
              nothing"
         ),
-        RunNote::ResultsRefused { batch, error } => format!(
+        StepNote::ResultsRefused { batch, error } => format!(
             "the results of batch {batch} cannot be fetched now ({error}); the other batches \
              continue"
         ),
-        RunNote::ResultsIncomplete { batch } => format!(
+        StepNote::ResultsIncomplete { batch } => format!(
             "no more results of batch {batch} could be fetched now; the next command tries again"
         ),
-        RunNote::DownloadShort {
+        StepNote::DownloadShort {
             batch,
             error,
             lines,
@@ -365,8 +365,8 @@ fn results_note(note: &RunNote) -> String {
                 }
             )
         }
-        RunNote::ResultsIrregular { batch, lines } => results_irregular(*batch, lines),
-        RunNote::ResultsLost {
+        StepNote::ResultsIrregular { batch, lines } => results_irregular(*batch, lines),
+        StepNote::ResultsLost {
             batch,
             reason,
             rows,
@@ -380,7 +380,7 @@ fn results_note(note: &RunNote) -> String {
                 "the results of batch {batch} are lost: {reason}; {rows} `missing` in the output"
             )
         }
-        RunNote::StatisticsNotSaved { error } => {
+        StepNote::StatisticsNotSaved { error } => {
             format!("the statistics of this run are not in the job's next estimate: {error}")
         }
         other => format!("{other:?}"),
@@ -711,7 +711,7 @@ mod tests {
             Delivery::Unknown,
         );
         let note = |cause| {
-            self::note(&RunNote::Uncertain {
+            self::note(&StepNote::Uncertain {
                 batch: 2,
                 cause,
                 settle: Duration::from_secs(300),
