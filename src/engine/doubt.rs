@@ -7,7 +7,7 @@
 //!   list, newest first, back to what was there before the first create call of the batch
 //!     ├─ known to this run, or looked into before: passed over
 //!     ├─ of another number of requests: not it
-//!     ├─ ended: the ids in its first results tell whose it is ─▶ adopted, or passed over for good
+//!     ├─ ended: the ids in its first results identify it ─▶ adopted, or passed over for good
 //!     └─ not ended, or its results cannot be read: may be it ─▶ looked at again
 //!   nothing left that may be it, and looked for as long as the settling time ─▶ absent: sent again
 //! ```
@@ -20,7 +20,7 @@
 //! alone, which no other batch of the same attempt has; a batch of the run whose id is known is
 //! never looked at; and one that is uncertain too is ruled out, for each of the two, by its ids
 //! only. Sizes choose what is looked into, and prove nothing: two uncertain batches of the same
-//! size wait for each other's end, and are told apart then.
+//! size wait for each other's end, and are distinguished then.
 //!
 //! The settling time counts from when the uncertainty was written to the journal; a batch that was
 //! `Intended` when the run was opened is written down then, since it is unknown how late its call
@@ -51,21 +51,20 @@ use super::{Error, Run};
 /// How far the provider's own clocks may be apart: batches made so long before what was known
 /// before the create call are looked at.
 const PROVIDER_CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
-/// How far our clock may be ahead of the provider's, where only ours tells when the call was made:
-/// longer than the provider keeps results, so that every batch whose results can tell whose it is
-/// is looked into.
+/// How far our clock may be ahead of the provider's, where only ours shows when the call was made:
+/// longer than the provider keeps results, so that every batch that its results can identify is
+/// examined.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(35 * 24);
 /// A batch in doubt for no longer than this cannot have lost its results to their age.
 const TOO_YOUNG_TO_BE_ARCHIVED: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 /// Batches a page: as many as there may be.
 const PAGE: u32 = 1000;
-/// Pages looked through at the most: a hundred thousand batches. A list that goes on settles
-/// nothing.
+/// Pages read at most: a hundred thousand batches. A list that is longer settles nothing.
 const MAX_PAGES: usize = 100;
 /// What the search remembers. All of it can be lost.
 #[derive(Debug)]
 pub(crate) struct DoubtSearch {
-    /// Batches of the workspace that a person was told of, and what.
+    /// Batches of the workspace that were reported, each with the reason.
     candidates: HashSet<(BatchId, Unproven)>,
     /// Uncertain batches that something found may be, or of which the last look saw too little.
     open: HashSet<u32>,
@@ -162,7 +161,7 @@ pub(crate) fn admit(driver: &Context<'_>, run: &mut Run) -> Result<(), Error> {
     Ok(())
 }
 
-/// Looks once for every uncertain batch; tells whether that settled one of them.
+/// Searches once for every uncertain batch, and returns whether that settled one of them.
 pub(crate) async fn settle(
     driver: &Context<'_>,
     run: &mut Run,
@@ -186,7 +185,7 @@ pub(crate) async fn settle(
     Ok(has_settled)
 }
 
-/// Looks whether one of the candidates is an uncertain batch; tells whether it is settled.
+/// Checks whether one of the candidates is an uncertain batch, and returns whether that settles it.
 async fn settle_one(
     driver: &Context<'_>,
     run: &mut Run,
@@ -219,6 +218,7 @@ async fn settle_one(
     } else {
         search.open.remove(&batch);
     }
+    // A person's decision needs no settling time: it accepts that the batch may exist.
     let by_person = run.is_decided(batch);
     if !by_person && (is_open || !search.is_settled(driver, run, batch, began, by)) {
         return Ok(false);
@@ -308,7 +308,7 @@ async fn candidates(
         };
         list.candidates
             .extend(page.data.into_iter().filter(is_wanted));
-        // A page that leads nowhere ends the look, and what is behind it was not seen.
+        // A page without a next one ends the search, and what is behind it was not seen.
         if is_past || !page.has_more || is_empty || page.last_id.is_none() || page.last_id == after
         {
             list.is_complete = is_past || !page.has_more;

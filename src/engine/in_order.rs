@@ -18,7 +18,7 @@ struct OrderedSink<S, E> {
     next: u64,
     sink: S,
     failed: Option<E>,
-    /// A thread has panicked: nobody waits any longer.
+    /// A thread has panicked: the others stop waiting.
     broken: bool,
 }
 

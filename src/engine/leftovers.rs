@@ -1,4 +1,4 @@
-//! Money that the ledger holds for runs nobody works on: those that were given up, and those whose
+//! Money that the ledger reserves for runs that no command resumes: abandoned runs, and runs whose
 //! folder is gone.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::ledger::Ledger;
 
 use super::Error;
 
-/// A run for which the ledger holds money.
+/// A run for which the ledger reserves money.
 #[derive(Debug, Clone)]
 pub struct RunReservation {
     /// Its id.
@@ -26,7 +26,7 @@ pub struct RunReservation {
     pub reserved: Money,
 }
 
-/// The runs of a state directory for which its ledger holds money.
+/// The runs of a state directory for which its ledger reserves money.
 ///
 /// # Errors
 /// [`Error::Ledger`].

@@ -6,7 +6,7 @@
 //! which choices of rows give them caches of their own. Tokens are estimated, so between "can hit"
 //! and "cannot" there is a "perhaps".
 //!
-//! What it costs, and whether it pays, is told by the plan.
+//! What it costs, and whether it pays, is in the plan.
 
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ pub struct SharedReport {
 pub enum CacheVerdict {
     /// Up to the last mark, once one of them has written it.
     CanHit,
-    /// It is so long, or so short, that the estimate does not tell.
+    /// Its length is so near the shortest prefix that the estimate is not exact enough to tell.
     Perhaps,
     /// What is marked is shorter than anything the model caches.
     TooShort,

@@ -29,8 +29,8 @@ use super::provider_error::{Action, Kept, RunStanding};
 use super::split::split;
 use super::{Error, Run};
 
-/// Sends the batches that are planned, in order, while there is room in the queue; `which` tells of
-/// which attempts.
+/// Sends the batches that are planned, in order, while there is room in the queue; `which` selects
+/// the attempts.
 pub(crate) async fn send_what_fits(
     driver: &Context<'_>,
     run: &mut Run,
@@ -89,7 +89,7 @@ impl CreateCall {
     }
 }
 
-/// Sends one batch; tells whether the next may follow at once.
+/// Sends one batch, and returns whether the next may follow at once.
 async fn send(
     driver: &Context<'_>,
     run: &mut Run,
@@ -110,6 +110,8 @@ async fn send(
         requests: requests.into(),
         bytes,
     });
+    // The intent is on disk before the call: if the process ends during the call, the journal says
+    // that a batch may exist, and never that none does.
     run.record(
         driver.clock.now(),
         Event::Intent {

@@ -214,7 +214,7 @@ struct RememberedFile {
 
 impl UploadedFiles {
     /// Reads the memory; one that cannot be understood is no memory, since everything in it can be
-    /// made anew.
+    /// found again.
     fn read(state: &Path) -> Result<UploadedFiles, Error> {
         let path = state.join(MEMORY);
         match fs::read(&path) {

@@ -1,7 +1,7 @@
 //! Accepted → ended.
 //!
-//! A batch tells nothing until it is over: its counters stay 0, so there is no progress to show but
-//! time. A few batches are asked for one by one; many are found by listing, which is one call a
+//! A batch shows nothing until it has ended: its counters stay 0, so there is no progress to report
+//! but time. A few batches are asked for one by one; many are found by listing, which is one call a
 //! page. A batch that is not found although it was accepted is waited for: the API has been seen to
 //! answer 404 for batches that all finished.
 
@@ -22,11 +22,11 @@ use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run, collect};
 
-/// So many batches are asked for one by one; more are listed.
+/// Up to this many batches are asked for one by one; more are listed.
 const ONE_BY_ONE: usize = 4;
 /// Batches a page when listing.
 const PAGE: u32 = 1000;
-/// Pages listed at the most; what is not on them is asked for.
+/// Pages listed at most; what is not on them is asked for.
 const MAX_PAGES: usize = 5;
 
 /// What the watching itself remembers between two looks.
@@ -43,8 +43,8 @@ const SIGHTINGS: usize = 3;
 const APART: Duration = Duration::from_secs(30 * 60);
 
 impl NotFoundTracker {
-    /// Takes note that a batch, or its results where `results` is set, is not found for now; tells whether that has been
-    /// so for too long, whatever is done to the clock meanwhile.
+    /// Takes note that a batch, or its results where `results` is set, is not found for now, and
+    /// returns whether that has been so for too long, whatever is done to the clock meanwhile.
     pub(crate) fn misses(
         &mut self,
         driver: &Context<'_>,
