@@ -29,7 +29,7 @@ use super::plan_inputs::{PlanInputs, batch_limits};
 use super::report::{CancelReport, PlanResult, RunReport};
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
-use super::{Error, Means, Run, SampleConflict, leftovers, submit};
+use super::{Error, Means, Run, SampleConflict, Warning, leftovers, submit};
 
 /// How long a run is watched that is abandoned, so that its batches end and their cost is known.
 const SETTLE_ABANDONED: Duration = Duration::from_secs(10);
@@ -451,8 +451,8 @@ impl Engine {
     ) -> Result<Run, Error> {
         let (run, notes) = Run::open(folder, self.clock.now(), &self.means(max_cost))?;
         self.notice_opened(&run);
-        for text in &notes {
-            self.observer.notice(Notice::Note { text });
+        for note in &notes {
+            self.observer.notice(Notice::Note(note));
         }
         Ok(run)
     }
@@ -462,8 +462,8 @@ impl Engine {
         if run.unsent_batches() > 0 {
             // What was in service when the run was planned may be gone when its rest is sent.
             let advice = self.catalog.advice(&run.job().request.model, self.today());
-            if let Some(text) = &advice {
-                self.observer.notice(Notice::Note { text });
+            if let Some(advice) = advice.map(Warning::from) {
+                self.observer.notice(Notice::Warning(&advice));
             }
         }
         check_simulated(run, simulate)?;
@@ -584,10 +584,12 @@ impl Engine {
     /// Settles what the ledger holds for abandoned runs, as far as their batches have ended. What
     /// cannot be settled now is settled the next time.
     pub(super) fn settle_abandoned(&self, connection: &Connection) {
-        let Ok(holders) = leftovers::holders(self.state.path()) else {
+        let Ok(reservations) = leftovers::reservations(self.state.path()) else {
             return;
         };
-        let folders = holders.into_iter().filter_map(|holder| holder.folder);
+        let folders = reservations
+            .into_iter()
+            .filter_map(|reservation| reservation.folder);
         for folder in folders.filter(|f| journal::stage_of(f) == Some(Stage::Abandoned)) {
             let Ok((mut run, _)) = Run::open(&folder, self.clock.now(), &self.means(None)) else {
                 continue;

@@ -150,7 +150,7 @@ pub fn export(
     if let Some(note) =
         statistics.and_then(|(statistics, folder)| learn::learn(run, &statistics, folder, now))
     {
-        listener.notice(Notice::Note { text: &note });
+        listener.notice(Notice::Note(&note));
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;

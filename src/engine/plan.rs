@@ -37,7 +37,7 @@ use super::in_order::in_order;
 use super::notice::{Notice, Observer};
 use super::rebalance::{Tail, respool};
 use super::render::{Line, Rendered, Renderer, Unsent};
-use super::row_warnings::{RowWarnings, Window};
+use super::row_warnings::{ContextWindow, RowWarnings};
 use super::warm_up::WarmUpBatches;
 use super::{Error, Warning};
 
@@ -306,8 +306,8 @@ impl Planner<'_> {
     }
 
     /// How long a prompt may be.
-    pub(super) fn window(&self, estimator: &Estimator<'_>) -> Window<'_> {
-        Window::new(
+    pub(super) fn window(&self, estimator: &Estimator<'_>) -> ContextWindow<'_> {
+        ContextWindow::new(
             &self.compiled.catalog,
             estimator,
             self.file.job.request.on_too_large,

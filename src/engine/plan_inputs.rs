@@ -10,6 +10,7 @@ use crate::provider::BatchFormat;
 use crate::provider::retry::Clock;
 use crate::request::custom_id::Nonce;
 
+use super::Warning;
 use super::compile::CompiledJob;
 use super::connect::Connection;
 use super::notice::{Notice, Observer};
@@ -37,8 +38,8 @@ impl PlanInputs {
         observer: &dyn Observer,
     ) -> PlanInputs {
         let (known, note) = learn::known(state, file, compiled, simulated);
-        if let Some(note) = &note {
-            observer.notice(Notice::Note { text: note });
+        if let Some(note) = note.map(Warning::from) {
+            observer.notice(Notice::Warning(&note));
         }
         let sample = calibrate.map(|rows| SampleSpec {
             rows: rows as usize,

@@ -23,6 +23,7 @@ mod heal;
 mod in_process;
 mod init;
 mod media;
+mod messages;
 mod model;
 mod models;
 mod options;
