@@ -3,7 +3,7 @@
 //! The ledger follows the journal. What a batch is worth there is told by where it stands:
 //!
 //! ```text
-//!  Planned, Refused, Split, Withdrawn   Intended, InDoubt, Accepted, Ended   Collected, OutputChange
+//!  Planned, Refused, Split, Withdrawn   Intended, InDoubt, Accepted, Ended   Collected, Lost
 //!  nothing, or released                 reserved                             billed: what its result lines cost
 //! ```
 //!
@@ -592,7 +592,7 @@ fn worth(state: &BatchState) -> EntryState {
         | BatchState::InDoubt { .. }
         | BatchState::Accepted { .. }
         | BatchState::Ended { .. } => EntryState::Reserved,
-        BatchState::Collected { .. } | BatchState::OutputChange { .. } => EntryState::Billed,
+        BatchState::Collected { .. } | BatchState::Lost { .. } => EntryState::Billed,
     }
 }
 

@@ -107,7 +107,7 @@ async fn look_again(
             "the provider still has the results of batch {batch}: fetching them \
             again, which costs nothing"
         ));
-        if matches!(run.standing_of(batch), BatchState::OutputChange { .. }) {
+        if matches!(run.standing_of(batch), BatchState::Lost { .. }) {
             run.record(
                 driver.clock.now(),
                 Event::Ended {
@@ -468,7 +468,7 @@ pub(crate) fn lose(
     })?;
     run.record(
         driver.clock.now(),
-        Event::OutputChange {
+        Event::Lost {
             batch,
             reason: reason.to_owned(),
         },

@@ -463,7 +463,7 @@ impl Run {
     pub(crate) fn incomplete(&self) -> Vec<u32> {
         let batches = self.state().batches().iter();
         let is_incomplete = |batch: &&Batch| {
-            batch.falls_short() || matches!(batch.state, BatchState::OutputChange { .. })
+            batch.falls_short() || matches!(batch.state, BatchState::Lost { .. })
         };
         batches.filter(is_incomplete).map(Batch::number).collect()
     }
@@ -767,7 +767,7 @@ impl Run {
                 file, file_hash, ..
             } => Some((self.folder().join(file), Some(file_hash.clone()))),
             // Its rows were sent, and nothing came back: an empty file says so.
-            BatchState::OutputChange { .. } => Some((self.results_path(batch.number()), None)),
+            BatchState::Lost { .. } => Some((self.results_path(batch.number()), None)),
             _ => None,
         };
         let sent = |batch: &Batch| {

@@ -343,7 +343,7 @@ fn notes(state: &State) -> Vec<String> {
             BatchState::Collected { lines, .. } if !lines.is_clean() => {
                 Some(collect::unclean(batch.number(), lines))
             }
-            BatchState::OutputChange { reason } => Some(format!(
+            BatchState::Lost { reason } => Some(format!(
                 "the results of batch {} are lost: {reason}",
                 batch.number()
             )),

@@ -159,7 +159,7 @@ pub enum Event {
         counts: LineCounts,
     },
     /// The batch's results can never be fetched: its rows stay without an answer.
-    OutputChange {
+    Lost {
         /// The batch.
         batch: u32,
         /// Why.
@@ -216,7 +216,7 @@ impl Event {
             | Event::NotFound { batch }
             | Event::Ended { batch, .. }
             | Event::Collected { batch, .. }
-            | Event::OutputChange { batch, .. }
+            | Event::Lost { batch, .. }
             | Event::Judged { batch, .. } => Some(*batch),
             Event::Exported { .. } | Event::HeldBack { .. } | Event::Abandoned { .. } => None,
         }

@@ -6,7 +6,7 @@
 //!  added ─▶ Planned ─ intent ─▶ Intended ─ accepted ─────────▶ Accepted ─ ended ─▶ Ended ─ collected ─▶ Collected
 //!              ▲                    │ doubt                    ▲  ↻ seen,           │                    ↻ again
 //!              │                    ▼                          │    cancel_asked    │
-//!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ OutputChange ─ ended ─▶ Ended
+//!              └───── absent ──── InDoubt ───── adopted ───────┘  └───── lost ──────┴──▶ Lost ─ ended ─▶ Ended
 //!
 //!  Refused ─ split ─▶ Split, and new batches of the same attempt, Planned       Planned, Refused ─ withdrawn ─▶ Withdrawn
 //!
@@ -95,7 +95,7 @@ pub enum BatchState {
         lines: LineCounts,
     },
     /// Its results can never be fetched.
-    OutputChange {
+    Lost {
         /// Why.
         reason: String,
     },
@@ -120,7 +120,7 @@ impl BatchState {
             BatchState::Accepted { .. } => "in_flight",
             BatchState::Ended { .. } => "ended",
             BatchState::Collected { .. } => "collected",
-            BatchState::OutputChange { .. } => "lost",
+            BatchState::Lost { .. } => "lost",
             BatchState::Split { .. } => "split",
             BatchState::Withdrawn => "withdrawn",
         }
@@ -136,7 +136,7 @@ impl BatchState {
             BatchState::Ended { .. } => Some(Step::Collect),
             BatchState::Empty
             | BatchState::Collected { .. }
-            | BatchState::OutputChange { .. }
+            | BatchState::Lost { .. }
             | BatchState::Split { .. }
             | BatchState::Withdrawn => None,
         }
@@ -607,7 +607,7 @@ impl State {
             } => {
                 // What was given up may be found again.
                 let batch = self.standing(*batch, "ended", |state| {
-                    matches!(state, S::Accepted { .. } | S::OutputChange { .. })
+                    matches!(state, S::Accepted { .. } | S::Lost { .. })
                 })?;
                 batch.state = S::Ended {
                     counts: *counts,
@@ -643,11 +643,11 @@ impl State {
                 self.is_export_current = false;
                 Ok(())
             }
-            Event::OutputChange { batch, reason } => {
+            Event::Lost { batch, reason } => {
                 let batch = self.standing(*batch, "lost", |state| {
                     matches!(state, S::Accepted { .. } | S::Ended { .. })
                 })?;
-                batch.state = S::OutputChange {
+                batch.state = S::Lost {
                     reason: reason.clone(),
                 };
                 self.is_export_current = false;

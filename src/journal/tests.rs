@@ -203,7 +203,7 @@ fn whole_story() -> Vec<Event> {
         },
         intent(3),
         accepted(3),
-        Event::OutputChange {
+        Event::Lost {
             batch: 3,
             reason: "gone".to_owned(),
         },

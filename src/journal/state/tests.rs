@@ -123,7 +123,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
             file_hash: text(),
             counts: LineCounts::default(),
         },
-        "lost" => Event::OutputChange {
+        "lost" => Event::Lost {
             batch,
             reason: text(),
         },
