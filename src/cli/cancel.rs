@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::engine::drive::Until;
 use rowmill::engine::{Run, leftovers, submit};
+use rowmill::journal::AbandonReason;
 use rowmill::provider::retry::SystemClock;
 
 use super::args::{Cancel, Common};
@@ -38,7 +39,7 @@ pub(crate) fn run(
     )?;
     let asked = connection.block_on(submit::cancel(&connection.api, &SystemClock, &mut run));
     if asked.is_ok() && args.abandon {
-        run.abandon(Timestamp::now(), "given up by a person")?;
+        run.abandon(Timestamp::now(), AbandonReason::Requested)?;
         settle(&mut run, &connection, screen);
     }
     run.write_manifest(Timestamp::now())?;

@@ -24,6 +24,7 @@ use rowmill::{batch, job, journal, output, request, source, template};
 use super::format::{count, plural, usd};
 use super::layout::visible;
 use super::screen::{shown, shown_to};
+use super::words;
 
 /// Characters of an error, a cause or a hint that are shown.
 const LONGEST: usize = 2_000;
@@ -461,7 +462,7 @@ fn ledger_hint(error: &ledger::Error) -> Option<String> {
 
 fn told_stopped(stopped: &StoppedAtCheckpoint) -> String {
     let mut text = stopped.kind.stopped().to_owned();
-    for line in stopped.reason.lines() {
+    for line in words::journal::verdict_reason(&stopped.reason).lines() {
         let _ = write!(text, "\n  {}", shown_to(line, LONGEST));
     }
     let requests = super::format::plural(stopped.requests, "request was", "requests were");

@@ -16,6 +16,7 @@ use super::run::{OpenOptions, connect, look_once};
 use super::screen::Screen;
 use super::summary;
 use super::target::{Target, run_of};
+use super::words;
 
 pub(crate) fn run(
     args: &Args,
@@ -35,7 +36,9 @@ pub(crate) fn run(
         &OpenOptions::as_it_is(catalog).means(&common.state),
     )?;
     screen.works_on(&run);
-    notes.iter().for_each(|note| screen.warn(note));
+    notes
+        .iter()
+        .for_each(|note| screen.warn(words::journal::run_note(note)));
     if !run.state().is_collected() {
         let message = format!(
             "the run `{}` is not finished: not all of its answers are there",

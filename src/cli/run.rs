@@ -17,7 +17,7 @@ use rowmill::engine::retry::{self, RetryPolicy};
 use rowmill::engine::upload::{self, Uploader};
 use rowmill::engine::{CompiledJob, Error, Means, Run, export, leftovers};
 use rowmill::job::JobFile;
-use rowmill::journal::{self, Plan};
+use rowmill::journal::{self, AbandonReason, Plan};
 use rowmill::ledger::OnLimit;
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
@@ -159,10 +159,9 @@ impl<'a> Start<'a> {
                                     "the job has changed since, and nothing of that run was \
                                     sent: it is planned again",
                                 );
-                                opened.0.abandon(
-                                    Timestamp::now(),
-                                    "the job was changed before anything was sent",
-                                )?;
+                                opened
+                                    .0
+                                    .abandon(Timestamp::now(), AbandonReason::JobChanged)?;
                                 drop(opened);
                                 self.start(&file, common, screen)
                             }
@@ -374,7 +373,9 @@ pub(crate) fn nothing_to_do(
             Timestamp::now(),
             &OpenOptions::as_it_is(catalog).means(&common.state),
         )?;
-        notes.iter().for_each(|note| screen.warn(note));
+        notes
+            .iter()
+            .for_each(|note| screen.warn(words::journal::run_note(note)));
         if replace {
             run.replace_output();
         }
@@ -579,7 +580,9 @@ pub(crate) fn open(
 ) -> Result<(Run, Connection), Failure> {
     let (run, notes) = Run::open(folder, Timestamp::now(), &way.means(state))?;
     screen.works_on(&run);
-    notes.iter().for_each(|note| screen.warn(note));
+    notes
+        .iter()
+        .for_each(|note| screen.warn(words::journal::run_note(note)));
     let connection = connect(&run, state, way, screen)?;
     Ok((run, connection))
 }

@@ -25,6 +25,7 @@ use super::args::{Color, Common};
 use super::explain::{Failure, Sent};
 use super::format::{bytes, count, duration, plural, usd};
 use super::layout::{self, Column};
+use super::words;
 
 /// How long a log without a terminal stays silent before it hears of progress again.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -104,6 +105,11 @@ impl Screen {
         if !self.quiet {
             self.line(text.as_ref());
         }
+    }
+
+    /// A line that a person need not act on.
+    pub(crate) fn note(&self, text: &str) {
+        self.say(format!("{} {text}", self.paint_words("note:", "36")));
     }
 
     /// Something a person must not miss.
@@ -328,7 +334,13 @@ impl Listener for Screen {
             Progress::Exporting { rows, of } => {
                 self.passing(format!("writing: {} of {} rows", count(rows), count(of)))
             }
-            Progress::Note(text) => self.say(format!("{} {text}", self.paint_words("note:", "36"))),
+            Progress::Judged {
+                kind,
+                verdict,
+                reason,
+            } => self.note(&words::journal::judged(kind, verdict, reason)),
+            Progress::Results(notice) => self.note(&words::journal::results(notice)),
+            Progress::Note(text) => self.note(text),
             _ => {}
         }
     }

@@ -43,6 +43,7 @@ pub mod progress;
 mod rebalance;
 mod render;
 pub mod rescue;
+mod results_file;
 mod resume;
 pub mod retry;
 mod row_warnings;

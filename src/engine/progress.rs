@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::journal::CheckpointKind;
+use crate::journal::{CheckpointKind, Verdict, VerdictReason};
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
+
+use super::collect::ResultsNotice;
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -104,6 +106,17 @@ pub enum Progress<'a> {
         /// Rows of the run.
         of: u64,
     },
+    /// A checkpoint was judged, and the rest of the run follows.
+    Judged {
+        /// What it waited for.
+        kind: CheckpointKind,
+        /// How it was judged.
+        verdict: Verdict,
+        /// Why.
+        reason: &'a VerdictReason,
+    },
+    /// Something about the results of a batch.
+    Results(&'a ResultsNotice),
     /// Something a person should know, and need not act on.
     Note(&'a str),
 }

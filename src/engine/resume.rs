@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::journal::{Batch, BatchState, Event, Step, Verdict};
+use crate::journal::{
+    AdoptionProof, Batch, BatchState, DoubtReason, Event, Step, Unproven, Verdict, VerdictReason,
+};
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
@@ -222,7 +224,7 @@ async fn look_into(
         .filter(|batch| is_open(run, *batch))
         .collect();
     if candidate.processing_status != Processing::Ended {
-        hold(driver, run, &same, candidate, "has not ended")?;
+        hold(driver, run, &same, candidate, Unproven::NotEnded)?;
         return Ok(true);
     }
     // Where the provider has thrown the results away, a batch of this run would be of no use, and
@@ -234,7 +236,7 @@ async fn look_into(
         if driver.is_leaving() {
             return Ok(false);
         }
-        hold(driver, run, &same, candidate, "its results cannot be read")?;
+        hold(driver, run, &same, candidate, Unproven::Unreadable)?;
         return Ok(true);
     };
     for batch in same {
@@ -258,7 +260,7 @@ fn hold(
     run: &mut Run,
     batches: &[u32],
     candidate: &RemoteBatch,
-    why: &str,
+    unproven: Unproven,
 ) -> Result<(), Error> {
     for &batch in batches {
         if !matches!(
@@ -268,13 +270,19 @@ fn hold(
             continue;
         }
         intend(driver, run, batch, candidate)?;
-        let reason = format!(
-            "{} has its size, was created after the run was planned, and {why}",
-            candidate.id
-        );
+        let why = match unproven {
+            Unproven::NotEnded => "has not ended",
+            Unproven::Unreadable => "its results cannot be read",
+        };
         driver.note(&format!(
-            "{reason}: batch {batch} may have been sent before, and waits until that is known"
+            "{} has its size, was created after the run was planned, and {why}: batch {batch} may \
+             have been sent before, and waits until that is known",
+            candidate.id
         ));
+        let reason = DoubtReason::Listed {
+            id: candidate.id.clone(),
+            unproven,
+        };
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
     }
     Ok(())
@@ -293,7 +301,9 @@ fn adopt(
     ) {
         intend(driver, run, batch, found)?;
     }
-    let proof = format!("its results hold `{id}`");
+    let proof = AdoptionProof::HoldsId {
+        custom_id: id.to_owned(),
+    };
     run.record(
         driver.clock.now(),
         Event::Adopted {
@@ -328,8 +338,7 @@ fn intend(
         else {
             break;
         };
-        let reason = "a batch behind it may have been sent, although the journal does not tell so"
-            .to_owned();
+        let reason = VerdictReason::LaterBatchSent;
         run.record(
             now,
             Event::Judged {
@@ -363,8 +372,7 @@ fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Er
     let (file, file_hash) = (run.relative(&path), collect::hash_of(&path)?);
     let lines = collect::counts_of(run, batch, &path)?;
     let id = BatchId(format!("saved-{}-{batch:05}", run.plan().nonce.as_str()));
-    let proof =
-        format!("its saved results {file} hold all its ids; the provider's own id is not known");
+    let proof = AdoptionProof::SavedResults { file: file.clone() };
     let counts = Counts {
         succeeded: u64::from(run.piece(batch).requests),
         ..Counts::default()

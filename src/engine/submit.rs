@@ -18,7 +18,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::batch::SpooledBody;
-use crate::journal::{Batch, BatchState, Event};
+use crate::journal::{Batch, BatchState, DoubtReason, Event};
 use crate::ledger::Shortage;
 use crate::provider::retry::{
     Call, Clock, MAX_RETRY_AFTER, Verdict, asked, judge, most_requests, with_retry,
@@ -380,7 +380,9 @@ async fn send(
                 now,
                 Event::Doubt {
                     batch,
-                    reason: error.to_string(),
+                    reason: DoubtReason::NoCertainResult {
+                        error: error.to_string(),
+                    },
                 },
             )?;
             pace.lost(now);

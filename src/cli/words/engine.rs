@@ -6,6 +6,7 @@ use rowmill::engine::Warning;
 pub(crate) fn warning(warning: &Warning) -> String {
     match warning {
         Warning::Text(text) => text.clone(),
+        Warning::Output(warning) => super::journal::output_warning(warning),
         _ => format!("{warning:?}"),
     }
 }
