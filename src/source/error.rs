@@ -1,11 +1,10 @@
-//! What can be wrong with a source.
+//! The errors of a source.
 
 use std::path::PathBuf;
 
 use super::{Format, Unsupported};
 
-/// What the source answers when it cannot be read as asked. Rows and columns in messages count from
-/// 1.
+/// An error of a source. Rows and columns in messages count from 1.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -192,10 +191,10 @@ pub enum Error {
         /// The column, from 1.
         column: usize,
     },
-    /// A folder or a derived column that takes the name of another column.
+    /// A partition column or a derived column with the name of another column.
     #[error("{what} `{name}` clashes with a column of that name")]
     Clash {
-        /// What takes the name.
+        /// `partition column` or `derived column`.
         what: &'static str,
         /// The name.
         name: String,
@@ -246,25 +245,25 @@ pub enum Error {
         /// The first file.
         first: PathBuf,
     },
-    /// A file in folders of other keys than the first file.
-    #[error("`{}` is in folders for {found}, `{}` in folders for {expected}", path.display(), first.display())]
-    FoldersDiffer {
+    /// A file with other partition columns than the first file.
+    #[error("`{}` has the partition columns {found}, `{}` has {expected}", path.display(), first.display())]
+    PartitionsDiffer {
         /// The file that differs.
         path: PathBuf,
-        /// Its keys.
+        /// Its partition columns.
         found: String,
         /// The first file.
         first: PathBuf,
-        /// Its keys.
+        /// Its partition columns.
         expected: String,
     },
-    /// A folder whose value is not of its key's type.
-    #[error("folder key `{key}` of `{}` is not {expected}", path.display())]
-    KeyValue {
+    /// A partition value that is not of its column's type.
+    #[error("partition column `{name}` of `{}` is not {expected}", path.display())]
+    PartitionValue {
         /// The file.
         path: PathBuf,
-        /// The key.
-        key: String,
+        /// The partition column.
+        name: String,
         /// The type.
         expected: String,
     },
@@ -414,7 +413,7 @@ pub enum Error {
     },
     /// A cell, a row or a page beyond what `source.max_cell_bytes` allows.
     #[error(
-        "`{}`: {what}{}{} has {bytes} bytes unpacked; at most {limit} are read",
+        "`{}`: {item}{}{} has {bytes} bytes decompressed; the limit is {limit}",
         path.display(),
         of_column(column),
         at_row(*row)
@@ -427,7 +426,7 @@ pub enum Error {
         /// The column; empty where several are held together.
         column: String,
         /// What is too large.
-        what: Held,
+        item: LargeItem,
         /// Its bytes.
         bytes: u64,
         /// Most bytes.
@@ -489,9 +488,9 @@ fn place_of(row: Option<u64>, line: Option<u64>) -> String {
     }
 }
 
-/// What takes memory as a whole.
+/// Something that takes memory as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum LargeItem {
     /// A cell.
     Cell,
     /// The items of a row.
@@ -504,14 +503,14 @@ pub enum Held {
     Batch,
 }
 
-impl std::fmt::Display for Held {
+impl std::fmt::Display for LargeItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Held::Cell => "a cell",
-            Held::Row => "the value of a row",
-            Held::Page => "a page",
-            Held::Dictionary => "a dictionary",
-            Held::Batch => "a batch",
+            LargeItem::Cell => "a cell",
+            LargeItem::Row => "the value of a row",
+            LargeItem::Page => "a page",
+            LargeItem::Dictionary => "a dictionary",
+            LargeItem::Batch => "a batch",
         })
     }
 }

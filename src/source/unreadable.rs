@@ -1,9 +1,9 @@
 //! Columns of a Parquet file that the reader crate does not know how to read, such as decimals of
 //! more than 76 digits.
 //!
-//! One such column would stop the whole file. So its annotation is taken off: the crate sees bytes
-//! or plain numbers, which it can at least pass over, and the field is marked with the reason. Only
-//! a job that needs the column stops, and says which one it is.
+//! One such column would make the whole file unreadable. So its annotation is removed: the crate
+//! sees bytes or plain numbers, which it can at least skip, and the field's metadata holds the
+//! reason. Only a job that needs the column fails, and its error names the column.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use parquet::errors::Result;
 use parquet::file::metadata::{FileMetaData, ParquetMetaData};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
-use super::logical;
+use super::types;
 use crate::border;
 
 /// The metadata of a field that says why its column cannot be read.
@@ -75,16 +75,16 @@ pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMe
     let root = Type::group_type_builder(root.name())
         .with_fields(fields.collect::<Result<_>>()?)
         .build()?;
-    let told = metadata.file_metadata();
-    let told = FileMetaData::new(
-        told.version(),
-        told.num_rows(),
-        told.created_by().map(str::to_owned),
-        told.key_value_metadata().cloned(),
+    let file_metadata = metadata.file_metadata();
+    let file_metadata = FileMetaData::new(
+        file_metadata.version(),
+        file_metadata.num_rows(),
+        file_metadata.created_by().map(str::to_owned),
+        file_metadata.key_value_metadata().cloned(),
         Arc::new(SchemaDescriptor::new(Arc::new(root))),
-        told.column_orders().cloned(),
+        file_metadata.column_orders().cloned(),
     );
-    let changed = ParquetMetaData::new(told, metadata.row_groups().to_vec());
+    let changed = ParquetMetaData::new(file_metadata, metadata.row_groups().to_vec());
     let read = ArrowReaderMetadata::try_new(Arc::new(changed), ArrowReaderOptions::default())?;
     let fields = read
         .schema()
@@ -102,11 +102,11 @@ pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMe
 
 /// What is wrong with a column of the root, looked at by itself.
 fn problem(metadata: &ParquetMetaData, place: usize) -> Option<String> {
-    let told = metadata.file_metadata();
-    let columns = told.schema_descr();
+    let file_metadata = metadata.file_metadata();
+    let columns = file_metadata.schema_descr();
     let mask = ProjectionMask::roots(columns, [place]);
     let schema = border::guarded(|| {
-        parquet_to_arrow_schema_by_columns(columns, mask, told.key_value_metadata())
+        parquet_to_arrow_schema_by_columns(columns, mask, file_metadata.key_value_metadata())
     });
     match schema {
         Ok(schema) => schema
@@ -117,22 +117,17 @@ fn problem(metadata: &ParquetMetaData, place: usize) -> Option<String> {
     }
 }
 
-/// A decimal that Arrow has no type for, at any depth.
+/// The reason why a type with a decimal of too many digits, at any depth, cannot be read.
 fn too_precise(data_type: &DataType) -> Option<String> {
-    match data_type {
+    types::find_in(data_type, &|part| match part {
         DataType::Decimal256(precision, scale) if *precision > DECIMAL256_MAX_PRECISION => {
             Some(format!(
                 "a decimal({precision},{scale}), and decimals have at most \
                  {DECIMAL256_MAX_PRECISION} digits"
             ))
         }
-        DataType::Struct(members) => members
-            .iter()
-            .find_map(|member| too_precise(member.data_type())),
-        DataType::Map(entries, _) => too_precise(entries.data_type()),
-        DataType::Dictionary(_, values) => too_precise(values),
-        list => logical::item(list).and_then(|item| too_precise(item.data_type())),
-    }
+        _ => None,
+    })
 }
 
 /// The type without what its leaves are annotated with.

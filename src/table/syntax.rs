@@ -15,7 +15,8 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::{Error, nearest};
+use super::Error;
+use super::error::nearest;
 
 /// The functions that make one value from one row.
 const FUNCTIONS: &[&str] = &[
@@ -120,7 +121,7 @@ const MAX_DEPTH: usize = 200;
 const MAX_WORDS: usize = 4_000;
 
 /// An expression that may be translated.
-pub(super) struct Parsed {
+pub(super) struct ParsedSql {
     /// The text as it was given, without surrounding space.
     pub(super) sql: String,
     /// The text for polars: the same, but for what polars understands differently.
@@ -137,10 +138,10 @@ pub(super) struct Parsed {
 }
 
 /// Parses and checks an expression.
-pub(super) fn parse(sql: &str, schema: &Schema) -> Result<Parsed, Error> {
+pub(super) fn parse(sql: &str, schema: &Schema) -> Result<ParsedSql, Error> {
     let sql = sql.trim();
     let tree = tree(sql)?;
-    let mut check = Check {
+    let mut check = RowByRowCheck {
         sql,
         schema,
         depth: 0,
@@ -151,13 +152,13 @@ pub(super) fn parse(sql: &str, schema: &Schema) -> Result<Parsed, Error> {
     if let ControlFlow::Break(fault) = tree.visit(&mut check) {
         return Err(fault);
     }
-    let Check {
+    let RowByRowCheck {
         columns,
         patterns,
         conditions,
         ..
     } = check;
-    Ok(Parsed {
+    Ok(ParsedSql {
         sql: sql.to_owned(),
         rewritten: rewritten(&tree),
         columns,
@@ -214,7 +215,7 @@ fn is_statement(tree: &Expr) -> bool {
 }
 
 /// Walks the tree, outermost first, and stops at the first thing that may not be there.
-struct Check<'a> {
+struct RowByRowCheck<'a> {
     sql: &'a str,
     schema: &'a Schema,
     depth: usize,
@@ -223,7 +224,7 @@ struct Check<'a> {
     conditions: Vec<String>,
 }
 
-impl Visitor for Check<'_> {
+impl Visitor for RowByRowCheck<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Error> {
@@ -238,13 +239,9 @@ impl Visitor for Check<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            let reason = format!(
-                "it is more than {MAX_DEPTH} levels deep; a long chain of `OR` is better written \
-                 with `IN (…)`"
-            );
-            return ControlFlow::Break(Error::Syntax {
+            return ControlFlow::Break(Error::TooDeep {
                 sql: self.sql.to_owned(),
-                reason,
+                limit: MAX_DEPTH,
             });
         }
         match expr {
@@ -302,7 +299,7 @@ impl Visitor for Check<'_> {
     }
 }
 
-impl Check<'_> {
+impl RowByRowCheck<'_> {
     fn column(&mut self, name: &Ident) -> ControlFlow<Error> {
         let column = &name.value;
         if self.schema.index_of(column).is_err() {
