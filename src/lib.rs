@@ -27,6 +27,7 @@ pub mod output;
 pub mod profile;
 pub mod provider;
 pub mod request;
+#[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod source;
 pub mod table;

@@ -1,11 +1,15 @@
 //! What expressions make of small tables, and what must be refused.
 
+use std::sync::Arc;
+
 use arrow::array::{
-    BinaryArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
-    LargeStringArray, ListBuilder, MapBuilder, StringArray, StringBuilder, StringViewArray,
-    StructArray, TimestampMicrosecondArray, TimestampMillisecondArray, UInt8Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
+    Float64Array, Int32Array, Int64Array, LargeStringArray, ListBuilder, MapBuilder, RecordBatch,
+    StringArray, StringBuilder, StringViewArray, StructArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, UInt8Array,
 };
-use arrow::datatypes::Field;
+use arrow::compute::cast;
+use arrow::datatypes::{Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::*;
