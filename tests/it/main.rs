@@ -2,6 +2,9 @@
 //! again.
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+#[cfg(not(any(feature = "test-hooks", debug_assertions)))]
+compile_error!("in a release build, the crash tests need `--features test-hooks`");
+
 mod answers;
 mod bad_input;
 mod bill;
