@@ -14,6 +14,8 @@
 pub mod batch;
 pub mod border;
 pub mod catalog;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub mod checks;
 pub mod cost;
 pub mod durable;
 pub mod engine;
