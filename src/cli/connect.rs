@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::journal::Plan;
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
-use rowmill::provider::{self, BatchApi, Timeouts};
+use rowmill::provider::{self, BatchApi};
 use rowmill::simulator::{self, Running, Simulator, SimulatorSpec};
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
@@ -55,15 +55,8 @@ impl Connection {
         if let Some(text) = variable("ANTHROPIC_CUSTOM_HEADERS") {
             spec.custom_headers = anthropic::custom_headers(&text).map_err(environment)?;
         }
-        if let Some(seconds) = variable("ROWMILL_IDLE_TIMEOUT").and_then(|text| text.parse().ok()) {
-            // For the tests: silence that ends a call, in seconds.
-            let idle = Duration::try_from_secs_f64(seconds).unwrap_or(spec.timeouts.idle);
-            spec.timeouts = Timeouts {
-                idle,
-                call: idle.min(spec.timeouts.call),
-                ..spec.timeouts
-            };
-        }
+        #[cfg(any(feature = "test-hooks", debug_assertions))]
+        shorten_timeouts(&mut spec);
         api_options.apply(&mut spec);
         Ok(Connection {
             api: Anthropic::new(spec).map_err(environment)?,
@@ -181,6 +174,16 @@ impl ApiOptions<'_> {
             version.clone_into(&mut spec.api_version);
         }
         spec.betas = self.betas.to_vec();
+    }
+}
+
+/// For the tests: the silence that ends a call, in seconds.
+#[cfg(any(feature = "test-hooks", debug_assertions))]
+fn shorten_timeouts(spec: &mut AnthropicSpec) {
+    let seconds = variable("ROWMILL_IDLE_TIMEOUT").and_then(|text| text.parse().ok());
+    if let Some(Ok(idle)) = seconds.map(Duration::try_from_secs_f64) {
+        spec.timeouts.idle = idle;
+        spec.timeouts.call = idle.min(spec.timeouts.call);
     }
 }
 

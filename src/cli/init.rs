@@ -169,7 +169,7 @@ impl Inspection {
         let mut profiler = Profiler::new(&schema);
         let is_csv = Source::open(
             &SourceSpec {
-                null: source::Texts::One("NA".to_owned()),
+                null: source::NullTexts::One("NA".to_owned()),
                 ..spec.clone()
             },
             Path::new("."),

@@ -46,6 +46,7 @@ pub(crate) fn main() -> u8 {
     rowmill::border::install();
     let screen = Screen::new(&cli.common);
     log(&cli.common);
+    #[cfg(any(feature = "test-hooks", debug_assertions))]
     arm_crash_test();
     signals::listen(screen.voice());
     let result = command(&cli, &screen);
@@ -137,6 +138,7 @@ fn log(common: &Common) {
 }
 
 /// For the tests: ends the process at the n-th durable write or network act.
+#[cfg(any(feature = "test-hooks", debug_assertions))]
 fn arm_crash_test() {
     if let Some(n) = std::env::var("ROWMILL_CRASH_AT")
         .ok()

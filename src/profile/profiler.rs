@@ -41,7 +41,7 @@ pub struct Profiler {
     columns: Vec<ColumnProfiler>,
     /// The pairs that may be keys, chosen by the first rows; `None` before.
     pairs: Option<Vec<ColumnPair>>,
-    max_hashes: usize,
+    pub(super) max_hashes: usize,
 }
 
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use arrow::array::{
     RecordBatch, StringArray, StringBuilder, StringViewArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -221,10 +221,8 @@ fn the_widest_columns_give_up_when_the_room_is_used_up() {
         (199, [Uniqueness::Unknown, Uniqueness::Yes]),
         (99, [Uniqueness::Unknown; 2]),
     ] {
-        let mut profiler = Profiler {
-            max_hashes,
-            ..Profiler::new(&batch.schema())
-        };
+        let mut profiler = Profiler::new(&batch.schema());
+        profiler.max_hashes = max_hashes;
         profiler.add(&batch);
         let profile = profiler.finish();
         assert_eq!(

@@ -24,6 +24,8 @@
 //! To add a provider: a folder here, and one arm where `ProviderSpec` is opened.
 
 pub mod anthropic;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub(crate) mod checks;
 pub mod files;
 mod http;
 mod redact;

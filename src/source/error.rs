@@ -11,43 +11,43 @@ pub enum Error {
     /// No path was given.
     #[error("`source.path` is missing")]
     NoPath,
-    /// A path leads nowhere.
+    /// A path that does not exist.
     #[error("`{}` does not exist", path.display())]
     NotFound {
         /// The path.
         path: PathBuf,
     },
-    /// A glob or a folder without a file for us.
+    /// A glob or a folder without a file.
     #[error("no file matches `{pattern}`")]
     NoFiles {
         /// The glob or folder as written.
         pattern: String,
     },
-    /// A glob that is none.
+    /// An invalid glob.
     #[error("`{pattern}` is not a glob")]
     BadGlob {
         /// The glob as written.
         pattern: String,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: glob::PatternError,
     },
-    /// A file that would be read twice.
+    /// A file that is named twice.
     #[error("`{}` is named twice in `source.path`", path.display())]
     FileTwice {
         /// The file.
         path: PathBuf,
     },
-    /// The system cannot read a file or folder.
+    /// A file or folder that cannot be read.
     #[error("`{}` cannot be read", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system answered.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// A path to something else than an ordinary file.
+    /// A path to something other than a regular file.
     #[error("`{}` is {kind}, not an ordinary file", path.display())]
     NotAFile {
         /// The path.
@@ -69,10 +69,10 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// Folders nested without end, as through a link to a parent.
+    /// Folders that are nested too deeply, for example by a link to a parent.
     #[error("folders under `{}` are nested more than {limit} deep", path.display())]
     TooDeep {
-        /// The folder where the walk began.
+        /// The topmost folder.
         path: PathBuf,
         /// Deepest nesting.
         limit: usize,
@@ -83,14 +83,14 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// The name of a file does not tell its format.
-    #[error("the name of `{}` does not tell its format", path.display())]
+    /// A file whose name does not show its format.
+    #[error("the name of `{}` does not show its format", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
-    /// Standard input has no name, and its first bytes do not tell its format.
-    #[error("standard input does not tell its format")]
+    /// Standard input, whose first bytes do not show its format.
+    #[error("the format of standard input cannot be detected")]
     StdinFormat,
     /// Files of several formats.
     #[error("`{}` is {} and `{}` is {}", first.display(), first_format.name(), second.display(), second_format.name())]
@@ -114,21 +114,21 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
-    /// A setting that means nothing for this format.
-    #[error("`source.{setting}` has no meaning for a {} source", format.name())]
+    /// A setting that does not apply to this format.
+    #[error("`source.{setting}` does not apply to a {} source", format.name())]
     SettingUnused {
         /// The setting.
         setting: &'static str,
         /// The format.
         format: Format,
     },
-    /// An encoding nobody knows.
+    /// An unknown encoding.
     #[error("`source.encoding` names no known encoding: `{label}`")]
     UnknownEncoding {
         /// The label.
         label: String,
     },
-    /// A type nobody knows.
+    /// An unknown type.
     #[error("column `{column}` cannot have the type `{name}`; types are {known}")]
     UnknownType {
         /// The column.
@@ -138,16 +138,16 @@ pub enum Error {
         /// The types there are.
         known: &'static str,
     },
-    /// A column that is not there.
+    /// An unknown column.
     #[error("the source has no column `{name}`, which {wanted_by} names; it has {known}")]
     UnknownColumn {
         /// The column.
         name: String,
-        /// What names it.
+        /// The setting that names it.
         wanted_by: &'static str,
-        /// The column it may have meant.
+        /// The most similar column.
         nearest: Option<String>,
-        /// The columns there are, as words.
+        /// The columns of the source, as text.
         known: String,
     },
     /// Two columns of one name in one file.
@@ -157,9 +157,9 @@ pub enum Error {
         path: PathBuf,
         /// The name.
         name: String,
-        /// Where it stands first, from 1.
+        /// Its first position, from 1.
         first: usize,
-        /// Where it stands again, from 1.
+        /// Its second position, from 1.
         second: usize,
     },
     /// A column without a name.
@@ -167,10 +167,10 @@ pub enum Error {
     ColumnUnnamed {
         /// The file.
         path: PathBuf,
-        /// Where it stands, from 1.
+        /// Its position, from 1.
         column: usize,
     },
-    /// Names of the job that are not as many as the columns of a file.
+    /// Another number of names in the job than of columns in a file.
     #[error("`{}` has {columns} columns, and `source.names` has {names}", path.display())]
     NamesCount {
         /// The file.
@@ -180,9 +180,9 @@ pub enum Error {
         /// The columns.
         columns: usize,
     },
-    /// Headers that differ where the job names the columns by their place.
+    /// Headers that differ where the job names the columns by position.
     #[error("column {column} of `{}` has another name than in `{}`, and `source.names` names \
-        columns by their place", path.display(), first.display())]
+        columns by position", path.display(), first.display())]
     HeadersDiffer {
         /// The file that differs.
         path: PathBuf,
@@ -199,7 +199,7 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// A file in which nothing is, not even a header.
+    /// A file without anything, not even a header.
     #[error("`{}` is empty", path.display())]
     Empty {
         /// The file.
@@ -296,7 +296,7 @@ pub enum Error {
         path: PathBuf,
         /// The line where the record begins.
         line: u64,
-        /// A backslash stands before a quotation mark in the record.
+        /// Whether a backslash is before a quotation mark in the record.
         escape: bool,
     },
     /// Text where a quoted cell has been closed.
@@ -317,7 +317,7 @@ pub enum Error {
         column: String,
         /// The line where the record begins.
         begins: u64,
-        /// A backslash stands before a quotation mark in the record.
+        /// Whether a backslash is before a quotation mark in the record.
         escape: bool,
     },
     /// A cell beyond `source.max_cell_bytes`.
@@ -370,7 +370,7 @@ pub enum Error {
     Compressed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -397,17 +397,17 @@ pub enum Error {
         line: u64,
         /// The byte of the line, from 1.
         byte: usize,
-        /// What is wrong.
+        /// The cause.
         problem: String,
     },
-    /// A file that is not what its format asks for, or that the reader does not understand.
+    /// A file that is damaged, or not of its format.
     #[error("`{}` cannot be read as {}", path.display(), format.name())]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// The format.
         format: Format,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -442,17 +442,17 @@ pub enum Error {
         /// What it is, or what the reader said.
         reason: String,
     },
-    /// A file that gave more or fewer rows than it says it has.
-    #[error("`{}` says it has {expected} rows but gave {found}", path.display())]
+    /// A file with another number of rows than its metadata says.
+    #[error("`{}` has {found} rows, but its metadata says {expected}", path.display())]
     RowCount {
         /// The file.
         path: PathBuf,
-        /// Rows by its own word.
+        /// The number of rows in its metadata.
         expected: u64,
         /// Rows read.
         found: u64,
     },
-    /// A file that is no longer as it was when the source was opened.
+    /// A file that changed after the source was opened.
     #[error("`{}` changed while it was read", path.display())]
     Changed {
         /// The file.
@@ -463,11 +463,11 @@ pub enum Error {
     Expression {
         /// `where`, or `derive` and the column.
         setting: String,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: Box<crate::table::Error>,
     },
-    /// Columns that do not make a batch.
+    /// Columns that cannot form a batch.
     #[error("the rows do not fit the source's schema")]
     Batch(#[source] arrow::error::ArrowError),
 }

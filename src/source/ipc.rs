@@ -1,7 +1,7 @@
-//! Arrow IPC: files (Feather version 2) and streams, told apart by their first bytes.
+//! Arrow IPC: files (Feather version 2) and streams, distinguished by their first bytes.
 //!
 //! ```text
-//!   file    ARROW1 0 0 │ schema │ batch │ batch │ … │ footer: where each batch stands │ length │ ARROW1
+//!   file    ARROW1 0 0 │ schema │ batch │ batch │ … │ footer: offset of each batch  │ length │ ARROW1
 //!   stream               schema │ batch │ batch │ … │ end mark
 //!   batch   FFFFFFFF │ length │ header: rows, length of the body │ body
 //! ```
@@ -74,7 +74,7 @@ fn open_file(input: &Input) -> Result<(bool, File), Error> {
     Ok((head == FILE_MAGIC, file))
 }
 
-/// A batch may be so many times as large as a cell may be, and as its bytes in the file.
+/// The largest batch, in multiples of the largest cell, and of its bytes in the file.
 const BATCH_CELLS: u64 = 8;
 const BATCH_RATIO: u64 = 100;
 
@@ -239,7 +239,7 @@ fn read_header(reader: &mut (impl Read + Seek), length: u64) -> io::Result<Optio
             reader.seek(SeekFrom::Start(at))?;
             let mut bytes = [0; 8];
             reader.read_exact(&mut bytes)?;
-            // -1 says that the buffer is not packed.
+            // -1 means that the buffer is not compressed.
             unpacked =
                 unpacked.saturating_add(u64::try_from(i64::from_le_bytes(bytes)).unwrap_or(0));
         }
@@ -290,7 +290,7 @@ impl IpcRows {
             .filter(|i| schema.index_of(of_file.field(*i).name()).is_ok())
             .collect();
         if wanted.is_empty() {
-            // One column carries the number of rows.
+            // Without a column, the reader loses the number of rows.
             wanted.push(0);
         }
         let batches = open_reader(&input, Some(wanted))?;

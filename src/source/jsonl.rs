@@ -1,10 +1,10 @@
 //! JSON Lines: one object a line, columns by the union of all their keys.
 //!
 //! The columns are known after one pass over the whole file ([`super::infer`]), so a type that
-//! changes in the last line is seen. Columns whose values agree are decoded by arrow-json. Those
-//! that do not agree, and those to which the job gives a type, are read here as text: a string's
-//! own characters, anything else as it is written in the file, so no digit is lost on the way.
-//! Blank lines are passed over; a key that a line lacks is null.
+//! changes in the last line is seen. Columns with a common type are decoded by arrow-json. The
+//! others, and those for which the job sets a type, are read here as text: the characters of a
+//! string, anything else as it is written in the file, so that no digit is lost.
+//! Blank lines are skipped; a key that is missing in a line is null.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -115,7 +115,7 @@ impl JsonLines {
 pub(super) struct JsonlRows {
     lines: JsonLines,
     schema: SchemaRef,
-    /// Decodes the columns whose values agree; none where there are none.
+    /// Decodes the columns whose values have a common type, if there are any.
     agreed: Option<Decoder>,
     texts: TextColumns,
     rows_before: u64,
@@ -286,7 +286,7 @@ impl TextColumns {
         self.columns.is_empty()
     }
 
-    /// Takes the columns' values out of one line.
+    /// Reads the values of the columns from one line.
     fn read(&mut self, line: &str) -> serde_json::Result<()> {
         let mut parser = serde_json::Deserializer::from_str(line);
         OneLine(self).deserialize(&mut parser)?;
@@ -365,7 +365,7 @@ impl<'de> Visitor<'de> for KeySeed {
     }
 }
 
-/// A JSON value as text: a string's own characters, null as nothing, anything else as written.
+/// A JSON value as text: the characters of a string, none for null, anything else as written.
 fn text_of(raw: &str) -> serde_json::Result<Option<std::borrow::Cow<'_, str>>> {
     Ok(match raw.as_bytes() {
         b"null" => None,

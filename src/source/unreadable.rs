@@ -17,15 +17,15 @@ use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use super::types;
 use crate::border;
 
-/// The metadata of a field that says why its column cannot be read.
+/// The metadata of a field with the reason why its column cannot be read.
 const KEY: &str = "rowmill:unreadable";
 
-/// Why a column cannot be read, if it cannot.
+/// The reason why a column cannot be read, if it cannot.
 pub(super) fn reason(field: &Field) -> Option<&str> {
     field.metadata().get(KEY).map(String::as_str)
 }
 
-/// The field, marked with a reason.
+/// The field with a reason in its metadata.
 pub(super) fn marked(field: &Field, reason: &str) -> Field {
     let mut field = field.clone();
     field
@@ -34,14 +34,14 @@ pub(super) fn marked(field: &Field, reason: &str) -> Field {
     field
 }
 
-/// Passes the reason on to a field that takes another's place.
+/// Copies the reason to a field that replaces another.
 pub(super) fn inherit(field: &mut Field, from: &Field) {
     if let Some(reason) = reason(from) {
         *field = marked(field, reason);
     }
 }
 
-/// The columns of a file, with those marked that cannot be read.
+/// The columns of a file, with reasons for those that cannot be read.
 pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMetadata> {
     let metadata = Arc::new(metadata);
     let read = border::guarded(|| {
@@ -100,7 +100,7 @@ pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMe
     ArrowReaderMetadata::try_new(Arc::clone(read.metadata()), options)
 }
 
-/// What is wrong with a column of the root, looked at by itself.
+/// The reason why a column of the root cannot be read, if it cannot.
 fn problem(metadata: &ParquetMetaData, place: usize) -> Option<String> {
     let file_metadata = metadata.file_metadata();
     let columns = file_metadata.schema_descr();
@@ -130,7 +130,7 @@ fn too_precise(data_type: &DataType) -> Option<String> {
     })
 }
 
-/// The type without what its leaves are annotated with.
+/// The type without the annotations of its leaves.
 fn plain(of_file: &TypePtr) -> Result<TypePtr> {
     let info = of_file.get_basic_info();
     let id = info.has_id().then(|| info.id());

@@ -106,6 +106,12 @@ pub enum Error {
         /// Most bytes.
         limit: u64,
     },
+    /// The library was built without the feature `sql`, which contains the SQL engine.
+    #[error("`{sql}` cannot be evaluated: this build has no SQL expressions (feature `sql`)")]
+    WithoutSql {
+        /// The expression.
+        sql: String,
+    },
     /// A value in the rows cannot be evaluated, for example a text that is cast to a number but is
     /// not one.
     #[error("`{sql}` fails on a value in the rows: {reason}")]
@@ -158,6 +164,7 @@ fn nearest_in_words(nearest: &[String]) -> String {
 }
 
 /// The names that look like `wanted`, best first, at most three.
+#[cfg(feature = "sql")]
 pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let lower = wanted.to_lowercase();
     let mut near: Vec<(f64, &str)> = names

@@ -10,9 +10,8 @@ use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use polars::prelude::Expr;
 
-use super::bounds::{self, Bound};
 use super::engine::{self, EngineContext};
-use super::{Error, bridge, row_size, syntax};
+use super::{Bound, Error, bounds, bridge, row_size, syntax};
 
 /// An SQL expression, parsed and type-checked against a schema; returns one value for each row.
 ///

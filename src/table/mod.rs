@@ -32,18 +32,34 @@
 //! zero of integers is null. A text that is compared with a date or timestamp column, or cast to
 //! one, is read as ISO 8601 (`2024-01-31`, `2024-01-31 10:00`), value by value: unlike polars,
 //! which guesses a format from the first row.
+//!
+//! **Without the feature `sql`** neither polars nor an SQL parser is compiled. Parsing an expression
+//! then returns [`Error::WithoutSql`].
 
+mod bound;
+#[cfg(feature = "sql")]
 mod bounds;
+#[cfg(feature = "sql")]
 mod bridge;
+#[cfg(feature = "sql")]
 mod engine;
 mod error;
+#[cfg(feature = "sql")]
 mod expression;
+#[cfg(feature = "sql")]
 mod row_size;
+#[cfg(feature = "sql")]
 mod syntax;
-#[cfg(test)]
+#[cfg(all(test, feature = "sql"))]
 mod tests;
+#[cfg(feature = "sql")]
 mod text_times;
+#[cfg(not(feature = "sql"))]
+mod without_sql;
 
-pub use bounds::{Bound, BoundOp, BoundValue};
+pub use bound::{Bound, BoundOp, BoundValue};
 pub use error::Error;
+#[cfg(feature = "sql")]
 pub use expression::Expression;
+#[cfg(not(feature = "sql"))]
+pub use without_sql::Expression;

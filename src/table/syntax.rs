@@ -124,13 +124,13 @@ const MAX_WORDS: usize = 4_000;
 pub(super) struct ParsedSql {
     /// The text as it was given, without surrounding space.
     pub(super) sql: String,
-    /// The text for polars: the same, but for what polars understands differently.
+    /// The text for polars: the same, except for syntax that polars reads differently.
     pub(super) rewritten: String,
     /// The columns it reads, in the order they are named.
     pub(super) columns: Vec<String>,
     /// The regular expressions in it that are known before any row.
     pub(super) patterns: Vec<String>,
-    /// What stands beside `AND`, `OR` and `NOT` and is not evidently true or false; as text for
+    /// The operands of `AND`, `OR` and `NOT` that are not evidently boolean; as text for
     /// polars.
     pub(super) conditions: Vec<String>,
     /// The tree, as it was given.
@@ -317,7 +317,7 @@ impl RowByRowCheck<'_> {
                 quoted: name.quote_style.is_some(),
             });
         }
-        // polars takes such a name for a pattern that stands for several columns.
+        // polars reads such a name as a pattern of several column names.
         if column == "*" || (column.starts_with('^') && column.ends_with('$')) {
             return self.not_by_row(format!(
                 "the name of column `{column}` is a pattern to the engine"
@@ -444,7 +444,7 @@ fn is_condition(expr: &Expr) -> bool {
     }
 }
 
-/// Writes the expression for polars, where that understands something else than SQL does.
+/// Writes the expression for polars, rewritten where polars reads it differently than SQL does.
 pub(super) fn rewritten(tree: &Expr) -> String {
     let mut tree = tree.clone();
     let _ = visit_expressions_mut(&mut tree, |expr| {

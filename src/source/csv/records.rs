@@ -368,7 +368,7 @@ impl CsvRecords {
     }
 
     /// A column for messages: its name, or its number where it has none.
-    pub(super) fn column(&self, cell: usize) -> String {
+    pub(in crate::source) fn column(&self, cell: usize) -> String {
         self.names
             .get(cell)
             .map_or_else(|| (cell + 1).to_string(), |name| format!("`{name}`"))

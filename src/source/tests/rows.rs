@@ -236,7 +236,7 @@ fn names_settings_that_cannot_be() {
         (
             "a.jsonl",
             &|s| s.delimiter = Some(';'),
-            "`source.delimiter` has no meaning for a jsonl source",
+            "`source.delimiter` does not apply to a jsonl source",
         ),
         (
             "a.csv",
