@@ -481,7 +481,7 @@ fn a_mask_counts_null_as_false_and_must_be_a_condition() {
         .unwrap_err();
     assert_eq!(
         fault.to_string(),
-        "`n` is not a condition: it makes Int64, not true or false"
+        "`n` is not a condition: it is Int64, not true or false"
     );
 }
 

@@ -145,7 +145,7 @@ fn adds_the_keys_of_folders_as_columns() {
 }
 
 #[test]
-fn refuses_folders_of_different_keys_and_keys_that_clash() {
+fn refuses_different_partition_columns_and_those_that_clash() {
     let folder = Folder::new()
         .with("t/k=1/a.csv", "a\n1\n")
         .with("t/j=1/a.csv", "a\n1\n")
@@ -157,7 +157,7 @@ fn refuses_folders_of_different_keys_and_keys_that_clash() {
     assert!(matches!(
         folder.open(&spec("u")),
         Err(Error::Clash {
-            what: "folder key",
+            what: "partition column",
             ..
         })
     ));
