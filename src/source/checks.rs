@@ -59,13 +59,13 @@ pub fn check_csv(bytes: &[u8]) {
 
 /// A record with its cells as text.
 #[derive(Debug, PartialEq)]
-struct Record {
+struct ReadRecord {
     line: u64,
     cells: Vec<String>,
 }
 
 /// The records up to the first error, and that error.
-fn read(file: &[u8], dialect: &Dialect, buffer_bytes: usize) -> (Vec<Record>, Option<String>) {
+fn read(file: &[u8], dialect: &Dialect, buffer_bytes: usize) -> (Vec<ReadRecord>, Option<String>) {
     let mut records = Vec::new();
     let error = read_into(file, dialect, buffer_bytes, &mut records).err();
     (records, error.map(|error| error.to_string()))
@@ -75,7 +75,7 @@ fn read_into(
     mut file: &[u8],
     dialect: &Dialect,
     buffer_bytes: usize,
-    records: &mut Vec<Record>,
+    records: &mut Vec<ReadRecord>,
 ) -> Result<(), Error> {
     let input = Input::of_stream(Path::new("-"), &mut file, None)?;
     let mut reader = CsvRecords::open_buffered(&input, dialect, buffer_bytes)?;
@@ -88,7 +88,7 @@ fn read_into(
         })?;
         let cells: Vec<String> = cells.map(str::to_owned).collect();
         assert_eq!(cells.len(), record.cells);
-        records.push(Record {
+        records.push(ReadRecord {
             line: record.line,
             cells,
         });
@@ -97,7 +97,7 @@ fn read_into(
 }
 
 /// Writes the records in the usual dialect, every cell quoted, and reads them again.
-fn check_written_back(records: &[Record]) {
+fn check_written_back(records: &[ReadRecord]) {
     let written: String = records
         .iter()
         .map(|record| {
@@ -113,7 +113,7 @@ fn check_written_back(records: &[Record]) {
         .expect("the default dialect is valid");
     let (again, error) = read(written.as_bytes(), &dialect, 1 << 10);
     assert_eq!(error, None);
-    let cells = |records: &[Record]| -> Vec<Vec<String>> {
+    let cells = |records: &[ReadRecord]| -> Vec<Vec<String>> {
         records.iter().map(|record| record.cells.clone()).collect()
     };
     assert_eq!(cells(&again), cells(records));

@@ -13,32 +13,21 @@ use super::bytes::Input;
 use super::columns::{self, FileColumns};
 use super::files::{self, FoundFile};
 use super::{
-    DerivedColumn, EmptyCells, Error, Format, Source, SourceSpec, SourceTable, SourceWarning,
-    TableFile, Unsupported, convert, error, schema, types,
+    DerivedColumn, EmptyCells, Error, Format, Source, SourceFile, SourceSpec, SourceTable,
+    SourceWarning, TableFile, Unsupported, convert, error, schema, types,
 };
 use crate::table::Expression;
 
 /// Opens a source; `stdin` is read where the job names standard input.
 pub(super) fn open(spec: &SourceSpec, base: &Path, stdin: &mut dyn Read) -> Result<Source, Error> {
     check_limits(spec)?;
-    let mut found = files::find(&spec.path, base)?;
-    let format = files::format_of(spec.format, &found)?;
-    let inputs = found
-        .iter()
-        .map(|file| input(file, spec, stdin))
-        .collect::<Result<Vec<_>, Error>>()?;
-    let format = format.map_or_else(|| format_by_content(&inputs), Ok)?;
-    reject_unused(spec, format)?;
-    let inputs = if format.is_text() {
-        inputs
-    } else {
-        seekable(inputs)?
-    };
-    let mut inputs: Vec<Arc<Input>> = inputs.into_iter().map(Arc::new).collect();
-    let source_files = inputs.iter().map(|input| input.file.clone()).collect();
-    let mut warnings = Vec::new();
-    leave_out_empty(format, &mut found, &mut inputs, &mut warnings)?;
-
+    let OpenFiles {
+        found,
+        inputs,
+        format,
+        source_files,
+        mut warnings,
+    } = OpenFiles::new(spec, base, stdin)?;
     let FileColumns {
         mut read_options,
         common,
@@ -46,15 +35,7 @@ pub(super) fn open(spec: &SourceSpec, base: &Path, stdin: &mut dyn Read) -> Resu
     } = columns::of_files(spec, format, &inputs)?;
     warnings.extend(column_warnings);
     let partitions = partition_names(&found)?;
-    if let Some(name) = partitions
-        .iter()
-        .find(|name| common.fields.iter().any(|field| field.name() == *name))
-    {
-        return Err(Error::Clash {
-            what: "partition column",
-            name: name.clone(),
-        });
-    }
+    check_partitions(&partitions, &common.fields)?;
     let known = common
         .fields
         .iter()
@@ -97,6 +78,62 @@ pub(super) fn open(spec: &SourceSpec, base: &Path, stdin: &mut dyn Read) -> Resu
             schema,
         }),
     })
+}
+
+/// The files of a source, before their columns are read.
+struct OpenFiles {
+    /// The files with rows, and their bytes.
+    found: Vec<FoundFile>,
+    inputs: Vec<Arc<Input>>,
+    format: Format,
+    /// All files, including the empty ones.
+    source_files: Vec<SourceFile>,
+    warnings: Vec<SourceWarning>,
+}
+
+impl OpenFiles {
+    fn new(spec: &SourceSpec, base: &Path, stdin: &mut dyn Read) -> Result<OpenFiles, Error> {
+        let mut found = files::find(&spec.path, base)?;
+        let format = files::format_of(spec.format, &found)?;
+        let inputs = found
+            .iter()
+            .map(|file| input(file, spec, stdin))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let format = format.map_or_else(|| format_by_content(&inputs), Ok)?;
+        // Before anything is decompressed: a wrong setting is reported at once.
+        reject_unused(spec, format)?;
+        let inputs = if format.is_text() {
+            inputs
+        } else {
+            seekable(inputs)?
+        };
+        let mut inputs: Vec<Arc<Input>> = inputs.into_iter().map(Arc::new).collect();
+        // Empty files count as files of the source, so that one that changes later is noticed.
+        let source_files = inputs.iter().map(|input| input.file.clone()).collect();
+        let mut warnings = Vec::new();
+        leave_out_empty(format, &mut found, &mut inputs, &mut warnings)?;
+        Ok(OpenFiles {
+            found,
+            inputs,
+            format,
+            source_files,
+            warnings,
+        })
+    }
+}
+
+/// Rejects a partition column with the name of a column of the files.
+fn check_partitions(partitions: &[String], fields: &[FieldRef]) -> Result<(), Error> {
+    let clash = partitions
+        .iter()
+        .find(|name| fields.iter().any(|field| field.name() == *name));
+    match clash {
+        Some(name) => Err(Error::Clash {
+            what: "partition column",
+            name: name.clone(),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn input(file: &FoundFile, spec: &SourceSpec, stdin: &mut dyn Read) -> Result<Input, Error> {

@@ -33,79 +33,14 @@ impl Dialect {
         format: Format,
         encoding: Option<&'static Encoding>,
     ) -> Result<Dialect, Error> {
-        let delimiter = spec
-            .delimiter
-            .unwrap_or(if format == Format::Tsv { '\t' } else { ',' });
-        let quote = match spec.quote.as_deref() {
-            None => Some('"'),
-            Some("") => None,
-            Some(text) => Some(single(text).ok_or_else(|| bad("quote", text, ONE_CHARACTER))?),
-        };
-        let byte = |setting, mark: char| {
-            ascii_byte(mark).ok_or_else(|| bad(setting, &mark.to_string(), ONE_CHARACTER))
-        };
-        let delimiter = byte("delimiter", delimiter)?;
-        let quote = quote.map(|quote| byte("quote", quote)).transpose()?;
-        let escape = spec
-            .escape
-            .map(|escape| byte("escape", escape))
-            .transpose()?;
-        let comment = spec
-            .comment
-            .map(|comment| byte("comment", comment))
-            .transpose()?;
-        let clash = |setting, mark: Option<u8>, others: &[Option<u8>]| match mark {
-            Some(byte) if others.contains(&mark) => {
-                Err(bad(setting, &char::from(byte).to_string(), ONE_CHARACTER))
-            }
-            _ => Ok(()),
-        };
-        clash("quote", quote, &[Some(delimiter)])?;
-        clash("escape", escape, &[Some(delimiter)])?;
-        clash("comment", comment, &[Some(delimiter), quote, escape])?;
-        if let (Some(escape), None) = (spec.escape, quote) {
-            return Err(bad(
-                "escape",
-                &escape.to_string(),
-                "for quotation marks inside quoted cells, and `source.quote` turns quotation \
-                 marks off",
-            ));
-        }
-        let nulls = spec.null.as_slice();
-        if spec.empty == EmptyCells::Text && nulls.iter().any(String::is_empty) {
-            return Err(bad(
-                "null",
-                "",
-                "not the empty text where `source.empty` makes empty cells a text",
-            ));
-        }
-        let decimal_comma = match spec.decimal {
-            None | Some('.') => false,
-            Some(',') if delimiter == b',' && quote.is_none() => {
-                return Err(bad(
-                    "decimal",
-                    ",",
-                    "not the delimiter where no cell is quoted",
-                ));
-            }
-            Some(',') => true,
-            Some(other) => return Err(bad("decimal", &other.to_string(), "`.` or `,`")),
-        };
-        if spec.decimal.is_some()
-            && !spec
-                .columns
-                .values()
-                .filter_map(|name| types::parse(name))
-                .any(|to| has_decimals(&to))
-        {
-            let expected = "for columns of floats and decimals, and `source.columns` makes no \
-                column one of these";
-            return Err(bad(
-                "decimal",
-                &spec.decimal.map(String::from).unwrap_or_default(),
-                expected,
-            ));
-        }
+        let Characters {
+            delimiter,
+            quote,
+            escape,
+            comment,
+        } = Characters::new(spec, format)?;
+        check_nulls(spec)?;
+        let decimal_comma = decimal_comma(spec, delimiter, quote)?;
         Ok(Dialect {
             delimiter,
             quote,
@@ -116,12 +51,114 @@ impl Dialect {
             header: spec.header.unwrap_or(true),
             names: spec.names.clone().into(),
             empty: spec.empty,
-            nulls: nulls.into(),
+            nulls: spec.null.as_slice().into(),
             decimal_comma,
             encoding,
             max_cell_bytes: super::super::open::cell_limit(spec),
         })
     }
+}
+
+/// The special characters of a dialect.
+struct Characters {
+    delimiter: u8,
+    quote: Option<u8>,
+    escape: Option<u8>,
+    comment: Option<u8>,
+}
+
+impl Characters {
+    /// Checks each character by itself, then that no two are the same.
+    fn new(spec: &SourceSpec, format: Format) -> Result<Characters, Error> {
+        let default_delimiter = if format == Format::Tsv { '\t' } else { ',' };
+        let delimiter = byte("delimiter", spec.delimiter.unwrap_or(default_delimiter))?;
+        let quote = match spec.quote.as_deref() {
+            None => Some(b'"'),
+            Some("") => None,
+            Some(text) => {
+                let quote = single(text).ok_or_else(|| bad("quote", text, ONE_CHARACTER))?;
+                Some(byte("quote", quote)?)
+            }
+        };
+        let optional = |setting, character: Option<char>| {
+            character
+                .map(|character| byte(setting, character))
+                .transpose()
+        };
+        let escape = optional("escape", spec.escape)?;
+        let comment = optional("comment", spec.comment)?;
+        check_clash("quote", quote, &[Some(delimiter)])?;
+        // An escape may be the quotation mark itself: that is the usual doubling.
+        check_clash("escape", escape, &[Some(delimiter)])?;
+        check_clash("comment", comment, &[Some(delimiter), quote, escape])?;
+        if let (Some(escape), None) = (spec.escape, quote) {
+            return Err(bad(
+                "escape",
+                &escape.to_string(),
+                "for quotation marks inside quoted cells, and `source.quote` turns quotation \
+                 marks off",
+            ));
+        }
+        Ok(Characters {
+            delimiter,
+            quote,
+            escape,
+            comment,
+        })
+    }
+}
+
+fn byte(setting: &'static str, character: char) -> Result<u8, Error> {
+    ascii_byte(character).ok_or_else(|| bad(setting, &character.to_string(), ONE_CHARACTER))
+}
+
+fn check_clash(
+    setting: &'static str,
+    character: Option<u8>,
+    others: &[Option<u8>],
+) -> Result<(), Error> {
+    match character {
+        Some(byte) if others.contains(&character) => {
+            Err(bad(setting, &char::from(byte).to_string(), ONE_CHARACTER))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An empty cell cannot be an empty text and a null at once.
+fn check_nulls(spec: &SourceSpec) -> Result<(), Error> {
+    if spec.empty == EmptyCells::Text && spec.null.as_slice().iter().any(String::is_empty) {
+        return Err(bad(
+            "null",
+            "",
+            "not the empty text where `source.empty` makes empty cells a text",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether decimals have a comma.
+fn decimal_comma(spec: &SourceSpec, delimiter: u8, quote: Option<u8>) -> Result<bool, Error> {
+    let Some(decimal) = spec.decimal else {
+        return Ok(false);
+    };
+    let expected = match decimal {
+        ',' if delimiter == b',' && quote.is_none() => "not the delimiter where no cell is quoted",
+        '.' | ',' if makes_decimals(spec) => return Ok(decimal == ','),
+        '.' | ',' => {
+            "for columns of floats and decimals, and `source.columns` makes no column one of these"
+        }
+        _ => "`.` or `,`",
+    };
+    Err(bad("decimal", &decimal.to_string(), expected))
+}
+
+/// Whether the job gives a column a type with decimals.
+fn makes_decimals(spec: &SourceSpec) -> bool {
+    spec.columns
+        .values()
+        .filter_map(|name| types::parse(name))
+        .any(|to| has_decimals(&to))
 }
 
 fn single(text: &str) -> Option<char> {
