@@ -11,19 +11,20 @@
 //! ```text
 //! body of a create call, put together while it is sent (`body.rs`):
 //!
-//!   {"requests":[ {"custom_id":"<id>","params":<head><fragment>} , ... ]}
-//!                                              ^      ^
-//!                       the same in every request    the row's own part, from the spool
-//!                       of the run, kept once
+//!   <prefix> <before_id><id><after_id><head><fragment><after_params> <separator> ... <suffix>
+//!                                     ^     ^
+//!              the same in every request    the row's own part, from the spool
+//!              of the run, kept once
 //! ```
 //!
 //! [`Packer`] decides where a batch ends, [`SpoolWriter`] writes a spool file, [`SpoolReader`] reads
-//! it, [`body`] assembles the bytes of a create call. A provider with another envelope gets its own constants in
-//! `body.rs`; nothing else knows them.
+//! it, [`body`] assembles the bytes of a create call. The bytes around the requests are an
+//! [`Envelope`], which comes from the provider's format.
 
 mod batch_sizes;
 pub mod body;
 mod cell_bytes;
+mod envelope;
 mod packed_columns;
 mod packer;
 mod reader;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 pub use batch_sizes::near_equal;
 pub use body::SpooledBody;
+pub use envelope::{BatchRules, Envelope};
 pub use packer::{Packer, Placement};
 pub use reader::{SpoolReader, sent_ids, verify};
 pub use rows::{SpoolRows, SpoolRowsBuilder};

@@ -19,7 +19,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::batch_sizes::near_equal;
-use super::{Limits, body};
+use super::{Envelope, Limits};
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,10 @@ pub enum Placement {
 ///
 /// ```
 /// use rowmill::batch::{Limits, Packer, Placement};
+/// use rowmill::provider::anthropic::ENVELOPE;
 ///
-/// let mut packer = Packer::for_head(Limits { max_requests: 2, max_bytes: 1_000 }, 40);
+/// let limits = Limits { max_requests: 2, max_bytes: 1_000 };
+/// let mut packer = Packer::for_head(limits, &ENVELOPE, 40);
 /// assert_eq!(packer.offer(120), Placement::Here);
 /// assert_eq!(packer.offer(120), Placement::Here);
 /// assert_eq!(packer.offer(120), Placement::Next);
@@ -49,6 +51,7 @@ pub struct Packer {
     limits: Limits,
     envelope_bytes: u64,
     per_request_overhead: u64,
+    separator_bytes: u64,
     requests: u32,
     bytes: u64,
     /// The number of closed batches by their number of requests.
@@ -61,14 +64,15 @@ impl Packer {
     /// A packer whose first batch is open and empty.
     ///
     /// **Units**: `envelope_bytes` are the bytes of a body without requests,
-    /// `per_request_overhead` the bytes of a request in addition to those offered; the comma
-    /// between two requests is counted by the packer.
+    /// `per_request_overhead` the bytes of a request in addition to those offered; a
+    /// separator of one byte between two requests is counted by the packer.
     #[must_use]
     pub fn new(limits: Limits, envelope_bytes: u64, per_request_overhead: u64) -> Packer {
         Packer {
             limits,
             envelope_bytes,
             per_request_overhead,
+            separator_bytes: 1,
             requests: 0,
             bytes: envelope_bytes,
             batches_by_size: HashMap::new(),
@@ -79,12 +83,11 @@ impl Packer {
     /// A packer for bodies whose requests share a head of `head_bytes`; the bytes of custom_id and
     /// fragment are offered.
     #[must_use]
-    pub fn for_head(limits: Limits, head_bytes: usize) -> Packer {
-        Packer::new(
-            limits,
-            body::ENVELOPE_BYTES,
-            body::per_request_overhead(head_bytes),
-        )
+    pub fn for_head(limits: Limits, envelope: &Envelope, head_bytes: usize) -> Packer {
+        Packer {
+            separator_bytes: envelope.separator.len() as u64,
+            ..Packer::new(limits, envelope.bytes(), envelope.request_bytes(head_bytes))
+        }
     }
 
     /// Also avoids the sizes of existing batches, for example those of the run when some of its
@@ -115,7 +118,7 @@ impl Packer {
         } else {
             Placement::Here
         };
-        self.bytes += total_bytes + u64::from(self.requests > 0);
+        self.bytes += total_bytes + u64::from(self.requests > 0) * self.separator_bytes;
         self.requests += 1;
         placement
     }
@@ -140,7 +143,7 @@ impl Packer {
         self.envelope_bytes
             + offered
             + requests * self.per_request_overhead
-            + requests.saturating_sub(1)
+            + requests.saturating_sub(1) * self.separator_bytes
     }
 
     /// Better sizes for the last batches of a run, including the open one, where the open one has
@@ -205,7 +208,10 @@ impl Packer {
                 size.min(self.limits.max_requests)
             });
         let is_full = self.requests >= most_requests
-            || self.bytes.saturating_add(total_bytes + 1) > self.limits.max_bytes;
+            || self
+                .bytes
+                .saturating_add(total_bytes + self.separator_bytes)
+                > self.limits.max_bytes;
         is_full
             || (self.first_sizes.is_empty()
                 && self.is_near_its_end()

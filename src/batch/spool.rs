@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::Assembler;
 use super::rows::{OWN_COLUMNS, SpoolRows, TAG, UNSENT, own_fields};
-use super::{Error, SpoolReader, packed_columns};
+use super::{Envelope, Error, SpoolReader, packed_columns};
 use crate::border;
 use crate::durable::Pending;
 
@@ -95,12 +95,17 @@ impl std::fmt::Debug for SpoolWriter {
 }
 
 /// Describes an existing spool file as its writer did, for a batch whose plan entry is lost. `head`
-/// is the part that its requests have in common.
+/// is the part that its requests have in common, `envelope` the bytes around them.
 ///
 /// # Errors
 /// As [`SpoolReader::open`], and what goes wrong while reading.
-pub fn summary_of(path: &Path, number: u32, head: Arc<[u8]>) -> Result<SpooledBatch, Error> {
-    let mut body = BodyHasher::new(head);
+pub fn summary_of(
+    path: &Path,
+    number: u32,
+    envelope: Envelope,
+    head: Arc<[u8]>,
+) -> Result<SpooledBatch, Error> {
+    let mut body = BodyHasher::new(envelope, head);
     let (mut rows, mut requests, mut first_row, mut last_row) = (0, 0, 0, 0);
     for chunk in SpoolReader::open(path)? {
         let chunk = chunk?;
@@ -148,6 +153,7 @@ impl SpoolWriter {
     pub fn create(
         path: &Path,
         number: u32,
+        envelope: Envelope,
         head: Arc<[u8]>,
         columns: &SchemaRef,
     ) -> Result<SpoolWriter, Error> {
@@ -176,7 +182,7 @@ impl SpoolWriter {
                 .any(|field| packed_columns::has_narrow_keys(field.data_type())),
             packed,
             group_bytes: 0,
-            body: BodyHasher::new(head),
+            body: BodyHasher::new(envelope, head),
             summary: SpooledBatch {
                 number,
                 rows: 0,
@@ -352,9 +358,9 @@ struct BodyHasher {
 }
 
 impl BodyHasher {
-    fn new(head: Arc<[u8]>) -> BodyHasher {
+    fn new(envelope: Envelope, head: Arc<[u8]>) -> BodyHasher {
         BodyHasher {
-            assembler: Assembler::new(head),
+            assembler: Assembler::new(envelope, head),
             buffer: Vec::new(),
             hasher: blake3::Hasher::new(),
             bytes: 0,

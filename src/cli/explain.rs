@@ -829,7 +829,7 @@ fn provider_hint(error: &rowmill::provider::ApiError, sent: &Sent) -> String {
         }
         Verdict::StopAccount => account_hint(error.code.as_deref()).to_owned(),
         // What was asked for without sending anything says nothing of the requests.
-        Verdict::Fail if error.call != Call::Create.name() => {
+        Verdict::Fail if error.call != Call::Create => {
             "run the same command again; what was accepted is kept, and not sent again".to_owned()
         }
         Verdict::Fail if error.status == Some(400) && sent.ever => {
@@ -871,15 +871,15 @@ mod tests {
 
     #[test]
     fn a_workspace_that_is_switched_off_is_no_fault_of_the_key() {
-        use rowmill::provider::{ApiError, Delivery};
+        use rowmill::provider::{ApiError, ApiErrorKind, Delivery};
         for (code, words) in [
             ("cmek_key_disabled", "encryption key"),
             ("workspace_human_review_disabled", "Human Review"),
             ("organization_on_hold", "appeal"),
         ] {
             let refused = ApiError::new(
-                "create batch",
-                "invalid_request_error",
+                Call::Create,
+                ApiErrorKind::Provider("invalid_request_error".to_owned()),
                 "no",
                 Delivery::Refused,
             );

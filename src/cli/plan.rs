@@ -208,6 +208,7 @@ impl PlanInputs {
         Planner {
             file,
             compiled,
+            format: anthropic::FORMAT,
             limits: limits(file, compiled),
             nonce,
             threads: rowmill::engine::plan::threads(),

@@ -19,6 +19,7 @@ use rowmill::engine::{CompiledJob, Error, Means, Run, export, leftovers};
 use rowmill::job::JobFile;
 use rowmill::journal::{self, Plan};
 use rowmill::ledger::OnLimit;
+use rowmill::provider::Formats;
 use rowmill::provider::retry::SystemClock;
 use rowmill::request::custom_id::Nonce;
 use rowmill::template::prompt::uploads::Uploads;
@@ -556,6 +557,7 @@ impl<'a> OpenOptions<'a> {
             catalog: Arc::clone(self.catalog),
             state: state.to_path_buf(),
             max_cost: self.max_cost,
+            formats: Formats::default(),
         }
     }
 

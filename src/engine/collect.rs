@@ -27,9 +27,8 @@ use futures_util::StreamExt as _;
 use crate::durable::{self, Pending};
 use crate::join::{Ceiling, Excess, LineCounts, ResultIndex};
 use crate::journal::{BatchState, Event};
-use crate::provider::anthropic::result_line::custom_id_of;
 use crate::provider::retry::{Call, Verdict, judge};
-use crate::provider::{ApiError, BatchId, Delivery, Processing};
+use crate::provider::{ApiError, ApiErrorKind, BatchId, Delivery, Processing};
 
 use super::downloads::Next;
 use super::drive::{Context, between};
@@ -270,8 +269,8 @@ fn short(lines: u64, expected: u64) -> ApiError {
          the others"
     );
     ApiError::new(
-        "fetch results",
-        ApiError::CONNECTION,
+        Call::Results,
+        ApiErrorKind::Connection,
         words,
         Delivery::Refused,
     )
@@ -347,7 +346,10 @@ fn merge(
     let most = run.piece(batch).requests as usize * 2 + MORE_LINES;
     let mut encoder =
         zstd::Encoder::new(Pending::create(path).map_err(cannot)?, 1).map_err(cannot)?;
-    let added = lines::merge(inputs, &mut encoder, most).map_err(cannot)?;
+    let added = lines::merge(inputs, &mut encoder, most, |line| {
+        run.format().is_whole(line)
+    })
+    .map_err(cannot)?;
     Ok((encoder.finish().map_err(cannot)?, added))
 }
 
@@ -578,8 +580,8 @@ async fn fetch(
 /// A stream that goes on beyond what results can be.
 fn no_results(excess: &Excess) -> ApiError {
     ApiError::new(
-        Call::Results.name(),
-        ApiError::UNREADABLE,
+        Call::Results,
+        ApiErrorKind::Unreadable,
         excess.to_string(),
         Delivery::Refused,
     )
@@ -607,7 +609,7 @@ fn last_line_is_noise(run: &Run, pending: &mut Pending, path: &Path) -> Result<b
             lines.skip_until(b'\n').map_err(cannot)?;
         }
         if read == 0 {
-            return Ok(memchr::memmem::find(&last, b"\"custom_id\"").is_none());
+            return Ok(!run.format().begins_result(&last));
         }
         if !line.trim_ascii().is_empty() {
             std::mem::swap(&mut last, &mut line);
@@ -621,7 +623,7 @@ fn count_lines(run: &Run, batch: u32, file: File) -> Result<LineCounts, Error> {
     Ok(ResultIndex::count(
         lines,
         ids.iter().flatten().flatten(),
-        custom_id_of,
+        |line| run.format().custom_id(line),
     )?)
 }
 
@@ -650,7 +652,7 @@ pub(crate) fn index(
     Ok(ResultIndex::build(
         lines_of(run, file)?,
         ids.iter().flatten().flatten(),
-        custom_id_of,
+        |line| run.format().custom_id(line),
         scratch,
     )?)
 }

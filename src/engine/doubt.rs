@@ -38,9 +38,8 @@ use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::journal::{Batch, BatchState, Event, State, Step};
-use crate::provider::anthropic::result_line::custom_id_of;
 use crate::provider::retry::{Call, Verdict, judge};
-use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
+use crate::provider::{ApiError, BatchFormat, BatchId, Processing, RemoteBatch};
 
 use super::drive::{BRIEFLY, Context, between};
 use super::progress::{Reason, wait_in_words};
@@ -421,7 +420,7 @@ async fn whose(
 
 /// Reads the first result lines of a batch, as far as they can be read before it is time to leave.
 pub(crate) async fn first_lines(driver: &Context<'_>, id: &BatchId) -> FirstLines {
-    let mut lines = FirstLines::default();
+    let mut lines = FirstLines::new(driver.api.format());
     let Some(Ok(mut stream)) = driver.unless_leaving(driver.api.results(id)).await else {
         lines.is_broken = true;
         return lines;
@@ -443,8 +442,9 @@ pub(crate) async fn first_lines(driver: &Context<'_>, id: &BatchId) -> FirstLine
 }
 
 /// The ids of the first result lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FirstLines {
+    format: &'static dyn BatchFormat,
     ids: Vec<String>,
     rest: Vec<u8>,
     bytes: usize,
@@ -452,6 +452,16 @@ pub(crate) struct FirstLines {
 }
 
 impl FirstLines {
+    fn new(format: &'static dyn BatchFormat) -> FirstLines {
+        FirstLines {
+            format,
+            ids: Vec::new(),
+            rest: Vec::new(),
+            bytes: 0,
+            is_broken: false,
+        }
+    }
+
     fn is_enough(&self) -> bool {
         self.ids.len() >= LINES || self.bytes >= MAX_BYTES
     }
@@ -477,7 +487,7 @@ impl FirstLines {
 
     fn end(&mut self) {
         let line = std::mem::take(&mut self.rest);
-        if let Ok(id) = custom_id_of(line.trim_ascii()) {
+        if let Ok(id) = self.format.custom_id(line.trim_ascii()) {
             self.ids.push(id.into_owned());
         }
     }
@@ -576,7 +586,7 @@ mod tests {
     }
 
     fn ids(chunks: &[&str]) -> Vec<String> {
-        let mut lines = FirstLines::default();
+        let mut lines = FirstLines::new(crate::provider::anthropic::FORMAT);
         chunks.iter().for_each(|chunk| lines.take(chunk.as_bytes()));
         lines.end();
         lines.ids

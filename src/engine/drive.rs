@@ -143,6 +143,7 @@ impl Context<'_> {
     /// does not fit into its budget; [`Error::Journal`] and [`Error::File`] when what must be kept
     /// cannot be written. Everything accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<RunOutcome, Error> {
+        run.check_provider(self.api.format())?;
         let now = self.clock.now();
         let mut memory = Memory {
             not_found: look::NotFoundTracker::default(),

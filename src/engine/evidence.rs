@@ -23,14 +23,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::batch::{SpoolReader, SpooledBatch, sent_ids, summary_of};
+use crate::batch::{Envelope, SpoolReader, SpooledBatch, sent_ids, summary_of};
 use crate::journal::{
     Batch, BatchState, Entry as Line, Error as JournalError, Event, HeadFile, Manifest, Plan,
     RunDir, State, Verdict,
 };
 use crate::ledger::{Entry, EntryState};
+use crate::provider::Formats;
 
 use super::Error;
+use super::run::format_of;
 
 /// Which batches may have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(crate) struct Evidence<'a> {
     dir: &'a RunDir,
     plan: &'a Plan,
     entries: &'a BTreeMap<u32, Entry>,
+    formats: Formats,
     /// The batches with results on disk, each with its attempt.
     results: BTreeMap<u32, u32>,
     /// The batches with a spool file.
@@ -70,6 +73,7 @@ impl<'a> Evidence<'a> {
         dir: &'a RunDir,
         plan: &'a Plan,
         entries: &'a BTreeMap<u32, Entry>,
+        formats: &Formats,
     ) -> Result<Evidence<'a>, Error> {
         let results = names_in(&dir.results())?.into_iter().filter_map(|name| {
             let (batch, rest) = name.strip_suffix(".jsonl.zst")?.split_once('.')?;
@@ -90,10 +94,16 @@ impl<'a> Evidence<'a> {
             dir,
             plan,
             entries,
+            formats: formats.clone(),
             results: results.collect(),
             spools: spools.collect(),
             manifest,
         })
+    }
+
+    /// What stands around the requests of the run's batches.
+    fn envelope(&self) -> Result<Envelope, Error> {
+        Ok(format_of(self.plan, &self.formats)?.envelope())
     }
 
     /// What a journal lacks whose events come to `state`.
@@ -317,7 +327,7 @@ impl Rebuilding<'_> {
             .evidence
             .dir
             .read_head(head.unwrap_or(&self.evidence.plan.head))?;
-        Ok(summary_of(&path, batch, head)?)
+        Ok(summary_of(&path, batch, self.evidence.envelope()?, head)?)
     }
 
     /// The batch that this one and those up to another are the parts of, if they are, and the last
@@ -371,7 +381,9 @@ impl Rebuilding<'_> {
             .evidence
             .dir
             .read_head(head.as_ref().unwrap_or(&self.evidence.plan.head))?;
-        let describe = |part: &u32| summary_of(&self.spool_of(*part), *part, Arc::clone(&head));
+        let envelope = self.evidence.envelope()?;
+        let describe =
+            |part: &u32| summary_of(&self.spool_of(*part), *part, envelope, Arc::clone(&head));
         let into = parts.iter().map(describe).collect::<Result<Vec<_>, _>>()?;
         if self.state.batch(parent).is_some_and(is_unsent) {
             self.intend(parent, now)?;

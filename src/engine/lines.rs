@@ -13,12 +13,13 @@ use std::io::{self, BufRead, Read as _, Write};
 use crate::join::MAX_LINE_BYTES;
 
 /// Writes the lines of all inputs, each once, in the order they come, at most `most` of them; an
-/// input that cannot be read to its end counts as far as it can. Gives the number of lines that
-/// each input adds.
+/// input that cannot be read to its end counts as far as it can. `is_whole` says whether a last line
+/// without a line feed is a line all the same. Gives the number of lines that each input adds.
 pub(crate) fn merge<R: BufRead>(
     inputs: Vec<R>,
     out: &mut impl Write,
     most: usize,
+    is_whole: impl Fn(&[u8]) -> bool,
 ) -> io::Result<Vec<u64>> {
     let mut seen: HashSet<[u8; 16]> = HashSet::new();
     let mut line = Vec::new();
@@ -27,8 +28,7 @@ pub(crate) fn merge<R: BufRead>(
         let mut new = 0;
         while seen.len() < most && next_line(&mut input, &mut line) {
             let text = line.trim_ascii();
-            let is_half = !line.ends_with(b"\n")
-                && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err();
+            let is_half = !line.ends_with(b"\n") && !is_whole(text);
             if text.is_empty() || is_half || !seen.insert(hash(text)) {
                 continue;
             }
@@ -69,12 +69,17 @@ fn hash(text: &[u8]) -> [u8; 16] {
 mod tests {
     use super::*;
 
+    fn is_json(line: &[u8]) -> bool {
+        serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
+    }
+
     fn merged(inputs: &[&str], most: usize) -> (String, Vec<u64>) {
         let mut out = Vec::new();
         let added = merge(
             inputs.iter().map(|input| input.as_bytes()).collect(),
             &mut out,
             most,
+            is_json,
         )
         .unwrap();
         (String::from_utf8(out).unwrap(), added)
@@ -115,7 +120,7 @@ mod tests {
             io::BufReader::new(Broken(b"1\n2\n")),
             io::BufReader::new(Broken(b"2\n3\n")),
         ];
-        assert_eq!(merge(inputs, &mut out, 100).unwrap(), [2, 1]);
+        assert_eq!(merge(inputs, &mut out, 100, is_json).unwrap(), [2, 1]);
         assert_eq!(out, b"1\n2\n3\n");
     }
 }

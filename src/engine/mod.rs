@@ -207,6 +207,33 @@ pub enum Error {
         /// What is set now.
         given: String,
     },
+    /// The run was planned for a provider whose format is not known here.
+    #[error("the run was planned for the provider `{provider}`, which is not known")]
+    UnknownProvider {
+        /// The name in the plan.
+        provider: String,
+    },
+    /// The run was planned for a provider with another format.
+    #[error("the run was planned for the provider `{planned}`, not for `{given}`")]
+    OtherProvider {
+        /// The name in the plan.
+        planned: String,
+        /// The name of the provider that was given.
+        given: String,
+    },
+    /// A batch has fewer requests than the provider takes.
+    #[error("batch {batch} has {requests} requests, and the provider takes {min} or more")]
+    BatchTooSmall {
+        /// The batch, from 1.
+        batch: u32,
+        /// Its requests.
+        requests: u32,
+        /// Fewest requests that the provider takes.
+        min: u32,
+    },
+    /// Rows choose their model, and the provider takes one model a batch.
+    #[error("rows choose their model, and the provider takes one model a batch")]
+    OneModelABatch,
     /// What the first rows came to speaks against sending the rest.
     #[error("{}", .0.kind.stopped())]
     StoppedAtCheckpoint(Box<checkpoints::StoppedAtCheckpoint>),

@@ -63,7 +63,7 @@ pub fn rescue(
         }
     })?;
     events.extend(
-        Evidence::read(&dir, &plan, &entries)?
+        Evidence::read(&dir, &plan, &entries, &means.formats)?
             .lost_events(&state, Scope::All, now)?
             .events,
     );

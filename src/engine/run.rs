@@ -26,7 +26,7 @@ use crate::ledger::OnLimit;
 use crate::outcome::Status;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
-use crate::provider::{BatchId, Counts};
+use crate::provider::{BatchFormat, BatchId, Counts, Formats};
 
 use super::budget::{Means, RunBudget};
 use super::compile::CompiledJob;
@@ -55,6 +55,8 @@ pub struct Run {
     catalog: Arc<Catalog>,
     dir: RunDir,
     pub(super) plan: Plan,
+    format: &'static dyn BatchFormat,
+    formats: Formats,
     kept: KeptJob,
     pub(super) budget: RunBudget,
     head: Arc<[u8]>,
@@ -102,6 +104,7 @@ impl Run {
                 source,
             }
         })?;
+        let format = format_of(&plan, &means.formats)?;
         let head = dir.read_head(&plan.head)?;
         let options = ExportOptions::of_plan(&plan, &kept);
         clear_away_what_a_crash_left(&dir, &options.path);
@@ -116,6 +119,8 @@ impl Run {
             catalog: Arc::clone(&means.catalog),
             dir,
             plan,
+            format,
+            formats: means.formats.clone(),
             kept,
             budget,
             head,
@@ -309,6 +314,25 @@ impl Run {
         }
     }
 
+    /// How its batches and results are written.
+    pub(crate) fn format(&self) -> &'static dyn BatchFormat {
+        self.format
+    }
+
+    /// Whether a provider writes batches and results as this run was planned.
+    ///
+    /// # Errors
+    /// [`Error::OtherProvider`].
+    pub(crate) fn check_provider(&self, format: &dyn BatchFormat) -> Result<(), Error> {
+        if self.plan.provider == format.name() {
+            return Ok(());
+        }
+        Err(Error::OtherProvider {
+            planned: self.plan.provider.clone(),
+            given: format.name().to_owned(),
+        })
+    }
+
     /// Whether the batches of the run are where the connection leads.
     ///
     /// # Errors
@@ -327,7 +351,12 @@ impl Run {
     pub(crate) fn body(&self, batch: u32) -> Result<SpooledBody, Error> {
         let (path, entry) = (self.spool_path(batch), self.batch(batch));
         verify(&path, &entry.piece.file_hash)?;
-        Ok(SpooledBody::new(&path, self.head_of(batch)?, &entry.piece))
+        Ok(SpooledBody::new(
+            &path,
+            self.format.envelope(),
+            self.head_of(batch)?,
+            &entry.piece,
+        ))
     }
 
     /// What the requests of a batch have in common.
@@ -626,11 +655,8 @@ impl Run {
         if self.state().abandoned().is_some() {
             return Ok(None);
         }
-        let lost = Evidence::read(&self.dir, &self.plan, self.entries())?.lost_events(
-            self.state(),
-            Scope::DoubtSearch,
-            now,
-        )?;
+        let lost = Evidence::read(&self.dir, &self.plan, self.entries(), &self.formats)?
+            .lost_events(self.state(), Scope::DoubtSearch, now)?;
         for (at, event) in lost.events {
             self.journal.append(at, event)?;
         }
@@ -939,6 +965,18 @@ fn notes_on(totals: &Totals) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// The format that a run was planned for.
+///
+/// # Errors
+/// [`Error::UnknownProvider`].
+pub(super) fn format_of(plan: &Plan, formats: &Formats) -> Result<&'static dyn BatchFormat, Error> {
+    formats
+        .find(&plan.provider)
+        .ok_or_else(|| Error::UnknownProvider {
+            provider: plan.provider.clone(),
+        })
 }
 
 /// Removes files that were on their way when a process that worked on the run was killed. Called

@@ -35,6 +35,7 @@ pub(crate) fn split(
         SpoolWriter::create(
             &run.spool_path(number),
             number,
+            run.format().envelope(),
             Arc::clone(&head),
             &no_columns,
         )

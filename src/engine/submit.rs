@@ -500,7 +500,7 @@ fn accept(
 fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Result<(), Error> {
     let asked = Some(asked(error)).filter(|asked| !asked.is_zero());
     let retry_at = asked.and_then(|asked| now.checked_add(asked).ok());
-    let (kind, message) = (error.kind.clone(), error.message.clone());
+    let (kind, message) = (error.kind.to_string(), error.message.clone());
     run.record(
         now,
         Event::Refused {

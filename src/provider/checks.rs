@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::anthropic::result_line::{LineError, custom_id_of, parse, parse_with};
+use super::LineError;
+use super::anthropic::result_line::{custom_id_of, parse, parse_with};
 use crate::outcome::details::Wanted;
 use crate::outcome::{TokenCounts, Usage};
 
@@ -28,7 +29,8 @@ pub fn check_result_line(line: &[u8]) {
             }
             let mut detailed = parse_with(line, everything()).expect("it was read before");
             detailed.outcome.details = None;
-            assert_eq!(detailed, read, "details change the outcome");
+            assert_eq!(detailed.custom_id, read.custom_id);
+            assert_eq!(detailed.outcome, read.outcome, "details change the outcome");
         }
         Err(LineError::NotUtf8 { at }) => assert!(at < line.len()),
         Err(LineError::NotJson { column }) => assert!(column <= line.len() + 1),

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::super::*;
+use crate::provider::anthropic::ENVELOPE;
 
-const ENVELOPE: u64 = 15;
+const ENVELOPE_BYTES: u64 = 15;
 const OVERHEAD: u64 = 27;
 
 /// The sizes of requests, dealt to batches; too large ones are left out.
 fn deal(limits: Limits, requests: impl IntoIterator<Item = u64>) -> Vec<Vec<u64>> {
-    let mut packer = Packer::new(limits, ENVELOPE, OVERHEAD);
+    let mut packer = Packer::new(limits, ENVELOPE_BYTES, OVERHEAD);
     let mut batches = vec![Vec::new()];
     for bytes in requests {
         match packer.offer(bytes) {
@@ -31,7 +32,7 @@ fn deal(limits: Limits, requests: impl IntoIterator<Item = u64>) -> Vec<Vec<u64>
 
 fn body_bytes(batch: &[u64]) -> u64 {
     let commas = (batch.len() as u64).saturating_sub(1);
-    ENVELOPE + commas + batch.iter().map(|bytes| bytes + OVERHEAD).sum::<u64>()
+    ENVELOPE_BYTES + commas + batch.iter().map(|bytes| bytes + OVERHEAD).sum::<u64>()
 }
 
 fn sizes(batches: &[Vec<u64>]) -> Vec<usize> {
@@ -102,7 +103,7 @@ fn keeps_clear_of_sizes_used_before() {
             max_requests: 30,
             max_bytes: u64::MAX,
         },
-        ENVELOPE,
+        ENVELOPE_BYTES,
         OVERHEAD,
     )
     .avoiding([30, 29]);
@@ -116,7 +117,7 @@ fn gives_the_first_batches_exact_sizes() {
         max_requests: 30,
         max_bytes: u64::MAX,
     };
-    let mut packer = Packer::new(limits, ENVELOPE, OVERHEAD).with_first_sizes([1, 29]);
+    let mut packer = Packer::new(limits, ENVELOPE_BYTES, OVERHEAD).with_first_sizes([1, 29]);
     let cuts: Vec<usize> = (0..100)
         .filter(|_| packer.offer(1) == Placement::Next)
         .collect();
@@ -129,7 +130,7 @@ fn gives_the_first_batches_exact_sizes() {
         max_requests: 10,
         max_bytes: 100,
     };
-    let mut packer = Packer::new(small, ENVELOPE, OVERHEAD).with_first_sizes([3]);
+    let mut packer = Packer::new(small, ENVELOPE_BYTES, OVERHEAD).with_first_sizes([3]);
     let cuts: Vec<usize> = (0..6)
         .filter(|_| packer.offer(10) == Placement::Next)
         .collect();
@@ -143,7 +144,7 @@ fn leaves_the_open_batch_alone_when_a_request_fits_nowhere() {
             max_requests: 9,
             max_bytes: 100,
         },
-        ENVELOPE,
+        ENVELOPE_BYTES,
         OVERHEAD,
     );
     assert_eq!(packer.offer(58), Placement::Here);
@@ -168,7 +169,7 @@ fn batches_of_a_known_number_of_rows_are_near_equal_from_the_first_on() {
             max_bytes: u64::MAX,
         }
         .for_rows(rows);
-        let mut packer = Packer::for_head(limits, 10);
+        let mut packer = Packer::for_head(limits, &ENVELOPE, 10);
         let mut found = Vec::new();
         for _ in 0..rows {
             match packer.offer(1) {
@@ -201,7 +202,7 @@ proptest! {
     fn a_known_number_of_rows_needs_no_more_batches_and_none_is_cut_again(rows in 1u64..30_000, max_requests in 50u32..3_000) {
         let whole = Limits { max_requests, max_bytes: u64::MAX };
         let deal = |limits: Limits| {
-            let mut packer = Packer::for_head(limits, 10);
+            let mut packer = Packer::for_head(limits, &ENVELOPE, 10);
             let mut sizes = vec![0_u32];
             for _ in 0..rows {
                 if packer.offer(1) == Placement::Next {
@@ -244,7 +245,7 @@ proptest! {
         requests in prop::collection::vec(0u64..500, 0..400),
     ) {
         let batches = deal(Limits { max_requests, max_bytes }, requests.iter().copied());
-        let fits = |bytes: &u64| ENVELOPE + OVERHEAD + bytes <= max_bytes;
+        let fits = |bytes: &u64| ENVELOPE_BYTES + OVERHEAD + bytes <= max_bytes;
         prop_assert_eq!(batches.concat(), requests.into_iter().filter(fits).collect::<Vec<_>>());
         for batch in &batches {
             prop_assert!(batch.len() <= max_requests as usize);

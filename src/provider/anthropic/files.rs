@@ -7,12 +7,11 @@ use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
-use super::super::files::{FileApi, FileForm, FilePage, MAX_IDS, NewFile, RemoteFile};
-use super::super::http::Payload;
-use super::super::retry::Call;
-use super::super::{ApiError, Delivery};
 use super::Anthropic;
 use crate::durable;
+use crate::provider::files::{FileApi, FileForm, FilePage, MAX_IDS, NewFile, RemoteFile};
+use crate::provider::http::Payload;
+use crate::provider::{ApiError, ApiErrorKind, Call, Delivery};
 
 const FILES: &str = "/v1/files";
 
@@ -27,7 +26,7 @@ impl FileApi for Anthropic {
             };
             let payload = Payload::Form(kind, Arc::new(FileForm::new(file, &boundary)));
             self.read(
-                Self::outgoing(Call::Upload, Method::POST, FILES.to_owned(), payload),
+                Self::http_call(Call::Upload, Method::POST, FILES.to_owned(), payload),
                 checked,
             )
             .await
@@ -80,7 +79,7 @@ impl FileApi for Anthropic {
     fn delete_file<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), ApiError>> {
         async move {
             durable::act();
-            let outgoing = Self::outgoing(Call::Files, Method::DELETE, path(id)?, Payload::None);
+            let outgoing = Self::http_call(Call::Files, Method::DELETE, path(id)?, Payload::None);
             self.soon(outgoing.call, self.send(&outgoing))
                 .await
                 .map(drop)
@@ -111,10 +110,5 @@ fn path(id: &str) -> Result<String, ApiError> {
 }
 
 fn ours(message: &str) -> ApiError {
-    ApiError::new(
-        Call::Files.name(),
-        ApiError::BODY,
-        message,
-        Delivery::NotSent,
-    )
+    ApiError::new(Call::Files, ApiErrorKind::Body, message, Delivery::NotSent)
 }
