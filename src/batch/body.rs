@@ -66,7 +66,7 @@ impl Assembler {
     }
 }
 
-/// The body of a piece's create call.
+/// The body of a batch's create call.
 ///
 /// **Errors** while reading: when the file is missing or cannot be decoded, or does not hold what
 /// the plan announced.
@@ -79,14 +79,14 @@ pub struct SpooledBody {
 }
 
 impl SpooledBody {
-    /// The body of the piece in the file `path`, with the head it was planned with.
+    /// The body of the batch in the file `path`, with the head it was planned with.
     #[must_use]
-    pub fn new(path: &Path, head: Arc<[u8]>, piece: &SpooledBatch) -> SpooledBody {
+    pub fn new(path: &Path, head: Arc<[u8]>, batch: &SpooledBatch) -> SpooledBody {
         SpooledBody {
             path: path.to_path_buf(),
             head,
-            requests: piece.requests,
-            bytes: piece.body_bytes,
+            requests: batch.requests,
+            bytes: batch.body_bytes,
         }
     }
 }

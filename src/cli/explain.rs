@@ -568,6 +568,9 @@ fn hint(error: &Error) -> Option<String> {
             unsupported_output_hint(what).to_owned()
         }
         Error::Source(error) => return source_hint(error).map(str::to_owned),
+        Error::Request(request::Error::Expression { source, .. }) => {
+            return super::words::source::expression_hint(source).map(str::to_owned);
+        }
         Error::Job(job::Error::Read { source, .. })
             if source.kind() == std::io::ErrorKind::NotFound =>
         {
@@ -675,6 +678,7 @@ fn template_hint(error: &template::Error) -> Option<String> {
 fn source_hint(error: &source::Error) -> Option<&'static str> {
     use source::Error as E;
     Some(match error {
+        E::Expression { source, .. } => return super::words::source::expression_hint(source),
         E::Empty { path } if path.as_os_str() == "-" => {
             "pipe the rows in again; a run is resumed without them by its folder or id"
         }
@@ -721,8 +725,8 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
             "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\""
         }
         E::Corrupt { .. } | E::RowCount { .. } => {
-            "the file is damaged or written wrongly; make it anew, or set `source.format` if it is \
-             of another"
+            "the file is damaged or written wrongly; write it again, or set `source.format` if it has \
+             another format"
         }
         E::TooLarge { .. } => {
             "raise `source.max_cell_bytes` if the file is meant to be so, or leave the column out: \
@@ -736,12 +740,12 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
         E::UnknownFormat { .. } | E::StdinFormat => {
             "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\""
         }
-        E::Changed { .. } => "run it again when nothing writes to the file any more",
+        E::Changed { .. } => "run again when no other program writes to the file",
         E::MixedFormats { .. } => {
             "narrow `source.path` down to the files of one format, such as `data/*.csv`"
         }
         E::Cell { .. } => {
-            "mend the cell, or leave the column as text: take it out of `source.columns`"
+            "fix the cell, or remove the column from `source.columns` to read it as text"
         }
         _ => return None,
     })

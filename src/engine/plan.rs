@@ -28,7 +28,7 @@ use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
 use crate::request::keys::OnDuplicate;
-use crate::source::{Rows, SourceSpec};
+use crate::source::{SourceRows, SourceSpec};
 
 use super::compile::CompiledJob;
 use super::faults::{Causes, Faults};
@@ -237,7 +237,7 @@ impl Planner<'_> {
         in_order(
             self.threads,
             rows,
-            |rows: Rows| Ok(renderer.render(rows)),
+            |rows: SourceRows| Ok(renderer.render(rows)),
             |rendered| packer.take(rendered),
         )?;
         let read = scan.counts().read;
@@ -388,7 +388,7 @@ impl<'a> BatchMaker<'a> {
         let must_be_unique =
             planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(BatchMaker {
-            packer: Packer::for_head(planner.limits, head.len()).led_by(leading.sizes()),
+            packer: Packer::for_head(planner.limits, head.len()).with_first_sizes(leading.sizes()),
             priming,
             leading,
             first: None,
@@ -446,8 +446,8 @@ impl<'a> BatchMaker<'a> {
     /// Settles which batches lead the run, if it has so many requests.
     fn lead(&mut self, requests: u64) {
         self.leading.settle(requests);
-        self.packer =
-            Packer::for_head(self.planner.limits, self.head.len()).led_by(self.leading.sizes());
+        self.packer = Packer::for_head(self.planner.limits, self.head.len())
+            .with_first_sizes(self.leading.sizes());
     }
 
     fn cut(&mut self, rendered: Rendered) -> Result<(), Error> {

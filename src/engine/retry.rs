@@ -163,7 +163,7 @@ pub fn plan_retries(
         run.record(
             now,
             Event::Added {
-                batch: piece.piece,
+                batch: piece.number,
                 attempt,
                 piece,
                 head,
@@ -458,7 +458,7 @@ impl Pools {
         for (max_tokens, pool) in std::mem::take(&mut self.spools) {
             self.close(max_tokens, pool)?;
         }
-        self.closed.sort_by_key(|planned| planned.piece.piece);
+        self.closed.sort_by_key(|planned| planned.piece.number);
         Ok(self.closed)
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::source::SourceWarning;
+
 /// A warning about a job, its source or its rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "fact", rename_all = "snake_case")]
@@ -9,6 +11,8 @@ use serde::Serialize;
 pub enum Warning {
     /// A warning that a room still words by itself.
     Text(String),
+    /// The source can be read, but part of it is skipped or read in a way that may surprise.
+    Source(SourceWarning),
 }
 
 impl From<String> for Warning {

@@ -268,7 +268,7 @@ impl Batch {
     /// Its number, counted from 1.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.piece.piece
+        self.piece.number
     }
 
     /// Whether its saved results end before the last line: fewer lines than its counters tell of,
@@ -695,7 +695,7 @@ impl State {
         head: Option<&HeadFile>,
     ) -> Result<(), String> {
         let next = self.batches.len() + 1;
-        if batch as usize != next || piece.piece != batch {
+        if batch as usize != next || piece.number != batch {
             return Err(format!("the next new batch is {next}"));
         }
         if attempt < 2 {
@@ -713,7 +713,7 @@ impl State {
         if into.len() < 2
             || (next..)
                 .zip(into)
-                .any(|(next, piece)| piece.piece as usize != next)
+                .any(|(next, piece)| piece.number as usize != next)
         {
             return Err(format!(
                 "it is split in {}, and the next new batch is {next}",
@@ -731,7 +731,7 @@ impl State {
             ));
         }
         batch.state = BatchState::Split {
-            into: into.iter().map(|piece| piece.piece).collect(),
+            into: into.iter().map(|piece| piece.number).collect(),
         };
         let (attempt, head) = (batch.attempt, batch.head.clone());
         self.batches.extend(

@@ -1,4 +1,4 @@
-//! One SQL expression: parsed and type-checked once, then evaluated batch by batch.
+//! [`Expression`]: parsing, and evaluation batch by batch.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use polars::prelude::Expr;
 
-use super::engine::{self, Context};
-use super::{Bound, Error, bounds, bridge, syntax, weight};
+use super::engine::{self, EngineContext};
+use super::{Bound, Error, bounds, bridge, row_size, syntax};
 
-/// An SQL expression, parsed and type-checked against a schema; makes one value for each row.
+/// An SQL expression, parsed and type-checked against a schema; returns one value for each row.
 ///
 /// ```
 /// use std::sync::{Arc, Once};
@@ -28,32 +28,32 @@ use super::{Bound, Error, bounds, bridge, syntax, weight};
 /// ```
 #[derive(Clone)]
 pub struct Expression {
-    inner: Arc<Inner>,
+    inner: Arc<ParsedExpression>,
 }
 
-struct Inner {
+struct ParsedExpression {
     sql: String,
     columns: Vec<String>,
     /// The types of those columns in the rows.
     types: Vec<DataType>,
     data_type: DataType,
-    value: Value,
+    value: Evaluation,
     bounds: Vec<Bound>,
 }
 
-enum Value {
-    /// Reads no column: worked out once, an array of one row.
+enum Evaluation {
+    /// Reads no column: evaluated once, an array of one row.
     Constant(ArrayRef),
-    /// Reads columns: worked out per batch.
+    /// Reads columns: evaluated per batch.
     PerRow(Expr),
-    /// Can make more of a row than its columns hold: worked out in bounded stretches.
-    Growing(Expr, Box<Growth>),
+    /// Can produce longer texts than its columns hold: evaluated in slices of bounded size.
+    Growing(Expr, Box<SizeInputs>),
 }
 
-/// What is needed to estimate how large a row can become.
-struct Growth {
+/// The inputs of the estimate of how large the result of a row can be.
+struct SizeInputs {
     tree: sqlparser::ast::Expr,
-    /// The lengths that padding asks for, where they are no literals.
+    /// The lengths of `lpad` and `rpad` that are not literals.
     pads: Vec<Expr>,
 }
 
@@ -67,37 +67,38 @@ impl std::fmt::Debug for Expression {
 }
 
 impl Expression {
-    /// Parses an expression and checks its columns and types, so that what can be wrong is said
-    /// before the first row.
+    /// Parses an expression and checks its columns and types, so that mistakes are found before the
+    /// first row.
     ///
     /// # Errors
-    /// All of [`Error`] but those that need rows: not an expression, unknown column or function, a
-    /// type that cannot cross, types that do not fit each other. None is worth another try.
+    /// All of [`Error`] except those that need rows: not an expression, unknown column or function,
+    /// an unsupported type, types that do not match. Another try gives the same error.
     pub fn parse(sql: &str, schema: &Schema) -> Result<Self, Error> {
         engine::quiet();
         engine::with_room(|| Self::parse_here(sql, schema)).unwrap_or_else(|| {
             Err(Error::Syntax {
                 sql: sql.to_owned(),
-                reason: "it cannot be worked on".to_owned(),
+                reason: "it cannot be parsed".to_owned(),
             })
         })
     }
 
     fn parse_here(sql: &str, schema: &Schema) -> Result<Self, Error> {
         let parsed = syntax::parse(sql, schema)?;
-        // Before the engine sees it, which works out what is the same in all rows.
-        check_weight(
+        // Before polars gets the expression: it evaluates constant parts while it plans, so a
+        // constant `rpad('', 2000000000)` must be rejected first.
+        check_size(
             &parsed.sql,
-            weight::of(
+            row_size::of(
                 &parsed.tree,
-                &weight::Longest {
+                &row_size::LongestCells {
                     columns: &|_| 0,
                     pads: &[],
                 },
             ),
         )?;
-        let types = crossing_types(&parsed.columns, schema)?;
-        let context = Context {
+        let types = column_types(&parsed.columns, schema)?;
+        let context = EngineContext {
             sql: &parsed.sql,
             columns: &parsed.columns,
             types: &types,
@@ -114,15 +115,16 @@ impl Expression {
         let data_type = example.data_type().clone();
         let bounds = bounds::of(&parsed.tree, schema);
         let value = if parsed.columns.is_empty() {
-            Value::Constant(example)
-        } else if weight::grows(&parsed.tree) {
-            let lengths = weight::pad_lengths(&parsed.tree);
+            Evaluation::Constant(example)
+        } else if row_size::grows(&parsed.tree) {
+            let lengths = row_size::pad_lengths(&parsed.tree);
             if let Some(length) = lengths
                 .iter()
-                .find(|length| !weight::pad_lengths(length).is_empty())
+                .find(|length| !row_size::pad_lengths(length).is_empty())
             {
-                let what =
-                    format!("the length `{length}` pads a text by a length that is not known");
+                let what = format!(
+                    "the length `{length}` contains padding by a length that is not a literal"
+                );
                 return Err(Error::NotByRow {
                     sql: parsed.sql,
                     what,
@@ -132,17 +134,17 @@ impl Expression {
                 .into_iter()
                 .map(|length| context.checked(|| engine::plan(&syntax::rewritten(length), &empty)));
             let pads = pads.collect::<Result<_, _>>()?;
-            Value::Growing(
+            Evaluation::Growing(
                 expr,
-                Box::new(Growth {
+                Box::new(SizeInputs {
                     tree: parsed.tree,
                     pads,
                 }),
             )
         } else {
-            Value::PerRow(expr)
+            Evaluation::PerRow(expr)
         };
-        let inner = Inner {
+        let inner = ParsedExpression {
             sql: parsed.sql,
             columns: parsed.columns,
             types,
@@ -171,31 +173,30 @@ impl Expression {
         &self.inner.sql
     }
 
-    /// The columns it reads, each once, in the order they are named; only these cross to the
-    /// engine.
+    /// The columns it reads, each once, in the order they are named.
     #[must_use]
     pub fn columns(&self) -> &[String] {
         &self.inner.columns
     }
 
-    /// The type of the values it makes, the same in every batch.
+    /// The type of its values, the same in every batch.
     #[must_use]
     pub fn data_type(&self) -> &DataType {
         &self.inner.data_type
     }
 
-    /// The simple comparisons that must all hold where the expression is true, for skipping row
-    /// groups by their statistics.
+    /// Simple comparisons that are all true where the expression is true, for skipping row groups by
+    /// their statistics.
     ///
-    /// Conservative: what is not `column op literal`, joined by `AND`, contributes nothing, nor
-    /// does a column whose statistics could mislead (32-bit floats, decimals, dates, and floats
-    /// from below, since a value that is not a number is the greatest).
+    /// Conservative: anything but `column op literal`, joined by `AND`, contributes nothing, nor
+    /// does a column whose statistics could mislead (32-bit floats, decimals, dates, and lower
+    /// bounds of floats, since NaN is the greatest value).
     #[must_use]
     pub fn bounds(&self) -> Vec<Bound> {
         self.inner.bounds.clone()
     }
 
-    /// Works the expression out for each row of a batch.
+    /// Evaluates the expression for each row of a batch.
     ///
     /// **Shape.** One value a row, in row order, of [`Expression::data_type`]; a constant is
     /// repeated. Copies the columns it reads where their layout differs, so holds at most these
@@ -203,24 +204,26 @@ impl Expression {
     ///
     /// # Errors
     /// [`Error::ChangedColumn`] when the batch is not of the schema the expression was parsed for;
-    /// [`Error::Evaluate`] when a value cannot be worked on. None is worth another try.
+    /// [`Error::Evaluate`] when a value cannot be evaluated. Another try gives the same error.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, Error> {
         match &self.inner.value {
-            Value::Constant(one_row) => Ok(repeated(one_row, batch.num_rows())),
-            Value::PerRow(expr) => self.evaluate_rows(expr, &self.arrays(batch)?, batch.num_rows()),
-            Value::Growing(expr, growth) => {
-                let mut made = Vec::new();
+            Evaluation::Constant(one_row) => Ok(repeated(one_row, batch.num_rows())),
+            Evaluation::PerRow(expr) => {
+                self.evaluate_rows(expr, &self.arrays(batch)?, batch.num_rows())
+            }
+            Evaluation::Growing(expr, size_inputs) => {
+                let mut results = Vec::new();
                 self.evaluate_bounded(
                     expr,
-                    growth,
+                    size_inputs,
                     &self.arrays(batch)?,
                     batch.num_rows(),
-                    &mut made,
+                    &mut results,
                 )?;
-                if let [only] = made.as_slice() {
+                if let [only] = results.as_slice() {
                     return Ok(Arc::clone(only));
                 }
-                let parts: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
+                let parts: Vec<&dyn Array> = results.iter().map(AsRef::as_ref).collect();
                 let too_much = |e: ArrowError| Error::Evaluate {
                     sql: self.inner.sql.clone(),
                     reason: e.to_string(),
@@ -242,16 +245,17 @@ impl Expression {
         self.fitted(values, rows)
     }
 
-    /// Works rows out in stretches so short that what is made on the way is bounded.
+    /// Evaluates rows in slices so short that intermediate results are bounded: halves the rows until
+    /// the estimate for a slice is small enough.
     fn evaluate_bounded(
         &self,
         expr: &Expr,
-        growth: &Growth,
+        size_inputs: &SizeInputs,
         arrays: &[ArrayRef],
         rows: usize,
-        made: &mut Vec<ArrayRef>,
+        results: &mut Vec<ArrayRef>,
     ) -> Result<(), Error> {
-        let longest: Vec<u64> = arrays.iter().map(weight::longest_cell).collect();
+        let longest: Vec<u64> = arrays.iter().map(row_size::longest_cell).collect();
         let place = |name: &str| self.inner.columns.iter().position(|column| column == name);
         let columns = |name: &str| place(name).map_or(0, |place| longest[place]);
         let frame = self.context().frame(arrays, rows)?;
@@ -259,31 +263,31 @@ impl Expression {
             let lengths = self
                 .context()
                 .on_rows(|| engine::evaluate(length, &frame))?;
-            Ok(weight::largest(&lengths))
+            Ok(row_size::largest(&lengths))
         };
-        let pads = growth
+        let pads = size_inputs
             .pads
             .iter()
             .map(largest)
             .collect::<Result<Vec<_>, Error>>()?;
-        let weight = weight::of(
-            &growth.tree,
-            &weight::Longest {
+        let size = row_size::of(
+            &size_inputs.tree,
+            &row_size::LongestCells {
                 columns: &columns,
                 pads: &pads,
             },
         );
-        if rows > 1 && weight.row.saturating_mul(rows as u64) > weight::MAX_STRETCH_BYTES {
+        if rows > 1 && size.row.saturating_mul(rows as u64) > row_size::MAX_SLICE_BYTES {
             let half = rows / 2;
             for (from, rows) in [(0, half), (half, rows - half)] {
                 let slices: Vec<ArrayRef> =
                     arrays.iter().map(|array| array.slice(from, rows)).collect();
-                self.evaluate_bounded(expr, growth, &slices, rows, made)?;
+                self.evaluate_bounded(expr, size_inputs, &slices, rows, results)?;
             }
             return Ok(());
         }
-        if weight.row > weight::MAX_ROW_BYTES {
-            let (bytes, limit) = (weight.row, weight::MAX_ROW_BYTES);
+        if size.row > row_size::MAX_ROW_BYTES {
+            let (bytes, limit) = (size.row, row_size::MAX_ROW_BYTES);
             return Err(Error::TooLarge {
                 sql: self.inner.sql.clone(),
                 bytes,
@@ -291,16 +295,15 @@ impl Expression {
             });
         }
         let values = self.evaluate_rows(expr, arrays, rows)?;
-        if weight.cell > weight::MAX_CELL_BYTES {
-            let cell = weight::longest_cell(&values);
-            check_weight(&self.inner.sql, weight::Weight { cell, row: 0 })?;
+        if size.cell > row_size::MAX_CELL_BYTES {
+            let cell = row_size::longest_cell(&values);
+            check_size(&self.inner.sql, row_size::RowSize { cell, row: 0 })?;
         }
-        made.push(values);
+        results.push(values);
         Ok(())
     }
 
-    /// Works a condition out for each row of a batch; where it is neither true nor false (null), it
-    /// counts as false.
+    /// Evaluates a condition for each row of a batch; null counts as false.
     ///
     /// # Errors
     /// Those of [`Expression::evaluate`], and [`Error::NotBoolean`].
@@ -325,8 +328,8 @@ impl Expression {
         }
     }
 
-    fn context(&self) -> Context<'_> {
-        Context {
+    fn context(&self) -> EngineContext<'_> {
+        EngineContext {
             sql: &self.inner.sql,
             columns: &self.inner.columns,
             types: &self.inner.types,
@@ -351,7 +354,7 @@ impl Expression {
         .collect()
     }
 
-    /// The values as promised: as many as rows, and of the type known since parsing.
+    /// The values with one value a row, and of the type known since parsing.
     fn fitted(&self, values: ArrayRef, rows: usize) -> Result<ArrayRef, Error> {
         let fault = |reason: String| Error::Evaluate {
             sql: self.inner.sql.clone(),
@@ -362,14 +365,14 @@ impl Expression {
         let values = match values.len() {
             n if n == rows => values,
             1 => repeated(&values, rows),
-            n => return Err(fault(format!("it made {n} values for {rows} rows"))),
+            n => return Err(fault(format!("it has {n} values for {rows} rows"))),
         };
         if *values.data_type() == self.inner.data_type {
             return Ok(values);
         }
         cast(&values, &self.inner.data_type).map_err(|_| {
             fault(format!(
-                "it made {}, not {}",
+                "it is {}, not {}",
                 values.data_type(),
                 self.inner.data_type
             ))
@@ -377,11 +380,11 @@ impl Expression {
     }
 }
 
-/// Refuses an expression that makes too much of a row whatever the row holds.
-fn check_weight(sql: &str, weight: weight::Weight) -> Result<(), Error> {
+/// Rejects an expression whose result for one row is too large whatever the row holds.
+fn check_size(sql: &str, row_size: row_size::RowSize) -> Result<(), Error> {
     let sizes = [
-        (weight.cell, weight::MAX_CELL_BYTES),
-        (weight.row, weight::MAX_ROW_BYTES),
+        (row_size.cell, row_size::MAX_CELL_BYTES),
+        (row_size.row, row_size::MAX_ROW_BYTES),
     ];
     match sizes.into_iter().find(|(bytes, limit)| bytes > limit) {
         Some((bytes, limit)) => Err(Error::TooLarge {
@@ -393,8 +396,8 @@ fn check_weight(sql: &str, weight: weight::Weight) -> Result<(), Error> {
     }
 }
 
-/// The types of the columns that are read, all of which can cross.
-fn crossing_types(columns: &[String], schema: &Schema) -> Result<Vec<DataType>, Error> {
+/// The types of the columns that are read; each must have a type in polars.
+fn column_types(columns: &[String], schema: &Schema) -> Result<Vec<DataType>, Error> {
     let types = columns.iter().filter_map(|name| {
         schema
             .field_with_name(name)
@@ -402,7 +405,7 @@ fn crossing_types(columns: &[String], schema: &Schema) -> Result<Vec<DataType>, 
             .map(|field| (name, field.data_type()))
     });
     types
-        .map(|(name, data_type)| match bridge::crossing(data_type) {
+        .map(|(name, data_type)| match bridge::polars_type(data_type) {
             Some(_) => Ok(data_type.clone()),
             None => Err(Error::UnsupportedType {
                 column: name.clone(),
@@ -412,7 +415,7 @@ fn crossing_types(columns: &[String], schema: &Schema) -> Result<Vec<DataType>, 
         .collect()
 }
 
-/// A one-row array, as often as there are rows.
+/// An array of one row, repeated.
 fn repeated(one_row: &ArrayRef, rows: usize) -> ArrayRef {
     let zeros = UInt32Array::from(vec![0; rows]);
     take(one_row, &zeros, None).unwrap_or_else(|_| new_empty_array(one_row.data_type()))

@@ -1,7 +1,8 @@
-//! The expression of a build without the feature `sql`: the same door, which never opens.
+//! The expression of a build without the feature `sql`: it has the same methods, but none can be
+//! parsed.
 //!
-//! What reads a job compiles unchanged. A job that uses an expression fails where the expression
-//! is parsed, so before the first row is read and before anything is sent.
+//! Code that reads a job compiles unchanged. A job with an expression fails when the expression is
+//! parsed: before the first row is read and before anything is sent.
 
 use std::convert::Infallible;
 
@@ -17,7 +18,7 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Refuses the expression: this build cannot evaluate any.
+    /// Rejects the expression: this build cannot evaluate any.
     ///
     /// # Errors
     /// Always [`Error::WithoutSql`].
@@ -27,7 +28,7 @@ impl Expression {
         })
     }
 
-    /// Refuses the condition: this build cannot evaluate any.
+    /// Rejects the condition: this build cannot evaluate any.
     ///
     /// # Errors
     /// Always [`Error::WithoutSql`].
@@ -47,7 +48,7 @@ impl Expression {
         match self.none {}
     }
 
-    /// The type of the values it makes.
+    /// The type of its values.
     #[must_use]
     pub fn data_type(&self) -> &DataType {
         match self.none {}

@@ -118,7 +118,7 @@ fn init_leaves_a_column_out_that_cannot_be_read() {
         .expect(0)
         .says("column `wide` cannot be read");
     assert!(
-        init.stderr.contains("the job leaves it out"),
+        init.stderr.contains("the job file leaves it out"),
         "{}",
         init.stderr
     );

@@ -175,7 +175,7 @@ fn in_words(data_type: &DataType) -> String {
             format!("struct({})", members.join(", "))
         }
         DataType::Dictionary(_, values) => format!("dictionary({})", in_words(values)),
-        other => rowmill::source::in_words(other),
+        other => rowmill::source::type_name(other),
     }
 }
 

@@ -65,8 +65,9 @@ fn reads_only_the_row_groups_that_may_match() {
             value,
         };
         let pieces =
-            parquet::Rows::open(input.clone(), schema.clone(), &[bound], MAX_CELL_BYTES).unwrap();
-        let read = pieces.map(|piece| matches!(piece.unwrap(), scan::Piece::Rows(_)));
+            parquet::ParquetRows::open(input.clone(), schema.clone(), &[bound], MAX_CELL_BYTES)
+                .unwrap();
+        let read = pieces.map(|piece| matches!(piece.unwrap(), scan::FileBatch::Rows(_)));
         read.enumerate()
             .filter(|(_, read)| *read)
             .map(|(group, _)| group)
@@ -635,7 +636,7 @@ fn refuses_a_cell_beyond_the_limit_before_it_is_unpacked() {
             .open(&with("a.parquet", |s| s.max_cell_bytes = 4_999))
             .unwrap();
         let error = rows_of(&source).unwrap_err();
-        let expected = matches!(&error, Error::TooLarge { column, what: Held::Cell, bytes: 5_000, row: at, .. }
+        let expected = matches!(&error, Error::TooLarge { column, item: LargeItem::Cell, bytes: 5_000, row: at, .. }
             if column == "text" && *at == row);
         assert!(expected, "{error:?}");
         let source = folder
@@ -698,7 +699,7 @@ fn refuses_a_row_of_lists_that_a_few_bytes_make_large() {
                         && matches!(
                             error,
                             Error::TooLarge {
-                                what: Held::Row,
+                                item: LargeItem::Row,
                                 row: Some(2),
                                 ..
                             }
@@ -755,7 +756,7 @@ fn refuses_an_arrow_batch_that_unpacks_to_too_much() {
             matches!(
                 error,
                 Error::TooLarge {
-                    what: Held::Batch,
+                    item: LargeItem::Batch,
                     row: Some(1),
                     ..
                 }
@@ -770,4 +771,65 @@ fn refuses_an_arrow_batch_that_unpacks_to_too_much() {
             1
         );
     }
+}
+
+/// The fields of a table with times at every depth, in this unit and zone.
+fn times(unit: TimeUnit, zone: &str) -> Schema {
+    let time = |name: &str| Field::new(name, DataType::Timestamp(unit, Some(zone.into())), true);
+    let in_struct =
+        DataType::Struct(vec![Field::new("n", DataType::Int64, true), time("t")].into());
+    Schema::new(vec![
+        time("time"),
+        Field::new_list("times", time("item"), true),
+        Field::new("in_struct", in_struct, true),
+        Field::new(
+            "local",
+            DataType::Timestamp(TimeUnit::Millisecond, None),
+            true,
+        ),
+    ])
+}
+
+#[test]
+fn keeps_the_zone_of_timestamps_that_the_file_holds_in_another_unit() {
+    use ::parquet::arrow::arrow_writer::ArrowWriterOptions;
+    use ::parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema};
+    use ::parquet::file::metadata::KeyValue;
+
+    // As pyarrow writes `timestamp[s, Europe/Berlin]`: milliseconds in the file, seconds in the
+    // schema beside it.
+    let in_file = Arc::new(times(TimeUnit::Millisecond, "UTC"));
+    let written = encode_arrow_schema(&times(TimeUnit::Second, "Europe/Berlin"));
+    let columns = in_file
+        .fields()
+        .iter()
+        .map(|field| arrow::array::new_null_array(field.data_type(), 1));
+    let mut columns: Vec<ArrayRef> = columns.collect();
+    columns[0] = Arc::new(
+        arrow::array::TimestampMillisecondArray::from(vec![1_700_000_000_000]).with_timezone("UTC"),
+    );
+    let rows = RecordBatch::try_new(Arc::clone(&in_file), columns).unwrap();
+    let entry = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), written);
+    let properties = WriterProperties::builder()
+        .set_key_value_metadata(Some(vec![entry]))
+        .build();
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties)
+        .with_skip_arrow_metadata(true);
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, in_file, options).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+
+    let folder = Folder::new().with("a.parquet", &bytes);
+    let source = folder.open(&spec("a.parquet")).unwrap();
+    let expected = times(TimeUnit::Millisecond, "Europe/Berlin");
+    let read = source.scan(None).unwrap().next().unwrap().unwrap().batch;
+    for (found, expected) in read.schema().fields().iter().zip(expected.fields()) {
+        assert_eq!(found.data_type(), expected.data_type(), "{}", found.name());
+    }
+    let instants = read
+        .column(0)
+        .as_primitive::<arrow::datatypes::TimestampMillisecondType>();
+    assert_eq!(instants.values(), &[1_700_000_000_000]);
 }

@@ -141,7 +141,7 @@ fn adds_the_keys_of_folders_as_columns() {
     let error = folder
         .open(&with("t", |s| s.columns = map(&[("land", "int64")])))
         .unwrap_err();
-    assert!(matches!(error, Error::KeyValue { .. }), "{error:?}");
+    assert!(matches!(error, Error::PartitionValue { .. }), "{error:?}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn refuses_folders_of_different_keys_and_keys_that_clash() {
         .with("u/a=1/a.csv", "a\n1\n");
     assert!(matches!(
         folder.open(&spec("t")),
-        Err(Error::FoldersDiffer { .. })
+        Err(Error::PartitionsDiffer { .. })
     ));
     assert!(matches!(
         folder.open(&spec("u")),
@@ -237,7 +237,7 @@ fn names_settings_that_cannot_be() {
         (
             "a.jsonl",
             &|s| s.delimiter = Some(';'),
-            "`source.delimiter` has no meaning for a jsonl source",
+            "`source.delimiter` does not apply to a jsonl source",
         ),
         (
             "a.csv",

@@ -1,10 +1,10 @@
-//! How large an expression can make a cell, before it is worked out.
+//! The largest result of an expression for one row, estimated before it is evaluated.
 //!
-//! `rpad(text, 2000000000)` is a short expression that makes two gigabytes of each row, and the
-//! engine asks for them at once. So the most bytes that each part of an expression can make are
-//! estimated from the longest cells of the columns it reads. What is too much whatever the rows
-//! hold is refused when the expression is parsed; else rows are worked out in stretches so small
-//! that a stretch is bounded.
+//! `rpad(text, 2000000000)` is a short expression that produces two gigabytes for each row, and
+//! polars allocates them at once. So the most bytes that each part of an expression can produce are
+//! estimated from the longest cells of the columns it reads. An expression that is too large for
+//! any row is rejected when it is parsed; otherwise rows are evaluated in slices small enough to be
+//! bounded.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, take};
@@ -14,13 +14,13 @@ use sqlparser::ast::{
     Value, ValueWithSpan,
 };
 
-/// Most bytes of a text that an expression may make of one row.
+/// The most bytes of a text that an expression may produce for one row.
 pub(super) const MAX_CELL_BYTES: u64 = 64 << 20;
-/// Most bytes of all that is made on the way for one row; a bound that may be far from what comes
-/// of it.
+/// The most bytes of all intermediate results for one row; an upper bound, often far above the real
+/// size.
 pub(super) const MAX_ROW_BYTES: u64 = 512 << 20;
-/// Most bytes of all that is made on the way for the rows of a stretch.
-pub(super) const MAX_STRETCH_BYTES: u64 = 256 << 20;
+/// The most bytes of all intermediate results for the rows of a slice.
+pub(super) const MAX_SLICE_BYTES: u64 = 256 << 20;
 
 /// Numbers, dates and the like, also as text.
 const SMALL: u64 = 64;
@@ -28,25 +28,25 @@ const SMALL: u64 = 64;
 /// Functions whose text can be longer than all their arguments together.
 const PADS: [&str; 2] = ["lpad", "rpad"];
 
-/// What is known of the rows.
-pub(super) struct Longest<'a> {
+/// The largest inputs in the rows.
+pub(super) struct LongestCells<'a> {
     /// The longest cell of each column, in bytes.
     pub(super) columns: &'a dyn Fn(&str) -> u64,
-    /// The largest length that is asked of each `lpad` and `rpad` whose length is no literal, in
-    /// the order of [`pad_lengths`].
+    /// The largest length of each `lpad` and `rpad` whose length is not a literal, in the order of
+    /// [`pad_lengths`].
     pub(super) pads: &'a [u64],
 }
 
-/// The most bytes that an expression makes of one row.
+/// The most bytes that an expression produces for one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Weight {
-    /// The text at the end; small for other types.
+pub(super) struct RowSize {
+    /// The text that results; small for other types.
     pub(super) cell: u64,
-    /// With all that is made on the way.
+    /// Including all intermediate results.
     pub(super) row: u64,
 }
 
-/// Whether an expression can make longer texts than its columns hold.
+/// Whether an expression can produce longer texts than its columns hold.
 pub(super) fn grows(expr: &Expr) -> bool {
     let mut found = false;
     each(expr, &mut |part| {
@@ -72,7 +72,7 @@ pub(super) fn grows(expr: &Expr) -> bool {
     found
 }
 
-/// The lengths of `lpad` and `rpad` that are no literals, in order.
+/// The lengths of `lpad` and `rpad` that are not literals, in order.
 pub(super) fn pad_lengths(expr: &Expr) -> Vec<&Expr> {
     let mut lengths = Vec::new();
     each(expr, &mut |part| {
@@ -88,28 +88,29 @@ pub(super) fn pad_lengths(expr: &Expr) -> Vec<&Expr> {
 }
 
 /// The most bytes that an expression makes of one row.
-pub(super) fn of(expr: &Expr, longest: &Longest<'_>) -> Weight {
-    let mut estimation = Estimation {
+pub(super) fn of(expr: &Expr, longest: &LongestCells<'_>) -> RowSize {
+    let mut estimator = SizeEstimator {
         longest,
         row: 0,
         pad: 0,
     };
-    let cell = estimation.cell(expr);
-    Weight {
+    let cell = estimator.cell(expr);
+    RowSize {
         cell,
-        row: estimation.row,
+        row: estimator.row,
     }
 }
 
-struct Estimation<'a> {
-    longest: &'a Longest<'a>,
+struct SizeEstimator<'a> {
+    longest: &'a LongestCells<'a>,
     row: u64,
     /// The next length of a pad that is no literal.
     pad: usize,
 }
 
-impl Estimation<'_> {
-    /// The order of the walk is that of [`each`]: a part before what is in it.
+impl SizeEstimator<'_> {
+    /// Visits parts in the order of [`each`], so that the lengths in `pads` are used in the order of
+    /// [`pad_lengths`]: an expression before the expressions in it.
     fn cell(&mut self, expr: &Expr) -> u64 {
         let length = self.pad_length(expr);
         let inner: Vec<u64> = children(expr)
@@ -150,7 +151,7 @@ impl Estimation<'_> {
                         .nth(1)
                         .and_then(text)
                         .map_or(0, |old| old.len() as u64);
-                    // An empty text stands before and behind each character.
+                    // An empty text is found before and after each character.
                     let times = at(0).checked_div(old).unwrap_or(at(0).saturating_add(1));
                     at(0).saturating_add(times.saturating_mul(at(2)))
                 }
@@ -194,7 +195,7 @@ fn each<'e>(expr: &'e Expr, call: &mut impl FnMut(&'e Expr)) {
     }
 }
 
-/// The parts of an expression, as far as `syntax.rs` lets them be.
+/// The parts of an expression, as far as `syntax.rs` allows them.
 fn children(expr: &Expr) -> Vec<&Expr> {
     match expr {
         Expr::Nested(inner)

@@ -1,8 +1,9 @@
 //! The bridge between arrow-rs and polars: the Arrow C data interface, both ways.
 //!
-//! The two libraries hold the same bytes behind different Rust types, so a column crosses by
-//! handing over pointers and the function that frees them. polars knows fewer types: [`crossing`]
-//! says what a column becomes before it crosses, [`plain`] what it becomes after it came back.
+//! The two libraries have the same memory layout behind different Rust types, so a column is passed
+//! by its pointers and the function that frees them. polars has fewer types: [`polars_type`] is the
+//! type a column is cast to before it is passed, [`result_type`] the type it is cast to when it
+//! comes back.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use polars::prelude::{CompatLevel, PolarsError, Series};
 use polars_arrow::ffi::{self, ArrowArray, ArrowSchema};
 
-/// The type a column is cast to before it crosses; `None` where there is none.
-pub(super) fn crossing(data_type: &DataType) -> Option<DataType> {
+/// The type a column is cast to for polars; `None` where there is none.
+pub(super) fn polars_type(data_type: &DataType) -> Option<DataType> {
     use DataType as T;
     Some(match data_type {
         T::Null | T::Boolean | T::Date32 => data_type.clone(),
@@ -33,25 +34,25 @@ pub(super) fn crossing(data_type: &DataType) -> Option<DataType> {
         T::Timestamp(unit, zone) => {
             T::Timestamp(at_least_milliseconds(*unit), zone.as_ref().map(named_zone))
         }
-        T::Dictionary(_, values) => crossing(values)?,
+        T::Dictionary(_, values) => polars_type(values)?,
         T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => {
-            T::LargeList(crossing_field(item)?)
+            T::LargeList(polars_field(item)?)
         }
         T::Struct(fields) if !fields.is_empty() => {
-            T::Struct(fields.iter().map(crossing_field).collect::<Option<_>>()?)
+            T::Struct(fields.iter().map(polars_field).collect::<Option<_>>()?)
         }
         _ => return None,
     })
 }
 
-fn crossing_field(field: &FieldRef) -> Option<FieldRef> {
-    // Nulls can go in, but not out again.
+fn polars_field(field: &FieldRef) -> Option<FieldRef> {
+    // polars accepts a column of nulls in a list or struct, but cannot return one.
     if field.data_type().is_null() {
         return None;
     }
     Some(Arc::new(Field::new(
         field.name(),
-        crossing(field.data_type())?,
+        polars_type(field.data_type())?,
         true,
     )))
 }
@@ -65,7 +66,7 @@ fn at_least_milliseconds(unit: TimeUnit) -> TimeUnit {
     }
 }
 
-/// polars knows zones by name only; an offset says nothing about the instants, so UTC is the same.
+/// polars has zones by name only. An offset does not change the instants, so UTC is the same.
 fn named_zone(zone: &Arc<str>) -> Arc<str> {
     if zone.starts_with(['+', '-']) {
         "UTC".into()
@@ -74,27 +75,33 @@ fn named_zone(zone: &Arc<str>) -> Arc<str> {
     }
 }
 
-/// The type a column has after it came back: the same whatever the engine used inside.
-pub(super) fn plain(data_type: &DataType) -> DataType {
+/// The type of a result: the same whatever type polars used inside.
+pub(super) fn result_type(data_type: &DataType) -> DataType {
     use DataType as T;
-    let plain_field =
-        |field: &FieldRef| Arc::new(Field::new(field.name(), plain(field.data_type()), true));
+    let result_field = |field: &FieldRef| {
+        Arc::new(Field::new(
+            field.name(),
+            result_type(field.data_type()),
+            true,
+        ))
+    };
     match data_type {
         T::Utf8View | T::LargeUtf8 => T::Utf8,
         T::BinaryView | T::LargeBinary => T::Binary,
-        T::List(item) | T::LargeList(item) => T::List(plain_field(&Arc::new(
+        T::List(item) | T::LargeList(item) => T::List(result_field(&Arc::new(
             item.as_ref().clone().with_name("item"),
         ))),
-        T::FixedSizeList(item, size) => T::FixedSizeList(plain_field(item), *size),
-        T::Struct(fields) => T::Struct(fields.iter().map(plain_field).collect()),
+        T::FixedSizeList(item, size) => T::FixedSizeList(result_field(item), *size),
+        T::Struct(fields) => T::Struct(fields.iter().map(result_field).collect()),
         other => other.clone(),
     }
 }
 
-/// Hands an arrow column to polars; `None` where its type cannot cross.
+/// Passes an arrow column to polars; `None` where polars does not have its type.
 #[expect(unsafe_code, reason = "the Arrow C data interface hands over pointers")]
 pub(super) fn to_polars(name: &str, array: &ArrayRef) -> Option<Series> {
-    let array = cast(array, &crossing(array.data_type())?).ok()?;
+    // A cast to the same type copies nothing.
+    let array = cast(array, &polars_type(array.data_type())?).ok()?;
     let (array, schema) = arrow::ffi::to_ffi(&array.to_data()).ok()?;
     // SAFETY: both structs are the `ArrowArray` of the C data interface, `#[repr(C)]` with the same
     // fields in the same order, and transmute checks that they are of one size. Moving it moves the
@@ -111,11 +118,11 @@ pub(super) fn to_polars(name: &str, array: &ArrayRef) -> Option<Series> {
     Series::from_arrow(name.into(), array).ok()
 }
 
-/// Takes a column from polars, as one array of a [`plain`] type.
+/// Takes a column from polars, as one array of a [`result_type`].
 #[expect(unsafe_code, reason = "the Arrow C data interface hands over pointers")]
 pub(super) fn to_arrow(series: &Series) -> Result<ArrayRef, PolarsError> {
     if series.dtype().is_null() {
-        // polars exports a buffer that the interface does not foresee.
+        // The interface has no buffers for nulls, but polars exports one.
         return Ok(Arc::new(NullArray::new(series.len())));
     }
     let array = series.rechunk().to_arrow(0, CompatLevel::newest());
@@ -134,7 +141,7 @@ pub(super) fn to_arrow(series: &Series) -> Result<ArrayRef, PolarsError> {
     let data = unsafe { arrow::ffi::from_ffi(array, &schema) };
     let array =
         make_array(data.map_err(|fault| PolarsError::InvalidOperation(fault.to_string().into()))?);
-    cast(&array, &plain(array.data_type()))
+    cast(&array, &result_type(array.data_type()))
         .map_err(|fault| PolarsError::InvalidOperation(fault.to_string().into()))
 }
 

@@ -1,4 +1,4 @@
-//! A piece from rows to bytes and back.
+//! A batch from rows to bytes and back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,11 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod packer;
+
 const HEAD: &[u8] = br#"{"model":"m","max_tokens":9,"system":"s\u00e9","#;
 
-/// A piece being made in a folder of its own.
+/// A spool file in a folder of its own.
 struct Work {
     folder: TempDir,
 }
@@ -32,12 +34,12 @@ impl Work {
         self.folder.path().join("00001.parquet")
     }
 
-    fn write(&self, stretches: &[SpoolRows]) -> Result<SpooledBatch, Error> {
-        let columns = stretches
+    fn write(&self, chunks: &[SpoolRows]) -> Result<SpooledBatch, Error> {
+        let columns = chunks
             .first()
             .map_or_else(|| Arc::new(Schema::empty()), |rows| rows.columns.schema());
         let mut writer = SpoolWriter::create(&self.path(), 1, HEAD.into(), &columns)?;
-        for rows in stretches {
+        for rows in chunks {
             writer.write(rows)?;
         }
         writer.finish()
@@ -50,8 +52,8 @@ impl Work {
             .collect()
     }
 
-    fn body(&self, piece: &SpooledBatch) -> Vec<u8> {
-        let body = SpooledBody::new(&self.path(), HEAD.into(), piece);
+    fn body(&self, batch: &SpooledBatch) -> Vec<u8> {
+        let body = SpooledBody::new(&self.path(), HEAD.into(), batch);
         let chunks: Vec<Bytes> = body.chunks().unwrap().map(Result::unwrap).collect();
         chunks.concat()
     }
@@ -550,16 +552,16 @@ fn gives_back_tables_by_other_writers_exactly() {
             continue;
         };
         let mut first = 0;
-        let stretches: Vec<SpoolRows> = batches
+        let chunks: Vec<SpoolRows> = batches
             .iter()
             .map(|batch| {
-                let stretch = rows(first, &vec![Some("t"); batch.num_rows()], batch.clone());
+                let chunk = rows(first, &vec![Some("t"); batch.num_rows()], batch.clone());
                 first += batch.num_rows() as u64;
-                stretch
+                chunk
             })
             .collect();
         let work = Work::new();
-        work.write(&stretches).unwrap();
+        work.write(&chunks).unwrap();
         let read: Vec<RecordBatch> = work.read().into_iter().map(|rows| rows.columns).collect();
         for position in 0..schema.fields().len() {
             let column = |batches: &[RecordBatch]| {
@@ -596,7 +598,7 @@ fn counts_the_cells_of_a_slice_only() {
     ));
     let views: ArrayRef = Arc::new(StringViewArray::from(vec![long.as_str(); 10]));
     for (column, row) in [(column, 1_000), (lists, 2_000), (views, 1_000)] {
-        let bytes = cells::bytes_of(&column.slice(2, 1));
+        let bytes = cell_bytes::cell_bytes(&column.slice(2, 1));
         assert!(
             (row..row + 100).contains(&bytes),
             "{bytes} bytes for {}",
@@ -605,10 +607,10 @@ fn counts_the_cells_of_a_slice_only() {
     }
     for column in zoo().columns() {
         assert!(
-            cells::bytes_of(column) <= 400,
+            cell_bytes::cell_bytes(column) <= 400,
             "{} takes {}",
             column.data_type(),
-            cells::bytes_of(column)
+            cell_bytes::cell_bytes(column)
         );
     }
 }
@@ -616,20 +618,20 @@ fn counts_the_cells_of_a_slice_only() {
 #[test]
 fn keeps_narrow_dictionaries_of_many_stretches_apart() {
     let work = Work::new();
-    let stretches: Vec<SpoolRows> = (0..4u64)
-        .map(|stretch| {
-            let words: Vec<String> = (0..100).map(|word| format!("{stretch}-{word}")).collect();
+    let chunks: Vec<SpoolRows> = (0..4u64)
+        .map(|chunk| {
+            let words: Vec<String> = (0..100).map(|word| format!("{chunk}-{word}")).collect();
             let column: DictionaryArray<Int8Type> =
                 words.iter().map(|word| Some(word.as_str())).collect();
             let columns =
                 RecordBatch::try_from_iter([("d", Arc::new(column) as ArrayRef)]).unwrap();
-            rows(stretch * 100, &[Some("text"); 100], columns)
+            rows(chunk * 100, &[Some("text"); 100], columns)
         })
         .collect();
-    work.write(&stretches).unwrap();
+    work.write(&chunks).unwrap();
     let read = work.read();
     assert_eq!(read.len(), 4);
-    for (read, written) in read.iter().zip(&stretches) {
+    for (read, written) in read.iter().zip(&chunks) {
         assert_eq!(
             format!("{:?}", read.columns.column(0)),
             format!("{:?}", written.columns.column(0))
@@ -659,28 +661,28 @@ fn cuts_row_groups_by_rows_and_by_bytes() {
 #[test]
 fn summarises_the_exact_bytes() {
     let work = Work::new();
-    let piece = work
+    let batch = work
         .write(&[
             plain(3, &[Some("a"), None]),
             plain(9, &[Some("b\"\u{1F600}")]),
         ])
         .unwrap();
-    let body = work.body(&piece);
+    let body = work.body(&batch);
     assert_eq!(
         (
-            piece.piece,
-            piece.rows,
-            piece.requests,
-            piece.first_row,
-            piece.last_row
+            batch.number,
+            batch.rows,
+            batch.requests,
+            batch.first_row,
+            batch.last_row
         ),
         (1, 3, 2, 3, 9)
     );
-    assert_eq!(piece.body_bytes, body.len() as u64);
-    assert_eq!(piece.body_hash, blake3::hash(&body).to_hex().as_str());
+    assert_eq!(batch.body_bytes, body.len() as u64);
+    assert_eq!(batch.body_hash, blake3::hash(&body).to_hex().as_str());
     let file = fs::read(work.path()).unwrap();
-    assert_eq!(piece.file_bytes, file.len() as u64);
-    assert_eq!(piece.file_hash, blake3::hash(&file).to_hex().as_str());
+    assert_eq!(batch.file_bytes, file.len() as u64);
+    assert_eq!(batch.file_hash, blake3::hash(&file).to_hex().as_str());
     let overheads = 2 * body::per_request_overhead(HEAD.len());
     let own: u64 = work.read()[0]
         .fragment
@@ -688,23 +690,23 @@ fn summarises_the_exact_bytes() {
         .flatten()
         .map(|fragment| fragment.len() as u64 + 3)
         .sum();
-    assert_eq!(piece.body_bytes, body::ENVELOPE_BYTES + overheads + 1 + own);
+    assert_eq!(batch.body_bytes, body::ENVELOPE_BYTES + overheads + 1 + own);
 }
 
 #[test]
-fn writes_a_piece_without_requests_or_without_rows() {
-    for stretches in [vec![plain(0, &[None, None])], vec![], vec![plain(0, &[])]] {
+fn writes_a_file_without_requests_or_without_rows() {
+    for chunks in [vec![plain(0, &[None, None])], vec![], vec![plain(0, &[])]] {
         let work = Work::new();
-        let piece = work.write(&stretches).unwrap();
-        assert_eq!(piece.requests, 0);
-        assert_eq!(work.body(&piece), br#"{"requests":[]}"#);
-        assert_eq!(SpoolReader::open(&work.path()).unwrap().rows(), piece.rows);
+        let batch = work.write(&chunks).unwrap();
+        assert_eq!(batch.requests, 0);
+        assert_eq!(work.body(&batch), br#"{"requests":[]}"#);
+        assert_eq!(SpoolReader::open(&work.path()).unwrap().rows(), batch.rows);
         assert_eq!(
             work.read()
                 .iter()
                 .map(|rows| rows.len() as u64)
                 .sum::<u64>(),
-            piece.rows
+            batch.rows
         );
     }
 }
@@ -720,8 +722,8 @@ fn carries_a_selection_of_rows_without_source_columns() {
     assert_eq!(chosen.columns.num_rows(), 2);
 
     let retry = Work::new();
-    let piece = retry.write(&[chosen.without_columns()]).unwrap();
-    let body: Value = serde_json::from_slice(&retry.body(&piece)).unwrap();
+    let batch = retry.write(&[chosen.without_columns()]).unwrap();
+    let body: Value = serde_json::from_slice(&retry.body(&batch)).unwrap();
     let ids: Vec<_> = body["requests"]
         .as_array()
         .unwrap()
@@ -808,9 +810,9 @@ fn refuses_rows_that_do_not_fit() {
             "another schema",
         ),
     ];
-    for (stretches, start, end) in cases {
+    for (chunks, start, end) in cases {
         let work = Work::new();
-        let message = work.write(&stretches).unwrap_err().to_string();
+        let message = work.write(&chunks).unwrap_err().to_string();
         assert!(
             message.starts_with(start) && message.contains(end),
             "{message}"
@@ -836,12 +838,12 @@ fn names_a_file_that_is_missing_altered_or_foreign() {
         Err(Error::Missing { .. })
     ));
 
-    let piece = work.write(&[plain(0, &[Some("a")])]).unwrap();
-    verify(&work.path(), &piece.file_hash).unwrap();
+    let batch = work.write(&[plain(0, &[Some("a")])]).unwrap();
+    verify(&work.path(), &batch.file_hash).unwrap();
     let mut bytes = fs::read(work.path()).unwrap();
     bytes[10] ^= 1;
     fs::write(work.path(), &bytes).unwrap();
-    let altered = verify(&work.path(), &piece.file_hash).unwrap_err();
+    let altered = verify(&work.path(), &batch.file_hash).unwrap_err();
     assert!(
         matches!(altered, Error::Altered { .. }) && altered.to_string().contains("00001.parquet"),
         "{altered}"
@@ -869,23 +871,23 @@ fn stops_a_body_that_is_not_the_announced_one() {
     let work = Work::new();
     let texts: Vec<String> = (0..2_000).map(|text| "x".repeat(text)).collect();
     let texts: Vec<Option<&str>> = texts.iter().map(|text| Some(text.as_str())).collect();
-    let piece = work.write(&[plain(0, &texts)]).unwrap();
+    let batch = work.write(&[plain(0, &texts)]).unwrap();
     for announced in [
         SpooledBatch {
-            body_bytes: piece.body_bytes - 1,
-            ..piece.clone()
+            body_bytes: batch.body_bytes - 1,
+            ..batch.clone()
         },
         SpooledBatch {
             body_bytes: 1,
-            ..piece.clone()
+            ..batch.clone()
         },
         SpooledBatch {
-            body_bytes: piece.body_bytes + 1,
-            ..piece.clone()
+            body_bytes: batch.body_bytes + 1,
+            ..batch.clone()
         },
         SpooledBatch {
-            requests: piece.requests + 1,
-            ..piece.clone()
+            requests: batch.requests + 1,
+            ..batch.clone()
         },
     ] {
         let body = SpooledBody::new(&work.path(), HEAD.into(), &announced);
@@ -907,10 +909,10 @@ fn stops_a_body_that_is_not_the_announced_one() {
 fn hands_the_body_out_in_chunks_of_its_size() {
     let work = Work::new();
     let long = "x".repeat(50_000);
-    let piece = work
+    let batch = work
         .write(&[plain(0, &vec![Some(long.as_str()); 40])])
         .unwrap();
-    let body = SpooledBody::new(&work.path(), HEAD.into(), &piece);
+    let body = SpooledBody::new(&work.path(), HEAD.into(), &batch);
     let sizes: Vec<usize> = body
         .chunks()
         .unwrap()
@@ -947,10 +949,10 @@ proptest! {
         let work = Work::new();
         let texts: Vec<Option<&str>> = texts.iter().map(|text| text.as_deref()).collect();
         let cut = cut.min(texts.len());
-        let piece = work.write(&[plain(0, &texts[..cut]), plain(cut as u64, &texts[cut..])]).unwrap();
-        let first = work.body(&piece);
-        prop_assert_eq!(&first, &work.body(&piece));
-        prop_assert_eq!(first.len() as u64, piece.body_bytes);
+        let batch = work.write(&[plain(0, &texts[..cut]), plain(cut as u64, &texts[cut..])]).unwrap();
+        let first = work.body(&batch);
+        prop_assert_eq!(&first, &work.body(&batch));
+        prop_assert_eq!(first.len() as u64, batch.body_bytes);
 
         let naive: Vec<Value> = texts.iter().enumerate().filter_map(|(row, text)| text.map(|text| json!({
             "custom_id": format!("n-{row}"),
@@ -959,7 +961,7 @@ proptest! {
                 "messages": [{ "role": "user", "content": text }],
             },
         }))).collect();
-        prop_assert_eq!(naive.len(), piece.requests as usize);
+        prop_assert_eq!(naive.len(), batch.requests as usize);
         prop_assert_eq!(serde_json::from_slice::<Value>(&first).unwrap(), json!({ "requests": naive }));
     }
 }

@@ -1,8 +1,8 @@
 //! Text that is cast to a date, a time or a timestamp.
 //!
-//! polars reads such text by a format that it guesses from the first value of each batch, so the
-//! same cell could be read in two ways. Here every value is read by itself, as ISO 8601, by
-//! arrow-rs; an offset (`Z`, `+02:00`) is brought to UTC.
+//! polars guesses the format from the first value of each batch, so the same cell could be read in
+//! two ways. Here arrow-rs reads every value by itself, as ISO 8601; an offset (`Z`, `+02:00`) is
+//! converted to UTC.
 
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::cast;
@@ -29,7 +29,7 @@ pub(super) fn read_text(part: Expr, frame: &DataFrame) -> Result<Expr, PolarsErr
     else {
         return Ok(part);
     };
-    // A literal is the same in every batch, and the engine works it out once.
+    // A literal is the same in every batch, and polars reads it once.
     if matches!(**expr, Expr::Literal(_)) || !is_text(expr, frame)? {
         return Ok(part);
     }
@@ -73,7 +73,7 @@ fn read(column: &Column, target: &DataType, strict: bool) -> Result<Column, Pola
     let failed = times.null_count() - text.null_count();
     if strict && failed > 0 {
         let (name, rows) = (column.name(), text.len());
-        // Worded as the engine does, for `without_values`.
+        // In the words of polars, from which `without_values` selects a part.
         let reason = format!(
             "conversion from `str` to `{target}` failed in column '{name}' for {failed} out of \
              {rows} values: []"
