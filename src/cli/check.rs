@@ -6,7 +6,7 @@ use rowmill::catalog::Catalog;
 use rowmill::engine::CompiledJob;
 use rowmill::engine::plan::PlanReport;
 use rowmill::job::JobFile;
-use rowmill::source::{SourceSpec, in_words};
+use rowmill::source::{SourceSpec, type_name};
 use rowmill::template::prompt::CacheTtl;
 
 use super::args::Check;
@@ -73,7 +73,7 @@ fn report(file: &JobFile, compiled: &CompiledJob, outline: &PlanReport, warned: 
         let fields: Vec<String> = answer
             .fields()
             .iter()
-            .map(|f| format!("`{}` ({})", shown(f.name()), in_words(f.data_type())))
+            .map(|f| format!("`{}` ({})", shown(f.name()), type_name(f.data_type())))
             .collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
