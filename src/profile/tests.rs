@@ -305,17 +305,6 @@ fn agrees_with_a_plain_model_however_the_rows_are_cut() {
         .unwrap();
 }
 
-/// The folder of real tables that stands beside the project; tests on it are skipped where it is
-/// absent.
-fn shared_data() -> Option<PathBuf> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let places = named
-        .into_iter()
-        .chain([here.join("../shared/data"), here.join("../../shared/data")]);
-    places.into_iter().find(|place| place.is_dir())
-}
-
 fn read_csv(path: &std::path::Path) -> Vec<RecordBatch> {
     let mut reader = csv::Reader::from_path(path).unwrap();
     let names: Vec<String> = reader
@@ -343,39 +332,31 @@ fn read_csv(path: &std::path::Path) -> Vec<RecordBatch> {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn suggests_for_real_tables_what_a_person_would() {
-    let Some(data) = shared_data() else {
-        eprintln!("skipped: no folder of shared data");
-        return;
-    };
-    let cases: [(&str, &str, Option<&str>, &[&str]); 8] = [
-        ("support_queries", "query_id", Some("text"), &["label"]),
-        ("movie_reviews_ko", "review_id", Some("review"), &["rating"]),
+fn suggests_for_the_samples_what_a_person_would() {
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("sample_data");
+    let cases: [(&str, &str, Option<&str>, &[&str]); 3] = [
         (
-            "sentences_multilang",
-            "sentence_id",
-            Some("sentence"),
-            &["lang", "direction"],
-        ),
-        ("art_texts", "entry_id", Some("text"), &[]),
-        (
-            "castle_reasons",
-            "submission_id",
-            Some("reason"),
-            &["round"],
+            "tickets/tickets",
+            "ticket_id",
+            Some("body"),
+            &[
+                "country",
+                "language",
+                "channel",
+                "customer_tier",
+                "priority_hint",
+            ],
         ),
         (
-            "nuclear_event_reports",
-            "event_no",
-            Some("event_text"),
-            &["time_zone", "category", "emergency_class"],
+            "manual/questions",
+            "question_id",
+            Some("question"),
+            &["channel"],
         ),
-        ("support_intents", "label", Some("label"), &[]),
-        ("images", "image_id", Some("caption"), &["media_type"]),
+        ("plants/photos", "photo_id", Some("message"), &[]),
     ];
     for (name, key, text, categories) in cases {
-        let profile = profile(&read_csv(&data.join(format!("sample/{name}.csv"))));
+        let profile = profile(&read_csv(&samples.join(format!("{name}.csv"))));
         let suggestion = suggest(&profile);
         assert_eq!(
             (

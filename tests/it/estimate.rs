@@ -30,7 +30,7 @@ const TABLES: [(&str, &str, &str); 4] = [
     (
         "products/products.parquet",
         "sku",
-        "{% for name, value in row | items %}{{ name }}: {{ value }}\\n{% endfor %}",
+        "{{ name }}: {{ tags | json }}, {{ dimensions | json }}, {{ variants | json }}",
     ),
     (
         "plants/photos.csv",

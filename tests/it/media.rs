@@ -140,8 +140,10 @@ fn sends_a_long_document_with_every_row_or_once() {
     for upload in ["false", "true"] {
         let work = Workdir::new();
         let request = format!(
-            "messages = \
-             [{{ role = \"user\", content = [\n{{ document = {{ file = \"novel.txt\", title = \"The visits\", upload = {upload} }}, cache = \"1h\" }},\n{{ text = \"Who is {{{{ name }}}}?\" }} ] }}]"
+            r#"messages = [{{ role = "user", content = [
+{{ document = {{ file = "novel.txt", title = "The visits", upload = {upload} }}, cache = "1h" }},
+{{ text = "Who is {{{{ name }}}}?" }},
+] }}]"#
         );
         work.write("novel.txt", part)
             .write("job.toml", job("rows.csv", "name", &request));
@@ -406,8 +408,11 @@ fn a_file_id_that_does_not_exist_fails_its_row_alone() {
 #[test]
 fn preview_shows_pictures_and_documents_as_a_person_reads_them() {
     let work = Workdir::new();
-    let request = "messages = \
-        [{ role = \"user\", content = [\n{ document = { text = \"Body of {{ id }}\", title = \"T\", context = \"C\", citations = true } },\n{ image = { column = \"photo\" } }, { image = { url = \"https://example.com/a.png\" } }, { text = \"What is it?\" } ] }]";
+    let request = r#"messages = [{ role = "user", content = [
+{ document = { text = "Body of {{ id }}", title = "T", context = "C", citations = true } },
+{ image = { column = "photo" } }, { image = { url = "https://example.com/a.png" } },
+{ text = "What is it?" },
+] }]"#;
     work.write("rows.csv", "id,photo\na,one.png\n")
         .write("one.png", png(640, 427))
         .write("job.toml", job("rows.csv", "id", request));

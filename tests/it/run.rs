@@ -83,7 +83,8 @@ fn makes_typed_columns_of_a_schema() {
     let work = Workdir::new().with_rows(20);
     work.write(
         "answer.json",
-        r#"{"type":"object","properties":{"mood":{"type":"string","enum":["good","bad"]},"score":{"type":"integer"},
+        r#"{"type":"object","properties":{
+            "mood":{"type":"string","enum":["good","bad"]},"score":{"type":"integer"},
             "sure":{"type":"boolean"},"words":{"type":"array","items":{"type":"string"}}},
             "required":["mood","score","sure","words"],"additionalProperties":false}"#,
     );

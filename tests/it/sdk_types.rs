@@ -36,9 +36,11 @@ from anthropic.types.messages import batch_create_params as plain_batch
 from anthropic.types.beta import message_create_params as beta
 from anthropic.types.beta.messages import batch_create_params as beta_batch
 
-# A typed dictionary lets unknown keys pass, so the names of parameters are compared too. Sampling parameters are gone from the types,
-# but older models still take them under the older version of the API.
-names = set(get_type_hints(plain.MessageCreateParamsNonStreaming)) | {"temperature", "top_p", "top_k"}
+# A typed dictionary lets unknown keys pass, so the names of parameters are compared too. Sampling
+# parameters are gone from the types, but older models still take them under the older version of
+# the API.
+sampling = {"temperature", "top_p", "top_k"}
+names = set(get_type_hints(plain.MessageCreateParamsNonStreaming)) | sampling
 beta_names = set(get_type_hints(beta.MessageCreateParamsNonStreaming)) | names
 plain_request, beta_request = TypeAdapter(plain_batch.Request), TypeAdapter(beta_batch.Request)
 refused = 0
@@ -49,7 +51,8 @@ for line in open(sys.argv[1], encoding="utf-8"):
     try:
         if not set(params) <= beta_names:
             raise ValueError(f"the SDK has no parameters {sorted(set(params) - beta_names)}")
-        (beta_request if needs_beta else plain_request).validate_python({"custom_id": custom_id, "params": params})
+        request = beta_request if needs_beta else plain_request
+        request.validate_python({"custom_id": custom_id, "params": params})
     except Exception as error:
         refused += 1
         print(f"{case}: {error}")

@@ -1,7 +1,6 @@
 //! A batch from rows to bytes and back.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -529,25 +528,11 @@ fn gives_back_columns_of_every_type_exactly() {
     }
 }
 
-/// A folder of real tables; the tests that use it are skipped where it is absent.
-fn shared_data() -> Option<PathBuf> {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let found = named
-        .into_iter()
-        .chain(["../shared/data", "../../shared/data"].map(|folder| project.join(folder)));
-    let found = found.into_iter().find(|folder| folder.is_dir());
-    if found.is_none() {
-        let _ = writeln!(std::io::stderr(), "skipped: no folder of shared data");
-    }
-    found
-}
-
 #[test]
-fn gives_back_real_tables_exactly() {
-    let Some(folder) = shared_data() else { return };
+fn gives_back_tables_by_other_writers_exactly() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet");
     let mut tables = 0;
-    for file in fs::read_dir(folder.join("parquet"))
+    for file in fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
     {
@@ -599,7 +584,7 @@ fn gives_back_real_tables_exactly() {
         );
         tables += 1;
     }
-    assert!(tables > 10, "only {tables} tables were readable");
+    assert!(tables > 30, "only {tables} tables were readable");
 }
 
 #[test]

@@ -164,24 +164,25 @@ fn refuses_different_partition_columns_and_those_that_clash() {
 }
 
 #[test]
-fn reads_the_reviews_by_rating() {
-    let Some(folder) = shared("sample/reviews_by_rating") else {
-        return;
-    };
-    let source = Source::open(
-        &with(folder.to_str().unwrap(), |s| {
-            s.filter = Some("rating = '10'".to_owned())
-        }),
-        Path::new(""),
-    );
+fn filters_by_the_column_that_folders_spell() {
+    let mut folder = Folder::new();
+    for rating in 1..=10 {
+        let rows = parquet_bytes(&hundred_rows(rating * 100), 10, EnabledStatistics::Chunk);
+        folder = folder.with(&format!("rating={rating}/part-0.parquet"), rows);
+    }
+    let source = folder.open(&with(folder.path().to_str().unwrap(), |s| {
+        s.filter = Some("rating = '10'".to_owned())
+    }));
     let source = source.unwrap();
     assert_eq!(source.files().len(), 10);
+    assert_eq!(source.rows_hint(), Some(1_000));
     let (rows, positions) = rows_of(&source).unwrap();
-    assert!(!rows.is_empty() && (rows.len() as u64) < source.rows_hint().unwrap());
-    assert_eq!(
-        positions[positions.len() - 1] - positions[0] + 1,
-        positions.len() as u64
+    assert_eq!(rows.len(), 100);
+    assert!(
+        rows.iter()
+            .all(|row| row.last().is_some_and(|rating| rating == "10"))
     );
+    assert_eq!(positions[99] - positions[0], 99);
 }
 
 #[test]

@@ -1,35 +1,14 @@
-//! Real Parquet files in, every format out. The files are not part of the project; without them
-//! these tests say so and pass.
+//! Parquet files by other writers in, every format out.
 
 use arrow::array::Array;
 
 use super::*;
 
-fn shared_files() -> Vec<PathBuf> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places = [
-        manifest.join("../shared/data"),
-        manifest.join("../../shared/data"),
-    ];
-    let place = std::env::var_os("ROWMILL_SHARED_DATA")
-        .map(PathBuf::from)
-        .into_iter()
-        .chain(places)
-        .find(|place| place.is_dir());
-    let Some(place) = place else {
-        #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-        {
-            eprintln!("skipped: the folder of shared data is not there");
-        }
-        return Vec::new();
-    };
-    let mut files: Vec<_> = ["parquet", "sample"]
-        .iter()
-        .flat_map(|folder| std::fs::read_dir(place.join(folder)).unwrap())
+fn files_by_other_writers() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "parquet"))
-        // Not readable by arrow at all, says the folder's own list.
-        .filter(|path| !path.ends_with("incorrect_map_schema.parquet"))
         .collect();
     files.sort();
     assert!(files.len() > 30, "found {} files", files.len());
@@ -41,8 +20,8 @@ fn name(path: &Path) -> String {
 }
 
 #[test]
-fn passes_every_shared_file_through_parquet_unchanged() {
-    for file in shared_files() {
+fn passes_every_file_through_parquet_unchanged() {
+    for file in files_by_other_writers() {
         let source = read_parquet(&file);
         let folder = tempfile::tempdir().unwrap();
         let written = read_parquet(&write(
@@ -64,8 +43,8 @@ fn passes_every_shared_file_through_parquet_unchanged() {
 }
 
 #[test]
-fn passes_every_shared_file_through_ipc_unchanged() {
-    for file in shared_files() {
+fn passes_every_file_through_ipc_unchanged() {
+    for file in files_by_other_writers() {
         let source = read_parquet(&file);
         let folder = tempfile::tempdir().unwrap();
         let written = read_ipc(&write(
@@ -89,8 +68,8 @@ fn passes_every_shared_file_through_ipc_unchanged() {
 }
 
 #[test]
-fn tells_every_shared_file_as_text() {
-    for file in shared_files() {
+fn tells_every_file_as_text() {
+    for file in files_by_other_writers() {
         let source = read_parquet(&file);
         let folder = tempfile::tempdir().unwrap();
         let csv = write(
