@@ -37,7 +37,7 @@ use crate::template::prompt::media::MediaFacts;
 
 use super::drive::Until;
 use super::export::parser;
-use super::submit::HeldByBudget;
+use super::pace::HeldByBudget;
 use super::{Error, Run, collect};
 
 /// What a run can draw on.

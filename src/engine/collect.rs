@@ -32,7 +32,9 @@ use crate::provider::{ApiError, ApiErrorKind, BatchId, Delivery, Processing};
 
 use super::downloads::Next;
 use super::drive::{Context, between};
-use super::progress::Progress;
+use super::note::StepNote;
+use super::notice::Notice;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::view::RETENTION;
 use super::watch::NotFoundTracker;
@@ -68,7 +70,7 @@ pub(crate) async fn save_what_has_ended(
         }
         not_found.downloads.is_over(batch);
         let (_, done) = run.progress();
-        driver.listener.hear(Progress::Collected {
+        driver.observer.notice(Notice::Collected {
             batch,
             done,
             of: run.batches(),
@@ -102,10 +104,7 @@ async fn look_again(
         if remote.processing_status != Processing::Ended || remote.archived_at.is_some() {
             continue;
         }
-        driver.note(&format!(
-            "the provider still has the results of batch {batch}: fetching them \
-            again, which costs nothing"
-        ));
+        driver.note(StepNote::ResultsStillThere { batch });
         if matches!(run.standing_of(batch), BatchState::OutputChange { .. }) {
             run.record(
                 driver.clock.now(),
@@ -154,22 +153,26 @@ async fn save(
                 Verdict::StopCredentials | Verdict::StopSpend | Verdict::StopAccount
             ) && !run.is_fetched_again(batch)
             {
-                return Err(stopped(
-                    run,
-                    format!("cannot fetch the results of batch {batch} ({id})"),
-                    error,
-                ));
+                return Err(stopped(run, fetching(batch, id), error));
             }
-            driver.note(&format!(
-                "the results of batch {batch} cannot be fetched now ({error}); \
-                the other batches go on"
-            ));
+            driver.note(StepNote::ResultsRefused {
+                batch,
+                error: error.clone(),
+            });
             not_now(driver, run, not_found, batch, Next::Refused(error));
             return Ok(false);
         }
     };
     not_found.finds(id);
     take(driver, run, not_found, batch, &path, download)
+}
+
+fn fetching(batch: u32, id: &BatchId) -> Action {
+    Action::FetchResults {
+        batch,
+        id: id.clone(),
+        is_partial: false,
+    }
 }
 
 /// Takes note that a try did not bring everything. What was fetched a second time is left as it was
@@ -185,9 +188,7 @@ fn not_now(
     if run.is_fetched_again(batch) && (tries >= TRIES || not_found.downloads.is_hopeless(batch)) {
         run.leave_as_it_was(batch);
         not_found.downloads.is_over(batch);
-        driver.note(&format!(
-            "no more results of batch {batch} could be had now; the next command asks again"
-        ));
+        driver.note(StepNote::ResultsIncomplete { batch });
     }
     tries
 }
@@ -217,15 +218,10 @@ fn take(
     if together.missing == 0 {
         return keep(driver, run, batch, path, merged, together).map(|()| true);
     }
-    let words = match &broke_off {
-        Some(error) => format!("broke off ({error})"),
-        None => format!(
-            "have {} lines for {expected} requests",
-            counts.lines - counts.torn
-        ),
-    };
     let in_hand = together.lines;
-    let error = broke_off.unwrap_or_else(|| short(in_hand, expected));
+    let error = broke_off
+        .clone()
+        .unwrap_or_else(|| short(in_hand, expected));
     let is_first = !run.is_fetched_again(batch);
     let tries = not_now(driver, run, not_found, batch, Next::Short(error));
     if is_whole && tries >= TRIES && is_first {
@@ -251,14 +247,14 @@ fn take(
         };
         merged.commit_as(&so_far).map_err(cannot)?;
     }
-    driver.note(&format!(
-        "the results of batch {batch} {words}; {in_hand} in hand; fetching them again{}",
-        if tries < TRIES {
-            ""
-        } else {
-            ", less often from now on"
-        }
-    ));
+    driver.note(StepNote::DownloadShort {
+        batch,
+        error: broke_off,
+        lines: counts.lines - counts.torn,
+        expected,
+        saved_lines: in_hand,
+        is_slower: tries >= TRIES,
+    });
     Ok(false)
 }
 
@@ -386,7 +382,10 @@ fn keep(
     // Best effort: the next download of the batch would find the same lines there.
     let _ = std::fs::remove_file(run.lines_so_far_path(batch));
     if !counts.is_clean() {
-        driver.note(&unclean(batch, &counts));
+        driver.note(StepNote::ResultsIrregular {
+            batch,
+            lines: counts,
+        });
     }
     Ok(())
 }
@@ -416,7 +415,7 @@ async fn missing(
         not_found.downloads.lost(batch);
         return lose(driver, run, batch, &reason);
     }
-    let is_for_long = not_found.misses(driver, batch, id, "the results of ");
+    let is_for_long = not_found.misses(driver, batch, id, true);
     if not_found.is_gone(driver, run, batch, is_for_long)? {
         not_found.downloads.lost(batch);
         return lose(
@@ -427,11 +426,7 @@ async fn missing(
         );
     }
     if is_for_long {
-        return Err(stopped(
-            run,
-            format!("cannot fetch the results of batch {batch} ({id})"),
-            error,
-        ));
+        return Err(stopped(run, fetching(batch, id), error));
     }
     not_now(driver, run, not_found, batch, Next::NotFound);
     Ok(())
@@ -454,13 +449,15 @@ pub(crate) fn lose(
     reason: &str,
 ) -> Result<(), Error> {
     let path = run.results_path(batch);
-    let told = |rows: &str| {
-        format!("the results of batch {batch} are lost: {reason}; {rows} `missing` in the output")
+    let lost = |rows| StepNote::ResultsLost {
+        batch,
+        reason: reason.to_owned(),
+        rows,
     };
     let (pending, counts) = from_what_is_in_hand(run, batch, &path)?;
     if counts.lines > 0 && matches!(run.standing_of(batch), BatchState::Ended { .. }) {
         keep(driver, run, batch, &path, pending, counts)?;
-        driver.note(&told(&format!("{} of its rows are", counts.missing)));
+        driver.note(lost(Some(counts.missing)));
         return Ok(());
     }
     pending.commit().map_err(|source| Error::File {
@@ -475,7 +472,7 @@ pub(crate) fn lose(
             reason: reason.to_owned(),
         },
     )?;
-    driver.note(&told("its rows are"));
+    driver.note(lost(None));
     Ok(())
 }
 

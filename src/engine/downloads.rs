@@ -11,7 +11,8 @@ use crate::provider::retry::{Call, Verdict, judge};
 
 use super::collect::TRIES;
 use super::drive::Context;
-use super::progress::Reason;
+use super::notice::WaitReason;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run};
 
@@ -84,7 +85,7 @@ impl Downloads {
     }
 
     /// The batches that are fetched again, and when.
-    pub(super) fn reasons(&self, now: Duration) -> impl Iterator<Item = Reason> {
+    pub(super) fn reasons(&self, now: Duration) -> impl Iterator<Item = WaitReason> {
         let waiting = self.open.iter().filter(|(_, open)| !open.is_given_up);
         let mut waiting: Vec<_> = waiting
             .map(|(batch, open)| (*batch, open.next.saturating_sub(now)))
@@ -92,7 +93,7 @@ impl Downloads {
         waiting.sort_unstable();
         waiting
             .into_iter()
-            .map(|(batch, after)| Reason::Results { batch, after })
+            .map(|(batch, after)| WaitReason::Results { batch, after })
     }
 
     /// Takes note that a batch was given up: it is looked for again by the next process.
@@ -106,11 +107,13 @@ impl Downloads {
             .ended()
             .find_map(|(batch, id)| Some((batch, id, self.open.get(&batch)?.error.clone()?)));
         let (batch, id, error) = failed?;
-        Some(stopped(
-            run,
-            format!("cannot fetch all results of batch {batch} ({id})"),
-            error,
-        ))
+        let is_partial = true;
+        let action = Action::FetchResults {
+            batch,
+            id,
+            is_partial,
+        };
+        Some(stopped(run, action, error))
     }
 
     /// The failure, once there is nothing to do but to fetch what was given up. `sends_more` tells

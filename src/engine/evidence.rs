@@ -1,4 +1,4 @@
-//! What the other files of a run tell that its journal does not: a journal that lost its end, or
+//! What the other files of a run show that its journal does not have: the journal lost its end, or
 //! all of it.
 //!
 //! | found | means |
@@ -37,7 +37,7 @@ use super::run::format_of;
 /// Which batches may have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those of which another file tells so.
+    /// Those that another file shows to have been sent.
     DoubtSearch,
     /// All of them: the journal is lost.
     All,
@@ -85,7 +85,7 @@ impl<'a> Evidence<'a> {
         let spools = names_in(&dir.spool())?
             .into_iter()
             .filter_map(|name| name.strip_suffix(".parquet")?.parse().ok());
-        // A manifest that cannot be read tells nothing; it is written again.
+        // A manifest that cannot be read is no evidence; it is written again.
         let manifest = Manifest::read(dir)
             .ok()
             .flatten()
@@ -129,6 +129,7 @@ impl<'a> Evidence<'a> {
             Scope::DoubtSearch => told.max(),
             Scope::All => told.chain(self.spools.iter().copied()).max(),
         };
+        // Batches first: a doubt can only be recorded of a batch that the state has.
         rebuilding.add_batches(known + 1, last.unwrap_or(0), now)?;
         let parts = rebuilding.add_forgotten_parts(now)?;
         let knows_more = scope == Scope::DoubtSearch && self.manifest_knows_more(state);
@@ -440,7 +441,7 @@ impl Rebuilding<'_> {
         )
     }
 
-    /// Records the intent of a batch, and that the gates before it are to be judged again.
+    /// Records the intent of a batch, and that the checkpoints before it are to be judged again.
     fn intend(&mut self, number: u32, now: Timestamp) -> Result<(), Error> {
         let Some(batch) = self.state.batch(number).cloned() else {
             return Ok(());

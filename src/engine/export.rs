@@ -25,9 +25,9 @@ use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
 use crate::provider::{BatchFormat, LineError};
 
 use super::failures::Failures;
-use super::learn::{self, Observer};
+use super::learn::{self, RunObserver};
+use super::notice::{Notice, Observer};
 use super::previous_output::{self, SetAside};
-use super::progress::{Listener, Progress};
 use super::retry::{Lengths, RetryPolicy};
 use super::{Error, Run, collect};
 
@@ -86,7 +86,7 @@ pub fn export(
     policy: &RetryPolicy,
     job_folder: Option<&Path>,
     now: Timestamp,
-    listener: &dyn Listener,
+    listener: &dyn Observer,
 ) -> Result<Export, Error> {
     let answer = Answers::compile(&run.options().answer)?;
     let spec = run.output_spec();
@@ -112,7 +112,7 @@ pub fn export(
         policy,
         lengths: Lengths::of(run, policy),
     };
-    let mut observer = Observer::new(&columns, run.plan().counts.requests);
+    let mut observer = RunObserver::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
         let piece = Piece {
             run,
@@ -150,7 +150,7 @@ pub fn export(
     if let Some(note) =
         statistics.and_then(|(statistics, folder)| learn::learn(run, &statistics, folder, now))
     {
-        listener.hear(Progress::Note(&note));
+        listener.notice(Notice::Note(&note));
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
@@ -249,8 +249,8 @@ impl<'a> Piece<'a> {
         retries: &Retries<'_>,
         writer: &mut OutputWriter,
         summary: &mut Summary,
-        observer: &mut Observer,
-        listener: &dyn Listener,
+        observer: &mut RunObserver,
+        listener: &dyn Observer,
     ) -> Result<u64, Error> {
         let file_hash = &self.run.piece(self.piece).file_hash;
         verify(&self.run.spool_path(self.piece), file_hash)?;
@@ -264,7 +264,7 @@ impl<'a> Piece<'a> {
         let mut healable = 0;
         for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
             let rows = rows?;
-            if listener.is_leaving() {
+            if listener.is_stopping() {
                 return Err(Error::Interrupted);
             }
             let mut from = 0;
@@ -291,7 +291,7 @@ impl<'a> Piece<'a> {
                     from = row + 1;
                 }
             }
-            listener.hear(Progress::Exporting {
+            listener.notice(Notice::Exporting {
                 rows: summary.totals.rows + joiner.totals().rows,
                 of: self.run.plan().rows(),
             });

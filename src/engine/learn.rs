@@ -1,6 +1,6 @@
 //! What a run showed → what the job knows, for its next plan.
 //!
-//! The export sees every row beside its answer, so it watches on the way (`Observer`); what it saw
+//! The export sees every row beside its answer, so it watches on the way (`RunObserver`); what it saw
 //! goes into the job's file of things learned ([`Learned`]) before the run counts as over, and once
 //! for each run however often the export is repeated.
 
@@ -27,6 +27,7 @@ use crate::journal::{HashedFile, Lock, Owner};
 use super::Run;
 use super::compile::CompiledJob;
 use super::new_run::hashed_files;
+use super::note::StepNote;
 
 /// Lengths of answers are taken from so many rows of a run, evenly spread.
 const WATCHED_ROWS: u64 = 200_000;
@@ -100,7 +101,7 @@ fn shape(request: &crate::request::RequestSpec, files: &[HashedFile]) -> String 
 
 /// Watches the rows of a run while they are exported.
 #[derive(Debug)]
-pub(crate) struct Observer {
+pub(crate) struct RunObserver {
     watch: Watch,
     /// One row in so many is looked at closely.
     stride: u64,
@@ -118,10 +119,10 @@ struct RunSums {
     written: u64,
 }
 
-impl Observer {
-    pub(crate) fn new(columns: &Schema, rows: u64) -> Observer {
+impl RunObserver {
+    pub(crate) fn new(columns: &Schema, rows: u64) -> RunObserver {
         let stride = rows.div_ceil(WATCHED_ROWS).max(1);
-        Observer {
+        RunObserver {
             watch: Watch::new(columns),
             stride,
             seen: 0,
@@ -134,7 +135,7 @@ impl Observer {
         &'a mut self,
         columns: &'a arrow::array::RecordBatch,
     ) -> ObservedRows<'a> {
-        let Observer {
+        let RunObserver {
             watch,
             stride,
             seen,
@@ -244,7 +245,7 @@ pub(crate) fn learn(
     statistics: &RunStatistics,
     folder: &Path,
     now: Timestamp,
-) -> Option<String> {
+) -> Option<StepNote> {
     let estimate = run.plan().estimate.as_ref()?;
     let simulated = run.is_simulated();
     let path = place(folder, simulated);
@@ -264,7 +265,7 @@ pub(crate) fn learn(
     };
     keep()
         .err()
-        .map(|why| format!("the next plan of the job will not know of this run: {why}"))
+        .map(|error| StepNote::StatisticsNotSaved { error })
 }
 
 fn lock(folder: &Path, now: Timestamp) -> Result<Lock, String> {

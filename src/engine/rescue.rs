@@ -43,7 +43,7 @@ pub fn rescue(
         .into_iter()
         .map(|entry| (entry.batch, entry))
         .collect();
-    // Nor is it known whether a gate was open; it is judged again.
+    // Nor is it known whether a checkpoint was passed; it is judged again.
     let reason = "the run's journal was lost";
     let judged = |gate: &Checkpoint| Event::Judged {
         batch: gate.batch,

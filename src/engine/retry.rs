@@ -1,14 +1,14 @@
 //! Failed rows → new batches with only those rows.
 //!
-//! After everything is collected, a row whose outcome failed in a way that another try can heal is
-//! sent again, as often as the job's `[retry]` allows or a person asks. The failed rows of all
+//! After everything is collected, a row that failed in a way that another attempt can fix is sent
+//! again, as often as the job's `[retry]` allows or a person asks. The failed rows of all
 //! pieces are pooled, in row order, into as few batches as they fit. A new batch has a spool file
 //! without source columns, its own number, and its own head where the answer gets more tokens.
 //!
 //! What is sent again has been paid for only where the class says so (see [`Class`]). Every
 //! attempt's results are kept.
 //!
-//! An answer that was cut off is sent again only with more room than it had: at the most its model
+//! An answer that was cut off is sent again only with more room than it had: at the maximum of its model
 //! can write, or with the context window full, the same request would be paid again to be cut off
 //! again.
 

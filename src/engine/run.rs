@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::array::StringArray;
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, sent_ids, verify};
 use crate::catalog::Catalog;
@@ -35,8 +36,29 @@ use super::evidence::{Evidence, Scope};
 use super::export::Summary;
 use super::export_options::ExportOptions;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
-use super::submit::HeldByBudget;
+use super::note::StepNote;
+use super::pace::HeldByBudget;
+use super::provider_error::RunStanding;
 use super::{Error, collect, doubt, view};
+
+/// What of a job is no longer what a run was planned from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "changed", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobChange {
+    /// The job file, or options that were given beside it.
+    Job {
+        /// The job file.
+        path: PathBuf,
+    },
+    /// A template, a schema or another file that the job names.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The source.
+    Source,
+}
 
 /// Results of one batch that sent rows of a piece.
 #[derive(Debug, Clone)]
@@ -93,7 +115,11 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together; [`Error::Ledger`].
-    pub fn open(folder: &Path, now: Timestamp, means: &Means) -> Result<(Run, Vec<String>), Error> {
+    pub fn open(
+        folder: &Path,
+        now: Timestamp,
+        means: &Means,
+    ) -> Result<(Run, Vec<StepNote>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
         let (journal, more) = Journal::open(&dir.journal(), &plan)?;
@@ -139,7 +165,10 @@ impl Run {
             replaces: false,
             _lock: lock,
         };
-        let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        let mut notes: Vec<StepNote> = notes
+            .into_iter()
+            .map(|found| StepNote::RunFiles { found })
+            .collect();
         notes.extend(run.reconcile(now)?);
         run.follow_all(now)?;
         Ok((run, notes))
@@ -293,16 +322,17 @@ impl Run {
     pub fn check_unchanged(&self, file: &JobFile, compiled: &CompiledJob) -> Result<(), Error> {
         let mut what = Vec::new();
         if hash_of_job(&file.job) != self.plan.job_hash {
-            what.push(format!(
-                "the job file `{}`, or what was typed beside it",
-                file.path.display()
-            ));
+            what.push(JobChange::Job {
+                path: file.path.clone(),
+            });
         }
         for file in changed_files(&self.plan.templates, &hashed_files(compiled)) {
-            what.push(format!("the file `{}`", file.display()));
+            what.push(JobChange::File {
+                path: file.to_path_buf(),
+            });
         }
         if source_files(compiled) != self.plan.sources {
-            what.push("the source".to_owned());
+            what.push(JobChange::Source);
         }
         if what.is_empty() {
             Ok(())
@@ -651,7 +681,7 @@ impl Run {
     }
 
     /// Puts in doubt what other files of the run tell of, and its journal does not.
-    fn reconcile(&mut self, now: Timestamp) -> Result<Option<String>, Error> {
+    fn reconcile(&mut self, now: Timestamp) -> Result<Option<StepNote>, Error> {
         if self.state().abandoned().is_some() {
             return Ok(None);
         }
@@ -660,20 +690,8 @@ impl Run {
         for (at, event) in lost.events {
             self.journal.append(at, event)?;
         }
-        let numbers: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
-        let batches = if numbers.len() == 1 {
-            "batch"
-        } else {
-            "batches"
-        };
-        Ok((!numbers.is_empty()).then(|| {
-            format!(
-                "{batches} {} may or may not have been created: {}. The provider's list is \
-                 searched, and nothing is sent twice",
-                numbers.join(", "),
-                lost.reasons.join("; ")
-            )
-        }))
+        let (batches, reasons) = (lost.doubts, lost.reasons);
+        Ok((!batches.is_empty()).then_some(StepNote::PossiblySent { batches, reasons }))
     }
 
     /// Batches in flight, and batches that are over.
@@ -873,24 +891,15 @@ impl Run {
         self.last_summary = Some(summary.clone());
     }
 
-    /// Where the run stands, in a sentence.
+    /// How far the run is.
     #[must_use]
-    pub fn standing_in_words(&self) -> String {
-        let of = self.batches();
-        let mut parts: Vec<String> = self
-            .state()
-            .batches_by_state()
-            .iter()
-            .map(|(state, n)| format!("{n} {}", state.replace('_', " ")))
-            .collect();
-        parts.sort();
-        format!(
-            "run {}: {} of {of} {}; all of it is recorded in {}",
-            self.plan.run,
-            parts.join(", "),
-            if of == 1 { "batch" } else { "batches" },
-            self.folder().display()
-        )
+    pub fn standing(&self) -> RunStanding {
+        RunStanding {
+            run: self.plan.run.clone(),
+            folder: self.folder().to_path_buf(),
+            batches: self.batches(),
+            by_state: self.state().batches_by_state(),
+        }
     }
 
     /// The summary for other programs, as it is now.

@@ -182,7 +182,8 @@ fn named(owner: Option<&Owner>) -> String {
 }
 
 /// Something a person should know, that does not stop the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Note {
     /// The journal ended in half a line, as after a crash.

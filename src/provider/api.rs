@@ -101,6 +101,10 @@ pub trait BatchApi: Send + Sync {
     fn models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, ApiError>> {
         unsupported(Call::Models)
     }
+    /// Whether the answers are made up, as those of the simulator are. May ask the other side.
+    fn is_simulated(&self) -> BoxFuture<'_, bool> {
+        std::future::ready(false).boxed()
+    }
     /// The provider's file store, if it has one.
     fn file_store(&self) -> Option<&dyn FileApi> {
         None

@@ -50,6 +50,10 @@ impl BatchApi for Anthropic {
         self.limits
     }
 
+    fn is_simulated(&self) -> BoxFuture<'_, bool> {
+        self.is_simulator().boxed()
+    }
+
     fn origin(&self) -> String {
         self.http.origin()
     }

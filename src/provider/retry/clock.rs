@@ -19,8 +19,15 @@ pub trait Clock: Send + Sync {
             .try_into()
             .unwrap_or(Duration::ZERO)
     }
-    /// Waits.
+    /// Waits because there is nothing else to do until then.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
+    /// Waits beside something else that may be done earlier: a limit on how long a call may take.
+    ///
+    /// A clock that a test moves skips a sleep at once; an alarm must ring only when the time has
+    /// come by other sleeps, or a call of a millisecond would seem to take hours.
+    fn alarm(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        self.sleep(duration)
+    }
     /// A random number from 0 to 1.
     fn jitter(&self) -> f64;
 }
