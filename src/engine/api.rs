@@ -11,7 +11,7 @@ use crate::batch::Limits;
 use crate::catalog::Catalog;
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, Plan, Stage};
+use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
 use crate::provider::retry::{Clock, SystemClock};
 use crate::provider::{BatchFormat, Formats, anthropic};
 
@@ -19,6 +19,7 @@ use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
 use super::drive::{Context, RunOutcome, StopSignal, Until};
 use super::finished::Finished;
+use super::note::StepNote;
 use super::notice::{Notice, Observer, Silent};
 use super::options::{
     CancelOptions, CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions,
@@ -290,7 +291,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Journal`] where the run's files cannot be read.
-    pub fn status(&self, run: &Path) -> Result<(RunView, Vec<String>), Error> {
+    pub fn status(&self, run: &Path) -> Result<(RunView, Vec<RunNote>), Error> {
         view::view(run, self.clock.now())
     }
 
@@ -340,7 +341,7 @@ impl Engine {
         let clock = self.clock.as_ref();
         let asked = connection.block_on(submit::cancel(connection.api(), clock, &mut run));
         if asked.is_ok() && options.abandon {
-            run.abandon(clock.now(), "given up by a person")?;
+            run.abandon(clock.now(), AbandonReason::Requested)?;
             if run.in_flight_or_ended() {
                 // What ends within moments is settled here; the rest is by `collect`.
                 let deadline = Some(clock.now() + SETTLE_ABANDONED);
@@ -451,8 +452,9 @@ impl Engine {
     ) -> Result<Run, Error> {
         let (run, notes) = Run::open(folder, self.clock.now(), &self.means(max_cost))?;
         self.notice_opened(&run);
-        for note in &notes {
-            self.observer.notice(Notice::Note(note));
+        for found in notes {
+            self.observer
+                .notice(Notice::Note(&StepNote::RunFiles { found }));
         }
         Ok(run)
     }

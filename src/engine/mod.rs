@@ -55,6 +55,7 @@ mod rebalance;
 mod render;
 mod report;
 pub mod rescue;
+mod results_file;
 mod resume;
 pub mod retry;
 mod row_warnings;
@@ -91,9 +92,7 @@ pub use options::{
 pub use plan::PlanReport;
 pub use preview::{PreviewReport, PreviewRow};
 pub use provider_error::{Action, Kept, RunStanding};
-pub use report::{
-    BatchCounts, CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport,
-};
+pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
 pub use run::{JobChange, Run};
 pub use warning::{LongPrompt, LongPrompts, Warning};
 

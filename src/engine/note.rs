@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::join::LineCounts;
-use crate::journal::{self, CheckpointKind, Verdict};
+use crate::journal::{CheckpointKind, LossReason, RunNote, Unproven, Verdict, VerdictReason};
 use crate::provider::{ApiError, BatchId};
 
 use super::notice::{api_error, maybe_api_error, maybe_seconds, seconds};
@@ -20,14 +20,7 @@ pub enum StepNote {
     /// Opening the run's files showed something unusual.
     RunFiles {
         /// What.
-        found: journal::Note,
-    },
-    /// Other files of the run show that batches may have been sent that its journal does not have.
-    PossiblySent {
-        /// The batches, from 1.
-        batches: Vec<u32>,
-        /// What the files show, each once.
-        reasons: Vec<String>,
+        found: RunNote,
     },
     /// Sending failed; batches that have ended are fetched before the command stops.
     SendingStopped,
@@ -53,7 +46,7 @@ pub enum StepNote {
         /// The decision.
         verdict: Verdict,
         /// What it is based on.
-        reason: String,
+        reason: VerdictReason,
     },
     /// It is not known whether a batch was created; it is looked for.
     Uncertain {
@@ -185,7 +178,7 @@ pub enum StepNote {
         /// The batch, from 1.
         batch: u32,
         /// Why.
-        reason: String,
+        reason: LossReason,
         /// Rows without a result; `None` where that is all of them.
         rows: Option<u64>,
     },
@@ -209,15 +202,4 @@ pub enum UncertainCause {
         #[serde(serialize_with = "api_error")]
         error: ApiError,
     },
-}
-
-/// Why it is not known whether a batch at the provider is one of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Unproven {
-    /// It has not ended, so it has no results.
-    NotEnded,
-    /// Its results cannot be read.
-    ResultsUnreadable,
 }

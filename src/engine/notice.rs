@@ -362,7 +362,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::note::{UncertainCause, Unproven};
+    use crate::engine::note::UncertainCause;
+    use crate::journal::Unproven;
     use crate::provider::Delivery;
 
     #[test]

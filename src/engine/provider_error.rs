@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::journal::BatchStateKind;
 use crate::provider::BatchId;
 
 /// What was being done when the provider refused a call, or could not be reached.
@@ -122,7 +123,7 @@ pub enum Kept {
 }
 
 /// How far a run is, by its journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Default, Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunStanding {
     /// The run's id.
     pub run: String,
@@ -131,5 +132,5 @@ pub struct RunStanding {
     /// Batches of the run.
     pub batches: u32,
     /// The batches by state, such as `in_flight` or `collected`.
-    pub by_state: BTreeMap<String, u64>,
+    pub by_state: BTreeMap<BatchStateKind, u64>,
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::batch::SpooledBody;
-use crate::journal::Event;
+use crate::journal::{DoubtReason, Event};
 use crate::provider::retry::{Call, Clock, Verdict, asked, judge, most_requests, with_retry};
 use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
@@ -150,7 +150,9 @@ async fn send(
                 now,
                 Event::Doubt {
                     batch,
-                    reason: error.to_string(),
+                    reason: DoubtReason::NoCertainResult {
+                        error: error.to_string(),
+                    },
                 },
             )?;
             pace.lost(now);

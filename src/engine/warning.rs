@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::output::OutputWarning;
+
 use super::shared::CacheSplit;
 
 /// A warning about a job, its source or its rows.
@@ -9,6 +11,8 @@ use super::shared::CacheSplit;
 #[serde(tag = "kind", content = "fact", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Warning {
+    /// A warning about the columns of the output.
+    Output(OutputWarning),
     /// A warning that a room still words by itself.
     Text(String),
     /// A text column is used as a condition, and all its values read as booleans: `false` is true

@@ -2,12 +2,13 @@
 
 use rowmill::engine::checkpoints::StoppedAtCheckpoint;
 use rowmill::engine::faults::{Causes, FaultCount};
-use rowmill::engine::note::{StepNote, UncertainCause, Unproven};
+use rowmill::engine::note::{StepNote, UncertainCause};
 use rowmill::engine::notice::{Notice, WaitReason};
 use rowmill::engine::shared::{CacheSplit, CacheVerdict, SharedReport};
 use rowmill::engine::{Action, JobChange, Kept, LongPrompts, RunStanding, Warning};
 use rowmill::join::LineCounts;
-use rowmill::journal::{CheckpointKind, Verdict};
+use rowmill::journal::CheckpointKind;
+use rowmill::journal::Unproven;
 use rowmill::ledger::Shortage;
 use rowmill::provider::Counts;
 
@@ -192,13 +193,7 @@ fn wait_reason(reason: &WaitReason) -> String {
 /// Something a person should know of a run.
 pub(crate) fn note(note: &StepNote) -> String {
     match note {
-        StepNote::RunFiles { found } => found.to_string(),
-        StepNote::PossiblySent { batches, reasons } => format!(
-            "{} may or may not have been created: {}. The provider's list is searched, and nothing \
-             is sent twice",
-            numbered("batch", "batches", batches),
-            reasons.join("; ")
-        ),
+        StepNote::RunFiles { found } => super::journal::run_note(found),
         StepNote::SendingStopped => {
             "sending stopped; batches that have ended are fetched first".to_owned()
         }
@@ -271,7 +266,7 @@ pub(crate) fn note(note: &StepNote) -> String {
 fn unproven(why: Unproven) -> &'static str {
     match why {
         Unproven::NotEnded => "has not ended",
-        Unproven::ResultsUnreadable => "its results cannot be read",
+        Unproven::Unreadable => "its results cannot be read",
         _ => "cannot be identified",
     }
 }
@@ -305,16 +300,7 @@ fn checkpoint_note(note: &StepNote) -> String {
             verdict,
             reason,
             ..
-        } => {
-            let name = match kind {
-                CheckpointKind::Prime => "the cache warm-up",
-                CheckpointKind::Canary { .. } => "the canary",
-            };
-            match verdict {
-                Verdict::Passed => format!("{name} has ended, the rest follows: {reason}"),
-                _ => format!("{name}: {reason}"),
-            }
-        }
+        } => super::journal::judged(*kind, *verdict, reason),
         other => format!("{other:?}"),
     }
 }
@@ -377,7 +363,8 @@ fn results_note(note: &StepNote) -> String {
                 Some(rows) => format!("{} of its rows are", count(*rows)),
             };
             format!(
-                "the results of batch {batch} are lost: {reason}; {rows} `missing` in the output"
+                "the results of batch {batch} are lost: {}; {rows} `missing` in the output",
+                super::journal::loss(reason)
             )
         }
         StepNote::StatisticsNotSaved { error } => {
@@ -419,12 +406,11 @@ fn numbered(one: &str, many: &str, numbers: &[u32]) -> String {
 
 /// How far a run is.
 pub(crate) fn standing(standing: &RunStanding) -> String {
-    let mut parts: Vec<String> = standing
+    let parts: Vec<String> = standing
         .by_state
         .iter()
-        .map(|(state, n)| format!("{} {}", count(*n), state.replace('_', " ")))
+        .map(|(state, n)| format!("{} {}", count(*n), super::journal::batch_state(*state)))
         .collect();
-    parts.sort();
     format!(
         "run {}: {} of {}; all of it is recorded in {}",
         standing.run,
@@ -567,6 +553,7 @@ pub(crate) fn warning(warning: &Warning) -> String {
             count(*min_cache_tokens)
         ),
         Warning::CacheSplit { by } => cache_split(*by).to_owned(),
+        Warning::Output(warning) => super::journal::output_warning(warning),
         other => format!("{other:?}"),
     }
 }
@@ -676,6 +663,7 @@ mod tests {
     use std::time::Duration;
 
     use rowmill::engine::LongPrompt;
+    use rowmill::journal::BatchStateKind;
     use rowmill::provider::{ApiError, BatchId, Delivery};
 
     use super::*;
@@ -798,7 +786,11 @@ mod tests {
             run: "20261130-1".to_owned(),
             folder: "runs/a".into(),
             batches: 3,
-            by_state: [("in_flight".to_owned(), 1), ("collected".to_owned(), 2)].into(),
+            by_state: [
+                (BatchStateKind::InFlight, 1),
+                (BatchStateKind::Collected, 2),
+            ]
+            .into(),
         };
         assert_eq!(
             kept(&Kept::Run(run), &action),
