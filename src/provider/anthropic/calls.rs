@@ -51,7 +51,7 @@ impl BatchApi for Anthropic {
     }
 
     fn is_simulated(&self) -> BoxFuture<'_, bool> {
-        Box::pin(self.is_simulator())
+        self.is_simulator().boxed()
     }
 
     fn origin(&self) -> String {

@@ -53,6 +53,18 @@ impl Anthropic {
     ///
     /// # Errors
     /// As [`Anthropic::new`].
+    ///
+    /// ```
+    /// use rowmill::provider::anthropic::{Anthropic, BASE_URL, Credential};
+    /// use rowmill::provider::{BatchApi as _, Error};
+    ///
+    /// let key = Credential::ApiKey("sk-ant-0123456789".into());
+    /// let api = Anthropic::from_parts(BASE_URL, key.clone()).unwrap();
+    /// assert_eq!(api.origin(), "https://api.anthropic.com");
+    ///
+    /// let refused = Anthropic::from_parts("http://gateway.example", key);
+    /// assert!(matches!(refused, Err(Error::PlainHttp { .. })));
+    /// ```
     pub fn from_parts(base_url: &str, credential: Credential) -> Result<Anthropic, Error> {
         Anthropic::new(AnthropicSpec {
             base_url: base_url.to_owned(),

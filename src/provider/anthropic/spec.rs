@@ -105,6 +105,15 @@ impl fmt::Debug for AnthropicSpec {
 /// # Errors
 /// A line without a colon, or with nothing before it. The error has the line's number and nothing
 /// of its text.
+///
+/// ```
+/// use rowmill::provider::anthropic::custom_headers;
+///
+/// let headers = custom_headers("X-Team: data\n\nX-Trace: a:b\n").unwrap();
+/// assert_eq!(headers[0], ("X-Team".to_owned(), "data".to_owned()));
+/// assert_eq!(headers[1], ("X-Trace".to_owned(), "a:b".to_owned()));
+/// assert!(custom_headers("no colon").is_err());
+/// ```
 pub fn custom_headers(text: &str) -> Result<Vec<(String, String)>, Error> {
     let lines = text
         .lines()

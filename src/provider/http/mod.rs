@@ -37,7 +37,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Without a byte in either direction. Ten minutes, as in the vendor's own clients.
     pub idle: Duration,
-    /// For a whole call with a small answer, such as a look at a batch. Two minutes.
+    /// For a whole call with a small answer, such as a batch. Two minutes.
     pub call: Duration,
 }
 

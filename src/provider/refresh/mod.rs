@@ -1,5 +1,5 @@
 //! The catalog beside the provider's own list of models: what is new, what has changed, what is
-//! gone.
+//! retired.
 //!
 //! In come the catalog and the [`ModelInfo`]s of a list that names retired models too; out come the
 //! differences, and the overrides that bring the catalog up to date. The list tells limits, capabilities
@@ -34,7 +34,7 @@ pub struct Refresh {
     pub changed: Vec<ChangedModel>,
     /// Models that it has in service, and whose calls fail.
     pub retired: Vec<RetiredModel>,
-    /// Models that it has in service and the list does not name: they may be gone, or not offered
+    /// Models that it has in service and the list does not name: they may be retired, or not offered
     /// to this workspace.
     pub unlisted: Vec<String>,
     /// What the catalog is overridden with.
@@ -71,12 +71,12 @@ pub struct ChangedFact {
     pub is: String,
 }
 
-/// A model that is no more.
+/// A model that was retired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RetiredModel {
     /// Its id.
     pub id: String,
-    /// The day it went, where the list tells.
+    /// The day it was retired, where the list says it.
     pub retires: Option<Date>,
     /// The model to go to instead.
     pub successor: Option<String>,

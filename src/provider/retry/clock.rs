@@ -19,7 +19,7 @@ pub trait Clock: Send + Sync {
             .try_into()
             .unwrap_or(Duration::ZERO)
     }
-    /// Waits.
+    /// Waits because there is nothing else to do until then.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
     /// Waits beside something else that may be done earlier: a limit on how long a call may take.
     ///

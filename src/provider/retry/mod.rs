@@ -8,7 +8,7 @@
 //! | anything that leaves open whether a batch was created ([`Delivery::Unknown`]: lost answer, 408, 409, 499, 5xx, a 529 that is not the API's own) | create | `Doubt`: look for it, never send again |
 //! | 402; codes of spend limits; 400 or 429 whose message tells of a usage limit, spend limit or empty balance | all | `StopSpend` |
 //! | codes of an organization or workspace that is switched off ([`WORKSPACE_CODES`]) | all | `StopAccount` |
-//! | 401, 403; codes of keys whose owner is gone | all | `StopCredentials` |
+//! | 401, 403; codes of keys whose owner left | all | `StopCredentials` |
 //! | 413; 400 or 422 whose message says that the batch has too many requests or bytes | create | `Split` |
 //! | 404 | retrieve, results, cancel | `Wait404` for [`WAIT_404`], then `Fail`: a batch that exists may not be found for a while |
 //! | `x-should-retry: false` | all | `Fail` |
@@ -124,6 +124,20 @@ pub enum Verdict {
 ///
 /// `attempt` counts the tries that failed before this one, `since` is the time since the first of
 /// them began, and `jitter` is a random number from 0 to 1.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rowmill::provider::retry::{Call, Verdict, judge};
+/// use rowmill::provider::{ApiError, ApiErrorKind, Delivery};
+///
+/// let lost = ApiError::new(Call::Create, ApiErrorKind::Timeout, "no answer", Delivery::Unknown);
+/// // A batch may have been created; only a look at a batch can be repeated.
+/// let decide = |call| judge(call, &lost, 0, Duration::ZERO, 0.0);
+/// assert_eq!(decide(Call::Create), Verdict::Doubt);
+/// let after = Duration::from_millis(500);
+/// assert_eq!(decide(Call::Retrieve), Verdict::Again { after });
+/// ```
 #[must_use]
 pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter: f64) -> Verdict {
     if call == Call::Create && error.delivery == Delivery::Unknown {
@@ -165,7 +179,7 @@ pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter
 }
 
 fn is_spend(error: &ApiError) -> bool {
-    let told = |words: &[&str]| {
+    let says = |words: &[&str]| {
         words
             .iter()
             .any(|words| error.message.to_ascii_lowercase().contains(words))
@@ -174,7 +188,7 @@ fn is_spend(error: &ApiError) -> bool {
         (Some(402), _) => true,
         (_, Some(code)) => SPEND_CODES.contains(&code),
         // A server that says when to come back speaks of a rate.
-        (Some(400 | 429), None) => error.retry_after.is_none() && told(&SPEND_WORDS),
+        (Some(400 | 429), None) => error.retry_after.is_none() && says(&SPEND_WORDS),
         _ => false,
     }
 }
