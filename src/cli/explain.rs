@@ -24,6 +24,7 @@ use rowmill::{batch, job, journal, output, request, source, template};
 use super::format::{count, plural, usd};
 use super::layout::visible;
 use super::screen::{shown, shown_to};
+use super::words;
 
 /// Characters of an error, a cause or a hint that are shown.
 const LONGEST: usize = 2_000;
@@ -665,6 +666,8 @@ fn template_hint(error: &template::Error) -> Option<String> {
         template::Error::UnknownColumn { nearest, .. }
         | template::Error::NoColumn { nearest, .. }
         | template::Error::UnknownFilter { nearest, .. } => nearest.as_deref().map(did_you_mean),
+        template::Error::ComparesNone { .. } => Some("write `is none` or `is not none`".to_owned()),
+        template::Error::ComparesTypes { fix, .. } => Some(words::template::comparison_fix(fix)),
         template::Error::SystemVariable { .. } => {
             Some("move it to a message, which is rendered for each row".to_owned())
         }

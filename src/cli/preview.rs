@@ -11,7 +11,6 @@ use rowmill::engine::{CompiledJob, Error, in_one_line};
 use rowmill::job::JobFile;
 use rowmill::request::OnRowError;
 use rowmill::request::keys::RowKey;
-use rowmill::template::prompt::media::in_words;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -273,7 +272,11 @@ fn media_text(block: &Value) -> String {
         "base64" => {
             let file = STANDARD.decode(word("data")).unwrap_or_default();
             (
-                format!("{}, {}", in_words(&file), bytes(file.len() as u64)),
+                format!(
+                    "{}, {}",
+                    words::template::media_in_words(&file),
+                    bytes(file.len() as u64)
+                ),
                 "",
             )
         }

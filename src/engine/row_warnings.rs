@@ -9,7 +9,7 @@ use crate::estimate::Estimator;
 use crate::estimate::fit::Fit;
 use crate::estimate::rows::{Load, RowEstimate};
 use crate::request::OnTooLarge;
-use crate::template::TextCondition;
+use crate::template::{TemplateWarning, TextCondition};
 
 use super::Warning;
 use super::faults::Causes;
@@ -247,11 +247,11 @@ impl RowWarnings {
         conditions: &[TextCondition],
         window: &Window<'_>,
     ) -> Vec<Warning> {
-        let mut warnings: Vec<String> = conditions
+        let mut warnings: Vec<Warning> = conditions
             .iter()
             .zip(&self.reads)
             .filter(|(_, reads)| reads.no && !reads.other)
-            .map(|(c, _)| condition(c))
+            .map(|(condition, _)| TemplateWarning::TextCondition(condition.clone()).into())
             .collect();
         if let Some(first) = self.beyond.first.first() {
             let (id, tokens) = window.model(first.model);
@@ -267,49 +267,28 @@ impl RowWarnings {
                 }
             };
             let verb = if self.beyond.count == 1 { "is" } else { "are" };
-            warnings.push(format!(
+            warnings.push(Warning::from(format!(
                 "{} {verb} longer than the context window of `{id}` ({} tokens), by estimate: {}; \
                  {what}",
                 prompts(self.beyond.count),
                 grouped(tokens),
                 rows_in_words(&self.beyond, window)
-            ));
+            )));
         }
         if let Some(first) = self.near.first.first() {
             let (id, tokens) = window.model(first.model);
             let verb = if self.near.count == 1 { "fits" } else { "fit" };
-            warnings.push(format!(
+            warnings.push(Warning::from(format!(
                 "{} {verb} the context window of `{id}` ({} tokens) only without the longest \
                  answer (`max_tokens`), by estimate: {}; such a request may be refused, or its \
                  answer may end at the window, which is `truncated`",
                 prompts(self.near.count),
                 grouped(tokens),
                 rows_in_words(&self.near, window)
-            ));
+            )));
         }
-        warnings.into_iter().map(Warning::from).collect()
+        warnings
     }
-}
-
-fn condition(condition: &TextCondition) -> String {
-    let TextCondition {
-        template,
-        line,
-        column,
-    } = condition;
-    format!(
-        "`{template}` line {line}: the column `{column}` is text and is used as a condition; all \
-         its values read as booleans, but the text `false` is true like any other text: set \
-         `columns.{} = \"bool\"` under `[source]`, or compare it with text, such as `== \"true\"`",
-        if column
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-        {
-            column.clone()
-        } else {
-            format!("{column:?}")
-        }
-    )
 }
 
 fn prompts(count: u64) -> String {
@@ -427,7 +406,9 @@ mod tests {
                 0,
             );
         }
-        let Warning::Text(warning) = &row_warnings.warnings(&[], &window)[0];
+        let Warning::Text(warning) = &row_warnings.warnings(&[], &window)[0] else {
+            panic!("a text");
+        };
         let (id, tokens) = window.model(0);
         let head = format!(
             "7 prompts are longer than the context window of `{id}` ({} tokens), by estimate: ",

@@ -27,7 +27,7 @@ use crate::durable;
 use crate::provider::ApiError;
 use crate::provider::files::{CALLS_A_MINUTE, FileApi, MAX_IDS, NewFile, RemoteFile};
 use crate::provider::retry::{Call, Clock, with_retry};
-use crate::template::prompt::uploads::{Upload, Uploads};
+use crate::template::prompt::uploads::{PendingUpload, Uploads};
 
 /// The memory's name in the state directory.
 pub const MEMORY: &str = "files.json";
@@ -118,8 +118,8 @@ impl Uploader<'_> {
     /// their end.
     async fn send<'w>(
         &self,
-        wanted: &'w [Upload],
-        uploaded: &mut Vec<(&'w Upload, RemoteFile)>,
+        wanted: &'w [PendingUpload],
+        uploaded: &mut Vec<(&'w PendingUpload, RemoteFile)>,
     ) -> Result<(), ApiError> {
         let begun = self.clock.now();
         let stopped = &AtomicBool::new(false);
@@ -164,7 +164,7 @@ impl Uploader<'_> {
     async fn still_there(
         &self,
         memory: &mut Memory,
-        wanted: &[Upload],
+        wanted: &[PendingUpload],
     ) -> Result<Vec<(String, String)>, Error> {
         let enough = self.clock.now() + LEAST_LIFE;
         let lives = |expires: Option<Timestamp>| expires.is_none_or(|at| at > enough);
@@ -247,7 +247,7 @@ impl Memory {
         }
     }
 
-    fn remember(&mut self, origin: &str, upload: &Upload, file: &RemoteFile) {
+    fn remember(&mut self, origin: &str, upload: &PendingUpload, file: &RemoteFile) {
         let known = Known {
             id: file.id.clone(),
             uploaded_at: file.created_at,

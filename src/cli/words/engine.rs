@@ -5,6 +5,7 @@ use rowmill::engine::Warning;
 /// A warning about a job, its source or its rows.
 pub(crate) fn warning(warning: &Warning) -> String {
     match warning {
+        Warning::Template(warning) => super::template::warning(warning),
         Warning::Text(text) => text.clone(),
         _ => format!("{warning:?}"),
     }

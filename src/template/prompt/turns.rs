@@ -18,21 +18,21 @@ use arrow::datatypes::{DataType, Schema};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::cell::{Cell, cell, resolve};
+use super::super::cell::{CellValue, cell, resolve};
 use super::super::{Error, Templates};
-use super::attach::items;
+use super::attachment::items;
 use super::{OrderFault, Role};
 
 /// One turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Turn<'a> {
+pub(super) struct MessageTurn<'a> {
     pub(super) role: Role,
-    pub(super) content: Content<'a>,
+    pub(super) content: TurnContent<'a>,
 }
 
 /// What is said in a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content<'a> {
+pub(super) enum TurnContent<'a> {
     Text(Cow<'a, str>),
     /// A JSON list of blocks.
     Blocks(Cow<'a, str>),
@@ -104,10 +104,10 @@ pub enum TurnFault {
     },
 }
 
-impl Turn<'_> {
+impl MessageTurn<'_> {
     /// The same, kept.
-    pub(super) fn into_owned(self) -> Turn<'static> {
-        Turn {
+    pub(super) fn into_owned(self) -> MessageTurn<'static> {
+        MessageTurn {
             role: self.role,
             content: owned(self.content),
         }
@@ -150,7 +150,7 @@ fn role(turn: usize, word: &str) -> Result<Role, TurnFault> {
     }
 }
 
-fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnFault> {
+fn content(turn: usize, role: Role, raw: &RawValue) -> Result<TurnContent<'_>, TurnFault> {
     let json = raw.get();
     if json.starts_with('"') {
         let text: Cow<'_, str> = match serde_json::from_str::<&str>(json) {
@@ -163,7 +163,7 @@ fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnF
         return if text.trim().is_empty() {
             Err(TurnFault::Empty { turn })
         } else {
-            Ok(Content::Text(text))
+            Ok(TurnContent::Text(text))
         };
     }
     let blocks: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(json)
@@ -196,7 +196,7 @@ fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnF
                 share",
         });
     }
-    Ok(Content::Blocks(Cow::Borrowed(json)))
+    Ok(TurnContent::Blocks(Cow::Borrowed(json)))
 }
 
 /// Whether a block, or one inside it such as those of a tool's result, has a cache mark.
@@ -209,12 +209,12 @@ fn is_marked(block: &serde_json::Map<String, serde_json::Value>) -> bool {
     block.contains_key("cache_control") || inside.any(is_marked)
 }
 
-/// Hands on the turns of a cell, and gives how many there were; a null cell or an empty list has
+/// Passes on the turns of a cell, and gives how many there were; a null cell or an empty list has
 /// none.
 pub(super) fn of_cell(
     array: &ArrayRef,
     row: usize,
-    mut take: impl FnMut(Turn<'_>) -> Result<(), TurnFault>,
+    mut take: impl FnMut(MessageTurn<'_>) -> Result<(), TurnFault>,
 ) -> Result<usize, TurnFault> {
     let Some((array, row)) = resolve(array, row) else {
         return Ok(0);
@@ -225,7 +225,7 @@ pub(super) fn of_cell(
         }
         return Ok(items.len());
     }
-    let Cell::Text(text) = cell(array, row) else {
+    let CellValue::Text(text) = cell(array, row) else {
         return Err(TurnFault::Json { line: None });
     };
     if text.trim().is_empty() {
@@ -245,7 +245,7 @@ pub(super) fn of_cell(
             what: "content",
         })?;
         let role = role(number, word)?;
-        take(Turn {
+        take(MessageTurn {
             role,
             content: content(number, role, said)?,
         })?;
@@ -256,7 +256,7 @@ pub(super) fn of_cell(
 fn struct_turn(
     items: &ArrayRef,
     item: usize,
-    take: &mut impl FnMut(Turn<'_>) -> Result<(), TurnFault>,
+    take: &mut impl FnMut(MessageTurn<'_>) -> Result<(), TurnFault>,
 ) -> Result<(), TurnFault> {
     let turn = item + 1;
     let missing = |what| TurnFault::Missing { turn, what };
@@ -264,22 +264,22 @@ fn struct_turn(
     let fields: &StructArray = fields.as_struct_opt().ok_or(missing("role"))?;
     let word = fields
         .column_by_name("role")
-        .map_or(Cell::Null, |column| cell(column, row));
+        .map_or(CellValue::Null, |column| cell(column, row));
     let said = fields
         .column_by_name("content")
-        .map_or(Cell::Null, |column| cell(column, row));
-    let Cell::Text(word) = word else {
+        .map_or(CellValue::Null, |column| cell(column, row));
+    let CellValue::Text(word) = word else {
         return Err(missing("role"));
     };
-    let Cell::Text(said) = said else {
+    let CellValue::Text(said) = said else {
         return Err(missing("content"));
     };
     if said.trim().is_empty() {
         return Err(TurnFault::Empty { turn });
     }
-    take(Turn {
+    take(MessageTurn {
         role: role(turn, word)?,
-        content: Content::Text(Cow::Borrowed(said)),
+        content: TurnContent::Text(Cow::Borrowed(said)),
     })
 }
 
@@ -326,7 +326,7 @@ pub(super) fn examples(
     part: &str,
     path: &Path,
     templates: &mut Templates,
-) -> Result<Vec<Turn<'static>>, Error> {
+) -> Result<Vec<MessageTurn<'static>>, Error> {
     let text = templates.read(path)?;
     let fails = |line: usize, problem: String| Error::Part {
         part: part.to_owned(),
@@ -360,18 +360,18 @@ pub(super) fn examples(
             example.content,
         ) {
             (Some(user), Some(assistant), None, None) => {
-                turns.push(Turn {
+                turns.push(MessageTurn {
                     role: Role::User,
                     content: said(Role::User, user)?,
                 });
-                turns.push(Turn {
+                turns.push(MessageTurn {
                     role: Role::Assistant,
                     content: said(Role::Assistant, assistant)?,
                 });
             }
             (None, None, Some(word), Some(raw)) => {
                 let role = role(number, word).map_err(|fault| fails(number, of_line(&fault)))?;
-                turns.push(Turn {
+                turns.push(MessageTurn {
                     role,
                     content: said(role, raw)?,
                 });
@@ -393,10 +393,10 @@ pub(super) fn examples(
     }
 }
 
-fn owned(content: Content<'_>) -> Content<'static> {
+fn owned(content: TurnContent<'_>) -> TurnContent<'static> {
     match content {
-        Content::Text(text) => Content::Text(Cow::Owned(text.into_owned())),
-        Content::Blocks(json) => Content::Blocks(Cow::Owned(json.into_owned())),
+        TurnContent::Text(text) => TurnContent::Text(Cow::Owned(text.into_owned())),
+        TurnContent::Blocks(json) => TurnContent::Blocks(Cow::Owned(json.into_owned())),
     }
 }
 

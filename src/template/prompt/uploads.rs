@@ -12,14 +12,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use super::media::{Kind, MediaFault};
+use super::AttachmentFault;
+use crate::media::MediaKind;
 
 /// What takes the place of an id that is not there yet: as long as those the provider gives.
 pub const STAND_IN: &str = "file_000000000000000000000000";
 
 /// A file that is to be uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload {
+pub struct PendingUpload {
     /// blake3 of the file, in hex, by which it is known.
     pub hash: String,
     /// Where its bytes can be read.
@@ -36,7 +37,7 @@ pub struct Upload {
 #[derive(Debug, Default)]
 pub struct Uploads {
     ids: RwLock<HashMap<String, String>>,
-    wanted: Mutex<BTreeMap<String, Option<Upload>>>,
+    wanted: Mutex<BTreeMap<String, Option<PendingUpload>>>,
     /// Where bytes that stand in no file of their own are copied to; without it files are only
     /// counted.
     copies: Option<PathBuf>,
@@ -75,7 +76,7 @@ impl Uploads {
     /// Every file that was asked for and has no id, in the order of their hashes; none where copies
     /// are not kept.
     #[must_use]
-    pub fn wanted(&self) -> Vec<Upload> {
+    pub fn wanted(&self) -> Vec<PendingUpload> {
         let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
         let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         wanted
@@ -89,9 +90,9 @@ impl Uploads {
     pub(super) fn id(
         &self,
         bytes: &[u8],
-        kind: Kind,
+        kind: MediaKind,
         path: Option<&Path>,
-    ) -> Result<String, MediaFault> {
+    ) -> Result<String, AttachmentFault> {
         let hash = blake3::hash(bytes).to_hex().to_string();
         if let Some(id) = self
             .ids
@@ -105,7 +106,7 @@ impl Uploads {
         if let Entry::Vacant(entry) = wanted.entry(hash) {
             let upload = self
                 .note(entry.key(), bytes, kind, path)
-                .map_err(|error| MediaFault::Copy(error.to_string()))?;
+                .map_err(|error| AttachmentFault::Copy(error.to_string()))?;
             entry.insert(upload);
         }
         Ok(STAND_IN.to_owned())
@@ -115,9 +116,9 @@ impl Uploads {
         &self,
         hash: &str,
         bytes: &[u8],
-        kind: Kind,
+        kind: MediaKind,
         path: Option<&Path>,
-    ) -> io::Result<Option<Upload>> {
+    ) -> io::Result<Option<PendingUpload>> {
         let Some(copies) = &self.copies else {
             return Ok(None);
         };
@@ -131,7 +132,7 @@ impl Uploads {
                 copy
             }
         };
-        Ok(Some(Upload {
+        Ok(Some(PendingUpload {
             hash: hash.to_owned(),
             path,
             name,
@@ -150,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let uploads = Uploads::keeping_copies(folder.path());
         for bytes in [b"one", b"two", b"one"] {
-            assert_eq!(uploads.id(bytes, Kind::Text, None).unwrap(), STAND_IN);
+            assert_eq!(uploads.id(bytes, MediaKind::Text, None).unwrap(), STAND_IN);
         }
         let wanted = uploads.wanted();
         assert_eq!((wanted.len(), uploads.missing()), (2, 2));
@@ -167,14 +168,14 @@ mod tests {
                 .iter()
                 .map(|upload| (upload.hash.clone(), "file_1".to_owned())),
         );
-        assert_eq!(uploads.id(b"one", Kind::Text, None).unwrap(), "file_1");
+        assert_eq!(uploads.id(b"one", MediaKind::Text, None).unwrap(), "file_1");
         assert_eq!((uploads.wanted().len(), uploads.missing()), (0, 0));
     }
 
     #[test]
     fn a_dry_run_counts_and_keeps_nothing() {
         let uploads = Uploads::default();
-        uploads.id(b"one", Kind::Text, None).unwrap();
+        uploads.id(b"one", MediaKind::Text, None).unwrap();
         assert_eq!((uploads.wanted(), uploads.missing()), (Vec::new(), 1));
     }
 }
