@@ -81,14 +81,14 @@ impl Uploader<'_> {
     /// [`Error::File`] when the memory cannot be read or written.
     pub async fn upload(&self, uploads: &Uploads) -> Result<Uploaded, Error> {
         let mut memory = Memory::read(self.state)?;
-        let wanted = uploads.wanted();
+        let wanted = uploads.pending();
         let known = self.still_there(&mut memory, &wanted).await?;
         let mut done = Uploaded {
             known: known.len() as u64,
             ..Uploaded::default()
         };
-        uploads.know(known);
-        let wanted = uploads.wanted();
+        uploads.add_ids(known);
+        let wanted = uploads.pending();
         let mut uploaded = Vec::new();
         let sent = self.send(&wanted, &mut uploaded).await;
         done.files = uploaded.len() as u64;
@@ -98,7 +98,7 @@ impl Uploader<'_> {
                 memory.remember(self.origin, upload, file);
             }
             memory.write(self.state)?;
-            uploads.know(
+            uploads.add_ids(
                 uploaded
                     .into_iter()
                     .map(|(upload, file)| (upload.hash.clone(), file.id)),

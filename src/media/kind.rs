@@ -50,6 +50,19 @@ impl MediaKind {
         })
     }
 
+    /// Whether a file of this kind may be declared as a media type. Parameters are left out, any
+    /// `text/…` is text, and `image/jpg` is often written for `image/jpeg`.
+    pub(crate) fn is_declared_by(self, media_type: &str) -> bool {
+        let plain = media_type.split(';').next().unwrap_or_default().trim();
+        match self {
+            MediaKind::Text => plain
+                .get(..5)
+                .is_some_and(|start| start.eq_ignore_ascii_case("text/")),
+            MediaKind::Jpeg if plain.eq_ignore_ascii_case("image/jpg") => true,
+            _ => plain.eq_ignore_ascii_case(self.media_type()),
+        }
+    }
+
     /// The extension of a file of this kind, without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
@@ -74,4 +87,29 @@ pub(crate) enum MediaClass {
 /// The length of `bytes` bytes as base64.
 pub(crate) fn base64_bytes(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_type_matches_the_kind_however_it_is_written() {
+        for (declared, kind, matches) in [
+            ("image/png", MediaKind::Png, true),
+            ("IMAGE/PNG; q=1", MediaKind::Png, true),
+            ("image/jpg", MediaKind::Jpeg, true),
+            ("image/jpg", MediaKind::Png, false),
+            ("text/markdown", MediaKind::Text, true),
+            ("application/pdf", MediaKind::Text, false),
+            ("text/plain", MediaKind::Pdf, false),
+            ("", MediaKind::Pdf, false),
+        ] {
+            assert_eq!(
+                kind.is_declared_by(declared),
+                matches,
+                "{declared} {kind:?}"
+            );
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! **Source**: the provider's documentation on vision, PDF support and files, read 2026-08-22.
 
-use super::{MediaFacts, MediaFault};
+use super::{MediaClass, MediaFacts, MediaFault};
 use crate::catalog::{Model, Tokenizer};
 
 /// Most bytes of a picture once it is base64. The documentation says 10 MB and not whether decimal
@@ -20,6 +20,16 @@ pub(crate) const MAX_FILE_BYTES: usize = 500_000_000;
 pub(crate) const IMAGE_PATCH_SIDE: u32 = 28;
 /// From this context window on, a model takes more pictures and pages.
 const LARGE_CONTEXT_TOKENS: u64 = 1_000_000;
+
+impl MediaClass {
+    /// Most bytes of a file, before it is base64.
+    pub(crate) fn max_bytes(self) -> usize {
+        match self {
+            MediaClass::Image => MAX_IMAGE_BASE64_BYTES / 4 * 3,
+            MediaClass::Document => MAX_FILE_BYTES,
+        }
+    }
+}
 
 /// The largest picture that a model reads as it is; a larger one is scaled down before its tokens
 /// are counted.

@@ -25,7 +25,7 @@ pub(super) fn stays_inside(name: &str) -> bool {
     !name.is_empty() && !name.contains('\\')
 }
 
-/// Whether a file of the job's folder is a link, or lies behind one, that leads out of it. A file
+/// Whether a file of the job's folder is a link, or is reached through one, that leads out of it. A file
 /// that is not there leads nowhere.
 pub(super) fn leads_outside(folder: &Path, name: &str) -> bool {
     let folder = if folder.as_os_str().is_empty() {

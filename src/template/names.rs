@@ -4,7 +4,7 @@
 //! The engine tells which variables a template leaves undeclared, but not what it reads through
 //! `row["x"]`, nor which other templates it loads, and it overlooks a column in
 //! `{% set x = x|trim %}`. So the engine's own syntax tree is walked here. The names found are a
-//! *superset* of what the template can read: a name too many costs a column that is read in vain, a
+//! *superset* of what the template can read: a name too many costs the reading of a column, a
 //! name too few would leave a row without its text.
 
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ pub(super) struct NameUse {
 pub(super) struct TemplateReference {
     pub(super) name: String,
     pub(super) line: usize,
-    /// Whether rendering goes on when there is no such file.
+    /// Whether rendering continues where there is no such file.
     pub(super) optional: bool,
 }
 

@@ -69,7 +69,7 @@ fn about_nulls(detail: &str) -> Cow<'_, str> {
     }
     let words = detail.replace("iterator", "null");
     Cow::Owned(format!(
-        "{words}; `|default(0)` stands in for a null, and `{{% if … is not none %}}` asks for one"
+        "{words}; replace a null with `|default(0)`, or ask with `{{% if … is not none %}}`"
     ))
 }
 

@@ -45,8 +45,7 @@ impl Templates {
         env.set_debug(true);
         env.set_formatter(|out, _, value| filters::print(out, value));
         env.set_syntax(syntax());
-        // The order counts: `compare` replaces `min`, `max` and `sort` of the engine, and both rooms
-        // replace filters and tests that exist.
+        // These replace filters and tests of the engine of the same name; no name is in both rooms.
         filters::add(&mut env);
         compare::add(&mut env);
         let (root, syntax) = (folder.to_path_buf(), env.syntax().clone());

@@ -593,8 +593,8 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
             "{{ z + 7 }}",
             1,
             "invalid operation",
-            "tried to use + operator on unsupported types null and number; `|default(0)` stands in \
-             for a null, and `{% if … is not none %}` asks for one",
+            "tried to use + operator on unsupported types null and number; replace a null \
+             with `|default(0)`, or ask with `{% if … is not none %}`",
         ),
         (
             "{% include x %}",
@@ -664,8 +664,10 @@ fn finds_the_columns_that_a_template_reads() {
             "{% macro m(x) %}{{ x }}{{ b }}{% endmacro %}{{ m(a) }}",
             named(&["a", "b"]),
         ),
+        ("{% for a in range(3) %}{{ b }}{% endfor %}", named(&["b"])),
+        // A name of the template's own that is read counts as a column: too many is safe.
         (
-            "{% for a in range(3) %}{{ b }}{% endfor %}",
+            "{% for a in range(3) %}{{ a }}{{ b }}{% endfor %}",
             named(&["a", "b"]),
         ),
     ] {

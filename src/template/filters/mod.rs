@@ -2,7 +2,7 @@
 //!
 //! The engine's own filters are there as well (`trim`, `upper`, `lower`, `replace`, `join`,
 //! `length`, `first`, `last`, `items`, `int`, `float`, `round`, …). Two of them are replaced:
-//! `default` also stands in for null cells, and `tojson` writes plain JSON where the engine's own
+//! `default` also replaces null cells, and `tojson` writes plain JSON where the engine's own
 //! escapes `<`, `>`, `&` and `'` for HTML, which a model would read as noise.
 //!
 //! To add a filter: a function below, its entry in [`FILTERS`], and its line in `add`.

@@ -1,17 +1,19 @@
 //! The job's specs → what all requests share, and the messages that are rendered for each row.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use minijinja::Value;
 
 use super::attachment::AttachmentCompiler;
+use super::entries::check_entries;
 use super::order::MessageOrder;
+use super::system::compile_system;
+use super::text_body::{not_empty, trim_prefill};
 use super::turns::{self, MessageTurn, TurnContent};
 use super::{
-    BlockSpec, CacheTtl, ContentSpec, MediaSource, MessageSpec, Prompt, PromptContext, Role,
-    RowBlock, RowBody, RowMessage, RowMessageKind, SharedBlock, SharedBody, SystemSpec, TextBody,
+    CacheTtl, ContentSpec, MediaSource, MessageSpec, Prompt, PromptContext, Role, RowBlock,
+    RowBody, RowMessage, RowMessageKind, SharedBlock, SharedBody, SystemSpec, TextBody, part_error,
 };
 use crate::media::MediaFacts;
 use crate::template::{Error, TemplateColumns, Templates, TextCondition, cell};
@@ -154,80 +156,6 @@ fn order_of(shared: &[SharedBlock]) -> MessageOrder {
     order
 }
 
-fn part_error<T>(part: &str, problem: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Part {
-        part: part.to_owned(),
-        problem: problem.into(),
-    })
-}
-
-/// Checks which keys the entries of the messages have, and how they begin.
-fn check_entries(messages: &[MessageSpec]) -> Result<(), Error> {
-    for (i, message) in messages.iter().enumerate() {
-        check_keys(&format!("message {}", i + 1), message)?;
-    }
-    match messages.first() {
-        None => part_error(
-            "`request.messages`",
-            "is empty; a request needs at least one message",
-        ),
-        Some(first) if first.role == Some(Role::Assistant) => {
-            part_error("message 1", "must have the role `user`")
-        }
-        Some(first) if first.role == Some(Role::System) => part_error(
-            "message 1",
-            "cannot have the role `system`: what holds from the start goes into `request.system`",
-        ),
-        Some(_) => Ok(()),
-    }
-}
-
-fn check_keys(part: &str, message: &MessageSpec) -> Result<(), Error> {
-    let has_text = message.text.is_some() || message.file.is_some() || message.template.is_some();
-    let brings_turns = message.examples.is_some() || message.conversation.is_some();
-    let kinds = [
-        has_text,
-        message.content.is_some(),
-        message.examples.is_some(),
-        message.conversation.is_some(),
-    ];
-    match kinds.iter().filter(|has| **has).count() {
-        0 => {
-            return part_error(
-                part,
-                "needs one of `text`, `file`, `template`, `content`, `examples` and `conversation`",
-            );
-        }
-        1 => {}
-        _ => {
-            return part_error(
-                part,
-                "has more than one of `text`, `content`, `examples` and `conversation`; make \
-                 several messages of it",
-            );
-        }
-    }
-    match message.role {
-        Some(_) if brings_turns => {
-            return part_error(part, "has a `role`, but its turns bring their own");
-        }
-        None if !brings_turns => {
-            return part_error(part, "needs a `role`, `user`, `assistant` or `system`");
-        }
-        _ => {}
-    }
-    if message.raw && !has_text {
-        return part_error(part, "has `raw` without a text of its own");
-    }
-    if message.cache.is_some() && message.content.is_some() {
-        return part_error(
-            part,
-            "has `cache` beside `content`; put it on the block where the cached part ends",
-        );
-    }
-    Ok(())
-}
-
 const MARK_ON_A_ROW: &str = "has a cache mark but is not the same for all rows: every row would \
                              pay for writing it and none would read it; mark a system block, or a \
                              message at the start that names no column";
@@ -306,10 +234,10 @@ impl PromptCompiler<'_, '_> {
         role: Role,
         message: &MessageSpec,
     ) -> Result<(), Error> {
-        let body = text_body(part, message, self.templates)?;
+        let body = TextBody::compile(part, message, self.templates)?;
         let columns = body.columns(self.templates, self.schema)?;
         if columns.is_empty() && self.is_shared() {
-            let mut text = render_shared(self.templates, part, &body)?;
+            let mut text = body.render_shared(part, self.templates)?;
             if self.ends_with_prefill {
                 text = trim_prefill(text);
             }
@@ -391,7 +319,7 @@ impl PromptCompiler<'_, '_> {
         };
         let attachment = match (&spec.image, &spec.document) {
             (None, None) => {
-                let body = text_body(part, spec, self.templates)?;
+                let body = TextBody::compile(part, spec, self.templates)?;
                 let columns = body.columns(self.templates, self.schema)?;
                 return Ok((RowBody::Text(body), columns));
             }
@@ -428,7 +356,7 @@ impl PromptCompiler<'_, '_> {
     ) -> Result<(), Error> {
         match body {
             RowBody::Text(body) => {
-                let text = not_empty(part, render_shared(self.templates, part, body)?)?;
+                let text = not_empty(part, body.render_shared(part, self.templates)?)?;
                 self.share(part, role, text, cache, SharedBody::Text);
             }
             RowBody::Media(attachment) => {
@@ -565,133 +493,6 @@ impl PromptCompiler<'_, '_> {
     fn add_columns(&mut self, columns: TemplateColumns) {
         self.columns = std::mem::replace(&mut self.columns, TemplateColumns::none()).union(columns);
     }
-}
-
-impl TextBody {
-    /// The columns it reads; its templates are checked against the schema.
-    fn columns(&self, templates: &Templates, schema: &Schema) -> Result<TemplateColumns, Error> {
-        match self {
-            TextBody::Verbatim(_) => Ok(TemplateColumns::none()),
-            TextBody::Template(name) => {
-                templates.check(name, schema)?;
-                Ok(templates.columns(name, schema))
-            }
-        }
-    }
-}
-
-fn compile_system(
-    system: &SystemSpec,
-    templates: &mut Templates,
-    schema: &Schema,
-) -> Result<Vec<SharedBlock>, Error> {
-    let written;
-    let blocks = match system {
-        SystemSpec::Blocks(blocks) => blocks.as_slice(),
-        SystemSpec::Text(text) => {
-            written = [BlockSpec {
-                text: Some(text.clone()),
-                ..BlockSpec::default()
-            }];
-            &written
-        }
-    };
-    let mut shared = Vec::new();
-    for (i, block) in blocks.iter().enumerate() {
-        let part = format!("system block {}", i + 1);
-        if block.image.is_some() || block.document.is_some() {
-            let problem = "is a picture or document, and the API takes only text there; make it \
-                           the first block of the first message, which is shared and cached just \
-                           the same";
-            return part_error(&part, problem);
-        }
-        let body = text_body(&part, block, templates)?;
-        if let TextBody::Template(name) = &body
-            && let Some((template, line, name)) = templates.variables(name, schema)
-        {
-            return Err(Error::SystemVariable {
-                part,
-                template,
-                line,
-                name,
-            });
-        }
-        let text = not_empty(&part, render_shared(templates, &part, &body)?)?;
-        let (cache, media) = (block.cache, MediaFacts::default());
-        shared.push(SharedBlock {
-            part,
-            role: None,
-            message: 0,
-            text,
-            cache,
-            media,
-            body: SharedBody::Whole,
-        });
-    }
-    Ok(shared)
-}
-
-/// What [`BlockSpec`], [`MessageSpec`] and [`ContentSpec`] have in common.
-trait TextSpec {
-    /// `text`, `file`, `template`, `raw`.
-    fn sources(&self) -> (Option<&String>, Option<&PathBuf>, Option<&PathBuf>, bool);
-}
-
-macro_rules! text_spec {
-    ($($spec:ident),*) => { $(impl TextSpec for $spec {
-        fn sources(&self) -> (Option<&String>, Option<&PathBuf>, Option<&PathBuf>, bool) {
-            (self.text.as_ref(), self.file.as_ref(), self.template.as_ref(), self.raw)
-        }
-    })* };
-}
-
-text_spec!(BlockSpec, MessageSpec, ContentSpec);
-
-fn text_body(
-    part: &str,
-    spec: &impl TextSpec,
-    templates: &mut Templates,
-) -> Result<TextBody, Error> {
-    match spec.sources() {
-        (Some(text), None, None, true) => Ok(TextBody::Verbatim(text.clone())),
-        (Some(text), None, None, false) => {
-            let name = format!("text of {part}");
-            templates.add_text(&name, text.clone())?;
-            Ok(TextBody::Template(name))
-        }
-        (None, Some(path), None, true) | (None, None, Some(path), true) => {
-            Ok(TextBody::Verbatim(templates.read(path)?))
-        }
-        (None, Some(path), None, false) | (None, None, Some(path), false) => {
-            Ok(TextBody::Template(templates.add_file(path)?))
-        }
-        _ => part_error(part, "needs exactly one of `text`, `file` and `template`"),
-    }
-}
-
-fn render_shared(templates: &Templates, part: &str, body: &TextBody) -> Result<String, Error> {
-    match body {
-        TextBody::Verbatim(text) => Ok(text.clone()),
-        TextBody::Template(name) => templates
-            .render(name, Value::from_pairs(std::iter::empty::<(&str, Value)>()))
-            .map_err(|source| Error::Shared {
-                part: part.to_owned(),
-                source,
-            }),
-    }
-}
-
-/// The API refuses white space at the end of a prefill.
-fn trim_prefill(mut text: String) -> String {
-    text.truncate(text.trim_end().len());
-    text
-}
-
-fn not_empty(part: &str, text: String) -> Result<String, Error> {
-    if text.trim().is_empty() {
-        return part_error(part, "is empty, which the API refuses");
-    }
-    Ok(text)
 }
 
 fn check_zones(columns: &TemplateColumns, schema: &Schema) -> Result<(), Error> {

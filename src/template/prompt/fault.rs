@@ -10,13 +10,13 @@ pub enum PromptFault {
     /// A template fails for it.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// A message comes out empty.
+    /// A message is empty.
     #[error("message {message} is empty for this row, which the API refuses")]
     Empty {
         /// Its place among the job's messages, from 1.
         message: usize,
     },
-    /// A block of text comes out empty.
+    /// A block of text is empty.
     #[error(
         "{part} is empty for this row, which the API refuses; `optional = true` leaves it out for \
          such rows"

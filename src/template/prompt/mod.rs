@@ -19,7 +19,8 @@
 //! compile.rs  specs → shared blocks, row messages  uploads.rs   files that are named by an id
 //! render.rs   row → the parts of its messages   order.rs     where a message of the role `system` may stand
 //! turns.rs    examples, conversations           marks.rs     how many cache marks there may be
-//! fault.rs    why a row has no prompt
+//! system.rs   system blocks                     entries.rs   which keys an entry may have
+//! text_body.rs  a text, template or not         fault.rs     why a row has no prompt
 //! ```
 //!
 //! To add a kind of block: its spec in [`spec`], a variant of `RowBody` and of `PromptPart`, and its
@@ -27,11 +28,14 @@
 
 mod attachment;
 mod compile;
+mod entries;
 mod fault;
 mod marks;
 mod order;
 mod render;
 pub mod spec;
+mod system;
+mod text_body;
 mod turns;
 pub mod uploads;
 
@@ -41,10 +45,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::row::RenderTable;
-use super::{TemplateColumns, Templates, TextCondition};
+use super::{Error, TemplateColumns, Templates, TextCondition};
 use crate::media::{MediaFacts, MediaLimits};
 use attachment::Attachment;
 use order::MessageOrder;
+use text_body::TextBody;
 use turns::MessageTurn;
 use uploads::Uploads;
 
@@ -215,12 +220,6 @@ enum RowBody {
     Media(Box<Attachment>),
 }
 
-enum TextBody {
-    /// The name of a template.
-    Template(String),
-    Verbatim(String),
-}
-
 /// A prompt, compiled against the columns of the source.
 pub(crate) struct Prompt {
     templates: Templates,
@@ -317,4 +316,12 @@ impl Prompt {
             RowBody::Text(_) => None,
         })
     }
+}
+
+/// A part of the prompt that cannot be used as it is written.
+fn part_error<T>(part: &str, problem: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Part {
+        part: part.to_owned(),
+        problem: problem.into(),
+    })
 }

@@ -1,6 +1,5 @@
 //! Row → the parts of its messages.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
@@ -309,15 +308,6 @@ impl RowBlock {
                 }
                 Ok(())
             }
-        }
-    }
-}
-
-impl TextBody {
-    fn text(&self, row: &mut RowContext<'_>) -> Result<Cow<'_, str>, PromptFault> {
-        match self {
-            TextBody::Verbatim(text) => Ok(Cow::Borrowed(text)),
-            TextBody::Template(name) => Ok(Cow::Owned(row.text(name)?)),
         }
     }
 }

@@ -84,11 +84,11 @@ pub enum TurnFault {
     First,
     /// The answer would have begun already.
     #[error(
-        "the conversation ends with the role `assistant`, and the model does not go on from the \
+        "the conversation ends with the role `assistant`, and the model does not continue the \
          beginning of an answer"
     )]
     Prefill,
-    /// The model takes no such message.
+    /// The model does not support such a message.
     #[error("turn {turn} has the role `system`, which the model does not take among messages")]
     System {
         /// Which turn.
@@ -328,69 +328,59 @@ pub(super) fn examples(
     templates: &mut Templates,
 ) -> Result<Vec<MessageTurn<'static>>, Error> {
     let text = templates.read(path)?;
-    let fails = |line: usize, problem: String| Error::Part {
+    let fails = |problem: String| Error::Part {
         part: part.to_owned(),
-        problem: format!(
-            "cannot use the examples `{}`: line {line} {problem}",
-            path.display()
-        ),
+        problem,
     };
     let mut turns = Vec::new();
-    for (i, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let number = i + 1;
-        let example: JsonExample<'_> = serde_json::from_str(line).map_err(|_| {
-            fails(
-                number,
-                "is not an object such as `{\"user\": \"…\", \"assistant\": \"…\"}`".to_owned(),
-            )
+    let lines = text.lines().enumerate();
+    for (i, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        add_example(i + 1, line, &mut turns).map_err(|problem| {
+            let (path, line) = (path.display(), i + 1);
+            fails(format!(
+                "cannot use the examples `{path}`: line {line} {problem}"
+            ))
         })?;
-        let said = |role: Role, raw: &RawValue| {
-            content(number, role, raw)
-                .map(owned)
-                .map_err(|fault| fails(number, of_line(&fault)))
-        };
-        match (
-            example.user,
-            example.assistant,
-            &example.role,
-            example.content,
-        ) {
-            (Some(user), Some(assistant), None, None) => {
-                turns.push(MessageTurn {
-                    role: Role::User,
-                    content: said(Role::User, user)?,
-                });
-                turns.push(MessageTurn {
-                    role: Role::Assistant,
-                    content: said(Role::Assistant, assistant)?,
-                });
-            }
-            (None, None, Some(word), Some(raw)) => {
-                let role = role(number, word).map_err(|fault| fails(number, of_line(&fault)))?;
-                turns.push(MessageTurn {
-                    role,
-                    content: said(role, raw)?,
-                });
-            }
-            _ => {
-                return Err(fails(
-                    number,
-                    "needs `user` and `assistant`, or `role` and `content`".to_owned(),
-                ));
-            }
+    }
+    if turns.is_empty() {
+        return Err(fails(format!("finds no example in `{}`", path.display())));
+    }
+    Ok(turns)
+}
+
+/// Adds the turns of one line; an error tells what the line is or lacks.
+fn add_example(
+    number: usize,
+    line: &str,
+    turns: &mut Vec<MessageTurn<'static>>,
+) -> Result<(), String> {
+    let example: JsonExample<'_> = serde_json::from_str(line).map_err(|_| {
+        "is not an object such as `{\"user\": \"…\", \"assistant\": \"…\"}`".to_owned()
+    })?;
+    let turn = |role: Role, raw: &RawValue| {
+        Ok::<_, TurnFault>(MessageTurn {
+            role,
+            content: owned(content(number, role, raw)?),
+        })
+    };
+    let fails = |fault: TurnFault| of_line(&fault);
+    match (
+        example.user,
+        example.assistant,
+        &example.role,
+        example.content,
+    ) {
+        (Some(user), Some(assistant), None, None) => {
+            turns.push(turn(Role::User, user).map_err(fails)?);
+            turns.push(turn(Role::Assistant, assistant).map_err(fails)?);
         }
+        (None, None, Some(word), Some(raw)) => {
+            let role = role(number, word).map_err(fails)?;
+            turns.push(turn(role, raw).map_err(fails)?);
+        }
+        _ => return Err("needs `user` and `assistant`, or `role` and `content`".to_owned()),
     }
-    match turns.is_empty() {
-        true => Err(Error::Part {
-            part: part.to_owned(),
-            problem: format!("finds no example in `{}`", path.display()),
-        }),
-        false => Ok(turns),
-    }
+    Ok(())
 }
 
 fn owned(content: TurnContent<'_>) -> TurnContent<'static> {

@@ -12,8 +12,8 @@ use super::cells::{data_url, form_of, items, shown};
 use super::folder::{self, CellFolder, ReadError};
 use super::{Attachment, MediaBlock, MediaSource};
 use crate::media::{
-    MAX_FILE_BYTES, MAX_IMAGE_BASE64_BYTES, MediaClass, MediaFacts, MediaFault, MediaKind,
-    base64_bytes, check_url, inspect, is_file_id,
+    Detected, MAX_FILE_BYTES, MediaClass, MediaFacts, MediaFault, MediaKind, base64_bytes,
+    check_url, inspect, is_file_id,
 };
 use crate::template::cell::{CellValue, cell, resolve};
 use crate::template::prompt::AttachmentFault;
@@ -130,6 +130,15 @@ impl BlockEmitter<'_, '_> {
         path: Option<&Path>,
     ) -> Result<(), AttachmentFault> {
         let found = inspect(bytes, self.attachment.class)?;
+        self.inspected(found, bytes, path)
+    }
+
+    fn inspected(
+        &mut self,
+        found: Detected,
+        bytes: &[u8],
+        path: Option<&Path>,
+    ) -> Result<(), AttachmentFault> {
         self.check_type(found.kind)?;
         self.facts.images.extend(found.size);
         self.facts.pdf_pages += found.pages;
@@ -162,36 +171,10 @@ impl BlockEmitter<'_, '_> {
     }
 
     fn check_type(&self, found: MediaKind) -> Result<(), AttachmentFault> {
-        let declared = self
-            .texts
-            .media_type
-            .as_deref()
-            .map(str::trim)
-            .unwrap_or_default();
-        // A type may carry parameters, and `image/jpg` is often written for what is registered as
-        // `image/jpeg`.
-        let plain = declared
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        let plain = if plain == "image/jpg" {
-            "image/jpeg"
-        } else {
-            &plain
-        };
-        if plain.is_empty()
-            || plain == found.media_type()
-            || (found == MediaKind::Text && plain.starts_with("text/"))
-        {
-            return Ok(());
+        match self.texts.media_type.as_deref().map(str::trim) {
+            Some(declared) if !declared.is_empty() => check_declared(declared, found),
+            _ => Ok(()),
         }
-        Err(MediaFault::OtherType {
-            declared: shown(declared),
-            found: found.media_type(),
-        }
-        .into())
     }
 
     fn base64(&mut self, text: &str) -> Result<(), AttachmentFault> {
@@ -206,29 +189,17 @@ impl BlockEmitter<'_, '_> {
         let bytes = STANDARD
             .decode(data)
             .map_err(|_| AttachmentFault::NotBase64)?;
-        if let Some(declared) = declared {
-            let found = inspect(&bytes, self.attachment.class)?;
-            let media_type = found.kind.media_type();
-            if declared != media_type
-                && !(declared == "image/jpg" && media_type == "image/jpeg")
-                && found.kind != MediaKind::Text
-            {
-                return Err(MediaFault::OtherType {
-                    declared: shown(declared),
-                    found: media_type,
-                }
-                .into());
-            }
+        let found = inspect(&bytes, self.attachment.class)?;
+        // Text in a data URL is declared in many ways, such as `application/json`.
+        if let Some(declared) = declared.filter(|_| found.kind != MediaKind::Text) {
+            check_declared(declared, found.kind)?;
         }
-        self.bytes(&bytes, None)
+        self.inspected(found, &bytes, None)
     }
 
     fn path(&mut self, text: &str, folder: &CellFolder) -> Result<(), AttachmentFault> {
         let path = folder.find(text)?;
-        let most = match self.attachment.class {
-            MediaClass::Image => MAX_IMAGE_BASE64_BYTES / 4 * 3,
-            MediaClass::Document => MAX_FILE_BYTES,
-        };
+        let most = self.attachment.class.max_bytes();
         let bytes = folder::read(&path, most).map_err(|why| match why {
             ReadError::TooLarge(bytes) => MediaFault::TooLarge {
                 bytes,
@@ -277,4 +248,15 @@ impl BlockEmitter<'_, '_> {
         self.emit(MediaSource::Text(Cow::Borrowed(text)));
         Ok(())
     }
+}
+
+fn check_declared(declared: &str, found: MediaKind) -> Result<(), AttachmentFault> {
+    if found.is_declared_by(declared) {
+        return Ok(());
+    }
+    Err(MediaFault::OtherType {
+        declared: shown(declared),
+        found: found.media_type(),
+    }
+    .into())
 }
