@@ -63,6 +63,7 @@ fn image(bytes: &[u8]) -> Result<Detected, MediaFault> {
             is: what_it_looks_like(bytes),
         });
     };
+    // The limit is published for the base64 that is sent, not for the file.
     let base64 = base64_bytes(bytes.len());
     if base64 > MAX_IMAGE_BASE64_BYTES {
         return Err(MediaFault::TooLarge {
@@ -125,8 +126,8 @@ fn what_it_looks_like(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Whether a picture is complete. A cut-off download has a good header, and the API would refuse the
-/// request only after it was uploaded; finding the end mark costs no decoding.
+/// Whether a picture is complete. A cut-off download has a good header, and the API would refuse
+/// the request only after it was uploaded; finding the end mark costs no decoding.
 fn is_whole(kind: MediaKind, bytes: &[u8]) -> bool {
     match kind {
         MediaKind::Png => png_end(bytes).is_some(),
@@ -182,8 +183,8 @@ fn jpeg_scan(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether bytes begin as a PDF does. Readers accept other bytes before the header, as mail gateways
-/// and scanners write them.
+/// Whether bytes begin as a PDF does. Readers accept other bytes before the header, as mail
+/// gateways and scanners write them.
 pub(crate) fn is_pdf(bytes: &[u8]) -> bool {
     memmem::find(&bytes[..bytes.len().min(PDF_START)], b"%PDF-").is_some()
 }
@@ -210,6 +211,7 @@ pub(crate) fn pdf_pages(bytes: &[u8]) -> Result<u32, MediaFault> {
 
 fn text(bytes: &[u8]) -> Result<Detected, MediaFault> {
     let is_text = std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0'));
+    // The header of a picture may be valid UTF-8 by chance.
     if !is_text || MediaKind::of_image(bytes).is_some() {
         return Err(MediaFault::NotADocument {
             is: what_it_looks_like(bytes),

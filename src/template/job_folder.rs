@@ -25,14 +25,15 @@ pub(super) fn stays_inside(name: &str) -> bool {
     !name.is_empty() && !name.contains('\\')
 }
 
-/// Whether a file of the job's folder is a link, or is reached through one, that leads out of it. A file
-/// that is not there leads nowhere.
+/// Whether a file of the job's folder is a link, or is reached through one, that leads out of it. A
+/// file that is not there leads nowhere.
 pub(super) fn leads_outside(folder: &Path, name: &str) -> bool {
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")
     } else {
         folder
     };
+    // Both are resolved: the job's folder may itself be reached through a link.
     match (folder.canonicalize(), folder.join(name).canonicalize()) {
         (Ok(folder), Ok(file)) => !file.starts_with(folder),
         _ => false,

@@ -61,8 +61,8 @@ impl RenderError {
     }
 }
 
-/// The engine's message where a value is null, in terms of this crate: a null cell is an iterator to
-/// the engine, which cannot calculate with it.
+/// The engine's message where a value is null, in terms of this crate: a null cell is an iterator
+/// to the engine, which cannot calculate with it.
 fn about_nulls(detail: &str) -> Cow<'_, str> {
     if !detail.starts_with("tried to use") || !detail.contains("iterator") {
         return Cow::Borrowed(detail);

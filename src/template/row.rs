@@ -87,8 +87,8 @@ impl Object for RowVariables {
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         // The engine asks here after loops, `{% set %}` and macro arguments, and before its own
-        // globals: a column may be named `range`. Here `row` comes before a column of that name, which
-        // is still `row["row"]`.
+        // globals: a column may be named `range`. Here `row` comes before a column of that name,
+        // which is still `row["row"]`.
         if key == "row" {
             return Some(Value::from_object(WholeRow {
                 table: Arc::clone(&self.table),

@@ -17,8 +17,8 @@ use super::{Error, RenderError, TemplateColumns, TextCondition, compare, filters
 use crate::durable;
 use crate::media::MAX_FILE_BYTES;
 
-/// Work one template may do for one row, in steps of the engine; 64 bytes of text cost one step too.
-/// Long documents fit (64 MB of text), an endless loop ends within a second.
+/// Work one template may do for one row, in steps of the engine; 64 bytes of text cost one step
+/// too. Long documents fit (64 MB of text), an endless loop ends within a second.
 pub const FUEL: u64 = 1_000_000;
 
 /// All templates of a job, compiled.

@@ -18,8 +18,8 @@ const FILTERS: [(Operator, &str); 8] = [
     (Operator::NotIn, "__RmNotIn"),
 ];
 
-/// The filter that is applied before a slice, `body[:2000]`: of a null, the engine would make an empty
-/// list, which prints as `[]`.
+/// The filter that is applied before a slice, `body[:2000]`: of a null, the engine would make an
+/// empty list, which prints as `[]`.
 pub(super) const SLICED: &str = "__RmSliced";
 
 /// An operator that compares.
@@ -124,6 +124,7 @@ fn is_missing(value: &Value) -> bool {
     match value.kind() {
         ValueKind::Number => is_nan(value),
         ValueKind::Bool | ValueKind::String | ValueKind::Bytes => false,
+        // A null cell is an object of the engine, which may look like a list or a map.
         _ => is_null(value),
     }
 }
@@ -138,7 +139,7 @@ fn is_nan(value: &Value) -> bool {
 fn compare(a: &Value, b: &Value, holds: fn(&Value, &Value) -> bool) -> Result<bool, Error> {
     defined(a)?;
     defined(b)?;
-    // Most comparisons of a loop are false anyway; only a true one can be a null's.
+    // A null can only make a true comparison false, so a false one is not examined further.
     Ok(holds(a, b) && !is_missing(a) && !is_missing(b))
 }
 
@@ -146,6 +147,7 @@ fn compare(a: &Value, b: &Value, holds: fn(&Value, &Value) -> bool) -> Result<bo
 #[inline]
 fn defined(value: &Value) -> Result<(), Error> {
     if value.is_undefined() {
+        // Any access fails, with an error that names the undefined expression.
         value.get_attr("").map(|_| ())
     } else {
         Ok(())
@@ -158,6 +160,8 @@ fn is_in(state: &State, item: &Value, container: &Value) -> Result<bool, Error> 
     if is_missing(item) || is_missing(container) {
         return Ok(false);
     }
+    // The engine's test answers `false` where its operator fails; templates were written for the
+    // operator.
     match container.kind() {
         ValueKind::String
         | ValueKind::Seq

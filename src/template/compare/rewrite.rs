@@ -17,6 +17,8 @@ pub(in crate::template) fn rewrite(source: &str, syntax: &SyntaxConfig) -> Resul
         at: 0,
         text: String::with_capacity(source.len() + 64),
     };
+    // Tags do not nest, so each ends at the next end token. Text, comments and raw blocks are not
+    // in the tokens of a tag and are copied as they are.
     let mut rest = &tokens[..];
     while let Some(start) = rest
         .iter()
@@ -71,6 +73,8 @@ fn expressions<'t, 's>(tag: &'t [Spanned<'s>]) -> &'t [Spanned<'s>] {
         })
     };
     match *keyword {
+        // `in` after the names of a loop is not the operator, and `recursive` is no operand, unless
+        // it is all there is: a column may have that name.
         "for" => {
             let from = body
                 .iter()
@@ -81,6 +85,7 @@ fn expressions<'t, 's>(tag: &'t [Spanned<'s>]) -> &'t [Spanned<'s>] {
                 .unwrap_or(body.len());
             &body[from..to]
         }
+        // These words follow the expression without a separator.
         "include" | "import" => {
             let words = [
                 &["ignore", "missing"][..],
@@ -150,6 +155,7 @@ fn token_role(tokens: &[Spanned<'_>], at: usize) -> TokenRole {
         {
             TokenRole::Operand
         }
+        // Where no operand precedes, `in` and `not` are a name and a prefix: `x is in y`, `not x`.
         Token::Ident("in") if follows_operand => TokenRole::Operator(Operator::In, 1),
         Token::Ident("not") if follows_operand && is_word(tokens.get(at + 1), "in") => {
             TokenRole::Operator(Operator::NotIn, 2)
@@ -200,6 +206,8 @@ impl Rewriter<'_> {
         operands: &[&[Spanned<'_>]],
         operators: &[(Operator, &[Spanned<'_>])],
     ) {
+        // Both sides are there in every template that the engine accepts; anything else is left for
+        // it to refuse.
         let is_whole = |operand: &&[Spanned<'_>]| !operand.is_empty();
         if operands.len() != operators.len() + 1 || !operands.iter().all(is_whole) {
             return;
@@ -225,8 +233,8 @@ impl Rewriter<'_> {
             self.text.push('|');
             self.text.push_str(operator.filter());
             self.text.push('(');
-            // `not in` may be written on two lines: the line ends stay, or every error behind it would
-            // name the wrong line.
+            // `not in` may be written on two lines: the line ends stay, or every error behind it
+            // would name the wrong line.
             let lines = self.source[start(&tokens[0])..end(&tokens[tokens.len() - 1])]
                 .matches('\n')
                 .count();

@@ -28,6 +28,8 @@ impl Prompt {
         schema: &Schema,
     ) -> Result<Prompt, Error> {
         let mut templates = Templates::new(context.folder);
+        // System blocks come first, as in the request: marks and media are counted in the order in
+        // which the model reads them.
         let shared = compile_system(system, &mut templates, schema)?;
         check_entries(messages)?;
         let mut compiler = PromptCompiler {
@@ -56,6 +58,8 @@ impl Prompt {
             has_system_messages,
             ..
         } = compiler;
+        // Only now all columns are known that a template reads; a zone that none reads may be
+        // unknown.
         check_zones(&columns, schema)?;
         let has_conversation = messages
             .iter()
@@ -196,8 +200,8 @@ struct PromptCompiler<'a, 's> {
 }
 
 impl PromptCompiler<'_, '_> {
-    /// Whether nothing so far depends on the row: the shared part ends for good at the first message
-    /// that does, because a cache holds prefixes only.
+    /// Whether nothing so far depends on the row: the shared part ends for good at the first
+    /// message that does, because a cache holds prefixes only.
     fn is_shared(&self) -> bool {
         self.messages.is_empty()
     }

@@ -15,16 +15,16 @@
 //! shared part may end in the middle of a message.
 //!
 //! ```text
-//! spec.rs     what the job file says            attachment/  pictures and documents: from cell or file to block
-//! compile.rs  specs → shared blocks, row messages  uploads.rs   files that are named by an id
-//! render.rs   row → the parts of its messages   order.rs     where a message of the role `system` may stand
-//! turns.rs    examples, conversations           marks.rs     how many cache marks there may be
-//! system.rs   system blocks                     entries.rs   which keys an entry may have
-//! text_body.rs  a text, template or not         fault.rs     why a row has no prompt
+//! spec.rs       what the job file says        attachment/  pictures and documents, from cell to block
+//! entries.rs    which keys an entry may have  uploads.rs   files that are named by an id
+//! compile.rs    specs → blocks and messages   turns.rs     examples, conversations
+//! system.rs     system blocks                 order.rs     where a `system` message may stand
+//! text_body.rs  a text, template or not       marks.rs     how many cache marks there may be
+//! render.rs     row → parts of its messages   fault.rs     why a row has no prompt
 //! ```
 //!
-//! To add a kind of block: its spec in [`spec`], a variant of `RowBody` and of `PromptPart`, and its
-//! bytes in `request/encode.rs`.
+//! To add a kind of block: its spec in [`spec`], a variant of `RowBody` and of `PromptPart`, and
+//! its bytes in `request/encode.rs`.
 
 mod attachment;
 mod compile;
@@ -295,8 +295,8 @@ impl Prompt {
         self.attachments().any(|attach| attach.column().is_some())
     }
 
-    /// Estimates the bytes that a row's pictures and documents take in its request, from the sizes of
-    /// cells and files alone.
+    /// Estimates the bytes that a row's pictures and documents take in its request, from the sizes
+    /// of cells and files alone.
     pub(crate) fn media_weight(&self, table: &RenderTable, row: usize) -> u64 {
         self.attachments()
             .map(|attach| attach.weight(table, row))

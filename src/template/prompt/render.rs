@@ -66,8 +66,8 @@ pub(super) struct RowContext<'a> {
     /// `None` for what all rows share.
     pub(super) table: Option<&'a Arc<RenderTable>>,
     pub(super) row: usize,
-    /// The row as variables, made for the first template that is rendered: many prompts have several
-    /// templates, and some rows need none.
+    /// The row as variables, made for the first template that is rendered: many prompts have
+    /// several templates, and some rows need none.
     pub(super) values: Option<Value>,
     pub(super) uploads: &'a Uploads,
 }
@@ -254,9 +254,9 @@ impl RowRenderer<'_, '_> {
 }
 
 impl RowMessageKind {
-    /// The role of the message that begins here, and whether its content is a list of blocks that is
-    /// not read; `None` where an earlier message continues, and for conversations, whose turns have
-    /// roles of their own.
+    /// The role of the message that begins here, and whether its content is a list of blocks that
+    /// is not read; `None` where an earlier message continues, and for conversations, whose turns
+    /// have roles of their own.
     fn begins(&self) -> Option<(Role, bool)> {
         match self {
             RowMessageKind::Text(role, _)

@@ -242,8 +242,8 @@ impl From<&ImageSpec> for DocumentSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CellForm {
-    /// Detected by the column's type and each cell: bytes; or a text that is a `data:` URL, a URL, a
-    /// file id, or else a path.
+    /// Detected by the column's type and each cell: bytes; or a text that is a `data:` URL, a URL,
+    /// a file id, or else a path.
     #[default]
     Auto,
     /// The file itself, in a binary column.

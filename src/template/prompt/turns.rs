@@ -2,9 +2,10 @@
 //! column.
 //!
 //! ```text
-//!  examples.jsonl   {"user": "Where is my parcel?", "assistant": "delivery"}         two turns
-//!                   {"role": "user", "content": "…"}                                 one turn
-//!  a column         [{"role": "user", "content": "…"}, {"role": "assistant", …}]     a list of structs, or this as JSON text
+//!  examples.jsonl   {"user": "Where is my parcel?", "assistant": "delivery"}     two turns
+//!                   {"role": "user", "content": "…"}                             one turn
+//!  a column         [{"role": "user", "content": "…"}, {"role": "assistant", …}] a list of structs,
+//!                                                                               or this as JSON text
 //! ```
 //!
 //! The `content` of a turn is a text, or, where it is JSON, a list of blocks as the API takes them,
@@ -231,6 +232,7 @@ pub(super) fn of_cell(
     if text.trim().is_empty() {
         return Ok(0);
     }
+    // Blocks stay raw: they pass through byte by byte, with keys that this version may not know.
     let turns: Vec<JsonTurn<'_>> = serde_json::from_str(text).map_err(|error| TurnFault::Json {
         line: Some(error.line()),
     })?;

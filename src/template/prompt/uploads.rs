@@ -72,8 +72,8 @@ impl Uploads {
             .count()
     }
 
-    /// Every file that the requests name and that has no id, in the order of their hashes; none where copies
-    /// are not kept.
+    /// Every file that the requests name and that has no id, in the order of their hashes; none
+    /// where copies are not kept.
     #[must_use]
     pub fn pending(&self) -> Vec<PendingUpload> {
         let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +101,8 @@ impl Uploads {
         {
             return Ok(id.clone());
         }
+        // The lock is held while a copy is written: rows render on several threads, and the same
+        // file must not be written by two of them at once.
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entry::Vacant(entry) = pending.entry(hash) {
             let upload = self

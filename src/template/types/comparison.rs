@@ -141,7 +141,8 @@ impl ComparisonFix {
 }
 
 impl Inferred {
-    /// The type as it is named in an error: by the column's own type where that is what is compared.
+    /// The type as it is named in an error: by the column's own type where that is what is
+    /// compared.
     fn operand_type(&self, class: TypeClass) -> OperandType {
         let Some(from) = &self.from else {
             return OperandType::Own(class);

@@ -10,9 +10,11 @@
 //! Whether a column holds it, only the rows tell.
 //!
 //! ```text
-//! inferred.rs    the types, and what is known of a cell, a field, an item
-//! statements.rs  scopes: which name has which type where     filters.rs     what filters and tests make
-//! expressions.rs the type of an expression                   comparison.rs  which comparisons are constant
+//! inferred.rs     the types, and what is known of a cell, a field, an item
+//! statements.rs   scopes: which name has which type where
+//! expressions.rs  the type of an expression
+//! filters.rs      what filters and tests make of a type
+//! comparison.rs   which comparisons are constant, and what to write instead
 //! ```
 //!
 //! To add a filter of the engine, see `filters.rs`.

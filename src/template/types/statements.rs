@@ -98,6 +98,7 @@ impl<'a> TypeChecker<'a> {
             Stmt::ForLoop(each) => self.each(each),
             Stmt::IfCond(choice) => {
                 self.condition(&choice.expr);
+                // Both branches start from the same names; what they set is merged afterwards.
                 let before = self.scopes.clone();
                 self.statements(&choice.true_body);
                 let after = std::mem::replace(&mut self.scopes, before);
@@ -126,6 +127,7 @@ impl<'a> TypeChecker<'a> {
                 self.scoped(Vec::new(), &filter.body);
                 self.infer(&filter.filter);
             }
+            // A block may be rendered from a template that extends this one, with other names set.
             Stmt::Block(block) => {
                 let opaque = std::mem::replace(&mut self.opaque, true);
                 let scopes = std::mem::replace(&mut self.scopes, vec![BTreeMap::new()]);
@@ -144,6 +146,7 @@ impl<'a> TypeChecker<'a> {
             Stmt::Include(include) => {
                 self.infer(&include.name);
             }
+            // Checked once for what it reads of the row, and again at each call for its arguments.
             Stmt::Macro(declared) => {
                 self.macros.insert(declared.name.to_owned(), declared);
                 self.set(declared.name, Inferred::UNKNOWN);
@@ -162,7 +165,8 @@ impl<'a> TypeChecker<'a> {
     fn each<'t: 'a>(&mut self, each: &'t ast::ForLoop<'a>) {
         let over = self.infer(&each.iter);
         self.scopes.push(BTreeMap::new());
-        // Whatever the body sets is unknown at its start: a later round sees what an earlier one set.
+        // Whatever the body sets is unknown at its start: a later round sees what an earlier one
+        // set.
         let mut names = Vec::new();
         assigned_in(&each.body, &mut names);
         names
@@ -213,6 +217,7 @@ impl<'a> TypeChecker<'a> {
                 scope.insert(var.id.to_owned(), argument(var.id));
             }
         }
+        // It sees no local name of its caller, and names of the template in the state of the call.
         let opaque = std::mem::replace(&mut self.opaque, true);
         let scopes = std::mem::replace(&mut self.scopes, vec![scope]);
         declared.defaults.iter().for_each(|default| {

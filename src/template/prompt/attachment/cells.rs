@@ -20,6 +20,8 @@ pub(super) fn form_of(text: &str) -> CellForm {
             .get(..prefix.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
+    // Base64 without `data:` is never guessed: a long path and short base64 look the same. A text
+    // with another scheme counts as a URL, so that the error says so and names no missing file.
     if is("data:") {
         CellForm::Base64
     } else if is("http://")
@@ -96,7 +98,8 @@ pub(super) fn can_hold(data_type: &DataType, from: CellForm) -> bool {
     }
 }
 
-/// Estimates the bytes that a cell adds to a request: exact for bytes, from the file's size for paths.
+/// Estimates the bytes that a cell adds to a request: exact for bytes, from the file's size for
+/// paths.
 pub(super) fn weight(array: &ArrayRef, row: usize, from: CellForm, folder: &CellFolder) -> u64 {
     let Some((array, row)) = resolve(array, row) else {
         return 0;

@@ -154,11 +154,13 @@ impl BlockEmitter<'_, '_> {
             if found.kind == MediaKind::Text {
                 self.facts.uploaded_text_bytes += bytes.len() as u64;
             }
+            // An uploaded file is only named, so its bytes are no part of the request's size.
             let id = self.uploads.id(bytes, found.kind, path)?;
             self.emit(MediaSource::FileId(Cow::Owned(id)));
             return Ok(());
         }
         match (found.kind, std::str::from_utf8(bytes)) {
+            // A byte order mark is no text, and would stand at the start of the document.
             (MediaKind::Text, Ok(text)) => self.emit(MediaSource::Text(Cow::Borrowed(
                 text.trim_start_matches('\u{feff}'),
             ))),
@@ -199,6 +201,7 @@ impl BlockEmitter<'_, '_> {
 
     fn path(&mut self, text: &str, folder: &CellFolder) -> Result<(), AttachmentFault> {
         let path = folder.find(text)?;
+        // Checked against the file's size before it is read: a cell may name a huge file.
         let most = self.attachment.class.max_bytes();
         let bytes = folder::read(&path, most).map_err(|why| match why {
             ReadError::TooLarge(bytes) => MediaFault::TooLarge {
