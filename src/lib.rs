@@ -90,6 +90,7 @@ pub mod job;
 pub mod join;
 pub mod journal;
 pub mod ledger;
+pub mod media;
 pub mod outcome;
 pub mod output;
 pub mod profile;

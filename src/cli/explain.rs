@@ -705,6 +705,8 @@ fn template_hint(error: &template::Error) -> Option<String> {
         template::Error::UnknownColumn { nearest, .. }
         | template::Error::NoColumn { nearest, .. }
         | template::Error::UnknownFilter { nearest, .. } => nearest.as_deref().map(did_you_mean),
+        template::Error::ComparesNone { .. } => Some("write `is none` or `is not none`".to_owned()),
+        template::Error::ComparesTypes { fix, .. } => Some(words::template::comparison_fix(fix)),
         template::Error::SystemVariable { .. } => {
             Some("move it to a message, which is rendered for each row".to_owned())
         }

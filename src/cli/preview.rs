@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use rowmill::catalog::Catalog;
 use rowmill::engine::{PreviewOptions, PreviewRow};
 use rowmill::job::JobFile;
-use rowmill::template::prompt::media::in_words;
 use serde_json::Value;
 
 use super::args::{Common, Preview};
@@ -165,7 +164,11 @@ fn media_text(block: &Value) -> String {
         "base64" => {
             let file = STANDARD.decode(word("data")).unwrap_or_default();
             (
-                format!("{}, {}", in_words(&file), bytes(file.len() as u64)),
+                format!(
+                    "{}, {}",
+                    words::template::media_in_words(&file),
+                    bytes(file.len() as u64)
+                ),
                 "",
             )
         }

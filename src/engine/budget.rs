@@ -29,10 +29,10 @@ use crate::journal::{BatchState, Step};
 use crate::ledger::{
     self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage,
 };
+use crate::media::MediaFacts;
 use crate::outcome::details::Wanted;
 use crate::provider::Formats;
 use crate::request::per_row::Tail;
-use crate::template::prompt::media::MediaFacts;
 
 use super::drive::Until;
 use super::export::parser;

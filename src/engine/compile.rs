@@ -20,10 +20,9 @@ use crate::output::{self, OutputSchema};
 use crate::request::keys::Keys;
 use crate::request::{Requests, Tool};
 use crate::source::Source;
-use crate::template::Columns;
-use crate::template::prompt::Setting;
 use crate::template::prompt::uploads::Uploads;
-use crate::template::prompt::{MessageSpec, Role};
+use crate::template::prompt::{MessageSpec, PromptContext, Role};
+use crate::template::{self, TemplateColumns};
 
 use super::shared::SharedReport;
 use super::{Error, JobInput, Warning};
@@ -145,14 +144,14 @@ fn compile(
     catalog: &Catalog,
     uploads: &Arc<Uploads>,
 ) -> Result<Requests, Error> {
-    let setting = Setting {
+    let context = PromptContext {
         table: source.folder(),
         uploads: Arc::clone(uploads),
-        ..Setting::in_folder(&file.folder)
+        ..PromptContext::in_folder(&file.folder)
     };
     Ok(Requests::compile_in(
         &file.job.request,
-        &setting,
+        &context,
         source.schema(),
         catalog,
     )?)
@@ -186,7 +185,7 @@ fn prefill(messages: &[MessageSpec]) -> Option<String> {
         .last()
         .filter(|message| message.role == Some(Role::Assistant))?;
     let text = last.text.as_deref()?;
-    let is_plain = last.raw || !["{{", "{%", "{#"].iter().any(|sign| text.contains(sign));
+    let is_plain = last.raw || template::is_plain_text(text);
     is_plain.then(|| text.trim_end().to_owned())
 }
 
@@ -263,8 +262,8 @@ fn columns_to_read(
     let mut wanted: BTreeSet<&str> = keys.columns().iter().map(String::as_str).collect();
     let used = requests.columns();
     match &used {
-        Columns::All => wanted.extend(schema.fields().iter().map(|f| f.name().as_str())),
-        Columns::Named(names) => wanted.extend(names.iter().map(String::as_str)),
+        TemplateColumns::All => wanted.extend(schema.fields().iter().map(|f| f.name().as_str())),
+        TemplateColumns::Named(names) => wanted.extend(names.iter().map(String::as_str)),
     }
     wanted.extend(kept.fields().iter().map(|f| f.name().as_str()));
     schema

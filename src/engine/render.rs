@@ -8,12 +8,12 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 
 use crate::estimate::rows::{BatchRowEstimator, RowEstimate, RowEstimator};
+use crate::media::MediaFacts;
 use crate::request::RequestHash;
 use crate::request::custom_id::{CustomId, Nonce};
 use crate::request::keys::{KeyFault, Keys, OnDuplicate};
 use crate::request::{self, OnTooLarge, Requests};
 use crate::source::SourceRows;
-use crate::template::prompt::media::MediaFacts;
 
 use super::faults::Faults;
 use super::row_warnings::{ContextWindow, PromptFit, RowWarnings};

@@ -9,7 +9,7 @@ use crate::estimate::Estimator;
 use crate::estimate::fit::Fit;
 use crate::estimate::rows::{Load, RowEstimate};
 use crate::request::OnTooLarge;
-use crate::template::TextCondition;
+use crate::template::{TemplateWarning, TextCondition};
 
 use super::faults::Causes;
 use super::warning::{LongPrompt, LongPrompts, Warning};
@@ -266,11 +266,7 @@ impl RowWarnings {
             .zip(&self.values)
             .filter(|(_, values)| values.no && !values.other);
         let mut warnings: Vec<Warning> = read_as_booleans
-            .map(|(condition, _)| Warning::TextCondition {
-                template: condition.template.clone(),
-                line: condition.line as u64,
-                column: condition.column.clone(),
-            })
+            .map(|(condition, _)| TemplateWarning::TextCondition(condition.clone()).into())
             .collect();
         if let Some(first) = self.beyond.first.first() {
             let (model, context_tokens) = window.model(first.model);

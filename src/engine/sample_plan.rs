@@ -15,7 +15,7 @@ use crate::estimate::rows::scale;
 use crate::estimate::sample::SampleSpec;
 use crate::estimate::sample_plan::{Found, RowSampler, SampledRows};
 use crate::source::SourceRows;
-use crate::template::Columns;
+use crate::template::TemplateColumns;
 
 use super::Error;
 use super::faults::{Causes, Faults};
@@ -272,13 +272,13 @@ fn deal(
 }
 
 /// Bytes of what the templates read of each row.
-fn row_bytes(rows: &RecordBatch, columns: &Columns) -> Vec<u64> {
+fn row_bytes(rows: &RecordBatch, columns: &TemplateColumns) -> Vec<u64> {
     let mut bytes = vec![0; rows.num_rows()];
     let schema = rows.schema();
     for (field, column) in schema.fields().iter().zip(rows.columns()) {
         let is_read = match columns {
-            Columns::All => true,
-            Columns::Named(names) => names.contains(field.name()),
+            TemplateColumns::All => true,
+            TemplateColumns::Named(names) => names.contains(field.name()),
         };
         if is_read {
             bytes
@@ -342,9 +342,12 @@ mod tests {
     #[test]
     fn rows_are_as_long_as_what_templates_read_of_them() {
         let rows = rows(&[Some("four"), None, Some("영화")]);
-        assert_eq!(row_bytes(&rows.batch, &Columns::All), [12, 8, 14]);
+        assert_eq!(row_bytes(&rows.batch, &TemplateColumns::All), [12, 8, 14]);
         assert_eq!(
-            row_bytes(&rows.batch, &Columns::Named(["text".to_owned()].into())),
+            row_bytes(
+                &rows.batch,
+                &TemplateColumns::Named(["text".to_owned()].into())
+            ),
             [4, 0, 6]
         );
     }

@@ -28,7 +28,7 @@ use crate::durable;
 use crate::provider::ApiError;
 use crate::provider::files::{CALLS_A_MINUTE, FileApi, MAX_IDS, NewFile, RemoteFile};
 use crate::provider::retry::{Call, Clock, with_retry};
-use crate::template::prompt::uploads::{Upload, Uploads};
+use crate::template::prompt::uploads::{PendingUpload, Uploads};
 
 /// The memory's name in the state directory.
 pub const MEMORY: &str = "files.json";
@@ -82,14 +82,14 @@ impl Uploader<'_> {
     /// [`Error::File`] when the memory cannot be read or written.
     pub async fn upload(&self, uploads: &Uploads) -> Result<Uploaded, Error> {
         let mut memory = UploadedFiles::read(self.state)?;
-        let wanted = uploads.wanted();
+        let wanted = uploads.pending();
         let known = self.still_there(&mut memory, &wanted).await?;
         let mut done = Uploaded {
             known: known.len() as u64,
             ..Uploaded::default()
         };
-        uploads.know(known);
-        let wanted = uploads.wanted();
+        uploads.add_ids(known);
+        let wanted = uploads.pending();
         let mut uploaded = Vec::new();
         let sent = self.send(&wanted, &mut uploaded).await;
         done.files = uploaded.len() as u64;
@@ -99,7 +99,7 @@ impl Uploader<'_> {
                 memory.remember(self.origin, upload, file);
             }
             memory.write(self.state)?;
-            uploads.know(
+            uploads.add_ids(
                 uploaded
                     .into_iter()
                     .map(|(upload, file)| (upload.hash.clone(), file.id)),
@@ -113,8 +113,8 @@ impl Uploader<'_> {
     /// their end.
     async fn send<'w>(
         &self,
-        wanted: &'w [Upload],
-        uploaded: &mut Vec<(&'w Upload, RemoteFile)>,
+        wanted: &'w [PendingUpload],
+        uploaded: &mut Vec<(&'w PendingUpload, RemoteFile)>,
     ) -> Result<(), ApiError> {
         let begun = self.clock.now();
         let stopped = &AtomicBool::new(false);
@@ -159,7 +159,7 @@ impl Uploader<'_> {
     async fn still_there(
         &self,
         memory: &mut UploadedFiles,
-        wanted: &[Upload],
+        wanted: &[PendingUpload],
     ) -> Result<Vec<(String, String)>, Error> {
         let enough = self.clock.now() + LEAST_LIFE;
         let lives = |expires: Option<Timestamp>| expires.is_none_or(|at| at > enough);
@@ -231,7 +231,7 @@ impl UploadedFiles {
         }
     }
 
-    fn remember(&mut self, origin: &str, upload: &Upload, file: &RemoteFile) {
+    fn remember(&mut self, origin: &str, upload: &PendingUpload, file: &RemoteFile) {
         let known = RememberedFile {
             id: file.id.clone(),
             uploaded_at: file.created_at,

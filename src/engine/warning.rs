@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::output::OutputWarning;
 use crate::source::SourceWarning;
+use crate::template::TemplateWarning;
 
 use super::shared::CacheSplit;
 
@@ -14,18 +15,10 @@ use super::shared::CacheSplit;
 pub enum Warning {
     /// A warning about the columns of the output.
     Output(OutputWarning),
+    /// A warning about a template.
+    Template(TemplateWarning),
     /// A warning that a room still words by itself.
     Text(String),
-    /// A text column is used as a condition, and all its values read as booleans: `false` is true
-    /// there like any other text.
-    TextCondition {
-        /// The template.
-        template: String,
-        /// The line of the template, from 1.
-        line: u64,
-        /// The column.
-        column: String,
-    },
     /// Prompts are longer than the context window, by estimate.
     PromptsTooLong {
         /// The model of the first.
@@ -90,4 +83,10 @@ pub struct LongPrompt {
     pub tokens: u64,
     /// Its model.
     pub model: String,
+}
+
+impl From<TemplateWarning> for Warning {
+    fn from(warning: TemplateWarning) -> Warning {
+        Warning::Template(warning)
+    }
 }

@@ -47,9 +47,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, Model, Prices};
 use crate::cost::{self, Money, Unpriced};
+use crate::media::MediaFacts;
 use crate::outcome::Usage;
 use crate::template::prompt::CacheTtl;
-use crate::template::prompt::media::MediaFacts;
 use cache::{CacheOutlook, ReadsBasis};
 use fit::{Fit, FitBasis};
 use lengths::Lengths;

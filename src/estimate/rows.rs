@@ -12,7 +12,7 @@ use super::media::Media;
 use super::output::{Guess, RowGuess};
 use super::tokens::CharacterCounts;
 use crate::catalog::{Catalog, Model, Tokenizer};
-use crate::template::prompt::media::MediaFacts;
+use crate::media::MediaFacts;
 
 /// A number as a range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

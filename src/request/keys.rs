@@ -19,7 +19,7 @@ use arrow::datatypes::{DataType, Schema};
 use serde::{Deserialize, Serialize};
 
 use super::custom_id::{CustomId, Nonce};
-use crate::template::cell::{Cell, cell};
+use crate::template::cell::{CellValue, cell};
 use crate::template::nearest;
 
 /// The section `[key]` of a job.
@@ -176,7 +176,7 @@ impl Keys {
                 .filter(|field| field.name() == column)
                 .map(|_| place);
             let place = in_place.or_else(|| batch.schema_ref().index_of(column).ok());
-            let cell = place.map_or(Cell::Null, |place| cell(batch.column(place), row));
+            let cell = place.map_or(CellValue::Null, |place| cell(batch.column(place), row));
             key.push_cell(column, &cell)?;
         }
         Ok(key)
@@ -223,31 +223,31 @@ impl RowKey {
         self.typed.extend_from_slice(bytes);
     }
 
-    fn push_cell(&mut self, column: &str, cell: &Cell<'_>) -> Result<(), KeyFault> {
+    fn push_cell(&mut self, column: &str, cell: &CellValue<'_>) -> Result<(), KeyFault> {
         match cell {
-            Cell::Null | Cell::Nested => {
+            CellValue::Null | CellValue::Nested => {
                 return Err(KeyFault::Null {
                     column: column.to_owned(),
                 });
             }
-            Cell::Text("") | Cell::Bytes([]) => {
+            CellValue::Text("") | CellValue::Bytes([]) => {
                 return Err(KeyFault::Empty {
                     column: column.to_owned(),
                 });
             }
-            Cell::Text(text) => self.push(b't', text),
-            Cell::Bytes(bytes) => self.push_bytes(b'y', bytes),
-            Cell::Bool(value) => self.push(b'b', if *value { "true" } else { "false" }),
-            Cell::Int(value) => self.push(b'i', &value.to_string()),
-            Cell::UInt(value) => self.push(b'i', &value.to_string()),
-            Cell::Float(value) => self.push(b'f', &value.to_string()),
-            Cell::Decimal(text) => self.push(b'c', text),
-            Cell::Date(date) => self.push(b'd', &date.to_string()),
-            Cell::DateTime(at) => self.push(b's', &at.to_string()),
-            Cell::Instant(at, _) => self.push(b'z', &at.to_string()),
-            Cell::Time(time) => self.push(b'm', &time.to_string()),
-            Cell::Duration(duration) => self.push(b'u', &duration.to_string()),
-            Cell::Other(text) => self.push(b'o', text),
+            CellValue::Text(text) => self.push(b't', text),
+            CellValue::Bytes(bytes) => self.push_bytes(b'y', bytes),
+            CellValue::Bool(value) => self.push(b'b', if *value { "true" } else { "false" }),
+            CellValue::Int(value) => self.push(b'i', &value.to_string()),
+            CellValue::UInt(value) => self.push(b'i', &value.to_string()),
+            CellValue::Float(value) => self.push(b'f', &value.to_string()),
+            CellValue::Decimal(text) => self.push(b'c', text),
+            CellValue::Date(date) => self.push(b'd', &date.to_string()),
+            CellValue::DateTime(at) => self.push(b's', &at.to_string()),
+            CellValue::Instant(at, _) => self.push(b'z', &at.to_string()),
+            CellValue::Time(time) => self.push(b'm', &time.to_string()),
+            CellValue::Duration(duration) => self.push(b'u', &duration.to_string()),
+            CellValue::Other(text) => self.push(b'o', text),
         }
         Ok(())
     }

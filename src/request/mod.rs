@@ -43,13 +43,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use crate::catalog::{Catalog, Model, Thinking};
-use crate::template::prompt::media::{MediaFacts, PromptLimits};
+use crate::media::MediaFacts;
 use crate::template::prompt::{
-    CacheTtl, ContentSpec, MessageSpec, Prompt, RowFault, Setting, SharedBlock, SystemSpec,
-    check_marks,
+    CacheTtl, ContentSpec, MessageSpec, Prompt, PromptContext, PromptFault, PromptLimits,
+    SharedBlock, SystemSpec, check_marks,
 };
-use crate::template::row::Table;
-use crate::template::{self, Columns};
+use crate::template::row::RenderTable;
+use crate::template::{self, TemplateColumns};
 use options::{Options, place};
 use per_row::{Choice, ChoiceFault, JobsOwn, PerRow, PerRowSpec, Values};
 use rules::Case;
@@ -271,7 +271,7 @@ fn findings_listed(findings: &[Finding]) -> String {
 pub enum RowError {
     /// It has no prompt.
     #[error(transparent)]
-    Prompt(#[from] RowFault),
+    Prompt(#[from] PromptFault),
     /// What it chooses cannot be sent.
     #[error(transparent)]
     Choice(#[from] ChoiceFault),
@@ -378,7 +378,7 @@ impl Requests {
         columns: &Schema,
         catalog: &Catalog,
     ) -> Result<Requests, Error> {
-        Requests::compile_in(spec, &Setting::in_folder(folder), columns, catalog)
+        Requests::compile_in(spec, &PromptContext::in_folder(folder), columns, catalog)
     }
 
     /// As [`Requests::compile`], knowing where the table lies and which files have been uploaded.
@@ -387,23 +387,23 @@ impl Requests {
     /// As there.
     pub fn compile_in(
         spec: &RequestSpec,
-        setting: &Setting<'_>,
+        context: &PromptContext<'_>,
         columns: &Schema,
         catalog: &Catalog,
     ) -> Result<Requests, Error> {
-        let folder = setting.folder;
+        let folder = context.folder;
         // Where rows choose their model, what all share is checked for each row by its own model.
         let limits = match catalog.model(&spec.model) {
             _ if spec.per_row.model.is_some() => PromptLimits::WIDEST,
             Some((_, model)) => limits_of(model),
-            None => setting.limits,
+            None => context.limits,
         };
         let prompt = Prompt::compile(
             &spec.system,
             &spec.messages,
-            &Setting {
+            &PromptContext {
                 limits,
-                ..setting.clone()
+                ..context.clone()
             },
             columns,
         )?;
@@ -489,11 +489,11 @@ impl Requests {
 
     /// The columns that the templates and the rows' own choices read.
     #[must_use]
-    pub fn columns(&self) -> Columns {
+    pub fn columns(&self) -> TemplateColumns {
         self.prompt
             .columns()
             .clone()
-            .union(Columns::Named(self.per_row.columns()))
+            .union(TemplateColumns::Named(self.per_row.columns()))
     }
 
     /// Text columns that templates use as conditions.
@@ -622,7 +622,7 @@ impl Requests {
 /// A batch of rows, ready to be rendered.
 pub struct Rows<'r> {
     requests: &'r Requests,
-    table: Arc<Table>,
+    table: Arc<RenderTable>,
     values: Values,
 }
 

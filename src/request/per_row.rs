@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 use crate::catalog::Catalog;
 use crate::table::Expression;
-use crate::template::prompt::media::PromptLimits;
+use crate::template::prompt::PromptLimits;
 
 use super::rules::{Asked, Case};
 use super::{Error, RequestSpec, encode};
@@ -714,7 +714,7 @@ mod tests {
         let columns = ["body", "effort", "length", "which model"].map(str::to_owned);
         assert_eq!(
             requests.columns(),
-            crate::template::Columns::Named(columns.into())
+            crate::template::TemplateColumns::Named(columns.into())
         );
     }
 

@@ -19,7 +19,7 @@ use super::reply::{Refusal, opaque_id};
 use super::store::{replace, wire_time};
 
 /// Most bytes of a file.
-pub(super) const MAX_FILE_BYTES: usize = 500_000_000;
+pub(super) const MAX_FILE_BYTES: usize = crate::media::MAX_FILE_BYTES;
 /// Most ids in one look for files.
 const MAX_IDS: usize = 100;
 /// How long a file may live, in seconds.

@@ -20,18 +20,17 @@ use super::files::{Files, Stored};
 use super::reply::Refusal;
 use super::tokens;
 use crate::catalog::{Model, Tokenizer};
+use crate::media::{self, ImageTier, MediaKind, MediaLimits};
 
-/// Side of the square that is one token, in pixels.
-const PATCH: u64 = 28;
 /// Tokens of the text of a PDF page.
 const PAGE_TEXT: u64 = 2_250;
 /// Tokens of the picture of a PDF page.
 const PAGE_PICTURE: u64 = 1_568;
-/// Most bytes of a picture as base64.
+/// Most bytes of a picture as base64. The provider says 10 MB; this is the larger reading, where
+/// templates keep to the smaller one.
 const MAX_BASE64: usize = 10 * 1024 * 1024;
-const MAX_SIDE: u64 = 8_000;
-const MANY: usize = 20;
-const MAX_SIDE_OF_MANY: u64 = 2_000;
+const MAX_SIDE: u64 = media::MAX_IMAGE_SIDE as u64;
+const MAX_SIDE_OF_MANY: u64 = media::MAX_SIDE_OF_MANY as u64;
 /// Things that are remembered.
 const MAX_KNOWN: usize = 10_000;
 
@@ -227,7 +226,8 @@ impl Media {
         };
         let facts = looked
             .map_err(|what| Refusal::invalid(format!("{path}.source.base64.data: {what}")))?;
-        Ok((facts, image_type(&start).unwrap_or("other")))
+        let found = MediaKind::of_image(&start).map_or("other", MediaKind::media_type);
+        Ok((facts, found))
     }
 }
 
@@ -249,18 +249,18 @@ impl Holds {
 
     /// Checks all pictures and documents of the request together.
     pub(super) fn check(&self, model: &Model) -> Result<(), Refusal> {
-        let small = model.context_tokens < 1_000_000;
-        let most = if small { 100 } else { 600 };
+        let limits = MediaLimits::of_context(model.context_tokens);
+        let most = limits.images;
         if self.images > most {
             return Err(Refusal::invalid(format!(
                 "messages: Too many images: {} > {most} maximum",
                 self.images
             )));
         }
-        if self.images > MANY && self.largest.0 > MAX_SIDE_OF_MANY {
+        if self.images > media::MANY_IMAGES && self.largest.0 > MAX_SIDE_OF_MANY {
             return Err(too_large(&self.largest.1, MAX_SIDE_OF_MANY));
         }
-        let most = if small { 100 } else { 600 };
+        let most = u64::from(limits.pdf_pages);
         if self.pages > most {
             return Err(Refusal::invalid(format!(
                 "messages: A maximum of {most} PDF pages may be provided. Found {}.",
@@ -281,11 +281,10 @@ fn too_large(path: &str, most: u64) -> Refusal {
 
 /// Tokens of a picture after it was made to fit: longest side and tokens within the model's limits.
 fn image_tokens(width: u64, height: u64, model: &Model) -> u64 {
-    let (most_side, most_tokens) = match model.tokenizer {
-        Tokenizer::First => (1_568, 1_568),
-        Tokenizer::Second => (2_576, 4_784),
-    };
-    let patches = |width: u64, height: u64| width.div_ceil(PATCH) * height.div_ceil(PATCH);
+    let tier = ImageTier::of(model);
+    let (most_side, most_tokens) = (u64::from(tier.max_edge), tier.max_tokens);
+    let patch = u64::from(media::IMAGE_PATCH_SIDE);
+    let patches = |width: u64, height: u64| width.div_ceil(patch) * height.div_ceil(patch);
     let longest = width.max(height).max(1);
     let scaled = |side: u64, to: u64| {
         (u128::from(side) * u128::from(to) / u128::from(longest)).max(1) as u64
@@ -297,53 +296,21 @@ fn image_tokens(width: u64, height: u64, model: &Model) -> u64 {
 
 /// What a file's bytes are.
 pub(super) fn look_at(bytes: &[u8]) -> Facts {
-    if image_type(bytes).is_some() {
-        return match imagesize::blob_size(bytes) {
-            Ok(size) => Facts::Image {
-                width: size.width as u64,
-                height: size.height as u64,
-            },
-            Err(_) => Facts::Other,
-        };
+    if MediaKind::of_image(bytes).is_some() {
+        return media::image_size(bytes).map_or(Facts::Other, |(width, height)| Facts::Image {
+            width: width.into(),
+            height: height.into(),
+        });
     }
-    if bytes.starts_with(b"%PDF-") {
-        return match lopdf::Document::load_mem(bytes) {
-            Ok(document) if !document.is_encrypted() && !document.get_pages().is_empty() => {
-                Facts::Pdf {
-                    pages: document.get_pages().len() as u64,
-                }
-            }
-            _ => Facts::Other,
-        };
+    if media::is_pdf(bytes) {
+        return media::pdf_pages(bytes).map_or(Facts::Other, |pages| Facts::Pdf {
+            pages: pages.into(),
+        });
     }
     if std::str::from_utf8(bytes).is_ok() {
         Facts::Text
     } else {
         Facts::Other
-    }
-}
-
-fn image_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => Some("image/webp"),
-        _ => None,
     }
 }
 

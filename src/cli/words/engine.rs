@@ -501,12 +501,8 @@ pub(crate) fn named_rows(rows: &FaultCount) -> String {
 /// A warning about a job, its source or its rows.
 pub(crate) fn warning(warning: &Warning) -> String {
     match warning {
+        Warning::Template(warning) => super::template::warning(warning),
         Warning::Text(text) => text.clone(),
-        Warning::TextCondition {
-            template,
-            line,
-            column,
-        } => text_condition(template, *line, column),
         Warning::PromptsTooLong {
             model,
             context_tokens,
@@ -556,22 +552,6 @@ pub(crate) fn warning(warning: &Warning) -> String {
         Warning::Source(warning) => super::source::warning(warning),
         other => format!("{other:?}"),
     }
-}
-
-fn text_condition(template: &str, line: u64, column: &str) -> String {
-    let is_bare = column
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    let key = if is_bare {
-        column.to_owned()
-    } else {
-        format!("{column:?}")
-    };
-    format!(
-        "`{template}` line {line}: the column `{column}` is text and is used as a condition; all \
-         its values read as booleans, but the text `false` is true like any other text: set \
-         `columns.{key} = \"bool\"` under `[source]`, or compare it with text, such as `== \"true\"`"
-    )
 }
 
 /// The first of some long prompts, with their keys and estimates, and how many more there are.

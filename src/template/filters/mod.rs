@@ -2,13 +2,15 @@
 //!
 //! The engine's own filters are there as well (`trim`, `upper`, `lower`, `replace`, `join`,
 //! `length`, `first`, `last`, `items`, `int`, `float`, `round`, …). Two of them are replaced:
-//! `default` also stands in for null cells, and `tojson` writes plain JSON where the engine's own
+//! `default` also replaces null cells, and `tojson` writes plain JSON where the engine's own
 //! escapes `<`, `>`, `&` and `'` for HTML, which a model would read as noise.
 //!
 //! To add a filter: a function below, its entry in [`FILTERS`], and its line in `add`.
 
+mod json;
+mod number;
+
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,11 +21,13 @@ use jiff::tz::TimeZone;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, filters};
 
-use super::row::{is_null, is_row, plain_null};
+use super::row::{is_null, plain_null};
+use json::{compact_json, json};
+use number::number;
 
-/// What is to be said about a filter.
+/// The documentation of a filter.
 #[derive(Debug, Clone, Copy)]
-pub struct Filter {
+pub struct FilterDoc {
     /// Its name, with its arguments.
     pub usage: &'static str,
     /// An example that renders as it stands.
@@ -35,8 +39,8 @@ pub struct Filter {
 }
 
 /// The filters of this room; documentation is printed from here, and every example is a test.
-pub static FILTERS: &[Filter] = &[
-    Filter {
+pub static FILTERS: &[FilterDoc] = &[
+    FilterDoc {
         usage: "json(indent=none)",
         example: r#"{{ {"name": "Ann & Bo", "tags": ["a", "b"]}|json }}"#,
         renders: r#"{"name":"Ann & Bo","tags":["a","b"]}"#,
@@ -44,60 +48,60 @@ pub static FILTERS: &[Filter] = &[
                   Null cells are `null`, dates and decimals are text. `row|json` is the whole row. \
                   `tojson` is the same.",
     },
-    Filter {
+    FilterDoc {
         usage: "default(other=\"\", falsy=false)",
         example: r#"{{ none|default("unknown") }}"#,
         renders: "unknown",
         meaning: "Another value where a cell is null or a field does not exist; with `falsy=true` \
                   also for empty text, 0 and false. `d` is the same.",
     },
-    Filter {
+    FilterDoc {
         usage: "truncate(n, end=\"…\")",
         example: r#"{{ "a long sentence"|truncate(7) }}"#,
         renders: "a long…",
         meaning: "At most `n` characters, the ending included; shorter text stays as it is.",
     },
-    Filter {
+    FilterDoc {
         usage: "truncate_words(n, end=\"…\")",
         example: r#"{{ "one two three four"|truncate_words(2) }}"#,
         renders: "one two…",
         meaning: "The first `n` words as they stand, and the ending if there were more.",
     },
-    Filter {
+    FilterDoc {
         usage: "oneline",
         example: r#"{{ "  two\n\n lines "|oneline }}"#,
         renders: "two lines",
         meaning: "Every run of white space becomes one space, none at the ends.",
     },
-    Filter {
+    FilterDoc {
         usage: "date(format)",
         example: r#"{{ "2024-02-29T18:30:00Z"|date("%d %B %Y, %H:%M") }}"#,
         renders: "29 February 2024, 18:30",
         meaning: "A date, or a date and time, written by a strftime format; text that is neither \
             is an error of the row, null stays null.",
     },
-    Filter {
+    FilterDoc {
         usage: "number(decimals=none, thousands=\"\")",
         example: r#"{{ "1234567.895"|number(2, ",") }}"#,
         renders: "1,234,567.90",
-        meaning: "A number, or text that is one, with so many decimals (rounded half away from \
+        meaning: "A number, or text that is one, with `decimals` decimals (rounded half away from \
                   zero, on the decimal text) and marks between thousands; null stays null.",
     },
-    Filter {
+    FilterDoc {
         usage: "base64",
         example: r#"{{ "héllo"|base64 }}"#,
         renders: "aMOpbGxv",
         meaning: "Standard base64 of a binary cell, or of text as UTF-8. A binary cell can only be \
             rendered through it.",
     },
-    Filter {
+    FilterDoc {
         usage: "hash",
         example: r#"{{ "ann@example.com"|hash }}"#,
         renders: "70e881aa833cb2b3971702cab47d07ec",
         meaning: "128 bits of BLAKE3 in hexadecimal: the same for the same text, for names that \
             should not be sent as they are.",
     },
-    Filter {
+    FilterDoc {
         usage: "slug",
         example: r#"{{ "Größe & Farbe: Rot"|slug }}"#,
         renders: "größe-farbe-rot",
@@ -167,6 +171,8 @@ pub(crate) fn add(env: &mut Environment<'_>) {
     env.add_filter("base64", base64);
     env.add_filter("hash", hash);
     env.add_filter("slug", slug);
+    // To the engine a null cell is an empty iterator, or the text `None`. These filters pass a null
+    // on, so that the comparison behind them stays false.
     for (name, filter) in [
         ("upper", Value::from_function(filters::upper)),
         ("lower", Value::from_function(filters::lower)),
@@ -223,7 +229,7 @@ pub(crate) fn add(env: &mut Environment<'_>) {
     env.add_test("null", is_null);
 }
 
-/// Whether a value is null, which these filters pass on: a comparison with it stays false.
+/// Whether a value is null; an undefined one is an error.
 fn null_or_missing(value: &Value) -> Result<bool, Error> {
     match value.is_undefined() {
         // The engine's own error, which names what is undefined.
@@ -234,152 +240,6 @@ fn null_or_missing(value: &Value) -> Result<bool, Error> {
 
 fn wrong(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
-}
-
-fn json(value: &Value, indent: Option<usize>, kwargs: Kwargs) -> Result<String, Error> {
-    let indent = match indent {
-        Some(indent) => Some(indent),
-        None => kwargs.get("indent")?,
-    };
-    kwargs.assert_all_used()?;
-    if value.is_undefined() {
-        return Err(Error::from(ErrorKind::UndefinedError));
-    }
-    let mut writer = JsonWriter {
-        out: String::new(),
-        indent: indent
-            .filter(|&indent| indent > 0)
-            .map(|indent| indent.min(16)),
-    };
-    writer.value(value, 0)?;
-    Ok(writer.out)
-}
-
-/// A value as compact JSON; also how a list or a map is rendered when a template prints it as it
-/// is.
-pub(crate) fn compact_json(value: &Value) -> Result<String, Error> {
-    let mut writer = JsonWriter {
-        out: String::new(),
-        indent: None,
-    };
-    writer.value(value, 0)?;
-    Ok(writer.out)
-}
-
-/// Deeper values are not data of a table; a template can build one that holds itself.
-const MAX_DEPTH: usize = 100;
-
-struct JsonWriter {
-    out: String,
-    indent: Option<usize>,
-}
-
-impl JsonWriter {
-    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        if depth > MAX_DEPTH {
-            return Err(wrong(
-                "a value nested more than 100 deep cannot be written as JSON",
-            ));
-        }
-        match value.kind() {
-            ValueKind::Undefined | ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool => self
-                .out
-                .push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => self.number(value),
-            ValueKind::String => self.text(value.as_str().unwrap_or_default())?,
-            ValueKind::Bytes => return Err(bytes_need_base64()),
-            _ if is_null(value) => self.out.push_str("null"),
-            ValueKind::Seq | ValueKind::Iterable => self.list(value, depth)?,
-            ValueKind::Map => self.map(value, depth)?,
-            _ => self.text(&value.to_string())?,
-        }
-        Ok(())
-    }
-
-    fn number(&mut self, value: &Value) {
-        match f64::try_from(value.clone()) {
-            Ok(float) if !value.is_integer() => {
-                // JSON has no word for these.
-                if float.is_finite() {
-                    write!(self.out, "{float:?}")
-                } else {
-                    write!(self.out, "null")
-                }
-                .ok();
-            }
-            _ => {
-                write!(self.out, "{value}").ok();
-            }
-        }
-    }
-
-    fn text(&mut self, text: &str) -> Result<(), Error> {
-        let quoted = serde_json::to_string(text)
-            .map_err(|e| wrong("text cannot be written as JSON").with_source(e))?;
-        self.out.push_str(&quoted);
-        Ok(())
-    }
-
-    fn list(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        self.out.push('[');
-        let mut empty = true;
-        for item in value.try_iter()?.checked() {
-            self.separate(&mut empty, depth + 1);
-            self.value(&item?, depth + 1)?;
-        }
-        self.close(']', empty, depth);
-        Ok(())
-    }
-
-    fn map(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        self.out.push('{');
-        let mut empty = true;
-        for key in value.try_iter()?.checked() {
-            let key = key?;
-            self.separate(&mut empty, depth + 1);
-            match key.as_str() {
-                Some(text) => self.text(text)?,
-                None => self.text(&printed(&key)?)?,
-            }
-            self.out
-                .push_str(if self.indent.is_some() { ": " } else { ":" });
-            let item = value.get_item(&key)?;
-            if item.kind() == ValueKind::Bytes && is_row(value) {
-                // The name of a column may be told; the key of a map is a row's contents.
-                let column = key.as_str().unwrap_or_default();
-                return Err(wrong(format!(
-                    "the column `{column}` is binary; name the other columns, or use the filter \
-                     `base64` for it"
-                )));
-            }
-            self.value(&item, depth + 1)?;
-        }
-        self.close('}', empty, depth);
-        Ok(())
-    }
-
-    fn separate(&mut self, empty: &mut bool, depth: usize) {
-        if !*empty {
-            self.out.push(',');
-        }
-        *empty = false;
-        self.new_line(depth);
-    }
-
-    fn close(&mut self, bracket: char, empty: bool, depth: usize) {
-        if !empty {
-            self.new_line(depth);
-        }
-        self.out.push(bracket);
-    }
-
-    fn new_line(&mut self, depth: usize) {
-        if let Some(indent) = self.indent {
-            self.out.push('\n');
-            self.out.extend(std::iter::repeat_n(' ', indent * depth));
-        }
-    }
 }
 
 fn bytes_need_base64() -> Error {
@@ -522,130 +382,6 @@ fn date(value: &Value, format: &str) -> Result<Value, Error> {
     written
         .map(Value::from)
         .map_err(|_| wrong("`date` cannot write this value by its format"))
-}
-
-fn number(
-    value: &Value,
-    decimals: Option<usize>,
-    thousands: Option<Cow<'_, str>>,
-    kwargs: Kwargs,
-) -> Result<Value, Error> {
-    let decimals = match decimals {
-        Some(decimals) => Some(decimals),
-        None => kwargs.get("decimals")?,
-    };
-    let thousands = match &thousands {
-        Some(thousands) => thousands,
-        None => kwargs.get::<Option<&str>>("thousands")?.unwrap_or(""),
-    };
-    kwargs.assert_all_used()?;
-    if is_null(value) {
-        return Ok(plain_null());
-    }
-    let digits =
-        Digits::of(value).ok_or_else(|| wrong("`number` got a value that is no number"))?;
-    let rounded = match decimals {
-        Some(decimals) => digits.round(decimals.min(100)),
-        None => digits,
-    };
-    Ok(Value::from(rounded.write(thousands)))
-}
-
-/// A decimal number as text, so that nothing is lost and rounding is what a person expects of the
-/// digits.
-struct Digits {
-    negative: bool,
-    whole: String,
-    fraction: String,
-}
-
-impl Digits {
-    fn of(value: &Value) -> Option<Digits> {
-        let text = match value.kind() {
-            ValueKind::String => value.as_str()?.trim().to_owned(),
-            ValueKind::Number if value.is_integer() => value.to_string(),
-            // `Display` of floats is the shortest text, without an exponent.
-            ValueKind::Number => f64::try_from(value.clone())
-                .ok()
-                .filter(|v| v.is_finite())?
-                .to_string(),
-            _ => return None,
-        };
-        match Digits::parse(&text) {
-            Some(digits) => Some(digits),
-            None => Digits::parse(
-                &text
-                    .parse::<f64>()
-                    .ok()
-                    .filter(|v| v.is_finite())?
-                    .to_string(),
-            ),
-        }
-    }
-
-    fn parse(text: &str) -> Option<Digits> {
-        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        if unsigned.is_empty() || whole.is_empty() || !digits(whole) || !digits(fraction) {
-            return None;
-        }
-        let whole = match whole.trim_start_matches('0') {
-            "" => "0",
-            whole => whole,
-        };
-        Some(Digits {
-            negative: text.starts_with('-'),
-            whole: whole.to_owned(),
-            fraction: fraction.to_owned(),
-        })
-    }
-
-    fn round(mut self, decimals: usize) -> Digits {
-        if self.fraction.len() <= decimals {
-            self.fraction
-                .extend(std::iter::repeat_n('0', decimals - self.fraction.len()));
-            return self;
-        }
-        let up = self.fraction.as_bytes()[decimals] >= b'5';
-        self.fraction.truncate(decimals);
-        if up {
-            let mut all: Vec<u8> = [self.whole.as_bytes(), self.fraction.as_bytes()].concat();
-            match all.iter().rposition(|&digit| digit != b'9') {
-                Some(place) => {
-                    all[place] += 1;
-                    all[place + 1..].fill(b'0');
-                }
-                None => {
-                    all.fill(b'0');
-                    all.insert(0, b'1');
-                }
-            }
-            let fraction = all.split_off(all.len() - decimals);
-            self.whole = all.into_iter().map(char::from).collect();
-            self.fraction = fraction.into_iter().map(char::from).collect();
-        }
-        self
-    }
-
-    fn write(&self, thousands: &str) -> String {
-        let mut out = String::new();
-        let is_zero = self.whole == "0" && self.fraction.bytes().all(|b| b == b'0');
-        if self.negative && !is_zero {
-            out.push('-');
-        }
-        for (place, digit) in self.whole.chars().enumerate() {
-            if place > 0 && (self.whole.len() - place).is_multiple_of(3) {
-                out.push_str(thousands);
-            }
-            out.push(digit);
-        }
-        if !self.fraction.is_empty() {
-            out.push('.');
-            out.push_str(&self.fraction);
-        }
-        out
-    }
 }
 
 /// The bytes of a binary cell, or of a value's text.

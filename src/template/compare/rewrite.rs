@@ -1,294 +1,24 @@
-//! Comparisons as SQL has them: one with a null, or with a NaN, is false, whatever the operator and
-//! the side.
-//!
-//! The engine orders values of different kinds by their kind, so that a null is greater than every
-//! number, text and date. Its operators cannot be replaced, but filters and tests can. So the
-//! operators of a template are written as filters of this room before it is compiled, operator by
-//! operator, in place:
-//!
-//! ```text
-//!   {% if score > 5 and x not in y %}   ──▶  {% if (score) |__RmGt( 5) and (x) |__RmNotIn( y) %}
-//!   {{ 0 < a <= 9 }}                    ──▶  {{ ((0) |__RmLt( a) and ( a) |__RmLe( 9)) }}
-//! ```
-//!
-//! Nothing else of the text changes, line ends included, so that errors name the lines of the file.
-//! The tokens are the engine's own.
-//!
-//! * `!=` and `not in` are false for a null, too: `not (x == 5)` is how to ask for everything else.
-//! * Whether a cell is null is asked with `is none`; whether a number is NaN, with `is nan`.
-//! * The tests `eq`, `ne`, `lt`, `le`, `gt`, `ge`, `in`, `startingwith`, `endingwith` and their
-//!   other names follow the same rule, so `select` and `selectattr` do.
-//! * `min` and `max` pass over nulls and NaN; `sort` puts them last (first, where it is reversed).
+//! Operators → filters, in the text of a template.
 
+use minijinja::Error;
 use minijinja::machinery::{Span, Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
-use super::row::{is_null, is_plain_null, plain_null};
+use super::operators::{Operator, SLICED};
 
-/// The filters that stand for operators. Filters have names of their own, so no column can hide
-/// one.
-const FILTERS: [(Operator, &str); 8] = [
-    (Operator::Eq, "__RmEq"),
-    (Operator::Ne, "__RmNe"),
-    (Operator::Lt, "__RmLt"),
-    (Operator::Le, "__RmLe"),
-    (Operator::Gt, "__RmGt"),
-    (Operator::Ge, "__RmGe"),
-    (Operator::In, "__RmIn"),
-    (Operator::NotIn, "__RmNotIn"),
-];
-
-/// The filter that stands before a slice, `body[:2000]`: of a null, the engine would make an empty
-/// list, which prints as `[]`.
-const SLICED: &str = "__RmSliced";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operator {
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-    In,
-    NotIn,
-}
-
-impl Operator {
-    fn filter(self) -> &'static str {
-        FILTERS
-            .iter()
-            .find(|(operator, _)| *operator == self)
-            .map_or("", |(_, name)| name)
-    }
-}
-
-/// Registers what the rewritten operators call, and the tests and filters that compare.
-pub(super) fn add(env: &mut Environment<'static>) {
-    env.add_filter(SLICED, |value: &Value| {
-        defined(value)?;
-        Ok::<Value, Error>(if is_plain_null(value) {
-            Value::from("")
-        } else {
-            value.clone()
-        })
-    });
-    env.add_filter("__RmEq", |a: &Value, b: &Value| {
-        compare(a, b, |a, b| a == b)
-    });
-    env.add_filter("__RmNe", |a: &Value, b: &Value| {
-        compare(a, b, |a, b| a != b)
-    });
-    env.add_filter("__RmLt", |a: &Value, b: &Value| compare(a, b, |a, b| a < b));
-    env.add_filter("__RmLe", |a: &Value, b: &Value| {
-        compare(a, b, |a, b| a <= b)
-    });
-    env.add_filter("__RmGt", |a: &Value, b: &Value| compare(a, b, |a, b| a > b));
-    env.add_filter("__RmGe", |a: &Value, b: &Value| {
-        compare(a, b, |a, b| a >= b)
-    });
-    env.add_filter("__RmIn", |state: &State, a: &Value, b: &Value| {
-        is_in(state, a, b)
-    });
-    env.add_filter("__RmNotIn", |state: &State, a: &Value, b: &Value| {
-        Ok::<bool, Error>(!is_in(state, a, b)? && !is_missing(a) && !is_missing(b))
-    });
-    for name in ["eq", "equalto", "=="] {
-        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a == b));
-    }
-    for name in ["ne", "!="] {
-        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a != b));
-    }
-    for name in ["lt", "lessthan", "<"] {
-        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a < b));
-    }
-    for name in ["le", "<="] {
-        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a <= b));
-    }
-    for name in ["gt", "greaterthan", ">"] {
-        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a > b));
-    }
-    for name in ["ge", ">="] {
-        env.add_test(name, |a: &Value, b: &Value| compare(a, b, |a, b| a >= b));
-    }
-    env.add_test("in", |state: &State, a: &Value, b: &Value| {
-        is_in(state, a, b)
-    });
-    env.add_test("startingwith", |a: &Value, b: &Value| {
-        affix(a, b, |text, start| text.starts_with(start))
-    });
-    env.add_test("endingwith", |a: &Value, b: &Value| {
-        affix(a, b, |text, end| text.ends_with(end))
-    });
-    env.add_test("nan", is_nan);
-    env.add_filter(
-        "min",
-        |state: &State, items: &Value, kwargs: Kwargs| match comparable(items, &kwargs)? {
-            Some(kept) => filters::min(state, kept, kwargs),
-            None => Ok(plain_null()),
-        },
-    );
-    env.add_filter(
-        "max",
-        |state: &State, items: &Value, kwargs: Kwargs| match comparable(items, &kwargs)? {
-            Some(kept) => filters::max(state, kept, kwargs),
-            None => Ok(plain_null()),
-        },
-    );
-    env.add_filter("sort", sort);
-}
-
-/// Whether a value takes part in no comparison.
-pub(super) fn is_missing(value: &Value) -> bool {
-    match value.kind() {
-        ValueKind::Number => is_nan(value),
-        ValueKind::Bool | ValueKind::String | ValueKind::Bytes => false,
-        _ => is_null(value),
-    }
-}
-
-fn is_nan(value: &Value) -> bool {
-    value.kind() == ValueKind::Number
-        && !value.is_integer()
-        && f64::try_from(value.clone()).is_ok_and(f64::is_nan)
-}
-
-#[inline]
-fn compare(a: &Value, b: &Value, holds: fn(&Value, &Value) -> bool) -> Result<bool, Error> {
-    defined(a)?;
-    defined(b)?;
-    // What does not hold anyway need not be looked at.
-    Ok(holds(a, b) && !is_missing(a) && !is_missing(b))
-}
-
-/// The engine's own error for a name that stands for nothing.
-#[inline]
-fn defined(value: &Value) -> Result<(), Error> {
-    if value.is_undefined() {
-        value.get_attr("").map(|_| ())
-    } else {
-        Ok(())
-    }
-}
-
-fn is_in(state: &State, item: &Value, container: &Value) -> Result<bool, Error> {
-    defined(container)?;
-    defined(item)?;
-    if is_missing(item) || is_missing(container) {
-        return Ok(false);
-    }
-    match container.kind() {
-        ValueKind::String
-        | ValueKind::Seq
-        | ValueKind::Iterable
-        | ValueKind::Map
-        | ValueKind::Plain => minijinja::tests::is_in(state, item, container),
-        other => {
-            let message = format!("`in` looks into a list, an object or a text, and got a {other}");
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        }
-    }
-}
-
-fn affix(text: &Value, affix: &Value, holds: fn(&str, &str) -> bool) -> Result<bool, Error> {
-    defined(text)?;
-    defined(affix)?;
-    if is_missing(text) || is_missing(affix) {
-        return Ok(false);
-    }
-    let words = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
-    };
-    Ok(holds(&words(text), &words(affix)))
-}
-
-/// The items of a list that can be compared: neither null nor NaN, nor is the attribute they are
-/// compared by.
-///
-/// There are none where the list is null itself, or holds nothing else: the least of these is a
-/// null. An empty list stays the engine's.
-fn comparable(items: &Value, kwargs: &Kwargs) -> Result<Option<Value>, Error> {
-    let attribute = kwargs.peek::<Option<&str>>("attribute")?;
-    let (kept, missing) = split(items, attribute)?;
-    if kept.is_empty() && (!missing.is_empty() || is_null(items)) {
-        return Ok(None);
-    }
-    Ok(Some(Value::from(kept)))
-}
-
-/// The engine's order for what can be compared; what cannot stands behind it, or before it where
-/// the order is reversed.
-fn sort(state: &State, items: &Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let attribute = kwargs.peek::<Option<&str>>("attribute")?;
-    // By several attributes the engine's order, in which nulls come last, is the only one there is.
-    let (kept, missing) = match attribute {
-        Some(attributes) if attributes.contains(',') => (list(items)?, Vec::new()),
-        _ => split(items, attribute)?,
-    };
-    let reverse = kwargs.peek::<Option<bool>>("reverse")?.unwrap_or(false);
-    let sorted = filters::sort(state, Value::from(kept), kwargs)?;
-    if missing.is_empty() {
-        return Ok(sorted);
-    }
-    let sorted = list(&sorted)?.into_iter();
-    let all: Vec<Value> = if reverse {
-        missing.into_iter().chain(sorted).collect()
-    } else {
-        sorted.chain(missing).collect()
-    };
-    Ok(Value::from(all))
-}
-
-fn list(items: &Value) -> Result<Vec<Value>, Error> {
-    let not_a_list =
-        |e| Error::new(ErrorKind::InvalidOperation, "cannot convert value to list").with_source(e);
-    items.try_iter().map_err(not_a_list)?.checked().collect()
-}
-
-/// What can be compared, and what cannot.
-fn split(items: &Value, attribute: Option<&str>) -> Result<(Vec<Value>, Vec<Value>), Error> {
-    let mut kept = Vec::new();
-    let mut missing = Vec::new();
-    for item in list(items)? {
-        let by = match attribute {
-            Some(path) => at_path(&item, path),
-            None => item.clone(),
-        };
-        if is_missing(&by) {
-            &mut missing
-        } else {
-            &mut kept
-        }
-        .push(item);
-    }
-    Ok((kept, missing))
-}
-
-fn at_path(item: &Value, path: &str) -> Value {
-    let step = |value: Value, part: &str| match part.parse::<usize>() {
-        Ok(place) => value.get_item(&Value::from(place)),
-        Err(_) => value.get_attr(part),
-    };
-    path.split('.')
-        .try_fold(item.clone(), step)
-        .unwrap_or(Value::UNDEFINED)
-}
-
-/// Writes the comparisons of a template as filters. The template is one that the engine takes.
+/// Writes the comparisons of a template as filters. The template is one that the engine accepts.
 ///
 /// # Errors
-/// The engine's, where it does not.
-pub(super) fn rewrite(source: &str, syntax: &SyntaxConfig) -> Result<String, Error> {
+/// The engine's, where it does not accept it.
+pub(in crate::template) fn rewrite(source: &str, syntax: &SyntaxConfig) -> Result<String, Error> {
     let tokens = tokenize(source, false, syntax.clone()).collect::<Result<Vec<_>, _>>()?;
-    let mut out = Writer {
+    let mut out = Rewriter {
         source,
         at: 0,
         text: String::with_capacity(source.len() + 64),
     };
+    // Tags do not nest, so each ends at the next end token. Text, comments and raw blocks are not
+    // in the tokens of a tag and are copied as they are.
     let mut rest = &tokens[..];
     while let Some(start) = rest
         .iter()
@@ -343,6 +73,8 @@ fn expressions<'t, 's>(tag: &'t [Spanned<'s>]) -> &'t [Spanned<'s>] {
         })
     };
     match *keyword {
+        // `in` after the names of a loop is not the operator, and `recursive` is no operand, unless
+        // it is all there is: a column may have that name.
         "for" => {
             let from = body
                 .iter()
@@ -353,6 +85,7 @@ fn expressions<'t, 's>(tag: &'t [Spanned<'s>]) -> &'t [Spanned<'s>] {
                 .unwrap_or(body.len());
             &body[from..to]
         }
+        // These words follow the expression without a separator.
         "include" | "import" => {
             let words = [
                 &["ignore", "missing"][..],
@@ -383,28 +116,30 @@ fn is_operand_end(token: &Spanned<'_>) -> bool {
 }
 
 /// What a token is between operands.
-enum Role {
+enum TokenRole {
     Operand,
     /// An operator, and how many tokens it has.
     Operator(Operator, usize),
-    /// Something that binds less than a comparison.
+    /// Something that binds less than a comparison, which ends a chain of operands.
     Separator,
 }
 
-fn role(tokens: &[Spanned<'_>], at: usize) -> Role {
+fn token_role(tokens: &[Spanned<'_>], at: usize) -> TokenRole {
     let before = at.checked_sub(1).map(|before| &tokens[before]);
     let follows_operand = before.is_some_and(is_operand_end);
     match &tokens[at].0 {
-        Token::Eq => Role::Operator(Operator::Eq, 1),
-        Token::Ne => Role::Operator(Operator::Ne, 1),
-        Token::Lt => Role::Operator(Operator::Lt, 1),
-        Token::Lte => Role::Operator(Operator::Le, 1),
-        Token::Gt => Role::Operator(Operator::Gt, 1),
-        Token::Gte => Role::Operator(Operator::Ge, 1),
-        Token::Comma | Token::Colon | Token::Assign => Role::Separator,
+        Token::Eq => TokenRole::Operator(Operator::Eq, 1),
+        Token::Ne => TokenRole::Operator(Operator::Ne, 1),
+        Token::Lt => TokenRole::Operator(Operator::Lt, 1),
+        Token::Lte => TokenRole::Operator(Operator::Le, 1),
+        Token::Gt => TokenRole::Operator(Operator::Gt, 1),
+        Token::Gte => TokenRole::Operator(Operator::Ge, 1),
+        Token::Comma | Token::Colon | Token::Assign => TokenRole::Separator,
         // `f(*list)`: the mark stands before an operand where `a * b` has one on either side.
-        Token::Mul | Token::Pow if !follows_operand => Role::Separator,
-        Token::Ident(_) if matches!(before, Some((Token::Dot | Token::Pipe, _))) => Role::Operand,
+        Token::Mul | Token::Pow if !follows_operand => TokenRole::Separator,
+        Token::Ident(_) if matches!(before, Some((Token::Dot | Token::Pipe, _))) => {
+            TokenRole::Operand
+        }
         // The name of a test.
         Token::Ident(name)
             if is_word(before, "is")
@@ -412,31 +147,32 @@ fn role(tokens: &[Spanned<'_>], at: usize) -> Role {
                 && is_operand_end(&tokens[at - 2])
                 && *name != "not" =>
         {
-            Role::Operand
+            TokenRole::Operand
         }
-        Token::Ident("not") if is_word(before, "is") => Role::Operand,
+        Token::Ident("not") if is_word(before, "is") => TokenRole::Operand,
         Token::Ident(_)
             if is_word(before, "not") && at > 1 && is_word(tokens.get(at - 2), "is") =>
         {
-            Role::Operand
+            TokenRole::Operand
         }
-        Token::Ident("in") if follows_operand => Role::Operator(Operator::In, 1),
+        // Where no operand precedes, `in` and `not` are a name and a prefix: `x is in y`, `not x`.
+        Token::Ident("in") if follows_operand => TokenRole::Operator(Operator::In, 1),
         Token::Ident("not") if follows_operand && is_word(tokens.get(at + 1), "in") => {
-            Role::Operator(Operator::NotIn, 2)
+            TokenRole::Operator(Operator::NotIn, 2)
         }
-        Token::Ident("and" | "or" | "not" | "if" | "else") => Role::Separator,
-        _ => Role::Operand,
+        Token::Ident("and" | "or" | "not" | "if" | "else") => TokenRole::Separator,
+        _ => TokenRole::Operand,
     }
 }
 
 /// Copies the source, with its comparisons rewritten.
-struct Writer<'s> {
+struct Rewriter<'s> {
     source: &'s str,
     at: usize,
     text: String,
 }
 
-impl Writer<'_> {
+impl Rewriter<'_> {
     fn copy_to(&mut self, to: usize) {
         if to > self.at {
             self.text.push_str(&self.source[self.at..to]);
@@ -470,6 +206,8 @@ impl Writer<'_> {
         operands: &[&[Spanned<'_>]],
         operators: &[(Operator, &[Spanned<'_>])],
     ) {
+        // Both sides are there in every template that the engine accepts; anything else is left for
+        // it to refuse.
         let is_whole = |operand: &&[Spanned<'_>]| !operand.is_empty();
         if operands.len() != operators.len() + 1 || !operands.iter().all(is_whole) {
             return;
@@ -481,6 +219,8 @@ impl Writer<'_> {
         }
         let first = self.text.len();
         self.operand(operands[0]);
+        // `a < b < c` means `a < b and b < c`, so the operand in the middle is written twice. The
+        // engine evaluates it once, which gives the same: expressions change nothing.
         let mut left = self.text.split_off(first);
         for (i, (operator, tokens)) in operators.iter().enumerate() {
             if i > 0 {
@@ -493,7 +233,8 @@ impl Writer<'_> {
             self.text.push('|');
             self.text.push_str(operator.filter());
             self.text.push('(');
-            // An operator of two words may stand on two lines.
+            // `not in` may be written on two lines: the line ends stay, or every error behind it
+            // would name the wrong line.
             let lines = self.source[start(&tokens[0])..end(&tokens[tokens.len() - 1])]
                 .matches('\n')
                 .count();
@@ -514,7 +255,7 @@ impl Writer<'_> {
     /// Writes an operand: its brackets hold expressions of their own.
     fn operand(&mut self, tokens: &[Spanned<'_>]) {
         let mut at = 0;
-        // Where what a bracket would take an item or a slice of begins.
+        // The start of what a bracket takes an item or a slice of: `SLICED` goes around all of it.
         let mut subject = self.text.len();
         while at < tokens.len() {
             let close = closing(tokens, at);
@@ -552,16 +293,17 @@ fn chain<'t, 's>(
     let (mut operands, mut operators) = (Vec::new(), Vec::new());
     let (mut at, mut begin) = (from, from);
     while at < tokens.len() {
-        // What stands before the first of these tokens belongs to something else.
-        match role(&tokens[from..], at - from) {
-            Role::Separator => break,
-            Role::Operator(operator, len) => {
+        // The tokens before the first belong to another expression: without the cut, the end of one
+        // would count as an operand before this one.
+        match token_role(&tokens[from..], at - from) {
+            TokenRole::Separator => break,
+            TokenRole::Operator(operator, len) => {
                 operands.push(&tokens[begin..at]);
                 operators.push((operator, &tokens[at..at + len]));
                 at += len;
                 begin = at;
             }
-            Role::Operand => at = closing(tokens, at) + 1,
+            TokenRole::Operand => at = closing(tokens, at) + 1,
         }
     }
     let to = at.min(tokens.len());
@@ -618,8 +360,9 @@ fn closing(tokens: &[Spanned<'_>], at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use minijinja::{UndefinedBehavior, context};
+    use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 
+    use super::super::operators::add;
     use super::*;
 
     fn rewritten(source: &str) -> String {
