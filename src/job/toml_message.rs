@@ -1,14 +1,49 @@
-//! What the reader of TOML says, in the words of who wrote the job file.
+//! Messages of the TOML reader, translated into the terms of a job file.
 //!
 //! The reader speaks of maps, sequences and `u32`, and does not name the key. The key is found by
 //! the place in the text.
 
+use std::path::Path;
+
+use super::Error;
+
 /// The sections that every job has.
 const SECTIONS: [&str; 4] = ["job", "source", "request", "output"];
 
-/// The message about what stands at `offset` in a text, in plain words; as it came where it is none
-/// of the known ones.
-pub(super) fn plain(said: &str, text: &str, offset: usize) -> String {
+/// An error of the TOML reader, with its line and in the terms of a job file.
+pub(super) fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let offset = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text.as_bytes()[..offset]
+        .iter()
+        .filter(|&&b| b == b'\n')
+        .count()
+        + 1;
+    let raw = error.message().trim().replace('\n', ", ");
+    let message = plain(&raw, text, offset);
+    Error::Parse {
+        path: path.to_path_buf(),
+        line,
+        nearest: nearest_known(&raw),
+        message,
+    }
+}
+
+/// The known key nearest to an unknown one, read from serde's "unknown field `a`, expected one of
+/// `b`, `c`".
+fn nearest_known(message: &str) -> Option<String> {
+    if !message.starts_with("unknown ") {
+        return None;
+    }
+    let mut words = message.split('`').skip(1).step_by(2);
+    let unknown = words.next()?;
+    let score = |known: &str| strsim::damerau_levenshtein(unknown, known);
+    let nearest = words.min_by_key(|known| score(known))?;
+    (score(nearest) <= 1 + nearest.len() / 3).then(|| nearest.to_owned())
+}
+
+/// The message about the value at `offset` in a text, in plain words; unchanged where it is not one
+/// of the known messages.
+fn plain(said: &str, text: &str, offset: usize) -> String {
     let key = key_at(text, offset);
     let named = if key.is_empty() {
         "this value".to_owned()
