@@ -427,7 +427,9 @@ mod tests {
                 0,
             );
         }
-        let Warning::Text(warning) = &row_warnings.warnings(&[], &window)[0];
+        let Warning::Text(warning) = &row_warnings.warnings(&[], &window)[0] else {
+            panic!("the warning is a text")
+        };
         let (id, tokens) = window.model(0);
         let head = format!(
             "7 prompts are longer than the context window of `{id}` ({} tokens), by estimate: ",

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::request::RequestWarning;
+
 /// A warning about a job, its source or its rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "fact", rename_all = "snake_case")]
@@ -9,6 +11,14 @@ use serde::Serialize;
 pub enum Warning {
     /// A warning that a room still words by itself.
     Text(String),
+    /// About the requests.
+    Request(RequestWarning),
+}
+
+impl From<RequestWarning> for Warning {
+    fn from(warning: RequestWarning) -> Warning {
+        Warning::Request(warning)
+    }
 }
 
 impl From<String> for Warning {

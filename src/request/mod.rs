@@ -19,19 +19,21 @@
 //! Everything here is pure but for the files read by [`Requests::compile`]; rows can be rendered
 //! from several threads.
 //!
-//! To add a parameter, see `parameters.rs` and `options.rs`; a rule about models, `rules.rs`.
+//! To add a parameter, see `parameters.rs`; a rule about models, `rules.rs`.
 
 pub(crate) mod betas;
 pub mod custom_id;
 pub mod duplicates;
 mod encode;
 pub mod keys;
+mod option_values;
 mod options;
 pub(crate) mod parameters;
 pub mod per_row;
 mod rules;
 pub mod schema;
 pub mod tools;
+mod warnings;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -56,6 +58,7 @@ use rules::Case;
 use schema::{Finding, SchemaSpec};
 
 pub use tools::{Tool, ToolSpec};
+pub use warnings::RequestWarning;
 
 /// The newest API version, under which sampling parameters are gone.
 pub const NEWEST_API_VERSION: &str = "2026-10-21";
@@ -353,7 +356,7 @@ pub struct Requests {
     tools: Vec<Tool>,
     job: JobsOwn,
     per_row: PerRow,
-    warnings: Vec<String>,
+    warnings: Vec<RequestWarning>,
     files: Vec<(PathBuf, String)>,
 }
 
@@ -418,7 +421,7 @@ impl Requests {
             mut asked,
             mut warnings,
         } = Options::compile(spec, newest_tools, folder, &mut files)?;
-        warnings.extend(prompt.shared().iter().filter_map(travels));
+        warnings.extend(prompt.shared().iter().filter_map(large_shared_media));
         check_marks(&marks(&tools, prompt.shared(), params.get("cache_control")))?;
         check_advisors(&tools, catalog)?;
         let schema = spec
@@ -567,9 +570,9 @@ impl Requests {
         }
     }
 
-    /// What a person should know of the parameters, none of which stops the job.
+    /// What is accepted and may not be meant; none of it stops the job.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[RequestWarning] {
         &self.warnings
     }
 
@@ -642,18 +645,18 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// The members of `params` that differ from row to row because rows choose them.
+    /// The members of `params` that differ from row to row because rows set them.
     #[must_use]
     pub fn members(&self) -> Vec<&'static str> {
-        let all = [
-            (self.model, "model"),
-            (self.max_tokens, "max_tokens"),
-            (self.effort, "output_config"),
-            (self.user_id, "metadata"),
-        ];
-        all.into_iter()
-            .filter(|(is_chosen, _)| *is_chosen)
-            .map(|(_, member)| member)
+        parameters::per_row()
+            .filter(|(key, _)| match *key {
+                "model" => self.model,
+                "max_tokens" => self.max_tokens,
+                "effort" => self.effort,
+                "user_id" => self.user_id,
+                _ => false,
+            })
+            .map(|(_, parameter)| parameter.name)
             .collect()
     }
 }
@@ -771,10 +774,14 @@ fn limits_of(model: &Model) -> PromptLimits {
     PromptLimits::of_context(model.context_tokens, model.prefill, model.system_messages)
 }
 
-/// Asks the rules of the job's model, and gives back what is worth a word. A model that is not in
-/// the catalog has no rules here; where rows choose their model, each row is checked by its own,
-/// and the job's model is only for rows that choose none.
-fn check_model(spec: &RequestSpec, job: &JobsOwn, catalog: &Catalog) -> Result<Vec<String>, Error> {
+/// Checks the job against the rules of its model, and returns the warnings about it. A model that
+/// is not in the catalog has no rules here; where rows choose their model, each row is checked by
+/// its own, and the job's model is only for rows that choose none.
+fn check_model(
+    spec: &RequestSpec,
+    job: &JobsOwn,
+    catalog: &Catalog,
+) -> Result<Vec<RequestWarning>, Error> {
     let Some((_, model)) = catalog.model(&job.model) else {
         return Ok(Vec::new());
     };
@@ -787,7 +794,7 @@ fn check_model(spec: &RequestSpec, job: &JobsOwn, catalog: &Catalog) -> Result<V
         asked: &job.asked,
     };
     let Some(refusal) = case.refusal().filter(|_| spec.per_row.model.is_none()) else {
-        return Ok(case.advice());
+        return Ok(case.warnings());
     };
     let in_params = match refusal.key {
         "effort" => spec.effort.is_none(),
@@ -803,13 +810,12 @@ fn check_model(spec: &RequestSpec, job: &JobsOwn, catalog: &Catalog) -> Result<V
 /// A picture or document of this many bytes is worth an upload: 10,000 requests make 2 GB of it.
 const WORTH_AN_UPLOAD: usize = 200_000;
 
-fn travels(block: &SharedBlock) -> Option<String> {
+fn large_shared_media(block: &SharedBlock) -> Option<RequestWarning> {
     let bytes = block.carried_bytes();
-    let what = format!(
-        "{} has {bytes} bytes and travels with every request; `upload = true` sends it once",
-        block.part
-    );
-    (bytes >= WORTH_AN_UPLOAD).then_some(what)
+    (bytes >= WORTH_AN_UPLOAD).then(|| RequestWarning::LargeSharedMedia {
+        part: block.part.clone(),
+        bytes,
+    })
 }
 
 /// All cache marks, in the order in which the model reads them: tools, system blocks, messages, and

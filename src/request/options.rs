@@ -1,56 +1,26 @@
 //! The parameters of a request besides its prompt: tools and their choice, thinking, effort,
 //! sampling, and whatever else the job passes on.
 //!
-//! A parameter stands either under its own key of `[request]`, where there are short forms and
-//! every letter is checked, or in `request.params` as it is sent, where members that are not known
-//! here are passed on. Both come together in [`Options`], so that the same rules hold for both:
-//! what the API would refuse for every request is an error of the job, before anything is sent.
-//! What a *model* refuses is said by [`super::rules`].
+//! A parameter has either its own key in `[request]`, with short forms and no unknown members, or
+//! stands in `request.params` as it is sent, where unknown members are passed on. Both are merged
+//! into [`RequestOptions`], so that the same rules hold for both: what the API would refuse for
+//! every request is an error of the job, before anything is sent. What a *model* refuses is in
+//! [`super::rules`].
 //!
-//! Where a parameter is taken at all stands in the table of [`super::parameters`].
+//! Which parameters there are, who sets them and what their values may be is in the table of
+//! [`super::parameters`]; the checks of values are in [`super::option_values`].
 //!
-//! To add a parameter: a line in that table, and, where its value is looked into, a check in
-//! [`CHECKS`]. To give it a key of its own: a key of [`super::RequestSpec`], and an entry in
-//! `own_keys`.
+//! To add a parameter, or to give one a key of its own: a line in that table, and the key in
+//! [`super::RequestSpec`].
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::template::nearest;
-
-use super::parameters::{self, InBatch, OUTPUT_CONFIG};
+use super::option_values::{self, ParamValue};
+use super::parameters::{self, EXCLUSIVE, OUTPUT_CONFIG, Owner, PARAMETERS};
 use super::rules::Asked;
-use super::{API_VERSIONS, Error, NEWEST_API_VERSION, RequestSpec, Tool, betas, tools};
-
-/// Sampling parameters, each with the least and the most it can be.
-///
-/// **Source**: documentation of the Messages API under version 2023-06-01, read 2026-08-22.
-pub(super) const SAMPLING: &[(&str, f64, f64)] = &[
-    ("temperature", 0.0, 1.0),
-    ("top_p", 0.0, 1.0),
-    ("top_k", 0.0, 1_000_000.0),
-];
-
-/// What becomes of a parameter that is there: its value as it is sent.
-type Check = fn(&Written<'_>) -> Result<Value, Error>;
-
-/// The parameters that are looked into. They are sent in this order, then the others as they are
-/// written.
-const CHECKS: &[(&str, Check)] = &[
-    ("tool_choice", tool_choice),
-    ("thinking", thinking),
-    ("temperature", sampling),
-    ("top_p", sampling),
-    ("top_k", sampling),
-    ("stop_sequences", stop_sequences),
-    ("inference_geo", inference_geo),
-    ("metadata", metadata),
-    ("service_tier", service_tier),
-    ("stream", stream),
-    ("cache_control", cache_control),
-    ("compaction", compaction),
-];
+use super::{API_VERSIONS, Error, RequestSpec, RequestWarning, Tool, betas, tools};
 
 /// Everything in a request but model, `max_tokens`, system blocks and messages.
 #[derive(Debug)]
@@ -64,20 +34,8 @@ pub(super) struct Options {
     pub(super) tools: Vec<Tool>,
     /// What the rules of models are about.
     pub(super) asked: Asked,
-    /// What a person should know, none of which stops the job.
-    pub(super) warnings: Vec<String>,
-}
-
-/// A parameter as the job has it.
-struct Written<'a> {
-    key: &'a str,
-    /// How the job names it: `thinking`, or `params.thinking`.
-    place: &'a str,
-    value: &'a Value,
-    /// Whether it stands under its own key, where short forms are taken and unknown members are
-    /// not.
-    is_own: bool,
-    tools: &'a [Tool],
+    /// What is accepted and may not be meant.
+    pub(super) warnings: Vec<RequestWarning>,
 }
 
 impl Options {
@@ -94,40 +52,37 @@ impl Options {
     ) -> Result<Options, Error> {
         check_values(spec)?;
         check_params(spec)?;
-        let own = own_keys(spec);
-        if let Some((key, _)) = own.iter().find(|(key, _)| spec.params.contains_key(*key)) {
-            return Err(twice(key, key));
-        }
         let tools = match spec.params.get("tools") {
             Some(written) if spec.tools.is_empty() => tools::from_params(written)?,
             Some(_) => return Err(twice("tools", "tools")),
             None => tools::compile(&spec.tools, newest_tools, folder, files)?,
         };
         let mut params = Map::new();
-        for (key, check) in CHECKS {
-            let own = own
-                .iter()
-                .find(|(own, _)| own == key)
-                .map(|(_, value)| value);
-            let Some(value) = own.or(spec.params.get(*key)) else {
+        for parameter in PARAMETERS {
+            let own = match parameter.owner {
+                Owner::Key(read) => read(spec),
+                _ => None,
+            };
+            let passed_on = spec.params.get(parameter.name);
+            if own.is_some() && passed_on.is_some() {
+                return Err(twice(parameter.name, parameter.name));
+            }
+            let Some(value) = own.as_ref().or(passed_on) else {
                 continue;
             };
-            let place = place(key, own.is_none());
-            let value = check(&Written {
-                key,
-                place: &place,
+            let value = option_values::check(&ParamValue {
+                parameter,
+                place: &place(parameter.name, own.is_none()),
                 value,
                 is_own: own.is_some(),
                 tools: &tools,
             })?;
+            // What is passed on follows behind, in the job's own order.
             if own.is_some() {
-                params.insert((*key).to_owned(), value);
+                params.insert(parameter.name.to_owned(), value);
             }
         }
-        let passed_on = spec
-            .params
-            .iter()
-            .filter(|(key, _)| !["tools", "output_config"].contains(&key.as_str()));
+        let passed_on = spec.params.iter().filter(|(key, _)| !is_set_by_keys(key));
         params.extend(passed_on.map(|(key, value)| (key.clone(), value.clone())));
         let output_config = output_config(spec)?;
         let mut warnings = betas::check(&spec.betas, spec.unknown_betas)?;
@@ -135,7 +90,7 @@ impl Options {
         warnings.extend(
             params
                 .contains_key("cache_control")
-                .then(|| MARKS_THE_ROW.to_owned()),
+                .then_some(RequestWarning::CacheMarkOnRows),
         );
         warnings.extend(
             tools
@@ -162,24 +117,9 @@ pub(super) fn place(key: &str, in_params: bool) -> String {
     }
 }
 
-/// The parameters that stand under keys of their own.
-fn own_keys(spec: &RequestSpec) -> Vec<(&'static str, Value)> {
-    let texts = |texts: &Vec<String>| (!texts.is_empty()).then(|| json!(texts));
-    let keys = [
-        ("tool_choice", spec.tool_choice.clone()),
-        ("thinking", spec.thinking.clone()),
-        ("temperature", spec.temperature.clone().map(Value::Number)),
-        ("top_p", spec.top_p.clone().map(Value::Number)),
-        ("top_k", spec.top_k.clone().map(Value::Number)),
-        ("stop_sequences", texts(&spec.stop_sequences)),
-        (
-            "inference_geo",
-            spec.inference_geo.clone().map(Value::String),
-        ),
-    ];
-    keys.into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
-        .collect()
+/// Whether several keys of the job set a parameter together: it is not passed on as it is written.
+fn is_set_by_keys(name: &str) -> bool {
+    parameters::parameter(name).is_some_and(|parameter| matches!(parameter.owner, Owner::Keys))
 }
 
 fn check_values(spec: &RequestSpec) -> Result<(), Error> {
@@ -207,10 +147,6 @@ fn check_values(spec: &RequestSpec) -> Result<(), Error> {
     Ok(())
 }
 
-const MARKS_THE_ROW: &str = "`request.params.cache_control` marks the end of each row's own text: \
-                             every row pays for writing a cache entry that no other row reads; \
-                             `cache` on the last shared system block is read by all";
-
 fn check_params(spec: &RequestSpec) -> Result<(), Error> {
     for (key, value) in &spec.params {
         let key = key.as_str();
@@ -218,18 +154,20 @@ fn check_params(spec: &RequestSpec) -> Result<(), Error> {
         let Some(parameter) = parameters::parameter(key) else {
             continue;
         };
-        match parameter.batch {
-            InBatch::Taken => needs_beta(spec, &place, parameter.betas)?,
-            InBatch::Own => {
+        match parameter.owner {
+            Owner::Key(_) | Owner::Keys | Owner::Params => {
+                needs_beta(spec, &place, parameter.betas)?;
+            }
+            Owner::Job => {
                 return Err(refused(
                     &place,
                     "is set by the job",
                     &format!("use `request.{key}`"),
                 ));
             }
-            InBatch::Refused(why, way_out) => return Err(refused(&place, why, way_out)),
+            Owner::Refused(why, fix) => return Err(refused(&place, why, fix)),
         }
-        if key == "billing_policy" && value.get("bill_to").is_some_and(|to| to == "user_profile") {
+        if key == "billing_policy" && parameters::bills_a_profile(value) {
             return Err(refused(
                 &place,
                 "fails every row of a batch where it bills a user profile",
@@ -237,10 +175,14 @@ fn check_params(spec: &RequestSpec) -> Result<(), Error> {
             ));
         }
     }
-    if spec.params.contains_key("compaction") && spec.params.contains_key("context_management") {
+    let has = |name: &str| spec.params.contains_key(name);
+    if let Some((name, other)) = EXCLUSIVE
+        .iter()
+        .find(|(name, other)| has(name) && has(other))
+    {
         return Err(refused(
-            "params.compaction",
-            "cannot be used with `context_management`",
+            &format!("params.{name}"),
+            &format!("cannot be used with `{other}`"),
             "keep one of the two",
         ));
     }
@@ -281,8 +223,8 @@ fn needs_beta(spec: &RequestSpec, place: &str, needed: &[&str]) -> Result<(), Er
     ))
 }
 
-/// What to say of parameters that the table does not have: one that is only misspelled is an error.
-fn unknown_parameters(spec: &RequestSpec) -> Result<Vec<String>, Error> {
+/// Warns of parameters that the table does not have: one that is only misspelled is an error.
+fn unknown_parameters(spec: &RequestSpec) -> Result<Vec<RequestWarning>, Error> {
     let mut warnings = Vec::new();
     for key in spec
         .params
@@ -297,10 +239,7 @@ fn unknown_parameters(spec: &RequestSpec) -> Result<Vec<String>, Error> {
                 );
                 return Err(refused(&format!("params.{key}"), "is not known", &way_out));
             }
-            None => warnings.push(format!(
-                "`request.params.{key}` is not known to this version and is passed on; the API \
-                 refuses what it does not know"
-            )),
+            None => warnings.push(RequestWarning::UnknownParameter { name: key.clone() }),
         }
     }
     Ok(warnings)
@@ -371,277 +310,8 @@ fn output_config(spec: &RequestSpec) -> Result<Map<String, Value>, Error> {
     }
 }
 
-const TOOL_CHOICES: &[&str] = &["auto", "any", "tool", "none"];
-
-fn tool_choice(written: &Written<'_>) -> Result<Value, Error> {
-    let choice = match written.value {
-        Value::String(kind) if written.is_own => json!({ "type": kind }),
-        table @ Value::Object(_) => table.clone(),
-        _ => {
-            return Err(written.refused("must be a text or a table", "write for instance \"auto\""));
-        }
-    };
-    let kind = choice
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if !TOOL_CHOICES.contains(&kind) {
-        let is_tool = written.tools.iter().any(|tool| tool.name == kind);
-        let way_out = match is_tool {
-            true => format!("write `{{ type = \"tool\", name = \"{kind}\" }}`"),
-            false => {
-                "use \"auto\", \"any\", \"none\", or `{ type = \"tool\", name = \"…\" }`".to_owned()
-            }
-        };
-        return Err(written.refused(
-            &format!(
-                "has the type {}, which does not exist",
-                shown(&choice, "type")
-            ),
-            &way_out,
-        ));
-    }
-    if written.tools.is_empty() {
-        return Err(written.refused(
-            "chooses among tools, and there are none",
-            "add them to `request.tools`, or leave it out",
-        ));
-    }
-    if kind == "tool" {
-        let name = choice.get("name").and_then(Value::as_str);
-        if !written
-            .tools
-            .iter()
-            .any(|tool| Some(tool.name.as_str()) == name)
-        {
-            let names: Vec<&str> = written
-                .tools
-                .iter()
-                .map(|tool| tool.name.as_str())
-                .collect();
-            let why = format!(
-                "names the tool {}, which is not among the tools",
-                shown(&choice, "name")
-            );
-            return Err(written.refused(&why, &format!("name one of `{}`", names.join("`, `"))));
-        }
-    }
-    let parallel = choice.get("disable_parallel_tool_use");
-    if parallel.is_some_and(|parallel| !parallel.is_boolean() || kind == "none") {
-        let way_out = "set it to `true` or `false` beside the type \"auto\", \"any\" or \"tool\"";
-        return Err(written.refused("has a `disable_parallel_tool_use` that cannot be", way_out));
-    }
-    written.only(&choice, &["type", "name", "disable_parallel_tool_use"])?;
-    Ok(choice)
-}
-
-/// **Source**: types of the provider's Python SDK 2.12.0 (November 2026).
-const THINKING_TYPES: &[&str] = &["adaptive", "between_tools", "disabled", "enabled"];
-/// **Source**: as above.
-const LEAST_BUDGET: u64 = 1_024;
-
-fn thinking(written: &Written<'_>) -> Result<Value, Error> {
-    const WAYS: &str = "use \"adaptive\", \"off\", \"between_tools\" or `{ budget_tokens = 2048 }`";
-    let value = match written.value {
-        Value::String(word) if written.is_own => match word.as_str() {
-            "off" | "disabled" => json!({ "type": "disabled" }),
-            "adaptive" | "between_tools" => json!({ "type": word }),
-            _ => return Err(written.refused(&format!("is \"{word}\", which does not exist"), WAYS)),
-        },
-        Value::Object(table)
-            if written.is_own
-                && table.contains_key("budget_tokens")
-                && !table.contains_key("type") =>
-        {
-            let mut enabled = Map::new();
-            enabled.insert("type".to_owned(), Value::from("enabled"));
-            enabled.extend(table.clone());
-            Value::Object(enabled)
-        }
-        table @ Value::Object(_) => table.clone(),
-        _ => return Err(written.refused("must be a text or a table", WAYS)),
-    };
-    let kind = value
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if !THINKING_TYPES.contains(&kind) {
-        return Err(written.refused(
-            &format!(
-                "has the type {}, which does not exist",
-                shown(&value, "type")
-            ),
-            WAYS,
-        ));
-    }
-    let budget = value.get("budget_tokens");
-    match (kind, budget.map(Value::as_u64)) {
-        ("enabled", Some(Some(LEAST_BUDGET..))) => {}
-        ("enabled", Some(_)) => {
-            let why = format!(
-                "has a budget of {} tokens; the API takes {LEAST_BUDGET} and more",
-                shown(&value, "budget_tokens")
-            );
-            return Err(written.refused(&why, "raise it"));
-        }
-        ("enabled", None) => {
-            return Err(written.refused(
-                "has no `budget_tokens`, which the type \"enabled\" needs",
-                "set it",
-            ));
-        }
-        (_, Some(_)) => {
-            return Err(written.refused(
-                &format!("has a budget, which the type \"{kind}\" does not take"),
-                WAYS,
-            ));
-        }
-        (_, None) => {}
-    }
-    let display = value.get("display").filter(|display| !display.is_null());
-    let is_shown = matches!(kind, "adaptive" | "enabled");
-    if display.is_some_and(|display| !is_shown || (display != "summarized" && display != "omitted"))
-    {
-        let why = format!(
-            "has `display = {}`, which does not exist for the type \"{kind}\"",
-            shown(&value, "display")
-        );
-        return Err(written.refused(
-            &why,
-            "use \"summarized\" or \"omitted\" beside \"adaptive\" or a budget",
-        ));
-    }
-    written.only(&value, &["type", "budget_tokens", "display"])?;
-    Ok(value)
-}
-
-fn sampling(written: &Written<'_>) -> Result<Value, Error> {
-    let Some(&(_, least, most)) = SAMPLING.iter().find(|(key, ..)| *key == written.key) else {
-        return Ok(written.value.clone());
-    };
-    let is_whole = written.key != "top_k" || written.value.is_u64();
-    match written
-        .value
-        .as_f64()
-        .filter(|number| (least..=most).contains(number) && is_whole)
-    {
-        Some(_) => Ok(written.value.clone()),
-        None if written.key == "top_k" => {
-            Err(written.refused("must be a whole number", "write for instance 40"))
-        }
-        None => Err(written.refused(
-            &format!("must be a number from {least} to {most}"),
-            "write for instance 0.2",
-        )),
-    }
-}
-
-fn stop_sequences(written: &Written<'_>) -> Result<Value, Error> {
-    let texts = written
-        .value
-        .as_array()
-        .map(|texts| texts.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-    match texts.flatten() {
-        None => Err(written.refused("must be a list of texts", "write for instance [\"END\"]")),
-        Some(texts) if texts.iter().any(|text| text.trim().is_empty()) => Err(written.refused(
-            "has a text without a visible character, which the API refuses",
-            "leave that one out",
-        )),
-        Some(_) => Ok(written.value.clone()),
-    }
-}
-
-fn inference_geo(written: &Written<'_>) -> Result<Value, Error> {
-    match written.value.as_str() {
-        Some("global" | "us") => Ok(written.value.clone()),
-        _ if written.value.is_null() => Ok(Value::Null),
-        _ => Err(written.refused("must be \"global\" or \"us\"", "use one of the two")),
-    }
-}
-
-fn metadata(written: &Written<'_>) -> Result<Value, Error> {
-    let is_known = written
-        .value
-        .as_object()
-        .is_some_and(|map| map.keys().all(|key| key == "user_id"));
-    match is_known {
-        true => Ok(written.value.clone()),
-        false => Err(written.refused(
-            "takes a `user_id` and nothing else",
-            "labels that are not sent are what `request.per_row.tag` is for",
-        )),
-    }
-}
-
-fn service_tier(written: &Written<'_>) -> Result<Value, Error> {
-    match written.value.as_str() {
-        Some("auto" | "standard_only") => Ok(written.value.clone()),
-        _ => Err(written.refused(
-            "must be \"auto\" or \"standard_only\"",
-            "leave it out: a batch has a tier of its own",
-        )),
-    }
-}
-
-fn stream(written: &Written<'_>) -> Result<Value, Error> {
-    match written.value {
-        Value::Bool(false) => Ok(Value::Bool(false)),
-        _ => Err(written.refused(
-            "is refused in a batch unless it is `false`: results come as a file",
-            "leave it out",
-        )),
-    }
-}
-
-fn cache_control(written: &Written<'_>) -> Result<Value, Error> {
-    match tools::mark_of(written.value) {
-        Some(_) => Ok(written.value.clone()),
-        None => Err(written.refused(
-            "is no cache mark",
-            "write for instance `{ type = \"ephemeral\", ttl = \"1h\" }`",
-        )),
-    }
-}
-
-fn compaction(written: &Written<'_>) -> Result<Value, Error> {
-    match parameters::compaction(written.value) {
-        None => Ok(written.value.clone()),
-        Some(why) => Err(written.refused(why, "write for instance `{ type = \"summarize\" }`")),
-    }
-}
-
-impl Written<'_> {
-    fn refused(&self, why: &str, way_out: &str) -> Error {
-        refused(self.place, why, way_out)
-    }
-
-    /// Refuses members that are not known, where the parameter stands under its own key.
-    fn only(&self, value: &Value, known: &[&str]) -> Result<(), Error> {
-        let unknown = value
-            .as_object()
-            .and_then(|map| map.keys().find(|key| !known.contains(&key.as_str())));
-        let Some(unknown) = unknown.filter(|_| self.is_own) else {
-            return Ok(());
-        };
-        let way_out = match nearest(unknown, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!(
-                "what this version does not know goes into `request.params.{}`",
-                self.key
-            ),
-        };
-        Err(self.refused(&format!("has `{unknown}`, which is not known"), &way_out))
-    }
-}
-
-/// A member of a value, as it is written; `nothing` where there is none.
-fn shown(value: &Value, member: &str) -> String {
-    value
-        .get(member)
-        .map_or_else(|| "nothing".to_owned(), Value::to_string)
-}
-
-fn refused(place: &str, why: &str, way_out: &str) -> Error {
+/// An error of a parameter: its place in the job, why, and the fix.
+pub(super) fn refused(place: &str, why: &str, way_out: &str) -> Error {
     Error::Param {
         key: place.to_owned(),
         why: why.to_owned(),
@@ -655,11 +325,6 @@ fn twice(key: &str, param: &str) -> Error {
         &format!("stands in `request.params.{param}` too"),
         "keep one of the two",
     )
-}
-
-/// Whether sampling parameters are gone under the API version of a job.
-pub(super) fn has_no_sampling(spec: &RequestSpec) -> bool {
-    spec.api_version() == NEWEST_API_VERSION
 }
 
 #[cfg(test)]
@@ -965,8 +630,9 @@ mod tests {
                 Catalog::builtin(),
             )
         };
-        assert!(
-            job("").unwrap().warnings()[0].contains("every row pays for writing a cache entry")
+        assert_eq!(
+            job("").unwrap().warnings(),
+            [RequestWarning::CacheMarkOnRows]
         );
         // It is one of the four, and a longer life stands before a shorter one.
         let short = job("system = [{ text = \"a\", cache = \"5m\" }]")

@@ -1,21 +1,20 @@
 //! What a model takes: one table of rules, against the facts of the catalog.
 //!
-//! A request that its model refuses costs a row of the batch each, and is learned of when the batch
-//! has ended. So the same rules are asked three times: for the job as it stands, for each row that
-//! chooses by itself, and by `check`, which tells what is worth a word.
+//! A request that its model refuses fails its row, and that shows only when the batch has ended. So
+//! the same rules are checked for the job as it stands, and for each row that chooses by itself.
 //!
 //! In comes a [`Case`]: what is asked, and of which model; out goes the first [`Refusal`], with the
-//! way out, or what [`advice`] there is.
+//! fix, or the warnings.
 //!
-//! To add a rule: an entry in [`RULES`] or [`ADVICE`]; a fact about models: in the catalog.
+//! To add a rule: an entry in [`RULES`] or [`WARNINGS`]; a fact about models: in the catalog.
 
 use serde_json::{Map, Value};
 
 use crate::catalog::{Model, Thinking};
 
 use super::betas::{INTERLEAVED_THINKING, LONG_CONTEXT, LONG_OUTPUT};
-use super::options::{SAMPLING, has_no_sampling};
-use super::{NEWEST_API_VERSION, RequestSpec, Tool, parameters, tools};
+use super::parameters::{self, PARAMETERS};
+use super::{NEWEST_API_VERSION, RequestSpec, RequestWarning, Tool, tools};
 
 /// Below this, an answer may be thought away: the smallest budget that thinking can be given, where
 /// it can be given one.
@@ -73,9 +72,10 @@ impl Asked {
             .and_then(Value::as_u64);
         let forced =
             kind("tool_choice").filter(|kind| matches!(*kind, "any" | "tool") && !tools.is_empty());
-        let sampling = SAMPLING
+        let sampling = PARAMETERS
             .iter()
-            .filter_map(|(key, ..)| Some((*key, params.get(*key)?.as_f64()?)));
+            .filter(|parameter| parameter.old_version_only)
+            .filter_map(|parameter| Some((parameter.name, params.get(parameter.name)?.as_f64()?)));
         let has_beta = |name: &str| spec.betas.iter().any(|beta| beta == name);
         let of_the_provider = tools.iter().filter(|tool| tool.input_schema.is_none());
         Asked {
@@ -86,7 +86,7 @@ impl Asked {
                 .and_then(Value::as_str)
                 .map(str::to_owned),
             sampling: sampling.collect(),
-            is_old_version: !has_no_sampling(spec),
+            is_old_version: spec.api_version() != NEWEST_API_VERSION,
             geo: params
                 .get("inference_geo")
                 .is_some_and(|geo| !geo.is_null()),
@@ -157,8 +157,8 @@ const RULES: &[(&str, Rule)] = &[
     ("messages", system_messages),
 ];
 
-/// What is taken and may not be meant.
-const ADVICE: &[fn(&Case<'_>) -> Option<String>] = &[
+/// What is accepted and may not be meant.
+const WARNINGS: &[fn(&Case<'_>) -> Option<RequestWarning>] = &[
     room_to_think,
     long_output_without_effect,
     long_context_without_effect,
@@ -172,9 +172,9 @@ impl Case<'_> {
             .find_map(|(key, rule)| rule(self).map(|(why, way_out)| Refusal { key, why, way_out }))
     }
 
-    /// What is worth a word, though the API takes it.
-    pub(crate) fn advice(&self) -> Vec<String> {
-        ADVICE.iter().filter_map(|advice| advice(self)).collect()
+    /// What the API accepts and may not be meant.
+    pub(crate) fn warnings(&self) -> Vec<RequestWarning> {
+        WARNINGS.iter().filter_map(|rule| rule(self)).collect()
     }
 
     /// Whether the model thinks before it answers.
@@ -358,9 +358,6 @@ fn forced_tool(case: &Case<'_>) -> Option<(String, String)> {
         .map(|_| (why(), "use \"auto\", or leave the budget out".to_owned()))
 }
 
-/// The default of `temperature`, which models without sampling still take under the old version.
-const DEFAULT_TEMPERATURE: f64 = 1.0;
-
 fn sampling(case: &Case<'_>, key: &str) -> Option<(String, String)> {
     let (_, value) = case
         .asked
@@ -368,7 +365,8 @@ fn sampling(case: &Case<'_>, key: &str) -> Option<(String, String)> {
         .iter()
         .find(|(asked, _)| *asked == key)?;
     if !case.model.sampling {
-        let is_default = key == "temperature" && (value - DEFAULT_TEMPERATURE).abs() < f64::EPSILON;
+        // Under the older version, such models still accept the default.
+        let is_default = parameters::parameter(key).is_some_and(|p| p.is_default(*value));
         let why = format!(
             "is not taken by `{}`, which has no sampling parameters",
             case.id
@@ -401,7 +399,7 @@ fn one_way_of_sampling(case: &Case<'_>) -> Option<(String, String)> {
 }
 
 fn geo(case: &Case<'_>) -> Option<(String, String)> {
-    let is_refused = !parameters::takes(case.model, "inference_geo");
+    let is_refused = !parameters::is_accepted_by(case.model, "inference_geo");
     let why = || format!("is not taken by `{}`; it came with Claude 4.6", case.id);
     (case.asked.geo && is_refused).then(|| (why(), "leave it out".to_owned()))
 }
@@ -431,50 +429,30 @@ fn prefill(case: &Case<'_>) -> Option<(String, String)> {
     (case.asked.prefill && !case.model.prefill).then(|| (why(), way_out.to_owned()))
 }
 
-fn room_to_think(case: &Case<'_>) -> Option<String> {
-    let Case {
-        id,
-        max_tokens,
-        model,
-        ..
-    } = case;
-    if !case.thinks() || *max_tokens >= ROOM_TO_THINK {
-        return None;
-    }
-    let off = if model.thinking == Thinking::AdaptiveDefault {
-        ", or set `request.thinking = \"off\"`"
-    } else {
-        ""
-    };
-    Some(format!(
-        "`{id}` thinks before it answers, and thinking counts against `max_tokens`: {max_tokens} \
-         may be used up before the answer comes; {ROOM_TO_THINK} and more leave room{off}"
-    ))
-}
-
-fn long_output_without_effect(case: &Case<'_>) -> Option<String> {
-    let is_vain = case.asked.long_output && case.model.max_batch_output_tokens.is_none();
-    is_vain.then(|| {
-        format!(
-            "the beta `{LONG_OUTPUT}` has no effect: `{}` makes at most {} tokens",
-            case.id, case.model.max_output_tokens
-        )
+fn room_to_think(case: &Case<'_>) -> Option<RequestWarning> {
+    let is_tight = case.thinks() && case.max_tokens < ROOM_TO_THINK;
+    is_tight.then(|| RequestWarning::LittleRoomToThink {
+        model: case.id.to_owned(),
+        max_tokens: case.max_tokens,
+        enough_tokens: ROOM_TO_THINK,
+        can_be_off: case.model.thinking == Thinking::AdaptiveDefault,
     })
 }
 
-fn long_context_without_effect(case: &Case<'_>) -> Option<String> {
-    let (id, most) = (case.id, case.model.context_tokens);
-    case.asked.long_context.then(|| match most {
-        1_000_000.. => format!(
-            "the beta `{LONG_CONTEXT}` has no effect: `{id}` takes prompts of \
-            {most} tokens without it"
-        ),
-        _ => {
-            format!(
-                "the beta `{LONG_CONTEXT}` has no effect: it ended on 2026-04-30, and `{id}` \
-                takes prompts of {most} tokens"
-            )
-        }
+fn long_output_without_effect(case: &Case<'_>) -> Option<RequestWarning> {
+    let is_vain = case.asked.long_output && case.model.max_batch_output_tokens.is_none();
+    is_vain.then(|| RequestWarning::LongOutputWithoutEffect {
+        beta: LONG_OUTPUT.to_owned(),
+        model: case.id.to_owned(),
+        max_output_tokens: case.model.max_output_tokens,
+    })
+}
+
+fn long_context_without_effect(case: &Case<'_>) -> Option<RequestWarning> {
+    (case.asked.long_context).then(|| RequestWarning::LongContextWithoutEffect {
+        beta: LONG_CONTEXT.to_owned(),
+        model: case.id.to_owned(),
+        context_tokens: case.model.context_tokens,
     })
 }
 
@@ -492,10 +470,10 @@ mod tests {
     use arrow::datatypes::Schema;
 
     use crate::catalog::Catalog;
-    use crate::request::Requests;
+    use crate::request::{RequestWarning, Requests};
 
-    /// What is said of a job: the error, or the warnings.
-    fn said(model: &str, options: &str) -> Result<String, String> {
+    /// The warnings about a job, or why it is refused.
+    fn compile(model: &str, options: &str) -> Result<Vec<RequestWarning>, String> {
         let messages = if options.contains("messages") {
             ""
         } else {
@@ -511,7 +489,7 @@ mod tests {
         let requests =
             Requests::compile(&spec, Path::new("."), &Schema::empty(), Catalog::builtin());
         requests
-            .map(|requests| requests.warnings().join("\n"))
+            .map(|requests| requests.warnings().to_vec())
             .map_err(|e| e.to_string())
     }
 
@@ -769,9 +747,9 @@ mod tests {
                 "",
             ),
         ] {
-            let found = said(model, options);
+            let found = compile(model, options);
             let expected = if words.is_empty() {
-                found == Ok(String::new())
+                found == Ok(Vec::new())
             } else {
                 matches!(&found, Err(e) if e.contains(words))
             };
@@ -783,66 +761,82 @@ mod tests {
     }
 
     #[test]
-    fn advises_where_thinking_may_leave_no_answer() {
-        for (model, options, words) in [
-            (
-                "claude-opus-5-5",
-                "max_tokens = 50",
-                "`claude-opus-5-5` thinks before it answers",
-            ),
-            (
-                "claude-haiku-5-5",
-                "max_tokens = 50",
-                "or set `request.thinking = \"off\"`",
-            ),
+    fn warns_where_thinking_may_leave_no_answer() {
+        let tight = |model: &str, can_be_off| RequestWarning::LittleRoomToThink {
+            model: model.to_owned(),
+            max_tokens: 50,
+            enough_tokens: 1_024,
+            can_be_off,
+        };
+        for (model, options, can_be_off) in [
+            ("claude-opus-5-5", "max_tokens = 50", Some(false)),
+            ("claude-haiku-5-5", "max_tokens = 50", Some(true)),
             (
                 "claude-haiku-5-5",
                 "max_tokens = 50\nthinking = \"off\"",
-                "",
+                None,
             ),
             (
                 "claude-sonnet-5-5",
                 "max_tokens = 50\nthinking = \"between_tools\"",
-                "",
+                None,
             ),
-            ("claude-opus-4-8", "max_tokens = 50", ""),
+            ("claude-opus-4-8", "max_tokens = 50", None),
             (
                 "claude-opus-4-8",
                 "max_tokens = 50\nthinking = \"adaptive\"",
-                "`claude-opus-4-8` thinks before it answers",
+                Some(false),
             ),
-            ("claude-haiku-4-5", "max_tokens = 50", ""),
+            ("claude-haiku-4-5", "max_tokens = 50", None),
+        ] {
+            let expected: Vec<_> = can_be_off
+                .map(|off| tight(model, off))
+                .into_iter()
+                .collect();
+            assert_eq!(compile(model, options), Ok(expected), "{model}: {options}");
+        }
+    }
+
+    #[test]
+    fn warns_of_betas_that_are_missing_or_have_no_effect() {
+        let long_context = |model: &str, context_tokens| RequestWarning::LongContextWithoutEffect {
+            beta: "context-1m-2025-08-07".to_owned(),
+            model: model.to_owned(),
+            context_tokens,
+        };
+        for (model, options, expected) in [
             (
                 "claude-sonnet-4-5",
                 "betas = [\"context-1m-2025-08-07\"]",
-                "the beta `context-1m-2025-08-07` has no effect: it ended on 2026-04-30, and \
-                 `claude-sonnet-4-5` takes prompts of 200000",
+                long_context("claude-sonnet-4-5", 200_000),
             ),
             (
                 "claude-opus-4-8",
                 "betas = [\"context-1m-2025-08-07\"]",
-                "takes prompts of 1000000 tokens without it",
+                long_context("claude-opus-4-8", 1_000_000),
             ),
             (
                 "claude-opus-4-8",
                 "tools = [{ type = \"mcp_toolset\", mcp_server_name = \"desk\" }]",
-                "the tool `desk` belongs to a beta: without \"mcp-client-2026-09-15\" in \
-                 `request.betas` every row may fail",
+                RequestWarning::ToolNeedsBeta {
+                    tool: "desk".to_owned(),
+                    beta: "mcp-client-2026-09-15".to_owned(),
+                },
             ),
             (
                 "claude-haiku-4-5",
                 "betas = [\"output-300k-2026-03-24\"]",
-                "the beta `output-300k-2026-03-24` has no effect",
+                RequestWarning::LongOutputWithoutEffect {
+                    beta: "output-300k-2026-03-24".to_owned(),
+                    model: "claude-haiku-4-5".to_owned(),
+                    max_output_tokens: 64_000,
+                },
             ),
         ] {
-            let found = said(model, options).unwrap();
-            assert!(
-                if words.is_empty() {
-                    found.is_empty()
-                } else {
-                    found.contains(words)
-                },
-                "{model}: {options}\n{found}"
+            assert_eq!(
+                compile(model, options),
+                Ok(vec![expected]),
+                "{model}: {options}"
             );
         }
     }

@@ -28,7 +28,7 @@ use crate::durable;
 use crate::template::prompt::CacheTtl;
 use crate::template::{self, nearest};
 
-use super::{Error, parameters, schema};
+use super::{Error, RequestWarning, parameters, schema};
 
 /// Longest name of a tool. **Source**: thread of the provider's command line (claude-code#96152),
 /// read 2026-11-22.
@@ -481,21 +481,20 @@ pub(super) fn advisor(tool: &Tool) -> Option<&str> {
         .and_then(Value::as_str)
 }
 
-/// What to say of a tool that belongs to a beta the job does not ask for.
-pub(super) fn beta_missing(tool: &Tool, betas: &[String]) -> Option<String> {
+/// Warns of a tool that belongs to a beta the job does not name.
+pub(super) fn beta_missing(tool: &Tool, betas: &[String]) -> Option<RequestWarning> {
     let kind = tool.definition.get("type").and_then(Value::as_str)?;
+    // A set of tools comes with the parameter that names its server, and so with the same beta.
     let beta = if kind == "mcp_toolset" {
-        "mcp-client-"
+        parameters::parameter(parameters::MCP_SERVERS)?
+            .betas
+            .first()?
     } else {
         version_of(kind)?.1?.beta?
     };
-    let proposed = parameters::proposed_beta(&[beta]);
-    (!betas.iter().any(|name| name.starts_with(beta))).then(|| {
-        format!(
-            "the tool `{}` belongs to a beta: without \"{proposed}\" in `request.betas` every \
-            row may fail",
-            tool.name
-        )
+    (!betas.iter().any(|name| name.starts_with(beta))).then(|| RequestWarning::ToolNeedsBeta {
+        tool: tool.name.clone(),
+        beta: parameters::proposed_beta(&[beta]),
     })
 }
 

@@ -155,7 +155,7 @@ fn sends_a_long_document_with_every_row_or_once() {
         let run = work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
         assert_eq!(
             run.stderr
-                .contains("travels with every request; `upload = true` sends it once"),
+                .contains("is part of every request; `upload = true` sends it once"),
             upload == "false"
         );
         let table = work.parquet("out.parquet");

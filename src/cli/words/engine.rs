@@ -6,6 +6,7 @@ use rowmill::engine::Warning;
 pub(crate) fn warning(warning: &Warning) -> String {
     match warning {
         Warning::Text(text) => text.clone(),
+        Warning::Request(warning) => super::request::warning(warning),
         _ => format!("{warning:?}"),
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::catalog::{Catalog, Thinking, Tokenizer};
 
 const BATCH: Terms<'_> = Terms {
     purpose: Purpose::Batch,
@@ -624,7 +625,7 @@ fn forgets_heads_when_every_row_has_its_own() {
             .read(&request(json!({"system": format!("row {n}")})), BATCH)
             .unwrap();
     }
-    assert!(reader.heads.len() <= MAX_HEADS);
+    assert!(reader.heads.len() <= reader::MAX_HEADS);
 }
 
 /// What `check` lets through is answered, and what it refuses would have failed every row: for each
