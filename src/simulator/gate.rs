@@ -48,6 +48,9 @@ pub(super) async fn pass(
     }
     let call = Call::of(request.method(), request.uri().path());
     let line = format!("{} {}", request.method(), request.uri().path());
+    if sim.ends_batches_at_calls {
+        sim.end_due_batches().await;
+    }
     let request_id = sim.request_id();
     let faults = match call.map(|call| sim.faults.call(call)) {
         Some(Ok(faults)) => faults,
@@ -220,7 +223,7 @@ impl Passage<'_> {
             .min(MAX_HANG);
         let mut stopped = self.sim.stopped.clone();
         tokio::select! {
-            () = tokio::time::sleep(time) => {}
+            () = (self.sim.sleep)(time) => {}
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
     }
@@ -380,7 +383,8 @@ async fn truncated(response: Response<Body>, fault: &CallFault) -> Response<Body
         .headers
         .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     let pieces = futures_util::stream::iter([Ok(head)]).chain(futures_util::stream::once(async {
-        // What was sent before has to be on the wire before the connection breaks.
+        // Real time, whatever the clock: what was sent before has to leave the socket before the
+        // connection breaks, or the reset overtakes it.
         tokio::time::sleep(Duration::from_millis(50)).await;
         Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
     }));

@@ -61,6 +61,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -75,8 +76,8 @@ use crate::catalog::Catalog;
 const HEADER: &str = crate::provider::anthropic::SIMULATOR_HEADER;
 /// The API version without sampling parameters.
 const NEW_VERSION: &str = "2026-10-21";
-/// How long a stopping server waits for calls under way.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a stopping server waits for calls in progress. Where there are none it stops at once.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn is_new_version(version: &str) -> bool {
     version == NEW_VERSION
@@ -85,7 +86,10 @@ fn is_new_version(version: &str) -> bool {
 /// Where the time comes from.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What a simulator shall be like.
+/// Waits for some simulated time.
+pub type SimSleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// The settings of a simulator.
 #[derive(Clone)]
 pub struct SimulatorSpec {
     /// Everything random follows from it.
@@ -94,6 +98,12 @@ pub struct SimulatorSpec {
     pub folder: PathBuf,
     /// Where the time comes from.
     pub clock: Clock,
+    /// How a call waits that a fault delays.
+    pub sleep: SimSleep,
+    /// Whether a call first waits until every batch whose processing time is over has ended. With a
+    /// clock that only a test moves, no time passes between two calls in which a batch could end.
+    /// Off by default: a large batch takes seconds to end, and a call must not hang that long.
+    pub ends_batches_at_calls: bool,
     /// How long a batch takes.
     pub processing: Duration,
     /// How long a cancel takes.
@@ -117,12 +127,25 @@ impl SimulatorSpec {
             seed,
             folder,
             clock,
+            sleep: Arc::new(|time| Box::pin(tokio::time::sleep(time))),
+            ends_batches_at_calls: false,
             processing: Duration::ZERO,
             canceling: Duration::ZERO,
             concurrency: 64,
             queue_limit: 200_000,
             faults: Faults::default(),
             catalog: Arc::new(Catalog::builtin().clone()),
+        }
+    }
+
+    /// Runs by a clock that the caller moves: waits go through `sleep`, which moves the clock, and a
+    /// batch whose processing time is over has ended at the next call. No real time passes.
+    #[must_use]
+    pub fn with_manual_time(self, sleep: SimSleep) -> SimulatorSpec {
+        SimulatorSpec {
+            sleep,
+            ends_batches_at_calls: true,
+            ..self
         }
     }
 }
@@ -265,24 +288,23 @@ impl Running {
         self.sim.call_counts()
     }
 
-    /// Waits until every batch whose time is over has ended. For tests with a simulated clock.
+    /// Waits until every batch whose processing time is over has ended. For tests with a simulated
+    /// clock.
     pub async fn settle(&self) {
-        while self.sim.store.next_due((self.sim.clock)()).is_some() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        self.sim.end_due_batches().await;
     }
 
-    /// Stops: calls under way may finish, a batch in processing is left as it was before. The
+    /// Stops: calls in progress may finish, a batch in processing is left as it was before. The
     /// folder is free afterwards.
     pub async fn stop(mut self) {
         self.tell();
         if let Some(mut server) = self.server.take()
-            && tokio::time::timeout(PATIENCE, &mut server).await.is_err()
+            && tokio::time::timeout(STOP_TIMEOUT, &mut server).await.is_err()
         {
             server.abort();
         }
         if let Some(worker) = self.worker.take() {
-            // A worker that panicked has nothing more to say; the folder is given back all the
+            // A worker that panicked has nothing more to report; the folder is released all the
             // same.
             let _ = tokio::task::spawn_blocking(move || worker.join()).await;
         }
@@ -292,6 +314,8 @@ impl Running {
     fn tell(&self) {
         self.sim.stopping.store(true, Ordering::SeqCst);
         self.stop.send_replace(true);
+        // The worker may be waiting for the next look at the clock.
+        self.sim.worker.wake();
     }
 }
 
@@ -306,6 +330,9 @@ struct Sim {
     seed: u64,
     base_url: String,
     clock: Clock,
+    sleep: SimSleep,
+    ends_batches_at_calls: bool,
+    worker: process::WorkerSignals,
     processing: Duration,
     canceling: Duration,
     concurrency: u64,
@@ -383,6 +410,9 @@ impl Sim {
             requests: AtomicU64::new(0),
             started: (spec.clock)().as_microsecond(),
             clock: spec.clock,
+            sleep: spec.sleep,
+            ends_batches_at_calls: spec.ends_batches_at_calls,
+            worker: process::WorkerSignals::default(),
             calls: Mutex::new(Calls {
                 log,
                 counts: BTreeMap::new(),
@@ -394,6 +424,24 @@ impl Sim {
 
     fn stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Waits until no batch is due, the worker cannot go on, or the server stops.
+    async fn end_due_batches(&self) {
+        let mut stopped = self.stopped.clone();
+        // Subscribed before the look at the store: a batch that ends in between is not missed.
+        let mut rounds = self.worker.rounds();
+        while self.store.next_due((self.clock)()).is_some() {
+            self.worker.wake();
+            tokio::select! {
+                round = rounds.changed() => {
+                    if round.is_err() || rounds.borrow_and_update().has_failed {
+                        return;
+                    }
+                }
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
+        }
     }
 
     fn cache_path(&self) -> PathBuf {

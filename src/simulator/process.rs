@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 
 use super::Sim;
 use super::answer::{self, Drawn, Flaw, Message};
@@ -32,8 +33,11 @@ use super::reply::{Envelope, Refusal, opaque_id};
 use super::store::{Record, later};
 use crate::provider::Counts;
 
-/// How often the thread looks at the clock, which may be a simulated one.
+/// How often the thread reads the clock, which may be a simulated one. A call that needs the result
+/// wakes it earlier.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long it waits after a failure before it tries again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long it takes until an answer begins, at most.
 const FIRST_TOKEN: Duration = Duration::from_secs(2);
@@ -47,14 +51,58 @@ pub(super) fn work(sim: &Sim) {
             None => Ok(false),
         };
         match done {
-            Ok(true) => {}
-            Ok(false) => std::thread::sleep(LOOK_EVERY),
+            Ok(true) => sim.worker.report(false),
+            Ok(false) => sim.worker.wait(LOOK_EVERY),
             Err(cause) => {
-                // The disk may be full: the batch stays in progress, and is tried again.
+                // The disk may be full: the batch stays in progress, and is retried.
                 tracing::error!(%cause, "the simulator cannot process a batch");
-                std::thread::sleep(Duration::from_secs(1));
+                sim.worker.report(true);
+                sim.worker.wait(RETRY_AFTER);
             }
         }
+    }
+}
+
+/// How the worker and the calls wait for each other.
+#[derive(Default)]
+pub(super) struct WorkerSignals {
+    /// Whether the worker was woken since it last waited: a wake between its look at the store and
+    /// its wait is not lost.
+    is_woken: Mutex<bool>,
+    woken: Condvar,
+    rounds: watch::Sender<Round>,
+}
+
+/// What the worker did last.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Round {
+    /// Whether it could not end a batch.
+    pub(super) has_failed: bool,
+}
+
+impl WorkerSignals {
+    /// Ends the worker's wait, or keeps its next one from beginning.
+    pub(super) fn wake(&self) {
+        *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.woken.notify_one();
+    }
+
+    /// Tells of every batch that ends from now on.
+    pub(super) fn rounds(&self) -> watch::Receiver<Round> {
+        self.rounds.subscribe()
+    }
+
+    fn report(&self, has_failed: bool) {
+        self.rounds.send_replace(Round { has_failed });
+    }
+
+    fn wait(&self, time: Duration) {
+        let is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut is_woken, _) = self
+            .woken
+            .wait_timeout_while(is_woken, time, |is_woken| !*is_woken)
+            .unwrap_or_else(PoisonError::into_inner);
+        *is_woken = false;
     }
 }
 

@@ -184,9 +184,10 @@ impl Spoiler {
     }
 
     fn send_error(&self, cause: io::Error) {
-        // What was sent before has to be on the wire before the connection breaks.
+        // Real time, whatever the clock: what was sent before has to leave the socket before the
+        // connection breaks, or the reset overtakes it.
         std::thread::sleep(Duration::from_millis(50));
-        // The other side may be gone already; then nobody needs to know.
+        // The other side may have closed the connection already.
         let _ = self.sender.blocking_send(Err(cause));
     }
 }

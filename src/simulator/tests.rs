@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Call, Clock, Error, Faults, Ledger, Running, Simulator, SimulatorSpec};
+use super::{Call, Clock, Error, Faults, Ledger, Running, SimSleep, Simulator, SimulatorSpec};
 
 const START: &str = "2026-11-22T10:00:00Z";
 
@@ -25,12 +25,17 @@ struct Bench {
 
 impl Bench {
     async fn start(shape: impl FnOnce(&mut SimulatorSpec)) -> Bench {
+        Bench::start_with(|spec, _| shape(spec)).await
+    }
+
+    /// As [`Bench::start`], with the clock as well.
+    async fn start_with(shape: impl FnOnce(&mut SimulatorSpec, &Arc<AtomicI64>)) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let now = Arc::new(AtomicI64::new(
             START.parse::<Timestamp>().unwrap().as_microsecond(),
         ));
         let mut spec = SimulatorSpec::new(7, folder.path().to_owned(), clock(&now));
-        shape(&mut spec);
+        shape(&mut spec, &now);
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -913,6 +918,59 @@ async fn stops_at_once_though_a_call_hangs_and_gives_the_folder_back() {
     );
     assert!(hanging.await.unwrap().is_err());
     assert_eq!(bench.running().calls().get(&Call::List), None);
+}
+
+/// Moves the clock by what is slept, at once.
+fn manual_sleep(now: &Arc<AtomicI64>) -> SimSleep {
+    let now = now.clone();
+    Arc::new(move |time| {
+        now.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+        Box::pin(std::future::ready(()))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_a_clock_that_only_the_test_moves_batches_end_at_the_next_call() {
+    let faults = "[[calls]]\non = 'list'\ndo = 'delay'\nseconds = 500";
+    let bench = Bench::start_with(|spec, now| {
+        spec.processing = Duration::from_secs(3_600);
+        spec.faults = Faults::from_toml(faults).unwrap();
+        *spec = spec.clone().with_manual_time(manual_sleep(now));
+    })
+    .await;
+    let begin = Instant::now();
+    let batch = bench.create_rows(20).await;
+    for round in 0..3 {
+        let status = bench.get(&batch).await["processing_status"].clone();
+        assert_eq!(status, "in_progress", "round {round}");
+    }
+    let moved = i64::try_from(Duration::from_secs(3_600).as_micros()).unwrap();
+    bench.now.fetch_add(moved, Ordering::SeqCst);
+    let ended = bench.get(&batch).await;
+    assert_eq!(ended["processing_status"], "ended");
+    assert_eq!(ended["request_counts"]["succeeded"], 20);
+    let before = bench.now.load(Ordering::SeqCst);
+    bench.get("/v1/messages/batches").await;
+    assert_eq!(bench.now.load(Ordering::SeqCst) - before, 500_000_000);
+    assert!(
+        begin.elapsed() < Duration::from_secs(60),
+        "over an hour of simulated time has passed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_at_once_while_a_client_keeps_its_connection_open() {
+    let mut bench = Bench::start(|_| {}).await;
+    bench.create_rows(3).await;
+    for _ in 0..5 {
+        // Leaves an idle connection in the client's pool.
+        bench.get("/v1/messages/batches").await;
+        let begin = Instant::now();
+        bench.running.take().unwrap().stop().await;
+        assert!(begin.elapsed() < super::STOP_TIMEOUT, "nothing was in progress");
+        let running = Simulator::start(bench.spec.clone(), loopback()).await;
+        bench.running = Some(running.unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,8 @@ impl Listener for Door {
                         peer,
                     );
                 }
-                // Too many open files, for instance: it passes.
+                // Too many open files, for instance. Real time, whatever the clock: another process
+                // has to close some.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
