@@ -11,7 +11,7 @@ use rowmill::catalog::Catalog;
 use rowmill::journal::Plan;
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
 use rowmill::provider::{self, BatchApi, Timeouts};
-use rowmill::simulator::{self, Running, Simulator, SimulatorSpec};
+use rowmill::simulator::{self, RunningSimulator, Simulator, SimulatorSpec};
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 
@@ -26,7 +26,7 @@ pub(crate) struct Connection {
     pub(crate) api: Anthropic,
     /// Always there; taken when the connection goes.
     runtime: Option<Runtime>,
-    simulator: Option<Running>,
+    simulator: Option<RunningSimulator>,
 }
 
 /// Where the environment says that the provider is, as plans name it. That takes no key.

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Preview, catalog: &Arc<Catalog>, screen: &Screen) -> Re
     let mut shown = Vec::new();
     let mut rows = 0_u64;
     let skip = file.job.request.on_row_error == OnRowError::Skip;
-    let own = compiled.requests.choices().members();
+    let own = compiled.requests.per_row().members();
     each(&compiled, args, skip, |row| {
         if screen.json {
             shown.push(row);

@@ -31,7 +31,7 @@ use crate::ledger::{
     self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage,
 };
 use crate::outcome::details::Wanted;
-use crate::request::per_row::Tail;
+use crate::request::per_row::FragmentTail;
 use crate::template::prompt::media::MediaFacts;
 
 use super::drive::Until;
@@ -133,7 +133,7 @@ impl Choices<'_> {
         if !self.has_model && !self.has_max_tokens {
             return Ok((self.model, self.max_tokens));
         }
-        let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
+        let tail = FragmentTail::of(fragment, self.has_model, self.has_max_tokens);
         let tail = tail.ok_or_else(|| {
             Error::Bug("a request does not end with what its row chose".to_owned())
         })?;

@@ -191,7 +191,7 @@ impl Planner<'_> {
         estimator: &Estimator<'_>,
         fit: &Fit,
     ) -> Result<WarmUpDecision, Error> {
-        let choices = self.compiled.requests.choices();
+        let choices = self.compiled.requests.per_row();
         let split = [(choices.model, "model"), (choices.effort, "effort")]
             .into_iter()
             .find(|(is_chosen, _)| *is_chosen);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::catalog::Catalog;
 use crate::estimate::media::Media;
 use crate::estimate::shared::{Shared, SharedPart};
-use crate::request::{Choices, RequestSpec, Requests};
+use crate::request::{PerRowParams, RequestSpec, Requests};
 
 /// The shared part of a job's requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -84,7 +84,7 @@ impl SharedReport {
             min_cache_tokens: least,
             verdict,
             sentence: String::new(),
-            splits: splits(requests.choices()),
+            splits: splits(requests.per_row()),
         };
         report.sentence = report.in_words();
         report
@@ -167,7 +167,7 @@ impl SharedReport {
 /// of the text.
 ///
 /// **Source**: prompt caching documentation, read 2026-08-22.
-fn splits(choices: Choices) -> Vec<String> {
+fn splits(choices: PerRowParams) -> Vec<String> {
     let table = [
         (
             choices.model,

@@ -110,11 +110,11 @@ pub(super) fn check(betas: &[String], accept_unknown: bool) -> Result<Vec<Reques
         } else if !KNOWN.contains(&name) && !accept_unknown {
             const NEWER: &str = "`request.unknown_betas = true` takes names that are newer than \
                 this version of rowmill";
-            let way_out = match nearest(name, KNOWN.iter().chain(OBSOLETE).copied()) {
+            let fix = match nearest(name, KNOWN.iter().chain(OBSOLETE).copied()) {
                 Some(near) => format!("did you mean `{near}`? ({NEWER})"),
                 None => NEWER.to_owned(),
             };
-            return wrong(format!("has the unknown beta `{name}`; {way_out}"));
+            return wrong(format!("has the unknown beta `{name}`; {fix}"));
         }
     }
     Ok(warnings)

@@ -37,7 +37,7 @@ fn begin(out: &mut Vec<u8>, role: Role) {
 }
 
 /// Writes the messages of a row behind the head.
-pub(crate) struct Messages<'o> {
+pub(crate) struct MessageEncoder<'o> {
     out: &'o mut Vec<u8>,
     /// Whether a message stands before the next.
     follows: bool,
@@ -45,10 +45,10 @@ pub(crate) struct Messages<'o> {
     block_follows: bool,
 }
 
-impl Messages<'_> {
+impl MessageEncoder<'_> {
     /// Begins behind a head; `follows` where it holds messages.
-    pub(crate) fn new(out: &mut Vec<u8>, follows: bool) -> Messages<'_> {
-        Messages {
+    pub(crate) fn new(out: &mut Vec<u8>, follows: bool) -> MessageEncoder<'_> {
+        MessageEncoder {
             out,
             follows,
             block_follows: false,
@@ -149,7 +149,7 @@ pub(crate) fn output_config(
 }
 
 /// What goes into the head.
-pub(crate) struct Head<'a> {
+pub(crate) struct HeadParts<'a> {
     /// `None` where rows choose theirs.
     pub(crate) model: Option<&'a str>,
     /// `None` where rows choose theirs.
@@ -163,7 +163,7 @@ pub(crate) struct Head<'a> {
     pub(crate) is_open: bool,
 }
 
-impl Head<'_> {
+impl HeadParts<'_> {
     /// The head's bytes, up to where the first row message begins.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();

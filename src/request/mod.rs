@@ -9,7 +9,7 @@
 //! * The same job, files and row give the same bytes, and the [`RequestHash`] is over exactly
 //!   these.
 //! * What is the same for all rows comes first, byte for byte, so that a prompt cache can hit.
-//! * What the API would refuse for every row is an error of the job, with the way out, before
+//! * What the API would refuse for every row is an error of the job, with the fix, before
 //!   anything is sent: refused parameters, schemas outside of its subset ([`schema`]), tools
 //!   ([`tools`]), what the model does not take, cache marks that cannot hit. Where rows choose by
 //!   themselves ([`per_row`]), the row is at fault.
@@ -52,10 +52,10 @@ use crate::template::prompt::{
 };
 use crate::template::row::Table;
 use crate::template::{self, Columns};
-use options::{Options, place};
-use per_row::{Choice, ChoiceFault, JobsOwn, PerRow, PerRowSpec, Values};
-use rules::Case;
-use schema::{Finding, SchemaSpec};
+use options::{RequestOptions, place};
+use per_row::{JobParams, PerRow, PerRowSpec, PerRowValues, RowParamError, RowParams};
+use rules::ModelCase;
+use schema::{SchemaFinding, SchemaSpec};
 
 pub use tools::{Tool, ToolSpec};
 pub use warnings::RequestWarning;
@@ -202,14 +202,14 @@ pub enum Error {
         problem: String,
     },
     /// A parameter cannot be sent, or its model does not take it.
-    #[error("`request.{key}` {why}; {way_out}")]
+    #[error("`request.{key}` {why}; {fix}")]
     Param {
         /// The parameter, as the job names it.
         key: String,
         /// Why not.
         why: String,
         /// What to do instead.
-        way_out: String,
+        fix: String,
     },
     /// What rows choose cannot be worked out.
     #[error("`request.per_row.{key}` does not fit the table")]
@@ -234,7 +234,7 @@ pub enum Error {
         /// Where the tool is defined.
         place: String,
         /// All that is refused.
-        findings: Vec<Finding>,
+        findings: Vec<SchemaFinding>,
     },
     /// The schema is not JSON.
     #[error("`{}` is not JSON", .path.display())]
@@ -251,20 +251,20 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// All that is refused.
-        findings: Vec<Finding>,
+        findings: Vec<SchemaFinding>,
         /// Whether all of it could be said in words.
         can_be_lowered: bool,
     },
 }
 
-fn findings_listed(findings: &[Finding]) -> String {
-    let line = |f: &Finding| {
+fn findings_listed(findings: &[SchemaFinding]) -> String {
+    let line = |f: &SchemaFinding| {
         let place = if f.pointer.is_empty() {
             "the top level"
         } else {
             &f.pointer
         };
-        format!("\n  at {place}, `{}`: {}; {}", f.keyword, f.why, f.way_out)
+        format!("\n  at {place}, `{}`: {}; {}", f.keyword, f.why, f.fix)
     };
     findings.iter().map(line).collect()
 }
@@ -277,7 +277,7 @@ pub enum RowError {
     Prompt(#[from] RowFault),
     /// What it chooses cannot be sent.
     #[error(transparent)]
-    Choice(#[from] ChoiceFault),
+    Param(#[from] RowParamError),
 }
 
 /// 128 bits of BLAKE3 over the exact bytes of a request's `params`.
@@ -354,7 +354,7 @@ pub struct Requests {
     has_shared_messages: bool,
     schema: Option<schema::AnswerSchema>,
     tools: Vec<Tool>,
-    job: JobsOwn,
+    job: JobParams,
     per_row: PerRow,
     warnings: Vec<RequestWarning>,
     files: Vec<(PathBuf, String)>,
@@ -414,13 +414,13 @@ impl Requests {
         let newest_tools = catalog
             .model(&spec.model)
             .is_none_or(|(_, model)| model.thinking != Thinking::Extended);
-        let Options {
+        let RequestOptions {
             params,
             output_config,
             tools,
-            mut asked,
+            mut features,
             mut warnings,
-        } = Options::compile(spec, newest_tools, folder, &mut files)?;
+        } = RequestOptions::compile(spec, newest_tools, folder, &mut files)?;
         warnings.extend(prompt.shared().iter().filter_map(large_shared_media));
         check_marks(&marks(&tools, prompt.shared(), params.get("cache_control")))?;
         check_advisors(&tools, catalog)?;
@@ -448,12 +448,12 @@ impl Requests {
             });
         }
         check_schemas(&tools, schema.as_ref())?;
-        asked.prefill = prompt.ends_with_prefill();
-        asked.system_messages = prompt.has_system_messages();
-        let job = JobsOwn {
+        features.prefill = prompt.ends_with_prefill();
+        features.system_messages = prompt.has_system_messages();
+        let job = JobParams {
             model: spec.model.clone(),
             max_tokens: spec.max_tokens,
-            asked,
+            features,
         };
         warnings.extend(check_model(spec, &job, catalog)?);
         let output_config = encode::output_config(
@@ -461,7 +461,7 @@ impl Requests {
             schema.as_ref().map(schema::AnswerSchema::sent),
         );
         let per_row = PerRow::compile(spec, columns, &output_config, catalog)?;
-        let head = encode::Head {
+        let head = encode::HeadParts {
             model: (!per_row.has_model()).then_some(spec.model.as_str()),
             max_tokens: (!per_row.has_max_tokens()).then_some(spec.max_tokens),
             params: &params,
@@ -558,10 +558,10 @@ impl Requests {
         &self.tools
     }
 
-    /// What rows choose by themselves.
+    /// Which parameters rows set.
     #[must_use]
-    pub fn choices(&self) -> Choices {
-        Choices {
+    pub fn per_row(&self) -> PerRowParams {
+        PerRowParams {
             model: self.per_row.has_model(),
             max_tokens: self.per_row.has_max_tokens(),
             effort: self.per_row.has_effort(),
@@ -586,8 +586,8 @@ impl Requests {
     /// Prepares a batch for rendering; cheaper than [`Requests::render`] where several rows of it
     /// are rendered.
     #[must_use]
-    pub fn rows(&self, batch: &RecordBatch) -> Rows<'_> {
-        Rows {
+    pub fn rows(&self, batch: &RecordBatch) -> RequestRows<'_> {
+        RequestRows {
             requests: self,
             table: self.prompt.table(batch),
             values: self.per_row.values(batch),
@@ -623,15 +623,15 @@ impl Requests {
 }
 
 /// A batch of rows, ready to be rendered.
-pub struct Rows<'r> {
+pub struct RequestRows<'r> {
     requests: &'r Requests,
     table: Arc<Table>,
-    values: Values,
+    values: PerRowValues,
 }
 
 /// Which parameters rows choose by themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Choices {
+pub struct PerRowParams {
     /// Their model.
     pub model: bool,
     /// Their `max_tokens`.
@@ -644,7 +644,7 @@ pub struct Choices {
     pub tag: bool,
 }
 
-impl Choices {
+impl PerRowParams {
     /// The members of `params` that differ from row to row because rows set them.
     #[must_use]
     pub fn members(&self) -> Vec<&'static str> {
@@ -661,13 +661,13 @@ impl Choices {
     }
 }
 
-impl fmt::Debug for Rows<'_> {
+impl fmt::Debug for RequestRows<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rows").finish_non_exhaustive()
+        f.debug_struct("RequestRows").finish_non_exhaustive()
     }
 }
 
-impl Rows<'_> {
+impl RequestRows<'_> {
     /// As [`Requests::render`].
     ///
     /// # Errors
@@ -688,9 +688,9 @@ impl Rows<'_> {
         facts: &mut MediaFacts,
     ) -> Result<RequestHash, RowError> {
         let start = out.len();
-        let choice = self.choice(row)?;
+        let choice = self.row_params(row)?;
         facts.clear();
-        let mut messages = encode::Messages::new(out, self.requests.has_shared_messages);
+        let mut messages = encode::MessageEncoder::new(out, self.requests.has_shared_messages);
         let limits = self
             .requests
             .per_row
@@ -731,7 +731,7 @@ impl Rows<'_> {
         let own = (job.model.as_str(), job.max_tokens);
         if self.requests.per_row.has_model() || self.requests.per_row.has_max_tokens() {
             return self
-                .choice(row)
+                .row_params(row)
                 .map_or(own, |choice| (choice.model, choice.max_tokens));
         }
         own
@@ -741,10 +741,10 @@ impl Rows<'_> {
     ///
     /// # Errors
     /// A choice that cannot be worked out, or that the row's model does not take.
-    pub fn choice(&self, row: usize) -> Result<Choice<'_>, ChoiceFault> {
+    pub fn row_params(&self, row: usize) -> Result<RowParams<'_>, RowParamError> {
         self.requests
             .per_row
-            .choice(&self.values, row, &self.requests.job)
+            .row_params(&self.values, row, &self.requests.job)
     }
 }
 
@@ -758,12 +758,12 @@ fn check_schemas(tools: &[Tool], answer: Option<&schema::AnswerSchema>) -> Resul
         None => Ok(()),
         Some(what) => {
             let why = format!("and the schema of the answer have {what}");
-            let way_out = "put more properties into `required`, give them one type each, or leave \
+            let fix = "put more properties into `required`, give them one type each, or leave \
                 `strict` out";
             Err(Error::Param {
                 key: "tools".to_owned(),
                 why,
-                way_out: way_out.to_owned(),
+                fix: fix.to_owned(),
             })
         }
     }
@@ -779,31 +779,31 @@ fn limits_of(model: &Model) -> PromptLimits {
 /// its own, and the job's model is only for rows that choose none.
 fn check_model(
     spec: &RequestSpec,
-    job: &JobsOwn,
+    job: &JobParams,
     catalog: &Catalog,
 ) -> Result<Vec<RequestWarning>, Error> {
     let Some((_, model)) = catalog.model(&job.model) else {
         return Ok(Vec::new());
     };
-    let effort = job.asked.effort.as_deref();
-    let case = Case {
+    let effort = job.features.effort.as_deref();
+    let case = ModelCase {
         id: &job.model,
         model,
         max_tokens: job.max_tokens.into(),
         effort,
-        asked: &job.asked,
+        features: &job.features,
     };
-    let Some(refusal) = case.refusal().filter(|_| spec.per_row.model.is_none()) else {
+    let Some(violation) = case.violation().filter(|_| spec.per_row.model.is_none()) else {
         return Ok(case.warnings());
     };
-    let in_params = match refusal.key {
+    let in_params = match violation.key {
         "effort" => spec.effort.is_none(),
         key => spec.params.contains_key(key),
     };
     Err(Error::Param {
-        key: place(refusal.key, in_params),
-        why: refusal.why,
-        way_out: refusal.way_out,
+        key: place(violation.key, in_params),
+        why: violation.why,
+        fix: violation.fix,
     })
 }
 
@@ -843,7 +843,7 @@ fn check_advisors(tools: &[Tool], catalog: &Catalog) -> Result<(), Error> {
         if catalog.model(id).is_some() {
             continue;
         }
-        let (why, way_out) = match (catalog.retired(id), catalog.nearest(id).first()) {
+        let (why, fix) = match (catalog.retired(id), catalog.nearest(id).first()) {
             (Some((_, gone)), _) => {
                 let successor = gone.successor.as_deref().unwrap_or("another model");
                 (
@@ -862,7 +862,7 @@ fn check_advisors(tools: &[Tool], catalog: &Catalog) -> Result<(), Error> {
         return Err(Error::Param {
             key: "tools".to_owned(),
             why,
-            way_out,
+            fix,
         });
     }
     Ok(())

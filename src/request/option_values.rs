@@ -141,7 +141,7 @@ fn tool_choice(param: &ParamValue<'_>) -> Result<Value, Error> {
         .unwrap_or_default();
     if !TOOL_CHOICES.contains(&kind) {
         let is_tool = param.tools.iter().any(|tool| tool.name == kind);
-        let way_out = match is_tool {
+        let fix = match is_tool {
             true => format!("write `{{ type = \"tool\", name = \"{kind}\" }}`"),
             false => {
                 "use \"auto\", \"any\", \"none\", or `{ type = \"tool\", name = \"…\" }`".to_owned()
@@ -152,7 +152,7 @@ fn tool_choice(param: &ParamValue<'_>) -> Result<Value, Error> {
                 "has the type {}, which does not exist",
                 shown(&choice, "type")
             ),
-            &way_out,
+            &fix,
         ));
     }
     if param.tools.is_empty() {
@@ -178,8 +178,8 @@ fn tool_choice(param: &ParamValue<'_>) -> Result<Value, Error> {
     }
     let parallel = choice.get("disable_parallel_tool_use");
     if parallel.is_some_and(|parallel| !parallel.is_boolean() || kind == "none") {
-        let way_out = "set it to `true` or `false` beside the type \"auto\", \"any\" or \"tool\"";
-        return Err(param.refused("has a `disable_parallel_tool_use` that cannot be", way_out));
+        let fix = "set it to `true` or `false` beside the type \"auto\", \"any\" or \"tool\"";
+        return Err(param.refused("has a `disable_parallel_tool_use` that cannot be", fix));
     }
     param.only(&choice, &["type", "name", "disable_parallel_tool_use"])?;
     Ok(choice)
@@ -266,8 +266,8 @@ fn thinking(param: &ParamValue<'_>) -> Result<Value, Error> {
 }
 
 impl ParamValue<'_> {
-    fn refused(&self, why: &str, way_out: &str) -> Error {
-        refused(self.place, why, way_out)
+    fn refused(&self, why: &str, fix: &str) -> Error {
+        refused(self.place, why, fix)
     }
 
     /// Refuses members that are not known, where the parameter stands under its own key.
@@ -278,14 +278,14 @@ impl ParamValue<'_> {
         let Some(unknown) = unknown.filter(|_| self.is_own) else {
             return Ok(());
         };
-        let way_out = match nearest(unknown, known.iter().copied()) {
+        let fix = match nearest(unknown, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(
                 "what this version does not know goes into `request.params.{}`",
                 self.parameter.name
             ),
         };
-        Err(self.refused(&format!("has `{unknown}`, which is not known"), &way_out))
+        Err(self.refused(&format!("has `{unknown}`, which is not known"), &fix))
     }
 }
 

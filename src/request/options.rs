@@ -19,12 +19,12 @@ use serde_json::{Map, Value};
 
 use super::option_values::{self, ParamValue};
 use super::parameters::{self, EXCLUSIVE, OUTPUT_CONFIG, Owner, PARAMETERS};
-use super::rules::Asked;
+use super::rules::RequestFeatures;
 use super::{API_VERSIONS, Error, RequestSpec, RequestWarning, Tool, betas, tools};
 
 /// Everything in a request but model, `max_tokens`, system blocks and messages.
 #[derive(Debug)]
-pub(super) struct Options {
+pub(super) struct RequestOptions {
     /// The members of `params` in the order in which they are sent, without `tools` and
     /// `output_config`.
     pub(super) params: Map<String, Value>,
@@ -33,12 +33,12 @@ pub(super) struct Options {
     /// The tools.
     pub(super) tools: Vec<Tool>,
     /// What the rules of models are about.
-    pub(super) asked: Asked,
+    pub(super) features: RequestFeatures,
     /// What is accepted and may not be meant.
     pub(super) warnings: Vec<RequestWarning>,
 }
 
-impl Options {
+impl RequestOptions {
     /// Brings the parameters of a job together and checks them. Files that were read are added to
     /// `files`.
     ///
@@ -49,7 +49,7 @@ impl Options {
         newest_tools: bool,
         folder: &Path,
         files: &mut Vec<(PathBuf, String)>,
-    ) -> Result<Options, Error> {
+    ) -> Result<RequestOptions, Error> {
         check_values(spec)?;
         check_params(spec)?;
         let tools = match spec.params.get("tools") {
@@ -97,12 +97,12 @@ impl Options {
                 .iter()
                 .filter_map(|tool| tools::beta_missing(tool, &spec.betas)),
         );
-        let asked = Asked::new(spec, &params, &output_config, &tools);
-        Ok(Options {
+        let features = RequestFeatures::new(spec, &params, &output_config, &tools);
+        Ok(RequestOptions {
             params,
             output_config,
             tools,
-            asked,
+            features,
             warnings,
         })
     }
@@ -212,14 +212,14 @@ fn needs_beta(spec: &RequestSpec, place: &str, needed: &[&str]) -> Result<(), Er
     if parameters::has_beta(needed, &spec.betas) || spec.unknown_betas {
         return Ok(());
     }
-    let way_out = format!(
+    let fix = format!(
         "add \"{}\" to `request.betas`",
         parameters::proposed_beta(needed)
     );
     Err(refused(
         place,
         "is refused without the beta that it belongs to",
-        &way_out,
+        &fix,
     ))
 }
 
@@ -233,11 +233,11 @@ fn unknown_parameters(spec: &RequestSpec) -> Result<Vec<RequestWarning>, Error> 
     {
         match parameters::meant(key).filter(|_| !spec.unknown_betas) {
             Some(near) => {
-                let way_out = format!(
+                let fix = format!(
                     "did you mean `{near}`? (`request.unknown_betas = true` takes names that are \
                      newer than this version of rowmill)"
                 );
-                return Err(refused(&format!("params.{key}"), "is not known", &way_out));
+                return Err(refused(&format!("params.{key}"), "is not known", &fix));
             }
             None => warnings.push(RequestWarning::UnknownParameter { name: key.clone() }),
         }
@@ -261,8 +261,8 @@ fn output_config(spec: &RequestSpec) -> Result<Map<String, Value>, Error> {
         None => Map::new(),
         Some(Value::Object(config)) => config.clone(),
         Some(_) => {
-            let way_out = "write for instance `output_config = { effort = \"low\" }`";
-            return Err(refused("params.output_config", "must be a table", way_out));
+            let fix = "write for instance `output_config = { effort = \"low\" }`";
+            return Err(refused("params.output_config", "must be a table", fix));
         }
     };
     if spec.schema.is_some() && config.contains_key("format") {
@@ -311,11 +311,11 @@ fn output_config(spec: &RequestSpec) -> Result<Map<String, Value>, Error> {
 }
 
 /// An error of a parameter: its place in the job, why, and the fix.
-pub(super) fn refused(place: &str, why: &str, way_out: &str) -> Error {
+pub(super) fn refused(place: &str, why: &str, fix: &str) -> Error {
     Error::Param {
         key: place.to_owned(),
         why: why.to_owned(),
-        way_out: way_out.to_owned(),
+        fix: fix.to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a row chooses by itself: its model, its `max_tokens`, its effort, its user and its tag.
 //!
 //! In come SQL expressions over the columns of the source, worked out for a batch of rows at a
-//! time; out goes a [`Choice`] for each row, checked against the rules of its model. What rows
+//! time; out goes a [`RowParams`] for each row, checked against the rules of its model. What rows
 //! choose leaves the head and closes the fragment:
 //!
 //! ```text
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Model and limit come last, so that both can be found from the end of a fragment whatever the
-//! row's own text is ([`Tail`]): a row that was cut off is sent again with more tokens.
+//! row's own text is ([`FragmentTail`]): a row that was cut off is sent again with more tokens.
 //!
 //! To let rows choose another parameter: a key of [`PerRowSpec`], an entry in `PerRow::compile` and
 //! its member in `PerRow::close`.
@@ -27,7 +27,7 @@ use crate::catalog::Catalog;
 use crate::table::Expression;
 use crate::template::prompt::media::PromptLimits;
 
-use super::rules::{Asked, Case};
+use super::rules::{ModelCase, RequestFeatures};
 use super::{Error, RequestSpec, encode};
 
 /// The section `[request.per_row]`: for each parameter a column, or an SQL expression. Where it is
@@ -77,19 +77,19 @@ pub(super) struct PerRow {
 
 /// Why a row's own choice cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`request.{key}` {why}; {way_out}")]
-pub struct ChoiceFault {
+#[error("`request.{key}` {why}; {fix}")]
+pub struct RowParamError {
     /// The parameter, as the job names it.
     pub key: String,
     /// Why.
     pub why: String,
     /// What to do instead.
-    pub way_out: String,
+    pub fix: String,
 }
 
 /// What a row is sent with, besides its prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Choice<'a> {
+pub struct RowParams<'a> {
     /// The model, as the row or the job names it.
     pub model: &'a str,
     /// Most tokens of the answer.
@@ -121,7 +121,7 @@ impl PerRow {
             return Err(Error::Param {
                 key: "per_row.user_id".to_owned(),
                 why,
-                way_out: "keep one of the two".to_owned(),
+                fix: "keep one of the two".to_owned(),
             });
         }
         let name = |key, sql: &Option<String>| {
@@ -222,28 +222,28 @@ impl PerRow {
     }
 
     /// Works the expressions out for a batch.
-    pub(super) fn values(&self, batch: &RecordBatch) -> Values {
-        Values {
-            model: Column::of(self.model.as_ref(), batch, to_text),
-            max_tokens: Column::of(self.max_tokens.as_ref(), batch, to_whole),
-            effort: Column::of(self.effort.as_ref(), batch, to_text),
-            user_id: Column::of(self.user_id.as_ref(), batch, to_text),
-            tag: Column::of(self.tag.as_ref(), batch, to_text),
+    pub(super) fn values(&self, batch: &RecordBatch) -> PerRowValues {
+        PerRowValues {
+            model: ExpressionColumn::of(self.model.as_ref(), batch, to_text),
+            max_tokens: ExpressionColumn::of(self.max_tokens.as_ref(), batch, to_whole),
+            effort: ExpressionColumn::of(self.effort.as_ref(), batch, to_text),
+            user_id: ExpressionColumn::of(self.user_id.as_ref(), batch, to_text),
+            tag: ExpressionColumn::of(self.tag.as_ref(), batch, to_text),
         }
     }
 
     /// What a row is sent with, checked against what its model takes.
-    pub(super) fn choice<'a>(
+    pub(super) fn row_params<'a>(
         &self,
-        values: &'a Values,
+        values: &'a PerRowValues,
         row: usize,
-        job: &'a JobsOwn,
-    ) -> Result<Choice<'a>, ChoiceFault> {
-        let text = |key, column: &'a Column<StringArray>| {
+        job: &'a JobParams,
+    ) -> Result<RowParams<'a>, RowParamError> {
+        let text = |key, column: &'a ExpressionColumn<StringArray>| {
             let cell = column
                 .at(row)
                 .map_err(|problem| not_worked_out(key, problem))?;
-            Ok::<_, ChoiceFault>(
+            Ok::<_, RowParamError>(
                 cell.map(|(array, row)| array.value(row))
                     .filter(|text| !text.is_empty()),
             )
@@ -266,52 +266,52 @@ impl PerRow {
             },
         };
         let effort = text("effort", &values.effort)?;
-        let choice = Choice {
+        let params = RowParams {
             model: text("model", &values.model)?.unwrap_or(&job.model),
             max_tokens,
-            effort: effort.or(job.asked.effort.as_deref()),
+            effort: effort.or(job.features.effort.as_deref()),
             user_id: text("user_id", &values.user_id)?,
             tag: text("tag", &values.tag)?,
         };
         match &self.catalog {
             Some(catalog) => check(
-                &choice,
+                &params,
                 (wanted.is_some(), effort.is_some()),
                 catalog,
-                &job.asked,
+                &job.features,
             )
-            .map(|()| choice),
-            None => Ok(choice),
+            .map(|()| params),
+            None => Ok(params),
         }
     }
 
     /// Appends what closes a fragment: the end of the messages, then the row's own parameters.
-    pub(super) fn close(&self, choice: &Choice<'_>, out: &mut Vec<u8>) {
+    pub(super) fn close(&self, params: &RowParams<'_>, out: &mut Vec<u8>) {
         out.push(b']');
-        if self.has_effort() && (choice.effort.is_some() || !self.config.is_empty()) {
+        if self.has_effort() && (params.effort.is_some() || !self.config.is_empty()) {
             out.extend_from_slice(b",\"output_config\":{");
-            if let Some(effort) = choice.effort {
+            if let Some(effort) = params.effort {
                 out.extend_from_slice(b"\"effort\":");
                 encode::text(out, effort);
             }
-            if choice.effort.is_some() && !self.config.is_empty() {
+            if params.effort.is_some() && !self.config.is_empty() {
                 out.push(b',');
             }
             out.extend_from_slice(&self.config);
             out.push(b'}');
         }
-        if let Some(user_id) = choice.user_id {
+        if let Some(user_id) = params.user_id {
             out.extend_from_slice(b",\"metadata\":{\"user_id\":");
             encode::text(out, user_id);
             out.push(b'}');
         }
         if self.has_model() {
             out.extend_from_slice(MODEL);
-            encode::text(out, choice.model);
+            encode::text(out, params.model);
         }
         if self.has_max_tokens() {
             out.extend_from_slice(MAX_TOKENS);
-            out.extend_from_slice(choice.max_tokens.to_string().as_bytes());
+            out.extend_from_slice(params.max_tokens.to_string().as_bytes());
         }
         out.push(b'}');
     }
@@ -319,79 +319,79 @@ impl PerRow {
 
 /// Asks the rules of a row's model; `own` says whether limit and effort are the row's own.
 fn check(
-    choice: &Choice<'_>,
+    params: &RowParams<'_>,
     own: (bool, bool),
     catalog: &Catalog,
-    asked: &Asked,
-) -> Result<(), ChoiceFault> {
-    let Some((_, model)) = catalog.model(choice.model) else {
-        return Err(unknown_model(choice.model, catalog));
+    features: &RequestFeatures,
+) -> Result<(), RowParamError> {
+    let Some((_, model)) = catalog.model(params.model) else {
+        return Err(unknown_model(params.model, catalog));
     };
     if model.prices.is_none() {
-        let why = format!("is `{}`, whose price is not known", choice.model);
+        let why = format!("is `{}`, whose price is not known", params.model);
         return Err(fault(
             "per_row.model",
             why,
             "give it one in a model table of your own, or use another model",
         ));
     }
-    let case = Case {
-        id: choice.model,
+    let case = ModelCase {
+        id: params.model,
         model,
-        max_tokens: choice.max_tokens.into(),
-        effort: choice.effort,
-        asked,
+        max_tokens: params.max_tokens.into(),
+        effort: params.effort,
+        features,
     };
-    let Some(refusal) = case.refusal() else {
+    let Some(violation) = case.violation() else {
         return Ok(());
     };
-    let is_rows = match refusal.key {
+    let is_rows = match violation.key {
         "max_tokens" => own.0,
         "effort" => own.1,
         _ => false,
     };
     let key = if is_rows {
-        format!("per_row.{}", refusal.key)
+        format!("per_row.{}", violation.key)
     } else {
-        refusal.key.to_owned()
+        violation.key.to_owned()
     };
     // A value that no model has is a cell, and cells stay out of messages.
-    let is_known = choice.effort.is_none_or(|effort| {
+    let is_known = params.effort.is_none_or(|effort| {
         catalog
             .models
             .values()
             .any(|model| model.effort.iter().any(|l| l == effort))
     });
-    let why = match refusal.key {
+    let why = match violation.key {
         "effort" if is_rows && !is_known => "is none of the levels of effort".to_owned(),
-        _ => refusal.why,
+        _ => violation.why,
     };
-    Err(ChoiceFault {
+    Err(RowParamError {
         key,
         why,
-        way_out: refusal.way_out,
+        fix: violation.fix,
     })
 }
 
 /// What the job says, for rows that do not choose.
 #[derive(Debug)]
-pub(super) struct JobsOwn {
+pub(super) struct JobParams {
     pub(super) model: String,
     pub(super) max_tokens: u32,
-    pub(super) asked: Asked,
+    pub(super) features: RequestFeatures,
 }
 
 /// The expressions' values for a batch of rows.
 #[derive(Debug)]
-pub(super) struct Values {
-    model: Column<StringArray>,
-    max_tokens: Column<Int64Array>,
-    effort: Column<StringArray>,
-    user_id: Column<StringArray>,
-    tag: Column<StringArray>,
+pub(super) struct PerRowValues {
+    model: ExpressionColumn<StringArray>,
+    max_tokens: ExpressionColumn<Int64Array>,
+    effort: ExpressionColumn<StringArray>,
+    user_id: ExpressionColumn<StringArray>,
+    tag: ExpressionColumn<StringArray>,
 }
 
-impl Values {
+impl PerRowValues {
     /// A row's tag; none where it cannot be worked out, which [`PerRow::choice`] tells of.
     pub(super) fn tag(&self, row: usize) -> Option<&str> {
         let (array, row) = self.tag.at(row).ok()??;
@@ -401,7 +401,7 @@ impl Values {
 
 /// An expression's values.
 #[derive(Debug)]
-enum Column<A> {
+enum ExpressionColumn<A> {
     /// There is no expression.
     Absent,
     /// A value a row.
@@ -411,14 +411,14 @@ enum Column<A> {
     Single(Vec<Result<A, String>>),
 }
 
-impl<A: Array> Column<A> {
+impl<A: Array> ExpressionColumn<A> {
     fn of(
         expression: Option<&Expression>,
         batch: &RecordBatch,
         convert: fn(&ArrayRef) -> Result<A, String>,
-    ) -> Column<A> {
+    ) -> ExpressionColumn<A> {
         let Some(expression) = expression else {
-            return Column::Absent;
+            return ExpressionColumn::Absent;
         };
         let evaluate = |batch: &RecordBatch| {
             expression
@@ -427,8 +427,8 @@ impl<A: Array> Column<A> {
                 .and_then(|values| convert(&values))
         };
         match evaluate(batch) {
-            Ok(values) => Column::Whole(values),
-            Err(_) => Column::Single(
+            Ok(values) => ExpressionColumn::Whole(values),
+            Err(_) => ExpressionColumn::Single(
                 (0..batch.num_rows())
                     .map(|row| evaluate(&batch.slice(row, 1)))
                     .collect(),
@@ -439,9 +439,9 @@ impl<A: Array> Column<A> {
     /// Where a row's value stands; `None` where it has none.
     fn at(&self, row: usize) -> Result<Option<(&A, usize)>, &str> {
         let (array, row) = match self {
-            Column::Absent => return Ok(None),
-            Column::Whole(array) => (array, row),
-            Column::Single(rows) => (rows[row].as_ref().map_err(String::as_str)?, 0),
+            ExpressionColumn::Absent => return Ok(None),
+            ExpressionColumn::Whole(array) => (array, row),
+            ExpressionColumn::Single(rows) => (rows[row].as_ref().map_err(String::as_str)?, 0),
         };
         Ok(array.is_valid(row).then_some((array, row)))
     }
@@ -475,7 +475,7 @@ fn expression(
     Err(Error::Param {
         key: format!("per_row.{key}"),
         why,
-        way_out: format!("it takes {kind}"),
+        fix: format!("it takes {kind}"),
     })
 }
 
@@ -514,15 +514,15 @@ fn to_whole(values: &ArrayRef) -> Result<Int64Array, String> {
         .clone())
 }
 
-fn fault(key: &str, why: impl Into<String>, way_out: impl Into<String>) -> ChoiceFault {
-    ChoiceFault {
+fn fault(key: &str, why: impl Into<String>, fix: impl Into<String>) -> RowParamError {
+    RowParamError {
         key: key.to_owned(),
         why: why.into(),
-        way_out: way_out.into(),
+        fix: fix.into(),
     }
 }
 
-fn not_worked_out(key: &str, problem: &str) -> ChoiceFault {
+fn not_worked_out(key: &str, problem: &str) -> RowParamError {
     fault(
         &format!("per_row.{key}"),
         format!("cannot be worked out: {problem}"),
@@ -532,7 +532,7 @@ fn not_worked_out(key: &str, problem: &str) -> ChoiceFault {
 
 /// A model that no one knows. What is no model's name by its looks is a cell of another column, and
 /// is not repeated.
-fn unknown_model(name: &str, catalog: &Catalog) -> ChoiceFault {
+fn unknown_model(name: &str, catalog: &Catalog) -> RowParamError {
     let is_name = name.len() <= 64
         && name
             .bytes()
@@ -569,7 +569,7 @@ const MAX_TOKENS: &[u8] = b",\"max_tokens\":";
 ///
 /// Read backwards, because only there nothing of the row's own text can be taken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tail<'f> {
+pub struct FragmentTail<'f> {
     /// The fragment up to here.
     before: &'f [u8],
     /// The row's model, where rows choose it.
@@ -578,10 +578,14 @@ pub struct Tail<'f> {
     pub max_tokens: Option<u32>,
 }
 
-impl<'f> Tail<'f> {
+impl<'f> FragmentTail<'f> {
     /// Reads the end of a fragment of a job whose rows choose model or limit (or neither).
     #[must_use]
-    pub fn of(fragment: &'f [u8], has_model: bool, has_max_tokens: bool) -> Option<Tail<'f>> {
+    pub fn of(
+        fragment: &'f [u8],
+        has_model: bool,
+        has_max_tokens: bool,
+    ) -> Option<FragmentTail<'f>> {
         let mut before = fragment.strip_suffix(b"}")?;
         let mut max_tokens = None;
         if has_max_tokens {
@@ -601,7 +605,7 @@ impl<'f> Tail<'f> {
             before = closed[..open].strip_suffix(MODEL)?;
             model = Some(std::str::from_utf8(&closed[open + 1..]).ok()?);
         }
-        Some(Tail {
+        Some(FragmentTail {
             before,
             model,
             max_tokens,
@@ -706,9 +710,9 @@ mod tests {
         assert_eq!(sent[2].as_ref().unwrap_err(), third);
         let batch = rows();
         let values = requests.rows(&batch);
-        let choice = values.choice(0).unwrap();
+        let params = values.row_params(0).unwrap();
         assert_eq!(
-            (choice.tag, choice.user_id, choice.effort),
+            (params.tag, params.user_id, params.effort),
             (Some("max"), Some("300"), None)
         );
         let columns = ["body", "effort", "length", "which model"].map(str::to_owned);
@@ -913,14 +917,14 @@ mod tests {
             None
         );
         let fragment = br#"{"role":"user","content":"x"}],"model":"m","max_tokens":12}"#;
-        let tail = Tail::of(fragment, true, true).unwrap();
+        let tail = FragmentTail::of(fragment, true, true).unwrap();
         assert_eq!((tail.model, tail.max_tokens), (Some("m"), Some(12)));
         assert_eq!(
             tail.with_max_tokens(24),
             br#"{"role":"user","content":"x"}],"model":"m","max_tokens":24}"#
         );
-        let tail = Tail::of(br#"{"a":1}],"max_tokens":3}"#, false, true).unwrap();
+        let tail = FragmentTail::of(br#"{"a":1}],"max_tokens":3}"#, false, true).unwrap();
         assert_eq!(tail.with_max_tokens(4), br#"{"a":1}],"max_tokens":4}"#);
-        assert_eq!(Tail::of(br#"{"a":1}]}"#, false, true), None);
+        assert_eq!(FragmentTail::of(br#"{"a":1}]}"#, false, true), None);
     }
 }

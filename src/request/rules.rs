@@ -3,7 +3,7 @@
 //! A request that its model refuses fails its row, and that shows only when the batch has ended. So
 //! the same rules are checked for the job as it stands, and for each row that chooses by itself.
 //!
-//! In comes a [`Case`]: what is asked, and of which model; out goes the first [`Refusal`], with the
+//! In comes a [`ModelCase`]: what is asked, and of which model; out goes the first [`Violation`], with the
 //! fix, or the warnings.
 //!
 //! To add a rule: an entry in [`RULES`] or [`WARNINGS`]; a fact about models: in the catalog.
@@ -24,7 +24,7 @@ const ROOM_TO_THINK: u64 = 1_024;
 
 /// What a job asks for, as far as models differ in it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct RequestFeatures {
     /// `thinking.type`, and the budget where there is one.
     thinking: Option<(String, Option<u64>)>,
     /// The kind of a tool choice that leaves the model no choice: `any` or `tool`.
@@ -53,13 +53,13 @@ pub(crate) struct Asked {
     pub(crate) prefill: bool,
 }
 
-impl Asked {
+impl RequestFeatures {
     pub(super) fn new(
         spec: &RequestSpec,
         params: &Map<String, Value>,
         config: &Map<String, Value>,
         tools: &[Tool],
-    ) -> Asked {
+    ) -> RequestFeatures {
         let kind = |key: &str| {
             params
                 .get(key)
@@ -78,7 +78,7 @@ impl Asked {
             .filter_map(|parameter| Some((parameter.name, params.get(parameter.name)?.as_f64()?)));
         let has_beta = |name: &str| spec.betas.iter().any(|beta| beta == name);
         let of_the_provider = tools.iter().filter(|tool| tool.input_schema.is_none());
-        Asked {
+        RequestFeatures {
             thinking: kind("thinking").map(|kind| (kind.to_owned(), budget)),
             forced_tool: forced.map(str::to_owned),
             effort: config
@@ -115,28 +115,28 @@ impl Asked {
 
 /// A request, or what all requests of a job are like, and the model it is for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Case<'a> {
+pub(crate) struct ModelCase<'a> {
     /// The model as it is named.
     pub(crate) id: &'a str,
     pub(crate) model: &'a Model,
     pub(crate) max_tokens: u64,
     pub(crate) effort: Option<&'a str>,
-    pub(crate) asked: &'a Asked,
+    pub(crate) features: &'a RequestFeatures,
 }
 
 /// Why a model does not take a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct Violation {
     /// The parameter at fault.
     pub(crate) key: &'static str,
     /// Why, as the end of a sentence that begins with the parameter.
     pub(crate) why: String,
     /// What to do.
-    pub(crate) way_out: String,
+    pub(crate) fix: String,
 }
 
-/// A rule: why a case is refused, and the way out; `None` where it is not.
-type Rule = fn(&Case<'_>) -> Option<(String, String)>;
+/// A rule: why a case is refused, and the fix; `None` where it is not.
+type Rule = fn(&ModelCase<'_>) -> Option<(String, String)>;
 
 /// Every rule, by the parameter that is at fault where it does not hold.
 const RULES: &[(&str, Rule)] = &[
@@ -158,18 +158,18 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 /// What is accepted and may not be meant.
-const WARNINGS: &[fn(&Case<'_>) -> Option<RequestWarning>] = &[
+const WARNINGS: &[fn(&ModelCase<'_>) -> Option<RequestWarning>] = &[
     room_to_think,
     long_output_without_effect,
     long_context_without_effect,
 ];
 
-impl Case<'_> {
+impl ModelCase<'_> {
     /// The first rule that does not hold.
-    pub(crate) fn refusal(&self) -> Option<Refusal> {
+    pub(crate) fn violation(&self) -> Option<Violation> {
         RULES
             .iter()
-            .find_map(|(key, rule)| rule(self).map(|(why, way_out)| Refusal { key, why, way_out }))
+            .find_map(|(key, rule)| rule(self).map(|(why, fix)| Violation { key, why, fix }))
     }
 
     /// What the API accepts and may not be meant.
@@ -179,7 +179,7 @@ impl Case<'_> {
 
     /// Whether the model thinks before it answers.
     fn thinks(&self) -> bool {
-        match (self.asked.thinking(), self.model.thinking) {
+        match (self.features.thinking(), self.model.thinking) {
             (Some("adaptive" | "enabled"), _) => true,
             (Some(_), thinking) => thinking == Thinking::Always && !self.model.between_tools,
             (None, thinking) => matches!(thinking, Thinking::Always | Thinking::AdaptiveDefault),
@@ -199,23 +199,23 @@ fn longest(model: &Model, long_output: bool) -> u64 {
     })
 }
 
-fn longest_answer(case: &Case<'_>) -> Option<(String, String)> {
-    let Case {
+fn longest_answer(case: &ModelCase<'_>) -> Option<(String, String)> {
+    let ModelCase {
         id,
         model,
         max_tokens,
-        asked,
+        features,
         ..
     } = case;
     let longer = model
         .max_batch_output_tokens
         .filter(|longer| *longer > model.max_output_tokens);
-    let most = longest(model, asked.long_output);
+    let most = longest(model, features.long_output);
     if *max_tokens <= most {
         return None;
     }
-    let way_out = match longer {
-        Some(longer) if !asked.long_output && *max_tokens <= longer => {
+    let fix = match longer {
+        Some(longer) if !features.long_output && *max_tokens <= longer => {
             format!(
                 "lower it, or add \"{LONG_OUTPUT}\" to `request.betas`, with which it makes \
                  {longer}"
@@ -225,13 +225,13 @@ fn longest_answer(case: &Case<'_>) -> Option<(String, String)> {
     };
     Some((
         format!("is {max_tokens}, but `{id}` makes at most {most} tokens an answer"),
-        way_out,
+        fix,
     ))
 }
 
-fn effort(case: &Case<'_>) -> Option<(String, String)> {
+fn effort(case: &ModelCase<'_>) -> Option<(String, String)> {
     let effort = case.effort?;
-    let Case { id, model, .. } = case;
+    let ModelCase { id, model, .. } = case;
     if model.effort.is_empty() {
         return Some((
             format!("is \"{effort}\", but `{id}` has no levels of effort"),
@@ -251,9 +251,9 @@ fn effort(case: &Case<'_>) -> Option<(String, String)> {
     ))
 }
 
-fn thinking_type(case: &Case<'_>) -> Option<(String, String)> {
-    let kind = case.asked.thinking()?;
-    let Case { id, model, .. } = case;
+fn thinking_type(case: &ModelCase<'_>) -> Option<(String, String)> {
+    let kind = case.features.thinking()?;
+    let ModelCase { id, model, .. } = case;
     let is_refused = model.thinking_refused.iter().any(|refused| refused == kind)
         || (kind == "between_tools" && !model.between_tools);
     if !is_refused {
@@ -263,7 +263,7 @@ fn thinking_type(case: &Case<'_>) -> Option<(String, String)> {
         .thinking_refused
         .iter()
         .any(|refused| refused == "disabled");
-    let way_out = match (kind, model.thinking) {
+    let fix = match (kind, model.thinking) {
         ("between_tools", _) if takes_off => "use \"off\"",
         ("between_tools", _) => {
             "leave it out: the model always thinks, and less at a lower `request.effort`"
@@ -283,13 +283,13 @@ fn thinking_type(case: &Case<'_>) -> Option<(String, String)> {
     };
     Some((
         format!("is of the type \"{kind}\", which `{id}` does not take"),
-        way_out.to_owned(),
+        fix.to_owned(),
     ))
 }
 
-fn thinking_off(case: &Case<'_>) -> Option<(String, String)> {
+fn thinking_off(case: &ModelCase<'_>) -> Option<(String, String)> {
     let (effort, levels) = (case.effort?, &case.model.thinking_off_effort);
-    let is_off = matches!(case.asked.thinking(), Some("disabled" | "between_tools"));
+    let is_off = matches!(case.features.thinking(), Some("disabled" | "between_tools"));
     if !is_off || levels.is_empty() || levels.iter().any(|level| level == effort) {
         return None;
     }
@@ -306,11 +306,11 @@ fn thinking_off(case: &Case<'_>) -> Option<(String, String)> {
     ))
 }
 
-fn thinking_budget(case: &Case<'_>) -> Option<(String, String)> {
+fn thinking_budget(case: &ModelCase<'_>) -> Option<(String, String)> {
     let budget = case
-        .asked
+        .features
         .budget()
-        .filter(|budget| *budget >= case.max_tokens && !case.asked.is_interleaved)?;
+        .filter(|budget| *budget >= case.max_tokens && !case.features.is_interleaved)?;
     let why = format!(
         "has a budget of {budget} tokens, and the whole answer has {}",
         case.max_tokens
@@ -321,49 +321,49 @@ fn thinking_budget(case: &Case<'_>) -> Option<(String, String)> {
     ))
 }
 
-fn server_tools(case: &Case<'_>) -> Option<(String, String)> {
-    case.asked
+fn server_tools(case: &ModelCase<'_>) -> Option<(String, String)> {
+    case.features
         .tools
         .iter()
         .find_map(|tool| tools::refused_by(case.id, case.model, tool))
 }
 
-fn system_messages(case: &Case<'_>) -> Option<(String, String)> {
+fn system_messages(case: &ModelCase<'_>) -> Option<(String, String)> {
     let why = || {
         format!(
             "has a message of the role `system`, which `{}` does not take",
             case.id
         )
     };
-    let way_out = "put it into `request.system`, or give it the role `user`";
-    (case.asked.system_messages && !case.model.system_messages).then(|| (why(), way_out.to_owned()))
+    let fix = "put it into `request.system`, or give it the role `user`";
+    (case.features.system_messages && !case.model.system_messages).then(|| (why(), fix.to_owned()))
 }
 
-fn forced_tool(case: &Case<'_>) -> Option<(String, String)> {
-    let kind = case.asked.forced_tool.as_deref()?;
+fn forced_tool(case: &ModelCase<'_>) -> Option<(String, String)> {
+    let kind = case.features.forced_tool.as_deref()?;
     if !case.model.forced_tools {
-        let way_out = "use \"auto\" and say in the prompt that the tool is to be called, or ask \
+        let fix = "use \"auto\" and say in the prompt that the tool is to be called, or ask \
             for the answer with `request.schema`";
         return Some((
             format!(
                 "is \"{kind}\", and `{}` cannot be forced to call a tool",
                 case.id
             ),
-            way_out.to_owned(),
+            fix.to_owned(),
         ));
     }
     let why = || format!("is \"{kind}\", which does not go together with a budget for thinking");
-    case.asked
+    case.features
         .budget()
         .map(|_| (why(), "use \"auto\", or leave the budget out".to_owned()))
 }
 
-fn sampling(case: &Case<'_>, key: &str) -> Option<(String, String)> {
+fn sampling(case: &ModelCase<'_>, key: &str) -> Option<(String, String)> {
     let (_, value) = case
-        .asked
+        .features
         .sampling
         .iter()
-        .find(|(asked, _)| *asked == key)?;
+        .find(|(features, _)| *features == key)?;
     if !case.model.sampling {
         // Under the older version, such models still accept the default.
         let is_default = parameters::parameter(key).is_some_and(|p| p.is_default(*value));
@@ -371,10 +371,10 @@ fn sampling(case: &Case<'_>, key: &str) -> Option<(String, String)> {
             "is not taken by `{}`, which has no sampling parameters",
             case.id
         );
-        return (!is_default || !case.asked.is_old_version)
+        return (!is_default || !case.features.is_old_version)
             .then(|| (why, "leave it out".to_owned()));
     }
-    if case.asked.is_old_version {
+    if case.features.is_old_version {
         return None;
     }
     let why = format!("is refused under API version {NEWEST_API_VERSION}, even at its default");
@@ -387,8 +387,13 @@ fn sampling(case: &Case<'_>, key: &str) -> Option<(String, String)> {
     ))
 }
 
-fn one_way_of_sampling(case: &Case<'_>) -> Option<(String, String)> {
-    let has = |key: &str| case.asked.sampling.iter().any(|(asked, _)| *asked == key);
+fn one_way_of_sampling(case: &ModelCase<'_>) -> Option<(String, String)> {
+    let has = |key: &str| {
+        case.features
+            .sampling
+            .iter()
+            .any(|(features, _)| *features == key)
+    };
     let why = || {
         format!(
             "stands beside `temperature`, and `{}` takes one of the two",
@@ -398,20 +403,20 @@ fn one_way_of_sampling(case: &Case<'_>) -> Option<(String, String)> {
     (has("temperature") && has("top_p")).then(|| (why(), "leave one out".to_owned()))
 }
 
-fn geo(case: &Case<'_>) -> Option<(String, String)> {
+fn geo(case: &ModelCase<'_>) -> Option<(String, String)> {
     let is_refused = !parameters::is_accepted_by(case.model, "inference_geo");
     let why = || format!("is not taken by `{}`; it came with Claude 4.6", case.id);
-    (case.asked.geo && is_refused).then(|| (why(), "leave it out".to_owned()))
+    (case.features.geo && is_refused).then(|| (why(), "leave it out".to_owned()))
 }
 
-fn schema(case: &Case<'_>) -> Option<(String, String)> {
+fn schema(case: &ModelCase<'_>) -> Option<(String, String)> {
     let why = || {
         format!(
             "is not taken by `{}`, which has no structured output",
             case.id
         )
     };
-    (case.asked.schema && !case.model.structured_output).then(|| {
+    (case.features.schema && !case.model.structured_output).then(|| {
         (
             why(),
             "say in the prompt what the answer looks like".to_owned(),
@@ -419,17 +424,16 @@ fn schema(case: &Case<'_>) -> Option<(String, String)> {
     })
 }
 
-fn prefill(case: &Case<'_>) -> Option<(String, String)> {
+fn prefill(case: &ModelCase<'_>) -> Option<(String, String)> {
     let why = || {
         let what = "ends with a message of the role `assistant`, the beginning of an answer";
         format!("{what}, which `{}` does not go on from", case.id)
     };
-    let way_out =
-        "leave it out, and say in the prompt how the answer begins, or use `request.schema`";
-    (case.asked.prefill && !case.model.prefill).then(|| (why(), way_out.to_owned()))
+    let fix = "leave it out, and say in the prompt how the answer begins, or use `request.schema`";
+    (case.features.prefill && !case.model.prefill).then(|| (why(), fix.to_owned()))
 }
 
-fn room_to_think(case: &Case<'_>) -> Option<RequestWarning> {
+fn room_to_think(case: &ModelCase<'_>) -> Option<RequestWarning> {
     let is_tight = case.thinks() && case.max_tokens < ROOM_TO_THINK;
     is_tight.then(|| RequestWarning::LittleRoomToThink {
         model: case.id.to_owned(),
@@ -439,8 +443,8 @@ fn room_to_think(case: &Case<'_>) -> Option<RequestWarning> {
     })
 }
 
-fn long_output_without_effect(case: &Case<'_>) -> Option<RequestWarning> {
-    let is_vain = case.asked.long_output && case.model.max_batch_output_tokens.is_none();
+fn long_output_without_effect(case: &ModelCase<'_>) -> Option<RequestWarning> {
+    let is_vain = case.features.long_output && case.model.max_batch_output_tokens.is_none();
     is_vain.then(|| RequestWarning::LongOutputWithoutEffect {
         beta: LONG_OUTPUT.to_owned(),
         model: case.id.to_owned(),
@@ -448,8 +452,8 @@ fn long_output_without_effect(case: &Case<'_>) -> Option<RequestWarning> {
     })
 }
 
-fn long_context_without_effect(case: &Case<'_>) -> Option<RequestWarning> {
-    (case.asked.long_context).then(|| RequestWarning::LongContextWithoutEffect {
+fn long_context_without_effect(case: &ModelCase<'_>) -> Option<RequestWarning> {
+    (case.features.long_context).then(|| RequestWarning::LongContextWithoutEffect {
         beta: LONG_CONTEXT.to_owned(),
         model: case.id.to_owned(),
         context_tokens: case.model.context_tokens,

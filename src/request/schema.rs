@@ -27,7 +27,7 @@ pub use lower::lower;
 
 /// Something in a schema that the API refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct SchemaFinding {
     /// Where it stands, as a JSON pointer; empty for the schema as a whole.
     pub pointer: String,
     /// The keyword.
@@ -35,7 +35,7 @@ pub struct Finding {
     /// Why it is refused.
     pub why: String,
     /// What to write instead.
-    pub way_out: String,
+    pub fix: String,
 }
 
 /// **Source**: as above.
@@ -169,8 +169,8 @@ const FORMATS: &[&str] = &[
 /// Everything in a schema that the API would refuse, in the order in which it stands; nothing if it
 /// can be sent.
 #[must_use]
-pub fn check(schema: &Value) -> Vec<Finding> {
-    let mut check = Check {
+pub fn check(schema: &Value) -> Vec<SchemaFinding> {
+    let mut check = SchemaChecker {
         root: schema,
         findings: Vec::new(),
         optional: 0,
@@ -200,7 +200,7 @@ pub fn check(schema: &Value) -> Vec<Finding> {
 pub(crate) fn too_much<'s>(schemas: impl IntoIterator<Item = &'s Value>) -> Option<String> {
     let (mut optional, mut unions) = (0, 0);
     for root in schemas {
-        let mut check = Check {
+        let mut check = SchemaChecker {
             root,
             findings: Vec::new(),
             optional: 0,
@@ -219,36 +219,36 @@ pub(crate) fn too_much<'s>(schemas: impl IntoIterator<Item = &'s Value>) -> Opti
     ))
 }
 
-struct Check<'s> {
+struct SchemaChecker<'s> {
     root: &'s Value,
-    findings: Vec<Finding>,
+    findings: Vec<SchemaFinding>,
     optional: usize,
     unions: usize,
 }
 
-impl Check<'_> {
+impl SchemaChecker<'_> {
     fn find(
         &mut self,
         pointer: &str,
         keyword: &str,
         why: impl Into<String>,
-        way_out: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.findings.push(Finding {
+        self.findings.push(SchemaFinding {
             pointer: pointer.to_owned(),
             keyword: keyword.to_owned(),
             why: why.into(),
-            way_out: way_out.into(),
+            fix: fix.into(),
         });
     }
 
-    fn limit(&mut self, keyword: &str, count: usize, most: usize, what: &str, way_out: &str) {
+    fn limit(&mut self, keyword: &str, count: usize, most: usize, what: &str, fix: &str) {
         if count > most {
             self.find(
                 "",
                 keyword,
                 format!("the schema has {count} {what}; the API takes {most}"),
-                way_out,
+                fix,
             );
         }
     }
@@ -309,13 +309,13 @@ impl Check<'_> {
     }
 
     fn unknown(&mut self, pointer: &str, keyword: &str) {
-        if let Some((_, why, way_out)) = REFUSED
+        if let Some((_, why, fix)) = REFUSED
             .iter()
             .find(|(keywords, ..)| keywords.contains(&keyword))
         {
-            return self.find(pointer, keyword, *why, *way_out);
+            return self.find(pointer, keyword, *why, *fix);
         }
-        let way_out = match nearest(keyword, KNOWN.iter().copied()) {
+        let fix = match nearest(keyword, KNOWN.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
             None => "leave it out".to_owned(),
         };
@@ -323,7 +323,7 @@ impl Check<'_> {
             pointer,
             keyword,
             "the keyword is not among those the API takes",
-            way_out,
+            fix,
         );
     }
 
@@ -736,9 +736,8 @@ mod tests {
         }
         let all_of = json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "string"}}});
         assert_eq!(found(&all_of), [("/allOf/0".to_owned(), "$ref".to_owned())]);
-        let way_out =
-            &check(&object(json!({"p": {"type": "string", "descripton": "x"}})))[0].way_out;
-        assert_eq!(way_out, "did you mean `description`?");
+        let fix = &check(&object(json!({"p": {"type": "string", "descripton": "x"}})))[0].fix;
+        assert_eq!(fix, "did you mean `description`?");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! passed on as it is written. The simulator asks the same table.
 //!
 //! To add a tool of the provider, or a version: an entry in `SERVER_TOOLS`; a setting: an entry in
-//! `FORMS`.
+//! `SETTINGS`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,10 +41,10 @@ struct ServerTool {
     /// What its types begin with; the day of a version stands behind.
     prefix: &'static str,
     /// What each version calls it, and what it has besides the common settings, the oldest first.
-    versions: &'static [Version],
+    versions: &'static [ToolVersion],
 }
 
-struct Version {
+struct ToolVersion {
     day: &'static str,
     /// The name it has to have; `None` for sets of tools, which have none.
     name: Option<&'static str>,
@@ -57,8 +57,8 @@ const fn version(
     day: &'static str,
     name: &'static str,
     settings: &'static [&'static str],
-) -> Version {
-    Version {
+) -> ToolVersion {
+    ToolVersion {
         day,
         name: Some(name),
         settings,
@@ -66,8 +66,8 @@ const fn version(
     }
 }
 
-const fn toolset(day: &'static str) -> Version {
-    Version {
+const fn toolset(day: &'static str) -> ToolVersion {
+    ToolVersion {
         day,
         name: None,
         settings: &["configs"],
@@ -75,9 +75,9 @@ const fn toolset(day: &'static str) -> Version {
     }
 }
 
-impl Version {
-    const fn beta(self, beta: &'static str) -> Version {
-        Version {
+impl ToolVersion {
+    const fn beta(self, beta: &'static str) -> ToolVersion {
+        ToolVersion {
             beta: Some(beta),
             ..self
         }
@@ -267,21 +267,21 @@ const COMMON_SETTINGS: &[&str] = &[
 ];
 
 /// What the value of a setting has to be: a test, and words for it.
-type Form = (fn(&Value) -> bool, &'static str);
+type SettingRule = (fn(&Value) -> bool, &'static str);
 
-const COUNT: Form = (
+const COUNT: SettingRule = (
     |value| value.as_u64().is_some_and(|n| n > 0),
     "must be a whole number, at least 1",
 );
-const NUMBER: Form = (Value::is_u64, "must be a whole number, at least 0");
-const SWITCH: Form = (Value::is_boolean, "must be `true` or `false`");
-const TEXT: Form = (
+const NUMBER: SettingRule = (Value::is_u64, "must be a whole number, at least 0");
+const SWITCH: SettingRule = (Value::is_boolean, "must be `true` or `false`");
+const TEXT: SettingRule = (
     |value| value.as_str().is_some_and(|text| !text.is_empty()),
     "must be a text",
 );
-const TABLE: Form = (Value::is_object, "must be a table");
-const TEXTS: Form = (|value| texts(value).is_some(), "must be a list of texts");
-const TABLES: Form = (
+const TABLE: SettingRule = (Value::is_object, "must be a table");
+const TEXTS: SettingRule = (|value| texts(value).is_some(), "must be a list of texts");
+const TABLES: SettingRule = (
     |value| {
         value
             .as_array()
@@ -289,20 +289,20 @@ const TABLES: Form = (
     },
     "must be a list of tables",
 );
-const MARK: Form = (
+const MARK: SettingRule = (
     |value| mark_of(value).is_some(),
     "must be `{ type = \"ephemeral\" }`, with `ttl = \"1h\"` if wanted",
 );
-const DOMAINS: Form = (
+const DOMAINS: SettingRule = (
     is_domains,
     "must be a list of domains such as \"example.org\", without `https://`",
 );
-const LOCATION: Form = (
+const LOCATION: SettingRule = (
     is_location,
     "must be a table with `type = \"approximate\"` and, as texts, `city`, `region`, `country` (two \
      letters) or `timezone`",
 );
-const CITATIONS: Form = (
+const CITATIONS: SettingRule = (
     |value| {
         value.as_object().is_some_and(|map| {
             map.iter()
@@ -311,13 +311,13 @@ const CITATIONS: Form = (
     },
     "must be `{ enabled = true }`, or `false`",
 );
-const INCLUSION: Form = (
+const INCLUSION: SettingRule = (
     |value| value == "full" || value == "excluded",
     "must be \"full\" or \"excluded\"",
 );
 
 /// The settings of tools, whatever tool has them, and whether each may be null.
-const FORMS: &[(&str, Form, bool)] = &[
+const SETTINGS: &[(&str, SettingRule, bool)] = &[
     ("allowed_callers", TEXTS, false),
     ("allowed_domains", DOMAINS, true),
     ("blocked_domains", DOMAINS, true),
@@ -376,7 +376,7 @@ fn is_location(value: &Value) -> bool {
 
 /// The version that a type names: the tool, and what is known of it; `None` in place of that for a
 /// version that is not known.
-fn version_of(kind: &str) -> Option<(&'static ServerTool, Option<&'static Version>)> {
+fn version_of(kind: &str) -> Option<(&'static ServerTool, Option<&'static ToolVersion>)> {
     let is_day = |day: &str| day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit());
     let (tool, day) = SERVER_TOOLS.iter().find_map(|tool| {
         let day = kind.strip_prefix(tool.prefix).filter(|day| is_day(day));
@@ -394,7 +394,7 @@ fn version_of(kind: &str) -> Option<(&'static ServerTool, Option<&'static Versio
 }
 
 impl ServerTool {
-    fn newest(&self) -> &'static Version {
+    fn newest(&self) -> &'static ToolVersion {
         &self.versions[self.versions.len() - 1]
     }
 }
@@ -449,12 +449,12 @@ pub(crate) fn problem(definition: &Map<String, Value>) -> Option<(String, String
     }
     // A tool that is not known may have settings of the same name that are something else.
     if version_of(kind).is_some() || kind == "mcp_toolset" {
-        let at_fault = |(key, (fits, _), nullable): &&(&str, Form, bool)| {
+        let at_fault = |(key, (fits, _), nullable): &&(&str, SettingRule, bool)| {
             definition
                 .get(*key)
                 .is_some_and(|value| !(fits(value) || (value.is_null() && *nullable)))
         };
-        if let Some((key, (_, words), _)) = FORMS.iter().find(at_fault) {
+        if let Some((key, (_, words), _)) = SETTINGS.iter().find(at_fault) {
             return found(key, (*words).to_owned());
         }
     }
@@ -498,7 +498,7 @@ pub(super) fn beta_missing(tool: &Tool, betas: &[String]) -> Option<RequestWarni
     })
 }
 
-/// Why a model does not take a tool, and the way out; `None` where it does, or nothing is known
+/// Why a model does not take a tool, and the fix; `None` where it does, or nothing is known
 /// against it.
 pub(crate) fn refused_by(id: &str, model: &Model, definition: &Value) -> Option<(String, String)> {
     let kind = definition.get("type").and_then(Value::as_str)?;
@@ -506,7 +506,7 @@ pub(crate) fn refused_by(id: &str, model: &Model, definition: &Value) -> Option<
         let newer = SERVER_TOOLS
             .iter()
             .find(|tool| tool.prefix == "computer_toolset_" && kind.starts_with("computer_"));
-        let way_out = newer.map_or_else(
+        let fix = newer.map_or_else(
             || "use another tool, or another model".to_owned(),
             |tool| {
                 format!(
@@ -518,7 +518,7 @@ pub(crate) fn refused_by(id: &str, model: &Model, definition: &Value) -> Option<
         );
         return Some((
             format!("has a tool of the type `{kind}`, which `{id}` does not take"),
-            way_out,
+            fix,
         ));
     }
     if kind.starts_with("advisor_") {
@@ -551,14 +551,14 @@ fn advisor_refused(id: &str, model: &Model, advisor: &str) -> Option<(String, St
     let is_among = |ids: &[String]| ids.iter().any(|id| id == advisor);
     let is_refused = is_among(&model.advisors_refused)
         || (!model.advisors.is_empty() && !is_among(&model.advisors));
-    let way_out = match model.advisors.as_slice() {
+    let fix = match model.advisors.as_slice() {
         [] => "use a newer or larger model as advisor".to_owned(),
         ids => format!("use `{}`", ids.join("` or `")),
     };
     is_refused.then(|| {
         (
             format!("has `{advisor}` as advisor, which `{id}` does not take"),
-            way_out,
+            fix,
         )
     })
 }
@@ -972,7 +972,7 @@ mod tests {
     const LOOKUP: &str = r#"{"name":"lookup","description":"Looks up.","input_schema":{"type":"object","properties":{"z":{"type":"string"},"a":{"type":"number"}}}}"#;
 
     #[derive(Deserialize)]
-    struct Written {
+    struct ToolsSection {
         tools: Vec<ToolSpec>,
     }
 
@@ -981,7 +981,7 @@ mod tests {
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        let written: Written =
+        let written: ToolsSection =
             toml::from_str(&format!("tools = {toml}")).map_err(|e| e.message().to_owned())?;
         compile(&written.tools, true, folder.path(), &mut Vec::new()).map_err(|e| e.to_string())
     }
@@ -1093,7 +1093,7 @@ mod tests {
                 );
             }
         }
-        let forms = FORMS.iter().map(|(key, ..)| *key);
+        let forms = SETTINGS.iter().map(|(key, ..)| *key);
         assert!(forms.is_sorted(), "so that a setting is found");
     }
 

@@ -8,9 +8,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cache::Charge;
-use super::instance::Draw;
-use super::params::{Callable, Request, Shape};
+use super::cache::CachedTokens;
+use super::instance::InstanceGenerator;
+use super::params::{AnswerFormat, CallableTools, ParsedRequest};
 use super::reply::opaque_id;
 use super::tokens;
 use super::{forms, labels};
@@ -20,23 +20,23 @@ const MAX_WORDS: usize = 120;
 
 /// One message, as on the wire.
 #[derive(Debug, Serialize)]
-pub(super) struct Message<'a> {
+pub(super) struct SimMessage<'a> {
     pub(super) id: String,
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
     pub(super) role: &'static str,
     pub(super) model: &'a str,
-    pub(super) content: Vec<Block>,
+    pub(super) content: Vec<AnswerBlock>,
     pub(super) stop_reason: &'static str,
     pub(super) stop_sequence: Option<String>,
-    pub(super) stop_details: Option<StopDetails>,
-    pub(super) usage: Usage,
+    pub(super) stop_details: Option<SimStopDetails>,
+    pub(super) usage: SimUsage,
 }
 
 /// One block of an answer.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Block {
+pub(super) enum AnswerBlock {
     Thinking {
         thinking: String,
         signature: String,
@@ -63,7 +63,7 @@ pub(super) enum Block {
 
 /// Why a model declined.
 #[derive(Debug, Serialize)]
-pub(super) struct StopDetails {
+pub(super) struct SimStopDetails {
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
     pub(super) category: &'static str,
@@ -72,22 +72,22 @@ pub(super) struct StopDetails {
 
 /// Tokens by kind.
 #[derive(Debug, Serialize)]
-pub(super) struct Usage {
+pub(super) struct SimUsage {
     pub(super) input_tokens: u64,
     pub(super) cache_creation_input_tokens: u64,
     pub(super) cache_read_input_tokens: u64,
-    pub(super) cache_creation: CacheCreation,
+    pub(super) cache_creation: WrittenTokens,
     pub(super) output_tokens: u64,
-    pub(super) output_tokens_details: OutputDetails,
+    pub(super) output_tokens_details: ThinkingDetails,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) server_tool_use: Option<ServerToolUse>,
+    pub(super) server_tool_use: Option<ServerToolCounts>,
     pub(super) service_tier: &'static str,
     pub(super) inference_geo: String,
 }
 
 /// Uses of the provider's own tools.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct ServerToolUse {
+pub(super) struct ServerToolCounts {
     pub(super) web_search_requests: u64,
     pub(super) web_fetch_requests: u64,
     pub(super) code_execution_requests: u64,
@@ -95,20 +95,20 @@ pub(super) struct ServerToolUse {
 
 /// Written tokens by lifetime.
 #[derive(Debug, Serialize)]
-pub(super) struct CacheCreation {
+pub(super) struct WrittenTokens {
     pub(super) ephemeral_5m_input_tokens: u64,
     pub(super) ephemeral_1h_input_tokens: u64,
 }
 
 /// The part of the output that was thinking.
 #[derive(Debug, Serialize)]
-pub(super) struct OutputDetails {
+pub(super) struct ThinkingDetails {
     pub(super) thinking_tokens: u64,
 }
 
 /// A way in which an answer goes wrong on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum AnswerFault {
     Refused,
     Truncated,
     Paused,
@@ -119,47 +119,47 @@ pub(super) enum Flaw {
 
 /// Answers one request.
 pub(super) fn message<'a>(
-    request: &'a Request,
-    draw: &Drawn,
-    charge: Charge,
+    request: &'a ParsedRequest,
+    seed: &AnswerSeed,
+    charge: CachedTokens,
     tier: &'static str,
-    flaw: Option<Flaw>,
-) -> Message<'a> {
+    fault: Option<AnswerFault>,
+) -> SimMessage<'a> {
     let head = &request.head;
-    let mut said = Said::compose(request, draw, flaw);
-    if let Some(flaw) = flaw {
-        said.spoil(flaw, request);
+    let mut answer = AnswerBuilder::compose(request, seed, fault);
+    if let Some(fault) = fault {
+        answer.apply_fault(fault, request);
     }
     let cached = charge.read + charge.written_5m + charge.written_1h;
-    let usage = Usage {
+    let usage = SimUsage {
         input_tokens: request.row.input_tokens.saturating_sub(cached),
         cache_creation_input_tokens: charge.written_5m + charge.written_1h,
         cache_read_input_tokens: charge.read,
-        cache_creation: CacheCreation {
+        cache_creation: WrittenTokens {
             ephemeral_5m_input_tokens: charge.written_5m,
             ephemeral_1h_input_tokens: charge.written_1h,
         },
-        output_tokens: said.output_tokens,
-        output_tokens_details: OutputDetails {
-            thinking_tokens: said.thinking_tokens,
+        output_tokens: answer.output_tokens,
+        output_tokens_details: ThinkingDetails {
+            thinking_tokens: answer.thinking_tokens,
         },
-        server_tool_use: said.server_tool_use,
+        server_tool_use: answer.server_tool_use,
         service_tier: tier,
         inference_geo: head
             .inference_geo
             .clone()
             .unwrap_or_else(|| "global".to_owned()),
     };
-    let refused = flaw == Some(Flaw::Refused);
-    Message {
-        id: opaque_id("msg_", &[&draw.key]),
+    let refused = fault == Some(AnswerFault::Refused);
+    SimMessage {
+        id: opaque_id("msg_", &[&seed.key]),
         kind: "message",
         role: "assistant",
         model: &head.model_id,
-        content: said.content,
-        stop_reason: said.stop_reason,
-        stop_sequence: said.stop_sequence,
-        stop_details: refused.then_some(StopDetails {
+        content: answer.content,
+        stop_reason: answer.stop_reason,
+        stop_sequence: answer.stop_sequence,
+        stop_details: refused.then_some(SimStopDetails {
             kind: "refusal",
             category: "general_harms",
             explanation: "The simulator was asked to refuse this request.",
@@ -169,20 +169,20 @@ pub(super) fn message<'a>(
 }
 
 /// The randomness of one request.
-pub(super) struct Drawn {
+pub(super) struct AnswerSeed {
     key: [u8; 32],
 }
 
-impl Drawn {
+impl AnswerSeed {
     /// From all that an answer may depend on.
-    pub(super) fn new(seed: u64, custom_id: &str, params: &str) -> Drawn {
+    pub(super) fn new(seed: u64, custom_id: &str, params: &str) -> AnswerSeed {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
         hasher
             .update(&(custom_id.len() as u64).to_le_bytes())
             .update(custom_id.as_bytes())
             .update(params.as_bytes());
-        Drawn {
+        AnswerSeed {
             key: *hasher.finalize().as_bytes(),
         }
     }
@@ -194,20 +194,24 @@ impl Drawn {
     }
 }
 
-struct Said {
-    content: Vec<Block>,
+struct AnswerBuilder {
+    content: Vec<AnswerBlock>,
     stop_reason: &'static str,
     stop_sequence: Option<String>,
     output_tokens: u64,
     thinking_tokens: u64,
-    server_tool_use: Option<ServerToolUse>,
+    server_tool_use: Option<ServerToolCounts>,
 }
 
-impl Said {
-    fn compose(request: &Request, draw: &Drawn, flaw: Option<Flaw>) -> Said {
-        let mut rng = draw.rng();
-        let room = Room::of(request);
-        let mut said = Said {
+impl AnswerBuilder {
+    fn compose(
+        request: &ParsedRequest,
+        seed: &AnswerSeed,
+        fault: Option<AnswerFault>,
+    ) -> AnswerBuilder {
+        let mut rng = seed.rng();
+        let limit = OutputLimit::of(request);
+        let mut answer = AnswerBuilder {
             content: Vec::new(),
             stop_reason: "end_turn",
             stop_sequence: None,
@@ -215,37 +219,42 @@ impl Said {
             thinking_tokens: 0,
             server_tool_use: None,
         };
-        said.think(request, &mut rng, room.tokens);
-        said.use_server_tools(request, draw, &mut rng);
-        let left = room.tokens - said.output_tokens;
+        answer.think(request, &mut rng, limit.tokens);
+        answer.use_server_tools(request, seed, &mut rng);
+        let left = limit.tokens - answer.output_tokens;
         if left == 0 {
-            said.stop_reason = room.full;
-            return said;
+            answer.stop_reason = limit.full;
+            return answer;
         }
         let spelled = |text: String| {
-            if flaw == Some(Flaw::Recased) {
+            if fault == Some(AnswerFault::Recased) {
                 recased(&text)
             } else {
                 text
             }
         };
-        match speak(request, &mut rng) {
-            Speech::Calls(calls) => {
+        match compose_content(request, &mut rng) {
+            AnswerContent::ToolCalls(calls) => {
                 for (n, (name, input)) in (0..).zip(calls) {
                     let input = serde_json::from_str(&spelled(input.to_string())).unwrap_or(input);
-                    said.call(name, input, &[&draw.key, &[n]], &room, request);
+                    answer.call(name, input, &[&seed.key, &[n]], &limit, request);
                 }
             }
-            Speech::Text(text) => {
-                said.say(spelled(text), left, room.full, request);
-                said.cite(request, &mut rng);
+            AnswerContent::Text(text) => {
+                answer.add_text(spelled(text), left, limit.full, request);
+                answer.cite(request, &mut rng);
             }
         }
-        said
+        answer
     }
 
     /// Uses every tool of the provider, up to as often as the request allows.
-    fn use_server_tools(&mut self, request: &Request, draw: &Drawn, rng: &mut fastrand::Rng) {
+    fn use_server_tools(
+        &mut self,
+        request: &ParsedRequest,
+        seed: &AnswerSeed,
+        rng: &mut fastrand::Rng,
+    ) {
         for (tool, &(name, most)) in (0_u8..).zip(&request.head.server_tools) {
             let uses = rng.u64(1..=3).min(most);
             let counts = self.server_tool_use.get_or_insert_default();
@@ -255,18 +264,19 @@ impl Said {
                 _ => counts.code_execution_requests += uses,
             }
             for n in 0..uses {
-                let id = opaque_id("srvtoolu_", &[&draw.key, &[tool], &n.to_le_bytes()]);
+                let id = opaque_id("srvtoolu_", &[&seed.key, &[tool], &n.to_le_bytes()]);
                 let (input, result) = server_tool_use(name, &words(&request.row.text), rng);
                 let result = serde_json::json!({"type": format!("{name}_tool_result"), "tool_use_id": &id, "content": result});
-                self.content.push(Block::ServerToolUse { id, name, input });
-                self.content.push(Block::ServerToolResult(result));
+                self.content
+                    .push(AnswerBlock::ServerToolUse { id, name, input });
+                self.content.push(AnswerBlock::ServerToolResult(result));
             }
         }
     }
 
     /// Thinks as much as the effort suggests; it counts against `max_tokens`.
-    fn think(&mut self, request: &Request, rng: &mut fastrand::Rng, most: u64) {
-        let Some(thought) = request.head.thought else {
+    fn think(&mut self, request: &ParsedRequest, rng: &mut fastrand::Rng, most: u64) {
+        let Some(mode) = request.head.thinking else {
             return;
         };
         let factor = match request.head.effort.as_deref() {
@@ -277,10 +287,10 @@ impl Said {
             _ => 4,
         };
         let wanted = rng.u64(15..=120) * factor;
-        let tokens = wanted.min(thought.budget.unwrap_or(u64::MAX)).min(most);
+        let tokens = wanted.min(mode.budget.unwrap_or(u64::MAX)).min(most);
         let signature = format!("sim{:032x}{:032x}", rng.u128(..), rng.u128(..));
-        let thinking = if thought.shown {
-            let phrase = Draw {
+        let thinking = if mode.shown {
+            let phrase = InstanceGenerator {
                 root: &Value::Null,
                 words: &words(&request.row.text),
                 rng,
@@ -290,7 +300,7 @@ impl Said {
         } else {
             String::new()
         };
-        self.content.push(Block::Thinking {
+        self.content.push(AnswerBlock::Thinking {
             thinking,
             signature,
         });
@@ -298,15 +308,22 @@ impl Said {
         self.output_tokens = tokens;
     }
 
-    fn call(&mut self, name: String, input: Value, key: &[&[u8]], room: &Room, request: &Request) {
-        if self.stop_reason == room.full {
+    fn call(
+        &mut self,
+        name: String,
+        input: Value,
+        key: &[&[u8]],
+        limit: &OutputLimit,
+        request: &ParsedRequest,
+    ) {
+        if self.stop_reason == limit.full {
             return;
         }
-        let left = room.tokens.saturating_sub(self.output_tokens);
+        let left = limit.tokens.saturating_sub(self.output_tokens);
         let tokens = tokens::count(request.head.model.tokenizer, &input.to_string()) + 12;
         let fits = tokens <= left;
         let id = opaque_id("toolu_", key);
-        self.content.push(Block::ToolUse {
+        self.content.push(AnswerBlock::ToolUse {
             id,
             name,
             input: if fits {
@@ -315,14 +332,14 @@ impl Said {
                 Value::Object(serde_json::Map::new())
             },
         });
-        self.stop_reason = if fits { "tool_use" } else { room.full };
+        self.stop_reason = if fits { "tool_use" } else { limit.full };
         self.output_tokens += tokens.min(left);
     }
 
     /// Cuts the text where the API would: what cites a document is a block of its own.
-    fn cite(&mut self, request: &Request, rng: &mut fastrand::Rng) {
+    fn cite(&mut self, request: &ParsedRequest, rng: &mut fastrand::Rng) {
         let documents = &request.row.cited;
-        let Some(Block::Text { text, .. }) = self.content.last_mut() else {
+        let Some(AnswerBlock::Text { text, .. }) = self.content.last_mut() else {
             return;
         };
         if documents.is_empty() {
@@ -336,13 +353,19 @@ impl Said {
             self.content.pop();
         }
         let citations = vec![documents[rng.usize(..documents.len())].citation(rng)];
-        self.content.push(Block::Text {
+        self.content.push(AnswerBlock::Text {
             text: cited,
             citations,
         });
     }
 
-    fn say(&mut self, mut text: String, left: u64, full: &'static str, request: &Request) {
+    fn add_text(
+        &mut self,
+        mut text: String,
+        left: u64,
+        full: &'static str,
+        request: &ParsedRequest,
+    ) {
         let tokenizer = request.head.model.tokenizer;
         let first_stop = request
             .head
@@ -365,81 +388,83 @@ impl Said {
             self.output_tokens += tokens::count(tokenizer, &text).max(1);
         }
         if !text.is_empty() {
-            self.content.push(Block::Text {
+            self.content.push(AnswerBlock::Text {
                 text,
                 citations: Vec::new(),
             });
         }
     }
 
-    fn spoil(&mut self, flaw: Flaw, request: &Request) {
-        match flaw {
-            Flaw::Refused => {
+    fn apply_fault(&mut self, fault: AnswerFault, request: &ParsedRequest) {
+        match fault {
+            AnswerFault::Refused => {
                 self.content.clear();
                 self.stop_reason = "refusal";
                 self.output_tokens = 1;
                 self.thinking_tokens = 0;
                 self.server_tool_use = None;
             }
-            Flaw::Truncated => {
+            AnswerFault::Truncated => {
                 self.halve();
                 self.stop_reason = "max_tokens";
                 self.output_tokens = request.head.max_tokens;
             }
-            Flaw::Paused => {
+            AnswerFault::Paused => {
                 self.halve();
                 self.stop_reason = "pause_turn";
             }
-            Flaw::Empty => {
+            AnswerFault::Empty => {
                 self.content.clear();
                 self.stop_reason = "end_turn";
                 self.output_tokens = 1;
                 self.thinking_tokens = 0;
             }
-            Flaw::NotJson => match self.content.last_mut() {
-                Some(Block::Text { text, .. }) => text.insert_str(0, "Here it is: "),
-                Some(Block::ToolUse { input, .. }) => *input = Value::from("Here it is"),
+            AnswerFault::NotJson => match self.content.last_mut() {
+                Some(AnswerBlock::Text { text, .. }) => text.insert_str(0, "Here it is: "),
+                Some(AnswerBlock::ToolUse { input, .. }) => *input = Value::from("Here it is"),
                 _ => {}
             },
-            Flaw::Recased => {}
+            AnswerFault::Recased => {}
         }
     }
 
     fn halve(&mut self) {
         match self.content.last_mut() {
-            Some(Block::Text { text, .. }) => {
+            Some(AnswerBlock::Text { text, .. }) => {
                 let half = (0..=text.len() / 2)
                     .rev()
                     .find(|at| text.is_char_boundary(*at))
                     .unwrap_or(0);
                 text.truncate(half);
             }
-            Some(Block::ToolUse { input, .. }) => *input = Value::Object(serde_json::Map::new()),
+            Some(AnswerBlock::ToolUse { input, .. }) => {
+                *input = Value::Object(serde_json::Map::new())
+            }
             _ => {}
         }
     }
 }
 
 /// Tokens an answer may have, and what it says when they are used up.
-struct Room {
+struct OutputLimit {
     tokens: u64,
     full: &'static str,
 }
 
-impl Room {
-    fn of(request: &Request) -> Room {
+impl OutputLimit {
+    fn of(request: &ParsedRequest) -> OutputLimit {
         let window = request
             .head
             .model
             .context_tokens
             .saturating_sub(request.row.input_tokens);
         if window < request.head.max_tokens {
-            Room {
+            OutputLimit {
                 tokens: window,
                 full: "model_context_window_exceeded",
             }
         } else {
-            Room {
+            OutputLimit {
                 tokens: request.head.max_tokens,
                 full: "max_tokens",
             }
@@ -447,17 +472,17 @@ impl Room {
     }
 }
 
-enum Speech {
+enum AnswerContent {
     Text(String),
     /// The name and the arguments of each.
-    Calls(Vec<(String, Value)>),
+    ToolCalls(Vec<(String, Value)>),
 }
 
-fn speak(request: &Request, rng: &mut fastrand::Rng) -> Speech {
+fn compose_content(request: &ParsedRequest, rng: &mut fastrand::Rng) -> AnswerContent {
     let words = words(&request.row.text);
     match &request.head.shape {
-        Shape::Json(schema) => Speech::Text(
-            Draw {
+        AnswerFormat::Json(schema) => AnswerContent::Text(
+            InstanceGenerator {
                 root: schema,
                 words: &words,
                 rng,
@@ -465,14 +490,14 @@ fn speak(request: &Request, rng: &mut fastrand::Rng) -> Speech {
             .instance()
             .to_string(),
         ),
-        Shape::Tools(Callable { tools, parallel }) => {
+        AnswerFormat::Tools(CallableTools { tools, parallel }) => {
             // One call as a rule; where the request allows more, now and then two.
             let calls = if *parallel && rng.u8(..6) == 0 { 2 } else { 1 };
             let call = |rng: &mut fastrand::Rng| {
                 let (name, input_schema) = &tools[rng.usize(..tools.len())];
                 (
                     name.clone(),
-                    Draw {
+                    InstanceGenerator {
                         root: input_schema,
                         words: &words,
                         rng,
@@ -480,15 +505,15 @@ fn speak(request: &Request, rng: &mut fastrand::Rng) -> Speech {
                     .instance(),
                 )
             };
-            Speech::Calls((0..calls).map(|_| call(rng)).collect())
+            AnswerContent::ToolCalls((0..calls).map(|_| call(rng)).collect())
         }
-        Shape::Free => Speech::Text(free(request, &words, rng)),
+        AnswerFormat::Free => AnswerContent::Text(free(request, &words, rng)),
     }
 }
 
 /// What a tool of the provider is asked, and what it gives back.
 fn server_tool_use(name: &str, words: &[&str], rng: &mut fastrand::Rng) -> (Value, Value) {
-    let phrase = Draw {
+    let phrase = InstanceGenerator {
         root: &Value::Null,
         words,
         rng,
@@ -515,7 +540,7 @@ fn server_tool_use(name: &str, words: &[&str], rng: &mut fastrand::Rng) -> (Valu
     }
 }
 
-fn free(request: &Request, words: &[&str], rng: &mut fastrand::Rng) -> String {
+fn free(request: &ParsedRequest, words: &[&str], rng: &mut fastrand::Rng) -> String {
     if let Some(form) = request
         .head
         .form
@@ -523,7 +548,7 @@ fn free(request: &Request, words: &[&str], rng: &mut fastrand::Rng) -> String {
         .or_else(|| forms::find(&request.row.text))
     {
         return forms::fill(&form, rng, |rng| {
-            Draw {
+            InstanceGenerator {
                 root: &Value::Null,
                 words,
                 rng,
@@ -538,7 +563,7 @@ fn free(request: &Request, words: &[&str], rng: &mut fastrand::Rng) -> String {
     if let Some(labels) = found {
         return labels[rng.usize(..labels.len())].clone();
     }
-    let mut sentence = Draw {
+    let mut sentence = InstanceGenerator {
         root: &Value::Null,
         words,
         rng,
@@ -596,16 +621,16 @@ mod tests {
 
     use super::*;
     use crate::catalog::{Catalog, Thinking};
-    use crate::simulator::params::{Purpose, Reader, Terms};
+    use crate::simulator::params::{CallContext, Endpoint, RequestReader};
 
-    const TERMS: Terms<'_> = Terms {
-        purpose: Purpose::Batch,
+    const CONTEXT: CallContext<'_> = CallContext {
+        endpoint: Endpoint::Batch,
         new_version: true,
         betas: &[],
     };
 
     /// The message to a request with these members, as JSON.
-    fn answer(id: &str, changes: &Value, flaw: Option<Flaw>) -> Value {
+    fn answer(id: &str, changes: &Value, fault: Option<AnswerFault>) -> Value {
         let mut catalog = Catalog::builtin().clone();
         let mut thinker = catalog.model("claude-haiku-4-5").unwrap().1.clone();
         thinker.aliases.clear();
@@ -621,16 +646,19 @@ mod tests {
             .unwrap()
             .extend(changes.as_object().unwrap().clone());
         let params = params.to_string();
-        let request = Reader::new(Arc::new(catalog), crate::simulator::files::Files::nowhere())
-            .read(&params, TERMS)
-            .map_err(|e| e.message)
-            .unwrap();
+        let request = RequestReader::new(
+            Arc::new(catalog),
+            crate::simulator::files::FileStore::nowhere(),
+        )
+        .read(&params, CONTEXT)
+        .map_err(|e| e.message)
+        .unwrap();
         let message = message(
             &request,
-            &Drawn::new(1, id, &params),
-            Charge::default(),
+            &AnswerSeed::new(1, id, &params),
+            CachedTokens::default(),
             "batch",
-            flaw,
+            fault,
         );
         serde_json::to_value(message).unwrap()
     }
@@ -658,11 +686,11 @@ mod tests {
     fn chooses_among_the_labels_of_the_prompt() {
         let system = json!({"system": "Classify the ticket. Answer with one of: hardware, \
             software, other."});
-        let said: std::collections::BTreeSet<String> = (0..60)
+        let answer: std::collections::BTreeSet<String> = (0..60)
             .map(|n| text(&answer(&n.to_string(), &system, None)).to_owned())
             .collect();
         assert_eq!(
-            said.into_iter().collect::<Vec<_>>(),
+            answer.into_iter().collect::<Vec<_>>(),
             ["hardware", "other", "software"]
         );
     }
@@ -699,13 +727,14 @@ mod tests {
                 .map(|block| block["name"].as_str().unwrap().to_owned())
                 .collect::<Vec<_>>()
         };
-        let said: Vec<_> = (0..60)
+        let answer: Vec<_> = (0..60)
             .map(|n| calls(&answer(&n.to_string(), &tools, None)))
             .collect();
         assert!(
-            said.iter().any(|calls| calls.len() == 2) && said.iter().any(|calls| calls == &["a"])
+            answer.iter().any(|calls| calls.len() == 2)
+                && answer.iter().any(|calls| calls == &["a"])
         );
-        assert!(said.iter().any(|calls| calls == &["b"]));
+        assert!(answer.iter().any(|calls| calls == &["b"]));
         assert!((0..60).all(|n| calls(&answer(&n.to_string(), &one, None)).len() == 1));
     }
 
@@ -766,9 +795,10 @@ mod tests {
     fn fills_in_the_form_of_the_prompt() {
         let system = json!({"system": "Sort it. Answer in this \
             form:\n{\"label\": \"<spam | ham>\", \"score\": <number>}"});
-        let said: Value = serde_json::from_str(text(&answer("a", &system, None))).unwrap();
+        let answer: Value = serde_json::from_str(text(&answer("a", &system, None))).unwrap();
         assert!(
-            ["spam", "ham"].contains(&said["label"].as_str().unwrap()) && said["score"].is_f64()
+            ["spam", "ham"].contains(&answer["label"].as_str().unwrap())
+                && answer["score"].is_f64()
         );
     }
 
@@ -822,27 +852,31 @@ mod tests {
         let format =
             json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
         let cases = [
-            (Flaw::Refused, "refusal", ""),
-            (Flaw::Truncated, "max_tokens", r#"{"l":"#),
-            (Flaw::Paused, "pause_turn", r#"{"l":"#),
-            (Flaw::Empty, "end_turn", ""),
-            (Flaw::Recased, "end_turn", r#"{"l":"ABC"}"#),
-            (Flaw::NotJson, "end_turn", r#"Here it is: {"l":"abc"}"#),
+            (AnswerFault::Refused, "refusal", ""),
+            (AnswerFault::Truncated, "max_tokens", r#"{"l":"#),
+            (AnswerFault::Paused, "pause_turn", r#"{"l":"#),
+            (AnswerFault::Empty, "end_turn", ""),
+            (AnswerFault::Recased, "end_turn", r#"{"l":"ABC"}"#),
+            (
+                AnswerFault::NotJson,
+                "end_turn",
+                r#"Here it is: {"l":"abc"}"#,
+            ),
         ];
-        for (flaw, reason, expected) in cases {
-            let message = answer("a", &format, Some(flaw));
+        for (fault, reason, expected) in cases {
+            let message = answer("a", &format, Some(fault));
             assert_eq!(
                 (message["stop_reason"].as_str().unwrap(), text(&message)),
                 (reason, expected),
-                "{flaw:?}"
+                "{fault:?}"
             );
         }
         assert_eq!(
-            answer("a", &format, Some(Flaw::Refused))["stop_details"]["type"],
+            answer("a", &format, Some(AnswerFault::Refused))["stop_details"]["type"],
             "refusal"
         );
         assert_eq!(
-            answer("a", &format, Some(Flaw::Truncated))["usage"]["output_tokens"],
+            answer("a", &format, Some(AnswerFault::Truncated))["usage"]["output_tokens"],
             500
         );
     }

@@ -21,7 +21,7 @@
 //! A fault fires by count, and the counts are kept on disk: a server that is started again goes on
 //! where the last one stopped.
 //!
-//! To add a fault on the wire: an [`Act`], and its arm in `gate.rs` (any call) or `results.rs` (the
+//! To add a fault on the wire: a [`FaultAction`], and its arm in `middleware.rs` (any call) or `results.rs` (the
 //! results file). To add a fate of rows: a [`RowOutcome`], and its arm in `process.rs`.
 
 use std::collections::HashMap;
@@ -38,9 +38,9 @@ use super::store;
 /// All faults of a simulator. None by default.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Faults {
+pub struct SimFaults {
     /// What becomes of single requests.
-    pub rows: Vec<RowFault>,
+    pub rows: Vec<RequestFault>,
     /// What goes wrong with calls.
     pub calls: Vec<CallFault>,
     /// What goes wrong with whole batches.
@@ -51,12 +51,12 @@ pub struct Faults {
     pub queue_limit: Option<u64>,
 }
 
-impl Faults {
+impl SimFaults {
     /// Reads the TOML of a faults file.
     ///
     /// # Errors
     /// When it is not TOML, or names something unknown; the message says where.
-    pub fn from_toml(text: &str) -> Result<Faults, toml::de::Error> {
+    pub fn from_toml(text: &str) -> Result<SimFaults, toml::de::Error> {
         toml::from_str(text)
     }
 }
@@ -64,7 +64,7 @@ impl Faults {
 /// A fate that meets some of the requests in batches.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RowFault {
+pub struct RequestFault {
     /// What happens.
     pub outcome: RowOutcome,
     /// The share of all requests, 0 to 1, drawn by seed and custom_id.
@@ -131,7 +131,7 @@ pub enum RowOutcome {
     Replaced,
 }
 
-impl RowFault {
+impl RequestFault {
     fn times(&self) -> u32 {
         use RowOutcome::{Canceled, Errored, Expired, Paused, Truncated};
         self.times.unwrap_or(match self.outcome {
@@ -163,10 +163,10 @@ impl RowFault {
 #[serde(deny_unknown_fields)]
 pub struct CallFault {
     /// Which calls.
-    pub on: Call,
+    pub on: ApiCall,
     /// What happens to them.
     #[serde(rename = "do")]
-    pub act: Act,
+    pub act: FaultAction,
     /// Which of them, counted from 1; empty: as `from` and `times` say.
     #[serde(default)]
     pub nth: Vec<u64>,
@@ -213,7 +213,7 @@ pub struct CallFault {
 /// What can happen to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Act {
+pub enum FaultAction {
     /// An error status instead of the answer; nothing has been done.
     Status,
     /// The connection breaks; nothing has been done.
@@ -261,7 +261,7 @@ pub enum Act {
 /// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Call {
+pub enum ApiCall {
     /// All of them.
     Any,
     /// Create a batch.
@@ -288,23 +288,23 @@ pub enum Call {
     Files,
 }
 
-impl Call {
+impl ApiCall {
     /// The call that a method and a path make; `None` for what is not of the API.
-    pub(super) fn of(method: &Method, path: &str) -> Option<Call> {
+    pub(super) fn of(method: &Method, path: &str) -> Option<ApiCall> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         Some(match (method.as_str(), parts.as_slice()) {
-            ("POST", ["v1", "messages"]) => Call::Message,
-            ("POST", ["v1", "messages", "count_tokens"]) => Call::CountTokens,
-            ("POST", ["v1", "messages", "batches"]) => Call::Create,
-            ("GET", ["v1", "messages", "batches"]) => Call::List,
-            ("GET", ["v1", "messages", "batches", _]) => Call::Retrieve,
-            ("DELETE", ["v1", "messages", "batches", _]) => Call::Delete,
-            ("GET", ["v1", "messages", "batches", _, "results"]) => Call::Results,
-            ("POST", ["v1", "messages", "batches", _, "cancel"]) => Call::Cancel,
-            ("GET", ["v1", "models"] | ["v1", "models", _]) => Call::Models,
-            ("POST", ["v1", "files"]) => Call::Upload,
+            ("POST", ["v1", "messages"]) => ApiCall::Message,
+            ("POST", ["v1", "messages", "count_tokens"]) => ApiCall::CountTokens,
+            ("POST", ["v1", "messages", "batches"]) => ApiCall::Create,
+            ("GET", ["v1", "messages", "batches"]) => ApiCall::List,
+            ("GET", ["v1", "messages", "batches", _]) => ApiCall::Retrieve,
+            ("DELETE", ["v1", "messages", "batches", _]) => ApiCall::Delete,
+            ("GET", ["v1", "messages", "batches", _, "results"]) => ApiCall::Results,
+            ("POST", ["v1", "messages", "batches", _, "cancel"]) => ApiCall::Cancel,
+            ("GET", ["v1", "models"] | ["v1", "models", _]) => ApiCall::Models,
+            ("POST", ["v1", "files"]) => ApiCall::Upload,
             ("GET", ["v1", "files"] | ["v1", "files", _]) | ("DELETE", ["v1", "files", _]) => {
-                Call::Files
+                ApiCall::Files
             }
             _ => return None,
         })
@@ -327,19 +327,15 @@ pub struct BatchFault {
 
 /// What the batch faults add up to for one batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct BatchFate {
+pub(super) struct BatchDelays {
     pub(super) extra_seconds: f64,
     pub(super) hidden_seconds: f64,
     pub(super) unlisted_seconds: f64,
 }
 
-/// What happens to one request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RowFate<'a>(pub(super) &'a RowFault);
-
 /// The faults with their counts.
-pub(super) struct FaultBook {
-    faults: Faults,
+pub(super) struct FaultCounter {
+    faults: SimFaults,
     seed: u64,
     folder: PathBuf,
     calls: Mutex<Vec<u64>>,
@@ -347,14 +343,14 @@ pub(super) struct FaultBook {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved<T> {
+struct SavedCounts<T> {
     /// Of which faults these are the counts: others begin anew.
     faults: String,
     counts: T,
 }
 
-impl FaultBook {
-    pub(super) fn open(faults: Faults, seed: u64, folder: &Path) -> io::Result<FaultBook> {
+impl FaultCounter {
+    pub(super) fn open(faults: SimFaults, seed: u64, folder: &Path) -> io::Result<FaultCounter> {
         let key = key_of(&faults);
         let calls = load::<Vec<u64>>(&folder.join(CALLS), &key)?
             .unwrap_or_else(|| vec![0; faults.calls.len()]);
@@ -364,7 +360,7 @@ impl FaultBook {
             .into_iter()
             .map(|(rule, id, batches)| ((rule, id), batches))
             .collect();
-        Ok(FaultBook {
+        Ok(FaultCounter {
             faults,
             seed,
             folder: folder.to_owned(),
@@ -374,7 +370,7 @@ impl FaultBook {
     }
 
     /// Counts a call, and says what happens to it.
-    pub(super) fn call(&self, call: Call) -> io::Result<Vec<CallFault>> {
+    pub(super) fn call(&self, call: ApiCall) -> io::Result<Vec<CallFault>> {
         let mut counts = self
             .calls
             .lock()
@@ -382,7 +378,7 @@ impl FaultBook {
         let mut fired = Vec::new();
         let mut counted = false;
         for (fault, count) in self.faults.calls.iter().zip(counts.iter_mut()) {
-            if fault.on != call && fault.on != Call::Any {
+            if fault.on != call && fault.on != ApiCall::Any {
                 continue;
             }
             counted = true;
@@ -394,7 +390,7 @@ impl FaultBook {
             }
         }
         if counted {
-            let saved = Saved {
+            let saved = SavedCounts {
                 faults: key_of(&self.faults),
                 counts: &*counts,
             };
@@ -404,22 +400,22 @@ impl FaultBook {
     }
 
     /// What happens to the `nth` batch, counted from 1.
-    pub(super) fn batch(&self, nth: u64) -> BatchFate {
+    pub(super) fn batch(&self, nth: u64) -> BatchDelays {
         let meets = |fault: &&BatchFault| fault.nth.is_empty() || fault.nth.contains(&nth);
         self.faults
             .batches
             .iter()
             .filter(meets)
-            .fold(BatchFate::default(), |fate, fault| BatchFate {
-                extra_seconds: fate.extra_seconds + fault.extra_seconds.max(0.0),
-                hidden_seconds: fate.hidden_seconds.max(fault.hidden_seconds),
-                unlisted_seconds: fate.unlisted_seconds.max(fault.unlisted_seconds),
+            .fold(BatchDelays::default(), |delays, fault| BatchDelays {
+                extra_seconds: delays.extra_seconds + fault.extra_seconds.max(0.0),
+                hidden_seconds: delays.hidden_seconds.max(fault.hidden_seconds),
+                unlisted_seconds: delays.unlisted_seconds.max(fault.unlisted_seconds),
             })
     }
 
     /// What happens to a request of the batch with this number: the first rule that meets it and
     /// has not met it too often.
-    pub(super) fn row(&self, custom_id: &str, batch: u64) -> Option<RowFate<'_>> {
+    pub(super) fn row(&self, custom_id: &str, batch: u64) -> Option<&RequestFault> {
         self.faults
             .rows
             .iter()
@@ -442,7 +438,7 @@ impl FaultBook {
                         met.push(batch);
                     }
                 }
-                Some(RowFate(fault))
+                Some(fault)
             })
     }
 
@@ -459,7 +455,7 @@ impl FaultBook {
             .iter()
             .map(|((rule, id), batches)| (rule, id, batches))
             .collect();
-        let saved = Saved {
+        let saved = SavedCounts {
             faults: key_of(&self.faults),
             counts,
         };
@@ -474,7 +470,7 @@ impl FaultBook {
 const CALLS: &str = "fault-calls.json";
 const ROWS: &str = "fault-rows.json";
 
-fn key_of(faults: &Faults) -> String {
+fn key_of(faults: &SimFaults) -> String {
     blake3::hash(format!("{faults:?}").as_bytes())
         .to_hex()
         .to_string()
@@ -483,7 +479,7 @@ fn key_of(faults: &Faults) -> String {
 fn load<T: serde::de::DeserializeOwned>(path: &Path, key: &str) -> io::Result<Option<T>> {
     match std::fs::read(path) {
         Ok(text) => {
-            let saved: Saved<T> = serde_json::from_slice(&text)?;
+            let saved: SavedCounts<T> = serde_json::from_slice(&text)?;
             Ok((saved.faults == key).then_some(saved.counts))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -495,8 +491,8 @@ fn load<T: serde::de::DeserializeOwned>(path: &Path, key: &str) -> io::Result<Op
 mod tests {
     use super::*;
 
-    fn book(text: &str, folder: &Path) -> FaultBook {
-        FaultBook::open(Faults::from_toml(text).unwrap(), 1, folder).unwrap()
+    fn book(text: &str, folder: &Path) -> FaultCounter {
+        FaultCounter::open(SimFaults::from_toml(text).unwrap(), 1, folder).unwrap()
     }
 
     #[test]
@@ -506,14 +502,14 @@ mod tests {
         let fired = |n: usize| -> Vec<bool> {
             let book = book(text, folder.path());
             (0..n)
-                .map(|_| !book.call(Call::Create).unwrap().is_empty())
+                .map(|_| !book.call(ApiCall::Create).unwrap().is_empty())
                 .collect()
         };
         assert_eq!(fired(3), [false, true, false]);
         assert_eq!(fired(2), [true, false]);
         assert!(
             book(text, folder.path())
-                .call(Call::Retrieve)
+                .call(ApiCall::Retrieve)
                 .unwrap()
                 .is_empty()
         );
@@ -527,7 +523,7 @@ mod tests {
             folder.path(),
         );
         let fired: Vec<bool> = (0..5)
-            .map(|_| !book.call(Call::List).unwrap().is_empty())
+            .map(|_| !book.call(ApiCall::List).unwrap().is_empty())
             .collect();
         assert_eq!(fired, [false, true, true, false, false]);
     }
@@ -566,7 +562,7 @@ mod tests {
             .collect();
         assert!(!examples.is_empty());
         for example in examples {
-            Faults::from_toml(example).unwrap();
+            SimFaults::from_toml(example).unwrap();
         }
     }
 
@@ -577,7 +573,7 @@ mod tests {
             "[[rows]]\noutcome = 'errored'\nchare = 1.0",
             "[[call]]",
         ] {
-            assert!(Faults::from_toml(text).is_err(), "{text}");
+            assert!(SimFaults::from_toml(text).is_err(), "{text}");
         }
     }
 }

@@ -27,17 +27,18 @@
 
 mod answer;
 mod cache;
-mod cited;
+mod citations;
+mod connection;
 mod envelope;
 mod faults;
 mod files;
 mod forms;
-mod gate;
 mod instance;
 mod labels;
 mod ledger;
 mod media;
 mod messages;
+mod middleware;
 mod models;
 mod params;
 mod pattern;
@@ -49,7 +50,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,8 +66,10 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use faults::{Act, BatchFault, Call, CallFault, Faults, JsonText, RowFault, RowOutcome};
-pub use ledger::{Accepted, Ledger};
+pub use faults::{
+    ApiCall, BatchFault, CallFault, FaultAction, JsonText, RequestFault, RowOutcome, SimFaults,
+};
+pub use ledger::{AcceptedBatch, SimLedger};
 
 use crate::catalog::Catalog;
 
@@ -84,7 +86,7 @@ fn is_new_version(version: &str) -> bool {
 }
 
 /// Where the time comes from.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub type SimClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Waits for some simulated time.
 pub type SimSleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -97,7 +99,7 @@ pub struct SimulatorSpec {
     /// Its state. A server that is started on the same folder later finds its batches.
     pub folder: PathBuf,
     /// Where the time comes from.
-    pub clock: Clock,
+    pub clock: SimClock,
     /// How a call waits that a fault delays.
     pub sleep: SimSleep,
     /// Whether a call first waits until every batch whose processing time is over has ended. With a
@@ -114,7 +116,7 @@ pub struct SimulatorSpec {
     /// Most requests of all batches that have not ended. The API's first tier has 200,000.
     pub queue_limit: u64,
     /// What goes wrong.
-    pub faults: Faults,
+    pub faults: SimFaults,
     /// The models it knows.
     pub catalog: Arc<Catalog>,
 }
@@ -122,7 +124,7 @@ pub struct SimulatorSpec {
 impl SimulatorSpec {
     /// A simulator without faults, whose batches end at once.
     #[must_use]
-    pub fn new(seed: u64, folder: PathBuf, clock: Clock) -> SimulatorSpec {
+    pub fn new(seed: u64, folder: PathBuf, clock: SimClock) -> SimulatorSpec {
         SimulatorSpec {
             seed,
             folder,
@@ -133,7 +135,7 @@ impl SimulatorSpec {
             canceling: Duration::ZERO,
             concurrency: 64,
             queue_limit: 200_000,
-            faults: Faults::default(),
+            faults: SimFaults::default(),
             catalog: Arc::new(Catalog::builtin().clone()),
         }
     }
@@ -207,7 +209,7 @@ impl Simulator {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn start(spec: SimulatorSpec, listen: SocketAddr) -> Result<Running, Error> {
+    pub async fn start(spec: SimulatorSpec, listen: SocketAddr) -> Result<RunningSimulator, Error> {
         if !listen.ip().is_loopback() {
             return Err(Error::NotLoopback { address: listen });
         }
@@ -218,7 +220,7 @@ impl Simulator {
         let listener = TcpListener::bind(listen).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let (stop, stopped) = watch::channel(false);
-        let sim = Arc::new(Sim::open(spec, address, stopped)?);
+        let sim = Arc::new(SimState::open(spec, address, stopped)?);
         let worker = {
             let sim = sim.clone();
             thread::Builder::new()
@@ -227,8 +229,8 @@ impl Simulator {
                 .map_err(cannot_listen)?
         };
         let server = {
-            let app =
-                server::routes(sim.clone()).into_make_service_with_connect_info::<wire::Scissors>();
+            let app = server::routes(sim.clone())
+                .into_make_service_with_connect_info::<connection::ConnectionBreaker>();
             let mut stopped = stop.subscribe();
             let until = async move {
                 // An error means that nobody can ever say stop: the handle is gone.
@@ -236,12 +238,12 @@ impl Simulator {
             };
             tokio::spawn(async move {
                 // The listener retries by itself; there is no error to hand on.
-                let _ = axum::serve(wire::Door(listener), app)
+                let _ = axum::serve(connection::BreakableListener(listener), app)
                     .with_graceful_shutdown(until)
                     .await;
             })
         };
-        Ok(Running {
+        Ok(RunningSimulator {
             sim,
             address,
             stop,
@@ -253,15 +255,15 @@ impl Simulator {
 
 /// A simulator that runs. Dropped, it stops, without waiting for that.
 #[derive(Debug)]
-pub struct Running {
-    sim: Arc<Sim>,
+pub struct RunningSimulator {
+    sim: Arc<SimState>,
     address: SocketAddr,
     stop: watch::Sender<bool>,
     server: Option<tokio::task::JoinHandle<()>>,
     worker: Option<thread::JoinHandle<()>>,
 }
 
-impl Running {
+impl RunningSimulator {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -278,13 +280,13 @@ impl Running {
     ///
     /// # Errors
     /// What the file system answers.
-    pub fn ledger(&self) -> io::Result<Ledger> {
-        Ledger::read(self.sim.store.folder())
+    pub fn ledger(&self) -> io::Result<SimLedger> {
+        SimLedger::read(self.sim.store.folder())
     }
 
     /// How many calls of each kind it has got since it was started.
     #[must_use]
-    pub fn calls(&self) -> BTreeMap<Call, u64> {
+    pub fn calls(&self) -> BTreeMap<ApiCall, u64> {
         self.sim.call_counts()
     }
 
@@ -299,7 +301,9 @@ impl Running {
     pub async fn stop(mut self) {
         self.tell();
         if let Some(mut server) = self.server.take()
-            && tokio::time::timeout(STOP_TIMEOUT, &mut server).await.is_err()
+            && tokio::time::timeout(STOP_TIMEOUT, &mut server)
+                .await
+                .is_err()
         {
             server.abort();
         }
@@ -319,17 +323,17 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningSimulator {
     fn drop(&mut self) {
         self.tell();
     }
 }
 
 /// What all calls and the worker share.
-struct Sim {
+struct SimState {
     seed: u64,
     base_url: String,
-    clock: Clock,
+    clock: SimClock,
     sleep: SimSleep,
     ends_batches_at_calls: bool,
     worker: process::WorkerSignals,
@@ -340,38 +344,38 @@ struct Sim {
     catalog: Arc<Catalog>,
     store: store::Store,
     /// What was uploaded.
-    files: Arc<files::Files>,
-    faults: faults::FaultBook,
-    caches: Mutex<cache::Caches>,
+    files: Arc<files::FileStore>,
+    faults: faults::FaultCounter,
+    caches: Mutex<cache::PromptCaches>,
     /// Reads single messages; the worker has its own.
-    reader: Mutex<params::Reader>,
+    reader: Mutex<params::RequestReader>,
     messages: AtomicU64,
     requests: AtomicU64,
     started: i64,
-    calls: Mutex<Calls>,
+    calls: Mutex<CallLog>,
     stopping: AtomicBool,
     stopped: watch::Receiver<bool>,
 }
 
-struct Calls {
+struct CallLog {
     log: std::fs::File,
-    counts: BTreeMap<Call, u64>,
+    counts: BTreeMap<ApiCall, u64>,
 }
 
-impl fmt::Debug for Sim {
+impl fmt::Debug for SimState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sim")
+        f.debug_struct("SimState")
             .field("base_url", &self.base_url)
             .finish_non_exhaustive()
     }
 }
 
-impl Sim {
+impl SimState {
     fn open(
         spec: SimulatorSpec,
         address: SocketAddr,
         stopped: watch::Receiver<bool>,
-    ) -> Result<Sim, Error> {
+    ) -> Result<SimState, Error> {
         let broken = |cause: io::Error| match cause.kind() {
             io::ErrorKind::WouldBlock => Error::Locked {
                 folder: spec.folder.clone(),
@@ -383,26 +387,29 @@ impl Sim {
         };
         let store = store::Store::open(&spec.folder, spec.seed).map_err(broken)?;
         let files = Arc::new(
-            files::Files::open(&spec.folder, spec.seed, spec.clock.clone()).map_err(broken)?,
+            files::FileStore::open(&spec.folder, spec.seed, spec.clock.clone()).map_err(broken)?,
         );
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(spec.folder.join("calls.jsonl"))
             .map_err(broken)?;
-        Ok(Sim {
+        Ok(SimState {
             seed: spec.seed,
             base_url: format!("http://{address}"),
             processing: spec.processing,
             canceling: spec.canceling,
             concurrency: spec.concurrency.max(1),
             queue_limit: spec.faults.queue_limit.unwrap_or(spec.queue_limit),
-            faults: faults::FaultBook::open(spec.faults, spec.seed, &spec.folder)
+            faults: faults::FaultCounter::open(spec.faults, spec.seed, &spec.folder)
                 .map_err(broken)?,
             caches: Mutex::new(
-                cache::Caches::load(&spec.folder.join("cache.json")).map_err(broken)?,
+                cache::PromptCaches::load(&spec.folder.join("cache.json")).map_err(broken)?,
             ),
-            reader: Mutex::new(params::Reader::new(spec.catalog.clone(), files.clone())),
+            reader: Mutex::new(params::RequestReader::new(
+                spec.catalog.clone(),
+                files.clone(),
+            )),
             catalog: spec.catalog,
             files,
             store,
@@ -413,7 +420,7 @@ impl Sim {
             sleep: spec.sleep,
             ends_batches_at_calls: spec.ends_batches_at_calls,
             worker: process::WorkerSignals::default(),
-            calls: Mutex::new(Calls {
+            calls: Mutex::new(CallLog {
                 log,
                 counts: BTreeMap::new(),
             }),
@@ -465,7 +472,7 @@ impl Sim {
     fn log_call(
         &self,
         line: &str,
-        call: Option<Call>,
+        call: Option<ApiCall>,
         status: u16,
         request_id: &str,
         faults: &[CallFault],
@@ -485,7 +492,7 @@ impl Sim {
         let _ = writeln!(calls.log, "{entry}");
     }
 
-    fn call_counts(&self) -> BTreeMap<Call, u64> {
+    fn call_counts(&self) -> BTreeMap<ApiCall, u64> {
         self.calls
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

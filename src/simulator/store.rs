@@ -28,8 +28,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::envelope::Element;
-use super::reply::{Refusal, opaque_id};
+use super::envelope::BatchElement;
+use super::reply::{ErrorReply, opaque_id};
 use crate::provider::Counts;
 
 /// How long a batch may take. Source: the provider's documentation on batches, August 2026.
@@ -39,7 +39,7 @@ const KEPT: Duration = Duration::from_secs(29 * 24 * 3600);
 
 /// One batch, as kept in `meta.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct BatchRecord {
     pub(super) id: String,
     /// The order of creation, from 1.
     pub(super) ordinal: u64,
@@ -67,7 +67,7 @@ pub(super) struct Record {
     pub(super) deleted_at: Option<Timestamp>,
 }
 
-impl Record {
+impl BatchRecord {
     pub(super) fn expires_at(&self) -> Timestamp {
         later(self.created_at, WINDOW)
     }
@@ -112,7 +112,7 @@ pub(super) fn wire_time(at: Timestamp) -> String {
 }
 
 impl BatchObject {
-    pub(super) fn of(record: &Record, base_url: &str, now: Timestamp) -> BatchObject {
+    pub(super) fn of(record: &BatchRecord, base_url: &str, now: Timestamp) -> BatchObject {
         let archived_at = record.archived_at(now);
         let has_results = record.ended_at.is_some() && archived_at.is_none();
         BatchObject {
@@ -145,19 +145,19 @@ impl BatchObject {
 pub(super) struct Store {
     folder: PathBuf,
     seed: u64,
-    batches: Mutex<Batches>,
+    batches: Mutex<BatchIndex>,
     lock: File,
 }
 
 #[derive(Default)]
-struct Batches {
-    records: BTreeMap<u64, Record>,
+struct BatchIndex {
+    records: BTreeMap<u64, BatchRecord>,
     ordinals: HashMap<String, u64>,
 }
 
 /// Which part of the list.
 #[derive(Debug, Default)]
-pub(super) struct PageOf {
+pub(super) struct PageQuery {
     pub(super) limit: usize,
     pub(super) after_id: Option<String>,
     pub(super) before_id: Option<String>,
@@ -180,7 +180,7 @@ impl Store {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => fs::create_dir_all(folder.join("incoming"))?,
         }
-        let mut batches = Batches::default();
+        let mut batches = BatchIndex::default();
         for record in records(folder)? {
             if record.ended_at.is_some() {
                 // A process that was killed right after a batch had ended leaves its requests
@@ -213,7 +213,7 @@ impl Store {
         &self.folder
     }
 
-    fn batches(&self) -> MutexGuard<'_, Batches> {
+    fn batches(&self) -> MutexGuard<'_, BatchIndex> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -222,18 +222,18 @@ impl Store {
     }
 
     /// Begins to take in a batch.
-    pub(super) fn incoming(&self) -> io::Result<Incoming> {
-        Incoming::begin(&self.folder.join("incoming"))
+    pub(super) fn incoming(&self) -> io::Result<IncomingBatch> {
+        IncomingBatch::begin(&self.folder.join("incoming"))
     }
 
     /// Accepts a batch that has arrived whole. `admit` looks at the number of requests that are
     /// queued or were ever accepted and may refuse; `complete` fills in what only the server knows.
     pub(super) fn accept(
         &self,
-        incoming: Incoming,
-        admit: impl FnOnce(Load) -> Result<(), Refusal>,
-        complete: impl FnOnce(u64) -> Terms,
-    ) -> Result<Record, Refusal> {
+        incoming: IncomingBatch,
+        admit: impl FnOnce(QueueLoad) -> Result<(), ErrorReply>,
+        complete: impl FnOnce(u64) -> NewBatch,
+    ) -> Result<BatchRecord, ErrorReply> {
         let (folder, arrived) = incoming.finish()?;
         let mut batches = self.batches();
         admit(batches.load())?;
@@ -242,25 +242,25 @@ impl Store {
             .last_key_value()
             .map_or(0, |(last, _)| *last)
             + 1;
-        let terms = complete(ordinal);
-        let record = Record {
+        let new = complete(ordinal);
+        let record = BatchRecord {
             id: opaque_id(
                 "msgbatch_",
                 &[&self.seed.to_le_bytes(), &ordinal.to_le_bytes()],
             ),
             ordinal,
-            created_at: terms.created_at,
+            created_at: new.created_at,
             requests: arrived.requests,
             bytes: arrived.bytes,
             ids_blake3: arrived.ids_blake3,
             body_blake3: arrived.body_blake3,
-            version: terms.version,
-            betas: terms.betas,
-            processing: terms.processing,
-            hidden_until: terms.hidden_until,
-            unlisted_until: terms.unlisted_until,
+            version: new.version,
+            betas: new.betas,
+            processing: new.processing,
+            hidden_until: new.hidden_until,
+            unlisted_until: new.unlisted_until,
             cancel_initiated_at: None,
-            canceling: terms.canceling,
+            canceling: new.canceling,
             ended_at: None,
             counts: Counts::default(),
             deleted_at: None,
@@ -278,7 +278,7 @@ impl Store {
     }
 
     /// A batch that can be seen.
-    pub(super) fn get(&self, id: &str, now: Timestamp) -> Result<Record, Refusal> {
+    pub(super) fn get(&self, id: &str, now: Timestamp) -> Result<BatchRecord, ErrorReply> {
         self.batches()
             .find(id, now)
             .cloned()
@@ -288,24 +288,26 @@ impl Store {
     /// One page, newest first, and whether there is more behind it.
     pub(super) fn page(
         &self,
-        page: &PageOf,
+        page: &PageQuery,
         now: Timestamp,
-    ) -> Result<(Vec<Record>, bool), Refusal> {
+    ) -> Result<(Vec<BatchRecord>, bool), ErrorReply> {
         let batches = self.batches();
         let cursor = |id: &Option<String>, name: &str| match id {
             None => Ok(None),
             Some(id) => match batches.ordinals.get(id) {
                 Some(ordinal) => Ok(Some(*ordinal)),
-                None => Err(Refusal::invalid(format!("{name}: no batch with this id"))),
+                None => Err(ErrorReply::invalid(format!(
+                    "{name}: no batch with this id"
+                ))),
             },
         };
-        let listed = |record: &Record| record.unlisted_until.is_none_or(|until| until <= now);
-        let visible = |record: &&Record| batches.is_visible(record, now) && listed(record);
+        let listed = |record: &BatchRecord| record.unlisted_until.is_none_or(|until| until <= now);
+        let visible = |record: &&BatchRecord| batches.is_visible(record, now) && listed(record);
         let (after, before) = (
             cursor(&page.after_id, "after_id")?,
             cursor(&page.before_id, "before_id")?,
         );
-        let mut found: Vec<Record> = match before {
+        let mut found: Vec<BatchRecord> = match before {
             // The page right before an entry of a list that runs from new to old: the next newer
             // ones.
             Some(before) => batches
@@ -338,10 +340,10 @@ impl Store {
     /// Changes a record, on disk first.
     fn change(
         &self,
-        batches: &mut Batches,
-        mut record: Record,
-        change: impl FnOnce(&mut Record),
-    ) -> Result<Record, Refusal> {
+        batches: &mut BatchIndex,
+        mut record: BatchRecord,
+        change: impl FnOnce(&mut BatchRecord),
+    ) -> Result<BatchRecord, ErrorReply> {
         change(&mut record);
         let text = serde_json::to_vec_pretty(&record).map_err(io::Error::from)?;
         replace(&self.batch_folder(&record.id).join("meta.json"), &text)?;
@@ -349,11 +351,11 @@ impl Store {
         Ok(record)
     }
 
-    pub(super) fn cancel(&self, id: &str, now: Timestamp) -> Result<Record, Refusal> {
+    pub(super) fn cancel(&self, id: &str, now: Timestamp) -> Result<BatchRecord, ErrorReply> {
         let mut batches = self.batches();
         let record = batches.find(id, now).cloned().ok_or_else(|| no_such(id))?;
         if record.ended_at.is_some() {
-            return Err(Refusal::not_found(format!(
+            return Err(ErrorReply::not_found(format!(
                 "Batch {id} has already ended and cannot be canceled"
             )));
         }
@@ -365,11 +367,11 @@ impl Store {
         })
     }
 
-    pub(super) fn delete(&self, id: &str, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn delete(&self, id: &str, now: Timestamp) -> Result<(), ErrorReply> {
         let mut batches = self.batches();
         let record = batches.find(id, now).cloned().ok_or_else(|| no_such(id))?;
         if record.ended_at.is_none() {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "Batch {id} is still in progress; cancel it before deleting it"
             )));
         }
@@ -388,7 +390,7 @@ impl Store {
     }
 
     /// The batch whose processing was over first, of those that have not ended.
-    pub(super) fn next_due(&self, now: Timestamp) -> Option<Record> {
+    pub(super) fn next_due(&self, now: Timestamp) -> Option<BatchRecord> {
         let batches = self.batches();
         let due = batches
             .records
@@ -403,7 +405,7 @@ impl Store {
         ordinal: u64,
         counts: Counts,
         ended_at: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorReply> {
         let mut batches = self.batches();
         // Read anew: it may have been canceled while its results were made.
         let Some(record) = batches.records.get(&ordinal).cloned() else {
@@ -420,7 +422,7 @@ impl Store {
 }
 
 /// What the server adds to a batch that has arrived.
-pub(super) struct Terms {
+pub(super) struct NewBatch {
     pub(super) created_at: Timestamp,
     pub(super) version: String,
     pub(super) betas: Vec<String>,
@@ -432,42 +434,42 @@ pub(super) struct Terms {
 
 /// Requests of all batches.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
+pub(super) struct QueueLoad {
     pub(super) queued: u64,
     pub(super) ever: u64,
 }
 
-impl Batches {
-    fn load(&self) -> Load {
+impl BatchIndex {
+    fn load(&self) -> QueueLoad {
         let queued = self
             .records
             .values()
             .filter(|r| r.ended_at.is_none())
             .map(|r| r.requests)
             .sum();
-        Load {
+        QueueLoad {
             queued,
             ever: self.records.values().map(|r| r.requests).sum(),
         }
     }
 
-    fn is_visible(&self, record: &Record, now: Timestamp) -> bool {
+    fn is_visible(&self, record: &BatchRecord, now: Timestamp) -> bool {
         record.deleted_at.is_none() && record.hidden_until.is_none_or(|until| until <= now)
     }
 
-    fn find(&self, id: &str, now: Timestamp) -> Option<&Record> {
+    fn find(&self, id: &str, now: Timestamp) -> Option<&BatchRecord> {
         let record = self.records.get(self.ordinals.get(id)?)?;
         self.is_visible(record, now).then_some(record)
     }
 }
 
-fn no_such(id: &str) -> Refusal {
+fn no_such(id: &str) -> ErrorReply {
     let short: String = id.chars().take(80).collect();
-    Refusal::not_found(format!("Message batch {short} was not found"))
+    ErrorReply::not_found(format!("Message batch {short} was not found"))
 }
 
 /// All records of a folder, in no order.
-pub(super) fn records(folder: &Path) -> io::Result<Vec<Record>> {
+pub(super) fn records(folder: &Path) -> io::Result<Vec<BatchRecord>> {
     let mut records = Vec::new();
     for entry in fs::read_dir(folder.join("batches"))? {
         let text = fs::read(entry?.path().join("meta.json"))?;
@@ -509,37 +511,37 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// A batch on its way in. Dropped before [`Store::accept`], it leaves nothing behind.
-pub(super) struct Incoming {
+pub(super) struct IncomingBatch {
     folder: tempfile::TempDir,
     requests: BufWriter<File>,
     ids: BufWriter<File>,
     hasher: blake3::Hasher,
-    arrived: Arrived,
+    arrived: BodySummary,
 }
 
 /// What is known of a body once it is there.
 #[derive(Debug, Clone, Default)]
-struct Arrived {
+struct BodySummary {
     requests: u64,
     bytes: u64,
     ids_blake3: String,
     body_blake3: String,
 }
 
-impl Incoming {
-    fn begin(parent: &Path) -> io::Result<Incoming> {
+impl IncomingBatch {
+    fn begin(parent: &Path) -> io::Result<IncomingBatch> {
         let folder = tempfile::tempdir_in(parent)?;
         let open = |name: &str| {
             File::create_new(folder.path().join(name))
                 .map(|file| BufWriter::with_capacity(1 << 18, file))
         };
         let (requests, ids) = (open("requests.jsonl")?, open("ids.txt")?);
-        Ok(Incoming {
+        Ok(IncomingBatch {
             folder,
             requests,
             ids,
             hasher: blake3::Hasher::new(),
-            arrived: Arrived::default(),
+            arrived: BodySummary::default(),
         })
     }
 
@@ -555,7 +557,7 @@ impl Incoming {
     }
 
     /// Keeps one element of the body.
-    pub(super) fn push(&mut self, bytes: &[u8], element: &Element<'_>) -> io::Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8], element: &BatchElement<'_>) -> io::Result<()> {
         // Outside of strings a line feed is only space, and inside of them JSON has none: so a
         // space does as well.
         for line in bytes.split(|b| matches!(b, b'\n' | b'\r')) {
@@ -569,7 +571,7 @@ impl Incoming {
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<(tempfile::TempDir, Arrived)> {
+    fn finish(mut self) -> io::Result<(tempfile::TempDir, BodySummary)> {
         self.requests.flush()?;
         self.ids.flush()?;
         let ids = fs::read_to_string(self.folder.path().join("ids.txt"))?;

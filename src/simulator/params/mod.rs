@@ -1,7 +1,7 @@
 //! One request's `params`, checked as the API checks them once a batch is accepted.
 //!
-//! In comes the JSON text of `params`; out goes a [`Request`]: its [`Head`] (everything but the
-//! messages), the [`Row`] (the messages), or the [`Refusal`] that becomes an `errored` line in a
+//! In comes the JSON text of `params`; out goes a [`ParsedRequest`]: its [`RequestHead`] (everything but the
+//! messages), the [`ParsedMessages`] (the messages), or the [`ErrorReply`] that becomes an `errored` line in a
 //! batch and an HTTP error at `/v1/messages`. The wording follows the API's where that is known;
 //! programs must not depend on it there, nor here.
 //!
@@ -27,52 +27,52 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::cache::{Prefix, Ttl};
-use super::messages::Row;
+use super::messages::ParsedMessages;
 use crate::catalog::Model;
 
-pub(in crate::simulator) use reader::Reader;
+pub(in crate::simulator) use reader::RequestReader;
 
 /// What is asked for: the rules differ a little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum Endpoint {
     /// A request in a batch.
     Batch,
     /// A single message, answered at once.
     Message,
     /// Counting the input tokens.
-    Count,
+    CountTokens,
 }
 
 /// What the headers of the call say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Terms<'t> {
-    pub(super) purpose: Purpose,
+pub(super) struct CallContext<'t> {
+    pub(super) endpoint: Endpoint,
     /// API version 2026-10-21, which has no sampling parameters.
     pub(super) new_version: bool,
     /// The beta features asked for.
     pub(super) betas: &'t [String],
 }
 
-impl Terms<'_> {
+impl CallContext<'_> {
     fn has_beta(&self, name: &str) -> bool {
         self.betas.iter().any(|beta| beta == name)
     }
 }
 
 /// A whole request that may be answered.
-pub(super) struct Request {
-    pub(super) head: Arc<Head>,
-    pub(super) row: Row,
+pub(super) struct ParsedRequest {
+    pub(super) head: Arc<RequestHead>,
+    pub(super) row: ParsedMessages,
 }
 
 /// All of a request but its messages.
-pub(super) struct Head {
+pub(super) struct RequestHead {
     pub(super) model_id: String,
     pub(super) model: Model,
     pub(super) max_tokens: u64,
-    pub(super) thought: Option<Thought>,
+    pub(super) thinking: Option<ThinkingMode>,
     pub(super) effort: Option<String>,
-    pub(super) shape: Shape,
+    pub(super) shape: AnswerFormat,
     pub(super) labels: Option<Vec<String>>,
     /// The form that the system prompt asks to be filled in.
     pub(super) form: Option<String>,
@@ -86,7 +86,7 @@ pub(super) struct Head {
 
 /// That the model thinks first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Thought {
+pub(super) struct ThinkingMode {
     pub(super) budget: Option<u64>,
     /// Whether the thinking is shown, or its text left out.
     pub(super) shown: bool,
@@ -94,18 +94,18 @@ pub(super) struct Thought {
 
 /// What the answer has to look like.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub(super) enum AnswerFormat {
     /// Any text.
     Free,
     /// JSON text of this schema.
     Json(Value),
     /// Calls of these tools.
-    Tools(Callable),
+    Tools(CallableTools),
 }
 
 /// The tools that the client runs and the answer may call.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Callable {
+pub(super) struct CallableTools {
     /// Each with the schema of its arguments; at least one.
     pub(super) tools: Vec<(String, Value)>,
     /// Whether one answer may call several times.

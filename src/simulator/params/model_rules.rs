@@ -2,46 +2,45 @@
 
 use serde_json::Value;
 
-use super::values::Params;
-use super::{Purpose, Terms, Thought, schemas};
+use super::values::ParamValues;
+use super::{CallContext, Endpoint, ThinkingMode, schemas};
 use crate::catalog::{Model, Thinking, Tokenizer};
 use crate::request::betas::LONG_OUTPUT;
 use crate::request::parameters::{
     self, LEAST_THINKING_BUDGET, OUTPUT_CONFIG, THINKING_DISPLAYS, THINKING_MEMBERS, THINKING_TYPES,
 };
-use crate::simulator::reply::Refusal;
+use crate::simulator::reply::ErrorReply;
 
 /// What one model takes under the terms of one call.
-pub(super) struct Rules<'a> {
+pub(super) struct ModelRules<'a> {
     pub(super) id: &'a str,
     pub(super) model: &'a Model,
-    pub(super) terms: Terms<'a>,
+    pub(super) context: CallContext<'a>,
 }
 
-impl Rules<'_> {
-    pub(super) fn max_tokens(&self, value: Option<&Value>) -> Result<u64, Refusal> {
-        if self.terms.purpose == Purpose::Count {
+impl ModelRules<'_> {
+    pub(super) fn max_tokens(&self, value: Option<&Value>) -> Result<u64, ErrorReply> {
+        if self.context.endpoint == Endpoint::CountTokens {
             return Ok(u64::MAX);
         }
-        let value = value.ok_or_else(|| Refusal::invalid("max_tokens: Field required"))?;
+        let value = value.ok_or_else(|| ErrorReply::invalid("max_tokens: Field required"))?;
         let wanted = value
             .as_i64()
-            .ok_or_else(|| Refusal::invalid("max_tokens: Input should be a valid integer"))?;
-        let least = if self.terms.purpose == Purpose::Batch {
+            .ok_or_else(|| ErrorReply::invalid("max_tokens: Input should be a valid integer"))?;
+        let least = if self.context.endpoint == Endpoint::Batch {
             1
         } else {
             0
         };
         if wanted < least {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "max_tokens: Input should be greater than or equal to {least}"
             )));
         }
         let wanted = wanted.unsigned_abs();
-        let longer = self
-            .model
-            .max_batch_output_tokens
-            .filter(|_| self.terms.has_beta(LONG_OUTPUT) && self.terms.purpose == Purpose::Batch);
+        let longer = self.model.max_batch_output_tokens.filter(|_| {
+            self.context.has_beta(LONG_OUTPUT) && self.context.endpoint == Endpoint::Batch
+        });
         let most = longer.unwrap_or(self.model.max_output_tokens);
         if wanted > most {
             let text = format!(
@@ -49,34 +48,34 @@ impl Rules<'_> {
                  tokens for {}",
                 self.id
             );
-            return Err(Refusal::invalid(text));
+            return Err(ErrorReply::invalid(text));
         }
         Ok(wanted)
     }
 
     /// The API takes one way of sampling at a time from models that sample.
-    pub(super) fn sampling(&self, params: &Params) -> Result<(), Refusal> {
+    pub(super) fn sampling(&self, params: &ParamValues) -> Result<(), ErrorReply> {
         let has_both = params.get("temperature").is_some() && params.get("top_p").is_some();
         if has_both && self.model.sampling {
             let text = "`temperature` and `top_p` cannot both be specified for this model. Please \
                 use only one.";
-            return Err(Refusal::invalid(text));
+            return Err(ErrorReply::invalid(text));
         }
         Ok(())
     }
 
-    pub(super) fn effort(&self, params: &Params) -> Result<Option<String>, Refusal> {
+    pub(super) fn effort(&self, params: &ParamValues) -> Result<Option<String>, ErrorReply> {
         let Some(config) = params.get("output_config") else {
             return Ok(None);
         };
         let Value::Object(fields) = config else {
-            return Err(Refusal::invalid(
+            return Err(ErrorReply::invalid(
                 "output_config: Input should be a valid dictionary",
             ));
         };
         for (key, betas) in OUTPUT_CONFIG {
-            if fields.contains_key(*key) && !parameters::has_beta(betas, self.terms.betas) {
-                return Err(Refusal::invalid(format!(
+            if fields.contains_key(*key) && !parameters::has_beta(betas, self.context.betas) {
+                return Err(ErrorReply::invalid(format!(
                     "output_config.{key}: Extra inputs are not permitted"
                 )));
             }
@@ -86,7 +85,7 @@ impl Rules<'_> {
             .filter(|v| !v.is_null())
             .and_then(parameters::task_budget)
         {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "output_config.task_budget: {why}"
             )));
         }
@@ -94,7 +93,7 @@ impl Rules<'_> {
             return Ok(None);
         };
         if self.model.effort.is_empty() {
-            return Err(Refusal::invalid(
+            return Err(ErrorReply::invalid(
                 "output_config.effort: This model does not support the effort parameter.",
             ));
         }
@@ -102,7 +101,7 @@ impl Rules<'_> {
             Some(level) if self.model.effort.iter().any(|known| known == level) => {
                 Ok(Some(level.to_owned()))
             }
-            _ => Err(Refusal::invalid(format!(
+            _ => Err(ErrorReply::invalid(format!(
                 "output_config.effort: Input should be one of '{}'",
                 self.model.effort.join("', '")
             ))),
@@ -114,14 +113,14 @@ impl Rules<'_> {
         value: Option<&Value>,
         max_tokens: u64,
         effort: Option<&str>,
-    ) -> Result<Option<Thought>, Refusal> {
+    ) -> Result<Option<ThinkingMode>, ErrorReply> {
         let shown_by_default = self.model.tokenizer == Tokenizer::First;
         let by_default = matches!(
             self.model.thinking,
             Thinking::AdaptiveDefault | Thinking::Always
         );
         let Some(value) = value else {
-            return Ok(by_default.then_some(Thought {
+            return Ok(by_default.then_some(ThinkingMode {
                 budget: None,
                 shown: false,
             }));
@@ -132,19 +131,19 @@ impl Rules<'_> {
             .unwrap_or_default();
         let display = value.get("display").and_then(Value::as_str);
         if display.is_some_and(|display| !THINKING_DISPLAYS.contains(&display)) {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "thinking.{kind}.display: Input should be 'summarized' or 'omitted'"
             )));
         }
         for (key, kinds) in THINKING_MEMBERS {
             if value.get(*key).is_some() && !kinds.contains(&kind) {
-                return Err(Refusal::invalid(format!(
+                return Err(ErrorReply::invalid(format!(
                     "thinking.{kind}.{key}: Extra inputs are not permitted"
                 )));
             }
         }
         let shown = display.map_or(shown_by_default, |display| display == "summarized");
-        let refuse = |what: &str| Err(Refusal::invalid(format!("thinking.type: {what}")));
+        let refuse = |what: &str| Err(ErrorReply::invalid(format!("thinking.type: {what}")));
         let is_refused = self
             .model
             .thinking_refused
@@ -154,7 +153,7 @@ impl Rules<'_> {
             return refuse(&format!("`{kind}` is not supported on this model"));
         }
         match kind {
-            "adaptive" => Ok(Some(Thought {
+            "adaptive" => Ok(Some(ThinkingMode {
                 budget: None,
                 shown,
             })),
@@ -177,29 +176,34 @@ impl Rules<'_> {
             && effort.is_some_and(|effort| !levels.iter().any(|level| level == effort))
     }
 
-    fn budget(&self, value: &Value, max_tokens: u64, shown: bool) -> Result<Thought, Refusal> {
+    fn budget(
+        &self,
+        value: &Value,
+        max_tokens: u64,
+        shown: bool,
+    ) -> Result<ThinkingMode, ErrorReply> {
         let budget = value
             .get("budget_tokens")
-            .ok_or_else(|| Refusal::invalid("thinking.enabled.budget_tokens: Field required"))?;
+            .ok_or_else(|| ErrorReply::invalid("thinking.enabled.budget_tokens: Field required"))?;
         match budget.as_u64() {
-            Some(budget) if budget < LEAST_THINKING_BUDGET => Err(Refusal::invalid(format!(
+            Some(budget) if budget < LEAST_THINKING_BUDGET => Err(ErrorReply::invalid(format!(
                 "thinking.enabled.budget_tokens: Input should be greater than or equal to \
                  {LEAST_THINKING_BUDGET}"
             ))),
-            Some(budget) if budget >= max_tokens => Err(Refusal::invalid(
+            Some(budget) if budget >= max_tokens => Err(ErrorReply::invalid(
                 "`max_tokens` must be greater than `thinking.budget_tokens`.",
             )),
-            Some(budget) => Ok(Thought {
+            Some(budget) => Ok(ThinkingMode {
                 budget: Some(budget),
                 shown,
             }),
-            None => Err(Refusal::invalid(
+            None => Err(ErrorReply::invalid(
                 "thinking.enabled.budget_tokens: Input should be a valid integer",
             )),
         }
     }
 
-    pub(super) fn format(&self, params: &Params) -> Result<Option<Value>, Refusal> {
+    pub(super) fn format(&self, params: &ParamValues) -> Result<Option<Value>, ErrorReply> {
         let new = params
             .get("output_config")
             .and_then(|config| config.get("format"))
@@ -210,20 +214,20 @@ impl Rules<'_> {
             _ => return Ok(None),
         };
         if !self.model.structured_output {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{path}: structured output is not supported on this model"
             )));
         }
         if format.get("type").and_then(Value::as_str) != Some("json_schema") {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{path}.type: Input should be 'json_schema'"
             )));
         }
         let schema = format
             .get("schema")
-            .ok_or_else(|| Refusal::invalid(format!("{path}.schema: Field required")))?;
+            .ok_or_else(|| ErrorReply::invalid(format!("{path}.schema: Field required")))?;
         match schemas::problem(schema) {
-            Some(problem) => Err(Refusal::invalid(format!("{path}.schema{problem}"))),
+            Some(problem) => Err(ErrorReply::invalid(format!("{path}.schema{problem}"))),
             None => Ok(Some(schema.clone())),
         }
     }

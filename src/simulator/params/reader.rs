@@ -7,23 +7,23 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::model_rules::Rules;
-use super::tools::Tools;
-use super::values::Params;
-use super::{Head, Purpose, Request, Shape, Terms, system};
+use super::model_rules::ModelRules;
+use super::tools::RequestTools;
+use super::values::ParamValues;
+use super::{AnswerFormat, CallContext, Endpoint, ParsedRequest, RequestHead, system};
 use crate::catalog::{Catalog, Model};
 use crate::request::betas::INTERLEAVED_THINKING;
 use crate::simulator::cache::{Prefix, Ttl};
-use crate::simulator::files::Files;
-use crate::simulator::media::Media;
-use crate::simulator::reply::Refusal;
+use crate::simulator::files::FileStore;
+use crate::simulator::media::MediaReader;
+use crate::simulator::reply::ErrorReply;
 use crate::simulator::{forms, labels, messages, tokens};
 
 /// Reads requests; remembers heads.
-pub(in crate::simulator) struct Reader {
+pub(in crate::simulator) struct RequestReader {
     catalog: Arc<Catalog>,
-    pub(super) heads: HashMap<[u8; 32], Result<Arc<Head>, Refusal>>,
-    media: Media,
+    pub(super) heads: HashMap<[u8; 32], Result<Arc<RequestHead>, ErrorReply>>,
+    media: MediaReader,
 }
 
 /// Heads that are remembered; a run has one, or a few.
@@ -31,12 +31,12 @@ pub(super) const MAX_HEADS: usize = 64;
 
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-impl Reader {
-    pub(in crate::simulator) fn new(catalog: Arc<Catalog>, files: Arc<Files>) -> Reader {
-        Reader {
+impl RequestReader {
+    pub(in crate::simulator) fn new(catalog: Arc<Catalog>, files: Arc<FileStore>) -> RequestReader {
+        RequestReader {
             catalog,
             heads: HashMap::new(),
-            media: Media::new(files),
+            media: MediaReader::new(files),
         }
     }
 
@@ -44,37 +44,41 @@ impl Reader {
     pub(in crate::simulator) fn read(
         &mut self,
         params: &str,
-        terms: Terms<'_>,
-    ) -> Result<Request, Refusal> {
+        context: CallContext<'_>,
+    ) -> Result<ParsedRequest, ErrorReply> {
         let fields = split(params)?;
-        let head = self.head(&fields, terms)?;
+        let head = self.head(&fields, context)?;
         let messages = fields
             .iter()
             .rev()
             .find(|(key, _)| key == "messages")
-            .ok_or_else(|| Refusal::invalid("messages: Field required"))?;
-        let row = messages::read(&head, messages.1, terms, &mut self.media)?;
+            .ok_or_else(|| ErrorReply::invalid("messages: Field required"))?;
+        let row = messages::read(&head, messages.1, context, &mut self.media)?;
         let total = row.input_tokens
-            + if terms.purpose == Purpose::Count {
+            + if context.endpoint == Endpoint::CountTokens {
                 0
             } else {
                 1
             };
         if total > head.model.context_tokens {
             let (found, most) = (row.input_tokens, head.model.context_tokens);
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "prompt is too long: {found} tokens > {most} maximum"
             )));
         }
-        Ok(Request { head, row })
+        Ok(ParsedRequest { head, row })
     }
 
-    fn head(&mut self, fields: &Fields<'_>, terms: Terms<'_>) -> Result<Arc<Head>, Refusal> {
-        let key = fingerprint(fields, terms);
+    fn head(
+        &mut self,
+        fields: &Fields<'_>,
+        context: CallContext<'_>,
+    ) -> Result<Arc<RequestHead>, ErrorReply> {
+        let key = fingerprint(fields, context);
         if let Some(known) = self.heads.get(&key) {
             return known.clone();
         }
-        let head = self.read_head(fields, terms).map(Arc::new);
+        let head = self.read_head(fields, context).map(Arc::new);
         if self.heads.len() >= MAX_HEADS {
             self.heads.clear();
         }
@@ -82,28 +86,32 @@ impl Reader {
         head
     }
 
-    fn read_head(&self, fields: &Fields<'_>, terms: Terms<'_>) -> Result<Head, Refusal> {
-        let params = Params::read(fields)?;
-        params.check_names(terms)?;
+    fn read_head(
+        &self,
+        fields: &Fields<'_>,
+        context: CallContext<'_>,
+    ) -> Result<RequestHead, ErrorReply> {
+        let params = ParamValues::read(fields)?;
+        params.check_names(context)?;
         let (model_id, model) = self.model(&params)?;
-        let rules = Rules {
+        let rules = ModelRules {
             id: &model_id,
             model: &model,
-            terms,
+            context,
         };
         params.check_values(&rules)?;
         let max_tokens = rules.max_tokens(params.get("max_tokens"))?;
         rules.sampling(&params)?;
         let effort = rules.effort(&params)?;
-        let tools = Tools::read(params.get("tools"))?;
+        let tools = RequestTools::read(params.get("tools"))?;
         tools.check_models(&rules, &self.catalog)?;
         // Between calls of tools, the budget is for all turns together.
-        let is_interleaved = terms.has_beta(INTERLEAVED_THINKING) && !tools.is_empty();
+        let is_interleaved = context.has_beta(INTERLEAVED_THINKING) && !tools.is_empty();
         let most_budget = if is_interleaved { u64::MAX } else { max_tokens };
-        let thought = rules.thinking(params.get("thinking"), most_budget, effort.as_deref())?;
+        let thinking = rules.thinking(params.get("thinking"), most_budget, effort.as_deref())?;
         tools.check_schemas(params.answer_schema())?;
         let server_tools = tools.of_the_provider();
-        let forced = tools.choice(params.get("tool_choice"), &rules, thought)?;
+        let forced = tools.choice(params.get("tool_choice"), &rules, thinking)?;
         let format = rules.format(&params)?;
 
         let mut prefix = Prefix::new(model.min_cache_tokens);
@@ -132,13 +140,13 @@ impl Reader {
         ]);
 
         let shape = match (format, forced) {
-            (Some(schema), _) => Shape::Json(schema),
-            (None, Some(callable)) => Shape::Tools(callable),
-            (None, None) => Shape::Free,
+            (Some(schema), _) => AnswerFormat::Json(schema),
+            (None, Some(callable)) => AnswerFormat::Tools(callable),
+            (None, None) => AnswerFormat::Free,
         };
-        Ok(Head {
+        Ok(RequestHead {
             max_tokens,
-            thought,
+            thinking,
             effort,
             shape,
             labels: labels::find(&system),
@@ -156,22 +164,22 @@ impl Reader {
         })
     }
 
-    fn model(&self, params: &Params) -> Result<(String, Model), Refusal> {
+    fn model(&self, params: &ParamValues) -> Result<(String, Model), ErrorReply> {
         let name = params
             .get("model")
-            .ok_or_else(|| Refusal::invalid("model: Field required"))?;
+            .ok_or_else(|| ErrorReply::invalid("model: Field required"))?;
         let name = name
             .as_str()
-            .ok_or_else(|| Refusal::invalid("model: Input should be a valid string"))?;
+            .ok_or_else(|| ErrorReply::invalid("model: Input should be a valid string"))?;
         match self.catalog.model(name) {
             Some((id, model)) => Ok((id.to_owned(), model.clone())),
-            None => Err(Refusal::not_found(format!("model: {name}"))),
+            None => Err(ErrorReply::not_found(format!("model: {name}"))),
         }
     }
 }
 
 /// Takes `params` apart without looking into the values.
-fn split(params: &str) -> Result<Fields<'_>, Refusal> {
+fn split(params: &str) -> Result<Fields<'_>, ErrorReply> {
     struct Visitor;
     impl<'de> serde::de::Visitor<'de> for Visitor {
         type Value = Fields<'de>;
@@ -197,21 +205,21 @@ fn split(params: &str) -> Result<Fields<'_>, Refusal> {
         .and_then(|f| deserializer.end().map(|()| f));
     fields.map_err(|e| {
         let text = e.to_string();
-        Refusal::invalid(format!(
+        ErrorReply::invalid(format!(
             "The request body is not valid JSON: {}",
             text.split(" at line ").next().unwrap_or_default()
         ))
     })
 }
 
-fn fingerprint(fields: &Fields<'_>, terms: Terms<'_>) -> [u8; 32] {
+fn fingerprint(fields: &Fields<'_>, context: CallContext<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&[
-        terms.purpose as u8,
-        u8::from(terms.new_version),
-        u8::try_from(terms.betas.len()).unwrap_or(u8::MAX),
+        context.endpoint as u8,
+        u8::from(context.new_version),
+        u8::try_from(context.betas.len()).unwrap_or(u8::MAX),
     ]);
-    for beta in terms.betas {
+    for beta in context.betas {
         hasher
             .update(&(beta.len() as u64).to_le_bytes())
             .update(beta.as_bytes());

@@ -2,30 +2,30 @@
 
 use serde_json::Value;
 
-use super::model_rules::Rules;
-use super::{Callable, Thought, schemas};
+use super::model_rules::ModelRules;
+use super::{CallableTools, ThinkingMode, schemas};
 use crate::catalog::{Catalog, Model};
 use crate::request::parameters::TOOL_CHOICES;
 use crate::request::{schema, tools};
 use crate::simulator::cache::Prefix;
-use crate::simulator::reply::Refusal;
+use crate::simulator::reply::ErrorReply;
 use crate::simulator::tokens;
 
 /// The tools of a request.
-pub(super) struct Tools<'a>(&'a [Value]);
+pub(super) struct RequestTools<'a>(&'a [Value]);
 
-impl<'a> Tools<'a> {
-    pub(super) fn read(value: Option<&'a Value>) -> Result<Tools<'a>, Refusal> {
+impl<'a> RequestTools<'a> {
+    pub(super) fn read(value: Option<&'a Value>) -> Result<RequestTools<'a>, ErrorReply> {
         let tools = match value {
-            None => return Ok(Tools(&[])),
+            None => return Ok(RequestTools(&[])),
             Some(Value::Array(tools)) => tools,
-            Some(_) => return Err(Refusal::invalid("tools: Input should be a valid list")),
+            Some(_) => return Err(ErrorReply::invalid("tools: Input should be a valid list")),
         };
         let mut names = std::collections::BTreeSet::new();
         for (n, tool) in tools.iter().enumerate() {
             let name = check_tool(n, tool)?;
             if !names.insert(name) {
-                return Err(Refusal::invalid("tools: Tool names must be unique."));
+                return Err(ErrorReply::invalid("tools: Tool names must be unique."));
             }
         }
         if tools
@@ -34,11 +34,11 @@ impl<'a> Tools<'a> {
             .count()
             > 20
         {
-            return Err(Refusal::invalid(
+            return Err(ErrorReply::invalid(
                 "tools: at most 20 strict tools are allowed",
             ));
         }
-        Ok(Tools(tools))
+        Ok(RequestTools(tools))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -46,7 +46,11 @@ impl<'a> Tools<'a> {
     }
 
     /// Refuses tools that the model does not accept, and unknown advisors.
-    pub(super) fn check_models(&self, rules: &Rules<'_>, catalog: &Catalog) -> Result<(), Refusal> {
+    pub(super) fn check_models(
+        &self,
+        rules: &ModelRules<'_>,
+        catalog: &Catalog,
+    ) -> Result<(), ErrorReply> {
         for (n, tool) in self
             .0
             .iter()
@@ -54,7 +58,7 @@ impl<'a> Tools<'a> {
             .filter(|(_, tool)| !is_custom(tool))
         {
             if let Some((why, _)) = tools::refused_by(rules.id, rules.model, tool) {
-                return Err(Refusal::invalid(format!("tools.{n}: the request {why}")));
+                return Err(ErrorReply::invalid(format!("tools.{n}: the request {why}")));
             }
             let is_advisor = tool
                 .get("type")
@@ -65,14 +69,14 @@ impl<'a> Tools<'a> {
                 .filter(|_| is_advisor)
                 .and_then(Value::as_str);
             if let Some(name) = advisor.filter(|name| catalog.model(name).is_none()) {
-                return Err(Refusal::not_found(format!("model: {name}")));
+                return Err(ErrorReply::not_found(format!("model: {name}")));
             }
         }
         Ok(())
     }
 
     /// The limits over all schemas of a request.
-    pub(super) fn check_schemas(&self, format: Option<&Value>) -> Result<(), Refusal> {
+    pub(super) fn check_schemas(&self, format: Option<&Value>) -> Result<(), ErrorReply> {
         let strict = self
             .0
             .iter()
@@ -82,7 +86,9 @@ impl<'a> Tools<'a> {
                 .filter_map(|tool| tool.get("input_schema"))
                 .chain(format),
         ) {
-            Some(what) => Err(Refusal::invalid(format!("tools: the schemas have {what}"))),
+            Some(what) => Err(ErrorReply::invalid(format!(
+                "tools: the schemas have {what}"
+            ))),
             None => Ok(()),
         }
     }
@@ -105,13 +111,13 @@ impl<'a> Tools<'a> {
     pub(super) fn choice(
         &self,
         choice: Option<&Value>,
-        rules: &Rules<'_>,
-        thought: Option<Thought>,
-    ) -> Result<Option<Callable>, Refusal> {
+        rules: &ModelRules<'_>,
+        thinking: Option<ThinkingMode>,
+    ) -> Result<Option<CallableTools>, ErrorReply> {
         let parallel = choice.and_then(|choice| choice.get("disable_parallel_tool_use"))
             != Some(&Value::Bool(true));
         let callable = |tools: Vec<(String, Value)>| {
-            (!tools.is_empty()).then_some(Callable { tools, parallel })
+            (!tools.is_empty()).then_some(CallableTools { tools, parallel })
         };
         let own = || {
             callable(
@@ -126,7 +132,7 @@ impl<'a> Tools<'a> {
             return Ok(own());
         };
         if self.0.is_empty() {
-            return Err(Refusal::invalid(
+            return Err(ErrorReply::invalid(
                 "tool_choice: may only be specified while providing tools",
             ));
         }
@@ -136,26 +142,28 @@ impl<'a> Tools<'a> {
             .unwrap_or_default();
         if matches!(kind, "any" | "tool") {
             if !rules.model.forced_tools {
-                return Err(Refusal::invalid(format!(
+                return Err(ErrorReply::invalid(format!(
                     "tool_choice.type: `{kind}` is not supported on this model; use `auto`"
                 )));
             }
-            if thought.is_some_and(|t| t.budget.is_some()) {
-                return Err(Refusal::invalid(
+            if thinking.is_some_and(|t| t.budget.is_some()) {
+                return Err(ErrorReply::invalid(
                     "Thinking may not be enabled when tool_choice forces tool use.",
                 ));
             }
         }
         match kind {
-            "none" if choice.get("disable_parallel_tool_use").is_some() => Err(Refusal::invalid(
-                "tool_choice.none.disable_parallel_tool_use: Extra inputs are not permitted",
-            )),
+            "none" if choice.get("disable_parallel_tool_use").is_some() => {
+                Err(ErrorReply::invalid(
+                    "tool_choice.none.disable_parallel_tool_use: Extra inputs are not permitted",
+                ))
+            }
             "none" => Ok(None),
             "auto" | "any" => Ok(own()),
             "tool" => {
                 let name = choice.get("name").and_then(Value::as_str);
-                let name =
-                    name.ok_or_else(|| Refusal::invalid("tool_choice.tool.name: Field required"))?;
+                let name = name
+                    .ok_or_else(|| ErrorReply::invalid("tool_choice.tool.name: Field required"))?;
                 let found = self
                     .0
                     .iter()
@@ -163,10 +171,10 @@ impl<'a> Tools<'a> {
                 found
                     .map(|tool| callable(vec![call_of(tool)]))
                     .ok_or_else(|| {
-                        Refusal::invalid(format!("Tool '{name}' not found in provided tools"))
+                        ErrorReply::invalid(format!("Tool '{name}' not found in provided tools"))
                     })
             }
-            _ => Err(Refusal::invalid(format!(
+            _ => Err(ErrorReply::invalid(format!(
                 "tool_choice: Input tag does not match any of the expected tags: '{}'",
                 TOOL_CHOICES.join("', '")
             ))),
@@ -178,7 +186,7 @@ impl<'a> Tools<'a> {
         prefix: &mut Prefix,
         model: &Model,
         choice: Option<&Value>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorReply> {
         if !self.0.is_empty() {
             let kind = choice
                 .and_then(|choice| choice.get("type"))
@@ -218,8 +226,8 @@ fn call_of(tool: &Value) -> (String, Value) {
     )
 }
 
-fn check_tool(n: usize, tool: &Value) -> Result<&str, Refusal> {
-    let bad = |path: &str, what: &str| Err(Refusal::invalid(format!("tools.{n}{path}: {what}")));
+fn check_tool(n: usize, tool: &Value) -> Result<&str, ErrorReply> {
+    let bad = |path: &str, what: &str| Err(ErrorReply::invalid(format!("tools.{n}{path}: {what}")));
     if !tool.is_object() {
         return bad("", "Input should be a valid dictionary");
     }
@@ -258,7 +266,7 @@ fn check_tool(n: usize, tool: &Value) -> Result<&str, Refusal> {
     if tool.get("strict") == Some(&Value::Bool(true))
         && let Some(problem) = schemas::problem(input_schema)
     {
-        return Err(Refusal::invalid(format!(
+        return Err(ErrorReply::invalid(format!(
             "tools.{n}.custom.input_schema{problem}"
         )));
     }

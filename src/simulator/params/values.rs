@@ -2,25 +2,25 @@
 
 use serde_json::Value;
 
-use super::model_rules::Rules;
+use super::model_rules::ModelRules;
 use super::reader::Fields;
-use super::{Purpose, Terms};
+use super::{CallContext, Endpoint};
 use crate::request::parameters::{self, EXCLUSIVE, PARAMETERS, Parameter, ValueRule};
 use crate::simulator::messages;
-use crate::simulator::reply::Refusal;
+use crate::simulator::reply::ErrorReply;
 
 /// The parameters without `messages`, as values; `null` means absent where the API says so.
-pub(super) struct Params(serde_json::Map<String, Value>);
+pub(super) struct ParamValues(serde_json::Map<String, Value>);
 
-impl Params {
-    pub(super) fn read(fields: &Fields<'_>) -> Result<Params, Refusal> {
+impl ParamValues {
+    pub(super) fn read(fields: &Fields<'_>) -> Result<ParamValues, ErrorReply> {
         let mut map = serde_json::Map::new();
         for (key, raw) in fields.iter().filter(|(key, _)| key != "messages") {
             let value = serde_json::from_str(raw.get())
-                .map_err(|e| Refusal::invalid(format!("{key}: {e}")))?;
+                .map_err(|e| ErrorReply::invalid(format!("{key}: {e}")))?;
             map.insert(key.clone().into_owned(), value);
         }
-        Ok(Params(map))
+        Ok(ParamValues(map))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
@@ -32,10 +32,10 @@ impl Params {
 
     /// Refuses names that are not accepted here, by the table that `check` goes by. An unknown name
     /// that is no misspelling may be newer than the table.
-    pub(super) fn check_names(&self, terms: Terms<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_names(&self, context: CallContext<'_>) -> Result<(), ErrorReply> {
         let extra = |key: &str| {
             let short: String = key.chars().take(60).collect();
-            Err(Refusal::invalid(format!(
+            Err(ErrorReply::invalid(format!(
                 "{short}: Extra inputs are not permitted"
             )))
         };
@@ -46,19 +46,20 @@ impl Params {
                 }
                 continue;
             };
-            let is_refused = terms.purpose == Purpose::Batch && parameter.owner.is_refused();
+            let is_refused = context.endpoint == Endpoint::Batch && parameter.owner.is_refused();
             if is_refused && parameter.message && self.get(key).is_some() {
-                return Err(Refusal::invalid(format!(
+                return Err(ErrorReply::invalid(format!(
                     "{key}: `{key}` is not supported in message batches"
                 )));
             }
-            let is_accepted = if terms.purpose == Purpose::Count {
+            let is_accepted = if context.endpoint == Endpoint::CountTokens {
                 parameter.count
             } else {
                 parameter.message
             };
             if !is_accepted
-                || (self.get(key).is_some() && !parameters::has_beta(parameter.betas, terms.betas))
+                || (self.get(key).is_some()
+                    && !parameters::has_beta(parameter.betas, context.betas))
             {
                 return extra(key);
             }
@@ -67,7 +68,7 @@ impl Params {
     }
 
     /// Checks the values by the table, then what must not stand together.
-    pub(super) fn check_values(&self, rules: &Rules<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_values(&self, rules: &ModelRules<'_>) -> Result<(), ErrorReply> {
         for parameter in PARAMETERS {
             if let Some(value) = self.get(parameter.name) {
                 self.check_value(parameter, value, rules)?;
@@ -78,15 +79,15 @@ impl Params {
             .iter()
             .find(|(name, other)| has(name) && has(other))
         {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{name}: cannot be combined with `{other}`"
             )));
         }
         let bills_a_profile = self
             .get("billing_policy")
             .is_some_and(parameters::bills_a_profile);
-        if bills_a_profile && rules.terms.purpose == Purpose::Batch {
-            return Err(Refusal::invalid(
+        if bills_a_profile && rules.context.endpoint == Endpoint::Batch {
+            return Err(ErrorReply::invalid(
                 "billing_policy.bill_to: `user_profile` is not supported in message batches",
             ));
         }
@@ -97,11 +98,11 @@ impl Params {
         &self,
         parameter: &Parameter,
         value: &Value,
-        rules: &Rules<'_>,
-    ) -> Result<(), Refusal> {
+        rules: &ModelRules<'_>,
+    ) -> Result<(), ErrorReply> {
         let name = parameter.name;
-        let bad = |what: &str| Err(Refusal::invalid(format!("{name}: {what}")));
-        if parameter.old_version_only && rules.terms.new_version {
+        let bad = |what: &str| Err(ErrorReply::invalid(format!("{name}: {what}")));
+        if parameter.old_version_only && rules.context.new_version {
             return bad("Extra inputs are not permitted");
         }
         match parameter.value {
@@ -126,7 +127,7 @@ impl Params {
             }
             ValueRule::NotStreamed => match value {
                 Value::Bool(false) => {}
-                Value::Bool(true) if rules.terms.purpose == Purpose::Batch => {
+                Value::Bool(true) if rules.context.endpoint == Endpoint::Batch => {
                     return bad("`stream` is not supported in message batches");
                 }
                 Value::Bool(true) => return bad("the simulator does not stream"),
@@ -151,11 +152,11 @@ impl Params {
         Ok(())
     }
 
-    pub(super) fn texts(&self, key: &str) -> Result<Vec<String>, Refusal> {
+    pub(super) fn texts(&self, key: &str) -> Result<Vec<String>, ErrorReply> {
         let Some(value) = self.get(key) else {
             return Ok(Vec::new());
         };
-        let bad = || Refusal::invalid(format!("{key}: Input should be a valid list of strings"));
+        let bad = || ErrorReply::invalid(format!("{key}: Input should be a valid list of strings"));
         let texts: Vec<String> = value
             .as_array()
             .ok_or_else(bad)?
@@ -163,7 +164,7 @@ impl Params {
             .map(|v| v.as_str().map(str::to_owned).ok_or_else(bad))
             .collect::<Result<_, _>>()?;
         match texts.iter().position(|text| text.trim().is_empty()) {
-            Some(n) => Err(Refusal::invalid(format!(
+            Some(n) => Err(ErrorReply::invalid(format!(
                 "{key}.{n}: each stop sequence must contain non-whitespace"
             ))),
             None => Ok(texts),

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use super::faults::{Act, Call, CallFault};
-use super::reply::Refusal;
-use super::wire::Scissors;
-use super::{HEADER, Sim};
+use super::connection::ConnectionBreaker;
+use super::faults::{ApiCall, CallFault, FaultAction};
+use super::reply::ErrorReply;
+use super::{HEADER, SimState};
 
 /// Longest time a call hangs.
 const MAX_HANG: Duration = Duration::from_secs(600);
@@ -28,7 +28,7 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 pub(super) struct ResultFaults(pub(super) Vec<CallFault>);
 
 /// A refusal travels to the gate inside the response, since only the gate knows the request id.
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorReply {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(self);
@@ -37,16 +37,16 @@ impl IntoResponse for Refusal {
 }
 
 /// Wraps all routes of the API.
-pub(super) async fn pass(
-    State(sim): State<Arc<Sim>>,
-    ConnectInfo(scissors): ConnectInfo<Scissors>,
+pub(super) async fn handle(
+    State(sim): State<Arc<SimState>>,
+    ConnectInfo(breaker): ConnectInfo<ConnectionBreaker>,
     request: Request,
     next: Next,
 ) -> Response<Body> {
     if request.uri().path().starts_with("/_sim/") {
         return next.run(request).await;
     }
-    let call = Call::of(request.method(), request.uri().path());
+    let call = ApiCall::of(request.method(), request.uri().path());
     let line = format!("{} {}", request.method(), request.uri().path());
     if sim.ends_batches_at_calls {
         sim.end_due_batches().await;
@@ -57,7 +57,7 @@ pub(super) async fn pass(
         Some(Err(cause)) => {
             return finish(
                 &sim,
-                Refusal::from(cause).answer(&request_id),
+                ErrorReply::from(cause).answer(&request_id),
                 &request_id,
                 &line,
                 call,
@@ -66,30 +66,37 @@ pub(super) async fn pass(
         }
         None => Vec::new(),
     };
-    let passage = Passage {
+    let call_faults = FaultyCall {
         sim: &sim,
-        scissors,
+        breaker,
         faults,
     };
-    let response = passage.go(request, next, &request_id).await;
-    finish(&sim, response, &request_id, &line, call, &passage.faults)
+    let response = call_faults.go(request, next, &request_id).await;
+    finish(
+        &sim,
+        response,
+        &request_id,
+        &line,
+        call,
+        &call_faults.faults,
+    )
 }
 
 fn finish(
-    sim: &Sim,
+    sim: &SimState,
     mut response: Response<Body>,
     id: &str,
     line: &str,
-    call: Option<Call>,
+    call: Option<ApiCall>,
     faults: &[CallFault],
 ) -> Response<Body> {
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+    if let Some(refusal) = response.extensions_mut().remove::<ErrorReply>() {
         response = refusal.answer(id);
     }
     let status = response.status();
     let is_of_a_gateway = faults
         .iter()
-        .any(|fault| fault.act == Act::Status && fault.gateway);
+        .any(|fault| fault.act == FaultAction::Status && fault.gateway);
     if is_of_a_gateway {
         *response.body_mut() =
             Body::from(format!("<html><head><title>{status}</title></head></html>"));
@@ -111,14 +118,14 @@ fn finish(
     response
 }
 
-struct Passage<'a> {
-    sim: &'a Sim,
-    scissors: Scissors,
+struct FaultyCall<'a> {
+    sim: &'a SimState,
+    breaker: ConnectionBreaker,
     faults: Vec<CallFault>,
 }
 
-impl Passage<'_> {
-    fn find(&self, act: Act) -> Option<&CallFault> {
+impl FaultyCall<'_> {
+    fn find(&self, act: FaultAction) -> Option<&CallFault> {
         self.faults.iter().find(|fault| fault.act == act)
     }
 
@@ -144,25 +151,25 @@ impl Passage<'_> {
     /// Faults that keep the call from being carried out.
     async fn before(&self, request: &mut Request) -> Option<Response<Body>> {
         let body = |request: &mut Request| std::mem::take(request.body_mut());
-        if let Some(fault) = self.find(Act::Status) {
+        if let Some(fault) = self.find(FaultAction::Status) {
             if !fault.early {
                 drain(body(request)).await;
             }
             return Some(refusal_of(fault).into_response());
         }
-        if let Some(fault) = self.find(Act::Redirect) {
+        if let Some(fault) = self.find(FaultAction::Redirect) {
             drain(body(request)).await;
             return Some(redirect(fault, request.uri().path()));
         }
-        if let Some(fault) = self.find(Act::ResetDuring) {
+        if let Some(fault) = self.find(FaultAction::ResetDuring) {
             read_some(body(request), fault.at_byte.unwrap_or(1)).await;
             return Some(self.cut());
         }
-        if self.find(Act::ResetBefore).is_some() {
+        if self.find(FaultAction::ResetBefore).is_some() {
             drain(body(request)).await;
             return Some(self.cut());
         }
-        if let Some(fault) = self.find(Act::HangBefore) {
+        if let Some(fault) = self.find(FaultAction::HangBefore) {
             drain(body(request)).await;
             self.wait(fault).await;
             return Some(self.cut());
@@ -172,21 +179,21 @@ impl Passage<'_> {
 
     /// Faults of the answer to a call that has been carried out.
     async fn after(&self, mut response: Response<Body>) -> Response<Body> {
-        if let Some(fault) = self.find(Act::Delay) {
+        if let Some(fault) = self.find(FaultAction::Delay) {
             self.wait(fault).await;
         }
-        if let Some(fault) = self.find(Act::HangAfter) {
+        if let Some(fault) = self.find(FaultAction::HangAfter) {
             self.wait(fault).await;
             return self.cut();
         }
-        if self.find(Act::ResetAfter).is_some() {
+        if self.find(FaultAction::ResetAfter).is_some() {
             return self.cut();
         }
-        if let Some(fault) = self.find(Act::ForeignResultsUrl) {
+        if let Some(fault) = self.find(FaultAction::ForeignResultsUrl) {
             let host = fault.url.as_deref().unwrap_or(NOWHERE).to_owned();
             response = edit(response, |object| move_results_url(object, &host)).await;
         }
-        if let Some(fault) = self.find(Act::UnknownStatus) {
+        if let Some(fault) = self.find(FaultAction::UnknownStatus) {
             let word = fault.value.as_deref().unwrap_or("finalizing").to_owned();
             let set = |object: &mut Value| {
                 if let Some(status) = object.get_mut("processing_status") {
@@ -195,23 +202,23 @@ impl Passage<'_> {
             };
             response = edit(response, set).await;
         }
-        if let Some(fault) = self.find(Act::BatchId) {
+        if let Some(fault) = self.find(FaultAction::BatchId) {
             let id = fault.value.as_deref().unwrap_or("../another").to_owned();
             response = edit(response, |object| object["id"] = Value::String(id.clone())).await;
         }
-        if let Some(fault) = self.find(Act::ContentType)
+        if let Some(fault) = self.find(FaultAction::ContentType)
             && let Ok(kind) = HeaderValue::try_from(fault.value.as_deref().unwrap_or("text/html"))
         {
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
         }
-        match self.find(Act::TruncatedJson) {
+        match self.find(FaultAction::TruncatedJson) {
             Some(fault) => truncated(response, fault).await,
             None => response,
         }
     }
 
     fn cut(&self) -> Response<Body> {
-        self.scissors.cut();
+        self.breaker.cut();
         Response::new(Body::empty())
     }
 
@@ -229,43 +236,43 @@ impl Passage<'_> {
     }
 }
 
-fn is_of_results(act: Act) -> bool {
+fn is_of_results(act: FaultAction) -> bool {
     matches!(
         act,
-        Act::Cut
-            | Act::DuplicateLine
-            | Act::MissingLine
-            | Act::ForeignLine
-            | Act::GarbageLine
-            | Act::HugeLine
-            | Act::Crlf
-            | Act::BlankLines
+        FaultAction::Cut
+            | FaultAction::DuplicateLine
+            | FaultAction::MissingLine
+            | FaultAction::ForeignLine
+            | FaultAction::GarbageLine
+            | FaultAction::HugeLine
+            | FaultAction::Crlf
+            | FaultAction::BlankLines
     )
 }
 
 /// Credentials are only asked for, never looked at.
-fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_headers(headers: &HeaderMap) -> Result<(), ErrorReply> {
     let sent = |name: &str| headers.get(name).is_some_and(|value| !value.is_empty());
     if !sent("x-api-key") && !sent("authorization") {
-        return Err(Refusal::new(
+        return Err(ErrorReply::new(
             401,
             "authentication_error",
             "x-api-key header is required",
         ));
     }
     match headers.get("anthropic-version").map(HeaderValue::to_str) {
-        None => Err(Refusal::invalid("anthropic-version: header is required")),
+        None => Err(ErrorReply::invalid("anthropic-version: header is required")),
         Some(Ok("2023-06-01" | super::NEW_VERSION)) => Ok(()),
         Some(other) => {
             let version: String = other.unwrap_or("?").chars().take(40).collect();
-            Err(Refusal::invalid(format!(
+            Err(ErrorReply::invalid(format!(
                 "anthropic-version: \"{version}\" is not a valid version"
             )))
         }
     }
 }
 
-fn refusal_of(fault: &CallFault) -> Refusal {
+fn refusal_of(fault: &CallFault) -> ErrorReply {
     let status = fault.status.unwrap_or(500);
     let (kind, message) = match status {
         401 => ("authentication_error", "invalid x-api-key"),
@@ -289,7 +296,7 @@ fn refusal_of(fault: &CallFault) -> Refusal {
         ),
         _ => ("api_error", "Internal server error"),
     };
-    let mut refusal = Refusal::new(
+    let mut refusal = ErrorReply::new(
         status,
         fault.error_type.as_deref().unwrap_or(kind),
         fault.message.as_deref().unwrap_or(message),

@@ -14,22 +14,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A listener whose connections can be broken.
-pub(super) struct Door(pub(super) TcpListener);
+pub(super) struct BreakableListener(pub(super) TcpListener);
 
-impl Listener for Door {
-    type Io = Wire;
+impl Listener for BreakableListener {
+    type Io = BreakableStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Wire, SocketAddr) {
+    async fn accept(&mut self) -> (BreakableStream, SocketAddr) {
         loop {
             match self.0.accept().await {
                 Ok((stream, peer)) => {
                     // Small answers go out at once; a system that cannot do that is only slower.
                     let _ = stream.set_nodelay(true);
                     return (
-                        Wire {
+                        BreakableStream {
                             stream,
-                            scissors: Scissors::default(),
+                            breaker: ConnectionBreaker::default(),
                         },
                         peer,
                     );
@@ -48,30 +48,30 @@ impl Listener for Door {
 
 /// Breaks the connection it belongs to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Scissors(Arc<AtomicBool>);
+pub(super) struct ConnectionBreaker(Arc<AtomicBool>);
 
-impl Scissors {
+impl ConnectionBreaker {
     /// Lets the next write fail and the other side see a reset.
     pub(super) fn cut(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
-impl Connected<IncomingStream<'_, Door>> for Scissors {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Scissors {
-        stream.io().scissors.clone()
+impl Connected<IncomingStream<'_, BreakableListener>> for ConnectionBreaker {
+    fn connect_info(stream: IncomingStream<'_, BreakableListener>) -> ConnectionBreaker {
+        stream.io().breaker.clone()
     }
 }
 
 /// One connection.
-pub(super) struct Wire {
+pub(super) struct BreakableStream {
     stream: TcpStream,
-    scissors: Scissors,
+    breaker: ConnectionBreaker,
 }
 
-impl Wire {
+impl BreakableStream {
     fn check(&self) -> io::Result<()> {
-        if !self.scissors.0.load(Ordering::SeqCst) {
+        if !self.breaker.0.load(Ordering::SeqCst) {
             return Ok(());
         }
         // Closing with a zero linger sends a reset; where the system refuses, the other side sees
@@ -81,7 +81,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for BreakableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -92,7 +92,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for BreakableStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -9,14 +9,14 @@ const MAX_KEPT: usize = 2_000;
 
 /// A document of the prompt with citations switched on.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cited {
+pub(super) struct CitableDocument {
     index: u64,
     title: Option<String>,
-    source: Source,
+    source: DocumentText,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Source {
+enum DocumentText {
     /// Plain text; its beginning.
     Text(String),
     /// Blocks of text, the beginning of each.
@@ -25,26 +25,28 @@ enum Source {
     Pages,
 }
 
-impl Cited {
+impl CitableDocument {
     /// The document of a block, the `index`th of the prompt, if it may be cited.
-    pub(super) fn of(block: &Value, index: u64) -> Option<Cited> {
+    pub(super) fn of(block: &Value, index: u64) -> Option<CitableDocument> {
         if block["citations"]["enabled"] != Value::Bool(true) {
             return None;
         }
         let source = &block["source"];
         let source = match (source["type"].as_str()?, &source["content"]) {
-            ("text", _) => Source::Text(beginning(source["data"].as_str().unwrap_or_default())),
-            ("content", Value::String(text)) => Source::Blocks(vec![beginning(text)]),
-            ("content", Value::Array(blocks)) => Source::Blocks(
+            ("text", _) => {
+                DocumentText::Text(beginning(source["data"].as_str().unwrap_or_default()))
+            }
+            ("content", Value::String(text)) => DocumentText::Blocks(vec![beginning(text)]),
+            ("content", Value::Array(blocks)) => DocumentText::Blocks(
                 blocks
                     .iter()
                     .filter_map(|block| block["text"].as_str())
                     .map(beginning)
                     .collect(),
             ),
-            _ => Source::Pages,
+            _ => DocumentText::Pages,
         };
-        Some(Cited {
+        Some(CitableDocument {
             index,
             title: block["title"].as_str().map(str::to_owned),
             source,
@@ -54,16 +56,16 @@ impl Cited {
     /// A citation of some place in the document.
     pub(super) fn citation(&self, rng: &mut fastrand::Rng) -> Value {
         let mut citation = match &self.source {
-            Source::Text(text) => {
+            DocumentText::Text(text) => {
                 let (start, cited) = some_words(text, rng);
                 json!({"type": "char_location", "cited_text": cited, "start_char_index": start,
                        "end_char_index": start + cited.chars().count()})
             }
-            Source::Blocks(blocks) => {
+            DocumentText::Blocks(blocks) => {
                 let n = rng.usize(..blocks.len().max(1));
                 json!({"type": "content_block_location", "cited_text": blocks.get(n), "start_block_index": n, "end_block_index": n + 1})
             }
-            Source::Pages => {
+            DocumentText::Pages => {
                 json!({"type": "page_location", "cited_text": "", "start_page_number": 1, "end_page_number": 2})
             }
         };
@@ -101,7 +103,7 @@ mod tests {
     fn cites_what_stands_in_the_document() {
         let text = "Grün ist die Hoffnung. ".repeat(20);
         let block = json!({"type": "document", "title": "Book", "source": {"type": "text", "data": text}, "citations": {"enabled": true}});
-        let document = Cited::of(&block, 2).unwrap();
+        let document = CitableDocument::of(&block, 2).unwrap();
         for seed in 0..50 {
             let citation = document.citation(&mut fastrand::Rng::with_seed(seed));
             let at = |key: &str| usize::try_from(citation[key].as_u64().unwrap()).unwrap();
@@ -117,7 +119,7 @@ mod tests {
             );
         }
         let blocks = json!({"source": {"type": "content", "content": [{"type": "text", "text": "a"}]}, "citations": {"enabled": true}});
-        let citation = Cited::of(&blocks, 0)
+        let citation = CitableDocument::of(&blocks, 0)
             .unwrap()
             .citation(&mut fastrand::Rng::with_seed(1));
         assert_eq!(
@@ -125,7 +127,7 @@ mod tests {
             (&json!("a"), &json!(1))
         );
         assert_eq!(
-            Cited::of(&json!({"source": {"type": "text", "data": "x"}}), 0),
+            CitableDocument::of(&json!({"source": {"type": "text", "data": "x"}}), 0),
             None
         );
     }
