@@ -52,7 +52,7 @@ pub struct CanarySpec {
     pub max_invalid: f64,
     /// The largest share of answers that say nothing: no text but white space, and no call of a
     /// tool. One in two: some jobs ask for no answer where there is nothing to say.
-    // Left out where nobody wrote it: jobs planned before there was this limit stay the same job.
+    // Left out at its default: jobs that were planned before this limit existed stay the same job.
     #[serde(default = "a_half", skip_serializing_if = "is_a_half")]
     pub max_empty: f64,
 }

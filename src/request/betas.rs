@@ -2,7 +2,7 @@
 //! batch is refused for it.
 //!
 //! **Source**: the list in the provider's Python SDK 2.14.0 (November 2026), read 2026-11-30; which
-//! of them do nothing any more is told by the changelog of its TypeScript SDK 1.9.0 and by the
+//! of them have no effect any more is in the changelog of its TypeScript SDK 1.9.0 and in the
 //! release notes, read 2026-11-22.
 
 use crate::template::nearest;
@@ -55,7 +55,7 @@ const KNOWN: &[&str] = &[
     "user-profiles-billing-2026-10-01",
 ];
 
-/// Names that are taken and do nothing: what they were for works without them.
+/// Names that are accepted and have no effect: their features work without them.
 const OBSOLETE: &[&str] = &[
     "extended-cache-ttl-2025-04-11",
     "files-api-2025-04-14",

@@ -130,7 +130,7 @@ impl DuplicateFinder {
         Ok(())
     }
 
-    /// Rows taken so far.
+    /// Rows added so far.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.pushed

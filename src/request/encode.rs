@@ -159,7 +159,7 @@ pub(crate) struct HeadParts<'a> {
     /// `None` where there is nothing in it, or rows choose a part of it.
     pub(crate) output_config: Option<&'a Map<String, Value>>,
     pub(crate) shared: &'a [SharedBlock],
-    /// Whether the last shared message goes on with blocks of the row.
+    /// Whether the last shared message continues with blocks of the row.
     pub(crate) is_open: bool,
 }
 
@@ -251,7 +251,7 @@ impl HeadParts<'_> {
     }
 }
 
-/// A message of shared blocks; where it stays open, the row goes on with it.
+/// A message of shared blocks; where it stays open, the row continues it.
 fn shared_blocks(out: &mut Vec<u8>, blocks: &[(&SharedBlock, Role)], stays_open: bool) {
     for (i, (block, role)) in blocks.iter().enumerate() {
         if i == 0 {

@@ -11,7 +11,7 @@
 //!  thinking        a key, or `params`     ✓        ✓       ✓      –                        –
 //!  metadata        `params`               ✓        ✓       –      –                        user_id
 //!  compaction      `params`               ✓        ✓       ✓      compact-2026-09-04       –
-//!  fallbacks       nobody                 –        ✓       –      –                        –
+//!  fallbacks       refused                –        ✓       –      –                        –
 //! ```
 //!
 //! To add a parameter: a line in [`PARAMETERS`]. The test of the SDK's types compares the table

@@ -1,4 +1,4 @@
-//! The body of a create call: taken apart while it arrives, checked as the API checks it at once.
+//! The body of a create call: split while it arrives, with the checks that the API does at once.
 //!
 //! ```text
 //!  {"requests":[ {"custom_id":"a","params":{…}} , {…} , … ]}

@@ -1,5 +1,4 @@
-//! What every call passes: faults on the wire, the checks of headers, the request id, the log of
-//! calls.
+//! Runs around every call: faults on the wire, checks of headers, the request id, the log of calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +19,14 @@ use super::{HEADER, SimState};
 
 /// Longest time a call hangs.
 const MAX_HANG: Duration = Duration::from_secs(600);
-/// Where a foreign address points that a fault leaves open: nobody listens there.
+/// The foreign address where a fault names none: nothing listens there.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// The faults of a results file, handed to its handler.
 #[derive(Clone)]
 pub(super) struct ResultFaults(pub(super) Vec<CallFault>);
 
-/// A refusal travels to the gate inside the response, since only the gate knows the request id.
+/// A refusal is carried inside the response, since only the middleware knows the request id.
 impl IntoResponse for ErrorReply {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-/// A refusal in the API's terms: the answer to a call, or the fate of one request in a batch.
+/// A refusal in the API's terms: the answer to a call, or the error of one request in a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ErrorReply {
     pub(super) status: u16,
@@ -40,7 +40,7 @@ impl ErrorReply {
         ErrorReply::new(413, "request_too_large", "Request exceeds the maximum size")
     }
 
-    /// 500: the simulator itself cannot go on, for instance because its disk is full.
+    /// 500: the simulator itself failed, for instance because its disk is full.
     pub(super) fn broken(cause: &dyn std::error::Error) -> ErrorReply {
         ErrorReply::new(500, "api_error", format!("The simulator failed: {cause}"))
     }

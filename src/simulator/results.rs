@@ -1,4 +1,4 @@
-//! The results file on its way out: as it is, or with the faults that were asked for.
+//! The results file as it is sent: unchanged, or with the faults that were asked for.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

@@ -973,7 +973,7 @@ async fn stops_at_once_while_a_client_keeps_its_connection_open() {
         let begin = Instant::now();
         bench.running.take().unwrap().stop().await;
         assert!(
-            begin.elapsed() < super::STOP_TIMEOUT,
+            begin.elapsed() < super::running::STOP_TIMEOUT,
             "nothing was in progress"
         );
         let running = Simulator::start(bench.spec.clone(), loopback()).await;

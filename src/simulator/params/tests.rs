@@ -1,4 +1,4 @@
-//! What is taken and what is refused, parameter by parameter.
+//! What is accepted and what is refused, parameter by parameter.
 
 use serde_json::json;
 
@@ -76,7 +76,7 @@ fn reader() -> RequestReader {
     )
 }
 
-/// A good request with some members replaced (or, by null, taken out).
+/// A good request with some members replaced (or, by null, removed).
 fn request(changes: Value) -> String {
     let mut params = json!({"model": "extended", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]});
     for (key, value) in changes.as_object().unwrap() {
@@ -631,8 +631,8 @@ fn forgets_heads_when_every_row_has_its_own() {
     assert!(reader.heads.len() <= reader::MAX_HEADS);
 }
 
-/// What `check` lets through is answered, and what it refuses would have failed every row: for each
-/// model, held against each option.
+/// A request that `check` accepts is answered, and one that it refuses would have failed every row:
+/// each model with each option.
 #[test]
 fn agrees_with_what_is_checked_before_sending() {
     use crate::request::{RequestSpec, Requests};

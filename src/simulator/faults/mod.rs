@@ -18,28 +18,27 @@
 //! extra_seconds = 30
 //! ```
 //!
-//! A fault fires by count, and the counts are kept on disk: a server that is started again goes on
-//! where the last one stopped.
+//! A fault fires by count, and the counts are kept on disk: a restarted server continues them.
 //!
-//! To add a fault on the wire: a [`FaultAction`], and its arm in `middleware.rs` (any call) or `results.rs` (the
-//! results file). To add a fate of rows: a [`RowOutcome`], and its arm in `process.rs`.
+//! To add a fault of calls: a [`FaultAction`], and its arm in `middleware.rs` (any call) or
+//! `results.rs` (the results file). To add a fault of rows: a [`RowOutcome`], and its arm in
+//! `process.rs`.
 
-use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+mod counter;
+#[cfg(test)]
+mod tests;
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::store;
+pub(super) use counter::FaultCounter;
 
 /// All faults of a simulator. None by default.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimFaults {
-    /// What becomes of single requests.
+    /// What happens to single requests.
     pub rows: Vec<RequestFault>,
     /// What goes wrong with calls.
     pub calls: Vec<CallFault>,
@@ -61,7 +60,7 @@ impl SimFaults {
     }
 }
 
-/// A fate that meets some of the requests in batches.
+/// A fault of some of the requests in batches.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestFault {
@@ -73,8 +72,8 @@ pub struct RequestFault {
     /// These custom_ids in any case.
     #[serde(default)]
     pub ids: Vec<String>,
-    /// How many times it meets the same custom_id before it leaves it alone; 0: always. By default
-    /// 1 for fates that another try heals.
+    /// How many times it fires for the same custom_id; 0: always. By default
+    /// 1 for outcomes that a retry changes.
     pub times: Option<u32>,
     /// For `errored`: the kind of error, by default `api_error`.
     pub error_type: Option<String>,
@@ -105,7 +104,7 @@ impl TryFrom<String> for JsonText {
     }
 }
 
-/// What can become of a request.
+/// What can happen to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowOutcome {
@@ -323,257 +322,4 @@ pub struct BatchFault {
     pub hidden_seconds: f64,
     /// How long they are missing in the list after they were created, though they can be looked at.
     pub unlisted_seconds: f64,
-}
-
-/// What the batch faults add up to for one batch.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct BatchDelays {
-    pub(super) extra_seconds: f64,
-    pub(super) hidden_seconds: f64,
-    pub(super) unlisted_seconds: f64,
-}
-
-/// The faults with their counts.
-pub(super) struct FaultCounter {
-    faults: SimFaults,
-    seed: u64,
-    folder: PathBuf,
-    calls: Mutex<Vec<u64>>,
-    rows: Mutex<HashMap<(usize, String), Vec<u64>>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SavedCounts<T> {
-    /// Of which faults these are the counts: others begin anew.
-    faults: String,
-    counts: T,
-}
-
-impl FaultCounter {
-    pub(super) fn open(faults: SimFaults, seed: u64, folder: &Path) -> io::Result<FaultCounter> {
-        let key = key_of(&faults);
-        let calls = load::<Vec<u64>>(&folder.join(CALLS), &key)?
-            .unwrap_or_else(|| vec![0; faults.calls.len()]);
-        let rows =
-            load::<Vec<(usize, String, Vec<u64>)>>(&folder.join(ROWS), &key)?.unwrap_or_default();
-        let rows = rows
-            .into_iter()
-            .map(|(rule, id, batches)| ((rule, id), batches))
-            .collect();
-        Ok(FaultCounter {
-            faults,
-            seed,
-            folder: folder.to_owned(),
-            calls: Mutex::new(calls),
-            rows: Mutex::new(rows),
-        })
-    }
-
-    /// Counts a call, and says what happens to it.
-    pub(super) fn call(&self, call: ApiCall) -> io::Result<Vec<CallFault>> {
-        let mut counts = self
-            .calls
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut fired = Vec::new();
-        let mut counted = false;
-        for (fault, count) in self.faults.calls.iter().zip(counts.iter_mut()) {
-            if fault.on != call && fault.on != ApiCall::Any {
-                continue;
-            }
-            counted = true;
-            *count += 1;
-            let from = fault.from.unwrap_or(1);
-            let in_range = *count >= from && fault.times.is_none_or(|times| *count - from < times);
-            if fault.nth.contains(count) || (fault.nth.is_empty() && in_range) {
-                fired.push(fault.clone());
-            }
-        }
-        if counted {
-            let saved = SavedCounts {
-                faults: key_of(&self.faults),
-                counts: &*counts,
-            };
-            store::replace(&self.folder.join(CALLS), &serde_json::to_vec(&saved)?)?;
-        }
-        Ok(fired)
-    }
-
-    /// What happens to the `nth` batch, counted from 1.
-    pub(super) fn batch(&self, nth: u64) -> BatchDelays {
-        let meets = |fault: &&BatchFault| fault.nth.is_empty() || fault.nth.contains(&nth);
-        self.faults
-            .batches
-            .iter()
-            .filter(meets)
-            .fold(BatchDelays::default(), |delays, fault| BatchDelays {
-                extra_seconds: delays.extra_seconds + fault.extra_seconds.max(0.0),
-                hidden_seconds: delays.hidden_seconds.max(fault.hidden_seconds),
-                unlisted_seconds: delays.unlisted_seconds.max(fault.unlisted_seconds),
-            })
-    }
-
-    /// What happens to a request of the batch with this number: the first rule that meets it and
-    /// has not met it too often.
-    pub(super) fn row(&self, custom_id: &str, batch: u64) -> Option<&RequestFault> {
-        self.faults
-            .rows
-            .iter()
-            .enumerate()
-            .find_map(|(rule, fault)| {
-                if !fault.meets(self.seed, rule, custom_id) {
-                    return None;
-                }
-                let times = fault.times();
-                if times > 0 {
-                    let mut rows = self
-                        .rows
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    let met = rows.entry((rule, custom_id.to_owned())).or_default();
-                    if !met.contains(&batch) {
-                        if met.len() >= times as usize {
-                            return None;
-                        }
-                        met.push(batch);
-                    }
-                }
-                Some(fault)
-            })
-    }
-
-    /// Keeps the counts of rows; called when a batch has ended.
-    pub(super) fn save_rows(&self) -> io::Result<()> {
-        if self.faults.rows.is_empty() {
-            return Ok(());
-        }
-        let rows = self
-            .rows
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let counts: Vec<_> = rows
-            .iter()
-            .map(|((rule, id), batches)| (rule, id, batches))
-            .collect();
-        let saved = SavedCounts {
-            faults: key_of(&self.faults),
-            counts,
-        };
-        store::replace(&self.folder.join(ROWS), &serde_json::to_vec(&saved)?)
-    }
-
-    pub(super) fn spend_cap_requests(&self) -> Option<u64> {
-        self.faults.spend_cap_requests
-    }
-}
-
-const CALLS: &str = "fault-calls.json";
-const ROWS: &str = "fault-rows.json";
-
-fn key_of(faults: &SimFaults) -> String {
-    blake3::hash(format!("{faults:?}").as_bytes())
-        .to_hex()
-        .to_string()
-}
-
-fn load<T: serde::de::DeserializeOwned>(path: &Path, key: &str) -> io::Result<Option<T>> {
-    match std::fs::read(path) {
-        Ok(text) => {
-            let saved: SavedCounts<T> = serde_json::from_slice(&text)?;
-            Ok((saved.faults == key).then_some(saved.counts))
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn book(text: &str, folder: &Path) -> FaultCounter {
-        FaultCounter::open(SimFaults::from_toml(text).unwrap(), 1, folder).unwrap()
-    }
-
-    #[test]
-    fn fires_by_count_and_counts_on_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "[[calls]]\non = 'create'\nnth = [2, 4]\ndo = 'status'\nstatus = 500";
-        let fired = |n: usize| -> Vec<bool> {
-            let book = book(text, folder.path());
-            (0..n)
-                .map(|_| !book.call(ApiCall::Create).unwrap().is_empty())
-                .collect()
-        };
-        assert_eq!(fired(3), [false, true, false]);
-        assert_eq!(fired(2), [true, false]);
-        assert!(
-            book(text, folder.path())
-                .call(ApiCall::Retrieve)
-                .unwrap()
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn fires_for_a_stretch() {
-        let folder = tempfile::tempdir().unwrap();
-        let book = book(
-            "[[calls]]\non = 'any'\nfrom = 2\ntimes = 2\ndo = 'reset_before'",
-            folder.path(),
-        );
-        let fired: Vec<bool> = (0..5)
-            .map(|_| !book.call(ApiCall::List).unwrap().is_empty())
-            .collect();
-        assert_eq!(fired, [false, true, true, false, false]);
-    }
-
-    #[test]
-    fn meets_about_the_asked_share_of_rows_and_leaves_them_alone_the_next_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "[[rows]]\noutcome = 'errored'\nshare = 0.1\n[[rows]]\noutcome = 'refused'\nids \
-            = ['r7']";
-        let met = |batch| -> Vec<String> {
-            let book = book(text, folder.path());
-            let met = (0..2_000)
-                .map(|n| format!("r{n}"))
-                .filter(|id| book.row(id, batch).is_some())
-                .collect();
-            book.save_rows().unwrap();
-            met
-        };
-        let first = met(1);
-        assert!((150..260).contains(&first.len()), "{}", first.len());
-        assert_eq!(
-            met(1),
-            first,
-            "a batch that is processed again meets the same fate"
-        );
-        assert_eq!(met(2), ["r7"], "only what lasts");
-    }
-
-    #[test]
-    fn the_documented_examples_are_read() {
-        let page = include_str!("../../docs/simulator.md");
-        let examples: Vec<&str> = page
-            .split("```toml\n")
-            .skip(1)
-            .filter_map(|rest| rest.split("```").next())
-            .collect();
-        assert!(!examples.is_empty());
-        for example in examples {
-            SimFaults::from_toml(example).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_faults_file_with_a_slip_says_where() {
-        for text in [
-            "[[calls]]\non = 'create'\ndo = 'explode'",
-            "[[rows]]\noutcome = 'errored'\nchare = 1.0",
-            "[[call]]",
-        ] {
-            assert!(SimFaults::from_toml(text).is_err(), "{text}");
-        }
-    }
 }

@@ -18,128 +18,23 @@
 //!
 //! Memory: one small record a batch. Rows stay on disk.
 
+mod incoming;
+mod record;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use incoming::IncomingBatch;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::envelope::BatchElement;
 use super::reply::{ErrorReply, opaque_id};
 use crate::provider::Counts;
 
-/// How long a batch may take. Source: the provider's documentation on batches, August 2026.
-pub(super) const WINDOW: Duration = Duration::from_secs(24 * 3600);
-/// How long results are kept, from the creation of the batch on.
-const KEPT: Duration = Duration::from_secs(29 * 24 * 3600);
-
-/// One batch, as kept in `meta.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct BatchRecord {
-    pub(super) id: String,
-    /// The order of creation, from 1.
-    pub(super) ordinal: u64,
-    pub(super) created_at: Timestamp,
-    pub(super) requests: u64,
-    /// Bytes of the create body.
-    pub(super) bytes: u64,
-    pub(super) ids_blake3: String,
-    pub(super) body_blake3: String,
-    /// Header `anthropic-version` of the create call.
-    pub(super) version: String,
-    /// Header `anthropic-beta` of the create call.
-    pub(super) betas: Vec<String>,
-    /// How long it takes, faults included.
-    pub(super) processing: Duration,
-    /// Until when it answers 404, for a fault.
-    pub(super) hidden_until: Option<Timestamp>,
-    /// Until when it is missing in the list, for a fault.
-    pub(super) unlisted_until: Option<Timestamp>,
-    pub(super) cancel_initiated_at: Option<Timestamp>,
-    /// How long a cancel takes.
-    pub(super) canceling: Duration,
-    pub(super) ended_at: Option<Timestamp>,
-    pub(super) counts: Counts,
-    pub(super) deleted_at: Option<Timestamp>,
-}
-
-impl BatchRecord {
-    pub(super) fn expires_at(&self) -> Timestamp {
-        later(self.created_at, WINDOW)
-    }
-
-    /// When its processing is over.
-    pub(super) fn due(&self) -> Timestamp {
-        let whole = later(self.created_at, self.processing).min(self.expires_at());
-        self.cancel_initiated_at
-            .map_or(whole, |at| whole.min(later(at, self.canceling)))
-    }
-
-    pub(super) fn archived_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let at = later(self.created_at, KEPT);
-        (now >= at).then_some(at)
-    }
-}
-
-/// A moment later, or the last one there is.
-pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
-/// A batch as on the wire.
-#[derive(Debug, Serialize)]
-pub(super) struct BatchObject {
-    id: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    processing_status: &'static str,
-    request_counts: Counts,
-    ended_at: Option<String>,
-    created_at: String,
-    expires_at: String,
-    archived_at: Option<String>,
-    cancel_initiated_at: Option<String>,
-    results_url: Option<String>,
-}
-
-/// RFC 3339 with microseconds and `Z`.
-pub(super) fn wire_time(at: Timestamp) -> String {
-    format!("{at:.6}")
-}
-
-impl BatchObject {
-    pub(super) fn of(record: &BatchRecord, base_url: &str, now: Timestamp) -> BatchObject {
-        let archived_at = record.archived_at(now);
-        let has_results = record.ended_at.is_some() && archived_at.is_none();
-        BatchObject {
-            id: record.id.clone(),
-            kind: "message_batch",
-            processing_status: match (record.ended_at, record.cancel_initiated_at) {
-                (Some(_), _) => "ended",
-                (None, Some(_)) => "canceling",
-                (None, None) => "in_progress",
-            },
-            request_counts: match record.ended_at {
-                Some(_) => record.counts,
-                None => Counts {
-                    processing: record.requests,
-                    ..Counts::default()
-                },
-            },
-            ended_at: record.ended_at.map(wire_time),
-            created_at: wire_time(record.created_at),
-            expires_at: wire_time(record.expires_at()),
-            archived_at: archived_at.map(wire_time),
-            cancel_initiated_at: record.cancel_initiated_at.map(wire_time),
-            results_url: has_results
-                .then(|| format!("{base_url}/v1/messages/batches/{}/results", record.id)),
-        }
-    }
-}
+pub(super) use record::{BatchObject, BatchRecord, later, wire_time};
 
 /// All batches of one folder.
 pub(super) struct Store {
@@ -407,7 +302,7 @@ impl Store {
         ended_at: Timestamp,
     ) -> Result<(), ErrorReply> {
         let mut batches = self.batches();
-        // Read anew: it may have been canceled while its results were made.
+        // Read again: it may have been canceled while its results were written.
         let Some(record) = batches.records.get(&ordinal).cloned() else {
             return Ok(());
         };
@@ -507,76 +402,5 @@ fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
-    }
-}
-
-/// A batch on its way in. Dropped before [`Store::accept`], it leaves nothing behind.
-pub(super) struct IncomingBatch {
-    folder: tempfile::TempDir,
-    requests: BufWriter<File>,
-    ids: BufWriter<File>,
-    hasher: blake3::Hasher,
-    arrived: BodySummary,
-}
-
-/// What is known of a body once it is there.
-#[derive(Debug, Clone, Default)]
-struct BodySummary {
-    requests: u64,
-    bytes: u64,
-    ids_blake3: String,
-    body_blake3: String,
-}
-
-impl IncomingBatch {
-    fn begin(parent: &Path) -> io::Result<IncomingBatch> {
-        let folder = tempfile::tempdir_in(parent)?;
-        let open = |name: &str| {
-            File::create_new(folder.path().join(name))
-                .map(|file| BufWriter::with_capacity(1 << 18, file))
-        };
-        let (requests, ids) = (open("requests.jsonl")?, open("ids.txt")?);
-        Ok(IncomingBatch {
-            folder,
-            requests,
-            ids,
-            hasher: blake3::Hasher::new(),
-            arrived: BodySummary::default(),
-        })
-    }
-
-    /// Requests so far.
-    pub(super) fn requests(&self) -> u64 {
-        self.arrived.requests
-    }
-
-    /// Counts bytes of the body.
-    pub(super) fn body(&mut self, piece: &[u8]) {
-        self.arrived.bytes += piece.len() as u64;
-        self.hasher.update(piece);
-    }
-
-    /// Keeps one element of the body.
-    pub(super) fn push(&mut self, bytes: &[u8], element: &BatchElement<'_>) -> io::Result<()> {
-        // Outside of strings a line feed is only space, and inside of them JSON has none: so a
-        // space does as well.
-        for line in bytes.split(|b| matches!(b, b'\n' | b'\r')) {
-            self.requests.write_all(line)?;
-            self.requests.write_all(b" ")?;
-        }
-        self.requests.write_all(b"\n")?;
-        self.ids.write_all(element.custom_id.as_bytes())?;
-        self.ids.write_all(b"\n")?;
-        self.arrived.requests += 1;
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<(tempfile::TempDir, BodySummary)> {
-        self.requests.flush()?;
-        self.ids.flush()?;
-        let ids = fs::read_to_string(self.folder.path().join("ids.txt"))?;
-        self.arrived.ids_blake3 = fingerprint(ids.lines().map(str::to_owned).collect());
-        self.arrived.body_blake3 = self.hasher.finalize().to_hex().to_string();
-        Ok((self.folder, self.arrived))
     }
 }

@@ -1,45 +1,15 @@
-//! The JSON Schema of the answer, within what the API takes.
-//!
-//! A schema the API refuses is otherwise learned of when the whole batch has ended, once for each
-//! row. [`check`] finds everything that is known to be refused, and says what to write instead.
-//!
-//! **Source**: structured output documentation, read 2026-08-22: the subset of JSON Schema, and the
-//! limits of 24 optional parameters and 16 parameters of several types over all schemas of a
-//! request. Parts reached through `$ref` are counted once.
-//!
-//! A job may let what is refused be [lowered](fn@lower) into words. The schema as written then
-//! still checks the answers.
-//!
-//! To follow a change of the subset: the tables below, and in `lower.rs`.
-
-mod file;
-mod lower;
+//! Finds everything in a schema that the API refuses.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::{FORMATS, SchemaFinding, has_type, is_object, refused_in_pattern};
 use crate::template::nearest;
-
-pub(crate) use file::read;
-pub use file::{AnswerSchema, SchemaSpec};
-pub use lower::lower;
-
-/// Something in a schema that the API refuses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchemaFinding {
-    /// Where it stands, as a JSON pointer; empty for the schema as a whole.
-    pub pointer: String,
-    /// The keyword.
-    pub keyword: String,
-    /// Why it is refused.
-    pub why: String,
-    /// What to write instead.
-    pub fix: String,
-}
 
 /// **Source**: as above.
 const MAX_OPTIONAL: usize = 24;
+
 /// **Source**: as above.
 const MAX_UNIONS: usize = 16;
 
@@ -73,7 +43,7 @@ const KNOWN: &[&str] = &[
 const IN_WORDS: &str = "say it in the `description`, and check the answers afterwards";
 
 /// Keywords the API refuses, and what to do instead.
-const REFUSED: &[(&[&str], &str, &str)] = &[
+pub(super) const REFUSED: &[(&[&str], &str, &str)] = &[
     (
         &[
             "minimum",
@@ -151,19 +121,6 @@ const REFUSED: &[(&[&str], &str, &str)] = &[
 
 const TYPES: &[&str] = &[
     "object", "array", "string", "integer", "number", "boolean", "null",
-];
-
-const FORMATS: &[&str] = &[
-    "date-time",
-    "time",
-    "date",
-    "duration",
-    "email",
-    "hostname",
-    "uri",
-    "ipv4",
-    "ipv6",
-    "uuid",
 ];
 
 /// Everything in a schema that the API would refuse, in the order in which it stands; nothing if it
@@ -278,7 +235,13 @@ impl SchemaChecker<'_> {
         }
     }
 
-    fn keyword(&mut self, pointer: &str, keyword: &str, value: &Value, map: &Map<String, Value>) {
+    pub(super) fn keyword(
+        &mut self,
+        pointer: &str,
+        keyword: &str,
+        value: &Value,
+        map: &Map<String, Value>,
+    ) {
         let below = |name: &str| format!("{pointer}/{}", escaped(name));
         match keyword {
             "type" => self.types(pointer, value),
@@ -583,49 +546,6 @@ fn references(schema: &Value, targets: &mut Vec<String>) {
     }
 }
 
-fn is_object(map: &Map<String, Value>) -> bool {
-    has_type(map, "object") || map.contains_key("properties")
-}
-
-fn has_type(map: &Map<String, Value>, wanted: &str) -> bool {
-    match map.get("type") {
-        Some(Value::String(name)) => name == wanted,
-        Some(Value::Array(names)) => names.iter().any(|name| name == wanted),
-        _ => false,
-    }
-}
-
-/// What a pattern holds that the API refuses.
-fn refused_in_pattern(pattern: &str) -> Option<&'static str> {
-    let mut chars = pattern.chars().peekable();
-    let mut in_class = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('1'..='9') if !in_class => return Some("references to groups"),
-                Some('k') if !in_class && chars.peek() == Some(&'<') => {
-                    return Some("references to groups");
-                }
-                Some('b' | 'B') if !in_class => return Some("word boundaries"),
-                _ => {}
-            },
-            '[' => in_class = true,
-            ']' => in_class = false,
-            '(' if !in_class => {
-                let rest: String = chars.clone().take(3).collect();
-                if ["?=", "?!", "?<=", "?<!"]
-                    .iter()
-                    .any(|mark| rest.starts_with(mark))
-                {
-                    return Some("looks ahead and behind");
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
 fn listed(words: &[&str]) -> String {
     words
         .iter()
@@ -637,171 +557,4 @@ fn listed(words: &[&str]) -> String {
 /// A name as a part of a JSON pointer.
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn object(properties: Value) -> Value {
-        let required: Vec<&String> = properties.as_object().unwrap().keys().collect();
-        json!({"type": "object", "required": required, "additionalProperties": false, "properties": properties})
-    }
-
-    fn found(schema: &Value) -> Vec<(String, String)> {
-        check(schema)
-            .into_iter()
-            .map(|finding| (finding.pointer, finding.keyword))
-            .collect()
-    }
-
-    #[test]
-    fn takes_what_the_api_takes() {
-        let schema = json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object", "additionalProperties": false, "required": ["a", "e", "r", "l"],
-            "properties": {
-                "a": {"type": "string", "description": "text", "pattern": "^[A-Z]{2}[\\b]?\\d+$"},
-                "b": {"type": ["integer", "null"], "default": 1},
-                "d": {"type": "string", "format": "date"},
-                "e": {"enum": ["x", 1, true, null]},
-                "c": {"const": "k"},
-                "r": {"$ref": "#/$defs/r"},
-                "s": {"anyOf": [{"$ref": "#/$defs/r"}, {"type": "null"}]},
-                "l": {"type": "array", "minItems": 1, "items": object(json!({"n": {"type": "number"}}))},
-                "description": {"type": "boolean"},
-                "minimum": {"type": "boolean"},
-            },
-            "$defs": {"r": object(json!({"x": {"type": "string", "format": "uuid"}}))},
-        });
-        assert_eq!(check(&schema), []);
-    }
-
-    #[test]
-    fn finds_every_refused_keyword() {
-        for keyword in REFUSED.iter().flat_map(|(keywords, ..)| *keywords) {
-            let mut property = json!({"type": "string"});
-            property[*keyword] = json!(3);
-            let schema = object(json!({"p/q": property}));
-            assert_eq!(
-                found(&schema),
-                [("/properties/p~1q".to_owned(), (*keyword).to_owned())],
-                "{keyword}"
-            );
-        }
-    }
-
-    #[test]
-    fn finds_refused_shapes() {
-        for (property, keyword) in [
-            (json!(true), ""),
-            (json!({"type": "text"}), "type"),
-            (json!({"type": []}), "type"),
-            (json!({"enum": []}), "enum"),
-            (json!({"enum": [{"a": 1}]}), "enum"),
-            (json!({"const": [1]}), "const"),
-            (json!({"type": "string", "format": "phone"}), "format"),
-            (json!({"type": "string", "pattern": "(a)\\1"}), "pattern"),
-            (json!({"type": "string", "pattern": "\\bword"}), "pattern"),
-            (json!({"type": "string", "pattern": "(?<!a)b"}), "pattern"),
-            (
-                json!({"type": "array", "items": {"type": "string"}, "minItems": 2}),
-                "minItems",
-            ),
-            (json!({"type": "array"}), "items"),
-            (json!({"anyOf": []}), "anyOf"),
-            (json!({"$ref": "other.json#/a"}), "$ref"),
-            (json!({"$ref": "#/$defs/none"}), "$ref"),
-            (
-                json!({"type": "object", "properties": {}}),
-                "additionalProperties",
-            ),
-            (
-                json!({"properties": {}, "additionalProperties": {"type": "string"}}),
-                "additionalProperties",
-            ),
-            (
-                json!({"type": "object", "properties": {}, "additionalProperties": false, "required": ["x"]}),
-                "required",
-            ),
-            (json!({"type": "string", "descripton": "x"}), "descripton"),
-        ] {
-            let schema = object(json!({"p": property}));
-            assert_eq!(
-                found(&schema),
-                [("/properties/p".to_owned(), keyword.to_owned())],
-                "{schema}"
-            );
-        }
-        let all_of = json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "string"}}});
-        assert_eq!(found(&all_of), [("/allOf/0".to_owned(), "$ref".to_owned())]);
-        let fix = &check(&object(json!({"p": {"type": "string", "descripton": "x"}})))[0].fix;
-        assert_eq!(fix, "did you mean `description`?");
-    }
-
-    #[test]
-    fn finds_recursion() {
-        let node = |next: &str| object(json!({"next": {"$ref": next}}));
-        for (schema, at) in [
-            (node("#"), Some("")),
-            (
-                json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/a")}}),
-                Some("/$defs/a"),
-            ),
-            (
-                json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/b"), "b": node("#/$defs/a")}}),
-                Some("/$defs/a"),
-            ),
-            (
-                json!({"$ref": "#/$defs/a", "$defs": {"a": node("#/$defs/b"), "b": {"type": "string"}}}),
-                None,
-            ),
-            (
-                object(json!({"x": {"$ref": "#/$defs/a"}, "y": {"$ref": "#/$defs/a"}}))
-                    .as_object()
-                    .map(|map| {
-                        let mut map = map.clone();
-                        map.insert("$defs".to_owned(), json!({"a": {"type": "string"}}));
-                        Value::Object(map)
-                    })
-                    .unwrap(),
-                None,
-            ),
-        ] {
-            let at: Vec<_> = at
-                .map(|at| (at.to_owned(), "$ref".to_owned()))
-                .into_iter()
-                .collect();
-            assert_eq!(found(&schema), at, "{schema}");
-        }
-    }
-
-    #[test]
-    fn counts_optional_and_union_properties() {
-        let many = |n: usize, property: Value| {
-            (0..n)
-                .map(|i| (format!("p{i}"), property.clone()))
-                .collect::<Map<_, _>>()
-        };
-        for (n, expected) in [
-            (24, vec![]),
-            (25, vec![(String::new(), "required".to_owned())]),
-        ] {
-            let schema = json!({"type": "object", "additionalProperties": false, "properties": many(n, json!({"type": "string"}))});
-            assert_eq!(found(&schema), expected);
-        }
-        for (n, expected) in [
-            (16, vec![]),
-            (17, vec![(String::new(), "anyOf".to_owned())]),
-        ] {
-            assert_eq!(
-                found(&object(Value::Object(many(
-                    n,
-                    json!({"type": ["string", "null"]})
-                )))),
-                expected
-            );
-        }
-    }
 }
