@@ -8,7 +8,8 @@ use arrow::datatypes::Schema;
 
 use super::hash::RequestHash;
 use super::job_checks::{
-    check_advisors, check_model, check_schemas, large_shared_media, limits_of, marks,
+    check_advisors, check_model, check_prompt_with_schema, check_schemas, large_shared_media,
+    limits_of, marks,
 };
 use super::options::RequestOptions;
 use super::per_row::{JobParams, PerRow};
@@ -108,6 +109,7 @@ impl Requests {
             columns,
         )?;
         let mut files = prompt.files().to_vec();
+        // A model that is not in the catalog is newer than this version, and so are its tools.
         let newest_tools = catalog
             .model(&spec.model)
             .is_none_or(|(_, model)| model.thinking != Thinking::Extended);
@@ -126,23 +128,8 @@ impl Requests {
             .as_ref()
             .map(|spec| schema::read(spec, folder, &mut files))
             .transpose()?;
-        if schema.is_some() && prompt.ends_with_prefill() {
-            let problem = "cannot be used with a last message of the role `assistant`: the API \
-                does not take both"
-                .to_owned();
-            return Err(Error::Value {
-                key: "schema",
-                problem,
-            });
-        }
-        if schema.is_some() && prompt.cites() {
-            let problem =
-                "cannot be used with a document that has `citations`: the API does not take both"
-                    .to_owned();
-            return Err(Error::Value {
-                key: "schema",
-                problem,
-            });
+        if schema.is_some() {
+            check_prompt_with_schema(&prompt)?;
         }
         check_schemas(&tools, schema.as_ref())?;
         features.prefill = prompt.ends_with_prefill();
@@ -158,6 +145,7 @@ impl Requests {
             schema.as_ref().map(schema::AnswerSchema::sent),
         );
         let per_row = PerRow::compile(spec, columns, &output_config, catalog)?;
+        // What rows set themselves is left out of the head: it closes each fragment instead.
         let head = encode::HeadParts {
             model: (!per_row.has_model()).then_some(spec.model.as_str()),
             max_tokens: (!per_row.has_max_tokens()).then_some(spec.max_tokens),
@@ -169,6 +157,7 @@ impl Requests {
             is_open: prompt.is_open(),
         }
         .bytes();
+        // Hashed once: the head may be megabytes long, and each row's hash is over head and fragment.
         let mut head_hash = blake3::Hasher::new();
         head_hash.update(&head);
         let has_shared_messages = prompt.shared().iter().any(|block| block.role.is_some());

@@ -10,7 +10,7 @@ use super::warnings::RequestWarning;
 use super::{Error, RequestSpec, schema, tools};
 use crate::catalog::{Catalog, Model};
 use crate::template::prompt::media::PromptLimits;
-use crate::template::prompt::{CacheTtl, SharedBlock};
+use crate::template::prompt::{CacheTtl, Prompt, SharedBlock};
 
 /// The limits that hold over all schemas of a request: those of strict tools, and of the answer.
 pub(super) fn check_schemas(
@@ -34,6 +34,21 @@ pub(super) fn check_schemas(
             })
         }
     }
+}
+
+/// Refuses what the API does not accept beside a schema for the answer.
+pub(super) fn check_prompt_with_schema(prompt: &Prompt) -> Result<(), Error> {
+    let problem = if prompt.ends_with_prefill() {
+        "cannot be used with a last message of the role `assistant`: the API does not take both"
+    } else if prompt.cites() {
+        "cannot be used with a document that has `citations`: the API does not take both"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Value {
+        key: "schema",
+        problem: problem.to_owned(),
+    })
 }
 
 /// What a request to a model may hold.

@@ -43,11 +43,11 @@ mod warnings;
 
 use std::path::PathBuf;
 
-use per_row::{PerRowSpec, RowParamError};
-use schema::{SchemaFinding, SchemaSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
+use self::per_row::{PerRowSpec, RowParamError};
+use self::schema::{SchemaFinding, SchemaSpec};
 use crate::catalog::Model;
 use crate::template;
 use crate::template::prompt::{ContentSpec, MessageSpec, RowFault, SystemSpec};

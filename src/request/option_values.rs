@@ -31,6 +31,7 @@ pub(super) struct ParamValue<'a> {
 /// What the API would refuse for every request, whatever the model.
 pub(super) fn check(param: &ParamValue<'_>) -> Result<Value, Error> {
     let value = param.value;
+    // Sent as it is: the API treats it as absent.
     if param.parameter.nullable && value.is_null() {
         return Ok(Value::Null);
     }

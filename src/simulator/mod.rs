@@ -61,12 +61,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use self::state::SimState;
+
 pub use faults::{
     ApiCall, BatchFault, CallFault, FaultAction, JsonText, RequestFault, RowOutcome, SimFaults,
 };
 pub use ledger::{AcceptedBatch, SimLedger};
 pub use running::{RunningSimulator, Simulator};
-use state::SimState;
 
 pub use spec::{SimClock, SimSleep, SimulatorSpec};
 

@@ -198,6 +198,8 @@ impl<'a> BatchRun<'a> {
         let Some(lines) = self.write_lines(&ordered, reader)? else {
             return Ok(false);
         };
+        // The results get their name before the record says that the batch has ended: a server that
+        // is killed in between writes them again, and no reader sees half of them.
         self.shuffle(&ordered, lines, &results)?;
         fs::remove_file(&ordered)?;
         self.sim.faults.save_rows()?;
@@ -207,6 +209,7 @@ impl<'a> BatchRun<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .save(&self.sim.cache_path(), now.as_microsecond())?;
+        // A batch cannot end before it is due, also where the clock was set back meanwhile.
         let ended_at = now.max(self.record.due());
         self.sim
             .store

@@ -1,4 +1,4 @@
-//! What a row chooses by itself: its model, its `max_tokens`, its effort, its user and its tag.
+//! What a row sets itself: its model, its `max_tokens`, its effort, its user and its tag.
 //!
 //! In come SQL expressions over the columns of the source, evaluated for a batch of rows at a
 //! time; out goes a [`RowParams`] for each row, checked against the rules of its model. What rows
@@ -25,12 +25,12 @@ use std::collections::BTreeSet;
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Schema};
-use columns::{ExpressionColumn, expression, to_text, to_whole};
-use row_check::{check, fault, not_worked_out};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tail::{MAX_TOKENS, MODEL};
 
+use self::columns::{ExpressionColumn, expression, to_text, to_whole};
+use self::row_check::{check, fault, not_worked_out};
+use self::tail::{MAX_TOKENS, MODEL};
 use super::rules::RequestFeatures;
 use super::{Error, RequestSpec, encode};
 use crate::catalog::Catalog;
@@ -232,7 +232,7 @@ impl PerRow {
             .collect()
     }
 
-    /// Works the expressions out for a batch.
+    /// Evaluates the expressions for a batch.
     pub(super) fn values(&self, batch: &RecordBatch) -> PerRowValues {
         PerRowValues {
             model: ExpressionColumn::of(self.model.as_ref(), batch, to_text),
@@ -284,6 +284,8 @@ impl PerRow {
             user_id: text("user_id", &values.user_id)?,
             tag: text("tag", &values.tag)?,
         };
+        // Without a model, limit or effort of its own, a row is what the job is, which was checked
+        // when the job was compiled.
         match &self.catalog {
             Some(catalog) => check(
                 &params,

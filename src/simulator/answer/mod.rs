@@ -11,9 +11,8 @@ mod message;
 #[cfg(test)]
 mod tests;
 
-use builder::AnswerBuilder;
-use message::{SimStopDetails, SimUsage, ThinkingDetails, WrittenTokens};
-
+use self::builder::AnswerBuilder;
+use self::message::{SimStopDetails, SimUsage, ThinkingDetails, WrittenTokens};
 use super::cache::CachedTokens;
 use super::params::ParsedRequest;
 use super::reply::opaque_id;

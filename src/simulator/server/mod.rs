@@ -12,10 +12,10 @@ use axum::http::{HeaderMap, HeaderValue, Response, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use create::create;
-use files::{delete_file, file, list_files, upload};
 use serde_json::json;
 
+use self::create::create;
+use self::files::{delete_file, file, list_files, upload};
 use super::middleware::{self, ResultFaults};
 use super::params::{CallContext, Endpoint};
 use super::reply::{ErrorReply, json};

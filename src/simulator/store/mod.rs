@@ -28,9 +28,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use incoming::IncomingBatch;
 use jiff::Timestamp;
 
+use self::incoming::IncomingBatch;
 use super::reply::{ErrorReply, opaque_id};
 use crate::provider::Counts;
 
