@@ -32,7 +32,7 @@ use crate::ledger::{
 use crate::media::MediaFacts;
 use crate::outcome::details::Wanted;
 use crate::provider::Formats;
-use crate::request::per_row::Tail;
+use crate::request::per_row::FragmentTail;
 
 use super::drive::Until;
 use super::export::parser;
@@ -135,7 +135,7 @@ impl Choices<'_> {
         if !self.has_model && !self.has_max_tokens {
             return Ok((self.model, self.max_tokens));
         }
-        let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
+        let tail = FragmentTail::of(fragment, self.has_model, self.has_max_tokens);
         let tail = tail.ok_or_else(|| {
             Error::Bug("a request does not end with what its row chose".to_owned())
         })?;

@@ -41,7 +41,7 @@ pub(crate) async fn calibrate(
         return Err(Error::NotUploaded { files });
     }
     let head = planner.compiled.requests.head();
-    let has_model = !planner.compiled.requests.choices().model;
+    let has_model = !planner.compiled.requests.per_row().model;
     let shared = counter
         .shared(
             &planner.compiled.requests.closed_head(),

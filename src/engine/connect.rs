@@ -10,7 +10,7 @@ use crate::journal::Plan;
 use crate::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
 use crate::provider::retry::Clock;
 use crate::provider::{BatchApi, BatchFormat};
-use crate::simulator::{Running, SimulatorSpec};
+use crate::simulator::{RunningSimulator, SimulatorSpec};
 
 use super::{Error, Run};
 
@@ -96,7 +96,7 @@ pub struct SimulatorOptions {
     /// How long it works on a batch.
     pub processing: Duration,
     /// What goes wrong.
-    pub faults: crate::simulator::Faults,
+    pub faults: crate::simulator::SimFaults,
 }
 
 impl Default for SimulatorOptions {
@@ -105,7 +105,7 @@ impl Default for SimulatorOptions {
         SimulatorOptions {
             seed: 1,
             processing: Duration::ZERO,
-            faults: crate::simulator::Faults::default(),
+            faults: crate::simulator::SimFaults::default(),
         }
     }
 }
@@ -114,7 +114,7 @@ impl Default for SimulatorOptions {
 pub(super) struct Connection {
     api: Arc<dyn BatchApi>,
     runtime: tokio::runtime::Handle,
-    simulator: Option<Running>,
+    simulator: Option<RunningSimulator>,
     in_process: bool,
 }
 

@@ -194,7 +194,7 @@ impl Planner<'_> {
         estimator: &Estimator<'_>,
         fit: &Fit,
     ) -> Result<WarmUpDecision, Error> {
-        let choices = self.compiled.requests.choices();
+        let choices = self.compiled.requests.per_row();
         let split = [(choices.model, "model"), (choices.effort, "effort")]
             .into_iter()
             .find(|(is_chosen, _)| *is_chosen);
@@ -249,7 +249,7 @@ impl Planner<'_> {
     pub(super) fn check_models(&self) -> Result<(), Error> {
         // Batches keep the order of the rows, so rows of two models that alternate would make
         // batches of one request each.
-        if self.format.rules().one_model && self.compiled.requests.choices().model {
+        if self.format.rules().one_model && self.compiled.requests.per_row().model {
             return Err(Error::OneModelABatch);
         }
         Ok(())

@@ -68,7 +68,7 @@ impl Engine {
                 key: options.key.clone(),
             });
         }
-        let chosen = compiled.requests.choices().members();
+        let chosen = compiled.requests.per_row().members();
         Ok(PreviewReport {
             rows,
             chosen_by_rows: chosen.iter().map(|&name| name.to_owned()).collect(),

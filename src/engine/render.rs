@@ -141,7 +141,7 @@ impl Renderer<'_> {
 
     fn line(
         &self,
-        requests: &request::Rows<'_>,
+        requests: &request::RequestRows<'_>,
         estimator: &mut BatchRowEstimator<'_>,
         facts: &mut MediaFacts,
         out: &mut Rendered,
@@ -243,7 +243,7 @@ impl Renderer<'_> {
 
 /// What a request of these rows takes beside pictures and documents, by some of them that lie
 /// evenly apart.
-fn mean_text_bytes(requests: &request::Rows<'_>, count: usize) -> usize {
+fn mean_text_bytes(requests: &request::RequestRows<'_>, count: usize) -> usize {
     let (mut text, mut facts) = (Vec::new(), MediaFacts::default());
     let mut bytes = 0;
     for row in (0..count).step_by(count.div_ceil(PROBES).max(1)) {

@@ -29,7 +29,7 @@ use crate::outcome::class::{Class, MoreTokens, RetrySpec};
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status};
 use crate::provider::BatchFormat;
-use crate::request::per_row::Tail;
+use crate::request::per_row::FragmentTail;
 use crate::request::{RequestHash, most_tokens, with_max_tokens};
 
 use super::export::{PlannedBatch, request_row};
@@ -287,7 +287,7 @@ impl Lengths {
                 Cow::Borrowed(fragment),
             ));
         }
-        let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
+        let tail = FragmentTail::of(fragment, self.has_model, self.has_max_tokens);
         let tail = tail.ok_or_else(|| {
             Error::Bug("a request does not end with what its row chose".to_owned())
         })?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::catalog::Catalog;
 use crate::estimate::media::Media;
 use crate::estimate::shared::{Shared, SharedPart};
-use crate::request::{Choices, RequestSpec, Requests};
+use crate::request::{PerRowParams, RequestSpec, Requests};
 
 use super::Warning;
 
@@ -83,7 +83,7 @@ impl SharedReport {
             marked_tokens,
             min_cache_tokens: least,
             verdict,
-            splits: splits(requests.choices()),
+            splits: splits(requests.per_row()),
         }
     }
 
@@ -146,7 +146,7 @@ pub enum CacheSplit {
 /// of the text.
 ///
 /// **Source**: prompt caching documentation, read 2026-08-22.
-fn splits(choices: Choices) -> Vec<CacheSplit> {
+fn splits(choices: PerRowParams) -> Vec<CacheSplit> {
     let table = [
         (choices.model, CacheSplit::Model),
         (choices.effort, CacheSplit::Effort),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::output::OutputWarning;
+use crate::request::RequestWarning;
 use crate::source::SourceWarning;
 use crate::template::TemplateWarning;
 
@@ -55,6 +56,14 @@ pub enum Warning {
     },
     /// The source can be read, but part of it is skipped or read in a way that may surprise.
     Source(SourceWarning),
+    /// A warning about the requests.
+    Request(RequestWarning),
+}
+
+impl From<RequestWarning> for Warning {
+    fn from(warning: RequestWarning) -> Warning {
+        Warning::Request(warning)
+    }
 }
 
 impl From<String> for Warning {

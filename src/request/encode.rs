@@ -39,7 +39,7 @@ fn begin(out: &mut Vec<u8>, role: Role) {
 }
 
 /// Writes the messages of a row behind the head.
-pub(crate) struct Messages<'o> {
+pub(crate) struct MessageEncoder<'o> {
     out: &'o mut Vec<u8>,
     /// Whether a message stands before the next.
     follows: bool,
@@ -47,10 +47,10 @@ pub(crate) struct Messages<'o> {
     block_follows: bool,
 }
 
-impl Messages<'_> {
+impl MessageEncoder<'_> {
     /// Begins behind a head; `follows` where it holds messages.
-    pub(crate) fn new(out: &mut Vec<u8>, follows: bool) -> Messages<'_> {
-        Messages {
+    pub(crate) fn new(out: &mut Vec<u8>, follows: bool) -> MessageEncoder<'_> {
+        MessageEncoder {
             out,
             follows,
             block_follows: false,
@@ -151,7 +151,7 @@ pub(crate) fn output_config(
 }
 
 /// What goes into the head.
-pub(crate) struct Head<'a> {
+pub(crate) struct HeadParts<'a> {
     /// `None` where rows choose theirs.
     pub(crate) model: Option<&'a str>,
     /// `None` where rows choose theirs.
@@ -161,11 +161,11 @@ pub(crate) struct Head<'a> {
     /// `None` where there is nothing in it, or rows choose a part of it.
     pub(crate) output_config: Option<&'a Map<String, Value>>,
     pub(crate) shared: &'a [SharedBlock],
-    /// Whether the last shared message goes on with blocks of the row.
+    /// Whether the last shared message continues with blocks of the row.
     pub(crate) is_open: bool,
 }
 
-impl Head<'_> {
+impl HeadParts<'_> {
     /// The head's bytes, up to where the first row message begins.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -253,7 +253,7 @@ impl Head<'_> {
     }
 }
 
-/// A message of shared blocks; where it stays open, the row goes on with it.
+/// A message of shared blocks; where it stays open, the row continues it.
 fn shared_blocks(out: &mut Vec<u8>, blocks: &[(&SharedBlock, Role)], stays_open: bool) {
     for (i, (block, role)) in blocks.iter().enumerate() {
         if i == 0 {

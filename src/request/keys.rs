@@ -1,4 +1,4 @@
-//! Row keys: what tells a row from all others, from the columns the job names.
+//! Row keys: what identifies a row, from the columns the job names.
 //!
 //! A key is the tuple of the row's key cells, each with its type, so that the text `1` and the
 //! number 1 are two keys, and so are `("a", "b-c")` and `("a-b", "c")`. Its 128-bit hash is what
@@ -36,12 +36,12 @@ pub struct KeySpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDuplicate {
-    /// Nothing is sent. The default, since answers could not be told apart by their key.
+    /// Nothing is sent. The default, since answers could not be assigned by their key.
     #[default]
     Error,
     /// Only the first row of a key is sent.
     First,
-    /// All are sent; the later ones are told apart by their number.
+    /// All are sent; the later ones get a number.
     Number,
 }
 
@@ -310,7 +310,7 @@ impl RowKey {
         CustomId::of_hash(nonce, hash128(&typed))
     }
 
-    /// The key in the alphabet of custom_ids, if it can be told apart in it.
+    /// The key in the alphabet of custom_ids, if it is unique in it.
     fn readable(&self) -> Option<String> {
         let mut text = String::new();
         let is_single = self.columns.len() < 2;

@@ -1,12 +1,15 @@
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 use super::*;
+use crate::catalog::Catalog;
+use crate::template::Columns;
 
 fn spec(toml: &str) -> RequestSpec {
     toml::from_str(&format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rowmill::cost::Money;
 use rowmill::journal::Manifest;
-use rowmill::simulator::Call;
+use rowmill::simulator::ApiCall;
 
 use crate::support::{Finished, JOB, Sim, Workdir};
 
@@ -271,7 +271,7 @@ fn a_submit_sends_everything_once_the_priming_request_is_back() {
         .expect(5);
     assert_eq!(sizes(&sim), [1, 14, 13, 12]);
     assert!(
-        sim.calls(Call::Results) >= 1,
+        sim.calls(ApiCall::Results) >= 1,
         "the priming request's result was looked at"
     );
     work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "20s"])

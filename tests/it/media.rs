@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array};
 use parquet::arrow::ArrowWriter;
-use rowmill::simulator::Call;
+use rowmill::simulator::ApiCall;
 
 use crate::support::{Sim, Workdir};
 
@@ -151,7 +151,7 @@ fn sends_a_long_document_with_every_row_or_once() {
         let run = work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
         assert_eq!(
             run.stderr
-                .contains("travels with every request; `upload = true` sends it once"),
+                .contains("is part of every request; `upload = true` sends it once"),
             upload == "false"
         );
         let table = work.parquet("out.parquet");
@@ -202,7 +202,7 @@ fn counts_the_tokens_of_a_shared_document_that_a_message_goes_on_behind() {
     );
     work.rowmill_at(&sim.url(), &["plan", "job.toml", "--calibrate", "2"])
         .expect(0);
-    assert!(sim.calls(Call::CountTokens) > 2);
+    assert!(sim.calls(ApiCall::CountTokens) > 2);
     work.write(
         "job.toml",
         job("rows.csv", "id", &request.replace("UPLOAD", "true")),
@@ -280,7 +280,11 @@ fn uploads_each_file_once_and_remembers_it() {
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("uploaded 3 files");
-    assert_eq!(sim.calls(Call::Upload), 3, "two rows have the same picture");
+    assert_eq!(
+        sim.calls(ApiCall::Upload),
+        3,
+        "two rows have the same picture"
+    );
     assert_eq!(statuses(&work), ["succeeded"; 3]);
     let memory = work.read(".rowmill/files.json");
     assert!(
@@ -293,7 +297,7 @@ fn uploads_each_file_once_and_remembers_it() {
         .expect(0)
         .says("uploaded 1 file")
         .says("2 files were uploaded before");
-    assert_eq!(sim.calls(Call::Upload), 4, "only what is new");
+    assert_eq!(sim.calls(ApiCall::Upload), 4, "only what is new");
     assert!(!work.path(".rowmill/media/.uploads").exists());
 
     // A month later the files have expired, and so has what is remembered.
@@ -337,14 +341,14 @@ fn uploads_nothing_unless_every_row_is_good() {
         .expect(2)
         .says("row 2")
         .says("broken");
-    assert_eq!(sim.calls(Call::Upload), 0);
+    assert_eq!(sim.calls(ApiCall::Upload), 0);
     for command in ["plan", "check", "preview"] {
         work.write("two.png", png(30, 40));
         work.rowmill_at(&sim.url(), &[command, "job.toml"])
             .expect(0);
     }
     assert_eq!(
-        sim.calls(Call::Upload) + sim.calls(Call::Files),
+        sim.calls(ApiCall::Upload) + sim.calls(ApiCall::Files),
         0,
         "a dry run uploads nothing"
     );
@@ -363,7 +367,7 @@ fn tries_an_upload_again_and_remembers_what_got_through() {
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("uploaded 3 files");
-    assert_eq!(sim.calls(Call::Upload), 5);
+    assert_eq!(sim.calls(ApiCall::Upload), 5);
     assert_eq!(statuses(&work), ["succeeded"; 3]);
 
     let work = uploading();
@@ -381,11 +385,11 @@ fn tries_an_upload_again_and_remembers_what_got_through() {
         "{}",
         failed.stderr
     );
-    assert_eq!(sim.calls(Call::Create), 0);
+    assert_eq!(sim.calls(ApiCall::Create), 0);
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("uploaded before");
-    assert_eq!(sim.calls(Call::Upload), 4);
+    assert_eq!(sim.calls(ApiCall::Upload), 4);
 }
 
 #[test]

@@ -16,7 +16,9 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::{SignedDuration, Timestamp};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::catalog::Catalog;
-use rowmill::simulator::{Call, Faults, Ledger, Running, Simulator, SimulatorSpec};
+use rowmill::simulator::{
+    ApiCall, RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec,
+};
 
 /// A folder of its own, gone at the end of the test.
 pub(crate) struct Workdir {
@@ -294,7 +296,7 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
 /// the proof of what was sent.
 pub(crate) struct Sim {
     runtime: tokio::runtime::Runtime,
-    running: Option<Running>,
+    running: Option<RunningSimulator>,
     folder: tempfile::TempDir,
     ahead: Arc<AtomicI64>,
 }
@@ -322,7 +324,7 @@ impl Sim {
         let clock = Arc::new(move || {
             Timestamp::now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst))
         });
-        let faults = Faults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}"));
+        let faults = SimFaults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}"));
         let catalog = Arc::new(catalog);
         let spec = SimulatorSpec {
             faults,
@@ -345,7 +347,7 @@ impl Sim {
         }
     }
 
-    fn running(&self) -> &Running {
+    fn running(&self) -> &RunningSimulator {
         self.running.as_ref().expect("it runs")
     }
 
@@ -363,18 +365,18 @@ impl Sim {
         self.ahead.store(seconds, Ordering::SeqCst);
     }
 
-    pub(crate) fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> SimLedger {
         self.running().ledger().expect("the ledger")
     }
 
-    pub(crate) fn calls(&self, call: Call) -> u64 {
+    pub(crate) fn calls(&self, call: ApiCall) -> u64 {
         self.running().calls().get(&call).copied().unwrap_or(0)
     }
 
     /// How often each row was accepted, by its key: what follows the nonce in its custom_id.
     pub(crate) fn accepted(&self) -> BTreeMap<String, u64> {
         let mut rows = BTreeMap::new();
-        for (id, times) in Ledger::tally(self.folder.path()).expect("the ledger") {
+        for (id, times) in SimLedger::tally(self.folder.path()).expect("the ledger") {
             let (_, key) = id.split_once('-').expect("a nonce and a key");
             *rows.entry(key.to_owned()).or_default() += times;
         }

@@ -550,6 +550,7 @@ pub(crate) fn warning(warning: &Warning) -> String {
         Warning::CacheSplit { by } => cache_split(*by).to_owned(),
         Warning::Output(warning) => super::journal::output_warning(warning),
         Warning::Source(warning) => super::source::warning(warning),
+        Warning::Request(warning) => super::request::warning(warning),
         other => format!("{other:?}"),
     }
 }
