@@ -64,8 +64,7 @@ fn succeeds(command: &mut Command) -> bool {
     silent.status().is_ok_and(|status| status.success())
 }
 
-/// Written past the harness, which would keep what a test prints; its name is the last one, and so
-/// is its line in a list that is sorted.
+/// Writes to stderr past the harness, which keeps what a test prints.
 #[test]
 fn tests_that_did_not_run_here_are_counted() {
     let unmet: Vec<Need> = Need::ALL
@@ -73,7 +72,7 @@ fn tests_that_did_not_run_here_are_counted() {
         .filter(|need| !need.is_met())
         .collect();
     let count: usize = unmet.iter().map(|need| need.tests().len()).sum();
-    let mut text = format!("\nskipped: {count} tests, for want of what this machine lacks\n");
+    let mut text = format!("\nskipped: {count} tests that need what this machine lacks\n");
     for need in unmet {
         for test in need.tests() {
             text += &format!("skipped: {test}: runs where {}\n", need.what());
