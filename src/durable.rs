@@ -19,25 +19,44 @@ pub use read::{MAX_SETTINGS_BYTES, MAX_TEXT_BYTES, Unreadable, open_file, read_b
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Acts left before the crash test ends the process; negative: never.
-static ACTS_LEFT: AtomicI64 = AtomicI64::new(-1);
-
-/// Arms the crash test: the process aborts when it is about to do its `n`-th act, counted from 1.
-///
-/// Only the command line calls this, for `ROWMILL_CRASH_AT`, which exists for the tests.
-pub fn crash_at(n: u32) {
-    ACTS_LEFT.store(i64::from(n), Ordering::SeqCst);
-}
+#[cfg(any(feature = "test-hooks", debug_assertions))]
+pub use crash::crash_at;
 
 /// Marks one durable write or network act that is about to happen.
+///
+/// Does nothing in a release build, unless that has the feature `test-hooks`.
 pub fn act() {
-    if ACTS_LEFT.load(Ordering::Relaxed) < 0 {
-        return;
+    #[cfg(any(feature = "test-hooks", debug_assertions))]
+    crash::act();
+}
+
+/// The crash test's counter.
+///
+/// The condition is the profile, not a feature alone: `cargo test` then needs no flags, and no
+/// release build can be made to crash by a variable that was left in its environment.
+#[cfg(any(feature = "test-hooks", debug_assertions))]
+mod crash {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// Acts left before the crash test ends the process; negative: never.
+    static ACTS_LEFT: AtomicI64 = AtomicI64::new(-1);
+
+    /// Arms the crash test: the process aborts when it is about to do its `n`-th act, counted
+    /// from 1.
+    ///
+    /// Only the command line calls this, for `ROWMILL_CRASH_AT`, which exists for the tests.
+    pub fn crash_at(n: u32) {
+        ACTS_LEFT.store(i64::from(n), Ordering::SeqCst);
     }
-    if ACTS_LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
-        std::process::abort();
+
+    pub(super) fn act() {
+        if ACTS_LEFT.load(Ordering::Relaxed) < 0 {
+            return;
+        }
+        if ACTS_LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
+            std::process::abort();
+        }
     }
 }
 

@@ -80,6 +80,8 @@
 pub mod batch;
 pub mod border;
 pub mod catalog;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub mod checks;
 pub mod cost;
 pub mod durable;
 pub mod engine;
@@ -93,6 +95,7 @@ pub mod output;
 pub mod profile;
 pub mod provider;
 pub mod request;
+#[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod source;
 pub mod table;

@@ -48,7 +48,7 @@ impl Assembler {
     }
 }
 
-/// The body of a piece's create call.
+/// The body of a batch's create call.
 ///
 /// **Errors** while reading: when the file is missing or cannot be decoded, or does not hold what
 /// the plan announced.
@@ -62,21 +62,21 @@ pub struct SpooledBody {
 }
 
 impl SpooledBody {
-    /// The body of the piece in the file `path`, with the envelope and the head it was planned
+    /// The body of the batch in the file `path`, with the envelope and the head it was planned
     /// with.
     #[must_use]
     pub fn new(
         path: &Path,
         envelope: Envelope,
         head: Arc<[u8]>,
-        piece: &SpooledBatch,
+        batch: &SpooledBatch,
     ) -> SpooledBody {
         SpooledBody {
             path: path.to_path_buf(),
             envelope,
             head,
-            requests: piece.requests,
-            bytes: piece.body_bytes,
+            requests: batch.requests,
+            bytes: batch.body_bytes,
         }
     }
 }

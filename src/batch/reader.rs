@@ -18,14 +18,14 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::rows::{CUSTOM_ID, FRAGMENT, LEADING, SpoolRows, UNSENT, leading_fields};
+use super::rows::{CUSTOM_ID, FRAGMENT, OWN_COLUMNS, SpoolRows, UNSENT, own_fields};
 use super::spool::{COLUMNS_KEY, FORMAT, FORMAT_KEY, PACKED_KEY};
-use super::{Error, cells};
+use super::{Error, packed_columns};
 use crate::border;
 
-/// Reads a piece back, one stretch a row group.
+/// Reads the spool file of a batch, row group by row group.
 ///
-/// **Shape**: rows in run order, at most 8,192 and about 16 MiB at a time (a single row may be
+/// **Shape**: rows in run order, at most 8,192 rows and about 16 MiB at a time (a single row may be
 /// larger).
 #[derive(Debug)]
 pub struct SpoolReader {
@@ -34,7 +34,7 @@ pub struct SpoolReader {
 }
 
 impl SpoolReader {
-    /// Opens a spool file. Whether it is the one that was planned is [`verify`]'s business.
+    /// Opens a spool file. [`verify`] checks whether it is the one that was planned.
     ///
     /// # Errors
     /// When the file is missing, is no spool file, or is one of another version.
@@ -45,14 +45,14 @@ impl SpoolReader {
         })
     }
 
-    /// As [`SpoolReader::open`], but passes over the fragments, which are most of the bytes: they
-    /// read as null.
+    /// As [`SpoolReader::open`], but skips the fragments, which are most of the bytes: they read as
+    /// null.
     ///
     /// # Errors
     /// As [`SpoolReader::open`].
     pub fn open_without_fragments(path: &Path) -> Result<SpoolReader, Error> {
         let mut groups = RowGroups::open(path, None)?;
-        let wanted: Vec<usize> = (0..LEADING.len() + groups.columns.fields().len())
+        let wanted: Vec<usize> = (0..OWN_COLUMNS.len() + groups.columns.fields().len())
             .filter(|&position| position != FRAGMENT)
             .collect();
         groups.project(&wanted);
@@ -68,7 +68,7 @@ impl SpoolReader {
         &self.groups.columns
     }
 
-    /// Rows in the file.
+    /// The number of rows in the file.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.groups
@@ -79,7 +79,7 @@ impl SpoolReader {
             .unsigned_abs()
     }
 
-    fn stretch(&self, batch: &RecordBatch) -> Result<SpoolRows, Error> {
+    fn spool_rows(&self, batch: &RecordBatch) -> Result<SpoolRows, Error> {
         let mut columns = batch.columns().to_vec();
         if !self.with_fragments {
             columns.insert(
@@ -87,9 +87,9 @@ impl SpoolReader {
                 new_null_array(&DataType::Binary, batch.num_rows()),
             );
         }
-        let cells = self.source_columns(&columns[LEADING.len()..], batch.num_rows());
+        let cells = self.source_columns(&columns[OWN_COLUMNS.len()..], batch.num_rows());
         let path = || self.groups.path.clone();
-        Ok(SpoolRows::from_leading(
+        Ok(SpoolRows::from_own_columns(
             &columns,
             cells.map_err(|source| Error::Column {
                 path: path(),
@@ -102,7 +102,7 @@ impl SpoolReader {
     fn source_columns(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch, ArrowError> {
         let mut columns = columns.to_vec();
         for &position in &self.groups.packed {
-            columns[position] = border::guarded(|| cells::unpack(&columns[position]))?;
+            columns[position] = border::guarded(|| packed_columns::unpack(&columns[position]))?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.groups.columns), columns, &options)
@@ -114,12 +114,12 @@ impl Iterator for SpoolReader {
 
     fn next(&mut self) -> Option<Result<SpoolRows, Error>> {
         let batch = self.groups.next()?;
-        Some(batch.and_then(|batch| self.stretch(&batch)))
+        Some(batch.and_then(|batch| self.spool_rows(&batch)))
     }
 }
 
-/// The custom_ids of a piece's requests, in run order, an array a row group. Nothing else of the
-/// rows is read.
+/// The custom_ids of the requests in a spool file, in run order, one array a row group. Nothing else
+/// of the rows is read.
 ///
 /// # Errors
 /// As [`SpoolReader::open`]; the iterator yields what goes wrong while reading.
@@ -170,7 +170,7 @@ pub(super) struct RowGroups {
 }
 
 impl RowGroups {
-    /// Opens the file for reading all columns, or those at the positions given.
+    /// Opens the file for reading all columns, or the columns at these positions.
     pub(super) fn open(path: &Path, wanted: Option<&[usize]>) -> Result<RowGroups, Error> {
         let file = open(path)?;
         let metadata = border::guarded(|| ArrowReaderMetadata::load(&file, Default::default()))
@@ -201,7 +201,8 @@ impl RowGroups {
         self.mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted.iter().copied());
     }
 
-    /// Reads a row group on its own: a reader of the whole file would gather rows across groups.
+    /// Reads one row group. A reader of the whole file would fill its batches across groups, and a
+    /// packed column can be unpacked only where its first value is the first of a write.
     fn read(&self, group: usize) -> Result<RecordBatch, ParquetError> {
         let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows())?;
         let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
@@ -239,17 +240,17 @@ impl Iterator for RowGroups {
     }
 }
 
-/// Whether the columns in the file are ours, followed by as many as the source had.
+/// Whether the columns of the file are rowmill's own, followed by as many as the source has.
 fn has_layout(file: &Schema, columns: &Schema, packed: &[usize]) -> bool {
     let fields = file.fields();
-    fields.len() == LEADING.len() + columns.fields().len()
+    fields.len() == OWN_COLUMNS.len() + columns.fields().len()
         && fields
             .iter()
-            .zip(&leading_fields())
-            .all(|(read, leading)| read == leading)
+            .zip(&own_fields())
+            .all(|(read, own)| read == own)
         && packed
             .iter()
-            .all(|position| *fields[LEADING.len() + position].data_type() == DataType::Binary)
+            .all(|position| *fields[OWN_COLUMNS.len() + position].data_type() == DataType::Binary)
 }
 
 fn read_footer(path: &Path, metadata: &ParquetMetaData) -> Result<(SchemaRef, Vec<usize>), Error> {
@@ -262,7 +263,7 @@ fn read_footer(path: &Path, metadata: &ParquetMetaData) -> Result<(SchemaRef, Ve
     if format != FORMAT {
         return Err(not_a_spool(
             path,
-            &format!("it has the format version {format}, known is {FORMAT}"),
+            &format!("it has format version {format}; this version reads {FORMAT}"),
         ));
     }
     let columns = fact(COLUMNS_KEY).and_then(|text| {

@@ -7,7 +7,7 @@ use rowmill::catalog::Catalog;
 use rowmill::engine::shared::SharedReport;
 use rowmill::engine::{CheckOptions, CheckReport, PlanReport};
 use rowmill::job::JobFile;
-use rowmill::source::in_words;
+use rowmill::source::type_name;
 use rowmill::template::prompt::CacheTtl;
 
 use super::args::{Check, Common};
@@ -81,7 +81,7 @@ fn report(checked: &CheckReport, warned: u64) -> String {
             .iter()
             .map(|column| {
                 let name = shown(&column.name);
-                format!("`{name}` ({})", in_words(&column.data_type))
+                format!("`{name}` ({})", type_name(&column.data_type))
             })
             .collect();
         lines.push(format!("answer     {}", fields.join(", ")));

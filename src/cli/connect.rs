@@ -7,7 +7,7 @@ use std::time::Duration;
 use rowmill::catalog::Catalog;
 use rowmill::engine::{ApiOptions, Engine, Error, Provider, SimulatorOptions, StopSignal};
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
-use rowmill::provider::{BatchApi, BatchFormat, Timeouts};
+use rowmill::provider::{BatchApi, BatchFormat};
 use secrecy::SecretString;
 
 use super::explain::Failure;
@@ -66,15 +66,8 @@ fn spec() -> Result<AnthropicSpec, Error> {
     if let Some(text) = variable("ANTHROPIC_CUSTOM_HEADERS") {
         spec.custom_headers = anthropic::custom_headers(&text)?;
     }
-    if let Some(seconds) = variable("ROWMILL_IDLE_TIMEOUT").and_then(|text| text.parse().ok()) {
-        // For the tests: silence that ends a call, in seconds.
-        let idle = Duration::try_from_secs_f64(seconds).unwrap_or(spec.timeouts.idle);
-        spec.timeouts = Timeouts {
-            idle,
-            call: idle.min(spec.timeouts.call),
-            ..spec.timeouts
-        };
-    }
+    #[cfg(any(feature = "test-hooks", debug_assertions))]
+    shorten_timeouts(&mut spec);
     Ok(spec)
 }
 
@@ -90,6 +83,16 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build();
     Ok(runtime.map_err(Error::Runtime)?)
+}
+
+/// For the tests: the silence that ends a call, in seconds.
+#[cfg(any(feature = "test-hooks", debug_assertions))]
+fn shorten_timeouts(spec: &mut AnthropicSpec) {
+    let seconds = variable("ROWMILL_IDLE_TIMEOUT").and_then(|text| text.parse().ok());
+    if let Some(Ok(idle)) = seconds.map(Duration::try_from_secs_f64) {
+        spec.timeouts.idle = idle;
+        spec.timeouts.call = idle.min(spec.timeouts.call);
+    }
 }
 
 fn credential() -> Result<Credential, Error> {

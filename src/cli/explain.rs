@@ -605,6 +605,9 @@ fn hint(error: &Error) -> Option<String> {
             unsupported_output_hint(what).to_owned()
         }
         Error::Source(error) => return source_hint(error).map(str::to_owned),
+        Error::Request(request::Error::Expression { source, .. }) => {
+            return super::words::source::expression_hint(source).map(str::to_owned);
+        }
         Error::Job(job::Error::Read { source, .. })
             if source.kind() == std::io::ErrorKind::NotFound =>
         {
@@ -712,6 +715,7 @@ fn template_hint(error: &template::Error) -> Option<String> {
 fn source_hint(error: &source::Error) -> Option<&'static str> {
     use source::Error as E;
     Some(match error {
+        E::Expression { source, .. } => return super::words::source::expression_hint(source),
         E::Empty { path } if path.as_os_str() == "-" => {
             "pipe the rows in again; a run is resumed without them by its folder or id"
         }
@@ -773,12 +777,12 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
         E::UnknownFormat { .. } | E::StdinFormat => {
             "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\""
         }
-        E::Changed { .. } => "run it again when nothing writes to the file any more",
+        E::Changed { .. } => "run again when no other program writes to the file",
         E::MixedFormats { .. } => {
             "narrow `source.path` down to the files of one format, such as `data/*.csv`"
         }
         E::Cell { .. } => {
-            "fix the cell, or leave the column as text: take it out of `source.columns`"
+            "fix the cell, or remove the column from `source.columns` to read it as text"
         }
         _ => return None,
     })

@@ -57,6 +57,7 @@ pub(crate) fn main() -> u8 {
     rowmill::border::install();
     let screen = Arc::new(Screen::new(&cli.common));
     log_events(&cli.common, screen.log());
+    #[cfg(any(feature = "test-hooks", debug_assertions))]
     arm_crash_test();
     let log = Arc::clone(screen.log());
     // A terminal shows `^C` where the cursor is.
@@ -153,6 +154,7 @@ fn log_events(common: &Common, log: &Arc<Log>) {
 }
 
 /// For the tests: ends the process at the n-th durable write or network act.
+#[cfg(any(feature = "test-hooks", debug_assertions))]
 fn arm_crash_test() {
     if let Some(n) = std::env::var("ROWMILL_CRASH_AT")
         .ok()

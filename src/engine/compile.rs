@@ -70,12 +70,7 @@ impl CompiledJob {
         let mut warnings = Vec::new();
         check_model(catalog, &job.request.model, today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
-        warnings.extend(
-            source
-                .notes()
-                .iter()
-                .map(|note| Warning::from(note.to_string())),
-        );
+        warnings.extend(source.warnings().iter().cloned().map(Warning::Source));
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();

@@ -428,11 +428,11 @@ mod tests {
     use crate::batch::SpooledBatch;
     use crate::journal::JournalEntry;
 
-    fn piece(piece: u32, first_row: u64, last_row: u64) -> SpooledBatch {
+    fn piece(number: u32, first_row: u64, last_row: u64) -> SpooledBatch {
         let requests = u32::try_from(last_row - first_row + 1).unwrap();
         let (file_hash, body_hash) = (String::new(), String::new());
         SpooledBatch {
-            piece,
+            number,
             rows: requests.into(),
             requests,
             body_bytes: 9,

@@ -339,7 +339,7 @@ impl Rebuilding<'_> {
             .max()
             .unwrap_or(0);
         let mut requests = first.requests;
-        for part in first.piece + 1.. {
+        for part in first.number + 1.. {
             if requests >= most || !self.evidence.spools.contains(&part) {
                 break;
             }
@@ -349,7 +349,7 @@ impl Rebuilding<'_> {
                 .filter(|batch| batch.piece.requests == requests)
             {
                 let mut ids = Vec::new();
-                for part in first.piece..=part {
+                for part in first.number..=part {
                     ids.extend(ids_in(&self.spool_of(part))?);
                 }
                 if ids_in(&self.spool_of(whole.number()))?.eq(ids) {

@@ -138,8 +138,9 @@ impl Finished {
             return Ok(false);
         };
         for piece in &plan.pieces {
-            let theirs = SpoolReader::open_without_fragments(&dir.spool_file(piece.piece))?;
-            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(piece.piece)) else {
+            let theirs = SpoolReader::open_without_fragments(&dir.spool_file(piece.number))?;
+            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(piece.number))
+            else {
                 return Ok(false);
             };
             if theirs.columns() != ours.columns() {

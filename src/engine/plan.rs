@@ -29,7 +29,7 @@ use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
 use crate::request::keys::OnDuplicate;
-use crate::source::{Rows, SourceSpec};
+use crate::source::{SourceRows, SourceSpec};
 
 use super::compile::CompiledJob;
 use super::faults::{Causes, Faults};
@@ -270,7 +270,7 @@ impl Planner<'_> {
         in_order(
             self.threads,
             rows,
-            |rows: Rows| Ok(renderer.render(rows)),
+            |rows: SourceRows| Ok(renderer.render(rows)),
             |rendered| packer.take(rendered),
         )?;
         let read = scan.counts().read;
@@ -302,7 +302,7 @@ impl Planner<'_> {
             self.format.rules().min_requests,
         );
         Packer::for_head(self.limits, &self.format.envelope(), head.len())
-            .led_by(leading.into_iter().map(|size| size.max(min)))
+            .with_first_sizes(leading.into_iter().map(|size| size.max(min)))
     }
 
     /// How long a prompt may be.

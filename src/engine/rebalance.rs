@@ -238,7 +238,8 @@ mod tests {
     /// Rows, `None` where there is no request, through a packer and a tail: the rows and requests
     /// of each batch, and the weights by batch.
     fn cut(limits: Limits, leading: &[u32], rows: &[Option<u64>]) -> (Vec<PlannedBatch>, Vec<u64>) {
-        let mut packer = Packer::for_head(limits, &ENVELOPE, 10).led_by(leading.iter().copied());
+        let mut packer =
+            Packer::for_head(limits, &ENVELOPE, 10).with_first_sizes(leading.iter().copied());
         let (mut tail, mut gathered) = (Tail::new(limits.max_requests), BatchStatistics::default());
         let (mut cuts, mut open) = (Vec::new(), PlannedBatch::default());
         for row in rows {

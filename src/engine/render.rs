@@ -12,7 +12,7 @@ use crate::request::RequestHash;
 use crate::request::custom_id::{CustomId, Nonce};
 use crate::request::keys::{KeyFault, Keys, OnDuplicate};
 use crate::request::{self, OnTooLarge, Requests};
-use crate::source::Rows;
+use crate::source::SourceRows;
 use crate::template::prompt::media::MediaFacts;
 
 use super::faults::Faults;
@@ -91,7 +91,7 @@ impl Renderer<'_> {
     ///
     /// Where it cuts depends on the rows alone (and on the files they name), so the same job over
     /// the same rows is cut in the same places.
-    pub(crate) fn stretches(&self, rows: &Rows) -> Vec<Rows> {
+    pub(crate) fn stretches(&self, rows: &SourceRows) -> Vec<SourceRows> {
         let requests = self.requests.rows(&rows.batch);
         let count = rows.row_index.len();
         let mean = mean_text_bytes(&requests, count).max(1);
@@ -109,7 +109,7 @@ impl Renderer<'_> {
         let mut from = 0;
         let stretch = |to: usize| {
             let (begin, rows_of) = (std::mem::replace(&mut from, to), &rows.row_index);
-            Rows {
+            SourceRows {
                 batch: rows.batch.slice(begin, to - begin),
                 row_index: rows_of[begin..to].to_vec(),
             }
@@ -118,7 +118,7 @@ impl Renderer<'_> {
     }
 
     /// Renders the rows of a stretch, in order.
-    pub(crate) fn render(&self, rows: Rows) -> Rendered {
+    pub(crate) fn render(&self, rows: SourceRows) -> Rendered {
         let count = rows.batch.num_rows();
         let mut out = Rendered {
             lines: Vec::with_capacity(count),
@@ -318,7 +318,7 @@ mod tests {
                 OnTooLarge::Send,
             ),
         };
-        let rows = Rows {
+        let rows = SourceRows {
             batch,
             row_index: (7..1_007).collect(),
         };

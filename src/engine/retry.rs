@@ -165,7 +165,7 @@ pub fn plan_retries(
         run.record(
             now,
             Event::Added {
-                batch: piece.piece,
+                batch: piece.number,
                 attempt,
                 piece,
                 head,
@@ -185,7 +185,7 @@ fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
     for Planned { piece, head, .. } in planned {
         // A spool file that the journal does not name would count as evidence of a batch.
         let head = head.iter().map(|head| run.dir().path().join(&head.file));
-        for path in head.chain([run.spool_path(piece.piece)]) {
+        for path in head.chain([run.spool_path(piece.number)]) {
             std::fs::remove_file(&path).map_err(|source| Error::File {
                 doing: "remove",
                 path,
@@ -194,7 +194,7 @@ fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
         }
     }
     Err(Error::BatchTooSmall {
-        batch: planned[at as usize - 1].piece.piece,
+        batch: planned[at as usize - 1].piece.number,
         requests,
         min: rules.min_requests,
     })
@@ -489,7 +489,7 @@ impl Pools {
         for (max_tokens, pool) in std::mem::take(&mut self.spools) {
             self.close(max_tokens, pool)?;
         }
-        self.closed.sort_by_key(|planned| planned.piece.piece);
+        self.closed.sort_by_key(|planned| planned.piece.number);
         Ok(self.closed)
     }
 }

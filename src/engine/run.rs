@@ -792,7 +792,7 @@ impl Run {
     pub(crate) fn kept_columns(&self) -> Result<SchemaRef, Error> {
         match self.plan.pieces.first() {
             Some(piece) => Ok(Arc::clone(
-                SpoolReader::open(&self.spool_path(piece.piece))?.columns(),
+                SpoolReader::open(&self.spool_path(piece.number))?.columns(),
             )),
             None => Ok(Arc::clone(
                 SpoolReader::open(&self.dir.spool().join(crate::journal::COLUMNS_NAME))?.columns(),

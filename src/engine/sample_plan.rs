@@ -14,7 +14,7 @@ use crate::estimate::Estimator;
 use crate::estimate::rows::scale;
 use crate::estimate::sample::SampleSpec;
 use crate::estimate::sample_plan::{Found, RowSampler, SampledRows};
-use crate::source::Rows;
+use crate::source::SourceRows;
 use crate::template::Columns;
 
 use super::Error;
@@ -71,7 +71,7 @@ impl Planner<'_> {
         in_order(
             self.threads,
             rows,
-            |rows: Rows| Ok(self.see(rows)),
+            |rows: SourceRows| Ok(self.see(rows)),
             |seen| {
                 seen.row_index
                     .iter()
@@ -91,7 +91,7 @@ impl Planner<'_> {
         Ok((survey, scan.counts().read))
     }
 
-    fn see(&self, rows: Rows) -> ScannedRows {
+    fn see(&self, rows: SourceRows) -> ScannedRows {
         let mut faults = Faults::default();
         for (row, &index) in rows.row_index.iter().enumerate() {
             if let Err(fault) = self.compiled.keys.key(&rows.batch, row, index) {
@@ -130,7 +130,7 @@ impl Planner<'_> {
         in_order(
             self.threads,
             rows,
-            |rows: Rows| Ok(renderer.render(rows)),
+            |rows: SourceRows| Ok(renderer.render(rows)),
             |rendered: Rendered| {
                 for (line, &index) in rendered.lines.iter().zip(&rendered.row_index) {
                     placed += drawn.rows[placed..].partition_point(|(drawn, _)| *drawn < index);
@@ -207,7 +207,7 @@ impl Planner<'_> {
 
 /// Those of the rows that were drawn; `left` are the drawn rows from the first of these on, and
 /// then behind the last.
-fn taken(rows: &Rows, left: &mut &[(u64, usize)]) -> Result<Rows, Error> {
+fn taken(rows: &SourceRows, left: &mut &[(u64, usize)]) -> Result<SourceRows, Error> {
     let end = rows
         .row_index
         .last()
@@ -221,7 +221,7 @@ fn taken(rows: &Rows, left: &mut &[(u64, usize)]) -> Result<Rows, Error> {
     let row_index = places.iter().map(|&place| rows.row_index[place]).collect();
     let places: UInt64Array = places.into_iter().map(|place| place as u64).collect();
     let batch = take_record_batch(&rows.batch, &places).map_err(|e| Error::Bug(e.to_string()))?;
-    Ok(Rows { batch, row_index })
+    Ok(SourceRows { batch, row_index })
 }
 
 /// Batches of so many requests, each of the mean size, so that their bytes add up to all of them.
@@ -329,11 +329,11 @@ mod tests {
     use crate::batch::Limits;
     use crate::provider::anthropic::ENVELOPE;
 
-    fn rows(texts: &[Option<&str>]) -> Rows {
+    fn rows(texts: &[Option<&str>]) -> SourceRows {
         let text: ArrayRef = Arc::new(texts.iter().copied().collect::<StringArray>());
         let number: ArrayRef = Arc::new(Int64Array::from_iter_values(0..texts.len() as i64));
         let batch = RecordBatch::try_from_iter([("text", text), ("number", number)]).unwrap();
-        Rows {
+        SourceRows {
             batch,
             row_index: (0..texts.len() as u64).map(|row| row * 10).collect(),
         }
@@ -371,7 +371,7 @@ mod tests {
             packer.bytes()
         };
         let cuts = deal(
-            Packer::for_head(limits, &ENVELOPE, 10).led_by([1]),
+            Packer::for_head(limits, &ENVELOPE, 10).with_first_sizes([1]),
             1,
             limits.max_requests,
             200,

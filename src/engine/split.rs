@@ -13,7 +13,7 @@ use arrow::compute::is_not_null;
 use arrow::datatypes::Schema;
 use jiff::Timestamp;
 
-use crate::batch::pack::near_equal;
+use crate::batch::near_equal;
 use crate::batch::{SpoolReader, SpoolRows, SpoolWriter, SpooledBatch};
 use crate::journal::Event;
 

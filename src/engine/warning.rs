@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::output::OutputWarning;
+use crate::source::SourceWarning;
 
 use super::shared::CacheSplit;
 
@@ -59,6 +60,8 @@ pub enum Warning {
         /// By what.
         by: CacheSplit,
     },
+    /// The source can be read, but part of it is skipped or read in a way that may surprise.
+    Source(SourceWarning),
 }
 
 impl From<String> for Warning {

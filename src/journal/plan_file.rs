@@ -218,9 +218,9 @@ impl Plan {
         };
         if let Some((number, piece)) = (1..)
             .zip(&self.pieces)
-            .find(|(number, piece)| piece.piece != *number)
+            .find(|(number, piece)| piece.number != *number)
         {
-            return contradiction(format!("batch {} stands in place {number}", piece.piece));
+            return contradiction(format!("batch {} stands in place {number}", piece.number));
         }
         let mut leading = self.gates.iter().map(|gate| gate.batch);
         if !self.gates.is_sorted_by(|a, b| a.batch < b.batch)

@@ -31,7 +31,7 @@ fn owner() -> Owner {
 
 fn piece(number: u32) -> SpooledBatch {
     SpooledBatch {
-        piece: number,
+        number,
         rows: 3,
         requests: 2,
         body_bytes: 99,
@@ -289,7 +289,7 @@ fn leaves_nothing_behind_when_the_plan_does_not_hold_together() {
         let planning = Planning::begin(&work.job().join("a"), &owner()).unwrap();
         let mut plan = plan("a", at(0));
         plan.counts.rows = rows;
-        plan.pieces[0].piece = first;
+        plan.pieces[0].number = first;
         assert!(matches!(
             planning.finish(plan, HEAD),
             Err(Error::Contradiction { .. })

@@ -36,6 +36,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use builders::AnswerBuilders;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub(super) use json_in_text::find as find_json;
 pub use picks::PickSpec;
 pub use schema::{AnswerSchema, WHOLE_ANSWER};
 pub use tools::{ToolCalls, ToolSchema};

@@ -5,6 +5,8 @@
 //! request and one attempt.
 
 pub mod answer;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub(crate) mod checks;
 pub mod class;
 pub mod details;
 pub mod usage;

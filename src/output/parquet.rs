@@ -124,7 +124,7 @@ fn with_mark(field: &FieldRef, of_file: &TypePtr) -> Result<TypePtr, ParquetErro
         DataType::Map(entries, _) => vec![entries],
         list => logical::item(list).into_iter().collect::<Vec<_>>(),
     };
-    let mark = logical::mark(field).filter(|mark| mark.fits(field.data_type()));
+    let mark = logical::logical_kind(field).filter(|mark| mark.fits(field.data_type()));
     if of_file.is_primitive() {
         return mark.map_or_else(
             || Ok(Arc::clone(of_file)),

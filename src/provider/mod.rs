@@ -32,6 +32,8 @@
 pub mod anthropic;
 mod api;
 mod api_error;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub(crate) mod checks;
 pub mod files;
 mod format;
 mod http;

@@ -32,6 +32,10 @@ pub(crate) struct Parameter {
     /// What a batch makes of it.
     pub(crate) batch: InBatch,
     /// Whether `POST /v1/messages` takes it.
+    #[cfg_attr(
+        not(feature = "simulator"),
+        allow(dead_code, reason = "the simulator asks")
+    )]
     pub(crate) message: bool,
     /// Whether `POST /v1/messages/count_tokens` takes it.
     pub(crate) count: bool,
@@ -39,6 +43,10 @@ pub(crate) struct Parameter {
     /// its versions. Empty: none is needed.
     pub(crate) betas: &'static [&'static str],
     /// Whether `null` is the same as leaving it out.
+    #[cfg_attr(
+        not(feature = "simulator"),
+        allow(dead_code, reason = "the simulator asks")
+    )]
     pub(crate) nullable: bool,
     /// The models that take it.
     pub(crate) models: fn(&Model) -> bool,

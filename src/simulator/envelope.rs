@@ -98,13 +98,15 @@ impl Splitter {
 
     /// One byte outside of elements and keys; says how many bytes were used up.
     fn between(&mut self, byte: u8) -> Result<usize, Refusal> {
-        if byte.is_ascii_whitespace() {
+        // Not `is_ascii_whitespace`, which takes a form feed too.
+        if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
             return Ok(1);
         }
         let mut used = 1;
         self.place = match (self.place, byte) {
             (Place::Open, b'{') => Place::KeyOrClose,
-            (Place::KeyOrClose, b'}') => Place::After,
+            // After the list, a comma stood before: another key has to follow.
+            (Place::KeyOrClose, b'}') if !self.seen_requests => Place::After,
             (Place::KeyOrClose, b'"') => Place::Key,
             (Place::Colon, b':') => Place::List,
             (Place::List, b'[') => Place::ElementOrEnd,

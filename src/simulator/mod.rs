@@ -27,6 +27,8 @@
 
 mod answer;
 mod cache;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub(crate) mod checks;
 mod cited;
 mod envelope;
 mod faults;

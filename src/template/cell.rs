@@ -19,6 +19,8 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::source::types::{any_in, find_in};
+
 /// What stands in a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cell<'a> {
@@ -272,21 +274,19 @@ fn fixed_offset(name: &str) -> Option<Offset> {
 
 /// The first zone in a type, at any depth, that is not known on this machine.
 pub(crate) fn unknown_zone(data_type: &DataType) -> Option<&str> {
-    match data_type {
-        DataType::Timestamp(_, Some(name)) => zone(name).is_none().then_some(name),
-        DataType::Dictionary(_, values) => unknown_zone(values),
-        DataType::RunEndEncoded(_, field)
-        | DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::ListView(field)
-        | DataType::LargeListView(field)
-        | DataType::Map(field, _) => unknown_zone(field.data_type()),
-        DataType::Struct(fields) => fields
-            .iter()
-            .find_map(|field| unknown_zone(field.data_type())),
+    find_in(data_type, &|part| match part {
+        DataType::Timestamp(_, Some(name)) => zone(name).is_none().then_some(name.as_ref()),
         _ => None,
-    }
+    })
+}
+
+/// Whether a prompt can show values of a type as they are: neither bytes nor times of a zone that is
+/// not known on this machine, at any depth.
+#[must_use]
+pub fn can_be_shown(data_type: &DataType) -> bool {
+    let is_bytes =
+        |part: &DataType| part.is_binary() || matches!(part, DataType::FixedSizeBinary(_));
+    !any_in(data_type, is_bytes) && unknown_zone(data_type).is_none()
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub(crate) mod row;
 mod scan;
 mod types;
 
+pub use cell::can_be_shown;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

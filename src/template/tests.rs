@@ -1293,31 +1293,15 @@ fn proposes_only_filters_of_the_engine_that_exist() {
     }
 }
 
-/// The Parquet files that developers keep beside the project, if they are there.
-#[expect(clippy::print_stderr, reason = "a test that does not run says so")]
+/// Parquet files by other writers.
 fn parquet_files() -> Vec<PathBuf> {
-    let beside = ["../shared/data", "../../shared/data"]
-        .map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
-    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let Some(data) = named.into_iter().chain(beside).find(|path| path.is_dir()) else {
-        eprintln!("skipped: there is no folder of shared data");
-        return Vec::new();
-    };
-    let mut files: Vec<PathBuf> = ["parquet", "sample"]
-        .iter()
-        .flat_map(|folder| fs::read_dir(data.join(folder)).into_iter().flatten())
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "parquet")
-        })
-        .collect();
-    files.sort();
-    files
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet");
+    let files = fs::read_dir(folder).unwrap();
+    files.map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
-fn renders_rows_of_real_parquet_files() {
+fn renders_rows_of_parquet_files_by_other_writers() {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     let mut templates = Templates::new(Path::new("."));
     templates

@@ -274,21 +274,6 @@ impl Table {
     }
 }
 
-/// The folder of real tables, where it stands beside the project; tests that need it say so and
-/// pass without it.
-pub(crate) fn shared_data(test: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folder = std::env::var_os("ROWMILL_SHARED_DATA").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!(
-        "skipped: {test}: there is no folder of shared data ({})",
-        folder.display()
-    );
-    None
-}
-
 fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();

@@ -267,7 +267,6 @@ fn unproven(why: Unproven) -> &'static str {
     match why {
         Unproven::NotEnded => "has not ended",
         Unproven::Unreadable => "its results cannot be read",
-        _ => "cannot be identified",
     }
 }
 
@@ -554,6 +553,7 @@ pub(crate) fn warning(warning: &Warning) -> String {
         ),
         Warning::CacheSplit { by } => cache_split(*by).to_owned(),
         Warning::Output(warning) => super::journal::output_warning(warning),
+        Warning::Source(warning) => super::source::warning(warning),
         other => format!("{other:?}"),
     }
 }

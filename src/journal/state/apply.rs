@@ -191,7 +191,7 @@ impl State {
         head: Option<&HeadFile>,
     ) -> Result<(), String> {
         let next = self.batches.len() + 1;
-        if batch as usize != next || piece.piece != batch {
+        if batch as usize != next || piece.number != batch {
             return Err(format!("the next new batch is {next}"));
         }
         if attempt < 2 {
@@ -290,7 +290,7 @@ impl State {
         let next = self.batches.len() + 1;
         let is_numbered = (next..)
             .zip(into)
-            .all(|(next, piece)| piece.piece as usize == next);
+            .all(|(next, piece)| piece.number as usize == next);
         if into.len() < 2 || !is_numbered {
             return Err(format!(
                 "it is split in {}, and the next new batch is {next}",
@@ -308,7 +308,7 @@ impl State {
             ));
         }
         batch.state = BatchState::Split {
-            into: into.iter().map(|piece| piece.piece).collect(),
+            into: into.iter().map(|piece| piece.number).collect(),
         };
         let (attempt, head) = (batch.attempt, batch.head.clone());
         self.batches.extend(

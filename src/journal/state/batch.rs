@@ -258,7 +258,7 @@ impl Batch {
     /// Its number, counted from 1.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.piece.piece
+        self.piece.number
     }
 
     /// The provider's id, where the provider knows it.

@@ -10,7 +10,7 @@ use crate::provider::{Counts, Processing};
 
 fn piece(number: u32, requests: u32) -> SpooledBatch {
     SpooledBatch {
-        piece: number,
+        number,
         rows: 5,
         requests,
         body_bytes: 100 + u64::from(number),

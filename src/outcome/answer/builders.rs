@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use serde_json::Value;
 
 use super::shape::{Choices, Shape, integer};
-use crate::source::types;
+use crate::source::convert;
 
 /// Builders for the columns of answers; see
 /// [`AnswerSchema::builders`](super::AnswerSchema::builders).
@@ -180,7 +180,7 @@ impl Column {
             Column::Text(builder) | Column::Json(builder) => Arc::new(builder.finish()),
             Column::Typed(builder, data_type) => {
                 let texts: ArrayRef = Arc::new(builder.finish());
-                types::convert(&texts, data_type).expect("every text was seen to be of the type")
+                convert::convert(&texts, data_type).expect("every text was seen to be of the type")
             }
             Column::Choice { keys, words, .. } => {
                 // The same dictionary in every batch, used or not: readers see the whole enum.

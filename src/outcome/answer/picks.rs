@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use super::shape::Shape;
 use super::{Error, NO_TEXT, cut, json_in_text, unique};
-use crate::source::types;
+use crate::source::{convert, types};
 
 /// One column picked out of answers: a JSON pointer, or a table that says more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -372,7 +372,7 @@ fn is_of_type(text: &str, data_type: &DataType) -> bool {
     };
     plainly || {
         let column: ArrayRef = Arc::new(StringArray::from(vec![text]));
-        types::convert(&column, data_type).is_ok()
+        convert::convert(&column, data_type).is_ok()
     }
 }
 
