@@ -10,12 +10,11 @@
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::borrow::Cow;
-use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
-use futures_util::{FutureExt, TryStreamExt};
 use jiff::Timestamp;
 use rowmill::batch::{BatchBody, BatchRules, Envelope, Limits};
 use rowmill::engine::{Engine, Error, RunOptions, RunReport, Target};

@@ -645,7 +645,7 @@ mod tests {
 
     use rowmill::engine::LongPrompt;
     use rowmill::journal::BatchStateKind;
-    use rowmill::provider::{ApiError, BatchId, Delivery};
+    use rowmill::provider::{ApiError, ApiErrorKind, BatchId, Call, Delivery};
 
     use super::*;
 
@@ -674,8 +674,8 @@ mod tests {
     #[test]
     fn says_for_how_long_an_uncertain_batch_is_looked_for() {
         let error = ApiError::new(
-            "create batch",
-            ApiError::TIMEOUT,
+            Call::Create,
+            ApiErrorKind::Timeout,
             "no answer",
             Delivery::Unknown,
         );
