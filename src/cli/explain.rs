@@ -276,7 +276,8 @@ fn describe(error: &Error, sent: &Sent) -> Explanation {
         Error::DuplicateKeys(shared) => duplicate_keys(shared),
         Error::Budget(short) => over_budget(short),
         Error::StoppedAtCheckpoint(stopped) => {
-            let reason = stopped.reason.lines().map(|line| shown_to(line, LONGEST));
+            let reason = words::journal::verdict_reason(&stopped.reason);
+            let reason = reason.lines().map(|line| shown_to(line, LONGEST));
             Explanation {
                 message: words::engine::stopped(stopped).to_owned(),
                 details: reason.collect(),

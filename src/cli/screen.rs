@@ -303,7 +303,13 @@ impl Observer for Screen {
             Notice::Accepted { .. } | Notice::Ended { .. } if !self.quiet => {
                 self.tell(Level::Info, None, &notice)
             }
-            Notice::Retrying { .. } | Notice::Slow { .. } | Notice::Note(_) if !self.quiet => {
+            Notice::Retrying { .. }
+            | Notice::Slow { .. }
+            | Notice::Judged { .. }
+            | Notice::Results(_)
+            | Notice::Note(_)
+                if !self.quiet =>
+            {
                 self.tell(Level::Info, Some(NOTE), &notice)
             }
             Notice::Planning { .. }
@@ -316,6 +322,8 @@ impl Observer for Screen {
             | Notice::Ended { .. }
             | Notice::Retrying { .. }
             | Notice::Slow { .. }
+            | Notice::Judged { .. }
+            | Notice::Results(_)
             | Notice::Note(_) => {}
             other => self.notice_of_run(other),
         }

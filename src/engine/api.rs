@@ -11,7 +11,7 @@ use crate::batch::Limits;
 use crate::catalog::Catalog;
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, Plan, Stage};
+use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
 use crate::provider::anthropic;
 use crate::provider::retry::{Clock, SystemClock};
 
@@ -29,7 +29,7 @@ use super::plan_inputs::{PlanInputs, batch_limits};
 use super::report::{CancelReport, PlanResult, RunReport};
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
-use super::{Error, Means, Run, SampleConflict, Warning, leftovers, submit};
+use super::{Error, Means, Run, SampleConflict, StepNote, Warning, leftovers, submit};
 
 /// How long a run is watched that is abandoned, so that its batches end and their cost is known.
 const SETTLE_ABANDONED: Duration = Duration::from_secs(10);
@@ -290,7 +290,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Journal`] where the run's files cannot be read.
-    pub fn status(&self, run: &Path) -> Result<(RunView, Vec<String>), Error> {
+    pub fn status(&self, run: &Path) -> Result<(RunView, Vec<RunNote>), Error> {
         view::view(run, self.clock.now())
     }
 
@@ -340,7 +340,7 @@ impl Engine {
         let clock = self.clock.as_ref();
         let asked = connection.block_on(submit::cancel(connection.api(), clock, &mut run));
         if asked.is_ok() && options.abandon {
-            run.abandon(clock.now(), "given up by a person")?;
+            run.abandon(clock.now(), AbandonReason::Requested)?;
             if run.in_flight_or_ended() {
                 // What ends within moments is settled here; the rest is by `collect`.
                 let deadline = Some(clock.now() + SETTLE_ABANDONED);
@@ -451,8 +451,9 @@ impl Engine {
     ) -> Result<Run, Error> {
         let (run, notes) = Run::open(folder, self.clock.now(), &self.means(max_cost))?;
         self.notice_opened(&run);
-        for note in &notes {
-            self.observer.notice(Notice::Note(note));
+        for found in notes {
+            let note = StepNote::RunFiles { found };
+            self.observer.notice(Notice::Note(&note));
         }
         Ok(run)
     }

@@ -3,7 +3,7 @@
 //! The ledger follows the journal. What a batch is worth there is told by where it stands:
 //!
 //! ```text
-//!  Planned, Refused, Split, Withdrawn   Intended, InDoubt, Accepted, Ended   Collected, OutputChange
+//!  Planned, Refused, Split, Withdrawn   Intended, InDoubt, Accepted, Ended   Collected, Lost
 //!  nothing, or released                 reserved                             billed: what its result lines cost
 //! ```
 //!
@@ -14,7 +14,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +24,7 @@ use crate::batch::SpoolReader;
 use crate::catalog::Catalog;
 use crate::cost::{Bill, Money, Share};
 use crate::estimate::{Asked, Bounds, Estimator, Known};
-use crate::join::{AttemptResults, Joiner, RequestRow};
+use crate::join::{AttemptResults, Joiner, RequestRow, ResultIndex};
 use crate::journal::{BatchState, Step};
 use crate::ledger::{
     self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage,
@@ -37,7 +36,7 @@ use crate::template::prompt::media::MediaFacts;
 use super::drive::Until;
 use super::export::parser;
 use super::pace::HeldByBudget;
-use super::{Error, Run, collect};
+use super::{Error, Run, results_file};
 
 /// What a run can draw on.
 #[derive(Debug, Clone)]
@@ -451,7 +450,8 @@ impl Run {
 
     fn settle_by_its_results(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {
         // What is lost on this disk is told by the export; until then the batch stays reserved.
-        let Some(share) = self.share_of(batch)? else {
+        let index = self.take_index(batch);
+        let Some(share) = self.share_of(batch, index)? else {
             return Ok(());
         };
         let Some(entry) = self.budget.entries.get(&batch) else {
@@ -464,7 +464,7 @@ impl Run {
 
     /// What the saved results of a batch cost, by the very rule by which its rows are priced.
     /// `None` if they are not there.
-    fn share_of(&self, batch: u32) -> Result<Option<Share>, Error> {
+    fn share_of(&self, batch: u32, index: Option<ResultIndex>) -> Result<Option<Share>, Error> {
         let path = self.results_path(batch);
         let (Some(remote), true) = (
             self.state()
@@ -474,13 +474,11 @@ impl Run {
         ) else {
             return Ok(None);
         };
-        let file = File::open(&path).map_err(|source| Error::File {
-            doing: "read results in",
-            path: path.clone(),
-            source,
-        })?;
         let ids = self.ids_of(batch)?;
-        let (index, _) = collect::index(self, &ids, file)?;
+        let index = match index {
+            Some(index) => index,
+            None => results_file::read_index(self, &ids, &path, None)?,
+        };
         let attempt = AttemptResults {
             attempt: 1,
             batch_id: Arc::from(remote.id.0.as_str()),
@@ -592,7 +590,7 @@ fn worth(state: &BatchState) -> EntryState {
         | BatchState::InDoubt { .. }
         | BatchState::Accepted { .. }
         | BatchState::Ended { .. } => EntryState::Reserved,
-        BatchState::Collected { .. } | BatchState::OutputChange { .. } => EntryState::Billed,
+        BatchState::Collected { .. } | BatchState::Lost { .. } => EntryState::Billed,
     }
 }
 

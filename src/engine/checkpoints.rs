@@ -16,17 +16,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::batch::SpoolReader;
-use crate::estimate::warm_up::thousands;
-use crate::journal::{CanaryLimits, CheckpointKind, CheckpointState, Event, Step, Verdict};
+use crate::journal::{
+    CanaryLimit, CanaryLimits, CheckpointKind, CheckpointState, Event, ExceededLimit, RequestError,
+    Step, Verdict, VerdictReason,
+};
 use crate::outcome::answer::Answers;
 use crate::outcome::class::Class;
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Context, between};
-use super::export::{Piece, request_row};
+use super::export::{PlannedBatch, request_row};
 use super::note::StepNote;
-use super::notice::WaitReason;
+use super::notice::{Notice, WaitReason};
 use super::{Error, Run};
 
 /// Why a run stopped before its rest was sent.
@@ -34,8 +36,8 @@ use super::{Error, Run};
 pub struct StoppedAtCheckpoint {
     /// Which checkpoint.
     pub kind: CheckpointKind,
-    /// What was found, a line each.
-    pub reason: String,
+    /// What was found.
+    pub reason: VerdictReason,
     /// Requests that were not sent.
     pub requests: u64,
     /// The results that were judged.
@@ -61,11 +63,11 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
             },
         )?;
         if verdict != Verdict::Stopped {
-            driver.note(StepNote::CheckpointDecided {
+            driver.observer.notice(Notice::Judged {
                 batch,
                 kind: gate.gate.kind,
                 verdict,
-                reason,
+                reason: &reason,
             });
         }
     }
@@ -80,11 +82,9 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
     let Some(gate) = run.state().next_gate().filter(|gate| gate.is_stopped()) else {
         return Ok(());
     };
-    let reason = gate
-        .verdict
-        .as_ref()
-        .map(|(_, _, reason)| reason.clone())
-        .unwrap_or_default();
+    let Some((_, _, reason)) = gate.verdict.clone() else {
+        return Ok(());
+    };
     let waiting = run
         .state()
         .left_to(Step::Submit)
@@ -148,12 +148,9 @@ fn verdict(
     run: &Run,
     gate: &CheckpointState,
     sends: bool,
-) -> Result<Option<(Verdict, String)>, Error> {
+) -> Result<Option<(Verdict, VerdictReason)>, Error> {
     if gate.is_stopped() {
-        let overruled = (
-            Verdict::Overruled,
-            "the rest is sent all the same".to_owned(),
-        );
+        let overruled = (Verdict::Overruled, VerdictReason::Overruled);
         return Ok((sends && run.ignores_canary()).then_some(overruled));
     }
     if run.state().is_back(gate) {
@@ -164,20 +161,18 @@ fn verdict(
         }));
     }
     let is_late = time_left(driver, run).is_some_and(|left| left.is_zero());
-    let late = || {
-        let waited = run.prime_wait().as_secs();
-        (
-            Verdict::TimedOut,
-            format!("it has not ended after {waited} s, so the rest is sent without it"),
-        )
-    };
-    Ok((gate.gate.kind == CheckpointKind::Prime && sends && is_late).then(late))
+    let waited_seconds = run.prime_wait().as_secs();
+    let late = (
+        Verdict::TimedOut,
+        VerdictReason::NotEnded { waited_seconds },
+    );
+    Ok((gate.gate.kind == CheckpointKind::Prime && sends && is_late).then_some(late))
 }
 
 /// What came back for each request of a piece when it was sent first.
 fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
     let answer = Answers::compile(&run.options().answer)?;
-    let mut joiner = Piece {
+    let mut joiner = PlannedBatch {
         run,
         piece,
         answer: answer.as_ref(),
@@ -202,44 +197,33 @@ fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
 }
 
 /// Whether the request that went first shows that every other would be refused.
-fn of_priming(outcomes: &[Outcome]) -> (Verdict, String) {
+fn of_priming(outcomes: &[Outcome]) -> (Verdict, VerdictReason) {
     let Some(outcome) = outcomes.first() else {
-        return (Verdict::Passed, "nothing came back for it".to_owned());
+        return (Verdict::Passed, VerdictReason::NoResult);
     };
+    let error = || RequestError::of(outcome);
     match outcome.status {
-        Status::Errored if Class::of(outcome).is_none() => (Verdict::Stopped, words_of(outcome)),
-        Status::Canceled => (Verdict::Stopped, "it was canceled".to_owned()),
-        Status::Errored => (
-            Verdict::Passed,
-            format!(
-                "it failed on the provider's side, so nothing is cached: {}",
-                words_of(outcome)
-            ),
-        ),
-        Status::Expired | Status::Missing => (
-            Verdict::Passed,
-            "nothing came back for it, so nothing is cached".to_owned(),
-        ),
+        Status::Errored if Class::of(outcome).is_none() => {
+            (Verdict::Stopped, VerdictReason::RequestRefused(error()))
+        }
+        Status::Canceled => (Verdict::Stopped, VerdictReason::Canceled),
+        Status::Errored => (Verdict::Passed, VerdictReason::ProviderFailed(error())),
+        Status::Expired | Status::Missing => (Verdict::Passed, VerdictReason::NoResult),
         _ => (Verdict::Passed, cached_by(outcome.usage.as_ref())),
     }
 }
 
-fn cached_by(usage: Option<&Usage>) -> String {
+fn cached_by(usage: Option<&Usage>) -> VerdictReason {
     let of = |tokens: fn(&Usage) -> Option<u64>| usage.and_then(tokens).unwrap_or(0);
-    let written = of(|usage| usage.cache_creation_5m_input_tokens)
-        + of(|usage| usage.cache_creation_1h_input_tokens);
-    match (written, of(|usage| usage.cache_read_input_tokens)) {
-        (0, 0) => {
-            "it wrote nothing to the cache: what is marked may be shorter than the model caches"
-                .to_owned()
-        }
-        (0, read) => format!("the cache held its {} tokens already", thousands(read)),
-        (written, _) => format!("it wrote {} tokens to the cache", thousands(written)),
+    VerdictReason::Cached {
+        written_tokens: of(|usage| usage.cache_creation_5m_input_tokens)
+            + of(|usage| usage.cache_creation_1h_input_tokens),
+        read_tokens: of(|usage| usage.cache_read_input_tokens),
     }
 }
 
 /// Whether too many of the rows that went first went wrong.
-fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
+fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, VerdictReason) {
     let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
     outcomes
         .iter()
@@ -257,79 +241,60 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
     // Rows that the model did not see say nothing about the others.
     let judged = outcomes.len() as u64 - count(&[Status::Canceled, Status::Expired]);
     if judged == 0 {
-        let all: Vec<String> = counts
-            .iter()
-            .map(|(status, n)| format!("{n} {status}"))
-            .collect();
+        let rows = outcomes.len() as u64;
         return (
             Verdict::Stopped,
-            format!(
-                "none of its {} rows was answered ({})",
-                outcomes.len(),
-                all.join(", ")
-            ),
+            VerdictReason::Unanswered {
+                rows,
+                by_status: counts,
+            },
         );
     }
+    let failed = count(&[Status::Errored, Status::Missing]);
     let limits = [
+        (CanaryLimit::Error, failed, limits.max_error),
         (
-            "failed",
-            count(&[Status::Errored, Status::Missing]),
-            limits.max_error,
-            "canary.max_error",
-        ),
-        (
-            "were cut off",
+            CanaryLimit::Truncated,
             count(&[Status::Truncated]),
             limits.max_truncated,
-            "canary.max_truncated",
         ),
         (
-            "were refused by the model",
+            CanaryLimit::Refused,
             count(&[Status::Refused]),
             limits.max_refused,
-            "canary.max_refused",
         ),
         (
-            "do not fit the schema",
+            CanaryLimit::Invalid,
             count(&[Status::Invalid]),
             limits.max_invalid,
-            "canary.max_invalid",
         ),
-        (
-            "were answered with nothing",
-            empty,
-            limits.max_empty,
-            "canary.max_empty",
-        ),
+        (CanaryLimit::Empty, empty, limits.max_empty),
     ];
-    let above = limits
-        .iter()
-        .filter(|(_, rows, most, _)| share(*rows, judged) > *most);
-    let mut found: Vec<String> = above
-        .map(|(what, rows, most, key)| {
-            let (share, most) = (percent(share(*rows, judged)), percent(*most));
-            format!("{rows} of {judged} {what}: {share}, and `{key}` is {most}")
-        })
+    let exceeded: Vec<ExceededLimit> = limits
+        .into_iter()
+        .filter(|(_, rows, max)| share(*rows, judged) > *max)
+        .map(|(limit, rows, max)| ExceededLimit { limit, rows, max })
         .collect();
-    if found.is_empty() {
-        let good = count(&[Status::Succeeded]);
-        let said = if empty > 0 {
-            format!(", {empty} of them with an empty answer")
-        } else {
-            String::new()
-        };
+    if exceeded.is_empty() {
+        let succeeded = count(&[Status::Succeeded]);
         return (
             Verdict::Passed,
-            format!("{good} of {judged} rows succeeded{said}, within the limits"),
+            VerdictReason::WithinLimits {
+                rows: judged,
+                succeeded,
+                empty,
+            },
         );
     }
-    found.extend(
-        outcomes
-            .iter()
-            .find(|outcome| outcome.error.is_some())
-            .map(|first| format!("the first error: {}", words_of(first))),
-    );
-    (Verdict::Stopped, found.join("\n"))
+    let first_error = outcomes.iter().find(|outcome| outcome.error.is_some());
+    (
+        Verdict::Stopped,
+        VerdictReason::OverLimits {
+            rows: judged,
+            limits: exceeded,
+            first_error: first_error.map(RequestError::of),
+        },
+    )
 }
 
 #[expect(
@@ -338,20 +303,6 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
 )]
 fn share(rows: u64, of: u64) -> f64 {
     rows as f64 / of as f64
-}
-
-fn percent(share: f64) -> String {
-    let text = format!("{:.1}", share * 100.0);
-    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// The provider's words.
-fn words_of(outcome: &Outcome) -> String {
-    let kind = outcome.error_type.as_deref().unwrap_or("error");
-    format!(
-        "`{kind}`: {}",
-        outcome.error.as_deref().unwrap_or("without words")
-    )
 }
 
 /// Reports since when the run waits for its next checkpoint, and for how long.
@@ -408,7 +359,13 @@ mod tests {
         ] {
             let (found, reason) = of_priming(&[outcome(status, error_type)]);
             assert_eq!(found, verdict, "{status} {error_type:?}");
-            assert_eq!(reason.contains("words"), error_type.is_some(), "{reason}");
+            let error = match reason {
+                VerdictReason::RequestRefused(error) | VerdictReason::ProviderFailed(error) => {
+                    error.error_type
+                }
+                _ => None,
+            };
+            assert_eq!(error.as_deref(), error_type);
         }
         assert_eq!(of_priming(&[]).0, Verdict::Passed);
     }
@@ -420,18 +377,17 @@ mod tests {
             cache_read_input_tokens: Some(read),
             ..Usage::default()
         };
-        assert_eq!(
-            cached_by(Some(&usage(5_000, 0))),
-            "it wrote 5,000 tokens to the cache"
-        );
-        assert_eq!(
-            cached_by(Some(&usage(0, 5_000))),
-            "the cache held its 5,000 tokens already"
-        );
-        assert!(
-            cached_by(Some(&usage(0, 0))).contains("wrote nothing")
-                && cached_by(None).contains("wrote nothing")
-        );
+        let cached = |written_tokens, read_tokens| VerdictReason::Cached {
+            written_tokens,
+            read_tokens,
+        };
+        for (written, read) in [(5_000, 0), (0, 5_000), (0, 0)] {
+            assert_eq!(
+                cached_by(Some(&usage(written, read))),
+                cached(written, read)
+            );
+        }
+        assert_eq!(cached_by(None), cached(0, 0));
     }
 
     #[test]
@@ -469,9 +425,18 @@ mod tests {
             );
         }
         let (_, reason) = of_canary(&rows(5, Status::Errored, 15), LIMITS);
-        let expected = "5 of 20 failed: 25%, and `canary.max_error` is 10%\nthe first error: \
-            `api_error`: words";
-        assert_eq!(reason, expected);
+        let exceeded = |limit, rows, max| vec![ExceededLimit { limit, rows, max }];
+        assert_eq!(
+            reason,
+            VerdictReason::OverLimits {
+                rows: 20,
+                limits: exceeded(CanaryLimit::Error, 5, 0.1),
+                first_error: Some(RequestError {
+                    error_type: Some("api_error".to_owned()),
+                    message: Some("words".to_owned()),
+                }),
+            }
+        );
         let empty = |bad: usize, of: usize| -> Vec<Outcome> {
             let nothing = Outcome {
                 text: Some(" \n".to_owned()),
@@ -481,17 +446,27 @@ mod tests {
                 .chain(rows(0, Status::Errored, of))
                 .collect()
         };
-        let expected = "20 of 20 were answered with nothing: 100%, and `canary.max_empty` is 50%";
         assert_eq!(
             of_canary(&empty(20, 0), LIMITS),
-            (Verdict::Stopped, expected.to_owned())
+            (
+                Verdict::Stopped,
+                VerdictReason::OverLimits {
+                    rows: 20,
+                    limits: exceeded(CanaryLimit::Empty, 20, 0.5),
+                    first_error: None,
+                }
+            )
         );
         assert_eq!(of_canary(&empty(11, 9), LIMITS).0, Verdict::Stopped);
         let (verdict, reason) = of_canary(&empty(10, 10), LIMITS);
         assert_eq!(verdict, Verdict::Passed);
-        assert!(
-            reason.contains("20 of 20 rows succeeded, 10 of them with an empty answer"),
-            "{reason}"
+        assert_eq!(
+            reason,
+            VerdictReason::WithinLimits {
+                rows: 20,
+                succeeded: 20,
+                empty: 10,
+            }
         );
         assert_eq!(
             of_canary(

@@ -89,13 +89,8 @@ impl CompiledJob {
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
         let output = OutputSchema::new(schema, answers, &job.output_spec())?;
-        warnings.extend(output.losses().into_iter().map(Warning::from));
-        warnings.extend(output.check_case()?.iter().map(|(first, second)| {
-            Warning::from(format!(
-                "the input columns `{first}` and `{second}` differ only in letter case; DuckDB, \
-                 Spark, Snowflake, BigQuery and other readers of the output take them for one name"
-            ))
-        }));
+        let of_output = output.losses().into_iter().chain(output.check_case()?);
+        warnings.extend(of_output.map(Warning::Output));
         // A simulated run has one column more, and its name is kept free for it.
         OutputSchema::new(schema, answers, &job.output_spec().of_simulated_run())?;
         let kept = Arc::new(

@@ -36,13 +36,13 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::journal::{Batch, BatchState, Event, State, Step};
+use crate::journal::{AdoptionProof, Batch, BatchState, DoubtReason, Event, State, Step, Unproven};
 use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::drive::{BRIEFLY, Context, between};
 use super::first_lines::first_lines;
-use super::note::{StepNote, UncertainCause, Unproven};
+use super::note::StepNote;
 use super::notice::WaitReason;
 use super::provider_error::Action;
 use super::submit::stopped;
@@ -141,10 +141,10 @@ pub(crate) fn holds(state: &State, batch: &Batch) -> bool {
 }
 
 /// Says that a batch is uncertain, why, and for how long it is looked for.
-pub(crate) fn announce(driver: &Context<'_>, batch: u32, cause: UncertainCause) {
+pub(crate) fn announce(driver: &Context<'_>, batch: u32, reason: DoubtReason) {
     driver.note(StepNote::Uncertain {
         batch,
-        cause,
+        reason,
         settle: driver.settle,
     });
 }
@@ -154,9 +154,9 @@ pub(crate) fn admit(driver: &Context<'_>, run: &mut Run) -> Result<(), Error> {
     let intended = |batch: &u32| matches!(run.standing_of(*batch), BatchState::Intended { .. });
     let batches: Vec<u32> = run.doubts().filter(intended).collect();
     for batch in batches {
-        let reason = "rowmill ended between the intent and the answer".to_owned();
+        let reason = DoubtReason::ProcessEnded;
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
-        announce(driver, batch, UncertainCause::ProcessEnded);
+        announce(driver, batch, DoubtReason::ProcessEnded);
     }
     Ok(())
 }
@@ -243,7 +243,9 @@ fn adopt(
     found: &RemoteBatch,
     id: &str,
 ) -> Result<(), Error> {
-    let proof = format!("its results hold `{id}`");
+    let proof = AdoptionProof::HoldsId {
+        custom_id: id.to_owned(),
+    };
     run.record(
         driver.clock.now(),
         Event::Adopted {
@@ -392,7 +394,7 @@ async fn identify(
     batch: u32,
     candidate: &RemoteBatch,
 ) -> Result<Identity, Error> {
-    const UNREADABLE: Identity = Identity::Unknown(Unproven::ResultsUnreadable);
+    const UNREADABLE: Identity = Identity::Unknown(Unproven::Unreadable);
     if candidate.processing_status != Processing::Ended {
         return Ok(Identity::Unknown(Unproven::NotEnded));
     }
@@ -424,7 +426,7 @@ pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::batch::SpooledBatch;
-    use crate::journal::Entry;
+    use crate::journal::JournalEntry;
 
     fn piece(piece: u32, first_row: u64, last_row: u64) -> SpooledBatch {
         let requests = u32::try_from(last_row - first_row + 1).unwrap();
@@ -461,7 +463,7 @@ mod tests {
         };
         let uncertain = Event::Doubt {
             batch: 1,
-            reason: String::new(),
+            reason: DoubtReason::ProcessEnded,
         };
         let events = [
             intent,
@@ -470,11 +472,11 @@ mod tests {
             added(6, 9, 9),
             uncertain,
         ];
-        let entries: Vec<Entry> = (1..)
+        let entries: Vec<JournalEntry> = (1..)
             .zip(events)
-            .map(|(seq, event)| Entry::new(seq, Timestamp::UNIX_EPOCH, event))
+            .map(|(seq, event)| JournalEntry::new(seq, Timestamp::UNIX_EPOCH, event))
             .collect();
-        let held = |entries: &[Entry]| -> Vec<u32> {
+        let held = |entries: &[JournalEntry]| -> Vec<u32> {
             let state = State::from_events(&pieces, &[], entries).unwrap();
             state
                 .to_send()
@@ -493,7 +495,7 @@ mod tests {
         };
         let settled = [
             &entries[..],
-            &[Entry::new(6, Timestamp::UNIX_EPOCH, absent)],
+            &[JournalEntry::new(6, Timestamp::UNIX_EPOCH, absent)],
         ]
         .concat();
         assert!(held(&settled).is_empty());

@@ -25,8 +25,8 @@ use jiff::Timestamp;
 
 use crate::batch::{SpoolReader, SpooledBatch, sent_ids, summary_of};
 use crate::journal::{
-    Batch, BatchState, Entry as Line, Error as JournalError, Event, HeadFile, Manifest, Plan,
-    RunDir, State, Verdict,
+    Batch, BatchState, BatchStateKind, DoubtReason, Error as JournalError, Event, HeadFile,
+    JournalEntry, Manifest, Plan, RunDir, State, Verdict, VerdictReason,
 };
 use crate::ledger::{Entry, EntryState};
 
@@ -61,7 +61,7 @@ pub(crate) struct MissingEvents {
     /// The batches in doubt.
     pub(crate) doubts: Vec<u32>,
     /// Why.
-    pub(crate) reasons: Vec<String>,
+    pub(crate) reasons: Vec<DoubtReason>,
 }
 
 impl<'a> Evidence<'a> {
@@ -133,15 +133,9 @@ impl<'a> Evidence<'a> {
         for batch in unsent {
             let reason = match self.why_sent(batch) {
                 Some(reason) => reason,
-                None if parts.contains(&batch) => {
-                    "it is part of a batch that was too large, and neither the journal nor the \
-                     ledger tells whether it was sent"
-                        .to_owned()
-                }
-                None if scope == Scope::All => "the run's journal was lost".to_owned(),
-                None if knows_more => "the run's manifest tells of more batches that were sent \
-                    than its journal"
-                    .to_owned(),
+                None if parts.contains(&batch) => DoubtReason::PartOfSplitBatch,
+                None if scope == Scope::All => DoubtReason::JournalLost,
+                None if knows_more => DoubtReason::ManifestCountsMore,
                 None => continue,
             };
             rebuilding.doubt(batch, scope, now, reason)?;
@@ -158,21 +152,12 @@ impl<'a> Evidence<'a> {
     }
 
     /// Why a batch that was not sent by the journal may have been.
-    fn why_sent(&self, batch: u32) -> Option<String> {
+    fn why_sent(&self, batch: u32) -> Option<DoubtReason> {
         let state = self.entries.get(&batch).map(|entry| entry.state);
         match (self.results.contains_key(&batch), state) {
-            (true, _) => Some(
-                "its results are on disk, and the journal does not tell that it was sent"
-                    .to_owned(),
-            ),
-            (_, Some(EntryState::Billed)) => Some(
-                "the ledger has its bill, and the journal does not tell that it was sent"
-                    .to_owned(),
-            ),
-            (_, Some(EntryState::Reserved)) => Some(
-                "money is reserved for it, and the journal does not tell whether it was sent"
-                    .to_owned(),
-            ),
+            (true, _) => Some(DoubtReason::ResultsOnDisk),
+            (_, Some(EntryState::Billed)) => Some(DoubtReason::Billed),
+            (_, Some(EntryState::Reserved)) => Some(DoubtReason::Reserved),
             _ => None,
         }
     }
@@ -183,20 +168,22 @@ impl<'a> Evidence<'a> {
         let Some(manifest) = &self.manifest else {
             return false;
         };
-        let sum = |counts: &BTreeMap<String, u64>, words: &[&str]| -> u64 {
-            counts
-                .iter()
-                .filter(|(word, _)| words.contains(&word.as_str()))
-                .map(|(_, n)| n)
-                .sum()
+        type Counts = BTreeMap<BatchStateKind, u64>;
+        let sum = |counts: &Counts, kinds: &[BatchStateKind]| -> u64 {
+            kinds.iter().filter_map(|kind| counts.get(kind)).sum()
         };
         let journal = state.batches_by_state();
-        let all = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
-        let accepted = ["in_flight", "ended", "collected", "lost"];
-        let more = |words: &[&str]| sum(&manifest.batches, words) > sum(&journal, words);
+        let all = |counts: &Counts| counts.values().sum::<u64>();
+        let accepted = [
+            BatchStateKind::InFlight,
+            BatchStateKind::Ended,
+            BatchStateKind::Collected,
+            BatchStateKind::Lost,
+        ];
+        let more = |kinds: &[BatchStateKind]| sum(&manifest.batches, kinds) > sum(&journal, kinds);
         more(&accepted)
-            || more(&["split"])
-            || more(&["withdrawn"])
+            || more(&[BatchStateKind::Split])
+            || more(&[BatchStateKind::Withdrawn])
             || all(&manifest.batches) > all(&journal)
     }
 
@@ -224,7 +211,7 @@ struct Rebuilding<'a> {
 
 impl Rebuilding<'_> {
     fn push(&mut self, at: Timestamp, event: Event) -> Result<(), Error> {
-        let line = Line::new(self.state.events() + 1, at, event.clone());
+        let line = JournalEntry::new(self.state.events() + 1, at, event.clone());
         let journal = || self.evidence.dir.journal();
         self.state
             .apply(&line)
@@ -444,7 +431,7 @@ impl Rebuilding<'_> {
             if self.state.gate_before(&batch).is_none() {
                 break;
             }
-            let reason = "the run's journal lost its end".to_owned();
+            let reason = VerdictReason::JournalLost;
             self.push(
                 now,
                 Event::Judged {
@@ -482,7 +469,7 @@ impl Rebuilding<'_> {
         batch: u32,
         scope: Scope,
         now: Timestamp,
-        reason: String,
+        reason: DoubtReason,
     ) -> Result<(), Error> {
         self.intend(batch, now)?;
         // Whoever rescues a run may do so moments after its last create call, by a ledger that is

@@ -8,18 +8,18 @@
 //! **Memory**: 16 bytes a line, and one line.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead, Read as _, Write};
+use std::io::{BufRead, Read as _};
 
 use crate::join::MAX_LINE_BYTES;
 
-/// Writes the lines of all inputs, each once, in the order they come, at most `most` of them; an
-/// input that cannot be read to its end counts as far as it can. Gives the number of lines that
-/// each input adds.
-pub(crate) fn merge<R: BufRead>(
+/// Hands on the lines of all inputs with their line feeds, each once, in the order they come, at
+/// most `most` of them; an input that cannot be read to its end counts as far as it can. Gives the
+/// number of lines that each input adds.
+pub(crate) fn merge<R: BufRead, E>(
     inputs: Vec<R>,
-    out: &mut impl Write,
     most: usize,
-) -> io::Result<Vec<u64>> {
+    mut write: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Vec<u64>, E> {
     let mut seen: HashSet<[u8; 16]> = HashSet::new();
     let mut line = Vec::new();
     let mut added = Vec::with_capacity(inputs.len());
@@ -32,8 +32,8 @@ pub(crate) fn merge<R: BufRead>(
             if text.is_empty() || is_half || !seen.insert(hash(text)) {
                 continue;
             }
-            out.write_all(text)?;
-            out.write_all(b"\n")?;
+            write(text)?;
+            write(b"\n")?;
             new += 1;
         }
         added.push(new);
@@ -67,15 +67,18 @@ fn hash(text: &[u8]) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::io;
+
     use super::*;
 
     fn merged(inputs: &[&str], most: usize) -> (String, Vec<u64>) {
         let mut out = Vec::new();
-        let added = merge(
-            inputs.iter().map(|input| input.as_bytes()).collect(),
-            &mut out,
-            most,
-        )
+        let inputs = inputs.iter().map(|input| input.as_bytes()).collect();
+        let added = merge(inputs, most, |bytes| {
+            out.extend_from_slice(bytes);
+            Ok::<(), Infallible>(())
+        })
         .unwrap();
         (String::from_utf8(out).unwrap(), added)
     }
@@ -115,7 +118,11 @@ mod tests {
             io::BufReader::new(Broken(b"1\n2\n")),
             io::BufReader::new(Broken(b"2\n3\n")),
         ];
-        assert_eq!(merge(inputs, &mut out, 100).unwrap(), [2, 1]);
+        let added = merge(inputs, 100, |bytes| {
+            out.extend_from_slice(bytes);
+            Ok::<(), Infallible>(())
+        });
+        assert_eq!(added.unwrap(), [2, 1]);
         assert_eq!(out, b"1\n2\n3\n");
     }
 }

@@ -55,6 +55,7 @@ mod rebalance;
 mod render;
 mod report;
 pub mod rescue;
+mod results_file;
 mod resume;
 pub mod retry;
 mod row_warnings;

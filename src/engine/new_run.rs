@@ -102,7 +102,7 @@ impl NewRun<'_> {
             nonce: self.nonce.clone(),
             simulated: self.simulated,
             job_name: self.file.job.head.name.clone(),
-            job: serde_json::to_value(kept).unwrap_or_default(),
+            job: serde_json::to_value(kept).expect("a job came from a file, and has string keys"),
             job_path: absolute(&self.file.path),
             job_hash: hash_of_job(&self.file.job),
             templates: hashed_files(self.compiled),
@@ -142,9 +142,8 @@ pub(super) fn hash_of_job(job: &Job) -> String {
         budget: BudgetSpec::default(),
         ..job.clone()
     };
-    blake3::hash(serde_json::to_string(&job).unwrap_or_default().as_bytes())
-        .to_hex()
-        .to_string()
+    let text = serde_json::to_string(&job).expect("a job came from a file, and has string keys");
+    blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
 pub(super) fn hashed_files(compiled: &CompiledJob) -> Vec<HashedFile> {

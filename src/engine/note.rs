@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::join::LineCounts;
-use crate::journal::{self, CheckpointKind, Verdict};
+use crate::journal::{CheckpointKind, DoubtReason, RunNote, Unproven};
 use crate::provider::{ApiError, BatchId};
 
-use super::notice::{api_error, maybe_api_error, maybe_seconds, seconds};
+use super::notice::{api_error, maybe_seconds, seconds};
 
 /// Something a person should know of a run: what was found, decided or could not be had.
 ///
@@ -20,14 +19,7 @@ pub enum StepNote {
     /// Opening the run's files showed something unusual.
     RunFiles {
         /// What.
-        found: journal::Note,
-    },
-    /// Other files of the run show that batches may have been sent that its journal does not have.
-    PossiblySent {
-        /// The batches, from 1.
-        batches: Vec<u32>,
-        /// What the files show, each once.
-        reasons: Vec<String>,
+        found: RunNote,
     },
     /// Sending failed; batches that have ended are fetched before the command stops.
     SendingStopped,
@@ -44,23 +36,12 @@ pub enum StepNote {
         #[serde(rename = "limit_seconds", serialize_with = "seconds")]
         limit: Duration,
     },
-    /// A checkpoint was decided, and the rest of the run follows.
-    CheckpointDecided {
-        /// The batch that went first, from 1.
-        batch: u32,
-        /// Why it went first.
-        kind: CheckpointKind,
-        /// The decision.
-        verdict: Verdict,
-        /// What it is based on.
-        reason: String,
-    },
     /// It is not known whether a batch was created; it is looked for.
     Uncertain {
         /// The batch, from 1.
         batch: u32,
         /// Why it is not known.
-        cause: UncertainCause,
+        reason: DoubtReason,
         /// For how long it is looked for at most.
         #[serde(rename = "settle_seconds", serialize_with = "seconds")]
         settle: Duration,
@@ -139,85 +120,9 @@ pub enum StepNote {
         /// Whether its results are not found, and not the batch.
         results: bool,
     },
-    /// The provider still has results that are incomplete on this disk: they are fetched again.
-    ResultsStillThere {
-        /// The batch, from 1.
-        batch: u32,
-    },
-    /// Results cannot be fetched for now; the other batches continue.
-    ResultsRefused {
-        /// The batch, from 1.
-        batch: u32,
-        /// Why.
-        #[serde(serialize_with = "api_error")]
-        error: ApiError,
-    },
-    /// No more results of a batch could be fetched in this process.
-    ResultsIncomplete {
-        /// The batch, from 1.
-        batch: u32,
-    },
-    /// A download of results ended early; it is made again.
-    DownloadShort {
-        /// The batch, from 1.
-        batch: u32,
-        /// Why the download broke off; `None` where it ended by itself.
-        #[serde(serialize_with = "maybe_api_error")]
-        error: Option<ApiError>,
-        /// Complete lines of this download.
-        lines: u64,
-        /// Lines there should be.
-        expected: u64,
-        /// Lines of all downloads so far.
-        saved_lines: u64,
-        /// Whether the next downloads come less often.
-        is_slower: bool,
-    },
-    /// Saved results have lines that are missing, repeated, of other requests or unreadable.
-    ResultsIrregular {
-        /// The batch, from 1.
-        batch: u32,
-        /// The lines by kind.
-        lines: LineCounts,
-    },
-    /// Results of a batch are lost.
-    ResultsLost {
-        /// The batch, from 1.
-        batch: u32,
-        /// Why.
-        reason: String,
-        /// Rows without a result; `None` where that is all of them.
-        rows: Option<u64>,
-    },
     /// The run's statistics could not be saved for the next estimate of the job.
     StatisticsNotSaved {
         /// Why.
         error: String,
     },
-}
-
-/// Why it is not known whether a batch was created.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "cause", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum UncertainCause {
-    /// The process that sent it ended before there was an answer.
-    ProcessEnded,
-    /// The create call had no certain result.
-    Call {
-        /// What became of the call.
-        #[serde(serialize_with = "api_error")]
-        error: ApiError,
-    },
-}
-
-/// Why it is not known whether a batch at the provider is one of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Unproven {
-    /// It has not ended, so it has no results.
-    NotEnded,
-    /// Its results cannot be read.
-    ResultsUnreadable,
 }

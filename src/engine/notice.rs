@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::estimate::Bounds;
-use crate::journal::CheckpointKind;
+use crate::journal::{CheckpointKind, Verdict, VerdictReason};
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
 use crate::source::SourceSpec;
 
 use super::Warning;
+use super::collect::ResultsNotice;
 use super::finished::OutputChange;
 use super::plan::PlanReport;
 use super::upload::Uploaded;
@@ -103,6 +104,19 @@ pub enum Notice<'a> {
         /// Which limit it would exceed.
         shortage: &'a Shortage,
     },
+    /// A checkpoint was judged, and the rest of the run follows.
+    Judged {
+        /// The batch that went first, from 1.
+        batch: u32,
+        /// Why it went first.
+        kind: CheckpointKind,
+        /// The verdict.
+        verdict: Verdict,
+        /// What it is based on.
+        reason: &'a VerdictReason,
+    },
+    /// Something about the results of a batch.
+    Results(&'a ResultsNotice),
     /// A batch has ended.
     Ended {
         /// The batch, from 1.
@@ -337,16 +351,6 @@ pub(super) fn api_error<S: Serializer>(error: &ApiError, serializer: S) -> Resul
     .serialize(serializer)
 }
 
-pub(super) fn maybe_api_error<S: Serializer>(
-    error: &Option<ApiError>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match error {
-        Some(error) => api_error(error, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
 impl<T: Observer + ?Sized + Send> Observer for std::sync::Arc<T> {
     fn notice(&self, notice: Notice<'_>) {
         self.as_ref().notice(notice);
@@ -362,8 +366,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::note::{UncertainCause, Unproven};
-    use crate::provider::Delivery;
+    use crate::journal::{DoubtReason, Unproven};
 
     #[test]
     fn notices_are_json_objects_with_their_kind() {
@@ -404,14 +407,13 @@ mod tests {
             json!({ "notice": "note", "note": "possible_match", "batch": 3, "id": "b_1",
                 "why": "not_ended" })
         );
-        let error = ApiError::new("create batch", ApiError::TIMEOUT, "late", Delivery::Unknown);
         let uncertain = StepNote::Uncertain {
             batch: 1,
-            cause: UncertainCause::Call { error },
+            reason: DoubtReason::ProcessEnded,
             settle: Duration::from_secs(300),
         };
         let value = json(Notice::Note(&uncertain));
-        assert_eq!(value["cause"]["error"]["kind"], "timeout");
+        assert_eq!(value["reason"]["kind"], "process_ended");
         assert_eq!(value["settle_seconds"], 300.0);
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::journal::BatchStateKind;
 use crate::provider::BatchId;
 
 /// What was being done when the provider refused a call, or could not be reached.
@@ -130,6 +131,6 @@ pub struct RunStanding {
     pub folder: PathBuf,
     /// Batches of the run.
     pub batches: u32,
-    /// The batches by state, such as `in_flight` or `collected`.
-    pub by_state: BTreeMap<String, u64>,
+    /// The batches by state.
+    pub by_state: BTreeMap<BatchStateKind, u64>,
 }

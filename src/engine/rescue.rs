@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::journal::{Checkpoint, Event, Journal, Lock, Owner, RunDir, State, Verdict};
+use crate::journal::{
+    Checkpoint, Event, Journal, JournalEntry, Lock, Owner, RunDir, State, Verdict, VerdictReason,
+};
 use crate::ledger::{self, Entry, Ledger};
 
 use super::evidence::{Evidence, Scope};
@@ -44,17 +46,16 @@ pub fn rescue(
         .map(|entry| (entry.batch, entry))
         .collect();
     // Nor is it known whether a checkpoint was passed; it is judged again.
-    let reason = "the run's journal was lost";
     let judged = |gate: &Checkpoint| Event::Judged {
         batch: gate.batch,
         verdict: Verdict::Rescued,
-        reason: reason.to_owned(),
+        reason: VerdictReason::JournalLost,
     };
     let mut events: Vec<(Timestamp, Event)> =
         plan.gates.iter().map(|gate| (now, judged(gate))).collect();
     let lines: Vec<_> = (1..)
         .zip(&events)
-        .map(|(seq, (at, event))| crate::journal::Entry::new(seq, *at, event.clone()))
+        .map(|(seq, (at, event))| JournalEntry::new(seq, *at, event.clone()))
         .collect();
     let state = State::from_events(&plan.pieces, &plan.gates, &lines).map_err(|source| {
         crate::journal::Error::Impossible {

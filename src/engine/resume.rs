@@ -23,13 +23,15 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::journal::{Batch, BatchState, Event, Step, Verdict};
+use crate::journal::{
+    AdoptionProof, Batch, BatchState, DoubtReason, Event, Step, Unproven, Verdict, VerdictReason,
+};
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
 use super::drive::{Context, Until};
 use super::first_lines::first_lines;
-use super::note::{StepNote, Unproven};
+use super::note::StepNote;
 use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run, collect};
@@ -229,7 +231,7 @@ async fn look_into(
         if driver.is_leaving() {
             return Ok(false);
         }
-        hold(driver, run, &same, candidate, Unproven::ResultsUnreadable)?;
+        hold(driver, run, &same, candidate, Unproven::Unreadable)?;
         return Ok(true);
     };
     for batch in same {
@@ -264,13 +266,10 @@ fn hold(
         }
         intend(driver, run, batch, candidate)?;
         let id = candidate.id.clone();
-        let reason = format!(
-            "{id} has its size, was created after the run was planned, and {}",
-            match why {
-                Unproven::NotEnded => "has not ended",
-                Unproven::ResultsUnreadable => "its results cannot be read",
-            }
-        );
+        let reason = DoubtReason::Listed {
+            id: id.clone(),
+            unproven: why,
+        };
         driver.note(StepNote::PossiblyUnrecorded { batch, id, why });
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
     }
@@ -290,7 +289,9 @@ fn adopt(
     ) {
         intend(driver, run, batch, found)?;
     }
-    let proof = format!("its results hold `{id}`");
+    let proof = AdoptionProof::HoldsId {
+        custom_id: id.to_owned(),
+    };
     run.record(
         driver.clock.now(),
         Event::Adopted {
@@ -323,8 +324,7 @@ fn intend(
         else {
             break;
         };
-        let reason = "a batch behind it may have been sent, although the journal does not tell so"
-            .to_owned();
+        let reason = VerdictReason::LaterBatchSent;
         run.record(
             now,
             Event::Judged {
@@ -358,8 +358,7 @@ fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Er
     let (file, file_hash) = (run.relative(&path), collect::hash_of(&path)?);
     let lines = collect::counts_of(run, batch, &path)?;
     let id = BatchId(format!("saved-{}-{batch:05}", run.plan().nonce.as_str()));
-    let proof =
-        format!("its saved results {file} hold all its ids; the provider's own id is not known");
+    let proof = AdoptionProof::SavedResults { file: file.clone() };
     let counts = Counts {
         succeeded: u64::from(run.piece(batch).requests),
         ..Counts::default()

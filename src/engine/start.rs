@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::JobFile;
-use crate::journal::{self, Plan};
+use crate::journal::{self, AbandonReason, Plan};
 use crate::request::custom_id::Nonce;
 use crate::template::prompt::uploads::Uploads;
 
@@ -103,10 +103,7 @@ impl Engine {
                     return Err(changed);
                 }
                 self.observer.notice(Notice::PlannedAgain { run: folder });
-                run.abandon(
-                    self.clock.now(),
-                    "the job was changed before anything was sent",
-                )?;
+                run.abandon(self.clock.now(), AbandonReason::JobChanged)?;
                 // The simulator's folder is locked by the connection; the new run has its own.
                 drop((run, connection));
                 self.start_new(file, options)

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::batch::SpooledBody;
-use crate::journal::Event;
+use crate::journal::{DoubtReason, Event};
 use crate::provider::retry::{Call, Clock, Verdict, asked, judge, most_requests, with_retry};
 use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
 use super::doubt;
 use super::drive::{Context, between};
-use super::note::{StepNote, UncertainCause};
+use super::note::StepNote;
 use super::notice::Notice;
 use super::pace::{Pace, has_room};
 use super::provider_error::{Action, Kept, RunStanding};
@@ -146,15 +146,18 @@ async fn send(
         // The journal has it before anything else is done: whoever resumes the run has to look for
         // this batch, and must not send it again.
         Verdict::Doubt => {
+            let reason = DoubtReason::NoCertainResult {
+                error: error.to_string(),
+            };
             run.record(
                 now,
                 Event::Doubt {
                     batch,
-                    reason: error.to_string(),
+                    reason: reason.clone(),
                 },
             )?;
             pace.lost(now);
-            doubt::announce(driver, batch, UncertainCause::Call { error });
+            doubt::announce(driver, batch, reason);
             Ok(false)
         }
         Verdict::Again { after } => {

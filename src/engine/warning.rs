@@ -3,12 +3,15 @@
 use serde::Serialize;
 
 use super::shared::CacheSplit;
+use crate::output::OutputWarning;
 
 /// A warning about a job, its source or its rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "fact", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Warning {
+    /// A warning about the columns of the output.
+    Output(OutputWarning),
     /// A warning that a room still words by itself.
     Text(String),
     /// A text column is used as a condition, and all its values read as booleans: `false` is true

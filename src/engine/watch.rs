@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::journal::Event;
+use crate::journal::{Event, LossReason};
 use crate::provider::retry::{Call, Verdict, WAIT_404, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
@@ -203,12 +203,7 @@ async fn retrieve(
     };
     let is_for_long = not_found.misses(driver, batch, id, false);
     if not_found.is_gone(driver, run, batch, is_for_long)? {
-        collect::lose(
-            driver,
-            run,
-            batch,
-            "the provider has not found it since its 29 days were over",
-        )?;
+        collect::lose(driver, run, batch, &LossReason::BatchNotFound)?;
         not_found.downloads.lost(batch);
         return Ok(None);
     }

@@ -56,7 +56,7 @@ pub struct Plan {
     pub head: HeadFile,
     /// The batches, numbered from 1 without gaps.
     pub pieces: Vec<SpooledBatch>,
-    /// The leading batches that have to be back before those behind them are sent, in order.
+    /// The batches that must be back before those after them are sent, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Checkpoint>,
     /// Whether one request goes first and writes the cache, and why.

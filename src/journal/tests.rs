@@ -139,7 +139,9 @@ fn whole_story() -> Vec<Event> {
     let statuses = BTreeMap::from([(Status::Succeeded, 4), (Status::Unsent, 2)]);
     let doubt = || Event::Doubt {
         batch: 2,
-        reason: "no answer \u{e9}\n".to_owned(),
+        reason: DoubtReason::NoCertainResult {
+            error: "no answer \u{e9}\n".to_owned(),
+        },
     };
     let collected = |batch| Event::Collected {
         batch,
@@ -171,7 +173,9 @@ fn whole_story() -> Vec<Event> {
             batch: 2,
             id: BatchId("id 2".to_owned()),
             created_at: at(61),
-            proof: "its first id".to_owned(),
+            proof: AdoptionProof::HoldsId {
+                custom_id: "its first id".to_owned(),
+            },
         },
         Event::CancelAsked { batch: 2 },
         Event::Seen {
@@ -203,9 +207,9 @@ fn whole_story() -> Vec<Event> {
         },
         intent(3),
         accepted(3),
-        Event::OutputChange {
+        Event::Lost {
             batch: 3,
-            reason: "gone".to_owned(),
+            reason: LossReason::Archived { at: at(95) },
         },
         Event::Exported {
             path: "out.parquet".into(),
@@ -213,7 +217,7 @@ fn whole_story() -> Vec<Event> {
             by_status: statuses,
         },
         Event::Abandoned {
-            reason: "enough".to_owned(),
+            reason: AbandonReason::Requested,
         },
     ]
 }
@@ -465,12 +469,12 @@ fn tells_a_moved_run_from_a_copied_one() {
     let notes = || RunDir::open(&elsewhere).unwrap().2;
     assert_eq!(
         notes(),
-        [Note::Copied {
+        [RunNote::Copied {
             from: plan.home.clone()
         }]
     );
     fs::remove_dir_all(run.path()).unwrap();
-    assert_eq!(notes(), [Note::Moved { from: plan.home }]);
+    assert_eq!(notes(), [RunNote::Moved { from: plan.home }]);
 }
 
 #[test]
@@ -588,7 +592,7 @@ fn drops_nul_bytes_only_where_a_line_was_under_way() {
     let (_, notes) = Journal::open(&run.journal(), &plan).unwrap();
     assert_eq!(
         notes,
-        [Note::TornLine {
+        [RunNote::TornLine {
             line: 2,
             bytes: 300
         }]
@@ -650,7 +654,7 @@ fn names_file_line_and_way_out_of_a_damaged_journal() {
         ),
         (
             replaced(3, lines[3]),
-            "tells what cannot have happened",
+            "records what cannot have happened",
             "line 4 (batch 1): event 3 follows event 1",
         ),
         (
@@ -717,11 +721,11 @@ fn manifest(plan: &Plan) -> Manifest {
         run: plan.run.clone(),
         job: plan.job_name.clone(),
         simulated: plan.simulated,
-        state: Stage::Exported.to_string(),
+        state: Stage::Exported,
         rows: plan.rows(),
         by_status: BTreeMap::from([(Status::Succeeded, 4), (Status::Unsent, 2)]),
         empty_answers: None,
-        batches: BTreeMap::from([("collected".to_owned(), 2)]),
+        batches: BTreeMap::from([(BatchStateKind::Collected, 2)]),
         usage: Usage {
             input_tokens: Some(7),
             ..Usage::default()
@@ -733,10 +737,10 @@ fn manifest(plan: &Plan) -> Manifest {
         gates: Vec::new(),
         estimate: None,
         output: Some("out.parquet".into()),
-        next_action: "nothing".to_owned(),
+        next_action: NextAction::Nothing,
         created_at: plan.created_at,
         updated_at: at(99),
-        notes: vec!["a note".to_owned()],
+        notes: vec![RunNote::NothingToSend],
     }
 }
 
@@ -769,7 +773,7 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
             .append(
                 at(9),
                 Event::Abandoned {
-                    reason: "enough".to_owned(),
+                    reason: AbandonReason::Requested,
                 },
             )
             .unwrap();

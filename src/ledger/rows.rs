@@ -179,6 +179,8 @@ pub(super) fn put(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         .unwrap_or_default()
         .with(before)
         .with(seal);
+    let share = serde_json::to_string(&entry.share)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     db.execute(
         &format!(
             "INSERT OR REPLACE INTO batches ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
@@ -195,7 +197,7 @@ pub(super) fn put(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             entry.reserved.picodollars(),
             entry.most.picodollars(),
             entry.share.total().picodollars(),
-            serde_json::to_string(&entry.share).unwrap_or_default(),
+            share,
             entry.day.to_string(),
             entry.reserved_at.to_string(),
             entry.settled_at.map(|at| at.to_string()),

@@ -52,6 +52,7 @@ mod place;
 mod rows;
 mod schema;
 mod spec;
+mod warning;
 mod writer;
 
 use std::io;
@@ -66,6 +67,7 @@ pub use place::{beside, check_writable};
 pub use rows::RowBuilders;
 pub use schema::{Origin, OutputSchema};
 pub use spec::{Compression, Format, KeptColumns, OutputSpec};
+pub use warning::OutputWarning;
 pub use writer::{OutputSummary, OutputWriter};
 
 /// Why there is no output.

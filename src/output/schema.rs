@@ -8,7 +8,7 @@ use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use super::columns::{self, COLUMNS, Column};
-use super::{Error, Format, KeptColumns, OutputSpec, cells, parquet};
+use super::{Error, Format, KeptColumns, OutputSpec, OutputWarning, cells, parquet};
 use crate::border;
 use crate::source::logical;
 
@@ -132,12 +132,12 @@ impl OutputSchema {
     /// Looks for names that differ in letter case only, which most readers take for one name
     /// (DuckDB, Spark, Hive, Snowflake, BigQuery).
     ///
-    /// Gives the pairs within the input, nested fields by their path: the table came with them, so
-    /// they are worth a warning and no more.
+    /// Gives a warning for each pair within the input, nested fields by their path: the table came
+    /// with them.
     ///
     /// # Errors
     /// [`Error::CaseClash`] where one of the two is a column that the answer or the run adds.
-    pub fn check_case(&self) -> Result<Vec<(String, String)>, Error> {
+    pub fn check_case(&self) -> Result<Vec<OutputWarning>, Error> {
         let mut seen: HashMap<String, (Origin, String)> = HashMap::new();
         let (mut within_input, mut clashes) = (Vec::new(), Vec::new());
         for (place, field) in self.schema.fields().iter().enumerate() {
@@ -150,7 +150,12 @@ impl OutputSchema {
                 };
                 match (first, origin) {
                     _ if earlier == path => {}
-                    (Origin::Input, Origin::Input) => within_input.push((earlier, path.to_owned())),
+                    (Origin::Input, Origin::Input) => {
+                        within_input.push(OutputWarning::SameButForCase {
+                            first: earlier,
+                            second: path.to_owned(),
+                        });
+                    }
                     _ => clashes.push((first, origin, (earlier, path.to_owned()))),
                 }
             });
@@ -168,17 +173,15 @@ impl OutputSchema {
         })
     }
 
-    /// What the format does not keep of the input, each in a sentence.
+    /// What the format does not keep of the input.
     #[must_use]
-    pub fn losses(&self) -> Vec<String> {
+    pub fn losses(&self) -> Vec<OutputWarning> {
         let mut losses = Vec::new();
         for field in &self.schema.fields()[..self.input.len()] {
             if self.format == Format::Parquet && holds_duration(field.data_type()) {
-                losses.push(format!(
-                    "column `{}` is a duration, which Parquet holds as a plain integer: only \
-                     readers that know Arrow see the unit",
-                    field.name()
-                ));
+                losses.push(OutputWarning::PlainDuration {
+                    column: field.name().clone(),
+                });
             }
         }
         // What a writer notes for itself says nothing to the readers of a text.
@@ -189,14 +192,13 @@ impl OutputSchema {
             .iter()
             .map(|(key, _)| key.as_str())
             .filter(own)
-            .map(|key| format!("`{key}`"))
+            .map(str::to_owned)
             .collect();
         if self.format.is_text() && !keys.is_empty() {
-            losses.push(format!(
-                "{} keeps no metadata of the input's files: {}",
-                self.format,
-                keys.join(", ")
-            ));
+            losses.push(OutputWarning::LostMetadata {
+                format: self.format,
+                keys,
+            });
         }
         losses
     }

@@ -177,7 +177,7 @@ fn answers_that_are_cut_off_stop_the_canary() {
         .expect(6);
     assert!(
         said.stderr
-            .contains("12 of 12 were cut off: 100%, and `canary.max_truncated` is 5%"),
+            .contains("12 of 12 were truncated: 100%, and `canary.max_truncated` is 5%"),
         "{}",
         said.stderr
     );
@@ -206,7 +206,7 @@ fn the_rest_follows_unprimed_when_the_time_is_over() {
     let sim = Sim::with("[[batches]]\nnth = [1]\nextra_seconds = 4\n");
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
-        .says("it has not ended after 1 s, so the rest is sent without it");
+        .says("s, so the rest is sent without it");
     assert_eq!(verdict(&work), "timed_out");
     assert_eq!(sizes(&sim), [1, 14, 13, 12]);
     check_output(&work);
@@ -380,7 +380,7 @@ fn a_primed_run_reads_what_a_cold_one_writes_again_and_again() {
         (&said_primed, "one request goes first and writes the shared"),
         (
             &said_primed,
-            "the cache warm-up has ended, the rest follows: it wrote",
+            "the cache warm-up request has ended, the rest follows: it wrote",
         ),
         (
             &said_primed,

@@ -103,12 +103,9 @@ fn usage_that_cannot_be_read_is_unknown_and_stays_reserved() {
             (Some(3), Some("0")),
             "{odd}"
         );
-        assert!(
-            manifest["notes"]
-                .to_string()
-                .contains("the cost of 3 requests is unknown"),
-            "{}",
-            manifest["notes"]
+        assert_eq!(
+            manifest["notes"],
+            serde_json::json!([{ "kind": "unknown_cost", "requests": 3 }])
         );
         let entry = entries(&work).remove(0);
         assert_eq!((entry.state, entry.share.unknown), (EntryState::Billed, 3));
@@ -178,10 +175,9 @@ content = '[{"type":"text","text":" \n\t"}]'"#,
             .says("4 succeeded (4 with an empty answer)")
             .says("4 of 4 answers that succeeded are empty (100%)");
         assert_eq!(manifest(&work)["empty_answers"], 4, "{fault}");
-        assert!(
-            manifest(&work)["notes"]
-                .to_string()
-                .contains("4 of 4 answers are empty")
+        assert_eq!(
+            manifest(&work)["notes"],
+            serde_json::json!([{ "kind": "empty_answers", "empty": 4, "succeeded": 4 }])
         );
     }
     let (work, sim) = (Workdir::new().with_rows(4), Sim::start());
@@ -199,7 +195,7 @@ fn a_canary_of_empty_answers_stops_the_run() {
     work.write("job.toml", format!("{JOB}\n[canary]\nrows = 4\n"));
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(6)
-        .says("4 of 4 were answered with nothing: 100%, and `canary.max_empty` is 50%");
+        .says("4 of 4 have an empty answer: 100%, and `canary.max_empty` is 50%");
     let (work, sim) = (Workdir::new().with_rows(12), Sim::with(empty));
     work.write(
         "job.toml",

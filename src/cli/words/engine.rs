@@ -2,17 +2,17 @@
 
 use rowmill::engine::checkpoints::StoppedAtCheckpoint;
 use rowmill::engine::faults::{Causes, FaultCount};
-use rowmill::engine::note::{StepNote, UncertainCause, Unproven};
+use rowmill::engine::note::StepNote;
 use rowmill::engine::notice::{Notice, WaitReason};
 use rowmill::engine::shared::{CacheSplit, CacheVerdict, SharedReport};
 use rowmill::engine::{Action, JobChange, Kept, LongPrompts, RunStanding, Warning};
-use rowmill::join::LineCounts;
-use rowmill::journal::{CheckpointKind, Verdict};
+use rowmill::journal::{CheckpointKind, Unproven};
 use rowmill::ledger::Shortage;
 use rowmill::provider::Counts;
 
 use super::super::format::{bytes, count, duration, plural, usd};
 use super::super::layout::{shown, visible};
+use super::journal;
 
 /// What a step reports. What is only progress is a fragment, the rest a sentence.
 pub(crate) fn notice(notice: &Notice<'_>) -> String {
@@ -81,6 +81,13 @@ pub(crate) fn notice(notice: &Notice<'_>) -> String {
         Notice::Exporting { rows, of } => {
             format!("writing: {} of {} rows", count(*rows), count(*of))
         }
+        Notice::Judged {
+            kind,
+            verdict,
+            reason,
+            ..
+        } => journal::judged(*kind, *verdict, reason),
+        Notice::Results(results) => journal::results(results),
         Notice::Note(note) => self::note(note),
         other => format!("{other:?}"),
     }
@@ -192,26 +199,16 @@ fn wait_reason(reason: &WaitReason) -> String {
 /// Something a person should know of a run.
 pub(crate) fn note(note: &StepNote) -> String {
     match note {
-        StepNote::RunFiles { found } => found.to_string(),
-        StepNote::PossiblySent { batches, reasons } => format!(
-            "{} may or may not have been created: {}. The provider's list is searched, and nothing \
-             is sent twice",
-            numbered("batch", "batches", batches),
-            reasons.join("; ")
-        ),
+        StepNote::RunFiles { found } => journal::run_note(found),
         StepNote::SendingStopped => {
             "sending stopped; batches that have ended are fetched first".to_owned()
         }
         StepNote::Uncertain {
             batch,
-            cause,
+            reason,
             settle,
         } => {
-            let cause = match cause {
-                UncertainCause::ProcessEnded => "rowmill ended while it was sent".to_owned(),
-                UncertainCause::Call { error } => error.to_string(),
-                other => format!("{other:?}"),
-            };
+            let cause = journal::doubt(reason);
             format!(
                 "batch {batch} may or may not have been created ({cause}); looking for it for up \
                  to {}, while the other batches are sent",
@@ -261,9 +258,7 @@ pub(crate) fn note(note: &StepNote) -> String {
             error.message,
             numbered("batch", "batches", into)
         ),
-        StepNote::CheckpointWaits { .. } | StepNote::CheckpointDecided { .. } => {
-            checkpoint_note(note)
-        }
+        StepNote::CheckpointWaits { .. } => checkpoint_note(note),
         other => results_note(other),
     }
 }
@@ -271,8 +266,7 @@ pub(crate) fn note(note: &StepNote) -> String {
 fn unproven(why: Unproven) -> &'static str {
     match why {
         Unproven::NotEnded => "has not ended",
-        Unproven::ResultsUnreadable => "its results cannot be read",
-        _ => "cannot be identified",
+        Unproven::Unreadable => "its results cannot be read",
     }
 }
 
@@ -300,21 +294,6 @@ fn checkpoint_note(note: &StepNote) -> String {
                 ),
             }
         }
-        StepNote::CheckpointDecided {
-            kind,
-            verdict,
-            reason,
-            ..
-        } => {
-            let name = match kind {
-                CheckpointKind::Prime => "the cache warm-up",
-                CheckpointKind::Canary { .. } => "the canary",
-            };
-            match verdict {
-                Verdict::Passed => format!("{name} has ended, the rest follows: {reason}"),
-                _ => format!("{name}: {reason}"),
-            }
-        }
         other => format!("{other:?}"),
     }
 }
@@ -327,84 +306,11 @@ fn results_note(note: &StepNote) -> String {
              keeps asking",
             if *results { "the results of " } else { "" }
         ),
-        StepNote::ResultsStillThere { batch } => format!(
-            "the provider still has the results of batch {batch}: fetching them again, which costs \
-             nothing"
-        ),
-        StepNote::ResultsRefused { batch, error } => format!(
-            "the results of batch {batch} cannot be fetched now ({error}); the other batches \
-             continue"
-        ),
-        StepNote::ResultsIncomplete { batch } => format!(
-            "no more results of batch {batch} could be fetched now; the next command tries again"
-        ),
-        StepNote::DownloadShort {
-            batch,
-            error,
-            lines,
-            expected,
-            saved_lines,
-            is_slower,
-        } => {
-            let problem = match error {
-                Some(error) => format!("broke off ({error})"),
-                None => format!(
-                    "has {} for {}",
-                    plural(*lines, "line", "lines"),
-                    plural(*expected, "request", "requests")
-                ),
-            };
-            format!(
-                "the download of the results of batch {batch} {problem}; {} saved so far; fetching \
-                 again{}",
-                plural(*saved_lines, "line", "lines"),
-                if *is_slower {
-                    ", less often from now on"
-                } else {
-                    ""
-                }
-            )
-        }
-        StepNote::ResultsIrregular { batch, lines } => results_irregular(*batch, lines),
-        StepNote::ResultsLost {
-            batch,
-            reason,
-            rows,
-        } => {
-            let rows = match rows {
-                None => "its rows are".to_owned(),
-                Some(1) => "1 of its rows is".to_owned(),
-                Some(rows) => format!("{} of its rows are", count(*rows)),
-            };
-            format!(
-                "the results of batch {batch} are lost: {reason}; {rows} `missing` in the output"
-            )
-        }
         StepNote::StatisticsNotSaved { error } => {
             format!("the statistics of this run are not in the job's next estimate: {error}")
         }
         other => format!("{other:?}"),
     }
-}
-
-fn results_irregular(batch: u32, lines: &LineCounts) -> String {
-    let kinds = [
-        (lines.missing, "missing"),
-        (lines.duplicates, "repeated"),
-        (lines.foreign, "of other requests"),
-        (lines.torn, "torn"),
-        (lines.unreadable, "unreadable"),
-        (lines.too_long, "too long to read"),
-    ];
-    let kinds: Vec<String> = kinds
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, kind)| format!("{} {kind}", count(*n)))
-        .collect();
-    format!(
-        "the results of batch {batch} have irregular lines ({}); they are saved as received",
-        kinds.join(", ")
-    )
 }
 
 /// `batch 3`, `batches 3 and 4`, `batches 3, 4 and 9`.
@@ -422,7 +328,7 @@ pub(crate) fn standing(standing: &RunStanding) -> String {
     let mut parts: Vec<String> = standing
         .by_state
         .iter()
-        .map(|(state, n)| format!("{} {}", count(*n), state.replace('_', " ")))
+        .map(|(state, n)| format!("{} {}", count(*n), journal::batch_state(*state)))
         .collect();
     parts.sort();
     format!(
@@ -517,6 +423,7 @@ pub(crate) fn named_rows(rows: &FaultCount) -> String {
 pub(crate) fn warning(warning: &Warning) -> String {
     match warning {
         Warning::Text(text) => text.clone(),
+        Warning::Output(warning) => journal::output_warning(warning),
         Warning::TextCondition {
             template,
             line,
@@ -676,7 +583,8 @@ mod tests {
     use std::time::Duration;
 
     use rowmill::engine::LongPrompt;
-    use rowmill::provider::{ApiError, BatchId, Delivery};
+    use rowmill::journal::{BatchStateKind, DoubtReason};
+    use rowmill::provider::BatchId;
 
     use super::*;
 
@@ -704,26 +612,21 @@ mod tests {
 
     #[test]
     fn says_for_how_long_an_uncertain_batch_is_looked_for() {
-        let error = ApiError::new(
-            "create batch",
-            ApiError::TIMEOUT,
-            "no answer",
-            Delivery::Unknown,
-        );
-        let note = |cause| {
+        let note = |reason| {
             self::note(&StepNote::Uncertain {
                 batch: 2,
-                cause,
+                reason,
                 settle: Duration::from_secs(300),
             })
         };
-        let text = note(UncertainCause::ProcessEnded);
+        let text = note(DoubtReason::ProcessEnded);
         assert_eq!(
             text,
-            "batch 2 may or may not have been created (rowmill ended while it was sent); looking \
+            "batch 2 may or may not have been created (rowmill ended while the batch was being sent); looking \
              for it for up to 5m, while the other batches are sent"
         );
-        assert!(note(UncertainCause::Call { error }).contains("no answer"));
+        let error = "no answer".to_owned();
+        assert!(note(DoubtReason::NoCertainResult { error }).contains("(no answer)"));
     }
 
     #[test]
@@ -798,7 +701,11 @@ mod tests {
             run: "20261130-1".to_owned(),
             folder: "runs/a".into(),
             batches: 3,
-            by_state: [("in_flight".to_owned(), 1), ("collected".to_owned(), 2)].into(),
+            by_state: [
+                (BatchStateKind::InFlight, 1),
+                (BatchStateKind::Collected, 2),
+            ]
+            .into(),
         };
         assert_eq!(
             kept(&Kept::Run(run), &action),

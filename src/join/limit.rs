@@ -2,7 +2,7 @@
 //!
 //! A stream of results has no length in front, so one that never ends would fill the disk. What was
 //! sent says how much can come back: one line for each request. Repeated, foreign and blank lines
-//! are put up with, and a line that is too long is passed over by its reader
+//! are accepted, and a line that is too long is passed over by its reader
 //! ([`super::MAX_LINE_BYTES`]); what is beyond that is no stream of results.
 
 use super::MAX_LINE_BYTES;
@@ -16,7 +16,7 @@ const LONGEST_LINE: u64 = 1 << 30;
 
 /// Why a stream is no stream of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Excess {
+pub enum ResultsExcess {
     /// Too many lines.
     #[error("more than {lines} lines came for {requests} requests")]
     Lines {
@@ -43,18 +43,18 @@ pub enum Excess {
 
 /// Watches a stream of results on its way.
 #[derive(Debug, Clone)]
-pub struct Ceiling {
+pub struct ResultsLimit {
     requests: u64,
     lines: u64,
     bytes: u64,
     line: u64,
 }
 
-impl Ceiling {
+impl ResultsLimit {
     /// For the results of a batch of so many requests.
     #[must_use]
-    pub fn of(requests: u64) -> Ceiling {
-        Ceiling {
+    pub fn of(requests: u64) -> ResultsLimit {
+        ResultsLimit {
             requests,
             lines: 0,
             bytes: 0,
@@ -65,8 +65,8 @@ impl Ceiling {
     /// Takes note of bytes that came.
     ///
     /// # Errors
-    /// [`Excess`], when they are more than results can be.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Excess> {
+    /// [`ResultsExcess`], when they are more than results can be.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), ResultsExcess> {
         let requests = self.requests;
         self.bytes += bytes.len() as u64;
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
@@ -82,18 +82,18 @@ impl Ceiling {
             .saturating_mul(MAX_LINE_BYTES)
             .saturating_add(LONGEST_LINE);
         if self.lines > most_lines {
-            return Err(Excess::Lines {
+            return Err(ResultsExcess::Lines {
                 lines: most_lines,
                 requests,
             });
         }
         if self.line > LONGEST_LINE {
-            return Err(Excess::Line {
+            return Err(ResultsExcess::Line {
                 bytes: LONGEST_LINE,
             });
         }
         if self.bytes > most_bytes {
-            return Err(Excess::Bytes {
+            return Err(ResultsExcess::Bytes {
                 bytes: most_bytes,
                 requests,
             });
@@ -108,15 +108,15 @@ mod tests {
 
     #[test]
     fn puts_up_with_blank_and_repeated_lines_and_not_with_lines_without_end() {
-        let mut ceiling = Ceiling::of(100);
+        let mut ceiling = ResultsLimit::of(100);
         for _ in 0..400 {
             ceiling.take(b"{}\n").unwrap();
         }
-        let mut blank = Ceiling::of(100);
+        let mut blank = ResultsLimit::of(100);
         let excess = (0..).find_map(|_| blank.take(&[b'\n'; 100]).err());
         assert_eq!(
             excess,
-            Some(Excess::Lines {
+            Some(ResultsExcess::Lines {
                 lines: 1_400,
                 requests: 100
             })
@@ -125,26 +125,26 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_and_bytes_without_an_end_are_too_much() {
-        let endless = Ceiling {
+        let endless = ResultsLimit {
             line: LONGEST_LINE,
             bytes: LONGEST_LINE,
-            ..Ceiling::of(1_000)
+            ..ResultsLimit::of(1_000)
         };
         assert_eq!(
             endless.clone().take(b"x"),
-            Err(Excess::Line {
+            Err(ResultsExcess::Line {
                 bytes: LONGEST_LINE
             })
         );
         assert_eq!(endless.clone().take(b"\n"), Ok(()));
         let most = 3 * MAX_LINE_BYTES + LONGEST_LINE;
-        let many = Ceiling {
+        let many = ResultsLimit {
             bytes: most,
-            ..Ceiling::of(3)
+            ..ResultsLimit::of(3)
         };
         assert_eq!(
             many.clone().take(b"\n"),
-            Err(Excess::Bytes {
+            Err(ResultsExcess::Bytes {
                 bytes: most,
                 requests: 3
             })
