@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use rowmill::cost::{Money, MoneyError};
+use rowmill::engine::RowSelection;
 use rowmill::outcome::class::{Class, MoreTokens};
 
 use super::examples;
@@ -167,13 +168,6 @@ pub(crate) struct Rows {
     /// Take only rows for which this SQL predicate holds, beside the job's own `where`.
     #[arg(long = "where", value_name = "SQL")]
     pub(crate) filter: Option<String>,
-}
-
-impl Rows {
-    /// Whether not all of the job's rows are taken: the run is a trial then.
-    pub(crate) fn narrows(&self) -> bool {
-        self.limit.is_some() || self.filter.is_some()
-    }
 }
 
 /// Whether an output gives way to a better one.
@@ -468,6 +462,16 @@ pub(crate) enum By {
     Model,
     /// The run.
     Run,
+}
+
+impl Rows {
+    /// The rows that were asked for.
+    pub(crate) fn selection(&self) -> RowSelection {
+        RowSelection {
+            limit: self.limit,
+            filter: self.filter.clone(),
+        }
+    }
 }
 
 impl By {

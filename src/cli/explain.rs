@@ -169,6 +169,11 @@ fn is_of_the_disk(error: &Error) -> bool {
 }
 
 fn exit_code(error: &Error, sent: &Sent) -> u8 {
+    match words::call::code(error) {
+        Some(CHANGE) if sent.now => return PROVIDER,
+        Some(code) => return code,
+        None => {}
+    }
     match error {
         Error::Bug(_) => BUG,
         Error::Interrupted => INTERRUPTED,
@@ -239,6 +244,9 @@ fn needs_a_change(error: &Error) -> bool {
 
 /// The error, what belongs under it, and its causes.
 fn told(error: &Error) -> String {
+    if let Some(text) = words::call::message(error) {
+        return text;
+    }
     let mut text = match error {
         Error::Rows(faults) => told_rows(faults),
         Error::DuplicateKeys(shared) => told_shared(shared),
@@ -527,6 +535,9 @@ fn named(tally: &FaultCount) -> String {
 }
 
 fn hint(error: &Error) -> Option<String> {
+    if let Some(hint) = words::call::hint(error) {
+        return Some(hint);
+    }
     let text = match error {
         Error::Job(job::Error::Parse { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::UnknownModel { nearest, .. } if !nearest.is_empty() => {
@@ -606,7 +617,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Journal(journal::Error::NoRun { .. }) => {
             "`rowmill status` lists the runs".to_owned()
         }
-        Error::Journal(error) => error.way_out()?.to_owned(),
+        Error::Journal(error) => words::journal::repair(error)?.to_owned(),
         Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => {
             "put the file back from a copy; what was sent from it can still be fetched and joined \
              by hand from `results/`"

@@ -16,6 +16,7 @@ mod format;
 mod init;
 mod layout;
 mod models;
+mod outcome;
 mod plan;
 mod preview;
 mod prices;
@@ -31,6 +32,8 @@ mod summary;
 mod target;
 mod words;
 
+use std::sync::Arc;
+
 use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command, Common, LogFormat};
@@ -44,7 +47,7 @@ pub(crate) fn main() -> u8 {
         Err(error) => return usage_error(&error),
     };
     rowmill::border::install();
-    let screen = Screen::new(&cli.common);
+    let screen = Arc::new(Screen::new(&cli.common));
     log(&cli.common);
     arm_crash_test();
     signals::listen(screen.voice());
@@ -74,7 +77,7 @@ fn usage_error(error: &clap::Error) -> u8 {
     code
 }
 
-fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
+fn command(cli: &Cli, screen: &Arc<Screen>) -> Result<u8, Failure> {
     let common = &cli.common;
     let catalog = &catalog::read(common.models.as_deref())?;
     let reads_state = !matches!(
@@ -90,14 +93,14 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
     }
     match &cli.command {
         Command::Init(args) => init::run(args, screen),
-        Command::Check(args) => check::run(args, catalog, screen),
-        Command::Preview(args) => preview::run(args, catalog, screen),
+        Command::Check(args) => check::run(args, common, catalog, screen),
+        Command::Preview(args) => preview::run(args, common, catalog, screen),
         Command::Plan(args) => plan::run(args, common, catalog, screen),
         Command::Run(args) => run::run(args, common, catalog, screen),
         Command::Submit(args) => submit::run(args, common, catalog, screen),
         Command::Collect(args) => collect::run(args, common, catalog, screen),
         Command::Export(args) => export::run(args, common, catalog, screen),
-        Command::Status(args) => status::run(args, common, screen),
+        Command::Status(args) => status::run(args, common, catalog, screen),
         Command::Cancel(args) => cancel::run(args, common, catalog, screen),
         Command::Retry(args) => retry::run(args, common, catalog, screen),
         Command::Rescue(args) => rescue::run(args, common, catalog, screen),

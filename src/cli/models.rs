@@ -11,11 +11,10 @@ use rowmill::provider::refresh::Refresh;
 use serde_json::json;
 
 use super::args::{Common, Models};
-use super::connect::{ApiOptions, Connection};
+use super::connect;
 use super::explain::{self, Failure};
 use super::format::count;
 use super::layout::Column;
-use super::plan::today;
 use super::screen::{Screen, shown_to, table};
 
 pub(crate) fn run(
@@ -244,18 +243,18 @@ fn one_a_line(lines: Vec<String>) -> String {
         .join("\n")
 }
 
+fn today() -> Date {
+    Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
 fn refresh(
     args: &Models,
     common: &Common,
     catalog: &Arc<Catalog>,
     screen: &Screen,
 ) -> Result<u8, Failure> {
-    let api_options = ApiOptions {
-        api_version: None,
-        betas: &[],
-    };
-    let connection = Connection::real(&api_options)?;
-    let list = connection.block_on(connection.api.models());
+    let client = connect::client()?;
+    let list = connect::runtime()?.block_on(client.models());
     let list = list.map_err(|source| rowmill::engine::Error::Provider {
         doing: "the list of models cannot be read".to_owned(),
         source: Box::new(source),
@@ -269,7 +268,7 @@ fn refresh(
         Some(write(args, common, &refresh, seen)?)
     };
     if screen.json {
-        screen.json(&json!({ "date": Timestamp::now(), "origin": connection.origin(), "refresh": refresh, "written": written }));
+        screen.json(&json!({ "date": Timestamp::now(), "origin": client.origin(), "refresh": refresh, "written": written }));
         return Ok(explain::DONE);
     }
     screen.data(told(&refresh, list.len()));

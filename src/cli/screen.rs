@@ -15,8 +15,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rowmill::engine::Run;
-use rowmill::engine::progress::{Listener, Progress, Reason, wait_in_words};
+use rowmill::engine::notice::{Notice, Observer, WaitReason, wait_in_words};
 use rowmill::engine::view::create_calls;
 use rowmill::journal::CheckpointKind;
 use rowmill::provider::Counts;
@@ -72,9 +71,9 @@ impl Screen {
 
     /// Notes which run the command works on. If it stops, the run's journal tells whether anything
     /// was sent.
-    pub(crate) fn works_on(&self, run: &Run) {
+    fn works_on(&self, run: &Path, create_calls: u64) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        *work = Some((run.folder().to_path_buf(), run.create_calls()));
+        *work = Some((run.to_path_buf(), create_calls));
     }
 
     /// What was sent of the run that the command works on.
@@ -245,19 +244,55 @@ impl Screen {
     }
 }
 
-impl Listener for Screen {
-    fn hear(&self, progress: Progress<'_>) {
-        match progress {
-            Progress::Planning { rows, of } => self.passing(match of {
+impl Screen {
+    /// What concerns the run as a whole.
+    fn notice_of_run(&self, notice: Notice<'_>) {
+        self.finish();
+        match notice {
+            Notice::Simulated => self.banner(),
+            Notice::Driving => super::signals::leave_orderly(),
+            Notice::Opened { run, create_calls } => self.works_on(run, create_calls),
+            Notice::Warning(warning) => self.warn(words::engine::warning(warning)),
+            Notice::Planned { report, source } => {
+                for warning in &report.warnings {
+                    self.warn(words::engine::warning(warning));
+                }
+                if let Some(warning) = &report.cache.warning {
+                    self.warn(warning);
+                }
+                self.lines(super::plan::outline_table(report, source));
+                self.say(match report.why_nothing(source) {
+                    Some(why) => format!("no rows to send: {why}"),
+                    None => super::estimate::in_short(&report.estimate),
+                });
+            }
+            Notice::ResultsNotFetched { .. }
+            | Notice::NothingUncertain
+            | Notice::ResultsFetchedAgain { .. } => {
+                words::run::notice(&notice)
+                    .iter()
+                    .for_each(|text| self.warn(text));
+            }
+            _ => words::run::notice(&notice)
+                .iter()
+                .for_each(|text| self.say(text)),
+        }
+    }
+}
+
+impl Observer for Screen {
+    fn notice(&self, notice: Notice<'_>) {
+        match notice {
+            Notice::Planning { rows, of } => self.passing(match of {
                 Some(of) => format!("planning: {} of {} rows", count(rows), count(of)),
                 None => format!("planning: {} rows", count(rows)),
             }),
-            Progress::Counting { rows, of } => self.passing(format!(
+            Notice::Counting { rows, of } => self.passing(format!(
                 "counting: {} of {} rows of the sample",
                 count(rows),
                 count(of)
             )),
-            Progress::Submitting {
+            Notice::Submitting {
                 batch,
                 of,
                 requests,
@@ -269,11 +304,11 @@ impl Listener for Screen {
                     bytes(n)
                 ));
             }
-            Progress::Accepted { batch, id } => self.say(format!(
+            Notice::Accepted { batch, id } => self.say(format!(
                 "batch {batch} accepted as {}",
                 shown(&id.to_string())
             )),
-            Progress::Waiting {
+            Notice::Waiting {
                 in_flight,
                 ended,
                 of,
@@ -296,7 +331,7 @@ impl Listener for Screen {
                     duration(next)
                 ));
             }
-            Progress::Retrying {
+            Notice::Retrying {
                 error,
                 since,
                 after,
@@ -306,14 +341,14 @@ impl Listener for Screen {
                 duration(since),
                 wait_in_words(after)
             )),
-            Progress::Slow { call, waited } => {
+            Notice::Slow { call, waited } => {
                 self.say(format!(
                     "{} {call}: no answer yet after {}",
                     self.paint_words("note:", "36"),
                     wait_in_words(waited)
                 ));
             }
-            Progress::HeldBack { batch, shortage } => self.warn(format!(
+            Notice::HeldBack { batch, shortage } => self.warn(format!(
                 "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left \
                  ({} spent, {} reserved)",
                 usd(shortage.asked),
@@ -322,30 +357,31 @@ impl Listener for Screen {
                 usd(shortage.spent),
                 usd(shortage.reserved)
             )),
-            Progress::Ended { batch, counts } => {
+            Notice::Ended { batch, counts } => {
                 self.say(format!("batch {batch} ended: {}", what_became(&counts)))
             }
-            Progress::Collected { done, of, .. } => {
+            Notice::Collected { done, of, .. } => {
                 self.passing(format!(
                     "results of {done} of {} saved",
                     plural(of.into(), "batch", "batches")
                 ));
             }
-            Progress::Exporting { rows, of } => {
+            Notice::Exporting { rows, of } => {
                 self.passing(format!("writing: {} of {} rows", count(rows), count(of)))
             }
-            Progress::Judged {
+            Notice::Judged {
                 kind,
                 verdict,
                 reason,
             } => self.note(&words::journal::judged(kind, verdict, reason)),
-            Progress::Results(notice) => self.note(&words::journal::results(notice)),
-            Progress::Note(text) => self.note(text),
-            _ => {}
+            Notice::Results { results } => self.note(&words::journal::results(results)),
+            Notice::RunNote { note } => self.warn(words::journal::run_note(note)),
+            Notice::Note { text } => self.note(text),
+            other => self.notice_of_run(other),
         }
     }
 
-    fn is_leaving(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         super::signals::is_leaving()
     }
 }
@@ -489,15 +525,15 @@ pub(crate) fn print_usage_error(error: &clap::Error) {
 }
 
 /// What a run waits for, and until when.
-fn waits_for(reason: &Reason) -> String {
+fn waits_for(reason: &WaitReason) -> String {
     match reason {
-        Reason::Uncertain {
+        WaitReason::Uncertain {
             batch,
             left: Some(left),
         } if left.is_zero() => {
             format!("batch {batch} may or may not have been created: the next look decides")
         }
-        Reason::Uncertain {
+        WaitReason::Uncertain {
             batch,
             left: Some(left),
         } => {
@@ -506,13 +542,13 @@ fn waits_for(reason: &Reason) -> String {
                 wait_in_words(*left)
             )
         }
-        Reason::Uncertain { batch, left: None } => {
+        WaitReason::Uncertain { batch, left: None } => {
             format!(
                 "batch {batch} may or may not have been created: a batch that may be it has to end \
                  first (within 24 h)"
             )
         }
-        Reason::Refused {
+        WaitReason::Refused {
             batch,
             status,
             after,
@@ -528,7 +564,7 @@ fn waits_for(reason: &Reason) -> String {
                 wait_in_words(*after)
             )
         }
-        Reason::QueueFull {
+        WaitReason::QueueFull {
             batch,
             queued,
             limit,
@@ -538,13 +574,13 @@ fn waits_for(reason: &Reason) -> String {
             count(*queued),
             count(*limit)
         ),
-        Reason::TooUncertain { calls } => {
+        WaitReason::TooUncertain { calls } => {
             format!(
                 "nothing more is sent until it is known of a batch whether it was created, since \
                  {calls} create calls in a row were lost"
             )
         }
-        Reason::Checkpoint {
+        WaitReason::Checkpoint {
             batch,
             kind: CheckpointKind::Prime,
             left,
@@ -554,11 +590,11 @@ fn waits_for(reason: &Reason) -> String {
                 .unwrap_or_default();
             format!("the rest is sent when batch {batch} has written the cache{left}")
         }
-        Reason::Checkpoint { batch, .. } => {
+        WaitReason::Checkpoint { batch, .. } => {
             format!("the rest is sent when batch {batch}, the canary, is back (within 24 h)")
         }
-        Reason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
-        Reason::Results { batch, after } => {
+        WaitReason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
+        WaitReason::Results { batch, after } => {
             format!(
                 "the results of batch {batch} are fetched again in {}",
                 wait_in_words(*after)

@@ -40,6 +40,22 @@ pub(crate) fn leave_orderly() {
     IS_ORDERLY.store(true, Ordering::SeqCst);
 }
 
+/// Calls something when a signal asks to stop.
+pub(crate) fn on_signal(stop: impl FnOnce() + Send + 'static) {
+    let mut signal = channel().subscribe();
+    // Ends with the process: nothing waits for it.
+    let _ = std::thread::Builder::new()
+        .name("stop".to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            if let Ok(runtime) = runtime
+                && runtime.block_on(signal.wait_for(|wanted| *wanted)).is_ok()
+            {
+                stop();
+            }
+        });
+}
+
 /// Waits until a signal asks to stop.
 pub(crate) async fn wanted() {
     // The sender is never dropped.

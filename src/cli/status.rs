@@ -1,8 +1,11 @@
 //! `rowmill status`: where the runs stand.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
 use rowmill::engine::view::{MoneyView, RunView, view};
 use rowmill::engine::{Error, in_one_line};
@@ -11,16 +14,25 @@ use rowmill::ledger::{self, Entry, Ledger};
 use serde_json::{Value, json};
 
 use super::args::{Common, Status};
+use super::connect::engine;
 use super::explain::{self, Failure};
 use super::format::{count, duration, usd};
 use super::layout::Column;
 use super::screen::{Screen, shown, shown_to, table};
-use super::target::run_of;
 use super::words;
 
-pub(crate) fn run(args: &Status, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Status,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Arc<Screen>,
+) -> Result<u8, Failure> {
+    let find = |target: &PathBuf| -> Result<PathBuf, Failure> {
+        let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+        Ok(engine.find_run(target)?)
+    };
     match &args.target {
-        Some(target) => one(&run_of(target, &common.state)?, &common.state, screen),
+        Some(target) => one(&find(target)?, &common.state, screen),
         None => all(&common.state, screen),
     }
 }

@@ -10,8 +10,8 @@ use crate::provider::retry::{Call, Clock, with_retry};
 use crate::provider::{ApiError, BatchApi};
 
 use super::Error;
+use super::notice::Notice;
 use super::plan::{PlanReport, Planner};
-use super::progress::Progress;
 
 /// Calls at a time. The lowest limit is 2,000 a minute; one that is passed all the same is waited
 /// for.
@@ -28,7 +28,7 @@ const ONE_TOKEN: &str = r#"{"role":"user","content":"."}]"#;
 /// # Errors
 /// [`Error::Provider`] where the provider refuses, or cannot be reached; [`Error::NotUploaded`]
 /// where requests name files it does not have.
-pub async fn calibrate(
+pub(crate) async fn calibrate(
     api: &dyn BatchApi,
     clock: &dyn Clock,
     planner: &Planner<'_>,
@@ -49,13 +49,13 @@ pub async fn calibrate(
         )
         .await?;
     let of = outline.sample.len() as u64;
-    planner.listener.hear(Progress::Counting { rows: 0, of });
+    planner.observer.notice(Notice::Counting { rows: 0, of });
     let mut counts =
         stream::iter(outline.sample.iter().map(|row| counter.row(head, row))).buffered(AT_A_TIME);
     let mut counted = Vec::with_capacity(outline.sample.len());
     while let Some(row) = counts.try_next().await? {
         counted.push(row);
-        planner.listener.hear(Progress::Counting {
+        planner.observer.notice(Notice::Counting {
             rows: counted.len() as u64,
             of,
         });

@@ -25,8 +25,8 @@ use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Context, between};
-use super::export::{PlannedBatch, request_row};
-use super::progress::{Progress, Reason};
+use super::export::{BatchJoin, request_row};
+use super::notice::{Notice, WaitReason};
 use super::{Error, Run};
 
 /// What stopped a run before its rest was sent.
@@ -61,7 +61,7 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
             },
         )?;
         if verdict != Verdict::Stopped {
-            driver.listener.hear(Progress::Judged {
+            driver.observer.notice(Notice::Judged {
                 kind: gate.gate.kind,
                 verdict,
                 reason: &reason,
@@ -126,13 +126,13 @@ pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
 }
 
 /// The gate that the rest of the run waits at, for people; `None` where nothing waits at one.
-pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<Reason> {
+pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<WaitReason> {
     let gate = run.state().next_gate().filter(|gate| !gate.is_stopped())?;
     let left = match gate.gate.kind {
         CheckpointKind::Prime => time_left(driver, run),
         CheckpointKind::Canary { .. } => None,
     };
-    Some(Reason::Checkpoint {
+    Some(WaitReason::Checkpoint {
         batch: gate.gate.batch,
         kind: gate.gate.kind,
         left,
@@ -169,7 +169,7 @@ fn verdict(
 /// What came back for each request of a piece when it was sent first.
 fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
     let answer = Answers::compile(&run.options().answer)?;
-    let mut joiner = PlannedBatch {
+    let mut joiner = BatchJoin {
         run,
         piece,
         answer: answer.as_ref(),

@@ -31,9 +31,9 @@ use crate::provider::anthropic::result_line::custom_id_of;
 use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, BatchId, Delivery, Processing};
 
-use super::downloads::Next;
+use super::downloads::DownloadFault;
 use super::drive::{Context, between};
-use super::progress::Progress;
+use super::notice::Notice;
 use super::results_file::{ResultsWriter, WrittenResults};
 use super::submit::stopped;
 use super::view::RETENTION;
@@ -125,7 +125,7 @@ pub(crate) async fn save_what_has_ended(
             continue;
         }
         not_found.downloads.is_over(batch);
-        driver.listener.hear(Progress::Collected {
+        driver.observer.notice(Notice::Collected {
             batch,
             done: run.state().progress().ended,
             of: run.state().batch_count(),
@@ -196,13 +196,13 @@ async fn save(
     };
     let download = match fetched {
         Ok(download) => download,
-        Err(Fetch::Step(error)) => return Err(error),
-        Err(Fetch::Missing(error)) => {
+        Err(FetchError::Step(error)) => return Err(error),
+        Err(FetchError::Missing(error)) => {
             return missing(driver, run, not_found, batch, id, error)
                 .await
                 .map(|()| false);
         }
-        Err(Fetch::Refused(error)) => {
+        Err(FetchError::Refused(error)) => {
             let verdict = judge(Call::Results, &error, 0, Duration::ZERO, 0.0);
             if matches!(
                 verdict,
@@ -220,7 +220,7 @@ async fn save(
                 error: error.to_string(),
             };
             tell(driver, &notice);
-            not_now(driver, run, not_found, batch, Next::Refused(error));
+            not_now(driver, run, not_found, batch, DownloadFault::Refused(error));
             return Ok(false);
         }
     };
@@ -228,14 +228,14 @@ async fn save(
     take(driver, run, not_found, batch, &path, download)
 }
 
-/// Takes note that a try did not bring everything. What was fetched a second time is left as it was
+/// Records that a try did not bring everything. What was fetched a second time is left as it was
 /// after a few tries.
 fn not_now(
     driver: &Context<'_>,
     run: &mut Run,
     not_found: &mut NotFoundTracker,
     batch: u32,
-    next: Next,
+    next: DownloadFault,
 ) -> u32 {
     let tries = not_found.downloads.again(driver, batch, next);
     if run.is_fetched_again(batch) && (tries >= TRIES || not_found.downloads.is_hopeless(batch)) {
@@ -283,7 +283,7 @@ fn take(
     let (often, seldom) = (notice(false), notice(true));
     let error = broke_off.unwrap_or_else(|| short(together.lines, expected));
     let is_first = !run.is_fetched_again(batch);
-    let tries = not_now(driver, run, not_found, batch, Next::Short(error));
+    let tries = not_now(driver, run, not_found, batch, DownloadFault::Short(error));
     if is_whole && tries >= TRIES && is_first {
         // As many lines as the counters tell, time and again, and an id without one: the provider
         // has no more. The download alone is kept as it came, unless earlier ones add an id.
@@ -407,7 +407,7 @@ fn keep(
 }
 
 fn tell(driver: &Context<'_>, notice: &ResultsNotice) {
-    driver.listener.hear(Progress::Results(notice));
+    driver.observer.notice(Notice::Results { results: notice });
 }
 
 fn kind_of(run: &Run, batch: u32) -> BatchStateKind {
@@ -439,7 +439,7 @@ async fn missing(
         Some(Err(_)) => None,
     };
     if run.is_fetched_again(batch) {
-        not_now(driver, run, not_found, batch, Next::NotFound);
+        not_now(driver, run, not_found, batch, DownloadFault::NotFound);
         return Ok(());
     }
     if let Some(reason) = reason {
@@ -458,7 +458,7 @@ async fn missing(
             error,
         ));
     }
-    not_now(driver, run, not_found, batch, Next::NotFound);
+    not_now(driver, run, not_found, batch, DownloadFault::NotFound);
     Ok(())
 }
 
@@ -506,7 +506,7 @@ pub(crate) fn lose(
     Ok(())
 }
 
-enum Fetch {
+enum FetchError {
     /// The provider refused, or could not be reached.
     Refused(ApiError),
     /// The provider does not find the results.
@@ -529,13 +529,15 @@ async fn fetch(
     batch: u32,
     id: &BatchId,
     path: &Path,
-) -> Result<Download, Fetch> {
+) -> Result<Download, FetchError> {
     let mut stream = match driver.api.results(id).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.status, Some(404 | 410)) => return Err(Fetch::Missing(error)),
-        Err(error) => return Err(Fetch::Refused(error)),
+        Err(error) if matches!(error.status, Some(404 | 410)) => {
+            return Err(FetchError::Missing(error));
+        }
+        Err(error) => return Err(FetchError::Refused(error)),
     };
-    let mut writer = ResultsWriter::create(run, batch, path).map_err(Fetch::Step)?;
+    let mut writer = ResultsWriter::create(run, batch, path).map_err(FetchError::Step)?;
     let mut broke_off = None;
     let mut limit = ResultsLimit::of(run.piece(batch).requests.into());
     while let Some(chunk) = stream.next().await {
@@ -546,7 +548,7 @@ async fn fetch(
                 .map_err(|excess| no_results(&excess))
         });
         match taken {
-            Ok(chunk) => writer.push(&chunk).map_err(Fetch::Step)?,
+            Ok(chunk) => writer.push(&chunk).map_err(FetchError::Step)?,
             Err(error) => {
                 // The lines so far are worth keeping: another download may bring the rest.
                 broke_off = Some(error);
@@ -554,7 +556,7 @@ async fn fetch(
             }
         }
     }
-    let results = writer.finish().map_err(Fetch::Step)?;
+    let results = writer.finish().map_err(FetchError::Step)?;
     Ok(Download { results, broke_off })
 }
 

@@ -43,7 +43,7 @@ use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::drive::{BRIEFLY, Context, between};
-use super::progress::{Reason, wait_in_words};
+use super::notice::{WaitReason, wait_in_words};
 use super::submit::stopped;
 use super::{Error, Run};
 
@@ -93,13 +93,18 @@ impl DoubtSearch {
     }
 
     /// The uncertain batches, and until when each is looked for.
-    pub(crate) fn reasons(&self, driver: &Context<'_>, run: &Run, now: Timestamp) -> Vec<Reason> {
+    pub(crate) fn reasons(
+        &self,
+        driver: &Context<'_>,
+        run: &Run,
+        now: Timestamp,
+    ) -> Vec<WaitReason> {
         let left = |batch| {
             driver
                 .settle
                 .saturating_sub(between(run.in_doubt_since(batch), now))
         };
-        let reason = |batch| Reason::Uncertain {
+        let reason = |batch| WaitReason::Uncertain {
             batch,
             left: (!self.open.contains(&batch)).then(|| left(batch)),
         };

@@ -24,9 +24,9 @@ use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
 use crate::provider::anthropic::result_line::{self, LineError};
 
 use super::failures::Failures;
-use super::learn::{self, Observer};
+use super::learn::{self, RunObserver};
+use super::notice::{Notice, Observer};
 use super::previous_output::{self, SetAside};
-use super::progress::{Listener, Progress};
 use super::retry::{Lengths, RetryPolicy};
 use super::{Error, Run, results_file};
 
@@ -86,7 +86,7 @@ pub fn export(
     policy: &RetryPolicy,
     job_folder: Option<&Path>,
     now: Timestamp,
-    listener: &dyn Listener,
+    listener: &dyn Observer,
 ) -> Result<Export, Error> {
     let answer = Answers::compile(&run.options().answer)?;
     let spec = run.output_spec();
@@ -112,9 +112,9 @@ pub fn export(
         policy,
         lengths: Lengths::of(run, policy),
     };
-    let mut observer = Observer::new(&columns, run.plan().counts.requests);
+    let mut observer = RunObserver::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
-        let planned = PlannedBatch {
+        let planned = BatchJoin {
             run,
             piece,
             answer: answer.as_ref(),
@@ -149,7 +149,7 @@ pub fn export(
     if let Some(note) =
         statistics.and_then(|(statistics, folder)| learn::learn(run, &statistics, folder, now))
     {
-        listener.hear(Progress::Note(&note));
+        listener.notice(Notice::Note { text: &note });
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
@@ -217,7 +217,7 @@ struct Retries<'p> {
 }
 
 /// One planned batch of the run, to be joined with everything that came back for its rows.
-pub(crate) struct PlannedBatch<'a> {
+pub(crate) struct BatchJoin<'a> {
     pub(crate) run: &'a Run,
     /// Its number.
     pub(crate) piece: u32,
@@ -226,7 +226,7 @@ pub(crate) struct PlannedBatch<'a> {
     pub(crate) wanted: Wanted,
 }
 
-impl<'a> PlannedBatch<'a> {
+impl<'a> BatchJoin<'a> {
     /// A joiner over everything that came back for its rows.
     pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
         let wanted = self
@@ -245,8 +245,8 @@ impl<'a> PlannedBatch<'a> {
         retries: &Retries<'_>,
         writer: &mut OutputWriter,
         summary: &mut Summary,
-        observer: &mut Observer,
-        listener: &dyn Listener,
+        observer: &mut RunObserver,
+        listener: &dyn Observer,
     ) -> Result<u64, Error> {
         let file_hash = &self.run.piece(self.piece).file_hash;
         verify(&self.run.spool_path(self.piece), file_hash)?;
@@ -260,7 +260,7 @@ impl<'a> PlannedBatch<'a> {
         let mut retriable = 0;
         for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
             let rows = rows?;
-            if listener.is_leaving() {
+            if listener.is_stopping() {
                 return Err(Error::Interrupted);
             }
             let mut from = 0;
@@ -287,7 +287,7 @@ impl<'a> PlannedBatch<'a> {
                     from = row + 1;
                 }
             }
-            listener.hear(Progress::Exporting {
+            listener.notice(Notice::Exporting {
                 rows: summary.totals.rows + joiner.totals().rows,
                 of: self.run.plan().rows(),
             });

@@ -80,7 +80,8 @@ pub fn of_job(
 }
 
 /// Why what stands at the place of a finished run's output is not what the run wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OutputChange {
     /// Nothing stands there.
     Gone,

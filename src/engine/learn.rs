@@ -1,6 +1,6 @@
 //! What a run showed → what the job knows, for its next plan.
 //!
-//! The export sees every row beside its answer, so it watches on the way (`Observer`); what it saw
+//! The export sees every row beside its answer, so it watches on the way (`RunObserver`); what it saw
 //! goes into the job's file of things learned ([`Learned`]) before the run counts as over, and once
 //! for each run however often the export is repeated.
 
@@ -100,7 +100,7 @@ fn shape(request: &crate::request::RequestSpec, files: &[HashedFile]) -> String 
 
 /// Watches the rows of a run while they are exported.
 #[derive(Debug)]
-pub(crate) struct Observer {
+pub(crate) struct RunObserver {
     watch: Watch,
     /// One row in so many is looked at closely.
     stride: u64,
@@ -118,10 +118,10 @@ struct RunSums {
     written: u64,
 }
 
-impl Observer {
-    pub(crate) fn new(columns: &Schema, rows: u64) -> Observer {
+impl RunObserver {
+    pub(crate) fn new(columns: &Schema, rows: u64) -> RunObserver {
         let stride = rows.div_ceil(WATCHED_ROWS).max(1);
-        Observer {
+        RunObserver {
             watch: Watch::new(columns),
             stride,
             seen: 0,
@@ -134,7 +134,7 @@ impl Observer {
         &'a mut self,
         columns: &'a arrow::array::RecordBatch,
     ) -> ObservedRows<'a> {
-        let Observer {
+        let RunObserver {
             watch,
             stride,
             seen,

@@ -18,11 +18,14 @@
 //! Sending is logged before and after; a batch whose fate is unknown is looked up before anything
 //! is sent again.
 
+mod api;
 pub mod budget;
 mod calibrate;
+mod check;
 pub mod checkpoints;
 pub mod collect;
 pub mod compile;
+mod connect;
 mod doubt;
 mod downloads;
 pub mod drive;
@@ -31,17 +34,22 @@ pub mod export;
 pub mod export_options;
 pub mod failures;
 pub mod faults;
+mod finish;
 pub mod finished;
 mod in_order;
 pub mod learn;
 pub mod leftovers;
 mod lines;
 pub mod new_run;
+pub mod notice;
+mod options;
 pub mod plan;
+mod plan_inputs;
+mod preview;
 pub mod previous_output;
-pub mod progress;
 mod rebalance;
 mod render;
+mod report;
 pub mod rescue;
 mod results_file;
 mod resume;
@@ -51,6 +59,7 @@ pub mod run;
 mod sample_plan;
 pub mod shared;
 mod split;
+mod start;
 pub mod submit;
 pub mod upload;
 pub mod view;
@@ -62,11 +71,45 @@ use std::path::PathBuf;
 
 use crate::provider::ApiError;
 
+pub use api::Engine;
 pub use budget::Means;
-pub use calibrate::calibrate;
+pub(crate) use calibrate::calibrate;
+pub use check::{AnswerColumn, CheckReport};
 pub use compile::CompiledJob;
+pub use connect::{ApiOptions, Provider, SimulatorOptions};
+pub use drive::{RunOutcome, StopHandle, StopSignal};
+pub use finished::OutputChange;
+pub use notice::{Notice, Observer, Silent, WaitReason};
+pub use options::{
+    CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, ReexportOptions,
+    RetryOptions, RowSelection, RunOptions, StateLocation, Target,
+};
+pub use plan::PlanReport;
+pub use preview::{PreviewReport, PreviewRow};
+pub use report::{
+    BatchCounts, CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport,
+};
 pub use run::Run;
 pub use warning::Warning;
+
+/// What a sample of rows cannot go together with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleConflict {
+    /// A plan that is kept has every request in it.
+    KeptPlan,
+    /// Rows are drawn for counting by the text of every request.
+    Calibration,
+}
+
+impl std::fmt::Display for SampleConflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SampleConflict::KeptPlan => "a plan that is kept",
+            SampleConflict::Calibration => "calibration",
+        })
+    }
+}
 
 /// Why a step stopped. What a person can do about it is said by the command line.
 #[derive(Debug, thiserror::Error)]
@@ -226,6 +269,70 @@ pub enum Error {
     /// and nothing of it is left.
     #[error("interrupted")]
     Interrupted,
+    /// A run of a provider is to be resumed on the simulator.
+    #[error("the run `{}` is not one of the built-in simulator", .run.display())]
+    NotSimulated {
+        /// The run.
+        run: PathBuf,
+    },
+    /// The run's answers are not all there yet.
+    #[error("the run `{}` is not finished: not all of its answers are there", .run.display())]
+    NotFinished {
+        /// The run.
+        run: PathBuf,
+        /// Whether it was abandoned, so that it can be collected and not run.
+        abandoned: bool,
+    },
+    /// No failed row is of a class that is to be sent again.
+    #[error("no row of the run can be retried as asked")]
+    NothingToRetry(Box<report::NothingToRetry>),
+    /// There is no such run.
+    #[error("there is no run `{}`", .target.display())]
+    NoRun {
+        /// What was given.
+        target: PathBuf,
+    },
+    /// The job has no run yet.
+    #[error("the job `{job}` has no run in `{}`", .state.display())]
+    JobHasNoRun {
+        /// The job.
+        job: String,
+        /// The state directory.
+        state: PathBuf,
+    },
+    /// The engine has no provider, and the call needs one.
+    #[error("the engine has no provider")]
+    NoProvider,
+    /// The provider has no file store, and requests name files.
+    #[error("the provider keeps no files, and requests name some")]
+    NoFileStore,
+    /// The provider has no way to count tokens.
+    #[error("there is no key")]
+    NoCredential {
+        /// The address that it is for, where that is not the provider's own.
+        base_url: Option<String>,
+    },
+    /// The connection cannot be set up. Nothing was sent.
+    #[error(transparent)]
+    Connect(#[from] crate::provider::Error),
+    /// The simulator of this process cannot be started.
+    #[error("the simulator cannot start")]
+    Simulator(#[from] crate::simulator::Error),
+    /// The system gives no threads to wait on.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// No row is to be shown.
+    #[error("there is no row to show")]
+    NoRow {
+        /// The key that was asked for.
+        key: Option<String>,
+    },
+    /// Options exclude each other.
+    #[error("a sample cannot go together with {with}")]
+    SampleWith {
+        /// What it cannot go together with.
+        with: SampleConflict,
+    },
     /// Something that cannot happen did.
     #[error("{0}: this is a bug in rowmill")]
     Bug(String),

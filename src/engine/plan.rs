@@ -33,7 +33,7 @@ use crate::source::{Rows, SourceSpec};
 use super::compile::CompiledJob;
 use super::faults::{Causes, Faults};
 use super::in_order::in_order;
-use super::progress::{Listener, Progress};
+use super::notice::{Notice, Observer};
 use super::rebalance::{Tail, respool};
 use super::render::{Line, Rendered, Renderer, Unsent};
 use super::row_warnings::{RowWarnings, Window};
@@ -144,7 +144,7 @@ pub struct Planner<'a> {
     /// Where temporary files go.
     pub scratch: PathBuf,
     /// Who hears of progress.
-    pub listener: &'a dyn Listener,
+    pub observer: &'a dyn Observer,
 }
 
 impl Planner<'_> {
@@ -230,7 +230,7 @@ impl Planner<'_> {
         let mut packer = BatchMaker::new(self, &estimator, spool)?;
         let mut scan = self.compiled.source.scan(Some(&self.compiled.read))?;
         let rows = std::iter::from_fn(|| scan.next()).flat_map(|rows| match rows {
-            Ok(_) if self.listener.is_leaving() => vec![Err(Error::Interrupted)],
+            Ok(_) if self.observer.is_stopping() => vec![Err(Error::Interrupted)],
             Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(Error::from(error))],
         });
@@ -470,13 +470,13 @@ impl<'a> BatchMaker<'a> {
         self.rows += rendered.lines.len() as u64;
         self.faults.absorb(rendered.faults);
         self.row_warnings.absorb(rendered.row_warnings);
-        if self.planner.listener.is_leaving() {
+        if self.planner.observer.is_stopping() {
             return Err(Error::Interrupted);
         }
         if self.faults.enough() {
             return Err(Error::Rows(Box::new(std::mem::take(&mut self.faults))));
         }
-        self.planner.listener.hear(Progress::Planning {
+        self.planner.observer.notice(Notice::Planning {
             rows: self.rows,
             of: self.planner.compiled.source.rows_hint(),
         });

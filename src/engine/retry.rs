@@ -31,7 +31,7 @@ use crate::outcome::{Outcome, Status};
 use crate::request::per_row::Tail;
 use crate::request::{RequestHash, most_tokens, with_max_tokens};
 
-use super::export::{PlannedBatch, request_row};
+use super::export::{BatchJoin, request_row};
 use super::{Error, Run};
 
 /// Why a model stops whose context window is full: more room for the answer is no help.
@@ -137,7 +137,7 @@ pub fn plan_retries(
     let mut pools = Pools::new(run, policy)?;
     for piece in pieces {
         pools.take(
-            &PlannedBatch {
+            &BatchJoin {
                 run,
                 piece,
                 answer: answer.as_ref(),
@@ -344,7 +344,7 @@ impl Pools {
     }
 
     /// Takes the rows of one piece that are to be sent again.
-    fn take(&mut self, piece: &PlannedBatch<'_>, policy: &RetryPolicy) -> Result<(), Error> {
+    fn take(&mut self, piece: &BatchJoin<'_>, policy: &RetryPolicy) -> Result<(), Error> {
         let mut joiner = piece.joiner()?;
         for rows in SpoolReader::open(&piece.run.spool_path(piece.piece))? {
             let rows = rows?;

@@ -427,7 +427,10 @@ mod tests {
                 0,
             );
         }
-        let Warning::Text(warning) = &row_warnings.warnings(&[], &window)[0];
+        let warnings = row_warnings.warnings(&[], &window);
+        let Warning::Text(warning) = &warnings[0] else {
+            panic!("{warnings:?}")
+        };
         let (id, tokens) = window.model(0);
         let head = format!(
             "7 prompts are longer than the context window of `{id}` ({} tokens), by estimate: ",

@@ -20,8 +20,8 @@ use crate::template::Columns;
 use super::Error;
 use super::faults::{Causes, Faults};
 use super::in_order::in_order;
+use super::notice::Notice;
 use super::plan::{PlanReport, PlannedBatch, Planner, primes};
-use super::progress::Progress;
 use super::rebalance::batches_kept;
 use super::render::Rendered;
 use super::row_warnings::RowWarnings;
@@ -77,7 +77,7 @@ impl Planner<'_> {
                     .zip(seen.bytes)
                     .for_each(|(index, bytes)| survey.note(*index, bytes));
                 faults.absorb(seen.faults);
-                self.listener.hear(Progress::Planning {
+                self.observer.notice(Notice::Planning {
                     rows: survey.rows(),
                     of: self.compiled.source.rows_hint(),
                 });

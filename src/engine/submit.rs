@@ -27,7 +27,7 @@ use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
 use super::doubt;
 use super::drive::{Context, between};
-use super::progress::{Progress, Reason, wait_in_words};
+use super::notice::{Notice, WaitReason, wait_in_words};
 use super::split::split;
 use super::{Error, Run};
 
@@ -71,7 +71,7 @@ impl HeldByBudget {
 
     fn hold(&mut self, driver: &Context<'_>, batch: u32, shortage: Shortage) {
         if !std::mem::replace(&mut self.is_told, true) {
-            driver.listener.hear(Progress::HeldBack {
+            driver.observer.notice(Notice::HeldBack {
                 batch,
                 shortage: &shortage,
             });
@@ -134,7 +134,6 @@ impl Pace {
                 at,
                 status,
                 retry_at: Some(retry_at),
-                ..
             } if retry_at > now => {
                 // A clock that was put back must not make it longer than was granted.
                 let left = between(now, retry_at).min(MAX_RETRY_AFTER);
@@ -227,22 +226,22 @@ impl Pace {
         run: &Run,
         next: Option<u32>,
         now: Timestamp,
-    ) -> Vec<Reason> {
+    ) -> Vec<WaitReason> {
         let mut reasons = Vec::new();
         if let (Some(refused), Some(after)) = (&self.refused, self.wait(now)) {
-            reasons.push(Reason::Refused {
+            reasons.push(WaitReason::Refused {
                 batch: refused.batch,
                 status: refused.status,
                 after,
             });
         }
         if next.is_some() && self.is_too_uncertain(run) {
-            reasons.push(Reason::TooUncertain {
+            reasons.push(WaitReason::TooUncertain {
                 calls: self.uncertain.0,
             });
         } else if let Some(batch) = next.filter(|batch| !has_room(driver, run, *batch)) {
             let (queued, limit) = (run.requests_in_flight(), driver.max_queued_requests);
-            reasons.push(Reason::QueueFull {
+            reasons.push(WaitReason::QueueFull {
                 batch,
                 queued,
                 limit,
@@ -251,7 +250,7 @@ impl Pace {
         reasons.extend(
             self.short
                 .first()
-                .map(|(batch, _)| Reason::Budget { batch }),
+                .map(|(batch, _)| WaitReason::Budget { batch }),
         );
         reasons
     }
@@ -338,7 +337,7 @@ async fn send(
     let (begun, attempts) = pace.history(batch, driver.clock.now());
     let piece = run.piece(batch);
     let (requests, bytes, body_hash) = (piece.requests, piece.body_bytes, piece.body_hash.clone());
-    driver.listener.hear(Progress::Submitting {
+    driver.observer.notice(Notice::Submitting {
         batch,
         of: run.batches(),
         requests: requests.into(),
@@ -492,7 +491,7 @@ fn accept(
             created_at: remote.created_at,
         },
     )?;
-    driver.listener.hear(Progress::Accepted {
+    driver.observer.notice(Notice::Accepted {
         batch,
         id: &remote.id,
     });

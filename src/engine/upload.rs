@@ -43,7 +43,7 @@ const FORMAT: u32 = 1;
 const AT_A_TIME: usize = 4;
 
 /// What is done and what it says of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Uploaded {
     /// Files that were there already.
     pub known: u64,

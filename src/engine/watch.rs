@@ -16,7 +16,7 @@ use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::downloads::Downloads;
 use super::drive::{Context, between};
-use super::progress::Progress;
+use super::notice::Notice;
 use super::submit::stopped;
 use super::{Error, Run, collect};
 
@@ -135,7 +135,7 @@ fn note_end(
             ended_at: remote.ended_at,
         },
     )?;
-    driver.listener.hear(Progress::Ended { batch, counts });
+    driver.observer.notice(Notice::Ended { batch, counts });
     Ok(())
 }
 

@@ -294,6 +294,14 @@ impl std::error::Error for ApiError {}
 pub trait BatchApi: Send + Sync {
     /// What one batch may hold.
     fn limits(&self) -> Limits;
+    /// Its file store, where it has one.
+    fn files(&self) -> Option<&dyn files::FileApi> {
+        None
+    }
+    /// Whether the answers are made up, as those of the simulator are. May ask the other side.
+    fn is_simulated(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
     /// Where the calls go, without credentials; for messages and the journal.
     fn origin(&self) -> String;
     /// Creates a batch. There is no idempotency: see [`Delivery`].

@@ -398,6 +398,14 @@ impl BatchApi for Anthropic {
         self.limits
     }
 
+    fn files(&self) -> Option<&dyn super::files::FileApi> {
+        Some(self)
+    }
+
+    fn is_simulated(&self) -> BoxFuture<'_, bool> {
+        Box::pin(self.is_simulator())
+    }
+
     fn origin(&self) -> String {
         self.http.origin()
     }
