@@ -11,18 +11,19 @@
 //! ```text
 //! body of a create call, put together while it is sent (`body.rs`):
 //!
-//!   {"requests":[ {"custom_id":"<id>","params":<head><fragment>} , ... ]}
-//!                                              ^      ^
-//!                       the same in every request    the row's own part, from the spool
-//!                       of the run, kept once
+//!   <prefix> <before_id><id><after_id><head><fragment><after_params> <separator> ... <suffix>
+//!                                     ^     ^
+//!              the same in every request    the row's own part, from the spool
+//!              of the run, kept once
 //! ```
 //!
 //! [`pack`] says where a batch ends, [`spool`] writes a piece, [`reader`] reads it, [`body`] puts
-//! the bytes of a create call together. A provider with another envelope gets its own constants in
-//! `body.rs`; nothing else knows them.
+//! the bytes of a create call together. What stands around the requests is an [`Envelope`], which
+//! the provider's format hands in.
 
 pub mod body;
 mod cells;
+mod envelope;
 pub mod pack;
 pub mod reader;
 pub mod rows;
@@ -37,6 +38,7 @@ use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 
 pub use body::SpooledBody;
+pub use envelope::{BatchRules, Envelope};
 pub use pack::{Packer, Placement};
 pub use reader::{SpoolReader, sent_ids, verify};
 pub use rows::{SpoolRows, SpoolRowsBuilder};

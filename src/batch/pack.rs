@@ -18,7 +18,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Limits, body};
+use super::{Envelope, Limits};
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,10 @@ pub enum Placement {
 ///
 /// ```
 /// use rowmill::batch::{Limits, Packer, Placement};
+/// use rowmill::provider::anthropic::ENVELOPE;
 ///
-/// let mut packer = Packer::for_head(Limits { max_requests: 2, max_bytes: 1_000 }, 40);
+/// let limits = Limits { max_requests: 2, max_bytes: 1_000 };
+/// let mut packer = Packer::for_head(limits, &ENVELOPE, 40);
 /// assert_eq!(packer.offer(120), Placement::Here);
 /// assert_eq!(packer.offer(120), Placement::Here);
 /// assert_eq!(packer.offer(120), Placement::Next);
@@ -48,6 +50,7 @@ pub struct Packer {
     limits: Limits,
     envelope_bytes: u64,
     per_request_overhead: u64,
+    separator_bytes: u64,
     requests: u32,
     bytes: u64,
     /// How many closed batches have this many requests.
@@ -60,14 +63,15 @@ impl Packer {
     /// A packer whose first batch is open and empty.
     ///
     /// **Units**: `envelope_bytes` is what a body without requests takes, `per_request_overhead`
-    /// what a request takes besides the bytes offered; the comma between two requests is counted
-    /// here.
+    /// what a request takes besides the bytes offered; a separator of one byte between two requests
+    /// is counted here.
     #[must_use]
     pub fn new(limits: Limits, envelope_bytes: u64, per_request_overhead: u64) -> Packer {
         Packer {
             limits,
             envelope_bytes,
             per_request_overhead,
+            separator_bytes: 1,
             requests: 0,
             bytes: envelope_bytes,
             sizes: HashMap::new(),
@@ -78,12 +82,11 @@ impl Packer {
     /// A packer for bodies whose requests share a head of `head_bytes`; offered are the bytes of
     /// custom_id and fragment.
     #[must_use]
-    pub fn for_head(limits: Limits, head_bytes: usize) -> Packer {
-        Packer::new(
-            limits,
-            body::ENVELOPE_BYTES,
-            body::per_request_overhead(head_bytes),
-        )
+    pub fn for_head(limits: Limits, envelope: &Envelope, head_bytes: usize) -> Packer {
+        Packer {
+            separator_bytes: envelope.separator.len() as u64,
+            ..Packer::new(limits, envelope.bytes(), envelope.request_bytes(head_bytes))
+        }
     }
 
     /// Also keeps clear of the sizes of batches made earlier, for instance those of the run when
@@ -114,7 +117,7 @@ impl Packer {
         } else {
             Placement::Here
         };
-        self.bytes += item + u64::from(self.requests > 0);
+        self.bytes += item + u64::from(self.requests > 0) * self.separator_bytes;
         self.requests += 1;
         placement
     }
@@ -139,7 +142,7 @@ impl Packer {
         self.envelope_bytes
             + offered
             + requests * self.per_request_overhead
-            + requests.saturating_sub(1)
+            + requests.saturating_sub(1) * self.separator_bytes
     }
 
     /// Other sizes for the last batches of a run, the open one among them, where that has much
@@ -205,8 +208,9 @@ impl Packer {
             .map_or(self.limits.max_requests, |&size| {
                 size.min(self.limits.max_requests)
             });
+        let item = item + self.separator_bytes;
         let is_full =
-            self.requests >= most || self.bytes.saturating_add(item + 1) > self.limits.max_bytes;
+            self.requests >= most || self.bytes.saturating_add(item) > self.limits.max_bytes;
         is_full
             || (self.leading.is_empty()
                 && self.is_near_its_end()
@@ -334,13 +338,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::provider::anthropic::ENVELOPE;
 
-    const ENVELOPE: u64 = 15;
+    const ENVELOPE_BYTES: u64 = 15;
     const OVERHEAD: u64 = 27;
 
     /// The sizes of requests, dealt to batches; too large ones are left out.
     fn deal(limits: Limits, requests: impl IntoIterator<Item = u64>) -> Vec<Vec<u64>> {
-        let mut packer = Packer::new(limits, ENVELOPE, OVERHEAD);
+        let mut packer = Packer::new(limits, ENVELOPE_BYTES, OVERHEAD);
         let mut batches = vec![Vec::new()];
         for bytes in requests {
             match packer.offer(bytes) {
@@ -360,7 +365,7 @@ mod tests {
 
     fn body_bytes(batch: &[u64]) -> u64 {
         let commas = (batch.len() as u64).saturating_sub(1);
-        ENVELOPE + commas + batch.iter().map(|bytes| bytes + OVERHEAD).sum::<u64>()
+        ENVELOPE_BYTES + commas + batch.iter().map(|bytes| bytes + OVERHEAD).sum::<u64>()
     }
 
     fn sizes(batches: &[Vec<u64>]) -> Vec<usize> {
@@ -431,7 +436,7 @@ mod tests {
                 max_requests: 30,
                 max_bytes: u64::MAX,
             },
-            ENVELOPE,
+            ENVELOPE_BYTES,
             OVERHEAD,
         )
         .avoiding([30, 29]);
@@ -445,7 +450,7 @@ mod tests {
             max_requests: 30,
             max_bytes: u64::MAX,
         };
-        let mut packer = Packer::new(limits, ENVELOPE, OVERHEAD).led_by([1, 29]);
+        let mut packer = Packer::new(limits, ENVELOPE_BYTES, OVERHEAD).led_by([1, 29]);
         let cuts: Vec<usize> = (0..100)
             .filter(|_| packer.offer(1) == Placement::Next)
             .collect();
@@ -458,7 +463,7 @@ mod tests {
             max_requests: 10,
             max_bytes: 100,
         };
-        let mut packer = Packer::new(small, ENVELOPE, OVERHEAD).led_by([3]);
+        let mut packer = Packer::new(small, ENVELOPE_BYTES, OVERHEAD).led_by([3]);
         let cuts: Vec<usize> = (0..6)
             .filter(|_| packer.offer(10) == Placement::Next)
             .collect();
@@ -472,7 +477,7 @@ mod tests {
                 max_requests: 9,
                 max_bytes: 100,
             },
-            ENVELOPE,
+            ENVELOPE_BYTES,
             OVERHEAD,
         );
         assert_eq!(packer.offer(58), Placement::Here);
@@ -497,7 +502,7 @@ mod tests {
                 max_bytes: u64::MAX,
             }
             .for_rows(rows);
-            let mut packer = Packer::for_head(limits, 10);
+            let mut packer = Packer::for_head(limits, &ENVELOPE, 10);
             let mut found = Vec::new();
             for _ in 0..rows {
                 match packer.offer(1) {
@@ -530,7 +535,7 @@ mod tests {
         fn a_known_number_of_rows_needs_no_more_batches_and_none_is_cut_again(rows in 1u64..30_000, max_requests in 50u32..3_000) {
             let whole = Limits { max_requests, max_bytes: u64::MAX };
             let deal = |limits: Limits| {
-                let mut packer = Packer::for_head(limits, 10);
+                let mut packer = Packer::for_head(limits, &ENVELOPE, 10);
                 let mut sizes = vec![0_u32];
                 for _ in 0..rows {
                     if packer.offer(1) == Placement::Next {
@@ -573,7 +578,7 @@ mod tests {
             requests in prop::collection::vec(0u64..500, 0..400),
         ) {
             let batches = deal(Limits { max_requests, max_bytes }, requests.iter().copied());
-            let fits = |bytes: &u64| ENVELOPE + OVERHEAD + bytes <= max_bytes;
+            let fits = |bytes: &u64| ENVELOPE_BYTES + OVERHEAD + bytes <= max_bytes;
             prop_assert_eq!(batches.concat(), requests.into_iter().filter(fits).collect::<Vec<_>>());
             for batch in &batches {
                 prop_assert!(batch.len() <= max_requests as usize);

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::Assembler;
 use super::rows::{LEADING, SpoolRows, TAG, UNSENT, leading_fields};
-use super::{Error, SpoolReader, cells};
+use super::{Envelope, Error, SpoolReader, cells};
 use crate::border;
 use crate::durable::Pending;
 
@@ -93,12 +93,17 @@ impl std::fmt::Debug for SpoolWriter {
 }
 
 /// Describes a spool file that is there, as its writer did, where nothing else tells of it any
-/// more. `head` is what its requests have in common.
+/// more. `head` is what its requests have in common, `envelope` what stands around them.
 ///
 /// # Errors
 /// As [`SpoolReader::open`], and what goes wrong while reading.
-pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<SpooledBatch, Error> {
-    let mut body = BodyHash::new(head);
+pub fn summary_of(
+    path: &Path,
+    piece: u32,
+    envelope: Envelope,
+    head: Arc<[u8]>,
+) -> Result<SpooledBatch, Error> {
+    let mut body = BodyHash::new(envelope, head);
     let (mut rows, mut requests, mut first_row, mut last_row) = (0, 0, 0, 0);
     for stretch in SpoolReader::open(path)? {
         let stretch = stretch?;
@@ -146,6 +151,7 @@ impl SpoolWriter {
     pub fn create(
         path: &Path,
         piece: u32,
+        envelope: Envelope,
         head: Arc<[u8]>,
         columns: &SchemaRef,
     ) -> Result<SpoolWriter, Error> {
@@ -174,7 +180,7 @@ impl SpoolWriter {
                 .any(|field| cells::has_narrow_keys(field.data_type())),
             packed,
             group_bytes: 0,
-            body: BodyHash::new(head),
+            body: BodyHash::new(envelope, head),
             summary: SpooledBatch {
                 piece,
                 rows: 0,
@@ -344,9 +350,9 @@ struct BodyHash {
 }
 
 impl BodyHash {
-    fn new(head: Arc<[u8]>) -> BodyHash {
+    fn new(envelope: Envelope, head: Arc<[u8]>) -> BodyHash {
         BodyHash {
-            assembler: Assembler::new(head),
+            assembler: Assembler::new(envelope, head),
             buffer: Vec::new(),
             hasher: blake3::Hasher::new(),
             bytes: 0,

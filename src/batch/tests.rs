@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::provider::anthropic::ENVELOPE;
 
 const HEAD: &[u8] = br#"{"model":"m","max_tokens":9,"system":"s\u00e9","#;
 
@@ -37,7 +38,7 @@ impl Work {
         let columns = stretches
             .first()
             .map_or_else(|| Arc::new(Schema::empty()), |rows| rows.columns.schema());
-        let mut writer = SpoolWriter::create(&self.path(), 1, HEAD.into(), &columns)?;
+        let mut writer = SpoolWriter::create(&self.path(), 1, ENVELOPE, HEAD.into(), &columns)?;
         for rows in stretches {
             writer.write(rows)?;
         }
@@ -52,7 +53,7 @@ impl Work {
     }
 
     fn body(&self, piece: &SpooledBatch) -> Vec<u8> {
-        let body = SpooledBody::new(&self.path(), HEAD.into(), piece);
+        let body = SpooledBody::new(&self.path(), ENVELOPE, HEAD.into(), piece);
         let chunks: Vec<Bytes> = body.chunks().unwrap().map(Result::unwrap).collect();
         chunks.concat()
     }
@@ -696,14 +697,14 @@ fn summarises_the_exact_bytes() {
     let file = fs::read(work.path()).unwrap();
     assert_eq!(piece.file_bytes, file.len() as u64);
     assert_eq!(piece.file_hash, blake3::hash(&file).to_hex().as_str());
-    let overheads = 2 * body::per_request_overhead(HEAD.len());
+    let overheads = 2 * ENVELOPE.request_bytes(HEAD.len());
     let own: u64 = work.read()[0]
         .fragment
         .iter()
         .flatten()
         .map(|fragment| fragment.len() as u64 + 3)
         .sum();
-    assert_eq!(piece.body_bytes, body::ENVELOPE_BYTES + overheads + 1 + own);
+    assert_eq!(piece.body_bytes, ENVELOPE.bytes() + overheads + 1 + own);
 }
 
 #[test]
@@ -903,7 +904,7 @@ fn stops_a_body_that_is_not_the_announced_one() {
             ..piece.clone()
         },
     ] {
-        let body = SpooledBody::new(&work.path(), HEAD.into(), &announced);
+        let body = SpooledBody::new(&work.path(), ENVELOPE, HEAD.into(), &announced);
         let chunks: Vec<_> = body.chunks().unwrap().collect();
         assert!(chunks.last().unwrap().is_err(), "{announced:?}");
         let sent: u64 = chunks
@@ -925,7 +926,7 @@ fn hands_the_body_out_in_chunks_of_its_size() {
     let piece = work
         .write(&[plain(0, &vec![Some(long.as_str()); 40])])
         .unwrap();
-    let body = SpooledBody::new(&work.path(), HEAD.into(), &piece);
+    let body = SpooledBody::new(&work.path(), ENVELOPE, HEAD.into(), &piece);
     let sizes: Vec<usize> = body
         .chunks()
         .unwrap()

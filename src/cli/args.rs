@@ -444,7 +444,7 @@ pub(crate) struct Cost {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Day)]
     pub(crate) by: By,
     /// Only from this day on, in UTC, such as `2026-11-01`.
-    #[arg(long, value_name = "DATE", value_parser = super::cost::day)]
+    #[arg(long, value_name = "DATE", value_parser = day)]
     pub(crate) since: Option<Date>,
     /// Only this job.
     #[arg(long, value_name = "NAME")]
@@ -522,6 +522,12 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
         .parse()
         .map_err(|_| "write a time such as `90s`, `5m` or `2h 30m`".to_owned())?;
     std::time::Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
+}
+
+/// A day, such as `2026-11-25`.
+fn day(text: &str) -> Result<Date, String> {
+    text.parse()
+        .map_err(|_| "write a day such as `2026-11-25`".to_owned())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::format::{bytes, count, plural};
 use super::layout::{self, Column};
 use super::plan::{outline_table, warnings};
 use super::screen::{Screen, shown, width};
+use super::words;
 
 pub(crate) fn run(
     args: &Check,
@@ -101,7 +102,7 @@ fn report(checked: &CheckReport, warned: u64) -> String {
     lines.push(outline_table(outline, &checked.source));
     let aside: u64 = outline.unsent.values().sum();
     if !outline.set_aside.list.is_empty() {
-        let reasons = explain::causes(&outline.set_aside).join("\n");
+        let reasons = words::engine::causes(&outline.set_aside).join("\n");
         lines.push(format!(
             "set aside\n{}",
             layout::indented(&reasons, layout::HEAD)
@@ -154,10 +155,10 @@ fn shared(report: &SharedReport, outline: &PlanReport) -> String {
             layout::HEAD,
         );
     }
-    for sentence in std::iter::once(&report.sentence).chain(&report.splits) {
+    for sentence in words::engine::cache_verdict(report) {
         text += "\n";
         text += &layout::indented(
-            &layout::wrapped(sentence, width() - layout::HEAD),
+            &layout::wrapped(&sentence, width() - layout::HEAD),
             layout::HEAD,
         );
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rowmill::catalog::Catalog;
 use rowmill::engine::{ApiOptions, Engine, Error, Provider, SimulatorOptions, StopSignal};
 use rowmill::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
-use rowmill::provider::{BatchApi, Timeouts};
+use rowmill::provider::{BatchApi, BatchFormat, Timeouts};
 use secrecy::SecretString;
 
 use super::explain::Failure;
@@ -38,6 +38,10 @@ pub(crate) fn engine(
 struct Environment;
 
 impl Provider for Environment {
+    fn format(&self) -> &'static dyn BatchFormat {
+        anthropic::FORMAT
+    }
+
     /// That takes no key.
     fn origin(&self) -> Result<String, Error> {
         let mut spec = AnthropicSpec::new(Credential::ApiKey(SecretString::from("none")));

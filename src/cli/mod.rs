@@ -10,11 +10,13 @@ mod connect;
 mod cost;
 mod estimate;
 mod examples;
+mod exit_code;
 mod explain;
 mod export;
 mod format;
 mod init;
 mod layout;
+mod log;
 mod models;
 mod outcome;
 mod plan;
@@ -23,6 +25,7 @@ mod prices;
 mod rescue;
 mod retry;
 mod run;
+mod sanitize;
 mod screen;
 mod signals;
 mod sim;
@@ -32,12 +35,17 @@ mod summary;
 mod target;
 mod words;
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-use args::{Cli, Command, Common, LogFormat};
+use args::{Cli, Command, Common};
 use explain::Failure;
+use log::{Level, Log, LogLayer};
 use screen::Screen;
 
 /// Runs the command that was typed, and gives its exit code.
@@ -48,32 +56,42 @@ pub(crate) fn main() -> u8 {
     };
     rowmill::border::install();
     let screen = Arc::new(Screen::new(&cli.common));
-    log(&cli.common);
+    log_events(&cli.common, screen.log());
     arm_crash_test();
-    signals::listen(screen.voice());
+    let log = Arc::clone(screen.log());
+    // A terminal shows `^C` where the cursor is.
+    let gap = if log.is_json() || !std::io::stderr().is_terminal() {
+        ""
+    } else {
+        "\n"
+    };
+    signals::listen(move |text| {
+        log.message(Level::Info, None, &format!("{gap}{text}"), Default::default);
+    });
     let result = command(&cli, &screen);
-    screen.finish();
     match result {
-        Ok(code) => code,
-        Err(failure) => screen.failure(&failure),
+        Ok(code) => {
+            screen.end();
+            code
+        }
+        Err(failure) => {
+            screen.finish();
+            screen.failure(&failure)
+        }
     }
 }
 
 /// What was typed cannot be understood, or was a question for help.
 fn usage_error(error: &clap::Error) -> u8 {
     let code = u8::try_from(error.exit_code()).unwrap_or(explain::CHANGE);
-    screen::print_usage_error(error);
-    if code != explain::DONE && std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.render().to_string();
-        // The first paragraph: what is missing stands in lines of its own.
-        let paragraph = text
-            .trim_start_matches("error: ")
-            .lines()
-            .take_while(|line| !line.trim().is_empty());
-        let message = paragraph.map(str::trim).collect::<Vec<_>>().join(" ");
-        let document = screen::error_document(&message, Some("see `rowmill --help`"), code, None);
-        screen::print_json(&document);
-    }
+    // The arguments are not understood, so these are looked for by their names.
+    let args: Vec<_> = std::env::args_os().collect();
+    let json = args.iter().any(|arg| arg == "--json");
+    let json_log = args.iter().any(|arg| arg == "--log-format=json")
+        || args
+            .windows(2)
+            .any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+    screen::usage_error(error, code, json, json_log);
     code
 }
 
@@ -120,7 +138,7 @@ fn command(cli: &Cli, screen: &Arc<Screen>) -> Result<u8, Failure> {
 
 /// Log lines go to stderr: warnings always, calls to the provider with `-v`, everything with `-vv`;
 /// `RUST_LOG` overrides.
-fn log(common: &Common) {
+fn log_events(common: &Common, log: &Arc<Log>) {
     let default = match common.verbose {
         0 if common.quiet => "error",
         0 => "warn",
@@ -129,14 +147,9 @@ fn log(common: &Common) {
     };
     let filter =
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| screen::LogLines)
-        .with_ansi(false);
-    match common.log_format {
-        LogFormat::Text => builder.compact().init(),
-        LogFormat::Json => builder.json().init(),
-    }
+    tracing_subscriber::registry()
+        .with(LogLayer(Arc::clone(log)).with_filter(filter))
+        .init();
 }
 
 /// For the tests: ends the process at the n-th durable write or network act.

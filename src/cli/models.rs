@@ -256,9 +256,9 @@ fn refresh(
     let client = connect::client()?;
     let list = connect::runtime()?.block_on(client.models());
     let list = list.map_err(|source| rowmill::engine::Error::Provider {
-        doing: "the list of models cannot be read".to_owned(),
+        action: rowmill::engine::Action::ListModels,
         source: Box::new(source),
-        standing: "the table stays as it is".to_owned(),
+        kept: rowmill::engine::Kept::Nothing,
     })?;
     let refresh = Refresh::of(catalog, &list);
     let seen = today();

@@ -8,6 +8,7 @@ use super::explain::{self, Failure};
 use super::format::plural;
 use super::screen::Screen;
 use super::summary;
+use super::words;
 
 /// Says where a run stands, and gives the exit code.
 pub(crate) fn show(report: &RunReport, screen: &Screen) -> Result<u8, Failure> {
@@ -82,7 +83,7 @@ fn nothing_to_do(
 fn say_held(report: &RunReport, code: u8, screen: &Screen) -> u8 {
     screen.warn(format!(
         "the budget held back {}; `rowmill run {}` sends them when there is room",
-        batches(report.batches.unsent),
+        batches(report.unsent_batches),
         report.folder.display()
     ));
     match report.on_limit {
@@ -96,12 +97,12 @@ fn say_standing(report: &RunReport, screen: &Screen) -> u8 {
     if screen.json {
         screen.json(&document(report));
     }
-    screen.say(standing(report));
+    screen.say(words::engine::standing(&report.standing));
     if report.abandoned {
         return say_abandoned(report, screen);
     }
     let folder = report.folder.display();
-    let left = report.batches.unsent;
+    let left = report.unsent_batches;
     match report.outcome {
         RunOutcome::InDoubt => {
             screen.warn(in_doubt(report));
@@ -162,7 +163,7 @@ fn say_abandoned(report: &RunReport, screen: &Screen) -> u8 {
 }
 
 fn in_doubt(report: &RunReport) -> String {
-    let uncertain = report.batches.uncertain;
+    let uncertain = report.uncertain_batches;
     let (they, them, were) = if uncertain == 1 {
         ("it", "it", "it was")
     } else {
@@ -174,28 +175,6 @@ fn in_doubt(report: &RunReport) -> String {
          --resubmit-doubtful what is not found now is sent again, and paid twice if {were} created",
         batches(uncertain),
         report.folder.display(),
-    )
-}
-
-/// Where the batches of a run stand, in a sentence.
-fn standing(report: &RunReport) -> String {
-    let counts = &report.batches;
-    let parts: Vec<String> = counts
-        .by_state
-        .iter()
-        .map(|(state, n)| format!("{n} {}", state.replace('_', " ")))
-        .collect();
-    format!(
-        "run {}: {} of {} {}; all of it is recorded in {}",
-        report.run,
-        parts.join(", "),
-        counts.total,
-        if counts.total == 1 {
-            "batch"
-        } else {
-            "batches"
-        },
-        report.folder.display()
     )
 }
 

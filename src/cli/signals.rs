@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::explain;
+use super::exit_code;
 
 /// How long something may go on that does not look at the signal.
 const GRACE: Duration = Duration::from_secs(2);
@@ -82,7 +82,7 @@ pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
             channel().send_replace(true);
             if IS_ORDERLY.load(Ordering::SeqCst) {
                 say(
-                    "\nstopping after the current step; submitted batches keep running at the \
+                    "stopping after the current step; submitted batches keep running at the \
                     provider. A second signal stops at once",
                 );
                 signals.next().await;
@@ -92,7 +92,7 @@ pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
                     () = ended_by_itself() => {}
                 }
             }
-            std::process::exit(explain::INTERRUPTED.into());
+            std::process::exit(exit_code::INTERRUPTED.into());
         });
     });
     let _ = is_ready.recv();

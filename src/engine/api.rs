@@ -12,13 +12,14 @@ use crate::catalog::Catalog;
 use crate::cost::Money;
 use crate::job::JobFile;
 use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
-use crate::provider::anthropic;
 use crate::provider::retry::{Clock, SystemClock};
+use crate::provider::{BatchFormat, Formats, anthropic};
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
 use super::drive::{Context, RunOutcome, StopSignal, Until};
 use super::finished::Finished;
+use super::note::StepNote;
 use super::notice::{Notice, Observer, Silent};
 use super::options::{
     CancelOptions, CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions,
@@ -29,7 +30,7 @@ use super::plan_inputs::{PlanInputs, batch_limits};
 use super::report::{CancelReport, PlanResult, RunReport};
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
-use super::{Error, Means, Run, SampleConflict, leftovers, submit};
+use super::{Error, Means, Run, SampleConflict, Warning, leftovers, submit};
 
 /// How long a run is watched that is abandoned, so that its batches end and their cost is known.
 const SETTLE_ABANDONED: Duration = Duration::from_secs(10);
@@ -215,12 +216,12 @@ impl Engine {
         let state = self.state.path();
         let calibrate = options.calibrate;
         let inputs = PlanInputs::new(file, compiled, state, simulated, calibrate, observer);
-        let limits = batch_limits(file, compiled, self.limits(connection));
+        let limits = batch_limits(file, compiled, self.limits());
         if let Some(spec) = options.sample {
-            return inputs.plan_by_sample(file, compiled, limits, spec, observer);
+            return inputs.plan_by_sample(file, compiled, self.format(), limits, spec, observer);
         }
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
-        inputs.plan(file, compiled, limits, counted_by, observer)
+        inputs.plan(file, compiled, self.format(), limits, counted_by, observer)
     }
 
     /// Takes a job to its output: plans it, submits, watches, collects and exports; resumes an
@@ -451,8 +452,9 @@ impl Engine {
     ) -> Result<Run, Error> {
         let (run, notes) = Run::open(folder, self.clock.now(), &self.means(max_cost))?;
         self.notice_opened(&run);
-        for note in &notes {
-            self.observer.notice(Notice::RunNote { note });
+        for found in notes {
+            self.observer
+                .notice(Notice::Note(&StepNote::RunFiles { found }));
         }
         Ok(run)
     }
@@ -462,8 +464,8 @@ impl Engine {
         if run.unsent_batches() > 0 {
             // What was in service when the run was planned may be gone when its rest is sent.
             let advice = self.catalog.advice(&run.job().request.model, self.today());
-            if let Some(text) = &advice {
-                self.observer.notice(Notice::Note { text });
+            if let Some(advice) = advice.map(Warning::from) {
+                self.observer.notice(Notice::Warning(&advice));
             }
         }
         check_simulated(run, simulate)?;
@@ -500,9 +502,14 @@ impl Engine {
         runtime.expect("taken when the engine is dropped").handle()
     }
 
+    /// How the provider writes batches and results.
+    pub(super) fn format(&self) -> &'static dyn BatchFormat {
+        self.provider.format()
+    }
+
     /// What one batch of the provider may hold.
-    pub(super) fn limits(&self, connection: Option<&Connection>) -> Limits {
-        connection.map_or(anthropic::LIMITS, |connection| connection.api().limits())
+    pub(super) fn limits(&self) -> Limits {
+        self.format().limits()
     }
 
     pub(super) fn means(&self, max_cost: Option<Money>) -> Means {
@@ -510,6 +517,7 @@ impl Engine {
             catalog: Arc::clone(&self.catalog),
             state: self.state.path().to_path_buf(),
             max_cost,
+            formats: Formats::default().with(self.format()),
         }
     }
 
@@ -578,10 +586,12 @@ impl Engine {
     /// Settles what the ledger holds for abandoned runs, as far as their batches have ended. What
     /// cannot be settled now is settled the next time.
     pub(super) fn settle_abandoned(&self, connection: &Connection) {
-        let Ok(holders) = leftovers::holders(self.state.path()) else {
+        let Ok(reservations) = leftovers::reservations(self.state.path()) else {
             return;
         };
-        let folders = holders.into_iter().filter_map(|holder| holder.folder);
+        let folders = reservations
+            .into_iter()
+            .filter_map(|reservation| reservation.folder);
         for folder in folders.filter(|f| journal::stage_of(f) == Some(Stage::Abandoned)) {
             let Ok((mut run, _)) = Run::open(&folder, self.clock.now(), &self.means(None)) else {
                 continue;
@@ -633,6 +643,10 @@ impl Drop for Engine {
 struct NoProvider;
 
 impl Provider for NoProvider {
+    fn format(&self) -> &'static dyn BatchFormat {
+        anthropic::FORMAT
+    }
+
     fn origin(&self) -> Result<String, Error> {
         Err(Error::NoProvider)
     }

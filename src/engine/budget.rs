@@ -30,12 +30,13 @@ use crate::ledger::{
     self, BudgetSpec, Entry, EntryState, Ledger, Limits, OnLimit, Reservation, Shortage,
 };
 use crate::outcome::details::Wanted;
+use crate::provider::Formats;
 use crate::request::per_row::Tail;
 use crate::template::prompt::media::MediaFacts;
 
 use super::drive::Until;
 use super::export::parser;
-use super::submit::HeldByBudget;
+use super::pace::HeldByBudget;
 use super::{Error, Run, results_file};
 
 /// What a run can draw on.
@@ -48,6 +49,8 @@ pub struct Means {
     /// Most that the run may cost, where a person typed it; it takes the place of what was typed
     /// when the run was planned.
     pub max_cost: Option<Money>,
+    /// The formats that runs are read by; other than the built-in ones for a provider of one's own.
+    pub formats: Formats,
 }
 
 /// The run's part of the ledger.
@@ -484,8 +487,12 @@ impl Run {
             batch_id: Arc::from(remote.id.0.as_str()),
             index,
         };
-        let mut joiner =
-            Joiner::new(vec![attempt], None, parser(Wanted::default())).priced_by(self.catalog());
+        let mut joiner = Joiner::new(
+            vec![attempt],
+            None,
+            parser(self.format(), Wanted::default()),
+        )
+        .priced_by(self.catalog());
         for custom_id in ids.iter().flatten() {
             joiner.row(RequestRow {
                 custom_id,

@@ -12,6 +12,7 @@ use crate::provider::{ApiError, BatchApi};
 use super::Error;
 use super::notice::Notice;
 use super::plan::{PlanReport, Planner};
+use super::provider_error::{Action, Kept};
 
 /// Calls at a time. The lowest limit is 2,000 a minute; one that is passed all the same is waited
 /// for.
@@ -104,8 +105,8 @@ impl Counter<'_> {
 
 fn refused(source: ApiError) -> Error {
     Error::Provider {
-        doing: "the tokens of a sample could not be counted".to_owned(),
+        action: Action::CountTokens,
         source: Box::new(source),
-        standing: "nothing was sent".to_owned(),
+        kept: Kept::Nothing,
     }
 }

@@ -6,7 +6,6 @@ use arrow::datatypes::DataType;
 use serde::Serialize;
 
 use crate::job::JobFile;
-use crate::provider::anthropic;
 use crate::source::SourceSpec;
 
 use super::api::Engine;
@@ -78,9 +77,10 @@ impl Engine {
         let mut file = file.clone();
         options.rows.apply(&mut file.job);
         let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
-        let limits = batch_limits(&file, &compiled, anthropic::LIMITS);
+        let limits = batch_limits(&file, &compiled, self.limits());
         let observer = self.observer.as_ref();
-        let plan = PlanInputs::default().plan(&file, &compiled, limits, None, observer)?;
+        let plan =
+            PlanInputs::default().plan(&file, &compiled, self.format(), limits, None, observer)?;
         Ok(report(&file, compiled, plan))
     }
 }

@@ -1,13 +1,14 @@
-//! WarmUpBatches batches → whether the rest may follow.
+//! The results of a batch that goes first → whether the rest of the run may follow.
 //!
 //! ```text
-//!  the leading batch is saved ─▶ its first results are looked at ─┬─ nothing speaks against the rest ─▶ passed
-//!                                                                 └─ something does ─▶ stopped ─▶ a person: overruled
-//!  it is not back in time (priming only) ─────────────────────────────────────────────▶ timed out
+//!  the batch is saved ─▶ its first results are judged ─┬─ within the limits ─▶ passed
+//!                                                      └─ beyond them ─▶ stopped ─▶ a person: overruled
+//!  it has not ended in time (cache warm-up only) ──────────────────────▶ timed out
 //! ```
 //!
-//! What is found is recorded before anything acts upon it. First results count: whether a row that
-//! failed is sent again later says nothing of the rows that were to follow.
+//! A verdict is recorded before anything acts upon it, so that a process that ends in between comes
+//! to the same one. First results count: whether a row that failed is sent again later says nothing
+//! about the rows that are to follow.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,25 +27,26 @@ use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Context, between};
 use super::export::{BatchJoin, request_row};
-use super::notice::{Notice, WaitReason};
+use super::note::StepNote;
+use super::notice::WaitReason;
 use super::{Error, Run};
 
-/// What stopped a run before its rest was sent.
+/// Why a run stopped before its rest was sent.
 #[derive(Debug, Clone)]
 pub struct StoppedAtCheckpoint {
-    /// What was looked at.
+    /// Which checkpoint.
     pub kind: CheckpointKind,
     /// What was found.
     pub reason: VerdictReason,
     /// Requests that were not sent.
     pub requests: u64,
-    /// The results that were looked at.
+    /// The results that were judged.
     pub results: std::path::PathBuf,
     /// The run.
     pub run: std::path::PathBuf,
 }
 
-/// Judges the gates whose leading batches are back, one after the other. Where nothing more is sent
+/// Judges the checkpoints whose batches have ended, one after the other. Where nothing more is sent
 /// anyway (`sends` is false), time does not run out.
 pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<(), Error> {
     while let Some(gate) = run.state().next_gate().cloned() {
@@ -61,10 +63,11 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
             },
         )?;
         if verdict != Verdict::Stopped {
-            driver.observer.notice(Notice::Judged {
+            driver.note(StepNote::CheckpointDecided {
+                batch,
                 kind: gate.gate.kind,
                 verdict,
-                reason: &reason,
+                reason: reason.clone(),
             });
         }
     }
@@ -95,8 +98,8 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
     })))
 }
 
-/// Whether what leads the run is still to be judged, so that it is looked after even by who only
-/// sends.
+/// Whether a checkpoint is still to be judged, so that even a command that only sends watches its
+/// batch.
 pub(crate) fn is_pending(run: &Run) -> bool {
     run.state()
         .next_gate()
@@ -104,8 +107,8 @@ pub(crate) fn is_pending(run: &Run) -> bool {
         && run.doubts().next().is_none()
 }
 
-/// Whether the next gate is waited for: its leading batch is back, or on its way and its time not
-/// over.
+/// Whether the next checkpoint is waited for: its batch has ended, or is in flight and its time is
+/// not over.
 pub(crate) fn is_awaited(driver: &Context<'_>, run: &Run) -> bool {
     let is_back = || {
         run.state()
@@ -115,7 +118,7 @@ pub(crate) fn is_awaited(driver: &Context<'_>, run: &Run) -> bool {
     is_pending(run) && (is_back() || time_left(driver, run).is_some_and(|left| !left.is_zero()))
 }
 
-/// How long yet the next gate is waited for; `None` where none is, or its leading batch was not
+/// How long the next checkpoint is still waited for; `None` where none is, or its batch was not
 /// sent.
 pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
     let since = run.state().known_since(run.state().next_gate()?)?;
@@ -125,7 +128,7 @@ pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
     )
 }
 
-/// The gate that the rest of the run waits at, for people; `None` where nothing waits at one.
+/// The checkpoint that the rest of the run waits for; `None` where nothing waits for one.
 pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<WaitReason> {
     let gate = run.state().next_gate().filter(|gate| !gate.is_stopped())?;
     let left = match gate.gate.kind {
@@ -139,7 +142,7 @@ pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<WaitReason> {
     })
 }
 
-/// What is to be said of a gate now; `None` if that is not known yet, or was said.
+/// The verdict on a checkpoint; `None` if it is not known yet, or was recorded.
 fn verdict(
     driver: &Context<'_>,
     run: &Run,
@@ -235,7 +238,7 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, VerdictRea
         .iter()
         .filter(|outcome| outcome.is_empty_answer())
         .count() as u64;
-    // Rows that nobody looked at say nothing of the others.
+    // Rows that the model did not see say nothing about the others.
     let judged = outcomes.len() as u64 - count(&[Status::Canceled, Status::Expired]);
     if judged == 0 {
         let rows = outcomes.len() as u64;
@@ -302,7 +305,7 @@ fn share(rows: u64, of: u64) -> f64 {
     rows as f64 / of as f64
 }
 
-/// Since when, and until when at the most, the run waits at its next gate; for people.
+/// Reports since when the run waits for its next checkpoint, and for how long.
 pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
     let Some(gate) = run
         .state()
@@ -311,22 +314,14 @@ pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
     else {
         return;
     };
-    let batch = gate.gate.batch;
-    let since = run
-        .state()
-        .known_since(gate)
-        .map(|since| format!(" (sent {} ago)", super::in_words(between(since, now))));
-    let since = since.unwrap_or_default();
-    driver.note(&match gate.gate.kind {
-        CheckpointKind::Prime => format!(
-            "batch {batch}{since} goes first, so that the others read the shared prefix from the \
-             cache; they follow when it is back, or {} after it was accepted",
-            super::in_words(run.prime_wait())
-        ),
-        CheckpointKind::Canary { .. } => format!(
-            "batch {batch}{since} is the canary; the others follow \
-            when its results are fine"
-        ),
+    driver.note(StepNote::CheckpointWaits {
+        batch: gate.gate.batch,
+        kind: gate.gate.kind,
+        sent_ago: run
+            .state()
+            .known_since(gate)
+            .map(|since| between(since, now)),
+        limit: run.prime_wait(),
     });
 }
 

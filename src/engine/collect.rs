@@ -22,18 +22,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use serde::Serialize;
 
 use crate::durable::{self, Pending};
 use crate::join::{LineCounts, ResultIndex, ResultsExcess, ResultsLimit};
 use crate::journal::{Batch, BatchStateKind, Event, LossReason};
-use crate::provider::anthropic::result_line::custom_id_of;
 use crate::provider::retry::{Call, Verdict, judge};
-use crate::provider::{ApiError, BatchId, Delivery, Processing};
+use crate::provider::{ApiError, ApiErrorKind, BatchId, Delivery, Processing};
 
 use super::downloads::DownloadFault;
 use super::drive::{Context, between};
+use super::note::StepNote;
 use super::notice::Notice;
+use super::provider_error::Action;
 use super::results_file::{ResultsWriter, WrittenResults};
 use super::submit::stopped;
 use super::view::RETENTION;
@@ -47,62 +47,6 @@ pub(super) const TRIES: u32 = 4;
 const FORGOTTEN: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 /// Lines kept of several downloads, beside one for each request.
 const MORE_LINES: usize = 10_000;
-
-/// Something about the results of a batch that a person should know, and need not act on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ResultsNotice {
-    /// The provider still has results that were given up, or saved with lines missing: they are
-    /// fetched again.
-    StillThere {
-        /// The batch.
-        batch: u32,
-    },
-    /// Results cannot be fetched now; other batches are not affected.
-    CannotFetch {
-        /// The batch.
-        batch: u32,
-        /// Why, in the provider's or the connection's words.
-        error: String,
-    },
-    /// No more of the results could be had in this process.
-    NoMore {
-        /// The batch.
-        batch: u32,
-    },
-    /// The results ended early, and are fetched again.
-    Incomplete {
-        /// The batch.
-        batch: u32,
-        /// Lines that came this time.
-        lines: u64,
-        /// Lines that must come.
-        expected: u64,
-        /// Lines of all downloads so far.
-        in_hand: u64,
-        /// Why the download broke off, where it did.
-        broke_off: Option<String>,
-        /// Whether the next downloads follow less often.
-        is_slowing: bool,
-    },
-    /// Saved results are not exactly one line for each request.
-    Unclean {
-        /// The batch.
-        batch: u32,
-        /// The lines.
-        counts: LineCounts,
-    },
-    /// Results can never be fetched.
-    Lost {
-        /// The batch.
-        batch: u32,
-        /// Why.
-        reason: LossReason,
-        /// Rows without a result, where the others have one from an earlier download.
-        missing: Option<u64>,
-    },
-}
 
 /// Saves the results of every batch that has ended and is not saved.
 ///
@@ -160,7 +104,7 @@ async fn look_again(
         if remote.processing_status != Processing::Ended || remote.archived_at.is_some() {
             continue;
         }
-        tell(driver, &ResultsNotice::StillThere { batch });
+        driver.note(StepNote::ResultsStillThere { batch });
         if kind_of(run, batch) == BatchStateKind::Lost {
             run.record(
                 driver.clock.now(),
@@ -209,23 +153,26 @@ async fn save(
                 Verdict::StopCredentials | Verdict::StopSpend | Verdict::StopAccount
             ) && !run.is_fetched_again(batch)
             {
-                return Err(stopped(
-                    run,
-                    format!("cannot fetch the results of batch {batch} ({id})"),
-                    error,
-                ));
+                return Err(stopped(run, fetching(batch, id), error));
             }
-            let notice = ResultsNotice::CannotFetch {
+            driver.note(StepNote::ResultsRefused {
                 batch,
-                error: error.to_string(),
-            };
-            tell(driver, &notice);
+                error: error.clone(),
+            });
             not_now(driver, run, not_found, batch, DownloadFault::Refused(error));
             return Ok(false);
         }
     };
     not_found.finds(id);
     take(driver, run, not_found, batch, &path, download)
+}
+
+fn fetching(batch: u32, id: &BatchId) -> Action {
+    Action::FetchResults {
+        batch,
+        id: id.clone(),
+        is_partial: false,
+    }
 }
 
 /// Records that a try did not bring everything. What was fetched a second time is left as it was
@@ -241,7 +188,7 @@ fn not_now(
     if run.is_fetched_again(batch) && (tries >= TRIES || not_found.downloads.is_hopeless(batch)) {
         run.leave_as_it_was(batch);
         not_found.downloads.is_over(batch);
-        tell(driver, &ResultsNotice::NoMore { batch });
+        driver.note(StepNote::ResultsIncomplete { batch });
     }
     tries
 }
@@ -272,16 +219,11 @@ fn take(
     if together.missing == 0 {
         return keep(driver, run, batch, path, merged).map(|()| true);
     }
-    let notice = |is_slowing| ResultsNotice::Incomplete {
-        batch,
-        lines: counts.lines - counts.torn,
-        expected,
-        in_hand: together.lines,
-        broke_off: broke_off.as_ref().map(ToString::to_string),
-        is_slowing,
-    };
-    let (often, seldom) = (notice(false), notice(true));
-    let error = broke_off.unwrap_or_else(|| short(together.lines, expected));
+    let in_hand = together.lines;
+    let received = counts.lines - counts.torn;
+    let error = broke_off
+        .clone()
+        .unwrap_or_else(|| short(in_hand, expected));
     let is_first = !run.is_fetched_again(batch);
     let tries = not_now(driver, run, not_found, batch, DownloadFault::Short(error));
     if is_whole && tries >= TRIES && is_first {
@@ -299,7 +241,14 @@ fn take(
         let cannot = cannot("save result lines in", &so_far);
         merged.pending.commit_as(&so_far).map_err(cannot)?;
     }
-    tell(driver, if tries < TRIES { &often } else { &seldom });
+    driver.note(StepNote::DownloadShort {
+        batch,
+        error: broke_off,
+        lines: received,
+        expected,
+        saved_lines: in_hand,
+        is_slower: tries >= TRIES,
+    });
     Ok(false)
 }
 
@@ -310,8 +259,8 @@ fn short(lines: u64, expected: u64) -> ApiError {
          the others"
     );
     ApiError::new(
-        "fetch results",
-        ApiError::CONNECTION,
+        Call::Results,
+        ApiErrorKind::Connection,
         words,
         Delivery::Refused,
     )
@@ -357,7 +306,12 @@ fn merge(
         .collect::<Result<Vec<_>, _>>()?;
     let most = run.piece(batch).requests as usize * 2 + MORE_LINES;
     let mut writer = ResultsWriter::create(run, batch, path)?;
-    let added = lines::merge(inputs, most, |line| writer.push(line))?;
+    let added = lines::merge(
+        inputs,
+        most,
+        |line| run.format().is_whole(line),
+        |line| writer.push(line),
+    )?;
     Ok((writer.finish()?, added))
 }
 
@@ -401,13 +355,12 @@ fn keep(
     // Best effort: the next download of the batch would find the same lines there.
     let _ = std::fs::remove_file(run.lines_so_far_path(batch));
     if !counts.is_clean() {
-        tell(driver, &ResultsNotice::Unclean { batch, counts });
+        driver.note(StepNote::ResultsIrregular {
+            batch,
+            lines: counts,
+        });
     }
     Ok(())
-}
-
-fn tell(driver: &Context<'_>, notice: &ResultsNotice) {
-    driver.observer.notice(Notice::Results { results: notice });
 }
 
 fn kind_of(run: &Run, batch: u32) -> BatchStateKind {
@@ -446,17 +399,13 @@ async fn missing(
         not_found.downloads.lost(batch);
         return lose(driver, run, batch, &reason);
     }
-    let is_for_long = not_found.misses(driver, batch, id, "the results of ");
+    let is_for_long = not_found.misses(driver, batch, id, true);
     if not_found.is_gone(driver, run, batch, is_for_long)? {
         not_found.downloads.lost(batch);
         return lose(driver, run, batch, &LossReason::ResultsNotFound);
     }
     if is_for_long {
-        return Err(stopped(
-            run,
-            format!("cannot fetch the results of batch {batch} ({id})"),
-            error,
-        ));
+        return Err(stopped(run, fetching(batch, id), error));
     }
     not_now(driver, run, not_found, batch, DownloadFault::NotFound);
     Ok(())
@@ -479,16 +428,16 @@ pub(crate) fn lose(
     reason: &LossReason,
 ) -> Result<(), Error> {
     let path = run.results_path(batch);
-    let notice = |missing| ResultsNotice::Lost {
+    let lost = |rows| StepNote::ResultsLost {
         batch,
         reason: reason.clone(),
-        missing,
+        rows,
     };
     let (results, _) = merge(run, batch, &path, earlier_files(run, batch).into_iter())?;
     let counts = results.counts;
     if counts.lines > 0 && kind_of(run, batch) == BatchStateKind::Ended {
         keep(driver, run, batch, &path, results)?;
-        tell(driver, &notice(Some(counts.missing)));
+        driver.note(lost(Some(counts.missing)));
         return Ok(());
     }
     results
@@ -502,7 +451,7 @@ pub(crate) fn lose(
             reason: reason.clone(),
         },
     )?;
-    tell(driver, &notice(None));
+    driver.note(lost(None));
     Ok(())
 }
 
@@ -563,8 +512,8 @@ async fn fetch(
 /// A stream that goes on beyond what results can be.
 fn no_results(excess: &ResultsExcess) -> ApiError {
     ApiError::new(
-        Call::Results.name(),
-        ApiError::UNREADABLE,
+        Call::Results,
+        ApiErrorKind::Unreadable,
         excess.to_string(),
         Delivery::Refused,
     )
@@ -576,7 +525,7 @@ fn count_lines(run: &Run, batch: u32, file: File) -> Result<LineCounts, Error> {
     Ok(ResultIndex::count(
         lines,
         ids.iter().flatten().flatten(),
-        custom_id_of,
+        |line| run.format().custom_id(line),
     )?)
 }
 

@@ -26,7 +26,7 @@ use crate::template::prompt::uploads::Uploads;
 use crate::template::prompt::{MessageSpec, Role};
 
 use super::shared::SharedReport;
-use super::{Error, Warning};
+use super::{Error, JobInput, Warning};
 
 /// A job whose rooms are compiled.
 pub struct CompiledJob {
@@ -102,7 +102,7 @@ impl CompiledJob {
         let read = columns_to_read(schema, &keys, &requests, &kept);
         source.check_readable(&read)?;
         let shared = SharedReport::new(catalog, &requests, &job.request);
-        warnings.extend(shared.warning().map(Warning::from));
+        warnings.extend(shared.warning());
         if job.key.columns.is_empty() {
             warnings.push(
                 "no `key.columns`: a row is known by its number alone, so answers cannot be \
@@ -220,15 +220,15 @@ fn check_replaces_nothing_at(
     };
     let is_output = |path: &Path| path.canonicalize().is_ok_and(|path| path == real);
     let what = if source.files().iter().any(|file| is_output(&file.path)) {
-        "a file of the source"
+        JobInput::Source
     } else if is_output(&file.path) {
-        "the job file"
+        JobInput::Job
     } else if requests
         .template_files()
         .iter()
         .any(|(path, _)| is_output(&file.resolve(path)))
     {
-        "a template, a schema or another file of the job"
+        JobInput::File
     } else {
         return Ok(());
     };

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::journal::Plan;
-use crate::provider::BatchApi;
-use crate::provider::anthropic::{Anthropic, AnthropicSpec, Credential};
+use crate::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
 use crate::provider::retry::Clock;
+use crate::provider::{BatchApi, BatchFormat};
 use crate::simulator::{Running, SimulatorSpec};
 
 use super::{Error, Run};
@@ -37,6 +37,9 @@ impl ApiOptions {
 /// Credentials are looked for when a connection is made and not before, so that a dry run needs
 /// none.
 pub trait Provider: Send + Sync {
+    /// How it writes batches and results.
+    fn format(&self) -> &'static dyn BatchFormat;
+
     /// Where its batches are, without credentials: an address, or a name of the provider's own.
     ///
     /// # Errors
@@ -52,6 +55,10 @@ pub trait Provider: Send + Sync {
 
 /// A ready client is a provider whose connection does not depend on the job.
 impl<T: BatchApi + 'static> Provider for Arc<T> {
+    fn format(&self) -> &'static dyn BatchFormat {
+        BatchApi::format(self.as_ref())
+    }
+
     fn origin(&self) -> Result<String, Error> {
         Ok(BatchApi::origin(self.as_ref()))
     }
@@ -63,6 +70,10 @@ impl<T: BatchApi + 'static> Provider for Arc<T> {
 
 /// Anthropic's API, with the version and the betas of the job.
 impl Provider for AnthropicSpec {
+    fn format(&self) -> &'static dyn BatchFormat {
+        anthropic::FORMAT
+    }
+
     fn origin(&self) -> Result<String, Error> {
         Ok(Anthropic::new(self.clone())?.origin())
     }

@@ -12,6 +12,7 @@ use crate::provider::retry::{Call, Verdict, judge};
 use super::collect::TRIES;
 use super::drive::Context;
 use super::notice::WaitReason;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run};
 
@@ -106,11 +107,13 @@ impl Downloads {
             .ended()
             .find_map(|(batch, id)| Some((batch, id, self.open.get(&batch)?.error.clone()?)));
         let (batch, id, error) = failed?;
-        Some(stopped(
-            run,
-            format!("cannot fetch all results of batch {batch} ({id})"),
-            error,
-        ))
+        let is_partial = true;
+        let action = Action::FetchResults {
+            batch,
+            id,
+            is_partial,
+        };
+        Some(stopped(run, action, error))
     }
 
     /// The failure, once there is nothing to do but to fetch what was given up. `sends_more` tells

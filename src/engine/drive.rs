@@ -19,8 +19,9 @@ use crate::journal::Step;
 use crate::provider::retry::{Call, Clock, FailedTry, with_retry_telling};
 use crate::provider::{ApiError, BatchApi};
 
+use super::note::StepNote;
 use super::notice::{Notice, Observer, WaitReason};
-use super::{Error, Run, budget, checkpoints, collect, doubt, resume, submit, watch as look};
+use super::{Error, Run, budget, checkpoints, collect, doubt, pace, resume, submit, watch as look};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and
 /// lets a small one end quickly.
@@ -146,7 +147,7 @@ impl StopSignal {
 /// What the loop remembers from one round to the next. All of it can be lost.
 struct Memory {
     not_found: look::NotFoundTracker,
-    pace: submit::Pace,
+    pace: pace::Pace,
     told: doubt::DoubtSearch,
     /// How many events there were after the last round, and since when there have been no more.
     quiet: (u64, Timestamp),
@@ -162,10 +163,11 @@ impl Context<'_> {
     /// does not fit into its budget; [`Error::Journal`] and [`Error::File`] when what must be kept
     /// cannot be written. Everything accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<RunOutcome, Error> {
+        run.check_provider(self.api.format())?;
         let now = self.clock.now();
         let mut memory = Memory {
             not_found: look::NotFoundTracker::default(),
-            pace: submit::Pace::resumed(run, now),
+            pace: pace::Pace::resumed(run, now),
             told: doubt::DoubtSearch::new(now),
             quiet: (run.state().events(), now),
         };
@@ -186,7 +188,7 @@ impl Context<'_> {
                     return sent.map(|()| standing(run));
                 }
                 if run.in_flight().next().is_some() || run.ended().next().is_some() {
-                    self.note("nothing more is sent; what has ended is fetched first");
+                    self.note(StepNote::SendingStopped);
                 }
             }
             if until != Until::Sent || checkpoints::is_pending(run) {
@@ -387,7 +389,7 @@ impl Context<'_> {
         let in_time = async {
             tokio::select! {
                 done = work => Some(done),
-                () = self.clock.sleep(left) => None,
+                () = self.clock.alarm(left) => None,
             }
         };
         self.stop.or(in_time).await.flatten()
@@ -435,7 +437,7 @@ impl Context<'_> {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = self.clock.sleep(step) => {
+                () = self.clock.alarm(step) => {
                     waited += step;
                     self.observer.notice(Notice::Slow { call: call.name(), waited });
                 }
@@ -444,8 +446,8 @@ impl Context<'_> {
     }
 
     /// Tells a person something.
-    pub(crate) fn note(&self, text: &str) {
-        self.observer.notice(Notice::Note { text });
+    pub(crate) fn note(&self, note: StepNote) {
+        self.observer.notice(Notice::Note(&note));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the other files of a run tell that its journal does not: a journal that lost its end, or
+//! What the other files of a run show that its journal does not have: the journal lost its end, or
 //! all of it.
 //!
 //! | found | means |
@@ -23,19 +23,21 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::batch::{SpoolReader, SpooledBatch, sent_ids, summary_of};
+use crate::batch::{Envelope, SpoolReader, SpooledBatch, sent_ids, summary_of};
 use crate::journal::{
     Batch, BatchState, BatchStateKind, DoubtReason, Error as JournalError, Event, HeadFile,
     JournalEntry, Manifest, Plan, RunDir, State, Verdict, VerdictReason,
 };
 use crate::ledger::{Entry, EntryState};
+use crate::provider::Formats;
 
 use super::Error;
+use super::run::format_of;
 
 /// Which batches may have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those of which another file tells so.
+    /// Those that another file shows to have been sent.
     DoubtSearch,
     /// All of them: the journal is lost.
     All,
@@ -46,6 +48,7 @@ pub(crate) struct Evidence<'a> {
     dir: &'a RunDir,
     plan: &'a Plan,
     entries: &'a BTreeMap<u32, Entry>,
+    formats: Formats,
     /// The batches with results on disk, each with its attempt.
     results: BTreeMap<u32, u32>,
     /// The batches with a spool file.
@@ -70,6 +73,7 @@ impl<'a> Evidence<'a> {
         dir: &'a RunDir,
         plan: &'a Plan,
         entries: &'a BTreeMap<u32, Entry>,
+        formats: &Formats,
     ) -> Result<Evidence<'a>, Error> {
         let results = names_in(&dir.results())?.into_iter().filter_map(|name| {
             let (batch, rest) = name.strip_suffix(".jsonl.zst")?.split_once('.')?;
@@ -81,7 +85,7 @@ impl<'a> Evidence<'a> {
         let spools = names_in(&dir.spool())?
             .into_iter()
             .filter_map(|name| name.strip_suffix(".parquet")?.parse().ok());
-        // A manifest that cannot be read tells nothing; it is written again.
+        // A manifest that cannot be read is no evidence; it is written again.
         let manifest = Manifest::read(dir)
             .ok()
             .flatten()
@@ -90,10 +94,16 @@ impl<'a> Evidence<'a> {
             dir,
             plan,
             entries,
+            formats: formats.clone(),
             results: results.collect(),
             spools: spools.collect(),
             manifest,
         })
+    }
+
+    /// What stands around the requests of the run's batches.
+    fn envelope(&self) -> Result<Envelope, Error> {
+        Ok(format_of(self.plan, &self.formats)?.envelope())
     }
 
     /// What a journal lacks whose events come to `state`.
@@ -119,6 +129,7 @@ impl<'a> Evidence<'a> {
             Scope::DoubtSearch => told.max(),
             Scope::All => told.chain(self.spools.iter().copied()).max(),
         };
+        // Batches first: a doubt can only be recorded of a batch that the state has.
         rebuilding.add_batches(known + 1, last.unwrap_or(0), now)?;
         let parts = rebuilding.add_forgotten_parts(now)?;
         let knows_more = scope == Scope::DoubtSearch && self.manifest_knows_more(state);
@@ -304,7 +315,7 @@ impl Rebuilding<'_> {
             .evidence
             .dir
             .read_head(head.unwrap_or(&self.evidence.plan.head))?;
-        Ok(summary_of(&path, batch, head)?)
+        Ok(summary_of(&path, batch, self.evidence.envelope()?, head)?)
     }
 
     /// The batch that this one and those up to another are the parts of, if they are, and the last
@@ -358,7 +369,9 @@ impl Rebuilding<'_> {
             .evidence
             .dir
             .read_head(head.as_ref().unwrap_or(&self.evidence.plan.head))?;
-        let describe = |part: &u32| summary_of(&self.spool_of(*part), *part, Arc::clone(&head));
+        let envelope = self.evidence.envelope()?;
+        let describe =
+            |part: &u32| summary_of(&self.spool_of(*part), *part, envelope, Arc::clone(&head));
         let into = parts.iter().map(describe).collect::<Result<Vec<_>, _>>()?;
         if self.state.batch(parent).is_some_and(is_unsent) {
             self.intend(parent, now)?;
@@ -415,7 +428,7 @@ impl Rebuilding<'_> {
         )
     }
 
-    /// Records the intent of a batch, and that the gates before it are to be judged again.
+    /// Records the intent of a batch, and that the checkpoints before it are to be judged again.
     fn intend(&mut self, number: u32, now: Timestamp) -> Result<(), Error> {
         let Some(batch) = self.state.batch(number).cloned() else {
             return Ok(());

@@ -21,7 +21,7 @@ use crate::outcome::answer::Answers;
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status};
 use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
-use crate::provider::anthropic::result_line::{self, LineError};
+use crate::provider::{BatchFormat, LineError};
 
 use super::failures::Failures;
 use super::learn::{self, RunObserver};
@@ -132,7 +132,9 @@ pub fn export(
             retriable.push((planned.piece, rows));
         }
     }
-    if !retriable.is_empty() {
+    // Fewer rows than one batch of the provider needs cannot be sent again: they stay failed.
+    let wanted: u64 = retriable.iter().map(|(_, rows)| rows).sum();
+    if wanted >= u64::from(run.format().rules().min_requests.max(1)) {
         return Ok(Export::Retriable(retriable));
     }
     if summary.totals.rows != run.plan().rows() {
@@ -149,7 +151,7 @@ pub fn export(
     if let Some(note) =
         statistics.and_then(|(statistics, folder)| learn::learn(run, &statistics, folder, now))
     {
-        listener.notice(Notice::Note { text: &note });
+        listener.notice(Notice::Note(&note));
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
@@ -204,9 +206,11 @@ fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
 pub(crate) type Parse = Box<dyn for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), LineError>>;
 
 /// Reads result lines, with the details that are wanted.
-pub(crate) fn parser(wanted: Wanted) -> Parse {
+pub(crate) fn parser(format: &'static dyn BatchFormat, wanted: Wanted) -> Parse {
     Box::new(move |line| {
-        result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome))
+        format
+            .result(line, wanted)
+            .map(|line| (line.custom_id, line.outcome))
     })
 }
 
@@ -232,10 +236,12 @@ impl<'a> BatchJoin<'a> {
         let wanted = self
             .answer
             .map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
-        Ok(
-            Joiner::new(self.attempts()?, self.answer, parser(wanted))
-                .priced_by(self.run.catalog()),
+        Ok(Joiner::new(
+            self.attempts()?,
+            self.answer,
+            parser(self.run.format(), wanted),
         )
+        .priced_by(self.run.catalog()))
     }
 
     /// Writes its rows, and gives how many of them are to be sent again first.

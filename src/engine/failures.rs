@@ -36,11 +36,11 @@ pub struct FirstFailure {
     pub row: u64,
     /// Its key, in words.
     pub key: String,
-    /// What became of it.
+    /// Its status.
     pub status: Status,
     /// The kind of error, where there is one.
     pub error_type: Option<String>,
-    /// What was said of it.
+    /// The message of the error.
     pub error: Option<String>,
     is_for_good: bool,
 }

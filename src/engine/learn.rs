@@ -27,6 +27,7 @@ use crate::journal::{HashedFile, Lock, Owner};
 use super::Run;
 use super::compile::CompiledJob;
 use super::new_run::hashed_files;
+use super::note::StepNote;
 
 /// Lengths of answers are taken from so many rows of a run, evenly spread.
 const WATCHED_ROWS: u64 = 200_000;
@@ -244,7 +245,7 @@ pub(crate) fn learn(
     statistics: &RunStatistics,
     folder: &Path,
     now: Timestamp,
-) -> Option<String> {
+) -> Option<StepNote> {
     let estimate = run.plan().estimate.as_ref()?;
     let simulated = run.is_simulated();
     let path = place(folder, simulated);
@@ -264,7 +265,7 @@ pub(crate) fn learn(
     };
     keep()
         .err()
-        .map(|why| format!("the next plan of the job will not know of this run: {why}"))
+        .map(|error| StepNote::StatisticsNotSaved { error })
 }
 
 fn lock(folder: &Path, now: Timestamp) -> Result<Lock, String> {

@@ -13,11 +13,13 @@ use std::io::{BufRead, Read as _};
 use crate::join::MAX_LINE_BYTES;
 
 /// Hands on the lines of all inputs with their line feeds, each once, in the order they come, at
-/// most `most` of them; an input that cannot be read to its end counts as far as it can. Gives the
-/// number of lines that each input adds.
+/// most `most` of them; an input that cannot be read to its end counts as far as it can. `is_whole`
+/// says whether a last line without a line feed is a line all the same. Gives the number of lines
+/// that each input adds.
 pub(crate) fn merge<R: BufRead, E>(
     inputs: Vec<R>,
     most: usize,
+    is_whole: impl Fn(&[u8]) -> bool,
     mut write: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Vec<u64>, E> {
     let mut seen: HashSet<[u8; 16]> = HashSet::new();
@@ -27,8 +29,7 @@ pub(crate) fn merge<R: BufRead, E>(
         let mut new = 0;
         while seen.len() < most && next_line(&mut input, &mut line) {
             let text = line.trim_ascii();
-            let is_half = !line.ends_with(b"\n")
-                && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err();
+            let is_half = !line.ends_with(b"\n") && !is_whole(text);
             if text.is_empty() || is_half || !seen.insert(hash(text)) {
                 continue;
             }
@@ -72,10 +73,14 @@ mod tests {
 
     use super::*;
 
+    fn is_json(line: &[u8]) -> bool {
+        serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
+    }
+
     fn merged(inputs: &[&str], most: usize) -> (String, Vec<u64>) {
         let mut out = Vec::new();
         let inputs = inputs.iter().map(|input| input.as_bytes()).collect();
-        let added = merge(inputs, most, |bytes| {
+        let added = merge(inputs, most, is_json, |bytes| {
             out.extend_from_slice(bytes);
             Ok::<(), Infallible>(())
         })
@@ -118,7 +123,7 @@ mod tests {
             io::BufReader::new(Broken(b"1\n2\n")),
             io::BufReader::new(Broken(b"2\n3\n")),
         ];
-        let added = merge(inputs, 100, |bytes| {
+        let added = merge(inputs, 100, is_json, |bytes| {
             out.extend_from_slice(bytes);
             Ok::<(), Infallible>(())
         });

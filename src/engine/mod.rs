@@ -36,17 +36,21 @@ pub mod failures;
 pub mod faults;
 mod finish;
 pub mod finished;
+mod first_lines;
 mod in_order;
 pub mod learn;
 pub mod leftovers;
 mod lines;
 pub mod new_run;
+pub mod note;
 pub mod notice;
 mod options;
+mod pace;
 pub mod plan;
 mod plan_inputs;
 mod preview;
 pub mod previous_output;
+pub mod provider_error;
 mod rebalance;
 mod render;
 mod report;
@@ -79,6 +83,7 @@ pub use compile::CompiledJob;
 pub use connect::{ApiOptions, Provider, SimulatorOptions};
 pub use drive::{RunOutcome, StopHandle, StopSignal};
 pub use finished::OutputChange;
+pub use note::StepNote;
 pub use notice::{Notice, Observer, Silent, WaitReason};
 pub use options::{
     CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, ReexportOptions,
@@ -86,11 +91,10 @@ pub use options::{
 };
 pub use plan::PlanReport;
 pub use preview::{PreviewReport, PreviewRow};
-pub use report::{
-    BatchCounts, CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport,
-};
-pub use run::Run;
-pub use warning::Warning;
+pub use provider_error::{Action, Kept, RunStanding};
+pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
+pub use run::{JobChange, Run};
+pub use warning::{LongPrompt, LongPrompts, Warning};
 
 /// What a sample of rows cannot go together with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -143,15 +147,15 @@ pub enum Error {
     #[error(transparent)]
     Join(#[from] crate::join::Error),
     /// The provider refused, or cannot be reached.
-    #[error("{doing}")]
+    #[error("{action}")]
     Provider {
-        /// What could not be done.
-        doing: String,
-        /// Why.
+        /// What was being done.
+        action: Action,
+        /// Why it failed.
         #[source]
         source: Box<ApiError>,
-        /// What of the run is safe.
-        standing: String,
+        /// What of the work is kept.
+        kept: Kept,
     },
     /// The provider does not take a batch as it is, and sending it again changes nothing.
     #[error("batch {} of {} was refused", .0.batch, .0.of)]
@@ -197,7 +201,7 @@ pub enum Error {
         /// The unfinished run.
         run: PathBuf,
         /// What changed.
-        what: Vec<String>,
+        what: Vec<JobChange>,
     },
     /// A person gave the run up: nothing more of it is sent.
     #[error("the run `{}` was given up: nothing more of it is sent", .run.display())]
@@ -236,12 +240,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// The output would take the place of something the job is made of.
-    #[error("the output `{}` is {what}, and would replace it", .path.display())]
+    #[error("the output `{}` is {}, and would be overwritten", .path.display(), .what.noun())]
     OutputIsInput {
         /// The output.
         path: PathBuf,
         /// What it is to the job.
-        what: &'static str,
+        what: JobInput,
     },
     /// The run belongs to another provider than the one that is set.
     #[error("this run was planned for {planned}, not for {given}")]
@@ -251,8 +255,35 @@ pub enum Error {
         /// What is set now.
         given: String,
     },
+    /// The run was planned for a provider whose format is not known here.
+    #[error("the run was planned for the provider `{provider}`, which is not known")]
+    UnknownProvider {
+        /// The name in the plan.
+        provider: String,
+    },
+    /// The run was planned for a provider with another format.
+    #[error("the run was planned for the provider `{planned}`, not for `{given}`")]
+    OtherProvider {
+        /// The name in the plan.
+        planned: String,
+        /// The name of the provider that was given.
+        given: String,
+    },
+    /// A batch has fewer requests than the provider takes.
+    #[error("batch {batch} has {requests} requests, and the provider takes {min} or more")]
+    BatchTooSmall {
+        /// The batch, from 1.
+        batch: u32,
+        /// Its requests.
+        requests: u32,
+        /// Fewest requests that the provider takes.
+        min: u32,
+    },
+    /// Rows choose their model, and the provider takes one model a batch.
+    #[error("rows choose their model, and the provider takes one model a batch")]
+    OneModelABatch,
     /// What the first rows came to speaks against sending the rest.
-    #[error("{}", .0.kind.stopped())]
+    #[error("the {} batch stopped the run", .0.kind.as_str())]
     StoppedAtCheckpoint(Box<checkpoints::StoppedAtCheckpoint>),
     /// Files around the steps.
     #[error("cannot {doing} `{}`", .path.display())]
@@ -338,6 +369,29 @@ pub enum Error {
     Bug(String),
 }
 
+/// A file that a job reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobInput {
+    /// A file of the source.
+    Source,
+    /// The job file.
+    Job,
+    /// A template, a schema or another file that the job names.
+    File,
+}
+
+impl JobInput {
+    fn noun(self) -> &'static str {
+        match self {
+            JobInput::Source => "a file of the source",
+            JobInput::Job => "the job file",
+            JobInput::File => "a template, a schema or another file of the job",
+        }
+    }
+}
+
 fn not_uploaded(files: usize) -> String {
     match files {
         1 => "1 file that requests name is not uploaded".to_owned(),
@@ -356,17 +410,6 @@ pub fn in_one_line(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// A time as people say it: `90 s`, `20 min`, `1 h 30 min`.
-fn in_words(time: std::time::Duration) -> String {
-    let seconds = time.as_secs();
-    match (seconds / 3_600, seconds % 3_600 / 60, seconds % 60) {
-        (0, minutes, _) if minutes < 2 => format!("{seconds} s"),
-        (0, minutes, _) => format!("{minutes} min"),
-        (hours, 0, _) => format!("{hours} h"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
 }
 
 /// The columns of a record batch that a schema names, in its order.

@@ -65,7 +65,7 @@ impl NewRun<'_> {
     ) -> Result<PlanReport, Error> {
         let planning = Planning::begin(self.folder, &Owner::this_process(self.now))?;
         let planner = planner(planning.dir().path().to_path_buf());
-        let limits = planner.limits;
+        let (limits, provider) = (planner.limits, planner.format.name());
         let (mut outline, pieces) = planner.spool(&planning.dir().spool())?;
         let files = self.compiled.uploads.missing();
         if files > 0 {
@@ -73,7 +73,7 @@ impl NewRun<'_> {
         }
         count(&planner, &mut outline)?;
         let head = self.compiled.requests.head();
-        let plan = self.describe(&outline, pieces, limits, head);
+        let plan = self.describe(&outline, pieces, limits, provider, head);
         planning.finish(plan, head)?;
         Ok(outline)
     }
@@ -83,6 +83,7 @@ impl NewRun<'_> {
         outline: &PlanReport,
         pieces: Vec<SpooledBatch>,
         limits: crate::batch::Limits,
+        provider: &str,
         head: &[u8],
     ) -> Plan {
         let kept = KeptJob {
@@ -109,6 +110,7 @@ impl NewRun<'_> {
             sources: source_files(self.compiled),
             source_schema: format!("{:?}", self.compiled.source.schema()),
             answer: self.compiled.answer_plan.clone(),
+            provider: provider.to_owned(),
             origin: self.origin.clone(),
             head: HeadFile::describe(None, head),
             pieces,

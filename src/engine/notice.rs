@@ -9,16 +9,17 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::estimate::Bounds;
-use crate::journal::{CheckpointKind, RunNote, Verdict, VerdictReason};
+use crate::journal::CheckpointKind;
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
 use crate::source::SourceSpec;
 
 use super::Warning;
-use super::collect::ResultsNotice;
 use super::finished::OutputChange;
 use super::plan::PlanReport;
 use super::upload::Uploaded;
+
+use super::note::StepNote;
 
 /// Something that happened while a step worked.
 #[derive(Debug, Clone, Serialize)]
@@ -200,30 +201,8 @@ pub enum Notice<'a> {
         #[serde(rename = "settle_seconds", serialize_with = "seconds")]
         settle: Duration,
     },
-    /// A checkpoint was judged, and the rest of the run follows.
-    Judged {
-        /// What it waited for.
-        kind: CheckpointKind,
-        /// How it was judged.
-        verdict: Verdict,
-        /// Why.
-        reason: &'a VerdictReason,
-    },
-    /// Something about the results of a batch.
-    Results {
-        /// What.
-        results: &'a ResultsNotice,
-    },
-    /// Something a person should know about a run that is opened.
-    RunNote {
-        /// What.
-        note: &'a RunNote,
-    },
     /// Something a person should know, and need not act on.
-    Note {
-        /// The sentence.
-        text: &'a str,
-    },
+    Note(&'a StepNote),
 }
 
 /// What a run waits for besides the batches in flight, and until when.
@@ -290,16 +269,6 @@ pub enum WaitReason {
     },
 }
 
-/// A wait as people say it, exact where it is short: `0.3 s`, `12 s`, `5 min`.
-#[must_use]
-pub fn wait_in_words(wait: Duration) -> String {
-    if wait < Duration::from_secs(10) {
-        let text = format!("{:.1}", wait.as_secs_f64());
-        return format!("{} s", text.trim_end_matches(".0"));
-    }
-    super::in_words(wait)
-}
-
 /// Receives what steps report, and tells them when to stop.
 ///
 /// ```
@@ -334,11 +303,14 @@ impl Observer for Silent {
     fn notice(&self, _: Notice<'_>) {}
 }
 
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
-fn maybe_seconds<S: Serializer>(
+pub(super) fn maybe_seconds<S: Serializer>(
     duration: &Option<Duration>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -346,7 +318,7 @@ fn maybe_seconds<S: Serializer>(
 }
 
 /// The facts of an error that a log keeps.
-fn api_error<S: Serializer>(error: &ApiError, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn api_error<S: Serializer>(error: &ApiError, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Facts<'a> {
         call: &'a str,
@@ -356,13 +328,23 @@ fn api_error<S: Serializer>(error: &ApiError, serializer: S) -> Result<S::Ok, S:
         request_id: Option<&'a str>,
     }
     Facts {
-        call: error.call,
+        call: error.call.name(),
         status: error.status,
-        kind: &error.kind,
+        kind: error.kind.as_str(),
         message: &error.message,
         request_id: error.request_id.as_deref(),
     }
     .serialize(serializer)
+}
+
+pub(super) fn maybe_api_error<S: Serializer>(
+    error: &Option<ApiError>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match error {
+        Some(error) => api_error(error, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 impl<T: Observer + ?Sized + Send> Observer for std::sync::Arc<T> {
@@ -377,19 +359,60 @@ impl<T: Observer + ?Sized + Send> Observer for std::sync::Arc<T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::engine::note::UncertainCause;
+    use crate::journal::Unproven;
+    use crate::provider::Delivery;
 
     #[test]
-    fn says_short_waits_exactly() {
-        for (millis, text) in [
-            (0, "0 s"),
-            (300, "0.3 s"),
-            (1_000, "1 s"),
-            (9_400, "9.4 s"),
-            (12_000, "12 s"),
-            (300_000, "5 min"),
-        ] {
-            assert_eq!(wait_in_words(Duration::from_millis(millis)), text);
-        }
+    fn notices_are_json_objects_with_their_kind() {
+        let json = |notice: Notice<'_>| serde_json::to_value(notice).unwrap();
+        let id = BatchId("b_1".to_owned());
+        assert_eq!(
+            json(Notice::Accepted { batch: 2, id: &id }),
+            json!({ "notice": "accepted", "batch": 2, "id": "b_1" })
+        );
+        let reasons = [WaitReason::Checkpoint {
+            batch: 1,
+            kind: CheckpointKind::Prime,
+            left: Some(Duration::from_millis(1_500)),
+        }];
+        assert_eq!(
+            json(Notice::Waiting {
+                in_flight: 1,
+                ended: 0,
+                of: 3,
+                elapsed: None,
+                next: Duration::from_secs(2),
+                reasons: &reasons,
+            }),
+            json!({
+                "notice": "waiting", "in_flight": 1, "ended": 0, "of": 3, "elapsed_seconds": null,
+                "next_seconds": 2.0,
+                "reasons": [{ "reason": "checkpoint", "batch": 1, "kind": { "gate": "prime" },
+                    "left_seconds": 1.5 }],
+            })
+        );
+        let match_found = StepNote::PossibleMatch {
+            batch: 3,
+            id: id.clone(),
+            why: Unproven::NotEnded,
+        };
+        assert_eq!(
+            json(Notice::Note(&match_found)),
+            json!({ "notice": "note", "note": "possible_match", "batch": 3, "id": "b_1",
+                "why": "not_ended" })
+        );
+        let error = ApiError::new("create batch", ApiError::TIMEOUT, "late", Delivery::Unknown);
+        let uncertain = StepNote::Uncertain {
+            batch: 1,
+            cause: UncertainCause::Call { error },
+            settle: Duration::from_secs(300),
+        };
+        let value = json(Notice::Note(&uncertain));
+        assert_eq!(value["cause"]["error"]["kind"], "timeout");
+        assert_eq!(value["settle_seconds"], 300.0);
     }
 }

@@ -24,6 +24,7 @@ use crate::estimate::warm_up::{CacheDecision, WarmUpDecision};
 use crate::estimate::{Asked, Estimate, Estimator, Known};
 use crate::job::JobFile;
 use crate::journal::{Checkpoint, CheckpointKind};
+use crate::provider::BatchFormat;
 use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
@@ -36,7 +37,7 @@ use super::in_order::in_order;
 use super::notice::{Notice, Observer};
 use super::rebalance::{Tail, respool};
 use super::render::{Line, Rendered, Renderer, Unsent};
-use super::row_warnings::{RowWarnings, Window};
+use super::row_warnings::{ContextWindow, RowWarnings};
 use super::warm_up::WarmUpBatches;
 use super::{Error, Warning};
 
@@ -131,7 +132,9 @@ pub struct Planner<'a> {
     pub file: &'a JobFile,
     /// Its rooms.
     pub compiled: &'a CompiledJob,
-    /// What the provider takes.
+    /// How the provider writes batches.
+    pub format: &'static dyn BatchFormat,
+    /// What one batch may hold, within the limits of the format.
     pub limits: Limits,
     /// The run's mark in every custom_id.
     pub nonce: &'a Nonce,
@@ -223,7 +226,37 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether the provider takes batches of these many requests.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooSmall`].
+    pub(super) fn check_sizes(&self, sizes: &[u32]) -> Result<(), Error> {
+        let rules = self.format.rules();
+        match rules.too_small(sizes.iter().copied()) {
+            Some((batch, requests)) => Err(Error::BatchTooSmall {
+                batch,
+                requests,
+                min: rules.min_requests,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the provider takes rows that choose their model.
+    ///
+    /// # Errors
+    /// [`Error::OneModelABatch`].
+    pub(super) fn check_models(&self) -> Result<(), Error> {
+        // Batches keep the order of the rows, so rows of two models that alternate would make
+        // batches of one request each.
+        if self.format.rules().one_model && self.compiled.requests.choices().model {
+            return Err(Error::OneModelABatch);
+        }
+        Ok(())
+    }
+
     fn walk(&self, spool: Option<&Path>) -> Result<(PlanReport, Vec<SpooledBatch>), Error> {
+        self.check_models()?;
         let repeated = self.repeated_rows()?;
         let estimator = self.estimator()?;
         let renderer = self.renderer(&estimator, &repeated);
@@ -261,9 +294,20 @@ impl Planner<'_> {
         }
     }
 
+    /// Deals the job's requests to batches, of which the first have these sizes, or the fewest that
+    /// the provider takes.
+    pub(super) fn packer(&self, leading: impl IntoIterator<Item = u32>) -> Packer {
+        let (head, min) = (
+            self.compiled.requests.head(),
+            self.format.rules().min_requests,
+        );
+        Packer::for_head(self.limits, &self.format.envelope(), head.len())
+            .led_by(leading.into_iter().map(|size| size.max(min)))
+    }
+
     /// How long a prompt may be.
-    pub(super) fn window(&self, estimator: &Estimator<'_>) -> Window<'_> {
-        Window::new(
+    pub(super) fn window(&self, estimator: &Estimator<'_>) -> ContextWindow<'_> {
+        ContextWindow::new(
             &self.compiled.catalog,
             estimator,
             self.file.job.request.on_too_large,
@@ -388,7 +432,7 @@ impl<'a> BatchMaker<'a> {
         let must_be_unique =
             planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(BatchMaker {
-            packer: Packer::for_head(planner.limits, head.len()).led_by(leading.sizes()),
+            packer: planner.packer(leading.sizes()),
             priming,
             leading,
             first: None,
@@ -446,8 +490,7 @@ impl<'a> BatchMaker<'a> {
     /// Settles which batches lead the run, if it has so many requests.
     fn lead(&mut self, requests: u64) {
         self.leading.settle(requests);
-        self.packer =
-            Packer::for_head(self.planner.limits, self.head.len()).led_by(self.leading.sizes());
+        self.packer = self.planner.packer(self.leading.sizes());
     }
 
     fn cut(&mut self, rendered: Rendered) -> Result<(), Error> {
@@ -567,6 +610,7 @@ impl<'a> BatchMaker<'a> {
                 self.writer.insert(SpoolWriter::create(
                     &path,
                     piece,
+                    self.planner.format.envelope(),
                     Arc::clone(&self.head),
                     kept,
                 )?)
@@ -601,6 +645,7 @@ impl<'a> BatchMaker<'a> {
                     folder,
                     first,
                     &rows,
+                    self.planner.format.envelope(),
                     &self.head,
                     &self.planner.compiled.kept,
                 )?);
@@ -643,12 +688,14 @@ impl<'a> BatchMaker<'a> {
             SpoolWriter::create(
                 &path,
                 0,
+                self.planner.format.envelope(),
                 Arc::clone(&self.head),
                 &self.planner.compiled.kept,
             )?
             .finish()?;
         }
         let sizes: Vec<u32> = self.cuts.iter().map(|cut| cut.requests).collect();
+        self.planner.check_sizes(&sizes)?;
         let gates = self.leading.gates(&sizes);
         let estimate =
             self.estimator

@@ -6,9 +6,11 @@ use crate::batch::Limits;
 use crate::estimate::Known;
 use crate::estimate::sample::SampleSpec;
 use crate::job::JobFile;
+use crate::provider::BatchFormat;
 use crate::provider::retry::Clock;
 use crate::request::custom_id::Nonce;
 
+use super::Warning;
 use super::compile::CompiledJob;
 use super::connect::Connection;
 use super::notice::{Notice, Observer};
@@ -36,8 +38,8 @@ impl PlanInputs {
         observer: &dyn Observer,
     ) -> PlanInputs {
         let (known, note) = learn::known(state, file, compiled, simulated);
-        if let Some(note) = &note {
-            observer.notice(Notice::Note { text: note });
+        if let Some(note) = note.map(Warning::from) {
+            observer.notice(Notice::Warning(&note));
         }
         let sample = calibrate.map(|rows| SampleSpec {
             rows: rows as usize,
@@ -51,6 +53,7 @@ impl PlanInputs {
         &self,
         file: &JobFile,
         compiled: &CompiledJob,
+        format: &'static dyn BatchFormat,
         limits: Limits,
         counted_by: Option<(&Connection, &dyn Clock)>,
         observer: &dyn Observer,
@@ -59,6 +62,7 @@ impl PlanInputs {
         let planner = self.planner(
             file,
             compiled,
+            format,
             limits,
             &nonce,
             std::env::temp_dir(),
@@ -74,13 +78,14 @@ impl PlanInputs {
         &self,
         file: &JobFile,
         compiled: &CompiledJob,
+        format: &'static dyn BatchFormat,
         limits: Limits,
         spec: SampleSpec,
         observer: &dyn Observer,
     ) -> Result<PlanReport, Error> {
         let nonce = Nonce::new(0);
         let scratch = std::env::temp_dir();
-        self.planner(file, compiled, limits, &nonce, scratch, observer)
+        self.planner(file, compiled, format, limits, &nonce, scratch, observer)
             .outline_by_sample(spec)
     }
 
@@ -88,6 +93,7 @@ impl PlanInputs {
         &self,
         file: &'a JobFile,
         compiled: &'a CompiledJob,
+        format: &'static dyn BatchFormat,
         limits: Limits,
         nonce: &'a Nonce,
         scratch: PathBuf,
@@ -96,6 +102,7 @@ impl PlanInputs {
         Planner {
             file,
             compiled,
+            format,
             limits,
             nonce,
             threads: plan::threads(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::batch::{Packer, SpoolReader, SpoolWriter, SpooledBatch};
+use crate::batch::{Envelope, Packer, SpoolReader, SpoolWriter, SpooledBatch};
 use crate::estimate::rows::{BatchStatistics, RowEstimate};
 use crate::journal::spool_name;
 
@@ -171,14 +171,16 @@ pub(super) fn respool(
     folder: &Path,
     first: u32,
     rows: &[u64],
+    envelope: Envelope,
     head: &Arc<[u8]>,
     columns: &SchemaRef,
 ) -> Result<Vec<SpooledBatch>, Error> {
     let numbers = || (first..).take(rows.len());
     let place = |number: u32| folder.join(spool_name(number));
     let beside = |number: u32| -> PathBuf { place(number).with_extension("rebalanced") };
-    let create =
-        |number: u32| SpoolWriter::create(&beside(number), number, Arc::clone(head), columns);
+    let create = |number: u32| {
+        SpoolWriter::create(&beside(number), number, envelope, Arc::clone(head), columns)
+    };
     let mut pieces = Vec::with_capacity(rows.len());
     let mut wanted = numbers().zip(rows);
     let mut open = None;
@@ -231,11 +233,12 @@ mod tests {
 
     use super::*;
     use crate::batch::{Limits, Placement};
+    use crate::provider::anthropic::ENVELOPE;
 
     /// Rows, `None` where there is no request, through a packer and a tail: the rows and requests
     /// of each batch, and the weights by batch.
     fn cut(limits: Limits, leading: &[u32], rows: &[Option<u64>]) -> (Vec<PlannedBatch>, Vec<u64>) {
-        let mut packer = Packer::for_head(limits, 10).led_by(leading.iter().copied());
+        let mut packer = Packer::for_head(limits, &ENVELOPE, 10).led_by(leading.iter().copied());
         let (mut tail, mut gathered) = (Tail::new(limits.max_requests), BatchStatistics::default());
         let (mut cuts, mut open) = (Vec::new(), PlannedBatch::default());
         for row in rows {
@@ -330,7 +333,7 @@ mod tests {
             prop_assert_eq!(cuts.iter().map(|cut| cut.rows).sum::<u64>(), rows.len() as u64);
             prop_assert_eq!(cuts.len(), weights.len());
             let requests: Vec<u64> = rows.iter().copied().flatten().filter(|bytes| {
-                Packer::for_head(limits, 10).offer(*bytes) != Placement::TooLarge
+                Packer::for_head(limits, &ENVELOPE, 10).offer(*bytes) != Placement::TooLarge
             }).collect();
             prop_assert_eq!(cuts.iter().map(|cut| u64::from(cut.requests)).sum::<u64>(), requests.len() as u64);
             let mut left = &requests[..];
@@ -340,7 +343,7 @@ mod tests {
                 let (own, rest) = left.split_at(cut.requests as usize);
                 left = rest;
                 // The bytes are those of a packer that is offered these requests alone.
-                let mut alone = Packer::for_head(Limits { max_requests: u32::MAX, max_bytes: u64::MAX }, 10);
+                let mut alone = Packer::for_head(Limits { max_requests: u32::MAX, max_bytes: u64::MAX }, &ENVELOPE, 10);
                 own.iter().for_each(|bytes| { alone.offer(*bytes); });
                 prop_assert!(own.is_empty() || alone.bytes() == cut.body_bytes);
             }

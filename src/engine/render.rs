@@ -16,7 +16,7 @@ use crate::source::Rows;
 use crate::template::prompt::media::MediaFacts;
 
 use super::faults::Faults;
-use super::row_warnings::{Fits, RowWarnings, Window};
+use super::row_warnings::{ContextWindow, PromptFit, RowWarnings};
 
 /// About the most bytes of requests that are rendered at a time.
 const MAX_BYTES: usize = 16 << 20;
@@ -82,7 +82,7 @@ pub(crate) struct Renderer<'a> {
     /// Whether a row that cannot be rendered is set aside instead of stopping the job.
     pub(crate) skip_bad_rows: bool,
     /// How long a prompt may be.
-    pub(crate) window: Window<'a>,
+    pub(crate) window: ContextWindow<'a>,
 }
 
 impl Renderer<'_> {
@@ -197,7 +197,7 @@ impl Renderer<'_> {
                 let fits = self.window.fits(&weight);
                 out.row_warnings.fits(fits, index, &named, weight.model);
                 match fits {
-                    Fits::No { tokens, window }
+                    PromptFit::No { tokens, window }
                         if self.window.on_too_large == OnTooLarge::Unsent =>
                     {
                         out.text.truncate(start);
@@ -312,7 +312,7 @@ mod tests {
             on_duplicate: OnDuplicate::Error,
             repeated: &[],
             skip_bad_rows: false,
-            window: Window::new(
+            window: ContextWindow::new(
                 Catalog::builtin(),
                 estimator.as_ref().unwrap(),
                 OnTooLarge::Send,

@@ -1,6 +1,5 @@
 //! What a call of the engine resulted in, as data.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -20,6 +19,7 @@ use super::export::Summary;
 use super::failures::Failures;
 use super::finished::{Finished, OutputChange};
 use super::plan::PlanReport;
+use super::provider_error::RunStanding;
 use super::{Run, Warning};
 
 /// Where a run stands when a call returns.
@@ -35,8 +35,12 @@ pub struct RunReport {
     pub simulated: bool,
     /// Whether the run was abandoned: nothing more of it is sent.
     pub abandoned: bool,
-    /// Its batches.
-    pub batches: BatchCounts,
+    /// Its batches by state.
+    pub standing: RunStanding,
+    /// Batches that wait to be sent.
+    pub unsent_batches: u64,
+    /// Batches that may or may not have been created.
+    pub uncertain_batches: u64,
     /// Whether batches are in flight, may be, or have results that are not fetched.
     pub in_flight_or_ended: bool,
     /// What happens to batches that the budget has no room for.
@@ -50,19 +54,6 @@ pub struct RunReport {
     pub output: OutputShape,
     /// Set where a finished run had all answers already, so that nothing was sent.
     pub nothing_to_do: Option<NothingToDo>,
-}
-
-/// Batches of a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct BatchCounts {
-    /// All of them.
-    pub total: u32,
-    /// By the word for their state.
-    pub by_state: BTreeMap<String, u64>,
-    /// Those that wait to be sent.
-    pub unsent: u64,
-    /// Those that may or may not have been created.
-    pub uncertain: u64,
 }
 
 /// What an output looks like, as far as it takes to show some of its rows.
@@ -97,23 +88,15 @@ impl RunReport {
         now: Timestamp,
     ) -> RunReport {
         let state = run.state();
-        let by_state = state
-            .batches_by_state()
-            .iter()
-            .map(|(state, n)| ((*state).to_string(), u64::from(*n)))
-            .collect();
         RunReport {
             run: run.plan().run.clone(),
             folder: run.folder().to_path_buf(),
             outcome,
             simulated: run.is_simulated(),
             abandoned: state.abandoned().is_some(),
-            batches: BatchCounts {
-                total: run.batches(),
-                by_state,
-                unsent: run.unsent_batches(),
-                uncertain: run.doubts().count() as u64,
-            },
+            standing: run.standing(),
+            unsent_batches: run.unsent_batches(),
+            uncertain_batches: run.doubts().count() as u64,
             in_flight_or_ended: run.in_flight_or_ended(),
             on_limit: run.on_limit(),
             manifest: run.manifest(now),
@@ -134,7 +117,13 @@ impl RunReport {
             outcome: RunOutcome::Complete,
             simulated: manifest.simulated,
             abandoned: false,
-            batches: BatchCounts::default(),
+            standing: RunStanding {
+                run: manifest.run.clone(),
+                folder: finished.folder.clone(),
+                ..RunStanding::default()
+            },
+            unsent_batches: 0,
+            uncertain_batches: 0,
             in_flight_or_ended: false,
             on_limit: OnLimit::default(),
             manifest,

@@ -45,7 +45,7 @@ pub fn rescue(
         .into_iter()
         .map(|entry| (entry.batch, entry))
         .collect();
-    // Nor is it known whether a gate was open; it is judged again.
+    // Nor is it known whether a checkpoint was passed; it is judged again.
     let judged = |gate: &Checkpoint| Event::Judged {
         batch: gate.batch,
         verdict: Verdict::Rescued,
@@ -64,7 +64,7 @@ pub fn rescue(
         }
     })?;
     events.extend(
-        Evidence::read(&dir, &plan, &entries)?
+        Evidence::read(&dir, &plan, &entries, &means.formats)?
             .lost_events(&state, Scope::All, now)?
             .events,
     );

@@ -17,7 +17,7 @@ use arrow::array::StringArray;
 
 use crate::durable::Pending;
 use crate::join::{BuiltIndex, IndexBuilder, LineCounts, ResultIndex};
-use crate::provider::anthropic::result_line::custom_id_of;
+use crate::provider::BatchFormat;
 
 use super::{Error, Run};
 
@@ -28,6 +28,7 @@ const LEVEL: i32 = 1;
 pub(crate) struct ResultsWriter {
     encoder: zstd::Encoder<'static, Hashing<Pending>>,
     builder: IndexBuilder,
+    format: &'static dyn BatchFormat,
     path: PathBuf,
 }
 
@@ -52,6 +53,7 @@ impl ResultsWriter {
         Ok(ResultsWriter {
             encoder,
             builder,
+            format: run.format(),
             path: path.to_path_buf(),
         })
     }
@@ -61,7 +63,8 @@ impl ResultsWriter {
         self.encoder
             .write_all(bytes)
             .map_err(cannot("save result lines in", &self.path))?;
-        Ok(self.builder.push(bytes, &custom_id_of)?)
+        let format = self.format;
+        Ok(self.builder.push(bytes, &|line| format.custom_id(line))?)
     }
 
     /// Ends the file.
@@ -75,11 +78,11 @@ impl ResultsWriter {
             index,
             mut counts,
             unreadable_end,
-        } = self.builder.finish(&custom_id_of)?;
+        } = self.builder.finish(&|line| self.format.custom_id(line))?;
         // What a gateway writes at the end of a stream that it cut is no result: such a line names
         // no id at all, and counts as torn.
-        let names_an_id = |line: &Vec<u8>| memchr::memmem::find(line, b"\"custom_id\"").is_some();
-        counts.torn += u64::from(unreadable_end.is_some_and(|line| !names_an_id(&line)));
+        let is_noise = |line: Vec<u8>| !self.format.begins_result(&line);
+        counts.torn += u64::from(unreadable_end.is_some_and(is_noise));
         Ok(WrittenResults {
             pending,
             file_hash,
@@ -111,7 +114,12 @@ pub(crate) fn read_index(
     let mut decoder =
         zstd::Decoder::new(Hashing::new(file)).map_err(cannot("read results in", path))?;
     let lines = BufReader::with_capacity(1 << 18, &mut decoder);
-    let built = ResultIndex::build(lines, ids.iter().flatten().flatten(), custom_id_of, scratch);
+    let built = ResultIndex::build(
+        lines,
+        ids.iter().flatten().flatten(),
+        |line| run.format().custom_id(line),
+        scratch,
+    );
     if let Some(expected) = file_hash {
         // Also where the lines could not be read: an altered file is the reason then. What the
         // decoder left unread belongs to the hash too.

@@ -2,14 +2,14 @@
 //! its journal does not know?
 //!
 //! A folder that was put back from a copy, or that two machines work on, or whose journal lost its
-//! end on a network disk, does not tell all that was sent. So the provider's list is searched once,
+//! end on a network disk, does not have all that was sent. So the provider's list is searched once,
 //! back to the time of the plan:
 //!
 //! ```text
 //!   known to this run, or to another run of the state folder: passed over
 //!   of another number of requests than every batch that is to be sent: passed over
 //!   as many of a size as there are batches of that size in doubt: left to doubt.rs
-//!   ended: the ids in its first results tell whose it is ─▶ adopted, or passed over
+//!   ended: the ids in its first results identify it ─▶ adopted, or passed over
 //!   not ended, and created after the run was planned: may be it ─▶ that batch is in doubt, and waits (doubt.rs)
 //! ```
 //!
@@ -29,8 +29,10 @@ use crate::journal::{
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
-use super::doubt::first_lines;
 use super::drive::{Context, Until};
+use super::first_lines::first_lines;
+use super::note::StepNote;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run, collect};
 
@@ -41,8 +43,7 @@ const MAX_PAGES: usize = 100;
 /// How far the provider's clock may have been from ours when the run was planned, where batches of
 /// the run show the difference.
 const MEASURED: SignedDuration = SignedDuration::from_mins(10);
-/// The same, where nothing shows it: for batches that have ended, whose results tell whose they
-/// are,
+/// The same, where nothing shows it: for batches that have ended, whose results identify them,
 const UNMEASURED: SignedDuration = SignedDuration::from_hours(26);
 /// and for those that have not, which would hold a batch of the run without proof.
 const UNMEASURED_UNPROVEN: SignedDuration = SignedDuration::from_hours(2);
@@ -100,7 +101,7 @@ pub(crate) async fn look_for_strays(
 }
 
 /// The batches that may be of this run: of a size that is wanted, not older than the plan, and
-/// nobody's that is known. `None` if it is time to leave.
+/// not known as another run's. `None` if it is time to stop.
 async fn candidates(
     driver: &Context<'_>,
     run: &Run,
@@ -118,13 +119,7 @@ async fn candidates(
         let Some(page) = driver.unless_leaving(list).await else {
             return Ok(None);
         };
-        let page = page.map_err(|source| {
-            stopped(
-                run,
-                "cannot look for batches of the run that its journal does not know".to_owned(),
-                source,
-            )
-        })?;
+        let page = page.map_err(|source| stopped(run, Action::FindUnrecorded, source))?;
         let is_past = page
             .data
             .last()
@@ -201,7 +196,7 @@ impl Bounds {
     }
 }
 
-/// Tells whether a batch is one of the run's, and records it; `false` if it is time to leave.
+/// Finds out whether a batch is one of the run's, and records it; `false` if it is time to stop.
 async fn look_into(
     driver: &Context<'_>,
     run: &mut Run,
@@ -228,7 +223,7 @@ async fn look_into(
         return Ok(true);
     }
     // Where the provider has thrown the results away, a batch of this run would be of no use, and
-    // could not be told.
+    // could not be identified.
     if candidate.archived_at.is_some() {
         return Ok(true);
     }
@@ -254,7 +249,7 @@ async fn look_into(
     Ok(true)
 }
 
-/// Puts what may have been sent in doubt.
+/// Records that batches may have been sent, so that none of them is sent before that is known.
 fn hold(
     driver: &Context<'_>,
     run: &mut Run,
@@ -270,19 +265,13 @@ fn hold(
             continue;
         }
         intend(driver, run, batch, candidate)?;
-        let why = match unproven {
-            Unproven::NotEnded => "has not ended",
-            Unproven::Unreadable => "its results cannot be read",
-        };
-        driver.note(&format!(
-            "{} has its size, was created after the run was planned, and {why}: batch {batch} may \
-             have been sent before, and waits until that is known",
-            candidate.id
-        ));
-        let reason = DoubtReason::Listed {
-            id: candidate.id.clone(),
-            unproven,
-        };
+        let id = candidate.id.clone();
+        driver.note(StepNote::PossiblyUnrecorded {
+            batch,
+            id: id.clone(),
+            why: unproven,
+        });
+        let reason = DoubtReason::Listed { id, unproven };
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
     }
     Ok(())
@@ -313,10 +302,8 @@ fn adopt(
             proof,
         },
     )?;
-    driver.note(&format!(
-        "batch {batch} was sent before, although the journal does not tell so: it is {}",
-        found.id
-    ));
+    let id = found.id.clone();
+    driver.note(StepNote::FoundUnrecorded { batch, id });
     Ok(())
 }
 
@@ -364,7 +351,7 @@ fn intend(
     )
 }
 
-/// Takes the results on disk for those of a batch that cannot be found at the provider: they hold a
+/// Uses the results on disk as those of a batch that cannot be found at the provider: they hold a
 /// line for each of its ids.
 fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Error> {
     let path = run.results_path(batch);
@@ -403,13 +390,11 @@ fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Er
             counts: lines,
         },
     )?;
-    driver.note(&format!(
-        "batch {batch} is not in the provider's list; its saved results are whole, and are used"
-    ));
+    driver.note(StepNote::SavedResultsUsed { batch });
     Ok(())
 }
 
-/// What tells of a batch in a line of a journal.
+/// What identifies a batch in a line of a journal.
 #[derive(Deserialize)]
 struct Line {
     nonce: Option<String>,

@@ -1,14 +1,14 @@
 //! Failed rows → new batches with only those rows.
 //!
-//! After everything is collected, a row whose outcome failed in a way that another try can heal is
-//! sent again, as often as the job's `[retry]` allows or a person asks. The failed rows of all
+//! After everything is collected, a row that failed in a way that another attempt can fix is sent
+//! again, as often as the job's `[retry]` allows or a person asks. The failed rows of all
 //! pieces are pooled, in row order, into as few batches as they fit. A new batch has a spool file
 //! without source columns, its own number, and its own head where the answer gets more tokens.
 //!
 //! What is sent again has been paid for only where the class says so (see [`Class`]). Every
 //! attempt's results are kept.
 //!
-//! An answer that was cut off is sent again only with more room than it had: at the most its model
+//! An answer that was cut off is sent again only with more room than it had: at the maximum of its model
 //! can write, or with the context window full, the same request would be paid again to be cut off
 //! again.
 
@@ -28,6 +28,7 @@ use crate::outcome::answer::Answers;
 use crate::outcome::class::{Class, MoreTokens, RetrySpec};
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status};
+use crate::provider::BatchFormat;
 use crate::request::per_row::Tail;
 use crate::request::{RequestHash, most_tokens, with_max_tokens};
 
@@ -148,6 +149,7 @@ pub fn plan_retries(
     }
     let without_room = pools.without_room;
     let planned = pools.finish()?;
+    check_sizes(run, &planned)?;
     let mut healing = RetriesPlanned {
         without_room,
         ..RetriesPlanned::default()
@@ -171,6 +173,31 @@ pub fn plan_retries(
         )?;
     }
     Ok(healing)
+}
+
+/// Checks that every new batch has enough requests for the provider; otherwise none is kept.
+fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
+    let rules = run.format().rules();
+    let sizes = planned.iter().map(|planned| planned.piece.requests);
+    let Some((at, requests)) = rules.too_small(sizes) else {
+        return Ok(());
+    };
+    for Planned { piece, head, .. } in planned {
+        // A spool file that the journal does not name would count as evidence of a batch.
+        let head = head.iter().map(|head| run.dir().path().join(&head.file));
+        for path in head.chain([run.spool_path(piece.piece)]) {
+            std::fs::remove_file(&path).map_err(|source| Error::File {
+                doing: "remove",
+                path,
+                source,
+            })?;
+        }
+    }
+    Err(Error::BatchTooSmall {
+        batch: planned[at as usize - 1].piece.piece,
+        requests,
+        min: rules.min_requests,
+    })
 }
 
 /// The first run of a job's pieces, as [`heal`] takes them when all are to be looked at.
@@ -297,6 +324,7 @@ struct Pools {
     next_batch: u32,
     folder: crate::journal::RunDir,
     limits: crate::batch::Limits,
+    format: &'static dyn BatchFormat,
     sizes: Vec<u32>,
 }
 
@@ -334,6 +362,7 @@ impl Pools {
             next_batch: run.batches() + 1,
             folder: run.dir().clone(),
             limits: run.plan().limits,
+            format: run.format(),
             sizes: run
                 .state()
                 .batches()
@@ -404,7 +433,8 @@ impl Pools {
             head.ok_or_else(|| Error::Bug("the run's head names no `max_tokens`".to_owned()))?
                 .into()
         };
-        let packer = Packer::for_head(self.limits, head.len()).avoiding(self.sizes.iter().copied());
+        let packer = Packer::for_head(self.limits, &self.format.envelope(), head.len())
+            .avoiding(self.sizes.iter().copied());
         let batch = self.next_batch;
         self.next_batch += 1;
         Ok(RetryBatch {
@@ -426,6 +456,7 @@ impl Pools {
             None => pool.writer.insert(SpoolWriter::create(
                 &path,
                 pool.batch,
+                self.format.envelope(),
                 Arc::clone(&pool.head),
                 &no_columns(),
             )?),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::array::StringArray;
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, sent_ids, verify};
 use crate::catalog::Catalog;
@@ -26,7 +27,7 @@ use crate::ledger::OnLimit;
 use crate::outcome::Status;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
-use crate::provider::BatchId;
+use crate::provider::{BatchFormat, BatchId, Formats};
 
 use super::budget::{Means, RunBudget};
 use super::compile::CompiledJob;
@@ -35,8 +36,28 @@ use super::evidence::{Evidence, Scope};
 use super::export::Summary;
 use super::export_options::ExportOptions;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
-use super::submit::HeldByBudget;
+use super::pace::HeldByBudget;
+use super::provider_error::RunStanding;
 use super::{Error, collect, doubt, view};
+
+/// What of a job is no longer what a run was planned from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "changed", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobChange {
+    /// The job file, or options that were given beside it.
+    Job {
+        /// The job file.
+        path: PathBuf,
+    },
+    /// A template, a schema or another file that the job names.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The source.
+    Source,
+}
 
 /// Results of one batch that sent rows of a piece.
 #[derive(Debug, Clone)]
@@ -55,6 +76,8 @@ pub struct Run {
     catalog: Arc<Catalog>,
     dir: RunDir,
     pub(super) plan: Plan,
+    format: &'static dyn BatchFormat,
+    formats: Formats,
     kept: KeptJob,
     pub(super) budget: RunBudget,
     head: Arc<[u8]>,
@@ -108,6 +131,7 @@ impl Run {
                 source,
             }
         })?;
+        let format = format_of(&plan, &means.formats)?;
         let head = dir.read_head(&plan.head)?;
         let options = ExportOptions::of_plan(&plan, &kept);
         clear_away_what_a_crash_left(&dir, &options.path);
@@ -122,6 +146,8 @@ impl Run {
             catalog: Arc::clone(&means.catalog),
             dir,
             plan,
+            format,
+            formats: means.formats.clone(),
             kept,
             budget,
             head,
@@ -289,16 +315,17 @@ impl Run {
     pub fn check_unchanged(&self, file: &JobFile, compiled: &CompiledJob) -> Result<(), Error> {
         let mut what = Vec::new();
         if hash_of_job(&file.job) != self.plan.job_hash {
-            what.push(format!(
-                "the job file `{}`, or what was typed beside it",
-                file.path.display()
-            ));
+            what.push(JobChange::Job {
+                path: file.path.clone(),
+            });
         }
         for file in changed_files(&self.plan.templates, &hashed_files(compiled)) {
-            what.push(format!("the file `{}`", file.display()));
+            what.push(JobChange::File {
+                path: file.to_path_buf(),
+            });
         }
         if source_files(compiled) != self.plan.sources {
-            what.push("the source".to_owned());
+            what.push(JobChange::Source);
         }
         if what.is_empty() {
             Ok(())
@@ -308,6 +335,25 @@ impl Run {
                 what,
             })
         }
+    }
+
+    /// How its batches and results are written.
+    pub(crate) fn format(&self) -> &'static dyn BatchFormat {
+        self.format
+    }
+
+    /// Whether a provider writes batches and results as this run was planned.
+    ///
+    /// # Errors
+    /// [`Error::OtherProvider`].
+    pub(crate) fn check_provider(&self, format: &dyn BatchFormat) -> Result<(), Error> {
+        if self.plan.provider == format.name() {
+            return Ok(());
+        }
+        Err(Error::OtherProvider {
+            planned: self.plan.provider.clone(),
+            given: format.name().to_owned(),
+        })
     }
 
     /// Whether the batches of the run are where the connection leads.
@@ -328,7 +374,12 @@ impl Run {
     pub(crate) fn body(&self, batch: u32) -> Result<SpooledBody, Error> {
         let (path, entry) = (self.spool_path(batch), self.batch(batch));
         verify(&path, &entry.piece.file_hash)?;
-        Ok(SpooledBody::new(&path, self.head_of(batch)?, &entry.piece))
+        Ok(SpooledBody::new(
+            &path,
+            self.format.envelope(),
+            self.head_of(batch)?,
+            &entry.piece,
+        ))
     }
 
     /// What the requests of a batch have in common.
@@ -594,11 +645,8 @@ impl Run {
         if self.state().abandoned().is_some() {
             return Ok(None);
         }
-        let lost = Evidence::read(&self.dir, &self.plan, self.entries())?.lost_events(
-            self.state(),
-            Scope::DoubtSearch,
-            now,
-        )?;
+        let lost = Evidence::read(&self.dir, &self.plan, self.entries(), &self.formats)?
+            .lost_events(self.state(), Scope::DoubtSearch, now)?;
         for (at, event) in lost.events {
             self.journal.append(at, event)?;
         }
@@ -776,24 +824,15 @@ impl Run {
         self.last_summary = Some(summary.clone());
     }
 
-    /// Where the run stands, in a sentence.
+    /// How far the run is.
     #[must_use]
-    pub fn standing_in_words(&self) -> String {
-        let of = self.batches();
-        let mut parts: Vec<String> = self
-            .state()
-            .batches_by_state()
-            .iter()
-            .map(|(state, n)| format!("{n} {}", state.as_str().replace('_', " ")))
-            .collect();
-        parts.sort();
-        format!(
-            "run {}: {} of {of} {}; all of it is recorded in {}",
-            self.plan.run,
-            parts.join(", "),
-            if of == 1 { "batch" } else { "batches" },
-            self.folder().display()
-        )
+    pub fn standing(&self) -> RunStanding {
+        RunStanding {
+            run: self.plan.run.clone(),
+            folder: self.folder().to_path_buf(),
+            batches: self.batches(),
+            by_state: self.state().batches_by_state(),
+        }
     }
 
     /// The summary for other programs, as it is now.
@@ -864,6 +903,18 @@ fn notes_on(totals: &Totals) -> Vec<RunNote> {
         });
     }
     notes
+}
+
+/// The format that a run was planned for.
+///
+/// # Errors
+/// [`Error::UnknownProvider`].
+pub(super) fn format_of(plan: &Plan, formats: &Formats) -> Result<&'static dyn BatchFormat, Error> {
+    formats
+        .find(&plan.provider)
+        .ok_or_else(|| Error::UnknownProvider {
+            provider: plan.provider.clone(),
+        })
 }
 
 /// Removes files that were on their way when a process that worked on the run was killed. Called

@@ -45,6 +45,7 @@ impl Planner<'_> {
     /// # Errors
     /// As [`Planner::outline`], as far as the sample shows it.
     pub fn outline_by_sample(&self, spec: SampleSpec) -> Result<PlanReport, Error> {
+        self.check_models()?;
         let (survey, rows_read) = self.survey(spec)?;
         if survey.rows() <= spec.rows as u64 {
             return self.outline();
@@ -138,7 +139,7 @@ impl Planner<'_> {
                         Ok(request) => {
                             let bytes =
                                 (request.custom_id.as_str().len() + request.part.len()) as u64;
-                            match self.packer(&[]).offer(bytes) {
+                            match self.packer([]).offer(bytes) {
                                 Placement::TooLarge => found.push_unsent(stratum, "too_large"),
                                 _ => found.push(stratum, &request.weight, bytes),
                             }
@@ -175,7 +176,7 @@ impl Planner<'_> {
         leading.settle(whole.requests);
         let sizes: Vec<u32> = leading.sizes().collect();
         let batches = deal(
-            self.packer(&sizes),
+            self.packer(sizes.iter().copied()),
             sizes.len(),
             self.limits.max_requests,
             whole.requests,
@@ -201,11 +202,6 @@ impl Planner<'_> {
             batches,
             shared_bytes: self.compiled.requests.head().len() as u64,
         })
-    }
-
-    fn packer(&self, leading: &[u32]) -> Packer {
-        Packer::for_head(self.limits, self.compiled.requests.head().len())
-            .led_by(leading.iter().copied())
     }
 }
 
@@ -330,7 +326,8 @@ mod tests {
     use arrow::array::{Int64Array, StringArray};
 
     use super::*;
-    use crate::batch::{Limits, body};
+    use crate::batch::Limits;
+    use crate::provider::anthropic::ENVELOPE;
 
     fn rows(texts: &[Option<&str>]) -> Rows {
         let text: ArrayRef = Arc::new(texts.iter().copied().collect::<StringArray>());
@@ -369,12 +366,12 @@ mod tests {
             max_bytes: 2_000,
         };
         let alone = |bytes| {
-            let mut packer = Packer::for_head(limits, 10);
+            let mut packer = Packer::for_head(limits, &ENVELOPE, 10);
             packer.offer(bytes);
             packer.bytes()
         };
         let cuts = deal(
-            Packer::for_head(limits, 10).led_by([1]),
+            Packer::for_head(limits, &ENVELOPE, 10).led_by([1]),
             1,
             limits.max_requests,
             200,
@@ -392,7 +389,7 @@ mod tests {
         );
         // Each further request of a batch also takes a comma.
         let envelopes = alone(0) * 200 + 200 - cuts.len() as u64;
-        let shared = (200 - cuts.len() as u64) * body::ENVELOPE_BYTES;
+        let shared = (200 - cuts.len() as u64) * ENVELOPE.bytes();
         assert_eq!(
             cuts.iter().map(|cut| cut.body_bytes).sum::<u64>() + shared,
             envelopes + 2_001

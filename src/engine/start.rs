@@ -238,7 +238,7 @@ impl Engine {
             new.options.calibrate,
             observer,
         );
-        let limits = batch_limits(file, compiled, self.limits(connection));
+        let limits = batch_limits(file, compiled, self.limits());
         let nonce = Nonce::new(fastrand::u64(..));
         let run = NewRun {
             folder: new.folder,
@@ -251,8 +251,17 @@ impl Engine {
             max_cost: new.options.max_cost,
             now: self.clock.now(),
         };
-        let planner =
-            |scratch: PathBuf| inputs.planner(file, compiled, limits, &nonce, scratch, observer);
+        let planner = |scratch: PathBuf| {
+            inputs.planner(
+                file,
+                compiled,
+                self.format(),
+                limits,
+                &nonce,
+                scratch,
+                observer,
+            )
+        };
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
         run.plan(planner, |planner, report| {
             inputs.count(counted_by, planner, report)
@@ -296,9 +305,16 @@ impl Engine {
         connection: &Connection,
     ) -> Result<CompiledJob, Error> {
         let compiled = compiled.with_uploads(file, uploads)?;
-        let limits = batch_limits(file, &compiled, self.limits(Some(connection)));
-        PlanInputs::default().plan(file, &compiled, limits, None, self.observer.as_ref())?;
-        let api = connection.api().files().ok_or(Error::NoFileStore)?;
+        let limits = batch_limits(file, &compiled, self.limits());
+        PlanInputs::default().plan(
+            file,
+            &compiled,
+            self.format(),
+            limits,
+            None,
+            self.observer.as_ref(),
+        )?;
+        let api = connection.api().file_store().ok_or(Error::NoFileStore)?;
         let pace = if connection.is_simulated() {
             Duration::ZERO
         } else {

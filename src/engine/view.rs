@@ -15,6 +15,7 @@ use crate::journal::{
 };
 use crate::ledger::Entry;
 use crate::outcome::{Status, Usage};
+use crate::provider::Formats;
 
 use super::Error;
 use super::drive::between;
@@ -126,7 +127,7 @@ impl RunView {
             .filter(|entry| entry.run == plan.run)
             .map(|entry| (entry.batch, entry.clone()))
             .collect();
-        let lost = Evidence::read(&dir, &plan, &own).and_then(|known| {
+        let lost = Evidence::read(&dir, &plan, &own, &Formats::default()).and_then(|known| {
             known.lost_events(&journal.state, Scope::DoubtSearch, Timestamp::now())
         });
         match lost {

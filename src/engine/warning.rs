@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use crate::output::OutputWarning;
 
+use super::shared::CacheSplit;
+
 /// A warning about a job, its source or its rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "fact", rename_all = "snake_case")]
@@ -13,10 +15,76 @@ pub enum Warning {
     Output(OutputWarning),
     /// A warning that a room still words by itself.
     Text(String),
+    /// A text column is used as a condition, and all its values read as booleans: `false` is true
+    /// there like any other text.
+    TextCondition {
+        /// The template.
+        template: String,
+        /// The line of the template, from 1.
+        line: u64,
+        /// The column.
+        column: String,
+    },
+    /// Prompts are longer than the context window, by estimate.
+    PromptsTooLong {
+        /// The model of the first.
+        model: String,
+        /// Its context window.
+        context_tokens: u64,
+        /// The prompts.
+        prompts: LongPrompts,
+        /// Whether they are sent all the same, or set aside.
+        is_sent: bool,
+    },
+    /// Prompts fit the context window, but not with the longest answer, by estimate.
+    AnswersMayNotFit {
+        /// The model of the first.
+        model: String,
+        /// Its context window.
+        context_tokens: u64,
+        /// The prompts.
+        prompts: LongPrompts,
+    },
+    /// What is marked for the cache is shorter than what the model caches.
+    CacheMarkTooShort {
+        /// Tokens up to the last mark, by estimate.
+        marked_tokens: u64,
+        /// The shortest prefix that the model caches.
+        min_cache_tokens: u64,
+        /// Whether that is certain, for all that the estimate may be off.
+        is_certain: bool,
+    },
+    /// Rows have caches of their own.
+    CacheSplit {
+        /// By what.
+        by: CacheSplit,
+    },
 }
 
 impl From<String> for Warning {
     fn from(text: String) -> Warning {
         Warning::Text(text)
     }
+}
+
+/// Rows with long prompts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LongPrompts {
+    /// How many.
+    pub count: u64,
+    /// The first of them, at most five.
+    pub first: Vec<LongPrompt>,
+}
+
+/// A row with a long prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LongPrompt {
+    /// The row, from 0.
+    pub row_index: u64,
+    /// Its key, such as `id = 7`; `row 8` where the job has no key columns.
+    pub key: String,
+    /// Tokens of its prompt, by estimate.
+    pub tokens: u64,
+    /// Its model.
+    pub model: String,
 }

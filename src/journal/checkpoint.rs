@@ -46,18 +46,6 @@ impl CheckpointKind {
             CheckpointKind::Canary { .. } => "canary",
         }
     }
-
-    /// What it means when the rest is not sent.
-    #[must_use]
-    pub fn stopped(&self) -> &'static str {
-        match self {
-            CheckpointKind::Prime => {
-                "the request that went first came back with an error that every other would have \
-                 too"
-            }
-            CheckpointKind::Canary { .. } => "too many rows of the canary went wrong",
-        }
-    }
 }
 
 /// The largest shares of a canary's rows, from 0 to 1, with which the rest is sent.

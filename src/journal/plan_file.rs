@@ -15,6 +15,7 @@ use crate::durable;
 use crate::estimate::Estimate;
 use crate::estimate::warm_up::CacheDecision;
 use crate::outcome::answer::AnswerPlan;
+use crate::provider::DEFAULT_PROVIDER;
 use crate::request::custom_id::Nonce;
 
 /// A run as it was planned. Written once; `head.bin` and the spool belong to it.
@@ -50,6 +51,12 @@ pub struct Plan {
     /// How answers become columns.
     #[serde(default)]
     pub answer: AnswerPlan,
+    /// The name of the provider, and so of the format that its batches and results are in.
+    #[serde(
+        default = "default_provider",
+        skip_serializing_if = "is_default_provider"
+    )]
+    pub provider: String,
     /// Where the batches go: the provider's base URL.
     pub origin: String,
     /// What all requests have in common.
@@ -81,6 +88,14 @@ pub struct Plan {
     /// Where the run was planned; set when the plan is written.
     #[serde(default)]
     pub home: PathBuf,
+}
+
+fn default_provider() -> String {
+    DEFAULT_PROVIDER.to_owned()
+}
+
+fn is_default_provider(name: &str) -> bool {
+    name == DEFAULT_PROVIDER
 }
 
 /// A file that went into the requests.

@@ -66,6 +66,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         }],
         source_schema: "a: Utf8".to_owned(),
         answer: crate::outcome::answer::AnswerPlan::default(),
+        provider: crate::provider::DEFAULT_PROVIDER.to_owned(),
         origin: "https://api.example".to_owned(),
         head: HeadFile::describe(None, HEAD),
         pieces: vec![piece(1), piece(2)],

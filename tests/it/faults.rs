@@ -454,7 +454,7 @@ fn results_are_checked_and_fetched_again() {
         // Fewer lines than the counters tell: the provider has the others, so they are fetched
         // until they are here.
         Case {
-            says: "in hand",
+            says: "saved so far",
             ..case("[[calls]]\non = 'results'\ntimes = 9\ndo = 'missing_line'\nat_line = 2")
         },
         // As many lines as the counters tell, and an id without one: looked for four times, then

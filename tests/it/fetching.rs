@@ -91,7 +91,7 @@ fn lines_of_several_downloads_make_up_the_whole() {
     let faults = "[[calls]]\non = 'results'\nnth = [1]\ndo = 'missing_line'\nat_line = 2\n\
                   [[calls]]\non = 'results'\nfrom = 2\ndo = 'missing_line'\nat_line = 3";
     let (work, sim) = submitted(faults);
-    collect(&work, &sim, 0).says("19 in hand");
+    collect(&work, &sim, 0).says("19 lines saved so far");
     assert_eq!(sim.calls(Call::Results), 2);
     check_all(&work, &sim);
 }

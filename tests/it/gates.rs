@@ -259,7 +259,7 @@ fn a_submit_sends_what_a_canary_of_an_earlier_one_allows() {
     std::thread::sleep(Duration::from_secs(3));
     work.rowmill_at(&sim.url(), &["submit", "job.toml"])
         .expect(5)
-        .says("the canary is back");
+        .says("the canary has ended");
     assert_eq!(sizes(&sim), [10, 13, 9, 8]);
 }
 

@@ -188,9 +188,19 @@ impl From<Output> for Finished {
         Finished {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr: without_times(&String::from_utf8_lossy(&output.stderr)),
         }
     }
+}
+
+/// Text lines without the time that they begin with where stderr is no terminal.
+pub(crate) fn without_times(stderr: &str) -> String {
+    let text = |line: &str| match line.split_once(' ') {
+        Some((time, text)) if time.parse::<Timestamp>().is_ok() => text.to_owned(),
+        _ => line.to_owned(),
+    };
+    let lines: Vec<String> = stderr.split('\n').map(text).collect();
+    lines.join("\n")
 }
 
 impl Finished {

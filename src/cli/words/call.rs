@@ -3,29 +3,8 @@
 use rowmill::engine::{Error, NothingToRetry, SampleConflict};
 use rowmill::{provider, simulator};
 
-use crate::cli::explain::{BUG, CHANGE, CREDENTIALS, LOCKED, NO_RUN};
 use crate::cli::format::{count, plural};
 use crate::cli::summary;
-
-/// The exit code of such an error; `None` for all others.
-pub(crate) fn code(error: &Error) -> Option<u8> {
-    Some(match error {
-        Error::NoRun { .. } | Error::JobHasNoRun { .. } => NO_RUN,
-        Error::NoCredential { .. } => CREDENTIALS,
-        Error::Simulator(simulator::Error::Locked { .. }) => LOCKED,
-        Error::Simulator(simulator::Error::Folder { .. }) => CHANGE,
-        Error::Simulator(_) | Error::Runtime(_) => BUG,
-        Error::NotSimulated { .. }
-        | Error::NotFinished { .. }
-        | Error::NothingToRetry(_)
-        | Error::NoProvider
-        | Error::NoFileStore
-        | Error::Connect(_)
-        | Error::NoRow { .. }
-        | Error::SampleWith { .. } => CHANGE,
-        _ => return None,
-    })
-}
 
 /// The error in a sentence; `None` where it says enough by itself.
 pub(crate) fn message(error: &Error) -> Option<String> {

@@ -1,6 +1,5 @@
 //! Sentences about runs, their journals, results and outputs.
 
-use rowmill::engine::collect::ResultsNotice;
 use rowmill::join::LineCounts;
 use rowmill::journal::{
     BatchStateKind, CanaryLimit, CheckpointKind, DoubtReason, Error, ExceededLimit, LineFault,
@@ -201,65 +200,6 @@ pub(crate) fn next_action(action: &NextAction) -> Option<String> {
         NextAction::Other(text) => text.clone(),
         _ => format!("{action:?}"),
     })
-}
-
-/// Something about the results of a batch.
-pub(crate) fn results(notice: &ResultsNotice) -> String {
-    match notice {
-        ResultsNotice::StillThere { batch } => format!(
-            "the provider still has the results of batch {batch}: fetching them again, which is \
-             free"
-        ),
-        ResultsNotice::CannotFetch { batch, error } => format!(
-            "the results of batch {batch} cannot be fetched now ({error}); the other batches \
-             continue"
-        ),
-        ResultsNotice::NoMore { batch } => format!(
-            "no more results of batch {batch} are available now; the next command asks again"
-        ),
-        ResultsNotice::Incomplete {
-            batch,
-            lines,
-            expected,
-            in_hand,
-            broke_off,
-            is_slowing,
-        } => {
-            let what = match broke_off {
-                Some(error) => format!("broke off ({error})"),
-                None => format!(
-                    "have {} lines for {} requests",
-                    count(*lines),
-                    count(*expected)
-                ),
-            };
-            let slower = if *is_slowing {
-                ", less often from now on"
-            } else {
-                ""
-            };
-            format!(
-                "the results of batch {batch} {what}; {} saved so far; fetching them again{slower}",
-                count(*in_hand)
-            )
-        }
-        ResultsNotice::Unclean { batch, counts } => unclean(*batch, counts),
-        ResultsNotice::Lost {
-            batch,
-            reason,
-            missing,
-        } => {
-            let rows = missing.map_or_else(
-                || "its rows are".to_owned(),
-                |rows| format!("{} of its rows are", count(rows)),
-            );
-            format!(
-                "the results of batch {batch} are lost: {}; {rows} `missing` in the output",
-                loss(reason)
-            )
-        }
-        _ => format!("{notice:?}"),
-    }
 }
 
 /// That a checkpoint was judged, and the rest follows.

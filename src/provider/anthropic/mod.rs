@@ -10,8 +10,8 @@
 //! **Source**: the vendor's reference and clients of 2026-11; what the API does beyond them is
 //! noted where the code depends on it.
 
-mod details;
-mod file_store;
+mod files;
+mod format;
 pub mod result_line;
 mod wire;
 
@@ -27,14 +27,16 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::files::FileApi;
 use super::http::{Answer, Http, Outgoing, Payload};
-use super::retry::Call;
 use super::{
-    ApiError, BatchApi, BatchId, Delivery, Error, ModelInfo, Page, RemoteBatch, ResultStream,
-    Timeouts,
+    ApiError, ApiErrorKind, BatchApi, BatchFormat, BatchId, Call, Capabilities, Delivery, Error,
+    ModelInfo, Page, RemoteBatch, ResultStream, Timeouts,
 };
 use crate::batch::{BatchBody, Limits};
 use crate::durable;
+
+pub use format::{ENVELOPE, FORMAT, LIMITS, NAME};
 
 /// Where the API lives.
 pub const BASE_URL: &str = "https://api.anthropic.com";
@@ -42,12 +44,6 @@ pub const BASE_URL: &str = "https://api.anthropic.com";
 pub const API_VERSION: &str = "2026-10-21";
 /// The header with which the simulator says what it is, in every answer.
 pub const SIMULATOR_HEADER: &str = "rowmill-simulator";
-/// 100,000 requests and 256 MB. Whether decimal or binary megabytes is not said, so the decimal
-/// ones less a margin.
-pub const LIMITS: Limits = Limits {
-    max_requests: 100_000,
-    max_bytes: 250_000_000,
-};
 
 const BATCHES: &str = "/v1/messages/batches";
 /// Models of these stages are listed; retired ones only on request.
@@ -237,7 +233,7 @@ impl Anthropic {
 
     fn outgoing(call: Call, method: Method, path: String, payload: Payload) -> Outgoing<'static> {
         Outgoing {
-            call: call.name(),
+            call,
             method,
             path,
             query: Vec::new(),
@@ -262,7 +258,11 @@ impl Anthropic {
         let mut answer = self.http.send(outgoing).await?;
         let facts = answer.facts();
         let status = answer.status().as_u16();
-        tracing::debug!(call = outgoing.call, status, request_id = facts.request_id);
+        tracing::debug!(
+            call = outgoing.call.name(),
+            status,
+            request_id = facts.request_id
+        );
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -290,8 +290,8 @@ impl Anthropic {
             call: outgoing.call,
             status: Some(status),
             kind: said.kind.map_or_else(
-                || wire::kind_of(status).to_owned(),
-                |kind| self.http.clean(&kind),
+                || wire::kind_of(status),
+                |kind| ApiErrorKind::Provider(self.http.clean(&kind)),
             ),
             code: said.code.map(|code| self.http.clean(&code)),
             message: self.http.clean(&said.message),
@@ -335,7 +335,7 @@ impl Anthropic {
             );
             let error = ApiError::new(
                 outgoing.call,
-                ApiError::UNREADABLE,
+                ApiErrorKind::Unreadable,
                 self.http.clean(&message),
                 Delivery::Unknown,
             );
@@ -375,7 +375,7 @@ impl Anthropic {
 
     async fn soon<T>(
         &self,
-        call: &'static str,
+        call: Call,
         pending: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<T, ApiError> {
         let limit = self.http.timeouts().call;
@@ -385,7 +385,7 @@ impl Anthropic {
                 let message = format!("no answer within {} s", limit.as_secs_f32());
                 Err(ApiError::new(
                     call,
-                    ApiError::TIMEOUT,
+                    ApiErrorKind::Timeout,
                     message,
                     Delivery::Unknown,
                 ))
@@ -394,12 +394,25 @@ impl Anthropic {
 }
 
 impl BatchApi for Anthropic {
-    fn limits(&self) -> Limits {
-        self.limits
+    fn format(&self) -> &'static dyn BatchFormat {
+        FORMAT
     }
 
-    fn files(&self) -> Option<&dyn super::files::FileApi> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            delete: true,
+            message: true,
+            count_tokens: true,
+            models: true,
+        }
+    }
+
+    fn file_store(&self) -> Option<&dyn FileApi> {
         Some(self)
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn is_simulated(&self) -> BoxFuture<'_, bool> {
@@ -463,7 +476,7 @@ impl BatchApi for Anthropic {
                     let message = "the answer is a web page instead of results";
                     Err(ApiError::new(
                         outgoing.call,
-                        ApiError::UNREADABLE,
+                        ApiErrorKind::Unreadable,
                         message,
                         Delivery::Unknown,
                     ))
@@ -513,8 +526,8 @@ impl BatchApi for Anthropic {
             let call = Call::CountTokens;
             let params = wire::countable(params).map_err(|_| {
                 ApiError::new(
-                    call.name(),
-                    ApiError::BODY,
+                    call,
+                    ApiErrorKind::Body,
                     "the parameters are not a JSON object",
                     Delivery::NotSent,
                 )
@@ -572,8 +585,8 @@ fn batch_path(call: Call, id: &BatchId, end: &str) -> Result<String, ApiError> {
     if matches!(id.0.as_str(), "" | "." | "..") {
         let message = format!("`{id}` is no id of a batch");
         return Err(ApiError::new(
-            call.name(),
-            ApiError::BODY,
+            call,
+            ApiErrorKind::Body,
             message,
             Delivery::NotSent,
         ));

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::provider::{ApiError, BatchId, Counts, ModelInfo, Page, Processing, RemoteBatch};
+use crate::provider::{ApiErrorKind, BatchId, Counts, ModelInfo, Page, Processing, RemoteBatch};
 use crate::request::parameters;
 
 /// A batch, before it is checked.
@@ -230,9 +230,9 @@ fn plain(text: &str) -> String {
 }
 
 /// The kind of error a status means where the body names none.
-pub(super) fn kind_of(status: u16) -> &'static str {
-    match status {
-        300..=399 => ApiError::REDIRECT,
+pub(super) fn kind_of(status: u16) -> ApiErrorKind {
+    let word = match status {
+        300..=399 => return ApiErrorKind::Redirect,
         401 => "authentication_error",
         402 => "billing_error",
         403 => "permission_error",
@@ -244,7 +244,8 @@ pub(super) fn kind_of(status: u16) -> &'static str {
         529 => "overloaded_error",
         500.. => "api_error",
         _ => "invalid_request_error",
-    }
+    };
+    ApiErrorKind::Provider(word.to_owned())
 }
 
 #[cfg(test)]

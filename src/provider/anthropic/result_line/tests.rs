@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
-fn read(line: &str) -> ResultLine<'_> {
+fn read(line: &str) -> ParsedLine<'_> {
     parse(line.as_bytes()).unwrap()
 }
 

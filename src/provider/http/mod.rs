@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::redact::{SecretFilter, redact};
 use super::upload::{Upload, UploadProgress};
-use super::{ApiError, Delivery, Error, ResultStream};
+use super::{ApiError, ApiErrorKind, Call, Delivery, Error, ResultStream};
 use crate::batch::BatchBody;
 
 /// How long a call may take.
@@ -70,7 +70,7 @@ pub(super) struct Http {
 /// One call to be sent.
 pub(super) struct Outgoing<'a> {
     /// What is being done, for messages.
-    pub(super) call: &'static str,
+    pub(super) call: Call,
     pub(super) method: Method,
     /// Path below the base URL, with its slash in front, already encoded.
     pub(super) path: String,
@@ -160,7 +160,7 @@ impl Http {
         );
         Err(ApiError::new(
             outgoing.call,
-            ApiError::REDIRECT,
+            ApiErrorKind::Redirect,
             message,
             Delivery::Refused,
         ))
@@ -175,7 +175,7 @@ impl Http {
         let mut url = Url::parse(&text).map_err(|e| {
             ApiError::new(
                 outgoing.call,
-                ApiError::BODY,
+                ApiErrorKind::Body,
                 e.to_string(),
                 Delivery::NotSent,
             )
@@ -237,7 +237,7 @@ impl Http {
         let refuse = |message: String, delivery| {
             let error = ApiError::new(
                 outgoing.call,
-                ApiError::REDIRECT,
+                ApiErrorKind::Redirect,
                 self.clean(&message),
                 delivery,
             );
@@ -378,7 +378,7 @@ impl Answer {
                 let message = format!("the answer is longer than {MAX_ANSWER_BYTES} bytes");
                 return Err(ApiError::new(
                     self.wire.call,
-                    ApiError::UNREADABLE,
+                    ApiErrorKind::Unreadable,
                     message,
                     Delivery::Unknown,
                 ));
@@ -437,7 +437,7 @@ impl Answer {
 
 /// Turns faults of the connection into errors.
 struct Wire {
-    call: &'static str,
+    call: Call,
     idle: Duration,
     secrets: Arc<Secrets>,
 }
@@ -448,7 +448,7 @@ impl Wire {
         if let Some(fault) = progress.and_then(UploadProgress::fault) {
             return ApiError::new(
                 self.call,
-                ApiError::BODY,
+                ApiErrorKind::Body,
                 self.secrets.clean(&fault),
                 Delivery::NotSent,
             );
@@ -456,11 +456,11 @@ impl Wire {
         let unsent = in_part || error.is_connect() || error.is_builder();
         let words = causes(error);
         let kind = if words.contains("certificate") {
-            ApiError::CERTIFICATE
+            ApiErrorKind::Certificate
         } else if error.is_timeout() {
-            ApiError::TIMEOUT
+            ApiErrorKind::Timeout
         } else {
-            ApiError::CONNECTION
+            ApiErrorKind::Connection
         };
         ApiError::new(
             self.call,
@@ -479,7 +479,7 @@ impl Wire {
         let message = format!("nothing moved for {} s", self.idle.as_secs_f32());
         ApiError::new(
             self.call,
-            ApiError::TIMEOUT,
+            ApiErrorKind::Timeout,
             message,
             if unsent {
                 Delivery::NotSent

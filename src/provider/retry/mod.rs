@@ -14,7 +14,7 @@
 //! | `x-should-retry: false` | all | `Fail` |
 //! | 409 | cancel, delete | `Fail`: the batch is in the wrong state |
 //! | lost connection or silence once the request was on its way | message | `Fail`: it may have been answered, and be paid |
-//! | our own fault (`body`), `certificate` | all | `Fail` |
+//! | our own fault (`body`), `certificate`, `unsupported` | all | `Fail` |
 //! | `redirect` to another origin, or in a circle | retrieve, list, results | `Again`: harmless, and passes where a gateway restarts; never followed |
 //! | `redirect` | all others | `Fail` |
 //! | `unreadable` answer | all but create | `Again`, [`UNREADABLE_TRIES`] times |
@@ -49,7 +49,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{ApiError, Delivery};
+use super::{ApiError, ApiErrorKind, Delivery};
+
+pub use super::Call;
 
 /// How long a batch that must exist may be "not found".
 pub const WAIT_404: Duration = Duration::from_secs(60 * 60);
@@ -87,58 +89,6 @@ pub const WORKSPACE_CODES: [&str; 4] = [
     "cmek_key_network_blocked",
     "workspace_human_review_disabled",
 ];
-
-/// The calls of [`super::BatchApi`] and [`super::files::FileApi`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "named like the methods they stand for")]
-pub enum Call {
-    Create,
-    Retrieve,
-    List,
-    Results,
-    Cancel,
-    Delete,
-    Message,
-    CountTokens,
-    Models,
-    /// A file goes to the file store. One that was lost on the way is sent again: it costs nothing.
-    Upload,
-    /// A look at the file store, or a file deleted from it.
-    Files,
-}
-
-impl Call {
-    /// The nine of [`super::BatchApi`].
-    pub const ALL: [Call; 9] = [
-        Call::Create,
-        Call::Retrieve,
-        Call::List,
-        Call::Results,
-        Call::Cancel,
-        Call::Delete,
-        Call::Message,
-        Call::CountTokens,
-        Call::Models,
-    ];
-
-    /// What is being done, for messages.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Call::Create => "create batch",
-            Call::Retrieve => "retrieve batch",
-            Call::List => "list batches",
-            Call::Results => "fetch results",
-            Call::Cancel => "cancel batch",
-            Call::Delete => "delete batch",
-            Call::Message => "send message",
-            Call::CountTokens => "count tokens",
-            Call::Models => "list models",
-            Call::Upload => "upload file",
-            Call::Files => "look at files",
-        }
-    }
-}
 
 /// What to do about a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,10 +241,12 @@ fn is_account(error: &ApiError) -> bool {
 
 /// Whether the fault may pass.
 fn passes(call: Call, error: &ApiError, attempt: u32) -> bool {
-    match error.kind.as_str() {
-        ApiError::BODY | ApiError::CERTIFICATE => return false,
-        ApiError::REDIRECT => return matches!(call, Call::Retrieve | Call::List | Call::Results),
-        ApiError::UNREADABLE => return attempt + 1 < UNREADABLE_TRIES,
+    match error.kind {
+        ApiErrorKind::Body | ApiErrorKind::Certificate | ApiErrorKind::Unsupported => return false,
+        ApiErrorKind::Redirect => {
+            return matches!(call, Call::Retrieve | Call::List | Call::Results);
+        }
+        ApiErrorKind::Unreadable => return attempt + 1 < UNREADABLE_TRIES,
         _ => {}
     }
     match (error.should_retry, error.status, call) {
@@ -354,8 +306,15 @@ pub trait Clock: Send + Sync {
             .try_into()
             .unwrap_or(Duration::ZERO)
     }
-    /// Waits.
+    /// Waits because there is nothing else to do until then.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
+    /// Waits beside something else that may be done earlier: a limit on how long a call may take.
+    ///
+    /// A clock that a test moves skips a sleep at once; an alarm must ring only when the time has
+    /// come by other sleeps, or a call of a millisecond would seem to take hours.
+    fn alarm(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        self.sleep(duration)
+    }
     /// A random number from 0 to 1.
     fn jitter(&self) -> f64;
 }
@@ -487,7 +446,12 @@ mod tests {
         };
         ApiError {
             status: Some(status),
-            ..ApiError::new("", "some_error", "", delivery)
+            ..ApiError::new(
+                Call::List,
+                ApiErrorKind::Provider("some_error".to_owned()),
+                "",
+                delivery,
+            )
         }
     }
 
@@ -498,8 +462,8 @@ mod tests {
         }
     }
 
-    fn lost(kind: &str, delivery: Delivery) -> ApiError {
-        ApiError::new("", kind, "", delivery)
+    fn lost(kind: ApiErrorKind, delivery: Delivery) -> ApiError {
+        ApiError::new(Call::List, kind, "", delivery)
     }
 
     fn word(verdict: Verdict) -> &'static str {
@@ -524,7 +488,7 @@ mod tests {
             answered(413),
             answered(429),
             answered(529),
-            lost("connection", Delivery::Unknown),
+            lost(ApiErrorKind::Connection, Delivery::Unknown),
         ] {
             for call in [Call::Upload, Call::Files] {
                 assert_eq!(
@@ -597,15 +561,15 @@ mod tests {
             ("529", ApiError { delivery: Delivery::Refused, ..answered(529) },
                                                                      ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
             ("529 of a gateway", answered(529),                      ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
-            ("no connection", lost(ApiError::CONNECTION, NotSent),   ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
-            ("connection lost", lost(ApiError::CONNECTION, Unknown), ["doubt", "again", "again", "again", "again", "again", "fail",  "again", "again"]),
-            ("no connect in time", lost(ApiError::TIMEOUT, NotSent), ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
-            ("silence", lost(ApiError::TIMEOUT, Unknown),            ["doubt", "again", "again", "again", "again", "again", "fail",  "again", "again"]),
-            ("unreadable", lost(ApiError::UNREADABLE, Unknown),      ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
-            ("certificate", lost(ApiError::CERTIFICATE, NotSent),    ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
-            ("own fault", lost(ApiError::BODY, NotSent),             ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
-            ("redirect", lost(ApiError::REDIRECT, Delivery::Refused),["fail",  "again", "again", "again", "fail",  "fail",  "fail",  "fail",  "fail"]),
-            ("see other", lost(ApiError::REDIRECT, Unknown),         ["doubt", "again", "again", "again", "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("no connection", lost(ApiErrorKind::Connection, NotSent),   ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("connection lost", lost(ApiErrorKind::Connection, Unknown), ["doubt", "again", "again", "again", "again", "again", "fail",  "again", "again"]),
+            ("no connect in time", lost(ApiErrorKind::Timeout, NotSent), ["again", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("silence", lost(ApiErrorKind::Timeout, Unknown),            ["doubt", "again", "again", "again", "again", "again", "fail",  "again", "again"]),
+            ("unreadable", lost(ApiErrorKind::Unreadable, Unknown),      ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),
+            ("certificate", lost(ApiErrorKind::Certificate, NotSent),    ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("own fault", lost(ApiErrorKind::Body, NotSent),             ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("redirect", lost(ApiErrorKind::Redirect, Delivery::Refused),["fail",  "again", "again", "again", "fail",  "fail",  "fail",  "fail",  "fail"]),
+            ("see other", lost(ApiErrorKind::Redirect, Unknown),         ["doubt", "again", "again", "again", "fail",  "fail",  "fail",  "fail",  "fail"]),
         ];
         for (name, error, expected) in &table {
             let verdicts = Call::ALL.map(|call| word(judge(call, error, 0, NOW, 0.0)));
@@ -623,7 +587,7 @@ mod tests {
                         should_retry,
                         code: code.map(str::to_owned),
                         retry_after: Some(Duration::from_secs(1)),
-                        ..lost("x", Delivery::Unknown)
+                        ..lost(ApiErrorKind::Provider("x".to_owned()), Delivery::Unknown)
                     };
                     assert_eq!(
                         judge(Call::Create, &error, 0, NOW, 0.5),
@@ -649,13 +613,13 @@ mod tests {
             ),
             (
                 Call::Create,
-                lost(ApiError::CONNECTION, Delivery::NotSent),
+                lost(ApiErrorKind::Connection, Delivery::NotSent),
                 15 * MINUTE,
             ),
             (Call::Retrieve, answered(503), HOUR),
             (
                 Call::Results,
-                lost(ApiError::CONNECTION, Delivery::Unknown),
+                lost(ApiErrorKind::Connection, Delivery::Unknown),
                 HOUR,
             ),
             (Call::CountTokens, answered(529), 2 * MINUTE),
@@ -669,7 +633,7 @@ mod tests {
             ));
             assert_eq!(judge(call, &error, 9, patience, 0.0), Verdict::Fail);
         }
-        let unreadable = lost(ApiError::UNREADABLE, Delivery::Unknown);
+        let unreadable = lost(ApiErrorKind::Unreadable, Delivery::Unknown);
         assert_eq!(
             judge(Call::List, &unreadable, UNREADABLE_TRIES - 1, NOW, 0.0),
             Verdict::Fail

@@ -7,12 +7,11 @@ use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
-use super::super::files::{FileApi, FileForm, FilePage, MAX_IDS, NewFile, RemoteFile};
-use super::super::http::Payload;
-use super::super::retry::Call;
-use super::super::{ApiError, Delivery};
 use super::Anthropic;
 use crate::durable;
+use crate::provider::files::{FileApi, FileForm, FilePage, MAX_IDS, NewFile, RemoteFile};
+use crate::provider::http::Payload;
+use crate::provider::{ApiError, ApiErrorKind, Call, Delivery};
 
 const FILES: &str = "/v1/files";
 
@@ -111,10 +110,5 @@ fn path(id: &str) -> Result<String, ApiError> {
 }
 
 fn ours(message: &str) -> ApiError {
-    ApiError::new(
-        Call::Files.name(),
-        ApiError::BODY,
-        message,
-        Delivery::NotSent,
-    )
+    ApiError::new(Call::Files, ApiErrorKind::Body, message, Delivery::NotSent)
 }

@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::result_line::{ResultLine, Word, mend_surrogates};
+use super::lenient::OptionalText;
+use super::{ParsedLine, replace_lone_surrogates};
 use crate::outcome::Details;
 use crate::outcome::details::{ToolCall, Wanted};
 
@@ -30,7 +31,7 @@ struct Message<'a> {
     #[serde(borrow)]
     content: Vec<Block<'a>>,
     #[serde(borrow)]
-    stop_sequence: Word<'a>,
+    stop_sequence: OptionalText<'a>,
 }
 
 /// A block of content: all kinds in one struct, each with the members it has.
@@ -38,15 +39,15 @@ struct Message<'a> {
 #[serde(default)]
 struct Block<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Word<'a>,
+    kind: OptionalText<'a>,
     #[serde(borrow)]
-    text: Word<'a>,
+    text: OptionalText<'a>,
     #[serde(borrow)]
-    thinking: Word<'a>,
+    thinking: OptionalText<'a>,
     #[serde(borrow)]
-    id: Word<'a>,
+    id: OptionalText<'a>,
     #[serde(borrow)]
-    name: Word<'a>,
+    name: OptionalText<'a>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -61,7 +62,7 @@ struct Cited<'a> {
 }
 
 /// The details of a line that was read already.
-pub(super) fn read(line: &[u8], wanted: Wanted, read: &ResultLine<'_>) -> Details {
+pub(super) fn read(line: &[u8], wanted: Wanted, read: &ParsedLine<'_>) -> Details {
     let mut details = Details::default();
     if wanted.words {
         details.error_code.clone_from(&read.error_code);
@@ -74,8 +75,9 @@ pub(super) fn read(line: &[u8], wanted: Wanted, read: &ResultLine<'_>) -> Detail
     if wanted.message {
         details.message = Some(raw.to_owned());
     }
-    let mended = mend_surrogates(raw);
-    let Ok(message) = serde_json::from_str::<Message<'_>>(mended.as_deref().unwrap_or(raw)) else {
+    let replaced = replace_lone_surrogates(raw);
+    let Ok(message) = serde_json::from_str::<Message<'_>>(replaced.as_deref().unwrap_or(raw))
+    else {
         return details;
     };
     if wanted.thinking {
@@ -144,7 +146,7 @@ fn call(block: &Block<'_>) -> Option<ToolCall> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::result_line::parse_with;
+    use super::super::parse_with;
     use super::*;
 
     const ALL: Wanted = Wanted {

@@ -1,0 +1,302 @@
+//! A provider of one's own: batches in memory, each request answered at once with the text it asks.
+//!
+//! Its wire format is its own too. A batch is one JSON object a line, `{"id":…,"body":…}`, has two
+//! requests or more, and names one model; a result is `{"ref":…,"reply":…,"tokens":[input,output]}`.
+//! It keeps every batch, counts no tokens, and lists no models.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::{FutureExt, TryStreamExt};
+use jiff::Timestamp;
+use rowmill::batch::{BatchBody, BatchRules, Envelope, Limits};
+use rowmill::outcome::{Outcome, Status, Usage, details::Wanted};
+use rowmill::provider::{
+    ApiError, ApiErrorKind, BatchApi, BatchFormat, BatchId, Call, Counts, Delivery, LineError,
+    Page, Processing, RemoteBatch, ResultLine, ResultStream,
+};
+use serde_json::{Value, json};
+
+/// How batches and results are written.
+#[derive(Debug)]
+pub struct JsonLines;
+
+impl BatchFormat for JsonLines {
+    fn name(&self) -> &'static str {
+        "json_lines"
+    }
+
+    fn envelope(&self) -> Envelope {
+        Envelope {
+            prefix: "",
+            before_id: r#"{"id":""#,
+            after_id: r#"","body":"#,
+            after_params: "}",
+            separator: "\n",
+            suffix: "\n",
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            max_requests: 1_000,
+            max_bytes: 1_000_000,
+        }
+    }
+
+    fn rules(&self) -> BatchRules {
+        BatchRules {
+            min_requests: 2,
+            one_model: true,
+        }
+    }
+
+    fn custom_id<'l>(&self, line: &'l [u8]) -> Result<Cow<'l, str>, LineError> {
+        let line: Value = serde_json::from_slice(line).map_err(|error| LineError::NotJson {
+            column: error.column(),
+        })?;
+        let id = line["ref"].as_str().ok_or(LineError::NoCustomId)?;
+        Ok(Cow::Owned(id.to_owned()))
+    }
+
+    fn result<'l>(&self, line: &'l [u8], _: Wanted) -> Result<ResultLine<'l>, LineError> {
+        let custom_id = self.custom_id(line)?;
+        let line: Value = serde_json::from_slice(line).unwrap_or_default();
+        let outcome = match line["reply"].as_str() {
+            Some(reply) => Outcome {
+                text: Some(reply.to_owned()),
+                usage: Some(Usage {
+                    input_tokens: line["tokens"][0].as_u64(),
+                    output_tokens: line["tokens"][1].as_u64(),
+                    ..Usage::default()
+                }),
+                ..Outcome::new(Status::Succeeded)
+            },
+            None => Outcome::new(Status::Errored),
+        };
+        Ok(ResultLine { custom_id, outcome })
+    }
+
+    fn begins_result(&self, beginning: &[u8]) -> bool {
+        beginning.starts_with(b"{\"ref\":")
+    }
+}
+
+/// The provider. The first batch is `batch-1`; what is kept of each is its result lines.
+#[derive(Debug, Default)]
+pub struct MemoryProvider {
+    batches: Mutex<Vec<String>>,
+}
+
+impl MemoryProvider {
+    fn answer(&self, body: &dyn BatchBody) -> Result<RemoteBatch, ApiError> {
+        let refuse = |what: String| {
+            let kind = ApiErrorKind::Provider("bad_batch".to_owned());
+            ApiError::new(Call::Create, kind, what, Delivery::Refused)
+        };
+        let chunks = body
+            .chunks()
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let chunks = chunks.map_err(|error| refuse(error.to_string()))?;
+        let requests: Vec<Value> = serde_json::Deserializer::from_slice(&chunks.concat())
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(|error| refuse(error.to_string()))?;
+        if requests.len() < JsonLines.rules().min_requests as usize {
+            return Err(refuse(format!("{} requests are too few", requests.len())));
+        }
+        let model = &requests[0]["body"]["model"];
+        if requests
+            .iter()
+            .any(|request| request["body"]["model"] != *model)
+        {
+            return Err(refuse("requests name several models".to_owned()));
+        }
+        let result = |request: &Value| {
+            let text = &request["body"]["messages"][0]["content"];
+            let tokens = text.to_string().len() / 4;
+            format!(
+                "{}\n",
+                json!({"ref": request["id"], "reply": text, "tokens": [tokens, tokens]})
+            )
+        };
+        let mut batches = self.batches();
+        // Results come in any order, here the last one first.
+        batches.push(requests.iter().rev().map(result).collect());
+        Ok(describe(batches.len(), &batches[batches.len() - 1]))
+    }
+
+    fn batches(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find<T>(
+        &self,
+        call: Call,
+        id: &BatchId,
+        read: impl Fn(usize, &str) -> T,
+    ) -> Result<T, ApiError> {
+        let batches = self.batches();
+        let number =
+            id.0.strip_prefix("batch-")
+                .and_then(|text| text.parse::<usize>().ok());
+        let found = number.and_then(|number| Some((number, batches.get(number.checked_sub(1)?)?)));
+        let (number, results) = found.ok_or_else(|| {
+            let kind = ApiErrorKind::Provider("no_such_batch".to_owned());
+            ApiError::new(
+                call,
+                kind,
+                format!("there is no batch {id}"),
+                Delivery::Refused,
+            )
+        })?;
+        Ok(read(number, results))
+    }
+}
+
+fn describe(number: usize, results: &str) -> RemoteBatch {
+    let now = Timestamp::now();
+    RemoteBatch {
+        id: BatchId(format!("batch-{number}")),
+        processing_status: Processing::Ended,
+        request_counts: Counts {
+            succeeded: results.lines().count() as u64,
+            ..Counts::default()
+        },
+        created_at: now,
+        expires_at: None,
+        ended_at: Some(now),
+        cancel_initiated_at: None,
+        archived_at: None,
+        results_url: None,
+    }
+}
+
+impl BatchApi for MemoryProvider {
+    fn format(&self) -> &'static dyn BatchFormat {
+        &JsonLines
+    }
+
+    fn origin(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn create(&self, body: Arc<dyn BatchBody>) -> BoxFuture<'_, Result<RemoteBatch, ApiError>> {
+        async move { self.answer(&*body) }.boxed()
+    }
+
+    fn retrieve<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<RemoteBatch, ApiError>> {
+        ready(self.find(Call::Retrieve, id, describe)).boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        limit: u32,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Page<RemoteBatch>, ApiError>> {
+        let all = self.batches();
+        let newest_first = all
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(at, lines)| describe(at + 1, lines));
+        let mut left: Vec<RemoteBatch> = match after {
+            Some(after) => newest_first
+                .skip_while(|batch| batch.id.0 != after)
+                .skip(1)
+                .collect(),
+            None => newest_first.collect(),
+        };
+        let has_more = left.len() > limit as usize;
+        left.truncate(limit as usize);
+        let last_id = left.last().map(|batch| batch.id.0.clone());
+        ready(Ok(Page {
+            data: left,
+            has_more,
+            last_id,
+        }))
+        .boxed()
+    }
+
+    fn results<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<ResultStream, ApiError>> {
+        let lines = self.find(Call::Results, id, |_, lines| lines.to_owned());
+        let stream = |lines: String| futures_util::stream::iter([Ok(lines.into())]);
+        ready(lines.map(|lines| Box::pin(stream(lines)) as ResultStream)).boxed()
+    }
+
+    fn cancel<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<RemoteBatch, ApiError>> {
+        ready(self.find(Call::Cancel, id, describe)).boxed()
+    }
+}
+
+/// The body of a create call, in memory. A run has its own, read from its folder.
+pub struct Requests(
+    pub Vec<(&'static str, String)>,
+    pub &'static dyn BatchFormat,
+);
+
+impl Requests {
+    fn written(&self) -> Vec<u8> {
+        let (envelope, mut body) = (self.1.envelope(), Vec::new());
+        for (index, (id, params)) in (0..).zip(&self.0) {
+            envelope.push(index, id, b"", params.as_bytes(), &mut body);
+        }
+        envelope.close(self.requests(), &mut body);
+        body
+    }
+}
+
+impl BatchBody for Requests {
+    fn requests(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    fn bytes(&self) -> u64 {
+        let own = self
+            .0
+            .iter()
+            .map(|(id, params)| (id.len() + params.len()) as u64);
+        self.1.envelope().body_bytes(self.requests(), 0, own.sum())
+    }
+
+    fn chunks(&self) -> io::Result<Box<dyn Iterator<Item = io::Result<Bytes>> + Send>> {
+        Ok(Box::new(std::iter::once(Ok(self.written().into()))))
+    }
+}
+
+/// Sends two requests and reads the results: the custom_id and the text of each.
+///
+/// # Errors
+/// What the provider refuses, and a result line that cannot be read.
+pub async fn demo() -> Result<Vec<(String, String)>, Box<dyn std::error::Error>> {
+    let (api, format) = (MemoryProvider::default(), &JsonLines);
+    let request = |text: &str| {
+        json!({"model": "echo", "messages": [{"role": "user", "content": text}]}).to_string()
+    };
+    let body = Requests(vec![("a", request("one")), ("b", request("two"))], format);
+    let batch = api.create(Arc::new(body)).await?;
+    let chunks: Vec<Bytes> = api.results(&batch.id).await?.try_collect().await?;
+    let mut texts = Vec::new();
+    for line in chunks
+        .concat()
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        let result = format.result(line, Wanted::default())?;
+        let text = result.outcome.text.unwrap_or_default();
+        texts.push((result.custom_id.into_owned(), text));
+    }
+    Ok(texts)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for (custom_id, text) in demo().await? {
+        println!("{custom_id}: {text}");
+    }
+    Ok(())
+}
