@@ -3,7 +3,11 @@
 //! Its wire format is its own too. A batch is one JSON object a line, `{"id":…,"body":…}`, has two
 //! requests or more, and names one model; a result is `{"ref":…,"reply":…,"tokens":[input,output]}`.
 //! It keeps every batch, counts no tokens, and lists no models.
-#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+//!
+//! ```sh
+//! cargo run --example custom_provider -- sample_data/tickets/triage.toml
+//! ```
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::borrow::Cow;
 use std::io;
@@ -14,6 +18,8 @@ use futures_util::future::{BoxFuture, ready};
 use futures_util::{FutureExt, TryStreamExt};
 use jiff::Timestamp;
 use rowmill::batch::{BatchBody, BatchRules, Envelope, Limits};
+use rowmill::engine::{Engine, Error, RunOptions, RunReport, Target};
+use rowmill::job::JobFile;
 use rowmill::outcome::{Outcome, Status, Usage, details::Wanted};
 use rowmill::provider::{
     ApiError, ApiErrorKind, BatchApi, BatchFormat, BatchId, Call, Counts, Delivery, LineError,
@@ -233,70 +239,18 @@ impl BatchApi for MemoryProvider {
     }
 }
 
-/// The body of a create call, in memory. A run has its own, read from its folder.
-pub struct Requests(
-    pub Vec<(&'static str, String)>,
-    pub &'static dyn BatchFormat,
-);
-
-impl Requests {
-    fn written(&self) -> Vec<u8> {
-        let (envelope, mut body) = (self.1.envelope(), Vec::new());
-        for (index, (id, params)) in (0..).zip(&self.0) {
-            envelope.push(index, id, b"", params.as_bytes(), &mut body);
-        }
-        envelope.close(self.requests(), &mut body);
-        body
-    }
+/// Takes a job to its output with this provider, with its runs kept in `state`.
+pub fn run(job: &Path, state: &Path) -> Result<RunReport, Error> {
+    let engine = Engine::new(state)?.with_provider(Arc::new(MemoryProvider::default()));
+    engine.run(&Target::job(JobFile::read(job)?), &RunOptions::default())
 }
 
-impl BatchBody for Requests {
-    fn requests(&self) -> u32 {
-        self.0.len() as u32
-    }
-
-    fn bytes(&self) -> u64 {
-        let own = self
-            .0
-            .iter()
-            .map(|(id, params)| (id.len() + params.len()) as u64);
-        self.1.envelope().body_bytes(self.requests(), 0, own.sum())
-    }
-
-    fn chunks(&self) -> io::Result<Box<dyn Iterator<Item = io::Result<Bytes>> + Send>> {
-        Ok(Box::new(std::iter::once(Ok(self.written().into()))))
-    }
-}
-
-/// Sends two requests and reads the results: the custom_id and the text of each.
-///
-/// # Errors
-/// What the provider refuses, and a result line that cannot be read.
-pub async fn demo() -> Result<Vec<(String, String)>, Box<dyn std::error::Error>> {
-    let (api, format) = (MemoryProvider::default(), &JsonLines);
-    let request = |text: &str| {
-        json!({"model": "echo", "messages": [{"role": "user", "content": text}]}).to_string()
-    };
-    let body = Requests(vec![("a", request("one")), ("b", request("two"))], format);
-    let batch = api.create(Arc::new(body)).await?;
-    let chunks: Vec<Bytes> = api.results(&batch.id).await?.try_collect().await?;
-    let mut texts = Vec::new();
-    for line in chunks
-        .concat()
-        .split(|&byte| byte == b'\n')
-        .filter(|line| !line.is_empty())
-    {
-        let result = format.result(line, Wanted::default())?;
-        let text = result.outcome.text.unwrap_or_default();
-        texts.push((result.custom_id.into_owned(), text));
-    }
-    Ok(texts)
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for (custom_id, text) in demo().await? {
-        println!("{custom_id}: {text}");
-    }
+#[allow(dead_code, reason = "the tests include this file and call `run`")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let job = std::env::args()
+        .nth(1)
+        .ok_or("usage: custom_provider JOB")?;
+    let report = run(job.as_ref(), ".rowmill".as_ref())?;
+    println!("{:?}: {:?}", report.outcome, report.output_path());
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::explain::{self, Failure};
 use super::format::count;
 use super::layout::Column;
 use super::screen::{Screen, shown_to, table};
+use super::words;
 
 pub(crate) fn run(
     args: &Models,
@@ -320,7 +321,10 @@ fn write(
         .transpose()
         .map_err(|e| cannot("read", &e))?;
     let text = refresh
-        .overrides(own.as_deref(), seen)
+        .overrides(
+            own.as_deref(),
+            &words::provider::overrides_comment(refresh, seen),
+        )
         .map_err(|e| cannot("read", &e))?;
     rowmill::durable::write_file(&file, text.as_bytes()).map_err(|e| cannot("write", &e))?;
     Ok(file)

@@ -405,7 +405,12 @@ mod tests {
             json!({ "notice": "note", "note": "possible_match", "batch": 3, "id": "b_1",
                 "why": "not_ended" })
         );
-        let error = ApiError::new("create batch", ApiError::TIMEOUT, "late", Delivery::Unknown);
+        let error = ApiError::new(
+            Call::Create,
+            ApiErrorKind::Timeout,
+            "late",
+            Delivery::Unknown,
+        );
         let uncertain = StepNote::Uncertain {
             batch: 1,
             cause: UncertainCause::Call { error },

@@ -51,7 +51,8 @@ pub struct Plan {
     /// How answers become columns.
     #[serde(default)]
     pub answer: AnswerPlan,
-    /// The name of the provider, and so of the format that its batches and results are in.
+    /// The name of the provider, and so of the format that its batches and results are in. Not
+    /// written for the default one, so that versions which know no other read the plan as before.
     #[serde(
         default = "default_provider",
         skip_serializing_if = "is_default_provider"

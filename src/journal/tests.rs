@@ -269,6 +269,20 @@ fn makes_a_run_under_its_own_name_only_when_it_is_whole() {
 }
 
 #[test]
+fn a_plan_of_the_default_provider_names_none() {
+    let mut plan = plan("a", at(0));
+    let written = serde_json::to_value(&plan).unwrap();
+    assert!(written.get("provider").is_none(), "as in earlier versions");
+    let read: Plan = serde_json::from_value(written).unwrap();
+    assert_eq!(read.provider, "anthropic");
+
+    plan.provider = "json_lines".to_owned();
+    let written = serde_json::to_value(&plan).unwrap();
+    assert_eq!(written["provider"], "json_lines");
+    assert_eq!(serde_json::from_value::<Plan>(written).unwrap(), plan);
+}
+
+#[test]
 fn leaves_nothing_behind_when_the_plan_does_not_hold_together() {
     let work = Work::new();
     for (rows, first) in [(7, 1), (6, 2)] {

@@ -68,8 +68,8 @@ impl fmt::Display for Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
-    /// Certainly not: no connection, or the body never left in full, so that no one can have read a
-    /// whole request.
+    /// Certainly not: no connection, or the body never left in full, so that the provider cannot have read
+    /// a whole request.
     NotSent,
     /// Perhaps: it was on its way, or the answer was lost, or the answer was a server error.
     Unknown,

@@ -1,9 +1,9 @@
 //! A provider's wire format: what can be written and read without a connection.
 //!
 //! A run keeps the name of the format it was planned for; everything that is written for it or read
-//! from it goes through that format, long after the connection is gone.
+//! from it goes through that format, also without a connection.
 //!
-//! A results file is lines, each with a custom_id and what came of its request. One virtual call a
+//! A results file is lines, each with a custom_id and the result of its request. One virtual call a
 //! line is all that a format costs: the readers behind it are compiled for their own shapes.
 
 use std::borrow::Cow;

@@ -31,8 +31,15 @@ pub enum Processing {
     Other(String),
 }
 
-/// Requests of a batch by what became of them. All but `processing` stay 0 until the whole batch
+/// Requests of a batch by result. All but `processing` stay 0 until the whole batch
 /// has ended.
+///
+/// ```
+/// use rowmill::provider::Counts;
+///
+/// let counts = Counts { succeeded: 97, expired: 3, ..Counts::default() };
+/// assert_eq!(counts.total(), 100);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -72,7 +79,7 @@ pub struct RemoteBatch {
     pub id: BatchId,
     /// Where it stands.
     pub processing_status: Processing,
-    /// Requests by what became of them.
+    /// Requests by result.
     #[serde(default)]
     pub request_counts: Counts,
     /// When it was created.

@@ -1,6 +1,7 @@
 //! What every provider must do: one suite over `BatchApi`, run for each of them.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,42 @@ use rowmill::provider::{
     RemoteBatch,
 };
 
-use crate::second_provider::custom_provider::{MemoryProvider, Requests};
+use crate::second_provider::custom_provider::MemoryProvider;
 use crate::support::Sim;
 
 const IDS: [&str; 3] = ["a-1", "b_2", "c-3"];
+
+/// A body in memory.
+struct Requests(Vec<(&'static str, String)>, &'static dyn BatchFormat);
+
+impl Requests {
+    fn written(&self) -> Vec<u8> {
+        let (envelope, mut body) = (self.1.envelope(), Vec::new());
+        for (index, (id, params)) in (0..).zip(&self.0) {
+            envelope.push(index, id, b"", params.as_bytes(), &mut body);
+        }
+        envelope.close(self.requests(), &mut body);
+        body
+    }
+}
+
+impl BatchBody for Requests {
+    fn requests(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    fn bytes(&self) -> u64 {
+        let own = self
+            .0
+            .iter()
+            .map(|(id, params)| (id.len() + params.len()) as u64);
+        self.1.envelope().body_bytes(self.requests(), 0, own.sum())
+    }
+
+    fn chunks(&self) -> io::Result<Box<dyn Iterator<Item = io::Result<Bytes>> + Send>> {
+        Ok(Box::new(std::iter::once(Ok(self.written().into()))))
+    }
+}
 
 /// The parameters of a request that asks for something short.
 fn params(text: &str) -> String {

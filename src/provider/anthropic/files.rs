@@ -26,7 +26,7 @@ impl FileApi for Anthropic {
             };
             let payload = Payload::Form(kind, Arc::new(FileForm::new(file, &boundary)));
             self.read(
-                Self::outgoing(Call::Upload, Method::POST, FILES.to_owned(), payload),
+                Self::http_call(Call::Upload, Method::POST, FILES.to_owned(), payload),
                 checked,
             )
             .await
@@ -79,7 +79,7 @@ impl FileApi for Anthropic {
     fn delete_file<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), ApiError>> {
         async move {
             durable::act();
-            let outgoing = Self::outgoing(Call::Files, Method::DELETE, path(id)?, Payload::None);
+            let outgoing = Self::http_call(Call::Files, Method::DELETE, path(id)?, Payload::None);
             self.soon(outgoing.call, self.send(&outgoing))
                 .await
                 .map(drop)

@@ -16,9 +16,20 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::spec::secrets;
 use super::*;
+use crate::batch::BatchBody;
 use crate::provider::upload::tests::Pieces;
-use crate::provider::{Counts, Processing};
+use crate::provider::{
+    ApiError, ApiErrorKind, BatchApi, BatchId, Call, Counts, Delivery, Processing, ResultStream,
+    Timeouts,
+};
 
 const KEY: &str = "sk-ant-api03-THE-KEY-0123456789";
 
@@ -26,14 +37,14 @@ type Reply = (StatusCode, Vec<(&'static str, String)>, Vec<u8>);
 
 /// What a server saw of one call.
 #[derive(Debug, Clone)]
-struct Seen {
+struct ReceivedCall {
     method: String,
     uri: String,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Seen {
+impl ReceivedCall {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -42,13 +53,13 @@ impl Seen {
 /// A server that gives the same replies in turn, the last one for ever, and remembers what it saw.
 struct Server {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedCall>>>,
 }
 
 #[derive(Clone)]
 struct Shared {
     replies: Arc<Vec<Reply>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedCall>>>,
 }
 
 impl Server {
@@ -73,7 +84,7 @@ impl Server {
         Anthropic::new(spec(&self.url())).unwrap()
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    fn seen(&self) -> Vec<ReceivedCall> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -83,7 +94,7 @@ async fn reply(State(shared): State<Shared>, request: Request) -> impl IntoRespo
     let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
     let turn = {
         let mut seen = shared.seen.lock().unwrap();
-        seen.push(Seen {
+        seen.push(ReceivedCall {
             method: head.method.to_string(),
             uri: head.uri.to_string(),
             headers: head.headers,

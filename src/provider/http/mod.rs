@@ -2,28 +2,33 @@
 //!
 //! HTTP/1.1 over rustls, because the flow control of HTTP/2 makes bodies of this size several times
 //! slower. Proxies are taken from the environment, but never for this machine. A call is sent once;
-//! a redirect within the origin is followed with a body made anew.
+//! a redirect within the origin is followed with a body that is read again.
 //!
 //! There is no limit on the whole of a bulk call. What ends one is silence: no byte handed out and
 //! none received for [`Timeouts::idle`].
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
+mod answer;
+mod base_url;
+mod headers;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, StatusCode, Url};
-use secrecy::{ExposeSecret, SecretString};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use reqwest::{Method, Url};
+use secrecy::SecretString;
+use tokio::time::{Instant, sleep_until};
 
-use super::redact::{SecretFilter, redact};
+use super::redact::Secrets;
 use super::upload::{Upload, UploadProgress};
-use super::{ApiError, ApiErrorKind, Call, Delivery, Error, ResultStream};
+use super::{ApiError, ApiErrorKind, Call, Delivery, Error};
 use crate::batch::BatchBody;
+use answer::CallContext;
+use base_url::{base, is_loopback};
+
+pub(super) use answer::Answer;
 
 /// How long a call may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +37,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Without a byte in either direction. Ten minutes, as in the vendor's own clients.
     pub idle: Duration,
-    /// For a whole call with a small answer, such as a look at a batch. Two minutes.
+    /// For a whole call with a small answer, such as a batch. Two minutes.
     pub call: Duration,
 }
 
@@ -51,12 +56,6 @@ const MAX_REDIRECTS: usize = 5;
 /// Below the idle time of the usual front ends, so that a call rarely meets a connection that is
 /// just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(30);
-/// Longest answer that is read into memory; a list of 1000 batches has less than one megabyte.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
-/// What is read of the body of an error.
-const MAX_ERROR_BYTES: usize = 64 << 10;
-/// Longest message kept of what another side says.
-const MAX_MESSAGE_CHARS: usize = 300;
 
 /// One origin and how to speak to it.
 pub(super) struct Http {
@@ -68,7 +67,7 @@ pub(super) struct Http {
 }
 
 /// One call to be sent.
-pub(super) struct Outgoing<'a> {
+pub(super) struct HttpCall<'a> {
     /// What is being done, for messages.
     pub(super) call: Call,
     pub(super) method: Method,
@@ -144,7 +143,7 @@ impl Http {
 
     /// Sends a call, follows redirects within the origin, and gives back the answer whatever its
     /// status.
-    pub(super) async fn send(&self, outgoing: &Outgoing<'_>) -> Result<Answer, ApiError> {
+    pub(super) async fn send(&self, outgoing: &HttpCall<'_>) -> Result<Answer, ApiError> {
         let mut url = self.url(outgoing)?;
         for _ in 0..=MAX_REDIRECTS {
             let answer = self.exchange(outgoing, url.clone()).await?;
@@ -166,7 +165,7 @@ impl Http {
         ))
     }
 
-    fn url(&self, outgoing: &Outgoing<'_>) -> Result<Url, ApiError> {
+    fn url(&self, outgoing: &HttpCall<'_>) -> Result<Url, ApiError> {
         let text = format!(
             "{}{}",
             self.base.as_str().trim_end_matches('/'),
@@ -186,7 +185,7 @@ impl Http {
         Ok(url)
     }
 
-    async fn exchange(&self, outgoing: &Outgoing<'_>, url: Url) -> Result<Answer, ApiError> {
+    async fn exchange(&self, outgoing: &HttpCall<'_>, url: Url) -> Result<Answer, ApiError> {
         let mut request = reqwest::Request::new(outgoing.method.clone(), url);
         *request.headers_mut() = self.headers.clone();
         for (name, value) in &outgoing.headers {
@@ -203,7 +202,7 @@ impl Http {
             progress.as_deref(),
         )
         .await;
-        let wire = Wire {
+        let context = CallContext {
             call: outgoing.call,
             idle: self.timeouts.idle,
             secrets: Arc::clone(&self.secrets),
@@ -212,17 +211,17 @@ impl Http {
             Ok(Ok(response)) => Ok(Answer {
                 response,
                 progress,
-                wire,
+                context,
             }),
-            Ok(Err(error)) => Err(wire.lost(&error, progress.as_deref())),
-            Err(Idle) => Err(wire.idle(progress.as_deref())),
+            Ok(Err(error)) => Err(context.lost(&error, progress.as_deref())),
+            Err(IdleTooLong) => Err(context.idle(progress.as_deref())),
         }
     }
 
     /// Where an answer sends the call, if it does and may.
     fn redirect(
         &self,
-        outgoing: &Outgoing<'_>,
+        outgoing: &HttpCall<'_>,
         from: &Url,
         answer: &Answer,
     ) -> Result<Option<Url>, ApiError> {
@@ -278,7 +277,7 @@ impl Http {
     }
 }
 
-/// Puts the payload on a request; the body of a batch is made anew each time.
+/// Puts the payload on a request; the body of a batch is read again each time.
 fn attach(request: &mut reqwest::Request, payload: &Payload) -> Option<Arc<UploadProgress>> {
     let json = HeaderValue::from_static("application/json");
     match payload {
@@ -312,7 +311,8 @@ fn stream(
     progress
 }
 
-struct Idle;
+/// Nothing moved for too long.
+struct IdleTooLong;
 
 /// Waits for the answer as long as the body moves. (The client's own read timeout runs from the
 /// start of the request, so a long upload would meet it.)
@@ -320,7 +320,7 @@ async fn unless_idle<T>(
     pending: impl Future<Output = T>,
     idle: Duration,
     progress: Option<&UploadProgress>,
-) -> Result<T, Idle> {
+) -> Result<T, IdleTooLong> {
     let mut pending = pin!(pending);
     let mut deadline = Instant::now() + idle;
     loop {
@@ -329,397 +329,8 @@ async fn unless_idle<T>(
             answer = &mut pending => return Ok(answer),
             () = sleep_until(deadline) => match progress.map(|progress| progress.moved() + idle) {
                 Some(later) if later > deadline => deadline = later,
-                _ => return Err(Idle),
+                _ => return Err(IdleTooLong),
             },
         }
-    }
-}
-
-/// An answer whose body is still to be read.
-pub(super) struct Answer {
-    response: reqwest::Response,
-    progress: Option<Arc<UploadProgress>>,
-    wire: Wire,
-}
-
-/// What an answer says of itself in its headers.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Facts {
-    pub(super) request_id: Option<String>,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) should_retry: Option<bool>,
-}
-
-impl Answer {
-    pub(super) fn status(&self) -> StatusCode {
-        self.response.status()
-    }
-
-    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
-        self.response.headers().get(name)?.to_str().ok()
-    }
-
-    pub(super) fn facts(&self) -> Facts {
-        facts(self.response.headers(), &self.wire.secrets)
-    }
-
-    /// Whether the whole request had left; if not, the rest never will.
-    pub(super) fn whole(&self) -> bool {
-        self.progress
-            .as_ref()
-            .is_none_or(|progress| progress.stop())
-    }
-
-    /// Reads the body of a good answer.
-    pub(super) async fn body(&mut self) -> Result<Vec<u8>, ApiError> {
-        let mut bytes = Vec::new();
-        while let Some(piece) = self.piece().await? {
-            if bytes.len() + piece.len() > MAX_ANSWER_BYTES {
-                let message = format!("the answer is longer than {MAX_ANSWER_BYTES} bytes");
-                return Err(ApiError::new(
-                    self.wire.call,
-                    ApiErrorKind::Unreadable,
-                    message,
-                    Delivery::Unknown,
-                ));
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(bytes)
-    }
-
-    /// Reads what can be had of the body of an error in this time.
-    pub(super) async fn error_body(&mut self, within: Duration) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let deadline = Instant::now() + within;
-        while bytes.len() < MAX_ERROR_BYTES
-            && let Ok(Ok(Some(piece))) = timeout_at(deadline, self.piece()).await
-        {
-            bytes.extend_from_slice(&piece);
-        }
-        bytes.truncate(MAX_ERROR_BYTES);
-        bytes
-    }
-
-    async fn piece(&mut self) -> Result<Option<Bytes>, ApiError> {
-        match timeout(self.wire.idle, self.response.chunk()).await {
-            Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(error)) => Err(self.wire.lost(&error, None)),
-            Err(_) => Err(self.wire.idle(None)),
-        }
-    }
-
-    /// The body as it comes, but for secrets, which [`SecretFilter`] replaces. An error ends the
-    /// stream; an end without error is where the other side said it would be.
-    pub(super) fn stream(self) -> ResultStream {
-        let Answer { response, wire, .. } = self;
-        let filter = SecretFilter::of(&wire.secrets);
-        let state = Some((response.bytes_stream(), wire, filter));
-        futures_util::stream::unfold(state, |state| async {
-            let (mut pieces, wire, mut filter) = state?;
-            let item = match timeout(wire.idle, pieces.next()).await {
-                Ok(None) => {
-                    return Some((Ok(filter.rest()), None))
-                        .filter(|(rest, _)| !matches!(rest, Ok(rest) if rest.is_empty()));
-                }
-                Ok(Some(Ok(piece))) => {
-                    let piece = filter.pass(piece);
-                    return Some((Ok(piece), Some((pieces, wire, filter))));
-                }
-                Ok(Some(Err(error))) => wire.lost(&error, None),
-                Err(_) => wire.idle(None),
-            };
-            Some((Err(item), None))
-        })
-        .boxed()
-    }
-}
-
-/// Turns faults of the connection into errors.
-struct Wire {
-    call: Call,
-    idle: Duration,
-    secrets: Arc<Secrets>,
-}
-
-impl Wire {
-    fn lost(&self, error: &reqwest::Error, progress: Option<&UploadProgress>) -> ApiError {
-        let in_part = progress.is_some_and(|progress| !progress.stop());
-        if let Some(fault) = progress.and_then(UploadProgress::fault) {
-            return ApiError::new(
-                self.call,
-                ApiErrorKind::Body,
-                self.secrets.clean(&fault),
-                Delivery::NotSent,
-            );
-        }
-        let unsent = in_part || error.is_connect() || error.is_builder();
-        let words = causes(error);
-        let kind = if words.contains("certificate") {
-            ApiErrorKind::Certificate
-        } else if error.is_timeout() {
-            ApiErrorKind::Timeout
-        } else {
-            ApiErrorKind::Connection
-        };
-        ApiError::new(
-            self.call,
-            kind,
-            self.secrets.clean(&words),
-            if unsent {
-                Delivery::NotSent
-            } else {
-                Delivery::Unknown
-            },
-        )
-    }
-
-    fn idle(&self, progress: Option<&UploadProgress>) -> ApiError {
-        let unsent = progress.is_some_and(|progress| !progress.stop());
-        let message = format!("nothing moved for {} s", self.idle.as_secs_f32());
-        ApiError::new(
-            self.call,
-            ApiErrorKind::Timeout,
-            message,
-            if unsent {
-                Delivery::NotSent
-            } else {
-                Delivery::Unknown
-            },
-        )
-    }
-}
-
-/// The causes of an error in one line. The outermost says nothing but that a request failed, and
-/// may name the URL; the next one says nothing but in which layer.
-fn causes(error: &reqwest::Error) -> String {
-    let mut words = String::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !words.ends_with(&text) && !text.starts_with("client error (") {
-            let _ = write!(words, "{}{text}", if words.is_empty() { "" } else { ": " });
-        }
-        source = cause.source();
-    }
-    if words.is_empty() {
-        "the connection failed".to_owned()
-    } else {
-        words
-    }
-}
-
-/// Checks a base URL; a path in front of the API's own is kept.
-fn base(text: &str) -> Result<Url, Error> {
-    let fail = |reason: String| Err(Error::BaseUrl { reason });
-    let url = match Url::parse(text.trim()) {
-        Ok(url) => url,
-        Err(error) => return fail(format!("it is not a URL: {error}")),
-    };
-    if !matches!(url.scheme(), "http" | "https") {
-        return fail(format!(
-            "it begins with `{}:` instead of `https:`",
-            url.scheme()
-        ));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return fail("it holds a user name or a password".to_owned());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return fail("it holds a `?` or a `#`".to_owned());
-    }
-    if url.scheme() == "http" && !is_loopback(&url) {
-        return Err(Error::PlainHttp {
-            host: url.host_str().unwrap_or_default().to_owned(),
-        });
-    }
-    Ok(url)
-}
-
-/// Whether a URL names this machine: 127.0.0.0/8, ::1 or `localhost`.
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    address.map_or(host == "localhost", |address| address.is_loopback())
-}
-
-/// What must not stand in any message.
-pub(super) struct Secrets(pub(super) Vec<SecretString>);
-
-impl Secrets {
-    fn clean(&self, text: &str) -> String {
-        let cleaned = self.0.iter().fold(text.to_owned(), |text, secret| {
-            redact(text, secret.expose_secret())
-        });
-        one_line(&cleaned)
-    }
-}
-
-/// Cuts a text to one line of at most 300 characters, without control characters.
-fn one_line(text: &str) -> String {
-    let mut line = String::new();
-    for word in text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-    {
-        let _ = write!(line, "{}{word}", if line.is_empty() { "" } else { " " });
-        if line.len() > 4 * MAX_MESSAGE_CHARS {
-            break;
-        }
-    }
-    match line.char_indices().nth(MAX_MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
-}
-
-fn facts(headers: &HeaderMap, secrets: &Secrets) -> Facts {
-    let word = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
-    Facts {
-        request_id: word("request-id").map(|id| secrets.clean(id)),
-        retry_after: retry_after(word("retry-after-ms"), word("retry-after"), word("date")),
-        should_retry: match word("x-should-retry") {
-            Some("true") => Some(true),
-            Some("false") => Some(false),
-            _ => None,
-        },
-    }
-}
-
-/// How long to wait: milliseconds, else seconds, else a date, which is measured against the other
-/// side's own clock. More than can be counted is as long as can be, less than nothing says nothing.
-fn retry_after(millis: Option<&str>, after: Option<&str>, date: Option<&str>) -> Option<Duration> {
-    let seconds = |seconds: f64| match Duration::try_from_secs_f64(seconds) {
-        Ok(wait) => Some(wait),
-        Err(_) => (seconds > 0.0).then_some(Duration::MAX),
-    };
-    if let Some(millis) = millis.and_then(|text| text.parse::<f64>().ok()) {
-        return seconds(millis / 1000.0);
-    }
-    let after = after?;
-    if let Ok(number) = after.parse::<f64>() {
-        return seconds(number);
-    }
-    let wait = instant(after)?.duration_since(instant(date?)?);
-    Some(wait.try_into().unwrap_or(Duration::ZERO))
-}
-
-/// A date as HTTP writes it (three ways, of which two are old), or as everything else does.
-fn instant(text: &str) -> Option<jiff::Timestamp> {
-    const OLD: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    let modern = || Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
-    let old = || {
-        let time = OLD
-            .iter()
-            .find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
-        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
-    };
-    modern().or_else(old).or_else(|| text.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn takes_base_urls_that_keep_the_key_safe() {
-        for (text, kept) in [
-            ("https://api.anthropic.com", "https://api.anthropic.com/"),
-            (
-                " https://gateway.example/anthropic/ ",
-                "https://gateway.example/anthropic/",
-            ),
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
-            ("http://127.255.3.4", "http://127.255.3.4/"),
-            ("http://[::1]:9", "http://[::1]:9/"),
-            ("http://localhost:1/x", "http://localhost:1/x"),
-        ] {
-            assert_eq!(base(text).unwrap().as_str(), kept);
-        }
-    }
-
-    #[test]
-    fn refuses_base_urls_that_would_give_the_key_away() {
-        for (text, said) in [
-            ("api.anthropic.com", "not a URL"),
-            ("", "not a URL"),
-            ("ftp://api.anthropic.com", "begins with `ftp:`"),
-            ("https://user:hunter2@host", "user name or a password"),
-            ("https://host/?key=hunter2", "holds a `?`"),
-            ("https://host/#x", "holds a `?` or a `#`"),
-            (
-                "http://api.anthropic.com",
-                "plain http to `api.anthropic.com`",
-            ),
-            ("http://128.0.0.1", "plain http to `128.0.0.1`"),
-            ("http://localhost.example", "plain http"),
-            ("http://127.0.0.1.example", "plain http"),
-            ("http://[::2]", "plain http"),
-            ("http://0.0.0.0", "plain http"),
-        ] {
-            let error = base(text).unwrap_err().to_string();
-            assert!(error.contains(said), "{text}: {error}");
-            assert!(!error.contains("hunter2"));
-        }
-    }
-
-    #[test]
-    fn reads_how_long_to_wait() {
-        let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
-        for (millis, after, expected) in [
-            (None, Some("2"), Some(2.0)),
-            (None, Some("1.5"), Some(1.5)),
-            (None, Some("0"), Some(0.0)),
-            (Some("250"), Some("9"), Some(0.25)),
-            (None, Some("Sun, 06 Nov 1994 08:50:07 GMT"), Some(30.0)),
-            (None, Some("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0.0)),
-            (None, Some("-1"), None),
-            (None, Some("soon"), None),
-            (None, Some("NaN"), None),
-            (None, Some("-0.5"), None),
-            (Some("-3"), Some("9"), None),
-            (None, Some("Sunday, 06-Nov-94 08:50:07 GMT"), Some(30.0)),
-            (None, Some("Sun Nov  6 08:50:07 1994"), Some(30.0)),
-            (None, Some("1994-11-06T08:50:07Z"), Some(30.0)),
-            (None, None, None),
-        ] {
-            assert_eq!(
-                retry_after(millis, after, date),
-                expected.map(Duration::from_secs_f64),
-                "{millis:?} {after:?}"
-            );
-        }
-        assert_eq!(retry_after(None, date, None), None);
-        for endless in ["1e300", "inf", "99999999999999999999999"] {
-            assert_eq!(
-                retry_after(None, Some(endless), None),
-                Some(Duration::MAX),
-                "{endless}"
-            );
-        }
-    }
-
-    #[test]
-    fn makes_one_line_of_any_text() {
-        assert_eq!(one_line(" a\r\n\u{1b}[31mb\u{2028}c "), "a [31mb c");
-        let long = one_line(&"ü".repeat(5000));
-        assert_eq!(long.chars().count(), 301);
-        assert!(long.ends_with('…'));
-    }
-
-    #[test]
-    fn redacts_before_it_cuts() {
-        let secrets = Secrets(vec![SecretString::from("sk-ant-0123456789")]);
-        let text = format!("{} sk-ant-0123456789 is wrong", "x".repeat(290));
-        let clean = secrets.clean(&text);
-        assert!(!clean.contains("sk-a"), "{clean}");
     }
 }

@@ -1,9 +1,9 @@
-//! A second look at a result line, for what only some jobs ask for.
+//! The details of a result line that only some jobs need, read in a second pass.
 //!
 //! The message is found as raw text and read into flat structs that borrow from it; tool arguments,
 //! citations and the message itself are never taken apart, but handed on as the JSON they came as.
-//! A line that cannot be read this way has no details: what became of the row was decided by the
-//! first look.
+//! A line that cannot be read this way has no details: the outcome of the row was decided by the
+//! first pass.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

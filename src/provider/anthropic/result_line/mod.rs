@@ -1,4 +1,4 @@
-//! One line of a results file → what became of one request.
+//! One line of a results file → the outcome of one request.
 //!
 //! ```text
 //! {"custom_id":"…","result":{"type":"succeeded","message":{"id","model","content":[{"type":"text","text"}…],"stop_reason","usage"}}}

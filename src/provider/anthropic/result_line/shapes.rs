@@ -164,7 +164,7 @@ fn succeeded<'a>(custom_id: Cow<'a, str>, result: String, message: Message<'_>) 
 
 /// What a stop reason says of the answer. One that is not known does not make a paid answer
 /// worthless.
-fn status_of(stop_reason: Option<&str>) -> Status {
+pub(super) fn status_of(stop_reason: Option<&str>) -> Status {
     match stop_reason {
         Some("max_tokens" | "model_context_window_exceeded") => Status::Truncated,
         Some("refusal") => Status::Refused,
@@ -218,7 +218,7 @@ pub(super) fn unreadable(result: String) -> Outcome {
     }
 }
 
-fn outcome_of(status: Status, result: String) -> Outcome {
+pub(super) fn outcome_of(status: Status, result: String) -> Outcome {
     Outcome {
         result,
         ..Outcome::new(status)

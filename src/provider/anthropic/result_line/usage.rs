@@ -155,7 +155,7 @@ impl UsagePart<'_> {
 }
 
 impl IterationPart<'_> {
-    /// The step; `None` where its price cannot be told.
+    /// The step; `None` where its price is unknown.
     fn read(self) -> Option<Iteration> {
         let written = (self.cache_creation_input_tokens, self.cache_creation);
         let (tokens, is_invalid) = counts(
