@@ -364,7 +364,7 @@ mod tests {
     use super::*;
     use crate::engine::note::UncertainCause;
     use crate::journal::Unproven;
-    use crate::provider::Delivery;
+    use crate::provider::{ApiErrorKind, Call, Delivery};
 
     #[test]
     fn notices_are_json_objects_with_their_kind() {

@@ -102,8 +102,8 @@ fn less(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> Option<
     }
     let is_cut_short = run.state().is_canceled() || run.state().unsent().next().is_some();
     if run.plan().is_in_process() && !is_cut_short {
-        // Whoever tries a job out wants to see the new result, and simulated answers
-        // are worth nothing.
+        // Whoever tries a job out wants to see the new result, and simulated answers are worth
+        // nothing.
         return None;
     }
     let ours = SuccessCount {
