@@ -645,7 +645,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Journal(journal::Error::NoRun { .. }) => {
             "`rowmill status` lists the runs".to_owned()
         }
-        Error::Journal(error) => error.way_out()?.to_owned(),
+        Error::Journal(error) => words::journal::repair(error)?.to_owned(),
         Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => {
             "put the file back from a copy; what was sent from it can still be fetched and joined \
              by hand from `results/`"

@@ -1,4 +1,4 @@
-//! What a run came to: where the output is, what is in it, and a few joined rows.
+//! The result of a run: where the output is, what is in it, and a few joined rows.
 
 use std::fs::File;
 use std::path::Path;

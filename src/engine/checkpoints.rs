@@ -26,7 +26,7 @@ use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Context, between};
-use super::export::{PlannedBatch, request_row};
+use super::export::{BatchJoin, request_row};
 use super::note::StepNote;
 use super::notice::WaitReason;
 use super::{Error, Run};
@@ -172,7 +172,7 @@ fn verdict(
 /// What came back for each request of a piece when it was sent first.
 fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
     let answer = Answers::compile(&run.options().answer)?;
-    let mut joiner = PlannedBatch {
+    let mut joiner = BatchJoin {
         run,
         piece,
         answer: answer.as_ref(),

@@ -29,7 +29,7 @@ use crate::journal::{Batch, BatchStateKind, Event, LossReason};
 use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, ApiErrorKind, BatchId, Delivery, Processing};
 
-use super::downloads::Next;
+use super::downloads::DownloadFault;
 use super::drive::{Context, between};
 use super::note::StepNote;
 use super::notice::Notice;
@@ -140,13 +140,13 @@ async fn save(
     };
     let download = match fetched {
         Ok(download) => download,
-        Err(Fetch::Step(error)) => return Err(error),
-        Err(Fetch::Missing(error)) => {
+        Err(FetchError::Step(error)) => return Err(error),
+        Err(FetchError::Missing(error)) => {
             return missing(driver, run, not_found, batch, id, error)
                 .await
                 .map(|()| false);
         }
-        Err(Fetch::Refused(error)) => {
+        Err(FetchError::Refused(error)) => {
             let verdict = judge(Call::Results, &error, 0, Duration::ZERO, 0.0);
             if matches!(
                 verdict,
@@ -159,7 +159,7 @@ async fn save(
                 batch,
                 error: error.clone(),
             });
-            not_now(driver, run, not_found, batch, Next::Refused(error));
+            not_now(driver, run, not_found, batch, DownloadFault::Refused(error));
             return Ok(false);
         }
     };
@@ -175,14 +175,14 @@ fn fetching(batch: u32, id: &BatchId) -> Action {
     }
 }
 
-/// Takes note that a try did not bring everything. What was fetched a second time is left as it was
+/// Records that a try did not bring everything. What was fetched a second time is left as it was
 /// after a few tries.
 fn not_now(
     driver: &Context<'_>,
     run: &mut Run,
     not_found: &mut NotFoundTracker,
     batch: u32,
-    next: Next,
+    next: DownloadFault,
 ) -> u32 {
     let tries = not_found.downloads.again(driver, batch, next);
     if run.is_fetched_again(batch) && (tries >= TRIES || not_found.downloads.is_hopeless(batch)) {
@@ -225,7 +225,7 @@ fn take(
         .clone()
         .unwrap_or_else(|| short(in_hand, expected));
     let is_first = !run.is_fetched_again(batch);
-    let tries = not_now(driver, run, not_found, batch, Next::Short(error));
+    let tries = not_now(driver, run, not_found, batch, DownloadFault::Short(error));
     if is_whole && tries >= TRIES && is_first {
         // As many lines as the counters tell, time and again, and an id without one: the provider
         // has no more. The download alone is kept as it came, unless earlier ones add an id.
@@ -392,7 +392,7 @@ async fn missing(
         Some(Err(_)) => None,
     };
     if run.is_fetched_again(batch) {
-        not_now(driver, run, not_found, batch, Next::NotFound);
+        not_now(driver, run, not_found, batch, DownloadFault::NotFound);
         return Ok(());
     }
     if let Some(reason) = reason {
@@ -407,7 +407,7 @@ async fn missing(
     if is_for_long {
         return Err(stopped(run, fetching(batch, id), error));
     }
-    not_now(driver, run, not_found, batch, Next::NotFound);
+    not_now(driver, run, not_found, batch, DownloadFault::NotFound);
     Ok(())
 }
 
@@ -455,7 +455,7 @@ pub(crate) fn lose(
     Ok(())
 }
 
-enum Fetch {
+enum FetchError {
     /// The provider refused, or could not be reached.
     Refused(ApiError),
     /// The provider does not find the results.
@@ -478,13 +478,15 @@ async fn fetch(
     batch: u32,
     id: &BatchId,
     path: &Path,
-) -> Result<Download, Fetch> {
+) -> Result<Download, FetchError> {
     let mut stream = match driver.api.results(id).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.status, Some(404 | 410)) => return Err(Fetch::Missing(error)),
-        Err(error) => return Err(Fetch::Refused(error)),
+        Err(error) if matches!(error.status, Some(404 | 410)) => {
+            return Err(FetchError::Missing(error));
+        }
+        Err(error) => return Err(FetchError::Refused(error)),
     };
-    let mut writer = ResultsWriter::create(run, batch, path).map_err(Fetch::Step)?;
+    let mut writer = ResultsWriter::create(run, batch, path).map_err(FetchError::Step)?;
     let mut broke_off = None;
     let mut limit = ResultsLimit::of(run.piece(batch).requests.into());
     while let Some(chunk) = stream.next().await {
@@ -495,7 +497,7 @@ async fn fetch(
                 .map_err(|excess| no_results(&excess))
         });
         match taken {
-            Ok(chunk) => writer.push(&chunk).map_err(Fetch::Step)?,
+            Ok(chunk) => writer.push(&chunk).map_err(FetchError::Step)?,
             Err(error) => {
                 // The lines so far are worth keeping: another download may bring the rest.
                 broke_off = Some(error);
@@ -503,7 +505,7 @@ async fn fetch(
             }
         }
     }
-    let results = writer.finish().map_err(Fetch::Step)?;
+    let results = writer.finish().map_err(FetchError::Step)?;
     Ok(Download { results, broke_off })
 }
 

@@ -114,7 +114,7 @@ pub fn export(
     };
     let mut observer = RunObserver::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
-        let planned = PlannedBatch {
+        let planned = BatchJoin {
             run,
             piece,
             answer: answer.as_ref(),
@@ -221,7 +221,7 @@ struct Retries<'p> {
 }
 
 /// One planned batch of the run, to be joined with everything that came back for its rows.
-pub(crate) struct PlannedBatch<'a> {
+pub(crate) struct BatchJoin<'a> {
     pub(crate) run: &'a Run,
     /// Its number.
     pub(crate) piece: u32,
@@ -230,7 +230,7 @@ pub(crate) struct PlannedBatch<'a> {
     pub(crate) wanted: Wanted,
 }
 
-impl<'a> PlannedBatch<'a> {
+impl<'a> BatchJoin<'a> {
     /// A joiner over everything that came back for its rows.
     pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
         let wanted = self

@@ -9,7 +9,7 @@ use crate::outcome::answer::Answers;
 use crate::outcome::class::Class;
 use crate::outcome::details::Wanted;
 
-use super::export::{PlannedBatch, request_row};
+use super::export::{BatchJoin, request_row};
 use super::retry::{Lengths, RetryPolicy};
 use super::{Error, Run};
 
@@ -92,7 +92,7 @@ impl Failures {
         let answer = Answers::compile(&run.options().answer)?;
         let mut failures = Failures::default();
         for piece in 1..=run.pieces() {
-            let piece = PlannedBatch {
+            let piece = BatchJoin {
                 run,
                 piece,
                 answer: answer.as_ref(),

@@ -32,7 +32,7 @@ use crate::provider::BatchFormat;
 use crate::request::per_row::FragmentTail;
 use crate::request::{RequestHash, most_tokens, with_max_tokens};
 
-use super::export::{PlannedBatch, request_row};
+use super::export::{BatchJoin, request_row};
 use super::{Error, Run};
 
 /// Why a model stops whose context window is full: more room for the answer is no help.
@@ -138,7 +138,7 @@ pub fn plan_retries(
     let mut pools = Pools::new(run, policy)?;
     for piece in pieces {
         pools.take(
-            &PlannedBatch {
+            &BatchJoin {
                 run,
                 piece,
                 answer: answer.as_ref(),
@@ -373,7 +373,7 @@ impl Pools {
     }
 
     /// Takes the rows of one piece that are to be sent again.
-    fn take(&mut self, piece: &PlannedBatch<'_>, policy: &RetryPolicy) -> Result<(), Error> {
+    fn take(&mut self, piece: &BatchJoin<'_>, policy: &RetryPolicy) -> Result<(), Error> {
         let mut joiner = piece.joiner()?;
         for rows in SpoolReader::open(&piece.run.spool_path(piece.piece))? {
             let rows = rows?;

@@ -83,7 +83,7 @@ pub struct LinePlace {
 }
 
 impl LinePlace {
-    /// A line of so many bytes that is too long to be read.
+    /// A line of `bytes` bytes, which is too long to be read.
     fn of_too_long(bytes: u64) -> LinePlace {
         LinePlace {
             offset: bytes,
@@ -158,7 +158,8 @@ impl ResultIndex {
     where
         F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
     {
-        let (mut splitter, mut table) = (LineSplitter::new(MAX_LINE_BYTES), Table::of(expected)?);
+        let (mut splitter, mut table) =
+            (LineSplitter::new(MAX_LINE_BYTES), LineTable::of(expected)?);
         let mut keep = |line: &[u8]| {
             Ok(LinePlace {
                 offset: 0,
@@ -220,7 +221,7 @@ impl ResultIndex {
 pub struct IndexBuilder {
     scratch: LineWriter,
     splitter: LineSplitter,
-    table: Table,
+    table: LineTable,
 }
 
 /// An index, and what the lines of its file were.
@@ -246,7 +247,7 @@ impl IndexBuilder {
         Ok(IndexBuilder {
             scratch: LineWriter::new(scratch),
             splitter: LineSplitter::new(MAX_LINE_BYTES),
-            table: Table::of(expected)?,
+            table: LineTable::of(expected)?,
         })
     }
 
@@ -290,7 +291,7 @@ impl IndexBuilder {
         splitter
             .finish(|line| table.take(&line, custom_id_of, &mut |text| scratch.append(text)))?;
         let counts = table.finish();
-        let Table {
+        let LineTable {
             slots,
             repeats,
             unreadable_end,
@@ -311,7 +312,7 @@ impl IndexBuilder {
 
 /// The expected ids, sorted by hash, each with the place of its line.
 #[derive(Debug)]
-struct Table {
+struct LineTable {
     slots: Vec<IdSlot>,
     /// Second and later lines of an id, in the order they came.
     repeats: Vec<IdSlot>,
@@ -319,9 +320,9 @@ struct Table {
     unreadable_end: Option<Vec<u8>>,
 }
 
-impl Table {
-    fn of(expected: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Table, Error> {
-        Ok(Table {
+impl LineTable {
+    fn of(expected: impl IntoIterator<Item = impl AsRef<str>>) -> Result<LineTable, Error> {
+        Ok(LineTable {
             slots: slots_of(expected)?,
             repeats: Vec::new(),
             counts: LineCounts::default(),

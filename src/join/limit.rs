@@ -51,7 +51,7 @@ pub struct ResultsLimit {
 }
 
 impl ResultsLimit {
-    /// For the results of a batch of so many requests.
+    /// The limit for the results of a batch of `requests` requests.
     #[must_use]
     pub fn of(requests: u64) -> ResultsLimit {
         ResultsLimit {
@@ -62,7 +62,7 @@ impl ResultsLimit {
         }
     }
 
-    /// Takes note of bytes that came.
+    /// Counts bytes that came.
     ///
     /// # Errors
     /// [`ResultsExcess`], when they are more than results can be.
@@ -77,7 +77,7 @@ impl ResultsLimit {
         let most_lines = requests
             .saturating_mul(LINES_A_REQUEST)
             .saturating_add(MORE_LINES);
-        // One line that is too long and passed over is put up with whatever the number of requests.
+        // One line that is too long and passed over is accepted, however few the requests are.
         let most_bytes = requests
             .saturating_mul(MAX_LINE_BYTES)
             .saturating_add(LONGEST_LINE);

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! In come a piece's rows in order and, for each attempt that sent some of them, a [`ResultIndex`]
-//! over its result lines. Out comes one [`JoinedRow`] a row, which tells what became of it.
+//! over its result lines. Out comes one [`JoinedRow`] a row, with its status and its answer.
 //!
 //! Promises: rows in = rows out; a line is joined by its custom_id and the id is compared again
 //! when the line is read, so two rows are never mixed up; a row without a line is there, as
@@ -117,7 +117,7 @@ pub struct Attempt {
     pub outcome: Outcome,
 }
 
-/// A row and what became of it.
+/// A row with its result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinedRow<'r> {
     /// The request.

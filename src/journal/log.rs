@@ -43,7 +43,7 @@ pub enum LineFault {
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
+struct JournalHeader {
     journal: u32,
     run: String,
     nonce: Nonce,
@@ -81,7 +81,7 @@ impl Journal {
 
     fn write(path: &Path, plan: &Plan, entries: &[JournalEntry]) -> Result<(), Error> {
         let odd = |e| cannot("write", path)(io::Error::other(e));
-        let mut text = serde_json::to_vec(&Header {
+        let mut text = serde_json::to_vec(&JournalHeader {
             journal: FORMAT,
             run: plan.run.clone(),
             nonce: plan.nonce.clone(),
@@ -137,7 +137,7 @@ impl Journal {
     /// # Errors
     /// When it cannot be read, belongs to another run, or records what cannot have happened.
     pub fn read(path: &Path, plan: &Plan) -> Result<JournalHistory, Error> {
-        Reading::of(path, plan).map(|reading| reading.history)
+        JournalReader::of(path, plan).map(|reading| reading.history)
     }
 
     /// Opens a journal for writing. A torn last line is cut off, and reported in the notes.
@@ -145,7 +145,7 @@ impl Journal {
     /// # Errors
     /// As [`Journal::read`], and when it cannot be written.
     pub fn open(path: &Path, plan: &Plan) -> Result<(Journal, Vec<RunNote>), Error> {
-        let reading = Reading::of(path, plan)?;
+        let reading = JournalReader::of(path, plan)?;
         reading.repair(path).map_err(cannot("repair", path))?;
         let appender = Appender::open(path).map_err(cannot("write", path))?;
         let journal = Journal {
@@ -160,7 +160,7 @@ impl Journal {
     /// Reads the bytes of a journal that is no file.
     #[cfg(any(test, fuzzing, feature = "fuzzing"))]
     pub(super) fn parse(bytes: &[u8], plan: &Plan) -> Result<JournalHistory, Error> {
-        Reading::parse(Path::new("journal.jsonl"), bytes, plan).map(|reading| reading.history)
+        JournalReader::parse(Path::new("journal.jsonl"), bytes, plan).map(|reading| reading.history)
     }
 
     /// A journal without events onto a file that is not looked at.
@@ -209,7 +209,7 @@ impl Journal {
 }
 
 /// A file that was read, and what is to be repaired in it.
-struct Reading {
+struct JournalReader {
     history: JournalHistory,
     /// Bytes up to the end of the last line that counts.
     length: u64,
@@ -217,14 +217,14 @@ struct Reading {
     torn: Option<RunNote>,
 }
 
-impl Reading {
-    fn of(path: &Path, plan: &Plan) -> Result<Reading, Error> {
+impl JournalReader {
+    fn of(path: &Path, plan: &Plan) -> Result<JournalReader, Error> {
         let bytes = fs::read(path).map_err(cannot("read", path))?;
-        Reading::parse(path, &bytes, plan)
+        JournalReader::parse(path, &bytes, plan)
     }
 
     /// Reads the bytes of a journal; `path` is for errors only.
-    fn parse(path: &Path, bytes: &[u8], plan: &Plan) -> Result<Reading, Error> {
+    fn parse(path: &Path, bytes: &[u8], plan: &Plan) -> Result<JournalReader, Error> {
         let at_line = |line| {
             move |source| Error::Line {
                 path: path.to_path_buf(),
@@ -247,7 +247,7 @@ impl Reading {
             let entry = JournalEntry::parse(line).map_err(at_line(number))?;
             history.take(path, entry)?;
         }
-        let mut reading = Reading {
+        let mut reading = JournalReader {
             history,
             length: whole as u64 + 1,
             lacks_line_feed: false,
@@ -320,7 +320,7 @@ fn check_header(line: &[u8], plan: &Plan) -> Result<(), LineFault> {
     if journal != FORMAT {
         return Err(LineFault::Version { found: journal });
     }
-    let header: Header = serde_json::from_slice(line)?;
+    let header: JournalHeader = serde_json::from_slice(line)?;
     if header.nonce != plan.nonce {
         return Err(LineFault::OtherRun { run: header.run });
     }

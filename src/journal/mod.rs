@@ -23,7 +23,7 @@
 
 mod checkpoint;
 #[cfg(any(test, fuzzing, feature = "fuzzing"))]
-pub(crate) mod checks;
+pub mod checks;
 mod event;
 mod find;
 mod lock;
@@ -151,42 +151,6 @@ pub enum Error {
         /// The journal.
         path: PathBuf,
     },
-}
-
-impl Error {
-    /// What a person can do about damage; `None` where the message says it all.
-    #[must_use]
-    pub fn way_out(&self) -> Option<&'static str> {
-        Some(match self {
-            Error::Line {
-                source: LineFault::Version { .. },
-                ..
-            }
-            | Error::Newer { .. } => {
-                "use the version of rowmill that wrote the run, or a newer one"
-            }
-            Error::Line {
-                source: LineFault::OtherRun { .. },
-                ..
-            } => "put the run's own journal back: the one here belongs to another run",
-            Error::Line { .. } | Error::Impossible { .. } => {
-                "nothing was sent or changed now; put the file back from a copy, or take out by \
-                 hand what does not belong, after comparing it with the batches the provider lists"
-            }
-            Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
-                "nothing was sent or changed now; put the file back from a copy, or move the run's \
-                 folder away to plan again (what it has sent is then paid again)"
-            }
-            Error::Broken { .. } => {
-                "free space on the disk or repair it, then run the same command again: what was sent is \
-                 looked up"
-            }
-            Error::Io { .. }
-            | Error::NoRun { .. }
-            | Error::Exists { .. }
-            | Error::Locked { .. } => return None,
-        })
-    }
 }
 
 fn named(owner: Option<&Owner>) -> String {

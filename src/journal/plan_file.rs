@@ -222,12 +222,12 @@ impl Plan {
         {
             return contradiction(format!("batch {} stands in place {number}", piece.number));
         }
-        let mut leading = self.gates.iter().map(|gate| gate.batch);
+        let mut first = self.gates.iter().map(|gate| gate.batch);
         if !self.gates.is_sorted_by(|a, b| a.batch < b.batch)
-            || leading.any(|batch| batch == 0 || batch as usize > self.pieces.len())
+            || first.any(|batch| batch == 0 || batch as usize > self.pieces.len())
         {
             return contradiction(
-                "a gate stands behind a batch that does not lead the run".to_owned(),
+                "a checkpoint follows a batch that is not one of the first".to_owned(),
             );
         }
         let sums = self.pieces.iter().fold((0, 0), |(rows, requests), piece| {

@@ -1,4 +1,4 @@
-//! The run directory: how it comes to be, where its files are, and whether a folder is one.
+//! The run directory: how it is created, where its files are, and whether a folder is one.
 
 use std::fs;
 use std::io;

@@ -453,7 +453,6 @@ fn refuses_folders_that_are_no_whole_runs() {
         damage();
         let error = open();
         assert!(chain(&error).contains(expected), "{}", chain(&error));
-        assert!(error.way_out().is_some());
     }
     assert!(matches!(
         RunDir::open(&work.job().join("b")),
@@ -616,7 +615,7 @@ fn drops_nul_bytes_only_where_a_line_was_under_way() {
 }
 
 #[test]
-fn names_file_line_and_way_out_of_a_damaged_journal() {
+fn names_file_and_line_of_a_damaged_journal() {
     let (_work, run, plan) = told();
     let whole = fs::read_to_string(run.journal()).unwrap();
     let lines: Vec<&str> = whole.lines().collect();
@@ -686,10 +685,7 @@ fn names_file_line_and_way_out_of_a_damaged_journal() {
             message.contains(first) && message.contains(second),
             "{message}"
         );
-        assert!(
-            message.contains("journal.jsonl") && error.way_out().is_some(),
-            "{message}"
-        );
+        assert!(message.contains("journal.jsonl"), "{message}");
         assert_eq!(
             fs::read_to_string(run.journal()).unwrap(),
             text,
@@ -878,4 +874,56 @@ fn never_takes_a_journal_with_a_damaged_byte_for_an_empty_one() {
             }
         }
     }
+}
+
+#[test]
+fn reads_a_manifest_whose_notes_and_reasons_are_sentences() {
+    let work = Work::new();
+    let (run, ..) = work.make("a", at(0));
+    let text = r#"{
+        "format": 1, "run": "a", "job": "job", "simulated": false, "state": "in_flight", "rows": 6,
+        "by_status": {}, "batches": {"in_flight": 1, "lost": 1, "in_doubt": 2},
+        "usage": {}, "cost_usd": null,
+        "gates": [
+            {"batch": 1, "gate": "prime", "verdict": "passed", "reason": "it wrote 5 tokens"},
+            {"batch": 2, "gate": "canary", "verdict": "waiting", "reason": ""}
+        ],
+        "output": null, "next_action": "rowmill collect runs/a (or run)",
+        "created_at": "2026-11-23T03:15:00Z", "updated_at": "2026-11-23T03:20:00Z",
+        "notes": ["no rows to send"]
+    }"#;
+    fs::write(run.manifest(), text).unwrap();
+    let manifest = Manifest::read(&run).unwrap().unwrap();
+    assert_eq!(manifest.state, Stage::InFlight);
+    assert_eq!(
+        manifest.next_action,
+        NextAction::Other("rowmill collect runs/a (or run)".to_owned())
+    );
+    assert_eq!(
+        manifest.notes,
+        [RunNote::Other("no rows to send".to_owned())]
+    );
+    let verdicts: Vec<_> = manifest
+        .gates
+        .iter()
+        .map(|gate| (gate.verdict, gate.reason.clone()))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            (
+                CheckpointVerdict::Judged(Verdict::Passed),
+                Some(VerdictReason::Other("it wrote 5 tokens".to_owned()))
+            ),
+            (CheckpointVerdict::Waiting, None)
+        ]
+    );
+    assert_eq!(
+        manifest.batches,
+        BTreeMap::from([
+            (BatchStateKind::InDoubt, 2),
+            (BatchStateKind::InFlight, 1),
+            (BatchStateKind::Lost, 1),
+        ])
+    );
 }

@@ -19,7 +19,7 @@ use ::parquet::schema::types::{ColumnPath, SchemaDescriptor, Type, TypePtr};
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 
-use super::writer::{Cause, Sink};
+use super::writer::{Cause, FormatWriter};
 use super::{Compression, OutputSchema, OutputSpec};
 use crate::border;
 use crate::durable::Pending;
@@ -55,7 +55,7 @@ impl ParquetFile {
     }
 }
 
-impl Sink for ParquetFile {
+impl FormatWriter for ParquetFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause> {
         Ok(self.writer.write(batch)?)
     }

@@ -2,8 +2,8 @@
 
 use rowmill::join::LineCounts;
 use rowmill::journal::{
-    BatchStateKind, CanaryLimit, CheckpointKind, DoubtReason, ExceededLimit, LossReason,
-    NextAction, RequestError, RunNote, Stage, Unproven, Verdict, VerdictReason,
+    BatchStateKind, CanaryLimit, CheckpointKind, DoubtReason, Error, ExceededLimit, LineFault,
+    LossReason, NextAction, RequestError, RunNote, Stage, Unproven, Verdict, VerdictReason,
 };
 use rowmill::output::OutputWarning;
 
@@ -357,6 +357,36 @@ pub(crate) fn output_warning(warning: &OutputWarning) -> String {
         ),
         _ => format!("{warning:?}"),
     }
+}
+
+/// What a person can do about a damaged run; `None` where the error says it all.
+pub(crate) fn repair(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::Line {
+            source: LineFault::Version { .. },
+            ..
+        }
+        | Error::Newer { .. } => "use the version of rowmill that wrote the run, or a newer one",
+        Error::Line {
+            source: LineFault::OtherRun { .. },
+            ..
+        } => "put the run's own journal back: the one here belongs to another run",
+        Error::Line { .. } | Error::Impossible { .. } => {
+            "nothing was sent or changed; restore the file from a copy, or remove by hand the \
+             lines that do not belong, after comparing them with the batches the provider lists"
+        }
+        Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
+            "nothing was sent or changed; restore the file from a copy, or move the run's folder \
+             away to plan again (what it has sent is then paid again)"
+        }
+        Error::Broken { .. } => {
+            "free space on the disk or repair it, then run the same command again: what was sent \
+             is looked up"
+        }
+        Error::Io { .. } | Error::NoRun { .. } | Error::Exists { .. } | Error::Locked { .. } => {
+            return None;
+        }
+    })
 }
 
 #[cfg(test)]

@@ -66,15 +66,13 @@ impl State {
             Event::Refused {
                 batch,
                 status,
-                kind,
-                message,
+                kind: _,
+                message: _,
                 retry_at,
             } => {
                 let refused = BatchState::Refused {
                     at,
                     status: *status,
-                    kind: kind.clone(),
-                    message: message.clone(),
                     retry_at: *retry_at,
                 };
                 self.refuse(*batch, refused)
@@ -108,31 +106,26 @@ impl State {
             }
             Event::Split { batch, into } => self.split(*batch, into),
             Event::Withdrawn { batch } => self.withdraw(*batch),
-            Event::CancelAsked { batch } => self.ask_cancel(at, *batch),
-            Event::Seen {
-                batch,
-                status,
-                counts,
-            } => {
-                let batch = self.standing(*batch, "seen", is_accepted)?;
-                if let BatchState::Accepted { seen, .. } = &mut batch.state {
-                    *seen = Some((at, status.clone(), *counts));
-                }
+            Event::CancelAsked { batch } => {
+                self.standing(*batch, "canceled", is_accepted)?;
+                self.is_canceled = true;
                 Ok(())
             }
+            Event::Seen {
+                batch,
+                status: _,
+                counts: _,
+            } => self.standing(*batch, "seen", is_accepted).map(|_| ()),
             Event::Ended {
                 batch,
                 counts,
-                ended_at,
+                ended_at: _,
             } => {
                 // Results that were given up may be found after all.
                 let batch = self.standing(*batch, "ended", |state| {
                     is_accepted(state) || matches!(state, BatchState::Lost { .. })
                 })?;
-                batch.state = BatchState::Ended {
-                    counts: *counts,
-                    ended_at: *ended_at,
-                };
+                batch.state = BatchState::Ended { counts: *counts };
                 batch.not_found.clear();
                 Ok(())
             }
@@ -278,10 +271,7 @@ impl State {
             known_since: at,
             sent_at: batch.intended_at().unwrap_or(at),
         });
-        batch.state = BatchState::Accepted {
-            cancel_asked: None,
-            seen: None,
-        };
+        batch.state = BatchState::Accepted;
         Ok(())
     }
 
@@ -323,15 +313,6 @@ impl State {
         self.standing(number, "withdrawn", BatchState::is_sendable)?
             .state = BatchState::Withdrawn;
         (self.is_export_current, self.is_canceled) = (false, true);
-        Ok(())
-    }
-
-    fn ask_cancel(&mut self, at: Timestamp, number: u32) -> Result<(), String> {
-        let batch = self.standing(number, "canceled", is_accepted)?;
-        if let BatchState::Accepted { cancel_asked, .. } = &mut batch.state {
-            cancel_asked.get_or_insert(at);
-        }
-        self.is_canceled = true;
         Ok(())
     }
 
@@ -461,7 +442,7 @@ fn is_intended(state: &BatchState) -> bool {
 }
 
 fn is_accepted(state: &BatchState) -> bool {
-    matches!(state, BatchState::Accepted { .. })
+    matches!(state, BatchState::Accepted)
 }
 
 fn is_accepted_or_ended(state: &BatchState) -> bool {

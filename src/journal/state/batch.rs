@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{HeadFile, LossReason};
 use crate::batch::SpooledBatch;
 use crate::join::LineCounts;
-use crate::provider::{BatchId, Counts, Processing};
+use crate::provider::{BatchId, Counts};
 
 /// Where a batch stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +28,6 @@ pub enum BatchState {
         at: Timestamp,
         /// HTTP status, where there was an answer.
         status: Option<u16>,
-        /// The provider's kind of error.
-        kind: String,
-        /// The provider's words.
-        message: String,
         /// Until when the provider asks to wait.
         retry_at: Option<Timestamp>,
     },
@@ -43,18 +39,11 @@ pub enum BatchState {
         since: Timestamp,
     },
     /// The provider has it; see [`Batch::remote`].
-    Accepted {
-        /// When a cancel was asked for.
-        cancel_asked: Option<Timestamp>,
-        /// What the provider reported last.
-        seen: Option<(Timestamp, Processing, Counts)>,
-    },
+    Accepted,
     /// It has ended, and its results are not fetched.
     Ended {
         /// Its counters.
         counts: Counts,
-        /// When it ended, in the provider's time.
-        ended_at: Option<Timestamp>,
     },
     /// Its results are on disk.
     Collected {
@@ -144,7 +133,7 @@ impl BatchState {
             // connection that broke.
             BatchState::Intended { .. } | BatchState::InDoubt { .. } => BatchStateKind::InDoubt,
             BatchState::Refused { .. } => BatchStateKind::Refused,
-            BatchState::Accepted { .. } => BatchStateKind::InFlight,
+            BatchState::Accepted => BatchStateKind::InFlight,
             BatchState::Ended { .. } => BatchStateKind::Ended,
             BatchState::Collected { .. } => BatchStateKind::Collected,
             BatchState::Lost { .. } => BatchStateKind::Lost,
@@ -159,7 +148,7 @@ impl BatchState {
         match self {
             BatchState::Planned | BatchState::Refused { .. } => Some(Step::Submit),
             BatchState::Intended { .. } | BatchState::InDoubt { .. } => Some(Step::Settle),
-            BatchState::Accepted { .. } => Some(Step::Watch),
+            BatchState::Accepted => Some(Step::Watch),
             BatchState::Ended { .. } => Some(Step::Collect),
             BatchState::Empty
             | BatchState::Collected { .. }

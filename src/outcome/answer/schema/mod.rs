@@ -18,7 +18,7 @@
 use arrow::datatypes::Field;
 use serde_json::{Map, Value};
 
-use super::shape::{self, Shape};
+use super::shape::{self, ColumnShape};
 use super::{AnswerBuilders, Error, at, cut, respell, unique};
 
 /// The column of an answer whose schema is not an object.
@@ -46,7 +46,7 @@ pub const WHOLE_ANSWER: &str = "answer";
 #[derive(Debug)]
 pub struct AnswerSchema {
     validator: jsonschema::Validator,
-    shape: Shape,
+    shape: ColumnShape,
     fields: Vec<Field>,
 }
 
@@ -75,7 +75,7 @@ impl AnswerSchema {
                 })?;
         let shape = shape::of(sent);
         let fields = match &shape {
-            Shape::Object(members) => members
+            ColumnShape::Object(members) => members
                 .iter()
                 .map(|(name, shape)| Field::new(name, shape.data_type(), true))
                 .collect(),
@@ -117,15 +117,15 @@ impl AnswerSchema {
     }
 
     /// The columns with their shapes.
-    pub(super) fn members(&self) -> Vec<(String, Shape)> {
+    pub(super) fn members(&self) -> Vec<(String, ColumnShape)> {
         match &self.shape {
-            Shape::Object(members) => members.clone(),
+            ColumnShape::Object(members) => members.clone(),
             whole => vec![(WHOLE_ANSWER.to_owned(), whole.clone())],
         }
     }
 
     /// The shape of an answer as a whole.
-    pub(super) fn shape(&self) -> &Shape {
+    pub(super) fn shape(&self) -> &ColumnShape {
         &self.shape
     }
 
@@ -133,7 +133,7 @@ impl AnswerSchema {
     pub(super) fn read(&self, text: &str) -> Result<Value, String> {
         let answer = self.parse(text)?;
         match self.shape {
-            Shape::Object(_) => Ok(answer),
+            ColumnShape::Object(_) => Ok(answer),
             _ => Ok(Value::Object(Map::from_iter([(
                 WHOLE_ANSWER.to_owned(),
                 answer,

@@ -45,7 +45,7 @@ pub use tools::{ToolCalls, ToolSchema};
 use super::Outcome;
 use super::details::{ToolCall, Wanted};
 use picks::Picks;
-use shape::Shape;
+use shape::ColumnShape;
 use tools::Tools;
 
 /// Longest reason given for an answer that does not fit, in bytes: an enum may name thousands of
@@ -157,7 +157,7 @@ pub struct Answers {
     tools: Option<Tools>,
     require_tool_call: bool,
     prefill: Option<String>,
-    shape: Shape,
+    shape: ColumnShape,
     fields: Vec<Field>,
 }
 
@@ -195,7 +195,7 @@ impl Answers {
             .iter()
             .map(|(name, shape)| Field::new(name, shape.data_type(), true))
             .collect();
-        let shape = Shape::Object(members.shapes);
+        let shape = ColumnShape::Object(members.shapes);
         let (require_tool_call, prefill) = (spec.require_tool_call, prefill.clone());
         Ok(Some(Answers {
             schema,
@@ -252,7 +252,7 @@ impl Answers {
                 .as_ref()
                 .and_then(|prefill| Some(format!("{prefill}{}", text?)))
             {
-                // Now and then a model begins anew.
+                // Now and then a model starts its answer again.
                 Some(whole) => self
                     .picks
                     .read(Some(&whole), members)
@@ -272,10 +272,10 @@ impl Answers {
 
 const NO_TEXT: &str = "the answer has no text";
 
-/// Columns as they are gathered, and where each comes from.
+/// The columns so far, and where each comes from.
 #[derive(Default)]
 struct Members {
-    shapes: Vec<(String, Shape)>,
+    shapes: Vec<(String, ColumnShape)>,
     origins: HashMap<String, String>,
 }
 
@@ -283,7 +283,7 @@ impl Members {
     fn add_all(
         &mut self,
         origin: &str,
-        members: impl IntoIterator<Item = (String, Shape)>,
+        members: impl IntoIterator<Item = (String, ColumnShape)>,
     ) -> Result<(), Error> {
         for (name, shape) in members {
             if let Some(first) = self.origins.insert(name.clone(), origin.to_owned()) {
