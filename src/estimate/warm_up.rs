@@ -615,10 +615,7 @@ mod tests {
 
     #[test]
     fn points_out_marks_that_may_lose_money() {
-        let warning = exact(Prime::Off)
-            .decide(1_000, true)
-            .warning
-            .unwrap();
+        let warning = exact(Prime::Off).decide(1_000, true).warning.unwrap();
         assert!(
             warning.contains("below 52.7%")
                 && warning.contains("up to $7.15 instead of $5.00 at 30%"),
