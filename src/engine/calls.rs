@@ -3,24 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-
 use crate::cost::Money;
 use crate::job::JobFile;
 use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
-use crate::provider::retry::Clock;
-use crate::provider::BatchFormat;
 
 use super::compile::CompiledJob;
-use super::connect::{ApiOptions, Connection, Provider};
+use super::connect::{ApiOptions, Connection};
 use super::drive::{RunOutcome, Until};
 use super::finished::Finished;
-use super::notice::{Notice, Observer};
+use super::notice::Notice;
 use super::options::{
     CancelOptions, CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
 };
 use super::plan::PlanReport;
 use super::plan_inputs::{PlanInputs, batch_limits};
 use super::report::{CancelReport, PlanResult, RunReport};
+use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
 use super::{Error, Run, SampleConflict, leftovers, submit};
