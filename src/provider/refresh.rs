@@ -205,8 +205,8 @@ impl Refresh {
         }
         let mut text = format!(
             "# What the provider's list of models said on {seen}, where it differs from the table \
-             of rowmill {}.\n# Lay it over with `--models FILE` or ROWMILL_MODELS; docs/models.md \
-             tells what the keys mean.\n",
+             of rowmill {}.\n# ROWMILL_MODELS names a file of this form to be laid over the table; \
+             docs/models.md explains the keys.\n",
             env!("CARGO_PKG_VERSION")
         );
         for New { id, like } in &self.new {

@@ -849,7 +849,7 @@ fn check_advisors(tools: &[Tool], catalog: &Catalog) -> Result<(), Error> {
                 let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
                 (
                     format!("has the unknown advisor `{id}`"),
-                    format!("{near}`--models FILE` adds models that are newer"),
+                    format!("{near}a model table of your own adds newer ones"),
                 )
             }
         };
