@@ -91,7 +91,7 @@ fn lines_of_several_downloads_make_up_the_whole() {
     let faults = "[[calls]]\non = 'results'\nnth = [1]\ndo = 'missing_line'\nat_line = 2\n\
                   [[calls]]\non = 'results'\nfrom = 2\ndo = 'missing_line'\nat_line = 3";
     let (work, sim) = submitted(faults);
-    collect(&work, &sim, 0).says("19 lines saved so far");
+    collect(&work, &sim, 0).says("19 saved so far");
     assert_eq!(sim.calls(Call::Results), 2);
     check_all(&work, &sim);
 }
@@ -245,7 +245,7 @@ fn results_that_an_earlier_version_took_for_all_are_fetched_again_for_nothing() 
         args.extend(&command[1..]);
         work.rowmill_at(&sim.url(), &args)
             .expect(0)
-            .says("costs nothing");
+            .says("which is free");
         check_all(&work, &sim);
         let billed = work
             .rowmill_at(&sim.url(), &["status", &run, "--json"])
@@ -371,7 +371,7 @@ fn results_are_given_up_when_they_were_not_found_several_times_well_apart() {
     work.rowmill_at(&sim.url(), &["run", &run]).expect(3);
     work.rowmill_at(&sim.url(), &["run", &run])
         .expect(0)
-        .says("costs nothing");
+        .says("which is free");
     check_all(&work, &sim);
 }
 
