@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 pub use body::SpooledBody;
 pub use pack::{Packer, Placement};
-pub use reader::{SpoolReader, sent_ids, verify};
+pub use reader::{SpoolReader, estimates, sent_ids, verify};
 pub use rows::{SpoolRows, SpoolRowsBuilder};
 pub use spool::{SpoolWriter, SpooledBatch, summary_of};
 

@@ -1,5 +1,5 @@
-//! Rows on their way through the spool: seven leading columns of our own, then the source's
-//! columns.
+//! Rows on their way through the spool: seven leading columns of our own, the source's columns, and
+//! a last one with the estimate of each request.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arrow::array::{
     ArrayBuilder, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch,
     RecordBatchOptions, StringArray, StringBuilder, UInt64Array, UInt64Builder,
 };
-use arrow::compute::filter_record_batch;
+use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt64Type};
 use arrow::error::ArrowError;
 
@@ -24,6 +24,8 @@ pub(super) const LEADING: [&str; 7] = [
     "rowmill:key",
     "rowmill:tag",
 ];
+/// Name of the column behind the source's columns.
+pub(super) const ESTIMATE: &str = "rowmill:estimate";
 pub(super) const CUSTOM_ID: usize = 1;
 pub(super) const FRAGMENT: usize = 3;
 pub(super) const UNSENT: usize = 4;
@@ -46,6 +48,9 @@ pub struct SpoolRows {
     pub key: StringArray,
     /// The row's label, where the job gives it one; it is not sent.
     pub tag: StringArray,
+    /// What each request was estimated at, as bytes that only the estimates read; null where there
+    /// is no request, or no estimate of it.
+    pub estimate: BinaryArray,
     /// The source's columns.
     pub columns: RecordBatch,
 }
@@ -77,6 +82,7 @@ impl SpoolRows {
             unsent: self.unsent.slice(offset, length),
             key: self.key.slice(offset, length),
             tag: self.tag.slice(offset, length),
+            estimate: self.estimate.slice(offset, length),
             columns: self.columns.slice(offset, length),
         }
     }
@@ -90,8 +96,10 @@ impl SpoolRows {
             &RecordBatch::try_new(Arc::new(Schema::new(leading_fields())), self.leading())?,
             keep,
         )?;
+        let estimate = filter(&self.estimate, keep)?.as_binary().clone();
         Ok(SpoolRows::from_leading(
             leading.columns(),
+            estimate,
             filter_record_batch(&self.columns, keep)?,
         ))
     }
@@ -118,7 +126,11 @@ impl SpoolRows {
     }
 
     /// The leading columns must have been checked for their types.
-    pub(super) fn from_leading(leading: &[ArrayRef], columns: RecordBatch) -> SpoolRows {
+    pub(super) fn from_leading(
+        leading: &[ArrayRef],
+        estimate: BinaryArray,
+        columns: RecordBatch,
+    ) -> SpoolRows {
         SpoolRows {
             row_index: leading[0].as_primitive::<UInt64Type>().clone(),
             custom_id: leading[CUSTOM_ID].as_string().clone(),
@@ -127,6 +139,7 @@ impl SpoolRows {
             unsent: leading[4].as_string().clone(),
             key: leading[5].as_string().clone(),
             tag: leading[TAG].as_string().clone(),
+            estimate,
             columns,
         }
     }
@@ -138,6 +151,7 @@ impl SpoolRows {
             .map(|column| cells::bytes_of(column))
             .sum();
         leading
+            + cells::bytes_of(&(Arc::new(self.estimate.clone()) as ArrayRef))
             + self
                 .columns
                 .columns()
@@ -157,14 +171,22 @@ pub struct SpoolRowsBuilder {
     unsent: StringBuilder,
     key: StringBuilder,
     tag: StringBuilder,
+    estimate: BinaryBuilder,
     /// The tag of the next row.
     next_tag: Option<String>,
+    /// The estimate of the next row; empty where there is none.
+    next_estimate: Vec<u8>,
 }
 
 impl SpoolRowsBuilder {
     /// Gives the row that is added next a tag.
     pub fn tag_next(&mut self, tag: Option<&str>) {
         self.next_tag = tag.map(str::to_owned);
+    }
+
+    /// A buffer for the estimate of the row that is added next; what is left empty is null.
+    pub fn estimate_next(&mut self) -> &mut Vec<u8> {
+        &mut self.next_estimate
     }
 
     /// Adds a row that is sent.
@@ -183,6 +205,12 @@ impl SpoolRowsBuilder {
         self.fragment.append_value(fragment);
         self.unsent.append_null();
         self.tag.append_option(self.next_tag.take());
+        if self.next_estimate.is_empty() {
+            self.estimate.append_null();
+        } else {
+            self.estimate.append_value(&self.next_estimate);
+            self.next_estimate.clear();
+        }
     }
 
     /// Adds a row that is not sent, with the reason in words.
@@ -200,6 +228,8 @@ impl SpoolRowsBuilder {
         self.fragment.append_null();
         self.unsent.append_value(reason);
         self.tag.append_option(self.next_tag.take());
+        self.estimate.append_null();
+        self.next_estimate.clear();
     }
 
     /// Rows added since the last [`SpoolRowsBuilder::finish`].
@@ -231,6 +261,7 @@ impl SpoolRowsBuilder {
             unsent: self.unsent.finish(),
             key: self.key.finish(),
             tag: self.tag.finish(),
+            estimate: self.estimate.finish(),
             columns,
         }
     }
@@ -263,6 +294,10 @@ pub(super) fn leading_fields() -> [FieldRef; 7] {
         Field::new(tag, DataType::Utf8, true),
     ]
     .map(Arc::new)
+}
+
+pub(super) fn estimate_field() -> FieldRef {
+    Arc::new(Field::new(ESTIMATE, DataType::Binary, true))
 }
 
 fn no_columns(rows: usize) -> RecordBatch {

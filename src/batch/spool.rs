@@ -1,9 +1,9 @@
 //! A piece of the run on disk: one Parquet file, written once and never changed.
 //!
 //! ```text
-//!  position   0          1          2             3         4       5     6      7 ...
-//!  column     row_index  custom_id  request_hash  fragment  unsent  key   tag    the source's columns, found by position
-//!             u64        utf8?      utf8?         binary?   utf8?   utf8  utf8?
+//!  position   0          1          2             3         4       5     6      7 ...                                      last
+//!  column     row_index  custom_id  request_hash  fragment  unsent  key   tag    the source's columns, found by position  estimate
+//!             u64        utf8?      utf8?         binary?   utf8?   utf8  utf8?                                           binary?
 //! ```
 //!
 //! A row has a request when it has a fragment; otherwise `unsent` says why not, in words without
@@ -26,13 +26,15 @@ use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use super::body::Assembler;
-use super::rows::{LEADING, SpoolRows, TAG, UNSENT, leading_fields};
+use super::rows::{ESTIMATE, LEADING, SpoolRows, TAG, UNSENT, estimate_field, leading_fields};
 use super::{Error, SpoolReader, cells};
 use crate::border;
 use crate::durable::Pending;
 
-/// Version of the file format. A reader refuses other versions.
-pub(super) const FORMAT: &str = "2";
+/// Version of the file format. A reader refuses other versions, but for the one before.
+pub(super) const FORMAT: &str = "3";
+/// The version before: the same file without estimates.
+pub(super) const WITHOUT_ESTIMATES: &str = "2";
 pub(super) const FORMAT_KEY: &str = "rowmill:spool";
 /// The exact schema of the source's columns, as an Arrow IPC message in base64.
 pub(super) const COLUMNS_KEY: &str = "rowmill:columns";
@@ -239,6 +241,7 @@ impl SpoolWriter {
             what,
         };
         let lengths = rows.leading().into_iter().map(|column| column.len());
+        let lengths = lengths.chain([rows.estimate.len()]);
         if lengths
             .chain([rows.columns.num_rows()])
             .any(|length| length != rows.len())
@@ -323,6 +326,7 @@ impl SpoolWriter {
         };
         let mut columns = rows.leading();
         columns.extend(rows.columns.columns().iter().cloned());
+        columns.push(Arc::new(rows.estimate.clone()));
         for &position in self.packed.iter().filter(|_| !rows.is_empty()) {
             let column = &mut columns[LEADING.len() + position];
             let pack = || cells::pack(&self.columns.fields()[position], column);
@@ -411,6 +415,7 @@ impl Write for Hashing {
 fn file_schema(columns: &Schema, packed: &[usize]) -> SchemaRef {
     let mut fields: Vec<_> = leading_fields().to_vec();
     fields.extend(columns.fields().iter().cloned());
+    fields.push(estimate_field());
     for position in packed {
         let field = &mut fields[LEADING.len() + position];
         *field = Arc::new(cells::packed_field(field.name()));
@@ -441,6 +446,7 @@ fn properties(columns: &Schema, packed: &[usize]) -> WriterProperties {
     for name in LEADING
         .into_iter()
         .filter(|name| ![LEADING[UNSENT], LEADING[TAG]].contains(name))
+        .chain([ESTIMATE])
     {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }

@@ -120,14 +120,20 @@ pub(crate) fn warnings(
     source: &SourceSpec,
 ) -> Vec<String> {
     let nothing = outline
-        .why_nothing(source)
-        .map(|why| format!("no rows to send: {why}"));
+        .no_requests(source)
+        .map(|why| format!("no rows to send: {}", words::estimate::no_requests(why)));
     nothing
         .iter()
         .cloned()
         .chain(compiled.warnings.iter().map(words::engine::warning))
         .chain(outline.warnings.iter().map(words::engine::warning))
-        .chain(outline.cache.warning.clone())
+        .chain(
+            outline
+                .cache
+                .warning
+                .iter()
+                .map(words::estimate::cache_warning),
+        )
         .collect()
 }
 
@@ -155,7 +161,7 @@ fn shared(compiled: &CompiledJob, outline: &PlanReport) -> String {
             };
             let mark = part.cache.map(mark).unwrap_or_default();
             vec![
-                format!("{}{media}", part.what),
+                format!("{}{media}", words::estimate::part(&part.what)),
                 count(part.tokens),
                 count(part.up_to_here),
                 mark,

@@ -17,7 +17,7 @@ use rowmill::engine::faults::{Causes, FaultCount, Faults};
 use rowmill::engine::plan::SharedKeys;
 use rowmill::engine::submit::RefusedBatch;
 use rowmill::join;
-use rowmill::ledger::{self, Scope, Shortage};
+use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
 
@@ -364,9 +364,9 @@ fn told_short(short: &OverBudget) -> String {
         "the run does"
     };
     let words = match scope {
-        Scope::Run => "for a run",
-        Scope::Day => "for today, in UTC, over all jobs",
-        Scope::Month => "for this month, in UTC, over all jobs",
+        LimitScope::Run => "for a run",
+        LimitScope::Day => "for today, in UTC, over all jobs",
+        LimitScope::Month => "for this month, in UTC, over all jobs",
     };
     let mut text = format!(
         "{head} not fit into the budget {words}\n  `{}` is {}: {} spent, {} reserved for batches \
@@ -382,10 +382,10 @@ fn told_short(short: &OverBudget) -> String {
         "\n  {} with {} to be sent: expected {}, high {}",
         plural(short.batches, "batch", "batches"),
         plural(short.requests, "request", "requests"),
-        usd(short.likely),
+        usd(short.expected),
         usd(short.high)
     );
-    if *scope != Scope::Run && !by.is_empty() {
+    if *scope != LimitScope::Run && !by.is_empty() {
         let jobs: Vec<String> = by
             .iter()
             .map(|by| {
@@ -414,18 +414,18 @@ fn told_short(short: &OverBudget) -> String {
 /// Where the limit was set.
 fn limit_name(short: &OverBudget) -> &'static str {
     match short.shortage.scope {
-        Scope::Run if short.typed => "--max-cost",
-        Scope::Run => "budget.run_usd",
-        Scope::Day => "budget.day_usd",
-        Scope::Month => "budget.month_usd",
+        LimitScope::Run if short.typed => "--max-cost",
+        LimitScope::Run => "budget.run_usd",
+        LimitScope::Day => "budget.day_usd",
+        LimitScope::Month => "budget.month_usd",
     }
 }
 
 fn short_hint(short: &OverBudget) -> String {
     let wait = match short.shortage.scope {
-        Scope::Run => "",
-        Scope::Day => ", wait for the next day in UTC",
-        Scope::Month => ", wait for the next month in UTC",
+        LimitScope::Run => "",
+        LimitScope::Day => ", wait for the next day in UTC",
+        LimitScope::Month => ", wait for the next month in UTC",
     };
     format!(
         "raise `{}`{wait}, take fewer rows with --limit, or have the batches that fit sent with \

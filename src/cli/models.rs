@@ -99,7 +99,7 @@ fn all(catalog: &Catalog, screen: &Screen) {
 }
 
 fn one(id: &str, catalog: &Catalog, screen: &Screen) -> Result<u8, Failure> {
-    let advice = catalog.advice(id, today());
+    let advice = catalog.advice(id, today()).map(|notice| notice.to_string());
     let Some((own, model)) = catalog.model(id) else {
         if let Some((own, retired)) = catalog.retired(id) {
             if screen.json {

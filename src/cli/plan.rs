@@ -9,7 +9,7 @@ use rowmill::batch::Limits;
 use rowmill::catalog::Catalog;
 use rowmill::engine::plan::{PlanReport, Planner};
 use rowmill::engine::{CompiledJob, Error, calibrate, learn};
-use rowmill::estimate::Known;
+use rowmill::estimate::RunHistory;
 use rowmill::estimate::sample::SampleSpec;
 use rowmill::job::JobFile;
 use rowmill::journal;
@@ -26,6 +26,7 @@ use super::format::{bytes, count, plural};
 use super::layout::Column;
 use super::run::NewPlan;
 use super::screen::{Screen, labelled, table};
+use super::words;
 
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
@@ -144,7 +145,7 @@ const SEED: u64 = 1;
 /// counted.
 #[derive(Default)]
 pub(crate) struct PlanInputs {
-    pub(crate) known: Known,
+    pub(crate) known: RunHistory,
     pub(crate) sample: Option<SampleSpec>,
 }
 
@@ -158,7 +159,8 @@ impl PlanInputs {
         screen: &Screen,
     ) -> PlanInputs {
         let (known, note) = learn::known(state, file, compiled, simulated);
-        note.iter().for_each(|note| screen.warn(note));
+        note.iter()
+            .for_each(|note| screen.warn(words::engine::warning(note)));
         PlanInputs {
             known,
             sample: calibrate.map(|rows| SampleSpec {
@@ -211,7 +213,7 @@ impl PlanInputs {
             limits: limits(file, compiled),
             nonce,
             threads: rowmill::engine::plan::threads(),
-            known: self.known.clone(),
+            history: self.known.clone(),
             sample: self.sample,
             scratch,
             listener: screen,
@@ -319,8 +321,8 @@ pub(crate) fn outline_table(outline: &PlanReport, source: &SourceSpec) -> String
         bytes(outline.body_bytes),
         bytes(outline.shared_bytes * outline.requests)
     ));
-    if !outline.cache.why.is_empty() {
-        lines.push(labelled("cache", &outline.cache.why));
+    if let Some(cache) = words::estimate::cache_decision(&outline.cache) {
+        lines.push(labelled("cache", &cache));
     }
     let shown = outline.batches.iter().take(LISTED).enumerate();
     let rows = shown.map(|(i, cut)| {

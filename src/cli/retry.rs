@@ -75,8 +75,8 @@ pub(crate) fn run(
     let cost = run.left_to_send()?;
     screen.say(format!(
         "cost of that: expected {}, worst case {}",
-        usd(cost.likely),
-        usd(cost.most)
+        usd(cost.expected),
+        usd(cost.worst_case)
     ));
     carry_on(
         &mut run,

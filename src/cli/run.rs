@@ -15,7 +15,7 @@ use rowmill::engine::new_run::NewRun;
 use rowmill::engine::plan::PlanReport;
 use rowmill::engine::retry::{self, RetryPolicy};
 use rowmill::engine::upload::{self, Uploader};
-use rowmill::engine::{CompiledJob, Error, Means, Run, export, leftovers};
+use rowmill::engine::{BudgetContext, CompiledJob, Error, Run, export, leftovers};
 use rowmill::job::JobFile;
 use rowmill::journal::{self, Plan};
 use rowmill::ledger::OnLimit;
@@ -310,11 +310,20 @@ impl<'a> Start<'a> {
             .warnings
             .iter()
             .map(words::engine::warning)
-            .chain(outline.cache.warning.clone())
+            .chain(
+                outline
+                    .cache
+                    .warning
+                    .iter()
+                    .map(super::words::estimate::cache_warning),
+            )
             .for_each(|warning| screen.warn(warning));
         screen.lines(outline_table(&outline, &file.job.source));
-        match outline.why_nothing(&file.job.source) {
-            Some(why) => screen.say(format!("no rows to send: {why}")),
+        match outline.no_requests(&file.job.source) {
+            Some(why) => screen.say(format!(
+                "no rows to send: {}",
+                super::words::estimate::no_requests(why)
+            )),
             None => screen.say(estimate::in_short(&outline.estimate)),
         }
         let (run, _) = Run::open(&folder, Timestamp::now(), &self.way().means(&common.state))?;
@@ -551,8 +560,8 @@ pub(crate) struct OpenOptions<'a> {
 
 impl<'a> OpenOptions<'a> {
     /// What the run can draw on, with its runs in this state directory.
-    pub(crate) fn means(&self, state: &Path) -> Means {
-        Means {
+    pub(crate) fn means(&self, state: &Path) -> BudgetContext {
+        BudgetContext {
             catalog: Arc::clone(self.catalog),
             state: state.to_path_buf(),
             max_cost: self.max_cost,
@@ -596,7 +605,7 @@ pub(crate) fn connect(
         way.catalog
             .advice(&run.job().request.model, today())
             .iter()
-            .for_each(|advice| screen.warn(advice));
+            .for_each(|notice| screen.warn(notice.to_string()));
     }
     if way.simulate && !run.plan().is_in_process() {
         return Err(Failure::words(

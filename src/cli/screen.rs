@@ -328,6 +328,7 @@ impl Listener for Screen {
             Progress::Exporting { rows, of } => {
                 self.passing(format!("writing: {} of {} rows", count(rows), count(of)))
             }
+            Progress::Warning(warning) => self.warn(super::words::engine::warning(warning)),
             Progress::Note(text) => self.say(format!("{} {text}", self.paint_words("note:", "36"))),
             _ => {}
         }

@@ -12,8 +12,6 @@ use rowmill::engine::Run;
 use rowmill::engine::export::Summary;
 use rowmill::engine::failures::Failures;
 use rowmill::engine::previous_output::{SetAside, WorseOutput};
-use rowmill::estimate::share;
-use rowmill::estimate::warm_up::about;
 use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
@@ -21,7 +19,7 @@ use rowmill::template::prompt::SystemSpec;
 use serde_json::{Value, json};
 
 use super::explain::{self, Failure};
-use super::format::{count, plural, usd};
+use super::format::{self, count, plural, usd};
 use super::layout::Column;
 use super::screen::{Screen, shown, shown_to, table};
 
@@ -129,7 +127,7 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
             0 => super::estimate::compared(comparison),
             n => format!(
                 "estimate   {}; not compared with the bill, which lacks the cost of {}",
-                usd(comparison.likely),
+                usd(comparison.expected),
                 plural(n, "request", "requests")
             ),
         });
@@ -143,15 +141,15 @@ fn tell_cache(cache: &CacheUse, screen: &Screen) {
     };
     let saved = if cache.saved.is_negative() {
         format!(
-            "the marks cost {} more than none would have",
-            about(Money::ZERO.saturating_sub(cache.saved))
+            "the marks cost {} more than no marks",
+            usd(Money::ZERO.saturating_sub(cache.saved))
         )
     } else {
-        format!("{} saved against no mark", about(cache.saved))
+        format!("{} saved compared with no marks", usd(cache.saved))
     };
     screen.say(format!(
         "cache      {} of the marked tokens read, in {} of {} requests; {saved}",
-        share(read),
+        format::percent(read),
         count(cache.reading),
         count(cache.requests)
     ));

@@ -28,7 +28,7 @@ use crate::journal::{
     Batch, BatchState, Entry as Line, Error as JournalError, Event, HeadFile, Manifest, Plan,
     RunDir, State, Verdict,
 };
-use crate::ledger::{Entry, EntryState};
+use crate::ledger::{EntryState, LedgerEntry};
 
 use super::Error;
 
@@ -45,7 +45,7 @@ pub(crate) enum Scope {
 pub(crate) struct Evidence<'a> {
     dir: &'a RunDir,
     plan: &'a Plan,
-    entries: &'a BTreeMap<u32, Entry>,
+    entries: &'a BTreeMap<u32, LedgerEntry>,
     /// The batches with results on disk, each with its attempt.
     results: BTreeMap<u32, u32>,
     /// The batches with a spool file.
@@ -69,7 +69,7 @@ impl<'a> Evidence<'a> {
     pub(crate) fn read(
         dir: &'a RunDir,
         plan: &'a Plan,
-        entries: &'a BTreeMap<u32, Entry>,
+        entries: &'a BTreeMap<u32, LedgerEntry>,
     ) -> Result<Evidence<'a>, Error> {
         let results = names_in(&dir.results())?.into_iter().filter_map(|name| {
             let (batch, rest) = name.strip_suffix(".jsonl.zst")?.split_once('.')?;

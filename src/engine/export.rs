@@ -145,10 +145,10 @@ pub fn export(
     run.settle_by(&summary.totals.bill, now)?;
     summary.comparison = observer.compare(run, &summary.totals);
     let statistics = observer.finish(run).zip(job_folder);
-    if let Some(note) =
+    if let Some(warning) =
         statistics.and_then(|(statistics, folder)| learn::learn(run, &statistics, folder, now))
     {
-        listener.hear(Progress::Note(&note));
+        listener.hear(Progress::Warning(&warning));
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;

@@ -18,7 +18,10 @@
 //! Sending is logged before and after; a batch whose fate is unknown is looked up before anything
 //! is sent again.
 
+mod batch_estimate;
+mod batch_maker;
 pub mod budget;
+mod budget_check;
 mod calibrate;
 pub mod checkpoints;
 pub mod collect;
@@ -61,7 +64,7 @@ use std::path::PathBuf;
 
 use crate::provider::ApiError;
 
-pub use budget::Means;
+pub use budget::BudgetContext;
 pub use calibrate::calibrate;
 pub use compile::CompiledJob;
 pub use run::Run;

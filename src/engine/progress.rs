@@ -6,6 +6,8 @@ use crate::journal::CheckpointKind;
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
 
+use super::Warning;
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -106,6 +108,8 @@ pub enum Progress<'a> {
     },
     /// Something a person should know, and need not act on.
     Note(&'a str),
+    /// A warning about something that does not stop the run.
+    Warning(&'a Warning),
 }
 
 /// What a run waits for besides the batches in flight, and until when.

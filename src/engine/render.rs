@@ -21,17 +21,17 @@ use super::row_warnings::{Fits, RowWarnings, Window};
 /// About the most bytes of requests that are rendered at a time.
 const MAX_BYTES: usize = 16 << 20;
 
-/// So many rows of a record batch are rendered to learn what the others will weigh.
+/// So many rows of a record batch are rendered to learn how long the others will be.
 const PROBES: usize = 16;
 
 /// The rendered rows of a stretch.
-pub(crate) struct Rendered {
+pub(crate) struct RenderedRows {
     /// The source rows.
     pub(crate) rows: RecordBatch,
     /// Each row's place in the source.
     pub(crate) row_index: Vec<u64>,
     /// Each row's key in words and what was made of it.
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<RenderedRow>,
     /// The requests' own parts, one behind the other.
     pub(crate) text: Vec<u8>,
     /// Rows that cannot be sent as the job stands.
@@ -41,7 +41,7 @@ pub(crate) struct Rendered {
 }
 
 /// One rendered row.
-pub(crate) struct Line {
+pub(crate) struct RenderedRow {
     /// The key in words, such as `ticket_id = "T-0042"`.
     pub(crate) key: String,
     /// 128 bits of the typed key, by which duplicates are found.
@@ -49,22 +49,22 @@ pub(crate) struct Line {
     /// The row's label, where the job gives it one.
     pub(crate) tag: Option<String>,
     /// The request, or why there is none.
-    pub(crate) request: Result<Request, Unsent>,
+    pub(crate) request: Result<RenderedRequest, UnsentReason>,
 }
 
 /// A row's request.
-pub(crate) struct Request {
+pub(crate) struct RenderedRequest {
     pub(crate) custom_id: CustomId,
     pub(crate) hash: RequestHash,
-    /// Where its part stands in [`Rendered::text`].
+    /// Where its part stands in [`RenderedRows::text`].
     pub(crate) part: Range<usize>,
     /// What it will cost, as far as its own part decides it.
-    pub(crate) weight: RowEstimate,
+    pub(crate) estimate: RowEstimate,
 }
 
 /// Why a row is not sent, in a word for `_rm_error_type` and in words for `_rm_error`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unsent {
+pub(crate) struct UnsentReason {
     pub(crate) kind: &'static str,
     pub(crate) reason: String,
 }
@@ -86,17 +86,17 @@ pub(crate) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Cuts the rows of a record batch into stretches whose requests take about 16 MiB: a long
+    /// Splits the rows of a record batch into stretches whose requests take about 16 MiB: a long
     /// template makes much of small rows, and a path may stand for a large picture.
     ///
-    /// Where it cuts depends on the rows alone (and on the files they name), so the same job over
-    /// the same rows is cut in the same places.
+    /// Where it splits depends on the rows alone (and on the files they name), so the same job over
+    /// the same rows is split in the same places.
     pub(crate) fn stretches(&self, rows: &Rows) -> Vec<Rows> {
         let requests = self.requests.rows(&rows.batch);
         let count = rows.row_index.len();
         let mean = mean_text_bytes(&requests, count).max(1);
         let ends = if self.requests.has_row_media() {
-            ends_by_weight(count, |row| {
+            ends_by_size(count, |row| {
                 mean + usize::try_from(requests.media_weight(row)).unwrap_or(MAX_BYTES)
             })
         } else {
@@ -118,9 +118,9 @@ impl Renderer<'_> {
     }
 
     /// Renders the rows of a stretch, in order.
-    pub(crate) fn render(&self, rows: Rows) -> Rendered {
+    pub(crate) fn render(&self, rows: Rows) -> RenderedRows {
         let count = rows.batch.num_rows();
-        let mut out = Rendered {
+        let mut out = RenderedRows {
             lines: Vec::with_capacity(count),
             text: Vec::with_capacity(count * 256),
             faults: Faults::default(),
@@ -144,9 +144,9 @@ impl Renderer<'_> {
         requests: &request::Rows<'_>,
         estimator: &mut BatchRowEstimator<'_>,
         facts: &mut MediaFacts,
-        out: &mut Rendered,
+        out: &mut RenderedRows,
         row: usize,
-    ) -> Line {
+    ) -> RenderedRow {
         let index = out.row_index[row];
         let tag = requests.tag(row).map(str::to_owned);
         let key = match self.keys.key(&out.rows, row, index) {
@@ -155,11 +155,11 @@ impl Renderer<'_> {
                 out.faults.key(index, &fault);
                 let (KeyFault::Null { column } | KeyFault::Empty { column }) = &fault;
                 let reason = format!("the key column `{column}` is empty");
-                return Line {
+                return RenderedRow {
                     key: format!("row {}", index + 1),
                     key_hash: None,
                     tag,
-                    request: Err(Unsent {
+                    request: Err(UnsentReason {
                         kind: "no_key",
                         reason,
                     }),
@@ -176,11 +176,11 @@ impl Renderer<'_> {
             (Some(_), OnDuplicate::First) => {
                 let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\""
                     .to_owned();
-                return Line {
+                return RenderedRow {
                     key: named,
                     key_hash: None,
                     tag,
-                    request: Err(Unsent {
+                    request: Err(UnsentReason {
                         kind: "duplicate_key",
                         reason,
                     }),
@@ -193,9 +193,10 @@ impl Renderer<'_> {
         let request = match requests.render_with(row, &mut out.text, facts) {
             Ok(hash) => {
                 let (model, max_tokens) = requests.model_and_max_tokens(row);
-                let weight = estimator.weigh(row, &out.text[start..], facts, model, max_tokens);
-                let fits = self.window.fits(&weight);
-                out.row_warnings.fits(fits, index, &named, weight.model);
+                let estimate =
+                    estimator.estimate(row, &out.text[start..], facts, model, max_tokens);
+                let fits = self.window.fits(&estimate);
+                out.row_warnings.fits(fits, index, &named, estimate.model);
                 match fits {
                     Fits::No { tokens, window }
                         if self.window.on_too_large == OnTooLarge::Unsent =>
@@ -205,16 +206,16 @@ impl Renderer<'_> {
                             "its prompt has about {tokens} tokens, and the context window of \
                              `{model}` {window}"
                         );
-                        Err(Unsent {
+                        Err(UnsentReason {
                             kind: "too_large",
                             reason,
                         })
                     }
-                    _ => Ok(Request {
+                    _ => Ok(RenderedRequest {
                         custom_id,
                         hash,
                         part: start..out.text.len(),
-                        weight,
+                        estimate,
                     }),
                 }
             }
@@ -226,13 +227,13 @@ impl Renderer<'_> {
                 } else {
                     out.faults.render(index, &named, error);
                 }
-                Err(Unsent {
+                Err(UnsentReason {
                     kind: "not_rendered",
                     reason,
                 })
             }
         };
-        Line {
+        RenderedRow {
             key_hash: Some(key.hash()),
             key: named,
             tag,
@@ -248,7 +249,7 @@ fn mean_text_bytes(requests: &request::Rows<'_>, count: usize) -> usize {
     let mut bytes = 0;
     for row in (0..count).step_by(count.div_ceil(PROBES).max(1)) {
         text.clear();
-        // A row that cannot be rendered takes nothing; it is told of when its turn comes.
+        // A row that cannot be rendered takes nothing; it is reported when its turn comes.
         if requests.render_with(row, &mut text, &mut facts).is_ok() {
             bytes += text
                 .len()
@@ -259,10 +260,10 @@ fn mean_text_bytes(requests: &request::Rows<'_>, count: usize) -> usize {
 }
 
 /// Where stretches end that take at most so much, or one row.
-fn ends_by_weight(count: usize, weight: impl Fn(usize) -> usize) -> Vec<usize> {
+fn ends_by_size(count: usize, size: impl Fn(usize) -> usize) -> Vec<usize> {
     let (mut ends, mut sum) = (Vec::new(), 0_usize);
     for row in 0..count {
-        let own = weight(row);
+        let own = size(row);
         if sum > 0 && sum + own > MAX_BYTES {
             ends.push(row);
             sum = 0;
@@ -282,7 +283,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
-    use crate::estimate::{Asked, Estimator, Known};
+    use crate::estimate::{Estimator, RequestPrefix, RunHistory};
     use crate::request::RequestSpec;
     use crate::request::keys::KeySpec;
 
@@ -301,13 +302,13 @@ mod tests {
             Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap();
         let estimator = Estimator::new(
             Catalog::builtin(),
-            &Asked::text("claude-haiku-4-5", requests.head()),
-            Known::default(),
+            &RequestPrefix::text("claude-haiku-4-5", requests.head()),
+            RunHistory::default(),
         );
         let renderer = Renderer {
             keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
             requests: &requests,
-            estimator: estimator.as_ref().unwrap().estimator(),
+            estimator: estimator.as_ref().unwrap().row_estimator(),
             nonce: &Nonce::new(0),
             on_duplicate: OnDuplicate::Error,
             repeated: &[],
@@ -340,13 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn cuts_stretches_by_what_their_files_weigh() {
+    fn splits_stretches_by_the_size_of_their_files() {
         let weights = [1, 1, MAX_BYTES - 2, 1, MAX_BYTES * 3, 5, 5];
         assert_eq!(
-            ends_by_weight(weights.len(), |row| weights[row]),
+            ends_by_size(weights.len(), |row| weights[row]),
             [3, 4, 5, 7]
         );
-        assert_eq!(ends_by_weight(0, |_| 1), Vec::<usize>::new());
+        assert_eq!(ends_by_size(0, |_| 1), Vec::<usize>::new());
     }
 
     #[test]

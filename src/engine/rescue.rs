@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::journal::{Checkpoint, Event, Journal, Lock, Owner, RunDir, State, Verdict};
-use crate::ledger::{self, Entry, Ledger};
+use crate::ledger::{self, Ledger, LedgerEntry};
 
 use super::evidence::{Evidence, Scope};
-use super::{Error, Means, Run};
+use super::{BudgetContext, Error, Run};
 
 /// Begins the journal of a run again, with every batch in doubt. Gives the run, and where the old
 /// journal is kept, if there was one.
@@ -28,7 +28,7 @@ use super::{Error, Means, Run};
 pub fn rescue(
     folder: &Path,
     now: Timestamp,
-    means: &Means,
+    means: &BudgetContext,
 ) -> Result<(Run, Option<PathBuf>), Error> {
     let (dir, plan) = RunDir::open_without_journal(folder)?;
     let lock = Lock::take(&dir, &Owner::this_process(now))?;
@@ -39,7 +39,7 @@ pub fn rescue(
     }
     let ledger = Ledger::open_if_there(ledger::folder_of(folder, &means.state))?;
     let entries = ledger.map_or(Ok(Vec::new()), |ledger| ledger.of_run(&plan.run))?;
-    let entries: BTreeMap<u32, Entry> = entries
+    let entries: BTreeMap<u32, LedgerEntry> = entries
         .into_iter()
         .map(|entry| (entry.batch, entry))
         .collect();

@@ -16,6 +16,7 @@ use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, sent_ids, verify};
 use crate::catalog::Catalog;
 use crate::cost::CacheUse;
 use crate::durable;
+use crate::estimate::warm_up::CacheReason;
 use crate::job::{Job, JobFile};
 use crate::join::Totals;
 use crate::journal::{
@@ -28,7 +29,7 @@ use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::provider::{BatchId, Counts};
 
-use super::budget::{Means, RunBudget};
+use super::budget::{BudgetContext, RunBudget};
 use super::compile::CompiledJob;
 use super::drive::between;
 use super::evidence::{Evidence, Scope};
@@ -91,7 +92,11 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together; [`Error::Ledger`].
-    pub fn open(folder: &Path, now: Timestamp, means: &Means) -> Result<(Run, Vec<String>), Error> {
+    pub fn open(
+        folder: &Path,
+        now: Timestamp,
+        means: &BudgetContext,
+    ) -> Result<(Run, Vec<String>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
         let (journal, more) = Journal::open(&dir.journal(), &plan)?;
@@ -904,7 +909,9 @@ impl Run {
             .plan
             .cache
             .as_ref()
-            .map_or((false, String::new()), |d| (d.primes, d.why.clone()));
+            .map_or((false, CacheReason::NothingToCache), |decision| {
+                (decision.warms_up, decision.reason.clone())
+            });
         Some(CacheSummary {
             primes,
             why,

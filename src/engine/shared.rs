@@ -194,6 +194,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+    use crate::estimate::shared::PartKind;
 
     fn report(model: &str, words: usize, rest: &str) -> SharedReport {
         let text = "policy ".repeat(words);
@@ -233,13 +234,18 @@ mod tests {
         let parts: Vec<_> = found
             .parts
             .iter()
-            .map(|part| (part.what.as_str(), part.cache.is_some()))
+            .map(|part| (part.what.clone(), part.cache.is_some()))
             .collect();
         let expected = [
-            ("the provider's words on tools", false),
-            ("tool `f`", false),
-            ("system block 1", true),
-            ("system block 2", false),
+            (PartKind::ToolPrompt, false),
+            (
+                PartKind::Tool {
+                    name: "f".to_owned(),
+                },
+                false,
+            ),
+            (PartKind::SystemBlock { number: 1 }, true),
+            (PartKind::SystemBlock { number: 2 }, false),
         ];
         assert_eq!(parts, expected);
         assert_eq!(

@@ -2,13 +2,13 @@
 //!
 //! **Source**: vision and PDF documentation, read August 2026: a picture costs `⌈w/28⌉ · ⌈h/28⌉`
 //! tokens after it was made smaller to what the model takes; a PDF page costs 1,500 to 3,000 tokens
-//! of text, and a picture. How large the picture of a page is, how long a document is that nobody
-//! here has seen, and how long an uploaded text: assumptions.
+//! of text, and a picture. How large the picture of a page is, how long a document of unknown
+//! length, and how long an uploaded text: assumptions.
 
 use crate::catalog::{Model, Tokenizer};
 use crate::template::prompt::media::MediaFacts;
 
-/// Pixels of the side of a patch, which costs one token.
+/// Pixels of the priced of a patch, which costs one token.
 const PATCH: u32 = 28;
 /// Longest edge in pixels and most tokens of a picture, for models before 4.7 and from then on.
 const TIERS: [(u32, u64); 2] = [(1_568, 1_568), (2_576, 4_784)];
@@ -16,22 +16,22 @@ const TIERS: [(u32, u64); 2] = [(1_568, 1_568), (2_576, 4_784)];
 const PAGE_TEXT: (u64, u64) = (2_250, 3_000);
 /// Tokens of a PDF page's picture: a page of letter size on the smaller of the tiers.
 const PAGE_IMAGE: u64 = 1_500;
-/// Pages of a document that nobody here has seen.
+/// Pages of a document of unknown length.
 const UNSEEN_PAGES: u64 = 5;
 
 /// Tokens of what a request carries besides text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Media {
-    /// What to reckon with.
-    pub likely: u64,
-    /// More than they can be.
-    pub most: u64,
+pub(crate) struct Media {
+    /// The expected number.
+    pub(crate) expected: u64,
+    /// The upper bound.
+    pub(crate) worst_case: u64,
 }
 
 impl Media {
     /// Of the pictures and documents of a request.
     #[must_use]
-    pub fn of(facts: &MediaFacts, model: &Model) -> Media {
+    pub(crate) fn of(facts: &MediaFacts, model: &Model) -> Media {
         let (edge, cap) = TIERS[usize::from(model.tokenizer == Tokenizer::Second)];
         let seen: u64 = facts
             .images
@@ -41,19 +41,23 @@ impl Media {
         let unseen = facts.unseen_images as u64 * cap;
         let pages = u64::from(facts.pdf_pages);
         let documents = facts.unseen_documents as u64;
-        let likely_page = PAGE_TEXT.0 + PAGE_IMAGE;
-        // A document that nobody has seen may fill the prompt.
+        let expected_page = PAGE_TEXT.0 + PAGE_IMAGE;
+        // A document of unknown length may fill the prompt.
         let endless = if documents > 0 {
             model.context_tokens
         } else {
             0
         };
         Media {
-            likely: seen
+            expected: seen
                 + unseen
-                + (pages + documents * UNSEEN_PAGES) * likely_page
+                + (pages + documents * UNSEEN_PAGES) * expected_page
                 + facts.uploaded_text_bytes / 3,
-            most: seen + unseen + pages * (PAGE_TEXT.1 + cap) + endless + facts.uploaded_text_bytes,
+            worst_case: seen
+                + unseen
+                + pages * (PAGE_TEXT.1 + cap)
+                + endless
+                + facts.uploaded_text_bytes,
         }
     }
 }
@@ -62,7 +66,7 @@ impl Media {
 /// many tokens.
 fn picture(width: u32, height: u32, edge: u32, cap: u64) -> u64 {
     let patches = |width: f64, height: f64| {
-        let along = |side: f64| (side / f64::from(PATCH)).ceil().max(1.0);
+        let along = |priced: f64| (priced / f64::from(PATCH)).ceil().max(1.0);
         along(width) * along(height)
     };
     let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
@@ -105,9 +109,13 @@ mod tests {
                 images: vec![size],
                 ..MediaFacts::default()
             };
-            assert_eq!(media(&facts, "claude-haiku-4-5").likely, first, "{size:?}");
             assert_eq!(
-                media(&facts, "claude-sonnet-5-5").likely,
+                media(&facts, "claude-haiku-4-5").expected,
+                first,
+                "{size:?}"
+            );
+            assert_eq!(
+                media(&facts, "claude-sonnet-5-5").expected,
                 second,
                 "{size:?}"
             );
@@ -125,7 +133,7 @@ mod tests {
             media(&facts, "claude-sonnet-5-5"),
         );
         assert!(
-            (1_400..=1_568).contains(&first.likely) && (4_500..=4_784).contains(&second.likely),
+            (1_400..=1_568).contains(&first.expected) && (4_500..=4_784).contains(&second.expected),
             "{first:?} {second:?}"
         );
     }
@@ -140,7 +148,7 @@ mod tests {
             "claude-haiku-4-5",
         );
         assert!(
-            (30_000..45_000).contains(&pages.likely) && pages.most > pages.likely,
+            (30_000..45_000).contains(&pages.expected) && pages.worst_case > pages.expected,
             "{pages:?}"
         );
         let unseen = media(
@@ -150,7 +158,7 @@ mod tests {
             },
             "claude-haiku-4-5",
         );
-        assert!(unseen.most >= 200_000 && unseen.likely < 50_000);
+        assert!(unseen.worst_case >= 200_000 && unseen.expected < 50_000);
         assert_eq!(
             media(&MediaFacts::default(), "claude-haiku-4-5"),
             Media::default()

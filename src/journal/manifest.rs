@@ -13,6 +13,7 @@ use super::{CheckpointState, Error, RunDir, cannot};
 use crate::cost::{Bill, CacheUse, Cost, Money};
 use crate::durable;
 use crate::estimate::compare::Comparison;
+use crate::estimate::warm_up::CacheReason;
 use crate::outcome::{Status, Usage};
 
 /// What an orchestrator needs to know of a run. Nothing reads it back to decide anything: the
@@ -94,8 +95,8 @@ pub struct BillSummary {
 pub struct CacheSummary {
     /// Whether one request was to go first.
     pub primes: bool,
-    /// Why, with the figures that were expected.
-    pub why: String,
+    /// Why.
+    pub why: CacheReason,
     /// What the cache did; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,

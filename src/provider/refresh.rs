@@ -534,7 +534,8 @@ mod tests {
         );
         let advice = catalog
             .advice("claude-haiku-4-5", date(2027, 1, 20))
-            .unwrap();
+            .unwrap()
+            .to_string();
         assert!(
             advice.contains("2027-02-01") && advice.contains("claude-haiku-5-5"),
             "{advice}"
@@ -550,7 +551,8 @@ mod tests {
         assert!(catalog.model("claude-haiku-4-5").is_none());
         let advice = catalog
             .advice("claude-haiku-4-5", date(2026, 12, 1))
-            .unwrap();
+            .unwrap()
+            .to_string();
         assert_eq!(
             advice,
             "model `claude-haiku-4-5` was retired on 2026-11-30; its successor is \
