@@ -92,15 +92,8 @@ impl<'a> BatchMaker<'a> {
         }
         // Whether a warm-up pays depends on the number of requests. A small table is rendered whole
         // before the decision; of a large one it is enough to know that there is more.
-        let requests = |rendered: &RenderedRows| {
-            rendered
-                .lines
-                .iter()
-                .filter(|line| line.request.is_ok())
-                .count() as u64
-        };
         match self.first.take() {
-            None if self.warm_up_batches.wants_more_than(requests(&rendered)) => {
+            None if self.warm_up_batches.wants_more_than(rendered.requests()) => {
                 self.first = Some(rendered);
                 Ok(())
             }
@@ -300,13 +293,7 @@ impl<'a> BatchMaker<'a> {
         rows_read: u64,
     ) -> Result<(PlanReport, Vec<SpooledBatch>), Error> {
         if let Some(first) = self.first.take() {
-            self.settle_warm_up(
-                first
-                    .lines
-                    .iter()
-                    .filter(|line| line.request.is_ok())
-                    .count() as u64,
-            );
+            self.settle_warm_up(first.requests());
             self.pack(first)?;
         }
         self.close()?;

@@ -40,6 +40,13 @@ pub(crate) struct RenderedRows {
     pub(crate) row_warnings: RowWarnings,
 }
 
+impl RenderedRows {
+    /// Rows that have a request.
+    pub(crate) fn requests(&self) -> u64 {
+        self.lines.iter().filter(|row| row.request.is_ok()).count() as u64
+    }
+}
+
 /// One rendered row.
 pub(crate) struct RenderedRow {
     /// The key in words, such as `ticket_id = "T-0042"`.
@@ -133,13 +140,13 @@ impl Renderer<'_> {
         let mut estimator = self.estimator.rows(&out.rows);
         let mut facts = MediaFacts::default();
         for row in 0..count {
-            let line = self.line(&requests, &mut estimator, &mut facts, &mut out, row);
+            let line = self.render_row(&requests, &mut estimator, &mut facts, &mut out, row);
             out.lines.push(line);
         }
         out
     }
 
-    fn line(
+    fn render_row(
         &self,
         requests: &request::Rows<'_>,
         estimator: &mut BatchRowEstimator<'_>,
@@ -155,36 +162,15 @@ impl Renderer<'_> {
                 out.faults.key(index, &fault);
                 let (KeyFault::Null { column } | KeyFault::Empty { column }) = &fault;
                 let reason = format!("the key column `{column}` is empty");
-                return RenderedRow {
-                    key: format!("row {}", index + 1),
-                    key_hash: None,
-                    tag,
-                    request: Err(UnsentReason {
-                        kind: "no_key",
-                        reason,
-                    }),
-                };
+                let name = format!("row {}", index + 1);
+                return RenderedRow::unsent(name, tag, "no_key", reason);
             }
         };
         let named = key.describe();
-        let repeated = self
-            .repeated
-            .binary_search_by_key(&index, |&(row, _)| row)
-            .ok()
-            .map(|at| self.repeated[at].1);
-        let custom_id = match (repeated, self.on_duplicate) {
+        let custom_id = match (self.number_among_repeated(index), self.on_duplicate) {
             (Some(_), OnDuplicate::First) => {
-                let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\""
-                    .to_owned();
-                return RenderedRow {
-                    key: named,
-                    key_hash: None,
-                    tag,
-                    request: Err(UnsentReason {
-                        kind: "duplicate_key",
-                        reason,
-                    }),
-                };
+                let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\"";
+                return RenderedRow::unsent(named, tag, "duplicate_key", reason.to_owned());
             }
             (Some(number), OnDuplicate::Number) => key.custom_id_numbered(self.nonce, number),
             _ => key.custom_id(self.nonce),
@@ -197,47 +183,81 @@ impl Renderer<'_> {
                     estimator.estimate(row, &out.text[start..], facts, model, max_tokens);
                 let fits = self.window.fits(&estimate);
                 out.row_warnings.fits(fits, index, &named, estimate.model);
-                match fits {
-                    Fits::No { tokens, window }
-                        if self.window.on_too_large == OnTooLarge::Unsent =>
-                    {
-                        out.text.truncate(start);
-                        let reason = format!(
-                            "its prompt has about {tokens} tokens, and the context window of \
-                             `{model}` {window}"
-                        );
-                        Err(UnsentReason {
-                            kind: "too_large",
-                            reason,
-                        })
-                    }
-                    _ => Ok(RenderedRequest {
+                self.unsent_if_too_large(fits, model)
+                    .map(|()| RenderedRequest {
                         custom_id,
                         hash,
                         part: start..out.text.len(),
                         estimate,
-                    }),
-                }
+                    })
             }
-            Err(error) => {
-                out.text.truncate(start);
-                let reason = super::in_one_line(&error);
-                if self.skip_bad_rows {
-                    out.row_warnings.set_aside.add(index, &reason);
-                } else {
-                    out.faults.render(index, &named, error);
-                }
-                Err(UnsentReason {
-                    kind: "not_rendered",
-                    reason,
-                })
-            }
+            Err(error) => Err(self.not_rendered(error, index, &named, out)),
         };
+        if request.is_err() {
+            out.text.truncate(start);
+        }
         RenderedRow {
             key_hash: Some(key.hash()),
             key: named,
             tag,
             request,
+        }
+    }
+
+    /// The number of a row among those of its key, where an earlier row has the same.
+    fn number_among_repeated(&self, index: u64) -> Option<u32> {
+        let at = self
+            .repeated
+            .binary_search_by_key(&index, |&(row, _)| row)
+            .ok()?;
+        Some(self.repeated[at].1)
+    }
+
+    fn unsent_if_too_large(&self, fits: Fits, model: &str) -> Result<(), UnsentReason> {
+        match fits {
+            Fits::No { tokens, window } if self.window.on_too_large == OnTooLarge::Unsent => {
+                Err(UnsentReason {
+                    kind: "too_large",
+                    reason: format!(
+                        "its prompt has about {tokens} tokens, and the context window of `{model}` \
+                         {window}"
+                    ),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A row that cannot be rendered: set aside where the job skips such rows, else a fault that
+    /// stops the job.
+    fn not_rendered(
+        &self,
+        error: request::RowError,
+        index: u64,
+        named: &str,
+        out: &mut RenderedRows,
+    ) -> UnsentReason {
+        let reason = super::in_one_line(&error);
+        if self.skip_bad_rows {
+            out.row_warnings.set_aside.add(index, &reason);
+        } else {
+            out.faults.render(index, named, error);
+        }
+        UnsentReason {
+            kind: "not_rendered",
+            reason,
+        }
+    }
+}
+
+impl RenderedRow {
+    /// A row without a request, whose key does not count as a duplicate.
+    fn unsent(key: String, tag: Option<String>, kind: &'static str, reason: String) -> RenderedRow {
+        RenderedRow {
+            key,
+            key_hash: None,
+            tag,
+            request: Err(UnsentReason { kind, reason }),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, sent_ids, verify};
 use crate::catalog::Catalog;
 use crate::cost::CacheUse;
 use crate::durable;
-use crate::estimate::warm_up::CacheReason;
+use crate::estimate::CacheReason;
 use crate::job::{Job, JobFile};
 use crate::join::Totals;
 use crate::journal::{

@@ -11,7 +11,7 @@ pub(super) const EXPECTED_USES: u64 = 500;
 
 /// What an estimate assumes of thinking and of the provider's own tools.
 ///
-/// **File format**: part of `plan.json`. Versions up to 0.6 kept sentences in its place (`says`),
+/// **File format**: part of `plan.json`. Earlier versions kept sentences in its place (`says`),
 /// which are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assumptions {

@@ -587,4 +587,25 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn reads_a_file_of_an_earlier_version() {
+        let text = br#"{"format":1,"job":"a","simulated":false,"updated_at":"2026-11-20T10:00:00Z",
+            "models":{"claude-haiku-4-5-20251001":{"runs":2,"last_run":"a-2","earlier_runs":["a-1"],"rows":200,"shape":"s",
+            "fit":{"basis":{"from":"constants"},"costs":[306,500,150,800,600,450,550,700,1000,1000,1000,2000],
+                "per_row":-12,"shared":1010,"off":30},
+            "lengths":{"all":{"rows":200,"tokens":6600,"squares":217800,"shortest":33,"longest":33,"by_octave":{"5":200}},
+                "by_value":{"column":"lang","values":{"en":{"rows":200,"tokens":6600,"squares":217800,"shortest":33,
+                    "longest":33,"by_octave":{"5":200}}}}},
+            "reads":640}}}"#;
+        let history = Learned::parse(text, "a", false).unwrap().known(MODEL, "s");
+        let fit = history.fit.unwrap();
+        assert_eq!((fit.per_row, fit.shared, fit.off), (-12, 1_010, 30));
+        let (lengths, is_stale) = history.lengths.unwrap();
+        assert_eq!(
+            (lengths.all.mean(), lengths.by_value.unwrap().column),
+            (33_000, "lang".to_owned())
+        );
+        assert_eq!((is_stale, history.reads), (false, Some((640, 200))));
+    }
 }

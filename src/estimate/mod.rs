@@ -26,6 +26,7 @@
 
 mod assumptions;
 pub mod cache;
+mod cache_decision;
 pub mod compare;
 mod encoding;
 mod estimator;
@@ -58,6 +59,7 @@ use lengths::AnswerLengths;
 use output::OutputBasis;
 
 pub use assumptions::{AssumedAdvisor, Assumptions, UseLimit};
+pub use cache_decision::{CacheBill, CacheDecision, CacheReason, CacheSplit, CacheWarning};
 pub(crate) use encoding::SpooledEstimate;
 pub(crate) use estimator::{Estimator, RequestPrefix};
 pub(crate) use length_recorder::{BatchLengthRecorder, LengthRecorder};
@@ -66,7 +68,7 @@ pub use range::{Bounds, MoneySpan, Span};
 
 /// What a run is expected to cost.
 ///
-/// **File format**: part of `plan.json`, under these names. Versions up to 0.6 wrote `likely` for
+/// **File format**: part of `plan.json`, under these names. Earlier versions wrote `likely` for
 /// `expected`, `most` for `worst_case`, and sentences under `says`; they are still read, without the
 /// sentences.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

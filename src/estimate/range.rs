@@ -6,7 +6,7 @@ use crate::cost::Money;
 
 /// What something is expected to cost: never more than [`Bounds::worst_case`].
 ///
-/// **File format**: `plan.json` keeps these. Versions up to 0.6 wrote `likely` and `most`, which
+/// **File format**: `plan.json` keeps these. Earlier versions wrote `likely` and `most`, which
 /// are still read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {

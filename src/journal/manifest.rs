@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{CheckpointState, Error, RunDir, cannot};
 use crate::cost::{Bill, CacheUse, Cost, Money};
 use crate::durable;
+use crate::estimate::CacheReason;
 use crate::estimate::compare::Comparison;
-use crate::estimate::warm_up::CacheReason;
 use crate::outcome::{Status, Usage};
 
 /// What an orchestrator needs to know of a run. Nothing reads it back to decide anything: the

@@ -12,8 +12,8 @@ use super::{Checkpoint, Error, FORMAT, cannot};
 use crate::batch::{Limits, SpooledBatch};
 use crate::cost::Money;
 use crate::durable;
+use crate::estimate::CacheDecision;
 use crate::estimate::Estimate;
-use crate::estimate::warm_up::CacheDecision;
 use crate::outcome::answer::AnswerPlan;
 use crate::request::custom_id::Nonce;
 

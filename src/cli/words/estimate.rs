@@ -9,8 +9,10 @@ use rowmill::estimate::fit::FitBasis;
 use rowmill::estimate::output::OutputBasis;
 use rowmill::estimate::sample_plan::Sampling;
 use rowmill::estimate::shared::PartKind;
-use rowmill::estimate::warm_up::{CacheBill, CacheDecision, CacheReason, CacheSplit, CacheWarning};
-use rowmill::estimate::{AssumedAdvisor, Estimate, UseLimit};
+use rowmill::estimate::{
+    AssumedAdvisor, CacheBill, CacheDecision, CacheReason, CacheSplit, CacheWarning, Estimate,
+    UseLimit,
+};
 
 use crate::cli::format::{count, percent, plural, usd};
 
