@@ -229,26 +229,30 @@ impl Learned {
                     },
                 );
             }
-            Some(known) => {
-                known.runs += 1;
-                known
-                    .earlier_runs
-                    .insert(0, std::mem::replace(&mut known.last_run, run.to_owned()));
-                known.earlier_runs.truncate(MOST_RUNS);
-                if known.shape == statistics.shape {
-                    known.rows += statistics.rows;
-                    known.lengths.merge(&statistics.lengths);
-                } else {
-                    // Answers to another prompt say nothing of those to this one.
-                    known.shape.clone_from(&statistics.shape);
-                    known.rows = statistics.rows;
-                    known.lengths.clone_from(&statistics.lengths);
-                }
-                known.fit = fit.or_else(|| known.fit.take());
-                known.reads = reads.or(known.reads);
-            }
+            Some(known) => known.add(run, statistics, fit, reads),
         }
         true
+    }
+}
+
+impl ModelHistory {
+    /// Adds a later run, with the fit and the share of cache reads that it showed.
+    fn add(&mut self, run: &str, statistics: &RunStatistics, fit: Option<Fit>, reads: Option<u64>) {
+        self.runs += 1;
+        let before = std::mem::replace(&mut self.last_run, run.to_owned());
+        self.earlier_runs.insert(0, before);
+        self.earlier_runs.truncate(MOST_RUNS);
+        if self.shape == statistics.shape {
+            self.rows += statistics.rows;
+            self.lengths.merge(&statistics.lengths);
+        } else {
+            // Answers to another prompt do not predict those to this one.
+            self.shape.clone_from(&statistics.shape);
+            self.rows = statistics.rows;
+            self.lengths.clone_from(&statistics.lengths);
+        }
+        self.fit = fit.or_else(|| self.fit.take());
+        self.reads = reads.or(self.reads);
     }
 }
 

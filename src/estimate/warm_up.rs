@@ -81,27 +81,8 @@ impl WarmUpDecision {
         let min_tokens = estimator.own.model.min_cache_tokens;
         let tokens = fit.shared(tokens);
         let tokens = if tokens < min_tokens { 0 } else { tokens };
-        let geo = shared.inference_geo.clone();
-        let price = |usage: Usage| {
-            let usage = Usage {
-                inference_geo: geo.clone(),
-                ..usage
-            };
-            cost::of_many(estimator.catalog, estimator.own.id, &usage, tokens)
-                .map(|cost| cost.total())
-        };
-        let written = if is_hour {
-            Usage {
-                cache_creation_1h_input_tokens: Some(tokens),
-                ..Usage::default()
-            }
-        } else {
-            Usage {
-                cache_creation_5m_input_tokens: Some(tokens),
-                ..Usage::default()
-            }
-        };
         let prices = estimator.own.prices;
+        let kinds = PrefixUsage::of(tokens, is_hour);
         let write = if is_hour {
             prices.cache_write_1h
         } else {
@@ -114,15 +95,9 @@ impl WarmUpDecision {
             tokens,
             is_marked,
             is_hour,
-            plain: price(Usage {
-                input_tokens: Some(tokens),
-                ..Usage::default()
-            })?,
-            write: price(written)?,
-            read: price(Usage {
-                cache_read_input_tokens: Some(tokens),
-                ..Usage::default()
-            })?,
+            plain: prefix_cost(estimator, kinds.plain, tokens)?,
+            write: prefix_cost(estimator, kinds.written, tokens)?,
+            read: prefix_cost(estimator, kinds.read, tokens)?,
             pays_from: pays_from(prices.input, write, prices.cache_read),
             split_by: None,
         })
@@ -295,6 +270,44 @@ impl WarmUpDecision {
             unmarked: bill.unmarked,
         })
     }
+}
+
+/// The usage of a prefix by how it is sent.
+struct PrefixUsage {
+    plain: Usage,
+    written: Usage,
+    read: Usage,
+}
+
+impl PrefixUsage {
+    fn of(tokens: u64, is_hour: bool) -> PrefixUsage {
+        let tokens = Some(tokens);
+        PrefixUsage {
+            plain: Usage {
+                input_tokens: tokens,
+                ..Usage::default()
+            },
+            written: Usage {
+                cache_creation_1h_input_tokens: tokens.filter(|_| is_hour),
+                cache_creation_5m_input_tokens: tokens.filter(|_| !is_hour),
+                ..Usage::default()
+            },
+            read: Usage {
+                cache_read_input_tokens: tokens,
+                ..Usage::default()
+            },
+        }
+    }
+}
+
+/// What a prefix of this many tokens costs one request with this usage, where the job's requests are
+/// served.
+fn prefix_cost(estimator: &Estimator<'_>, usage: Usage, tokens: u64) -> Result<Money, Unpriced> {
+    let usage = Usage {
+        inference_geo: estimator.shared().inference_geo.clone(),
+        ..usage
+    };
+    cost::of_many(estimator.catalog, estimator.own.id, &usage, tokens).map(|cost| cost.total())
 }
 
 /// A number in groups of three, for the sentences that the engine still makes.
