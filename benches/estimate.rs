@@ -77,8 +77,8 @@ fn chars_of_texts(bencher: Bencher) {
     reason = "this is what the bench is for"
 )]
 fn print_errors() {
-    let Some(folder) = text::shared_data() else {
-        eprintln!("there is no shared data: no errors to print");
+    let Some(folder) = text::bench_data() else {
+        eprintln!("ROWMILL_BENCH_DATA names no folder: no errors to print");
         return;
     };
     let mut tables: Vec<_> = std::fs::read_dir(folder.join("sample"))

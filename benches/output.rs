@@ -138,9 +138,16 @@ fn pointers() -> Answers {
 }
 
 fn answers() -> Answers {
-    let schema = json!({ "type": "object", "additionalProperties": false, "required": ["topic", "score", "reason"], "properties": {
-        "topic": { "enum": ["card", "loan"] }, "score": { "type": "number" }, "reason": { "type": "string" }
-    }});
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["topic", "score", "reason"],
+        "properties": {
+            "topic": { "enum": ["card", "loan"] },
+            "score": { "type": "number" },
+            "reason": { "type": "string" }
+        }
+    });
     Answers::compile(&AnswerPlan {
         schema: Some(schema),
         ..AnswerPlan::default()

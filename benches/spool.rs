@@ -22,6 +22,7 @@ use rowmill::batch::{
     SpooledBatch,
 };
 use rowmill::batch::{SpooledBody, verify};
+use rowmill::provider::anthropic::ENVELOPE;
 
 const ROWS: usize = 8_192;
 const STRETCHES: usize = 8;
@@ -82,8 +83,9 @@ fn fragment_bytes(stretches: &[SpoolRows]) -> BytesCount {
 }
 
 fn spool(path: &Path, stretches: &[SpoolRows]) -> SpooledBatch {
-    let mut writer = SpoolWriter::create(path, 1, head(), stretches[0].columns.schema_ref())
-        .expect("the folder is there");
+    let mut writer =
+        SpoolWriter::create(path, 1, ENVELOPE, head(), stretches[0].columns.schema_ref())
+            .expect("the folder is there");
     for rows in stretches {
         writer.write(rows).expect("the rows fit");
     }
@@ -110,7 +112,7 @@ fn pack(bencher: Bencher) {
         max_bytes: 250_000_000,
     };
     bencher.counter(ItemsCount::new(ROWS * 16)).bench_local(|| {
-        let mut packer = Packer::for_head(limits, 1_100);
+        let mut packer = Packer::for_head(limits, &ENVELOPE, 1_100);
         for row in 0..ROWS * 16 {
             black_box(packer.offer(400 + (row as u64 & 127)));
         }
@@ -215,7 +217,7 @@ fn read_without_fragments(bencher: Bencher) {
 fn make_body(bencher: Bencher) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("00001.parquet");
-    let body = SpooledBody::new(&path, head(), &spool(&path, &stretches()));
+    let body = SpooledBody::new(&path, ENVELOPE, head(), &spool(&path, &stretches()));
     bencher
         .counter(ItemsCount::new(ROWS * STRETCHES))
         .counter(BytesCount::new(body.bytes()))

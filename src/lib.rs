@@ -1,5 +1,54 @@
 //! A table in, a table out, through a message batches API.
 //!
+//! rowmill reads a table, renders a request from every row, sends the requests in batches at half
+//! price, and joins the answers back to the rows: every input row exactly once, in input order, with
+//! status, usage and cost. A job file says all of it; [`engine::Engine`] takes a job to its output.
+//!
+//! ```
+//! use rowmill::engine::{Engine, RunOptions, RunOutcome, Target};
+//! use rowmill::job::JobFile;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! std::fs::write(folder.join("rows.csv"), "id,body\nT-1,It broke.\nT-2,Thank you!\n")?;
+//! std::fs::write(
+//!     folder.join("job.toml"),
+//!     r#"
+//!     [job]
+//!     name = "mood"
+//!     [source]
+//!     path = "rows.csv"
+//!     [key]
+//!     columns = ["id"]
+//!     [request]
+//!     model = "claude-haiku-4-5"
+//!     max_tokens = 100
+//!     messages = [{ role = "user", text = "Is this a complaint? {{ body }}" }]
+//!     [output]
+//!     path = "mood.parquet"
+//!     "#,
+//! )?;
+//! let engine = Engine::new(folder.join("state"))?;
+//! let job = JobFile::read(&folder.join("job.toml"))?;
+//! let options = RunOptions { simulate: true, ..RunOptions::default() };
+//!
+//! let report = engine.run(&Target::job(job), &options)?;
+//! assert_eq!(report.outcome, RunOutcome::Complete);
+//! assert!(report.output_path().is_some_and(|path| path.is_file()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With a provider ([`Engine::with_provider`](engine::Engine::with_provider)) the same call sends
+//! real batches. Called again after a crash, a kill or a lost network it resumes, and no row is paid
+//! for twice.
+//!
+//! # Rooms
+//!
+//! A row goes through the modules in this order, and a module uses those before it, never those
+//! behind it; only [`engine`] composes them.
+//!
 //! ```text
 //!  job.toml ─┐
 //!  templates ┤                 one batch = one unit of work
@@ -8,12 +57,31 @@
 //!              ids, pack  journal         (journal before and after)        results/00001…
 //! ```
 //!
-//! The rooms stand in the order a row walks through them; a room uses the rooms above it, never
-//! those below.
+//! | room | what it makes |
+//! |---|---|
+//! | [`job`] | a job file → its sections, each for one room |
+//! | [`source`], [`table`], [`profile`] | files → record batches, filtered and derived; what columns hold |
+//! | [`template`] | a row → its prompt |
+//! | [`request`] | a prompt → the request's JSON, its custom_id and hash |
+//! | [`batch`] | requests → planned batches within all limits, spooled to disk |
+//! | [`outcome`] | an answer → status, text, usage, typed columns |
+//! | [`provider`] | calls of a batch API, what may be tried again, wire formats |
+//! | [`journal`] | the run directory: plan, journal, manifest, lock |
+//! | [`join`], [`output`] | outcomes → rows → a file that appears when it is complete |
+//! | [`catalog`], [`cost`], [`estimate`], [`ledger`] | models and prices, bills, what a run will cost, budgets |
+//! | [`engine`] | all of it: plan, submit, watch, collect, export, retry |
+//! | [`simulator`] | a local server that speaks the provider's wire format, for samples and tests |
+//!
+//! # Features
+//!
+//! `cli` (the binary), `simulator` and `sql` (`where`, `derive` and column profiles) are on by
+//! default. A library user who needs none of them sets `default-features = false`.
 
 pub mod batch;
 pub mod border;
 pub mod catalog;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub mod checks;
 pub mod cost;
 pub mod durable;
 pub mod engine;
@@ -22,11 +90,13 @@ pub mod job;
 pub mod join;
 pub mod journal;
 pub mod ledger;
+pub mod media;
 pub mod outcome;
 pub mod output;
 pub mod profile;
 pub mod provider;
 pub mod request;
+#[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod source;
 pub mod table;

@@ -1,5 +1,5 @@
-//! Text for the benches: real film reviews where the folder of shared data stands beside the
-//! project, else made-up text.
+//! Text for the benches: film reviews where `ROWMILL_BENCH_DATA` names a folder that has them in
+//! `bench/movie_reviews_ko_300k.parquet` (column `review`), else made-up text.
 //!
 //! Figures from real and from made-up text are not comparable, so a bench says on stderr which one
 //! it has.
@@ -40,9 +40,9 @@ pub(crate) fn announce() {
     eprintln!(
         "text: {}",
         if reviews().is_some() {
-            "film reviews of the shared data"
+            "film reviews"
         } else {
-            "made up; there is no shared data"
+            "made up; ROWMILL_BENCH_DATA names no reviews"
         }
     );
 }
@@ -75,19 +75,14 @@ fn joined<'a>(mut parts: impl Iterator<Item = &'a str>, rows: usize) -> Vec<Stri
     (0..rows).map(|_| row()).collect()
 }
 
-pub(crate) fn shared_data() -> Option<PathBuf> {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let beside = ["../shared/data", "../../shared/data"].map(|place| project.join(place));
-    named
-        .into_iter()
-        .chain(beside)
-        .find(|folder| folder.is_dir())
+/// The folder of real tables that the environment names.
+pub(crate) fn bench_data() -> Option<PathBuf> {
+    std::env::var_os("ROWMILL_BENCH_DATA").map(PathBuf::from)
 }
 
 fn reviews() -> Option<&'static [String]> {
     static REVIEWS: OnceLock<Option<Vec<String>>> = OnceLock::new();
-    let read = || read_reviews(&shared_data()?.join("bench/movie_reviews_ko_300k.parquet"));
+    let read = || read_reviews(&bench_data()?.join("bench/movie_reviews_ko_300k.parquet"));
     REVIEWS.get_or_init(read).as_deref()
 }
 

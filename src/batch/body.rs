@@ -10,83 +10,73 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BinaryArray, StringArray};
 use bytes::Bytes;
 
+use super::envelope::Envelope;
 use super::reader::RowGroups;
 use super::rows::{CUSTOM_ID, FRAGMENT};
 use super::spool::SpooledBatch;
 use super::{BatchBody, Error};
 
-const OPEN: &[u8] = b"{\"requests\":[";
-const CLOSE: &[u8] = b"]}";
-const ITEM_OPEN: &[u8] = b"{\"custom_id\":\"";
-const ITEM_PARAMS: &[u8] = b"\",\"params\":";
-const ITEM_CLOSE: &[u8] = b"}";
-
 /// Size of a chunk: large enough that TLS and the socket are busy, small enough that nobody waits
 /// for it.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Bytes of a body without requests.
-pub const ENVELOPE_BYTES: u64 = (OPEN.len() + CLOSE.len()) as u64;
-
-/// Bytes of a request besides its custom_id and its fragment, when all requests share a head of
-/// `head_bytes`.
-#[must_use]
-pub const fn per_request_overhead(head_bytes: usize) -> u64 {
-    (ITEM_OPEN.len() + ITEM_PARAMS.len() + head_bytes + ITEM_CLOSE.len()) as u64
-}
-
 /// Puts a body together, request by request.
 #[derive(Debug, Clone)]
 pub(super) struct Assembler {
+    envelope: Envelope,
     head: Arc<[u8]>,
     requests: u32,
 }
 
 impl Assembler {
-    pub(super) fn new(head: Arc<[u8]>) -> Assembler {
-        Assembler { head, requests: 0 }
+    pub(super) fn new(envelope: Envelope, head: Arc<[u8]>) -> Assembler {
+        Assembler {
+            envelope,
+            head,
+            requests: 0,
+        }
     }
 
     pub(super) fn push(&mut self, custom_id: &str, fragment: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(if self.requests == 0 { OPEN } else { b"," });
-        out.extend_from_slice(ITEM_OPEN);
-        out.extend_from_slice(custom_id.as_bytes());
-        out.extend_from_slice(ITEM_PARAMS);
-        out.extend_from_slice(&self.head);
-        out.extend_from_slice(fragment);
-        out.extend_from_slice(ITEM_CLOSE);
+        self.envelope
+            .push(self.requests, custom_id, &self.head, fragment, out);
         self.requests += 1;
     }
 
     pub(super) fn close(&mut self, out: &mut Vec<u8>) {
-        if self.requests == 0 {
-            out.extend_from_slice(OPEN);
-        }
-        out.extend_from_slice(CLOSE);
+        self.envelope.close(self.requests, out);
     }
 }
 
-/// The body of a piece's create call.
+/// The body of a batch's create call.
 ///
 /// **Errors** while reading: when the file is missing or cannot be decoded, or does not hold what
 /// the plan announced.
 #[derive(Debug, Clone)]
 pub struct SpooledBody {
     path: PathBuf,
+    envelope: Envelope,
     head: Arc<[u8]>,
     requests: u32,
     bytes: u64,
 }
 
 impl SpooledBody {
-    /// The body of the piece in the file `path`, with the head it was planned with.
+    /// The body of the batch in the file `path`, with the envelope and the head it was planned
+    /// with.
     #[must_use]
-    pub fn new(path: &Path, head: Arc<[u8]>, piece: &SpooledBatch) -> SpooledBody {
+    pub fn new(
+        path: &Path,
+        envelope: Envelope,
+        head: Arc<[u8]>,
+        batch: &SpooledBatch,
+    ) -> SpooledBody {
         SpooledBody {
             path: path.to_path_buf(),
+            envelope,
             head,
-            requests: piece.requests,
-            bytes: piece.body_bytes,
+            requests: batch.requests,
+            bytes: batch.body_bytes,
         }
     }
 }
@@ -107,7 +97,7 @@ impl BatchBody for SpooledBody {
             path: self.path.clone(),
             groups: Some(groups),
             group: None,
-            assembler: Assembler::new(Arc::clone(&self.head)),
+            assembler: Assembler::new(self.envelope, Arc::clone(&self.head)),
             buffer: Vec::new(),
             requests: self.requests,
             bytes_left: self.bytes,

@@ -1,32 +1,35 @@
 //! Requests → batches on disk.
 //!
-//! In come rendered requests in row order; out go *pieces* of the run: one spool file each, holding
-//! a stretch of rows, the requests made from them, and the source columns the output needs. A piece
-//! becomes one batch at the provider.
+//! In come rendered requests in row order; out go *planned batches*, one spool file each: with
+//! consecutive rows, the requests rendered from them, and the source columns that the output needs.
+//! Each becomes one batch at the provider.
 //!
-//! Promises: row order is kept; no batch passes the [`Limits`], measured on the exact bytes sent; a
-//! row whose request fits no batch is set aside by itself, with the reason; the bytes of a batch
-//! can be produced again, the same to the last one.
+//! **Promises.** Row order is kept. No batch exceeds the [`Limits`], measured on the exact bytes
+//! sent. A row whose request fits into no batch is recorded as unsent, with the reason. The body of
+//! a batch can be produced again, byte for byte.
 //!
 //! ```text
 //! body of a create call, put together while it is sent (`body.rs`):
 //!
-//!   {"requests":[ {"custom_id":"<id>","params":<head><fragment>} , ... ]}
-//!                                              ^      ^
-//!                       the same in every request    the row's own part, from the spool
-//!                       of the run, kept once
+//!   <prefix> <before_id><id><after_id><head><fragment><after_params> <separator> ... <suffix>
+//!                                     ^     ^
+//!              the same in every request    the row's own part, from the spool
+//!              of the run, kept once
 //! ```
 //!
-//! [`pack`] says where a batch ends, [`spool`] writes a piece, [`reader`] reads it, [`body`] puts
-//! the bytes of a create call together. A provider with another envelope gets its own constants in
-//! `body.rs`; nothing else knows them.
+//! [`Packer`] decides where a batch ends, [`SpoolWriter`] writes a spool file, [`SpoolReader`] reads
+//! it, [`body`] assembles the bytes of a create call. The bytes around the requests are an
+//! [`Envelope`], which comes from the provider's format.
 
+mod batch_sizes;
 pub mod body;
-mod cells;
-pub mod pack;
-pub mod reader;
-pub mod rows;
-pub mod spool;
+mod cell_bytes;
+mod envelope;
+mod packed_columns;
+mod packer;
+mod reader;
+mod rows;
+mod spool;
 
 use std::io;
 use std::path::PathBuf;
@@ -36,13 +39,15 @@ use bytes::Bytes;
 use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 
+pub use batch_sizes::near_equal;
 pub use body::SpooledBody;
-pub use pack::{Packer, Placement};
+pub use envelope::{BatchRules, Envelope};
+pub use packer::{Packer, Placement};
 pub use reader::{SpoolReader, estimates, sent_ids, verify};
 pub use rows::{SpoolRows, SpoolRowsBuilder};
 pub use spool::{SpoolWriter, SpooledBatch, summary_of};
 
-/// What a provider takes in one batch.
+/// The limits of one batch at a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Most requests in one batch.
@@ -51,21 +56,21 @@ pub struct Limits {
     pub max_bytes: u64,
 }
 
-/// The body of one create call: its exact length is known before, and it can be produced any number
-/// of times.
+/// The body of one create call: its exact length is known in advance, and it can be produced any
+/// number of times.
 pub trait BatchBody: Send + Sync {
     /// Requests in the body.
     fn requests(&self) -> u32;
     /// Exact length in bytes.
     fn bytes(&self) -> u64;
-    /// The bytes, in pieces of about 256 KiB, from the start; every call begins anew.
+    /// The bytes in chunks of about 256 KiB; every call starts from the beginning.
     ///
     /// # Errors
     /// When the spool cannot be opened; the iterator yields what goes wrong while reading.
     fn chunks(&self) -> io::Result<Box<dyn Iterator<Item = io::Result<Bytes>> + Send>>;
 }
 
-/// Why a piece cannot be written or read.
+/// An error while a spool file is written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
@@ -88,7 +93,7 @@ pub enum Error {
         /// What the codec says.
         source: ParquetError,
     },
-    /// A column of the source cannot be carried.
+    /// A column of the source cannot be written or read.
     #[error("cannot {doing} a source column in the spool file `{}`", path.display())]
     Column {
         /// The file.
@@ -98,7 +103,7 @@ pub enum Error {
         /// What the codec says.
         source: ArrowError,
     },
-    /// The file is gone.
+    /// The file does not exist.
     #[error("the spool file `{}` is missing", path.display())]
     Missing {
         /// The file.
@@ -110,7 +115,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// Not a spool file, or one of a newer version.
+    /// Not a spool file, or one of another format version.
     #[error("`{}` is not a spool file this version can read: {what}", path.display())]
     Format {
         /// The file.
@@ -118,7 +123,7 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// Rows were handed in that do not belong together.
+    /// A row that is out of order or incomplete.
     #[error("row {} cannot be written to the spool file `{}`: {what}", row_index + 1, path.display())]
     Row {
         /// The file.
@@ -128,9 +133,9 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A stretch of rows whose parts differ in length or schema.
+    /// Rows whose columns differ in length or schema.
     #[error("rows cannot be written to the spool file `{}`: {what}", path.display())]
-    Stretch {
+    Rows {
         /// The file.
         path: PathBuf,
         /// What differs.

@@ -20,15 +20,15 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::rows::{
-    CUSTOM_ID, FRAGMENT, LEADING, SpoolRows, UNSENT, estimate_field, leading_fields,
+    CUSTOM_ID, FRAGMENT, OWN_COLUMNS, SpoolRows, UNSENT, estimate_field, own_fields,
 };
 use super::spool::{COLUMNS_KEY, FORMAT, FORMAT_KEY, PACKED_KEY, WITHOUT_ESTIMATES};
-use super::{Error, cells};
+use super::{Error, packed_columns};
 use crate::border;
 
-/// Reads a piece back, one stretch a row group.
+/// Reads the spool file of a batch, row group by row group.
 ///
-/// **Shape**: rows in run order, at most 8,192 and about 16 MiB at a time (a single row may be
+/// **Shape**: rows in run order, at most 8,192 rows and about 16 MiB at a time (a single row may be
 /// larger).
 #[derive(Debug)]
 pub struct SpoolReader {
@@ -37,7 +37,7 @@ pub struct SpoolReader {
 }
 
 impl SpoolReader {
-    /// Opens a spool file. Whether it is the one that was planned is [`verify`]'s business.
+    /// Opens a spool file. [`verify`] checks whether it is the one that was planned.
     ///
     /// # Errors
     /// When the file is missing, is no spool file, or is one of another version.
@@ -48,15 +48,15 @@ impl SpoolReader {
         })
     }
 
-    /// As [`SpoolReader::open`], but passes over the fragments, which are most of the bytes: they
-    /// read as null.
+    /// As [`SpoolReader::open`], but skips the fragments, which are most of the bytes: they read as
+    /// null.
     ///
     /// # Errors
     /// As [`SpoolReader::open`].
     pub fn open_without_fragments(path: &Path) -> Result<SpoolReader, Error> {
         let mut groups = RowGroups::open(path, None)?;
         // The estimates, which stand last, are left out too.
-        let wanted: Vec<usize> = (0..LEADING.len() + groups.columns.fields().len())
+        let wanted: Vec<usize> = (0..OWN_COLUMNS.len() + groups.columns.fields().len())
             .filter(|&position| position != FRAGMENT)
             .collect();
         groups.project(&wanted);
@@ -72,7 +72,7 @@ impl SpoolReader {
         &self.groups.columns
     }
 
-    /// Rows in the file.
+    /// The number of rows in the file.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.groups
@@ -83,7 +83,7 @@ impl SpoolReader {
             .unsigned_abs()
     }
 
-    fn stretch(&self, batch: &RecordBatch) -> Result<SpoolRows, Error> {
+    fn spool_rows(&self, batch: &RecordBatch) -> Result<SpoolRows, Error> {
         let mut columns = batch.columns().to_vec();
         if !self.with_fragments {
             columns.insert(
@@ -91,14 +91,15 @@ impl SpoolReader {
                 new_null_array(&DataType::Binary, batch.num_rows()),
             );
         }
-        let estimates = LEADING.len() + self.groups.columns.fields().len();
+        let estimates = OWN_COLUMNS.len() + self.groups.columns.fields().len();
         let estimate = match columns.get(estimates) {
             Some(estimate) => estimate.as_binary().clone(),
             None => BinaryArray::new_null(batch.num_rows()),
         };
-        let cells = self.source_columns(&columns[LEADING.len()..estimates], batch.num_rows());
+        let cells =
+            self.source_columns(&columns[OWN_COLUMNS.len()..estimates], batch.num_rows());
         let path = || self.groups.path.clone();
-        Ok(SpoolRows::from_leading(
+        Ok(SpoolRows::from_own_columns(
             &columns,
             estimate,
             cells.map_err(|source| Error::Column {
@@ -112,7 +113,7 @@ impl SpoolReader {
     fn source_columns(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch, ArrowError> {
         let mut columns = columns.to_vec();
         for &position in &self.groups.packed {
-            columns[position] = border::guarded(|| cells::unpack(&columns[position]))?;
+            columns[position] = border::guarded(|| packed_columns::unpack(&columns[position]))?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.groups.columns), columns, &options)
@@ -124,12 +125,12 @@ impl Iterator for SpoolReader {
 
     fn next(&mut self) -> Option<Result<SpoolRows, Error>> {
         let batch = self.groups.next()?;
-        Some(batch.and_then(|batch| self.stretch(&batch)))
+        Some(batch.and_then(|batch| self.spool_rows(&batch)))
     }
 }
 
-/// The custom_ids of a piece's requests, in run order, an array a row group. Nothing else of the
-/// rows is read.
+/// The custom_ids of the requests in a spool file, in run order, one array a row group. Nothing else
+/// of the rows is read.
 ///
 /// # Errors
 /// As [`SpoolReader::open`]; the iterator yields what goes wrong while reading.
@@ -150,7 +151,7 @@ pub fn sent_ids(
     }))
 }
 
-/// The estimates of a piece's requests, in run order, an array a row group: null where a request
+/// The estimates of a batch's requests, in run order, an array a row group: null where a request
 /// has none. `None` where the file is of a version that kept none. Nothing else of the rows is
 /// read.
 ///
@@ -163,7 +164,7 @@ pub fn estimates(
     if !groups.has_estimates {
         return Ok(None);
     }
-    groups.project(&[UNSENT, LEADING.len() + groups.columns.fields().len()]);
+    groups.project(&[UNSENT, OWN_COLUMNS.len() + groups.columns.fields().len()]);
     let path = path.to_path_buf();
     Ok(Some(groups.map(move |batch| {
         let batch = batch?;
@@ -208,7 +209,7 @@ pub(super) struct RowGroups {
 }
 
 impl RowGroups {
-    /// Opens the file for reading all columns, or those at the positions given.
+    /// Opens the file for reading all columns, or the columns at these positions.
     pub(super) fn open(path: &Path, wanted: Option<&[usize]>) -> Result<RowGroups, Error> {
         let file = open(path)?;
         let metadata = border::guarded(|| ArrowReaderMetadata::load(&file, Default::default()))
@@ -240,7 +241,8 @@ impl RowGroups {
         self.mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted.iter().copied());
     }
 
-    /// Reads a row group on its own: a reader of the whole file would gather rows across groups.
+    /// Reads one row group. A reader of the whole file would fill its batches across groups, and a
+    /// packed column can be unpacked only where its first value is the first of a write.
     fn read(&self, group: usize) -> Result<RecordBatch, ParquetError> {
         let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows())?;
         let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
@@ -278,20 +280,20 @@ impl Iterator for RowGroups {
     }
 }
 
-/// Whether the columns in the file are ours, followed by as many as the source had, and by the
-/// estimates.
+/// Whether the columns of the file are rowmill's own, followed by as many as the source has, and by
+/// the estimates.
 fn has_layout(file: &Schema, columns: &Schema, packed: &[usize], has_estimates: bool) -> bool {
     let fields = file.fields();
-    let estimates = LEADING.len() + columns.fields().len();
+    let estimates = OWN_COLUMNS.len() + columns.fields().len();
     fields.len() == estimates + usize::from(has_estimates)
         && (!has_estimates || fields[estimates] == estimate_field())
         && fields
             .iter()
-            .zip(&leading_fields())
-            .all(|(read, leading)| read == leading)
+            .zip(&own_fields())
+            .all(|(read, own)| read == own)
         && packed
             .iter()
-            .all(|position| *fields[LEADING.len() + position].data_type() == DataType::Binary)
+            .all(|position| *fields[OWN_COLUMNS.len() + position].data_type() == DataType::Binary)
 }
 
 /// The schema of the source's columns, the positions of those that are packed, and whether there
@@ -309,7 +311,7 @@ fn read_footer(
     if ![FORMAT, WITHOUT_ESTIMATES].contains(&format) {
         return Err(not_a_spool(
             path,
-            &format!("it has the format version {format}, known is {FORMAT}"),
+            &format!("it has format version {format}; this version reads {FORMAT}"),
         ));
     }
     let columns = fact(COLUMNS_KEY).and_then(|text| {

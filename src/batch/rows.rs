@@ -1,5 +1,5 @@
-//! Rows on their way through the spool: seven leading columns of our own, the source's columns, and
-//! a last one with the estimate of each request.
+//! The rows of a spool file: seven columns of rowmill's own, followed by the source's columns, and a
+//! last one with the estimate of each request.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt64Type};
 use arrow::error::ArrowError;
 
-use super::cells;
+use super::cell_bytes::cell_bytes;
 
-/// Names of the leading columns. Columns are found by position, so a source column may well have
-/// one of these names.
-pub(super) const LEADING: [&str; 7] = [
+/// Names of rowmill's own columns, which come first. Columns are found by position, so a source
+/// column may have one of these names too.
+pub(super) const OWN_COLUMNS: [&str; 7] = [
     "rowmill:row_index",
     "rowmill:custom_id",
     "rowmill:request_hash",
@@ -31,7 +31,7 @@ pub(super) const FRAGMENT: usize = 3;
 pub(super) const UNSENT: usize = 4;
 pub(super) const TAG: usize = 6;
 
-/// A stretch of rows, as it is written and as it is read back: arrays of one length.
+/// Consecutive rows as they are written and read back: arrays of one length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpoolRows {
     /// Position of the row in the source, counted from 0; ascending.
@@ -42,11 +42,11 @@ pub struct SpoolRows {
     pub request_hash: StringArray,
     /// The row's own bytes of `params`, following the head; null where there is no request.
     pub fragment: BinaryArray,
-    /// Why there is no request, as `word: sentence`; null where there is one.
+    /// Why there is no request, as `word: sentence`; null where there is a request.
     pub unsent: StringArray,
-    /// How the row is named in messages.
+    /// The row's key, as messages show it.
     pub key: StringArray,
-    /// The row's label, where the job gives it one; it is not sent.
+    /// The row's tag, where the job sets one; it is not sent.
     pub tag: StringArray,
     /// What each request was estimated at, as bytes that only the estimates read; null where there
     /// is no request, or no estimate of it.
@@ -56,7 +56,7 @@ pub struct SpoolRows {
 }
 
 impl SpoolRows {
-    /// Rows in the stretch.
+    /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.row_index.len()
@@ -68,7 +68,7 @@ impl SpoolRows {
         self.len() == 0
     }
 
-    /// Part of the stretch, without copying.
+    /// Part of the rows, without copying.
     ///
     /// # Panics
     /// When `offset + length` is more than [`SpoolRows::len`].
@@ -92,13 +92,13 @@ impl SpoolRows {
     /// # Errors
     /// When `keep` has another length.
     pub fn filter(&self, keep: &BooleanArray) -> Result<SpoolRows, ArrowError> {
-        let leading = filter_record_batch(
-            &RecordBatch::try_new(Arc::new(Schema::new(leading_fields())), self.leading())?,
+        let own_columns = filter_record_batch(
+            &RecordBatch::try_new(Arc::new(Schema::new(own_fields())), self.own_columns())?,
             keep,
         )?;
         let estimate = filter(&self.estimate, keep)?.as_binary().clone();
-        Ok(SpoolRows::from_leading(
-            leading.columns(),
+        Ok(SpoolRows::from_own_columns(
+            own_columns.columns(),
             estimate,
             filter_record_batch(&self.columns, keep)?,
         ))
@@ -113,7 +113,7 @@ impl SpoolRows {
         }
     }
 
-    pub(super) fn leading(&self) -> Vec<ArrayRef> {
+    pub(super) fn own_columns(&self) -> Vec<ArrayRef> {
         vec![
             Arc::new(self.row_index.clone()),
             Arc::new(self.custom_id.clone()),
@@ -125,43 +125,43 @@ impl SpoolRows {
         ]
     }
 
-    /// The leading columns must have been checked for their types.
-    pub(super) fn from_leading(
-        leading: &[ArrayRef],
+    /// The rows from columns whose types have been checked.
+    pub(super) fn from_own_columns(
+        own_columns: &[ArrayRef],
         estimate: BinaryArray,
         columns: RecordBatch,
     ) -> SpoolRows {
         SpoolRows {
-            row_index: leading[0].as_primitive::<UInt64Type>().clone(),
-            custom_id: leading[CUSTOM_ID].as_string().clone(),
-            request_hash: leading[2].as_string().clone(),
-            fragment: leading[FRAGMENT].as_binary().clone(),
-            unsent: leading[4].as_string().clone(),
-            key: leading[5].as_string().clone(),
-            tag: leading[TAG].as_string().clone(),
+            row_index: own_columns[0].as_primitive::<UInt64Type>().clone(),
+            custom_id: own_columns[CUSTOM_ID].as_string().clone(),
+            request_hash: own_columns[2].as_string().clone(),
+            fragment: own_columns[FRAGMENT].as_binary().clone(),
+            unsent: own_columns[4].as_string().clone(),
+            key: own_columns[5].as_string().clone(),
+            tag: own_columns[TAG].as_string().clone(),
             estimate,
             columns,
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let leading: usize = self
-            .leading()
+        let own_columns: usize = self
+            .own_columns()
             .iter()
-            .map(|column| cells::bytes_of(column))
+            .map(|column| cell_bytes(column))
             .sum();
-        leading
-            + cells::bytes_of(&(Arc::new(self.estimate.clone()) as ArrayRef))
+        own_columns
+            + cell_bytes(&(Arc::new(self.estimate.clone()) as ArrayRef))
             + self
                 .columns
                 .columns()
                 .iter()
-                .map(|column| cells::bytes_of(column))
+                .map(|column| cell_bytes(column))
                 .sum::<usize>()
     }
 }
 
-/// Makes the leading columns of a stretch, row by row.
+/// Builds [`SpoolRows`] row by row.
 #[derive(Debug, Default)]
 pub struct SpoolRowsBuilder {
     row_index: UInt64Builder,
@@ -213,7 +213,7 @@ impl SpoolRowsBuilder {
         }
     }
 
-    /// Adds a row that is not sent, with the reason in words.
+    /// Adds a row that is not sent, with the reason as text.
     pub fn push_unsent(
         &mut self,
         row_index: u64,
@@ -250,7 +250,8 @@ impl SpoolRowsBuilder {
         self.fragment.values_slice().len()
     }
 
-    /// The stretch, with the source's columns of the same rows; the builder is empty afterwards.
+    /// The rows added so far, with the source's columns of the same rows; the builder is empty
+    /// afterwards.
     #[must_use]
     pub fn finish(&mut self, columns: RecordBatch) -> SpoolRows {
         SpoolRows {
@@ -274,7 +275,7 @@ impl SpoolRowsBuilder {
     }
 }
 
-pub(super) fn leading_fields() -> [FieldRef; 7] {
+pub(super) fn own_fields() -> [FieldRef; 7] {
     let [
         row_index,
         custom_id,
@@ -283,7 +284,7 @@ pub(super) fn leading_fields() -> [FieldRef; 7] {
         unsent,
         key,
         tag,
-    ] = LEADING;
+    ] = OWN_COLUMNS;
     [
         Field::new(row_index, DataType::UInt64, false),
         Field::new(custom_id, DataType::Utf8, true),

@@ -1,4 +1,4 @@
-//! A piece of the run on disk: one Parquet file, written once and never changed.
+//! A planned batch on disk: one Parquet file, written once and never changed.
 //!
 //! ```text
 //!  position   0          1          2             3         4       5     6      7 ...                                      last
@@ -6,10 +6,11 @@
 //!             u64        utf8?      utf8?         binary?   utf8?   utf8  utf8?                                           binary?
 //! ```
 //!
-//! A row has a request when it has a fragment; otherwise `unsent` says why not, in words without
-//! row contents. Rows stand in run order. The source's columns keep names, types, nullability and
-//! metadata, whatever they are (see `cells.rs`); a piece made from rows of other pieces may have
-//! none. Row groups hold at most 8,192 rows and about 16 MiB, so reading is bounded.
+//! A row has a request when it has a fragment; otherwise `unsent` holds the reason, without row
+//! contents. Rows are in run order. The source's columns keep names, types, nullability and
+//! metadata, whatever they are (see `packed_columns.rs`); a batch built from rows of other batches
+//! may have none. Row groups hold at most 8,192 rows and about 16 MiB, which bounds the memory of a
+//! reader.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use super::body::Assembler;
-use super::rows::{ESTIMATE, LEADING, SpoolRows, TAG, UNSENT, estimate_field, leading_fields};
-use super::{Error, SpoolReader, cells};
+use super::rows::{ESTIMATE, OWN_COLUMNS, SpoolRows, TAG, UNSENT, estimate_field, own_fields};
+use super::{Envelope, Error, SpoolReader, packed_columns};
 use crate::border;
 use crate::durable::Pending;
 
@@ -43,19 +44,20 @@ pub(super) const PACKED_KEY: &str = "rowmill:packed";
 
 const GROUP_ROWS: usize = 8_192;
 const GROUP_BYTES: usize = 16 << 20;
-/// So many bytes of the body are put together before they are hashed.
+/// The bytes of the body that are assembled before they are hashed.
 const HASH_BYTES: usize = 1 << 20;
 
-/// What a piece holds, for the plan.
+/// A planned batch: what its spool file holds, as recorded in the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpooledBatch {
-    /// Number of the piece, which is the number of its batch, counted from 1.
-    pub piece: u32,
-    /// Rows.
+    /// The number of the batch, counted from 1.
+    #[serde(rename = "piece")]
+    pub number: u32,
+    /// The number of rows.
     pub rows: u64,
-    /// Rows that have a request.
+    /// The number of rows with a request.
     pub requests: u32,
-    /// Exact bytes of the create call's body.
+    /// Exact bytes of the body of the create call.
     pub body_bytes: u64,
     /// `row_index` of the first row; 0 where there is none.
     pub first_row: u64,
@@ -69,19 +71,19 @@ pub struct SpooledBatch {
     pub body_hash: String,
 }
 
-/// Writes one piece.
+/// Writes the spool file of one batch.
 ///
-/// **Shape**: stretches of any number of rows, in run order. Memory: one row group, encoded.
-/// Dropped without [`SpoolWriter::finish`], it leaves nothing behind.
+/// **Shape**: any number of rows at a time, in run order. Memory: one row group, encoded. Dropped
+/// without [`SpoolWriter::finish`], it leaves no file.
 pub struct SpoolWriter {
     path: PathBuf,
-    writer: ArrowWriter<Hashing>,
+    writer: ArrowWriter<HashingFile>,
     file_schema: SchemaRef,
     columns: SchemaRef,
     packed: Vec<usize>,
-    group_per_stretch: bool,
+    group_per_write: bool,
     group_bytes: usize,
-    body: BodyHash,
+    body: BodyHasher,
     summary: SpooledBatch,
 }
 
@@ -94,24 +96,29 @@ impl std::fmt::Debug for SpoolWriter {
     }
 }
 
-/// Describes a spool file that is there, as its writer did, where nothing else tells of it any
-/// more. `head` is what its requests have in common.
+/// Describes an existing spool file as its writer did, for a batch whose plan entry is lost. `head`
+/// is the part that its requests have in common, `envelope` the bytes around them.
 ///
 /// # Errors
 /// As [`SpoolReader::open`], and what goes wrong while reading.
-pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<SpooledBatch, Error> {
-    let mut body = BodyHash::new(head);
+pub fn summary_of(
+    path: &Path,
+    number: u32,
+    envelope: Envelope,
+    head: Arc<[u8]>,
+) -> Result<SpooledBatch, Error> {
+    let mut body = BodyHasher::new(envelope, head);
     let (mut rows, mut requests, mut first_row, mut last_row) = (0, 0, 0, 0);
-    for stretch in SpoolReader::open(path)? {
-        let stretch = stretch?;
-        for row in 0..stretch.len() {
-            last_row = stretch.row_index.value(row);
+    for chunk in SpoolReader::open(path)? {
+        let chunk = chunk?;
+        for row in 0..chunk.len() {
+            last_row = chunk.row_index.value(row);
             if rows == 0 {
                 first_row = last_row;
             }
             rows += 1;
-            if stretch.fragment.is_valid(row) {
-                body.push(stretch.custom_id.value(row), stretch.fragment.value(row));
+            if chunk.fragment.is_valid(row) {
+                body.push(chunk.custom_id.value(row), chunk.fragment.value(row));
                 requests += 1;
             }
         }
@@ -127,7 +134,7 @@ pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<SpooledBat
     let (body_bytes, body_hash) = body.finish();
     let file_hash = hasher.finalize().to_hex().to_string();
     Ok(SpooledBatch {
-        piece,
+        number,
         rows,
         requests,
         body_bytes,
@@ -140,26 +147,27 @@ pub fn summary_of(path: &Path, piece: u32, head: Arc<[u8]>) -> Result<SpooledBat
 }
 
 impl SpoolWriter {
-    /// Begins the file of `piece`. `head` is what all its requests have in common, `columns` the
-    /// schema of the source's columns.
+    /// Starts the file of batch `number`. `head` is the part that all its requests have in common,
+    /// `columns` the schema of the source's columns.
     ///
     /// # Errors
     /// When the file cannot be created.
     pub fn create(
         path: &Path,
-        piece: u32,
+        number: u32,
+        envelope: Envelope,
         head: Arc<[u8]>,
         columns: &SchemaRef,
     ) -> Result<SpoolWriter, Error> {
         let packed: Vec<usize> = (0..columns.fields().len())
-            .filter(|&position| !cells::survives_parquet(&columns.fields()[position]))
+            .filter(|&position| !packed_columns::survives_parquet(&columns.fields()[position]))
             .collect();
         let file_schema = file_schema(columns, &packed);
         let pending = Pending::create(path).map_err(|source| cannot_write(path, source))?;
         let properties = properties(columns, &packed);
         let create = || {
             ArrowWriter::try_new(
-                Hashing::new(pending),
+                HashingFile::new(pending),
                 Arc::clone(&file_schema),
                 Some(properties),
             )
@@ -170,15 +178,15 @@ impl SpoolWriter {
             writer,
             file_schema,
             columns: Arc::clone(columns),
-            group_per_stretch: columns
+            group_per_write: columns
                 .fields()
                 .iter()
-                .any(|field| cells::has_narrow_keys(field.data_type())),
+                .any(|field| packed_columns::has_narrow_keys(field.data_type())),
             packed,
             group_bytes: 0,
-            body: BodyHash::new(head),
+            body: BodyHasher::new(envelope, head),
             summary: SpooledBatch {
-                piece,
+                number,
                 rows: 0,
                 requests: 0,
                 body_bytes: 0,
@@ -191,12 +199,12 @@ impl SpoolWriter {
         })
     }
 
-    /// Adds a stretch of rows behind those written.
+    /// Appends rows.
     ///
     /// # Errors
     /// When rows are not in run order, a request has no usable custom_id, a row has neither request
-    /// nor reason, the columns have another schema, or the file cannot be written. The writer is of
-    /// no use afterwards.
+    /// nor reason, the columns have another schema, or the file cannot be written. The writer
+    /// cannot be used afterwards.
     pub fn write(&mut self, rows: &SpoolRows) -> Result<(), Error> {
         self.check_shape(rows)?;
         for row in 0..rows.len() {
@@ -208,7 +216,9 @@ impl SpoolWriter {
             }
             self.summary.rows += 1;
         }
-        if self.group_per_stretch {
+        // A row group holds one dictionary a column, and those of two writes may have more values
+        // together than narrow keys can number.
+        if self.group_per_write {
             self.end_group()?;
         }
         self.write_bounded(rows)
@@ -236,31 +246,31 @@ impl SpoolWriter {
     }
 
     fn check_shape(&self, rows: &SpoolRows) -> Result<(), Error> {
-        let stretch = |what| Error::Stretch {
+        let mismatch = |what| Error::Rows {
             path: self.path.clone(),
             what,
         };
-        let lengths = rows.leading().into_iter().map(|column| column.len());
+        let lengths = rows.own_columns().into_iter().map(|column| column.len());
         let lengths = lengths.chain([rows.estimate.len()]);
         if lengths
             .chain([rows.columns.num_rows()])
             .any(|length| length != rows.len())
         {
-            return Err(stretch("the columns have different lengths"));
+            return Err(mismatch("the columns have different lengths"));
         }
         let schema = rows.columns.schema_ref();
         if !Arc::ptr_eq(schema, &self.columns) && schema.fields() != self.columns.fields() {
-            return Err(stretch(
+            return Err(mismatch(
                 "the source columns have another schema than those before",
             ));
         }
         if rows.row_index.null_count() + rows.key.null_count() > 0 {
-            return Err(stretch("a row has no index or no key"));
+            return Err(mismatch("a row has no index or no key"));
         }
         Ok(())
     }
 
-    /// Checks a row, and makes it the last one.
+    /// Checks a row and records it as the last one.
     fn check_row(&mut self, rows: &SpoolRows, row: usize) -> Result<(), Error> {
         let row_index = rows.row_index.value(row);
         let problem = if self.summary.rows > 0 && row_index <= self.summary.last_row {
@@ -286,8 +296,11 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Writes rows, ending the row group where it would become too large to read back at once.
+    /// Writes rows; ends the row group where it would become too large to be read at once.
     fn write_bounded(&mut self, rows: &SpoolRows) -> Result<(), Error> {
+        // The writer ends a group by itself only at its limit of rows, and may do so within one
+        // write. So rows are split here: no write crosses the end of a group, and the bytes of the
+        // group in progress are known.
         let room = GROUP_ROWS - self.writer.in_progress_rows();
         let bytes = rows.bytes();
         if rows.len() > room {
@@ -324,12 +337,13 @@ impl SpoolWriter {
             doing: "write",
             source,
         };
-        let mut columns = rows.leading();
+        let mut columns = rows.own_columns();
         columns.extend(rows.columns.columns().iter().cloned());
         columns.push(Arc::new(rows.estimate.clone()));
+        // A packed column has its cells in the value of the first row, so it needs one.
         for &position in self.packed.iter().filter(|_| !rows.is_empty()) {
-            let column = &mut columns[LEADING.len() + position];
-            let pack = || cells::pack(&self.columns.fields()[position], column);
+            let column = &mut columns[OWN_COLUMNS.len() + position];
+            let pack = || packed_columns::pack(&self.columns.fields()[position], column);
             *column = border::guarded(pack).map_err(failed)?;
         }
         if rows.is_empty() {
@@ -339,18 +353,18 @@ impl SpoolWriter {
     }
 }
 
-/// The hash and length of a body that is never kept.
-struct BodyHash {
+/// Calculates hash and length of a body without keeping it.
+struct BodyHasher {
     assembler: Assembler,
     buffer: Vec<u8>,
     hasher: blake3::Hasher,
     bytes: u64,
 }
 
-impl BodyHash {
-    fn new(head: Arc<[u8]>) -> BodyHash {
-        BodyHash {
-            assembler: Assembler::new(head),
+impl BodyHasher {
+    fn new(envelope: Envelope, head: Arc<[u8]>) -> BodyHasher {
+        BodyHasher {
+            assembler: Assembler::new(envelope, head),
             buffer: Vec::new(),
             hasher: blake3::Hasher::new(),
             bytes: 0,
@@ -378,15 +392,15 @@ impl BodyHash {
 }
 
 /// A file that is hashed while it is written.
-struct Hashing {
+struct HashingFile {
     pending: Pending,
     hasher: blake3::Hasher,
     bytes: u64,
 }
 
-impl Hashing {
-    fn new(pending: Pending) -> Hashing {
-        Hashing {
+impl HashingFile {
+    fn new(pending: Pending) -> HashingFile {
+        HashingFile {
             pending,
             hasher: blake3::Hasher::new(),
             bytes: 0,
@@ -399,7 +413,7 @@ impl Hashing {
     }
 }
 
-impl Write for Hashing {
+impl Write for HashingFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = self.pending.write(buf)?;
         self.hasher.update(&buf[..written]);
@@ -413,18 +427,18 @@ impl Write for Hashing {
 }
 
 fn file_schema(columns: &Schema, packed: &[usize]) -> SchemaRef {
-    let mut fields: Vec<_> = leading_fields().to_vec();
+    let mut fields: Vec<_> = own_fields().to_vec();
     fields.extend(columns.fields().iter().cloned());
     fields.push(estimate_field());
     for position in packed {
-        let field = &mut fields[LEADING.len() + position];
-        *field = Arc::new(cells::packed_field(field.name()));
+        let field = &mut fields[OWN_COLUMNS.len() + position];
+        *field = Arc::new(packed_columns::packed_field(field.name()));
     }
     Arc::new(Schema::new(fields))
 }
 
-/// zstd at its lowest level (1), no statistics, and no dictionaries on texts that are all
-/// different: nobody searches a spool.
+/// zstd at level 1, no statistics, and no dictionaries for texts that are all different: a spool
+/// file is only read from start to end.
 fn properties(columns: &Schema, packed: &[usize]) -> WriterProperties {
     let positions: Vec<String> = packed.iter().map(usize::to_string).collect();
     let facts = [
@@ -443,9 +457,9 @@ fn properties(columns: &Schema, packed: &[usize]) -> WriterProperties {
                 .map(|(key, value)| KeyValue::new(key.to_owned(), value))
                 .collect(),
         ));
-    for name in LEADING
+    for name in OWN_COLUMNS
         .into_iter()
-        .filter(|name| ![LEADING[UNSENT], LEADING[TAG]].contains(name))
+        .filter(|name| ![OWN_COLUMNS[UNSENT], OWN_COLUMNS[TAG]].contains(name))
         .chain([ESTIMATE])
     {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
@@ -453,7 +467,7 @@ fn properties(columns: &Schema, packed: &[usize]) -> WriterProperties {
     properties.build()
 }
 
-/// Whether the id can stand in the body as it is.
+/// Whether the id can be written into the body without escapes.
 fn is_plain_id(ids: &StringArray, row: usize) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     ids.is_valid(row) && !ids.value(row).is_empty() && ids.value(row).bytes().all(is_plain)

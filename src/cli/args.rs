@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use rowmill::cost::{Money, MoneyError};
+use rowmill::engine::RowSelection;
 use rowmill::outcome::class::{Class, MoreTokens};
 
 use super::examples;
@@ -167,13 +168,6 @@ pub(crate) struct Rows {
     /// Take only rows for which this SQL predicate holds, beside the job's own `where`.
     #[arg(long = "where", value_name = "SQL")]
     pub(crate) filter: Option<String>,
-}
-
-impl Rows {
-    /// Whether not all of the job's rows are taken: the run is a trial then.
-    pub(crate) fn narrows(&self) -> bool {
-        self.limit.is_some() || self.filter.is_some()
-    }
 }
 
 /// Whether an output gives way to a better one.
@@ -450,7 +444,7 @@ pub(crate) struct Cost {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Day)]
     pub(crate) by: By,
     /// Only from this day on, in UTC, such as `2026-11-01`.
-    #[arg(long, value_name = "DATE", value_parser = super::cost::day)]
+    #[arg(long, value_name = "DATE", value_parser = day)]
     pub(crate) since: Option<Date>,
     /// Only this job.
     #[arg(long, value_name = "NAME")]
@@ -468,6 +462,16 @@ pub(crate) enum By {
     Model,
     /// The run.
     Run,
+}
+
+impl Rows {
+    /// The rows that were asked for.
+    pub(crate) fn selection(&self) -> RowSelection {
+        RowSelection {
+            limit: self.limit,
+            filter: self.filter.clone(),
+        }
+    }
 }
 
 impl By {
@@ -518,6 +522,12 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
         .parse()
         .map_err(|_| "write a time such as `90s`, `5m` or `2h 30m`".to_owned())?;
     std::time::Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
+}
+
+/// A day, such as `2026-11-25`.
+fn day(text: &str) -> Result<Date, String> {
+    text.parse()
+        .map_err(|_| "write a day such as `2026-11-25`".to_owned())
 }
 
 #[cfg(test)]

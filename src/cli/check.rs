@@ -1,101 +1,108 @@
 //! `rowmill check`: everything that can be known offline, over every row or the first N.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rowmill::catalog::Catalog;
-use rowmill::engine::CompiledJob;
-use rowmill::engine::plan::PlanReport;
+use rowmill::engine::shared::SharedReport;
+use rowmill::engine::{CheckOptions, CheckReport, PlanReport};
 use rowmill::job::JobFile;
-use rowmill::source::{SourceSpec, in_words};
+use rowmill::source::type_name;
 use rowmill::template::prompt::CacheTtl;
 
-use super::args::Check;
+use super::args::{Check, Common};
+use super::connect::engine;
 use super::explain::{self, Failure};
 use super::format::{bytes, count, plural};
 use super::layout::{self, Column};
-use super::plan::{PlanInputs, outline_table, select};
+use super::plan::{outline_table, warnings};
 use super::screen::{Screen, shown, width};
 use super::words;
 
-pub(crate) fn run(args: &Check, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
-    let mut file = JobFile::read(&args.job)?;
-    select(&mut file, &args.select);
-    if let Some(rows) = args.rows {
-        file.job.source.limit = Some(file.job.source.limit.map_or(rows, |limit| limit.min(rows)));
+pub(crate) fn run(
+    args: &Check,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Arc<Screen>,
+) -> Result<u8, Failure> {
+    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let mut rows = args.select.selection();
+    if let Some(first) = args.rows {
+        rows.limit = Some(rows.limit.map_or(first, |limit| limit.min(first)));
     }
-    let compiled = CompiledJob::new(&file, super::plan::today(), catalog)?;
-    let outline = PlanInputs::default().outline(&file, &compiled, None, screen)?;
+    let checked = engine.check(&JobFile::read(&args.job)?, &CheckOptions { rows })?;
     screen.finish();
-    let warnings = warnings(&compiled, &outline, &file.job.source);
+    let warnings = warnings(&checked.warnings, &checked.plan, &checked.source);
     if screen.json {
         screen.json(&serde_json::json!({
-            "job": file.job.head.name,
-            "model": file.job.request.model,
-            "rows": outline,
-            "key": file.job.key.columns,
-            "shared": compiled.shared,
-            "templates": compiled.requests.template_files().iter().map(|(path, _)| path).collect::<Vec<_>>(),
-            "output": { "path": compiled.output_path, "columns": compiled.output.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>() },
+            "job": checked.job,
+            "model": checked.model,
+            "rows": checked.plan,
+            "key": checked.key,
+            "shared": checked.shared,
+            "templates": checked.templates,
+            "output": { "path": checked.output, "columns": checked.output_columns },
             "warnings": warnings,
         }));
         return Ok(explain::DONE);
     }
     warnings.iter().for_each(|warning| screen.warn(warning));
-    screen.data(report(&file, &compiled, &outline, warnings.len() as u64));
+    screen.data(report(&checked, warnings.len() as u64));
     Ok(explain::DONE)
 }
 
-fn report(file: &JobFile, compiled: &CompiledJob, outline: &PlanReport, warned: u64) -> String {
-    let job = &file.job;
+fn report(checked: &CheckReport, warned: u64) -> String {
+    let outline = &checked.plan;
     let mut lines = vec![
         format!(
             "job        {} ({})",
-            job.head.name,
-            shown(&file.path.display().to_string())
+            checked.job,
+            shown(&checked.job_path.display().to_string())
         ),
         format!(
             "model      {}, at most {} tokens an answer",
-            shown(&job.request.model),
-            count(job.request.max_tokens.into())
+            shown(&checked.model),
+            count(checked.max_tokens.into())
         ),
         format!(
             "source     {}, columns {}",
-            plural(compiled.source.files().len() as u64, "file", "files"),
-            names(&compiled.read)
+            plural(checked.source_files as u64, "file", "files"),
+            names(&checked.columns_read)
         ),
-        match job.key.columns.as_slice() {
+        match checked.key.as_slice() {
             [] => "key        the row's number".to_owned(),
             columns => format!("key        {}, unique over all rows", names(columns)),
         },
-        shared(compiled, outline),
+        shared(&checked.shared, outline),
     ];
-    if let Some(answer) = &compiled.answer {
-        let fields: Vec<String> = answer
-            .fields()
+    if !checked.answer.is_empty() {
+        let fields: Vec<String> = checked
+            .answer
             .iter()
-            .map(|f| format!("`{}` ({})", shown(f.name()), in_words(f.data_type())))
+            .map(|column| {
+                let name = shown(&column.name);
+                format!("`{name}` ({})", type_name(&column.data_type))
+            })
             .collect();
         lines.push(format!("answer     {}", fields.join(", ")));
     }
-    if compiled.answer_plan.sent_schema.is_some() {
+    if checked.sends_bounds_in_words {
         lines.push(
             "schema     its bounds are sent in words; answers are checked against the file"
                 .to_owned(),
         );
     }
-    let output = compiled
-        .output_path
-        .strip_prefix(".")
-        .unwrap_or(&compiled.output_path);
+    let output = &checked.output;
+    let output = output.strip_prefix(".").unwrap_or(output);
     lines.push(format!(
         "output     {} ({} columns)",
         shown(&output.display().to_string()),
-        compiled.output.schema().fields().len()
+        checked.output_columns.len()
     ));
-    lines.push(outline_table(outline, &job.source));
+    lines.push(outline_table(outline, &checked.source));
     let aside: u64 = outline.unsent.values().sum();
     if !outline.set_aside.list.is_empty() {
-        let reasons = explain::causes(&outline.set_aside).join("\n");
+        let reasons = words::engine::causes(&outline.set_aside).join("\n");
         lines.push(format!(
             "set aside\n{}",
             layout::indented(&reasons, layout::HEAD)
@@ -113,33 +120,8 @@ fn report(file: &JobFile, compiled: &CompiledJob, outline: &PlanReport, warned: 
     lines.join("\n")
 }
 
-/// All that a person should know before money is spent.
-pub(crate) fn warnings(
-    compiled: &CompiledJob,
-    outline: &PlanReport,
-    source: &SourceSpec,
-) -> Vec<String> {
-    let nothing = outline
-        .no_requests(source)
-        .map(|why| format!("no rows to send: {}", words::estimate::no_requests(why)));
-    nothing
-        .iter()
-        .cloned()
-        .chain(compiled.warnings.iter().map(words::engine::warning))
-        .chain(outline.warnings.iter().map(words::engine::warning))
-        .chain(
-            outline
-                .cache
-                .warning
-                .iter()
-                .map(words::estimate::cache_warning),
-        )
-        .collect()
-}
-
 /// What every request carries, part by part, and whether it can be read from the cache.
-fn shared(compiled: &CompiledJob, outline: &PlanReport) -> String {
-    let report = &compiled.shared;
+fn shared(report: &SharedReport, outline: &PlanReport) -> String {
     let mut text = format!(
         "shared     {} of each request, about {} tokens",
         bytes(outline.shared_bytes),
@@ -173,10 +155,10 @@ fn shared(compiled: &CompiledJob, outline: &PlanReport) -> String {
             layout::HEAD,
         );
     }
-    for sentence in std::iter::once(&report.sentence).chain(&report.splits) {
+    for sentence in words::engine::cache_verdict(report) {
         text += "\n";
         text += &layout::indented(
-            &layout::wrapped(sentence, width() - layout::HEAD),
+            &layout::wrapped(&sentence, width() - layout::HEAD),
             layout::HEAD,
         );
     }

@@ -1,43 +1,28 @@
 //! `rowmill collect`: fetch what has ended, and write the output once all of it is there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
 use rowmill::catalog::Catalog;
-use rowmill::engine::drive::Until;
+use rowmill::engine::CollectOptions;
 
 use super::args::{Collect, Common};
+use super::connect::engine;
 use super::explain::Failure;
-use super::run::{OpenOptions, carry_on, open};
+use super::outcome;
 use super::screen::Screen;
-use super::target::run_of;
 
 pub(crate) fn run(
     args: &Collect,
     common: &Common,
     catalog: &Arc<Catalog>,
-    screen: &Screen,
+    screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let folder = run_of(&args.target, &common.state)?;
-    let (mut run, connection) = open(
-        &folder,
-        &common.state,
-        OpenOptions::as_it_is(catalog),
-        screen,
-    )?;
-    if args.place.replace {
-        run.replace_output();
-    }
-    let (until, deadline) = match args.wait {
-        None => (Until::LookedOnce, None),
-        Some(wait) => (Until::Fetched, Some(Timestamp::now() + wait)),
+    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let options = CollectOptions {
+        wait: args.wait,
+        replace_output: args.place.replace,
     };
-    carry_on(
-        &mut run,
-        &connection,
-        until,
-        deadline,
-        &common.state,
-        screen,
-    )
+    let report = engine.collect(&engine.find_run(&args.target)?, &options)?;
+    outcome::show(&report, screen)
 }

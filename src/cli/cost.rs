@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
 use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
 use rowmill::ledger::{Ledger, LedgerEntry};
@@ -183,10 +182,4 @@ fn side_table(side: &CostGroups, name: &str) -> String {
         rows.push(row("all", &side.total));
     }
     table(&columns, rows)
-}
-
-/// A day as it is typed.
-pub(crate) fn day(text: &str) -> Result<Date, String> {
-    text.parse()
-        .map_err(|_| "write a day such as `2026-11-25`".to_owned())
 }

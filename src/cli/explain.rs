@@ -1,57 +1,38 @@
-//! Error → message, hint, exit code.
+//! Error → message, details, causes, hint, exit code.
 //!
 //! ```text
 //! error: cannot render row 58 (ticket_id = "T-0077")
 //!   caused by: `templates/triage.j2` line 12: undefined value `text`
 //! hint: did you mean `body`?
 //! ```
+//!
+//! With `--json` the same is one document, with a `kind` for programs.
 
 use std::error::Error as _;
-use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use rowmill::engine::Error;
 use rowmill::engine::budget::OverBudget;
-use rowmill::engine::checkpoints::StoppedAtCheckpoint;
-use rowmill::engine::faults::{Causes, FaultCount, Faults};
+use rowmill::engine::faults::{FaultCount, Faults};
 use rowmill::engine::plan::SharedKeys;
 use rowmill::engine::submit::RefusedBatch;
-use rowmill::join;
 use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
+use serde_json::{Value, json};
 
+pub(crate) use super::exit_code::{
+    BUG, CHANGE, CREDENTIALS, DONE, DOUBT, INTERRUPTED, LOCKED, NO_RUN, PARTLY, PROVIDER, STOPPED,
+    Sent, UNFINISHED,
+};
+use super::exit_code::{is_of_the_disk, of_error};
 use super::format::{count, plural, usd};
-use super::layout::visible;
-use super::screen::{shown, shown_to};
+use super::layout::{shown, shown_to};
+use super::words;
 
 /// Characters of an error, a cause or a hint that are shown.
 const LONGEST: usize = 2_000;
-
-/// All rows succeeded.
-pub(crate) const DONE: u8 = 0;
-/// A bug.
-pub(crate) const BUG: u8 = 1;
-/// Arguments, job, template, input or a file of the run need a change; this command sent nothing.
-pub(crate) const CHANGE: u8 = 2;
-/// Finished; some rows did not succeed.
-pub(crate) const PARTLY: u8 = 3;
-/// Stopped by provider or network.
-pub(crate) const PROVIDER: u8 = 4;
-/// Not finished yet.
-pub(crate) const UNFINISHED: u8 = 5;
-/// Stopped by a budget, or by what the first rows came to.
-pub(crate) const STOPPED: u8 = 6;
-/// A submit is in doubt and held.
-pub(crate) const DOUBT: u8 = 7;
-/// No such run.
-pub(crate) const NO_RUN: u8 = 10;
-/// Another process works on the run.
-pub(crate) const LOCKED: u8 = 11;
-/// Credentials.
-pub(crate) const CREDENTIALS: u8 = 12;
-/// Interrupted; submitted batches keep running at the provider.
-pub(crate) const INTERRUPTED: u8 = 130;
+/// What a line with a cause begins with.
+const CAUSED_BY: &str = "caused by: ";
 
 /// What a command ends with when it does not get to its end.
 #[derive(Debug)]
@@ -66,16 +47,71 @@ pub(crate) enum Failure {
     },
 }
 
-/// What the journal of the run that a command worked on says of sending. Together with the error it
-/// decides the exit code.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sent {
+/// A failure as it is shown.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Explanation {
+    /// For programs; stable.
+    pub(crate) kind: &'static str,
+    /// What failed, in one line.
+    pub(crate) message: String,
+    /// What belongs to the message, a line each.
+    details: Vec<String>,
+    /// The causes, the nearest first; one may have further lines, which are indented.
+    causes: Vec<String>,
+    /// What of the work is kept, a line each.
+    kept: Vec<String>,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    /// The exit code.
+    pub(crate) code: u8,
     /// The run's folder.
-    pub(crate) run: Option<PathBuf>,
-    /// Whether anything of the run was sent, or may have been.
-    pub(crate) ever: bool,
-    /// Whether this command sent something, or may have.
-    pub(crate) now: bool,
+    run: Option<String>,
+}
+
+impl Explanation {
+    /// An explanation of arguments that cannot be parsed.
+    pub(crate) fn of_usage(message: String, code: u8) -> Explanation {
+        Explanation {
+            kind: "usage",
+            message,
+            hint: Some("see `rowmill --help`".to_owned()),
+            code,
+            ..Explanation::default()
+        }
+    }
+
+    /// Message, details and causes, on lines of their own.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.message.clone();
+        let causes = self
+            .causes
+            .iter()
+            .map(|cause| format!("{CAUSED_BY}{cause}"));
+        let lines = self.details.iter().cloned().chain(causes);
+        for line in lines.chain(self.kept.iter().cloned()) {
+            text.push_str("\n  ");
+            text.push_str(&line);
+        }
+        text
+    }
+
+    /// The value of `error` in documents and log lines.
+    pub(crate) fn as_json(&self) -> Value {
+        let details = self.details.iter().chain(&self.kept);
+        json!({
+            "kind": self.kind,
+            "message": self.message,
+            "details": details.map(|line| line.trim()).collect::<Vec<_>>(),
+            "causes": self.causes,
+            "hint": self.hint,
+            "exit_code": self.code,
+        })
+    }
+
+    /// The document for stdout.
+    pub(crate) fn document(&self) -> Value {
+        json!({ "error": self.as_json(), "run": self.run })
+    }
 }
 
 impl<E: Into<Error>> From<E> for Failure {
@@ -94,37 +130,63 @@ impl Failure {
         }
     }
 
-    /// The exit code: the only place that decides it. That nothing was sent is said of what the
-    /// journal says so of, never because of the kind of an error.
-    pub(crate) fn code(&self, sent: &Sent) -> u8 {
+    /// Everything that is shown of it.
+    pub(crate) fn explain(&self, sent: &Sent) -> Explanation {
+        let mut explanation = match self {
+            Failure::Words { message, .. } => {
+                let mut lines = message.lines();
+                let first = lines.next().unwrap_or_default().to_owned();
+                let (causes, details): (Vec<&str>, Vec<&str>) = lines
+                    .map(without_indent)
+                    .partition(|line| line.starts_with(CAUSED_BY));
+                let cause = |line: &str| line.trim_start_matches(CAUSED_BY).to_owned();
+                Explanation {
+                    message: first,
+                    details: details.into_iter().map(str::to_owned).collect(),
+                    causes: causes.into_iter().map(cause).collect(),
+                    ..Explanation::default()
+                }
+            }
+            Failure::Step(error) => describe(error, sent),
+        };
+        explanation.code = self.code(sent);
+        explanation.kind = self.kind(explanation.code);
+        explanation.hint = self.hint(sent);
+        explanation.run = sent.run.as_ref().map(|run| run.display().to_string());
+        explanation
+    }
+
+    /// The exit code.
+    fn code(&self, sent: &Sent) -> u8 {
         match self {
             Failure::Words { code, .. } if *code == CHANGE && sent.now => PROVIDER,
             Failure::Words { code, .. } => *code,
-            Failure::Step(error) => exit_code(error, sent),
+            Failure::Step(error) => of_error(error, sent),
         }
     }
 
-    /// The message with its causes, on lines of its own.
-    pub(crate) fn message(&self, sent: &Sent) -> String {
+    /// The word for programs.
+    fn kind(&self, code: u8) -> &'static str {
         match self {
-            Failure::Words { message, .. } => message.clone(),
-            Failure::Step(error) => {
-                let mut text = told(error);
-                if let (Some(run), true, false) = (&sent.run, sent.ever, says_what_was_sent(error))
-                {
-                    let _ = write!(
-                        text,
-                        "\n  what was sent is recorded in {}",
-                        shown(&run.display().to_string())
-                    );
-                }
-                text
-            }
+            Failure::Step(error) => kind_of(error, code),
+            Failure::Words { code, .. } => match *code {
+                BUG => "bug",
+                CREDENTIALS => "credentials",
+                INTERRUPTED => "interrupted",
+                LOCKED => "run_locked",
+                NO_RUN => "run_not_found",
+                PROVIDER => "provider",
+                STOPPED => "stopped",
+                UNFINISHED => "unfinished",
+                DOUBT => "uncertain",
+                PARTLY => "rows_failed",
+                _ => "invalid_input",
+            },
         }
     }
 
-    /// The way out.
-    pub(crate) fn hint(&self, sent: &Sent) -> Option<String> {
+    /// What to do about it.
+    fn hint(&self, sent: &Sent) -> Option<String> {
         match self {
             Failure::Words { hint, .. } => hint.clone(),
             Failure::Step(error) if is_of_the_disk(error) && sent.ever => Some(
@@ -138,7 +200,61 @@ impl Failure {
     }
 }
 
-/// Whether the message says already what became of what was sent.
+/// The word for programs of an error of the library. A word stays what it is when the error's
+/// message changes.
+fn kind_of(error: &Error, code: u8) -> &'static str {
+    match error {
+        Error::Job(_) => "invalid_job",
+        Error::Source(_) => "source",
+        Error::Request(_) => "request",
+        Error::Keys(_) => "key",
+        Error::Answer(_) => "schema",
+        Error::Output(_) => "output",
+        Error::Batch(_) => "spool",
+        Error::Journal(journal::Error::Locked { .. }) => "run_locked",
+        Error::Journal(journal::Error::NoRun { .. }) => "run_not_found",
+        Error::Journal(_) => "journal",
+        Error::Join(_) => "join",
+        Error::Provider { .. } if code == CREDENTIALS => "credentials",
+        Error::Provider { .. } => "provider",
+        Error::Refused(_) => "batch_refused",
+        Error::UnknownModel { .. } => "unknown_model",
+        Error::RetiredModel { .. } => "retired_model",
+        Error::Budget(_) => "over_budget",
+        Error::Ledger(_) => "ledger",
+        Error::NoPrice(_) => "no_price",
+        Error::Rows(_) => "invalid_rows",
+        Error::DuplicateKeys(_) => "duplicate_keys",
+        Error::NotUploaded { .. } => "files_not_uploaded",
+        Error::Changed { .. } => "job_changed",
+        Error::Abandoned { .. } => "run_abandoned",
+        Error::RunGone { .. } => "run_missing",
+        Error::SoundJournal { .. } => "nothing_to_rescue",
+        Error::AlteredResults { .. } => "results_altered",
+        Error::MissingResults { .. } => "results_missing",
+        Error::OutputIsInput { .. } => "output_is_input",
+        Error::OtherOrigin { .. } => "other_provider",
+        Error::StoppedAtCheckpoint(_) => "stopped_at_checkpoint",
+        Error::File { .. } => "file",
+        Error::Interrupted => "interrupted",
+        Error::NotSimulated { .. } => "run_not_simulated",
+        Error::NotFinished { .. } => "run_not_finished",
+        Error::NothingToRetry(_) => "nothing_to_retry",
+        Error::NoRun { .. } | Error::JobHasNoRun { .. } => "run_not_found",
+        Error::NoProvider => "no_provider",
+        Error::NoFileStore => "no_file_store",
+        Error::NoCredential { .. } => "credentials",
+        Error::Connect(_) => "connection_settings",
+        Error::Simulator(_) => "simulator",
+        Error::Runtime(_) => "runtime",
+        Error::NoRow { .. } => "no_row",
+        Error::SampleWith { .. } => "option_conflict",
+        Error::Bug(_) => "bug",
+        _ => "other",
+    }
+}
+
+/// Whether the explanation tells already what became of what was sent.
 fn says_what_was_sent(error: &Error) -> bool {
     matches!(
         error,
@@ -150,134 +266,96 @@ fn says_what_was_sent(error: &Error) -> bool {
     )
 }
 
-/// Whether the file system is at fault, and not what is in the files.
-fn is_of_the_disk(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::File { .. }
-            | Error::Output(_)
-            | Error::Join(join::Error::Scratch(_) | join::Error::Read { .. })
-            | Error::Batch(rowmill::batch::Error::Io { .. })
-            | Error::Journal(journal::Error::Io { .. } | journal::Error::Broken { .. })
-            | Error::Ledger(
-                ledger::Error::Sqlite { .. }
-                    | ledger::Error::Create { .. }
-                    | ledger::Error::Busy { .. }
-            )
-    )
-}
-
-fn exit_code(error: &Error, sent: &Sent) -> u8 {
-    match error {
-        Error::Bug(_) => BUG,
-        Error::Interrupted => INTERRUPTED,
-        Error::Provider { source, .. } => match judge(
-            Call::Create,
-            source,
-            u32::MAX,
-            std::time::Duration::MAX,
-            0.0,
-        ) {
-            Verdict::StopCredentials => CREDENTIALS,
-            _ => PROVIDER,
-        },
-        // Where nothing was sent, the job needs a change; else what was sent can still be fetched.
-        Error::Refused(refused) if refused.nothing_was_sent => CHANGE,
-        Error::Refused(_) => PROVIDER,
-        Error::StoppedAtCheckpoint(_) | Error::Budget(_) => STOPPED,
-        Error::Journal(journal::Error::Locked { .. }) => LOCKED,
-        Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
-        // A person has to change something first, and it would not help to run the command again.
-        error if needs_a_change(error) && !sent.now => CHANGE,
-        _ if sent.ever => PROVIDER,
-        _ => CHANGE,
+/// What failed, what belongs to it, its causes, and what of the work is kept.
+fn describe(error: &Error, sent: &Sent) -> Explanation {
+    if let Some(text) = words::call::message(error) {
+        return in_lines(&text);
     }
-}
-
-/// Whether the job, its files, its input or a file of the run has to be changed by a person.
-fn needs_a_change(error: &Error) -> bool {
-    match error {
-        Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => true,
-        Error::Journal(error) => !matches!(
-            error,
-            journal::Error::Io { .. } | journal::Error::Broken { .. }
-        ),
-        Error::Ledger(error) => {
-            use ledger::Error::{Conflict, Edited, Newer, NotOurs};
-            matches!(
-                error,
-                Newer { .. } | NotOurs { .. } | Edited { .. } | Conflict { .. }
-            )
-        }
-        Error::Output(error) => !matches!(
-            error,
-            output::Error::Write { .. } | output::Error::Incomplete { .. }
-        ),
-        Error::Job(_)
-        | Error::Source(_)
-        | Error::Request(_)
-        | Error::Keys(_)
-        | Error::Answer(_)
-        | Error::UnknownModel { .. }
-        | Error::RetiredModel { .. }
-        | Error::NoPrice(_)
-        | Error::Rows(_)
-        | Error::DuplicateKeys(_)
-        | Error::NotUploaded { .. }
-        | Error::Changed { .. }
-        | Error::Abandoned { .. }
-        | Error::RunGone { .. }
-        | Error::SoundJournal { .. }
-        | Error::AlteredResults { .. }
-        | Error::MissingResults { .. }
-        | Error::OutputIsInput { .. }
-        | Error::OtherOrigin { .. } => true,
-        _ => false,
-    }
-}
-
-/// The error, what belongs under it, and its causes.
-fn told(error: &Error) -> String {
     let mut text = match error {
-        Error::Rows(faults) => told_rows(faults),
-        Error::DuplicateKeys(shared) => told_shared(shared),
-        Error::StoppedAtCheckpoint(stopped) => told_stopped(stopped),
-        Error::Budget(short) => told_short(short),
-        Error::Changed { what, .. } => {
-            let mut text = error.to_string();
-            for what in what {
-                let _ = write!(text, "\n  {}", shown_to(what, LONGEST));
+        Error::Rows(faults) => bad_rows(faults),
+        Error::DuplicateKeys(shared) => duplicate_keys(shared),
+        Error::Budget(short) => over_budget(short),
+        Error::StoppedAtCheckpoint(stopped) => {
+            let reason = words::journal::verdict_reason(&stopped.reason);
+            let reason = reason.lines().map(|line| shown_to(line, LONGEST));
+            Explanation {
+                message: words::engine::stopped(stopped).to_owned(),
+                details: reason.collect(),
+                kept: vec![format!(
+                    "{} not sent; what came back is in {}",
+                    plural(stopped.requests, "request was", "requests were"),
+                    stopped.results.display()
+                )],
+                ..Explanation::default()
             }
-            text
         }
-        other => said(other),
-    };
-    text = with_causes(&text, error.source());
-    if let Error::Provider { standing, .. } = error {
-        let _ = write!(text, "\n  {}", shown_to(standing, LONGEST));
-    }
-    if let Error::Refused(refused) = error {
-        let _ = write!(
-            text,
-            "\n  {}",
-            if refused.nothing_was_sent {
-                "nothing was sent"
-            } else {
-                &refused.standing
+        Error::Changed { what, .. } => {
+            let what = what.iter().map(words::engine::job_change);
+            Explanation {
+                details: what.map(|what| shown_to(&what, LONGEST)).collect(),
+                ..plain(error)
             }
-        );
+        }
+        Error::Provider { kept, action, .. } => Explanation {
+            kept: vec![shown_to(&words::engine::kept(kept, action), LONGEST)],
+            ..plain(error)
+        },
+        Error::Refused(refused) if refused.nothing_was_sent => Explanation {
+            kept: vec!["nothing was sent".to_owned()],
+            ..plain(error)
+        },
+        Error::Refused(refused) => Explanation {
+            kept: vec![words::engine::standing(&refused.standing)],
+            ..plain(error)
+        },
+        other => plain(other),
+    };
+    text.causes.extend(causes(error.source()));
+    if let (Some(run), true, false) = (&sent.run, sent.ever, says_what_was_sent(error)) {
+        text.kept.push(format!(
+            "what was sent is recorded in {}",
+            shown(&run.display().to_string())
+        ));
     }
     text
+}
+
+/// The error's own words; further lines of it are details.
+fn plain(error: &Error) -> Explanation {
+    in_lines(&said(error))
+}
+
+/// A message whose further lines are details.
+fn in_lines(text: &str) -> Explanation {
+    let mut lines = text.lines();
+    Explanation {
+        message: lines.next().unwrap_or_default().to_owned(),
+        details: lines.map(|line| without_indent(line).to_owned()).collect(),
+        ..Explanation::default()
+    }
+}
+
+fn without_indent(line: &str) -> &str {
+    line.strip_prefix("  ").unwrap_or(line)
+}
+
+/// An error and its causes, the nearest first.
+fn causes(mut cause: Option<&dyn std::error::Error>) -> Vec<String> {
+    let mut causes = Vec::new();
+    while let Some(error) = cause {
+        causes.push(said(error));
+        cause = error.source();
+    }
+    causes
 }
 
 /// A message with an error and its causes below it.
-pub(crate) fn with_causes(message: &str, mut cause: Option<&dyn std::error::Error>) -> String {
-    let mut text = message.to_owned();
-    while let Some(error) = cause {
-        let _ = write!(text, "\n  caused by: {}", said(error));
-        cause = error.source();
-    }
-    text
+pub(crate) fn with_causes(message: &str, cause: Option<&dyn std::error::Error>) -> String {
+    causes(cause)
+        .iter()
+        .fold(message.to_owned(), |text, cause| {
+            format!("{text}\n  {CAUSED_BY}{cause}")
+        })
 }
 
 /// What an error says. What it says on further lines is indented, so that none of them can be taken
@@ -297,8 +375,10 @@ fn said(error: &dyn std::error::Error) -> String {
         .fold(first, |text, line| format!("{text}\n{indent}{line}"))
 }
 
-fn told_rows(faults: &Faults) -> String {
-    let mut text = String::new();
+/// Rows that have no key, or cannot be rendered.
+fn bad_rows(faults: &Faults) -> Explanation {
+    let mut lines = Vec::new();
+    let mut causes_of_first = Vec::new();
     if let Some((row, key, error)) = &faults.first_error {
         // Without key columns the row's number is its key, and said already.
         let key = if *key == format!("row {}", row + 1) {
@@ -306,50 +386,51 @@ fn told_rows(faults: &Faults) -> String {
         } else {
             format!(" ({})", shown(key))
         };
-        text = with_causes(
-            &format!("cannot render row {}{key}", count(row + 1)),
-            Some(error),
-        );
+        lines.push(format!("cannot render row {}{key}", count(row + 1)));
+        causes_of_first = causes(Some(error));
         if faults.not_rendered.count > 1 {
-            let _ = write!(
-                text,
-                "\n  {} rows cannot be rendered: {}",
+            let several = faults.causes.list.len() > 1;
+            lines.push(format!(
+                "{} rows cannot be rendered: {}{}",
                 count(faults.not_rendered.count),
-                named(&faults.not_rendered)
-            );
-            if faults.causes.list.len() > 1 {
-                let _ = write!(text, ", for different reasons");
-                causes(&faults.causes).iter().for_each(|line| {
-                    let _ = write!(text, "\n    {line}");
-                });
+                words::engine::named_rows(&faults.not_rendered),
+                if several {
+                    ", for different reasons"
+                } else {
+                    ""
+                }
+            ));
+            if several {
+                let reasons = words::engine::causes(&faults.causes);
+                lines.extend(reasons.iter().map(|line| format!("  {line}")));
             }
         }
     }
     let column = shown(faults.key_column.as_deref().unwrap_or("key"));
-    for (tally, what) in [
+    for (rows, what) in [
         (&faults.null_keys, "null"),
         (&faults.empty_keys, "empty text"),
     ] {
-        if tally.count > 0 {
-            let gap = if text.is_empty() { "" } else { "\n  " };
-            let noun = if tally.count == 1 {
-                "row has"
-            } else {
-                "rows have"
-            };
-            let _ = write!(
-                text,
-                "{gap}{} {noun} no key: `{column}` is {what} in {}",
-                count(tally.count),
-                named(tally)
-            );
+        if rows.count > 0 {
+            lines.push(format!(
+                "{} no key: `{column}` is {what} in {}",
+                plural(rows.count, "row has", "rows have"),
+                words::engine::named_rows(rows)
+            ));
         }
     }
-    text
+    let mut lines = lines.into_iter();
+    // What belongs to the first error stands under its causes.
+    Explanation {
+        message: lines.next().unwrap_or_default(),
+        causes: causes_of_first,
+        kept: lines.collect(),
+        ..Explanation::default()
+    }
 }
 
 /// Which limit stands in the way, what is left of it, and who has used it up.
-fn told_short(short: &OverBudget) -> String {
+fn over_budget(short: &OverBudget) -> Explanation {
     let Shortage {
         scope,
         limit,
@@ -358,57 +439,52 @@ fn told_short(short: &OverBudget) -> String {
         by,
         ..
     } = &short.shortage;
-    let head = if short.is_under_way {
+    let subject = if short.is_under_way {
         "the rest of the run does"
     } else {
         "the run does"
     };
-    let words = match scope {
+    let budget = match scope {
         LimitScope::Run => "for a run",
         LimitScope::Day => "for today, in UTC, over all jobs",
         LimitScope::Month => "for this month, in UTC, over all jobs",
     };
-    let mut text = format!(
-        "{head} not fit into the budget {words}\n  `{}` is {}: {} spent, {} reserved for batches \
-         in flight, {} left",
-        limit_name(short),
-        usd(*limit),
-        usd(*spent),
-        usd(*reserved),
-        usd(short.shortage.left())
-    );
-    let _ = write!(
-        text,
-        "\n  {} with {} to be sent: expected {}, high {}",
-        plural(short.batches, "batch", "batches"),
-        plural(short.requests, "request", "requests"),
-        usd(short.expected),
-        usd(short.high)
-    );
+    let mut details = vec![
+        format!(
+            "`{}` is {}: {} spent, {} reserved for batches in flight, {} left",
+            limit_name(short),
+            usd(*limit),
+            usd(*spent),
+            usd(*reserved),
+            usd(short.shortage.left())
+        ),
+        format!(
+            "{} with {} to be sent: expected {}, high {}",
+            plural(short.batches, "batch", "batches"),
+            plural(short.requests, "request", "requests"),
+            usd(short.expected),
+            usd(short.high)
+        ),
+    ];
     if *scope != LimitScope::Run && !by.is_empty() {
-        let jobs: Vec<String> = by
-            .iter()
-            .map(|by| {
-                format!(
-                    "{} {} spent, {} reserved",
-                    by.job,
-                    usd(by.spent),
-                    usd(by.reserved)
-                )
-            })
-            .collect();
-        let _ = write!(text, "\n  by job: {}", jobs.join("; "));
+        let job = |by: &ledger::Spender| {
+            let (spent, reserved) = (usd(by.spent), usd(by.reserved));
+            format!("{} {spent} spent, {reserved} reserved", by.job)
+        };
+        let jobs: Vec<String> = by.iter().map(job).collect();
+        details.push(format!("by job: {}", jobs.join("; ")));
     }
-    if short.is_under_way {
-        let _ = write!(
-            text,
-            "\n  what was sent is recorded in {}",
-            short.run.display()
-        );
+    let kept = if short.is_under_way {
+        format!("what was sent is recorded in {}", short.run.display())
     } else {
-        text.push_str("\n  nothing was sent");
+        "nothing was sent".to_owned()
+    };
+    Explanation {
+        message: format!("{subject} not fit into the budget {budget}"),
+        details,
+        kept: vec![kept],
+        ..Explanation::default()
     }
-    text
 }
 
 /// Where the limit was set.
@@ -435,16 +511,16 @@ fn short_hint(short: &OverBudget) -> String {
     )
 }
 
-/// The way out where a ledger cannot be used.
+/// What to do where a ledger cannot be used.
 fn ledger_hint(error: &ledger::Error) -> Option<String> {
     Some(match error {
         ledger::Error::Newer { .. } => {
             "use the version of rowmill that wrote it, or a newer one".to_owned()
         }
         ledger::Error::NotOurs { path } | ledger::Error::Edited { path, .. } => format!(
-            "put it back from a copy, or move `{}` away: a new one is begun, which knows of the \
-             runs that are gone on with, and no budget counts what others spent before. Nothing \
-             was sent now",
+            "restore it from a copy, or move `{}` away: a new one is created, which covers the runs \
+             that are resumed; what other runs spent before is then in no budget. Nothing was sent \
+             now",
             path.display()
         ),
         ledger::Error::Conflict { .. } => {
@@ -459,73 +535,34 @@ fn ledger_hint(error: &ledger::Error) -> Option<String> {
     })
 }
 
-fn told_stopped(stopped: &StoppedAtCheckpoint) -> String {
-    let mut text = stopped.kind.stopped().to_owned();
-    for line in stopped.reason.lines() {
-        let _ = write!(text, "\n  {}", shown_to(line, LONGEST));
-    }
-    let requests = super::format::plural(stopped.requests, "request was", "requests were");
-    let _ = write!(
-        text,
-        "\n  {requests} not sent; what came back is in {}",
-        stopped.results.display()
-    );
-    text
-}
-
-fn told_shared(shared: &SharedKeys) -> String {
-    let mut text = format!(
-        "row key is not unique\n  {} keys are shared by several rows",
-        count(shared.keys)
-    );
+/// Several rows share a key.
+fn duplicate_keys(shared: &SharedKeys) -> Explanation {
+    let mut details = vec![format!(
+        "{} shared by several rows",
+        plural(shared.keys, "key is", "keys are")
+    )];
     for (key, rows) in &shared.first {
-        let tally = FaultCount {
+        let rows = FaultCount {
             count: rows.len() as u64,
             first: rows.clone(),
         };
-        let _ = write!(text, "\n  {}: {}", shown(key), named(&tally));
-    }
-    text
-}
-
-/// `row 4`, `rows 1 and 3`, `rows 1, 2, 3 and 12 more`.
-/// Rows that cannot be rendered, a line for each reason.
-pub(crate) fn causes(causes: &Causes) -> Vec<String> {
-    let mut lines: Vec<String> = causes
-        .list
-        .iter()
-        .map(|cause| match cause.rows.count {
-            1 => format!("{}: {}", named(&cause.rows), visible(&cause.why)),
-            rows => format!(
-                "{} rows, {}: {}",
-                count(rows),
-                named(&cause.rows),
-                visible(&cause.why)
-            ),
-        })
-        .collect();
-    if causes.more.count > 0 {
-        lines.push(format!(
-            "{} more rows, {}, for other reasons",
-            count(causes.more.count),
-            named(&causes.more)
+        details.push(format!(
+            "{}: {}",
+            shown(key),
+            words::engine::named_rows(&rows)
         ));
     }
-    lines
-}
-
-fn named(tally: &FaultCount) -> String {
-    let rows: Vec<String> = tally.first.iter().map(|row| count(row + 1)).collect();
-    let more = tally.count.saturating_sub(rows.len() as u64);
-    match (rows.as_slice(), more) {
-        ([], _) => format!("{} rows", count(more)),
-        ([row], 0) => format!("row {row}"),
-        ([rows @ .., last], 0) => format!("rows {} and {last}", rows.join(", ")),
-        (rows, more) => format!("rows {} and {} more", rows.join(", "), count(more)),
+    Explanation {
+        message: "row key is not unique".to_owned(),
+        details,
+        ..Explanation::default()
     }
 }
 
 fn hint(error: &Error) -> Option<String> {
+    if let Some(hint) = words::call::hint(error) {
+        return Some(hint);
+    }
     let text = match error {
         Error::Job(job::Error::Parse { nearest, .. }) => did_you_mean(nearest.as_ref()?),
         Error::UnknownModel { nearest, .. } if !nearest.is_empty() => {
@@ -568,6 +605,9 @@ fn hint(error: &Error) -> Option<String> {
             unsupported_output_hint(what).to_owned()
         }
         Error::Source(error) => return source_hint(error).map(str::to_owned),
+        Error::Request(request::Error::Expression { source, .. }) => {
+            return super::words::source::expression_hint(source).map(str::to_owned);
+        }
         Error::Job(job::Error::Read { source, .. })
             if source.kind() == std::io::ErrorKind::NotFound =>
         {
@@ -581,13 +621,13 @@ fn hint(error: &Error) -> Option<String> {
             )
         }
         Error::Rows(faults) if faults.first_error.is_some() => {
-            "mend the template, the cell or its file, or set `request.on_row_error = \"skip\"` to \
+            "fix the template, the cell or its file, or set `request.on_row_error = \"skip\"` to \
              set such rows aside as `unsent`"
                 .to_owned()
         }
         Error::StoppedAtCheckpoint(stopped) => format!(
-            "mend the job, give this run up with `rowmill cancel {0} --abandon` and start anew; or \
-             send the rest all the same: `rowmill run {0} --ignore-canary`",
+            "fix the job, abandon this run with `rowmill cancel {0} --abandon` and start a new one; \
+             or send the rest anyway with `rowmill run {0} --ignore-canary`",
             stopped.run.display()
         ),
         Error::Rows(_) => "choose key columns that every row has, or leave such rows out with \
@@ -605,15 +645,15 @@ fn hint(error: &Error) -> Option<String> {
         Error::Journal(journal::Error::NoRun { .. }) => {
             "`rowmill status` lists the runs".to_owned()
         }
-        Error::Journal(error) => error.way_out()?.to_owned(),
+        Error::Journal(error) => words::journal::repair(error)?.to_owned(),
         Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => {
             "put the file back from a copy; what was sent from it can still be fetched and joined \
              by hand from `results/`"
                 .to_owned()
         }
         Error::Changed { run, .. } => format!(
-            "finish the old run with `rowmill run {0}`, or give it up with `rowmill cancel {0} \
-             --abandon` and start anew",
+            "finish the old run with `rowmill run {0}`, or abandon it with `rowmill cancel {0} \
+             --abandon` and start a new one",
             run.display()
         ),
         Error::Abandoned { run } => format!(
@@ -665,6 +705,8 @@ fn template_hint(error: &template::Error) -> Option<String> {
         template::Error::UnknownColumn { nearest, .. }
         | template::Error::NoColumn { nearest, .. }
         | template::Error::UnknownFilter { nearest, .. } => nearest.as_deref().map(did_you_mean),
+        template::Error::ComparesNone { .. } => Some("write `is none` or `is not none`".to_owned()),
+        template::Error::ComparesTypes { fix, .. } => Some(words::template::comparison_fix(fix)),
         template::Error::SystemVariable { .. } => {
             Some("move it to a message, which is rendered for each row".to_owned())
         }
@@ -675,6 +717,7 @@ fn template_hint(error: &template::Error) -> Option<String> {
 fn source_hint(error: &source::Error) -> Option<&'static str> {
     use source::Error as E;
     Some(match error {
+        E::Expression { source, .. } => return super::words::source::expression_hint(source),
         E::Empty { path } if path.as_os_str() == "-" => {
             "pipe the rows in again; a run is resumed without them by its folder or id"
         }
@@ -721,8 +764,8 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
             "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\""
         }
         E::Corrupt { .. } | E::RowCount { .. } => {
-            "the file is damaged or written wrongly; make it anew, or set `source.format` if it is \
-             of another"
+            "the file is damaged or written wrongly; write it again, or set `source.format` if it \
+             has another format"
         }
         E::TooLarge { .. } => {
             "raise `source.max_cell_bytes` if the file is meant to be so, or leave the column out: \
@@ -736,12 +779,12 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
         E::UnknownFormat { .. } | E::StdinFormat => {
             "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\""
         }
-        E::Changed { .. } => "run it again when nothing writes to the file any more",
+        E::Changed { .. } => "run again when no other program writes to the file",
         E::MixedFormats { .. } => {
             "narrow `source.path` down to the files of one format, such as `data/*.csv`"
         }
         E::Cell { .. } => {
-            "mend the cell, or leave the column as text: take it out of `source.columns`"
+            "fix the cell, or remove the column from `source.columns` to read it as text"
         }
         _ => return None,
     })
@@ -793,7 +836,7 @@ fn unsupported_output_hint(what: &source::Unsupported) -> &'static str {
     }
 }
 
-/// The way out where the provider does not take a batch as it is.
+/// What to do where the provider does not accept a batch as it is.
 fn refused_hint(refused: &RefusedBatch) -> String {
     let what = match (refused.source.status, refused.requests) {
         (Some(413), 1) => {
@@ -825,7 +868,7 @@ fn provider_hint(error: &rowmill::provider::ApiError, sent: &Sent) -> String {
         }
         Verdict::StopAccount => account_hint(error.code.as_deref()).to_owned(),
         // What was asked for without sending anything says nothing of the requests.
-        Verdict::Fail if error.call != Call::Create.name() => {
+        Verdict::Fail if error.call != Call::Create => {
             "run the same command again; what was accepted is kept, and not sent again".to_owned()
         }
         Verdict::Fail if error.status == Some(400) && sent.ever => {
@@ -863,50 +906,83 @@ fn account_hint(code: Option<&str>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use rowmill::engine::{Action, Kept};
+    use rowmill::provider::{ApiError, ApiErrorKind, Delivery};
+
     use super::*;
+
+    fn refused(code: Option<&str>) -> ApiError {
+        ApiError {
+            status: Some(400),
+            code: code.map(str::to_owned),
+            ..ApiError::new(
+                Call::Create,
+                ApiErrorKind::Provider("invalid_request_error".to_owned()),
+                "no",
+                Delivery::Refused,
+            )
+        }
+    }
+
+    fn provider_error(source: ApiError) -> Failure {
+        Failure::Step(Error::Provider {
+            action: Action::CreateBatch { batch: 1, of: 2 },
+            source: Box::new(source),
+            kept: Kept::Nothing,
+        })
+    }
 
     #[test]
     fn a_workspace_that_is_switched_off_is_no_fault_of_the_key() {
-        use rowmill::provider::{ApiError, Delivery};
         for (code, words) in [
             ("cmek_key_disabled", "encryption key"),
             ("workspace_human_review_disabled", "Human Review"),
             ("organization_on_hold", "appeal"),
         ] {
-            let refused = ApiError::new(
-                "create batch",
-                "invalid_request_error",
-                "no",
-                Delivery::Refused,
-            );
-            let source = ApiError {
-                status: Some(400),
-                code: Some(code.to_owned()),
-                ..refused
-            };
-            let hint = provider_hint(&source, &Sent::default());
+            let explained = provider_error(refused(Some(code))).explain(&Sent::default());
+            let hint = explained.hint.unwrap();
             assert!(
                 hint.contains(words) && !hint.contains("ANTHROPIC_API_KEY"),
                 "{hint}"
             );
-            let error = Error::Provider {
-                doing: "x".to_owned(),
-                source: Box::new(source),
-                standing: "y".to_owned(),
-            };
-            assert_eq!(exit_code(&error, &Sent::default()), PROVIDER, "{code}");
+            assert_eq!(explained.code, PROVIDER, "{code}");
         }
     }
 
     #[test]
-    fn names_rows_as_people_do() {
-        for (rows, count, text) in [
-            (vec![3], 1, "row 4"),
-            (vec![0, 2], 2, "rows 1 and 3"),
-            (vec![0, 1, 2], 3, "rows 1, 2 and 3"),
-            (vec![0, 1, 999], 15, "rows 1, 2, 1,000 and 12 more"),
-        ] {
-            assert_eq!(named(&FaultCount { count, first: rows }), text);
-        }
+    fn an_error_is_the_same_in_text_and_json() {
+        let explained = provider_error(refused(None)).explain(&Sent::default());
+        let cause = refused(None).to_string();
+        assert_eq!(
+            explained.text(),
+            format!("batch 1 of 2 was not accepted\n  caused by: {cause}\n  nothing was sent")
+        );
+        let hint = explained.hint.clone();
+        assert_eq!(
+            explained.document(),
+            json!({
+                "error": {
+                    "kind": "provider",
+                    "message": "batch 1 of 2 was not accepted",
+                    "details": ["nothing was sent"],
+                    "causes": [cause],
+                    "hint": hint,
+                    "exit_code": PROVIDER,
+                },
+                "run": null,
+            })
+        );
+    }
+
+    #[test]
+    fn causes_in_a_message_are_causes() {
+        let failure = Failure::words(CHANGE, "cannot read `a`\n  caused by: no such file", "");
+        let explained = failure.explain(&Sent::default());
+        assert_eq!(
+            explained.text(),
+            "cannot read `a`\n  caused by: no such file"
+        );
+        assert_eq!(explained.as_json()["causes"], json!(["no such file"]));
+        assert_eq!((explained.kind, explained.hint), ("invalid_input", None));
     }
 }

@@ -63,15 +63,22 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
-/// A duration in its two largest units: `2h 5m`, `3m 12s`, `4.5s`.
+/// A duration in its two largest units: `2h 5m`, `3m 12s`, `5m`, `0.5s`.
 pub(crate) fn duration(d: Duration) -> String {
     let seconds = d.as_secs();
+    let two = |large: u64, large_unit: char, small: u64, small_unit: char| match small {
+        0 => format!("{large}{large_unit}"),
+        small => format!("{large}{large_unit} {small}{small_unit}"),
+    };
     match seconds {
-        0..10 => format!("{:.1}s", d.as_secs_f64()),
+        0..10 => {
+            let text = format!("{:.1}", d.as_secs_f64());
+            format!("{}s", text.trim_end_matches(".0"))
+        }
         10..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
+        60..3_600 => two(seconds / 60, 'm', seconds % 60, 's'),
+        3_600..86_400 => two(seconds / 3_600, 'h', seconds % 3_600 / 60, 'm'),
+        _ => two(seconds / 86_400, 'd', seconds % 86_400 / 3_600, 'h'),
     }
 }
 
@@ -110,7 +117,19 @@ mod tests {
         );
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(1_500_000), "1.5 MB");
-        assert_eq!(duration(Duration::from_secs(3_725)), "1h 2m");
-        assert_eq!(duration(Duration::from_millis(1_250)), "1.2s");
+        for (millis, text) in [
+            (0, "0s"),
+            (300, "0.3s"),
+            (1_250, "1.2s"),
+            (2_000, "2s"),
+            (12_400, "12s"),
+            (192_000, "3m 12s"),
+            (300_000, "5m"),
+            (3_600_000, "1h"),
+            (3_725_000, "1h 2m"),
+            (90_000_000, "1d 1h"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
     }
 }

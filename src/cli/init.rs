@@ -1,25 +1,26 @@
-//! `rowmill init`: looks at a data file, writes a commented job file and a template that run as
-//! they are.
+//! `rowmill init`: reads the first rows of a data file and writes a commented job file and a
+//! template that run as they are.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use rowmill::output::{self, KeptColumns, OutputSchema, OutputSpec};
-use rowmill::profile::{Distinct, Profile, Profiler, Suggestion, Unique, suggest};
+use rowmill::profile::{Distinct, Profile, Profiler, Suggestion, Uniqueness, suggest};
 use rowmill::request::keys::{KeySpec, Keys};
-use rowmill::source::{self, Note, Paths, Source, SourceSpec};
+use rowmill::source::{self, Paths, Source, SourceSpec, SourceWarning};
 
 use super::args::Init;
 use super::explain::{self, Failure};
 use super::format::count;
 use super::layout::Column;
 use super::screen::{Screen, table};
+use super::words;
 
-/// So many rows are looked at: enough to tell a key from a category, few enough to be quick on any
-/// table.
+/// The number of rows that are read: enough to tell a key from a category, few enough to be quick
+/// on any table.
 const ROWS: u64 = 200_000;
 
 /// Texts that often stand for a missing value.
@@ -48,18 +49,19 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
         limit: Some(ROWS),
         ..SourceSpec::default()
     };
-    let look = Look::at(spec)?;
-    let mut output = output_spec(&look.schema, &format!("{name}_out.parquet"));
-    if !look.unread.is_empty() && output.columns == KeptColumns::All {
+    let inspection = Inspection::new(spec)?;
+    let mut output = output_spec(&inspection.schema, &format!("{name}_out.parquet"));
+    if !inspection.unreadable.is_empty() && output.columns == KeptColumns::All {
         output.columns = KeptColumns::Named(
-            look.schema
+            inspection
+                .schema
                 .fields()
                 .iter()
                 .map(|field| field.name().clone())
                 .collect(),
         );
     }
-    let suggestion = look.suggestion();
+    let suggestion = inspection.suggestion();
     let draft = Draft {
         name: &name,
         data: relative(&args.data, &job),
@@ -67,21 +69,22 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
         model: &args.model,
         output,
         suggestion: &suggestion,
-        look: &look,
+        inspection: &inspection,
     };
     write(&job, &draft.job_text())?;
-    write(&template, &template_text(&suggestion, &look))?;
-    look.warnings()
+    write(&template, &template_text(&suggestion, &inspection))?;
+    inspection
+        .warnings()
         .iter()
         .for_each(|warning| screen.warn(warning));
     if screen.json {
         screen.json(&serde_json::json!({
-            "job": job, "template": template, "key": suggestion.key, "text": suggestion.text, "rows": look.profile.rows,
-            "warnings": look.warnings(),
+            "job": job, "template": template, "key": suggestion.key, "text": suggestion.text, "rows": inspection.profile.rows,
+            "warnings": inspection.warnings(),
         }));
         return Ok(explain::DONE);
     }
-    screen.lines(profile_table(&look.profile));
+    screen.lines(profile_table(&inspection.profile));
     screen.data(format!("{}\n{}", job.display(), template.display()));
     screen.say(format!(
         "next: edit the template, then\n  rowmill preview {0} -n 3\n  rowmill check {0}\n  rowmill \
@@ -91,24 +94,24 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<u8, Failure> {
     Ok(explain::DONE)
 }
 
-/// What was found in the data file, and how it has to be read.
-struct Look {
+/// The first rows of the data file, and the settings with which they can be read.
+struct Inspection {
     spec: SourceSpec,
     /// The columns that can be read.
     schema: SchemaRef,
-    /// The others, and why they cannot; the job leaves them out.
-    unread: Vec<source::Error>,
+    /// The errors of the other columns, which the job leaves out.
+    unreadable: Vec<source::Error>,
     profile: Profile,
-    notes: Vec<Note>,
+    source_warnings: Vec<SourceWarning>,
     /// Texts that may stand for a missing value, in the order of [`NULLS`].
     nulls: Vec<&'static str>,
-    /// Why the marks of the file are read in another way than usual.
-    marks: Option<source::Error>,
+    /// The error with the usual quotation mark, where the file is read with another setting.
+    quoting_error: Option<source::Error>,
 }
 
-impl Look {
-    /// Looks at the first rows, and tries other ways to read the file where the usual one fails.
-    fn at(mut spec: SourceSpec) -> Result<Look, Failure> {
+impl Inspection {
+    /// Reads the first rows, with other settings where the usual ones fail.
+    fn new(mut spec: SourceSpec) -> Result<Inspection, Failure> {
         let here = Path::new(".");
         let mut opened = Source::open(&spec, here);
         if let Some(delimiter) = opened
@@ -125,8 +128,8 @@ impl Look {
         ) {
             spec.names = repaired_names(&spec).unwrap_or_default();
         }
-        let error = match Look::with(&spec) {
-            Ok(look) => return Ok(look),
+        let error = match Inspection::with(&spec) {
+            Ok(inspection) => return Ok(inspection),
             Err(error) => error,
         };
         let tries = match &error {
@@ -145,19 +148,19 @@ impl Look {
             }
             _ => Vec::new(),
         };
-        // A way of reading counts only if every row fits it.
-        match tries.iter().find_map(|other| Look::with(other).ok()) {
-            Some(look) => Ok(Look {
-                marks: Some(error),
-                ..look
+        // Settings count only if every row can be read with them.
+        match tries.iter().find_map(|other| Inspection::with(other).ok()) {
+            Some(inspection) => Ok(Inspection {
+                quoting_error: Some(error),
+                ..inspection
             }),
             None => Err(error.into()),
         }
     }
 
-    fn with(spec: &SourceSpec) -> Result<Look, source::Error> {
+    fn with(spec: &SourceSpec) -> Result<Inspection, source::Error> {
         let source = Source::open(spec, Path::new("."))?;
-        let (schema, unread) = readable(&source)?;
+        let (schema, unreadable) = readable(&source)?;
         let names: Vec<String> = schema
             .fields()
             .iter()
@@ -166,7 +169,7 @@ impl Look {
         let mut profiler = Profiler::new(&schema);
         let is_csv = Source::open(
             &SourceSpec {
-                null: source::Texts::One("NA".to_owned()),
+                null: source::NullTexts::One("NA".to_owned()),
                 ..spec.clone()
             },
             Path::new("."),
@@ -183,23 +186,23 @@ impl Look {
                     .for_each(|column| find_nulls(column, &mut is_there));
             }
         }
-        Ok(Look {
+        Ok(Inspection {
             spec: spec.clone(),
             schema,
-            unread,
+            unreadable,
             profile: profiler.finish(),
-            notes: source.notes().to_vec(),
+            source_warnings: source.warnings().to_vec(),
             nulls: NULLS
                 .into_iter()
                 .zip(is_there)
                 .filter(|(_, there)| *there)
                 .map(|(text, _)| text)
                 .collect(),
-            marks: None,
+            quoting_error: None,
         })
     }
 
-    /// What to try first, of columns that can be used for it.
+    /// The suggested columns, among those whose types can be used.
     fn suggestion(&self) -> Suggestion {
         let can_be_key = |name: &str| {
             let spec = KeySpec {
@@ -211,7 +214,7 @@ impl Look {
         let mut profile = self.profile.clone();
         for column in &mut profile.columns {
             if !can_be_key(&column.name) {
-                column.unique = Unique::Unknown;
+                column.unique = Uniqueness::Unknown;
             }
         }
         let columns = &profile.columns;
@@ -225,35 +228,22 @@ impl Look {
     fn can_be_shown(&self, column: &str) -> bool {
         self.schema
             .field_with_name(column)
-            .is_ok_and(|field| !cannot_be_shown(field.data_type()))
+            .is_ok_and(|field| rowmill::template::can_be_shown(field.data_type()))
     }
 
     fn warnings(&self) -> Vec<String> {
-        let marks = self.marks.as_ref().map(|error| {
-            let marks = match self.spec.escape {
-                Some(_) => "`source.escape = \"\\\\\"`",
-                None => "`source.quote = \"\"`",
-            };
-            format!(
-                "{error}; the job reads the file with {marks}, which fits all rows that were \
-                looked at"
-            )
-        });
-        let names = (!self.spec.names.is_empty()).then(|| {
-            "columns without a name, or of the same name, got names in `source.names`; change them \
-             as you like"
-                .to_owned()
-        });
-        let unread = self
-            .unread
+        let quoting = self
+            .quoting_error
+            .as_ref()
+            .map(|error| words::source::unusual_quoting(error, self.spec.escape));
+        let names = (!self.spec.names.is_empty()).then(words::source::renamed_columns);
+        let unreadable = self.unreadable.iter().map(words::source::unreadable_column);
+        self.source_warnings
             .iter()
-            .map(|error| format!("{error}; the job leaves it out"));
-        self.notes
-            .iter()
-            .map(ToString::to_string)
-            .chain(marks)
+            .map(words::source::warning)
+            .chain(quoting)
             .chain(names)
-            .chain(unread)
+            .chain(unreadable)
             .collect()
     }
 }
@@ -262,7 +252,7 @@ impl Look {
 /// needs stops no job.
 fn readable(source: &Source) -> Result<(SchemaRef, Vec<source::Error>), source::Error> {
     let mut kept: Vec<usize> = (0..source.schema().fields().len()).collect();
-    let mut unread = Vec::new();
+    let mut unreadable = Vec::new();
     loop {
         let names: Vec<String> = kept
             .iter()
@@ -275,7 +265,7 @@ fn readable(source: &Source) -> Result<(SchemaRef, Vec<source::Error>), source::
                 reason,
             }) if kept.len() > 1 && names.contains(&column) => {
                 kept.retain(|&n| *source.schema().field(n).name() != column);
-                unread.push(source::Error::Unreadable {
+                unreadable.push(source::Error::Unreadable {
                     path,
                     column,
                     reason,
@@ -294,7 +284,7 @@ fn readable(source: &Source) -> Result<(SchemaRef, Vec<source::Error>), source::
             fields,
             source.schema().metadata().clone(),
         )),
-        unread,
+        unreadable,
     ))
 }
 
@@ -305,8 +295,8 @@ fn without_quotes(spec: &SourceSpec) -> SourceSpec {
     }
 }
 
-/// What stands between the cells, where it is no comma: a header that reads as one column is taken
-/// apart at what is in it.
+/// The delimiter of a CSV file that does not use commas: the character that splits a header which
+/// would otherwise read as one column.
 fn delimiter(spec: &SourceSpec, source: &Source) -> Option<char> {
     let [only] = source.schema().fields().as_ref() else {
         return None;
@@ -364,35 +354,6 @@ fn repaired_names(spec: &SourceSpec) -> Option<Vec<String>> {
         names.push(free);
     }
     Some(names)
-}
-
-/// Whether values of a type are bytes, or have bytes in them, or times of a zone unknown here: no
-/// prompt shows them as they are.
-fn cannot_be_shown(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Timestamp(_, Some(zone)) => {
-            !zone.starts_with(['+', '-']) && jiff::tz::TimeZone::get(zone).is_err()
-        }
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => true,
-        DataType::Dictionary(_, values) => cannot_be_shown(values),
-        DataType::RunEndEncoded(_, field)
-        | DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::ListView(field)
-        | DataType::LargeListView(field)
-        | DataType::Map(field, _) => cannot_be_shown(field.data_type()),
-        DataType::Struct(fields) => fields
-            .iter()
-            .any(|field| cannot_be_shown(field.data_type())),
-        DataType::Union(fields, _) => fields
-            .iter()
-            .any(|(_, field)| cannot_be_shown(field.data_type())),
-        _ => false,
-    }
 }
 
 fn find_nulls(column: &arrow::array::ArrayRef, is_there: &mut [bool; NULLS.len()]) {
@@ -488,7 +449,7 @@ struct Draft<'a> {
     model: &'a str,
     output: OutputSpec,
     suggestion: &'a Suggestion,
-    look: &'a Look,
+    inspection: &'a Inspection,
 }
 
 impl Draft<'_> {
@@ -519,7 +480,7 @@ impl Draft<'_> {
 
     /// How the file is read, its columns, and what may be added.
     fn source_lines(&self) -> String {
-        let (spec, profile) = (&self.look.spec, &self.look.profile);
+        let (spec, profile) = (&self.inspection.spec, &self.inspection.profile);
         let mark = |key: &str, mark: Option<char>| {
             mark.map(|mark| format!("{key} = {}\n", toml_text(&mark.to_string())))
         };
@@ -538,9 +499,9 @@ impl Draft<'_> {
             "columns: ",
             profile.columns.iter().map(|column| column.name.as_str()),
         );
-        if !self.look.nulls.is_empty() {
+        if !self.inspection.nulls.is_empty() {
             let nulls: Vec<String> = self
-                .look
+                .inspection
                 .nulls
                 .iter()
                 .map(|text| (*text).to_owned())
@@ -564,8 +525,8 @@ impl Draft<'_> {
                    name a row for good.\n# columns = [\"id\"]\n"
                 .to_owned(),
             columns => {
-                let so_far = match self.look.profile.rows {
-                    ROWS => format!(" Unique in the first {} rows.", count(ROWS)),
+                let so_far = match self.inspection.profile.rows {
+                    ROWS => format!(" Uniqueness in the first {} rows.", count(ROWS)),
                     _ => String::new(),
                 };
                 format!(
@@ -645,7 +606,7 @@ fn is_plain(name: &str) -> bool {
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn template_text(suggestion: &Suggestion, look: &Look) -> String {
+fn template_text(suggestion: &Suggestion, inspection: &Inspection) -> String {
     let mut text = String::from(
         "{#- One prompt for each row. Columns are variables: {{ name }}, or {{ row[\"any name\"] }}. A cell's text is never expanded. -#}\n\
          Which of these labels fits the row best?\n\n\
@@ -655,11 +616,12 @@ fn template_text(suggestion: &Suggestion, look: &Look) -> String {
         Some(column) => vec![column],
         None => {
             let names = || {
-                look.profile
+                inspection
+                    .profile
                     .columns
                     .iter()
                     .map(|column| column.name.as_str())
-                    .filter(|name| look.can_be_shown(name))
+                    .filter(|name| inspection.can_be_shown(name))
             };
             let is_key = |name: &&str| suggestion.key.iter().any(|key| key == name);
             let values: Vec<&str> = names().filter(|name| !is_key(name)).take(5).collect();
@@ -763,7 +725,7 @@ fn profile_table(profile: &Profile) -> String {
         Column::Number("distinct"),
         Column::Text("for example"),
     ];
-    // Where the look ended at its limit, the table may go on.
+    // At the limit, the table may have more rows.
     let rows_seen = if profile.rows == ROWS {
         format!("the first {}", count(ROWS))
     } else {

@@ -166,6 +166,19 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
+/// Characters of a name or an id.
+const LONGEST_NAME: usize = 200;
+
+/// A name, an id or another short text that is not ours, in one line.
+pub(crate) fn shown(text: &str) -> String {
+    shown_to(text, LONGEST_NAME)
+}
+
+/// A text that is not ours, in one line of at most `longest` characters.
+pub(crate) fn shown_to(text: &str, longest: usize) -> String {
+    in_one_line(text, longest)
+}
+
 /// A text in one line, with what could act on the screen made visible, and cut where it has more
 /// than `longest` characters.
 pub(crate) fn in_one_line(text: &str, longest: usize) -> String {

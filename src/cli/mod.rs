@@ -10,18 +10,22 @@ mod connect;
 mod cost;
 mod estimate;
 mod examples;
+mod exit_code;
 mod explain;
 mod export;
 mod format;
 mod init;
 mod layout;
+mod log;
 mod models;
+mod outcome;
 mod plan;
 mod preview;
 mod prices;
 mod rescue;
 mod retry;
 mod run;
+mod sanitize;
 mod screen;
 mod signals;
 mod sim;
@@ -31,10 +35,17 @@ mod summary;
 mod target;
 mod words;
 
-use clap::{CommandFactory as _, Parser as _};
+use std::io::IsTerminal as _;
+use std::sync::Arc;
 
-use args::{Cli, Command, Common, LogFormat};
+use clap::{CommandFactory as _, Parser as _};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use args::{Cli, Command, Common};
 use explain::Failure;
+use log::{Level, Log, LogLayer};
 use screen::Screen;
 
 /// Runs the command that was typed, and gives its exit code.
@@ -44,37 +55,48 @@ pub(crate) fn main() -> u8 {
         Err(error) => return usage_error(&error),
     };
     rowmill::border::install();
-    let screen = Screen::new(&cli.common);
-    log(&cli.common);
+    let screen = Arc::new(Screen::new(&cli.common));
+    log_events(&cli.common, screen.log());
+    #[cfg(any(feature = "test-hooks", debug_assertions))]
     arm_crash_test();
-    signals::listen(screen.voice());
+    let log = Arc::clone(screen.log());
+    // A terminal shows `^C` where the cursor is.
+    let gap = if log.is_json() || !std::io::stderr().is_terminal() {
+        ""
+    } else {
+        "\n"
+    };
+    signals::listen(move |text| {
+        log.message(Level::Info, None, &format!("{gap}{text}"), Default::default);
+    });
     let result = command(&cli, &screen);
-    screen.finish();
     match result {
-        Ok(code) => code,
-        Err(failure) => screen.failure(&failure),
+        Ok(code) => {
+            screen.end();
+            code
+        }
+        Err(failure) => {
+            screen.finish();
+            screen.failure(&failure)
+        }
     }
 }
 
 /// What was typed cannot be understood, or was a question for help.
 fn usage_error(error: &clap::Error) -> u8 {
     let code = u8::try_from(error.exit_code()).unwrap_or(explain::CHANGE);
-    screen::print_usage_error(error);
-    if code != explain::DONE && std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.render().to_string();
-        // The first paragraph: what is missing stands in lines of its own.
-        let paragraph = text
-            .trim_start_matches("error: ")
-            .lines()
-            .take_while(|line| !line.trim().is_empty());
-        let message = paragraph.map(str::trim).collect::<Vec<_>>().join(" ");
-        let document = screen::error_document(&message, Some("see `rowmill --help`"), code, None);
-        screen::print_json(&document);
-    }
+    // The arguments are not understood, so these are looked for by their names.
+    let args: Vec<_> = std::env::args_os().collect();
+    let json = args.iter().any(|arg| arg == "--json");
+    let json_log = args.iter().any(|arg| arg == "--log-format=json")
+        || args
+            .windows(2)
+            .any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+    screen::usage_error(error, code, json, json_log);
     code
 }
 
-fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
+fn command(cli: &Cli, screen: &Arc<Screen>) -> Result<u8, Failure> {
     let common = &cli.common;
     let catalog = &catalog::read(common.models.as_deref())?;
     let reads_state = !matches!(
@@ -90,14 +112,14 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
     }
     match &cli.command {
         Command::Init(args) => init::run(args, screen),
-        Command::Check(args) => check::run(args, catalog, screen),
-        Command::Preview(args) => preview::run(args, catalog, screen),
+        Command::Check(args) => check::run(args, common, catalog, screen),
+        Command::Preview(args) => preview::run(args, common, catalog, screen),
         Command::Plan(args) => plan::run(args, common, catalog, screen),
         Command::Run(args) => run::run(args, common, catalog, screen),
         Command::Submit(args) => submit::run(args, common, catalog, screen),
         Command::Collect(args) => collect::run(args, common, catalog, screen),
         Command::Export(args) => export::run(args, common, catalog, screen),
-        Command::Status(args) => status::run(args, common, screen),
+        Command::Status(args) => status::run(args, common, catalog, screen),
         Command::Cancel(args) => cancel::run(args, common, catalog, screen),
         Command::Retry(args) => retry::run(args, common, catalog, screen),
         Command::Rescue(args) => rescue::run(args, common, catalog, screen),
@@ -117,7 +139,7 @@ fn command(cli: &Cli, screen: &Screen) -> Result<u8, Failure> {
 
 /// Log lines go to stderr: warnings always, calls to the provider with `-v`, everything with `-vv`;
 /// `RUST_LOG` overrides.
-fn log(common: &Common) {
+fn log_events(common: &Common, log: &Arc<Log>) {
     let default = match common.verbose {
         0 if common.quiet => "error",
         0 => "warn",
@@ -126,17 +148,13 @@ fn log(common: &Common) {
     };
     let filter =
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| screen::LogLines)
-        .with_ansi(false);
-    match common.log_format {
-        LogFormat::Text => builder.compact().init(),
-        LogFormat::Json => builder.json().init(),
-    }
+    tracing_subscriber::registry()
+        .with(LogLayer(Arc::clone(log)).with_filter(filter))
+        .init();
 }
 
 /// For the tests: ends the process at the n-th durable write or network act.
+#[cfg(any(feature = "test-hooks", debug_assertions))]
 fn arm_crash_test() {
     if let Some(n) = std::env::var("ROWMILL_CRASH_AT")
         .ok()

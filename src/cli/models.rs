@@ -11,12 +11,12 @@ use rowmill::provider::refresh::Refresh;
 use serde_json::json;
 
 use super::args::{Common, Models};
-use super::connect::{ApiOptions, Connection};
+use super::connect;
 use super::explain::{self, Failure};
 use super::format::count;
 use super::layout::Column;
-use super::plan::today;
 use super::screen::{Screen, shown_to, table};
+use super::words;
 
 pub(crate) fn run(
     args: &Models,
@@ -244,22 +244,22 @@ fn one_a_line(lines: Vec<String>) -> String {
         .join("\n")
 }
 
+fn today() -> Date {
+    Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
 fn refresh(
     args: &Models,
     common: &Common,
     catalog: &Arc<Catalog>,
     screen: &Screen,
 ) -> Result<u8, Failure> {
-    let api_options = ApiOptions {
-        api_version: None,
-        betas: &[],
-    };
-    let connection = Connection::real(&api_options)?;
-    let list = connection.block_on(connection.api.models());
+    let client = connect::client()?;
+    let list = connect::runtime()?.block_on(client.models());
     let list = list.map_err(|source| rowmill::engine::Error::Provider {
-        doing: "the list of models cannot be read".to_owned(),
+        action: rowmill::engine::Action::ListModels,
         source: Box::new(source),
-        standing: "the table is unchanged".to_owned(),
+        kept: rowmill::engine::Kept::Nothing,
     })?;
     let refresh = Refresh::of(catalog, &list);
     let seen = today();
@@ -269,7 +269,7 @@ fn refresh(
         Some(write(args, common, &refresh, seen)?)
     };
     if screen.json {
-        screen.json(&json!({ "date": Timestamp::now(), "origin": connection.origin(), "refresh": refresh, "written": written }));
+        screen.json(&json!({ "date": Timestamp::now(), "origin": client.origin(), "refresh": refresh, "written": written }));
         return Ok(explain::DONE);
     }
     screen.data(refresh_report(&refresh, list.len()));
@@ -321,7 +321,10 @@ fn write(
         .transpose()
         .map_err(|e| cannot("read", &e))?;
     let text = refresh
-        .overrides(own.as_deref(), seen)
+        .overrides(
+            own.as_deref(),
+            &words::provider::overrides_comment(refresh, seen),
+        )
         .map_err(|e| cannot("read", &e))?;
     rowmill::durable::write_file(&file, text.as_bytes()).map_err(|e| cannot("write", &e))?;
     Ok(file)

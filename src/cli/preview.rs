@@ -2,160 +2,51 @@
 //! `--json`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rowmill::catalog::Catalog;
-use rowmill::engine::faults::Faults;
-use rowmill::engine::{CompiledJob, Error, in_one_line};
+use rowmill::engine::{PreviewOptions, PreviewRow};
 use rowmill::job::JobFile;
-use rowmill::request::OnRowError;
-use rowmill::request::keys::RowKey;
-use rowmill::template::prompt::media::in_words;
-use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::args::Preview;
+use super::args::{Common, Preview};
+use super::connect::engine;
 use super::explain::{self, Failure};
 use super::format::{bytes, count};
 use super::layout::visible;
-use super::plan::{select, today};
 use super::screen::{Screen, width};
 use super::words;
 
-pub(crate) fn run(args: &Preview, catalog: &Arc<Catalog>, screen: &Screen) -> Result<u8, Failure> {
-    let mut file = JobFile::read(&args.job)?;
-    select(&mut file, &args.select);
-    let compiled = CompiledJob::new(&file, today(), catalog)?;
-    compiled
-        .warnings
-        .iter()
-        .for_each(|warning| screen.warn(words::engine::warning(warning)));
-    let mut shown = Vec::new();
-    let mut rows = 0_u64;
-    let skip = file.job.request.on_row_error == OnRowError::Skip;
-    let own = compiled.requests.choices().members();
-    each(&compiled, args, skip, |row| {
-        if screen.json {
-            shown.push(row);
-        } else {
-            show(screen, &row, rows == 0, &own);
-        }
-        rows += 1;
-    })?;
-    match &args.key {
-        _ if rows == 0 && args.rows == 0 => {}
-        Some(key) if rows == 0 => {
-            let hint = "several key columns are joined by a comma";
-            return Err(Failure::words(
-                explain::CHANGE,
-                format!("no row has the key `{key}`"),
-                hint,
-            ));
-        }
-        None if rows == 0 => {
-            let hint = "look at `source.path`, `source.where` and `source.limit`";
-            return Err(Failure::words(
-                explain::CHANGE,
-                "there is no row to show",
-                hint,
-            ));
-        }
-        _ => {}
+pub(crate) fn run(
+    args: &Preview,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Arc<Screen>,
+) -> Result<u8, Failure> {
+    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let options = PreviewOptions {
+        rows: args.select.selection(),
+        count: args.rows,
+        key: args.key.clone(),
+    };
+    let preview = engine.preview(&JobFile::read(&args.job)?, &options)?;
+    for warning in &preview.warnings {
+        screen.warn(words::engine::warning(warning));
     }
     if screen.json {
-        screen.json(&shown);
+        screen.json(&preview.rows);
+        return Ok(explain::DONE);
+    }
+    let own: Vec<&str> = preview.chosen_by_rows.iter().map(String::as_str).collect();
+    for (place, row) in preview.rows.iter().enumerate() {
+        show(screen, row, place == 0, &own);
     }
     Ok(explain::DONE)
 }
 
-/// A row with its request, or why it has none.
-#[derive(Serialize)]
-struct Row {
-    /// From 1.
-    row: u64,
-    /// The key's values, joined by a comma.
-    key: String,
-    /// The key in words.
-    #[serde(skip)]
-    named: String,
-    /// Its label, which is not sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tag: Option<String>,
-    /// The request's `params`, byte for byte as they are sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    params: Option<Box<RawValue>>,
-    /// Why the row is not sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unsent: Option<String>,
-}
-
-/// Hands on the rows that are asked for, in their order.
-fn each(
-    compiled: &CompiledJob,
-    args: &Preview,
-    skip_bad_rows: bool,
-    mut take: impl FnMut(Row),
-) -> Result<(), Failure> {
-    let mut left = if args.key.is_some() {
-        args.rows.max(1)
-    } else {
-        args.rows
-    };
-    let mut text = Vec::new();
-    for rows in compiled
-        .source
-        .scan(Some(&compiled.read))
-        .map_err(Error::from)?
-    {
-        let rows = rows?;
-        let requests = compiled.requests.rows(&rows.batch);
-        for (row, &index) in rows.row_index.iter().enumerate() {
-            if left == 0 {
-                return Ok(());
-            }
-            let key = compiled.keys.key(&rows.batch, row, index).ok();
-            let plain = key.as_ref().map(RowKey::plain);
-            if args.key.is_some() && plain != args.key {
-                continue;
-            }
-            let named = key
-                .as_ref()
-                .map_or_else(|| "no key".to_owned(), RowKey::describe);
-            text.clear();
-            let (params, unsent) = match requests.render(row, &mut text) {
-                Ok(_) => (Some(exact(compiled.requests.params_json(&text))?), None),
-                Err(error) if skip_bad_rows => (None, Some(in_one_line(&error))),
-                Err(error) => {
-                    return Err(Failure::Step(Error::Rows(Box::new(Faults::one(
-                        index, &named, error,
-                    )))));
-                }
-            };
-            let tag = requests.tag(row).map(str::to_owned);
-            take(Row {
-                row: index + 1,
-                key: plain.unwrap_or_default(),
-                named,
-                tag,
-                params,
-                unsent,
-            });
-            left -= 1;
-        }
-    }
-    Ok(())
-}
-
-fn exact(params: Vec<u8>) -> Result<Box<RawValue>, Error> {
-    let raw = String::from_utf8(params)
-        .ok()
-        .and_then(|text| RawValue::from_string(text).ok());
-    raw.ok_or_else(|| Error::Bug("a request is not JSON".to_owned()))
-}
-
-fn show(screen: &Screen, row: &Row, first: bool, own: &[&str]) {
+fn show(screen: &Screen, row: &PreviewRow, first: bool, own: &[&str]) {
     let params = row.params.as_ref().map_or(Value::Null, |raw| {
         serde_json::from_str(raw.get()).unwrap_or_default()
     });
@@ -163,10 +54,10 @@ fn show(screen: &Screen, row: &Row, first: bool, own: &[&str]) {
         screen.data(settings(screen, &params, |name| !own.contains(&name)));
     }
     let number = format!("row {}", row.row);
-    let title = if row.named == number {
+    let title = if row.described_key == number {
         number
     } else {
-        format!("{number} · {}", visible(&row.named))
+        format!("{number} · {}", visible(&row.described_key))
     };
     let body = match &row.unsent {
         Some(reason) => format!("not sent: {}\n", visible(reason)),
@@ -273,7 +164,11 @@ fn media_text(block: &Value) -> String {
         "base64" => {
             let file = STANDARD.decode(word("data")).unwrap_or_default();
             (
-                format!("{}, {}", in_words(&file), bytes(file.len() as u64)),
+                format!(
+                    "{}, {}",
+                    words::template::media_in_words(&file),
+                    bytes(file.len() as u64)
+                ),
                 "",
             )
         }

@@ -1,50 +1,58 @@
-//! Tables, progress, colour: how things look on a terminal, and how they read without one.
+//! What a command says: data on stdout, all else on stderr.
 //!
-//! Data goes to stdout, all else to stderr. Progress is a bar on a terminal and a plain line now
-//! and then elsewhere.
-//!
-//! Whatever is shown passes one gate, on a terminal and in a pipe alike. Text that is not ours
-//! (ids, names of columns, files and models, what a provider says) may hold anything: what could
-//! act on the screen is made visible, a line that it forges is not one, and no line is endless. Our
-//! own colours go through because they are marked in a way that nobody outside the process can
-//! know.
+//! With `--json`, stdout holds exactly one JSON document, also where the command fails. Progress is
+//! a bar on a terminal and a line now and then elsewhere. Everything that is shown passes through
+//! [`sanitize`](super::sanitize), on a terminal and in a pipe alike.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rowmill::engine::Run;
-use rowmill::engine::progress::{Listener, Progress, Reason, wait_in_words};
+use rowmill::engine::notice::{Notice, Observer};
 use rowmill::engine::view::create_calls;
-use rowmill::journal::CheckpointKind;
-use rowmill::provider::Counts;
+use serde_json::{Map, Value};
 
-use super::args::{Color, Common};
-use super::explain::{Failure, Sent};
-use super::format::{bytes, count, duration, plural, usd};
+use super::args::{Color, Common, LogFormat};
+use super::explain::{BUG, Explanation, Failure, Sent};
 use super::layout::{self, Column};
+pub(crate) use super::layout::{shown, shown_to};
+use super::log::{LONGEST_LINE, Level, Log, fields_of};
+use super::sanitize::{escaped, painted, sanitize};
+use super::words;
 
-/// How long a log without a terminal stays silent before it hears of progress again.
+/// How long a log without a terminal stays silent before it reports progress again.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// The label of what a person should know, and its colour.
+const NOTE: (&str, &str) = ("note:", "36");
+const WARNING: (&str, &str) = ("warning:", "33;1");
+const ERROR: (&str, &str) = ("error:", "31;1");
+const HINT: (&str, &str) = ("hint:", "36;1");
 
 /// Where words and data go.
 pub(crate) struct Screen {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
-    /// Colour on stdout, colour on stderr.
-    color: (bool, bool),
+    log: Arc<Log>,
+    /// Whether there is colour on stdout.
+    color: bool,
     bar: ProgressBar,
-    terminal: bool,
+    /// Whether progress is a bar.
+    has_bar: bool,
     last_line: Mutex<Option<Instant>>,
+    /// Whether the document of `--json` is on stdout, and text that stands for it until then.
+    has_document: AtomicBool,
+    text: Mutex<Vec<String>>,
     /// The run that the command works on, and how often a batch of it had been sent before.
     work: Mutex<Option<(PathBuf, u64)>>,
 }
 
 impl Screen {
     pub(crate) fn new(common: &Common) -> Screen {
-        let terminal = std::io::stderr().is_terminal();
+        let is_terminal = std::io::stderr().is_terminal();
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let color = |is_terminal: bool| match common.color {
             Color::Always => true,
@@ -58,22 +66,38 @@ impl Screen {
         );
         // Until there is progress to show, nothing is drawn.
         bar.set_draw_target(ProgressDrawTarget::hidden());
+        let log = Log::new(
+            common.log_format,
+            is_terminal,
+            color(is_terminal),
+            bar.clone(),
+        );
         Screen {
             json: common.json,
             quiet: common.quiet,
-            color: (color(std::io::stdout().is_terminal()), color(terminal)),
+            log,
+            color: color(std::io::stdout().is_terminal()),
             bar,
-            terminal: terminal && !common.quiet,
+            has_bar: is_terminal && !common.quiet && common.log_format == LogFormat::Text,
             last_line: Mutex::new(None),
+            has_document: AtomicBool::new(false),
+            text: Mutex::new(Vec::new()),
             work: Mutex::new(None),
         }
     }
 
+    /// The log that the lines on stderr go through.
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
     /// Notes which run the command works on. If it stops, the run's journal tells whether anything
     /// was sent.
-    pub(crate) fn works_on(&self, run: &Run) {
+    fn works_on(&self, run: &Path, create_calls: u64) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        *work = Some((run.folder().to_path_buf(), run.create_calls()));
+        *work = Some((run.to_path_buf(), create_calls));
+        let id = run.file_name().unwrap_or(run.as_os_str());
+        self.log.set_run(&id.to_string_lossy());
     }
 
     /// What was sent of the run that the command works on.
@@ -95,100 +119,84 @@ impl Screen {
     /// A word on what is being done.
     pub(crate) fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            self.line(&one_message(text.as_ref()));
+            self.log.message(Level::Info, None, text.as_ref(), Map::new);
         }
     }
 
     /// Lines that stand for themselves, on stderr.
     pub(crate) fn lines(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            self.line(text.as_ref());
+            self.log.lines(text.as_ref());
         }
     }
 
     /// Something a person must not miss.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
-        self.line(&format!(
-            "{} {}",
-            self.paint_words("warning:", "33;1"),
-            one_message(text.as_ref())
-        ));
+        self.log
+            .message(Level::Warn, Some(WARNING), text.as_ref(), Map::new);
     }
 
     /// Says that nothing of this is real. Not even `--quiet` hides it.
     pub(crate) fn banner(&self) {
-        let text = "SIMULATED: the answers are made up; nothing is sent, nothing is paid";
-        self.line(&self.paint_words(text, "35;1"));
+        const TEXT: &str = "SIMULATED: the answers are made up; nothing is sent, nothing is paid";
+        let simulated = || Map::from_iter([("simulated".to_owned(), Value::Bool(true))]);
+        // The whole line is its label, so that all of it is in colour.
+        if self.log.is_json() {
+            self.log.message(Level::Warn, None, TEXT, simulated);
+        } else {
+            self.log
+                .message(Level::Warn, Some((TEXT, "35;1")), "", simulated);
+        }
     }
 
-    /// What went wrong: in words, and as data where data was asked for.
+    /// What went wrong: in words, and as the document where one was asked for.
     pub(crate) fn failure(&self, failure: &Failure) -> u8 {
-        let sent = self.sent();
-        let (message, hint, code) = (
-            failure.message(&sent),
-            failure.hint(&sent),
-            failure.code(&sent),
-        );
-        self.line(&format!(
-            "{} {}",
-            self.paint_words("error:", "31;1"),
-            one_message(&message)
-        ));
-        if let Some(hint) = &hint {
-            self.line(&format!(
-                "{} {}",
-                self.paint_words("hint:", "36;1"),
-                one_message(hint)
-            ));
+        let explanation = failure.explain(&self.sent());
+        self.explained(&explanation);
+        explanation.code
+    }
+
+    fn explained(&self, explanation: &Explanation) {
+        let error = || Map::from_iter([("error".to_owned(), explanation.as_json())]);
+        if self.log.is_json() {
+            self.log
+                .message(Level::Error, None, &explanation.message, error);
+        } else {
+            self.log
+                .message(Level::Error, Some(ERROR), &explanation.text(), Map::new);
+            if let Some(hint) = &explanation.hint {
+                self.log.message(Level::Error, Some(HINT), hint, Map::new);
+            }
         }
-        if self.json {
-            self.json(&error_document(
-                &message,
-                hint.as_deref(),
-                code,
-                sent.run.as_deref(),
-            ));
+        // What is on stdout stays the only document.
+        if self.json && !self.has_document.load(Ordering::Relaxed) {
+            self.json(&explanation.document());
         }
-        code
     }
 
     /// Data, for stdout. A reader that has gone away is not an error worth a message.
     pub(crate) fn data(&self, text: impl AsRef<str>) {
-        self.write_data(&gate(text.as_ref(), usize::MAX));
+        if self.json {
+            let mut texts = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+            texts.push(text.as_ref().to_owned());
+            return;
+        }
+        self.write_data(&sanitize(text.as_ref(), usize::MAX));
     }
 
-    /// Data as JSON, for stdout.
+    /// The document for stdout.
     pub(crate) fn json(&self, value: &impl serde::Serialize) {
+        self.has_document.store(true, Ordering::Relaxed);
         self.write_data(&as_json(value));
     }
 
     fn write_data(&self, text: &str) {
-        self.bar.suspend(|| {
-            let mut out = std::io::stdout().lock();
-            let _ = out
-                .write_all(text.as_bytes())
-                .and_then(|()| out.write_all(b"\n"));
-        });
+        self.bar.suspend(|| write_stdout(text));
     }
 
     /// Text in colour for stdout, where there is colour; `code` is the SGR code.
     pub(crate) fn paint(&self, text: &str, code: &str) -> String {
-        painted(text, code, self.color.0)
-    }
-
-    /// Text in colour for stderr.
-    fn paint_words(&self, text: &str, code: &str) -> String {
-        painted(text, code, self.color.1)
-    }
-
-    /// A way to say something from another thread while progress is on the screen.
-    pub(crate) fn voice(&self) -> impl Fn(&str) + Send + 'static {
-        let bar = self.bar.clone();
-        move |text| {
-            bar.suspend(|| {
-                let _ = writeln!(std::io::stderr().lock(), "{}", gate(text, LONGEST_LINE));
-            });
-        }
+        painted(text, code, self.color)
     }
 
     /// Takes the progress off the screen.
@@ -196,26 +204,29 @@ impl Screen {
         self.bar.finish_and_clear();
     }
 
-    fn line(&self, text: &str) {
-        self.bar.suspend(|| {
-            let mut err = std::io::stderr().lock();
-            let _ = writeln!(err, "{}", gate(text, LONGEST_LINE));
-        });
+    /// Ends a command that succeeded: what has only text on stdout gives it as a document.
+    pub(crate) fn end(&self) {
+        self.finish();
+        if self.json && !self.has_document.load(Ordering::Relaxed) {
+            let texts = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+            self.json(&serde_json::json!({ "text": texts.join("\n") }));
+        }
     }
 
     /// Progress that passes: replaces the bar's text, or is a line of its own now and then.
-    fn passing(&self, text: String) {
-        if self.terminal {
+    fn passing(&self, notice: &Notice<'_>) {
+        if self.has_bar {
             if self.bar.is_finished() {
                 self.bar.reset();
             }
             if self.bar.is_hidden() {
                 self.bar.set_draw_target(ProgressDrawTarget::stderr());
             }
-            self.bar.set_message(shown_to(&text, LONGEST_LINE));
+            self.bar
+                .set_message(shown_to(&words::engine::notice(notice), LONGEST_LINE));
             self.bar.tick();
         } else if !self.quiet && self.line_is_due() {
-            self.line(&one_message(&text));
+            self.tell(Level::Info, None, notice);
         }
     }
 
@@ -237,165 +248,82 @@ impl Screen {
             }
         }
     }
-}
 
-impl Listener for Screen {
-    fn hear(&self, progress: Progress<'_>) {
-        match progress {
-            Progress::Planning { rows, of } => self.passing(match of {
-                Some(of) => format!("planning: {} of {} rows", count(rows), count(of)),
-                None => format!("planning: {} rows", count(rows)),
-            }),
-            Progress::Counting { rows, of } => self.passing(format!(
-                "counting: {} of {} rows of the sample",
-                count(rows),
-                count(of)
-            )),
-            Progress::Submitting {
-                batch,
-                of,
-                requests,
-                bytes: n,
-            } => {
-                self.passing(format!(
-                    "sending batch {batch} of {of}: {} requests, {}",
-                    count(requests),
-                    bytes(n)
-                ));
-            }
-            Progress::Accepted { batch, id } => self.say(format!(
-                "batch {batch} accepted as {}",
-                shown(&id.to_string())
-            )),
-            Progress::Waiting {
-                in_flight,
-                ended,
-                of,
-                elapsed,
-                next,
-                reasons,
-            } => {
-                let flight = match elapsed {
-                    Some(elapsed) => format!(", {in_flight} in flight for {}", duration(elapsed)),
-                    None => String::new(),
-                };
-                let reasons: String = reasons
-                    .iter()
-                    .map(|reason| format!("; {}", waits_for(reason)))
-                    .collect();
-                let of = plural(of.into(), "batch", "batches");
-                self.passing(format!(
-                    "waiting: {ended} of {of} ended{flight}{reasons}; next look \
-                    in {}",
-                    duration(next)
-                ));
-            }
-            Progress::Retrying {
-                error,
-                since,
-                after,
-            } => self.say(format!(
-                "{} {error}; for {} now, trying again in {}",
-                self.paint_words("note:", "36"),
-                duration(since),
-                wait_in_words(after)
-            )),
-            Progress::Slow { call, waited } => {
-                self.say(format!(
-                    "{} {call}: no answer yet after {}",
-                    self.paint_words("note:", "36"),
-                    wait_in_words(waited)
-                ));
-            }
-            Progress::HeldBack { batch, shortage } => self.warn(format!(
-                "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left \
-                 ({} spent, {} reserved)",
-                usd(shortage.asked),
-                usd(shortage.left()),
-                usd(shortage.limit),
-                usd(shortage.spent),
-                usd(shortage.reserved)
-            )),
-            Progress::Ended { batch, counts } => {
-                self.say(format!("batch {batch} ended: {}", what_became(&counts)))
-            }
-            Progress::Collected { done, of, .. } => {
-                self.passing(format!(
-                    "results of {done} of {} saved",
-                    plural(of.into(), "batch", "batches")
-                ));
-            }
-            Progress::Exporting { rows, of } => {
-                self.passing(format!("writing: {} of {} rows", count(rows), count(of)))
-            }
-            Progress::Warning(warning) => self.warn(super::words::engine::warning(warning)),
-            Progress::Note(text) => self.say(format!("{} {text}", self.paint_words("note:", "36"))),
-            _ => {}
-        }
-    }
-
-    fn is_leaving(&self) -> bool {
-        super::signals::is_leaving()
+    fn tell(&self, level: Level, label: Option<(&str, &str)>, notice: &Notice<'_>) {
+        let text = words::engine::notice(notice);
+        self.log.message(level, label, &text, || fields_of(notice));
     }
 }
 
-/// Characters of a line of words; a longer one is none that a person reads.
-const LONGEST_LINE: usize = 4_000;
-/// Characters of a name or an id.
-const LONGEST_NAME: usize = 200;
-
-/// A name, an id or another short text that is not ours, in one line.
-pub(crate) fn shown(text: &str) -> String {
-    shown_to(text, LONGEST_NAME)
-}
-
-/// A text that is not ours, in one line of at most `longest` characters.
-pub(crate) fn shown_to(text: &str, longest: usize) -> String {
-    layout::in_one_line(text, longest)
-}
-
-/// A message: what follows its first line is indented, or belongs to that line and was put there by
-/// somebody else.
-fn one_message(text: &str) -> String {
-    let mut lines = text.split('\n');
-    let mut message = lines.next().unwrap_or_default().to_owned();
-    for line in lines {
-        let is_ours = line.starts_with("  ") || (message.is_empty() && !line.is_empty());
-        message.push(if is_ours { '\n' } else { '␊' });
-        message.push_str(line);
-    }
-    message
-}
-
-/// Makes visible what could act on the screen, and cuts lines that are longer than `longest`. Lines
-/// and our own colours stay.
-fn gate(text: &str, longest: usize) -> String {
-    let mark = color_mark();
-    let parts = text.split(mark).map(|part| {
-        let mut shown = String::with_capacity(part.len());
-        let mut column = 0_usize;
-        for c in part.chars() {
-            column = if c == '\n' { 0 } else { column + 1 };
-            if column == longest {
-                shown.push_str("… (cut)");
+impl Screen {
+    /// What concerns the run as a whole.
+    fn notice_of_run(&self, notice: Notice<'_>) {
+        self.finish();
+        match notice {
+            Notice::Simulated => self.banner(),
+            Notice::Driving => super::signals::leave_orderly(),
+            Notice::Opened { run, create_calls } => self.works_on(run, create_calls),
+            Notice::Warning(warning) => self.warn(words::engine::warning(warning)),
+            Notice::Planned { report, source } => {
+                for warning in &report.warnings {
+                    self.warn(words::engine::warning(warning));
+                }
+                if let Some(warning) = &report.cache.warning {
+                    self.warn(words::estimate::cache_warning(warning));
+                }
+                self.lines(super::plan::outline_table(report, source));
+                self.say(match report.no_requests(source) {
+                    Some(why) => format!("no rows to send: {}", words::estimate::no_requests(why)),
+                    None => super::estimate::in_short(&report.estimate),
+                });
             }
-            if column < longest {
-                if layout::acts(c) {
-                    layout::push_visible(&mut shown, c)
-                } else {
-                    shown.push(c)
+            Notice::ResultsNotFetched { .. }
+            | Notice::NothingUncertain
+            | Notice::ResultsFetchedAgain { .. } => {
+                for text in words::run::notice(&notice) {
+                    self.log
+                        .message(Level::Warn, Some(WARNING), &text, || fields_of(&notice));
+                }
+            }
+            _ if self.quiet => {}
+            _ => {
+                for text in words::run::notice(&notice) {
+                    self.log
+                        .message(Level::Info, None, &text, || fields_of(&notice));
                 }
             }
         }
-        shown
-    });
-    parts.collect::<Vec<_>>().join("\x1b[")
+    }
 }
 
-/// What begins our own colours until the gate: nobody outside the process can write it into a text.
-fn color_mark() -> &'static str {
-    static MARK: OnceLock<String> = OnceLock::new();
-    MARK.get_or_init(|| format!("\u{1}{:032x}\u{1}", fastrand::u128(..)))
+impl Observer for Screen {
+    fn notice(&self, notice: Notice<'_>) {
+        match notice {
+            Notice::HeldBack { .. } => self.tell(Level::Warn, Some(WARNING), &notice),
+            Notice::Accepted { .. } | Notice::Ended { .. } if !self.quiet => {
+                self.tell(Level::Info, None, &notice)
+            }
+            Notice::Retrying { .. } | Notice::Slow { .. } | Notice::Note(_) if !self.quiet => {
+                self.tell(Level::Info, Some(NOTE), &notice)
+            }
+            Notice::Planning { .. }
+            | Notice::Counting { .. }
+            | Notice::Submitting { .. }
+            | Notice::Waiting { .. }
+            | Notice::Collected { .. }
+            | Notice::Exporting { .. } => self.passing(&notice),
+            Notice::Accepted { .. }
+            | Notice::Ended { .. }
+            | Notice::Retrying { .. }
+            | Notice::Slow { .. }
+            | Notice::Note(_) => {}
+            other => self.notice_of_run(other),
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        super::signals::is_leaving()
+    }
 }
 
 /// A value as JSON for stdout: always one document, be it that of an error.
@@ -403,187 +331,45 @@ fn as_json(value: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| {
         let message =
             format!("the data cannot be written as JSON ({error}): this is a bug in rowmill");
-        error_document(&message, None, super::explain::BUG, None).to_string()
+        let explanation = Failure::words(BUG, message, "").explain(&Sent::default());
+        explanation.document().to_string()
     });
     escaped(&text)
 }
 
-/// JSON in which the characters are escaped, too, that JSON allows and a screen acts on.
-fn escaped(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        // Outside of its strings JSON has nothing but ASCII, and line feeds and blanks between.
-        if c == '\u{200e}' || layout::acts(c) {
-            let mut units = [0; 2];
-            c.encode_utf16(&mut units)
-                .iter()
-                .for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
-        } else {
-            text.push(c);
-        }
-    }
-    text
+fn write_stdout(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(b"\n"));
 }
 
-/// An error as data.
-pub(crate) fn error_document(
-    message: &str,
-    hint: Option<&str>,
-    code: u8,
-    run: Option<&Path>,
-) -> serde_json::Value {
-    let mut lines = message.lines().map(str::trim);
-    serde_json::json!({
-        "error": {
-            "message": lines.next().unwrap_or_default(),
-            "details": lines.collect::<Vec<_>>(),
-            "hint": hint,
-            "exit_code": code,
-        },
-        "run": run.map(|run| run.display().to_string()),
-    })
-}
-
-/// Data as JSON, where there is no screen yet.
-pub(crate) fn print_json(value: &serde_json::Value) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", as_json(value));
-}
-
-/// Log lines on their way to stderr, through the gate.
-pub(crate) struct LogLines;
-
-impl Write for LogLines {
-    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
-        let text = String::from_utf8_lossy(lines);
-        std::io::stderr()
-            .lock()
-            .write_all(gate(&text, usize::MAX).as_bytes())?;
-        Ok(lines.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().lock().flush()
-    }
-}
-
-/// What the parser of arguments says, through the gate where it repeats something that could act on
-/// the screen.
-pub(crate) fn print_usage_error(error: &clap::Error) {
+/// What the parser of arguments says, and its document where one was asked for. There is no screen
+/// yet, since it is unknown how it is to look.
+pub(crate) fn usage_error(error: &clap::Error, code: u8, json: bool, json_log: bool) {
     let text = error.render().to_string();
-    if text.chars().any(layout::acts) {
-        let _ = write!(std::io::stderr().lock(), "{}", gate(&text, LONGEST_LINE));
+    // The first paragraph: what is missing stands in lines of its own.
+    let paragraph = text
+        .trim_start_matches("error: ")
+        .lines()
+        .take_while(|line| !line.trim().is_empty());
+    let message = paragraph.map(str::trim).collect::<Vec<_>>().join(" ");
+    let explanation = Explanation::of_usage(message, code);
+    if json_log && code != super::explain::DONE {
+        let error = || Map::from_iter([("error".to_owned(), explanation.as_json())]);
+        Log::json().message(Level::Error, None, &explanation.message, error);
+    } else if text.chars().any(layout::acts) {
+        // It repeats something that could act on the screen.
+        let _ = write!(
+            std::io::stderr().lock(),
+            "{}",
+            sanitize(&text, LONGEST_LINE)
+        );
     } else {
         let _ = error.print();
     }
-}
-
-/// What a run waits for, and until when.
-fn waits_for(reason: &Reason) -> String {
-    match reason {
-        Reason::Uncertain {
-            batch,
-            left: Some(left),
-        } if left.is_zero() => {
-            format!("batch {batch} may or may not have been created: the next look decides")
-        }
-        Reason::Uncertain {
-            batch,
-            left: Some(left),
-        } => {
-            format!(
-                "batch {batch} may or may not have been created: looking for it for {} more",
-                wait_in_words(*left)
-            )
-        }
-        Reason::Uncertain { batch, left: None } => {
-            format!(
-                "batch {batch} may or may not have been created: a batch that may be it has to end \
-                 first (within 24 h)"
-            )
-        }
-        Reason::Refused {
-            batch,
-            status,
-            after,
-        } => {
-            let why = match status {
-                Some(429) => "at the provider's limit",
-                Some(529) => "the provider is overloaded",
-                Some(_) => "refused for now",
-                None => "the provider cannot be reached",
-            };
-            format!(
-                "batch {batch} is sent again in {} ({why})",
-                wait_in_words(*after)
-            )
-        }
-        Reason::QueueFull {
-            batch,
-            queued,
-            limit,
-        } => format!(
-            "batch {batch} is sent when others end ({} requests in flight, \
-             `batch.max_queued_requests` is {})",
-            count(*queued),
-            count(*limit)
-        ),
-        Reason::TooUncertain { calls } => {
-            format!(
-                "nothing more is sent until it is known of a batch whether it was created, since \
-                 {calls} create calls in a row were lost"
-            )
-        }
-        Reason::Checkpoint {
-            batch,
-            kind: CheckpointKind::Prime,
-            left,
-        } => {
-            let left = left
-                .map(|left| format!(", or in {}", wait_in_words(left)))
-                .unwrap_or_default();
-            format!("the rest is sent when batch {batch} has written the cache{left}")
-        }
-        Reason::Checkpoint { batch, .. } => {
-            format!("the rest is sent when batch {batch}, the canary, is back (within 24 h)")
-        }
-        Reason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
-        Reason::Results { batch, after } => {
-            format!(
-                "the results of batch {batch} are fetched again in {}",
-                wait_in_words(*after)
-            )
-        }
-        _ => "for something else".to_owned(),
-    }
-}
-
-/// A batch's requests by what became of them, as the provider counts them.
-fn what_became(counts: &Counts) -> String {
-    let kinds = [
-        (counts.succeeded, "succeeded"),
-        (counts.errored, "errored"),
-        (counts.canceled, "canceled"),
-        (counts.expired, "expired"),
-        (counts.processing, "not counted yet"),
-    ];
-    let told: Vec<String> = kinds
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, kind)| format!("{} {kind}", count(*n)))
-        .collect();
-    if told.is_empty() {
-        "no requests".to_owned()
-    } else {
-        told.join(", ")
-    }
-}
-
-fn painted(text: &str, code: &str, color: bool) -> String {
-    let mark = color_mark();
-    if color {
-        format!("{mark}{code}m{text}{mark}0m")
-    } else {
-        text.to_owned()
+    if json && code != super::explain::DONE {
+        write_stdout(&as_json(&explanation.document()));
     }
 }
 
@@ -609,52 +395,4 @@ pub(crate) fn width() -> usize {
         .or_else(|| of(console::Term::stdout()))
         .or_else(|| of(console::Term::stderr()));
     width.unwrap_or(100).clamp(40, 200)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lets_nothing_through_that_acts_on_the_screen() {
-        let text = "a\u{1b}[31mb\u{7}\u{9b}2J\u{202e}c\u{2066}\u{85}\u{2028}\r";
-        assert_eq!(
-            gate(text, usize::MAX),
-            "a␛[31mb␇<U+009B>2J<U+202E>c<U+2066><U+0085><U+2028>␍"
-        );
-        assert_eq!(
-            gate(&painted("ok", "31", true), usize::MAX),
-            "\u{1b}[31mok\u{1b}[0m"
-        );
-        assert_eq!(
-            gate("two\nlines\tof 日本語 שלום\u{200e}", usize::MAX),
-            "two\nlines\tof 日本語 שלום\u{200e}"
-        );
-        assert_eq!(gate("123456\n12", 4), "123… (cut)\n12");
-    }
-
-    #[test]
-    fn keeps_a_forged_line_in_the_line_it_came_in() {
-        assert_eq!(
-            one_message("batch x\nerror: forged"),
-            "batch x␊error: forged"
-        );
-        assert_eq!(
-            one_message("3 rows failed\n  `rowmill retry` helps"),
-            "3 rows failed\n  `rowmill retry` helps"
-        );
-        assert_eq!(shown("a\nb\u{200e}"), "a␊b<U+200E>");
-    }
-
-    #[test]
-    fn keeps_json_valid_and_harmless() {
-        let value =
-            serde_json::json!({ "a\u{202e}": "\u{1b}[31m\u{7f}\u{9b}\u{2028}\u{200f}é\n😀" });
-        let text = escaped(&serde_json::to_string_pretty(&value).unwrap());
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
-            value
-        );
-        assert!(!text.chars().any(layout::acts), "{text}");
-    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::explain;
+use super::exit_code;
 
 /// How long something may go on that does not look at the signal.
 const GRACE: Duration = Duration::from_secs(2);
@@ -40,6 +40,22 @@ pub(crate) fn leave_orderly() {
     IS_ORDERLY.store(true, Ordering::SeqCst);
 }
 
+/// Calls something when a signal asks to stop.
+pub(crate) fn on_signal(stop: impl FnOnce() + Send + 'static) {
+    let mut signal = channel().subscribe();
+    // Ends with the process: nothing waits for it.
+    let _ = std::thread::Builder::new()
+        .name("stop".to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            if let Ok(runtime) = runtime
+                && runtime.block_on(signal.wait_for(|wanted| *wanted)).is_ok()
+            {
+                stop();
+            }
+        });
+}
+
 /// Waits until a signal asks to stop.
 pub(crate) async fn wanted() {
     // The sender is never dropped.
@@ -66,7 +82,7 @@ pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
             channel().send_replace(true);
             if IS_ORDERLY.load(Ordering::SeqCst) {
                 say(
-                    "\nstopping after the current step; submitted batches keep running at the \
+                    "stopping after the current step; submitted batches keep running at the \
                     provider. A second signal stops at once",
                 );
                 signals.next().await;
@@ -76,7 +92,7 @@ pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
                     () = ended_by_itself() => {}
                 }
             }
-            std::process::exit(explain::INTERRUPTED.into());
+            std::process::exit(exit_code::INTERRUPTED.into());
         });
     });
     let _ = is_ready.recv();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::durable;
-use rowmill::simulator::{self, Faults, Simulator, SimulatorSpec};
+use rowmill::simulator::{self, SimFaults, Simulator, SimulatorSpec};
 
 use super::args::Sim;
 use super::explain::{self, Failure};
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Sim, catalog: &Arc<Catalog>, screen: &Screen) -> Result
     if let Some(file) = &args.faults {
         let text = durable::read_text(file, durable::MAX_SETTINGS_BYTES);
         let text = text.map_err(|e| cannot(&format!("read `{}`", file.display()), &e))?;
-        spec.faults = Faults::from_toml(&text).map_err(|e| {
+        spec.faults = SimFaults::from_toml(&text).map_err(|e| {
             Failure::words(
                 explain::CHANGE,
                 format!("`{}`: {e}", file.display()),

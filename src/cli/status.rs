@@ -1,8 +1,11 @@
 //! `rowmill status`: where the runs stand.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
 use rowmill::engine::view::{MoneyView, RunView, view};
 use rowmill::engine::{Error, in_one_line};
@@ -11,21 +14,31 @@ use rowmill::ledger::{self, Ledger, LedgerEntry};
 use serde_json::{Value, json};
 
 use super::args::{Common, Status};
+use super::connect::engine;
 use super::explain::{self, Failure};
 use super::format::{count, duration, usd};
 use super::layout::Column;
 use super::screen::{Screen, shown, shown_to, table};
-use super::target::run_of;
+use super::words;
 
-pub(crate) fn run(args: &Status, common: &Common, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn run(
+    args: &Status,
+    common: &Common,
+    catalog: &Arc<Catalog>,
+    screen: &Arc<Screen>,
+) -> Result<u8, Failure> {
+    let find = |target: &PathBuf| -> Result<PathBuf, Failure> {
+        let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+        Ok(engine.find_run(target)?)
+    };
     match &args.target {
-        Some(target) => one(&run_of(target, &common.state)?, &common.state, screen),
+        Some(target) => one(&find(target)?, &common.state, screen),
         None => all(&common.state, screen),
     }
 }
 
-/// What the ledger has on all runs. One that cannot be used keeps nobody from seeing where the runs
-/// stand.
+/// What the ledger has on all runs. A ledger that cannot be used does not keep the runs from being
+/// shown.
 fn entries(state: &Path, screen: &Screen) -> Vec<LedgerEntry> {
     let entries = Ledger::open_if_there(state)
         .and_then(|ledger| ledger.map_or(Ok(Vec::new()), |ledger| ledger.entries()));
@@ -60,7 +73,9 @@ fn money(money: Option<&MoneyView>) -> String {
 fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
     let (mut view, notes) = view(folder, Timestamp::now())?;
     view.add_money(&entries(ledger::folder_of(folder, state), screen));
-    notes.iter().for_each(|note| screen.warn(note));
+    notes
+        .iter()
+        .for_each(|note| screen.warn(words::journal::run_note(note)));
     if screen.json {
         screen.json(&view);
         return Ok(explain::DONE);
@@ -76,7 +91,10 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
             ""
         }
     ));
-    screen.data(format!("state      {}", in_words(&manifest.state)));
+    screen.data(format!(
+        "state      {}",
+        words::journal::stage(manifest.state)
+    ));
     screen.data(format!("rows       {}", rows(manifest)));
     if let Some(money) = &view.money {
         let most = money
@@ -98,7 +116,7 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
         vec![
             batch.batch.to_string(),
             count(batch.requests),
-            in_words(&batch.state),
+            words::journal::batch_state(batch.state),
             batch.id.clone().unwrap_or_default(),
             batch
                 .expires_in_seconds
@@ -117,9 +135,9 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
     screen.data(table(&columns, batches));
     view.warnings
         .iter()
-        .for_each(|warning| screen.warn(warning));
-    if !manifest.next_action.starts_with("none") {
-        screen.say(format!("next: {}", manifest.next_action));
+        .for_each(|warning| screen.warn(words::journal::run_note(warning)));
+    if let Some(action) = words::journal::next_action(&manifest.next_action) {
+        screen.say(format!("next: {action}"));
     }
     Ok(explain::DONE)
 }
@@ -133,6 +151,7 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
             Ok((mut view, notes)) => {
                 notes
                     .iter()
+                    .map(words::journal::run_note)
                     .for_each(|note| screen.warn(format!("{}: {note}", view.manifest.run)));
                 view.add_money(&entries);
                 Ok(view)
@@ -140,8 +159,7 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
             Err(error) => Err((run.path, error)),
         });
     let views: Vec<Result<RunView, (PathBuf, Error)>> = views.collect();
-    // A run that cannot be read may have batches in flight: whoever looks must not take it for
-    // none.
+    // A run that cannot be read may have batches in flight, so this is no success.
     let code = if views.iter().any(Result::is_err) {
         explain::CHANGE
     } else {
@@ -199,7 +217,7 @@ fn line(view: &Result<RunView, (PathBuf, Error)>) -> Vec<String> {
     vec![
         manifest.job.clone(),
         manifest.run.clone(),
-        in_words(&manifest.state),
+        words::journal::stage(manifest.state),
         count(manifest.rows),
         format!("{} of {} saved", view.collected(), view.batches.len()),
         money(view.money.as_ref()),
@@ -220,7 +238,7 @@ fn document(view: &Result<RunView, (PathBuf, Error)>) -> Value {
     }
 }
 
-/// How many rows the run has, and what became of them where that is known.
+/// How many rows the run has, by status where that is known.
 fn rows(manifest: &Manifest) -> String {
     let statuses: Vec<String> = manifest
         .by_status
@@ -232,9 +250,4 @@ fn rows(manifest: &Manifest) -> String {
     } else {
         statuses.join(", ")
     }
-}
-
-/// A state's word as it is read: `in_flight` is "in flight".
-fn in_words(state: &str) -> String {
-    state.replace('_', " ")
 }

@@ -3,47 +3,31 @@
 use std::sync::Arc;
 
 use rowmill::catalog::Catalog;
-use rowmill::engine::drive::Until;
+use rowmill::engine::RunOptions;
 
 use super::args::{Common, Submit};
+use super::connect::engine;
 use super::explain::Failure;
-use super::run::{Begun, Start, carry_on, nothing_to_do, resubmit_doubtful};
+use super::outcome;
 use super::screen::Screen;
+use super::target;
 
 pub(crate) fn run(
     args: &Submit,
     common: &Common,
     catalog: &Arc<Catalog>,
-    screen: &Screen,
+    screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let start = Start {
-        target: &args.target,
+    let engine = engine(&common.state, args.processing, catalog, screen)?;
+    let options = RunOptions {
         simulate: args.simulate,
-        processing: args.processing,
-        select: &args.select,
+        rows: args.select.selection(),
         max_cost: args.budget.max_cost,
-        calibrate: None,
         again: args.again,
-        catalog,
+        resubmit_uncertain: args.resubmit_doubtful,
+        ignore_canary: args.ignore_canary,
+        ..RunOptions::default()
     };
-    let (mut run, connection) = match start.begin(common, screen)? {
-        Begun::Ready(ready) => *ready,
-        Begun::Over(finished) => {
-            return nothing_to_do(&finished, Until::Sent, false, common, catalog, screen);
-        }
-    };
-    if args.resubmit_doubtful {
-        resubmit_doubtful(&mut run, screen);
-    }
-    if args.ignore_canary {
-        run.ignore_canary();
-    }
-    carry_on(
-        &mut run,
-        &connection,
-        Until::Sent,
-        None,
-        &common.state,
-        screen,
-    )
+    let report = engine.submit(&target::find(&engine, &args.target)?, &options)?;
+    outcome::show_submitted(&report, screen)
 }

@@ -1,4 +1,4 @@
-//! What a run came to: where the output is, what is in it, and a few joined rows.
+//! The result of a run: where the output is, what is in it, and a few joined rows.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,15 +8,13 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::cost::{Bill, CacheUse, Money};
-use rowmill::engine::Run;
+use rowmill::engine::RunReport;
 use rowmill::engine::export::Summary;
 use rowmill::engine::failures::Failures;
 use rowmill::engine::previous_output::{SetAside, WorseOutput};
-use rowmill::outcome::answer::Answers;
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
-use rowmill::template::prompt::SystemSpec;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::explain::{self, Failure};
 use super::format::{self, count, plural, usd};
@@ -34,24 +32,14 @@ const LONGEST_PATH: usize = 32_768;
 /// Tags whose cost is shown, the dearest first.
 const TAGS: usize = 10;
 
-/// Shows what was written, and gives the exit code that tells whether all of it is good.
-pub(crate) fn show(run: &Run, summary: &Summary, screen: &Screen) -> Result<u8, Failure> {
-    show_as(run, summary, &of_run(run), screen)
-}
-
-/// The same for the output of a finished run that was written again because there was nothing else
-/// to do.
-pub(crate) fn show_nothing_to_do(
-    run: &Run,
+/// Shows what was written, and gives the exit code that tells whether every row succeeded;
+/// `document` is the run as data.
+pub(crate) fn show(
+    run: &RunReport,
     summary: &Summary,
+    document: &Value,
     screen: &Screen,
 ) -> Result<u8, Failure> {
-    let mut document = of_run(run);
-    document["nothing_to_do"] = true.into();
-    show_as(run, summary, &document, screen)
-}
-
-fn show_as(run: &Run, summary: &Summary, document: &Value, screen: &Screen) -> Result<u8, Failure> {
     let code = if summary.all_succeeded() {
         explain::DONE
     } else {
@@ -80,7 +68,7 @@ fn show_as(run: &Run, summary: &Summary, document: &Value, screen: &Screen) -> R
         }
         screen.data(line_of(path));
     }
-    if run.is_simulated() && !screen.json {
+    if run.simulated && !screen.json {
         screen.banner();
     }
     Ok(code)
@@ -94,13 +82,7 @@ pub(crate) fn line_of(output: &Path) -> String {
     shown_to(&output.display().to_string(), LONGEST_PATH)
 }
 
-/// A run as data.
-pub(crate) fn of_run(run: &Run) -> Value {
-    serde_json::to_value(run.manifest(jiff::Timestamp::now()))
-        .unwrap_or_else(|e| json!({ "error": e.to_string() }))
-}
-
-fn tell(run: &Run, summary: &Summary, screen: &Screen) {
+fn tell(run: &RunReport, summary: &Summary, screen: &Screen) {
     let empty = match summary.totals.empty {
         0 => String::new(),
         rows => format!(" ({} with an empty answer)", count(rows)),
@@ -111,7 +93,7 @@ fn tell(run: &Run, summary: &Summary, screen: &Screen) {
     let mut words = format!("tokens     {} in", tokens(usage.input_tokens));
     let written = usage.cache_creation_5m_input_tokens.unwrap_or(0)
         + usage.cache_creation_1h_input_tokens.unwrap_or(0);
-    if is_cached(run) || written + usage.cache_read_input_tokens.unwrap_or(0) > 0 {
+    if run.output.marks_cache || written + usage.cache_read_input_tokens.unwrap_or(0) > 0 {
         words += &format!(
             ", {} written to the cache, {} read from it",
             count(written),
@@ -225,16 +207,6 @@ fn tell_bill(bill: &Bill, screen: &Screen) {
     }
 }
 
-fn is_cached(run: &Run) -> bool {
-    let request = &run.job().request;
-    let in_system = matches!(&request.system, SystemSpec::Blocks(blocks) if blocks.iter().any(|block| block.cache.is_some()));
-    in_system
-        || request
-            .messages
-            .iter()
-            .any(|message| message.cache.is_some())
-}
-
 fn by_status(summary: &Summary) -> String {
     let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
     let statuses: Vec<String> = statuses
@@ -248,7 +220,7 @@ fn by_status(summary: &Summary) -> String {
 }
 
 /// How many answers say nothing: they succeeded, so no exit code tells of them.
-fn tell_empty(run: &Run, summary: &Summary, screen: &Screen) {
+fn tell_empty(run: &RunReport, summary: &Summary, screen: &Screen) {
     let (empty, succeeded) = (
         summary.totals.empty,
         summary.totals.count(Status::Succeeded),
@@ -256,7 +228,7 @@ fn tell_empty(run: &Run, summary: &Summary, screen: &Screen) {
     if empty == 0 {
         return;
     }
-    let prefix = &run.options().output.prefix;
+    let prefix = &run.output.prefix;
     screen.warn(format!(
         "{} of {} that succeeded {} empty ({}): no text but white space in `{prefix}text`, and no \
          tool call\n  look at the prompt and at `{prefix}stop_reason`; `[canary]` stops a run \
@@ -279,7 +251,7 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Why the output is not where the job wants it, and how it gets there.
-fn tell_set_aside(run: &Run, aside: &SetAside, screen: &Screen) {
+fn tell_set_aside(run: &RunReport, aside: &SetAside, screen: &Screen) {
     let why = match aside.why {
         WorseOutput::Simulated => {
             "the answers of this run are simulated, and those in it are not".to_owned()
@@ -299,14 +271,14 @@ fn tell_set_aside(run: &Run, aside: &SetAside, screen: &Screen) {
         "`{}` stays as it is: {why}; this output is written beside it\n  `rowmill export {} \
          --replace` puts it in place",
         aside.instead_of.display(),
-        run.folder().display()
+        run.folder.display()
     ));
 }
 
 /// Which rows did not succeed, why the first of them did not, and what can be done.
-fn tell_failures(run: &Run, summary: &Summary, screen: &Screen) {
+fn tell_failures(run: &RunReport, summary: &Summary, screen: &Screen) {
     let failed = summary.totals.rows - summary.totals.count(Status::Succeeded);
-    let prefix = &run.options().output.prefix;
+    let prefix = &run.output.prefix;
     let mut words = format!(
         "{} not succeed ({}); `{prefix}status` and `{prefix}error` say why",
         plural(failed, "row did", "rows did"),
@@ -349,8 +321,8 @@ pub(crate) fn first_failure(failures: &Failures) -> Option<String> {
 
 /// What can be done about rows that failed, by cause: what is free first. No command stands here
 /// that would send nothing.
-pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
-    let folder = shown_to(&run.folder().display().to_string(), 1_000);
+pub(crate) fn ways_out(run: &RunReport, failures: &Failures) -> Vec<String> {
+    let folder = shown_to(&run.folder.display().to_string(), 1_000);
     let rows = |class| {
         failures
             .by_class
@@ -360,7 +332,7 @@ pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
     };
     let were = |n| plural(n, "row", "rows");
     // Of a run that was given up nothing is sent again, and `retry` refuses it.
-    let is_sent_again = run.check_not_abandoned().is_ok();
+    let is_sent_again = !run.abandoned;
     let or_paid = |words: String| if is_sent_again { words } else { String::new() };
     let mut ways = Vec::new();
     if let Some(n) = rows(Class::Missing) {
@@ -375,7 +347,7 @@ pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
         ));
     }
     if let Some(n) = rows(Class::Invalid) {
-        let job = shown_to(&run.plan().job_path.display().to_string(), 1_000);
+        let job = shown_to(&run.output.job_path.display().to_string(), 1_000);
         ways.push(format!(
             "{} with an answer that does not fit: correct the schema or `[answer]` in the job \
              file, and `rowmill export {job}` reads the answers again, which is free{}",
@@ -422,7 +394,7 @@ pub(crate) fn ways_out(run: &Run, failures: &Failures) -> Vec<String> {
 }
 
 /// The first rows of a Parquet output as a table: the key, the text, the answer and the status.
-fn first_rows(path: &Path, run: &Run) -> Option<String> {
+fn first_rows(path: &Path, run: &RunReport) -> Option<String> {
     if path.extension().is_none_or(|e| e != "parquet") {
         return None;
     }
@@ -484,20 +456,19 @@ fn uuid_text(bytes: &[u8]) -> String {
 
 /// The key's columns, the longest text beside them, the answer's first columns or else its text,
 /// and the status.
-fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
+fn shown_columns(batch: &RecordBatch, run: &RunReport) -> Option<Vec<usize>> {
     let schema = batch.schema();
-    let job = run.job();
     let own = |name: &str| {
         schema
-            .index_of(&format!("{}{name}", run.options().output.prefix))
+            .index_of(&format!("{}{name}", run.output.prefix))
             .ok()
     };
     let status = own("status")?;
-    let answers = answer_columns(run);
+    let answers = run.output.answer_columns;
     let inputs = status.checked_sub(answers)?;
-    let mut shown: Vec<usize> = job
-        .key
-        .columns
+    let mut shown: Vec<usize> = run
+        .output
+        .key_columns
         .iter()
         .filter_map(|name| schema.index_of(name).ok())
         .take(COLUMNS)
@@ -512,13 +483,6 @@ fn shown_columns(batch: &RecordBatch, run: &Run) -> Option<Vec<usize>> {
     }
     shown.push(status);
     Some(shown)
-}
-
-fn answer_columns(run: &Run) -> usize {
-    Answers::compile(&run.options().answer)
-        .ok()
-        .flatten()
-        .map_or(0, |answers| answers.fields().len())
 }
 
 fn bytes_of_text(batch: &RecordBatch, column: usize) -> usize {

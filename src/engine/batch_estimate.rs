@@ -10,8 +10,8 @@ use arrow::array::Array as _;
 use crate::batch::{self, SpoolReader};
 use crate::estimate::rows::BatchStatistics;
 use crate::estimate::{Bounds, Estimator, RequestPrefix, RunHistory};
-use crate::request::per_row::Tail;
-use crate::template::prompt::media::MediaFacts;
+use crate::media::MediaFacts;
+use crate::request::per_row::FragmentTail;
 
 use super::{Error, Run};
 
@@ -122,7 +122,7 @@ impl RowChoices<'_> {
         if !self.has_model && !self.has_max_tokens {
             return Ok((self.model, self.max_tokens));
         }
-        let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
+        let tail = FragmentTail::of(fragment, self.has_model, self.has_max_tokens);
         let tail = tail.ok_or_else(|| {
             Error::Bug("a request does not end with what its row chose".to_owned())
         })?;

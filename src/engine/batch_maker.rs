@@ -15,7 +15,7 @@ use crate::request::keys::OnDuplicate;
 use super::Error;
 use super::faults::Faults;
 use super::plan::{PlanReport, PlannedBatch, Planner, warms_up};
-use super::progress::Progress;
+use super::notice::Notice;
 use super::rebalance::{BatchTail, respool};
 use super::render::{RenderedRow, RenderedRows, UnsentReason};
 use super::row_warnings::RowWarnings;
@@ -61,7 +61,7 @@ impl<'a> BatchMaker<'a> {
         let must_be_unique =
             planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(BatchMaker {
-            packer: Packer::for_head(planner.limits, head.len()).led_by(leading.sizes()),
+            packer: planner.packer(leading.sizes()),
             warm_up,
             warm_up_batches: leading,
             first: None,
@@ -112,8 +112,7 @@ impl<'a> BatchMaker<'a> {
     /// Settles which batches lead the run, if it has so many requests.
     fn settle_warm_up(&mut self, requests: u64) {
         self.warm_up_batches.settle(requests);
-        self.packer = Packer::for_head(self.planner.limits, self.head.len())
-            .led_by(self.warm_up_batches.sizes());
+        self.packer = self.planner.packer(self.warm_up_batches.sizes());
     }
 
     fn pack(&mut self, rendered: RenderedRows) -> Result<(), Error> {
@@ -136,13 +135,13 @@ impl<'a> BatchMaker<'a> {
         self.rows += rendered.lines.len() as u64;
         self.faults.absorb(rendered.faults);
         self.row_warnings.absorb(rendered.row_warnings);
-        if self.planner.listener.is_leaving() {
+        if self.planner.observer.is_stopping() {
             return Err(Error::Interrupted);
         }
         if self.faults.enough() {
             return Err(Error::Rows(Box::new(std::mem::take(&mut self.faults))));
         }
-        self.planner.listener.hear(Progress::Planning {
+        self.planner.observer.notice(Notice::Planning {
             rows: self.rows,
             of: self.planner.compiled.source.rows_hint(),
         });
@@ -243,6 +242,7 @@ impl<'a> BatchMaker<'a> {
                 self.writer.insert(SpoolWriter::create(
                     &path,
                     number,
+                    self.planner.format.envelope(),
                     Arc::clone(&self.head),
                     kept,
                 )?)
@@ -277,6 +277,7 @@ impl<'a> BatchMaker<'a> {
                     folder,
                     first,
                     &rows,
+                    self.planner.format.envelope(),
                     &self.head,
                     &self.planner.compiled.kept,
                 )?);
@@ -316,12 +317,14 @@ impl<'a> BatchMaker<'a> {
             SpoolWriter::create(
                 &path,
                 0,
+                self.planner.format.envelope(),
                 Arc::clone(&self.head),
                 &self.planner.compiled.kept,
             )?
             .finish()?;
         }
         let sizes: Vec<u32> = self.batches.iter().map(|batch| batch.requests).collect();
+        self.planner.check_sizes(&sizes)?;
         let gates = self.warm_up_batches.gates(&sizes);
         let estimate =
             self.estimator

@@ -3,7 +3,7 @@
 //! The ledger follows the journal. The state of a batch decides what the ledger has to say of it:
 //!
 //! ```text
-//!  Planned, Refused, Split, Withdrawn   Intended, InDoubt, Accepted, Ended   Collected, OutputChange
+//!  Planned, Refused, Split, Withdrawn   Intended, InDoubt, Accepted, Ended   Collected, Lost
 //!  nothing, or released                 reserved                             billed: what its result lines cost
 //! ```
 //!
@@ -14,7 +14,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,15 +22,16 @@ use jiff::Timestamp;
 use crate::catalog::Catalog;
 use crate::cost::{BatchCost, Bill, Money};
 use crate::estimate::Bounds;
-use crate::join::{AttemptResults, Joiner, RequestRow};
+use crate::join::{AttemptResults, Joiner, RequestRow, ResultIndex};
 use crate::journal::{BatchState, Step};
 use crate::ledger::{
     self, BudgetLimits, BudgetSpec, EntryState, Ledger, LedgerEntry, OnLimit, Reservation, Shortage,
 };
 use crate::outcome::details::Wanted;
+use crate::provider::Formats;
 
 use super::export::parser;
-use super::{Error, Run, collect};
+use super::{Error, Run, results_file};
 
 /// What the budget of a run depends on.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct BudgetContext {
     /// Most that the run may cost, where a person typed it; it takes the place of what was typed
     /// when the run was planned.
     pub max_cost: Option<Money>,
+    /// The formats that runs are read by; other than the built-in ones for a provider of one's own.
+    pub formats: Formats,
 }
 
 /// The run's part of the ledger.
@@ -82,11 +84,11 @@ impl RunBudget {
     pub(crate) fn open(
         folder: &Path,
         run: &str,
-        means: &BudgetContext,
+        context: &BudgetContext,
         budget: BudgetSpec,
         planned: Option<Money>,
     ) -> Result<RunBudget, Error> {
-        let state = ledger::folder_of(folder, &means.state);
+        let state = ledger::folder_of(folder, &context.state);
         crate::durable::create_private_dir(state).map_err(|source| Error::File {
             doing: "create the folder",
             path: state.to_path_buf(),
@@ -98,7 +100,7 @@ impl RunBudget {
             .into_iter()
             .map(|entry| (entry.batch, entry))
             .collect();
-        let max_cost = means.max_cost.or(planned);
+        let max_cost = context.max_cost.or(planned);
         Ok(RunBudget {
             ledger,
             entries,
@@ -337,8 +339,10 @@ impl Run {
     }
 
     fn settle_by_its_results(&mut self, batch: u32, now: Timestamp) -> Result<(), Error> {
-        // Results that are lost on this disk are reported by the export; until then the batch stays reserved.
-        let Some(share) = self.share_of(batch)? else {
+        // Results that are lost on this disk are reported by the export; until then the batch stays
+        // reserved.
+        let index = self.take_index(batch);
+        let Some(share) = self.share_of(batch, index)? else {
             return Ok(());
         };
         let Some(entry) = self.budget.entries.get(&batch) else {
@@ -351,7 +355,7 @@ impl Run {
 
     /// What the saved results of a batch cost, by the very rule by which its rows are priced.
     /// `None` if they are not there.
-    fn share_of(&self, batch: u32) -> Result<Option<BatchCost>, Error> {
+    fn share_of(&self, batch: u32, index: Option<ResultIndex>) -> Result<Option<BatchCost>, Error> {
         let path = self.results_path(batch);
         let (Some(remote), true) = (
             self.state()
@@ -361,20 +365,22 @@ impl Run {
         ) else {
             return Ok(None);
         };
-        let file = File::open(&path).map_err(|source| Error::File {
-            doing: "read results in",
-            path: path.clone(),
-            source,
-        })?;
         let ids = self.ids_of(batch)?;
-        let (index, _) = collect::index(self, &ids, file)?;
+        let index = match index {
+            Some(index) => index,
+            None => results_file::read_index(self, &ids, &path, None)?,
+        };
         let attempt = AttemptResults {
             attempt: 1,
             batch_id: Arc::from(remote.id.0.as_str()),
             index,
         };
-        let mut joiner =
-            Joiner::new(vec![attempt], None, parser(Wanted::default())).priced_by(self.catalog());
+        let mut joiner = Joiner::new(
+            vec![attempt],
+            None,
+            parser(self.format(), Wanted::default()),
+        )
+        .priced_by(self.catalog());
         for custom_id in ids.iter().flatten() {
             joiner.row(RequestRow {
                 custom_id,
@@ -406,6 +412,6 @@ fn worth(state: &BatchState) -> EntryState {
         | BatchState::InDoubt { .. }
         | BatchState::Accepted { .. }
         | BatchState::Ended { .. } => EntryState::Reserved,
-        BatchState::Collected { .. } | BatchState::OutputChange { .. } => EntryState::Billed,
+        BatchState::Collected { .. } | BatchState::Lost { .. } => EntryState::Billed,
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::ledger::OnLimit;
 
 use super::drive::Until;
-use super::submit::HeldByBudget;
+use super::pace::HeldByBudget;
 use super::{Error, Run};
 
 /// Stops a run before its first batch if not all of them fit into the budget, unless the job wants

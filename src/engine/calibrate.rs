@@ -10,8 +10,9 @@ use crate::provider::retry::{Call, Clock, with_retry};
 use crate::provider::{ApiError, BatchApi};
 
 use super::Error;
+use super::notice::Notice;
 use super::plan::{PlanReport, Planner};
-use super::progress::Progress;
+use super::provider_error::{Action, Kept};
 
 /// Calls at a time. The lowest limit is 2,000 a minute; one that is passed all the same is waited
 /// for.
@@ -28,7 +29,7 @@ const ONE_TOKEN: &str = r#"{"role":"user","content":"."}]"#;
 /// # Errors
 /// [`Error::Provider`] where the provider refuses, or cannot be reached; [`Error::NotUploaded`]
 /// where requests name files it does not have.
-pub async fn calibrate(
+pub(crate) async fn calibrate(
     api: &dyn BatchApi,
     clock: &dyn Clock,
     planner: &Planner<'_>,
@@ -40,7 +41,7 @@ pub async fn calibrate(
         return Err(Error::NotUploaded { files });
     }
     let head = planner.compiled.requests.head();
-    let has_model = !planner.compiled.requests.choices().model;
+    let has_model = !planner.compiled.requests.per_row().model;
     let shared = counter
         .shared(
             &planner.compiled.requests.closed_head(),
@@ -49,13 +50,13 @@ pub async fn calibrate(
         )
         .await?;
     let of = outline.sample.len() as u64;
-    planner.listener.hear(Progress::Counting { rows: 0, of });
+    planner.observer.notice(Notice::Counting { rows: 0, of });
     let mut counts =
         stream::iter(outline.sample.iter().map(|row| counter.row(head, row))).buffered(AT_A_TIME);
     let mut counted = Vec::with_capacity(outline.sample.len());
     while let Some(row) = counts.try_next().await? {
         counted.push(row);
-        planner.listener.hear(Progress::Counting {
+        planner.observer.notice(Notice::Counting {
             rows: counted.len() as u64,
             of,
         });
@@ -104,8 +105,8 @@ impl Counter<'_> {
 
 fn refused(source: ApiError) -> Error {
     Error::Provider {
-        doing: "the tokens of a sample could not be counted".to_owned(),
+        action: Action::CountTokens,
         source: Box::new(source),
-        standing: "nothing was sent".to_owned(),
+        kept: Kept::Nothing,
     }
 }

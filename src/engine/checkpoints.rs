@@ -1,13 +1,14 @@
-//! WarmUpBatches batches → whether the rest may follow.
+//! The results of a batch that goes first → whether the rest of the run may follow.
 //!
 //! ```text
-//!  the leading batch is saved ─▶ its first results are looked at ─┬─ nothing speaks against the rest ─▶ passed
-//!                                                                 └─ something does ─▶ stopped ─▶ a person: overruled
-//!  it is not back in time (priming only) ─────────────────────────────────────────────▶ timed out
+//!  the batch is saved ─▶ its first results are judged ─┬─ within the limits ─▶ passed
+//!                                                      └─ beyond them ─▶ stopped ─▶ a person: overruled
+//!  it has not ended in time (cache warm-up only) ──────────────────────▶ timed out
 //! ```
 //!
-//! What is found is recorded before anything acts upon it. First results count: whether a row that
-//! failed is sent again later says nothing of the rows that were to follow.
+//! A verdict is recorded before anything acts upon it, so that a process that ends in between comes
+//! to the same one. First results count: whether a row that failed is sent again later says nothing
+//! about the rows that are to follow.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,34 +16,37 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::batch::SpoolReader;
-use crate::estimate::warm_up::thousands;
-use crate::journal::{CanaryLimits, CheckpointKind, CheckpointState, Event, Step, Verdict};
+use crate::journal::{
+    CanaryLimit, CanaryLimits, CheckpointKind, CheckpointState, Event, ExceededLimit, RequestError,
+    Step, Verdict, VerdictReason,
+};
 use crate::outcome::answer::Answers;
 use crate::outcome::class::Class;
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status, Usage};
 
 use super::drive::{Context, between};
-use super::export::{Piece, request_row};
-use super::progress::Reason;
+use super::export::{BatchJoin, request_row};
+use super::note::StepNote;
+use super::notice::WaitReason;
 use super::{Error, Run};
 
-/// What stopped a run before its rest was sent.
+/// Why a run stopped before its rest was sent.
 #[derive(Debug, Clone)]
 pub struct StoppedAtCheckpoint {
-    /// What was looked at.
+    /// Which checkpoint.
     pub kind: CheckpointKind,
-    /// What was found, a line each.
-    pub reason: String,
+    /// What was found.
+    pub reason: VerdictReason,
     /// Requests that were not sent.
     pub requests: u64,
-    /// The results that were looked at.
+    /// The results that were judged.
     pub results: std::path::PathBuf,
     /// The run.
     pub run: std::path::PathBuf,
 }
 
-/// Judges the gates whose leading batches are back, one after the other. Where nothing more is sent
+/// Judges the checkpoints whose batches have ended, one after the other. Where nothing more is sent
 /// anyway (`sends` is false), time does not run out.
 pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<(), Error> {
     while let Some(gate) = run.state().next_gate().cloned() {
@@ -59,7 +63,12 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
             },
         )?;
         if verdict != Verdict::Stopped {
-            driver.note(&told(&gate, verdict, &reason));
+            driver.note(StepNote::CheckpointDecided {
+                batch,
+                kind: gate.gate.kind,
+                verdict,
+                reason: reason.clone(),
+            });
         }
     }
     Ok(())
@@ -73,11 +82,9 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
     let Some(gate) = run.state().next_gate().filter(|gate| gate.is_stopped()) else {
         return Ok(());
     };
-    let reason = gate
-        .verdict
-        .as_ref()
-        .map(|(_, _, reason)| reason.clone())
-        .unwrap_or_default();
+    let Some((_, _, reason)) = gate.verdict.clone() else {
+        return Ok(());
+    };
     let waiting = run
         .state()
         .left_to(Step::Submit)
@@ -91,8 +98,8 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
     })))
 }
 
-/// Whether what leads the run is still to be judged, so that it is looked after even by who only
-/// sends.
+/// Whether a checkpoint is still to be judged, so that even a command that only sends watches its
+/// batch.
 pub(crate) fn is_pending(run: &Run) -> bool {
     run.state()
         .next_gate()
@@ -100,8 +107,8 @@ pub(crate) fn is_pending(run: &Run) -> bool {
         && run.doubts().next().is_none()
 }
 
-/// Whether the next gate is waited for: its leading batch is back, or on its way and its time not
-/// over.
+/// Whether the next checkpoint is waited for: its batch has ended, or is in flight and its time is
+/// not over.
 pub(crate) fn is_awaited(driver: &Context<'_>, run: &Run) -> bool {
     let is_back = || {
         run.state()
@@ -111,7 +118,7 @@ pub(crate) fn is_awaited(driver: &Context<'_>, run: &Run) -> bool {
     is_pending(run) && (is_back() || time_left(driver, run).is_some_and(|left| !left.is_zero()))
 }
 
-/// How long yet the next gate is waited for; `None` where none is, or its leading batch was not
+/// How long the next checkpoint is still waited for; `None` where none is, or its batch was not
 /// sent.
 pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
     let since = run.state().known_since(run.state().next_gate()?)?;
@@ -121,32 +128,29 @@ pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
     )
 }
 
-/// The gate that the rest of the run waits at, for people; `None` where nothing waits at one.
-pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<Reason> {
+/// The checkpoint that the rest of the run waits for; `None` where nothing waits for one.
+pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<WaitReason> {
     let gate = run.state().next_gate().filter(|gate| !gate.is_stopped())?;
     let left = match gate.gate.kind {
         CheckpointKind::Prime => time_left(driver, run),
         CheckpointKind::Canary { .. } => None,
     };
-    Some(Reason::Checkpoint {
+    Some(WaitReason::Checkpoint {
         batch: gate.gate.batch,
         kind: gate.gate.kind,
         left,
     })
 }
 
-/// What is to be said of a gate now; `None` if that is not known yet, or was said.
+/// The verdict on a checkpoint; `None` if it is not known yet, or was recorded.
 fn verdict(
     driver: &Context<'_>,
     run: &Run,
     gate: &CheckpointState,
     sends: bool,
-) -> Result<Option<(Verdict, String)>, Error> {
+) -> Result<Option<(Verdict, VerdictReason)>, Error> {
     if gate.is_stopped() {
-        let overruled = (
-            Verdict::Overruled,
-            "the rest is sent all the same".to_owned(),
-        );
+        let overruled = (Verdict::Overruled, VerdictReason::Overruled);
         return Ok((sends && run.ignores_canary()).then_some(overruled));
     }
     if run.state().is_back(gate) {
@@ -157,20 +161,18 @@ fn verdict(
         }));
     }
     let is_late = time_left(driver, run).is_some_and(|left| left.is_zero());
-    let waited = super::in_words(run.prime_wait());
-    let late = || {
-        (
-            Verdict::TimedOut,
-            format!("it is not back after {waited}, so the rest goes without it"),
-        )
-    };
-    Ok((gate.gate.kind == CheckpointKind::Prime && sends && is_late).then(late))
+    let waited_seconds = run.prime_wait().as_secs();
+    let late = (
+        Verdict::TimedOut,
+        VerdictReason::NotEnded { waited_seconds },
+    );
+    Ok((gate.gate.kind == CheckpointKind::Prime && sends && is_late).then_some(late))
 }
 
 /// What came back for each request of a piece when it was sent first.
 fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
     let answer = Answers::compile(&run.options().answer)?;
-    let mut joiner = Piece {
+    let mut joiner = BatchJoin {
         run,
         piece,
         answer: answer.as_ref(),
@@ -195,44 +197,33 @@ fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
 }
 
 /// Whether the request that went first shows that every other would be refused.
-fn of_priming(outcomes: &[Outcome]) -> (Verdict, String) {
+fn of_priming(outcomes: &[Outcome]) -> (Verdict, VerdictReason) {
     let Some(outcome) = outcomes.first() else {
-        return (Verdict::Passed, "nothing came back for it".to_owned());
+        return (Verdict::Passed, VerdictReason::NoResult);
     };
+    let error = || RequestError::of(outcome);
     match outcome.status {
-        Status::Errored if Class::of(outcome).is_none() => (Verdict::Stopped, words_of(outcome)),
-        Status::Canceled => (Verdict::Stopped, "it was canceled".to_owned()),
-        Status::Errored => (
-            Verdict::Passed,
-            format!(
-                "it failed on the provider's side, so nothing is cached: {}",
-                words_of(outcome)
-            ),
-        ),
-        Status::Expired | Status::Missing => (
-            Verdict::Passed,
-            "nothing came back for it, so nothing is cached".to_owned(),
-        ),
+        Status::Errored if Class::of(outcome).is_none() => {
+            (Verdict::Stopped, VerdictReason::RequestRefused(error()))
+        }
+        Status::Canceled => (Verdict::Stopped, VerdictReason::Canceled),
+        Status::Errored => (Verdict::Passed, VerdictReason::ProviderFailed(error())),
+        Status::Expired | Status::Missing => (Verdict::Passed, VerdictReason::NoResult),
         _ => (Verdict::Passed, cached_by(outcome.usage.as_ref())),
     }
 }
 
-fn cached_by(usage: Option<&Usage>) -> String {
+fn cached_by(usage: Option<&Usage>) -> VerdictReason {
     let of = |tokens: fn(&Usage) -> Option<u64>| usage.and_then(tokens).unwrap_or(0);
-    let written = of(|usage| usage.cache_creation_5m_input_tokens)
-        + of(|usage| usage.cache_creation_1h_input_tokens);
-    match (written, of(|usage| usage.cache_read_input_tokens)) {
-        (0, 0) => {
-            "it wrote nothing to the cache: what is marked may be shorter than the model caches"
-                .to_owned()
-        }
-        (0, read) => format!("the cache held its {} tokens already", thousands(read)),
-        (written, _) => format!("it wrote {} tokens to the cache", thousands(written)),
+    VerdictReason::Cached {
+        written_tokens: of(|usage| usage.cache_creation_5m_input_tokens)
+            + of(|usage| usage.cache_creation_1h_input_tokens),
+        read_tokens: of(|usage| usage.cache_read_input_tokens),
     }
 }
 
 /// Whether too many of the rows that went first went wrong.
-fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
+fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, VerdictReason) {
     let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
     outcomes
         .iter()
@@ -247,82 +238,63 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, String) {
         .iter()
         .filter(|outcome| outcome.is_empty_answer())
         .count() as u64;
-    // Rows that nobody looked at say nothing of the others.
+    // Rows that the model did not see say nothing about the others.
     let judged = outcomes.len() as u64 - count(&[Status::Canceled, Status::Expired]);
     if judged == 0 {
-        let all: Vec<String> = counts
-            .iter()
-            .map(|(status, n)| format!("{n} {status}"))
-            .collect();
+        let rows = outcomes.len() as u64;
         return (
             Verdict::Stopped,
-            format!(
-                "none of its {} rows was answered ({})",
-                outcomes.len(),
-                all.join(", ")
-            ),
+            VerdictReason::Unanswered {
+                rows,
+                by_status: counts,
+            },
         );
     }
+    let failed = count(&[Status::Errored, Status::Missing]);
     let limits = [
+        (CanaryLimit::Error, failed, limits.max_error),
         (
-            "failed",
-            count(&[Status::Errored, Status::Missing]),
-            limits.max_error,
-            "canary.max_error",
-        ),
-        (
-            "were cut off",
+            CanaryLimit::Truncated,
             count(&[Status::Truncated]),
             limits.max_truncated,
-            "canary.max_truncated",
         ),
         (
-            "were refused by the model",
+            CanaryLimit::Refused,
             count(&[Status::Refused]),
             limits.max_refused,
-            "canary.max_refused",
         ),
         (
-            "do not fit the schema",
+            CanaryLimit::Invalid,
             count(&[Status::Invalid]),
             limits.max_invalid,
-            "canary.max_invalid",
         ),
-        (
-            "were answered with nothing",
-            empty,
-            limits.max_empty,
-            "canary.max_empty",
-        ),
+        (CanaryLimit::Empty, empty, limits.max_empty),
     ];
-    let above = limits
-        .iter()
-        .filter(|(_, rows, most, _)| share(*rows, judged) > *most);
-    let mut found: Vec<String> = above
-        .map(|(what, rows, most, key)| {
-            let (share, most) = (percent(share(*rows, judged)), percent(*most));
-            format!("{rows} of {judged} {what}: {share}, and `{key}` is {most}")
-        })
+    let exceeded: Vec<ExceededLimit> = limits
+        .into_iter()
+        .filter(|(_, rows, max)| share(*rows, judged) > *max)
+        .map(|(limit, rows, max)| ExceededLimit { limit, rows, max })
         .collect();
-    if found.is_empty() {
-        let good = count(&[Status::Succeeded]);
-        let said = if empty > 0 {
-            format!(", {empty} of them with an empty answer")
-        } else {
-            String::new()
-        };
+    if exceeded.is_empty() {
+        let succeeded = count(&[Status::Succeeded]);
         return (
             Verdict::Passed,
-            format!("{good} of {judged} rows succeeded{said}, within the limits"),
+            VerdictReason::WithinLimits {
+                rows: judged,
+                succeeded,
+                empty,
+            },
         );
     }
-    found.extend(
-        outcomes
-            .iter()
-            .find(|outcome| outcome.error.is_some())
-            .map(|first| format!("the first error: {}", words_of(first))),
-    );
-    (Verdict::Stopped, found.join("\n"))
+    let first_error = outcomes.iter().find(|outcome| outcome.error.is_some());
+    (
+        Verdict::Stopped,
+        VerdictReason::OverLimits {
+            rows: judged,
+            limits: exceeded,
+            first_error: first_error.map(RequestError::of),
+        },
+    )
 }
 
 #[expect(
@@ -333,32 +305,7 @@ fn share(rows: u64, of: u64) -> f64 {
     rows as f64 / of as f64
 }
 
-fn percent(share: f64) -> String {
-    let text = format!("{:.1}", share * 100.0);
-    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// The provider's words.
-fn words_of(outcome: &Outcome) -> String {
-    let kind = outcome.error_type.as_deref().unwrap_or("error");
-    format!(
-        "`{kind}`: {}",
-        outcome.error.as_deref().unwrap_or("without words")
-    )
-}
-
-fn told(gate: &CheckpointState, verdict: Verdict, reason: &str) -> String {
-    let batch = match gate.gate.kind {
-        CheckpointKind::Prime => "the priming request",
-        CheckpointKind::Canary { .. } => "the canary",
-    };
-    match verdict {
-        Verdict::Passed => format!("{batch} is back, the rest follows: {reason}"),
-        _ => format!("{batch}: {reason}"),
-    }
-}
-
-/// Since when, and until when at the most, the run waits at its next gate; for people.
+/// Reports since when the run waits for its next checkpoint, and for how long.
 pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
     let Some(gate) = run
         .state()
@@ -367,22 +314,14 @@ pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
     else {
         return;
     };
-    let batch = gate.gate.batch;
-    let since = run
-        .state()
-        .known_since(gate)
-        .map(|since| format!(" (sent {} ago)", super::in_words(between(since, now))));
-    let since = since.unwrap_or_default();
-    driver.note(&match gate.gate.kind {
-        CheckpointKind::Prime => format!(
-            "batch {batch}{since} goes first, so that the others read the shared prefix from the \
-             cache; they follow when it is back, or {} after it was accepted",
-            super::in_words(run.prime_wait())
-        ),
-        CheckpointKind::Canary { .. } => format!(
-            "batch {batch}{since} is the canary; the others follow \
-            when its results are fine"
-        ),
+    driver.note(StepNote::CheckpointWaits {
+        batch: gate.gate.batch,
+        kind: gate.gate.kind,
+        sent_ago: run
+            .state()
+            .known_since(gate)
+            .map(|since| between(since, now)),
+        limit: run.prime_wait(),
     });
 }
 
@@ -420,7 +359,13 @@ mod tests {
         ] {
             let (found, reason) = of_priming(&[outcome(status, error_type)]);
             assert_eq!(found, verdict, "{status} {error_type:?}");
-            assert_eq!(reason.contains("words"), error_type.is_some(), "{reason}");
+            let error = match reason {
+                VerdictReason::RequestRefused(error) | VerdictReason::ProviderFailed(error) => {
+                    error.error_type
+                }
+                _ => None,
+            };
+            assert_eq!(error.as_deref(), error_type);
         }
         assert_eq!(of_priming(&[]).0, Verdict::Passed);
     }
@@ -432,18 +377,17 @@ mod tests {
             cache_read_input_tokens: Some(read),
             ..Usage::default()
         };
-        assert_eq!(
-            cached_by(Some(&usage(5_000, 0))),
-            "it wrote 5,000 tokens to the cache"
-        );
-        assert_eq!(
-            cached_by(Some(&usage(0, 5_000))),
-            "the cache held its 5,000 tokens already"
-        );
-        assert!(
-            cached_by(Some(&usage(0, 0))).contains("wrote nothing")
-                && cached_by(None).contains("wrote nothing")
-        );
+        let cached = |written_tokens, read_tokens| VerdictReason::Cached {
+            written_tokens,
+            read_tokens,
+        };
+        for (written, read) in [(5_000, 0), (0, 5_000), (0, 0)] {
+            assert_eq!(
+                cached_by(Some(&usage(written, read))),
+                cached(written, read)
+            );
+        }
+        assert_eq!(cached_by(None), cached(0, 0));
     }
 
     #[test]
@@ -481,9 +425,18 @@ mod tests {
             );
         }
         let (_, reason) = of_canary(&rows(5, Status::Errored, 15), LIMITS);
-        let expected = "5 of 20 failed: 25%, and `canary.max_error` is 10%\nthe first error: \
-            `api_error`: words";
-        assert_eq!(reason, expected);
+        let exceeded = |limit, rows, max| vec![ExceededLimit { limit, rows, max }];
+        assert_eq!(
+            reason,
+            VerdictReason::OverLimits {
+                rows: 20,
+                limits: exceeded(CanaryLimit::Error, 5, 0.1),
+                first_error: Some(RequestError {
+                    error_type: Some("api_error".to_owned()),
+                    message: Some("words".to_owned()),
+                }),
+            }
+        );
         let empty = |bad: usize, of: usize| -> Vec<Outcome> {
             let nothing = Outcome {
                 text: Some(" \n".to_owned()),
@@ -493,17 +446,27 @@ mod tests {
                 .chain(rows(0, Status::Errored, of))
                 .collect()
         };
-        let expected = "20 of 20 were answered with nothing: 100%, and `canary.max_empty` is 50%";
         assert_eq!(
             of_canary(&empty(20, 0), LIMITS),
-            (Verdict::Stopped, expected.to_owned())
+            (
+                Verdict::Stopped,
+                VerdictReason::OverLimits {
+                    rows: 20,
+                    limits: exceeded(CanaryLimit::Empty, 20, 0.5),
+                    first_error: None,
+                }
+            )
         );
         assert_eq!(of_canary(&empty(11, 9), LIMITS).0, Verdict::Stopped);
         let (verdict, reason) = of_canary(&empty(10, 10), LIMITS);
         assert_eq!(verdict, Verdict::Passed);
-        assert!(
-            reason.contains("20 of 20 rows succeeded, 10 of them with an empty answer"),
-            "{reason}"
+        assert_eq!(
+            reason,
+            VerdictReason::WithinLimits {
+                rows: 20,
+                succeeded: 20,
+                empty: 10,
+            }
         );
         assert_eq!(
             of_canary(

@@ -17,37 +17,38 @@
 //! time for the next try.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
-use arrow::array::StringArray;
 use futures_util::StreamExt as _;
 
 use crate::durable::{self, Pending};
-use crate::join::{Ceiling, Excess, LineCounts, ResultIndex};
-use crate::journal::{BatchState, Event};
-use crate::provider::anthropic::result_line::custom_id_of;
+use crate::join::{LineCounts, ResultIndex, ResultsExcess, ResultsLimit};
+use crate::journal::{Batch, BatchStateKind, Event, LossReason};
 use crate::provider::retry::{Call, Verdict, judge};
-use crate::provider::{ApiError, BatchId, Delivery, Processing};
+use crate::provider::{ApiError, ApiErrorKind, BatchId, Delivery, Processing};
 
-use super::downloads::Next;
+use super::downloads::DownloadFault;
 use super::drive::{Context, between};
-use super::progress::Progress;
+use super::note::StepNote;
+use super::notice::Notice;
+use super::provider_error::Action;
+use super::results_file::{ResultsWriter, WrittenResults};
 use super::submit::stopped;
 use super::view::RETENTION;
 use super::watch::NotFoundTracker;
 use super::{Error, Run, lines};
 
-/// How often results that are complete but for an id are fetched before they are taken as they are,
-/// and how often in quick succession those that end early.
+/// How often results that are complete but for an id are fetched before they are accepted as they
+/// are, and how often in quick succession those that end early.
 pub(super) const TRIES: u32 = 4;
 /// This long after a batch was created, nothing of it is asked for any more.
 const FORGOTTEN: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 /// Lines kept of several downloads, beside one for each request.
 const MORE_LINES: usize = 10_000;
 
-/// Saves the results of every batch that is over and not saved.
+/// Saves the results of every batch that has ended and is not saved.
 ///
 /// # Errors
 /// [`Error::Provider`] when no call can work for now (credentials, money).
@@ -68,11 +69,10 @@ pub(crate) async fn save_what_has_ended(
             continue;
         }
         not_found.downloads.is_over(batch);
-        let (_, done) = run.progress();
-        driver.listener.hear(Progress::Collected {
+        driver.observer.notice(Notice::Collected {
             batch,
-            done,
-            of: run.batches(),
+            done: run.state().progress().ended,
+            of: run.state().batch_count(),
         });
     }
     Ok(())
@@ -86,11 +86,12 @@ async fn look_again(
     not_found: &mut NotFoundTracker,
 ) -> Result<(), Error> {
     let now = driver.clock.now();
-    for batch in run.incomplete() {
+    let incomplete: Vec<u32> = run.state().incomplete().map(Batch::number).collect();
+    for batch in incomplete {
         if !not_found.downloads.looks_again(batch) {
             continue;
         }
-        let Some((id, since)) = run.known_since(batch) else {
+        let Some((id, since)) = run.state().known_batch(batch).known_since() else {
             continue;
         };
         if driver.is_leaving() || between(since, now) > FORGOTTEN {
@@ -103,11 +104,8 @@ async fn look_again(
         if remote.processing_status != Processing::Ended || remote.archived_at.is_some() {
             continue;
         }
-        driver.note(&format!(
-            "the provider still has the results of batch {batch}: fetching them \
-            again, which costs nothing"
-        ));
-        if matches!(run.standing_of(batch), BatchState::OutputChange { .. }) {
+        driver.note(StepNote::ResultsStillThere { batch });
+        if kind_of(run, batch) == BatchStateKind::Lost {
             run.record(
                 driver.clock.now(),
                 Event::Ended {
@@ -142,30 +140,26 @@ async fn save(
     };
     let download = match fetched {
         Ok(download) => download,
-        Err(Fetch::Step(error)) => return Err(error),
-        Err(Fetch::Missing(error)) => {
+        Err(FetchError::Step(error)) => return Err(error),
+        Err(FetchError::Missing(error)) => {
             return missing(driver, run, not_found, batch, id, error)
                 .await
                 .map(|()| false);
         }
-        Err(Fetch::Refused(error)) => {
+        Err(FetchError::Refused(error)) => {
             let verdict = judge(Call::Results, &error, 0, Duration::ZERO, 0.0);
             if matches!(
                 verdict,
                 Verdict::StopCredentials | Verdict::StopSpend | Verdict::StopAccount
             ) && !run.is_fetched_again(batch)
             {
-                return Err(stopped(
-                    run,
-                    format!("cannot fetch the results of batch {batch} ({id})"),
-                    error,
-                ));
+                return Err(stopped(run, fetching(batch, id), error));
             }
-            driver.note(&format!(
-                "the results of batch {batch} cannot be fetched now ({error}); \
-                the other batches go on"
-            ));
-            not_now(driver, run, not_found, batch, Next::Refused(error));
+            driver.note(StepNote::ResultsRefused {
+                batch,
+                error: error.clone(),
+            });
+            not_now(driver, run, not_found, batch, DownloadFault::Refused(error));
             return Ok(false);
         }
     };
@@ -173,22 +167,28 @@ async fn save(
     take(driver, run, not_found, batch, &path, download)
 }
 
-/// Takes note that a try did not bring everything. What was fetched a second time is left as it was
+fn fetching(batch: u32, id: &BatchId) -> Action {
+    Action::FetchResults {
+        batch,
+        id: id.clone(),
+        is_partial: false,
+    }
+}
+
+/// Records that a try did not bring everything. What was fetched a second time is left as it was
 /// after a few tries.
 fn not_now(
     driver: &Context<'_>,
     run: &mut Run,
     not_found: &mut NotFoundTracker,
     batch: u32,
-    next: Next,
+    next: DownloadFault,
 ) -> u32 {
     let tries = not_found.downloads.again(driver, batch, next);
     if run.is_fetched_again(batch) && (tries >= TRIES || not_found.downloads.is_hopeless(batch)) {
         run.leave_as_it_was(batch);
         not_found.downloads.is_over(batch);
-        driver.note(&format!(
-            "no more results of batch {batch} could be had now; the next command asks again"
-        ));
+        driver.note(StepNote::ResultsIncomplete { batch });
     }
     tries
 }
@@ -204,62 +204,51 @@ fn take(
     download: Download,
 ) -> Result<bool, Error> {
     let Download {
-        mut pending,
-        counts,
+        mut results,
         broke_off,
     } = download;
-    let expected = run.expected_lines(batch);
+    let counts = results.counts;
+    let expected = run.state().known_batch(batch).expected_lines();
     let is_whole = broke_off.is_none() && counts.torn == 0 && counts.lines >= expected;
     if is_whole && counts.missing == 0 {
-        return keep(driver, run, batch, path, pending, counts).map(|()| true);
+        return keep(driver, run, batch, path, results).map(|()| true);
     }
-    let (merged, together, is_more) =
-        tokio::task::block_in_place(|| with_earlier(run, batch, path, &mut pending))?;
+    let (mut merged, is_more) =
+        tokio::task::block_in_place(|| with_earlier(run, batch, path, &mut results.pending))?;
+    let together = merged.counts;
     if together.missing == 0 {
-        return keep(driver, run, batch, path, merged, together).map(|()| true);
+        return keep(driver, run, batch, path, merged).map(|()| true);
     }
-    let words = match &broke_off {
-        Some(error) => format!("broke off ({error})"),
-        None => format!(
-            "have {} lines for {expected} requests",
-            counts.lines - counts.torn
-        ),
-    };
     let in_hand = together.lines;
-    let error = broke_off.unwrap_or_else(|| short(in_hand, expected));
+    let received = counts.lines - counts.torn;
+    let error = broke_off
+        .clone()
+        .unwrap_or_else(|| short(in_hand, expected));
     let is_first = !run.is_fetched_again(batch);
-    let tries = not_now(driver, run, not_found, batch, Next::Short(error));
+    let tries = not_now(driver, run, not_found, batch, DownloadFault::Short(error));
     if is_whole && tries >= TRIES && is_first {
-        // As many lines as the counters tell, time and again, and an id without one: that is how
-        // they are.
-        return if counts.missing == together.missing {
-            keep(driver, run, batch, path, pending, counts).map(|()| true)
-        } else {
-            let together = LineCounts {
-                lines: together.lines.max(counts.lines),
-                ..together
-            };
-            keep(driver, run, batch, path, merged, together).map(|()| true)
-        };
+        // As many lines as the counters tell, time and again, and an id without one: the provider
+        // has no more. The download alone is kept as it came, unless earlier ones add an id.
+        if counts.missing != together.missing {
+            merged.counts.lines = together.lines.max(counts.lines);
+            results = merged;
+        }
+        return keep(driver, run, batch, path, results).map(|()| true);
     }
     if is_more {
         let so_far = run.lines_so_far_path(batch);
         // The lines go under another name until they are all.
-        let cannot = |source| Error::File {
-            doing: "save result lines in",
-            path: so_far.clone(),
-            source,
-        };
-        merged.commit_as(&so_far).map_err(cannot)?;
+        let cannot = cannot("save result lines in", &so_far);
+        merged.pending.commit_as(&so_far).map_err(cannot)?;
     }
-    driver.note(&format!(
-        "the results of batch {batch} {words}; {in_hand} in hand; fetching them again{}",
-        if tries < TRIES {
-            ""
-        } else {
-            ", less often from now on"
-        }
-    ));
+    driver.note(StepNote::DownloadShort {
+        batch,
+        error: broke_off,
+        lines: received,
+        expected,
+        saved_lines: in_hand,
+        is_slower: tries >= TRIES,
+    });
     Ok(false)
 }
 
@@ -270,53 +259,28 @@ fn short(lines: u64, expected: u64) -> ApiError {
          the others"
     );
     ApiError::new(
-        "fetch results",
-        ApiError::CONNECTION,
+        Call::Results,
+        ApiErrorKind::Connection,
         words,
         Delivery::Refused,
     )
 }
 
-/// Results that came, together with those that came before: the file, what its lines are, and
-/// whether they are more than before.
+/// Results that came, together with those that came before, and whether they are more than before.
 fn with_earlier(
     run: &Run,
     batch: u32,
     path: &Path,
     pending: &mut Pending,
-) -> Result<(Pending, LineCounts, bool), Error> {
-    let cannot = |source| Error::File {
-        doing: "save result lines in",
-        path: path.to_path_buf(),
-        source,
-    };
-    let new = pending.reopen().map_err(cannot)?;
+) -> Result<(WrittenResults, bool), Error> {
+    let new = pending
+        .reopen()
+        .map_err(cannot("save result lines in", path))?;
     let earlier = earlier_files(run, batch);
     let has_earlier = !earlier.is_empty();
     let (merged, added) = merge(run, batch, path, earlier.into_iter().chain([new]))?;
-    let mut merged = merged;
-    let counts = count_lines(run, batch, merged.reopen().map_err(cannot)?)?;
-    Ok((
-        merged,
-        counts,
-        !has_earlier || added.last().is_some_and(|lines| *lines > 0),
-    ))
-}
-
-/// All lines that earlier downloads brought, as a file that has no name yet.
-fn from_what_is_in_hand(
-    run: &Run,
-    batch: u32,
-    path: &Path,
-) -> Result<(Pending, LineCounts), Error> {
-    let cannot = |source| Error::File {
-        doing: "save result lines in",
-        path: path.to_path_buf(),
-        source,
-    };
-    let (mut merged, _) = merge(run, batch, path, earlier_files(run, batch).into_iter())?;
-    let counts = count_lines(run, batch, merged.reopen().map_err(cannot)?)?;
-    Ok((merged, counts))
+    let is_more = !has_earlier || added.last().is_some_and(|lines| *lines > 0);
+    Ok((merged, is_more))
 }
 
 /// The files with lines of earlier downloads, opened: those that were not all, and results that
@@ -330,44 +294,50 @@ fn earlier_files(run: &Run, batch: u32) -> Vec<File> {
         .collect()
 }
 
+/// The lines of several files, each once, and how many each file adds.
 fn merge(
     run: &Run,
     batch: u32,
     path: &Path,
     files: impl Iterator<Item = File>,
-) -> Result<(Pending, Vec<u64>), Error> {
-    let cannot = |source| Error::File {
-        doing: "save result lines in",
-        path: path.to_path_buf(),
-        source,
-    };
+) -> Result<(WrittenResults, Vec<u64>), Error> {
     let inputs = files
         .map(|file| lines_of(run, file))
         .collect::<Result<Vec<_>, _>>()?;
     let most = run.piece(batch).requests as usize * 2 + MORE_LINES;
-    let mut encoder =
-        zstd::Encoder::new(Pending::create(path).map_err(cannot)?, 1).map_err(cannot)?;
-    let added = lines::merge(inputs, &mut encoder, most).map_err(cannot)?;
-    Ok((encoder.finish().map_err(cannot)?, added))
+    let mut writer = ResultsWriter::create(run, batch, path)?;
+    let added = lines::merge(
+        inputs,
+        most,
+        |line| run.format().is_whole(line),
+        |line| writer.push(line),
+    )?;
+    Ok((writer.finish()?, added))
 }
 
+/// Gives saved results their name, and records them; the ledger follows by the index that was made
+/// while they were written.
 fn keep(
     driver: &Context<'_>,
     run: &mut Run,
     batch: u32,
     path: &Path,
-    pending: Pending,
-    counts: LineCounts,
+    results: WrittenResults,
 ) -> Result<(), Error> {
-    pending.commit().map_err(|source| Error::File {
-        doing: "save the results in",
-        path: path.to_path_buf(),
-        source,
-    })?;
-    let file_hash = hash_of(path)?;
+    let WrittenResults {
+        pending,
+        file_hash,
+        index,
+        counts,
+    } = results;
+    // The file first, then the event: an event without its file would be a loss, a file without its
+    // event is written again.
+    pending
+        .commit()
+        .map_err(cannot("save the results in", path))?;
     let now = driver.clock.now();
-    let is_second =
-        matches!(run.standing_of(batch), BatchState::Collected { .. }) || run.is_billed(batch);
+    let is_second = kind_of(run, batch) == BatchStateKind::Collected || run.is_billed(batch);
+    run.hold_index(batch, index);
     run.record(
         now,
         Event::Collected {
@@ -381,16 +351,33 @@ fn keep(
     if is_second {
         run.settle_again(batch, now)?;
     }
+    run.drop_index();
     // Best effort: the next download of the batch would find the same lines there.
     let _ = std::fs::remove_file(run.lines_so_far_path(batch));
     if !counts.is_clean() {
-        driver.note(&unclean(batch, &counts));
+        driver.note(StepNote::ResultsIrregular {
+            batch,
+            lines: counts,
+        });
     }
     Ok(())
 }
 
-/// The batch is over, and its results are not there: gone for good after their time, else to be had
-/// later.
+fn kind_of(run: &Run, batch: u32) -> BatchStateKind {
+    run.state().known_batch(batch).state.kind()
+}
+
+fn cannot(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::File {
+        doing,
+        path,
+        source,
+    }
+}
+
+/// The batch has ended, and its results are not there: gone for good after their time, else they
+/// can be fetched later.
 async fn missing(
     driver: &Context<'_>,
     run: &mut Run,
@@ -401,45 +388,34 @@ async fn missing(
 ) -> Result<(), Error> {
     let reason = match driver.unless_leaving(driver.api.retrieve(id)).await {
         None => return Ok(()),
-        Some(Ok(remote)) => remote
-            .archived_at
-            .map(|at| format!("the provider keeps results for 29 days, and these until {at}")),
+        Some(Ok(remote)) => remote.archived_at.map(|at| LossReason::Archived { at }),
         Some(Err(_)) => None,
     };
     if run.is_fetched_again(batch) {
-        not_now(driver, run, not_found, batch, Next::NotFound);
+        not_now(driver, run, not_found, batch, DownloadFault::NotFound);
         return Ok(());
     }
     if let Some(reason) = reason {
         not_found.downloads.lost(batch);
         return lose(driver, run, batch, &reason);
     }
-    let is_for_long = not_found.misses(driver, batch, id, "the results of ");
+    let is_for_long = not_found.misses(driver, batch, id, true);
     if not_found.is_gone(driver, run, batch, is_for_long)? {
         not_found.downloads.lost(batch);
-        return lose(
-            driver,
-            run,
-            batch,
-            "the provider keeps results for 29 days, which are over, and does not find these",
-        );
+        return lose(driver, run, batch, &LossReason::ResultsNotFound);
     }
     if is_for_long {
-        return Err(stopped(
-            run,
-            format!("cannot fetch the results of batch {batch} ({id})"),
-            error,
-        ));
+        return Err(stopped(run, fetching(batch, id), error));
     }
-    not_now(driver, run, not_found, batch, Next::NotFound);
+    not_now(driver, run, not_found, batch, DownloadFault::NotFound);
     Ok(())
 }
 
 /// Whether the provider has thrown a batch's results away by its own rule, counted from when this
 /// machine knew that it was accepted: the provider's clock may differ from ours.
 pub(crate) fn is_past_retention(driver: &Context<'_>, run: &Run, batch: u32) -> bool {
-    run.known_since(batch)
-        .is_some_and(|(_, since)| between(since, driver.clock.now()) > RETENTION)
+    let known_since = run.state().known_batch(batch).known_since();
+    known_since.is_some_and(|(_, since)| between(since, driver.clock.now()) > RETENTION)
 }
 
 /// Gives up what cannot be had of a batch's results. Lines that came before are saved; without any,
@@ -449,58 +425,37 @@ pub(crate) fn lose(
     driver: &Context<'_>,
     run: &mut Run,
     batch: u32,
-    reason: &str,
+    reason: &LossReason,
 ) -> Result<(), Error> {
     let path = run.results_path(batch);
-    let told = |rows: &str| {
-        format!("the results of batch {batch} are lost: {reason}; {rows} `missing` in the output")
+    let lost = |rows| StepNote::ResultsLost {
+        batch,
+        reason: reason.clone(),
+        rows,
     };
-    let (pending, counts) = from_what_is_in_hand(run, batch, &path)?;
-    if counts.lines > 0 && matches!(run.standing_of(batch), BatchState::Ended { .. }) {
-        keep(driver, run, batch, &path, pending, counts)?;
-        driver.note(&told(&format!("{} of its rows are", counts.missing)));
+    let (results, _) = merge(run, batch, &path, earlier_files(run, batch).into_iter())?;
+    let counts = results.counts;
+    if counts.lines > 0 && kind_of(run, batch) == BatchStateKind::Ended {
+        keep(driver, run, batch, &path, results)?;
+        driver.note(lost(Some(counts.missing)));
         return Ok(());
     }
-    pending.commit().map_err(|source| Error::File {
-        doing: "save the results in",
-        path: path.clone(),
-        source,
-    })?;
+    results
+        .pending
+        .commit()
+        .map_err(cannot("save the results in", &path))?;
     run.record(
         driver.clock.now(),
-        Event::OutputChange {
+        Event::Lost {
             batch,
-            reason: reason.to_owned(),
+            reason: reason.clone(),
         },
     )?;
-    driver.note(&told("its rows are"));
+    driver.note(lost(None));
     Ok(())
 }
 
-/// What is out of order in saved results.
-pub(crate) fn unclean(batch: u32, counts: &LineCounts) -> String {
-    let LineCounts {
-        duplicates,
-        foreign,
-        missing,
-        torn,
-        unreadable,
-        too_long,
-        ..
-    } = counts;
-    let too_long = if *too_long > 0 {
-        format!(", {too_long} too long to be read")
-    } else {
-        String::new()
-    };
-    format!(
-        "the results of batch {batch} are not as they should be: {missing} missing, {duplicates} \
-         repeated, {foreign} of other requests, {torn} torn, {unreadable} unreadable{too_long}; \
-         kept as they came"
-    )
-}
-
-enum Fetch {
+enum FetchError {
     /// The provider refused, or could not be reached.
     Refused(ApiError),
     /// The provider does not find the results.
@@ -511,108 +466,57 @@ enum Fetch {
 
 /// Results that were fetched, in a file that has no name yet.
 struct Download {
-    pending: Pending,
-    counts: LineCounts,
+    results: WrittenResults,
     /// Why there are no more lines, where the stream did not end by itself.
     broke_off: Option<ApiError>,
 }
 
-/// Fetches the results, and counts their lines.
+/// Fetches the results, and saves and indexes their lines as they come.
 async fn fetch(
     driver: &Context<'_>,
     run: &Run,
     batch: u32,
     id: &BatchId,
     path: &Path,
-) -> Result<Download, Fetch> {
-    let ours = |source| {
-        Fetch::Step(Error::File {
-            doing: "save the results in",
-            path: path.to_path_buf(),
-            source,
-        })
-    };
+) -> Result<Download, FetchError> {
     let mut stream = match driver.api.results(id).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.status, Some(404 | 410)) => return Err(Fetch::Missing(error)),
-        Err(error) => return Err(Fetch::Refused(error)),
+        Err(error) if matches!(error.status, Some(404 | 410)) => {
+            return Err(FetchError::Missing(error));
+        }
+        Err(error) => return Err(FetchError::Refused(error)),
     };
-    let pending = Pending::create(path).map_err(ours)?;
-    let mut encoder = zstd::Encoder::new(pending, 1).map_err(ours)?;
+    let mut writer = ResultsWriter::create(run, batch, path).map_err(FetchError::Step)?;
     let mut broke_off = None;
-    let mut ceiling = Ceiling::of(run.piece(batch).requests.into());
+    let mut limit = ResultsLimit::of(run.piece(batch).requests.into());
     while let Some(chunk) = stream.next().await {
         let taken = chunk.and_then(|chunk| {
-            ceiling
+            limit
                 .take(&chunk)
                 .map(|()| chunk)
                 .map_err(|excess| no_results(&excess))
         });
         match taken {
-            Ok(chunk) => encoder.write_all(&chunk).map_err(ours)?,
+            Ok(chunk) => writer.push(&chunk).map_err(FetchError::Step)?,
             Err(error) => {
+                // The lines so far are worth keeping: another download may bring the rest.
                 broke_off = Some(error);
                 break;
             }
         }
     }
-    let mut pending = encoder.finish().map_err(ours)?;
-    let file = pending.reopen().map_err(ours)?;
-    let counted = tokio::task::block_in_place(|| {
-        let counts = count_lines(run, batch, file)?;
-        // What a gateway writes at the end of a stream that it cut is no result.
-        let ends_in_noise = counts.unreadable > 0 && last_line_is_noise(run, &mut pending, path)?;
-        Ok(LineCounts {
-            torn: counts.torn + u64::from(ends_in_noise),
-            ..counts
-        })
-    });
-    let counts = counted.map_err(Fetch::Step)?;
-    Ok(Download {
-        pending,
-        counts,
-        broke_off,
-    })
+    let results = writer.finish().map_err(FetchError::Step)?;
+    Ok(Download { results, broke_off })
 }
 
 /// A stream that goes on beyond what results can be.
-fn no_results(excess: &Excess) -> ApiError {
+fn no_results(excess: &ResultsExcess) -> ApiError {
     ApiError::new(
-        Call::Results.name(),
-        ApiError::UNREADABLE,
+        Call::Results,
+        ApiErrorKind::Unreadable,
         excess.to_string(),
         Delivery::Refused,
     )
-}
-
-/// Whether the last line names no custom_id at all.
-fn last_line_is_noise(run: &Run, pending: &mut Pending, path: &Path) -> Result<bool, Error> {
-    /// So much of a line tells.
-    const BEGINNING: usize = 1 << 16;
-    let cannot = |source| Error::File {
-        doing: "read results in",
-        path: path.to_path_buf(),
-        source,
-    };
-    let mut lines = lines_of(run, pending.reopen().map_err(cannot)?)?;
-    let (mut last, mut line) = (Vec::new(), Vec::new());
-    loop {
-        line.clear();
-        let read = lines
-            .by_ref()
-            .take(BEGINNING as u64)
-            .read_until(b'\n', &mut line)
-            .map_err(cannot)?;
-        if read == BEGINNING && !line.ends_with(b"\n") {
-            lines.skip_until(b'\n').map_err(cannot)?;
-        }
-        if read == 0 {
-            return Ok(memchr::memmem::find(&last, b"\"custom_id\"").is_none());
-        }
-        if !line.trim_ascii().is_empty() {
-            std::mem::swap(&mut last, &mut line);
-        }
-    }
 }
 
 fn count_lines(run: &Run, batch: u32, file: File) -> Result<LineCounts, Error> {
@@ -621,7 +525,7 @@ fn count_lines(run: &Run, batch: u32, file: File) -> Result<LineCounts, Error> {
     Ok(ResultIndex::count(
         lines,
         ids.iter().flatten().flatten(),
-        custom_id_of,
+        |line| run.format().custom_id(line),
     )?)
 }
 
@@ -633,26 +537,6 @@ pub(crate) fn counts_of(run: &Run, batch: u32, path: &Path) -> Result<LineCounts
         source,
     })?;
     count_lines(run, batch, file)
-}
-
-/// Finds the lines of a results file by id.
-pub(crate) fn index(
-    run: &Run,
-    ids: &[StringArray],
-    file: File,
-) -> Result<(ResultIndex, LineCounts), Error> {
-    let folder = run.folder();
-    let scratch = tempfile::tempfile_in(folder).map_err(|source| Error::File {
-        doing: "use a temporary file in",
-        path: folder.to_path_buf(),
-        source,
-    })?;
-    Ok(ResultIndex::build(
-        lines_of(run, file)?,
-        ids.iter().flatten().flatten(),
-        custom_id_of,
-        scratch,
-    )?)
 }
 
 fn lines_of(run: &Run, file: File) -> Result<impl BufRead + use<>, Error> {

@@ -20,13 +20,12 @@ use crate::output::{self, OutputSchema};
 use crate::request::keys::Keys;
 use crate::request::{Requests, Tool};
 use crate::source::Source;
-use crate::template::Columns;
-use crate::template::prompt::Setting;
 use crate::template::prompt::uploads::Uploads;
-use crate::template::prompt::{MessageSpec, Role};
+use crate::template::prompt::{MessageSpec, PromptContext, Role};
+use crate::template::{self, TemplateColumns};
 
 use super::shared::SharedReport;
-use super::{Error, Warning};
+use super::{Error, JobInput, Warning};
 
 /// A job whose rooms are compiled.
 pub struct CompiledJob {
@@ -70,12 +69,7 @@ impl CompiledJob {
         let mut warnings = Vec::new();
         check_model(catalog, &job.request.model, today, &mut warnings)?;
         let source = Source::open(&job.source, &file.folder)?;
-        warnings.extend(
-            source
-                .notes()
-                .iter()
-                .map(|note| Warning::from(note.to_string())),
-        );
+        warnings.extend(source.warnings().iter().cloned().map(Warning::Source));
         let schema = source.schema();
         let keys = Keys::new(&job.key, schema)?;
         let uploads = Arc::default();
@@ -89,13 +83,8 @@ impl CompiledJob {
         let answer = Answers::compile(&answer_plan)?;
         let answers = answer.as_ref().map_or(&[][..], Answers::fields);
         let output = OutputSchema::new(schema, answers, &job.output_spec())?;
-        warnings.extend(output.losses().into_iter().map(Warning::from));
-        warnings.extend(output.check_case()?.iter().map(|(first, second)| {
-            Warning::from(format!(
-                "the input columns `{first}` and `{second}` differ only in letter case; DuckDB, \
-                 Spark, Snowflake, BigQuery and other readers of the output take them for one name"
-            ))
-        }));
+        let of_output = output.losses().into_iter().chain(output.check_case()?);
+        warnings.extend(of_output.map(Warning::Output));
         // A simulated run has one column more, and its name is kept free for it.
         OutputSchema::new(schema, answers, &job.output_spec().of_simulated_run())?;
         let kept = Arc::new(
@@ -107,7 +96,7 @@ impl CompiledJob {
         let read = columns_to_read(schema, &keys, &requests, &kept);
         source.check_readable(&read)?;
         let shared = SharedReport::new(catalog, &requests, &job.request);
-        warnings.extend(shared.warning().map(Warning::from));
+        warnings.extend(shared.warning());
         if job.key.columns.is_empty() {
             warnings.push(
                 "no `key.columns`: a row is known by its number alone, so answers cannot be \
@@ -155,14 +144,14 @@ fn compile(
     catalog: &Catalog,
     uploads: &Arc<Uploads>,
 ) -> Result<Requests, Error> {
-    let setting = Setting {
+    let context = PromptContext {
         table: source.folder(),
         uploads: Arc::clone(uploads),
-        ..Setting::in_folder(&file.folder)
+        ..PromptContext::in_folder(&file.folder)
     };
     Ok(Requests::compile_in(
         &file.job.request,
-        &setting,
+        &context,
         source.schema(),
         catalog,
     )?)
@@ -196,7 +185,7 @@ fn prefill(messages: &[MessageSpec]) -> Option<String> {
         .last()
         .filter(|message| message.role == Some(Role::Assistant))?;
     let text = last.text.as_deref()?;
-    let is_plain = last.raw || !["{{", "{%", "{#"].iter().any(|sign| text.contains(sign));
+    let is_plain = last.raw || template::is_plain_text(text);
     is_plain.then(|| text.trim_end().to_owned())
 }
 
@@ -225,15 +214,15 @@ fn check_replaces_nothing_at(
     };
     let is_output = |path: &Path| path.canonicalize().is_ok_and(|path| path == real);
     let what = if source.files().iter().any(|file| is_output(&file.path)) {
-        "a file of the source"
+        JobInput::Source
     } else if is_output(&file.path) {
-        "the job file"
+        JobInput::Job
     } else if requests
         .template_files()
         .iter()
         .any(|(path, _)| is_output(&file.resolve(path)))
     {
-        "a template, a schema or another file of the job"
+        JobInput::File
     } else {
         return Ok(());
     };
@@ -275,8 +264,8 @@ fn columns_to_read(
     let mut wanted: BTreeSet<&str> = keys.columns().iter().map(String::as_str).collect();
     let used = requests.columns();
     match &used {
-        Columns::All => wanted.extend(schema.fields().iter().map(|f| f.name().as_str())),
-        Columns::Named(names) => wanted.extend(names.iter().map(String::as_str)),
+        TemplateColumns::All => wanted.extend(schema.fields().iter().map(|f| f.name().as_str())),
+        TemplateColumns::Named(names) => wanted.extend(names.iter().map(String::as_str)),
     }
     wanted.extend(kept.fields().iter().map(|f| f.name().as_str()));
     schema

@@ -7,7 +7,7 @@
 //!   list, newest first, back to what was there before the first create call of the batch
 //!     ├─ known to this run, or looked into before: passed over
 //!     ├─ of another number of requests: not it
-//!     ├─ ended: the ids in its first results tell whose it is ─▶ adopted, or passed over for good
+//!     ├─ ended: the ids in its first results identify it ─▶ adopted, or passed over for good
 //!     └─ not ended, or its results cannot be read: may be it ─▶ looked at again
 //!   nothing left that may be it, and looked for as long as the settling time ─▶ absent: sent again
 //! ```
@@ -20,7 +20,7 @@
 //! alone, which no other batch of the same attempt has; a batch of the run whose id is known is
 //! never looked at; and one that is uncertain too is ruled out, for each of the two, by its ids
 //! only. Sizes choose what is looked into, and prove nothing: two uncertain batches of the same
-//! size wait for each other's end, and are told apart then.
+//! size wait for each other's end, and are distinguished then.
 //!
 //! The settling time counts from when the uncertainty was written to the journal; a batch that was
 //! `Intended` when the run was opened is written down then, since it is unknown how late its call
@@ -34,44 +34,38 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::journal::{Batch, BatchState, Event, State, Step};
-use crate::provider::anthropic::result_line::custom_id_of;
+use crate::journal::{AdoptionProof, Batch, BatchState, DoubtReason, Event, State, Step, Unproven};
 use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::drive::{BRIEFLY, Context, between};
-use super::progress::{Reason, wait_in_words};
+use super::first_lines::first_lines;
+use super::note::{StepNote, UncertainCause};
+use super::notice::WaitReason;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run};
 
 /// How far the provider's own clocks may be apart: batches made so long before what was known
 /// before the create call are looked at.
 const PROVIDER_CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
-/// How far our clock may be ahead of the provider's, where only ours tells when the call was made:
-/// longer than the provider keeps results, so that every batch whose results can tell whose it is
-/// is looked into.
+/// How far our clock may be ahead of the provider's, where only ours shows when the call was made:
+/// longer than the provider keeps results, so that every batch that its results can identify is
+/// examined.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(35 * 24);
 /// A batch in doubt for no longer than this cannot have lost its results to their age.
 const TOO_YOUNG_TO_BE_ARCHIVED: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 /// Batches a page: as many as there may be.
 const PAGE: u32 = 1000;
-/// Pages looked through at the most: a hundred thousand batches. A list that goes on settles
-/// nothing.
+/// Pages read at most: a hundred thousand batches. A list that is longer settles nothing.
 const MAX_PAGES: usize = 100;
-/// Result lines looked at for an id of ours. One would do if every line were one of its batch; more
-/// cost little.
-const LINES: usize = 32;
-/// So much of results is read for these lines.
-const MAX_BYTES: usize = 64 << 20;
-
 /// What the search remembers. All of it can be lost.
 #[derive(Debug)]
 pub(crate) struct DoubtSearch {
-    /// Batches of the workspace that a person was told of, and what.
-    candidates: HashSet<(BatchId, &'static str)>,
+    /// Batches of the workspace that were reported, each with the reason.
+    candidates: HashSet<(BatchId, Unproven)>,
     /// Uncertain batches that something found may be, or of which the last look saw too little.
     open: HashSet<u32>,
     /// When this process began, and since when it has known each uncertain batch.
@@ -93,13 +87,18 @@ impl DoubtSearch {
     }
 
     /// The uncertain batches, and until when each is looked for.
-    pub(crate) fn reasons(&self, driver: &Context<'_>, run: &Run, now: Timestamp) -> Vec<Reason> {
+    pub(crate) fn reasons(
+        &self,
+        driver: &Context<'_>,
+        run: &Run,
+        now: Timestamp,
+    ) -> Vec<WaitReason> {
         let left = |batch| {
             driver
                 .settle
                 .saturating_sub(between(run.in_doubt_since(batch), now))
         };
-        let reason = |batch| Reason::Uncertain {
+        let reason = |batch| WaitReason::Uncertain {
             batch,
             left: (!self.open.contains(&batch)).then(|| left(batch)),
         };
@@ -142,12 +141,12 @@ pub(crate) fn holds(state: &State, batch: &Batch) -> bool {
 }
 
 /// Says that a batch is uncertain, why, and for how long it is looked for.
-pub(crate) fn announce(driver: &Context<'_>, batch: u32, why: &str) {
-    driver.note(&format!(
-        "batch {batch} may or may not have been created ({why}); it is looked for, up to {}, and \
-         the other batches are sent meanwhile",
-        wait_in_words(driver.settle)
-    ));
+pub(crate) fn announce(driver: &Context<'_>, batch: u32, cause: UncertainCause) {
+    driver.note(StepNote::Uncertain {
+        batch,
+        cause,
+        settle: driver.settle,
+    });
 }
 
 /// Writes down what is uncertain: each batch that was about to be sent when the last process ended.
@@ -155,18 +154,18 @@ pub(crate) fn admit(driver: &Context<'_>, run: &mut Run) -> Result<(), Error> {
     let intended = |batch: &u32| matches!(run.standing_of(*batch), BatchState::Intended { .. });
     let batches: Vec<u32> = run.doubts().filter(intended).collect();
     for batch in batches {
-        let reason = "rowmill ended between the intent and the answer".to_owned();
+        let reason = DoubtReason::ProcessEnded;
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
-        announce(driver, batch, "rowmill ended while it was sent");
+        announce(driver, batch, UncertainCause::ProcessEnded);
     }
     Ok(())
 }
 
-/// Looks once for every uncertain batch; tells whether that settled one of them.
+/// Searches once for every uncertain batch, and returns whether that settled one of them.
 pub(crate) async fn settle(
     driver: &Context<'_>,
     run: &mut Run,
-    told: &mut DoubtSearch,
+    search: &mut DoubtSearch,
 ) -> Result<bool, Error> {
     let open: Vec<u32> = run.doubts().collect();
     if open.is_empty() {
@@ -174,56 +173,54 @@ pub(crate) async fn settle(
     }
     let (began, by) = (driver.clock.now(), Instant::now());
     for batch in &open {
-        told.known.entry(*batch).or_insert(by);
+        search.known.entry(*batch).or_insert(by);
     }
-    let Some(look) = candidates(driver, run, told, &open).await? else {
+    let Some(list) = candidates(driver, run, search, &open).await? else {
         return Ok(false);
     };
     let mut has_settled = false;
     for batch in open {
-        has_settled |= settle_one(driver, run, told, batch, &look, (began, by)).await?;
+        has_settled |= settle_one(driver, run, search, batch, &list, (began, by)).await?;
     }
     Ok(has_settled)
 }
 
-/// Looks whether one of the candidates is an uncertain batch; tells whether it is settled.
+/// Checks whether one of the candidates is an uncertain batch, and returns whether that settles it.
 async fn settle_one(
     driver: &Context<'_>,
     run: &mut Run,
-    told: &mut DoubtSearch,
+    search: &mut DoubtSearch,
     batch: u32,
-    look: &ListSearch,
+    list: &ListSearch,
     (began, by): (Timestamp, Instant),
 ) -> Result<bool, Error> {
-    let mut is_open = !look.is_whole;
-    for candidate in &look.candidates {
+    let mut is_open = !list.is_complete;
+    for candidate in &list.candidates {
         if !may_be(driver, run, candidate, batch) {
             continue;
         }
-        match whose(driver, run, batch, candidate).await? {
-            BatchOwner::Ours(id) => {
+        match identify(driver, run, batch, candidate).await? {
+            Identity::Same(id) => {
                 return adopt(driver, run, batch, candidate, &id).map(|()| true);
             }
-            BatchOwner::Anothers(ids) => run.rule_out_by(candidate.id.clone(), batch, &ids),
-            BatchOwner::Open(why) => {
+            Identity::Other(ids) => run.rule_out_by(candidate.id.clone(), batch, &ids),
+            Identity::Unknown(why) => {
                 is_open = true;
-                if told.candidates.insert((candidate.id.clone(), why)) {
-                    driver.note(&format!(
-                        "{} may be batch {batch}: it has its size and {why}; batch {batch} is not \
-                         sent again until that is known",
-                        candidate.id
-                    ));
+                if search.candidates.insert((candidate.id.clone(), why)) {
+                    let id = candidate.id.clone();
+                    driver.note(StepNote::PossibleMatch { batch, id, why });
                 }
             }
         }
     }
     if is_open {
-        told.open.insert(batch);
+        search.open.insert(batch);
     } else {
-        told.open.remove(&batch);
+        search.open.remove(&batch);
     }
+    // A person's decision needs no settling time: it accepts that the batch may exist.
     let by_person = run.is_decided(batch);
-    if !by_person && (is_open || !told.is_settled(driver, run, batch, began, by)) {
+    if !by_person && (is_open || !search.is_settled(driver, run, batch, began, by)) {
         return Ok(false);
     }
     run.record(
@@ -235,13 +232,7 @@ async fn settle_one(
         },
     )?;
     run.looked_for(batch);
-    driver.note(&if by_person {
-        format!("batch {batch} is sent again, as you decided; if it was created, it is paid twice")
-    } else {
-        format!(
-            "batch {batch} was not created: nothing of its size has shown itself; it is sent again"
-        )
-    });
+    driver.note(StepNote::SentAgain { batch, by_person });
     Ok(true)
 }
 
@@ -252,7 +243,9 @@ fn adopt(
     found: &RemoteBatch,
     id: &str,
 ) -> Result<(), Error> {
-    let proof = format!("its results hold `{id}`");
+    let proof = AdoptionProof::HoldsId {
+        custom_id: id.to_owned(),
+    };
     run.record(
         driver.clock.now(),
         Event::Adopted {
@@ -262,17 +255,18 @@ fn adopt(
             proof,
         },
     )?;
-    driver.note(&format!("batch {batch} was found: it is {}", found.id));
+    let id = found.id.clone();
+    driver.note(StepNote::Found { batch, id });
     Ok(())
 }
 
-/// What a look at the list shows.
+/// What the provider's list shows.
 struct ListSearch {
     /// The batches that may be one of the uncertain ones, those that have ended first, and of these
     /// the oldest.
     candidates: Vec<RemoteBatch>,
     /// Whether the list was seen back to what was there before.
-    is_whole: bool,
+    is_complete: bool,
 }
 
 /// Lists the batches that may be one of the uncertain ones. `None` if it is time to leave, or the
@@ -280,7 +274,7 @@ struct ListSearch {
 async fn candidates(
     driver: &Context<'_>,
     run: &Run,
-    told: &mut DoubtSearch,
+    search: &mut DoubtSearch,
     open: &[u32],
 ) -> Result<Option<ListSearch>, Error> {
     let oldest = open
@@ -288,23 +282,23 @@ async fn candidates(
         .map(|batch| oldest(run, *batch))
         .min()
         .unwrap_or(Timestamp::MIN);
-    let mut look = ListSearch {
+    let mut list = ListSearch {
         candidates: Vec::new(),
-        is_whole: false,
+        is_complete: false,
     };
     let mut after: Option<String> = None;
     for _ in 0..MAX_PAGES {
-        let list = driver.retrying(Call::List, Some(BRIEFLY), || {
+        let call = driver.retrying(Call::List, Some(BRIEFLY), || {
             driver.api.list(PAGE, after.as_deref())
         });
-        let Some(page) = driver.unless_leaving(list).await else {
+        let Some(page) = driver.unless_leaving(call).await else {
             return Ok(None);
         };
         let page = match page {
             Ok(page) => page,
-            Err(error) => return unlisted(driver, run, told, open, error).map(|()| None),
+            Err(error) => return unlisted(driver, run, search, open, error).map(|()| None),
         };
-        told.unlisted = None;
+        search.unlisted = None;
         let is_past = page
             .data
             .last()
@@ -314,25 +308,25 @@ async fn candidates(
             open.iter()
                 .any(|batch| may_be(driver, run, candidate, *batch))
         };
-        look.candidates
+        list.candidates
             .extend(page.data.into_iter().filter(is_wanted));
-        // A page that leads nowhere ends the look, and what is behind it was not seen.
+        // A page without a next one ends the search, and what is behind it was not seen.
         if is_past || !page.has_more || is_empty || page.last_id.is_none() || page.last_id == after
         {
-            look.is_whole = is_past || !page.has_more;
+            list.is_complete = is_past || !page.has_more;
             break;
         }
         after = page.last_id;
     }
     // The oldest first: rows that are sent again go in later batches, which may have the size and
     // the ids of an earlier one.
-    look.candidates.sort_by_key(|candidate| {
+    list.candidates.sort_by_key(|candidate| {
         (
             candidate.processing_status != Processing::Ended,
             candidate.created_at,
         )
     });
-    Ok(Some(look))
+    Ok(Some(list))
 }
 
 /// Whether a batch of the workspace may be an uncertain one: not older than its create call, of its
@@ -355,24 +349,20 @@ fn may_be(driver: &Context<'_>, run: &Run, candidate: &RemoteBatch, batch: u32) 
 fn unlisted(
     driver: &Context<'_>,
     run: &Run,
-    told: &mut DoubtSearch,
+    search: &mut DoubtSearch,
     open: &[u32],
     error: ApiError,
 ) -> Result<(), Error> {
     let now = driver.clock.now();
-    let (since, tries) = told
+    let (since, tries) = search
         .unlisted
         .map_or((now, 0), |(since, tries)| (since, tries + 1));
-    told.unlisted = Some((since, tries));
+    search.unlisted = Some((since, tries));
     match judge(Call::List, &error, 0, between(since, now), 0.0) {
         Verdict::Again { .. } => Ok(()),
         _ => {
-            let which: Vec<String> = open.iter().map(u32::to_string).collect();
-            let doing = format!(
-                "cannot look for batch {}, which may or may not have been created",
-                which.join(", ")
-            );
-            Err(stopped(run, doing, error))
+            let batches = open.to_vec();
+            Err(stopped(run, Action::FindUncertain { batches }, error))
         }
     }
 }
@@ -386,101 +376,37 @@ fn oldest(run: &Run, batch: u32) -> Timestamp {
     known.saturating_sub(slack).unwrap_or(Timestamp::MIN)
 }
 
-/// BatchOwner a batch is.
-enum BatchOwner {
-    /// Ours: its results hold this id.
-    Ours(String),
-    /// Somebody else's, or another batch of ours: its first ids.
-    Anothers(Vec<String>),
-    /// That cannot be told now: why.
-    Open(&'static str),
+/// Whether a batch at the provider is an uncertain one.
+enum Identity {
+    /// It is: its results hold this id, which only that batch sends.
+    Same(String),
+    /// It is another batch, of this run or of somebody else: the first ids in its results.
+    Other(Vec<String>),
+    /// That cannot be known now: why.
+    Unknown(Unproven),
 }
 
-/// Tells whose a batch is by the ids in its first results. What cannot be read proves nothing: to
-/// send again then could be to pay twice.
-async fn whose(
+/// Identifies a batch by the ids in its first results. What cannot be read proves nothing: sending
+/// again then could mean paying twice.
+async fn identify(
     driver: &Context<'_>,
     run: &Run,
     batch: u32,
     candidate: &RemoteBatch,
-) -> Result<BatchOwner, Error> {
-    const UNREADABLE: BatchOwner = BatchOwner::Open("its results cannot be read");
+) -> Result<Identity, Error> {
+    const UNREADABLE: Identity = Identity::Unknown(Unproven::Unreadable);
     if candidate.processing_status != Processing::Ended {
-        return Ok(BatchOwner::Open("has not ended"));
+        return Ok(Identity::Unknown(Unproven::NotEnded));
     }
     let lines = first_lines(driver, &candidate.id).await;
     if let Some(id) = run.proof_of(batch, &lines.ids)? {
-        return Ok(BatchOwner::Ours(id.to_owned()));
+        return Ok(Identity::Same(id.to_owned()));
     }
     Ok(if lines.ids.is_empty() || lines.is_broken {
         UNREADABLE
     } else {
-        BatchOwner::Anothers(lines.ids)
+        Identity::Other(lines.ids)
     })
-}
-
-/// Reads the first result lines of a batch, as far as they can be read before it is time to leave.
-pub(crate) async fn first_lines(driver: &Context<'_>, id: &BatchId) -> FirstLines {
-    let mut lines = FirstLines::default();
-    let Some(Ok(mut stream)) = driver.unless_leaving(driver.api.results(id)).await else {
-        lines.is_broken = true;
-        return lines;
-    };
-    while !lines.is_enough() {
-        match driver.unless_leaving(stream.next()).await {
-            Some(Some(Ok(chunk))) => lines.take(&chunk),
-            Some(None) => {
-                lines.end();
-                break;
-            }
-            Some(Some(Err(_))) | None => {
-                lines.is_broken = true;
-                break;
-            }
-        }
-    }
-    lines
-}
-
-/// The ids of the first result lines.
-#[derive(Debug, Default)]
-pub(crate) struct FirstLines {
-    ids: Vec<String>,
-    rest: Vec<u8>,
-    bytes: usize,
-    is_broken: bool,
-}
-
-impl FirstLines {
-    fn is_enough(&self) -> bool {
-        self.ids.len() >= LINES || self.bytes >= MAX_BYTES
-    }
-
-    fn take(&mut self, chunk: &[u8]) {
-        self.bytes += chunk.len();
-        let mut chunk = chunk;
-        while let Some(end) = memchr::memchr(b'\n', chunk) {
-            self.rest.extend_from_slice(&chunk[..end]);
-            self.end();
-            chunk = &chunk[end + 1..];
-            if self.ids.len() >= LINES {
-                return;
-            }
-        }
-        self.rest.extend_from_slice(chunk);
-    }
-
-    /// The ids; `None` where the lines cannot be read.
-    pub(crate) fn into_ids(self) -> Option<Vec<String>> {
-        (!self.is_broken && !self.ids.is_empty()).then_some(self.ids)
-    }
-
-    fn end(&mut self) {
-        let line = std::mem::take(&mut self.rest);
-        if let Ok(id) = custom_id_of(line.trim_ascii()) {
-            self.ids.push(id.into_owned());
-        }
-    }
 }
 
 /// How long until a look can settle one of the uncertain batches; zero where one waits for nothing
@@ -500,13 +426,13 @@ pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::batch::SpooledBatch;
-    use crate::journal::Entry;
+    use crate::journal::JournalEntry;
 
-    fn piece(piece: u32, first_row: u64, last_row: u64) -> SpooledBatch {
+    fn piece(number: u32, first_row: u64, last_row: u64) -> SpooledBatch {
         let requests = u32::try_from(last_row - first_row + 1).unwrap();
         let (file_hash, body_hash) = (String::new(), String::new());
         SpooledBatch {
-            piece,
+            number,
             rows: requests.into(),
             requests,
             body_bytes: 9,
@@ -537,7 +463,7 @@ mod tests {
         };
         let uncertain = Event::Doubt {
             batch: 1,
-            reason: String::new(),
+            reason: DoubtReason::ProcessEnded,
         };
         let events = [
             intent,
@@ -546,11 +472,11 @@ mod tests {
             added(6, 9, 9),
             uncertain,
         ];
-        let entries: Vec<Entry> = (1..)
+        let entries: Vec<JournalEntry> = (1..)
             .zip(events)
-            .map(|(seq, event)| Entry::new(seq, Timestamp::UNIX_EPOCH, event))
+            .map(|(seq, event)| JournalEntry::new(seq, Timestamp::UNIX_EPOCH, event))
             .collect();
-        let held = |entries: &[Entry]| -> Vec<u32> {
+        let held = |entries: &[JournalEntry]| -> Vec<u32> {
             let state = State::from_events(&pieces, &[], entries).unwrap();
             state
                 .to_send()
@@ -569,39 +495,9 @@ mod tests {
         };
         let settled = [
             &entries[..],
-            &[Entry::new(6, Timestamp::UNIX_EPOCH, absent)],
+            &[JournalEntry::new(6, Timestamp::UNIX_EPOCH, absent)],
         ]
         .concat();
         assert!(held(&settled).is_empty());
-    }
-
-    fn ids(chunks: &[&str]) -> Vec<String> {
-        let mut lines = FirstLines::default();
-        chunks.iter().for_each(|chunk| lines.take(chunk.as_bytes()));
-        lines.end();
-        lines.ids
-    }
-
-    #[test]
-    fn finds_the_first_ids_however_the_lines_are_cut() {
-        assert_eq!(
-            ids(&[
-                "{\"custom_id\":\"a\",\"result\":{}}\r\n\n{\"cust",
-                "om_id\":\"b\",\"result\":{}}"
-            ]),
-            ["a", "b"]
-        );
-        assert_eq!(
-            ids(&["no json\n", "{\"custom_id\":\"a\",\"result\":{}}\n"]),
-            ["a"]
-        );
-        assert_eq!(
-            ids(&["{\"custom_id\":\"a\",\"resu"]),
-            [] as [&str; 0],
-            "half a line proves nothing"
-        );
-        assert_eq!(ids(&[""]), [] as [&str; 0]);
-        let many = "{\"custom_id\":\"a\",\"result\":{}}\n".repeat(100);
-        assert_eq!(ids(&[&many]).len(), LINES);
     }
 }

@@ -11,7 +11,8 @@ use crate::provider::retry::{Call, Verdict, judge};
 
 use super::collect::TRIES;
 use super::drive::Context;
-use super::progress::Reason;
+use super::notice::WaitReason;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run};
 
@@ -23,14 +24,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Downloads that did not bring everything, and when each is tried again. All of it can be lost.
 #[derive(Debug, Default)]
 pub(crate) struct Downloads {
-    open: HashMap<u32, Open>,
+    open: HashMap<u32, OpenDownload>,
     /// Batches whose results were looked for a second time in this process.
     looked_again: HashSet<u32>,
 }
 
 /// A batch whose results are still to be had.
 #[derive(Debug)]
-struct Open {
+struct OpenDownload {
     tries: u32,
     /// Since when, and when the next try is due.
     since: Duration,
@@ -51,12 +52,12 @@ impl Downloads {
     /// Whether a download is tried again within moments, so that even who looks once stays for it.
     pub(crate) fn is_quick(&self, run: &Run) -> bool {
         let is_quick =
-            |open: &Open| open.error.is_some() && !open.is_given_up && open.tries < TRIES;
+            |open: &OpenDownload| open.error.is_some() && !open.is_given_up && open.tries < TRIES;
         run.ended()
             .any(|(batch, _)| self.open.get(&batch).is_some_and(is_quick))
     }
 
-    /// Takes note that a batch's results were saved, or are left as they were.
+    /// Records that a batch's results were saved, or are left as they were.
     pub(super) fn is_over(&mut self, batch: u32) {
         self.open.remove(&batch);
     }
@@ -68,7 +69,7 @@ impl Downloads {
             .is_some_and(|open| open.is_given_up || open.error.is_none())
     }
 
-    /// Takes note that a batch's results are looked for a second time; whether that is the first
+    /// Records that a batch's results are looked for a second time; gives whether that is the first
     /// such look of this process.
     pub(super) fn looks_again(&mut self, batch: u32) -> bool {
         self.looked_again.insert(batch)
@@ -84,7 +85,7 @@ impl Downloads {
     }
 
     /// The batches that are fetched again, and when.
-    pub(super) fn reasons(&self, now: Duration) -> impl Iterator<Item = Reason> {
+    pub(super) fn reasons(&self, now: Duration) -> impl Iterator<Item = WaitReason> {
         let waiting = self.open.iter().filter(|(_, open)| !open.is_given_up);
         let mut waiting: Vec<_> = waiting
             .map(|(batch, open)| (*batch, open.next.saturating_sub(now)))
@@ -92,10 +93,10 @@ impl Downloads {
         waiting.sort_unstable();
         waiting
             .into_iter()
-            .map(|(batch, after)| Reason::Results { batch, after })
+            .map(|(batch, after)| WaitReason::Results { batch, after })
     }
 
-    /// Takes note that a batch was given up: it is looked for again by the next process.
+    /// Records that a batch was given up: the next process looks for it again.
     pub(crate) fn lost(&mut self, batch: u32) {
         self.looked_again.insert(batch);
     }
@@ -106,27 +107,30 @@ impl Downloads {
             .ended()
             .find_map(|(batch, id)| Some((batch, id, self.open.get(&batch)?.error.clone()?)));
         let (batch, id, error) = failed?;
-        Some(stopped(
-            run,
-            format!("cannot fetch all results of batch {batch} ({id})"),
-            error,
-        ))
+        let is_partial = true;
+        let action = Action::FetchResults {
+            batch,
+            id,
+            is_partial,
+        };
+        Some(stopped(run, action, error))
     }
 
     /// The failure, once there is nothing to do but to fetch what was given up. `sends_more` tells
     /// whether the command has batches to send that something else than these results holds back.
     pub(crate) fn dead_end(&self, run: &Run, sends_more: bool) -> Option<Error> {
         let is_given_up = |batch: u32| self.open.get(&batch).is_some_and(|open| open.is_given_up);
-        let has_more =
-            sends_more || run.in_flight().next().is_some() || run.doubts().next().is_some();
+        let has_more = sends_more
+            || run.state().in_flight().next().is_some()
+            || run.state().doubts().next().is_some();
         let all = !has_more && run.ended().all(|(batch, _)| is_given_up(batch));
         if all { self.failure(run) } else { None }
     }
 
-    /// Takes note of a try that did not bring everything.
-    pub(super) fn again(&mut self, driver: &Context<'_>, batch: u32, next: Next) -> u32 {
+    /// Records a try that did not bring everything.
+    pub(super) fn again(&mut self, driver: &Context<'_>, batch: u32, next: DownloadFault) -> u32 {
         let now = driver.clock.elapsed();
-        let open = self.open.entry(batch).or_insert(Open {
+        let open = self.open.entry(batch).or_insert(OpenDownload {
             tries: 0,
             since: now,
             next: now,
@@ -135,13 +139,13 @@ impl Downloads {
         });
         open.tries += 1;
         let (error, pause) = match next {
-            Next::Short(error) => {
+            DownloadFault::Short(error) => {
                 open.is_given_up = now.saturating_sub(open.since) >= PATIENCE;
                 let pause =
                     Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(open.tries - 1));
                 (Some(error), pause.min(LONGEST_PAUSE))
             }
-            Next::Refused(error) => {
+            DownloadFault::Refused(error) => {
                 let since = now.saturating_sub(open.since);
                 match judge(
                     Call::Results,
@@ -157,7 +161,7 @@ impl Downloads {
                     }
                 }
             }
-            Next::NotFound => {
+            DownloadFault::NotFound => {
                 let pause =
                     Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(open.tries - 1));
                 (None, pause.min(LONGEST_PAUSE))
@@ -170,7 +174,7 @@ impl Downloads {
 }
 
 /// Why a download is tried again.
-pub(super) enum Next {
+pub(super) enum DownloadFault {
     /// It ended early, or broke off.
     Short(ApiError),
     /// The provider refused it, or could not be reached.

@@ -19,8 +19,11 @@ use crate::journal::Step;
 use crate::provider::retry::{Call, Clock, FailedTry, with_retry_telling};
 use crate::provider::{ApiError, BatchApi};
 
-use super::progress::{Listener, Progress, Reason};
-use super::{Error, Run, budget_check, checkpoints, collect, doubt, resume, submit, watch as look};
+use super::note::StepNote;
+use super::notice::{Notice, Observer, WaitReason};
+use super::{
+    Error, Run, budget_check, checkpoints, collect, doubt, pace, resume, submit, watch as look,
+};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and
 /// lets a small one end quickly.
@@ -46,7 +49,7 @@ pub struct Context<'a> {
     /// Time and chance.
     pub clock: &'a dyn Clock,
     /// Who hears of progress.
-    pub listener: &'a dyn Listener,
+    pub observer: &'a dyn Observer,
     /// Set when a person wants to leave.
     pub stop: StopSignal,
     /// How many requests may be in flight over all batches.
@@ -81,7 +84,8 @@ impl Until {
 }
 
 /// How far it got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// All results are saved.
     Complete,
@@ -96,25 +100,43 @@ pub enum RunOutcome {
     OverBudget,
 }
 
-/// A wish to leave, made known to everything that waits.
+/// Sets a [`StopSignal`].
+#[derive(Debug, Clone)]
+pub struct StopHandle(watch::Sender<bool>);
+
+impl StopHandle {
+    /// Asks everything that waits for the signal to stop after its current step.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Asks a call of the engine to stop after its current step.
 #[derive(Debug, Clone)]
 pub struct StopSignal(watch::Receiver<bool>);
 
 impl StopSignal {
-    /// A wish, and the hand that makes it.
+    /// Makes a signal, and the handle that sets it.
     #[must_use]
-    pub fn new() -> (watch::Sender<bool>, StopSignal) {
+    pub fn new() -> (StopHandle, StopSignal) {
         let (sender, receiver) = watch::channel(false);
-        (sender, StopSignal(receiver))
+        (StopHandle(sender), StopSignal(receiver))
     }
 
-    /// Whether it was made.
+    /// Makes a signal that is never set.
+    #[must_use]
+    pub fn never() -> StopSignal {
+        // A signal whose handle is gone keeps the value it has.
+        StopSignal::new().1
+    }
+
+    /// Whether it is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits for something, or until the wish is made.
+    /// Waits for something, or until the signal is set.
     async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut wish = self.0.clone();
         tokio::select! {
@@ -127,7 +149,7 @@ impl StopSignal {
 /// What the loop remembers from one round to the next. All of it can be lost.
 struct Memory {
     not_found: look::NotFoundTracker,
-    pace: submit::Pace,
+    pace: pace::Pace,
     told: doubt::DoubtSearch,
     /// How many events there were after the last round, and since when there have been no more.
     quiet: (u64, Timestamp),
@@ -143,10 +165,11 @@ impl Context<'_> {
     /// does not fit into its budget; [`Error::Journal`] and [`Error::File`] when what must be kept
     /// cannot be written. Everything accepted until then is recorded.
     pub async fn drive(&self, run: &mut Run, until: Until) -> Result<RunOutcome, Error> {
+        run.check_provider(self.api.format())?;
         let now = self.clock.now();
         let mut memory = Memory {
             not_found: look::NotFoundTracker::default(),
-            pace: submit::Pace::resumed(run, now),
+            pace: pace::Pace::resumed(run, now),
             told: doubt::DoubtSearch::new(now),
             quiet: (run.state().events(), now),
         };
@@ -167,7 +190,7 @@ impl Context<'_> {
                     return sent.map(|()| standing(run));
                 }
                 if run.in_flight().next().is_some() || run.ended().next().is_some() {
-                    self.note("nothing more is sent; what has ended is fetched first");
+                    self.note(StepNote::SendingStopped);
                 }
             }
             if until != Until::Sent || checkpoints::is_pending(run) {
@@ -300,7 +323,7 @@ impl Context<'_> {
         let known_since =
             |batch: &crate::journal::Batch| batch.remote.as_ref().map(|remote| remote.known_since);
         let in_flight = run.state().left_to(Step::Watch).count();
-        self.listener.hear(Progress::Waiting {
+        self.observer.notice(Notice::Waiting {
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             ended,
             of: run.batches(),
@@ -317,7 +340,7 @@ impl Context<'_> {
     }
 
     /// What the run waits for besides the batches in flight.
-    fn reasons(&self, run: &Run, until: Until, memory: &Memory, now: Timestamp) -> Vec<Reason> {
+    fn reasons(&self, run: &Run, until: Until, memory: &Memory, now: Timestamp) -> Vec<WaitReason> {
         let next = run.next_to_send(|attempt| until.sends(attempt), &memory.pace.short);
         let mut reasons = memory.told.reasons(self, run, now);
         reasons.extend(memory.pace.reasons(self, run, next, now));
@@ -368,7 +391,7 @@ impl Context<'_> {
         let in_time = async {
             tokio::select! {
                 done = work => Some(done),
-                () = self.clock.sleep(left) => None,
+                () = self.clock.alarm(left) => None,
             }
         };
         self.stop.or(in_time).await.flatten()
@@ -394,7 +417,7 @@ impl Context<'_> {
                 ..
             } = failed;
             if since.saturating_add(after) > NOT_WORTH_TELLING {
-                self.listener.hear(Progress::Retrying {
+                self.observer.notice(Notice::Retrying {
                     error,
                     since,
                     after,
@@ -416,17 +439,17 @@ impl Context<'_> {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = self.clock.sleep(step) => {
+                () = self.clock.alarm(step) => {
                     waited += step;
-                    self.listener.hear(Progress::Slow { call: call.name(), waited });
+                    self.observer.notice(Notice::Slow { call: call.name(), waited });
                 }
             }
         }
     }
 
     /// Tells a person something.
-    pub(crate) fn note(&self, text: &str) {
-        self.listener.hear(Progress::Note(text));
+    pub(crate) fn note(&self, note: StepNote) {
+        self.observer.notice(Notice::Note(&note));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the other files of a run tell that its journal does not: a journal that lost its end, or
+//! What the other files of a run show that its journal does not have: the journal lost its end, or
 //! all of it.
 //!
 //! | found | means |
@@ -23,19 +23,21 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::batch::{SpoolReader, SpooledBatch, sent_ids, summary_of};
+use crate::batch::{Envelope, SpoolReader, SpooledBatch, sent_ids, summary_of};
 use crate::journal::{
-    Batch, BatchState, Entry as Line, Error as JournalError, Event, HeadFile, Manifest, Plan,
-    RunDir, State, Verdict,
+    Batch, BatchState, BatchStateKind, DoubtReason, Error as JournalError, Event, HeadFile,
+    JournalEntry, Manifest, Plan, RunDir, State, Verdict, VerdictReason,
 };
 use crate::ledger::{EntryState, LedgerEntry};
+use crate::provider::Formats;
 
 use super::Error;
+use super::run::format_of;
 
 /// Which batches may have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those of which another file tells so.
+    /// Those that another file shows to have been sent.
     DoubtSearch,
     /// All of them: the journal is lost.
     All,
@@ -46,6 +48,7 @@ pub(crate) struct Evidence<'a> {
     dir: &'a RunDir,
     plan: &'a Plan,
     entries: &'a BTreeMap<u32, LedgerEntry>,
+    formats: Formats,
     /// The batches with results on disk, each with its attempt.
     results: BTreeMap<u32, u32>,
     /// The batches with a spool file.
@@ -61,7 +64,7 @@ pub(crate) struct MissingEvents {
     /// The batches in doubt.
     pub(crate) doubts: Vec<u32>,
     /// Why.
-    pub(crate) reasons: Vec<String>,
+    pub(crate) reasons: Vec<DoubtReason>,
 }
 
 impl<'a> Evidence<'a> {
@@ -70,6 +73,7 @@ impl<'a> Evidence<'a> {
         dir: &'a RunDir,
         plan: &'a Plan,
         entries: &'a BTreeMap<u32, LedgerEntry>,
+        formats: &Formats,
     ) -> Result<Evidence<'a>, Error> {
         let results = names_in(&dir.results())?.into_iter().filter_map(|name| {
             let (batch, rest) = name.strip_suffix(".jsonl.zst")?.split_once('.')?;
@@ -81,7 +85,7 @@ impl<'a> Evidence<'a> {
         let spools = names_in(&dir.spool())?
             .into_iter()
             .filter_map(|name| name.strip_suffix(".parquet")?.parse().ok());
-        // A manifest that cannot be read tells nothing; it is written again.
+        // A manifest that cannot be read is no evidence; it is written again.
         let manifest = Manifest::read(dir)
             .ok()
             .flatten()
@@ -90,10 +94,16 @@ impl<'a> Evidence<'a> {
             dir,
             plan,
             entries,
+            formats: formats.clone(),
             results: results.collect(),
             spools: spools.collect(),
             manifest,
         })
+    }
+
+    /// What stands around the requests of the run's batches.
+    fn envelope(&self) -> Result<Envelope, Error> {
+        Ok(format_of(self.plan, &self.formats)?.envelope())
     }
 
     /// What a journal lacks whose events come to `state`.
@@ -119,6 +129,7 @@ impl<'a> Evidence<'a> {
             Scope::DoubtSearch => told.max(),
             Scope::All => told.chain(self.spools.iter().copied()).max(),
         };
+        // Batches first: a doubt can only be recorded of a batch that the state has.
         rebuilding.add_batches(known + 1, last.unwrap_or(0), now)?;
         let parts = rebuilding.add_forgotten_parts(now)?;
         let knows_more = scope == Scope::DoubtSearch && self.manifest_knows_more(state);
@@ -132,15 +143,9 @@ impl<'a> Evidence<'a> {
         for batch in unsent {
             let reason = match self.why_sent(batch) {
                 Some(reason) => reason,
-                None if parts.contains(&batch) => {
-                    "it is part of a batch that was too large, and neither the journal nor the \
-                     ledger tells whether it was sent"
-                        .to_owned()
-                }
-                None if scope == Scope::All => "the run's journal was lost".to_owned(),
-                None if knows_more => "the run's manifest tells of more batches that were sent \
-                    than its journal"
-                    .to_owned(),
+                None if parts.contains(&batch) => DoubtReason::PartOfSplitBatch,
+                None if scope == Scope::All => DoubtReason::JournalLost,
+                None if knows_more => DoubtReason::ManifestCountsMore,
                 None => continue,
             };
             rebuilding.doubt(batch, scope, now, reason)?;
@@ -157,21 +162,12 @@ impl<'a> Evidence<'a> {
     }
 
     /// Why a batch that was not sent by the journal may have been.
-    fn why_sent(&self, batch: u32) -> Option<String> {
+    fn why_sent(&self, batch: u32) -> Option<DoubtReason> {
         let state = self.entries.get(&batch).map(|entry| entry.state);
         match (self.results.contains_key(&batch), state) {
-            (true, _) => Some(
-                "its results are on disk, and the journal does not tell that it was sent"
-                    .to_owned(),
-            ),
-            (_, Some(EntryState::Billed)) => Some(
-                "the ledger has its bill, and the journal does not tell that it was sent"
-                    .to_owned(),
-            ),
-            (_, Some(EntryState::Reserved)) => Some(
-                "money is reserved for it, and the journal does not tell whether it was sent"
-                    .to_owned(),
-            ),
+            (true, _) => Some(DoubtReason::ResultsOnDisk),
+            (_, Some(EntryState::Billed)) => Some(DoubtReason::Billed),
+            (_, Some(EntryState::Reserved)) => Some(DoubtReason::Reserved),
             _ => None,
         }
     }
@@ -182,20 +178,22 @@ impl<'a> Evidence<'a> {
         let Some(manifest) = &self.manifest else {
             return false;
         };
-        let sum = |counts: &BTreeMap<String, u64>, words: &[&str]| -> u64 {
-            counts
-                .iter()
-                .filter(|(word, _)| words.contains(&word.as_str()))
-                .map(|(_, n)| n)
-                .sum()
+        type Counts = BTreeMap<BatchStateKind, u64>;
+        let sum = |counts: &Counts, kinds: &[BatchStateKind]| -> u64 {
+            kinds.iter().filter_map(|kind| counts.get(kind)).sum()
         };
         let journal = state.batches_by_state();
-        let all = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
-        let accepted = ["in_flight", "ended", "collected", "lost"];
-        let more = |words: &[&str]| sum(&manifest.batches, words) > sum(&journal, words);
+        let all = |counts: &Counts| counts.values().sum::<u64>();
+        let accepted = [
+            BatchStateKind::InFlight,
+            BatchStateKind::Ended,
+            BatchStateKind::Collected,
+            BatchStateKind::Lost,
+        ];
+        let more = |kinds: &[BatchStateKind]| sum(&manifest.batches, kinds) > sum(&journal, kinds);
         more(&accepted)
-            || more(&["split"])
-            || more(&["withdrawn"])
+            || more(&[BatchStateKind::Split])
+            || more(&[BatchStateKind::Withdrawn])
             || all(&manifest.batches) > all(&journal)
     }
 
@@ -223,7 +221,7 @@ struct Rebuilding<'a> {
 
 impl Rebuilding<'_> {
     fn push(&mut self, at: Timestamp, event: Event) -> Result<(), Error> {
-        let line = Line::new(self.state.events() + 1, at, event.clone());
+        let line = JournalEntry::new(self.state.events() + 1, at, event.clone());
         let journal = || self.evidence.dir.journal();
         self.state
             .apply(&line)
@@ -317,7 +315,7 @@ impl Rebuilding<'_> {
             .evidence
             .dir
             .read_head(head.unwrap_or(&self.evidence.plan.head))?;
-        Ok(summary_of(&path, batch, head)?)
+        Ok(summary_of(&path, batch, self.evidence.envelope()?, head)?)
     }
 
     /// The batch that this one and those up to another are the parts of, if they are, and the last
@@ -341,7 +339,7 @@ impl Rebuilding<'_> {
             .max()
             .unwrap_or(0);
         let mut requests = first.requests;
-        for part in first.piece + 1.. {
+        for part in first.number + 1.. {
             if requests >= most || !self.evidence.spools.contains(&part) {
                 break;
             }
@@ -351,7 +349,7 @@ impl Rebuilding<'_> {
                 .filter(|batch| batch.piece.requests == requests)
             {
                 let mut ids = Vec::new();
-                for part in first.piece..=part {
+                for part in first.number..=part {
                     ids.extend(ids_in(&self.spool_of(part))?);
                 }
                 if ids_in(&self.spool_of(whole.number()))?.eq(ids) {
@@ -371,7 +369,9 @@ impl Rebuilding<'_> {
             .evidence
             .dir
             .read_head(head.as_ref().unwrap_or(&self.evidence.plan.head))?;
-        let describe = |part: &u32| summary_of(&self.spool_of(*part), *part, Arc::clone(&head));
+        let envelope = self.evidence.envelope()?;
+        let describe =
+            |part: &u32| summary_of(&self.spool_of(*part), *part, envelope, Arc::clone(&head));
         let into = parts.iter().map(describe).collect::<Result<Vec<_>, _>>()?;
         if self.state.batch(parent).is_some_and(is_unsent) {
             self.intend(parent, now)?;
@@ -428,7 +428,7 @@ impl Rebuilding<'_> {
         )
     }
 
-    /// Records the intent of a batch, and that the gates before it are to be judged again.
+    /// Records the intent of a batch, and that the checkpoints before it are to be judged again.
     fn intend(&mut self, number: u32, now: Timestamp) -> Result<(), Error> {
         let Some(batch) = self.state.batch(number).cloned() else {
             return Ok(());
@@ -443,7 +443,7 @@ impl Rebuilding<'_> {
             if self.state.gate_before(&batch).is_none() {
                 break;
             }
-            let reason = "the run's journal lost its end".to_owned();
+            let reason = VerdictReason::JournalLost;
             self.push(
                 now,
                 Event::Judged {
@@ -481,7 +481,7 @@ impl Rebuilding<'_> {
         batch: u32,
         scope: Scope,
         now: Timestamp,
-        reason: String,
+        reason: DoubtReason,
     ) -> Result<(), Error> {
         self.intend(batch, now)?;
         // Whoever rescues a run may do so moments after its last create call, by a ledger that is

@@ -1,14 +1,13 @@
 //! Saved lines → outcomes → joined rows → output file.
 //!
-//! Works piece by piece in row order: a piece's rows and source columns come from its spool file,
-//! their outcomes from the results of the batches that sent them. The output appears under its name
+//! Works through the planned batches in row order: the rows and source columns of one come from its
+//! spool file, their outcomes from the results of the batches that sent them. The output appears under its name
 //! only when every row is in it.
 //!
-//! **Memory:** one row group of the spool, the places of one piece's result lines (32 bytes each),
-//! and one row group of the output.
+//! **Memory:** one row group of the spool, the places of one planned batch's result lines (32 bytes
+//! each), and one row group of the output.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,21 +21,21 @@ use crate::outcome::answer::Answers;
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status};
 use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
-use crate::provider::anthropic::result_line::{self, LineError};
+use crate::provider::{BatchFormat, LineError};
 
 use super::failures::Failures;
-use super::learn::{self, Observer};
+use super::learn::{self, RunObserver};
+use super::notice::{Notice, Observer};
 use super::previous_output::{self, SetAside};
-use super::progress::{Listener, Progress};
 use super::retry::{Lengths, RetryPolicy};
-use super::{Error, Run, collect};
+use super::{Error, Run, results_file};
 
 /// Why a row was not sent whose batch the budget held back.
 const HELD: &str = "budget: its batch did not fit into the budget";
 /// Rows handed to the writer at a time.
 const ROWS: usize = 8_192;
 
-/// What an export came to.
+/// The result of an export.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// The output; `None` where it is held back because too few rows succeeded.
@@ -68,7 +67,8 @@ impl Summary {
 pub enum Export {
     /// All rows are joined; the output is there, or held back.
     Done(Box<Summary>),
-    /// Some rows are to be sent again first: their pieces, with how many. Nothing was written.
+    /// Some rows are to be sent again first: their planned batches, with how many. Nothing was
+    /// written.
     Retriable(Vec<(u32, u64)>),
 }
 
@@ -86,7 +86,7 @@ pub fn export(
     policy: &RetryPolicy,
     job_folder: Option<&Path>,
     now: Timestamp,
-    listener: &dyn Listener,
+    listener: &dyn Observer,
 ) -> Result<Export, Error> {
     let answer = Answers::compile(&run.options().answer)?;
     let spec = run.output_spec();
@@ -107,20 +107,20 @@ pub fn export(
         failures: Failures::default(),
         set_aside: None,
     };
-    let mut healable = Vec::new();
+    let mut retriable = Vec::new();
     let retries = Retries {
         policy,
         lengths: Lengths::of(run, policy),
     };
-    let mut observer = Observer::new(&columns, run.plan().counts.requests);
+    let mut observer = RunObserver::new(&columns, run.plan().counts.requests);
     for piece in 1..=run.pieces() {
-        let piece = Piece {
+        let planned = BatchJoin {
             run,
             piece,
             answer: answer.as_ref(),
             wanted,
         };
-        let rows = piece.export(
+        let rows = planned.export(
             &schema,
             &retries,
             &mut writer,
@@ -129,11 +129,13 @@ pub fn export(
             listener,
         )?;
         if rows > 0 {
-            healable.push((piece.piece, rows));
+            retriable.push((planned.piece, rows));
         }
     }
-    if !healable.is_empty() {
-        return Ok(Export::Retriable(healable));
+    // Fewer rows than one batch of the provider needs cannot be sent again: they stay failed.
+    let wanted: u64 = retriable.iter().map(|(_, rows)| rows).sum();
+    if wanted >= u64::from(run.format().rules().min_requests.max(1)) {
+        return Ok(Export::Retriable(retriable));
     }
     if summary.totals.rows != run.plan().rows() {
         return Err(Error::Bug(format!(
@@ -142,13 +144,14 @@ pub fn export(
             summary.totals.rows
         )));
     }
+    // Prices may have changed since the results were saved; the ledger takes the bill of the output.
     run.settle_by(&summary.totals.bill, now)?;
     summary.comparison = observer.compare(run, &summary.totals);
     let statistics = observer.finish(run).zip(job_folder);
     if let Some(warning) =
         statistics.and_then(|(statistics, folder)| learn::learn(run, &statistics, folder, now))
     {
-        listener.hear(Progress::Warning(&warning));
+        listener.notice(Notice::Warning(&warning));
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
@@ -203,9 +206,11 @@ fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
 pub(crate) type Parse = Box<dyn for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), LineError>>;
 
 /// Reads result lines, with the details that are wanted.
-pub(crate) fn parser(wanted: Wanted) -> Parse {
+pub(crate) fn parser(format: &'static dyn BatchFormat, wanted: Wanted) -> Parse {
     Box::new(move |line| {
-        result_line::parse_with(line, wanted).map(|line| (line.custom_id, line.outcome))
+        format
+            .result(line, wanted)
+            .map(|line| (line.custom_id, line.outcome))
     })
 }
 
@@ -215,36 +220,39 @@ struct Retries<'p> {
     lengths: Lengths,
 }
 
-/// One piece of the run, to be joined.
-pub(crate) struct Piece<'a> {
+/// One planned batch of the run, to be joined with everything that came back for its rows.
+pub(crate) struct BatchJoin<'a> {
     pub(crate) run: &'a Run,
+    /// Its number.
     pub(crate) piece: u32,
     pub(crate) answer: Option<&'a Answers>,
     /// What the output needs of each result line beside what every output does.
     pub(crate) wanted: Wanted,
 }
 
-impl<'a> Piece<'a> {
-    /// A joiner over everything that came back for the piece.
+impl<'a> BatchJoin<'a> {
+    /// A joiner over everything that came back for its rows.
     pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
         let wanted = self
             .answer
             .map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
-        Ok(
-            Joiner::new(self.attempts()?, self.answer, parser(wanted))
-                .priced_by(self.run.catalog()),
+        Ok(Joiner::new(
+            self.attempts()?,
+            self.answer,
+            parser(self.run.format(), wanted),
         )
+        .priced_by(self.run.catalog()))
     }
 
-    /// Writes the piece's rows, and tells how many of them are to be sent again first.
+    /// Writes its rows, and gives how many of them are to be sent again first.
     fn export(
         &self,
         schema: &OutputSchema,
         retries: &Retries<'_>,
         writer: &mut OutputWriter,
         summary: &mut Summary,
-        observer: &mut Observer,
-        listener: &dyn Listener,
+        observer: &mut RunObserver,
+        listener: &dyn Observer,
     ) -> Result<u64, Error> {
         let file_hash = &self.run.piece(self.piece).file_hash;
         verify(&self.run.spool_path(self.piece), file_hash)?;
@@ -255,10 +263,10 @@ impl<'a> Piece<'a> {
         };
         let mut joiner = self.joiner()?;
         let mut builders = RowBuilders::new(schema, self.answer, ROWS);
-        let mut healable = 0;
+        let mut retriable = 0;
         for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
             let rows = rows?;
-            if listener.is_leaving() {
+            if listener.is_stopping() {
                 return Err(Error::Interrupted);
             }
             let mut from = 0;
@@ -277,7 +285,7 @@ impl<'a> Piece<'a> {
                 if joined.status != Status::Succeeded && !is_left_out {
                     summary.failures.push(&rows, row, &joined, has_room);
                 }
-                healable += u64::from(has_room && retries.policy.wants(&joined));
+                retriable += u64::from(has_room && retries.policy.wants(&joined));
                 observed.push(row, &joined);
                 builders.append(&joined);
                 if builders.is_full() || row + 1 == rows.len() {
@@ -285,29 +293,22 @@ impl<'a> Piece<'a> {
                     from = row + 1;
                 }
             }
-            listener.hear(Progress::Exporting {
+            listener.notice(Notice::Exporting {
                 rows: summary.totals.rows + joiner.totals().rows,
                 of: self.run.plan().rows(),
             });
         }
         summary.totals.merge(joiner.totals());
-        Ok(healable)
+        Ok(retriable)
     }
 
-    /// The results of every batch that sent rows of the piece.
+    /// The results of every batch that sent some of its rows.
     fn attempts(&self) -> Result<Vec<AttemptResults>, Error> {
         let mut attempts = Vec::new();
         for sent in self.run.results_of(self.piece) {
-            if let Some(hash) = &sent.file_hash {
-                check_results(&sent.file, hash)?;
-            }
-            let file = File::open(&sent.file).map_err(|source| Error::File {
-                doing: "read results in",
-                path: sent.file.clone(),
-                source,
-            })?;
             let ids = self.run.ids_of(sent.batch)?;
-            let (index, _) = collect::index(self.run, &ids, file)?;
+            let index =
+                results_file::read_index(self.run, &ids, &sent.file, sent.file_hash.as_deref())?;
             attempts.push(AttemptResults {
                 attempt: sent.attempt,
                 batch_id: Arc::from(sent.id.0.as_str()),
@@ -316,21 +317,6 @@ impl<'a> Piece<'a> {
         }
         Ok(attempts)
     }
-}
-
-/// Checks that saved results are there, and are those that were saved.
-fn check_results(path: &Path, hash: &str) -> Result<(), Error> {
-    if !path.exists() {
-        return Err(Error::MissingResults {
-            path: path.to_path_buf(),
-        });
-    }
-    if collect::hash_of(path)? != hash {
-        return Err(Error::AlteredResults {
-            path: path.to_path_buf(),
-        });
-    }
-    Ok(())
 }
 
 pub(crate) fn request_row(rows: &SpoolRows, row: usize) -> RequestRow<'_> {

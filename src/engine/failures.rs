@@ -9,7 +9,7 @@ use crate::outcome::answer::Answers;
 use crate::outcome::class::Class;
 use crate::outcome::details::Wanted;
 
-use super::export::{Piece, request_row};
+use super::export::{BatchJoin, request_row};
 use super::retry::{Lengths, RetryPolicy};
 use super::{Error, Run};
 
@@ -36,11 +36,11 @@ pub struct FirstFailure {
     pub row: u64,
     /// Its key, in words.
     pub key: String,
-    /// What became of it.
+    /// Its status.
     pub status: Status,
     /// The kind of error, where there is one.
     pub error_type: Option<String>,
-    /// What was said of it.
+    /// The message of the error.
     pub error: Option<String>,
     is_for_good: bool,
 }
@@ -92,7 +92,7 @@ impl Failures {
         let answer = Answers::compile(&run.options().answer)?;
         let mut failures = Failures::default();
         for piece in 1..=run.pieces() {
-            let piece = Piece {
+            let piece = BatchJoin {
                 run,
                 piece,
                 answer: answer.as_ref(),

@@ -7,8 +7,8 @@ use crate::request::keys::KeyFault;
 
 /// How many rows are named.
 const NAMED: usize = 5;
-/// After so many rows that cannot be rendered nobody learns from one more, and an error costs more
-/// than a row.
+/// Rows that cannot be rendered after which planning stops: one more teaches nothing, and an error
+/// costs more time than a row.
 const ENOUGH: u64 = 1_000;
 
 /// A count of rows with one fault, and the first of them.
@@ -57,7 +57,7 @@ pub struct Cause {
     pub rows: FaultCount,
 }
 
-/// More causes than these are not told apart.
+/// Causes that are listed; rows with further ones are counted together.
 const MOST_CAUSES: usize = 20;
 
 impl Causes {

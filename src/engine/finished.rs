@@ -80,7 +80,8 @@ pub fn of_job(
 }
 
 /// Why what stands at the place of a finished run's output is not what the run wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OutputChange {
     /// Nothing stands there.
     Gone,
@@ -137,8 +138,9 @@ impl Finished {
             return Ok(false);
         };
         for piece in &plan.pieces {
-            let theirs = SpoolReader::open_without_fragments(&dir.spool_file(piece.piece))?;
-            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(piece.piece)) else {
+            let theirs = SpoolReader::open_without_fragments(&dir.spool_file(piece.number))?;
+            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(piece.number))
+            else {
                 return Ok(false);
             };
             if theirs.columns() != ours.columns() {

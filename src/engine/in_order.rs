@@ -8,17 +8,17 @@ use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-struct Intake<I> {
+struct ItemQueue<I> {
     items: I,
     next: u64,
     over: bool,
 }
 
-struct Turn<S, E> {
+struct OrderedSink<S, E> {
     next: u64,
     sink: S,
     failed: Option<E>,
-    /// A thread has panicked: nobody waits any longer.
+    /// A thread has panicked: the others stop waiting.
     broken: bool,
 }
 
@@ -42,12 +42,12 @@ where
     P: Send,
     E: Send,
 {
-    let intake = Mutex::new(Intake {
+    let queue = Mutex::new(ItemQueue {
         items,
         next: 0,
         over: false,
     });
-    let turn = Mutex::new(Turn {
+    let sink_in_turn = Mutex::new(OrderedSink {
         next: 0,
         sink,
         failed: None,
@@ -56,7 +56,7 @@ where
     let turned = Condvar::new();
     thread::scope(|scope| {
         let threads: Vec<_> = (0..threads.max(1))
-            .map(|_| scope.spawn(|| one_thread(&intake, &work, &turn, &turned)))
+            .map(|_| scope.spawn(|| one_thread(&queue, &work, &sink_in_turn, &turned)))
             .collect();
         for thread in threads {
             if let Err(panic) = thread.join() {
@@ -64,23 +64,25 @@ where
             }
         }
     });
-    let turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
-    turn.failed.map_or(Ok(()), Err)
+    let sink_in_turn = sink_in_turn
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    sink_in_turn.failed.map_or(Ok(()), Err)
 }
 
 fn one_thread<T, P, E>(
-    intake: &Mutex<Intake<impl Iterator<Item = Result<T, E>>>>,
+    queue: &Mutex<ItemQueue<impl Iterator<Item = Result<T, E>>>>,
     work: &impl Fn(T) -> Result<P, E>,
-    turn: &Mutex<Turn<impl FnMut(P) -> Result<(), E>, E>>,
+    sink_in_turn: &Mutex<OrderedSink<impl FnMut(P) -> Result<(), E>, E>>,
     turned: &Condvar,
 ) {
-    let alarm = Alarm {
-        ring: || hold(turn).broken = true,
+    let on_panic = WakeOnPanic {
+        mark: || lock(sink_in_turn).broken = true,
         turned,
     };
-    while let Some((number, item)) = take(intake) {
+    while let Some((number, item)) = take(queue) {
         let product = item.and_then(work);
-        let mut now = hold(turn);
+        let mut now = lock(sink_in_turn);
         while now.next != number && now.failed.is_none() && !now.broken {
             now = turned.wait(now).unwrap_or_else(PoisonError::into_inner);
         }
@@ -95,39 +97,39 @@ fn one_thread<T, P, E>(
         turned.notify_all();
     }
     turned.notify_all();
-    std::mem::forget(alarm);
+    std::mem::forget(on_panic);
 }
 
 fn take<T, E>(
-    intake: &Mutex<Intake<impl Iterator<Item = Result<T, E>>>>,
+    queue: &Mutex<ItemQueue<impl Iterator<Item = Result<T, E>>>>,
 ) -> Option<(u64, Result<T, E>)> {
-    let mut intake = hold(intake);
-    if intake.over {
+    let mut queue = lock(queue);
+    if queue.over {
         return None;
     }
-    let Some(item) = intake.items.next() else {
-        intake.over = true;
+    let Some(item) = queue.items.next() else {
+        queue.over = true;
         return None;
     };
-    intake.over = item.is_err();
-    let number = intake.next;
-    intake.next += 1;
+    queue.over = item.is_err();
+    let number = queue.next;
+    queue.next += 1;
     Some((number, item))
 }
 
-fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Wakes the others when a thread unwinds; they would wait for its turn for ever.
-struct Alarm<'a, F: Fn()> {
-    ring: F,
+struct WakeOnPanic<'a, F: Fn()> {
+    mark: F,
     turned: &'a Condvar,
 }
 
-impl<F: Fn()> Drop for Alarm<'_, F> {
+impl<F: Fn()> Drop for WakeOnPanic<'_, F> {
     fn drop(&mut self) {
-        (self.ring)();
+        (self.mark)();
         self.turned.notify_all();
     }
 }

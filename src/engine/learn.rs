@@ -1,6 +1,6 @@
 //! What a run showed → the history of its job, for the next plan.
 //!
-//! The export reads every row beside its answer, so an [`Observer`] records on the way; what it
+//! The export reads every row beside its answer, so a [`RunObserver`] records on the way; what it
 //! recorded goes into `learned.json` ([`Learned`]) before the run counts as finished, and once for
 //! each run however often the export is repeated.
 
@@ -94,7 +94,7 @@ fn shape(request: &crate::request::RequestSpec, files: &[HashedFile]) -> String 
 
 /// Records the answers of a run while they are exported.
 #[derive(Debug)]
-pub(crate) struct Observer {
+pub(crate) struct RunObserver {
     lengths: LengthRecorder,
     /// The lengths of one row in this many are recorded.
     stride: u64,
@@ -112,10 +112,10 @@ struct RunSums {
     written: u64,
 }
 
-impl Observer {
-    pub(crate) fn new(columns: &Schema, rows: u64) -> Observer {
+impl RunObserver {
+    pub(crate) fn new(columns: &Schema, rows: u64) -> RunObserver {
         let stride = rows.div_ceil(WATCHED_ROWS).max(1);
-        Observer {
+        RunObserver {
             lengths: LengthRecorder::new(columns),
             stride,
             counted: 0,
@@ -128,7 +128,7 @@ impl Observer {
         &'a mut self,
         columns: &'a arrow::array::RecordBatch,
     ) -> ObservedRows<'a> {
-        let Observer {
+        let RunObserver {
             lengths,
             stride,
             counted,

@@ -1,4 +1,4 @@
-//! Money that the ledger holds for runs nobody works on: those that were given up, and those whose
+//! Money that the ledger reserves for runs that no command resumes: abandoned runs, and runs whose
 //! folder is gone.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use crate::ledger::Ledger;
 
 use super::Error;
 
-/// A run for which the ledger holds money.
+/// A run for which the ledger reserves money.
 #[derive(Debug, Clone)]
-pub struct Holder {
+pub struct RunReservation {
     /// Its id.
     pub run: String,
     /// Its job.
@@ -26,28 +26,31 @@ pub struct Holder {
     pub reserved: Money,
 }
 
-/// The runs of a state directory for which its ledger holds money.
+/// The runs of a state directory for which its ledger reserves money.
 ///
 /// # Errors
 /// [`Error::Ledger`].
-pub fn holders(state: &Path) -> Result<Vec<Holder>, Error> {
+pub fn reservations(state: &Path) -> Result<Vec<RunReservation>, Error> {
     let Some(ledger) = Ledger::open_if_there(state)? else {
         return Ok(Vec::new());
     };
-    let mut holders: BTreeMap<String, Holder> = BTreeMap::new();
+    let mut reservations: BTreeMap<String, RunReservation> = BTreeMap::new();
     for entry in ledger.reserved()? {
         let folder = Some(state.join(&entry.job).join(&entry.run)).filter(|folder| folder.is_dir());
         let (run, job, simulated) = (entry.run.clone(), entry.job.clone(), entry.simulated);
-        let holder = Holder {
+        let reservation = RunReservation {
             run,
             job,
             simulated,
             folder,
             reserved: Money::ZERO,
         };
-        holders.entry(entry.run).or_insert(holder).reserved += entry.reserved;
+        reservations
+            .entry(entry.run)
+            .or_insert(reservation)
+            .reserved += entry.reserved;
     }
-    Ok(holders.into_values().collect())
+    Ok(reservations.into_values().collect())
 }
 
 /// Refuses to start a job again of which a run may have sent batches and is gone: its rows could be
@@ -56,14 +59,14 @@ pub fn holders(state: &Path) -> Result<Vec<Holder>, Error> {
 /// # Errors
 /// [`Error::RunGone`]; [`Error::Ledger`].
 pub fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> Result<(), Error> {
-    let is_gone = |holder: &Holder| {
-        holder.job == job
-            && holder.simulated == simulated
-            && holder.folder.is_none()
-            && is_run_id(&holder.run)
+    let is_gone = |reservation: &RunReservation| {
+        reservation.job == job
+            && reservation.simulated == simulated
+            && reservation.folder.is_none()
+            && is_run_id(&reservation.run)
     };
-    match holders(state)?.into_iter().find(is_gone) {
-        Some(Holder { run, reserved, .. }) => Err(Error::RunGone {
+    match reservations(state)?.into_iter().find(is_gone) {
+        Some(RunReservation { run, reserved, .. }) => Err(Error::RunGone {
             run,
             state: state.to_path_buf(),
             reserved,

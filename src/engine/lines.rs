@@ -8,18 +8,20 @@
 //! **Memory**: 16 bytes a line, and one line.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead, Read as _, Write};
+use std::io::{BufRead, Read as _};
 
 use crate::join::MAX_LINE_BYTES;
 
-/// Writes the lines of all inputs, each once, in the order they come, at most `most` of them; an
-/// input that cannot be read to its end counts as far as it can. Gives the number of lines that
-/// each input adds.
-pub(crate) fn merge<R: BufRead>(
+/// Hands on the lines of all inputs with their line feeds, each once, in the order they come, at
+/// most `most` of them; an input that cannot be read to its end counts as far as it can. `is_whole`
+/// says whether a last line without a line feed is a line all the same. Gives the number of lines
+/// that each input adds.
+pub(crate) fn merge<R: BufRead, E>(
     inputs: Vec<R>,
-    out: &mut impl Write,
     most: usize,
-) -> io::Result<Vec<u64>> {
+    is_whole: impl Fn(&[u8]) -> bool,
+    mut write: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Vec<u64>, E> {
     let mut seen: HashSet<[u8; 16]> = HashSet::new();
     let mut line = Vec::new();
     let mut added = Vec::with_capacity(inputs.len());
@@ -27,13 +29,12 @@ pub(crate) fn merge<R: BufRead>(
         let mut new = 0;
         while seen.len() < most && next_line(&mut input, &mut line) {
             let text = line.trim_ascii();
-            let is_half = !line.ends_with(b"\n")
-                && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err();
+            let is_half = !line.ends_with(b"\n") && !is_whole(text);
             if text.is_empty() || is_half || !seen.insert(hash(text)) {
                 continue;
             }
-            out.write_all(text)?;
-            out.write_all(b"\n")?;
+            write(text)?;
+            write(b"\n")?;
             new += 1;
         }
         added.push(new);
@@ -67,15 +68,22 @@ fn hash(text: &[u8]) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::io;
+
     use super::*;
+
+    fn is_json(line: &[u8]) -> bool {
+        serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
+    }
 
     fn merged(inputs: &[&str], most: usize) -> (String, Vec<u64>) {
         let mut out = Vec::new();
-        let added = merge(
-            inputs.iter().map(|input| input.as_bytes()).collect(),
-            &mut out,
-            most,
-        )
+        let inputs = inputs.iter().map(|input| input.as_bytes()).collect();
+        let added = merge(inputs, most, is_json, |bytes| {
+            out.extend_from_slice(bytes);
+            Ok::<(), Infallible>(())
+        })
         .unwrap();
         (String::from_utf8(out).unwrap(), added)
     }
@@ -115,7 +123,11 @@ mod tests {
             io::BufReader::new(Broken(b"1\n2\n")),
             io::BufReader::new(Broken(b"2\n3\n")),
         ];
-        assert_eq!(merge(inputs, &mut out, 100).unwrap(), [2, 1]);
+        let added = merge(inputs, 100, is_json, |bytes| {
+            out.extend_from_slice(bytes);
+            Ok::<(), Infallible>(())
+        });
+        assert_eq!(added.unwrap(), [2, 1]);
         assert_eq!(out, b"1\n2\n3\n");
     }
 }

@@ -18,14 +18,17 @@
 //! Sending is logged before and after; a batch whose fate is unknown is looked up before anything
 //! is sent again.
 
+mod api;
 mod batch_estimate;
 mod batch_maker;
 pub mod budget;
 mod budget_check;
 mod calibrate;
+mod check;
 pub mod checkpoints;
 pub mod collect;
 pub mod compile;
+mod connect;
 mod doubt;
 mod downloads;
 pub mod drive;
@@ -34,18 +37,28 @@ pub mod export;
 pub mod export_options;
 pub mod failures;
 pub mod faults;
+mod finish;
 pub mod finished;
+mod first_lines;
 mod in_order;
 pub mod learn;
 pub mod leftovers;
 mod lines;
 pub mod new_run;
+pub mod note;
+pub mod notice;
+mod options;
+mod pace;
 pub mod plan;
+mod plan_inputs;
+mod preview;
 pub mod previous_output;
-pub mod progress;
+pub mod provider_error;
 mod rebalance;
 mod render;
+mod report;
 pub mod rescue;
+mod results_file;
 mod resume;
 pub mod retry;
 mod row_warnings;
@@ -53,6 +66,7 @@ pub mod run;
 mod sample_plan;
 pub mod shared;
 mod split;
+mod start;
 pub mod submit;
 pub mod upload;
 pub mod view;
@@ -64,11 +78,45 @@ use std::path::PathBuf;
 
 use crate::provider::ApiError;
 
+pub use api::Engine;
 pub use budget::BudgetContext;
-pub use calibrate::calibrate;
+pub(crate) use calibrate::calibrate;
+pub use check::{AnswerColumn, CheckReport};
 pub use compile::CompiledJob;
-pub use run::Run;
-pub use warning::Warning;
+pub use connect::{ApiOptions, Provider, SimulatorOptions};
+pub use drive::{RunOutcome, StopHandle, StopSignal};
+pub use finished::OutputChange;
+pub use note::StepNote;
+pub use notice::{Notice, Observer, Silent, WaitReason};
+pub use options::{
+    CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, ReexportOptions,
+    RetryOptions, RowSelection, RunOptions, StateLocation, Target,
+};
+pub use plan::PlanReport;
+pub use preview::{PreviewReport, PreviewRow};
+pub use provider_error::{Action, Kept, RunStanding};
+pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
+pub use run::{JobChange, Run};
+pub use warning::{LongPrompt, LongPrompts, Warning};
+
+/// What a sample of rows cannot go together with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleConflict {
+    /// A plan that is kept has every request in it.
+    KeptPlan,
+    /// Rows are drawn for counting by the text of every request.
+    Calibration,
+}
+
+impl std::fmt::Display for SampleConflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SampleConflict::KeptPlan => "a plan that is kept",
+            SampleConflict::Calibration => "calibration",
+        })
+    }
+}
 
 /// Why a step stopped. What a person can do about it is said by the command line.
 #[derive(Debug, thiserror::Error)]
@@ -102,15 +150,15 @@ pub enum Error {
     #[error(transparent)]
     Join(#[from] crate::join::Error),
     /// The provider refused, or cannot be reached.
-    #[error("{doing}")]
+    #[error("{action}")]
     Provider {
-        /// What could not be done.
-        doing: String,
-        /// Why.
+        /// What was being done.
+        action: Action,
+        /// Why it failed.
         #[source]
         source: Box<ApiError>,
-        /// What of the run is safe.
-        standing: String,
+        /// What of the work is kept.
+        kept: Kept,
     },
     /// The provider does not take a batch as it is, and sending it again changes nothing.
     #[error("batch {} of {} was refused", .0.batch, .0.of)]
@@ -156,7 +204,7 @@ pub enum Error {
         /// The unfinished run.
         run: PathBuf,
         /// What changed.
-        what: Vec<String>,
+        what: Vec<JobChange>,
     },
     /// A person gave the run up: nothing more of it is sent.
     #[error("the run `{}` was given up: nothing more of it is sent", .run.display())]
@@ -195,12 +243,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// The output would take the place of something the job is made of.
-    #[error("the output `{}` is {what}, and would replace it", .path.display())]
+    #[error("the output `{}` is {}, and would be overwritten", .path.display(), .what.noun())]
     OutputIsInput {
         /// The output.
         path: PathBuf,
         /// What it is to the job.
-        what: &'static str,
+        what: JobInput,
     },
     /// The run belongs to another provider than the one that is set.
     #[error("this run was planned for {planned}, not for {given}")]
@@ -210,8 +258,35 @@ pub enum Error {
         /// What is set now.
         given: String,
     },
+    /// The run was planned for a provider whose format is not known here.
+    #[error("the run was planned for the provider `{provider}`, which is not known")]
+    UnknownProvider {
+        /// The name in the plan.
+        provider: String,
+    },
+    /// The run was planned for a provider with another format.
+    #[error("the run was planned for the provider `{planned}`, not for `{given}`")]
+    OtherProvider {
+        /// The name in the plan.
+        planned: String,
+        /// The name of the provider that was given.
+        given: String,
+    },
+    /// A batch has fewer requests than the provider takes.
+    #[error("batch {batch} has {requests} requests, and the provider takes {min} or more")]
+    BatchTooSmall {
+        /// The batch, from 1.
+        batch: u32,
+        /// Its requests.
+        requests: u32,
+        /// Fewest requests that the provider takes.
+        min: u32,
+    },
+    /// Rows choose their model, and the provider takes one model a batch.
+    #[error("rows choose their model, and the provider takes one model a batch")]
+    OneModelABatch,
     /// What the first rows came to speaks against sending the rest.
-    #[error("{}", .0.kind.stopped())]
+    #[error("the {} batch stopped the run", .0.kind.as_str())]
     StoppedAtCheckpoint(Box<checkpoints::StoppedAtCheckpoint>),
     /// Files around the steps.
     #[error("cannot {doing} `{}`", .path.display())]
@@ -228,9 +303,96 @@ pub enum Error {
     /// and nothing of it is left.
     #[error("interrupted")]
     Interrupted,
+    /// A run of a provider is to be resumed on the simulator.
+    #[error("the run `{}` is not one of the built-in simulator", .run.display())]
+    NotSimulated {
+        /// The run.
+        run: PathBuf,
+    },
+    /// The run's answers are not all there yet.
+    #[error("the run `{}` is not finished: not all of its answers are there", .run.display())]
+    NotFinished {
+        /// The run.
+        run: PathBuf,
+        /// Whether it was abandoned, so that it can be collected and not run.
+        abandoned: bool,
+    },
+    /// No failed row is of a class that is to be sent again.
+    #[error("no row of the run can be retried as asked")]
+    NothingToRetry(Box<report::NothingToRetry>),
+    /// There is no such run.
+    #[error("there is no run `{}`", .target.display())]
+    NoRun {
+        /// What was given.
+        target: PathBuf,
+    },
+    /// The job has no run yet.
+    #[error("the job `{job}` has no run in `{}`", .state.display())]
+    JobHasNoRun {
+        /// The job.
+        job: String,
+        /// The state directory.
+        state: PathBuf,
+    },
+    /// The engine has no provider, and the call needs one.
+    #[error("the engine has no provider")]
+    NoProvider,
+    /// The provider has no file store, and requests name files.
+    #[error("the provider keeps no files, and requests name some")]
+    NoFileStore,
+    /// The provider has no way to count tokens.
+    #[error("there is no key")]
+    NoCredential {
+        /// The address that it is for, where that is not the provider's own.
+        base_url: Option<String>,
+    },
+    /// The connection cannot be set up. Nothing was sent.
+    #[error(transparent)]
+    Connect(#[from] crate::provider::Error),
+    /// The simulator of this process cannot be started.
+    #[error("the simulator cannot start")]
+    Simulator(#[from] crate::simulator::Error),
+    /// The system gives no threads to wait on.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// No row is to be shown.
+    #[error("there is no row to show")]
+    NoRow {
+        /// The key that was asked for.
+        key: Option<String>,
+    },
+    /// Options exclude each other.
+    #[error("a sample cannot go together with {with}")]
+    SampleWith {
+        /// What it cannot go together with.
+        with: SampleConflict,
+    },
     /// Something that cannot happen did.
     #[error("{0}: this is a bug in rowmill")]
     Bug(String),
+}
+
+/// A file that a job reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobInput {
+    /// A file of the source.
+    Source,
+    /// The job file.
+    Job,
+    /// A template, a schema or another file that the job names.
+    File,
+}
+
+impl JobInput {
+    fn noun(self) -> &'static str {
+        match self {
+            JobInput::Source => "a file of the source",
+            JobInput::Job => "the job file",
+            JobInput::File => "a template, a schema or another file of the job",
+        }
+    }
 }
 
 fn not_uploaded(files: usize) -> String {
@@ -251,17 +413,6 @@ pub fn in_one_line(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// A time as people say it: `90 s`, `20 min`, `1 h 30 min`.
-fn in_words(time: std::time::Duration) -> String {
-    let seconds = time.as_secs();
-    match (seconds / 3_600, seconds % 3_600 / 60, seconds % 60) {
-        (0, minutes, _) if minutes < 2 => format!("{seconds} s"),
-        (0, minutes, _) => format!("{minutes} min"),
-        (hours, 0, _) => format!("{hours} h"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
 }
 
 /// The columns of a record batch that a schema names, in its order.

@@ -65,7 +65,7 @@ impl NewRun<'_> {
     ) -> Result<PlanReport, Error> {
         let planning = Planning::begin(self.folder, &Owner::this_process(self.now))?;
         let planner = planner(planning.dir().path().to_path_buf());
-        let limits = planner.limits;
+        let (limits, provider) = (planner.limits, planner.format.name());
         let (mut outline, pieces) = planner.spool(&planning.dir().spool())?;
         let files = self.compiled.uploads.missing();
         if files > 0 {
@@ -73,7 +73,7 @@ impl NewRun<'_> {
         }
         count(&planner, &mut outline)?;
         let head = self.compiled.requests.head();
-        let plan = self.describe(&outline, pieces, limits, head);
+        let plan = self.describe(&outline, pieces, limits, provider, head);
         planning.finish(plan, head)?;
         Ok(outline)
     }
@@ -83,6 +83,7 @@ impl NewRun<'_> {
         outline: &PlanReport,
         pieces: Vec<SpooledBatch>,
         limits: crate::batch::Limits,
+        provider: &str,
         head: &[u8],
     ) -> Plan {
         let kept = KeptJob {
@@ -102,13 +103,14 @@ impl NewRun<'_> {
             nonce: self.nonce.clone(),
             simulated: self.simulated,
             job_name: self.file.job.head.name.clone(),
-            job: serde_json::to_value(kept).unwrap_or_default(),
+            job: serde_json::to_value(kept).expect("a job came from a file, and has string keys"),
             job_path: absolute(&self.file.path),
             job_hash: hash_of_job(&self.file.job),
             templates: hashed_files(self.compiled),
             sources: source_files(self.compiled),
             source_schema: format!("{:?}", self.compiled.source.schema()),
             answer: self.compiled.answer_plan.clone(),
+            provider: provider.to_owned(),
             origin: self.origin.clone(),
             head: HeadFile::describe(None, head),
             pieces,
@@ -142,9 +144,8 @@ pub(super) fn hash_of_job(job: &Job) -> String {
         budget: BudgetSpec::default(),
         ..job.clone()
     };
-    blake3::hash(serde_json::to_string(&job).unwrap_or_default().as_bytes())
-        .to_hex()
-        .to_string()
+    let text = serde_json::to_string(&job).expect("a job came from a file, and has string keys");
+    blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
 pub(super) fn hashed_files(compiled: &CompiledJob) -> Vec<HashedFile> {

@@ -14,7 +14,7 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::batch::{Limits, SpooledBatch};
+use crate::batch::{Limits, Packer, SpooledBatch};
 use crate::estimate::fit::{CountedRow, Fit};
 use crate::estimate::rows::BatchStatistics;
 use crate::estimate::sample::{SampleSpec, SampledRow};
@@ -23,19 +23,20 @@ use crate::estimate::warm_up::WarmUpDecision;
 use crate::estimate::{CacheDecision, CacheSplit, Estimate, Estimator, RequestPrefix, RunHistory};
 use crate::job::JobFile;
 use crate::journal::{Checkpoint, CheckpointKind};
+use crate::provider::BatchFormat;
 use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
 use crate::request::keys::OnDuplicate;
-use crate::source::{Rows, SourceSpec};
+use crate::source::{SourceRows, SourceSpec};
 
 use super::batch_maker::BatchMaker;
 use super::compile::CompiledJob;
 use super::faults::Causes;
 use super::in_order::in_order;
-use super::progress::Listener;
+use super::notice::Observer;
 use super::render::Renderer;
-use super::row_warnings::Window;
+use super::row_warnings::ContextWindow;
 use super::{Error, Warning};
 
 /// What planning found.
@@ -144,7 +145,9 @@ pub struct Planner<'a> {
     pub file: &'a JobFile,
     /// Its rooms.
     pub compiled: &'a CompiledJob,
-    /// What the provider takes.
+    /// How the provider writes batches.
+    pub format: &'static dyn BatchFormat,
+    /// What one batch may hold, within the limits of the format.
     pub limits: Limits,
     /// The run's mark in every custom_id.
     pub nonce: &'a Nonce,
@@ -157,7 +160,7 @@ pub struct Planner<'a> {
     /// Where temporary files go.
     pub scratch: PathBuf,
     /// Who is notified of progress.
-    pub listener: &'a dyn Listener,
+    pub observer: &'a dyn Observer,
 }
 
 impl Planner<'_> {
@@ -204,7 +207,7 @@ impl Planner<'_> {
         estimator: &Estimator<'_>,
         fit: &Fit,
     ) -> Result<WarmUpDecision, Error> {
-        let choices = self.compiled.requests.choices();
+        let choices = self.compiled.requests.per_row();
         let split = [
             (choices.model, CacheSplit::Model),
             (choices.effort, CacheSplit::Effort),
@@ -239,24 +242,54 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether the provider takes batches of these many requests.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooSmall`].
+    pub(super) fn check_sizes(&self, sizes: &[u32]) -> Result<(), Error> {
+        let rules = self.format.rules();
+        match rules.too_small(sizes.iter().copied()) {
+            Some((batch, requests)) => Err(Error::BatchTooSmall {
+                batch,
+                requests,
+                min: rules.min_requests,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the provider takes rows that choose their model.
+    ///
+    /// # Errors
+    /// [`Error::OneModelABatch`].
+    pub(super) fn check_models(&self) -> Result<(), Error> {
+        // Batches keep the order of the rows, so rows of two models that alternate would make
+        // batches of one request each.
+        if self.format.rules().one_model && self.compiled.requests.per_row().model {
+            return Err(Error::OneModelABatch);
+        }
+        Ok(())
+    }
+
     fn read_and_pack(
         &self,
         spool: Option<&Path>,
     ) -> Result<(PlanReport, Vec<SpooledBatch>), Error> {
+        self.check_models()?;
         let repeated = self.repeated_rows()?;
         let estimator = self.estimator()?;
         let renderer = self.renderer(&estimator, &repeated);
         let mut batches = BatchMaker::new(self, &estimator, spool)?;
         let mut scan = self.compiled.source.scan(Some(&self.compiled.read))?;
         let rows = std::iter::from_fn(|| scan.next()).flat_map(|rows| match rows {
-            Ok(_) if self.listener.is_leaving() => vec![Err(Error::Interrupted)],
+            Ok(_) if self.observer.is_stopping() => vec![Err(Error::Interrupted)],
             Ok(rows) => renderer.stretches(&rows).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(Error::from(error))],
         });
         in_order(
             self.threads,
             rows,
-            |rows: Rows| Ok(renderer.render(rows)),
+            |rows: SourceRows| Ok(renderer.render(rows)),
             |rendered| batches.add(rendered),
         )?;
         let read = scan.counts().read;
@@ -280,9 +313,20 @@ impl Planner<'_> {
         }
     }
 
+    /// Deals the job's requests to batches, of which the first have these sizes, or the fewest that
+    /// the provider takes.
+    pub(super) fn packer(&self, leading: impl IntoIterator<Item = u32>) -> Packer {
+        let (head, min) = (
+            self.compiled.requests.head(),
+            self.format.rules().min_requests,
+        );
+        Packer::for_head(self.limits, &self.format.envelope(), head.len())
+            .with_first_sizes(leading.into_iter().map(|size| size.max(min)))
+    }
+
     /// How long a prompt may be.
-    pub(super) fn window(&self, estimator: &Estimator<'_>) -> Window<'_> {
-        Window::new(
+    pub(super) fn window(&self, estimator: &Estimator<'_>) -> ContextWindow<'_> {
+        ContextWindow::new(
             &self.compiled.catalog,
             estimator,
             self.file.job.request.on_too_large,

@@ -2,7 +2,7 @@
 //!
 //! An output says of itself what it is worth: how many of its rows succeeded stands in its own
 //! column, in every format. So nothing beside the file has to be trusted, or to be there, to know
-//! that it is worth more than what a run came to.
+//! that it is worth more than the result of a run.
 //!
 //! | the run | takes the place of |
 //! |---|---|
@@ -41,7 +41,7 @@ pub struct SetAside {
 /// In which way an output is less than the one that stands at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorseOutput {
-    /// Its answers are made up, those of the other are not.
+    /// Its answers come from the simulator, those of the other do not.
     Simulated,
     /// Fewer of its rows succeeded.
     Fewer {
@@ -82,7 +82,7 @@ pub(super) fn place(
     }
 }
 
-/// In which way what a run came to is less than what stands at a place.
+/// In which way the result of a run is less than what stands at a place.
 fn less(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> Option<WorseOutput> {
     // What is simulated in this process has a name of its own, and so replaces nothing else.
     let is_rehearsal = run.is_simulated() && !run.plan().is_in_process();
@@ -100,10 +100,10 @@ fn less(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> Option<
     {
         return None;
     }
-    let is_cut_short = run.state().is_canceled() || run.unsent_batches() > 0;
+    let is_cut_short = run.state().is_canceled() || run.state().unsent().next().is_some();
     if run.plan().is_in_process() && !is_cut_short {
-        // Whoever tries a job out wants to see what it came to now, and answers that are made up
-        // are worth nothing.
+        // Whoever tries a job out wants to see the new result, and simulated answers are worth
+        // nothing.
         return None;
     }
     let ours = SuccessCount {
@@ -147,9 +147,9 @@ impl SuccessCount {
 /// What a file says of itself.
 #[derive(Debug, PartialEq, Eq)]
 struct OutputInfo {
-    /// Whether its answers are made up.
+    /// Whether its answers come from the simulator.
     simulated: bool,
-    /// Its rows; `None` where it has no column that tells what became of them.
+    /// Its rows; `None` where it has no status column.
     share: Option<SuccessCount>,
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::batch::{Packer, SpoolReader, SpoolWriter, SpooledBatch};
+use crate::batch::{Envelope, Packer, SpoolReader, SpoolWriter, SpooledBatch};
 use crate::estimate::rows::{BatchStatistics, RowEstimate};
 use crate::journal::spool_name;
 
@@ -171,14 +171,16 @@ pub(super) fn respool(
     folder: &Path,
     first: u32,
     rows: &[u64],
+    envelope: Envelope,
     head: &Arc<[u8]>,
     columns: &SchemaRef,
 ) -> Result<Vec<SpooledBatch>, Error> {
     let numbers = || (first..).take(rows.len());
     let place = |number: u32| folder.join(spool_name(number));
     let beside = |number: u32| -> PathBuf { place(number).with_extension("rebalanced") };
-    let create =
-        |number: u32| SpoolWriter::create(&beside(number), number, Arc::clone(head), columns);
+    let create = |number: u32| {
+        SpoolWriter::create(&beside(number), number, envelope, Arc::clone(head), columns)
+    };
     let mut spooled = Vec::with_capacity(rows.len());
     let mut wanted = numbers().zip(rows);
     let mut open = None;
@@ -231,6 +233,7 @@ mod tests {
 
     use super::*;
     use crate::batch::{Limits, Placement};
+    use crate::provider::anthropic::ENVELOPE;
 
     /// Rows, `None` where there is no request, through a packer and a tail: the rows and requests
     /// of each batch, and the messages by batch.
@@ -239,7 +242,8 @@ mod tests {
         leading: &[u32],
         rows: &[Option<u64>],
     ) -> (Vec<PlannedBatch>, Vec<u64>) {
-        let mut packer = Packer::for_head(limits, 10).led_by(leading.iter().copied());
+        let mut packer =
+            Packer::for_head(limits, &ENVELOPE, 10).with_first_sizes(leading.iter().copied());
         let (mut tail, mut statistics) = (
             BatchTail::new(limits.max_requests),
             BatchStatistics::default(),
@@ -337,7 +341,7 @@ mod tests {
             prop_assert_eq!(batches.iter().map(|batch| batch.rows).sum::<u64>(), rows.len() as u64);
             prop_assert_eq!(batches.len(), messages.len());
             let requests: Vec<u64> = rows.iter().copied().flatten().filter(|bytes| {
-                Packer::for_head(limits, 10).offer(*bytes) != Placement::TooLarge
+                Packer::for_head(limits, &ENVELOPE, 10).offer(*bytes) != Placement::TooLarge
             }).collect();
             prop_assert_eq!(batches.iter().map(|batch| u64::from(batch.requests)).sum::<u64>(), requests.len() as u64);
             let mut left = &requests[..];
@@ -347,7 +351,7 @@ mod tests {
                 let (own, rest) = left.split_at(batch.requests as usize);
                 left = rest;
                 // The bytes are those of a packer that is offered these requests alone.
-                let mut alone = Packer::for_head(Limits { max_requests: u32::MAX, max_bytes: u64::MAX }, 10);
+                let mut alone = Packer::for_head(Limits { max_requests: u32::MAX, max_bytes: u64::MAX }, &ENVELOPE, 10);
                 own.iter().for_each(|bytes| { alone.offer(*bytes); });
                 prop_assert!(own.is_empty() || alone.bytes() == batch.body_bytes);
             }

@@ -8,15 +8,15 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 
 use crate::estimate::rows::{BatchRowEstimator, RowEstimate, RowEstimator};
+use crate::media::MediaFacts;
 use crate::request::RequestHash;
 use crate::request::custom_id::{CustomId, Nonce};
 use crate::request::keys::{KeyFault, Keys, OnDuplicate};
 use crate::request::{self, OnTooLarge, Requests};
-use crate::source::Rows;
-use crate::template::prompt::media::MediaFacts;
+use crate::source::SourceRows;
 
 use super::faults::Faults;
-use super::row_warnings::{Fits, RowWarnings, Window};
+use super::row_warnings::{ContextWindow, PromptFit, RowWarnings};
 
 /// About the most bytes of requests that are rendered at a time.
 const MAX_BYTES: usize = 16 << 20;
@@ -89,7 +89,7 @@ pub(crate) struct Renderer<'a> {
     /// Whether a row that cannot be rendered is set aside instead of stopping the job.
     pub(crate) skip_bad_rows: bool,
     /// How long a prompt may be.
-    pub(crate) window: Window<'a>,
+    pub(crate) window: ContextWindow<'a>,
 }
 
 impl Renderer<'_> {
@@ -98,7 +98,7 @@ impl Renderer<'_> {
     ///
     /// Where it splits depends on the rows alone (and on the files they name), so the same job over
     /// the same rows is split in the same places.
-    pub(crate) fn stretches(&self, rows: &Rows) -> Vec<Rows> {
+    pub(crate) fn stretches(&self, rows: &SourceRows) -> Vec<SourceRows> {
         let requests = self.requests.rows(&rows.batch);
         let count = rows.row_index.len();
         let mean = mean_text_bytes(&requests, count).max(1);
@@ -116,7 +116,7 @@ impl Renderer<'_> {
         let mut from = 0;
         let stretch = |to: usize| {
             let (begin, rows_of) = (std::mem::replace(&mut from, to), &rows.row_index);
-            Rows {
+            SourceRows {
                 batch: rows.batch.slice(begin, to - begin),
                 row_index: rows_of[begin..to].to_vec(),
             }
@@ -125,7 +125,7 @@ impl Renderer<'_> {
     }
 
     /// Renders the rows of a stretch, in order.
-    pub(crate) fn render(&self, rows: Rows) -> RenderedRows {
+    pub(crate) fn render(&self, rows: SourceRows) -> RenderedRows {
         let count = rows.batch.num_rows();
         let mut out = RenderedRows {
             lines: Vec::with_capacity(count),
@@ -148,7 +148,7 @@ impl Renderer<'_> {
 
     fn render_row(
         &self,
-        requests: &request::Rows<'_>,
+        requests: &request::RequestRows<'_>,
         estimator: &mut BatchRowEstimator<'_>,
         facts: &mut MediaFacts,
         out: &mut RenderedRows,
@@ -213,9 +213,9 @@ impl Renderer<'_> {
         Some(self.repeated[at].1)
     }
 
-    fn unsent_if_too_large(&self, fits: Fits, model: &str) -> Result<(), UnsentReason> {
+    fn unsent_if_too_large(&self, fits: PromptFit, model: &str) -> Result<(), UnsentReason> {
         match fits {
-            Fits::No { tokens, window } if self.window.on_too_large == OnTooLarge::Unsent => {
+            PromptFit::No { tokens, window } if self.window.on_too_large == OnTooLarge::Unsent => {
                 Err(UnsentReason {
                     kind: "too_large",
                     reason: format!(
@@ -264,7 +264,7 @@ impl RenderedRow {
 
 /// What a request of these rows takes beside pictures and documents, by some of them that lie
 /// evenly apart.
-fn mean_text_bytes(requests: &request::Rows<'_>, count: usize) -> usize {
+fn mean_text_bytes(requests: &request::RequestRows<'_>, count: usize) -> usize {
     let (mut text, mut facts) = (Vec::new(), MediaFacts::default());
     let mut bytes = 0;
     for row in (0..count).step_by(count.div_ceil(PROBES).max(1)) {
@@ -333,13 +333,13 @@ mod tests {
             on_duplicate: OnDuplicate::Error,
             repeated: &[],
             skip_bad_rows: false,
-            window: Window::new(
+            window: ContextWindow::new(
                 Catalog::builtin(),
                 estimator.as_ref().unwrap(),
                 OnTooLarge::Send,
             ),
         };
-        let rows = Rows {
+        let rows = SourceRows {
             batch,
             row_index: (7..1_007).collect(),
         };

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::journal::{Checkpoint, Event, Journal, Lock, Owner, RunDir, State, Verdict};
+use crate::journal::{
+    Checkpoint, Event, Journal, JournalEntry, Lock, Owner, RunDir, State, Verdict, VerdictReason,
+};
 use crate::ledger::{self, Ledger, LedgerEntry};
 
 use super::evidence::{Evidence, Scope};
@@ -28,7 +30,7 @@ use super::{BudgetContext, Error, Run};
 pub fn rescue(
     folder: &Path,
     now: Timestamp,
-    means: &BudgetContext,
+    context: &BudgetContext,
 ) -> Result<(Run, Option<PathBuf>), Error> {
     let (dir, plan) = RunDir::open_without_journal(folder)?;
     let lock = Lock::take(&dir, &Owner::this_process(now))?;
@@ -37,24 +39,23 @@ pub fn rescue(
             run: folder.to_path_buf(),
         });
     }
-    let ledger = Ledger::open_if_there(ledger::folder_of(folder, &means.state))?;
+    let ledger = Ledger::open_if_there(ledger::folder_of(folder, &context.state))?;
     let entries = ledger.map_or(Ok(Vec::new()), |ledger| ledger.of_run(&plan.run))?;
     let entries: BTreeMap<u32, LedgerEntry> = entries
         .into_iter()
         .map(|entry| (entry.batch, entry))
         .collect();
-    // Nor is it known whether a gate was open; it is judged again.
-    let reason = "the run's journal was lost";
+    // Nor is it known whether a checkpoint was passed; it is judged again.
     let judged = |gate: &Checkpoint| Event::Judged {
         batch: gate.batch,
         verdict: Verdict::Rescued,
-        reason: reason.to_owned(),
+        reason: VerdictReason::JournalLost,
     };
     let mut events: Vec<(Timestamp, Event)> =
         plan.gates.iter().map(|gate| (now, judged(gate))).collect();
     let lines: Vec<_> = (1..)
         .zip(&events)
-        .map(|(seq, (at, event))| crate::journal::Entry::new(seq, *at, event.clone()))
+        .map(|(seq, (at, event))| JournalEntry::new(seq, *at, event.clone()))
         .collect();
     let state = State::from_events(&plan.pieces, &plan.gates, &lines).map_err(|source| {
         crate::journal::Error::Impossible {
@@ -63,12 +64,12 @@ pub fn rescue(
         }
     })?;
     events.extend(
-        Evidence::read(&dir, &plan, &entries)?
+        Evidence::read(&dir, &plan, &entries, &context.formats)?
             .lost_events(&state, Scope::All, now)?
             .events,
     );
     let kept = Journal::renew(&dir, &plan, now, events)?;
     drop(lock);
-    let (run, _) = Run::open(folder, now, means)?;
+    let (run, _) = Run::open(folder, now, context)?;
     Ok((run, kept))
 }

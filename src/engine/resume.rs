@@ -2,14 +2,14 @@
 //! its journal does not know?
 //!
 //! A folder that was put back from a copy, or that two machines work on, or whose journal lost its
-//! end on a network disk, does not tell all that was sent. So the provider's list is searched once,
+//! end on a network disk, does not have all that was sent. So the provider's list is searched once,
 //! back to the time of the plan:
 //!
 //! ```text
 //!   known to this run, or to another run of the state folder: passed over
 //!   of another number of requests than every batch that is to be sent: passed over
 //!   as many of a size as there are batches of that size in doubt: left to doubt.rs
-//!   ended: the ids in its first results tell whose it is ─▶ adopted, or passed over
+//!   ended: the ids in its first results identify it ─▶ adopted, or passed over
 //!   not ended, and created after the run was planned: may be it ─▶ that batch is in doubt, and waits (doubt.rs)
 //! ```
 //!
@@ -23,12 +23,16 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::journal::{Batch, BatchState, Event, Step, Verdict};
+use crate::journal::{
+    AdoptionProof, Batch, BatchState, DoubtReason, Event, Step, Unproven, Verdict, VerdictReason,
+};
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
-use super::doubt::first_lines;
 use super::drive::{Context, Until};
+use super::first_lines::first_lines;
+use super::note::StepNote;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run, collect};
 
@@ -39,8 +43,7 @@ const MAX_PAGES: usize = 100;
 /// How far the provider's clock may have been from ours when the run was planned, where batches of
 /// the run show the difference.
 const MEASURED: SignedDuration = SignedDuration::from_mins(10);
-/// The same, where nothing shows it: for batches that have ended, whose results tell whose they
-/// are,
+/// The same, where nothing shows it: for batches that have ended, whose results identify them,
 const UNMEASURED: SignedDuration = SignedDuration::from_hours(26);
 /// and for those that have not, which would hold a batch of the run without proof.
 const UNMEASURED_UNPROVEN: SignedDuration = SignedDuration::from_hours(2);
@@ -98,7 +101,7 @@ pub(crate) async fn look_for_strays(
 }
 
 /// The batches that may be of this run: of a size that is wanted, not older than the plan, and
-/// nobody's that is known. `None` if it is time to leave.
+/// not known as another run's. `None` if it is time to stop.
 async fn candidates(
     driver: &Context<'_>,
     run: &Run,
@@ -116,13 +119,7 @@ async fn candidates(
         let Some(page) = driver.unless_leaving(list).await else {
             return Ok(None);
         };
-        let page = page.map_err(|source| {
-            stopped(
-                run,
-                "cannot look for batches of the run that its journal does not know".to_owned(),
-                source,
-            )
-        })?;
+        let page = page.map_err(|source| stopped(run, Action::FindUnrecorded, source))?;
         let is_past = page
             .data
             .last()
@@ -199,7 +196,7 @@ impl Bounds {
     }
 }
 
-/// Tells whether a batch is one of the run's, and records it; `false` if it is time to leave.
+/// Finds out whether a batch is one of the run's, and records it; `false` if it is time to stop.
 async fn look_into(
     driver: &Context<'_>,
     run: &mut Run,
@@ -222,11 +219,11 @@ async fn look_into(
         .filter(|batch| is_open(run, *batch))
         .collect();
     if candidate.processing_status != Processing::Ended {
-        hold(driver, run, &same, candidate, "has not ended")?;
+        hold(driver, run, &same, candidate, Unproven::NotEnded)?;
         return Ok(true);
     }
     // Where the provider has thrown the results away, a batch of this run would be of no use, and
-    // could not be told.
+    // could not be identified.
     if candidate.archived_at.is_some() {
         return Ok(true);
     }
@@ -234,7 +231,7 @@ async fn look_into(
         if driver.is_leaving() {
             return Ok(false);
         }
-        hold(driver, run, &same, candidate, "its results cannot be read")?;
+        hold(driver, run, &same, candidate, Unproven::Unreadable)?;
         return Ok(true);
     };
     for batch in same {
@@ -252,13 +249,13 @@ async fn look_into(
     Ok(true)
 }
 
-/// Puts what may have been sent in doubt.
+/// Records that batches may have been sent, so that none of them is sent before that is known.
 fn hold(
     driver: &Context<'_>,
     run: &mut Run,
     batches: &[u32],
     candidate: &RemoteBatch,
-    why: &str,
+    unproven: Unproven,
 ) -> Result<(), Error> {
     for &batch in batches {
         if !matches!(
@@ -268,13 +265,13 @@ fn hold(
             continue;
         }
         intend(driver, run, batch, candidate)?;
-        let reason = format!(
-            "{} has its size, was created after the run was planned, and {why}",
-            candidate.id
-        );
-        driver.note(&format!(
-            "{reason}: batch {batch} may have been sent before, and waits until that is known"
-        ));
+        let id = candidate.id.clone();
+        driver.note(StepNote::PossiblyUnrecorded {
+            batch,
+            id: id.clone(),
+            why: unproven,
+        });
+        let reason = DoubtReason::Listed { id, unproven };
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
     }
     Ok(())
@@ -293,7 +290,9 @@ fn adopt(
     ) {
         intend(driver, run, batch, found)?;
     }
-    let proof = format!("its results hold `{id}`");
+    let proof = AdoptionProof::HoldsId {
+        custom_id: id.to_owned(),
+    };
     run.record(
         driver.clock.now(),
         Event::Adopted {
@@ -303,10 +302,8 @@ fn adopt(
             proof,
         },
     )?;
-    driver.note(&format!(
-        "batch {batch} was sent before, although the journal does not tell so: it is {}",
-        found.id
-    ));
+    let id = found.id.clone();
+    driver.note(StepNote::FoundUnrecorded { batch, id });
     Ok(())
 }
 
@@ -328,8 +325,7 @@ fn intend(
         else {
             break;
         };
-        let reason = "a batch behind it may have been sent, although the journal does not tell so"
-            .to_owned();
+        let reason = VerdictReason::LaterBatchSent;
         run.record(
             now,
             Event::Judged {
@@ -355,7 +351,7 @@ fn intend(
     )
 }
 
-/// Takes the results on disk for those of a batch that cannot be found at the provider: they hold a
+/// Uses the results on disk as those of a batch that cannot be found at the provider: they hold a
 /// line for each of its ids.
 fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Error> {
     let path = run.results_path(batch);
@@ -363,8 +359,7 @@ fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Er
     let (file, file_hash) = (run.relative(&path), collect::hash_of(&path)?);
     let lines = collect::counts_of(run, batch, &path)?;
     let id = BatchId(format!("saved-{}-{batch:05}", run.plan().nonce.as_str()));
-    let proof =
-        format!("its saved results {file} hold all its ids; the provider's own id is not known");
+    let proof = AdoptionProof::SavedResults { file: file.clone() };
     let counts = Counts {
         succeeded: u64::from(run.piece(batch).requests),
         ..Counts::default()
@@ -395,13 +390,11 @@ fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Er
             counts: lines,
         },
     )?;
-    driver.note(&format!(
-        "batch {batch} is not in the provider's list; its saved results are whole, and are used"
-    ));
+    driver.note(StepNote::SavedResultsUsed { batch });
     Ok(())
 }
 
-/// What tells of a batch in a line of a journal.
+/// What identifies a batch in a line of a journal.
 #[derive(Deserialize)]
 struct Line {
     nonce: Option<String>,

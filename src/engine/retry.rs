@@ -1,14 +1,14 @@
 //! Failed rows → new batches with only those rows.
 //!
-//! After everything is collected, a row whose outcome failed in a way that another try can heal is
-//! sent again, as often as the job's `[retry]` allows or a person asks. The failed rows of all
+//! After everything is collected, a row that failed in a way that another attempt can fix is sent
+//! again, as often as the job's `[retry]` allows or a person asks. The failed rows of all
 //! pieces are pooled, in row order, into as few batches as they fit. A new batch has a spool file
 //! without source columns, its own number, and its own head where the answer gets more tokens.
 //!
 //! What is sent again has been paid for only where the class says so (see [`Class`]). Every
 //! attempt's results are kept.
 //!
-//! An answer that was cut off is sent again only with more room than it had: at the most its model
+//! An answer that was cut off is sent again only with more room than it had: at the maximum of its model
 //! can write, or with the context window full, the same request would be paid again to be cut off
 //! again.
 
@@ -29,10 +29,11 @@ use crate::outcome::answer::Answers;
 use crate::outcome::class::{Class, MoreTokens, RetrySpec};
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status};
-use crate::request::per_row::Tail;
+use crate::provider::BatchFormat;
+use crate::request::per_row::FragmentTail;
 use crate::request::{RequestHash, most_tokens, with_max_tokens};
 
-use super::export::{Piece, request_row};
+use super::export::{BatchJoin, request_row};
 use super::{Error, Run};
 
 /// Why a model stops whose context window is full: more room for the answer is no help.
@@ -138,7 +139,7 @@ pub fn plan_retries(
     let mut pools = Pools::new(run, policy)?;
     for piece in pieces {
         pools.take(
-            &Piece {
+            &BatchJoin {
                 run,
                 piece,
                 answer: answer.as_ref(),
@@ -149,6 +150,7 @@ pub fn plan_retries(
     }
     let without_room = pools.without_room;
     let planned = pools.finish()?;
+    check_sizes(run, &planned)?;
     let mut healing = RetriesPlanned {
         without_room,
         ..RetriesPlanned::default()
@@ -164,7 +166,7 @@ pub fn plan_retries(
         run.record(
             now,
             Event::Added {
-                batch: piece.piece,
+                batch: piece.number,
                 attempt,
                 piece,
                 head,
@@ -172,6 +174,31 @@ pub fn plan_retries(
         )?;
     }
     Ok(healing)
+}
+
+/// Checks that every new batch has enough requests for the provider; otherwise none is kept.
+fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
+    let rules = run.format().rules();
+    let sizes = planned.iter().map(|planned| planned.piece.requests);
+    let Some((at, requests)) = rules.too_small(sizes) else {
+        return Ok(());
+    };
+    for Planned { piece, head, .. } in planned {
+        // A spool file that the journal does not name would count as evidence of a batch.
+        let head = head.iter().map(|head| run.dir().path().join(&head.file));
+        for path in head.chain([run.spool_path(piece.number)]) {
+            std::fs::remove_file(&path).map_err(|source| Error::File {
+                doing: "remove",
+                path,
+                source,
+            })?;
+        }
+    }
+    Err(Error::BatchTooSmall {
+        batch: planned[at as usize - 1].piece.number,
+        requests,
+        min: rules.min_requests,
+    })
 }
 
 /// The first run of a job's pieces, as [`heal`] takes them when all are to be looked at.
@@ -261,7 +288,7 @@ impl Lengths {
                 Cow::Borrowed(fragment),
             ));
         }
-        let tail = Tail::of(fragment, self.has_model, self.has_max_tokens);
+        let tail = FragmentTail::of(fragment, self.has_model, self.has_max_tokens);
         let tail = tail.ok_or_else(|| {
             Error::Bug("a request does not end with what its row chose".to_owned())
         })?;
@@ -314,6 +341,7 @@ struct Pools {
     next_batch: u32,
     folder: crate::journal::RunDir,
     limits: crate::batch::Limits,
+    format: &'static dyn BatchFormat,
     sizes: Vec<u32>,
 }
 
@@ -351,6 +379,7 @@ impl Pools {
             next_batch: run.batches() + 1,
             folder: run.dir().clone(),
             limits: run.plan().limits,
+            format: run.format(),
             sizes: run
                 .state()
                 .batches()
@@ -361,7 +390,7 @@ impl Pools {
     }
 
     /// Takes the rows of one piece that are to be sent again.
-    fn take(&mut self, piece: &Piece<'_>, policy: &RetryPolicy) -> Result<(), Error> {
+    fn take(&mut self, piece: &BatchJoin<'_>, policy: &RetryPolicy) -> Result<(), Error> {
         let mut joiner = piece.joiner()?;
         for rows in SpoolReader::open(&piece.run.spool_path(piece.piece))? {
             let rows = rows?;
@@ -423,7 +452,8 @@ impl Pools {
             head.ok_or_else(|| Error::Bug("the run's head names no `max_tokens`".to_owned()))?
                 .into()
         };
-        let packer = Packer::for_head(self.limits, head.len()).avoiding(self.sizes.iter().copied());
+        let packer = Packer::for_head(self.limits, &self.format.envelope(), head.len())
+            .avoiding(self.sizes.iter().copied());
         let batch = self.next_batch;
         self.next_batch += 1;
         Ok(RetryBatch {
@@ -445,6 +475,7 @@ impl Pools {
             None => pool.writer.insert(SpoolWriter::create(
                 &path,
                 pool.batch,
+                self.format.envelope(),
                 Arc::clone(&pool.head),
                 &no_columns(),
             )?),
@@ -477,7 +508,7 @@ impl Pools {
         for (max_tokens, pool) in std::mem::take(&mut self.spools) {
             self.close(max_tokens, pool)?;
         }
-        self.closed.sort_by_key(|planned| planned.piece.piece);
+        self.closed.sort_by_key(|planned| planned.piece.number);
         Ok(self.closed)
     }
 }

@@ -9,10 +9,10 @@ use crate::estimate::Estimator;
 use crate::estimate::fit::Fit;
 use crate::estimate::rows::{RowEstimate, RowSums};
 use crate::request::OnTooLarge;
-use crate::template::TextCondition;
+use crate::template::{TemplateWarning, TextCondition};
 
-use super::Warning;
 use super::faults::Causes;
+use super::warning::{LongPrompt, LongPrompts, Warning};
 
 /// How many rows are named.
 const NAMED: usize = 5;
@@ -21,18 +21,18 @@ const NAMED: usize = 5;
 #[derive(Debug, Default)]
 pub(crate) struct RowWarnings {
     /// What the text columns hold that templates use as conditions, in their order.
-    reads: Vec<Reads>,
+    values: Vec<TextValues>,
     /// Rows whose prompt is longer than the context window.
-    beyond: Long,
+    beyond: LongRows,
     /// Rows whose prompt fits, and with `max_tokens` does not.
-    near: Long,
+    near: LongRows,
     /// Rows that are set aside because they cannot be rendered.
     pub(crate) set_aside: Causes,
 }
 
 /// Rows that are long, and the first of them.
 #[derive(Debug, Default)]
-struct Long {
+struct LongRows {
     count: u64,
     first: Vec<LongRow>,
 }
@@ -46,7 +46,7 @@ struct LongRow {
     model: usize,
 }
 
-impl Long {
+impl LongRows {
     fn add(&mut self, row: LongRow) {
         self.count += 1;
         if self.first.len() < NAMED {
@@ -54,7 +54,21 @@ impl Long {
         }
     }
 
-    fn absorb(&mut self, later: Long) {
+    /// The first rows with the names of their models.
+    fn named(&self, window: &ContextWindow<'_>) -> LongPrompts {
+        let first = self.first.iter().map(|row| LongPrompt {
+            row_index: row.row_index,
+            key: row.key.clone(),
+            tokens: row.tokens,
+            model: window.model(row.model).0.to_owned(),
+        });
+        LongPrompts {
+            count: self.count,
+            first: first.collect(),
+        }
+    }
+
+    fn absorb(&mut self, later: LongRows) {
         self.count += later.count;
         let room = NAMED - self.first.len();
         self.first.extend(later.first.into_iter().take(room));
@@ -63,23 +77,23 @@ impl Long {
 
 /// What the cells of a text column read as.
 #[derive(Debug, Clone, Copy, Default)]
-struct Reads {
+struct TextValues {
     /// A cell is none of the words for true and false.
     other: bool,
     /// A cell is one of the words for false, and true as text.
     no: bool,
 }
 
-impl Reads {
+impl TextValues {
     /// Looks at the cells of a column, until one is no boolean.
-    fn of(cells: &ArrayRef) -> Reads {
-        fn all<'a>(cells: impl Iterator<Item = Option<&'a str>>) -> Reads {
-            let mut reads = Reads::default();
+    fn of(cells: &ArrayRef) -> TextValues {
+        fn all<'a>(cells: impl Iterator<Item = Option<&'a str>>) -> TextValues {
+            let mut reads = TextValues::default();
             for text in cells.flatten() {
                 match as_boolean(text) {
                     Some(yes) => reads.no |= !yes,
                     None => {
-                        return Reads {
+                        return TextValues {
                             other: true,
                             ..reads
                         };
@@ -94,7 +108,7 @@ impl Reads {
             DataType::Utf8View => all(cells.as_string_view().iter()),
             _ => match arrow::compute::cast(cells, &DataType::Utf8) {
                 Ok(text) => all(text.as_string::<i32>().iter()),
-                Err(_) => Reads {
+                Err(_) => TextValues {
                     other: true,
                     no: false,
                 },
@@ -116,7 +130,7 @@ fn as_boolean(text: &str) -> Option<bool> {
 }
 
 /// How long a prompt may be.
-pub(crate) struct Window<'a> {
+pub(crate) struct ContextWindow<'a> {
     catalog: &'a Catalog,
     fit: Fit,
     /// Tokens of what all requests share, as expected and at most.
@@ -127,9 +141,9 @@ pub(crate) struct Window<'a> {
     pub(crate) on_too_large: OnTooLarge,
 }
 
-/// What is said of a prompt.
+/// Whether a prompt fits its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fits {
+pub(crate) enum PromptFit {
     Yes,
     /// Not with the longest answer.
     Barely {
@@ -141,12 +155,12 @@ pub(crate) enum Fits {
     },
 }
 
-impl<'a> Window<'a> {
+impl<'a> ContextWindow<'a> {
     pub(crate) fn new(
         catalog: &'a Catalog,
         estimator: &Estimator<'_>,
         on_too_large: OnTooLarge,
-    ) -> Window<'a> {
+    ) -> ContextWindow<'a> {
         let (fit, shared) = (estimator.fit(), estimator.shared());
         let fits_all = catalog
             .models
@@ -154,7 +168,7 @@ impl<'a> Window<'a> {
             .map(|model| model.context_tokens)
             .min()
             .unwrap_or(u64::MAX);
-        Window {
+        ContextWindow {
             catalog,
             shared: fit.shared(shared.tokens),
             shared_worst_case: shared.worst_case,
@@ -166,20 +180,20 @@ impl<'a> Window<'a> {
 
     /// Whether a row's prompt fits its model. Most rows have fewer bytes than the window has
     /// tokens, and that is all that is asked.
-    pub(crate) fn fits(&self, weight: &RowEstimate) -> Fits {
+    pub(crate) fn fits(&self, weight: &RowEstimate) -> PromptFit {
         if self.shared_worst_case + weight.worst_case() + weight.max_tokens <= self.fits_all {
-            return Fits::Yes;
+            return PromptFit::Yes;
         }
         let Some(model) = self.catalog.models.values().nth(weight.model) else {
-            return Fits::Yes;
+            return PromptFit::Yes;
         };
         let mut load = RowSums::default();
         load.push(weight);
         let tokens = self.shared + self.fit.rows(&load);
         match model.context_tokens {
-            window if tokens > window => Fits::No { tokens, window },
-            window if tokens + weight.max_tokens > window => Fits::Barely { tokens },
-            _ => Fits::Yes,
+            window if tokens > window => PromptFit::No { tokens, window },
+            window if tokens + weight.max_tokens > window => PromptFit::Barely { tokens },
+            _ => PromptFit::Yes,
         }
     }
 
@@ -195,21 +209,21 @@ impl<'a> Window<'a> {
 impl RowWarnings {
     /// Looks at the columns that templates use as conditions.
     pub(crate) fn look(&mut self, conditions: &[TextCondition], rows: &RecordBatch) {
-        let read =
+        let values =
             conditions
                 .iter()
                 .map(|condition| match rows.column_by_name(&condition.column) {
-                    Some(cells) => Reads::of(cells),
-                    None => Reads {
+                    Some(cells) => TextValues::of(cells),
+                    None => TextValues {
                         other: true,
                         no: false,
                     },
                 });
-        self.reads = read.collect();
+        self.values = values.collect();
     }
 
     /// Notes how a row fits its model.
-    pub(crate) fn fits(&mut self, fits: Fits, row_index: u64, key: &str, model: usize) {
+    pub(crate) fn fits(&mut self, fits: PromptFit, row_index: u64, key: &str, model: usize) {
         let row = |tokens| LongRow {
             row_index,
             key: key.to_owned(),
@@ -217,20 +231,20 @@ impl RowWarnings {
             model,
         };
         match fits {
-            Fits::Yes => {}
-            Fits::Barely { tokens } => self.near.add(row(tokens)),
-            Fits::No { tokens, .. } => self.beyond.add(row(tokens)),
+            PromptFit::Yes => {}
+            PromptFit::Barely { tokens } => self.near.add(row(tokens)),
+            PromptFit::No { tokens, .. } => self.beyond.add(row(tokens)),
         }
     }
 
     /// Takes in what rows that come after showed.
     pub(crate) fn absorb(&mut self, later: RowWarnings) {
-        if self.reads.is_empty() {
-            self.reads = later.reads;
+        if self.values.is_empty() {
+            self.values = later.values;
         } else {
-            self.reads
+            self.values
                 .iter_mut()
-                .zip(later.reads)
+                .zip(later.values)
                 .for_each(|(reads, later)| {
                     reads.other |= later.other;
                     reads.no |= later.no;
@@ -241,132 +255,38 @@ impl RowWarnings {
         self.set_aside.absorb(later.set_aside);
     }
 
-    /// What is to be said of it, a sentence each.
+    /// The warnings that the rows give.
     pub(crate) fn warnings(
         &self,
         conditions: &[TextCondition],
-        window: &Window<'_>,
+        window: &ContextWindow<'_>,
     ) -> Vec<Warning> {
-        let mut warnings: Vec<String> = conditions
+        let read_as_booleans = conditions
             .iter()
-            .zip(&self.reads)
-            .filter(|(_, reads)| reads.no && !reads.other)
-            .map(|(c, _)| condition(c))
+            .zip(&self.values)
+            .filter(|(_, values)| values.no && !values.other);
+        let mut warnings: Vec<Warning> = read_as_booleans
+            .map(|(condition, _)| TemplateWarning::TextCondition(condition.clone()).into())
             .collect();
         if let Some(first) = self.beyond.first.first() {
-            let (id, tokens) = window.model(first.model);
-            let what = match window.on_too_large {
-                OnTooLarge::Send => {
-                    "the provider refuses such a request: the row comes back as `errored`, which \
-                     is not billed. Shorten the prompt, use a model with a larger context window, \
-                     or set `request.on_too_large = \"unsent\"` to set such rows aside before \
-                     anything is sent"
-                }
-                OnTooLarge::Unsent => {
-                    "they are set aside as `unsent` (`too_large`), as `request.on_too_large` says"
-                }
-            };
-            let verb = if self.beyond.count == 1 { "is" } else { "are" };
-            warnings.push(format!(
-                "{} {verb} longer than the context window of `{id}` ({} tokens), by estimate: {}; \
-                 {what}",
-                prompts(self.beyond.count),
-                grouped(tokens),
-                rows_in_words(&self.beyond, window)
-            ));
+            let (model, context_tokens) = window.model(first.model);
+            warnings.push(Warning::PromptsTooLong {
+                model: model.to_owned(),
+                context_tokens,
+                prompts: self.beyond.named(window),
+                is_sent: window.on_too_large == OnTooLarge::Send,
+            });
         }
         if let Some(first) = self.near.first.first() {
-            let (id, tokens) = window.model(first.model);
-            let verb = if self.near.count == 1 { "fits" } else { "fit" };
-            warnings.push(format!(
-                "{} {verb} the context window of `{id}` ({} tokens) only without the longest \
-                 answer (`max_tokens`), by estimate: {}; such a request may be refused, or its \
-                 answer may end at the window, which is `truncated`",
-                prompts(self.near.count),
-                grouped(tokens),
-                rows_in_words(&self.near, window)
-            ));
+            let (model, context_tokens) = window.model(first.model);
+            warnings.push(Warning::AnswersMayNotFit {
+                model: model.to_owned(),
+                context_tokens,
+                prompts: self.near.named(window),
+            });
         }
-        warnings.into_iter().map(Warning::from).collect()
+        warnings
     }
-}
-
-fn condition(condition: &TextCondition) -> String {
-    let TextCondition {
-        template,
-        line,
-        column,
-    } = condition;
-    format!(
-        "`{template}` line {line}: the column `{column}` is text and is used as a condition; all \
-         its values read as booleans, but the text `false` is true like any other text: set \
-         `columns.{} = \"bool\"` under `[source]`, or compare it with text, such as `== \"true\"`",
-        if column
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-        {
-            column.clone()
-        } else {
-            format!("{column:?}")
-        }
-    )
-}
-
-fn prompts(count: u64) -> String {
-    if count == 1 {
-        "1 prompt".to_owned()
-    } else {
-        format!("{} prompts", grouped(count))
-    }
-}
-
-/// The first of some rows, with their keys and estimates, and how many more there are.
-fn rows_in_words(long: &Long, window: &Window<'_>) -> String {
-    let differ = long
-        .first
-        .iter()
-        .any(|row| row.model != long.first[0].model);
-    let named: Vec<String> = long
-        .first
-        .iter()
-        .map(|row| {
-            let number = format!("row {}", row.row_index + 1);
-            let key = if row.key == number {
-                String::new()
-            } else {
-                format!("{}, ", row.key)
-            };
-            let model = if differ {
-                format!(" for `{}`", window.model(row.model).0)
-            } else {
-                String::new()
-            };
-            format!(
-                "{number} ({key}about {} tokens{model})",
-                grouped(row.tokens)
-            )
-        })
-        .collect();
-    let more = long.count - named.len() as u64;
-    let more = if more > 0 {
-        format!(" and {} more", grouped(more))
-    } else {
-        String::new()
-    };
-    format!("{}{more}", named.join(", "))
-}
-
-/// A number with its thousands apart.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -388,7 +308,7 @@ mod tests {
                     .copied()
                     .collect::<DictionaryArray<Int32Type>>(),
             );
-            let (plain, coded) = (Reads::of(&plain), Reads::of(&coded));
+            let (plain, coded) = (TextValues::of(&plain), TextValues::of(&coded));
             assert_eq!((plain.other, plain.no), (coded.other, coded.no));
             (plain.other, plain.no)
         };
@@ -405,8 +325,8 @@ mod tests {
     }
 
     #[test]
-    fn names_the_rows_with_their_estimate() {
-        let window = Window {
+    fn names_the_first_long_prompts_and_counts_all() {
+        let window = ContextWindow {
             catalog: Catalog::builtin(),
             fit: Fit::constants(crate::catalog::Tokenizer::First),
             shared: 0,
@@ -418,7 +338,7 @@ mod tests {
         for row in 0..7_u64 {
             let key = format!("id = {row}");
             row_warnings.fits(
-                Fits::No {
+                PromptFit::No {
                     tokens: 330_000 + row,
                     window: 200_000,
                 },
@@ -427,24 +347,24 @@ mod tests {
                 0,
             );
         }
-        let warnings = row_warnings.warnings(&[], &window);
-        let Some(Warning::Text(warning)) = warnings.first() else {
-            panic!("{warnings:?}");
-        };
         let (id, tokens) = window.model(0);
-        let head = format!(
-            "7 prompts are longer than the context window of `{id}` ({} tokens), by estimate: ",
-            grouped(tokens)
-        );
-        assert!(
-            warning.starts_with(&format!(
-                "{head}row 1 (id = 0, about 330,000 tokens), row 2 (id = 1, "
-            )),
-            "{warning}"
-        );
-        assert!(
-            warning.contains("about 330,004 tokens) and 2 more; the provider refuses"),
-            "{warning}"
-        );
+        let Warning::PromptsTooLong {
+            model,
+            context_tokens,
+            prompts,
+            is_sent: true,
+        } = &row_warnings.warnings(&[], &window)[0]
+        else {
+            panic!("the prompts are too long, and sent");
+        };
+        assert_eq!((model.as_str(), *context_tokens), (id, tokens));
+        assert_eq!((prompts.count, prompts.first.len()), (7, NAMED));
+        let last = LongPrompt {
+            row_index: 4,
+            key: "id = 4".to_owned(),
+            tokens: 330_004,
+            model: id.to_owned(),
+        };
+        assert_eq!(prompts.first[4], last);
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::array::StringArray;
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, sent_ids, verify};
 use crate::catalog::Catalog;
@@ -18,16 +19,16 @@ use crate::cost::CacheUse;
 use crate::durable;
 use crate::estimate::CacheReason;
 use crate::job::{Job, JobFile};
-use crate::join::Totals;
+use crate::join::{ResultIndex, Totals};
 use crate::journal::{
-    Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock, Manifest,
-    Measured, Owner, Plan, RunDir, State, Step,
+    AbandonReason, Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock,
+    Manifest, MeasuredCache, Owner, Plan, RunDir, RunNote, State,
 };
 use crate::ledger::OnLimit;
 use crate::outcome::Status;
 use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
-use crate::provider::{BatchId, Counts};
+use crate::provider::{BatchFormat, BatchId, Formats};
 
 use super::budget::{BudgetContext, RunBudget};
 use super::compile::CompiledJob;
@@ -36,8 +37,28 @@ use super::evidence::{Evidence, Scope};
 use super::export::Summary;
 use super::export_options::ExportOptions;
 use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
-use super::submit::HeldByBudget;
+use super::pace::HeldByBudget;
+use super::provider_error::RunStanding;
 use super::{Error, collect, doubt, view};
+
+/// What of a job is no longer what a run was planned from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "changed", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobChange {
+    /// The job file, or options that were given beside it.
+    Job {
+        /// The job file.
+        path: PathBuf,
+    },
+    /// A template, a schema or another file that the job names.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The source.
+    Source,
+}
 
 /// Results of one batch that sent rows of a piece.
 #[derive(Debug, Clone)]
@@ -56,6 +77,8 @@ pub struct Run {
     catalog: Arc<Catalog>,
     dir: RunDir,
     pub(super) plan: Plan,
+    format: &'static dyn BatchFormat,
+    formats: Formats,
     kept: KeptJob,
     pub(super) budget: RunBudget,
     head: Arc<[u8]>,
@@ -83,6 +106,8 @@ pub struct Run {
     last_summary: Option<Summary>,
     /// Whether a person wants the output in its place whatever stands there.
     replaces: bool,
+    /// The lines of results that are being recorded, so that the ledger need not read them again.
+    index_in_hand: Option<(u32, ResultIndex)>,
     _lock: Lock,
 }
 
@@ -95,8 +120,8 @@ impl Run {
     pub fn open(
         folder: &Path,
         now: Timestamp,
-        means: &BudgetContext,
-    ) -> Result<(Run, Vec<String>), Error> {
+        context: &BudgetContext,
+    ) -> Result<(Run, Vec<RunNote>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
         let (journal, more) = Journal::open(&dir.journal(), &plan)?;
@@ -107,20 +132,23 @@ impl Run {
                 source,
             }
         })?;
+        let format = format_of(&plan, &context.formats)?;
         let head = dir.read_head(&plan.head)?;
         let options = ExportOptions::of_plan(&plan, &kept);
         clear_away_what_a_crash_left(&dir, &options.path);
         let budget = RunBudget::open(
             dir.path(),
             &plan.run,
-            means,
+            context,
             kept.job.budget.clone(),
             plan.max_cost,
         )?;
         let mut run = Run {
-            catalog: Arc::clone(&means.catalog),
+            catalog: Arc::clone(&context.catalog),
             dir,
             plan,
+            format,
+            formats: context.formats.clone(),
             kept,
             budget,
             head,
@@ -137,9 +165,9 @@ impl Run {
             options,
             last_summary: None,
             replaces: false,
+            index_in_hand: None,
             _lock: lock,
         };
-        let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         notes.extend(run.reconcile(now)?);
         run.follow_all(now)?;
         Ok((run, notes))
@@ -205,16 +233,11 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Journal`] when that cannot be recorded.
-    pub fn abandon(&mut self, now: Timestamp, reason: &str) -> Result<(), Error> {
+    pub fn abandon(&mut self, now: Timestamp, reason: AbandonReason) -> Result<(), Error> {
         if self.state().abandoned().is_some() {
             return Ok(());
         }
-        self.record(
-            now,
-            Event::Abandoned {
-                reason: reason.to_owned(),
-            },
-        )
+        self.record(now, Event::Abandoned { reason })
     }
 
     /// The plan.
@@ -293,16 +316,17 @@ impl Run {
     pub fn check_unchanged(&self, file: &JobFile, compiled: &CompiledJob) -> Result<(), Error> {
         let mut what = Vec::new();
         if hash_of_job(&file.job) != self.plan.job_hash {
-            what.push(format!(
-                "the job file `{}`, or what was typed beside it",
-                file.path.display()
-            ));
+            what.push(JobChange::Job {
+                path: file.path.clone(),
+            });
         }
         for file in changed_files(&self.plan.templates, &hashed_files(compiled)) {
-            what.push(format!("the file `{}`", file.display()));
+            what.push(JobChange::File {
+                path: file.to_path_buf(),
+            });
         }
         if source_files(compiled) != self.plan.sources {
-            what.push("the source".to_owned());
+            what.push(JobChange::Source);
         }
         if what.is_empty() {
             Ok(())
@@ -312,6 +336,25 @@ impl Run {
                 what,
             })
         }
+    }
+
+    /// How its batches and results are written.
+    pub(crate) fn format(&self) -> &'static dyn BatchFormat {
+        self.format
+    }
+
+    /// Whether a provider writes batches and results as this run was planned.
+    ///
+    /// # Errors
+    /// [`Error::OtherProvider`].
+    pub(crate) fn check_provider(&self, format: &dyn BatchFormat) -> Result<(), Error> {
+        if self.plan.provider == format.name() {
+            return Ok(());
+        }
+        Err(Error::OtherProvider {
+            planned: self.plan.provider.clone(),
+            given: format.name().to_owned(),
+        })
     }
 
     /// Whether the batches of the run are where the connection leads.
@@ -332,7 +375,12 @@ impl Run {
     pub(crate) fn body(&self, batch: u32) -> Result<SpooledBody, Error> {
         let (path, entry) = (self.spool_path(batch), self.batch(batch));
         verify(&path, &entry.piece.file_hash)?;
-        Ok(SpooledBody::new(&path, self.head_of(batch)?, &entry.piece))
+        Ok(SpooledBody::new(
+            &path,
+            self.format.envelope(),
+            self.head_of(batch)?,
+            &entry.piece,
+        ))
     }
 
     /// What the requests of a batch have in common.
@@ -344,15 +392,13 @@ impl Run {
     }
 
     fn batch(&self, batch: u32) -> &Batch {
-        self.state()
-            .batch(batch)
-            .expect("batch numbers come from the state")
+        self.state().known_batch(batch)
     }
 
     /// Batches of the run.
     #[must_use]
     pub fn batches(&self) -> u32 {
-        u32::try_from(self.state().batches().len()).unwrap_or(u32::MAX)
+        self.state().batch_count()
     }
 
     /// Pieces of the run: the batches it was planned with, which hold its rows.
@@ -375,15 +421,6 @@ impl Run {
     /// Where the lines of downloads that were not complete are kept.
     pub(crate) fn lines_so_far_path(&self, batch: u32) -> PathBuf {
         self.dir.lines_so_far_file(batch, self.batch(batch).attempt)
-    }
-
-    /// How many lines the results of a batch have to have.
-    pub(crate) fn expected_lines(&self, batch: u32) -> u64 {
-        let requests = u64::from(self.piece(batch).requests);
-        self.ended_counts(batch)
-            .map(|counts| counts.total())
-            .filter(|total| *total > 0)
-            .unwrap_or(requests)
     }
 
     pub(crate) fn relative(&self, path: &Path) -> String {
@@ -412,46 +449,33 @@ impl Run {
     /// Batches that wait to be sent, of rows that were sent before.
     #[must_use]
     pub fn has_unsent_retries(&self) -> bool {
-        self.state()
-            .left_to(Step::Submit)
-            .any(|batch| batch.attempt > 1)
+        self.state().has_unsent_retries()
     }
 
     /// Rows of a piece whose batch waits to be sent, by their first and last `row_index`.
     pub(crate) fn unsent_rows(&self, piece: u32) -> Vec<(u64, u64)> {
-        let rows = &self.plan.pieces[piece as usize - 1];
-        let unsent = self
-            .state()
-            .left_to(Step::Submit)
-            .filter(|batch| batch.attempt == 1)
-            .map(|batch| &batch.piece);
-        let overlap = unsent
-            .filter(|piece| piece.first_row <= rows.last_row && rows.first_row <= piece.last_row);
-        overlap
-            .map(|piece| (piece.first_row, piece.last_row))
-            .collect()
+        self.state()
+            .unsent_rows(&self.plan.pieces[piece as usize - 1])
     }
 
     /// A batch that was not sent, whatever it waits for.
     pub(crate) fn first_unsent(&self) -> Option<u32> {
-        self.state().left_to(Step::Submit).next().map(Batch::number)
+        self.state().unsent().next()
     }
 
     /// Batches that wait to be sent.
     #[must_use]
     pub fn unsent_batches(&self) -> u64 {
-        self.state().left_to(Step::Submit).count() as u64
+        self.state().unsent().count() as u64
     }
 
     /// Batches of which it is not known whether they were made.
     pub fn doubts(&self) -> impl Iterator<Item = u32> {
-        self.state().left_to(Step::Settle).map(Batch::number)
+        self.state().doubts()
     }
 
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (u32, BatchId)> {
-        self.state()
-            .left_to(Step::Watch)
-            .filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
+        self.state().in_flight()
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = (u32, BatchId)> {
@@ -459,29 +483,20 @@ impl Run {
             .again
             .keys()
             .filter_map(|batch| self.state().batch(*batch));
-        let ended = self.state().left_to(Step::Collect).chain(again);
-        ended.filter_map(|batch| Some((batch.number(), batch.remote.as_ref()?.id.clone())))
-    }
-
-    /// Batches whose saved results are not all that the provider had: given up, or saved with fewer
-    /// lines than their counters tell.
-    pub(crate) fn incomplete(&self) -> Vec<u32> {
-        let batches = self.state().batches().iter();
-        let is_incomplete = |batch: &&Batch| {
-            batch.falls_short() || matches!(batch.state, BatchState::OutputChange { .. })
-        };
-        batches.filter(is_incomplete).map(Batch::number).collect()
+        let again = again.filter_map(|batch| Some((batch.number(), batch.id()?.clone())));
+        self.state().ended().chain(again)
     }
 
     /// Whether results that are not all there may still be had from the provider, which costs
     /// nothing: rows are not to be sent again for them before that was tried.
     #[must_use]
     pub fn may_fetch_more(&self, now: Timestamp) -> bool {
-        let is_kept = |batch: &u32| {
-            self.known_since(*batch)
+        let is_kept = |batch: &Batch| {
+            batch
+                .known_since()
                 .is_some_and(|(_, since)| between(since, now) <= view::RETENTION)
         };
-        self.incomplete().iter().any(is_kept)
+        self.state().incomplete().any(is_kept)
     }
 
     /// Has the saved results of a batch fetched once more; what is saved stays until there are
@@ -505,6 +520,21 @@ impl Run {
         }
         self.again.insert(batch, true);
         true
+    }
+
+    /// Keeps the index of results that are about to be recorded.
+    pub(crate) fn hold_index(&mut self, batch: u32, index: ResultIndex) {
+        self.index_in_hand = Some((batch, index));
+    }
+
+    /// The index of a batch's results, where they are being recorded.
+    pub(crate) fn take_index(&mut self, batch: u32) -> Option<ResultIndex> {
+        let (_, index) = self.index_in_hand.take_if(|(held, _)| *held == batch)?;
+        Some(index)
+    }
+
+    pub(crate) fn drop_index(&mut self) {
+        self.index_in_hand = None;
     }
 
     pub(crate) fn is_fetched_again(&self, batch: u32) -> bool {
@@ -531,31 +561,25 @@ impl Run {
     /// Whether a create call was made, or was about to be.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.state().batches().iter().any(|batch| batch.intents > 0)
+        self.state().has_begun()
     }
 
     /// Whether it is certain that the provider holds no batch of the run: no create call was made,
     /// or each had certainly no effect.
     #[must_use]
     pub fn has_sent_nothing(&self) -> bool {
-        self.state()
-            .batches()
-            .iter()
-            .all(|batch| batch.remote.is_none() && batch.intents == batch.refusals)
+        self.state().has_sent_nothing()
     }
 
     /// How often a batch was about to be sent, or was.
     #[must_use]
     pub fn create_calls(&self) -> u64 {
-        view::calls(self.state())
+        self.state().create_calls()
     }
 
     /// Whether the provider knows a batch of the run.
     pub(crate) fn has_remotes(&self) -> bool {
-        self.state()
-            .batches()
-            .iter()
-            .any(|batch| batch.remote.is_some())
+        self.state().has_remotes()
     }
 
     pub(crate) fn standing_of(&self, batch: u32) -> &BatchState {
@@ -564,10 +588,7 @@ impl Run {
 
     /// When the create call of a batch was about to be made, in this machine's time.
     pub(crate) fn sent_at(&self, batch: u32) -> Timestamp {
-        self.batch(batch)
-            .remote
-            .as_ref()
-            .map_or_else(|| self.intended_at(batch), |remote| remote.sent_at)
+        self.batch(batch).sent_at().unwrap_or(self.plan.created_at)
     }
 
     /// No batch that a create call of this one made is older, in the provider's time.
@@ -577,12 +598,6 @@ impl Run {
 
     pub(crate) fn requests_in_flight(&self) -> u64 {
         self.state().requests_in_flight()
-    }
-
-    /// The provider's id of a batch, and since when it has been known, in this machine's time.
-    pub(crate) fn known_since(&self, batch: u32) -> Option<(BatchId, Timestamp)> {
-        let remote = self.batch(batch).remote.as_ref()?;
-        Some((remote.id.clone(), remote.known_since))
     }
 
     /// When a batch, or its results, were not found.
@@ -623,89 +638,47 @@ impl Run {
 
     /// Whether a batch waits at a gate.
     pub(crate) fn waits_at_a_gate(&self, batch: u32) -> bool {
-        self.state().gate_before(self.batch(batch)).is_some()
+        self.state().waits_at_checkpoint(batch)
     }
 
     /// Puts in doubt what other files of the run tell of, and its journal does not.
-    fn reconcile(&mut self, now: Timestamp) -> Result<Option<String>, Error> {
+    fn reconcile(&mut self, now: Timestamp) -> Result<Option<RunNote>, Error> {
         if self.state().abandoned().is_some() {
             return Ok(None);
         }
-        let lost = Evidence::read(&self.dir, &self.plan, self.entries())?.lost_events(
-            self.state(),
-            Scope::DoubtSearch,
-            now,
-        )?;
+        let lost = Evidence::read(&self.dir, &self.plan, self.entries(), &self.formats)?
+            .lost_events(self.state(), Scope::DoubtSearch, now)?;
         for (at, event) in lost.events {
             self.journal.append(at, event)?;
         }
-        let numbers: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
-        let batches = if numbers.len() == 1 {
-            "batch"
-        } else {
-            "batches"
-        };
-        Ok((!numbers.is_empty()).then(|| {
-            format!(
-                "{batches} {} may or may not have been created: {}. The provider's list is \
-                 searched, and nothing is sent twice",
-                numbers.join(", "),
-                lost.reasons.join("; ")
-            )
+        Ok((!lost.doubts.is_empty()).then_some(RunNote::MayBeSent {
+            batches: lost.doubts,
+            reasons: lost.reasons,
         }))
     }
 
     /// Batches in flight, and batches that are over.
     pub(crate) fn progress(&self) -> (u32, u32) {
-        let of = |wanted: &[&str]| {
-            self.state()
-                .batches()
-                .iter()
-                .filter(|batch| wanted.contains(&batch.state.as_str()))
-                .count()
-        };
-        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
-        (
-            count(of(&["in_flight", "in_doubt"])),
-            count(of(&[
-                "ended",
-                "collected",
-                "empty",
-                "lost",
-                "split",
-                "withdrawn",
-            ])),
-        )
+        let progress = self.state().progress();
+        (progress.in_flight, progress.ended)
     }
 
     pub(crate) fn is_collected(&self) -> bool {
         self.state().is_collected() && self.again.is_empty()
     }
 
-    pub(crate) fn ended_counts(&self, batch: u32) -> Option<Counts> {
-        match &self.batch(batch).state {
-            BatchState::Ended { counts, .. } | BatchState::Collected { counts, .. } => {
-                Some(*counts)
-            }
-            _ => None,
-        }
-    }
-
     /// When a batch in doubt was meant to be sent.
     pub(crate) fn intended_at(&self, batch: u32) -> Timestamp {
-        match self.batch(batch).state {
-            BatchState::Intended { at } => at,
-            BatchState::InDoubt { intended_at, .. } => intended_at,
-            _ => self.plan.created_at,
-        }
+        self.batch(batch)
+            .intended_at()
+            .unwrap_or(self.plan.created_at)
     }
 
     /// Since when it has been unknown whether a batch was made.
     pub(crate) fn in_doubt_since(&self, batch: u32) -> Timestamp {
-        match self.batch(batch).state {
-            BatchState::InDoubt { since, .. } => since,
-            _ => self.intended_at(batch),
-        }
+        self.batch(batch)
+            .in_doubt_since()
+            .unwrap_or(self.plan.created_at)
     }
 
     /// Whether a batch of the workspace is known not to be the one in doubt.
@@ -772,7 +745,7 @@ impl Run {
                 file, file_hash, ..
             } => Some((self.folder().join(file), Some(file_hash.clone()))),
             // Its rows were sent, and nothing came back: an empty file says so.
-            BatchState::OutputChange { .. } => Some((self.results_path(batch.number()), None)),
+            BatchState::Lost { .. } => Some((self.results_path(batch.number()), None)),
             _ => None,
         };
         let sent = |batch: &Batch| {
@@ -820,7 +793,7 @@ impl Run {
     pub(crate) fn kept_columns(&self) -> Result<SchemaRef, Error> {
         match self.plan.pieces.first() {
             Some(piece) => Ok(Arc::clone(
-                SpoolReader::open(&self.spool_path(piece.piece))?.columns(),
+                SpoolReader::open(&self.spool_path(piece.number))?.columns(),
             )),
             None => Ok(Arc::clone(
                 SpoolReader::open(&self.dir.spool().join(crate::journal::COLUMNS_NAME))?.columns(),
@@ -852,24 +825,15 @@ impl Run {
         self.last_summary = Some(summary.clone());
     }
 
-    /// Where the run stands, in a sentence.
+    /// How far the run is.
     #[must_use]
-    pub fn standing_in_words(&self) -> String {
-        let of = self.batches();
-        let mut parts: Vec<String> = self
-            .state()
-            .batches_by_state()
-            .iter()
-            .map(|(state, n)| format!("{n} {}", state.replace('_', " ")))
-            .collect();
-        parts.sort();
-        format!(
-            "run {}: {} of {of} {}; all of it is recorded in {}",
-            self.plan.run,
-            parts.join(", "),
-            if of == 1 { "batch" } else { "batches" },
-            self.folder().display()
-        )
+    pub fn standing(&self) -> RunStanding {
+        RunStanding {
+            run: self.plan.run.clone(),
+            folder: self.folder().to_path_buf(),
+            batches: self.batches(),
+            by_state: self.state().batches_by_state(),
+        }
     }
 
     /// The summary for other programs, as it is now.
@@ -889,12 +853,10 @@ impl Run {
             manifest.empty_answers = Some(totals.empty);
             manifest.cost_usd = Some(totals.bill.total().total());
             manifest.estimate = comparison.clone();
-            manifest.notes.extend(set_aside.as_ref().map(|aside| {
-                format!(
-                    "the output is not at {}, where a better one stands",
-                    aside.instead_of.display()
-                )
-            }));
+            let set_aside = set_aside.as_ref().map(|aside| RunNote::OutputSetAside {
+                instead_of: aside.instead_of.clone(),
+            });
+            manifest.notes.extend(set_aside);
             manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
             manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
             manifest.notes.extend(notes_on(totals));
@@ -904,7 +866,7 @@ impl Run {
 
     /// What was decided about the prompt cache, and what it did; `None` where it did nothing.
     fn cache_summary(&self, cache: &CacheUse) -> Option<CacheSummary> {
-        let measured = Measured::new(cache)?;
+        let measured = MeasuredCache::new(cache)?;
         let (primes, why) = self
             .plan
             .cache
@@ -930,22 +892,32 @@ impl Run {
 
 /// What a person should know of rows that succeeded all the same: answers that say nothing, and
 /// costs that are unknown.
-fn notes_on(totals: &Totals) -> Vec<String> {
+fn notes_on(totals: &Totals) -> Vec<RunNote> {
     let mut notes = Vec::new();
     if totals.empty > 0 {
-        notes.push(format!(
-            "{} of {} answers are empty",
-            totals.empty,
-            totals.count(Status::Succeeded)
-        ));
+        notes.push(RunNote::EmptyAnswers {
+            empty: totals.empty,
+            succeeded: totals.count(Status::Succeeded),
+        });
     }
     if totals.bill.unknown() > 0 {
-        notes.push(format!(
-            "the cost of {} requests is unknown; it is not in `cost_usd`",
-            totals.bill.unknown()
-        ));
+        notes.push(RunNote::UnknownCost {
+            requests: totals.bill.unknown(),
+        });
     }
     notes
+}
+
+/// The format that a run was planned for.
+///
+/// # Errors
+/// [`Error::UnknownProvider`].
+pub(super) fn format_of(plan: &Plan, formats: &Formats) -> Result<&'static dyn BatchFormat, Error> {
+    formats
+        .find(&plan.provider)
+        .ok_or_else(|| Error::UnknownProvider {
+            provider: plan.provider.clone(),
+        })
 }
 
 /// Removes files that were on their way when a process that worked on the run was killed. Called

@@ -13,14 +13,14 @@ use crate::batch::{Packer, Placement};
 use crate::estimate::sample::SampleSpec;
 use crate::estimate::sample_plan::{RowSampler, SampleResults, SampledRows};
 use crate::estimate::{Estimator, scale};
-use crate::source::Rows;
-use crate::template::Columns;
+use crate::source::SourceRows;
+use crate::template::TemplateColumns;
 
 use super::Error;
 use super::faults::{Causes, Faults};
 use super::in_order::in_order;
+use super::notice::Notice;
 use super::plan::{PlanReport, PlannedBatch, Planner, warms_up};
-use super::progress::Progress;
 use super::rebalance::batches_kept;
 use super::render::RenderedRows;
 use super::row_warnings::RowWarnings;
@@ -44,6 +44,7 @@ impl Planner<'_> {
     /// # Errors
     /// As [`Planner::outline`], as far as the sample shows it.
     pub fn outline_by_sample(&self, spec: SampleSpec) -> Result<PlanReport, Error> {
+        self.check_models()?;
         let (sampler, rows_read) = self.sample_rows(spec)?;
         if sampler.rows() <= spec.rows as u64 {
             return self.outline();
@@ -69,7 +70,7 @@ impl Planner<'_> {
         in_order(
             self.threads,
             rows,
-            |rows: Rows| Ok(self.scan_rows(rows)),
+            |rows: SourceRows| Ok(self.scan_rows(rows)),
             |scanned| {
                 scanned
                     .row_index
@@ -77,7 +78,7 @@ impl Planner<'_> {
                     .zip(scanned.bytes)
                     .for_each(|(index, bytes)| sampler.note(*index, bytes));
                 faults.absorb(scanned.faults);
-                self.listener.hear(Progress::Planning {
+                self.observer.notice(Notice::Planning {
                     rows: sampler.rows(),
                     of: self.compiled.source.rows_hint(),
                 });
@@ -90,7 +91,7 @@ impl Planner<'_> {
         Ok((sampler, scan.counts().read))
     }
 
-    fn scan_rows(&self, rows: Rows) -> ScannedRows {
+    fn scan_rows(&self, rows: SourceRows) -> ScannedRows {
         let mut faults = Faults::default();
         for (row, &index) in rows.row_index.iter().enumerate() {
             if let Err(fault) = self.compiled.keys.key(&rows.batch, row, index) {
@@ -129,7 +130,7 @@ impl Planner<'_> {
         in_order(
             self.threads,
             rows,
-            |rows: Rows| Ok(renderer.render(rows)),
+            |rows: SourceRows| Ok(renderer.render(rows)),
             |rendered: RenderedRows| {
                 for (line, &index) in rendered.lines.iter().zip(&rendered.row_index) {
                     placed += drawn.rows[placed..].partition_point(|(drawn, _)| *drawn < index);
@@ -138,7 +139,7 @@ impl Planner<'_> {
                         Ok(request) => {
                             let bytes =
                                 (request.custom_id.as_str().len() + request.part.len()) as u64;
-                            match self.packer(&[]).offer(bytes) {
+                            match self.packer([]).offer(bytes) {
                                 Placement::TooLarge => found.push_unsent(stratum, "too_large"),
                                 _ => found.push(stratum, &request.estimate, bytes),
                             }
@@ -175,7 +176,7 @@ impl Planner<'_> {
         warm_up_batches.settle(whole.requests);
         let sizes: Vec<u32> = warm_up_batches.sizes().collect();
         let batches = pack_evenly(
-            self.packer(&sizes),
+            self.packer(sizes.iter().copied()),
             sizes.len(),
             self.limits.max_requests,
             whole.requests,
@@ -207,16 +208,11 @@ impl Planner<'_> {
             shared_bytes: self.compiled.requests.head().len() as u64,
         })
     }
-
-    fn packer(&self, leading: &[u32]) -> Packer {
-        Packer::for_head(self.limits, self.compiled.requests.head().len())
-            .led_by(leading.iter().copied())
-    }
 }
 
 /// Those of the rows that were drawn; `left` are the drawn rows from the first of these on, and
 /// then behind the last.
-fn taken(rows: &Rows, left: &mut &[(u64, usize)]) -> Result<Rows, Error> {
+fn taken(rows: &SourceRows, left: &mut &[(u64, usize)]) -> Result<SourceRows, Error> {
     let end = rows
         .row_index
         .last()
@@ -230,7 +226,7 @@ fn taken(rows: &Rows, left: &mut &[(u64, usize)]) -> Result<Rows, Error> {
     let row_index = places.iter().map(|&place| rows.row_index[place]).collect();
     let places: UInt64Array = places.into_iter().map(|place| place as u64).collect();
     let batch = take_record_batch(&rows.batch, &places).map_err(|e| Error::Bug(e.to_string()))?;
-    Ok(Rows { batch, row_index })
+    Ok(SourceRows { batch, row_index })
 }
 
 /// Batches of all requests, each of the mean size, so that their bytes add up to all of them.
@@ -281,13 +277,13 @@ fn pack_evenly(
 }
 
 /// Bytes of what the templates read of each row.
-fn row_bytes(rows: &RecordBatch, columns: &Columns) -> Vec<u64> {
+fn row_bytes(rows: &RecordBatch, columns: &TemplateColumns) -> Vec<u64> {
     let mut bytes = vec![0; rows.num_rows()];
     let schema = rows.schema();
     for (field, column) in schema.fields().iter().zip(rows.columns()) {
         let is_read = match columns {
-            Columns::All => true,
-            Columns::Named(names) => names.contains(field.name()),
+            TemplateColumns::All => true,
+            TemplateColumns::Named(names) => names.contains(field.name()),
         };
         if is_read {
             bytes
@@ -335,13 +331,14 @@ mod tests {
     use arrow::array::{Int64Array, StringArray};
 
     use super::*;
-    use crate::batch::{Limits, body};
+    use crate::batch::Limits;
+    use crate::provider::anthropic::ENVELOPE;
 
-    fn rows(texts: &[Option<&str>]) -> Rows {
+    fn rows(texts: &[Option<&str>]) -> SourceRows {
         let text: ArrayRef = Arc::new(texts.iter().copied().collect::<StringArray>());
         let number: ArrayRef = Arc::new(Int64Array::from_iter_values(0..texts.len() as i64));
         let batch = RecordBatch::try_from_iter([("text", text), ("number", number)]).unwrap();
-        Rows {
+        SourceRows {
             batch,
             row_index: (0..texts.len() as u64).map(|row| row * 10).collect(),
         }
@@ -350,9 +347,12 @@ mod tests {
     #[test]
     fn rows_are_as_long_as_what_templates_read_of_them() {
         let rows = rows(&[Some("four"), None, Some("영화")]);
-        assert_eq!(row_bytes(&rows.batch, &Columns::All), [12, 8, 14]);
+        assert_eq!(row_bytes(&rows.batch, &TemplateColumns::All), [12, 8, 14]);
         assert_eq!(
-            row_bytes(&rows.batch, &Columns::Named(["text".to_owned()].into())),
+            row_bytes(
+                &rows.batch,
+                &TemplateColumns::Named(["text".to_owned()].into())
+            ),
             [4, 0, 6]
         );
     }
@@ -374,12 +374,12 @@ mod tests {
             max_bytes: 2_000,
         };
         let alone = |bytes| {
-            let mut packer = Packer::for_head(limits, 10);
+            let mut packer = Packer::for_head(limits, &ENVELOPE, 10);
             packer.offer(bytes);
             packer.bytes()
         };
         let batches = pack_evenly(
-            Packer::for_head(limits, 10).led_by([1]),
+            Packer::for_head(limits, &ENVELOPE, 10).with_first_sizes([1]),
             1,
             limits.max_requests,
             200,
@@ -401,7 +401,7 @@ mod tests {
         );
         // Each further request of a batch also takes a comma.
         let envelopes = alone(0) * 200 + 200 - batches.len() as u64;
-        let shared = (200 - batches.len() as u64) * body::ENVELOPE_BYTES;
+        let shared = (200 - batches.len() as u64) * ENVELOPE.bytes();
         assert_eq!(
             batches.iter().map(|batch| batch.body_bytes).sum::<u64>() + shared,
             envelopes + 2_001

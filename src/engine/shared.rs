@@ -1,19 +1,22 @@
 //! What all requests of a job share, part by part, and whether it can be read from the prompt
 //! cache.
 //!
-//! The API says nothing of marks that have no effect, and nothing of a cache that is split, so it
-//! is said here: how long the shared part is against the shortest prefix that the model caches, and
+//! The API does not report marks that have no effect, nor a cache that is split, so this report
+//! does: how long the shared part is against the shortest prefix that the model caches, and
 //! which choices of rows give them caches of their own. Tokens are estimated, so between "can hit"
 //! and "cannot" there is a "perhaps".
 //!
-//! What it costs, and whether it pays, is told by the plan.
+//! What it costs, and whether it pays, is in the plan.
 
 use serde::Serialize;
 
 use crate::catalog::Catalog;
+use crate::estimate::CacheSplit;
 use crate::estimate::media::Media;
 use crate::estimate::shared::{Shared, SharedPart};
-use crate::request::{Choices, RequestSpec, Requests};
+use crate::request::{PerRowParams, RequestSpec, Requests};
+
+use super::Warning;
 
 /// The shared part of a job's requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,20 +32,18 @@ pub struct SharedReport {
     /// The shortest prefix that the model caches, in tokens.
     pub min_cache_tokens: u64,
     /// Whether requests can read it from the cache.
-    pub verdict: Verdict,
-    /// The verdict in words.
-    pub sentence: String,
-    /// What gives rows caches of their own, a sentence each.
-    pub splits: Vec<String>,
+    pub verdict: CacheVerdict,
+    /// What gives rows caches of their own.
+    pub splits: Vec<CacheSplit>,
 }
 
 /// Whether requests can read the shared part from the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum CacheVerdict {
     /// Up to the last mark, once one of them has written it.
     CanHit,
-    /// It is so long, or so short, that the estimate does not tell.
+    /// Its length is so near the shortest prefix that the estimate is not exact enough to tell.
     Perhaps,
     /// What is marked is shorter than anything the model caches.
     TooShort,
@@ -67,27 +68,24 @@ impl SharedReport {
         let marked_tokens = marked.last().map_or(0, |part| part.up_to_here);
         let least = model.min_cache_tokens;
         let verdict = match marked_tokens {
-            0 => Verdict::NoMark,
+            0 => CacheVerdict::NoMark,
             _ if marked.iter().any(|part| part.has_media) && marked_tokens < least => {
-                Verdict::Perhaps
+                CacheVerdict::Perhaps
             }
             // The estimate is good to a fifth or so.
-            tokens if tokens * 5 < least * 4 => Verdict::TooShort,
-            tokens if tokens * 4 < least * 5 => Verdict::Perhaps,
-            _ => Verdict::CanHit,
+            tokens if tokens * 5 < least * 4 => CacheVerdict::TooShort,
+            tokens if tokens * 4 < least * 5 => CacheVerdict::Perhaps,
+            _ => CacheVerdict::CanHit,
         };
-        let mut report = SharedReport {
+        SharedReport {
             model: job.model.clone(),
             tokens: shared.tokens,
             parts: shared.parts,
             marked_tokens,
             min_cache_tokens: least,
             verdict,
-            sentence: String::new(),
-            splits: splits(requests.choices()),
-        };
-        report.sentence = report.in_words();
-        report
+            splits: splits(requests.per_row()),
+        }
     }
 
     fn unknown(model: &str) -> SharedReport {
@@ -97,69 +95,40 @@ impl SharedReport {
             tokens: 0,
             marked_tokens: 0,
             min_cache_tokens: 0,
-            verdict: Verdict::NoMark,
-            sentence: String::new(),
+            verdict: CacheVerdict::NoMark,
             splits: Vec::new(),
         }
     }
 
-    fn in_words(&self) -> String {
-        let model = format!("`{}`", self.model);
-        let (marked, least, all) = (self.marked_tokens, self.min_cache_tokens, self.tokens);
-        match self.verdict {
-            Verdict::CanHit if self.splits.is_empty() => format!(
-                "can hit: about {marked} tokens can be read from the cache once a request has \
-                 written them ({model} caches from {least} on); model, tools, thinking, effort and \
-                 schema are the same in every request"
-            ),
-            Verdict::CanHit => {
-                format!(
-                    "can hit among requests of one kind: about {marked} tokens ({model} caches \
-                     from {least} on), but the cache is split"
-                )
-            }
-            Verdict::Perhaps => {
-                format!(
-                    "may hit: about {marked} tokens are marked, {model} caches from {least} on, \
-                     and the estimate does not tell"
-                )
-            }
-            Verdict::TooShort => {
-                format!(
-                    "cannot hit: about {marked} tokens are marked, and {model} caches from {least} \
-                     on; the mark has no effect"
-                )
-            }
-            Verdict::NoMark if all >= least => format!(
-                "nothing is marked for the cache, so every request pays for all of it; `cache = \
-                 \"1h\"` on the last shared part would do, since {model} caches from {least} \
-                 tokens on"
-            ),
-            Verdict::NoMark => {
-                format!(
-                    "nothing is marked for the cache, and there is too little: {model} caches from \
-                     {least} tokens on"
-                )
-            }
-        }
+    /// Whether the catalog does not have the model, so that nothing is known of its cache.
+    #[must_use]
+    pub fn model_is_unknown(&self) -> bool {
+        self.min_cache_tokens == 0
     }
 
     /// What a person should know though the job runs: a mark without effect, a cache that is split.
     #[must_use]
-    pub fn warning(&self) -> Option<String> {
-        let (marked, least) = (self.marked_tokens, self.min_cache_tokens);
-        let effect = match self.verdict {
-            Verdict::TooShort => "has no effect",
-            Verdict::Perhaps if marked < least && !self.parts.iter().any(|part| part.has_media) => {
-                "may have no effect"
+    pub fn warning(&self) -> Option<Warning> {
+        let (marked_tokens, min_cache_tokens) = (self.marked_tokens, self.min_cache_tokens);
+        let is_certain = match self.verdict {
+            CacheVerdict::TooShort => true,
+            CacheVerdict::Perhaps
+                if marked_tokens < min_cache_tokens
+                    && !self.parts.iter().any(|part| part.has_media) =>
+            {
+                false
             }
-            Verdict::CanHit | Verdict::Perhaps => return self.splits.first().cloned(),
-            Verdict::NoMark => return None,
+            CacheVerdict::CanHit | CacheVerdict::Perhaps => {
+                let by = *self.splits.first()?;
+                return Some(Warning::CacheSplit { by });
+            }
+            CacheVerdict::NoMark => return None,
         };
-        Some(format!(
-            "the cache mark {effect}: what it covers is about {marked} tokens long, and the model \
-             caches from {least} on"
-        ))
+        Some(Warning::CacheMarkTooShort {
+            marked_tokens,
+            min_cache_tokens,
+            is_certain,
+        })
     }
 }
 
@@ -167,24 +136,13 @@ impl SharedReport {
 /// of the text.
 ///
 /// **Source**: prompt caching documentation, read 2026-08-22.
-fn splits(choices: Choices) -> Vec<String> {
+fn splits(choices: PerRowParams) -> Vec<CacheSplit> {
     let table = [
-        (
-            choices.model,
-            "rows choose their model, and each model has a cache of its own, with a shortest \
-             prefix of its own",
-        ),
-        (
-            choices.effort,
-            "rows choose their effort, which is part of what is cached: shared messages have an \
-             entry for each level, and with some models tools and system blocks too",
-        ),
+        (choices.model, CacheSplit::Model),
+        (choices.effort, CacheSplit::Effort),
     ];
-    table
-        .into_iter()
-        .filter(|(is_so, _)| *is_so)
-        .map(|(_, sentence)| sentence.to_owned())
-        .collect()
+    let splits = table.into_iter().filter(|(is_so, _)| *is_so);
+    splits.map(|(_, split)| split).collect()
 }
 
 #[cfg(test)]
@@ -213,16 +171,16 @@ mod tests {
     #[test]
     fn tells_whether_a_mark_can_hit() {
         for (model, words, verdict) in [
-            ("claude-haiku-4-5", 100, Verdict::TooShort),
-            ("claude-haiku-4-5", 2_000, Verdict::Perhaps),
-            ("claude-haiku-4-5", 4_000, Verdict::CanHit),
-            ("claude-opus-5-5", 300, Verdict::CanHit),
+            ("claude-haiku-4-5", 100, CacheVerdict::TooShort),
+            ("claude-haiku-4-5", 2_000, CacheVerdict::Perhaps),
+            ("claude-haiku-4-5", 4_000, CacheVerdict::CanHit),
+            ("claude-opus-5-5", 300, CacheVerdict::CanHit),
         ] {
             let found = report(model, words, "");
             assert_eq!(found.verdict, verdict, "{found:?}");
             assert_eq!(
                 found.warning().is_some(),
-                verdict != Verdict::CanHit && found.marked_tokens < found.min_cache_tokens
+                verdict != CacheVerdict::CanHit && found.marked_tokens < found.min_cache_tokens
             );
         }
     }
@@ -276,14 +234,9 @@ mod tests {
             300,
             "per_row = { model = \"body\", effort = \"body\", max_tokens = \"length(body)\" }",
         );
-        assert_eq!(split.splits.len(), 2, "{split:?}");
-        assert!(
-            split.sentence.contains("split")
-                && split
-                    .warning()
-                    .unwrap()
-                    .contains("each model has a cache of its own")
-        );
+        assert_eq!(split.splits, [CacheSplit::Model, CacheSplit::Effort]);
+        let by = CacheSplit::Model;
+        assert_eq!(split.warning(), Some(Warning::CacheSplit { by }));
         assert!(
             report(
                 "claude-opus-5",

@@ -2,7 +2,7 @@
 //! many as the provider's own number asks for.
 //!
 //! The new spool files hold the requests only: the rows, and what is kept of them for the output,
-//! stay with the batch that was planned. The files are written before the journal tells of them, so
+//! stay with the batch that was planned. The files are written before the journal has them, so
 //! whatever ends the process in between, the batch is refused again and split again.
 
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use arrow::compute::is_not_null;
 use arrow::datatypes::Schema;
 use jiff::Timestamp;
 
-use crate::batch::pack::near_equal;
+use crate::batch::near_equal;
 use crate::batch::{SpoolReader, SpoolRows, SpoolWriter, SpooledBatch};
 use crate::journal::Event;
 
@@ -35,6 +35,7 @@ pub(crate) fn split(
         SpoolWriter::create(
             &run.spool_path(number),
             number,
+            run.format().envelope(),
             Arc::clone(&head),
             &no_columns,
         )

@@ -23,11 +23,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::provider_error::{Action, Kept};
 use crate::durable;
 use crate::provider::ApiError;
 use crate::provider::files::{CALLS_A_MINUTE, FileApi, MAX_IDS, NewFile, RemoteFile};
 use crate::provider::retry::{Call, Clock, with_retry};
-use crate::template::prompt::uploads::{Upload, Uploads};
+use crate::template::prompt::uploads::{PendingUpload, Uploads};
 
 /// The memory's name in the state directory.
 pub const MEMORY: &str = "files.json";
@@ -43,7 +44,7 @@ const FORMAT: u32 = 1;
 const AT_A_TIME: usize = 4;
 
 /// What is done and what it says of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Uploaded {
     /// Files that were there already.
     pub known: u64,
@@ -80,15 +81,15 @@ impl Uploader<'_> {
     /// [`Error::Provider`] when a file cannot be uploaded; what was uploaded before is remembered.
     /// [`Error::File`] when the memory cannot be read or written.
     pub async fn upload(&self, uploads: &Uploads) -> Result<Uploaded, Error> {
-        let mut memory = Memory::read(self.state)?;
-        let wanted = uploads.wanted();
+        let mut memory = UploadedFiles::read(self.state)?;
+        let wanted = uploads.pending();
         let known = self.still_there(&mut memory, &wanted).await?;
         let mut done = Uploaded {
             known: known.len() as u64,
             ..Uploaded::default()
         };
-        uploads.know(known);
-        let wanted = uploads.wanted();
+        uploads.add_ids(known);
+        let wanted = uploads.pending();
         let mut uploaded = Vec::new();
         let sent = self.send(&wanted, &mut uploaded).await;
         done.files = uploaded.len() as u64;
@@ -98,19 +99,13 @@ impl Uploader<'_> {
                 memory.remember(self.origin, upload, file);
             }
             memory.write(self.state)?;
-            uploads.know(
+            uploads.add_ids(
                 uploaded
                     .into_iter()
                     .map(|(upload, file)| (upload.hash.clone(), file.id)),
             );
         }
-        sent.map_err(|source| {
-            failed(
-                "cannot upload the files that requests name",
-                source,
-                done.files,
-            )
-        })?;
+        sent.map_err(|source| failed(Action::UploadFiles, source, done.files))?;
         Ok(done)
     }
 
@@ -118,8 +113,8 @@ impl Uploader<'_> {
     /// their end.
     async fn send<'w>(
         &self,
-        wanted: &'w [Upload],
-        uploaded: &mut Vec<(&'w Upload, RemoteFile)>,
+        wanted: &'w [PendingUpload],
+        uploaded: &mut Vec<(&'w PendingUpload, RemoteFile)>,
     ) -> Result<(), ApiError> {
         let begun = self.clock.now();
         let stopped = &AtomicBool::new(false);
@@ -163,8 +158,8 @@ impl Uploader<'_> {
     /// The remembered ids of these files that the provider still knows and that live long enough.
     async fn still_there(
         &self,
-        memory: &mut Memory,
-        wanted: &[Upload],
+        memory: &mut UploadedFiles,
+        wanted: &[PendingUpload],
     ) -> Result<Vec<(String, String)>, Error> {
         let enough = self.clock.now() + LEAST_LIFE;
         let lives = |expires: Option<Timestamp>| expires.is_none_or(|at| at > enough);
@@ -178,13 +173,7 @@ impl Uploader<'_> {
         for some in remembered.chunks(MAX_IDS) {
             let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
             let found = with_retry(Call::Files, self.clock, || self.api.files(&ids)).await;
-            let found = found.map_err(|source| {
-                failed(
-                    "cannot look for the files that were uploaded before",
-                    source,
-                    0,
-                )
-            })?;
+            let found = found.map_err(|source| failed(Action::FindFiles, source, 0))?;
             let is_there = |id: &String| {
                 found
                     .iter()
@@ -200,45 +189,40 @@ impl Uploader<'_> {
     }
 }
 
-fn failed(doing: &str, source: ApiError, files: u64) -> Error {
-    let standing = match files {
-        0 => "no request was sent".to_owned(),
-        1 => "no request was sent; 1 file is uploaded and remembered".to_owned(),
-        n => format!("no request was sent; {n} files are uploaded and remembered"),
-    };
+fn failed(action: Action, source: ApiError, files: u64) -> Error {
     Error::Provider {
-        doing: doing.to_owned(),
+        action,
         source: Box::new(source),
-        standing,
+        kept: Kept::Files { files },
     }
 }
 
-/// What was uploaded, by provider and by the hash of the bytes.
+/// Files that were uploaded, by provider and by the hash of their bytes.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Memory {
+struct UploadedFiles {
     format: u32,
-    origins: BTreeMap<String, BTreeMap<String, Known>>,
+    origins: BTreeMap<String, BTreeMap<String, RememberedFile>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Known {
+struct RememberedFile {
     id: String,
     uploaded_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
 }
 
-impl Memory {
+impl UploadedFiles {
     /// Reads the memory; one that cannot be understood is no memory, since everything in it can be
-    /// made anew.
-    fn read(state: &Path) -> Result<Memory, Error> {
+    /// found again.
+    fn read(state: &Path) -> Result<UploadedFiles, Error> {
         let path = state.join(MEMORY);
         match fs::read(&path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)
                 .ok()
-                .filter(|memory: &Memory| memory.format == FORMAT)
+                .filter(|memory: &UploadedFiles| memory.format == FORMAT)
                 .unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Memory::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(UploadedFiles::default()),
             Err(source) => Err(Error::File {
                 doing: "read",
                 path,
@@ -247,8 +231,8 @@ impl Memory {
         }
     }
 
-    fn remember(&mut self, origin: &str, upload: &Upload, file: &RemoteFile) {
-        let known = Known {
+    fn remember(&mut self, origin: &str, upload: &PendingUpload, file: &RemoteFile) {
+        let known = RememberedFile {
             id: file.id.clone(),
             uploaded_at: file.created_at,
             expires_at: file.expires_at,
@@ -261,7 +245,7 @@ impl Memory {
 
     /// Writes the memory, with what another process may have remembered meanwhile.
     fn write(&mut self, state: &Path) -> Result<(), Error> {
-        for (origin, files) in Memory::read(state)?.origins {
+        for (origin, files) in UploadedFiles::read(state)?.origins {
             let own = self.origins.entry(origin).or_default();
             for (hash, file) in files {
                 own.entry(hash).or_insert(file);

@@ -10,15 +10,16 @@ use serde::Serialize;
 
 use crate::cost::Money;
 use crate::journal::{
-    Batch, BatchState, CacheSummary, CheckpointSummary, FORMAT, Journal, Manifest, Plan, RunDir,
-    Stage, State, Step,
+    Batch, BatchState, BatchStateKind, CacheSummary, CheckpointSummary, FORMAT, Journal, Manifest,
+    NextAction, Plan, RunDir, RunNote, Stage, State, Step,
 };
 use crate::ledger::LedgerEntry;
 use crate::outcome::{Status, Usage};
+use crate::provider::Formats;
 
+use super::Error;
 use super::drive::between;
 use super::evidence::{Evidence, Scope};
-use super::{Error, collect};
 
 /// A run as a reader sees it who does not work on it.
 #[derive(Debug, Clone, Serialize)]
@@ -32,8 +33,8 @@ pub struct RunView {
     /// What is spent and reserved, where the ledger knows of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub money: Option<MoneyView>,
-    /// What a person should act on.
-    pub warnings: Vec<String>,
+    /// What a person should know or act on.
+    pub warnings: Vec<RunNote>,
 }
 
 /// The money of a run, or of a batch.
@@ -43,7 +44,7 @@ pub struct MoneyView {
     pub spent_usd: Money,
     /// What is reserved for what is in flight.
     pub reserved_usd: Money,
-    /// What it can cost at the very most, retries aside; `None` where the plan does not tell.
+    /// What it costs in the worst case, without retries; `None` where the plan does not say.
     pub most_usd: Option<Money>,
 }
 
@@ -60,7 +61,7 @@ pub struct BatchView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub money: Option<MoneyView>,
     /// Where it stands.
-    pub state: String,
+    pub state: BatchStateKind,
     /// The provider's id.
     pub id: Option<String>,
     /// When it was created.
@@ -126,20 +127,18 @@ impl RunView {
             .filter(|entry| entry.run == plan.run)
             .map(|entry| (entry.batch, entry.clone()))
             .collect();
-        let lost = Evidence::read(&dir, &plan, &own).and_then(|known| {
+        let lost = Evidence::read(&dir, &plan, &own, &Formats::default()).and_then(|known| {
             known.lost_events(&journal.state, Scope::DoubtSearch, Timestamp::now())
         });
         match lost {
             Ok(lost) if lost.doubts.is_empty() => {}
-            Ok(lost) => {
-                let batches: Vec<String> = lost.doubts.iter().map(u32::to_string).collect();
-                let (batches, why) = (batches.join(", "), lost.reasons.join("; "));
-                self.warnings.push(format!(
-                    "batches that may have been sent: {batches} ({why}); \
-                    `rowmill run` looks for them"
-                ));
-            }
-            Err(error) => self.warnings.push(super::in_one_line(&error)),
+            Ok(lost) => self.warnings.push(RunNote::MayBeSent {
+                batches: lost.doubts,
+                reasons: lost.reasons,
+            }),
+            Err(error) => self.warnings.push(RunNote::Unchecked {
+                error: super::in_one_line(&error),
+            }),
         }
     }
 
@@ -148,7 +147,12 @@ impl RunView {
     pub fn collected(&self) -> usize {
         self.batches
             .iter()
-            .filter(|batch| batch.state == "collected" || batch.state == "empty")
+            .filter(|batch| {
+                matches!(
+                    batch.state,
+                    BatchStateKind::Collected | BatchStateKind::Empty
+                )
+            })
             .count()
     }
 }
@@ -157,7 +161,7 @@ impl RunView {
 ///
 /// # Errors
 /// As [`super::Run::open`], but for the lock.
-pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Error> {
+pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<RunNote>), Error> {
     let (dir, plan, notes_of_dir) = RunDir::open(folder)?;
     let state = Journal::read(&dir.journal(), &plan)?.state;
     let batches: Vec<BatchView> = state
@@ -165,33 +169,13 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
         .iter()
         .map(|batch| batch_view(batch, now))
         .collect();
-    let vanishing = batches.iter().filter(|b| {
-        b.results_vanish_in_seconds
-            .is_some_and(|left| left < WARN_BEFORE.as_secs())
-    });
-    let mut warnings: Vec<String> = vanishing
-        .map(|b| match b.results_vanish_in_seconds {
-            Some(0) => {
-                format!(
-                    "the results of batch {} are past their 29 days; collect them now if they \
-                    can still be had",
-                    b.batch
-                )
-            }
-            left => format!(
-                "the results of batch {} vanish in {} hours: collect them now",
-                b.batch,
-                left.unwrap_or(0) / 3_600
-            ),
-        })
-        .collect();
+    let mut warnings: Vec<RunNote> = batches.iter().filter_map(results_expire).collect();
     warnings.extend(notes(&state).into_iter().chain(not_sent(&state)));
     let mut manifest = manifest(&plan, &state, dir.path(), now);
     let written = Manifest::read(&dir).unwrap_or_else(|error| {
-        warnings.push(format!(
-            "{}; the next command writes it again",
-            super::in_one_line(&error)
-        ));
+        warnings.push(RunNote::UnreadableManifest {
+            error: super::in_one_line(&error),
+        });
         None
     });
     if let Some(written) = written {
@@ -208,7 +192,7 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
             money: most_of(&plan),
             warnings,
         },
-        notes_of_dir.iter().map(ToString::to_string).collect(),
+        notes_of_dir,
     ))
 }
 
@@ -218,16 +202,16 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<String>), Err
 pub fn create_calls(folder: &Path) -> Option<u64> {
     let (dir, plan, _) = RunDir::open(folder).ok()?;
     let state = Journal::read(&dir.journal(), &plan).ok()?.state;
-    Some(calls(&state))
+    Some(state.create_calls())
 }
 
-/// How often a batch was about to be sent, or was.
-pub(super) fn calls(state: &State) -> u64 {
-    state
-        .batches()
-        .iter()
-        .map(|batch| u64::from(batch.intents).max(u64::from(batch.remote.is_some())))
-        .sum()
+/// That the results of a batch can soon no longer be fetched.
+fn results_expire(batch: &BatchView) -> Option<RunNote> {
+    let seconds_left = batch.results_vanish_in_seconds?;
+    (seconds_left < WARN_BEFORE.as_secs()).then_some(RunNote::ResultsExpire {
+        batch: batch.batch,
+        seconds_left,
+    })
 }
 
 fn most_of(plan: &Plan) -> Option<MoneyView> {
@@ -251,7 +235,7 @@ fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
         attempt: batch.attempt,
         requests: batch.piece.requests.into(),
         money: None,
-        state: batch.state.as_str().to_owned(),
+        state: batch.state.kind(),
         id: batch.remote.as_ref().map(|remote| remote.id.0.clone()),
         created_at,
         expires_in_seconds: left(BATCH_LIFE).filter(|_| in_flight),
@@ -267,7 +251,7 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         run: plan.run.clone(),
         job: plan.job_name.clone(),
         simulated: plan.simulated,
-        state: state.stage().as_str().to_owned(),
+        state: state.stage(),
         rows: plan.rows(),
         by_status: by_status(state),
         empty_answers: None,
@@ -291,27 +275,20 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
     }
 }
 
-/// That some batches of a run are sent and others are not, be it for the budget or because somebody
-/// left.
-fn not_sent(state: &State) -> Option<String> {
-    let left: Vec<&Batch> = state.left_to(Step::Submit).collect();
-    let has_begun = state.batches().iter().any(|batch| batch.remote.is_some());
-    let requests: u64 = left
-        .iter()
-        .map(|batch| u64::from(batch.piece.requests))
-        .sum();
-    let batches = if left.len() == 1 { "batch" } else { "batches" };
-    (has_begun && !left.is_empty()).then(|| {
-        format!(
-            "{} {batches} with {requests} requests not sent yet",
-            left.len()
-        )
+/// That some batches of a run are sent and others are not, for lack of budget or because the
+/// process was stopped.
+fn not_sent(state: &State) -> Option<RunNote> {
+    let left = || state.left_to(Step::Submit);
+    let batches = left().count() as u64;
+    (state.has_remotes() && batches > 0).then(|| RunNote::UnsentBatches {
+        batches,
+        requests: left().map(|batch| u64::from(batch.piece.requests)).sum(),
     })
 }
 
 /// That a run has nothing to send, which no count of rows by status says.
-fn no_rows(plan: &Plan) -> Option<String> {
-    (plan.counts.requests == 0).then(|| "no rows to send".to_owned())
+fn no_rows(plan: &Plan) -> Option<RunNote> {
+    (plan.counts.requests == 0).then_some(RunNote::NothingToSend)
 }
 
 /// What was decided about the prompt cache, where something is cached.
@@ -334,48 +311,39 @@ fn by_status(state: &State) -> BTreeMap<Status, u64> {
         .unwrap_or_default()
 }
 
-/// What is out of order in the results that were saved.
-fn notes(state: &State) -> Vec<String> {
-    let unclean = state
-        .batches()
-        .iter()
-        .filter_map(|batch| match &batch.state {
-            BatchState::Collected { lines, .. } if !lines.is_clean() => {
-                Some(collect::unclean(batch.number(), lines))
-            }
-            BatchState::OutputChange { reason } => Some(format!(
-                "the results of batch {} are lost: {reason}",
-                batch.number()
-            )),
-            _ => None,
-        });
-    unclean.collect()
+/// The batches whose saved results are not clean, or can never be fetched.
+fn notes(state: &State) -> Vec<RunNote> {
+    let note = |batch: &Batch| match &batch.state {
+        BatchState::Collected { lines, .. } if !lines.is_clean() => Some(RunNote::UncleanResults {
+            batch: batch.number(),
+            counts: *lines,
+        }),
+        BatchState::Lost { reason } => Some(RunNote::LostResults {
+            batch: batch.number(),
+            reason: reason.clone(),
+        }),
+        _ => None,
+    };
+    state.batches().iter().filter_map(note).collect()
 }
 
-fn next_action(state: &State, folder: &Path) -> String {
-    let stage = state.stage();
-    let is_under_way = state.what_is_left().next().is_some();
-    let folder = folder.display();
-    match stage {
-        Stage::Exported => "none".to_owned(),
-        Stage::Abandoned if is_under_way => {
-            format!("rowmill collect {folder} (fetches what was sent before the run was given up)")
-        }
-        Stage::Abandoned => "none: the run was given up".to_owned(),
-        Stage::Planned | Stage::Submitting => format!("rowmill run {folder} (or submit)"),
-        Stage::InDoubt => format!("rowmill run {folder} (looks for the batch in doubt)"),
-        Stage::InFlight | Stage::Ended | Stage::Collected => {
-            format!("rowmill collect {folder} (or run)")
-        }
-        Stage::Stopped => {
-            format!(
-                "look at the first results; rowmill run {folder} --ignore-canary sends the rest, \
-                 rowmill cancel {folder} does not"
-            )
-        }
-        Stage::HeldBack => format!(
-            "look at the failures; lower `output.min_success` or retry, then rowmill collect \
-             {folder}"
-        ),
+fn next_action(state: &State, folder: &Path) -> NextAction {
+    let run = folder.to_path_buf();
+    match state.stage() {
+        Stage::Exported => NextAction::Nothing,
+        // What was sent before is still fetched: it is paid.
+        Stage::Abandoned if state.what_is_left().next().is_some() => NextAction::Collect {
+            run,
+            abandoned: true,
+        },
+        Stage::Abandoned => NextAction::Nothing,
+        Stage::Planned | Stage::Submitting => NextAction::Run { run },
+        Stage::InDoubt => NextAction::ResolveDoubt { run },
+        Stage::InFlight | Stage::Ended | Stage::Collected => NextAction::Collect {
+            run,
+            abandoned: false,
+        },
+        Stage::Stopped => NextAction::Decide { run },
+        Stage::HeldBack => NextAction::ReviewFailures { run },
     }
 }

@@ -1,17 +1,17 @@
-//! Which batches lead a run, and how many requests they have.
+//! Which batches of a run go first, and how many requests they have.
 //!
-//! A priming batch has one request, the run's first, so that nothing is sent for its own sake; a
-//! canary has as many as the job says. Row order stays what it is: what leads is the beginning of
-//! the run.
+//! A cache warm-up has one request, the run's first, so that no request is sent for its own sake; a
+//! canary has as many as the job says. Row order is unchanged: the batches that go first hold the
+//! first rows.
 
 use crate::estimate::warm_up::WarmUpDecision;
 use crate::job::{CanarySpec, JobFile};
 use crate::journal::{Checkpoint, CheckpointKind};
 
-/// Which batches lead a run.
+/// The batches of a run that go first.
 #[derive(Debug)]
 pub(crate) struct WarmUpBatches {
-    /// So many requests the run must have for one to go first.
+    /// Requests that the run must have for one to go first.
     prime_from: u64,
     canary: Option<CanarySpec>,
     /// Whether one goes first; `None` until that is settled.
@@ -38,12 +38,12 @@ impl WarmUpBatches {
         requests < self.prime_from
     }
 
-    /// Settles it for a run of so many requests.
+    /// Settles it for a run of this many requests.
     pub(crate) fn settle(&mut self, requests: u64) {
         self.primes = Some(requests >= self.prime_from);
     }
 
-    /// The sizes of the leading batches.
+    /// The sizes of the batches that go first.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = u32> {
         let prime = (self.primes == Some(true)).then_some(1);
         prime
@@ -51,8 +51,8 @@ impl WarmUpBatches {
             .chain(self.canary.as_ref().map(|canary| canary.rows))
     }
 
-    /// The gates of a run that was cut into batches of these many requests: none behind which
-    /// nothing follows, and none for a cache that turned out not to be worth the wait.
+    /// The checkpoints of a run with batches of these sizes: none that nothing follows, and none for
+    /// a cache that turned out not to be worth the wait.
     pub(crate) fn gates(&self, sizes: &[u32]) -> Vec<Checkpoint> {
         let requests: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
         let primes = self.primes == Some(true);

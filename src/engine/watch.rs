@@ -1,7 +1,7 @@
 //! Accepted → ended.
 //!
-//! A batch tells nothing until it is over: its counters stay 0, so there is no progress to show but
-//! time. A few batches are asked for one by one; many are found by listing, which is one call a
+//! A batch shows nothing until it has ended: its counters stay 0, so there is no progress to report
+//! but time. A few batches are asked for one by one; many are found by listing, which is one call a
 //! page. A batch that is not found although it was accepted is waited for: the API has been seen to
 //! answer 404 for batches that all finished.
 
@@ -10,21 +10,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::journal::Event;
+use crate::journal::{Event, LossReason};
 use crate::provider::retry::{Call, Verdict, WAIT_404, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::downloads::Downloads;
 use super::drive::{Context, between};
-use super::progress::Progress;
+use super::note::StepNote;
+use super::notice::Notice;
+use super::provider_error::Action;
 use super::submit::stopped;
 use super::{Error, Run, collect};
 
-/// So many batches are asked for one by one; more are listed.
+/// Up to this many batches are asked for one by one; more are listed.
 const ONE_BY_ONE: usize = 4;
 /// Batches a page when listing.
 const PAGE: u32 = 1000;
-/// Pages listed at the most; what is not on them is asked for.
+/// Pages listed at most; what is not on them is asked for.
 const MAX_PAGES: usize = 5;
 
 /// What the watching itself remembers between two looks.
@@ -41,21 +43,19 @@ const SIGHTINGS: usize = 3;
 const APART: Duration = Duration::from_secs(30 * 60);
 
 impl NotFoundTracker {
-    /// Takes note that a batch, or its results, are not found for now; tells whether that has been
-    /// so for too long, whatever is done to the clock meanwhile.
+    /// Takes note that a batch, or its results where `results` is set, is not found for now, and
+    /// returns whether that has been so for too long, whatever is done to the clock meanwhile.
     pub(crate) fn misses(
         &mut self,
         driver: &Context<'_>,
         batch: u32,
         id: &BatchId,
-        what: &str,
+        results: bool,
     ) -> bool {
         let now = driver.clock.elapsed();
         let since = *self.not_found_since.entry(id.clone()).or_insert_with(|| {
-            driver.note(&format!(
-                "{what}batch {batch} ({id}) cannot be found for now; it was \
-                accepted, so rowmill waits"
-            ));
+            let id = id.clone();
+            driver.note(StepNote::NotFound { batch, id, results });
             now
         });
         now.saturating_sub(since) >= WAIT_404
@@ -135,7 +135,7 @@ fn note_end(
             ended_at: remote.ended_at,
         },
     )?;
-    driver.listener.hear(Progress::Ended { batch, counts });
+    driver.observer.notice(Notice::Ended { batch, counts });
     Ok(())
 }
 
@@ -152,13 +152,7 @@ async fn list(
         let Some(page) = driver.unless_leaving(call).await else {
             break;
         };
-        let page = page.map_err(|source| {
-            stopped(
-                run,
-                "cannot look after the batches in flight".to_owned(),
-                source,
-            )
-        })?;
+        let page = page.map_err(|source| stopped(run, Action::ListBatches, source))?;
         let more = page.has_more;
         found.extend(
             page.data
@@ -183,11 +177,8 @@ async fn retrieve(
     id: &BatchId,
 ) -> Result<Option<RemoteBatch>, Error> {
     let gone = |run: &Run, source| {
-        stopped(
-            run,
-            format!("batch {batch} ({id}) cannot be looked after"),
-            source,
-        )
+        let id = id.clone();
+        stopped(run, Action::WatchBatch { batch, id }, source)
     };
     // Not being found is waited out by the loop, which goes on with the other batches meanwhile.
     let is_missing = |error: &ApiError| {
@@ -210,14 +201,9 @@ async fn retrieve(
         Ok(remote) => return Ok(Some(remote)),
         Err(error) => error,
     };
-    let is_for_long = not_found.misses(driver, batch, id, "");
+    let is_for_long = not_found.misses(driver, batch, id, false);
     if not_found.is_gone(driver, run, batch, is_for_long)? {
-        collect::lose(
-            driver,
-            run,
-            batch,
-            "the provider has not found it since its 29 days were over",
-        )?;
+        collect::lose(driver, run, batch, &LossReason::BatchNotFound)?;
         not_found.downloads.lost(batch);
         return Ok(None);
     }

@@ -102,10 +102,11 @@ pub enum CacheReason {
 /// What rows choose that splits the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CacheSplit {
-    /// The model.
+    /// Rows choose their model, and each model has a cache of its own.
     Model,
-    /// The effort.
+    /// Rows choose their effort, which is part of what is cached.
     Effort,
 }
 

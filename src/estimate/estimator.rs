@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::{Bounds, Estimate, RunHistory, Tokens};
 use crate::catalog::{Catalog, Model, Prices};
 use crate::cost::{self, Unpriced};
-use crate::template::prompt::media::MediaFacts;
+use crate::media::MediaFacts;
 
 /// What all requests of a job share: their beginning, before any row is rendered.
 #[derive(Debug)]

@@ -5,13 +5,9 @@
 //! of text, and a picture. How large the picture of a page is, how long a document of unknown
 //! length, and how long an uploaded text: assumptions.
 
-use crate::catalog::{Model, Tokenizer};
-use crate::template::prompt::media::MediaFacts;
+use crate::catalog::Model;
+use crate::media::{IMAGE_PATCH_SIDE, ImageTier, MediaFacts};
 
-/// Pixels of the priced of a patch, which costs one token.
-const PATCH: u32 = 28;
-/// Longest edge in pixels and most tokens of a picture, for models before 4.7 and from then on.
-const TIERS: [(u32, u64); 2] = [(1_568, 1_568), (2_576, 4_784)];
 /// Tokens of a PDF page's text: the middle of what is documented, and the most.
 const PAGE_TEXT: (u64, u64) = (2_250, 3_000);
 /// Tokens of a PDF page's picture: a page of letter size on the smaller of the tiers.
@@ -32,7 +28,10 @@ impl Media {
     /// Of the pictures and documents of a request.
     #[must_use]
     pub(crate) fn of(facts: &MediaFacts, model: &Model) -> Media {
-        let (edge, cap) = TIERS[usize::from(model.tokenizer == Tokenizer::Second)];
+        let ImageTier {
+            max_edge: edge,
+            max_tokens: cap,
+        } = ImageTier::of(model);
         let seen: u64 = facts
             .images
             .iter()
@@ -66,7 +65,7 @@ impl Media {
 /// many tokens.
 fn picture(width: u32, height: u32, edge: u32, cap: u64) -> u64 {
     let patches = |width: f64, height: f64| {
-        let along = |priced: f64| (priced / f64::from(PATCH)).ceil().max(1.0);
+        let along = |side: f64| (side / f64::from(IMAGE_PATCH_SIDE)).ceil().max(1.0);
         along(width) * along(height)
     };
     let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));

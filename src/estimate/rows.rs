@@ -14,7 +14,7 @@ use super::shared::PER_MESSAGE;
 use super::tokens::CharacterCounts;
 use super::{Span, scale};
 use crate::catalog::{Catalog, Model, Tokenizer};
-use crate::template::prompt::media::MediaFacts;
+use crate::media::MediaFacts;
 
 /// The size of one row's own part of its request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,21 +11,22 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufWriter, Write};
 
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::lines::{LineSplitter, ResultLine};
 
 /// Longest line that is read as a result; an answer has at most a few MB. Of a longer one only the
 /// beginning is looked at, for its id: its row is missing, the others are not.
 pub const MAX_LINE_BYTES: u64 = 64 << 20;
-/// What is looked at of a line that is too long.
-const HEAD_BYTES: usize = 4 << 10;
+/// What is kept of the end of a file where its last line has no id.
+const END_BYTES: usize = 1 << 16;
 /// Length in a slot whose line is too long to be read.
 const TOO_LONG: u32 = u32::MAX;
 
-/// What became of the lines of a results file.
+/// The lines of a results file by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineCounts {
     /// Lines that are not blank.
@@ -70,21 +71,21 @@ impl LineCounts {
 #[derive(Debug)]
 pub struct ResultIndex {
     scratch: File,
-    slots: Vec<Slot>,
-    repeats: Vec<Slot>,
+    slots: Vec<IdSlot>,
+    repeats: Vec<IdSlot>,
 }
 
 /// Where a line stands in the scratch file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePlace {
     offset: u64,
     len: u32,
 }
 
-impl Place {
-    /// A line of so many bytes that is too long to be read.
-    fn of_too_long(bytes: u64) -> Place {
-        Place {
+impl LinePlace {
+    /// A line of `bytes` bytes, which is too long to be read.
+    fn of_too_long(bytes: u64) -> LinePlace {
+        LinePlace {
             offset: bytes,
             len: TOO_LONG,
         }
@@ -100,7 +101,7 @@ impl Place {
 type IdHash = [u64; 2];
 
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+struct IdSlot {
     id: IdHash,
     offset: u64,
     len: u32,
@@ -120,7 +121,7 @@ impl ResultIndex {
     /// [`Error::Read`], [`Error::Scratch`], [`Error::RepeatedId`]. A bad line is counted, and no
     /// error.
     pub fn build<F, E>(
-        results: impl BufRead,
+        mut results: impl BufRead,
         expected: impl IntoIterator<Item = impl AsRef<str>>,
         custom_id_of: F,
         scratch: File,
@@ -128,18 +129,21 @@ impl ResultIndex {
     where
         F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
     {
-        let mut writer = LineWriter::new(&scratch);
-        let (slots, repeats, counts) =
-            find_lines(results, expected, custom_id_of, |line| writer.append(line))?;
-        writer.finish()?;
-        Ok((
-            ResultIndex {
-                scratch,
-                slots,
-                repeats,
-            },
-            counts,
-        ))
+        let mut builder = IndexBuilder::new(expected, scratch)?;
+        loop {
+            let chunk = results.fill_buf().map_err(|source| Error::Read {
+                lines: builder.lines_read(),
+                source,
+            })?;
+            let read = chunk.len();
+            if read == 0 {
+                break;
+            }
+            builder.push(chunk, &custom_id_of)?;
+            results.consume(read);
+        }
+        let built = builder.finish(&custom_id_of)?;
+        Ok((built.index, built.counts))
     }
 
     /// Counts the lines as [`ResultIndex::build`] does, and keeps none.
@@ -147,25 +151,40 @@ impl ResultIndex {
     /// # Errors
     /// As there, but for [`Error::Scratch`].
     pub fn count<F, E>(
-        results: impl BufRead,
+        mut results: impl BufRead,
         expected: impl IntoIterator<Item = impl AsRef<str>>,
         custom_id_of: F,
     ) -> Result<LineCounts, Error>
     where
         F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
     {
-        let nowhere = |line: &[u8]| {
-            Ok(Place {
+        let (mut splitter, mut table) =
+            (LineSplitter::new(MAX_LINE_BYTES), LineTable::of(expected)?);
+        let mut keep = |line: &[u8]| {
+            Ok(LinePlace {
                 offset: 0,
                 len: length_of(line),
             })
         };
-        find_lines(results, expected, custom_id_of, nowhere).map(|(_, _, counts)| counts)
+        loop {
+            let chunk = results.fill_buf().map_err(|source| Error::Read {
+                lines: splitter.lines,
+                source,
+            })?;
+            let read = chunk.len();
+            if read == 0 {
+                break;
+            }
+            splitter.push(chunk, |line| table.take(&line, &custom_id_of, &mut keep))?;
+            results.consume(read);
+        }
+        splitter.finish(|line| table.take(&line, &custom_id_of, &mut keep))?;
+        Ok(table.finish())
     }
 
     /// The lines of an id, in the order they came, usually one; `None` if the id was not expected.
     #[must_use]
-    pub fn find(&self, custom_id: &str) -> Option<impl Iterator<Item = Place> + use<'_>> {
+    pub fn find(&self, custom_id: &str) -> Option<impl Iterator<Item = LinePlace> + use<'_>> {
         let id = hash(custom_id);
         let slot = self.slots.binary_search_by_key(&id, |slot| slot.id).ok()?;
         let from = self.repeats.partition_point(|slot| slot.id < id);
@@ -175,18 +194,18 @@ impl ResultIndex {
         let lines = std::iter::once(&self.slots[slot])
             .filter(|slot| slot.len > 0)
             .chain(repeats);
-        Some(lines.map(|slot| Place {
+        Some(lines.map(|slot| LinePlace {
             offset: slot.offset,
             len: slot.len,
         }))
     }
 
     /// Reads a line into a buffer, in place of what is in there. Of one that is [too
-    /// long](Place::too_long) nothing is there.
+    /// long](LinePlace::too_long) nothing is there.
     ///
     /// # Errors
     /// [`Error::Scratch`].
-    pub fn read(&self, place: Place, line: &mut Vec<u8>) -> Result<(), Error> {
+    pub fn read(&self, place: LinePlace, line: &mut Vec<u8>) -> Result<(), Error> {
         if place.too_long().is_some() {
             line.clear();
             return Ok(());
@@ -196,87 +215,196 @@ impl ResultIndex {
     }
 }
 
-/// Reads result lines and has those of expected ids kept: their slots, sorted; the slots of
-/// repeated ones, sorted; what the lines were.
-fn find_lines<F, E>(
-    mut results: impl BufRead,
-    expected: impl IntoIterator<Item = impl AsRef<str>>,
-    custom_id_of: F,
-    mut keep: impl FnMut(&[u8]) -> Result<Place, Error>,
-) -> Result<(Vec<Slot>, Vec<Slot>, LineCounts), Error>
-where
-    F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
-{
-    let mut slots = slots_of(expected)?;
-    let mut repeats = Vec::new();
-    let mut counts = LineCounts::default();
-    let mut line = Vec::new();
-    let mut number = 0;
-    loop {
-        let too_long = match read_line(&mut results, &mut line, MAX_LINE_BYTES, number)? {
-            LineRead::End => break,
-            LineRead::Whole => None,
-            LineRead::TooLong { bytes } => Some(bytes),
+/// An index in the making, fed with the bytes of a results file as they come, so that the file is
+/// read once: while it is downloaded, or while its hash is checked.
+#[derive(Debug)]
+pub struct IndexBuilder {
+    scratch: LineWriter,
+    splitter: LineSplitter,
+    table: LineTable,
+}
+
+/// An index, and what the lines of its file were.
+#[derive(Debug)]
+pub struct BuiltIndex {
+    /// The index.
+    pub index: ResultIndex,
+    /// The lines by kind.
+    pub counts: LineCounts,
+    /// The beginning of the last line, where no custom_id was found in it.
+    pub unreadable_end: Option<Vec<u8>>,
+}
+
+impl IndexBuilder {
+    /// Begins the index of an attempt; the arguments are those of [`ResultIndex::build`].
+    ///
+    /// # Errors
+    /// [`Error::RepeatedId`].
+    pub fn new(
+        expected: impl IntoIterator<Item = impl AsRef<str>>,
+        scratch: File,
+    ) -> Result<IndexBuilder, Error> {
+        Ok(IndexBuilder {
+            scratch: LineWriter::new(scratch),
+            splitter: LineSplitter::new(MAX_LINE_BYTES),
+            table: LineTable::of(expected)?,
+        })
+    }
+
+    /// Lines that have come so far.
+    #[must_use]
+    pub fn lines_read(&self) -> u64 {
+        self.splitter.lines
+    }
+
+    /// Takes the next bytes of the file, which may end anywhere in a line.
+    ///
+    /// # Errors
+    /// [`Error::Scratch`].
+    pub fn push<F, E>(&mut self, bytes: &[u8], custom_id_of: &F) -> Result<(), Error>
+    where
+        F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
+    {
+        let IndexBuilder {
+            scratch,
+            splitter,
+            table,
+        } = self;
+        splitter.push(bytes, |line| {
+            table.take(&line, custom_id_of, &mut |text| scratch.append(text))
+        })
+    }
+
+    /// Ends the index: no more bytes come.
+    ///
+    /// # Errors
+    /// [`Error::Scratch`].
+    pub fn finish<F, E>(self, custom_id_of: &F) -> Result<BuiltIndex, Error>
+    where
+        F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
+    {
+        let IndexBuilder {
+            mut scratch,
+            splitter,
+            mut table,
+        } = self;
+        splitter
+            .finish(|line| table.take(&line, custom_id_of, &mut |text| scratch.append(text)))?;
+        let counts = table.finish();
+        let LineTable {
+            slots,
+            repeats,
+            unreadable_end,
+            ..
+        } = table;
+        let index = ResultIndex {
+            scratch: scratch.finish()?,
+            slots,
+            repeats,
         };
-        number += 1;
-        let is_ended = line.ends_with(b"\n");
-        let text = line.trim_ascii();
+        Ok(BuiltIndex {
+            index,
+            counts,
+            unreadable_end,
+        })
+    }
+}
+
+/// The expected ids, sorted by hash, each with the place of its line.
+#[derive(Debug)]
+struct LineTable {
+    slots: Vec<IdSlot>,
+    /// Second and later lines of an id, in the order they came.
+    repeats: Vec<IdSlot>,
+    counts: LineCounts,
+    unreadable_end: Option<Vec<u8>>,
+}
+
+impl LineTable {
+    fn of(expected: impl IntoIterator<Item = impl AsRef<str>>) -> Result<LineTable, Error> {
+        Ok(LineTable {
+            slots: slots_of(expected)?,
+            repeats: Vec::new(),
+            counts: LineCounts::default(),
+            unreadable_end: None,
+        })
+    }
+
+    /// Counts a line, and has it kept if its id is expected.
+    fn take<F, E>(
+        &mut self,
+        line: &ResultLine<'_>,
+        custom_id_of: &F,
+        keep: &mut impl FnMut(&[u8]) -> Result<LinePlace, Error>,
+    ) -> Result<(), Error>
+    where
+        F: for<'l> Fn(&'l [u8]) -> Result<Cow<'l, str>, E>,
+    {
+        let (text, counts) = (line.text.trim_ascii(), &mut self.counts);
         if text.is_empty() {
             counts.blank += 1;
-            continue;
+            return Ok(());
         }
+        self.unreadable_end = None;
         counts.lines += 1;
-        counts.too_long += u64::from(too_long.is_some());
-        if !is_ended
-            && too_long.is_none()
+        counts.too_long += u64::from(line.too_long.is_some());
+        // Only the last line can lack its end. Without it, half a line of JSON is a stream that
+        // broke off; a whole one merely lacks its line feed.
+        if !line.is_ended
+            && line.too_long.is_none()
             && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err()
         {
             counts.torn += 1;
-            continue;
+            return Ok(());
         }
         let Ok(custom_id) = custom_id_of(text) else {
-            // Counted already if it is too long, which is why.
-            counts.unreadable += u64::from(too_long.is_none());
-            continue;
+            // A line that is too long is counted already, and that is why it has no id.
+            if line.too_long.is_none() {
+                counts.unreadable += 1;
+                self.unreadable_end = Some(text[..text.len().min(END_BYTES)].to_vec());
+            }
+            return Ok(());
         };
         let id = hash(&custom_id);
-        let Ok(slot) = slots.binary_search_by_key(&id, |slot| slot.id) else {
+        let Ok(slot) = self.slots.binary_search_by_key(&id, |slot| slot.id) else {
             counts.foreign += 1;
-            continue;
+            return Ok(());
         };
-        let place = match too_long {
-            Some(bytes) => Place::of_too_long(bytes),
+        let LinePlace { offset, len } = match line.too_long {
+            Some(bytes) => LinePlace::of_too_long(bytes),
             None => keep(text)?,
         };
-        let line = Slot {
-            id,
-            offset: place.offset,
-            len: place.len,
-        };
-        if slots[slot].len == 0 {
-            slots[slot] = line;
+        let line = IdSlot { id, offset, len };
+        if self.slots[slot].len == 0 {
+            self.slots[slot] = line;
         } else {
             counts.duplicates += 1;
-            repeats.push(line);
+            self.repeats.push(line);
         }
+        Ok(())
     }
-    repeats.sort_by_key(|slot| slot.id); // stable: lines of an id stay in the order they came
-    counts.missing = slots.iter().filter(|slot| slot.len == 0).count() as u64;
-    Ok((slots, repeats, counts))
+
+    /// Sorts what is found by id, and counts what is missing.
+    fn finish(&mut self) -> LineCounts {
+        // A stable sort: the lines of an id stay in the order they came.
+        self.repeats.sort_by_key(|slot| slot.id);
+        self.counts.missing = self.slots.iter().filter(|slot| slot.len == 0).count() as u64;
+        self.counts
+    }
 }
 
 fn length_of(line: &[u8]) -> u32 {
     u32::try_from(line.len()).expect("a line is shorter than the longest allowed")
 }
 
-fn slots_of(expected: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<Slot>, Error> {
+fn slots_of(expected: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<IdSlot>, Error> {
     // Until a line comes, `offset` holds the id's position, which is what an error can name.
-    let slot = |(position, id)| Slot {
+    let slot = |(position, id)| IdSlot {
         id,
         offset: position,
         len: 0,
     };
-    let mut slots: Vec<Slot> = (0..)
+    let mut slots: Vec<IdSlot> = (0..)
         .zip(expected.into_iter().map(|id| hash(id.as_ref())))
         .map(slot)
         .collect();
@@ -290,57 +418,6 @@ fn slots_of(expected: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<S
     }
 }
 
-/// What was read of the results.
-#[derive(Debug, PartialEq, Eq)]
-enum LineRead {
-    /// Nothing: they are over.
-    End,
-    /// A line, with its end.
-    Whole,
-    /// The beginning of a line that is too long, closed by a brace: a reader that finds the id at
-    /// the head of a line finds it there too.
-    TooLong {
-        /// Bytes of the line.
-        bytes: u64,
-    },
-}
-
-/// Reads the next line; of one that is longer than `most` the beginning, and passes over the rest.
-fn read_line(
-    results: &mut impl BufRead,
-    line: &mut Vec<u8>,
-    most: u64,
-    lines: u64,
-) -> Result<LineRead, Error> {
-    line.clear();
-    let broken = |source| Error::Read { lines, source };
-    let read = results
-        .by_ref()
-        .take(most + 1)
-        .read_until(b'\n', line)
-        .map_err(broken)? as u64;
-    if read == 0 {
-        return Ok(LineRead::End);
-    }
-    if read <= most || line.ends_with(b"\n") {
-        return Ok(LineRead::Whole);
-    }
-    let mut bytes = read;
-    loop {
-        let part = results.fill_buf().map_err(broken)?;
-        let end = memchr::memchr(b'\n', part);
-        let used = end.map_or(part.len(), |at| at + 1);
-        bytes += end.unwrap_or(used) as u64;
-        results.consume(used);
-        if used == 0 || end.is_some() {
-            break;
-        }
-    }
-    line.truncate(HEAD_BYTES);
-    line.push(b'}');
-    Ok(LineRead::TooLong { bytes })
-}
-
 /// 128 bits of the id's hash: no two ids of a run share them, and a line found by them is compared
 /// with the id itself.
 fn hash(custom_id: &str) -> IdHash {
@@ -351,23 +428,25 @@ fn hash(custom_id: &str) -> IdHash {
     [word(0), word(8)]
 }
 
-struct LineWriter<'f> {
-    file: BufWriter<&'f File>,
+/// Writes lines one after the other into the scratch file.
+#[derive(Debug)]
+struct LineWriter {
+    file: BufWriter<File>,
     offset: u64,
 }
 
-impl<'f> LineWriter<'f> {
-    fn new(file: &'f File) -> LineWriter<'f> {
+impl LineWriter {
+    fn new(file: File) -> LineWriter {
         LineWriter {
             file: BufWriter::with_capacity(1 << 18, file),
             offset: 0,
         }
     }
 
-    fn append(&mut self, line: &[u8]) -> Result<Place, Error> {
+    fn append(&mut self, line: &[u8]) -> Result<LinePlace, Error> {
         let len = length_of(line);
         self.file.write_all(line).map_err(Error::Scratch)?;
-        let place = Place {
+        let place = LinePlace {
             offset: self.offset,
             len,
         };
@@ -375,8 +454,10 @@ impl<'f> LineWriter<'f> {
         Ok(place)
     }
 
-    fn finish(mut self) -> Result<(), Error> {
-        self.file.flush().map_err(Error::Scratch)
+    fn finish(self) -> Result<File, Error> {
+        self.file
+            .into_inner()
+            .map_err(|error| Error::Scratch(error.into_error()))
     }
 }
 
@@ -389,34 +470,4 @@ fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> 
 fn read_exact_at(mut file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
     file.read_exact(buffer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passes_over_what_is_too_long_and_reads_the_next_line() {
-        let text = format!(
-            "{{\"id\":\"a\",\"x\":\"{}\"}}\nshort\n12345678\n123456789",
-            "y".repeat(9_000)
-        );
-        for capacity in [1, 7, 4_096, 1 << 18] {
-            let mut reader = io::BufReader::with_capacity(capacity, text.as_bytes());
-            let mut line = Vec::new();
-            let mut next = |line: &mut Vec<u8>| read_line(&mut reader, line, 8, 0).unwrap();
-            assert_eq!(next(&mut line), LineRead::TooLong { bytes: 9_000 + 17 });
-            assert_eq!(line, b"{\"id\":\"a\"}");
-            assert_eq!(
-                (next(&mut line), line.as_slice()),
-                (LineRead::Whole, b"short\n".as_slice())
-            );
-            assert_eq!(
-                (next(&mut line), line.as_slice()),
-                (LineRead::Whole, b"12345678\n".as_slice())
-            );
-            assert_eq!(next(&mut line), LineRead::TooLong { bytes: 9 });
-            assert_eq!(next(&mut line), LineRead::End);
-        }
-    }
 }

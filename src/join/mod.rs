@@ -9,7 +9,7 @@
 //! ```
 //!
 //! In come a piece's rows in order and, for each attempt that sent some of them, a [`ResultIndex`]
-//! over its result lines. Out comes one [`JoinedRow`] a row, which tells what became of it.
+//! over its result lines. Out comes one [`JoinedRow`] a row, with its status and its answer.
 //!
 //! Promises: rows in = rows out; a line is joined by its custom_id and the id is compared again
 //! when the line is read, so two rows are never mixed up; a row without a line is there, as
@@ -27,8 +27,9 @@
 //!
 //! This room knows no wire format: how to read a line is handed in.
 
-mod ceiling;
 mod index;
+mod limit;
+mod lines;
 mod totals;
 
 use std::borrow::Cow;
@@ -38,8 +39,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use ceiling::{Ceiling, Excess};
-pub use index::{LineCounts, MAX_LINE_BYTES, Place, ResultIndex};
+pub use index::{BuiltIndex, IndexBuilder, LineCounts, LinePlace, MAX_LINE_BYTES, ResultIndex};
+pub use limit::{ResultsExcess, ResultsLimit};
 pub use totals::{Totals, UsageKey};
 
 use crate::catalog::Catalog;
@@ -116,7 +117,7 @@ pub struct Attempt {
     pub outcome: Outcome,
 }
 
-/// A row and what became of it.
+/// A row with its result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinedRow<'r> {
     /// The request.
@@ -328,7 +329,7 @@ where
 /// The outcome of the first line that succeeded, else of the first line; missing if there is none.
 fn best_outcome<P, E>(
     index: &ResultIndex,
-    places: impl Iterator<Item = Place>,
+    places: impl Iterator<Item = LinePlace>,
     custom_id: &str,
     parse: &P,
     line: &mut Vec<u8>,
@@ -373,7 +374,7 @@ fn check_answer(answers: &Answers, outcome: &mut Outcome) -> Option<Value> {
     }
 }
 
-fn too_long(place: Place) -> String {
+fn too_long(place: LinePlace) -> String {
     let bytes = place.too_long().unwrap_or_default();
     format!(
         "its result line has {bytes} bytes, and at most {MAX_LINE_BYTES} are read; it is kept in \

@@ -1,4 +1,4 @@
-//! What a join comes to: rows by status, and every token that will be billed.
+//! The totals of a join: rows by status, and every token that will be billed.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::outcome::{Outcome, Status, Usage};
 pub struct Totals {
     /// Rows.
     pub rows: u64,
-    /// Rows by what became of them; a status no row has is not listed.
+    /// Rows by status; a status no row has is not listed.
     pub statuses: BTreeMap<Status, u64>,
     /// Rows that succeeded with an answer that says nothing.
     #[serde(default)]

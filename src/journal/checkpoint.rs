@@ -1,37 +1,38 @@
-//! WarmUpBatches batches that have to be back before the rest of the run is sent.
+//! Checkpoints: batches that must be back before the rest of the run is sent.
 //!
 //! ```text
 //!  batch 1          batch 2              batch 3 …
 //!  one request  ▌   `canary.rows`  ▌     everything else
-//!               gate               gate
+//!           checkpoint         checkpoint
 //! ```
 //!
-//! The plan says which batches are followed by a gate; what became of a gate is in the journal, as
-//! [`Verdict`]s. A batch whose rows lie behind a gate that is not open is not sent; batches that
-//! take the place of the leading one (halves of it, rows of it that are sent again) lie before it.
+//! The plan says which batches are followed by a checkpoint; how a checkpoint was judged is in the
+//! journal, as [`Verdict`]s. A batch whose rows come after a checkpoint that is not open is not
+//! sent; batches that take the place of the first one (halves of it, rows of it that are sent
+//! again) come before it.
 
 use serde::{Deserialize, Serialize};
 
-/// A gate behind a leading batch.
+/// A checkpoint after a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// The batch, by the number of its piece.
+    /// The batch, by its number in the plan.
     pub batch: u32,
     /// What it waits for.
     #[serde(flatten)]
     pub kind: CheckpointKind,
 }
 
-/// What a gate waits for.
+/// What a checkpoint waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "gate", rename_all = "snake_case")]
 pub enum CheckpointKind {
-    /// One request writes the shared prefix into the cache, for the others to read. The rest waits
-    /// for a time that the job sets.
+    /// Cache warm-up: one request writes the shared prefix into the cache, for the others to read.
+    /// The rest waits for a time that the job sets.
     Prime,
-    /// Some rows show whether the job does what it is meant to.
+    /// Some rows show whether the job works.
     Canary {
-        /// What may go wrong.
+        /// How many of them may fail.
         limits: CanaryLimits,
     },
 }
@@ -45,18 +46,6 @@ impl CheckpointKind {
             CheckpointKind::Canary { .. } => "canary",
         }
     }
-
-    /// What it means when the rest is not sent.
-    #[must_use]
-    pub fn stopped(&self) -> &'static str {
-        match self {
-            CheckpointKind::Prime => {
-                "the request that went first came back with an error that every other would have \
-                 too"
-            }
-            CheckpointKind::Canary { .. } => "too many rows of the canary went wrong",
-        }
-    }
 }
 
 /// The largest shares of a canary's rows, from 0 to 1, with which the rest is sent.
@@ -64,14 +53,14 @@ impl CheckpointKind {
 pub struct CanaryLimits {
     /// The provider reports an error, or there is no result line.
     pub max_error: f64,
-    /// The answer was cut off.
+    /// The answer was truncated.
     pub max_truncated: f64,
     /// The model declined.
     pub max_refused: f64,
     /// The answer does not fit the schema.
     pub max_invalid: f64,
-    /// The row succeeded with an answer that says nothing. Runs planned before there was such a
-    /// limit have none.
+    /// The row succeeded with an empty answer. Runs planned before there was such a limit have
+    /// none.
     #[serde(default = "no_limit")]
     pub max_empty: f64,
 }
@@ -80,24 +69,24 @@ fn no_limit() -> f64 {
     1.0
 }
 
-/// What became of a gate.
+/// How a checkpoint was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The leading batch is back, and nothing speaks against the rest.
+    /// The batch is back, and its results are good enough to send the rest.
     Passed,
-    /// The leading batch is not back in time; the rest goes without it.
+    /// The batch is not back in time; the rest is sent without it.
     TimedOut,
-    /// What came back speaks against the rest.
+    /// The results are not good enough to send the rest.
     Stopped,
-    /// A person wants the rest to be sent all the same.
+    /// A person wants the rest to be sent nevertheless.
     Overruled,
-    /// The journal was lost: whether the gate was open is not known, so it is judged again.
+    /// The journal was lost: whether the checkpoint was open is unknown, so it is judged again.
     Rescued,
 }
 
 impl Verdict {
-    /// Whether what lies behind may be sent.
+    /// Whether the batches after it may be sent.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(

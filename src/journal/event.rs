@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A reader of this version ignores fields it does not know, and refuses events and versions it
-//! does not know.
+//! does not know. Reasons are objects (`reasons.rs`); the sentences of earlier versions are read too.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, HeadFile, LineFault, Verdict};
+use super::{
+    AbandonReason, AdoptionProof, DoubtReason, FORMAT, HeadFile, LineFault, LossReason, Verdict,
+    VerdictReason,
+};
 use crate::batch::SpooledBatch;
 use crate::join::LineCounts;
 use crate::outcome::Status;
@@ -47,9 +50,9 @@ pub enum Event {
         bytes: u64,
         /// blake3 of the body, in hex.
         body_hash: String,
-        /// When the newest batch of the workspace was made, in the provider's time, as its list
-        /// told right before; the batch that this call makes is not older. The epoch where the list
-        /// was empty; left out where it was not asked for, or did not answer.
+        /// When the newest batch of the workspace was created, in the provider's time, by its list
+        /// right before the call; the batch that this call creates is not older. The epoch where
+        /// the list was empty; left out where it was not asked for, or did not answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         newest_listed: Option<Timestamp>,
     },
@@ -77,14 +80,14 @@ pub enum Event {
         /// When it was created, in the provider's time.
         created_at: Timestamp,
     },
-    /// Nobody knows whether the create call succeeded.
+    /// It is unknown whether the create call succeeded.
     Doubt {
         /// The batch.
         batch: u32,
         /// Why.
-        reason: String,
+        reason: DoubtReason,
     },
-    /// A doubt is settled: the batch was made and found.
+    /// A doubt is settled: the batch was created and found.
     Adopted {
         /// The batch.
         batch: u32,
@@ -93,9 +96,9 @@ pub enum Event {
         /// When it was created, in the provider's time.
         created_at: Timestamp,
         /// What shows that it is ours.
-        proof: String,
+        proof: AdoptionProof,
     },
-    /// A doubt is settled: the batch was not made, and may be sent again.
+    /// A doubt is settled: the batch was not created, and may be sent again.
     Absent {
         /// The batch.
         batch: u32,
@@ -123,11 +126,11 @@ pub enum Event {
         /// The batch.
         batch: u32,
     },
-    /// The batch was looked at, and there is news.
+    /// The provider reports something new about the batch.
     Seen {
         /// The batch.
         batch: u32,
-        /// Where it stands.
+        /// What the provider reports.
         status: Processing,
         /// Its counters.
         counts: Counts,
@@ -138,7 +141,7 @@ pub enum Event {
         /// The batch.
         batch: u32,
     },
-    /// The batch is over.
+    /// The batch has ended.
     Ended {
         /// The batch.
         batch: u32,
@@ -155,24 +158,24 @@ pub enum Event {
         file: String,
         /// blake3 of the file, in hex.
         file_hash: String,
-        /// What its lines were.
+        /// Its lines by kind.
         counts: LineCounts,
     },
     /// The batch's results can never be fetched: its rows stay without an answer.
-    OutputChange {
+    Lost {
         /// The batch.
         batch: u32,
         /// Why.
-        reason: String,
+        reason: LossReason,
     },
-    /// What the batch, which leads the run, says of those behind it.
+    /// A checkpoint was judged by the results of its batch.
     Judged {
-        /// The leading batch, by the number of its piece.
+        /// The batch of the checkpoint, by the number of its planned batch.
         batch: u32,
-        /// Whether the rest may go.
+        /// Whether the batches after it may be sent.
         verdict: Verdict,
         /// Why.
-        reason: String,
+        reason: VerdictReason,
     },
     /// The output is in its place.
     Exported {
@@ -180,20 +183,20 @@ pub enum Event {
         path: PathBuf,
         /// Rows in it.
         rows: u64,
-        /// Rows by what became of them.
+        /// Rows by status.
         by_status: BTreeMap<Status, u64>,
     },
     /// The output was not put in its place, because too few rows succeeded.
     HeldBack {
         /// Rows it would have.
         rows: u64,
-        /// Rows by what became of them.
+        /// Rows by status.
         by_status: BTreeMap<Status, u64>,
     },
     /// A person gave the run up. Nothing is sent after it; what was sent can still be fetched.
     Abandoned {
         /// Why.
-        reason: String,
+        reason: AbandonReason,
     },
 }
 
@@ -216,7 +219,7 @@ impl Event {
             | Event::NotFound { batch }
             | Event::Ended { batch, .. }
             | Event::Collected { batch, .. }
-            | Event::OutputChange { batch, .. }
+            | Event::Lost { batch, .. }
             | Event::Judged { batch, .. } => Some(*batch),
             Event::Exported { .. } | Event::HeldBack { .. } | Event::Abandoned { .. } => None,
         }
@@ -225,7 +228,7 @@ impl Event {
 
 /// An event with its place and time: one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct JournalEntry {
     /// Version of the line.
     v: u32,
     /// Position among the events, counted from 1, without gaps.
@@ -243,12 +246,12 @@ struct Version {
     v: u32,
 }
 
-impl Entry {
+impl JournalEntry {
     /// The `seq`-th event. Times are kept to the millisecond, for people who read the file.
     #[must_use]
-    pub fn new(seq: u64, at: Timestamp, event: Event) -> Entry {
+    pub fn new(seq: u64, at: Timestamp, event: Event) -> JournalEntry {
         let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
-        Entry {
+        JournalEntry {
             v: FORMAT,
             seq,
             at,
@@ -263,7 +266,7 @@ impl Entry {
     }
 
     /// Reads a line.
-    pub(super) fn parse(line: &[u8]) -> Result<Entry, LineFault> {
+    pub(super) fn parse(line: &[u8]) -> Result<JournalEntry, LineFault> {
         if line.contains(&0) {
             return Err(LineFault::NulBytes);
         }

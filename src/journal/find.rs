@@ -25,8 +25,8 @@ pub struct RunSummary {
     /// Where it stands; `None` if that cannot be read.
     pub stage: Option<Stage>,
     /// Whether nothing is left to do: its output is in its place, and its manifest says so. The
-    /// manifest is written last, so a process that ended in between told nobody, and the same
-    /// command is not to begin a second run.
+    /// manifest is written last, so a process that ended in between reported nothing, and the
+    /// same command must not begin a second run.
     pub finished: bool,
     /// Why it cannot be read.
     pub problem: Option<Error>,
@@ -171,13 +171,13 @@ fn summary(path: PathBuf) -> RunSummary {
 fn state_of(run: &RunDir, plan: &Plan) -> Result<(State, bool), Error> {
     let state = Journal::read(&run.journal(), plan)?.state;
     let stage = state.stage();
-    let told = || {
+    let is_in_manifest = || {
         Manifest::read(run)
             .ok()
             .flatten()
-            .is_some_and(|manifest| manifest.state == stage.as_str())
+            .is_some_and(|manifest| manifest.state == stage)
     };
-    let is_told = stage != Stage::Exported || told();
+    let is_told = stage != Stage::Exported || is_in_manifest();
     Ok((state, is_told))
 }
 

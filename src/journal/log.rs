@@ -1,7 +1,7 @@
 //! The log on disk: read as a whole, written a line at a time.
 //!
 //! Each line is on disk before the caller goes on, so at most one line is ever under way. A file
-//! that ends in half a line is what a crash leaves: whatever that line was to tell had not been
+//! that ends in half a line is what a crash leaves: what that line was to record had not been
 //! acted upon, or is looked up again. Anything else is damage.
 
 use std::fs::{self, OpenOptions};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Error, Event, FORMAT, Note, Plan, RunDir, State, cannot};
+use super::{Error, Event, FORMAT, JournalEntry, Plan, RunDir, RunNote, State, cannot};
 use crate::durable::{self, Appender};
 use crate::request::custom_id::Nonce;
 
@@ -43,7 +43,7 @@ pub enum LineFault {
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
+struct JournalHeader {
     journal: u32,
     run: String,
     nonce: Nonce,
@@ -57,11 +57,11 @@ struct Version {
 
 /// A journal that was read.
 #[derive(Debug)]
-pub struct History {
-    /// What its lines come to.
+pub struct JournalHistory {
+    /// The state after its lines.
     pub state: State,
     /// The lines.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<JournalEntry>,
 }
 
 /// A journal that is written. Whoever opens it holds the run's lock.
@@ -79,9 +79,9 @@ impl Journal {
         Journal::write(path, plan, &[])
     }
 
-    fn write(path: &Path, plan: &Plan, entries: &[Entry]) -> Result<(), Error> {
+    fn write(path: &Path, plan: &Plan, entries: &[JournalEntry]) -> Result<(), Error> {
         let odd = |e| cannot("write", path)(io::Error::other(e));
-        let mut text = serde_json::to_vec(&Header {
+        let mut text = serde_json::to_vec(&JournalHeader {
             journal: FORMAT,
             run: plan.run.clone(),
             nonce: plan.nonce.clone(),
@@ -95,7 +95,7 @@ impl Journal {
         durable::write_file(path, &text).map_err(cannot("write", path))
     }
 
-    /// Begins a journal anew, with these events; the old one, if there is one, is kept under
+    /// Writes a new journal with these events; the old one, if there is one, is kept under
     /// another name, which is given back. The new one is there as a whole or not at all: with half
     /// of the events, the other half would count as never having happened.
     ///
@@ -117,9 +117,9 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(cannot("set aside", &path)(error)),
         };
-        let entries: Vec<Entry> = (1..)
+        let entries: Vec<JournalEntry> = (1..)
             .zip(events)
-            .map(|(seq, (at, event))| Entry::new(seq, at, event))
+            .map(|(seq, (at, event))| JournalEntry::new(seq, at, event))
             .collect();
         State::from_events(&plan.pieces, &plan.gates, &entries).map_err(|source| {
             Error::Impossible {
@@ -135,18 +135,18 @@ impl Journal {
     /// its end is passed over.
     ///
     /// # Errors
-    /// When it cannot be read, belongs to another run, or tells what cannot have happened.
-    pub fn read(path: &Path, plan: &Plan) -> Result<History, Error> {
-        Reading::of(path, plan).map(|reading| reading.history)
+    /// When it cannot be read, belongs to another run, or records what cannot have happened.
+    pub fn read(path: &Path, plan: &Plan) -> Result<JournalHistory, Error> {
+        JournalReader::of(path, plan).map(|reading| reading.history)
     }
 
-    /// Opens a journal for writing. A torn last line is cut off, and the notes tell so.
+    /// Opens a journal for writing. A torn last line is cut off, and reported in the notes.
     ///
     /// # Errors
     /// As [`Journal::read`], and when it cannot be written.
-    pub fn open(path: &Path, plan: &Plan) -> Result<(Journal, Vec<Note>), Error> {
-        let reading = Reading::of(path, plan)?;
-        reading.mend(path).map_err(cannot("mend", path))?;
+    pub fn open(path: &Path, plan: &Plan) -> Result<(Journal, Vec<RunNote>), Error> {
+        let reading = JournalReader::of(path, plan)?;
+        reading.repair(path).map_err(cannot("repair", path))?;
         let appender = Appender::open(path).map_err(cannot("write", path))?;
         let journal = Journal {
             path: path.to_path_buf(),
@@ -155,6 +155,12 @@ impl Journal {
             is_broken: false,
         };
         Ok((journal, reading.torn.into_iter().collect()))
+    }
+
+    /// Reads the bytes of a journal that is no file.
+    #[cfg(any(test, fuzzing, feature = "fuzzing"))]
+    pub(super) fn parse(bytes: &[u8], plan: &Plan) -> Result<JournalHistory, Error> {
+        JournalReader::parse(Path::new("journal.jsonl"), bytes, plan).map(|reading| reading.history)
     }
 
     /// A journal without events onto a file that is not looked at.
@@ -169,7 +175,7 @@ impl Journal {
         }
     }
 
-    /// What the events so far come to.
+    /// The state after the events so far.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
@@ -187,7 +193,7 @@ impl Journal {
                 path: self.path.clone(),
             });
         }
-        let entry = Entry::new(self.state.events() + 1, at, event);
+        let entry = JournalEntry::new(self.state.events() + 1, at, event);
         self.state
             .apply(&entry)
             .map_err(|source| Error::Impossible {
@@ -202,18 +208,23 @@ impl Journal {
     }
 }
 
-/// A file that was read, and what is to be mended in it.
-struct Reading {
-    history: History,
+/// A file that was read, and what is to be repaired in it.
+struct JournalReader {
+    history: JournalHistory,
     /// Bytes up to the end of the last line that counts.
     length: u64,
     lacks_line_feed: bool,
-    torn: Option<Note>,
+    torn: Option<RunNote>,
 }
 
-impl Reading {
-    fn of(path: &Path, plan: &Plan) -> Result<Reading, Error> {
+impl JournalReader {
+    fn of(path: &Path, plan: &Plan) -> Result<JournalReader, Error> {
         let bytes = fs::read(path).map_err(cannot("read", path))?;
+        JournalReader::parse(path, &bytes, plan)
+    }
+
+    /// Reads the bytes of a journal; `path` is for errors only.
+    fn parse(path: &Path, bytes: &[u8], plan: &Plan) -> Result<JournalReader, Error> {
         let at_line = |line| {
             move |source| Error::Line {
                 path: path.to_path_buf(),
@@ -221,22 +232,22 @@ impl Reading {
                 source,
             }
         };
-        let whole = memchr::memrchr(b'\n', &bytes)
+        let whole = memchr::memrchr(b'\n', bytes)
             .ok_or(LineFault::NoHeader)
             .map_err(at_line(1))?;
         let mut lines = (1..).zip(bytes[..whole].split(|byte| *byte == b'\n'));
         let (_, header) = lines.next().unwrap_or_default();
         check_header(header, plan).map_err(at_line(1))?;
 
-        let mut history = History {
+        let mut history = JournalHistory {
             state: State::new(&plan.pieces, &plan.gates),
             entries: Vec::new(),
         };
         for (number, line) in lines {
-            let entry = Entry::parse(line).map_err(at_line(number))?;
+            let entry = JournalEntry::parse(line).map_err(at_line(number))?;
             history.take(path, entry)?;
         }
-        let mut reading = Reading {
+        let mut reading = JournalReader {
             history,
             length: whole as u64 + 1,
             lacks_line_feed: false,
@@ -254,13 +265,13 @@ impl Reading {
         }
         let line = self.history.state.events() + 2;
         if serde_json::from_slice::<serde::de::IgnoredAny>(tail).is_err() {
-            self.torn = Some(Note::TornLine {
+            self.torn = Some(RunNote::TornLine {
                 line,
                 bytes: tail.len() as u64,
             });
             return Ok(());
         }
-        let entry = Entry::parse(tail).map_err(|source| Error::Line {
+        let entry = JournalEntry::parse(tail).map_err(|source| Error::Line {
             path: path.to_path_buf(),
             line,
             source,
@@ -272,7 +283,7 @@ impl Reading {
     }
 
     /// Cuts off half a line, or ends a whole one.
-    fn mend(&self, path: &Path) -> io::Result<()> {
+    fn repair(&self, path: &Path) -> io::Result<()> {
         let file = OpenOptions::new().append(true).open(path)?;
         if file.metadata()?.len() != self.length {
             durable::act();
@@ -288,8 +299,8 @@ impl Reading {
     }
 }
 
-impl History {
-    fn take(&mut self, path: &Path, entry: Entry) -> Result<(), Error> {
+impl JournalHistory {
+    fn take(&mut self, path: &Path, entry: JournalEntry) -> Result<(), Error> {
         self.state
             .apply(&entry)
             .map_err(|source| Error::Impossible {
@@ -309,7 +320,7 @@ fn check_header(line: &[u8], plan: &Plan) -> Result<(), LineFault> {
     if journal != FORMAT {
         return Err(LineFault::Version { found: journal });
     }
-    let header: Header = serde_json::from_slice(line)?;
+    let header: JournalHeader = serde_json::from_slice(line)?;
     if header.nonce != plan.nonce {
         return Err(LineFault::OtherRun { run: header.run });
     }

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{CheckpointState, Error, RunDir, cannot};
+use super::{
+    BatchStateKind, CheckpointState, Error, NextAction, RunDir, RunNote, Stage, Verdict,
+    VerdictReason, cannot,
+};
 use crate::cost::{Bill, CacheUse, Cost, Money};
 use crate::durable;
 use crate::estimate::CacheReason;
@@ -28,17 +31,17 @@ pub struct Manifest {
     pub job: String,
     /// Whether the answers come from the simulator.
     pub simulated: bool,
-    /// Where the run stands, in the words of [`super::Stage`].
-    pub state: String,
+    /// Where the run stands.
+    pub state: Stage,
     /// Rows of the run.
     pub rows: u64,
-    /// Rows by what became of them; empty until it is known.
+    /// Rows by status; empty until the results are joined.
     pub by_status: BTreeMap<Status, u64>,
-    /// Rows that succeeded with an answer that says nothing; `None` until it is known.
+    /// Rows that succeeded with an empty answer; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_answers: Option<u64>,
-    /// Batches by where they stand, in the words of [`super::BatchState`].
-    pub batches: BTreeMap<String, u64>,
+    /// Batches by where they stand.
+    pub batches: BTreeMap<BatchStateKind, u64>,
     /// Tokens of all attempts.
     pub usage: Usage,
     /// What they cost in US dollars, as an exact decimal; `None` until it is known.
@@ -46,13 +49,13 @@ pub struct Manifest {
     /// What is reserved for batches in flight, in US dollars; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_usd: Option<Money>,
-    /// What it was for, and where it went; `None` until it is known.
+    /// The bill, from several sides; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bill: Option<BillSummary>,
     /// What was decided about the prompt cache, and what it did; `None` where nothing is cached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheSummary>,
-    /// What became of the batches that lead the run.
+    /// The checkpoints, and how they were judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<CheckpointSummary>,
     /// What it was expected to cost, and why it cost something else; `None` until it is known.
@@ -60,14 +63,14 @@ pub struct Manifest {
     pub estimate: Option<Comparison>,
     /// The output, once it is in its place.
     pub output: Option<PathBuf>,
-    /// What to do next, in words.
-    pub next_action: String,
+    /// What to do next.
+    pub next_action: NextAction,
     /// When the run was planned.
     pub created_at: Timestamp,
     /// When this summary was written.
     pub updated_at: Timestamp,
     /// What a person should know.
-    pub notes: Vec<String>,
+    pub notes: Vec<RunNote>,
 }
 
 /// A bill, from several sides. Each side adds up to the total.
@@ -79,14 +82,14 @@ pub struct BillSummary {
     pub by_kind: Cost,
     /// By the model that answered.
     pub by_model: BTreeMap<String, Money>,
-    /// By what became of the row.
+    /// By the status of the row.
     pub by_status: BTreeMap<Status, Money>,
     /// By batch, under the provider's id.
     pub by_batch: BTreeMap<String, Money>,
     /// By the label that the job gives its rows.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_tag: BTreeMap<String, Money>,
-    /// Requests of which nobody knows what they cost; they are in no sum.
+    /// Requests whose cost is unknown; they are in no sum.
     pub unknown: u64,
 }
 
@@ -99,12 +102,12 @@ pub struct CacheSummary {
     pub why: CacheReason,
     /// What the cache did; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub measured: Option<Measured>,
+    pub measured: Option<MeasuredCache>,
 }
 
 /// What the prompt cache did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct MeasuredCache {
     /// Requests that were billed.
     pub requests: u64,
     /// Requests of these that read something from the cache.
@@ -119,10 +122,10 @@ pub struct Measured {
     pub saved_usd: Money,
 }
 
-impl Measured {
+impl MeasuredCache {
     /// What a run's requests show; `None` where nothing was written or read.
     #[must_use]
-    pub fn new(cache: &CacheUse) -> Option<Measured> {
+    pub fn new(cache: &CacheUse) -> Option<MeasuredCache> {
         let CacheUse {
             requests,
             reading,
@@ -131,7 +134,7 @@ impl Measured {
             saved,
         } = *cache;
         let read_share_thousandths = cache.read_share()?;
-        Some(Measured {
+        Some(MeasuredCache {
             requests,
             reading,
             read_tokens,
@@ -142,30 +145,54 @@ impl Measured {
     }
 }
 
-/// A batch that leads the run, and what was found of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A checkpoint, and how it was judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointSummary {
     /// The batch.
     pub batch: u32,
     /// `prime` or `canary`.
     pub gate: String,
-    /// `waiting`, or in the words of [`super::Verdict`].
-    pub verdict: String,
-    /// Why.
-    pub reason: String,
+    /// How it was judged.
+    pub verdict: CheckpointVerdict,
+    /// Why; `None` while it waits.
+    #[serde(
+        default,
+        deserialize_with = "reason",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub reason: Option<VerdictReason>,
+}
+
+/// Whether a checkpoint waits, and else how it was judged: one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointVerdict {
+    /// Its batch is not back.
+    Waiting,
+    /// It was judged.
+    #[serde(untagged)]
+    Judged(Verdict),
+}
+
+/// Earlier versions wrote an empty reason for a checkpoint that waits.
+fn reason<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<VerdictReason>, D::Error> {
+    let reason = Option::<VerdictReason>::deserialize(from)?;
+    Ok(reason.filter(|reason| *reason != VerdictReason::Other(String::new())))
 }
 
 impl CheckpointSummary {
     pub(crate) fn of(gate: &CheckpointState) -> CheckpointSummary {
         let (verdict, reason) = match &gate.verdict {
-            Some((_, verdict, reason)) => (verdict.as_str(), reason.clone()),
-            None => ("waiting", String::new()),
+            Some((_, verdict, reason)) => {
+                (CheckpointVerdict::Judged(*verdict), Some(reason.clone()))
+            }
+            None => (CheckpointVerdict::Waiting, None),
         };
         let gate = &gate.gate;
         CheckpointSummary {
             batch: gate.batch,
             gate: gate.kind.as_str().to_owned(),
-            verdict: verdict.to_owned(),
+            verdict,
             reason,
         }
     }

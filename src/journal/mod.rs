@@ -5,45 +5,57 @@
 //!    plan.json                    what will be sent, written once                       plan_file.rs
 //!    head.bin                     what all requests have in common, byte for byte
 //!    spool/00001.parquet          the rows and requests of batch 1                      (room `batch`)
-//!    journal.jsonl                what was done, line by line, each on disk in time     event.rs, log.rs
+//!    journal.jsonl                what was done, line by line, each on disk in time     event.rs, reasons.rs, log.rs
 //!    results/00001.1.jsonl.zst    the raw result lines of batch 1, attempt 1
-//!    manifest.json                a summary for other programs, replaced as a whole     manifest.rs
+//!    manifest.json                a summary for other programs, replaced as a whole     manifest.rs, notes.rs
 //!    lock                         who works on the run                                  lock.rs
 //! ```
 //!
 //! A run is planned in `<run id>.planning` and gets its name when the plan is whole, so a folder
 //! that has the name of a run holds all it takes to send it. The journal is the only memory of what
-//! happened: [`State`] is made from its lines and nothing else, and a sequence that cannot have
+//! happened: [`State`] is derived from its lines and nothing else, and a sequence that cannot have
 //! happened is an error that names the line. Damage is never taken for "nothing happened", because
 //! what was sent would be paid again.
 //!
-//! To record something new: a variant in `event.rs`, and what it does to a batch in `state.rs`.
+//! To record something new: a variant in `event.rs`, and what it does to a batch in
+//! `state/apply.rs`. Reasons and notes are data; their sentences are made by the command line.
 //! Formats carry a version ([`FORMAT`]); a reader refuses newer ones.
 
 mod checkpoint;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub mod checks;
 mod event;
 mod find;
 mod lock;
 mod log;
 mod manifest;
+mod notes;
 mod plan_file;
+mod reasons;
 mod run_dir;
 mod state;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 pub use checkpoint::{CanaryLimits, Checkpoint, CheckpointKind, Verdict};
-pub use event::{Entry, Event};
+pub use event::{Event, JournalEntry};
 pub use find::{RunSummary, all_runs, latest_unfinished, runs_of, stage_of, writer_of};
 pub use lock::{Lock, Owner};
-pub use log::{History, Journal, LineFault};
-pub use manifest::{BillSummary, CacheSummary, CheckpointSummary, Manifest, Measured};
+pub use log::{Journal, JournalHistory, LineFault};
+pub use manifest::{
+    BillSummary, CacheSummary, CheckpointSummary, CheckpointVerdict, Manifest, MeasuredCache,
+};
+pub use notes::{NextAction, RunNote};
 pub use plan_file::{HashedFile, HeadFile, Plan, PlanCounts, SourceFile};
+pub use reasons::{
+    AbandonReason, AdoptionProof, CanaryLimit, DoubtReason, ExceededLimit, LossReason,
+    RequestError, Unproven, VerdictReason,
+};
 pub use run_dir::{COLUMNS_NAME, Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
 pub use state::{
-    Batch, BatchState, CheckpointState, Export, Impossible, Remote, Stage, State, Step,
+    AcceptedBatch, Batch, BatchProgress, BatchState, BatchStateKind, CheckpointState, ExportRecord,
+    ImpossibleEvent, Stage, State, Step,
 };
 
 /// Version of the files in a run directory. Older versions are read as long as that is possible,
@@ -126,14 +138,14 @@ pub enum Error {
         source: LineFault,
     },
     /// The journal's lines contradict each other.
-    #[error("the journal `{}` tells what cannot have happened", path.display())]
+    #[error("the journal `{}` records what cannot have happened", path.display())]
     Impossible {
         /// The journal.
         path: PathBuf,
         /// Which line, and why.
-        source: Impossible,
+        source: ImpossibleEvent,
     },
-    /// An earlier write to the journal failed, so nobody knows how the file ends.
+    /// An earlier write to the journal failed, so it is unknown how the file ends.
     #[error("the journal `{}` takes no more lines, since writing the last one failed", path.display())]
     Broken {
         /// The journal.
@@ -141,90 +153,8 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// What a person can do about damage; `None` where the message says it all.
-    #[must_use]
-    pub fn way_out(&self) -> Option<&'static str> {
-        Some(match self {
-            Error::Line {
-                source: LineFault::Version { .. },
-                ..
-            }
-            | Error::Newer { .. } => {
-                "use the version of rowmill that wrote the run, or a newer one"
-            }
-            Error::Line {
-                source: LineFault::OtherRun { .. },
-                ..
-            } => "put the run's own journal back: the one here belongs to another run",
-            Error::Line { .. } | Error::Impossible { .. } => {
-                "nothing was sent or changed now; put the file back from a copy, or take out by \
-                 hand what does not belong, after comparing it with the batches the provider lists"
-            }
-            Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
-                "nothing was sent or changed now; put the file back from a copy, or move the run's \
-                 folder away to plan again (what it has sent is then paid again)"
-            }
-            Error::Broken { .. } => {
-                "make room or mend the disk, then run the same command again: what was sent is \
-                 looked up"
-            }
-            Error::Io { .. }
-            | Error::NoRun { .. }
-            | Error::Exists { .. }
-            | Error::Locked { .. } => return None,
-        })
-    }
-}
-
 fn named(owner: Option<&Owner>) -> String {
     owner.map_or_else(|| "another process".to_owned(), Owner::to_string)
-}
-
-/// Something a person should know, that does not stop the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Note {
-    /// The journal ended in half a line, as after a crash.
-    TornLine {
-        /// The line, counted from 1.
-        line: u64,
-        /// How much of it was there.
-        bytes: u64,
-    },
-    /// The run was moved after it was planned.
-    Moved {
-        /// Where it was planned.
-        from: PathBuf,
-    },
-    /// The run is a copy, and the original is still there.
-    Copied {
-        /// The original.
-        from: PathBuf,
-    },
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Note::TornLine { line, bytes } => write!(
-                f,
-                "line {line} of the journal was torn by a crash ({bytes} bytes) and is left out; \
-                 what it would have told is looked up"
-            ),
-            Note::Moved { from } => write!(
-                f,
-                "the run was planned in `{}` and moved here",
-                from.display()
-            ),
-            Note::Copied { from } => write!(
-                f,
-                "this run is a copy of `{}`, which is still there; going on with both would send \
-                 and pay everything twice",
-                from.display()
-            ),
-        }
-    }
 }
 
 fn cannot(doing: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {

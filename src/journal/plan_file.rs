@@ -15,6 +15,7 @@ use crate::durable;
 use crate::estimate::CacheDecision;
 use crate::estimate::Estimate;
 use crate::outcome::answer::AnswerPlan;
+use crate::provider::DEFAULT_PROVIDER;
 use crate::request::custom_id::Nonce;
 
 /// A run as it was planned. Written once; `head.bin` and the spool belong to it.
@@ -50,13 +51,20 @@ pub struct Plan {
     /// How answers become columns.
     #[serde(default)]
     pub answer: AnswerPlan,
+    /// The name of the provider, and so of the format that its batches and results are in. Not
+    /// written for the default one, so that versions which know no other read the plan as before.
+    #[serde(
+        default = "default_provider",
+        skip_serializing_if = "is_default_provider"
+    )]
+    pub provider: String,
     /// Where the batches go: the provider's base URL.
     pub origin: String,
     /// What all requests have in common.
     pub head: HeadFile,
     /// The batches, numbered from 1 without gaps.
     pub pieces: Vec<SpooledBatch>,
-    /// The leading batches that have to be back before those behind them are sent, in order.
+    /// The batches that must be back before those after them are sent, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Checkpoint>,
     /// Whether one request goes first and writes the cache, and why.
@@ -81,6 +89,14 @@ pub struct Plan {
     /// Where the run was planned; set when the plan is written.
     #[serde(default)]
     pub home: PathBuf,
+}
+
+fn default_provider() -> String {
+    DEFAULT_PROVIDER.to_owned()
+}
+
+fn is_default_provider(name: &str) -> bool {
+    name == DEFAULT_PROVIDER
 }
 
 /// A file that went into the requests.
@@ -202,16 +218,16 @@ impl Plan {
         };
         if let Some((number, piece)) = (1..)
             .zip(&self.pieces)
-            .find(|(number, piece)| piece.piece != *number)
+            .find(|(number, piece)| piece.number != *number)
         {
-            return contradiction(format!("batch {} stands in place {number}", piece.piece));
+            return contradiction(format!("batch {} stands in place {number}", piece.number));
         }
-        let mut leading = self.gates.iter().map(|gate| gate.batch);
+        let mut first = self.gates.iter().map(|gate| gate.batch);
         if !self.gates.is_sorted_by(|a, b| a.batch < b.batch)
-            || leading.any(|batch| batch == 0 || batch as usize > self.pieces.len())
+            || first.any(|batch| batch == 0 || batch as usize > self.pieces.len())
         {
             return contradiction(
-                "a gate stands behind a batch that does not lead the run".to_owned(),
+                "a checkpoint follows a batch that is not one of the first".to_owned(),
             );
         }
         let sums = self.pieces.iter().fold((0, 0), |(rows, requests), piece| {

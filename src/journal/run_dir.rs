@@ -1,11 +1,11 @@
-//! The run directory: how it comes to be, where its files are, and whether a folder is one.
+//! The run directory: how it is created, where its files are, and whether a folder is one.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Error, HeadFile, Journal, Lock, Note, Owner, Plan, cannot};
+use super::{Error, HeadFile, Journal, Lock, Owner, Plan, RunNote, cannot};
 use crate::durable;
 
 /// What the folder of a plan in the making is called, after the run's id.
@@ -24,7 +24,7 @@ impl RunDir {
     /// # Errors
     /// When there is no run, its plan is missing, damaged or of a newer version, or its journal is
     /// missing.
-    pub fn open(path: &Path) -> Result<(RunDir, Plan, Vec<Note>), Error> {
+    pub fn open(path: &Path) -> Result<(RunDir, Plan, Vec<RunNote>), Error> {
         let run = RunDir {
             path: path.to_path_buf(),
         };
@@ -377,7 +377,7 @@ fn parent_of(path: &Path) -> &Path {
 }
 
 /// Whether the run was planned elsewhere.
-fn moved(path: &Path, plan: &Plan) -> Option<Note> {
+fn moved(path: &Path, plan: &Plan) -> Option<RunNote> {
     let here = fs::canonicalize(path).ok()?;
     if plan.home.as_os_str().is_empty() || here == plan.home {
         return None;
@@ -386,8 +386,8 @@ fn moved(path: &Path, plan: &Plan) -> Option<Note> {
     let is_original =
         Plan::read(&from.join("plan.json")).is_ok_and(|original| original.nonce == plan.nonce);
     Some(if is_original {
-        Note::Copied { from }
+        RunNote::Copied { from }
     } else {
-        Note::Moved { from }
+        RunNote::Moved { from }
     })
 }

@@ -31,7 +31,7 @@ fn owner() -> Owner {
 
 fn piece(number: u32) -> SpooledBatch {
     SpooledBatch {
-        piece: number,
+        number,
         rows: 3,
         requests: 2,
         body_bytes: 99,
@@ -66,6 +66,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         }],
         source_schema: "a: Utf8".to_owned(),
         answer: crate::outcome::answer::AnswerPlan::default(),
+        provider: crate::provider::DEFAULT_PROVIDER.to_owned(),
         origin: "https://api.example".to_owned(),
         head: HeadFile::describe(None, HEAD),
         pieces: vec![piece(1), piece(2)],
@@ -139,7 +140,9 @@ fn whole_story() -> Vec<Event> {
     let statuses = BTreeMap::from([(Status::Succeeded, 4), (Status::Unsent, 2)]);
     let doubt = || Event::Doubt {
         batch: 2,
-        reason: "no answer \u{e9}\n".to_owned(),
+        reason: DoubtReason::NoCertainResult {
+            error: "no answer \u{e9}\n".to_owned(),
+        },
     };
     let collected = |batch| Event::Collected {
         batch,
@@ -171,7 +174,9 @@ fn whole_story() -> Vec<Event> {
             batch: 2,
             id: BatchId("id 2".to_owned()),
             created_at: at(61),
-            proof: "its first id".to_owned(),
+            proof: AdoptionProof::HoldsId {
+                custom_id: "its first id".to_owned(),
+            },
         },
         Event::CancelAsked { batch: 2 },
         Event::Seen {
@@ -203,9 +208,9 @@ fn whole_story() -> Vec<Event> {
         },
         intent(3),
         accepted(3),
-        Event::OutputChange {
+        Event::Lost {
             batch: 3,
-            reason: "gone".to_owned(),
+            reason: LossReason::Archived { at: at(95) },
         },
         Event::Exported {
             path: "out.parquet".into(),
@@ -213,7 +218,7 @@ fn whole_story() -> Vec<Event> {
             by_status: statuses,
         },
         Event::Abandoned {
-            reason: "enough".to_owned(),
+            reason: AbandonReason::Requested,
         },
     ]
 }
@@ -264,13 +269,27 @@ fn makes_a_run_under_its_own_name_only_when_it_is_whole() {
 }
 
 #[test]
+fn a_plan_of_the_default_provider_names_none() {
+    let mut plan = plan("a", at(0));
+    let written = serde_json::to_value(&plan).unwrap();
+    assert!(written.get("provider").is_none(), "as in earlier versions");
+    let read: Plan = serde_json::from_value(written).unwrap();
+    assert_eq!(read.provider, "anthropic");
+
+    plan.provider = "json_lines".to_owned();
+    let written = serde_json::to_value(&plan).unwrap();
+    assert_eq!(written["provider"], "json_lines");
+    assert_eq!(serde_json::from_value::<Plan>(written).unwrap(), plan);
+}
+
+#[test]
 fn leaves_nothing_behind_when_the_plan_does_not_hold_together() {
     let work = Work::new();
     for (rows, first) in [(7, 1), (6, 2)] {
         let planning = Planning::begin(&work.job().join("a"), &owner()).unwrap();
         let mut plan = plan("a", at(0));
         plan.counts.rows = rows;
-        plan.pieces[0].piece = first;
+        plan.pieces[0].number = first;
         assert!(matches!(
             planning.finish(plan, HEAD),
             Err(Error::Contradiction { .. })
@@ -434,7 +453,6 @@ fn refuses_folders_that_are_no_whole_runs() {
         damage();
         let error = open();
         assert!(chain(&error).contains(expected), "{}", chain(&error));
-        assert!(error.way_out().is_some());
     }
     assert!(matches!(
         RunDir::open(&work.job().join("b")),
@@ -465,12 +483,12 @@ fn tells_a_moved_run_from_a_copied_one() {
     let notes = || RunDir::open(&elsewhere).unwrap().2;
     assert_eq!(
         notes(),
-        [Note::Copied {
+        [RunNote::Copied {
             from: plan.home.clone()
         }]
     );
     fs::remove_dir_all(run.path()).unwrap();
-    assert_eq!(notes(), [Note::Moved { from: plan.home }]);
+    assert_eq!(notes(), [RunNote::Moved { from: plan.home }]);
 }
 
 #[test]
@@ -588,7 +606,7 @@ fn drops_nul_bytes_only_where_a_line_was_under_way() {
     let (_, notes) = Journal::open(&run.journal(), &plan).unwrap();
     assert_eq!(
         notes,
-        [Note::TornLine {
+        [RunNote::TornLine {
             line: 2,
             bytes: 300
         }]
@@ -597,7 +615,7 @@ fn drops_nul_bytes_only_where_a_line_was_under_way() {
 }
 
 #[test]
-fn names_file_line_and_way_out_of_a_damaged_journal() {
+fn names_file_and_line_of_a_damaged_journal() {
     let (_work, run, plan) = told();
     let whole = fs::read_to_string(run.journal()).unwrap();
     let lines: Vec<&str> = whole.lines().collect();
@@ -650,7 +668,7 @@ fn names_file_line_and_way_out_of_a_damaged_journal() {
         ),
         (
             replaced(3, lines[3]),
-            "tells what cannot have happened",
+            "records what cannot have happened",
             "line 4 (batch 1): event 3 follows event 1",
         ),
         (
@@ -667,10 +685,7 @@ fn names_file_line_and_way_out_of_a_damaged_journal() {
             message.contains(first) && message.contains(second),
             "{message}"
         );
-        assert!(
-            message.contains("journal.jsonl") && error.way_out().is_some(),
-            "{message}"
-        );
+        assert!(message.contains("journal.jsonl"), "{message}");
         assert_eq!(
             fs::read_to_string(run.journal()).unwrap(),
             text,
@@ -717,11 +732,11 @@ fn manifest(plan: &Plan) -> Manifest {
         run: plan.run.clone(),
         job: plan.job_name.clone(),
         simulated: plan.simulated,
-        state: Stage::Exported.to_string(),
+        state: Stage::Exported,
         rows: plan.rows(),
         by_status: BTreeMap::from([(Status::Succeeded, 4), (Status::Unsent, 2)]),
         empty_answers: None,
-        batches: BTreeMap::from([("collected".to_owned(), 2)]),
+        batches: BTreeMap::from([(BatchStateKind::Collected, 2)]),
         usage: Usage {
             input_tokens: Some(7),
             ..Usage::default()
@@ -733,10 +748,10 @@ fn manifest(plan: &Plan) -> Manifest {
         gates: Vec::new(),
         estimate: None,
         output: Some("out.parquet".into()),
-        next_action: "nothing".to_owned(),
+        next_action: NextAction::Nothing,
         created_at: plan.created_at,
         updated_at: at(99),
-        notes: vec!["a note".to_owned()],
+        notes: vec![RunNote::NothingToSend],
     }
 }
 
@@ -769,7 +784,7 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
             .append(
                 at(9),
                 Event::Abandoned {
-                    reason: "enough".to_owned(),
+                    reason: AbandonReason::Requested,
                 },
             )
             .unwrap();
@@ -859,4 +874,56 @@ fn never_takes_a_journal_with_a_damaged_byte_for_an_empty_one() {
             }
         }
     }
+}
+
+#[test]
+fn reads_a_manifest_whose_notes_and_reasons_are_sentences() {
+    let work = Work::new();
+    let (run, ..) = work.make("a", at(0));
+    let text = r#"{
+        "format": 1, "run": "a", "job": "job", "simulated": false, "state": "in_flight", "rows": 6,
+        "by_status": {}, "batches": {"in_flight": 1, "lost": 1, "in_doubt": 2},
+        "usage": {}, "cost_usd": null,
+        "gates": [
+            {"batch": 1, "gate": "prime", "verdict": "passed", "reason": "it wrote 5 tokens"},
+            {"batch": 2, "gate": "canary", "verdict": "waiting", "reason": ""}
+        ],
+        "output": null, "next_action": "rowmill collect runs/a (or run)",
+        "created_at": "2026-11-23T03:15:00Z", "updated_at": "2026-11-23T03:20:00Z",
+        "notes": ["no rows to send"]
+    }"#;
+    fs::write(run.manifest(), text).unwrap();
+    let manifest = Manifest::read(&run).unwrap().unwrap();
+    assert_eq!(manifest.state, Stage::InFlight);
+    assert_eq!(
+        manifest.next_action,
+        NextAction::Other("rowmill collect runs/a (or run)".to_owned())
+    );
+    assert_eq!(
+        manifest.notes,
+        [RunNote::Other("no rows to send".to_owned())]
+    );
+    let verdicts: Vec<_> = manifest
+        .gates
+        .iter()
+        .map(|gate| (gate.verdict, gate.reason.clone()))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            (
+                CheckpointVerdict::Judged(Verdict::Passed),
+                Some(VerdictReason::Other("it wrote 5 tokens".to_owned()))
+            ),
+            (CheckpointVerdict::Waiting, None)
+        ]
+    );
+    assert_eq!(
+        manifest.batches,
+        BTreeMap::from([
+            (BatchStateKind::InDoubt, 2),
+            (BatchStateKind::InFlight, 1),
+            (BatchStateKind::Lost, 1),
+        ])
+    );
 }

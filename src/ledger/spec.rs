@@ -60,7 +60,7 @@ impl BudgetSpec {
 }
 
 /// An amount as text or as a number. A number with a point has been through floating point by now:
-/// who has the text it was written as takes the amount from there (see `job.rs`).
+/// who has the text it was written as takes the amount from there (see `job/budget.rs`).
 fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Money>, D::Error> {
     deserializer.deserialize_any(AmountVisitor)
 }

@@ -27,7 +27,7 @@ const SERVER_ERRORS: [&str; 4] = [
     "rate_limit_error",
 ];
 
-/// A class of failures that another try can heal.
+/// A class of failures that another try can fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(
@@ -116,11 +116,11 @@ pub struct RetrySpec {
     pub expired: u32,
     /// Rows that failed at the provider; they cost nothing.
     pub server_error: u32,
-    /// Rows without a result line; whether they were billed nobody knows.
+    /// Rows without a result line; it is unknown whether they were billed.
     pub missing: u32,
     /// Rows whose answer does not fit the schema; each try is billed.
     pub invalid: u32,
-    /// Rows whose answer was cut off; each try is billed.
+    /// Rows whose answer was truncated; each try is billed.
     pub truncated: TruncatedSpec,
 }
 
@@ -151,7 +151,7 @@ impl RetrySpec {
     }
 }
 
-/// How rows are sent again whose answer was cut off.
+/// How rows are sent again whose answer was truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TruncatedSpec {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn heals_only_what_can_be_healed() {
+    fn retries_only_what_another_try_can_fix() {
         let outcome = |status, error_type: Option<&str>| Outcome {
             error_type: error_type.map(str::to_owned),
             ..Outcome::new(status)

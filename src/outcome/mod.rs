@@ -5,6 +5,8 @@
 //! request and one attempt.
 
 pub mod answer;
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+pub(crate) mod checks;
 pub mod class;
 pub mod details;
 pub mod usage;
@@ -22,7 +24,7 @@ pub use usage::{Iteration, TokenCounts, Usage};
 pub enum Status {
     /// A whole answer, that fits the job's schema where there is one.
     Succeeded,
-    /// The answer was cut off: `max_tokens` or the context window.
+    /// The answer was truncated: `max_tokens` or the context window.
     Truncated,
     /// The model declined.
     Refused,

@@ -1,7 +1,7 @@
 //! Cells as text, exact: what CSV writes into its cells and JSON Lines into its strings.
 //!
 //! Decimals keep all their digits, times are RFC 3339, bytes are base64. A time that lies outside
-//! the calendar (some databases write infinity so) is told as the number it is stored as, rather
+//! the calendar (some databases write infinity so) is written as the number it is stored as, rather
 //! than lost.
 
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ pub(super) struct CellText<'a> {
 }
 
 enum Cells<'a> {
-    Text(&'a dyn Texts),
+    Text(&'a dyn CellTexts),
     Formatted(Formatted<'a>),
     Base64(Box<dyn Bytes + 'a>),
     Json(NullableEncoder<'a>),
@@ -96,17 +96,17 @@ impl<'a> CellText<'a> {
 }
 
 /// A column of text in one of Arrow's three layouts.
-trait Texts {
+trait CellTexts {
     fn text(&self, row: usize) -> &str;
 }
 
-impl<T: ByteArrayType<Native = str>> Texts for GenericByteArray<T> {
+impl<T: ByteArrayType<Native = str>> CellTexts for GenericByteArray<T> {
     fn text(&self, row: usize) -> &str {
         self.value(row)
     }
 }
 
-impl Texts for arrow::array::StringViewArray {
+impl CellTexts for arrow::array::StringViewArray {
     fn text(&self, row: usize) -> &str {
         self.value(row)
     }
@@ -202,7 +202,7 @@ impl EncoderFactory for Exact {
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
             DataType::Map(..) => Box::new(AnyKeys::new(field, array.as_map(), options)?),
             kind if kind.is_temporal() || kind.is_decimal() => {
-                Box::new(Quoted(Formatted::new(array)?))
+                Box::new(QuotedText(Formatted::new(array)?))
             }
             _ => match bytes_of(array) {
                 Some(bytes) => Box::new(Base64(bytes)),
@@ -223,9 +223,9 @@ impl Encoder for Base64<'_> {
     }
 }
 
-struct Quoted<'a>(Formatted<'a>);
+struct QuotedText<'a>(Formatted<'a>);
 
-impl Encoder for Quoted<'_> {
+impl Encoder for QuotedText<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         match self.0.text(row) {
             Ok(text) => {

@@ -34,7 +34,7 @@ pub struct Column {
     /// Whether a row may have no value.
     pub nullable: bool,
     /// What it holds, and where that comes from.
-    pub(super) value: Value,
+    pub(super) value: CellValue,
 }
 
 /// A column that only some jobs ask for, with `output.extra`.
@@ -48,7 +48,7 @@ pub struct ExtraColumn {
 
 /// What a column holds, and the function that finds it in a joined row.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
+pub(super) enum CellValue {
     /// One of few words: worth a dictionary.
     Word(for<'r> fn(&'r JoinedRow<'_>) -> Option<&'r str>),
     /// Text, or an id: nearly every row has its own.
@@ -59,7 +59,7 @@ pub(super) enum Value {
     Made(fn(&JoinedRow<'_>) -> Option<String>),
     /// US dollars, counted in millionths of a millionth.
     Money(fn(&JoinedRow<'_>) -> Option<i64>),
-    /// Whether the answers of the run are made up: the same for all rows, so that a row says it
+    /// Whether the answers of the run come from the simulator: the same for all rows, so that a row says it
     /// wherever it is copied to.
     Simulated,
 }
@@ -74,13 +74,13 @@ pub const COLUMNS: [Column; 20] = [
         meaning: "what became of the row: `succeeded`, `truncated`, `refused`, `paused`, \
                   `invalid`, `errored`, `expired`, `canceled`, `missing` or `unsent`",
         nullable: false,
-        value: Value::Word(|row| Some(row.status.as_str())),
+        value: CellValue::Word(|row| Some(row.status.as_str())),
     },
     Column {
         name: "result",
         meaning: "the API's own word for it; null where no result line came",
         nullable: true,
-        value: Value::Word(|row| {
+        value: CellValue::Word(|row| {
             Some(row.outcome()?.result.as_str()).filter(|word| !word.is_empty())
         }),
     },
@@ -89,33 +89,33 @@ pub const COLUMNS: [Column; 20] = [
         meaning: "the answer's text, as it came, also where it is cut off or does not fit the \
             schema",
         nullable: true,
-        value: Value::Text(|row| row.outcome()?.text.as_deref()),
+        value: CellValue::Text(|row| row.outcome()?.text.as_deref()),
     },
     Column {
         name: "stop_reason",
         meaning: "why the model stopped, in the API's word",
         nullable: true,
-        value: Value::Word(|row| row.outcome()?.stop_reason.as_deref()),
+        value: CellValue::Word(|row| row.outcome()?.stop_reason.as_deref()),
     },
     Column {
         name: "error_type",
         meaning: "the provider's kind of error, such as `invalid_request_error`, or why the row \
             was not sent, such as `too_large`",
         nullable: true,
-        value: Value::Word(|row| row.error_type()),
+        value: CellValue::Word(|row| row.error_type()),
     },
     Column {
         name: "error",
         meaning: "what went wrong, in words: the provider's, why the answer does not fit the \
             schema, or why the row was not sent",
         nullable: true,
-        value: Value::Text(|row| row.error()),
+        value: CellValue::Text(|row| row.error()),
     },
     Column {
         name: "model",
         meaning: "the model that answered",
         nullable: true,
-        value: Value::Word(|row| row.outcome()?.model.as_deref()),
+        value: CellValue::Word(|row| row.outcome()?.model.as_deref()),
     },
     Column {
         name: "input_tokens",
@@ -123,81 +123,81 @@ pub const COLUMNS: [Column; 20] = [
             prompt; token columns hold what was billed: of an answer in several steps (compaction, \
             advisor) the sum over them",
         nullable: true,
-        value: Value::Count(|row| usage(row)?.input_tokens),
+        value: CellValue::Count(|row| usage(row)?.input_tokens),
     },
     Column {
         name: "cache_creation_5m_input_tokens",
         meaning: "input tokens written to the five-minute cache",
         nullable: true,
-        value: Value::Count(|row| usage(row)?.cache_creation_5m_input_tokens),
+        value: CellValue::Count(|row| usage(row)?.cache_creation_5m_input_tokens),
     },
     Column {
         name: "cache_creation_1h_input_tokens",
         meaning: "input tokens written to the one-hour cache",
         nullable: true,
-        value: Value::Count(|row| usage(row)?.cache_creation_1h_input_tokens),
+        value: CellValue::Count(|row| usage(row)?.cache_creation_1h_input_tokens),
     },
     Column {
         name: "cache_read_input_tokens",
         meaning: "input tokens read from a cache",
         nullable: true,
-        value: Value::Count(|row| usage(row)?.cache_read_input_tokens),
+        value: CellValue::Count(|row| usage(row)?.cache_read_input_tokens),
     },
     Column {
         name: "output_tokens",
         meaning: "output tokens, thinking included",
         nullable: true,
-        value: Value::Count(|row| usage(row)?.output_tokens),
+        value: CellValue::Count(|row| usage(row)?.output_tokens),
     },
     Column {
         name: "thinking_tokens",
         meaning: "the part of the output tokens that was thinking",
         nullable: true,
-        value: Value::Count(|row| usage(row)?.thinking_tokens),
+        value: CellValue::Count(|row| usage(row)?.thinking_tokens),
     },
     Column {
         name: "service_tier",
         meaning: "the tier that served the request, which decides the price",
         nullable: true,
-        value: Value::Word(|row| usage(row)?.service_tier.as_deref()),
+        value: CellValue::Word(|row| usage(row)?.service_tier.as_deref()),
     },
     Column {
         name: "cost_usd",
         meaning: "what all attempts at the row cost, in US dollars, exactly; 0 where nothing was \
             billed, null where the cost of one of them is unknown",
         nullable: true,
-        value: Value::Money(|row| row.cost_pico_usd),
+        value: CellValue::Money(|row| row.cost_pico_usd),
     },
     Column {
         name: "attempt",
         meaning: "which attempt the row shows, from 1: the last that succeeded, else the last; \
             tokens are those of this attempt",
         nullable: true,
-        value: Value::Count(|row| Some(row.attempt()?.attempt.into())),
+        value: CellValue::Count(|row| Some(row.attempt()?.attempt.into())),
     },
     Column {
         name: "custom_id",
         meaning: "the id of the request in its batch",
         nullable: true,
-        value: Value::Text(|row| row.request.custom_id),
+        value: CellValue::Text(|row| row.request.custom_id),
     },
     Column {
         name: "batch_id",
         meaning: "the provider's id of the batch",
         nullable: true,
-        value: Value::Word(|row| Some(&*row.attempt()?.batch_id)),
+        value: CellValue::Word(|row| Some(&*row.attempt()?.batch_id)),
     },
     Column {
         name: "message_id",
         meaning: "the provider's id of the answer",
         nullable: true,
-        value: Value::Text(|row| row.outcome()?.message_id.as_deref()),
+        value: CellValue::Text(|row| row.outcome()?.message_id.as_deref()),
     },
     Column {
         name: "request_hash",
         meaning: "hash of the request: the same hash, the same request",
         nullable: true,
-        value: Value::Text(|row| row.request.request_hash),
+        value: CellValue::Text(|row| row.request.request_hash),
     },
 ];
 
@@ -209,7 +209,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             meaning: "the text of the thinking, where the API shows it (`thinking.display = \
                 \"summarized\"`)",
             nullable: true,
-            value: Value::Text(|row| details(row)?.thinking.as_deref()),
+            value: CellValue::Text(|row| details(row)?.thinking.as_deref()),
         },
         wanted: Wanted {
             thinking: true,
@@ -222,7 +222,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             meaning: "JSON: each piece of the text that cites, with its citations as they came: \
                 `[{\"text\": …, \"citations\": […]}]`",
             nullable: true,
-            value: Value::Text(|row| details(row)?.citations.as_deref()),
+            value: CellValue::Text(|row| details(row)?.citations.as_deref()),
         },
         wanted: Wanted {
             citations: true,
@@ -235,7 +235,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             meaning: "JSON: all calls of the job's own tools, as they came: \
                 `[{\"id\": …, \"name\": …, \"input\": {…}}]`",
             nullable: true,
-            value: Value::Made(tool_calls),
+            value: CellValue::Made(tool_calls),
         },
         wanted: Wanted {
             tool_calls: true,
@@ -248,7 +248,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             meaning: "what kind of refusal it is, such as `cyber`; why the model declined stands \
                 in `_rm_error`",
             nullable: true,
-            value: Value::Word(|row| details(row)?.refusal_category.as_deref()),
+            value: CellValue::Word(|row| details(row)?.refusal_category.as_deref()),
         },
         wanted: Wanted {
             words: true,
@@ -260,7 +260,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             name: "stop_sequence",
             meaning: "the stop sequence that ended the answer",
             nullable: true,
-            value: Value::Word(|row| details(row)?.stop_sequence.as_deref()),
+            value: CellValue::Word(|row| details(row)?.stop_sequence.as_deref()),
         },
         wanted: Wanted {
             words: true,
@@ -272,7 +272,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             name: "web_search_requests",
             meaning: "web searches that the provider made for the answer",
             nullable: true,
-            value: Value::Count(|row| usage(row)?.web_search_requests),
+            value: CellValue::Count(|row| usage(row)?.web_search_requests),
         },
         wanted: NOTHING,
     },
@@ -281,7 +281,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             name: "web_fetch_requests",
             meaning: "pages that the provider fetched for the answer",
             nullable: true,
-            value: Value::Count(|row| usage(row)?.web_fetch_requests),
+            value: CellValue::Count(|row| usage(row)?.web_fetch_requests),
         },
         wanted: NOTHING,
     },
@@ -290,7 +290,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             name: "code_execution_requests",
             meaning: "times that the provider ran code for the answer",
             nullable: true,
-            value: Value::Count(|row| usage(row)?.code_execution_requests),
+            value: CellValue::Count(|row| usage(row)?.code_execution_requests),
         },
         wanted: NOTHING,
     },
@@ -299,7 +299,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             name: "inference_geo",
             meaning: "where the request ran, which may raise the price",
             nullable: true,
-            value: Value::Word(|row| usage(row)?.inference_geo.as_deref()),
+            value: CellValue::Word(|row| usage(row)?.inference_geo.as_deref()),
         },
         wanted: NOTHING,
     },
@@ -308,7 +308,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             name: "error_code",
             meaning: "the machine code of an error, beside its kind",
             nullable: true,
-            value: Value::Word(|row| details(row)?.error_code.as_deref()),
+            value: CellValue::Word(|row| details(row)?.error_code.as_deref()),
         },
         wanted: Wanted {
             words: true,
@@ -320,7 +320,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             name: "request_id",
             meaning: "the provider's id of a request that failed, for its support",
             nullable: true,
-            value: Value::Text(|row| details(row)?.request_id.as_deref()),
+            value: CellValue::Text(|row| details(row)?.request_id.as_deref()),
         },
         wanted: Wanted {
             words: true,
@@ -332,7 +332,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             name: "message",
             meaning: "JSON: the whole message, as it came",
             nullable: true,
-            value: Value::Text(|row| details(row)?.message.as_deref()),
+            value: CellValue::Text(|row| details(row)?.message.as_deref()),
         },
         wanted: Wanted {
             message: true,
@@ -345,7 +345,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             meaning: "the row's label by `request.per_row.tag`; the column is there by itself \
                 where the job has it",
             nullable: true,
-            value: Value::Word(|row| row.request.tag),
+            value: CellValue::Word(|row| row.request.tag),
         },
         wanted: NOTHING,
     },
@@ -355,7 +355,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
             meaning: "whether the answers are made up by the simulator; a simulated run has the \
                 column unasked, in every format",
             nullable: false,
-            value: Value::Simulated,
+            value: CellValue::Simulated,
         },
         wanted: NOTHING,
     },
@@ -429,24 +429,24 @@ impl Column {
     #[must_use]
     pub fn data_type(&self) -> DataType {
         match self.value {
-            Value::Word(_) | Value::Text(_) | Value::Made(_) => DataType::Utf8,
-            Value::Count(_) => DataType::Int64,
-            Value::Money(_) => DataType::Decimal128(MONEY.0, MONEY.1),
-            Value::Simulated => DataType::Boolean,
+            CellValue::Word(_) | CellValue::Text(_) | CellValue::Made(_) => DataType::Utf8,
+            CellValue::Count(_) => DataType::Int64,
+            CellValue::Money(_) => DataType::Decimal128(MONEY.0, MONEY.1),
+            CellValue::Simulated => DataType::Boolean,
         }
     }
 
     /// Whether few different values are expected, so that a dictionary pays.
     pub(super) fn repeats(&self) -> bool {
-        !matches!(self.value, Value::Text(_) | Value::Made(_))
+        !matches!(self.value, CellValue::Text(_) | CellValue::Made(_))
     }
 
     fn type_in_words(&self) -> String {
         match self.value {
-            Value::Word(_) | Value::Text(_) | Value::Made(_) => "text".to_owned(),
-            Value::Count(_) => "integer (64 bits)".to_owned(),
-            Value::Money(_) => format!("decimal({}, {})", MONEY.0, MONEY.1),
-            Value::Simulated => "boolean".to_owned(),
+            CellValue::Word(_) | CellValue::Text(_) | CellValue::Made(_) => "text".to_owned(),
+            CellValue::Count(_) => "integer (64 bits)".to_owned(),
+            CellValue::Money(_) => format!("decimal({}, {})", MONEY.0, MONEY.1),
+            CellValue::Simulated => "boolean".to_owned(),
         }
     }
 }

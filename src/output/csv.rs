@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::json::writer::EncoderOptions;
 
 use super::cells::{self, CellText};
-use super::writer::{Cause, Sink};
+use super::writer::{Cause, FormatWriter};
 use crate::durable::Pending;
 
 /// A CSV or TSV file on its way.
@@ -80,7 +80,7 @@ impl CsvFile {
     }
 }
 
-impl Sink for CsvFile {
+impl FormatWriter for CsvFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause> {
         let options = self.options.clone();
         let schema = batch.schema();

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::FileWriter;
 
 use super::OutputSchema;
-use super::writer::{Cause, Sink};
+use super::writer::{Cause, FormatWriter};
 use crate::durable::Pending;
 
 /// An Arrow IPC file on its way.
@@ -31,7 +31,7 @@ impl IpcFile {
     }
 }
 
-impl Sink for IpcFile {
+impl FormatWriter for IpcFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause> {
         Ok(self
             .writer

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::json::writer::{LineDelimited, Writer, WriterBuilder};
 
 use super::cells;
-use super::writer::{Cause, Sink};
+use super::writer::{Cause, FormatWriter};
 use crate::durable::Pending;
 
 /// A JSON Lines file on its way.
@@ -23,7 +23,7 @@ impl JsonlFile {
     }
 }
 
-impl Sink for JsonlFile {
+impl FormatWriter for JsonlFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause> {
         Ok(self.writer.write(batch)?)
     }

@@ -52,6 +52,8 @@ mod place;
 mod rows;
 mod schema;
 mod spec;
+mod types;
+mod warning;
 mod writer;
 
 use std::io;
@@ -64,8 +66,9 @@ pub use columns::{
 };
 pub use place::{beside, check_writable};
 pub use rows::RowBuilders;
-pub use schema::{Origin, OutputSchema};
+pub use schema::{ColumnOrigin, OutputSchema};
 pub use spec::{Compression, Format, KeptColumns, OutputSpec};
+pub use warning::OutputWarning;
 pub use writer::{OutputSummary, OutputWriter};
 
 /// Why there is no output.
@@ -112,9 +115,9 @@ pub enum Error {
         /// The names that come twice between these two; at least one.
         names: Vec<String>,
         /// Where the first one comes from.
-        first: Origin,
+        first: ColumnOrigin,
         /// Where the second one comes from.
-        second: Origin,
+        second: ColumnOrigin,
     },
     /// Columns whose names differ in letter case only, one of which the answer or the run adds.
     #[error(
@@ -129,9 +132,9 @@ pub enum Error {
         /// The names in pairs; at least one.
         names: Vec<(String, String)>,
         /// Where the first of each pair comes from.
-        first: Origin,
+        first: ColumnOrigin,
         /// Where the second comes from.
-        second: Origin,
+        second: ColumnOrigin,
     },
     /// A column of a type that the format cannot hold.
     #[error(

@@ -19,7 +19,7 @@ use ::parquet::schema::types::{ColumnPath, SchemaDescriptor, Type, TypePtr};
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 
-use super::writer::{Cause, Sink};
+use super::writer::{Cause, FormatWriter};
 use super::{Compression, OutputSchema, OutputSpec};
 use crate::border;
 use crate::durable::Pending;
@@ -55,7 +55,7 @@ impl ParquetFile {
     }
 }
 
-impl Sink for ParquetFile {
+impl FormatWriter for ParquetFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause> {
         Ok(self.writer.write(batch)?)
     }
@@ -124,7 +124,7 @@ fn with_mark(field: &FieldRef, of_file: &TypePtr) -> Result<TypePtr, ParquetErro
         DataType::Map(entries, _) => vec![entries],
         list => logical::item(list).into_iter().collect::<Vec<_>>(),
     };
-    let mark = logical::mark(field).filter(|mark| mark.fits(field.data_type()));
+    let mark = logical::logical_kind(field).filter(|mark| mark.fits(field.data_type()));
     if of_file.is_primitive() {
         return mark.map_or_else(
             || Ok(Arc::clone(of_file)),

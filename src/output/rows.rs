@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::DataType;
 
-use super::columns::{Column, Value};
+use super::columns::{CellValue, Column};
 use super::{Error, OutputSchema};
 use crate::join::JoinedRow;
 use crate::outcome::answer::{AnswerBuilders, Answers};
@@ -178,26 +178,26 @@ impl Builder {
     }
 
     /// Appends a value; gives back the bytes of text it took.
-    fn append(&mut self, value: Value, row: &JoinedRow<'_>, simulated: bool) -> usize {
+    fn append(&mut self, value: CellValue, row: &JoinedRow<'_>, simulated: bool) -> usize {
         match (self, value) {
-            (Builder::Text(builder), Value::Word(of) | Value::Text(of)) => {
+            (Builder::Text(builder), CellValue::Word(of) | CellValue::Text(of)) => {
                 let text = of(row);
                 builder.append_option(text);
                 return text.map_or(0, str::len);
             }
-            (Builder::Text(builder), Value::Made(of)) => {
+            (Builder::Text(builder), CellValue::Made(of)) => {
                 let text = of(row);
                 builder.append_option(text.as_deref());
                 return text.map_or(0, |text| text.len());
             }
-            (Builder::Count(builder), Value::Count(of)) => {
+            (Builder::Count(builder), CellValue::Count(of)) => {
                 builder
                     .append_option(of(row).map(|count| i64::try_from(count).unwrap_or(i64::MAX)));
             }
-            (Builder::Money(builder), Value::Money(of)) => {
+            (Builder::Money(builder), CellValue::Money(of)) => {
                 builder.append_option(of(row).map(i128::from))
             }
-            (Builder::Flag(builder), Value::Simulated) => builder.append_value(simulated),
+            (Builder::Flag(builder), CellValue::Simulated) => builder.append_value(simulated),
             _ => unreachable!("the builder was made for the column's type"),
         }
         0

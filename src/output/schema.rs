@@ -4,17 +4,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::compute::can_cast_types;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::columns::{self, COLUMNS, Column};
-use super::{Error, Format, KeptColumns, OutputSpec, cells, parquet};
-use crate::border;
+use super::types::in_file;
+use super::{Error, Format, KeptColumns, OutputSpec, OutputWarning};
 use crate::source::logical;
 
 /// Where a column of the output comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum ColumnOrigin {
     /// The input.
     Input,
     /// The answer.
@@ -23,12 +22,12 @@ pub enum Origin {
     Run,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ColumnOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Origin::Input => "one of the input",
-            Origin::Answer => "one of the answer",
-            Origin::Run => "one that the run adds",
+            ColumnOrigin::Input => "one of the input",
+            ColumnOrigin::Answer => "one of the answer",
+            ColumnOrigin::Run => "one that the run adds",
         })
     }
 }
@@ -43,11 +42,11 @@ pub(super) fn and_more(names: usize) -> String {
 }
 
 /// The settings that end a clash.
-pub(super) fn ways_out(first: Origin, second: Origin) -> String {
+pub(super) fn ways_out(first: ColumnOrigin, second: ColumnOrigin) -> String {
     let way = |origin| match origin {
-        Origin::Input => "leave the one of the input out with `output.columns`",
-        Origin::Answer => "rename the one of the answer with `output.answer_prefix`",
-        Origin::Run => "rename the one of the run with `output.prefix`",
+        ColumnOrigin::Input => "leave the one of the input out with `output.columns`",
+        ColumnOrigin::Answer => "rename the one of the answer with `output.answer_prefix`",
+        ColumnOrigin::Run => "rename the one of the run with `output.prefix`",
     };
     if first == second {
         "rename one of them".to_owned()
@@ -85,9 +84,9 @@ impl OutputSchema {
         spec.check()?;
         let format = spec.format()?;
         let kept = kept(input, &spec.columns)?;
-        let mut fields: Vec<(Origin, FieldRef)> = kept
+        let mut fields: Vec<(ColumnOrigin, FieldRef)> = kept
             .iter()
-            .map(|&i| (Origin::Input, input.fields()[i].clone()))
+            .map(|&i| (ColumnOrigin::Input, input.fields()[i].clone()))
             .collect();
         let prefixed = |field: &Field| {
             field
@@ -97,7 +96,7 @@ impl OutputSchema {
         fields.extend(
             answer
                 .iter()
-                .map(|field| (Origin::Answer, Arc::new(prefixed(field)))),
+                .map(|field| (ColumnOrigin::Answer, Arc::new(prefixed(field)))),
         );
         let extra = columns::extra(&spec.extra).unwrap_or_default();
         let run: Arc<[&Column]> = COLUMNS
@@ -107,7 +106,7 @@ impl OutputSchema {
         fields.extend(run.iter().map(|column| {
             let name = format!("{}{}", spec.prefix, column.name);
             (
-                Origin::Run,
+                ColumnOrigin::Run,
                 Arc::new(Field::new(name, column.data_type(), column.nullable)),
             )
         }));
@@ -132,13 +131,13 @@ impl OutputSchema {
     /// Looks for names that differ in letter case only, which most readers take for one name
     /// (DuckDB, Spark, Hive, Snowflake, BigQuery).
     ///
-    /// Gives the pairs within the input, nested fields by their path: the table came with them, so
-    /// they are worth a warning and no more.
+    /// Gives a warning for each pair within the input, nested fields by their path: the table came
+    /// with them.
     ///
     /// # Errors
     /// [`Error::CaseClash`] where one of the two is a column that the answer or the run adds.
-    pub fn check_case(&self) -> Result<Vec<(String, String)>, Error> {
-        let mut seen: HashMap<String, (Origin, String)> = HashMap::new();
+    pub fn check_case(&self) -> Result<Vec<OutputWarning>, Error> {
+        let mut seen: HashMap<String, (ColumnOrigin, String)> = HashMap::new();
         let (mut within_input, mut clashes) = (Vec::new(), Vec::new());
         for (place, field) in self.schema.fields().iter().enumerate() {
             let origin = self.origin(place);
@@ -150,7 +149,12 @@ impl OutputSchema {
                 };
                 match (first, origin) {
                     _ if earlier == path => {}
-                    (Origin::Input, Origin::Input) => within_input.push((earlier, path.to_owned())),
+                    (ColumnOrigin::Input, ColumnOrigin::Input) => {
+                        within_input.push(OutputWarning::SameButForCase {
+                            first: earlier,
+                            second: path.to_owned(),
+                        });
+                    }
                     _ => clashes.push((first, origin, (earlier, path.to_owned()))),
                 }
             });
@@ -168,17 +172,15 @@ impl OutputSchema {
         })
     }
 
-    /// What the format does not keep of the input, each in a sentence.
+    /// What the format does not keep of the input.
     #[must_use]
-    pub fn losses(&self) -> Vec<String> {
+    pub fn losses(&self) -> Vec<OutputWarning> {
         let mut losses = Vec::new();
         for field in &self.schema.fields()[..self.input.len()] {
             if self.format == Format::Parquet && holds_duration(field.data_type()) {
-                losses.push(format!(
-                    "column `{}` is a duration, which Parquet holds as a plain integer: only \
-                     readers that know Arrow see the unit",
-                    field.name()
-                ));
+                losses.push(OutputWarning::PlainDuration {
+                    column: field.name().clone(),
+                });
             }
         }
         // What a writer notes for itself says nothing to the readers of a text.
@@ -189,23 +191,22 @@ impl OutputSchema {
             .iter()
             .map(|(key, _)| key.as_str())
             .filter(own)
-            .map(|key| format!("`{key}`"))
+            .map(str::to_owned)
             .collect();
         if self.format.is_text() && !keys.is_empty() {
-            losses.push(format!(
-                "{} keeps no metadata of the input's files: {}",
-                self.format,
-                keys.join(", ")
-            ));
+            losses.push(OutputWarning::LostMetadata {
+                format: self.format,
+                keys,
+            });
         }
         losses
     }
 
-    fn origin(&self, place: usize) -> Origin {
+    fn origin(&self, place: usize) -> ColumnOrigin {
         match place.checked_sub(self.input.len()) {
-            None => Origin::Input,
-            Some(place) if place < self.answers => Origin::Answer,
-            Some(_) => Origin::Run,
+            None => ColumnOrigin::Input,
+            Some(place) if place < self.answers => ColumnOrigin::Answer,
+            Some(_) => ColumnOrigin::Run,
         }
     }
 
@@ -240,7 +241,7 @@ impl OutputSchema {
         self.answers
     }
 
-    /// Whether the answers are made up.
+    /// Whether the answers come from the simulator.
     pub(super) fn simulated(&self) -> bool {
         self.simulated
     }
@@ -314,9 +315,9 @@ fn kept_metadata(input: &Schema, kept: &[usize]) -> Vec<(String, String)> {
     metadata
 }
 
-fn check_names(fields: &[(Origin, FieldRef)]) -> Result<(), Error> {
-    let mut seen: HashMap<&str, Origin> = HashMap::new();
-    let mut clashes: Vec<(Origin, Origin, &str)> = Vec::new();
+fn check_names(fields: &[(ColumnOrigin, FieldRef)]) -> Result<(), Error> {
+    let mut seen: HashMap<&str, ColumnOrigin> = HashMap::new();
+    let mut clashes: Vec<(ColumnOrigin, ColumnOrigin, &str)> = Vec::new();
     for (second, field) in fields {
         if let Some(first) = seen.insert(field.name(), *second) {
             clashes.push((first, *second, field.name()));
@@ -363,92 +364,5 @@ fn each_member(data_type: &DataType, path: &str, call: &mut impl FnMut(&str)) {
         }
         DataType::Dictionary(_, values) => each_member(values, path, call),
         _ => {}
-    }
-}
-
-/// The field as the format holds it.
-fn in_file(format: Format, origin: Origin, field: &FieldRef) -> Result<FieldRef, Error> {
-    let field = &if origin == Origin::Input && !format.is_text() {
-        logical::stored(field)
-    } else {
-        Arc::clone(field)
-    };
-    let unsupported = |source| Error::Unsupported {
-        column: field.name().clone(),
-        data_type: field.data_type().clone(),
-        format,
-        source,
-    };
-    let data_type = match origin {
-        // Its dictionaries are the same in every batch, and so an IPC file can hold them.
-        Origin::Answer if format == Format::Ipc => field.data_type().clone(),
-        _ => file_type(format, field.data_type()),
-    };
-    if data_type != *field.data_type() && !can_cast_types(field.data_type(), &data_type) {
-        return Err(unsupported(None));
-    }
-    let field = if data_type == *field.data_type() {
-        field.clone()
-    } else {
-        Arc::new(field.as_ref().clone().with_data_type(data_type))
-    };
-    match format {
-        Format::Parquet => parquet::check(&field).map_err(|e| unsupported(Some(e)))?,
-        Format::Csv | Format::Tsv | Format::Jsonl => {
-            border::guard(|| cells::check(&field))
-                .map_err(Into::into)
-                .flatten()
-                .map_err(|e| unsupported(Some(e)))?;
-        }
-        Format::Ipc => {}
-    }
-    Ok(field)
-}
-
-/// The type a column has in a format, where it cannot stay what it is.
-///
-/// An IPC file holds one dictionary a column, while every batch of the input may bring another, so
-/// those of the input are unpacked there (a growing dictionary is allowed by the format, but not
-/// read by all). Parquet remembers dictionaries, but not runs. As text, all that counts are the
-/// values; and a time with a named zone is told in UTC, because the names are not known here.
-fn file_type(format: Format, data_type: &DataType) -> DataType {
-    let inner = |field: &FieldRef| {
-        Arc::new(
-            field
-                .as_ref()
-                .clone()
-                .with_data_type(file_type(format, field.data_type())),
-        )
-    };
-    match data_type {
-        DataType::Dictionary(_, values) if format != Format::Parquet => file_type(format, values),
-        DataType::RunEndEncoded(_, values) if format != Format::Ipc => {
-            file_type(format, values.data_type())
-        }
-        DataType::Timestamp(unit, Some(zone))
-            if format.is_text() && !zone.starts_with(['+', '-']) =>
-        {
-            DataType::Timestamp(*unit, Some("+00:00".into()))
-        }
-        // Parquet counts neither seconds nor days in 64 bits: without Arrow's own schema they would
-        // be bare numbers.
-        DataType::Timestamp(TimeUnit::Second, zone) if format == Format::Parquet => {
-            DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
-        }
-        DataType::Time32(TimeUnit::Second) if format == Format::Parquet => {
-            DataType::Time32(TimeUnit::Millisecond)
-        }
-        DataType::Date64 if format == Format::Parquet => DataType::Date32,
-        DataType::Dictionary(_, values) if file_type(format, values) != **values => {
-            file_type(format, values)
-        }
-        DataType::List(item) => DataType::List(inner(item)),
-        DataType::LargeList(item) => DataType::LargeList(inner(item)),
-        DataType::ListView(item) => DataType::ListView(inner(item)),
-        DataType::LargeListView(item) => DataType::LargeListView(inner(item)),
-        DataType::FixedSizeList(item, len) => DataType::FixedSizeList(inner(item), *len),
-        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
-        DataType::Struct(members) => DataType::Struct(members.iter().map(inner).collect()),
-        other => other.clone(),
     }
 }

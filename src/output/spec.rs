@@ -46,7 +46,7 @@ pub struct OutputSpec {
     /// fifth more time.
     #[serde(default)]
     pub compression: Option<Compression>,
-    /// Whether the answers are made up. That is a fact of the run, which no job can set.
+    /// Whether the answers come from the simulator. That is a fact of the run, which no job can set.
     #[serde(skip)]
     pub simulated: bool,
 }

@@ -12,7 +12,7 @@ use crate::durable::Pending;
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A format's writer over the file on its way.
-pub(super) trait Sink: Send {
+pub(super) trait FormatWriter: Send {
     /// Writes a batch of the output's schema.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause>;
     /// Adds a word about the whole file, where the format keeps any.
@@ -27,7 +27,7 @@ pub(super) trait Sink: Send {
 /// leaves a file `.<name>.<random>.partial`, which no reader takes for data.
 pub struct OutputWriter {
     /// `None` after a write that failed.
-    sink: Option<Box<dyn Sink>>,
+    sink: Option<Box<dyn FormatWriter>>,
     schema: OutputSchema,
     path: PathBuf,
     target: PathBuf,
@@ -181,7 +181,7 @@ fn open(
     file: Pending,
     schema: &OutputSchema,
     metadata: Vec<(String, String)>,
-) -> Result<Box<dyn Sink>, Cause> {
+) -> Result<Box<dyn FormatWriter>, Cause> {
     Ok(match schema.format() {
         Format::Parquet => Box::new(parquet::ParquetFile::create(file, spec, schema, metadata)?),
         Format::Csv => Box::new(csv::CsvFile::create(
@@ -211,7 +211,7 @@ mod tests {
 
     struct FullDisk(Pending);
 
-    impl Sink for FullDisk {
+    impl FormatWriter for FullDisk {
         fn write(&mut self, _: &RecordBatch) -> Result<(), Cause> {
             Err("no space left".into())
         }

@@ -1,21 +1,21 @@
-//! What values look like.
+//! The kinds of values that a profile recognises.
 
 use arrow::datatypes::DataType;
 use serde::de::IgnoredAny;
 
 use super::Distinct;
 
-/// The texts of a column that are looked at one by one.
-const LOOKED_AT: u64 = 10_000;
-/// The share of texts that must be of a kind for the column to look like it; numbers and booleans
-/// must be all.
-const MOST: f64 = 0.98;
+/// The number of texts of a column that are classified.
+const MAX_CLASSIFIED: u64 = 10_000;
+/// The share of texts that must be of a kind for the column to be of that kind. All texts must be for
+/// numbers and booleans.
+const MIN_SHARE: f64 = 0.98;
 /// More distinct values than this are not a category.
 const MAX_CATEGORIES: u64 = 200;
 
-/// What the values of a column look like.
+/// The kind of the values of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Whole numbers, written without leading zeros.
     Integer,
     /// Numbers with a point.
@@ -38,26 +38,9 @@ pub enum Kind {
     Prose,
 }
 
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Integer => "integer",
-            Self::Decimal => "decimal",
-            Self::Date => "date",
-            Self::Boolean => "boolean",
-            Self::Email => "email",
-            Self::Url => "url",
-            Self::Json => "json",
-            Self::Id => "id",
-            Self::Category => "category",
-            Self::Prose => "prose",
-        })
-    }
-}
-
-/// How many of the texts of a column have which shape.
+/// The number of texts of a column by kind.
 #[derive(Debug, Default)]
-pub(super) struct Shapes {
+pub(super) struct KindCounts {
     texts: u64,
     integers: u64,
     numbers: u64,
@@ -71,10 +54,10 @@ pub(super) struct Shapes {
     leading_zeros: u64,
 }
 
-impl Shapes {
-    /// Looks at a text that is neither empty nor surrounded by space.
+impl KindCounts {
+    /// Classifies a text that is neither empty nor surrounded by white space.
     pub(super) fn add(&mut self, text: &str) {
-        if self.texts == LOOKED_AT {
+        if self.texts == MAX_CLASSIFIED {
             return;
         }
         let is_word = !text.contains(char::is_whitespace);
@@ -101,48 +84,53 @@ impl Shapes {
     }
 }
 
-/// What a column looks like, all in all.
+/// The kind of a column.
 pub(super) fn of(
     data_type: &DataType,
-    shapes: &Shapes,
+    kind_counts: &KindCounts,
     distinct: Distinct,
     mean_characters: f64,
-) -> Option<Kind> {
+) -> Option<ValueKind> {
     match data_type {
-        DataType::Boolean => return Some(Kind::Boolean),
-        number if number.is_integer() => return Some(Kind::Integer),
-        number if number.is_numeric() => return Some(Kind::Decimal),
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => return Some(Kind::Date),
+        DataType::Boolean => return Some(ValueKind::Boolean),
+        number if number.is_integer() => return Some(ValueKind::Integer),
+        number if number.is_numeric() => return Some(ValueKind::Decimal),
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
+            return Some(ValueKind::Date);
+        }
         _ => {}
     }
-    let texts = shapes.texts;
+    let texts = kind_counts.texts;
     if texts == 0 {
         return None;
     }
-    let most = |count: u64| count as f64 >= MOST * texts as f64;
+    let most = |count: u64| count as f64 >= MIN_SHARE * texts as f64;
     let few =
         matches!(distinct, Distinct::Exact(count) if count <= MAX_CATEGORIES && 2 * count <= texts);
     let kinds = [
-        (Kind::Boolean, shapes.booleans == texts),
+        (ValueKind::Boolean, kind_counts.booleans == texts),
         (
-            Kind::Integer,
-            shapes.integers == texts && shapes.leading_zeros == 0,
+            ValueKind::Integer,
+            kind_counts.integers == texts && kind_counts.leading_zeros == 0,
         ),
         (
-            Kind::Decimal,
-            shapes.numbers == texts && shapes.leading_zeros == 0,
+            ValueKind::Decimal,
+            kind_counts.numbers == texts && kind_counts.leading_zeros == 0,
         ),
-        (Kind::Date, most(shapes.dates)),
-        (Kind::Email, most(shapes.emails)),
-        (Kind::Url, most(shapes.urls)),
-        (Kind::Json, most(shapes.jsons)),
-        (Kind::Id, shapes.integers == texts),
-        (Kind::Category, few && mean_characters <= 60.0),
-        (Kind::Id, shapes.words == texts && most(shapes.codes)),
+        (ValueKind::Date, most(kind_counts.dates)),
+        (ValueKind::Email, most(kind_counts.emails)),
+        (ValueKind::Url, most(kind_counts.urls)),
+        (ValueKind::Json, most(kind_counts.jsons)),
+        (ValueKind::Id, kind_counts.integers == texts),
+        (ValueKind::Category, few && mean_characters <= 60.0),
+        (
+            ValueKind::Id,
+            kind_counts.words == texts && most(kind_counts.codes),
+        ),
         // Some scripts put no space between words.
         (
-            Kind::Prose,
-            mean_characters >= 40.0 || (mean_characters >= 20.0 && 2 * shapes.words <= texts),
+            ValueKind::Prose,
+            mean_characters >= 40.0 || (mean_characters >= 20.0 && 2 * kind_counts.words <= texts),
         ),
     ];
     kinds
@@ -232,13 +220,13 @@ fn is_json(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn kind(texts: &[&str], distinct: u64) -> Option<Kind> {
-        let mut shapes = Shapes::default();
-        texts.iter().for_each(|text| shapes.add(text));
+    fn kind(texts: &[&str], distinct: u64) -> Option<ValueKind> {
+        let mut kind_counts = KindCounts::default();
+        texts.iter().for_each(|text| kind_counts.add(text));
         let characters: usize = texts.iter().map(|text| text.chars().count()).sum();
         of(
             &DataType::Utf8,
-            &shapes,
+            &kind_counts,
             Distinct::Exact(distinct),
             characters as f64 / texts.len() as f64,
         )
@@ -246,40 +234,43 @@ mod tests {
 
     #[test]
     fn texts_look_like_what_a_person_would_say() {
-        let cases: [(&[&str], Option<Kind>); 22] = [
-            (&["1", "-20", "0"], Some(Kind::Integer)),
-            (&["007", "291"], Some(Kind::Id)),
-            (&["00291", "10115"], Some(Kind::Id)),
-            (&["1.50", "2", "-1e3"], Some(Kind::Decimal)),
+        let cases: [(&[&str], Option<ValueKind>); 22] = [
+            (&["1", "-20", "0"], Some(ValueKind::Integer)),
+            (&["007", "291"], Some(ValueKind::Id)),
+            (&["00291", "10115"], Some(ValueKind::Id)),
+            (&["1.50", "2", "-1e3"], Some(ValueKind::Decimal)),
             (&["nan", "inf"], None),
-            (&["2024-01-31", "2024-02-01"], Some(Kind::Date)),
+            (&["2024-01-31", "2024-02-01"], Some(ValueKind::Date)),
             (
                 &["2024-01-31T10:00:00Z", "2024-01-31 10:00"],
-                Some(Kind::Date),
+                Some(ValueKind::Date),
             ),
-            (&["1/5/2011", "12/31/99"], Some(Kind::Date)),
-            (&["31.12.2024"], Some(Kind::Date)),
-            (&["1.2.3", "10.0.1"], Some(Kind::Id)),
-            (&["2024-99-31"], Some(Kind::Id)),
-            (&["true", "FALSE"], Some(Kind::Boolean)),
-            (&["yes", "no"], Some(Kind::Boolean)),
-            (&["a@b.org", "c.d@e.co.uk"], Some(Kind::Email)),
-            (&["https://a.b/c", "s3://bucket/key"], Some(Kind::Url)),
-            (&["{\"a\": 1}", "[1, 2]"], Some(Kind::Json)),
-            (&["te-00004", "te-00006"], Some(Kind::Id)),
-            (&["550e8400-e29b-41d4-a716-446655440000"], Some(Kind::Id)),
+            (&["1/5/2011", "12/31/99"], Some(ValueKind::Date)),
+            (&["31.12.2024"], Some(ValueKind::Date)),
+            (&["1.2.3", "10.0.1"], Some(ValueKind::Id)),
+            (&["2024-99-31"], Some(ValueKind::Id)),
+            (&["true", "FALSE"], Some(ValueKind::Boolean)),
+            (&["yes", "no"], Some(ValueKind::Boolean)),
+            (&["a@b.org", "c.d@e.co.uk"], Some(ValueKind::Email)),
+            (&["https://a.b/c", "s3://bucket/key"], Some(ValueKind::Url)),
+            (&["{\"a\": 1}", "[1, 2]"], Some(ValueKind::Json)),
+            (&["te-00004", "te-00006"], Some(ValueKind::Id)),
+            (
+                &["550e8400-e29b-41d4-a716-446655440000"],
+                Some(ValueKind::Id),
+            ),
             (
                 &[
                     "I see a direct debit that is not mine",
                     "who charged my card",
                 ],
-                Some(Kind::Prose),
+                Some(ValueKind::Prose),
             ),
             (
                 &[
                     "最後まで読んで本当に良かったと思える一冊でした。また読み返したいと思います、きっと何度でも。",
                 ],
-                Some(Kind::Prose),
+                Some(ValueKind::Prose),
             ),
             (&["red", "green", "blue"], None),
             (&[], None),
@@ -293,7 +284,7 @@ mod tests {
     fn a_few_values_that_come_often_are_a_category() {
         assert_eq!(
             kind(&["new", "done", "new", "done"], 2),
-            Some(Kind::Category)
+            Some(ValueKind::Category)
         );
         assert_eq!(kind(&["new", "done", "open", "done"], 3), None);
     }
@@ -302,9 +293,9 @@ mod tests {
     fn a_single_odd_value_does_not_hide_what_the_others_look_like() {
         let mut texts = vec!["a@b.org"; 99];
         texts.push("unknown");
-        assert_eq!(kind(&texts, 100), Some(Kind::Email));
+        assert_eq!(kind(&texts, 100), Some(ValueKind::Email));
         let mut texts = vec!["7"; 99];
         texts.push("seven");
-        assert_ne!(kind(&texts, 2), Some(Kind::Integer));
+        assert_ne!(kind(&texts, 2), Some(ValueKind::Integer));
     }
 }

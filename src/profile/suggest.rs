@@ -1,15 +1,15 @@
-//! What a profile suggests for a job.
+//! The settings of a job that a profile suggests.
 
 use std::cmp::Reverse;
 
-use super::{ColumnProfile, Distinct, Kind, Profile, Unique};
+use super::{ColumnProfile, Distinct, Profile, Uniqueness, ValueKind};
 
 /// Columns with more distinct values than this are not worth grouping by.
 const MAX_GROUPS: u64 = 100;
 /// The same for columns of integers.
 const MAX_RATINGS: u64 = 12;
 
-/// What to try first; the person who writes the job decides.
+/// Suggested settings for a first job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suggestion {
     /// The columns of the key: one, or two that are unique together; empty where only the number of
@@ -22,7 +22,7 @@ pub struct Suggestion {
     pub categories: Vec<String>,
 }
 
-/// Says what to try first.
+/// Suggests settings by a profile.
 #[must_use]
 pub fn suggest(profile: &Profile) -> Suggestion {
     let key = key(profile);
@@ -35,7 +35,10 @@ pub fn suggest(profile: &Profile) -> Suggestion {
         .filter_map(|column| Some((groups(column, profile.rows)?, column)))
         .collect();
     categories.sort_by_key(|&(groups, column)| {
-        (column.looks_like == Some(Kind::Integer), Reverse(groups))
+        (
+            column.looks_like == Some(ValueKind::Integer),
+            Reverse(groups),
+        )
     });
     Suggestion {
         text: text.map(|column| column.name.clone()),
@@ -52,7 +55,7 @@ fn key(profile: &Profile) -> Vec<String> {
         .columns
         .iter()
         .enumerate()
-        .filter(|(_, column)| column.unique == Unique::Yes);
+        .filter(|(_, column)| column.unique == Uniqueness::Yes);
     let candidates = unique.filter_map(|(place, column)| Some((key_rank(column)?, place, column)));
     if let Some((.., column)) = candidates.min_by_key(|&(rank, place, _)| (rank, place)) {
         return vec![column.name.clone()];
@@ -65,7 +68,7 @@ fn key(profile: &Profile) -> Vec<String> {
     profile.unique_pairs.first().map(names).unwrap_or_default()
 }
 
-/// How good a key a unique column is, the best first; `None` where it is unique by chance only.
+/// The rank of a unique column as a key, 0 for the best; `None` where it is unique only by chance.
 fn key_rank(column: &ColumnProfile) -> Option<u8> {
     // An empty text is no key, and white space alone names nothing.
     if column.blanks > 0 {
@@ -73,13 +76,13 @@ fn key_rank(column: &ColumnProfile) -> Option<u8> {
     }
     let named = is_named_like_a_key(&column.name);
     match column.looks_like {
-        Some(Kind::Decimal | Kind::Json | Kind::Boolean | Kind::Prose) => None,
-        Some(Kind::Id | Kind::Integer) if named => Some(0),
+        Some(ValueKind::Decimal | ValueKind::Json | ValueKind::Boolean | ValueKind::Prose) => None,
+        Some(ValueKind::Id | ValueKind::Integer) if named => Some(0),
         _ if named && is_narrow(column) => Some(1),
-        Some(Kind::Id) => Some(2),
-        Some(Kind::Integer) => Some(3),
-        Some(Kind::Email | Kind::Url) => Some(4),
-        Some(Kind::Date) => None,
+        Some(ValueKind::Id) => Some(2),
+        Some(ValueKind::Integer) => Some(3),
+        Some(ValueKind::Email | ValueKind::Url) => Some(4),
+        Some(ValueKind::Date) => None,
         _ => is_narrow(column).then_some(5),
     }
 }
@@ -123,27 +126,27 @@ fn text<'a>(profile: &'a Profile, key: &[String]) -> Option<&'a ColumnProfile> {
         matches!(
             column.looks_like,
             Some(
-                Kind::Integer
-                    | Kind::Decimal
-                    | Kind::Date
-                    | Kind::Boolean
-                    | Kind::Email
-                    | Kind::Url
+                ValueKind::Integer
+                    | ValueKind::Decimal
+                    | ValueKind::Date
+                    | ValueKind::Boolean
+                    | ValueKind::Email
+                    | ValueKind::Url
             )
         )
     };
-    longest(&|column| column.looks_like == Some(Kind::Prose) && !key.contains(&column.name))
+    longest(&|column| column.looks_like == Some(ValueKind::Prose) && !key.contains(&column.name))
         .or_else(|| longest(&|column| column.looks_like.is_none() && !key.contains(&column.name)))
         .or_else(|| longest(&|column| !is_value(column) && !key.contains(&column.name)))
         .or_else(|| longest(&|column| !is_value(column)))
 }
 
-/// How many groups a column makes; `None` where it is not worth grouping by.
+/// The number of groups of a column; `None` where it is not useful for grouping.
 fn groups(column: &ColumnProfile, rows: u64) -> Option<u64> {
     let most = match column.looks_like {
-        None | Some(Kind::Category | Kind::Boolean) => MAX_GROUPS,
+        None | Some(ValueKind::Category | ValueKind::Boolean) => MAX_GROUPS,
         // A rating, rather than an amount.
-        Some(Kind::Integer) => MAX_RATINGS,
+        Some(ValueKind::Integer) => MAX_RATINGS,
         _ => return None,
     };
     let values = rows.saturating_sub(column.nulls);

@@ -1,13 +1,15 @@
 //! Profiles of small tables, and of real ones.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
-    BinaryArray, BooleanArray, Date32Array, Float64Array, Int64Array, ListBuilder, StringArray,
-    StringBuilder, StringViewArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Float64Array, Int64Array, ListBuilder,
+    RecordBatch, StringArray, StringBuilder, StringViewArray,
 };
 use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -43,7 +45,7 @@ fn counts_nulls_blanks_distinct_values_and_characters() {
     assert_eq!((column.nulls, column.blanks), (1, 2));
     assert_eq!(
         (column.distinct, column.unique),
-        (Distinct::Exact(4), Unique::No)
+        (Distinct::Exact(4), Uniqueness::No)
     );
     assert_eq!(
         column.characters,
@@ -65,11 +67,11 @@ fn a_key_has_every_value_once_and_no_null_over_all_batches() {
         )])
     };
     let cases = [
-        (vec![Some(1), Some(2)], vec![Some(3)], Unique::Yes),
-        (vec![Some(1), Some(2)], vec![Some(2)], Unique::No),
-        (vec![Some(1), Some(1)], vec![Some(2)], Unique::No),
-        (vec![Some(1)], vec![None], Unique::No),
-        (vec![], vec![], Unique::Unknown),
+        (vec![Some(1), Some(2)], vec![Some(3)], Uniqueness::Yes),
+        (vec![Some(1), Some(2)], vec![Some(2)], Uniqueness::No),
+        (vec![Some(1), Some(1)], vec![Some(2)], Uniqueness::No),
+        (vec![Some(1)], vec![None], Uniqueness::No),
+        (vec![], vec![], Uniqueness::Unknown),
     ];
     for (first, second, unique) in cases {
         assert_eq!(
@@ -140,27 +142,42 @@ fn every_type_is_profiled_and_nested_ones_are_only_counted() {
             (
                 column.name.as_str(),
                 column.nulls,
-                column.distinct.to_string(),
+                column.distinct,
                 column.looks_like,
                 column.examples.join(","),
             )
         })
         .collect();
     let expected = [
-        ("int", 1, "1", Some(Kind::Integer), "7"),
-        ("float", 0, "2", Some(Kind::Decimal), "1.5,NaN"),
-        ("date", 0, "2", Some(Kind::Date), "1970-01-01,1970-01-02"),
-        ("flag", 0, "1", Some(Kind::Boolean), "true"),
-        ("view", 0, "2", None, "a,b"),
-        ("bytes", 1, "unknown", None, ""),
-        ("list", 1, "unknown", None, ""),
-        ("nothing", 2, "unknown", None, ""),
+        ("int", 1, Distinct::Exact(1), Some(ValueKind::Integer), "7"),
+        (
+            "float",
+            0,
+            Distinct::Exact(2),
+            Some(ValueKind::Decimal),
+            "1.5,NaN",
+        ),
+        (
+            "date",
+            0,
+            Distinct::Exact(2),
+            Some(ValueKind::Date),
+            "1970-01-01,1970-01-02",
+        ),
+        (
+            "flag",
+            0,
+            Distinct::Exact(1),
+            Some(ValueKind::Boolean),
+            "true",
+        ),
+        ("view", 0, Distinct::Exact(2), None, "a,b"),
+        ("bytes", 1, Distinct::Unknown, None, ""),
+        ("list", 1, Distinct::Unknown, None, ""),
+        ("nothing", 2, Distinct::Unknown, None, ""),
     ];
     for (found, (name, nulls, distinct, kind, examples)) in found.into_iter().zip(expected) {
-        assert_eq!(
-            found,
-            (name, nulls, distinct.to_owned(), kind, examples.to_owned())
-        );
+        assert_eq!(found, (name, nulls, distinct, kind, examples.to_owned()));
     }
 }
 
@@ -176,17 +193,17 @@ fn counting_stops_at_the_cap_where_a_value_comes_twice() {
     let unique = &profile(&[numbers(0, rows)]).columns[0];
     assert_eq!(
         (unique.distinct, unique.unique),
-        (Distinct::Exact(rows as u64), Unique::Yes)
+        (Distinct::Exact(rows as u64), Uniqueness::Yes)
     );
     let repeated = &profile(&[numbers(0, rows), numbers(0, rows)]).columns[0];
     assert_eq!(
         (repeated.distinct, repeated.unique),
-        (Distinct::AtLeast(rows as u64), Unique::No)
+        (Distinct::AtLeast(rows as u64), Uniqueness::No)
     );
     let early = &profile(&[numbers(0, 2), numbers(0, rows)]).columns[0];
     assert_eq!(
         (early.distinct, early.unique),
-        (Distinct::AtLeast(MAX_DISTINCT as u64 + 1), Unique::No)
+        (Distinct::AtLeast(MAX_DISTINCT as u64 + 1), Uniqueness::No)
     );
 }
 
@@ -200,14 +217,12 @@ fn the_widest_columns_give_up_when_the_room_is_used_up() {
         ("id", texts((0..100).map(|n| format!("id-{n}")))),
     ]);
     for (max_hashes, expected) in [
-        (200, [Unique::Yes, Unique::Yes]),
-        (199, [Unique::Unknown, Unique::Yes]),
-        (99, [Unique::Unknown; 2]),
+        (200, [Uniqueness::Yes, Uniqueness::Yes]),
+        (199, [Uniqueness::Unknown, Uniqueness::Yes]),
+        (99, [Uniqueness::Unknown; 2]),
     ] {
-        let mut profiler = Profiler {
-            max_hashes,
-            ..Profiler::new(&batch.schema())
-        };
+        let mut profiler = Profiler::new(&batch.schema());
+        profiler.max_hashes = max_hashes;
         profiler.add(&batch);
         let profile = profiler.finish();
         assert_eq!(
@@ -274,9 +289,9 @@ fn agrees_with_a_plain_model_however_the_rows_are_cut() {
             let texts: Vec<&String> = values.iter().flatten().collect();
             let distinct: HashSet<&String> = texts.iter().copied().collect();
             let unique = match values.len() {
-                0 => Unique::Unknown,
-                rows if rows == distinct.len() => Unique::Yes,
-                _ => Unique::No,
+                0 => Uniqueness::Unknown,
+                rows if rows == distinct.len() => Uniqueness::Yes,
+                _ => Uniqueness::No,
             };
             prop_assert_eq!(column.nulls as usize, values.len() - texts.len());
             prop_assert_eq!(column.distinct, Distinct::Exact(distinct.len() as u64));
@@ -288,17 +303,6 @@ fn agrees_with_a_plain_model_however_the_rows_are_cut() {
             Ok(())
         })
         .unwrap();
-}
-
-/// The folder of real tables that stands beside the project; tests on it are skipped where it is
-/// absent.
-fn shared_data() -> Option<PathBuf> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let places = named
-        .into_iter()
-        .chain([here.join("../shared/data"), here.join("../../shared/data")]);
-    places.into_iter().find(|place| place.is_dir())
 }
 
 fn read_csv(path: &std::path::Path) -> Vec<RecordBatch> {
@@ -328,39 +332,31 @@ fn read_csv(path: &std::path::Path) -> Vec<RecordBatch> {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn suggests_for_real_tables_what_a_person_would() {
-    let Some(data) = shared_data() else {
-        eprintln!("skipped: no folder of shared data");
-        return;
-    };
-    let cases: [(&str, &str, Option<&str>, &[&str]); 8] = [
-        ("support_queries", "query_id", Some("text"), &["label"]),
-        ("movie_reviews_ko", "review_id", Some("review"), &["rating"]),
+fn suggests_for_the_samples_what_a_person_would() {
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("sample_data");
+    let cases: [(&str, &str, Option<&str>, &[&str]); 3] = [
         (
-            "sentences_multilang",
-            "sentence_id",
-            Some("sentence"),
-            &["lang", "direction"],
-        ),
-        ("art_texts", "entry_id", Some("text"), &[]),
-        (
-            "castle_reasons",
-            "submission_id",
-            Some("reason"),
-            &["round"],
+            "tickets/tickets",
+            "ticket_id",
+            Some("body"),
+            &[
+                "country",
+                "language",
+                "channel",
+                "customer_tier",
+                "priority_hint",
+            ],
         ),
         (
-            "nuclear_event_reports",
-            "event_no",
-            Some("event_text"),
-            &["time_zone", "category", "emergency_class"],
+            "manual/questions",
+            "question_id",
+            Some("question"),
+            &["channel"],
         ),
-        ("support_intents", "label", Some("label"), &[]),
-        ("images", "image_id", Some("caption"), &["media_type"]),
+        ("plants/photos", "photo_id", Some("message"), &[]),
     ];
     for (name, key, text, categories) in cases {
-        let profile = profile(&read_csv(&data.join(format!("sample/{name}.csv"))));
+        let profile = profile(&read_csv(&samples.join(format!("{name}.csv"))));
         let suggestion = suggest(&profile);
         assert_eq!(
             (

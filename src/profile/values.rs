@@ -1,4 +1,4 @@
-//! The cells of one column of one batch, as texts, as hashes and as shown to a person.
+//! The cells of one column of one batch, as texts, as hashes and for display.
 
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
 use arrow::compute::cast;
@@ -7,17 +7,17 @@ use arrow::row::{RowConverter, Rows, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 /// The cells of one column of one batch.
-pub(super) enum Values {
+pub(super) enum ColumnValues {
     /// Texts.
     Text(StringViewArray),
     /// Values of a fixed width, with their bytes.
     Fixed(ArrayRef, Rows),
-    /// Not looked into.
+    /// Values of another type, which are not profiled.
     Opaque,
 }
 
-/// Whether the values of a type are looked into.
-pub(super) fn are_looked_into(data_type: &DataType) -> bool {
+/// Whether values of this type are profiled.
+pub(super) fn are_profiled(data_type: &DataType) -> bool {
     is_text(data_type) || is_fixed(data_type)
 }
 
@@ -39,7 +39,7 @@ fn is_fixed(data_type: &DataType) -> bool {
     }
 }
 
-impl Values {
+impl ColumnValues {
     pub(super) fn of(array: &ArrayRef) -> Self {
         if is_text(array.data_type()) {
             // The views share the text with the original.
@@ -62,7 +62,7 @@ impl Values {
         }
     }
 
-    /// A number that two values share only if they are equal.
+    /// A number that only equal values share.
     pub(super) fn hash(&self, row: usize) -> Option<u128> {
         match self {
             Self::Text(texts) => texts
@@ -75,7 +75,7 @@ impl Values {
         }
     }
 
-    /// The cell as a person reads it.
+    /// The cell as text for people.
     pub(super) fn shown(&self, row: usize) -> Option<String> {
         match self {
             Self::Text(_) => self.text(row).map(str::to_owned),
@@ -89,7 +89,7 @@ impl Values {
     }
 }
 
-/// A dictionary holds its nulls among its values, too.
+/// Whether a cell is null. A dictionary may also have nulls among its values.
 fn is_null(array: &ArrayRef, row: usize) -> bool {
     match array.data_type() {
         DataType::Dictionary(..) => array

@@ -1,8 +1,8 @@
 //! The provider's file store: files that are uploaded once and named by their id in any number of
 //! requests.
 //!
-//! An upload can be made again without harm: it costs nothing, and a file nobody names hurts
-//! nobody. So there is no journal of it, only a memory of ids (see [`crate::engine::upload`]).
+//! An upload can be repeated without harm: it costs nothing, and a file that no request names has
+//! no effect. So there is no journal of it, only a memory of ids (see [`crate::engine::upload`]).
 //!
 //! **Source**: the vendor's reference and clients of 2026-11: 500 MB a file, about 500 calls a
 //! minute, at most 100 ids in one look, a life of an hour to ninety days where one is set.

@@ -5,18 +5,50 @@
 //! of it, that repeats the key in a result line would otherwise put it into the saved results, the
 //! output and whatever reads them. Everything else of a body stays as it came, byte for byte.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use memchr::memmem::Finder;
-use secrecy::ExposeSecret as _;
-
-use super::http::Secrets;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// What stands in the place of a secret; whole as JSON text.
 const REDACTED: &str = "[redacted]";
+/// Longest message kept of what another side says.
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// What must not stand in any message.
+pub(super) struct Secrets(pub(super) Vec<SecretString>);
+
+impl Secrets {
+    pub(super) fn clean(&self, text: &str) -> String {
+        let cleaned = self.0.iter().fold(text.to_owned(), |text, secret| {
+            redact(text, secret.expose_secret())
+        });
+        one_line(&cleaned)
+    }
+}
+
+/// Cuts a text to one line of at most 300 characters, without control characters.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
+        let _ = write!(line, "{}{word}", if line.is_empty() { "" } else { " " });
+        if line.len() > 4 * MAX_MESSAGE_CHARS {
+            break;
+        }
+    }
+    match line.char_indices().nth(MAX_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
 
 /// Replaces a secret, in capitals or not: a host name, for one, is made small before it stands in a
 /// message.
-pub(super) fn redact(text: String, secret: &str) -> String {
+fn redact(text: String, secret: &str) -> String {
     let (lower, secret) = (text.to_ascii_lowercase(), secret.to_ascii_lowercase());
     let mut cleaned = String::with_capacity(text.len());
     let mut copied = 0;
@@ -117,8 +149,6 @@ fn begun(body: &[u8], secret: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::SecretString;
-
     use super::*;
 
     fn filtered(body: &str, piece: usize, secrets: &[&str]) -> String {
@@ -164,5 +194,21 @@ mod tests {
             );
             assert_eq!(cleaned, "a [redacted], [redacted]; first-secre");
         }
+    }
+
+    #[test]
+    fn makes_one_line_of_any_text() {
+        assert_eq!(one_line(" a\r\n\u{1b}[31mb\u{2028}c "), "a [31mb c");
+        let long = one_line(&"ü".repeat(5000));
+        assert_eq!(long.chars().count(), 301);
+        assert!(long.ends_with('…'));
+    }
+
+    #[test]
+    fn redacts_before_it_cuts() {
+        let secrets = Secrets(vec![SecretString::from("sk-ant-0123456789")]);
+        let text = format!("{} sk-ant-0123456789 is wrong", "x".repeat(290));
+        let clean = secrets.clean(&text);
+        assert!(!clean.contains("sk-a"), "{clean}");
     }
 }

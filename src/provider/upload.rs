@@ -7,7 +7,7 @@
 //!
 //! The [`UploadProgress`] knows how much was handed out, and can stop the rest. That is what tells
 //! a body that cannot have arrived from one that may have: as long as the last piece is here,
-//! nobody has a whole request. The last piece is held back until the producer has said that nothing
+//! the provider does not have a whole request. The last piece is held back until the producer has said that nothing
 //! follows, so a body of the wrong length is never complete either.
 
 use std::io;

@@ -2,12 +2,12 @@
 //! batch is refused for it.
 //!
 //! **Source**: the list in the provider's Python SDK 2.14.0 (November 2026), read 2026-11-30; which
-//! of them do nothing any more is told by the changelog of its TypeScript SDK 1.9.0 and by the
+//! of them have no effect any more is in the changelog of its TypeScript SDK 1.9.0 and in the
 //! release notes, read 2026-11-22.
 
 use crate::template::nearest;
 
-use super::Error;
+use super::{Error, RequestWarning};
 
 /// Names that the header takes.
 const KNOWN: &[&str] = &[
@@ -55,7 +55,7 @@ const KNOWN: &[&str] = &[
     "user-profiles-billing-2026-10-01",
 ];
 
-/// Names that are taken and do nothing: what they were for works without them.
+/// Names that are accepted and have no effect: their features work without them.
 const OBSOLETE: &[&str] = &[
     "extended-cache-ttl-2025-04-11",
     "files-api-2025-04-14",
@@ -80,12 +80,12 @@ pub(super) fn known() -> impl DoubleEndedIterator<Item = &'static str> {
     KNOWN.iter().copied()
 }
 
-/// Checks the names of a job; gives back what is worth a word.
+/// Checks the names of a job; returns the warnings about them.
 ///
 /// # Errors
-/// A name that cannot stand in the header, stands there twice, or, unless `take_unknown`, is not
+/// A name that cannot stand in the header, stands there twice, or, unless `accept_unknown`, is not
 /// known.
-pub(super) fn check(betas: &[String], take_unknown: bool) -> Result<Vec<String>, Error> {
+pub(super) fn check(betas: &[String], accept_unknown: bool) -> Result<Vec<RequestWarning>, Error> {
     let wrong = |problem: String| {
         Err(Error::Value {
             key: "betas",
@@ -104,17 +104,17 @@ pub(super) fn check(betas: &[String], take_unknown: bool) -> Result<Vec<String>,
         }
         let name = name.as_str();
         if OBSOLETE.contains(&name) {
-            warnings.push(format!(
-                "the beta `{name}` does nothing any more: what it was for works without it"
-            ));
-        } else if !KNOWN.contains(&name) && !take_unknown {
+            warnings.push(RequestWarning::ObsoleteBeta {
+                beta: name.to_owned(),
+            });
+        } else if !KNOWN.contains(&name) && !accept_unknown {
             const NEWER: &str = "`request.unknown_betas = true` takes names that are newer than \
                 this version of rowmill";
-            let way_out = match nearest(name, KNOWN.iter().chain(OBSOLETE).copied()) {
+            let fix = match nearest(name, KNOWN.iter().chain(OBSOLETE).copied()) {
                 Some(near) => format!("did you mean `{near}`? ({NEWER})"),
                 None => NEWER.to_owned(),
             };
-            return wrong(format!("has the unknown beta `{name}`; {way_out}"));
+            return wrong(format!("has the unknown beta `{name}`; {fix}"));
         }
     }
     Ok(warnings)
@@ -124,9 +124,9 @@ pub(super) fn check(betas: &[String], take_unknown: bool) -> Result<Vec<String>,
 mod tests {
     use super::*;
 
-    fn checked(names: &[&str], take_unknown: bool) -> Result<Vec<String>, String> {
+    fn checked(names: &[&str], accept_unknown: bool) -> Result<Vec<RequestWarning>, String> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        check(&names, take_unknown).map_err(|e| e.to_string())
+        check(&names, accept_unknown).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -135,8 +135,13 @@ mod tests {
             checked(&[LONG_OUTPUT, "mcp-client-2025-11-20"], false),
             Ok(vec![])
         );
-        let warned = checked(&["prompt-caching-2024-07-31"], false).unwrap();
-        assert!(warned[0].contains("does nothing any more"), "{warned:?}");
+        let obsolete = RequestWarning::ObsoleteBeta {
+            beta: "prompt-caching-2024-07-31".to_owned(),
+        };
+        assert_eq!(
+            checked(&["prompt-caching-2024-07-31"], false),
+            Ok(vec![obsolete])
+        );
         assert!(KNOWN.is_sorted() && OBSOLETE.is_sorted());
     }
 

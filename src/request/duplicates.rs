@@ -33,20 +33,20 @@ const MAX_SORT_BYTES: u64 = 64 << 20;
 /// Groups and rows of each that are named in messages.
 const SHOWN: usize = 5;
 
-type Record = [u8; RECORD];
+type KeyRecord = [u8; RECORD];
 
-fn record(hash: u128, row_index: u64) -> Record {
+fn record(hash: u128, row_index: u64) -> KeyRecord {
     let mut record = [0; RECORD];
     record[..16].copy_from_slice(&hash.to_be_bytes());
     record[16..].copy_from_slice(&row_index.to_be_bytes());
     record
 }
 
-fn hash_of(record: &Record) -> u128 {
+fn hash_of(record: &KeyRecord) -> u128 {
     u128::from_be_bytes(std::array::from_fn(|i| record[i]))
 }
 
-fn row_of(record: &Record) -> u64 {
+fn row_of(record: &KeyRecord) -> u64 {
     u64::from_be_bytes(std::array::from_fn(|i| record[16 + i]))
 }
 
@@ -87,7 +87,7 @@ pub struct DuplicateFinder {
     keeps_ordinals: bool,
     max_sort_bytes: u64,
     in_memory: usize,
-    records: Vec<Record>,
+    records: Vec<KeyRecord>,
     buckets: Option<Vec<Bucket>>,
     pushed: u64,
 }
@@ -130,7 +130,7 @@ impl DuplicateFinder {
         Ok(())
     }
 
-    /// Rows taken so far.
+    /// Rows added so far.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.pushed
@@ -141,9 +141,9 @@ impl DuplicateFinder {
     /// # Errors
     /// What the file system answers when a temporary file cannot be made, written or read.
     pub fn finish(mut self) -> io::Result<Duplicates> {
-        let mut found = Found {
+        let mut found = DuplicateSums {
             keeps_ordinals: self.keeps_ordinals,
-            ..Found::default()
+            ..DuplicateSums::default()
         };
         match self.buckets.take() {
             None => {
@@ -160,7 +160,7 @@ impl DuplicateFinder {
     }
 
     /// Searches a bucket whose records agree in the first `level` groups of bits.
-    fn search(&self, bucket: Bucket, level: u32, found: &mut Found) -> io::Result<()> {
+    fn search(&self, bucket: Bucket, level: u32, found: &mut DuplicateSums) -> io::Result<()> {
         if bucket.records < 2 {
             return Ok(());
         }
@@ -169,7 +169,7 @@ impl DuplicateFinder {
         let mut reader = bucket.read()?;
         if same_hash {
             // However many they are: the rows come in order, so there is nothing to sort.
-            return found.take_group(&mut Records { reader });
+            return found.take_group(&mut KeyRecords { reader });
         }
         if bytes <= self.max_sort_bytes {
             let mut raw = vec![0; bytes as usize];
@@ -180,7 +180,7 @@ impl DuplicateFinder {
             return Ok(());
         }
         let mut parts = new_buckets(&self.folder)?;
-        for record in (Records { reader }) {
+        for record in (KeyRecords { reader }) {
             let record = record?;
             parts[bucket_of(&record, level)].write(&record)?;
         }
@@ -191,7 +191,7 @@ impl DuplicateFinder {
     }
 }
 
-fn bucket_of(record: &Record, level: u32) -> usize {
+fn bucket_of(record: &KeyRecord, level: u32) -> usize {
     // Different hashes differ within their 128 bits, so they part before the shift runs out.
     let shift = (128 - BITS).saturating_sub(level * BITS);
     (hash_of(record) >> shift) as usize % BUCKETS
@@ -221,7 +221,7 @@ impl Bucket {
         })
     }
 
-    fn write(&mut self, record: &Record) -> io::Result<()> {
+    fn write(&mut self, record: &KeyRecord) -> io::Result<()> {
         let hash = hash_of(record);
         if self.records == 0 {
             self.first = hash;
@@ -241,14 +241,14 @@ impl Bucket {
     }
 }
 
-struct Records {
+struct KeyRecords {
     reader: BufReader<File>,
 }
 
-impl Iterator for Records {
-    type Item = io::Result<Record>;
+impl Iterator for KeyRecords {
+    type Item = io::Result<KeyRecord>;
 
-    fn next(&mut self) -> Option<io::Result<Record>> {
+    fn next(&mut self) -> Option<io::Result<KeyRecord>> {
         let mut record = [0; RECORD];
         match self.reader.read_exact(&mut record) {
             Ok(()) => Some(Ok(record)),
@@ -259,14 +259,14 @@ impl Iterator for Records {
 }
 
 #[derive(Default)]
-struct Found {
+struct DuplicateSums {
     duplicates: Duplicates,
     keeps_ordinals: bool,
 }
 
-impl Found {
+impl DuplicateSums {
     /// Takes records sorted by hash and row.
-    fn take_sorted(&mut self, records: &[Record]) {
+    fn take_sorted(&mut self, records: &[KeyRecord]) {
         for group in records
             .chunk_by(|a, b| hash_of(a) == hash_of(b))
             .filter(|group| group.len() > 1)
@@ -281,7 +281,7 @@ impl Found {
     }
 
     /// Takes records that all have one hash, in row order.
-    fn take_group(&mut self, records: &mut Records) -> io::Result<()> {
+    fn take_group(&mut self, records: &mut KeyRecords) -> io::Result<()> {
         self.begin_group();
         let mut shown = Vec::new();
         for (ordinal, record) in records.enumerate() {

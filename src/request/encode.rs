@@ -15,7 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::Tool;
-use crate::template::prompt::{CacheTtl, Media, Part, Role, SharedBlock, SharedBody, Source};
+use crate::template::prompt::{
+    CacheTtl, MediaBlock, MediaSource, PromptPart, Role, SharedBlock, SharedBody,
+};
 
 /// Appends a JSON string.
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
@@ -37,7 +39,7 @@ fn begin(out: &mut Vec<u8>, role: Role) {
 }
 
 /// Writes the messages of a row behind the head.
-pub(crate) struct Messages<'o> {
+pub(crate) struct MessageEncoder<'o> {
     out: &'o mut Vec<u8>,
     /// Whether a message stands before the next.
     follows: bool,
@@ -45,30 +47,30 @@ pub(crate) struct Messages<'o> {
     block_follows: bool,
 }
 
-impl Messages<'_> {
+impl MessageEncoder<'_> {
     /// Begins behind a head; `follows` where it holds messages.
-    pub(crate) fn new(out: &mut Vec<u8>, follows: bool) -> Messages<'_> {
-        Messages {
+    pub(crate) fn new(out: &mut Vec<u8>, follows: bool) -> MessageEncoder<'_> {
+        MessageEncoder {
             out,
             follows,
             block_follows: false,
         }
     }
 
-    pub(crate) fn part(&mut self, part: &Part<'_>) {
+    pub(crate) fn part(&mut self, part: &PromptPart<'_>) {
         match part {
-            Part::Text(role, content) => {
+            PromptPart::Text(role, content) => {
                 self.next_message();
                 message(self.out, *role, content);
             }
-            Part::Blocks(role, json) => {
+            PromptPart::Blocks(role, json) => {
                 self.next_message();
                 begin(self.out, *role);
                 self.out.extend_from_slice(json.as_bytes());
                 self.out.push(b'}');
             }
-            Part::Begin { opened: true, .. } => self.block_follows = true,
-            Part::Begin {
+            PromptPart::Begin { opened: true, .. } => self.block_follows = true,
+            PromptPart::Begin {
                 role,
                 opened: false,
             } => {
@@ -77,15 +79,15 @@ impl Messages<'_> {
                 self.out.push(b'[');
                 self.block_follows = false;
             }
-            Part::TextBlock(content) => {
+            PromptPart::TextBlock(content) => {
                 self.next_block();
                 text_block(self.out, content, None);
             }
-            Part::Media(media) => {
+            PromptPart::Media(media) => {
                 self.next_block();
                 media_block(self.out, media, None);
             }
-            Part::End => self.out.extend_from_slice(b"]}"),
+            PromptPart::End => self.out.extend_from_slice(b"]}"),
         }
     }
 
@@ -149,7 +151,7 @@ pub(crate) fn output_config(
 }
 
 /// What goes into the head.
-pub(crate) struct Head<'a> {
+pub(crate) struct HeadParts<'a> {
     /// `None` where rows choose theirs.
     pub(crate) model: Option<&'a str>,
     /// `None` where rows choose theirs.
@@ -159,11 +161,11 @@ pub(crate) struct Head<'a> {
     /// `None` where there is nothing in it, or rows choose a part of it.
     pub(crate) output_config: Option<&'a Map<String, Value>>,
     pub(crate) shared: &'a [SharedBlock],
-    /// Whether the last shared message goes on with blocks of the row.
+    /// Whether the last shared message continues with blocks of the row.
     pub(crate) is_open: bool,
 }
 
-impl Head<'_> {
+impl HeadParts<'_> {
     /// The head's bytes, up to where the first row message begins.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -251,7 +253,7 @@ impl Head<'_> {
     }
 }
 
-/// A message of shared blocks; where it stays open, the row goes on with it.
+/// A message of shared blocks; where it stays open, the row continues it.
 fn shared_blocks(out: &mut Vec<u8>, blocks: &[(&SharedBlock, Role)], stays_open: bool) {
     for (i, (block, role)) in blocks.iter().enumerate() {
         if i == 0 {
@@ -275,7 +277,7 @@ fn text_block(out: &mut Vec<u8>, content: &str, cache: Option<CacheTtl>) {
 }
 
 /// Appends a picture or document. Bytes become base64 straight in their place.
-fn media_block(out: &mut Vec<u8>, media: &Media<'_>, cache: Option<CacheTtl>) {
+fn media_block(out: &mut Vec<u8>, media: &MediaBlock<'_>, cache: Option<CacheTtl>) {
     out.extend_from_slice(if media.is_image {
         b"{\"type\":\"image\",\"source\":"
     } else {
@@ -294,24 +296,24 @@ fn media_block(out: &mut Vec<u8>, media: &Media<'_>, cache: Option<CacheTtl>) {
     end_block(out, cache);
 }
 
-fn source(out: &mut Vec<u8>, source: &Source<'_>) {
+fn source(out: &mut Vec<u8>, source: &MediaSource<'_>) {
     match source {
-        Source::Bytes(media_type, bytes) => {
+        MediaSource::Bytes(media_type, bytes) => {
             out.extend_from_slice(b"{\"type\":\"base64\",\"media_type\":\"");
             out.extend_from_slice(media_type.as_bytes());
             out.extend_from_slice(b"\",\"data\":\"");
             base64(out, bytes);
             out.push(b'"');
         }
-        Source::Text(content) => {
+        MediaSource::Text(content) => {
             out.extend_from_slice(b"{\"type\":\"text\",\"media_type\":\"text/plain\",\"data\":");
             text(out, content);
         }
-        Source::Url(url) => {
+        MediaSource::Url(url) => {
             out.extend_from_slice(b"{\"type\":\"url\",\"url\":");
             text(out, url);
         }
-        Source::FileId(id) => {
+        MediaSource::FileId(id) => {
             out.extend_from_slice(b"{\"type\":\"file\",\"file_id\":");
             text(out, id);
         }

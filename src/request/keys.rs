@@ -1,4 +1,4 @@
-//! Row keys: what tells a row from all others, from the columns the job names.
+//! Row keys: what identifies a row, from the columns the job names.
 //!
 //! A key is the tuple of the row's key cells, each with its type, so that the text `1` and the
 //! number 1 are two keys, and so are `("a", "b-c")` and `("a-b", "c")`. Its 128-bit hash is what
@@ -19,7 +19,7 @@ use arrow::datatypes::{DataType, Schema};
 use serde::{Deserialize, Serialize};
 
 use super::custom_id::{CustomId, Nonce};
-use crate::template::cell::{Cell, cell};
+use crate::template::cell::{CellValue, cell};
 use crate::template::nearest;
 
 /// The section `[key]` of a job.
@@ -36,12 +36,12 @@ pub struct KeySpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDuplicate {
-    /// Nothing is sent. The default, since answers could not be told apart by their key.
+    /// Nothing is sent. The default, since answers could not be assigned by their key.
     #[default]
     Error,
     /// Only the first row of a key is sent.
     First,
-    /// All are sent; the later ones are told apart by their number.
+    /// All are sent; the later ones get a number.
     Number,
 }
 
@@ -176,7 +176,7 @@ impl Keys {
                 .filter(|field| field.name() == column)
                 .map(|_| place);
             let place = in_place.or_else(|| batch.schema_ref().index_of(column).ok());
-            let cell = place.map_or(Cell::Null, |place| cell(batch.column(place), row));
+            let cell = place.map_or(CellValue::Null, |place| cell(batch.column(place), row));
             key.push_cell(column, &cell)?;
         }
         Ok(key)
@@ -223,31 +223,31 @@ impl RowKey {
         self.typed.extend_from_slice(bytes);
     }
 
-    fn push_cell(&mut self, column: &str, cell: &Cell<'_>) -> Result<(), KeyFault> {
+    fn push_cell(&mut self, column: &str, cell: &CellValue<'_>) -> Result<(), KeyFault> {
         match cell {
-            Cell::Null | Cell::Nested => {
+            CellValue::Null | CellValue::Nested => {
                 return Err(KeyFault::Null {
                     column: column.to_owned(),
                 });
             }
-            Cell::Text("") | Cell::Bytes([]) => {
+            CellValue::Text("") | CellValue::Bytes([]) => {
                 return Err(KeyFault::Empty {
                     column: column.to_owned(),
                 });
             }
-            Cell::Text(text) => self.push(b't', text),
-            Cell::Bytes(bytes) => self.push_bytes(b'y', bytes),
-            Cell::Bool(value) => self.push(b'b', if *value { "true" } else { "false" }),
-            Cell::Int(value) => self.push(b'i', &value.to_string()),
-            Cell::UInt(value) => self.push(b'i', &value.to_string()),
-            Cell::Float(value) => self.push(b'f', &value.to_string()),
-            Cell::Decimal(text) => self.push(b'c', text),
-            Cell::Date(date) => self.push(b'd', &date.to_string()),
-            Cell::DateTime(at) => self.push(b's', &at.to_string()),
-            Cell::Instant(at, _) => self.push(b'z', &at.to_string()),
-            Cell::Time(time) => self.push(b'm', &time.to_string()),
-            Cell::Duration(duration) => self.push(b'u', &duration.to_string()),
-            Cell::Other(text) => self.push(b'o', text),
+            CellValue::Text(text) => self.push(b't', text),
+            CellValue::Bytes(bytes) => self.push_bytes(b'y', bytes),
+            CellValue::Bool(value) => self.push(b'b', if *value { "true" } else { "false" }),
+            CellValue::Int(value) => self.push(b'i', &value.to_string()),
+            CellValue::UInt(value) => self.push(b'i', &value.to_string()),
+            CellValue::Float(value) => self.push(b'f', &value.to_string()),
+            CellValue::Decimal(text) => self.push(b'c', text),
+            CellValue::Date(date) => self.push(b'd', &date.to_string()),
+            CellValue::DateTime(at) => self.push(b's', &at.to_string()),
+            CellValue::Instant(at, _) => self.push(b'z', &at.to_string()),
+            CellValue::Time(time) => self.push(b'm', &time.to_string()),
+            CellValue::Duration(duration) => self.push(b'u', &duration.to_string()),
+            CellValue::Other(text) => self.push(b'o', text),
         }
         Ok(())
     }
@@ -310,7 +310,7 @@ impl RowKey {
         CustomId::of_hash(nonce, hash128(&typed))
     }
 
-    /// The key in the alphabet of custom_ids, if it can be told apart in it.
+    /// The key in the alphabet of custom_ids, if it is unique in it.
     fn readable(&self) -> Option<String> {
         let mut text = String::new();
         let is_single = self.columns.len() < 2;

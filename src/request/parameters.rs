@@ -1,15 +1,17 @@
-//! The parameters of a request: one table that says of each where it is taken.
+//! The parameters of a request: one table that says of each where it is accepted, who sets it, and
+//! what its value may be.
 //!
 //! `check` reads it before anything is sent, the simulator when it answers, and the provider when
-//! it counts tokens, so the three cannot disagree. What a parameter's *value* may be is said where
-//! it is read: in `options.rs`, `tools.rs` and `rules.rs`.
+//! it counts tokens, so the three cannot disagree. Rules that depend on more than one parameter or
+//! on the model are in `rules.rs`.
 //!
 //! ```text
-//!  name            batch     message   count    betas (one of them)              models
-//!  max_tokens      the job's    ✓        –      –                                all
-//!  compaction      ✓            ✓        ✓      compact-2026-09-04               all
-//!  temperature     ✓            ✓        –      –                                those that still sample
-//!  fallbacks       refused      ✓        –      server-side-fallback-…           all
+//!  name            set by               batch   message  count   betas (one of them)      per row
+//!  max_tokens      the job                ✓        ✓       –      –                        max_tokens
+//!  thinking        a key, or `params`     ✓        ✓       ✓      –                        –
+//!  metadata        `params`               ✓        ✓       –      –                        user_id
+//!  compaction      `params`               ✓        ✓       ✓      compact-2026-09-04       –
+//!  fallbacks       refused                –        ✓       –      –                        –
 //! ```
 //!
 //! To add a parameter: a line in [`PARAMETERS`]. The test of the SDK's types compares the table
@@ -19,78 +21,179 @@
 //! provider's Python SDK 2.14.0, and for what a batch refuses the batch guide of 2026-08-22; read
 //! 2026-11-30.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::catalog::Model;
 use crate::template::nearest;
 
+use super::RequestSpec;
+
 /// A parameter of the Messages API.
 #[derive(Debug)]
 pub(crate) struct Parameter {
-    /// What it is called.
+    /// Its name on the wire.
     pub(crate) name: &'static str,
-    /// What a batch makes of it.
-    pub(crate) batch: InBatch,
-    /// Whether `POST /v1/messages` takes it.
+    /// Who sets it in a batch.
+    pub(crate) owner: Owner,
+    /// Whether `POST /v1/messages` accepts it.
+    #[cfg_attr(
+        not(feature = "simulator"),
+        allow(dead_code, reason = "the simulator asks")
+    )]
     pub(crate) message: bool,
-    /// Whether `POST /v1/messages/count_tokens` takes it.
+    /// Whether `POST /v1/messages/count_tokens` accepts it.
     pub(crate) count: bool,
-    /// Beta features, one of which the call has to carry; a name that ends with `-` stands for all
+    /// Beta features, one of which the call has to name; a name that ends with `-` stands for all
     /// its versions. Empty: none is needed.
     pub(crate) betas: &'static [&'static str],
     /// Whether `null` is the same as leaving it out.
+    #[cfg_attr(
+        not(feature = "simulator"),
+        allow(dead_code, reason = "the simulator asks")
+    )]
     pub(crate) nullable: bool,
-    /// The models that take it.
+    /// Whether it is gone under the newest API version.
+    pub(crate) old_version_only: bool,
+    /// The models that accept it.
     pub(crate) models: fn(&Model) -> bool,
+    /// What its value may be.
+    pub(crate) value: ValueRule,
+    /// The key of `request.per_row` by which rows set it, or a member of it.
+    pub(crate) per_row: Option<&'static str>,
 }
 
-/// What a batch makes of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InBatch {
-    /// Taken; the job passes it on.
-    Taken,
-    /// Taken; the job writes it by itself, from a key of its own.
-    Own,
-    /// Refused, or no parameter at all: why, and the way out.
+/// Who sets a parameter in a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Owner {
+    /// The job, from a section of its own; `request.params` must not have it.
+    Job,
+    /// The job, by a key of `[request]` whose value this reads, or by `request.params`.
+    Key(fn(&RequestSpec) -> Option<Value>),
+    /// The job, by several keys of `[request]` together, or by `request.params`.
+    Keys,
+    /// The job, by `request.params` alone.
+    Params,
+    /// Nobody: a batch refuses it, or it is no parameter at all. Why, and the fix.
     Refused(&'static str, &'static str),
 }
 
-const fn taken(name: &'static str) -> Parameter {
+impl Owner {
+    /// Whether a batch refuses the parameter.
+    pub(crate) fn is_refused(self) -> bool {
+        matches!(self, Owner::Refused(..))
+    }
+}
+
+/// What the value of a parameter may be, whatever the model.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ValueRule {
+    /// Not checked here.
+    Any,
+    /// A number of a range.
+    Number {
+        min: f64,
+        max: f64,
+        is_whole: bool,
+        /// Under the older API version, models without the parameter still accept its default.
+        default: Option<f64>,
+    },
+    /// One of some words.
+    OneOf(&'static [&'static str]),
+    /// A list of texts, each with a visible character.
+    Texts,
+    /// A table with these members and no others.
+    Members(&'static [&'static str]),
+    /// `false`; a single message may be streamed, a batch not.
+    NotStreamed,
+    /// A `cache_control`.
+    CacheMark,
+    /// See `thinking` in `option_values.rs`.
+    Thinking,
+    /// See `tool_choice` in `option_values.rs`.
+    ToolChoice,
+    /// What the function finds wrong.
+    Checked(fn(&Value) -> Option<&'static str>),
+}
+
+const fn params(name: &'static str) -> Parameter {
     Parameter {
         name,
-        batch: InBatch::Taken,
+        owner: Owner::Params,
         message: true,
         count: true,
         betas: &[],
         nullable: false,
+        old_version_only: false,
         models: all,
+        value: ValueRule::Any,
+        per_row: None,
     }
 }
 
-const fn own(name: &'static str) -> Parameter {
+const fn job(name: &'static str) -> Parameter {
     Parameter {
-        batch: InBatch::Own,
-        ..taken(name)
+        owner: Owner::Job,
+        ..params(name)
     }
 }
 
-const fn refused(name: &'static str, why: &'static str, way_out: &'static str) -> Parameter {
+const fn keys(name: &'static str) -> Parameter {
     Parameter {
-        batch: InBatch::Refused(why, way_out),
+        owner: Owner::Keys,
+        ..params(name)
+    }
+}
+
+const fn key(name: &'static str, read: fn(&RequestSpec) -> Option<Value>) -> Parameter {
+    Parameter {
+        owner: Owner::Key(read),
+        ..params(name)
+    }
+}
+
+const fn sampling(
+    name: &'static str,
+    read: fn(&RequestSpec) -> Option<Value>,
+    value: ValueRule,
+) -> Parameter {
+    Parameter {
         count: false,
-        ..taken(name)
+        old_version_only: true,
+        models: samples,
+        value,
+        ..key(name, read)
     }
 }
 
-/// What is no parameter: a header carries it.
-const fn header(name: &'static str, why: &'static str, way_out: &'static str) -> Parameter {
+const fn refused(name: &'static str, why: &'static str, fix: &'static str) -> Parameter {
+    Parameter {
+        owner: Owner::Refused(why, fix),
+        count: false,
+        ..params(name)
+    }
+}
+
+/// No parameter at all: a header carries it.
+const fn header(name: &'static str, why: &'static str, fix: &'static str) -> Parameter {
     Parameter {
         message: false,
-        ..refused(name, why, way_out)
+        ..refused(name, why, fix)
     }
 }
 
 impl Parameter {
+    /// Whether a number is the parameter's default, where it has one.
+    pub(crate) fn is_default(&self, number: f64) -> bool {
+        let ValueRule::Number {
+            default: Some(default),
+            ..
+        } = self.value
+        else {
+            return false;
+        };
+        (number - default).abs() < f64::EPSILON
+    }
+
     const fn not_counted(self) -> Parameter {
         Parameter {
             count: false,
@@ -112,6 +215,17 @@ impl Parameter {
     const fn only(self, models: fn(&Model) -> bool) -> Parameter {
         Parameter { models, ..self }
     }
+
+    const fn value(self, value: ValueRule) -> Parameter {
+        Parameter { value, ..self }
+    }
+
+    const fn per_row(self, key: &'static str) -> Parameter {
+        Parameter {
+            per_row: Some(key),
+            ..self
+        }
+    }
 }
 
 const NO_THREADS: &str = "is refused in a batch: requests are not part of a thread";
@@ -121,39 +235,88 @@ const MARK: &str = "leave it out, and mark shared system blocks with `cache`";
 const BETAS: &str = "is refused in `params`: beta names stand in the header of the whole batch";
 const VERSION: &str = "is refused in `params`: the version stands in a header";
 
-/// Every parameter.
+/// Every parameter. Those with a key of their own are sent in this order: the bytes of a request,
+/// and with them its hash and the provider's prompt cache, depend on it.
 pub(crate) const PARAMETERS: &[Parameter] = &[
-    own("model"),
-    own("messages"),
-    own("max_tokens").not_counted(),
-    own("system"),
-    taken("tools"),
-    taken("tool_choice"),
-    taken("thinking"),
-    taken("output_config").or_null(),
-    taken("output_format").or_null().only(has_structured_output),
-    taken("stop_sequences").not_counted(),
-    taken("temperature").not_counted().only(samples),
-    taken("top_p").not_counted().only(samples),
-    taken("top_k").not_counted().only(samples),
-    taken("cache_control").or_null(),
-    taken("inference_geo")
-        .not_counted()
+    job("model").per_row("model"),
+    job("messages"),
+    job("max_tokens").not_counted().per_row("max_tokens"),
+    job("system"),
+    keys("tools"),
+    key("tool_choice", |spec| spec.tool_choice.clone()).value(ValueRule::ToolChoice),
+    key("thinking", |spec| spec.thinking.clone()).value(ValueRule::Thinking),
+    // **Source** of the ranges: documentation of the Messages API under version 2023-06-01, read
+    // 2026-08-22; of `top_k` it names no maximum.
+    sampling(
+        "temperature",
+        |spec| spec.temperature.clone().map(Value::Number),
+        ValueRule::Number {
+            min: 0.0,
+            max: 1.0,
+            is_whole: false,
+            default: Some(1.0),
+        },
+    ),
+    sampling(
+        "top_p",
+        |spec| spec.top_p.clone().map(Value::Number),
+        ValueRule::Number {
+            min: 0.0,
+            max: 1.0,
+            is_whole: false,
+            default: None,
+        },
+    ),
+    sampling(
+        "top_k",
+        |spec| spec.top_k.clone().map(Value::Number),
+        ValueRule::Number {
+            min: 0.0,
+            max: 1_000_000.0,
+            is_whole: true,
+            default: None,
+        },
+    ),
+    key("stop_sequences", |spec| {
+        (!spec.stop_sequences.is_empty()).then(|| json!(spec.stop_sequences))
+    })
+    .not_counted()
+    .value(ValueRule::Texts),
+    key("inference_geo", |spec| {
+        spec.inference_geo.clone().map(Value::String)
+    })
+    .not_counted()
+    .or_null()
+    .only(is_bound_to_places)
+    .value(ValueRule::OneOf(&["global", "us"])),
+    keys("output_config").or_null().per_row("effort"),
+    params("output_format")
         .or_null()
-        .only(is_bound_to_places),
-    taken("metadata").not_counted(),
-    taken("service_tier").not_counted(),
-    taken("container").not_counted().or_null(),
-    taken("diagnostics").not_counted().or_null(),
-    taken("stream").not_counted(),
-    taken("user_profile_id").or_null(),
-    taken("compaction").or_null().beta(&["compact-2026-09-04"]),
-    taken("context_management")
+        .only(has_structured_output),
+    params("metadata")
+        .not_counted()
+        .value(ValueRule::Members(&["user_id"]))
+        .per_row("user_id"),
+    params("service_tier")
+        .not_counted()
+        .value(ValueRule::OneOf(&["auto", "standard_only"])),
+    params("stream").not_counted().value(ValueRule::NotStreamed),
+    params("cache_control")
+        .or_null()
+        .value(ValueRule::CacheMark),
+    params("compaction")
+        .or_null()
+        .beta(&["compact-2026-09-04"])
+        .value(ValueRule::Checked(compaction)),
+    params("container").not_counted().or_null(),
+    params("diagnostics").not_counted().or_null(),
+    params("user_profile_id").or_null(),
+    params("context_management")
         .or_null()
         .beta(&["context-management-", "compact-"]),
-    taken("mcp_servers").beta(&["mcp-client-"]),
-    taken("billing_policy").or_null().beta(&["user-profiles-"]),
-    taken("fallback_credit_token").not_counted().or_null(),
+    params(MCP_SERVERS).beta(&["mcp-client-"]),
+    params("billing_policy").or_null().beta(&["user-profiles-"]),
+    params("fallback_credit_token").not_counted().or_null(),
     Parameter {
         count: true,
         ..refused(
@@ -194,6 +357,31 @@ pub(crate) const OUTPUT_CONFIG: &[(&str, &[&str])] = &[
     ("task_budget", &["task-budgets-"]),
 ];
 
+/// Parameters that cannot stand beside each other.
+pub(crate) const EXCLUSIVE: &[(&str, &str)] = &[("compaction", "context_management")];
+
+/// The servers of a job's sets of tools.
+pub(crate) const MCP_SERVERS: &str = "mcp_servers";
+
+/// The values of `thinking.type`. **Source**: types of the provider's Python SDK 2.12.0 (November
+/// 2026).
+pub(crate) const THINKING_TYPES: &[&str] = &["adaptive", "between_tools", "disabled", "enabled"];
+
+/// The members of `thinking` that only some types have.
+pub(crate) const THINKING_MEMBERS: &[(&str, &[&str])] = &[
+    ("budget_tokens", &["enabled"]),
+    ("display", &["adaptive", "enabled"]),
+];
+
+/// The values of `thinking.display`.
+pub(crate) const THINKING_DISPLAYS: &[&str] = &["summarized", "omitted"];
+
+/// The smallest `thinking.budget_tokens`. **Source**: as of [`THINKING_TYPES`].
+pub(crate) const LEAST_THINKING_BUDGET: u64 = 1_024;
+
+/// The values of `tool_choice.type`.
+pub(crate) const TOOL_CHOICES: &[&str] = &["auto", "any", "tool", "none"];
+
 fn all(_: &Model) -> bool {
     true
 }
@@ -206,7 +394,7 @@ fn has_structured_output(model: &Model) -> bool {
     model.structured_output
 }
 
-/// A model without a price for that refuses the parameter.
+/// A model without a price for a place refuses the parameter.
 fn is_bound_to_places(model: &Model) -> bool {
     model
         .prices
@@ -219,8 +407,8 @@ pub(crate) fn parameter(name: &str) -> Option<&'static Parameter> {
     PARAMETERS.iter().find(|parameter| parameter.name == name)
 }
 
-/// Whether a model takes a parameter, whatever its value. One that is not known is not refused.
-pub(crate) fn takes(model: &Model, name: &str) -> bool {
+/// Whether a model accepts a parameter, whatever its value. An unknown one is not refused.
+pub(crate) fn is_accepted_by(model: &Model, name: &str) -> bool {
     parameter(name).is_none_or(|parameter| (parameter.models)(model))
 }
 
@@ -229,11 +417,11 @@ pub(crate) fn takes(model: &Model, name: &str) -> bool {
 pub(crate) fn meant(name: &str) -> Option<String> {
     let known = PARAMETERS
         .iter()
-        .filter(|parameter| !matches!(parameter.batch, InBatch::Refused(..)));
+        .filter(|parameter| !parameter.owner.is_refused());
     nearest(name, known.map(|parameter| parameter.name))
 }
 
-/// Whether a call carries one of the betas that a parameter needs.
+/// Whether a call names one of the betas that a parameter needs.
 pub(crate) fn has_beta(needed: &[&str], betas: &[String]) -> bool {
     let fits = |beta: &String| {
         needed
@@ -250,6 +438,18 @@ pub(crate) fn proposed_beta(needed: &[&str]) -> String {
         .rev()
         .find(|beta| beta.starts_with(first));
     newest.unwrap_or(first).to_owned()
+}
+
+/// The parameters that rows set by a key of `request.per_row`, in the order of the table.
+pub(crate) fn per_row() -> impl Iterator<Item = (&'static str, &'static Parameter)> {
+    PARAMETERS
+        .iter()
+        .filter_map(|parameter| Some((parameter.per_row?, parameter)))
+}
+
+/// Whether a `billing_policy` bills the profile of a user, which fails in a batch.
+pub(crate) fn bills_a_profile(policy: &Value) -> bool {
+    policy.get("bill_to").and_then(Value::as_str) == Some("user_profile")
 }
 
 /// The budget of a task, `output_config.task_budget`: what is wrong with it.
@@ -292,7 +492,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_stands_once_and_a_count_takes_no_more_than_a_message() {
+    fn each_name_stands_once_and_a_count_accepts_no_more_than_a_message() {
         for (i, parameter) in PARAMETERS.iter().enumerate() {
             assert!(
                 PARAMETERS[..i]
@@ -333,9 +533,9 @@ mod tests {
                 counted.contains(&name) || all_counted.contains(&name),
                 "{name}"
             );
-            // What a batch takes and only the beta types have belongs to a beta, but for a token
-            // that a batch ignores.
-            let needs_beta = parameter.batch == InBatch::Taken
+            // What a batch accepts and only the beta types have belongs to a beta, except for a
+            // token that a batch ignores.
+            let needs_beta = !matches!(parameter.owner, Owner::Job | Owner::Refused(..))
                 && !general.contains(&name)
                 && name != "fallback_credit_token";
             assert_eq!(!parameter.betas.is_empty(), needs_beta, "{name}");
@@ -369,5 +569,57 @@ mod tests {
         assert_eq!(meant("metdata").as_deref(), Some("metadata"));
         assert_eq!(meant("stop_sequence").as_deref(), Some("stop_sequences"));
         assert_eq!(meant("brand_new_thing"), None);
+    }
+
+    /// The keys of a section, as the reader of TOML lists them for an unknown one.
+    fn keys_of<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let error = toml::from_str::<T>("no_such_key = 1")
+            .err()
+            .expect("no section has this key")
+            .to_string();
+        let (_, known) = error.split_once("expected one of ").unwrap();
+        let known = known.split('`').skip(1).step_by(2);
+        known.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_key_of_a_section_has_a_line_or_is_no_parameter() {
+        // What the job decides, or puts into parameters of another name.
+        const NO_PARAMETERS: &[&str] = &[
+            "schema",
+            "effort",
+            "per_row",
+            "params",
+            "api_version",
+            "betas",
+            "unknown_betas",
+            "on_row_error",
+            "on_too_large",
+        ];
+        let keys = keys_of::<RequestSpec>();
+        for parameter in PARAMETERS {
+            let has_key =
+                matches!(parameter.owner, Owner::Job | Owner::Key(_)) || parameter.name == "tools";
+            assert_eq!(
+                keys.iter().any(|key| key == parameter.name)
+                    && !NO_PARAMETERS.contains(&parameter.name),
+                has_key,
+                "{}",
+                parameter.name
+            );
+        }
+        for key in &keys {
+            assert!(
+                parameter(key).is_some() || NO_PARAMETERS.contains(&key.as_str()),
+                "{key}"
+            );
+        }
+        let mut per_row: Vec<&str> = per_row().map(|(key, _)| key).collect();
+        // A tag is not sent.
+        per_row.push("tag");
+        let mut keys = keys_of::<crate::request::per_row::PerRowSpec>();
+        keys.sort();
+        per_row.sort_unstable();
+        assert_eq!(per_row, keys);
     }
 }

@@ -1,12 +1,15 @@
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 use super::*;
+use crate::catalog::Catalog;
+use crate::template::Columns;
 
 fn spec(toml: &str) -> RequestSpec {
     toml::from_str(&format!(
@@ -95,14 +98,17 @@ fn puts_everything_shared_into_the_head() {
         requests.answer_schema().unwrap().written["required"],
         json!(["z", "b"])
     );
-    assert_eq!(requests.columns(), Columns::Named(["a".to_owned()].into()));
+    assert_eq!(
+        requests.columns(),
+        TemplateColumns::Named(["a".to_owned()].into())
+    );
 }
 
 #[test]
 fn closes_params_that_are_all_shared() {
     let requests =
         compile("messages = [{ role = \"user\", text = \"Write a limerick.\" }]").unwrap();
-    assert_eq!(requests.columns(), Columns::none());
+    assert_eq!(requests.columns(), TemplateColumns::none());
     let params: Value = serde_json::from_str(&params(&requests, &rows(&["x"]))).unwrap();
     assert_eq!(
         params["messages"],
@@ -138,11 +144,11 @@ fn leaves_the_buffer_alone_when_a_row_fails() {
     let mut out = b"before".to_vec();
     assert!(matches!(
         requests.render(&rows(&["x"]), 0, &mut out),
-        Err(RowError::Prompt(RowFault::Render(_)))
+        Err(RowError::Prompt(PromptFault::Render(_)))
     ));
     assert!(matches!(
         requests.render(&rows(&[" "]), 0, &mut out),
-        Err(RowError::Prompt(RowFault::Empty { message: 1 }))
+        Err(RowError::Prompt(PromptFault::Empty { message: 1 }))
     ));
     assert_eq!(out, b"before");
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A [`Prefix`] is built block by block while a request is read: at each block, what the beginning
-//! up to there hashes to and how many tokens it has. [`Caches::charge`] compares it with what
+//! up to there hashes to and how many tokens it has. [`PromptCaches::charge`] compares it with what
 //! earlier requests wrote. Writes happen at marks only; a read looks back at most 20 blocks from
 //! each mark; an entry can be read once the answer of its writer has begun, so requests that run at
 //! the same time all write.
@@ -23,7 +23,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::reply::Refusal;
+use super::reply::ErrorReply;
 
 /// Blocks a read looks back from a mark.
 const LOOK_BACK: usize = 20;
@@ -52,18 +52,18 @@ impl Ttl {
     }
 
     /// Reads a `cache_control` value; `path` ends with a dot or is empty.
-    pub(super) fn of(value: Option<&Value>, path: &str) -> Result<Option<Ttl>, Refusal> {
+    pub(super) fn of(value: Option<&Value>, path: &str) -> Result<Option<Ttl>, ErrorReply> {
         let fields = match value {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::Object(fields)) => fields,
             Some(_) => {
-                return Err(Refusal::invalid(format!(
+                return Err(ErrorReply::invalid(format!(
                     "{path}cache_control: Input should be a valid dictionary"
                 )));
             }
         };
         if fields.get("type").and_then(Value::as_str) != Some("ephemeral") {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{path}cache_control.type: Input should be 'ephemeral'"
             )));
         }
@@ -71,14 +71,14 @@ impl Ttl {
             .keys()
             .find(|key| !["type", "ttl"].contains(&key.as_str()))
         {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{path}cache_control.{extra}: Extra inputs are not permitted"
             )));
         }
         match fields.get("ttl").map(Value::as_str) {
             None | Some(Some("5m")) => Ok(Some(Ttl::Minutes)),
             Some(Some("1h")) => Ok(Some(Ttl::Hour)),
-            Some(_) => Err(Refusal::invalid(format!(
+            Some(_) => Err(ErrorReply::invalid(format!(
                 "{path}cache_control.ttl: Input should be '5m' or '1h'"
             ))),
         }
@@ -148,7 +148,7 @@ impl Prefix {
         tokens: u64,
         mark: Option<Ttl>,
         path: &str,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorReply> {
         self.update(kind.as_bytes());
         self.update(bytes);
         self.tokens += tokens;
@@ -175,7 +175,7 @@ impl Prefix {
         block: &Value,
         path: &str,
         count: impl Fn(&str) -> u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorReply> {
         let mark = Ttl::of(block.get("cache_control"), &format!("{path}."))?;
         let mut bare = block.clone();
         if let Value::Object(fields) = &mut bare {
@@ -185,9 +185,9 @@ impl Prefix {
         self.block(kind, text.as_bytes(), count(&text), mark, path)
     }
 
-    fn mark_last(&mut self, ttl: Ttl, path: &str) -> Result<(), Refusal> {
+    fn mark_last(&mut self, ttl: Ttl, path: &str) -> Result<(), ErrorReply> {
         if ttl == Ttl::Hour && self.after_minutes {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{path}.cache_control.ttl: a ttl='1h' cache_control block must not come after a \
                  ttl='5m' cache_control block. Note that blocks are processed in the following \
                  order: `tools`, `system`, `messages`."
@@ -202,10 +202,10 @@ impl Prefix {
     }
 
     /// The mark that automatic caching sets on the last block.
-    pub(super) fn mark_automatically(&mut self, ttl: Ttl) -> Result<(), Refusal> {
+    pub(super) fn mark_automatically(&mut self, ttl: Ttl) -> Result<(), ErrorReply> {
         match self.positions.last().and_then(|last| last.mark) {
             Some(other) if other == ttl => Ok(()),
-            Some(_) => Err(Refusal::invalid(
+            Some(_) => Err(ErrorReply::invalid(
                 "cache_control: the last block already has a cache_control with another ttl",
             )),
             None => self.mark_last(ttl, ""),
@@ -213,11 +213,11 @@ impl Prefix {
     }
 
     /// Refuses more marks than a request may carry.
-    pub(super) fn check_marks(&self) -> Result<(), Refusal> {
+    pub(super) fn check_marks(&self) -> Result<(), ErrorReply> {
         if self.marks <= MAX_MARKS {
             return Ok(());
         }
-        Err(Refusal::invalid(format!(
+        Err(ErrorReply::invalid(format!(
             "A maximum of 4 blocks with cache_control may be provided. Found {}.",
             self.marks
         )))
@@ -227,7 +227,7 @@ impl Prefix {
 /// Which cache: they do not see each other's entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Scope {
+pub(super) enum CacheScope {
     /// Requests in batches.
     Batches,
     /// Single messages.
@@ -236,8 +236,8 @@ pub(super) enum Scope {
 
 /// When and by whom a prompt is read or written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    pub(super) scope: Scope,
+pub(super) struct CacheAccess {
+    pub(super) scope: CacheScope,
     /// When the request starts, in microseconds.
     pub(super) at: i64,
     /// When its answer begins, from which on others can read what it wrote.
@@ -248,14 +248,14 @@ pub(super) struct Moment {
 
 /// How the tokens of one prompt are billed, beside the remainder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Charge {
+pub(super) struct CachedTokens {
     pub(super) read: u64,
     pub(super) written_5m: u64,
     pub(super) written_1h: u64,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Entry {
+struct CacheEntry {
     ttl: Ttl,
     readable: i64,
     expires: i64,
@@ -264,26 +264,26 @@ struct Entry {
 
 /// What has been written and can be read.
 #[derive(Default)]
-pub(super) struct Caches {
-    entries: HashMap<(Scope, [u8; 32]), Entry>,
+pub(super) struct PromptCaches {
+    entries: HashMap<(CacheScope, [u8; 32]), CacheEntry>,
     changed: bool,
 }
 
-impl Caches {
+impl PromptCaches {
     /// Reads the entries an earlier server left; none if there are none.
-    pub(super) fn load(path: &Path) -> io::Result<Caches> {
+    pub(super) fn load(path: &Path) -> io::Result<PromptCaches> {
         let text = match fs::read(path) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Caches::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(PromptCaches::default()),
             Err(e) => return Err(e),
         };
-        let saved: Vec<(Scope, String, Entry)> = serde_json::from_slice(&text)?;
-        let read = |(scope, hash, entry): (Scope, String, Entry)| {
+        let saved: Vec<(CacheScope, String, CacheEntry)> = serde_json::from_slice(&text)?;
+        let read = |(scope, hash, entry): (CacheScope, String, CacheEntry)| {
             blake3::Hash::from_hex(hash)
                 .ok()
                 .map(|hash| ((scope, *hash.as_bytes()), entry))
         };
-        Ok(Caches {
+        Ok(PromptCaches {
             entries: saved.into_iter().filter_map(read).collect(),
             changed: false,
         })
@@ -311,8 +311,8 @@ impl Caches {
     }
 
     /// Bills one prompt, and remembers what it wrote and read.
-    pub(super) fn charge(&mut self, prefix: &Prefix, moment: Moment) -> Charge {
-        let mut charge = Charge::default();
+    pub(super) fn charge(&mut self, prefix: &Prefix, moment: CacheAccess) -> CachedTokens {
+        let mut charge = CachedTokens::default();
         if prefix.marks == 0 {
             return charge;
         }
@@ -334,7 +334,7 @@ impl Caches {
     }
 
     /// The tokens of the longest beginning that can be read; reading refreshes it.
-    fn read(&mut self, prefix: &Prefix, moment: Moment) -> u64 {
+    fn read(&mut self, prefix: &Prefix, moment: CacheAccess) -> u64 {
         for (n, _) in prefix
             .positions
             .iter()
@@ -360,7 +360,7 @@ impl Caches {
         0
     }
 
-    fn write(&mut self, key: (Scope, [u8; 32]), ttl: Ttl, moment: Moment) {
+    fn write(&mut self, key: (CacheScope, [u8; 32]), ttl: Ttl, moment: CacheAccess) {
         if self.entries.len() >= MAX_ENTRIES {
             self.entries.retain(|_, entry| entry.expires > moment.at);
             if self.entries.len() >= MAX_ENTRIES {
@@ -368,7 +368,7 @@ impl Caches {
             }
         }
         self.changed = true;
-        let fresh = Entry {
+        let fresh = CacheEntry {
             ttl,
             readable: moment.answered,
             expires: moment.at + ttl.micros(),
@@ -399,9 +399,9 @@ mod tests {
         prefix
     }
 
-    fn at(minute: i64, wave: u64) -> Moment {
-        Moment {
-            scope: Scope::Batches,
+    fn at(minute: i64, wave: u64) -> CacheAccess {
+        CacheAccess {
+            scope: CacheScope::Batches,
             at: minute * MINUTE,
             answered: minute * MINUTE,
             wave: (1, wave),
@@ -410,15 +410,15 @@ mod tests {
 
     #[test]
     fn requests_of_one_wave_all_write_and_the_next_wave_reads() {
-        let mut caches = Caches::default();
+        let mut caches = PromptCaches::default();
         let row = |text| prompt(&[("shared", 1_000, Some(Ttl::Minutes)), (text, 50, None)]);
-        let write = Charge {
+        let write = CachedTokens {
             written_5m: 1_000,
-            ..Charge::default()
+            ..CachedTokens::default()
         };
-        let read = Charge {
+        let read = CachedTokens {
             read: 1_000,
-            ..Charge::default()
+            ..CachedTokens::default()
         };
         assert_eq!(caches.charge(&row("a"), at(0, 0)), write);
         assert_eq!(caches.charge(&row("b"), at(0, 0)), write);
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn an_entry_dies_after_its_time_and_a_read_gives_it_new_life() {
-        let mut caches = Caches::default();
+        let mut caches = PromptCaches::default();
         let row = prompt(&[("shared", 1_000, Some(Ttl::Minutes))]);
         caches.charge(&row, at(0, 0));
         assert_eq!(caches.charge(&row, at(4, 1)).read, 1_000);
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn bills_the_read_part_then_the_hour_then_the_minutes() {
-        let mut caches = Caches::default();
+        let mut caches = PromptCaches::default();
         let (a, b, c) = (
             ("a", 200, Some(Ttl::Hour)),
             ("b", 300, Some(Ttl::Hour)),
@@ -447,7 +447,7 @@ mod tests {
         let charge = caches.charge(&prompt(&[a, b, c, ("row", 10, None)]), at(30, 1));
         assert_eq!(
             charge,
-            Charge {
+            CachedTokens {
                 read: 200,
                 written_1h: 300,
                 written_5m: 400
@@ -457,16 +457,16 @@ mod tests {
 
     #[test]
     fn caches_nothing_below_the_models_minimum() {
-        let mut caches = Caches::default();
+        let mut caches = PromptCaches::default();
         let row = prompt(&[("short", 99, Some(Ttl::Hour))]);
         for wave in 0..2 {
-            assert_eq!(caches.charge(&row, at(0, wave)), Charge::default());
+            assert_eq!(caches.charge(&row, at(0, wave)), CachedTokens::default());
         }
     }
 
     #[test]
     fn one_other_byte_or_another_scope_does_not_read() {
-        let mut caches = Caches::default();
+        let mut caches = PromptCaches::default();
         caches.charge(&prompt(&[("shared", 500, Some(Ttl::Hour))]), at(0, 0));
         assert_eq!(
             caches
@@ -474,8 +474,8 @@ mod tests {
                 .read,
             0
         );
-        let elsewhere = Moment {
-            scope: Scope::Messages,
+        let elsewhere = CacheAccess {
+            scope: CacheScope::Messages,
             ..at(1, 2)
         };
         assert_eq!(
@@ -489,7 +489,7 @@ mod tests {
     #[test]
     fn looks_back_twenty_blocks_and_no_further() {
         for (between, found) in [(20, 500), (21, 0)] {
-            let mut caches = Caches::default();
+            let mut caches = PromptCaches::default();
             caches.charge(&prompt(&[("shared", 500, Some(Ttl::Hour))]), at(0, 0));
             let mut blocks = vec![("shared", 500, None)];
             blocks.extend((1..between).map(|_| ("x", 1, None)));
@@ -507,16 +507,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache.json");
         let row = prompt(&[("shared", 500, Some(Ttl::Hour))]);
-        let mut caches = Caches::load(&path).unwrap();
+        let mut caches = PromptCaches::load(&path).unwrap();
         caches.charge(&row, at(0, 0));
         caches.save(&path, MINUTE).unwrap();
         assert_eq!(
-            Caches::load(&path).unwrap().charge(&row, at(2, 0)).read,
+            PromptCaches::load(&path)
+                .unwrap()
+                .charge(&row, at(2, 0))
+                .read,
             0,
             "the writer's own wave"
         );
         assert_eq!(
-            Caches::load(&path).unwrap().charge(&row, at(2, 1)).read,
+            PromptCaches::load(&path)
+                .unwrap()
+                .charge(&row, at(2, 1))
+                .read,
             500
         );
     }

@@ -1,11 +1,11 @@
-//! The body of a create call: taken apart while it arrives, checked as the API checks it at once.
+//! The body of a create call: split while it arrives, with the checks that the API does at once.
 //!
 //! ```text
 //!  {"requests":[ {"custom_id":"a","params":{…}} , {…} , … ]}
 //!               └────────── one element ──────┘   handed on as bytes; the rest is never kept
 //! ```
 //!
-//! [`Splitter`] is fed the body piece by piece and hands out whole elements; [`Element::parse`]
+//! [`Splitter`] is fed the body piece by piece and hands out whole elements; [`BatchElement::parse`]
 //! checks one of them. What is inside `params` is only required to be a JSON object here: the API
 //! looks at it after the batch was accepted.
 //!
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::reply::Refusal;
+use super::reply::ErrorReply;
 
 /// Most requests in one batch.
 pub(super) const MAX_REQUESTS: u64 = 100_000;
@@ -31,14 +31,14 @@ pub(super) const MAX_BYTES: u64 = 256_000_000;
 const MAX_CUSTOM_ID: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum SplitState {
     Open,
     KeyOrClose,
     Key,
     Colon,
     List,
     ElementOrEnd,
-    Element,
+    BatchElement,
     InElement,
     InScalar,
     CommaOrEnd,
@@ -48,7 +48,7 @@ enum Place {
 
 /// Takes the elements of `requests` out of a body that arrives in pieces.
 pub(super) struct Splitter {
-    place: Place,
+    place: SplitState,
     seen_requests: bool,
     /// The element or key that is not complete yet.
     held: Vec<u8>,
@@ -60,7 +60,7 @@ pub(super) struct Splitter {
 impl Splitter {
     pub(super) fn new() -> Splitter {
         Splitter {
-            place: Place::Open,
+            place: SplitState::Open,
             seen_requests: false,
             held: Vec::new(),
             depth: 0,
@@ -73,14 +73,14 @@ impl Splitter {
     pub(super) fn feed(
         &mut self,
         piece: &[u8],
-        element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+        element: &mut dyn FnMut(&[u8]) -> Result<(), ErrorReply>,
+    ) -> Result<(), ErrorReply> {
         let mut at = 0;
         while at < piece.len() {
             at += match self.place {
-                Place::InElement => self.inside_element(&piece[at..], element)?,
-                Place::InScalar => self.inside_scalar(&piece[at..], element)?,
-                Place::Key => self.inside_key(&piece[at..])?,
+                SplitState::InElement => self.inside_element(&piece[at..], element)?,
+                SplitState::InScalar => self.inside_scalar(&piece[at..], element)?,
+                SplitState::Key => self.inside_key(&piece[at..])?,
                 _ => self.between(piece[at])?,
             };
         }
@@ -88,52 +88,56 @@ impl Splitter {
     }
 
     /// Says whether the body was whole.
-    pub(super) fn finish(&self) -> Result<(), Refusal> {
+    pub(super) fn finish(&self) -> Result<(), ErrorReply> {
         match self.place {
-            Place::After if self.seen_requests => Ok(()),
-            Place::After => Err(Refusal::invalid("requests: Field required")),
+            SplitState::After if self.seen_requests => Ok(()),
+            SplitState::After => Err(ErrorReply::invalid("requests: Field required")),
             _ => Err(not_json("it ends too early")),
         }
     }
 
     /// One byte outside of elements and keys; says how many bytes were used up.
-    fn between(&mut self, byte: u8) -> Result<usize, Refusal> {
-        if byte.is_ascii_whitespace() {
+    fn between(&mut self, byte: u8) -> Result<usize, ErrorReply> {
+        // Not `is_ascii_whitespace`, which takes a form feed too.
+        if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
             return Ok(1);
         }
         let mut used = 1;
         self.place = match (self.place, byte) {
-            (Place::Open, b'{') => Place::KeyOrClose,
-            (Place::KeyOrClose, b'}') => Place::After,
-            (Place::KeyOrClose, b'"') => Place::Key,
-            (Place::Colon, b':') => Place::List,
-            (Place::List, b'[') => Place::ElementOrEnd,
-            (Place::List, _) => {
-                return Err(Refusal::invalid("requests: Input should be a valid list"));
+            (SplitState::Open, b'{') => SplitState::KeyOrClose,
+            // After the list, a comma stood before: another key has to follow.
+            (SplitState::KeyOrClose, b'}') if !self.seen_requests => SplitState::After,
+            (SplitState::KeyOrClose, b'"') => SplitState::Key,
+            (SplitState::Colon, b':') => SplitState::List,
+            (SplitState::List, b'[') => SplitState::ElementOrEnd,
+            (SplitState::List, _) => {
+                return Err(ErrorReply::invalid(
+                    "requests: Input should be a valid list",
+                ));
             }
-            (Place::ElementOrEnd, b']') => Place::AfterList,
-            (Place::ElementOrEnd | Place::Element, b'{' | b'[' | b'"') => {
+            (SplitState::ElementOrEnd, b']') => SplitState::AfterList,
+            (SplitState::ElementOrEnd | SplitState::BatchElement, b'{' | b'[' | b'"') => {
                 used = 0;
-                Place::InElement
+                SplitState::InElement
             }
-            (Place::ElementOrEnd | Place::Element, b',' | b']' | b'}' | b':') => {
+            (SplitState::ElementOrEnd | SplitState::BatchElement, b',' | b']' | b'}' | b':') => {
                 return Err(not_json("a value is missing"));
             }
-            (Place::ElementOrEnd | Place::Element, _) => {
+            (SplitState::ElementOrEnd | SplitState::BatchElement, _) => {
                 used = 0;
-                Place::InScalar
+                SplitState::InScalar
             }
-            (Place::CommaOrEnd, b',') => Place::Element,
-            (Place::CommaOrEnd, b']') => Place::AfterList,
-            (Place::AfterList, b',') => Place::KeyOrClose,
-            (Place::AfterList, b'}') => Place::After,
-            (Place::Open, _) => return Err(not_json("it is not an object")),
+            (SplitState::CommaOrEnd, b',') => SplitState::BatchElement,
+            (SplitState::CommaOrEnd, b']') => SplitState::AfterList,
+            (SplitState::AfterList, b',') => SplitState::KeyOrClose,
+            (SplitState::AfterList, b'}') => SplitState::After,
+            (SplitState::Open, _) => return Err(not_json("it is not an object")),
             _ => return Err(not_json("a character stands where none may")),
         };
         Ok(used)
     }
 
-    fn inside_key(&mut self, piece: &[u8]) -> Result<usize, Refusal> {
+    fn inside_key(&mut self, piece: &[u8]) -> Result<usize, ErrorReply> {
         let Some(end) = piece.iter().position(|b| *b == b'"') else {
             self.held.extend_from_slice(piece);
             return if self.held.len() > 1_000 {
@@ -148,7 +152,7 @@ impl Splitter {
                 .chars()
                 .take(60)
                 .collect();
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{key}: Extra inputs are not permitted"
             )));
         }
@@ -157,7 +161,7 @@ impl Splitter {
         }
         self.seen_requests = true;
         self.held.clear();
-        self.place = Place::Colon;
+        self.place = SplitState::Colon;
         Ok(end + 1)
     }
 
@@ -165,8 +169,8 @@ impl Splitter {
     fn inside_scalar(
         &mut self,
         piece: &[u8],
-        element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
-    ) -> Result<usize, Refusal> {
+        element: &mut dyn FnMut(&[u8]) -> Result<(), ErrorReply>,
+    ) -> Result<usize, ErrorReply> {
         let end = piece
             .iter()
             .position(|b| matches!(b, b',' | b']' | b'}') || b.is_ascii_whitespace());
@@ -182,15 +186,15 @@ impl Splitter {
     fn inside_element(
         &mut self,
         piece: &[u8],
-        element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
-    ) -> Result<usize, Refusal> {
+        element: &mut dyn FnMut(&[u8]) -> Result<(), ErrorReply>,
+    ) -> Result<usize, ErrorReply> {
         let Some(end) = self.end_of_element(piece)? else {
             self.held.extend_from_slice(piece);
             return Ok(piece.len());
         };
         if self.held.is_empty() {
             element(&piece[..end])?;
-            self.place = Place::CommaOrEnd;
+            self.place = SplitState::CommaOrEnd;
         } else {
             self.held.extend_from_slice(&piece[..end]);
             self.hand_on(element)?;
@@ -200,16 +204,16 @@ impl Splitter {
 
     fn hand_on(
         &mut self,
-        element: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+        element: &mut dyn FnMut(&[u8]) -> Result<(), ErrorReply>,
+    ) -> Result<(), ErrorReply> {
         element(&self.held)?;
         self.held.clear();
-        self.place = Place::CommaOrEnd;
+        self.place = SplitState::CommaOrEnd;
         Ok(())
     }
 
     /// Walks over an element; strings are jumped over, since most bytes of a request are text.
-    fn end_of_element(&mut self, piece: &[u8]) -> Result<Option<usize>, Refusal> {
+    fn end_of_element(&mut self, piece: &[u8]) -> Result<Option<usize>, ErrorReply> {
         let mut at = 0;
         while at < piece.len() {
             if self.escaped {
@@ -249,19 +253,19 @@ impl Splitter {
     }
 }
 
-fn not_json(why: &str) -> Refusal {
-    Refusal::invalid(format!("The request body is not valid JSON: {why}"))
+fn not_json(why: &str) -> ErrorReply {
+    ErrorReply::invalid(format!("The request body is not valid JSON: {why}"))
 }
 
 /// One element of `requests`: what the API looks at when a batch is created.
 #[derive(Debug)]
-pub(super) struct Element<'a> {
+pub(super) struct BatchElement<'a> {
     pub(super) custom_id: Cow<'a, str>,
 }
 
-impl<'a> Element<'a> {
+impl<'a> BatchElement<'a> {
     /// Reads and checks the `n`-th element, counted from 0.
-    pub(super) fn parse(bytes: &'a [u8], n: u64) -> Result<Element<'a>, Refusal> {
+    pub(super) fn parse(bytes: &'a [u8], n: u64) -> Result<BatchElement<'a>, ErrorReply> {
         if bytes.first() != Some(&b'{') {
             return Err(at(
                 n,
@@ -275,7 +279,7 @@ impl<'a> Element<'a> {
             } else {
                 String::new()
             };
-            Refusal::invalid(format!(
+            ErrorReply::invalid(format!(
                 "{place}The request body is not valid JSON: {}",
                 without_position(&e)
             ))
@@ -296,12 +300,12 @@ impl<'a> Element<'a> {
             Some(raw) if !raw.get().starts_with('{') => {
                 Err(at(n, ".params", "Input should be a valid dictionary"))
             }
-            Some(_) => Ok(Element { custom_id }),
+            Some(_) => Ok(BatchElement { custom_id }),
         }
     }
 }
 
-fn check_custom_id(raw: &RawValue, n: u64) -> Result<Cow<'_, str>, Refusal> {
+fn check_custom_id(raw: &RawValue, n: u64) -> Result<Cow<'_, str>, ErrorReply> {
     let Ok(Text(id)) = serde_json::from_str::<Text<'_>>(raw.get()) else {
         return Err(at(n, ".custom_id", "Input should be a valid string"));
     };
@@ -332,8 +336,8 @@ fn check_custom_id(raw: &RawValue, n: u64) -> Result<Cow<'_, str>, Refusal> {
     Ok(id)
 }
 
-fn at(n: u64, path: &str, what: &str) -> Refusal {
-    Refusal::invalid(format!("requests.{n}{path}: {what}"))
+fn at(n: u64, path: &str, what: &str) -> ErrorReply {
+    ErrorReply::invalid(format!("requests.{n}{path}: {what}"))
 }
 
 /// A parser's message without the line and column, which mean nothing inside one element.
@@ -389,7 +393,7 @@ pub(super) struct SeenIds(HashSet<u128>);
 
 impl SeenIds {
     /// Remembers an id.
-    pub(super) fn add(&mut self, custom_id: &str, n: u64) -> Result<(), Refusal> {
+    pub(super) fn add(&mut self, custom_id: &str, n: u64) -> Result<(), ErrorReply> {
         let mut short = [0; 16];
         short.copy_from_slice(&blake3::hash(custom_id.as_bytes()).as_bytes()[..16]);
         if self.0.insert(u128::from_le_bytes(short)) {
@@ -415,7 +419,7 @@ mod tests {
         let mut found = Vec::new();
         for piece in body.chunks(step.max(1)) {
             let mut keep = |bytes: &[u8]| {
-                Element::parse(bytes, found.len() as u64)?;
+                BatchElement::parse(bytes, found.len() as u64)?;
                 found.push(String::from_utf8(bytes.to_vec()).unwrap());
                 Ok(())
             };

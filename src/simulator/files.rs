@@ -13,13 +13,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Clock;
-use super::media::{Facts, look_at};
-use super::reply::{Refusal, opaque_id};
+use super::SimClock;
+use super::media::{MediaContent, look_at};
+use super::reply::{ErrorReply, opaque_id};
 use super::store::{replace, wire_time};
 
 /// Most bytes of a file.
-pub(super) const MAX_FILE_BYTES: usize = 500_000_000;
+pub(super) const MAX_FILE_BYTES: usize = crate::media::MAX_FILE_BYTES;
 /// Most ids in one look for files.
 const MAX_IDS: usize = 100;
 /// How long a file may live, in seconds.
@@ -27,29 +27,29 @@ const LIFE: std::ops::RangeInclusive<i64> = 3_600..=7_776_000;
 
 /// What is known of an uploaded file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Stored {
+pub(super) struct StoredFile {
     pub(super) id: String,
     filename: String,
     mime_type: String,
     size_bytes: u64,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
-    pub(super) facts: Facts,
+    pub(super) facts: MediaContent,
 }
 
 /// All uploaded files.
-pub(super) struct Files {
+pub(super) struct FileStore {
     folder: PathBuf,
-    clock: Clock,
+    clock: SimClock,
     seed: u64,
     uploads: AtomicU64,
 }
 
-impl Files {
-    pub(super) fn open(folder: &Path, seed: u64, clock: Clock) -> io::Result<Files> {
+impl FileStore {
+    pub(super) fn open(folder: &Path, seed: u64, clock: SimClock) -> io::Result<FileStore> {
         let folder = folder.join("files");
         fs::create_dir_all(&folder)?;
-        Ok(Files {
+        Ok(FileStore {
             folder,
             clock,
             seed,
@@ -59,9 +59,9 @@ impl Files {
 
     /// A store that holds nothing and takes nothing.
     #[cfg(test)]
-    pub(super) fn nowhere() -> std::sync::Arc<Files> {
-        let clock: Clock = std::sync::Arc::new(|| Timestamp::UNIX_EPOCH);
-        std::sync::Arc::new(Files {
+    pub(super) fn nowhere() -> std::sync::Arc<FileStore> {
+        let clock: SimClock = std::sync::Arc::new(|| Timestamp::UNIX_EPOCH);
+        std::sync::Arc::new(FileStore {
             folder: PathBuf::from("no such folder"),
             clock,
             seed: 0,
@@ -76,13 +76,13 @@ impl Files {
         mime_type: Option<&str>,
         bytes: &[u8],
         life: Option<i64>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ErrorReply> {
         if bytes.is_empty() {
-            return Err(Refusal::invalid("file: File must not be empty"));
+            return Err(ErrorReply::invalid("file: File must not be empty"));
         }
         if let Some(life) = life.filter(|life| !LIFE.contains(life)) {
             let (least, most) = LIFE.into_inner();
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "expires_in_seconds: Input should be from {least} to {most}, not {life}"
             )));
         }
@@ -94,7 +94,7 @@ impl Files {
             &count.to_le_bytes(),
             bytes,
         ];
-        let stored = Stored {
+        let stored = StoredFile {
             id: opaque_id("file_", &parts),
             filename: name
                 .rsplit(['/', '\\'])
@@ -117,9 +117,9 @@ impl Files {
     }
 
     /// What is known of a file that has not expired.
-    pub(super) fn find(&self, id: &str) -> Result<Stored, Refusal> {
+    pub(super) fn find(&self, id: &str) -> Result<StoredFile, ErrorReply> {
         let missing = || {
-            Refusal::not_found(format!(
+            ErrorReply::not_found(format!(
                 "File not found: {}",
                 id.chars().take(80).collect::<String>()
             ))
@@ -131,18 +131,20 @@ impl Files {
             return Err(missing());
         }
         let text = fs::read(self.path(id, "json")).map_err(|_| missing())?;
-        let stored: Stored = serde_json::from_slice(&text).map_err(io::Error::from)?;
+        let stored: StoredFile = serde_json::from_slice(&text).map_err(io::Error::from)?;
         if stored.expires_at.is_some_and(|at| at <= (self.clock)()) {
-            return Err(Refusal::not_found(format!("File has expired: {id}")).code("file_expired"));
+            return Err(
+                ErrorReply::not_found(format!("File has expired: {id}")).code("file_expired")
+            );
         }
         Ok(stored)
     }
 
-    pub(super) fn bytes(&self, id: &str) -> Result<Vec<u8>, Refusal> {
+    pub(super) fn bytes(&self, id: &str) -> Result<Vec<u8>, ErrorReply> {
         Ok(fs::read(self.path(id, "bin"))?)
     }
 
-    pub(super) fn one(&self, id: &str) -> Result<Value, Refusal> {
+    pub(super) fn one(&self, id: &str) -> Result<Value, ErrorReply> {
         Ok(self.find(id)?.shown())
     }
 
@@ -153,9 +155,9 @@ impl Files {
         ids: &[String],
         limit: usize,
         page: Option<&str>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ErrorReply> {
         if ids.len() > MAX_IDS {
-            return Err(Refusal::invalid(
+            return Err(ErrorReply::invalid(
                 "ids: List should have at most 100 items after validation",
             ));
         }
@@ -168,7 +170,7 @@ impl Files {
                 .strip_prefix("page_")
                 .and_then(|n| n.parse().ok())
                 .ok_or_else(|| {
-                    Refusal::invalid("page: Input should be a page of an earlier answer")
+                    ErrorReply::invalid("page: Input should be a page of an earlier answer")
                 })?,
             None => 0,
         };
@@ -182,13 +184,13 @@ impl Files {
             .iter()
             .skip(from)
             .take(limit)
-            .map(Stored::shown)
+            .map(StoredFile::shown)
             .collect();
         let next = (from + shown.len() < all.len()).then(|| format!("page_{}", from + shown.len()));
         Ok(json!({ "data": shown, "next_page": next }))
     }
 
-    fn all(&self) -> Result<Vec<Stored>, Refusal> {
+    fn all(&self) -> Result<Vec<StoredFile>, ErrorReply> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
@@ -199,7 +201,7 @@ impl Files {
         Ok(all)
     }
 
-    pub(super) fn delete(&self, id: &str) -> Result<Value, Refusal> {
+    pub(super) fn delete(&self, id: &str) -> Result<Value, ErrorReply> {
         let stored = self.find(id)?;
         fs::remove_file(self.path(&stored.id, "json"))?;
         fs::remove_file(self.path(&stored.id, "bin"))?;
@@ -211,7 +213,7 @@ impl Files {
     }
 }
 
-impl Stored {
+impl StoredFile {
     fn shown(&self) -> Value {
         json!({
             "id": self.id, "type": "file", "filename": self.filename, "mime_type": self.mime_type, "size_bytes": self.size_bytes,

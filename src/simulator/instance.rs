@@ -11,13 +11,13 @@ use super::pattern;
 const MAX_DEPTH: usize = 24;
 
 /// Draws values for one schema.
-pub(super) struct Draw<'a> {
+pub(super) struct InstanceGenerator<'a> {
     pub(super) root: &'a Value,
     pub(super) words: &'a [&'a str],
     pub(super) rng: &'a mut fastrand::Rng,
 }
 
-impl Draw<'_> {
+impl InstanceGenerator<'_> {
     /// A value that fits the whole schema.
     pub(super) fn instance(&mut self) -> Value {
         let root = self.root;
@@ -334,7 +334,7 @@ mod tests {
             let validator = jsonschema::validator_for(schema).unwrap();
             for seed in 0..200 {
                 let mut rng = fastrand::Rng::with_seed(seed);
-                let value = Draw {
+                let value = InstanceGenerator {
                     root: schema,
                     words: &words,
                     rng: &mut rng,
@@ -342,7 +342,7 @@ mod tests {
                 .instance();
                 assert!(validator.is_valid(&value), "{schema}\n{value}");
                 let lowered = crate::request::schema::lower(schema);
-                let value = Draw {
+                let value = InstanceGenerator {
                     root: &lowered,
                     words: &words,
                     rng: &mut rng,
@@ -376,7 +376,7 @@ mod tests {
                 .build(&schema)
                 .unwrap();
             for seed in 0..50 {
-                let value = Draw {
+                let value = InstanceGenerator {
                     root: &schema,
                     words: &[],
                     rng: &mut fastrand::Rng::with_seed(seed),
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn required_properties_come_first() {
         let schema = json!({"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}, "required": ["b"]});
-        let value = Draw {
+        let value = InstanceGenerator {
             root: &schema,
             words: &[],
             rng: &mut fastrand::Rng::with_seed(3),

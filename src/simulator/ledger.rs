@@ -12,14 +12,14 @@ use super::store;
 /// All batches that were ever accepted in one folder, in the order of their creation, deleted ones
 /// included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
+pub struct SimLedger {
     /// The batches.
-    pub batches: Vec<Accepted>,
+    pub batches: Vec<AcceptedBatch>,
 }
 
 /// One accepted batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accepted {
+pub struct AcceptedBatch {
     /// Its id.
     pub id: String,
     /// When it was accepted.
@@ -28,7 +28,7 @@ pub struct Accepted {
     pub requests: u64,
     /// Bytes of the body of the create call.
     pub bytes: u64,
-    /// Hash of the set of its custom_ids: see [`Ledger::fingerprint`].
+    /// Hash of the set of its custom_ids: see [`SimLedger::fingerprint`].
     pub ids_blake3: String,
     /// Hash of the body of the create call.
     pub body_blake3: String,
@@ -36,15 +36,15 @@ pub struct Accepted {
     pub deleted: bool,
 }
 
-impl Ledger {
+impl SimLedger {
     /// Reads the ledger of a folder, whether or not a server is running on it.
     ///
     /// # Errors
     /// What the file system answers.
-    pub fn read(folder: &Path) -> io::Result<Ledger> {
+    pub fn read(folder: &Path) -> io::Result<SimLedger> {
         let mut records = store::records(folder)?;
         records.sort_by_key(|record| record.ordinal);
-        let accepted = |record: store::Record| Accepted {
+        let accepted = |record: store::BatchRecord| AcceptedBatch {
             id: record.id,
             at: record.created_at,
             requests: record.requests,
@@ -53,7 +53,7 @@ impl Ledger {
             body_blake3: record.body_blake3,
             deleted: record.deleted_at.is_some(),
         };
-        Ok(Ledger {
+        Ok(SimLedger {
             batches: records.into_iter().map(accepted).collect(),
         })
     }
@@ -72,8 +72,8 @@ impl Ledger {
     /// What the file system answers.
     pub fn tally(folder: &Path) -> io::Result<BTreeMap<String, u64>> {
         let mut tally = BTreeMap::new();
-        for batch in Ledger::read(folder)?.batches {
-            for id in Ledger::custom_ids(folder, &batch.id)? {
+        for batch in SimLedger::read(folder)?.batches {
+            for id in SimLedger::custom_ids(folder, &batch.id)? {
                 *tally.entry(id).or_default() += 1;
             }
         }

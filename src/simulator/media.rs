@@ -16,29 +16,28 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::files::{Files, Stored};
-use super::reply::Refusal;
+use super::files::{FileStore, StoredFile};
+use super::reply::ErrorReply;
 use super::tokens;
 use crate::catalog::{Model, Tokenizer};
+use crate::media::{self, ImageTier, MediaKind, MediaLimits};
 
-/// Side of the square that is one token, in pixels.
-const PATCH: u64 = 28;
 /// Tokens of the text of a PDF page.
 const PAGE_TEXT: u64 = 2_250;
 /// Tokens of the picture of a PDF page.
 const PAGE_PICTURE: u64 = 1_568;
-/// Most bytes of a picture as base64.
+/// Most bytes of a picture as base64. The provider says 10 MB; this is the larger reading, where
+/// templates keep to the smaller one.
 const MAX_BASE64: usize = 10 * 1024 * 1024;
-const MAX_SIDE: u64 = 8_000;
-const MANY: usize = 20;
-const MAX_SIDE_OF_MANY: u64 = 2_000;
+const MAX_SIDE: u64 = media::MAX_IMAGE_SIDE as u64;
+const MAX_SIDE_OF_MANY: u64 = media::MAX_SIDE_OF_MANY as u64;
 /// Things that are remembered.
 const MAX_KNOWN: usize = 10_000;
 
 /// What is known of a picture or document by its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Facts {
+pub(super) enum MediaContent {
     Image { width: u64, height: u64 },
     Pdf { pages: u64 },
     Text,
@@ -47,22 +46,22 @@ pub(super) enum Facts {
 
 /// What one request holds.
 #[derive(Default)]
-pub(super) struct Holds {
+pub(super) struct MediaCounts {
     images: usize,
     largest: (u64, String),
     pages: u64,
 }
 
 /// Looks at pictures and documents, and remembers them.
-pub(super) struct Media {
-    files: std::sync::Arc<Files>,
-    known: HashMap<[u8; 32], Result<Facts, &'static str>>,
+pub(super) struct MediaReader {
+    files: std::sync::Arc<FileStore>,
+    known: HashMap<[u8; 32], Result<MediaContent, &'static str>>,
     texts: HashMap<(String, bool), u64>,
 }
 
-impl Media {
-    pub(super) fn new(files: std::sync::Arc<Files>) -> Media {
-        Media {
+impl MediaReader {
+    pub(super) fn new(files: std::sync::Arc<FileStore>) -> MediaReader {
+        MediaReader {
             files,
             known: HashMap::new(),
             texts: HashMap::new(),
@@ -75,9 +74,9 @@ impl Media {
         block: &Value,
         path: &str,
         model: &Model,
-        holds: &mut Holds,
-    ) -> Result<u64, Refusal> {
-        holds.images += 1;
+        counts_so_far: &mut MediaCounts,
+    ) -> Result<u64, ErrorReply> {
+        counts_so_far.images += 1;
         let source = source(block, &["base64", "url", "file"], path)?;
         match source.get("type").and_then(Value::as_str) {
             Some("base64") => {
@@ -93,11 +92,11 @@ impl Media {
                          {MAX_BASE64} bytes",
                         data.len()
                     );
-                    return Err(Refusal::invalid(text));
+                    return Err(ErrorReply::invalid(text));
                 }
                 let (facts, found) = self.look(data, path)?;
-                let Facts::Image { width, height } = facts else {
-                    return Err(Refusal::invalid(format!(
+                let MediaContent::Image { width, height } = facts else {
+                    return Err(ErrorReply::invalid(format!(
                         "{path}.image.source.base64.data: Could not process image"
                     )));
                 };
@@ -106,17 +105,17 @@ impl Media {
                         "{path}.image.source.base64: The image was specified using the {declared} \
                          media type, but the image appears to be a {found} image"
                     );
-                    return Err(Refusal::invalid(text));
+                    return Err(ErrorReply::invalid(text));
                 }
-                holds.see(width.max(height), path)?;
+                counts_so_far.see(width.max(height), path)?;
                 Ok(image_tokens(width, height, model))
             }
             Some("file") => match self.stored(source, path)?.facts {
-                Facts::Image { width, height } => {
-                    holds.see(width.max(height), path)?;
+                MediaContent::Image { width, height } => {
+                    counts_so_far.see(width.max(height), path)?;
                     Ok(image_tokens(width, height, model))
                 }
-                _ => Err(Refusal::invalid(format!(
+                _ => Err(ErrorReply::invalid(format!(
                     "{path}.image.source.file_id: the file is not an image"
                 ))),
             },
@@ -130,8 +129,8 @@ impl Media {
         block: &Value,
         path: &str,
         model: &Model,
-        holds: &mut Holds,
-    ) -> Result<u64, Refusal> {
+        counts_so_far: &mut MediaCounts,
+    ) -> Result<u64, ErrorReply> {
         let source = source(block, &["base64", "text", "content", "url", "file"], path)?;
         let beside: u64 = ["title", "context"]
             .iter()
@@ -146,7 +145,7 @@ impl Media {
                     .and_then(Value::as_str)
                     .unwrap_or_default();
                 if text.is_empty() {
-                    return Err(Refusal::invalid(format!(
+                    return Err(ErrorReply::invalid(format!(
                         "{path}.document.source.text.data: document text must be non-empty"
                     )));
                 }
@@ -156,15 +155,15 @@ impl Media {
             Some("base64") => {
                 media_type(source, &["application/pdf"], path)?;
                 match self.look(data(source, path)?, path)?.0 {
-                    Facts::Pdf { pages } => holds.read(pages),
+                    MediaContent::Pdf { pages } => counts_so_far.read(pages),
                     _ => {
-                        return Err(Refusal::invalid(format!(
+                        return Err(ErrorReply::invalid(format!(
                             "{path}.document.source.base64.data: The PDF specified was not valid."
                         )));
                     }
                 }
             }
-            Some("file") => self.file(source, path, model, holds)?,
+            Some("file") => self.file(source, path, model, counts_so_far)?,
             _ => 3_000,
         };
         Ok(own + beside)
@@ -175,12 +174,12 @@ impl Media {
         source: &Value,
         path: &str,
         model: &Model,
-        holds: &mut Holds,
-    ) -> Result<u64, Refusal> {
+        counts_so_far: &mut MediaCounts,
+    ) -> Result<u64, ErrorReply> {
         let stored = self.stored(source, path)?;
         match stored.facts {
-            Facts::Pdf { pages } => Ok(holds.read(pages)),
-            Facts::Text => {
+            MediaContent::Pdf { pages } => Ok(counts_so_far.read(pages)),
+            MediaContent::Text => {
                 let key = (stored.id.clone(), model.tokenizer == Tokenizer::First);
                 if let Some(count) = self.texts.get(&key) {
                     return Ok(*count);
@@ -192,21 +191,21 @@ impl Media {
                 self.texts.insert(key, count);
                 Ok(count)
             }
-            _ => Err(Refusal::invalid(format!(
+            _ => Err(ErrorReply::invalid(format!(
                 "{path}.document.source.file_id: the file is neither a PDF nor text"
             ))),
         }
     }
 
-    fn stored(&self, source: &Value, path: &str) -> Result<Stored, Refusal> {
+    fn stored(&self, source: &Value, path: &str) -> Result<StoredFile, ErrorReply> {
         let id = source.get("file_id").and_then(Value::as_str);
         self.files.find(id.ok_or_else(|| {
-            Refusal::invalid(format!("{path}.source.file.file_id: Field required"))
+            ErrorReply::invalid(format!("{path}.source.file.file_id: Field required"))
         })?)
     }
 
     /// What base64 holds, and its type by its first bytes.
-    fn look(&mut self, data: &str, path: &str) -> Result<(Facts, &'static str), Refusal> {
+    fn look(&mut self, data: &str, path: &str) -> Result<(MediaContent, &'static str), ErrorReply> {
         let hash = *blake3::hash(data.as_bytes()).as_bytes();
         let start = STANDARD
             .decode(&data[..data.len().min(64) / 4 * 4])
@@ -226,13 +225,14 @@ impl Media {
             }
         };
         let facts = looked
-            .map_err(|what| Refusal::invalid(format!("{path}.source.base64.data: {what}")))?;
-        Ok((facts, image_type(&start).unwrap_or("other")))
+            .map_err(|what| ErrorReply::invalid(format!("{path}.source.base64.data: {what}")))?;
+        let found = MediaKind::of_image(&start).map_or("other", MediaKind::media_type);
+        Ok((facts, found))
     }
 }
 
-impl Holds {
-    fn see(&mut self, side: u64, path: &str) -> Result<(), Refusal> {
+impl MediaCounts {
+    fn see(&mut self, side: u64, path: &str) -> Result<(), ErrorReply> {
         if side > self.largest.0 {
             self.largest = (side, path.to_owned());
         }
@@ -248,21 +248,21 @@ impl Holds {
     }
 
     /// Checks all pictures and documents of the request together.
-    pub(super) fn check(&self, model: &Model) -> Result<(), Refusal> {
-        let small = model.context_tokens < 1_000_000;
-        let most = if small { 100 } else { 600 };
+    pub(super) fn check(&self, model: &Model) -> Result<(), ErrorReply> {
+        let limits = MediaLimits::of_context(model.context_tokens);
+        let most = limits.images;
         if self.images > most {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "messages: Too many images: {} > {most} maximum",
                 self.images
             )));
         }
-        if self.images > MANY && self.largest.0 > MAX_SIDE_OF_MANY {
+        if self.images > media::MANY_IMAGES && self.largest.0 > MAX_SIDE_OF_MANY {
             return Err(too_large(&self.largest.1, MAX_SIDE_OF_MANY));
         }
-        let most = if small { 100 } else { 600 };
+        let most = u64::from(limits.pdf_pages);
         if self.pages > most {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "messages: A maximum of {most} PDF pages may be provided. Found {}.",
                 self.pages
             )));
@@ -271,21 +271,20 @@ impl Holds {
     }
 }
 
-fn too_large(path: &str, most: u64) -> Refusal {
+fn too_large(path: &str, most: u64) -> ErrorReply {
     let text = format!(
         "{path}.image.source: At least one of the image dimensions exceed max allowed size: {most} \
          pixels"
     );
-    Refusal::invalid(text).code("image_dimensions_too_large")
+    ErrorReply::invalid(text).code("image_dimensions_too_large")
 }
 
 /// Tokens of a picture after it was made to fit: longest side and tokens within the model's limits.
 fn image_tokens(width: u64, height: u64, model: &Model) -> u64 {
-    let (most_side, most_tokens) = match model.tokenizer {
-        Tokenizer::First => (1_568, 1_568),
-        Tokenizer::Second => (2_576, 4_784),
-    };
-    let patches = |width: u64, height: u64| width.div_ceil(PATCH) * height.div_ceil(PATCH);
+    let tier = ImageTier::of(model);
+    let (most_side, most_tokens) = (u64::from(tier.max_edge), tier.max_tokens);
+    let patch = u64::from(media::IMAGE_PATCH_SIDE);
+    let patches = |width: u64, height: u64| width.div_ceil(patch) * height.div_ceil(patch);
     let longest = width.max(height).max(1);
     let scaled = |side: u64, to: u64| {
         (u128::from(side) * u128::from(to) / u128::from(longest)).max(1) as u64
@@ -296,64 +295,34 @@ fn image_tokens(width: u64, height: u64, model: &Model) -> u64 {
 }
 
 /// What a file's bytes are.
-pub(super) fn look_at(bytes: &[u8]) -> Facts {
-    if image_type(bytes).is_some() {
-        return match imagesize::blob_size(bytes) {
-            Ok(size) => Facts::Image {
-                width: size.width as u64,
-                height: size.height as u64,
-            },
-            Err(_) => Facts::Other,
-        };
-    }
-    if bytes.starts_with(b"%PDF-") {
-        return match lopdf::Document::load_mem(bytes) {
-            Ok(document) if !document.is_encrypted() && !document.get_pages().is_empty() => {
-                Facts::Pdf {
-                    pages: document.get_pages().len() as u64,
-                }
+pub(super) fn look_at(bytes: &[u8]) -> MediaContent {
+    if MediaKind::of_image(bytes).is_some() {
+        return media::image_size(bytes).map_or(MediaContent::Other, |(width, height)| {
+            MediaContent::Image {
+                width: width.into(),
+                height: height.into(),
             }
-            _ => Facts::Other,
-        };
+        });
+    }
+    if media::is_pdf(bytes) {
+        return media::pdf_pages(bytes).map_or(MediaContent::Other, |pages| MediaContent::Pdf {
+            pages: pages.into(),
+        });
     }
     if std::str::from_utf8(bytes).is_ok() {
-        Facts::Text
+        MediaContent::Text
     } else {
-        Facts::Other
+        MediaContent::Other
     }
 }
 
-fn image_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => Some("image/webp"),
-        _ => None,
-    }
-}
-
-fn source<'b>(block: &'b Value, kinds: &[&str], path: &str) -> Result<&'b Value, Refusal> {
+fn source<'b>(block: &'b Value, kinds: &[&str], path: &str) -> Result<&'b Value, ErrorReply> {
     let source = block
         .get("source")
-        .ok_or_else(|| Refusal::invalid(format!("{path}.source: Field required")))?;
+        .ok_or_else(|| ErrorReply::invalid(format!("{path}.source: Field required")))?;
     let kind = source.get("type").and_then(Value::as_str);
     if !kind.is_some_and(|kind| kinds.contains(&kind)) {
-        return Err(Refusal::invalid(format!(
+        return Err(ErrorReply::invalid(format!(
             "{path}.source.type: Input should be one of '{}'",
             kinds.join("', '")
         )));
@@ -364,7 +333,7 @@ fn source<'b>(block: &'b Value, kinds: &[&str], path: &str) -> Result<&'b Value,
             .and_then(Value::as_str)
             .unwrap_or_default();
         if !url.starts_with("https://") && !url.starts_with("http://") {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{path}.source.url.url: Only HTTP and HTTPS URLs are supported"
             )));
         }
@@ -372,23 +341,23 @@ fn source<'b>(block: &'b Value, kinds: &[&str], path: &str) -> Result<&'b Value,
     Ok(source)
 }
 
-fn media_type<'b>(source: &'b Value, types: &[&str], path: &str) -> Result<&'b str, Refusal> {
+fn media_type<'b>(source: &'b Value, types: &[&str], path: &str) -> Result<&'b str, ErrorReply> {
     match source.get("media_type").and_then(Value::as_str) {
         Some(found) if types.contains(&found) => Ok(found),
-        _ => Err(Refusal::invalid(format!(
+        _ => Err(ErrorReply::invalid(format!(
             "{path}.source.media_type: Input should be '{}'",
             types.join("' or '")
         ))),
     }
 }
 
-fn data<'b>(source: &'b Value, path: &str) -> Result<&'b str, Refusal> {
+fn data<'b>(source: &'b Value, path: &str) -> Result<&'b str, ErrorReply> {
     let data = source
         .get("data")
         .and_then(Value::as_str)
         .filter(|data| !data.is_empty());
     data.ok_or_else(|| {
-        Refusal::invalid(format!(
+        ErrorReply::invalid(format!(
             "{path}.source.base64.data: Input should be valid base64"
         ))
     })

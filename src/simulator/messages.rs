@@ -5,16 +5,16 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::cache::{Prefix, Ttl};
-use super::cited::Cited;
-use super::media::{Holds, Media};
-use super::params::{Head, Purpose, Shape, Terms};
-use super::reply::Refusal;
+use super::citations::CitableDocument;
+use super::media::{MediaCounts, MediaReader};
+use super::params::{AnswerFormat, CallContext, Endpoint, RequestHead};
+use super::reply::ErrorReply;
 use super::tokens;
 
 /// Most messages in one request.
 const MAX_MESSAGES: usize = 100_000;
 /// The messages of one request, read.
-pub(super) struct Row {
+pub(super) struct ParsedMessages {
     /// What the user said last.
     pub(super) text: String,
     /// The whole prompt, head included.
@@ -22,17 +22,17 @@ pub(super) struct Row {
     /// The blocks of the whole prompt; absent where nothing in the request is to be cached.
     pub(super) prefix: Option<Prefix>,
     /// The documents that the answer may cite.
-    pub(super) cited: Vec<Cited>,
+    pub(super) cited: Vec<CitableDocument>,
 }
 
 /// Reads and checks the messages that belong to a head.
 pub(super) fn read(
-    head: &Head,
+    head: &RequestHead,
     raw: &RawValue,
-    terms: Terms<'_>,
-    media: &mut Media,
-) -> Result<Row, Refusal> {
-    let bad = |what: &str| Refusal::invalid(format!("messages: {what}"));
+    context: CallContext<'_>,
+    media: &mut MediaReader,
+) -> Result<ParsedMessages, ErrorReply> {
+    let bad = |what: &str| ErrorReply::invalid(format!("messages: {what}"));
     let messages: Vec<Value> =
         serde_json::from_str(raw.get()).map_err(|_| bad("Input should be a valid list"))?;
     if messages.is_empty() {
@@ -43,18 +43,18 @@ pub(super) fn read(
     }
     let marked = head.automatic_mark.is_some()
         || memchr::memmem::find(raw.get().as_bytes(), b"\"cache_control\"").is_some();
-    let mut walk = Walk {
+    let mut walk = MessageReader {
         head,
-        terms,
+        context,
         tokens: head.prefix.tokens(),
         prefix: marked.then(|| head.prefix.clone()),
         text: String::new(),
         after_assistant: true,
-        before: Before::Start,
+        before: PreviousTurn::Start,
         documents: 0,
         cited: Vec::new(),
         media,
-        holds: Holds::default(),
+        counts_so_far: MediaCounts::default(),
     };
     for (n, message) in messages.iter().enumerate() {
         walk.message(n, message, n + 1 == messages.len())?;
@@ -63,12 +63,12 @@ pub(super) fn read(
 }
 
 /// Refuses keys that a block does not have.
-pub(super) fn only_keys(block: &Value, keys: &[&str], path: &str) -> Result<(), Refusal> {
+pub(super) fn only_keys(block: &Value, keys: &[&str], path: &str) -> Result<(), ErrorReply> {
     let extra = block
         .as_object()
         .and_then(|fields| fields.keys().find(|key| !keys.contains(&key.as_str())));
     extra.map_or(Ok(()), |key| {
-        Err(Refusal::invalid(format!(
+        Err(ErrorReply::invalid(format!(
             "{path}.{key}: Extra inputs are not permitted"
         )))
     })
@@ -76,7 +76,7 @@ pub(super) fn only_keys(block: &Value, keys: &[&str], path: &str) -> Result<(), 
 
 /// What stands before a message, as far as the role `system` depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Before {
+enum PreviousTurn {
     Start,
     User,
     /// An answer; one that ends with the result of a server tool is as a user turn.
@@ -84,51 +84,52 @@ enum Before {
     System,
 }
 
-impl Before {
-    fn of(role: &str, message: &Value) -> Before {
+impl PreviousTurn {
+    fn of(role: &str, message: &Value) -> PreviousTurn {
         let last = message
             .get("content")
             .and_then(Value::as_array)
             .and_then(|blocks| blocks.last()?.get("type")?.as_str());
         match role {
-            "system" => Before::System,
+            "system" => PreviousTurn::System,
             "assistant" if !last.is_some_and(|kind| kind.ends_with("_tool_result")) => {
-                Before::Assistant
+                PreviousTurn::Assistant
             }
-            _ => Before::User,
+            _ => PreviousTurn::User,
         }
     }
 }
 
-struct Walk<'a> {
-    head: &'a Head,
-    terms: Terms<'a>,
+struct MessageReader<'a> {
+    head: &'a RequestHead,
+    context: CallContext<'a>,
     tokens: u64,
     prefix: Option<Prefix>,
     text: String,
     /// Whether the text so far belongs to an earlier turn.
     after_assistant: bool,
-    before: Before,
+    before: PreviousTurn,
     documents: u64,
-    cited: Vec<Cited>,
-    media: &'a mut Media,
+    cited: Vec<CitableDocument>,
+    media: &'a mut MediaReader,
     /// The pictures and documents so far.
-    holds: Holds,
+    counts_so_far: MediaCounts,
 }
 
-impl Walk<'_> {
-    fn message(&mut self, n: usize, message: &Value, last: bool) -> Result<(), Refusal> {
+impl MessageReader<'_> {
+    fn message(&mut self, n: usize, message: &Value, last: bool) -> Result<(), ErrorReply> {
         let path = format!("messages.{n}");
         if !message.is_object() {
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "{path}: Input should be a valid dictionary"
             )));
         }
         only_keys(message, &["role", "content"], &path)?;
         let role = message.get("role").and_then(Value::as_str);
-        let role = role.ok_or_else(|| Refusal::invalid(format!("{path}.role: Field required")))?;
+        let role =
+            role.ok_or_else(|| ErrorReply::invalid(format!("{path}.role: Field required")))?;
         self.check_role(n, role, last)?;
-        self.before = Before::of(role, message);
+        self.before = PreviousTurn::of(role, message);
         if role == "user" && std::mem::take(&mut self.after_assistant) {
             self.text.clear();
         }
@@ -145,34 +146,36 @@ impl Walk<'_> {
                 .iter()
                 .enumerate()
                 .try_for_each(|(b, block)| self.block(role, block, &format!("{path}.content.{b}"))),
-            Some(_) => Err(Refusal::invalid(format!(
+            Some(_) => Err(ErrorReply::invalid(format!(
                 "{path}.content: Input should be a valid string or list"
             ))),
-            None => Err(Refusal::invalid(format!("{path}.content: Field required"))),
+            None => Err(ErrorReply::invalid(format!(
+                "{path}.content: Field required"
+            ))),
         }
     }
 
-    fn check_role(&self, n: usize, role: &str, last: bool) -> Result<(), Refusal> {
+    fn check_role(&self, n: usize, role: &str, last: bool) -> Result<(), ErrorReply> {
         let misplaced = |n: usize, what: &str| {
-            Err(Refusal::invalid(format!(
+            Err(ErrorReply::invalid(format!(
                 "messages.{n}: role 'system' {what}"
             )))
         };
         match role {
-            "user" if self.before == Before::System => misplaced(
+            "user" if self.before == PreviousTurn::System => misplaced(
                 n - 1,
                 "must precede an 'assistant' message or end the array",
             ),
             "user" => Ok(()),
-            "assistant" if n == 0 => Err(Refusal::invalid(
+            "assistant" if n == 0 => Err(ErrorReply::invalid(
                 "messages: first message must use the \"user\" role",
             )),
-            "assistant" if last && !self.head.model.prefill => Err(Refusal::invalid(
+            "assistant" if last && !self.head.model.prefill => Err(ErrorReply::invalid(
                 "This model does not support assistant message prefill. The conversation must end \
                  with a user message.",
             )),
-            "assistant" if last && matches!(self.head.shape, Shape::Json(_)) => {
-                Err(Refusal::invalid(
+            "assistant" if last && matches!(self.head.shape, AnswerFormat::Json(_)) => {
+                Err(ErrorReply::invalid(
                     "messages: prefill cannot be used together with `output_config.format`",
                 ))
             }
@@ -185,7 +188,7 @@ impl Walk<'_> {
             "system" if !self.head.model.system_messages => {
                 misplaced(n, "is not supported on this model")
             }
-            "system" if self.before == Before::Assistant => {
+            "system" if self.before == PreviousTurn::Assistant => {
                 misplaced(n, "must follow a 'user' message")
             }
             "system" => Ok(()),
@@ -195,19 +198,19 @@ impl Walk<'_> {
                     "messages: Unexpected role \"{short}\". Allowed roles are \"user\", \
                      \"assistant\" or \"system\""
                 );
-                Err(Refusal::invalid(text))
+                Err(ErrorReply::invalid(text))
             }
         }
     }
 
-    fn plain(&mut self, n: usize, role: &str, text: &str, last: bool) -> Result<(), Refusal> {
+    fn plain(&mut self, n: usize, role: &str, text: &str, last: bool) -> Result<(), ErrorReply> {
         if text.is_empty() {
             return self.empty(n, role, last);
         }
         self.text_block(role, text, None, &format!("messages.{n}.content"))
     }
 
-    fn empty(&self, n: usize, role: &str, last: bool) -> Result<(), Refusal> {
+    fn empty(&self, n: usize, role: &str, last: bool) -> Result<(), ErrorReply> {
         if role == "assistant" && last {
             return Ok(());
         }
@@ -215,7 +218,7 @@ impl Walk<'_> {
             "messages.{n}: all messages must have non-empty content except for the optional final \
              assistant message"
         );
-        Err(Refusal::invalid(text))
+        Err(ErrorReply::invalid(text))
     }
 
     fn text_block(
@@ -224,14 +227,14 @@ impl Walk<'_> {
         text: &str,
         mark: Option<Ttl>,
         path: &str,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorReply> {
         if text.trim().is_empty() {
             let what = if text.is_empty() {
                 "be non-empty"
             } else {
                 "contain non-whitespace text"
             };
-            return Err(Refusal::invalid(format!(
+            return Err(ErrorReply::invalid(format!(
                 "messages: text content blocks must {what}"
             )));
         }
@@ -249,8 +252,8 @@ impl Walk<'_> {
         }
     }
 
-    fn block(&mut self, role: &str, block: &Value, path: &str) -> Result<(), Refusal> {
-        let bad = |key: &str, what: &str| Err(Refusal::invalid(format!("{path}.{key}: {what}")));
+    fn block(&mut self, role: &str, block: &Value, path: &str) -> Result<(), ErrorReply> {
+        let bad = |key: &str, what: &str| Err(ErrorReply::invalid(format!("{path}.{key}: {what}")));
         let mark = Ttl::of(block.get("cache_control"), &format!("{path}."))?;
         let tokenizer = self.head.model.tokenizer;
         let cost = match block.get("type").and_then(Value::as_str) {
@@ -269,9 +272,9 @@ impl Walk<'_> {
                     path,
                 )?;
                 self.media
-                    .image(block, path, &self.head.model, &mut self.holds)?
+                    .image(block, path, &self.head.model, &mut self.counts_so_far)?
             }
-            Some("document") if role == "assistant" && self.terms.new_version => {
+            Some("document") if role == "assistant" && self.context.new_version => {
                 return bad(
                     "type",
                     "document blocks are not permitted in assistant messages",
@@ -319,28 +322,28 @@ impl Walk<'_> {
         block: &Value,
         mark: Option<Ttl>,
         path: &str,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorReply> {
         only_keys(block, &["type", "text", "cache_control", "citations"], path)?;
         let Some(text) = block.get("text").and_then(Value::as_str) else {
-            return Err(Refusal::invalid(format!("{path}.text: Field required")));
+            return Err(ErrorReply::invalid(format!("{path}.text: Field required")));
         };
         if text.is_empty() && mark.is_some() {
             let what = "cache_control cannot be set for empty text blocks";
-            return Err(Refusal::invalid(format!("{path}.cache_control: {what}")));
+            return Err(ErrorReply::invalid(format!("{path}.cache_control: {what}")));
         }
         let cited = block
             .get("citations")
             .and_then(Value::as_array)
             .is_some_and(|list| !list.is_empty());
-        if cited && role == "user" && self.terms.new_version {
-            return Err(Refusal::invalid(format!(
+        if cited && role == "user" && self.context.new_version {
+            return Err(ErrorReply::invalid(format!(
                 "{path}.citations: citations are not permitted in user messages"
             )));
         }
         self.text_block(role, text, mark, path)
     }
 
-    fn document(&mut self, block: &Value, path: &str) -> Result<u64, Refusal> {
+    fn document(&mut self, block: &Value, path: &str) -> Result<u64, ErrorReply> {
         only_keys(
             block,
             &[
@@ -355,19 +358,20 @@ impl Walk<'_> {
         )?;
         let cites =
             block.get("citations").and_then(|c| c.get("enabled")) == Some(&Value::Bool(true));
-        if cites && matches!(self.head.shape, Shape::Json(_)) {
-            return Err(Refusal::invalid(
+        if cites && matches!(self.head.shape, AnswerFormat::Json(_)) {
+            return Err(ErrorReply::invalid(
                 "output_config.format: structured output cannot be used together with citations",
             ));
         }
-        self.cited.extend(Cited::of(block, self.documents));
+        self.cited
+            .extend(CitableDocument::of(block, self.documents));
         self.documents += 1;
         self.media
-            .document(block, path, &self.head.model, &mut self.holds)
+            .document(block, path, &self.head.model, &mut self.counts_so_far)
     }
 
-    fn finish(mut self, messages: &[Value]) -> Result<Row, Refusal> {
-        self.holds.check(&self.head.model)?;
+    fn finish(mut self, messages: &[Value]) -> Result<ParsedMessages, ErrorReply> {
+        self.counts_so_far.check(&self.head.model)?;
         if let (Some(ttl), Some(prefix)) = (self.head.automatic_mark, &mut self.prefix) {
             prefix.mark_automatically(ttl)?;
         }
@@ -381,13 +385,13 @@ impl Walk<'_> {
                 .get("content")
                 .and_then(Value::as_str)
                 .is_some_and(|text| text.ends_with(char::is_whitespace))
-            && self.terms.purpose != Purpose::Count
+            && self.context.endpoint != Endpoint::CountTokens
         {
-            return Err(Refusal::invalid(
+            return Err(ErrorReply::invalid(
                 "messages: final assistant content cannot end with trailing whitespace",
             ));
         }
-        Ok(Row {
+        Ok(ParsedMessages {
             text: self.text,
             input_tokens: self.tokens,
             prefix: self.prefix,

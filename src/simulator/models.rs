@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::reply::Refusal;
+use super::reply::ErrorReply;
 use crate::catalog::{Catalog, Lifecycle, Model, Retired};
 
 /// The wanted part of the list of models.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct ModelsQuery {
     pub(super) limit: usize,
     pub(super) after_id: Option<String>,
     pub(super) before_id: Option<String>,
@@ -16,28 +16,28 @@ pub(super) struct Wanted {
 }
 
 /// One page of models, the newest first.
-pub(super) fn page(catalog: &Catalog, wanted: &Wanted) -> Result<Value, Refusal> {
-    let mut all: Vec<Entry<'_>> = Vec::new();
+pub(super) fn page(catalog: &Catalog, wanted: &ModelsQuery) -> Result<Value, ErrorReply> {
+    let mut all: Vec<ModelEntry<'_>> = Vec::new();
     all.extend(
         catalog
             .models
             .iter()
             .filter(|(_, model)| wanted.lists(stage(model)))
-            .map(|(id, model)| Entry::Alive(id, model)),
+            .map(|(id, model)| ModelEntry::Alive(id, model)),
     );
     all.extend(
         catalog
             .retired
             .iter()
             .filter(|_| wanted.lists("retired"))
-            .map(|(id, model)| Entry::Gone(id, model)),
+            .map(|(id, model)| ModelEntry::Gone(id, model)),
     );
     all.sort_by_key(|entry| std::cmp::Reverse((created_at(entry.id()), entry.id())));
     let place = |cursor: &Option<String>| match cursor {
         None => Ok(None),
         Some(cursor) => match all.iter().position(|entry| entry.id() == cursor) {
             Some(at) => Ok(Some(at)),
-            None => Err(Refusal::invalid(
+            None => Err(ErrorReply::invalid(
                 "after_id or before_id: no model with this id",
             )),
         },
@@ -57,43 +57,43 @@ pub(super) fn page(catalog: &Catalog, wanted: &Wanted) -> Result<Value, Refusal>
     };
     let shown = &all[from..to];
     Ok(json!({
-        "data": shown.iter().map(Entry::object).collect::<Vec<_>>(),
+        "data": shown.iter().map(ModelEntry::object).collect::<Vec<_>>(),
         "has_more": has_more,
-        "first_id": shown.first().map(Entry::id),
-        "last_id": shown.last().map(Entry::id),
+        "first_id": shown.first().map(ModelEntry::id),
+        "last_id": shown.last().map(ModelEntry::id),
     }))
 }
 
 /// One model by id or alias.
-pub(super) fn one(catalog: &Catalog, id: &str) -> Result<Value, Refusal> {
+pub(super) fn one(catalog: &Catalog, id: &str) -> Result<Value, ErrorReply> {
     let short: String = id.chars().take(80).collect();
     let alive = catalog.model(id).map(|(id, model)| object(id, model));
     let found = alive.or_else(|| catalog.retired(id).map(|(id, model)| gone(id, model)));
-    found.ok_or_else(|| Refusal::not_found(format!("model: {short}")))
+    found.ok_or_else(|| ErrorReply::not_found(format!("model: {short}")))
 }
 
 /// One entry of the list.
-enum Entry<'a> {
+enum ModelEntry<'a> {
     Alive(&'a str, &'a Model),
     Gone(&'a str, &'a Retired),
 }
 
-impl<'a> Entry<'a> {
+impl<'a> ModelEntry<'a> {
     fn id(&self) -> &'a str {
         match self {
-            Entry::Alive(id, _) | Entry::Gone(id, _) => id,
+            ModelEntry::Alive(id, _) | ModelEntry::Gone(id, _) => id,
         }
     }
 
     fn object(&self) -> Value {
         match self {
-            Entry::Alive(id, model) => object(id, model),
-            Entry::Gone(id, model) => gone(id, model),
+            ModelEntry::Alive(id, model) => object(id, model),
+            ModelEntry::Gone(id, model) => gone(id, model),
         }
     }
 }
 
-impl Wanted {
+impl ModelsQuery {
     fn lists(&self, stage: &str) -> bool {
         if self.lifecycle.is_empty() {
             stage != "retired"
@@ -230,9 +230,9 @@ mod tests {
             catalog.models.insert(format!("m-{n}"), model.clone());
         }
         let mut seen = Vec::new();
-        let mut wanted = Wanted {
+        let mut wanted = ModelsQuery {
             limit: 3,
-            ..Wanted::default()
+            ..ModelsQuery::default()
         };
         loop {
             let page = page(&catalog, &wanted).unwrap();
@@ -257,10 +257,10 @@ mod tests {
             (before["first_id"].as_str(), before["has_more"].as_bool()),
             (Some("m-2"), Some(true))
         );
-        let retired = Wanted {
+        let retired = ModelsQuery {
             limit: 1_000,
             lifecycle: vec!["retired".to_owned()],
-            ..Wanted::default()
+            ..ModelsQuery::default()
         };
         let retired = super::page(&catalog, &retired).unwrap();
         assert!(

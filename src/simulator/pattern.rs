@@ -9,11 +9,11 @@ const EXTRA: u32 = 4;
 /// Most repetitions that are drawn at all.
 const MOST: u32 = 200;
 
-enum Node {
+enum PatternNode {
     One(Vec<(char, char)>),
-    Row(Vec<Node>),
-    Either(Vec<Node>),
-    Times(Box<Node>, u32, u32),
+    Row(Vec<PatternNode>),
+    Either(Vec<PatternNode>),
+    Times(Box<PatternNode>, u32, u32),
 }
 
 /// A text that matches, or `None` where the expression uses more than this room knows.
@@ -28,21 +28,21 @@ pub(super) fn generate(pattern: &str, rng: &mut fastrand::Rng) -> Option<String>
     Some(text)
 }
 
-fn write(node: &Node, rng: &mut fastrand::Rng, text: &mut String) {
+fn write(node: &PatternNode, rng: &mut fastrand::Rng, text: &mut String) {
     match node {
-        Node::One(ranges) => {
+        PatternNode::One(ranges) => {
             let (from, to) = ranges[rng.usize(..ranges.len())];
             text.push(rng.char(from..=to));
         }
-        Node::Row(nodes) => nodes.iter().for_each(|node| write(node, rng, text)),
-        Node::Either(nodes) => write(&nodes[rng.usize(..nodes.len())], rng, text),
-        Node::Times(node, least, most) => {
+        PatternNode::Row(nodes) => nodes.iter().for_each(|node| write(node, rng, text)),
+        PatternNode::Either(nodes) => write(&nodes[rng.usize(..nodes.len())], rng, text),
+        PatternNode::Times(node, least, most) => {
             (0..rng.u32(*least..=*most)).for_each(|_| write(node, rng, text))
         }
     }
 }
 
-fn either(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<Node> {
+fn either(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<PatternNode> {
     if depth > 20 {
         return None;
     }
@@ -50,10 +50,10 @@ fn either(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<Node> {
     while chars.next_if_eq(&'|').is_some() {
         branches.push(row(chars, depth)?);
     }
-    Some(Node::Either(branches))
+    Some(PatternNode::Either(branches))
 }
 
-fn row(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<Node> {
+fn row(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<PatternNode> {
     let mut nodes = Vec::new();
     while let Some(c) = chars.peek().copied() {
         if matches!(c, '|' | ')') {
@@ -64,17 +64,17 @@ fn row(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<Node> {
             '^' | '$' => continue,
             '(' => group(chars, depth)?,
             '[' => class(chars)?,
-            '.' => Node::One(vec![('a', 'z')]),
+            '.' => PatternNode::One(vec![('a', 'z')]),
             '\\' => escape(chars.next()?)?,
             '*' | '+' | '?' | '{' => return None,
-            c => Node::One(vec![(c, c)]),
+            c => PatternNode::One(vec![(c, c)]),
         };
         nodes.push(times(node, chars)?);
     }
-    Some(Node::Row(nodes))
+    Some(PatternNode::Row(nodes))
 }
 
-fn group(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<Node> {
+fn group(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<PatternNode> {
     if chars.next_if_eq(&'?').is_some() && chars.next() != Some(':') {
         return None;
     }
@@ -82,8 +82,8 @@ fn group(chars: &mut Peekable<Chars<'_>>, depth: u32) -> Option<Node> {
     (chars.next() == Some(')')).then_some(node)
 }
 
-fn escape(c: char) -> Option<Node> {
-    Some(Node::One(match c {
+fn escape(c: char) -> Option<PatternNode> {
+    Some(PatternNode::One(match c {
         'd' => vec![('0', '9')],
         'w' => vec![('a', 'z'), ('0', '9')],
         's' => vec![(' ', ' ')],
@@ -94,15 +94,17 @@ fn escape(c: char) -> Option<Node> {
     }))
 }
 
-fn class(chars: &mut Peekable<Chars<'_>>) -> Option<Node> {
+fn class(chars: &mut Peekable<Chars<'_>>) -> Option<PatternNode> {
     let negated = chars.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
     loop {
         let from = match chars.next()? {
             ']' => break,
             '\\' => match escape(chars.next()?)? {
-                Node::One(known) if known.len() == 1 && known[0].0 == known[0].1 => known[0].0,
-                Node::One(known) => {
+                PatternNode::One(known) if known.len() == 1 && known[0].0 == known[0].1 => {
+                    known[0].0
+                }
+                PatternNode::One(known) => {
                     ranges.extend(known);
                     continue;
                 }
@@ -130,10 +132,10 @@ fn class(chars: &mut Peekable<Chars<'_>>) -> Option<Node> {
             .map(|c| (c, c))
             .collect();
     }
-    (!ranges.is_empty()).then_some(Node::One(ranges))
+    (!ranges.is_empty()).then_some(PatternNode::One(ranges))
 }
 
-fn times(node: Node, chars: &mut Peekable<Chars<'_>>) -> Option<Node> {
+fn times(node: PatternNode, chars: &mut Peekable<Chars<'_>>) -> Option<PatternNode> {
     let (least, most) = match chars.peek() {
         Some('?') => (0, 1),
         Some('*') => (0, EXTRA),
@@ -149,13 +151,13 @@ fn times(node: Node, chars: &mut Peekable<Chars<'_>>) -> Option<Node> {
             };
             chars.next_if_eq(&'?');
             return (least <= most && most <= MOST)
-                .then(|| Node::Times(Box::new(node), least, most));
+                .then(|| PatternNode::Times(Box::new(node), least, most));
         }
         _ => return Some(node),
     };
     chars.next();
     chars.next_if_eq(&'?');
-    Some(Node::Times(Box::new(node), least, most))
+    Some(PatternNode::Times(Box::new(node), least, most))
 }
 
 #[cfg(test)]

@@ -14,62 +14,110 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 
-use super::Sim;
-use super::answer::{self, Drawn, Flaw, Message};
-use super::cache::{Charge, Moment, Scope};
-use super::faults::{RowFate, RowFault, RowOutcome};
-use super::params::{Purpose, Reader, Terms};
-use super::reply::{Envelope, Refusal, opaque_id};
-use super::store::{Record, later};
+use super::SimState;
+use super::answer::{self, AnswerFault, AnswerSeed, SimMessage};
+use super::cache::{CacheAccess, CacheScope, CachedTokens};
+use super::faults::{RequestFault, RowOutcome};
+use super::params::{CallContext, Endpoint, RequestReader};
+use super::reply::{ErrorEnvelope, ErrorReply, opaque_id};
+use super::store::{BatchRecord, later};
 use crate::provider::Counts;
 
-/// How often the thread looks at the clock, which may be a simulated one.
+/// How often the thread reads the clock, which may be a simulated one. A call that needs the result
+/// wakes it earlier.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long it waits after a failure before it tries again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long it takes until an answer begins, at most.
 const FIRST_TOKEN: Duration = Duration::from_secs(2);
 
 /// Works off batches until the server stops.
-pub(super) fn work(sim: &Sim) {
-    let mut reader = Reader::new(sim.catalog.clone(), sim.files.clone());
+pub(super) fn work(sim: &SimState) {
+    let mut reader = RequestReader::new(sim.catalog.clone(), sim.files.clone());
     while !sim.stopping() {
         let done = match sim.store.next_due((sim.clock)()) {
-            Some(record) => Batch::new(sim, &record).run(&mut reader),
+            Some(record) => BatchRun::new(sim, &record).run(&mut reader),
             None => Ok(false),
         };
         match done {
-            Ok(true) => {}
-            Ok(false) => std::thread::sleep(LOOK_EVERY),
+            Ok(true) => sim.worker.report(false),
+            Ok(false) => sim.worker.wait(LOOK_EVERY),
             Err(cause) => {
-                // The disk may be full: the batch stays in progress, and is tried again.
+                // The disk may be full: the batch stays in progress, and is retried.
                 tracing::error!(%cause, "the simulator cannot process a batch");
-                std::thread::sleep(Duration::from_secs(1));
+                sim.worker.report(true);
+                sim.worker.wait(RETRY_AFTER);
             }
         }
     }
 }
 
+/// How the worker and the calls wait for each other.
+#[derive(Default)]
+pub(super) struct WorkerSignals {
+    /// Whether the worker was woken since it last waited: a wake between its look at the store and
+    /// its wait is not lost.
+    is_woken: Mutex<bool>,
+    woken: Condvar,
+    rounds: watch::Sender<Round>,
+}
+
+/// What the worker did last.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Round {
+    /// Whether it could not end a batch.
+    pub(super) has_failed: bool,
+}
+
+impl WorkerSignals {
+    /// Ends the worker's wait, or keeps its next one from beginning.
+    pub(super) fn wake(&self) {
+        *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.woken.notify_one();
+    }
+
+    /// Tells of every batch that ends from now on.
+    pub(super) fn rounds(&self) -> watch::Receiver<Round> {
+        self.rounds.subscribe()
+    }
+
+    fn report(&self, has_failed: bool) {
+        self.rounds.send_replace(Round { has_failed });
+    }
+
+    fn wait(&self, time: Duration) {
+        let is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut is_woken, _) = self
+            .woken
+            .wait_timeout_while(is_woken, time, |is_woken| !*is_woken)
+            .unwrap_or_else(PoisonError::into_inner);
+        *is_woken = false;
+    }
+}
+
 /// Answers a single message.
 pub(super) fn message(
-    sim: &Sim,
-    reader: &mut Reader,
+    sim: &SimState,
+    reader: &mut RequestReader,
     params: &str,
-    terms: Terms<'_>,
-) -> Result<Vec<u8>, Refusal> {
-    let request = reader.read(params, terms)?;
+    context: CallContext<'_>,
+) -> Result<Vec<u8>, ErrorReply> {
+    let request = reader.read(params, context)?;
     let at = (sim.clock)().as_microsecond();
     let call = sim.messages.fetch_add(1, Ordering::Relaxed);
-    let moment = Moment {
-        scope: Scope::Messages,
+    let moment = CacheAccess {
+        scope: CacheScope::Messages,
         at,
         answered: at,
         wave: (u64::MAX, call),
@@ -79,15 +127,15 @@ pub(super) fn message(
     let charge = caches.charge(prefix, moment);
     caches.save(&sim.cache_path(), at)?;
     drop(caches);
-    let drawn = Drawn::new(sim.seed, "", params);
+    let drawn = AnswerSeed::new(sim.seed, "", params);
     let message = answer::message(&request, &drawn, charge, "standard", None);
-    serde_json::to_vec(&message).map_err(|e| Refusal::broken(&e))
+    serde_json::to_vec(&message).map_err(|e| ErrorReply::broken(&e))
 }
 
-struct Batch<'a> {
-    sim: &'a Sim,
-    record: &'a Record,
-    terms: Terms<'a>,
+struct BatchRun<'a> {
+    sim: &'a SimState,
+    record: &'a BatchRecord,
+    context: CallContext<'a>,
     counts: Counts,
 }
 
@@ -100,16 +148,16 @@ struct RequestLine<'a> {
 }
 
 #[derive(Serialize)]
-struct ResultLine<'a> {
+struct SimResultLine<'a> {
     custom_id: &'a str,
-    result: Fate<'a>,
+    result: ResultBody<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Fate<'a> {
+enum ResultBody<'a> {
     Succeeded {
-        message: Box<Message<'a>>,
+        message: Box<SimMessage<'a>>,
     },
     /// One with parts that were asked for.
     #[serde(rename = "succeeded")]
@@ -117,30 +165,30 @@ enum Fate<'a> {
         message: IndexMap<String, Box<RawValue>>,
     },
     Errored {
-        error: Envelope<'a>,
+        error: ErrorEnvelope<'a>,
     },
     Canceled,
     Expired,
 }
 
-impl<'a> Batch<'a> {
-    fn new(sim: &'a Sim, record: &'a Record) -> Batch<'a> {
+impl<'a> BatchRun<'a> {
+    fn new(sim: &'a SimState, record: &'a BatchRecord) -> BatchRun<'a> {
         let new_version = super::is_new_version(&record.version);
-        let terms = Terms {
-            purpose: Purpose::Batch,
+        let context = CallContext {
+            endpoint: Endpoint::Batch,
             new_version,
             betas: &record.betas,
         };
-        Batch {
+        BatchRun {
             sim,
             record,
-            terms,
+            context,
             counts: Counts::default(),
         }
     }
 
     /// Makes the results; `false` when the server stops meanwhile.
-    fn run(mut self, reader: &mut Reader) -> io::Result<bool> {
+    fn run(mut self, reader: &mut RequestReader) -> io::Result<bool> {
         let ordered = self
             .sim
             .store
@@ -150,6 +198,8 @@ impl<'a> Batch<'a> {
         let Some(lines) = self.write_lines(&ordered, reader)? else {
             return Ok(false);
         };
+        // The results get their name before the record says that the batch has ended: a server that
+        // is killed in between writes them again, and no reader sees half of them.
         self.shuffle(&ordered, lines, &results)?;
         fs::remove_file(&ordered)?;
         self.sim.faults.save_rows()?;
@@ -159,6 +209,7 @@ impl<'a> Batch<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .save(&self.sim.cache_path(), now.as_microsecond())?;
+        // A batch cannot end before it is due, also where the clock was set back meanwhile.
         let ended_at = now.max(self.record.due());
         self.sim
             .store
@@ -171,7 +222,7 @@ impl<'a> Batch<'a> {
     fn write_lines(
         &mut self,
         path: &Path,
-        reader: &mut Reader,
+        reader: &mut RequestReader,
     ) -> io::Result<Option<Vec<(u64, u64)>>> {
         let mut requests = BufReader::with_capacity(
             1 << 18,
@@ -205,40 +256,44 @@ impl<'a> Batch<'a> {
         &mut self,
         n: u64,
         line: &RequestLine<'_>,
-        reader: &mut Reader,
+        reader: &mut RequestReader,
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
-        if let Some(fate) = self.fate_by_time(n) {
-            return write_line(&line.custom_id, fate, out);
+        if let Some(result) = self.result_by_time(n) {
+            return write_line(&line.custom_id, result, out);
         }
         let rule = self.sim.faults.row(&line.custom_id, self.record.ordinal);
-        let replaced = rule
-            .map(|RowFate(fault)| fault)
-            .filter(|fault| fault.outcome == RowOutcome::Replaced);
-        let flaw = match rule.map(|RowFate(fault)| self.fate_by_rule(fault, &line.custom_id)) {
-            Some(Spoiled::Nothing) => None,
-            Some(Spoiled::Fate(fate)) => return write_line(&line.custom_id, fate, out),
-            Some(Spoiled::Error(refusal)) => {
+        let replaced = rule.filter(|fault| fault.outcome == RowOutcome::Replaced);
+        let answer_fault = match rule.map(|fault| self.effect_of_fault(fault, &line.custom_id)) {
+            Some(FaultEffect::Nothing) => None,
+            Some(FaultEffect::Result(result)) => return write_line(&line.custom_id, result, out),
+            Some(FaultEffect::Error(refusal)) => {
                 return self.write_error(&line.custom_id, &refusal, out);
             }
-            Some(Spoiled::Answer(flaw)) => Some(flaw),
+            Some(FaultEffect::Answer(answer_fault)) => Some(answer_fault),
             None => None,
         };
         let params = line.params.get();
-        let request = match reader.read(params, self.terms) {
+        let request = match reader.read(params, self.context) {
             Ok(request) => request,
             Err(refusal) => return self.write_error(&line.custom_id, &refusal, out),
         };
         let prefix = request.row.prefix.as_ref().unwrap_or(&request.head.prefix);
         let charge = self.charge(n, prefix);
-        let drawn = Drawn::new(self.sim.seed, &line.custom_id, params);
-        let message = Box::new(answer::message(&request, &drawn, charge, "batch", flaw));
+        let drawn = AnswerSeed::new(self.sim.seed, &line.custom_id, params);
+        let message = Box::new(answer::message(
+            &request,
+            &drawn,
+            charge,
+            "batch",
+            answer_fault,
+        ));
         self.counts.succeeded += 1;
         match replaced {
-            None => write_line(&line.custom_id, Fate::Succeeded { message }, out),
+            None => write_line(&line.custom_id, ResultBody::Succeeded { message }, out),
             Some(fault) => write_line(
                 &line.custom_id,
-                Fate::Replaced {
+                ResultBody::Replaced {
                     message: replace(&message, fault)?,
                 },
                 out,
@@ -249,14 +304,14 @@ impl<'a> Batch<'a> {
     fn write_error(
         &mut self,
         custom_id: &str,
-        refusal: &Refusal,
+        refusal: &ErrorReply,
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
         self.counts.errored += 1;
         let request_id = opaque_id("req_", &[self.record.id.as_bytes(), custom_id.as_bytes()]);
         write_line(
             custom_id,
-            Fate::Errored {
+            ResultBody::Errored {
                 error: refusal.envelope(Some(&request_id)),
             },
             out,
@@ -264,7 +319,7 @@ impl<'a> Batch<'a> {
     }
 
     /// What the clock does to the `n`-th request.
-    fn fate_by_time<'f>(&mut self, n: u64) -> Option<Fate<'f>> {
+    fn result_by_time<'f>(&mut self, n: u64) -> Option<ResultBody<'f>> {
         let begins = self.moment(n, self.record.requests);
         if self
             .record
@@ -272,12 +327,12 @@ impl<'a> Batch<'a> {
             .is_some_and(|canceled| begins >= canceled)
         {
             self.counts.canceled += 1;
-            return Some(Fate::Canceled);
+            return Some(ResultBody::Canceled);
         }
         let ends = self.moment(n + 1, self.record.requests);
         if ends > self.record.expires_at() {
             self.counts.expired += 1;
-            return Some(Fate::Expired);
+            return Some(ResultBody::Expired);
         }
         None
     }
@@ -291,7 +346,7 @@ impl<'a> Batch<'a> {
         )
     }
 
-    fn fate_by_rule(&mut self, fault: &RowFault, custom_id: &str) -> Spoiled {
+    fn effect_of_fault(&mut self, fault: &RequestFault, custom_id: &str) -> FaultEffect {
         match fault.outcome {
             RowOutcome::Errored => {
                 let kind = fault.error_type.as_deref().unwrap_or("api_error");
@@ -299,34 +354,34 @@ impl<'a> Batch<'a> {
                     .message
                     .clone()
                     .unwrap_or_else(|| format!("The simulator was asked to fail `{custom_id}`"));
-                Spoiled::Error(Refusal::new(500, kind, text))
+                FaultEffect::Error(ErrorReply::new(500, kind, text))
             }
             RowOutcome::Expired => {
                 self.counts.expired += 1;
-                Spoiled::Fate(Fate::Expired)
+                FaultEffect::Result(ResultBody::Expired)
             }
             RowOutcome::Canceled => {
                 self.counts.canceled += 1;
-                Spoiled::Fate(Fate::Canceled)
+                FaultEffect::Result(ResultBody::Canceled)
             }
-            RowOutcome::Refused => Spoiled::Answer(Flaw::Refused),
-            RowOutcome::Truncated => Spoiled::Answer(Flaw::Truncated),
-            RowOutcome::Paused => Spoiled::Answer(Flaw::Paused),
-            RowOutcome::Empty => Spoiled::Answer(Flaw::Empty),
-            RowOutcome::Recased => Spoiled::Answer(Flaw::Recased),
-            RowOutcome::NotJson => Spoiled::Answer(Flaw::NotJson),
-            RowOutcome::Replaced => Spoiled::Nothing,
+            RowOutcome::Refused => FaultEffect::Answer(AnswerFault::Refused),
+            RowOutcome::Truncated => FaultEffect::Answer(AnswerFault::Truncated),
+            RowOutcome::Paused => FaultEffect::Answer(AnswerFault::Paused),
+            RowOutcome::Empty => FaultEffect::Answer(AnswerFault::Empty),
+            RowOutcome::Recased => FaultEffect::Answer(AnswerFault::Recased),
+            RowOutcome::NotJson => FaultEffect::Answer(AnswerFault::NotJson),
+            RowOutcome::Replaced => FaultEffect::Nothing,
         }
     }
 
-    fn charge(&self, n: u64, prefix: &super::cache::Prefix) -> Charge {
+    fn charge(&self, n: u64, prefix: &super::cache::Prefix) -> CachedTokens {
         let wave = n / self.sim.concurrency;
         let waves = self.record.requests.div_ceil(self.sim.concurrency);
         let (at, next) = (self.moment(wave, waves), self.moment(wave + 1, waves));
         let answered = next.min(later(at, FIRST_TOKEN)).as_microsecond();
         let wave = (self.record.ordinal, wave);
-        let moment = Moment {
-            scope: Scope::Batches,
+        let moment = CacheAccess {
+            scope: CacheScope::Batches,
             at: at.as_microsecond(),
             answered,
             wave,
@@ -362,7 +417,10 @@ impl<'a> Batch<'a> {
 }
 
 /// A message with the parts that a fault names in the place of its own.
-fn replace(message: &Message<'_>, fault: &RowFault) -> io::Result<IndexMap<String, Box<RawValue>>> {
+fn replace(
+    message: &SimMessage<'_>,
+    fault: &RequestFault,
+) -> io::Result<IndexMap<String, Box<RawValue>>> {
     let mut parts: IndexMap<String, Box<RawValue>> =
         serde_json::from_str(&serde_json::to_string(message)?)?;
     let mut put = |name: &str, part: Option<Box<RawValue>>| {
@@ -384,14 +442,14 @@ fn replace(message: &Message<'_>, fault: &RowFault) -> io::Result<IndexMap<Strin
     Ok(parts)
 }
 
-enum Spoiled {
+enum FaultEffect {
     /// As it would be; parts of it are replaced afterwards.
     Nothing,
-    Fate(Fate<'static>),
-    Error(Refusal),
-    Answer(Flaw),
+    Result(ResultBody<'static>),
+    Error(ErrorReply),
+    Answer(AnswerFault),
 }
 
-fn write_line(custom_id: &str, result: Fate<'_>, out: &mut Vec<u8>) -> io::Result<()> {
-    serde_json::to_writer(out, &ResultLine { custom_id, result }).map_err(io::Error::from)
+fn write_line(custom_id: &str, result: ResultBody<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    serde_json::to_writer(out, &SimResultLine { custom_id, result }).map_err(io::Error::from)
 }

@@ -4,9 +4,9 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-/// A refusal in the API's terms: the answer to a call, or the fate of one request in a batch.
+/// A refusal in the API's terms: the answer to a call, or the error of one request in a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct ErrorReply {
     pub(super) status: u16,
     pub(super) kind: String,
     pub(super) message: String,
@@ -14,9 +14,9 @@ pub(super) struct Refusal {
     pub(super) headers: Vec<(String, String)>,
 }
 
-impl Refusal {
-    pub(super) fn new(status: u16, kind: &str, message: impl Into<String>) -> Refusal {
-        Refusal {
+impl ErrorReply {
+    pub(super) fn new(status: u16, kind: &str, message: impl Into<String>) -> ErrorReply {
+        ErrorReply {
             status,
             kind: kind.to_owned(),
             message: message.into(),
@@ -26,50 +26,50 @@ impl Refusal {
     }
 
     /// 400: something about the request is wrong.
-    pub(super) fn invalid(message: impl Into<String>) -> Refusal {
-        Refusal::new(400, "invalid_request_error", message)
+    pub(super) fn invalid(message: impl Into<String>) -> ErrorReply {
+        ErrorReply::new(400, "invalid_request_error", message)
     }
 
     /// 404: there is no such thing.
-    pub(super) fn not_found(message: impl Into<String>) -> Refusal {
-        Refusal::new(404, "not_found_error", message)
+    pub(super) fn not_found(message: impl Into<String>) -> ErrorReply {
+        ErrorReply::new(404, "not_found_error", message)
     }
 
     /// 413: too many bytes.
-    pub(super) fn too_large() -> Refusal {
-        Refusal::new(413, "request_too_large", "Request exceeds the maximum size")
+    pub(super) fn too_large() -> ErrorReply {
+        ErrorReply::new(413, "request_too_large", "Request exceeds the maximum size")
     }
 
-    /// 500: the simulator itself cannot go on, for instance because its disk is full.
-    pub(super) fn broken(cause: &dyn std::error::Error) -> Refusal {
-        Refusal::new(500, "api_error", format!("The simulator failed: {cause}"))
+    /// 500: the simulator itself failed, for instance because its disk is full.
+    pub(super) fn broken(cause: &dyn std::error::Error) -> ErrorReply {
+        ErrorReply::new(500, "api_error", format!("The simulator failed: {cause}"))
     }
 
-    pub(super) fn code(mut self, code: &str) -> Refusal {
+    pub(super) fn code(mut self, code: &str) -> ErrorReply {
         self.code = Some(code.to_owned());
         self
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Refusal {
+    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> ErrorReply {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
     /// The envelope around an error, on the wire and in a result line.
-    pub(super) fn envelope<'a>(&'a self, request_id: Option<&'a str>) -> Envelope<'a> {
-        Envelope {
+    pub(super) fn envelope<'a>(&'a self, request_id: Option<&'a str>) -> ErrorEnvelope<'a> {
+        ErrorEnvelope {
             kind: Some("error"),
             error: self.inner(),
             request_id,
         }
     }
 
-    fn inner(&self) -> Inner<'_> {
+    fn inner(&self) -> ErrorBody<'_> {
         let details = self
             .code
             .as_deref()
-            .map(|error_code| Details { error_code });
-        Inner {
+            .map(|error_code| ErrorDetails { error_code });
+        ErrorBody {
             kind: &self.kind,
             message: &self.message,
             details,
@@ -79,7 +79,7 @@ impl Refusal {
     pub(super) fn answer(self, request_id: &str) -> Response<Body> {
         // The 413 is made by the network in front of the API, which knows nothing of its envelope.
         let envelope = match self.status {
-            413 => Envelope {
+            413 => ErrorEnvelope {
                 kind: None,
                 error: self.inner(),
                 request_id: None,
@@ -101,38 +101,38 @@ impl Refusal {
     }
 }
 
-impl From<std::io::Error> for Refusal {
-    fn from(error: std::io::Error) -> Refusal {
-        Refusal::broken(&error)
+impl From<std::io::Error> for ErrorReply {
+    fn from(error: std::io::Error) -> ErrorReply {
+        ErrorReply::broken(&error)
     }
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Envelope<'a> {
+pub(super) struct ErrorEnvelope<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
-    error: Inner<'a>,
+    error: ErrorBody<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
-struct Inner<'a> {
+struct ErrorBody<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<Details<'a>>,
+    details: Option<ErrorDetails<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Details<'a> {
+struct ErrorDetails<'a> {
     error_code: &'a str,
 }
 
 /// A 200 with a JSON body.
 pub(super) fn json(value: &impl Serialize) -> Response<Body> {
-    let bytes = serde_json::to_vec(value).expect("the wire's shapes have only text keys");
+    let bytes = serde_json::to_vec(value).expect("the shapes of the wire have only text keys");
     let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn an_error_has_the_apis_envelope() {
-        let refusal =
-            Refusal::new(429, "rate_limit_error", "slow down").code("enforced_spend_limit_reached");
+        let refusal = ErrorReply::new(429, "rate_limit_error", "slow down")
+            .code("enforced_spend_limit_reached");
         let text = serde_json::to_string(&refusal.envelope(Some("req_1"))).unwrap();
         let expected = concat!(
             r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down","#,

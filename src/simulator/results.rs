@@ -1,4 +1,4 @@
-//! The results file on its way out: as it is, or with the faults that were asked for.
+//! The results file as it is sent: unchanged, or with the faults that were asked for.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::io::ReaderStream;
 
-use super::faults::{Act, CallFault};
+use super::faults::{CallFault, FaultAction};
 
 /// Bytes that are read, and sent, at once.
 const PIECE: usize = 1 << 18;
@@ -24,7 +24,7 @@ pub(super) async fn stream(path: PathBuf, faults: Vec<CallFault>) -> io::Result<
     let file = File::open(&path)?;
     let (sender, mut receiver) = channel(4);
     tokio::task::spawn_blocking(move || {
-        let mut out = Spoiler::new(faults, sender);
+        let mut out = FaultyWriter::new(faults, sender);
         match out.copy(BufReader::with_capacity(PIECE, file)) {
             Ok(()) | Err(Stop::Gone) => {}
             Err(Stop::Cut) => out.end(),
@@ -45,7 +45,7 @@ enum Stop {
 }
 
 /// Sends lines on, spoiling some.
-struct Spoiler {
+struct FaultyWriter {
     faults: Vec<CallFault>,
     sender: Sender<io::Result<Bytes>>,
     held: Vec<u8>,
@@ -53,14 +53,14 @@ struct Spoiler {
     cut_at: Option<u64>,
 }
 
-impl Spoiler {
-    fn new(faults: Vec<CallFault>, sender: Sender<io::Result<Bytes>>) -> Spoiler {
+impl FaultyWriter {
+    fn new(faults: Vec<CallFault>, sender: Sender<io::Result<Bytes>>) -> FaultyWriter {
         let cut_at = faults
             .iter()
-            .filter(|f| f.act == Act::Cut)
+            .filter(|f| f.act == FaultAction::Cut)
             .filter_map(|f| f.at_byte)
             .min();
-        Spoiler {
+        FaultyWriter {
             faults,
             sender,
             held: Vec::new(),
@@ -69,12 +69,12 @@ impl Spoiler {
         }
     }
 
-    fn has(&self, act: Act) -> bool {
+    fn has(&self, act: FaultAction) -> bool {
         self.faults.iter().any(|fault| fault.act == act)
     }
 
     /// Whether a fault of one line meets this one, counted from 1.
-    fn meets(&self, act: Act, line: u64) -> Option<&CallFault> {
+    fn meets(&self, act: FaultAction, line: u64) -> Option<&CallFault> {
         self.faults
             .iter()
             .find(|fault| fault.act == act && fault.at_line.unwrap_or(1) == line)
@@ -94,7 +94,7 @@ impl Spoiler {
             if self
                 .faults
                 .iter()
-                .any(|f| f.act == Act::Cut && f.at_line == Some(n - 1))
+                .any(|f| f.act == FaultAction::Cut && f.at_line == Some(n - 1))
             {
                 self.flush()?;
                 return Err(Stop::Cut);
@@ -108,19 +108,19 @@ impl Spoiler {
     }
 
     fn copy_line(&mut self, n: u64, line: &[u8], again: &mut Vec<Vec<u8>>) -> Result<(), Stop> {
-        if self.meets(Act::DuplicateLine, n).is_some() {
+        if self.meets(FaultAction::DuplicateLine, n).is_some() {
             again.push(line.to_vec());
         }
-        if self.meets(Act::ForeignLine, n).is_some() {
+        if self.meets(FaultAction::ForeignLine, n).is_some() {
             self.write_line(br#"{"custom_id":"foreign-0001","result":{"type":"canceled"}}"#)?;
         }
-        if self.meets(Act::GarbageLine, n).is_some() {
+        if self.meets(FaultAction::GarbageLine, n).is_some() {
             self.write_line(b"<html>upstream timed out</html>")?;
         }
-        if self.meets(Act::MissingLine, n).is_some() {
+        if self.meets(FaultAction::MissingLine, n).is_some() {
             return Ok(());
         }
-        let Some(fault) = self.meets(Act::HugeLine, n) else {
+        let Some(fault) = self.meets(FaultAction::HugeLine, n) else {
             return self.write_line(line);
         };
         let length = usize::try_from(fault.bytes.unwrap_or(1 << 20))
@@ -142,7 +142,10 @@ impl Spoiler {
 
     fn write_line(&mut self, line: &[u8]) -> Result<(), Stop> {
         self.write(line)?;
-        let (crlf, blank) = (self.has(Act::Crlf), self.has(Act::BlankLines));
+        let (crlf, blank) = (
+            self.has(FaultAction::Crlf),
+            self.has(FaultAction::BlankLines),
+        );
         self.write(if crlf { b"\r\n" } else { b"\n" })?;
         if blank {
             self.write(if crlf { b"\r\n" } else { b"\n" })
@@ -178,15 +181,20 @@ impl Spoiler {
 
     /// Ends a cut stream as if it were whole, or with a broken connection.
     fn end(&self) {
-        if self.faults.iter().any(|f| f.act == Act::Cut && f.abrupt) {
+        if self
+            .faults
+            .iter()
+            .any(|f| f.act == FaultAction::Cut && f.abrupt)
+        {
             self.send_error(io::Error::from(io::ErrorKind::ConnectionReset));
         }
     }
 
     fn send_error(&self, cause: io::Error) {
-        // What was sent before has to be on the wire before the connection breaks.
+        // Real time, whatever the clock: what was sent before has to leave the socket before the
+        // connection breaks, or the reset overtakes it.
         std::thread::sleep(Duration::from_millis(50));
-        // The other side may be gone already; then nobody needs to know.
+        // The other side may have closed the connection already.
         let _ = self.sender.blocking_send(Err(cause));
     }
 }
@@ -194,15 +202,15 @@ impl Spoiler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::Faults;
+    use crate::simulator::SimFaults;
 
     /// What a fault makes of three lines: the bytes, and whether they ended in an error.
     fn spoil(fault: &str) -> (String, bool) {
-        let faults = Faults::from_toml(&format!("[[calls]]\non = 'results'\n{fault}"))
+        let faults = SimFaults::from_toml(&format!("[[calls]]\non = 'results'\n{fault}"))
             .unwrap()
             .calls;
         let (sender, mut receiver) = channel(100);
-        let mut out = Spoiler::new(faults, sender);
+        let mut out = FaultyWriter::new(faults, sender);
         match out.copy(&b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n"[..]) {
             Err(Stop::Cut) => out.end(),
             Err(_) => panic!("no other end"),

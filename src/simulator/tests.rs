@@ -10,27 +10,35 @@ use jiff::Timestamp;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Call, Clock, Error, Faults, Ledger, Running, Simulator, SimulatorSpec};
+use super::{
+    ApiCall, Error, RunningSimulator, SimClock, SimFaults, SimLedger, SimSleep, Simulator,
+    SimulatorSpec,
+};
 
 const START: &str = "2026-11-22T10:00:00Z";
 
 /// A simulator in a folder of its own, and a client of it.
-struct Bench {
+struct TestServer {
     folder: tempfile::TempDir,
     now: Arc<AtomicI64>,
     http: reqwest::Client,
-    running: Option<Running>,
+    running: Option<RunningSimulator>,
     spec: SimulatorSpec,
 }
 
-impl Bench {
-    async fn start(shape: impl FnOnce(&mut SimulatorSpec)) -> Bench {
+impl TestServer {
+    async fn start(shape: impl FnOnce(&mut SimulatorSpec)) -> TestServer {
+        TestServer::start_with(|spec, _| shape(spec)).await
+    }
+
+    /// As [`TestServer::start`], with the clock as well.
+    async fn start_with(shape: impl FnOnce(&mut SimulatorSpec, &Arc<AtomicI64>)) -> TestServer {
         let folder = tempfile::tempdir().unwrap();
         let now = Arc::new(AtomicI64::new(
             START.parse::<Timestamp>().unwrap().as_microsecond(),
         ));
         let mut spec = SimulatorSpec::new(7, folder.path().to_owned(), clock(&now));
-        shape(&mut spec);
+        shape(&mut spec, &now);
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -38,7 +46,7 @@ impl Bench {
             .build()
             .unwrap();
         let running = Simulator::start(spec.clone(), loopback()).await.unwrap();
-        Bench {
+        TestServer {
             folder,
             now,
             http,
@@ -47,9 +55,9 @@ impl Bench {
         }
     }
 
-    async fn with_faults(faults: &str) -> Bench {
-        let faults = Faults::from_toml(faults).unwrap();
-        Bench::start(|spec| spec.faults = faults).await
+    async fn with_faults(faults: &str) -> TestServer {
+        let faults = SimFaults::from_toml(faults).unwrap();
+        TestServer::start(|spec| spec.faults = faults).await
     }
 
     async fn restart(&mut self) {
@@ -61,7 +69,7 @@ impl Bench {
         );
     }
 
-    fn running(&self) -> &Running {
+    fn running(&self) -> &RunningSimulator {
         self.running.as_ref().unwrap()
     }
 
@@ -133,7 +141,7 @@ impl Bench {
     }
 }
 
-fn clock(now: &Arc<AtomicI64>) -> Clock {
+fn clock(now: &Arc<AtomicI64>) -> SimClock {
     let now = now.clone();
     Arc::new(move || Timestamp::from_microsecond(now.load(Ordering::SeqCst)).unwrap())
 }
@@ -175,7 +183,7 @@ async fn error_of(answer: Response) -> (u16, String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_lives_from_in_progress_to_deleted() {
-    let bench = Bench::start(|spec| spec.processing = Duration::from_secs(600)).await;
+    let bench = TestServer::start(|spec| spec.processing = Duration::from_secs(600)).await;
     let batch = bench.create_rows(50).await;
     let new = bench.get(&batch).await;
     assert_eq!(new["processing_status"], "in_progress");
@@ -247,7 +255,7 @@ async fn a_batch_lives_from_in_progress_to_deleted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_process_finds_the_batches_and_makes_the_same_results() {
-    let mut bench = Bench::start(|spec| spec.processing = Duration::from_secs(60)).await;
+    let mut bench = TestServer::start(|spec| spec.processing = Duration::from_secs(60)).await;
     let (first, second) = (bench.create_rows(20).await, bench.create_rows(20).await);
     bench.pass(Duration::from_secs(60)).await;
     let before = bench.results(&first).await;
@@ -278,7 +286,7 @@ async fn a_later_process_finds_the_batches_and_makes_the_same_results() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_for_credentials_and_a_version_it_knows() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let url = format!("{}/v1/models", bench.running().base_url());
     let send = |headers: &[(&'static str, &'static str)]| {
         let request = headers
@@ -318,7 +326,7 @@ async fn asks_for_credentials_and_a_version_it_knows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_newest_first_and_pages_both_ways() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.insert(
@@ -372,7 +380,7 @@ async fn lists_newest_first_and_pages_both_ways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canceled_batch_ends_with_what_was_done() {
-    let bench = Bench::start(|spec| {
+    let bench = TestServer::start(|spec| {
         spec.processing = Duration::from_secs(100);
         spec.canceling = Duration::from_secs(10);
     })
@@ -412,7 +420,7 @@ async fn a_canceled_batch_ends_with_what_was_done() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_longer_than_a_day_expires_and_results_vanish_after_29() {
-    let bench = Bench::start(|spec| spec.processing = Duration::from_secs(48 * 3600)).await;
+    let bench = TestServer::start(|spec| spec.processing = Duration::from_secs(48 * 3600)).await;
     let batch = bench.create_rows(10).await;
     bench.pass(Duration::from_secs(24 * 3600)).await;
     let ended = bench.get(&batch).await;
@@ -434,7 +442,7 @@ async fn what_takes_longer_than_a_day_expires_and_results_vanish_after_29() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_request_is_learned_of_at_the_end_and_hurts_no_other() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let requests = [
         request("good", json!({})),
         request("model", json!({"model": "claude-2"})),
@@ -469,7 +477,7 @@ async fn a_bad_request_is_learned_of_at_the_end_and_hurts_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_envelope_fails_the_whole_create_and_leaves_nothing() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let twice = json!({"requests": [request("a", json!({})), request("a", json!({}))]}).to_string();
     let many: Vec<Value> = (0..100_001)
         .map(|n| json!({"custom_id": format!("{n}"), "params": {}}))
@@ -510,7 +518,7 @@ async fn a_bad_envelope_fails_the_whole_create_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_256_megabytes_are_too_large() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let piece = bytes::Bytes::from(vec![b' '; 1 << 20]);
     let body =
         futures_util::stream::iter((0..250).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
@@ -524,7 +532,7 @@ async fn more_than_256_megabytes_are_too_large() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_and_the_month_have_limits() {
-    let bench = Bench::start(|spec| {
+    let bench = TestServer::start(|spec| {
         spec.queue_limit = 15;
         spec.processing = Duration::from_secs(60);
         spec.faults.spend_cap_requests = Some(25);
@@ -565,7 +573,7 @@ async fn the_queue_and_the_month_have_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primed_batch_reads_what_the_first_one_wrote() {
-    let bench = Bench::start(|spec| spec.processing = Duration::from_secs(600)).await;
+    let bench = TestServer::start(|spec| spec.processing = Duration::from_secs(600)).await;
     let usage = async |prefix: &str, rows: usize, ttl: &str| {
         let requests: Vec<Value> = (0..rows)
             .map(|n| request(&format!("{prefix}{n}"), shared(ttl)))
@@ -600,7 +608,7 @@ async fn a_primed_batch_reads_what_the_first_one_wrote() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_what_it_bills() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let mut params = request("x", shared("1h"))["params"].clone();
     let message: Value = bench
         .post("/v1/messages", params.to_string())
@@ -654,12 +662,12 @@ async fn counts_what_it_bills() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_knows_every_row_that_was_accepted() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     bench.create_rows(3).await;
     bench
         .create(&[request("r1", json!({})), request("z", json!({}))])
         .await;
-    let ledger = Ledger::read(bench.folder()).unwrap();
+    let ledger = SimLedger::read(bench.folder()).unwrap();
     assert_eq!(
         ledger
             .batches
@@ -669,8 +677,8 @@ async fn the_ledger_knows_every_row_that_was_accepted() {
         [3, 2]
     );
     let ids = ["r2", "r0", "r1"].map(str::to_owned);
-    assert_eq!(ledger.batches[0].ids_blake3, Ledger::fingerprint(ids));
-    assert_eq!(Ledger::tally(bench.folder()).unwrap()["r1"], 2);
+    assert_eq!(ledger.batches[0].ids_blake3, SimLedger::fingerprint(ids));
+    assert_eq!(SimLedger::tally(bench.folder()).unwrap()["r1"], 2);
     let over_http = bench.get("/_sim/ledger").await;
     assert_eq!(over_http["batches"][1]["requests"], 2);
     assert_eq!(over_http["calls"]["create"], 2);
@@ -686,7 +694,7 @@ async fn a_lost_answer_leaves_a_batch_and_a_lost_request_does_not() {
         ("hang_before", 0),
         ("hang_after", 1),
     ] {
-        let bench = Bench::with_faults(&format!(
+        let bench = TestServer::with_faults(&format!(
             "[[calls]]\non = 'create'\nnth = [1]\ndo = '{act}'\nseconds = 0.05\nat_byte = 10"
         ))
         .await;
@@ -711,7 +719,7 @@ async fn a_lost_answer_leaves_a_batch_and_a_lost_request_does_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_in_the_middle_of_a_body_creates_nothing() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let whole = json!({"requests": [request("a", json!({}))]}).to_string();
     // All of the JSON, but less than was announced: the body is not whole.
     let body = futures_util::stream::iter([
@@ -730,7 +738,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_body_creates_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_with_the_status_and_the_headers_that_were_asked_for() {
-    let bench = Bench::with_faults(
+    let bench = TestServer::with_faults(
         "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\nretry_after = \
          '2'\nshould_retry = true\n[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = \
          402\nerror_code = 'linked_organization_spend_limit_reached'\n[[calls]]\non = \
@@ -808,7 +816,7 @@ async fn answers_with_the_status_and_the_headers_that_were_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_results_stream_can_be_cut_cleanly_or_abruptly() {
-    let bench = Bench::with_faults(
+    let bench = TestServer::with_faults(
         "[[calls]]\non = 'results'\nnth = [1]\ndo = 'cut'\nat_line = 3\n\
          [[calls]]\non = 'results'\nnth = [2]\ndo = 'cut'\nat_byte = 1000\nabrupt = true",
     )
@@ -826,7 +834,7 @@ async fn a_results_stream_can_be_cut_cleanly_or_abruptly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_and_batches_meet_their_fates() {
-    let bench = Bench::with_faults(
+    let bench = TestServer::with_faults(
         "[[rows]]\noutcome = 'errored'\nids = ['r1']\nerror_type = 'overloaded_error'\n\
          [[rows]]\noutcome = 'expired'\nids = ['r2']\n\
          [[rows]]\noutcome = 'refused'\nids = ['r3']\n\
@@ -865,7 +873,7 @@ async fn rows_and_batches_meet_their_fates() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_can_be_late_in_the_list() {
-    let bench = Bench::with_faults("[[batches]]\nnth = [2]\nunlisted_seconds = 30").await;
+    let bench = TestServer::with_faults("[[batches]]\nnth = [2]\nunlisted_seconds = 30").await;
     bench.create_rows(1).await;
     let late = bench.create_rows(1).await;
     let listed = async || {
@@ -882,9 +890,10 @@ async fn a_batch_can_be_late_in_the_list() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_answer_reaches_a_client_that_is_still_sending() {
-    let bench =
-        Bench::with_faults("[[calls]]\non = 'create'\ndo = 'status'\nstatus = 503\nearly = true")
-            .await;
+    let bench = TestServer::with_faults(
+        "[[calls]]\non = 'create'\ndo = 'status'\nstatus = 503\nearly = true",
+    )
+    .await;
     let body =
         futures_util::stream::iter((0..64).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1 << 16])));
     // On the same machine the reset of a connection that is given up may overtake the answer: both
@@ -900,9 +909,10 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stops_at_once_though_a_call_hangs_and_gives_the_folder_back() {
-    let mut bench =
-        Bench::with_faults("[[calls]]\non = 'list'\nnth = [1]\ndo = 'hang_before'\nseconds = 500")
-            .await;
+    let mut bench = TestServer::with_faults(
+        "[[calls]]\non = 'list'\nnth = [1]\ndo = 'hang_before'\nseconds = 500",
+    )
+    .await;
     let hanging = tokio::spawn(bench.call(Method::GET, "/v1/messages/batches").send());
     tokio::time::sleep(Duration::from_millis(100)).await;
     let begin = Instant::now();
@@ -912,12 +922,68 @@ async fn stops_at_once_though_a_call_hangs_and_gives_the_folder_back() {
         "the hanging call has 500 seconds"
     );
     assert!(hanging.await.unwrap().is_err());
-    assert_eq!(bench.running().calls().get(&Call::List), None);
+    assert_eq!(bench.running().calls().get(&ApiCall::List), None);
+}
+
+/// Moves the clock by what is slept, at once.
+fn manual_sleep(now: &Arc<AtomicI64>) -> SimSleep {
+    let now = now.clone();
+    Arc::new(move |time| {
+        now.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+        Box::pin(std::future::ready(()))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_a_clock_that_only_the_test_moves_batches_end_at_the_next_call() {
+    let faults = "[[calls]]\non = 'list'\ndo = 'delay'\nseconds = 500";
+    let bench = TestServer::start_with(|spec, now| {
+        spec.processing = Duration::from_secs(3_600);
+        spec.faults = SimFaults::from_toml(faults).unwrap();
+        *spec = spec.clone().with_manual_time(manual_sleep(now));
+    })
+    .await;
+    let begin = Instant::now();
+    let batch = bench.create_rows(20).await;
+    for round in 0..3 {
+        let status = bench.get(&batch).await["processing_status"].clone();
+        assert_eq!(status, "in_progress", "round {round}");
+    }
+    let moved = i64::try_from(Duration::from_secs(3_600).as_micros()).unwrap();
+    bench.now.fetch_add(moved, Ordering::SeqCst);
+    let ended = bench.get(&batch).await;
+    assert_eq!(ended["processing_status"], "ended");
+    assert_eq!(ended["request_counts"]["succeeded"], 20);
+    let before = bench.now.load(Ordering::SeqCst);
+    bench.get("/v1/messages/batches").await;
+    assert_eq!(bench.now.load(Ordering::SeqCst) - before, 500_000_000);
+    assert!(
+        begin.elapsed() < Duration::from_secs(60),
+        "over an hour of simulated time has passed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_at_once_while_a_client_keeps_its_connection_open() {
+    let mut bench = TestServer::start(|_| {}).await;
+    bench.create_rows(3).await;
+    for _ in 0..5 {
+        // Leaves an idle connection in the client's pool.
+        bench.get("/v1/messages/batches").await;
+        let begin = Instant::now();
+        bench.running.take().unwrap().stop().await;
+        assert!(
+            begin.elapsed() < super::running::STOP_TIMEOUT,
+            "nothing was in progress"
+        );
+        let running = Simulator::start(bench.spec.clone(), loopback()).await;
+        bench.running = Some(running.unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refuses_other_machines_and_a_folder_in_use() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let elsewhere = Simulator::start(bench.spec.clone(), "0.0.0.0:0".parse().unwrap()).await;
     assert!(matches!(elsewhere, Err(Error::NotLoopback { .. })));
     let second = Simulator::start(bench.spec.clone(), loopback()).await;
@@ -938,11 +1004,11 @@ async fn the_official_sdks_work_unchanged() {
         (node, "typescript_sdk.mjs", Some(variable("SDK_NODE"))),
     ] {
         let faults = std::fs::read_to_string(scripts.join("faults.toml")).unwrap();
-        let bench = Bench::start(|spec| {
+        let bench = TestServer::start(|spec| {
             spec.clock = Arc::new(Timestamp::now);
             spec.processing = Duration::from_millis(1_200);
             spec.canceling = Duration::from_millis(300);
-            spec.faults = Faults::from_toml(&faults).unwrap();
+            spec.faults = SimFaults::from_toml(&faults).unwrap();
         })
         .await;
         command
@@ -963,7 +1029,7 @@ async fn the_official_sdks_work_unchanged() {
 #[ignore = "takes a minute without optimisation; wants to run alone, since it looks at the memory \
     of the process"]
 async fn a_full_batch_does_not_fill_the_memory() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = TestServer::start(|_| {}).await;
     let (rows, begin) = (100_000, Instant::now());
     let pieces = (0..=rows).map(move |n| {
         let head = if n == 0 { "{\"requests\":[" } else { "," };

@@ -1,4 +1,4 @@
-//! Bytes in: one file opened, decompressed and, where it is text, turned to UTF-8.
+//! The bytes of one file: opened, decompressed and, where it is text, converted to UTF-8.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::Error;
-use super::pages::OldTimes;
+use super::pages::Int96Unit;
 use super::spec::Compression;
 use crate::durable::{self, Unreadable};
 
@@ -36,12 +36,12 @@ pub(super) struct Input {
     /// from its end.
     copy: Option<TempPath>,
     compression: Compression,
-    /// How the old timestamps of a Parquet file are read, found out once.
-    pub(super) old_times: OnceLock<Vec<OldTimes>>,
+    /// The units of the 96-bit timestamps of a Parquet file, by column; found once.
+    pub(super) int96_units: OnceLock<Vec<Int96Unit>>,
 }
 
 impl Input {
-    /// Looks at a file and how it is compressed.
+    /// Finds length, time and compression of a file.
     ///
     /// # Errors
     /// [`Error::NotAFile`] for a pipe, a socket or a device: a source is read more than once, and
@@ -49,7 +49,7 @@ impl Input {
     pub(super) fn of_file(path: &Path, compression: Option<Compression>) -> Result<Input, Error> {
         let failed = |source| unopened(path, source);
         let mut file = durable::open_file(path).map_err(failed)?;
-        let (bytes, modified) = stamp(&file).map_err(failed)?;
+        let (bytes, modified) = length_and_time(&file).map_err(failed)?;
         let compression = compression
             .map_or_else(|| guess_compression(path, &mut file), Ok)
             .map_err(failed)?;
@@ -61,7 +61,7 @@ impl Input {
             },
             copy: None,
             compression,
-            old_times: OnceLock::new(),
+            int96_units: OnceLock::new(),
         })
     }
 
@@ -91,7 +91,7 @@ impl Input {
             file,
             copy: Some(copy.into_temp_path()),
             compression,
-            old_times: OnceLock::new(),
+            int96_units: OnceLock::new(),
         })
     }
 
@@ -109,7 +109,7 @@ impl Input {
             file,
             copy,
             compression,
-            old_times: OnceLock::new(),
+            int96_units: OnceLock::new(),
         })
     }
 
@@ -128,7 +128,7 @@ impl Input {
         }
         let file = durable::open_file(&self.file.path)
             .map_err(|source| unopened(&self.file.path, source))?;
-        let (bytes, modified) = stamp(&file).map_err(|source| self.failed(source))?;
+        let (bytes, modified) = length_and_time(&file).map_err(|source| self.failed(source))?;
         if bytes != self.file.bytes || modified != self.file.modified {
             return Err(Error::Changed {
                 path: self.file.path.clone(),
@@ -179,7 +179,7 @@ impl Input {
             .read_to_end(&mut head)
             .map_err(|source| self.failed(source))?;
         let mark = Encoding::for_bom(&head);
-        // A mark is sure; a label such as `utf-16` leaves the order of bytes open.
+        // A byte order mark has precedence: a label such as `utf-16` leaves the byte order open.
         let (encoding, mark_bytes) = mark.unwrap_or((encoding.unwrap_or(encoding_rs::UTF_8), 0));
         let rest = Cursor::new(head.split_off(mark_bytes)).chain(bytes);
         if encoding == encoding_rs::UTF_8 {
@@ -188,7 +188,7 @@ impl Input {
         Ok(Box::new(Transcoder::new(rest, encoding, mark_bytes as u64)))
     }
 
-    /// Names what went wrong while this file was read.
+    /// The error of this file for a failure while it was read.
     pub(super) fn failed(&self, source: io::Error) -> Error {
         let path = self.file.path.clone();
         if let Some(bad) = source
@@ -201,7 +201,7 @@ impl Input {
                 byte: bad.byte,
             };
         }
-        // Errors of the system carry its number; without one, the decompressor speaks.
+        // Errors of the system have a number; those of the decompressor have none.
         if self.compression != Compression::None && source.raw_os_error().is_none() {
             return Error::Compressed { path, source };
         }
@@ -209,7 +209,7 @@ impl Input {
     }
 }
 
-/// Why a file could not be opened.
+/// The error of a file that could not be opened.
 fn unopened(path: &Path, source: io::Error) -> Error {
     match Unreadable::of(&source) {
         Some(Unreadable::NotAFile(kind)) => Error::NotAFile {
@@ -223,14 +223,14 @@ fn unopened(path: &Path, source: io::Error) -> Error {
     }
 }
 
-fn stamp(file: &File) -> io::Result<(u64, Option<jiff::Timestamp>)> {
+fn length_and_time(file: &File) -> io::Result<(u64, Option<jiff::Timestamp>)> {
     let meta = file.metadata()?;
     let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     Ok((meta.len(), jiff::Timestamp::try_from(modified).ok()))
 }
 
-/// The ending of the name tells, else the first bytes: no text, Parquet or Arrow file begins like
-/// these.
+/// The compression by the extension of the name, else by the first bytes: no text, Parquet or Arrow
+/// file begins like these.
 fn guess_compression(path: &Path, file: &mut File) -> io::Result<Compression> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => return Ok(Compression::Gzip),
@@ -247,8 +247,8 @@ fn guess_compression(path: &Path, file: &mut File) -> io::Result<Compression> {
     })
 }
 
-/// Turns another encoding to UTF-8 and refuses bytes that the encoding does not have, rather than
-/// replace them.
+/// Converts another encoding to UTF-8. Bytes that the encoding does not have are an error, not
+/// replaced.
 struct Transcoder<R> {
     inner: R,
     encoding: &'static Encoding,

@@ -1,54 +1,53 @@
-//! What can be wrong with a source.
+//! The errors of a source.
 
 use std::path::PathBuf;
 
 use super::{Format, Unsupported};
 
-/// What the source answers when it cannot be read as asked. Rows and columns in messages count from
-/// 1.
+/// An error of a source. Rows and columns in messages count from 1.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No path was given.
     #[error("`source.path` is missing")]
     NoPath,
-    /// A path leads nowhere.
+    /// A path that does not exist.
     #[error("`{}` does not exist", path.display())]
     NotFound {
         /// The path.
         path: PathBuf,
     },
-    /// A glob or a folder without a file for us.
+    /// A glob or a folder without a file.
     #[error("no file matches `{pattern}`")]
     NoFiles {
         /// The glob or folder as written.
         pattern: String,
     },
-    /// A glob that is none.
+    /// An invalid glob.
     #[error("`{pattern}` is not a glob")]
     BadGlob {
         /// The glob as written.
         pattern: String,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: glob::PatternError,
     },
-    /// A file that would be read twice.
+    /// A file that is named twice.
     #[error("`{}` is named twice in `source.path`", path.display())]
     FileTwice {
         /// The file.
         path: PathBuf,
     },
-    /// The system cannot read a file or folder.
+    /// A file or folder that cannot be read.
     #[error("`{}` cannot be read", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system answered.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// A path to something else than an ordinary file.
+    /// A path to something other than a regular file.
     #[error("`{}` is {kind}, not an ordinary file", path.display())]
     NotAFile {
         /// The path.
@@ -70,10 +69,10 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// Folders nested without end, as through a link to a parent.
+    /// Folders that are nested too deeply, for example by a link to a parent.
     #[error("folders under `{}` are nested more than {limit} deep", path.display())]
     TooDeep {
-        /// The folder where the walk began.
+        /// The topmost folder.
         path: PathBuf,
         /// Deepest nesting.
         limit: usize,
@@ -84,14 +83,14 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// The name of a file does not tell its format.
-    #[error("the name of `{}` does not tell its format", path.display())]
+    /// A file whose name does not show its format.
+    #[error("the name of `{}` does not show its format", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
-    /// Standard input has no name, and its first bytes do not tell its format.
-    #[error("standard input does not tell its format")]
+    /// Standard input, whose first bytes do not show its format.
+    #[error("the format of standard input cannot be detected")]
     StdinFormat,
     /// Files of several formats.
     #[error("`{}` is {} and `{}` is {}", first.display(), first_format.name(), second.display(), second_format.name())]
@@ -115,21 +114,21 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
-    /// A setting that means nothing for this format.
-    #[error("`source.{setting}` has no meaning for a {} source", format.name())]
+    /// A setting that does not apply to this format.
+    #[error("`source.{setting}` does not apply to a {} source", format.name())]
     SettingUnused {
         /// The setting.
         setting: &'static str,
         /// The format.
         format: Format,
     },
-    /// An encoding nobody knows.
+    /// An unknown encoding.
     #[error("`source.encoding` names no known encoding: `{label}`")]
     UnknownEncoding {
         /// The label.
         label: String,
     },
-    /// A type nobody knows.
+    /// An unknown type.
     #[error("column `{column}` cannot have the type `{name}`; types are {known}")]
     UnknownType {
         /// The column.
@@ -139,16 +138,16 @@ pub enum Error {
         /// The types there are.
         known: &'static str,
     },
-    /// A column that is not there.
+    /// An unknown column.
     #[error("the source has no column `{name}`, which {wanted_by} names; it has {known}")]
     UnknownColumn {
         /// The column.
         name: String,
-        /// What names it.
+        /// The setting that names it.
         wanted_by: &'static str,
-        /// The column it may have meant.
+        /// The most similar column.
         nearest: Option<String>,
-        /// The columns there are, as words.
+        /// The columns of the source, as text.
         known: String,
     },
     /// Two columns of one name in one file.
@@ -158,9 +157,9 @@ pub enum Error {
         path: PathBuf,
         /// The name.
         name: String,
-        /// Where it stands first, from 1.
+        /// Its first position, from 1.
         first: usize,
-        /// Where it stands again, from 1.
+        /// Its second position, from 1.
         second: usize,
     },
     /// A column without a name.
@@ -168,10 +167,10 @@ pub enum Error {
     ColumnUnnamed {
         /// The file.
         path: PathBuf,
-        /// Where it stands, from 1.
+        /// Its position, from 1.
         column: usize,
     },
-    /// Names of the job that are not as many as the columns of a file.
+    /// Another number of names in the job than of columns in a file.
     #[error("`{}` has {columns} columns, and `source.names` has {names}", path.display())]
     NamesCount {
         /// The file.
@@ -181,9 +180,9 @@ pub enum Error {
         /// The columns.
         columns: usize,
     },
-    /// Headers that differ where the job names the columns by their place.
+    /// Headers that differ where the job names the columns by position.
     #[error("column {column} of `{}` has another name than in `{}`, and `source.names` names \
-        columns by their place", path.display(), first.display())]
+        columns by position", path.display(), first.display())]
     HeadersDiffer {
         /// The file that differs.
         path: PathBuf,
@@ -192,15 +191,15 @@ pub enum Error {
         /// The column, from 1.
         column: usize,
     },
-    /// A folder or a derived column that takes the name of another column.
+    /// A partition column or a derived column with the name of another column.
     #[error("{what} `{name}` clashes with a column of that name")]
     Clash {
-        /// What takes the name.
+        /// `partition column` or `derived column`.
         what: &'static str,
         /// The name.
         name: String,
     },
-    /// A file in which nothing is, not even a header.
+    /// A file without anything, not even a header.
     #[error("`{}` is empty", path.display())]
     Empty {
         /// The file.
@@ -246,25 +245,25 @@ pub enum Error {
         /// The first file.
         first: PathBuf,
     },
-    /// A file in folders of other keys than the first file.
-    #[error("`{}` is in folders for {found}, `{}` in folders for {expected}", path.display(), first.display())]
-    FoldersDiffer {
+    /// A file with other partition columns than the first file.
+    #[error("`{}` has the partition columns {found}, `{}` has {expected}", path.display(), first.display())]
+    PartitionsDiffer {
         /// The file that differs.
         path: PathBuf,
-        /// Its keys.
+        /// Its partition columns.
         found: String,
         /// The first file.
         first: PathBuf,
-        /// Its keys.
+        /// Its partition columns.
         expected: String,
     },
-    /// A folder whose value is not of its key's type.
-    #[error("folder key `{key}` of `{}` is not {expected}", path.display())]
-    KeyValue {
+    /// A partition value that is not of its column's type.
+    #[error("partition column `{name}` of `{}` is not {expected}", path.display())]
+    PartitionValue {
         /// The file.
         path: PathBuf,
-        /// The key.
-        key: String,
+        /// The partition column.
+        name: String,
         /// The type.
         expected: String,
     },
@@ -297,7 +296,7 @@ pub enum Error {
         path: PathBuf,
         /// The line where the record begins.
         line: u64,
-        /// A backslash stands before a quotation mark in the record.
+        /// Whether a backslash is before a quotation mark in the record.
         escape: bool,
     },
     /// Text where a quoted cell has been closed.
@@ -318,7 +317,7 @@ pub enum Error {
         column: String,
         /// The line where the record begins.
         begins: u64,
-        /// A backslash stands before a quotation mark in the record.
+        /// Whether a backslash is before a quotation mark in the record.
         escape: bool,
     },
     /// A cell beyond `source.max_cell_bytes`.
@@ -371,7 +370,7 @@ pub enum Error {
     Compressed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -398,23 +397,23 @@ pub enum Error {
         line: u64,
         /// The byte of the line, from 1.
         byte: usize,
-        /// What is wrong.
+        /// The cause.
         problem: String,
     },
-    /// A file that is not what its format asks for, or that the reader does not understand.
+    /// A file that is damaged, or not of its format.
     #[error("`{}` cannot be read as {}", path.display(), format.name())]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// The format.
         format: Format,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A cell, a row or a page beyond what `source.max_cell_bytes` allows.
     #[error(
-        "`{}`: {what}{}{} has {bytes} bytes unpacked; at most {limit} are read",
+        "`{}`: {item}{}{} has {bytes} bytes decompressed; the limit is {limit}",
         path.display(),
         of_column(column),
         at_row(*row)
@@ -427,7 +426,7 @@ pub enum Error {
         /// The column; empty where several are held together.
         column: String,
         /// What is too large.
-        what: Held,
+        item: LargeItem,
         /// Its bytes.
         bytes: u64,
         /// Most bytes.
@@ -443,17 +442,17 @@ pub enum Error {
         /// What it is, or what the reader said.
         reason: String,
     },
-    /// A file that gave more or fewer rows than it says it has.
-    #[error("`{}` says it has {expected} rows but gave {found}", path.display())]
+    /// A file with another number of rows than its metadata says.
+    #[error("`{}` has {found} rows, but its metadata says {expected}", path.display())]
     RowCount {
         /// The file.
         path: PathBuf,
-        /// Rows by its own word.
+        /// The number of rows in its metadata.
         expected: u64,
         /// Rows read.
         found: u64,
     },
-    /// A file that is no longer as it was when the source was opened.
+    /// A file that changed after the source was opened.
     #[error("`{}` changed while it was read", path.display())]
     Changed {
         /// The file.
@@ -464,11 +463,11 @@ pub enum Error {
     Expression {
         /// `where`, or `derive` and the column.
         setting: String,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: Box<crate::table::Error>,
     },
-    /// Columns that do not make a batch.
+    /// Columns that cannot form a batch.
     #[error("the rows do not fit the source's schema")]
     Batch(#[source] arrow::error::ArrowError),
 }
@@ -489,9 +488,9 @@ fn place_of(row: Option<u64>, line: Option<u64>) -> String {
     }
 }
 
-/// What takes memory as a whole.
+/// Something that takes memory as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum LargeItem {
     /// A cell.
     Cell,
     /// The items of a row.
@@ -504,14 +503,14 @@ pub enum Held {
     Batch,
 }
 
-impl std::fmt::Display for Held {
+impl std::fmt::Display for LargeItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Held::Cell => "a cell",
-            Held::Row => "the value of a row",
-            Held::Page => "a page",
-            Held::Dictionary => "a dictionary",
-            Held::Batch => "a batch",
+            LargeItem::Cell => "a cell",
+            LargeItem::Row => "the value of a row",
+            LargeItem::Page => "a page",
+            LargeItem::Dictionary => "a dictionary",
+            LargeItem::Batch => "a batch",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Which files a source is made of: paths, globs, folders, and the values that folder names carry.
+//! The files of a source: paths, globs, folders, and the partition values in folder names.
 //!
 //! ```text
 //!  sales/                      path = "sales"
@@ -17,22 +17,22 @@ use super::unsupported::{Unsupported, without_credentials};
 /// The name of standard input.
 pub(super) const STDIN: &str = "-";
 
-/// What a folder is called whose key is null.
+/// The name of a folder whose partition value is null.
 const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Folders nested deeper than this are taken for a loop of links.
+/// Folders nested deeper than this count as a loop of links.
 const MAX_DEPTH: usize = 32;
 
 /// A file that was found.
 #[derive(Debug, PartialEq)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     /// Where it is; [`STDIN`] for standard input.
     pub(super) path: PathBuf,
-    /// The keys and values of the folders it was found in.
-    pub(super) keys: Vec<(String, Option<String>)>,
+    /// The partition columns and values by the names of its folders.
+    pub(super) partitions: Vec<(String, Option<String>)>,
 }
 
-impl Found {
+impl FoundFile {
     pub(super) fn is_stdin(&self) -> bool {
         self.path.as_os_str() == STDIN
     }
@@ -40,8 +40,8 @@ impl Found {
 
 /// Finds the files in the order in which they are read: lists as written, globs and folders by
 /// name.
-pub(super) fn find(paths: &Paths, base: &Path) -> Result<Vec<Found>, Error> {
-    let mut found: Vec<Found> = Vec::new();
+pub(super) fn find(paths: &Paths, base: &Path) -> Result<Vec<FoundFile>, Error> {
+    let mut found: Vec<FoundFile> = Vec::new();
     for path in paths.as_slice() {
         if path.is_empty() {
             return Err(Error::NoPath);
@@ -51,13 +51,13 @@ pub(super) fn find(paths: &Paths, base: &Path) -> Result<Vec<Found>, Error> {
     if found.is_empty() {
         return Err(Error::NoPath);
     }
-    refuse_repeats(&found)?;
+    reject_repeats(&found)?;
     Ok(found)
 }
 
-/// The folder that the paths of a source have in common: where paths in its cells start. It depends
-/// on what the job says alone, not on which files there are: the folder of a file, a folder itself,
-/// of a glob the part before its first pattern; of a list what is common to all.
+/// The folder that the paths of a source have in common; paths in its cells are relative to it. It
+/// depends on the job alone, not on the files that exist: the folder of a file, a folder itself, of
+/// a glob the part before its first pattern, of a list the common part of all.
 pub(super) fn folder_of(paths: &Paths, base: &Path) -> PathBuf {
     let of_one = |path: &String| -> PathBuf {
         let whole = base.join(path);
@@ -80,11 +80,11 @@ pub(super) fn folder_of(paths: &Paths, base: &Path) -> PathBuf {
     })
 }
 
-fn find_one(path: &str, base: &Path) -> Result<Vec<Found>, Error> {
+fn find_one(path: &str, base: &Path) -> Result<Vec<FoundFile>, Error> {
     if path == STDIN {
-        return Ok(vec![Found {
+        return Ok(vec![FoundFile {
             path: PathBuf::from(STDIN),
-            keys: Vec::new(),
+            partitions: Vec::new(),
         }]);
     }
     if let Some(what) = Unsupported::of_address(path) {
@@ -97,9 +97,9 @@ fn find_one(path: &str, base: &Path) -> Result<Vec<Found>, Error> {
     // A name that exists is that name, even where its brackets would make it a glob.
     match fs::metadata(&whole) {
         Ok(meta) if meta.is_dir() => in_folder(&whole, path),
-        Ok(_) => Ok(vec![Found {
+        Ok(_) => Ok(vec![FoundFile {
             path: whole,
-            keys: Vec::new(),
+            partitions: Vec::new(),
         }]),
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io {
             path: whole,
@@ -110,7 +110,7 @@ fn find_one(path: &str, base: &Path) -> Result<Vec<Found>, Error> {
     }
 }
 
-fn in_folder(folder: &Path, pattern: &str) -> Result<Vec<Found>, Error> {
+fn in_folder(folder: &Path, pattern: &str) -> Result<Vec<FoundFile>, Error> {
     let mut files = Vec::new();
     walk(folder, folder, 0, &mut files)?;
     if files.is_empty() {
@@ -121,7 +121,7 @@ fn in_folder(folder: &Path, pattern: &str) -> Result<Vec<Found>, Error> {
     files.sort();
     Ok(files
         .into_iter()
-        .map(|path| with_keys(path, folder))
+        .map(|path| with_partitions(path, folder))
         .collect())
 }
 
@@ -161,7 +161,7 @@ fn walk(root: &Path, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> R
 }
 
 /// The files that match a glob; where only folders match, the files in them.
-fn matching(pattern: &str, base: &Path) -> Result<Vec<Found>, Error> {
+fn matching(pattern: &str, base: &Path) -> Result<Vec<FoundFile>, Error> {
     let whole = if Path::new(pattern).is_absolute() {
         pattern.to_owned()
     } else {
@@ -207,11 +207,12 @@ fn matching(pattern: &str, base: &Path) -> Result<Vec<Found>, Error> {
     let root = literal_part(pattern, base);
     Ok(files
         .into_iter()
-        .map(|path| with_keys(path, &root))
+        .map(|path| with_partitions(path, &root))
         .collect())
 }
 
-/// The folder of a glob before its first component that is a pattern: keys are looked for below it.
+/// The folder of a glob before its first component that is a pattern: folders below it can name
+/// partitions.
 fn literal_part(pattern: &str, base: &Path) -> PathBuf {
     let literal = Path::new(pattern).components().take_while(|component| {
         !component
@@ -222,19 +223,19 @@ fn literal_part(pattern: &str, base: &Path) -> PathBuf {
     base.join(literal.collect::<PathBuf>())
 }
 
-fn with_keys(path: PathBuf, root: &Path) -> Found {
+fn with_partitions(path: PathBuf, root: &Path) -> FoundFile {
     let below = path.strip_prefix(root).unwrap_or(Path::new(""));
     let folders = below.parent().into_iter().flat_map(Path::components);
-    let keys = folders
+    let partitions = folders
         .filter_map(|component| match component {
-            Component::Normal(name) => key_and_value(&name.to_string_lossy()),
+            Component::Normal(name) => partition_of(&name.to_string_lossy()),
             _ => None,
         })
         .collect();
-    Found { path, keys }
+    FoundFile { path, partitions }
 }
 
-fn key_and_value(folder: &str) -> Option<(String, Option<String>)> {
+fn partition_of(folder: &str) -> Option<(String, Option<String>)> {
     let (key, value) = folder.split_once('=')?;
     if key.is_empty() {
         return None;
@@ -243,7 +244,7 @@ fn key_and_value(folder: &str) -> Option<(String, Option<String>)> {
     Some((percent_decoded(key), value))
 }
 
-/// Text with `%41` turned to `A`; where that gives no text, as written.
+/// The text with `%41` decoded to `A`; unchanged where the result is not UTF-8.
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -265,7 +266,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 /// Every file counts once: rows of a file named twice would be sent, and paid for, twice.
-fn refuse_repeats(found: &[Found]) -> Result<(), Error> {
+fn reject_repeats(found: &[FoundFile]) -> Result<(), Error> {
     let mut seen = std::collections::HashSet::new();
     match found.iter().find(|file| !seen.insert(file.path.as_path())) {
         Some(file) => Err(Error::FileTwice {
@@ -275,10 +276,14 @@ fn refuse_repeats(found: &[Found]) -> Result<(), Error> {
     }
 }
 
-/// The format of a set of files: as asked, else as their names tell, which must agree.
+/// The format of a set of files: the one that the job sets, else the one of their names, which must
+/// agree.
 ///
-/// `None` where nothing but standard input is there to tell.
-pub(super) fn format_of(asked: Option<Format>, found: &[Found]) -> Result<Option<Format>, Error> {
+/// `None` where standard input is the only source.
+pub(super) fn format_of(
+    asked: Option<Format>,
+    found: &[FoundFile],
+) -> Result<Option<Format>, Error> {
     if asked.is_some() {
         return Ok(asked);
     }
@@ -421,7 +426,7 @@ mod tests {
             find(&path.into(), folder.path())
                 .unwrap()
                 .into_iter()
-                .map(|f| f.keys)
+                .map(|f| f.partitions)
                 .collect::<Vec<_>>()
         };
         let pair = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));

@@ -1,12 +1,12 @@
-//! Arrow IPC: files (Feather version 2) and streams, told apart by their first bytes.
+//! Arrow IPC: files (Feather version 2) and streams, distinguished by their first bytes.
 //!
 //! ```text
-//!   file    ARROW1 0 0 │ schema │ batch │ batch │ … │ footer: where each batch stands │ length │ ARROW1
+//!   file    ARROW1 0 0 │ schema │ batch │ batch │ … │ footer: offset of each batch  │ length │ ARROW1
 //!   stream               schema │ batch │ batch │ … │ end mark
 //!   batch   FFFFFFFF │ length │ header: rows, length of the body │ body
 //! ```
 //!
-//! Rows are counted from the headers before anything is read, so that a stream that breaks off is
+//! IpcRows are counted from the headers before anything is read, so that a stream that breaks off is
 //! noticed; for the same reason a stream must have its end mark, which the format leaves to the
 //! writer. A batch of the file is in memory as a whole while its rows are handed out in smaller
 //! ones.
@@ -23,26 +23,26 @@ use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::ipc::{Block, root_as_footer, root_as_message};
 
 use super::bytes::Input;
-use super::parquet::{check_cells, corrupt, fit, guarded};
-use super::scan::Piece;
-use super::{Error, Format, Held};
+use super::columnar::{check_cells, corrupt, fit, guarded};
+use super::scan::FileBatch;
+use super::{Error, Format, LargeItem};
 use crate::border;
 
 const FILE_MAGIC: &[u8] = b"ARROW1";
 const FEATHER_1_MAGIC: &[u8] = b"FEA1";
 
-/// What a file says of itself: its columns and its rows.
+/// The columns of a file and its number of rows.
 pub(super) fn describe(input: &Input, max_cell_bytes: u64) -> Result<(SchemaRef, u64), Error> {
     let rows = count(input, max_cell_bytes)?;
     Ok((open_reader(input, None)?.schema(), rows))
 }
 
-type Batches = Box<dyn RecordBatchReader + Send>;
+type BatchReader = Box<dyn RecordBatchReader + Send>;
 
-fn open_reader(input: &Input, projection: Option<Vec<usize>>) -> Result<Batches, Error> {
+fn open_reader(input: &Input, projection: Option<Vec<usize>>) -> Result<BatchReader, Error> {
     let (is_file, file) = open_file(input)?;
     guarded(input.path(), Format::Ipc, || {
-        Ok::<Batches, ArrowError>(if is_file {
+        Ok::<BatchReader, ArrowError>(if is_file {
             Box::new(FileReader::try_new_buffered(file, projection)?)
         } else {
             Box::new(StreamReader::try_new_buffered(file, projection)?)
@@ -74,7 +74,7 @@ fn open_file(input: &Input) -> Result<(bool, File), Error> {
     Ok((head == FILE_MAGIC, file))
 }
 
-/// A batch may be so many times as large as a cell may be, and as its bytes in the file.
+/// The largest batch, in multiples of the largest cell, and of its bytes in the file.
 const BATCH_CELLS: u64 = 8;
 const BATCH_RATIO: u64 = 100;
 
@@ -95,12 +95,13 @@ fn count(input: &Input, max_cell_bytes: u64) -> Result<u64, Error> {
             .saturating_mul(BATCH_CELLS)
             .max(header.body_bytes.saturating_mul(BATCH_RATIO));
         if header.unpacked > limit {
-            let (path, column, what) = (input.path().to_path_buf(), String::new(), Held::Batch);
+            let (path, column, item) =
+                (input.path().to_path_buf(), String::new(), LargeItem::Batch);
             return Err(Error::TooLarge {
                 path,
                 row: Some(rows + 1),
                 column,
-                what,
+                item,
                 bytes: header.unpacked,
                 limit,
             });
@@ -110,7 +111,7 @@ fn count(input: &Input, max_cell_bytes: u64) -> Result<u64, Error> {
     Ok(rows)
 }
 
-fn count_file(mut file: File) -> io::Result<Vec<Header>> {
+fn count_file(mut file: File) -> io::Result<Vec<MessageHeader>> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::End(-10))?;
     let mut tail = [0; 10];
@@ -160,7 +161,7 @@ fn inside(block: &Block, length: u64) -> io::Result<u64> {
     }
 }
 
-fn count_stream(file: File) -> io::Result<Vec<Header>> {
+fn count_stream(file: File) -> io::Result<Vec<MessageHeader>> {
     let length = file.metadata()?.len();
     let mut reader = BufReader::new(file);
     let mut batches = Vec::new();
@@ -175,7 +176,7 @@ fn count_stream(file: File) -> io::Result<Vec<Header>> {
     Ok(batches)
 }
 
-struct Header {
+struct MessageHeader {
     rows: u64,
     /// Where the body begins.
     body: u64,
@@ -185,7 +186,7 @@ struct Header {
 }
 
 /// Reads the header of a message; `None` at the end mark.
-fn read_header(reader: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Header>> {
+fn read_header(reader: &mut (impl Read + Seek), length: u64) -> io::Result<Option<MessageHeader>> {
     let mut word = Vec::with_capacity(4);
     reader.by_ref().take(4).read_to_end(&mut word)?;
     if word.is_empty() {
@@ -238,12 +239,12 @@ fn read_header(reader: &mut (impl Read + Seek), length: u64) -> io::Result<Optio
             reader.seek(SeekFrom::Start(at))?;
             let mut bytes = [0; 8];
             reader.read_exact(&mut bytes)?;
-            // -1 says that the buffer is not packed.
+            // -1 means that the buffer is not compressed.
             unpacked =
                 unpacked.saturating_add(u64::try_from(i64::from_le_bytes(bytes)).unwrap_or(0));
         }
     }
-    Ok(Some(Header {
+    Ok(Some(MessageHeader {
         rows,
         body,
         body_bytes,
@@ -266,9 +267,9 @@ fn damaged(problem: &str) -> io::Error {
 }
 
 /// The rows of one file.
-pub(super) struct Rows {
+pub(super) struct IpcRows {
     input: Arc<Input>,
-    batches: Batches,
+    batches: BatchReader,
     schema: SchemaRef,
     rows: u64,
     given: u64,
@@ -276,24 +277,24 @@ pub(super) struct Rows {
     ended: bool,
 }
 
-impl Rows {
+impl IpcRows {
     /// Opens a file for the columns of `schema`, each of which it has.
     pub(super) fn open(
         input: Arc<Input>,
         schema: SchemaRef,
         max_cell_bytes: u64,
-    ) -> Result<Rows, Error> {
+    ) -> Result<IpcRows, Error> {
         let rows = count(&input, max_cell_bytes)?;
         let of_file = open_reader(&input, None)?.schema();
         let mut wanted: Vec<usize> = (0..of_file.fields().len())
             .filter(|i| schema.index_of(of_file.field(*i).name()).is_ok())
             .collect();
         if wanted.is_empty() {
-            // One column carries the number of rows.
+            // Without a column, the reader loses the number of rows.
             wanted.push(0);
         }
         let batches = open_reader(&input, Some(wanted))?;
-        Ok(Rows {
+        Ok(IpcRows {
             input,
             batches,
             schema,
@@ -304,7 +305,7 @@ impl Rows {
         })
     }
 
-    fn read(&mut self) -> Result<Option<Piece>, Error> {
+    fn read(&mut self) -> Result<Option<FileBatch>, Error> {
         let path: &Path = self.input.path();
         let batch = guarded(path, Format::Ipc, || self.batches.next().transpose())?;
         let Some(batch) = batch else {
@@ -323,18 +324,18 @@ impl Rows {
             fitted.map_err(|panicked| corrupt(path, Format::Ipc, &panicked.to_string()))??;
         check_cells(path, &fitted, self.given, self.max_cell_bytes)?;
         self.given += batch.num_rows() as u64;
-        Ok(Some(Piece::Rows(fitted)))
+        Ok(Some(FileBatch::Rows(fitted)))
     }
 }
 
-impl Iterator for Rows {
-    type Item = Result<Piece, Error>;
+impl Iterator for IpcRows {
+    type Item = Result<FileBatch, Error>;
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
         }
-        let piece = self.read();
-        self.ended = !matches!(piece, Ok(Some(_)));
-        piece.transpose()
+        let batch = self.read();
+        self.ended = !matches!(batch, Ok(Some(_)));
+        batch.transpose()
     }
 }

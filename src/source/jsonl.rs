@@ -1,10 +1,10 @@
 //! JSON Lines: one object a line, columns by the union of all their keys.
 //!
-//! The columns are known after one pass over the whole file ([`super::shape`]), so a type that
-//! changes in the last line is seen. Columns whose values agree are decoded by arrow-json. Those
-//! that do not agree, and those to which the job gives a type, are read here as text: a string's
-//! own characters, anything else as it is written in the file, so no digit is lost on the way.
-//! Blank lines are passed over; a key that a line lacks is null.
+//! The columns are known after one pass over the whole file ([`super::infer`]), so a type that
+//! changes in the last line is seen. Columns with a common type are decoded by arrow-json. The
+//! others, and those for which the job sets a type, are read here as text: the characters of a
+//! string, anything else as it is written in the file, so that no digit is lost.
+//! Blank lines are skipped; a key that is missing in a line is null.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,12 +21,13 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::bytes::Input;
-use super::scan::{MAX_BYTES, MAX_ROWS, Piece};
-use super::types::{self, Misfit};
+use super::convert::{ConvertError, convert};
+use super::scan::{FileBatch, MAX_BYTES, MAX_ROWS};
+use super::types;
 use super::{Error, Format};
 
-/// The lines of a file that are not blank, checked to be text.
-pub(super) struct Lines {
+/// The lines of a file that are not blank, checked to be UTF-8.
+pub(super) struct JsonLines {
     input: Arc<Input>,
     reader: BufReader<Box<dyn Read + Send>>,
     line: Vec<u8>,
@@ -36,15 +37,15 @@ pub(super) struct Lines {
     pub(super) number: u64,
 }
 
-impl Lines {
+impl JsonLines {
     /// Opens a file of which no line may have more than `limit` bytes.
     pub(super) fn open(
         input: Arc<Input>,
         encoding: Option<&'static Encoding>,
         limit: usize,
-    ) -> Result<Lines, Error> {
+    ) -> Result<JsonLines, Error> {
         let reader = BufReader::with_capacity(1 << 17, input.text(encoding)?);
-        Ok(Lines {
+        Ok(JsonLines {
             input,
             reader,
             line: Vec::new(),
@@ -87,7 +88,7 @@ impl Lines {
         }
     }
 
-    /// Names a line that is not what it should be.
+    /// The error of a line that is not as it should be.
     pub(super) fn bad(&self, byte: usize, problem: impl Into<String>) -> Error {
         Error::Json {
             path: self.input.path().to_path_buf(),
@@ -97,8 +98,8 @@ impl Lines {
         }
     }
 
-    /// Names a line that is not JSON. The parser's own place counts from the line, so its "line 1"
-    /// would mislead.
+    /// The error of a line that is not JSON. The parser sees one line at a time, so the "line 1" in
+    /// its message would mislead.
     pub(super) fn not_json(&self, e: &serde_json::Error) -> Error {
         let said = e.to_string();
         let problem = said.split(" at line ").next().unwrap_or(&said);
@@ -110,19 +111,19 @@ impl Lines {
     }
 }
 
-/// The rows of one file, in pieces of bounded size.
-pub(super) struct Rows {
-    lines: Lines,
+/// The rows of one file, in batches of bounded size.
+pub(super) struct JsonlRows {
+    lines: JsonLines,
     schema: SchemaRef,
-    /// Decodes the columns whose values agree; none where there are none.
+    /// Decodes the columns whose values have a common type, if there are any.
     agreed: Option<Decoder>,
-    texts: Texts,
+    texts: TextColumns,
     rows_before: u64,
     numbers: Vec<u64>,
     ended: bool,
 }
 
-impl Rows {
+impl JsonlRows {
     /// Opens a file for the columns of `schema`; `as_text` says which of them are read as text
     /// first.
     pub(super) fn open(
@@ -131,7 +132,7 @@ impl Rows {
         schema: SchemaRef,
         as_text: impl Fn(&str) -> bool,
         limit: usize,
-    ) -> Result<Rows, Error> {
+    ) -> Result<JsonlRows, Error> {
         let (texts, agreed): (Vec<_>, Vec<_>) = schema
             .fields()
             .iter()
@@ -147,9 +148,9 @@ impl Rows {
             })
             .transpose()
             .map_err(Error::Batch)?;
-        let lines = Lines::open(input, encoding, limit)?;
-        let texts = Texts::new(&texts);
-        Ok(Rows {
+        let lines = JsonLines::open(input, encoding, limit)?;
+        let texts = TextColumns::new(&texts);
+        Ok(JsonlRows {
             lines,
             schema,
             agreed,
@@ -187,7 +188,8 @@ impl Rows {
             self.texts.read(line)
         };
         let decoded = match &mut self.agreed {
-            // The line break ends a number that would otherwise go on in the next line.
+            // Without the line break, the decoder would join a number at the end of this line with
+            // the start of the next one.
             Some(decoder) => decoder
                 .decode(line.as_bytes())
                 .and_then(|_| decoder.decode(b"\n"))
@@ -234,46 +236,46 @@ impl Rows {
     }
 
     fn converted(&self, column: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, Error> {
-        types::convert(column, field.data_type()).map_err(|misfit| match misfit {
-            Misfit::Row(row) => Error::Cell {
+        convert(column, field.data_type()).map_err(|error| match error {
+            ConvertError::Row(row) => Error::Cell {
                 path: self.lines.input().path().to_path_buf(),
                 row: self.rows_before + row as u64 + 1,
                 line: self.numbers.get(row).copied(),
                 column: field.name().clone(),
                 expected: types::name(field.data_type()),
             },
-            Misfit::Types(e) => Error::Batch(e),
+            ConvertError::Types(e) => Error::Batch(e),
         })
     }
 }
 
-impl Iterator for Rows {
-    type Item = Result<Piece, Error>;
+impl Iterator for JsonlRows {
+    type Item = Result<FileBatch, Error>;
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
         }
         let batch = self.read_batch();
         self.ended |= batch.is_err();
-        batch.map(|batch| batch.map(Piece::Rows)).transpose()
+        batch.map(|batch| batch.map(FileBatch::Rows)).transpose()
     }
 }
 
 /// The columns that are read as text.
-struct Texts {
+struct TextColumns {
     by_name: HashMap<String, usize>,
     columns: Vec<StringBuilder>,
     rows: usize,
 }
 
-impl Texts {
-    fn new(fields: &[FieldRef]) -> Texts {
+impl TextColumns {
+    fn new(fields: &[FieldRef]) -> TextColumns {
         let by_name = fields
             .iter()
             .enumerate()
             .map(|(i, field)| (field.name().clone(), i))
             .collect();
-        Texts {
+        TextColumns {
             by_name,
             columns: fields.iter().map(|_| StringBuilder::new()).collect(),
             rows: 0,
@@ -284,7 +286,7 @@ impl Texts {
         self.columns.is_empty()
     }
 
-    /// Takes the columns' values out of one line.
+    /// Reads the values of the columns from one line.
     fn read(&mut self, line: &str) -> serde_json::Result<()> {
         let mut parser = serde_json::Deserializer::from_str(line);
         OneLine(self).deserialize(&mut parser)?;
@@ -307,7 +309,7 @@ impl Texts {
     }
 }
 
-struct OneLine<'a>(&'a mut Texts);
+struct OneLine<'a>(&'a mut TextColumns);
 
 impl<'de> DeserializeSeed<'de> for OneLine<'_> {
     type Value = ();
@@ -322,7 +324,7 @@ impl<'de> Visitor<'de> for OneLine<'_> {
         f.write_str("one JSON object")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Key)? {
+        while let Some(key) = map.next_key_seed(KeySeed)? {
             let Some(column) = self.0.by_name.get(key.as_ref()) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -338,9 +340,9 @@ impl<'de> Visitor<'de> for OneLine<'_> {
 }
 
 /// Reads a key without a copy where it has no escapes.
-pub(super) struct Key;
+pub(super) struct KeySeed;
 
-impl<'de> DeserializeSeed<'de> for Key {
+impl<'de> DeserializeSeed<'de> for KeySeed {
     type Value = std::borrow::Cow<'de, str>;
     fn deserialize<D: serde::Deserializer<'de>>(
         self,
@@ -350,7 +352,7 @@ impl<'de> DeserializeSeed<'de> for Key {
     }
 }
 
-impl<'de> Visitor<'de> for Key {
+impl<'de> Visitor<'de> for KeySeed {
     type Value = std::borrow::Cow<'de, str>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
@@ -363,7 +365,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// A JSON value as text: a string's own characters, null as nothing, anything else as written.
+/// A JSON value as text: the characters of a string, none for null, anything else as written.
 fn text_of(raw: &str) -> serde_json::Result<Option<std::borrow::Cow<'_, str>>> {
     Ok(match raw.as_bytes() {
         b"null" => None,

@@ -1,6 +1,6 @@
-//! What a range of values says about a predicate: whether no row of a stretch can match.
+//! Whether a range of values excludes that any row in it matches a predicate.
 //!
-//! A stretch is passed over only when that is certain. So nothing is concluded from missing,
+//! Rows are skipped only when that is certain. So nothing is concluded from missing,
 //! truncated or deprecated statistics beyond what they promise, from values of another type, or
 //! from an upper bound of floats: NaN is left out of statistics, yet it compares as greater than
 //! every number.
@@ -13,7 +13,7 @@ use arrow::datatypes::{
 
 use crate::table::{Bound, BoundOp, BoundValue};
 
-/// Whether no row between the `i`-th values of `least` and `greatest` can fulfil the bound. A null
+/// Whether no row between the `i`-th values of `least` and `greatest` can match the bound. A null
 /// there means unknown.
 pub(super) fn excludes(bound: &Bound, least: &dyn Array, greatest: &dyn Array, i: usize) -> bool {
     match &bound.value {
@@ -33,8 +33,8 @@ pub(super) fn excludes(bound: &Bound, least: &dyn Array, greatest: &dyn Array, i
             floats_exclude(bound.op, *value, least, greatest, i)
         }
         BoundValue::Float(value) => {
-            // Whoever compares an integer with a float may round the integer, which can only make
-            // them equal.
+            // A comparison of an integer with a float may round the integer, which can only make
+            // them equal. So `<` and `>` are treated as `<=` and `>=`.
             let (least, greatest) = (
                 integer(least, i).map(|n| n as f64),
                 integer(greatest, i).map(|n| n as f64),
@@ -43,7 +43,8 @@ pub(super) fn excludes(bound: &Bound, least: &dyn Array, greatest: &dyn Array, i
         }
         BoundValue::Text(value) => {
             let (least, greatest) = (text(least, i), text(greatest, i));
-            // A cut upper bound that was not raised would lie below the values that begin with it.
+            // Writers truncate long texts. An upper bound that was truncated without being raised is
+            // below the values that begin with it.
             let cut = greatest
                 .as_ref()
                 .is_some_and(|greatest| value.starts_with(greatest.as_str()));

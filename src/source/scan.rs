@@ -1,4 +1,4 @@
-//! One pass over a source: read, derive, keep what `where` keeps, stop at the limit.
+//! One pass over a source: read, derive, filter by `where`, stop at the limit.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,63 +9,63 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use super::schema::unknown_column;
-use super::{Error, Reading, Table, csv, ipc, jsonl, parquet, prune, types};
+use super::{Error, ReadOptions, SourceTable, convert, csv, ipc, jsonl, parquet, prune};
 use crate::table::Bound;
 
-/// Most rows of a batch.
+/// The most rows of a batch.
 pub const MAX_ROWS: usize = 8192;
 
-/// About the most bytes of a batch; a single row may be larger.
+/// The approximate most bytes of a batch; a single row may be larger.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// What a file gives next.
-pub(super) enum Piece {
+/// The next rows of a file.
+pub(super) enum FileBatch {
     /// Rows.
     Rows(RecordBatch),
-    /// So many rows that cannot match, and were not read.
+    /// A number of rows that cannot match, and were not read.
     Skipped(u64),
 }
 
-type Pieces = Box<dyn Iterator<Item = Result<Piece, Error>> + Send>;
+type FileBatches = Box<dyn Iterator<Item = Result<FileBatch, Error>> + Send>;
 
 /// Rows of a source.
 #[derive(Debug, Clone)]
-pub struct Rows {
+pub struct SourceRows {
     /// The columns asked for.
     pub batch: RecordBatch,
     /// The position of each row in the source before `where` and `limit`, over all files, from 0.
     pub row_index: Vec<u64>,
 }
 
-/// How far a scan has come.
+/// The progress of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScanCounts {
-    /// Rows of the source that went by, those included that statistics excluded without reading.
+    /// Rows of the source so far, including those that statistics excluded without reading.
     pub read: u64,
-    /// Rows handed out.
+    /// Rows returned.
     pub kept: u64,
 }
 
 /// One pass over a source.
 ///
 /// **Shape**: batches of at most [`MAX_ROWS`] rows and about [`MAX_BYTES`], in the order of the
-/// source; batches from which nothing is kept are not handed out. A few batches are in memory,
-/// whatever the size of the source.
+/// source; batches without a row to return are left out. A few batches are in memory, whatever
+/// the size of the source.
 ///
 /// **Errors**: the first error ends the scan.
 pub struct Scan {
-    table: Arc<Table>,
+    table: Arc<SourceTable>,
     /// The columns to read from the files.
     read: SchemaRef,
-    /// The folder keys to add, by position in the table's.
-    keys: Vec<usize>,
+    /// The partition columns to add, by position in the table's.
+    partitions: Vec<usize>,
     /// The derived columns to add, by position in the table's.
     derived: Vec<usize>,
-    /// What is handed out.
+    /// The columns that are returned.
     schema: SchemaRef,
     bounds: Vec<Bound>,
-    next_part: usize,
-    pieces: Option<Pieces>,
+    next_file: usize,
+    file_batches: Option<FileBatches>,
     waiting: VecDeque<RecordBatch>,
     counts: ScanCounts,
     ended: bool,
@@ -81,7 +81,10 @@ impl std::fmt::Debug for Scan {
 }
 
 impl Scan {
-    pub(super) fn new(table: Arc<Table>, projection: Option<&[String]>) -> Result<Scan, Error> {
+    pub(super) fn new(
+        table: Arc<SourceTable>,
+        projection: Option<&[String]>,
+    ) -> Result<Scan, Error> {
         let names: HashSet<&str> = match projection {
             Some(names) => names.iter().map(String::as_str).collect(),
             None => table
@@ -117,8 +120,8 @@ impl Scan {
                 .filter(|field| wanted.contains(field.name())),
         );
         table.check_readable(read.fields().iter().map(|field| field.name().as_str()))?;
-        let keys = (0..table.keys.len())
-            .filter(|i| wanted.contains(table.keys[*i].name()))
+        let partitions = (0..table.partitions.len())
+            .filter(|i| wanted.contains(table.partitions[*i].name()))
             .collect();
         let derived = (0..table.derived.len())
             .filter(|i| wanted.contains(&table.derived[*i].name))
@@ -130,42 +133,42 @@ impl Scan {
         Ok(Scan {
             table,
             read,
-            keys,
+            partitions,
             derived,
             schema,
             bounds,
-            next_part: 0,
-            pieces: None,
+            next_file: 0,
+            file_batches: None,
             waiting: VecDeque::new(),
             counts: ScanCounts::default(),
             ended: false,
         })
     }
 
-    /// The columns that are handed out.
+    /// The columns that are returned.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// How far the scan has come.
+    /// The progress so far.
     #[must_use]
     pub fn counts(&self) -> ScanCounts {
         self.counts
     }
 
-    fn step(&mut self) -> Result<Option<Rows>, Error> {
+    fn step(&mut self) -> Result<Option<SourceRows>, Error> {
         while self.left() > 0 {
             if let Some(batch) = self.waiting.pop_front() {
-                if let Some(rows) = self.admit(batch)? {
+                if let Some(rows) = self.process(batch)? {
                     return Ok(Some(rows));
                 }
                 continue;
             }
-            match self.next_piece()? {
+            match self.next_file_batch()? {
                 None => return Ok(None),
-                Some(Piece::Skipped(rows)) => self.counts.read += rows,
-                Some(Piece::Rows(batch)) => self.waiting.extend(split(&batch)),
+                Some(FileBatch::Skipped(rows)) => self.counts.read += rows,
+                Some(FileBatch::Rows(batch)) => self.waiting.extend(split(&batch)),
             }
         }
         Ok(None)
@@ -177,61 +180,65 @@ impl Scan {
             .map_or(u64::MAX, |limit| limit.saturating_sub(self.counts.kept))
     }
 
-    fn next_piece(&mut self) -> Result<Option<Piece>, Error> {
+    fn next_file_batch(&mut self) -> Result<Option<FileBatch>, Error> {
         loop {
-            if let Some(pieces) = &mut self.pieces {
-                if let Some(piece) = pieces.next().transpose()? {
-                    return Ok(Some(piece));
+            if let Some(file_batches) = &mut self.file_batches {
+                if let Some(batch) = file_batches.next().transpose()? {
+                    return Ok(Some(batch));
                 }
-                self.pieces = None;
+                self.file_batches = None;
             }
-            if self.next_part == self.table.parts.len() {
+            if self.next_file == self.table.files.len() {
                 return Ok(None);
             }
-            let part = self.next_part;
-            self.next_part += 1;
-            if let (Some(rows), true) = (self.table.parts[part].rows, self.excluded_by_folder(part))
-            {
-                return Ok(Some(Piece::Skipped(rows)));
+            let file = self.next_file;
+            self.next_file += 1;
+            if let (Some(rows), true) = (
+                self.table.files[file].rows,
+                self.excluded_by_partition(file),
+            ) {
+                return Ok(Some(FileBatch::Skipped(rows)));
             }
-            self.pieces = Some(self.open(part)?);
+            self.file_batches = Some(self.open(file)?);
         }
     }
 
-    /// Whether the folders of a file exclude all its rows. A key that is null compares true with
-    /// nothing.
-    fn excluded_by_folder(&self, part: usize) -> bool {
-        let values = &self.table.parts[part].keys;
+    /// Whether the partition values of a file exclude all its rows. A comparison with null is never
+    /// true.
+    fn excluded_by_partition(&self, file: usize) -> bool {
+        let values = &self.table.files[file].partition_values;
         self.bounds.iter().any(|bound| {
-            let key = self
+            let partition = self
                 .table
-                .keys
+                .partitions
                 .iter()
-                .position(|key| *key.name() == bound.column);
-            key.is_some_and(|key| {
-                let value = values[key].get().0;
+                .position(|partition| *partition.name() == bound.column);
+            partition.is_some_and(|partition| {
+                let value = values[partition].get().0;
                 value.is_null(0) || prune::excludes(bound, value, value, 0)
             })
         })
     }
 
-    fn open(&self, part: usize) -> Result<Pieces, Error> {
-        let (input, read) = (self.table.parts[part].input.clone(), self.read.clone());
-        Ok(match &self.table.reading {
-            Reading::Csv(dialect) => Box::new(csv::Rows::open(input, dialect, read)?),
-            Reading::Jsonl {
+    fn open(&self, file: usize) -> Result<FileBatches, Error> {
+        let (input, read) = (self.table.files[file].input.clone(), self.read.clone());
+        Ok(match &self.table.read_options {
+            ReadOptions::Csv(dialect) => Box::new(csv::CsvRows::open(input, dialect, read)?),
+            ReadOptions::Jsonl {
                 encoding,
                 as_text,
                 max_line_bytes,
-            } => Box::new(jsonl::Rows::open(
+            } => Box::new(jsonl::JsonlRows::open(
                 input,
                 *encoding,
                 read,
                 |name| as_text.contains(name),
                 *max_line_bytes,
             )?),
-            Reading::Ipc => Box::new(ipc::Rows::open(input, read, self.table.max_cell_bytes)?),
-            Reading::Parquet => Box::new(parquet::Rows::open(
+            ReadOptions::Ipc => {
+                Box::new(ipc::IpcRows::open(input, read, self.table.max_cell_bytes)?)
+            }
+            ReadOptions::Parquet => Box::new(parquet::ParquetRows::open(
                 input,
                 read,
                 &self.bounds_of_file(),
@@ -240,7 +247,8 @@ impl Scan {
         })
     }
 
-    /// The bounds that speak of values as they are in the file.
+    /// The bounds on values as they are in the file: statistics are about these, not about values of
+    /// another type or of expressions.
     fn bounds_of_file(&self) -> Vec<Bound> {
         let in_file = |bound: &&Bound| {
             self.table
@@ -252,11 +260,11 @@ impl Scan {
         self.bounds.iter().filter(in_file).cloned().collect()
     }
 
-    /// Takes a batch of the current file through derive, where, limit and projection.
-    fn admit(&mut self, batch: RecordBatch) -> Result<Option<Rows>, Error> {
+    /// Applies derive, where, limit and projection to a batch of the current file.
+    fn process(&mut self, batch: RecordBatch) -> Result<Option<SourceRows>, Error> {
         let first = self.counts.read;
         self.counts.read += batch.num_rows() as u64;
-        let batch = self.with_keys(batch)?;
+        let batch = self.with_partitions(batch)?;
         let batch = self.with_derived(batch)?;
         let (batch, row_index) = self.filtered(batch, first)?;
         let (batch, row_index) = self.limited(batch, row_index);
@@ -264,21 +272,21 @@ impl Scan {
         if row_index.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Rows {
+        Ok(Some(SourceRows {
             batch: self.projected(&batch)?,
             row_index,
         }))
     }
 
-    fn with_keys(&self, batch: RecordBatch) -> Result<RecordBatch, Error> {
-        if self.keys.is_empty() {
+    fn with_partitions(&self, batch: RecordBatch) -> Result<RecordBatch, Error> {
+        if self.partitions.is_empty() {
             return Ok(batch);
         }
-        let part = &self.table.parts[self.next_part - 1];
-        let added = self.keys.iter().map(|key| {
-            let column =
-                types::repeated(&part.keys[*key], batch.num_rows()).map_err(Error::Batch)?;
-            Ok((self.table.keys[*key].clone(), column))
+        let file = &self.table.files[self.next_file - 1];
+        let added = self.partitions.iter().map(|partition| {
+            let column = convert::repeated(&file.partition_values[*partition], batch.num_rows())
+                .map_err(Error::Batch)?;
+            Ok((self.table.partitions[*partition].clone(), column))
         });
         let added = added.collect::<Result<Vec<_>, Error>>()?;
         with_columns(&batch, added)
@@ -327,7 +335,7 @@ impl Scan {
                 .map_err(Error::Batch)?;
             Ok(batch.column(at).clone())
         });
-        made(
+        new_batch(
             self.schema.clone(),
             columns.collect::<Result<Vec<_>, Error>>()?,
             batch.num_rows(),
@@ -336,7 +344,7 @@ impl Scan {
 }
 
 impl Iterator for Scan {
-    type Item = Result<Rows, Error>;
+    type Item = Result<SourceRows, Error>;
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
@@ -347,9 +355,9 @@ impl Iterator for Scan {
     }
 }
 
-/// The columns that must be there to hand out those of `schema`: these, and what `where` and the
-/// derived columns read.
-fn needed(table: &Table, schema: &Schema) -> HashSet<String> {
+/// The columns that are needed to return those of `schema`: these, and the columns that `where` and
+/// the derived columns read.
+fn needed(table: &SourceTable, schema: &Schema) -> HashSet<String> {
     let mut wanted: HashSet<String> = schema
         .fields()
         .iter()
@@ -361,7 +369,7 @@ fn needed(table: &Table, schema: &Schema) -> HashSet<String> {
             .iter()
             .flat_map(|filter| filter.columns().iter().cloned()),
     );
-    // A derived column may read those before it.
+    // In reverse order, since a derived column may read those before it.
     for derived in table.derived.iter().rev() {
         if wanted.contains(&derived.name) {
             wanted.extend(derived.expression.columns().iter().cloned());
@@ -384,10 +392,10 @@ fn with_columns(
         fields.push(field);
         columns.push(column);
     }
-    made(Arc::new(Schema::new(fields)), columns, batch.num_rows())
+    new_batch(Arc::new(Schema::new(fields)), columns, batch.num_rows())
 }
 
-fn made(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Error> {
+fn new_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Error> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema, columns, &options).map_err(Error::Batch)
 }
@@ -396,7 +404,7 @@ fn keep(batch: &RecordBatch, mask: &BooleanArray) -> Result<RecordBatch, Error> 
     filter_record_batch(batch, mask).map_err(Error::Batch)
 }
 
-/// Cuts a batch into batches within both limits.
+/// Splits a batch into batches within both limits.
 fn split(batch: &RecordBatch) -> Vec<RecordBatch> {
     let rows = batch.num_rows();
     let by_bytes = row_bytes(batch).div_ceil(MAX_BYTES).max(1);
@@ -407,21 +415,21 @@ fn split(batch: &RecordBatch) -> Vec<RecordBatch> {
         .collect()
 }
 
-/// About how many bytes the rows of a batch take, without what all its rows share.
+/// The approximate bytes of the rows of a batch, without buffers that all its rows share.
 pub(super) fn row_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(column_bytes).sum()
 }
 
 fn column_bytes(column: &ArrayRef) -> usize {
     match column.data_type() {
-        // The entries are shared by every slice.
+        // All slices share the values of the dictionary.
         DataType::Dictionary(..) => column
             .as_any_dictionary()
             .keys()
             .to_data()
             .get_slice_memory_size()
             .unwrap_or(0),
-        // Views count what they show, since a slice keeps every buffer.
+        // Only the bytes that views refer to: a slice keeps all buffers of the whole.
         DataType::Utf8View => column.len() * 16 + column.as_string_view().total_buffer_bytes_used(),
         DataType::BinaryView => {
             column.len() * 16 + column.as_binary_view().total_buffer_bytes_used()

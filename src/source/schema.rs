@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use indexmap::IndexMap;
 
 use super::error::{listed, nearest};
-use super::{Error, logical, types, unreadable};
+use super::{Error, convert, logical, types, unreadable};
 
 /// Refuses columns without a name and names that come twice.
 pub(super) fn check_names<'a>(
@@ -52,7 +52,7 @@ pub(super) fn agree(
         let Ok(found) = schema.field_with_name(field.name()) else {
             return Err(missing(field.name(), first_path, path));
         };
-        if !types::alike(field.data_type(), found.data_type()) {
+        if !types::are_compatible(field.data_type(), found.data_type()) {
             return Err(Error::TypeDiffers {
                 path: path.to_path_buf(),
                 column: field.name().clone(),
@@ -73,8 +73,8 @@ pub(super) fn agree(
                 .with_data_type(found.data_type().clone())
                 .into();
         }
-        if !logical::marked_alike(field, found) {
-            *field = logical::unmarked(field);
+        if !logical::have_same_kinds(field, found) {
+            *field = logical::without_kinds(field);
         }
         if unreadable::reason(found).is_some() {
             let mut marked = field.as_ref().clone();
@@ -134,7 +134,7 @@ pub(super) fn asked_types<'a>(
 pub(super) fn with_type(field: &FieldRef, asked: Option<&DataType>) -> Result<FieldRef, Error> {
     match asked {
         None => Ok(field.clone()),
-        Some(data_type) if types::can_become(field.data_type(), data_type) => {
+        Some(data_type) if convert::can_convert(field.data_type(), data_type) => {
             let mut new = Field::new(field.name(), data_type.clone(), field.is_nullable());
             unreadable::inherit(&mut new, field);
             Ok(new.into())

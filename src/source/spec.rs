@@ -1,4 +1,4 @@
-//! What a job asks of its source: the `[source]` section.
+//! The `[source]` section of a job.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -9,54 +9,54 @@ use serde::{Deserialize, Serialize};
 pub struct SourceSpec {
     /// A file, a glob, a folder, `-` for standard input, or a list of them.
     pub path: Paths,
-    /// The format; without it, the file names tell.
+    /// The format; by default that of the file names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// What stands between two cells of a CSV file: `,` unless said otherwise, a tab in a TSV file.
+    /// The delimiter of a CSV file: by default `,`, or a tab in a TSV file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
-    /// The quotation mark of a CSV file: `"` unless said otherwise; empty for none.
+    /// The quotation mark of a CSV file, by default `"`; empty for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
-    /// What stands before a quotation mark inside a quoted cell of a CSV file, such as `\`; also
-    /// before itself. Without it a quotation mark is doubled, which is read with it, too.
+    /// The character before a quotation mark inside a quoted cell of a CSV file, such as `\`, and
+    /// before itself. A doubled quotation mark is read with and without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escape: Option<char>,
-    /// Whether the first record of a CSV file names the columns, which is so unless said otherwise.
-    /// Without a header the columns are `column_1`, `column_2` and so on.
+    /// Whether the first record of a CSV file names the columns; by default it does. Without a header
+    /// the columns are `column_1`, `column_2` and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// The names of a CSV file's columns, in place of those of its header: for columns whose names
     /// are missing or repeated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// What a line of a CSV file begins with that is passed over, such as `#`. Only between
+    /// The first character of lines of a CSV file that are skipped, such as `#`. Only between
     /// records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<char>,
-    /// How many lines of each CSV file are passed over before the header.
+    /// The number of lines of each CSV file that are skipped before the header.
     #[serde(skip_serializing_if = "is_default")]
     pub skip_lines: u64,
-    /// What stands before the decimals of numbers in a CSV file: `.` unless said otherwise, or `,`.
-    /// It counts in columns to which `columns` gives a type of such numbers.
+    /// The decimal separator of numbers in a CSV file: `.` (the default) or `,`. It applies to columns
+    /// for which `columns` sets a type of such numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimal: Option<char>,
     /// The encoding of a text file by its web label (`latin1`, `windows-1252`, `shift_jis`,
-    /// `utf-16le`); without it a byte order mark tells, else it is UTF-8.
+    /// `utf-16le`); by default that of a byte order mark, else UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// How the files are compressed as a whole; without it the ending of the name and the first
-    /// bytes tell.
+    /// The compression of the files as a whole; by default that of the file name's extension or of
+    /// the first bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// What an empty cell of a CSV file is.
     #[serde(skip_serializing_if = "is_default")]
     pub empty: EmptyCells,
-    /// Texts that are a null in a CSV file, beside an empty cell.
+    /// NullTexts that are a null in a CSV file, beside an empty cell.
     #[serde(skip_serializing_if = "is_default")]
-    pub null: Texts,
-    /// Most bytes of one cell. A row may have four times as many; a file with larger ones takes
-    /// memory that nobody expects.
+    pub null: NullTexts,
+    /// The most bytes of one cell; a row may have four times as many. Larger ones are an error, so
+    /// that memory is bounded.
     #[serde(skip_serializing_if = "is_default_cell")]
     pub max_cell_bytes: u64,
     /// A predicate: only rows where it is true are kept.
@@ -68,12 +68,12 @@ pub struct SourceSpec {
     /// Types by column, in place of those the file gives.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub columns: IndexMap<String, String>,
-    /// At most so many rows, counted after `where`.
+    /// The most rows, counted after `where`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
 }
 
-/// The default of [`SourceSpec::max_cell_bytes`]: twice what the API takes as one request.
+/// The default of [`SourceSpec::max_cell_bytes`]: twice the largest request of the API.
 pub const MAX_CELL_BYTES: u64 = 64 << 20;
 
 impl Default for SourceSpec {
@@ -92,7 +92,7 @@ impl Default for SourceSpec {
             encoding: None,
             compression: None,
             empty: EmptyCells::default(),
-            null: Texts::default(),
+            null: NullTexts::default(),
             max_cell_bytes: MAX_CELL_BYTES,
             filter: None,
             derive: IndexMap::new(),
@@ -146,26 +146,26 @@ impl From<&str> for Paths {
 /// One text or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
-pub enum Texts {
+pub enum NullTexts {
     /// One.
     One(String),
     /// Several.
     Many(Vec<String>),
 }
 
-impl Default for Texts {
+impl Default for NullTexts {
     fn default() -> Self {
-        Texts::Many(Vec::new())
+        NullTexts::Many(Vec::new())
     }
 }
 
-impl Texts {
+impl NullTexts {
     /// The texts.
     #[must_use]
     pub fn as_slice(&self) -> &[String] {
         match self {
-            Texts::One(text) => std::slice::from_ref(text),
-            Texts::Many(texts) => texts,
+            NullTexts::One(text) => std::slice::from_ref(text),
+            NullTexts::Many(texts) => texts,
         }
     }
 }

@@ -1,9 +1,6 @@
-//! Column types by the job: their names, and how cells become them without loss.
+//! Column types: their names in the job file and in messages, and the types inside nested ones.
 
-use arrow::array::{Array, ArrayRef, AsArray, Datum, Scalar};
-use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
-use arrow::datatypes::{DataType, Float64Type, TimeUnit};
-use arrow::error::ArrowError;
+use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 
 /// The type names of the job file, for messages.
 pub(crate) const KNOWN: &str = "`string`, `bool`, `int8` to `int64`, `uint8` to `uint64`, \
@@ -49,7 +46,7 @@ fn decimal(name: &str) -> Option<DataType> {
     fits.then_some(DataType::Decimal128(precision, scale))
 }
 
-/// A type as the job file names it; one that the job file cannot name, as Arrow does.
+/// The name of a type in the job file, or Arrow's name where the job file has none for it.
 pub(crate) fn name(data_type: &DataType) -> String {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".to_owned(),
@@ -67,18 +64,18 @@ pub(crate) fn name(data_type: &DataType) -> String {
     }
 }
 
-/// A type as a person reads it: as the job file names it where it can, nested ones by what is in
-/// them, and nothing about how values are laid out.
+/// The name of a type in reports: as the job file names it where it can, nested types by their
+/// contents, and nothing about the memory layout of the values.
 #[must_use]
-pub fn in_words(data_type: &DataType) -> String {
+pub fn type_name(data_type: &DataType) -> String {
     match data_type {
-        DataType::Dictionary(_, values) => in_words(values),
-        DataType::RunEndEncoded(_, values) => in_words(values.data_type()),
+        DataType::Dictionary(_, values) => type_name(values),
+        DataType::RunEndEncoded(_, values) => type_name(values.data_type()),
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::FixedSizeList(item, _)
         | DataType::ListView(item)
-        | DataType::LargeListView(item) => format!("list of {}", in_words(item.data_type())),
+        | DataType::LargeListView(item) => format!("list of {}", type_name(item.data_type())),
         DataType::Struct(fields) => {
             let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
             format!("struct of {}", names.join(", "))
@@ -102,9 +99,9 @@ pub fn in_words(data_type: &DataType) -> String {
     }
 }
 
-/// Whether two files may give a column these types: the same, or the same values laid out
-/// differently.
-pub(super) fn alike(a: &DataType, b: &DataType) -> bool {
+/// Whether a column may have these types in two files of a source: the same type, or the same values
+/// in another memory layout.
+pub(super) fn are_compatible(a: &DataType, b: &DataType) -> bool {
     let is_text =
         |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let is_binary = |t: &DataType| {
@@ -131,150 +128,42 @@ pub(super) fn values_of(data_type: &DataType) -> &DataType {
     }
 }
 
-/// Whether a column can become a type at all.
-pub(super) fn can_become(from: &DataType, to: &DataType) -> bool {
-    from == to || can_cast_types(from, &without_zone(to))
+/// The first result of `find` for a type and the types in it, at any depth, outermost first.
+pub(crate) fn find_in<'t, T>(
+    data_type: &'t DataType,
+    find: &dyn Fn(&'t DataType) -> Option<T>,
+) -> Option<T> {
+    let inside = |field: &'t FieldRef| find_in(field.data_type(), find);
+    find(data_type).or_else(|| match data_type {
+        DataType::Dictionary(_, values) => find_in(values, find),
+        DataType::RunEndEncoded(_, field)
+        | DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::Map(field, _) => inside(field),
+        DataType::Struct(fields) => fields.iter().find_map(inside),
+        DataType::Union(fields, _) => fields.iter().find_map(|(_, field)| inside(field)),
+        _ => None,
+    })
 }
 
-/// Why a column did not become its type.
-#[derive(Debug)]
-pub(crate) enum Misfit {
-    /// This row's cell is none of that type, or would lose something.
-    Row(usize),
-    /// The types do not go together.
-    Types(ArrowError),
-}
-
-/// Turns a column to another type; a cell that would be lost, rounded or cut is a misfit.
-pub(crate) fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
-    if column.data_type() == to {
-        return Ok(column.clone());
-    }
-    let options = CastOptions {
-        safe: true,
-        ..CastOptions::default()
-    };
-    let plain = cast_with_options(column, &without_zone(to), &options).map_err(Misfit::Types)?;
-    let nulls = (column.logical_nulls(), plain.logical_nulls());
-    if let Some(row) = (0..column.len()).find(|row| {
-        nulls.1.as_ref().is_some_and(|n| n.is_null(*row))
-            && !nulls.0.as_ref().is_some_and(|n| n.is_null(*row))
-    }) {
-        return Err(Misfit::Row(row));
-    }
-    if let Some(row) = first_inexact(column, &plain, &options) {
-        return Err(Misfit::Row(row));
-    }
-    // Only the label differs, so this cannot fail for a cell.
-    if plain.data_type() == to {
-        Ok(plain)
-    } else {
-        cast_with_options(&plain, to, &options).map_err(Misfit::Types)
-    }
-}
-
-/// Offsets instead of names of zones, whose rules are not built in.
-fn without_zone(to: &DataType) -> DataType {
-    match to {
-        DataType::Timestamp(unit, Some(zone)) if zone.as_ref() == "UTC" => {
-            DataType::Timestamp(*unit, Some("+00:00".into()))
-        }
-        other => other.clone(),
-    }
-}
-
-/// The first row whose value is not what it was: casts round and cut where we want an error.
-fn first_inexact(column: &ArrayRef, converted: &ArrayRef, options: &CastOptions) -> Option<usize> {
-    let (from, to) = (values_of(column.data_type()), converted.data_type());
-    if from.is_string() {
-        return first_inexact_text(column, converted);
-    }
-    if !may_lose(from, to) {
-        return None;
-    }
-    let back = cast_with_options(converted, column.data_type(), options).ok()?;
-    let same =
-        arrow::compute::kernels::cmp::not_distinct(column as &dyn Datum, &back as &dyn Datum)
-            .ok()?;
-    (0..same.len()).find(|row| !same.value(*row))
-}
-
-fn may_lose(from: &DataType, to: &DataType) -> bool {
-    let widens = (from.is_integer() && to.is_integer())
-        || matches!((from, to), (DataType::Float32, DataType::Float64));
-    (from.is_numeric() && (to.is_numeric() || *to == DataType::Boolean) && !widens)
-        || (from.is_temporal() && to.is_temporal())
-}
-
-/// The first text that says more than its type holds: digits behind the point, a time behind a
-/// date, a number beyond all floats.
-fn first_inexact_text(column: &ArrayRef, converted: &ArrayRef) -> Option<usize> {
-    type SaysMore<'a> = Box<dyn Fn(usize, &str) -> bool + 'a>;
-    let says_more: SaysMore<'_> = match converted.data_type() {
-        DataType::Decimal128(_, scale) => Box::new(|_, text| decimals(text) > *scale as usize),
-        DataType::Timestamp(TimeUnit::Microsecond, _) | DataType::Time64(TimeUnit::Microsecond) => {
-            Box::new(|_, text| decimals(text) > 6)
-        }
-        DataType::Date32 => Box::new(|_, text| text.contains(':')),
-        DataType::Float32 | DataType::Float64 => {
-            let floats =
-                cast_with_options(converted, &DataType::Float64, &CastOptions::default()).ok()?;
-            let floats = floats.as_primitive::<Float64Type>().clone();
-            Box::new(move |row, text| {
-                floats.value(row).is_infinite() && text.contains(|c: char| c.is_ascii_digit())
-            })
-        }
-        _ => return None,
-    };
-    let texts = cast_with_options(column, &DataType::Utf8, &CastOptions::default()).ok()?;
-    let texts = texts.as_string::<i32>();
-    (0..texts.len()).find(|row| texts.is_valid(*row) && says_more(*row, texts.value(*row)))
-}
-
-/// Digits after the point that are not trailing zeros.
-fn decimals(text: &str) -> usize {
-    let Some((_, fraction)) = text.split_once('.') else {
-        return 0;
-    };
-    let end = fraction
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(fraction.len());
-    fraction[..end].trim_end_matches('0').len()
-}
-
-/// One value as a column of `rows` rows.
-pub(super) fn repeated(value: &Scalar<ArrayRef>, rows: usize) -> Result<ArrayRef, ArrowError> {
-    let (one, _) = value.get();
-    arrow::compute::take(one, &arrow::array::UInt32Array::from_value(0, rows), None)
+/// Whether `holds` is true of a type or of a type in it, at any depth.
+pub fn any_in(data_type: &DataType, holds: impl Fn(&DataType) -> bool) -> bool {
+    find_in(data_type, &|part| holds(part).then_some(())).is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{Field, UnionFields, UnionMode};
 
     use super::*;
 
-    fn from_text(cells: &[&str], to: &str) -> Result<Vec<String>, usize> {
-        let column: ArrayRef = Arc::new(StringArray::from(cells.to_vec()));
-        match convert(&column, &parse(to).unwrap()) {
-            Ok(column) => {
-                let text = arrow::compute::cast(&column, &DataType::Utf8).unwrap();
-                Ok(text
-                    .as_string::<i32>()
-                    .iter()
-                    .map(|cell| cell.unwrap_or("null").to_owned())
-                    .collect())
-            }
-            Err(Misfit::Row(row)) => Err(row),
-            Err(Misfit::Types(e)) => panic!("{e}"),
-        }
-    }
-
     #[test]
-    fn names_types_in_words() {
+    fn names_types_type_name() {
         let text = Field::new("name", DataType::Utf8, true);
         for (data_type, words) in [
             (
@@ -290,117 +179,35 @@ mod tests {
             (DataType::Decimal256(40, 2), "decimal(40,2)"),
             (DataType::Int64, "int64"),
         ] {
-            assert_eq!(in_words(&data_type), words);
+            assert_eq!(type_name(&data_type), words);
         }
     }
 
     #[test]
-    fn reads_cells_as_their_type() {
-        for (to, cell, expected) in [
-            ("int64", "-9223372036854775808", "-9223372036854775808"),
-            ("int64", "007", "7"),
-            ("uint8", "255", "255"),
-            ("float64", "1e5", "100000.0"),
-            ("bool", "true", "true"),
-            ("bool", "False", "false"),
-            ("date", "2024-02-29", "2024-02-29"),
-            ("time", "13:14:15.5", "13:14:15.500"),
-            ("timestamp", "2024-02-29T13:14:15", "2024-02-29T13:14:15"),
-            (
-                "timestamp",
-                "2024-02-29 13:14:15.123456",
-                "2024-02-29T13:14:15.123456",
+    fn finds_types_at_every_depth() {
+        let field = |data_type| Arc::new(Field::new("f", data_type, true));
+        let bytes = field(DataType::Binary);
+        for nested in [
+            DataType::Binary,
+            DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Binary)),
+            DataType::RunEndEncoded(field(DataType::Int32), bytes.clone()),
+            DataType::ListView(bytes.clone()),
+            DataType::FixedSizeList(bytes.clone(), 2),
+            DataType::Struct(vec![field(DataType::Int8), bytes.clone()].into()),
+            DataType::Union(
+                UnionFields::try_new([0], [bytes.clone()]).unwrap(),
+                UnionMode::Dense,
             ),
-            ("decimal(5,2)", "123.45", "123.45"),
-            ("Decimal( 38 , 10 )", "-0.0000000001", "-0.0000000001"),
-            ("decimal(5,2)", "1.500", "1.50"),
-            ("string", "007", "007"),
+            DataType::Map(field(DataType::Struct(vec![bytes.clone()].into())), false),
         ] {
-            assert_eq!(
-                from_text(&[cell], to),
-                Ok(vec![expected.to_owned()]),
-                "{to} {cell}"
+            assert!(
+                any_in(&nested, |part| *part == DataType::Binary),
+                "{nested}"
             );
+            let list = DataType::List(field(nested));
+            assert!(any_in(&list, |part| *part == DataType::Binary), "{list}");
+            assert!(!any_in(&list, |part| *part == DataType::Utf8), "{list}");
         }
-    }
-
-    #[test]
-    fn names_the_first_cell_that_is_not_of_the_type() {
-        for (to, cell) in [
-            ("int64", "1.0"),
-            ("int64", "9223372036854775808"),
-            ("int64", ""),
-            ("int64", "NA"),
-            ("uint8", "256"),
-            ("uint8", "-1"),
-            ("float64", "1,5"),
-            ("bool", "maybe"),
-            ("date", "2024-02-30"),
-            ("date", "29.02.2024"),
-            ("timestamp", "yesterday"),
-            ("decimal(5,2)", "1234.5"),
-            ("decimal(5,2)", "1.239"),
-            ("date", "2024-01-01T10:00:00"),
-            ("timestamp", "2024-01-01T10:00:00.1234567"),
-            ("float64", "1e400"),
-        ] {
-            let good = match to {
-                "date" | "timestamp" => "2024-01-01",
-                "bool" => "true",
-                _ => "1",
-            };
-            assert_eq!(from_text(&[good, cell], to), Err(1), "{to} {cell}");
-        }
-    }
-
-    #[test]
-    fn keeps_an_instant_in_utc() {
-        let column: ArrayRef = Arc::new(StringArray::from(vec![
-            "2024-01-01T02:00:00+02:00",
-            "2024-01-01T00:00:00Z",
-        ]));
-        let to = parse("timestamp(UTC)").unwrap();
-        let column = convert(&column, &to).unwrap();
-        assert_eq!(column.data_type(), &to);
-        let micros = column.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
-        assert_eq!(micros.values(), &[1_704_067_200_000_000; 2]);
-    }
-
-    #[test]
-    fn refuses_numbers_that_would_be_rounded() {
-        let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.0), None, Some(1.5)]));
-        assert!(matches!(
-            convert(&floats, &DataType::Int64),
-            Err(Misfit::Row(2))
-        ));
-        assert!(convert(&floats.slice(0, 2), &DataType::Int64).is_ok());
-        let wide: ArrayRef = Arc::new(Int64Array::from(vec![1, (1 << 53) + 1]));
-        assert!(matches!(
-            convert(&wide, &DataType::Float64),
-            Err(Misfit::Row(1))
-        ));
-        assert!(matches!(
-            convert(&wide, &DataType::Int8),
-            Err(Misfit::Row(1))
-        ));
-        assert!(matches!(
-            convert(&wide, &DataType::Boolean),
-            Err(Misfit::Row(1))
-        ));
-        assert!(matches!(
-            convert(&floats, &parse("decimal(5,0)").unwrap()),
-            Err(Misfit::Row(2))
-        ));
-        assert!(convert(&floats, &parse("decimal(5,1)").unwrap()).is_ok());
-        let fine: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_000, 1_001]));
-        assert!(matches!(
-            convert(&fine, &parse("timestamp").unwrap()),
-            Err(Misfit::Row(1))
-        ));
-        assert!(matches!(
-            convert(&fine, &DataType::Date32),
-            Err(Misfit::Row(0))
-        ));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Columns of a Parquet file that the reader crate does not know how to read, such as decimals of
 //! more than 76 digits.
 //!
-//! One such column would stop the whole file. So its annotation is taken off: the crate sees bytes
-//! or plain numbers, which it can at least pass over, and the field is marked with the reason. Only
-//! a job that needs the column stops, and says which one it is.
+//! One such column would make the whole file unreadable. So its annotation is removed: the crate
+//! sees bytes or plain numbers, which it can at least skip, and the field's metadata holds the
+//! reason. Only a job that needs the column fails, and its error names the column.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use parquet::errors::Result;
 use parquet::file::metadata::{FileMetaData, ParquetMetaData};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
-use super::logical;
+use super::types;
 use crate::border;
 
-/// The metadata of a field that says why its column cannot be read.
+/// The metadata of a field with the reason why its column cannot be read.
 const KEY: &str = "rowmill:unreadable";
 
-/// Why a column cannot be read, if it cannot.
+/// The reason why a column cannot be read, if it cannot.
 pub(super) fn reason(field: &Field) -> Option<&str> {
     field.metadata().get(KEY).map(String::as_str)
 }
 
-/// The field, marked with a reason.
+/// The field with a reason in its metadata.
 pub(super) fn marked(field: &Field, reason: &str) -> Field {
     let mut field = field.clone();
     field
@@ -34,14 +34,14 @@ pub(super) fn marked(field: &Field, reason: &str) -> Field {
     field
 }
 
-/// Passes the reason on to a field that takes another's place.
+/// Copies the reason to a field that replaces another.
 pub(super) fn inherit(field: &mut Field, from: &Field) {
     if let Some(reason) = reason(from) {
         *field = marked(field, reason);
     }
 }
 
-/// The columns of a file, with those marked that cannot be read.
+/// The columns of a file, with reasons for those that cannot be read.
 pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMetadata> {
     let metadata = Arc::new(metadata);
     let read = border::guarded(|| {
@@ -75,16 +75,16 @@ pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMe
     let root = Type::group_type_builder(root.name())
         .with_fields(fields.collect::<Result<_>>()?)
         .build()?;
-    let told = metadata.file_metadata();
-    let told = FileMetaData::new(
-        told.version(),
-        told.num_rows(),
-        told.created_by().map(str::to_owned),
-        told.key_value_metadata().cloned(),
+    let file_metadata = metadata.file_metadata();
+    let file_metadata = FileMetaData::new(
+        file_metadata.version(),
+        file_metadata.num_rows(),
+        file_metadata.created_by().map(str::to_owned),
+        file_metadata.key_value_metadata().cloned(),
         Arc::new(SchemaDescriptor::new(Arc::new(root))),
-        told.column_orders().cloned(),
+        file_metadata.column_orders().cloned(),
     );
-    let changed = ParquetMetaData::new(told, metadata.row_groups().to_vec());
+    let changed = ParquetMetaData::new(file_metadata, metadata.row_groups().to_vec());
     let read = ArrowReaderMetadata::try_new(Arc::new(changed), ArrowReaderOptions::default())?;
     let fields = read
         .schema()
@@ -100,13 +100,13 @@ pub(super) fn reader_metadata(metadata: ParquetMetaData) -> Result<ArrowReaderMe
     ArrowReaderMetadata::try_new(Arc::clone(read.metadata()), options)
 }
 
-/// What is wrong with a column of the root, looked at by itself.
+/// The reason why a column of the root cannot be read, if it cannot.
 fn problem(metadata: &ParquetMetaData, place: usize) -> Option<String> {
-    let told = metadata.file_metadata();
-    let columns = told.schema_descr();
+    let file_metadata = metadata.file_metadata();
+    let columns = file_metadata.schema_descr();
     let mask = ProjectionMask::roots(columns, [place]);
     let schema = border::guarded(|| {
-        parquet_to_arrow_schema_by_columns(columns, mask, told.key_value_metadata())
+        parquet_to_arrow_schema_by_columns(columns, mask, file_metadata.key_value_metadata())
     });
     match schema {
         Ok(schema) => schema
@@ -117,25 +117,20 @@ fn problem(metadata: &ParquetMetaData, place: usize) -> Option<String> {
     }
 }
 
-/// A decimal that Arrow has no type for, at any depth.
+/// The reason why a type with a decimal of too many digits, at any depth, cannot be read.
 fn too_precise(data_type: &DataType) -> Option<String> {
-    match data_type {
+    types::find_in(data_type, &|part| match part {
         DataType::Decimal256(precision, scale) if *precision > DECIMAL256_MAX_PRECISION => {
             Some(format!(
                 "a decimal({precision},{scale}), and decimals have at most \
                  {DECIMAL256_MAX_PRECISION} digits"
             ))
         }
-        DataType::Struct(members) => members
-            .iter()
-            .find_map(|member| too_precise(member.data_type())),
-        DataType::Map(entries, _) => too_precise(entries.data_type()),
-        DataType::Dictionary(_, values) => too_precise(values),
-        list => logical::item(list).and_then(|item| too_precise(item.data_type())),
-    }
+        _ => None,
+    })
 }
 
-/// The type without what its leaves are annotated with.
+/// The type without the annotations of its leaves.
 fn plain(of_file: &TypePtr) -> Result<TypePtr> {
     let info = of_file.get_basic_info();
     let id = info.has_id().then(|| info.id());

@@ -1,5 +1,5 @@
-//! What rowmill neither reads nor writes, told by its name or its first bytes, so that a message
-//! can say more than "unknown".
+//! Files that rowmill neither reads nor writes, recognised by their names or first bytes, so that a
+//! message can say more than "unknown".
 
 use std::fmt;
 use std::path::Path;

@@ -1,8 +1,6 @@
-//! polars at work: translating an expression, working it out on a frame, and what it says when it
-//! cannot.
+//! Calls into polars: translates an expression, evaluates it on a frame, and shortens its messages.
 //!
-//! Whatever is called in here may panic or overflow a small stack for an odd enough expression;
-//! nothing of that gets out.
+//! polars may panic, or overflow a small stack, for unusual expressions; both are caught here.
 
 use std::sync::Once;
 
@@ -14,17 +12,17 @@ use polars::prelude::{
 };
 use polars::sql::{SQLContext, sql_expr};
 
-use super::{Error, bridge, times};
+use super::{Error, bridge, text_times};
 use crate::border;
 
-/// What an error message needs to know.
-pub(super) struct Context<'a> {
+/// The expression and its columns, for error messages.
+pub(super) struct EngineContext<'a> {
     pub(super) sql: &'a str,
     pub(super) columns: &'a [String],
     pub(super) types: &'a [DataType],
 }
 
-impl Context<'_> {
+impl EngineContext<'_> {
     /// The columns as a polars frame.
     pub(super) fn frame(&self, arrays: &[ArrayRef], rows: usize) -> Result<DataFrame, Error> {
         let mut columns: Vec<Column> = Vec::with_capacity(arrays.len());
@@ -42,12 +40,12 @@ impl Context<'_> {
         })
     }
 
-    /// Does something before any row is known, so that what the engine says can be shown whole.
+    /// Calls polars before any row is read, so that its message can be shown in full.
     pub(super) fn checked<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
         let reason = match border::guard(act) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(fault)) => in_short(&fault),
-            Err(_) => "the engine cannot work this out".to_owned(),
+            Err(_) => "the engine cannot evaluate it".to_owned(),
         };
         let types = self
             .columns
@@ -57,16 +55,18 @@ impl Context<'_> {
         Err(Error::Type {
             sql: self.sql.to_owned(),
             columns: types.collect(),
+            mixes_text_and_numbers: reason.contains("cannot compare string with numeric")
+                || reason.ends_with("values in String data"),
             reason,
         })
     }
 
-    /// Does something on rows, whose values must not get into a message.
+    /// Calls polars on rows, whose values must not be in a message.
     pub(super) fn on_rows<T>(&self, act: impl Fn() -> Result<T, PolarsError>) -> Result<T, Error> {
         let reason = match border::guard(act) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(fault)) => without_values(&fault),
-            Err(_) => "the engine cannot work this out".to_owned(),
+            Err(_) => "the engine cannot evaluate it".to_owned(),
         };
         Err(Error::Evaluate {
             sql: self.sql.to_owned(),
@@ -74,8 +74,7 @@ impl Context<'_> {
         })
     }
 
-    /// Tries a regular expression on nothing: the engine would look at it only when the first row
-    /// comes.
+    /// Tries a regular expression on an empty text: polars would compile it only for the first row.
     pub(super) fn check_pattern(&self, pattern: &str) -> Result<(), Error> {
         let text = Column::new("text".into(), [""]);
         let matches = col("text").str().contains(lit(pattern), true);
@@ -83,8 +82,7 @@ impl Context<'_> {
             .map(drop)
     }
 
-    /// Refuses what stands beside `AND`, `OR` or `NOT` and is neither true nor false: the engine
-    /// would work on its bits.
+    /// Rejects an operand of `AND`, `OR` or `NOT` that is not boolean: polars would combine its bits.
     pub(super) fn check_condition(&self, sql: &str, empty: &DataFrame) -> Result<(), Error> {
         match self
             .checked(|| evaluate(&plan(sql, empty)?, empty))?
@@ -98,8 +96,8 @@ impl Context<'_> {
     }
 }
 
-/// Has polars translate the expression, with the types of the columns at hand (so that
-/// `day >= '2024-01-01'` is a date).
+/// Translates the expression by polars, which sees the types of the columns (so that
+/// `day >= '2024-01-01'` compares dates).
 pub(super) fn plan(sql: &str, frame: &DataFrame) -> Result<Expr, PolarsError> {
     let expr = if frame.width() == 0 {
         sql_expr(sql)?
@@ -111,28 +109,29 @@ pub(super) fn plan(sql: &str, frame: &DataFrame) -> Result<Expr, PolarsError> {
         ))?;
         match selected.logical_plan {
             DslPlan::Select { mut expr, .. } if expr.len() == 1 => match expr.remove(0) {
-                // What reads no column is added to the frame before it is selected by its name.
+                // polars adds an expression without columns to the frame first, then selects it by
+                // its name.
                 Expr::Column(name) if name == "value" => sql_expr(sql)?,
                 expr => expr,
             },
             _ => return Err(invalid("it is not one value a row".to_owned())),
         }
     };
-    expr.try_map_expr(|part| times::read_text(part, frame))
+    expr.try_map_expr(|part| text_times::read_text(part, frame))
 }
 
-/// Works an expression out on a frame; on a frame without columns, one value.
+/// Evaluates an expression on a frame; on a frame without columns, to one value.
 pub(super) fn evaluate(expr: &Expr, frame: &DataFrame) -> Result<ArrayRef, PolarsError> {
     let frame = if frame.width() == 0 {
         DataFrame::new(1, vec![Column::new("nothing".into(), [false])])?
     } else {
         frame.clone()
     };
-    let made = frame.lazy().select([expr.clone()]).collect()?;
-    let values = made
+    let result = frame.lazy().select([expr.clone()]).collect()?;
+    let values = result
         .columns()
         .first()
-        .ok_or_else(|| invalid("it makes no value".to_owned()))?;
+        .ok_or_else(|| invalid("it has no value".to_owned()))?;
     bridge::to_arrow(values.as_materialized_series())
 }
 
@@ -140,8 +139,8 @@ pub(super) fn invalid(reason: String) -> PolarsError {
     PolarsError::InvalidOperation(reason.into())
 }
 
-/// Does something on a stack of its own: the engine's translator takes tens of kilobytes for each
-/// level of an expression.
+/// Calls `act` on a large stack of its own: polars' translator takes tens of kilobytes for each level
+/// of an expression.
 ///
 /// `None` where it panics or no thread can be had.
 pub(super) fn with_room<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
@@ -158,14 +157,13 @@ pub(super) fn with_room<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
     })
 }
 
-/// Sends what the engine would print to stderr to the log instead.
+/// Sends the warnings of polars to the log; by default it prints them to stderr.
 pub(super) fn quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| set_warning_function(|text, _| tracing::debug!("polars: {text}")));
 }
 
-/// What the engine says, without the plan that it prints below, and what to do about the commonest
-/// fault.
+/// The message of polars without the query plan that it adds.
 fn in_short(fault: &PolarsError) -> String {
     let text = match fault {
         PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => {
@@ -174,21 +172,15 @@ fn in_short(fault: &PolarsError) -> String {
         other => other.to_string(),
     };
     let first = text.split("\n\n").next().unwrap_or(&text);
-    let mut words = first.split_whitespace().collect::<Vec<_>>().join(" ");
-    if words.contains("cannot compare string with numeric")
-        || words.ends_with("values in String data")
-    {
-        words += "; text is compared with text, like '7', or first cast, like CAST(x AS BIGINT)";
-    }
-    words
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What the engine says where a value of a row may be quoted: only the part known to be without.
+/// The message of polars where it may quote a value: only the part known to be without values.
 fn without_values(fault: &PolarsError) -> String {
     let text = in_short(fault);
     // "conversion from `str` to `i64` failed in column 'x' for 3 out of 5 values: ["…", …]"
     match text.find("conversion from").zip(text.find(" values: ")) {
         Some((start, end)) if start < end => text[start..end + " values".len()].to_owned(),
-        _ => "the engine cannot work out at least one row".to_owned(),
+        _ => "the engine cannot evaluate at least one row".to_owned(),
     }
 }

@@ -15,7 +15,8 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::{Error, nearest};
+use super::Error;
+use super::error::nearest;
 
 /// The functions that make one value from one row.
 const FUNCTIONS: &[&str] = &[
@@ -120,16 +121,16 @@ const MAX_DEPTH: usize = 200;
 const MAX_WORDS: usize = 4_000;
 
 /// An expression that may be translated.
-pub(super) struct Parsed {
+pub(super) struct ParsedSql {
     /// The text as it was given, without surrounding space.
     pub(super) sql: String,
-    /// The text for polars: the same, but for what polars understands differently.
+    /// The text for polars: the same, except for syntax that polars reads differently.
     pub(super) rewritten: String,
     /// The columns it reads, in the order they are named.
     pub(super) columns: Vec<String>,
     /// The regular expressions in it that are known before any row.
     pub(super) patterns: Vec<String>,
-    /// What stands beside `AND`, `OR` and `NOT` and is not evidently true or false; as text for
+    /// The operands of `AND`, `OR` and `NOT` that are not evidently boolean; as text for
     /// polars.
     pub(super) conditions: Vec<String>,
     /// The tree, as it was given.
@@ -137,10 +138,10 @@ pub(super) struct Parsed {
 }
 
 /// Parses and checks an expression.
-pub(super) fn parse(sql: &str, schema: &Schema) -> Result<Parsed, Error> {
+pub(super) fn parse(sql: &str, schema: &Schema) -> Result<ParsedSql, Error> {
     let sql = sql.trim();
     let tree = tree(sql)?;
-    let mut check = Check {
+    let mut check = RowByRowCheck {
         sql,
         schema,
         depth: 0,
@@ -151,13 +152,13 @@ pub(super) fn parse(sql: &str, schema: &Schema) -> Result<Parsed, Error> {
     if let ControlFlow::Break(fault) = tree.visit(&mut check) {
         return Err(fault);
     }
-    let Check {
+    let RowByRowCheck {
         columns,
         patterns,
         conditions,
         ..
     } = check;
-    Ok(Parsed {
+    Ok(ParsedSql {
         sql: sql.to_owned(),
         rewritten: rewritten(&tree),
         columns,
@@ -214,7 +215,7 @@ fn is_statement(tree: &Expr) -> bool {
 }
 
 /// Walks the tree, outermost first, and stops at the first thing that may not be there.
-struct Check<'a> {
+struct RowByRowCheck<'a> {
     sql: &'a str,
     schema: &'a Schema,
     depth: usize,
@@ -223,7 +224,7 @@ struct Check<'a> {
     conditions: Vec<String>,
 }
 
-impl Visitor for Check<'_> {
+impl Visitor for RowByRowCheck<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Error> {
@@ -238,13 +239,9 @@ impl Visitor for Check<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            let reason = format!(
-                "it is more than {MAX_DEPTH} levels deep; a long chain of `OR` is better written \
-                 with `IN (…)`"
-            );
-            return ControlFlow::Break(Error::Syntax {
+            return ControlFlow::Break(Error::TooDeep {
                 sql: self.sql.to_owned(),
-                reason,
+                limit: MAX_DEPTH,
             });
         }
         match expr {
@@ -302,7 +299,7 @@ impl Visitor for Check<'_> {
     }
 }
 
-impl Check<'_> {
+impl RowByRowCheck<'_> {
     fn column(&mut self, name: &Ident) -> ControlFlow<Error> {
         let column = &name.value;
         if self.schema.index_of(column).is_err() {
@@ -320,7 +317,7 @@ impl Check<'_> {
                 quoted: name.quote_style.is_some(),
             });
         }
-        // polars takes such a name for a pattern that stands for several columns.
+        // polars reads such a name as a pattern of several column names.
         if column == "*" || (column.starts_with('^') && column.ends_with('$')) {
             return self.not_by_row(format!(
                 "the name of column `{column}` is a pattern to the engine"
@@ -447,7 +444,7 @@ fn is_condition(expr: &Expr) -> bool {
     }
 }
 
-/// Writes the expression for polars, where that understands something else than SQL does.
+/// Writes the expression for polars, rewritten where polars reads it differently than SQL does.
 pub(super) fn rewritten(tree: &Expr) -> String {
     let mut tree = tree.clone();
     let _ = visit_expressions_mut(&mut tree, |expr| {

@@ -1,11 +1,15 @@
 //! What expressions make of small tables, and what must be refused.
 
+use std::sync::Arc;
+
 use arrow::array::{
-    BinaryArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
-    LargeStringArray, ListBuilder, MapBuilder, StringArray, StringBuilder, StringViewArray,
-    StructArray, TimestampMicrosecondArray, TimestampMillisecondArray, UInt8Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
+    Float64Array, Int32Array, Int64Array, LargeStringArray, ListBuilder, MapBuilder, RecordBatch,
+    StringArray, StringBuilder, StringViewArray, StructArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, UInt8Array,
 };
-use arrow::datatypes::Field;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::*;
@@ -306,7 +310,7 @@ fn names_the_column_that_does_not_exist_and_those_that_look_like_it() {
     assert_eq!(
         message("zip = \"new\""),
         "`zip = \"new\"` names the column `new`, which does not exist; the columns are `status`, \
-         `zip`; text is written in 'single quotes'"
+         `zip`"
     );
     assert!(matches!(message("Status = 'new'"), text if text.contains("(nearest: `status`)")));
 }
@@ -331,21 +335,21 @@ fn refuses_what_is_not_one_expression_of_one_row() {
         ("n, zip", "`n, zip` is not an expression: `,` is too much"),
         (
             "COUNT(*)",
-            "`COUNT(*)` calls `COUNT`, which is not among the functions of one row (nearest: \
+            "`COUNT(*)` calls `COUNT`, which is not a function of one row (nearest: \
              `concat`)",
         ),
         (
             "SUM(n)",
-            "`SUM(n)` calls `SUM`, which is not among the functions of one row",
+            "`SUM(n)` calls `SUM`, which is not a function of one row",
         ),
         (
             "lenght(zip)",
-            "`lenght(zip)` calls `lenght`, which is not among the functions of one row (nearest: \
+            "`lenght(zip)` calls `lenght`, which is not a function of one row (nearest: \
              `length`)",
         ),
         (
             "UNNEST(tags)",
-            "`UNNEST(tags)` calls `UNNEST`, which is not among the functions of one row",
+            "`UNNEST(tags)` calls `UNNEST`, which is not a function of one row",
         ),
         (
             "n > (SELECT 1)",
@@ -379,13 +383,11 @@ fn says_before_any_row_that_types_do_not_fit() {
     let cases = [
         (
             "zip = 7",
-            "(`zip`: Utf8): cannot compare string with numeric type (i32); text is compared with \
-             text, like '7'",
+            "(`zip`: Utf8): cannot compare string with numeric type (i32)",
         ),
         (
             "zip IN (7, 8)",
-            "(`zip`: Utf8): 'is_in' cannot check for List(Int64) values in String data; text is \
-             compared with text",
+            "(`zip`: Utf8): 'is_in' cannot check for List(Int64) values in String data",
         ),
         (
             "paid AND n",
@@ -401,7 +403,17 @@ fn says_before_any_row_that_types_do_not_fit() {
     ];
     for (sql, part) in cases {
         let fault = Expression::parse(sql, &tickets().schema()).expect_err(sql);
-        assert!(matches!(fault, Error::Type { .. }), "{sql}: {fault:?}");
+        let Error::Type {
+            mixes_text_and_numbers,
+            ..
+        } = fault
+        else {
+            panic!("{sql}: {fault:?}");
+        };
+        assert_eq!(
+            mixes_text_and_numbers,
+            part.starts_with("(`zip`: Utf8): cannot") || part.contains("is_in")
+        );
         assert!(fault.to_string().contains(part), "{fault}");
     }
 }
@@ -438,7 +450,7 @@ fn a_cell_never_gets_into_a_message() {
         ),
         (
             "regexp_like(zip, note || '(')",
-            "the engine cannot work out at least one row",
+            "the engine cannot evaluate at least one row",
         ),
     ];
     for (sql, reason) in cases {
@@ -469,7 +481,7 @@ fn a_mask_counts_null_as_false_and_must_be_a_condition() {
         .unwrap_err();
     assert_eq!(
         fault.to_string(),
-        "`n` is not a condition: it makes Int64, not true or false"
+        "`n` is not a condition: it is Int64, not true or false"
     );
 }
 
@@ -606,7 +618,7 @@ fn long_expressions_are_evaluated_or_refused_but_never_end_the_process() {
     let expression = Expression::parse_predicate(&format!("n IN ({list})"), &schema).unwrap();
     assert_eq!(expression.mask(&tickets()).unwrap().true_count(), 1);
     for (sql, part) in [
-        (chain(1_000), "more than 200 levels deep"),
+        (chain(1_000), "is more than 200 levels deep"),
         (chain(100_000), "longer than 4000 words"),
         (
             format!("{}n{}", "(".repeat(1_000), ")".repeat(1_000)),
@@ -689,23 +701,11 @@ fn can_be_shared_by_threads() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn every_column_of_real_parquet_files_is_read_or_refused_by_its_name() {
-    let here = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(std::path::PathBuf::from);
-    let mut places = named
-        .into_iter()
-        .chain([here.join("../shared/data"), here.join("../../shared/data")]);
-    let Some(data) = places.find(|place| place.is_dir()) else {
-        eprintln!("skipped: no folder of shared data");
-        return;
-    };
-    let files = ["parquet", "sample"]
-        .into_iter()
-        .flat_map(|folder| std::fs::read_dir(data.join(folder)).unwrap());
-    let paths = files
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "parquet"));
+fn every_column_of_parquet_files_by_other_writers_is_read_or_refused_by_its_name() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet");
+    let paths = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let (mut read, mut refused) = (0, Vec::new());
     for path in paths {
         let Some(batches) = std::fs::File::open(&path).ok().and_then(|file| {
@@ -753,9 +753,9 @@ fn every_column_of_real_parquet_files_is_read_or_refused_by_its_name() {
     }
     assert!(read > 100, "{read} columns");
     assert!(
-        refused
+        refused.iter().all(|data_type| ["Map", "Null", "Interval"]
             .iter()
-            .all(|data_type| data_type.contains("Map") || data_type.contains("Null")),
+            .any(|name| data_type.contains(name))),
         "{refused:?}"
     );
 }
@@ -792,8 +792,8 @@ fn refuses_what_makes_too_much_of_a_row_before_any_row_is_read() {
         .to_string();
     assert_eq!(
         message,
-        "`rpad(t, 2000000000, 'x')` can make 2000000000 bytes of one row; at most 67108864 are \
-         allowed"
+        "`rpad(t, 2000000000, 'x')` can produce 2000000000 bytes from one row; the limit is \
+         67108864"
     );
 }
 

@@ -19,13 +19,15 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::source::types::{any_in, find_in};
+
 /// What stands in a cell.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Cell<'a> {
+pub(crate) enum CellValue<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// Only what does not fit [`Cell::Int`].
+    /// Only what does not fit [`CellValue::Int`].
     UInt(u64),
     Float(f64),
     Text(&'a str),
@@ -83,73 +85,73 @@ pub(crate) fn resolve(mut array: &ArrayRef, mut row: usize) -> Option<(&ArrayRef
 }
 
 /// What stands in a row of an array.
-pub(crate) fn cell(array: &ArrayRef, row: usize) -> Cell<'_> {
+pub(crate) fn cell(array: &ArrayRef, row: usize) -> CellValue<'_> {
     match resolve(array, row) {
         Some((array, row)) => plain(array, row),
-        None => Cell::Null,
+        None => CellValue::Null,
     }
 }
 
-fn plain(array: &ArrayRef, row: usize) -> Cell<'_> {
+fn plain(array: &ArrayRef, row: usize) -> CellValue<'_> {
     fn get<T: ArrowPrimitiveType>(array: &ArrayRef, row: usize) -> T::Native {
         array.as_primitive::<T>().value(row)
     }
     let known = match array.data_type() {
-        DataType::Utf8 => Some(Cell::Text(array.as_string::<i32>().value(row))),
-        DataType::LargeUtf8 => Some(Cell::Text(array.as_string::<i64>().value(row))),
-        DataType::Utf8View => Some(Cell::Text(array.as_string_view().value(row))),
-        DataType::Boolean => Some(Cell::Bool(array.as_boolean().value(row))),
-        DataType::Int8 => Some(Cell::Int(get::<Int8Type>(array, row).into())),
-        DataType::Int16 => Some(Cell::Int(get::<Int16Type>(array, row).into())),
-        DataType::Int32 => Some(Cell::Int(get::<Int32Type>(array, row).into())),
-        DataType::Int64 => Some(Cell::Int(get::<Int64Type>(array, row))),
-        DataType::UInt8 => Some(Cell::Int(get::<UInt8Type>(array, row).into())),
-        DataType::UInt16 => Some(Cell::Int(get::<UInt16Type>(array, row).into())),
-        DataType::UInt32 => Some(Cell::Int(get::<UInt32Type>(array, row).into())),
+        DataType::Utf8 => Some(CellValue::Text(array.as_string::<i32>().value(row))),
+        DataType::LargeUtf8 => Some(CellValue::Text(array.as_string::<i64>().value(row))),
+        DataType::Utf8View => Some(CellValue::Text(array.as_string_view().value(row))),
+        DataType::Boolean => Some(CellValue::Bool(array.as_boolean().value(row))),
+        DataType::Int8 => Some(CellValue::Int(get::<Int8Type>(array, row).into())),
+        DataType::Int16 => Some(CellValue::Int(get::<Int16Type>(array, row).into())),
+        DataType::Int32 => Some(CellValue::Int(get::<Int32Type>(array, row).into())),
+        DataType::Int64 => Some(CellValue::Int(get::<Int64Type>(array, row))),
+        DataType::UInt8 => Some(CellValue::Int(get::<UInt8Type>(array, row).into())),
+        DataType::UInt16 => Some(CellValue::Int(get::<UInt16Type>(array, row).into())),
+        DataType::UInt32 => Some(CellValue::Int(get::<UInt32Type>(array, row).into())),
         DataType::UInt64 => {
             let value = get::<UInt64Type>(array, row);
-            Some(i64::try_from(value).map_or(Cell::UInt(value), Cell::Int))
+            Some(i64::try_from(value).map_or(CellValue::UInt(value), CellValue::Int))
         }
-        DataType::Float16 => Some(Cell::Float(shortest(
+        DataType::Float16 => Some(CellValue::Float(shortest(
             get::<Float16Type>(array, row).to_f32(),
         ))),
-        DataType::Float32 => Some(Cell::Float(shortest(get::<Float32Type>(array, row)))),
-        DataType::Float64 => Some(Cell::Float(get::<Float64Type>(array, row))),
-        DataType::Binary => Some(Cell::Bytes(array.as_binary::<i32>().value(row))),
-        DataType::LargeBinary => Some(Cell::Bytes(array.as_binary::<i64>().value(row))),
-        DataType::BinaryView => Some(Cell::Bytes(array.as_binary_view().value(row))),
-        DataType::FixedSizeBinary(_) => Some(Cell::Bytes(array.as_fixed_size_binary().value(row))),
-        DataType::Decimal32(..) => Some(Cell::Decimal(
+        DataType::Float32 => Some(CellValue::Float(shortest(get::<Float32Type>(array, row)))),
+        DataType::Float64 => Some(CellValue::Float(get::<Float64Type>(array, row))),
+        DataType::Binary => Some(CellValue::Bytes(array.as_binary::<i32>().value(row))),
+        DataType::LargeBinary => Some(CellValue::Bytes(array.as_binary::<i64>().value(row))),
+        DataType::BinaryView => Some(CellValue::Bytes(array.as_binary_view().value(row))),
+        DataType::FixedSizeBinary(_) => {
+            Some(CellValue::Bytes(array.as_fixed_size_binary().value(row)))
+        }
+        DataType::Decimal32(..) => Some(CellValue::Decimal(
             array.as_primitive::<Decimal32Type>().value_as_string(row),
         )),
-        DataType::Decimal64(..) => Some(Cell::Decimal(
+        DataType::Decimal64(..) => Some(CellValue::Decimal(
             array.as_primitive::<Decimal64Type>().value_as_string(row),
         )),
-        DataType::Decimal128(..) => Some(Cell::Decimal(
+        DataType::Decimal128(..) => Some(CellValue::Decimal(
             array.as_primitive::<Decimal128Type>().value_as_string(row),
         )),
-        DataType::Decimal256(..) => Some(Cell::Decimal(
+        DataType::Decimal256(..) => Some(CellValue::Decimal(
             array.as_primitive::<Decimal256Type>().value_as_string(row),
         )),
-        DataType::Date32 => {
-            date(i64::from(get::<Date32Type>(array, row)) * 86_400).map(|at| Cell::Date(at.date()))
-        }
-        DataType::Date64 => {
-            date(get::<Date64Type>(array, row).div_euclid(1_000)).map(|at| Cell::Date(at.date()))
-        }
-        DataType::Time32(_) | DataType::Time64(_) => time_of_day(array, row).map(Cell::Time),
+        DataType::Date32 => date(i64::from(get::<Date32Type>(array, row)) * 86_400)
+            .map(|at| CellValue::Date(at.date())),
+        DataType::Date64 => date(get::<Date64Type>(array, row).div_euclid(1_000))
+            .map(|at| CellValue::Date(at.date())),
+        DataType::Time32(_) | DataType::Time64(_) => time_of_day(array, row).map(CellValue::Time),
         DataType::Timestamp(unit, zone) => timestamp(array, row, *unit).map(|at| match zone {
-            Some(zone) => Cell::Instant(at, zone),
-            None => Cell::DateTime(TimeZone::UTC.to_datetime(at)),
+            Some(zone) => CellValue::Instant(at, zone),
+            None => CellValue::DateTime(TimeZone::UTC.to_datetime(at)),
         }),
-        DataType::Duration(unit) => Some(Cell::Duration(duration(array, row, *unit))),
+        DataType::Duration(unit) => Some(CellValue::Duration(duration(array, row, *unit))),
         DataType::List(_)
         | DataType::LargeList(_)
         | DataType::FixedSizeList(..)
         | DataType::ListView(_)
         | DataType::LargeListView(_)
         | DataType::Struct(_)
-        | DataType::Map(..) => Some(Cell::Nested),
+        | DataType::Map(..) => Some(CellValue::Nested),
         _ => None,
     };
     known.unwrap_or_else(|| as_arrow_writes_it(array, row))
@@ -226,11 +228,11 @@ fn raw<T: ArrowTemporalType<Native = i64>>(array: &ArrayRef, row: usize) -> i64 
     array.value(row)
 }
 
-fn as_arrow_writes_it(array: &ArrayRef, row: usize) -> Cell<'_> {
+fn as_arrow_writes_it(array: &ArrayRef, row: usize) -> CellValue<'_> {
     let options = FormatOptions::default().with_display_error(true);
     match ArrayFormatter::try_new(array.as_ref(), &options) {
-        Ok(formatter) => Cell::Other(formatter.value(row).to_string()),
-        Err(_) => Cell::Other(format!("a value of type {}", array.data_type())),
+        Ok(formatter) => CellValue::Other(formatter.value(row).to_string()),
+        Err(_) => CellValue::Other(format!("a value of type {}", array.data_type())),
     }
 }
 
@@ -272,21 +274,19 @@ fn fixed_offset(name: &str) -> Option<Offset> {
 
 /// The first zone in a type, at any depth, that is not known on this machine.
 pub(crate) fn unknown_zone(data_type: &DataType) -> Option<&str> {
-    match data_type {
-        DataType::Timestamp(_, Some(name)) => zone(name).is_none().then_some(name),
-        DataType::Dictionary(_, values) => unknown_zone(values),
-        DataType::RunEndEncoded(_, field)
-        | DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::ListView(field)
-        | DataType::LargeListView(field)
-        | DataType::Map(field, _) => unknown_zone(field.data_type()),
-        DataType::Struct(fields) => fields
-            .iter()
-            .find_map(|field| unknown_zone(field.data_type())),
+    find_in(data_type, &|part| match part {
+        DataType::Timestamp(_, Some(name)) => zone(name).is_none().then_some(name.as_ref()),
         _ => None,
-    }
+    })
+}
+
+/// Whether a prompt can show values of a type as they are: neither bytes nor times of a zone that is
+/// not known on this machine, at any depth.
+#[must_use]
+pub fn can_be_shown(data_type: &DataType) -> bool {
+    let is_bytes =
+        |part: &DataType| part.is_binary() || matches!(part, DataType::FixedSizeBinary(_));
+    !any_in(data_type, is_bytes) && unknown_zone(data_type).is_none()
 }
 
 #[cfg(test)]
@@ -310,16 +310,16 @@ mod tests {
         );
         assert_eq!(
             [0, 1, 2].map(|row| cell(&dictionary, row)),
-            [Cell::Text("a"), Cell::Null, Cell::Null]
+            [CellValue::Text("a"), CellValue::Null, CellValue::Null]
         );
         let runs: ArrayRef =
             Arc::new(RunArray::<Int32Type>::try_new(&vec![2, 3].into(), &values).unwrap());
         assert_eq!(
             [0, 1, 2].map(|row| cell(&runs, row)),
-            [Cell::Text("a"), Cell::Text("a"), Cell::Null]
+            [CellValue::Text("a"), CellValue::Text("a"), CellValue::Null]
         );
         let nulls: ArrayRef = Arc::new(NullArray::new(1));
-        assert_eq!(cell(&nulls, 0), Cell::Null);
+        assert_eq!(cell(&nulls, 0), CellValue::Null);
     }
 
     #[test]
@@ -327,26 +327,29 @@ mod tests {
         let big: ArrayRef = Arc::new(UInt64Array::from(vec![1, u64::MAX]));
         assert_eq!(
             [cell(&big, 0), cell(&big, 1)],
-            [Cell::Int(1), Cell::UInt(u64::MAX)]
+            [CellValue::Int(1), CellValue::UInt(u64::MAX)]
         );
         let single: ArrayRef = Arc::new(Float32Array::from(vec![0.1]));
-        assert_eq!(cell(&single, 0), Cell::Float(0.1));
+        assert_eq!(cell(&single, 0), CellValue::Float(0.1));
     }
 
     #[test]
     fn survives_dates_and_times_out_of_range() {
         let dates: ArrayRef = Arc::new(Date32Array::from(vec![0, i32::MAX, i32::MIN]));
-        assert_eq!(cell(&dates, 0), Cell::Date(jiff::civil::date(1970, 1, 1)));
+        assert_eq!(
+            cell(&dates, 0),
+            CellValue::Date(jiff::civil::date(1970, 1, 1))
+        );
         let times: ArrayRef = Arc::new(Time32SecondArray::from(vec![86_399, 86_400, -1]));
         assert_eq!(
             cell(&times, 0),
-            Cell::Time(jiff::civil::time(23, 59, 59, 0))
+            CellValue::Time(jiff::civil::time(23, 59, 59, 0))
         );
         let stamps: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MIN, i64::MAX]));
         for (array, rows) in [(&dates, 1..3), (&times, 1..3), (&stamps, 0..2)] {
             for row in rows {
                 assert!(
-                    matches!(cell(array, row), Cell::Other(_)),
+                    matches!(cell(array, row), CellValue::Other(_)),
                     "{} {row}",
                     array.data_type()
                 );

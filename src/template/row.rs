@@ -13,20 +13,20 @@ use arrow::datatypes::DataType;
 use minijinja::Value;
 use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr};
 
-use super::cell::{self, Cell};
+use super::cell::{self, CellValue};
 
 /// The columns of one record batch that templates can reach.
-pub(crate) struct Table {
+pub(crate) struct RenderTable {
     /// Sorted by name.
     columns: Vec<(Arc<str>, ArrayRef)>,
     /// The places in `columns`, in the order of the table.
     order: Vec<usize>,
 }
 
-impl Table {
+impl RenderTable {
     /// Takes the named columns, or all. A name the batch does not have is left out; using it is
     /// then an error of the row.
-    pub(crate) fn new(batch: &RecordBatch, used: Option<&[Arc<str>]>) -> Arc<Table> {
+    pub(crate) fn new(batch: &RecordBatch, used: Option<&[Arc<str>]>) -> Arc<RenderTable> {
         let schema = batch.schema_ref();
         let mut columns: Vec<(usize, Arc<str>)> = match used {
             Some(names) => names
@@ -49,12 +49,12 @@ impl Table {
             .into_iter()
             .map(|(i, name)| (name, Arc::clone(batch.column(i))))
             .collect();
-        Arc::new(Table { columns, order })
+        Arc::new(RenderTable { columns, order })
     }
 
     /// The variables of a row.
-    pub(crate) fn row(self: &Arc<Table>, row: usize) -> Value {
-        Value::from_object(Row {
+    pub(crate) fn row(self: &Arc<RenderTable>, row: usize) -> Value {
+        Value::from_object(RowVariables {
             table: Arc::clone(self),
             row,
         })
@@ -75,17 +75,20 @@ impl Table {
 }
 
 /// The top level of a template: `subject`, `row`.
-struct Row {
-    table: Arc<Table>,
+struct RowVariables {
+    table: Arc<RenderTable>,
     row: usize,
 }
 
-impl Object for Row {
+impl Object for RowVariables {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         self.get_value_by_str(key.as_str()?)
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        // The engine asks here after loops, `{% set %}` and macro arguments, and before its own
+        // globals: a column may be named `range`. Here `row` comes before a column of that name,
+        // which is still `row["row"]`.
         if key == "row" {
             return Some(Value::from_object(WholeRow {
                 table: Arc::clone(&self.table),
@@ -98,7 +101,7 @@ impl Object for Row {
 
 /// The row as a map from column name to cell, in the order of the table.
 struct WholeRow {
-    table: Arc<Table>,
+    table: Arc<RenderTable>,
     row: usize,
 }
 
@@ -122,20 +125,20 @@ impl Object for WholeRow {
 /// A cell as a value of the engine.
 pub(crate) fn value(array: &ArrayRef, row: usize) -> Value {
     match cell::cell(array, row) {
-        Cell::Null => null(array.data_type()),
-        Cell::Bool(value) => Value::from(value),
-        Cell::Int(value) => Value::from(value),
-        Cell::UInt(value) => Value::from(value),
-        Cell::Float(value) => Value::from(value),
-        Cell::Text(text) => Value::from(text),
-        Cell::Bytes(bytes) => Value::from_bytes(bytes.to_vec()),
-        Cell::Date(date) => Value::from(date.to_string()),
-        Cell::Time(time) => Value::from(time.to_string()),
-        Cell::DateTime(at) => Value::from(at.to_string()),
-        Cell::Instant(at, zone) => Value::from(cell::instant_text(at, zone)),
-        Cell::Duration(duration) => Value::from(duration.to_string()),
-        Cell::Decimal(text) | Cell::Other(text) => Value::from(text),
-        Cell::Nested => nested(array, row),
+        CellValue::Null => null(array.data_type()),
+        CellValue::Bool(value) => Value::from(value),
+        CellValue::Int(value) => Value::from(value),
+        CellValue::UInt(value) => Value::from(value),
+        CellValue::Float(value) => Value::from(value),
+        CellValue::Text(text) => Value::from(text),
+        CellValue::Bytes(bytes) => Value::from_bytes(bytes.to_vec()),
+        CellValue::Date(date) => Value::from(date.to_string()),
+        CellValue::Time(time) => Value::from(time.to_string()),
+        CellValue::DateTime(at) => Value::from(at.to_string()),
+        CellValue::Instant(at, zone) => Value::from(cell::instant_text(at, zone)),
+        CellValue::Duration(duration) => Value::from(duration.to_string()),
+        CellValue::Decimal(text) | CellValue::Other(text) => Value::from(text),
+        CellValue::Nested => nested(array, row),
     }
 }
 
@@ -330,4 +333,4 @@ macro_rules! debug_by_name {
     })* };
 }
 
-debug_by_name!(Row => "row", WholeRow => "row", ListCell => "list", StructCell => "struct", MapCell => "map", Null => "null");
+debug_by_name!(RowVariables => "row", WholeRow => "row", ListCell => "list", StructCell => "struct", MapCell => "map", Null => "null");

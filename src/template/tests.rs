@@ -9,12 +9,17 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 
-use super::prompt::media::{MediaFacts, PromptLimits};
+use std::path::{Path, PathBuf};
+
+use minijinja::{ErrorKind, Value};
+
 use super::prompt::{
-    BlockSpec, CacheTtl, MessageSpec, Part, Prompt, Role, RowFault, Setting, SystemSpec,
+    BlockSpec, CacheTtl, MessageSpec, Prompt, PromptContext, PromptFault, PromptLimits, PromptPart,
+    Role, SystemSpec,
 };
-use super::row::Table;
+use super::row::RenderTable;
 use super::*;
+use crate::media::MediaFacts;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(
@@ -40,18 +45,18 @@ fn schema(names: &[&str]) -> Schema {
 fn render(template: &str, rows: &RecordBatch) -> Result<String, RenderError> {
     let mut templates = Templates::new(Path::new("."));
     templates.add_text("t", template.to_owned()).unwrap();
-    templates.render("t", Table::new(rows, None).row(0))
+    templates.render("t", RenderTable::new(rows, None).row(0))
 }
 
-fn check(template: &str, columns: &[&str]) -> Result<Columns, Error> {
+fn check(template: &str, columns: &[&str]) -> Result<TemplateColumns, Error> {
     let mut templates = Templates::new(Path::new("."));
     templates.add_text("t", template.to_owned())?;
     templates.check("t", &schema(columns))?;
     Ok(templates.columns("t", &schema(columns)))
 }
 
-fn named(names: &[&str]) -> Columns {
-    Columns::Named(names.iter().map(|&name| name.to_owned()).collect())
+fn named(names: &[&str]) -> TemplateColumns {
+    TemplateColumns::Named(names.iter().map(|&name| name.to_owned()).collect())
 }
 
 /// Writes files into a new folder.
@@ -88,7 +93,7 @@ fn prompt(
     Prompt::compile(
         &SystemSpec::Blocks(system.to_vec()),
         messages,
-        &Setting::in_folder(Path::new(".")),
+        &PromptContext::in_folder(Path::new(".")),
         &schema(columns),
     )
 }
@@ -490,6 +495,29 @@ fn never_expands_a_cell() {
 }
 
 #[test]
+fn plain_text_is_text_that_renders_as_itself() {
+    let rows = batch(vec![("a", text("x"))]);
+    for (source, is_plain) in [
+        ("", true),
+        ("{\"a\": [1, {}]}", true),
+        ("{ { % }", true),
+        ("two\nlines\n", true),
+        ("two\r\nlines\r\n", true),
+        ("{{ a }}", false),
+        ("{% if a %}{% endif %}", false),
+        ("x{# a comment #}", false),
+        ("{% raw %}x{% endraw %}", false),
+    ] {
+        assert_eq!(is_plain_text(source), is_plain, "{source}");
+        let rendered = render(source, &rows).unwrap();
+        if is_plain {
+            assert_eq!(rendered, source.trim_end(), "{source}");
+        }
+    }
+    assert!(!is_plain_text("{{ a"), "not a template at all");
+}
+
+#[test]
 fn leaves_no_lines_behind_for_tags() {
     let rows = batch(vec![("x", text("1"))]);
     for (template, expected) in [
@@ -565,8 +593,8 @@ fn keeps_place_and_kind_of_an_error_and_no_contents() {
             "{{ z + 7 }}",
             1,
             "invalid operation",
-            "tried to use + operator on unsupported types null and number; `|default(0)` stands in \
-             for a null, and `{% if … is not none %}` asks for one",
+            "tried to use + operator on unsupported types null and number; replace a null \
+             with `|default(0)`, or ask with `{% if … is not none %}`",
         ),
         (
             "{% include x %}",
@@ -629,15 +657,17 @@ fn finds_the_columns_that_a_template_reads() {
             "{{ row.a }}{{ row['Customer name'] }}",
             named(&["a", "Customer name"]),
         ),
-        ("{{ row[a] }}", Columns::All),
-        ("{{ row|json }}", Columns::All),
-        ("{% set r = row %}{{ r.a }}", Columns::All),
+        ("{{ row[a] }}", TemplateColumns::All),
+        ("{{ row|json }}", TemplateColumns::All),
+        ("{% set r = row %}{{ r.a }}", TemplateColumns::All),
         (
             "{% macro m(x) %}{{ x }}{{ b }}{% endmacro %}{{ m(a) }}",
             named(&["a", "b"]),
         ),
+        ("{% for a in range(3) %}{{ b }}{% endfor %}", named(&["b"])),
+        // A name of the template's own that is read counts as a column: too many is safe.
         (
-            "{% for a in range(3) %}{{ b }}{% endfor %}",
+            "{% for a in range(3) %}{{ a }}{{ b }}{% endfor %}",
             named(&["a", "b"]),
         ),
     ] {
@@ -707,7 +737,8 @@ fn refuses_words_and_comparisons_that_cannot_work() {
         ("{{ a is nonne }}", "`t` line 1: there is no test `nonne`"),
         (
             "{{ a == none }}",
-            "`t` line 1: a null cell is not equal to `none`; write `is none` or `is not none`",
+            "`t` line 1: a null cell is not equal to `none`, so the comparison is the same for \
+             every row",
         ),
         (
             "{{ a",
@@ -716,8 +747,7 @@ fn refuses_words_and_comparisons_that_cannot_work() {
         (
             "{% if a >= 4 %}{% endif %}",
             "`t` line 1: the column `a` is text and is compared with a number, which is the same \
-             for every row; write `|int` or `|float` behind the column, or set `columns.a = \
-             \"int64\"` under `[source]`",
+             for every row",
         ),
     ] {
         assert_eq!(
@@ -763,7 +793,7 @@ fn counts_what_loaded_templates_read() {
     for (file, expected, files) in [
         ("main.j2", named(&["a", "b", "c"]), 3),
         ("child.j2", named(&["a", "b"]), 2),
-        ("dynamic.j2", Columns::All, 1),
+        ("dynamic.j2", TemplateColumns::All, 1),
     ] {
         let mut templates = Templates::new(folder.path());
         let name = templates.add_file(Path::new(file)).unwrap();
@@ -776,7 +806,7 @@ fn counts_what_loaded_templates_read() {
     templates.add_file(Path::new("child.j2")).unwrap();
     assert_eq!(
         templates
-            .render("child.j2", Table::new(&rows, None).row(0))
+            .render("child.j2", RenderTable::new(&rows, None).row(0))
             .unwrap(),
         "12"
     );
@@ -799,7 +829,7 @@ fn names_the_fields_that_a_column_has() {
         let prompt = Prompt::compile(
             &SystemSpec::default(),
             &messages,
-            &Setting::in_folder(Path::new(".")),
+            &PromptContext::in_folder(Path::new(".")),
             &rows.schema(),
         )
         .unwrap();
@@ -811,7 +841,7 @@ fn names_the_fields_that_a_column_has() {
             &mut MediaFacts::default(),
             |_| {},
         ) {
-            Err(RowFault::Render(error)) => assert_eq!(error.message, message),
+            Err(PromptFault::Render(error)) => assert_eq!(error.message, message),
             other => panic!("{template}: {other:?}"),
         }
     }
@@ -884,7 +914,7 @@ fn follows_no_link_out_of_the_jobs_folder() {
         .add_text("t", "{% include x %}".to_owned())
         .unwrap();
     let error = templates
-        .render("t", Table::new(&rows, None).row(0))
+        .render("t", RenderTable::new(&rows, None).row(0))
         .unwrap_err();
     assert_eq!(
         error.message,
@@ -916,7 +946,7 @@ fn compares_in_loaded_templates_by_the_same_rules() {
         templates.add_text("t", template.to_owned()).unwrap();
         assert_eq!(
             templates
-                .render("t", Table::new(&rows, None).row(0))
+                .render("t", RenderTable::new(&rows, None).row(0))
                 .unwrap(),
             "false",
             "{template}"
@@ -990,8 +1020,7 @@ fn renders_system_blocks_once_and_refuses_columns_in_them() {
         let error = prompt_of(text).err().unwrap();
         let expected = format!(
             "`text of system block 1` line 2: system block 1 names `{name}`, but system blocks are \
-             shared by all requests of the run so that the prompt cache can hit; move the column \
-             to a message"
+             shared by all requests of the run so that the prompt cache can hit"
         );
         assert_eq!(error.to_string(), expected);
     }
@@ -1021,7 +1050,7 @@ fn takes_raw_text_as_it_stands() {
     let prompt = Prompt::compile(
         &SystemSpec::Blocks(vec![spec]),
         &[user("{{ a }}")],
-        &Setting::in_folder(folder.path()),
+        &PromptContext::in_folder(folder.path()),
         &schema(&["a"]),
     )
     .unwrap();
@@ -1053,8 +1082,8 @@ fn shares_leading_messages_that_read_no_column() {
     );
     let rows = batch(vec![("a", text("1"))]);
     let mut rendered = Vec::new();
-    let mut take = |part: Part<'_>| match part {
-        Part::Text(role, text) => rendered.push((role, text.to_owned())),
+    let mut take = |part: PromptPart<'_>| match part {
+        PromptPart::Text(role, text) => rendered.push((role, text.to_owned())),
         _ => panic!("only messages of one text"),
     };
     prompt
@@ -1144,7 +1173,7 @@ fn reports_empty_messages_by_row() {
             &mut MediaFacts::default(),
             |_| {},
         );
-        assert_eq!(fault, Err(RowFault::Empty { message: 1 }));
+        assert_eq!(fault, Err(PromptFault::Empty { message: 1 }));
     }
 }
 
@@ -1163,7 +1192,7 @@ fn refuses_zones_that_are_not_known_here() {
         Prompt::compile(
             &SystemSpec::default(),
             &[user(text)],
-            &Setting::in_folder(Path::new(".")),
+            &PromptContext::in_folder(Path::new(".")),
             &schema,
         )
     };
@@ -1293,31 +1322,15 @@ fn proposes_only_filters_of_the_engine_that_exist() {
     }
 }
 
-/// The Parquet files that developers keep beside the project, if they are there.
-#[expect(clippy::print_stderr, reason = "a test that does not run says so")]
+/// Parquet files by other writers.
 fn parquet_files() -> Vec<PathBuf> {
-    let beside = ["../shared/data", "../../shared/data"]
-        .map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
-    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let Some(data) = named.into_iter().chain(beside).find(|path| path.is_dir()) else {
-        eprintln!("skipped: there is no folder of shared data");
-        return Vec::new();
-    };
-    let mut files: Vec<PathBuf> = ["parquet", "sample"]
-        .iter()
-        .flat_map(|folder| fs::read_dir(data.join(folder)).into_iter().flatten())
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "parquet")
-        })
-        .collect();
-    files.sort();
-    files
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet");
+    let files = fs::read_dir(folder).unwrap();
+    files.map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
-fn renders_rows_of_real_parquet_files() {
+fn renders_rows_of_parquet_files_by_other_writers() {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     let mut templates = Templates::new(Path::new("."));
     templates
@@ -1331,7 +1344,7 @@ fn renders_rows_of_real_parquet_files() {
             .unwrap();
         for batch in reader {
             let batch = batch.unwrap();
-            let table = Table::new(&batch, None);
+            let table = RenderTable::new(&batch, None);
             let columns = batch
                 .schema()
                 .fields()

@@ -1,6 +1,11 @@
 //! Bad input: one clear message, the documented exit code, nothing sent, nothing half written.
 
-use crate::support::{JOB, Workdir, shared_data};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+
+use crate::support::{JOB, Workdir};
 
 /// A folder where only the named files may be after the command.
 #[track_caller]
@@ -101,40 +106,51 @@ fn refuses_sources_that_cannot_be_read() {
     refuses(&work, &["rows.csv"]);
 }
 
-#[test]
-fn refuses_every_hostile_file() {
-    let Some(data) = shared_data("refuses_every_hostile_file") else {
-        return;
+/// A table with the columns `id` and `body`.
+fn parquet_bytes(rows: usize) -> Vec<u8> {
+    let column = |text: &str| -> ArrayRef {
+        let cells = (0..rows).map(|row| format!("{text} {row}"));
+        Arc::new(StringArray::from_iter_values(cells))
     };
-    let mut seen = 0;
-    for entry in std::fs::read_dir(data.join("hostile")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|e| e == "md") {
-            continue;
-        }
-        let work = Workdir::new();
-        work.write(
-            "job.toml",
-            JOB.replace("rows.csv", path.to_str().unwrap())
-                .replace("[\"id\"]", "[]")
-                .replace("{{ body }}", "{{ row | json }}"),
-        );
-        refuses(&work, &[path.file_name().unwrap().to_str().unwrap()]);
-        seen += 1;
-    }
-    assert!(seen >= 7);
+    let columns = [("id", column("T")), ("body", column("text"))];
+    let batch = RecordBatch::try_from_iter(columns).expect("one length");
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).expect("types");
+    writer.write(&batch).expect("rows");
+    writer.into_inner().expect("a footer")
 }
 
 #[test]
-fn refuses_truncated_parquet() {
-    let whole = Workdir::new().with_rows(500);
-    whole.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let bytes = std::fs::read(whole.output("out.parquet")).unwrap();
-    for keep in [bytes.len() / 3, bytes.len() - 9] {
+fn refuses_damaged_parquet() {
+    let bytes = parquet_bytes(500);
+    let end = bytes.len();
+    // The last eight bytes are the length of the footer and the magic number.
+    let with = |at: std::ops::Range<usize>, byte: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at].fill(byte);
+        bytes
+    };
+    let cases = [
+        ("its last two thirds are missing", bytes[..end / 3].to_vec()),
+        ("its last nine bytes are missing", bytes[..end - 9].to_vec()),
+        ("it does not end as Parquet", with(end - 4..end, b'x')),
+        (
+            "its footer is longer than the file",
+            with(end - 8..end - 4, 0x7f),
+        ),
+        ("its footer has no bytes", with(end - 8..end - 4, 0)),
+        ("its first page has no header", with(4..40, 0xff)),
+        ("its footer is overwritten", with(end - 200..end - 8, 0xff)),
+        (
+            "a thousand bytes are missing inside",
+            [&bytes[..100], &bytes[1_100..]].concat(),
+        ),
+    ];
+    for (what, bytes) in cases {
         let work = Workdir::new();
-        work.write("cut.parquet", &bytes[..keep])
-            .write("job.toml", JOB.replace("rows.csv", "cut.parquet"));
-        refuses(&work, &["cut.parquet"]);
+        work.write("damaged.parquet", bytes)
+            .write("job.toml", JOB.replace("rows.csv", "damaged.parquet"));
+        eprintln!("{what}");
+        refuses(&work, &["damaged.parquet"]);
     }
 }
 

@@ -118,7 +118,7 @@ fn init_leaves_a_column_out_that_cannot_be_read() {
         .expect(0)
         .says("column `wide` cannot be read");
     assert!(
-        init.stderr.contains("the job leaves it out"),
+        init.stderr.contains("the job file leaves it out"),
         "{}",
         init.stderr
     );
@@ -204,7 +204,7 @@ fn an_expression_that_makes_gigabytes_is_refused_before_it_does() {
     assert!(
         check
             .stderr
-            .contains("can make 2000000000 bytes of one row; at most 67108864 are allowed"),
+            .contains("can produce 2000000000 bytes from one row; the limit is 67108864"),
         "{}",
         check.stderr
     );

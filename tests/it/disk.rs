@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::crash::{check_ledger, check_output};
 use crate::support::{Finished, JOB, Sim, Workdir};
+use crate::unmet_needs::{Need, can_run};
 
 const ROWS: usize = 20;
 
@@ -146,6 +147,11 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Whether the tests may mount something.
+pub(crate) fn can_mount() -> bool {
+    SmallDisk::mount(Workdir::new().path("disk"), 8_192).is_some()
+}
+
 fn run(program: &str, args: &[&str], last: &Path) -> bool {
     Command::new(program)
         .args(args)
@@ -156,18 +162,16 @@ fn run(program: &str, args: &[&str], last: &Path) -> bool {
 
 #[test]
 fn a_full_disk_is_said_and_loses_nothing() {
+    if !can_run("a_full_disk_is_said_and_loses_nothing", Need::Mount) {
+        return;
+    }
     let mut codes = Vec::new();
     for bytes in (8_192..200_000)
         .step_by(8_192)
         .chain((200_000..2_000_000).step_by(65_536))
     {
         let (work, sim) = (work(), Sim::start());
-        let Some(disk) = SmallDisk::mount(work.path("disk"), bytes) else {
-            eprintln!(
-                "skipped: a_full_disk_is_said_and_loses_nothing: a disk cannot be mounted here"
-            );
-            return;
-        };
+        let disk = SmallDisk::mount(work.path("disk"), bytes).expect("a disk");
         work.write(
             "job.toml",
             work.read("job.toml")
@@ -194,14 +198,12 @@ fn a_full_disk_is_said_and_loses_nothing() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_said_before_anything_is_sent() {
-    let (work, sim) = (work(), Sim::start());
-    let Some(disk) = SmallDisk::mount(work.path("disk"), 1_000_000) else {
-        eprintln!(
-            "skipped: a_folder_that_cannot_be_written_is_said_before_anything_is_sent: a disk \
-             cannot be mounted here"
-        );
+    let test = "a_folder_that_cannot_be_written_is_said_before_anything_is_sent";
+    if !can_run(test, Need::Mount) {
         return;
-    };
+    }
+    let (work, sim) = (work(), Sim::start());
+    let disk = SmallDisk::mount(work.path("disk"), 1_000_000).expect("a disk");
     let job = work.read("job.toml");
     // The state.
     disk.set("ro");

@@ -1,55 +1,47 @@
-//! What a plan says a run will cost, held against what the simulator bills: it counts tokens in a
-//! way of its own.
+//! What a plan says a run will cost, compared with what the simulator bills.
+//!
+//! The simulator is ours and counts tokens in its own way. So these tests do not measure how near an
+//! estimate is to the API's bill: they show that counting and learning correct an estimate whose
+//! constants do not fit, and that a sample says how far off it may be.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
-use crate::support::{Workdir, shared_data};
+use crate::support::Workdir;
 
-/// Tables of the shared data: the file, the key, what is asked.
-const TABLES: [(&str, &str, &str); 8] = [
+/// Tables of the samples: the file, the key, what is asked.
+const TABLES: [(&str, &str, &str); 4] = [
     (
-        "art_texts.csv",
-        "entry_id",
-        "{{ artist }}, {{ year }}: {{ text }}",
+        "tickets/tickets.csv",
+        "ticket_id",
+        "{{ subject }}, {{ channel }}, {{ language }}: {{ body }}",
     ),
     (
-        "castle_reasons.csv",
-        "submission_id",
-        "Is this a strategy? {{ reason }} ({{ castle_1 }}, {{ castle_2 }}, {{ castle_10 }})",
+        "manual/questions.csv",
+        "question_id",
+        "Answer briefly: {{ question }}",
     ),
     (
-        "country_codes.csv",
-        "",
-        "{% for name, value in row | items %}{{ name }}: {{ value }}\\n{% endfor %}",
+        "products/products.parquet",
+        "sku",
+        "{{ name }}: {{ tags | json }}, {{ dimensions | json }}, {{ variants | json }}",
     ),
     (
-        "inaugural_addresses.parquet",
-        "",
-        "Summarise: {{ address }}",
-    ),
-    (
-        "movie_reviews_ko.csv",
-        "review_id",
-        "Is this review good or bad?\\n{{ review }}",
-    ),
-    (
-        "nuclear_event_reports.csv",
-        "event_no",
-        "{{ category }} in {{ state }}: {{ event_text }}",
-    ),
-    (
-        "sentences_multilang.csv",
-        "sentence_id",
-        "Translate from {{ lang }}: {{ sentence }}",
-    ),
-    (
-        "support_queries.csv",
-        "query_id",
-        "What is it about? {{ text }}",
+        "plants/photos.csv",
+        "photo_id",
+        "{{ taken_on }}: {{ message }}",
     ),
 ];
+
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data")
+}
 
 fn job(table: &Path, key: &str, template: &str) -> String {
     let key = if key.is_empty() {
@@ -112,16 +104,11 @@ fn off(estimate: u64, bill: u64) -> u64 {
 }
 
 #[test]
-fn a_counted_sample_is_within_two_percent_of_the_bill_on_every_table() {
-    let Some(data) = shared_data("estimates of real tables") else {
-        return;
-    };
+fn counting_corrects_an_estimate_to_two_percent_of_what_the_simulator_counts() {
+    let mut corrected = 0;
     for (table, key, template) in TABLES {
         let work = Workdir::new();
-        work.write(
-            "job.toml",
-            job(&data.join("sample").join(table), key, template),
-        );
+        work.write("job.toml", job(&samples().join(table), key, template));
         let guessed = at(&plan(&work, &[]), "/plan/estimate/tokens/prompts/expected");
         let counted = plan(&work, &["--calibrate", "200"]);
         assert_eq!(
@@ -130,16 +117,13 @@ fn a_counted_sample_is_within_two_percent_of_the_bill_on_every_table() {
         );
         let counted = at(&counted, "/plan/estimate/tokens/prompts/expected");
         let bill = billed(&run(&work));
-        eprintln!(
-            "{table}: {bill} tokens billed; off by {} ‰ counted, {} ‰ guessed",
-            off(counted, bill),
-            off(guessed, bill)
-        );
         assert!(
             off(counted, bill) <= 20,
             "{table}: {counted} estimated, {bill} billed"
         );
+        corrected += usize::from(off(guessed, bill) > off(counted, bill));
     }
+    assert!(corrected >= 3, "counting was no help for most tables");
 }
 
 #[test]
@@ -324,24 +308,37 @@ fn a_sample_is_as_near_to_the_whole_plan_as_it_says() {
     );
 }
 
-#[test]
-fn a_sample_of_a_real_table_is_as_near_as_it_says() {
-    let Some(data) = shared_data("samples of a real table") else {
-        return;
+/// Short texts in three scripts, in row groups of 2,000.
+fn write_reviews(path: &Path, rows: usize) {
+    const WORDS: [&str; 7] = ["good", "영화", "боль", "12345", "the", "schön", "tedious"];
+    let text = |row: usize| {
+        let words = (0..8 + row * 7_919 % 25).map(|n| WORDS[(row * 31 + n * n) % WORDS.len()]);
+        words.collect::<Vec<_>>().join(" ")
     };
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(text)));
+    let ids: ArrayRef = Arc::new((0..rows as i64).collect::<Int64Array>());
+    let batch = RecordBatch::try_from_iter([("id", ids), ("review", texts)]).expect("one length");
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(2_000))
+        .build();
+    let file = File::create(path).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("types");
+    writer.write(&batch).expect("rows");
+    writer.close().expect("a footer");
+}
+
+#[test]
+fn a_sample_of_many_row_groups_is_as_near_as_it_says() {
     let work = Workdir::new();
-    let table = data.join("bench/movie_reviews_ko_300k.parquet");
+    let table = work.path("reviews.parquet");
+    write_reviews(&table, 20_000);
     work.write(
         "job.toml",
-        job(&table, "", "Is this review good or bad?\\n{{ review }}")
-            .replace("[source]", "[source]\nlimit = 60000"),
+        job(&table, "", "Is this review good or bad?\\n{{ review }}"),
     );
     let whole = plan(&work, &[]);
     let sample = plan(&work, &["--sample", "2000"]);
     for (off, margin) in held_against(&whole, &sample) {
-        eprintln!(
-            "movie_reviews_ko, 2,000 of 60,000 rows: off by {off} ‰, said to be within {margin} ‰"
-        );
         assert!(
             off <= margin && margin < 20,
             "off by {off} ‰, said to be within {margin} ‰"
@@ -357,7 +354,7 @@ fn a_sample_of_a_real_table_is_as_near_as_it_says() {
 #[test]
 fn a_sample_of_requests_that_share_a_cached_prompt_is_as_near_as_it_says() {
     let work = Workdir::new();
-    let job = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data/tickets/triage.toml");
+    let job = samples().join("tickets/triage.toml");
     let plan = |more: &[&str]| {
         let args = [&["plan", job.to_str().expect("a path"), "--json"], more].concat();
         work.rowmill(&args).expect(0).json()

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rowmill::simulator::Call;
+use rowmill::simulator::ApiCall;
 
 use crate::crash::{check_folder, check_ledger, check_output};
 use crate::support::{Finished, JOB, Sim, Workdir};
@@ -111,9 +111,9 @@ fn one(case: &Case) {
         "nothing was sent again"
     );
     assert!(
-        case.creates == 0 || sim.calls(Call::Create) == case.creates,
+        case.creates == 0 || sim.calls(ApiCall::Create) == case.creates,
         "{} create calls",
-        sim.calls(Call::Create)
+        sim.calls(ApiCall::Create)
     );
 }
 
@@ -454,7 +454,7 @@ fn results_are_checked_and_fetched_again() {
         // Fewer lines than the counters tell: the provider has the others, so they are fetched
         // until they are here.
         Case {
-            says: "in hand",
+            says: "saved so far",
             ..case("[[calls]]\non = 'results'\ntimes = 9\ndo = 'missing_line'\nat_line = 2")
         },
         // As many lines as the counters tell, and an id without one: looked for four times, then
@@ -532,9 +532,9 @@ fn a_slow_end_meets_the_deadline() {
         .expect(5)
         .says("1 in flight");
     assert!(
-        sim.calls(Call::Create) < 9,
+        sim.calls(ApiCall::Create) < 9,
         "{} create calls in six seconds",
-        sim.calls(Call::Create)
+        sim.calls(ApiCall::Create)
     );
     // And while a call is tried again.
     let (work, sim) = (
@@ -558,9 +558,9 @@ fn polling_backs_off_even_where_the_clocks_differ() {
         // A tenth of a second for the first one, then a tenth of the time gone by; three batches a
         // look.
         assert!(
-            sim.calls(Call::Retrieve) < 3 * 32,
+            sim.calls(ApiCall::Retrieve) < 3 * 32,
             "{} looks in six seconds",
-            sim.calls(Call::Retrieve)
+            sim.calls(ApiCall::Retrieve)
         );
     }
 }
@@ -591,12 +591,12 @@ fn an_uncertain_batch_is_not_sent_again_until_it_is_known_what_became_of_it() {
         work.rowmill_at(&sim.url(), &["collect", "job.toml"])
             .expect(7);
     }
-    assert_eq!(sim.calls(Call::Create), 3, "each batch was sent once");
+    assert_eq!(sim.calls(ApiCall::Create), 3, "each batch was sent once");
     // Who has time waits for it.
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("was found");
-    assert_eq!(sim.calls(Call::Create), 3);
+    assert_eq!(sim.calls(ApiCall::Create), 3);
     check_output(&work, &sim, ROWS);
     check_ledger(&sim, ROWS);
 }
@@ -646,9 +646,9 @@ fn batches_of_others_are_looked_into_and_left_alone() {
     );
     // Looked into once each: the two of theirs, and the three of ours that were fetched.
     assert!(
-        sim.calls(Call::Results) <= 6,
+        sim.calls(ApiCall::Results) <= 6,
         "{} results calls",
-        sim.calls(Call::Results)
+        sim.calls(ApiCall::Results)
     );
 }
 
@@ -664,7 +664,7 @@ fn a_lost_batch_is_found_whatever_the_clocks_say() {
             .expect(0)
             .says("was found");
         check_ledger(&sim, ROWS);
-        assert_eq!(sim.calls(Call::Create), 3);
+        assert_eq!(sim.calls(ApiCall::Create), 3);
     }
 }
 
@@ -693,7 +693,7 @@ fn results_that_cannot_be_read_prove_nothing() {
             .is_some_and(|(_, stderr)| stderr.contains("was found")),
         "{said:?}"
     );
-    assert_eq!(sim.calls(Call::Create), 3);
+    assert_eq!(sim.calls(ApiCall::Create), 3);
     work.rowmill_at(&sim.url(), &["collect", "job.toml"])
         .expect(0);
     check_ledger(&sim, ROWS);
@@ -807,7 +807,7 @@ fn a_canceled_run_sends_nothing_more() {
         statuses.iter().filter(|status| *status == "unsent").count(),
         13
     );
-    assert_eq!(sim.calls(Call::Create), 1);
+    assert_eq!(sim.calls(ApiCall::Create), 1);
 }
 
 #[test]
@@ -821,7 +821,7 @@ fn of_a_canceled_run_nothing_is_sent_again() {
         .expect(0);
     work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "60s"])
         .expect(3);
-    assert_eq!(sim.calls(Call::Create), 3);
+    assert_eq!(sim.calls(ApiCall::Create), 3);
 }
 
 #[test]
@@ -834,7 +834,7 @@ fn fetching_sends_nothing() {
     work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "30s"])
         .expect(5)
         .says("2 batches still to be sent");
-    assert_eq!(sim.calls(Call::Create), 1);
+    assert_eq!(sim.calls(ApiCall::Create), 1);
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
     check_output(&work, &sim, ROWS);
     check_ledger(&sim, ROWS);
@@ -863,7 +863,7 @@ fn ctrl_c_leaves_batches_alive_and_says_how_to_go_on() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    until(|| sim.calls(Call::Retrieve) > 3);
+    until(|| sim.calls(ApiCall::Retrieve) > 3);
     // A second process is told who works on the run.
     let locked = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(11);
     assert!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::time::Duration;
 
-use rowmill::simulator::Call;
+use rowmill::simulator::ApiCall;
 
 use crate::support::{JOB, Sim, Workdir};
 
@@ -67,7 +67,7 @@ fn results_that_end_early_are_not_collected_and_the_same_command_tries_again() {
     collect(&work, &sim, 4)
         .says("5 of 20 lines")
         .says("run the same command again");
-    assert_eq!(sim.calls(Call::Results), 4);
+    assert_eq!(sim.calls(ApiCall::Results), 4);
     assert!(!work.path("out.parquet").exists());
     assert!(
         !work
@@ -81,7 +81,7 @@ fn results_that_end_early_are_not_collected_and_the_same_command_tries_again() {
             .any(|file| file.ends_with("so-far.jsonl.zst"))
     );
     collect(&work, &sim, 0);
-    assert_eq!(sim.calls(Call::Results), 7);
+    assert_eq!(sim.calls(ApiCall::Results), 7);
     check_all(&work, &sim);
 }
 
@@ -91,8 +91,8 @@ fn lines_of_several_downloads_make_up_the_whole() {
     let faults = "[[calls]]\non = 'results'\nnth = [1]\ndo = 'missing_line'\nat_line = 2\n\
                   [[calls]]\non = 'results'\nfrom = 2\ndo = 'missing_line'\nat_line = 3";
     let (work, sim) = submitted(faults);
-    collect(&work, &sim, 0).says("19 in hand");
-    assert_eq!(sim.calls(Call::Results), 2);
+    collect(&work, &sim, 0).says("19 lines saved so far");
+    assert_eq!(sim.calls(ApiCall::Results), 2);
     check_all(&work, &sim);
 }
 
@@ -124,11 +124,11 @@ fn an_id_that_is_absent_from_complete_results_is_missing_for_good() {
     collect(&work, &sim, 3)
         .says("1 missing")
         .says("--class missing");
-    assert_eq!(sim.calls(Call::Results), 4);
+    assert_eq!(sim.calls(ApiCall::Results), 4);
     assert_eq!(statuses(&work)["missing"], 1);
     // It is not asked for again: the results are complete.
     collect(&work, &sim, 3);
-    assert_eq!(sim.calls(Call::Results), 4);
+    assert_eq!(sim.calls(ApiCall::Results), 4);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn results_that_cannot_be_had_are_not_waited_for_with_batches_that_are_not_sent(
             begun.elapsed() < std::time::Duration::from_secs(30),
             "{command} waits for what does not come"
         );
-        assert!(sim.calls(Call::Create) < 3);
+        assert!(sim.calls(ApiCall::Create) < 3);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rowmill::cost::Money;
 use rowmill::journal::Manifest;
-use rowmill::simulator::Call;
+use rowmill::simulator::ApiCall;
 
 use crate::support::{Finished, JOB, Sim, Workdir};
 
@@ -78,7 +78,7 @@ fn one_request_goes_first_and_the_canary_second() {
     assert_eq!(sizes(&sim), [1, 10, 15, 14]);
     assert!(
         said.stderr
-            .contains("the canary is back, the rest follows: 10 of 10 rows succeeded"),
+            .contains("the canary has ended, the rest follows: 10 of 10 rows succeeded"),
         "{}",
         said.stderr
     );
@@ -177,7 +177,7 @@ fn answers_that_are_cut_off_stop_the_canary() {
         .expect(6);
     assert!(
         said.stderr
-            .contains("12 of 12 were cut off: 100%, and `canary.max_truncated` is 5%"),
+            .contains("12 of 12 were truncated: 100%, and `canary.max_truncated` is 5%"),
         "{}",
         said.stderr
     );
@@ -206,7 +206,7 @@ fn the_rest_follows_unprimed_when_the_time_is_over() {
     let sim = Sim::with("[[batches]]\nnth = [1]\nextra_seconds = 4\n");
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
-        .says("it is not back after 1 s, so the rest goes without it");
+        .says("s, so the rest is sent without it");
     assert_eq!(verdict(&work), "timed_out");
     assert_eq!(sizes(&sim), [1, 14, 13, 12]);
     check_output(&work);
@@ -259,7 +259,7 @@ fn a_submit_sends_what_a_canary_of_an_earlier_one_allows() {
     std::thread::sleep(Duration::from_secs(3));
     work.rowmill_at(&sim.url(), &["submit", "job.toml"])
         .expect(5)
-        .says("the canary is back");
+        .says("the canary has ended");
     assert_eq!(sizes(&sim), [10, 13, 9, 8]);
 }
 
@@ -271,7 +271,7 @@ fn a_submit_sends_everything_once_the_priming_request_is_back() {
         .expect(5);
     assert_eq!(sizes(&sim), [1, 14, 13, 12]);
     assert!(
-        sim.calls(Call::Results) >= 1,
+        sim.calls(ApiCall::Results) >= 1,
         "the priming request's result was looked at"
     );
     work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "20s"])
@@ -380,7 +380,7 @@ fn a_primed_run_reads_what_a_cold_one_writes_again_and_again() {
         (&said_primed, "one request goes first and writes the shared"),
         (
             &said_primed,
-            "the priming request is back, the rest follows: it wrote",
+            "the cache warm-up request has ended, the rest follows: it wrote",
         ),
         (
             &said_primed,

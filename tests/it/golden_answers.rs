@@ -4,15 +4,17 @@
 //!
 //! ```text
 //!  job.toml        the job, with whatever files it names beside it
-//!  results.jsonl   result lines as the API gives them, in any order; a `custom_id` is the row's key
-//!  table.jsonl     a line a row, as it is read back from the output: a run's column without a value is left out, and so are
-//!                  `_rm_request_hash`, `_rm_batch_id` and `_rm_attempt`, which say nothing of the answer
-//!  columns.txt     the columns that the answers become or that the job asks for, and their Arrow types as they are read back
-//!  refused.txt     in place of the three, for bad input: everything that `rowmill check` says on stderr
+//!  results.jsonl   result lines as the API gives them, in any order;
+//!                  a `custom_id` is the row's key
+//!  table.jsonl     a line a row, as it is read back from the output; left out are a run's columns
+//!                  without a value, and `_rm_request_hash`, `_rm_batch_id` and `_rm_attempt`
+//!  columns.txt     the columns that the answers become or that the job asks for, and their Arrow
+//!                  types as they are read back
+//!  refused.txt     in place of the three, for bad input: what `rowmill check` says on stderr
 //! ```
 //!
-//! `ROWMILL_BLESS=1 cargo test --test it golden_answers` writes the files anew; read the difference
-//! before it is committed.
+//! `ROWMILL_BLESS=1 cargo test --test it golden_answers` writes the files again; read the
+//! difference before it is committed.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -173,7 +175,7 @@ fn in_words(data_type: &DataType) -> String {
             format!("struct({})", members.join(", "))
         }
         DataType::Dictionary(_, values) => format!("dictionary({})", in_words(values)),
-        other => rowmill::source::in_words(other),
+        other => rowmill::source::type_name(other),
     }
 }
 

@@ -4,11 +4,12 @@
 //!
 //! ```text
 //!  job.toml         the job, with whatever files it names beside it
-//!  requests.jsonl   a line a row: {"row":1,"key":"a","params":{…}}, `params` exactly as sent; or {"row":2,"key":"b","unsent":"why"}
-//!  refused.txt      in place of it, for bad input: everything that `rowmill check` says on stderr
+//!  requests.jsonl   a line a row: {"row":1,"key":"a","params":{…}}, `params` exactly as sent,
+//!                   or {"row":2,"key":"b","unsent":"why"}
+//!  refused.txt      in place of it, for bad input: what `rowmill check` says on stderr
 //! ```
 //!
-//! `ROWMILL_BLESS=1 cargo test --test it golden_requests` writes the files anew; read the
+//! `ROWMILL_BLESS=1 cargo test --test it golden_requests` writes the files again; read the
 //! difference before it is committed.
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! Failed rows are sent again by class, and only those.
 
 use rowmill::batch::SpoolReader;
-use rowmill::request::per_row::Tail;
+use rowmill::request::per_row::FragmentTail;
 
 use crate::support::{JOB, Sim, Workdir};
 
@@ -209,7 +209,7 @@ fn sent_lengths(work: &Workdir) -> std::collections::BTreeMap<String, Vec<u32>> 
         for rows in SpoolReader::open(&work.path(&spool)).unwrap() {
             let rows = rows.unwrap();
             for row in 0..rows.len() {
-                let tail = Tail::of(rows.fragment.value(row), true, true)
+                let tail = FragmentTail::of(rows.fragment.value(row), true, true)
                     .expect("a fragment that ends in the row's choice");
                 let (_, key) = rows.custom_id.value(row).split_once('-').unwrap();
                 lengths

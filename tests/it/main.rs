@@ -1,6 +1,15 @@
 //! All integration tests in one binary, one file a subject: each test binary links the table engine
 //! again.
-#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+//!
+//! A test that installs something or takes minutes is `#[ignore]`d, with the reason; one that needs
+//! what a machine may lack asks `unmet_needs` first, which counts it.
+#![expect(
+    clippy::print_stderr,
+    reason = "the harness keeps it until a test fails"
+)]
+
+#[cfg(not(any(feature = "test-hooks", debug_assertions)))]
+compile_error!("in a release build, the crash tests need `--features test-hooks`");
 
 mod answers;
 mod bad_input;
@@ -8,9 +17,11 @@ mod bill;
 mod budget;
 mod columnar;
 mod commands;
+mod conformance;
 mod crash;
 mod disk;
 mod estimate;
+mod examples;
 mod faults;
 mod fetching;
 mod files;
@@ -18,8 +29,10 @@ mod gates;
 mod golden_answers;
 mod golden_requests;
 mod heal;
+mod in_process;
 mod init;
 mod media;
+mod messages;
 mod model;
 mod models;
 mod options;
@@ -30,9 +43,12 @@ mod restored;
 mod run;
 mod scheduler;
 mod sdk_types;
+mod second_provider;
 mod security;
 mod sending;
 mod states;
 mod support;
 mod templates;
+mod unmet_needs;
 mod usage;
+mod whole_runs;

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, BinaryArray, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array};
 use parquet::arrow::ArrowWriter;
-use rowmill::simulator::Call;
+use rowmill::simulator::ApiCall;
 
-use crate::support::{Sim, Workdir, shared_data};
+use crate::support::{Sim, Workdir};
 
 /// A job over a source, whose messages and further keys of `[request]` are given.
 fn job(source: &str, key: &str, request: &str) -> String {
@@ -63,99 +64,94 @@ fn patches(width: u64, height: u64) -> u64 {
     width.div_ceil(28) * height.div_ceil(28)
 }
 
+/// The photos of the samples, and two empty pictures of known size, by their names.
+fn pictures() -> Vec<(String, Vec<u8>)> {
+    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data/plants/photos");
+    let mut pictures: Vec<_> = fs::read_dir(photos)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read(&path).unwrap())
+        })
+        .collect();
+    pictures.push(("large.png".to_owned(), png(640, 427)));
+    pictures.push(("small.png".to_owned(), png(102, 102)));
+    pictures
+}
+
 #[test]
-fn runs_over_real_pictures_by_path_and_by_bytes() {
-    let Some(data) = shared_data("runs_over_real_pictures_by_path_and_by_bytes") else {
-        return;
-    };
-    let ask = |image: &str| {
-        format!(
-            "messages = \
-             [{{ role = \"user\", content = [{{ image = {image} }}, {{ text = \"What is on it?\" }}] }}]"
-        )
-    };
-    let (csv, parquet) = (
-        data.join("sample/images.csv"),
-        data.join("sample/images.parquet"),
-    );
+fn pictures_cost_the_same_by_path_and_by_bytes() {
+    let pictures = pictures();
+    let names = || pictures.iter().map(|(name, _)| name.as_str());
+    let ids: ArrayRef = Arc::new(StringArray::from_iter_values(names()));
+    let bytes = pictures.iter().map(|(_, bytes)| bytes);
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(bytes));
     let mut tokens = Vec::new();
     for (source, image) in [
-        (
-            &csv,
-            r#"{ column = "path", media_type = "{{ media_type }}" }"#,
-        ),
-        (&parquet, r#"{ column = "image" }"#),
+        ("rows.csv", r#"{ column = "id", media_type = "image/png" }"#),
+        ("rows.parquet", r#"{ column = "photo" }"#),
     ] {
         let work = Workdir::new();
-        let image = if source == &parquet {
-            image.replace("image\"", &format!("{}\"", binary_column(&parquet)))
-        } else {
-            image.to_owned()
-        };
-        work.write(
-            "job.toml",
-            job(&source.display().to_string(), "image_id", &ask(&image)),
+        let request = format!(
+            "messages = \
+             [{{ role = \"user\", content = [{{ image = {image} }}, {{ text = \"What is on it?\" }}] }}]"
         );
+        work.write("job.toml", job(source, "id", &request));
+        for (name, bytes) in &pictures {
+            work.write(name, bytes);
+        }
+        work.write(
+            "rows.csv",
+            format!("id\n{}\n", names().collect::<Vec<_>>().join("\n")),
+        );
+        let columns = [("id", Arc::clone(&ids)), ("photo", Arc::clone(&bytes))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let file = fs::File::create(work.path("rows.parquet")).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
         work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
         let table = work.parquet("out.parquet");
-        assert_eq!(table.rows(), 12);
-        assert!(
-            table
-                .column("_rm_status")
-                .iter()
-                .all(|status| status == "succeeded")
-        );
-        let by_key: BTreeMap<String, String> = table
-            .column("image_id")
+        let by_name: BTreeMap<String, u64> = table
+            .column("id")
             .into_iter()
             .zip(table.column("_rm_input_tokens"))
+            .map(|(name, tokens)| (name, tokens.parse().unwrap()))
             .collect();
-        tokens.push(by_key);
+        assert_eq!(by_name.len(), pictures.len());
+        tokens.push(by_name);
     }
+    assert_eq!(tokens[0], tokens[1]);
+    // The text of the prompt costs the same for all.
     assert_eq!(
-        tokens[0], tokens[1],
-        "the same pictures cost the same, however they came"
-    );
-    // The rocket is 640 x 427; the text of the prompt costs the same for all.
-    let of = |key: &str| tokens[0][key].parse::<u64>().unwrap();
-    assert_eq!(
-        of("rocket") - of("microaneurysms"),
+        tokens[0]["large.png"] - tokens[0]["small.png"],
         patches(640, 427) - patches(102, 102)
     );
 }
 
-/// The name of the binary column of a table.
-fn binary_column(path: &std::path::Path) -> String {
-    let table = crate::support::Table::read(path);
-    let schema = table.batch.schema();
-    let found = schema
-        .fields()
-        .iter()
-        .find(|field| field.data_type().is_binary());
-    found.expect("a binary column").name().clone()
-}
-
 #[test]
 fn sends_a_long_document_with_every_row_or_once() {
-    let Some(data) = shared_data("sends_a_long_document_with_every_row_or_once") else {
-        return;
-    };
-    let novel = std::fs::read_to_string(data.join("sample/pride_and_prejudice.txt")).unwrap();
-    let part: String = novel.chars().take(250_000).collect();
+    let novel: String = (0..5_000)
+        .map(|n| format!("In chapter {n}, somebody pays a visit and says little. "))
+        .collect();
+    let part = &novel[..250_000];
     let mut sizes = Vec::new();
     for upload in ["false", "true"] {
         let work = Workdir::new();
         let request = format!(
-            "messages = \
-             [{{ role = \"user\", content = [\n{{ document = {{ file = \"novel.txt\", title = \"Pride and Prejudice\", upload = {upload} }}, cache = \"1h\" }},\n{{ text = \"Who is {{{{ name }}}}?\" }} ] }}]"
+            r#"messages = [{{ role = "user", content = [
+{{ document = {{ file = "novel.txt", title = "The visits", upload = {upload} }}, cache = "1h" }},
+{{ text = "Who is {{{{ name }}}}?" }},
+] }}]"#
         );
-        work.write("novel.txt", &part)
+        work.write("novel.txt", part)
             .write("job.toml", job("rows.csv", "name", &request));
         work.write("rows.csv", "name\nLizzy\nJane\nMr. Collins\n");
         let run = work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
         assert_eq!(
             run.stderr
-                .contains("travels with every request; `upload = true` sends it once"),
+                .contains("is part of every request; `upload = true` sends it once"),
             upload == "false"
         );
         let table = work.parquet("out.parquet");
@@ -206,7 +202,7 @@ fn counts_the_tokens_of_a_shared_document_that_a_message_goes_on_behind() {
     );
     work.rowmill_at(&sim.url(), &["plan", "job.toml", "--calibrate", "2"])
         .expect(0);
-    assert!(sim.calls(Call::CountTokens) > 2);
+    assert!(sim.calls(ApiCall::CountTokens) > 2);
     work.write(
         "job.toml",
         job("rows.csv", "id", &request.replace("UPLOAD", "true")),
@@ -284,7 +280,11 @@ fn uploads_each_file_once_and_remembers_it() {
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("uploaded 3 files");
-    assert_eq!(sim.calls(Call::Upload), 3, "two rows have the same picture");
+    assert_eq!(
+        sim.calls(ApiCall::Upload),
+        3,
+        "two rows have the same picture"
+    );
     assert_eq!(statuses(&work), ["succeeded"; 3]);
     let memory = work.read(".rowmill/files.json");
     assert!(
@@ -297,7 +297,7 @@ fn uploads_each_file_once_and_remembers_it() {
         .expect(0)
         .says("uploaded 1 file")
         .says("2 files were uploaded before");
-    assert_eq!(sim.calls(Call::Upload), 4, "only what is new");
+    assert_eq!(sim.calls(ApiCall::Upload), 4, "only what is new");
     assert!(!work.path(".rowmill/media/.uploads").exists());
 
     // A month later the files have expired, and so has what is remembered.
@@ -341,14 +341,14 @@ fn uploads_nothing_unless_every_row_is_good() {
         .expect(2)
         .says("row 2")
         .says("broken");
-    assert_eq!(sim.calls(Call::Upload), 0);
+    assert_eq!(sim.calls(ApiCall::Upload), 0);
     for command in ["plan", "check", "preview"] {
         work.write("two.png", png(30, 40));
         work.rowmill_at(&sim.url(), &[command, "job.toml"])
             .expect(0);
     }
     assert_eq!(
-        sim.calls(Call::Upload) + sim.calls(Call::Files),
+        sim.calls(ApiCall::Upload) + sim.calls(ApiCall::Files),
         0,
         "a dry run uploads nothing"
     );
@@ -367,7 +367,7 @@ fn tries_an_upload_again_and_remembers_what_got_through() {
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("uploaded 3 files");
-    assert_eq!(sim.calls(Call::Upload), 5);
+    assert_eq!(sim.calls(ApiCall::Upload), 5);
     assert_eq!(statuses(&work), ["succeeded"; 3]);
 
     let work = uploading();
@@ -385,11 +385,11 @@ fn tries_an_upload_again_and_remembers_what_got_through() {
         "{}",
         failed.stderr
     );
-    assert_eq!(sim.calls(Call::Create), 0);
+    assert_eq!(sim.calls(ApiCall::Create), 0);
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("uploaded before");
-    assert_eq!(sim.calls(Call::Upload), 4);
+    assert_eq!(sim.calls(ApiCall::Upload), 4);
 }
 
 #[test]
@@ -412,8 +412,11 @@ fn a_file_id_that_does_not_exist_fails_its_row_alone() {
 #[test]
 fn preview_shows_pictures_and_documents_as_a_person_reads_them() {
     let work = Workdir::new();
-    let request = "messages = \
-        [{ role = \"user\", content = [\n{ document = { text = \"Body of {{ id }}\", title = \"T\", context = \"C\", citations = true } },\n{ image = { column = \"photo\" } }, { image = { url = \"https://example.com/a.png\" } }, { text = \"What is it?\" } ] }]";
+    let request = r#"messages = [{ role = "user", content = [
+{ document = { text = "Body of {{ id }}", title = "T", context = "C", citations = true } },
+{ image = { column = "photo" } }, { image = { url = "https://example.com/a.png" } },
+{ text = "What is it?" },
+] }]"#;
     work.write("rows.csv", "id,photo\na,one.png\n")
         .write("one.png", png(640, 427))
         .write("job.toml", job("rows.csv", "id", request));
@@ -459,7 +462,7 @@ fn follows_no_link_out_of_the_folder_of_the_table() {
     }
 }
 
-/// The issue's figure: 10,000 rows of 150 KB pictures (1.5 GB) under 1 GiB resident.
+/// The promise: 10,000 rows of 150 KB pictures (1.5 GB) under 1 GiB resident.
 /// `ROWMILL_PICTURES=500` for a quick look.
 #[cfg(target_os = "linux")]
 #[test]

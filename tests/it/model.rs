@@ -134,7 +134,12 @@ fn call() -> impl Strategy<Value = String> {
         (words(acts), 1..7_u32)
             .prop_map(move |(act, nth)| format!("on = '{call}'\nnth = [{nth}]\n{act}"))
     };
-    prop_oneof![4 => on("create", &create), 2 => on("retrieve", &look), 2 => on("list", &list), 3 => on("results", &results)]
+    prop_oneof![
+        4 => on("create", &create),
+        2 => on("retrieve", &look),
+        2 => on("list", &list),
+        3 => on("results", &results),
+    ]
 }
 
 fn plan() -> impl Strategy<Value = Plan> {

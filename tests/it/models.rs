@@ -143,6 +143,6 @@ fn a_list_that_agrees_or_cannot_be_read_writes_nothing() {
     let broken = Sim::with("[[calls]]\non = 'models'\ndo = 'status'\nstatus = 401\n");
     work.rowmill_at(&broken.url(), &["models", "--refresh"])
         .expect(12)
-        .says("the list of models cannot be read");
+        .says("cannot read the list of models");
     assert!(!work.path("models.toml").exists());
 }

@@ -475,7 +475,7 @@ fn no_rows_are_no_error_in_any_command_and_format() {
                 (&json["rows"], &json["notes"]),
                 (
                     &serde_json::json!(0),
-                    &serde_json::json!(["no rows to send"])
+                    &serde_json::json!([{ "kind": "nothing_to_send" }])
                 )
             );
             assert!(

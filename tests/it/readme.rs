@@ -1,5 +1,6 @@
 //! What the README says is run and compared.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::support::Workdir;
@@ -95,22 +96,30 @@ fn commands_for_a_first_job_work_in_their_order() {
 
 #[test]
 fn every_sample_job_runs() {
-    let mut ran = 0;
-    for job in [
-        "hello/hello.toml",
-        "tickets/triage.toml",
-        "products/extract.toml",
-        "plants/look.toml",
-        "manual/answer.toml",
-    ] {
-        let work = with_samples();
-        work.rowmill(&["check", &format!("sample_data/{job}")])
-            .expect(0);
-        work.rowmill(&["run", &format!("sample_data/{job}"), "--simulate"])
-            .expect(0);
-        ran += 1;
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data");
+    let mut jobs = Vec::new();
+    for folder in std::fs::read_dir(&samples).unwrap() {
+        let folder = folder.unwrap().path();
+        if !folder.is_dir() {
+            continue;
+        }
+        let files = std::fs::read_dir(folder).unwrap();
+        jobs.extend(files.map(|file| file.unwrap().path()).filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "toml")
+        }));
     }
-    assert_eq!(ran, 5);
+    assert!(!jobs.is_empty());
+    let list = std::fs::read_to_string(samples.join("README.md")).unwrap();
+    for job in jobs {
+        let job = job.strip_prefix(samples.parent().unwrap()).unwrap();
+        let folder = job.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        assert!(list.contains(folder), "the list of samples lacks {folder}");
+        let work = with_samples();
+        let job = job.to_str().unwrap();
+        work.rowmill(&["check", job]).expect(0);
+        work.rowmill(&["run", job, "--simulate"]).expect(0);
+    }
 }
 
 #[test]
@@ -124,12 +133,40 @@ fn lists_the_columns_that_are_written() {
     assert_eq!(listed.trim(), rowmill::output::documentation().trim());
 }
 
-#[test]
-fn lists_the_exit_codes_that_are_used() {
-    let text = readme();
-    for code in [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 130] {
-        assert!(text.contains(&format!("\n| {code} | ")), "{code}");
+/// The exit codes that the sources of the command line name: `const NAME: u8 = 0;`.
+fn exit_codes(folder: &Path) -> BTreeSet<u8> {
+    let mut codes = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            codes.extend(exit_codes(&path));
+            continue;
+        }
+        let source = std::fs::read_to_string(path).unwrap();
+        codes.extend(source.lines().filter_map(|line| {
+            let (_, constant) = line.split_once("const ")?;
+            let (_, value) = constant.split_once(": u8 = ")?;
+            value.strip_suffix(';')?.parse::<u8>().ok()
+        }));
     }
+    codes
+}
+
+#[test]
+fn lists_exactly_the_exit_codes_that_are_used() {
+    let text = readme();
+    let table = text
+        .split("\n| 0 | ")
+        .nth(1)
+        .expect("a table of exit codes");
+    let table = table.split("\n\n").next().unwrap();
+    let rows = table.lines().skip(1);
+    let mut listed: BTreeSet<u8> = rows
+        .map(|row| row.split('|').nth(1).unwrap().trim().parse().unwrap())
+        .collect();
+    listed.insert(0);
+    let used = exit_codes(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli"));
+    assert_eq!(listed, used);
 }
 
 #[test]

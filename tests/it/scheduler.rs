@@ -65,23 +65,18 @@ fn each_signal_leaves_the_batches_running_and_the_run_resumable() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn the_first_process_of_a_container_hears_signals_too() {
+    use crate::unmet_needs::{Need, can_run};
+    let test = "the_first_process_of_a_container_hears_signals_too";
+    if !can_run(test, Need::ProcessNamespace) {
+        return;
+    }
     let (work, sim) = (
         Workdir::new().with_rows(5),
         Sim::new("", Duration::from_secs(3_600)),
     );
-    let can = Command::new("unshare")
-        .args(["--pid", "--fork", "--kill-child", "true"])
-        .stderr(Stdio::null())
-        .status();
-    if !can.is_ok_and(|status| status.success()) {
-        eprintln!(
-            "skipped: the_first_process_of_a_container_hears_signals_too: `unshare --pid` cannot \
-             be used here"
-        );
-        return;
-    }
     // The shell stays outside and hands the signal on to the process that is number 1 inside.
     let inner = work.command_at(&sim.url(), &["run", "job.toml"]);
     let mut command = Command::new("unshare");
@@ -96,19 +91,11 @@ fn the_first_process_of_a_container_hears_signals_too() {
             None => command.env_remove(name),
         };
     }
-    let mut child = piped(&mut command);
+    let child = piped(&mut command);
     until("a batch is accepted", || !sim.ledger().batches.is_empty());
     let children =
         fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-    let Some(first) = children.split_whitespace().next() else {
-        eprintln!(
-            "skipped: the_first_process_of_a_container_hears_signals_too: the system does not list \
-             children"
-        );
-        child.kill().unwrap();
-        child.wait().unwrap();
-        return;
-    };
+    let first = children.split_whitespace().next().expect("a child");
     assert!(
         Command::new("kill")
             .args(["-TERM", first])

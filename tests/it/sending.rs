@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rowmill::cost::Money;
 use rowmill::ledger::Ledger;
-use rowmill::simulator::Call;
+use rowmill::simulator::ApiCall;
 
 use crate::crash::{check_ledger, check_output, run_to};
 use crate::support::{Finished, JOB, Sim, Workdir};
@@ -67,7 +67,7 @@ fn one_429_and_one_529_on_create_cost_seconds() {
         "{:?}",
         begun.elapsed()
     );
-    assert_eq!(sim.calls(Call::Create), 5 + 2);
+    assert_eq!(sim.calls(ApiCall::Create), 5 + 2);
     for words in [
         "batch 1 was not accepted",
         "`rate_limit_error`",
@@ -106,7 +106,7 @@ fn while_one_batch_is_uncertain_the_others_are_sent() {
     let said = Finished::from(child.wait_with_output().unwrap()).expect(0);
     for words in [
         "batch 1 may or may not have been created (",
-        "it is looked for, up to 12 s, and the other batches are sent meanwhile",
+        "looking for it for up to 12s, while the other batches are sent",
         "waiting: 4 of 5 batches ended; batch 1 may or may not have been created: looking for it \
          for ",
         "batch 1 was not created",
@@ -122,7 +122,7 @@ fn while_one_batch_is_uncertain_the_others_are_sent() {
         "{}",
         said.stderr
     );
-    assert_eq!(sim.calls(Call::Create), 6);
+    assert_eq!(sim.calls(ApiCall::Create), 6);
     check_output(&work, &sim, 35);
     check_ledger(&sim, 35);
 }
@@ -147,7 +147,7 @@ fn uncertain_batches_of_one_size_are_told_apart_by_their_ids() {
             said.stderr
         );
     }
-    assert_eq!(sim.calls(Call::Create), 6);
+    assert_eq!(sim.calls(ApiCall::Create), 6);
     check_output(&work, &sim, 35);
     check_ledger(&sim, 35);
 }
@@ -158,8 +158,8 @@ fn where_every_call_is_lost_few_batches_become_uncertain() {
     let work = work(70, "[batch]\nmax_requests = 7\n");
     run(&work, &sim, &["--deadline", "14s"])
         .expect(7)
-        .says("4 create calls in a row were lost");
-    assert_eq!(sim.calls(Call::Create), 4);
+        .says("one of the last 4 batches was created");
+    assert_eq!(sim.calls(ApiCall::Create), 4);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_kill_while_sending_costs_no_time_of_its_own() {
             "{resumed:?} and {undisturbed:?} undisturbed\n{}",
             said.stderr
         );
-        assert_eq!(sim.calls(Call::Create), 5);
+        assert_eq!(sim.calls(ApiCall::Create), 5);
         check_output(&work, &sim, 35);
         check_ledger(&sim, 35);
         return;
@@ -249,9 +249,9 @@ fn a_tiny_retry_after_does_not_make_a_stream_of_creates() {
         let (work, sim) = (five(""), Sim::with(&faults));
         let said = run(&work, &sim, &["--deadline", "6s"]).expect(5);
         assert!(
-            sim.calls(Call::Create) <= 5,
+            sim.calls(ApiCall::Create) <= 5,
             "{tiny}: {} creates in six seconds",
-            sim.calls(Call::Create)
+            sim.calls(ApiCall::Create)
         );
         assert!(
             said.stderr.contains("trying again in 0."),
@@ -269,21 +269,21 @@ fn a_killed_process_does_not_forget_what_the_provider_asked_for() {
     let begun = Instant::now();
     run(&work, &sim, &["--deadline", "500ms"])
         .expect(5)
-        .says("trying again in 7 s");
+        .says("trying again in 7s");
     assert!(
         journal(&work).contains(r#""retry_at":"#),
         "{}",
         journal(&work)
     );
     run(&work, &sim, &["--deadline", "1s"]).expect(5);
-    assert_eq!(sim.calls(Call::Create), 1, "the time is not over");
+    assert_eq!(sim.calls(ApiCall::Create), 1, "the time is not over");
     run(&work, &sim, &[]).expect(0);
     assert!(
         begun.elapsed() >= Duration::from_secs(7),
         "{:?}",
         begun.elapsed()
     );
-    assert_eq!(sim.calls(Call::Create), 6);
+    assert_eq!(sim.calls(ApiCall::Create), 6);
     check_ledger(&sim, 35);
 }
 
@@ -298,7 +298,7 @@ fn an_impossible_batch_id_is_an_answer_that_cannot_be_read() {
             .expect(0)
             .says("batch 2 may or may not")
             .says("batch 2 was found");
-        assert_eq!(sim.calls(Call::Create), 5);
+        assert_eq!(sim.calls(ApiCall::Create), 5);
         check_ledger(&sim, 35);
     }
 }
@@ -312,7 +312,7 @@ fn a_list_that_names_impossible_ids_holds_only_what_is_uncertain() {
     let (work, sim) = (five("settle_seconds = 1\n"), Sim::with(faults));
     run(&work, &sim, &["--deadline", "6s"]).expect(7);
     assert_eq!(
-        (sim.calls(Call::Create), sim.ledger().batches.len()),
+        (sim.calls(ApiCall::Create), sim.ledger().batches.len()),
         (5, 5)
     );
     check_ledger(&sim, 35);
@@ -429,7 +429,7 @@ fn results_that_cannot_be_fetched_do_not_stop_the_other_batches() {
     let said = run(&work, &sim, &[])
         .expect(4)
         .says("not these")
-        .says("the other batches go on");
+        .says("the other batches continue");
     assert_eq!(
         journal(&work).matches(r#""event":"collected""#).count(),
         4,
@@ -517,7 +517,7 @@ fn a_batch_that_does_not_fit_holds_back_those_behind_it_too() {
         said.stderr
     );
     assert_eq!(
-        sim.calls(Call::Create),
+        sim.calls(ApiCall::Create),
         1,
         "the third batch would fit, and waits behind the second"
     );

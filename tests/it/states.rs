@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rowmill::simulator::Call;
+use rowmill::simulator::ApiCall;
 
 use crate::support::{JOB, Sim, Workdir};
 
@@ -237,11 +237,11 @@ fn a_run_that_was_given_up_is_fetched_settled_and_sends_nothing() {
     assert_eq!(work.parquet("out.parquet").rows(), ROWS);
     work.rowmill_at(&sim.url(), &["cancel", &run, "--abandon"])
         .expect(0);
-    assert_eq!(sim.calls(Call::Create), 3);
+    assert_eq!(sim.calls(ApiCall::Create), 3);
     // The job starts a new run.
     work.rowmill_at(&sim.url(), &["submit", "job.toml"])
         .expect(5);
-    assert_eq!(sim.calls(Call::Create), 6);
+    assert_eq!(sim.calls(ApiCall::Create), 6);
 }
 
 #[test]

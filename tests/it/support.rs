@@ -16,7 +16,9 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::{SignedDuration, Timestamp};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::catalog::Catalog;
-use rowmill::simulator::{Call, Faults, Ledger, Running, Simulator, SimulatorSpec};
+use rowmill::simulator::{
+    ApiCall, RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec,
+};
 
 /// A folder of its own, gone at the end of the test.
 pub(crate) struct Workdir {
@@ -188,9 +190,19 @@ impl From<Output> for Finished {
         Finished {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr: without_times(&String::from_utf8_lossy(&output.stderr)),
         }
     }
+}
+
+/// Text lines without the time that they begin with where stderr is no terminal.
+pub(crate) fn without_times(stderr: &str) -> String {
+    let text = |line: &str| match line.split_once(' ') {
+        Some((time, text)) if time.parse::<Timestamp>().is_ok() => text.to_owned(),
+        _ => line.to_owned(),
+    };
+    let lines: Vec<String> = stderr.split('\n').map(text).collect();
+    lines.join("\n")
 }
 
 impl Finished {
@@ -264,21 +276,6 @@ impl Table {
     }
 }
 
-/// The folder of real tables, where it stands beside the project; tests that need it say so and
-/// pass without it.
-pub(crate) fn shared_data(test: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folder = std::env::var_os("ROWMILL_SHARED_DATA").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!(
-        "skipped: {test}: there is no folder of shared data ({})",
-        folder.display()
-    );
-    None
-}
-
 fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -299,7 +296,7 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
 /// the proof of what was sent.
 pub(crate) struct Sim {
     runtime: tokio::runtime::Runtime,
-    running: Option<Running>,
+    running: Option<RunningSimulator>,
     folder: tempfile::TempDir,
     ahead: Arc<AtomicI64>,
 }
@@ -327,7 +324,7 @@ impl Sim {
         let clock = Arc::new(move || {
             Timestamp::now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst))
         });
-        let faults = Faults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}"));
+        let faults = SimFaults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}"));
         let catalog = Arc::new(catalog);
         let spec = SimulatorSpec {
             faults,
@@ -350,7 +347,7 @@ impl Sim {
         }
     }
 
-    fn running(&self) -> &Running {
+    fn running(&self) -> &RunningSimulator {
         self.running.as_ref().expect("it runs")
     }
 
@@ -368,18 +365,18 @@ impl Sim {
         self.ahead.store(seconds, Ordering::SeqCst);
     }
 
-    pub(crate) fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> SimLedger {
         self.running().ledger().expect("the ledger")
     }
 
-    pub(crate) fn calls(&self, call: Call) -> u64 {
+    pub(crate) fn calls(&self, call: ApiCall) -> u64 {
         self.running().calls().get(&call).copied().unwrap_or(0)
     }
 
     /// How often each row was accepted, by its key: what follows the nonce in its custom_id.
     pub(crate) fn accepted(&self) -> BTreeMap<String, u64> {
         let mut rows = BTreeMap::new();
-        for (id, times) in Ledger::tally(self.folder.path()).expect("the ledger") {
+        for (id, times) in SimLedger::tally(self.folder.path()).expect("the ledger") {
             let (_, key) = id.split_once('-').expect("a nonce and a key");
             *rows.entry(key.to_owned()).or_default() += times;
         }

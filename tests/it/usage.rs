@@ -23,8 +23,9 @@ fn entries(work: &Workdir) -> Vec<rowmill::ledger::LedgerEntry> {
 fn the_bill_is_the_sum_over_the_steps_of_an_answer() {
     // The documentation's own example: 203,000 in and 4,500 out are due, and the top level names
     // 23,000 and 1,000.
-    let compacted = r#"{"input_tokens":23000,"output_tokens":1000,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,
-        "service_tier":"batch","iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500},
+    let compacted = r#"{"input_tokens":23000,"output_tokens":1000,
+        "cache_read_input_tokens":0,"cache_creation_input_tokens":0,"service_tier":"batch","iterations":[
+        {"type":"compaction","input_tokens":180000,"output_tokens":3500},
         {"type":"message","input_tokens":23000,"output_tokens":1000}]}"#;
     let (work, sim) = (Workdir::new().with_rows(2), Sim::with(&usage(compacted)));
     work.write(
@@ -60,7 +61,8 @@ fn the_bill_is_the_sum_over_the_steps_of_an_answer() {
 
 #[test]
 fn advice_is_billed_at_the_advisors_prices() {
-    let advised = r#"{"input_tokens":1000,"output_tokens":100,"iterations":[{"type":"message","input_tokens":1000,"output_tokens":100},
+    let advised = r#"{"input_tokens":1000,"output_tokens":100,"iterations":[
+        {"type":"message","input_tokens":1000,"output_tokens":100},
         {"type":"advisor_message","model":"claude-opus-5-5","input_tokens":2000,"output_tokens":400}]}"#;
     let (work, sim) = (Workdir::new().with_rows(1), Sim::with(&usage(advised)));
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
@@ -84,9 +86,12 @@ fn usage_that_cannot_be_read_is_unknown_and_stays_reserved() {
         r#"{"input_tokens":1000}"#,
         r#"{"input_tokens":1000,"output_tokens":5,"cache_creation_input_tokens":1000,
             "cache_creation":{"ephemeral_5m_input_tokens":600,"ephemeral_1h_input_tokens":0}}"#,
-        r#"{"input_tokens":10,"output_tokens":5,"iterations":[{"type":"message","input_tokens":10}]}"#,
-        r#"{"input_tokens":10,"output_tokens":5,"iterations":[{"type":"message","input_tokens":10,"output_tokens":5},
-            {"type":"advisor_message","model":"a-model-of-tomorrow","input_tokens":1,"output_tokens":1}]}"#,
+        r#"{"input_tokens":10,"output_tokens":5,
+            "iterations":[{"type":"message","input_tokens":10}]}"#,
+        r#"{"input_tokens":10,"output_tokens":5,"iterations":[
+            {"type":"message","input_tokens":10,"output_tokens":5},
+            {"type":"advisor_message","model":"a-model-of-tomorrow","input_tokens":1,
+             "output_tokens":1}]}"#,
         "[1000, 500]",
     ] {
         let (work, sim) = (Workdir::new().with_rows(3), Sim::with(&usage(odd)));
@@ -103,12 +108,9 @@ fn usage_that_cannot_be_read_is_unknown_and_stays_reserved() {
             (Some(3), Some("0")),
             "{odd}"
         );
-        assert!(
-            manifest["notes"]
-                .to_string()
-                .contains("the cost of 3 requests is unknown"),
-            "{}",
-            manifest["notes"]
+        assert_eq!(
+            manifest["notes"],
+            serde_json::json!([{ "kind": "unknown_cost", "requests": 3 }])
         );
         let entry = entries(&work).remove(0);
         assert_eq!((entry.state, entry.share.unknown), (EntryState::Billed, 3));
@@ -178,10 +180,9 @@ content = '[{"type":"text","text":" \n\t"}]'"#,
             .says("4 succeeded (4 with an empty answer)")
             .says("4 of 4 answers that succeeded are empty (100%)");
         assert_eq!(manifest(&work)["empty_answers"], 4, "{fault}");
-        assert!(
-            manifest(&work)["notes"]
-                .to_string()
-                .contains("4 of 4 answers are empty")
+        assert_eq!(
+            manifest(&work)["notes"],
+            serde_json::json!([{ "kind": "empty_answers", "empty": 4, "succeeded": 4 }])
         );
     }
     let (work, sim) = (Workdir::new().with_rows(4), Sim::start());
@@ -199,7 +200,7 @@ fn a_canary_of_empty_answers_stops_the_run() {
     work.write("job.toml", format!("{JOB}\n[canary]\nrows = 4\n"));
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(6)
-        .says("4 of 4 were answered with nothing: 100%, and `canary.max_empty` is 50%");
+        .says("4 of 4 have an empty answer: 100%, and `canary.max_empty` is 50%");
     let (work, sim) = (Workdir::new().with_rows(12), Sim::with(empty));
     work.write(
         "job.toml",

@@ -298,6 +298,7 @@ pub(crate) fn cache_decision(decision: &CacheDecision) -> Option<String> {
             match by {
                 CacheSplit::Model => "model",
                 CacheSplit::Effort => "effort",
+                _ => "parameters",
             }
         ),
         CacheReason::ShortLivedMark => "no warm-up, since the mark expires after five minutes and \
@@ -403,7 +404,7 @@ pub(super) fn history_not_used(path: &Path, cause: &str) -> String {
 }
 
 pub(super) fn history_not_recorded(cause: &str) -> String {
-    format!("the next plan of the job does not know of this run: {cause}")
+    format!("the statistics of this run are not in the job's next estimate: {cause}")
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! A sentence is made by variant, with the formats of [`super::format`]. To word a new fact: an arm
 //! in the function of its type.
 
+pub(crate) mod call;
 pub(crate) mod engine;
 pub(crate) mod estimate;
 pub(crate) mod journal;
 pub(crate) mod provider;
 pub(crate) mod request;
+pub(crate) mod run;
 pub(crate) mod source;
 pub(crate) mod template;

@@ -1,11 +1,16 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::journal::CanaryLimits;
+use crate::join::LineCounts;
+use crate::journal::{
+    AdoptionProof, CanaryLimits, CheckpointKind, DoubtReason, Event, LossReason, Verdict,
+    VerdictReason,
+};
+use crate::provider::{Counts, Processing};
 
 fn piece(number: u32, requests: u32) -> SpooledBatch {
     SpooledBatch {
-        piece: number,
+        number,
         rows: 5,
         requests,
         body_bytes: 100 + u64::from(number),
@@ -92,13 +97,13 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
         },
         "doubt" => Event::Doubt {
             batch,
-            reason: text(),
+            reason: DoubtReason::ProcessEnded,
         },
         "adopted" => Event::Adopted {
             batch,
             id,
             created_at: now(),
-            proof: text(),
+            proof: AdoptionProof::HoldsId { custom_id: text() },
         },
         "absent" => Event::Absent {
             batch,
@@ -123,9 +128,9 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
             file_hash: text(),
             counts: LineCounts::default(),
         },
-        "lost" => Event::OutputChange {
+        "lost" => Event::Lost {
             batch,
-            reason: text(),
+            reason: LossReason::ResultsNotFound,
         },
         "not_found" => Event::NotFound { batch },
         "judged" => {
@@ -134,7 +139,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
             Event::Judged {
                 batch,
                 verdict: VERDICTS[verdict % VERDICTS.len()],
-                reason: text(),
+                reason: VerdictReason::JournalLost,
             }
         }
         "exported" => Event::Exported {
@@ -146,7 +151,9 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
             rows: 15,
             by_status: BTreeMap::new(),
         },
-        "abandoned" => Event::Abandoned { reason: text() },
+        "abandoned" => Event::Abandoned {
+            reason: AbandonReason::Requested,
+        },
         other => panic!("no event is called {other}"),
     }
 }
@@ -172,15 +179,15 @@ const KINDS: [&str; 18] = [
     "judged",
 ];
 
-fn entries(events: Vec<Event>) -> Vec<Entry> {
+fn entries(events: Vec<Event>) -> Vec<JournalEntry> {
     (1..)
         .zip(events)
-        .map(|(seq, event)| Entry::new(seq, now(), event))
+        .map(|(seq, event)| JournalEntry::new(seq, now(), event))
         .collect()
 }
 
 /// `kind batch id`, separated by spaces, one an event.
-fn story(text: &str) -> Vec<Entry> {
+fn story(text: &str) -> Vec<JournalEntry> {
     let events = text
         .lines()
         .map(str::trim)
@@ -267,7 +274,7 @@ impl Model {
         })
     }
 
-    fn takes(&mut self, entry: &Entry) -> bool {
+    fn takes(&mut self, entry: &JournalEntry) -> bool {
         let sends = matches!(
             entry.event,
             Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. }
@@ -319,7 +326,7 @@ impl Model {
         true
     }
 
-    fn takes_all(gates: &[Checkpoint], entries: &[Entry]) -> Option<Model> {
+    fn takes_all(gates: &[Checkpoint], entries: &[JournalEntry]) -> Option<Model> {
         let mut model = Model::new(gates);
         entries
             .iter()
@@ -345,7 +352,7 @@ impl Model {
 
 /// No gate, or one of each kind, and a sequence that can happen: at each step one of the events
 /// that may follow.
-fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<Entry>)> {
+fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<JournalEntry>)> {
     let kinds = [
         None,
         Some(CheckpointKind::Prime),
@@ -386,8 +393,9 @@ fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<Entry>)> {
                 ));
                 let next = events
                     .into_iter()
-                    .map(|event| Entry::new(model.events + 1, now(), event));
-                let next: Vec<Entry> = next.filter(|entry| model.clone().takes(entry)).collect();
+                    .map(|event| JournalEntry::new(model.events + 1, now(), event));
+                let next: Vec<JournalEntry> =
+                    next.filter(|entry| model.clone().takes(entry)).collect();
                 if let Some(entry) = next.get(usize::from(choice) % next.len().max(1)) {
                     assert!(model.takes(entry));
                     story.push(entry.clone());
@@ -433,7 +441,7 @@ proptest! {
             0 => drop(story.remove(place)),
             1 => story.insert(place, story[other].clone()),
             2 => story.swap(place, other),
-            3 => story[place] = Entry::new(story[place].seq, now(), event(KINDS[other % KINDS.len()], place as u32 % 5, other as u32)),
+            3 => story[place] = JournalEntry::new(story[place].seq, now(), event(KINDS[other % KINDS.len()], place as u32 % 5, other as u32)),
             _ => story.truncate(place),
         }
         if renumbered {
@@ -453,7 +461,9 @@ fn leaves_the_state_alone_when_an_event_is_impossible() {
         event("collected", 1, 0),
         event("added", 9, 0),
     ] {
-        state.apply(&Entry::new(3, now(), event)).unwrap_err();
+        state
+            .apply(&JournalEntry::new(3, now(), event))
+            .unwrap_err();
         assert_eq!(state, before);
     }
 }
@@ -565,7 +575,8 @@ fn says_where_the_run_stands() {
 #[test]
 fn puts_the_requests_of_a_split_batch_into_new_ones() {
     let refused = after("intent 2\nrefused 2");
-    let split = |into: Vec<SpooledBatch>| Entry::new(3, now(), Event::Split { batch: 2, into });
+    let split =
+        |into: Vec<SpooledBatch>| JournalEntry::new(3, now(), Event::Split { batch: 2, into });
     for (into, reason) in [
         (
             vec![piece(4, 4)],
@@ -598,7 +609,7 @@ fn puts_the_requests_of_a_split_batch_into_new_ones() {
     let mut planned = after("");
     assert!(
         planned
-            .apply(&Entry::new(
+            .apply(&JournalEntry::new(
                 1,
                 now(),
                 Event::Split {
@@ -670,21 +681,15 @@ fn keeps_what_later_steps_need() {
     };
     assert_eq!(
         first.remote,
-        Some(Remote {
+        Some(AcceptedBatch {
             id: BatchId("msgbatch_7".to_owned()),
             created_at: now(),
-            adopted: true,
             known_since: now(),
             sent_at: now()
         })
     );
-    assert!(matches!(
-        first.state,
-        BatchState::Accepted {
-            cancel_asked: Some(_),
-            seen: Some(_)
-        }
-    ));
+    assert_eq!(first.state, BatchState::Accepted);
+    assert!(state.is_canceled());
     assert_eq!(
         (second.intents, &second.state),
         (2, &BatchState::Intended { at: now() })
@@ -752,7 +757,7 @@ fn holds_what_lies_behind_a_gate_until_it_is_judged() {
     let judged = |batch, verdict| Event::Judged {
         batch,
         verdict,
-        reason: String::new(),
+        reason: VerdictReason::NoResult,
     };
     let state = |events: &[Event]| State::from_events(&pieces, &gates, &entries(events.to_vec()));
     let next = |events: &[Event]| {

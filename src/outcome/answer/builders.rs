@@ -10,8 +10,8 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int32Type};
 use serde_json::Value;
 
-use super::shape::{Choices, Shape, integer};
-use crate::source::types;
+use super::shape::{Choices, ColumnShape, integer};
+use crate::source::convert;
 
 /// Builders for the columns of answers; see
 /// [`AnswerSchema::builders`](super::AnswerSchema::builders).
@@ -25,9 +25,9 @@ pub struct AnswerBuilders {
 }
 
 impl AnswerBuilders {
-    pub(super) fn new(shape: &Shape, capacity: usize) -> AnswerBuilders {
+    pub(super) fn new(shape: &ColumnShape, capacity: usize) -> AnswerBuilders {
         match shape {
-            Shape::Object(members) => AnswerBuilders {
+            ColumnShape::Object(members) => AnswerBuilders {
                 names: Some(members.iter().map(|(name, _)| name.clone()).collect()),
                 columns: members
                     .iter()
@@ -99,23 +99,25 @@ enum Column {
 }
 
 impl Column {
-    fn new(shape: &Shape, capacity: usize) -> Column {
+    fn new(shape: &ColumnShape, capacity: usize) -> Column {
         match shape {
-            Shape::Text => Column::Text(StringBuilder::with_capacity(capacity, capacity * 16)),
-            Shape::Json | Shape::Null => Column::Json(StringBuilder::new()),
-            Shape::Typed(data_type) => Column::Typed(
+            ColumnShape::Text => {
+                Column::Text(StringBuilder::with_capacity(capacity, capacity * 16))
+            }
+            ColumnShape::Json | ColumnShape::Null => Column::Json(StringBuilder::new()),
+            ColumnShape::Typed(data_type) => Column::Typed(
                 StringBuilder::with_capacity(capacity, capacity * 8),
                 data_type.clone(),
             ),
-            Shape::Choice(choices) => Column::Choice {
+            ColumnShape::Choice(choices) => Column::Choice {
                 keys: Int32Builder::with_capacity(capacity),
                 choices: choices.clone(),
                 words: Arc::new(StringArray::from_iter_values(&choices.words)),
             },
-            Shape::Integer => Column::Integer(Int64Builder::with_capacity(capacity)),
-            Shape::Number => Column::Number(Float64Builder::with_capacity(capacity)),
-            Shape::Boolean => Column::Boolean(BooleanBuilder::with_capacity(capacity)),
-            Shape::Object(members) => Column::Object {
+            ColumnShape::Integer => Column::Integer(Int64Builder::with_capacity(capacity)),
+            ColumnShape::Number => Column::Number(Float64Builder::with_capacity(capacity)),
+            ColumnShape::Boolean => Column::Boolean(BooleanBuilder::with_capacity(capacity)),
+            ColumnShape::Object(members) => Column::Object {
                 members: members
                     .iter()
                     .map(|(name, shape)| (name.clone(), Column::new(shape, capacity)))
@@ -123,7 +125,7 @@ impl Column {
                 nulls: NullBufferBuilder::new(capacity),
                 data_type: shape.data_type(),
             },
-            Shape::List(item) => Column::List {
+            ColumnShape::List(item) => Column::List {
                 items: Box::new(Column::new(item, capacity)),
                 offsets: vec![0],
                 len: 0,
@@ -180,7 +182,7 @@ impl Column {
             Column::Text(builder) | Column::Json(builder) => Arc::new(builder.finish()),
             Column::Typed(builder, data_type) => {
                 let texts: ArrayRef = Arc::new(builder.finish());
-                types::convert(&texts, data_type).expect("every text was seen to be of the type")
+                convert::convert(&texts, data_type).expect("every text was seen to be of the type")
             }
             Column::Choice { keys, words, .. } => {
                 // The same dictionary in every batch, used or not: readers see the whole enum.

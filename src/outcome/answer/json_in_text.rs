@@ -22,7 +22,7 @@ const BROKEN: &str = "the JSON in the answer is broken or cut off";
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn find(text: &str) -> Result<&str, &'static str> {
+pub(in crate::outcome) fn find(text: &str) -> Result<&str, &'static str> {
     let text = text.trim();
     if is_json(text) {
         return Ok(text);

@@ -22,9 +22,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::shape::Shape;
+use super::shape::ColumnShape;
 use super::{Error, NO_TEXT, cut, json_in_text, unique};
-use crate::source::types;
+use crate::source::{convert, types};
 
 /// One column picked out of answers: a JSON pointer, or a table that says more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,14 +110,14 @@ pub(super) struct Picks {
 #[derive(Debug)]
 struct Pick {
     column: String,
-    way: Way,
+    way: PickSource,
     data_type: DataType,
     type_name: String,
     required: bool,
 }
 
 #[derive(Debug)]
-enum Way {
+enum PickSource {
     /// The steps of a pointer, unescaped, and the pointer itself.
     Pointer(Vec<String>, String),
     /// An expression, and its group that is the value.
@@ -132,11 +132,11 @@ impl Picks {
             .collect::<Result<_, _>>()?;
         let any_pointer = picks
             .iter()
-            .any(|pick| matches!(pick.way, Way::Pointer(..)));
+            .any(|pick| matches!(pick.way, PickSource::Pointer(..)));
         Ok(Picks { picks, any_pointer })
     }
 
-    pub(super) fn members(&self) -> impl Iterator<Item = (String, Shape)> {
+    pub(super) fn members(&self) -> impl Iterator<Item = (String, ColumnShape)> {
         self.picks
             .iter()
             .map(|pick| (pick.column.clone(), pick.shape()))
@@ -164,14 +164,14 @@ impl Picks {
             json.and_then(|json| Document::of(json).ok_or("the JSON in the answer cannot be read"));
         for pick in &self.picks {
             let found = match &pick.way {
-                Way::Pointer(steps, pointer) => match &document {
+                PickSource::Pointer(steps, pointer) => match &document {
                     Ok(document) => document
                         .find(steps)
                         .ok_or_else(|| format!("the answer has nothing at `{pointer}`"))
                         .and_then(text_of),
                     Err(why) => Err((*why).to_owned()),
                 },
-                Way::Regex(regex, group) => in_text(regex, *group, text),
+                PickSource::Regex(regex, group) => in_text(regex, *group, text),
             };
             let value = match found {
                 Ok(None) => Value::Null,
@@ -192,13 +192,15 @@ impl Pick {
             problem,
         };
         let way = match (&spec.pointer, &spec.regex) {
-            (Some(pointer), None) => Way::Pointer(steps(pointer).map_err(&wrong)?, pointer.clone()),
+            (Some(pointer), None) => {
+                PickSource::Pointer(steps(pointer).map_err(&wrong)?, pointer.clone())
+            }
             (None, Some(regex)) => {
                 let regex = Regex::new(regex)
                     .map_err(|e| wrong(format!("is no regular expression: {}", in_one_line(&e))))?;
                 let named = regex.capture_names().position(|name| name == Some("value"));
                 let group = named.unwrap_or(usize::from(regex.captures_len() > 1));
-                Way::Regex(Box::new(regex), group)
+                PickSource::Regex(Box::new(regex), group)
             }
             _ => return Err(wrong("needs either `pointer` or `regex`".to_owned())),
         };
@@ -220,10 +222,10 @@ impl Pick {
         })
     }
 
-    fn shape(&self) -> Shape {
+    fn shape(&self) -> ColumnShape {
         match &self.data_type {
-            DataType::Utf8 => Shape::Text,
-            other => Shape::Typed(other.clone()),
+            DataType::Utf8 => ColumnShape::Text,
+            other => ColumnShape::Typed(other.clone()),
         }
     }
 
@@ -241,8 +243,8 @@ impl Pick {
             return Ok(Value::String(text));
         }
         let place = match &self.way {
-            Way::Pointer(_, pointer) => format!("the value at `{pointer}`"),
-            Way::Regex(..) => "what the expression found".to_owned(),
+            PickSource::Pointer(_, pointer) => format!("the value at `{pointer}`"),
+            PickSource::Regex(..) => "what the expression found".to_owned(),
         };
         Err(self.reason(&format!("{place} is no `{}`", self.type_name)))
     }
@@ -372,7 +374,7 @@ fn is_of_type(text: &str, data_type: &DataType) -> bool {
     };
     plainly || {
         let column: ArrayRef = Arc::new(StringArray::from(vec![text]));
-        types::convert(&column, data_type).is_ok()
+        convert::convert(&column, data_type).is_ok()
     }
 }
 

@@ -44,7 +44,7 @@ fn spellings(validator: &Validator, value: &Value) -> Result<Vec<Spelling>, Stri
     Ok(all)
 }
 
-/// The words that would mend an error; `None` if letter case is not what is wrong.
+/// The words that would fix an error; `None` if letter case is not what is wrong.
 fn of(error: &ValidationError<'_>) -> Option<Vec<Spelling>> {
     let words: &[Value] = match error.kind() {
         ValidationErrorKind::Enum { options } => options.as_array()?,

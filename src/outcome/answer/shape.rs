@@ -1,7 +1,7 @@
 //! JSON schema → the shape of a column.
 //!
 //! A schema is first made flat (references followed, `allOf` merged), then looked at as a whole.
-//! What does not come to one plain type becomes [`Shape::Json`]: a wrong guess would lose values,
+//! What does not come to one plain type becomes [`ColumnShape::Json`]: a wrong guess would lose values,
 //! JSON text never does.
 
 use std::collections::HashMap;
@@ -15,14 +15,14 @@ const MAX_NODES: usize = 20_000;
 
 /// What an answer, or a part of it, looks like.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub(super) enum ColumnShape {
     Text,
     Choice(Arc<Choices>),
     Integer,
     Number,
     Boolean,
-    Object(Vec<(String, Shape)>),
-    List(Box<Shape>),
+    Object(Vec<(String, ColumnShape)>),
+    List(Box<ColumnShape>),
     /// Never anything but null.
     Null,
     /// Anything; kept as JSON text.
@@ -56,25 +56,25 @@ impl Choices {
     }
 }
 
-impl Shape {
+impl ColumnShape {
     /// The Arrow type of the column.
     pub(super) fn data_type(&self) -> DataType {
         match self {
-            Shape::Text | Shape::Null | Shape::Json => DataType::Utf8,
-            Shape::Choice(_) => {
+            ColumnShape::Text | ColumnShape::Null | ColumnShape::Json => DataType::Utf8,
+            ColumnShape::Choice(_) => {
                 DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
             }
-            Shape::Integer => DataType::Int64,
-            Shape::Number => DataType::Float64,
-            Shape::Boolean => DataType::Boolean,
-            Shape::Typed(data_type) => data_type.clone(),
-            Shape::Object(members) => DataType::Struct(
+            ColumnShape::Integer => DataType::Int64,
+            ColumnShape::Number => DataType::Float64,
+            ColumnShape::Boolean => DataType::Boolean,
+            ColumnShape::Typed(data_type) => data_type.clone(),
+            ColumnShape::Object(members) => DataType::Struct(
                 members
                     .iter()
                     .map(|(name, shape)| Field::new(name, shape.data_type(), true))
                     .collect(),
             ),
-            Shape::List(item) => {
+            ColumnShape::List(item) => {
                 DataType::List(Arc::new(Field::new_list_field(item.data_type(), true)))
             }
         }
@@ -90,16 +90,20 @@ impl Shape {
         }
         let here = |problem: &str| Some((String::new(), problem.to_owned()));
         match (self, value) {
-            (Shape::Json, _)
-            | (Shape::Text | Shape::Typed(_), Value::String(_))
-            | (Shape::Boolean, Value::Bool(_)) => None,
-            (Shape::Choice(choices), Value::String(word)) if choices.places.contains_key(word) => {
+            (ColumnShape::Json, _)
+            | (ColumnShape::Text | ColumnShape::Typed(_), Value::String(_))
+            | (ColumnShape::Boolean, Value::Bool(_)) => None,
+            (ColumnShape::Choice(choices), Value::String(word))
+                if choices.places.contains_key(word) =>
+            {
                 None
             }
-            (Shape::Integer, Value::Number(_)) if integer(value).is_some() => None,
-            (Shape::Integer, Value::Number(_)) => here("the number is not an integer of 64 bits"),
-            (Shape::Number, Value::Number(_)) => None,
-            (Shape::Object(members), Value::Object(object)) => {
+            (ColumnShape::Integer, Value::Number(_)) if integer(value).is_some() => None,
+            (ColumnShape::Integer, Value::Number(_)) => {
+                here("the number is not an integer of 64 bits")
+            }
+            (ColumnShape::Number, Value::Number(_)) => None,
+            (ColumnShape::Object(members), Value::Object(object)) => {
                 members.iter().find_map(|(name, shape)| {
                     let (pointer, problem) = shape.misfit(object.get(name)?)?;
                     Some((
@@ -108,7 +112,7 @@ impl Shape {
                     ))
                 })
             }
-            (Shape::List(item), Value::Array(items)) => {
+            (ColumnShape::List(item), Value::Array(items)) => {
                 items.iter().enumerate().find_map(|(i, value)| {
                     let (pointer, problem) = item.misfit(value)?;
                     Some((format!("/{i}{pointer}"), problem))
@@ -137,20 +141,20 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
 /// The shape of a schema's answers.
 ///
 /// An object at the top always becomes columns, even where it allows members of other names.
-pub(super) fn of(schema: &Value) -> Shape {
-    let mut unfolder = Unfolder {
+pub(super) fn of(schema: &Value) -> ColumnShape {
+    let mut unfolder = ShapeReader {
         root: schema,
         nodes: 0,
     };
     match unfolder.shape(schema, &[], true) {
-        Shape::Null => Shape::Json,
+        ColumnShape::Null => ColumnShape::Json,
         shape => shape,
     }
 }
 
 /// The part of a schema that decides a shape, with references followed and `allOf` merged.
 #[derive(Debug, Clone, Default)]
-struct Flat {
+struct FlatSchema {
     types: Option<Vec<String>>,
     values: Option<Vec<Value>>,
     properties: Option<Vec<(String, Value)>>,
@@ -160,21 +164,21 @@ struct Flat {
     union: Option<Vec<Value>>,
 }
 
-struct Unfolder<'s> {
+struct ShapeReader<'s> {
     root: &'s Value,
     nodes: usize,
 }
 
-impl Unfolder<'_> {
-    fn shape(&mut self, schema: &Value, followed: &[String], top: bool) -> Shape {
+impl ShapeReader<'_> {
+    fn shape(&mut self, schema: &Value, followed: &[String], top: bool) -> ColumnShape {
         let mut followed = followed.to_vec();
         match self.flat(schema, &mut followed) {
             Some(flat) => self.flat_shape(flat, &followed, top),
-            None => Shape::Json,
+            None => ColumnShape::Json,
         }
     }
 
-    fn flat_shape(&mut self, mut flat: Flat, followed: &[String], top: bool) -> Shape {
+    fn flat_shape(&mut self, mut flat: FlatSchema, followed: &[String], top: bool) -> ColumnShape {
         if let Some(branches) = flat.union.take() {
             return self.union_shape(&flat, &branches, followed, top);
         }
@@ -183,27 +187,31 @@ impl Unfolder<'_> {
         }
         match self.type_of(&flat) {
             Some("string") => match &flat.values {
-                Some(values) => Shape::Choice(Arc::new(Choices::new(
+                Some(values) => ColumnShape::Choice(Arc::new(Choices::new(
                     values.iter().filter_map(Value::as_str),
                 ))),
-                None => Shape::Text,
+                None => ColumnShape::Text,
             },
-            Some("integer") => Shape::Integer,
-            Some("number") => Shape::Number,
-            Some("boolean") => Shape::Boolean,
-            Some("null") => Shape::Null,
+            Some("integer") => ColumnShape::Integer,
+            Some("number") => ColumnShape::Number,
+            Some("boolean") => ColumnShape::Boolean,
+            Some("null") => ColumnShape::Null,
             Some("object") if !flat.open || top => self.object(flat.properties, followed),
             Some("array") if !flat.open => match flat.items {
                 Some(items) if items.is_object() => {
-                    Shape::List(Box::new(self.shape(&items, followed, false).or_json()))
+                    ColumnShape::List(Box::new(self.shape(&items, followed, false).or_json()))
                 }
-                _ => Shape::Json,
+                _ => ColumnShape::Json,
             },
-            _ => Shape::Json,
+            _ => ColumnShape::Json,
         }
     }
 
-    fn object(&mut self, properties: Option<Vec<(String, Value)>>, followed: &[String]) -> Shape {
+    fn object(
+        &mut self,
+        properties: Option<Vec<(String, Value)>>,
+        followed: &[String],
+    ) -> ColumnShape {
         let members: Vec<_> = properties
             .into_iter()
             .flatten()
@@ -211,15 +219,15 @@ impl Unfolder<'_> {
             .collect();
         // Parquet knows no struct without members.
         if members.is_empty() {
-            Shape::Json
+            ColumnShape::Json
         } else {
-            Shape::Object(members)
+            ColumnShape::Object(members)
         }
     }
 
     /// The one type besides null, declared or told by what else the schema says; `None` if there
     /// are several or any.
-    fn type_of(&self, flat: &Flat) -> Option<&'static str> {
+    fn type_of(&self, flat: &FlatSchema) -> Option<&'static str> {
         let declared = flat.types.as_ref().map(|types| {
             let mut types: Vec<_> = types
                 .iter()
@@ -247,29 +255,29 @@ impl Unfolder<'_> {
 
     fn union_shape(
         &mut self,
-        base: &Flat,
+        base: &FlatSchema,
         branches: &[Value],
         followed: &[String],
         top: bool,
-    ) -> Shape {
-        let mut shape = Shape::Null;
+    ) -> ColumnShape {
+        let mut shape = ColumnShape::Null;
         for branch in branches {
             let mut followed = followed.to_vec();
             let merged = self
                 .flat(branch, &mut followed)
                 .and_then(|branch| merge(base.clone(), branch));
             let Some(merged) = merged else {
-                return Shape::Json;
+                return ColumnShape::Json;
             };
             shape = unify(shape, self.flat_shape(merged, &followed, top));
         }
         shape
     }
 
-    fn flat(&mut self, schema: &Value, followed: &mut Vec<String>) -> Option<Flat> {
+    fn flat(&mut self, schema: &Value, followed: &mut Vec<String>) -> Option<FlatSchema> {
         self.nodes += 1;
         let object = schema.as_object().filter(|_| self.nodes < MAX_NODES)?;
-        let mut flat = Flat::of(object);
+        let mut flat = FlatSchema::of(object);
         if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
             flat = merge(flat, self.follow(reference, followed)?)?;
         }
@@ -284,7 +292,7 @@ impl Unfolder<'_> {
         Some(flat)
     }
 
-    fn follow(&mut self, reference: &str, followed: &mut Vec<String>) -> Option<Flat> {
+    fn follow(&mut self, reference: &str, followed: &mut Vec<String>) -> Option<FlatSchema> {
         if followed.iter().any(|seen| seen == reference) {
             return None; // a schema that contains itself
         }
@@ -309,18 +317,18 @@ fn type_of_values(values: &[Value]) -> Option<&'static str> {
     }
 }
 
-impl Shape {
-    fn or_json(self) -> Shape {
-        if self == Shape::Null {
-            Shape::Json
+impl ColumnShape {
+    fn or_json(self) -> ColumnShape {
+        if self == ColumnShape::Null {
+            ColumnShape::Json
         } else {
             self
         }
     }
 }
 
-impl Flat {
-    fn of(object: &Map<String, Value>) -> Flat {
+impl FlatSchema {
+    fn of(object: &Map<String, Value>) -> FlatSchema {
         let list = |key: &str| object.get(key).and_then(Value::as_array).cloned();
         let flag = |key: &str| object.get(key).is_some_and(|v| *v != Value::Bool(false));
         let types = match object.get("type") {
@@ -340,7 +348,7 @@ impl Flat {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect()
         };
-        Flat {
+        FlatSchema {
             types,
             values: object
                 .get("const")
@@ -362,11 +370,11 @@ impl Flat {
 }
 
 /// A schema that asks for both; `None` where that is not simple.
-fn merge(a: Flat, b: Flat) -> Option<Flat> {
+fn merge(a: FlatSchema, b: FlatSchema) -> Option<FlatSchema> {
     if a.union.is_some() && b.union.is_some() {
         return None;
     }
-    Some(Flat {
+    Some(FlatSchema {
         types: both(a.types, b.types, |a, b| common_types(&a, &b)),
         values: both(a.values, b.values, |a, b| {
             a.into_iter().filter(|v| b.contains(v)).collect()
@@ -414,15 +422,17 @@ fn all_of(a: Value, b: Value) -> Value {
 }
 
 /// One shape for two branches of a union.
-fn unify(a: Shape, b: Shape) -> Shape {
+fn unify(a: ColumnShape, b: ColumnShape) -> ColumnShape {
     match (a, b) {
-        (Shape::Null, shape) | (shape, Shape::Null) => shape,
+        (ColumnShape::Null, shape) | (shape, ColumnShape::Null) => shape,
         (a, b) if a == b => a,
-        (Shape::Integer, Shape::Number) | (Shape::Number, Shape::Integer) => Shape::Number,
-        (Shape::Text, Shape::Choice(_)) | (Shape::Choice(_), Shape::Text) => Shape::Text,
-        (Shape::Choice(a), Shape::Choice(b)) => Shape::Choice(Arc::new(Choices::new(
-            a.words.iter().chain(&b.words).map(String::as_str),
-        ))),
-        _ => Shape::Json,
+        (ColumnShape::Integer, ColumnShape::Number)
+        | (ColumnShape::Number, ColumnShape::Integer) => ColumnShape::Number,
+        (ColumnShape::Text, ColumnShape::Choice(_))
+        | (ColumnShape::Choice(_), ColumnShape::Text) => ColumnShape::Text,
+        (ColumnShape::Choice(a), ColumnShape::Choice(b)) => ColumnShape::Choice(Arc::new(
+            Choices::new(a.words.iter().chain(&b.words).map(String::as_str)),
+        )),
+        _ => ColumnShape::Json,
     }
 }

@@ -35,7 +35,7 @@ fn columns(answers: &Answers) -> Vec<String> {
             format!(
                 "{} {}",
                 field.name(),
-                crate::source::in_words(field.data_type())
+                crate::source::type_name(field.data_type())
             )
         })
         .collect()

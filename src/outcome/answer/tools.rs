@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::shape::Shape;
+use super::shape::ColumnShape;
 use super::{AnswerSchema, AnswerSpec, Error, ToolCall, cut};
 
 /// What columns the calls of tools become; the table above says more.
@@ -91,13 +91,13 @@ impl Tools {
         }
     }
 
-    pub(super) fn members(&self) -> Vec<(String, Shape)> {
+    pub(super) fn members(&self) -> Vec<(String, ColumnShape)> {
         let column = |(name, schema): &(String, AnswerSchema)| {
             let shape = schema.shape().clone();
             (
                 name.clone(),
                 if self.layout == ToolCalls::List {
-                    Shape::List(Box::new(shape))
+                    ColumnShape::List(Box::new(shape))
                 } else {
                     shape
                 },
@@ -107,7 +107,7 @@ impl Tools {
             self.layout,
             self.tools.first().map(|(_, schema)| schema.shape()),
         ) {
-            (ToolCalls::Columns, Some(Shape::Object(members))) => members.clone(),
+            (ToolCalls::Columns, Some(ColumnShape::Object(members))) => members.clone(),
             _ => self.tools.iter().map(column).collect(),
         }
     }
@@ -147,7 +147,7 @@ impl Tools {
     fn is_flat(&self) -> bool {
         self.tools
             .iter()
-            .all(|(_, schema)| matches!(schema.shape(), Shape::Object(_)))
+            .all(|(_, schema)| matches!(schema.shape(), ColumnShape::Object(_)))
     }
 }
 

@@ -1,7 +1,7 @@
 mod files;
 mod logical;
+mod other_writers;
 mod schema;
-mod shared_data;
 mod text;
 
 use std::fs::File;

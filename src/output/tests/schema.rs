@@ -618,7 +618,10 @@ fn tells_of_input_columns_whose_names_differ_in_letter_case_only() {
             .chain([Field::new("places", places, true)])
             .collect::<Vec<_>>(),
     );
-    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    let pair = |first: &str, second: &str| OutputWarning::SameButForCase {
+        first: first.to_owned(),
+        second: second.to_owned(),
+    };
     let spec = OutputSpec::new("a.parquet");
     let found = OutputSchema::new(&source, &[], &spec)
         .unwrap()

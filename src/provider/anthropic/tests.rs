@@ -16,9 +16,20 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::spec::secrets;
 use super::*;
+use crate::batch::BatchBody;
 use crate::provider::upload::tests::Pieces;
-use crate::provider::{Counts, Processing};
+use crate::provider::{
+    ApiError, ApiErrorKind, BatchApi, BatchId, Call, Counts, Delivery, Processing, ResultStream,
+    Timeouts,
+};
 
 const KEY: &str = "sk-ant-api03-THE-KEY-0123456789";
 
@@ -26,14 +37,14 @@ type Reply = (StatusCode, Vec<(&'static str, String)>, Vec<u8>);
 
 /// What a server saw of one call.
 #[derive(Debug, Clone)]
-struct Seen {
+struct ReceivedCall {
     method: String,
     uri: String,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Seen {
+impl ReceivedCall {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -42,13 +53,13 @@ impl Seen {
 /// A server that gives the same replies in turn, the last one for ever, and remembers what it saw.
 struct Server {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedCall>>>,
 }
 
 #[derive(Clone)]
 struct Shared {
     replies: Arc<Vec<Reply>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedCall>>>,
 }
 
 impl Server {
@@ -73,7 +84,7 @@ impl Server {
         Anthropic::new(spec(&self.url())).unwrap()
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    fn seen(&self) -> Vec<ReceivedCall> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -83,7 +94,7 @@ async fn reply(State(shared): State<Shared>, request: Request) -> impl IntoRespo
     let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
     let turn = {
         let mut seen = shared.seen.lock().unwrap();
-        seen.push(Seen {
+        seen.push(ReceivedCall {
             method: head.method.to_string(),
             uri: head.uri.to_string(),
             headers: head.headers,
@@ -355,7 +366,7 @@ async fn sends_no_id_that_names_another_path() {
         let error = client.delete(&id(odd)).await.unwrap_err();
         assert_eq!(
             (error.kind.as_str(), error.delivery),
-            (ApiError::BODY, Delivery::NotSent)
+            (ApiErrorKind::Body.as_str(), Delivery::NotSent)
         );
     }
     assert!(server.seen().is_empty());
@@ -455,7 +466,7 @@ async fn fetches_results_below_the_base_url_and_unpacks_gzip() {
     assert_eq!(seen.header("accept"), Some("application/binary"));
 
     let (_, error) = collect(client.results(&id("b")).await.unwrap()).await;
-    assert_eq!(error.unwrap().kind, ApiError::CONNECTION);
+    assert_eq!(error.unwrap().kind, ApiErrorKind::Connection);
 }
 
 #[tokio::test]
@@ -480,7 +491,11 @@ async fn notices_results_that_break_off() {
         let error = error.unwrap();
         assert_eq!(
             (error.call, error.kind.as_str(), error.delivery),
-            ("fetch results", ApiError::CONNECTION, Delivery::Unknown)
+            (
+                Call::Results,
+                ApiErrorKind::Connection.as_str(),
+                Delivery::Unknown
+            )
         );
     }
 }
@@ -508,7 +523,7 @@ async fn notices_results_that_stall() {
     let (bytes, error) = collect(client.results(&id("b")).await.unwrap()).await;
     assert_eq!(
         (bytes.as_slice(), error.unwrap().kind.as_str()),
-        (&b"half"[..], ApiError::TIMEOUT)
+        (&b"half"[..], ApiErrorKind::Timeout.as_str())
     );
 }
 
@@ -537,7 +552,7 @@ async fn gives_up_a_small_call_that_takes_too_long() {
     let error = client.retrieve(&id("b")).await.unwrap_err();
     assert_eq!(
         (error.kind.as_str(), error.message.as_str()),
-        (ApiError::TIMEOUT, "no answer within 0.3 s")
+        (ApiErrorKind::Timeout.as_str(), "no answer within 0.3 s")
     );
 }
 
@@ -550,7 +565,7 @@ async fn takes_no_web_page_for_results() {
     )])
     .await;
     let error = server.client().results(&id("b")).await.err().unwrap();
-    assert_eq!(error.kind, ApiError::UNREADABLE);
+    assert_eq!(error.kind, ApiErrorKind::Unreadable);
 }
 
 #[tokio::test]
@@ -642,7 +657,7 @@ async fn doubts_a_create_whose_good_answer_cannot_be_read() {
         let error = server.client().create(small_body()).await.unwrap_err();
         assert_eq!(
             (error.kind.as_str(), error.delivery),
-            (ApiError::UNREADABLE, Delivery::Unknown),
+            (ApiErrorKind::Unreadable.as_str(), Delivery::Unknown),
             "{body}"
         );
         assert_eq!(
@@ -678,7 +693,7 @@ async fn knows_whether_a_lost_create_can_have_arrived() {
     let error = client.create(small_body()).await.unwrap_err();
     assert_eq!(
         (error.kind.as_str(), error.delivery),
-        (ApiError::CONNECTION, Delivery::NotSent)
+        (ApiErrorKind::Connection.as_str(), Delivery::NotSent)
     );
 
     // The connection breaks in the middle of the body.
@@ -694,7 +709,7 @@ async fn knows_whether_a_lost_create_can_have_arrived() {
         .unwrap_err();
     assert_eq!(
         (error.kind.as_str(), error.delivery),
-        (ApiError::CONNECTION, Delivery::NotSent)
+        (ApiErrorKind::Connection.as_str(), Delivery::NotSent)
     );
 
     // The body arrives, the answer does not.
@@ -713,7 +728,7 @@ async fn knows_whether_a_lost_create_can_have_arrived() {
         .unwrap_err();
     assert_eq!(
         (error.kind.as_str(), error.delivery),
-        (ApiError::CONNECTION, Delivery::Unknown)
+        (ApiErrorKind::Connection.as_str(), Delivery::Unknown)
     );
 }
 
@@ -779,7 +794,7 @@ async fn waits_for_a_slow_upload_as_long_as_it_moves() {
         let error = client.create(body).await.unwrap_err();
         assert_eq!(
             (error.kind.as_str(), error.delivery),
-            (ApiError::TIMEOUT, delivery)
+            (ApiErrorKind::Timeout.as_str(), delivery)
         );
     }
 }
@@ -838,7 +853,7 @@ async fn sends_no_whole_body_of_the_wrong_length() {
             .unwrap_err();
         assert_eq!(
             (error.kind.as_str(), error.delivery),
-            (ApiError::BODY, Delivery::NotSent)
+            (ApiErrorKind::Body.as_str(), Delivery::NotSent)
         );
         assert!(error.message.contains(said), "{error}");
     }
@@ -863,7 +878,7 @@ async fn follows_redirects_within_the_origin_with_the_whole_body() {
     let error = round.client().retrieve(&id("b")).await.unwrap_err();
     assert_eq!(
         (error.kind.as_str(), round.seen().len()),
-        (ApiError::REDIRECT, 6)
+        (ApiErrorKind::Redirect.as_str(), 6)
     );
 }
 
@@ -873,7 +888,7 @@ async fn turns_no_create_into_another_method() {
     let error = server.client().create(small_body()).await.unwrap_err();
     assert_eq!(
         (error.kind.as_str(), error.delivery, server.seen().len()),
-        (ApiError::REDIRECT, Delivery::Unknown, 1)
+        (ApiErrorKind::Redirect.as_str(), Delivery::Unknown, 1)
     );
 }
 
@@ -887,7 +902,7 @@ async fn refuses_redirects_to_another_origin_and_keeps_the_key() {
         let error = client.results(&id("b")).await.err().unwrap();
         assert_eq!(
             (error.kind.as_str(), error.delivery),
-            (ApiError::REDIRECT, Delivery::Refused)
+            (ApiErrorKind::Redirect.as_str(), Delivery::Refused)
         );
         assert!(
             error.message.contains(&server.url()) && error.message.contains(&other.url()),
@@ -896,7 +911,7 @@ async fn refuses_redirects_to_another_origin_and_keeps_the_key() {
         let error = client.create(small_body()).await.unwrap_err();
         assert_eq!(
             (error.kind.as_str(), error.delivery),
-            (ApiError::REDIRECT, Delivery::Refused)
+            (ApiErrorKind::Redirect.as_str(), Delivery::Refused)
         );
     }
     assert!(other.seen().is_empty());

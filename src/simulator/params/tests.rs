@@ -1,21 +1,22 @@
-//! What is taken and what is refused, parameter by parameter.
+//! What is accepted and what is refused, parameter by parameter.
 
 use serde_json::json;
 
 use super::*;
+use crate::catalog::{Catalog, Thinking, Tokenizer};
 
-const BATCH: Terms<'_> = Terms {
-    purpose: Purpose::Batch,
+const BATCH: CallContext<'_> = CallContext {
+    endpoint: Endpoint::Batch,
     new_version: true,
     betas: &[],
 };
-const OLD_BATCH: Terms<'_> = Terms {
+const OLD_BATCH: CallContext<'_> = CallContext {
     new_version: false,
     ..BATCH
 };
 
 /// One model of each way of thinking: `extended`, `optional`, `default`, `always`.
-fn reader() -> Reader {
+fn reader() -> RequestReader {
     let mut catalog = Catalog::builtin().clone();
     let haiku = catalog.model("claude-haiku-4-5").unwrap().1.clone();
     let effort: Vec<String> = ["low", "medium", "high", "xhigh", "max"]
@@ -69,10 +70,13 @@ fn reader() -> Reader {
         },
     );
     catalog.models.insert("always".to_owned(), always);
-    Reader::new(Arc::new(catalog), crate::simulator::files::Files::nowhere())
+    RequestReader::new(
+        Arc::new(catalog),
+        crate::simulator::files::FileStore::nowhere(),
+    )
 }
 
-/// A good request with some members replaced (or, by null, taken out).
+/// A good request with some members replaced (or, by null, removed).
 fn request(changes: Value) -> String {
     let mut params = json!({"model": "extended", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]});
     for (key, value) in changes.as_object().unwrap() {
@@ -87,9 +91,9 @@ fn request(changes: Value) -> String {
     params.to_string()
 }
 
-fn problem(changes: Value, terms: Terms<'_>) -> Option<String> {
+fn problem(changes: Value, context: CallContext<'_>) -> Option<String> {
     reader()
-        .read(&request(changes), terms)
+        .read(&request(changes), context)
         .err()
         .map(|refusal| format!("{}: {}", refusal.kind, refusal.message))
 }
@@ -103,9 +107,9 @@ fn takes_what_the_api_takes() {
         betas("task-budgets-2026-03-13"),
         betas("compact-2026-09-04"),
     );
-    let under = |betas| Terms { betas, ..BATCH };
+    let under = |betas| CallContext { betas, ..BATCH };
     let tool = json!({"name": "f", "input_schema": {"type": "object", "properties": {}}});
-    for (changes, terms) in [
+    for (changes, context) in [
         (json!({}), BATCH),
         (json!({"model": "alias"}), BATCH),
         (json!({"temperature": 0.2}), OLD_BATCH),
@@ -148,8 +152,8 @@ fn takes_what_the_api_takes() {
         ),
         (
             json!({"compaction": {"type": "summarize"}, "max_tokens": null}),
-            Terms {
-                purpose: Purpose::Count,
+            CallContext {
+                endpoint: Endpoint::CountTokens,
                 ..under(&compact)
             },
         ),
@@ -173,15 +177,15 @@ fn takes_what_the_api_takes() {
         (json!({"something_newer": 1}), BATCH),
         (
             json!({"max_tokens": 0}),
-            Terms {
-                purpose: Purpose::Message,
+            CallContext {
+                endpoint: Endpoint::Message,
                 ..BATCH
             },
         ),
         (
             json!({"max_tokens": null}),
-            Terms {
-                purpose: Purpose::Count,
+            CallContext {
+                endpoint: Endpoint::CountTokens,
                 ..BATCH
             },
         ),
@@ -202,7 +206,7 @@ fn takes_what_the_api_takes() {
             BATCH,
         ),
     ] {
-        assert_eq!(problem(changes.clone(), terms), None, "{changes}");
+        assert_eq!(problem(changes.clone(), context), None, "{changes}");
     }
 }
 
@@ -251,16 +255,16 @@ fn refuses_what_the_api_refuses() {
         ),
         (
             json!({"max_tokens": 1}),
-            Terms {
-                purpose: Purpose::Count,
+            CallContext {
+                endpoint: Endpoint::CountTokens,
                 ..BATCH
             },
             "max_tokens: Extra inputs are not permitted",
         ),
         (
             json!({"max_tokens": null, "container": "c"}),
-            Terms {
-                purpose: Purpose::Count,
+            CallContext {
+                endpoint: Endpoint::CountTokens,
                 ..BATCH
             },
             "container: Extra inputs are not permitted",
@@ -564,8 +568,8 @@ fn refuses_what_the_api_refuses() {
             "prompt is too long: ",
         ),
     ];
-    for (changes, terms, expected) in cases {
-        let found = problem(changes.clone(), terms).unwrap_or_default();
+    for (changes, context, expected) in cases {
+        let found = problem(changes.clone(), context).unwrap_or_default();
         let shown: String = changes.to_string().chars().take(200).collect();
         assert!(
             found.contains(expected),
@@ -588,8 +592,8 @@ fn counting_and_answering_agree_on_the_tokens() {
     let counted = reader
         .read(
             &request(counted),
-            Terms {
-                purpose: Purpose::Count,
+            CallContext {
+                endpoint: Endpoint::CountTokens,
                 ..BATCH
             },
         )
@@ -624,18 +628,18 @@ fn forgets_heads_when_every_row_has_its_own() {
             .read(&request(json!({"system": format!("row {n}")})), BATCH)
             .unwrap();
     }
-    assert!(reader.heads.len() <= MAX_HEADS);
+    assert!(reader.heads.len() <= reader::MAX_HEADS);
 }
 
-/// What `check` lets through is answered, and what it refuses would have failed every row: for each
-/// model, held against each option.
+/// A request that `check` accepts is answered, and one that it refuses would have failed every row:
+/// each model with each option.
 #[test]
 fn agrees_with_what_is_checked_before_sending() {
     use crate::request::{RequestSpec, Requests};
     let catalog = Arc::new(Catalog::builtin().clone());
-    let mut reader = Reader::new(
+    let mut reader = RequestReader::new(
         Arc::clone(&catalog),
-        crate::simulator::files::Files::nowhere(),
+        crate::simulator::files::FileStore::nowhere(),
     );
     let options = agreement::options();
     let mut compared = 0;
@@ -673,12 +677,12 @@ fn agrees_with_what_is_checked_before_sending() {
                 // What no model takes is refused whatever the model.
                 (Err(_), Err(_)) => continue,
             };
-            let terms = Terms {
-                purpose: Purpose::Batch,
+            let context = CallContext {
+                endpoint: Endpoint::Batch,
                 new_version: spec.api_version.is_none(),
                 betas: &spec.betas,
             };
-            let answered = reader.read(&sent, terms);
+            let answered = reader.read(&sent, context);
             let (checked, answered) = (
                 checked.map(|_| ()).map_err(|e| e.to_string()),
                 answered.map(|_| ()).map_err(|r| r.message),

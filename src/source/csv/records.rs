@@ -1,4 +1,4 @@
-//! Records: a file taken apart into cells, by the marks of its dialect.
+//! Records: a file split into cells, by the characters of its dialect.
 //!
 //! ```text
 //!   record  = cell (delimiter cell)* (line break | end of the file)
@@ -6,38 +6,41 @@
 //! ```
 //!
 //! A quotation mark opens a quoted cell only as its first byte; inside an unquoted cell it is text.
-//! After the closing mark only a delimiter, a line break or the end of the file may follow:
-//! anything else means that the marks inside cells are not doubled, and that cells and rows would
-//! run into each other without a word.
+//! Only a delimiter, a line break or the end of the file may follow the closing mark: anything else
+//! means that quotation marks inside cells are not doubled, and cells and rows would be merged
+//! silently.
 //!
-//! Text is looked through for marks with `memchr`, and copied once. Lines are those that an editor
-//! counts: broken by line feeds, or by carriage returns in a file whose first line ends in one.
+//! Text is searched for special bytes with `memchr`, and copied once.
 
 use std::io::{BufRead, BufReader, Read};
 
 use super::super::Error;
 use super::super::bytes::Input;
-use super::Dialect;
+use super::dialect::Dialect;
+use super::lines::LineCounter;
 
-/// More columns than this are taken for a file that is no CSV.
+/// The bytes that are read from the file at once.
+const BUFFER_BYTES: usize = 1 << 17;
+
+/// A file with more columns than this is not CSV.
 const MAX_CELLS: usize = 100_000;
 
-/// How far a cell is looked through byte by byte; starting `memchr` costs more than that.
+/// The first bytes of a cell are checked one by one: for these, `memchr` takes longer to start.
 const SHORT: usize = 16;
 
-/// One record: its cells one behind the other.
+/// One record: the text of its cells without anything between them.
 #[derive(Debug, Default)]
-pub(super) struct Record {
+pub(in crate::source) struct CsvRecord {
     text: Vec<u8>,
-    /// Where each cell ends, of as many as are expected.
+    /// The end of each cell in `text`, of no more cells than expected.
     ends: Vec<usize>,
-    /// The cells in the file.
-    pub(super) cells: usize,
-    /// The line where it begins, from 1.
-    pub(super) line: u64,
+    /// The number of cells in the file, expected or not.
+    pub(in crate::source) cells: usize,
+    /// The line where the record begins, from 1.
+    pub(in crate::source) line: u64,
 }
 
-impl Record {
+impl CsvRecord {
     fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
@@ -49,11 +52,11 @@ impl Record {
         self.text.len()
     }
 
-    /// The cells as text; the number of the first that is none, from 0.
-    pub(super) fn texts(&self) -> Result<impl Iterator<Item = &str>, usize> {
+    /// The cells as text, or the number of the first cell that is not UTF-8, from 0.
+    pub(in crate::source) fn texts(&self) -> Result<impl Iterator<Item = &str>, usize> {
         let text = std::str::from_utf8(&self.text).map_err(|e| self.cell_at(e.valid_up_to()))?;
-        // Half a character at the end of one cell and half at the start of the next would look like
-        // a whole one.
+        // The cells are checked together, since that is faster. But half a character at the end of
+        // one cell and half at the start of the next look like a whole one.
         if !text.is_ascii()
             && let Some(cell) = self
                 .ends
@@ -80,37 +83,46 @@ impl Record {
     }
 }
 
-/// What ended a cell.
-enum End {
+/// The end of a cell.
+enum CellEnd {
     Delimiter,
     Record,
 }
 
 /// The records of a file.
-pub(super) struct Records {
+pub(in crate::source) struct CsvRecords {
     reader: BufReader<Box<dyn Read + Send>>,
     delimiter: u8,
     quote: Option<u8>,
     escape: Option<u8>,
     comment: Option<u8>,
-    /// Bytes that end an unquoted cell.
+    /// For each byte, whether it ends an unquoted cell.
     ends_cell: Box<[bool; 256]>,
     max_cell_bytes: usize,
-    /// The names of the columns, for messages; their number is that of the cells expected, once it
-    /// is known.
+    /// The names of the columns, for messages; their number is the expected number of cells. Empty
+    /// until the header has been read.
     names: Vec<String>,
-    lines: Lines,
+    lines: LineCounter,
 }
 
-impl Records {
-    /// Opens a file and passes over the lines that are to be skipped.
-    pub(super) fn open(input: &Input, dialect: &Dialect) -> Result<Records, Error> {
+impl CsvRecords {
+    /// Opens a file and skips the lines that the dialect says.
+    pub(super) fn open(input: &Input, dialect: &Dialect) -> Result<CsvRecords, Error> {
+        Self::open_buffered(input, dialect, BUFFER_BYTES)
+    }
+
+    /// As [`CsvRecords::open`], with a buffer of this size: records must not depend on it.
+    pub(in crate::source) fn open_buffered(
+        input: &Input,
+        dialect: &Dialect,
+        buffer_bytes: usize,
+    ) -> Result<CsvRecords, Error> {
         let mut ends_cell = Box::new([false; 256]);
         for byte in [dialect.delimiter, b'\n', b'\r'] {
             ends_cell[usize::from(byte)] = true;
         }
-        let mut records = Records {
-            reader: BufReader::with_capacity(1 << 17, input.text(dialect.encoding)?),
+        let mut records = CsvRecords {
+            reader: BufReader::with_capacity(buffer_bytes, input.text(dialect.encoding)?),
             delimiter: dialect.delimiter,
             quote: dialect.quote,
             escape: dialect.escape,
@@ -118,7 +130,7 @@ impl Records {
             ends_cell,
             max_cell_bytes: dialect.max_cell_bytes,
             names: Vec::new(),
-            lines: Lines::default(),
+            lines: LineCounter::default(),
         };
         for _ in 0..dialect.skip_lines {
             records.skip_line(input)?;
@@ -126,14 +138,18 @@ impl Records {
         Ok(records)
     }
 
-    /// Says how the columns are called, and so how many there are.
-    pub(super) fn with_names(mut self, names: &[String]) -> Records {
+    /// Sets the names of the columns, and so their number.
+    pub(in crate::source) fn with_names(mut self, names: &[String]) -> CsvRecords {
         names.clone_into(&mut self.names);
         self
     }
 
     /// Reads the next record; `false` at the end of the file.
-    pub(super) fn next(&mut self, input: &Input, record: &mut Record) -> Result<bool, Error> {
+    pub(in crate::source) fn next(
+        &mut self,
+        input: &Input,
+        record: &mut CsvRecord,
+    ) -> Result<bool, Error> {
         record.clear();
         let mut first = self.first_byte(input)?;
         if first.is_none() {
@@ -144,18 +160,18 @@ impl Records {
             let end = match first {
                 Some(byte) if self.quote == Some(byte) => self.quoted(input, record)?,
                 Some(_) => self.plain(input, record)?,
-                None => End::Record,
+                None => CellEnd::Record,
             };
             self.end_cell(input, record)?;
             match end {
-                End::Record => return Ok(true),
-                End::Delimiter => first = self.peek(input)?,
+                CellEnd::Record => return Ok(true),
+                CellEnd::Delimiter => first = self.peek(input)?,
             }
         }
     }
 
-    /// The first byte of the next record, behind blank lines and comments; `None` where there is no
-    /// record any more.
+    /// The first byte of the next record, after blank lines and comments; `None` at the end of the
+    /// file.
     fn first_byte(&mut self, input: &Input) -> Result<Option<u8>, Error> {
         loop {
             match self.peek(input)? {
@@ -184,7 +200,8 @@ impl Records {
             let byte = chunk[at];
             self.consume(at + 1);
             self.lines.broke(byte);
-            // Not left for the next line, which would be an empty one.
+            // A line feed after the return belongs to the same break. Left unread, it would count as
+            // a line of its own when several lines are skipped.
             if byte == b'\r' && self.peek(input)? == Some(b'\n') {
                 self.consume(1);
                 self.lines.broke(b'\n');
@@ -193,12 +210,12 @@ impl Records {
         }
     }
 
-    /// An unquoted cell up to what ends it.
-    fn plain(&mut self, input: &Input, record: &mut Record) -> Result<End, Error> {
+    /// Reads an unquoted cell and the byte that ends it.
+    fn plain(&mut self, input: &Input, record: &mut CsvRecord) -> Result<CellEnd, Error> {
         loop {
             let chunk = self.reader.fill_buf().map_err(|e| input.failed(e))?;
             if chunk.is_empty() {
-                return Ok(End::Record);
+                return Ok(CellEnd::Record);
             }
             let short = &chunk[..chunk.len().min(SHORT)];
             let end = short
@@ -222,16 +239,16 @@ impl Records {
         }
     }
 
-    fn ended_by(&mut self, byte: u8) -> End {
+    fn ended_by(&mut self, byte: u8) -> CellEnd {
         if byte == self.delimiter {
-            return End::Delimiter;
+            return CellEnd::Delimiter;
         }
         self.lines.broke(byte);
-        End::Record
+        CellEnd::Record
     }
 
-    /// A quoted cell, and what ends it behind its closing mark.
-    fn quoted(&mut self, input: &Input, record: &mut Record) -> Result<End, Error> {
+    /// Reads a quoted cell and the byte that ends it after its closing mark.
+    fn quoted(&mut self, input: &Input, record: &mut CsvRecord) -> Result<CellEnd, Error> {
         self.consume(1);
         let quote = self.quote.unwrap_or(b'"');
         let escape = self.escape.unwrap_or(quote);
@@ -253,15 +270,17 @@ impl Records {
             self.consume(length + usize::from(mark.is_some()));
             self.check_size(input, record)?;
             let Some(mark) = mark else { continue };
+            // The meaning of a mark depends on the byte after it, which may be in the next buffer:
+            // the mark is consumed first, then the next byte is looked at.
             let next = self.peek(input)?;
             match next {
                 Some(byte) if byte == quote || (mark == escape && byte == escape) => {
                     record.text.push(byte);
                     self.consume(1);
                 }
-                // It escapes nothing, so it is text.
+                // An escape that escapes nothing is text.
                 _ if mark != quote => record.text.push(mark),
-                None => return Ok(End::Record),
+                None => return Ok(CellEnd::Record),
                 Some(byte) if byte == self.delimiter || matches!(byte, b'\n' | b'\r') => {
                     self.consume(1);
                     return Ok(self.ended_by(byte));
@@ -271,7 +290,7 @@ impl Records {
         }
     }
 
-    fn after_quote(&self, input: &Input, record: &Record) -> Error {
+    fn after_quote(&self, input: &Input, record: &CsvRecord) -> Error {
         Error::AfterQuote {
             path: input.path().to_path_buf(),
             line: self.lines.line(),
@@ -282,13 +301,14 @@ impl Records {
         }
     }
 
-    /// Whether a backslash stands before a quotation mark in the record, or before where it ended.
-    fn looks_escaped(&self, record: &Record) -> bool {
+    /// Whether a backslash is before a quotation mark in the record, or before its end: then the file
+    /// probably uses backslashes as escapes.
+    fn looks_escaped(&self, record: &CsvRecord) -> bool {
         self.escape.is_none()
             && (record.text.ends_with(b"\\") || record.text.windows(2).any(|pair| pair == b"\\\""))
     }
 
-    fn end_cell(&self, input: &Input, record: &mut Record) -> Result<(), Error> {
+    fn end_cell(&self, input: &Input, record: &mut CsvRecord) -> Result<(), Error> {
         self.check_size(input, record)?;
         record.cells += 1;
         let (expected, path) = (self.names.len(), || input.path().to_path_buf());
@@ -299,7 +319,7 @@ impl Records {
                 limit: MAX_CELLS,
             });
         }
-        // Of cells that are too many only the number is told.
+        // Of surplus cells only the number is reported; their text is dropped.
         if expected == 0 || record.cells <= expected {
             record.ends.push(record.text.len());
         } else {
@@ -308,7 +328,7 @@ impl Records {
         Ok(())
     }
 
-    fn check_size(&self, input: &Input, record: &Record) -> Result<(), Error> {
+    fn check_size(&self, input: &Input, record: &CsvRecord) -> Result<(), Error> {
         let (whole, limit) = (record.text.len(), self.max_cell_bytes);
         if whole <= limit {
             return Ok(());
@@ -324,7 +344,7 @@ impl Records {
                 limit: limit as u64,
             });
         }
-        match super::super::row_limit(limit) {
+        match super::super::open::row_limit(limit) {
             limit if whole > limit => Err(Error::TooLong {
                 path,
                 line: record.line,
@@ -334,7 +354,7 @@ impl Records {
         }
     }
 
-    /// The next byte, which stays.
+    /// The next byte, without consuming it.
     fn peek(&mut self, input: &Input) -> Result<Option<u8>, Error> {
         self.reader
             .fill_buf()
@@ -347,107 +367,10 @@ impl Records {
         self.lines.read += bytes as u64;
     }
 
-    /// A column for messages: by its name, or by its number where it has none.
-    pub(super) fn column(&self, cell: usize) -> String {
+    /// A column for messages: its name, or its number where it has none.
+    pub(in crate::source) fn column(&self, cell: usize) -> String {
         self.names
             .get(cell)
             .map_or_else(|| (cell + 1).to_string(), |name| format!("`{name}`"))
-    }
-}
-
-/// Counts the lines of a file.
-#[derive(Debug, Default)]
-struct Lines {
-    /// Bytes read so far.
-    read: u64,
-    /// Bytes before the line that is being read.
-    before_line: u64,
-    breaks: Breaks,
-    line_feeds: u64,
-    /// Carriage returns that no line feed follows; counted only while they may be what breaks
-    /// lines.
-    returns: u64,
-    /// The last byte counted was a carriage return, which ends at this place of the file.
-    return_at: Option<u64>,
-}
-
-/// What breaks the lines of a file, by the end of its first line.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-enum Breaks {
-    #[default]
-    Unknown,
-    LineFeed,
-    Return,
-}
-
-impl Lines {
-    /// Counts a line break just read.
-    fn broke(&mut self, byte: u8) {
-        let here = self.read;
-        self.count(byte, here);
-    }
-
-    /// Counts the line breaks of text that is about to be read.
-    fn passed(&mut self, text: &[u8]) {
-        if self.breaks == Breaks::LineFeed {
-            let mut last = None;
-            for at in memchr::memchr_iter(b'\n', text) {
-                self.line_feeds += 1;
-                last = Some(at);
-            }
-            if let Some(at) = last {
-                self.before_line = self.read + at as u64 + 1;
-            }
-            return;
-        }
-        for at in memchr::memchr2_iter(b'\n', b'\r', text) {
-            self.count(text[at], self.read + at as u64 + 1);
-        }
-    }
-
-    /// Counts a line break that ends at this place of the file.
-    fn count(&mut self, byte: u8, end: u64) {
-        let follows_return = self.return_at == Some(end - 1) && self.return_at.is_some();
-        if byte == b'\r' {
-            // The first one is known to break lines when the next byte is no line feed.
-            if self.breaks == Breaks::Unknown && self.return_at.is_some() {
-                self.breaks = Breaks::Return;
-            }
-            if self.breaks != Breaks::LineFeed {
-                self.returns += 1;
-                self.return_at = Some(end);
-                self.before_line = end;
-            }
-            return;
-        }
-        self.line_feeds += 1;
-        self.before_line = end;
-        if follows_return {
-            self.returns -= 1;
-        }
-        if self.breaks == Breaks::Unknown {
-            // A return before that was the break of an earlier line, unless it belongs to this one.
-            self.breaks = if self.returns > 0 {
-                Breaks::Return
-            } else {
-                Breaks::LineFeed
-            };
-        }
-        self.return_at = None;
-    }
-
-    /// The line that is being read, from 1.
-    fn line(&self) -> u64 {
-        1 + self.line_feeds
-            + if self.breaks == Breaks::LineFeed {
-                0
-            } else {
-                self.returns
-            }
-    }
-
-    /// The byte of the line that is next, from 1.
-    fn byte(&self) -> u64 {
-        self.read - self.before_line + 1
     }
 }

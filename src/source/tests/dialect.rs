@@ -117,12 +117,12 @@ fn reads_marks_as_the_job_says_they_are_written() {
         ),
         (
             "a,b\nNA,\\N\n\"NA\",na\n",
-            &|s| s.null = Texts::Many(vec!["NA".into(), "\\N".into()]),
+            &|s| s.null = NullTexts::Many(vec!["NA".into(), "\\N".into()]),
             &[&["-", "-"], &["-", "na"]],
         ),
         (
             "a,b\n,x\n",
-            &|s| (s.null, s.empty) = (Texts::One("x".into()), EmptyCells::Text),
+            &|s| (s.null, s.empty) = (NullTexts::One("x".into()), EmptyCells::Text),
             &[&["", "-"]],
         ),
         (
@@ -232,7 +232,7 @@ fn refuses_marks_that_do_not_go_together() {
         ),
         (
             "a.csv",
-            &|s| (s.null, s.empty) = (Texts::One(String::new()), EmptyCells::Text),
+            &|s| (s.null, s.empty) = (NullTexts::One(String::new()), EmptyCells::Text),
             "`source.null` cannot be ``",
         ),
         (
@@ -274,7 +274,7 @@ fn refuses_marks_that_do_not_go_together() {
     }
     let unused: [Change; 6] = [
         &|s| s.escape = Some('\\'),
-        &|s| s.null = Texts::One("NA".to_owned()),
+        &|s| s.null = NullTexts::One("NA".to_owned()),
         &|s| s.names = vec!["a".to_owned()],
         &|s| s.comment = Some('#'),
         &|s| s.skip_lines = 1,

@@ -37,7 +37,7 @@ fn refuses_pipes_devices_and_sockets() {
 }
 
 #[test]
-fn passes_over_empty_files_among_others_with_a_note() {
+fn skips_empty_files_among_others_with_a_warning() {
     let rows = parquet_bytes(
         &batch(vec![("a", Arc::new(Int64Array::from(vec![1])))]),
         10,
@@ -61,14 +61,15 @@ fn passes_over_empty_files_among_others_with_a_note() {
         .with("e/2.csv", "");
     let source = folder.open(&spec("c")).unwrap();
     assert_eq!(cells(&source), [["1"]]);
-    let [note @ Note::EmptyFiles { paths, files: 5 }] = source.notes() else {
-        panic!("{:?}", source.notes())
+    let [SourceWarning::EmptyFiles { paths, files: 5 }] = source.warnings() else {
+        panic!("{:?}", source.warnings())
     };
-    assert_eq!(paths.len(), 3);
-    assert!(
-        note.to_string()
-            .starts_with("3 of 5 files are empty and are skipped: `"),
-        "{note}"
+    assert_eq!(
+        paths
+            .iter()
+            .map(|path| path.file_name().unwrap())
+            .collect::<Vec<_>>(),
+        ["1.csv", "3.csv", "4.csv.gz"]
     );
     // A file that is empty now and not later is a file that changed.
     assert_eq!(source.files().len(), 5);
@@ -76,7 +77,7 @@ fn passes_over_empty_files_among_others_with_a_note() {
         let source = folder.open(&spec(path)).unwrap();
         assert_eq!(cells(&source), expected, "{path}");
         assert!(
-            matches!(source.notes(), [Note::EmptyFiles { .. }]),
+            matches!(source.warnings(), [SourceWarning::EmptyFiles { .. }]),
             "{path}"
         );
     }
@@ -85,7 +86,7 @@ fn passes_over_empty_files_among_others_with_a_note() {
         Err(Error::Empty { .. })
     ));
     assert!(matches!(folder.open(&spec("e")), Err(Error::Empty { .. })));
-    assert!(folder.open(&spec("c/2.csv")).unwrap().notes().is_empty());
+    assert!(folder.open(&spec("c/2.csv")).unwrap().warnings().is_empty());
 }
 
 #[test]
@@ -96,10 +97,10 @@ fn names_what_makes_a_column_of_json_text() {
         (&["null", "-9223372036854775809"], TextReason::OutOfRange),
         (&["0.5", "9007199254740993"], TextReason::WouldBeRounded),
         (&["9007199254740993", "0.5"], TextReason::WouldBeRounded),
-        (&["1", "\"x\""], TextReason::Kinds),
-        (&["[1]", "{\"b\":1}"], TextReason::Kinds),
+        (&["1", "\"x\""], TextReason::MixedTypes),
+        (&["[1]", "{\"b\":1}"], TextReason::MixedTypes),
         (&["{\"b\":1}", "{\"b\":1e999}"], TextReason::OutOfRange),
-        (&["[{\"b\":1}]", "[{\"b\":[]}]"], TextReason::Kinds),
+        (&["[{\"b\":1}]", "[{\"b\":[]}]"], TextReason::MixedTypes),
     ] {
         let text: String = values
             .iter()
@@ -108,21 +109,21 @@ fn names_what_makes_a_column_of_json_text() {
         let folder = Folder::new().with("a.jsonl", &text);
         let source = folder.open(&spec("a.jsonl")).unwrap();
         let [
-            Note::ReadAsText {
+            SourceWarning::ReadAsText {
                 column,
                 line: 4,
-                why: found,
+                reason: found,
                 ..
             },
-        ] = source.notes()
+        ] = source.warnings()
         else {
-            panic!("{values:?}: {:?}", source.notes())
+            panic!("{values:?}: {:?}", source.warnings())
         };
         assert_eq!((column.as_str(), *found), ("a", why), "{values:?}");
         let typed = folder
             .open(&with("a.jsonl", |s| s.columns = map(&[("a", "string")])))
             .unwrap();
-        assert!(typed.notes().is_empty());
+        assert!(typed.warnings().is_empty());
     }
     for text in [
         "{\"a\":1}\n{\"a\":1.5}\n",
@@ -135,7 +136,7 @@ fn names_what_makes_a_column_of_json_text() {
                 .with("a.jsonl", text)
                 .open(&spec("a.jsonl"))
                 .unwrap()
-                .notes()
+                .warnings()
                 .is_empty(),
             "{text}"
         );

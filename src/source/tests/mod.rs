@@ -18,9 +18,10 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int32Array,
     Int64Array, ListArray, StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use indexmap::IndexMap;
 use proptest::prelude::*;
 
 use super::*;
@@ -129,25 +130,11 @@ fn words(error: &Error) -> String {
     text
 }
 
-/// The folder of real and hostile files, which is not part of the project.
-fn shared(name: &str) -> Option<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let named = std::env::var_os("ROWMILL_SHARED_DATA").map(PathBuf::from);
-    let places = named
-        .into_iter()
-        .chain([here.join("../shared/data"), here.join("../../shared/data")]);
-    let found = places
-        .map(|place| place.join(name))
-        .find(|place| place.exists());
-    if found.is_none() {
-        skipped(name);
-    }
-    found
-}
-
-#[expect(clippy::print_stderr, reason = "a test that does nothing says so")]
-fn skipped(name: &str) {
-    eprintln!("skipped: no shared data `{name}`");
+/// A folder of files that other programs wrote, or damaged.
+fn test_data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
 }
 
 const PEOPLE: &str = "id,name,age\n1,Ann,31\n2,Bob,\n3,Cem,17\n4,Dee,62\n5,Eva,30\n";

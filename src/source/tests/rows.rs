@@ -141,47 +141,48 @@ fn adds_the_keys_of_folders_as_columns() {
     let error = folder
         .open(&with("t", |s| s.columns = map(&[("land", "int64")])))
         .unwrap_err();
-    assert!(matches!(error, Error::KeyValue { .. }), "{error:?}");
+    assert!(matches!(error, Error::PartitionValue { .. }), "{error:?}");
 }
 
 #[test]
-fn refuses_folders_of_different_keys_and_keys_that_clash() {
+fn refuses_different_partition_columns_and_those_that_clash() {
     let folder = Folder::new()
         .with("t/k=1/a.csv", "a\n1\n")
         .with("t/j=1/a.csv", "a\n1\n")
         .with("u/a=1/a.csv", "a\n1\n");
     assert!(matches!(
         folder.open(&spec("t")),
-        Err(Error::FoldersDiffer { .. })
+        Err(Error::PartitionsDiffer { .. })
     ));
     assert!(matches!(
         folder.open(&spec("u")),
         Err(Error::Clash {
-            what: "folder key",
+            what: "partition column",
             ..
         })
     ));
 }
 
 #[test]
-fn reads_the_reviews_by_rating() {
-    let Some(folder) = shared("sample/reviews_by_rating") else {
-        return;
-    };
-    let source = Source::open(
-        &with(folder.to_str().unwrap(), |s| {
-            s.filter = Some("rating = '10'".to_owned())
-        }),
-        Path::new(""),
-    );
+fn filters_by_the_column_that_folders_spell() {
+    let mut folder = Folder::new();
+    for rating in 1..=10 {
+        let rows = parquet_bytes(&hundred_rows(rating * 100), 10, EnabledStatistics::Chunk);
+        folder = folder.with(&format!("rating={rating}/part-0.parquet"), rows);
+    }
+    let source = folder.open(&with(folder.path().to_str().unwrap(), |s| {
+        s.filter = Some("rating = '10'".to_owned())
+    }));
     let source = source.unwrap();
     assert_eq!(source.files().len(), 10);
+    assert_eq!(source.rows_hint(), Some(1_000));
     let (rows, positions) = rows_of(&source).unwrap();
-    assert!(!rows.is_empty() && (rows.len() as u64) < source.rows_hint().unwrap());
-    assert_eq!(
-        positions[positions.len() - 1] - positions[0] + 1,
-        positions.len() as u64
+    assert_eq!(rows.len(), 100);
+    assert!(
+        rows.iter()
+            .all(|row| row.last().is_some_and(|rating| rating == "10"))
     );
+    assert_eq!(positions[99] - positions[0], 99);
 }
 
 #[test]
@@ -236,7 +237,7 @@ fn names_settings_that_cannot_be() {
         (
             "a.jsonl",
             &|s| s.delimiter = Some(';'),
-            "`source.delimiter` has no meaning for a jsonl source",
+            "`source.delimiter` does not apply to a jsonl source",
         ),
         (
             "a.csv",

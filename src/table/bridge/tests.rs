@@ -173,7 +173,7 @@ fn check(strategies: Vec<BoxedStrategy<ArrayRef>>, cases: u32, same_type: bool) 
                 let (from, to) = (from.index(whole.len() + 1), to.index(whole.len() + 1));
                 let array = whole.slice(from.min(to), from.abs_diff(to));
                 let back = to_arrow(&to_polars("column", &array).unwrap()).unwrap();
-                let expected = plain(&crossing(array.data_type()).unwrap());
+                let expected = result_type(&polars_type(array.data_type()).unwrap());
                 prop_assert_eq!(back.data_type(), &expected);
                 prop_assert!(
                     !same_type || back.data_type() == array.data_type(),

@@ -17,9 +17,9 @@
 
 use super::Role;
 
-/// What stands before the next message.
+/// What precedes the next message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum MessageOrder {
     /// Nothing.
     #[default]
     Start,
@@ -48,20 +48,22 @@ pub enum OrderFault {
     UserBehindSystem,
 }
 
-impl Order {
-    /// Goes past a message; `is_blocks` where its content is a list of blocks that is not looked
+impl MessageOrder {
+    /// Adds a message; `is_blocks` where its content is a list of blocks that is not looked
     /// into.
     pub(super) fn next(&mut self, role: Role, is_blocks: bool) -> Result<(), OrderFault> {
         let before = *self;
         *self = if role == Role::Assistant && is_blocks {
-            Order::Unknown
+            MessageOrder::Unknown
         } else {
-            Order::Behind(role)
+            MessageOrder::Behind(role)
         };
         match (before, role) {
-            (Order::Start, Role::System) => Err(OrderFault::First),
-            (Order::Behind(Role::Assistant), Role::System) => Err(OrderFault::BehindAssistant),
-            (Order::Behind(Role::System), Role::User) => Err(OrderFault::UserBehindSystem),
+            (MessageOrder::Start, Role::System) => Err(OrderFault::First),
+            (MessageOrder::Behind(Role::Assistant), Role::System) => {
+                Err(OrderFault::BehindAssistant)
+            }
+            (MessageOrder::Behind(Role::System), Role::User) => Err(OrderFault::UserBehindSystem),
             _ => Ok(()),
         }
     }
@@ -87,7 +89,7 @@ mod tests {
             // Blocks of an answer may end with the result of a server tool.
             ("uBs", Ok(())),
         ] {
-            let mut order = Order::default();
+            let mut order = MessageOrder::default();
             let found = roles.chars().try_for_each(|role| match role {
                 'u' => order.next(Role::User, false),
                 'a' => order.next(Role::Assistant, false),

@@ -60,7 +60,7 @@ pub struct BlockSpec {
     /// The same as `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<PathBuf>,
-    /// Whether the text is taken as it stands, braces and all.
+    /// Whether the text is sent as it is written, braces included.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
     /// Marks the end of a prefix to be cached.
@@ -91,10 +91,10 @@ pub struct MessageSpec {
     /// The same as `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<PathBuf>,
-    /// Whether the text is taken as it stands, braces and all.
+    /// Whether the text is sent as it is written, braces included.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
-    /// Marks the end of a prefix to be cached; only on leading messages that read no column.
+    /// Marks the end of a prefix to be cached; only on messages at the start that read no column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheTtl>,
     /// The blocks of the message, in place of one text.
@@ -122,7 +122,7 @@ pub struct ContentSpec {
     /// The same as `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<PathBuf>,
-    /// Whether the text is taken as it stands, braces and all.
+    /// Whether the text is sent as it is written, braces included.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
     /// A picture.
@@ -242,8 +242,8 @@ impl From<&ImageSpec> for DocumentSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CellForm {
-    /// Told by the column's type and each cell: bytes; or a text that is a `data:` URL, a URL, a
-    /// file id, or else a path.
+    /// Detected by the column's type and each cell: bytes; or a text that is a `data:` URL, a URL,
+    /// a file id, or else a path.
     #[default]
     Auto,
     /// The file itself, in a binary column.
@@ -261,7 +261,7 @@ pub enum CellForm {
 }
 
 impl CellForm {
-    /// Whether it is told by each cell.
+    /// Whether each cell tells.
     fn is_auto(&self) -> bool {
         *self == CellForm::Auto
     }

@@ -2,9 +2,10 @@
 //! column.
 //!
 //! ```text
-//!  examples.jsonl   {"user": "Where is my parcel?", "assistant": "delivery"}         two turns
-//!                   {"role": "user", "content": "…"}                                 one turn
-//!  a column         [{"role": "user", "content": "…"}, {"role": "assistant", …}]     a list of structs, or this as JSON text
+//!  examples.jsonl   {"user": "Where is my parcel?", "assistant": "delivery"}     two turns
+//!                   {"role": "user", "content": "…"}                             one turn
+//!  a column         [{"role": "user", "content": "…"}, {"role": "assistant", …}] a list of structs,
+//!                                                                               or this as JSON text
 //! ```
 //!
 //! The `content` of a turn is a text, or, where it is JSON, a list of blocks as the API takes them,
@@ -18,21 +19,21 @@ use arrow::datatypes::{DataType, Schema};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::cell::{Cell, cell, resolve};
+use super::super::cell::{CellValue, cell, resolve};
 use super::super::{Error, Templates};
-use super::attach::items;
+use super::attachment::items;
 use super::{OrderFault, Role};
 
 /// One turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Turn<'a> {
+pub(super) struct MessageTurn<'a> {
     pub(super) role: Role,
-    pub(super) content: Content<'a>,
+    pub(super) content: TurnContent<'a>,
 }
 
 /// What is said in a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content<'a> {
+pub(super) enum TurnContent<'a> {
     Text(Cow<'a, str>),
     /// A JSON list of blocks.
     Blocks(Cow<'a, str>),
@@ -84,11 +85,11 @@ pub enum TurnFault {
     First,
     /// The answer would have begun already.
     #[error(
-        "the conversation ends with the role `assistant`, and the model does not go on from the \
+        "the conversation ends with the role `assistant`, and the model does not continue the \
          beginning of an answer"
     )]
     Prefill,
-    /// The model takes no such message.
+    /// The model does not support such a message.
     #[error("turn {turn} has the role `system`, which the model does not take among messages")]
     System {
         /// Which turn.
@@ -104,10 +105,10 @@ pub enum TurnFault {
     },
 }
 
-impl Turn<'_> {
+impl MessageTurn<'_> {
     /// The same, kept.
-    pub(super) fn into_owned(self) -> Turn<'static> {
-        Turn {
+    pub(super) fn into_owned(self) -> MessageTurn<'static> {
+        MessageTurn {
             role: self.role,
             content: owned(self.content),
         }
@@ -150,7 +151,7 @@ fn role(turn: usize, word: &str) -> Result<Role, TurnFault> {
     }
 }
 
-fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnFault> {
+fn content(turn: usize, role: Role, raw: &RawValue) -> Result<TurnContent<'_>, TurnFault> {
     let json = raw.get();
     if json.starts_with('"') {
         let text: Cow<'_, str> = match serde_json::from_str::<&str>(json) {
@@ -163,7 +164,7 @@ fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnF
         return if text.trim().is_empty() {
             Err(TurnFault::Empty { turn })
         } else {
-            Ok(Content::Text(text))
+            Ok(TurnContent::Text(text))
         };
     }
     let blocks: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(json)
@@ -196,7 +197,7 @@ fn content(turn: usize, role: Role, raw: &RawValue) -> Result<Content<'_>, TurnF
                 share",
         });
     }
-    Ok(Content::Blocks(Cow::Borrowed(json)))
+    Ok(TurnContent::Blocks(Cow::Borrowed(json)))
 }
 
 /// Whether a block, or one inside it such as those of a tool's result, has a cache mark.
@@ -209,12 +210,12 @@ fn is_marked(block: &serde_json::Map<String, serde_json::Value>) -> bool {
     block.contains_key("cache_control") || inside.any(is_marked)
 }
 
-/// Hands on the turns of a cell, and gives how many there were; a null cell or an empty list has
+/// Passes on the turns of a cell, and gives how many there were; a null cell or an empty list has
 /// none.
 pub(super) fn of_cell(
     array: &ArrayRef,
     row: usize,
-    mut take: impl FnMut(Turn<'_>) -> Result<(), TurnFault>,
+    mut take: impl FnMut(MessageTurn<'_>) -> Result<(), TurnFault>,
 ) -> Result<usize, TurnFault> {
     let Some((array, row)) = resolve(array, row) else {
         return Ok(0);
@@ -225,12 +226,13 @@ pub(super) fn of_cell(
         }
         return Ok(items.len());
     }
-    let Cell::Text(text) = cell(array, row) else {
+    let CellValue::Text(text) = cell(array, row) else {
         return Err(TurnFault::Json { line: None });
     };
     if text.trim().is_empty() {
         return Ok(0);
     }
+    // Blocks stay raw: they pass through byte by byte, with keys that this version may not know.
     let turns: Vec<JsonTurn<'_>> = serde_json::from_str(text).map_err(|error| TurnFault::Json {
         line: Some(error.line()),
     })?;
@@ -245,7 +247,7 @@ pub(super) fn of_cell(
             what: "content",
         })?;
         let role = role(number, word)?;
-        take(Turn {
+        take(MessageTurn {
             role,
             content: content(number, role, said)?,
         })?;
@@ -256,7 +258,7 @@ pub(super) fn of_cell(
 fn struct_turn(
     items: &ArrayRef,
     item: usize,
-    take: &mut impl FnMut(Turn<'_>) -> Result<(), TurnFault>,
+    take: &mut impl FnMut(MessageTurn<'_>) -> Result<(), TurnFault>,
 ) -> Result<(), TurnFault> {
     let turn = item + 1;
     let missing = |what| TurnFault::Missing { turn, what };
@@ -264,22 +266,22 @@ fn struct_turn(
     let fields: &StructArray = fields.as_struct_opt().ok_or(missing("role"))?;
     let word = fields
         .column_by_name("role")
-        .map_or(Cell::Null, |column| cell(column, row));
+        .map_or(CellValue::Null, |column| cell(column, row));
     let said = fields
         .column_by_name("content")
-        .map_or(Cell::Null, |column| cell(column, row));
-    let Cell::Text(word) = word else {
+        .map_or(CellValue::Null, |column| cell(column, row));
+    let CellValue::Text(word) = word else {
         return Err(missing("role"));
     };
-    let Cell::Text(said) = said else {
+    let CellValue::Text(said) = said else {
         return Err(missing("content"));
     };
     if said.trim().is_empty() {
         return Err(TurnFault::Empty { turn });
     }
-    take(Turn {
+    take(MessageTurn {
         role: role(turn, word)?,
-        content: Content::Text(Cow::Borrowed(said)),
+        content: TurnContent::Text(Cow::Borrowed(said)),
     })
 }
 
@@ -326,77 +328,67 @@ pub(super) fn examples(
     part: &str,
     path: &Path,
     templates: &mut Templates,
-) -> Result<Vec<Turn<'static>>, Error> {
+) -> Result<Vec<MessageTurn<'static>>, Error> {
     let text = templates.read(path)?;
-    let fails = |line: usize, problem: String| Error::Part {
+    let fails = |problem: String| Error::Part {
         part: part.to_owned(),
-        problem: format!(
-            "cannot use the examples `{}`: line {line} {problem}",
-            path.display()
-        ),
+        problem,
     };
     let mut turns = Vec::new();
-    for (i, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let number = i + 1;
-        let example: JsonExample<'_> = serde_json::from_str(line).map_err(|_| {
-            fails(
-                number,
-                "is not an object such as `{\"user\": \"…\", \"assistant\": \"…\"}`".to_owned(),
-            )
+    let lines = text.lines().enumerate();
+    for (i, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        add_example(i + 1, line, &mut turns).map_err(|problem| {
+            let (path, line) = (path.display(), i + 1);
+            fails(format!(
+                "cannot use the examples `{path}`: line {line} {problem}"
+            ))
         })?;
-        let said = |role: Role, raw: &RawValue| {
-            content(number, role, raw)
-                .map(owned)
-                .map_err(|fault| fails(number, of_line(&fault)))
-        };
-        match (
-            example.user,
-            example.assistant,
-            &example.role,
-            example.content,
-        ) {
-            (Some(user), Some(assistant), None, None) => {
-                turns.push(Turn {
-                    role: Role::User,
-                    content: said(Role::User, user)?,
-                });
-                turns.push(Turn {
-                    role: Role::Assistant,
-                    content: said(Role::Assistant, assistant)?,
-                });
-            }
-            (None, None, Some(word), Some(raw)) => {
-                let role = role(number, word).map_err(|fault| fails(number, of_line(&fault)))?;
-                turns.push(Turn {
-                    role,
-                    content: said(role, raw)?,
-                });
-            }
-            _ => {
-                return Err(fails(
-                    number,
-                    "needs `user` and `assistant`, or `role` and `content`".to_owned(),
-                ));
-            }
-        }
     }
-    match turns.is_empty() {
-        true => Err(Error::Part {
-            part: part.to_owned(),
-            problem: format!("finds no example in `{}`", path.display()),
-        }),
-        false => Ok(turns),
+    if turns.is_empty() {
+        return Err(fails(format!("finds no example in `{}`", path.display())));
     }
+    Ok(turns)
 }
 
-fn owned(content: Content<'_>) -> Content<'static> {
+/// Adds the turns of one line; an error tells what the line is or lacks.
+fn add_example(
+    number: usize,
+    line: &str,
+    turns: &mut Vec<MessageTurn<'static>>,
+) -> Result<(), String> {
+    let example: JsonExample<'_> = serde_json::from_str(line).map_err(|_| {
+        "is not an object such as `{\"user\": \"…\", \"assistant\": \"…\"}`".to_owned()
+    })?;
+    let turn = |role: Role, raw: &RawValue| {
+        Ok::<_, TurnFault>(MessageTurn {
+            role,
+            content: owned(content(number, role, raw)?),
+        })
+    };
+    let fails = |fault: TurnFault| of_line(&fault);
+    match (
+        example.user,
+        example.assistant,
+        &example.role,
+        example.content,
+    ) {
+        (Some(user), Some(assistant), None, None) => {
+            turns.push(turn(Role::User, user).map_err(fails)?);
+            turns.push(turn(Role::Assistant, assistant).map_err(fails)?);
+        }
+        (None, None, Some(word), Some(raw)) => {
+            let role = role(number, word).map_err(fails)?;
+            turns.push(turn(role, raw).map_err(fails)?);
+        }
+        _ => return Err("needs `user` and `assistant`, or `role` and `content`".to_owned()),
+    }
+    Ok(())
+}
+
+fn owned(content: TurnContent<'_>) -> TurnContent<'static> {
     match content {
-        Content::Text(text) => Content::Text(Cow::Owned(text.into_owned())),
-        Content::Blocks(json) => Content::Blocks(Cow::Owned(json.into_owned())),
+        TurnContent::Text(text) => TurnContent::Text(Cow::Owned(text.into_owned())),
+        TurnContent::Blocks(json) => TurnContent::Blocks(Cow::Owned(json.into_owned())),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Files that go to the provider's file store once, and are named by their id from then on.
 //!
 //! Rendering uploads nothing. A file that has an id is named by it; one that has none is noted
-//! here, and a stand-in of the same length takes the id's place, so that a dry run reports the
-//! exact bytes. Who plans for real walks the rows once, uploads what was noted, and compiles the
-//! job again with the ids.
+//! here, and a placeholder of the same length takes the id's place, so that a dry run reports the
+//! exact bytes. Before a real run the rows are rendered once, what was noted is uploaded,
+//! and the job is compiled again with the ids.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -12,14 +12,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use super::media::{Kind, MediaFault};
+use super::AttachmentFault;
+use crate::media::MediaKind;
 
-/// What takes the place of an id that is not there yet: as long as those the provider gives.
-pub const STAND_IN: &str = "file_000000000000000000000000";
+/// Takes the place of an id until the file is uploaded; as long as those of the provider.
+const PLACEHOLDER_ID: &str = "file_000000000000000000000000";
 
 /// A file that is to be uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload {
+pub struct PendingUpload {
     /// blake3 of the file, in hex, by which it is known.
     pub hash: String,
     /// Where its bytes can be read.
@@ -36,14 +37,13 @@ pub struct Upload {
 #[derive(Debug, Default)]
 pub struct Uploads {
     ids: RwLock<HashMap<String, String>>,
-    wanted: Mutex<BTreeMap<String, Option<Upload>>>,
-    /// Where bytes that stand in no file of their own are copied to; without it files are only
-    /// counted.
+    pending: Mutex<BTreeMap<String, Option<PendingUpload>>>,
+    /// Where bytes that have no file of their own are copied to; without it files are only counted.
     copies: Option<PathBuf>,
 }
 
 impl Uploads {
-    /// Knows no ids, and keeps copies of cells that are to be uploaded in a folder.
+    /// Has no ids yet, and keeps copies of cells that are to be uploaded in a folder.
     #[must_use]
     pub fn keeping_copies(folder: &Path) -> Uploads {
         Uploads {
@@ -52,19 +52,19 @@ impl Uploads {
         }
     }
 
-    /// Takes note of ids, by the hash of the contents.
-    pub fn know(&self, ids: impl IntoIterator<Item = (String, String)>) {
+    /// Adds ids of uploaded files, by the hash of their contents.
+    pub fn add_ids(&self, ids: impl IntoIterator<Item = (String, String)>) {
         self.ids
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .extend(ids);
     }
 
-    /// How many different files have been asked for that have no id.
+    /// How many different files the requests name that have no id.
     #[must_use]
     pub fn missing(&self) -> usize {
         let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-        self.wanted
+        self.pending
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .keys()
@@ -72,26 +72,26 @@ impl Uploads {
             .count()
     }
 
-    /// Every file that was asked for and has no id, in the order of their hashes; none where copies
-    /// are not kept.
+    /// Every file that the requests name and that has no id, in the order of their hashes; none
+    /// where copies are not kept.
     #[must_use]
-    pub fn wanted(&self) -> Vec<Upload> {
+    pub fn pending(&self) -> Vec<PendingUpload> {
         let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted
+        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending
             .iter()
             .filter(|(hash, _)| !ids.contains_key(*hash))
             .filter_map(|(_, upload)| upload.clone())
             .collect()
     }
 
-    /// The id of a file with these bytes, or the stand-in.
+    /// The id of a file with these bytes, or the placeholder.
     pub(super) fn id(
         &self,
         bytes: &[u8],
-        kind: Kind,
+        kind: MediaKind,
         path: Option<&Path>,
-    ) -> Result<String, MediaFault> {
+    ) -> Result<String, AttachmentFault> {
         let hash = blake3::hash(bytes).to_hex().to_string();
         if let Some(id) = self
             .ids
@@ -101,23 +101,25 @@ impl Uploads {
         {
             return Ok(id.clone());
         }
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Vacant(entry) = wanted.entry(hash) {
+        // The lock is held while a copy is written: rows render on several threads, and the same
+        // file must not be written by two of them at once.
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Vacant(entry) = pending.entry(hash) {
             let upload = self
                 .note(entry.key(), bytes, kind, path)
-                .map_err(|error| MediaFault::Copy(error.to_string()))?;
+                .map_err(|error| AttachmentFault::Copy(error.to_string()))?;
             entry.insert(upload);
         }
-        Ok(STAND_IN.to_owned())
+        Ok(PLACEHOLDER_ID.to_owned())
     }
 
     fn note(
         &self,
         hash: &str,
         bytes: &[u8],
-        kind: Kind,
+        kind: MediaKind,
         path: Option<&Path>,
-    ) -> io::Result<Option<Upload>> {
+    ) -> io::Result<Option<PendingUpload>> {
         let Some(copies) = &self.copies else {
             return Ok(None);
         };
@@ -131,7 +133,7 @@ impl Uploads {
                 copy
             }
         };
-        Ok(Some(Upload {
+        Ok(Some(PendingUpload {
             hash: hash.to_owned(),
             path,
             name,
@@ -150,11 +152,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let uploads = Uploads::keeping_copies(folder.path());
         for bytes in [b"one", b"two", b"one"] {
-            assert_eq!(uploads.id(bytes, Kind::Text, None).unwrap(), STAND_IN);
+            assert_eq!(
+                uploads.id(bytes, MediaKind::Text, None).unwrap(),
+                PLACEHOLDER_ID
+            );
         }
-        let wanted = uploads.wanted();
-        assert_eq!((wanted.len(), uploads.missing()), (2, 2));
-        for upload in &wanted {
+        let pending = uploads.pending();
+        assert_eq!((pending.len(), uploads.missing()), (2, 2));
+        for upload in &pending {
             assert_eq!(
                 blake3::hash(&fs::read(&upload.path).unwrap())
                     .to_hex()
@@ -162,19 +167,19 @@ mod tests {
                 upload.hash
             );
         }
-        uploads.know(
-            wanted
+        uploads.add_ids(
+            pending
                 .iter()
                 .map(|upload| (upload.hash.clone(), "file_1".to_owned())),
         );
-        assert_eq!(uploads.id(b"one", Kind::Text, None).unwrap(), "file_1");
-        assert_eq!((uploads.wanted().len(), uploads.missing()), (0, 0));
+        assert_eq!(uploads.id(b"one", MediaKind::Text, None).unwrap(), "file_1");
+        assert_eq!((uploads.pending().len(), uploads.missing()), (0, 0));
     }
 
     #[test]
     fn a_dry_run_counts_and_keeps_nothing() {
         let uploads = Uploads::default();
-        uploads.id(b"one", Kind::Text, None).unwrap();
-        assert_eq!((uploads.wanted(), uploads.missing()), (Vec::new(), 1));
+        uploads.id(b"one", MediaKind::Text, None).unwrap();
+        assert_eq!((uploads.pending(), uploads.missing()), (Vec::new(), 1));
     }
 }

@@ -2,9 +2,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use serde_json::{Map, Value, json};
 
+use super::shapes::{outcome_of, status_of};
 use super::*;
+use crate::outcome::{Status, Usage};
 
-fn read(line: &str) -> ResultLine<'_> {
+fn read(line: &str) -> ParsedLine<'_> {
     parse(line.as_bytes()).unwrap()
 }
 
@@ -45,7 +47,7 @@ fn reads_a_whole_answer() {
             iterations: Vec::new(),
             unreadable: false,
         }),
-        ..bare(Status::Succeeded, "succeeded".to_owned())
+        ..outcome_of(Status::Succeeded, "succeeded".to_owned())
     };
     assert_eq!(line.outcome, expected);
 }

@@ -1,0 +1,157 @@
+//! The exit codes, and which of them an error ends with: the only place that decides it.
+//!
+//! That nothing was sent is concluded from the run's journal, never from the kind of an error.
+
+use std::path::PathBuf;
+
+use rowmill::engine::Error;
+use rowmill::provider::retry::{Call, Verdict, judge};
+use rowmill::{batch, join, journal, ledger, output, simulator};
+
+/// All rows succeeded.
+pub(crate) const DONE: u8 = 0;
+/// A bug.
+pub(crate) const BUG: u8 = 1;
+/// Arguments, job, template, input or a file of the run need a change; this command sent nothing.
+pub(crate) const CHANGE: u8 = 2;
+/// Finished; some rows did not succeed.
+pub(crate) const PARTLY: u8 = 3;
+/// Stopped by provider or network.
+pub(crate) const PROVIDER: u8 = 4;
+/// Not finished yet.
+pub(crate) const UNFINISHED: u8 = 5;
+/// Stopped by a budget, or by what the first rows came to.
+pub(crate) const STOPPED: u8 = 6;
+/// A submit is in doubt and held.
+pub(crate) const DOUBT: u8 = 7;
+/// No such run.
+pub(crate) const NO_RUN: u8 = 10;
+/// Another process works on the run.
+pub(crate) const LOCKED: u8 = 11;
+/// Credentials.
+pub(crate) const CREDENTIALS: u8 = 12;
+/// Interrupted; submitted batches keep running at the provider.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// What the journal of the run that a command worked on says of sending. Together with the error it
+/// decides the exit code.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sent {
+    /// The run's folder.
+    pub(crate) run: Option<PathBuf>,
+    /// Whether anything of the run was sent, or may have been.
+    pub(crate) ever: bool,
+    /// Whether this command sent something, or may have.
+    pub(crate) now: bool,
+}
+
+/// Whether the file system is at fault, and not what is in the files.
+pub(crate) fn is_of_the_disk(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::File { .. }
+            | Error::Output(_)
+            | Error::Join(join::Error::Scratch(_) | join::Error::Read { .. })
+            | Error::Batch(batch::Error::Io { .. })
+            | Error::Journal(journal::Error::Io { .. } | journal::Error::Broken { .. })
+            | Error::Ledger(
+                ledger::Error::Sqlite { .. }
+                    | ledger::Error::Create { .. }
+                    | ledger::Error::Busy { .. }
+            )
+    )
+}
+
+pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
+    match of_call(error) {
+        Some(CHANGE) if sent.now => return PROVIDER,
+        Some(code) => return code,
+        None => {}
+    }
+    match error {
+        Error::Bug(_) => BUG,
+        Error::Interrupted => INTERRUPTED,
+        Error::Provider { source, .. } => match judge(
+            Call::Create,
+            source,
+            u32::MAX,
+            std::time::Duration::MAX,
+            0.0,
+        ) {
+            Verdict::StopCredentials => CREDENTIALS,
+            _ => PROVIDER,
+        },
+        // Where nothing was sent, the job needs a change; else what was sent can still be fetched.
+        Error::Refused(refused) if refused.nothing_was_sent => CHANGE,
+        Error::Refused(_) => PROVIDER,
+        Error::StoppedAtCheckpoint(_) | Error::Budget(_) => STOPPED,
+        Error::Journal(journal::Error::Locked { .. }) => LOCKED,
+        Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
+        // A person has to change something first, and it would not help to run the command again.
+        error if needs_a_change(error) && !sent.now => CHANGE,
+        _ if sent.ever => PROVIDER,
+        _ => CHANGE,
+    }
+}
+
+/// The exit code of a call that cannot be made as it was typed; `None` for all other errors.
+fn of_call(error: &Error) -> Option<u8> {
+    Some(match error {
+        Error::NoRun { .. } | Error::JobHasNoRun { .. } => NO_RUN,
+        Error::NoCredential { .. } => CREDENTIALS,
+        Error::Simulator(simulator::Error::Locked { .. }) => LOCKED,
+        Error::Simulator(simulator::Error::Folder { .. }) => CHANGE,
+        Error::Simulator(_) | Error::Runtime(_) => BUG,
+        Error::NotSimulated { .. }
+        | Error::NotFinished { .. }
+        | Error::NothingToRetry(_)
+        | Error::NoProvider
+        | Error::NoFileStore
+        | Error::Connect(_)
+        | Error::NoRow { .. }
+        | Error::SampleWith { .. } => CHANGE,
+        _ => return None,
+    })
+}
+
+/// Whether the job, its files, its input or a file of the run has to be changed by a person.
+fn needs_a_change(error: &Error) -> bool {
+    match error {
+        Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => true,
+        Error::Journal(error) => !matches!(
+            error,
+            journal::Error::Io { .. } | journal::Error::Broken { .. }
+        ),
+        Error::Ledger(error) => {
+            use ledger::Error::{Conflict, Edited, Newer, NotOurs};
+            matches!(
+                error,
+                Newer { .. } | NotOurs { .. } | Edited { .. } | Conflict { .. }
+            )
+        }
+        Error::Output(error) => !matches!(
+            error,
+            output::Error::Write { .. } | output::Error::Incomplete { .. }
+        ),
+        Error::Job(_)
+        | Error::Source(_)
+        | Error::Request(_)
+        | Error::Keys(_)
+        | Error::Answer(_)
+        | Error::UnknownModel { .. }
+        | Error::RetiredModel { .. }
+        | Error::NoPrice(_)
+        | Error::Rows(_)
+        | Error::DuplicateKeys(_)
+        | Error::NotUploaded { .. }
+        | Error::Changed { .. }
+        | Error::Abandoned { .. }
+        | Error::RunGone { .. }
+        | Error::SoundJournal { .. }
+        | Error::AlteredResults { .. }
+        | Error::MissingResults { .. }
+        | Error::OutputIsInput { .. }
+        | Error::OtherOrigin { .. } => true,
+        _ => false,
+    }
+}

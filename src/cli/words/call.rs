@@ -1,0 +1,124 @@
+//! Sentences about calls of the engine that cannot be made as they were typed.
+
+use rowmill::engine::{Error, NothingToRetry, SampleConflict};
+use rowmill::{provider, simulator};
+
+use crate::cli::format::{count, plural};
+use crate::cli::summary;
+
+/// The error in a sentence; `None` where it says enough by itself.
+pub(crate) fn message(error: &Error) -> Option<String> {
+    Some(match error {
+        Error::NothingToRetry(nothing) => nothing_to_retry(nothing),
+        Error::NoRow { key: Some(key) } => format!("no row has the key `{key}`"),
+        Error::SampleWith { with } => {
+            let (option, why) = match with {
+                SampleConflict::KeptPlan => (
+                    "--out",
+                    "a plan that is kept has every request in it, and a sample renders some rows \
+                     only",
+                ),
+                SampleConflict::Calibration => (
+                    "--calibrate",
+                    "rows are drawn for counting by the text of every request, and a sample \
+                     renders some rows only",
+                ),
+            };
+            format!("`--sample` cannot go together with `{option}`: {why}")
+        }
+        _ => return None,
+    })
+}
+
+/// What can be done about it; `None` for all other errors.
+pub(crate) fn hint(error: &Error) -> Option<String> {
+    Some(match error {
+        Error::NoRun { .. } => {
+            "`rowmill status` lists the runs; name a run's folder or id, or a job file".to_owned()
+        }
+        Error::JobHasNoRun { .. } => {
+            "start one with `rowmill run`, or name another folder with --state".to_owned()
+        }
+        Error::NotSimulated { .. } => {
+            "resume it without --simulate, or start another with the job file".to_owned()
+        }
+        Error::NotFinished { run, abandoned } => {
+            let verb = if *abandoned { "collect" } else { "run" };
+            format!("`rowmill {verb} {}` finishes it", run.display())
+        }
+        Error::NothingToRetry(nothing) => {
+            summary::ways_out(&nothing.run, &nothing.failures).join("\n  ")
+        }
+        Error::NoCredential {
+            base_url: Some(url),
+        } => format!(
+            "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) for {url}; `rowmill sim` takes any \
+             text"
+        ),
+        Error::NoCredential { base_url: None } => "set ANTHROPIC_API_KEY (or \
+             ANTHROPIC_AUTH_TOKEN), or try the job for free with --simulate"
+            .to_owned(),
+        Error::Connect(error) => connect_hint(error).to_owned(),
+        Error::Simulator(simulator::Error::Locked { .. }) => {
+            "wait until the other run on the simulator is done, or use another --state".to_owned()
+        }
+        Error::Simulator(simulator::Error::Folder { .. }) => {
+            "choose another folder with --state".to_owned()
+        }
+        Error::NoRow { key: Some(_) } => "several key columns are joined by a comma".to_owned(),
+        Error::NoRow { key: None } => {
+            "look at `source.path`, `source.where` and `source.limit`".to_owned()
+        }
+        Error::SampleWith { .. } => "leave out one of the two".to_owned(),
+        _ => return None,
+    })
+}
+
+fn connect_hint(error: &provider::Error) -> &'static str {
+    match error {
+        provider::Error::PlainHttp { .. } => "write ANTHROPIC_BASE_URL with `https://`",
+        provider::Error::BaseUrl { .. } => "correct ANTHROPIC_BASE_URL",
+        provider::Error::HeaderLine { .. } => {
+            "write ANTHROPIC_CUSTOM_HEADERS as lines of `Name: value`"
+        }
+        _ => {
+            "see the environment variables ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and \
+             ANTHROPIC_CUSTOM_HEADERS"
+        }
+    }
+}
+
+/// That no row failed in such a way, and which rows did fail.
+fn nothing_to_retry(nothing: &NothingToRetry) -> String {
+    let NothingToRetry {
+        classes, failures, ..
+    } = nothing;
+    let asked: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
+    let mut message = format!(
+        "no row of the run is of the class {}: nothing was sent again",
+        asked.join(" or ")
+    );
+    let there: Vec<String> = failures
+        .by_class
+        .iter()
+        .map(|(class, n)| format!("{} {class}", count(*n)))
+        .collect();
+    message += &match (there.as_slice(), failures.for_good) {
+        ([], 0) if failures.without_room > 0 => {
+            format!(
+                "\n  {} cut off and cannot get more room",
+                plural(failures.without_room, "row was", "rows were")
+            )
+        }
+        ([], 0) => "\n  sending its rows again would help none of them".to_owned(),
+        ([], n) => format!(
+            "\n  {} for good: sending the same again cannot help",
+            plural(n, "row failed", "rows failed")
+        ),
+        (there, _) => format!("\n  classes that there are: {}", there.join(", ")),
+    };
+    if let Some(first) = summary::first_failure(failures) {
+        message += &format!("\n  {first}");
+    }
+    message
+}

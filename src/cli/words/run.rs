@@ -1,0 +1,104 @@
+//! Sentences about a run as a whole: resumed, planned again, retried, nothing to do.
+
+use rowmill::engine::{Notice, OutputChange};
+
+use crate::cli::format::{bytes, duration, plural, usd};
+
+/// A notice in sentences, each for a line of its own; none where there is nothing to say.
+pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
+    match notice {
+        Notice::Resuming { run } => vec![format!("resuming the unfinished run {}", run.display())],
+        Notice::PlannedAgain { .. } => vec![
+            "the job has changed since, and nothing of that run was sent: it is planned again"
+                .to_owned(),
+        ],
+        Notice::Uploaded(done) => {
+            let uploaded = (done.files > 0).then(|| {
+                let files = plural(done.files, "file", "files");
+                format!("uploaded {files} ({})", bytes(done.bytes))
+            });
+            let known = (done.known > 0).then(|| {
+                format!(
+                    "{} uploaded before",
+                    plural(done.known, "file was", "files were")
+                )
+            });
+            uploaded.into_iter().chain(known).collect()
+        }
+        Notice::NothingUncertain => {
+            vec!["no batch is in doubt, so --resubmit-doubtful changes nothing".to_owned()]
+        }
+        Notice::NothingToDo { run, failed } => nothing_to_do(run, *failed),
+        Notice::OutputWrittenAgain { change } => vec![
+            match change {
+                None => {
+                    "its output is written again, in its own place, from the answers that the \
+                         run keeps"
+                }
+                Some(OutputChange::Gone) => {
+                    "its output is gone, and written again from the answers that the run keeps"
+                }
+                Some(OutputChange::Replaced) => {
+                    "another run has replaced its output since; it is written again from the \
+                     answers that the run keeps"
+                }
+            }
+            .to_owned(),
+        ],
+        Notice::ResultsFetchedAgain { reason } => {
+            vec![format!(
+                "{reason}: fetching them again, which costs nothing"
+            )]
+        }
+        Notice::ResultsNotFetched { reason } => vec![format!(
+            "results that the provider may still have could not be fetched: {reason}; `rowmill \
+             collect` tries again"
+        )],
+        Notice::RetriesPlanned {
+            rows,
+            batches,
+            cost,
+        } => {
+            let rows = plural(*rows, "row that failed is", "rows that failed are");
+            let batches = plural((*batches).into(), "batch", "batches");
+            let cost = cost.as_ref().map(|cost| {
+                format!(
+                    "cost of that: expected {}, worst case {}",
+                    usd(cost.expected),
+                    usd(cost.worst_case)
+                )
+            });
+            std::iter::once(format!("{rows} sent again in {batches}"))
+                .chain(cost)
+                .collect()
+        }
+        Notice::Rescued {
+            old_journal,
+            settle,
+        } => {
+            let kept =
+                old_journal.map(|path| format!("the old journal is kept as {}", path.display()));
+            let search = format!(
+                "every batch is looked for in the provider's list; one that is not found within \
+                 {} counts as not created, and `rowmill run` sends it",
+                duration(*settle)
+            );
+            kept.into_iter().chain([search]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn nothing_to_do(run: &std::path::Path, failed: u64) -> Vec<String> {
+    let run = run.display();
+    let mut lines = vec![format!(
+        "nothing to do: the job has not changed since the run {run} was finished"
+    )];
+    if failed > 0 {
+        let rows = plural(failed, "row", "rows");
+        lines.push(format!(
+            "{rows} of it did not succeed; `rowmill status {run}` and the output say why"
+        ));
+    }
+    lines
+}

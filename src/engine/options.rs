@@ -1,0 +1,190 @@
+//! What a caller decides about one call of the engine, besides the job.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::Money;
+use crate::estimate::sample::SampleSpec;
+use crate::job::{Job, JobFile};
+use crate::outcome::class::{Class, MoreTokens};
+
+/// What a call works on.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A job: its newest unfinished run, or a new one.
+    Job(Box<JobFile>),
+    /// A run, by its folder.
+    Run(PathBuf),
+}
+
+impl Target {
+    /// A job as a target.
+    #[must_use]
+    pub fn job(file: JobFile) -> Target {
+        Target::Job(Box::new(file))
+    }
+
+    /// The folder of a run as a target.
+    pub fn run(folder: impl Into<PathBuf>) -> Target {
+        Target::Run(folder.into())
+    }
+}
+
+/// Which rows of the job's source are used, besides what the job itself says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RowSelection {
+    /// At most this number of rows; the smaller of this and the job's own limit holds.
+    pub limit: Option<u64>,
+    /// A SQL predicate; a row is used where this and the job's own `where` hold.
+    pub filter: Option<String>,
+}
+
+impl RowSelection {
+    /// Whether it leaves rows of the job out. The output is a trial then, and is written beside the
+    /// job's output.
+    #[must_use]
+    pub fn narrows(&self) -> bool {
+        self.limit.is_some() || self.filter.is_some()
+    }
+
+    /// Adds the selection to the source of a job, as if it stood in the job file.
+    pub(crate) fn apply(&self, job: &mut Job) {
+        let source = &mut job.source;
+        if let Some(limit) = self.limit {
+            source.limit = Some(source.limit.map_or(limit, |own| own.min(limit)));
+        }
+        if let Some(filter) = &self.filter {
+            source.filter = Some(match &source.filter {
+                Some(own) => format!("({own}) AND ({filter})"),
+                None => filter.clone(),
+            });
+        }
+    }
+}
+
+/// How a job is run, or submitted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunOptions {
+    /// Use the simulator in this process instead of the provider.
+    pub simulate: bool,
+    /// Which rows are used.
+    pub rows: RowSelection,
+    /// The most that the run may cost, beside the job's own budget.
+    pub max_cost: Option<Money>,
+    /// Have this number of rows counted by the provider for a better estimate.
+    pub calibrate: Option<u32>,
+    /// Send all rows even where a finished run of the unchanged job has their answers.
+    pub again: bool,
+    /// Send batches again that may or may not have been created. They are looked for once more, and
+    /// adopted where they are found; one that is not found may be paid for twice.
+    pub resubmit_uncertain: bool,
+    /// Send the rest whatever the canary showed.
+    pub ignore_canary: bool,
+    /// Replace the output even where it holds more than the new one.
+    pub replace_output: bool,
+    /// Return after this time, finished or not. Submitted batches keep running at the provider.
+    pub deadline: Option<Duration>,
+}
+
+/// How a job is planned.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PlanOptions {
+    /// Use the simulator in this process instead of the provider.
+    pub simulate: bool,
+    /// Which rows are used.
+    pub rows: RowSelection,
+    /// Have this number of rows counted by the provider for a better estimate.
+    pub calibrate: Option<u32>,
+    /// Render a sample of the rows only, and extrapolate. Not together with `out` or `calibrate`.
+    pub sample: Option<SampleSpec>,
+    /// Keep the plan as a run in this folder.
+    pub out: Option<PathBuf>,
+}
+
+/// How the results of a run are collected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CollectOptions {
+    /// Wait at most this time for what is in flight; `None`: look once.
+    pub wait: Option<Duration>,
+    /// Replace the output even where it holds more than the new one.
+    pub replace_output: bool,
+}
+
+/// Which failed rows of a run are sent again.
+#[derive(Debug, Clone, Default)]
+pub struct RetryOptions {
+    /// The classes of failures.
+    pub classes: Vec<Class>,
+    /// How much more room an answer has that was cut off.
+    pub more_tokens: Option<MoreTokens>,
+    /// The most that the run may cost in all.
+    pub max_cost: Option<Money>,
+    /// Return after this time, finished or not.
+    pub deadline: Option<Duration>,
+    /// Replace the output even where it holds more than the new one.
+    pub replace_output: bool,
+}
+
+/// How a job is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckOptions {
+    /// Which rows are used.
+    pub rows: RowSelection,
+}
+
+/// How a run is canceled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CancelOptions {
+    /// Abandon the run: nothing more of it is ever sent, and its job starts a new one.
+    pub abandon: bool,
+}
+
+/// How the output of a run is written again.
+#[derive(Debug, Clone, Default)]
+pub struct ReexportOptions {
+    /// The job whose `[answer]`, schema and `[output]` are used; `None`: as the run was planned.
+    pub job: Option<JobFile>,
+    /// Replace the output even where it holds more than the new one.
+    pub replace_output: bool,
+}
+
+/// How the requests of some rows are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PreviewOptions {
+    /// Which rows are used.
+    pub rows: RowSelection,
+    /// The number of rows shown.
+    pub count: u64,
+    /// Show the rows with this key: its values, joined by a comma.
+    pub key: Option<String>,
+}
+
+/// Where runs, the ledger and what a job learned are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateLocation(PathBuf);
+
+impl StateLocation {
+    /// A directory of this machine; created when a run is started.
+    pub fn directory(path: impl Into<PathBuf>) -> StateLocation {
+        StateLocation(path.into())
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The folder of a job's runs.
+    pub(crate) fn of_job(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}

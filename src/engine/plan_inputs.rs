@@ -1,0 +1,147 @@
+//! What a plan is made with besides the job: what earlier runs showed, and which rows are counted.
+
+use std::path::{Path, PathBuf};
+
+use crate::batch::Limits;
+use crate::estimate::RunHistory;
+use crate::estimate::sample::SampleSpec;
+use crate::job::JobFile;
+use crate::provider::BatchFormat;
+use crate::provider::retry::Clock;
+use crate::request::custom_id::Nonce;
+
+use super::compile::CompiledJob;
+use super::connect::Connection;
+use super::notice::{Notice, Observer};
+use super::plan::{self, PlanReport, Planner};
+use super::{Error, calibrate, learn};
+
+/// Which rows are counted depends on the rows and on this.
+const SEED: u64 = 1;
+
+/// What a plan is made with.
+#[derive(Default)]
+pub(super) struct PlanInputs {
+    history: RunHistory,
+    sample: Option<SampleSpec>,
+}
+
+impl PlanInputs {
+    /// Reads what earlier runs of the job showed; `calibrate` is the number of rows to count.
+    pub(super) fn new(
+        file: &JobFile,
+        compiled: &CompiledJob,
+        state: &Path,
+        simulated: bool,
+        calibrate: Option<u32>,
+        observer: &dyn Observer,
+    ) -> PlanInputs {
+        let (history, warning) = learn::known(state, file, compiled, simulated);
+        if let Some(warning) = warning {
+            observer.notice(Notice::Warning(&warning));
+        }
+        let sample = calibrate.map(|rows| SampleSpec {
+            rows: rows as usize,
+            seed: SEED,
+        });
+        PlanInputs { history, sample }
+    }
+
+    /// The dry run over all rows.
+    pub(super) fn plan(
+        &self,
+        file: &JobFile,
+        compiled: &CompiledJob,
+        format: &'static dyn BatchFormat,
+        limits: Limits,
+        counted_by: Option<(&Connection, &dyn Clock)>,
+        observer: &dyn Observer,
+    ) -> Result<PlanReport, Error> {
+        let nonce = Nonce::new(0);
+        let planner = self.planner(
+            file,
+            compiled,
+            format,
+            limits,
+            &nonce,
+            std::env::temp_dir(),
+            observer,
+        );
+        let mut report = planner.outline()?;
+        self.count(counted_by, &planner, &mut report)?;
+        Ok(report)
+    }
+
+    /// The dry run over a sample of the rows.
+    pub(super) fn plan_by_sample(
+        &self,
+        file: &JobFile,
+        compiled: &CompiledJob,
+        format: &'static dyn BatchFormat,
+        limits: Limits,
+        spec: SampleSpec,
+        observer: &dyn Observer,
+    ) -> Result<PlanReport, Error> {
+        let nonce = Nonce::new(0);
+        let scratch = std::env::temp_dir();
+        self.planner(file, compiled, format, limits, &nonce, scratch, observer)
+            .outline_by_sample(spec)
+    }
+
+    pub(super) fn planner<'a>(
+        &self,
+        file: &'a JobFile,
+        compiled: &'a CompiledJob,
+        format: &'static dyn BatchFormat,
+        limits: Limits,
+        nonce: &'a Nonce,
+        scratch: PathBuf,
+        observer: &'a dyn Observer,
+    ) -> Planner<'a> {
+        Planner {
+            file,
+            compiled,
+            format,
+            limits,
+            nonce,
+            threads: plan::threads(),
+            history: self.history.clone(),
+            sample: self.sample,
+            scratch,
+            observer,
+        }
+    }
+
+    /// Has the sample counted, where there is one, and estimates again by the counts.
+    pub(super) fn count(
+        &self,
+        counted_by: Option<(&Connection, &dyn Clock)>,
+        planner: &Planner<'_>,
+        report: &mut PlanReport,
+    ) -> Result<(), Error> {
+        match counted_by.filter(|_| self.sample.is_some()) {
+            Some((connection, clock)) => {
+                connection.block_on(calibrate(connection.api(), clock, planner, report))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What one batch may hold: the job's limits, within the provider's, and no more requests than make
+/// the batches of nearly equal size.
+pub(super) fn batch_limits(file: &JobFile, compiled: &CompiledJob, provider: Limits) -> Limits {
+    let (batch, source) = (&file.job.batch, &file.job.source);
+    let limits = Limits {
+        max_requests: batch.max_requests.min(provider.max_requests),
+        max_bytes: batch.max_bytes,
+    };
+    // A filter leaves an unknown number of rows, so the batches are balanced afterwards.
+    let rows = compiled
+        .source
+        .rows_hint()
+        .filter(|_| source.filter.is_none());
+    rows.map_or(limits, |rows| {
+        limits.for_rows(source.limit.map_or(rows, |limit| rows.min(limit)))
+    })
+}

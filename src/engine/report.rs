@@ -1,0 +1,238 @@
+//! What a call of the engine resulted in, as data.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::job::JobFile;
+use crate::journal::Manifest;
+use crate::ledger::OnLimit;
+use crate::outcome::answer::Answers;
+use crate::outcome::class::Class;
+use crate::source::SourceSpec;
+use crate::template::prompt::SystemSpec;
+
+use super::compile::CompiledJob;
+use super::drive::RunOutcome;
+use super::export::Summary;
+use super::failures::Failures;
+use super::finished::{Finished, OutputChange};
+use super::plan::PlanReport;
+use super::provider_error::RunStanding;
+use super::{Run, Warning};
+
+/// Where a run stands when a call returns.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunReport {
+    /// The run's id.
+    pub run: String,
+    /// The folder it is kept in.
+    pub folder: PathBuf,
+    /// How far it got.
+    pub outcome: RunOutcome,
+    /// Whether its answers are made up.
+    pub simulated: bool,
+    /// Whether the run was abandoned: nothing more of it is sent.
+    pub abandoned: bool,
+    /// Its batches by state.
+    pub standing: RunStanding,
+    /// Batches that wait to be sent.
+    pub unsent_batches: u64,
+    /// Batches that may or may not have been created.
+    pub uncertain_batches: u64,
+    /// Whether batches are in flight, may be, or have results that are not fetched.
+    pub in_flight_or_ended: bool,
+    /// What happens to batches that the budget has no room for.
+    pub on_limit: OnLimit,
+    /// The run in the shape that is kept as `manifest.json`.
+    pub manifest: Manifest,
+    /// What the export came to; `None` where nothing was exported by this call.
+    #[serde(skip)]
+    pub summary: Option<Summary>,
+    /// What the output looks like.
+    pub output: OutputShape,
+    /// Set where a finished run had all answers already, so that nothing was sent.
+    pub nothing_to_do: Option<NothingToDo>,
+}
+
+/// What an output looks like, as far as it takes to show some of its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct OutputShape {
+    /// The job file.
+    pub job_path: PathBuf,
+    /// What begins the names of the columns that rowmill adds.
+    pub prefix: String,
+    /// The columns of the row key.
+    pub key_columns: Vec<String>,
+    /// The number of columns that answers are parsed into.
+    pub answer_columns: usize,
+    /// Whether the job marks a part of its prompt for the cache.
+    pub marks_cache: bool,
+}
+
+/// Why nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct NothingToDo {
+    /// Rows of the finished run that did not succeed.
+    pub failed: u64,
+    /// Why the output at its place is not the finished run's; `None` where it is.
+    pub output_change: Option<OutputChange>,
+}
+
+impl RunReport {
+    pub(super) fn new(
+        run: &Run,
+        outcome: RunOutcome,
+        summary: Option<Summary>,
+        now: Timestamp,
+    ) -> RunReport {
+        let state = run.state();
+        RunReport {
+            run: run.plan().run.clone(),
+            folder: run.folder().to_path_buf(),
+            outcome,
+            simulated: run.is_simulated(),
+            abandoned: state.abandoned().is_some(),
+            standing: run.standing(),
+            unsent_batches: run.unsent_batches(),
+            uncertain_batches: run.doubts().count() as u64,
+            in_flight_or_ended: run.in_flight_or_ended(),
+            on_limit: run.on_limit(),
+            manifest: run.manifest(now),
+            summary,
+            output: OutputShape::of(run),
+            nothing_to_do: None,
+        }
+    }
+
+    pub(super) fn of_finished(
+        finished: &Finished,
+        manifest: Manifest,
+        output_change: Option<OutputChange>,
+    ) -> RunReport {
+        RunReport {
+            run: manifest.run.clone(),
+            folder: finished.folder.clone(),
+            outcome: RunOutcome::Complete,
+            simulated: manifest.simulated,
+            abandoned: false,
+            standing: RunStanding {
+                run: manifest.run.clone(),
+                folder: finished.folder.clone(),
+                ..RunStanding::default()
+            },
+            unsent_batches: 0,
+            uncertain_batches: 0,
+            in_flight_or_ended: false,
+            on_limit: OnLimit::default(),
+            manifest,
+            summary: None,
+            output: OutputShape::default(),
+            nothing_to_do: Some(NothingToDo {
+                failed: finished.failed,
+                output_change,
+            }),
+        }
+    }
+
+    pub(super) fn as_nothing_to_do(mut self, failed: u64) -> RunReport {
+        self.nothing_to_do = Some(NothingToDo {
+            failed,
+            output_change: None,
+        });
+        self
+    }
+
+    /// The output that the call wrote, or that a finished run has; `None` where there is none yet.
+    #[must_use]
+    pub fn output_path(&self) -> Option<&Path> {
+        match &self.summary {
+            Some(summary) => summary.path.as_deref(),
+            None => self.manifest.output.as_deref(),
+        }
+    }
+
+    /// Whether every row that was to be answered was.
+    #[must_use]
+    pub fn all_succeeded(&self) -> bool {
+        match (&self.summary, &self.nothing_to_do) {
+            (Some(summary), _) => summary.all_succeeded(),
+            (None, Some(nothing)) => nothing.failed == 0,
+            (None, None) => false,
+        }
+    }
+}
+
+impl OutputShape {
+    fn of(run: &Run) -> OutputShape {
+        let options = run.options();
+        let request = &run.job().request;
+        let answers = Answers::compile(&options.answer).ok().flatten();
+        let in_system = matches!(&request.system, SystemSpec::Blocks(blocks)
+            if blocks.iter().any(|block| block.cache.is_some()));
+        OutputShape {
+            job_path: run.plan().job_path.clone(),
+            prefix: options.output.prefix.clone(),
+            key_columns: run.job().key.columns.clone(),
+            answer_columns: answers.map_or(0, |answers| answers.fields().len()),
+            marks_cache: in_system || request.messages.iter().any(|m| m.cache.is_some()),
+        }
+    }
+}
+
+/// What a dry run found.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanResult {
+    /// The job's name.
+    pub job: String,
+    /// Its model.
+    pub model: String,
+    /// Rows, batches, tokens and money.
+    pub plan: PlanReport,
+    /// The run that keeps the plan, where one was asked for.
+    pub run: Option<PathBuf>,
+    /// What was found while the job was compiled.
+    pub warnings: Vec<Warning>,
+    /// The job's source, with the rows that were selected.
+    #[serde(skip)]
+    pub source: SourceSpec,
+}
+
+impl PlanResult {
+    pub(super) fn new(
+        file: &JobFile,
+        compiled: &CompiledJob,
+        plan: PlanReport,
+        run: Option<PathBuf>,
+    ) -> PlanResult {
+        PlanResult {
+            job: file.job.head.name.clone(),
+            model: file.job.request.model.clone(),
+            plan,
+            run,
+            warnings: compiled.warnings.clone(),
+            source: file.job.source.clone(),
+        }
+    }
+}
+
+/// What a cancel did.
+#[derive(Debug, Clone, Serialize)]
+pub struct CancelReport {
+    /// Batches that the provider was asked to cancel.
+    pub asked: u64,
+    /// Where the run stands.
+    pub run: RunReport,
+}
+
+/// Why no row can be retried.
+#[derive(Debug, Clone)]
+pub struct NothingToRetry {
+    /// The classes that were asked for.
+    pub classes: Vec<Class>,
+    /// The rows that failed, by what can be done about them.
+    pub failures: Failures,
+    /// The run.
+    pub run: RunReport,
+}

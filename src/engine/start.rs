@@ -1,0 +1,335 @@
+//! A target → the run to work on: an unfinished one, a new one, or a finished one that has done
+//! everything already.
+//!
+//! ```text
+//!  run ──────────────────────────────────────────────▶ open it, unless it is abandoned
+//!  job ─▶ lock of the job ─▶ unfinished run? ─ yes ─▶ unchanged? ─ yes ─▶ open it
+//!                                │                       └─ no ─▶ nothing sent? ─ yes ─▶ plan again
+//!                                │                                     └─ no ─▶ Error::Changed
+//!                                └─ no ─▶ a finished run of the same job and rows? ─ yes ─▶ nothing to do
+//!                                                              └─ no ─▶ plan, open
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::job::JobFile;
+use crate::journal::{self, AbandonReason, Plan};
+use crate::request::custom_id::Nonce;
+use crate::template::prompt::uploads::Uploads;
+
+use super::api::Engine;
+use super::compile::CompiledJob;
+use super::connect::{ApiOptions, Connection};
+use super::finished::{self, Finished};
+use super::new_run::NewRun;
+use super::notice::Notice;
+use super::options::{RunOptions, Target};
+use super::plan::PlanReport;
+use super::plan_inputs::{PlanInputs, batch_limits};
+use super::upload::{self, Uploader};
+use super::{Error, Run, leftovers};
+
+/// The folder of a job where cells are copied to that are about to be uploaded.
+const COPIES: &str = ".uploads";
+
+/// What a start results in.
+pub(super) enum Started {
+    /// A run to work on, open and locked, and the connection to its provider.
+    Ready(Box<(Run, Connection)>),
+    /// The job has not changed since a run of it was finished.
+    NothingToDo(Box<Finished>),
+}
+
+impl Started {
+    fn ready(opened: (Run, Connection)) -> Started {
+        Started::Ready(Box::new(opened))
+    }
+}
+
+/// A run that is about to be planned.
+pub(super) struct NewPlan<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) origin: String,
+    pub(super) simulated: bool,
+    pub(super) options: &'a RunOptions,
+}
+
+impl Engine {
+    /// Finds or plans the run that a target and its options mean.
+    pub(super) fn start(&self, target: &Target, options: &RunOptions) -> Result<Started, Error> {
+        let file = match target {
+            Target::Run(folder) => {
+                let opened = self.open(folder, options.simulate, options.max_cost)?;
+                opened.0.check_not_abandoned()?;
+                return Ok(Started::ready(opened));
+            }
+            Target::Job(file) => {
+                let mut file = file.as_ref().clone();
+                options.rows.apply(&mut file.job);
+                file
+            }
+        };
+        let job_folder = self.state.of_job(&file.job.head.name);
+        // Two starts at once would plan two runs of the same rows, and both would be paid.
+        let _alone =
+            journal::Lock::of_job(&job_folder, &journal::Owner::this_process(self.clock.now()))?;
+        let unfinished =
+            journal::latest_unfinished(self.state.path(), &file.job.head.name, options.simulate)?;
+        match unfinished {
+            Some(unfinished) => self.resume(&file, &unfinished.path, options),
+            None => self.start_new(&file, options),
+        }
+    }
+
+    /// Opens an unfinished run of the job, unless the job has changed and nothing was sent yet.
+    fn resume(
+        &self,
+        file: &JobFile,
+        folder: &Path,
+        options: &RunOptions,
+    ) -> Result<Started, Error> {
+        self.observer.notice(Notice::Resuming { run: folder });
+        let (mut run, connection) = self.open(folder, options.simulate, options.max_cost)?;
+        run.set_budget(&file.job.budget);
+        let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
+        match run.check_unchanged(file, &compiled) {
+            Ok(()) => Ok(Started::ready((run, connection))),
+            Err(changed @ Error::Changed { .. }) if run.has_sent_nothing() => {
+                // A folder that was put back from a copy does not know what was sent since.
+                self.look_for_unknown(&mut run, &connection)?;
+                if !run.has_sent_nothing() {
+                    return Err(changed);
+                }
+                self.observer.notice(Notice::PlannedAgain { run: folder });
+                run.abandon(self.clock.now(), AbandonReason::JobChanged)?;
+                // The simulator's folder is locked by the connection; the new run has its own.
+                drop((run, connection));
+                self.start_new(file, options)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a run, unless a finished one has done the same.
+    fn start_new(&self, file: &JobFile, options: &RunOptions) -> Result<Started, Error> {
+        let finished = if options.again {
+            Vec::new()
+        } else {
+            self.finished(file, options)?
+        };
+        if finished.is_empty() {
+            return Ok(Started::ready(self.plan_and_open(file, None, options)?));
+        }
+        let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
+        let mut alike = finished;
+        alike.retain(|finished| finished.has_files_of(&compiled));
+        if let Some(same) = alike
+            .iter()
+            .find(|finished| finished.has_source_of(&compiled))
+        {
+            return Ok(Started::NothingToDo(Box::new(same.clone())));
+        }
+        // Whether the rows are the same is known once they are rendered, so the run is planned
+        // first and dropped if another has done it.
+        let (run, connection) = self.plan_and_open(file, Some(compiled), options)?;
+        for finished in alike {
+            if finished.has_rows_of(run.folder())? {
+                let planned = run.folder().to_path_buf();
+                drop(run);
+                // No other process knows of it: the job is locked, and nothing was sent.
+                std::fs::remove_dir_all(&planned).map_err(|source| Error::File {
+                    doing: "remove",
+                    path: planned,
+                    source,
+                })?;
+                return Ok(Started::NothingToDo(Box::new(finished)));
+            }
+        }
+        Ok(Started::ready((run, connection)))
+    }
+
+    /// Finished runs of the job as it is now.
+    fn finished(&self, file: &JobFile, options: &RunOptions) -> Result<Vec<Finished>, Error> {
+        let origin = if options.simulate {
+            Plan::IN_PROCESS.to_owned()
+        } else {
+            self.provider.origin()?
+        };
+        finished::of_job(self.state.path(), file, options.simulate, &origin)
+    }
+
+    fn plan_and_open(
+        &self,
+        file: &JobFile,
+        compiled: Option<CompiledJob>,
+        options: &RunOptions,
+    ) -> Result<(Run, Connection), Error> {
+        let api_options = ApiOptions::of_request(&file.job.request);
+        // Credentials and addresses first: they are cheaper to find wrong than a table is to
+        // render. The simulator is started as late as possible, since it locks its folder.
+        let mut connection = if options.simulate {
+            None
+        } else {
+            Some(self.connect(&api_options)?)
+        };
+        let mut compiled =
+            compiled.map_or_else(|| CompiledJob::new(file, self.today(), &self.catalog), Ok)?;
+        let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
+        let origin = connection
+            .as_ref()
+            .map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
+        if !options.simulate {
+            leftovers::check_no_run_is_gone(self.state.path(), &file.job.head.name, simulated)?;
+        }
+        for warning in &compiled.warnings {
+            self.observer.notice(Notice::Warning(warning));
+        }
+        let runs = self.state.of_job(&file.job.head.name);
+        journal::remove_abandoned_plans(&runs)?;
+        let folder = runs.join(self.run_id());
+        if simulated && connection.is_some() {
+            self.observer.notice(Notice::Simulated);
+        }
+        if file.job.request.uploads() {
+            let connection = match &mut connection {
+                Some(connection) => connection,
+                none => none.insert(self.connect_simulator(&api_options)?),
+            };
+            compiled = self.upload(compiled, file, connection)?;
+        }
+        // The sample is counted before the plan is written, and by the same provider.
+        if connection.is_none() && options.calibrate.is_some() {
+            connection = Some(self.connect_simulator(&api_options)?);
+        }
+        let new = NewPlan {
+            folder: &folder,
+            origin,
+            simulated,
+            options,
+        };
+        let report = self.plan_at(file, &compiled, &new, connection.as_ref())?;
+        let connection = connection.map_or_else(|| self.connect_simulator(&api_options), Ok)?;
+        self.settle_abandoned(&connection);
+        self.observer.notice(Notice::Planned {
+            report: &report,
+            source: &file.job.source,
+        });
+        let (run, _) = Run::open(&folder, self.clock.now(), &self.budget_context(options.max_cost))?;
+        self.notice_opened(&run);
+        Ok((run.planned_now(), connection))
+    }
+
+    /// Plans a job into a new run's folder.
+    pub(super) fn plan_at(
+        &self,
+        file: &JobFile,
+        compiled: &CompiledJob,
+        new: &NewPlan<'_>,
+        connection: Option<&Connection>,
+    ) -> Result<PlanReport, Error> {
+        let observer = self.observer.as_ref();
+        let inputs = PlanInputs::new(
+            file,
+            compiled,
+            self.state.path(),
+            new.simulated,
+            new.options.calibrate,
+            observer,
+        );
+        let limits = batch_limits(file, compiled, self.limits());
+        let nonce = Nonce::new(fastrand::u64(..));
+        let run = NewRun {
+            folder: new.folder,
+            file,
+            compiled,
+            nonce: &nonce,
+            origin: new.origin.clone(),
+            simulated: new.simulated,
+            narrowed: new.options.rows.narrows(),
+            max_cost: new.options.max_cost,
+            now: self.clock.now(),
+        };
+        let planner = |scratch: PathBuf| {
+            inputs.planner(
+                file,
+                compiled,
+                self.format(),
+                limits,
+                &nonce,
+                scratch,
+                observer,
+            )
+        };
+        let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
+        run.plan(planner, |planner, report| {
+            inputs.count(counted_by, planner, report)
+        })
+    }
+
+    /// A run's id: when it began, and a few letters so that two of one second differ.
+    fn run_id(&self) -> String {
+        let now = self.clock.now().strftime("%Y%m%d-%H%M%S");
+        let tail: String = (0..4).map(|_| fastrand::lowercase()).collect();
+        format!("{now}-{tail}")
+    }
+
+    /// Uploads the files that the requests name, once all rows have been rendered without fault,
+    /// and compiles the job with their ids.
+    fn upload(
+        &self,
+        compiled: CompiledJob,
+        file: &JobFile,
+        connection: &Connection,
+    ) -> Result<CompiledJob, Error> {
+        let copies = self.state.of_job(&file.job.head.name).join(COPIES);
+        // Left by a run that was killed; no other process works on the job.
+        let _ = std::fs::remove_dir_all(&copies);
+        crate::durable::create_private_dir(&copies).map_err(|source| Error::File {
+            doing: "use",
+            path: copies.clone(),
+            source,
+        })?;
+        let uploads = Arc::new(Uploads::keeping_copies(&copies));
+        let uploaded = self.upload_into(&uploads, compiled, file, connection);
+        let _ = std::fs::remove_dir_all(&copies);
+        uploaded
+    }
+
+    fn upload_into(
+        &self,
+        uploads: &Arc<Uploads>,
+        compiled: CompiledJob,
+        file: &JobFile,
+        connection: &Connection,
+    ) -> Result<CompiledJob, Error> {
+        let compiled = compiled.with_uploads(file, uploads)?;
+        let limits = batch_limits(file, &compiled, self.limits());
+        PlanInputs::default().plan(
+            file,
+            &compiled,
+            self.format(),
+            limits,
+            None,
+            self.observer.as_ref(),
+        )?;
+        let api = connection.api().file_store().ok_or(Error::NoFileStore)?;
+        let pace = if connection.is_simulated() {
+            Duration::ZERO
+        } else {
+            upload::pace()
+        };
+        let origin = connection.origin();
+        let uploader = Uploader {
+            api,
+            clock: self.clock.as_ref(),
+            origin: &origin,
+            state: self.state.path(),
+            pace,
+        };
+        let done = connection.block_on(uploader.upload(uploads))?;
+        self.observer.notice(Notice::Uploaded(done));
+        compiled.with_uploads(file, uploads)
+    }
+}

@@ -1,0 +1,236 @@
+//! Whole runs in this process, with a clock that the test moves: [`Bench`] has an engine, a
+//! simulator and a folder, and no wait of a run takes real time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use rowmill::engine::{
+    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, RetryOptions,
+    RunOptions, RunReport, StopSignal, Target,
+};
+use rowmill::job::JobFile;
+use rowmill::provider::anthropic::{AnthropicSpec, Credential};
+use rowmill::provider::retry::Clock;
+use rowmill::simulator::{Faults, Ledger, Running, Simulator, SimulatorSpec};
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+use crate::support::{Table, Workdir};
+
+/// A clock that stands still until something sleeps: then it moves on by that time at once.
+#[derive(Clone)]
+pub(crate) struct TestClock {
+    now: Arc<watch::Sender<Timestamp>>,
+    /// Ends its batches before the time moves on, so that time never outruns it.
+    simulator: Arc<OnceLock<Arc<Running>>>,
+}
+
+impl TestClock {
+    /// A clock that begins in 2026.
+    pub(crate) fn new() -> TestClock {
+        let start: Timestamp = "2026-11-30T08:00:00Z".parse().expect("a time");
+        TestClock {
+            now: Arc::new(watch::channel(start).0),
+            simulator: Arc::default(),
+        }
+    }
+
+    /// Moves on.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.now
+            .send_modify(|now| *now = now.checked_add(by).expect("a time that exists"));
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.now.borrow()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        async move {
+            self.advance(duration);
+            if let Some(simulator) = self.simulator.get() {
+                simulator.settle().await;
+            }
+            tokio::task::yield_now().await;
+        }
+        .boxed()
+    }
+
+    fn alarm(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        let end = self.now().checked_add(duration).expect("a time");
+        let mut now = self.now.subscribe();
+        async move {
+            // The sender lives as long as the clock.
+            let _ = now.wait_for(|now| *now >= end).await;
+        }
+        .boxed()
+    }
+
+    fn jitter(&self) -> f64 {
+        0.0
+    }
+}
+
+/// Keeps what a run reports, as JSON.
+#[derive(Clone, Default)]
+pub(crate) struct Notices(Arc<Mutex<Vec<serde_json::Value>>>);
+
+impl Notices {
+    /// The notices of one kind so far.
+    pub(crate) fn of(&self, kind: &str) -> Vec<serde_json::Value> {
+        let notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_kind = notices.iter().filter(|notice| notice["notice"] == kind);
+        of_kind.cloned().collect()
+    }
+}
+
+impl Observer for Notices {
+    fn notice(&self, notice: Notice<'_>) {
+        let notice = serde_json::to_value(&notice).expect("a notice is data");
+        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.push(notice);
+    }
+}
+
+/// An engine, a simulator and a folder with a job.
+pub(crate) struct Bench {
+    pub(crate) work: Workdir,
+    pub(crate) clock: TestClock,
+    pub(crate) notices: Notices,
+    simulator: Arc<Running>,
+    folder: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    /// With a simulator that makes no faults, and whose batches end at once.
+    pub(crate) fn new(work: Workdir) -> Bench {
+        Bench::with(work, "", Duration::ZERO)
+    }
+
+    /// With faults as in `docs/simulator.md`, and batches that take `processing` of the clock's
+    /// time.
+    pub(crate) fn with(work: Workdir, faults: &str, processing: Duration) -> Bench {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = TestClock::new();
+        let time = clock.clone();
+        let spec = SimulatorSpec {
+            faults: Faults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}")),
+            processing,
+            ..SimulatorSpec::new(1, folder.path().to_path_buf(), Arc::new(move || time.now()))
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let start = Simulator::start(spec, ([127, 0, 0, 1], 0).into());
+        let simulator = Arc::new(runtime.block_on(start).expect("the simulator starts"));
+        assert!(clock.simulator.set(Arc::clone(&simulator)).is_ok());
+        Bench {
+            work,
+            clock,
+            notices: Notices::default(),
+            simulator,
+            folder,
+            _runtime: runtime,
+        }
+    }
+
+    /// An engine as another process would have it: nothing but the files is shared.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine_with(StopSignal::never())
+    }
+
+    /// An engine that stops by a signal.
+    pub(crate) fn engine_with(&self, stop: StopSignal) -> Engine {
+        let key = Credential::ApiKey(SecretString::from(crate::support::KEY));
+        let provider = AnthropicSpec {
+            base_url: self.simulator.base_url(),
+            ..AnthropicSpec::new(key)
+        };
+        Engine::new(self.state())
+            .expect("an engine")
+            .with_provider(provider)
+            .with_clock(self.clock.clone())
+            .with_observer(self.notices.clone())
+            .with_stop(stop)
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.work.path(".rowmill")
+    }
+
+    /// The job of the folder.
+    pub(crate) fn job(&self) -> Target {
+        Target::job(JobFile::read(&self.work.path("job.toml")).expect("a job"))
+    }
+
+    pub(crate) fn run(&self) -> Result<RunReport, Error> {
+        self.run_with(&RunOptions::default())
+    }
+
+    pub(crate) fn run_with(&self, options: &RunOptions) -> Result<RunReport, Error> {
+        self.engine().run(&self.job(), options)
+    }
+
+    pub(crate) fn submit(&self) -> Result<RunReport, Error> {
+        self.engine().submit(&self.job(), &RunOptions::default())
+    }
+
+    /// Collects the newest run of the job.
+    pub(crate) fn collect(&self, wait: Option<Duration>) -> Result<RunReport, Error> {
+        let options = CollectOptions {
+            wait,
+            ..CollectOptions::default()
+        };
+        self.engine().collect(&self.newest_run(), &options)
+    }
+
+    pub(crate) fn retry(&self, options: &RetryOptions) -> Result<RunReport, Error> {
+        self.engine().retry(&self.newest_run(), options)
+    }
+
+    pub(crate) fn cancel(&self, abandon: bool) -> Result<CancelReport, Error> {
+        let options = CancelOptions { abandon };
+        self.engine().cancel(&self.newest_run(), &options)
+    }
+
+    /// The folder of the newest run of the job.
+    pub(crate) fn newest_run(&self) -> PathBuf {
+        self.engine()
+            .find_run(&self.work.path("job.toml"))
+            .expect("the job has a run")
+    }
+
+    /// The output as a table.
+    pub(crate) fn output(&self) -> Table {
+        self.work.parquet("out.parquet")
+    }
+
+    /// How often each row was accepted, by its key: what follows the nonce in its custom_id.
+    pub(crate) fn accepted(&self) -> std::collections::BTreeMap<String, u64> {
+        accepted(self.folder.path())
+    }
+
+    /// The simulator.
+    pub(crate) fn simulator(&self) -> &Running {
+        &self.simulator
+    }
+}
+
+fn accepted(folder: &Path) -> std::collections::BTreeMap<String, u64> {
+    let mut rows = std::collections::BTreeMap::new();
+    for (id, times) in Ledger::tally(folder).expect("the ledger") {
+        let (_, key) = id.split_once('-').expect("a nonce and a key");
+        *rows.entry(key.to_owned()).or_default() += times;
+    }
+    rows
+}
