@@ -12,7 +12,11 @@
 //! | [`check_parquet_page`] | page headers, levels and indexes of Parquet | no value from bytes that are not there |
 //! | [`check_repeated_keys`] | the search for repeated keys in JSON | finds one where a JSON parser drops one |
 //! | [`check_batch_body`] | the body of a create call | the same elements however the body is cut, and those that a JSON parser finds |
+//! | [`check_job_file`] | a job file | an error names its place; a stored job stays the same job |
+//! | [`check_journal`] | the journal of a run | each beginning of a journal is a journal, with the first of its events |
 
+pub use crate::job::checks::check_job_file;
+pub use crate::journal::checks::check_journal;
 pub use crate::outcome::checks::check_answer_json;
 pub use crate::provider::checks::check_result_line;
 #[cfg(feature = "simulator")]

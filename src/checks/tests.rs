@@ -12,10 +12,12 @@ use super::*;
 type Check = fn(&[u8]);
 
 /// One folder of seeds each, of the same name.
-const PARSERS: [(&str, Check); 6] = [
+const PARSERS: [(&str, Check); 8] = [
     ("answer_json", check_answer_json),
     ("batch_body", check_batch_body),
     ("csv", check_csv),
+    ("job_file", check_job_file),
+    ("journal", check_journal),
     ("parquet_page", check_parquet_page),
     ("repeated_keys", check_repeated_keys),
     ("result_line", check_result_line),

@@ -492,9 +492,17 @@ impl Engine {
         folder: &Path,
         options: &ApiOptions,
     ) -> Result<Connection, Error> {
-        self.observer.notice(Notice::Simulated);
-        let (simulator, clock, catalog) = (&self.simulator, &self.clock, &self.catalog);
-        Connection::simulator(folder, simulator, clock, catalog, options, self.handle())
+        #[cfg(feature = "simulator")]
+        {
+            self.observer.notice(Notice::Simulated);
+            let (simulator, clock, catalog) = (&self.simulator, &self.clock, &self.catalog);
+            Connection::simulator(folder, simulator, clock, catalog, options, self.handle())
+        }
+        #[cfg(not(feature = "simulator"))]
+        {
+            let _ = (folder, options, &self.simulator);
+            Err(Error::WithoutSimulator)
+        }
     }
 
     fn handle(&self) -> &tokio::runtime::Handle {

@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::journal::Plan;
-use crate::provider::anthropic::{self, Anthropic, AnthropicSpec, Credential};
+#[cfg(feature = "simulator")]
+use crate::provider::anthropic::Credential;
+use crate::provider::anthropic::{self, Anthropic, AnthropicSpec};
+#[cfg(feature = "simulator")]
 use crate::provider::retry::Clock;
 use crate::provider::{BatchApi, BatchFormat};
+#[cfg(feature = "simulator")]
 use crate::simulator::{RunningSimulator, SimulatorSpec};
 
 use super::{Error, Run};
@@ -96,6 +100,7 @@ pub struct SimulatorOptions {
     /// How long it works on a batch.
     pub processing: Duration,
     /// What goes wrong.
+    #[cfg(feature = "simulator")]
     pub faults: crate::simulator::SimFaults,
 }
 
@@ -105,6 +110,7 @@ impl Default for SimulatorOptions {
         SimulatorOptions {
             seed: 1,
             processing: Duration::ZERO,
+            #[cfg(feature = "simulator")]
             faults: crate::simulator::SimFaults::default(),
         }
     }
@@ -114,6 +120,7 @@ impl Default for SimulatorOptions {
 pub(super) struct Connection {
     api: Arc<dyn BatchApi>,
     runtime: tokio::runtime::Handle,
+    #[cfg(feature = "simulator")]
     simulator: Option<RunningSimulator>,
     in_process: bool,
 }
@@ -128,6 +135,7 @@ impl Connection {
         Ok(Connection {
             api: provider.connect(options)?,
             runtime: runtime.clone(),
+            #[cfg(feature = "simulator")]
             simulator: None,
             in_process: false,
         })
@@ -135,6 +143,7 @@ impl Connection {
 
     /// Starts the simulator in this process, with its batches kept under `state`, and connects to
     /// it.
+    #[cfg(feature = "simulator")]
     pub(super) fn simulator(
         state: &std::path::Path,
         simulator: &SimulatorOptions,
@@ -197,6 +206,7 @@ impl Connection {
     }
 }
 
+#[cfg(feature = "simulator")]
 impl Drop for Connection {
     /// Stops the simulator, if there is one.
     fn drop(&mut self) {

@@ -349,7 +349,11 @@ pub enum Error {
     /// The connection cannot be set up. Nothing was sent.
     #[error(transparent)]
     Connect(#[from] crate::provider::Error),
+    /// A simulated run was asked of a build without the simulator.
+    #[error("this build has no simulator (feature `simulator`)")]
+    WithoutSimulator,
     /// The simulator of this process cannot be started.
+    #[cfg(feature = "simulator")]
     #[error("the simulator cannot start")]
     Simulator(#[from] crate::simulator::Error),
     /// The system gives no threads to wait on.

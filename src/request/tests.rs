@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::catalog::Catalog;
-use crate::template::Columns;
+use crate::template::TemplateColumns;
 
 fn spec(toml: &str) -> RequestSpec {
     toml::from_str(&format!(

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::envelope::{Element, Splitter};
+use super::envelope::{BatchElement, Splitter};
 
 /// The body as a JSON parser sees it.
 #[derive(Deserialize)]
@@ -41,7 +41,7 @@ pub fn check_batch_body(bytes: &[u8]) {
                 // A key may be spelled with escapes, which the splitter does not read.
                 let refused = elements
                     .enumerate()
-                    .any(|(n, element)| Element::parse(element, n as u64).is_err());
+                    .any(|(n, element)| BatchElement::parse(element, n as u64).is_err());
                 assert!(refused || body.contains(&b'\\'), "a good body is refused");
             }
         }
@@ -55,7 +55,7 @@ fn split(body: &[u8], step: usize) -> (Vec<Vec<u8>>, bool) {
     let mut elements: Vec<Vec<u8>> = Vec::new();
     for piece in body.chunks(step.max(1)) {
         let mut keep = |bytes: &[u8]| {
-            Element::parse(bytes, elements.len() as u64)?;
+            BatchElement::parse(bytes, elements.len() as u64)?;
             elements.push(bytes.to_vec());
             Ok(())
         };

@@ -15,7 +15,7 @@ use rowmill::engine::{
 use rowmill::job::JobFile;
 use rowmill::provider::anthropic::{AnthropicSpec, Credential};
 use rowmill::provider::retry::Clock;
-use rowmill::simulator::{Faults, Ledger, Running, Simulator, SimulatorSpec};
+use rowmill::simulator::{RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -26,7 +26,7 @@ use crate::support::{Table, Workdir};
 pub(crate) struct TestClock {
     now: Arc<watch::Sender<Timestamp>>,
     /// Ends its batches before the time moves on, so that time never outruns it.
-    simulator: Arc<OnceLock<Arc<Running>>>,
+    simulator: Arc<OnceLock<Arc<RunningSimulator>>>,
 }
 
 impl TestClock {
@@ -103,7 +103,7 @@ pub(crate) struct Bench {
     pub(crate) work: Workdir,
     pub(crate) clock: TestClock,
     pub(crate) notices: Notices,
-    simulator: Arc<Running>,
+    simulator: Arc<RunningSimulator>,
     folder: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
 }
@@ -121,7 +121,7 @@ impl Bench {
         let clock = TestClock::new();
         let time = clock.clone();
         let spec = SimulatorSpec {
-            faults: Faults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}")),
+            faults: SimFaults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}")),
             processing,
             ..SimulatorSpec::new(1, folder.path().to_path_buf(), Arc::new(move || time.now()))
         };
@@ -221,14 +221,14 @@ impl Bench {
     }
 
     /// The simulator.
-    pub(crate) fn simulator(&self) -> &Running {
+    pub(crate) fn simulator(&self) -> &RunningSimulator {
         &self.simulator
     }
 }
 
 fn accepted(folder: &Path) -> std::collections::BTreeMap<String, u64> {
     let mut rows = std::collections::BTreeMap::new();
-    for (id, times) in Ledger::tally(folder).expect("the ledger") {
+    for (id, times) in SimLedger::tally(folder).expect("the ledger") {
         let (_, key) = id.split_once('-').expect("a nonce and a key");
         *rows.entry(key.to_owned()).or_default() += times;
     }

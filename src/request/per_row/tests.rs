@@ -89,7 +89,7 @@ fn rows_choose_and_leave_the_rest_to_the_job() {
     let columns = ["body", "effort", "length", "which model"].map(str::to_owned);
     assert_eq!(
         requests.columns(),
-        crate::template::Columns::Named(columns.into())
+        crate::template::TemplateColumns::Named(columns.into())
     );
 }
 
