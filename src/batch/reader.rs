@@ -96,8 +96,7 @@ impl SpoolReader {
             Some(estimate) => estimate.as_binary().clone(),
             None => BinaryArray::new_null(batch.num_rows()),
         };
-        let cells =
-            self.source_columns(&columns[OWN_COLUMNS.len()..estimates], batch.num_rows());
+        let cells = self.source_columns(&columns[OWN_COLUMNS.len()..estimates], batch.num_rows());
         let path = || self.groups.path.clone();
         Ok(SpoolRows::from_own_columns(
             &columns,

@@ -467,7 +467,7 @@ fn over_budget(short: &OverBudget) -> Explanation {
         ),
     ];
     if *scope != LimitScope::Run && !by.is_empty() {
-        let job = |by: &ledger::Spender| {
+        let job = |by: &ledger::JobSpend| {
             let (spent, reserved) = (usd(by.spent), usd(by.reserved));
             format!("{} {spent} spent, {reserved} reserved", by.job)
         };

@@ -601,7 +601,8 @@ impl Engine {
             .into_iter()
             .filter_map(|reservation| reservation.folder);
         for folder in folders.filter(|f| journal::stage_of(f) == Some(Stage::Abandoned)) {
-            let Ok((mut run, _)) = Run::open(&folder, self.clock.now(), &self.budget_context(None)) else {
+            let Ok((mut run, _)) = Run::open(&folder, self.clock.now(), &self.budget_context(None))
+            else {
                 continue;
             };
             if run.check_origin(&connection.origin()).is_ok()

@@ -14,8 +14,8 @@ use crate::request::keys::OnDuplicate;
 
 use super::Error;
 use super::faults::Faults;
-use super::plan::{PlanReport, PlannedBatch, Planner, warms_up};
 use super::notice::Notice;
+use super::plan::{PlanReport, PlannedBatch, Planner, warms_up};
 use super::rebalance::{BatchTail, respool};
 use super::render::{RenderedRow, RenderedRows, UnsentReason};
 use super::row_warnings::RowWarnings;

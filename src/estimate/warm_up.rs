@@ -310,19 +310,6 @@ fn prefix_cost(estimator: &Estimator<'_>, usage: Usage, tokens: u64) -> Result<M
     cost::of_many(estimator.catalog, estimator.own.id, &usage, tokens).map(|cost| cost.total())
 }
 
-/// A number in groups of three, for the sentences that the engine still makes.
-pub(crate) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
