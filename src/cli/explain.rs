@@ -11,9 +11,9 @@
 use std::error::Error as _;
 
 use rowmill::engine::Error;
+use rowmill::engine::SharedKeys;
 use rowmill::engine::budget::OverBudget;
 use rowmill::engine::faults::{FaultCount, Faults};
-use rowmill::engine::plan::SharedKeys;
 use rowmill::engine::submit::RefusedBatch;
 use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};

@@ -26,8 +26,8 @@ use crate::output::{self, OutputSpec};
 use crate::source::{self, Paths, Source, SourceSpec};
 
 use super::Run;
-use super::export::Summary;
 use super::export_options::{INCOMPLETE, SIMULATED};
+use super::export_summary::Summary;
 
 /// An output that was written beside its place, because something better stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]

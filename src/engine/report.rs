@@ -14,11 +14,12 @@ use crate::source::SourceSpec;
 use crate::template::prompt::SystemSpec;
 
 use super::compile::CompiledJob;
-use super::drive::RunOutcome;
-use super::export::Summary;
+use super::context::RunOutcome;
+use super::export_summary::Summary;
 use super::failures::Failures;
-use super::finished::{Finished, OutputChange};
-use super::plan::PlanReport;
+use super::finished::Finished;
+use super::output_change::OutputChange;
+use super::plan_report::PlanReport;
 use super::provider_error::RunStanding;
 use super::{Run, Warning};
 

@@ -32,11 +32,12 @@ use crate::provider::{BatchFormat, BatchId, Formats};
 
 use super::budget::{BudgetContext, RunBudget};
 use super::compile::CompiledJob;
-use super::drive::between;
+use super::context::between;
 use super::evidence::{Evidence, Scope};
-use super::export::Summary;
 use super::export_options::ExportOptions;
-use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
+use super::export_summary::Summary;
+use super::fingerprint::{hash_of_job, hashed_files, source_files};
+use super::kept_job::KeptJob;
 use super::pace::HeldByBudget;
 use super::provider_error::RunStanding;
 use super::{Error, collect, doubt, view};
