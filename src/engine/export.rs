@@ -19,7 +19,7 @@ use crate::outcome::answer::Answers;
 use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
 
 use super::batch_join::{BatchJoin, request_row};
-use super::export_summary::Summary;
+use super::export_summary::ExportSummary;
 use super::failures::Failures;
 use super::learn::{self, RunObserver};
 use super::notice::{Notice, Observer};
@@ -36,7 +36,7 @@ const ROWS: usize = 8_192;
 #[derive(Debug, Clone)]
 pub enum Export {
     /// All rows are joined; the output is there, or held back.
-    Done(Box<Summary>),
+    Done(Box<ExportSummary>),
     /// Some rows are to be sent again first: their planned batches, with how many. Nothing was
     /// written.
     Retriable(Vec<(u32, u64)>),
@@ -69,7 +69,7 @@ pub fn export(
     )?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
-    let mut summary = Summary {
+    let mut summary = ExportSummary {
         path: Some(path.clone()),
         totals: Totals::default(),
         left_out: 0,
@@ -162,7 +162,7 @@ pub fn export(
     clippy::cast_precision_loss,
     reason = "a share of rows is compared with a share somebody typed"
 )]
-fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
+fn is_held_back(summary: &ExportSummary, min_success: Option<f64>) -> bool {
     let wanted = summary.totals.rows - summary.left_out;
     let share = if wanted == 0 {
         1.0
@@ -185,7 +185,7 @@ impl BatchJoin<'_> {
         schema: &OutputSchema,
         retries: &Retries<'_>,
         writer: &mut OutputWriter,
-        summary: &mut Summary,
+        summary: &mut ExportSummary,
         observer: &mut RunObserver,
         listener: &dyn Observer,
     ) -> Result<u64, Error> {

@@ -11,7 +11,7 @@ use super::previous_output::SetAside;
 
 /// The result of an export.
 #[derive(Debug, Clone)]
-pub struct Summary {
+pub struct ExportSummary {
     /// The output; `None` where it is held back because too few rows succeeded.
     pub path: Option<PathBuf>,
     /// Rows by status, and tokens of all attempts.
@@ -28,7 +28,7 @@ pub struct Summary {
     pub set_aside: Option<SetAside>,
 }
 
-impl Summary {
+impl ExportSummary {
     /// Whether every row that was to be answered was.
     #[must_use]
     pub fn all_succeeded(&self) -> bool {

@@ -93,7 +93,7 @@ pub use check::{AnswerColumn, CheckReport};
 pub use compile::CompiledJob;
 pub use connect::{ApiOptions, Provider, SimulatorOptions};
 pub use context::{RunOutcome, StopHandle, StopSignal};
-pub use export_summary::Summary as ExportSummary;
+pub use export_summary::ExportSummary;
 pub use note::StepNote;
 pub use notice::{Notice, Observer, Silent, WaitReason};
 pub use options::{

@@ -15,7 +15,7 @@ use crate::template::prompt::SystemSpec;
 
 use super::compile::CompiledJob;
 use super::context::RunOutcome;
-use super::export_summary::Summary;
+use super::export_summary::ExportSummary;
 use super::failures::Failures;
 use super::finished::Finished;
 use super::output_change::OutputChange;
@@ -50,7 +50,7 @@ pub struct RunReport {
     pub manifest: Manifest,
     /// What the export came to; `None` where nothing was exported by this call.
     #[serde(skip)]
-    pub summary: Option<Summary>,
+    pub summary: Option<ExportSummary>,
     /// What the output looks like.
     pub output: OutputShape,
     /// Set where a finished run had all answers already, so that nothing was sent.
@@ -85,7 +85,7 @@ impl RunReport {
     pub(super) fn new(
         run: &Run,
         outcome: RunOutcome,
-        summary: Option<Summary>,
+        summary: Option<ExportSummary>,
         now: Timestamp,
     ) -> RunReport {
         let state = run.state();
