@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowmill::catalog::Catalog;
-use rowmill::engine::shared::SharedReport;
+use rowmill::engine::SharedReport;
 use rowmill::engine::{CheckOptions, CheckReport, PlanReport};
 use rowmill::job::JobFile;
 use rowmill::source::type_name;

@@ -11,10 +11,10 @@
 use std::error::Error as _;
 
 use rowmill::engine::Error;
+use rowmill::engine::OverBudget;
+use rowmill::engine::RefusedBatch;
 use rowmill::engine::SharedKeys;
-use rowmill::engine::budget::OverBudget;
-use rowmill::engine::faults::{FaultCount, Faults};
-use rowmill::engine::submit::RefusedBatch;
+use rowmill::engine::{FaultCount, Faults};
 use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rowmill::engine::notice::{Notice, Observer};
-use rowmill::engine::view::create_calls;
+use rowmill::engine::create_calls;
+use rowmill::engine::{Notice, Observer};
 use serde_json::{Map, Value};
 
 use super::args::{Color, Common, LogFormat};

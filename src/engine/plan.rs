@@ -35,7 +35,7 @@ use super::render::Renderer;
 use super::row_warnings::ContextWindow;
 
 /// Makes the plan of a job.
-pub struct Planner<'a> {
+pub(crate) struct Planner<'a> {
     /// The job.
     pub file: &'a JobFile,
     /// Its rooms.
@@ -65,7 +65,7 @@ impl Planner<'_> {
     /// # Errors
     /// Whatever would stop a run before anything is sent: unreadable rows, rows without key, rows
     /// that cannot be rendered, shared keys.
-    pub fn outline(&self) -> Result<PlanReport, Error> {
+    pub(crate) fn outline(&self) -> Result<PlanReport, Error> {
         self.read_and_pack(None).map(|(outline, _)| outline)
     }
 
@@ -74,7 +74,7 @@ impl Planner<'_> {
     /// # Errors
     /// As [`Planner::outline`], and when the spool cannot be written; `folder` is then for the
     /// caller to remove.
-    pub fn spool(&self, folder: &Path) -> Result<(PlanReport, Vec<SpooledBatch>), Error> {
+    pub(crate) fn spool(&self, folder: &Path) -> Result<(PlanReport, Vec<SpooledBatch>), Error> {
         self.read_and_pack(Some(folder))
     }
 
@@ -302,6 +302,6 @@ pub(super) fn warms_up(gates: &[Checkpoint]) -> bool {
 
 /// Threads to render on: as many as the machine has.
 #[must_use]
-pub fn threads() -> usize {
+pub(super) fn threads() -> usize {
     thread::available_parallelism().map_or(2, usize::from)
 }

@@ -27,7 +27,7 @@ use super::{BudgetContext, Error, Run};
 /// # Errors
 /// [`Error::SoundJournal`] if the journal can be read, for a sound one knows more;
 /// [`Error::Journal`] if the run is locked, or its plan is lost too.
-pub fn rescue(
+pub(super) fn rescue(
     folder: &Path,
     now: Timestamp,
     context: &BudgetContext,

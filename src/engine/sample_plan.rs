@@ -44,7 +44,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// As [`Planner::outline`], as far as the sample shows it.
-    pub fn outline_by_sample(&self, spec: SampleSpec) -> Result<PlanReport, Error> {
+    pub(crate) fn outline_by_sample(&self, spec: SampleSpec) -> Result<PlanReport, Error> {
         self.check_models()?;
         let (sampler, rows_read) = self.sample_rows(spec)?;
         if sampler.rows() <= spec.rows as u64 {

@@ -1,11 +1,11 @@
 //! Sentences about the steps of a run: notices, notes, warnings, and what stops a run.
 
-use rowmill::engine::checkpoints::StoppedAtCheckpoint;
-use rowmill::engine::faults::{Causes, FaultCount};
-use rowmill::engine::note::{StepNote, UncertainCause};
-use rowmill::engine::notice::{Notice, WaitReason};
-use rowmill::engine::shared::{CacheVerdict, SharedReport};
+use rowmill::engine::StoppedAtCheckpoint;
 use rowmill::engine::{Action, JobChange, Kept, LongPrompts, RunStanding, Warning};
+use rowmill::engine::{CacheVerdict, SharedReport};
+use rowmill::engine::{Causes, FaultCount};
+use rowmill::engine::{Notice, WaitReason};
+use rowmill::engine::{StepNote, UncertainCause};
 use rowmill::estimate::CacheSplit;
 use rowmill::join::LineCounts;
 use rowmill::journal::CheckpointKind;
