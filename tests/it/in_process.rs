@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use rowmill::durable::{Crash, crash_thread_at};
 use rowmill::engine::{
     CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, RetryOptions,
     RunOptions, RunReport, StopSignal, Target,
@@ -161,6 +162,29 @@ impl Bench {
             .with_clock(self.clock.clone())
             .with_observer(self.notices.clone())
             .with_stop(stop)
+    }
+
+    /// Does something with an engine on a thread of its own, which ends like a process that crashes
+    /// when it is about to do its `n`-th act, counted from 1. `Err` where it came to that.
+    ///
+    /// All acts of a run are on the thread that calls the engine, since it polls its own futures;
+    /// but for the spool files, which the threads that render rows commit. Those, and what an abort
+    /// leaves because no destructor runs, are for the spawned crash test.
+    pub(crate) fn crash_at<T: Send>(
+        &self,
+        n: u32,
+        work: impl FnOnce(Engine) -> T + Send,
+    ) -> Result<T, Crash> {
+        let engine = self.engine();
+        let armed = || {
+            crash_thread_at(n);
+            work(engine)
+        };
+        let done = std::thread::scope(|scope| scope.spawn(armed).join());
+        done.map_err(|panic| match panic.downcast() {
+            Ok(crash) => *crash,
+            Err(other) => std::panic::resume_unwind(other),
+        })
     }
 
     /// The state directory.
