@@ -2,21 +2,24 @@
 //! simulator and a folder, and no wait of a run takes real time.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rowmill::durable::{Crash, crash_thread_at};
 use rowmill::engine::{
-    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, RetryOptions,
-    RunOptions, RunReport, StopSignal, Target,
+    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, PlanOptions,
+    PlanResult, RetryOptions, RunOptions, RunReport, StopSignal, Target,
 };
 use rowmill::job::JobFile;
 use rowmill::provider::anthropic::{AnthropicSpec, Credential};
 use rowmill::provider::retry::Clock;
-use rowmill::simulator::{RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec};
+use rowmill::simulator::{
+    ApiCall, RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec,
+};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -33,7 +36,10 @@ pub(crate) struct TestClock {
 impl TestClock {
     /// A clock that begins in 2026.
     pub(crate) fn new() -> TestClock {
-        let start: Timestamp = "2026-11-30T08:00:00Z".parse().expect("a time");
+        TestClock::at("2026-11-30T08:00:00Z".parse().expect("a time"))
+    }
+
+    fn at(start: Timestamp) -> TestClock {
         TestClock {
             now: Arc::new(watch::channel(start).0),
             simulator: Arc::default(),
@@ -83,6 +89,13 @@ impl Clock for TestClock {
 pub(crate) struct Notices(Arc<Mutex<Vec<serde_json::Value>>>);
 
 impl Notices {
+    /// The notes of one kind so far.
+    pub(crate) fn notes(&self, kind: &str) -> Vec<serde_json::Value> {
+        let mut notes = self.of("note");
+        notes.retain(|note| note["note"] == kind);
+        notes
+    }
+
     /// The notices of one kind so far.
     pub(crate) fn of(&self, kind: &str) -> Vec<serde_json::Value> {
         let notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,6 +118,8 @@ pub(crate) struct Bench {
     pub(crate) clock: TestClock,
     pub(crate) notices: Notices,
     simulator: Arc<RunningSimulator>,
+    /// Seconds by which the simulator's clock is ahead.
+    ahead: Arc<AtomicI64>,
     folder: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
 }
@@ -118,14 +133,31 @@ impl Bench {
     /// With faults as in `docs/simulator.md`, and batches that take `processing` of the clock's
     /// time.
     pub(crate) fn with(work: Workdir, faults: &str, processing: Duration) -> Bench {
+        Bench::at(TestClock::new(), work, faults, processing)
+    }
+
+    /// The same folder a second later, with another simulator.
+    pub(crate) fn with_other_simulator(self, faults: &str, processing: Duration) -> Bench {
+        let clock = TestClock::at(self.clock.now());
+        clock.advance(Duration::from_secs(1));
+        Bench::at(clock, self.work, faults, processing)
+    }
+
+    fn at(clock: TestClock, work: Workdir, faults: &str, processing: Duration) -> Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let clock = TestClock::new();
-        let time = clock.clone();
+        let ahead = Arc::new(AtomicI64::new(0));
+        let (time, seconds) = (clock.clone(), Arc::clone(&ahead));
+        let time = move || time.now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst));
         let spec = SimulatorSpec {
             faults: SimFaults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}")),
             processing,
-            ..SimulatorSpec::new(1, folder.path().to_path_buf(), Arc::new(move || time.now()))
+            ..SimulatorSpec::new(1, folder.path().to_path_buf(), Arc::new(time))
         };
+        let slept = clock.clone();
+        let spec = spec.with_manual_time(Arc::new(move |by| {
+            slept.advance(by);
+            futures_util::future::ready(()).boxed()
+        }));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -139,6 +171,7 @@ impl Bench {
             clock,
             notices: Notices::default(),
             simulator,
+            ahead,
             folder,
             _runtime: runtime,
         }
@@ -247,6 +280,73 @@ impl Bench {
     /// The simulator.
     pub(crate) fn simulator(&self) -> &RunningSimulator {
         &self.simulator
+    }
+}
+
+/// Runs by their folder.
+impl Bench {
+    /// Plans the job, and keeps the plan as a run in this folder.
+    pub(crate) fn plan_at(&self, folder: &str) -> PathBuf {
+        let job = JobFile::read(&self.work.path("job.toml")).expect("a job");
+        let options = PlanOptions {
+            out: Some(self.work.path(folder)),
+            ..PlanOptions::default()
+        };
+        let planned = self.engine().plan(&job, &options).expect("a plan");
+        planned.run.expect("the plan is kept")
+    }
+
+    /// Resumes the run in this folder.
+    pub(crate) fn run_at(&self, folder: &Path) -> Result<RunReport, Error> {
+        let run = Target::run(folder);
+        self.engine().run(&run, &RunOptions::default())
+    }
+
+    /// Puts the provider's clock ahead of ours (or behind, where negative).
+    pub(crate) fn set_ahead(&self, seconds: i64) {
+        self.ahead.store(seconds, Ordering::SeqCst);
+    }
+}
+
+/// What a test looks at when a call has returned.
+impl Bench {
+    /// The requests of each batch that was accepted, in order.
+    pub(crate) fn sent(&self) -> Vec<u64> {
+        let ledger = self.simulator.ledger().expect("the ledger");
+        ledger.batches.iter().map(|batch| batch.requests).collect()
+    }
+
+    /// How often a call was made.
+    pub(crate) fn calls(&self, call: ApiCall) -> u64 {
+        self.simulator.calls().get(&call).copied().unwrap_or(0)
+    }
+
+    /// Every result line of every batch, as it stands in the simulator's own results.
+    pub(crate) fn result_lines(&self) -> Vec<serde_json::Value> {
+        crate::support::result_lines(self.folder.path())
+    }
+
+    /// The text that was answered to each custom_id, as it stands in the simulator's own results.
+    pub(crate) fn answers(&self) -> std::collections::BTreeMap<String, String> {
+        crate::support::answers(&self.result_lines())
+    }
+
+    /// The entries of the ledger of the state directory.
+    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::Entry> {
+        let ledger = rowmill::ledger::Ledger::open(&self.state()).expect("the ledger");
+        ledger.entries().expect("its entries")
+    }
+
+    /// The job in another file of the folder.
+    pub(crate) fn job_in(&self, name: &str) -> Target {
+        Target::job(JobFile::read(&self.work.path(name)).expect("a job"))
+    }
+
+    /// Plans the job, and leaves nothing behind.
+    pub(crate) fn plan(&self) -> PlanResult {
+        let job = JobFile::read(&self.work.path("job.toml")).expect("a job");
+        let planned = self.engine().plan(&job, &PlanOptions::default());
+        planned.expect("a plan")
     }
 }
 
