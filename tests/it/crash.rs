@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rowmill::cost::Money;
 use rowmill::engine::{CollectOptions, Error, RunOptions, RunReport};
-use rowmill::ledger::{Entry, EntryState};
+use rowmill::ledger::{EntryState, LedgerEntry};
 
 use crate::in_process::Bench;
 use crate::support::{Finished, JOB, Sim, Workdir};
@@ -127,7 +127,7 @@ pub(crate) fn check_whole(bench: &Bench, rows: usize) {
             .all(|entry| entry.state == EntryState::Billed),
         "{entries:?}"
     );
-    let spent: Money = entries.iter().map(Entry::spent).sum();
+    let spent: Money = entries.iter().map(LedgerEntry::spent).sum();
     let (view, _) = bench.engine().status(&bench.newest_run()).unwrap();
     assert_eq!(view.manifest.cost_usd, Some(spent));
 }

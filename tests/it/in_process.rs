@@ -15,10 +15,11 @@ use rowmill::engine::{
     PlanResult, RetryOptions, RunOptions, RunReport, StopSignal, Target,
 };
 use rowmill::job::JobFile;
+use rowmill::provider::Timeouts;
 use rowmill::provider::anthropic::{AnthropicSpec, Credential};
 use rowmill::provider::retry::Clock;
 use rowmill::simulator::{
-    ApiCall, RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec,
+    ApiCall, RunningSimulator, SimFaults, SimLedger, SimSleep, Simulator, SimulatorSpec,
 };
 use secrecy::SecretString;
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub(crate) struct TestClock {
     now: Arc<watch::Sender<Timestamp>>,
     /// Ends its batches before the time moves on, so that time never outruns it.
     simulator: Arc<OnceLock<Arc<RunningSimulator>>>,
+    /// How far the provider's clock is ahead, in seconds.
+    ahead: Arc<AtomicI64>,
 }
 
 impl TestClock {
@@ -43,7 +46,19 @@ impl TestClock {
         TestClock {
             now: Arc::new(watch::channel(start).0),
             simulator: Arc::default(),
+            ahead: Arc::default(),
         }
+    }
+
+    /// What the provider's clock shows.
+    fn of_provider(&self) -> Timestamp {
+        let ahead = SignedDuration::from_secs(self.ahead.load(Ordering::SeqCst));
+        self.now().checked_add(ahead).expect("a time that exists")
+    }
+
+    /// Puts the provider's clock ahead of ours (or behind, where negative).
+    pub(crate) fn set_provider_ahead(&self, seconds: i64) {
+        self.ahead.store(seconds, Ordering::SeqCst);
     }
 
     /// Moves on.
@@ -112,16 +127,28 @@ impl Observer for Notices {
     }
 }
 
+impl Notices {
+    /// Keeps a fact that a call ended with.
+    pub(crate) fn keep(&self, fact: serde_json::Value) {
+        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.push(fact);
+    }
+
+    /// Everything so far, which is forgotten.
+    pub(crate) fn take(&self) -> Vec<serde_json::Value> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// An engine, a simulator and a folder with a job.
 pub(crate) struct Bench {
     pub(crate) work: Workdir,
     pub(crate) clock: TestClock,
     pub(crate) notices: Notices,
     simulator: Arc<RunningSimulator>,
-    /// Seconds by which the simulator's clock is ahead.
-    ahead: Arc<AtomicI64>,
+    timeouts: Timeouts,
     folder: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Bench {
@@ -136,6 +163,15 @@ impl Bench {
         Bench::at(TestClock::new(), work, faults, processing)
     }
 
+    /// With calls that hang in real time, and a client that gives them up after a moment: how long
+    /// a connection is silent is not measured with the clock of a run.
+    pub(crate) fn with_hangs(work: Workdir, faults: &str) -> Bench {
+        let hang: SimSleep = Arc::new(|time| tokio::time::sleep(time).boxed());
+        let mut bench = Bench::of(TestClock::new(), work, faults, Duration::ZERO, hang);
+        bench.timeouts.idle = Duration::from_millis(200);
+        bench
+    }
+
     /// The same folder a second later, with another simulator.
     pub(crate) fn with_other_simulator(self, faults: &str, processing: Duration) -> Bench {
         let clock = TestClock::at(self.clock.now());
@@ -144,20 +180,33 @@ impl Bench {
     }
 
     fn at(clock: TestClock, work: Workdir, faults: &str, processing: Duration) -> Bench {
+        let slept = clock.clone();
+        let sleep: SimSleep = Arc::new(move |by| {
+            slept.advance(by);
+            futures_util::future::ready(()).boxed()
+        });
+        Bench::of(clock, work, faults, processing, sleep)
+    }
+
+    fn of(
+        clock: TestClock,
+        work: Workdir,
+        faults: &str,
+        processing: Duration,
+        sleep: SimSleep,
+    ) -> Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ahead = Arc::new(AtomicI64::new(0));
-        let (time, seconds) = (clock.clone(), Arc::clone(&ahead));
-        let time = move || time.now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst));
+        let time = clock.clone();
         let spec = SimulatorSpec {
             faults: SimFaults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}")),
             processing,
-            ..SimulatorSpec::new(1, folder.path().to_path_buf(), Arc::new(time))
+            ..SimulatorSpec::new(
+                1,
+                folder.path().to_path_buf(),
+                Arc::new(move || time.of_provider()),
+            )
         };
-        let slept = clock.clone();
-        let spec = spec.with_manual_time(Arc::new(move |by| {
-            slept.advance(by);
-            futures_util::future::ready(()).boxed()
-        }));
+        let spec = spec.with_manual_time(sleep);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -171,9 +220,9 @@ impl Bench {
             clock,
             notices: Notices::default(),
             simulator,
-            ahead,
+            timeouts: Timeouts::default(),
             folder,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -187,6 +236,7 @@ impl Bench {
         let key = Credential::ApiKey(SecretString::from(crate::support::KEY));
         let provider = AnthropicSpec {
             base_url: self.simulator.base_url(),
+            timeouts: self.timeouts,
             ..AnthropicSpec::new(key)
         };
         Engine::new(self.state())
@@ -277,6 +327,12 @@ impl Bench {
         accepted(self.folder.path())
     }
 
+    /// Takes a batch in that somebody else of the workspace sends.
+    pub(crate) fn take_foreign_batch(&self, requests: usize) {
+        let send = crate::support::send_foreign_batch(self.simulator.base_url(), requests);
+        self.runtime.block_on(send);
+    }
+
     /// The simulator.
     pub(crate) fn simulator(&self) -> &RunningSimulator {
         &self.simulator
@@ -300,11 +356,6 @@ impl Bench {
     pub(crate) fn run_at(&self, folder: &Path) -> Result<RunReport, Error> {
         let run = Target::run(folder);
         self.engine().run(&run, &RunOptions::default())
-    }
-
-    /// Puts the provider's clock ahead of ours (or behind, where negative).
-    pub(crate) fn set_ahead(&self, seconds: i64) {
-        self.ahead.store(seconds, Ordering::SeqCst);
     }
 }
 
@@ -332,7 +383,7 @@ impl Bench {
     }
 
     /// The entries of the ledger of the state directory.
-    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::Entry> {
+    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::LedgerEntry> {
         let ledger = rowmill::ledger::Ledger::open(&self.state()).expect("the ledger");
         ledger.entries().expect("its entries")
     }

@@ -4,7 +4,7 @@
 use rowmill::engine::Error;
 
 use crate::in_process::Bench;
-use crate::support::{JOB, Sim, Workdir, send_foreign_batch};
+use crate::support::{JOB, Sim, Workdir};
 
 #[test]
 fn finds_every_batch_again_and_sends_none_twice() {
@@ -208,7 +208,7 @@ fn tells_batches_of_one_size_apart() {
     );
     let bench = Bench::new(work);
     let run = bench.submit().unwrap().folder;
-    send_foreign_batch(&bench.simulator().base_url(), 7);
+    bench.take_foreign_batch(7);
     std::fs::remove_file(run.join("journal.jsonl")).unwrap();
     let once = || bench.accepted().values().all(|&times| times == 1);
     // Ended in its middle, it is as if it had not begun.

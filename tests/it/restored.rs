@@ -13,7 +13,7 @@ use rowmill::simulator::ApiCall;
 
 use crate::crash::{check_folder, check_rows};
 use crate::in_process::Bench;
-use crate::support::{JOB, Sim, Workdir, send_foreign_batch};
+use crate::support::{JOB, Sim, Workdir};
 
 const ROWS: usize = 20;
 
@@ -215,7 +215,7 @@ fn a_resumed_run_is_not_held_by_batches_of_other_runs() {
     assert!(bench.run_at(&one).unwrap().all_succeeded());
     // Batches of somebody else that have ended are looked into, and left alone.
     let two = bench.plan_at(".rowmill/test/two");
-    send_foreign_batch(&bench.simulator().base_url(), 7);
+    bench.take_foreign_batch(7);
     assert!(bench.run_at(&two).unwrap().all_succeeded());
 }
 
@@ -385,7 +385,7 @@ fn results_on_disk_are_used_where_the_provider_no_longer_has_them() {
     let run = bench.run().unwrap().folder;
     let before = billed(&bench);
     lose_journal(&run);
-    bench.set_ahead(40 * 86_400);
+    bench.clock.set_provider_ahead(40 * 86_400);
     rescue(&bench.engine(), &run);
     assert_eq!(bench.notices.notes("saved_results_used").len(), 3);
     let done = bench.run_at(&run).unwrap();
@@ -397,7 +397,7 @@ fn results_on_disk_are_used_where_the_provider_no_longer_has_them() {
 fn rescue_finds_its_batches_whatever_the_clocks_say() {
     for ahead in [-29 * 86_400, 29 * 86_400] {
         let bench = Bench::new(work());
-        bench.set_ahead(ahead);
+        bench.clock.set_provider_ahead(ahead);
         let run = submit(&bench);
         lose_journal(&run);
         rescue(&bench.engine(), &run);

@@ -11,7 +11,7 @@ use rowmill::engine::{
     CancelOptions, CollectOptions, Engine, Error, ReexportOptions, RetryOptions, RunOptions,
     RunOutcome, RunReport, Target,
 };
-use rowmill::ledger::{Entry, EntryState};
+use rowmill::ledger::{EntryState, LedgerEntry};
 use rowmill::outcome::class::Class;
 use rowmill::provider::retry::Clock as _;
 use rowmill::simulator::ApiCall;
@@ -246,7 +246,7 @@ fn a_run_that_was_given_up_is_fetched_settled_and_sends_nothing() {
     let bench = start(&format!("{BATCHES}[budget]\nday_usd = 0.5\n"), "", HOUR);
     bench.submit().unwrap();
     let run = bench.newest_run();
-    let held = || -> Money { bench.entries().iter().map(Entry::held).sum() };
+    let held = || -> Money { bench.entries().iter().map(LedgerEntry::held).sum() };
     assert!(held() > Money::ZERO);
     let engine = bench.engine();
     let abandon = CancelOptions { abandon: true };

@@ -395,7 +395,8 @@ impl Sim {
 
     /// Takes a batch in that somebody else of the workspace sends.
     pub(crate) fn take_foreign_batch(&self, requests: usize) {
-        send_foreign_batch(&self.url(), requests);
+        self.runtime
+            .block_on(send_foreign_batch(self.url(), requests));
     }
 }
 
@@ -440,8 +441,8 @@ pub(crate) fn answers(lines: &[serde_json::Value]) -> BTreeMap<String, String> {
     answers
 }
 
-/// Sends a batch as somebody else of the workspace does.
-pub(crate) fn send_foreign_batch(base_url: &str, requests: usize) {
+/// Sends a batch as somebody else of the workspace.
+pub(crate) async fn send_foreign_batch(base_url: String, requests: usize) {
     let one = |n| {
         format!(
             r#"{{"custom_id":"other-{n}","params":{{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{{"role":"user","content":"a"}}]}}}}"#
@@ -462,10 +463,6 @@ pub(crate) fn send_foreign_batch(base_url: &str, requests: usize) {
         .header("anthropic-version", "2026-10-21")
         .header("content-type", "application/json")
         .body(body);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let answer = runtime.block_on(post.send()).expect("an answer");
+    let answer = post.send().await.expect("an answer");
     assert!(answer.status().is_success());
 }
