@@ -182,7 +182,7 @@ impl Engine {
         self.connect_simulator_in(self.state.path(), options)
     }
 
-    fn connect_simulator_in(
+    pub(super) fn connect_simulator_in(
         &self,
         folder: &Path,
         options: &ApiOptions,
