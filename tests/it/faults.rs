@@ -781,7 +781,7 @@ fn results_past_their_time_are_lost() {
         bench.statuses(),
         BTreeMap::from([("missing".to_owned(), ROWS)])
     );
-    assert!(run_file(&bench, "manifest.json").contains("archived"));
+    assert!(run_file(&bench, "manifest.json").contains("lost_results"));
     bench.check_ledger(ROWS);
 }
 
@@ -945,7 +945,9 @@ fn the_binary_says_what_is_left_to_do() {
     work.rowmill_at(&sim.url(), &args)
         .expect(7)
         .says("no batch is in doubt");
-    work.rowmill_at(&sim.url(), &args).expect(5);
+    work.rowmill_at(&sim.url(), &args)
+        .expect(5)
+        .says("as requested");
     // Results that are gone.
     let (work, sim) = (self::work(""), Sim::start());
     work.rowmill_at(&sim.url(), &["submit", "job.toml"])
