@@ -874,7 +874,7 @@ fn the_binary_says_what_happened() {
         Spoken {
             faults: "[[calls]]\non = 'results'\ndo = 'missing_line'\nat_line = 2\n[[calls]]\non = \
                 'results'\ndo = 'foreign_line'\nat_line = 3",
-            args: &["run", "job.toml", "--limit", "2"],
+            args: run,
             code: 3,
             says: &["1 missing"],
         },

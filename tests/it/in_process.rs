@@ -233,9 +233,14 @@ impl Bench {
 
     /// An engine that stops by a signal.
     pub(crate) fn engine_with(&self, stop: StopSignal) -> Engine {
+        self.engine_at(self.simulator.base_url()).with_stop(stop)
+    }
+
+    /// An engine for another address.
+    pub(crate) fn engine_at(&self, base_url: String) -> Engine {
         let key = Credential::ApiKey(SecretString::from(crate::support::KEY));
         let provider = AnthropicSpec {
-            base_url: self.simulator.base_url(),
+            base_url,
             timeouts: self.timeouts,
             ..AnthropicSpec::new(key)
         };
@@ -244,7 +249,6 @@ impl Bench {
             .with_provider(provider)
             .with_clock(self.clock.clone())
             .with_observer(self.notices.clone())
-            .with_stop(stop)
     }
 
     /// Does something with an engine on a thread of its own, which ends like a process that crashes
@@ -363,7 +367,7 @@ impl Bench {
     }
 
     /// The entries of the ledger of the state directory.
-    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::Entry> {
+    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::LedgerEntry> {
         let ledger = rowmill::ledger::Ledger::open(&self.state()).expect("the ledger");
         ledger.entries().expect("its entries")
     }
