@@ -343,6 +343,26 @@ impl Bench {
     }
 }
 
+/// Runs by their folder.
+impl Bench {
+    /// Plans the job, and keeps the plan as a run in this folder.
+    pub(crate) fn plan_at(&self, folder: &str) -> PathBuf {
+        let job = JobFile::read(&self.work.path("job.toml")).expect("a job");
+        let options = PlanOptions {
+            out: Some(self.work.path(folder)),
+            ..PlanOptions::default()
+        };
+        let planned = self.engine().plan(&job, &options).expect("a plan");
+        planned.run.expect("the plan is kept")
+    }
+
+    /// Resumes the run in this folder.
+    pub(crate) fn run_at(&self, folder: &Path) -> Result<RunReport, Error> {
+        let run = Target::run(folder);
+        self.engine().run(&run, &RunOptions::default())
+    }
+}
+
 /// What a test looks at when a call has returned.
 impl Bench {
     /// The requests of each batch that was accepted, in order.
