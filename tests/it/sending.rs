@@ -400,7 +400,7 @@ fn a_network_that_is_gone_is_reported_within_seconds() {
     assert!(since(&unreachable, begun) < seconds(20));
     // While they are looked after.
     let bench = bench("", "[[calls]]\non = 'list'\nfrom = 2\ndo = 'reset_before'");
-    let ended = run_for(&bench, Duration::from_secs(6), Unfinished);
+    let ended = run_for(&bench, Duration::from_secs(6), Complete);
     let is_told = |notice: &serde_json::Value| {
         let (call, kind) = (&notice["error"]["call"], &notice["error"]["kind"]);
         notice["notice"] == "retrying" && call == "list batches" && kind == "connection"
@@ -487,7 +487,7 @@ fn the_binary_says_what_is_sent_and_what_is_not() {
             faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\n\
                 extra_seconds = 3600",
             job: "max_queued_requests = 14\n",
-            args: &["run", "job.toml", "--deadline", "600ms"],
+            args: &["run", "job.toml", "--deadline", "2s"],
             code: 7,
             says: &[
                 "batch 2 may or may not have been created (",
