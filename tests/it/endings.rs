@@ -8,6 +8,7 @@ use rowmill::provider::retry::{Call, Verdict, judge};
 use serde_json::{Value, json};
 
 use crate::in_process::Bench;
+use crate::support::{Sim, Workdir};
 
 /// How a call of the engine ended. Each has an exit code of its own at the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,4 +182,41 @@ impl Bench {
         let once: BTreeMap<String, u64> = (1..=rows).map(|n| (format!("T-{n}"), 1)).collect();
         assert_eq!(self.accepted(), once);
     }
+}
+
+/// A command that is run once, and what it says: the words and the exit code of what a test in
+/// process looks at as data.
+pub(crate) struct Spoken {
+    pub(crate) faults: &'static str,
+    /// What follows in the job file.
+    pub(crate) job: &'static str,
+    pub(crate) args: &'static [&'static str],
+    pub(crate) code: i32,
+    pub(crate) says: &'static [&'static str],
+}
+
+impl Spoken {
+    pub(crate) fn check(&self, work: &Workdir) {
+        let sim = Sim::with(self.faults);
+        let mut finished = work.rowmill_at(&sim.url(), self.args).expect(self.code);
+        for words in self.says {
+            finished = finished.says(words);
+        }
+    }
+}
+
+/// Checks every case on a thread of its own, since commands in real time mostly wait.
+pub(crate) fn side_by_side<T: Sync>(cases: &[T], check: impl Fn(&T) + Sync) {
+    std::thread::scope(|scope| {
+        let check = &check;
+        let threads: Vec<_> = cases
+            .iter()
+            .map(|case| scope.spawn(move || check(case)))
+            .collect();
+        for thread in threads {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
 }

@@ -12,10 +12,10 @@ use rowmill::provider::retry::Clock as _;
 use rowmill::simulator::ApiCall;
 
 use crate::crash::{check_folder, check_ledger, check_output};
-use crate::endings::Ended;
 use crate::endings::Ending::{
     self, Complete, Credentials, InDoubt, NothingSent, SomeFailed, Stopped, Unfinished,
 };
+use crate::endings::{Ended, Spoken, side_by_side};
 use crate::in_process::Bench;
 use crate::support::{Finished, JOB, Sim, Workdir};
 
@@ -828,24 +828,17 @@ fn fetching_sends_nothing() {
     bench.check_ledger(ROWS);
 }
 
-/// A command that is run once, and what it says.
-struct Spoken {
-    faults: &'static str,
-    args: &'static [&'static str],
-    code: i32,
-    says: &'static [&'static str],
-}
-
 /// The words and exit codes of what the tests above look at as data.
 #[test]
 fn the_binary_says_what_happened() {
     let run: &[&str] = &["run", "job.toml"];
-    for case in [
+    let cases = [
         Spoken {
             faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\n\
                 retry_after = '0.1'\n[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n\
                 [[calls]]\non = 'results'\nnth = [2]\ndo = 'cut'\nat_line = 3\n\
                 [[calls]]\non = 'results'\nnth = [4]\ndo = 'cut'\nat_byte = 700\nabrupt = true",
+            job: "",
             args: run,
             code: 0,
             says: &[
@@ -862,6 +855,7 @@ fn the_binary_says_what_happened() {
                 [[calls]]\non = 'results'\nnth = [2]\ndo = 'foreign_line'\nat_line = 2\n\
                 [[calls]]\non = 'results'\nnth = [3]\ndo = 'garbage_line'\nat_line = 2\n\
                 [[calls]]\non = 'retrieve'\nnth = [1]\ndo = 'status'\nstatus = 404",
+            job: "",
             args: run,
             code: 0,
             says: &[
@@ -874,30 +868,35 @@ fn the_binary_says_what_happened() {
         },
         Spoken {
             faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 401",
+            job: "",
             args: run,
             code: 12,
             says: &["check the key"],
         },
         Spoken {
             faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 402",
+            job: "",
             args: run,
             code: 4,
             says: &["spend limit"],
         },
         Spoken {
             faults: "spend_cap_requests = 7",
+            job: "",
             args: run,
             code: 4,
             says: &["raise the spend limit"],
         },
         Spoken {
             faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'redirect'\nstatus = 307",
+            job: "",
             args: run,
             code: 4,
             says: &["another origin"],
         },
         Spoken {
             faults: "[[calls]]\non = 'create'\ndo = 'status'\nstatus = 413",
+            job: "",
             args: run,
             code: 2,
             says: &["its request alone is too large"],
@@ -905,17 +904,13 @@ fn the_binary_says_what_happened() {
         Spoken {
             faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\nnth = \
                 [2]\nextra_seconds = 3600",
+            job: "",
             args: &["submit", "job.toml"],
             code: 7,
             says: &["may or may not", "--resubmit-doubtful", "has not ended"],
         },
-    ] {
-        let (work, sim) = (work(""), Sim::with(case.faults));
-        let mut finished = work.rowmill_at(&sim.url(), case.args).expect(case.code);
-        for words in case.says {
-            finished = finished.says(words);
-        }
-    }
+    ];
+    side_by_side(&cases, |case| case.check(&work(case.job)));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use rowmill::provider::retry::Clock as _;
 use rowmill::simulator::ApiCall;
 use serde_json::Value;
 
-use crate::endings::Ended;
 use crate::endings::Ending::{self, Complete, InDoubt, SomeFailed, Stopped, Unfinished};
+use crate::endings::{Ended, side_by_side};
 use crate::in_process::Bench;
 use crate::support::{JOB, Sim, Workdir};
 
@@ -404,7 +404,7 @@ fn what_came_before_results_were_lost_is_kept() {
 /// The words and exit codes of what the tests above look at as data.
 #[test]
 fn the_binary_says_what_became_of_results() {
-    for (faults, days, code, says) in [
+    let cases = [
         (
             "[[calls]]\non = 'results'\ntimes = 6\ndo = 'cut'\nat_line = 5",
             0,
@@ -431,7 +431,8 @@ fn the_binary_says_what_became_of_results() {
             &["cannot be found for now"],
         ),
         ("", 30, 3, &["are lost"]),
-    ] {
+    ];
+    side_by_side(&cases, |(faults, days, code, says)| {
         let work = Workdir::new().with_rows(ROWS);
         let sim = Sim::with(faults);
         work.rowmill_at(&sim.url(), &["submit", "job.toml"])
@@ -440,11 +441,11 @@ fn the_binary_says_what_became_of_results() {
         sim.settle();
         let mut finished = work
             .rowmill_at(&sim.url(), &["collect", "job.toml"])
-            .expect(code);
-        for words in says {
+            .expect(*code);
+        for words in *says {
             finished = finished.says(words);
         }
-    }
+    });
 }
 
 /// Saved results that are not there any more are fetched again, and the binary says that this

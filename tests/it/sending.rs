@@ -9,12 +9,12 @@ use rowmill::engine::{Engine, RunOptions};
 use rowmill::provider::retry::Clock as _;
 use rowmill::simulator::ApiCall;
 
-use crate::endings::Ended;
 use crate::endings::Ending::{
     self, Complete, InDoubt, NothingSent, OverBudget, SomeFailed, Stopped, Unfinished,
 };
+use crate::endings::{Ended, Spoken, side_by_side};
 use crate::in_process::Bench;
-use crate::support::{JOB, Sim, Workdir};
+use crate::support::{JOB, Workdir};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -454,20 +454,11 @@ fn a_batch_that_does_not_fit_holds_back_those_behind_it_too() {
     bench.check_ledger(20);
 }
 
-/// A command that is run once, and what it says.
-struct Spoken {
-    faults: &'static str,
-    job: &'static str,
-    args: &'static [&'static str],
-    code: i32,
-    says: &'static [&'static str],
-}
-
 /// The words and exit codes of what the tests above look at as data.
 #[test]
 fn the_binary_says_what_is_sent_and_what_is_not() {
     let run: &[&str] = &["run", "job.toml"];
-    for case in [
+    let cases = [
         Spoken {
             faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\n\
                 retry_after = '0.1'\n[[calls]]\non = 'create'\nnth = [3]\ndo = 'status'\nstatus = \
@@ -548,11 +539,6 @@ fn the_binary_says_what_is_sent_and_what_is_not() {
             code: 6,
             says: &["is held back by the budget: it may cost"],
         },
-    ] {
-        let (work, sim) = (five(case.job), Sim::with(case.faults));
-        let mut finished = work.rowmill_at(&sim.url(), case.args).expect(case.code);
-        for words in case.says {
-            finished = finished.says(words);
-        }
-    }
+    ];
+    side_by_side(&cases, |case| case.check(&five(case.job)));
 }
