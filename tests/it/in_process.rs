@@ -10,13 +10,13 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use rowmill::durable::{Crash, crash_thread_at};
 use rowmill::engine::{
-    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, RetryOptions,
-    RunOptions, RunReport, StopSignal, Target,
+    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, PlanOptions,
+    PlanResult, RetryOptions, RunOptions, RunReport, StopSignal, Target,
 };
 use rowmill::job::JobFile;
 use rowmill::provider::anthropic::{AnthropicSpec, Credential};
 use rowmill::provider::retry::Clock;
-use rowmill::simulator::{RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec};
+use rowmill::simulator::{ApiCall, RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -33,7 +33,10 @@ pub(crate) struct TestClock {
 impl TestClock {
     /// A clock that begins in 2026.
     pub(crate) fn new() -> TestClock {
-        let start: Timestamp = "2026-11-30T08:00:00Z".parse().expect("a time");
+        TestClock::at("2026-11-30T08:00:00Z".parse().expect("a time"))
+    }
+
+    fn at(start: Timestamp) -> TestClock {
         TestClock {
             now: Arc::new(watch::channel(start).0),
             simulator: Arc::default(),
@@ -83,6 +86,13 @@ impl Clock for TestClock {
 pub(crate) struct Notices(Arc<Mutex<Vec<serde_json::Value>>>);
 
 impl Notices {
+    /// The notes of one kind so far.
+    pub(crate) fn notes(&self, kind: &str) -> Vec<serde_json::Value> {
+        let mut notes = self.of("note");
+        notes.retain(|note| note["note"] == kind);
+        notes
+    }
+
     /// The notices of one kind so far.
     pub(crate) fn of(&self, kind: &str) -> Vec<serde_json::Value> {
         let notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,14 +128,29 @@ impl Bench {
     /// With faults as in `docs/simulator.md`, and batches that take `processing` of the clock's
     /// time.
     pub(crate) fn with(work: Workdir, faults: &str, processing: Duration) -> Bench {
+        Bench::at(TestClock::new(), work, faults, processing)
+    }
+
+    /// The same folder a second later, with another simulator.
+    pub(crate) fn with_other_simulator(self, faults: &str, processing: Duration) -> Bench {
+        let clock = TestClock::at(self.clock.now());
+        clock.advance(Duration::from_secs(1));
+        Bench::at(clock, self.work, faults, processing)
+    }
+
+    fn at(clock: TestClock, work: Workdir, faults: &str, processing: Duration) -> Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let clock = TestClock::new();
         let time = clock.clone();
         let spec = SimulatorSpec {
             faults: SimFaults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}")),
             processing,
             ..SimulatorSpec::new(1, folder.path().to_path_buf(), Arc::new(move || time.now()))
         };
+        let slept = clock.clone();
+        let spec = spec.with_manual_time(Arc::new(move |by| {
+            slept.advance(by);
+            futures_util::future::ready(()).boxed()
+        }));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -151,17 +176,21 @@ impl Bench {
 
     /// An engine that stops by a signal.
     pub(crate) fn engine_with(&self, stop: StopSignal) -> Engine {
+        self.engine_in(self.state()).with_stop(stop)
+    }
+
+    /// An engine with another state directory.
+    pub(crate) fn engine_in(&self, state: PathBuf) -> Engine {
         let key = Credential::ApiKey(SecretString::from(crate::support::KEY));
         let provider = AnthropicSpec {
             base_url: self.simulator.base_url(),
             ..AnthropicSpec::new(key)
         };
-        Engine::new(self.state())
+        Engine::new(state)
             .expect("an engine")
             .with_provider(provider)
             .with_clock(self.clock.clone())
             .with_observer(self.notices.clone())
-            .with_stop(stop)
     }
 
     /// Does something with an engine on a thread of its own, which ends like a process that crashes
@@ -247,6 +276,48 @@ impl Bench {
     /// The simulator.
     pub(crate) fn simulator(&self) -> &RunningSimulator {
         &self.simulator
+    }
+}
+
+/// What a test looks at when a call has returned.
+impl Bench {
+    /// The requests of each batch that was accepted, in order.
+    pub(crate) fn sent(&self) -> Vec<u64> {
+        let ledger = self.simulator.ledger().expect("the ledger");
+        ledger.batches.iter().map(|batch| batch.requests).collect()
+    }
+
+    /// How often a call was made.
+    pub(crate) fn calls(&self, call: ApiCall) -> u64 {
+        self.simulator.calls().get(&call).copied().unwrap_or(0)
+    }
+
+    /// Every result line of every batch, as it stands in the simulator's own results.
+    pub(crate) fn result_lines(&self) -> Vec<serde_json::Value> {
+        crate::support::result_lines(self.folder.path())
+    }
+
+    /// The text that was answered to each custom_id, as it stands in the simulator's own results.
+    pub(crate) fn answers(&self) -> std::collections::BTreeMap<String, String> {
+        crate::support::answers(&self.result_lines())
+    }
+
+    /// The entries of the ledger of the state directory.
+    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::Entry> {
+        let ledger = rowmill::ledger::Ledger::open(&self.state()).expect("the ledger");
+        ledger.entries().expect("its entries")
+    }
+
+    /// The job in another file of the folder.
+    pub(crate) fn job_in(&self, name: &str) -> Target {
+        Target::job(JobFile::read(&self.work.path(name)).expect("a job"))
+    }
+
+    /// Plans the job, and leaves nothing behind.
+    pub(crate) fn plan(&self) -> PlanResult {
+        let job = JobFile::read(&self.work.path("job.toml")).expect("a job");
+        let planned = self.engine().plan(&job, &PlanOptions::default());
+        planned.expect("a plan")
     }
 }
 

@@ -385,42 +385,12 @@ impl Sim {
 
     /// Every result line of every batch, as it stands in the simulator's own results.
     pub(crate) fn result_lines(&self) -> Vec<serde_json::Value> {
-        let file = |id: String| {
-            self.folder
-                .path()
-                .join("batches")
-                .join(id)
-                .join("results.jsonl")
-        };
-        let texts = self
-            .ledger()
-            .batches
-            .into_iter()
-            .map(|batch| fs::read_to_string(file(batch.id)).unwrap_or_default());
-        texts
-            .flat_map(|text| {
-                text.lines()
-                    .map(|line| serde_json::from_str(line).expect("a result line"))
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+        result_lines(self.folder.path())
     }
 
     /// The text that was answered to each custom_id, as it stands in the simulator's own results.
     pub(crate) fn answers(&self) -> BTreeMap<String, String> {
-        let mut answers = BTreeMap::new();
-        for line in self.result_lines() {
-            let blocks = line["result"]["message"]["content"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let text: String = blocks
-                .iter()
-                .filter_map(|block| block["text"].as_str())
-                .collect();
-            answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
-        }
-        answers
+        answers(&self.result_lines())
     }
 
     /// Takes a batch in that somebody else of the workspace sends.
@@ -457,4 +427,37 @@ impl Drop for Sim {
             self.runtime.block_on(running.stop());
         }
     }
+}
+
+/// Every result line of every batch of the simulator with this folder.
+pub(crate) fn result_lines(folder: &Path) -> Vec<serde_json::Value> {
+    let batches = SimLedger::read(folder).expect("the ledger").batches;
+    let files = batches
+        .into_iter()
+        .map(|batch| folder.join("batches").join(batch.id).join("results.jsonl"));
+    let texts = files.map(|file| fs::read_to_string(file).unwrap_or_default());
+    texts
+        .flat_map(|text| {
+            text.lines()
+                .map(|line| serde_json::from_str(line).expect("a result line"))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The text that was answered to each custom_id, by the result lines.
+pub(crate) fn answers(lines: &[serde_json::Value]) -> BTreeMap<String, String> {
+    let mut answers = BTreeMap::new();
+    for line in lines {
+        let blocks = line["result"]["message"]["content"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let text: String = blocks
+            .iter()
+            .filter_map(|block| block["text"].as_str())
+            .collect();
+        answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
+    }
+    answers
 }
