@@ -38,7 +38,7 @@ pub enum Prime {
     /// In any case.
     Always,
     /// Never.
-    SamplingError,
+    Off,
 }
 
 /// What the marked prefix costs a number of requests in a batch, by how it is cached.
@@ -182,7 +182,7 @@ impl WarmUpDecision {
     #[must_use]
     pub fn from_requests(&self) -> Option<u64> {
         match self.wish {
-            Prime::SamplingError => None,
+            Prime::Off => None,
             // One goes first, and one at least follows.
             Prime::Always => Some(2),
             Prime::Auto
@@ -299,7 +299,7 @@ impl WarmUpDecision {
             _ if !follows => {
                 format!("not primed, since nothing follows the first request: {figures}")
             }
-            (_, Prime::SamplingError) => format!("not primed, as the job says: {figures}"),
+            (_, Prime::Off) => format!("not primed, as the job says: {figures}"),
             _ if let Some(choice) = self.split_by => {
                 format!(
                     "not primed, since rows choose the {choice}, and each has a cache of its own: \
@@ -545,7 +545,7 @@ mod tests {
             exact(Prime::Always).decide(2, true).primes
                 && !exact(Prime::Always).decide(1, false).primes
         );
-        assert!(!exact(Prime::SamplingError).decide(1_000_000, true).primes);
+        assert!(!exact(Prime::Off).decide(1_000_000, true).primes);
         let small = priming(Prime::Auto, 5_000, Some("1h"));
         assert!(
             small.from_requests().unwrap() >= from,
@@ -600,7 +600,7 @@ mod tests {
             "{few}"
         );
         assert!(
-            exact(Prime::SamplingError)
+            exact(Prime::Off)
                 .decide(9, true)
                 .why
                 .starts_with("not primed, as the job says")
@@ -615,21 +615,18 @@ mod tests {
 
     #[test]
     fn points_out_marks_that_may_lose_money() {
-        let warning = exact(Prime::SamplingError)
-            .decide(1_000, true)
-            .warning
-            .unwrap();
+        let warning = exact(Prime::Off).decide(1_000, true).warning.unwrap();
         assert!(
             warning.contains("below 52.7%")
                 && warning.contains("up to $7.15 instead of $5.00 at 30%"),
             "{warning}"
         );
         assert_eq!(exact(Prime::Auto).decide(1_000, true).warning, None);
-        assert_eq!(exact(Prime::SamplingError).decide(1, false).warning, None);
+        assert_eq!(exact(Prime::Off).decide(1, false).warning, None);
         let minutes = priming(Prime::Always, 10_000, Some("5m")).decide(1_000, true);
         assert!(minutes.primes && minutes.warning.unwrap().contains("set `cache = \"1h\"`"));
         assert_eq!(
-            priming(Prime::SamplingError, 10_000, Some("5m"))
+            priming(Prime::Off, 10_000, Some("5m"))
                 .decide(1_000, true)
                 .warning,
             None,
