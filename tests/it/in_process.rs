@@ -230,12 +230,20 @@ impl Bench {
         self.run_with(&RunOptions::default())
     }
 
+    /// Runs the job, a second after the call before it, so that the newest run is known.
     pub(crate) fn run_with(&self, options: &RunOptions) -> Result<RunReport, Error> {
+        self.clock.advance(Duration::from_secs(1));
         self.engine().run(&self.job(), options)
     }
 
     pub(crate) fn submit(&self) -> Result<RunReport, Error> {
-        self.engine().submit(&self.job(), &RunOptions::default())
+        self.submit_with(&RunOptions::default())
+    }
+
+    /// Submits the job, a second after the call before it.
+    pub(crate) fn submit_with(&self, options: &RunOptions) -> Result<RunReport, Error> {
+        self.clock.advance(Duration::from_secs(1));
+        self.engine().submit(&self.job(), options)
     }
 
     /// Collects the newest run of the job.
