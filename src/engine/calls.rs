@@ -206,8 +206,8 @@ impl Engine {
     /// # Errors
     /// [`Error::SoundJournal`] where the journal can be read.
     pub fn rescue(&self, run: &Path) -> Result<RunReport, Error> {
-        let means = self.means(None);
-        let (rescued, kept) = super::rescue::rescue(run, self.clock.now(), &means)?;
+        let context = self.budget_context(None);
+        let (rescued, kept) = super::rescue::rescue(run, self.clock.now(), &context)?;
         self.observer.notice(Notice::Rescued {
             old_journal: kept.as_deref(),
             settle: rescued.settle(),
@@ -329,7 +329,8 @@ impl Engine {
             .into_iter()
             .filter_map(|reservation| reservation.folder);
         for folder in folders.filter(|f| journal::stage_of(f) == Some(Stage::Abandoned)) {
-            let Ok((mut run, _)) = Run::open(&folder, self.clock.now(), &self.means(None)) else {
+            let Ok((mut run, _)) = Run::open(&folder, self.clock.now(), &self.budget_context(None))
+            else {
                 continue;
             };
             if run.check_origin(&connection.origin()).is_ok()

@@ -18,7 +18,10 @@
 //! Sending is logged before and after; a batch whose fate is unknown is looked up before anything
 //! is sent again.
 
+mod batch_estimate;
+mod batch_maker;
 pub mod budget;
+mod budget_check;
 mod calibrate;
 mod calls;
 mod check;
@@ -76,7 +79,7 @@ use std::path::PathBuf;
 
 use crate::provider::ApiError;
 
-pub use budget::Means;
+pub use budget::BudgetContext;
 pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
 pub use compile::CompiledJob;

@@ -17,7 +17,7 @@ use super::drive::{Context, RunOutcome, StopSignal, Until};
 use super::note::StepNote;
 use super::notice::{Notice, Observer, Silent};
 use super::options::StateLocation;
-use super::{Error, Means, Run, Warning};
+use super::{BudgetContext, Error, Run, Warning};
 
 /// Plans, runs and finishes jobs: the only place where it is decided what is sent, waited for,
 /// fetched and written.
@@ -145,7 +145,7 @@ impl Engine {
         folder: &Path,
         max_cost: Option<Money>,
     ) -> Result<Run, Error> {
-        let (run, notes) = Run::open(folder, self.clock.now(), &self.means(max_cost))?;
+        let (run, notes) = Run::open(folder, self.clock.now(), &self.budget_context(max_cost))?;
         self.notice_opened(&run);
         for found in notes {
             self.observer
@@ -159,7 +159,7 @@ impl Engine {
         if run.unsent_batches() > 0 {
             // What was in service when the run was planned may be gone when its rest is sent.
             let advice = self.catalog.advice(&run.job().request.model, self.today());
-            if let Some(advice) = advice.map(Warning::from) {
+            if let Some(advice) = advice.map(Warning::ModelRetirement) {
                 self.observer.notice(Notice::Warning(&advice));
             }
         }
@@ -182,7 +182,7 @@ impl Engine {
         self.connect_simulator_in(self.state.path(), options)
     }
 
-    fn connect_simulator_in(
+    pub(super) fn connect_simulator_in(
         &self,
         folder: &Path,
         options: &ApiOptions,
@@ -215,8 +215,8 @@ impl Engine {
         self.format().limits()
     }
 
-    pub(super) fn means(&self, max_cost: Option<Money>) -> Means {
-        Means {
+    pub(super) fn budget_context(&self, max_cost: Option<Money>) -> BudgetContext {
+        BudgetContext {
             catalog: Arc::clone(&self.catalog),
             state: self.state.path().to_path_buf(),
             max_cost,

@@ -216,7 +216,11 @@ impl Engine {
             report: &report,
             source: &file.job.source,
         });
-        let (run, _) = Run::open(&folder, self.clock.now(), &self.means(options.max_cost))?;
+        let (run, _) = Run::open(
+            &folder,
+            self.clock.now(),
+            &self.budget_context(options.max_cost),
+        )?;
         self.notice_opened(&run);
         Ok((run.planned_now(), connection))
     }

@@ -9,7 +9,7 @@ use rowmill::cost::Money;
 use rowmill::engine::budget::OverBudget;
 use rowmill::engine::{Error, PlanOptions, RunOptions, RunOutcome, RunReport};
 use rowmill::job::JobFile;
-use rowmill::ledger::{Entry, EntryState, Ledger, OnLimit, Scope};
+use rowmill::ledger::{EntryState, Ledger, LedgerEntry, OnLimit, Scope};
 
 use crate::bill::{costs, sum};
 use crate::in_process::Bench;
@@ -18,19 +18,19 @@ use crate::support::{JOB, Sim, Workdir};
 const ROWS: usize = 20;
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn entries(work: &Workdir) -> Vec<Entry> {
+fn entries(work: &Workdir) -> Vec<LedgerEntry> {
     Ledger::open(&work.path(".rowmill"))
         .expect("the ledger")
         .entries()
         .expect("its entries")
 }
 
-fn spent(entries: &[Entry]) -> Money {
-    entries.iter().map(Entry::spent).sum()
+fn spent(entries: &[LedgerEntry]) -> Money {
+    entries.iter().map(LedgerEntry::spent).sum()
 }
 
-fn reserved(entries: &[Entry]) -> Money {
-    entries.iter().map(Entry::held).sum()
+fn reserved(entries: &[LedgerEntry]) -> Money {
+    entries.iter().map(LedgerEntry::held).sum()
 }
 
 /// Three batches of rows `T-1` to `T-20`, and what the job says besides.
@@ -141,7 +141,7 @@ fn the_ledger_is_the_sum_of_the_rows() {
     assert!(
         entries
             .iter()
-            .all(|entry| entry.reserved <= entry.most && entry.simulated)
+            .all(|entry| entry.reserved <= entry.worst_case && entry.simulated)
     );
 }
 

@@ -456,7 +456,7 @@ fn the_screen_says_what_the_cache_did() {
         (
             "off",
             &[
-                "the 1 h mark is not primed: below 52.7%",
+                "the 1 h mark has no warm-up: below 52.7%",
                 "cache      36% of the marked tokens read, in 36 of 100 requests; the marks cost $",
             ],
         ),
@@ -497,7 +497,7 @@ fn plan_and_check_say_why_a_run_has_a_warm_up_or_not() {
         ),
         (
             "minutes.toml",
-            "cache      not primed, since the mark lives five minutes",
+            "cache      no warm-up, since the mark expires after five minutes",
             0,
         ),
         (
@@ -531,7 +531,7 @@ fn plan_and_check_say_why_a_run_has_a_warm_up_or_not() {
         .expect(0);
     assert!(
         one.stdout
-            .contains("not primed, since nothing follows the first request"),
+            .contains("no warm-up, since nothing follows the first request"),
         "{}",
         one.stdout
     );

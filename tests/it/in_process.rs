@@ -311,7 +311,7 @@ impl Bench {
     }
 
     /// The entries of the ledger of the state directory.
-    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::Entry> {
+    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::LedgerEntry> {
         let ledger = rowmill::ledger::Ledger::open(&self.state()).expect("the ledger");
         ledger.entries().expect("its entries")
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rowmill::cost::Money;
 use rowmill::engine::{Error, RetryOptions, RunReport};
 use rowmill::journal::{CanaryLimit, VerdictReason};
-use rowmill::ledger::{Entry, EntryState};
+use rowmill::ledger::{EntryState, LedgerEntry};
 use rowmill::outcome::class::{Class, MoreTokens};
 
 use crate::bill::{costs, manifest, sum};
@@ -52,7 +52,7 @@ fn the_bill_is_the_sum_over_the_steps_of_an_answer() {
         (Some("0.6765"), Some(406_000))
     );
     assert_eq!(manifest["bill"]["by_kind"]["input"], "0.609");
-    let spent: Money = bench.entries().iter().map(Entry::spent).sum();
+    let spent: Money = bench.entries().iter().map(LedgerEntry::spent).sum();
     assert_eq!(spent, each.times(2));
 }
 
@@ -139,7 +139,7 @@ fn usage_that_cannot_be_read_is_unknown_and_stays_reserved() {
 fn a_budget_goes_on_protecting_where_costs_are_unknown() {
     let bench = with_faults(3, &usage(r#"{"x":1}"#));
     bench.run().unwrap();
-    let held: Money = bench.entries().iter().map(Entry::held).sum();
+    let held: Money = bench.entries().iter().map(LedgerEntry::held).sum();
     // Room for one such run and a half: the first one still counts in full.
     let limit = Money::from_picodollars(held.picodollars() / 2 * 3);
     bench.work.write(
@@ -394,7 +394,7 @@ fn pictures_in_a_conversation_are_in_the_plan() {
             .rowmill(&["plan", "job.toml", "--json"])
             .expect(0)
             .json();
-        plan["plan"]["estimate"]["tokens"]["prompts"]["likely"]
+        plan["plan"]["estimate"]["tokens"]["prompts"]["expected"]
             .as_u64()
             .expect("a number")
     };
