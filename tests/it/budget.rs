@@ -9,7 +9,7 @@ use rowmill::cost::Money;
 use rowmill::engine::budget::OverBudget;
 use rowmill::engine::{Error, PlanOptions, RunOptions, RunOutcome, RunReport};
 use rowmill::job::JobFile;
-use rowmill::ledger::{EntryState, Ledger, LedgerEntry, OnLimit, Scope};
+use rowmill::ledger::{EntryState, Ledger, LedgerEntry, LimitScope, OnLimit};
 
 use crate::bill::{costs, sum};
 use crate::in_process::Bench;
@@ -177,7 +177,7 @@ fn a_run_that_does_not_fit_sends_nothing() {
     let shortage = &found.shortage;
     assert_eq!(
         (shortage.scope, shortage.limit, shortage.asked),
-        (Scope::Run, below, high)
+        (LimitScope::Run, below, high)
     );
     assert_eq!(
         (shortage.spent, shortage.reserved),
@@ -240,11 +240,11 @@ fn the_budget_may_be_raised_while_a_run_is_under_way_and_the_job_changed_before(
     let bench = Bench::new(with_job("[budget]\nday_usd = 0.0001\n"));
     let limit: Money = "0.0001".parse().unwrap();
     let shortage = over(bench.run()).shortage;
-    assert_eq!((shortage.scope, shortage.limit), (Scope::Day, limit));
+    assert_eq!((shortage.scope, shortage.limit), (LimitScope::Day, limit));
     change(&bench.work, "0.0001", "\"0.0001\"");
     change(&bench.work, "the text", "this text");
     let shortage = over(bench.run()).shortage;
-    assert_eq!((shortage.scope, shortage.limit), (Scope::Day, limit));
+    assert_eq!((shortage.scope, shortage.limit), (LimitScope::Day, limit));
     assert_eq!(bench.notices.of("planned_again").len(), 1);
     change(&bench.work, "\"0.0001\"", "1_000.5");
     assert!(bench.run().unwrap().all_succeeded());
@@ -324,7 +324,11 @@ fn a_partial_submit_is_fetched_without_what_was_held_back() {
 fn retries_are_reserved_too_and_without_room_the_output_is_written_without_them() {
     let high: Money = high_of_a_trial("").into_iter().sum();
     for on_limit in [OnLimit::Stop, OnLimit::Partial] {
-        let bench = Bench::with(work_with_retries(on_limit, high), HALF_TRUNCATED, Duration::ZERO);
+        let bench = Bench::with(
+            work_with_retries(on_limit, high),
+            HALF_TRUNCATED,
+            Duration::ZERO,
+        );
         let report = bench.run().unwrap();
         assert_eq!(
             (report.outcome, report.on_limit),

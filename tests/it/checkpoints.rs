@@ -5,7 +5,10 @@ use std::time::Duration;
 use rowmill::cost::Money;
 use rowmill::engine::checkpoints::StoppedAtCheckpoint;
 use rowmill::engine::{Error, RunOptions, RunOutcome, RunReport, Target};
-use rowmill::journal::{CanaryLimit, CheckpointKind, CheckpointVerdict, ExceededLimit, RequestError, Verdict, VerdictReason};
+use rowmill::journal::{
+    CanaryLimit, CheckpointKind, CheckpointVerdict, ExceededLimit, RequestError, Verdict,
+    VerdictReason,
+};
 use rowmill::provider::retry::Clock as _;
 use rowmill::simulator::ApiCall;
 
@@ -108,9 +111,7 @@ fn check_output(bench: &Bench) {
 
 #[test]
 fn one_request_goes_first_and_the_canary_second() {
-    let bench = Bench::new(work(
-        "[cache]\nprime = \"always\"\n[canary]\nrows = 10\n",
-    ));
+    let bench = Bench::new(work("[cache]\nprime = \"always\"\n[canary]\nrows = 10\n"));
     assert_eq!(bench.run().unwrap().outcome, RunOutcome::Complete);
     assert_eq!(bench.sent(), [1, 10, 15, 14]);
     let decided = bench.notices.notes("checkpoint_decided");
@@ -168,10 +169,7 @@ fn a_request_that_is_wrong_for_every_row_costs_one_row() {
     let report = bench.run_with(&ignoring_the_canary()).unwrap();
     assert!(!report.all_succeeded());
     assert_eq!(bench.sent().iter().sum::<u64>(), ROWS as u64);
-    assert_eq!(
-        bench.output().column("_rm_status"),
-        vec!["errored"; ROWS]
-    );
+    assert_eq!(bench.output().column("_rm_status"), vec!["errored"; ROWS]);
 }
 
 #[test]
@@ -182,7 +180,10 @@ fn a_run_that_its_first_rows_stopped_can_be_given_up() {
     );
     let (rows, limits) = exceeded(bench.run());
     assert_eq!(rows, 10);
-    assert_eq!((limits[0].limit, limits[0].rows), (CanaryLimit::Refused, 10));
+    assert_eq!(
+        (limits[0].limit, limits[0].rows),
+        (CanaryLimit::Refused, 10)
+    );
     bench.cancel(false).unwrap();
     let report = bench.collect(None).unwrap();
     assert_eq!(report.outcome, RunOutcome::Complete);
@@ -355,7 +356,11 @@ fn a_rescued_run_judges_its_checkpoints_again() {
     std::fs::remove_file(run.join("journal.jsonl")).unwrap();
     let rescued = bench.engine().rescue(&run).unwrap();
     assert_eq!(rescued.outcome, RunOutcome::InDoubt);
-    stopped(bench.engine().run(&Target::run(&run), &RunOptions::default()));
+    stopped(
+        bench
+            .engine()
+            .run(&Target::run(&run), &RunOptions::default()),
+    );
     assert_eq!(bench.sent(), [1], "nothing behind the checkpoint was sent");
     assert_eq!(verdict(&bench.work), "stopped");
 }

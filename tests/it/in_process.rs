@@ -10,13 +10,15 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use rowmill::durable::{Crash, crash_thread_at};
 use rowmill::engine::{
-    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, PlanOptions,
-    PlanResult, RetryOptions, RunOptions, RunReport, StopSignal, Target,
+    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, RetryOptions,
+    RunOptions, RunReport, StopSignal, Target,
 };
 use rowmill::job::JobFile;
 use rowmill::provider::anthropic::{AnthropicSpec, Credential};
 use rowmill::provider::retry::Clock;
-use rowmill::simulator::{ApiCall, RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec};
+use rowmill::simulator::{
+    ApiCall, RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec,
+};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -319,13 +321,6 @@ impl Bench {
     /// The job in another file of the folder.
     pub(crate) fn job_in(&self, name: &str) -> Target {
         Target::job(JobFile::read(&self.work.path(name)).expect("a job"))
-    }
-
-    /// Plans the job, and leaves nothing behind.
-    pub(crate) fn plan(&self) -> PlanResult {
-        let job = JobFile::read(&self.work.path("job.toml")).expect("a job");
-        let planned = self.engine().plan(&job, &PlanOptions::default());
-        planned.expect("a plan")
     }
 }
 

@@ -238,7 +238,6 @@ fn a_job_can_have_the_mark_in_every_output() {
         .says("_rm_simulated");
 }
 
-
 #[test]
 fn a_simulated_run_over_a_connection_never_replaces_what_is_not_simulated() {
     let bench = Bench::new(Workdir::new().with_rows(3));
@@ -388,7 +387,10 @@ fn an_output_that_another_run_has_replaced_is_written_again_and_nothing_is_sent(
         let before = bench.notices.of("output_written_again").len();
         let report = run(&bench, options);
         let notices = bench.notices.of("output_written_again");
-        (report, notices.get(before).map(|notice| notice["change"].clone()))
+        (
+            report,
+            notices.get(before).map(|notice| notice["change"].clone()),
+        )
     };
     // Two trials share a place.
     run(&bench, &limited(2));
@@ -696,7 +698,10 @@ fn a_night_with_a_few_failures_replaces_the_output_of_other_rows() {
     let bench = bench.with_other_simulator(&one_fails, Duration::ZERO);
     let failed = run_partly(&bench, &RunOptions::default());
     assert!(
-        matches!(why_aside(&failed), Some(WorseOutput::Fewer { theirs: 60, .. })),
+        matches!(
+            why_aside(&failed),
+            Some(WorseOutput::Fewer { theirs: 60, .. })
+        ),
         "{:?}",
         why_aside(&failed)
     );

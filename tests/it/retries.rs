@@ -79,7 +79,9 @@ fn cut_off_answers_get_more_tokens_when_a_person_asks() {
     assert!(!bench.run().unwrap().all_succeeded());
     let cut = statuses(&bench)["truncated"];
     assert!(cut > 0);
-    let report = bench.retry(&truncated(Some(MoreTokens::Factor(3)))).unwrap();
+    let report = bench
+        .retry(&truncated(Some(MoreTokens::Factor(3))))
+        .unwrap();
     assert!(report.all_succeeded());
     assert_eq!(statuses(&bench)["succeeded"], 20);
     let head = bench

@@ -58,10 +58,7 @@ fn the_bill_is_the_sum_over_the_steps_of_an_answer() {
 
 #[test]
 fn the_screen_shows_the_tokens_and_the_cost_of_all_steps() {
-    let (work, sim) = (
-        Workdir::new().with_rows(2),
-        Sim::with(&usage(COMPACTED)),
-    );
+    let (work, sim) = (Workdir::new().with_rows(2), Sim::with(&usage(COMPACTED)));
     work.write(
         "job.toml",
         JOB.replace("claude-haiku-4-5", "claude-sonnet-4-6"),
@@ -149,7 +146,10 @@ fn a_budget_goes_on_protecting_where_costs_are_unknown() {
             .replace("name = \"test\"", "name = \"next\""),
     );
     let next = bench.job_in("next.toml");
-    match bench.engine().run(&next, &rowmill::engine::RunOptions::default()) {
+    match bench
+        .engine()
+        .run(&next, &rowmill::engine::RunOptions::default())
+    {
         Err(Error::Budget(over)) => assert_eq!(over.shortage.reserved, held),
         other => panic!("{other:?}"),
     }
@@ -220,7 +220,9 @@ fn a_canary_of_empty_answers_stops_the_run() {
         other => panic!("{other:?}"),
     };
     match stopped.reason {
-        VerdictReason::OverLimits { rows: 4, limits, .. } => {
+        VerdictReason::OverLimits {
+            rows: 4, limits, ..
+        } => {
             let limit = &limits[0];
             assert_eq!(
                 (limits.len(), limit.limit, limit.rows, limit.max),
@@ -343,7 +345,14 @@ fn the_screen_says_that_more_room_cannot_help() {
         "{}",
         said.stderr
     );
-    let retry = ["retry", "job.toml", "--class", "truncated", "--max-tokens", "64000"];
+    let retry = [
+        "retry",
+        "job.toml",
+        "--class",
+        "truncated",
+        "--max-tokens",
+        "64000",
+    ];
     work.rowmill_at(&sim.url(), &retry)
         .expect(2)
         .says("3 rows were cut off and cannot get more room");
