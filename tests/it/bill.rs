@@ -249,7 +249,8 @@ fn a_price_file_that_cannot_be_used_names_file_model_and_key() {
     for (text, said) in [
         (
             "[models.claude-haiku-4-5.prices]\ninput = '-1'\n",
-            "`-1` is not a decimal such as `0.125`\n  in `prices.input`",
+            "in `prices.input`\n  caused by: model `claude-haiku-4-5-20251001` cannot be read\n  caused \
+             by: `-1` is not a decimal such as `0.125`",
         ),
         (
             "[models.claude-haiku-4-5.prices]\ninptu = '1'\n",
@@ -257,7 +258,7 @@ fn a_price_file_that_cannot_be_used_names_file_model_and_key() {
         ),
         (
             "[models.'claude-2.1'.prices]\ninput = '1'\n",
-            "missing field `output`\n  in `prices`",
+            "missing field `output`",
         ),
         (
             "[models.claude-haiku-4-5.prices]\ninput = 1.5\n",

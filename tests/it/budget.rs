@@ -411,7 +411,7 @@ fn jobs_of_one_state_directory_share_the_day() {
     assert_eq!(found.shortage.by[0].spent, spent);
     assert!(run_other(spent + high).unwrap().all_succeeded());
     // Another state directory has a ledger of its own.
-    let elsewhere = bench.engine_in(bench.work.path("elsewhere"));
+    let elsewhere = bench.engine_in(bench.work.path("elsewhere"), bench.simulator().base_url());
     let report = elsewhere.run(&bench.job_in("other.toml"), &RunOptions::default());
     assert!(report.unwrap().all_succeeded());
 }

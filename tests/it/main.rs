@@ -21,6 +21,7 @@ mod commands;
 mod conformance;
 mod crash;
 mod disk;
+mod endings;
 mod estimate;
 mod examples;
 mod faults;

@@ -557,11 +557,13 @@ fn a_night_without_rows_ends_well_and_replaces_yesterdays_output() {
     let yesterday = work.read("out.csv");
     work.write("rows.csv", "id,body\n");
     for command in ["check", "plan"] {
-        let said = work
-            .rowmill(&[command, "job.toml", "--json"])
+        work.rowmill(&[command, "job.toml"])
             .expect(0)
             .says("no rows to send");
-        let json = said.json();
+        let json = work
+            .rowmill(&[command, "job.toml", "--json"])
+            .expect(0)
+            .json();
         assert!(
             json["warnings"]
                 .as_array()

@@ -395,29 +395,8 @@ impl Sim {
 
     /// Takes a batch in that somebody else of the workspace sends.
     pub(crate) fn take_foreign_batch(&self, requests: usize) {
-        let one = |n| {
-            format!(
-                r#"{{"custom_id":"other-{n}","params":{{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{{"role":"user","content":"a"}}]}}}}"#
-            )
-        };
-        let body = format!(
-            r#"{{"requests":[{}]}}"#,
-            (0..requests).map(one).collect::<Vec<_>>().join(",")
-        );
-        let post = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([])
-            .build()
-            .expect("a client");
-        let post = post
-            .post(format!("{}/v1/messages/batches", self.url()))
-            .header("x-api-key", "other");
-        let post = post
-            .header("anthropic-version", "2026-10-21")
-            .header("content-type", "application/json")
-            .body(body);
-        let answer = self.runtime.block_on(post.send()).expect("an answer");
-        assert!(answer.status().is_success());
+        self.runtime
+            .block_on(send_foreign_batch(self.url(), requests));
     }
 }
 
@@ -460,4 +439,30 @@ pub(crate) fn answers(lines: &[serde_json::Value]) -> BTreeMap<String, String> {
         answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
     }
     answers
+}
+
+/// Sends a batch as somebody else of the workspace.
+pub(crate) async fn send_foreign_batch(base_url: String, requests: usize) {
+    let one = |n| {
+        format!(
+            r#"{{"custom_id":"other-{n}","params":{{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{{"role":"user","content":"a"}}]}}}}"#
+        )
+    };
+    let body = format!(
+        r#"{{"requests":[{}]}}"#,
+        (0..requests).map(one).collect::<Vec<_>>().join(",")
+    );
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .expect("a client");
+    let post = client
+        .post(format!("{base_url}/v1/messages/batches"))
+        .header("x-api-key", "other")
+        .header("anthropic-version", "2026-10-21")
+        .header("content-type", "application/json")
+        .body(body);
+    let answer = post.send().await.expect("an answer");
+    assert!(answer.status().is_success());
 }
