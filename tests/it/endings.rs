@@ -172,20 +172,7 @@ impl Bench {
     /// Compares what was written with the rows and with what the simulator answered.
     #[track_caller]
     pub(crate) fn check_output(&self, rows: usize) {
-        let out = self.output();
-        let keys: Vec<String> = (1..=rows).map(|n| format!("T-{n}")).collect();
-        assert_eq!(out.column("id"), keys);
-        for (body, n) in out.column("body").iter().zip(1..) {
-            assert_eq!(*body, format!("the {n}th text, with a comma"));
-        }
-        let succeeded = BTreeMap::from([("succeeded".to_owned(), rows)]);
-        assert_eq!(self.statuses(), succeeded);
-        let answers = self.answers();
-        let (ids, texts) = (out.column("_rm_custom_id"), out.column("_rm_text"));
-        for ((id, text), key) in ids.iter().zip(&texts).zip(&keys) {
-            assert!(id.ends_with(&format!("-{key}")), "{id} for {key}");
-            assert_eq!(answers.get(id), Some(text), "{id}");
-        }
+        crate::crash::check_rows(&self.work, &self.answers(), rows);
     }
 
     /// Every row was accepted once.
