@@ -519,25 +519,37 @@ fn a_ledger_that_was_edited_or_is_newer_stops_everything_before_it_is_sent() {
     assert_eq!(bench.sent().len(), 3, "only the first run was sent");
 }
 
-/// Runs a job in a fresh folder to its n-th act and then to its end, for every n, and checks what is
-/// left. Gives the number of acts.
-fn for_every_act(more: &str, faults: &str, check: impl Fn(&Bench)) -> u32 {
-    for acts in 0.. {
-        assert!(acts < 1_000, "the run never comes to its end");
-        let bench = Bench::with(with_job(more), faults, Duration::ZERO);
-        let job = bench.job();
-        let crashed = bench.crash_at(acts + 1, |engine| engine.run(&job, &RunOptions::default()));
-        let is_last = match crashed {
-            Ok(report) => report.unwrap().outcome == RunOutcome::Complete,
-            Err(_) => {
-                assert_eq!(bench.run().unwrap().outcome, RunOutcome::Complete);
-                false
-            }
-        };
+/// A run of a job in a fresh folder that ends like a process that crashes when it is about to do its
+/// n-th act, and whether it came to that.
+fn crash_at(n: u32, job: &dyn Fn() -> Workdir, faults: &str) -> (Bench, bool) {
+    let bench = Bench::with(job(), faults, Duration::ZERO);
+    let job = bench.job();
+    let crashed = bench.crash_at(n, |engine| engine.run(&job, &RunOptions::default()));
+    let was_ended = crashed.is_err();
+    if let Ok(report) = crashed {
+        assert_eq!(report.unwrap().outcome, RunOutcome::Complete);
+    }
+    (bench, was_ended)
+}
+
+/// Ends a run at its n-th act, for every n from `first` on, and runs it to its end; then checks what
+/// is left. Gives the number of acts.
+fn for_every_act(
+    first: u32,
+    job: &dyn Fn() -> Workdir,
+    faults: &str,
+    check: impl Fn(&Bench),
+) -> u32 {
+    for n in first.. {
+        assert!(n < 1_000, "the run never comes to its end");
+        let (bench, was_ended) = crash_at(n, job, faults);
+        if was_ended {
+            assert_eq!(bench.run().unwrap().outcome, RunOutcome::Complete);
+        }
         check_ledger(&bench.work);
         check(&bench);
-        if is_last {
-            return acts;
+        if !was_ended {
+            return n - 1;
         }
     }
     unreachable!("the loop has no other end")
@@ -545,12 +557,13 @@ fn for_every_act(more: &str, faults: &str, check: impl Fn(&Bench)) -> u32 {
 
 #[test]
 fn a_run_that_is_ended_at_any_act_leaves_a_ledger_that_is_the_sum_of_its_rows() {
-    let acts = for_every_act("[budget]\nday_usd = 1\n", "", |bench| {
+    let job = || with_job("[budget]\nday_usd = 1\n");
+    let acts = for_every_act(1, &job, "", |bench| {
         check_rows(bench);
         assert_eq!(bench.entries().len(), 3);
     });
     // The acts of a run, and three batches reserved and billed besides.
-    assert!(acts >= 26, "{acts} acts");
+    assert!(acts >= 32, "{acts} acts");
 }
 
 #[test]
@@ -569,12 +582,28 @@ fn a_lost_ledger_is_written_again_from_the_runs_that_are_resumed() {
 fn a_run_with_retries_that_is_ended_at_any_act_leaves_a_ledger_that_is_the_sum_of_its_rows() {
     let faults = "[[rows]]\noutcome = 'errored'\nshare = 0.3\n[[rows]]\noutcome = \
         'truncated'\nshare = 0.3\n";
-    let retry = "[retry]\ntruncated = { times = 1, max_tokens = '2x' }\n";
+    let job = || {
+        let work = with_job("[retry]\ntruncated = { times = 1, max_tokens = '2x' }\n");
+        change(&work, "max_requests = 7", "max_requests = 20");
+        work
+    };
+    // Until the first results are saved, it is a run without retries.
+    let (mut before, mut first) = (0, 64);
+    while before + 1 < first {
+        let n = u32::midpoint(before, first);
+        let (bench, _) = crash_at(n, &job, faults);
+        if bench.notices.of("collected").is_empty() {
+            before = n;
+        } else {
+            first = n;
+        }
+    }
     let attempts = std::cell::RefCell::new(BTreeSet::new());
-    for_every_act(retry, faults, |bench| {
+    let acts = for_every_act(first, &job, faults, |bench| {
         let accepted = bench.accepted().values().sum::<u64>();
         attempts.borrow_mut().insert(accepted);
     });
+    assert!(acts > first + 20, "{first} to {acts}");
     let attempts = attempts.into_inner();
     assert!(
         attempts.first().is_some_and(|fewest| *fewest > 20),

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use rowmill::durable::{Crash, crash_thread_at};
 use rowmill::engine::{
     CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, PlanOptions,
-    PlanResult, RetryOptions, RunOptions, RunReport, StopSignal, Target,
+    RetryOptions, RunOptions, RunReport, StopSignal, Target,
 };
 use rowmill::job::JobFile;
 use rowmill::provider::Timeouts;
@@ -408,13 +408,6 @@ impl Bench {
     /// The job in another file of the folder.
     pub(crate) fn job_in(&self, name: &str) -> Target {
         Target::job(JobFile::read(&self.work.path(name)).expect("a job"))
-    }
-
-    /// Plans the job, and leaves nothing behind.
-    pub(crate) fn plan(&self) -> PlanResult {
-        let job = JobFile::read(&self.work.path("job.toml")).expect("a job");
-        let planned = self.engine().plan(&job, &PlanOptions::default());
-        planned.expect("a plan")
     }
 }
 
