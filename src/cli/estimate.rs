@@ -1,6 +1,6 @@
 //! What a plan will cost, as a person reads it and as a pull request shows it.
 
-use rowmill::engine::plan::{PlanReport, PlannedBatch};
+use rowmill::engine::{PlanReport, PlannedBatch};
 use rowmill::estimate::compare::Comparison;
 use rowmill::estimate::{Bounds, Estimate};
 use rowmill::source::SourceSpec;

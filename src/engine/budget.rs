@@ -30,7 +30,7 @@ use crate::ledger::{
 use crate::outcome::details::Wanted;
 use crate::provider::Formats;
 
-use super::export::parser;
+use super::batch_join::parser;
 use super::{Error, Run, results_file};
 
 /// What the budget of a run depends on.

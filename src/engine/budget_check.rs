@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::ledger::OnLimit;
 
-use super::drive::Until;
+use super::context::Until;
 use super::pace::HeldByBudget;
 use super::{Error, Run};
 

@@ -25,8 +25,8 @@ use crate::outcome::class::Class;
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status, Usage};
 
-use super::drive::{Context, between};
-use super::export::{BatchJoin, request_row};
+use super::batch_join::{BatchJoin, request_row};
+use super::context::{Context, between};
 use super::note::StepNote;
 use super::notice::WaitReason;
 use super::{Error, Run};

@@ -40,12 +40,12 @@ use crate::journal::{AdoptionProof, Batch, BatchState, DoubtReason, Event, State
 use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
-use super::drive::{BRIEFLY, Context, between};
+use super::context::{BRIEFLY, Context, between};
 use super::first_lines::first_lines;
 use super::note::{StepNote, UncertainCause};
 use super::notice::WaitReason;
 use super::provider_error::Action;
-use super::submit::stopped;
+use super::provider_error::stopped;
 use super::{Error, Run};
 
 /// How far the provider's own clocks may be apart: batches made so long before what was known

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::outcome::class::MoreTokens;
 
 use super::connect::Connection;
-use super::drive::{RunOutcome, Until};
+use super::context::{RunOutcome, Until};
 use super::export::{self, Export};
 use super::export_options::ExportOptions;
 use super::failures::Failures;

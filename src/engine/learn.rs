@@ -23,7 +23,7 @@ use crate::join::{JoinedRow, Totals};
 use crate::journal::{HashedFile, Lock, Owner};
 
 use super::compile::CompiledJob;
-use super::new_run::hashed_files;
+use super::fingerprint::hashed_files;
 use super::{Run, Warning};
 
 /// Lengths of answers are recorded for this many rows of a run, evenly spread.

@@ -18,7 +18,7 @@ use crate::provider::ApiError;
 use crate::provider::retry::MAX_RETRY_AFTER;
 
 use super::Run;
-use super::drive::{Context, between};
+use super::context::{Context, between};
 use super::notice::{Notice, WaitReason};
 
 /// Create calls in a row that may end uncertain before sending pauses until one of their batches is

@@ -14,11 +14,12 @@ use crate::source::SourceSpec;
 use crate::template::prompt::SystemSpec;
 
 use super::compile::CompiledJob;
-use super::drive::RunOutcome;
-use super::export::Summary;
+use super::context::RunOutcome;
+use super::export_summary::ExportSummary;
 use super::failures::Failures;
-use super::finished::{Finished, OutputChange};
-use super::plan::PlanReport;
+use super::finished::Finished;
+use super::output_change::OutputChange;
+use super::plan_report::PlanReport;
 use super::provider_error::RunStanding;
 use super::{Run, Warning};
 
@@ -49,7 +50,7 @@ pub struct RunReport {
     pub manifest: Manifest,
     /// What the export came to; `None` where nothing was exported by this call.
     #[serde(skip)]
-    pub summary: Option<Summary>,
+    pub summary: Option<ExportSummary>,
     /// What the output looks like.
     pub output: OutputShape,
     /// Set where a finished run had all answers already, so that nothing was sent.
@@ -84,7 +85,7 @@ impl RunReport {
     pub(super) fn new(
         run: &Run,
         outcome: RunOutcome,
-        summary: Option<Summary>,
+        summary: Option<ExportSummary>,
         now: Timestamp,
     ) -> RunReport {
         let state = run.state();

@@ -29,11 +29,11 @@ use crate::journal::{
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
-use super::drive::{Context, Until};
+use super::context::{Context, Until};
 use super::first_lines::first_lines;
 use super::note::StepNote;
 use super::provider_error::Action;
-use super::submit::stopped;
+use super::provider_error::stopped;
 use super::{Error, Run, collect};
 
 /// Batches a page: as many as there may be.

@@ -32,11 +32,12 @@ use crate::provider::{BatchFormat, BatchId, Formats};
 
 use super::budget::{BudgetContext, RunBudget};
 use super::compile::CompiledJob;
-use super::drive::between;
+use super::context::between;
 use super::evidence::{Evidence, Scope};
-use super::export::Summary;
 use super::export_options::ExportOptions;
-use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
+use super::export_summary::ExportSummary;
+use super::fingerprint::{hash_of_job, hashed_files, source_files};
+use super::kept_job::KeptJob;
 use super::pace::HeldByBudget;
 use super::provider_error::RunStanding;
 use super::{Error, collect, doubt, view};
@@ -103,7 +104,7 @@ pub struct Run {
     /// Whether a person wants the rest to be sent whatever the first rows came to.
     ignores_canary: bool,
     options: ExportOptions,
-    last_summary: Option<Summary>,
+    last_summary: Option<ExportSummary>,
     /// Whether a person wants the output in its place whatever stands there.
     replaces: bool,
     /// The lines of results that are being recorded, so that the ledger need not read them again.
@@ -821,7 +822,7 @@ impl Run {
         .into()
     }
 
-    pub(crate) fn keep_summary(&mut self, summary: &Summary) {
+    pub(crate) fn keep_summary(&mut self, summary: &ExportSummary) {
         self.last_summary = Some(summary.clone());
     }
 
@@ -842,7 +843,7 @@ impl Run {
         let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
         let (spent, reserved) = self.spent_and_reserved();
         (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
-        if let Some(Summary {
+        if let Some(ExportSummary {
             totals,
             comparison,
             set_aside,

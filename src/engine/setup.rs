@@ -13,7 +13,7 @@ use crate::provider::retry::{Clock, SystemClock};
 use crate::provider::{BatchFormat, Formats, anthropic};
 
 use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
-use super::drive::{Context, RunOutcome, StopSignal, Until};
+use super::context::{Context, RunOutcome, StopSignal, Until};
 use super::note::StepNote;
 use super::notice::{Notice, Observer, Silent};
 use super::options::StateLocation;

@@ -20,12 +20,12 @@ use crate::journal::{DoubtReason, Event};
 use crate::provider::retry::{Call, Clock, Verdict, asked, judge, most_requests, with_retry};
 use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
+use super::context::{Context, between};
 use super::doubt;
-use super::drive::{Context, between};
 use super::note::{StepNote, UncertainCause};
 use super::notice::Notice;
 use super::pace::{Pace, has_room};
-use super::provider_error::{Action, Kept, RunStanding};
+use super::provider_error::{Action, RunStanding, stopped};
 use super::split::split;
 use super::{Error, Run};
 
@@ -275,15 +275,6 @@ fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Resul
             retry_at,
         },
     )
-}
-
-/// A provider's error, with how far the run is.
-pub(crate) fn stopped(run: &Run, action: Action, source: ApiError) -> Error {
-    Error::Provider {
-        action,
-        source: Box::new(source),
-        kept: Kept::Run(run.standing()),
-    }
 }
 
 /// Asks the provider to cancel every batch in flight, and gives their number. What was planned and

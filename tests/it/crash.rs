@@ -120,13 +120,13 @@ pub(crate) fn check_whole(bench: &Bench, rows: usize) {
     assert_eq!(bench.accepted(), accepted);
     check_folder(&bench.work);
     let entries = bench.entries();
-    assert_eq!(entries.len(), bench.sent().len());
-    assert!(
-        entries
-            .iter()
-            .all(|entry| entry.state == EntryState::Billed),
+    let of_state = |state| entries.iter().filter(|entry| entry.state == state).count();
+    assert_eq!(
+        of_state(EntryState::Billed),
+        bench.sent().len(),
         "{entries:?}"
     );
+    assert_eq!(of_state(EntryState::Reserved), 0, "{entries:?}");
     let spent: Money = entries.iter().map(LedgerEntry::spent).sum();
     let (view, _) = bench.engine().status(&bench.newest_run()).unwrap();
     assert_eq!(view.manifest.cost_usd, Some(spent));

@@ -195,12 +195,12 @@ const TABLE: [(&str, [Ends; 8]); 11] = [
     ("submitting", [Done, NotOver, IsSound, NotOver,   Left,    Left,    Whole,   Done]),
     ("in_doubt",   [Done, NotOver, IsSound, NotOver,   InDoubt, InDoubt, InDoubt, Done]),
     ("in_flight",  [Done, NotOver, IsSound, NotOver,   Left,    Left,    Left,    Done]),
-    ("ended",      [Done, NotOver, IsSound, NoFailure, Whole,   Left,    Whole,   Done]),
+    ("ended",      [Done, NotOver, IsSound, NotOver,   Whole,   Left,    Whole,   Done]),
     ("collected",  [Done, Whole,   IsSound, NoFailure, Whole,   Saved,   Whole,   Done]),
     ("exported",   [Done, Whole,   IsSound, NoFailure, Whole,   Saved,   Whole,   Done]),
     ("held_back",  [Done, Partly,  IsSound, NoFailure, Partly,  Saved,   Partly,  Done]),
     ("stopped",    [Done, NotOver, IsSound, NotOver,   Stopped, Stopped, Stopped, Done]),
-    ("canceled",   [Done, NotOver, IsSound, NoFailure, Partly,  Left,    Partly,  Done]),
+    ("canceled",   [Done, NotOver, IsSound, NotOver,   Partly,  Left,    Partly,  Done]),
     ("abandoned",  [Done, Partly,  IsSound, GivenUp,   Saved,   GivenUp, GivenUp, Done]),
 ];
 
