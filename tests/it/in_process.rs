@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use rowmill::durable::{Crash, crash_thread_at};
 use rowmill::engine::{
     CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, PlanOptions,
-    PlanResult, RetryOptions, RunOptions, RunReport, StopSignal, Target,
+    RetryOptions, RunOptions, RunReport, StopSignal, Target,
 };
 use rowmill::job::JobFile;
 use rowmill::provider::Timeouts;
@@ -233,18 +233,27 @@ impl Bench {
 
     /// An engine that stops by a signal.
     pub(crate) fn engine_with(&self, stop: StopSignal) -> Engine {
+        self.engine_at(self.simulator.base_url()).with_stop(stop)
+    }
+
+    /// An engine for another address.
+    pub(crate) fn engine_at(&self, base_url: String) -> Engine {
+        self.engine_in(self.state(), base_url)
+    }
+
+    /// An engine with another state directory.
+    pub(crate) fn engine_in(&self, state: PathBuf, base_url: String) -> Engine {
         let key = Credential::ApiKey(SecretString::from(crate::support::KEY));
         let provider = AnthropicSpec {
-            base_url: self.simulator.base_url(),
+            base_url,
             timeouts: self.timeouts,
             ..AnthropicSpec::new(key)
         };
-        Engine::new(self.state())
+        Engine::new(state)
             .expect("an engine")
             .with_provider(provider)
             .with_clock(self.clock.clone())
             .with_observer(self.notices.clone())
-            .with_stop(stop)
     }
 
     /// Does something with an engine on a thread of its own, which ends like a process that crashes
@@ -284,12 +293,20 @@ impl Bench {
         self.run_with(&RunOptions::default())
     }
 
+    /// Runs the job, a second after the call before it, so that the newest run is known.
     pub(crate) fn run_with(&self, options: &RunOptions) -> Result<RunReport, Error> {
+        self.clock.advance(Duration::from_secs(1));
         self.engine().run(&self.job(), options)
     }
 
     pub(crate) fn submit(&self) -> Result<RunReport, Error> {
-        self.engine().submit(&self.job(), &RunOptions::default())
+        self.submit_with(&RunOptions::default())
+    }
+
+    /// Submits the job, a second after the call before it.
+    pub(crate) fn submit_with(&self, options: &RunOptions) -> Result<RunReport, Error> {
+        self.clock.advance(Duration::from_secs(1));
+        self.engine().submit(&self.job(), options)
     }
 
     /// Collects the newest run of the job.
@@ -391,13 +408,6 @@ impl Bench {
     /// The job in another file of the folder.
     pub(crate) fn job_in(&self, name: &str) -> Target {
         Target::job(JobFile::read(&self.work.path(name)).expect("a job"))
-    }
-
-    /// Plans the job, and leaves nothing behind.
-    pub(crate) fn plan(&self) -> PlanResult {
-        let job = JobFile::read(&self.work.path("job.toml")).expect("a job");
-        let planned = self.engine().plan(&job, &PlanOptions::default());
-        planned.expect("a plan")
     }
 }
 

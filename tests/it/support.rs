@@ -392,12 +392,6 @@ impl Sim {
     pub(crate) fn answers(&self) -> BTreeMap<String, String> {
         answers(&self.result_lines())
     }
-
-    /// Takes a batch in that somebody else of the workspace sends.
-    pub(crate) fn take_foreign_batch(&self, requests: usize) {
-        self.runtime
-            .block_on(send_foreign_batch(self.url(), requests));
-    }
 }
 
 impl Drop for Sim {
