@@ -12,6 +12,8 @@
 //! Files that a job or a person names are read through [`open_file`], [`read_bytes`] and
 //! [`read_text`]: ordinary files only.
 
+#[cfg(any(feature = "test-hooks", debug_assertions))]
+mod crash;
 mod read;
 
 pub use read::{MAX_SETTINGS_BYTES, MAX_TEXT_BYTES, Unreadable, open_file, read_bytes, read_text};
@@ -21,7 +23,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 #[cfg(any(feature = "test-hooks", debug_assertions))]
-pub use crash::crash_at;
+pub use crash::{Crash, crash_at, crash_thread_at};
 
 /// Marks one durable write or network act that is about to happen.
 ///
@@ -29,35 +31,6 @@ pub use crash::crash_at;
 pub fn act() {
     #[cfg(any(feature = "test-hooks", debug_assertions))]
     crash::act();
-}
-
-/// The crash test's counter.
-///
-/// The condition is the profile, not a feature alone: `cargo test` then needs no flags, and no
-/// release build can be made to crash by a variable that was left in its environment.
-#[cfg(any(feature = "test-hooks", debug_assertions))]
-mod crash {
-    use std::sync::atomic::{AtomicI64, Ordering};
-
-    /// Acts left before the crash test ends the process; negative: never.
-    static ACTS_LEFT: AtomicI64 = AtomicI64::new(-1);
-
-    /// Arms the crash test: the process aborts when it is about to do its `n`-th act, counted
-    /// from 1.
-    ///
-    /// Only the command line calls this, for `ROWMILL_CRASH_AT`, which exists for the tests.
-    pub fn crash_at(n: u32) {
-        ACTS_LEFT.store(i64::from(n), Ordering::SeqCst);
-    }
-
-    pub(super) fn act() {
-        if ACTS_LEFT.load(Ordering::Relaxed) < 0 {
-            return;
-        }
-        if ACTS_LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
-            std::process::abort();
-        }
-    }
 }
 
 /// Creates a folder that only its owner may enter (mode 0700), and its parents.

@@ -32,7 +32,7 @@
 //! sent, and paid, twice.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -70,7 +70,7 @@ pub(crate) struct DoubtSearch {
     open: HashSet<u32>,
     /// When this process began, and since when it has known each uncertain batch.
     begun: Timestamp,
-    known: HashMap<u32, Instant>,
+    known: HashMap<u32, Duration>,
     /// Since when the list has not answered, and how often.
     unlisted: Option<(Timestamp, u32)>,
 }
@@ -112,14 +112,14 @@ impl DoubtSearch {
         run: &Run,
         batch: u32,
         began: Timestamp,
-        by: Instant,
+        by: Duration,
     ) -> bool {
         let since = run.in_doubt_since(batch);
         let is_ours = since >= self.begun;
         let known = self
             .known
             .get(&batch)
-            .map_or(Duration::ZERO, |known| by.duration_since(*known));
+            .map_or(Duration::ZERO, |known| by.saturating_sub(*known));
         // Where it was written down by a clock that was ahead, only what has passed in this process
         // is certain.
         let passed = if since > began {
@@ -171,7 +171,7 @@ pub(crate) async fn settle(
     if open.is_empty() {
         return Ok(false);
     }
-    let (began, by) = (driver.clock.now(), Instant::now());
+    let (began, by) = (driver.clock.now(), driver.clock.elapsed());
     for batch in &open {
         search.known.entry(*batch).or_insert(by);
     }
@@ -192,7 +192,7 @@ async fn settle_one(
     search: &mut DoubtSearch,
     batch: u32,
     list: &ListSearch,
-    (began, by): (Timestamp, Instant),
+    (began, by): (Timestamp, Duration),
 ) -> Result<bool, Error> {
     let mut is_open = !list.is_complete;
     for candidate in &list.candidates {

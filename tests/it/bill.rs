@@ -1,9 +1,12 @@
 //! What came back is counted to the last unit: per row, per batch, per model, per status, in the
 //! file and in the manifest.
 
+use std::time::Duration;
+
 use rowmill::cost::Money;
 use serde_json::Value;
 
+use crate::in_process::Bench;
 use crate::support::{JOB, Sim, Workdir};
 
 /// What the rows of an output cost, by row.
@@ -52,8 +55,8 @@ fn side(bill: &Value, key: &str) -> Money {
 
 /// What the simulator's own result lines cost on Haiku 4.5 in a batch, worked out here: 0.50,
 /// 0.625, 1, 0.05 and 2.50 dollars a million.
-fn expected(sim: &Sim, is_billed: impl Fn(&Value) -> bool) -> Money {
-    let lines = sim.result_lines();
+fn expected(bench: &Bench, is_billed: impl Fn(&Value) -> bool) -> Money {
+    let lines = bench.result_lines();
     let messages = lines
         .iter()
         .filter(|line| line["result"]["type"] == "succeeded")
@@ -74,17 +77,14 @@ fn expected(sim: &Sim, is_billed: impl Fn(&Value) -> bool) -> Money {
 
 #[test]
 fn every_side_of_the_bill_adds_up_to_what_the_rows_cost() {
-    let (work, sim) = (Workdir::new().with_rows(20), Sim::start());
+    let bench = Bench::new(Workdir::new().with_rows(20));
+    let work = &bench.work;
     work.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 7\n"));
-    let done = work
-        .rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(0)
-        .says("cost       $0.00");
-    assert!(done.stderr.contains(" input, $"), "{}", done.stderr);
-    let total = sum(&work);
-    assert_eq!(total, expected(&sim, |_| true));
-    assert!(total > Money::ZERO && costs(&work).iter().all(Option::is_some));
-    let manifest = manifest(&work);
+    assert!(bench.run().unwrap().all_succeeded());
+    let total = sum(work);
+    assert_eq!(total, expected(&bench, |_| true));
+    assert!(total > Money::ZERO && costs(work).iter().all(Option::is_some));
+    let manifest = manifest(work);
     assert_eq!(manifest["cost_usd"], total.to_string());
     let bill = &manifest["bill"];
     for key in ["by_kind", "by_model", "by_status", "by_batch"] {
@@ -112,6 +112,22 @@ fn every_side_of_the_bill_adds_up_to_what_the_rows_cost() {
 }
 
 #[test]
+fn the_screen_says_what_a_run_cost_and_how_much_of_it_is_unknown() {
+    let work = Workdir::new().with_rows(5);
+    let said = work
+        .rowmill_at(&Sim::start().url(), &["run", "job.toml"])
+        .expect(0)
+        .says("cost       $0.00")
+        .says(" input, $");
+    assert!(!said.stderr.contains("empty"), "{}", said.stderr);
+    let unreadable = "[[rows]]\noutcome = 'replaced'\nshare = 1.0\nusage = '{\"x\":1}'\n";
+    let (work, sim) = (Workdir::new().with_rows(1), Sim::with(unreadable));
+    work.rowmill_at(&sim.url(), &["run", "job.toml"])
+        .expect(0)
+        .says("the cost of 1 request is unknown");
+}
+
+#[test]
 fn all_attempts_are_paid_and_what_failed_at_the_provider_is_not() {
     // Who meets which fault is drawn by the custom_id, which is another in each run: so many rows
     // that some meet each.
@@ -119,17 +135,18 @@ fn all_attempts_are_paid_and_what_failed_at_the_provider_is_not() {
     let faults = "[[rows]]\noutcome = 'errored'\nshare = 0.3\n[[rows]]\noutcome = \
                   'truncated'\nshare = 0.3\n[[rows]]\noutcome = 'expired'\nshare = \
                   0.2\n[[rows]]\noutcome = 'refused'\nshare = 0.2\n";
-    let (work, sim) = (Workdir::new().with_rows(ROWS), Sim::with(faults));
+    let bench = Bench::with(Workdir::new().with_rows(ROWS), faults, Duration::ZERO);
+    let work = &bench.work;
     work.write(
         "job.toml",
         format!("{JOB}\n[retry]\ntruncated = {{ times = 1, max_tokens = '2x' }}\n"),
     );
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
-    let out = work.parquet("out.parquet");
+    assert!(!bench.run().unwrap().all_succeeded());
+    let out = bench.output();
     let (statuses, attempts, costs) = (
         out.column("_rm_status"),
         out.column("_rm_attempt"),
-        costs(&work),
+        costs(work),
     );
     let refused: Vec<usize> = (0..ROWS)
         .filter(|&row| statuses[row] == "refused")
@@ -150,32 +167,27 @@ fn all_attempts_are_paid_and_what_failed_at_the_provider_is_not() {
     // The simulator counts tokens of what it refuses before any output, as the API does; they are
     // not billed.
     assert_eq!(
-        sum(&work),
-        expected(&sim, |message| message["stop_reason"] != "refusal")
+        sum(work),
+        expected(&bench, |message| message["stop_reason"] != "refusal")
     );
-    assert_eq!(manifest(&work)["cost_usd"], sum(&work).to_string());
+    assert_eq!(manifest(work)["cost_usd"], sum(work).to_string());
 }
+
+/// As many lines as the counters say: a line of another batch stands in the place of the row's own.
+const ANOTHERS_LINE: &str = "[[calls]]\non = 'results'\ndo = 'missing_line'\nat_line = \
+                             3\n[[calls]]\non = 'results'\ndo = 'foreign_line'\nat_line = 4\n";
 
 #[test]
 fn a_row_without_a_line_has_no_known_cost() {
-    // As many lines as the counters tell: a line of somebody else's stands in the place of the
-    // row's own.
-    let faults = "[[calls]]\non = 'results'\ndo = 'missing_line'\nat_line = 3\n[[calls]]\non = \
-        'results'\ndo = 'foreign_line'\nat_line = 4\n";
-    let (work, sim) = (Workdir::new().with_rows(5), Sim::with(faults));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(3)
-        .says("the cost of 1 request is unknown");
-    let missing = work
-        .parquet("out.parquet")
-        .column("_rm_status")
-        .iter()
-        .position(|status| status == "missing")
-        .unwrap();
-    let costs = costs(&work);
-    assert_eq!(costs[missing], None);
+    let bench = Bench::with(Workdir::new().with_rows(5), ANOTHERS_LINE, Duration::ZERO);
+    let report = bench.run().unwrap();
+    assert!(!report.all_succeeded());
+    let statuses = bench.output().column("_rm_status");
+    let missing = statuses.iter().position(|status| status == "missing");
+    let costs = costs(&bench.work);
+    assert_eq!(costs[missing.unwrap()], None);
     assert_eq!(costs.iter().flatten().count(), 4);
-    assert_eq!(manifest(&work)["bill"]["unknown"], 1);
+    assert_eq!(report.manifest.bill.unwrap().unknown, 1);
 }
 
 #[test]
@@ -238,7 +250,8 @@ fn a_price_file_that_cannot_be_used_names_file_model_and_key() {
     for (text, said) in [
         (
             "[models.claude-haiku-4-5.prices]\ninput = '-1'\n",
-            "`-1` is not a decimal such as `0.125`\n  in `prices.input`",
+            "in `prices.input`\n  caused by: model `claude-haiku-4-5-20251001` cannot be read\n  caused \
+             by: `-1` is not a decimal such as `0.125`",
         ),
         (
             "[models.claude-haiku-4-5.prices]\ninptu = '1'\n",
@@ -246,7 +259,8 @@ fn a_price_file_that_cannot_be_used_names_file_model_and_key() {
         ),
         (
             "[models.'claude-2.1'.prices]\ninput = '1'\n",
-            "missing field `output`\n  in `prices`",
+            "in `prices`\n  caused by: model `claude-2.1` cannot be read\n  caused by: missing field \
+             `output`",
         ),
         (
             "[models.claude-haiku-4-5.prices]\ninput = 1.5\n",

@@ -1,15 +1,22 @@
 //! Budgets and the ledger: never over, whatever races, fails or ends; and in the end the ledger is
 //! the sum of the rows.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rowmill::cost::Money;
-use rowmill::ledger::{EntryState, Ledger, LedgerEntry};
+use rowmill::engine::budget::OverBudget;
+use rowmill::engine::{Error, PlanOptions, RunOptions, RunOutcome, RunReport};
+use rowmill::job::JobFile;
+use rowmill::ledger::{EntryState, Ledger, LedgerEntry, LimitScope, OnLimit};
 
 use crate::bill::{costs, sum};
-use crate::crash::{for_every_act, run_to, run_until};
+use crate::in_process::Bench;
 use crate::support::{JOB, Sim, Workdir};
+
+const ROWS: usize = 20;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn entries(work: &Workdir) -> Vec<LedgerEntry> {
     Ledger::open(&work.path(".rowmill"))
@@ -28,7 +35,7 @@ fn reserved(entries: &[LedgerEntry]) -> Money {
 
 /// Three batches of rows `T-1` to `T-20`, and what the job says besides.
 fn with_job(more: &str) -> Workdir {
-    let work = Workdir::new().with_rows(20);
+    let work = Workdir::new().with_rows(ROWS);
     work.write(
         "job.toml",
         format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n{more}"),
@@ -44,22 +51,43 @@ fn high(work: &Workdir) -> Vec<Money> {
         .find(|file| file.ends_with("plan.json"))
         .expect("a plan");
     let plan: serde_json::Value = serde_json::from_str(&work.read(&plan)).expect("JSON");
-    let pieces = plan["estimate"]["pieces"].as_array().expect("batches");
-    pieces
+    let batches = plan["estimate"]["pieces"].as_array().expect("batches");
+    batches
         .iter()
-        .map(|piece| piece["high"].as_str().unwrap().parse().unwrap())
+        .map(|batch| batch["high"].as_str().unwrap().parse().unwrap())
         .collect()
 }
 
 /// The same of a run that was planned for that.
 fn high_of_a_trial(more: &str) -> Vec<Money> {
-    let work = with_job(more);
-    work.rowmill(&["plan", "job.toml", "--out", "trial"])
-        .expect(0);
-    high(&work)
+    let bench = Bench::new(with_job(more));
+    let job = JobFile::read(&bench.work.path("job.toml")).unwrap();
+    let options = PlanOptions {
+        out: Some(bench.work.path("trial")),
+        ..PlanOptions::default()
+    };
+    bench.engine().plan(&job, &options).unwrap();
+    high(&bench.work)
+}
+
+fn at_most(max_cost: Money) -> RunOptions {
+    RunOptions {
+        max_cost: Some(max_cost),
+        ..RunOptions::default()
+    }
+}
+
+/// What a run exceeds.
+#[track_caller]
+fn over(result: Result<RunReport, Error>) -> OverBudget {
+    match result {
+        Err(Error::Budget(over)) => *over,
+        other => panic!("not over budget: {other:?}"),
+    }
 }
 
 /// Whether the ledger is what the rows cost, and nothing is held any more.
+#[track_caller]
 fn check_ledger(work: &Workdir) {
     let entries = entries(work);
     assert_eq!(spent(&entries), sum(work));
@@ -72,17 +100,38 @@ fn check_ledger(work: &Workdir) {
     );
 }
 
+/// Every row was accepted once, and has its own answer.
+#[track_caller]
+fn check_rows(bench: &Bench) {
+    let accepted = bench.accepted();
+    assert_eq!(accepted.len(), ROWS);
+    assert!(accepted.values().all(|times| *times == 1), "{accepted:?}");
+    let (out, answers) = (bench.output(), bench.answers());
+    let keys: Vec<String> = (1..=ROWS).map(|n| format!("T-{n}")).collect();
+    assert_eq!(out.column("id"), keys);
+    let statuses = out.column("_rm_status");
+    assert!(statuses.iter().all(|s| s == "succeeded"), "{statuses:?}");
+    let (ids, texts) = (out.column("_rm_custom_id"), out.column("_rm_text"));
+    for ((id, text), key) in ids.iter().zip(&texts).zip(&keys) {
+        assert!(id.ends_with(&format!("-{key}")), "{id} for {key}");
+        assert_eq!(answers.get(id), Some(text), "{id}");
+    }
+}
+
+/// Writes the job with another word in a place of it.
+fn change(work: &Workdir, from: &str, to: &str) {
+    work.write("job.toml", work.read("job.toml").replace(from, to));
+}
+
 #[test]
 fn the_ledger_is_the_sum_of_the_rows() {
     let faults = "[[rows]]\noutcome = 'errored'\nshare = 0.3\n[[rows]]\noutcome = \
         'truncated'\nshare = 0.3\n";
-    let (work, sim) = (
-        with_job("[retry]\ntruncated = { times = 1, max_tokens = '2x' }\n"),
-        Sim::with(faults),
-    );
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    check_ledger(&work);
-    let entries = entries(&work);
+    let work = with_job("[retry]\ntruncated = { times = 1, max_tokens = '2x' }\n");
+    let bench = Bench::with(work, faults, Duration::ZERO);
+    assert!(bench.run().unwrap().all_succeeded());
+    check_ledger(&bench.work);
+    let entries = entries(&bench.work);
     assert!(entries.len() > 3, "retries have entries of their own");
     assert!(
         spent(&entries) > Money::ZERO
@@ -98,24 +147,21 @@ fn the_ledger_is_the_sum_of_the_rows() {
 
 #[test]
 fn what_is_in_flight_is_reserved_and_what_was_canceled_is_released() {
-    let (work, sim) = (with_job(""), Sim::new("", Duration::from_secs(3_600)));
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(5);
-    assert_eq!(reserved(&entries(&work)), high(&work).into_iter().sum());
-    assert_eq!(spent(&entries(&work)), Money::ZERO);
+    let bench = Bench::with(with_job(""), "", HOUR);
+    let work = &bench.work;
+    bench.submit().unwrap();
+    assert_eq!(reserved(&entries(work)), high(work).into_iter().sum());
+    assert_eq!(spent(&entries(work)), Money::ZERO);
     let status = work.rowmill(&["status", "job.toml"]).expect(0);
     assert!(status.stdout.contains("reserved"), "{}", status.stdout);
-    work.rowmill_at(&sim.url(), &["cancel", "job.toml"])
-        .expect(0);
-    std::thread::sleep(Duration::from_secs(1));
-    work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "60s"])
-        .expect(3);
-    check_ledger(&work);
-    let (statuses, costs) = (
-        work.parquet("out.parquet").column("_rm_status"),
-        costs(&work),
-    );
-    let canceled: Vec<usize> = (0..20).filter(|&row| statuses[row] == "canceled").collect();
+    assert_eq!(bench.cancel(false).unwrap().asked, 3);
+    let collected = bench.collect(Some(HOUR)).unwrap();
+    assert_eq!(collected.outcome, RunOutcome::Complete);
+    check_ledger(work);
+    let (statuses, costs) = (bench.output().column("_rm_status"), costs(work));
+    let canceled: Vec<usize> = (0..ROWS)
+        .filter(|&row| statuses[row] == "canceled")
+        .collect();
     assert!(
         !canceled.is_empty() && canceled.iter().all(|&row| costs[row] == Some(Money::ZERO)),
         "{costs:?}"
@@ -123,16 +169,35 @@ fn what_is_in_flight_is_reserved_and_what_was_canceled_is_released() {
 }
 
 #[test]
-fn a_run_that_does_not_fit_sends_nothing_and_says_what_is_short() {
-    let (work, sim) = (with_job(""), Sim::start());
+fn a_run_that_does_not_fit_sends_nothing() {
+    let bench = Bench::new(with_job(""));
     let high: Money = high_of_a_trial("").into_iter().sum();
     let below = high - Money::from_picodollars(1);
-    let said = work
-        .rowmill_at(
-            &sim.url(),
-            &["run", "job.toml", "--max-cost", &below.to_string()],
-        )
-        .expect(6);
+    let found = over(bench.run_with(&at_most(below)));
+    let shortage = &found.shortage;
+    assert_eq!(
+        (shortage.scope, shortage.limit, shortage.asked),
+        (LimitScope::Run, below, high)
+    );
+    assert_eq!(
+        (shortage.spent, shortage.reserved),
+        (Money::ZERO, Money::ZERO)
+    );
+    assert_eq!((found.batches, found.requests), (3, 20));
+    assert!(found.typed && !found.is_under_way);
+    assert!(bench.sent().is_empty());
+    assert_eq!(entries(&bench.work), []);
+    // What was typed first holds until something else is typed, also for the halves of a run.
+    assert!(over(bench.submit()).typed);
+    assert!(bench.run_with(&at_most(high)).unwrap().all_succeeded());
+    check_ledger(&bench.work);
+}
+
+#[test]
+fn the_screen_says_what_a_run_is_over_by() {
+    let work = with_job("");
+    let run = ["run", "job.toml", "--simulate", "--max-cost", "0.0001"];
+    let said = work.rowmill(&run).expect(6);
     for words in [
         "error: the run does not fit into the budget for a run\n  `--max-cost` is $0.0",
         "$0.00 spent, $0.00 reserved for batches in flight",
@@ -145,202 +210,210 @@ fn a_run_that_does_not_fit_sends_nothing_and_says_what_is_short() {
             said.stderr
         );
     }
-    assert_eq!(sim.ledger().batches.len(), 0);
-    assert_eq!(entries(&work), []);
-    // What was typed first holds until something else is typed, also for the halves of a run.
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
+    work.rowmill(&["submit", "job.toml", "--simulate"])
         .expect(6)
         .says("`--max-cost` is");
-    work.rowmill_at(
-        &sim.url(),
-        &["run", "job.toml", "--max-cost", &high.to_string()],
-    )
-    .expect(0);
-    check_ledger(&work);
+}
+
+#[test]
+fn the_screen_names_the_limit_of_the_job_and_who_has_used_it_up() {
+    let work = with_job("[budget]\nday_usd = 0.0001\n");
+    work.rowmill(&["run", "job.toml", "--simulate"])
+        .expect(6)
+        .says("`budget.day_usd` is $0.0001");
+    change(&work, "the text", "this text");
+    work.rowmill(&["run", "job.toml", "--simulate"])
+        .expect(6)
+        .says("it is planned again")
+        .says("`budget.day_usd` is $0.0001");
+    change(&work, "day_usd = 0.0001", "");
+    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+    change(&work, "[budget]", "[budget]\nmonth_usd = 0.0001\n");
+    change(&work, "\"test\"", "\"other\"");
+    work.rowmill(&["run", "job.toml", "--simulate"])
+        .expect(6)
+        .says("by job: test $0.0");
 }
 
 #[test]
 fn the_budget_may_be_raised_while_a_run_is_under_way_and_the_job_changed_before() {
-    let (work, sim) = (with_job("[budget]\nday_usd = 0.0001\n"), Sim::start());
-    work.rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(6)
-        .says("`budget.day_usd` is $0.0001");
-    let job = work.read("job.toml");
-    work.write(
-        "job.toml",
-        job.replace("0.0001", "\"0.0001\"")
-            .replace("the text", "this text"),
-    );
-    work.rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(6)
-        .says("it is planned again")
-        .says("`budget.day_usd` is $0.0001");
-    work.write(
-        "job.toml",
-        job.replace("0.0001", "1_000.5")
-            .replace("the text", "this text"),
-    );
-    let done = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    assert!(!done.stderr.contains("planned again"), "{}", done.stderr);
-    check_ledger(&work);
+    let bench = Bench::new(with_job("[budget]\nday_usd = 0.0001\n"));
+    let limit: Money = "0.0001".parse().unwrap();
+    let shortage = over(bench.run()).shortage;
+    assert_eq!((shortage.scope, shortage.limit), (LimitScope::Day, limit));
+    change(&bench.work, "0.0001", "\"0.0001\"");
+    change(&bench.work, "the text", "this text");
+    let shortage = over(bench.run()).shortage;
+    assert_eq!((shortage.scope, shortage.limit), (LimitScope::Day, limit));
+    assert_eq!(bench.notices.of("planned_again").len(), 1);
+    change(&bench.work, "\"0.0001\"", "1_000.5");
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.notices.of("planned_again").len(), 1);
+    check_ledger(&bench.work);
 }
 
 #[test]
 fn with_partial_the_batches_that_fit_are_sent_and_the_rest_when_there_is_room() {
-    let room =
-        |budget: Money| format!("[budget]\non_limit = \"partial\"\nrun_usd = \"{budget}\"\n");
     let high = high_of_a_trial("");
     // Room for one batch at a time, and after the first is billed with less for not quite another.
-    let (work, sim) = (with_job(&room(high[0])), Sim::start());
-    let said = work
-        .rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(3)
-        .says("the budget held back");
-    let sent = sim.ledger().batches.len();
+    let bench = Bench::new(with_job(&format!(
+        "[budget]\non_limit = \"partial\"\nrun_usd = \"{}\"\n",
+        high[0]
+    )));
+    let report = bench.run().unwrap();
+    assert_eq!(
+        (report.outcome, report.on_limit),
+        (RunOutcome::OverBudget, OnLimit::Partial)
+    );
+    assert!(report.summary.is_some(), "the output is written");
+    let sent = bench.sent().len();
     assert!((1..3).contains(&sent), "{sent} batches");
-    let out = work.parquet("out.parquet");
+    let out = bench.output();
     let (statuses, reasons, kinds) = (
         out.column("_rm_status"),
         out.column("_rm_error"),
         out.column("_rm_error_type"),
     );
-    let held: Vec<usize> = (0..20).filter(|&row| statuses[row] == "unsent").collect();
-    assert!(
-        !held.is_empty()
-            && statuses
-                .iter()
-                .filter(|status| *status == "succeeded")
-                .count()
-                == 20 - held.len()
-    );
+    let held: Vec<usize> = (0..ROWS).filter(|&row| statuses[row] == "unsent").collect();
+    let succeeded = statuses.iter().filter(|status| *status == "succeeded");
+    assert!(!held.is_empty() && succeeded.count() == ROWS - held.len());
     assert!(
         held.iter().all(|&row| kinds[row] == "budget"
             && reasons[row] == "its batch did not fit into the budget")
     );
-    check_ledger(&work);
-    assert!(spent(&entries(&work)) <= high[0]);
-    assert!(
-        said.stderr.contains("`rowmill run .rowmill/test/"),
-        "{}",
-        said.stderr
-    );
-    // There is still no room: nothing happens, and the same is said.
-    work.rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(3)
-        .says("the budget held back");
-    assert_eq!(sim.ledger().batches.len(), sent);
-    work.write(
-        "job.toml",
-        work.read("job.toml").replace(&high[0].to_string(), "1"),
-    );
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    crate::crash::check_output(&work, &sim, 20);
-    crate::crash::check_ledger(&sim, 20);
-    check_ledger(&work);
+    check_ledger(&bench.work);
+    assert!(spent(&entries(&bench.work)) <= high[0]);
+    // There is still no room: nothing happens, and the same is reported.
+    assert_eq!(bench.run().unwrap().outcome, RunOutcome::OverBudget);
+    assert_eq!(bench.sent().len(), sent);
+    change(&bench.work, &high[0].to_string(), "1");
+    assert!(bench.run().unwrap().all_succeeded());
+    check_rows(&bench);
+    check_ledger(&bench.work);
 }
 
 #[test]
 fn with_partial_and_no_room_at_all_nothing_is_written() {
-    let (work, sim) = (
-        with_job("[budget]\non_limit = \"partial\"\nrun_usd = 0\n"),
-        Sim::start(),
-    );
-    work.rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(6)
-        .says("does not fit into the budget");
-    assert!(!work.output("out.parquet").exists() && sim.ledger().batches.is_empty());
+    let bench = Bench::new(with_job("[budget]\non_limit = \"partial\"\nrun_usd = 0\n"));
+    assert_eq!(over(bench.run()).shortage.limit, Money::ZERO);
+    assert!(!bench.work.output("out.parquet").exists());
+    assert!(bench.sent().is_empty());
 }
 
 #[test]
 fn a_partial_submit_is_fetched_without_what_was_held_back() {
     let high = high_of_a_trial("");
-    let more = format!(
-        "[budget]\non_limit = \"partial\"\nrun_usd = \"{}\"\n",
-        high[0] + high[1]
+    let room = high[0] + high[1];
+    let bench = Bench::new(with_job(&format!(
+        "[budget]\non_limit = \"partial\"\nrun_usd = \"{room}\"\n"
+    )));
+    let report = bench.submit().unwrap();
+    assert_eq!(
+        (report.outcome, report.unsent_batches),
+        (RunOutcome::OverBudget, 1)
     );
-    let (work, sim) = (with_job(&more), Sim::start());
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(5)
-        .says("the budget has no room for 1 batch");
-    assert_eq!(sim.ledger().batches.len(), 2);
+    assert_eq!(bench.sent().len(), 2);
     // Two batches came to less than was reserved for them; what is left is not enough for the
     // third, which is as large as the first.
-    let fetched = work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "60s"]);
-    assert!([3, 5].contains(&fetched.code), "{}", fetched.stderr);
-    assert!(spent(&entries(&work)) <= high[0] + high[1]);
+    let collected = bench.collect(Some(HOUR)).unwrap();
+    assert!(!collected.all_succeeded());
+    assert!(spent(&entries(&bench.work)) <= room);
 }
 
 #[test]
 fn retries_are_reserved_too_and_without_room_the_output_is_written_without_them() {
-    let faults = "[[rows]]\noutcome = 'truncated'\nshare = 0.5\n";
     let high: Money = high_of_a_trial("").into_iter().sum();
-    let retry = "[retry]\ntruncated = { times = 1, max_tokens = '64000' }\n";
-    for (on_limit, code) in [("stop", 6), ("partial", 3)] {
-        let more = format!("{retry}[budget]\non_limit = \"{on_limit}\"\nrun_usd = \"{high}\"\n")
-            .replace("'64000'", "64000");
-        let (work, sim) = (with_job(&more), Sim::with(faults));
+    for on_limit in [OnLimit::Stop, OnLimit::Partial] {
+        let bench = Bench::with(
+            work_with_retries(on_limit, high),
+            HALF_TRUNCATED,
+            Duration::ZERO,
+        );
+        let report = bench.run().unwrap();
+        assert_eq!(
+            (report.outcome, report.on_limit),
+            (RunOutcome::OverBudget, on_limit)
+        );
+        let statuses = bench.output().column("_rm_status");
+        assert!(statuses.contains(&"truncated".to_owned()), "{statuses:?}");
+        assert_eq!(bench.sent().len(), 3);
+        check_ledger(&bench.work);
+        // With room, the same call sends them, once.
+        change(&bench.work, &high.to_string(), "100");
+        assert!(bench.run().unwrap().all_succeeded());
+        let accepted = bench.accepted();
+        assert!(accepted.values().all(|times| *times <= 2), "{accepted:?}");
+        check_ledger(&bench.work);
+    }
+}
+
+const HALF_TRUNCATED: &str = "[[rows]]\noutcome = 'truncated'\nshare = 0.5\n";
+
+/// A budget for all rows once, and none for rows that are truncated.
+fn work_with_retries(on_limit: OnLimit, budget: Money) -> Workdir {
+    let on_limit = match on_limit {
+        OnLimit::Stop => "stop",
+        OnLimit::Partial => "partial",
+    };
+    with_job(&format!(
+        "[retry]\ntruncated = {{ times = 1, max_tokens = 64000 }}\n[budget]\non_limit = \
+         \"{on_limit}\"\nrun_usd = \"{budget}\"\n"
+    ))
+}
+
+#[test]
+fn the_screen_says_what_the_budget_held_back() {
+    let high = high_of_a_trial("");
+    let all: Money = high.iter().copied().sum();
+    for (on_limit, code) in [(OnLimit::Stop, 6), (OnLimit::Partial, 3)] {
+        let (work, sim) = (work_with_retries(on_limit, all), Sim::with(HALF_TRUNCATED));
         work.rowmill_at(&sim.url(), &["run", "job.toml"])
             .expect(code)
-            .says("the budget held back");
-        assert!(
-            work.parquet("out.parquet")
-                .column("_rm_status")
-                .contains(&"truncated".to_owned())
-        );
-        assert_eq!(sim.ledger().batches.len(), 3);
-        check_ledger(&work);
-        // With room, the same command sends them, once.
-        work.write(
-            "job.toml",
-            work.read("job.toml").replace(&high.to_string(), "100"),
-        );
-        work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-        assert!(
-            sim.accepted().values().all(|times| *times <= 2),
-            "{:?}",
-            sim.accepted()
-        );
-        assert!(
-            work.parquet("out.parquet")
-                .column("_rm_status")
-                .iter()
-                .all(|status| status == "succeeded")
-        );
-        check_ledger(&work);
+            .says("the budget held back")
+            .says("`rowmill run .rowmill/test/");
     }
+    let work = with_job(&format!(
+        "[budget]\non_limit = \"partial\"\nrun_usd = \"{}\"\n",
+        high[0] + high[1]
+    ));
+    work.rowmill(&["submit", "job.toml", "--simulate"])
+        .expect(5)
+        .says("the budget has no room for 1 batch");
+    change(&work, &(high[0] + high[1]).to_string(), "0");
+    change(&work, "\"test\"", "\"other\"");
+    work.rowmill(&["run", "job.toml", "--simulate"])
+        .expect(6)
+        .says("does not fit into the budget");
 }
 
 #[test]
 fn jobs_of_one_state_directory_share_the_day() {
-    let (work, sim) = (with_job(""), Sim::start());
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    let spent = sum(&work);
+    let bench = Bench::new(with_job(""));
+    bench.run().unwrap();
+    let spent = sum(&bench.work);
     let high: Money = high_of_a_trial("").into_iter().sum();
-    let other = work
+    let other = bench
+        .work
         .read("job.toml")
         .replace("name = \"test\"", "name = \"other\"")
         .replace("out.parquet", "other.parquet");
-    for (limit, code) in [
-        (spent + high - Money::from_picodollars(1), 6),
-        (spent + high, 0),
-    ] {
-        work.write(
+    let run_other = |limit: Money| {
+        bench.work.write(
             "other.toml",
             format!("{other}[budget]\nday_usd = \"{limit}\"\nmonth_usd = \"{limit}\"\n"),
         );
-        let said = work
-            .rowmill_at(&sim.url(), &["run", "other.toml"])
-            .expect(code);
-        assert_eq!(
-            said.stderr.contains("by job: test $0.0"),
-            code == 6,
-            "{}",
-            said.stderr
-        );
-    }
+        bench
+            .engine()
+            .run(&bench.job_in("other.toml"), &RunOptions::default())
+    };
+    let found = over(run_other(spent + high - Money::from_picodollars(1)));
+    assert_eq!(found.shortage.by[0].job, "test");
+    assert_eq!(found.shortage.by[0].spent, spent);
+    assert!(run_other(spent + high).unwrap().all_succeeded());
     // Another state directory has a ledger of its own.
-    work.rowmill_at(&sim.url(), &["run", "other.toml", "--state", "elsewhere"])
-        .expect(0);
+    let elsewhere = bench.engine_in(bench.work.path("elsewhere"), bench.simulator().base_url());
+    let report = elsewhere.run(&bench.job_in("other.toml"), &RunOptions::default());
+    assert!(report.unwrap().all_succeeded());
 }
 
 #[test]
@@ -393,90 +466,145 @@ fn two_processes_that_race_for_the_last_dollar_are_never_over() {
 
 #[test]
 fn a_ledger_that_was_edited_or_is_newer_stops_everything_before_it_is_sent() {
-    let (work, sim) = (with_job(""), Sim::start());
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    let whole = std::fs::read(work.path(".rowmill/ledger.sqlite")).unwrap();
-    let ways = [
+    use rowmill::ledger::Error::{Edited, Newer, NotOurs};
+    let bench = Bench::new(with_job(""));
+    bench.run().unwrap();
+    let ledger = bench.work.path(".rowmill/ledger.sqlite");
+    let whole = std::fs::read(&ledger).unwrap();
+    let again = RunOptions {
+        again: true,
+        ..RunOptions::default()
+    };
+    let ways: [(_, _, fn(&rowmill::ledger::Error) -> bool); 3] = [
         (
             "UPDATE batches SET billed = 0 WHERE batch = 2",
             "was edited: batch 2 of run `",
+            |error| matches!(error, Edited { .. }),
         ),
         (
             "PRAGMA user_version = 7",
             "has format 7, and this version knows formats up to 1",
+            |error| matches!(error, Newer { found: 7, .. }),
         ),
-        ("PRAGMA application_id = 7", "is no ledger of rowmill"),
+        (
+            "PRAGMA application_id = 7",
+            "is no ledger of rowmill",
+            |error| matches!(error, NotOurs { .. }),
+        ),
     ];
-    for (sql, said) in ways {
-        std::fs::write(work.path(".rowmill/ledger.sqlite"), &whole).unwrap();
-        rusqlite::Connection::open(work.path(".rowmill/ledger.sqlite"))
+    for (sql, said, is_right) in ways {
+        std::fs::write(&ledger, &whole).unwrap();
+        rusqlite::Connection::open(&ledger)
             .unwrap()
             .execute_batch(sql)
             .unwrap();
-        for command in ["run", "submit"] {
-            work.rowmill_at(&sim.url(), &[command, "job.toml", "--again"])
-                .expect(2)
-                .says(said)
-                .says("hint: ");
+        let job = bench.job();
+        for result in [
+            bench.engine().run(&job, &again),
+            bench.engine().submit(&job, &again),
+        ] {
+            match result {
+                Err(Error::Ledger(error)) => assert!(is_right(&error), "{error:?}"),
+                other => panic!("{other:?}"),
+            }
         }
-        work.rowmill(&["cost"]).expect(2).says(said);
+        bench.work.rowmill(&["cost"]).expect(2).says(said);
+        bench
+            .work
+            .rowmill(&["run", "job.toml", "--simulate"])
+            .expect(2)
+            .says(said)
+            .says("hint: ");
     }
-    assert_eq!(sim.ledger().batches.len(), 3, "only the first run was sent");
+    assert_eq!(bench.sent().len(), 3, "only the first run was sent");
+}
+
+/// A run of a job in a fresh folder that ends like a process that crashes when it is about to do its
+/// n-th act, and whether it came to that.
+fn crash_at(n: u32, job: &dyn Fn() -> Workdir, faults: &str) -> (Bench, bool) {
+    let bench = Bench::with(job(), faults, Duration::ZERO);
+    let job = bench.job();
+    let crashed = bench.crash_at(n, |engine| engine.run(&job, &RunOptions::default()));
+    let was_ended = crashed.is_err();
+    if let Ok(report) = crashed {
+        assert_eq!(report.unwrap().outcome, RunOutcome::Complete);
+    }
+    (bench, was_ended)
+}
+
+/// Ends a run at its n-th act, for every n from `first` on, and runs it to its end; then checks what
+/// is left. Gives the number of acts.
+fn for_every_act(
+    first: u32,
+    job: &dyn Fn() -> Workdir,
+    faults: &str,
+    check: impl Fn(&Bench),
+) -> u32 {
+    for n in first.. {
+        assert!(n < 1_000, "the run never comes to its end");
+        let (bench, was_ended) = crash_at(n, job, faults);
+        if was_ended {
+            assert_eq!(bench.run().unwrap().outcome, RunOutcome::Complete);
+        }
+        check_ledger(&bench.work);
+        check(&bench);
+        if !was_ended {
+            return n - 1;
+        }
+    }
+    unreachable!("the loop has no other end")
 }
 
 #[test]
 fn a_run_that_is_ended_at_any_act_leaves_a_ledger_that_is_the_sum_of_its_rows() {
-    let acts = for_every_act(|n| {
-        let (work, sim) = (with_job("[budget]\nday_usd = 1\n"), Sim::start());
-        let args = ["run", "job.toml"];
-        let was_ended = run_to(work.command_at(&sim.url(), &args), n).is_none();
-        if was_ended {
-            run_until(&work, &sim, &args, 0);
-        }
-        check_ledger(&work);
-        crate::crash::check_ledger(&sim, 20);
-        assert_eq!(entries(&work).len(), 3);
-        was_ended
+    let job = || with_job("[budget]\nday_usd = 1\n");
+    let acts = for_every_act(1, &job, "", |bench| {
+        check_rows(bench);
+        assert_eq!(bench.entries().len(), 3);
     });
     // The acts of a run, and three batches reserved and billed besides.
     assert!(acts >= 32, "{acts} acts");
 }
 
 #[test]
-fn a_lost_ledger_is_written_anew_from_the_runs_that_are_gone_on_with() {
-    let (work, sim) = (with_job(""), Sim::start());
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(5);
+fn a_lost_ledger_is_written_again_from_the_runs_that_are_resumed() {
+    let bench = Bench::new(with_job(""));
+    bench.submit().unwrap();
     for file in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
-        let _ = std::fs::remove_file(work.path(".rowmill").join(file));
+        let _ = std::fs::remove_file(bench.state().join(file));
     }
-    work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "60s"])
-        .expect(0);
-    check_ledger(&work);
-    assert!(spent(&entries(&work)) > Money::ZERO);
+    bench.collect(Some(HOUR)).unwrap();
+    check_ledger(&bench.work);
+    assert!(spent(&bench.entries()) > Money::ZERO);
 }
 
 #[test]
 fn a_run_with_retries_that_is_ended_at_any_act_leaves_a_ledger_that_is_the_sum_of_its_rows() {
     let faults = "[[rows]]\noutcome = 'errored'\nshare = 0.3\n[[rows]]\noutcome = \
         'truncated'\nshare = 0.3\n";
-    let retry = "[retry]\ntruncated = { times = 1, max_tokens = '2x' }\n";
-    let attempts = std::sync::Mutex::new(std::collections::BTreeSet::new());
-    for_every_act(|n| {
-        let (work, sim) = (with_job(retry), Sim::with(faults));
-        let args = ["run", "job.toml"];
-        let was_ended = run_to(work.command_at(&sim.url(), &args), n).is_none();
-        if was_ended {
-            run_until(&work, &sim, &args, 0);
+    let job = || {
+        let work = with_job("[retry]\ntruncated = { times = 1, max_tokens = '2x' }\n");
+        change(&work, "max_requests = 7", "max_requests = 20");
+        work
+    };
+    // Until the first results are saved, it is a run without retries.
+    let (mut before, mut first) = (0, 64);
+    while before + 1 < first {
+        let n = u32::midpoint(before, first);
+        let (bench, _) = crash_at(n, &job, faults);
+        if bench.notices.of("collected").is_empty() {
+            before = n;
+        } else {
+            first = n;
         }
-        check_ledger(&work);
-        attempts
-            .lock()
-            .unwrap()
-            .insert(sim.accepted().values().sum::<u64>());
-        was_ended
+    }
+    let attempts = std::cell::RefCell::new(BTreeSet::new());
+    let acts = for_every_act(first, &job, faults, |bench| {
+        let accepted = bench.accepted().values().sum::<u64>();
+        attempts.borrow_mut().insert(accepted);
     });
-    let attempts = attempts.into_inner().unwrap();
+    assert!(acts > first + 20, "{first} to {acts}");
+    let attempts = attempts.into_inner();
     assert!(
         attempts.first().is_some_and(|fewest| *fewest > 20),
         "rows were sent again in every run: {attempts:?}"
@@ -485,7 +613,8 @@ fn a_run_with_retries_that_is_ended_at_any_act_leaves_a_ledger_that_is_the_sum_o
 
 #[test]
 fn the_ledger_is_shown_by_day_job_model_and_run() {
-    let (work, sim) = (with_job(""), Sim::start());
+    let bench = Bench::new(with_job(""));
+    let work = &bench.work;
     let job = work.read("job.toml");
     let other = job
         .replace("\"test\"", "\"other\"")
@@ -495,10 +624,12 @@ fn the_ledger_is_shown_by_day_job_model_and_run() {
     work.rowmill(&["cost"])
         .expect(0)
         .says("has nothing to show");
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    work.rowmill_at(&sim.url(), &["submit", "other.toml"])
-        .expect(5);
-    let total = spent(&entries(&work));
+    bench.run().unwrap();
+    let submitted = bench
+        .engine()
+        .submit(&bench.job_in("other.toml"), &RunOptions::default());
+    submitted.unwrap();
+    let total = spent(&entries(work));
     for (by, groups) in [
         ("day", vec![]),
         ("job", vec!["other", "test"]),
@@ -523,7 +654,7 @@ fn the_ledger_is_shown_by_day_job_model_and_run() {
         };
         assert_eq!(
             (amount("spent_usd"), amount("reserved_usd")),
-            (total, reserved(&entries(&work))),
+            (total, reserved(&entries(work))),
             "{by}"
         );
         if !groups.is_empty() {

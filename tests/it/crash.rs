@@ -1,6 +1,10 @@
-//! The process is ended at its n-th durable write or network act, for every n, and the same command
-//! is run again: the output is that of an undisturbed run, every row was accepted once, and nothing
-//! is left behind.
+//! A run is ended at its n-th durable write or network act, for every n, and the same call is made
+//! again: the output is that of an undisturbed run, every row was accepted once, and nothing is left
+//! behind, and the ledger holds what the run cost. Runs with a budget are in `budget.rs`.
+//!
+//! The crash is one of a thread of this process, so that no time passes and thousands of acts can be
+//! tried. One test ends the process itself, as proof that both are alike; it also covers what is
+//! different there: no destructor removes files on their way, and spool files are acts too.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -8,6 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rowmill::cost::Money;
+use rowmill::engine::{CollectOptions, Error, RunOptions, RunReport};
+use rowmill::ledger::{EntryState, LedgerEntry};
+
+use crate::in_process::Bench;
 use crate::support::{Finished, JOB, Sim, Workdir};
 
 const ROWS: usize = 20;
@@ -15,24 +24,17 @@ const ROWS: usize = 20;
 const AGAIN: usize = 6;
 
 /// Three batches, of which two have the same size: the ids in the results must tell them apart.
+const BATCHES: &str = "[batch]\nmax_requests = 7\nsettle_seconds = 1\n";
+/// A warm-up and a canary go first: four batches, each sent when the one before it is judged.
+const CHECKPOINTS: &str = "[cache]\nprime = \"always\"\n[canary]\nrows = 6\n";
+
 fn work() -> Workdir {
-    let work = Workdir::new().with_rows(ROWS);
-    work.write(
-        "job.toml",
-        format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n"),
-    );
-    work
+    work_with("")
 }
 
-/// The same, led by a priming request and a canary: four batches, each sent when the one before it
-/// is judged.
-fn led_work() -> Workdir {
-    let work = work();
-    let job = work.read("job.toml");
-    work.write(
-        "job.toml",
-        format!("{job}\n[cache]\nprime = \"always\"\n[canary]\nrows = 6\n"),
-    );
+fn work_with(more: &str) -> Workdir {
+    let work = Workdir::new().with_rows(ROWS);
+    work.write("job.toml", format!("{JOB}\n{BATCHES}{more}"));
     work
 }
 
@@ -65,8 +67,13 @@ pub(crate) fn run_until(work: &Workdir, sim: &Sim, args: &[&str], code: i32) {
     last.expect("it ran").expect(code);
 }
 
-/// Holds what was written against the rows and against what the simulator answered.
+/// Compares what was written with the rows and with what the simulator answered.
 pub(crate) fn check_output(work: &Workdir, sim: &Sim, rows: usize) {
+    check_rows(work, &sim.answers(), rows);
+}
+
+/// The same, by the answers to each custom_id.
+pub(crate) fn check_rows(work: &Workdir, answers: &BTreeMap<String, String>, rows: usize) {
     let out = work.parquet("out.parquet");
     let keys: Vec<String> = (1..=rows).map(|n| format!("T-{n}")).collect();
     assert_eq!(out.column("id"), keys);
@@ -83,11 +90,7 @@ pub(crate) fn check_output(work: &Workdir, sim: &Sim, rows: usize) {
         "{:?}",
         out.column("_rm_status")
     );
-    let (ids, texts, answers) = (
-        out.column("_rm_custom_id"),
-        out.column("_rm_text"),
-        sim.answers(),
-    );
+    let (ids, texts) = (out.column("_rm_custom_id"), out.column("_rm_text"));
     for ((id, text), key) in ids.iter().zip(&texts).zip(&keys) {
         assert!(id.ends_with(&format!("-{key}")), "{id} for {key}");
         assert_eq!(answers.get(id), Some(text), "{id}");
@@ -96,8 +99,37 @@ pub(crate) fn check_output(work: &Workdir, sim: &Sim, rows: usize) {
 
 /// Every row was accepted once.
 pub(crate) fn check_ledger(sim: &Sim, rows: usize) {
-    let once: BTreeMap<String, u64> = (1..=rows).map(|n| (format!("T-{n}"), 1)).collect();
-    assert_eq!(sim.accepted(), once);
+    assert_eq!(sim.accepted(), once(rows));
+}
+
+fn once(rows: usize) -> BTreeMap<String, u64> {
+    (1..=rows).map(|n| (format!("T-{n}"), 1)).collect()
+}
+
+/// The rows of a finished run have their answers, and were accepted once and once more for each
+/// answer that failed; the ledger holds what they cost and nothing else; nothing is left behind.
+pub(crate) fn check_whole(bench: &Bench, rows: usize) {
+    check_rows(&bench.work, &bench.answers(), rows);
+    let mut accepted = once(rows);
+    for line in bench.result_lines() {
+        if line["result"]["type"] != "succeeded" {
+            let id = line["custom_id"].as_str().unwrap();
+            *accepted.get_mut(id.split_once('-').unwrap().1).unwrap() += 1;
+        }
+    }
+    assert_eq!(bench.accepted(), accepted);
+    check_folder(&bench.work);
+    let entries = bench.entries();
+    let of_state = |state| entries.iter().filter(|entry| entry.state == state).count();
+    assert_eq!(
+        of_state(EntryState::Billed),
+        bench.sent().len(),
+        "{entries:?}"
+    );
+    assert_eq!(of_state(EntryState::Reserved), 0, "{entries:?}");
+    let spent: Money = entries.iter().map(LedgerEntry::spent).sum();
+    let (view, _) = bench.engine().status(&bench.newest_run()).unwrap();
+    assert_eq!(view.manifest.cost_usd, Some(spent));
 }
 
 /// No file is on its way, and there is one run.
@@ -116,12 +148,6 @@ pub(crate) fn check_folder(work: &Workdir) {
         1,
         "{files:?}"
     );
-}
-
-fn check(work: &Workdir, sim: &Sim) {
-    check_output(work, sim, ROWS);
-    check_ledger(sim, ROWS);
-    check_folder(work);
 }
 
 /// Batches the journal of the one run knows the ids of.
@@ -166,80 +192,159 @@ pub(crate) fn for_every_act(crash: impl Fn(u32) -> bool + Sync) -> u32 {
     end.into_inner() - 1
 }
 
-#[test]
-fn a_run_that_is_ended_at_any_act_goes_on_and_pays_once() {
-    let accepted_and_not_journaled = AtomicU32::new(0);
-    let acts = for_every_act(|n| {
-        let (work, sim) = (work(), Sim::start());
-        let args = ["run", "job.toml"];
-        let was_ended = run_to(work.command_at(&sim.url(), &args), n).is_none();
-        if sim.ledger().batches.len() > journaled(&work) {
-            accepted_and_not_journaled.fetch_add(1, Ordering::SeqCst);
+/// A run that crashes at its n-th act and is resumed, for every n, has the output of a run that
+/// does not. Gives the number of acts.
+fn crash_at_every_act(job: &str, faults: &str, check: impl Fn(&Bench, u32) + Sync) -> u32 {
+    let new = || Bench::with(work_with(job), faults, Duration::ZERO);
+    let undisturbed = new();
+    undisturbed.run().unwrap();
+    check_whole(&undisturbed, ROWS);
+    let expected = undisturbed.output();
+    for_every_act(|n| {
+        let bench = new();
+        let job = bench.job();
+        let crashed = bench
+            .crash_at(n, |engine| engine.run(&job, &RunOptions::default()))
+            .map(|done| done.unwrap())
+            .is_err();
+        if crashed {
+            bench.run().unwrap_or_else(|e| panic!("act {n}: {e:?}"));
         }
-        if was_ended {
-            run_until(&work, &sim, &args, 0);
+        check_whole(&bench, ROWS);
+        let output = bench.output();
+        assert_eq!(output.names(), expected.names());
+        for column in ["id", "body", "_rm_status", "_rm_error"] {
+            assert_eq!(output.column(column), expected.column(column), "act {n}");
         }
-        check(&work, &sim);
-        was_ended
-    });
-    // Five files of the plan, its name, three batches with three acts each and what follows; and
-    // the worst case is among them.
-    assert!(acts >= 25, "{acts} acts");
-    assert_eq!(accepted_and_not_journaled.into_inner(), 3, "of {acts} acts");
+        check(&bench, n);
+        crashed
+    })
 }
 
 #[test]
-fn a_run_that_is_led_by_other_batches_and_ended_at_any_act_goes_on_and_pays_once() {
-    let acts = for_every_act(|n| {
-        let (work, sim) = (led_work(), Sim::start());
-        let args = ["run", "job.toml"];
-        let was_ended = run_to(work.command_at(&sim.url(), &args), n).is_none();
-        if was_ended {
-            run_until(&work, &sim, &args, 0);
-        }
-        check(&work, &sim);
-        let mut sizes: Vec<u64> = sim
-            .ledger()
-            .batches
-            .iter()
-            .map(|batch| batch.requests)
-            .collect();
-        // Of those behind the gates, one may have been sent while another was uncertain.
+fn a_run_that_crashes_at_any_act_resumes_and_pays_once() {
+    // As many crashes as batches are after a batch was accepted and before that was journaled.
+    let found = AtomicU32::new(0);
+    let acts = crash_at_every_act("", "", |bench, _| {
+        let notes = bench.notices.notes("found").len();
+        found.fetch_add(u32::try_from(notes).unwrap(), Ordering::SeqCst);
+    });
+    // Two files of the plan, its name, three batches with three acts each and what follows.
+    assert!(acts >= 22, "{acts} acts");
+    assert_eq!(found.into_inner(), 3, "of {acts} acts");
+}
+
+#[test]
+fn a_run_with_checkpoints_that_crashes_at_any_act_resumes_and_pays_once() {
+    let acts = crash_at_every_act(CHECKPOINTS, "", |bench, n| {
+        let mut sizes = bench.sent();
+        // Of those behind the checkpoints, one may have been sent while another was uncertain.
         sizes[2..].sort_unstable();
-        assert_eq!(
-            sizes,
-            [1, 6, 6, 7],
-            "what leads went first, ended at act {n}"
-        );
-        was_ended
+        assert_eq!(sizes, [1, 6, 6, 7], "crashed at act {n}");
     });
-    // Beside what a run has: two judgements.
-    assert!(acts >= 30, "{acts} acts");
+    // Beside what a run has: two verdicts.
+    assert!(acts >= 27, "{acts} acts");
 }
 
 #[test]
-fn submit_and_collect_that_are_ended_at_any_act_go_on_and_pay_once() {
-    let submit = ["submit", "job.toml"];
-    let collect = ["collect", "job.toml"];
-    let sent = for_every_act(|n| {
-        let (work, sim) = (work(), Sim::start());
-        let was_ended = run_to(work.command_at(&sim.url(), &submit), n).is_none();
-        if was_ended {
-            run_until(&work, &sim, &submit, 5);
+fn a_run_with_retries_that_crashes_at_any_act_resumes_and_pays_once() {
+    let faults = "[[rows]]\noutcome = 'errored'\nshare = 0.4\nerror_type = 'overloaded_error'\n";
+    let acts = crash_at_every_act("", faults, |bench, n| {
+        assert!(
+            bench.sent().len() > 3,
+            "rows are sent again, crashed at act {n}"
+        );
+    });
+    assert!(acts >= 27, "{acts} acts");
+}
+
+#[test]
+fn a_run_with_a_batch_that_is_split_and_crashes_at_any_act_resumes_and_pays_once() {
+    let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413\n";
+    let unsplit = AtomicU32::new(0);
+    let acts = crash_at_every_act("", faults, |bench, n| {
+        let sent = bench.sent().len();
+        assert!([3, 4].contains(&sent), "crashed at act {n}");
+        unsplit.fetch_add(u32::from(sent == 3), Ordering::SeqCst);
+    });
+    assert!(acts >= 27, "{acts} acts");
+    // From the refusal until the journal has the smaller batches, whose spool files are written
+    // first, the batch is uncertain. It is not found, is sent again as it is, and is accepted.
+    let unsplit = unsplit.into_inner();
+    assert!((1..=6).contains(&unsplit), "{unsplit} of {acts} acts");
+}
+
+/// Calls until the run is as far as it is to be. A detached call looks once; the settling time
+/// passes between two of them.
+fn call_until(
+    bench: &Bench,
+    call: impl Fn() -> Result<RunReport, Error>,
+    is_done: impl Fn(&RunReport) -> bool,
+) {
+    for _ in 0..AGAIN {
+        if is_done(&call().unwrap()) {
+            return;
         }
-        run_until(&work, &sim, &collect, 0);
-        check(&work, &sim);
-        was_ended
+        bench.clock.advance(Duration::from_millis(400));
+    }
+    panic!("it never ends: {:?}", call());
+}
+
+fn is_sent(report: &RunReport) -> bool {
+    (report.unsent_batches, report.uncertain_batches) == (0, 0)
+}
+
+fn is_exported(report: &RunReport) -> bool {
+    report.all_succeeded()
+}
+
+#[test]
+fn submit_and_collect_that_crash_at_any_act_resume_and_pay_once() {
+    let sent = for_every_act(|n| {
+        let bench = Bench::new(work());
+        let job = bench.job();
+        let crashed = bench
+            .crash_at(n, |engine| engine.submit(&job, &RunOptions::default()))
+            .map(|done| assert!(is_sent(&done.unwrap())))
+            .is_err();
+        if crashed {
+            call_until(&bench, || bench.submit(), is_sent);
+        }
+        call_until(&bench, || bench.collect(None), is_exported);
+        check_whole(&bench, ROWS);
+        crashed
     });
     let fetched = for_every_act(|n| {
-        let (work, sim) = (work(), Sim::start());
-        work.rowmill_at(&sim.url(), &submit).expect(5);
-        let was_ended = run_to(work.command_at(&sim.url(), &collect), n).is_none();
-        run_until(&work, &sim, &collect, 0);
-        check(&work, &sim);
-        was_ended
+        let bench = Bench::new(work());
+        assert!(is_sent(&bench.submit().unwrap()));
+        let run = bench.newest_run();
+        let crashed = bench
+            .crash_at(n, |engine| engine.collect(&run, &CollectOptions::default()))
+            .map(|done| done.unwrap())
+            .is_err();
+        call_until(&bench, || bench.collect(None), is_exported);
+        check_whole(&bench, ROWS);
+        crashed
     });
-    assert!(sent >= 14 && fetched >= 12, "{sent} and {fetched} acts");
+    assert!(sent >= 11 && fetched >= 12, "{sent} and {fetched} acts");
+}
+
+#[test]
+fn a_process_that_ends_itself_resumes_and_pays_once() {
+    // A spool file, the run's name, a batch that was accepted and is not journaled, results.
+    thread::scope(|scope| {
+        for n in [2, 8, 14, 20, 26] {
+            scope.spawn(move || {
+                let (work, sim) = (work(), Sim::start());
+                let args = ["run", "job.toml"];
+                assert!(run_to(work.command_at(&sim.url(), &args), n).is_none());
+                run_until(&work, &sim, &args, 0);
+                check_output(&work, &sim, ROWS);
+                check_ledger(&sim, ROWS);
+                check_folder(&work);
+            });
+        }
+    });
 }
 
 /// Ends the process with SIGKILL at random moments, several times a run. Slow, so only on request:
@@ -290,7 +395,9 @@ fn a_run_that_is_killed_at_random_moments_pays_once() {
             if !is_over(&work) {
                 run_until(&work, &sim, &["run", "job.toml"], 0);
             }
-            check(&work, &sim);
+            check_output(&work, &sim, ROWS);
+            check_ledger(&sim, ROWS);
+            check_folder(&work);
             let journal = work
                 .files()
                 .into_iter()

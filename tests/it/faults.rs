@@ -1,18 +1,27 @@
-//! The fault matrix: each fault of the simulator, with the exit code, the statuses and the ledger
+//! The fault matrix: each fault of the simulator, with how the run ends, the statuses and the ledger
 //! it must lead to.
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
+use rowmill::engine::RunOptions;
+use rowmill::provider::retry::Clock as _;
 use rowmill::simulator::ApiCall;
 
 use crate::crash::{check_folder, check_ledger, check_output};
+use crate::endings::Ending::{
+    self, Complete, Credentials, InDoubt, NothingSent, SomeFailed, Stopped, Unfinished,
+};
+use crate::endings::{Ended, Spoken, side_by_side};
+use crate::in_process::Bench;
 use crate::support::{Finished, JOB, Sim, Workdir};
 
 const ROWS: usize = 20;
+const HOUR: Duration = Duration::from_secs(3_600);
+const AN_HOUR_LATER: i64 = 3_700;
 
 /// A fault and what it leads to. Three batches of 7, 7 and 6 rows, unless the job says otherwise.
 #[derive(Clone, Copy)]
@@ -20,85 +29,70 @@ struct Case {
     faults: &'static str,
     /// What follows in the job file.
     job: &'static str,
-    /// Exit codes of the same command, one time after the other.
-    codes: &'static [i32],
-    /// What the first command says.
-    says: &'static str,
+    /// How calls of `run` end, one after the other.
+    ends: &'static [Ending],
+    /// Names and values that the first call reports.
+    has: &'static [(&'static str, &'static str)],
     /// Rows of the output that did not succeed.
     failed: &'static [(&'static str, usize)],
     /// How many times rows may be accepted; 1 but where the job allows more.
     times: u64,
     /// Create calls that the simulator got; 0: not looked at.
     creates: u64,
-    /// What else is in the environment.
-    env: &'static [(&'static str, &'static str)],
+    /// Whether a call hangs.
+    hangs: bool,
 }
 
 const fn case(faults: &'static str) -> Case {
     Case {
         faults,
         job: "",
-        codes: &[0],
-        says: "",
+        ends: &[Complete],
+        has: &[],
         failed: &[],
         times: 1,
         creates: 0,
-        env: &[],
+        hangs: false,
     }
 }
 
-/// Runs the cases on a few threads, since they mostly wait.
 fn all(cases: &[Case]) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
-            let verdict = std::panic::catch_unwind(|| one(case));
-            assert!(verdict.is_ok(), "this was the fault:\n{}", case.faults);
-        }
-    };
-    thread::scope(|scope| {
-        let others = [scope.spawn(work), scope.spawn(work), scope.spawn(work)];
-        work();
-        for other in others {
-            other
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        }
-    });
+    for case in cases {
+        let verdict = std::panic::catch_unwind(|| one(case));
+        assert!(verdict.is_ok(), "this was the fault:\n{}", case.faults);
+    }
 }
 
 fn one(case: &Case) {
-    let (work, sim) = (work(case.job), Sim::with(case.faults));
-    for (nth, code) in case.codes.iter().enumerate() {
-        let mut command = work.command_at(&sim.url(), &["run", "job.toml"]);
-        command.envs(case.env.iter().copied());
-        let finished = Finished::from(command.output().expect("the binary runs")).expect(*code);
-        assert!(
-            nth > 0 || finished.stderr.contains(case.says),
-            "`{}` is not in\n{}",
-            case.says,
-            finished.stderr
-        );
+    let work = work(case.job);
+    let bench = if case.hangs {
+        Bench::with_hangs(work, case.faults)
+    } else {
+        Bench::with(work, case.faults, Duration::ZERO)
+    };
+    for (nth, ending) in case.ends.iter().enumerate() {
+        let mut ended = bench.expect(bench.run(), *ending);
+        if nth == 0 {
+            for (name, value) in case.has {
+                ended = ended.has(name, value);
+            }
+        }
     }
-    let accepted = sim.accepted();
-    if [0, 3].contains(case.codes.last().expect("a code")) {
-        let out = work.parquet("out.parquet");
-        let mut failed = BTreeMap::new();
-        out.column("_rm_status")
-            .iter()
-            .filter(|status| *status != "succeeded")
-            .for_each(|s| *failed.entry(s.clone()).or_insert(0) += 1);
+    let accepted = bench.accepted();
+    if let Some(Complete | SomeFailed) = case.ends.last() {
+        let mut failed = bench.statuses();
+        failed.remove("succeeded");
         let expected: BTreeMap<String, usize> = case
             .failed
             .iter()
             .map(|(status, rows)| ((*status).to_owned(), *rows))
             .collect();
         assert_eq!(failed, expected);
-        assert_eq!((out.rows(), accepted.len()), (ROWS, ROWS));
+        assert_eq!((bench.output().rows(), accepted.len()), (ROWS, ROWS));
         if case.failed.is_empty() && case.times == 1 {
-            check_output(&work, &sim, ROWS);
+            bench.check_output(ROWS);
         }
-        check_folder(&work);
+        check_folder(&bench.work);
     }
     assert!(
         accepted
@@ -110,10 +104,10 @@ fn one(case: &Case) {
         case.times == 1 || accepted.values().any(|times| *times > 1),
         "nothing was sent again"
     );
+    let creates = bench.calls(ApiCall::Create);
     assert!(
-        case.creates == 0 || sim.calls(ApiCall::Create) == case.creates,
-        "{} create calls",
-        sim.calls(ApiCall::Create)
+        case.creates == 0 || creates == case.creates,
+        "{creates} create calls"
     );
 }
 
@@ -128,146 +122,144 @@ fn work(job: &str) -> Workdir {
     work
 }
 
-const SHORT: &[(&str, &str)] = &[("ROWMILL_IDLE_TIMEOUT", "0.5")];
-
 #[test]
-fn create_calls_that_fail_are_made_again_only_where_they_had_no_effect() {
-    const MADE: u64 = 3;
+fn create_calls_that_fail_are_repeated_only_where_they_had_no_effect() {
+    const BATCHES: u64 = 3;
     all(&[
         // Refused, certainly without effect.
         Case {
-            creates: MADE + 1,
-            says: "was not accepted",
+            creates: BATCHES + 1,
+            has: &[("note", "not_accepted")],
             ..case(
                 "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\nretry_after = \
                  '1'",
             )
         },
         Case {
-            creates: MADE + 2,
+            creates: BATCHES + 2,
             ..case("[[calls]]\non = 'create'\nnth = [2, 3]\ndo = 'status'\nstatus = 429")
         },
         Case {
-            creates: MADE + 1,
-            codes: &[4, 0],
+            creates: BATCHES + 1,
+            ends: &[Stopped, Complete],
             ..case(
                 "[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 429\nshould_retry = \
                  false",
             )
         },
         Case {
-            creates: MADE + 1,
-            codes: &[4, 0],
+            creates: BATCHES + 1,
+            ends: &[Stopped, Complete],
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 400")
         },
         Case {
-            creates: MADE + 1,
-            codes: &[2, 0],
+            creates: BATCHES + 1,
+            ends: &[NothingSent, Complete],
             ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 400")
         },
         Case {
-            creates: MADE + 1,
-            codes: &[4, 0],
+            creates: BATCHES + 1,
+            ends: &[Stopped, Complete],
             ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 404")
         },
         Case {
-            creates: MADE + 1,
-            codes: &[12, 0],
-            says: "check the key",
+            creates: BATCHES + 1,
+            ends: &[Credentials, Complete],
+            has: &[("status", "401")],
             ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 401")
         },
         Case {
-            creates: MADE + 1,
-            codes: &[12, 0],
+            creates: BATCHES + 1,
+            ends: &[Credentials, Complete],
             ..case("[[calls]]\non = 'create'\nnth = [3]\ndo = 'status'\nstatus = 403")
         },
         Case {
-            creates: MADE + 1,
-            codes: &[4, 0],
-            says: "spend limit",
+            creates: BATCHES + 1,
+            ends: &[Stopped, Complete],
+            has: &[("status", "402")],
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 402")
         },
         Case {
-            creates: MADE + 1,
-            codes: &[4, 0],
-            says: "another origin",
+            creates: BATCHES + 1,
+            ends: &[Stopped, Complete],
+            has: &[("kind", "redirect")],
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'redirect'\nstatus = 307")
         },
-        // Nobody knows, and it was not made: looked for, then made again.
+        // Unknown, and not created: looked for, then created again.
         Case {
-            creates: MADE + 1,
-            says: "may or may not",
+            creates: BATCHES + 1,
+            has: &[("note", "uncertain")],
             ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 500")
         },
         Case {
-            creates: MADE + 1,
-            says: "was not created",
+            creates: BATCHES + 1,
+            has: &[("note", "sent_again")],
             ..case(
                 "[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 529\ngateway = true",
             )
         },
         // The API's own word that it did nothing.
         Case {
-            creates: MADE + 1,
+            creates: BATCHES + 1,
             job: "[batch]\nmax_requests = 7\n",
-            says: "was not accepted",
+            has: &[("note", "not_accepted")],
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 529")
         },
         Case {
-            creates: MADE + 1,
+            creates: BATCHES + 1,
             ..case("[[calls]]\non = 'create'\nnth = [3]\ndo = 'status'\nstatus = 409")
         },
         Case {
-            creates: MADE + 1,
-            says: "may or may not",
+            creates: BATCHES + 1,
+            has: &[("note", "uncertain")],
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_before'")
         },
         Case {
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_during'\nat_byte = 100")
         },
         Case {
-            env: SHORT,
-            says: "nothing moved",
+            hangs: true,
+            has: &[("kind", "timeout")],
             ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'hang_before'\nseconds = 3")
         },
-        // Nobody knows, and it was made: found, and not made again.
+        // Unknown, and created: found, and not created again.
         Case {
-            creates: MADE,
-            says: "was found",
+            creates: BATCHES,
+            has: &[("note", "found")],
             ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'")
         },
         Case {
-            creates: MADE,
-            says: "was found",
+            creates: BATCHES,
+            has: &[("note", "found")],
             ..case("[[calls]]\non = 'create'\nnth = [1, 2, 3]\ndo = 'reset_after'")
         },
         Case {
-            env: SHORT,
-            says: "was found",
+            hangs: true,
+            has: &[("note", "found")],
             ..case("[[calls]]\non = 'create'\nnth = [3]\ndo = 'hang_after'\nseconds = 3")
         },
         Case {
-            creates: MADE,
-            says: "was found",
+            creates: BATCHES,
+            has: &[("note", "found")],
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'truncated_json'\nat_byte = 40")
         },
         Case {
-            creates: MADE,
-            says: "was found",
+            creates: BATCHES,
+            has: &[("note", "found")],
             ..case(
                 "[[calls]]\non = 'create'\nnth = [2]\ndo = 'truncated_json'\nat_byte = 40\nabrupt \
                  = true",
             )
         },
         Case {
-            creates: MADE,
+            creates: BATCHES,
             ..case("[[calls]]\non = 'create'\nnth = [2]\ndo = 'content_type'\nvalue = 'text/html'")
         },
         // The list is behind, by less than the settling time.
         Case {
-            creates: MADE,
+            creates: BATCHES,
             job: "[batch]\nmax_requests = 7\nsettle_seconds = 4\n",
-            says: "was found",
+            has: &[("note", "found")],
             ..case(
                 "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\nnth = \
                  [2]\nunlisted_seconds = 2",
@@ -275,35 +267,35 @@ fn create_calls_that_fail_are_made_again_only_where_they_had_no_effect() {
         },
         // The look fails too, or shows results that prove nothing at first.
         Case {
-            creates: MADE,
+            creates: BATCHES,
             ..case(
                 "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[calls]]\non = \
                  'list'\nfrom = 2\ntimes = 2\ndo = 'status'\nstatus = 503",
             )
         },
         Case {
-            creates: MADE,
+            creates: BATCHES,
             ..case(
                 "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = \
                  'results'\nnth = [1]\ndo = 'status'\nstatus = 500",
             )
         },
         Case {
-            creates: MADE,
+            creates: BATCHES,
             ..case(
                 "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = \
                  'results'\nnth = [1]\ndo = 'foreign_line'",
             )
         },
         Case {
-            creates: MADE,
+            creates: BATCHES,
             ..case(
                 "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = \
                  'results'\nnth = [1]\ndo = 'garbage_line'",
             )
         },
         Case {
-            creates: MADE,
+            creates: BATCHES,
             ..case(
                 "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = \
                  'results'\nnth = [1]\ndo = 'cut'\nat_byte = 5",
@@ -313,22 +305,22 @@ fn create_calls_that_fail_are_made_again_only_where_they_had_no_effect() {
 }
 
 #[test]
-fn limits_of_the_account_are_waited_for_or_said() {
+fn limits_of_the_account_are_waited_for_or_reported() {
     all(&[
         Case {
-            says: "was not accepted",
+            has: &[("note", "not_accepted")],
             ..case("queue_limit = 7\n[[batches]]\nextra_seconds = 0.5")
         },
         Case {
-            codes: &[4, 4],
-            says: "raise the spend limit",
+            ends: &[Stopped, Stopped],
+            has: &[("code", "enforced_spend_limit_reached")],
             ..case("spend_cap_requests = 7")
         },
         // Too large for the front end: the requests go in two batches, and in smaller ones as long
         // as it takes.
         Case {
             creates: 5,
-            says: "too large for the provider",
+            has: &[("note", "split_up")],
             ..case("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413")
         },
         Case {
@@ -336,19 +328,19 @@ fn limits_of_the_account_are_waited_for_or_said() {
             ..case("[[calls]]\non = 'create'\nnth = [1, 2]\ndo = 'status'\nstatus = 413")
         },
         Case {
-            codes: &[2],
-            says: "its request alone is too large",
+            ends: &[NothingSent],
+            has: &[("requests", "1")],
             ..case("[[calls]]\non = 'create'\ndo = 'status'\nstatus = 413")
         },
     ]);
 }
 
 #[test]
-fn looks_at_batches_that_fail_are_looks_again() {
+fn failed_polls_are_repeated() {
     const LISTED: &str = "[batch]\nmax_requests = 4\nsettle_seconds = 1\n";
     all(&[
         Case {
-            says: "cannot be found for now",
+            has: &[("note", "not_found")],
             ..case("[[batches]]\nnth = [1, 3]\nhidden_seconds = 1.5")
         },
         Case {
@@ -366,15 +358,15 @@ fn looks_at_batches_that_fail_are_looks_again() {
         case("[[calls]]\non = 'retrieve'\nnth = [1, 2]\ndo = 'unknown_status'"),
         case("[[calls]]\non = 'retrieve'\ndo = 'foreign_results_url'"),
         Case {
-            env: SHORT,
+            hangs: true,
             ..case("[[calls]]\non = 'retrieve'\nnth = [2]\ndo = 'hang_before'\nseconds = 3")
         },
         Case {
-            says: "another origin",
+            has: &[("kind", "redirect")],
             ..case("[[calls]]\non = 'retrieve'\nnth = [1, 2, 3]\ndo = 'redirect'")
         },
         Case {
-            codes: &[12, 0],
+            ends: &[Credentials, Complete],
             ..case("[[calls]]\non = 'retrieve'\nnth = [2]\ndo = 'status'\nstatus = 401")
         },
         // Many batches are listed.
@@ -391,7 +383,7 @@ fn looks_at_batches_that_fail_are_looks_again() {
             ..case("[[batches]]\nunlisted_seconds = 600")
         },
         Case {
-            codes: &[12, 0],
+            ends: &[Credentials, Complete],
             job: LISTED,
             ..case("[[calls]]\non = 'list'\nnth = [2]\ndo = 'status'\nstatus = 403")
         },
@@ -402,33 +394,33 @@ fn looks_at_batches_that_fail_are_looks_again() {
 fn results_are_checked_and_fetched_again() {
     all(&[
         Case {
-            says: "fetching them again",
+            has: &[("note", "download_short")],
             ..case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'cut'\nat_line = 3")
         },
         Case {
-            says: "fetching them again",
+            has: &[("note", "download_short")],
             ..case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'cut'\nat_byte = 700")
         },
         Case {
-            says: "broke off",
+            has: &[("note", "download_short"), ("call", "fetch results")],
             ..case("[[calls]]\non = 'results'\nnth = [2]\ndo = 'cut'\nat_byte = 700\nabrupt = true")
         },
         Case {
-            says: "broke off",
+            has: &[("note", "download_short"), ("call", "fetch results")],
             ..case("[[calls]]\non = 'results'\nnth = [2]\ndo = 'cut'\nat_line = 1\nabrupt = true")
         },
         case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'cut'\nat_byte = 0"),
         case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'missing_line'\nat_line = 2"),
         Case {
-            says: "1 repeated",
+            has: &[("duplicates", "1")],
             ..case("[[calls]]\non = 'results'\ndo = 'duplicate_line'\nat_line = 2")
         },
         Case {
-            says: "1 of other requests",
+            has: &[("foreign", "1")],
             ..case("[[calls]]\non = 'results'\ndo = 'foreign_line'\nat_line = 2")
         },
         Case {
-            says: "1 unreadable",
+            has: &[("unreadable", "1")],
             ..case("[[calls]]\non = 'results'\ndo = 'garbage_line'\nat_line = 2")
         },
         case("[[calls]]\non = 'results'\ndo = 'huge_line'\nat_line = 2\nbytes = 8000000"),
@@ -440,29 +432,29 @@ fn results_are_checked_and_fetched_again() {
         case("[[calls]]\non = 'results'\nnth = [2]\ndo = 'content_type'\nvalue = ''"),
         case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'reset_before'"),
         Case {
-            env: SHORT,
+            hangs: true,
             ..case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'hang_before'\nseconds = 3")
         },
         Case {
-            says: "another origin",
+            has: &[("kind", "redirect")],
             ..case("[[calls]]\non = 'results'\nnth = [1, 2, 3]\ndo = 'redirect'")
         },
         Case {
-            codes: &[12, 0],
+            ends: &[Credentials, Complete],
             ..case("[[calls]]\non = 'results'\nnth = [1]\ndo = 'status'\nstatus = 401")
         },
-        // Fewer lines than the counters tell: the provider has the others, so they are fetched
-        // until they are here.
+        // Fewer lines than the counts say: the provider has the others, so they are fetched until
+        // they are here.
         Case {
-            says: "saved so far",
+            has: &[("note", "download_short")],
             ..case("[[calls]]\non = 'results'\ntimes = 9\ndo = 'missing_line'\nat_line = 2")
         },
-        // As many lines as the counters tell, and an id without one: looked for four times, then
+        // As many lines as the counts say, and an id without one: looked for four times, then
         // the row is missing, and nothing is paid for it again.
         Case {
-            codes: &[3],
+            ends: &[SomeFailed],
             failed: &[("missing", 3)],
-            says: "1 missing",
+            has: &[("missing", "1")],
             ..case(
                 "[[calls]]\non = 'results'\ndo = 'missing_line'\nat_line = 2\n[[calls]]\non = \
                  'results'\ndo = 'foreign_line'\nat_line = 3",
@@ -484,26 +476,26 @@ fn failed_rows_are_sent_again_as_the_job_says_and_no_more() {
         },
         Case {
             times: 3,
-            codes: &[3],
+            ends: &[SomeFailed],
             failed: &[("expired", 20)],
             ..case("[[rows]]\noutcome = 'expired'\nshare = 1.0\ntimes = 0")
         },
         Case {
-            codes: &[3],
+            ends: &[SomeFailed],
             failed: &[("errored", 20)],
             ..case(
                 "[[rows]]\noutcome = 'errored'\nshare = 1.0\nerror_type = 'invalid_request_error'",
             )
         },
         Case {
-            codes: &[3],
+            ends: &[SomeFailed],
             failed: &[("refused", 20)],
             ..case("[[rows]]\noutcome = 'refused'\nshare = 1.0")
         },
         // The batch with the failed rows is in doubt, and found.
         Case {
             times: 2,
-            says: "was found",
+            has: &[("note", "found")],
             ..case(
                 "[[rows]]\noutcome = 'expired'\nshare = 0.3\n[[calls]]\non = 'create'\nnth = \
                  [4]\ndo = 'reset_after'",
@@ -512,109 +504,133 @@ fn failed_rows_are_sent_again_as_the_job_says_and_no_more() {
     ]);
 }
 
+/// A run that returns after this time.
+#[track_caller]
+fn run_for(bench: &Bench, seconds: u64, ending: Ending) -> Ended {
+    let options = RunOptions {
+        deadline: Some(Duration::from_secs(seconds)),
+        ..RunOptions::default()
+    };
+    bench.expect(bench.run_with(&options), ending)
+}
+
+#[track_caller]
+fn run(bench: &Bench, ending: Ending) -> Ended {
+    bench.expect(bench.run(), ending)
+}
+
+#[track_caller]
+fn submit(bench: &Bench, ending: Ending) -> Ended {
+    bench.expect(bench.submit(), ending)
+}
+
+#[track_caller]
+fn collect(bench: &Bench, ending: Ending) -> Ended {
+    bench.expect(bench.collect(None), ending)
+}
+
+/// Waits for what is in flight, at most this time.
+#[track_caller]
+fn collect_for(bench: &Bench, seconds: u64, ending: Ending) -> Ended {
+    bench.expect(bench.collect(Some(Duration::from_secs(seconds))), ending)
+}
+
+fn bench(job: &str, faults: &str) -> Bench {
+    Bench::with(work(job), faults, Duration::ZERO)
+}
+
+fn in_flight(ended: &Ended) -> Option<u64> {
+    let report = ended.report.as_ref().expect("a report");
+    let of_state = |(state, batches): (&_, &u64)| {
+        (serde_json::to_value(state).expect("a state") == "in_flight").then_some(*batches)
+    };
+    report.standing.by_state.iter().find_map(of_state)
+}
+
 #[test]
 fn a_slow_end_meets_the_deadline() {
-    let (work, sim) = (work(""), Sim::new("", Duration::from_secs(3600)));
-    let begun = Instant::now();
-    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "6s"])
-        .expect(5)
-        .says("3 in flight");
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    let slow = Bench::with(work(""), "", HOUR);
+    let begun = slow.clock.now();
+    let left = run_for(&slow, 6, Unfinished);
+    assert_eq!(in_flight(&left), Some(3));
+    assert!(slow.clock.now().duration_since(begun) <= SignedDuration::from_secs(6));
     // Also while a refused batch waits for room.
-    let (work, sim) = (
-        self::work(""),
-        Sim::new(
-            "[[calls]]\non = 'create'\nfrom = 2\ndo = 'status'\nstatus = 429",
-            Duration::from_secs(3600),
-        ),
+    let refused = Bench::with(
+        work(""),
+        "[[calls]]\non = 'create'\nfrom = 2\ndo = 'status'\nstatus = 429",
+        HOUR,
     );
-    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "6s"])
-        .expect(5)
-        .says("1 in flight");
+    let begun = refused.clock.now();
+    let left = run_for(&refused, 6, Unfinished);
+    assert_eq!(in_flight(&left), Some(1));
+    assert!(refused.clock.now().duration_since(begun) <= SignedDuration::from_secs(6));
+    let creates = refused.calls(ApiCall::Create);
     assert!(
-        sim.calls(ApiCall::Create) < 9,
-        "{} create calls in six seconds",
-        sim.calls(ApiCall::Create)
+        (3..9).contains(&creates),
+        "{creates} create calls in six seconds"
     );
     // And while a call is tried again.
-    let (work, sim) = (
-        self::work(""),
-        Sim::with("[[calls]]\non = 'retrieve'\ndo = 'status'\nstatus = 500"),
+    let broken = bench(
+        "",
+        "[[calls]]\non = 'retrieve'\ndo = 'status'\nstatus = 500",
     );
-    let begun = Instant::now();
-    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "6s"])
-        .expect(5);
-    assert!(begun.elapsed() < Duration::from_secs(60));
-    check_ledger(&sim, ROWS);
+    let begun = broken.clock.now();
+    run_for(&broken, 6, Unfinished);
+    assert!(broken.clock.now().duration_since(begun) <= SignedDuration::from_secs(60));
+    broken.check_ledger(ROWS);
 }
 
 #[test]
 fn polling_backs_off_even_where_the_clocks_differ() {
     for ahead in [-7_200, 7_200] {
-        let (work, sim) = (work(""), Sim::new("", Duration::from_secs(3_600)));
-        sim.set_ahead(ahead);
-        work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "6s"])
-            .expect(5);
+        let bench = Bench::with(work(""), "", HOUR);
+        bench.clock.set_provider_ahead(ahead);
+        run_for(&bench, 6, Unfinished);
         // A tenth of a second for the first one, then a tenth of the time gone by; three batches a
         // look.
-        assert!(
-            sim.calls(ApiCall::Retrieve) < 3 * 32,
-            "{} looks in six seconds",
-            sim.calls(ApiCall::Retrieve)
-        );
+        let polls = bench.calls(ApiCall::Retrieve);
+        assert!((9..3 * 32).contains(&polls), "{polls} polls in six seconds");
+        // In an hour, not ten times as many as in six seconds.
+        run(&bench, Complete);
+        let more = bench.calls(ApiCall::Retrieve) - polls;
+        assert!(more < 3 * 140, "{more} polls in an hour");
     }
 }
 
-/// The commands and their arguments, for a command that another process answers to.
-fn submit(work: &Workdir, sim: &Sim, more: &[&str]) -> Finished {
-    let args: Vec<&str> = ["submit", "job.toml"].iter().chain(more).copied().collect();
-    work.rowmill_at(&sim.url(), &args)
-}
-
-fn pause(seconds: f64) {
-    thread::sleep(Duration::from_secs_f64(seconds));
-}
-
 #[test]
-fn an_uncertain_batch_is_not_sent_again_until_it_is_known_what_became_of_it() {
+fn an_uncertain_batch_is_not_sent_again_until_its_state_is_known() {
     // The batch exists and is under way: whose it is cannot be told before it ends.
     let lost = "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\nnth = \
         [2]\nextra_seconds = 15";
-    let (work, sim) = (work(""), Sim::with(lost));
-    submit(&work, &sim, &[])
-        .expect(7)
-        .says("may or may not")
-        .says("--resubmit-doubtful");
-    pause(1.5);
+    let bench = bench("", lost);
+    let left = submit(&bench, InDoubt).has_note("uncertain", 2);
+    assert_eq!(left.report.expect("a report").uncertain_batches, 1);
+    bench.clock.advance(Duration::from_millis(1_500));
     for _ in 0..2 {
-        submit(&work, &sim, &[]).expect(7).says("has not ended");
-        work.rowmill_at(&sim.url(), &["collect", "job.toml"])
-            .expect(7);
+        submit(&bench, InDoubt).has("why", "not_ended");
+        collect(&bench, InDoubt);
     }
-    assert_eq!(sim.calls(ApiCall::Create), 3, "each batch was sent once");
+    assert_eq!(bench.calls(ApiCall::Create), 3, "each batch was sent once");
     // Who has time waits for it.
-    work.rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(0)
-        .says("was found");
-    assert_eq!(sim.calls(ApiCall::Create), 3);
-    check_output(&work, &sim, ROWS);
-    check_ledger(&sim, ROWS);
+    run(&bench, Complete).has_note("found", 2);
+    assert_eq!(bench.calls(ApiCall::Create), 3);
+    bench.check_output(ROWS);
+    bench.check_ledger(ROWS);
 }
 
 #[test]
-fn a_look_does_not_settle_before_its_time() {
-    let (work, sim) = (
-        work("[batch]\nmax_requests = 7\nsettle_seconds = 8\n"),
-        Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 500"),
+fn a_search_does_not_settle_before_its_time() {
+    let bench = bench(
+        "[batch]\nmax_requests = 7\nsettle_seconds = 8\n",
+        "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 500",
     );
-    submit(&work, &sim, &[]).expect(7);
-    submit(&work, &sim, &[]).expect(7);
-    pause(8.1);
-    // Long enough after the doubt, one look does, in whatever process.
-    submit(&work, &sim, &[]).expect(5).says("was not created");
-    work.rowmill_at(&sim.url(), &["collect", "job.toml"])
-        .expect(0);
-    check_ledger(&sim, ROWS);
+    submit(&bench, InDoubt);
+    submit(&bench, InDoubt);
+    bench.clock.advance(Duration::from_millis(8_100));
+    // Long enough after the call, one search does, in whatever process.
+    submit(&bench, Unfinished).has_note("sent_again", 1);
+    collect(&bench, Complete);
+    bench.check_ledger(ROWS);
 }
 
 #[test]
@@ -623,19 +639,17 @@ fn batches_of_others_are_looked_into_and_left_alone() {
     // latter holds.
     let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_before'\n[[batches]]\nnth = \
         [4]\nextra_seconds = 10";
-    let (work, sim) = (work(""), Sim::with(faults));
-    submit(&work, &sim, &[]).expect(7);
-    sim.take_foreign_batch(7);
-    sim.take_foreign_batch(7);
-    pause(1.2);
-    submit(&work, &sim, &[]).expect(7).says("has not ended");
-    let run = work
-        .rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(0)
-        .says("was not created");
-    assert!(!run.stderr.contains("was found"), "{}", run.stderr);
-    check_output(&work, &sim, ROWS);
-    let ours: BTreeMap<_, _> = sim
+    let bench = bench("", faults);
+    submit(&bench, InDoubt);
+    bench.take_foreign_batch(7);
+    bench.take_foreign_batch(7);
+    bench.clock.advance(Duration::from_millis(1_200));
+    submit(&bench, InDoubt).has("why", "not_ended");
+    run(&bench, Complete)
+        .has_note("sent_again", 1)
+        .has_no("note", "found");
+    bench.check_output(ROWS);
+    let ours: BTreeMap<_, _> = bench
         .accepted()
         .into_iter()
         .filter(|(key, _)| key.starts_with("T-"))
@@ -645,26 +659,21 @@ fn batches_of_others_are_looked_into_and_left_alone() {
         "{ours:?}"
     );
     // Looked into once each: the two of theirs, and the three of ours that were fetched.
-    assert!(
-        sim.calls(ApiCall::Results) <= 6,
-        "{} results calls",
-        sim.calls(ApiCall::Results)
-    );
+    let results = bench.calls(ApiCall::Results);
+    assert!(results <= 6, "{results} results calls");
 }
 
 #[test]
 fn a_lost_batch_is_found_whatever_the_clocks_say() {
     for ahead in [-50 * 3_600, -3_600, 3_600, 50 * 3_600] {
-        let (work, sim) = (
-            work(""),
-            Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'"),
+        let bench = bench(
+            "",
+            "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'",
         );
-        sim.set_ahead(ahead);
-        work.rowmill_at(&sim.url(), &["run", "job.toml"])
-            .expect(0)
-            .says("was found");
-        check_ledger(&sim, ROWS);
-        assert_eq!(sim.calls(ApiCall::Create), 3);
+        bench.clock.set_provider_ahead(ahead);
+        run(&bench, Complete).has_note("found", 1);
+        bench.check_ledger(ROWS);
+        assert_eq!(bench.calls(ApiCall::Create), 3);
     }
 }
 
@@ -672,68 +681,75 @@ fn a_lost_batch_is_found_whatever_the_clocks_say() {
 fn results_that_cannot_be_read_prove_nothing() {
     let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[calls]]\non = \
         'results'\ntimes = 6\ndo = 'status'\nstatus = 500";
-    let (work, sim) = (work(""), Sim::with(faults));
-    let mut said = Vec::new();
-    while said.last().is_none_or(|(code, _)| *code != 5) {
-        let finished = submit(&work, &sim, &[]);
-        assert!(
-            [5, 7].contains(&finished.code) && said.len() < 12,
-            "{}",
-            finished.stderr
-        );
-        said.push((finished.code, finished.stderr));
-    }
+    let bench = bench("", faults);
+    let mut unreadable = 0;
+    let mut calls = 0;
+    let last = loop {
+        let report = bench.submit().expect("a report");
+        calls += 1;
+        assert!(calls < 12, "it is never found");
+        let notices = bench.notices.take();
+        if report.uncertain_batches == 0 {
+            break notices;
+        }
+        unreadable += notices.iter().filter(|n| n["why"] == "unreadable").count();
+    };
     assert!(
-        said.iter()
-            .any(|(code, stderr)| *code == 7 && stderr.contains("its results cannot be read")),
-        "{said:?}"
+        unreadable > 0,
+        "it was never uncertain for unreadable results"
     );
     assert!(
-        said.last()
-            .is_some_and(|(_, stderr)| stderr.contains("was found")),
-        "{said:?}"
+        last.iter().any(|notice| notice["note"] == "found"),
+        "{last:?}"
     );
-    assert_eq!(sim.calls(ApiCall::Create), 3);
-    work.rowmill_at(&sim.url(), &["collect", "job.toml"])
-        .expect(0);
-    check_ledger(&sim, ROWS);
+    assert_eq!(bench.calls(ApiCall::Create), 3);
+    collect(&bench, Complete);
+    bench.check_ledger(ROWS);
 }
 
 #[test]
 fn a_person_may_decide_to_send_again() {
+    let resubmit = RunOptions {
+        resubmit_uncertain: true,
+        ..RunOptions::default()
+    };
+    let twice = |bench: &Bench| bench.accepted().values().filter(|n| **n == 2).count();
     let lost = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[batches]]\nnth = \
         [1]\nextra_seconds = 3600";
-    let (work, sim) = (work(""), Sim::with(lost));
-    submit(&work, &sim, &["--resubmit-doubtful"])
-        .expect(7)
-        .says("no batch is in doubt");
-    submit(&work, &sim, &["--resubmit-doubtful"])
-        .expect(5)
-        .says("as requested");
-    work.rowmill_at(&sim.url(), &["collect", "job.toml"])
-        .expect(0);
+    let bench = bench("", lost);
+    let submit_again = |ending| {
+        let ended = bench.engine().submit(&bench.job(), &resubmit);
+        bench.expect(ended, ending)
+    };
+    submit_again(InDoubt).has("notice", "nothing_uncertain");
+    submit_again(Unfinished).has("by_person", "true");
+    collect(&bench, Complete);
     assert_eq!(
-        sim.accepted().values().filter(|times| **times == 2).count(),
+        twice(&bench),
         7,
         "the first batch was paid twice, as decided"
     );
-    let journal = work
-        .files()
-        .into_iter()
-        .find(|file| file.ends_with("journal.jsonl"))
-        .unwrap();
-    assert!(work.read(&journal).contains(r#""by_person":true"#));
+    assert!(journal(&bench).contains(r#""by_person":true"#));
 
     // What is found is adopted all the same.
     let lost = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[batches]]\nnth = \
         [1]\nextra_seconds = 4";
-    let (work, sim) = (self::work(""), Sim::with(lost));
-    submit(&work, &sim, &[]).expect(7);
-    pause(4.5);
-    work.rowmill_at(&sim.url(), &["run", "job.toml", "--resubmit-doubtful"])
-        .expect(0)
-        .says("was found");
-    check_ledger(&sim, ROWS);
+    let bench = self::bench("", lost);
+    submit(&bench, InDoubt);
+    bench.clock.advance(Duration::from_millis(4_500));
+    bench
+        .expect(bench.run_with(&resubmit), Complete)
+        .has_note("found", 1);
+    bench.check_ledger(ROWS);
+}
+
+/// The file of the newest run.
+fn run_file(bench: &Bench, name: &str) -> String {
+    std::fs::read_to_string(bench.newest_run().join(name)).expect(name)
+}
+
+fn journal(bench: &Bench) -> String {
+    run_file(bench, "journal.jsonl")
 }
 
 #[test]
@@ -742,102 +758,194 @@ fn a_list_that_stays_behind_longer_than_the_settling_time_is_paid_twice() {
     // changes.
     let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[batches]]\nnth = \
         [1]\nunlisted_seconds = 30";
-    let (work, sim) = (work(""), Sim::with(faults));
-    work.rowmill_at(&sim.url(), &["run", "job.toml"])
-        .expect(0)
-        .says("was not created");
-    assert_eq!(
-        sim.accepted().values().filter(|times| **times == 2).count(),
-        7
-    );
+    let bench = bench("", faults);
+    run(&bench, Complete).has_note("sent_again", 1);
+    let accepted = bench.accepted();
+    assert_eq!(accepted.values().filter(|times| **times == 2).count(), 7);
 }
 
 #[test]
-fn results_past_their_time_are_said_to_be_lost() {
-    let (work, sim) = (work(""), Sim::start());
-    submit(&work, &sim, &[]).expect(5);
+fn results_past_their_time_are_lost() {
+    let bench = bench("", "");
+    submit(&bench, Unfinished);
+    bench.clock.set_provider_ahead(30 * 86_400);
+    let ended = collect(&bench, SomeFailed).has("note", "results_lost");
+    assert!(
+        ended
+            .notices
+            .iter()
+            .any(|notice| notice["reason"]["kind"] == "archived"),
+        "{}",
+        ended.text()
+    );
+    assert_eq!(
+        bench.statuses(),
+        BTreeMap::from([("missing".to_owned(), ROWS)])
+    );
+    assert!(run_file(&bench, "manifest.json").contains("lost_results"));
+    bench.check_ledger(ROWS);
+}
+
+#[test]
+fn a_canceled_run_sends_nothing_more() {
+    let bench = Bench::with(
+        work("[batch]\nmax_requests = 7\nmax_queued_requests = 7\n"),
+        "",
+        HOUR,
+    );
+    let left = submit(&bench, Unfinished);
+    assert_eq!(left.report.expect("a report").unsent_batches, 2);
+    assert_eq!(bench.cancel(false).expect("a report").asked, 1);
+    collect_for(&bench, 30, SomeFailed);
+    let statuses = bench.statuses();
+    // One of the seven may have been worked on before the cancel.
+    assert!(statuses["canceled"] >= 6, "{statuses:?}");
+    assert_eq!(statuses["unsent"], 13);
+    assert_eq!(bench.calls(ApiCall::Create), 1);
+}
+
+#[test]
+fn of_a_canceled_run_nothing_is_sent_again() {
+    // The rows of the first batch fail in a way that is retried by itself otherwise.
+    let failing = "[[rows]]\noutcome = 'errored'\nshare = 1.0\nerror_type = 'overloaded_error'\n\
+                   [[batches]]\nnth = [2, 3]\nextra_seconds = 3600";
+    let bench = bench("", failing);
+    submit(&bench, Unfinished);
+    bench.cancel(false).expect("a report");
+    collect_for(&bench, 60, SomeFailed);
+    assert_eq!(bench.calls(ApiCall::Create), 3);
+}
+
+#[test]
+fn fetching_sends_nothing() {
+    let bench = bench("[batch]\nmax_requests = 7\nmax_queued_requests = 7\n", "");
+    submit(&bench, Unfinished);
+    let left = collect_for(&bench, 30, Unfinished);
+    assert_eq!(left.report.expect("a report").unsent_batches, 2);
+    assert_eq!(bench.calls(ApiCall::Create), 1);
+    run(&bench, Complete);
+    bench.check_output(ROWS);
+    bench.check_ledger(ROWS);
+}
+
+/// The words and exit codes of what the tests above look at as data.
+#[test]
+fn the_binary_says_what_happened() {
+    let run: &[&str] = &["run", "job.toml"];
+    let cases = [
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\n\
+                retry_after = '0.1'\n[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n\
+                [[calls]]\non = 'results'\nnth = [2]\ndo = 'cut'\nat_line = 3\n\
+                [[calls]]\non = 'results'\nnth = [4]\ndo = 'cut'\nat_byte = 700\nabrupt = true",
+            job: "",
+            args: run,
+            code: 0,
+            says: &[
+                "was not accepted",
+                "may or may not",
+                "was found",
+                "fetching again",
+                "broke off",
+            ],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413\n\
+                [[calls]]\non = 'results'\nnth = [1]\ndo = 'duplicate_line'\nat_line = 2\n\
+                [[calls]]\non = 'results'\nnth = [2]\ndo = 'foreign_line'\nat_line = 2\n\
+                [[calls]]\non = 'results'\nnth = [3]\ndo = 'garbage_line'\nat_line = 2\n\
+                [[calls]]\non = 'retrieve'\nnth = [1]\ndo = 'status'\nstatus = 404",
+            job: "",
+            args: run,
+            code: 0,
+            says: &[
+                "too large for the provider",
+                "cannot be found for now",
+                "1 repeated",
+                "1 of other requests",
+                "1 unreadable",
+            ],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 401",
+            job: "",
+            args: run,
+            code: 12,
+            says: &["check the key"],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'status'\nstatus = 402",
+            job: "",
+            args: run,
+            code: 4,
+            says: &["spend limit"],
+        },
+        Spoken {
+            faults: "spend_cap_requests = 7",
+            job: "",
+            args: run,
+            code: 4,
+            says: &["raise the spend limit"],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'redirect'\nstatus = 307",
+            job: "",
+            args: run,
+            code: 4,
+            says: &["another origin"],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\ndo = 'status'\nstatus = 413",
+            job: "",
+            args: run,
+            code: 2,
+            says: &["its request alone is too large"],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\nnth = \
+                [2]\nextra_seconds = 3600",
+            job: "",
+            args: &["submit", "job.toml"],
+            code: 7,
+            says: &["may or may not", "--resubmit-doubtful", "has not ended"],
+        },
+    ];
+    side_by_side(&cases, |case| case.check(&work(case.job)));
+}
+
+#[test]
+fn the_binary_says_what_is_left_to_do() {
+    // A wait that a command gives up.
+    let queued = "[batch]\nmax_requests = 7\nmax_queued_requests = 7\n";
+    let (work, sim) = (self::work(queued), Sim::new("", HOUR));
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
+        .expect(5)
+        .says("2 batches still to be sent");
+    work.rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "300ms"])
+        .expect(5)
+        .says("1 in flight");
+    work.rowmill_at(&sim.url(), &["cancel", "job.toml"])
+        .expect(0);
+    // A decision to send again, before and after there is something to decide.
+    let lost = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'\n[[batches]]\nnth = \
+        [1]\nextra_seconds = 3600";
+    let (work, sim) = (self::work(""), Sim::with(lost));
+    let args = ["submit", "job.toml", "--resubmit-doubtful"];
+    work.rowmill_at(&sim.url(), &args)
+        .expect(7)
+        .says("no batch is in doubt");
+    work.rowmill_at(&sim.url(), &args)
+        .expect(5)
+        .says("as requested");
+    // Results that are gone.
+    let (work, sim) = (self::work(""), Sim::start());
+    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
+        .expect(5);
     sim.set_ahead(30 * 86_400);
     work.rowmill_at(&sim.url(), &["collect", "job.toml"])
         .expect(3)
         .says("are lost")
         .says("29 days");
-    let out = work.parquet("out.parquet");
-    assert_eq!(out.rows(), ROWS);
-    assert!(
-        out.column("_rm_status")
-            .iter()
-            .all(|status| status == "missing"),
-        "{:?}",
-        out.column("_rm_status")
-    );
-    let manifest = work
-        .files()
-        .into_iter()
-        .find(|file| file.ends_with("manifest.json"))
-        .unwrap();
-    assert!(work.read(&manifest).contains("lost_results"));
-    check_ledger(&sim, ROWS);
-}
-
-#[test]
-fn a_canceled_run_sends_nothing_more() {
-    let (work, sim) = (
-        work("[batch]\nmax_requests = 7\nmax_queued_requests = 7\n"),
-        Sim::new("", Duration::from_secs(3_600)),
-    );
-    submit(&work, &sim, &[])
-        .expect(5)
-        .says("2 batches still to be sent");
-    work.rowmill_at(&sim.url(), &["cancel", "job.toml"])
-        .expect(0);
-    work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "30s"])
-        .expect(3);
-    let out = work.parquet("out.parquet");
-    let statuses = out.column("_rm_status");
-    // One of the seven may have been worked on before the cancel.
-    assert!(
-        statuses
-            .iter()
-            .filter(|status| *status == "canceled")
-            .count()
-            >= 6,
-        "{statuses:?}"
-    );
-    assert_eq!(
-        statuses.iter().filter(|status| *status == "unsent").count(),
-        13
-    );
-    assert_eq!(sim.calls(ApiCall::Create), 1);
-}
-
-#[test]
-fn of_a_canceled_run_nothing_is_sent_again() {
-    // The rows of the first batch fail in a way that is healed by itself otherwise.
-    let failing = "[[rows]]\noutcome = 'errored'\nshare = 1.0\nerror_type = 'overloaded_error'\n\
-                   [[batches]]\nnth = [2, 3]\nextra_seconds = 3600";
-    let (work, sim) = (work(""), Sim::with(failing));
-    submit(&work, &sim, &[]).expect(5);
-    work.rowmill_at(&sim.url(), &["cancel", "job.toml"])
-        .expect(0);
-    work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "60s"])
-        .expect(3);
-    assert_eq!(sim.calls(ApiCall::Create), 3);
-}
-
-#[test]
-fn fetching_sends_nothing() {
-    let (work, sim) = (
-        work("[batch]\nmax_requests = 7\nmax_queued_requests = 7\n"),
-        Sim::start(),
-    );
-    submit(&work, &sim, &[]).expect(5);
-    work.rowmill_at(&sim.url(), &["collect", "job.toml", "--wait", "30s"])
-        .expect(5)
-        .says("2 batches still to be sent");
-    assert_eq!(sim.calls(ApiCall::Create), 1);
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    check_output(&work, &sim, ROWS);
-    check_ledger(&sim, ROWS);
 }
 
 /// Waits until something holds.
@@ -849,14 +957,14 @@ fn until(mut holds: impl FnMut() -> bool) {
             begun.elapsed() < Duration::from_secs(60),
             "it never came to that"
         );
-        pause(0.05);
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_leaves_batches_alive_and_says_how_to_go_on() {
-    let (work, sim) = (work(""), Sim::new("", Duration::from_secs(10)));
+fn ctrl_c_leaves_batches_running_and_says_how_to_resume() {
+    let (work, sim) = (work(""), Sim::new("", HOUR));
     let mut command = work.command_at(&sim.url(), &["run", "job.toml"]);
     let child = command
         .stderr(std::process::Stdio::piped())
@@ -864,7 +972,7 @@ fn ctrl_c_leaves_batches_alive_and_says_how_to_go_on() {
         .spawn()
         .unwrap();
     until(|| sim.calls(ApiCall::Retrieve) > 3);
-    // A second process is told who works on the run.
+    // A second process hears who works on the run.
     let locked = work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(11);
     assert!(
         locked.stderr.contains(&format!("process {}", child.id())),
@@ -885,6 +993,7 @@ fn ctrl_c_leaves_batches_alive_and_says_how_to_go_on() {
         .says("submitted batches keep running at the provider")
         .says("rowmill run");
     assert_eq!(sim.ledger().batches.len(), 3);
+    sim.set_ahead(AN_HOUR_LATER);
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
     check_output(&work, &sim, ROWS);
     check_ledger(&sim, ROWS);
@@ -894,9 +1003,8 @@ fn ctrl_c_leaves_batches_alive_and_says_how_to_go_on() {
 #[test]
 fn two_processes_that_begin_together_send_everything_once() {
     for _ in 0..2 {
-        // Batches take long enough for both to have looked for a run before the first is done, also
-        // where the machine is slow.
-        let (work, sim) = (work(""), Sim::new("", Duration::from_secs(8)));
+        // No batch ends before one of the two has left.
+        let (work, sim) = (work(""), Sim::new("", HOUR));
         let begin = || {
             let mut command = work.command_at(&sim.url(), &["run", "job.toml"]);
             command
@@ -905,8 +1013,13 @@ fn two_processes_that_begin_together_send_everything_once() {
                 .spawn()
                 .unwrap()
         };
-        let mut both =
-            [begin(), begin()].map(|child| Finished::from(child.wait_with_output().unwrap()));
+        let mut both = [begin(), begin()];
+        until(|| {
+            let has_left = both.iter_mut().any(|one| one.try_wait().unwrap().is_some());
+            has_left && sim.ledger().batches.len() == 3
+        });
+        sim.set_ahead(AN_HOUR_LATER);
+        let mut both = both.map(|one| Finished::from(one.wait_with_output().unwrap()));
         both.sort_by_key(|finished| finished.code);
         assert_eq!(
             both.each_ref().map(|finished| finished.code),

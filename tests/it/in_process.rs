@@ -2,20 +2,25 @@
 //! simulator and a folder, and no wait of a run takes real time.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use rowmill::durable::{Crash, crash_thread_at};
 use rowmill::engine::{
-    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, RetryOptions,
-    RunOptions, RunReport, StopSignal, Target,
+    CancelOptions, CancelReport, CollectOptions, Engine, Error, Notice, Observer, PlanOptions,
+    RetryOptions, RunOptions, RunReport, StopSignal, Target,
 };
 use rowmill::job::JobFile;
+use rowmill::provider::Timeouts;
 use rowmill::provider::anthropic::{AnthropicSpec, Credential};
 use rowmill::provider::retry::Clock;
-use rowmill::simulator::{RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec};
+use rowmill::simulator::{
+    ApiCall, RunningSimulator, SimFaults, SimLedger, SimSleep, Simulator, SimulatorSpec,
+};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -27,16 +32,33 @@ pub(crate) struct TestClock {
     now: Arc<watch::Sender<Timestamp>>,
     /// Ends its batches before the time moves on, so that time never outruns it.
     simulator: Arc<OnceLock<Arc<RunningSimulator>>>,
+    /// How far the provider's clock is ahead, in seconds.
+    ahead: Arc<AtomicI64>,
 }
 
 impl TestClock {
     /// A clock that begins in 2026.
     pub(crate) fn new() -> TestClock {
-        let start: Timestamp = "2026-11-30T08:00:00Z".parse().expect("a time");
+        TestClock::at("2026-11-30T08:00:00Z".parse().expect("a time"))
+    }
+
+    fn at(start: Timestamp) -> TestClock {
         TestClock {
             now: Arc::new(watch::channel(start).0),
             simulator: Arc::default(),
+            ahead: Arc::default(),
         }
+    }
+
+    /// What the provider's clock shows.
+    fn of_provider(&self) -> Timestamp {
+        let ahead = SignedDuration::from_secs(self.ahead.load(Ordering::SeqCst));
+        self.now().checked_add(ahead).expect("a time that exists")
+    }
+
+    /// Puts the provider's clock ahead of ours (or behind, where negative).
+    pub(crate) fn set_provider_ahead(&self, seconds: i64) {
+        self.ahead.store(seconds, Ordering::SeqCst);
     }
 
     /// Moves on.
@@ -82,6 +104,13 @@ impl Clock for TestClock {
 pub(crate) struct Notices(Arc<Mutex<Vec<serde_json::Value>>>);
 
 impl Notices {
+    /// The notes of one kind so far.
+    pub(crate) fn notes(&self, kind: &str) -> Vec<serde_json::Value> {
+        let mut notes = self.of("note");
+        notes.retain(|note| note["note"] == kind);
+        notes
+    }
+
     /// The notices of one kind so far.
     pub(crate) fn of(&self, kind: &str) -> Vec<serde_json::Value> {
         let notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,14 +127,28 @@ impl Observer for Notices {
     }
 }
 
+impl Notices {
+    /// Keeps a fact that a call ended with.
+    pub(crate) fn keep(&self, fact: serde_json::Value) {
+        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.push(fact);
+    }
+
+    /// Everything so far, which is forgotten.
+    pub(crate) fn take(&self) -> Vec<serde_json::Value> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// An engine, a simulator and a folder with a job.
 pub(crate) struct Bench {
     pub(crate) work: Workdir,
     pub(crate) clock: TestClock,
     pub(crate) notices: Notices,
     simulator: Arc<RunningSimulator>,
+    timeouts: Timeouts,
     folder: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Bench {
@@ -117,14 +160,53 @@ impl Bench {
     /// With faults as in `docs/simulator.md`, and batches that take `processing` of the clock's
     /// time.
     pub(crate) fn with(work: Workdir, faults: &str, processing: Duration) -> Bench {
+        Bench::at(TestClock::new(), work, faults, processing)
+    }
+
+    /// With calls that hang in real time, and a client that gives them up after a moment: how long
+    /// a connection is silent is not measured with the clock of a run.
+    pub(crate) fn with_hangs(work: Workdir, faults: &str) -> Bench {
+        let hang: SimSleep = Arc::new(|time| tokio::time::sleep(time).boxed());
+        let mut bench = Bench::of(TestClock::new(), work, faults, Duration::ZERO, hang);
+        bench.timeouts.idle = Duration::from_millis(200);
+        bench
+    }
+
+    /// The same folder a second later, with another simulator.
+    pub(crate) fn with_other_simulator(self, faults: &str, processing: Duration) -> Bench {
+        let clock = TestClock::at(self.clock.now());
+        clock.advance(Duration::from_secs(1));
+        Bench::at(clock, self.work, faults, processing)
+    }
+
+    fn at(clock: TestClock, work: Workdir, faults: &str, processing: Duration) -> Bench {
+        let slept = clock.clone();
+        let sleep: SimSleep = Arc::new(move |by| {
+            slept.advance(by);
+            futures_util::future::ready(()).boxed()
+        });
+        Bench::of(clock, work, faults, processing, sleep)
+    }
+
+    fn of(
+        clock: TestClock,
+        work: Workdir,
+        faults: &str,
+        processing: Duration,
+        sleep: SimSleep,
+    ) -> Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let clock = TestClock::new();
         let time = clock.clone();
         let spec = SimulatorSpec {
             faults: SimFaults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}")),
             processing,
-            ..SimulatorSpec::new(1, folder.path().to_path_buf(), Arc::new(move || time.now()))
+            ..SimulatorSpec::new(
+                1,
+                folder.path().to_path_buf(),
+                Arc::new(move || time.of_provider()),
+            )
         };
+        let spec = spec.with_manual_time(sleep);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -138,8 +220,9 @@ impl Bench {
             clock,
             notices: Notices::default(),
             simulator,
+            timeouts: Timeouts::default(),
             folder,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -150,17 +233,50 @@ impl Bench {
 
     /// An engine that stops by a signal.
     pub(crate) fn engine_with(&self, stop: StopSignal) -> Engine {
+        self.engine_at(self.simulator.base_url()).with_stop(stop)
+    }
+
+    /// An engine for another address.
+    pub(crate) fn engine_at(&self, base_url: String) -> Engine {
+        self.engine_in(self.state(), base_url)
+    }
+
+    /// An engine with another state directory.
+    pub(crate) fn engine_in(&self, state: PathBuf, base_url: String) -> Engine {
         let key = Credential::ApiKey(SecretString::from(crate::support::KEY));
         let provider = AnthropicSpec {
-            base_url: self.simulator.base_url(),
+            base_url,
+            timeouts: self.timeouts,
             ..AnthropicSpec::new(key)
         };
-        Engine::new(self.state())
+        Engine::new(state)
             .expect("an engine")
             .with_provider(provider)
             .with_clock(self.clock.clone())
             .with_observer(self.notices.clone())
-            .with_stop(stop)
+    }
+
+    /// Does something with an engine on a thread of its own, which ends like a process that crashes
+    /// when it is about to do its `n`-th act, counted from 1. `Err` where it came to that.
+    ///
+    /// All acts of a run are on the thread that calls the engine, since it polls its own futures;
+    /// but for the spool files, which the threads that render rows commit. Those, and what an abort
+    /// leaves because no destructor runs, are for the spawned crash test.
+    pub(crate) fn crash_at<T: Send>(
+        &self,
+        n: u32,
+        work: impl FnOnce(Engine) -> T + Send,
+    ) -> Result<T, Crash> {
+        let engine = self.engine();
+        let armed = || {
+            crash_thread_at(n);
+            work(engine)
+        };
+        let done = std::thread::scope(|scope| scope.spawn(armed).join());
+        done.map_err(|panic| match panic.downcast() {
+            Ok(crash) => *crash,
+            Err(other) => std::panic::resume_unwind(other),
+        })
     }
 
     /// The state directory.
@@ -177,12 +293,20 @@ impl Bench {
         self.run_with(&RunOptions::default())
     }
 
+    /// Runs the job, a second after the call before it, so that the newest run is known.
     pub(crate) fn run_with(&self, options: &RunOptions) -> Result<RunReport, Error> {
+        self.clock.advance(Duration::from_secs(1));
         self.engine().run(&self.job(), options)
     }
 
     pub(crate) fn submit(&self) -> Result<RunReport, Error> {
-        self.engine().submit(&self.job(), &RunOptions::default())
+        self.submit_with(&RunOptions::default())
+    }
+
+    /// Submits the job, a second after the call before it.
+    pub(crate) fn submit_with(&self, options: &RunOptions) -> Result<RunReport, Error> {
+        self.clock.advance(Duration::from_secs(1));
+        self.engine().submit(&self.job(), options)
     }
 
     /// Collects the newest run of the job.
@@ -220,9 +344,70 @@ impl Bench {
         accepted(self.folder.path())
     }
 
+    /// Takes a batch in that somebody else of the workspace sends.
+    pub(crate) fn take_foreign_batch(&self, requests: usize) {
+        let send = crate::support::send_foreign_batch(self.simulator.base_url(), requests);
+        self.runtime.block_on(send);
+    }
+
     /// The simulator.
     pub(crate) fn simulator(&self) -> &RunningSimulator {
         &self.simulator
+    }
+}
+
+/// Runs by their folder.
+impl Bench {
+    /// Plans the job, and keeps the plan as a run in this folder.
+    pub(crate) fn plan_at(&self, folder: &str) -> PathBuf {
+        let job = JobFile::read(&self.work.path("job.toml")).expect("a job");
+        let options = PlanOptions {
+            out: Some(self.work.path(folder)),
+            ..PlanOptions::default()
+        };
+        let planned = self.engine().plan(&job, &options).expect("a plan");
+        planned.run.expect("the plan is kept")
+    }
+
+    /// Resumes the run in this folder.
+    pub(crate) fn run_at(&self, folder: &Path) -> Result<RunReport, Error> {
+        let run = Target::run(folder);
+        self.engine().run(&run, &RunOptions::default())
+    }
+}
+
+/// What a test looks at when a call has returned.
+impl Bench {
+    /// The requests of each batch that was accepted, in order.
+    pub(crate) fn sent(&self) -> Vec<u64> {
+        let ledger = self.simulator.ledger().expect("the ledger");
+        ledger.batches.iter().map(|batch| batch.requests).collect()
+    }
+
+    /// How often a call was made.
+    pub(crate) fn calls(&self, call: ApiCall) -> u64 {
+        self.simulator.calls().get(&call).copied().unwrap_or(0)
+    }
+
+    /// Every result line of every batch, as it stands in the simulator's own results.
+    pub(crate) fn result_lines(&self) -> Vec<serde_json::Value> {
+        crate::support::result_lines(self.folder.path())
+    }
+
+    /// The text that was answered to each custom_id, as it stands in the simulator's own results.
+    pub(crate) fn answers(&self) -> std::collections::BTreeMap<String, String> {
+        crate::support::answers(&self.result_lines())
+    }
+
+    /// The entries of the ledger of the state directory.
+    pub(crate) fn entries(&self) -> Vec<rowmill::ledger::LedgerEntry> {
+        let ledger = rowmill::ledger::Ledger::open(&self.state()).expect("the ledger");
+        ledger.entries().expect("its entries")
+    }
+
+    /// The job in another file of the folder.
+    pub(crate) fn job_in(&self, name: &str) -> Target {
+        Target::job(JobFile::read(&self.work.path(name)).expect("a job"))
     }
 }
 

@@ -1,18 +1,20 @@
-//! Any faults together, drawn at random: the same command, given again and again, comes to its end;
+//! Any faults together, drawn at random: the same call, made again and again, comes to its end;
 //! no row is lost, none is paid twice.
 
-use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
+use rowmill::engine::{CollectOptions, Engine, Error, RunOptions, RunOutcome, RunReport};
+
 use crate::crash::check_folder;
-use crate::support::{Finished, JOB, Sim, Workdir};
+use crate::in_process::Bench;
+use crate::support::{JOB, Workdir};
 
 const ROWS: usize = 20;
-/// So often is a command given before it counts as one that never ends: each fault ends at most one
+/// So often is a call made before it counts as one that never ends: each fault ends at most one
 /// of them.
 const AGAIN: usize = 24;
 
@@ -22,7 +24,7 @@ struct Plan {
     calls: Vec<String>,
     rows: Vec<String>,
     batches: Vec<String>,
-    /// The first process ends itself at this act.
+    /// The first call crashes at this act.
     crash_at: Option<u32>,
     is_in_halves: bool,
     /// Whether a priming request and a canary go first.
@@ -186,66 +188,73 @@ fn plan() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// Gives the command until it ends for good.
-fn drive(work: &Workdir, sim: &Sim, plan: &Plan) -> i32 {
-    let halves: &[&[&str]] = if plan.is_in_halves {
-        &[
-            &["submit", "job.toml", "--ignore-canary"],
-            &["collect", "job.toml"],
-        ]
-    } else {
-        &[&["run", "job.toml", "--ignore-canary"]]
-    };
-    let mut said = Vec::new();
-    for round in 0..AGAIN {
-        // In halves, the first is given until there is nothing left to send.
-        let half = halves
-            [usize::from(plan.is_in_halves && said.last().is_some_and(|(_, code)| *code == 5))];
-        let mut command = work.command_at(&sim.url(), half);
-        if let (0, Some(n)) = (round, plan.crash_at) {
-            command.env("ROWMILL_CRASH_AT", n.to_string());
-        }
-        let finished = Finished::from(command.output().expect("the binary runs"));
-        let Finished { code, stderr, .. } = finished;
-        let is_crash = round == 0 && plan.crash_at.is_some() && code == -1;
-        assert!(
-            is_crash || [0, 2, 3, 4, 5, 7, 12].contains(&code),
-            "exit code {code}\n{stderr}"
-        );
-        if [0, 3].contains(&code) {
-            return code;
-        }
-        let is_left_to_send = stderr.contains("still to be sent");
-        said.push((stderr, if is_left_to_send { 7 } else { code }));
-        thread::sleep(Duration::from_millis(300));
+/// Whether a call may end so, after which it is made again.
+fn may_end_so(result: &Result<RunReport, Error>) -> bool {
+    match result {
+        Ok(report) => !matches!(
+            report.outcome,
+            RunOutcome::Interrupted | RunOutcome::OverBudget
+        ),
+        // A fault hit a call that is not made again by itself.
+        Err(error) => matches!(error, Error::Provider { .. } | Error::Refused(_)),
     }
-    panic!(
-        "it never ends:\n{}",
-        said.iter()
-            .map(|(stderr, _)| stderr.as_str())
-            .collect::<Vec<_>>()
-            .join("\n--\n")
-    );
+}
+
+/// Calls until the output is written, and gives whether all rows succeeded.
+fn drive(bench: &Bench, plan: &Plan) -> bool {
+    let job = bench.job();
+    let options = RunOptions {
+        ignore_canary: true,
+        ..RunOptions::default()
+    };
+    let mut ended = Vec::new();
+    let mut is_all_sent = false;
+    for round in 0..AGAIN {
+        // In halves, the first is called until there is nothing left to send.
+        let collects = plan.is_in_halves && is_all_sent;
+        let run = collects.then(|| bench.newest_run());
+        let call = |engine: Engine| match &run {
+            Some(run) => engine.collect(run, &CollectOptions::default()),
+            None if plan.is_in_halves => engine.submit(&job, &options),
+            None => engine.run(&job, &options),
+        };
+        let crash_at = plan.crash_at.filter(|_| round == 0).unwrap_or(0);
+        // Act 0 never comes.
+        if let Ok(result) = bench.crash_at(crash_at, call) {
+            assert!(may_end_so(&result), "{result:?}");
+            if let Ok(report) = &result
+                && (report.summary.is_some() || report.nothing_to_do.is_some())
+            {
+                return report.all_succeeded();
+            }
+            is_all_sent = result
+                .as_ref()
+                .is_ok_and(|report| (report.unsent_batches, report.uncertain_batches) == (0, 0));
+            ended.push(result.map(|report| report.outcome));
+        }
+        bench.clock.advance(Duration::from_millis(300));
+    }
+    panic!("it never ends: {ended:?}");
 }
 
 fn keeps_its_promises(plan: &Plan) {
     let work = Workdir::new().with_rows(ROWS);
     work.write("job.toml", plan.job());
-    let sim = Sim::with(&plan.faults());
-    let code = drive(&work, &sim, plan);
-    let out = work.parquet("out.parquet");
+    let bench = Bench::with(work, &plan.faults(), Duration::ZERO);
+    let all_succeeded = drive(&bench, plan);
+    let out = bench.output();
     let keys: Vec<String> = (1..=ROWS).map(|n| format!("T-{n}")).collect();
     assert_eq!(out.column("id"), keys, "rows in are rows out");
     let statuses = out.column("_rm_status");
     assert_eq!(
-        code == 0,
+        all_succeeded,
         statuses.iter().all(|status| status == "succeeded"),
         "{statuses:?}"
     );
     let (ids, texts, answers) = (
         out.column("_rm_custom_id"),
         out.column("_rm_text"),
-        sim.answers(),
+        bench.answers(),
     );
     for ((id, text), status) in ids.iter().zip(&texts).zip(&statuses) {
         assert!(
@@ -255,13 +264,13 @@ fn keeps_its_promises(plan: &Plan) {
     }
     // Each rule meets a row once, and is answered by one more try.
     let most = 1 + plan.rows.len() as u64;
-    let accepted: BTreeMap<String, u64> = sim.accepted();
+    let accepted = bench.accepted();
     assert_eq!(accepted.len(), ROWS);
     assert!(
         accepted.values().all(|times| *times <= most),
         "{accepted:?}"
     );
-    check_folder(&work);
+    check_folder(&bench.work);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Runs whose files are not what they were: a lost journal is rebuilt, everything else is refused
 //! by name.
 
+use rowmill::engine::Error;
+
+use crate::in_process::Bench;
 use crate::support::{JOB, Sim, Workdir};
 
 #[test]
@@ -11,46 +14,63 @@ fn finds_every_batch_again_and_sends_none_twice() {
             "job.toml",
             format!("{JOB}\n[batch]\nmax_requests = 12\nsettle_seconds = 60\n"),
         );
-        let simulator = Sim::start();
-        work.rowmill_at(&simulator.url(), &["submit", "job.toml"])
-            .expect(5);
-        let journal = work
-            .files()
-            .into_iter()
-            .find(|file| file.ends_with("journal.jsonl"))
-            .unwrap();
-        let run = journal.strip_suffix("/journal.jsonl").unwrap().to_owned();
-        work.rowmill_at(&simulator.url(), &["rescue", &run])
-            .expect(2)
-            .says("nothing to rescue");
+        let bench = Bench::new(work);
+        let run = bench.submit().unwrap().folder;
+        let sound = bench.engine().rescue(&run);
+        assert!(
+            matches!(sound, Err(Error::SoundJournal { .. })),
+            "{sound:?}"
+        );
+        let journal = run.join("journal.jsonl");
         if damage == "lost" {
-            std::fs::remove_file(work.path(&journal)).unwrap();
+            std::fs::remove_file(&journal).unwrap();
         } else {
-            work.write(&journal, "not a journal\nat all\n");
+            std::fs::write(&journal, "not a journal\nat all\n").unwrap();
         }
-        let refused = work.rowmill_at(&simulator.url(), &["run", &run]).expect(2);
-        assert!(refused.stderr.contains("journal"), "{}", refused.stderr);
-        assert_eq!(
-            work.rowmill_at(&simulator.url(), &["run", "job.toml"]).code,
-            2,
-            "a broken run is never passed over"
+        let refused = bench.run_at(&run);
+        assert!(matches!(refused, Err(Error::Journal(_))), "{refused:?}");
+        let refused = bench.run();
+        assert!(
+            matches!(refused, Err(Error::Journal(_))),
+            "a broken run is never passed over: {refused:?}"
         );
 
-        simulator.settle();
-        work.rowmill_at(&simulator.url(), &["rescue", &run])
-            .expect(5)
-            .says("was found");
-        work.rowmill_at(&simulator.url(), &["run", &run]).expect(0);
+        assert!(bench.engine().rescue(&run).unwrap().summary.is_none());
+        assert_eq!(bench.notices.notes("found").len(), 3);
         assert_eq!(
-            work.parquet("out.parquet").column("id"),
+            bench.notices.of("rescued")[0]["old_journal"].is_null(),
+            damage == "lost"
+        );
+        assert!(bench.run_at(&run).unwrap().all_succeeded());
+        assert_eq!(
+            bench.output().column("id"),
             (1..=30).map(|n| format!("T-{n}")).collect::<Vec<_>>()
         );
+        let accepted = bench.accepted();
         assert!(
-            simulator.accepted().values().all(|&times| times == 1),
-            "{damage}: {:?}",
-            simulator.accepted()
+            accepted.values().all(|&times| times == 1),
+            "{damage}: {accepted:?}"
         );
     }
+}
+
+/// The words and the exit codes of a rescue.
+#[test]
+fn says_what_a_rescue_found() {
+    let work = Workdir::new().with_rows(5);
+    let simulator = Sim::start();
+    let rowmill = |args: &[&str]| work.rowmill_at(&simulator.url(), args);
+    rowmill(&["submit", "job.toml"]).expect(5);
+    let journal = file_of(&work, "journal.jsonl");
+    let run = journal.strip_suffix("/journal.jsonl").unwrap();
+    rowmill(&["rescue", run])
+        .expect(2)
+        .says("nothing to rescue");
+    std::fs::remove_file(work.path(&journal)).unwrap();
+    rowmill(&["run", run]).expect(2).says("journal");
+    rowmill(&["run", "job.toml"]).expect(2);
+    simulator.settle();
+    rowmill(&["rescue", run]).expect(5).says("was found");
 }
 
 /// The one file of the run whose path ends so.
@@ -186,37 +206,18 @@ fn tells_batches_of_one_size_apart() {
         "job.toml",
         format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n"),
     );
-    let sim = Sim::start();
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(5);
-    sim.take_foreign_batch(7);
-    sim.settle();
-    let journal = work
-        .files()
-        .into_iter()
-        .find(|file| file.ends_with("journal.jsonl"))
-        .unwrap();
-    std::fs::remove_file(work.path(&journal)).unwrap();
-    let run = journal.strip_suffix("/journal.jsonl").unwrap();
+    let bench = Bench::new(work);
+    let run = bench.submit().unwrap().folder;
+    bench.take_foreign_batch(7);
+    std::fs::remove_file(run.join("journal.jsonl")).unwrap();
+    let once = || bench.accepted().values().all(|&times| times == 1);
     // Ended in its middle, it is as if it had not begun.
     for n in 1..4 {
-        let mut command = work.command_at(&sim.url(), &["rescue", run]);
-        command
-            .env("ROWMILL_CRASH_AT", n.to_string())
-            .output()
-            .unwrap();
-        work.rowmill_at(&sim.url(), &["submit", "job.toml"]);
-        assert!(
-            sim.accepted().values().all(|&times| times == 1),
-            "act {n}: {:?}",
-            sim.accepted()
-        );
+        let _ = bench.crash_at(n, |engine| engine.rescue(&run));
+        let _ = bench.submit();
+        assert!(once(), "act {n}: {:?}", bench.accepted());
     }
-    work.rowmill_at(&sim.url(), &["rescue", run]);
-    work.rowmill_at(&sim.url(), &["run", run]).expect(0);
-    assert!(
-        sim.accepted().values().all(|&times| times == 1),
-        "{:?}",
-        sim.accepted()
-    );
+    let _ = bench.engine().rescue(&run);
+    assert!(bench.run_at(&run).unwrap().all_succeeded());
+    assert!(once(), "{:?}", bench.accepted());
 }

@@ -2,12 +2,17 @@
 //! copy, a folder that is gone. Nothing is paid twice, and what was paid is found.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rowmill::ledger::{EntryState, Ledger};
+use rowmill::engine::{Engine, Error, RetryOptions, RunOptions, RunOutcome, RunReport};
+use rowmill::journal::RunNote;
+use rowmill::ledger::EntryState;
+use rowmill::outcome::class::Class;
 use rowmill::simulator::ApiCall;
 
+use crate::crash::{check_folder, check_rows};
+use crate::in_process::Bench;
 use crate::support::{JOB, Sim, Workdir};
 
 const ROWS: usize = 20;
@@ -31,146 +36,157 @@ fn run_folder(work: &Workdir) -> String {
     plans[0].strip_suffix("/plan.json").unwrap().to_owned()
 }
 
+/// Submits the job's three batches, and gives the run's folder.
+fn submit(bench: &Bench) -> PathBuf {
+    let report = bench.submit().unwrap();
+    assert_eq!(
+        (report.outcome, report.unsent_batches),
+        (RunOutcome::Unfinished, 0)
+    );
+    report.folder
+}
+
 /// Cuts the journal off after its header, or in the middle of its second line.
-fn cut_journal(work: &Workdir, run: &str, is_torn: bool) {
-    let name = format!("{run}/journal.jsonl");
-    let text = work.read(&name);
+fn cut_journal(run: &Path, is_torn: bool) {
+    let path = run.join("journal.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
     let header = text.find('\n').unwrap() + 1;
-    work.write(&name, &text[..header + if is_torn { 40 } else { 0 }]);
+    fs::write(path, &text[..header + if is_torn { 40 } else { 0 }]).unwrap();
+}
+
+fn lose_journal(run: &Path) {
+    fs::remove_file(run.join("journal.jsonl")).unwrap();
 }
 
 #[track_caller]
-fn check_once(sim: &Sim) {
-    assert!(
-        sim.accepted().values().all(|times| *times == 1),
-        "{:?}",
-        sim.accepted()
-    );
-    assert_eq!(sim.accepted().len(), ROWS);
+fn check_once(bench: &Bench) {
+    let accepted = bench.accepted();
+    assert!(accepted.values().all(|times| *times == 1), "{accepted:?}");
+    assert_eq!(accepted.len(), ROWS);
+}
+
+/// The output is whole, and every row was accepted once.
+#[track_caller]
+fn check_whole(bench: &Bench, done: &RunReport) {
+    assert!(done.all_succeeded(), "{done:?}");
+    check_once(bench);
+    check_rows(&bench.work, &bench.answers(), ROWS);
+    check_folder(&bench.work);
 }
 
 #[test]
 fn a_journal_that_lost_its_end_sends_nothing_that_the_ledger_or_the_manifest_knows() {
     for is_torn in [false, true] {
         for lacks in ["", "ledger", "manifest"] {
-            let (work, sim) = (work(), Sim::new("", Duration::from_secs(5)));
-            work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-                .expect(5);
-            let run = run_folder(&work);
-            cut_journal(&work, &run, is_torn);
+            let bench = Bench::with(work(), "", Duration::from_secs(5));
+            let run = submit(&bench);
+            cut_journal(&run, is_torn);
             match lacks {
-                "ledger" => fs::remove_file(work.path(".rowmill/ledger.sqlite")).unwrap(),
-                "manifest" => fs::remove_file(work.path(&format!("{run}/manifest.json"))).unwrap(),
+                "ledger" => fs::remove_file(bench.state().join("ledger.sqlite")).unwrap(),
+                "manifest" => fs::remove_file(run.join("manifest.json")).unwrap(),
                 _ => {}
             }
-            let status = work.rowmill_at(&sim.url(), &["status", &run]).expect(0);
+            let (mut view, _) = bench.engine().status(&run).unwrap();
+            view.add_money(&if lacks == "ledger" {
+                Vec::new()
+            } else {
+                bench.entries()
+            });
+            let may_be_sent = |note: &RunNote| matches!(note, RunNote::MayBeSent { .. });
             assert!(
-                lacks == "ledger" || status.stderr.contains("may or may not have been created"),
-                "{}",
-                status.stderr
+                lacks == "ledger" || view.warnings.iter().any(may_be_sent),
+                "{:?}",
+                view.warnings
             );
-            let held = work
-                .rowmill_at(&sim.url(), &["run", "job.toml", "--deadline", "1s"])
-                .expect(7);
-            assert!(
-                held.stderr.contains("may or may not have been created"),
-                "{}",
-                held.stderr
+            let options = RunOptions {
+                deadline: Some(Duration::from_secs(1)),
+                ..RunOptions::default()
+            };
+            let held = bench.run_with(&options).unwrap();
+            assert_eq!(
+                (held.outcome, held.uncertain_batches),
+                (RunOutcome::InDoubt, 3)
             );
-            check_once(&sim);
-            work.rowmill_at(&sim.url(), &["run", "job.toml"])
-                .expect(0)
-                .says("was found");
-            check_once(&sim);
-            crate::crash::check_output(&work, &sim, ROWS);
+            check_once(&bench);
+            let done = bench.run().unwrap();
+            let found = bench.notices.notes("found").len();
+            let found = found + bench.notices.notes("found_unrecorded").len();
+            assert_eq!(found, 3, "torn: {is_torn}, lacks {lacks}");
+            check_whole(&bench, &done);
         }
     }
+}
+
+/// Plans a run, does something, and puts the state directory back to where it was planned.
+fn put_back(bench: &Bench, work: impl Fn(&Path)) -> PathBuf {
+    let run = bench.plan_at(".rowmill/test/one");
+    copy(&bench.state(), &bench.work.path("kept"));
+    work(&run);
+    fs::remove_dir_all(bench.state()).unwrap();
+    copy(&bench.work.path("kept"), &bench.state());
+    fs::remove_dir_all(bench.work.path("kept")).unwrap();
+    run
+}
+
+/// The same after the run was sent.
+fn put_back_after_submit(bench: &Bench) -> PathBuf {
+    put_back(bench, |_| {
+        submit(bench);
+    })
 }
 
 #[test]
 fn a_folder_put_back_from_before_it_was_sent_finds_its_batches_by_the_list_alone() {
     for seconds in [0, 5] {
-        let (work, sim) = (work(), Sim::new("", Duration::from_secs(seconds)));
-        work.rowmill_at(
-            &sim.url(),
-            &["plan", "job.toml", "--out", ".rowmill/test/one"],
-        )
-        .expect(0);
-        copy(&work.path(".rowmill"), &work.path("kept"));
-        work.rowmill_at(&sim.url(), &["submit", ".rowmill/test/one"])
-            .expect(5);
-        sim.settle();
-        fs::remove_dir_all(work.path(".rowmill")).unwrap();
-        copy(&work.path("kept"), &work.path(".rowmill"));
-        work.rowmill_at(&sim.url(), &["run", ".rowmill/test/one"])
-            .expect(0);
-        check_once(&sim);
-        crate::crash::check_output(&work, &sim, ROWS);
-        assert_eq!(sim.calls(ApiCall::Create), 3);
+        let bench = Bench::with(work(), "", Duration::from_secs(seconds));
+        let run = put_back_after_submit(&bench);
+        let done = bench.run_at(&run).unwrap();
+        check_whole(&bench, &done);
+        assert_eq!(bench.calls(ApiCall::Create), 3);
     }
 }
 
 #[test]
 fn a_folder_put_back_whose_job_has_changed_is_not_planned_again_where_its_batches_were_sent() {
     for seconds in [0, 3_600] {
-        let (work, sim) = (work(), Sim::new("", Duration::from_secs(seconds)));
-        work.rowmill_at(
-            &sim.url(),
-            &["plan", "job.toml", "--out", ".rowmill/test/one"],
-        )
-        .expect(0);
-        copy(&work.path(".rowmill"), &work.path("kept"));
-        work.rowmill_at(&sim.url(), &["submit", ".rowmill/test/one"])
-            .expect(5);
-        sim.settle();
-        fs::remove_dir_all(work.path(".rowmill")).unwrap();
-        copy(&work.path("kept"), &work.path(".rowmill"));
+        let bench = Bench::with(work(), "", Duration::from_secs(seconds));
+        put_back_after_submit(&bench);
         // The source is as new as its copy, and the same.
         std::thread::sleep(Duration::from_millis(20));
-        work.write("rows.csv", work.read("rows.csv"));
-        work.rowmill_at(&sim.url(), &["run", "job.toml"])
-            .expect(4)
-            .says("has changed");
-        check_once(&sim);
+        bench.work.write("rows.csv", bench.work.read("rows.csv"));
+        let refused = bench.run();
+        assert!(matches!(refused, Err(Error::Changed { .. })), "{refused:?}");
+        check_once(&bench);
     }
 }
 
 /// Plans a run, works on it, and then on a copy of its folder that was made before it was sent:
 /// nothing more is accepted.
-fn resume_from_a_copy(work: &Workdir, sim: &Sim) {
-    work.rowmill_at(
-        &sim.url(),
-        &["plan", "job.toml", "--out", ".rowmill/test/one"],
-    )
-    .expect(0);
-    copy(&work.path(".rowmill"), &work.path("kept"));
-    work.rowmill_at(&sim.url(), &["run", ".rowmill/test/one"])
-        .expect(0);
-    let accepted = sim.accepted();
-    fs::remove_dir_all(work.path(".rowmill")).unwrap();
-    copy(&work.path("kept"), &work.path(".rowmill"));
-    work.rowmill_at(&sim.url(), &["run", ".rowmill/test/one"])
-        .expect(0);
-    assert_eq!(sim.accepted(), accepted);
-    crate::crash::check_output(work, sim, ROWS);
+fn resume_from_a_copy(bench: &Bench) {
+    let run = put_back(bench, |run| {
+        assert!(bench.run_at(run).unwrap().all_succeeded());
+    });
+    let accepted = bench.accepted();
+    assert!(bench.run_at(&run).unwrap().all_succeeded());
+    assert_eq!(bench.accepted(), accepted);
+    check_rows(&bench.work, &bench.answers(), ROWS);
 }
 
 #[test]
 fn a_folder_put_back_finds_the_rows_that_were_sent_again_too() {
-    let work = work();
-    let sim =
-        Sim::with("[[rows]]\noutcome = 'errored'\nshare = 0.4\nerror_type = 'overloaded_error'");
-    resume_from_a_copy(&work, &sim);
-    assert!(sim.accepted().values().any(|times| *times == 2));
+    let faults = "[[rows]]\noutcome = 'errored'\nshare = 0.4\nerror_type = 'overloaded_error'";
+    let bench = Bench::with(work(), faults, Duration::ZERO);
+    resume_from_a_copy(&bench);
+    assert!(bench.accepted().values().any(|times| *times == 2));
 }
 
 #[test]
 fn a_folder_put_back_finds_the_parts_of_a_batch_that_was_too_large() {
-    let work = work();
-    // The first create call of either process.
-    let sim = Sim::with("[[calls]]\non = 'create'\nnth = [1, 6]\ndo = 'status'\nstatus = 413");
-    resume_from_a_copy(&work, &sim);
-    check_once(&sim);
+    // The first create call of either engine.
+    let faults = "[[calls]]\non = 'create'\nnth = [1, 6]\ndo = 'status'\nstatus = 413";
+    let bench = Bench::with(work(), faults, Duration::ZERO);
+    resume_from_a_copy(&bench);
+    check_once(&bench);
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -189,38 +205,23 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn a_resumed_run_is_not_held_by_batches_of_other_runs() {
     // Two jobs of the same sizes; the batches of the other are under way for an hour.
-    let (work, sim) = (
-        work(),
-        Sim::new(
-            "[[batches]]\nnth = [1, 2, 3]\nextra_seconds = 3600",
-            Duration::ZERO,
-        ),
-    );
-    work.write(
-        "other.toml",
-        work.read("job.toml")
-            .replace("name = \"test\"", "name = \"other\"")
-            .replace("out.parquet", "o.parquet"),
-    );
-    work.rowmill_at(
-        &sim.url(),
-        &["plan", "job.toml", "--out", ".rowmill/test/one"],
-    )
-    .expect(0);
-    work.rowmill_at(&sim.url(), &["submit", "other.toml"])
-        .expect(5);
-    work.rowmill_at(&sim.url(), &["run", ".rowmill/test/one"])
-        .expect(0);
+    let faults = "[[batches]]\nnth = [1, 2, 3]\nextra_seconds = 3600";
+    let bench = Bench::with(work(), faults, Duration::ZERO);
+    let job = bench.work.read("job.toml");
+    let other = job.replace("name = \"test\"", "name = \"other\"");
+    bench
+        .work
+        .write("other.toml", other.replace("out.parquet", "o.parquet"));
+    let one = bench.plan_at(".rowmill/test/one");
+    let other = bench
+        .engine()
+        .submit(&bench.job_in("other.toml"), &RunOptions::default());
+    assert_eq!(other.unwrap().outcome, RunOutcome::Unfinished);
+    assert!(bench.run_at(&one).unwrap().all_succeeded());
     // Batches of somebody else that have ended are looked into, and left alone.
-    work.rowmill_at(
-        &sim.url(),
-        &["plan", "job.toml", "--out", ".rowmill/test/two"],
-    )
-    .expect(0);
-    sim.take_foreign_batch(7);
-    sim.settle();
-    work.rowmill_at(&sim.url(), &["run", ".rowmill/test/two"])
-        .expect(0);
+    let two = bench.plan_at(".rowmill/test/two");
+    bench.take_foreign_batch(7);
+    assert!(bench.run_at(&two).unwrap().all_succeeded());
 }
 
 #[test]
@@ -245,7 +246,8 @@ fn a_run_that_lost_its_plan_and_its_journal_is_refused_and_nothing_is_paid_again
         .expect(2)
         .says(id)
         .says("--abandon");
-    check_once(&sim);
+    assert_eq!(sim.accepted().len(), ROWS);
+    assert!(sim.accepted().values().all(|times| *times == 1));
     // A person may decide that it is gone for good.
     work.rowmill_at(&sim.url(), &["cancel", id, "--abandon"])
         .expect(0)
@@ -254,48 +256,54 @@ fn a_run_that_lost_its_plan_and_its_journal_is_refused_and_nothing_is_paid_again
         .expect(5);
 }
 
-fn billed(work: &Workdir) -> Vec<(u32, String)> {
-    let entries = Ledger::open(&work.path(".rowmill"))
-        .unwrap()
-        .entries()
-        .unwrap();
-    let billed = entries
-        .iter()
-        .filter(|entry| entry.state == EntryState::Billed);
-    billed
+fn billed(bench: &Bench) -> Vec<(u32, String)> {
+    let entries = bench.entries().into_iter();
+    entries
+        .filter(|entry| entry.state == EntryState::Billed)
         .map(|entry| (entry.batch, entry.spent().to_string()))
         .collect()
+}
+
+/// Begins the journal again; what is found is not waited for.
+fn rescue(engine: &Engine, run: &Path) -> RunReport {
+    let rescued = engine.rescue(run).unwrap();
+    assert!(rescued.summary.is_none());
+    rescued
 }
 
 #[test]
 fn rescue_knows_of_rows_that_were_sent_again_and_keeps_their_bills() {
     for results in [true, false] {
-        let work = work();
         let faults = "[[rows]]\noutcome = 'errored'\nshare = 0.5\nerror_type = 'overloaded_error'\n\
                       [[rows]]\noutcome = 'truncated'\nshare = 0.3\ntimes = 0";
-        let sim = Sim::with(faults);
-        work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(3);
-        let run = run_folder(&work);
-        work.rowmill_at(&sim.url(), &["retry", &run, "--class", "truncated"])
-            .expect(3);
-        let (before, accepted, creates) =
-            (billed(&work), sim.accepted(), sim.calls(ApiCall::Create));
-        let table = work.parquet("out.parquet");
+        let bench = Bench::with(work(), faults, Duration::ZERO);
+        let run = bench.run().unwrap().folder;
+        let options = RetryOptions {
+            classes: vec![Class::Truncated],
+            ..RetryOptions::default()
+        };
+        assert!(!bench.retry(&options).unwrap().all_succeeded());
+        let (before, accepted, creates) = (
+            billed(&bench),
+            bench.accepted(),
+            bench.calls(ApiCall::Create),
+        );
+        let table = bench.output();
         assert!(before.len() > 4, "{before:?}");
-        fs::remove_file(work.path(&format!("{run}/journal.jsonl"))).unwrap();
+        lose_journal(&run);
         if !results {
-            fs::remove_dir_all(work.path(&format!("{run}/results"))).unwrap();
-            fs::create_dir(work.path(&format!("{run}/results"))).unwrap();
+            fs::remove_dir_all(run.join("results")).unwrap();
+            fs::create_dir(run.join("results")).unwrap();
         }
-        work.rowmill_at(&sim.url(), &["rescue", &run]).expect(5);
-        work.rowmill_at(&sim.url(), &["run", &run]).expect(3);
+        rescue(&bench.engine(), &run);
+        assert!(!bench.run_at(&run).unwrap().all_succeeded());
         assert_eq!(
-            (sim.accepted(), sim.calls(ApiCall::Create)),
+            (bench.accepted(), bench.calls(ApiCall::Create)),
             (accepted, creates),
             "nothing was sent again"
         );
-        assert_eq!(billed(&work), before, "a bill that was written stays");
-        let after = work.parquet("out.parquet");
+        assert_eq!(billed(&bench), before, "a bill that was written stays");
+        let after = bench.output();
         for column in [
             "id",
             "_rm_status",
@@ -310,111 +318,96 @@ fn rescue_knows_of_rows_that_were_sent_again_and_keeps_their_bills() {
 
 /// Loses the journal of the one run, and checks that a rescue finds every row, sends none twice and
 /// ends in a whole output.
-fn check_rescued(work: &Workdir, sim: &Sim) {
-    let run = run_folder(work);
-    fs::remove_file(work.path(&format!("{run}/journal.jsonl"))).unwrap();
-    sim.settle();
-    work.rowmill_at(&sim.url(), &["rescue", &run]).expect(5);
-    std::thread::sleep(Duration::from_millis(1_200));
-    work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
-    check_once(sim);
-    crate::crash::check_output(work, sim, ROWS);
+fn check_rescued(bench: &Bench, run: &Path) {
+    lose_journal(run);
+    rescue(&bench.engine(), run);
+    bench.clock.advance(Duration::from_millis(1_200));
+    let done = bench.run_at(run).unwrap();
+    check_whole(bench, &done);
 }
 
 #[test]
 fn rescue_knows_of_batches_that_were_split() {
-    let work = work();
-    let sim = Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413");
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(5);
-    check_rescued(&work, &sim);
+    let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413";
+    let bench = Bench::with(work(), faults, Duration::ZERO);
+    let run = submit(&bench);
+    check_rescued(&bench, &run);
 }
 
 #[test]
 fn rescue_knows_of_batches_that_were_split_in_many() {
-    let work = work();
     let faults = "[[calls]]\non = 'create'\nnth = [1, 7]\ndo = 'status'\nstatus = 400\nerror_type \
                   = 'invalid_request_error'\nmessage = 'requests: List should have at most 3 items \
                   after validation, not 7'";
-    let sim = Sim::with(faults);
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(5);
+    let bench = Bench::with(work(), faults, Duration::ZERO);
+    let run = submit(&bench);
     assert_eq!(
-        sim.calls(ApiCall::Create),
+        bench.calls(ApiCall::Create),
         6,
         "one refused in three parts, and two more"
     );
-    check_rescued(&work, &sim);
+    check_rescued(&bench, &run);
 }
 
 #[test]
 fn a_journal_that_lost_its_end_knows_of_a_part_that_was_sent_by_its_ledger_alone() {
-    let work = work();
     // The first batch is too large, and the second of its halves is not taken for want of money.
     let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413\n[[calls]]\non \
                   = 'create'\nnth = [5]\ndo = 'status'\nstatus = 402\nerror_type = 'billing_error'";
-    let sim = Sim::with(faults);
-    assert!(work.rowmill_at(&sim.url(), &["submit", "job.toml"]).code > 2);
-    let run = run_folder(&work);
-    cut_journal(&work, &run, false);
-    fs::remove_file(work.path(&format!("{run}/manifest.json"))).unwrap();
-    work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
-    check_once(&sim);
-    crate::crash::check_output(&work, &sim, ROWS);
+    let bench = Bench::with(work(), faults, Duration::ZERO);
+    let refused = bench.submit();
+    assert!(
+        matches!(refused, Err(Error::Provider { .. })),
+        "{refused:?}"
+    );
+    let run = bench.newest_run();
+    cut_journal(&run, false);
+    fs::remove_file(run.join("manifest.json")).unwrap();
+    let done = bench.run_at(&run).unwrap();
+    check_whole(&bench, &done);
 }
 
 #[test]
 fn a_run_that_lost_its_ledger_too_knows_parts_of_a_batch_by_its_spool() {
     // The journal ends with the intent of the batch that was too large, or with its refusal.
     for lines in [2, 3] {
-        let work = work();
-        let sim = Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413");
-        work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-            .expect(5);
-        let run = run_folder(&work);
-        let journal = work.read(&format!("{run}/journal.jsonl"));
+        let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413";
+        let bench = Bench::with(work(), faults, Duration::ZERO);
+        let run = submit(&bench);
+        let journal = fs::read_to_string(run.join("journal.jsonl")).unwrap();
         let kept: String = journal.split_inclusive('\n').take(lines).collect();
-        work.write(&format!("{run}/journal.jsonl"), kept);
-        for file in [".rowmill/ledger.sqlite", &format!("{run}/manifest.json")] {
-            fs::remove_file(work.path(file)).unwrap();
-        }
-        work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
-        check_once(&sim);
-        crate::crash::check_output(&work, &sim, ROWS);
+        fs::write(run.join("journal.jsonl"), kept).unwrap();
+        fs::remove_file(bench.state().join("ledger.sqlite")).unwrap();
+        fs::remove_file(run.join("manifest.json")).unwrap();
+        let done = bench.run_at(&run).unwrap();
+        check_whole(&bench, &done);
     }
 }
 
 #[test]
 fn results_on_disk_are_used_where_the_provider_no_longer_has_them() {
-    let (work, sim) = (work(), Sim::start());
-    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
-    let run = run_folder(&work);
-    let before = billed(&work);
-    fs::remove_file(work.path(&format!("{run}/journal.jsonl"))).unwrap();
-    sim.set_ahead(40 * 86_400);
-    work.rowmill_at(&sim.url(), &["rescue", &run])
-        .expect(5)
-        .says("saved results are complete");
-    work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
-    check_once(&sim);
-    crate::crash::check_output(&work, &sim, ROWS);
-    assert_eq!(billed(&work), before);
+    let bench = Bench::new(work());
+    let run = bench.run().unwrap().folder;
+    let before = billed(&bench);
+    lose_journal(&run);
+    bench.clock.set_provider_ahead(40 * 86_400);
+    rescue(&bench.engine(), &run);
+    assert_eq!(bench.notices.notes("saved_results_used").len(), 3);
+    let done = bench.run_at(&run).unwrap();
+    check_whole(&bench, &done);
+    assert_eq!(billed(&bench), before);
 }
 
 #[test]
 fn rescue_finds_its_batches_whatever_the_clocks_say() {
     for ahead in [-29 * 86_400, 29 * 86_400] {
-        let (work, sim) = (work(), Sim::start());
-        sim.set_ahead(ahead);
-        work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-            .expect(5);
-        let run = run_folder(&work);
-        fs::remove_file(work.path(&format!("{run}/journal.jsonl"))).unwrap();
-        sim.settle();
-        work.rowmill_at(&sim.url(), &["rescue", &run])
-            .expect(5)
-            .says("was found");
-        work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
-        check_once(&sim);
+        let bench = Bench::new(work());
+        bench.clock.set_provider_ahead(ahead);
+        let run = submit(&bench);
+        lose_journal(&run);
+        rescue(&bench.engine(), &run);
+        assert_eq!(bench.notices.notes("found").len(), 3);
+        let done = bench.run_at(&run).unwrap();
+        check_whole(&bench, &done);
     }
 }

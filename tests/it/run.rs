@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{
     ArrayRef, DictionaryArray, Float64Array, ListBuilder, MapBuilder, RecordBatch, StringArray,
@@ -10,16 +11,23 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Int32Type};
 use parquet::arrow::ArrowWriter;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use rowmill::engine::{Error, RunOutcome};
 
+use crate::in_process::Bench;
 use crate::support::{JOB, Sim, Workdir};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Runs the job of a folder to its end.
+fn run(work: Workdir) -> Bench {
+    let bench = Bench::new(work);
+    assert_eq!(bench.run().unwrap().outcome, RunOutcome::Complete);
+    bench
+}
 
 #[test]
 fn gives_every_row_back_once_and_in_order() {
-    let work = Workdir::new().with_rows(250);
-    work.rowmill(&["run", "job.toml", "--simulate"])
-        .expect(0)
-        .says("SIMULATED");
-    let out = work.parquet("out.parquet");
+    let out = run(Workdir::new().with_rows(250)).output();
     let ids: Vec<String> = (1..=250).map(|n| format!("T-{n}")).collect();
     assert_eq!(out.column("id"), ids);
     assert_eq!(out.column("body")[6], "the 7th text, with a comma");
@@ -40,12 +48,10 @@ fn gives_every_row_back_once_and_in_order() {
 
 #[test]
 fn gives_the_same_rows_whatever_the_batch_size() {
-    let whole = Workdir::new().with_rows(97);
-    whole.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+    let whole = run(Workdir::new().with_rows(97)).output();
     let parts = Workdir::new().with_rows(97);
     parts.write("job.toml", format!("{JOB}\n[batch]\nmax_requests = 10\n"));
-    parts.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let (whole, parts) = (whole.parquet("out.parquet"), parts.parquet("out.parquet"));
+    let parts = run(parts).output();
     assert_eq!(whole.column("id"), parts.column("id"));
     let batches: std::collections::BTreeSet<_> = parts.column("_rm_batch_id").into_iter().collect();
     assert!(batches.len() >= 10, "{batches:?}");
@@ -60,8 +66,7 @@ fn writes_each_format_by_its_extension() {
     ] {
         let work = Workdir::new().with_rows(5);
         work.write("job.toml", JOB.replace("out.parquet", name));
-        work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-        let text = work.read(name);
+        let text = run(work).work.read(name);
         assert!(text.starts_with(first), "{name}: {}", &text[..80]);
         assert_eq!(
             text.lines().count(),
@@ -70,9 +75,9 @@ fn writes_each_format_by_its_extension() {
     }
     let work = Workdir::new().with_rows(5);
     work.write("job.toml", JOB.replace("out.parquet", "out.arrow"));
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+    let bench = run(work);
     assert!(
-        std::fs::read(work.output("out.arrow"))
+        std::fs::read(bench.work.output("out.arrow"))
             .unwrap()
             .starts_with(b"ARROW1")
     );
@@ -95,8 +100,7 @@ fn makes_typed_columns_of_a_schema() {
             "max_tokens = 2000\nschema = \"answer.json\"",
         ),
     );
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let out = work.parquet("out.parquet");
+    let out = run(work).output();
     assert_eq!(
         &out.names()[..7],
         ["id", "body", "mood", "score", "sure", "words", "_rm_status"]
@@ -153,8 +157,7 @@ fn sets_one_row_that_fits_no_batch_aside_and_sends_the_others() {
     let huge = "x".repeat(5_000);
     work.write("rows.csv", format!("id,body\na,short\nb,{huge}\nc,short\n"));
     work.write("job.toml", format!("{JOB}\n[batch]\nmax_bytes = 4000\n"));
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(3);
-    let out = work.parquet("out.parquet");
+    let out = run(work).output();
     assert_eq!(
         out.column("_rm_status"),
         ["succeeded", "unsent", "succeeded"]
@@ -189,22 +192,24 @@ fn treats_duplicate_keys_as_the_job_says() {
         refused.stderr
     );
 
+    let bench = Bench::new(work);
+    assert!(matches!(bench.run(), Err(Error::DuplicateKeys(_))));
     let job = |how: &str| {
         JOB.replace(
             "columns = [\"id\"]",
             &format!("columns = [\"id\"]\non_duplicate = \"{how}\""),
         )
     };
-    work.write("job.toml", job("first"));
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+    bench.work.write("job.toml", job("first"));
+    assert!(bench.run().unwrap().all_succeeded());
     assert_eq!(
-        work.parquet("out.parquet").column("_rm_status"),
+        bench.output().column("_rm_status"),
         ["succeeded", "succeeded", "unsent"]
     );
 
-    work.write("job.toml", job("number"));
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let out = work.parquet("out.parquet");
+    bench.work.write("job.toml", job("number"));
+    assert!(bench.run().unwrap().all_succeeded());
+    let out = bench.output();
     assert_eq!(
         out.column("_rm_status"),
         ["succeeded", "succeeded", "succeeded"]
@@ -238,38 +243,40 @@ fn sends_in_one_step_and_fetches_in_another() {
     work.rowmill(&["collect", "job.toml"]).expect(5);
     assert!(!work.output("out.parquet").exists());
 
-    let work = Workdir::new().with_rows(30);
-    work.rowmill(&["submit", "job.toml", "--simulate"])
-        .expect(5);
-    work.rowmill(&["collect", "job.toml", "--wait", "30s"])
-        .expect(0);
-    assert_eq!(work.parquet("out.parquet").rows(), 30);
+    let bench = Bench::with(Workdir::new().with_rows(30), "", HOUR);
+    assert_eq!(bench.submit().unwrap().outcome, RunOutcome::Unfinished);
+    let collected = bench.collect(None).unwrap();
+    assert_eq!(collected.outcome, RunOutcome::Unfinished);
+    assert!(!bench.work.output("out.parquet").exists());
+    let collected = bench.collect(Some(2 * HOUR)).unwrap();
+    assert_eq!(collected.outcome, RunOutcome::Complete);
+    assert_eq!(bench.output().rows(), 30);
 }
 
 #[test]
-fn goes_on_with_an_unfinished_run_instead_of_paying_again() {
-    let work = Workdir::new().with_rows(30);
-    work.rowmill(&["submit", "job.toml", "--simulate"])
-        .expect(5);
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let runs = work
-        .files()
-        .into_iter()
-        .filter(|f| f.ends_with("plan.json"))
-        .count();
-    assert_eq!(runs, 1);
-    assert_eq!(work.parquet("out.parquet").rows(), 30);
+fn resumes_an_unfinished_run_instead_of_paying_again() {
+    let bench = Bench::new(Workdir::new().with_rows(30));
+    let submitted = bench.submit().unwrap();
+    let report = bench.run().unwrap();
+    assert_eq!(
+        (report.run, report.outcome),
+        (submitted.run, RunOutcome::Complete)
+    );
+    let files = bench.work.files();
+    let runs = files.iter().filter(|file| file.ends_with("plan.json"));
+    assert_eq!(runs.count(), 1);
+    assert_eq!(bench.output().rows(), 30);
+    assert!(bench.accepted().values().all(|times| *times == 1));
 }
 
 #[test]
 fn cancels_what_is_in_flight_and_keeps_the_rows() {
-    let work = Workdir::new().with_rows(12);
-    work.rowmill(&["submit", "job.toml", "--simulate", "--processing", "1h"])
-        .expect(5);
-    work.rowmill(&["cancel", "job.toml"]).expect(0);
-    work.rowmill(&["collect", "job.toml", "--wait", "30s"])
-        .expect(3);
-    let out = work.parquet("out.parquet");
+    let bench = Bench::with(Workdir::new().with_rows(12), "", HOUR);
+    bench.submit().unwrap();
+    assert_eq!(bench.cancel(false).unwrap().asked, 1);
+    let collected = bench.collect(Some(HOUR)).unwrap();
+    assert_eq!(collected.outcome, RunOutcome::Complete);
+    let out = bench.output();
     assert_eq!(out.rows(), 12);
     let statuses = out.column("_rm_status");
     // What was being worked on when the cancel came is finished, and billed.
@@ -332,8 +339,7 @@ fn passes_nested_columns_through_unchanged() {
         .replace("columns = [\"id\"]", "columns = [\"code\"]")
         .replace("{{ body }}", "{{ row | json }}");
     work.write("job.toml", job);
-    work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
-    let after = work.parquet("out.parquet");
+    let after = run(work).output();
     let kept: Vec<usize> = (0..before.num_columns()).collect();
     let after = after.batch.project(&kept).unwrap();
     assert_eq!(before.columns(), after.columns());

@@ -1,17 +1,22 @@
-//! Sending and waiting: what is tried again in seconds, what is sent while another batch is
-//! uncertain, what a person hears meanwhile, and what ends the command. In each: nothing is paid
-//! twice.
+//! Sending and waiting: what is retried in seconds, what is sent while another batch is uncertain,
+//! what is reported meanwhile, and what ends the call. In each: nothing is paid twice.
 
-use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use rowmill::cost::Money;
-use rowmill::ledger::Ledger;
+use rowmill::engine::{Engine, RunOptions};
+use rowmill::provider::retry::Clock as _;
 use rowmill::simulator::ApiCall;
 
-use crate::crash::{check_ledger, check_output, run_to};
-use crate::support::{Finished, JOB, Sim, Workdir};
+use crate::endings::Ending::{
+    self, Complete, InDoubt, NothingSent, OverBudget, SomeFailed, Stopped, Unfinished,
+};
+use crate::endings::{Ended, Spoken, side_by_side};
+use crate::in_process::Bench;
+use crate::support::{JOB, Workdir};
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A job with these rows, and what it says besides.
 fn work(rows: usize, more: &str) -> Workdir {
@@ -25,33 +30,41 @@ fn five(more: &str) -> Workdir {
     work(35, &format!("[batch]\nmax_requests = 7\n{more}"))
 }
 
-fn journal(work: &Workdir) -> String {
-    let journal = work
-        .files()
-        .into_iter()
-        .find(|file| file.ends_with("journal.jsonl"))
-        .expect("a journal");
-    work.read(&journal)
+/// Five batches of seven rows that end at once.
+fn bench(more: &str, faults: &str) -> Bench {
+    Bench::with(five(more), faults, Duration::ZERO)
 }
 
-fn run(work: &Workdir, sim: &Sim, more: &[&str]) -> Finished {
-    let args: Vec<&str> = ["run", "job.toml"].iter().chain(more).copied().collect();
-    work.rowmill_at(&sim.url(), &args)
+fn journal(bench: &Bench) -> String {
+    std::fs::read_to_string(bench.newest_run().join("journal.jsonl")).expect("a journal")
 }
 
-/// Waits until the provider has so many batches, and gives the time that took.
+/// Batches whose results are saved.
+fn collected(bench: &Bench) -> usize {
+    journal(bench).matches(r#""event":"collected""#).count()
+}
+
 #[track_caller]
-fn until_accepted(sim: &Sim, batches: usize) -> Duration {
-    let begun = Instant::now();
-    while sim.ledger().batches.len() < batches {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "{} of {batches} batches",
-            sim.ledger().batches.len()
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
-    begun.elapsed()
+fn run(bench: &Bench, ending: Ending) -> Ended {
+    bench.expect(bench.run(), ending)
+}
+
+/// A run that returns after this time.
+#[track_caller]
+fn run_for(bench: &Bench, deadline: Duration, ending: Ending) -> Ended {
+    let options = RunOptions {
+        deadline: Some(deadline),
+        ..RunOptions::default()
+    };
+    bench.expect(bench.run_with(&options), ending)
+}
+
+fn since(bench: &Bench, begun: Timestamp) -> SignedDuration {
+    bench.clock.now().duration_since(begun)
+}
+
+const fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
 }
 
 #[test]
@@ -59,72 +72,54 @@ fn one_429_and_one_529_on_create_cost_seconds() {
     let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\n\
                   [[calls]]\non = 'create'\nnth = [3]\ndo = 'status'\nstatus = 529";
     // The settling time is the default: five minutes would show.
-    let (work, sim) = (five(""), Sim::with(faults));
-    let begun = Instant::now();
-    let said = run(&work, &sim, &[]).expect(0);
-    assert!(
-        begun.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        begun.elapsed()
-    );
-    assert_eq!(sim.calls(ApiCall::Create), 5 + 2);
-    for words in [
-        "batch 1 was not accepted",
-        "`rate_limit_error`",
-        "batch 2 was not accepted",
-        "`overloaded_error`",
-    ] {
-        assert!(
-            said.stderr.contains(words),
-            "{words} is not in\n{}",
-            said.stderr
-        );
-    }
-    assert!(!said.stderr.contains("may or may not"), "{}", said.stderr);
-    check_output(&work, &sim, 35);
-    check_ledger(&sim, 35);
+    let bench = bench("", faults);
+    let begun = bench.clock.now();
+    run(&bench, Complete)
+        .has_note("not_accepted", 1)
+        .has("kind", "rate_limit_error")
+        .has_note("not_accepted", 2)
+        .has("kind", "overloaded_error")
+        .has_no("note", "uncertain");
+    assert!(since(&bench, begun) < seconds(15));
+    assert_eq!(bench.calls(ApiCall::Create), 5 + 2);
+    bench.check_output(35);
+    bench.check_ledger(35);
 }
 
 #[test]
 fn while_one_batch_is_uncertain_the_others_are_sent() {
-    let (work, sim) = (
-        five("settle_seconds = 12\n"),
-        Sim::with("[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_before'"),
+    let bench = bench(
+        "settle_seconds = 12\n",
+        "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_before'",
     );
-    let mut command = work.command_at(&sim.url(), &["run", "job.toml"]);
-    let child = command
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    until_accepted(&sim, 1);
-    let others = until_accepted(&sim, 4);
-    assert!(
-        others < Duration::from_secs(5),
-        "the four others took {others:?}"
-    );
-    let said = Finished::from(child.wait_with_output().unwrap()).expect(0);
-    for words in [
-        "batch 1 may or may not have been created (",
-        "looking for it for up to 12s, while the other batches are sent",
-        "waiting: 4 of 5 batches ended; batch 1 may or may not have been created: looking for it \
-         for ",
-        "batch 1 was not created",
-    ] {
-        assert!(
-            said.stderr.contains(words),
-            "{words} is not in\n{}",
-            said.stderr
+    let ended = run(&bench, Complete)
+        .has_note("uncertain", 1)
+        .has("settle_seconds", "12.0")
+        .has_note("sent_again", 1);
+    let waits_for_the_first = ended.notices.iter().any(|notice| {
+        let reason = &notice["reasons"][0];
+        notice["notice"] == "waiting"
+            && (&notice["ended"], &notice["of"]) == (&4.into(), &5.into())
+            && (&reason["reason"], &reason["batch"]) == (&"uncertain".into(), &1.into())
+            && reason["left_seconds"].as_f64() > Some(0.0)
+    });
+    assert!(waits_for_the_first, "{:?}", ended.notices);
+    for wait in ended.notices.iter().filter(|n| n["notice"] == "waiting") {
+        assert_eq!(
+            wait["in_flight"] == 0,
+            wait["elapsed_seconds"].is_null(),
+            "{wait}"
         );
     }
-    assert!(
-        !said.stderr.contains("in flight for 0.0s"),
-        "{}",
-        said.stderr
-    );
-    assert_eq!(sim.calls(ApiCall::Create), 6);
-    check_output(&work, &sim, 35);
-    check_ledger(&sim, 35);
+    let batches = bench.simulator().ledger().expect("a ledger").batches;
+    assert_eq!(batches.len(), 5);
+    let others = batches[3].at.duration_since(batches[0].at);
+    assert!(others < seconds(5), "the four others took {others}");
+    let resent = batches[4].at.duration_since(batches[0].at);
+    assert!(resent > seconds(10), "sent again after {resent}");
+    assert_eq!(bench.calls(ApiCall::Create), 6);
+    bench.check_output(35);
+    bench.check_ledger(35);
 }
 
 #[test]
@@ -133,69 +128,56 @@ fn uncertain_batches_of_one_size_are_told_apart_by_their_ids() {
     let faults = "[[calls]]\non = 'create'\nnth = [1, 3]\ndo = 'reset_after'\n[[calls]]\non = \
                   'create'\nnth = [2]\ndo = 'reset_before'\n[[batches]]\nnth = [1]\nextra_seconds \
                   = 4";
-    let (work, sim) = (five("settle_seconds = 1\n"), Sim::with(faults));
-    let said = run(&work, &sim, &[]).expect(0);
-    for words in [
-        "batch 1 was found",
-        "batch 2 was not created",
-        "batch 3 was found",
-        "it has its size and has not ended",
-    ] {
-        assert!(
-            said.stderr.contains(words),
-            "{words} is not in\n{}",
-            said.stderr
-        );
-    }
-    assert_eq!(sim.calls(ApiCall::Create), 6);
-    check_output(&work, &sim, 35);
-    check_ledger(&sim, 35);
+    let bench = bench("settle_seconds = 1\n", faults);
+    run(&bench, Complete)
+        .has_note("found", 1)
+        .has_note("sent_again", 2)
+        .has_note("found", 3)
+        .has("why", "not_ended");
+    assert_eq!(bench.calls(ApiCall::Create), 6);
+    bench.check_output(35);
+    bench.check_ledger(35);
 }
 
 #[test]
 fn where_every_call_is_lost_few_batches_become_uncertain() {
-    let sim = Sim::with("[[calls]]\non = 'create'\ndo = 'reset_before'");
-    let work = work(70, "[batch]\nmax_requests = 7\n");
-    run(&work, &sim, &["--deadline", "14s"])
-        .expect(7)
-        .says("one of the last 4 batches was created");
-    assert_eq!(sim.calls(ApiCall::Create), 4);
+    let bench = Bench::with(
+        work(70, "[batch]\nmax_requests = 7\n"),
+        "[[calls]]\non = 'create'\ndo = 'reset_before'",
+        Duration::ZERO,
+    );
+    let ended = run_for(&bench, Duration::from_secs(14), InDoubt);
+    let reasons = ended.wait_reasons();
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason["reason"] == "too_uncertain" && reason["calls"] == 4),
+        "{reasons:?}"
+    );
+    assert_eq!(bench.calls(ApiCall::Create), 4);
 }
 
 #[test]
-fn a_submit_sends_the_others_and_says_what_is_uncertain() {
-    let (work, sim) = (
-        five(""),
-        Sim::new(
-            "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'",
-            Duration::from_secs(3_600),
-        ),
-    );
-    let said = work
-        .rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(7);
-    assert_eq!(sim.ledger().batches.len(), 5);
-    assert!(
-        said.stderr
-            .contains("1 batch may or may not have been created"),
-        "{}",
-        said.stderr
-    );
-    check_ledger(&sim, 35);
+fn a_submit_sends_the_others_and_reports_what_is_uncertain() {
+    let faults = "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'";
+    let bench = Bench::with(five(""), faults, HOUR);
+    let ended = bench.expect(bench.submit(), InDoubt);
+    assert_eq!(ended.report.expect("a report").uncertain_batches, 1);
+    assert_eq!(bench.sent(), [7; 5]);
+    bench.check_ledger(35);
 }
 
 #[test]
 fn the_queue_limit_counts_uncertain_batches() {
     let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'reset_after'";
-    let work = five("max_queued_requests = 14\n");
-    let sim = Sim::new(faults, Duration::from_secs(3_600));
-    let said = run(&work, &sim, &["--deadline", "14s"]).expect(7);
-    assert_eq!(sim.ledger().batches.len(), 2);
+    let bench = Bench::with(five("max_queued_requests = 14\n"), faults, HOUR);
+    let ended = run_for(&bench, Duration::from_secs(14), InDoubt);
+    assert_eq!(bench.sent(), [7, 7]);
+    let reasons = ended.wait_reasons();
     assert!(
-        said.stderr
-            .contains("batch 3 is sent when others end (14 requests in flight"),
-        "{}",
-        said.stderr
+        reasons.iter().any(|reason| reason["reason"] == "queue_full"
+            && (&reason["batch"], &reason["queued"]) == (&3.into(), &14.into())),
+        "{reasons:?}"
     );
 }
 
@@ -203,32 +185,33 @@ fn the_queue_limit_counts_uncertain_batches() {
 fn a_kill_while_sending_costs_no_time_of_its_own() {
     const PROCESSING: Duration = Duration::from_secs(10);
     let undisturbed = {
-        let (work, sim) = (five(""), Sim::new("", PROCESSING));
-        let begun = Instant::now();
-        run(&work, &sim, &[]).expect(0);
-        begun.elapsed()
+        let bench = Bench::with(five(""), "", PROCESSING);
+        let begun = bench.clock.now();
+        run(&bench, Complete);
+        since(&bench, begun)
     };
     // Ended when the provider has the first batch, and the journal does not know it.
     for n in 5..40 {
-        let (work, sim) = (five(""), Sim::new("", PROCESSING));
+        let bench = Bench::with(five(""), "", PROCESSING);
+        let job = bench.job();
+        let start = |engine: Engine| engine.run(&job, &RunOptions::default()).map(|_| ());
         assert!(
-            run_to(work.command_at(&sim.url(), &["run", "job.toml"]), n).is_none(),
+            bench.crash_at(n, start).is_err(),
             "it was never accepted and not journaled"
         );
-        if sim.ledger().batches.is_empty() {
+        if bench.sent().is_empty() {
             continue;
         }
-        let begun = Instant::now();
-        let said = run(&work, &sim, &[]).expect(0).says("batch 1 was found");
-        let resumed = begun.elapsed();
+        let begun = bench.clock.now();
+        run(&bench, Complete).has_note("found", 1);
+        let resumed = since(&bench, begun);
         assert!(
-            resumed < undisturbed.mul_f64(1.2),
-            "{resumed:?} and {undisturbed:?} undisturbed\n{}",
-            said.stderr
+            resumed.as_secs_f64() < undisturbed.as_secs_f64() * 1.2,
+            "{resumed} and {undisturbed} undisturbed"
         );
-        assert_eq!(sim.calls(ApiCall::Create), 5);
-        check_output(&work, &sim, 35);
-        check_ledger(&sim, 35);
+        assert_eq!(bench.calls(ApiCall::Create), 5);
+        bench.check_output(35);
+        bench.check_ledger(35);
         return;
     }
     panic!("no batch was accepted");
@@ -246,18 +229,13 @@ fn a_tiny_retry_after_does_not_make_a_stream_of_creates() {
         let faults = format!(
             "[[calls]]\non = 'create'\ndo = 'status'\nstatus = 429\nretry_after = '{tiny}'"
         );
-        let (work, sim) = (five(""), Sim::with(&faults));
-        let said = run(&work, &sim, &["--deadline", "6s"]).expect(5);
-        assert!(
-            sim.calls(ApiCall::Create) <= 5,
-            "{tiny}: {} creates in six seconds",
-            sim.calls(ApiCall::Create)
-        );
-        assert!(
-            said.stderr.contains("trying again in 0."),
-            "{tiny}: {}",
-            said.stderr
-        );
+        let bench = bench("", &faults);
+        let ended = run_for(&bench, Duration::from_secs(6), Unfinished);
+        let creates = bench.calls(ApiCall::Create);
+        assert!(creates <= 5, "{tiny}: {creates} creates in six seconds");
+        let first = ended.notices.iter().find(|n| n["note"] == "not_accepted");
+        let after = first.expect("a note")["after_seconds"].as_f64();
+        assert!(after > Some(0.1) && after < Some(1.0), "{tiny}: {after:?}");
     }
 }
 
@@ -265,26 +243,20 @@ fn a_tiny_retry_after_does_not_make_a_stream_of_creates() {
 fn a_killed_process_does_not_forget_what_the_provider_asked_for() {
     let faults =
         "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\nretry_after = '7'";
-    let (work, sim) = (five(""), Sim::with(faults));
-    let begun = Instant::now();
-    run(&work, &sim, &["--deadline", "500ms"])
-        .expect(5)
-        .says("trying again in 7s");
+    let bench = bench("", faults);
+    let begun = bench.clock.now();
+    run_for(&bench, Duration::from_millis(500), Unfinished).has("after_seconds", "7.0");
     assert!(
-        journal(&work).contains(r#""retry_at":"#),
+        journal(&bench).contains(r#""retry_at":"#),
         "{}",
-        journal(&work)
+        journal(&bench)
     );
-    run(&work, &sim, &["--deadline", "1s"]).expect(5);
-    assert_eq!(sim.calls(ApiCall::Create), 1, "the time is not over");
-    run(&work, &sim, &[]).expect(0);
-    assert!(
-        begun.elapsed() >= Duration::from_secs(7),
-        "{:?}",
-        begun.elapsed()
-    );
-    assert_eq!(sim.calls(ApiCall::Create), 6);
-    check_ledger(&sim, 35);
+    run_for(&bench, Duration::from_secs(1), Unfinished);
+    assert_eq!(bench.calls(ApiCall::Create), 1, "the time is not over");
+    run(&bench, Complete);
+    assert!(since(&bench, begun) >= seconds(7));
+    assert_eq!(bench.calls(ApiCall::Create), 6);
+    bench.check_ledger(35);
 }
 
 #[test]
@@ -293,13 +265,13 @@ fn an_impossible_batch_id_is_an_answer_that_cannot_be_read() {
     for id in ["../results", "a b", "", long.as_str(), "a\\u0007b"] {
         let faults =
             format!("[[calls]]\non = 'create'\nnth = [2]\ndo = 'batch_id'\nvalue = \"{id}\"");
-        let (work, sim) = (five("settle_seconds = 1\n"), Sim::with(&faults));
-        run(&work, &sim, &[])
-            .expect(0)
-            .says("batch 2 may or may not")
-            .says("batch 2 was found");
-        assert_eq!(sim.calls(ApiCall::Create), 5);
-        check_ledger(&sim, 35);
+        let bench = bench("settle_seconds = 1\n", &faults);
+        run(&bench, Complete)
+            .has_note("uncertain", 2)
+            .has("kind", "unreadable")
+            .has_note("found", 2);
+        assert_eq!(bench.calls(ApiCall::Create), 5);
+        bench.check_ledger(35);
     }
 }
 
@@ -309,115 +281,80 @@ fn a_list_that_names_impossible_ids_holds_only_what_is_uncertain() {
     // batch.
     let faults = "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[calls]]\non = \
         'list'\nfrom = 2\ndo = 'batch_id'\nvalue = 'a/b'";
-    let (work, sim) = (five("settle_seconds = 1\n"), Sim::with(faults));
-    run(&work, &sim, &["--deadline", "6s"]).expect(7);
-    assert_eq!(
-        (sim.calls(ApiCall::Create), sim.ledger().batches.len()),
-        (5, 5)
-    );
-    check_ledger(&sim, 35);
+    let bench = bench("settle_seconds = 1\n", faults);
+    run_for(&bench, Duration::from_secs(6), InDoubt);
+    assert_eq!((bench.calls(ApiCall::Create), bench.sent().len()), (5, 5));
+    bench.check_ledger(35);
 }
+
+const AT_MOST_3: &str = "requests: List should have at most 3 items after validation, not 7";
 
 #[test]
 fn a_batch_with_too_many_requests_is_sent_in_smaller_ones() {
-    let faults = "[[calls]]\non = 'create'\nnth = [1, 5]\ndo = 'status'\nstatus = 400\n\
-                  message = 'requests: List should have at most 3 items after validation, not 7'";
-    let (work, sim) = (five(""), Sim::with(faults));
-    run(&work, &sim, &[])
-        .expect(0)
-        .says("batch 1 is too large for the provider (requests: List should have at most 3 items");
-    let mut sizes: Vec<u64> = sim
-        .ledger()
-        .batches
-        .iter()
-        .map(|batch| batch.requests)
-        .collect();
-    sizes.sort_unstable();
+    let faults = format!(
+        "[[calls]]\non = 'create'\nnth = [1, 5]\ndo = 'status'\nstatus = 400\nmessage = \
+         '{AT_MOST_3}'"
+    );
+    let bench = bench("", &faults);
+    run(&bench, Complete)
+        .has_note("split_up", 1)
+        .has("message", AT_MOST_3);
+    let sizes = bench.sent();
     assert_eq!(sizes.iter().sum::<u64>(), 35);
     assert_eq!(
         sizes.iter().filter(|size| **size <= 3).count(),
         6,
         "two batches went in three each: {sizes:?}"
     );
-    check_output(&work, &sim, 35);
-    check_ledger(&sim, 35);
+    bench.check_output(35);
+    bench.check_ledger(35);
 }
 
 #[test]
 fn a_batch_that_is_refused_for_good_needs_a_change_and_then_the_run_is_planned_again() {
     let faults = "[[calls]]\non = 'create'\ntimes = 2\ndo = 'status'\nstatus = 400\nmessage = \
         'system: not in this workspace'";
-    let (work, sim) = (five(""), Sim::with(faults));
+    let bench = bench("", faults);
     for _ in 0..2 {
-        let said = run(&work, &sim, &[]).expect(2);
-        for words in [
-            "batch 1 of 5 was refused",
-            "system: not in this workspace",
-            "nothing was sent",
-            "run the same command again",
-        ] {
-            assert!(
-                said.stderr.contains(words),
-                "{words} is not in\n{}",
-                said.stderr
-            );
-        }
+        let ended = run(&bench, NothingSent).has("message", "system: not in this workspace");
+        let error = ended.notices.iter().find(|n| n["notice"] == "error");
+        let error = error.expect("an error");
+        assert_eq!((&error["batch"], &error["of"]), (&1.into(), &5.into()));
     }
-    work.write(
+    bench.work.write(
         "job.toml",
-        work.read("job.toml").replace("Say what", "Tell what"),
+        bench.work.read("job.toml").replace("Say what", "Tell what"),
     );
-    run(&work, &sim, &[]).expect(0);
-    check_output(&work, &sim, 35);
-    check_ledger(&sim, 35);
+    run(&bench, Complete);
+    bench.check_output(35);
+    bench.check_ledger(35);
 }
 
 #[test]
 fn a_batch_that_is_refused_after_others_were_accepted_keeps_them() {
     let faults =
         "[[calls]]\non = 'create'\nfrom = 3\ndo = 'status'\nstatus = 400\nmessage = 'not this one'";
-    let (work, sim) = (five(""), Sim::with(faults));
-    let said = run(&work, &sim, &[])
-        .expect(4)
-        .says("not this one")
-        .says("batches that have ended are fetched first");
-    // Whatever of the two had not ended by then is fetched by the next command, which is stopped as
-    // well.
-    run(&work, &sim, &[]).expect(4).says("not this one");
-    assert_eq!(
-        journal(&work).matches(r#""event":"collected""#).count(),
-        2,
-        "{}",
-        said.stderr
-    );
+    let bench = bench("", faults);
+    run(&bench, Stopped)
+        .has("message", "not this one")
+        .has("note", "sending_stopped");
+    assert_eq!(collected(&bench), 2);
+    run(&bench, Stopped).has("message", "not this one");
+    assert_eq!(collected(&bench), 2);
     // The hint's way out.
-    work.rowmill_at(&sim.url(), &["cancel", "job.toml"])
-        .expect(0);
-    work.rowmill_at(&sim.url(), &["collect", "job.toml"])
-        .expect(3);
-    let statuses = work.parquet("out.parquet").column("_rm_status");
-    assert_eq!(
-        statuses
-            .iter()
-            .filter(|status| *status == "succeeded")
-            .count(),
-        14
-    );
+    bench.cancel(false).expect("a report");
+    bench.expect(bench.collect(None), SomeFailed);
+    assert_eq!(bench.statuses()["succeeded"], 14);
 }
 
 #[test]
 fn under_a_lasting_spend_limit_what_has_ended_is_fetched_first() {
-    let (work, sim) = (five(""), Sim::with("spend_cap_requests = 14"));
-    run(&work, &sim, &[])
-        .expect(4)
-        .says("raise the spend limit");
-    // Whatever of the two had not ended by then is fetched by the next command, which is stopped as
-    // well.
-    run(&work, &sim, &[])
-        .expect(4)
-        .says("raise the spend limit");
-    assert_eq!(journal(&work).matches(r#""event":"collected""#).count(), 2);
-    assert_eq!(sim.ledger().batches.len(), 2);
+    let bench = bench("", "spend_cap_requests = 14");
+    for _ in 0..2 {
+        run(&bench, Stopped).has("code", "enforced_spend_limit_reached");
+        assert_eq!(collected(&bench), 2);
+    }
+    assert_eq!(bench.sent(), [7, 7]);
 }
 
 #[test]
@@ -425,63 +362,57 @@ fn results_that_cannot_be_fetched_do_not_stop_the_other_batches() {
     // Of the first download, the provider will hear nothing more.
     let faults =
         "[[calls]]\non = 'results'\nnth = [1]\ndo = 'status'\nstatus = 400\nmessage = 'not these'";
-    let (work, sim) = (five(""), Sim::with(faults));
-    let said = run(&work, &sim, &[])
-        .expect(4)
-        .says("not these")
-        .says("the other batches continue");
-    assert_eq!(
-        journal(&work).matches(r#""event":"collected""#).count(),
-        4,
-        "{}",
-        said.stderr
-    );
-    run(&work, &sim, &[]).expect(0);
-    check_output(&work, &sim, 35);
-    check_ledger(&sim, 35);
+    let bench = bench("", faults);
+    run(&bench, Stopped)
+        .has("message", "not these")
+        .has("note", "results_refused");
+    assert_eq!(collected(&bench), 4);
+    run(&bench, Complete);
+    bench.check_output(35);
+    bench.check_ledger(35);
 }
 
 #[test]
-fn a_network_that_is_gone_is_told_of_within_seconds() {
+fn a_network_that_is_gone_is_reported_within_seconds() {
     // While batches are sent.
-    let work = five("");
-    let begun = Instant::now();
+    let unreachable = bench("", "");
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let said = work.rowmill_at(
-        &format!("http://{closed}"),
-        &["run", "job.toml", "--deadline", "4s"],
-    );
-    assert!(
-        begun.elapsed() < Duration::from_secs(20) && said.stderr.contains("trying again in 0."),
-        "{}",
-        said.stderr
-    );
+    let begun = unreachable.clock.now();
+    let options = RunOptions {
+        deadline: Some(Duration::from_secs(4)),
+        ..RunOptions::default()
+    };
+    let ended = unreachable
+        .engine_at(format!("http://{closed}"))
+        .run(&unreachable.job(), &options);
+    let ended = unreachable
+        .expect(ended, Unfinished)
+        .has("kind", "connection");
+    let shortest = ended
+        .notices
+        .iter()
+        .filter_map(|notice| notice["after_seconds"].as_f64())
+        .fold(f64::MAX, f64::min);
+    assert!(shortest < 1.0, "{}", ended.text());
+    assert!(since(&unreachable, begun) < seconds(20));
     // While they are looked after.
-    let (work, sim) = (
-        five(""),
-        Sim::with("[[calls]]\non = 'list'\nfrom = 2\ndo = 'reset_before'"),
-    );
-    let said = run(&work, &sim, &["--deadline", "6s"]);
-    assert!(
-        said.stderr.contains("list batches: `connection`")
-            && said.stderr.contains(" now, trying again in "),
-        "{}",
-        said.stderr
-    );
-    check_ledger(&sim, 35);
+    let bench = bench("", "[[calls]]\non = 'list'\nfrom = 2\ndo = 'reset_before'");
+    let ended = run_for(&bench, Duration::from_secs(6), Complete);
+    let is_told = |notice: &serde_json::Value| {
+        let (call, kind) = (&notice["error"]["call"], &notice["error"]["kind"]);
+        notice["notice"] == "retrying" && call == "list batches" && kind == "connection"
+    };
+    assert!(ended.notices.iter().any(is_told), "{}", ended.text());
+    bench.check_ledger(35);
 }
 
 /// What the plan says that each batch costs in the worst case.
-fn worst(work: &Workdir) -> Vec<Money> {
-    let plan = work
-        .files()
-        .into_iter()
-        .find(|file| file.ends_with("plan.json"))
-        .expect("a plan");
-    let plan: serde_json::Value = serde_json::from_str(&work.read(&plan)).expect("JSON");
+fn worst(bench: &Bench) -> Vec<Money> {
+    let plan = std::fs::read(bench.newest_run().join("plan.json")).expect("a plan");
+    let plan: serde_json::Value = serde_json::from_slice(&plan).expect("JSON");
     let pieces = plan["estimate"]["pieces"].as_array().expect("batches");
     pieces
         .iter()
@@ -492,38 +423,122 @@ fn worst(work: &Workdir) -> Vec<Money> {
 #[test]
 fn a_batch_that_does_not_fit_holds_back_those_behind_it_too() {
     // Three batches, the last of them smaller than the second.
-    let (work, sim) = (
+    let bench = Bench::with(
         work(20, "[batch]\nmax_requests = 7\nmax_queued_requests = 7\n"),
-        Sim::start(),
+        "",
+        Duration::ZERO,
     );
-    work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(5);
-    work.rowmill_at(&sim.url(), &["collect", "job.toml"]);
-    let spent: Money = Ledger::open(&work.path(".rowmill"))
-        .unwrap()
-        .entries()
-        .unwrap()
-        .iter()
-        .map(|entry| entry.spent())
-        .sum();
-    let worst = worst(&work);
+    bench.expect(bench.submit(), Unfinished);
+    bench.expect(bench.collect(None), Unfinished);
+    let spent: Money = bench.entries().iter().map(|entry| entry.spent()).sum();
+    let worst = worst(&bench);
     assert!(spent > Money::ZERO && worst[2] < worst[1], "{worst:?}");
-    let limit = spent + worst[1] - Money::from_picodollars(1);
-    let said = run(&work, &sim, &["--max-cost", &limit.to_string()]).expect(6);
-    assert!(
-        said.stderr
-            .contains("batch 2 is held back by the budget: it may cost"),
-        "{}",
-        said.stderr
-    );
+    let limit = |limit: Money| RunOptions {
+        max_cost: Some(limit),
+        ..RunOptions::default()
+    };
+    let short = spent + worst[1] - Money::from_picodollars(1);
+    let ended = bench.expect(bench.run_with(&limit(short)), OverBudget);
+    let held = ended.notices.iter().find(|n| n["notice"] == "held_back");
+    assert_eq!(held.expect("a notice")["batch"], 2);
     assert_eq!(
-        sim.calls(ApiCall::Create),
+        bench.calls(ApiCall::Create),
         1,
         "the third batch would fit, and waits behind the second"
     );
-    assert!(!work.path("out.parquet").exists());
+    assert!(!bench.work.path("out.parquet").exists());
     // With room, the same command sends the rest.
-    run(&work, &sim, &["--max-cost", "1"]).expect(0);
-    check_output(&work, &sim, 20);
-    check_ledger(&sim, 20);
+    let enough = "1".parse().expect("a dollar");
+    bench.expect(bench.run_with(&limit(enough)), Complete);
+    bench.check_output(20);
+    bench.check_ledger(20);
+}
+
+/// The words and exit codes of what the tests above look at as data.
+#[test]
+fn the_binary_says_what_is_sent_and_what_is_not() {
+    let run: &[&str] = &["run", "job.toml"];
+    let cases = [
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 429\n\
+                retry_after = '0.1'\n[[calls]]\non = 'create'\nnth = [3]\ndo = 'status'\nstatus = \
+                529",
+            job: "",
+            args: run,
+            code: 0,
+            says: &[
+                "batch 1 was not accepted",
+                "`rate_limit_error`",
+                "trying again in 0.",
+                "batch 2 was not accepted",
+                "`overloaded_error`",
+            ],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\n\
+                extra_seconds = 3600",
+            job: "max_queued_requests = 14\n",
+            args: &["run", "job.toml", "--deadline", "600ms"],
+            code: 7,
+            says: &[
+                "batch 2 may or may not have been created (",
+                "looking for it for up to 5m, while the other batches are sent",
+                "1 batch may or may not have been created",
+            ],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 400\n\
+                message = 'requests: List should have at most 3 items after validation, not 7'",
+            job: "",
+            args: &["submit", "job.toml"],
+            code: 5,
+            says: &[
+                "batch 1 is too large for the provider (requests: List should have at most 3 items",
+            ],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 400\n\
+                message = 'system: not in this workspace'",
+            job: "",
+            args: run,
+            code: 2,
+            says: &[
+                "batch 1 of 5 was refused",
+                "system: not in this workspace",
+                "nothing was sent",
+                "run the same command again",
+            ],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'create'\nfrom = 3\ndo = 'status'\nstatus = 400\nmessage = \
+                'not this one'",
+            job: "",
+            args: run,
+            code: 4,
+            says: &["not this one", "batches that have ended are fetched first"],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'results'\nnth = [1]\ndo = 'status'\nstatus = 400\n\
+                message = 'not these'",
+            job: "",
+            args: run,
+            code: 4,
+            says: &["not these", "the other batches continue"],
+        },
+        Spoken {
+            faults: "[[calls]]\non = 'list'\nfrom = 2\ndo = 'reset_before'",
+            job: "",
+            args: &["run", "job.toml", "--deadline", "3s"],
+            code: 5,
+            says: &["list batches: `connection`", " now, trying again in "],
+        },
+        Spoken {
+            faults: "",
+            job: "max_queued_requests = 7\n[budget]\nrun_usd = 0.01\non_limit = 'partial'\n",
+            args: run,
+            code: 6,
+            says: &["is held back by the budget: it may cost"],
+        },
+    ];
+    side_by_side(&cases, |case| case.check(&five(case.job)));
 }

@@ -385,69 +385,12 @@ impl Sim {
 
     /// Every result line of every batch, as it stands in the simulator's own results.
     pub(crate) fn result_lines(&self) -> Vec<serde_json::Value> {
-        let file = |id: String| {
-            self.folder
-                .path()
-                .join("batches")
-                .join(id)
-                .join("results.jsonl")
-        };
-        let texts = self
-            .ledger()
-            .batches
-            .into_iter()
-            .map(|batch| fs::read_to_string(file(batch.id)).unwrap_or_default());
-        texts
-            .flat_map(|text| {
-                text.lines()
-                    .map(|line| serde_json::from_str(line).expect("a result line"))
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+        result_lines(self.folder.path())
     }
 
     /// The text that was answered to each custom_id, as it stands in the simulator's own results.
     pub(crate) fn answers(&self) -> BTreeMap<String, String> {
-        let mut answers = BTreeMap::new();
-        for line in self.result_lines() {
-            let blocks = line["result"]["message"]["content"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let text: String = blocks
-                .iter()
-                .filter_map(|block| block["text"].as_str())
-                .collect();
-            answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
-        }
-        answers
-    }
-
-    /// Takes a batch in that somebody else of the workspace sends.
-    pub(crate) fn take_foreign_batch(&self, requests: usize) {
-        let one = |n| {
-            format!(
-                r#"{{"custom_id":"other-{n}","params":{{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{{"role":"user","content":"a"}}]}}}}"#
-            )
-        };
-        let body = format!(
-            r#"{{"requests":[{}]}}"#,
-            (0..requests).map(one).collect::<Vec<_>>().join(",")
-        );
-        let post = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([])
-            .build()
-            .expect("a client");
-        let post = post
-            .post(format!("{}/v1/messages/batches", self.url()))
-            .header("x-api-key", "other");
-        let post = post
-            .header("anthropic-version", "2026-10-21")
-            .header("content-type", "application/json")
-            .body(body);
-        let answer = self.runtime.block_on(post.send()).expect("an answer");
-        assert!(answer.status().is_success());
+        answers(&self.result_lines())
     }
 }
 
@@ -457,4 +400,63 @@ impl Drop for Sim {
             self.runtime.block_on(running.stop());
         }
     }
+}
+
+/// Every result line of every batch of the simulator with this folder.
+pub(crate) fn result_lines(folder: &Path) -> Vec<serde_json::Value> {
+    let batches = SimLedger::read(folder).expect("the ledger").batches;
+    let files = batches
+        .into_iter()
+        .map(|batch| folder.join("batches").join(batch.id).join("results.jsonl"));
+    let texts = files.map(|file| fs::read_to_string(file).unwrap_or_default());
+    texts
+        .flat_map(|text| {
+            text.lines()
+                .map(|line| serde_json::from_str(line).expect("a result line"))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The text that was answered to each custom_id, by the result lines.
+pub(crate) fn answers(lines: &[serde_json::Value]) -> BTreeMap<String, String> {
+    let mut answers = BTreeMap::new();
+    for line in lines {
+        let blocks = line["result"]["message"]["content"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let text: String = blocks
+            .iter()
+            .filter_map(|block| block["text"].as_str())
+            .collect();
+        answers.insert(line["custom_id"].as_str().expect("an id").to_owned(), text);
+    }
+    answers
+}
+
+/// Sends a batch as somebody else of the workspace.
+pub(crate) async fn send_foreign_batch(base_url: String, requests: usize) {
+    let one = |n| {
+        format!(
+            r#"{{"custom_id":"other-{n}","params":{{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{{"role":"user","content":"a"}}]}}}}"#
+        )
+    };
+    let body = format!(
+        r#"{{"requests":[{}]}}"#,
+        (0..requests).map(one).collect::<Vec<_>>().join(",")
+    );
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .expect("a client");
+    let post = client
+        .post(format!("{base_url}/v1/messages/batches"))
+        .header("x-api-key", "other")
+        .header("anthropic-version", "2026-10-21")
+        .header("content-type", "application/json")
+        .body(body);
+    let answer = post.send().await.expect("an answer");
+    assert!(answer.status().is_success());
 }

@@ -22,8 +22,8 @@ impl Need {
     fn tests(self) -> &'static [&'static str] {
         match self {
             Need::Mount => &[
-                "a_full_disk_is_said_and_loses_nothing",
-                "a_folder_that_cannot_be_written_is_said_before_anything_is_sent",
+                "a_full_disk_is_reported_and_loses_nothing",
+                "a_folder_that_cannot_be_written_is_reported_before_anything_is_sent",
             ],
             Need::ProcessNamespace => &["the_first_process_of_a_container_hears_signals_too"],
         }

@@ -39,3 +39,13 @@ fn leaves_at_the_deadline_and_resumes() {
     assert!(bench.accepted().values().all(|times| *times == 1));
     assert_eq!(bench.notices.of("resuming").len(), 1);
 }
+
+#[test]
+fn resumes_after_a_crash_at_its_first_act() {
+    let bench = Bench::new(Workdir::new().with_rows(20));
+    let job = bench.job();
+    let crashed = bench.crash_at(1, |engine| engine.run(&job, &RunOptions::default()));
+    crashed.expect_err("a crash");
+    assert_eq!(bench.run().unwrap().outcome, RunOutcome::Complete);
+    assert!(bench.accepted().values().all(|times| *times == 1));
+}

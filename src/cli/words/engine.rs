@@ -723,6 +723,34 @@ mod tests {
              (the provider's rate limit is reached); batch 1 may or may not have been created: the \
              next check decides; next check in 0.5s"
         );
+        let reasons = [
+            WaitReason::Uncertain {
+                batch: 1,
+                left: Some(Duration::from_secs(9)),
+            },
+            WaitReason::QueueFull {
+                batch: 3,
+                queued: 14,
+                limit: 14,
+            },
+            WaitReason::TooUncertain { calls: 4 },
+        ];
+        let text = notice(&Notice::Waiting {
+            in_flight: 0,
+            ended: 4,
+            of: 5,
+            elapsed: None,
+            next: Duration::from_secs(1),
+            reasons: &reasons,
+        });
+        for words in [
+            "waiting: 4 of 5 batches ended; batch 1 may or may not have been created: looking for \
+             it for 9s",
+            "batch 3 is sent when others end (14 requests in flight",
+            "one of the last 4 batches was created",
+        ] {
+            assert!(text.contains(words), "`{words}` is not in {text}");
+        }
     }
 
     #[test]
