@@ -1,6 +1,6 @@
 //! A run is ended at its n-th durable write or network act, for every n, and the same call is made
 //! again: the output is that of an undisturbed run, every row was accepted once, and nothing is left
-//! behind.
+//! behind, and the ledger holds what the run cost. Runs with a budget are in `budget.rs`.
 //!
 //! The crash is one of a thread of this process, so that no time passes and thousands of acts can be
 //! tried. One test ends the process itself, as proof that both are alike; it also covers what is
@@ -261,18 +261,17 @@ fn a_run_with_retries_that_crashes_at_any_act_resumes_and_pays_once() {
 #[test]
 fn a_run_with_a_batch_that_is_split_and_crashes_at_any_act_resumes_and_pays_once() {
     let faults = "[[calls]]\non = 'create'\nnth = [1]\ndo = 'status'\nstatus = 413\n";
+    let unsplit = AtomicU32::new(0);
     let acts = crash_at_every_act("", faults, |bench, n| {
-        assert_eq!(bench.sent().len(), 4, "crashed at act {n}");
+        let sent = bench.sent().len();
+        assert!([3, 4].contains(&sent), "crashed at act {n}");
+        unsplit.fetch_add(u32::from(sent == 3), Ordering::SeqCst);
     });
     assert!(acts >= 27, "{acts} acts");
-}
-
-#[test]
-fn a_run_with_a_budget_that_crashes_at_any_act_resumes_and_pays_once() {
-    // Every batch is reserved before it is sent, and billed when it is back.
-    let budget = "[budget]\nday_usd = 1\nrun_usd = 1\n";
-    let acts = crash_at_every_act(budget, "", |_, _| {});
-    assert!(acts >= 28, "{acts} acts");
+    // Between the refusal and its record the batch is uncertain. It is not found, is sent again as
+    // it is, and is accepted by then.
+    let unsplit = unsplit.into_inner();
+    assert!((1..=4).contains(&unsplit), "{unsplit} of {acts} acts");
 }
 
 /// Calls until the run is as far as it is to be. A detached call looks once; the settling time
