@@ -73,7 +73,7 @@ impl Context<'_> {
                 {
                     return sent.map(|()| standing(run));
                 }
-                if run.in_flight().next().is_some() || run.ended().next().is_some() {
+                if run.state().in_flight().next().is_some() || run.ended().next().is_some() {
                     self.note(StepNote::SendingStopped);
                 }
             }
@@ -210,7 +210,7 @@ impl Context<'_> {
         self.observer.notice(Notice::Waiting {
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             ended,
-            of: run.batches(),
+            of: run.state().batch_count(),
             elapsed: run
                 .state()
                 .left_to(Step::Watch)
@@ -250,8 +250,10 @@ impl Context<'_> {
                 let is_sending = run
                     .next_to_send(|attempt| until.sends(attempt), &memory.pace.short)
                     .is_some()
-                    || run.doubts().next().is_some();
-                !is_sending && run.in_flight().next().is_none() && run.ended().next().is_none()
+                    || run.state().doubts().next().is_some();
+                !is_sending
+                    && run.state().in_flight().next().is_none()
+                    && run.ended().next().is_none()
             }
             Until::Collected => run.is_collected(),
         }
@@ -273,7 +275,7 @@ fn end(run: &Run, memory: &Memory) -> Result<RunOutcome, Error> {
 fn standing(run: &Run) -> RunOutcome {
     if run.is_collected() {
         RunOutcome::Complete
-    } else if run.doubts().next().is_some() {
+    } else if run.state().doubts().next().is_some() {
         RunOutcome::InDoubt
     } else {
         RunOutcome::Unfinished

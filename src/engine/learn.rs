@@ -240,7 +240,7 @@ pub(crate) fn learn(
     now: Timestamp,
 ) -> Option<Warning> {
     let estimate = run.plan().estimate.as_ref()?;
-    let simulated = run.is_simulated();
+    let simulated = run.plan().simulated;
     let path = place(folder, simulated);
     let keep = || -> Result<(), String> {
         let _alone = lock(folder, now)?;

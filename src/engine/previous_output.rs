@@ -85,7 +85,7 @@ pub(super) fn place(
 /// In which way the result of a run is less than what stands at a place.
 fn less(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> Option<WorseOutput> {
     // What is simulated in this process has a name of its own, and so replaces nothing else.
-    let is_rehearsal = run.is_simulated() && !run.plan().is_in_process();
+    let is_rehearsal = run.plan().simulated && !run.plan().is_in_process();
     if !is_rehearsal && (summary.all_succeeded() || spec.min_success.is_some()) {
         return None;
     }
@@ -96,7 +96,7 @@ fn less(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> O
     }
     if summary.all_succeeded()
         || spec.min_success.is_some()
-        || (is_simulated && !run.is_simulated())
+        || (is_simulated && !run.plan().simulated)
     {
         return None;
     }

@@ -376,7 +376,7 @@ impl Pools {
             attempt,
             spools: BTreeMap::new(),
             closed: Vec::new(),
-            next_batch: run.batches() + 1,
+            next_batch: run.state().batch_count() + 1,
             folder: run.dir().clone(),
             limits: run.plan().limits,
             format: run.format(),

@@ -96,10 +96,10 @@ impl Engine {
         let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
         match run.check_unchanged(file, &compiled) {
             Ok(()) => Ok(Started::ready((run, connection))),
-            Err(changed @ Error::Changed { .. }) if run.has_sent_nothing() => {
+            Err(changed @ Error::Changed { .. }) if run.state().has_sent_nothing() => {
                 // A folder that was put back from a copy does not know what was sent since.
                 self.look_for_unknown(&mut run, &connection)?;
-                if !run.has_sent_nothing() {
+                if !run.state().has_sent_nothing() {
                     return Err(changed);
                 }
                 self.observer.notice(Notice::PlannedAgain { run: folder });

@@ -97,7 +97,7 @@ pub(crate) async fn look(
     run: &mut Run,
     not_found: &mut NotFoundTracker,
 ) -> Result<(), Error> {
-    let in_flight: BTreeMap<u32, BatchId> = run.in_flight().collect();
+    let in_flight: BTreeMap<u32, BatchId> = run.state().in_flight().collect();
     let mut listed = if in_flight.len() > ONE_BY_ONE {
         list(driver, run, &in_flight).await?
     } else {
