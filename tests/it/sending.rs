@@ -526,7 +526,8 @@ fn the_binary_says_what_is_sent_and_what_is_not() {
             says: &["not these", "the other batches continue"],
         },
         Spoken {
-            faults: "[[calls]]\non = 'list'\nfrom = 2\ndo = 'reset_before'",
+            faults: "[[calls]]\non = 'list'\nfrom = 2\ndo = 'reset_before'\n[[batches]]\nextra_seconds = \
+                3600",
             job: "",
             args: &["run", "job.toml", "--deadline", "3s"],
             code: 5,
@@ -534,7 +535,7 @@ fn the_binary_says_what_is_sent_and_what_is_not() {
         },
         Spoken {
             faults: "",
-            job: "max_queued_requests = 7\n[budget]\nrun_usd = 0.01\non_limit = 'partial'\n",
+            job: "max_queued_requests = 7\n[budget]\nrun_usd = 0.004\non_limit = 'partial'\n",
             args: run,
             code: 6,
             says: &["is held back by the budget: it may cost"],
