@@ -422,6 +422,48 @@ mod tests {
     }
 
     #[test]
+    fn words_each_limit_of_the_canary() {
+        let exceeds = |limit, rows, max| exceeded(&ExceededLimit { limit, rows, max }, rows);
+        assert_eq!(
+            exceeds(CanaryLimit::Refused, 10, 0.05),
+            "10 of 10 were refused by the model: 100%, and `canary.max_refused` is 5%"
+        );
+        assert_eq!(
+            exceeds(CanaryLimit::Truncated, 12, 0.05),
+            "12 of 12 were truncated: 100%, and `canary.max_truncated` is 5%"
+        );
+        assert_eq!(
+            exceeds(CanaryLimit::Empty, 4, 0.5),
+            "4 of 4 have an empty answer: 100%, and `canary.max_empty` is 50%"
+        );
+    }
+
+    #[test]
+    fn words_why_the_rest_follows_without_the_warm_up() {
+        let late = VerdictReason::NotEnded {
+            waited_seconds: 300,
+        };
+        let said = verdict_reason(&late);
+        assert!(said.ends_with(", so the rest is sent without it"), "{said}");
+    }
+
+    #[test]
+    fn counts_result_lines_that_are_too_long() {
+        let counts = LineCounts {
+            lines: 2,
+            missing: 1,
+            too_long: 1,
+            ..LineCounts::default()
+        };
+        let said = unclean(7, &counts);
+        assert!(said.contains("batch 7"), "{said}");
+        assert!(
+            said.contains("1 missing, 0 repeated") && said.contains(", 1 too long to be read;"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn words_what_the_warm_up_request_did_to_the_cache() {
         let cached = |written_tokens, read_tokens| {
             verdict_reason(&VerdictReason::Cached {
