@@ -88,7 +88,7 @@ fn report(checked: &CheckReport, warned: u64) -> String {
     }
     if checked.sends_bounds_in_words {
         lines.push(
-            "schema     its bounds are sent in words; answers are checked against the file"
+            "schema     constraints are sent as text in the descriptions; answers are validated with the file"
                 .to_owned(),
         );
     }
@@ -137,7 +137,7 @@ fn shared(report: &SharedReport, outline: &PlanReport) -> String {
         let mark = |ttl: CacheTtl| ttl.as_str().to_owned();
         let rows = report.parts.iter().map(|part| {
             let media = if part.has_media {
-                " (without the picture or document)"
+                " (without the image or document)"
             } else {
                 ""
             };

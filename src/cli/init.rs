@@ -463,9 +463,9 @@ impl Draft<'_> {
         format!(
             "# Written by `rowmill init` from {data}. Paths are relative to this file. \
              docs/job-file.md explains every key.\n[job]\nname = {}\n\n[source]\npath = \
-             {}\n{}\n[key]\n{}\n[request]\nmodel = {}\nmax_tokens = 300\n# Shared by all rows, \
-             byte for byte. Mark a long one with cache = \"1h\".\nsystem = \"You label rows of a \
-             table. Answer with the label alone, without any other word.\"\nmessages = [ \
+             {}\n{}\n[key]\n{}\n[request]\nmodel = {}\nmax_tokens = 300\n# The same for all \
+             rows. To cache a long prompt, use { text = \"…\", cache = \"1h\" }.\nsystem = \"You label rows of a \
+             table. Answer with the label only.\"\nmessages = [ \
              {{ role = \"user\", template = {} }} ]\n# schema = \"answer.schema.json\"       # \
              structured output; becomes typed columns\n\n[output]\n{}",
             toml_text(self.name),
@@ -508,29 +508,32 @@ impl Draft<'_> {
                 .collect();
             let _ = writeln!(
                 text,
-                "# null = {}       # texts that are in the file, if they mean \"no value\"",
+                "# null = {}       # texts in the file that may mean a missing value",
                 quoted(&nulls)
             );
         }
         let filter = toml_text(&filter(self.suggestion, profile));
         if !filter.contains(char::is_control) {
-            let _ = writeln!(text, "# where = {filter}       # SQL: which rows to send");
+            let _ = writeln!(
+                text,
+                "# where = {filter}       # SQL predicate: which rows to send"
+            );
         }
         text
     }
 
     fn key_lines(&self) -> String {
         match self.suggestion.key.as_slice() {
-            [] => "# No column is unique, so the row's number is the key. Better: columns that \
-                   name a row for good.\n# columns = [\"id\"]\n"
+            [] => "# No column is unique, so the key is the row number, which changes with the \
+                   file. A column that identifies a row is better.\n# columns = [\"id\"]\n"
                 .to_owned(),
             columns => {
                 let so_far = match self.inspection.profile.rows {
-                    ROWS => format!(" Uniqueness in the first {} rows.", count(ROWS)),
+                    ROWS => format!(" Checked in the first {} rows.", count(ROWS)),
                     _ => String::new(),
                 };
                 format!(
-                    "# What names a row: unique and never empty. Answers are joined by \
+                    "# Identifies a row: unique and never empty. Answers are joined by \
                      it.{so_far}\ncolumns = {}\n",
                     quoted(columns)
                 )
@@ -608,8 +611,8 @@ fn is_plain(name: &str) -> bool {
 
 fn template_text(suggestion: &Suggestion, inspection: &Inspection) -> String {
     let mut text = String::from(
-        "{#- One prompt for each row. Columns are variables: {{ name }}, or {{ row[\"any name\"] }}. A cell's text is never expanded. -#}\n\
-         Which of these labels fits the row best?\n\n\
+        "{#- The prompt of one row. Columns are variables: {{ name }} or {{ row[\"any name\"] }}. The text of a cell is never expanded. -#}\n\
+         Which of these labels fits this row best?\n\n\
          - positive\n- negative\n- neutral\n- unclear\n\n",
     );
     let shown: Vec<&str> = match &suggestion.text {
@@ -634,9 +637,7 @@ fn template_text(suggestion: &Suggestion, inspection: &Inspection) -> String {
         }
     };
     if shown.is_empty() {
-        text.push_str(
-            "{#- No column is text as it stands; {{ row[\"name\"] | base64 }} shows bytes. -#}\n",
-        );
+        text.push_str("{#- No column is text; {{ row[\"name\"] | base64 }} shows bytes. -#}\n");
     }
     for column in shown {
         let label = column.replace(|c: char| c.is_control() || matches!(c, '{' | '}'), " ");

@@ -183,7 +183,7 @@ fn media_text(block: &Value) -> String {
     let facts: Vec<String> = [("title", "titled"), ("context", "context")]
         .iter()
         .filter_map(|(key, name)| Some(format!(", {name} \"{}\"", block[*key].as_str()?)))
-        .chain((block["citations"]["enabled"] == true).then(|| ", to be cited".to_owned()))
+        .chain((block["citations"]["enabled"] == true).then(|| ", with citations".to_owned()))
         .collect();
     let head = format!(
         "[{} {what}{}]",

@@ -138,7 +138,7 @@ impl Screen {
 
     /// Says that nothing of this is real. Not even `--quiet` hides it.
     pub(crate) fn banner(&self) {
-        const TEXT: &str = "SIMULATED: the answers are made up; nothing is sent, nothing is paid";
+        const TEXT: &str = "SIMULATED: answers are invented; nothing is sent, nothing is billed";
         let simulated = || Map::from_iter([("simulated".to_owned(), Value::Bool(true))]);
         // The whole line is its label, so that all of it is in colour.
         if self.log.is_json() {

@@ -29,12 +29,12 @@ pub(crate) fn warn_of_others(state: &Path, screen: &Screen) {
         if meta.mode() & 0o002 != 0 {
             screen.warn(format!(
                 "every user of this machine can change the state directory `{path}`, and with it \
-                 what is sent and paid for\n  `chmod o-w {path}` ends that"
+                 what is sent and billed\n  run `chmod o-w {path}`"
             ));
         } else if meta.uid() != own && meta.uid() != 0 {
             screen.warn(format!(
                 "the state directory `{path}` belongs to another user, who can \
-                    change what is sent and paid for"
+                    change what is sent and billed"
             ));
         }
     }

@@ -343,7 +343,9 @@ fn sends_bounds_in_words_and_checks_the_answers_by_the_schema_as_written() {
     work.write("form.json", schema);
     let checked = work.rowmill(&["check", "job.toml"]).expect(0);
     assert!(
-        checked.stdout.contains("its bounds are sent in words"),
+        checked
+            .stdout
+            .contains("constraints are sent as text in the descriptions"),
         "{}",
         checked.stdout
     );

@@ -408,8 +408,14 @@ fn a_sample_says_what_it_is_and_what_it_does_not_know() {
         );
     }
     for (with, why) in [
-        (["--out", "runs/kept"], "has every request in it"),
-        (["--calibrate", "20"], "by the text of every request"),
+        (
+            ["--out", "runs/kept"],
+            "a saved plan contains every request",
+        ),
+        (
+            ["--calibrate", "20"],
+            "calibration selects rows from all requests",
+        ),
     ] {
         let args = [
             &["plan", "job.toml", "--simulate", "--sample", "300"][..],

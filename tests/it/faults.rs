@@ -706,7 +706,7 @@ fn a_person_may_decide_to_send_again() {
     let (work, sim) = (work(""), Sim::with(lost));
     submit(&work, &sim, &["--resubmit-doubtful"])
         .expect(7)
-        .says("no batch is in doubt");
+        .says("no batch is uncertain");
     submit(&work, &sim, &["--resubmit-doubtful"])
         .expect(5)
         .says("as you decided");

@@ -381,7 +381,7 @@ fn tries_an_upload_again_and_remembers_what_got_through() {
         .says("no more of this")
         .says("no request was sent");
     assert!(
-        failed.stderr.contains("uploaded and remembered"),
+        failed.stderr.contains("uploaded file is kept"),
         "{}",
         failed.stderr
     );

@@ -78,7 +78,7 @@ fn commands_for_a_first_job_work_in_their_order() {
     )
     .unwrap();
     let mut ran = 0;
-    for command in commands("A first job of your own") {
+    for command in commands("Your first job") {
         let Some(args) = command.strip_prefix("rowmill ") else {
             continue;
         };
