@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+    ArrayRef, AsArray as _, BinaryArray, RecordBatch, RecordBatchOptions, StringArray,
+    new_null_array,
 };
 use arrow::compute::{filter, is_null};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -18,8 +19,10 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::rows::{CUSTOM_ID, FRAGMENT, OWN_COLUMNS, SpoolRows, UNSENT, own_fields};
-use super::spool::{COLUMNS_KEY, FORMAT, FORMAT_KEY, PACKED_KEY};
+use super::rows::{
+    CUSTOM_ID, FRAGMENT, OWN_COLUMNS, SpoolRows, UNSENT, estimate_field, own_fields,
+};
+use super::spool::{COLUMNS_KEY, FORMAT, FORMAT_KEY, PACKED_KEY, WITHOUT_ESTIMATES};
 use super::{Error, packed_columns};
 use crate::border;
 
@@ -52,6 +55,7 @@ impl SpoolReader {
     /// As [`SpoolReader::open`].
     pub fn open_without_fragments(path: &Path) -> Result<SpoolReader, Error> {
         let mut groups = RowGroups::open(path, None)?;
+        // The estimates, which stand last, are left out too.
         let wanted: Vec<usize> = (0..OWN_COLUMNS.len() + groups.columns.fields().len())
             .filter(|&position| position != FRAGMENT)
             .collect();
@@ -87,10 +91,16 @@ impl SpoolReader {
                 new_null_array(&DataType::Binary, batch.num_rows()),
             );
         }
-        let cells = self.source_columns(&columns[OWN_COLUMNS.len()..], batch.num_rows());
+        let estimates = OWN_COLUMNS.len() + self.groups.columns.fields().len();
+        let estimate = match columns.get(estimates) {
+            Some(estimate) => estimate.as_binary().clone(),
+            None => BinaryArray::new_null(batch.num_rows()),
+        };
+        let cells = self.source_columns(&columns[OWN_COLUMNS.len()..estimates], batch.num_rows());
         let path = || self.groups.path.clone();
         Ok(SpoolRows::from_own_columns(
             &columns,
+            estimate,
             cells.map_err(|source| Error::Column {
                 path: path(),
                 doing: "read",
@@ -140,6 +150,33 @@ pub fn sent_ids(
     }))
 }
 
+/// The estimates of a batch's requests, in run order, an array a row group: null where a request
+/// has none. `None` where the file is of a version that kept none. Nothing else of the rows is
+/// read.
+///
+/// # Errors
+/// As [`SpoolReader::open`]; the iterator yields what goes wrong while reading.
+pub fn estimates(
+    path: &Path,
+) -> Result<Option<impl Iterator<Item = Result<BinaryArray, Error>> + use<>>, Error> {
+    let mut groups = RowGroups::open(path, None)?;
+    if !groups.has_estimates {
+        return Ok(None);
+    }
+    groups.project(&[UNSENT, OWN_COLUMNS.len() + groups.columns.fields().len()]);
+    let path = path.to_path_buf();
+    Ok(Some(groups.map(move |batch| {
+        let batch = batch?;
+        let estimates = is_null(batch.column(0)).and_then(|sent| filter(batch.column(1), &sent));
+        let estimates = estimates.map_err(|source| Error::Column {
+            path: path.clone(),
+            doing: "read",
+            source,
+        })?;
+        Ok(estimates.as_binary().clone())
+    })))
+}
+
 /// Checks that a spool file is the one that was planned, by its hash.
 ///
 /// # Errors
@@ -165,6 +202,7 @@ pub(super) struct RowGroups {
     metadata: ArrowReaderMetadata,
     columns: SchemaRef,
     packed: Vec<usize>,
+    has_estimates: bool,
     mask: ProjectionMask,
     next: usize,
 }
@@ -175,8 +213,8 @@ impl RowGroups {
         let file = open(path)?;
         let metadata = border::guarded(|| ArrowReaderMetadata::load(&file, Default::default()))
             .map_err(|source| cannot_decode(path, source))?;
-        let (columns, packed) = read_footer(path, metadata.metadata())?;
-        if !has_layout(metadata.schema(), &columns, &packed) {
+        let (columns, packed, has_estimates) = read_footer(path, metadata.metadata())?;
+        if !has_layout(metadata.schema(), &columns, &packed, has_estimates) {
             return Err(not_a_spool(
                 path,
                 "its columns are not those of a spool file",
@@ -188,6 +226,7 @@ impl RowGroups {
             metadata,
             columns,
             packed,
+            has_estimates,
             mask: ProjectionMask::all(),
             next: 0,
         };
@@ -240,10 +279,13 @@ impl Iterator for RowGroups {
     }
 }
 
-/// Whether the columns of the file are rowmill's own, followed by as many as the source has.
-fn has_layout(file: &Schema, columns: &Schema, packed: &[usize]) -> bool {
+/// Whether the columns of the file are rowmill's own, followed by as many as the source has, and by
+/// the estimates.
+fn has_layout(file: &Schema, columns: &Schema, packed: &[usize], has_estimates: bool) -> bool {
     let fields = file.fields();
-    fields.len() == OWN_COLUMNS.len() + columns.fields().len()
+    let estimates = OWN_COLUMNS.len() + columns.fields().len();
+    fields.len() == estimates + usize::from(has_estimates)
+        && (!has_estimates || fields[estimates] == estimate_field())
         && fields
             .iter()
             .zip(&own_fields())
@@ -253,14 +295,19 @@ fn has_layout(file: &Schema, columns: &Schema, packed: &[usize]) -> bool {
             .all(|position| *fields[OWN_COLUMNS.len() + position].data_type() == DataType::Binary)
 }
 
-fn read_footer(path: &Path, metadata: &ParquetMetaData) -> Result<(SchemaRef, Vec<usize>), Error> {
+/// The schema of the source's columns, the positions of those that are packed, and whether there
+/// are estimates.
+fn read_footer(
+    path: &Path,
+    metadata: &ParquetMetaData,
+) -> Result<(SchemaRef, Vec<usize>, bool), Error> {
     let fact = |key: &str| {
         let facts = metadata.file_metadata().key_value_metadata()?;
         facts.iter().find(|fact| fact.key == key)?.value.as_deref()
     };
     let format =
         fact(FORMAT_KEY).ok_or_else(|| not_a_spool(path, "it lacks the mark of a spool file"))?;
-    if format != FORMAT {
+    if ![FORMAT, WITHOUT_ESTIMATES].contains(&format) {
         return Err(not_a_spool(
             path,
             &format!("it has format version {format}; this version reads {FORMAT}"),
@@ -284,7 +331,7 @@ fn read_footer(path: &Path, metadata: &ParquetMetaData) -> Result<(SchemaRef, Ve
                 .iter()
                 .all(|&position| position < columns.fields().len()) =>
         {
-            Ok((Arc::new(columns), packed))
+            Ok((Arc::new(columns), packed, format == FORMAT))
         }
         _ => Err(not_a_spool(
             path,

@@ -1,4 +1,5 @@
-//! The rows of a spool file: seven columns of rowmill's own, followed by the source's columns.
+//! The rows of a spool file: seven columns of rowmill's own, followed by the source's columns, and a
+//! last one with the estimate of each request.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use arrow::array::{
     ArrayBuilder, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch,
     RecordBatchOptions, StringArray, StringBuilder, UInt64Array, UInt64Builder,
 };
-use arrow::compute::filter_record_batch;
+use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt64Type};
 use arrow::error::ArrowError;
 
@@ -23,6 +24,8 @@ pub(super) const OWN_COLUMNS: [&str; 7] = [
     "rowmill:key",
     "rowmill:tag",
 ];
+/// Name of the column behind the source's columns.
+pub(super) const ESTIMATE: &str = "rowmill:estimate";
 pub(super) const CUSTOM_ID: usize = 1;
 pub(super) const FRAGMENT: usize = 3;
 pub(super) const UNSENT: usize = 4;
@@ -45,6 +48,9 @@ pub struct SpoolRows {
     pub key: StringArray,
     /// The row's tag, where the job sets one; it is not sent.
     pub tag: StringArray,
+    /// What each request was estimated at, as bytes that only the estimates read; null where there
+    /// is no request, or no estimate of it.
+    pub estimate: BinaryArray,
     /// The source's columns.
     pub columns: RecordBatch,
 }
@@ -76,6 +82,7 @@ impl SpoolRows {
             unsent: self.unsent.slice(offset, length),
             key: self.key.slice(offset, length),
             tag: self.tag.slice(offset, length),
+            estimate: self.estimate.slice(offset, length),
             columns: self.columns.slice(offset, length),
         }
     }
@@ -89,8 +96,10 @@ impl SpoolRows {
             &RecordBatch::try_new(Arc::new(Schema::new(own_fields())), self.own_columns())?,
             keep,
         )?;
+        let estimate = filter(&self.estimate, keep)?.as_binary().clone();
         Ok(SpoolRows::from_own_columns(
             own_columns.columns(),
+            estimate,
             filter_record_batch(&self.columns, keep)?,
         ))
     }
@@ -117,7 +126,11 @@ impl SpoolRows {
     }
 
     /// The rows from columns whose types have been checked.
-    pub(super) fn from_own_columns(own_columns: &[ArrayRef], columns: RecordBatch) -> SpoolRows {
+    pub(super) fn from_own_columns(
+        own_columns: &[ArrayRef],
+        estimate: BinaryArray,
+        columns: RecordBatch,
+    ) -> SpoolRows {
         SpoolRows {
             row_index: own_columns[0].as_primitive::<UInt64Type>().clone(),
             custom_id: own_columns[CUSTOM_ID].as_string().clone(),
@@ -126,6 +139,7 @@ impl SpoolRows {
             unsent: own_columns[4].as_string().clone(),
             key: own_columns[5].as_string().clone(),
             tag: own_columns[TAG].as_string().clone(),
+            estimate,
             columns,
         }
     }
@@ -137,6 +151,7 @@ impl SpoolRows {
             .map(|column| cell_bytes(column))
             .sum();
         own_columns
+            + cell_bytes(&(Arc::new(self.estimate.clone()) as ArrayRef))
             + self
                 .columns
                 .columns()
@@ -156,14 +171,22 @@ pub struct SpoolRowsBuilder {
     unsent: StringBuilder,
     key: StringBuilder,
     tag: StringBuilder,
+    estimate: BinaryBuilder,
     /// The tag of the next row.
     next_tag: Option<String>,
+    /// The estimate of the next row; empty where there is none.
+    next_estimate: Vec<u8>,
 }
 
 impl SpoolRowsBuilder {
     /// Gives the row that is added next a tag.
     pub fn tag_next(&mut self, tag: Option<&str>) {
         self.next_tag = tag.map(str::to_owned);
+    }
+
+    /// A buffer for the estimate of the row that is added next; what is left empty is null.
+    pub fn estimate_next(&mut self) -> &mut Vec<u8> {
+        &mut self.next_estimate
     }
 
     /// Adds a row that is sent.
@@ -182,6 +205,12 @@ impl SpoolRowsBuilder {
         self.fragment.append_value(fragment);
         self.unsent.append_null();
         self.tag.append_option(self.next_tag.take());
+        if self.next_estimate.is_empty() {
+            self.estimate.append_null();
+        } else {
+            self.estimate.append_value(&self.next_estimate);
+            self.next_estimate.clear();
+        }
     }
 
     /// Adds a row that is not sent, with the reason as text.
@@ -199,6 +228,8 @@ impl SpoolRowsBuilder {
         self.fragment.append_null();
         self.unsent.append_value(reason);
         self.tag.append_option(self.next_tag.take());
+        self.estimate.append_null();
+        self.next_estimate.clear();
     }
 
     /// Rows added since the last [`SpoolRowsBuilder::finish`].
@@ -231,6 +262,7 @@ impl SpoolRowsBuilder {
             unsent: self.unsent.finish(),
             key: self.key.finish(),
             tag: self.tag.finish(),
+            estimate: self.estimate.finish(),
             columns,
         }
     }
@@ -263,6 +295,10 @@ pub(super) fn own_fields() -> [FieldRef; 7] {
         Field::new(tag, DataType::Utf8, true),
     ]
     .map(Arc::new)
+}
+
+pub(super) fn estimate_field() -> FieldRef {
+    Arc::new(Field::new(ESTIMATE, DataType::Binary, true))
 }
 
 fn no_columns(rows: usize) -> RecordBatch {

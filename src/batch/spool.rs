@@ -1,9 +1,9 @@
 //! A planned batch on disk: one Parquet file, written once and never changed.
 //!
 //! ```text
-//!  position   0          1          2             3         4       5     6      7 ...
-//!  column     row_index  custom_id  request_hash  fragment  unsent  key   tag    the source's columns, found by position
-//!             u64        utf8?      utf8?         binary?   utf8?   utf8  utf8?
+//!  position   0          1          2             3         4       5     6      7 ...                                      last
+//!  column     row_index  custom_id  request_hash  fragment  unsent  key   tag    the source's columns, found by position  estimate
+//!             u64        utf8?      utf8?         binary?   utf8?   utf8  utf8?                                           binary?
 //! ```
 //!
 //! A row has a request when it has a fragment; otherwise `unsent` holds the reason, without row
@@ -27,13 +27,15 @@ use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use super::body::Assembler;
-use super::rows::{OWN_COLUMNS, SpoolRows, TAG, UNSENT, own_fields};
+use super::rows::{ESTIMATE, OWN_COLUMNS, SpoolRows, TAG, UNSENT, estimate_field, own_fields};
 use super::{Envelope, Error, SpoolReader, packed_columns};
 use crate::border;
 use crate::durable::Pending;
 
-/// Version of the file format. A reader refuses other versions.
-pub(super) const FORMAT: &str = "2";
+/// Version of the file format. A reader refuses other versions, but for the one before.
+pub(super) const FORMAT: &str = "3";
+/// The version before: the same file without estimates.
+pub(super) const WITHOUT_ESTIMATES: &str = "2";
 pub(super) const FORMAT_KEY: &str = "rowmill:spool";
 /// The exact schema of the source's columns, as an Arrow IPC message in base64.
 pub(super) const COLUMNS_KEY: &str = "rowmill:columns";
@@ -249,6 +251,7 @@ impl SpoolWriter {
             what,
         };
         let lengths = rows.own_columns().into_iter().map(|column| column.len());
+        let lengths = lengths.chain([rows.estimate.len()]);
         if lengths
             .chain([rows.columns.num_rows()])
             .any(|length| length != rows.len())
@@ -336,6 +339,7 @@ impl SpoolWriter {
         };
         let mut columns = rows.own_columns();
         columns.extend(rows.columns.columns().iter().cloned());
+        columns.push(Arc::new(rows.estimate.clone()));
         // A packed column has its cells in the value of the first row, so it needs one.
         for &position in self.packed.iter().filter(|_| !rows.is_empty()) {
             let column = &mut columns[OWN_COLUMNS.len() + position];
@@ -425,6 +429,7 @@ impl Write for HashingFile {
 fn file_schema(columns: &Schema, packed: &[usize]) -> SchemaRef {
     let mut fields: Vec<_> = own_fields().to_vec();
     fields.extend(columns.fields().iter().cloned());
+    fields.push(estimate_field());
     for position in packed {
         let field = &mut fields[OWN_COLUMNS.len() + position];
         *field = Arc::new(packed_columns::packed_field(field.name()));
@@ -455,6 +460,7 @@ fn properties(columns: &Schema, packed: &[usize]) -> WriterProperties {
     for name in OWN_COLUMNS
         .into_iter()
         .filter(|name| ![OWN_COLUMNS[UNSENT], OWN_COLUMNS[TAG]].contains(name))
+        .chain([ESTIMATE])
     {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }

@@ -2,7 +2,7 @@
 //!
 //! A price list speaks of dollars per million tokens, a bill of tokens. [`Price`] is the price of
 //! one token in whole 10⁻¹² dollars, so that a sum of tokens × price has no rounding in it;
-//! [`Factor`] is what multiplies a price. Both refuse more decimals than they can hold instead of
+//! [`PriceFactor`] is what multiplies a price. Both refuse more decimals than they can hold instead of
 //! rounding them away.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Decimals of a dollar price per million tokens that [`Price`] holds.
 const PRICE_DECIMALS: u32 = 6;
-/// Decimals that [`Factor`] holds.
+/// Decimals that [`PriceFactor`] holds.
 const FACTOR_DECIMALS: u32 = 3;
 /// Decimals of a dollar price per thousand uses that [`UsePrice`] holds.
 const USE_DECIMALS: u32 = 9;
@@ -37,7 +37,7 @@ impl Price {
     /// The price multiplied; `None` where the result is not whole in this unit, or too large for
     /// it.
     #[must_use]
-    pub fn times(self, factor: Factor) -> Option<Price> {
+    pub fn times(self, factor: PriceFactor) -> Option<Price> {
         let scale = 10_u64.pow(FACTOR_DECIMALS);
         let product = self.0.checked_mul(u64::from(factor.0))?;
         (product % scale == 0).then_some(Price(product / scale))
@@ -49,9 +49,9 @@ impl Price {
 /// **Units**: whole thousandths. It reads and prints as a decimal: `"0.5"` is 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Factor(u32);
+pub struct PriceFactor(u32);
 
-impl Factor {
+impl PriceFactor {
     /// The factor × 1,000.
     #[must_use]
     pub fn thousandths(self) -> u32 {
@@ -111,11 +111,11 @@ pub struct Prices {
     /// Input read from a cache.
     pub cache_read: Price,
     /// What every price is multiplied with in a batch.
-    pub batch_factor: Factor,
+    pub batch_factor: PriceFactor,
     /// What every price is multiplied with where inference is bound to the US; `None` where that
     /// cannot be asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub us_factor: Option<Factor>,
+    pub us_factor: Option<PriceFactor>,
     /// Other prices for long prompts, by rising length.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bands: Vec<Band>,
@@ -159,7 +159,7 @@ pub struct Rates {
 impl Rates {
     /// Each price multiplied; `None` where one is not whole afterwards.
     #[must_use]
-    pub fn times(self, factor: Factor) -> Option<Rates> {
+    pub fn times(self, factor: PriceFactor) -> Option<Rates> {
         Some(Rates {
             input: self.input.times(factor)?,
             output: self.output.times(factor)?,
@@ -299,7 +299,7 @@ macro_rules! decimal_unit {
 }
 
 decimal_unit!(Price, PRICE_DECIMALS);
-decimal_unit!(Factor, FACTOR_DECIMALS);
+decimal_unit!(PriceFactor, FACTOR_DECIMALS);
 decimal_unit!(UsePrice, USE_DECIMALS);
 decimal_unit!(HourPrice, HOUR_DECIMALS);
 
@@ -342,7 +342,7 @@ mod tests {
             Err(DecimalError::TooFine { decimals: 6, .. })
         ));
         assert!(matches!(
-            "0.0001".parse::<Factor>(),
+            "0.0001".parse::<PriceFactor>(),
             Err(DecimalError::TooFine { decimals: 3, .. })
         ));
         assert!(matches!(
@@ -354,7 +354,7 @@ mod tests {
             Err(DecimalError::TooLarge { .. })
         ));
         assert!(matches!(
-            "4294967.296".parse::<Factor>(),
+            "4294967.296".parse::<PriceFactor>(),
             Err(DecimalError::TooLarge { .. })
         ));
     }
@@ -371,13 +371,13 @@ mod tests {
             assert_eq!(price(text).to_string(), printed);
             assert_eq!(price(printed), price(text));
         }
-        assert_eq!("0.5".parse::<Factor>().unwrap().to_string(), "0.5");
+        assert_eq!("0.5".parse::<PriceFactor>().unwrap().to_string(), "0.5");
     }
 
     #[test]
     fn multiplies_exactly_or_not_at_all() {
-        let half: Factor = "0.5".parse().unwrap();
-        let us: Factor = "1.1".parse().unwrap();
+        let half: PriceFactor = "0.5".parse().unwrap();
+        let us: PriceFactor = "1.1".parse().unwrap();
         assert_eq!(price("0.01").times(half), Some(price("0.005")));
         assert_eq!(
             price("0.01").times(half).unwrap().times(us),

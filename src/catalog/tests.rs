@@ -12,7 +12,7 @@ fn priced() -> impl Iterator<Item = (&'static str, &'static Model, &'static Pric
         .filter_map(|(id, model)| Some((id.as_str(), model, model.prices.as_ref()?)))
 }
 
-fn factor(text: &str) -> Factor {
+fn factor(text: &str) -> PriceFactor {
     text.parse().expect("a factor")
 }
 
@@ -294,7 +294,7 @@ fn proposes_the_names_most_like_the_one_typed() {
             catalog.nearest(typed)
         );
     }
-    assert!(catalog.nearest("claude-opus-4").len() <= MOST_NEAREST);
+    assert!(catalog.nearest("claude-opus-4").len() <= table::MAX_NEAREST);
 }
 
 #[test]
@@ -358,7 +358,10 @@ fn advises_about_models_at_their_end() {
     ];
     for (id, today, expected) in table {
         assert_eq!(
-            catalog.advice(id, today).as_deref(),
+            catalog
+                .advice(id, today)
+                .map(|notice| notice.to_string())
+                .as_deref(),
             expected,
             "{id} {today}"
         );

@@ -143,7 +143,7 @@ fn shared(report: &SharedReport, outline: &PlanReport) -> String {
             };
             let mark = part.cache.map(mark).unwrap_or_default();
             vec![
-                format!("{}{media}", part.what),
+                format!("{}{media}", words::estimate::part(&part.what)),
                 count(part.tokens),
                 count(part.up_to_here),
                 mark,

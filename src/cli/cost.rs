@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
-use rowmill::ledger::{Entry, Ledger};
+use rowmill::ledger::{Ledger, LedgerEntry};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,20 +17,20 @@ use super::screen::{Screen, table};
 
 /// What belongs together.
 #[derive(Debug, Default, Clone, Serialize)]
-struct Group {
+struct CostGroup {
     batches: u64,
     requests: u64,
     spent_usd: Money,
     reserved_usd: Money,
-    /// Requests of which nobody knows what they cost; they are in no sum.
+    /// Requests whose cost is unknown; they are in no sum.
     unknown: u64,
 }
 
 /// Groups by their name, and all of them together.
 #[derive(Debug, Default, Serialize)]
-struct Side {
-    groups: BTreeMap<String, Group>,
-    total: Group,
+struct CostGroups {
+    groups: BTreeMap<String, CostGroup>,
+    total: CostGroup,
 }
 
 pub(crate) fn run(
@@ -45,11 +45,11 @@ pub(crate) fn run(
         .map(Ledger::entries)
         .transpose()?
         .unwrap_or_default();
-    let wanted = |entry: &&Entry| {
+    let wanted = |entry: &&LedgerEntry| {
         args.since.is_none_or(|since| entry.day >= since)
             && args.job.as_ref().is_none_or(|job| entry.job == *job)
     };
-    let (simulated, real): (Vec<&Entry>, Vec<&Entry>) = entries
+    let (simulated, real): (Vec<&LedgerEntry>, Vec<&LedgerEntry>) = entries
         .iter()
         .filter(wanted)
         .partition(|entry| entry.simulated);
@@ -90,10 +90,10 @@ pub(crate) fn run(
     Ok(explain::DONE)
 }
 
-fn side(entries: &[&Entry], by: By, catalog: &Catalog) -> Side {
-    let mut side = Side::default();
+fn side(entries: &[&LedgerEntry], by: By, catalog: &Catalog) -> CostGroups {
+    let mut side = CostGroups::default();
     for entry in entries {
-        let whole = Group {
+        let whole = CostGroup {
             batches: 1,
             requests: entry.requests,
             spent_usd: entry.spent(),
@@ -111,13 +111,13 @@ fn side(entries: &[&Entry], by: By, catalog: &Catalog) -> Side {
     side
 }
 
-impl Side {
-    fn group(&mut self, name: String, part: &Group) {
+impl CostGroups {
+    fn group(&mut self, name: String, part: &CostGroup) {
         self.groups.entry(name).or_default().add(part);
     }
 
     /// What was spent by the model that answered, all else by the model that was asked.
-    fn by_model(&mut self, entry: &Entry, whole: &Group, catalog: &Catalog) {
+    fn by_model(&mut self, entry: &LedgerEntry, whole: &CostGroup, catalog: &Catalog) {
         let own = |id: &str| {
             catalog
                 .model(id)
@@ -125,7 +125,7 @@ impl Side {
         };
         self.group(
             own(&entry.model),
-            &Group {
+            &CostGroup {
                 spent_usd: Money::ZERO,
                 ..whole.clone()
             },
@@ -133,17 +133,17 @@ impl Side {
         for (model, cost) in &entry.share.by_model {
             self.group(
                 own(model),
-                &Group {
+                &CostGroup {
                     spent_usd: cost.total(),
-                    ..Group::default()
+                    ..CostGroup::default()
                 },
             );
         }
     }
 }
 
-impl Group {
-    fn add(&mut self, other: &Group) {
+impl CostGroup {
+    fn add(&mut self, other: &CostGroup) {
         self.batches += other.batches;
         self.requests += other.requests;
         self.spent_usd += other.spent_usd;
@@ -152,7 +152,7 @@ impl Group {
     }
 }
 
-fn side_table(side: &Side, name: &str) -> String {
+fn side_table(side: &CostGroups, name: &str) -> String {
     let columns = [
         Column::Id(name),
         Column::Number("batches"),
@@ -160,7 +160,7 @@ fn side_table(side: &Side, name: &str) -> String {
         Column::Number("spent"),
         Column::Number("reserved"),
     ];
-    let row = |name: &str, group: &Group| {
+    let row = |name: &str, group: &CostGroup| {
         vec![
             name.to_owned(),
             count(group.batches),

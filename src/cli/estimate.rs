@@ -2,20 +2,18 @@
 
 use rowmill::engine::plan::{PlanReport, PlannedBatch};
 use rowmill::estimate::compare::Comparison;
-use rowmill::estimate::fit::FitBasis;
-use rowmill::estimate::output::OutputBasis;
-use rowmill::estimate::sample_plan::Sampling;
-use rowmill::estimate::{Bounds, Estimate, share};
+use rowmill::estimate::{Bounds, Estimate};
 use rowmill::source::SourceSpec;
 
-use super::format::{bytes, count, duration, plural, usd};
+use super::format::{bytes, count, duration, percent, plural, usd};
 use super::layout::Column;
 use super::plan::rows_lines;
 use super::screen::{Screen, labelled, table};
+use super::words::estimate as words;
 
 /// More batches than this are not listed one by one.
 const LISTED: usize = 12;
-/// What an upload is reckoned with, in bits a second: a line of an office or of a home.
+/// The assumed speed of an upload, in bits a second: an office or home connection.
 const BITS_PER_SECOND: u64 = 20_000_000;
 
 /// The whole report, for a terminal.
@@ -26,26 +24,20 @@ pub(crate) fn report(outline: &PlanReport, source: &SourceSpec, screen: &Screen)
         outline
             .sampled
             .iter()
-            .map(|sampling| labelled("sample", &sampled(sampling))),
+            .map(|sampling| labelled("sample", &words::sampling(sampling))),
     );
     parts.push(String::new());
     parts.push(tokens(estimate));
-    if !outline.cache.why.is_empty() {
-        parts.push(labelled("cache", &outline.cache.why));
+    if let Some(cache) = words::cache_decision(&outline.cache) {
+        parts.push(labelled("cache", &cache));
     }
     parts.push(String::new());
     parts.push(money(outline, screen));
     parts.push(String::new());
-    let says = &estimate.says;
-    for (label, words) in [
-        ("low", &says.low),
-        ("likely", &says.likely),
-        ("high", &says.high),
-        ("at most", &says.most),
-    ] {
-        parts.push(labelled(label, words));
+    for (figure, assumed) in words::FIGURES.iter().zip(words::assumptions(estimate)) {
+        parts.push(labelled(figure, &assumed));
     }
-    parts.push(labelled("known", &known(estimate)));
+    parts.push(labelled("based on", &words::basis(estimate)));
     parts.join("\n")
 }
 
@@ -53,16 +45,16 @@ pub(crate) fn report(outline: &PlanReport, source: &SourceSpec, screen: &Screen)
 pub(crate) fn in_short(estimate: &Estimate) -> String {
     let Bounds {
         low,
-        likely,
+        expected,
         high,
-        most,
+        worst_case,
     } = estimate.total;
     format!(
-        "cost       likely {} ({} to {}), at most {}",
-        usd(likely),
+        "cost       expected {} ({} to {}), worst case {}",
+        usd(expected),
         usd(low),
         usd(high),
-        usd(most)
+        usd(worst_case)
     )
 }
 
@@ -80,13 +72,13 @@ fn tokens(estimate: &Estimate) -> String {
     let n = estimate.requests;
     let tokens = &estimate.tokens;
     let shared = tokens.shared * n;
-    let own = tokens.prompts.likely.saturating_sub(shared);
+    let own = tokens.prompts.expected.saturating_sub(shared);
     let line =
         |label: &str, all: u64| vec![label.to_owned(), count(all.div_ceil(n.max(1))), count(all)];
     let lines = [
         line("shared part", shared),
         line("rows", own),
-        line("answers", tokens.output.likely),
+        line("answers", tokens.output.expected),
     ];
     let columns = [
         Column::Id("tokens"),
@@ -98,27 +90,33 @@ fn tokens(estimate: &Estimate) -> String {
 
 fn money(outline: &PlanReport, screen: &Screen) -> String {
     let columns = [
-        "batch", "requests", "size", "low", "likely", "high", "at most",
+        "batch",
+        "requests",
+        "size",
+        "low",
+        "expected",
+        "high",
+        "worst case",
     ]
     .map(Column::Number);
-    let row = |name: String, cut: &PlannedBatch, bounds: &Bounds| {
-        let mut cells = vec![name, count(cut.requests.into()), bytes(cut.body_bytes)];
-        cells.extend([bounds.low, bounds.likely, bounds.high, bounds.most].map(usd));
+    let row = |name: String, batch: &PlannedBatch, bounds: &Bounds| {
+        let mut cells = vec![name, count(batch.requests.into()), bytes(batch.body_bytes)];
+        cells.extend([bounds.low, bounds.expected, bounds.high, bounds.worst_case].map(usd));
         cells
     };
     let estimate = &outline.estimate;
-    // Where rows are sampled, nobody knows which batch a row goes into.
+    // Of a sample it is not known which batch a row goes into.
     let batches = if outline.sampled.is_none() {
         outline.batches.len()
     } else {
         0
     };
     let listed = batches.min(LISTED);
-    let pairs = outline.batches.iter().zip(&estimate.pieces).enumerate();
+    let pairs = outline.batches.iter().zip(&estimate.batches).enumerate();
     let mut rows: Vec<Vec<String>> = if batches > 1 {
         pairs
             .take(listed)
-            .map(|(i, (cut, bounds))| row(count(i as u64 + 1), cut, bounds))
+            .map(|(i, (batch, bounds))| row(count(i as u64 + 1), batch, bounds))
             .collect()
     } else {
         Vec::new()
@@ -134,11 +132,11 @@ fn money(outline: &PlanReport, screen: &Screen) -> String {
     ];
     let Bounds {
         low,
-        likely,
+        expected,
         high,
-        most,
+        worst_case,
     } = estimate.total;
-    all.extend([low, likely, high, most].map(usd));
+    all.extend([low, expected, high, worst_case].map(usd));
     rows.push(all);
     let text = table(&columns, rows);
     match text.rsplit_once('\n') {
@@ -147,92 +145,24 @@ fn money(outline: &PlanReport, screen: &Screen) -> String {
     }
 }
 
-/// What stands for the whole table, and how far that may be off.
-fn sampled(sampling: &Sampling) -> String {
-    let Sampling {
-        rows,
-        of,
-        seed,
-        off,
-        ..
-    } = sampling;
-    format!(
-        "{} of {} rows were rendered (seed {seed}), and all other figures are extrapolated from \
-         them, \"at most\" too; what all rows would give differs, in 95 of 100 samples, by no more \
-         than {} in prompt tokens, {} in answer tokens, {} in likely cost; all rows have a key, \
-         duplicate keys were not searched for",
-        count(*rows),
-        count(*of),
-        share(off.prompts),
-        share(off.output),
-        share(off.cost)
-    )
-}
-
-/// What the figures rest on.
-fn known(estimate: &Estimate) -> String {
-    let fit = match &estimate.fit.basis {
-        FitBasis::Constants => {
-            "tokens are guessed from letters; --calibrate 200 counts some rows, which is free"
-                .to_owned()
-        }
-        FitBasis::Counted { rows } => format!(
-            "tokens were counted for {}, which leaves ±{} for all of them",
-            plural(*rows, "row", "rows"),
-            share(estimate.fit.off)
-        ),
-        FitBasis::Learned { rows } => format!(
-            "tokens as billed for {} of earlier runs",
-            plural(*rows, "row", "rows")
-        ),
-    };
-    let output = match &estimate.output_basis {
-        OutputBasis::Runs {
-            rows,
-            by_column,
-            by_length,
-            stale,
-        } => {
-            let by = match (by_column, by_length) {
-                (Some(column), _) => format!(", by `{column}`"),
-                (None, true) => ", by the length of the prompt".to_owned(),
-                (None, false) => String::new(),
-            };
-            let stale = if *stale {
-                " (the prompt has changed since)"
-            } else {
-                ""
-            };
-            format!(
-                "answers as in {} of earlier runs{by}{stale}",
-                plural(*rows, "row", "rows")
-            )
-        }
-        OutputBasis::Schema | OutputBasis::MaxTokens => {
-            "how long answers are is not known before the first run".to_owned()
-        }
-    };
-    format!("{fit}; {output}; prices of {}", estimate.priced_at)
-}
-
 /// The report for a pull request.
 pub(crate) fn markdown(job: &str, outline: &PlanReport, source: &SourceSpec) -> String {
     let estimate = &outline.estimate;
     let Bounds {
         low,
-        likely,
+        expected,
         high,
-        most,
+        worst_case,
     } = estimate.total;
     let mut lines = vec![
         format!("### rowmill plan: `{job}`"),
         String::new(),
         format!(
-            "**{}** likely, {} to {}, at most {} · {} · `{}`",
-            usd(likely),
+            "**{}** expected, {} to {}, worst case {} · {} · `{}`",
+            usd(expected),
             usd(low),
             usd(high),
-            usd(most),
+            usd(worst_case),
             plural(outline.requests, "request", "requests"),
             estimate.model
         ),
@@ -252,9 +182,9 @@ pub(crate) fn markdown(job: &str, outline: &PlanReport, source: &SourceSpec) -> 
     lines.push(line("tokens of the shared part", tokens.shared * n));
     lines.push(line(
         "tokens of the rows",
-        tokens.prompts.likely.saturating_sub(tokens.shared * n),
+        tokens.prompts.expected.saturating_sub(tokens.shared * n),
     ));
-    lines.push(line("tokens of the answers", tokens.output.likely));
+    lines.push(line("tokens of the answers", tokens.output.expected));
     lines.push(format!(
         "| bytes in {} | | {} |",
         plural(outline.batches.len() as u64, "batch", "batches"),
@@ -270,20 +200,14 @@ pub(crate) fn markdown(job: &str, outline: &PlanReport, source: &SourceSpec) -> 
         outline
             .sampled
             .iter()
-            .map(|sampling| format!("- sample: {}", sampled(sampling))),
+            .map(|sampling| format!("- sample: {}", words::sampling(sampling))),
     );
-    if !outline.cache.why.is_empty() {
-        lines.push(format!("- cache: {}", outline.cache.why));
+    if let Some(cache) = words::cache_decision(&outline.cache) {
+        lines.push(format!("- cache: {cache}"));
     }
-    lines.push(format!("- {}", known(estimate)));
-    let says = &estimate.says;
-    for (label, words) in [
-        ("low", &says.low),
-        ("likely", &says.likely),
-        ("high", &says.high),
-        ("at most", &says.most),
-    ] {
-        lines.push(format!("- {label}: {words}"));
+    lines.push(format!("- based on: {}", words::basis(estimate)));
+    for (figure, assumed) in words::FIGURES.iter().zip(words::assumptions(estimate)) {
+        lines.push(format!("- {figure}: {assumed}"));
     }
     lines.join("\n")
 }
@@ -291,13 +215,13 @@ pub(crate) fn markdown(job: &str, outline: &PlanReport, source: &SourceSpec) -> 
 /// An estimate beside its bill, in a line.
 pub(crate) fn compared(comparison: &Comparison) -> String {
     let sign = if comparison.off < 0 { "less" } else { "more" };
-    let off = share(comparison.off.unsigned_abs());
+    let off = percent(comparison.off.unsigned_abs());
     let causes: Vec<String> = comparison
         .main_causes()
         .iter()
         .map(|(cause, money)| {
             let sign = if money.is_negative() { "" } else { "+" };
-            format!("{sign}{} {}", usd(*money), cause.as_str())
+            format!("{sign}{} {}", usd(*money), words::cause(*cause))
         })
         .collect();
     let causes = if causes.is_empty() {
@@ -306,10 +230,10 @@ pub(crate) fn compared(comparison: &Comparison) -> String {
         format!(": {}", causes.join(", "))
     };
     match comparison.off {
-        0 => format!("estimate   {}, as billed", usd(comparison.likely)),
+        0 => format!("estimate   {}, as billed", usd(comparison.expected)),
         _ => format!(
             "estimate   {}; the bill is {off} {sign}{causes}",
-            usd(comparison.likely)
+            usd(comparison.expected)
         ),
     }
 }

@@ -15,7 +15,7 @@ use rowmill::engine::budget::OverBudget;
 use rowmill::engine::faults::{FaultCount, Faults};
 use rowmill::engine::plan::SharedKeys;
 use rowmill::engine::submit::RefusedBatch;
-use rowmill::ledger::{self, Scope, Shortage};
+use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
 use serde_json::{Value, json};
@@ -445,9 +445,9 @@ fn over_budget(short: &OverBudget) -> Explanation {
         "the run does"
     };
     let budget = match scope {
-        Scope::Run => "for a run",
-        Scope::Day => "for today, in UTC, over all jobs",
-        Scope::Month => "for this month, in UTC, over all jobs",
+        LimitScope::Run => "for a run",
+        LimitScope::Day => "for today, in UTC, over all jobs",
+        LimitScope::Month => "for this month, in UTC, over all jobs",
     };
     let mut details = vec![
         format!(
@@ -462,12 +462,12 @@ fn over_budget(short: &OverBudget) -> Explanation {
             "{} with {} to be sent: expected {}, high {}",
             plural(short.batches, "batch", "batches"),
             plural(short.requests, "request", "requests"),
-            usd(short.likely),
+            usd(short.expected),
             usd(short.high)
         ),
     ];
-    if *scope != Scope::Run && !by.is_empty() {
-        let job = |by: &ledger::Spender| {
+    if *scope != LimitScope::Run && !by.is_empty() {
+        let job = |by: &ledger::JobSpend| {
             let (spent, reserved) = (usd(by.spent), usd(by.reserved));
             format!("{} {spent} spent, {reserved} reserved", by.job)
         };
@@ -490,18 +490,18 @@ fn over_budget(short: &OverBudget) -> Explanation {
 /// Where the limit was set.
 fn limit_name(short: &OverBudget) -> &'static str {
     match short.shortage.scope {
-        Scope::Run if short.typed => "--max-cost",
-        Scope::Run => "budget.run_usd",
-        Scope::Day => "budget.day_usd",
-        Scope::Month => "budget.month_usd",
+        LimitScope::Run if short.typed => "--max-cost",
+        LimitScope::Run => "budget.run_usd",
+        LimitScope::Day => "budget.day_usd",
+        LimitScope::Month => "budget.month_usd",
     }
 }
 
 fn short_hint(short: &OverBudget) -> String {
     let wait = match short.shortage.scope {
-        Scope::Run => "",
-        Scope::Day => ", wait for the next day in UTC",
-        Scope::Month => ", wait for the next month in UTC",
+        LimitScope::Run => "",
+        LimitScope::Day => ", wait for the next day in UTC",
+        LimitScope::Month => ", wait for the next month in UTC",
     };
     format!(
         "raise `{}`{wait}, use fewer rows with --limit, or send the batches that fit with \

@@ -6,7 +6,15 @@ use rowmill::cost::Money;
 
 /// A number in groups of three: `12,345`.
 pub(crate) fn count(n: u64) -> String {
-    rowmill::estimate::warm_up::thousands(n)
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// An amount as people read it: dollars and cents, and four digits of what is less than a dollar.
@@ -29,6 +37,14 @@ pub(crate) fn usd(amount: Money) -> String {
     let fraction = format!("{:0width$}", rounded % scale, width = decimals as usize);
     let kept = fraction.trim_end_matches('0').len().max(2);
     format!("{sign}${}.{}", count(whole), &fraction[..kept])
+}
+
+/// Thousandths as a percentage: `2.5%`, `98%`.
+pub(crate) fn percent(thousandths: u64) -> String {
+    match thousandths % 10 {
+        0 => format!("{}%", thousandths / 10),
+        tenth => format!("{}.{tenth}%", thousandths / 10),
+    }
 }
 
 /// `1 batch`, `3 batches`.
@@ -95,6 +111,10 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1_000), "1,000");
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(
+            [0, 25, 980, 1_000].map(percent),
+            ["0%", "2.5%", "98%", "100%"]
+        );
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(1_500_000), "1.5 MB");
         for (millis, text) in [

@@ -117,6 +117,9 @@ impl Log {
         }
         let message = one_message(message);
         match label {
+            Some((word, color)) if message.is_empty() => {
+                self.text(&painted(word, color, self.color))
+            }
             Some((word, color)) => {
                 self.text(&format!("{} {message}", painted(word, color, self.color)))
             }

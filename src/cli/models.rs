@@ -1,4 +1,4 @@
-//! `rowmill models`: the models this version knows, and what the provider's own list says of them.
+//! `rowmill models`: the models this version knows, and the provider's own list of them.
 
 use std::sync::Arc;
 
@@ -93,13 +93,13 @@ fn all(catalog: &Catalog, screen: &Screen) {
     ));
     screen.say(format!(
         "as of {}; tokens, and US dollars per million of them in a batch. `rowmill models MODEL` \
-         tells all of one",
+         shows all facts about one",
         catalog.date
     ));
 }
 
 fn one(id: &str, catalog: &Catalog, screen: &Screen) -> Result<u8, Failure> {
-    let advice = catalog.advice(id, today());
+    let advice = catalog.advice(id, today()).map(|notice| notice.to_string());
     let Some((own, model)) = catalog.model(id) else {
         if let Some((own, retired)) = catalog.retired(id) {
             if screen.json {
@@ -141,7 +141,7 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
         format!(" (also {})", model.aliases.join(", "))
     };
     let overridden = if catalog.overridden.contains(id) {
-        ", with what your own table says"
+        ", with your overrides"
     } else {
         ""
     };
@@ -206,7 +206,7 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
             .map(|(_, what)| *what)
             .collect();
         if words.is_empty() {
-            "nothing of these".to_owned()
+            "none of these".to_owned()
         } else {
             words.join("; ")
         }
@@ -214,8 +214,8 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
     lines.push(format!("takes      {}", words(true)));
     lines.push(format!("refuses    {}", words(false)));
     lines.push(match &model.prices {
-        None => "prices     not known: a plan with it is refused until a table of your own names \
-            them"
+        None => "prices     unknown: a plan with this model is refused until your own table has \
+            prices for it"
             .to_owned(),
         Some(_) => {
             let price = |price: fn(&Prices) -> Price| {
@@ -235,7 +235,7 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
     one_a_line(lines)
 }
 
-/// Lines of a report; a name with a line end in it begins none.
+/// Lines of a report; a line end in a name does not begin a new one.
 fn one_a_line(lines: Vec<String>) -> String {
     lines
         .iter()
@@ -272,10 +272,10 @@ fn refresh(
         screen.json(&json!({ "date": Timestamp::now(), "origin": client.origin(), "refresh": refresh, "written": written }));
         return Ok(explain::DONE);
     }
-    screen.data(told(&refresh, list.len()));
+    screen.data(refresh_report(&refresh, list.len()));
     match written {
         Some(file) => screen.say(format!(
-            "written to {0}; `--models {0}` or ROWMILL_MODELS lays it over the table",
+            "written to {0}; `--models {0}` or ROWMILL_MODELS applies it over the built-in table",
             file.display()
         )),
         None => screen.say(format!(
@@ -286,8 +286,8 @@ fn refresh(
     Ok(explain::DONE)
 }
 
-/// Writes what differs. A file that is there stays, unless it is the one in use, whose own words
-/// are kept.
+/// Writes what differs. An existing file is not replaced, unless it is the one in use, whose own
+/// entries are kept.
 fn write(
     args: &Models,
     common: &Common,
@@ -310,8 +310,8 @@ fn write(
         return Err(Failure::words(
             explain::CHANGE,
             format!("`{}` exists already", file.display()),
-            "name another file with --out, lay it over with --models to have it brought up to \
-             date, or replace it with --force",
+            "name another file with --out, pass it with --models to have it updated, or replace \
+             it with --force",
         ));
     }
     let own = common
@@ -330,16 +330,16 @@ fn write(
     Ok(file)
 }
 
-fn told(refresh: &Refresh, listed: usize) -> String {
+fn refresh_report(refresh: &Refresh, listed: usize) -> String {
     let mut lines = vec![format!("{listed} models are listed")];
     for new in &refresh.new {
         let like = new
             .like
             .as_ref()
-            .map(|like| format!(", taken to be like {like}"))
+            .map(|like| format!(", assumed to be like {like}"))
             .unwrap_or_default();
         lines.push(format!(
-            "new        {}{like}; without a price until you name it",
+            "new        {}{like}; without a price until you add one",
             new.id
         ));
     }

@@ -74,13 +74,19 @@ pub(crate) fn warnings(
     source: &SourceSpec,
 ) -> Vec<String> {
     let nothing = report
-        .why_nothing(source)
-        .map(|why| format!("no rows to send: {why}"));
+        .no_requests(source)
+        .map(|why| format!("no rows to send: {}", words::estimate::no_requests(why)));
     nothing
         .into_iter()
         .chain(compiled.iter().map(words::engine::warning))
         .chain(report.warnings.iter().map(words::engine::warning))
-        .chain(report.cache.warning.clone())
+        .chain(
+            report
+                .cache
+                .warning
+                .iter()
+                .map(words::estimate::cache_warning),
+        )
         .collect()
 }
 
@@ -124,8 +130,8 @@ pub(crate) fn outline_table(outline: &PlanReport, source: &SourceSpec) -> String
         bytes(outline.body_bytes),
         bytes(outline.shared_bytes * outline.requests)
     ));
-    if !outline.cache.why.is_empty() {
-        lines.push(labelled("cache", &outline.cache.why));
+    if let Some(cache) = words::estimate::cache_decision(&outline.cache) {
+        lines.push(labelled("cache", &cache));
     }
     let shown = outline.batches.iter().take(LISTED).enumerate();
     let rows = shown.map(|(i, cut)| {

@@ -1,6 +1,6 @@
 //! `rowmill prices`: what models and the provider's tools cost, as of which day, by which sources.
 
-use rowmill::catalog::{Catalog, Factor, Prices as ModelPrices, Rates};
+use rowmill::catalog::{Catalog, PriceFactor, Prices as ModelPrices, Rates};
 use rowmill::cost::Unpriced;
 use rowmill::engine::Error;
 use serde::Serialize;
@@ -12,23 +12,23 @@ use super::format::count;
 use super::layout::Column;
 use super::screen::{Screen, shown, shown_to, table};
 
-/// One line of the table: the five prices of a model, for prompts of some length.
+/// One line of the table: the price_set prices of a model, for prompts of some length.
 #[derive(Serialize)]
-struct Line<'a> {
+struct PriceLine<'a> {
     model: &'a str,
     /// The line holds for prompts of more tokens than this.
     #[serde(skip_serializing_if = "Option::is_none")]
     above_prompt_tokens: Option<u64>,
     is_retired: bool,
     is_overridden: bool,
-    us_factor: Option<Factor>,
-    batch: Five,
-    standard: Five,
+    us_factor: Option<PriceFactor>,
+    batch: PriceSet,
+    standard: PriceSet,
 }
 
 /// Dollars per million tokens.
 #[derive(Serialize)]
-struct Five {
+struct PriceSet {
     input: String,
     output: String,
     cache_write_5m: String,
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Prices, catalog: &Catalog, screen: &Screen) -> Result<u
         }));
         return Ok(explain::DONE);
     }
-    let (live, gone): (Vec<&Line<'_>>, Vec<&Line<'_>>) =
+    let (live, gone): (Vec<&PriceLine<'_>>, Vec<&PriceLine<'_>>) =
         lines.iter().partition(|line| !line.is_retired);
     let both = args.model.is_some();
     let tables = [(live, "model"), (gone, "retired model")];
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Prices, catalog: &Catalog, screen: &Screen) -> Result<u
     Ok(explain::DONE)
 }
 
-fn price_table(lines: &[&Line<'_>], name: &str, both: bool, standard: bool) -> String {
+fn price_table(lines: &[&PriceLine<'_>], name: &str, both: bool, standard: bool) -> String {
     let columns = [
         Column::Id(name),
         Column::Number("input"),
@@ -95,14 +95,14 @@ fn price_table(lines: &[&Line<'_>], name: &str, both: bool, standard: bool) -> S
         let us = line
             .us_factor
             .map_or_else(String::new, |factor| format!("x {factor}"));
-        let row = |name: String, five: &Five| {
-            let Five {
+        let row = |name: String, price_set: &PriceSet| {
+            let PriceSet {
                 input,
                 output,
                 cache_write_5m,
                 cache_write_1h,
                 cache_read,
-            } = five;
+            } = price_set;
             let mut cells = vec![name];
             cells.extend(
                 [input, output, cache_write_5m, cache_write_1h, cache_read]
@@ -195,7 +195,7 @@ fn cents(text: &str) -> String {
     }
 }
 
-fn all_lines(catalog: &Catalog) -> Vec<Line<'_>> {
+fn all_lines(catalog: &Catalog) -> Vec<PriceLine<'_>> {
     let live = catalog
         .models
         .iter()
@@ -212,7 +212,7 @@ fn all_lines(catalog: &Catalog) -> Vec<Line<'_>> {
         .collect()
 }
 
-fn lines_of<'c>(model: &str, catalog: &'c Catalog) -> Result<Vec<Line<'c>>, Failure> {
+fn lines_of<'c>(model: &str, catalog: &'c Catalog) -> Result<Vec<PriceLine<'c>>, Failure> {
     let unknown = || Error::UnknownModel {
         model: model.to_owned(),
         nearest: catalog
@@ -238,33 +238,33 @@ fn lines<'c>(
     prices: &ModelPrices,
     is_retired: bool,
     catalog: &Catalog,
-) -> Vec<Line<'c>> {
+) -> Vec<PriceLine<'c>> {
     let bands = prices
         .bands
         .iter()
         .map(|band| Some(band.above_prompt_tokens));
     let line = |above: Option<u64>| {
         let rates = prices.rates(above.map_or(0, |tokens| tokens.saturating_add(1)));
-        Line {
+        PriceLine {
             model: id,
             above_prompt_tokens: above,
             is_retired,
             is_overridden: catalog.overridden.contains(id),
             us_factor: prices.us_factor,
-            batch: five(rates, Some(prices.batch_factor)),
-            standard: five(rates, None),
+            batch: price_set(rates, Some(prices.batch_factor)),
+            standard: price_set(rates, None),
         }
     };
     std::iter::once(None).chain(bands).map(line).collect()
 }
 
-fn five(rates: Rates, factor: Option<Factor>) -> Five {
+fn price_set(rates: Rates, factor: Option<PriceFactor>) -> PriceSet {
     let rates = factor.map_or(Some(rates), |factor| rates.times(factor));
     // A price of one's own can be too fine to be halved in whole units.
     let price = |price: fn(Rates) -> rowmill::catalog::Price| {
         rates.map_or_else(|| "?".to_owned(), |rates| price(rates).to_string())
     };
-    Five {
+    PriceSet {
         input: price(|rates| rates.input),
         output: price(|rates| rates.output),
         cache_write_5m: price(|rates| rates.cache_write_5m),

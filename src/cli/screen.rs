@@ -269,11 +269,11 @@ impl Screen {
                     self.warn(words::engine::warning(warning));
                 }
                 if let Some(warning) = &report.cache.warning {
-                    self.warn(warning);
+                    self.warn(words::estimate::cache_warning(warning));
                 }
                 self.lines(super::plan::outline_table(report, source));
-                self.say(match report.why_nothing(source) {
-                    Some(why) => format!("no rows to send: {why}"),
+                self.say(match report.no_requests(source) {
+                    Some(why) => format!("no rows to send: {}", words::estimate::no_requests(why)),
                     None => super::estimate::in_short(&report.estimate),
                 });
             }

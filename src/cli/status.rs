@@ -10,7 +10,7 @@ use rowmill::cost::Money;
 use rowmill::engine::view::{MoneyView, RunView, view};
 use rowmill::engine::{Error, in_one_line};
 use rowmill::journal::{self, Manifest};
-use rowmill::ledger::{self, Entry, Ledger};
+use rowmill::ledger::{self, Ledger, LedgerEntry};
 use serde_json::{Value, json};
 
 use super::args::{Common, Status};
@@ -39,7 +39,7 @@ pub(crate) fn run(
 
 /// What the ledger has on all runs. A ledger that cannot be used does not keep the runs from being
 /// shown.
-fn entries(state: &Path, screen: &Screen) -> Vec<Entry> {
+fn entries(state: &Path, screen: &Screen) -> Vec<LedgerEntry> {
     let entries = Ledger::open_if_there(state)
         .and_then(|ledger| ledger.map_or(Ok(Vec::new()), |ledger| ledger.entries()));
     entries.unwrap_or_else(|error| {

@@ -12,14 +12,12 @@ use rowmill::engine::RunReport;
 use rowmill::engine::export::Summary;
 use rowmill::engine::failures::Failures;
 use rowmill::engine::previous_output::{SetAside, WorseOutput};
-use rowmill::estimate::share;
-use rowmill::estimate::warm_up::about;
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
 use serde_json::Value;
 
 use super::explain::{self, Failure};
-use super::format::{count, plural, usd};
+use super::format::{self, count, plural, usd};
 use super::layout::Column;
 use super::screen::{Screen, shown, shown_to, table};
 
@@ -111,7 +109,7 @@ fn tell(run: &RunReport, summary: &Summary, screen: &Screen) {
             0 => super::estimate::compared(comparison),
             n => format!(
                 "estimate   {}; not compared with the bill, which lacks the cost of {}",
-                usd(comparison.likely),
+                usd(comparison.expected),
                 plural(n, "request", "requests")
             ),
         });
@@ -125,15 +123,15 @@ fn tell_cache(cache: &CacheUse, screen: &Screen) {
     };
     let saved = if cache.saved.is_negative() {
         format!(
-            "the cache marks cost {} more than no marks",
-            about(Money::ZERO.saturating_sub(cache.saved))
+            "the marks cost {} more than no marks",
+            usd(Money::ZERO.saturating_sub(cache.saved))
         )
     } else {
-        format!("{} saved compared with no marks", about(cache.saved))
+        format!("{} saved compared with no marks", usd(cache.saved))
     };
     screen.say(format!(
         "cache      {} of the marked tokens read, in {} of {} requests; {saved}",
-        share(read),
+        format::percent(read),
         count(cache.reading),
         count(cache.requests)
     ));

@@ -12,7 +12,7 @@ use crate::outcome::Status;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bill {
     /// By the batch that was billed, under the provider's id.
-    pub by_batch: BTreeMap<Arc<str>, Share>,
+    pub by_batch: BTreeMap<Arc<str>, BatchCost>,
     /// By what became of the row in the end; a row's earlier attempts count where the row does.
     pub by_status: BTreeMap<Status, Money>,
     /// By the label that the job gives its rows; empty where it gives none. Of more than a
@@ -24,23 +24,22 @@ pub struct Bill {
     pub cache: CacheUse,
 }
 
-/// Most tags that a bill tells apart: a label that each row has for itself is no label.
+/// Most tags that a bill lists: a label that each row has for itself is no label.
 const MAX_TAGS: usize = 1_000;
 /// Under this name stands what rows of further tags cost.
 const OTHER_TAGS: &str = "(other tags)";
 
 /// What one batch cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
+pub struct BatchCost {
     /// By the model that answered.
     pub by_model: BTreeMap<String, Cost>,
-    /// Requests of which nobody knows what they cost: no line came, or the model has no price. They
-    /// are in no sum.
+    /// Requests whose cost is unknown: no line came, or the model has no price. They are in no sum.
     #[serde(default)]
     pub unknown: u64,
 }
 
-impl Share {
+impl BatchCost {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> Money {
@@ -54,7 +53,7 @@ impl Share {
         }
     }
 
-    fn merge(&mut self, other: &Share) {
+    fn merge(&mut self, other: &BatchCost) {
         other
             .by_model
             .iter()
@@ -67,7 +66,8 @@ impl Bill {
     /// Adds what one request of a batch cost.
     pub fn add(&mut self, batch: &Arc<str>, model: Option<&str>, cost: &Result<Cost, Unpriced>) {
         if !self.by_batch.contains_key(batch) {
-            self.by_batch.insert(Arc::clone(batch), Share::default());
+            self.by_batch
+                .insert(Arc::clone(batch), BatchCost::default());
         }
         let Some(share) = self.by_batch.get_mut(batch) else {
             return;
@@ -140,7 +140,7 @@ impl Bill {
         total
     }
 
-    /// Requests of which nobody knows what they cost.
+    /// Requests whose cost is unknown.
     #[must_use]
     pub fn unknown(&self) -> u64 {
         self.by_batch.values().map(|share| share.unknown).sum()

@@ -16,7 +16,7 @@
 //! the US applies where `inference_geo` is `us` and the model has one. Both factors multiply every
 //! kind of token and stack. Searches and fetches of the provider's web tools cost the same
 //! everywhere. What executing code costs is counted by the hour over a whole organisation, so it
-//! cannot be told for a request, and is in no figure.
+//! cannot be assigned to a request, and is in no figure.
 //!
 //! **Exactness.** Nothing is rounded with the prices in the catalog: tokens × price × factors is a
 //! whole number of 10⁻¹² dollars. Prices of one's own can be so fine that it is not; then each kind
@@ -33,11 +33,11 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-pub use bill::{Bill, Share};
+pub use bill::{BatchCost, Bill};
 pub use cache::CacheUse;
 pub use money::{Money, MoneyError};
 
-use crate::catalog::{Catalog, Factor, Price, Prices};
+use crate::catalog::{Catalog, Price, PriceFactor, Prices};
 use crate::outcome::{Outcome, Status, Usage};
 
 /// What a batch, or an answer without a tier, is served as.
@@ -226,7 +226,7 @@ pub fn of_many(
 ) -> Result<Cost, Unpriced> {
     let prices = prices(catalog, model)?;
     let rates = prices.rates(prompt_tokens);
-    let factors = Factors::of(prices, usage);
+    let factors = PriceFactors::of(prices, usage);
     let tokens = |n: Option<u64>, price: Price| factors.amount(n.unwrap_or(0), price);
     Ok(Cost {
         input: tokens(usage.input_tokens, rates.input),
@@ -304,13 +304,13 @@ fn server_tools(catalog: &Catalog, usage: &Usage) -> Money {
 
 /// What the prices of a request are multiplied with: batch and place.
 #[derive(Debug, Clone, Copy)]
-struct Factors {
+struct PriceFactors {
     /// The product, × 10⁶.
     millionths: u64,
 }
 
-impl Factors {
-    fn of(prices: &Prices, usage: &Usage) -> Factors {
+impl PriceFactors {
+    fn of(prices: &Prices, usage: &Usage) -> PriceFactors {
         let is_batch = usage
             .service_tier
             .as_deref()
@@ -319,8 +319,8 @@ impl Factors {
         let batch = Some(prices.batch_factor).filter(|_| is_batch);
         let us = prices.us_factor.filter(|_| is_us);
         let thousandths =
-            |factor: Option<Factor>| u64::from(factor.map_or(1_000, Factor::thousandths));
-        Factors {
+            |factor: Option<PriceFactor>| u64::from(factor.map_or(1_000, PriceFactor::thousandths));
+        PriceFactors {
             millionths: thousandths(batch) * thousandths(us),
         }
     }

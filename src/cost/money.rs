@@ -67,7 +67,7 @@ impl Money {
 }
 
 impl Money {
-    /// The amount so many times over, or the largest amount there is.
+    /// The amount multiplied, or the largest amount there is.
     #[must_use]
     pub fn times(self, n: u64) -> Money {
         Money(self.0.saturating_mul(i64::try_from(n).unwrap_or(i64::MAX)))

@@ -3,8 +3,8 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::estimate::fit::Counted;
-use crate::estimate::sample::Sampled;
+use crate::estimate::fit::CountedRow;
+use crate::estimate::sample::SampledRow;
 use crate::estimate::shared::PER_REQUEST;
 use crate::provider::retry::{Call, Clock, with_retry};
 use crate::provider::{ApiError, BatchApi};
@@ -20,7 +20,7 @@ const AT_A_TIME: usize = 8;
 /// A message of one token.
 const ONE_TOKEN: &str = r#"{"role":"user","content":"."}]"#;
 
-/// Has the sample of an outline counted, and makes its estimate anew by that.
+/// Has the sample of an outline counted, and estimates it again by that.
 ///
 /// The shared part is counted by itself: a request with one short message, less the same message
 /// without the shared part. Then every row of the sample is counted whole, and the rest of the
@@ -62,7 +62,7 @@ pub(crate) async fn calibrate(
         });
     }
     drop(counts);
-    planner.estimate_anew(outline, shared, &counted)
+    planner.estimate_by_counts(outline, shared, &counted)
 }
 
 struct Counter<'a> {
@@ -79,7 +79,7 @@ impl Counter<'_> {
         .map_err(refused)
     }
 
-    async fn row(&self, head: &[u8], row: &Sampled) -> Result<Counted, Error> {
+    async fn row(&self, head: &[u8], row: &SampledRow) -> Result<CountedRow, Error> {
         Ok(row.counted(self.count(&[head, &row.fragment].concat()).await?))
     }
 

@@ -8,11 +8,11 @@ use serde::Serialize;
 use crate::job::JobFile;
 use crate::source::SourceSpec;
 
-use super::api::Engine;
 use super::compile::CompiledJob;
 use super::options::CheckOptions;
 use super::plan::PlanReport;
 use super::plan_inputs::{PlanInputs, batch_limits};
+use super::setup::Engine;
 use super::shared::SharedReport;
 use super::{Error, Warning};
 

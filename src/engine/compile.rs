@@ -241,7 +241,9 @@ fn check_model(
     if catalog.model(id).is_none() {
         let nearest = || catalog.nearest(id).into_iter().map(str::to_owned).collect();
         return Err(match catalog.advice(id, today) {
-            Some(advice) => Error::RetiredModel { advice },
+            Some(notice) => Error::RetiredModel {
+                advice: notice.to_string(),
+            },
             None => Error::UnknownModel {
                 model: id.to_owned(),
                 nearest: nearest(),
@@ -249,7 +251,7 @@ fn check_model(
         });
     }
     cost::prices(catalog, id)?;
-    warnings.extend(catalog.advice(id, today).map(Warning::from));
+    warnings.extend(catalog.advice(id, today).map(Warning::ModelRetirement));
     Ok(())
 }
 

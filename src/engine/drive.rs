@@ -21,7 +21,9 @@ use crate::provider::{ApiError, BatchApi};
 
 use super::note::StepNote;
 use super::notice::{Notice, Observer, WaitReason};
-use super::{Error, Run, budget, checkpoints, collect, doubt, pace, resume, submit, watch as look};
+use super::{
+    Error, Run, budget_check, checkpoints, collect, doubt, pace, resume, submit, watch as look,
+};
 
 /// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and
 /// lets a small one end quickly.
@@ -172,7 +174,7 @@ impl Context<'_> {
             quiet: (run.state().events(), now),
         };
         if until.sends(1) {
-            budget::check_before_the_first(run, now)?;
+            budget_check::check_before_the_first(run, now)?;
             checkpoints::announce(self, run, now);
         }
         resume::look_for_strays(self, run, until).await?;
@@ -196,7 +198,7 @@ impl Context<'_> {
                 // What stopped the sending came first, and says more.
                 sent.and(saved)?;
             }
-            if budget::is_held(run, until, &mut memory.pace.short, self.clock.now())? {
+            if budget_check::is_held(run, until, &mut memory.pace.short, self.clock.now())? {
                 return Ok(RunOutcome::OverBudget);
             }
             if self.is_far_enough(run, until, &memory) {

@@ -28,7 +28,7 @@ use crate::journal::{
     Batch, BatchState, BatchStateKind, DoubtReason, Error as JournalError, Event, HeadFile,
     JournalEntry, Manifest, Plan, RunDir, State, Verdict, VerdictReason,
 };
-use crate::ledger::{Entry, EntryState};
+use crate::ledger::{EntryState, LedgerEntry};
 use crate::provider::Formats;
 
 use super::Error;
@@ -47,7 +47,7 @@ pub(crate) enum Scope {
 pub(crate) struct Evidence<'a> {
     dir: &'a RunDir,
     plan: &'a Plan,
-    entries: &'a BTreeMap<u32, Entry>,
+    entries: &'a BTreeMap<u32, LedgerEntry>,
     formats: Formats,
     /// The batches with results on disk, each with its attempt.
     results: BTreeMap<u32, u32>,
@@ -72,7 +72,7 @@ impl<'a> Evidence<'a> {
     pub(crate) fn read(
         dir: &'a RunDir,
         plan: &'a Plan,
-        entries: &'a BTreeMap<u32, Entry>,
+        entries: &'a BTreeMap<u32, LedgerEntry>,
         formats: &Formats,
     ) -> Result<Evidence<'a>, Error> {
         let results = names_in(&dir.results())?.into_iter().filter_map(|name| {

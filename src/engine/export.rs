@@ -148,10 +148,10 @@ pub fn export(
     run.settle_by(&summary.totals.bill, now)?;
     summary.comparison = observer.compare(run, &summary.totals);
     let statistics = observer.finish(run).zip(job_folder);
-    if let Some(note) =
+    if let Some(warning) =
         statistics.and_then(|(statistics, folder)| learn::learn(run, &statistics, folder, now))
     {
-        listener.notice(Notice::Note(&note));
+        listener.notice(Notice::Warning(&warning));
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use crate::outcome::class::MoreTokens;
 
-use super::api::Engine;
 use super::connect::Connection;
 use super::drive::{RunOutcome, Until};
 use super::export::{self, Export};
@@ -16,6 +15,7 @@ use super::notice::Notice;
 use super::options::{ReexportOptions, RetryOptions};
 use super::report::{NothingToRetry, RunReport};
 use super::retry::{self, RetryPolicy};
+use super::setup::Engine;
 use super::{Error, Run};
 
 impl Engine {

@@ -1,8 +1,8 @@
-//! What a run showed → what the job knows, for its next plan.
+//! What a run showed → the history of its job, for the next plan.
 //!
-//! The export sees every row beside its answer, so it watches on the way (`RunObserver`); what it saw
-//! goes into the job's file of things learned ([`Learned`]) before the run counts as over, and once
-//! for each run however often the export is repeated.
+//! The export reads every row beside its answer, so a [`RunObserver`] records on the way; what it
+//! recorded goes into `learned.json` ([`Learned`]) before the run counts as finished, and once for
+//! each run however often the export is repeated.
 
 use std::fs;
 use std::io;
@@ -15,37 +15,33 @@ use jiff::Timestamp;
 
 use crate::cost;
 use crate::durable;
-use crate::estimate::Known;
 use crate::estimate::compare::Comparison;
 use crate::estimate::learned::{Learned, RunStatistics};
-use crate::estimate::lengths::{Watch, WatchedRows};
-use crate::estimate::rows::scale;
+use crate::estimate::{BatchLengthRecorder, LengthRecorder, RunHistory, scale};
 use crate::job::JobFile;
 use crate::join::{JoinedRow, Totals};
 use crate::journal::{HashedFile, Lock, Owner};
 
-use super::Run;
 use super::compile::CompiledJob;
 use super::new_run::hashed_files;
-use super::note::StepNote;
+use super::{Run, Warning};
 
-/// Lengths of answers are taken from so many rows of a run, evenly spread.
+/// Lengths of answers are recorded for this many rows of a run, evenly spread.
 const WATCHED_ROWS: u64 = 200_000;
 /// How often, and how long, the lock of the job is waited for.
 const PATIENCE: (u32, Duration) = (50, Duration::from_millis(100));
 
-/// What earlier runs of a job showed, and why it is not used where there is something that cannot
-/// be.
+/// What earlier runs of a job showed, and a warning where it cannot be used.
 #[must_use]
 pub fn known(
     state: &Path,
     file: &JobFile,
     compiled: &CompiledJob,
     simulated: bool,
-) -> (Known, Option<String>) {
+) -> (RunHistory, Option<Warning>) {
     let job = &file.job;
     let path = place(&state.join(&job.head.name), simulated);
-    let (learned, note) = read(&path, &job.head.name, simulated);
+    let (learned, warning) = read(&path, &job.head.name, simulated);
     let model = compiled
         .catalog
         .model(&job.request.model)
@@ -55,7 +51,7 @@ pub fn known(
         learned
             .map(|learned| learned.known(model, &shape))
             .unwrap_or_default(),
-        note,
+        warning,
     )
 }
 
@@ -63,12 +59,12 @@ fn place(folder: &Path, simulated: bool) -> PathBuf {
     folder.join(Learned::file_name(simulated))
 }
 
-fn read(path: &Path, job: &str, simulated: bool) -> (Option<Learned>, Option<String>) {
-    let unused = |why: String| {
-        Some(format!(
-            "what earlier runs learned is not used: {why} (`{}`)",
-            path.display()
-        ))
+fn read(path: &Path, job: &str, simulated: bool) -> (Option<Learned>, Option<Warning>) {
+    let unused = |cause: String| {
+        Some(Warning::HistoryNotUsed {
+            path: path.to_path_buf(),
+            cause,
+        })
     };
     match fs::read(path) {
         Ok(text) => match Learned::parse(&text, job, simulated) {
@@ -88,24 +84,21 @@ fn shape(request: &crate::request::RequestSpec, files: &[HashedFile]) -> String 
         ..request.clone()
     };
     let mut hasher = blake3::Hasher::new();
-    hasher.update(
-        serde_json::to_string(&request)
-            .unwrap_or_default()
-            .as_bytes(),
-    );
+    let text = serde_json::to_vec(&request).expect("a section of the job file is plain data");
+    hasher.update(&text);
     files.iter().for_each(|file| {
         hasher.update(file.hash.as_bytes());
     });
     hasher.finalize().to_hex().to_string()
 }
 
-/// Watches the rows of a run while they are exported.
+/// Records the answers of a run while they are exported.
 #[derive(Debug)]
 pub(crate) struct RunObserver {
-    watch: Watch,
-    /// One row in so many is looked at closely.
+    lengths: LengthRecorder,
+    /// The lengths of one row in this many are recorded.
     stride: u64,
-    seen: u64,
+    counted: u64,
     sums: RunSums,
 }
 
@@ -123,9 +116,9 @@ impl RunObserver {
     pub(crate) fn new(columns: &Schema, rows: u64) -> RunObserver {
         let stride = rows.div_ceil(WATCHED_ROWS).max(1);
         RunObserver {
-            watch: Watch::new(columns),
+            lengths: LengthRecorder::new(columns),
             stride,
-            seen: 0,
+            counted: 0,
             sums: RunSums::default(),
         }
     }
@@ -136,15 +129,15 @@ impl RunObserver {
         columns: &'a arrow::array::RecordBatch,
     ) -> ObservedRows<'a> {
         let RunObserver {
-            watch,
+            lengths,
             stride,
-            seen,
+            counted,
             sums,
         } = self;
         ObservedRows {
-            watched: watch.rows(columns),
+            recording: lengths.rows(columns),
             stride: *stride,
-            seen,
+            counted,
             sums,
         }
     }
@@ -183,7 +176,7 @@ impl RunObserver {
         let shared = scale(estimate.tokens.shared, 1_000, estimate.fit.shared);
         #[expect(clippy::cast_precision_loss, reason = "a fit")]
         let lengths = self
-            .watch
+            .lengths
             .finish_by(by_letters as f64 / prompts as f64, shared as f64);
         let shape = shape(&run.job().request, &run.plan().templates);
         Some(RunStatistics {
@@ -200,14 +193,14 @@ impl RunObserver {
 
 /// The rows of a stretch, to be observed.
 pub(crate) struct ObservedRows<'a> {
-    watched: WatchedRows<'a>,
+    recording: BatchLengthRecorder<'a>,
     stride: u64,
-    seen: &'a mut u64,
+    counted: &'a mut u64,
     sums: &'a mut RunSums,
 }
 
 impl ObservedRows<'_> {
-    /// Takes note of a row by the first answer that was counted.
+    /// Records a row by the first answer that was counted.
     pub(crate) fn push(&mut self, row: usize, joined: &JoinedRow<'_>) {
         let usages = || {
             joined
@@ -231,21 +224,21 @@ impl ObservedRows<'_> {
         self.sums.read += usage.cache_read_input_tokens.unwrap_or(0);
         self.sums.written += usage.cache_creation_5m_input_tokens.unwrap_or(0)
             + usage.cache_creation_1h_input_tokens.unwrap_or(0);
-        if crate::estimate::sample::draw(0, *self.seen).is_multiple_of(self.stride) {
-            self.watched.push(row, prompt, answer);
+        if crate::estimate::sample::draw(0, *self.counted).is_multiple_of(self.stride) {
+            self.recording.push(row, prompt, answer);
         }
-        *self.seen += 1;
+        *self.counted += 1;
     }
 }
 
-/// Puts what a run showed into what its job knows. Gives a note where that was not possible:
-/// nothing of the run depends on it.
+/// Records what a run showed for the next plans of its job. Returns a warning where that was not
+/// possible: nothing of the run depends on it.
 pub(crate) fn learn(
     run: &Run,
     statistics: &RunStatistics,
     folder: &Path,
     now: Timestamp,
-) -> Option<StepNote> {
+) -> Option<Warning> {
     let estimate = run.plan().estimate.as_ref()?;
     let simulated = run.is_simulated();
     let path = place(folder, simulated);
@@ -255,7 +248,7 @@ pub(crate) fn learn(
         let (learned, _) = read(&path, &run.plan().job_name, simulated);
         let mut learned =
             learned.unwrap_or_else(|| Learned::new(&run.plan().job_name, simulated, now));
-        if learned.take_in(&run.plan().run, statistics, estimate, now) {
+        if learned.record(&run.plan().run, statistics, estimate, now) {
             let mut text =
                 serde_json::to_vec_pretty(&learned).map_err(|error| error.to_string())?;
             text.push(b'\n');
@@ -265,7 +258,7 @@ pub(crate) fn learn(
     };
     keep()
         .err()
-        .map(|error| StepNote::StatisticsNotSaved { error })
+        .map(|cause| Warning::HistoryNotRecorded { cause })
 }
 
 fn lock(folder: &Path, now: Timestamp) -> Result<Lock, String> {

@@ -18,9 +18,12 @@
 //! Sending is logged before and after; a batch whose fate is unknown is looked up before anything
 //! is sent again.
 
-mod api;
+mod batch_estimate;
+mod batch_maker;
 pub mod budget;
+mod budget_check;
 mod calibrate;
+mod calls;
 mod check;
 pub mod checkpoints;
 pub mod collect;
@@ -61,6 +64,7 @@ pub mod retry;
 mod row_warnings;
 pub mod run;
 mod sample_plan;
+mod setup;
 pub mod shared;
 mod split;
 mod start;
@@ -75,8 +79,7 @@ use std::path::PathBuf;
 
 use crate::provider::ApiError;
 
-pub use api::Engine;
-pub use budget::Means;
+pub use budget::BudgetContext;
 pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
 pub use compile::CompiledJob;
@@ -94,6 +97,7 @@ pub use preview::{PreviewReport, PreviewRow};
 pub use provider_error::{Action, Kept, RunStanding};
 pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
 pub use run::{JobChange, Run};
+pub use setup::Engine;
 pub use warning::{LongPrompt, LongPrompts, Warning};
 
 /// What a sample of rows cannot go together with.

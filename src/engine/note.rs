@@ -182,11 +182,6 @@ pub enum StepNote {
         /// Rows without a result; `None` where that is all of them.
         rows: Option<u64>,
     },
-    /// The run's statistics could not be saved for the next estimate of the job.
-    StatisticsNotSaved {
-        /// Why.
-        error: String,
-    },
 }
 
 /// Why it is not known whether a batch was created.

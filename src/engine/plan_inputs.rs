@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::batch::Limits;
-use crate::estimate::Known;
+use crate::estimate::RunHistory;
 use crate::estimate::sample::SampleSpec;
 use crate::job::JobFile;
 use crate::provider::BatchFormat;
 use crate::provider::retry::Clock;
 use crate::request::custom_id::Nonce;
 
-use super::Warning;
 use super::compile::CompiledJob;
 use super::connect::Connection;
 use super::notice::{Notice, Observer};
@@ -23,7 +22,7 @@ const SEED: u64 = 1;
 /// What a plan is made with.
 #[derive(Default)]
 pub(super) struct PlanInputs {
-    known: Known,
+    history: RunHistory,
     sample: Option<SampleSpec>,
 }
 
@@ -37,15 +36,15 @@ impl PlanInputs {
         calibrate: Option<u32>,
         observer: &dyn Observer,
     ) -> PlanInputs {
-        let (known, note) = learn::known(state, file, compiled, simulated);
-        if let Some(note) = note.map(Warning::from) {
-            observer.notice(Notice::Warning(&note));
+        let (history, warning) = learn::known(state, file, compiled, simulated);
+        if let Some(warning) = warning {
+            observer.notice(Notice::Warning(&warning));
         }
         let sample = calibrate.map(|rows| SampleSpec {
             rows: rows as usize,
             seed: SEED,
         });
-        PlanInputs { known, sample }
+        PlanInputs { history, sample }
     }
 
     /// The dry run over all rows.
@@ -106,7 +105,7 @@ impl PlanInputs {
             limits,
             nonce,
             threads: plan::threads(),
-            known: self.known.clone(),
+            history: self.history.clone(),
             sample: self.sample,
             scratch,
             observer,

@@ -7,10 +7,10 @@ use crate::job::JobFile;
 use crate::request::OnRowError;
 use crate::request::keys::RowKey;
 
-use super::api::Engine;
 use super::compile::CompiledJob;
 use super::faults::Faults;
 use super::options::PreviewOptions;
+use super::setup::Engine;
 use super::{Error, Warning, in_one_line};
 
 /// The requests of some rows.

@@ -1,12 +1,12 @@
 //! The last batches of a run → batches of about the same size.
 //!
-//! How many rows a table has is known when it ends, and by then its batches are cut: 20,000 rows go
-//! as 10,000, 9,999 and 1. So the last few batches are kept in mind, as one entry a request, and
-//! cut again where the last one is much smaller than those before it: 6,668, 6,667 and 6,665. Their
+//! The number of rows is known when the table ends, and by then its batches are packed: 20,000 rows
+//! as 10,000, 9,999 and 1. So the last few batches are kept in memory, as one entry a request, and
+//! packed again where the last one is much smaller than those before it: 6,668, 6,667 and 6,665. Their
 //! spool files are written again from one end to the other; every other file stays as it is. A dry
-//! run does the same without files, so that it tells what a run would do.
+//! run does the same without files, so that it reports what a run would do.
 //!
-//! **Memory:** about 170 bytes a request of the batches that are kept in mind: at most 50,000
+//! **Memory:** about 170 bytes a request of the batches that are kept: at most 50,000
 //! requests, or two batches where they are larger.
 
 use std::collections::VecDeque;
@@ -22,58 +22,58 @@ use crate::journal::spool_name;
 use super::Error;
 use super::plan::PlannedBatch;
 
-/// Closed batches that are kept in mind besides the open one: with four to share among, the last
+/// Closed batches that are kept besides the open one: with four to share among, the last
 /// ones differ from the others by a quarter at most.
 const MOST_BATCHES: u32 = 3;
-/// Requests kept in mind besides those of the last closed batch and the open one.
+/// Requests kept besides those of the last closed batch and the open one.
 const MOST_REQUESTS: u32 = 40_000;
 
-/// One request of a batch that may be cut again.
+/// One request of a batch that may be packed again.
 #[derive(Debug, Clone, Copy)]
-struct Request {
+struct TailRequest {
     /// As they were offered to the packer.
     bytes: u64,
-    weight: RowEstimate,
+    estimate: RowEstimate,
     /// Rows without a request right before it.
     unsent_before: u64,
 }
 
-/// One batch that may be cut again.
+/// One batch that may be packed again.
 #[derive(Debug, Default)]
-struct Piece {
-    requests: Vec<Request>,
+struct TailBatch {
+    requests: Vec<TailRequest>,
     /// Rows without a request at its end.
     unsent_after: u64,
 }
 
-/// The last batches of a walk.
+/// The last batches of a plan.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct BatchTail {
     keep: usize,
-    closed: VecDeque<Piece>,
-    open: Piece,
+    closed: VecDeque<TailBatch>,
+    open: TailBatch,
 }
 
-/// How many closed batches are kept in mind, of so many requests each at most.
+/// How many closed batches are kept, of at most this many requests each.
 pub(super) fn batches_kept(max_requests: u32) -> usize {
     (MOST_REQUESTS / max_requests.max(1)).clamp(1, MOST_BATCHES) as usize
 }
 
-impl Tail {
-    pub(super) fn new(max_requests: u32) -> Tail {
-        Tail {
+impl BatchTail {
+    pub(super) fn new(max_requests: u32) -> BatchTail {
+        BatchTail {
             keep: batches_kept(max_requests),
             closed: VecDeque::new(),
-            open: Piece::default(),
+            open: TailBatch::default(),
         }
     }
 
     /// Adds a row with a request to the open batch.
-    pub(super) fn push(&mut self, bytes: u64, weight: RowEstimate) {
+    pub(super) fn push(&mut self, bytes: u64, estimate: RowEstimate) {
         let unsent_before = std::mem::take(&mut self.open.unsent_after);
-        self.open.requests.push(Request {
+        self.open.requests.push(TailRequest {
             bytes,
-            weight,
+            estimate,
             unsent_before,
         });
     }
@@ -85,43 +85,43 @@ impl Tail {
 
     /// Ends the open batch. One of a set size is final, and so is one that has enough others behind
     /// it.
-    pub(super) fn close(&mut self, is_final: bool, gathered: &mut BatchStatistics) {
+    pub(super) fn close(&mut self, is_final: bool, statistics: &mut BatchStatistics) {
         self.closed.push_back(std::mem::take(&mut self.open));
         while self.closed.len() > if is_final { 0 } else { self.keep + 1 } {
-            self.release(gathered);
+            self.release(statistics);
         }
     }
 
     /// Makes every batch final.
-    pub(super) fn finish(&mut self, gathered: &mut BatchStatistics) {
+    pub(super) fn finish(&mut self, statistics: &mut BatchStatistics) {
         while !self.closed.is_empty() {
-            self.release(gathered);
+            self.release(statistics);
         }
     }
 
-    fn release(&mut self, gathered: &mut BatchStatistics) {
-        let Some(piece) = self.closed.pop_front() else {
+    fn release(&mut self, statistics: &mut BatchStatistics) {
+        let Some(batch) = self.closed.pop_front() else {
             return;
         };
-        piece
+        batch
             .requests
             .iter()
-            .for_each(|request| gathered.push(&request.weight));
-        gathered.close();
+            .for_each(|request| statistics.push(&request.estimate));
+        statistics.close();
     }
 
-    /// Cuts the last batches again where the last one is too small. Gives the new ones, which take
-    /// the place of as many.
+    /// Packs the last batches again where the last one is too small. Returns the new ones, which
+    /// replace as many.
     pub(super) fn rebalance(&mut self, packer: &Packer) -> Option<Vec<PlannedBatch>> {
         let sizes: Vec<u32> = self
             .closed
             .iter()
-            .map(|piece| u32::try_from(piece.requests.len()).unwrap_or(u32::MAX))
+            .map(|batch| u32::try_from(batch.requests.len()).unwrap_or(u32::MAX))
             .collect();
         let bytes: Vec<u64> = self
             .closed
             .iter()
-            .flat_map(|piece| &piece.requests)
+            .flat_map(|batch| &batch.requests)
             .map(|request| request.bytes)
             .collect();
         let new = packer.rebalanced(&sizes, &bytes)?;
@@ -129,43 +129,43 @@ impl Tail {
         let mut requests = Vec::with_capacity(bytes.len());
         // What stands at the end of one stands before the first request of the next.
         let mut unsent = 0;
-        for piece in &mut rest {
+        for batch in &mut rest {
             let begun = requests.len();
-            requests.extend(piece.requests);
+            requests.extend(batch.requests);
             if let Some(first) = requests.get_mut(begun) {
                 first.unsent_before += std::mem::take(&mut unsent);
             }
-            unsent += piece.unsent_after;
+            unsent += batch.unsent_after;
         }
         let mut requests = requests.into_iter().peekable();
-        let mut cuts = Vec::with_capacity(new.len());
+        let mut batches = Vec::with_capacity(new.len());
         for (at, size) in new.iter().enumerate() {
-            let mut piece = Piece {
+            let mut batch = TailBatch {
                 requests: requests.by_ref().take(*size as usize).collect(),
                 unsent_after: 0,
             };
             // Rows without a request go along with the batch before them.
-            piece.unsent_after = match requests.peek_mut() {
+            batch.unsent_after = match requests.peek_mut() {
                 Some(next) if at + 1 < new.len() => std::mem::take(&mut next.unsent_before),
                 _ => unsent,
             };
-            let (mut bytes, mut rows) = (0, piece.unsent_after);
-            for request in &piece.requests {
+            let (mut bytes, mut rows) = (0, batch.unsent_after);
+            for request in &batch.requests {
                 bytes += request.bytes;
                 rows += 1 + request.unsent_before;
             }
-            cuts.push(PlannedBatch {
+            batches.push(PlannedBatch {
                 rows,
                 requests: *size,
                 body_bytes: packer.body_bytes(*size, bytes),
             });
-            self.closed.push_back(piece);
+            self.closed.push_back(batch);
         }
-        Some(cuts)
+        Some(batches)
     }
 }
 
-/// Writes the last spool files of a folder again, so that they hold so many rows each; `first` is
+/// Writes the last spool files of a folder again, so that they hold these numbers of rows; `first` is
 /// the number of the first of them.
 pub(super) fn respool(
     folder: &Path,
@@ -181,7 +181,7 @@ pub(super) fn respool(
     let create = |number: u32| {
         SpoolWriter::create(&beside(number), number, envelope, Arc::clone(head), columns)
     };
-    let mut pieces = Vec::with_capacity(rows.len());
+    let mut spooled = Vec::with_capacity(rows.len());
     let mut wanted = numbers().zip(rows);
     let mut open = None;
     for number in numbers() {
@@ -194,7 +194,7 @@ pub(super) fn respool(
                         Some((number, rows)) => (create(number)?, *rows),
                         None => {
                             return Err(Error::Bug(
-                                "the last batches have more rows than were cut again".to_owned(),
+                                "the last batches have more rows than were packed again".to_owned(),
                             ));
                         }
                     },
@@ -205,15 +205,15 @@ pub(super) fn respool(
                 writer.write(&stretch.slice(0, taken))?;
                 stretch = stretch.slice(taken, stretch.len() - taken);
                 match left - taken as u64 {
-                    0 => pieces.push(writer.finish()?),
+                    0 => spooled.push(writer.finish()?),
                     left => open = Some((writer, left)),
                 }
             }
         }
     }
-    if pieces.len() != rows.len() {
+    if spooled.len() != rows.len() {
         return Err(Error::Bug(
-            "the last batches have fewer rows than were cut again".to_owned(),
+            "the last batches have fewer rows than were packed again".to_owned(),
         ));
     }
     for number in numbers() {
@@ -224,7 +224,7 @@ pub(super) fn respool(
             source,
         })?;
     }
-    Ok(pieces)
+    Ok(spooled)
 }
 
 #[cfg(test)]
@@ -236,18 +236,25 @@ mod tests {
     use crate::provider::anthropic::ENVELOPE;
 
     /// Rows, `None` where there is no request, through a packer and a tail: the rows and requests
-    /// of each batch, and the weights by batch.
-    fn cut(limits: Limits, leading: &[u32], rows: &[Option<u64>]) -> (Vec<PlannedBatch>, Vec<u64>) {
+    /// of each batch, and the messages by batch.
+    fn pack(
+        limits: Limits,
+        leading: &[u32],
+        rows: &[Option<u64>],
+    ) -> (Vec<PlannedBatch>, Vec<u64>) {
         let mut packer =
             Packer::for_head(limits, &ENVELOPE, 10).with_first_sizes(leading.iter().copied());
-        let (mut tail, mut gathered) = (Tail::new(limits.max_requests), BatchStatistics::default());
-        let (mut cuts, mut open) = (Vec::new(), PlannedBatch::default());
+        let (mut tail, mut statistics) = (
+            BatchTail::new(limits.max_requests),
+            BatchStatistics::default(),
+        );
+        let (mut batches, mut open) = (Vec::new(), PlannedBatch::default());
         for row in rows {
             match row.map(|bytes| (bytes, packer.offer(bytes))) {
                 Some((bytes, placement)) if placement != Placement::TooLarge => {
                     if placement == Placement::Next {
-                        cuts.push(std::mem::take(&mut open));
-                        tail.close(cuts.len() <= leading.len(), &mut gathered);
+                        batches.push(std::mem::take(&mut open));
+                        tail.close(batches.len() <= leading.len(), &mut statistics);
                     }
                     open.requests += 1;
                     tail.push(
@@ -263,19 +270,19 @@ mod tests {
             }
             open.rows += 1;
         }
-        cuts.push(open);
-        tail.close(cuts.len() <= leading.len(), &mut gathered);
+        batches.push(open);
+        tail.close(batches.len() <= leading.len(), &mut statistics);
         if let Some(new) = tail.rebalance(&packer) {
-            cuts.truncate(cuts.len() - new.len());
-            cuts.extend(new);
+            batches.truncate(batches.len() - new.len());
+            batches.extend(new);
         }
-        tail.finish(&mut gathered);
-        let weights = gathered
-            .pieces
+        tail.finish(&mut statistics);
+        let messages = statistics
+            .batches
             .iter()
-            .map(|piece| piece.values().map(|load| load.messages).sum())
+            .map(|batch| batch.values().map(|load| load.messages).sum())
             .collect();
-        (cuts, weights)
+        (batches, messages)
     }
 
     fn sizes(max_requests: u32, leading: &[u32], requests: usize) -> Vec<u32> {
@@ -283,10 +290,10 @@ mod tests {
             max_requests,
             max_bytes: u64::MAX,
         };
-        cut(limits, leading, &vec![Some(1); requests])
+        pack(limits, leading, &vec![Some(1); requests])
             .0
             .iter()
-            .map(|cut| cut.requests)
+            .map(|batch| batch.requests)
             .collect()
     }
 
@@ -330,25 +337,25 @@ mod tests {
             rows in prop::collection::vec(prop::option::weighted(0.9, 0u64..300), 1..500),
         ) {
             let limits = Limits { max_requests, max_bytes };
-            let (cuts, weights) = cut(limits, &leading, &rows);
-            prop_assert_eq!(cuts.iter().map(|cut| cut.rows).sum::<u64>(), rows.len() as u64);
-            prop_assert_eq!(cuts.len(), weights.len());
+            let (batches, messages) = pack(limits, &leading, &rows);
+            prop_assert_eq!(batches.iter().map(|batch| batch.rows).sum::<u64>(), rows.len() as u64);
+            prop_assert_eq!(batches.len(), messages.len());
             let requests: Vec<u64> = rows.iter().copied().flatten().filter(|bytes| {
                 Packer::for_head(limits, &ENVELOPE, 10).offer(*bytes) != Placement::TooLarge
             }).collect();
-            prop_assert_eq!(cuts.iter().map(|cut| u64::from(cut.requests)).sum::<u64>(), requests.len() as u64);
+            prop_assert_eq!(batches.iter().map(|batch| u64::from(batch.requests)).sum::<u64>(), requests.len() as u64);
             let mut left = &requests[..];
-            for (cut, weight) in cuts.iter().zip(&weights) {
-                prop_assert_eq!(u64::from(cut.requests), *weight);
-                prop_assert!(cut.requests <= max_requests && cut.body_bytes <= max_bytes, "{:?}", cut);
-                let (own, rest) = left.split_at(cut.requests as usize);
+            for (batch, messages_of) in batches.iter().zip(&messages) {
+                prop_assert_eq!(u64::from(batch.requests), *messages_of);
+                prop_assert!(batch.requests <= max_requests && batch.body_bytes <= max_bytes, "{:?}", batch);
+                let (own, rest) = left.split_at(batch.requests as usize);
                 left = rest;
                 // The bytes are those of a packer that is offered these requests alone.
                 let mut alone = Packer::for_head(Limits { max_requests: u32::MAX, max_bytes: u64::MAX }, &ENVELOPE, 10);
                 own.iter().for_each(|bytes| { alone.offer(*bytes); });
-                prop_assert!(own.is_empty() || alone.bytes() == cut.body_bytes);
+                prop_assert!(own.is_empty() || alone.bytes() == batch.body_bytes);
             }
-            prop_assert!(cuts.iter().all(|cut| cut.requests > 0) || cuts.len() == 1);
+            prop_assert!(batches.iter().all(|batch| batch.requests > 0) || batches.len() == 1);
         }
     }
 }

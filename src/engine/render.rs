@@ -21,17 +21,17 @@ use super::row_warnings::{ContextWindow, PromptFit, RowWarnings};
 /// About the most bytes of requests that are rendered at a time.
 const MAX_BYTES: usize = 16 << 20;
 
-/// So many rows of a record batch are rendered to learn what the others will weigh.
+/// So many rows of a record batch are rendered to learn how long the others will be.
 const PROBES: usize = 16;
 
 /// The rendered rows of a stretch.
-pub(crate) struct Rendered {
+pub(crate) struct RenderedRows {
     /// The source rows.
     pub(crate) rows: RecordBatch,
     /// Each row's place in the source.
     pub(crate) row_index: Vec<u64>,
     /// Each row's key in words and what was made of it.
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<RenderedRow>,
     /// The requests' own parts, one behind the other.
     pub(crate) text: Vec<u8>,
     /// Rows that cannot be sent as the job stands.
@@ -40,8 +40,15 @@ pub(crate) struct Rendered {
     pub(crate) row_warnings: RowWarnings,
 }
 
+impl RenderedRows {
+    /// Rows that have a request.
+    pub(crate) fn requests(&self) -> u64 {
+        self.lines.iter().filter(|row| row.request.is_ok()).count() as u64
+    }
+}
+
 /// One rendered row.
-pub(crate) struct Line {
+pub(crate) struct RenderedRow {
     /// The key in words, such as `ticket_id = "T-0042"`.
     pub(crate) key: String,
     /// 128 bits of the typed key, by which duplicates are found.
@@ -49,22 +56,22 @@ pub(crate) struct Line {
     /// The row's label, where the job gives it one.
     pub(crate) tag: Option<String>,
     /// The request, or why there is none.
-    pub(crate) request: Result<Request, Unsent>,
+    pub(crate) request: Result<RenderedRequest, UnsentReason>,
 }
 
 /// A row's request.
-pub(crate) struct Request {
+pub(crate) struct RenderedRequest {
     pub(crate) custom_id: CustomId,
     pub(crate) hash: RequestHash,
-    /// Where its part stands in [`Rendered::text`].
+    /// Where its part stands in [`RenderedRows::text`].
     pub(crate) part: Range<usize>,
     /// What it will cost, as far as its own part decides it.
-    pub(crate) weight: RowEstimate,
+    pub(crate) estimate: RowEstimate,
 }
 
 /// Why a row is not sent, in a word for `_rm_error_type` and in words for `_rm_error`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unsent {
+pub(crate) struct UnsentReason {
     pub(crate) kind: &'static str,
     pub(crate) reason: String,
 }
@@ -86,17 +93,17 @@ pub(crate) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Cuts the rows of a record batch into stretches whose requests take about 16 MiB: a long
+    /// Splits the rows of a record batch into stretches whose requests take about 16 MiB: a long
     /// template makes much of small rows, and a path may stand for a large picture.
     ///
-    /// Where it cuts depends on the rows alone (and on the files they name), so the same job over
-    /// the same rows is cut in the same places.
+    /// Where it splits depends on the rows alone (and on the files they name), so the same job over
+    /// the same rows is split in the same places.
     pub(crate) fn stretches(&self, rows: &SourceRows) -> Vec<SourceRows> {
         let requests = self.requests.rows(&rows.batch);
         let count = rows.row_index.len();
         let mean = mean_text_bytes(&requests, count).max(1);
         let ends = if self.requests.has_row_media() {
-            ends_by_weight(count, |row| {
+            ends_by_size(count, |row| {
                 mean + usize::try_from(requests.media_weight(row)).unwrap_or(MAX_BYTES)
             })
         } else {
@@ -118,9 +125,9 @@ impl Renderer<'_> {
     }
 
     /// Renders the rows of a stretch, in order.
-    pub(crate) fn render(&self, rows: SourceRows) -> Rendered {
+    pub(crate) fn render(&self, rows: SourceRows) -> RenderedRows {
         let count = rows.batch.num_rows();
-        let mut out = Rendered {
+        let mut out = RenderedRows {
             lines: Vec::with_capacity(count),
             text: Vec::with_capacity(count * 256),
             faults: Faults::default(),
@@ -133,20 +140,20 @@ impl Renderer<'_> {
         let mut estimator = self.estimator.rows(&out.rows);
         let mut facts = MediaFacts::default();
         for row in 0..count {
-            let line = self.line(&requests, &mut estimator, &mut facts, &mut out, row);
+            let line = self.render_row(&requests, &mut estimator, &mut facts, &mut out, row);
             out.lines.push(line);
         }
         out
     }
 
-    fn line(
+    fn render_row(
         &self,
         requests: &request::RequestRows<'_>,
         estimator: &mut BatchRowEstimator<'_>,
         facts: &mut MediaFacts,
-        out: &mut Rendered,
+        out: &mut RenderedRows,
         row: usize,
-    ) -> Line {
+    ) -> RenderedRow {
         let index = out.row_index[row];
         let tag = requests.tag(row).map(str::to_owned);
         let key = match self.keys.key(&out.rows, row, index) {
@@ -155,36 +162,15 @@ impl Renderer<'_> {
                 out.faults.key(index, &fault);
                 let (KeyFault::Null { column } | KeyFault::Empty { column }) = &fault;
                 let reason = format!("the key column `{column}` is empty");
-                return Line {
-                    key: format!("row {}", index + 1),
-                    key_hash: None,
-                    tag,
-                    request: Err(Unsent {
-                        kind: "no_key",
-                        reason,
-                    }),
-                };
+                let name = format!("row {}", index + 1);
+                return RenderedRow::unsent(name, tag, "no_key", reason);
             }
         };
         let named = key.describe();
-        let repeated = self
-            .repeated
-            .binary_search_by_key(&index, |&(row, _)| row)
-            .ok()
-            .map(|at| self.repeated[at].1);
-        let custom_id = match (repeated, self.on_duplicate) {
+        let custom_id = match (self.number_among_repeated(index), self.on_duplicate) {
             (Some(_), OnDuplicate::First) => {
-                let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\""
-                    .to_owned();
-                return Line {
-                    key: named,
-                    key_hash: None,
-                    tag,
-                    request: Err(Unsent {
-                        kind: "duplicate_key",
-                        reason,
-                    }),
-                };
+                let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\"";
+                return RenderedRow::unsent(named, tag, "duplicate_key", reason.to_owned());
             }
             (Some(number), OnDuplicate::Number) => key.custom_id_numbered(self.nonce, number),
             _ => key.custom_id(self.nonce),
@@ -193,50 +179,85 @@ impl Renderer<'_> {
         let request = match requests.render_with(row, &mut out.text, facts) {
             Ok(hash) => {
                 let (model, max_tokens) = requests.model_and_max_tokens(row);
-                let weight = estimator.weigh(row, &out.text[start..], facts, model, max_tokens);
-                let fits = self.window.fits(&weight);
-                out.row_warnings.fits(fits, index, &named, weight.model);
-                match fits {
-                    PromptFit::No { tokens, window }
-                        if self.window.on_too_large == OnTooLarge::Unsent =>
-                    {
-                        out.text.truncate(start);
-                        let reason = format!(
-                            "its prompt has about {tokens} tokens, and the context window of \
-                             `{model}` {window}"
-                        );
-                        Err(Unsent {
-                            kind: "too_large",
-                            reason,
-                        })
-                    }
-                    _ => Ok(Request {
+                let estimate =
+                    estimator.estimate(row, &out.text[start..], facts, model, max_tokens);
+                let fits = self.window.fits(&estimate);
+                out.row_warnings.fits(fits, index, &named, estimate.model);
+                self.unsent_if_too_large(fits, model)
+                    .map(|()| RenderedRequest {
                         custom_id,
                         hash,
                         part: start..out.text.len(),
-                        weight,
-                    }),
-                }
+                        estimate,
+                    })
             }
-            Err(error) => {
-                out.text.truncate(start);
-                let reason = super::in_one_line(&error);
-                if self.skip_bad_rows {
-                    out.row_warnings.set_aside.add(index, &reason);
-                } else {
-                    out.faults.render(index, &named, error);
-                }
-                Err(Unsent {
-                    kind: "not_rendered",
-                    reason,
-                })
-            }
+            Err(error) => Err(self.not_rendered(error, index, &named, out)),
         };
-        Line {
+        if request.is_err() {
+            out.text.truncate(start);
+        }
+        RenderedRow {
             key_hash: Some(key.hash()),
             key: named,
             tag,
             request,
+        }
+    }
+
+    /// The number of a row among those of its key, where an earlier row has the same.
+    fn number_among_repeated(&self, index: u64) -> Option<u32> {
+        let at = self
+            .repeated
+            .binary_search_by_key(&index, |&(row, _)| row)
+            .ok()?;
+        Some(self.repeated[at].1)
+    }
+
+    fn unsent_if_too_large(&self, fits: PromptFit, model: &str) -> Result<(), UnsentReason> {
+        match fits {
+            PromptFit::No { tokens, window } if self.window.on_too_large == OnTooLarge::Unsent => {
+                Err(UnsentReason {
+                    kind: "too_large",
+                    reason: format!(
+                        "its prompt has about {tokens} tokens, and the context window of `{model}` \
+                         {window}"
+                    ),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A row that cannot be rendered: set aside where the job skips such rows, else a fault that
+    /// stops the job.
+    fn not_rendered(
+        &self,
+        error: request::RowError,
+        index: u64,
+        named: &str,
+        out: &mut RenderedRows,
+    ) -> UnsentReason {
+        let reason = super::in_one_line(&error);
+        if self.skip_bad_rows {
+            out.row_warnings.set_aside.add(index, &reason);
+        } else {
+            out.faults.render(index, named, error);
+        }
+        UnsentReason {
+            kind: "not_rendered",
+            reason,
+        }
+    }
+}
+
+impl RenderedRow {
+    /// A row without a request, whose key does not count as a duplicate.
+    fn unsent(key: String, tag: Option<String>, kind: &'static str, reason: String) -> RenderedRow {
+        RenderedRow {
+            key,
+            key_hash: None,
+            tag,
+            request: Err(UnsentReason { kind, reason }),
         }
     }
 }
@@ -248,7 +269,7 @@ fn mean_text_bytes(requests: &request::RequestRows<'_>, count: usize) -> usize {
     let mut bytes = 0;
     for row in (0..count).step_by(count.div_ceil(PROBES).max(1)) {
         text.clear();
-        // A row that cannot be rendered takes nothing; it is told of when its turn comes.
+        // A row that cannot be rendered takes nothing; it is reported when its turn comes.
         if requests.render_with(row, &mut text, &mut facts).is_ok() {
             bytes += text
                 .len()
@@ -259,10 +280,10 @@ fn mean_text_bytes(requests: &request::RequestRows<'_>, count: usize) -> usize {
 }
 
 /// Where stretches end that take at most so much, or one row.
-fn ends_by_weight(count: usize, weight: impl Fn(usize) -> usize) -> Vec<usize> {
+fn ends_by_size(count: usize, size: impl Fn(usize) -> usize) -> Vec<usize> {
     let (mut ends, mut sum) = (Vec::new(), 0_usize);
     for row in 0..count {
-        let own = weight(row);
+        let own = size(row);
         if sum > 0 && sum + own > MAX_BYTES {
             ends.push(row);
             sum = 0;
@@ -282,7 +303,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
-    use crate::estimate::{Asked, Estimator, Known};
+    use crate::estimate::{Estimator, RequestPrefix, RunHistory};
     use crate::request::RequestSpec;
     use crate::request::keys::KeySpec;
 
@@ -301,13 +322,13 @@ mod tests {
             Requests::compile(&spec, Path::new("."), &batch.schema(), Catalog::builtin()).unwrap();
         let estimator = Estimator::new(
             Catalog::builtin(),
-            &Asked::text("claude-haiku-4-5", requests.head()),
-            Known::default(),
+            &RequestPrefix::text("claude-haiku-4-5", requests.head()),
+            RunHistory::default(),
         );
         let renderer = Renderer {
             keys: &Keys::new(&KeySpec::default(), &batch.schema()).unwrap(),
             requests: &requests,
-            estimator: estimator.as_ref().unwrap().estimator(),
+            estimator: estimator.as_ref().unwrap().row_estimator(),
             nonce: &Nonce::new(0),
             on_duplicate: OnDuplicate::Error,
             repeated: &[],
@@ -340,13 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn cuts_stretches_by_what_their_files_weigh() {
+    fn splits_stretches_by_the_size_of_their_files() {
         let weights = [1, 1, MAX_BYTES - 2, 1, MAX_BYTES * 3, 5, 5];
         assert_eq!(
-            ends_by_weight(weights.len(), |row| weights[row]),
+            ends_by_size(weights.len(), |row| weights[row]),
             [3, 4, 5, 7]
         );
-        assert_eq!(ends_by_weight(0, |_| 1), Vec::<usize>::new());
+        assert_eq!(ends_by_size(0, |_| 1), Vec::<usize>::new());
     }
 
     #[test]

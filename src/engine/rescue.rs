@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use crate::journal::{
     Checkpoint, Event, Journal, JournalEntry, Lock, Owner, RunDir, State, Verdict, VerdictReason,
 };
-use crate::ledger::{self, Entry, Ledger};
+use crate::ledger::{self, Ledger, LedgerEntry};
 
 use super::evidence::{Evidence, Scope};
-use super::{Error, Means, Run};
+use super::{BudgetContext, Error, Run};
 
 /// Begins the journal of a run again, with every batch in doubt. Gives the run, and where the old
 /// journal is kept, if there was one.
@@ -30,7 +30,7 @@ use super::{Error, Means, Run};
 pub fn rescue(
     folder: &Path,
     now: Timestamp,
-    means: &Means,
+    context: &BudgetContext,
 ) -> Result<(Run, Option<PathBuf>), Error> {
     let (dir, plan) = RunDir::open_without_journal(folder)?;
     let lock = Lock::take(&dir, &Owner::this_process(now))?;
@@ -39,9 +39,9 @@ pub fn rescue(
             run: folder.to_path_buf(),
         });
     }
-    let ledger = Ledger::open_if_there(ledger::folder_of(folder, &means.state))?;
+    let ledger = Ledger::open_if_there(ledger::folder_of(folder, &context.state))?;
     let entries = ledger.map_or(Ok(Vec::new()), |ledger| ledger.of_run(&plan.run))?;
-    let entries: BTreeMap<u32, Entry> = entries
+    let entries: BTreeMap<u32, LedgerEntry> = entries
         .into_iter()
         .map(|entry| (entry.batch, entry))
         .collect();
@@ -64,12 +64,12 @@ pub fn rescue(
         }
     })?;
     events.extend(
-        Evidence::read(&dir, &plan, &entries, &means.formats)?
+        Evidence::read(&dir, &plan, &entries, &context.formats)?
             .lost_events(&state, Scope::All, now)?
             .events,
     );
     let kept = Journal::renew(&dir, &plan, now, events)?;
     drop(lock);
-    let (run, _) = Run::open(folder, now, means)?;
+    let (run, _) = Run::open(folder, now, context)?;
     Ok((run, kept))
 }

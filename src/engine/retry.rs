@@ -22,6 +22,7 @@ use jiff::Timestamp;
 
 use crate::batch::{Packer, Placement, SpoolReader, SpoolRows, SpoolRowsBuilder, SpoolWriter};
 use crate::catalog::Catalog;
+use crate::estimate::SpooledEstimate;
 use crate::join::JoinedRow;
 use crate::journal::{Event, HeadFile};
 use crate::outcome::answer::Answers;
@@ -304,6 +305,22 @@ impl Lengths {
         }
     }
 
+    /// Carries the estimate of a row over to the batch that it is sent again in.
+    fn carry_estimate(&self, rows: &SpoolRows, row: usize, cuts: u32, out: &mut Vec<u8>) {
+        if rows.estimate.is_null(row) {
+            return;
+        }
+        let bytes = rows.estimate.value(row);
+        match SpooledEstimate::parse(bytes).filter(|_| cuts > 0) {
+            None => out.extend_from_slice(bytes),
+            Some(estimate) => {
+                let first = u32::try_from(estimate.max_tokens()).unwrap_or(u32::MAX);
+                let model = estimate.model().unwrap_or(&self.model);
+                estimate.with_more_tokens(self.grown(first, model, cuts).into(), out);
+            }
+        }
+    }
+
     fn grown(&self, first: u32, model: &str, cuts: u32) -> u32 {
         let most = self.catalog.model(model).map_or(u32::MAX, |(_, model)| {
             u32::try_from(most_tokens(model, &self.betas)).unwrap_or(u32::MAX)
@@ -411,6 +428,8 @@ impl Pools {
         let hash = RequestHash::of(&pool.head, &fragment).to_string();
         pool.builder
             .tag_next(rows.tag.is_valid(row).then(|| rows.tag.value(row)));
+        self.lengths
+            .carry_estimate(rows, row, cuts, pool.builder.estimate_next());
         pool.builder.push_request(
             rows.row_index.value(row),
             rows.key.value(row),

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use crate::catalog::Catalog;
 use crate::estimate::Estimator;
 use crate::estimate::fit::Fit;
-use crate::estimate::rows::{Load, RowEstimate};
+use crate::estimate::rows::{RowEstimate, RowSums};
 use crate::request::OnTooLarge;
 use crate::template::{TemplateWarning, TextCondition};
 
@@ -135,7 +135,7 @@ pub(crate) struct ContextWindow<'a> {
     fit: Fit,
     /// Tokens of what all requests share, as expected and at most.
     shared: u64,
-    shared_most: u64,
+    shared_worst_case: u64,
     /// Prompts up to here fit every model, whatever their letters.
     fits_all: u64,
     pub(crate) on_too_large: OnTooLarge,
@@ -171,7 +171,7 @@ impl<'a> ContextWindow<'a> {
         ContextWindow {
             catalog,
             shared: fit.shared(shared.tokens),
-            shared_most: shared.most,
+            shared_worst_case: shared.worst_case,
             fit,
             fits_all,
             on_too_large,
@@ -181,13 +181,13 @@ impl<'a> ContextWindow<'a> {
     /// Whether a row's prompt fits its model. Most rows have fewer bytes than the window has
     /// tokens, and that is all that is asked.
     pub(crate) fn fits(&self, weight: &RowEstimate) -> PromptFit {
-        if self.shared_most + weight.most() + weight.max_tokens <= self.fits_all {
+        if self.shared_worst_case + weight.worst_case() + weight.max_tokens <= self.fits_all {
             return PromptFit::Yes;
         }
         let Some(model) = self.catalog.models.values().nth(weight.model) else {
             return PromptFit::Yes;
         };
-        let mut load = Load::default();
+        let mut load = RowSums::default();
         load.push(weight);
         let tokens = self.shared + self.fit.rows(&load);
         match model.context_tokens {
@@ -330,7 +330,7 @@ mod tests {
             catalog: Catalog::builtin(),
             fit: Fit::constants(crate::catalog::Tokenizer::First),
             shared: 0,
-            shared_most: 0,
+            shared_worst_case: 0,
             fits_all: 0,
             on_too_large: OnTooLarge::Send,
         };

@@ -17,6 +17,7 @@ use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, sent_ids, verify};
 use crate::catalog::Catalog;
 use crate::cost::CacheUse;
 use crate::durable;
+use crate::estimate::CacheReason;
 use crate::job::{Job, JobFile};
 use crate::join::{ResultIndex, Totals};
 use crate::journal::{
@@ -29,7 +30,7 @@ use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::provider::{BatchFormat, BatchId, Formats};
 
-use super::budget::{Means, RunBudget};
+use super::budget::{BudgetContext, RunBudget};
 use super::compile::CompiledJob;
 use super::drive::between;
 use super::evidence::{Evidence, Scope};
@@ -119,7 +120,7 @@ impl Run {
     pub fn open(
         folder: &Path,
         now: Timestamp,
-        means: &Means,
+        context: &BudgetContext,
     ) -> Result<(Run, Vec<RunNote>), Error> {
         let (dir, plan, mut notes) = RunDir::open(folder)?;
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
@@ -131,23 +132,23 @@ impl Run {
                 source,
             }
         })?;
-        let format = format_of(&plan, &means.formats)?;
+        let format = format_of(&plan, &context.formats)?;
         let head = dir.read_head(&plan.head)?;
         let options = ExportOptions::of_plan(&plan, &kept);
         clear_away_what_a_crash_left(&dir, &options.path);
         let budget = RunBudget::open(
             dir.path(),
             &plan.run,
-            means,
+            context,
             kept.job.budget.clone(),
             plan.max_cost,
         )?;
         let mut run = Run {
-            catalog: Arc::clone(&means.catalog),
+            catalog: Arc::clone(&context.catalog),
             dir,
             plan,
             format,
-            formats: means.formats.clone(),
+            formats: context.formats.clone(),
             kept,
             budget,
             head,
@@ -870,7 +871,9 @@ impl Run {
             .plan
             .cache
             .as_ref()
-            .map_or((false, String::new()), |d| (d.primes, d.why.clone()));
+            .map_or((false, CacheReason::NothingToCache), |decision| {
+                (decision.warms_up, decision.reason.clone())
+            });
         Some(CacheSummary {
             primes,
             why,

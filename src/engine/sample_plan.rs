@@ -2,7 +2,7 @@
 //! rest is extrapolated.
 //!
 //! The source is read twice: to see how long rows are and whether each has a key, and then for the
-//! drawn rows, up to the last of them. Nothing is kept of the first walk but the draw, so memory is
+//! drawn rows, up to the last of them. Nothing is kept of the first read but the draw, so memory is
 //! bounded as in a whole plan.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
@@ -10,10 +10,9 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::DataType;
 
 use crate::batch::{Packer, Placement};
-use crate::estimate::Estimator;
-use crate::estimate::rows::scale;
 use crate::estimate::sample::SampleSpec;
-use crate::estimate::sample_plan::{Found, RowSampler, SampledRows};
+use crate::estimate::sample_plan::{RowSampler, SampleResults, SampledRows};
+use crate::estimate::{Estimator, scale};
 use crate::source::SourceRows;
 use crate::template::TemplateColumns;
 
@@ -21,13 +20,13 @@ use super::Error;
 use super::faults::{Causes, Faults};
 use super::in_order::in_order;
 use super::notice::Notice;
-use super::plan::{PlanReport, PlannedBatch, Planner, primes};
+use super::plan::{PlanReport, PlannedBatch, Planner, warms_up};
 use super::rebalance::batches_kept;
-use super::render::Rendered;
+use super::render::RenderedRows;
 use super::row_warnings::RowWarnings;
 use super::warm_up::WarmUpBatches;
 
-/// What the first walk sees of some rows.
+/// What the first read shows of some rows.
 struct ScannedRows {
     row_index: Vec<u64>,
     bytes: Vec<u64>,
@@ -40,21 +39,21 @@ impl Planner<'_> {
     ///
     /// **What is exact**: rows read, rows of the run, rows without a key. Everything else is
     /// extrapolated; keys that several rows have are not searched for. In [`PlanReport::batches`]
-    /// all requests have the mean size, and the estimate has one piece for all of them.
+    /// all requests have the mean size, and the estimate has one batch for all of them.
     ///
     /// # Errors
     /// As [`Planner::outline`], as far as the sample shows it.
     pub fn outline_by_sample(&self, spec: SampleSpec) -> Result<PlanReport, Error> {
         self.check_models()?;
-        let (survey, rows_read) = self.survey(spec)?;
-        if survey.rows() <= spec.rows as u64 {
+        let (sampler, rows_read) = self.sample_rows(spec)?;
+        if sampler.rows() <= spec.rows as u64 {
             return self.outline();
         }
         let estimator = self.estimator()?;
-        let drawn = survey.finish();
+        let drawn = sampler.finish();
         let (found, row_warnings) = self.render_drawn(&drawn, &estimator)?;
         let mut outline = self.extrapolate(&found, &estimator, spec.seed, rows_read)?;
-        // Rows that were not drawn may have more to say; what is said is of the drawn ones.
+        // Rows that were not drawn may have more warnings; these are of the drawn ones.
         outline.warnings = row_warnings.warnings(
             self.compiled.requests.conditions(),
             &self.window(&estimator),
@@ -63,23 +62,24 @@ impl Planner<'_> {
         Ok(outline)
     }
 
-    /// Looks at every row, and tells how many the source has.
-    fn survey(&self, spec: SampleSpec) -> Result<(RowSampler, u64), Error> {
-        let (mut survey, mut faults) = (RowSampler::new(spec), Faults::default());
+    /// Reads every row for the draw, and counts the rows of the source.
+    fn sample_rows(&self, spec: SampleSpec) -> Result<(RowSampler, u64), Error> {
+        let (mut sampler, mut faults) = (RowSampler::new(spec), Faults::default());
         let mut scan = self.compiled.source.scan(Some(&self.compiled.read))?;
         let rows = std::iter::from_fn(|| scan.next()).map(|rows| rows.map_err(Error::from));
         in_order(
             self.threads,
             rows,
-            |rows: SourceRows| Ok(self.see(rows)),
-            |seen| {
-                seen.row_index
+            |rows: SourceRows| Ok(self.scan_rows(rows)),
+            |scanned| {
+                scanned
+                    .row_index
                     .iter()
-                    .zip(seen.bytes)
-                    .for_each(|(index, bytes)| survey.note(*index, bytes));
-                faults.absorb(seen.faults);
+                    .zip(scanned.bytes)
+                    .for_each(|(index, bytes)| sampler.note(*index, bytes));
+                faults.absorb(scanned.faults);
                 self.observer.notice(Notice::Planning {
-                    rows: survey.rows(),
+                    rows: sampler.rows(),
                     of: self.compiled.source.rows_hint(),
                 });
                 Ok(())
@@ -88,10 +88,10 @@ impl Planner<'_> {
         if faults.any() {
             return Err(Error::Rows(Box::new(faults)));
         }
-        Ok((survey, scan.counts().read))
+        Ok((sampler, scan.counts().read))
     }
 
-    fn see(&self, rows: SourceRows) -> ScannedRows {
+    fn scan_rows(&self, rows: SourceRows) -> ScannedRows {
         let mut faults = Faults::default();
         for (row, &index) in rows.row_index.iter().enumerate() {
             if let Err(fault) = self.compiled.keys.key(&rows.batch, row, index) {
@@ -110,9 +110,9 @@ impl Planner<'_> {
         &self,
         drawn: &SampledRows,
         estimator: &Estimator<'_>,
-    ) -> Result<(Found, RowWarnings), Error> {
+    ) -> Result<(SampleResults, RowWarnings), Error> {
         let renderer = self.renderer(estimator, &[]);
-        let mut found = Found::new(&drawn.strata, estimator);
+        let mut found = SampleResults::new(&drawn.strata, estimator);
         let (mut faults, mut row_warnings, mut placed) =
             (Faults::default(), RowWarnings::default(), 0);
         let mut left = &drawn.rows[..];
@@ -131,7 +131,7 @@ impl Planner<'_> {
             self.threads,
             rows,
             |rows: SourceRows| Ok(renderer.render(rows)),
-            |rendered: Rendered| {
+            |rendered: RenderedRows| {
                 for (line, &index) in rendered.lines.iter().zip(&rendered.row_index) {
                     placed += drawn.rows[placed..].partition_point(|(drawn, _)| *drawn < index);
                     let stratum = drawn.rows[placed].1;
@@ -141,7 +141,7 @@ impl Planner<'_> {
                                 (request.custom_id.as_str().len() + request.part.len()) as u64;
                             match self.packer([]).offer(bytes) {
                                 Placement::TooLarge => found.push_unsent(stratum, "too_large"),
-                                _ => found.push(stratum, &request.weight, bytes),
+                                _ => found.push(stratum, &request.estimate, bytes),
                             }
                         }
                         Err(unsent) => found.push_unsent(stratum, unsent.kind),
@@ -165,40 +165,45 @@ impl Planner<'_> {
 
     fn extrapolate(
         &self,
-        found: &Found,
+        found: &SampleResults,
         estimator: &Estimator<'_>,
         seed: u64,
         rows_read: u64,
     ) -> Result<PlanReport, Error> {
         let whole = found.whole();
-        let priming = self.priming(estimator, &estimator.fit())?;
-        let mut leading = WarmUpBatches::of(self.file, &priming);
-        leading.settle(whole.requests);
-        let sizes: Vec<u32> = leading.sizes().collect();
-        let batches = deal(
+        let warm_up = self.warm_up_decision(estimator, &estimator.fit())?;
+        let mut warm_up_batches = WarmUpBatches::of(self.file, &warm_up);
+        warm_up_batches.settle(whole.requests);
+        let sizes: Vec<u32> = warm_up_batches.sizes().collect();
+        let batches = pack_evenly(
             self.packer(sizes.iter().copied()),
             sizes.len(),
             self.limits.max_requests,
             whole.requests,
             whole.bytes,
         );
-        let gates = leading.gates(&batches.iter().map(|cut| cut.requests).collect::<Vec<_>>());
-        let estimate = estimator.estimate(&whole.gathered, estimator.fit(), primes(&gates))?;
-        let sampling = found.sampling(seed, estimator, &estimate, primes(&gates))?;
+        let gates = warm_up_batches.gates(
+            &batches
+                .iter()
+                .map(|batch| batch.requests)
+                .collect::<Vec<_>>(),
+        );
+        let estimate = estimator.estimate(&whole.statistics, estimator.fit(), warms_up(&gates))?;
+        let sampling = found.sampling(seed, estimator, &estimate, warms_up(&gates))?;
         Ok(PlanReport {
             warnings: Vec::new(),
             set_aside: Causes::default(),
-            cache: priming.decide(whole.requests, whole.requests > 1),
+            cache: warm_up.decide(whole.requests, whole.requests > 1),
             sampled: Some(sampling),
             gates,
             estimate,
-            gathered: whole.gathered,
+            statistics: whole.statistics,
             sample: Vec::new(),
             rows_read,
             rows: sampling.of,
             requests: whole.requests,
             unsent: whole.unsent,
-            body_bytes: batches.iter().map(|cut| cut.body_bytes).sum(),
+            body_bytes: batches.iter().map(|batch| batch.body_bytes).sum(),
             batches,
             shared_bytes: self.compiled.requests.head().len() as u64,
         })
@@ -224,19 +229,19 @@ fn taken(rows: &SourceRows, left: &mut &[(u64, usize)]) -> Result<SourceRows, Er
     Ok(SourceRows { batch, row_index })
 }
 
-/// Batches of so many requests, each of the mean size, so that their bytes add up to all of them.
-fn deal(
+/// Batches of all requests, each of the mean size, so that their bytes add up to all of them.
+fn pack_evenly(
     mut packer: Packer,
     leading: usize,
     max_requests: u32,
     requests: u64,
     bytes: u64,
 ) -> Vec<PlannedBatch> {
-    let (mut cuts, mut open) = (Vec::new(), PlannedBatch::default());
+    let (mut batches, mut open) = (Vec::new(), PlannedBatch::default());
     let own = |n: u64| scale(bytes, n + 1, requests) - scale(bytes, n, requests);
     for n in 0..requests {
         if packer.offer(own(n)) == Placement::Next {
-            cuts.push(std::mem::take(&mut open));
+            batches.push(std::mem::take(&mut open));
         }
         open = PlannedBatch {
             rows: open.rows + 1,
@@ -244,31 +249,31 @@ fn deal(
             body_bytes: packer.bytes(),
         };
     }
-    cuts.extend((open.requests > 0).then_some(open));
+    batches.extend((open.requests > 0).then_some(open));
     // The last ones are near-equal, as in a whole plan.
-    let tail = cuts
+    let tail = batches
         .len()
         .saturating_sub(leading)
         .min(batches_kept(max_requests) + 1);
-    let kept = cuts.len() - tail;
-    let sizes: Vec<u32> = cuts[kept..].iter().map(|cut| cut.requests).collect();
+    let kept = batches.len() - tail;
+    let sizes: Vec<u32> = batches[kept..].iter().map(|batch| batch.requests).collect();
     let begun = requests - sizes.iter().map(|&size| u64::from(size)).sum::<u64>();
     let offered: Vec<u64> = (begun..requests).map(own).collect();
     if let Some(new) = packer.rebalanced(&sizes, &offered) {
-        cuts.truncate(kept);
+        batches.truncate(kept);
         let mut left = &offered[..];
         for requests in new {
             let (batch, rest) = left.split_at(requests as usize);
             left = rest;
             let body_bytes = packer.body_bytes(requests, batch.iter().sum());
-            cuts.push(PlannedBatch {
+            batches.push(PlannedBatch {
                 rows: requests.into(),
                 requests,
                 body_bytes,
             });
         }
     }
-    cuts
+    batches
 }
 
 /// Bytes of what the templates read of each row.
@@ -373,7 +378,7 @@ mod tests {
             packer.offer(bytes);
             packer.bytes()
         };
-        let cuts = deal(
+        let batches = pack_evenly(
             Packer::for_head(limits, &ENVELOPE, 10).with_first_sizes([1]),
             1,
             limits.max_requests,
@@ -381,20 +386,24 @@ mod tests {
             2_001,
         );
         assert_eq!(
-            cuts.iter().map(|cut| u64::from(cut.requests)).sum::<u64>(),
+            batches
+                .iter()
+                .map(|batch| u64::from(batch.requests))
+                .sum::<u64>(),
             200
         );
         assert!(
-            cuts.iter()
-                .all(|cut| cut.requests <= 100 && cut.body_bytes <= 2_000)
-                && cuts[0].requests == 1,
-            "{cuts:?}"
+            batches
+                .iter()
+                .all(|batch| batch.requests <= 100 && batch.body_bytes <= 2_000)
+                && batches[0].requests == 1,
+            "{batches:?}"
         );
         // Each further request of a batch also takes a comma.
-        let envelopes = alone(0) * 200 + 200 - cuts.len() as u64;
-        let shared = (200 - cuts.len() as u64) * ENVELOPE.bytes();
+        let envelopes = alone(0) * 200 + 200 - batches.len() as u64;
+        let shared = (200 - batches.len() as u64) * ENVELOPE.bytes();
         assert_eq!(
-            cuts.iter().map(|cut| cut.body_bytes).sum::<u64>() + shared,
+            batches.iter().map(|batch| batch.body_bytes).sum::<u64>() + shared,
             envelopes + 2_001
         );
     }

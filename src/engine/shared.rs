@@ -11,6 +11,7 @@
 use serde::Serialize;
 
 use crate::catalog::Catalog;
+use crate::estimate::CacheSplit;
 use crate::estimate::media::Media;
 use crate::estimate::shared::{Shared, SharedPart};
 use crate::request::{PerRowParams, RequestSpec, Requests};
@@ -131,17 +132,6 @@ impl SharedReport {
     }
 }
 
-/// What gives rows caches of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum CacheSplit {
-    /// Rows choose their model, and each model has a cache of its own.
-    Model,
-    /// Rows choose their effort, which is part of what is cached.
-    Effort,
-}
-
 /// What splits the cache: the provider keeps what it cached by model, and by what stands in front
 /// of the text.
 ///
@@ -162,6 +152,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+    use crate::estimate::shared::PartKind;
 
     fn report(model: &str, words: usize, rest: &str) -> SharedReport {
         let text = "policy ".repeat(words);
@@ -201,13 +192,18 @@ mod tests {
         let parts: Vec<_> = found
             .parts
             .iter()
-            .map(|part| (part.what.as_str(), part.cache.is_some()))
+            .map(|part| (part.what.clone(), part.cache.is_some()))
             .collect();
         let expected = [
-            ("the provider's words on tools", false),
-            ("tool `f`", false),
-            ("system block 1", true),
-            ("system block 2", false),
+            (PartKind::ToolPrompt, false),
+            (
+                PartKind::Tool {
+                    name: "f".to_owned(),
+                },
+                false,
+            ),
+            (PartKind::SystemBlock { number: 1 }, true),
+            (PartKind::SystemBlock { number: 2 }, false),
         ];
         assert_eq!(parts, expected);
         assert_eq!(

@@ -19,7 +19,6 @@ use crate::journal::{self, AbandonReason, Plan};
 use crate::request::custom_id::Nonce;
 use crate::template::prompt::uploads::Uploads;
 
-use super::api::Engine;
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
 use super::finished::{self, Finished};
@@ -28,6 +27,7 @@ use super::notice::Notice;
 use super::options::{RunOptions, Target};
 use super::plan::PlanReport;
 use super::plan_inputs::{PlanInputs, batch_limits};
+use super::setup::Engine;
 use super::upload::{self, Uploader};
 use super::{Error, Run, leftovers};
 
@@ -216,7 +216,11 @@ impl Engine {
             report: &report,
             source: &file.job.source,
         });
-        let (run, _) = Run::open(&folder, self.clock.now(), &self.means(options.max_cost))?;
+        let (run, _) = Run::open(
+            &folder,
+            self.clock.now(),
+            &self.budget_context(options.max_cost),
+        )?;
         self.notice_opened(&run);
         Ok((run.planned_now(), connection))
     }

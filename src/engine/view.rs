@@ -13,7 +13,7 @@ use crate::journal::{
     Batch, BatchState, BatchStateKind, CacheSummary, CheckpointSummary, FORMAT, Journal, Manifest,
     NextAction, Plan, RunDir, RunNote, Stage, State, Step,
 };
-use crate::ledger::Entry;
+use crate::ledger::LedgerEntry;
 use crate::outcome::{Status, Usage};
 use crate::provider::Formats;
 
@@ -81,10 +81,10 @@ const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 impl RunView {
     /// Adds what the ledger says of the run.
-    pub fn add_money(&mut self, entries: &[Entry]) {
+    pub fn add_money(&mut self, entries: &[LedgerEntry]) {
         self.add_doubts(entries);
         let most_usd = self.money.and_then(|money| money.most_usd);
-        let view = |entry: &Entry, most_usd| MoneyView {
+        let view = |entry: &LedgerEntry, most_usd| MoneyView {
             spent_usd: entry.spent(),
             reserved_usd: entry.held(),
             most_usd,
@@ -97,7 +97,7 @@ impl RunView {
             .iter()
             .filter(|entry| entry.run == self.manifest.run)
         {
-            let money = view(entry, Some(entry.most));
+            let money = view(entry, Some(entry.worst_case));
             sum.spent_usd += money.spent_usd;
             sum.reserved_usd += money.reserved_usd;
             if let Some(batch) = self
@@ -112,7 +112,7 @@ impl RunView {
     }
 
     /// Warns where other files know of batches that were sent, and the journal does not.
-    fn add_doubts(&mut self, entries: &[Entry]) {
+    fn add_doubts(&mut self, entries: &[LedgerEntry]) {
         let Ok((dir, plan, _)) = RunDir::open(&self.folder) else {
             return;
         };
@@ -215,7 +215,7 @@ fn results_expire(batch: &BatchView) -> Option<RunNote> {
 }
 
 fn most_of(plan: &Plan) -> Option<MoneyView> {
-    let most_usd = Some(plan.estimate.as_ref()?.total.most);
+    let most_usd = Some(plan.estimate.as_ref()?.total.worst_case);
     Some(MoneyView {
         most_usd,
         ..MoneyView::default()
@@ -298,8 +298,8 @@ fn cache_of(plan: &Plan) -> Option<CacheSummary> {
         .as_ref()
         .filter(|decision| decision.bill.is_some())?;
     Some(CacheSummary {
-        primes: decision.primes,
-        why: decision.why.clone(),
+        primes: decision.warms_up,
+        why: decision.reason.clone(),
         measured: None,
     })
 }

@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
-    use crate::estimate::{Asked, Estimator, Known};
+    use crate::estimate::{Estimator, RequestPrefix, RunHistory};
 
     fn leading(sections: &str) -> WarmUpBatches {
         let text = format!(
@@ -90,8 +90,8 @@ mod tests {
         let head = br#"{"model":"m","messages":["#;
         let estimator = Estimator::new(
             Catalog::builtin(),
-            &Asked::text("claude-haiku-4-5", head),
-            Known::default(),
+            &RequestPrefix::text("claude-haiku-4-5", head),
+            RunHistory::default(),
         )
         .unwrap();
         WarmUpBatches::of(

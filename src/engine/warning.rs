@@ -1,13 +1,15 @@
 //! What a person should know before money is spent; none of it stops the job.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
+use crate::catalog::RetirementNotice;
+use crate::estimate::CacheSplit;
 use crate::output::OutputWarning;
 use crate::request::RequestWarning;
 use crate::source::SourceWarning;
 use crate::template::TemplateWarning;
-
-use super::shared::CacheSplit;
 
 /// A warning about a job, its source or its rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +22,20 @@ pub enum Warning {
     Template(TemplateWarning),
     /// A warning that a room still words by itself.
     Text(String),
+    /// The job's model is retired, or will be soon.
+    ModelRetirement(RetirementNotice),
+    /// What earlier runs of the job showed cannot be read, and is not used.
+    HistoryNotUsed {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+    /// What the run showed could not be recorded for later plans.
+    HistoryNotRecorded {
+        /// Why not.
+        cause: String,
+    },
     /// Prompts are longer than the context window, by estimate.
     PromptsTooLong {
         /// The model of the first.

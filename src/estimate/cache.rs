@@ -1,19 +1,19 @@
-//! What reading the shared part from the cache is worth: how often it will be read, and from how
-//! often on it pays.
+//! The prompt cache: how often the shared part is read from it, and which share of reads pays for
+//! writing it.
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::Span;
-use super::shared::Marked;
+use super::Span;
+use super::shared::MarkedTokens;
 use crate::catalog::{Price, Prices};
 
 /// How often requests in batches read what others wrote, in thousandths. **Source**: batch guide:
 /// 30% to 98%, depending on traffic.
-pub(super) const DOCUMENTED: (u64, u64) = (300, 980);
+pub const DOCUMENTED_READS: (u64, u64) = (300, 980);
 /// How often after one request of the run has written the shared part, alone and before all others,
 /// in thousandths. **Source**: reports of batches that read it in every request after a batch of
 /// one (Bike4Mind/bike4mind#2741); the best documented share is taken.
-pub(super) const PRIMED: u64 = 980;
+pub const WARM_UP_READS: u64 = 980;
 /// How far the share of an earlier run may be off, in thousandths.
 const LEARNED_OFF: u64 = 50;
 
@@ -26,7 +26,8 @@ pub enum ReadsBasis {
     /// The range that the provider documents.
     Documented,
     /// One request goes first and writes it.
-    Primed,
+    #[serde(rename = "primed")]
+    WarmUp,
     /// What earlier runs of the job showed.
     Runs {
         /// Rows of them.
@@ -43,10 +44,10 @@ pub struct CacheOutlook {
     pub minutes_tokens: u64,
     /// How it is known how often they will be read.
     pub basis: ReadsBasis,
-    /// Requests that read them, in thousandths of all: the fewer, the dearer, so `low` is the
-    /// largest of the three.
+    /// Requests that read them, in thousandths of all: the fewer, the more expensive, so `low`
+    /// is the largest of the three.
     pub reads: Span,
-    /// From so many thousandths on caching costs less than not caching.
+    /// Share of reads, in thousandths, from which on caching costs less than not caching.
     pub pays_from: u64,
 }
 
@@ -54,13 +55,13 @@ impl CacheOutlook {
     /// What to expect: `learned` is the share that earlier runs read, in thousandths, and of how
     /// many rows.
     #[must_use]
-    pub fn new(
-        marked: Marked,
+    pub(crate) fn new(
+        marked: MarkedTokens,
         prices: &Prices,
-        primed: bool,
+        warms_up: bool,
         learned: Option<(u64, u64)>,
     ) -> CacheOutlook {
-        let (worst, best) = DOCUMENTED;
+        let (worst, best) = DOCUMENTED_READS;
         let (basis, reads) = match learned {
             _ if marked.tokens() == 0 => (ReadsBasis::Nothing, Span::default()),
             Some((share, rows)) => {
@@ -69,16 +70,16 @@ impl CacheOutlook {
                     ReadsBasis::Runs { rows },
                     Span {
                         low: best,
-                        likely: share,
+                        expected: share,
                         high: 0,
                     },
                 )
             }
-            None if primed => (
-                ReadsBasis::Primed,
+            None if warms_up => (
+                ReadsBasis::WarmUp,
                 Span {
                     low: 1_000,
-                    likely: PRIMED,
+                    expected: WARM_UP_READS,
                     high: 0,
                 },
             ),
@@ -86,7 +87,7 @@ impl CacheOutlook {
                 ReadsBasis::Documented,
                 Span {
                     low: best,
-                    likely: (worst + best) / 2,
+                    expected: (worst + best) / 2,
                     high: 0,
                 },
             ),
@@ -116,7 +117,7 @@ impl CacheOutlook {
 /// `(w - 1) / (w - r)`, where a write costs `w` times and a read `r` times as much as plain input.
 /// Rounded up.
 #[must_use]
-pub fn pays_from(input: Price, write: Price, read: Price) -> u64 {
+pub(crate) fn pays_from(input: Price, write: Price, read: Price) -> u64 {
     let [input, write, read] = [input, write, read].map(Price::picodollars_per_token);
     let extra = write.saturating_sub(input) * 1_000;
     extra.div_ceil(write.saturating_sub(read).max(1)).min(1_000)
@@ -148,7 +149,7 @@ mod tests {
             let prices = prices(model);
             let outlook = |marked| CacheOutlook::new(marked, &prices, false, None).pays_from;
             assert_eq!(
-                outlook(Marked {
+                outlook(MarkedTokens {
                     hour: 5_000,
                     minutes: 0
                 }),
@@ -156,7 +157,7 @@ mod tests {
                 "{model}"
             );
             assert_eq!(
-                outlook(Marked {
+                outlook(MarkedTokens {
                     hour: 0,
                     minutes: 5_000
                 }),
@@ -169,18 +170,21 @@ mod tests {
     #[test]
     fn what_was_seen_counts_more_than_what_is_documented() {
         let prices = prices("claude-haiku-4-5");
-        let marked = Marked {
+        let marked = MarkedTokens {
             hour: 5_000,
             minutes: 0,
         };
-        let likely = |marked, primed, learned| {
-            CacheOutlook::new(marked, &prices, primed, learned)
+        let expected = |marked, warms_up, learned| {
+            CacheOutlook::new(marked, &prices, warms_up, learned)
                 .reads
-                .likely
+                .expected
         };
-        assert_eq!(likely(marked, false, None), 640);
-        assert_eq!(likely(marked, true, None), 980);
-        assert_eq!(likely(marked, true, Some((712, 10_000))), 712);
-        assert_eq!(likely(Marked::default(), true, Some((712, 10_000))), 0);
+        assert_eq!(expected(marked, false, None), 640);
+        assert_eq!(expected(marked, true, None), 980);
+        assert_eq!(expected(marked, true, Some((712, 10_000))), 712);
+        assert_eq!(
+            expected(MarkedTokens::default(), true, Some((712, 10_000))),
+            0
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Estimate against bill: by how much it was off, and why.
 //!
-//! The likely figure is turned into the bill step by step, each step with one cause: other numbers
+//! The expected figure is turned into the bill step by step, each step with one cause: other numbers
 //! of requests that were billed, other lengths of prompts, another share that was read from the
 //! cache, other lengths of answers. What each step changes is what its cause cost; the steps add up
 //! to the difference, to the last unit. What is left is prices: another tier, place or band, and
@@ -8,8 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Estimate;
-use super::rows::scale;
+use super::{Estimate, scale};
 use crate::catalog::Catalog;
 use crate::cost::{self, Money};
 use crate::outcome::Usage;
@@ -18,9 +17,10 @@ use crate::outcome::Usage;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
-    /// What was to be reckoned with.
-    pub likely: Money,
-    /// What it cost.
+    /// The expected cost.
+    #[serde(alias = "likely")]
+    pub expected: Money,
+    /// The actual cost.
     pub billed: Money,
     /// The bill's difference from the estimate, in thousandths of it.
     pub off: i64,
@@ -54,18 +54,6 @@ impl Cause {
         Cause::OutputTokens,
         Cause::Prices,
     ];
-
-    /// In words.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Cause::Requests => "requests billed",
-            Cause::PromptTokens => "prompt tokens",
-            Cause::CacheShare => "cache share",
-            Cause::OutputTokens => "output tokens",
-            Cause::Prices => "prices",
-        }
-    }
 }
 
 impl Comparison {
@@ -74,7 +62,7 @@ impl Comparison {
     ///
     /// `None` where the model of the estimate has no price any more.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         catalog: &Catalog,
         estimate: &Estimate,
         requests: u64,
@@ -84,23 +72,23 @@ impl Comparison {
         let prompts = cost::prompt_tokens(usage);
         let output = usage.output_tokens.unwrap_or(0);
         let tokens = &estimate.tokens;
-        let planned = Split::expected(estimate, estimate.requests, tokens.prompts.likely);
-        let as_billed = Split::expected(
+        let planned = PromptSplit::expected(estimate, estimate.requests, tokens.prompts.expected);
+        let as_billed = PromptSplit::expected(
             estimate,
             requests,
-            scale(tokens.prompts.likely, requests, estimate.requests),
+            scale(tokens.prompts.expected, requests, estimate.requests),
         );
-        let longer = Split::expected(estimate, requests, prompts);
-        let expected_output = scale(tokens.output.likely, requests, estimate.requests);
+        let longer = PromptSplit::expected(estimate, requests, prompts);
+        let expected_output = scale(tokens.output.expected, requests, estimate.requests);
         let steps = [
-            (planned, tokens.output.likely),
+            (planned, tokens.output.expected),
             (as_billed, expected_output),
             (longer, expected_output),
-            (Split::of(usage), expected_output),
-            (Split::of(usage), output),
+            (PromptSplit::of(usage), expected_output),
+            (PromptSplit::of(usage), output),
         ];
         let mean = prompts / requests.max(1);
-        let price = |(split, output): &(Split, u64)| {
+        let price = |(split, output): &(PromptSplit, u64)| {
             let usage = Usage {
                 inference_geo: usage.inference_geo.clone(),
                 ..split.usage(*output)
@@ -120,13 +108,13 @@ impl Comparison {
                     .map(|pair| pair[1].saturating_sub(pair[0])),
             )
             .collect();
-        let difference = billed.saturating_sub(estimate.total.likely);
+        let difference = billed.saturating_sub(estimate.total.expected);
         let explained = causes.iter().map(|(_, money)| *money).sum::<Money>();
         causes.push((Cause::Prices, difference.saturating_sub(explained)));
         let off = i128::from(difference.picodollars()) * 1_000
-            / i128::from(estimate.total.likely.picodollars().max(1));
+            / i128::from(estimate.total.expected.picodollars().max(1));
         Some(Comparison {
-            likely: estimate.total.likely,
+            expected: estimate.total.expected,
             billed,
             off: i64::try_from(off).unwrap_or(i64::MAX),
             causes,
@@ -136,7 +124,7 @@ impl Comparison {
     /// The causes that made more than a hundredth of the estimate, the largest first.
     #[must_use]
     pub fn main_causes(&self) -> Vec<(Cause, Money)> {
-        let least = self.likely.picodollars() / 100;
+        let least = self.expected.picodollars() / 100;
         let mut main: Vec<_> = self
             .causes
             .iter()
@@ -150,16 +138,16 @@ impl Comparison {
 
 /// Prompt tokens by kind.
 #[derive(Debug, Clone, Copy)]
-struct Split {
+struct PromptSplit {
     plain: u64,
     hour: u64,
     minutes: u64,
     read: u64,
 }
 
-impl Split {
-    fn of(usage: &Usage) -> Split {
-        Split {
+impl PromptSplit {
+    fn of(usage: &Usage) -> PromptSplit {
+        PromptSplit {
             plain: usage.input_tokens.unwrap_or(0),
             hour: usage.cache_creation_1h_input_tokens.unwrap_or(0),
             minutes: usage.cache_creation_5m_input_tokens.unwrap_or(0),
@@ -167,23 +155,23 @@ impl Split {
         }
     }
 
-    /// How so many prompt tokens would be split if the cache were read as expected.
-    fn expected(estimate: &Estimate, requests: u64, prompts: u64) -> Split {
+    /// How this many prompt tokens would be split if the cache were read as expected.
+    fn expected(estimate: &Estimate, requests: u64, prompts: u64) -> PromptSplit {
         let cache = &estimate.cache;
         // The marked part grows with the prompts.
         let all = |tokens: u64| {
             scale(
                 tokens.saturating_mul(estimate.requests),
                 prompts,
-                estimate.tokens.prompts.likely,
+                estimate.tokens.prompts.expected,
             )
         };
         let (hour, minutes) = (all(cache.hour_tokens), all(cache.minutes_tokens));
         // The first request finds nothing to read; the share is that of the others.
-        let reads = scale(requests.saturating_sub(1), cache.reads.likely, 1_000);
+        let reads = scale(requests.saturating_sub(1), cache.reads.expected, 1_000);
         let read = scale(hour + minutes, reads, requests);
         let written = |tokens: u64| tokens - scale(tokens, reads, requests);
-        Split {
+        PromptSplit {
             plain: prompts.saturating_sub(hour + minutes),
             hour: written(hour),
             minutes: written(minutes),
@@ -206,9 +194,9 @@ impl Split {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::estimate::rows::{RowEstimate, Span};
+    use crate::estimate::rows::RowEstimate;
     use crate::estimate::tokens::CharacterCounts;
-    use crate::estimate::{Asked, Estimator, Known};
+    use crate::estimate::{Estimator, RequestPrefix, RunHistory, Span};
 
     const MODEL: &str = "claude-sonnet-5-5";
 
@@ -216,8 +204,8 @@ mod tests {
         estimate_of(marked, &[1_000], false)
     }
 
-    /// Batches of so many requests.
-    fn estimate_of(marked: bool, batches: &[usize], primed: bool) -> Estimate {
+    /// Batches of these sizes.
+    fn estimate_of(marked: bool, batches: &[usize], warms_up: bool) -> Estimate {
         let mark = if marked {
             r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#
         } else {
@@ -227,17 +215,17 @@ mod tests {
             r#"{{"system":[{{"type":"text","text":"{}"{mark}}}],"messages":["#,
             "word ".repeat(2_000)
         );
-        let asked = Asked::text(MODEL, head.as_ref());
-        let estimator = Estimator::new(Catalog::builtin(), &asked, Known::default()).unwrap();
-        let mut gathered = estimator.gathered();
+        let prefix = RequestPrefix::text(MODEL, head.as_ref());
+        let estimator = Estimator::new(Catalog::builtin(), &prefix, RunHistory::default()).unwrap();
+        let mut statistics = estimator.statistics();
         let model = crate::estimate::rows::place_of(Catalog::builtin(), MODEL).unwrap();
         let output = Span {
             low: 1_000,
-            likely: 10_000,
+            expected: 10_000,
             high: 20_000,
         };
         let weight = RowEstimate {
-            tally: CharacterCounts::of("some text of a row"),
+            characters: CharacterCounts::of("some text of a row"),
             messages: 1,
             output,
             max_tokens: 100,
@@ -245,11 +233,11 @@ mod tests {
             ..RowEstimate::default()
         };
         for batch in batches {
-            (0..*batch).for_each(|_| gathered.push(&weight));
-            gathered.close();
+            (0..*batch).for_each(|_| statistics.push(&weight));
+            statistics.close();
         }
         estimator
-            .estimate(&gathered, estimator.fit(), primed)
+            .estimate(&statistics, estimator.fit(), warms_up)
             .unwrap()
     }
 
@@ -271,7 +259,7 @@ mod tests {
             Comparison::new(Catalog::builtin(), estimate, requests, usage, billed).unwrap();
         let sum: Money = comparison.causes.iter().map(|(_, money)| *money).sum();
         assert_eq!(
-            comparison.likely.saturating_add(sum),
+            comparison.expected.saturating_add(sum),
             billed,
             "{comparison:?}"
         );
@@ -281,7 +269,7 @@ mod tests {
     #[test]
     fn names_the_cause() {
         let plain = estimate(false);
-        let (prompts, output) = (plain.tokens.prompts.likely, plain.tokens.output.likely);
+        let (prompts, output) = (plain.tokens.prompts.expected, plain.tokens.output.expected);
         let cases = [
             (
                 1_000,
@@ -300,7 +288,10 @@ mod tests {
             );
         }
         let cached = estimate(true);
-        let (prompts, marked) = (cached.tokens.prompts.likely, cached.cache.tokens() * 1_000);
+        let (prompts, marked) = (
+            cached.tokens.prompts.expected,
+            cached.cache.tokens() * 1_000,
+        );
         let cold = compare(&cached, 1_000, &usage(prompts, 0, marked, output));
         assert_eq!(cold.main_causes()[0].0, Cause::CacheShare);
         assert!(cold.off > 500, "{cold:?}");
@@ -322,22 +313,26 @@ mod tests {
             &plain,
             1_000,
             &usage(
-                plain.tokens.prompts.likely,
+                plain.tokens.prompts.expected,
                 0,
                 0,
-                plain.tokens.output.likely,
+                plain.tokens.output.expected,
             ),
         );
         assert_eq!((comparison.off, comparison.main_causes()), (0, vec![]));
     }
 
     #[test]
-    fn small_batches_are_reckoned_like_the_run_as_a_whole() {
-        for (batches, primed) in [([1, 7, 7, 7, 7, 3], true), ([9, 7, 7, 7, 7, 3], false)] {
-            let cached = estimate_of(true, &batches, primed);
+    fn small_batches_are_computed_like_the_run_as_a_whole() {
+        for (batches, warms_up) in [([1, 7, 7, 7, 7, 3], true), ([9, 7, 7, 7, 7, 3], false)] {
+            let cached = estimate_of(true, &batches, warms_up);
             let requests = cached.requests;
-            let split = Split::expected(&cached, requests, cached.tokens.prompts.likely);
-            let comparison = compare(&cached, requests, &split.usage(cached.tokens.output.likely));
+            let split = PromptSplit::expected(&cached, requests, cached.tokens.prompts.expected);
+            let comparison = compare(
+                &cached,
+                requests,
+                &split.usage(cached.tokens.output.expected),
+            );
             let prices = comparison
                 .causes
                 .iter()
@@ -345,7 +340,7 @@ mod tests {
                 .unwrap()
                 .1;
             assert!(
-                prices.picodollars().abs() * 1_000 < cached.total.likely.picodollars(),
+                prices.picodollars().abs() * 1_000 < cached.total.expected.picodollars(),
                 "{comparison:?}"
             );
         }

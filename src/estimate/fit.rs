@@ -3,10 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::{Load, scale};
+use super::rows::RowSums;
 use super::sample::variance;
+use super::scale;
 use super::shared::Shared;
-use super::tokens::{CLASSES, Class, costs};
+use super::tokens::{CLASSES, costs};
 use crate::catalog::Tokenizer;
 
 /// How far the constants may be off, in thousandths of the tokens: an assumption, wider than what
@@ -52,7 +53,7 @@ pub struct Fit {
 impl Fit {
     /// The constants of this program.
     #[must_use]
-    pub fn constants(tokenizer: Tokenizer) -> Fit {
+    pub(crate) fn constants(tokenizer: Tokenizer) -> Fit {
         Fit {
             basis: FitBasis::Constants,
             costs: costs(tokenizer),
@@ -64,40 +65,42 @@ impl Fit {
 
     /// Whether it makes tokens of characters and of the shared part at all.
     #[must_use]
-    pub fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         self.shared > 0 && self.costs.iter().any(|cost| *cost > 0)
     }
 
     /// Tokens of rows, without what all requests share.
     #[must_use]
-    pub fn rows(&self, load: &Load) -> u64 {
+    pub(crate) fn rows(&self, load: &RowSums) -> u64 {
         u64::try_from(self.thousandths(load).max(0))
             .unwrap_or(u64::MAX)
             .div_ceil(1_000)
     }
 
-    fn thousandths(&self, load: &Load) -> i128 {
+    fn thousandths(&self, load: &RowSums) -> i128 {
         let per_row = i128::from(self.per_row) * i128::from(load.requests);
-        i128::from(load.tally.thousandths(&self.costs)) + per_row + i128::from(load.fixed()) * 1_000
+        i128::from(load.characters.thousandths(&self.costs))
+            + per_row
+            + i128::from(load.fixed()) * 1_000
     }
 
     /// Tokens of something that all requests share, given its tokens by the constants.
     #[must_use]
-    pub fn shared(&self, tokens: u64) -> u64 {
+    pub(crate) fn shared(&self, tokens: u64) -> u64 {
         scale(tokens, self.shared, 1_000)
     }
 
     /// Tokens of whole prompts.
     #[must_use]
-    pub fn prompts(&self, load: &Load, shared: &Shared) -> u64 {
+    pub(crate) fn prompts(&self, load: &RowSums, shared: &Shared) -> u64 {
         self.rows(load)
             .saturating_add(self.shared(shared.tokens).saturating_mul(load.requests))
     }
 
-    /// The same fit, with all of it multiplied by `times / of`: what a bill says of the tokens and
-    /// what an estimate by this fit said, both without the tokens that no fit changes.
+    /// The same fit, with all of it multiplied by `times / of`: the tokens of a bill and those of
+    /// the estimate by this fit, both without the tokens that no fit changes.
     #[must_use]
-    pub fn corrected(&self, times: u64, of: u64) -> Fit {
+    pub(crate) fn corrected(&self, times: u64, of: u64) -> Fit {
         let by = |n: u64| scale(n, times, of);
         let per_row = i64::try_from(by(self.per_row.unsigned_abs())).unwrap_or(i64::MAX)
             * self.per_row.signum();
@@ -110,21 +113,21 @@ impl Fit {
     }
 }
 
-/// A row whose whole prompt the provider counted, with how many rows it stands for.
+/// A row whose whole prompt the provider counted, and the number of rows that it represents.
 #[derive(Debug, Clone, Copy)]
-pub struct Counted {
+pub(crate) struct CountedRow {
     /// The row.
-    pub load: Load,
+    pub(crate) load: RowSums,
     /// Tokens of its whole prompt.
-    pub tokens: u64,
+    pub(crate) tokens: u64,
     /// Rows like it, itself included.
-    pub stands_for: f64,
+    pub(crate) stands_for: f64,
     /// The group of rows it was drawn from.
-    pub stratum: usize,
+    pub(crate) stratum: usize,
 }
 
-/// How strongly a class is held to its constant: as if so many rows had said it.
-const HOLD: f64 = 2.0;
+/// How strongly the cost of a class stays at its constant: as if this many rows had shown it.
+const PRIOR_ROWS: f64 = 2.0;
 
 impl Fit {
     /// Fits the cost of each class to counted rows.
@@ -143,12 +146,12 @@ impl Fit {
         clippy::cast_sign_loss,
         reason = "a fit"
     )]
-    pub fn counted(
+    pub(crate) fn counted(
         tokenizer: Tokenizer,
         shared: &Shared,
         shared_tokens: u64,
-        sample: &[Counted],
-        all: &Load,
+        sample: &[CountedRow],
+        all: &RowSums,
     ) -> Fit {
         let mut fit = Fit::constants(tokenizer);
         fit.basis = FitBasis::Counted {
@@ -159,8 +162,8 @@ impl Fit {
         if sample.is_empty() {
             return fit;
         }
-        let own = |row: &Counted| (row.tokens as f64) - (shared_tokens as f64);
-        let fixed = |row: &Counted| row.load.fixed() as f64;
+        let own = |row: &CountedRow| (row.tokens as f64) - (shared_tokens as f64);
+        let fixed = |row: &CountedRow| row.load.fixed() as f64;
         let weights: Vec<f64> = {
             // Long rows count for more in the sum, but their errors are larger too.
             sample
@@ -170,9 +173,9 @@ impl Fit {
         };
         let (mut up, mut down) = (0.0, 0.0);
         for (row, weight) in sample.iter().zip(&weights) {
-            let guessed = row.load.tally.thousandths(&fit.costs) as f64 / 1_000.0;
-            up += weight * guessed * (own(row) - fixed(row));
-            down += weight * guessed * guessed;
+            let estimated = row.load.characters.thousandths(&fit.costs) as f64 / 1_000.0;
+            up += weight * estimated * (own(row) - fixed(row));
+            down += weight * estimated * estimated;
         }
         let factor = if down > 0.0 {
             (up / down).clamp(0.1, 10.0)
@@ -184,12 +187,12 @@ impl Fit {
             .iter()
             .map(|cost| *cost as f64 * factor / 1_000.0)
             .collect();
-        let bent = ridge(sample, &weights, &base, |row| own(row) - fixed(row));
-        for (cost, fitted) in fit.costs.iter_mut().zip(&bent) {
-            *cost = (fitted * 1_000.0).round().max(0.0) as u64;
+        let fitted = ridge(sample, &weights, &base, |row| own(row) - fixed(row));
+        for (cost, value) in fit.costs.iter_mut().zip(&fitted) {
+            *cost = (value * 1_000.0).round().max(0.0) as u64;
         }
         let total: f64 = sample.iter().map(|row| row.stands_for).sum();
-        let left = |row: &Counted| own(row) - fit.thousandths(&row.load) as f64 / 1_000.0;
+        let left = |row: &CountedRow| own(row) - fit.thousandths(&row.load) as f64 / 1_000.0;
         let mean: f64 = sample
             .iter()
             .map(|row| left(row) * row.stands_for)
@@ -208,7 +211,7 @@ impl Fit {
     clippy::cast_sign_loss,
     reason = "a margin"
 )]
-fn margin(sample: &[Counted], fit: &Fit, own: impl Fn(&Counted) -> f64, whole: &u64) -> u64 {
+fn margin(sample: &[CountedRow], fit: &Fit, own: impl Fn(&CountedRow) -> f64, whole: &u64) -> u64 {
     let strata = sample.iter().map(|row| row.stratum + 1).max().unwrap_or(0);
     let mut sum = 0.0;
     for stratum in 0..strata {
@@ -221,13 +224,13 @@ fn margin(sample: &[Counted], fit: &Fit, own: impl Fn(&Counted) -> f64, whole: &
     (2_000.0 * sum.sqrt() / (*whole).max(1) as f64).ceil() as u64
 }
 
-/// Minimises the weighted squares of `own - Σ cost · chars`, each cost held to its base.
+/// Minimises the weighted squares of `own - Σ cost · chars`, each cost drawn to its base.
 #[expect(clippy::cast_precision_loss, reason = "a fit")]
 fn ridge(
-    sample: &[Counted],
+    sample: &[CountedRow],
     weights: &[f64],
     base: &[f64],
-    own: impl Fn(&Counted) -> f64,
+    own: impl Fn(&CountedRow) -> f64,
 ) -> Vec<f64> {
     let mut matrix = [[0.0; CLASSES]; CLASSES];
     let mut right = [0.0; CLASSES];
@@ -235,7 +238,7 @@ fn ridge(
     for (row, weight) in sample.iter().zip(weights) {
         let x: Vec<f64> = row
             .load
-            .tally
+            .characters
             .chars
             .iter()
             .zip(base)
@@ -251,7 +254,8 @@ fn ridge(
     }
     let rows = sample.len() as f64;
     let mean = (0..CLASSES).map(|i| matrix[i][i]).sum::<f64>() / rows.max(1.0);
-    (0..CLASSES).for_each(|i| matrix[i][i] += HOLD * mean / CLASSES as f64 + f64::MIN_POSITIVE);
+    (0..CLASSES)
+        .for_each(|i| matrix[i][i] += PRIOR_ROWS * mean / CLASSES as f64 + f64::MIN_POSITIVE);
     let moved = solve(matrix, right);
     base.iter()
         .zip(moved)
@@ -296,27 +300,16 @@ fn solve(mut matrix: [[f64; CLASSES]; CLASSES], mut right: [f64; CLASSES]) -> [f
     found
 }
 
-impl Fit {
-    /// The classes that the fit moved away from the constants by more than a tenth, with the factor
-    /// in thousandths.
-    pub fn moved(&self, tokenizer: Tokenizer) -> impl Iterator<Item = (Class, u64)> {
-        let pairs = Class::ALL.into_iter().zip(self.costs).zip(costs(tokenizer));
-        pairs
-            .map(|((class, cost), constant)| (class, scale(cost, 1_000, constant)))
-            .filter(|(_, by)| !(900..=1_100).contains(by))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::estimate::rows::RowEstimate;
-    use crate::estimate::tokens::CharacterCounts;
+    use crate::estimate::tokens::{CharacterClass, CharacterCounts};
 
     /// Rows of mixed scripts, counted by a tokenizer of quite other costs, with something on top of
     /// each row.
-    fn sample(rows: usize, of: u64) -> (Vec<Counted>, Load) {
-        let mut all = Load::default();
+    fn sample(rows: usize, of: u64) -> (Vec<CountedRow>, RowSums) {
+        let mut all = RowSums::default();
         let mut counted = Vec::new();
         for n in 0..rows {
             let text = format!(
@@ -325,14 +318,14 @@ mod tests {
                 ["영화가 좋다 ", "12345 ", "мир и труд "][n % 3].repeat(1 + n % 7)
             );
             let weight = RowEstimate {
-                tally: CharacterCounts::of(&text),
+                characters: CharacterCounts::of(&text),
                 messages: 1,
                 ..RowEstimate::default()
             };
-            let mut load = Load::default();
+            let mut load = RowSums::default();
             load.push(&weight);
             (0..of).for_each(|_| all.push(&weight));
-            counted.push(Counted {
+            counted.push(CountedRow {
                 load,
                 tokens: truth(&text),
                 stands_for: of as f64,
@@ -367,9 +360,10 @@ mod tests {
             "{estimate} against {bill}: {fit:?}"
         );
         assert!(fit.off < 20, "{fit:?}");
+        let is_digit = |class: &CharacterClass| *class == CharacterClass::Digit;
+        let digit = CharacterClass::ALL.iter().position(is_digit).unwrap();
         assert!(
-            fit.moved(Tokenizer::First)
-                .any(|(class, by)| class == Class::Digit && by > 1_300),
+            scale(fit.costs[digit], 1_000, costs(Tokenizer::First)[digit]) > 1_300,
             "{fit:?}"
         );
     }

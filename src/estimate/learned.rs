@@ -1,12 +1,12 @@
-//! What a job learned from its runs: a small file beside them, read by the next plan.
+//! The history of a job: what its runs showed, in a small file beside them, read by the next plan.
 //!
 //! ```text
 //!  .rowmill/<job>/learned.json             by model: how characters became tokens, how long answers were, how often the cache was read
 //!  .rowmill/<job>/learned.simulated.json   the same of simulated runs, which say nothing of real ones
 //! ```
 //!
-//! It is knowledge and not state: a file that is missing, broken, of another job or of a newer
-//! version is as good as none, with a note. It grows with the models and the values of one column,
+//! No run depends on it: a file that is missing, broken, of another job or of a newer version is
+//! ignored, with a warning. It grows with the models and the values of one column,
 //! not with the rows.
 
 use std::collections::BTreeMap;
@@ -15,12 +15,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, FitBasis};
-use super::lengths::Lengths;
-use super::rows::scale;
-use super::{Estimate, Known};
+use super::lengths::AnswerLengths;
+use super::{Estimate, RunHistory, scale};
 
 /// Version of the file. An older or newer one is not used.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// How far the tokens of a later run may be off, in thousandths: its rows are not the same. Twice
 /// that where its prompt is not either.
 const OFF: u64 = 30;
@@ -32,75 +31,75 @@ const MOST_FACTOR: u64 = 5;
 /// Runs whose names are kept. Results are to be had for 29 days, and nothing is exported again
 /// after that.
 const MOST_RUNS: usize = 1_000;
-/// A bill says something of letters where at least one token in so many comes from text.
+/// A bill is used for the cost of characters where at least one token in this many comes from text.
 const TEXT_ONE_IN: u64 = 5;
 
 /// What a job learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Learned {
+pub(crate) struct Learned {
     /// Version of the file.
-    pub format: u32,
+    pub(crate) format: u32,
     /// The job's name.
-    pub job: String,
+    pub(crate) job: String,
     /// Whether the runs were simulated.
-    pub simulated: bool,
+    pub(crate) simulated: bool,
     /// When a run last added to it.
-    pub updated_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
     /// What is known, by model.
-    pub models: BTreeMap<String, OfModel>,
+    pub(crate) models: BTreeMap<String, ModelHistory>,
 }
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OfModel {
+pub(crate) struct ModelHistory {
     /// Runs it comes from.
-    pub runs: u64,
+    pub(crate) runs: u64,
     /// The last of them.
-    pub last_run: String,
+    pub(crate) last_run: String,
     /// Those before, the latest first, so that one that is exported again, after a retry for
     /// instance, is not counted twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier_runs: Vec<String>,
+    pub(crate) earlier_runs: Vec<String>,
     /// Answered rows it comes from.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// What the requests were made from, hashed: prompts, schema and parameters.
-    pub shape: String,
-    /// How characters became tokens, by the last bill that told it: none where pictures and
+    pub(crate) shape: String,
+    /// How characters became tokens, by the last bill that showed it: none where pictures and
     /// documents made nearly all of every bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fit: Option<Fit>,
+    pub(crate) fit: Option<Fit>,
     /// How long answers were.
-    pub lengths: Lengths,
+    pub(crate) lengths: AnswerLengths,
     /// Share of requests that read the cache in the last run that had something to read, in
     /// thousandths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reads: Option<u64>,
+    pub(crate) reads: Option<u64>,
 }
 
 /// What one run showed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RunStatistics {
+pub(crate) struct RunStatistics {
     /// The model.
-    pub model: String,
-    /// As [`OfModel::shape`].
-    pub shape: String,
+    pub(crate) model: String,
+    /// As [`ModelHistory::shape`].
+    pub(crate) shape: String,
     /// Answered rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Tokens of their prompts, as billed.
-    pub prompts: u64,
+    pub(crate) prompts: u64,
     /// Tokens of them that were read from the cache.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Tokens of them that were written to it.
-    pub written: u64,
+    pub(crate) written: u64,
     /// How long their answers were.
-    pub lengths: Lengths,
+    pub(crate) lengths: AnswerLengths,
 }
 
-/// Why what was learned is not used.
+/// Why the history is not used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Not the file it should be.
     #[error("it cannot be read")]
     Damaged(#[source] serde_json::Error),
@@ -112,7 +111,7 @@ pub enum Error {
     Foreign,
 }
 
-/// The part that tells whether the rest can be read.
+/// The version, which decides whether the rest can be read.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
@@ -121,7 +120,7 @@ struct Version {
 impl Learned {
     /// Nothing yet.
     #[must_use]
-    pub fn new(job: &str, simulated: bool, now: Timestamp) -> Learned {
+    pub(crate) fn new(job: &str, simulated: bool, now: Timestamp) -> Learned {
         Learned {
             format: FORMAT,
             job: job.to_owned(),
@@ -133,7 +132,7 @@ impl Learned {
 
     /// The name of the file, beside the runs of the job.
     #[must_use]
-    pub fn file_name(simulated: bool) -> &'static str {
+    pub(crate) fn file_name(simulated: bool) -> &'static str {
         if simulated {
             "learned.simulated.json"
         } else {
@@ -145,7 +144,7 @@ impl Learned {
     ///
     /// # Errors
     /// [`Error`]: as good as no file.
-    pub fn parse(text: &[u8], job: &str, simulated: bool) -> Result<Learned, Error> {
+    pub(crate) fn parse(text: &[u8], job: &str, simulated: bool) -> Result<Learned, Error> {
         let Version { format } = serde_json::from_slice(text).map_err(Error::Damaged)?;
         if format != FORMAT {
             return Err(Error::Version(format));
@@ -163,14 +162,14 @@ impl Learned {
 
     /// What is known for a plan with this model and these requests.
     #[must_use]
-    pub fn known(&self, model: &str, shape: &str) -> Known {
+    pub(crate) fn known(&self, model: &str, shape: &str) -> RunHistory {
         let Some(known) = self.models.get(model) else {
-            return Known::default();
+            return RunHistory::default();
         };
         let stale = known.shape != shape;
         let off = |fit: &Fit| if stale { 2 * fit.off } else { fit.off };
         let fit = known.fit.as_ref();
-        Known {
+        RunHistory {
             fit: fit.map(|fit| Fit {
                 basis: FitBasis::Learned { rows: known.rows },
                 off: off(fit),
@@ -185,16 +184,16 @@ impl Learned {
         }
     }
 
-    /// Takes in what a run showed, beside what was expected of it; `false` where it had been taken
-    /// in before, or shows nothing.
-    pub fn take_in(
+    /// Records what a run showed, beside what was expected of it; `false` where it was recorded
+    /// before, or shows nothing.
+    pub(crate) fn record(
         &mut self,
         run: &str,
         statistics: &RunStatistics,
         estimate: &Estimate,
         now: Timestamp,
     ) -> bool {
-        let is_known = |known: &OfModel| {
+        let is_known = |known: &ModelHistory| {
             known.last_run == run || known.earlier_runs.iter().any(|earlier| earlier == run)
         };
         let repeated = self.models.get(&statistics.model).is_some_and(is_known);
@@ -218,7 +217,7 @@ impl Learned {
                 let (last_run, earlier_runs) = (run.to_owned(), Vec::new());
                 self.models.insert(
                     model,
-                    OfModel {
+                    ModelHistory {
                         runs: 1,
                         last_run,
                         earlier_runs,
@@ -230,34 +229,38 @@ impl Learned {
                     },
                 );
             }
-            Some(known) => {
-                known.runs += 1;
-                known
-                    .earlier_runs
-                    .insert(0, std::mem::replace(&mut known.last_run, run.to_owned()));
-                known.earlier_runs.truncate(MOST_RUNS);
-                if known.shape == statistics.shape {
-                    known.rows += statistics.rows;
-                    known.lengths.merge(&statistics.lengths);
-                } else {
-                    // Answers to another prompt say nothing of those to this one.
-                    known.shape.clone_from(&statistics.shape);
-                    known.rows = statistics.rows;
-                    known.lengths.clone_from(&statistics.lengths);
-                }
-                known.fit = fit.or_else(|| known.fit.take());
-                known.reads = reads.or(known.reads);
-            }
+            Some(known) => known.add(run, statistics, fit, reads),
         }
         true
     }
 }
 
-/// What a bill says of letters: nothing where too little of it comes from text.
+impl ModelHistory {
+    /// Adds a later run, with the fit and the share of cache reads that it showed.
+    fn add(&mut self, run: &str, statistics: &RunStatistics, fit: Option<Fit>, reads: Option<u64>) {
+        self.runs += 1;
+        let before = std::mem::replace(&mut self.last_run, run.to_owned());
+        self.earlier_runs.insert(0, before);
+        self.earlier_runs.truncate(MOST_RUNS);
+        if self.shape == statistics.shape {
+            self.rows += statistics.rows;
+            self.lengths.merge(&statistics.lengths);
+        } else {
+            // Answers to another prompt do not predict those to this one.
+            self.shape.clone_from(&statistics.shape);
+            self.rows = statistics.rows;
+            self.lengths.clone_from(&statistics.lengths);
+        }
+        self.fit = fit.or_else(|| self.fit.take());
+        self.reads = reads.or(self.reads);
+    }
+}
+
+/// The cost of characters by a bill: none where too little of it comes from text.
 fn fit_of(statistics: &RunStatistics, estimate: &Estimate) -> Option<Fit> {
     // Not every request was answered: what was expected of those that were.
     let expected = scale(
-        estimate.tokens.prompts.likely,
+        estimate.tokens.prompts.expected,
         statistics.rows,
         estimate.requests,
     );
@@ -287,31 +290,31 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::estimate::media::Media;
-    use crate::estimate::rows::{RowEstimate, Span};
+    use crate::estimate::rows::RowEstimate;
     use crate::estimate::tokens::CharacterCounts;
-    use crate::estimate::{Asked, Estimator, lengths};
+    use crate::estimate::{Estimator, LengthRecorder, RequestPrefix, Span};
 
     const MODEL: &str = "claude-haiku-4-5-20251001";
 
-    fn estimate(known: Known, rows: u64) -> Estimate {
+    fn estimate(known: RunHistory, rows: u64) -> Estimate {
         estimate_of(known, rows, Media::default())
     }
 
-    fn estimate_of(known: Known, rows: u64, media: Media) -> Estimate {
+    fn estimate_of(known: RunHistory, rows: u64, media: Media) -> Estimate {
         let head = br#"{"system":"Sort the message.","messages":["#;
-        let asked = Asked::text(MODEL, head.as_ref());
-        let estimator = Estimator::new(Catalog::builtin(), &asked, known).unwrap();
-        let mut gathered = estimator.gathered();
+        let prefix = RequestPrefix::text(MODEL, head.as_ref());
+        let estimator = Estimator::new(Catalog::builtin(), &prefix, known).unwrap();
+        let mut statistics = estimator.statistics();
         let model = crate::estimate::rows::place_of(Catalog::builtin(), MODEL).unwrap();
-        let tally = CharacterCounts::of("The parcel came late, and the box was open.");
+        let characters = CharacterCounts::of("The parcel came late, and the box was open.");
         let output = Span {
             low: 1_000,
-            likely: 9_000,
+            expected: 9_000,
             high: 20_000,
         };
         (0..rows).for_each(|_| {
-            gathered.push(&RowEstimate {
-                tally,
+            statistics.push(&RowEstimate {
+                characters,
                 messages: 1,
                 media,
                 output,
@@ -319,21 +322,21 @@ mod tests {
                 model,
             })
         });
-        gathered.close();
+        statistics.close();
         estimator
-            .estimate(&gathered, estimator.fit(), false)
+            .estimate(&statistics, estimator.fit(), false)
             .unwrap()
     }
 
     fn statistics(rows: u64, prompts: u64, shape: &str) -> RunStatistics {
-        let mut watch = lengths::Watch::new(&arrow::datatypes::Schema::empty());
+        let mut recorder = LengthRecorder::new(&arrow::datatypes::Schema::empty());
         let empty = arrow::array::RecordBatch::new_empty(std::sync::Arc::new(
             arrow::datatypes::Schema::empty(),
         ));
-        let mut watched = watch.rows(&empty);
-        (0..rows).for_each(|_| watched.push(0, 10, 33));
-        drop(watched);
-        let (shape, lengths) = (shape.to_owned(), watch.finish());
+        let mut recording = recorder.rows(&empty);
+        (0..rows).for_each(|_| recording.push(0, 10, 33));
+        drop(recording);
+        let (shape, lengths) = (shape.to_owned(), recorder.finish());
         RunStatistics {
             model: MODEL.to_owned(),
             shape,
@@ -351,26 +354,29 @@ mod tests {
 
     #[test]
     fn the_second_estimate_is_what_the_first_bill_was() {
-        let first = estimate(Known::default(), 100);
-        let bill = first.tokens.prompts.likely * 137 / 100;
+        let first = estimate(RunHistory::default(), 100);
+        let bill = first.tokens.prompts.expected * 137 / 100;
         let mut learned = Learned::new("a", false, now());
-        learned.take_in("run 1", &statistics(100, bill, "s"), &first, now());
+        learned.record("run 1", &statistics(100, bill, "s"), &first, now());
         let second = estimate(learned.known(MODEL, "s"), 100);
         assert!(
-            second.tokens.prompts.likely.abs_diff(bill) * 100 < bill,
+            second.tokens.prompts.expected.abs_diff(bill) * 100 < bill,
             "{} {bill}",
-            second.tokens.prompts.likely
+            second.tokens.prompts.expected
         );
         assert_eq!(second.fit.basis, FitBasis::Learned { rows: 100 });
         // The same bill again changes nothing.
-        learned.take_in(
+        learned.record(
             "run 2",
-            &statistics(100, second.tokens.prompts.likely, "s"),
+            &statistics(100, second.tokens.prompts.expected, "s"),
             &second,
             now(),
         );
         let third = estimate(learned.known(MODEL, "s"), 100);
-        assert_eq!(third.tokens.prompts.likely, second.tokens.prompts.likely);
+        assert_eq!(
+            third.tokens.prompts.expected,
+            second.tokens.prompts.expected
+        );
         assert_eq!(
             (learned.models[MODEL].runs, learned.models[MODEL].rows),
             (2, 200)
@@ -379,11 +385,11 @@ mod tests {
 
     #[test]
     fn rows_that_were_not_answered_teach_nothing() {
-        let first = estimate(Known::default(), 100);
+        let first = estimate(RunHistory::default(), 100);
         let mut learned = Learned::new("a", false, now());
-        learned.take_in(
+        learned.record(
             "run 3",
-            &statistics(50, first.tokens.prompts.likely / 2, "s"),
+            &statistics(50, first.tokens.prompts.expected / 2, "s"),
             &first,
             now(),
         );
@@ -392,14 +398,14 @@ mod tests {
             second
                 .tokens
                 .prompts
-                .likely
-                .abs_diff(first.tokens.prompts.likely)
+                .expected
+                .abs_diff(first.tokens.prompts.expected)
                 * 200
-                < first.tokens.prompts.likely
+                < first.tokens.prompts.expected
         );
-        assert!(!learned.take_in("run 4", &statistics(0, 0, "s"), &first, now()));
+        assert!(!learned.record("run 4", &statistics(0, 0, "s"), &first, now()));
         assert!(
-            !learned.take_in("run 3", &statistics(50, 9_999, "s"), &first, now()),
+            !learned.record("run 3", &statistics(50, 9_999, "s"), &first, now()),
             "a repeated export"
         );
         assert_eq!(learned.models[MODEL].runs, 1);
@@ -407,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_run_that_is_exported_again_after_others_is_taken_in_once() {
-        let first = estimate(Known::default(), 100);
+        let first = estimate(RunHistory::default(), 100);
         let mut learned = Learned::new("a", false, now());
         for (run, is_new) in [
             ("1", true),
@@ -419,7 +425,7 @@ mod tests {
             ("3", false),
         ] {
             assert_eq!(
-                learned.take_in(run, &statistics(100, 5_000, "s"), &first, now()),
+                learned.record(run, &statistics(100, 5_000, "s"), &first, now()),
                 is_new,
                 "run {run}"
             );
@@ -440,9 +446,9 @@ mod tests {
 
     #[test]
     fn a_changed_prompt_keeps_the_tokens_and_doubts_the_answers() {
-        let first = estimate(Known::default(), 100);
+        let first = estimate(RunHistory::default(), 100);
         let mut learned = Learned::new("a", false, now());
-        learned.take_in(
+        learned.record(
             "run 5",
             &RunStatistics {
                 read: 900,
@@ -455,20 +461,23 @@ mod tests {
         let known = learned.known(MODEL, "another");
         assert!(known.fit.is_some() && known.reads.is_none());
         assert!(known.lengths.is_some_and(|(_, stale)| stale));
-        assert_eq!(learned.known("claude-sonnet-5-5", "s"), Known::default());
+        assert_eq!(
+            learned.known("claude-sonnet-5-5", "s"),
+            RunHistory::default()
+        );
     }
 
     #[test]
     fn a_bill_of_pictures_teaches_nothing_of_letters() {
         let media = Media {
-            likely: 1_500,
-            most: 1_568,
+            expected: 1_500,
+            worst_case: 1_568,
         };
-        let first = estimate_of(Known::default(), 100, media);
+        let first = estimate_of(RunHistory::default(), 100, media);
         let mut learned = Learned::new("a", false, now());
         // Less than the pictures alone were expected to cost, then far more.
-        learned.take_in("run 1", &statistics(100, 90_000, "s"), &first, now());
-        learned.take_in("run 2", &statistics(100, 900_000, "s"), &first, now());
+        learned.record("run 1", &statistics(100, 90_000, "s"), &first, now());
+        learned.record("run 2", &statistics(100, 900_000, "s"), &first, now());
         assert_eq!(learned.models[MODEL].runs, 2);
         let known = learned.known(MODEL, "s");
         assert!(known.fit.is_none() && known.lengths.is_some());
@@ -478,28 +487,28 @@ mod tests {
             "nor does the margin become narrow"
         );
         // What text taught before is kept.
-        learned.take_in(
+        learned.record(
             "run 3",
             &statistics(100, 2_500, "s"),
-            &estimate(Known::default(), 100),
+            &estimate(RunHistory::default(), 100),
             now(),
         );
         let taught = learned.models[MODEL].fit.clone();
         assert!(taught.is_some());
-        learned.take_in("run 4", &statistics(100, 90_000, "s"), &first, now());
+        learned.record("run 4", &statistics(100, 90_000, "s"), &first, now());
         assert_eq!(learned.models[MODEL].fit, taught);
     }
 
     #[test]
     fn a_bill_far_off_is_followed_in_part_and_not_trusted() {
-        let first = estimate(Known::default(), 100);
-        let text = first.tokens.prompts.likely - first.tokens.fixed;
+        let first = estimate(RunHistory::default(), 100);
+        let text = first.tokens.prompts.expected - first.tokens.fixed;
         for (bill, factor) in [
             (first.tokens.fixed + 40 * text, 5_000),
             (first.tokens.fixed + text / 40, 200),
         ] {
             let mut learned = Learned::new("a", false, now());
-            learned.take_in("run 1", &statistics(100, bill, "s"), &first, now());
+            learned.record("run 1", &statistics(100, bill, "s"), &first, now());
             let fit = learned.known(MODEL, "s").fit.unwrap();
             assert!(
                 fit.shared.abs_diff(factor) <= 1 && fit.off == OFF_FOLLOWING,
@@ -511,10 +520,10 @@ mod tests {
     #[test]
     fn a_fit_of_nothing_is_not_read() {
         let mut learned = Learned::new("a", false, now());
-        learned.take_in(
+        learned.record(
             "run 1",
             &statistics(100, 5_000, "s"),
-            &estimate(Known::default(), 100),
+            &estimate(RunHistory::default(), 100),
             now(),
         );
         let written = |fit: Fit| {
@@ -542,10 +551,10 @@ mod tests {
     #[test]
     fn reads_back_what_it_wrote_and_nothing_foreign() {
         let mut learned = Learned::new("a", false, now());
-        learned.take_in(
+        learned.record(
             "run 6",
             &statistics(100, 5_000, "s"),
-            &estimate(Known::default(), 100),
+            &estimate(RunHistory::default(), 100),
             now(),
         );
         let text = serde_json::to_string_pretty(&learned).unwrap();
@@ -581,5 +590,26 @@ mod tests {
                 "{broken:.40}"
             );
         }
+    }
+
+    #[test]
+    fn reads_a_file_of_an_earlier_version() {
+        let text = br#"{"format":1,"job":"a","simulated":false,"updated_at":"2026-11-20T10:00:00Z",
+            "models":{"claude-haiku-4-5-20251001":{"runs":2,"last_run":"a-2","earlier_runs":["a-1"],"rows":200,"shape":"s",
+            "fit":{"basis":{"from":"constants"},"costs":[306,500,150,800,600,450,550,700,1000,1000,1000,2000],
+                "per_row":-12,"shared":1010,"off":30},
+            "lengths":{"all":{"rows":200,"tokens":6600,"squares":217800,"shortest":33,"longest":33,"by_octave":{"5":200}},
+                "by_value":{"column":"lang","values":{"en":{"rows":200,"tokens":6600,"squares":217800,"shortest":33,
+                    "longest":33,"by_octave":{"5":200}}}}},
+            "reads":640}}}"#;
+        let history = Learned::parse(text, "a", false).unwrap().known(MODEL, "s");
+        let fit = history.fit.unwrap();
+        assert_eq!((fit.per_row, fit.shared, fit.off), (-12, 1_010, 30));
+        let (lengths, is_stale) = history.lengths.unwrap();
+        assert_eq!(
+            (lengths.all.mean(), lengths.by_value.unwrap().column),
+            (33_000, "lang".to_owned())
+        );
+        assert_eq!((is_stale, history.reads), (false, Some((640, 200))));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! **Source**: vision and PDF documentation, read August 2026: a picture costs `⌈w/28⌉ · ⌈h/28⌉`
 //! tokens after it was made smaller to what the model takes; a PDF page costs 1,500 to 3,000 tokens
-//! of text, and a picture. How large the picture of a page is, how long a document is that nobody
-//! here has seen, and how long an uploaded text: assumptions.
+//! of text, and a picture. How large the picture of a page is, how long a document of unknown
+//! length, and how long an uploaded text: assumptions.
 
 use crate::catalog::Model;
 use crate::media::{IMAGE_PATCH_SIDE, ImageTier, MediaFacts};
@@ -12,22 +12,22 @@ use crate::media::{IMAGE_PATCH_SIDE, ImageTier, MediaFacts};
 const PAGE_TEXT: (u64, u64) = (2_250, 3_000);
 /// Tokens of a PDF page's picture: a page of letter size on the smaller of the tiers.
 const PAGE_IMAGE: u64 = 1_500;
-/// Pages of a document that nobody here has seen.
+/// Pages of a document of unknown length.
 const UNSEEN_PAGES: u64 = 5;
 
 /// Tokens of what a request carries besides text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Media {
-    /// What to reckon with.
-    pub likely: u64,
-    /// More than they can be.
-    pub most: u64,
+pub(crate) struct Media {
+    /// The expected number.
+    pub(crate) expected: u64,
+    /// The upper bound.
+    pub(crate) worst_case: u64,
 }
 
 impl Media {
     /// Of the pictures and documents of a request.
     #[must_use]
-    pub fn of(facts: &MediaFacts, model: &Model) -> Media {
+    pub(crate) fn of(facts: &MediaFacts, model: &Model) -> Media {
         let ImageTier {
             max_edge: edge,
             max_tokens: cap,
@@ -40,19 +40,23 @@ impl Media {
         let unseen = facts.unseen_images as u64 * cap;
         let pages = u64::from(facts.pdf_pages);
         let documents = facts.unseen_documents as u64;
-        let likely_page = PAGE_TEXT.0 + PAGE_IMAGE;
-        // A document that nobody has seen may fill the prompt.
+        let expected_page = PAGE_TEXT.0 + PAGE_IMAGE;
+        // A document of unknown length may fill the prompt.
         let endless = if documents > 0 {
             model.context_tokens
         } else {
             0
         };
         Media {
-            likely: seen
+            expected: seen
                 + unseen
-                + (pages + documents * UNSEEN_PAGES) * likely_page
+                + (pages + documents * UNSEEN_PAGES) * expected_page
                 + facts.uploaded_text_bytes / 3,
-            most: seen + unseen + pages * (PAGE_TEXT.1 + cap) + endless + facts.uploaded_text_bytes,
+            worst_case: seen
+                + unseen
+                + pages * (PAGE_TEXT.1 + cap)
+                + endless
+                + facts.uploaded_text_bytes,
         }
     }
 }
@@ -104,9 +108,13 @@ mod tests {
                 images: vec![size],
                 ..MediaFacts::default()
             };
-            assert_eq!(media(&facts, "claude-haiku-4-5").likely, first, "{size:?}");
             assert_eq!(
-                media(&facts, "claude-sonnet-5-5").likely,
+                media(&facts, "claude-haiku-4-5").expected,
+                first,
+                "{size:?}"
+            );
+            assert_eq!(
+                media(&facts, "claude-sonnet-5-5").expected,
                 second,
                 "{size:?}"
             );
@@ -124,7 +132,7 @@ mod tests {
             media(&facts, "claude-sonnet-5-5"),
         );
         assert!(
-            (1_400..=1_568).contains(&first.likely) && (4_500..=4_784).contains(&second.likely),
+            (1_400..=1_568).contains(&first.expected) && (4_500..=4_784).contains(&second.expected),
             "{first:?} {second:?}"
         );
     }
@@ -139,7 +147,7 @@ mod tests {
             "claude-haiku-4-5",
         );
         assert!(
-            (30_000..45_000).contains(&pages.likely) && pages.most > pages.likely,
+            (30_000..45_000).contains(&pages.expected) && pages.worst_case > pages.expected,
             "{pages:?}"
         );
         let unseen = media(
@@ -149,7 +157,7 @@ mod tests {
             },
             "claude-haiku-4-5",
         );
-        assert!(unseen.most >= 200_000 && unseen.likely < 50_000);
+        assert!(unseen.worst_case >= 200_000 && unseen.expected < 50_000);
         assert_eq!(
             media(&MediaFacts::default(), "claude-haiku-4-5"),
             Media::default()

@@ -1,7 +1,7 @@
 //! How long answers will be.
 //!
-//! What earlier runs of the job showed comes first ([`Lengths`]): the mean, by the values of a
-//! column or by the length of the prompt where that tells more. Without them it is a rough size of
+//! What earlier runs of the job showed comes first ([`AnswerLengths`]): the mean, by the values of a
+//! column or by the length of the prompt where that explains more. Without them it is a rough size of
 //! what the schema asks for, and without a schema a share of `max_tokens`. Thinking is output too:
 //! where a model thinks, an assumed number of tokens by effort is added. Nothing is ever longer
 //! than `max_tokens`.
@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::lengths::Lengths;
-use super::rows::Span;
+use super::Span;
+use super::lengths::AnswerLengths;
+use super::schema_size::SchemaSizes;
 use super::shared::Shared;
-use super::tokens::{CharacterCounts, text_tokens};
+use super::tokens::CharacterCounts;
 use crate::catalog::{Model, Thinking, Tokenizer};
 
 /// Tokens of thinking by effort. An assumption for tasks of the size of a row.
@@ -30,27 +30,13 @@ const THINKING: [(&str, u64); 5] = [
     ("xhigh", 1_800),
     ("max", 4_000),
 ];
-/// The effort of a model that is not told one, where it is not `high`. **Source**: model pages,
+/// The effort of a model without one in the request, where it is not `high`. **Source**: model pages,
 /// read November 2026.
 const MEDIUM_BY_DEFAULT: [&str; 2] = ["claude-opus-5-5", "claude-haiku-5-5"];
-/// Tokens of a text about whose length the schema says nothing.
-const FREE_TEXT: Span = Span {
-    low: 3,
-    likely: 15,
-    high: 80,
-};
-/// Items of a list about whose length the schema says nothing.
-const ITEMS: Span = Span {
-    low: 0,
-    likely: 2,
-    high: 8,
-};
-/// How deep a schema is followed.
-const MAX_DEPTH: usize = 16;
 /// An estimate without earlier runs may be off by this much, in thousandths: half, and twice.
 const UNKNOWN: (u64, u64) = (500, 2_000);
 
-/// What is expected of answers, and how it is known.
+/// What the expected length of answers is based on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "from")]
 pub enum OutputBasis {
@@ -58,7 +44,7 @@ pub enum OutputBasis {
     Runs {
         /// How many.
         rows: u64,
-        /// What tells long answers from short ones, if anything: the name of a column.
+        /// The column that explains which answers are long, if one does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by_column: Option<String>,
         /// Whether it is the length of the prompt that does.
@@ -74,23 +60,23 @@ pub enum OutputBasis {
     MaxTokens,
 }
 
-/// What is expected of answers.
+/// Estimates the length of answers.
 #[derive(Debug)]
-pub struct Guess {
+pub(crate) struct OutputEstimator {
     /// How it is known.
-    pub basis: OutputBasis,
+    pub(crate) basis: OutputBasis,
     /// Tokens of thinking in each answer that are assumed on top.
-    pub thinking: u64,
-    how: How,
+    pub(crate) thinking: u64,
+    model: OutputModel,
 }
 
 #[derive(Debug)]
-enum How {
-    Flat(Span),
+enum OutputModel {
+    Constant(Span),
     /// A share of what the row itself allows, and thousandths of tokens of thinking.
-    OfLimit(Span),
+    ShareOfMaxTokens(Span),
     /// Thousandths of tokens: some for each answer, some for each token of the row's own prompt.
-    Line {
+    Linear {
         base: Span,
         each: Span,
         tokenizer: Tokenizer,
@@ -102,33 +88,33 @@ enum How {
     },
 }
 
-impl Guess {
+impl OutputEstimator {
     /// What is known before the first row is rendered. `lengths` is what earlier runs showed.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         model_id: &str,
         model: &Model,
         shared: &Shared,
-        lengths: Option<(&Lengths, bool)>,
-    ) -> Guess {
+        lengths: Option<(&AnswerLengths, bool)>,
+    ) -> OutputEstimator {
         if let Some((lengths, stale)) = lengths.filter(|(lengths, _)| lengths.all.rows > 0) {
-            return Guess::learned(lengths, stale, model.tokenizer);
+            return OutputEstimator::learned(lengths, stale, model.tokenizer);
         }
         let thinking = thinking_tokens(model_id, model, shared);
         let thought = Span {
             low: thinking / 3,
-            likely: thinking,
+            expected: thinking,
             high: thinking * 3,
         }
         .map(|tokens| tokens * 1_000);
         let Some(schema) = &shared.schema else {
-            return Guess {
+            return OutputEstimator {
                 basis: OutputBasis::MaxTokens,
                 thinking,
-                how: How::OfLimit(thought),
+                model: OutputModel::ShareOfMaxTokens(thought),
             };
         };
-        let tokens = Sizes {
+        let tokens = SchemaSizes {
             root: schema,
             tokenizer: model.tokenizer,
         }
@@ -136,26 +122,26 @@ impl Guess {
         let (low, high) = UNKNOWN;
         let size = Span {
             low: tokens.low * low,
-            likely: tokens.likely * 1_000,
+            expected: tokens.expected * 1_000,
             high: tokens.high * high,
         };
-        Guess {
+        OutputEstimator {
             basis: OutputBasis::Schema,
             thinking,
-            how: How::Flat(plus(size, thought)),
+            model: OutputModel::Constant(size.plus(thought)),
         }
     }
 
-    fn learned(lengths: &Lengths, stale: bool, tokenizer: Tokenizer) -> Guess {
+    fn learned(lengths: &AnswerLengths, stale: bool, tokenizer: Tokenizer) -> OutputEstimator {
         let mut basis = (None, false);
-        let how = if let Some(by) = &lengths.by_value {
+        let model = if let Some(by) = &lengths.by_value {
             basis.0 = Some(by.column.clone());
             let values = by
                 .values
                 .iter()
-                .map(|(value, seen)| (value.clone(), seen.span(stale)))
+                .map(|(value, known)| (value.clone(), known.span(stale)))
                 .collect();
-            How::ByValue {
+            OutputModel::ByValue {
                 column: by.column.clone(),
                 values,
                 other: lengths.all.span(stale),
@@ -163,13 +149,13 @@ impl Guess {
         } else if let Some(line) = &lengths.by_prompt {
             basis.1 = true;
             let (base, each) = line.spans(&lengths.all, stale);
-            How::Line {
+            OutputModel::Linear {
                 base,
                 each,
                 tokenizer,
             }
         } else {
-            How::Flat(lengths.all.span(stale))
+            OutputModel::Constant(lengths.all.span(stale))
         };
         let basis = OutputBasis::Runs {
             rows: lengths.all.rows,
@@ -177,18 +163,18 @@ impl Guess {
             by_length: basis.1,
             stale,
         };
-        Guess {
+        OutputEstimator {
             basis,
             thinking: 0,
-            how,
+            model,
         }
     }
 
     /// Prepares a batch of rows.
     #[must_use]
-    pub fn rows<'a>(&'a self, rows: &RecordBatch) -> RowGuess<'a> {
-        let values = match &self.how {
-            How::ByValue {
+    pub(crate) fn rows<'a>(&'a self, rows: &RecordBatch) -> BatchOutputEstimator<'a> {
+        let values = match &self.model {
+            OutputModel::ByValue {
                 column,
                 values,
                 other,
@@ -197,14 +183,14 @@ impl Guess {
                 .and_then(|cells| spans_of(cells, values, *other)),
             _ => None,
         };
-        RowGuess {
-            how: &self.how,
+        BatchOutputEstimator {
+            model: &self.model,
             values,
         }
     }
 }
 
-/// What each row of a column lets expect.
+/// The expected length for each row, by its value in a column.
 fn spans_of(cells: &dyn Array, values: &BTreeMap<String, Span>, other: Span) -> Option<Vec<Span>> {
     let format = ArrayFormatter::try_new(cells, &FormatOptions::default()).ok()?;
     let mut text = String::new();
@@ -218,43 +204,45 @@ fn spans_of(cells: &dyn Array, values: &BTreeMap<String, Span>, other: Span) -> 
     (0..cells.len()).map(span).collect()
 }
 
-/// What is expected of the answers to the rows of one record batch.
+/// Estimates the length of the answers to the rows of one record batch.
 #[derive(Debug)]
-pub struct RowGuess<'a> {
-    how: &'a How,
+pub(crate) struct BatchOutputEstimator<'a> {
+    model: &'a OutputModel,
     values: Option<Vec<Span>>,
 }
 
-impl RowGuess<'_> {
-    /// Thousandths of tokens of the answer to a row that allows it so many tokens: never more than
-    /// those.
+impl BatchOutputEstimator<'_> {
+    /// Thousandths of tokens of the answer to a row with a limit of `max_tokens`: never more than
+    /// that.
     #[must_use]
-    pub fn of(&self, row: usize, tally: &CharacterCounts, max_tokens: u64) -> Span {
-        self.unbounded(row, tally, max_tokens)
+    pub(crate) fn of(&self, row: usize, characters: &CharacterCounts, max_tokens: u64) -> Span {
+        self.unbounded(row, characters, max_tokens)
             .map(|thousandths| thousandths.min(max_tokens * 1_000))
     }
 
-    fn unbounded(&self, row: usize, tally: &CharacterCounts, max_tokens: u64) -> Span {
-        match self.how {
-            How::Flat(span) => *span,
-            How::OfLimit(thought) => {
+    fn unbounded(&self, row: usize, characters: &CharacterCounts, max_tokens: u64) -> Span {
+        match self.model {
+            OutputModel::Constant(span) => *span,
+            OutputModel::ShareOfMaxTokens(thought) => {
                 let share = Span {
                     low: max_tokens / 20,
-                    likely: max_tokens / 4,
+                    expected: max_tokens / 4,
                     high: max_tokens,
                 };
-                plus(share.map(|tokens| tokens * 1_000), *thought)
+                share.map(|tokens| tokens * 1_000).plus(*thought)
             }
-            How::ByValue { other, .. } => self.values.as_ref().map_or(*other, |values| values[row]),
-            How::Line {
+            OutputModel::ByValue { other, .. } => {
+                self.values.as_ref().map_or(*other, |values| values[row])
+            }
+            OutputModel::Linear {
                 base,
                 each,
                 tokenizer,
             } => {
-                let tokens = tally.tokens(*tokenizer);
+                let tokens = characters.tokens(*tokenizer);
                 Span {
                     low: base.low + each.low * tokens,
-                    likely: base.likely + each.likely * tokens,
+                    expected: base.expected + each.expected * tokens,
                     high: base.high + each.high * tokens,
                 }
             }
@@ -293,162 +281,15 @@ fn thinking_tokens(model_id: &str, model: &Model, shared: &Shared) -> u64 {
     budget.map_or(tokens, |budget| tokens.min(budget))
 }
 
-/// Sizes of values that fit a schema.
-struct Sizes<'a> {
-    root: &'a Value,
-    tokenizer: Tokenizer,
-}
-
-impl Sizes<'_> {
-    fn of(&self, schema: &Value, depth: usize) -> Span {
-        if depth > MAX_DEPTH {
-            return same(1);
-        }
-        if let Some(word) = schema.get("const") {
-            return same(self.word(word));
-        }
-        if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-            return self.one_of(words.iter().map(|word| same(self.word(word))));
-        }
-        if let Some(target) = schema["$ref"].as_str() {
-            let found = target
-                .strip_prefix('#')
-                .and_then(|pointer| self.root.pointer(pointer));
-            return found.map_or(same(1), |found| self.of(found, depth + 1));
-        }
-        for key in ["anyOf", "oneOf"] {
-            if let Some(branches) = schema[key].as_array() {
-                return self.one_of(branches.iter().map(|branch| self.of(branch, depth + 1)));
-            }
-        }
-        if let Some(parts) = schema["allOf"].as_array() {
-            return parts.iter().fold(Span::default(), |sum, part| {
-                plus(sum, self.of(part, depth + 1))
-            });
-        }
-        match &schema["type"] {
-            Value::Array(kinds) => {
-                let one =
-                    |kind: &Value| self.of_kind(kind.as_str().unwrap_or_default(), schema, depth);
-                self.one_of(kinds.iter().map(one))
-            }
-            Value::String(kind) => self.of_kind(kind, schema, depth),
-            _ if schema.get("properties").is_some() => self.object(schema, depth),
-            _ => FREE_TEXT,
-        }
-    }
-
-    fn of_kind(&self, kind: &str, schema: &Value, depth: usize) -> Span {
-        match kind {
-            "object" => self.object(schema, depth),
-            "array" => self.array(schema, depth),
-            "string" => match schema["format"].as_str() {
-                Some("date" | "time" | "email" | "hostname" | "ipv4") => Span {
-                    low: 6,
-                    likely: 9,
-                    high: 14,
-                },
-                Some("date-time" | "uri" | "ipv6") => Span {
-                    low: 10,
-                    likely: 16,
-                    high: 30,
-                },
-                Some("uuid") => same(26),
-                _ => FREE_TEXT,
-            },
-            "integer" | "number" => Span {
-                low: 1,
-                likely: 2,
-                high: 5,
-            },
-            _ => same(1),
-        }
-    }
-
-    /// Braces, and for each member its name, two quotes, a colon and a comma; what may be left out
-    /// is there or not.
-    fn object(&self, schema: &Value, depth: usize) -> Span {
-        let members = schema["properties"].as_object();
-        let required = |name: &str| {
-            schema["required"]
-                .as_array()
-                .is_some_and(|names| names.iter().any(|n| n == name))
-        };
-        members
-            .into_iter()
-            .flatten()
-            .fold(same(2), |sum, (name, member)| {
-                let size = plus(
-                    same(text_tokens(name, self.tokenizer) + 3),
-                    self.of(member, depth + 1),
-                );
-                plus(
-                    sum,
-                    if required(name) {
-                        size
-                    } else {
-                        Span { low: 0, ..size }
-                    },
-                )
-            })
-    }
-
-    fn array(&self, schema: &Value, depth: usize) -> Span {
-        let item = schema
-            .get("items")
-            .map_or(FREE_TEXT, |items| self.of(items, depth + 1));
-        let least = schema["minItems"].as_u64().unwrap_or(0);
-        let items = ITEMS.map(|items| items.max(least));
-        Span {
-            low: 2 + items.low * (item.low + 1),
-            likely: 2 + items.likely * (item.likely + 1),
-            high: 2 + items.high * (item.high + 1),
-        }
-    }
-
-    /// The smallest, the mean, the largest.
-    fn one_of(&self, sizes: impl Iterator<Item = Span>) -> Span {
-        let sizes: Vec<Span> = sizes.collect();
-        let mean = sizes
-            .iter()
-            .map(|size| size.likely)
-            .sum::<u64>()
-            .div_ceil(sizes.len().max(1) as u64);
-        let low = sizes.iter().map(|size| size.low).min().unwrap_or(1);
-        Span {
-            low,
-            likely: mean.max(low),
-            high: sizes.iter().map(|size| size.high).max().unwrap_or(1),
-        }
-    }
-
-    fn word(&self, word: &Value) -> u64 {
-        text_tokens(&word.to_string(), self.tokenizer)
-    }
-}
-
-fn same(n: u64) -> Span {
-    Span {
-        low: n,
-        likely: n,
-        high: n,
-    }
-}
-
-fn plus(mut sum: Span, more: Span) -> Span {
-    sum.add(more);
-    sum
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::catalog::Catalog;
 
-    fn guess(model: &str, shared: &Shared) -> Guess {
-        Guess::new(
+    fn estimator(model: &str, shared: &Shared) -> OutputEstimator {
+        OutputEstimator::new(
             model,
             Catalog::builtin().model(model).unwrap().1,
             shared,
@@ -456,10 +297,10 @@ mod tests {
         )
     }
 
-    fn flat(guess: &Guess) -> Span {
-        match guess.how {
-            How::Flat(span) => span,
-            _ => panic!("{guess:?}"),
+    fn flat(estimator: &OutputEstimator) -> Span {
+        match estimator.model {
+            OutputModel::Constant(span) => span,
+            _ => panic!("{estimator:?}"),
         }
     }
 
@@ -471,33 +312,22 @@ mod tests {
             schema: Some(schema.clone()),
             ..Shared::default()
         };
-        let size = Sizes {
+        let size = SchemaSizes {
             root: &schema,
             tokenizer: Tokenizer::First,
         }
         .of(&schema, 0);
         // {"label":"question","sure":true} is about ten tokens; a note is longer.
         assert!(
-            (8..20).contains(&size.low) && size.low < size.likely && size.likely < size.high,
+            (8..20).contains(&size.low) && size.low < size.expected && size.expected < size.high,
             "{size:?}"
         );
-        let guess = guess("claude-haiku-4-5", &shared);
+        let estimator = estimator("claude-haiku-4-5", &shared);
         assert_eq!(
-            (guess.basis.clone(), guess.thinking),
+            (estimator.basis.clone(), estimator.thinking),
             (OutputBasis::Schema, 0)
         );
-        assert_eq!(flat(&guess).likely, size.likely * 1_000);
-    }
-
-    #[test]
-    fn follows_references_and_closes_circles() {
-        let schema = json!({ "$defs": { "a": { "type": "array", "items": { "$ref": "#/$defs/a" } } }, "$ref": "#/$defs/a" });
-        let size = Sizes {
-            root: &schema,
-            tokenizer: Tokenizer::First,
-        }
-        .of(&schema, 0);
-        assert!(size.low >= 2);
+        assert_eq!(flat(&estimator).expected, size.expected * 1_000);
     }
 
     #[test]
@@ -529,7 +359,7 @@ mod tests {
         for (model, effort, thinking, tokens) in cases {
             let shared = adaptive(effort, thinking);
             assert_eq!(
-                guess(model, &shared).thinking,
+                estimator(model, &shared).thinking,
                 tokens,
                 "{model} {effort:?} {:?}",
                 shared.thinking
@@ -540,9 +370,9 @@ mod tests {
     #[test]
     fn without_a_schema_it_is_a_share_of_what_the_row_allows() {
         let span = |model: &str, max_tokens| {
-            let guess = guess(model, &Shared::default());
-            assert_eq!(guess.basis, OutputBasis::MaxTokens);
-            guess
+            let estimator = estimator(model, &Shared::default());
+            assert_eq!(estimator.basis, OutputBasis::MaxTokens);
+            estimator
                 .rows(&RecordBatch::new_empty(
                     arrow::datatypes::Schema::empty().into(),
                 ))
@@ -552,7 +382,7 @@ mod tests {
             span("claude-haiku-4-5", 400),
             Span {
                 low: 20_000,
-                likely: 100_000,
+                expected: 100_000,
                 high: 400_000
             }
         );
@@ -560,7 +390,7 @@ mod tests {
             span("claude-haiku-4-5", 8_000),
             Span {
                 low: 400_000,
-                likely: 2_000_000,
+                expected: 2_000_000,
                 high: 8_000_000
             }
         );
@@ -569,7 +399,7 @@ mod tests {
             span("claude-fable-5-2", 4_000),
             Span {
                 low: 433_000,
-                likely: 1_700_000,
+                expected: 1_700_000,
                 high: 4_000_000
             }
         );

@@ -1,109 +1,81 @@
-//! What requests weigh: counted row by row while they are rendered, added up batch by batch.
+//! Estimates of single rows, made while they are rendered, and their sums batch by batch.
 //!
-//! A row's [`RowEstimate`] is found where it is rendered, on every core. [`BatchStatistics`] adds
-//! the weights up for each batch, as characters by class and not as tokens, so that what a token is
-//! can be decided when the walk is over.
+//! A row's [`RowEstimate`] is made where it is rendered, on every core. [`BatchStatistics`] adds
+//! them up for each batch, as characters by class and not as tokens: how many tokens a character
+//! costs may be known only after the last row, when the provider has counted a sample.
 
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 
 use super::media::Media;
-use super::output::{Guess, RowGuess};
+use super::output::{BatchOutputEstimator, OutputEstimator};
+use super::shared::PER_MESSAGE;
 use super::tokens::CharacterCounts;
+use super::{Span, scale};
 use crate::catalog::{Catalog, Model, Tokenizer};
 use crate::media::MediaFacts;
 
-/// A number as a range.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Span {
-    /// If everything goes well.
-    pub low: u64,
-    /// What to reckon with.
-    pub likely: u64,
-    /// If nothing goes well.
-    pub high: u64,
-}
-
-impl Span {
-    /// Adds another range.
-    pub fn add(&mut self, other: Span) {
-        self.low += other.low;
-        self.likely += other.likely;
-        self.high += other.high;
-    }
-
-    /// Each end through a function.
-    #[must_use]
-    pub fn map(self, f: impl Fn(u64) -> u64) -> Span {
-        Span {
-            low: f(self.low),
-            likely: f(self.likely),
-            high: f(self.high),
-        }
-    }
-}
-
-/// What one row's own part of a request weighs.
+/// The size of one row's own part of its request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RowEstimate {
-    /// Its text.
-    pub tally: CharacterCounts,
+pub(crate) struct RowEstimate {
+    /// The characters of its text.
+    pub(crate) characters: CharacterCounts,
     /// Its messages.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Its pictures and documents.
-    pub media: Media,
-    /// Its model, by its place in the catalog.
-    pub model: usize,
+    pub(crate) media: Media,
+    /// Its model, by its index in the catalog; `usize::MAX` where it is not in it.
+    pub(crate) model: usize,
     /// Thousandths of tokens of its answer.
-    pub output: Span,
+    pub(crate) output: Span,
     /// Most tokens of its answer.
-    pub max_tokens: u64,
+    pub(crate) max_tokens: u64,
 }
 
 impl RowEstimate {
-    /// More than the tokens of it can be.
+    /// Upper bound of its tokens.
     #[must_use]
-    pub fn most(&self) -> u64 {
-        self.tally.bytes + self.media.most + self.messages * super::shared::PER_MESSAGE
+    pub(crate) fn worst_case(&self) -> u64 {
+        self.characters.bytes + self.media.worst_case + self.messages * PER_MESSAGE
     }
 }
 
-/// Weighs rows. **Shape**: no state between rows, so any number of threads can share one.
+/// Estimates rows. **Shape**: no state between rows, so any number of threads can share one.
 #[derive(Debug)]
-pub struct RowEstimator<'c> {
+pub(crate) struct RowEstimator<'c> {
     /// Models that rows may choose.
-    pub catalog: &'c Catalog,
+    pub(crate) catalog: &'c Catalog,
     /// What is expected of answers.
-    pub guess: Guess,
+    pub(crate) output_estimator: OutputEstimator,
 }
 
 impl RowEstimator<'_> {
     /// Prepares a batch of rows.
     #[must_use]
-    pub fn rows(&self, rows: &RecordBatch) -> BatchRowEstimator<'_> {
+    pub(crate) fn rows(&self, rows: &RecordBatch) -> BatchRowEstimator<'_> {
         BatchRowEstimator {
             catalog: self.catalog,
-            guess: self.guess.rows(rows),
+            output_estimator: self.output_estimator.rows(rows),
             last: None,
         }
     }
 }
 
-/// Weighs the rows of one record batch.
+/// Estimates the rows of one record batch.
 #[derive(Debug)]
-pub struct BatchRowEstimator<'a> {
+pub(crate) struct BatchRowEstimator<'a> {
     catalog: &'a Catalog,
-    guess: RowGuess<'a>,
+    output_estimator: BatchOutputEstimator<'a>,
     /// The model of the last row: most rows have the same.
     last: Option<(String, usize, &'a Model)>,
 }
 
 impl BatchRowEstimator<'_> {
-    /// The weight of a row by its own part of the request, its pictures and documents, and its
-    /// choices.
+    /// The estimate of a row by its own part of the request, its pictures and documents, and the
+    /// model and limit it is sent with.
     #[must_use]
-    pub fn weigh(
+    pub(crate) fn estimate(
         &mut self,
         row: usize,
         fragment: &[u8],
@@ -111,10 +83,10 @@ impl BatchRowEstimator<'_> {
         model: &str,
         max_tokens: u32,
     ) -> RowEstimate {
-        let mut tally = CharacterCounts::default();
-        let messages = tally.add_json(fragment);
+        let mut characters = CharacterCounts::default();
+        let messages = characters.add_json(fragment);
         let max_tokens = u64::from(max_tokens);
-        let output = self.guess.of(row, &tally, max_tokens);
+        let output = self.output_estimator.of(row, &characters, max_tokens);
         let (place, found) = self.model(model);
         let media = if facts.is_empty() {
             Media::default()
@@ -122,7 +94,7 @@ impl BatchRowEstimator<'_> {
             found.map_or_else(Media::default, |model| Media::of(facts, model))
         };
         RowEstimate {
-            tally,
+            characters,
             messages,
             media,
             model: place,
@@ -152,124 +124,117 @@ impl BatchRowEstimator<'_> {
 
 /// A model's place in the catalog.
 #[must_use]
-pub fn place_of(catalog: &Catalog, model: &str) -> Option<usize> {
+pub(crate) fn place_of(catalog: &Catalog, model: &str) -> Option<usize> {
     let (id, _) = catalog.model(model)?;
     catalog.models.keys().position(|known| known == id)
 }
 
-/// What several rows weigh together.
+/// Sums over several rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Load {
+pub(crate) struct RowSums {
     /// Rows that are sent.
-    pub requests: u64,
-    /// Their texts.
-    pub tally: CharacterCounts,
+    pub(crate) requests: u64,
+    /// The characters of their texts.
+    pub(crate) characters: CharacterCounts,
     /// Their messages.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Their pictures and documents.
-    pub media: Media,
+    pub(crate) media: Media,
     /// Thousandths of tokens of their answers.
-    pub output: Span,
+    pub(crate) output: Span,
     /// Most tokens of their answers.
-    pub max_tokens: u64,
-    /// What the heaviest of them weighs at most, in tokens.
-    pub heaviest: u64,
+    pub(crate) max_tokens: u64,
+    /// Upper bound of the tokens of the largest of them.
+    pub(crate) largest: u64,
 }
 
-impl Load {
+impl RowSums {
     /// Adds a row.
-    pub fn push(&mut self, weight: &RowEstimate) {
+    pub(crate) fn push(&mut self, row: &RowEstimate) {
         self.requests += 1;
-        self.tally.add(&weight.tally);
-        self.messages += weight.messages;
-        self.add_media(weight.media);
-        self.output.add(weight.output);
-        self.max_tokens += weight.max_tokens;
-        self.heaviest = self.heaviest.max(weight.most());
+        self.characters.add(&row.characters);
+        self.messages += row.messages;
+        self.add_media(row.media);
+        self.output.add(row.output);
+        self.max_tokens += row.max_tokens;
+        self.largest = self.largest.max(row.worst_case());
     }
 
     fn add_media(&mut self, media: Media) {
-        self.media.likely += media.likely;
-        self.media.most = self.media.most.saturating_add(media.most);
+        self.media.expected += media.expected;
+        self.media.worst_case = self.media.worst_case.saturating_add(media.worst_case);
     }
 
     /// Adds other rows.
-    pub fn merge(&mut self, other: &Load) {
+    pub(crate) fn merge(&mut self, other: &RowSums) {
         self.requests += other.requests;
-        self.tally.add(&other.tally);
+        self.characters.add(&other.characters);
         self.messages += other.messages;
         self.add_media(other.media);
         self.output.add(other.output);
         self.max_tokens += other.max_tokens;
-        self.heaviest = self.heaviest.max(other.heaviest);
+        self.largest = self.largest.max(other.largest);
     }
 
-    /// More than the tokens of them can be.
+    /// Upper bound of their tokens.
     #[must_use]
-    pub fn most(&self) -> u64 {
-        self.tally.bytes + self.media.most + self.messages * super::shared::PER_MESSAGE
+    pub(crate) fn worst_case(&self) -> u64 {
+        self.characters.bytes + self.media.worst_case + self.messages * PER_MESSAGE
     }
 
     /// Tokens of them that do not come from text: what messages cost beside it, pictures and
     /// documents.
     #[must_use]
-    pub fn fixed(&self) -> u64 {
-        self.messages * super::shared::PER_MESSAGE + self.media.likely
+    pub(crate) fn fixed(&self) -> u64 {
+        self.messages * PER_MESSAGE + self.media.expected
     }
 
-    /// The same for so many rows in the place of these.
+    /// The same sums for another number of rows.
     #[must_use]
-    pub fn scaled(&self, requests: u64) -> Load {
+    pub(crate) fn scaled(&self, requests: u64) -> RowSums {
         let by = |n: u64| scale(n, requests, self.requests);
-        let mut tally = CharacterCounts {
-            bytes: by(self.tally.bytes),
+        let mut characters = CharacterCounts {
+            bytes: by(self.characters.bytes),
             ..CharacterCounts::default()
         };
-        tally
+        characters
             .chars
             .iter_mut()
-            .zip(self.tally.chars)
+            .zip(self.characters.chars)
             .for_each(|(scaled, chars)| *scaled = by(chars));
-        Load {
+        RowSums {
             requests,
-            tally,
+            characters,
             messages: by(self.messages),
             media: Media {
-                likely: by(self.media.likely),
-                most: by(self.media.most),
+                expected: by(self.media.expected),
+                worst_case: by(self.media.worst_case),
             },
             output: self.output.map(by),
             max_tokens: by(self.max_tokens),
-            heaviest: self.heaviest,
+            largest: self.largest,
         }
     }
 }
 
-/// `n · times / of`, to the nearest.
-#[must_use]
-pub fn scale(n: u64, times: u64, of: u64) -> u64 {
-    let of = u128::from(of.max(1));
-    u64::try_from((u128::from(n) * u128::from(times) + of / 2) / of).unwrap_or(u64::MAX)
-}
-
 /// Rows of one model and about one size: where a long prompt has another price, those that cross
 /// the line are kept apart from those that do not.
-pub type Group = (usize, u32);
+pub(crate) type ModelAndSize = (usize, u32);
 
-/// What the rows of each batch weigh.
+/// The sums of the rows of each batch.
 #[derive(Debug, Clone, Default)]
-pub struct BatchStatistics {
+pub(crate) struct BatchStatistics {
     /// The batches in their order, each with its rows by model and size.
-    pub pieces: Vec<BTreeMap<Group, Load>>,
-    open: BTreeMap<Group, Load>,
+    pub(crate) batches: Vec<BTreeMap<ModelAndSize, RowSums>>,
+    open: BTreeMap<ModelAndSize, RowSums>,
     by_size: Option<Tokenizer>,
 }
 
 impl BatchStatistics {
-    /// Begins a walk. Rows are kept apart by size where the model has other prices for long
+    /// Empty statistics. Rows are kept apart by size where the model has other prices for long
     /// prompts.
     #[must_use]
-    pub fn new(by_size: Option<Tokenizer>) -> BatchStatistics {
+    pub(crate) fn new(by_size: Option<Tokenizer>) -> BatchStatistics {
         BatchStatistics {
             by_size,
             ..BatchStatistics::default()
@@ -277,29 +242,26 @@ impl BatchStatistics {
     }
 
     /// Adds a row to the open batch.
-    pub fn push(&mut self, weight: &RowEstimate) {
+    pub(crate) fn push(&mut self, row: &RowEstimate) {
         let size = self.by_size.map_or(0, |tokenizer| {
-            size(weight.tally.tokens(tokenizer) + weight.media.likely)
+            size(row.characters.tokens(tokenizer) + row.media.expected)
         });
-        self.open
-            .entry((weight.model, size))
-            .or_default()
-            .push(weight);
+        self.open.entry((row.model, size)).or_default().push(row);
     }
 
     /// Ends the open batch.
-    pub fn close(&mut self) {
-        self.pieces.push(std::mem::take(&mut self.open));
+    pub(crate) fn close(&mut self) {
+        self.batches.push(std::mem::take(&mut self.open));
     }
 
     /// All rows together.
     #[must_use]
-    pub fn total(&self) -> Load {
-        let mut total = Load::default();
-        self.pieces
+    pub(crate) fn total(&self) -> RowSums {
+        let mut total = RowSums::default();
+        self.batches
             .iter()
             .flat_map(BTreeMap::values)
-            .for_each(|load| total.merge(load));
+            .for_each(|sums| total.merge(sums));
         total
     }
 }
@@ -339,37 +301,40 @@ mod tests {
 
     #[test]
     fn scales_a_sample_up() {
-        let mut load = Load::default();
-        let mut tally = CharacterCounts::default();
-        tally.add_text("abcdef 12");
+        let mut sums = RowSums::default();
+        let mut characters = CharacterCounts::default();
+        characters.add_text("abcdef 12");
         for _ in 0..10 {
-            let media = Media { likely: 2, most: 3 };
-            load.push(&RowEstimate {
-                tally,
+            let media = Media {
+                expected: 2,
+                worst_case: 3,
+            };
+            sums.push(&RowEstimate {
+                characters,
                 messages: 1,
                 media,
                 output: Span {
                     low: 1,
-                    likely: 5,
+                    expected: 5,
                     high: 9,
                 },
                 max_tokens: 50,
                 model: 0,
             });
         }
-        let scaled = load.scaled(1_000);
+        let scaled = sums.scaled(1_000);
         assert_eq!(
             (
                 scaled.requests,
-                scaled.tally.bytes,
+                scaled.characters.bytes,
                 scaled.messages,
-                scaled.media.most
+                scaled.media.worst_case
             ),
             (1_000, 9_000, 1_000, 3_000)
         );
         assert_eq!(
-            (scaled.output.likely, scaled.max_tokens, scaled.heaviest),
-            (5_000, 50_000, load.heaviest)
+            (scaled.output.expected, scaled.max_tokens, scaled.largest),
+            (5_000, 50_000, sums.largest)
         );
         assert_eq!(scale(u64::MAX, 3, 3), u64::MAX);
     }

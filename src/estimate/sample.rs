@@ -6,18 +6,18 @@
 //! which rows come and however many there turn out to be. In the end each stratum gets rows by its
 //! share of the tokens, and two at least: where the money is, the count is good.
 //!
-//! **Memory**: the requests' own parts of at most as many rows as are asked for in each stratum,
+//! **Memory**: the requests' own parts of at most as many rows as are prefix for in each stratum,
 //! and never more than 64 MiB: then the strata that hold most keep fewer.
 
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::fit::Counted;
-use super::rows::{Load, RowEstimate};
-use super::tokens::Class;
+use super::fit::CountedRow;
+use super::rows::{RowEstimate, RowSums};
+use super::tokens::CharacterClass;
 
 /// Most bytes of requests that are held.
 const MAX_BYTES: usize = 64 << 20;
-/// Rows that each stratum gets, where it has so many.
+/// Rows that each stratum gets, where it has that many.
 const FEWEST: usize = 2;
 
 /// What a sample is to be.
@@ -31,22 +31,22 @@ pub struct SampleSpec {
 
 /// A row of the sample.
 #[derive(Debug, Clone)]
-pub struct Sampled {
+pub(crate) struct SampledRow {
     /// The row's own part of its request.
-    pub fragment: Vec<u8>,
-    /// What it weighs.
-    pub load: Load,
+    pub(crate) fragment: Vec<u8>,
+    /// The sums of it alone.
+    pub(crate) load: RowSums,
     /// Rows like it, itself included.
-    pub stands_for: f64,
+    pub(crate) stands_for: f64,
     /// The group of rows it was drawn from.
-    pub stratum: usize,
+    pub(crate) stratum: usize,
 }
 
-impl Sampled {
+impl SampledRow {
     /// With the tokens of its whole prompt.
     #[must_use]
-    pub fn counted(&self, tokens: u64) -> Counted {
-        Counted {
+    pub(crate) fn counted(&self, tokens: u64) -> CountedRow {
+        CountedRow {
             load: self.load,
             tokens,
             stands_for: self.stands_for,
@@ -55,11 +55,11 @@ impl Sampled {
     }
 }
 
-/// Takes rows as they come, and keeps some.
+/// Draws a sample of rows as they come.
 #[derive(Debug)]
-pub struct Sampler {
+pub(crate) struct CalibrationSampler {
     spec: SampleSpec,
-    strata: BTreeMap<(Script, u32), Stratum>,
+    strata: BTreeMap<(WritingSystem, u32), Stratum>,
     bytes: usize,
 }
 
@@ -67,7 +67,7 @@ pub struct Sampler {
 struct Stratum {
     rows: u64,
     tokens: u64,
-    most: usize,
+    max_rows: usize,
     bytes: usize,
     /// The largest draw on top.
     kept: BinaryHeap<Kept>,
@@ -76,7 +76,7 @@ struct Stratum {
 #[derive(Debug)]
 struct Kept {
     draw: u64,
-    weight: RowEstimate,
+    row: RowEstimate,
     fragment: Vec<u8>,
 }
 
@@ -100,49 +100,56 @@ impl Ord for Kept {
     }
 }
 
-/// Scripts that are told apart.
+/// The kinds of scripts that strata are made by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Script {
+enum WritingSystem {
     Latin,
     Digits,
     Other,
     Wide,
 }
 
-fn script(weight: &RowEstimate) -> Script {
-    match weight.tally.main_class() {
-        Class::Letter | Class::Blank | Class::Accented => Script::Latin,
-        Class::Digit | Class::Mark | Class::Symbol | Class::Emoji => Script::Digits,
-        Class::Cyrillic | Class::Arabic | Class::Indic => Script::Other,
-        Class::Han | Class::Hangul => Script::Wide,
+fn writing_system(row: &RowEstimate) -> WritingSystem {
+    match row.characters.main_class() {
+        CharacterClass::Letter | CharacterClass::Blank | CharacterClass::Accented => {
+            WritingSystem::Latin
+        }
+        CharacterClass::Digit
+        | CharacterClass::Mark
+        | CharacterClass::Symbol
+        | CharacterClass::Emoji => WritingSystem::Digits,
+        CharacterClass::Cyrillic | CharacterClass::Arabic | CharacterClass::Indic => {
+            WritingSystem::Other
+        }
+        CharacterClass::Han | CharacterClass::Hangul => WritingSystem::Wide,
     }
 }
 
-impl Sampler {
+impl CalibrationSampler {
     /// Begins a sample.
     #[must_use]
-    pub fn new(spec: SampleSpec) -> Sampler {
-        Sampler {
+    pub(crate) fn new(spec: SampleSpec) -> CalibrationSampler {
+        CalibrationSampler {
             spec,
             strata: BTreeMap::new(),
             bytes: 0,
         }
     }
 
-    /// Takes note of a row.
-    pub fn offer(&mut self, row_index: u64, weight: &RowEstimate, fragment: &[u8]) {
-        let tokens = weight.tally.tokens(crate::catalog::Tokenizer::First) + weight.media.likely;
+    /// Offers a row.
+    pub(crate) fn offer(&mut self, row_index: u64, row: &RowEstimate, fragment: &[u8]) {
+        let tokens = row.characters.tokens(crate::catalog::Tokenizer::First) + row.media.expected;
         let stratum = self
             .strata
-            .entry((script(weight), tokens.max(1).ilog2()))
+            .entry((writing_system(row), tokens.max(1).ilog2()))
             .or_default();
         if stratum.rows == 0 {
-            stratum.most = self.spec.rows.max(1);
+            stratum.max_rows = self.spec.rows.max(1);
         }
         stratum.rows += 1;
         stratum.tokens += tokens;
         let draw = draw(self.spec.seed, row_index);
-        if stratum.kept.len() >= stratum.most
+        if stratum.kept.len() >= stratum.max_rows
             && stratum
                 .kept
                 .peek()
@@ -152,29 +159,29 @@ impl Sampler {
         }
         stratum.kept.push(Kept {
             draw,
-            weight: *weight,
+            row: *row,
             fragment: fragment.to_vec(),
         });
         stratum.bytes += fragment.len();
         self.bytes += fragment.len();
-        if stratum.kept.len() > stratum.most {
+        if stratum.kept.len() > stratum.max_rows {
             self.bytes -= stratum.drop_largest();
         }
-        while self.bytes > MAX_BYTES && self.give_way() {}
+        while self.bytes > MAX_BYTES && self.shrink() {}
     }
 
-    /// Makes the stratum that holds most keep half; `false` where none can.
-    fn give_way(&mut self) -> bool {
-        let heaviest = self
+    /// Makes the stratum with the most bytes keep half of its rows; `false` where none can.
+    fn shrink(&mut self) -> bool {
+        let largest_stratum = self
             .strata
             .values_mut()
             .filter(|stratum| stratum.kept.len() > FEWEST)
             .max_by_key(|stratum| stratum.bytes);
-        let Some(stratum) = heaviest else {
+        let Some(stratum) = largest_stratum else {
             return false;
         };
-        stratum.most = (stratum.kept.len() / 2).max(FEWEST);
-        while stratum.kept.len() > stratum.most {
+        stratum.max_rows = (stratum.kept.len() / 2).max(FEWEST);
+        while stratum.kept.len() > stratum.max_rows {
             self.bytes -= stratum.drop_largest();
         }
         true
@@ -182,7 +189,7 @@ impl Sampler {
 
     /// The sample: in each stratum the rows with the smallest draws.
     #[must_use]
-    pub fn finish(self) -> Vec<Sampled> {
+    pub(crate) fn finish(self) -> Vec<SampledRow> {
         let sizes: Vec<(u64, usize)> = self
             .strata
             .values()
@@ -193,9 +200,9 @@ impl Sampler {
         for (number, (stratum, rows)) in self.strata.into_values().zip(shares).enumerate() {
             let stands_for = as_number(stratum.rows) / as_number(rows as u64);
             for kept in stratum.kept.into_sorted_vec().into_iter().take(rows) {
-                let mut load = Load::default();
-                load.push(&kept.weight);
-                sample.push(Sampled {
+                let mut load = RowSums::default();
+                load.push(&kept.row);
+                sample.push(SampledRow {
                     fragment: kept.fragment,
                     load,
                     stands_for,
@@ -239,7 +246,7 @@ pub(crate) fn variance(population: f64, drawn: &[f64]) -> f64 {
         return 0.0;
     }
     let mean = drawn.iter().sum::<f64>() / n;
-    // One row says nothing of the spread in its stratum; its own distance from nothing has to do.
+    // One row does not show the spread in its stratum; its own size stands in for it.
     let spread = match drawn {
         [one] => one.powi(2),
         _ => {
@@ -275,11 +282,11 @@ mod tests {
     use super::*;
     use crate::estimate::tokens::CharacterCounts;
 
-    fn offer(sampler: &mut Sampler, row: u64, text: &str) {
+    fn offer(sampler: &mut CalibrationSampler, row: u64, text: &str) {
         sampler.offer(
             row,
             &RowEstimate {
-                tally: CharacterCounts::of(text),
+                characters: CharacterCounts::of(text),
                 messages: 1,
                 ..RowEstimate::default()
             },
@@ -297,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_row_is_in_it_and_stands_for_its_like() {
-        let mut sampler = Sampler::new(SampleSpec { rows: 100, seed: 7 });
+        let mut sampler = CalibrationSampler::new(SampleSpec { rows: 100, seed: 7 });
         (0..10_000).for_each(|row| offer(&mut sampler, row, &text(row)));
         let sample = sampler.finish();
         assert!((95..=100).contains(&sample.len()), "{}", sample.len());
@@ -316,7 +323,7 @@ mod tests {
     #[test]
     fn the_same_rows_in_any_order_give_the_same_sample() {
         let sample = |rows: &mut dyn Iterator<Item = u64>| {
-            let mut sampler = Sampler::new(SampleSpec { rows: 20, seed: 7 });
+            let mut sampler = CalibrationSampler::new(SampleSpec { rows: 20, seed: 7 });
             rows.for_each(|row| offer(&mut sampler, row, &text(row)));
             sampler
                 .finish()
@@ -331,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_table_smaller_than_the_sample_is_taken_whole() {
-        let mut sampler = Sampler::new(SampleSpec { rows: 100, seed: 7 });
+        let mut sampler = CalibrationSampler::new(SampleSpec { rows: 100, seed: 7 });
         (0..7).for_each(|row| offer(&mut sampler, row, &text(row)));
         let sample = sampler.finish();
         assert_eq!(sample.len(), 7);
@@ -341,7 +348,7 @@ mod tests {
                 .all(|row| (row.stands_for - 1.0).abs() < f64::EPSILON)
         );
         assert!(
-            Sampler::new(SampleSpec { rows: 5, seed: 1 })
+            CalibrationSampler::new(SampleSpec { rows: 5, seed: 1 })
                 .finish()
                 .is_empty()
         );
@@ -349,7 +356,7 @@ mod tests {
 
     #[test]
     fn long_rows_do_not_fill_the_memory() {
-        let mut sampler = Sampler::new(SampleSpec {
+        let mut sampler = CalibrationSampler::new(SampleSpec {
             rows: 1_000,
             seed: 7,
         });

@@ -1,27 +1,27 @@
-//! A table seen through some of its rows: which are drawn, what all of them weigh by those, and how
-//! far that may be off.
+//! A plan by some rows of a table: which are drawn, the sums of all rows by those, and the margin of
+//! error.
 //!
 //! ```text
-//!  every row: index, bytes ─▶ RowSampler ─▶ SampledRows ─▶ (they are rendered) ─▶ Found ─▶ Extrapolated, SamplingError
+//!  every row: index, bytes ─▶ RowSampler ─▶ SampledRows ─▶ (they are rendered) ─▶ SampleResults ─▶ Extrapolation, SamplingError
 //! ```
 //!
 //! Rows are divided by the bytes of what their templates read, in steps of less than an eighth,
-//! since that is what tells long prompts from short ones. In each stratum the rows with the
+//! since that separates long prompts from short ones. In each stratum the rows with the
 //! smallest draws are taken, by its share of the bytes and two at least, so that every stratum
 //! shows a spread. A stratum stands for all its rows; the margins are two standard errors, stratum
 //! by stratum.
 //!
-//! Pure and the same for the same rows and seed. **Memory**: 16 bytes for each row asked for in
-//! each stratum, and the weights of the drawn.
+//! Pure and the same for the same rows and seed. **Memory**: 16 bytes for each row prefix for in
+//! each stratum, and the estimates of the drawn.
 
 use std::collections::{BTreeMap, BinaryHeap};
 
 use serde::Serialize;
 
 use super::fit::Fit;
-use super::rows::{BatchStatistics, Group, Load, RowEstimate, scale, size};
+use super::rows::{BatchStatistics, ModelAndSize, RowEstimate, RowSums, size};
 use super::sample::{SampleSpec, draw, shares, variance};
-use super::{Bounds, Estimate, Estimator};
+use super::{Bounds, Estimate, Estimator, scale};
 use crate::cost::{Money, Unpriced};
 
 /// What an estimate by a sample rests on.
@@ -39,20 +39,20 @@ pub struct Sampling {
     pub off: SamplingError,
 }
 
-/// Two standard errors (95 in 100) of what a sample says of all rows, in thousandths of it.
+/// Two standard errors (95 in 100) of the figures of a sample, in thousandths of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct SamplingError {
     /// Of the tokens of all prompts.
     pub prompts: u64,
     /// Of the tokens of all answers.
     pub output: u64,
-    /// Of the likely cost.
+    /// Of the expected cost.
     pub cost: u64,
 }
 
-/// Takes note of every row, and draws some.
+/// Counts every row, and draws some.
 #[derive(Debug)]
-pub struct RowSampler {
+pub(crate) struct RowSampler {
     spec: SampleSpec,
     strata: BTreeMap<u32, NotedRow>,
 }
@@ -67,25 +67,25 @@ struct NotedRow {
 
 /// The rows that were drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SampledRows {
+pub(crate) struct SampledRows {
     /// The rows of each stratum.
-    pub strata: Vec<u64>,
+    pub(crate) strata: Vec<u64>,
     /// The drawn rows by their index, each with its stratum.
-    pub rows: Vec<(u64, usize)>,
+    pub(crate) rows: Vec<(u64, usize)>,
 }
 
 impl RowSampler {
     /// Begins.
     #[must_use]
-    pub fn new(spec: SampleSpec) -> RowSampler {
+    pub(crate) fn new(spec: SampleSpec) -> RowSampler {
         RowSampler {
             spec,
             strata: BTreeMap::new(),
         }
     }
 
-    /// Takes note of a row, with the bytes of what its request is made of.
-    pub fn note(&mut self, row_index: u64, bytes: u64) {
+    /// Counts a row, with the bytes of what its request is made of.
+    pub(crate) fn note(&mut self, row_index: u64, bytes: u64) {
         let stratum = self.strata.entry(size(bytes)).or_default();
         stratum.rows += 1;
         stratum.bytes += bytes.max(1);
@@ -101,13 +101,13 @@ impl RowSampler {
 
     /// Rows noted.
     #[must_use]
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.strata.values().map(|stratum| stratum.rows).sum()
     }
 
     /// Draws.
     #[must_use]
-    pub fn finish(self) -> SampledRows {
+    pub(crate) fn finish(self) -> SampledRows {
         let sizes: Vec<(u64, usize)> = self
             .strata
             .values()
@@ -135,80 +135,80 @@ impl RowSampler {
     }
 }
 
-/// What the drawn rows turned out to be.
+/// The drawn rows, rendered and estimated.
 #[derive(Debug)]
-pub struct Found {
-    strata: Vec<Stratum>,
-    /// One piece for each request, so that each can have its price.
+pub(crate) struct SampleResults {
+    strata: Vec<StratumResults>,
+    /// One batch for each request, so that each has a price of its own.
     requests: BatchStatistics,
     /// Their strata.
     stratum: Vec<usize>,
 }
 
 #[derive(Debug, Default)]
-struct Stratum {
+struct StratumResults {
     rows: u64,
     drawn: u64,
-    loads: BTreeMap<Group, Load>,
+    loads: BTreeMap<ModelAndSize, RowSums>,
     bytes: u64,
     unsent: BTreeMap<&'static str, u64>,
 }
 
-/// All rows of a table, as the drawn ones say.
+/// All rows of a table, extrapolated from the drawn ones.
 #[derive(Debug, Default)]
-pub struct Extrapolated {
-    /// What they weigh, as if in one batch.
-    pub gathered: BatchStatistics,
+pub(crate) struct Extrapolation {
+    /// Their sums, as if in one batch.
+    pub(crate) statistics: BatchStatistics,
     /// Rows that are sent.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// The bytes of their custom_ids and fragments.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Rows that are not, by the reason's word.
-    pub unsent: BTreeMap<String, u64>,
+    pub(crate) unsent: BTreeMap<String, u64>,
 }
 
-impl Found {
+impl SampleResults {
     /// Nothing yet of rows that were drawn from these strata.
     #[must_use]
-    pub fn new(strata: &[u64], estimator: &Estimator<'_>) -> Found {
+    pub(crate) fn new(strata: &[u64], estimator: &Estimator<'_>) -> SampleResults {
         let strata = strata
             .iter()
-            .map(|&rows| Stratum {
+            .map(|&rows| StratumResults {
                 rows,
-                ..Stratum::default()
+                ..StratumResults::default()
             })
             .collect();
-        Found {
+        SampleResults {
             strata,
-            requests: estimator.gathered(),
+            requests: estimator.statistics(),
             stratum: Vec::new(),
         }
     }
 
     /// Adds a row that is sent, with the bytes of its custom_id and its fragment.
-    pub fn push(&mut self, stratum: usize, weight: &RowEstimate, bytes: u64) {
-        self.requests.push(weight);
+    pub(crate) fn push(&mut self, stratum: usize, row: &RowEstimate, bytes: u64) {
+        self.requests.push(row);
         self.requests.close();
         self.stratum.push(stratum);
         let stratum = &mut self.strata[stratum];
         stratum.drawn += 1;
         stratum.bytes += bytes;
-        for (group, load) in self.requests.pieces.last().into_iter().flatten() {
+        for (group, load) in self.requests.batches.last().into_iter().flatten() {
             stratum.loads.entry(*group).or_default().merge(load);
         }
     }
 
     /// Adds a row that is not sent.
-    pub fn push_unsent(&mut self, stratum: usize, reason: &'static str) {
+    pub(crate) fn push_unsent(&mut self, stratum: usize, reason: &'static str) {
         self.strata[stratum].drawn += 1;
         *self.strata[stratum].unsent.entry(reason).or_default() += 1;
     }
 
     /// All rows.
     #[must_use]
-    pub fn whole(&self) -> Extrapolated {
-        let mut whole = Extrapolated::default();
-        let mut all: BTreeMap<Group, Load> = BTreeMap::new();
+    pub(crate) fn whole(&self) -> Extrapolation {
+        let mut whole = Extrapolation::default();
+        let mut all: BTreeMap<ModelAndSize, RowSums> = BTreeMap::new();
         for stratum in &self.strata {
             // The parts of a stratum are rounded so that they add up to it.
             let mut before = 0;
@@ -227,7 +227,7 @@ impl Found {
             }
             whole.bytes += scale(stratum.bytes, stratum.rows, stratum.drawn);
         }
-        whole.gathered.pieces.push(all);
+        whole.statistics.batches.push(all);
         whole
     }
 
@@ -235,16 +235,16 @@ impl Found {
     ///
     /// # Errors
     /// [`Unpriced`].
-    pub fn sampling(
+    pub(crate) fn sampling(
         &self,
         seed: u64,
         estimator: &Estimator<'_>,
         estimate: &Estimate,
-        primed: bool,
+        warms_up: bool,
     ) -> Result<Sampling, Unpriced> {
         let mut values: Vec<[Vec<f64>; 3]> =
             self.strata.iter().map(|_| Default::default()).collect();
-        let rows = self.values(estimator, &estimate.fit, primed)?;
+        let rows = self.values(estimator, &estimate.fit, warms_up)?;
         for (stratum, row) in self.stratum.iter().zip(rows) {
             values[*stratum]
                 .iter_mut()
@@ -259,7 +259,7 @@ impl Found {
                 *sum += variance(number(stratum.rows), values);
             }
         }
-        let load = self.whole().gathered.total();
+        let load = self.whole().statistics.total();
         // As the values are: in tokens of the job's own model.
         let prompts = estimate.fit.prompts(&load, estimator.shared());
         let off = |sum: f64, whole: f64| thousandths(2.0 * sum.sqrt(), whole);
@@ -270,41 +270,41 @@ impl Found {
             strata: self.strata.len() as u64,
             off: SamplingError {
                 prompts: off(sums[0], number(prompts)),
-                output: off(sums[1], number(estimate.tokens.output.likely)),
-                cost: off(sums[2], dollars(estimate.total.likely)),
+                output: off(sums[1], number(estimate.tokens.output.expected)),
+                cost: off(sums[2], dollars(estimate.total.expected)),
             },
         })
     }
 
-    /// Tokens of the prompt, tokens of the answer and likely cost of each request; those of rows
+    /// Tokens of the prompt, tokens of the answer and expected cost of each request; those of rows
     /// that choose another model in tokens of the job's own.
     fn values(
         &self,
         estimator: &Estimator<'_>,
         fit: &Fit,
-        primed: bool,
+        warms_up: bool,
     ) -> Result<Vec<[f64; 3]>, Unpriced> {
         // As a thousand requests of its like: shares of the cache and rounding are then those of
         // many.
         let mut thousands = self.requests.clone();
-        let loads = thousands.pieces.iter_mut().flat_map(BTreeMap::values_mut);
+        let loads = thousands.batches.iter_mut().flat_map(BTreeMap::values_mut);
         loads.for_each(|load| *load = load.scaled(1_000));
-        let priced = estimator.estimate(&thousands, fit.clone(), primed)?;
-        let value = |(loads, bounds): (&BTreeMap<Group, Load>, &Bounds)| {
-            let sum = |of: &dyn Fn(&Load) -> u64| {
+        let priced = estimator.estimate(&thousands, fit.clone(), warms_up)?;
+        let value = |(loads, bounds): (&BTreeMap<ModelAndSize, RowSums>, &Bounds)| {
+            let sum = |of: &dyn Fn(&RowSums) -> u64| {
                 loads.values().map(|load| number(of(load)) / 1_000.0).sum()
             };
             let prompts = sum(&|load| fit.prompts(load, estimator.shared()));
             [
                 prompts,
-                sum(&|load| load.output.likely.div_ceil(1_000)),
-                dollars(bounds.likely) / 1_000.0,
+                sum(&|load| load.output.expected.div_ceil(1_000)),
+                dollars(bounds.expected) / 1_000.0,
             ]
         };
         Ok(thousands
-            .pieces
+            .batches
             .iter()
-            .zip(&priced.pieces)
+            .zip(&priced.batches)
             .map(value)
             .collect())
     }
@@ -335,15 +335,15 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::estimate::rows::place_of;
     use crate::estimate::tokens::CharacterCounts;
-    use crate::estimate::{Asked, Known};
+    use crate::estimate::{RequestPrefix, RunHistory};
 
     const HEAD: &[u8] = br#"{"model":"claude-haiku-4-5","max_tokens":50,"messages":["#;
 
     fn estimator() -> Estimator<'static> {
         Estimator::new(
             Catalog::builtin(),
-            &Asked::text("claude-haiku-4-5", HEAD),
-            Known::default(),
+            &RequestPrefix::text("claude-haiku-4-5", HEAD),
+            RunHistory::default(),
         )
         .unwrap()
     }
@@ -358,10 +358,10 @@ mod tests {
         })
     }
 
-    fn weight(text: &str) -> RowEstimate {
+    fn estimate(text: &str) -> RowEstimate {
         let model = place_of(Catalog::builtin(), "claude-haiku-4-5").unwrap();
         RowEstimate {
-            tally: CharacterCounts::of(text),
+            characters: CharacterCounts::of(text),
             messages: 1,
             max_tokens: 50,
             model,
@@ -370,17 +370,17 @@ mod tests {
     }
 
     fn drawn(rows: u64, spec: SampleSpec) -> SampledRows {
-        let mut survey = RowSampler::new(spec);
-        (0..rows).for_each(|row| survey.note(row, text(row).map_or(0, |text| text.len() as u64)));
-        assert_eq!(survey.rows(), rows);
-        survey.finish()
+        let mut sampler = RowSampler::new(spec);
+        (0..rows).for_each(|row| sampler.note(row, text(row).map_or(0, |text| text.len() as u64)));
+        assert_eq!(sampler.rows(), rows);
+        sampler.finish()
     }
 
-    fn found(drawn: &SampledRows, estimator: &Estimator<'_>) -> Found {
-        let mut found = Found::new(&drawn.strata, estimator);
+    fn found(drawn: &SampledRows, estimator: &Estimator<'_>) -> SampleResults {
+        let mut found = SampleResults::new(&drawn.strata, estimator);
         for &(row, stratum) in &drawn.rows {
             match text(row) {
-                Some(text) => found.push(stratum, &weight(&text), text.len() as u64),
+                Some(text) => found.push(stratum, &estimate(&text), text.len() as u64),
                 None => found.push_unsent(stratum, "not_rendered"),
             }
         }
@@ -406,17 +406,17 @@ mod tests {
         let estimator = estimator();
         let found = found(&drawn(200, SampleSpec { rows: 200, seed: 1 }), &estimator);
         let whole = found.whole();
-        let mut all = Load::default();
+        let mut all = RowSums::default();
         (0..200)
             .filter_map(text)
-            .for_each(|text| all.push(&weight(&text)));
-        assert_eq!(whole.gathered.total(), all);
+            .for_each(|text| all.push(&estimate(&text)));
+        assert_eq!(whole.statistics.total(), all);
         assert_eq!(
             (whole.requests, whole.unsent["not_rendered"], whole.bytes),
-            (196, 4, all.tally.bytes)
+            (196, 4, all.characters.bytes)
         );
         let estimate = estimator
-            .estimate(&whole.gathered, estimator.fit(), false)
+            .estimate(&whole.statistics, estimator.fit(), false)
             .unwrap();
         assert_eq!(
             found.sampling(1, &estimator, &estimate, false).unwrap().off,
@@ -427,25 +427,25 @@ mod tests {
     #[test]
     fn nineteen_of_twenty_samples_are_within_their_margin() {
         let estimator = estimator();
-        let mut all = Load::default();
+        let mut all = RowSums::default();
         (0..5_000)
             .filter_map(text)
-            .for_each(|text| all.push(&weight(&text)));
+            .for_each(|text| all.push(&estimate(&text)));
         let truth = estimator.fit().prompts(&all, estimator.shared());
         let within = (1..=100).filter(|&seed| {
             let found = found(&drawn(5_000, SampleSpec { rows: 200, seed }), &estimator);
             let whole = found.whole();
             assert_eq!(whole.requests + whole.unsent.values().sum::<u64>(), 5_000);
             let estimate = estimator
-                .estimate(&whole.gathered, estimator.fit(), false)
+                .estimate(&whole.statistics, estimator.fit(), false)
                 .unwrap();
             let sampling = found.sampling(seed, &estimator, &estimate, false).unwrap();
             assert!(
                 (1..100).contains(&sampling.off.prompts) && sampling.of == 5_000,
                 "{sampling:?}"
             );
-            let likely = estimate.tokens.prompts.likely;
-            likely.abs_diff(truth) * 1_000 <= sampling.off.prompts * likely
+            let expected = estimate.tokens.prompts.expected;
+            expected.abs_diff(truth) * 1_000 <= sampling.off.prompts * expected
         });
         let within = within.count();
         assert!(within >= 90, "{within} of 100");

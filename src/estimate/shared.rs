@@ -1,96 +1,82 @@
-//! What all requests have in common, as far as it costs tokens: read off the head, the very bytes
-//! that are sent.
+//! What all requests have in common, as far as it costs tokens.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::media::Media;
-use super::tokens::CharacterCounts;
-use crate::catalog::{Model, Tokenizer, ToolPromptTokens};
 use crate::template::prompt::CacheTtl;
 
 /// Tokens that a request costs beside its messages. **Source**: an assumption; a request of one
 /// short word is counted as seven or eight tokens.
-pub const PER_REQUEST: u64 = 3;
+pub(crate) const PER_REQUEST: u64 = 3;
 /// Tokens that a message costs beside its text. **Source**: as [`PER_REQUEST`].
-pub const PER_MESSAGE: u64 = 4;
-/// Tokens of the hidden prompt that tells a model about its tools, where the catalog names none:
-/// the middle of those it names.
-const TOOL_PROMPT: u64 = 450;
-
+pub(crate) const PER_MESSAGE: u64 = 4;
 /// How often a request is expected to use a tool of the provider's that nothing limits, in the
 /// worst case. **Source**: none is published; an assumption for questions of the size of a row.
 /// `max_uses` in the job takes its place.
-pub const UNLIMITED_USES: u64 = 5;
+pub(crate) const UNLIMITED_USES: u64 = 5;
 /// Tokens that one use of such a tool is expected to put into the prompt, in the worst case.
 /// **Source**: as [`UNLIMITED_USES`]; a page of results or a long article. `max_content_tokens` in
 /// the job takes its place.
-pub const FOUND_TOKENS: u64 = 10_000;
+pub(crate) const FOUND_TOKENS: u64 = 10_000;
 /// Tokens of one piece of advice, its thinking included, in the worst case. **Source**: none is
 /// published; an assumption. `max_tokens` of the advisor takes its place.
-pub const ADVICE_TOKENS: u64 = 2_000;
+pub(crate) const ADVICE_TOKENS: u64 = 2_000;
 /// Tokens of the summary that a compaction writes. **Source**: the documentation's own example,
 /// 3,500.
-pub const SUMMARY_TOKENS: u64 = 3_500;
-/// The length of a prompt at which it is compacted where the job sets none. **Source**: the
-/// vendor's own client, November 2026.
-const COMPACTION_TRIGGER: u64 = 150_000;
-/// Tools that the provider defines and does not run: a call of one ends the answer.
-const NOT_RUN: [&str; 4] = ["bash", "text_editor", "computer", "memory"];
-
+pub(crate) const SUMMARY_TOKENS: u64 = 3_500;
 /// The shared part of every request of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// Tokens of all of it, by the constants.
-    pub tokens: u64,
+    pub(crate) tokens: u64,
     /// Its parts, in the order in which the model reads them.
-    pub parts: Vec<SharedPart>,
-    /// More than its tokens can be.
-    pub most: u64,
+    pub(crate) parts: Vec<SharedPart>,
+    /// Upper bound of its tokens.
+    pub(crate) worst_case: u64,
     /// Tokens up to the last mark of one hour, then those from there to the last mark of five
     /// minutes; none where the model caches nothing so short.
-    pub marked: Marked,
+    pub(crate) marked: MarkedTokens,
     /// Whether there are marks that have no effect, because what they cover is too short.
-    pub too_short: bool,
+    pub(crate) too_short: bool,
     /// How long what each request writes at its end lives: the mark that all requests have behind
     /// the row's own text, where there is one.
-    pub each_writes: Option<CacheTtl>,
+    pub(crate) each_writes: Option<CacheTtl>,
     /// Where inference is bound to.
-    pub inference_geo: Option<String>,
+    pub(crate) inference_geo: Option<String>,
     /// How hard the model is told to think.
-    pub effort: Option<String>,
+    pub(crate) effort: Option<String>,
     /// The `thinking` parameter.
-    pub thinking: Option<Value>,
+    pub(crate) thinking: Option<Value>,
     /// The schema of the answers.
-    pub schema: Option<Value>,
+    pub(crate) schema: Option<Value>,
     /// How often the provider's search may be used in a request: `None` where it is not offered,
     /// [`u64::MAX`] where nothing limits it.
-    pub searches: Option<u64>,
+    pub(crate) searches: Option<u64>,
     /// Tokens that tools which the provider runs are expected to put into a request in the worst
     /// case: `None` where none is offered.
-    pub found: Option<u64>,
+    pub(crate) found: Option<u64>,
     /// Other models that the model may ask for advice, each billed at its own prices.
-    pub advisors: Vec<Advisor>,
+    pub(crate) advisors: Vec<AdvisorTool>,
     /// The length of a prompt from which on it is compacted first, which is billed beside the
     /// answer; `None` where it never is.
-    pub compacted_from: Option<u64>,
+    pub(crate) compacted_from: Option<u64>,
 }
 
-/// A model that may be asked for advice.
+/// A model that may be prefix for advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advisor {
+pub(crate) struct AdvisorTool {
     /// The model, by id or alias.
-    pub model: String,
-    /// How often it may be asked in a request; `None` where nothing limits it.
-    pub max_uses: Option<u64>,
+    pub(crate) model: String,
+    /// How often it may be prefix in a request; `None` where nothing limits it.
+    pub(crate) max_uses: Option<u64>,
     /// Most tokens of one piece of advice; `None` where the advisor's own limit holds.
-    pub max_tokens: Option<u64>,
+    pub(crate) max_tokens: Option<u64>,
 }
 
-impl Advisor {
-    /// How often it is asked in a request in the worst case.
+impl AdvisorTool {
+    /// How often it is prefix in a request in the worst case.
     #[must_use]
-    pub fn uses(&self) -> u64 {
+    pub(crate) fn uses(&self) -> u64 {
         self.max_uses.unwrap_or(UNLIMITED_USES)
     }
 }
@@ -98,7 +84,7 @@ impl Advisor {
 impl Shared {
     /// Searches of a request in the worst case.
     #[must_use]
-    pub fn most_searches(&self) -> u64 {
+    pub(crate) fn max_searches(&self) -> u64 {
         self.searches.map_or(0, |uses| {
             if uses == u64::MAX {
                 UNLIMITED_USES
@@ -112,8 +98,8 @@ impl Shared {
 /// A part of what all requests have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SharedPart {
-    /// What it is: `system block 1`.
-    pub what: String,
+    /// What it is.
+    pub what: PartKind,
     /// Its tokens, about.
     pub tokens: u64,
     /// Those up to its end.
@@ -124,439 +110,52 @@ pub struct SharedPart {
     pub has_media: bool,
 }
 
+/// What a part of the shared prompt is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PartKind {
+    /// The provider's own system prompt about tools.
+    ToolPrompt,
+    /// The definition of a tool.
+    Tool {
+        /// Its name, or its type where it has none.
+        name: String,
+    },
+    /// The schema of the answer.
+    Schema,
+    /// A block of the system prompt.
+    SystemBlock {
+        /// Its number, from 1.
+        number: usize,
+    },
+    /// A message, or the only block of one.
+    Message {
+        /// Its number, from 1.
+        number: usize,
+    },
+    /// One of several blocks of a message.
+    MessageBlock {
+        /// The number of the message, from 1.
+        message: usize,
+        /// The number of the block, from 1.
+        number: usize,
+    },
+}
+
 /// The part of the shared tokens that is to be cached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marked {
+pub(crate) struct MarkedTokens {
     /// Up to the last mark of one hour.
-    pub hour: u64,
+    pub(crate) hour: u64,
     /// From there to the last mark of five minutes.
-    pub minutes: u64,
+    pub(crate) minutes: u64,
 }
 
-impl Marked {
+impl MarkedTokens {
     /// All of it.
     #[must_use]
-    pub fn tokens(self) -> u64 {
+    pub(crate) fn tokens(self) -> u64 {
         self.hour + self.minutes
-    }
-}
-
-impl Shared {
-    /// Reads a head. A head that is not the beginning of `params` is counted as one text.
-    #[must_use]
-    pub fn of(head: &[u8], media: Media, model: &Model) -> Shared {
-        // The row goes on with the last message where that is shared in part.
-        let ends: [&[u8]; 2] = [b"]}", b"]}]}"];
-        match ends
-            .iter()
-            .find_map(|end| serde_json::from_slice::<Value>(&[head, end].concat()).ok())
-        {
-            Some(params) => Walk::new(model, media).read(&params),
-            None => {
-                let mut tally = CharacterCounts::default();
-                tally.add_json(head);
-                Shared {
-                    tokens: PER_REQUEST + tally.tokens(model.tokenizer) + media.likely,
-                    most: PER_REQUEST + tally.bytes + media.most,
-                    ..Shared::default()
-                }
-            }
-        }
-    }
-}
-
-/// The parts of a prompt in the order in which the model reads them: tools, system, messages.
-struct Walk {
-    tokenizer: Tokenizer,
-    least: u64,
-    tool_prompt: Option<ToolPromptTokens>,
-    /// Pictures and documents; they count where the first of them stands.
-    media: Media,
-    tokens: u64,
-    most: u64,
-    hour: u64,
-    last: u64,
-    marks: bool,
-    parts: Vec<SharedPart>,
-}
-
-/// The mark at the end of a block, or of a whole request.
-fn mark_of(value: &Value) -> Option<CacheTtl> {
-    let mark = Some(&value["cache_control"]).filter(|mark| mark.is_object())?;
-    Some(if mark["ttl"] == "1h" {
-        CacheTtl::OneHour
-    } else {
-        CacheTtl::FiveMinutes
-    })
-}
-
-impl Walk {
-    fn new(model: &Model, media: Media) -> Walk {
-        Walk {
-            tokenizer: model.tokenizer,
-            least: model.min_cache_tokens,
-            tool_prompt: model.tool_prompt_tokens,
-            media,
-            tokens: PER_REQUEST,
-            most: PER_REQUEST,
-            hour: 0,
-            last: 0,
-            marks: false,
-            parts: Vec::new(),
-        }
-    }
-
-    /// What the provider's own words on tools take: more where the model is forced to call one.
-    fn tool_prompt(&self, params: &Value) -> u64 {
-        let is_forced = matches!(params["tool_choice"]["type"].as_str(), Some("any" | "tool"));
-        self.tool_prompt.map_or(TOOL_PROMPT, |tokens| {
-            if is_forced { tokens.any } else { tokens.auto }
-        })
-    }
-
-    /// Ends a part that began behind the one before.
-    fn part(&mut self, what: String, block: &Value) {
-        let before = self.parts.last().map_or(0, |part| part.up_to_here);
-        let cache = mark_of(block);
-        let has_media = matches!(block["type"].as_str(), Some("image" | "document"));
-        self.parts.push(SharedPart {
-            what,
-            tokens: self.tokens - before,
-            up_to_here: self.tokens,
-            cache,
-            has_media,
-        });
-    }
-
-    fn read(mut self, params: &Value) -> Shared {
-        let tools = list(&params["tools"]);
-        if !tools.is_empty() {
-            self.add(self.tool_prompt(params));
-            self.part("the provider's words on tools".to_owned(), &Value::Null);
-        }
-        for tool in tools {
-            self.json(tool);
-            self.part(
-                format!(
-                    "tool `{}`",
-                    tool["name"]
-                        .as_str()
-                        .or(tool["type"].as_str())
-                        .unwrap_or_default()
-                ),
-                tool,
-            );
-        }
-        if let schema @ Value::Object(_) = &params["output_config"]["format"] {
-            // It goes to the model as text of its own, before the system prompt.
-            self.json(schema);
-            self.part("schema of the answer".to_owned(), &Value::Null);
-        }
-        match &params["system"] {
-            Value::String(text) => self.text(text),
-            blocks => {
-                for (i, block) in list(blocks).iter().enumerate() {
-                    self.block(block);
-                    self.part(format!("system block {}", i + 1), block);
-                }
-            }
-        }
-        for (i, message) in list(&params["messages"]).iter().enumerate() {
-            self.add(PER_MESSAGE);
-            self.message(i + 1, &message["content"]);
-        }
-        let marked = Marked {
-            hour: self.hour,
-            minutes: self.last - self.hour,
-        };
-        let too_short = self.marks && self.last < self.least;
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        Shared {
-            tokens: self.tokens,
-            parts: self.parts,
-            most: self.most,
-            marked: if too_short { Marked::default() } else { marked },
-            too_short,
-            each_writes: mark_of(params),
-            inference_geo: text(&params["inference_geo"]),
-            effort: text(&params["output_config"]["effort"]),
-            thinking: params.get("thinking").cloned(),
-            schema: params["output_config"]["format"].get("schema").cloned(),
-            searches: searches(tools),
-            found: found(tools),
-            advisors: tools
-                .iter()
-                .filter(|tool| is_advisor(tool))
-                .filter_map(advisor)
-                .collect(),
-            compacted_from: compacted_from(params),
-        }
-    }
-
-    fn message(&mut self, number: usize, content: &Value) {
-        let blocks = list(content);
-        if let Value::String(text) = content {
-            self.text(text);
-            self.part(format!("message {number}"), &Value::Null);
-        }
-        for (i, block) in blocks.iter().enumerate() {
-            self.block(block);
-            let what = if blocks.len() > 1 {
-                format!("block {} of message {number}", i + 1)
-            } else {
-                format!("message {number}")
-            };
-            self.part(what, block);
-        }
-    }
-
-    fn add(&mut self, tokens: u64) {
-        self.tokens += tokens;
-        self.most += tokens;
-    }
-
-    fn text(&mut self, text: &str) {
-        self.tally(&CharacterCounts::of(text));
-    }
-
-    fn tally(&mut self, tally: &CharacterCounts) {
-        self.tokens += tally.tokens(self.tokenizer);
-        self.most += tally.bytes;
-    }
-
-    /// Something the model reads as JSON, names and marks and all.
-    fn json(&mut self, value: &Value) {
-        let mut bare = value.clone();
-        if let Value::Object(members) = &mut bare {
-            members.shift_remove("cache_control");
-        }
-        self.text(&bare.to_string());
-        self.mark(value);
-    }
-
-    fn block(&mut self, block: &Value) {
-        match (block["type"].as_str(), block["text"].as_str()) {
-            (Some("text") | None, Some(text)) => self.text(text),
-            _ => {
-                let mut tally = CharacterCounts::default();
-                tally.add_json(block.to_string().as_bytes());
-                self.tally(&tally);
-                let Media { likely, most } = std::mem::take(&mut self.media);
-                self.tokens += likely;
-                self.most += most;
-            }
-        }
-        self.mark(block);
-    }
-
-    fn mark(&mut self, block: &Value) {
-        let mark = &block["cache_control"];
-        if mark.is_object() {
-            self.marks = true;
-            self.last = self.tokens;
-            if mark["ttl"] == "1h" {
-                self.hour = self.tokens;
-            }
-        }
-    }
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// How often a request may search: the tool's own limit, if it has one.
-fn searches(tools: &[Value]) -> Option<u64> {
-    let is_search = |tool: &&Value| {
-        tool["type"]
-            .as_str()
-            .is_some_and(|kind| kind.starts_with("web_search"))
-    };
-    tools
-        .iter()
-        .find(is_search)
-        .map(|tool| tool["max_uses"].as_u64().unwrap_or(u64::MAX))
-}
-
-fn is_advisor(tool: &Value) -> bool {
-    tool["type"]
-        .as_str()
-        .is_some_and(|kind| kind.starts_with("advisor_"))
-}
-
-fn advisor(tool: &Value) -> Option<Advisor> {
-    let model = tool["model"].as_str()?.to_owned();
-    Some(Advisor {
-        model,
-        max_uses: tool["max_uses"].as_u64(),
-        max_tokens: tool["max_tokens"].as_u64(),
-    })
-}
-
-/// From which length on a prompt is compacted by the provider. The parameter `compaction` is not
-/// meant: with it the summary is the answer.
-fn compacted_from(params: &Value) -> Option<u64> {
-    let edits = list(&params["context_management"]["edits"]);
-    let edit = edits.iter().find(|edit| {
-        edit["type"]
-            .as_str()
-            .is_some_and(|kind| kind.starts_with("compact_"))
-    })?;
-    Some(
-        edit["trigger"]["value"]
-            .as_u64()
-            .unwrap_or(COMPACTION_TRIGGER),
-    )
-}
-
-/// What tools that the provider runs may find, in tokens.
-fn found(tools: &[Value]) -> Option<u64> {
-    let is_run = |tool: &&Value| {
-        tool["type"].as_str().is_some_and(|kind| {
-            kind != "custom" && !NOT_RUN.iter().any(|known| kind.starts_with(known))
-        }) && !is_advisor(tool)
-    };
-    let number = |tool: &Value, key: &str, assumed| tool[key].as_u64().unwrap_or(assumed);
-    let of = |tool| {
-        number(tool, "max_uses", UNLIMITED_USES).saturating_mul(number(
-            tool,
-            "max_content_tokens",
-            FOUND_TOKENS,
-        ))
-    };
-    tools
-        .iter()
-        .filter(is_run)
-        .map(of)
-        .reduce(u64::saturating_add)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::Catalog;
-
-    fn shared(head: &str) -> Shared {
-        Shared::of(
-            head.as_bytes(),
-            Media::default(),
-            Catalog::builtin().model("claude-sonnet-5-5").unwrap().1,
-        )
-    }
-
-    #[test]
-    fn counts_what_is_marked_in_the_order_in_which_it_is_read() {
-        let long = "policy ".repeat(400);
-        let head = format!(
-            r#"{{"model":"m","system":[{{"type":"text","text":"{long}","cache_control":{{"type":"ephemeral","ttl":"1h"}}}},
-            {{"type":"text","text":"{long}","cache_control":{{"type":"ephemeral","ttl":"5m"}}}},{{"type":"text","text":"tail"}}],
-            "messages":["#
-        );
-        let found = shared(&head);
-        let one = CharacterCounts::of(&long).tokens(Tokenizer::Second);
-        assert_eq!(
-            found.marked,
-            Marked {
-                hour: one + PER_REQUEST,
-                minutes: one
-            }
-        );
-        assert_eq!(
-            found.tokens,
-            2 * one + PER_REQUEST + CharacterCounts::of("tail").tokens(Tokenizer::Second)
-        );
-        assert!(found.most > found.tokens && !found.too_short);
-    }
-
-    #[test]
-    fn what_is_too_short_is_not_cached() {
-        let found = shared(
-            r#"{"model":"m","system":[{"type":"text","text":"Short.","cache_control":{"type":"ephemeral","ttl":"1h"}}],"messages":["#,
-        );
-        assert_eq!((found.marked, found.too_short), (Marked::default(), true));
-    }
-
-    #[test]
-    fn reads_tools_schema_and_shared_messages() {
-        let bare = shared(r#"{"model":"m","messages":["#);
-        let tools = shared(
-            r#"{"model":"m","tools":[{"name":"get","input_schema":{"type":"object"}}],"messages":["#,
-        );
-        let schema = shared(
-            r#"{"model":"m","output_config":{"effort":"low","format":{"type":"json_schema","schema":{"type":"object"}}},"messages":["#,
-        );
-        let message = shared(
-            r#"{"model":"m","inference_geo":"us","messages":[{"role":"user","content":"Hello there"}"#,
-        );
-        assert_eq!(bare.tokens, PER_REQUEST);
-        assert!(tools.tokens > TOOL_PROMPT);
-        assert!(
-            schema.tokens > 10
-                && schema.schema.is_some()
-                && schema.effort.as_deref() == Some("low")
-        );
-        assert_eq!(
-            message.tokens,
-            PER_REQUEST
-                + PER_MESSAGE
-                + CharacterCounts::of("Hello there").tokens(Tokenizer::Second)
-        );
-        assert_eq!(message.inference_geo.as_deref(), Some("us"));
-    }
-
-    #[test]
-    fn a_search_is_counted_up_to_its_limit() {
-        let with = |uses: &str| {
-            shared(&format!(
-                r#"{{"tools":[{{"type":"web_search_20250305","name":"web_search"{uses}}}],"messages":["#
-            ))
-        };
-        assert_eq!(with(r#","max_uses":3"#).searches, Some(3));
-        assert_eq!(with("").searches, Some(u64::MAX));
-        assert_eq!(shared(r#"{"messages":["#).searches, None);
-    }
-
-    #[test]
-    fn what_the_provider_finds_is_counted_and_what_it_does_not_run_is_not() {
-        let found = |tools: &str| shared(&format!(r#"{{"tools":[{tools}],"messages":["#)).found;
-        let search = r#"{"type":"web_search_20250305","name":"web_search","max_uses":3}"#;
-        let fetch = r#"{"type":"web_fetch_20250910","name":"web_fetch","max_uses":2,"max_content_tokens":700}"#;
-        let own = r#"{"name":"get","input_schema":{"type":"object"}},{"type":"bash_20250124","name":"bash"}"#;
-        assert_eq!(
-            found(&format!("{search},{fetch},{own}")),
-            Some(3 * FOUND_TOKENS + 1_400)
-        );
-        assert_eq!(
-            found(r#"{"type":"code_execution_20250825","name":"code_execution"}"#),
-            Some(UNLIMITED_USES * FOUND_TOKENS)
-        );
-        assert_eq!(found(own), None);
-    }
-
-    #[test]
-    fn advisors_and_compaction_are_read_from_the_head() {
-        let head = r#"{"context_management":{"edits":[{"type":"clear_tool_uses_20250919"},{"type":"compact_20260112"}]},
-            "tools":[{"type":"advisor_20260301","name":"advisor","model":"claude-opus-5-5","max_uses":2,"max_tokens":900}],"messages":["#;
-        let read = shared(head);
-        let advisor = Advisor {
-            model: "claude-opus-5-5".to_owned(),
-            max_uses: Some(2),
-            max_tokens: Some(900),
-        };
-        assert_eq!(
-            (read.advisors, read.found, read.compacted_from),
-            (vec![advisor], None, Some(150_000))
-        );
-        let early = r#"{"context_management":{"edits":[{"type":"compact_20260112","trigger":{"type":"input_tokens","value":60000}}]},"messages":["#;
-        assert_eq!(shared(early).compacted_from, Some(60_000));
-        assert_eq!(
-            shared(r#"{"compaction":{"type":"summarize"},"messages":["#).compacted_from,
-            None
-        );
-    }
-
-    #[test]
-    fn a_head_of_another_form_is_counted_as_text() {
-        assert!(shared("something else \"a text\"").tokens > PER_REQUEST);
     }
 }

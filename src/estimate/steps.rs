@@ -6,9 +6,10 @@
 //! and a summary is written. How often a model asks is not known before, and a loop of tools may be
 //! compacted several times: the figures say what they assume.
 
-use super::rows::{Load, scale};
-use super::shared::{ADVICE_TOKENS, Advisor, SUMMARY_TOKENS, Shared};
-use super::{Side, share};
+use super::estimator::PricedModel;
+use super::rows::RowSums;
+use super::scale;
+use super::shared::{ADVICE_TOKENS, AdvisorTool, SUMMARY_TOKENS};
 use crate::catalog::Catalog;
 use crate::cost::{self, Money, Unpriced};
 use crate::outcome::Usage;
@@ -25,7 +26,7 @@ pub(super) struct Steps {
     pub(super) uses: u64,
 }
 
-impl Side<'_> {
+impl PricedModel<'_> {
     /// What the steps beside the answer cost.
     pub(super) fn steps_cost(&self, catalog: &Catalog, steps: Steps) -> Result<Money, Unpriced> {
         let Steps {
@@ -55,15 +56,15 @@ impl Side<'_> {
         Ok(money)
     }
 
-    /// What the steps cannot pass, as far as that can be said: one compaction, and advice as often
-    /// as it is allowed or assumed.
-    pub(super) fn steps_most(
+    /// Upper bound of what the steps cost, as far as there is one: one compaction, and advice as
+    /// often as it is allowed or assumed.
+    pub(super) fn steps_worst_case(
         &self,
         catalog: &Catalog,
-        load: &Load,
-        prompts_most: u64,
+        sums: &RowSums,
+        prompts_worst_case: u64,
     ) -> Result<Money, Unpriced> {
-        let (n, context) = (load.requests, self.model.context_tokens);
+        let (n, context) = (sums.requests, self.model.context_tokens);
         let mut money = Money::ZERO;
         for advisor in &self.shared.advisors {
             let uses = advisor.uses().saturating_mul(n);
@@ -83,9 +84,9 @@ impl Side<'_> {
         }
         let longest = self
             .shared
-            .most
-            .saturating_add(load.heaviest)
-            .max(prompts_most.div_ceil(n.max(1)));
+            .worst_case
+            .saturating_add(sums.largest)
+            .max(prompts_worst_case.div_ceil(n.max(1)));
         // What an advisor or a tool adds counts for the length too.
         let grows = !self.shared.advisors.is_empty() || self.shared.found.is_some();
         if self
@@ -102,7 +103,7 @@ impl Side<'_> {
     fn advice(
         &self,
         catalog: &Catalog,
-        advisor: &Advisor,
+        advisor: &AdvisorTool,
         uses: u64,
         prompt: u64,
         answer: u64,
@@ -141,31 +142,4 @@ impl Side<'_> {
         };
         Ok(cost::of_many(catalog, model, &usage, prompt)?.total())
     }
-}
-
-/// What a figure assumes of the steps, in words that follow others: so many thousandths of the uses
-/// that are allowed.
-pub(super) fn says(shared: &Shared, uses: u64) -> String {
-    let mut words = String::new();
-    for advisor in &shared.advisors {
-        let assumed = if advisor.max_uses.is_some() {
-            ""
-        } else {
-            ", assumed, since nothing limits it"
-        };
-        let part = if uses < 1_000 {
-            format!("{} of ", share(uses))
-        } else {
-            String::new()
-        };
-        words += &format!(
-            ", {part}{} uses of the advisor `{}` a request{assumed}",
-            advisor.uses(),
-            advisor.model
-        );
-    }
-    if let Some(from) = shared.compacted_from {
-        words += &format!(", one compaction of each prompt of {from} tokens or more");
-    }
-    words
 }

@@ -1,9 +1,14 @@
 //! Estimates against figures worked out by hand.
 
+use super::cache::ReadsBasis;
+use super::fit::FitBasis;
+use super::rows::BatchStatistics;
 use super::rows::RowEstimate;
 use super::shared::PER_MESSAGE;
 use super::tokens::CharacterCounts;
 use super::*;
+use crate::catalog::Catalog;
+use crate::cost::{Money, Unpriced};
 
 const SHORT: &str =
     r#"{"model":"m","max_tokens":100,"system":[{"type":"text","text":"Sort."}],"messages":["#;
@@ -15,26 +20,26 @@ fn head(shared_words: usize, mark: &str) -> String {
 
 const HOUR: &str = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
 
-fn estimator(model: &str, head: &str, known: Known) -> Estimator<'static> {
-    let asked = Asked::text(model, head.as_bytes());
-    Estimator::new(Catalog::builtin(), &asked, known).expect("a price")
+fn estimator(model: &str, head: &str, known: RunHistory) -> Estimator<'static> {
+    let prefix = RequestPrefix::text(model, head.as_bytes());
+    Estimator::new(Catalog::builtin(), &prefix, known).expect("a price")
 }
 
 /// So many rows of such a text, in batches of 100.
-fn gathered(estimator: &Estimator<'_>, rows: u64, text: &str) -> BatchStatistics {
-    let mut gathered = estimator.gathered();
-    let tally = CharacterCounts::of(text);
+fn statistics(estimator: &Estimator<'_>, rows: u64, text: &str) -> BatchStatistics {
+    let mut statistics = estimator.statistics();
+    let characters = CharacterCounts::of(text);
     for row in 0..rows {
         if row > 0 && row % 100 == 0 {
-            gathered.close();
+            statistics.close();
         }
         let output = Span {
             low: 5_000,
-            likely: 10_000,
+            expected: 10_000,
             high: 20_000,
         };
-        gathered.push(&RowEstimate {
-            tally,
+        statistics.push(&RowEstimate {
+            characters,
             messages: 1,
             output,
             max_tokens: 100,
@@ -42,74 +47,78 @@ fn gathered(estimator: &Estimator<'_>, rows: u64, text: &str) -> BatchStatistics
             ..RowEstimate::default()
         });
     }
-    gathered.close();
-    gathered
+    statistics.close();
+    statistics
 }
 
 #[test]
-fn likely_is_tokens_times_price() {
-    let estimator = estimator("claude-haiku-4-5", SHORT, Known::default());
-    let gathered = gathered(&estimator, 250, &"a".repeat(1_000));
+fn expected_is_tokens_times_price() {
+    let estimator = estimator("claude-haiku-4-5", SHORT, RunHistory::default());
+    let statistics = statistics(&estimator, 250, &"a".repeat(1_000));
     let estimate = estimator
-        .estimate(&gathered, estimator.fit(), false)
+        .estimate(&statistics, estimator.fit(), false)
         .unwrap();
     // 1,000 letters are 306 tokens, and a message costs four; "Sort." is four letters and a mark,
     // and a request costs three.
     let prompt = 306 + PER_MESSAGE + (4 * 306_u64 + 800).div_ceil(1_000) + 3;
-    assert_eq!(estimate.tokens.prompts.likely, 250 * prompt);
-    assert_eq!(estimate.tokens.output.likely, 2_500);
+    assert_eq!(estimate.tokens.prompts.expected, 250 * prompt);
+    assert_eq!(estimate.tokens.output.expected, 2_500);
     // In a batch: half of 1 dollar a million in, half of 5 out.
     let units = 250 * prompt * 500_000 + 2_500 * 2_500_000;
     assert_eq!(
-        estimate.total.likely.picodollars(),
+        estimate.total.expected.picodollars(),
         i64::try_from(units).unwrap()
     );
-    assert_eq!((estimate.pieces.len(), estimate.requests), (3, 250));
+    assert_eq!((estimate.batches.len(), estimate.requests), (3, 250));
     let Bounds {
         low,
-        likely,
+        expected,
         high,
-        most,
+        worst_case,
     } = estimate.total;
-    assert!(low < likely && likely < high && high < most);
+    assert!(low < expected && expected < high && high < worst_case);
 }
 
 #[test]
 fn the_sum_of_the_batches_is_the_total() {
-    let estimator = estimator("claude-sonnet-5-5", &head(1_000, HOUR), Known::default());
-    let gathered = gathered(&estimator, 350, "a row");
+    let estimator = estimator(
+        "claude-sonnet-5-5",
+        &head(1_000, HOUR),
+        RunHistory::default(),
+    );
+    let statistics = statistics(&estimator, 350, "a row");
     let estimate = estimator
-        .estimate(&gathered, estimator.fit(), false)
+        .estimate(&statistics, estimator.fit(), false)
         .unwrap();
     assert_eq!(
         estimate
-            .pieces
+            .batches
             .iter()
-            .map(|piece| piece.likely)
+            .map(|piece| piece.expected)
             .sum::<Money>(),
-        estimate.total.likely
+        estimate.total.expected
     );
     assert_eq!(
         estimate
-            .pieces
+            .batches
             .iter()
-            .map(|piece| piece.most)
+            .map(|piece| piece.worst_case)
             .sum::<Money>(),
-        estimate.total.most
+        estimate.total.worst_case
     );
 }
 
 #[test]
 fn most_holds_every_byte_and_every_answer() {
-    let estimator = estimator("claude-haiku-4-5", SHORT, Known::default());
-    let gathered = gathered(&estimator, 10, "영화");
+    let estimator = estimator("claude-haiku-4-5", SHORT, RunHistory::default());
+    let statistics = statistics(&estimator, 10, "영화");
     let estimate = estimator
-        .estimate(&gathered, estimator.fit(), false)
+        .estimate(&statistics, estimator.fit(), false)
         .unwrap();
     let prompt = 6 + PER_MESSAGE + 5 + 3;
-    assert_eq!(estimate.tokens.prompts_most, 10 * prompt);
+    assert_eq!(estimate.tokens.prompts_worst_case, 10 * prompt);
     assert_eq!(
-        estimate.total.most.picodollars(),
+        estimate.total.worst_case.picodollars(),
         i64::try_from(10 * prompt * 500_000 + 10 * 100 * 2_500_000).unwrap()
     );
 }
@@ -117,31 +126,27 @@ fn most_holds_every_byte_and_every_answer() {
 #[test]
 fn a_primed_cache_is_cheaper_and_no_cache_read_is_dearer() {
     let long = head(5_000, HOUR);
-    let marked = estimator("claude-sonnet-5-5", &long, Known::default());
-    let plain = estimator("claude-sonnet-5-5", &head(5_000, ""), Known::default());
+    let marked = estimator("claude-sonnet-5-5", &long, RunHistory::default());
+    let plain = estimator("claude-sonnet-5-5", &head(5_000, ""), RunHistory::default());
     let of = |estimator: &Estimator<'_>, primed| {
         estimator
             .estimate(
-                &gathered(estimator, 1_000, "a row"),
+                &statistics(estimator, 1_000, "a row"),
                 estimator.fit(),
                 primed,
             )
             .unwrap()
     };
     let (cold, primed, plain) = (of(&marked, false), of(&marked, true), of(&plain, false));
-    assert!(primed.total.likely < cold.total.likely && cold.total.likely < plain.total.likely);
+    assert!(
+        primed.total.expected < cold.total.expected && cold.total.expected < plain.total.expected
+    );
     assert!(
         cold.total.high > plain.total.high,
         "every request writes, for twice the price"
     );
     assert_eq!(cold.cache.basis, ReadsBasis::Documented);
-    assert!(
-        cold.says
-            .likely
-            .contains("64% of the requests read the cache"),
-        "{:?}",
-        cold.says
-    );
+    assert_eq!(cold.cache.reads.expected, 640);
 }
 
 #[test]
@@ -149,19 +154,25 @@ fn the_first_request_of_all_writes_the_cache() {
     let estimator = estimator(
         "claude-sonnet-5-5",
         &head(5_000, HOUR),
-        Known {
+        RunHistory {
             reads: Some((1_000, 9)),
-            ..Known::default()
+            ..RunHistory::default()
         },
     );
     let one = estimator
-        .estimate(&gathered(&estimator, 1, "a row"), estimator.fit(), false)
+        .estimate(&statistics(&estimator, 1, "a row"), estimator.fit(), false)
         .unwrap();
     let two = estimator
-        .estimate(&gathered(&estimator, 2, "a row"), estimator.fit(), false)
+        .estimate(&statistics(&estimator, 2, "a row"), estimator.fit(), false)
         .unwrap();
     // A write costs 2, a read 0.05 of plain input.
-    assert!(two.total.likely.saturating_sub(one.total.likely).times(10) < one.total.likely);
+    assert!(
+        two.total
+            .expected
+            .saturating_sub(one.total.expected)
+            .times(10)
+            < one.total.expected
+    );
 }
 
 #[test]
@@ -169,52 +180,52 @@ fn shares_of_the_cache_are_rounded_over_all_requests_not_for_each_few() {
     let estimator = estimator(
         "claude-sonnet-5-5",
         &head(5_000, HOUR),
-        Known {
+        RunHistory {
             reads: Some((980, 9)),
-            ..Known::default()
+            ..RunHistory::default()
         },
     );
-    let together = gathered(&estimator, 100, "a row");
+    let together = statistics(&estimator, 100, "a row");
     let mut apart = together.clone();
-    apart.pieces = (0..20)
-        .map(|_| gathered(&estimator, 5, "a row").pieces.remove(0))
+    apart.batches = (0..20)
+        .map(|_| statistics(&estimator, 5, "a row").batches.remove(0))
         .collect();
-    let likely = |rows: &BatchStatistics| {
+    let expected = |rows: &BatchStatistics| {
         estimator
             .estimate(rows, estimator.fit(), true)
             .unwrap()
             .total
-            .likely
+            .expected
     };
     // Two in a hundred write: of five by themselves that would be none.
-    let off = (likely(&together).picodollars() - likely(&apart).picodollars()).unsigned_abs();
+    let off = (expected(&together).picodollars() - expected(&apart).picodollars()).unsigned_abs();
     assert!(
-        off * 1_000 < likely(&together).picodollars().unsigned_abs(),
+        off * 1_000 < expected(&together).picodollars().unsigned_abs(),
         "{} {}",
-        likely(&together),
-        likely(&apart)
+        expected(&together),
+        expected(&apart)
     );
 }
 
 #[test]
 fn a_prompt_above_the_line_has_the_price_behind_it() {
-    let estimator = estimator("claude-haiku-5-5", SHORT, Known::default());
-    let mut gathered = estimator.gathered();
+    let estimator = estimator("claude-haiku-5-5", SHORT, RunHistory::default());
+    let mut statistics = estimator.statistics();
     let model = estimator.place;
     let row = |letters: usize| RowEstimate {
         model,
-        tally: CharacterCounts::of(&"a".repeat(letters)),
+        characters: CharacterCounts::of(&"a".repeat(letters)),
         messages: 1,
         max_tokens: 1,
         ..RowEstimate::default()
     };
     // 419 thousandths a letter: 90,000 and 110,000 tokens or so.
-    gathered.push(&row(215_000));
-    gathered.push(&row(262_000));
-    gathered.close();
-    assert_eq!(gathered.pieces[0].len(), 2);
+    statistics.push(&row(215_000));
+    statistics.push(&row(262_000));
+    statistics.close();
+    assert_eq!(statistics.batches[0].len(), 2);
     let estimate = estimator
-        .estimate(&gathered, estimator.fit(), false)
+        .estimate(&statistics, estimator.fit(), false)
         .unwrap();
     let tokens = |letters: u64| {
         (letters * 419).div_ceil(1_000) + PER_MESSAGE + (4 * 419_u64 + 1_000).div_ceil(1_000) + 3
@@ -222,7 +233,7 @@ fn a_prompt_above_the_line_has_the_price_behind_it() {
     // 0.05 and 0.25 dollars a million.
     let units = tokens(215_000) * 50_000 + tokens(262_000) * 250_000;
     assert_eq!(
-        estimate.total.likely.picodollars(),
+        estimate.total.expected.picodollars(),
         i64::try_from(units).unwrap()
     );
 }
@@ -230,17 +241,17 @@ fn a_prompt_above_the_line_has_the_price_behind_it() {
 #[test]
 fn the_place_of_inference_has_its_price() {
     let us = SHORT.replace(r#""model":"m""#, r#""model":"m","inference_geo":"us""#);
-    let likely = |head: &str| {
-        let estimator = estimator("claude-sonnet-5-5", head, Known::default());
+    let expected = |head: &str| {
+        let estimator = estimator("claude-sonnet-5-5", head, RunHistory::default());
         estimator
-            .estimate(&gathered(&estimator, 10, "a row"), estimator.fit(), false)
+            .estimate(&statistics(&estimator, 10, "a row"), estimator.fit(), false)
             .unwrap()
             .total
-            .likely
+            .expected
     };
     assert_eq!(
-        likely(&us).picodollars() * 10,
-        likely(SHORT).picodollars() * 11
+        expected(&us).picodollars() * 10,
+        expected(SHORT).picodollars() * 11
     );
 }
 
@@ -252,36 +263,32 @@ fn what_earlier_runs_showed_is_used_and_said() {
         ..Fit::constants(crate::catalog::Tokenizer::First)
     }
     .corrected(12, 10);
-    let known = Known {
+    let known = RunHistory {
         fit: Some(fit),
-        ..Known::default()
+        ..RunHistory::default()
     };
     let (knows, guesses) = (
         estimator("claude-haiku-4-5", SHORT, known),
-        estimator("claude-haiku-4-5", SHORT, Known::default()),
+        estimator("claude-haiku-4-5", SHORT, RunHistory::default()),
     );
     let of = |estimator: &Estimator<'_>| {
         estimator
             .estimate(
-                &gathered(estimator, 100, &"word ".repeat(99)),
+                &statistics(estimator, 100, &"word ".repeat(99)),
                 estimator.fit(),
                 false,
             )
             .unwrap()
     };
     let (known, guessed) = (of(&knows), of(&guesses));
-    assert!(known.tokens.prompts.likely > guessed.tokens.prompts.likely * 115 / 100);
-    assert!(
-        known.says.likely.contains("as billed in 500 rows"),
-        "{:?}",
-        known.says
-    );
-    assert!(known.total.high < guessed.total.high.saturating_add(guessed.total.likely));
+    assert!(known.tokens.prompts.expected > guessed.tokens.prompts.expected * 115 / 100);
+    assert_eq!(known.fit.basis, FitBasis::Learned { rows: 500 });
+    assert!(known.total.high < guessed.total.high.saturating_add(guessed.total.expected));
 }
 
 #[test]
 fn a_model_without_a_price_has_no_estimate() {
-    let asked = Asked::text("claude-2.1", b"{");
+    let prefix = RequestPrefix::text("claude-2.1", b"{");
     let mut catalog = Catalog::builtin().clone();
     let model = catalog.models["claude-opus-5"].clone();
     catalog.models.insert(
@@ -291,7 +298,7 @@ fn a_model_without_a_price_has_no_estimate() {
             ..model
         },
     );
-    let unpriced = Estimator::new(&catalog, &asked, Known::default());
+    let unpriced = Estimator::new(&catalog, &prefix, RunHistory::default());
     assert!(matches!(unpriced, Err(Unpriced::NoPrice { .. })));
 }
 
@@ -299,26 +306,26 @@ fn a_model_without_a_price_has_no_estimate() {
 fn a_mark_behind_each_rows_own_text_is_paid_by_each_row() {
     let of = |mark: &str, words: usize| {
         let head = SHORT.replace(r#""model":"m""#, &format!(r#""model":"m"{mark}"#));
-        let estimator = estimator("claude-opus-5", &head, Known::default());
+        let estimator = estimator("claude-opus-5", &head, RunHistory::default());
         let output = Span {
             low: 0,
-            likely: 0,
+            expected: 0,
             high: 0,
         };
-        let mut gathered = estimator.gathered();
-        let tally = CharacterCounts::of(&"word ".repeat(words));
+        let mut statistics = estimator.statistics();
+        let characters = CharacterCounts::of(&"word ".repeat(words));
         let weight = RowEstimate {
-            tally,
+            characters,
             messages: 1,
             output,
             max_tokens: 0,
             model: estimator.place,
             ..RowEstimate::default()
         };
-        (0..100).for_each(|_| gathered.push(&weight));
-        gathered.close();
+        (0..100).for_each(|_| statistics.push(&weight));
+        statistics.close();
         estimator
-            .estimate(&gathered, estimator.fit(), false)
+            .estimate(&statistics, estimator.fit(), false)
             .unwrap()
             .total
     };
@@ -328,47 +335,48 @@ fn a_mark_behind_each_rows_own_text_is_paid_by_each_row() {
         of(&HOUR.replace("1h", "5m"), 1_000),
     );
     // Writing costs 2 times the input for an hour, 1.25 times for five minutes.
-    assert_eq!(hour.likely.picodollars(), 2 * plain.likely.picodollars());
     assert_eq!(
-        minutes.likely.picodollars() * 4,
-        5 * plain.likely.picodollars()
+        hour.expected.picodollars(),
+        2 * plain.expected.picodollars()
     );
     assert_eq!(
-        (hour.most.picodollars(), minutes.most.picodollars() * 4),
-        (2 * plain.most.picodollars(), 5 * plain.most.picodollars())
+        minutes.expected.picodollars() * 4,
+        5 * plain.expected.picodollars()
+    );
+    assert_eq!(
+        (
+            hour.worst_case.picodollars(),
+            minutes.worst_case.picodollars() * 4
+        ),
+        (
+            2 * plain.worst_case.picodollars(),
+            5 * plain.worst_case.picodollars()
+        )
     );
     // A prompt below the model's shortest prefix is not cached.
-    assert_eq!(of(HOUR, 5).likely, of("", 5).likely);
-}
-
-#[test]
-fn thousandths_read_as_percent() {
-    assert_eq!(
-        [share(0), share(25), share(980), share(1_000)],
-        ["0%", "2.5%", "98%", "100%"]
-    );
+    assert_eq!(of(HOUR, 5).expected, of("", 5).expected);
 }
 
 #[test]
 fn a_row_that_chooses_another_model_has_its_price() {
-    let estimator = estimator("claude-haiku-4-5", SHORT, Known::default());
+    let estimator = estimator("claude-haiku-4-5", SHORT, RunHistory::default());
     let other = rows::place_of(estimator.catalog, "claude-opus-5").unwrap();
-    let mut gathered = estimator.gathered();
+    let mut statistics = estimator.statistics();
     let weight = RowEstimate {
-        tally: CharacterCounts::of(&"a".repeat(1_000)),
+        characters: CharacterCounts::of(&"a".repeat(1_000)),
         messages: 1,
         max_tokens: 1,
         model: other,
         ..RowEstimate::default()
     };
-    gathered.push(&weight);
-    gathered.close();
+    statistics.push(&weight);
+    statistics.close();
     let estimate = estimator
-        .estimate(&gathered, estimator.fit(), false)
+        .estimate(&statistics, estimator.fit(), false)
         .unwrap();
     let tokens = 419 + PER_MESSAGE + (4 * 419_u64 + 1_000).div_ceil(1_000) + 3;
     assert_eq!(
-        estimate.total.likely.picodollars(),
+        estimate.total.expected.picodollars(),
         i64::try_from(tokens * 2_500_000).unwrap()
     );
 }
@@ -378,15 +386,18 @@ fn searches_and_what_they_find_are_in_what_is_reserved() {
     let of = |uses: &str| {
         let tool = format!(r#"{{"type":"web_search_20250305","name":"web_search"{uses}}}"#);
         let head = format!(r#"{{"tools":[{tool}],"messages":["#);
-        let estimator = estimator("claude-haiku-4-5", &head, Known::default());
+        let estimator = estimator("claude-haiku-4-5", &head, RunHistory::default());
         estimator
-            .estimate(&gathered(&estimator, 10, "a row"), estimator.fit(), false)
+            .estimate(&statistics(&estimator, 10, "a row"), estimator.fit(), false)
             .unwrap()
     };
     // A search costs a cent; without them the tokens of ten short rows are worth less than that.
     let cents = |money: Money| money.picodollars() / 10_000_000_000;
     let three = of(r#","max_uses":3"#);
-    assert_eq!((cents(three.total.low), cents(three.total.likely)), (0, 15));
+    assert_eq!(
+        (cents(three.total.low), cents(three.total.expected)),
+        (0, 15)
+    );
     let found = i64::try_from(10 * 3 * shared::FOUND_TOKENS * 500_000).unwrap();
     assert_eq!(
         (three.total.high.picodollars() - found) / 10_000_000_000,
@@ -401,49 +412,32 @@ fn searches_and_what_they_find_are_in_what_is_reserved() {
             .context_tokens,
     )
     .unwrap();
-    let most = 10 * context * 500_000 + 10 * 100 * 2_500_000 + 30 * 10_000_000_000;
-    assert_eq!(three.total.most.picodollars(), most);
-    assert!(
-        three
-            .says
-            .likely
-            .contains("50% of 3 searches a request (assumed)"),
-        "{:?}",
-        three.says
-    );
-    assert!(
-        three
-            .says
-            .high
-            .contains("3 searches a request, up to 30000 tokens"),
-        "{:?}",
-        three.says
-    );
-    assert!(
-        three.says.most.contains("context window"),
-        "{:?}",
-        three.says
+    let worst_case = 10 * context * 500_000 + 10 * 100 * 2_500_000 + 30 * 10_000_000_000;
+    assert_eq!(three.total.worst_case.picodollars(), worst_case);
+    let searches = |uses, is_assumed| Some(UseLimit { uses, is_assumed });
+    assert_eq!(three.assumptions.searches, searches(3, false));
+    assert_eq!(
+        (
+            three.assumptions.found_tokens,
+            three.assumptions.expected_uses
+        ),
+        (Some(30_000), 500)
     );
 
     let endless = of("");
-    assert!(endless.total.high > three.total.high && endless.total.high <= endless.total.most);
     assert!(
-        endless
-            .says
-            .high
-            .contains("5 searches a request (assumed, since nothing limits them)"),
-        "{:?}",
-        endless.says
+        endless.total.high > three.total.high && endless.total.high <= endless.total.worst_case
     );
+    assert_eq!(endless.assumptions.searches, searches(5, true));
 }
 
 /// The estimate of 100 rows of so many letters with this in the head.
 fn with(model: &str, extra: &str, letters: usize) -> Estimate {
     let head = format!(r#"{{"model":"m","max_tokens":100,{extra}"messages":["#);
-    let estimator = estimator(model, &head, Known::default());
-    let gathered = gathered(&estimator, 100, &"a".repeat(letters));
+    let estimator = estimator(model, &head, RunHistory::default());
+    let statistics = statistics(&estimator, 100, &"a".repeat(letters));
     estimator
-        .estimate(&gathered, estimator.fit(), false)
+        .estimate(&statistics, estimator.fit(), false)
         .unwrap()
 }
 
@@ -474,26 +468,18 @@ fn an_advisor_is_priced_by_its_own_model_and_by_its_limit() {
         "{:?} {plain:?}",
         twice.total
     );
-    assert!(twice.total.most > twice.total.high && dearer.high > twice.total.high);
-    assert!(twice.total.low < twice.total.likely && twice.total.likely < twice.total.high);
-    assert!(
-        twice
-            .says
-            .high
-            .contains("2 uses of the advisor `claude-opus-5-5` a request"),
-        "{}",
-        twice.says.high
-    );
-    assert!(
-        twice.says.likely.contains("50% of 2 uses of the advisor"),
-        "{}",
-        twice.says.likely
-    );
+    assert!(twice.total.worst_case > twice.total.high && dearer.high > twice.total.high);
+    assert!(twice.total.low < twice.total.expected && twice.total.expected < twice.total.high);
+    let advisors = |uses, is_assumed| {
+        vec![AssumedAdvisor {
+            model: "claude-opus-5-5".to_owned(),
+            limit: UseLimit { uses, is_assumed },
+        }]
+    };
+    assert_eq!(twice.assumptions.advisors, advisors(2, false));
     let unlimited = with("claude-haiku-4-5", &tool("claude-opus-5-5", ""), 3_000);
     assert!(unlimited.total.high > twice.total.high);
-    assert!(unlimited.says.most.contains(
-        "5 uses of the advisor `claude-opus-5-5` a request, assumed, since nothing limits it"
-    ));
+    assert_eq!(unlimited.assumptions.advisors, advisors(5, true));
 }
 
 #[test]
@@ -501,8 +487,8 @@ fn an_advisor_without_a_price_has_no_estimate() {
     let head = r#"{"tools":[{"type":"advisor_20260301","name":"advisor","model":"a-model-of-tomorrow"}],"messages":["#;
     let error = Estimator::new(
         Catalog::builtin(),
-        &Asked::text("claude-haiku-4-5", head.as_bytes()),
-        Known::default(),
+        &RequestPrefix::text("claude-haiku-4-5", head.as_bytes()),
+        RunHistory::default(),
     );
     assert_eq!(
         error.unwrap_err(),
@@ -531,17 +517,54 @@ fn a_prompt_that_is_compacted_is_paid_twice() {
     // 61,200 × 1.50 and a summary of 3,500 × 7.50, by the million, for each of 100 rows.
     let more: Money = "11.8".parse().unwrap();
     assert!(
-        compacted.total.likely >= long.likely + more,
+        compacted.total.expected >= long.expected + more,
         "{:?} {long:?}",
         compacted.total
     );
-    assert!(compacted.total.high > long.high + more && compacted.total.most > compacted.total.high);
     assert!(
-        compacted
-            .says
-            .high
-            .contains("one compaction of each prompt of 50000 tokens or more"),
-        "{}",
-        compacted.says.high
+        compacted.total.high > long.high + more
+            && compacted.total.worst_case > compacted.total.high
+    );
+    assert_eq!(compacted.assumptions.compacted_from, Some(50_000));
+}
+
+#[test]
+fn reads_an_estimate_of_an_earlier_version() {
+    let old = r#"{"priced_at":"2026-11-20","model":"claude-haiku-4-5-20251001","requests":20,
+        "total":{"low":"0.1","likely":"0.2","high":"0.3","most":"0.4"},
+        "pieces":[{"low":"0.1","likely":"0.2","high":"0.3","most":"0.4"}],
+        "tokens":{"shared":10,"prompts":{"low":1,"likely":2,"high":3},"prompts_by_letters":2,"fixed":1,
+            "output":{"low":4,"likely":5,"high":6},"prompts_most":9,"output_most":8},
+        "fit":{"basis":{"from":"constants"},"costs":[1,2,3,4,5,6,7,8,9,10,11,12],"per_row":0,"shared":1000,"off":350},
+        "output_basis":{"from":"schema"},
+        "cache":{"hour_tokens":5,"minutes_tokens":0,"basis":{"from":"primed"},"reads":{"low":1000,"likely":980,"high":0},
+            "pays_from":527},
+        "says":{"low":"few tokens","likely":"tokens by the letters","high":"many","most":"a token for every byte"}}"#;
+    let estimate: Estimate = serde_json::from_str(old).unwrap();
+    let dollars = |text: &str| text.parse::<Money>().unwrap();
+    let bounds = Bounds {
+        low: dollars("0.1"),
+        expected: dollars("0.2"),
+        high: dollars("0.3"),
+        worst_case: dollars("0.4"),
+    };
+    assert_eq!((estimate.total, &estimate.batches), (bounds, &vec![bounds]));
+    assert_eq!(
+        (
+            estimate.tokens.prompts.expected,
+            estimate.tokens.prompts_worst_case,
+            estimate.tokens.output_worst_case
+        ),
+        (2, 9, 8)
+    );
+    assert_eq!(
+        (&estimate.cache.basis, estimate.cache.reads.expected),
+        (&ReadsBasis::WarmUp, 980)
+    );
+    assert_eq!(estimate.assumptions, Assumptions::default());
+    let written = serde_json::to_string(&estimate).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Estimate>(&written).unwrap(),
+        estimate
     );
 }

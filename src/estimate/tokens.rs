@@ -1,10 +1,10 @@
-//! Tokens of a text, by its letters: there is no public tokenizer for current models, so this is a
-//! guess that says what it rests on.
+//! Tokens of a text, by its letters: there is no public tokenizer for current models, so this is an
+//! estimate, with its sources and assumptions below.
 //!
-//! Every character falls into a [`Class`], and a character of a class costs so many thousandths of
+//! Every character falls into a [`CharacterClass`], and a character of a class costs so many thousandths of
 //! a token. A [`CharacterCounts`] counts the characters by class in one pass over the bytes; a text
 //! that stands in JSON is counted as the model reads it, not as it is escaped. Tallies add up, so
-//! that the tokens of a whole table can be had for any constants after one walk.
+//! that the tokens of a whole table can be had for any constants after one pass.
 //!
 //! **Source** of the constants: the provider's documentation equates a million tokens with 3.4
 //! million characters of English on the first tokenizer and 2.5 million on the second (read August
@@ -24,7 +24,7 @@ use crate::catalog::Tokenizer;
     missing_docs,
     reason = "named like the characters they stand for; see `class`"
 )]
-pub enum Class {
+pub enum CharacterClass {
     Letter,
     Digit,
     Blank,
@@ -42,21 +42,21 @@ pub enum Class {
 /// Classes there are.
 pub const CLASSES: usize = 12;
 
-impl Class {
+impl CharacterClass {
     /// All of them, in the order of their counts in a [`CharacterCounts`].
-    pub const ALL: [Class; CLASSES] = [
-        Class::Letter,
-        Class::Digit,
-        Class::Blank,
-        Class::Mark,
-        Class::Accented,
-        Class::Cyrillic,
-        Class::Arabic,
-        Class::Indic,
-        Class::Han,
-        Class::Hangul,
-        Class::Symbol,
-        Class::Emoji,
+    pub const ALL: [CharacterClass; CLASSES] = [
+        CharacterClass::Letter,
+        CharacterClass::Digit,
+        CharacterClass::Blank,
+        CharacterClass::Mark,
+        CharacterClass::Accented,
+        CharacterClass::Cyrillic,
+        CharacterClass::Arabic,
+        CharacterClass::Indic,
+        CharacterClass::Han,
+        CharacterClass::Hangul,
+        CharacterClass::Symbol,
+        CharacterClass::Emoji,
     ];
 }
 
@@ -64,22 +64,22 @@ impl Class {
 /// tokenizer.
 ///
 /// Source of the letters, blanks and marks: see the top of this file. All others: assumptions.
-const COSTS: [(Class, u64, u64); CLASSES] = [
-    (Class::Letter, 306, 419),
-    (Class::Digit, 500, 650),
-    (Class::Blank, 150, 205),
-    (Class::Mark, 800, 1_000),
-    (Class::Accented, 600, 800),
-    (Class::Cyrillic, 450, 600),
-    (Class::Arabic, 550, 700),
-    (Class::Indic, 700, 900),
-    (Class::Han, 1_000, 1_150),
-    (Class::Hangul, 1_000, 1_150),
-    (Class::Symbol, 1_000, 1_000),
-    (Class::Emoji, 2_000, 2_300),
+const COSTS: [(CharacterClass, u64, u64); CLASSES] = [
+    (CharacterClass::Letter, 306, 419),
+    (CharacterClass::Digit, 500, 650),
+    (CharacterClass::Blank, 150, 205),
+    (CharacterClass::Mark, 800, 1_000),
+    (CharacterClass::Accented, 600, 800),
+    (CharacterClass::Cyrillic, 450, 600),
+    (CharacterClass::Arabic, 550, 700),
+    (CharacterClass::Indic, 700, 900),
+    (CharacterClass::Han, 1_000, 1_150),
+    (CharacterClass::Hangul, 1_000, 1_150),
+    (CharacterClass::Symbol, 1_000, 1_000),
+    (CharacterClass::Emoji, 2_000, 2_300),
 ];
 
-/// Thousandths of a token that a character of each class costs, in the order of [`Class::ALL`].
+/// Thousandths of a token that a character of each class costs, in the order of [`CharacterClass::ALL`].
 #[must_use]
 pub fn costs(tokenizer: Tokenizer) -> [u64; CLASSES] {
     COSTS.map(|(_, first, second)| match tokenizer {
@@ -104,7 +104,7 @@ pub fn text_tokens(text: &str, tokenizer: Tokenizer) -> u64 {
 /// Characters by class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CharacterCounts {
-    /// Characters of each class, in the order of [`Class::ALL`].
+    /// Characters of each class, in the order of [`CharacterClass::ALL`].
     pub chars: [u64; CLASSES],
     /// Bytes of all of them: no tokenizer makes more tokens of a text than it has bytes.
     pub bytes: u64,
@@ -114,9 +114,9 @@ impl CharacterCounts {
     /// Of a text.
     #[must_use]
     pub fn of(text: &str) -> CharacterCounts {
-        let mut tally = CharacterCounts::default();
-        tally.add_text(text);
-        tally
+        let mut characters = CharacterCounts::default();
+        characters.add_text(text);
+        characters
     }
 
     /// Adds a text.
@@ -124,7 +124,7 @@ impl CharacterCounts {
         self.add_bytes(text.as_bytes());
     }
 
-    /// Adds the characters of another tally.
+    /// Adds the characters of another characters.
     pub fn add(&mut self, other: &CharacterCounts) {
         self.chars
             .iter_mut()
@@ -180,7 +180,7 @@ impl CharacterCounts {
                 // Half of a pair: the pair is one character beyond the first plane.
                 _ => {
                     self.bytes += 2;
-                    self.chars[Class::Emoji as usize] += u64::from(matches!(
+                    self.chars[CharacterClass::Emoji as usize] += u64::from(matches!(
                         escape.get(1..3),
                         Some([b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B'])
                     ));
@@ -219,18 +219,18 @@ impl CharacterCounts {
 
     /// The class that most of the tokens come from.
     #[must_use]
-    pub fn main_class(&self) -> Class {
+    pub fn main_class(&self) -> CharacterClass {
         let costs = costs(Tokenizer::First);
         let place =
             (0..CLASSES).max_by_key(|&place| (self.chars[place] * costs[place], CLASSES - place));
-        Class::ALL[place.unwrap_or(0)]
+        CharacterClass::ALL[place.unwrap_or(0)]
     }
 }
 
 /// Bytes that fit into a lane without running over.
 const LANE_MAX: usize = 255;
 
-/// What each byte adds to twelve counters of eight bits, side by side in one number: adding that up
+/// What each byte adds to twelve counters of eight bits, priced by priced in one number: adding that up
 /// is one addition a byte. Bytes that go on with a character add nothing.
 static LANE_OF: [u128; 256] = {
     let mut lanes = [0; 256];
@@ -247,26 +247,26 @@ static LANE_OF: [u128; 256] = {
 /// The class of the character that begins with a byte; `None` for the bytes after its first. The
 /// first byte tells scripts apart well enough: those it mixes up (a few rare scripts with the ones
 /// named) cost about the same.
-const fn class(byte: u8) -> Option<Class> {
+const fn class(byte: u8) -> Option<CharacterClass> {
     Some(match byte {
-        b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
-        b'0'..=b'9' => Class::Digit,
-        0..=b' ' | 0x7f => Class::Blank,
-        0x21..0x7f => Class::Mark,
+        b'a'..=b'z' | b'A'..=b'Z' => CharacterClass::Letter,
+        b'0'..=b'9' => CharacterClass::Digit,
+        0..=b' ' | 0x7f => CharacterClass::Blank,
+        0x21..0x7f => CharacterClass::Mark,
         0x80..=0xbf => return None,
         // Latin letters with accents, up to U+037F; then Greek, Cyrillic, Armenian; then Hebrew,
         // Arabic and their neighbours.
-        0xc0..=0xcd => Class::Accented,
-        0xce..=0xd5 => Class::Cyrillic,
-        0xd6..=0xdf => Class::Arabic,
+        0xc0..=0xcd => CharacterClass::Accented,
+        0xce..=0xd5 => CharacterClass::Cyrillic,
+        0xd6..=0xdf => CharacterClass::Arabic,
         // Devanagari to Tibetan, Thai among them; Georgian to Khmer, and Vietnamese letters.
-        0xe0..=0xe1 => Class::Indic,
+        0xe0..=0xe1 => CharacterClass::Indic,
         // Dashes, quotes, arrows, signs.
-        0xe2 => Class::Symbol,
+        0xe2 => CharacterClass::Symbol,
         // Kana and Han, and the full-width forms.
-        0xe3..=0xe9 | 0xee..=0xef => Class::Han,
-        0xea..=0xed => Class::Hangul,
-        0xf0..=0xff => Class::Emoji,
+        0xe3..=0xe9 | 0xee..=0xef => CharacterClass::Han,
+        0xea..=0xed => CharacterClass::Hangul,
+        0xf0..=0xff => CharacterClass::Emoji,
     })
 }
 
@@ -332,34 +332,37 @@ mod tests {
     #[test]
     fn tells_scripts_apart() {
         let cases = [
-            ("word", Class::Letter),
-            ("90210", Class::Digit),
-            ("Größe", Class::Accented),
-            ("мир", Class::Cyrillic),
-            ("عربي", Class::Arabic),
-            ("हिन्दी", Class::Indic),
-            ("東京都", Class::Han),
-            ("ひらがな", Class::Han),
-            ("영화", Class::Hangul),
-            ("—…→", Class::Symbol),
-            ("🙂🙃", Class::Emoji),
-            ("{}[]();", Class::Mark),
+            ("word", CharacterClass::Letter),
+            ("90210", CharacterClass::Digit),
+            ("Größe", CharacterClass::Accented),
+            ("мир", CharacterClass::Cyrillic),
+            ("عربي", CharacterClass::Arabic),
+            ("हिन्दी", CharacterClass::Indic),
+            ("東京都", CharacterClass::Han),
+            ("ひらがな", CharacterClass::Han),
+            ("영화", CharacterClass::Hangul),
+            ("—…→", CharacterClass::Symbol),
+            ("🙂🙃", CharacterClass::Emoji),
+            ("{}[]();", CharacterClass::Mark),
         ];
         for (text, class) in cases {
-            let tally = CharacterCounts::of(text);
-            assert!(tally.chars[class as usize] > 0, "{text}: {tally:?}");
+            let characters = CharacterCounts::of(text);
+            assert!(
+                characters.chars[class as usize] > 0,
+                "{text}: {characters:?}"
+            );
             assert_eq!(
-                tally.chars.iter().sum::<u64>(),
+                characters.chars.iter().sum::<u64>(),
                 text.chars().count() as u64,
                 "{text}"
             );
-            assert_eq!(tally.bytes, text.len() as u64);
+            assert_eq!(characters.bytes, text.len() as u64);
         }
         assert_eq!(
             CharacterCounts::of("영화가 정말 좋다").main_class(),
-            Class::Hangul
+            CharacterClass::Hangul
         );
-        assert_eq!(CharacterCounts::of("").main_class(), Class::Letter);
+        assert_eq!(CharacterCounts::of("").main_class(), CharacterClass::Letter);
     }
 
     #[test]
@@ -371,7 +374,7 @@ mod tests {
                 .zip(all[1])
                 .all(|(first, second)| *first <= second)
         );
-        assert_eq!(COSTS.map(|(class, ..)| class), Class::ALL);
+        assert_eq!(COSTS.map(|(class, ..)| class), CharacterClass::ALL);
     }
 
     #[test]
@@ -385,8 +388,8 @@ mod tests {
             ] },
             { "role": "assistant", "content": "Ünïcode: 東京 🙂 \u{1} end" },
         ]);
-        let mut tally = CharacterCounts::default();
-        assert_eq!(tally.add_json(fragment.to_string().as_bytes()), 2);
+        let mut characters = CharacterCounts::default();
+        assert_eq!(characters.add_json(fragment.to_string().as_bytes()), 2);
         let mut texts = CharacterCounts::default();
         [
             "A title",
@@ -396,14 +399,14 @@ mod tests {
         ]
         .iter()
         .for_each(|text| texts.add_text(text));
-        assert_eq!(tally, texts);
+        assert_eq!(characters, texts);
     }
 
     #[test]
     fn counts_characters_beyond_the_first_plane_once_however_they_are_escaped() {
-        let mut tally = CharacterCounts::default();
-        tally.add_json(br#"{"text":"a\ud83d\ude42\u00e9\n"}"#);
-        assert_eq!(tally, CharacterCounts::of("a🙂é\n"));
+        let mut characters = CharacterCounts::default();
+        characters.add_json(br#"{"text":"a\ud83d\ude42\u00e9\n"}"#);
+        assert_eq!(characters, CharacterCounts::of("a🙂é\n"));
     }
 
     proptest! {
@@ -411,9 +414,9 @@ mod tests {
 
         #[test]
         fn escapes_change_nothing(text in "(?s:.){0,300}") {
-            let mut tally = CharacterCounts::default();
-            tally.add_json(json!({ "role": "user", "content": text }).to_string().as_bytes());
-            prop_assert_eq!(tally, CharacterCounts::of(&text));
+            let mut characters = CharacterCounts::default();
+            characters.add_json(json!({ "role": "user", "content": text }).to_string().as_bytes());
+            prop_assert_eq!(characters, CharacterCounts::of(&text));
         }
 
         #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::estimate::warm_up::Prime;
+use crate::estimate::warm_up::WarmUpMode;
 use crate::journal::CanaryLimits;
 
 /// The section `[cache]`.
@@ -14,7 +14,7 @@ use crate::journal::CanaryLimits;
 #[serde(deny_unknown_fields, default)]
 pub struct CacheSpec {
     /// Whether one request goes first and writes the shared prefix into the cache.
-    pub prime: Prime,
+    pub prime: WarmUpMode,
     /// How long the rest waits for it. Most batches end within an hour, and an entry of the cache
     /// lives for one.
     #[serde(serialize_with = "to_text", deserialize_with = "from_text")]
@@ -24,7 +24,7 @@ pub struct CacheSpec {
 impl Default for CacheSpec {
     fn default() -> CacheSpec {
         CacheSpec {
-            prime: Prime::Auto,
+            prime: WarmUpMode::Auto,
             prime_wait: Duration::from_secs(60 * 60),
         }
     }

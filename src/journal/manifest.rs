@@ -15,6 +15,7 @@ use super::{
 };
 use crate::cost::{Bill, CacheUse, Cost, Money};
 use crate::durable;
+use crate::estimate::CacheReason;
 use crate::estimate::compare::Comparison;
 use crate::outcome::{Status, Usage};
 
@@ -97,8 +98,8 @@ pub struct BillSummary {
 pub struct CacheSummary {
     /// Whether one request was to go first.
     pub primes: bool,
-    /// Why, with the figures that were expected.
-    pub why: String,
+    /// Why.
+    pub why: CacheReason,
     /// What the cache did; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<MeasuredCache>,

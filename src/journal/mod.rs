@@ -54,8 +54,8 @@ pub use reasons::{
 };
 pub use run_dir::{COLUMNS_NAME, Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
 pub use state::{
-    AcceptedBatch, Batch, BatchProgress, BatchState, BatchStateKind, CheckpointState, ExportRecord,
-    ImpossibleEvent, Stage, State, Step,
+    Batch, BatchProgress, BatchState, BatchStateKind, CheckpointState, ExportRecord,
+    ImpossibleEvent, ProviderBatch, Stage, State, Step,
 };
 
 /// Version of the files in a run directory. Older versions are read as long as that is possible,

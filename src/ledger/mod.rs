@@ -3,28 +3,28 @@
 //!
 //! ```text
 //!              reserve: checked against the budget        settle: what its results cost
-//!   (no row) ───────────────────────────────▶ reserved ──────────────────────────────▶ billed ↻ priced anew
-//!                                               ▲  │ release: it was not made
+//!   (no row) ───────────────────────────────▶ reserved ──────────────────────────────▶ billed ↻ priced again
+//!                                               ▲  │ release: it was not created
 //!                                               └──▼
 //!                                             released
 //! ```
 //!
 //! One row for each batch of each run. A batch is reserved before its create call is made, with
-//! what it costs in the worst case, and billed with what its results cost once they are saved. It
+//! the high figure of its estimate, and billed with what its results cost once they are saved. It
 //! counts for the day, in UTC, on which it was reserved.
 //!
 //! Promises: several processes may use a ledger at once, and what they reserve together never
 //! passes a limit, since a limit is checked and the reservation made in one transaction; a row is
 //! written whole or not at all, whatever ends the process; writing the same row again changes
-//! nothing, so the ledger is brought in line with a run's journal whenever the run is opened.
+//! nothing, so the ledger is updated from a run's journal whenever the run is opened.
 //! Simulated runs are counted apart from real ones.
 //!
 //! A row belongs to one batch for good: a batch that is reserved under a number whose row is
 //! billed, or was reserved by somebody else, is refused, since a copy of the run, or a journal that
 //! lost its end, would else replace what was spent.
 //!
-//! The file is SQLite, so that other programs can read it. Every row is sealed with a hash, and the
-//! hashes of all rows with another: a ledger that was edited by other hands is refused, since a
+//! The file is SQLite, so that other programs can read it. Every row has a checksum, and so do all
+//! rows together (`seal` in the file): a ledger that another program has edited is refused, since a
 //! budget could no longer rely on it.
 
 mod rows;
@@ -39,7 +39,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::cost::{Money, Share};
+use crate::cost::{BatchCost, Money};
 
 pub use spec::{BudgetSpec, OnLimit};
 pub use store::Ledger;
@@ -51,7 +51,7 @@ const VERSION: i64 = 1;
 
 /// What one batch cost, or is expected to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// The run.
     pub run: String,
     /// The batch, from 1.
@@ -64,14 +64,14 @@ pub struct Entry {
     pub simulated: bool,
     /// Its requests.
     pub requests: u64,
-    /// Where it stands.
+    /// Its state.
     pub state: EntryState,
     /// What was reserved for it.
     pub reserved: Money,
-    /// What it can cost at the very most.
-    pub most: Money,
+    /// The upper bound of its cost.
+    pub worst_case: Money,
     /// What it cost, by the model that answered.
-    pub share: Share,
+    pub share: BatchCost,
     /// The day on which it was reserved, in UTC, which is the day that it counts for.
     pub day: Date,
     /// When it was reserved.
@@ -80,19 +80,19 @@ pub struct Entry {
     pub settled_at: Option<Timestamp>,
 }
 
-/// Where a batch stands in the ledger.
+/// The state of a batch in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryState {
     /// It is in flight, or may be.
     Reserved,
-    /// Its results are here.
+    /// Its results are saved.
     Billed,
-    /// It was not made.
+    /// It was not created.
     Released,
 }
 
-impl Entry {
+impl LedgerEntry {
     /// What it has cost so far.
     #[must_use]
     pub fn spent(&self) -> Money {
@@ -105,7 +105,7 @@ impl Entry {
 
     /// Whether a row is of another batch than one that is to take its place: what is billed stays
     /// so, as what it is.
-    fn is_another_than(&self, new: &Entry) -> bool {
+    fn is_another_than(&self, new: &LedgerEntry) -> bool {
         let is_same = self.reserved_at == new.reserved_at && self.requests == new.requests;
         match self.state {
             EntryState::Billed => !is_same || new.state != EntryState::Billed,
@@ -132,15 +132,6 @@ impl Entry {
 }
 
 impl EntryState {
-    /// What is so of a batch, behind its name.
-    fn in_words(self) -> &'static str {
-        match self {
-            EntryState::Reserved => "may have been sent",
-            EntryState::Billed => "is billed",
-            EntryState::Released => "was not sent",
-        }
-    }
-
     /// The word in the file.
     fn as_str(self) -> &'static str {
         match self {
@@ -166,15 +157,15 @@ pub struct Reservation<'a> {
     pub simulated: bool,
     /// Its requests.
     pub requests: u64,
-    /// What it costs in the worst case.
+    /// What it costs by the high figure of its estimate.
     pub amount: Money,
-    /// What it can cost at the very most.
-    pub most: Money,
+    /// The upper bound of its cost.
+    pub worst_case: Money,
 }
 
 /// How much may be spent; `None` where there is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct BudgetLimits {
     /// For a run.
     pub run: Option<Money>,
     /// For a day, over all jobs.
@@ -186,7 +177,7 @@ pub struct Limits {
 /// What a limit is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum LimitScope {
     /// One run.
     Run,
     /// A day in UTC, over all jobs of the state directory.
@@ -199,7 +190,7 @@ pub enum Scope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shortage {
     /// Which limit would be passed.
-    pub scope: Scope,
+    pub scope: LimitScope,
     /// The limit.
     pub limit: Money,
     /// What was asked for.
@@ -209,7 +200,7 @@ pub struct Shortage {
     /// What is reserved of it.
     pub reserved: Money,
     /// Who has spent and reserved it, the largest first; at most five.
-    pub by: Vec<Spender>,
+    pub by: Vec<JobSpend>,
 }
 
 impl Shortage {
@@ -222,7 +213,7 @@ impl Shortage {
 
 /// A job's part of what is spent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Spender {
+pub struct JobSpend {
     /// The job.
     pub job: String,
     /// What it has spent.
@@ -248,17 +239,16 @@ pub enum Error {
         /// Its version.
         found: i64,
     },
-    /// Somebody else has written in it.
-    #[error("the ledger `{}` was edited: {what}", .path.display())]
+    /// Another program has written in it.
+    #[error("the ledger `{}` was edited: {edit}", .path.display())]
     Edited {
         /// The file.
         path: PathBuf,
-        /// What does not hold together.
-        what: String,
+        /// What does not match.
+        edit: Edit,
     },
-    /// It has a batch of this number that is another one, so the run's journal does not tell all
-    /// that was sent.
-    #[error("the ledger `{}` knows of another batch {batch} of run `{run}`, which {}", .path.display(), .state.in_words())]
+    /// It has another batch of this number, so the run's journal lacks something that was sent.
+    #[error("the ledger `{}` has another batch {batch} of run `{run}`, which is {}", .path.display(), .state.as_str())]
     Conflict {
         /// The file.
         path: PathBuf,
@@ -266,11 +256,11 @@ pub enum Error {
         run: String,
         /// The batch.
         batch: u32,
-        /// Where the other one stands.
+        /// The state of the other one.
         state: EntryState,
     },
-    /// Another process holds it, and does not let go.
-    #[error("the ledger `{}` is held by another process", .path.display())]
+    /// Another process has locked it.
+    #[error("the ledger `{}` is locked by another process", .path.display())]
     Busy {
         /// The file.
         path: PathBuf,
@@ -293,6 +283,31 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
+}
+
+/// What does not match in a ledger that was edited.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Edit {
+    /// A row does not match its checksum.
+    #[error("batch {batch} of run `{run}` does not match its checksum")]
+    Row {
+        /// The run.
+        run: String,
+        /// The batch, from 1.
+        batch: i64,
+    },
+    /// It has more or fewer rows than were written.
+    #[error("it has {found} batches, and {written} were written")]
+    Count {
+        /// Rows that it has.
+        found: i64,
+        /// Rows that were written.
+        written: i64,
+    },
+    /// Its rows do not match the checksum of the whole.
+    #[error("batches were removed or added")]
+    Rows,
 }
 
 /// The folder whose ledger counts for a run: the state directory that the run lies in, where that

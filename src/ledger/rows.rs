@@ -1,10 +1,10 @@
-//! Entries as rows of the file, and the seals on them.
+//! Entries as rows of the file, and their checksums.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{Entry, EntryState};
+use super::{Edit, EntryState, LedgerEntry};
 use crate::cost::Money;
 
 /// The tables. `STRICT` keeps other programs from putting text where a number belongs.
@@ -35,14 +35,14 @@ INSERT INTO seals VALUES (1, 0, '00000000000000000000000000000000000000000000000
 const COLUMNS: &str = "run, batch, job, model, simulated, requests, state, reserved, most, billed, \
     share, day, reserved_at, settled_at, seal";
 
-/// A seal: 256 bits of blake3. The seal over all rows is the sum of theirs without carry, so that
-/// one row can be replaced in it.
+/// A checksum: 256 bits of blake3. That of all rows is the sum of theirs without carry (XOR), so that
+/// one row can be replaced in it without reading the others. The file calls it `seal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Seal([u8; 32]);
+pub(super) struct RowChecksum([u8; 32]);
 
-impl Seal {
-    fn of(entry: &Entry) -> Seal {
-        let Entry {
+impl RowChecksum {
+    fn of(entry: &LedgerEntry) -> RowChecksum {
+        let LedgerEntry {
             run,
             batch,
             job,
@@ -51,7 +51,7 @@ impl Seal {
             requests,
             state,
             reserved,
-            most,
+            worst_case,
             share,
             day,
             reserved_at,
@@ -67,31 +67,31 @@ impl Seal {
             requests,
             state,
             reserved,
-            most,
+            worst_case,
             share,
             day,
             reserved_at,
             settled_at
         ]);
-        Seal(blake3::derive_key(
+        RowChecksum(blake3::derive_key(
             "rowmill ledger 2026-11-25 row",
             fields.to_string().as_bytes(),
         ))
     }
 
-    fn with(self, other: Seal) -> Seal {
+    fn with(self, other: RowChecksum) -> RowChecksum {
         let mut bytes = self.0;
         bytes
             .iter_mut()
             .zip(other.0)
             .for_each(|(byte, other)| *byte ^= other);
-        Seal(bytes)
+        RowChecksum(bytes)
     }
 
-    fn read(text: &str) -> Option<Seal> {
+    fn read(text: &str) -> Option<RowChecksum> {
         blake3::Hash::from_hex(text)
             .ok()
-            .map(|hash| Seal(*hash.as_bytes()))
+            .map(|hash| RowChecksum(*hash.as_bytes()))
     }
 
     fn text(self) -> String {
@@ -99,22 +99,21 @@ impl Seal {
     }
 }
 
-/// A row as it was read, with the seal that stands on it.
-type Sealed = (Option<Entry>, String, String);
+/// A row as it was read.
+struct ReadRow {
+    /// `None` where a field does not hold what it should.
+    entry: Option<LedgerEntry>,
+    checksum: String,
+    run: String,
+    batch: i64,
+}
 
-/// Reads a row; the entry is `None` where a field does not hold what it should.
-fn read(row: &Row<'_>) -> rusqlite::Result<Sealed> {
-    let name = format!(
-        "batch {} of run `{}`",
-        row.get::<_, i64>("batch")?,
-        row.get::<_, String>("run")?
-    );
-    let seal = row.get("seal")?;
+fn read(row: &Row<'_>) -> rusqlite::Result<ReadRow> {
     let entry = (|| {
         let text = |column: &str| row.get::<_, String>(column).ok();
         let number = |column: &str| row.get::<_, i64>(column).ok();
         let share = serde_json::from_str(&text("share")?).ok()?;
-        let entry = Entry {
+        let entry = LedgerEntry {
             run: text("run")?,
             batch: number("batch")?.try_into().ok()?,
             job: text("job")?,
@@ -128,7 +127,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Sealed> {
                 _ => return None,
             },
             reserved: Money::from_picodollars(number("reserved")?),
-            most: Money::from_picodollars(number("most")?),
+            worst_case: Money::from_picodollars(number("most")?),
             share,
             day: text("day")?.parse::<Date>().ok()?,
             reserved_at: text("reserved_at")?.parse::<Timestamp>().ok()?,
@@ -139,10 +138,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Sealed> {
                 .transpose()
                 .ok()?,
         };
-        // What is summed up must be what is sealed.
+        // Sums use the column `billed`, and the checksum covers `share`: both have to agree.
         (Money::from_picodollars(number("billed")?) == entry.share.total()).then_some(entry)
     })();
-    Ok((entry, seal, name))
+    Ok(ReadRow {
+        entry,
+        checksum: row.get("seal")?,
+        run: row.get("run")?,
+        batch: row.get("batch")?,
+    })
 }
 
 /// Reads the rows for which a condition holds, in the order they were reserved.
@@ -150,17 +154,17 @@ pub(super) fn select(
     db: &Connection,
     condition: &str,
     values: impl rusqlite::Params,
-) -> rusqlite::Result<Vec<Entry>> {
+) -> rusqlite::Result<Vec<LedgerEntry>> {
     let mut query = db.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM batches WHERE {condition} ORDER BY reserved_at, run, batch"
     ))?;
     let rows = query.query_map(values, read)?;
-    rows.filter_map(|row| row.map(|(entry, ..)| entry).transpose())
+    rows.filter_map(|row| row.map(|row| row.entry).transpose())
         .collect()
 }
 
-/// Writes an entry in place of the one of its batch, and seals both the row and the whole.
-pub(super) fn put(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+/// Writes an entry in place of the one of its batch, with the checksums of the row and of all rows.
+pub(super) fn put(db: &Connection, entry: &LedgerEntry) -> rusqlite::Result<()> {
     let key = params![entry.run, entry.batch];
     let old: Option<String> = db
         .query_row(
@@ -173,14 +177,17 @@ pub(super) fn put(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         db.query_row("SELECT entries, seal FROM seals", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    let seal = Seal::of(entry);
-    let before = old.as_deref().and_then(Seal::read).unwrap_or_default();
-    let whole = Seal::read(&whole)
-        .unwrap_or_default()
-        .with(before)
-        .with(seal);
     let share = serde_json::to_string(&entry.share)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let checksum = RowChecksum::of(entry);
+    let before = old
+        .as_deref()
+        .and_then(RowChecksum::read)
+        .unwrap_or_default();
+    let whole = RowChecksum::read(&whole)
+        .unwrap_or_default()
+        .with(before)
+        .with(checksum);
     db.execute(
         &format!(
             "INSERT OR REPLACE INTO batches ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
@@ -195,13 +202,13 @@ pub(super) fn put(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             i64::try_from(entry.requests).unwrap_or(i64::MAX),
             entry.state.as_str(),
             entry.reserved.picodollars(),
-            entry.most.picodollars(),
+            entry.worst_case.picodollars(),
             entry.share.total().picodollars(),
             share,
             entry.day.to_string(),
             entry.reserved_at.to_string(),
             entry.settled_at.map(|at| at.to_string()),
-            seal.text(),
+            checksum.text(),
         ],
     )?;
     db.execute(
@@ -211,26 +218,27 @@ pub(super) fn put(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What does not hold together, if anything does not.
-pub(super) fn find_edits(db: &Connection) -> rusqlite::Result<Option<String>> {
-    let (entries, whole): (i64, String) =
+/// What does not match its checksum, if anything does not.
+pub(super) fn find_edits(db: &Connection) -> rusqlite::Result<Option<Edit>> {
+    let (written, whole): (i64, String) =
         db.query_row("SELECT entries, seal FROM seals", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
     let mut query = db.prepare(&format!("SELECT {COLUMNS} FROM batches"))?;
-    let (mut found, mut seal) = (0, Seal::default());
+    let (mut found, mut checksum) = (0, RowChecksum::default());
     for row in query.query_map([], read)? {
-        let (entry, written, name) = row?;
-        match entry.map(|entry| Seal::of(&entry)) {
-            Some(own) if own.text() == written => seal = seal.with(own),
-            _ => return Ok(Some(format!("{name} is not as it was written"))),
+        let row = row?;
+        match row.entry.map(|entry| RowChecksum::of(&entry)) {
+            Some(own) if own.text() == row.checksum => checksum = checksum.with(own),
+            _ => {
+                let (run, batch) = (row.run, row.batch);
+                return Ok(Some(Edit::Row { run, batch }));
+            }
         }
         found += 1;
     }
-    if found != entries {
-        return Ok(Some(format!(
-            "it holds {found} batches, and {entries} were written"
-        )));
+    if found != written {
+        return Ok(Some(Edit::Count { found, written }));
     }
-    Ok((seal.text() != whole).then(|| "batches were taken out or put in".to_owned()))
+    Ok((checksum.text() != whole).then_some(Edit::Rows))
 }

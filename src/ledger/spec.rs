@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Limits;
+use super::BudgetLimits;
 use crate::cost::Money;
 
 /// The section `[budget]`. Amounts are US dollars; days and months are those of UTC.
@@ -40,9 +40,9 @@ impl BudgetSpec {
     /// The limits, with another one for the run where a person typed one: the lower of the two
     /// holds.
     #[must_use]
-    pub fn limits(&self, typed: Option<Money>) -> Limits {
+    pub fn limits(&self, typed: Option<Money>) -> BudgetLimits {
         let run = [self.run_usd, typed].into_iter().flatten().min();
-        Limits {
+        BudgetLimits {
             run,
             day: self.day_usd,
             month: self.month_usd,

@@ -10,17 +10,18 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, SCHEMA, find_edits, put};
 use super::{
-    Entry, EntryState, Error, FILE, Limits, Reservation, Scope, Shortage, Spender, VERSION,
+    BudgetLimits, EntryState, Error, FILE, JobSpend, LedgerEntry, LimitScope, Reservation,
+    Shortage, VERSION,
 };
-use crate::cost::{Money, Share};
+use crate::cost::{BatchCost, Money};
 use crate::durable;
 
 /// What marks the file as ours: "rowm" in ASCII.
 const APPLICATION: i64 = 0x726f_776d;
 /// How long another process is waited for. It holds the ledger for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Most spenders in a message.
-const MOST_SPENDERS: i64 = 5;
+/// Jobs that a shortage lists at most.
+const MAX_SPENDERS: i64 = 5;
 
 /// An open ledger.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger of a state directory, and makes it if there is none. The directory has to
-    /// be there.
+    /// Opens the ledger of a state directory, and creates it if there is none. The directory has to
+    /// exist.
     ///
     /// # Errors
     /// [`Error`]: it is something else, newer, edited, or cannot be used.
@@ -41,7 +42,7 @@ impl Ledger {
             path: path.clone(),
             source,
         })?;
-        let cannot = |source| told(source, &path);
+        let cannot = |source| error_of(source, &path);
         let mut db = Connection::open(&path).map_err(cannot)?;
         prepare(&mut db, &path)?;
         let ledger = Ledger { db, path };
@@ -71,29 +72,29 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Sqlite`].
-    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
-        rows::select(&self.db, "true", []).map_err(|e| told(e, &self.path))
+    pub fn entries(&self) -> Result<Vec<LedgerEntry>, Error> {
+        rows::select(&self.db, "true", []).map_err(|e| error_of(e, &self.path))
     }
 
     /// The entries of batches that are in flight, or may be.
     ///
     /// # Errors
     /// [`Error::Sqlite`].
-    pub fn reserved(&self) -> Result<Vec<Entry>, Error> {
-        rows::select(&self.db, "state = 'reserved'", []).map_err(|e| told(e, &self.path))
+    pub fn reserved(&self) -> Result<Vec<LedgerEntry>, Error> {
+        rows::select(&self.db, "state = 'reserved'", []).map_err(|e| error_of(e, &self.path))
     }
 
-    /// Writes down that it is not known what a batch came to, and never will be: all that was
-    /// reserved stays held for the day it was reserved on.
+    /// Records that the cost of a batch is unknown and stays so: all that was reserved stays
+    /// reserved, for the day it was reserved on.
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn write_off(&self, entry: &Entry, now: Timestamp) -> Result<Entry, Error> {
+    pub fn write_off(&self, entry: &LedgerEntry, now: Timestamp) -> Result<LedgerEntry, Error> {
         self.settle(
             entry,
-            Share {
+            BatchCost {
                 unknown: entry.requests,
-                ..Share::default()
+                ..BatchCost::default()
             },
             now,
         )
@@ -103,12 +104,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Sqlite`].
-    pub fn of_run(&self, run: &str) -> Result<Vec<Entry>, Error> {
-        rows::select(&self.db, "run = ?1", [run]).map_err(|e| told(e, &self.path))
+    pub fn of_run(&self, run: &str) -> Result<Vec<LedgerEntry>, Error> {
+        rows::select(&self.db, "run = ?1", [run]).map_err(|e| error_of(e, &self.path))
     }
 
     /// Reserves money for a batch, unless that would pass a limit: then nothing changes, and the
-    /// answer tells which. What was reserved for the batch before does not count. `known` is the
+    /// shortage says which. What was reserved for the batch before does not count. `known` is the
     /// batch's row as the run knows it.
     ///
     /// # Errors
@@ -117,10 +118,10 @@ impl Ledger {
     pub fn reserve(
         &self,
         wanted: &Reservation<'_>,
-        known: Option<&Entry>,
-        limits: &Limits,
+        known: Option<&LedgerEntry>,
+        limits: &BudgetLimits,
         now: Timestamp,
-    ) -> Result<Result<Entry, Shortage>, Error> {
+    ) -> Result<Result<LedgerEntry, Shortage>, Error> {
         let reserved = self.change(|db| {
             if let Some(other) = other_than(db, wanted, known)? {
                 return Ok(Err(self.conflict(&other)));
@@ -131,7 +132,7 @@ impl Ledger {
             let entry = reserved(wanted, now);
             put(db, &entry).map(|()| Ok(Ok(entry)))
         });
-        reserved.map_err(|e| told(e, &self.path))?
+        reserved.map_err(|e| error_of(e, &self.path))?
     }
 
     /// What would be short if something were reserved now.
@@ -141,10 +142,10 @@ impl Ledger {
     pub fn shortage(
         &self,
         wanted: &Reservation<'_>,
-        limits: &Limits,
+        limits: &BudgetLimits,
         now: Timestamp,
     ) -> Result<Option<Shortage>, Error> {
-        find_shortage(&self.db, wanted, limits, day_of(now)).map_err(|e| told(e, &self.path))
+        find_shortage(&self.db, wanted, limits, day_of(now)).map_err(|e| error_of(e, &self.path))
     }
 
     /// Reserves money for a batch that was sent already, whatever the limits say.
@@ -154,9 +155,9 @@ impl Ledger {
     pub fn admit(
         &self,
         sent: &Reservation<'_>,
-        known: Option<&Entry>,
+        known: Option<&LedgerEntry>,
         at: Timestamp,
-    ) -> Result<Entry, Error> {
+    ) -> Result<LedgerEntry, Error> {
         let admitted = self.change(|db| match other_than(db, sent, known)? {
             Some(other) => Ok(Err(self.conflict(&other))),
             None => {
@@ -164,15 +165,20 @@ impl Ledger {
                 put(db, &entry).map(|()| Ok(entry))
             }
         });
-        admitted.map_err(|e| told(e, &self.path))?
+        admitted.map_err(|e| error_of(e, &self.path))?
     }
 
-    /// Writes down what a batch came to.
+    /// Records what a batch cost.
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn settle(&self, entry: &Entry, share: Share, now: Timestamp) -> Result<Entry, Error> {
-        self.put(Entry {
+    pub fn settle(
+        &self,
+        entry: &LedgerEntry,
+        share: BatchCost,
+        now: Timestamp,
+    ) -> Result<LedgerEntry, Error> {
+        self.put(LedgerEntry {
             state: EntryState::Billed,
             share,
             settled_at: Some(now),
@@ -180,13 +186,13 @@ impl Ledger {
         })
     }
 
-    /// Gives back what was reserved for a batch that was not made.
+    /// Releases what was reserved for a batch that was not created.
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn release(&self, entry: &Entry, now: Timestamp) -> Result<Entry, Error> {
-        let (state, share) = (EntryState::Released, Share::default());
-        self.put(Entry {
+    pub fn release(&self, entry: &LedgerEntry, now: Timestamp) -> Result<LedgerEntry, Error> {
+        let (state, share) = (EntryState::Released, BatchCost::default());
+        self.put(LedgerEntry {
             state,
             share,
             settled_at: Some(now),
@@ -195,16 +201,16 @@ impl Ledger {
     }
 
     /// Writes a row in place of the one it was made from.
-    fn put(&self, entry: Entry) -> Result<Entry, Error> {
+    fn put(&self, entry: LedgerEntry) -> Result<LedgerEntry, Error> {
         let written = self.change(|db| match row_of(db, &entry.run, entry.batch)? {
             Some(row) if row.is_another_than(&entry) => Ok(Err(self.conflict(&row))),
             _ => put(db, &entry).map(Ok),
         });
-        written.map_err(|e| told(e, &self.path))??;
+        written.map_err(|e| error_of(e, &self.path))??;
         Ok(entry)
     }
 
-    fn conflict(&self, other: &Entry) -> Error {
+    fn conflict(&self, other: &LedgerEntry) -> Error {
         Error::Conflict {
             path: self.path.clone(),
             run: other.run.clone(),
@@ -218,8 +224,7 @@ impl Ledger {
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        // Nothing in here begins a transaction inside another, which is what the unchecked way
-        // would not notice.
+        // `new_unchecked` does not notice a transaction inside another; nothing in here begins one.
         let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let done = change(&transaction)?;
         durable::act();
@@ -228,13 +233,13 @@ impl Ledger {
     }
 
     fn check(&self) -> Result<(), Error> {
-        // The rows and their seals are read as of one moment, whoever writes meanwhile.
+        // One transaction: the rows and their checksums are of one moment, whoever writes meanwhile.
         let found = Transaction::new_unchecked(&self.db, TransactionBehavior::Deferred)
             .and_then(|moment| find_edits(&moment));
-        match found.map_err(|e| told(e, &self.path))? {
-            Some(what) => Err(Error::Edited {
+        match found.map_err(|e| error_of(e, &self.path))? {
+            Some(edit) => Err(Error::Edited {
                 path: self.path.clone(),
-                what,
+                edit,
             }),
             None => Ok(()),
         }
@@ -242,7 +247,7 @@ impl Ledger {
 }
 
 /// The row of a batch.
-fn row_of(db: &Connection, run: &str, batch: u32) -> rusqlite::Result<Option<Entry>> {
+fn row_of(db: &Connection, run: &str, batch: u32) -> rusqlite::Result<Option<LedgerEntry>> {
     Ok(rows::select(db, "run = ?1 AND batch = ?2", params![run, batch])?.pop())
 }
 
@@ -250,10 +255,11 @@ fn row_of(db: &Connection, run: &str, batch: u32) -> rusqlite::Result<Option<Ent
 fn other_than(
     db: &Connection,
     wanted: &Reservation<'_>,
-    known: Option<&Entry>,
-) -> rusqlite::Result<Option<Entry>> {
+    known: Option<&LedgerEntry>,
+) -> rusqlite::Result<Option<LedgerEntry>> {
     let row = row_of(db, wanted.run, wanted.batch)?;
-    let is_known = |row: &Entry| known.is_some_and(|known| known.reserved_at == row.reserved_at);
+    let is_known =
+        |row: &LedgerEntry| known.is_some_and(|known| known.reserved_at == row.reserved_at);
     Ok(row.filter(|row| match row.state {
         EntryState::Released => false,
         EntryState::Reserved => !is_known(row),
@@ -266,8 +272,8 @@ pub(super) fn day_of(at: Timestamp) -> Date {
     at.to_zoned(TimeZone::UTC).date()
 }
 
-fn reserved(wanted: &Reservation<'_>, at: Timestamp) -> Entry {
-    Entry {
+fn reserved(wanted: &Reservation<'_>, at: Timestamp) -> LedgerEntry {
+    LedgerEntry {
         run: wanted.run.to_owned(),
         batch: wanted.batch,
         job: wanted.job.to_owned(),
@@ -276,15 +282,15 @@ fn reserved(wanted: &Reservation<'_>, at: Timestamp) -> Entry {
         requests: wanted.requests,
         state: EntryState::Reserved,
         reserved: wanted.amount,
-        most: wanted.most,
-        share: Share::default(),
+        worst_case: wanted.worst_case,
+        share: BatchCost::default(),
         day: day_of(at),
         reserved_at: at,
         settled_at: None,
     }
 }
 
-/// Makes the file if there is none: only its owner may read what is spent.
+/// Creates the file if there is none: only its owner may read what is spent.
 fn make_private(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -292,13 +298,13 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop),
+        created => created.map(drop),
     }
 }
 
 /// Makes sure that the file is a ledger this version knows; an empty one becomes a ledger.
 fn prepare(db: &mut Connection, path: &Path) -> Result<(), Error> {
-    let cannot = |source| told(source, path);
+    let cannot = |source| error_of(source, path);
     db.busy_timeout(PATIENCE).map_err(cannot)?;
     let (application, version) = db
         .transaction()
@@ -325,7 +331,7 @@ fn prepare(db: &mut Connection, path: &Path) -> Result<(), Error> {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(cannot)?;
     match (tables, marks(&transaction).map_err(cannot)?) {
-        // Another process was quicker.
+        // Another process created it meanwhile.
         (_, (APPLICATION, VERSION)) => return Ok(()),
         (0, _) => {}
         _ => {
@@ -355,8 +361,8 @@ fn durably(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "FULL")
 }
 
-/// Readers and a writer do not wait for each other. Two processes that switch to it at once do, and
-/// SQLite does not always wait by itself.
+/// Sets write-ahead logging, by which readers and a writer do not wait for each other. Two processes
+/// that set it at once do, and SQLite does not always wait by itself.
 fn with_log(db: &Connection) -> rusqlite::Result<()> {
     let begun = Instant::now();
     loop {
@@ -376,7 +382,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn told(source: rusqlite::Error, path: &Path) -> Error {
+fn error_of(source: rusqlite::Error, path: &Path) -> Error {
     let path = path.to_path_buf();
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => Error::NotOurs { path },
@@ -389,14 +395,24 @@ fn told(source: rusqlite::Error, path: &Path) -> Error {
 fn find_shortage(
     db: &Connection,
     wanted: &Reservation<'_>,
-    limits: &Limits,
+    limits: &BudgetLimits,
     today: Date,
 ) -> rusqlite::Result<Option<Shortage>> {
     let month = today.strftime("%Y-%m").to_string();
     let scopes = [
-        (Scope::Run, limits.run, "run = ?4", wanted.run.to_owned()),
-        (Scope::Day, limits.day, "day = ?4", today.to_string()),
-        (Scope::Month, limits.month, "substr(day, 1, 7) = ?4", month),
+        (
+            LimitScope::Run,
+            limits.run,
+            "run = ?4",
+            wanted.run.to_owned(),
+        ),
+        (LimitScope::Day, limits.day, "day = ?4", today.to_string()),
+        (
+            LimitScope::Month,
+            limits.month,
+            "substr(day, 1, 7) = ?4",
+            month,
+        ),
     ];
     for (scope, limit, condition, value) in scopes {
         let Some(limit) = limit else { continue };
@@ -420,7 +436,7 @@ fn find_shortage(
 
 const SPENT: &str = "coalesce(sum(CASE state WHEN 'billed' THEN billed END), 0)";
 /// What is held back: all of what is in flight, and of a batch that is billed the part of the
-/// requests whose cost nobody knows.
+/// requests whose cost is unknown.
 const RESERVED: &str = "coalesce(sum(CASE state WHEN 'reserved' THEN reserved WHEN 'billed' THEN \
                         reserved / max(requests, 1) * coalesce(json_extract(share, '$.unknown'), \
                         0) END), 0)";
@@ -446,15 +462,15 @@ fn spenders(
     db: &Connection,
     condition: &str,
     values: &[&dyn rusqlite::ToSql],
-) -> rusqlite::Result<Vec<Spender>> {
+) -> rusqlite::Result<Vec<JobSpend>> {
     let mut query = db.prepare(&format!(
         "SELECT job, {SPENT} AS spent, {RESERVED} AS reserved FROM batches WHERE {condition} GROUP \
          BY job HAVING spent + reserved > 0 ORDER BY spent + reserved DESC, job LIMIT \
-         {MOST_SPENDERS}"
+         {MAX_SPENDERS}"
     ))?;
     let read = |row: &rusqlite::Row<'_>| {
         let amount = |column: usize| row.get(column).map(Money::from_picodollars);
-        Ok(Spender {
+        Ok(JobSpend {
             job: row.get(0)?,
             spent: amount(1)?,
             reserved: amount(2)?,

@@ -1,4 +1,4 @@
-//! Limits, seals, several processes.
+//! Limits, checksums, several processes.
 
 use super::*;
 use crate::cost::Cost;
@@ -24,23 +24,23 @@ fn batch<'a>(run: &'a str, batch: u32, amount: &str) -> Reservation<'a> {
         simulated: false,
         requests: 10,
         amount,
-        most: amount.times(3),
+        worst_case: amount.times(3),
     }
 }
 
-fn cost(amount: &str) -> Share {
+fn cost(amount: &str) -> BatchCost {
     let cost = Cost {
         input: usd(amount),
         ..Cost::ZERO
     };
-    Share {
+    BatchCost {
         by_model: [("claude-haiku-4-5-20251001".to_owned(), cost)].into(),
         unknown: 0,
     }
 }
 
-fn limits(run: Option<&str>, day: Option<&str>, month: Option<&str>) -> Limits {
-    Limits {
+fn limits(run: Option<&str>, day: Option<&str>, month: Option<&str>) -> BudgetLimits {
+    BudgetLimits {
         run: run.map(usd),
         day: day.map(usd),
         month: month.map(usd),
@@ -50,7 +50,7 @@ fn limits(run: Option<&str>, day: Option<&str>, month: Option<&str>) -> Limits {
 fn reserve(
     ledger: &Ledger,
     wanted: &Reservation<'_>,
-    limits: &Limits,
+    limits: &BudgetLimits,
     now: &str,
 ) -> Option<Shortage> {
     let known = ledger
@@ -64,7 +64,7 @@ fn reserve(
         .err()
 }
 
-fn entry(ledger: &Ledger, run: &str, batch: u32) -> Entry {
+fn entry(ledger: &Ledger, run: &str, batch: u32) -> LedgerEntry {
     ledger
         .of_run(run)
         .unwrap()
@@ -81,7 +81,7 @@ fn a_batch_goes_from_reserved_to_billed_and_keeps_its_day() {
         reserve(
             &ledger,
             &batch("a-1", 1, "0.5"),
-            &Limits::default(),
+            &BudgetLimits::default(),
             "2026-11-25T23:59:59Z"
         ),
         None
@@ -111,14 +111,17 @@ fn a_billed_row_is_never_replaced_by_another_batch_of_its_number() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let wanted = batch("a-1", 1, "0.5");
-    assert_eq!(reserve(&ledger, &wanted, &Limits::default(), NOON), None);
+    assert_eq!(
+        reserve(&ledger, &wanted, &BudgetLimits::default(), NOON),
+        None
+    );
     let reserved = entry(&ledger, "a-1", 1);
     let is_conflict =
         |error: Option<Error>| matches!(error, Some(Error::Conflict { batch: 1, .. }));
     // Reserved by a copy of the run, which this one does not know of.
     assert!(is_conflict(
         ledger
-            .reserve(&wanted, None, &Limits::default(), at(NOON))
+            .reserve(&wanted, None, &BudgetLimits::default(), at(NOON))
             .err()
     ));
     assert!(is_conflict(ledger.admit(&wanted, None, at(NOON)).err()));
@@ -126,12 +129,12 @@ fn a_billed_row_is_never_replaced_by_another_batch_of_its_number() {
     for known in [None, Some(&reserved), Some(&billed)] {
         assert!(is_conflict(
             ledger
-                .reserve(&wanted, known, &Limits::default(), at(NOON))
+                .reserve(&wanted, known, &BudgetLimits::default(), at(NOON))
                 .err()
         ));
     }
     assert!(is_conflict(ledger.release(&reserved, at(NOON)).err()));
-    let another = Entry {
+    let another = LedgerEntry {
         reserved_at: at("2026-11-20T12:00:00Z"),
         ..reserved.clone()
     };
@@ -145,11 +148,16 @@ fn a_billed_row_is_never_replaced_by_another_batch_of_its_number() {
 }
 
 #[test]
-fn what_is_written_off_is_held_for_its_day() {
+fn what_is_written_off_stays_reserved_for_its_day() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     assert_eq!(
-        reserve(&ledger, &batch("a-1", 1, "1"), &Limits::default(), NOON),
+        reserve(
+            &ledger,
+            &batch("a-1", 1, "1"),
+            &BudgetLimits::default(),
+            NOON
+        ),
         None
     );
     assert_eq!(ledger.reserved().unwrap().len(), 1);
@@ -175,7 +183,7 @@ fn what_is_written_off_is_held_for_its_day() {
 fn each_limit_counts_what_is_spent_and_what_is_reserved() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
-    let none = Limits::default();
+    let none = BudgetLimits::default();
     // Yesterday, the month before, another run today, and this run: 1 + 2 + 4 + 8.
     for (run, day, amount) in [
         ("a-1", "2026-11-24T12:00:00Z", "1"),
@@ -196,15 +204,15 @@ fn each_limit_counts_what_is_spent_and_what_is_reserved() {
         (limits(Some("9"), Some("12"), Some("13")), None),
         (
             limits(Some("8.999999999999"), None, None),
-            Some((Scope::Run, "0", "8")),
+            Some((LimitScope::Run, "0", "8")),
         ),
         (
             limits(None, Some("11.999999999999"), None),
-            Some((Scope::Day, "3", "8")),
+            Some((LimitScope::Day, "3", "8")),
         ),
         (
             limits(None, None, Some("12.999999999999")),
-            Some((Scope::Month, "3", "9")),
+            Some((LimitScope::Month, "3", "9")),
         ),
     ] {
         let found = ledger.shortage(&wanted, &limits, at(NOON)).unwrap();
@@ -286,23 +294,29 @@ fn many_that_race_for_the_last_dollar_never_pass_the_limit() {
     });
     assert_eq!(got, 10);
     let entries = Ledger::open(folder.path()).unwrap().entries().unwrap();
-    assert_eq!(entries.iter().map(Entry::held).sum::<Money>(), usd("1"));
+    assert_eq!(
+        entries.iter().map(LedgerEntry::held).sum::<Money>(),
+        usd("1")
+    );
 }
 
 #[test]
-fn what_nobody_knows_the_cost_of_is_held_back() {
+fn an_unknown_cost_stays_reserved() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let lost = Reservation {
         requests: 4,
         ..batch("a-1", 1, "4")
     };
-    assert_eq!(reserve(&ledger, &lost, &Limits::default(), NOON), None);
+    assert_eq!(
+        reserve(&ledger, &lost, &BudgetLimits::default(), NOON),
+        None
+    );
     // One of its four requests came back without a line.
     ledger
         .settle(
             &entry(&ledger, "a-1", 1),
-            Share {
+            BatchCost {
                 unknown: 1,
                 ..cost("0.5")
             },
@@ -329,7 +343,7 @@ fn what_nobody_knows_the_cost_of_is_held_back() {
 }
 
 #[test]
-fn a_ledger_is_not_taken_for_edited_while_others_write() {
+fn a_ledger_is_not_reported_as_edited_while_others_write() {
     let folder = tempfile::tempdir().unwrap();
     let (written, looked) = (200, 50);
     std::thread::scope(|scope| {
@@ -337,7 +351,12 @@ fn a_ledger_is_not_taken_for_edited_while_others_write() {
             let ledger = Ledger::open(folder.path()).unwrap();
             (0..written).for_each(|n| {
                 assert_eq!(
-                    reserve(&ledger, &batch("a-1", n, "1"), &Limits::default(), NOON),
+                    reserve(
+                        &ledger,
+                        &batch("a-1", n, "1"),
+                        &BudgetLimits::default(),
+                        NOON
+                    ),
                     None
                 )
             });
@@ -353,44 +372,44 @@ fn refuses_a_ledger_that_was_edited() {
     let ways = [
         (
             "UPDATE batches SET billed = billed - 1 WHERE run = 'a-1'",
-            "batch 1 of run `a-1` is not as it was written",
+            "batch 1 of run `a-1` does not match its checksum",
         ),
         (
             "UPDATE batches SET reserved = 0 WHERE run = 'b-1'",
-            "batch 1 of run `b-1` is not as it was written",
+            "batch 1 of run `b-1` does not match its checksum",
         ),
         (
             "UPDATE batches SET day = '2026-10-01' WHERE run = 'a-1'",
-            "is not as it was written",
+            "does not match its checksum",
         ),
         (
             "UPDATE batches SET state = 'released' WHERE run = 'b-1'",
-            "is not as it was written",
+            "does not match its checksum",
         ),
         (
             "UPDATE batches SET share = '{}' WHERE run = 'a-1'",
-            "is not as it was written",
+            "does not match its checksum",
         ),
         (
             "DELETE FROM batches WHERE run = 'b-1'",
-            "it holds 1 batches, and 2 were written",
+            "it has 1 batches, and 2 were written",
         ),
         (
             "INSERT INTO batches SELECT 'c-1', batch, job, model, simulated, requests, state, \
           reserved, most, billed, share, day, reserved_at, settled_at, seal FROM batches WHERE run \
           = 'a-1'",
-            "batch 1 of run `c-1` is not as it was written",
+            "batch 1 of run `c-1` does not match its checksum",
         ),
         (
             "DELETE FROM batches WHERE run = 'b-1'; UPDATE seals SET entries = 1",
-            "batches were taken out or put in",
+            "batches were removed or added",
         ),
     ];
     for (sql, expected) in ways {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
         for run in ["a-1", "b-1"] {
-            reserve(&ledger, &batch(run, 1, "1"), &Limits::default(), NOON);
+            reserve(&ledger, &batch(run, 1, "1"), &BudgetLimits::default(), NOON);
         }
         ledger
             .settle(&entry(&ledger, "a-1", 1), cost("0.5"), at(NOON))
@@ -458,7 +477,12 @@ fn only_its_owner_can_read_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
-    reserve(&ledger, &batch("a-1", 1, "1"), &Limits::default(), NOON);
+    reserve(
+        &ledger,
+        &batch("a-1", 1, "1"),
+        &BudgetLimits::default(),
+        NOON,
+    );
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let file = file.unwrap();
         assert_eq!(

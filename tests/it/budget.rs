@@ -5,25 +5,25 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rowmill::cost::Money;
-use rowmill::ledger::{Entry, EntryState, Ledger};
+use rowmill::ledger::{EntryState, Ledger, LedgerEntry};
 
 use crate::bill::{costs, sum};
 use crate::crash::{for_every_act, run_to, run_until};
 use crate::support::{JOB, Sim, Workdir};
 
-fn entries(work: &Workdir) -> Vec<Entry> {
+fn entries(work: &Workdir) -> Vec<LedgerEntry> {
     Ledger::open(&work.path(".rowmill"))
         .expect("the ledger")
         .entries()
         .expect("its entries")
 }
 
-fn spent(entries: &[Entry]) -> Money {
-    entries.iter().map(Entry::spent).sum()
+fn spent(entries: &[LedgerEntry]) -> Money {
+    entries.iter().map(LedgerEntry::spent).sum()
 }
 
-fn reserved(entries: &[Entry]) -> Money {
-    entries.iter().map(Entry::held).sum()
+fn reserved(entries: &[LedgerEntry]) -> Money {
+    entries.iter().map(LedgerEntry::held).sum()
 }
 
 /// Three batches of rows `T-1` to `T-20`, and what the job says besides.
@@ -92,7 +92,7 @@ fn the_ledger_is_the_sum_of_the_rows() {
     assert!(
         entries
             .iter()
-            .all(|entry| entry.reserved <= entry.most && entry.simulated)
+            .all(|entry| entry.reserved <= entry.worst_case && entry.simulated)
     );
 }
 

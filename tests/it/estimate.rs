@@ -109,13 +109,13 @@ fn counting_corrects_an_estimate_to_two_percent_of_what_the_simulator_counts() {
     for (table, key, template) in TABLES {
         let work = Workdir::new();
         work.write("job.toml", job(&samples().join(table), key, template));
-        let guessed = at(&plan(&work, &[]), "/plan/estimate/tokens/prompts/likely");
+        let guessed = at(&plan(&work, &[]), "/plan/estimate/tokens/prompts/expected");
         let counted = plan(&work, &["--calibrate", "200"]);
         assert_eq!(
             counted["plan"]["estimate"]["fit"]["basis"]["from"], "counted",
             "{table}"
         );
-        let counted = at(&counted, "/plan/estimate/tokens/prompts/likely");
+        let counted = at(&counted, "/plan/estimate/tokens/prompts/expected");
         let bill = billed(&run(&work));
         assert!(
             off(counted, bill) <= 20,
@@ -143,7 +143,7 @@ fn the_second_plan_is_within_five_percent_of_its_bill() {
     assert_eq!(at(&second, "/plan/estimate/output_basis/rows"), 300);
     let manifest = run(&work);
     let (likely, bill) = (
-        dollars(&second, "/plan/estimate/total/likely"),
+        dollars(&second, "/plan/estimate/total/expected"),
         dollars(&manifest, "/cost_usd"),
     );
     assert!(
@@ -152,7 +152,7 @@ fn the_second_plan_is_within_five_percent_of_its_bill() {
     );
     // What the run was planned with stands beside its bill.
     assert_eq!(dollars(&manifest, "/estimate/billed"), bill);
-    assert!((dollars(&manifest, "/estimate/likely") / bill - 1.0).abs() < 0.05);
+    assert!((dollars(&manifest, "/estimate/expected") / bill - 1.0).abs() < 0.05);
     let said = work.rowmill(&["plan", "job.toml", "--simulate"]).expect(0);
     assert!(
         said.stdout.contains("600 rows of earlier runs"),
@@ -206,7 +206,7 @@ fn what_cannot_be_read_of_what_was_learned_is_told_and_left_aside() {
         let said = work
             .rowmill(&["plan", "job.toml", "--simulate", "--json"])
             .expect(0)
-            .says("what earlier runs learned is not used");
+            .says("what earlier runs showed is not used");
         assert_eq!(
             said.json()["plan"]["estimate"]["fit"]["basis"]["from"],
             "constants"
@@ -253,8 +253,8 @@ fn long_and_short(rows: usize) -> Workdir {
 /// thousandths of the sample's.
 fn held_against(whole: &Value, sample: &Value) -> [(u64, u64); 2] {
     let [tokens, money] = [
-        "/plan/estimate/tokens/prompts/likely",
-        "/plan/estimate/total/likely",
+        "/plan/estimate/tokens/prompts/expected",
+        "/plan/estimate/total/expected",
     ];
     let money_off = (dollars(whole, money) / dollars(sample, money) - 1.0).abs() * 1_000.0;
     [

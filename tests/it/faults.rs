@@ -709,7 +709,7 @@ fn a_person_may_decide_to_send_again() {
         .says("no batch is uncertain");
     submit(&work, &sim, &["--resubmit-doubtful"])
         .expect(5)
-        .says("as you decided");
+        .says("as requested");
     work.rowmill_at(&sim.url(), &["collect", "job.toml"])
         .expect(0);
     assert_eq!(
@@ -775,7 +775,7 @@ fn results_past_their_time_are_said_to_be_lost() {
         .into_iter()
         .find(|file| file.ends_with("manifest.json"))
         .unwrap();
-    assert!(work.read(&manifest).contains("are lost"));
+    assert!(work.read(&manifest).contains("lost_results"));
     check_ledger(&sim, ROWS);
 }
 

@@ -245,7 +245,7 @@ fn results_that_an_earlier_version_took_for_all_are_fetched_again_for_nothing() 
         args.extend(&command[1..]);
         work.rowmill_at(&sim.url(), &args)
             .expect(0)
-            .says("costs nothing");
+            .says("which is free");
         check_all(&work, &sim);
         let billed = work
             .rowmill_at(&sim.url(), &["status", &run, "--json"])
@@ -371,7 +371,7 @@ fn results_are_given_up_when_they_were_not_found_several_times_well_apart() {
     work.rowmill_at(&sim.url(), &["run", &run]).expect(3);
     work.rowmill_at(&sim.url(), &["run", &run])
         .expect(0)
-        .says("costs nothing");
+        .says("which is free");
     check_all(&work, &sim);
 }
 

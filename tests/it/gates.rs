@@ -386,7 +386,7 @@ fn a_primed_run_reads_what_a_cold_one_writes_again_and_again() {
             &said_primed,
             "cache      99% of the marked tokens read, in 99 of 100 requests; $",
         ),
-        (&said_cold, "the 1 h mark is not primed: below 52.7%"),
+        (&said_cold, "the 1 h mark has no warm-up: below 52.7%"),
         (
             &said_cold,
             "cache      36% of the marked tokens read, in 36 of 100 requests; the marks cost $",
@@ -424,7 +424,7 @@ fn plan_and_check_say_why_a_run_is_primed_or_not() {
         ),
         (
             "minutes.toml",
-            "cache      not primed, since the mark lives five minutes",
+            "cache      no warm-up, since the mark expires after five minutes",
             0,
         ),
         (
@@ -458,7 +458,7 @@ fn plan_and_check_say_why_a_run_is_primed_or_not() {
         .expect(0);
     assert!(
         one.stdout
-            .contains("not primed, since nothing follows the first request"),
+            .contains("no warm-up, since nothing follows the first request"),
         "{}",
         one.stdout
     );

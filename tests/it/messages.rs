@@ -33,7 +33,7 @@ const FAILURES: &[(&[&str], i32, &str)] = &[
     ),
     (&["rescue", "20261130-000000-none"], 10, "run_not_found"),
     (&["models", "no-such-model"], 2, "invalid_input"),
-    (&["prices", "no-such-model"], 2, "invalid_input"),
+    (&["prices", "no-such-model"], 2, "unknown_model"),
     (&["cost", "--since", "yesterday"], 2, "usage"),
     (&["sim", "--faults", "missing.toml"], 2, "invalid_input"),
     (&["completions", "no-such-shell"], 2, "usage"),
@@ -86,7 +86,10 @@ fn every_command_that_fails_gives_one_document() {
             error["hint"].is_string() || error["hint"].is_null(),
             "{context}"
         );
-        let (said, first) = (failed.stderr.trim(), message.split('`').next().unwrap());
+        let (said, first) = (
+            failed.stderr.trim(),
+            message.split(['`', ':']).next().unwrap(),
+        );
         assert!(said.contains(first), "{context}\n{said}");
     }
 }

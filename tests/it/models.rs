@@ -81,7 +81,7 @@ fn finds_what_the_provider_lists_otherwise_and_lays_it_over_the_table() {
         .expect(0)
         .says("written to models.toml");
     for words in [
-        "new        claude-haiku-6, taken to be like claude-haiku-5-5",
+        "new        claude-haiku-6, assumed to be like claude-haiku-5-5",
         "max_output_tokens is 32000, was 64000",
         "lifecycle is deprecated, was",
         "retired    claude-opus-4-6 on 2026-11-20; its successor is claude-opus-",

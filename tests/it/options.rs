@@ -83,13 +83,16 @@ fn check_tells_what_is_shared_and_what_splits_it() {
         .expect(0)
         .json();
     let shared = &checked["shared"];
-    let parts: Vec<&str> = shared["parts"]
+    let parts: Vec<&serde_json::Value> = shared["parts"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|part| part["what"].as_str().unwrap())
+        .map(|part| &part["what"])
         .collect();
-    assert_eq!(parts, ["the provider's words on tools", "tool `reply`"]);
+    assert_eq!(
+        serde_json::json!(parts),
+        serde_json::json!([{ "kind": "tool_prompt" }, { "kind": "tool", "name": "reply" }])
+    );
     assert_eq!(
         (
             shared["verdict"].as_str(),

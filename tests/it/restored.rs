@@ -394,7 +394,7 @@ fn results_on_disk_are_used_where_the_provider_no_longer_has_them() {
     sim.set_ahead(40 * 86_400);
     work.rowmill_at(&sim.url(), &["rescue", &run])
         .expect(5)
-        .says("saved results are whole");
+        .says("saved results are complete");
     work.rowmill_at(&sim.url(), &["run", &run]).expect(0);
     check_once(&sim);
     crate::crash::check_output(&work, &sim, ROWS);

@@ -380,7 +380,7 @@ fn a_batch_that_is_refused_after_others_were_accepted_keeps_them() {
     let said = run(&work, &sim, &[])
         .expect(4)
         .says("not this one")
-        .says("what has ended is fetched first");
+        .says("batches that have ended are fetched first");
     // Whatever of the two had not ended by then is fetched by the next command, which is stopped as
     // well.
     run(&work, &sim, &[]).expect(4).says("not this one");

@@ -12,7 +12,7 @@ fn usage(json: &str) -> String {
     format!("[[rows]]\noutcome = 'replaced'\nshare = 1.0\nusage = '''{json}'''\n")
 }
 
-fn entries(work: &Workdir) -> Vec<rowmill::ledger::Entry> {
+fn entries(work: &Workdir) -> Vec<rowmill::ledger::LedgerEntry> {
     Ledger::open(&work.path(".rowmill"))
         .expect("the ledger")
         .entries()
@@ -53,7 +53,7 @@ fn the_bill_is_the_sum_over_the_steps_of_an_answer() {
     assert_eq!(
         entries(&work)
             .iter()
-            .map(rowmill::ledger::Entry::spent)
+            .map(rowmill::ledger::LedgerEntry::spent)
             .sum::<Money>(),
         each.times(2)
     );
@@ -130,7 +130,7 @@ fn a_budget_goes_on_protecting_where_costs_are_unknown() {
     work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
     let held: Money = entries(&work)
         .iter()
-        .map(rowmill::ledger::Entry::held)
+        .map(rowmill::ledger::LedgerEntry::held)
         .sum();
     // Room for one such run and a half: the first one still counts in full.
     let limit = Money::from_picodollars(held.picodollars() / 2 * 3);
@@ -366,7 +366,7 @@ fn pictures_in_a_conversation_are_in_the_plan() {
             .rowmill(&["plan", "job.toml", "--json"])
             .expect(0)
             .json();
-        plan["plan"]["estimate"]["tokens"]["prompts"]["likely"]
+        plan["plan"]["estimate"]["tokens"]["prompts"]["expected"]
             .as_u64()
             .expect("a number")
     };

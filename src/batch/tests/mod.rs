@@ -966,3 +966,92 @@ proptest! {
         prop_assert_eq!(serde_json::from_slice::<Value>(&first).unwrap(), json!({ "requests": naive }));
     }
 }
+
+/// Rows of which the first has an estimate.
+fn with_estimate(first: u64) -> SpoolRows {
+    let mut builder = SpoolRowsBuilder::default();
+    builder.estimate_next().extend_from_slice(b"weighty");
+    builder.push_request(first, "a", "n-a", "h", b"{}");
+    builder
+        .estimate_next()
+        .extend_from_slice(b"of a row that is not sent");
+    builder.push_unsent(first + 1, "b", None, "cannot be rendered");
+    builder.push_request(first + 2, "c", "n-c", "h", b"{}");
+    builder.finish_without_columns()
+}
+
+/// Writes a piece again as the version before did, which kept no estimates.
+fn write_without_estimates(path: &Path) {
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::WriterProperties;
+
+    let file = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let facts = file.metadata().file_metadata().key_value_metadata();
+    let facts: Vec<KeyValue> = facts
+        .unwrap()
+        .iter()
+        .filter(|fact| fact.key.starts_with("rowmill:"))
+        .map(|fact| match fact.key.as_str() {
+            spool::FORMAT_KEY => KeyValue::new(fact.key.clone(), "2".to_owned()),
+            _ => fact.clone(),
+        })
+        .collect();
+    let batches: Vec<RecordBatch> = file
+        .build()
+        .unwrap()
+        .map(|batch| {
+            let batch = batch.unwrap();
+            let kept: Vec<usize> = (0..batch.num_columns() - 1).collect();
+            batch.project(&kept).unwrap()
+        })
+        .collect();
+    let properties = WriterProperties::builder()
+        .set_key_value_metadata(Some(facts))
+        .build();
+    let file = fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batches[0].schema(), Some(properties)).unwrap();
+    batches
+        .iter()
+        .for_each(|batch| writer.write(batch).unwrap());
+    writer.close().unwrap();
+}
+
+#[test]
+fn keeps_the_estimates_of_requests() {
+    let work = Work::new();
+    let written = [with_estimate(0), with_estimate(7)];
+    work.write(&written).unwrap();
+    assert_eq!(work.read()[0].slice(0, 3), written[0]);
+    let read: Vec<BinaryArray> = estimates(&work.path())
+        .unwrap()
+        .expect("a file with estimates")
+        .map(Result::unwrap)
+        .collect();
+    let read: Vec<Option<&[u8]>> = read.iter().flatten().collect();
+    // Each request has a value; the row that is not sent is none.
+    let first: Option<&[u8]> = Some(b"weighty");
+    assert_eq!(read, [first, None, first, None]);
+}
+
+#[test]
+fn reads_files_of_the_version_before_which_kept_no_estimates() {
+    let work = Work::new();
+    for rows in [with_estimate(0), plain(0, &[Some("a"), None, Some("c")])] {
+        work.write(std::slice::from_ref(&rows)).unwrap();
+        write_without_estimates(&work.path());
+        let read = work.read().remove(0);
+        assert_eq!(read.estimate.null_count(), 3);
+        let without = SpoolRows {
+            estimate: BinaryArray::new_null(3),
+            ..rows
+        };
+        assert_eq!(read, without);
+        assert!(estimates(&work.path()).unwrap().is_none());
+        let ids: usize = sent_ids(&work.path())
+            .unwrap()
+            .map(|ids| ids.unwrap().len())
+            .sum();
+        assert_eq!(ids, 2);
+    }
+}

@@ -4,8 +4,9 @@ use rowmill::engine::checkpoints::StoppedAtCheckpoint;
 use rowmill::engine::faults::{Causes, FaultCount};
 use rowmill::engine::note::{StepNote, UncertainCause};
 use rowmill::engine::notice::{Notice, WaitReason};
-use rowmill::engine::shared::{CacheSplit, CacheVerdict, SharedReport};
+use rowmill::engine::shared::{CacheVerdict, SharedReport};
 use rowmill::engine::{Action, JobChange, Kept, LongPrompts, RunStanding, Warning};
+use rowmill::estimate::CacheSplit;
 use rowmill::join::LineCounts;
 use rowmill::journal::CheckpointKind;
 use rowmill::journal::Unproven;
@@ -366,9 +367,6 @@ fn results_note(note: &StepNote) -> String {
                 super::journal::loss(reason)
             )
         }
-        StepNote::StatisticsNotSaved { error } => {
-            format!("the statistics of this run are not in the job's next estimate: {error}")
-        }
         other => format!("{other:?}"),
     }
 }
@@ -500,6 +498,9 @@ pub(crate) fn warning(warning: &Warning) -> String {
     match warning {
         Warning::Template(warning) => super::template::warning(warning),
         Warning::Text(text) => text.clone(),
+        Warning::ModelRetirement(notice) => notice.to_string(),
+        Warning::HistoryNotUsed { path, cause } => super::estimate::history_not_used(path, cause),
+        Warning::HistoryNotRecorded { cause } => super::estimate::history_not_recorded(cause),
         Warning::PromptsTooLong {
             model,
             context_tokens,

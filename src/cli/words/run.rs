@@ -59,8 +59,8 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             let cost = cost.as_ref().map(|cost| {
                 format!(
                     "cost of that: expected {}, worst case {}",
-                    usd(cost.likely),
-                    usd(cost.most)
+                    usd(cost.expected),
+                    usd(cost.worst_case)
                 )
             });
             std::iter::once(format!("{rows} sent again in {batches}"))

@@ -9,7 +9,7 @@ use super::super::{
     CheckpointKind, Event, HeadFile, JournalEntry, LossReason, Verdict, VerdictReason,
 };
 use super::{
-    AcceptedBatch, Batch, BatchState, CheckpointState, ExportRecord, ImpossibleEvent, State,
+    Batch, BatchState, CheckpointState, ExportRecord, ImpossibleEvent, ProviderBatch, State,
 };
 use crate::batch::SpooledBatch;
 use crate::join::LineCounts;
@@ -265,7 +265,7 @@ impl State {
         }
         self.ids.insert(id.clone(), number);
         let batch = &mut self.batches[number as usize - 1];
-        batch.remote = Some(AcceptedBatch {
+        batch.remote = Some(ProviderBatch {
             id: id.clone(),
             created_at,
             known_since: at,

@@ -189,7 +189,7 @@ pub enum Step {
 
 /// A batch as the provider knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptedBatch {
+pub struct ProviderBatch {
     /// The provider's id.
     pub id: BatchId,
     /// When it was created, in the provider's time.
@@ -217,7 +217,7 @@ pub struct Batch {
     /// `None` where that is unknown.
     pub not_before: Option<Timestamp>,
     /// What the provider knows it as.
-    pub remote: Option<AcceptedBatch>,
+    pub remote: Option<ProviderBatch>,
     /// When it was not found, after the time for which its results are kept.
     pub not_found: Vec<Timestamp>,
     /// Where it stands.

@@ -44,7 +44,7 @@ use crate::batch::SpooledBatch;
 use crate::outcome::Status;
 use crate::provider::BatchId;
 
-pub use batch::{AcceptedBatch, Batch, BatchState, BatchStateKind, Step};
+pub use batch::{Batch, BatchState, BatchStateKind, ProviderBatch, Step};
 pub use checkpoint::CheckpointState;
 pub use queries::BatchProgress;
 

@@ -681,7 +681,7 @@ fn keeps_what_later_steps_need() {
     };
     assert_eq!(
         first.remote,
-        Some(AcceptedBatch {
+        Some(ProviderBatch {
             id: BatchId("msgbatch_7".to_owned()),
             created_at: now(),
             known_since: now(),

@@ -67,7 +67,8 @@ fn takes_over_limits_and_the_end_of_a_life() {
     );
     let advice = catalog
         .advice("claude-haiku-4-5", date(2027, 1, 20))
-        .unwrap();
+        .unwrap()
+        .to_string();
     assert!(
         advice.contains("2027-02-01") && advice.contains("claude-haiku-5-5"),
         "{advice}"
@@ -83,7 +84,8 @@ fn a_model_that_is_gone_is_named_with_its_day_and_successor() {
     assert!(catalog.model("claude-haiku-4-5").is_none());
     let advice = catalog
         .advice("claude-haiku-4-5", date(2026, 12, 1))
-        .unwrap();
+        .unwrap()
+        .to_string();
     assert_eq!(
         advice,
         "model `claude-haiku-4-5` was retired on 2026-11-30; its successor is \

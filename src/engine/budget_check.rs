@@ -1,0 +1,83 @@
+//! Whether the budget holds a run back: before its first batch, and later when nothing that is left
+//! fits any more.
+
+use jiff::Timestamp;
+
+use crate::ledger::OnLimit;
+
+use super::drive::Until;
+use super::pace::HeldByBudget;
+use super::{Error, Run};
+
+/// Stops a run before its first batch if not all of them fit into the budget, unless the job wants
+/// those that fit to be sent.
+pub(crate) fn check_before_the_first(run: &Run, now: Timestamp) -> Result<(), Error> {
+    if run.has_begun() || run.on_limit() == OnLimit::Partial {
+        Ok(())
+    } else {
+        run.check_budget(now)
+    }
+}
+
+/// Whether the budget holds everything that could be sent now, and no batch is in flight whose end
+/// would make room.
+///
+/// # Errors
+/// [`Error::Budget`] where that is the end of it: the job says so, or nothing of the run was sent.
+/// Rows that were answered once are worth an output even if others cannot be sent again.
+pub(crate) fn is_held(
+    run: &Run,
+    until: Until,
+    held: &mut HeldByBudget,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let is_under_way = run.doubts().next().is_some()
+        || run.in_flight().next().is_some()
+        || run.ended().next().is_some();
+    if is_under_way && until != Until::Sent {
+        return Ok(false);
+    }
+    let Some((batch, shortage)) = held
+        .first()
+        .map(|(batch, shortage)| (batch, shortage.clone()))
+    else {
+        return Ok(!until.sends(1)
+            && run.on_limit() == OnLimit::Partial
+            && has_no_room_for_the_rest(run, now)?);
+    };
+    // While a batch was in flight, others may have been settled: only what does not fit now is
+    // held.
+    if !is_under_way && has_room_for_one_of(run, held, now)? {
+        held.clear();
+        return Ok(false);
+    }
+    let is_first_try = run
+        .state()
+        .batch(batch)
+        .is_some_and(|batch| batch.attempt == 1);
+    let is_stuck = run
+        .next_to_send(|attempt| until.sends(attempt), held)
+        .is_none();
+    if (is_first_try && run.on_limit() == OnLimit::Stop) || (is_stuck && !run.has_remotes()) {
+        return Err(run.short(shortage)?);
+    }
+    Ok(is_stuck)
+}
+
+fn has_room_for_one_of(run: &Run, held: &HeldByBudget, now: Timestamp) -> Result<bool, Error> {
+    for batch in held.batches() {
+        if run.shortage(batch, now)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what an earlier command left unsent is still held by the budget, so that who fetches
+/// need not wait for it.
+fn has_no_room_for_the_rest(run: &Run, now: Timestamp) -> Result<bool, Error> {
+    match run.first_unsent() {
+        Some(batch) if run.has_remotes() => Ok(run.shortage(batch, now)?.is_some()),
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,314 @@
+//! [`Engine`]: how it is set up, and how its calls reach a run and its provider.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::batch::Limits;
+use crate::catalog::Catalog;
+use crate::cost::Money;
+use crate::provider::retry::{Clock, SystemClock};
+use crate::provider::{BatchFormat, Formats, anthropic};
+
+use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
+use super::drive::{Context, RunOutcome, StopSignal, Until};
+use super::note::StepNote;
+use super::notice::{Notice, Observer, Silent};
+use super::options::StateLocation;
+use super::{BudgetContext, Error, Run, Warning};
+
+/// Plans, runs and finishes jobs: the only place where it is decided what is sent, waited for,
+/// fetched and written.
+///
+/// An engine is set up once and used for any number of jobs, one call at a time or from several
+/// threads; runs are locked, so two calls never work on the same one. All methods block until they
+/// are done, and drive their own runtime: from async code, call them on a blocking thread.
+///
+/// ```no_run
+/// use rowmill::engine::{Engine, RunOptions, Target};
+/// use rowmill::job::JobFile;
+///
+/// # fn main() -> Result<(), rowmill::engine::Error> {
+/// let engine = Engine::new(".rowmill")?;
+/// let job = JobFile::read("triage.toml".as_ref())?;
+/// let options = RunOptions { simulate: true, ..RunOptions::default() };
+/// let report = engine.run(&Target::job(job), &options)?;
+/// println!("{:?}: {:?}", report.outcome, report.output_path());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Engine {
+    pub(super) state: StateLocation,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) simulator: SimulatorOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) observer: Arc<dyn Observer + Send>,
+    pub(super) stop: StopSignal,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Engine {
+    /// Makes an engine whose runs are kept in a directory. It uses the built-in catalog, the
+    /// machine's clock, and no provider but the simulator.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] where the system gives no threads.
+    pub fn new(state: impl Into<PathBuf>) -> Result<Engine, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Error::Runtime)?;
+        Ok(Engine {
+            state: StateLocation::directory(state),
+            catalog: Arc::new(Catalog::builtin().clone()),
+            provider: Arc::new(NoProvider),
+            simulator: SimulatorOptions::default(),
+            clock: Arc::new(SystemClock),
+            observer: Arc::new(Silent),
+            stop: StopSignal::never(),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Sets the provider that batches are sent to: an
+    /// [`AnthropicSpec`](crate::provider::anthropic::AnthropicSpec), a client behind an `Arc`, or
+    /// anything that connects once it knows the job.
+    #[must_use]
+    pub fn with_provider(mut self, provider: impl Provider + 'static) -> Engine {
+        self.provider = Arc::new(provider);
+        self
+    }
+
+    /// Sets what the simulator of this process is like.
+    #[must_use]
+    pub fn with_simulator(mut self, simulator: SimulatorOptions) -> Engine {
+        self.simulator = simulator;
+        self
+    }
+
+    /// Sets what is known of models and prices.
+    #[must_use]
+    pub fn with_catalog(mut self, catalog: impl Into<Arc<Catalog>>) -> Engine {
+        self.catalog = catalog.into();
+        self
+    }
+
+    /// Sets where time and chance come from.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock + 'static) -> Engine {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets who is told of progress, warnings and waits.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Observer + Send + 'static) -> Engine {
+        self.observer = Arc::new(observer);
+        self
+    }
+
+    /// Sets the signal that asks to stop after the current step.
+    #[must_use]
+    pub fn with_stop(mut self, stop: StopSignal) -> Engine {
+        self.stop = stop;
+        self
+    }
+
+    /// Where runs are kept.
+    #[must_use]
+    pub fn state(&self) -> &StateLocation {
+        &self.state
+    }
+}
+
+/// What the calls share.
+impl Engine {
+    /// Opens a run, and connects to its provider.
+    pub(super) fn open(
+        &self,
+        folder: &Path,
+        simulate: bool,
+        max_cost: Option<Money>,
+    ) -> Result<(Run, Connection), Error> {
+        let run = self.open_offline(folder, max_cost)?;
+        let connection = self.connect_to(&run, simulate)?;
+        Ok((run, connection))
+    }
+
+    /// Opens a run without a connection.
+    pub(super) fn open_offline(
+        &self,
+        folder: &Path,
+        max_cost: Option<Money>,
+    ) -> Result<Run, Error> {
+        let (run, notes) = Run::open(folder, self.clock.now(), &self.budget_context(max_cost))?;
+        self.notice_opened(&run);
+        for found in notes {
+            self.observer
+                .notice(Notice::Note(&StepNote::RunFiles { found }));
+        }
+        Ok(run)
+    }
+
+    /// Connects to the provider of an opened run.
+    pub(super) fn connect_to(&self, run: &Run, simulate: bool) -> Result<Connection, Error> {
+        if run.unsent_batches() > 0 {
+            // What was in service when the run was planned may be gone when its rest is sent.
+            let advice = self.catalog.advice(&run.job().request.model, self.today());
+            if let Some(advice) = advice.map(Warning::ModelRetirement) {
+                self.observer.notice(Notice::Warning(&advice));
+            }
+        }
+        check_simulated(run, simulate)?;
+        let options = ApiOptions::of_request(&run.job().request);
+        let connection = if run.plan().is_in_process() {
+            self.connect_simulator(&options)?
+        } else {
+            self.connect(&options)?
+        };
+        run.check_origin(&connection.origin())?;
+        Ok(connection)
+    }
+
+    pub(super) fn connect(&self, options: &ApiOptions) -> Result<Connection, Error> {
+        Connection::real(self.provider.as_ref(), options, self.handle())
+    }
+
+    pub(super) fn connect_simulator(&self, options: &ApiOptions) -> Result<Connection, Error> {
+        self.connect_simulator_in(self.state.path(), options)
+    }
+
+    pub(super) fn connect_simulator_in(
+        &self,
+        folder: &Path,
+        options: &ApiOptions,
+    ) -> Result<Connection, Error> {
+        #[cfg(feature = "simulator")]
+        {
+            self.observer.notice(Notice::Simulated);
+            let (simulator, clock, catalog) = (&self.simulator, &self.clock, &self.catalog);
+            Connection::simulator(folder, simulator, clock, catalog, options, self.handle())
+        }
+        #[cfg(not(feature = "simulator"))]
+        {
+            let _ = (folder, options, &self.simulator);
+            Err(Error::WithoutSimulator)
+        }
+    }
+
+    fn handle(&self) -> &tokio::runtime::Handle {
+        let runtime = self.runtime.as_ref();
+        runtime.expect("taken when the engine is dropped").handle()
+    }
+
+    /// How the provider writes batches and results.
+    pub(super) fn format(&self) -> &'static dyn BatchFormat {
+        self.provider.format()
+    }
+
+    /// What one batch of the provider may hold.
+    pub(super) fn limits(&self) -> Limits {
+        self.format().limits()
+    }
+
+    pub(super) fn budget_context(&self, max_cost: Option<Money>) -> BudgetContext {
+        BudgetContext {
+            catalog: Arc::clone(&self.catalog),
+            state: self.state.path().to_path_buf(),
+            max_cost,
+            formats: Formats::default().with(self.format()),
+        }
+    }
+
+    pub(super) fn today(&self) -> Date {
+        self.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date()
+    }
+
+    pub(super) fn notice_opened(&self, run: &Run) {
+        self.observer.notice(Notice::Opened {
+            run: run.folder(),
+            create_calls: run.create_calls(),
+        });
+    }
+
+    /// What the steps of a run work with.
+    pub(super) fn context<'a>(
+        &'a self,
+        run: &Run,
+        connection: &'a Connection,
+        stop: StopSignal,
+        deadline: Option<Timestamp>,
+    ) -> Context<'a> {
+        Context {
+            api: connection.api(),
+            clock: self.clock.as_ref(),
+            observer: self.observer.as_ref(),
+            stop,
+            max_queued_requests: run.max_queued_requests(),
+            settle: run.settle(),
+            deadline,
+        }
+    }
+
+    /// Asks the provider once about what is in flight, and fetches what has ended or was not fetched
+    /// in full, which costs nothing.
+    pub(super) fn look_once(
+        &self,
+        run: &mut Run,
+        connection: &Connection,
+    ) -> Result<RunOutcome, Error> {
+        self.look_until(run, connection, Until::LookedOnce, None)
+    }
+
+    /// Watches what is in flight until all of it is fetched, or until the deadline.
+    pub(super) fn look_until(
+        &self,
+        run: &mut Run,
+        connection: &Connection,
+        until: Until,
+        deadline: Option<Timestamp>,
+    ) -> Result<RunOutcome, Error> {
+        let context = self.context(run, connection, StopSignal::never(), deadline);
+        connection.block_on(context.drive(run, until))
+    }
+
+    /// Looks for batches of a run at the provider that its journal does not know.
+    pub(super) fn look_for_unknown(
+        &self,
+        run: &mut Run,
+        connection: &Connection,
+    ) -> Result<(), Error> {
+        let context = self.context(run, connection, StopSignal::never(), None);
+        connection.block_on(context.look_for_unknown(run))
+    }
+}
+
+impl Drop for Engine {
+    /// Waits for nothing: what counts is in the journal.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What an engine has until it is given a provider.
+struct NoProvider;
+
+impl Provider for NoProvider {
+    fn format(&self) -> &'static dyn BatchFormat {
+        anthropic::FORMAT
+    }
+
+    fn origin(&self) -> Result<String, Error> {
+        Err(Error::NoProvider)
+    }
+
+    fn connect(&self, _: &ApiOptions) -> Result<Arc<dyn crate::provider::BatchApi>, Error> {
+        Err(Error::NoProvider)
+    }
+}
