@@ -282,7 +282,7 @@ fn describe(error: &Error, sent: &Sent) -> Explanation {
                 message: words::engine::stopped(stopped).to_owned(),
                 details: reason.collect(),
                 kept: vec![format!(
-                    "{} not sent; what came back is in {}",
+                    "{} not sent; the results so far are in {}",
                     plural(stopped.requests, "request was", "requests were"),
                     stopped.results.display()
                 )],

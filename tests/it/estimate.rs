@@ -206,7 +206,7 @@ fn what_cannot_be_read_of_what_was_learned_is_told_and_left_aside() {
         let said = work
             .rowmill(&["plan", "job.toml", "--simulate", "--json"])
             .expect(0)
-            .says("what earlier runs showed is not used");
+            .says("the statistics of earlier runs are not used");
         assert_eq!(
             said.json()["plan"]["estimate"]["fit"]["basis"]["from"],
             "constants"

@@ -314,8 +314,8 @@ fn results_note(note: &StepNote) -> String {
             if *results { "the results of " } else { "" }
         ),
         StepNote::ResultsStillThere { batch } => format!(
-            "the provider still has the results of batch {batch}: fetching them again, which is \
-             free"
+            "the provider still has the results of batch {batch}: fetching them again, which costs \
+             nothing"
         ),
         StepNote::ResultsRefused { batch, error } => format!(
             "the results of batch {batch} cannot be fetched now ({error}); the other batches \

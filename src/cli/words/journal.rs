@@ -210,7 +210,7 @@ pub(crate) fn judged(kind: CheckpointKind, verdict: Verdict, reason: &VerdictRea
     };
     let why = verdict_reason(reason);
     match verdict {
-        Verdict::Passed => format!("{batch} has ended, sending the rest: {why}"),
+        Verdict::Passed => format!("{batch} has ended, the rest follows: {why}"),
         _ => format!("{batch}: {why}"),
     }
 }

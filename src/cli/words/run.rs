@@ -43,7 +43,9 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             .to_owned(),
         ],
         Notice::ResultsFetchedAgain { reason } => {
-            vec![format!("{reason}: fetching them again, which is free")]
+            vec![format!(
+                "{reason}: fetching them again, which costs nothing"
+            )]
         }
         Notice::ResultsNotFetched { reason } => vec![format!(
             "results that the provider may still have could not be fetched: {reason}; `rowmill \
