@@ -1,4 +1,4 @@
-//! `rowmill cancel`: cancels what is in flight; what has come back is kept.
+//! `rowmill cancel`: cancels the batches in flight; finished answers are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn say(done: &CancelReport, abandoned: bool, screen: &Screen) {
     }
 }
 
-/// Writes off what the ledger holds for a run whose folder is gone.
+/// Releases the ledger's reservations of a run whose folder is missing.
 fn write_off(
     engine: &Engine,
     args: &Cancel,

@@ -1,4 +1,4 @@
-//! `rowmill check`: everything that can be known offline, over every row or the first N.
+//! `rowmill check`: checks a job offline, over every row or the first N.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +120,7 @@ fn report(checked: &CheckReport, warned: u64) -> String {
     lines.join("\n")
 }
 
-/// What every request carries, part by part, and whether it can be read from the cache.
+/// The shared parts of all requests, and whether they can be read from the cache.
 fn shared(report: &SharedReport, outline: &PlanReport) -> String {
     let mut text = format!(
         "shared     {} of each request, about {} tokens",

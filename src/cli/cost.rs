@@ -15,7 +15,7 @@ use super::format::{count, plural, usd};
 use super::layout::Column;
 use super::screen::{Screen, table};
 
-/// What belongs together.
+/// How costs are grouped.
 #[derive(Debug, Default, Clone, Serialize)]
 struct CostGroup {
     batches: u64,

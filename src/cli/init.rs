@@ -1,5 +1,5 @@
-//! `rowmill init`: reads the first rows of a data file and writes a commented job file and a
-//! template that run as they are.
+//! `rowmill init`: reads the first rows of a data file, and writes a job file with comments and a
+//! template that run without changes.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -368,8 +368,8 @@ fn find_nulls(column: &arrow::array::ArrayRef, is_there: &mut [bool; NULLS.len()
     }
 }
 
-/// The output of the job: a prefix that clashes with no column, and no column that the format
-/// cannot hold.
+/// The output of the job: a prefix that does not clash with a column, and only columns that the
+/// format supports.
 fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
     let mut spec = OutputSpec::new(path);
     let mut left_out: Vec<String> = Vec::new();
@@ -384,7 +384,7 @@ fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
                 spec.columns =
                     KeptColumns::Named(names.filter(|name| !left_out.contains(name)).collect());
             }
-            // Whatever else is wrong, `check` says it.
+            // `check` reports other errors.
             _ => break,
         }
     }
@@ -440,7 +440,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-/// What the job file is written from.
+/// The contents of the job file.
 struct Draft<'a> {
     name: &'a str,
     /// The data file as the job names it.
@@ -478,7 +478,7 @@ impl Draft<'_> {
         )
     }
 
-    /// How the file is read, its columns, and what may be added.
+    /// The settings of the file, its columns, and suggestions.
     fn source_lines(&self) -> String {
         let (spec, profile) = (&self.inspection.spec, &self.inspection.profile);
         let mark = |key: &str, mark: Option<char>| {
@@ -579,7 +579,7 @@ fn comment<'a>(label: &str, names: impl Iterator<Item = &'a str>) -> String {
     text
 }
 
-/// A condition to begin with: the column, as SQL names it, has something in it.
+/// A predicate to start with: the column is not empty.
 fn filter(suggestion: &Suggestion, profile: &Profile) -> String {
     let first = || {
         profile
@@ -600,7 +600,7 @@ fn filter(suggestion: &Suggestion, profile: &Profile) -> String {
     }
 }
 
-/// Whether a name can stand by itself in an expression.
+/// Whether a name can be used in an expression without quotes.
 fn is_plain(name: &str) -> bool {
     let mut chars = name.chars();
     chars
@@ -628,7 +628,7 @@ fn template_text(suggestion: &Suggestion, inspection: &Inspection) -> String {
             };
             let is_key = |name: &&str| suggestion.key.iter().any(|key| key == name);
             let values: Vec<&str> = names().filter(|name| !is_key(name)).take(5).collect();
-            // Rather the key than nothing of the row.
+            // Without other columns, show the key.
             if values.is_empty() {
                 names().filter(is_key).collect()
             } else {

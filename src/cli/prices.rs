@@ -1,4 +1,4 @@
-//! `rowmill prices`: what models and the provider's tools cost, as of which day, by which sources.
+//! `rowmill prices`: the prices of models and of the provider's tools, with their date and sources.
 
 use rowmill::catalog::{Catalog, PriceFactor, Prices as ModelPrices, Rates};
 use rowmill::cost::Unpriced;

@@ -1,4 +1,4 @@
-//! What a command is pointed at: a job file, a run's folder, or a run's id.
+//! The target of a command: a job file, a run's folder, or a run's id.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ pub(crate) fn find(engine: &Engine, target: &Path) -> Result<Target, Failure> {
     })?)
 }
 
-/// Warns of a state directory that others can change: what stands in it decides what is sent, and
-/// paid for.
+/// Warns about a state directory that others can change: its contents decide what is sent and
+/// billed.
 pub(crate) fn warn_of_others(state: &Path, screen: &Screen) {
     #[cfg(unix)]
     {
