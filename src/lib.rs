@@ -60,6 +60,7 @@
 //!
 //! | room | product |
 //! |---|---|
+//! | [`durable`], [`border`] | durable writes; panics of dependencies as errors |
 //! | [`job`] | a job file → its sections, each for one room |
 //! | [`source`], [`table`], [`profile`] | files → record batches, filtered and with derived columns; profiles of columns |
 //! | [`template`], [`media`] | a row → its prompt; images and documents |
@@ -70,7 +71,6 @@
 //! | [`journal`] | the run directory: plan, journal, manifest, lock |
 //! | [`join`], [`output`] | outcomes → rows → a file that appears when it is complete |
 //! | [`catalog`], [`cost`], [`estimate`], [`ledger`] | models and prices, bills, estimates, budgets |
-//! | [`durable`], [`border`] | durable writes; panics of dependencies as errors |
 //! | [`engine`] | the complete run: plan, submit, watch, collect, export, retry |
 //! | [`simulator`] | a local server with the provider's endpoints, for samples and tests |
 //!
