@@ -38,7 +38,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// Print one JSON document on stdout, also for errors; messages go to stderr.
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
     /// The directory for runs, ledger and what jobs learned.
     #[arg(
@@ -47,7 +47,7 @@ pub(crate) struct Common {
         value_name = "DIR",
         default_value = ".rowmill",
         env = "ROWMILL_STATE",
-        help_heading = "Everywhere"
+        help_heading = "Global options"
     )]
     pub(crate) state: PathBuf,
     /// A file of models and prices that overrides the built-in table (docs/models.md).
@@ -56,7 +56,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "FILE",
         env = "ROWMILL_MODELS",
-        help_heading = "Everywhere"
+        help_heading = "Global options"
     )]
     pub(crate) models: Option<PathBuf>,
     /// Print only the path of the output, warnings and errors.
@@ -65,17 +65,17 @@ pub(crate) struct Common {
         long,
         global = true,
         conflicts_with = "verbose",
-        help_heading = "Everywhere"
+        help_heading = "Global options"
     )]
     pub(crate) quiet: bool,
     /// Print more; twice logs every call to the provider.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
     /// The format of lines on stderr.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Everywhere")]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Global options")]
     pub(crate) log_format: LogFormat,
     /// When to use colour.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "Everywhere")]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "Global options")]
     pub(crate) color: Color,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Common {
 pub(crate) enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -138,20 +138,20 @@ fn footer(args: &Prices, catalog: &Catalog, unpriced: &[&str]) -> String {
         (None, true) => "US dollars per million tokens outside of batches",
     };
     let fetch = match tools.web_fetch.to_string().as_str() {
-        "0" => "free, but its pages are paid as tokens".to_owned(),
-        price => format!("{} per 1,000, and its pages as tokens", dollars(price)),
+        "0" => "free, except for the tokens of its pages".to_owned(),
+        price => format!("{} per 1,000, plus the tokens of its pages", dollars(price)),
     };
     let mut lines = vec![
         String::new(),
         what.to_owned(),
         format!(
-            "web search      {} per 1,000, in a batch too",
+            "web search      {} per 1,000, also in a batch",
             dollars(&tools.web_search.to_string())
         ),
         format!("web fetch       {fetch}"),
         format!(
             "code execution  {} per hour, after {} free hours a month that are \
-             counted\n                over the whole organisation: it is in no figure of a row or \
+             counted\n                over the whole organization: not included in the cost of a row or \
              run",
             dollars(&tools.code_execution_hour.to_string()),
             count(tools.code_execution_free_hours)

@@ -45,7 +45,8 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
             format!("`rowmill {verb} {}` finishes it", run.display())
         }
         Error::NothingToRetry(nothing) => {
-            summary::ways_out(&nothing.run, &nothing.failures).join("\n  ")
+            let ways = summary::ways_out(&nothing.run, &nothing.failures);
+            return (!ways.is_empty()).then(|| ways.join("\n  "));
         }
         Error::NoCredential {
             base_url: Some(url),

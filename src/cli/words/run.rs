@@ -89,7 +89,7 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
 fn nothing_to_do(run: &std::path::Path, failed: u64) -> Vec<String> {
     let run = run.display();
     let mut lines = vec![format!(
-        "nothing to do: the job has not changed since the run {run} was finished"
+        "nothing to do: the job has not changed since the run {run} finished"
     )];
     if failed > 0 {
         let rows = plural(failed, "row", "rows");
