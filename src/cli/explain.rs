@@ -575,7 +575,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Budget(short) => short_hint(short),
         Error::Ledger(error) => return ledger_hint(error),
         Error::NoPrice(_) => {
-            "add its prices to a file for --models (docs/models.md), or choose a model that \
+            "give it prices in a file for --models (docs/models.md), or choose a model that \
              `rowmill prices` lists"
                 .to_owned()
         }
@@ -828,7 +828,9 @@ fn unsupported_output_hint(what: &source::Unsupported) -> &'static str {
     use source::Unsupported as U;
     match what {
         U::Address { scheme } if scheme == "file" => "write the path alone, without `file://`",
-        U::Address { .. } => "write a local file, and copy it there when the run has finished",
+        U::Address { .. } => {
+            "name a file of this machine, and copy it there when the run has finished"
+        }
         U::Spreadsheet => {
             "name a `.csv` file, which spreadsheet programs open; see `output.escape_formulas`"
         }

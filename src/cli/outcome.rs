@@ -117,7 +117,7 @@ fn say_standing(report: &RunReport, screen: &Screen) -> u8 {
         }
         RunOutcome::OverBudget => {
             screen.say(format!(
-                "{} do not fit into the budget: `rowmill run {folder}` (or submit) sends the rest \
+                "the budget has no room for {}: `rowmill run {folder}` (or submit) sends the rest \
                  when the budget allows it",
                 batches(left)
             ));

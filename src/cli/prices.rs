@@ -145,7 +145,7 @@ fn footer(args: &Prices, catalog: &Catalog, unpriced: &[&str]) -> String {
         String::new(),
         what.to_owned(),
         format!(
-            "web search      {} per 1,000, also in a batch",
+            "web search      {} per 1,000, in a batch too",
             dollars(&tools.web_search.to_string())
         ),
         format!("web fetch       {fetch}"),

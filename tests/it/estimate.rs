@@ -424,7 +424,10 @@ fn a_sample_says_what_it_is_and_what_it_does_not_know() {
         .concat();
         work.rowmill(&args)
             .expect(2)
-            .says(&format!("`--sample` cannot go together with `{}`", with[0]))
+            .says(&format!(
+                "`--sample` cannot be used together with `{}`",
+                with[0]
+            ))
             .says(why);
     }
     work.rowmill(&["plan", "job.toml", "--seed", "3"])

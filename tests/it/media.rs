@@ -381,7 +381,7 @@ fn tries_an_upload_again_and_remembers_what_got_through() {
         .says("no more of this")
         .says("no request was sent");
     assert!(
-        failed.stderr.contains("uploaded file is kept"),
+        failed.stderr.contains("uploaded files are kept"),
         "{}",
         failed.stderr
     );
@@ -422,7 +422,7 @@ fn preview_shows_pictures_and_documents_as_a_person_reads_them() {
         .write("job.toml", job("rows.csv", "id", request));
     let shown = work.rowmill(&["preview", "job.toml"]).expect(0).stdout;
     for words in [
-        "[document text, 9 B, titled \"T\", context \"C\", to be cited]",
+        "[document text, 9 B, titled \"T\", context \"C\", with citations]",
         "Body of a",
         "[image png 640x427, 66 B]",
         "[image at https://example.com/a.png]",

@@ -51,7 +51,7 @@ fn lists_models_and_tells_all_of_one() {
     let one = work.rowmill(&["models", "claude-sonnet-4-5"]).expect(0);
     assert!(
         one.stdout.contains("deprecated, until 2026-11-30")
-            && one.stdout.contains("from 1,024 tokens on"),
+            && one.stdout.contains("prefixes of 1,024 tokens or more"),
         "{}",
         one.stdout
     );

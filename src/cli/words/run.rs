@@ -94,7 +94,7 @@ fn nothing_to_do(run: &std::path::Path, failed: u64) -> Vec<String> {
     if failed > 0 {
         let rows = plural(failed, "row", "rows");
         lines.push(format!(
-            "{rows} of the run did not succeed; see `rowmill status {run}` and the output"
+            "{rows} of it did not succeed; see `rowmill status {run}` and the output"
         ));
     }
     lines
