@@ -1,6 +1,6 @@
 //! The estimated cost of a plan, for a terminal and as Markdown for a pull request.
 
-use rowmill::engine::plan::{PlanReport, PlannedBatch};
+use rowmill::engine::{PlanReport, PlannedBatch};
 use rowmill::estimate::compare::Comparison;
 use rowmill::estimate::{Bounds, Estimate};
 use rowmill::source::SourceSpec;

@@ -11,9 +11,9 @@
 use std::error::Error as _;
 
 use rowmill::engine::Error;
+use rowmill::engine::SharedKeys;
 use rowmill::engine::budget::OverBudget;
 use rowmill::engine::faults::{FaultCount, Faults};
-use rowmill::engine::plan::SharedKeys;
 use rowmill::engine::submit::RefusedBatch;
 use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
@@ -136,14 +136,20 @@ impl Failure {
             Failure::Words { message, .. } => {
                 let mut lines = message.lines();
                 let first = lines.next().unwrap_or_default().to_owned();
-                let (causes, details): (Vec<&str>, Vec<&str>) = lines
-                    .map(without_indent)
-                    .partition(|line| line.starts_with(CAUSED_BY));
-                let cause = |line: &str| line.trim_start_matches(CAUSED_BY).to_owned();
+                let (mut causes, mut details) = (Vec::<String>::new(), Vec::new());
+                for line in lines {
+                    let own = without_indent(line);
+                    match (own.strip_prefix(CAUSED_BY), causes.last_mut()) {
+                        (Some(cause), _) => causes.push(cause.to_owned()),
+                        // A further line of a cause, such as the place in a file.
+                        (None, Some(cause)) => *cause += &format!("\n{line}"),
+                        (None, None) => details.push(own.to_owned()),
+                    }
+                }
                 Explanation {
                     message: first,
-                    details: details.into_iter().map(str::to_owned).collect(),
-                    causes: causes.into_iter().map(cause).collect(),
+                    details,
+                    causes,
                     ..Explanation::default()
                 }
             }
@@ -985,5 +991,10 @@ mod tests {
         );
         assert_eq!(explained.as_json()["causes"], json!(["no such file"]));
         assert_eq!((explained.kind, explained.hint), ("invalid_input", None));
+        // A further line of a cause stays below it.
+        let text = "cannot read `a`\n  details\n  caused by: no number\n  in `prices.input`";
+        let explained = Failure::words(CHANGE, text, "").explain(&Sent::default());
+        assert_eq!(explained.text(), text);
+        assert_eq!(explained.as_json()["details"], json!(["details"]));
     }
 }

@@ -8,8 +8,8 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::cost::{Bill, CacheUse, Money};
+use rowmill::engine::ExportSummary;
 use rowmill::engine::RunReport;
-use rowmill::engine::export::Summary;
 use rowmill::engine::failures::Failures;
 use rowmill::engine::previous_output::{SetAside, WorseOutput};
 use rowmill::outcome::class::Class;
@@ -36,7 +36,7 @@ const TAGS: usize = 10;
 /// `document` is the run as data.
 pub(crate) fn show(
     run: &RunReport,
-    summary: &Summary,
+    summary: &ExportSummary,
     document: &Value,
     screen: &Screen,
 ) -> Result<u8, Failure> {
@@ -82,7 +82,7 @@ pub(crate) fn line_of(output: &Path) -> String {
     shown_to(&output.display().to_string(), LONGEST_PATH)
 }
 
-fn tell(run: &RunReport, summary: &Summary, screen: &Screen) {
+fn tell(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
     let empty = match summary.totals.empty {
         0 => String::new(),
         rows => format!(" ({} with an empty answer)", count(rows)),
@@ -207,7 +207,7 @@ fn tell_bill(bill: &Bill, screen: &Screen) {
     }
 }
 
-fn by_status(summary: &Summary) -> String {
+fn by_status(summary: &ExportSummary) -> String {
     let statuses = Status::ALL.iter().filter(|s| summary.totals.count(**s) > 0);
     let statuses: Vec<String> = statuses
         .map(|s| format!("{} {s}", count(summary.totals.count(*s))))
@@ -220,7 +220,7 @@ fn by_status(summary: &Summary) -> String {
 }
 
 /// Warns of empty answers: they succeeded, so no exit code reports them.
-fn tell_empty(run: &RunReport, summary: &Summary, screen: &Screen) {
+fn tell_empty(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
     let (empty, succeeded) = (
         summary.totals.empty,
         summary.totals.count(Status::Succeeded),
@@ -276,7 +276,7 @@ fn tell_set_aside(run: &RunReport, aside: &SetAside, screen: &Screen) {
 }
 
 /// Warns of rows that did not succeed, with the first reason and what can be done.
-fn tell_failures(run: &RunReport, summary: &Summary, screen: &Screen) {
+fn tell_failures(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
     let failed = summary.totals.rows - summary.totals.count(Status::Succeeded);
     let prefix = &run.output.prefix;
     let mut words = format!(

@@ -30,7 +30,7 @@ use crate::ledger::{
 use crate::outcome::details::Wanted;
 use crate::provider::Formats;
 
-use super::export::parser;
+use super::batch_join::parser;
 use super::{Error, Run, results_file};
 
 /// What the budget of a run depends on.
@@ -145,7 +145,7 @@ impl Run {
             batch,
             job: &self.plan().job_name,
             model: &self.job().request.model,
-            simulated: self.is_simulated(),
+            simulated: self.plan().simulated,
             requests: self.piece(batch).requests.into(),
             amount,
             worst_case,
@@ -231,7 +231,7 @@ impl Run {
                 .max_cost
                 .is_some_and(|typed| typed == shortage.limit),
             shortage,
-            batches: self.unsent_batches(),
+            batches: (self.state().unsent().count() as u64),
             requests: self
                 .state()
                 .left_to(Step::Submit)
@@ -239,14 +239,14 @@ impl Run {
                 .sum(),
             high: left.high,
             expected: left.expected,
-            is_under_way: self.has_remotes(),
+            is_under_way: self.state().has_remotes(),
             run: self.folder().to_path_buf(),
         })))
     }
 
     /// Brings the ledger in line with where every batch stands.
     pub(crate) fn follow_all(&mut self, now: Timestamp) -> Result<(), Error> {
-        (1..=self.batches()).try_for_each(|batch| self.follow(batch, now))
+        (1..=self.state().batch_count()).try_for_each(|batch| self.follow(batch, now))
     }
 
     /// Brings the ledger in line with where a batch stands.

@@ -5,14 +5,14 @@ use jiff::Timestamp;
 
 use crate::ledger::OnLimit;
 
-use super::drive::Until;
+use super::context::Until;
 use super::pace::HeldByBudget;
 use super::{Error, Run};
 
 /// Stops a run before its first batch if not all of them fit into the budget, unless the job wants
 /// those that fit to be sent.
 pub(crate) fn check_before_the_first(run: &Run, now: Timestamp) -> Result<(), Error> {
-    if run.has_begun() || run.on_limit() == OnLimit::Partial {
+    if run.state().has_begun() || run.on_limit() == OnLimit::Partial {
         Ok(())
     } else {
         run.check_budget(now)
@@ -31,8 +31,8 @@ pub(crate) fn is_held(
     held: &mut HeldByBudget,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let is_under_way = run.doubts().next().is_some()
-        || run.in_flight().next().is_some()
+    let is_under_way = run.state().doubts().next().is_some()
+        || run.state().in_flight().next().is_some()
         || run.ended().next().is_some();
     if is_under_way && until != Until::Sent {
         return Ok(false);
@@ -58,7 +58,8 @@ pub(crate) fn is_held(
     let is_stuck = run
         .next_to_send(|attempt| until.sends(attempt), held)
         .is_none();
-    if (is_first_try && run.on_limit() == OnLimit::Stop) || (is_stuck && !run.has_remotes()) {
+    if (is_first_try && run.on_limit() == OnLimit::Stop) || (is_stuck && !run.state().has_remotes())
+    {
         return Err(run.short(shortage)?);
     }
     Ok(is_stuck)
@@ -76,8 +77,8 @@ fn has_room_for_one_of(run: &Run, held: &HeldByBudget, now: Timestamp) -> Result
 /// Whether what an earlier command left unsent is still held by the budget, so that who fetches
 /// need not wait for it.
 fn has_no_room_for_the_rest(run: &Run, now: Timestamp) -> Result<bool, Error> {
-    match run.first_unsent() {
-        Some(batch) if run.has_remotes() => Ok(run.shortage(batch, now)?.is_some()),
+    match run.state().unsent().next() {
+        Some(batch) if run.state().has_remotes() => Ok(run.shortage(batch, now)?.is_some()),
         _ => Ok(false),
     }
 }

@@ -11,7 +11,8 @@ use crate::provider::{ApiError, BatchApi};
 
 use super::Error;
 use super::notice::Notice;
-use super::plan::{PlanReport, Planner};
+use super::plan::Planner;
+use super::plan_report::PlanReport;
 use super::provider_error::{Action, Kept};
 
 /// Calls at a time. The lowest limit is 2,000 a minute; one that is passed all the same is waited

@@ -9,14 +9,14 @@ use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
-use super::drive::{RunOutcome, Until};
+use super::context::{RunOutcome, Until};
 use super::finished::Finished;
 use super::notice::Notice;
 use super::options::{
     CancelOptions, CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
 };
-use super::plan::PlanReport;
 use super::plan_inputs::{PlanInputs, batch_limits};
+use super::plan_report::PlanReport;
 use super::report::{CancelReport, PlanResult, RunReport};
 use super::setup::Engine;
 use super::start::{NewPlan, Started};

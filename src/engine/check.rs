@@ -10,8 +10,8 @@ use crate::source::SourceSpec;
 
 use super::compile::CompiledJob;
 use super::options::CheckOptions;
-use super::plan::PlanReport;
 use super::plan_inputs::{PlanInputs, batch_limits};
+use super::plan_report::PlanReport;
 use super::setup::Engine;
 use super::shared::SharedReport;
 use super::{Error, Warning};

@@ -25,8 +25,8 @@ use crate::outcome::class::Class;
 use crate::outcome::details::Wanted;
 use crate::outcome::{Outcome, Status, Usage};
 
-use super::drive::{Context, between};
-use super::export::{BatchJoin, request_row};
+use super::batch_join::{BatchJoin, request_row};
+use super::context::{Context, between};
 use super::note::StepNote;
 use super::notice::WaitReason;
 use super::{Error, Run};
@@ -104,7 +104,7 @@ pub(crate) fn is_pending(run: &Run) -> bool {
     run.state()
         .next_gate()
         .is_some_and(|gate| !gate.is_stopped())
-        && run.doubts().next().is_none()
+        && run.state().doubts().next().is_none()
 }
 
 /// Whether the next checkpoint is waited for: its batch has ended, or is in flight and its time is
@@ -123,7 +123,9 @@ pub(crate) fn is_awaited(driver: &Context<'_>, run: &Run) -> bool {
 pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
     let since = run.state().known_since(run.state().next_gate()?)?;
     Some(
-        run.prime_wait()
+        run.job()
+            .cache
+            .prime_wait
             .saturating_sub(between(since, driver.clock.now())),
     )
 }
@@ -161,7 +163,7 @@ fn verdict(
         }));
     }
     let is_late = time_left(driver, run).is_some_and(|left| left.is_zero());
-    let waited_seconds = run.prime_wait().as_secs();
+    let waited_seconds = run.job().cache.prime_wait.as_secs();
     let late = (
         Verdict::TimedOut,
         VerdictReason::NotEnded { waited_seconds },
@@ -321,7 +323,7 @@ pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
             .state()
             .known_since(gate)
             .map(|since| between(since, now)),
-        limit: run.prime_wait(),
+        limit: run.job().cache.prime_wait,
     });
 }
 

@@ -29,20 +29,18 @@ use crate::journal::{Batch, BatchStateKind, Event, LossReason};
 use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, ApiErrorKind, BatchId, Delivery, Processing};
 
+use super::context::{Context, between};
 use super::downloads::DownloadFault;
-use super::drive::{Context, between};
+use super::downloads::TRIES;
 use super::note::StepNote;
 use super::notice::Notice;
 use super::provider_error::Action;
+use super::provider_error::stopped;
 use super::results_file::{ResultsWriter, WrittenResults};
-use super::submit::stopped;
 use super::view::RETENTION;
 use super::watch::NotFoundTracker;
 use super::{Error, Run, lines};
 
-/// How often results that are complete but for an id are fetched before they are accepted as they
-/// are, and how often in quick succession those that end early.
-pub(super) const TRIES: u32 = 4;
 /// This long after a batch was created, nothing of it is asked for any more.
 const FORGOTTEN: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 /// Lines kept of several downloads, beside one for each request.

@@ -40,12 +40,12 @@ use crate::journal::{AdoptionProof, Batch, BatchState, DoubtReason, Event, State
 use crate::provider::retry::{Call, Verdict, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
-use super::drive::{BRIEFLY, Context, between};
+use super::context::{BRIEFLY, Context, between};
 use super::first_lines::first_lines;
 use super::note::{StepNote, UncertainCause};
 use super::notice::WaitReason;
 use super::provider_error::Action;
-use super::submit::stopped;
+use super::provider_error::stopped;
 use super::{Error, Run};
 
 /// How far the provider's own clocks may be apart: batches made so long before what was known
@@ -102,7 +102,7 @@ impl DoubtSearch {
             batch,
             left: (!self.open.contains(&batch)).then(|| left(batch)),
         };
-        run.doubts().map(reason).collect()
+        run.state().doubts().map(reason).collect()
     }
 
     /// Whether a batch was looked for long enough, in a look that began then.
@@ -152,7 +152,7 @@ pub(crate) fn announce(driver: &Context<'_>, batch: u32, cause: UncertainCause) 
 /// Writes down what is uncertain: each batch that was about to be sent when the last process ended.
 pub(crate) fn admit(driver: &Context<'_>, run: &mut Run) -> Result<(), Error> {
     let intended = |batch: &u32| matches!(run.standing_of(*batch), BatchState::Intended { .. });
-    let batches: Vec<u32> = run.doubts().filter(intended).collect();
+    let batches: Vec<u32> = run.state().doubts().filter(intended).collect();
     for batch in batches {
         let reason = DoubtReason::ProcessEnded;
         run.record(driver.clock.now(), Event::Doubt { batch, reason })?;
@@ -167,7 +167,7 @@ pub(crate) async fn settle(
     run: &mut Run,
     search: &mut DoubtSearch,
 ) -> Result<bool, Error> {
-    let open: Vec<u32> = run.doubts().collect();
+    let open: Vec<u32> = run.state().doubts().collect();
     if open.is_empty() {
         return Ok(false);
     }
@@ -413,7 +413,8 @@ async fn identify(
 /// but a look.
 pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
     let now = driver.clock.now();
-    run.doubts()
+    run.state()
+        .doubts()
         .map(|batch| {
             driver
                 .settle

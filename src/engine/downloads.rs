@@ -9,12 +9,15 @@ use std::time::Duration;
 use crate::provider::ApiError;
 use crate::provider::retry::{Call, Verdict, judge};
 
-use super::collect::TRIES;
-use super::drive::Context;
+use super::context::Context;
 use super::notice::WaitReason;
 use super::provider_error::Action;
-use super::submit::stopped;
+use super::provider_error::stopped;
 use super::{Error, Run};
+
+/// How often results that are complete but for an id are fetched before they are accepted as they
+/// are, and how often in quick succession those that end early.
+pub(super) const TRIES: u32 = 4;
 
 /// How long results that end early, or break off, are fetched again in one process.
 const PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);

@@ -7,66 +7,36 @@
 //! **Memory:** one row group of the spool, the places of one planned batch's result lines (32 bytes
 //! each), and one row group of the output.
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::batch::{SpoolReader, SpoolRows, verify};
-use crate::estimate::compare::Comparison;
-use crate::join::{AttemptResults, Joiner, RequestRow, Totals};
+use crate::batch::{SpoolReader, verify};
+use crate::join::Totals;
 use crate::journal::Event;
+use crate::outcome::Status;
 use crate::outcome::answer::Answers;
-use crate::outcome::details::Wanted;
-use crate::outcome::{Outcome, Status};
 use crate::output::{self, OutputSchema, OutputWriter, RowBuilders};
-use crate::provider::{BatchFormat, LineError};
 
+use super::batch_join::{BatchJoin, request_row};
+use super::export_summary::ExportSummary;
 use super::failures::Failures;
 use super::learn::{self, RunObserver};
 use super::notice::{Notice, Observer};
-use super::previous_output::{self, SetAside};
+use super::previous_output::{self};
 use super::retry::{Lengths, RetryPolicy};
-use super::{Error, Run, results_file};
+use super::{Error, Run};
 
 /// Why a row was not sent whose batch the budget held back.
 const HELD: &str = "budget: its batch did not fit into the budget";
 /// Rows handed to the writer at a time.
 const ROWS: usize = 8_192;
 
-/// The result of an export.
-#[derive(Debug, Clone)]
-pub struct Summary {
-    /// The output; `None` where it is held back because too few rows succeeded.
-    pub path: Option<PathBuf>,
-    /// Rows by status, and tokens of all attempts.
-    pub totals: Totals,
-    /// Rows left out because an earlier row has their key. The job wants that, so they do not count
-    /// as failures.
-    pub left_out: u64,
-    /// What the run was expected to cost beside what it did.
-    pub comparison: Option<Comparison>,
-    /// Rows that did not succeed, by what can be done about them; those left out on purpose are not
-    /// among them.
-    pub failures: Failures,
-    /// Why the output is not in its place, where something better stands there.
-    pub set_aside: Option<SetAside>,
-}
-
-impl Summary {
-    /// Whether every row that was to be answered was.
-    #[must_use]
-    pub fn all_succeeded(&self) -> bool {
-        self.totals.count(Status::Succeeded) + self.left_out == self.totals.rows
-    }
-}
-
 /// How an export ended.
 #[derive(Debug, Clone)]
 pub enum Export {
     /// All rows are joined; the output is there, or held back.
-    Done(Box<Summary>),
+    Done(Box<ExportSummary>),
     /// Some rows are to be sent again first: their planned batches, with how many. Nothing was
     /// written.
     Retriable(Vec<(u32, u64)>),
@@ -99,7 +69,7 @@ pub fn export(
     )?;
     let path = run.output_path();
     let mut writer = OutputWriter::create(&spec, &path, &schema, run.output_metadata())?;
-    let mut summary = Summary {
+    let mut summary = ExportSummary {
         path: Some(path.clone()),
         totals: Totals::default(),
         left_out: 0,
@@ -192,7 +162,7 @@ pub fn export(
     clippy::cast_precision_loss,
     reason = "a share of rows is compared with a share somebody typed"
 )]
-fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
+fn is_held_back(summary: &ExportSummary, min_success: Option<f64>) -> bool {
     let wanted = summary.totals.rows - summary.left_out;
     let share = if wanted == 0 {
         1.0
@@ -202,55 +172,20 @@ fn is_held_back(summary: &Summary, min_success: Option<f64>) -> bool {
     min_success.is_some_and(|least| share < least)
 }
 
-/// What reads a result line.
-pub(crate) type Parse = Box<dyn for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), LineError>>;
-
-/// Reads result lines, with the details that are wanted.
-pub(crate) fn parser(format: &'static dyn BatchFormat, wanted: Wanted) -> Parse {
-    Box::new(move |line| {
-        format
-            .result(line, wanted)
-            .map(|line| (line.custom_id, line.outcome))
-    })
-}
-
 /// Which rows are to be sent again, and with how much room.
 struct Retries<'p> {
     policy: &'p RetryPolicy,
     lengths: Lengths,
 }
 
-/// One planned batch of the run, to be joined with everything that came back for its rows.
-pub(crate) struct BatchJoin<'a> {
-    pub(crate) run: &'a Run,
-    /// Its number.
-    pub(crate) piece: u32,
-    pub(crate) answer: Option<&'a Answers>,
-    /// What the output needs of each result line beside what every output does.
-    pub(crate) wanted: Wanted,
-}
-
-impl<'a> BatchJoin<'a> {
-    /// A joiner over everything that came back for its rows.
-    pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
-        let wanted = self
-            .answer
-            .map_or(self.wanted, |answer| answer.wanted().or(self.wanted));
-        Ok(Joiner::new(
-            self.attempts()?,
-            self.answer,
-            parser(self.run.format(), wanted),
-        )
-        .priced_by(self.run.catalog()))
-    }
-
+impl BatchJoin<'_> {
     /// Writes its rows, and gives how many of them are to be sent again first.
     fn export(
         &self,
         schema: &OutputSchema,
         retries: &Retries<'_>,
         writer: &mut OutputWriter,
-        summary: &mut Summary,
+        summary: &mut ExportSummary,
         observer: &mut RunObserver,
         listener: &dyn Observer,
     ) -> Result<u64, Error> {
@@ -300,32 +235,5 @@ impl<'a> BatchJoin<'a> {
         }
         summary.totals.merge(joiner.totals());
         Ok(retriable)
-    }
-
-    /// The results of every batch that sent some of its rows.
-    fn attempts(&self) -> Result<Vec<AttemptResults>, Error> {
-        let mut attempts = Vec::new();
-        for sent in self.run.results_of(self.piece) {
-            let ids = self.run.ids_of(sent.batch)?;
-            let index =
-                results_file::read_index(self.run, &ids, &sent.file, sent.file_hash.as_deref())?;
-            attempts.push(AttemptResults {
-                attempt: sent.attempt,
-                batch_id: Arc::from(sent.id.0.as_str()),
-                index,
-            });
-        }
-        Ok(attempts)
-    }
-}
-
-pub(crate) fn request_row(rows: &SpoolRows, row: usize) -> RequestRow<'_> {
-    use arrow::array::Array as _;
-    let text = |column: &'_ arrow::array::StringArray| column.is_valid(row).then_some(row);
-    RequestRow {
-        custom_id: text(&rows.custom_id).map(|row| rows.custom_id.value(row)),
-        request_hash: text(&rows.request_hash).map(|row| rows.request_hash.value(row)),
-        unsent: text(&rows.unsent).map(|row| rows.unsent.value(row)),
-        tag: text(&rows.tag).map(|row| rows.tag.value(row)),
     }
 }

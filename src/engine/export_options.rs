@@ -13,7 +13,7 @@ use crate::output::{self, OutputSpec};
 use crate::request::schema;
 
 use super::Error;
-use super::new_run::{KeptJob, absolute};
+use super::kept_job::{KeptJob, absolute};
 
 /// What stands in the name of an output whose answers are made up.
 pub(super) const SIMULATED: &str = "simulated";

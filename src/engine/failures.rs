@@ -9,7 +9,7 @@ use crate::outcome::answer::Answers;
 use crate::outcome::class::Class;
 use crate::outcome::details::Wanted;
 
-use super::export::{BatchJoin, request_row};
+use super::batch_join::{BatchJoin, request_row};
 use super::retry::{Lengths, RetryPolicy};
 use super::{Error, Run};
 

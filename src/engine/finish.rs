@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::outcome::class::MoreTokens;
 
 use super::connect::Connection;
-use super::drive::{RunOutcome, Until};
+use super::context::{RunOutcome, Until};
 use super::export::{self, Export};
 use super::export_options::ExportOptions;
 use super::failures::Failures;
@@ -30,7 +30,7 @@ impl Engine {
     ) -> Result<RunReport, Error> {
         let job_folder = self.state.of_job(&run.plan().job_name);
         let context = self.context(run, connection, self.stop.clone(), deadline);
-        let job_wants = RetryPolicy::of_job(run.retry_spec());
+        let job_wants = RetryPolicy::of_job(&run.job().retry);
         self.observer.notice(Notice::Driving);
         loop {
             let outcome = connection
@@ -47,7 +47,7 @@ impl Engine {
             }
             // What waits to be sent again is not planned a second time, and of a canceled run
             // nothing is.
-            let policy = if run.has_unsent_retries() || run.state().is_canceled() {
+            let policy = if run.state().has_unsent_retries() || run.state().is_canceled() {
                 RetryPolicy::none()
             } else {
                 job_wants.clone()

@@ -15,7 +15,8 @@ use crate::outcome::Status;
 
 use super::Error;
 use super::compile::CompiledJob;
-use super::new_run::{hash_of_job, hashed_files, source_files};
+use super::fingerprint::{hash_of_job, hashed_files, source_files};
+use super::output_change::OutputChange;
 
 /// A run that is over, with its output.
 #[derive(Debug, Clone)]
@@ -77,16 +78,6 @@ pub fn of_job(
         })
     };
     Ok(over.filter_map(|run| read(run.path)).collect())
-}
-
-/// Why what stands at the place of a finished run's output is not what the run wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputChange {
-    /// Nothing stands there.
-    Gone,
-    /// Another run has written its own output there since: another trial, or other rows.
-    Replaced,
 }
 
 impl Finished {

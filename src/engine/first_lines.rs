@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 
 use crate::provider::{BatchFormat, BatchId};
 
-use super::drive::Context;
+use super::context::Context;
 
 /// Result lines read for an id of the run. One would do if every line were one of its batch; more
 /// cost little.

@@ -23,7 +23,7 @@ use crate::join::{JoinedRow, Totals};
 use crate::journal::{HashedFile, Lock, Owner};
 
 use super::compile::CompiledJob;
-use super::new_run::hashed_files;
+use super::fingerprint::hashed_files;
 use super::{Run, Warning};
 
 /// Lengths of answers are recorded for this many rows of a run, evenly spread.
@@ -240,7 +240,7 @@ pub(crate) fn learn(
     now: Timestamp,
 ) -> Option<Warning> {
     let estimate = run.plan().estimate.as_ref()?;
-    let simulated = run.is_simulated();
+    let simulated = run.plan().simulated;
     let path = place(folder, simulated);
     let keep = || -> Result<(), String> {
         let _alone = lock(folder, now)?;

@@ -19,6 +19,7 @@
 //! is sent again.
 
 mod batch_estimate;
+mod batch_join;
 mod batch_maker;
 pub mod budget;
 mod budget_check;
@@ -29,18 +30,22 @@ pub mod checkpoints;
 pub mod collect;
 pub mod compile;
 mod connect;
+mod context;
 mod doubt;
 mod downloads;
 pub mod drive;
 mod evidence;
 pub mod export;
 pub mod export_options;
+mod export_summary;
 pub mod failures;
 pub mod faults;
+mod fingerprint;
 mod finish;
 pub mod finished;
 mod first_lines;
 mod in_order;
+mod kept_job;
 pub mod learn;
 pub mod leftovers;
 mod lines;
@@ -48,9 +53,11 @@ pub mod new_run;
 pub mod note;
 pub mod notice;
 mod options;
+mod output_change;
 mod pace;
 pub mod plan;
 mod plan_inputs;
+mod plan_report;
 mod preview;
 pub mod previous_output;
 pub mod provider_error;
@@ -64,6 +71,7 @@ pub mod retry;
 mod row_warnings;
 pub mod run;
 mod sample_plan;
+mod serialize;
 mod setup;
 pub mod shared;
 mod split;
@@ -84,15 +92,16 @@ pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
 pub use compile::CompiledJob;
 pub use connect::{ApiOptions, Provider, SimulatorOptions};
-pub use drive::{RunOutcome, StopHandle, StopSignal};
-pub use finished::OutputChange;
+pub use context::{RunOutcome, StopHandle, StopSignal};
+pub use export_summary::ExportSummary;
 pub use note::StepNote;
 pub use notice::{Notice, Observer, Silent, WaitReason};
 pub use options::{
     CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, ReexportOptions,
     RetryOptions, RowSelection, RunOptions, StateLocation, Target,
 };
-pub use plan::PlanReport;
+pub use output_change::OutputChange;
+pub use plan_report::{NoRequests, PlanReport, PlannedBatch, SharedKeys};
 pub use preview::{PreviewReport, PreviewRow};
 pub use provider_error::{Action, Kept, RunStanding};
 pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
@@ -192,7 +201,7 @@ pub enum Error {
     Rows(Box<faults::Faults>),
     /// Several rows share a key.
     #[error("row key is not unique")]
-    DuplicateKeys(Box<plan::SharedKeys>),
+    DuplicateKeys(Box<plan_report::SharedKeys>),
     /// Requests name files that have not been uploaded.
     #[error("{}", not_uploaded(*.files))]
     NotUploaded {

@@ -6,26 +6,19 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::batch::SpooledBatch;
 use crate::cost::Money;
-use crate::job::{Job, JobFile};
-use crate::journal::{HashedFile, HeadFile, Owner, Plan, PlanCounts, Planning, SourceFile};
-use crate::ledger::BudgetSpec;
+use crate::job::JobFile;
+use crate::journal::{HeadFile, Owner, Plan, PlanCounts, Planning};
 use crate::request::custom_id::Nonce;
 
 use super::Error;
 use super::compile::CompiledJob;
-use super::plan::{PlanReport, Planner};
-
-/// What a plan keeps of the job: everything that is needed once the job file is gone or has
-/// changed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct KeptJob {
-    pub(super) job: Job,
-    text: String,
-}
+use super::fingerprint::{hash_of_job, hashed_files, source_files};
+use super::kept_job::{KeptJob, absolute};
+use super::plan::Planner;
+use super::plan_report::PlanReport;
 
 /// A run that is about to be planned.
 pub struct NewRun<'a> {
@@ -86,10 +79,7 @@ impl NewRun<'_> {
         provider: &str,
         head: &[u8],
     ) -> Plan {
-        let kept = KeptJob {
-            job: self.file.job.clone(),
-            text: self.file.text.clone(),
-        };
+        let kept = KeptJob::of(self.file);
         Plan {
             format: crate::journal::FORMAT,
             tool: concat!("rowmill ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -130,43 +120,4 @@ impl NewRun<'_> {
             home: PathBuf::new(),
         }
     }
-}
-
-pub(super) fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
-/// What was typed beside the job file counts as part of it, so the hash is over the job as it was
-/// read and not over its text. The budget does not: it may be raised while a run is under way, and
-/// changes nothing of what is sent.
-pub(super) fn hash_of_job(job: &Job) -> String {
-    let job = Job {
-        budget: BudgetSpec::default(),
-        ..job.clone()
-    };
-    let text = serde_json::to_string(&job).expect("a job came from a file, and has string keys");
-    blake3::hash(text.as_bytes()).to_hex().to_string()
-}
-
-pub(super) fn hashed_files(compiled: &CompiledJob) -> Vec<HashedFile> {
-    compiled
-        .requests
-        .template_files()
-        .iter()
-        .map(|(path, hash)| HashedFile {
-            path: path.clone(),
-            hash: hash.clone(),
-        })
-        .collect()
-}
-
-pub(super) fn source_files(compiled: &CompiledJob) -> Vec<SourceFile> {
-    let files = compiled.source.files().iter();
-    files
-        .map(|file| SourceFile {
-            path: file.path.display().to_string(),
-            bytes: file.bytes,
-            modified: file.modified,
-        })
-        .collect()
 }

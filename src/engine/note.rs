@@ -8,7 +8,7 @@ use crate::join::LineCounts;
 use crate::journal::{CheckpointKind, LossReason, RunNote, Unproven, Verdict, VerdictReason};
 use crate::provider::{ApiError, BatchId};
 
-use super::notice::{api_error, maybe_api_error, maybe_seconds, seconds};
+use super::serialize::{api_error, maybe_api_error, maybe_seconds, seconds};
 
 /// Something a person should know of a run: what was found, decided or could not be had.
 ///

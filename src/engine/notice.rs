@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::estimate::Bounds;
 use crate::journal::CheckpointKind;
@@ -15,11 +15,12 @@ use crate::provider::{ApiError, BatchId, Counts};
 use crate::source::SourceSpec;
 
 use super::Warning;
-use super::finished::OutputChange;
-use super::plan::PlanReport;
+use super::output_change::OutputChange;
+use super::plan_report::PlanReport;
 use super::upload::Uploaded;
 
 use super::note::StepNote;
+use super::serialize::{api_error, maybe_seconds, seconds};
 
 /// Something that happened while a step worked.
 #[derive(Debug, Clone, Serialize)]
@@ -301,50 +302,6 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn notice(&self, _: Notice<'_>) {}
-}
-
-pub(super) fn seconds<S: Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
-}
-
-pub(super) fn maybe_seconds<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration.map(|d| d.as_secs_f64()).serialize(serializer)
-}
-
-/// The facts of an error that a log keeps.
-pub(super) fn api_error<S: Serializer>(error: &ApiError, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Facts<'a> {
-        call: &'a str,
-        status: Option<u16>,
-        kind: &'a str,
-        message: &'a str,
-        request_id: Option<&'a str>,
-    }
-    Facts {
-        call: error.call.name(),
-        status: error.status,
-        kind: error.kind.as_str(),
-        message: &error.message,
-        request_id: error.request_id.as_deref(),
-    }
-    .serialize(serializer)
-}
-
-pub(super) fn maybe_api_error<S: Serializer>(
-    error: &Option<ApiError>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match error {
-        Some(error) => api_error(error, serializer),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl<T: Observer + ?Sized + Send> Observer for std::sync::Arc<T> {

@@ -18,7 +18,7 @@ use crate::provider::ApiError;
 use crate::provider::retry::MAX_RETRY_AFTER;
 
 use super::Run;
-use super::drive::{Context, between};
+use super::context::{Context, between};
 use super::notice::{Notice, WaitReason};
 
 /// Create calls in a row that may end uncertain before sending pauses until one of their batches is
@@ -170,12 +170,12 @@ impl Pace {
             || self
                 .refused
                 .as_ref()
-                .is_some_and(|refused| !refused.is_limit() || run.requests_in_flight() == 0)
+                .is_some_and(|refused| !refused.is_limit() || run.state().requests_in_flight() == 0)
     }
 
     /// Whether so many calls were lost that sending pauses until one of them is settled.
     pub(super) fn is_too_uncertain(&self, run: &Run) -> bool {
-        self.uncertain.0 >= MAX_UNCERTAIN_IN_A_ROW && run.doubts().next().is_some()
+        self.uncertain.0 >= MAX_UNCERTAIN_IN_A_ROW && run.state().doubts().next().is_some()
     }
 
     /// When the batch was sent first, and how often it was refused.
@@ -235,7 +235,7 @@ impl Pace {
                 calls: self.uncertain.0,
             });
         } else if let Some(batch) = next.filter(|batch| !has_room(driver, run, *batch)) {
-            let (queued, limit) = (run.requests_in_flight(), driver.max_queued_requests);
+            let (queued, limit) = (run.state().requests_in_flight(), driver.max_queued_requests);
             reasons.push(WaitReason::QueueFull {
                 batch,
                 queued,
@@ -253,6 +253,6 @@ impl Pace {
 
 /// Requests of batches that are uncertain count: they may well be in the queue.
 pub(super) fn has_room(driver: &Context<'_>, run: &Run, batch: u32) -> bool {
-    let queued = run.requests_in_flight();
+    let queued = run.state().requests_in_flight();
     queued == 0 || queued + u64::from(run.piece(batch).requests) <= driver.max_queued_requests
 }

@@ -8,19 +8,14 @@
 //! spool, and the duplicate finder's buffers; 24 bytes a row go to a temporary file for the search
 //! for duplicates.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use serde::Serialize;
-
 use crate::batch::{Limits, Packer, SpooledBatch};
 use crate::estimate::fit::{CountedRow, Fit};
-use crate::estimate::rows::BatchStatistics;
-use crate::estimate::sample::{SampleSpec, SampledRow};
-use crate::estimate::sample_plan::Sampling;
+use crate::estimate::sample::SampleSpec;
 use crate::estimate::warm_up::WarmUpDecision;
-use crate::estimate::{CacheDecision, CacheSplit, Estimate, Estimator, RequestPrefix, RunHistory};
+use crate::estimate::{CacheSplit, Estimator, RequestPrefix, RunHistory};
 use crate::job::JobFile;
 use crate::journal::{Checkpoint, CheckpointKind};
 use crate::provider::BatchFormat;
@@ -28,116 +23,16 @@ use crate::request::OnRowError;
 use crate::request::custom_id::Nonce;
 use crate::request::duplicates::{DuplicateFinder, Duplicates};
 use crate::request::keys::OnDuplicate;
-use crate::source::{SourceRows, SourceSpec};
+use crate::source::SourceRows;
 
+use super::Error;
 use super::batch_maker::BatchMaker;
 use super::compile::CompiledJob;
-use super::faults::Causes;
 use super::in_order::in_order;
 use super::notice::Observer;
+use super::plan_report::{PlanReport, SharedKeys};
 use super::render::Renderer;
 use super::row_warnings::ContextWindow;
-use super::{Error, Warning};
-
-/// What planning found.
-#[derive(Debug, Clone, Serialize)]
-pub struct PlanReport {
-    /// Rows read from the source.
-    pub rows_read: u64,
-    /// Rows that `where` and `limit` let through: the rows of the run.
-    pub rows: u64,
-    /// Rows that are sent.
-    pub requests: u64,
-    /// Rows that are not sent, by the reason's word.
-    pub unsent: BTreeMap<String, u64>,
-    /// Rows that are set aside because they cannot be rendered, by why.
-    pub set_aside: Causes,
-    /// What a person should know of the rows; none of it stops the job.
-    pub warnings: Vec<Warning>,
-    /// The batches, in order.
-    pub batches: Vec<PlannedBatch>,
-    /// Bytes of all create bodies.
-    pub body_bytes: u64,
-    /// Bytes that every request has in common; sent with each, kept once.
-    pub shared_bytes: u64,
-    /// The checkpoints: batches whose results are needed before the rest is sent.
-    pub gates: Vec<Checkpoint>,
-    /// Whether one request goes first and writes the cache, and why.
-    pub cache: CacheDecision,
-    /// The estimate of its cost.
-    pub estimate: Estimate,
-    /// What the figures rest on, where only some rows were rendered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sampled: Option<Sampling>,
-    /// The sums of the requests, for another estimate of them.
-    #[serde(skip)]
-    pub(crate) statistics: BatchStatistics,
-    /// Rows for the provider to count, where they were prefix for.
-    #[serde(skip)]
-    pub(crate) sample: Vec<SampledRow>,
-}
-
-impl PlanReport {
-    /// Why there is no row to send, where there is none. That is no error: a night may have no new
-    /// rows.
-    #[must_use]
-    pub fn no_requests(&self, source: &SourceSpec) -> Option<NoRequests> {
-        if self.requests > 0 {
-            return None;
-        }
-        Some(match (source.limit, self.rows_read) {
-            _ if self.rows > 0 => NoRequests::AllSetAside { rows: self.rows },
-            (Some(0), _) => NoRequests::LimitIsZero,
-            (_, 0) => NoRequests::EmptySource,
-            (_, rows) => NoRequests::NoneMatch { rows },
-        })
-    }
-}
-
-/// Why a run has nothing to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum NoRequests {
-    /// Every row is set aside.
-    AllSetAside {
-        /// Rows of the run.
-        rows: u64,
-    },
-    /// `source.limit` is 0.
-    LimitIsZero,
-    /// The source has columns and no rows.
-    EmptySource,
-    /// `source.where` holds for none of the rows.
-    NoneMatch {
-        /// Rows of the source.
-        rows: u64,
-    },
-}
-
-/// One batch of a plan.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct PlannedBatch {
-    /// Its rows, including those that are not sent.
-    pub rows: u64,
-    /// Requests.
-    pub requests: u32,
-    /// Exact bytes of the create body.
-    pub body_bytes: u64,
-}
-
-/// Keys that several rows have.
-#[derive(Debug)]
-pub struct SharedKeys {
-    /// The key columns.
-    pub columns: Vec<String>,
-    /// Rows whose key an earlier row has.
-    pub rows: u64,
-    /// Keys that more than one row has.
-    pub keys: u64,
-    /// The first of them: the key in words, and its first rows by `row_index`.
-    pub first: Vec<(String, Vec<u64>)>,
-}
 
 /// Makes the plan of a job.
 pub struct Planner<'a> {

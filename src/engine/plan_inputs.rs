@@ -13,7 +13,8 @@ use crate::request::custom_id::Nonce;
 use super::compile::CompiledJob;
 use super::connect::Connection;
 use super::notice::{Notice, Observer};
-use super::plan::{self, PlanReport, Planner};
+use super::plan::{self, Planner};
+use super::plan_report::PlanReport;
 use super::{Error, calibrate, learn};
 
 /// Which rows are counted depends on the rows and on this.

@@ -26,8 +26,8 @@ use crate::output::{self, OutputSpec};
 use crate::source::{self, Paths, Source, SourceSpec};
 
 use super::Run;
-use super::export::Summary;
 use super::export_options::{INCOMPLETE, SIMULATED};
+use super::export_summary::ExportSummary;
 
 /// An output that was written beside its place, because something better stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub enum WorseOutput {
 /// Where the output of a run goes that is meant for `path`, and why it is not that place.
 pub(super) fn place(
     run: &Run,
-    summary: &Summary,
+    summary: &ExportSummary,
     path: &Path,
     spec: &OutputSpec,
 ) -> (PathBuf, Option<SetAside>) {
@@ -83,9 +83,9 @@ pub(super) fn place(
 }
 
 /// In which way the result of a run is less than what stands at a place.
-fn less(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> Option<WorseOutput> {
+fn less(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> Option<WorseOutput> {
     // What is simulated in this process has a name of its own, and so replaces nothing else.
-    let is_rehearsal = run.is_simulated() && !run.plan().is_in_process();
+    let is_rehearsal = run.plan().simulated && !run.plan().is_in_process();
     if !is_rehearsal && (summary.all_succeeded() || spec.min_success.is_some()) {
         return None;
     }
@@ -96,7 +96,7 @@ fn less(run: &Run, summary: &Summary, path: &Path, spec: &OutputSpec) -> Option<
     }
     if summary.all_succeeded()
         || spec.min_success.is_some()
-        || (is_simulated && !run.is_simulated())
+        || (is_simulated && !run.plan().simulated)
     {
         return None;
     }

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::journal::BatchStateKind;
-use crate::provider::BatchId;
+use crate::provider::{ApiError, BatchId};
+
+use super::{Error, Run};
 
 /// What was being done when the provider refused a call, or could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -133,4 +135,13 @@ pub struct RunStanding {
     pub batches: u32,
     /// The batches by state, such as `in_flight` or `collected`.
     pub by_state: BTreeMap<BatchStateKind, u64>,
+}
+
+/// A provider's error, with how far the run is.
+pub(crate) fn stopped(run: &Run, action: Action, source: ApiError) -> Error {
+    Error::Provider {
+        action,
+        source: Box::new(source),
+        kept: Kept::Run(run.standing()),
+    }
 }

@@ -20,7 +20,7 @@ use crate::estimate::rows::{BatchStatistics, RowEstimate};
 use crate::journal::spool_name;
 
 use super::Error;
-use super::plan::PlannedBatch;
+use super::plan_report::PlannedBatch;
 
 /// Closed batches that are kept besides the open one: with four to share among, the last
 /// ones differ from the others by a quarter at most.

@@ -14,11 +14,12 @@ use crate::source::SourceSpec;
 use crate::template::prompt::SystemSpec;
 
 use super::compile::CompiledJob;
-use super::drive::RunOutcome;
-use super::export::Summary;
+use super::context::RunOutcome;
+use super::export_summary::ExportSummary;
 use super::failures::Failures;
-use super::finished::{Finished, OutputChange};
-use super::plan::PlanReport;
+use super::finished::Finished;
+use super::output_change::OutputChange;
+use super::plan_report::PlanReport;
 use super::provider_error::RunStanding;
 use super::{Run, Warning};
 
@@ -49,7 +50,7 @@ pub struct RunReport {
     pub manifest: Manifest,
     /// What the export came to; `None` where nothing was exported by this call.
     #[serde(skip)]
-    pub summary: Option<Summary>,
+    pub summary: Option<ExportSummary>,
     /// What the output looks like.
     pub output: OutputShape,
     /// Set where a finished run had all answers already, so that nothing was sent.
@@ -84,7 +85,7 @@ impl RunReport {
     pub(super) fn new(
         run: &Run,
         outcome: RunOutcome,
-        summary: Option<Summary>,
+        summary: Option<ExportSummary>,
         now: Timestamp,
     ) -> RunReport {
         let state = run.state();
@@ -92,11 +93,11 @@ impl RunReport {
             run: run.plan().run.clone(),
             folder: run.folder().to_path_buf(),
             outcome,
-            simulated: run.is_simulated(),
+            simulated: run.plan().simulated,
             abandoned: state.abandoned().is_some(),
             standing: run.standing(),
-            unsent_batches: run.unsent_batches(),
-            uncertain_batches: run.doubts().count() as u64,
+            unsent_batches: (run.state().unsent().count() as u64),
+            uncertain_batches: run.state().doubts().count() as u64,
             in_flight_or_ended: run.in_flight_or_ended(),
             on_limit: run.on_limit(),
             manifest: run.manifest(now),

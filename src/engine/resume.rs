@@ -29,11 +29,11 @@ use crate::journal::{
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
 
-use super::drive::{Context, Until};
+use super::context::{Context, Until};
 use super::first_lines::first_lines;
 use super::note::StepNote;
 use super::provider_error::Action;
-use super::submit::stopped;
+use super::provider_error::stopped;
 use super::{Error, Run, collect};
 
 /// Batches a page: as many as there may be.
@@ -61,6 +61,7 @@ pub(crate) async fn look_for_strays(
     until: Until,
 ) -> Result<(), Error> {
     let saved: Vec<u32> = run
+        .state()
         .doubts()
         .filter(|batch| run.has_saved_results(*batch))
         .collect();
@@ -147,6 +148,7 @@ async fn candidates(
     // What has not ended, and a batch in doubt explains, is looked into by `doubt.rs`, and holds no
     // other batch of its size.
     let doubts: Vec<u64> = run
+        .state()
         .doubts()
         .filter(|b| !targets.contains(b))
         .map(|b| u64::from(run.piece(b).requests))
@@ -240,7 +242,7 @@ async fn look_into(
             return Ok(true);
         }
     }
-    let looked_for: Vec<u32> = run.doubts().collect();
+    let looked_for: Vec<u32> = run.state().doubts().collect();
     for batch in looked_for {
         if run.proof_of(batch, &ids)?.is_none() {
             run.rule_out_by(candidate.id.clone(), batch, &ids);
@@ -315,7 +317,7 @@ fn intend(
     candidate: &RemoteBatch,
 ) -> Result<(), Error> {
     let now = driver.clock.now();
-    while run.waits_at_a_gate(batch) {
+    while run.state().waits_at_checkpoint(batch) {
         let Some(gate) = run
             .state()
             .gates()

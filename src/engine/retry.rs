@@ -33,7 +33,7 @@ use crate::provider::BatchFormat;
 use crate::request::per_row::FragmentTail;
 use crate::request::{RequestHash, most_tokens, with_max_tokens};
 
-use super::export::{BatchJoin, request_row};
+use super::batch_join::{BatchJoin, request_row};
 use super::{Error, Run};
 
 /// Why a model stops whose context window is full: more room for the answer is no help.
@@ -376,7 +376,7 @@ impl Pools {
             attempt,
             spools: BTreeMap::new(),
             closed: Vec::new(),
-            next_batch: run.batches() + 1,
+            next_batch: run.state().batch_count() + 1,
             folder: run.dir().clone(),
             limits: run.plan().limits,
             format: run.format(),

@@ -13,7 +13,7 @@ use crate::provider::retry::{Clock, SystemClock};
 use crate::provider::{BatchFormat, Formats, anthropic};
 
 use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
-use super::drive::{Context, RunOutcome, StopSignal, Until};
+use super::context::{Context, RunOutcome, StopSignal, Until};
 use super::note::StepNote;
 use super::notice::{Notice, Observer, Silent};
 use super::options::StateLocation;
@@ -156,7 +156,7 @@ impl Engine {
 
     /// Connects to the provider of an opened run.
     pub(super) fn connect_to(&self, run: &Run, simulate: bool) -> Result<Connection, Error> {
-        if run.unsent_batches() > 0 {
+        if (run.state().unsent().count() as u64) > 0 {
             // What was in service when the run was planned may be gone when its rest is sent.
             let advice = self.catalog.advice(&run.job().request.model, self.today());
             if let Some(advice) = advice.map(Warning::ModelRetirement) {
@@ -231,7 +231,7 @@ impl Engine {
     pub(super) fn notice_opened(&self, run: &Run) {
         self.observer.notice(Notice::Opened {
             run: run.folder(),
-            create_calls: run.create_calls(),
+            create_calls: run.state().create_calls(),
         });
     }
 
@@ -248,7 +248,7 @@ impl Engine {
             clock: self.clock.as_ref(),
             observer: self.observer.as_ref(),
             stop,
-            max_queued_requests: run.max_queued_requests(),
+            max_queued_requests: run.job().batch.max_queued_requests,
             settle: run.settle(),
             deadline,
         }

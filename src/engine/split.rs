@@ -28,7 +28,9 @@ pub(crate) fn split(
     most: Option<u32>,
 ) -> Result<Vec<u32>, Error> {
     let sizes = sizes(run, run.piece(batch).requests, most);
-    let numbers: Vec<u32> = (run.batches() + 1..).take(sizes.len()).collect();
+    let numbers: Vec<u32> = (run.state().batch_count() + 1..)
+        .take(sizes.len())
+        .collect();
     let head = run.head_of(batch)?;
     let no_columns = Arc::new(Schema::empty());
     let create = |number| {

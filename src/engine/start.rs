@@ -25,8 +25,8 @@ use super::finished::{self, Finished};
 use super::new_run::NewRun;
 use super::notice::Notice;
 use super::options::{RunOptions, Target};
-use super::plan::PlanReport;
 use super::plan_inputs::{PlanInputs, batch_limits};
+use super::plan_report::PlanReport;
 use super::setup::Engine;
 use super::upload::{self, Uploader};
 use super::{Error, Run, leftovers};
@@ -96,10 +96,10 @@ impl Engine {
         let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
         match run.check_unchanged(file, &compiled) {
             Ok(()) => Ok(Started::ready((run, connection))),
-            Err(changed @ Error::Changed { .. }) if run.has_sent_nothing() => {
+            Err(changed @ Error::Changed { .. }) if run.state().has_sent_nothing() => {
                 // A folder that was put back from a copy does not know what was sent since.
                 self.look_for_unknown(&mut run, &connection)?;
-                if !run.has_sent_nothing() {
+                if !run.state().has_sent_nothing() {
                     return Err(changed);
                 }
                 self.observer.notice(Notice::PlannedAgain { run: folder });

@@ -20,12 +20,12 @@ use crate::journal::{DoubtReason, Event};
 use crate::provider::retry::{Call, Clock, Verdict, asked, judge, most_requests, with_retry};
 use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
 
+use super::context::{Context, between};
 use super::doubt;
-use super::drive::{Context, between};
 use super::note::{StepNote, UncertainCause};
 use super::notice::Notice;
 use super::pace::{Pace, has_room};
-use super::provider_error::{Action, Kept, RunStanding};
+use super::provider_error::{Action, RunStanding, stopped};
 use super::split::split;
 use super::{Error, Run};
 
@@ -77,7 +77,7 @@ struct CreateCall {
 impl CreateCall {
     async fn prepare(driver: &Context<'_>, run: &Run, batch: u32) -> Result<CreateCall, Error> {
         let body = Arc::new(run.body(batch)?);
-        let newest_listed = if run.has_remotes() {
+        let newest_listed = if run.state().has_remotes() {
             None
         } else {
             newest_listed(driver).await
@@ -106,7 +106,7 @@ async fn send(
     let (requests, bytes, body_hash) = (piece.requests, piece.body_bytes, piece.body_hash.clone());
     driver.observer.notice(Notice::Submitting {
         batch,
-        of: run.batches(),
+        of: run.state().batch_count(),
         requests: requests.into(),
         bytes,
     });
@@ -186,15 +186,15 @@ async fn send(
             if is_permanent {
                 return Err(Error::Refused(Box::new(RefusedBatch {
                     batch,
-                    of: run.batches(),
+                    of: run.state().batch_count(),
                     requests,
                     source: error,
                     standing: run.standing(),
                     run: run.folder().to_path_buf(),
-                    nothing_was_sent: run.has_sent_nothing(),
+                    nothing_was_sent: run.state().has_sent_nothing(),
                 })));
             }
-            let of = run.batches();
+            let of = run.state().batch_count();
             Err(stopped(run, Action::CreateBatch { batch, of }, error))
         }
     }
@@ -277,25 +277,18 @@ fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Resul
     )
 }
 
-/// A provider's error, with how far the run is.
-pub(crate) fn stopped(run: &Run, action: Action, source: ApiError) -> Error {
-    Error::Provider {
-        action,
-        source: Box::new(source),
-        kept: Kept::Run(run.standing()),
-    }
-}
-
 /// Asks the provider to cancel every batch in flight, and gives their number. What was planned and
 /// not sent stays unsent for good.
 ///
 /// # Errors
 /// [`Error::Provider`] when the provider cannot be reached; batches asked before that are recorded.
 pub async fn cancel(api: &dyn BatchApi, clock: &dyn Clock, run: &mut Run) -> Result<u64, Error> {
-    while let Some(batch) = run.first_unsent() {
+    loop {
+        let next = run.state().unsent().next();
+        let Some(batch) = next else { break };
         run.record(clock.now(), Event::Withdrawn { batch })?;
     }
-    let in_flight: Vec<(u32, BatchId)> = run.in_flight().collect();
+    let in_flight: Vec<(u32, BatchId)> = run.state().in_flight().collect();
     let mut asked = 0;
     for (batch, id) in in_flight {
         run.record(clock.now(), Event::CancelAsked { batch })?;

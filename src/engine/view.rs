@@ -18,7 +18,7 @@ use crate::outcome::{Status, Usage};
 use crate::provider::Formats;
 
 use super::Error;
-use super::drive::between;
+use super::context::between;
 use super::evidence::{Evidence, Scope};
 
 /// A run as a reader sees it who does not work on it.

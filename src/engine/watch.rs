@@ -14,12 +14,12 @@ use crate::journal::{Event, LossReason};
 use crate::provider::retry::{Call, Verdict, WAIT_404, judge};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
+use super::context::{Context, between};
 use super::downloads::Downloads;
-use super::drive::{Context, between};
 use super::note::StepNote;
 use super::notice::Notice;
 use super::provider_error::Action;
-use super::submit::stopped;
+use super::provider_error::stopped;
 use super::{Error, Run, collect};
 
 /// Up to this many batches are asked for one by one; more are listed.
@@ -97,7 +97,7 @@ pub(crate) async fn look(
     run: &mut Run,
     not_found: &mut NotFoundTracker,
 ) -> Result<(), Error> {
-    let in_flight: BTreeMap<u32, BatchId> = run.in_flight().collect();
+    let in_flight: BTreeMap<u32, BatchId> = run.state().in_flight().collect();
     let mut listed = if in_flight.len() > ONE_BY_ONE {
         list(driver, run, &in_flight).await?
     } else {

@@ -142,13 +142,13 @@ fn the_second_plan_is_within_five_percent_of_its_bill() {
     );
     assert_eq!(at(&second, "/plan/estimate/output_basis/rows"), 300);
     let manifest = run(&work);
-    let (likely, bill) = (
+    let (expected, bill) = (
         dollars(&second, "/plan/estimate/total/expected"),
         dollars(&manifest, "/cost_usd"),
     );
     assert!(
-        (likely / bill - 1.0).abs() < 0.05,
-        "{likely} estimated, {bill} billed"
+        (expected / bill - 1.0).abs() < 0.05,
+        "{expected} estimated, {bill} billed"
     );
     // The manifest has the estimate next to the bill.
     assert_eq!(dollars(&manifest, "/estimate/billed"), bill);

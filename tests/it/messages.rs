@@ -88,7 +88,7 @@ fn every_command_that_fails_gives_one_document() {
         );
         let (said, first) = (
             failed.stderr.trim(),
-            message.split(['`', ':']).next().unwrap(),
+            message.split(['`', ':', '[']).next().unwrap().trim(),
         );
         assert!(said.contains(first), "{context}\n{said}");
     }

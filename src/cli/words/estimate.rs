@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rowmill::engine::plan::NoRequests;
+use rowmill::engine::NoRequests;
 use rowmill::estimate::cache::{DOCUMENTED_READS, ReadsBasis, WARM_UP_READS};
 use rowmill::estimate::compare::Cause;
 use rowmill::estimate::fit::FitBasis;

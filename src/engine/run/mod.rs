@@ -3,43 +3,41 @@
 //! Opening takes the run's lock, so that one process works on it at a time, and reads the journal
 //! into a state. From then on an event is on disk before the state takes it in.
 
+mod manifest;
+mod proof;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::StringArray;
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, sent_ids, verify};
+use crate::batch::{SpoolReader, SpooledBatch, SpooledBody, verify};
 use crate::catalog::Catalog;
-use crate::cost::CacheUse;
 use crate::durable;
-use crate::estimate::CacheReason;
 use crate::job::{Job, JobFile};
-use crate::join::{ResultIndex, Totals};
+use crate::join::ResultIndex;
 use crate::journal::{
-    AbandonReason, Batch, BatchState, BillSummary, CacheSummary, Event, HashedFile, Journal, Lock,
-    Manifest, MeasuredCache, Owner, Plan, RunDir, RunNote, State,
+    AbandonReason, Batch, BatchState, Event, HashedFile, Journal, Lock, Owner, Plan, RunDir,
+    RunNote, State,
 };
 use crate::ledger::OnLimit;
-use crate::outcome::Status;
-use crate::outcome::class::RetrySpec;
 use crate::output::OutputSpec;
 use crate::provider::{BatchFormat, BatchId, Formats};
 
-use super::budget::{BudgetContext, RunBudget};
-use super::compile::CompiledJob;
-use super::drive::between;
-use super::evidence::{Evidence, Scope};
-use super::export::Summary;
-use super::export_options::ExportOptions;
-use super::new_run::{KeptJob, hash_of_job, hashed_files, source_files};
-use super::pace::HeldByBudget;
-use super::provider_error::RunStanding;
-use super::{Error, collect, doubt, view};
+use crate::engine::budget::{BudgetContext, RunBudget};
+use crate::engine::compile::CompiledJob;
+use crate::engine::context::between;
+use crate::engine::evidence::{Evidence, Scope};
+use crate::engine::export_options::ExportOptions;
+use crate::engine::export_summary::ExportSummary;
+use crate::engine::fingerprint::{hash_of_job, hashed_files, source_files};
+use crate::engine::kept_job::KeptJob;
+use crate::engine::pace::HeldByBudget;
+use crate::engine::{Error, doubt, view};
 
 /// What of a job is no longer what a run was planned from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -103,7 +101,7 @@ pub struct Run {
     /// Whether a person wants the rest to be sent whatever the first rows came to.
     ignores_canary: bool,
     options: ExportOptions,
-    last_summary: Option<Summary>,
+    last_summary: Option<ExportSummary>,
     /// Whether a person wants the output in its place whatever stands there.
     replaces: bool,
     /// The lines of results that are being recorded, so that the ledger need not read them again.
@@ -176,7 +174,7 @@ impl Run {
     /// Takes note that a person wants what is in doubt now to be sent again, and gives the number
     /// of such batches. They are looked for once more, and adopted if they are found.
     pub fn resubmit_doubtful(&mut self) -> usize {
-        self.decided = self.doubts().collect();
+        self.decided = self.state().doubts().collect();
         self.decided.len()
     }
 
@@ -201,12 +199,6 @@ impl Run {
 
     pub(crate) fn ignores_canary(&self) -> bool {
         self.ignores_canary
-    }
-
-    /// How long a leading batch is waited for.
-    #[must_use]
-    pub fn prime_wait(&self) -> Duration {
-        self.kept.job.cache.prime_wait
     }
 
     /// Records an event on disk, then in the state; the ledger follows.
@@ -278,29 +270,11 @@ impl Run {
         &self.kept.job
     }
 
-    /// Which failures the job wants sent again.
-    #[must_use]
-    pub fn retry_spec(&self) -> &RetrySpec {
-        &self.kept.job.retry
-    }
-
-    /// Whether its answers are made up.
-    #[must_use]
-    pub fn is_simulated(&self) -> bool {
-        self.plan.simulated
-    }
-
     /// The API version and betas its requests were made for.
     #[must_use]
     pub fn api_options(&self) -> (Option<String>, Vec<String>) {
         let request = &self.kept.job.request;
         (request.api_version.clone(), request.betas.clone())
-    }
-
-    /// Most requests in flight over all its batches.
-    #[must_use]
-    pub fn max_queued_requests(&self) -> u64 {
-        self.kept.job.batch.max_queued_requests
     }
 
     /// How long a lost batch is looked for.
@@ -395,12 +369,6 @@ impl Run {
         self.state().known_batch(batch)
     }
 
-    /// Batches of the run.
-    #[must_use]
-    pub fn batches(&self) -> u32 {
-        self.state().batch_count()
-    }
-
     /// Pieces of the run: the batches it was planned with, which hold its rows.
     pub(crate) fn pieces(&self) -> u32 {
         u32::try_from(self.plan.pieces.len()).unwrap_or(u32::MAX)
@@ -446,36 +414,10 @@ impl Run {
         self.state().to_send().find(can_go).map(Batch::number)
     }
 
-    /// Batches that wait to be sent, of rows that were sent before.
-    #[must_use]
-    pub fn has_unsent_retries(&self) -> bool {
-        self.state().has_unsent_retries()
-    }
-
     /// Rows of a piece whose batch waits to be sent, by their first and last `row_index`.
     pub(crate) fn unsent_rows(&self, piece: u32) -> Vec<(u64, u64)> {
         self.state()
             .unsent_rows(&self.plan.pieces[piece as usize - 1])
-    }
-
-    /// A batch that was not sent, whatever it waits for.
-    pub(crate) fn first_unsent(&self) -> Option<u32> {
-        self.state().unsent().next()
-    }
-
-    /// Batches that wait to be sent.
-    #[must_use]
-    pub fn unsent_batches(&self) -> u64 {
-        self.state().unsent().count() as u64
-    }
-
-    /// Batches of which it is not known whether they were made.
-    pub fn doubts(&self) -> impl Iterator<Item = u32> {
-        self.state().doubts()
-    }
-
-    pub(crate) fn in_flight(&self) -> impl Iterator<Item = (u32, BatchId)> {
-        self.state().in_flight()
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = (u32, BatchId)> {
@@ -553,33 +495,9 @@ impl Run {
     /// Whether batches are in flight, may be, or have results that are not fetched.
     #[must_use]
     pub fn in_flight_or_ended(&self) -> bool {
-        self.in_flight().next().is_some()
+        self.state().in_flight().next().is_some()
             || self.ended().next().is_some()
-            || self.doubts().next().is_some()
-    }
-
-    /// Whether a create call was made, or was about to be.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.state().has_begun()
-    }
-
-    /// Whether it is certain that the provider holds no batch of the run: no create call was made,
-    /// or each had certainly no effect.
-    #[must_use]
-    pub fn has_sent_nothing(&self) -> bool {
-        self.state().has_sent_nothing()
-    }
-
-    /// How often a batch was about to be sent, or was.
-    #[must_use]
-    pub fn create_calls(&self) -> u64 {
-        self.state().create_calls()
-    }
-
-    /// Whether the provider knows a batch of the run.
-    pub(crate) fn has_remotes(&self) -> bool {
-        self.state().has_remotes()
+            || self.state().doubts().next().is_some()
     }
 
     pub(crate) fn standing_of(&self, batch: u32) -> &BatchState {
@@ -594,10 +512,6 @@ impl Run {
     /// No batch that a create call of this one made is older, in the provider's time.
     pub(crate) fn not_before(&self, batch: u32) -> Option<Timestamp> {
         self.batch(batch).not_before
-    }
-
-    pub(crate) fn requests_in_flight(&self) -> u64 {
-        self.state().requests_in_flight()
     }
 
     /// When a batch, or its results, were not found.
@@ -626,19 +540,7 @@ impl Run {
 
     /// Takes note that the provider's list was searched for all batches there are.
     pub(crate) fn searched(&mut self) {
-        self.searched = self.batches();
-    }
-
-    /// Whether there are results on disk that hold a line for each id of a batch.
-    pub(crate) fn has_saved_results(&self, batch: u32) -> bool {
-        let path = self.results_path(batch);
-        path.is_file()
-            && collect::counts_of(self, batch, &path).is_ok_and(|counts| counts.missing == 0)
-    }
-
-    /// Whether a batch waits at a gate.
-    pub(crate) fn waits_at_a_gate(&self, batch: u32) -> bool {
-        self.state().waits_at_checkpoint(batch)
+        self.searched = self.state().batch_count();
     }
 
     /// Puts in doubt what other files of the run tell of, and its journal does not.
@@ -679,56 +581,6 @@ impl Run {
         self.batch(batch)
             .in_doubt_since()
             .unwrap_or(self.plan.created_at)
-    }
-
-    /// Whether a batch of the workspace is known not to be the one in doubt.
-    pub(crate) fn is_not(&self, id: &BatchId, batch: u32) -> bool {
-        let is_known = self.state().batch_of(id).is_some() || self.strangers.contains(id);
-        is_known || self.not_it.contains(&(batch, id.clone()))
-    }
-
-    /// Takes note of a batch of the workspace that is not the one in doubt, by the ids in its
-    /// results: where none carries the run's nonce, it is no batch of the run.
-    pub(crate) fn rule_out_by(&mut self, id: BatchId, batch: u32, ids: &[String]) {
-        if ids
-            .iter()
-            .any(|id| id.starts_with(self.plan.nonce.as_str()))
-        {
-            self.not_it.insert((batch, id));
-        } else {
-            self.strangers.insert(id);
-        }
-    }
-
-    /// Whether results with these ids are those of a batch, with an id that shows it: all that
-    /// carry the run's nonce are ids that the batch sends. Rows that are sent again keep their ids,
-    /// so one id alone does not tell the batches of a run apart.
-    pub(crate) fn proof_of<'i>(
-        &self,
-        batch: u32,
-        ids: &'i [String],
-    ) -> Result<Option<&'i str>, Error> {
-        let ours = || {
-            ids.iter()
-                .filter(|id| id.starts_with(self.plan.nonce.as_str()))
-        };
-        let Some(first) = ours().next() else {
-            return Ok(None);
-        };
-        let mut left: HashSet<&str> = ours().map(String::as_str).collect();
-        for sent in self
-            .ids_of(batch)?
-            .iter()
-            .flat_map(|ids| ids.iter().flatten())
-        {
-            left.remove(sent);
-        }
-        Ok(left.is_empty().then_some(first.as_str()))
-    }
-
-    /// The ids that a batch sends, in its order.
-    pub(crate) fn ids_of(&self, batch: u32) -> Result<Vec<StringArray>, Error> {
-        Ok(sent_ids(&self.spool_path(batch))?.collect::<Result<_, _>>()?)
     }
 
     /// The saved results of every batch that sent rows of a piece.
@@ -801,111 +653,9 @@ impl Run {
         }
     }
 
-    pub(crate) fn output_metadata(&self) -> Vec<(String, String)> {
-        let request = &self.kept.job.request;
-        [
-            ("rowmill.run", self.plan.run.clone()),
-            ("rowmill.job", self.plan.job_name.clone()),
-            ("rowmill.model", request.model.clone()),
-            ("rowmill.simulated", self.plan.simulated.to_string()),
-            ("rowmill.origin", self.plan.origin.clone()),
-            ("rowmill.planned_at", self.plan.created_at.to_string()),
-            ("rowmill.priced_at", self.catalog.date.to_string()),
-            ("rowmill.tool", self.plan.tool.clone()),
-            (
-                "rowmill.answer_columns",
-                self.options.has_answer_columns().to_string(),
-            ),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
-    }
-
-    pub(crate) fn keep_summary(&mut self, summary: &Summary) {
+    pub(crate) fn keep_summary(&mut self, summary: &ExportSummary) {
         self.last_summary = Some(summary.clone());
     }
-
-    /// How far the run is.
-    #[must_use]
-    pub fn standing(&self) -> RunStanding {
-        RunStanding {
-            run: self.plan.run.clone(),
-            folder: self.folder().to_path_buf(),
-            batches: self.batches(),
-            by_state: self.state().batches_by_state(),
-        }
-    }
-
-    /// The summary for other programs, as it is now.
-    #[must_use]
-    pub fn manifest(&self, now: Timestamp) -> Manifest {
-        let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
-        let (spent, reserved) = self.spent_and_reserved();
-        (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
-        if let Some(Summary {
-            totals,
-            comparison,
-            set_aside,
-            ..
-        }) = &self.last_summary
-        {
-            (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
-            manifest.empty_answers = Some(totals.empty);
-            manifest.cost_usd = Some(totals.bill.total().total());
-            manifest.estimate = comparison.clone();
-            let set_aside = set_aside.as_ref().map(|aside| RunNote::OutputSetAside {
-                instead_of: aside.instead_of.clone(),
-            });
-            manifest.notes.extend(set_aside);
-            manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
-            manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
-            manifest.notes.extend(notes_on(totals));
-        }
-        manifest
-    }
-
-    /// What was decided about the prompt cache, and what it did; `None` where it did nothing.
-    fn cache_summary(&self, cache: &CacheUse) -> Option<CacheSummary> {
-        let measured = MeasuredCache::new(cache)?;
-        let (primes, why) = self
-            .plan
-            .cache
-            .as_ref()
-            .map_or((false, CacheReason::NothingToCache), |decision| {
-                (decision.warms_up, decision.reason.clone())
-            });
-        Some(CacheSummary {
-            primes,
-            why,
-            measured: Some(measured),
-        })
-    }
-
-    /// Replaces the manifest.
-    ///
-    /// # Errors
-    /// [`Error::Journal`] when it cannot be written.
-    pub fn write_manifest(&self, now: Timestamp) -> Result<(), Error> {
-        Ok(self.manifest(now).write(&self.dir)?)
-    }
-}
-
-/// What a person should know of rows that succeeded all the same: answers that say nothing, and
-/// costs that are unknown.
-fn notes_on(totals: &Totals) -> Vec<RunNote> {
-    let mut notes = Vec::new();
-    if totals.empty > 0 {
-        notes.push(RunNote::EmptyAnswers {
-            empty: totals.empty,
-            succeeded: totals.count(Status::Succeeded),
-        });
-    }
-    if totals.bill.unknown() > 0 {
-        notes.push(RunNote::UnknownCost {
-            requests: totals.bill.unknown(),
-        });
-    }
-    notes
 }
 
 /// The format that a run was planned for.

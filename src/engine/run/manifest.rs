@@ -1,0 +1,118 @@
+//! A run as other programs see it: its manifest, its standing, the metadata of its output.
+
+use jiff::Timestamp;
+
+use crate::cost::CacheUse;
+use crate::engine::export_summary::ExportSummary;
+use crate::engine::provider_error::RunStanding;
+use crate::engine::{Error, view};
+use crate::estimate::CacheReason;
+use crate::join::Totals;
+use crate::journal::{BillSummary, CacheSummary, Manifest, MeasuredCache, RunNote};
+use crate::outcome::Status;
+
+use super::Run;
+
+impl Run {
+    pub(crate) fn output_metadata(&self) -> Vec<(String, String)> {
+        let request = &self.kept.job.request;
+        [
+            ("rowmill.run", self.plan.run.clone()),
+            ("rowmill.job", self.plan.job_name.clone()),
+            ("rowmill.model", request.model.clone()),
+            ("rowmill.simulated", self.plan.simulated.to_string()),
+            ("rowmill.origin", self.plan.origin.clone()),
+            ("rowmill.planned_at", self.plan.created_at.to_string()),
+            ("rowmill.priced_at", self.catalog.date.to_string()),
+            ("rowmill.tool", self.plan.tool.clone()),
+            (
+                "rowmill.answer_columns",
+                self.options.has_answer_columns().to_string(),
+            ),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
+    /// How far the run is.
+    #[must_use]
+    pub fn standing(&self) -> RunStanding {
+        RunStanding {
+            run: self.plan.run.clone(),
+            folder: self.folder().to_path_buf(),
+            batches: self.state().batch_count(),
+            by_state: self.state().batches_by_state(),
+        }
+    }
+
+    /// The summary for other programs, as it is now.
+    #[must_use]
+    pub fn manifest(&self, now: Timestamp) -> Manifest {
+        let mut manifest = view::manifest(&self.plan, self.state(), self.folder(), now);
+        let (spent, reserved) = self.spent_and_reserved();
+        (manifest.cost_usd, manifest.reserved_usd) = (Some(spent), Some(reserved));
+        if let Some(ExportSummary {
+            totals,
+            comparison,
+            set_aside,
+            ..
+        }) = &self.last_summary
+        {
+            (manifest.by_status, manifest.usage) = (totals.statuses.clone(), totals.usage());
+            manifest.empty_answers = Some(totals.empty);
+            manifest.cost_usd = Some(totals.bill.total().total());
+            manifest.estimate = comparison.clone();
+            let set_aside = set_aside.as_ref().map(|aside| RunNote::OutputSetAside {
+                instead_of: aside.instead_of.clone(),
+            });
+            manifest.notes.extend(set_aside);
+            manifest.bill = Some(BillSummary::new(&totals.bill, self.catalog.date));
+            manifest.cache = self.cache_summary(&totals.bill.cache).or(manifest.cache);
+            manifest.notes.extend(notes_on(totals));
+        }
+        manifest
+    }
+
+    /// What was decided about the prompt cache, and what it did; `None` where it did nothing.
+    fn cache_summary(&self, cache: &CacheUse) -> Option<CacheSummary> {
+        let measured = MeasuredCache::new(cache)?;
+        let (primes, why) = self
+            .plan
+            .cache
+            .as_ref()
+            .map_or((false, CacheReason::NothingToCache), |decision| {
+                (decision.warms_up, decision.reason.clone())
+            });
+        Some(CacheSummary {
+            primes,
+            why,
+            measured: Some(measured),
+        })
+    }
+
+    /// Replaces the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] when it cannot be written.
+    pub fn write_manifest(&self, now: Timestamp) -> Result<(), Error> {
+        Ok(self.manifest(now).write(&self.dir)?)
+    }
+}
+
+/// What a person should know of rows that succeeded all the same: answers that say nothing, and
+/// costs that are unknown.
+fn notes_on(totals: &Totals) -> Vec<RunNote> {
+    let mut notes = Vec::new();
+    if totals.empty > 0 {
+        notes.push(RunNote::EmptyAnswers {
+            empty: totals.empty,
+            succeeded: totals.count(Status::Succeeded),
+        });
+    }
+    if totals.bill.unknown() > 0 {
+        notes.push(RunNote::UnknownCost {
+            requests: totals.bill.unknown(),
+        });
+    }
+    notes
+}
