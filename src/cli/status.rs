@@ -1,4 +1,4 @@
-//! `rowmill status`: where the runs stand.
+//! `rowmill status`: shows the state of runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -171,7 +171,7 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
         return Ok(code);
     }
     if views.is_empty() {
-        screen.say(format!("there are no runs in `{}`", state.display()));
+        screen.say(format!("no runs in `{}`", state.display()));
         return Ok(code);
     }
     let columns = [

@@ -292,7 +292,7 @@ pub enum Error {
         given: String,
     },
     /// A batch has fewer requests than the provider takes.
-    #[error("batch {batch} has {requests} requests, and the provider takes {min} or more")]
+    #[error("batch {batch} has {requests} requests, and the provider accepts {min} or more")]
     BatchTooSmall {
         /// The batch, from 1.
         batch: u32,
@@ -301,8 +301,8 @@ pub enum Error {
         /// Fewest requests that the provider takes.
         min: u32,
     },
-    /// Rows choose their model, and the provider takes one model a batch.
-    #[error("rows choose their model, and the provider takes one model a batch")]
+    /// Rows choose their model, and the provider accepts one model per batch.
+    #[error("rows choose their model, and the provider accepts one model per batch")]
     OneModelABatch,
     /// What the first rows came to speaks against sending the rest.
     #[error("the {} batch stopped the run", .0.kind.as_str())]
@@ -385,7 +385,7 @@ pub enum Error {
         key: Option<String>,
     },
     /// Options exclude each other.
-    #[error("a sample cannot go together with {with}")]
+    #[error("a sample cannot be combined with {with}")]
     SampleWith {
         /// What it cannot go together with.
         with: SampleConflict,

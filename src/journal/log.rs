@@ -135,7 +135,7 @@ impl Journal {
     /// its end is passed over.
     ///
     /// # Errors
-    /// When it cannot be read, belongs to another run, or records what cannot have happened.
+    /// When it cannot be read, belongs to another run, or contains an impossible sequence of events.
     pub fn read(path: &Path, plan: &Plan) -> Result<JournalHistory, Error> {
         JournalReader::of(path, plan).map(|reading| reading.history)
     }

@@ -668,7 +668,7 @@ fn names_file_and_line_of_a_damaged_journal() {
         ),
         (
             replaced(3, lines[3]),
-            "records what cannot have happened",
+            "contains an impossible sequence of events",
             "line 4 (batch 1): event 3 follows event 1",
         ),
         (
