@@ -104,7 +104,7 @@ impl NewRun<'_> {
             origin: self.origin.clone(),
             head: HeadFile::describe(None, head),
             pieces,
-            gates: outline.gates.clone(),
+            checkpoints: outline.checkpoints.clone(),
             cache: Some(outline.cache.clone()),
             counts: PlanCounts {
                 rows: outline.rows,

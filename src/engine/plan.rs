@@ -127,7 +127,7 @@ impl Planner<'_> {
         let fit = estimator.counted(shared_tokens, counted, &outline.statistics.total());
         // Whether one request goes first was settled when the batches were made; only the figures
         // behind that follow the counts.
-        let warms_up = warms_up(&outline.gates);
+        let warms_up = warms_up(&outline.checkpoints);
         outline.cache = self.warm_up_decision(&estimator, &fit)?.explain(
             outline.requests,
             warms_up,
@@ -296,8 +296,10 @@ impl Planner<'_> {
 }
 
 /// Whether one request goes first and writes the cache.
-pub(super) fn warms_up(gates: &[Checkpoint]) -> bool {
-    gates.iter().any(|gate| gate.kind == CheckpointKind::Prime)
+pub(super) fn warms_up(checkpoints: &[Checkpoint]) -> bool {
+    checkpoints
+        .iter()
+        .any(|checkpoint| checkpoint.kind == CheckpointKind::Prime)
 }
 
 /// Threads to render on: as many as the machine has.
