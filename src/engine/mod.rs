@@ -92,6 +92,7 @@ pub use budget::OverBudget;
 pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
 pub use checkpoints::StoppedAtCheckpoint;
+pub use compile::CompiledJob;
 pub use connect::{ApiOptions, Provider, SimulatorOptions};
 pub use context::{RunOutcome, StopHandle, StopSignal};
 pub use export_summary::ExportSummary;

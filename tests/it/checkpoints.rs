@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rowmill::cost::Money;
-use rowmill::engine::checkpoints::StoppedAtCheckpoint;
+use rowmill::engine::StoppedAtCheckpoint;
 use rowmill::engine::{Error, RunOptions, RunOutcome, RunReport, Target};
 use rowmill::journal::{
     CanaryLimit, CheckpointKind, CheckpointVerdict, ExceededLimit, RequestError, Verdict,
