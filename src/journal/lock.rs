@@ -104,6 +104,16 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Releases it by name and not only by closing the file: a child process that another thread
+    /// has just forked has a copy of the open file until it becomes another program, and the lock
+    /// would last as long.
+    fn drop(&mut self) {
+        // What is not released here is released when the last copy is closed.
+        let _ = self.file.unlock();
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -122,4 +132,22 @@ fn owner_in(mut file: File) -> Option<Owner> {
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_released_although_a_child_process_still_has_a_copy_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = Owner::this_process(Timestamp::UNIX_EPOCH);
+        let lock = Lock::of_job(folder.path(), &owner).unwrap();
+        let refused = Lock::of_job(folder.path(), &owner);
+        assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+        let copy = lock.file.try_clone().unwrap();
+        drop(lock);
+        Lock::of_job(folder.path(), &owner).unwrap();
+        drop(copy);
+    }
 }

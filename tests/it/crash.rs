@@ -33,7 +33,7 @@ fn work() -> Workdir {
 }
 
 fn work_with(more: &str) -> Workdir {
-    let work = Workdir::new().with_rows(ROWS);
+    let work = Workdir::in_memory().with_rows(ROWS);
     work.write("job.toml", format!("{JOB}\n{BATCHES}{more}"));
     work
 }

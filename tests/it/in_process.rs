@@ -195,7 +195,7 @@ impl Bench {
         processing: Duration,
         sleep: SimSleep,
     ) -> Bench {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = crate::support::folder_in_memory();
         let time = clock.clone();
         let spec = SimulatorSpec {
             faults: SimFaults::from_toml(faults).unwrap_or_else(|e| panic!("{e} in\n{faults}")),

@@ -238,7 +238,7 @@ fn drive(bench: &Bench, plan: &Plan) -> bool {
 }
 
 fn keeps_its_promises(plan: &Plan) {
-    let work = Workdir::new().with_rows(ROWS);
+    let work = Workdir::in_memory().with_rows(ROWS);
     work.write("job.toml", plan.job());
     let bench = Bench::with(work, &plan.faults(), Duration::ZERO);
     let all_succeeded = drive(&bench, plan);

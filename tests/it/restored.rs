@@ -18,7 +18,7 @@ use crate::support::{JOB, Sim, Workdir};
 const ROWS: usize = 20;
 
 fn work() -> Workdir {
-    let work = Workdir::new().with_rows(ROWS);
+    let work = Workdir::in_memory().with_rows(ROWS);
     work.write(
         "job.toml",
         format!("{JOB}\n[batch]\nmax_requests = 7\nsettle_seconds = 1\n"),

@@ -24,7 +24,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const BATCHES: &str = "[batch]\nmax_requests = 7\nsettle_seconds = 1\n";
 
 fn start(job: &str, faults: &str, processing: Duration) -> Bench {
-    let work = Workdir::new().with_rows(ROWS);
+    let work = Workdir::in_memory().with_rows(ROWS);
     work.write("job.toml", format!("{JOB}{job}\n"));
     Bench::with(work, faults, processing)
 }
@@ -303,7 +303,7 @@ fn what_a_run_that_was_given_up_holds_is_settled_when_the_job_starts_again() {
 /// The words and the exit codes of a run that was given up.
 #[test]
 fn a_run_that_was_given_up_names_the_commands_that_work() {
-    let (work, sim) = (Workdir::new().with_rows(ROWS), Sim::new("", HOUR));
+    let (work, sim) = (Workdir::in_memory().with_rows(ROWS), Sim::new("", HOUR));
     work.write("job.toml", format!("{JOB}{BATCHES}"));
     let rowmill = |args: &[&str]| work.rowmill_at(&sim.url(), args);
     rowmill(&["submit", "job.toml"]).expect(5);
@@ -343,7 +343,10 @@ fn run_of(work: &Workdir) -> String {
 #[test]
 fn the_exit_code_tells_how_a_command_ended() {
     let new = |job: &str, faults: &str, processing| {
-        let (work, sim) = (Workdir::new().with_rows(ROWS), Sim::new(faults, processing));
+        let (work, sim) = (
+            Workdir::in_memory().with_rows(ROWS),
+            Sim::new(faults, processing),
+        );
         work.write("job.toml", format!("{JOB}{job}{BATCHES}"));
         (work, sim)
     };

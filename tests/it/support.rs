@@ -44,6 +44,14 @@ impl Workdir {
         }
     }
 
+    /// In memory where the system has such folders, so that no sync waits for a disk: for tests
+    /// that write little, since memory is small in a container.
+    pub(crate) fn in_memory() -> Workdir {
+        Workdir {
+            folder: folder_in_memory(),
+        }
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -160,6 +168,13 @@ impl Workdir {
         found.sort();
         found
     }
+}
+
+/// A temporary folder in memory, or else on the disk.
+pub(crate) fn folder_in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary folder")
 }
 
 /// The key that the tests send; it must turn up nowhere.
