@@ -271,7 +271,7 @@ impl JournalEntry {
             return Err(LineFault::NulBytes);
         }
         let Version { v } = serde_json::from_slice(line)?;
-        if v != FORMAT {
+        if !(1..=FORMAT).contains(&v) {
             return Err(LineFault::Version { found: v });
         }
         Ok(serde_json::from_slice(line)?)

@@ -25,7 +25,7 @@ pub enum LineFault {
     #[error("it holds NUL bytes")]
     NulBytes,
     /// It was written by another version.
-    #[error("it has the format version {found}, and this program reads version {FORMAT}")]
+    #[error("it has the format version {found}, and this program reads versions up to {FORMAT}")]
     Version {
         /// Its version.
         found: u32,
@@ -317,7 +317,7 @@ fn check_header(line: &[u8], plan: &Plan) -> Result<(), LineFault> {
         return Err(LineFault::NulBytes);
     }
     let Version { journal } = serde_json::from_slice(line)?;
-    if journal != FORMAT {
+    if !(1..=FORMAT).contains(&journal) {
         return Err(LineFault::Version { found: journal });
     }
     let header: JournalHeader = serde_json::from_slice(line)?;

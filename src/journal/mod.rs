@@ -60,7 +60,7 @@ pub use state::{
 
 /// Version of the files in a run directory. Older versions are read as long as that is possible,
 /// newer ones are refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why a run cannot be used.
 #[derive(Debug, thiserror::Error)]

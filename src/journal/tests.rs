@@ -436,8 +436,8 @@ fn refuses_folders_that_are_no_whole_runs() {
             Box::new(|| fs::write(run.plan(), "").unwrap()),
         ),
         (
-            "plan.json` has the format version 2, and this program reads versions up to 1",
-            Box::new(|| fs::write(run.plan(), r#"{"format":2,"pieces":"other"}"#).unwrap()),
+            "plan.json` has the format version 3, and this program reads versions up to 2",
+            Box::new(|| fs::write(run.plan(), r#"{"format":3,"pieces":"other"}"#).unwrap()),
         ),
         (
             "6 rows with 4 requests are planned, the batches hold 7 with 4",
@@ -527,7 +527,7 @@ fn gives_back_every_event_as_it_was() {
         text.lines()
             .nth(1)
             .unwrap()
-            .starts_with(r#"{"v":1,"seq":1,"at":"2026-11-"#),
+            .starts_with(r#"{"v":2,"seq":1,"at":"2026-11-"#),
         "{text}"
     );
     assert!(
@@ -624,12 +624,12 @@ fn names_file_and_line_of_a_damaged_journal() {
         lines[line - 1] = text;
         lines.join("\n") + "\n"
     };
-    let newer = lines[2].replacen(r#"{"v":1"#, r#"{"v":2"#, 1);
+    let newer = lines[2].replacen(r#"{"v":2"#, r#"{"v":3"#, 1);
     let cases = [
         (
             replaced(1, &lines[0].replacen("1", "2", 1)),
             "line 1 of the journal",
-            "it has the format version 2",
+            "it has the format version 3",
         ),
         (
             replaced(1, lines[1]),
@@ -659,7 +659,7 @@ fn names_file_and_line_of_a_damaged_journal() {
         (
             replaced(3, &newer),
             "line 3 of the journal",
-            "it has the format version 2, and this program reads version 1",
+            "it has the format version 3, and this program reads versions up to 2",
         ),
         (
             replaced(3, &lines[2].replace("refused", "rejoiced")),
@@ -674,7 +674,7 @@ fn names_file_and_line_of_a_damaged_journal() {
         (
             format!("{whole}{}", newer.replace("\"seq\":2", "\"seq\":24")),
             "line 25 of the journal",
-            "version 2",
+            "version 3",
         ),
     ];
     for (text, first, second) in cases {
