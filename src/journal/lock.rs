@@ -104,6 +104,15 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough where another thread of this process is just starting a
+        // program: until that program runs, it shares the open file, and with it the lock. The
+        // end of the process releases what an unlock cannot.
+        let _ = self.file.unlock();
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
